@@ -1,0 +1,165 @@
+"""Look up first, build only on a miss: the one way an artifact comes into being."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from .errors import NotBuilt
+from .identity import Identity
+from .progress import Listener, Progress
+from .record import FileEntry, Record, data_version
+from .stage import Graph, Resolution, Resolver, Stage, drifted_modules, source_digests
+from .step import PARTS, Step, sum_stats
+from .store import Artifact, Store, guard_writes
+
+
+class Tracker(Protocol):
+    """Where runs that did work are tracked (MLflow); `run` yields the tracking run's id."""
+
+    def run(self, resolution: Resolution, recipe: Any) -> AbstractContextManager[str | None]: ...
+
+    def finish(self, record: Record) -> None: ...
+
+
+class NoTracker:
+    @contextmanager
+    def run(self, resolution: Resolution, recipe: Any) -> Iterator[None]:
+        yield None
+
+    def finish(self, record: Record) -> None:
+        return None
+
+
+@dataclass
+class Workspace:
+    """What materialising needs besides the stage: recipe, store, graph, workers, tracking."""
+
+    recipe: Any
+    store: Store
+    graph: Graph
+    engine: Any
+    tracker: Tracker = field(default_factory=NoTracker)
+    dagster_run_id: str | None = None
+
+    def resolver(self) -> Resolver:
+        return Resolver(self.graph, self.recipe, self.store)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The artifact, whether it was there already, and how it came to be."""
+
+    artifact: Artifact
+    cached: bool
+    drifted: list[str]
+    seconds: float
+    resumed_parts: int = 0
+
+
+def materialize(stage: Stage, partition: str | None, workspace: Workspace, listeners: list[Listener] | None = None, wait: bool = True) -> Outcome:
+    """Return the artifact that the recipe asks for, building it when the store does not have it.
+
+    Raises NotBuilt when an input is missing, StoreUnwritable when the disk is full or read-only, BuilderBusy when
+    another process builds it and `wait` is false, and whatever the stage's build raises. On any of them nothing is
+    published and the parts that were finished stay for the next try.
+    """
+    began = time.perf_counter()
+    resolution = workspace.resolver().resolve(stage.name, partition)
+    progress = Progress(resolution.key, list(listeners or []))
+    if resolution.identity is None:
+        raise NotBuilt(f"{resolution.key} cannot be built: {', '.join(resolution.missing)} not built under recipe {workspace.recipe.name!r}; select it too (llm-assets run --select '+{stage.name}')")
+    artifact = resolution.artifact
+    if artifact is not None:
+        return _hit(stage, partition, workspace, resolution.identity, artifact, progress, began)
+    with workspace.store.lock(resolution.identity, wait, lambda holder: progress.tell("waiting", message=f"being built by {holder}")):
+        artifact = workspace.store.lookup(resolution.identity)  # the one we waited for may have built it
+        if artifact is not None:
+            return _hit(stage, partition, workspace, resolution.identity, artifact, progress, began)
+        try:
+            artifact, resumed = _build(stage, partition, workspace, resolution, progress)
+        except BaseException as error:
+            progress.tell("failed", seconds=time.perf_counter() - began, message=f"{type(error).__name__}: {error}")
+            raise
+    seconds = time.perf_counter() - began
+    progress.tell("finished", seconds=seconds, pages=int(artifact.record.stats.get("pages", 0)))
+    return Outcome(artifact, False, [], seconds, resumed)
+
+
+def _hit(stage: Stage, partition: str | None, workspace: Workspace, identity: Identity, artifact: Artifact, progress: Progress, began: float) -> Outcome:
+    if stage.locations is not None:
+        artifact.relocate(dict(stage.locations(workspace.recipe, partition)))
+    workspace.store.touch_latest(identity)
+    seconds = time.perf_counter() - began
+    progress.tell("cached", seconds=seconds, pages=int(artifact.record.stats.get("pages", 0)))
+    return Outcome(artifact, True, drifted_modules(stage, artifact), seconds)
+
+
+def _build(stage: Stage, partition: str | None, workspace: Workspace, resolution: Resolution, progress: Progress) -> tuple[Artifact, int]:
+    identity = resolution.identity
+    assert identity is not None
+    store = workspace.store
+    started = datetime.now(UTC)
+    clock, cpu = time.perf_counter(), time.process_time()
+    progress.tell("started")
+    staging = store.open_staging(identity)
+    step = Step(identity, staging, resolution.inputs, progress, workspace.engine, source_digests(stage.rooms))
+    with workspace.tracker.run(resolution, workspace.recipe) as tracking_id, guard_writes(store.root):
+        stage.build(step, workspace.recipe)
+        markers = step.markers()
+        files = {name: FileEntry(**entry) for marker in markers.values() for name, entry in marker["files"].items()}
+        worker_cpu = sum(marker["timings"]["cpu_seconds"] for marker in markers.values())
+        record = Record(
+            asset=identity.asset,
+            partition=identity.partition,
+            identity=identity.digest,
+            fields=identity.fields(),
+            data_version=data_version(files),
+            files=dict(sorted(files.items())),
+            rows=sum_stats(marker["rows"] for marker in markers.values()),
+            schemas={table: schema for marker in markers.values() for table, schema in marker["schemas"].items()},
+            stats={**sum_stats(marker["stats"] for marker in markers.values()), **step.stats},
+            parts={name: {"rows": marker["rows"], **marker["timings"]} for name, marker in markers.items()},
+            source=step.source_code,
+            timings={
+                "started_at": started.isoformat(),
+                "finished_at": datetime.now(UTC).isoformat(),
+                "seconds": round(time.perf_counter() - clock, 4),
+                "cpu_seconds": round(max(worker_cpu, 0.0) + time.process_time() - cpu, 4),
+                "resumed_parts": step.resumed_parts,
+            },
+            versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in stage.libraries}},
+            mlflow_run_id=tracking_id,
+            dagster_run_id=workspace.dagster_run_id,
+        )
+        _drop_leftovers(staging, record)
+        artifact = store.publish(identity, staging, record)
+        shutil.rmtree(artifact.path / PARTS, ignore_errors=True)
+        if stage.locations is not None:
+            artifact.relocate(dict(stage.locations(workspace.recipe, partition)))
+        workspace.tracker.finish(record)
+    return artifact, step.resumed_parts
+
+
+def _drop_leftovers(staging: Path, record: Record) -> None:
+    """Remove what a build left besides the record's files (a crawl's spool), so that the folder is the artifact.
+
+    The markers of finished parts stay until the artifact is published: a kill in between must not lose them.
+    """
+    keep = {staging / name for name in record.files}
+    for path in sorted(staging.rglob("*"), reverse=True):
+        if PARTS in path.relative_to(staging).parts:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in keep:
+            path.unlink()

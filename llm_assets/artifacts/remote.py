@@ -1,0 +1,111 @@
+"""The same store on any fsspec URL (``s3://bucket/prefix``), with a local folder in front of it.
+
+Builds happen in the local folder. Publishing uploads the data under a name of its own (``data-<nonce>``) and the
+record last, so that two machines that build the same artifact never mix their files: the record that is there names
+one upload. Reading downloads a whole artifact once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+
+from .errors import CorruptArtifact, StoreUnwritable
+from .identity import Identity
+from .record import RECORD, Record, file_digest, fsync_path
+from .store import NO_PARTITION, Artifact, Store
+
+_POINTER = "artifact.json"
+
+
+class RemoteStore(Store):
+    """A store at `url`; `cache` is the local folder that builds and reads go through."""
+
+    def __init__(self, url: str, cache: Path | str):
+        super().__init__(cache)
+        self.url = url.rstrip("/")
+        self.fs, self.base = fsspec.core.url_to_fs(self.url)
+
+    def _remote(self, identity_path: str) -> str:
+        return f"{self.base}/{identity_path}"
+
+    def lookup(self, identity: Identity) -> Artifact | None:
+        local = super().lookup(identity)
+        return local if local is not None else self._fetch(f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short}")
+
+    def _fetch(self, relative: str) -> Artifact | None:
+        pointer = f"{self._remote(relative)}/{_POINTER}"
+        if not self.fs.exists(pointer):
+            return None
+        envelope = json.loads(self.fs.cat_file(pointer))
+        record = Record.model_validate(envelope["record"])
+        staging = self.root / ".staging" / f".fetch-{os.getpid()}-{secrets.token_hex(4)}"
+        staging.mkdir(parents=True)
+        try:
+            for name, entry in record.files.items():
+                if entry.location is not None:
+                    continue
+                target = staging / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self.fs.get_file(f"{self._remote(relative)}/{envelope['data']}/{name}", str(target))
+                if file_digest(target) != entry.sha256:
+                    raise CorruptArtifact(f"{self.url}/{relative}/{name}: the bytes there are not those of its record")
+            (staging / RECORD).write_bytes(record.dump())
+            final = self.root / relative
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if not final.exists():
+                os.rename(staging, final)
+                fsync_path(final.parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return self._read(self.root / relative)
+
+    def publish(self, identity: Identity, staging: Path, record: Record) -> Artifact:
+        artifact = super().publish(identity, staging, record)
+        relative = str(artifact.path.relative_to(self.root))
+        pointer = f"{self._remote(relative)}/{_POINTER}"
+        if not self.fs.exists(pointer):
+            data = f"data-{secrets.token_hex(8)}"
+            try:
+                for name, entry in record.files.items():
+                    if entry.location is None:
+                        target = f"{self._remote(relative)}/{data}/{name}"
+                        self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+                        self.fs.put_file(str(artifact.path / name), target)
+                self.fs.pipe_file(pointer, json.dumps({"data": data, "record": record.model_dump(mode="json")}, sort_keys=True).encode())
+            except OSError as error:
+                raise StoreUnwritable(f"cannot upload {identity.key} to {self.url}: {error}; it is whole in {artifact.path}, run again to upload it") from error
+        return artifact
+
+    def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
+        """Local and remote artifacts; those only at the URL are downloaded."""
+        pattern = f"{self.base}/{asset or '*'}/{partition or '*'}/*/{_POINTER}"
+        for pointer in sorted(self.fs.glob(pattern)):
+            relative = "/".join(str(pointer).rsplit("/", 4)[-4:-1])
+            if not (self.root / relative).exists():
+                self._fetch(relative)
+        yield from super().artifacts(asset, partition)
+
+    def delete(self, artifact: Artifact) -> None:
+        relative = str(artifact.path.relative_to(self.root))
+        remote = self._remote(relative)
+        if self.fs.exists(f"{remote}/{_POINTER}"):
+            self.fs.rm_file(f"{remote}/{_POINTER}")
+            self.fs.rm(remote, recursive=True)
+        super().delete(artifact)
+
+
+def open_store(url: str | Path, cache: Path | None = None) -> Store:
+    """A store for a folder or an fsspec URL; `cache` is where a remote store keeps its local copies."""
+    text = str(url)
+    if "://" not in text:
+        return Store(text)
+    if text.startswith("file://"):
+        return Store(text.removeprefix("file://"))
+    return RemoteStore(text, cache or Path.home() / ".cache" / "llm-assets")

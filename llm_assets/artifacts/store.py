@@ -1,0 +1,239 @@
+"""The artifact store: whole, immutable, content-addressed folders; nothing half-written is ever visible.
+
+Layout below the root (a local folder)::
+
+    <asset>/<partition or _>/<short identity>/artifact.json   the record, beside the data
+    .staging/<asset>/<partition>/<short identity>/            a build in progress, kept when it is killed
+    .locks/<short identity>                                    held with flock while building
+    .latest/<asset>/<partition>                                identity last published or hit
+
+A build happens in staging and becomes visible by one rename after its record is on the disk. `RemoteStore` puts
+the same layout on any fsspec URL, with a local folder in front of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ArtifactError, BuilderBusy, CorruptArtifact, StoreUnwritable
+from .identity import Identity
+from .record import RECORD, Record, fsync_path, write_atomic
+
+NO_PARTITION = "_"
+LOCATIONS = "locations.json"
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A whole artifact on the local disk."""
+
+    path: Path
+    record: Record
+
+    @property
+    def data_version(self) -> str:
+        return self.record.data_version
+
+    def file(self, name: str) -> Path:
+        """Local path of one of the record's files. Raises CorruptArtifact where it is gone."""
+        entry = self.record.files.get(name)
+        if entry is None:
+            raise CorruptArtifact(f"{self.record.key}: no file {name!r} in the record of {self.path}")
+        path = Path(self.locations()[name]) if entry.location is not None else self.path / name
+        if not path.exists():
+            raise CorruptArtifact(f"{self.record.key}: {path} has disappeared; materialise {self.record.asset} again with its source in place")
+        return path
+
+    def locations(self) -> dict[str, str]:
+        """Where files referenced outside the store lie now (it may differ from when they were recorded)."""
+        sidecar = self.path / LOCATIONS
+        known = {name: entry.location for name, entry in self.record.files.items() if entry.location is not None}
+        if sidecar.exists():
+            known.update(json.loads(sidecar.read_text()))
+        return known
+
+    def relocate(self, locations: dict[str, str]) -> None:
+        """Remember that referenced files moved; their bytes, and so the identity, are the same."""
+        if locations and locations != self.locations():
+            write_atomic(self.path / LOCATIONS, json.dumps(locations, indent=2, sort_keys=True).encode())
+
+    def table(self, name: str) -> list[Path]:
+        """The parquet files of one table, in stable (name) order."""
+        prefix = f"{name}/"
+        return [self.file(file) for file in sorted(self.record.files) if file.startswith(prefix) and file.endswith(".parquet")]
+
+
+class Store:
+    """A store in a local folder."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root).absolute()
+
+    def folder(self, identity: Identity) -> Path:
+        return self.root / identity.asset / (identity.partition or NO_PARTITION) / identity.short
+
+    def staging(self, identity: Identity) -> Path:
+        return self.root / ".staging" / identity.asset / (identity.partition or NO_PARTITION) / identity.short
+
+    def lookup(self, identity: Identity) -> Artifact | None:
+        """The artifact of this identity, or None. Costs one small read and a stat for each file."""
+        artifact = self._read(self.folder(identity))
+        if artifact is None:
+            return None
+        if artifact.record.identity != identity.digest:
+            raise CorruptArtifact(f"{artifact.path}: holds identity {artifact.record.identity}, not {identity.digest}; two identities share 64 bits or the folder was edited")
+        self._check_sizes(artifact)
+        return artifact
+
+    def _read(self, folder: Path) -> Artifact | None:
+        record = folder / RECORD
+        try:
+            data = record.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Artifact(folder, Record.load(data, str(record)))
+
+    def _check_sizes(self, artifact: Artifact) -> None:
+        for name, entry in artifact.record.files.items():
+            if entry.location is None:
+                try:
+                    size = (artifact.path / name).stat().st_size
+                except FileNotFoundError:
+                    size = -1
+                if size != entry.bytes:
+                    found = "is gone" if size < 0 else f"has {size} bytes, the record says {entry.bytes}"
+                    raise CorruptArtifact(f"{artifact.path / name}: {found}; remove the folder {artifact.path} to rebuild it")
+
+    def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
+        """Every whole artifact, by asset, partition, then time of building."""
+        if not self.root.is_dir():
+            return
+        for asset_folder in sorted(self.root.iterdir()):
+            if asset_folder.name.startswith(".") or not asset_folder.is_dir() or (asset and asset_folder.name != asset):
+                continue
+            for partition_folder in sorted(p for p in asset_folder.iterdir() if p.is_dir()):
+                if partition is not None and partition_folder.name != partition:
+                    continue
+                found = [a for folder in partition_folder.iterdir() if (a := self._read(folder)) is not None]
+                yield from sorted(found, key=lambda a: (str(a.record.timings.get("finished_at", "")), a.record.identity))
+
+    def find(self, prefix: str) -> Artifact:
+        """The one artifact whose identity starts with `prefix`. Raises ArtifactError on none or several."""
+        hits = [a for a in self.artifacts() if a.record.identity.startswith(prefix)]
+        if len(hits) != 1:
+            raise ArtifactError(f"{'no artifact' if not hits else 'several artifacts'} in {self.root} with an identity that starts with {prefix!r}")
+        return hits[0]
+
+    def latest(self, asset: str, partition: str | None) -> Artifact | None:
+        """What was last built or hit for this asset and partition: the natural thing to compare with."""
+        pointer = self.root / ".latest" / asset / (partition or NO_PARTITION)
+        try:
+            short = pointer.read_text().strip()
+        except FileNotFoundError:
+            return None
+        return self._read(self.root / asset / (partition or NO_PARTITION) / short)
+
+    def touch_latest(self, identity: Identity) -> None:
+        pointer = self.root / ".latest" / identity.asset / (identity.partition or NO_PARTITION)
+        try:
+            if pointer.read_text() == identity.short:
+                return
+        except FileNotFoundError:
+            pass
+        with guard_writes(self.root):
+            write_atomic(pointer, identity.short.encode())
+
+    @contextlib.contextmanager
+    def lock(self, identity: Identity, wait: bool = True, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Hold the right to build `identity`. The kernel releases it when the holder dies, however it dies.
+
+        Raises BuilderBusy when another process holds it and `wait` is false.
+        """
+        path = self.root / ".locks" / identity.digest[:32]
+        with guard_writes(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = open(path, "a+")
+        try:
+            waited = False
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    stream.seek(0)
+                    holder = stream.read().strip() or "another process"
+                    if not wait:
+                        raise BuilderBusy(f"{identity.key} ({identity.short}) is being built by {holder}") from None
+                    if not waited and on_wait is not None:
+                        on_wait(holder)
+                    waited = True
+                    time.sleep(0.1)
+            stream.seek(0)
+            stream.truncate()
+            stream.write(f"process {os.getpid()} on {os.uname().nodename}")
+            stream.flush()
+            yield
+        finally:
+            stream.close()
+
+    def open_staging(self, identity: Identity) -> Path:
+        """The build folder of `identity`, with whatever an interrupted build left finished in it."""
+        staging = self.staging(identity)
+        with guard_writes(self.root):
+            staging.mkdir(parents=True, exist_ok=True)
+            for leftover in staging.rglob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+        return staging
+
+    def publish(self, identity: Identity, staging: Path, record: Record) -> Artifact:
+        """Make a finished staging folder visible, record last, by one rename."""
+        final = self.folder(identity)
+        with guard_writes(self.root):
+            for folder, _, _ in os.walk(staging):
+                fsync_path(Path(folder))
+            write_atomic(staging / RECORD, record.dump())
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.rename(staging, final)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or self.lookup(identity) is None:
+                    raise
+                shutil.rmtree(staging)  # somebody else published the same identity; theirs is as good
+            fsync_path(final.parent)
+        self.touch_latest(identity)
+        artifact = self.lookup(identity)
+        if artifact is None:
+            raise CorruptArtifact(f"{final}: vanished right after it was published")
+        return artifact
+
+    def delete(self, artifact: Artifact) -> None:
+        """Remove an artifact; its record goes first, so that a half-removed folder is no artifact."""
+        with guard_writes(self.root):
+            (artifact.path / RECORD).unlink()
+            shutil.rmtree(artifact.path)
+
+
+@contextlib.contextmanager
+def guard_writes(root: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            raise StoreUnwritable(
+                f"cannot write to the artifact store {root}: {error.strerror}"
+                f"{f' ({error.filename})' if error.filename else ''}. Nothing was published and finished parts are kept; "
+                "free space or make the folder writable, then run again"
+            ) from error
+        raise
+

@@ -1,0 +1,72 @@
+"""Fans the parts of a step out over worker processes. Same functions, same outputs for any number of workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+
+class WorkerDied(RuntimeError):
+    """A worker process was killed (out of memory, most often)."""
+
+
+def cores() -> int:
+    """CPU cores this process may use (respects affinity, which containers set)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _leave_with_parent() -> None:
+    """Worker start-up: exit as soon as the parent is gone, so that a killed run leaves nobody writing."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+class LocalEngine:
+    """Runs parts on `workers` processes of this machine; one worker means this process itself.
+
+    Workers are spawned, not forked: a forked child would hold the store's build lock after its parent was killed,
+    and polars' threads do not survive a fork.
+    """
+
+    def __init__(self, workers: int | None = None):
+        self.workers = max(1, workers if workers is not None else cores())
+
+    def run(self, work: Callable[..., None], tasks: Mapping[str, tuple]) -> Iterator[str]:
+        """Call ``work(*tasks[name])`` for every name; yield names as they finish. The first error ends it all."""
+        if self.workers == 1 or len(tasks) <= 1:
+            for name, arguments in tasks.items():
+                work(*arguments)
+                yield name
+            return
+        count = min(self.workers, len(tasks))
+        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_leave_with_parent) as pool:
+            queue = iter(tasks.items())
+            running: dict[Future, str] = {}
+            try:
+                # Two tasks a worker are in flight: a thousand queued ones would all hold their arguments.
+                for name, arguments in queue:
+                    running[pool.submit(work, *arguments)] = name
+                    if len(running) >= 2 * count:
+                        break
+                while running:
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        name = running.pop(future)
+                        try:
+                            future.result()
+                        except BrokenProcessPool as error:
+                            raise WorkerDied(f"a worker died while {name} was in work: killed, or out of memory; lower LLM_ASSETS_WORKERS (now {self.workers})") from error
+                        upcoming = next(queue, None)
+                        if upcoming is not None:
+                            running[pool.submit(work, *upcoming[1])] = upcoming[0]
+                        yield name
+            except BaseException:
+                for future in running:
+                    future.cancel()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise

@@ -1,0 +1,19 @@
+"""Ready recipes. A user's own: copy one into a file, change a few fields, name it in LLM_ASSETS_RECIPE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .recipe import Recipe, Recrawl, SampleWeb
+
+
+def laptop() -> Recipe:
+    """The embedded default: the sample web, in minutes on two cores."""
+    return Recipe(
+        name="laptop",
+        crawls={"sample": SampleWeb()},
+        recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"laptop": laptop}

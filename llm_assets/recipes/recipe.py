@@ -1,0 +1,203 @@
+"""The types of a recipe. Every field says its unit and source; unknown fields and impossible values are errors.
+
+A field marked EXECUTION_ONLY (a path, a base URL, a politeness setting) never bears an artifact's identity.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
+
+from llm_assets.artifacts.identity import EXECUTION_ONLY
+
+CRAWL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Frozen(BaseModel):
+    """Base of all recipe parts: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def but(self, **changes: Any) -> Any:
+        """A checked copy with some fields changed."""
+        return type(self).model_validate({**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+
+
+class SampleWeb(Frozen):
+    """The embedded fictional web, crawled over HTTP on loopback. It comes with its ground truth."""
+
+    kind: Literal["sample_web"] = "sample_web"
+    day: int = Field(1, ge=1, le=2, description="state of the web: day 2 is a week later: pages changed, appeared, vanished")
+    seed: int = Field(1, ge=0, description="seed of the generator; another seed is another web")
+    scale: float = Field(1.0, gt=0, le=20, description="multiplies the number of pages; 1.0 gives at least 1,500")
+    since: str | None = Field(None, description="name of an earlier crawl: ask only for what changed since")
+
+
+class WebCrawl(Frozen):
+    """An own crawl from seed URLs."""
+
+    kind: Literal["crawl"] = "crawl"
+    seeds: tuple[str, ...] = Field(min_length=1, description="http(s) URLs to start from")
+    scope: Literal["host", "domain", "prefix", "any"] = Field("host", description="which links to follow: same host as a seed, same registered domain, below a seed's folder, or all")
+    max_pages: int = Field(10_000, ge=1, description="responses to store, over all hosts")
+    max_pages_per_host: int = Field(5_000, ge=1, description="responses to store of one host")
+    max_depth: int = Field(10, ge=0, description="links away from a seed")
+    max_bytes: int = Field(8 << 20, ge=1 << 10, description="bytes of one response; larger ones are logged and left out")
+    delay: Annotated[float, EXECUTION_ONLY] = Field(1.0, ge=0, description="seconds between two requests to one host (robots.txt may ask for more)")
+    concurrency: Annotated[int, EXECUTION_ONLY] = Field(16, ge=1, le=512, description="requests in flight, over all hosts")
+    concurrency_per_host: Annotated[int, EXECUTION_ONLY] = Field(1, ge=1, le=64, description="requests in flight to one host")
+    timeout: Annotated[float, EXECUTION_ONLY] = Field(60.0, gt=0, description="seconds for one request")
+    retries: Annotated[int, EXECUTION_ONLY] = Field(3, ge=0, le=20, description="further tries after a connection error or 429, 5xx")
+    obey_robots: bool = Field(True, description="follow robots.txt (RFC 9309)")
+    user_agent: str = Field("llm-assets/0.1 (+research crawler; respects robots.txt)", min_length=1)
+    proxy: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="HTTP proxy that all requests go through")
+    allow_private: bool = Field(False, description="allow loopback, private and link-local addresses")
+    since: str | None = Field(None, description="name of an earlier crawl: send conditional requests; 304 becomes a revisit record")
+    clock: datetime | None = Field(None, description="fixed WARC-Date for every record; None is the time of the fetch")
+
+    @field_validator("seeds")
+    @classmethod
+    def _http(cls, seeds: tuple[str, ...]) -> tuple[str, ...]:
+        for seed in seeds:
+            if not re.match(r"https?://[^/\s]+", seed):
+                raise ValueError(f"seed {seed!r} is not an http(s) URL")
+        return seeds
+
+
+class CommonCrawl(Frozen):
+    """WARC files of a Common Crawl snapshot."""
+
+    kind: Literal["common_crawl"] = "common_crawl"
+    snapshot: str = Field(pattern=r"^CC-MAIN-\d{4}-\d{2}$|^[A-Za-z0-9._-]+$", description="snapshot id, such as CC-MAIN-2026-43")
+    files: int | None = Field(1, ge=1, description="take this many WARC files from the start of warc.paths.gz; None with `paths` set")
+    paths: tuple[str, ...] = Field((), description="or exactly these entries of warc.paths.gz (or their positions, as digits)")
+    base_url: Annotated[str, EXECUTION_ONLY] = Field("https://data.commoncrawl.org/", description="where crawl-data/ lies")
+    retries: Annotated[int, EXECUTION_ONLY] = Field(8, ge=0, le=100, description="further tries of one download, with exponential backoff")
+    backoff: Annotated[float, EXECUTION_ONLY] = Field(1.0, ge=0, description="seconds before the first retry; doubles up to 60")
+
+    @field_validator("snapshot")
+    @classmethod
+    def _plain(cls, snapshot: str) -> str:
+        if ".." in snapshot:
+            raise ValueError(f"snapshot {snapshot!r} is not a snapshot id")
+        return snapshot
+
+
+class WarcFiles(Frozen):
+    """Anyone's WARC (or ARC) files."""
+
+    kind: Literal["warc_files"] = "warc_files"
+    path: Annotated[str, EXECUTION_ONLY] = Field(min_length=1, description="a folder, a file, a glob, or an http(s) URL of one file")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="expected digest of a file behind a URL")
+    copy_files: Annotated[bool, EXECUTION_ONLY] = Field(False, description="copy the files into the store; otherwise they are referenced where they lie")
+
+
+Source = Annotated[SampleWeb | WebCrawl | CommonCrawl | WarcFiles, Field(discriminator="kind")]
+_SOURCE: TypeAdapter[Any] = TypeAdapter(Source)
+
+
+def parse_source(data: dict[str, Any]) -> SampleWeb | WebCrawl | CommonCrawl | WarcFiles:
+    """A source from plain values. Raises pydantic's ValidationError, which names the field."""
+    return _SOURCE.validate_python(data)
+
+
+class BlocklistSource(Frozen):
+    """One list of hosts, domains or words."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    category: str = Field(pattern=r"^[a-z0-9_]+$", description="such as malware, adult, gambling, ads; it is the reject's rule")
+    format: Literal["hosts", "domains", "ut1", "abp", "hard_words", "soft_words", "substrings"] = Field(description="hosts file; one domain a line; UT1 tarball; ||domain^ rules; one word a line")
+    path: Annotated[str, EXECUTION_ONLY] = Field(description="a file, an http(s) URL, or builtin:<file> for a list the project ships")
+
+
+def _builtin(name: str, category: str, kind: str) -> BlocklistSource:
+    return BlocklistSource(name=name, category=category, format=kind, path=f"builtin:{name}.txt")  # type: ignore[arg-type]
+
+
+class Blocklists(Frozen):
+    """What `url_blocklists` is built from."""
+
+    sources: tuple[BlocklistSource, ...] = (
+        _builtin("malware_domains", "malware", "domains"),
+        _builtin("adult_domains", "adult", "domains"),
+        _builtin("gambling_domains", "gambling", "domains"),
+        _builtin("ads_domains", "ads", "domains"),
+        _builtin("hard_words", "hard_word", "hard_words"),
+        _builtin("soft_words", "soft_word", "soft_words"),
+        _builtin("substrings", "substring", "substrings"),
+    )
+    opt_out: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="a file that the user edits: a domain or a URL prefix a line; None is opt_out.txt beside the store, if there is one")
+
+    @field_validator("sources")
+    @classmethod
+    def _distinct(cls, sources: tuple[BlocklistSource, ...]) -> tuple[BlocklistSource, ...]:
+        names = [source.name for source in sources]
+        if len(set(names)) != len(names):
+            raise ValueError("two blocklist sources have the same name")
+        return sources
+
+
+class UrlFilter(Frozen):
+    """Rules on the capture index. Defaults: RefinedWeb appendix G.1 and FineWeb (soft words: two or more)."""
+
+    soft_word_limit: int = Field(2, ge=1, description="reject a URL with at least this many distinct soft words (datatrove's soft_word_threshold)")
+    mime_types: tuple[str, ...] = Field(("text/html", "application/xhtml+xml"), description="media types that are read; a missing type is judged by the body")
+
+
+class Extraction(Frozen):
+    """Bounds and choices of main-text extraction. All bounds are bytes or counts, never time."""
+
+    max_bytes: int = Field(8 << 20, ge=1 << 10, description="bytes of a page after content decoding; Common Crawl cuts at 1 to 5 MiB")
+    max_tags: int = Field(300_000, ge=100, description="'<' characters in a page: bounds nodes, and so nesting")
+    max_attributes: int = Field(2_000, ge=10, description="attributes of one tag; the parser's cost is quadratic in it (100,000 take 15 s)")
+    min_characters: int = Field(1, ge=1, description="characters of main text below which a page is rejected as empty")
+
+
+class Recrawl(Frozen):
+    """A schedule that registers a new crawl named ``<prefix>-<date>`` and runs the graph for it."""
+
+    prefix: str
+    cron: str = Field(description="five-field cron expression, UTC")
+    source: Source
+    incremental: bool = Field(True, description="send conditional requests against the latest crawl with this prefix")
+
+
+class Recipe(Frozen):
+    """A run's whole configuration."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    crawls: dict[str, Source] = Field(description="crawls by name, with their sources")
+    corpus_crawls: tuple[str, ...] | None = Field(None, description="crawls that unpartitioned assets read; None is all")
+    blocklists: Blocklists = Blocklists()
+    url_filter: UrlFilter = UrlFilter()
+    extraction: Extraction = Extraction()
+    recrawls: tuple[Recrawl, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        for name, source in self.crawls.items():
+            if not CRAWL_NAME.fullmatch(name):
+                raise ValueError(f"crawl name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
+            chain, since = [name], getattr(source, "since", None)
+            while since is not None:
+                if since not in self.crawls:
+                    raise ValueError(f"crawl {chain[-1]!r} continues {since!r}, which is no crawl of this recipe")
+                if since in chain:
+                    raise ValueError(f"crawls continue each other in a circle: {' → '.join([*chain, since])}")
+                chain.append(since)
+                since = getattr(self.crawls[since], "since", None)
+        for name in self.corpus_crawls or ():
+            if name not in self.crawls:
+                raise ValueError(f"corpus_crawls names {name!r}, which is no crawl of this recipe")
+        return self
+
+    def corpus(self) -> list[str]:
+        """Crawls that assets without a partition read, in order."""
+        return sorted(self.crawls if self.corpus_crawls is None else self.corpus_crawls)
+
+    def with_crawls(self, registered: dict[str, Any]) -> Recipe:
+        """This recipe with further crawls from the registry; its own definition of a name wins."""
+        return self.but(crawls={**registered, **self.crawls})
