@@ -30,7 +30,7 @@ from .record import RECORD, Record, fsync_path, write_atomic
 
 NO_PARTITION = "_"
 LOCATIONS = "locations.json"
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def guard_writes(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _UNWRITABLE:
+        if error.errno in DISK_ERRORS:
             raise StoreUnwritable(
                 f"cannot write to the artifact store {root}: {error.strerror}"
                 f"{f' ({error.filename})' if error.filename else ''}. Nothing was published and finished parts are kept; "

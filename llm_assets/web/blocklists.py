@@ -1,0 +1,239 @@
+"""`url_blocklists`: lists of hosts and words in the usual formats, as one versioned artifact.
+
+Formats: a hosts file (``0.0.0.0 host``), one domain a line, a UT1 tarball (``<category>/domains`` inside), ABP-style
+domain rules (``||domain^``), and word lists. A line that cannot be read is recorded with its number and reason.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.outside import outside_digests
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Step
+from llm_assets.recipes import BlocklistSource, Recipe
+from llm_assets.settings import load_settings
+
+from .download import download
+from .errors import BlocklistError
+from .schemas import BlocklistDomains, BlocklistWords, MalformedLines, OptOut
+from .urls import host_of, normal_host
+from .warc_files import is_url
+
+OPT_OUT_FILE = "opt_out.txt"
+_HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_LOCAL_NAMES = {"localhost", "localhost.localdomain", "local", "broadcasthost", "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts", "0.0.0.0"}
+_WORD_FORMATS = ("hard_words", "soft_words", "substrings")
+
+
+class BadLine(ValueError):
+    """A line that is not of its list's format."""
+
+
+def _domain(text: str) -> str:
+    host = normal_host(text)
+    if not _HOST.fullmatch(host):
+        raise BadLine("not a host name")
+    return host
+
+
+def parse_hosts_line(line: str) -> list[str]:
+    """``0.0.0.0 a.example b.example # comment`` → hosts; the machine's own names are skipped."""
+    fields = line.split("#", 1)[0].split()
+    if not fields:
+        return []
+    if len(fields) == 1 or not (_ADDRESS.fullmatch(fields[0]) or ":" in fields[0]):
+        raise BadLine("not 'address host'")
+    return [_domain(host) for host in fields[1:] if host.lower() not in _LOCAL_NAMES]
+
+
+def parse_domain_line(line: str) -> list[str]:
+    """One domain; ``#`` and ``!`` begin comments; a leading ``*.`` or ``.`` says what is true anyway."""
+    text = line.split("#", 1)[0].strip()
+    if not text or text.startswith("!"):
+        return []
+    return [_domain(text.removeprefix("*").removeprefix("."))]
+
+
+def parse_abp_line(line: str) -> list[str]:
+    """``||domain^`` with nothing but ``$all``-like options that keep it a whole-domain rule; others are not for us.
+
+    Comments, headers, exceptions (``@@``), element hiding (``##``) and rules with a path are skipped: they say nothing
+    about a domain as a whole.
+    """
+    text = line.strip()
+    if not text or text.startswith(("!", "[", "@@")) or "##" in text or "#@#" in text or "#?#" in text or "#$#" in text:
+        return []
+    rule, _, options = text.partition("$")
+    if not rule.startswith("||") or not rule.endswith("^") or "/" in rule or "*" in rule:
+        if re.match(r"[|/*&?=._:\-a-zA-Z0-9~]", text):
+            return []  # a well-formed rule about URLs, not about a domain
+        raise BadLine("not an ABP rule")
+    if options and not set(options.split(",")) <= {"all", "document", "important", "doc"}:
+        return []
+    return [_domain(rule[2:-1])]
+
+
+def parse_word_line(line: str) -> list[str]:
+    """One word, lower-cased; ``#`` begins a comment."""
+    text = line.split("#", 1)[0].strip().lower()
+    if not text:
+        return []
+    if not re.fullmatch(r"\w[\w-]*", text):
+        raise BadLine("not a single word")
+    return [text]
+
+
+_PARSERS: dict[str, Callable[[str], list[str]]] = {
+    "hosts": parse_hosts_line,
+    "domains": parse_domain_line,
+    "ut1": parse_domain_line,
+    "abp": parse_abp_line,
+    **dict.fromkeys(_WORD_FORMATS, parse_word_line),
+}
+
+
+def parse_lines(lines: Iterator[bytes], kind: str) -> Iterator[tuple[int, list[str], str | None, str]]:
+    """(line number, entries, problem, text) of every line of a list of the given format."""
+    parser = _PARSERS[kind]
+    for number, raw in enumerate(lines, 1):
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            yield number, [], "not UTF-8", raw[:80].decode("latin-1").rstrip()
+            continue
+        try:
+            yield number, parser(text), None, text
+        except BadLine as problem:
+            yield number, [], str(problem), text[:200]
+
+
+def source_path(source: BlocklistSource, folder: Path | None = None) -> Path:
+    """The list's file; a URL is downloaded into `folder`. Raises BlocklistError where it is missing."""
+    if source.path.startswith("builtin:"):
+        return Path(str(files("llm_assets.web").joinpath("builtin", source.path.removeprefix("builtin:"))))
+    if is_url(source.path):
+        assert folder is not None
+        return download(source.path, folder / source.name)
+    path = Path(source.path).expanduser()
+    if not path.is_file():
+        raise BlocklistError(f"blocklist {source.name}: {path.absolute()}: no such file")
+    return path
+
+
+def open_lines(path: Path, kind: str) -> Iterator[bytes]:
+    """Lines of a list, out of gzip or a UT1 tarball (every ``domains`` file in it) where it is one."""
+    try:
+        data = path.read_bytes()
+        if kind == "ut1":
+            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+                members = [m for m in tar.getmembers() if m.isfile() and m.name.rsplit("/", 1)[-1] == "domains"]
+                if not members:
+                    raise BlocklistError(f"{path}: no file named 'domains' in this tarball")
+                for member in sorted(members, key=lambda m: m.name):
+                    stream = tar.extractfile(member)
+                    if stream is not None:
+                        yield from stream
+            return
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise BlocklistError(f"{path}: cannot be read as {kind}: {error}") from error
+    yield from data.splitlines(keepends=True)
+
+
+def opt_out_path(recipe: Recipe) -> Path | None:
+    """The opt-out list that the user edits: the recipe's, or ``opt_out.txt`` in the data folder if there is one."""
+    if recipe.blocklists.opt_out is not None:
+        path = Path(recipe.blocklists.opt_out).expanduser()
+        if not path.is_file():
+            raise BlocklistError(f"opt-out list {path.absolute()}: no such file")
+        return path
+    path = load_settings().data / OPT_OUT_FILE
+    return path if path.is_file() else None
+
+
+def parse_opt_out(line: str) -> list[tuple[str, str, str]]:
+    """A domain, or a URL prefix (with or without scheme): (rule, kind, host)."""
+    text = line.split(" #", 1)[0].strip()
+    if not text or text.startswith("#"):
+        return []
+    bare = re.sub(r"^https?://", "", text, flags=re.IGNORECASE)
+    host = host_of(f"http://{bare}")
+    if not _HOST.fullmatch(host):
+        raise BadLine("neither a domain nor a URL prefix")
+    rest = bare.partition("/")[2]
+    return [(f"{host}/{rest}", "prefix", host)] if rest else [(host, "domain", host)]
+
+
+def build_url_blocklists(step: Step, recipe: Recipe) -> None:
+    """Parse every source into domains, words, opt-outs and malformed lines."""
+    if step.finished("blocklists") is not None:
+        return
+    domains: set[tuple[str, str, str]] = set()
+    words: set[tuple[str, str, str, str]] = set()
+    malformed: list[dict[str, Any]] = []
+    step.progress.start(len(recipe.blocklists.sources) + 1, "lists")
+    for done, source in enumerate(recipe.blocklists.sources, 1):
+        path = source_path(source, step.staging / ".download")
+        for number, entries, problem, text in parse_lines(open_lines(path, source.format), source.format):
+            if problem is not None:
+                malformed.append({"source": source.name, "line": number, "text": text, "problem": problem})
+            for entry in entries:
+                if source.format in _WORD_FORMATS:
+                    words.add((entry, source.format, source.category, source.name))
+                else:
+                    domains.add((entry, source.category, source.name))
+        step.progress.advance(done)
+    opt_out: set[tuple[str, str, str]] = set()
+    path_or_none = opt_out_path(recipe)
+    if path_or_none is not None:
+        for number, line in enumerate(path_or_none.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            try:
+                opt_out.update(parse_opt_out(line))
+            except BadLine as problem:
+                malformed.append({"source": "opt_out", "line": number, "text": line[:200], "problem": str(problem)})
+    with step.part("blocklists") as part:
+        part.table("domains", BlocklistDomains).frame(_frame(sorted(domains), BlocklistDomains))
+        part.table("words", BlocklistWords).frame(_frame(sorted(words), BlocklistWords))
+        part.table("opt_out", OptOut).frame(_frame(sorted(opt_out), OptOut))
+        part.table("malformed", MalformedLines).frame(pl.DataFrame(malformed, schema={"source": pl.String, "line": pl.Int64, "text": pl.String, "problem": pl.String}))
+        part.stats.update(domains=len(domains), words=len(words), opt_out=len(opt_out), malformed_lines=len(malformed))
+
+
+def _frame(rows: list[tuple], model: type) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=dict.fromkeys(model.to_schema().columns, pl.String), orient="row")  # type: ignore[attr-defined]
+
+
+def _outside(recipe: Recipe, partition: str | None) -> Mapping[str, str]:
+    versions: dict[str, str] = {}
+    local = {source.name: source_path(source) for source in recipe.blocklists.sources if not is_url(source.path)}
+    opt_out = opt_out_path(recipe)
+    if opt_out is not None:
+        local["opt_out"] = opt_out
+    versions.update(outside_digests(local))
+    versions.update({source.name: f"url:{source.path}" for source in recipe.blocklists.sources if is_url(source.path)})
+    return {f"list:{name}": version[:32] if not version.startswith("url:") else version for name, version in versions.items()}
+
+
+URL_BLOCKLISTS = Stage(
+    name="url_blocklists",
+    build=build_url_blocklists,
+    code_version="1",
+    rooms=("llm_assets.web.blocklists", "llm_assets.web.urls"),
+    literals=lambda recipe, _: {"sources": recipe.blocklists.sources},
+    outside=_outside,
+    tables={"domains": BlocklistDomains, "words": BlocklistWords, "opt_out": OptOut, "malformed": MalformedLines},
+    libraries=("polars",),
+)

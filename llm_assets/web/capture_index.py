@@ -1,0 +1,121 @@
+"""The capture index: what a WARC file holds, one row a capture, without its bodies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.sql import statement
+
+from .schemas import Captures, Revisits
+from .urls import doc_id, host_of, registered_domain
+from .warc import Capture, read_captures
+
+log = logging.getLogger(__name__)
+
+
+def index_warc(path: Path, warc_file: str, crawl: str, part: Part) -> None:
+    """Write the rows of one WARC file into the part's ``captures`` table; corrupt stretches become rows too."""
+    table = part.table("captures", Captures)
+    counts = {"captures": 0, "corrupt": 0, "revisits": 0, "payload_bytes": 0, "digest_mismatches": 0}
+    for capture in read_captures(path):
+        table.append(capture_row(capture, warc_file, crawl))
+        counts["captures"] += 1
+        counts["corrupt"] += capture.record_type == "corrupt"
+        counts["revisits"] += capture.record_type == "revisit"
+        counts["payload_bytes"] += capture.payload_bytes
+        declared = capture.declared_digest
+        if declared and capture.digest and declared.startswith("sha1:") and declared.lower() != capture.digest.lower():
+            counts["digest_mismatches"] += 1
+    part.stats.update(counts, pages=counts["captures"], warc_bytes=path.stat().st_size)
+
+
+def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
+    """One row of the capture index."""
+    http = capture.http or {}
+    content_type = http.get("content-type") if capture.record_type != "resource" and capture.http is not None else capture.content_type
+    mime, charset = split_content_type(content_type)
+    host = host_of(capture.url)
+    digest = capture.digest or (capture.declared_digest or "")
+    identity = capture.url or f"{warc_file}:{capture.offset}"
+    return {
+        "doc_id": doc_id(identity, digest),
+        "crawl": crawl,
+        "warc_file": warc_file,
+        "warc_offset": capture.offset,
+        "warc_length": capture.length,
+        "record_type": capture.record_type,
+        "url": capture.url,
+        "host": host,
+        "registered_domain": registered_domain(host),
+        "fetched_at": capture.date,
+        "status": capture.status,
+        "mime": mime,
+        "charset": charset,
+        "payload_bytes": capture.payload_bytes,
+        "payload_digest": digest,
+        "etag": http.get("etag"),
+        "last_modified": http.get("last-modified"),
+        "location": http.get("location"),
+        "truncated": capture.truncated,
+        "refers_to_uri": capture.refers_to_uri,
+        "refers_to_date": capture.refers_to_date,
+        "error": capture.error,
+    }
+
+
+def split_content_type(value: str | None) -> tuple[str | None, str | None]:
+    """``text/html; charset=UTF-8`` as (media type in lower case, charset in lower case); None where absent."""
+    if not value:
+        return None, None
+    mime, _, parameters = value.partition(";")
+    charset = None
+    for parameter in parameters.split(";"):
+        name, _, setting = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            charset = setting.strip().strip("\"'").lower() or None
+    return mime.strip().lower() or None, charset
+
+
+def index_part(staging: Path, name: str, path: str, warc_file: str, crawl: str, keep: str) -> None:
+    """Worker: index one WARC file as part `name`.
+
+    keep: ``reference`` leaves the file where it is, ``copy`` copies it into the artifact, ``own`` means that it lies
+    in the artifact's ``warc/`` already.
+    """
+    with Part(staging, name) as part:
+        source = Path(path)
+        if keep == "copy":
+            target = staging / "warc" / warc_file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+            source = target
+        index_warc(source, warc_file, crawl, part)
+        if keep == "reference":
+            part.reference(f"warc/{warc_file}", source)
+        else:
+            part.add_file(f"warc/{warc_file}")
+
+
+def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
+    """Write the ``revisits`` table: each revisit with the place of its original, in this crawl or an earlier one."""
+    if step.finished("revisits") is not None:
+        return
+    here = [str(p) for p in sorted((step.staging / "captures").glob("*.parquet"))]
+    with step.part("revisits") as part:
+        table = part.table("revisits", Revisits)
+        if here:
+            with duckdb.connect() as con:
+                before = [str(p) for artifact in earlier for p in artifact.table("captures")]
+                table.frame(con.execute(statement("resolve_revisits"), {"files": here, "all_files": here + before, "crawl": step.partition}).pl())
+        part.stats["revisits_resolved"] = 0 if not here else int(pl.read_parquet(here, columns=["record_type"]).filter(pl.col("record_type") == "revisit").height)

@@ -1,0 +1,8 @@
+"""``python -m llm_assets.web.crawler <plan.json>``: one crawl in a process of its own."""
+
+import sys
+
+from .spider import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

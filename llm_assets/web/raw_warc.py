@@ -1,0 +1,143 @@
+"""`raw_warc`: the WARC files of one crawl, however it comes in, and their capture index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.outside import outside_digests, outside_version
+from llm_assets.artifacts.stage import Key, Stage
+from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.recipes import CommonCrawl, Recipe, SampleWeb, WarcFiles, WebCrawl
+from llm_assets.settings import load_settings
+
+from .capture_index import index_part, resolve_revisits
+from .common_crawl import fetch_part, list_paths
+from .crawler import crawl
+from .download import download
+from .errors import DownloadError, SourceError
+from .schemas import Captures, CrawlFailures, Revisits
+from .warc_files import is_url, list_files
+
+# The sample web is small: files of 256 KiB give both cores something to do.
+SAMPLE_WARC_BYTES = 256 << 10
+
+
+def source_of(recipe: Recipe, name: str | None) -> Any:
+    """The source of a crawl. Raises SourceError for a name that is neither in the recipe nor registered."""
+    source = recipe.crawls.get(name or "")
+    if source is None:
+        raise SourceError(f"no crawl {name!r}: the recipe {recipe.name!r} has {', '.join(sorted(recipe.crawls)) or 'none'}; register one with: llm-assets crawls add")
+    return source
+
+
+def chain(recipe: Recipe, name: str | None) -> list[str]:
+    """The crawls that `name` continues, oldest first."""
+    names: list[str] = []
+    since = getattr(source_of(recipe, name), "since", None)
+    while since is not None:
+        names.insert(0, since)
+        since = getattr(recipe.crawls[since], "since", None)
+    return names
+
+
+def _earlier(recipe: Recipe, name: str | None) -> list[Key]:
+    return [("raw_warc", crawl_name) for crawl_name in chain(recipe, name)]
+
+
+def _literals(recipe: Recipe, name: str | None) -> Mapping[str, Any]:
+    return {"source": source_of(recipe, name)}
+
+
+def _outside(recipe: Recipe, name: str | None) -> Mapping[str, str]:
+    source = source_of(recipe, name)
+    if not isinstance(source, WarcFiles):
+        return {}
+    if is_url(source.path):
+        # Nothing of the content is known before the download: the URL, or the digest given with it, stands for it.
+        return {"warc_files": source.sha256 or f"url:{source.path}"}
+    return {"warc_files": outside_version(outside_digests(list_files(source), load_settings().digest_cache))}
+
+
+def _locations(recipe: Recipe, name: str | None) -> Mapping[str, str]:
+    source = source_of(recipe, name)
+    if not isinstance(source, WarcFiles) or source.copy_files or is_url(source.path):
+        return {}
+    return {f"warc/{file}": str(path) for file, path in list_files(source).items()}
+
+
+def build_raw_warc(step: Step, recipe: Recipe) -> None:
+    """Bring the crawl in, index it, and find the originals of its revisits."""
+    source = source_of(recipe, step.partition)
+    earlier = [step.inputs[f"raw_warc/{name}"] for name in chain(recipe, step.partition)]
+    if isinstance(source, WarcFiles):
+        _build_warc_files(step, source)
+    elif isinstance(source, CommonCrawl):
+        _build_common_crawl(step, source)
+    elif isinstance(source, SampleWeb):
+        from .sample_web import serve, write_ground_truth
+
+        with serve(source) as (seeds, proxy, clock):
+            plan = WebCrawl(seeds=seeds, scope="any", proxy=proxy, delay=0.0, concurrency=16, concurrency_per_host=16, retries=2, clock=clock, max_bytes=1 << 20, timeout=20.0, since=source.since)
+            _build_web_crawl(step, plan, earlier, SAMPLE_WARC_BYTES)
+        write_ground_truth(step, source)
+    else:
+        _build_web_crawl(step, source, earlier, 256 << 20)
+    resolve_revisits(step, earlier)
+
+
+def _build_warc_files(step: Step, source: WarcFiles) -> None:
+    if is_url(source.path):
+        name = source.path.rsplit("/", 1)[-1].split("?")[0] or "download.warc.gz"
+        path = download(source.path, step.staging / "warc" / name)
+        if source.sha256 is not None and outside_digests({name: path})[name] != source.sha256:
+            path.unlink()
+            raise DownloadError(f"{source.path}: its SHA-256 is not {source.sha256}")
+        files, keep = {name: path}, "own"
+    else:
+        files, keep = list_files(source), "copy" if source.copy_files else "reference"
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    step.run_parts(index_part, {name: (str(path), name, step.partition, keep) for name, path in files.items()}, "WARC files", sizes)
+
+
+def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
+    paths = list_paths(source, step.staging / ".download")
+    tasks = {}
+    for path in paths:
+        name = path.rsplit("/", 1)[-1]
+        tasks[name] = (f"{source.base_url.rstrip('/')}/{path}", name, step.partition, source.retries, source.backoff)
+    if len(tasks) != len(paths):
+        raise SourceError(f"{source.snapshot}: two of the chosen WARC files have the same name")
+    step.run_parts(fetch_part, tasks, "WARC files")
+
+
+def _build_web_crawl(step: Step, source: WebCrawl, earlier: list[Artifact], warc_bytes: int) -> None:
+    def told(pages: int, queued: int) -> None:
+        step.progress.tell("progress", done=pages, total=pages + queued, unit="URLs", pages=pages, message=f"{queued} waiting")
+
+    files = crawl(step.partition, source, step.staging, earlier, told, warc_bytes)
+    step.run_parts(index_part, {file.name: (str(file), file.name, step.partition, "own") for file in files}, "WARC files")
+    if step.finished("crawl_failures") is None:
+        from .crawler.spool import failures
+
+        with step.part("crawl_failures") as part:
+            part.table("crawl_failures", CrawlFailures).frame(frame := failures(step.staging / "spool"))
+            part.stats["crawl_failures"] = {row["reason"]: row["len"] for row in frame.group_by("reason").agg(pl.len()).sort("reason").iter_rows(named=True)}
+
+
+RAW_WARC = Stage(
+    name="raw_warc",
+    build=build_raw_warc,
+    code_version="1",
+    rooms=("llm_assets.web",),
+    per_crawl=True,
+    literals=_literals,
+    outside=_outside,
+    earlier=_earlier,
+    locations=_locations,
+    tables={"captures": Captures, "revisits": Revisits},
+    libraries=("fastwarc", "scrapy", "warcio", "tldextract", "polars", "duckdb"),
+)

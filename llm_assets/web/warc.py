@@ -1,0 +1,338 @@
+"""Read any WARC or ARC file to its end, whatever is broken in it.
+
+fastwarc reads; this adds what real archives need: corrupt stretches become rows and reading goes on behind them, a
+record whose payload is cut short is told from a whole one, a file that is one gzip member over all records gets usable
+offsets, and ARC files are read (through warcio). A WARC record's payload is read at most once, bounded in memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import mmap
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+from .errors import SourceError
+
+GZIP_MAGIC = b"\x1f\x8b\x08"
+_HEADER = re.compile(rb"WARC/[01]\.\d+\r?\n")
+_ARC = re.compile(rb"filedesc://")
+_CHUNK = 1 << 20
+# A gzip member is probed for "WARC/" with this many compressed bytes: enough for the first 64 header bytes.
+_PROBE = 512
+
+_TYPES = {
+    int(WarcRecordType.response): "response",
+    int(WarcRecordType.revisit): "revisit",
+    int(WarcRecordType.resource): "resource",
+}
+
+
+@dataclass(slots=True)
+class Capture:
+    """One response, revisit or resource record, or one corrupt stretch (`error` set).
+
+    `payload` is None unless asked for; `payload_bytes` and `digest` (``sha1:`` + base32, as in WARC) are always set
+    for whole records.
+    """
+
+    offset: int
+    length: int
+    record_type: str
+    url: str = ""
+    date: str = ""
+    status: int | None = None
+    http: dict[str, str] | None = None
+    content_type: str | None = None
+    payload_bytes: int = 0
+    digest: str = ""
+    declared_digest: str | None = None
+    truncated: str | None = None
+    refers_to_uri: str | None = None
+    refers_to_date: str | None = None
+    payload: bytes | None = None
+    error: str | None = None
+
+
+def sha1_digest(payload: bytes) -> str:
+    """A WARC payload digest: ``sha1:`` and base32."""
+    return "sha1:" + base64.b32encode(hashlib.sha1(payload, usedforsecurity=False).digest()).decode()
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file name looks like a WARC or ARC file."""
+    lower = name.lower()
+    return lower.endswith((".warc", ".warc.gz", ".arc", ".arc.gz", ".warc.zst", ".warc.lz4")) and not lower.endswith((".wet.gz", ".wat.gz"))
+
+
+def read_captures(path: Path, wanted: set[int] | None = None, max_payload: int | None = None) -> Iterator[Capture]:
+    """Every capture of a file, in file order, corrupt stretches included.
+
+    With `wanted`, only the records at these offsets, with their payload (as stored; None where it is longer than
+    `max_payload` bytes); nothing is digested then. Raises SourceError for an unreadable or empty path only.
+    """
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as stream:
+            head = stream.read(_PROBE)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    if size == 0:
+        return
+    plain = _inflate(head)
+    if _ARC.match(plain):
+        yield from _read_arc(path, wanted, max_payload)
+        return
+    reader = _Reader(path, size, wanted, max_payload)
+    yield from reader.captures(compressed=head.startswith(GZIP_MAGIC))
+
+
+def read_capture_at(path: Path, offset: int) -> Capture | None:
+    """The one capture at `offset` of a file with one gzip member (or none) a record, with its payload."""
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        for record in ArchiveIterator(stream, parse_http=False):
+            return _Reader(path, 0, {record.stream_pos}, None)._capture(record, record.stream_pos)
+    return None
+
+
+def _inflate(head: bytes) -> bytes:
+    if not head.startswith(GZIP_MAGIC):
+        return head
+    try:
+        return zlib.decompressobj(31).decompress(head, 64)
+    except zlib.error:
+        return b""
+
+
+class _Reader:
+    def __init__(self, path: Path, size: int, wanted: set[int] | None, max_payload: int | None):
+        self.path, self.size, self.wanted, self.max_payload = path, size, wanted, max_payload
+        self._reading = False  # inside a record that counts, as opposed to between two
+
+    def captures(self, compressed: bool) -> Iterator[Capture]:
+        with open(self.path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            position = 0
+            damage: tuple[int, str] | None = None  # where a stretch that could not be read began, and why
+            while position < self.size:
+                stream.seek(position)
+                last: int | None = None  # the record being read in this pass
+                pending: Capture | None = None
+                failure: str | None = None
+                try:
+                    for record in ArchiveIterator(stream, parse_http=False):
+                        start = record.stream_pos
+                        if compressed and data[start : start + 3] != GZIP_MAGIC:
+                            yield from self._one_member()
+                            return
+                        if pending is not None:
+                            pending.length = start - pending.offset
+                            yield pending
+                        last, pending = start, None
+                        capture = self._capture(record, start)
+                        if capture is not None and capture.error is not None:
+                            failure = capture.error
+                            break
+                        pending = capture
+                        if damage is not None:
+                            yield _corrupt(damage[0], start - damage[0], damage[1])
+                            damage = None
+                except (OSError, ValueError) as error:
+                    # Raised while moving to the next record, or while reading this one's payload.
+                    failure = str(error) or "unreadable"
+                if failure is None:
+                    end = self._last_end(data, position if last is None else last) if compressed else self.size
+                    if pending is not None:
+                        pending.length = end - pending.offset
+                        yield pending
+                    if end < self.size and damage is None:
+                        damage = (end, "the file ends inside a record")
+                    break
+                boundary = self._resync(data, position + 1 if last is None else last + 1, compressed)
+                if pending is not None:  # the record before the damage was read to its end: it is whole
+                    pending.length = boundary - pending.offset
+                    yield pending
+                if damage is None:
+                    broken_record = last is not None and pending is None and self._reading
+                    damage = (position if last is None else last if broken_record else last + 1, failure)
+                position = boundary
+            if damage is not None:
+                yield _corrupt(damage[0], self.size - damage[0], damage[1])
+
+    def _resync(self, data: mmap.mmap, position: int, compressed: bool) -> int:
+        """Offset of the next record that begins at or after `position`, or the file's end."""
+        if not compressed:
+            while match := _HEADER.search(data, position):
+                if match.start() == 0 or data[match.start() - 1 : match.start()] == b"\n":
+                    return match.start()
+                position = match.end()
+            return self.size
+        while (found := data.find(GZIP_MAGIC, position)) >= 0:
+            if _HEADER.match(_inflate(data[found : found + _PROBE])):
+                return found
+            position = found + 1
+        return self.size
+
+    def _last_end(self, data: mmap.mmap, start: int) -> int:
+        """Where the gzip member at `start` ends; what follows the last whole member has been cut off."""
+        inflate, position = zlib.decompressobj(31), start
+        try:
+            while position < self.size and not inflate.eof:
+                chunk = data[position : position + _CHUNK]
+                inflate.decompress(chunk)
+                position += len(chunk)
+        except zlib.error:
+            return start
+        return position - len(inflate.unused_data) if inflate.eof else start
+
+    def _capture(self, record: Any, start: int) -> Capture | None:
+        """The record at `start`, None where it is not asked for; `error` is set on one that is not whole."""
+        self._reading = True
+        capture = self._read(record, start)
+        self._reading = capture is not None and capture.error is not None
+        return capture
+
+    def _read(self, record: Any, start: int) -> Capture | None:
+        kind = _TYPES.get(int(record.record_type))
+        if self.wanted is not None and start not in self.wanted:
+            return None
+        headers = record.headers
+        if kind is None:
+            if headers.get("WARC-Type") is None:
+                return _corrupt(start, 0, "a record without WARC-Type")
+            return None
+        url = (headers.get("WARC-Target-URI") or "").strip().strip("<>")
+        length = headers.get("Content-Length")
+        if not url or length is None or not length.strip().isdigit():
+            return _corrupt(start, 0, "a record without " + ("WARC-Target-URI" if not url else "a valid Content-Length"))
+        declared = int(length)
+        capture = Capture(start, 0, kind, url, (headers.get("WARC-Date") or "").strip(), content_type=headers.get("Content-Type"))
+        capture.declared_digest = headers.get("WARC-Payload-Digest")
+        capture.truncated = headers.get("WARC-Truncated")
+        if kind == "revisit":
+            capture.refers_to_uri = headers.get("WARC-Refers-To-Target-URI") or url
+            capture.refers_to_date = headers.get("WARC-Refers-To-Date")
+        is_http = kind != "resource" and url[:4].lower() == "http" and declared > 0
+        header_bytes = 0
+        if is_http:
+            try:
+                record.parse_http()
+            except (OSError, ValueError):
+                return _corrupt(start, 0, "HTTP headers that cannot be parsed")
+            if record.is_http_parsed:
+                capture.http = {name.lower(): value for name, value in reversed(record.http_headers.to_tuples())}
+                capture.status = record.http_headers.status_code
+                header_bytes = declared - record.content_length
+        if kind == "revisit":
+            return capture
+        if self.wanted is not None:
+            if self.max_payload is None or declared - header_bytes <= self.max_payload:
+                capture.payload = record.reader.read()
+                capture.payload_bytes = len(capture.payload)
+            else:
+                capture.payload_bytes = declared - header_bytes
+            return capture
+        digest, total = hashlib.sha1(usedforsecurity=False), 0
+        while chunk := record.reader.read(_CHUNK):
+            digest.update(chunk)
+            total += len(chunk)
+        if total + header_bytes != declared:
+            return _corrupt(start, 0, f"a record cut short: {total + header_bytes} of {declared} bytes")
+        capture.payload_bytes = total
+        capture.digest = "sha1:" + base64.b32encode(digest.digest()).decode()
+        return capture
+
+    def _one_member(self) -> Iterator[Capture]:
+        """Read a file that is one gzip member over all records; offsets count decompressed bytes."""
+        with gzip.open(self.path, "rb") as stream:
+            last = 0
+            pending: Capture | None = None
+            try:
+                for record in ArchiveIterator(_Forward(stream), parse_http=False, stream_detect=False):
+                    if pending is not None:
+                        pending.length = record.stream_pos - pending.offset
+                        yield pending
+                    last = record.stream_pos
+                    pending = self._capture(record, last)
+                    if pending is not None and pending.error is not None:
+                        raise _Unreadable(pending.error)
+            except (OSError, EOFError, zlib.error, ValueError, _Unreadable) as error:
+                if pending is not None and pending.error is None:
+                    yield pending
+                    last += max(pending.payload_bytes, 1)
+                yield _corrupt(last, 0, f"{error}; the file is one gzip member, nothing behind this can be read")
+                return
+            if pending is not None:
+                yield pending
+
+
+def _corrupt(offset: int, length: int, error: str) -> Capture:
+    return Capture(offset, max(length, 0), "corrupt", error=error)
+
+
+class _Unreadable(Exception):
+    pass
+
+
+class _Forward(io.RawIOBase):
+    """A decompressed stream that can only be read and told."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream, self._position = stream, 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._position += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self._position
+
+    def readable(self) -> bool:
+        return True
+
+
+def _read_arc(path: Path, wanted: set[int] | None, max_payload: int | None) -> Iterator[Capture]:
+    from warcio.archiveiterator import ArchiveIterator as ArcIterator
+    from warcio.exceptions import ArchiveLoadFailed
+
+    last = 0
+    with open(path, "rb") as stream:
+        iterator = ArcIterator(stream, arc2warc=True)
+        try:
+            for record in iterator:
+                if record.rec_type != "response":
+                    continue
+                last = iterator.get_record_offset()
+                if wanted is not None and last not in wanted:
+                    continue
+                headers = record.rec_headers
+                url = headers.get_header("WARC-Target-URI") or ""
+                capture = Capture(last, 0, "response", url, headers.get_header("WARC-Date") or "", content_type=headers.get_header("Content-Type"))
+                if record.http_headers is not None:
+                    code = (record.http_headers.get_statuscode() or "").strip()
+                    capture.status = int(code) if code.isdigit() and len(code) == 3 else None
+                    capture.http = {name.lower(): value for name, value in reversed(record.http_headers.headers)}
+                digest, pieces, total = hashlib.sha1(usedforsecurity=False), [], 0
+                while chunk := record.raw_stream.read(_CHUNK):
+                    digest.update(chunk)
+                    total += len(chunk)
+                    if wanted is not None and (max_payload is None or total <= max_payload):
+                        pieces.append(chunk)
+                capture.payload_bytes = total
+                capture.digest = "sha1:" + base64.b32encode(digest.digest()).decode()
+                if wanted is not None and (max_payload is None or total <= max_payload):
+                    capture.payload = b"".join(pieces)
+                capture.length = iterator.get_record_length()
+                yield capture
+        except (ArchiveLoadFailed, OSError, ValueError, zlib.error, EOFError) as error:
+            yield Capture(last + 1 if last else 0, 0, "corrupt", error=f"{error}; nothing behind this can be read in an ARC file")
