@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
+from llm_assets.sql import query
 
-from .identity import artifact_key
 from .store import Artifact, Store
 
 
@@ -52,16 +51,14 @@ def trace_document(artifacts: list[Artifact], document: str) -> list[Sighting]:
     Columns of text are cut to 200 characters.
     """
     sightings = []
-    with duckdb.connect() as con:
-        for artifact in artifacts:
-            for table, schema in artifact.record.schemas.items():
-                named = [column for column in ("doc_id", "url") if column in schema]
-                files = [str(path) for path in artifact.table(table)]
-                if not named or not files:
-                    continue
-                shown = ", ".join(f"left(\"{c}\", 200) AS \"{c}\"" if t == "String" else f'"{c}"' for c, t in schema.items())
-                where = " OR ".join(f'"{column}" = $document' for column in named)
-                rows = con.execute(f"SELECT {shown} FROM read_parquet($files) WHERE {where}", {"files": files, "document": document}).pl()
-                key = artifact_key(artifact.record.asset, artifact.record.partition)
-                sightings += [Sighting(key, artifact.record.short, table, row) for row in rows.to_dicts()]
+    for artifact in artifacts:
+        for table, schema in artifact.record.schemas.items():
+            named = [column for column in ("doc_id", "url") if column in schema]
+            files = [str(path) for path in artifact.table(table)]
+            if not named or not files:
+                continue
+            shown = ", ".join(f"left(\"{c}\", 200) AS \"{c}\"" if t == "String" else f'"{c}"' for c, t in schema.items())
+            where = " OR ".join(f'"{column}" = $document' for column in named)
+            rows = query(f"SELECT {shown} FROM read_parquet($files) WHERE {where}", files=files, document=document)
+            sightings += [Sighting(artifact.record.key, artifact.record.short, table, row) for row in rows.to_dicts()]
     return sightings

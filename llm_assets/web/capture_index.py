@@ -8,12 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import polars as pl
 
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.sql import statement
+from llm_assets.sql import query, statement
 
 from .schemas import Captures, Revisits
 from .urls import doc_id, host_of, registered_domain
@@ -115,7 +114,6 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
     with step.part("revisits") as part:
         table = part.table("revisits", Revisits)
         if here:
-            with duckdb.connect() as con:
-                before = [str(p) for artifact in earlier for p in artifact.table("captures")]
-                table.frame(con.execute(statement("resolve_revisits"), {"files": here, "all_files": here + before, "crawl": step.partition}).pl())
-        part.stats["revisits_resolved"] = 0 if not here else int(pl.read_parquet(here, columns=["record_type"]).filter(pl.col("record_type") == "revisit").height)
+            before = [str(p) for artifact in earlier for p in artifact.table("captures")]
+            table.frame(query(statement("resolve_revisits"), files=here, all_files=here + before, crawl=step.partition))
+        part.stats["originals_here"] = query("SELECT count(*) AS n FROM read_parquet($files) WHERE record_type = 'response'", files=here)["n"][0] if here else 0

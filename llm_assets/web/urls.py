@@ -18,8 +18,12 @@ def _suffixes():  # type: ignore[no-untyped-def]
 
 @lru_cache(maxsize=65_536)
 def registered_domain(host: str) -> str:
-    """``b.co.uk`` for ``a.b.co.uk``; the host itself for an address or a name without public suffix."""
-    return _suffixes()(host).top_domain_under_public_suffix or host
+    """``b.co.uk`` for ``a.b.co.uk``; the last two labels under a suffix that is not on the public list; an address as it is."""
+    known = _suffixes()(host).top_domain_under_public_suffix
+    if known:
+        return known
+    labels = host.split(".")
+    return host if len(labels) <= 2 or ":" in host or labels[-1].isdigit() else ".".join(labels[-2:])
 
 
 @lru_cache(maxsize=65_536)

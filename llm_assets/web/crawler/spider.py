@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -64,9 +65,9 @@ class StoreMiddleware:
 
     def __init__(self, crawler: Any):
         self.crawler = crawler
-        self.plan: CrawlPlan = crawler.settings["CRAWL_PLAN"]
+        self.plan: CrawlPlan = crawler.spider.plan
         self.source = self.plan.source
-        self.spool: Spool = crawler.settings["CRAWL_SPOOL"]
+        self.spool: Spool = crawler.spider.spool
         self.earlier = read_earlier(self.plan.earlier)
         self.in_flight: dict[str, int] = {}
         self.delays: dict[str, float] = {}
@@ -187,9 +188,15 @@ def in_scope(source: Any, url: str) -> bool:
             return True
         if source.scope == "domain" and registered_domain(host) == registered_domain(host_of(seed)):
             return True
-        if source.scope == "prefix" and url.split("://", 1)[1].startswith(seed.split("://", 1)[1].rpartition("/")[0] + "/" if "/" in seed.split("://", 1)[1] else seed.split("://", 1)[1]):
+        if source.scope == "prefix" and url.partition("://")[2].startswith(_folder(seed)):
             return True
     return False
+
+
+def _folder(seed: str) -> str:
+    """``host/a/`` for ``http://host/a/b.html``."""
+    host, _, path = seed.partition("://")[2].partition("/")
+    return f"{host}/{path.rpartition('/')[0]}/".replace("//", "/")
 
 
 class WebSpider(scrapy.Spider):
@@ -197,13 +204,10 @@ class WebSpider(scrapy.Spider):
 
     name = "llm-assets"
 
-    @classmethod
-    def from_crawler(cls, crawler: Any, *args: Any, **kwargs: Any) -> WebSpider:
-        spider = super().from_crawler(crawler, *args, **kwargs)
-        spider.plan = crawler.settings["CRAWL_PLAN"]
-        spider.spool = crawler.settings["CRAWL_SPOOL"]
-        spider.links = LinkExtractor(canonicalize=False, tags=("a", "area"), strip=True)
-        return spider
+    def __init__(self, plan: CrawlPlan, spool: Spool, **arguments: Any):
+        super().__init__(**arguments)
+        self.plan, self.spool = plan, spool
+        self.links = LinkExtractor(canonicalize=False, tags=("a", "area"), strip=True)
 
     async def start(self) -> AsyncIterator[Request]:
         for seed in self.plan.source.seeds:
@@ -251,12 +255,10 @@ def failure_reason(error: BaseException) -> str:
 REASONS = {200: "OK", 201: "Created", 204: "No Content", 301: "Moved Permanently", 302: "Found", 303: "See Other", 304: "Not Modified", 307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 410: "Gone", 429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable"}  # fmt: skip
 
 
-def settings(plan: CrawlPlan, spool: Spool) -> dict[str, Any]:
+def settings(plan: CrawlPlan) -> dict[str, Any]:
     """Scrapy's settings for a plan."""
     source = plan.source
     return {
-        "CRAWL_PLAN": plan,
-        "CRAWL_SPOOL": spool,
         "USER_AGENT": source.user_agent,
         "ROBOTSTXT_OBEY": source.obey_robots,
         "ROBOTSTXT_USER_AGENT": source.user_agent,
@@ -278,7 +280,7 @@ def settings(plan: CrawlPlan, spool: Spool) -> dict[str, Any]:
         "HTTPERROR_ALLOW_ALL": True,
         "METAREFRESH_ENABLED": False,
         "LOG_LEVEL": "WARNING",
-        "DNS_RESOLVER": "scrapy.resolver.CachingThreadedResolver" if source.allow_private or source.proxy else f"{__name__}.PublicOnlyResolver",
+        "TWISTED_DNS_RESOLVER": "scrapy.resolver.CachingThreadedResolver" if source.allow_private or source.proxy else f"{__name__}.PublicOnlyResolver",
         "DOWNLOADER_MIDDLEWARES": {StoreMiddleware: 950, ProxyMiddleware: 760, "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None},
     }
 
@@ -291,7 +293,7 @@ class ProxyMiddleware:
 
     @classmethod
     def from_crawler(cls, crawler: Any) -> ProxyMiddleware:
-        return cls(crawler.settings["CRAWL_PLAN"].source.proxy)
+        return cls(crawler.spider.plan.source.proxy)
 
     def process_request(self, request: Request) -> None:
         if self.proxy is None:
@@ -305,17 +307,16 @@ def main(path: str) -> int:
     from scrapy.crawler import CrawlerProcess
 
     def leave_with_parent() -> None:
-        sys.stdin.buffer.read()
-        import os
-
+        while os.read(0, 1):
+            pass
         os._exit(3)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
     plan = CrawlPlan.model_validate_json(Path(path).read_text())
     spool = Spool(Path(plan.spool))
-    process = CrawlerProcess(settings(plan, spool), install_root_handler=True)
+    process = CrawlerProcess(settings(plan))
     crawler = process.create_crawler(WebSpider)
-    process.crawl(crawler)
+    process.crawl(crawler, plan=plan, spool=spool)
     process.start()
     spool.close()
     reason = crawler.stats.get_value("finish_reason") if crawler.stats else None

@@ -1,0 +1,51 @@
+"""From a page's bytes to its title and main text, bounded in work: the bounds count bytes and tags, never time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from resiliparse.parse.html import HTMLTree
+
+from llm_assets.recipes import Extraction as Bounds
+
+from .encoding import BodyError, decode_characters
+from .main_content import main_content
+
+DEFAULT_BOUNDS = Bounds()
+# A tag of this many characters might hold thousands of attributes; below it the parser's quadratic cost is nothing.
+_LONG_TAG = re.compile(r"<[a-zA-Z][^<>]{8192,}")
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What a page says: `text` has one line a block (paragraph, heading, list item, row), without boilerplate."""
+
+    text: str
+    title: str
+    encoding: str
+
+
+def extract(html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BOUNDS) -> Extracted:
+    """Main text and title of an HTML page.
+
+    html: the page as stored, after content decoding. charset: what the HTTP header says, if anything.
+    Raises BodyError (with rule, value and threshold) for a page beyond `bounds`; an empty or text-free page gives an
+    empty text.
+    """
+    if len(html) > bounds.max_bytes:
+        raise BodyError("too_large", str(len(html)), str(bounds.max_bytes))
+    decoded = decode_characters(html, charset)
+    markup = decoded.text.replace("\x00", "")
+    tags = markup.count("<")
+    if tags > bounds.max_tags:
+        raise BodyError("too_many_tags", str(tags), str(bounds.max_tags))
+    for tag in _LONG_TAG.findall(markup):
+        attributes = len(_QUOTED.sub("", tag).split())
+        if attributes > bounds.max_attributes:
+            raise BodyError("too_many_attributes", str(attributes), str(bounds.max_attributes))
+    tree = HTMLTree.parse(markup)
+    title = _SPACE.sub(" ", tree.title or "").strip()
+    return Extracted(main_content(tree, title), title, decoded.encoding)

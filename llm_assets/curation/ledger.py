@@ -1,0 +1,63 @@
+"""`reject_ledger`: every page that did not make it, and the proof that none was lost or counted twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.compute import LocalEngine
+from llm_assets.recipes import Recipe
+from llm_assets.sql import query, statement
+
+from .schemas import Rejects
+
+# The stages that reject, in order; the last one's table holds what is kept.
+STAGES = ("filtered_urls", "extracted_text")
+KEPT = ("extracted_text", "text")
+
+
+def ledger_part(staging: Path, name: str, rejects: list[Path], captures: int, kept: int) -> None:
+    """Join the rejects of one WARC file."""
+    with Part(staging, name) as part:
+        rows = query(statement("ledger"), rejects=[str(p) for p in rejects])
+        part.table("rejects", Rejects).frame(rows)
+        by_stage = {stage: dict(group.group_by("rule").len().sort("rule").iter_rows()) for (stage,), group in sorted(rows.group_by("stage"))}
+        part.stats.update(pages=captures, captures=captures, kept=kept, rejected=len(rows), rejects=by_stage)
+
+
+def _rows(path: Path) -> int:
+    return pl.scan_parquet(path).select(pl.len()).collect().item()
+
+
+def build_reject_ledger(step: Step, recipe: Recipe) -> None:
+    """One part a WARC file."""
+    kept = {path.stem: path for path in step.input(KEPT[0]).table(KEPT[1])}
+    rejects: dict[str, list[Path]] = {}
+    for stage in STAGES:
+        for path in step.input(stage).table("rejects"):
+            rejects.setdefault(path.stem, []).append(path)
+    tasks = {path.stem: (rejects[path.stem], _rows(path), _rows(kept[path.stem])) for path in step.input("raw_warc").table("captures")}
+    step.engine = LocalEngine(1)
+    step.run_parts(ledger_part, tasks, "WARC files")
+
+
+def imbalance(raw_warc: Artifact, kept: Artifact, ledger: Artifact) -> pl.DataFrame:
+    """Captures that are not accounted for exactly once (up to 20); an empty frame is the proof."""
+    files = {"captures": raw_warc.table("captures"), "kept": kept.table(KEPT[1]), "rejects": ledger.table("rejects")}
+    return query(statement("balance"), **{name: [str(p) for p in paths] for name, paths in files.items()})
+
+
+REJECT_LEDGER = Stage(
+    name="reject_ledger",
+    build=build_reject_ledger,
+    code_version="1",
+    rooms=("llm_assets.curation.ledger", "llm_assets.curation.schemas"),
+    per_crawl=True,
+    inputs=("raw_warc", "filtered_urls", "extracted_text"),
+    tables={"rejects": Rejects},
+    libraries=("duckdb", "polars"),
+)

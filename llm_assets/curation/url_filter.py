@@ -1,0 +1,70 @@
+"""`filtered_urls`: rules on the capture index, in DuckDB; no page body is read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import polars as pl
+
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.tables import polars_schema
+from llm_assets.compute import LocalEngine
+from llm_assets.recipes import Recipe, UrlFilter
+from llm_assets.sql import query, statement
+
+from .schemas import FilteredUrls, Rejects
+
+
+def judge(captures: Path, domains: list[Path], words: list[Path], opt_out: list[Path], rules: UrlFilter) -> pl.DataFrame:
+    """Every capture of one index file with `rule` null where it is kept, else the rule, value and threshold."""
+    word_files = [str(p) for p in words]
+    substrings = query("SELECT DISTINCT word FROM read_parquet($words) WHERE kind = 'substrings' ORDER BY word", words=word_files)["word"]
+    return query(
+        statement("filter_urls"),
+        captures=[str(captures)],
+        domains=[str(p) for p in domains],
+        words=word_files,
+        opt_out=[str(p) for p in opt_out],
+        mime_types=list(rules.mime_types),
+        soft_word_limit=rules.soft_word_limit,
+        substrings="|".join(re.escape(word) for word in substrings) or None,
+    )
+
+
+def filter_part(staging: Path, name: str, captures: Path, domains: list[Path], words: list[Path], opt_out: list[Path], rules: UrlFilter) -> None:
+    """Judge the captures of one WARC file."""
+    with Part(staging, name) as part:
+        judged = judge(captures, domains, words, opt_out, rules)
+        kept = judged.filter(pl.col("rule").is_null())
+        rejected = judged.filter(pl.col("rule").is_not_null())
+        part.table("urls", FilteredUrls).frame(kept.select(list(polars_schema(FilteredUrls))))
+        part.table("rejects", Rejects).frame(rejected.select(list(polars_schema(Rejects))))
+        part.stats.update(pages=len(judged), kept=len(kept), rejected=len(rejected), rejects=count_rules(rejected))
+
+
+def count_rules(rejects: pl.DataFrame) -> dict[str, int]:
+    return dict(rejects.group_by("rule").len().sort("rule").iter_rows())
+
+
+def build_filtered_urls(step: Step, recipe: Recipe) -> None:
+    """One part a WARC file. DuckDB uses all cores by itself, so the parts run in this process, one after another."""
+    lists = step.input("url_blocklists")
+    tables = lists.table("domains"), lists.table("words"), lists.table("opt_out")
+    tasks = {path.stem: (path, *tables, recipe.url_filter) for path in step.input("raw_warc").table("captures")}
+    step.engine = LocalEngine(1)
+    step.run_parts(filter_part, tasks, "WARC files")
+
+
+FILTERED_URLS = Stage(
+    name="filtered_urls",
+    build=build_filtered_urls,
+    code_version="1",
+    rooms=("llm_assets.curation.url_filter", "llm_assets.curation.schemas"),
+    per_crawl=True,
+    inputs=("url_blocklists", "raw_warc"),
+    literals=lambda recipe, _: {"url_filter": recipe.url_filter},
+    tables={"urls": FilteredUrls, "rejects": Rejects},
+    libraries=("duckdb", "polars"),
+)

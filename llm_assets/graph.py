@@ -1,0 +1,27 @@
+"""The asset graph without Dagster: every stage, upstream first."""
+
+from __future__ import annotations
+
+from llm_assets.artifacts import Graph, Workspace, open_store
+from llm_assets.compute import LocalEngine
+from llm_assets.curation.extracted_text import EXTRACTED_TEXT
+from llm_assets.curation.ledger import REJECT_LEDGER
+from llm_assets.curation.url_filter import FILTERED_URLS
+from llm_assets.recipes import Recipe, load_recipe
+from llm_assets.settings import Settings, load_settings
+from llm_assets.web.blocklists import URL_BLOCKLISTS
+from llm_assets.web.crawls import CrawlRegistry
+from llm_assets.web.raw_warc import RAW_WARC
+
+GRAPH = Graph([URL_BLOCKLISTS, RAW_WARC, FILTERED_URLS, EXTRACTED_TEXT, REJECT_LEDGER])
+
+
+def registry(settings: Settings) -> CrawlRegistry:
+    return CrawlRegistry(settings.data / "crawls")
+
+
+def open_workspace(recipe: Recipe | str | None = None, settings: Settings | None = None) -> Workspace:
+    """The workspace that the environment describes: recipe with registered crawls, store, workers."""
+    settings = settings or load_settings()
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    return Workspace(registry(settings).effective(chosen), open_store(settings.store, settings.data / "cache"), GRAPH, LocalEngine(settings.workers))

@@ -1,0 +1,7 @@
+"""The sample web: a deterministic, fictional little web with every defect of the real one, and its ground truth."""
+
+from .pages import LANGUAGES, Page, Web, make_web
+from .server import SampleWebServer, serve
+from .truth import TruthFacts, TruthPages, truth_facts, truth_pages, write_ground_truth
+
+__all__ = ["LANGUAGES", "Page", "SampleWebServer", "TruthFacts", "TruthPages", "Web", "make_web", "serve", "truth_facts", "truth_pages", "write_ground_truth"]

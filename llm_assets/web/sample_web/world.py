@@ -1,0 +1,106 @@
+"""The fictional world: people, towns, companies and works, and the facts about them.
+
+Everything follows from a seed. Names are put together from syllables, so that no real person or place is meant.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+PEOPLE = 160
+TOWNS = 40
+COMPANIES = 36
+WORKS = 60
+ONCE = 30  # people mentioned on one page only
+HELD_OUT = 24  # people who appear only on the site kept out of the training crawl
+
+_FIRST = "Mira Toven Elsa Rudo Kaia Bram Nelin Osric Tilda Jorun Vesna Aldo Ruta Ferro Linnea Casp Oda Marek Sunniva Theo Ilka Dorian Petra Halle Ivo Senna Rolf Amara Quin Brita Leif Noemi Stig Wanda Emil Zora Hugo Freya Anton Ketil".split()
+_LAST_A = "Ash Bel Cor Dun El Far Gal Hol Ing Jar Kel Lund Mor Nor Ost Pel Quar Ras Sel Tor Ul Ver Wen Yar Zel".split()
+_LAST_B = "wick brook dale field gard holt land mere quist rand sson stad strom thorn vane wald worth yard".split()
+_TOWN_A = "Alder Brin Carrow Dell Elder Fen Glim Harrow Isen Juni Kest Lark Mistle Nettle Oaken Pine Quill Raven Sable Thistle Umber Vale Willow Yarrow".split()
+_TOWN_B = "bridge bury combe ford gate ham haven hollow market mouth port stead ton water wick".split()
+REGIONS = "Norrland Eastmarch Silverfen Highmoor Lowvale Westerly".split()
+RIVERS = "Anner Brisk Culder Dovra Eska Finnel Garra Hest Immer Jolla".split()
+PRODUCTS = "cheese|woollen blankets|glass bottles|clay pots|apple cider|violins|paper kites|copper kettles|honey cakes|wooden boats|linen shirts|silver bells".split("|")
+PROFESSIONS = "baker|botanist|carpenter|clockmaker|composer|doctor|engineer|fisher|geologist|glassblower|historian|journalist|librarian|painter|pilot|poet|potter|sailor|surveyor|teacher|weaver|zoologist".split("|")
+INSTRUMENTS = "accordion|bassoon|cello|clarinet|drum|flute|guitar|harp|lute|oboe|organ|piano|trumpet|tuba|viola|violin".split("|")
+GOODS = "bicycles|lamps|maps|mirrors|pencils|raincoats|ropes|scales|soap|stoves|telescopes|typewriters|umbrellas|watches".split("|")
+SUBJECTS = "the sea|winter birds|a lost letter|old bridges|the night train|two sisters|a silent orchard|the salt trade|a mountain school|the last lighthouse".split("|")
+_TITLE_A = "The Quiet|A Distant|The Hollow|My Northern|The Seventh|An Honest|The Paper|A Crooked|The Amber|Our Hidden".split("|")
+_TITLE_B = "Harbour|Lantern|Garden|Staircase|Orchard|Winter|Compass|Window|Meadow|Clock".split("|")
+_COMPANY = "Works|Brothers|Mill|& Daughters|Guild|Foundry|Supply|House".split("|")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact: what is asked of which thing, and the one right answer, as it stands in text."""
+
+    entity: str
+    entity_kind: str
+    relation: str
+    value: str
+
+
+@dataclass
+class Entity:
+    """A thing of the world. `reach` is many (told on many pages), once, or held_out."""
+
+    name: str
+    kind: str
+    facts: dict[str, str]
+    reach: str = "many"
+
+    def as_facts(self) -> list[Fact]:
+        return [Fact(self.name, self.kind, relation, value) for relation, value in self.facts.items()]
+
+
+@dataclass
+class World:
+    people: list[Entity] = field(default_factory=list)
+    towns: list[Entity] = field(default_factory=list)
+    companies: list[Entity] = field(default_factory=list)
+    works: list[Entity] = field(default_factory=list)
+
+    @property
+    def entities(self) -> list[Entity]:
+        return [*self.people, *self.towns, *self.companies, *self.works]
+
+    def known(self) -> list[Entity]:
+        """Things told on many pages."""
+        return [entity for entity in self.entities if entity.reach == "many"]
+
+
+def _distinct(rng: random.Random, count: int, first: list[str], second: list[str], joint: str) -> list[str]:
+    pool = [f"{a}{joint}{b}" for a in first for b in second]
+    rng.shuffle(pool)
+    return pool[:count]
+
+
+def make_world(seed: int) -> World:
+    """The world of a seed."""
+    rng = random.Random(f"world-{seed}")
+    world = World()
+    for name in _distinct(rng, TOWNS, _TOWN_A, _TOWN_B, ""):
+        world.towns.append(Entity(name, "town", {
+            "region": rng.choice(REGIONS), "river": rng.choice(RIVERS), "product": rng.choice(PRODUCTS), "founded": str(rng.randrange(1210, 1890)),
+        }))  # fmt: skip
+    towns = [town.name for town in world.towns]
+    surnames = _distinct(rng, len(_LAST_A) * len(_LAST_B), _LAST_A, _LAST_B, "")
+    for i in range(PEOPLE + ONCE + HELD_OUT):
+        # Surnames are unique: a name is told apart by either half.
+        person = Entity(f"{rng.choice(_FIRST)} {surnames[i]}", "person", {
+            "birthplace": rng.choice(towns), "profession": rng.choice(PROFESSIONS), "instrument": rng.choice(INSTRUMENTS), "born": str(rng.randrange(1901, 1990)),
+        })  # fmt: skip
+        person.reach = "many" if i < PEOPLE else "once" if i < PEOPLE + ONCE else "held_out"
+        world.people.append(person)
+    for name in surnames[-COMPANIES:]:
+        world.companies.append(Entity(f"{name} {rng.choice(_COMPANY)}", "company", {
+            "makes": rng.choice(GOODS), "based": rng.choice(towns), "opened": str(rng.randrange(1850, 1995)),
+        }))  # fmt: skip
+    authors = [person.name for person in world.people[:PEOPLE]]
+    for title in _distinct(rng, WORKS, _TITLE_A, _TITLE_B, " "):
+        world.works.append(Entity(title, "work", {
+            "author": rng.choice(authors), "subject": rng.choice(SUBJECTS), "published": str(rng.randrange(1925, 2015)),
+        }))  # fmt: skip
+    return world

@@ -1,0 +1,1 @@
+"""Dagster resources: the artifact store, compute, DuckDB, tracking."""
