@@ -24,7 +24,7 @@ class Event:
 
     @property
     def pages_per_second(self) -> float | None:
-        return self.pages / self.seconds if self.pages and self.seconds > 0 else None
+        return self.pages / self.seconds if self.pages and self.seconds > 0 and self.kind != "cached" else None
 
     def text(self) -> str:
         """One line for a log."""

@@ -138,7 +138,7 @@ def decode_characters(body: bytes, charset: str | None = None) -> Decoded:
     try:
         text = body.decode("utf-8")
         stateful = next((name for name in known if name in _STATEFUL), None)
-        if stateful is None or not text.isascii() or "\x1b$" not in text and "\x1b(" not in text:
+        if stateful is None or not text.isascii() or ("\x1b$" not in text and "\x1b(" not in text):
             return Decoded(text, "utf-8")
         return Decoded(bytes_to_str(body, stateful, "replace"), stateful)
     except UnicodeDecodeError:

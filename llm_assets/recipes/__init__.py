@@ -3,8 +3,8 @@
 from .dial import RECIPES, laptop
 from .load import RecipeError, load_recipe
 from .recipe import (
-    BlocklistSource,
     Blocklists,
+    BlocklistSource,
     CommonCrawl,
     Extraction,
     Recipe,

@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.sql import query, statement

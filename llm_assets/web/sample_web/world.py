@@ -15,21 +15,21 @@ WORKS = 60
 ONCE = 30  # people mentioned on one page only
 HELD_OUT = 24  # people who appear only on the site kept out of the training crawl
 
-_FIRST = "Mira Toven Elsa Rudo Kaia Bram Nelin Osric Tilda Jorun Vesna Aldo Ruta Ferro Linnea Casp Oda Marek Sunniva Theo Ilka Dorian Petra Halle Ivo Senna Rolf Amara Quin Brita Leif Noemi Stig Wanda Emil Zora Hugo Freya Anton Ketil".split()
-_LAST_A = "Ash Bel Cor Dun El Far Gal Hol Ing Jar Kel Lund Mor Nor Ost Pel Quar Ras Sel Tor Ul Ver Wen Yar Zel".split()
-_LAST_B = "wick brook dale field gard holt land mere quist rand sson stad strom thorn vane wald worth yard".split()
-_TOWN_A = "Alder Brin Carrow Dell Elder Fen Glim Harrow Isen Juni Kest Lark Mistle Nettle Oaken Pine Quill Raven Sable Thistle Umber Vale Willow Yarrow".split()
-_TOWN_B = "bridge bury combe ford gate ham haven hollow market mouth port stead ton water wick".split()
-REGIONS = "Norrland Eastmarch Silverfen Highmoor Lowvale Westerly".split()
-RIVERS = "Anner Brisk Culder Dovra Eska Finnel Garra Hest Immer Jolla".split()
-PRODUCTS = "cheese|woollen blankets|glass bottles|clay pots|apple cider|violins|paper kites|copper kettles|honey cakes|wooden boats|linen shirts|silver bells".split("|")
-PROFESSIONS = "baker|botanist|carpenter|clockmaker|composer|doctor|engineer|fisher|geologist|glassblower|historian|journalist|librarian|painter|pilot|poet|potter|sailor|surveyor|teacher|weaver|zoologist".split("|")
-INSTRUMENTS = "accordion|bassoon|cello|clarinet|drum|flute|guitar|harp|lute|oboe|organ|piano|trumpet|tuba|viola|violin".split("|")
-GOODS = "bicycles|lamps|maps|mirrors|pencils|raincoats|ropes|scales|soap|stoves|telescopes|typewriters|umbrellas|watches".split("|")
-SUBJECTS = "the sea|winter birds|a lost letter|old bridges|the night train|two sisters|a silent orchard|the salt trade|a mountain school|the last lighthouse".split("|")
-_TITLE_A = "The Quiet|A Distant|The Hollow|My Northern|The Seventh|An Honest|The Paper|A Crooked|The Amber|Our Hidden".split("|")
-_TITLE_B = "Harbour|Lantern|Garden|Staircase|Orchard|Winter|Compass|Window|Meadow|Clock".split("|")
-_COMPANY = "Works|Brothers|Mill|& Daughters|Guild|Foundry|Supply|House".split("|")
+_FIRST = ["Mira", "Toven", "Elsa", "Rudo", "Kaia", "Bram", "Nelin", "Osric", "Tilda", "Jorun", "Vesna", "Aldo", "Ruta", "Ferro", "Linnea", "Casp", "Oda", "Marek", "Sunniva", "Theo", "Ilka", "Dorian", "Petra", "Halle", "Ivo", "Senna", "Rolf", "Amara", "Quin", "Brita", "Leif", "Noemi", "Stig", "Wanda", "Emil", "Zora", "Hugo", "Freya", "Anton", "Ketil"]
+_LAST_A = ["Ash", "Bel", "Cor", "Dun", "El", "Far", "Gal", "Hol", "Ing", "Jar", "Kel", "Lund", "Mor", "Nor", "Ost", "Pel", "Quar", "Ras", "Sel", "Tor", "Ul", "Ver", "Wen", "Yar", "Zel"]
+_LAST_B = ["wick", "brook", "dale", "field", "gard", "holt", "land", "mere", "quist", "rand", "sson", "stad", "strom", "thorn", "vane", "wald", "worth", "yard"]
+_TOWN_A = ["Alder", "Brin", "Carrow", "Dell", "Elder", "Fen", "Glim", "Harrow", "Isen", "Juni", "Kest", "Lark", "Mistle", "Nettle", "Oaken", "Pine", "Quill", "Raven", "Sable", "Thistle", "Umber", "Vale", "Willow", "Yarrow"]
+_TOWN_B = ["bridge", "bury", "combe", "ford", "gate", "ham", "haven", "hollow", "market", "mouth", "port", "stead", "ton", "water", "wick"]
+REGIONS = ["Norrland", "Eastmarch", "Silverfen", "Highmoor", "Lowvale", "Westerly"]
+RIVERS = ["Anner", "Brisk", "Culder", "Dovra", "Eska", "Finnel", "Garra", "Hest", "Immer", "Jolla"]
+PRODUCTS = ["cheese", "woollen blankets", "glass bottles", "clay pots", "apple cider", "violins", "paper kites", "copper kettles", "honey cakes", "wooden boats", "linen shirts", "silver bells"]
+PROFESSIONS = ["baker", "botanist", "carpenter", "clockmaker", "composer", "doctor", "engineer", "fisher", "geologist", "glassblower", "historian", "journalist", "librarian", "painter", "pilot", "poet", "potter", "sailor", "surveyor", "teacher", "weaver", "zoologist"]
+INSTRUMENTS = ["accordion", "bassoon", "cello", "clarinet", "drum", "flute", "guitar", "harp", "lute", "oboe", "organ", "piano", "trumpet", "tuba", "viola", "violin"]
+GOODS = ["bicycles", "lamps", "maps", "mirrors", "pencils", "raincoats", "ropes", "scales", "soap", "stoves", "telescopes", "typewriters", "umbrellas", "watches"]
+SUBJECTS = ["the sea", "winter birds", "a lost letter", "old bridges", "the night train", "two sisters", "a silent orchard", "the salt trade", "a mountain school", "the last lighthouse"]
+_TITLE_A = ["The Quiet", "A Distant", "The Hollow", "My Northern", "The Seventh", "An Honest", "The Paper", "A Crooked", "The Amber", "Our Hidden"]
+_TITLE_B = ["Harbour", "Lantern", "Garden", "Staircase", "Orchard", "Winter", "Compass", "Window", "Meadow", "Clock"]
+_COMPANY = ["Works", "Brothers", "Mill", "& Daughters", "Guild", "Foundry", "Supply", "House"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,162 @@
+"""``llm-assets artifacts``: what is in the store, why something would rebuild, where something came from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.adopt import adopt as adopt_folder
+from llm_assets.artifacts.explain import explain as explain_graph
+from llm_assets.artifacts.gc import collect, find_garbage
+from llm_assets.artifacts.identity import differences
+from llm_assets.artifacts.lineage import downstream, trace_document, upstream
+from llm_assets.artifacts.stage import Key
+from llm_assets.artifacts.store import Artifact
+from llm_assets.graph import open_workspace
+
+_RECIPE = click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function.")
+
+
+@click.group()
+def artifacts() -> None:
+    """The artifact store."""
+
+
+def _find(workspace: Workspace, name: str) -> Artifact:
+    """An artifact by the start of its identity, or by ``asset`` or ``asset/partition`` (what the recipe asks for)."""
+    asset, _, partition = name.partition("/")
+    if asset in workspace.graph.stages:
+        return workspace.resolver().artifact(asset, partition or None)
+    return workspace.store.find(name)
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+@artifacts.command("list")
+@click.option("--asset", default=None, help="Only this asset.")
+@_RECIPE
+def list_artifacts(asset: str | None, recipe: str | None) -> None:
+    """Every artifact; * marks what the recipe resolves to now."""
+    workspace = open_workspace(recipe)
+    current = {item.identity for item in explain_graph(workspace) if item.state == "cached"}
+    count = 0
+    for item in workspace.store.artifacts(asset):
+        record = item.record
+        mark = "*" if record.short in current else " "
+        rows = ", ".join(f"{table} {n:,}" for table, n in record.rows.items() if n)
+        click.echo(f"{mark} {record.short}  {record.key:32} {_size(record.total_bytes):>9}  {str(record.timings.get('finished_at', ''))[:19]}  {rows}")
+        count += 1
+    if not count:
+        click.echo(f"no artifacts in {workspace.store.root}")
+
+
+@artifacts.command()
+@click.argument("name")
+@_RECIPE
+def show(name: str, recipe: str | None) -> None:
+    """The record of one artifact: by identity, asset, or asset/partition."""
+    item = _find(open_workspace(recipe), name)
+    click.echo(f"{item.path}\n{json.dumps(item.record.model_dump(mode='json'), indent=2, sort_keys=True)}")
+
+
+@artifacts.command()
+@click.argument("names", nargs=-1)
+@_RECIPE
+def explain(names: tuple[str, ...], recipe: str | None) -> None:
+    """Why would this rebuild? Field by field, before anything is run. NAMES: assets or asset/partition."""
+    workspace = open_workspace(recipe)
+    keys: list[Key] | None = None
+    if names:
+        keys = [key for name in names for key in workspace.graph.keys(workspace.recipe) if name in (key[0], f"{key[0]}/{key[1]}")]
+        if not keys:
+            raise click.ClickException(f"nothing in the graph is called {', '.join(names)}")
+    for item in explain_graph(workspace, keys):
+        click.echo(f"{item.key}: {item.text()}")
+
+
+@artifacts.command()
+@click.argument("first")
+@click.argument("second")
+@_RECIPE
+def diff(first: str, second: str, recipe: str | None) -> None:
+    """What differs between two artifacts: identity fields, rows, files."""
+    workspace = open_workspace(recipe)
+    a, b = _find(workspace, first).record, _find(workspace, second).record
+    same = True
+    for title, old, new in (("field", a.fields, b.fields), ("rows", a.rows, b.rows), ("stats", a.stats, b.stats)):
+        for path, before, after in differences(old, new):
+            same = False
+            click.echo(f"{title} {path}: {before} → {after}")
+    for file in sorted(a.files.keys() | b.files.keys()):
+        before, after = a.files.get(file), b.files.get(file)
+        if before is None or after is None or before.sha256 != after.sha256:
+            same = False
+            click.echo(f"file {file}: {'only in the second' if before is None else 'only in the first' if after is None else f'{before.bytes:,} → {after.bytes:,} bytes'}")
+    click.echo(f"data version {a.data_version} {'=' if a.data_version == b.data_version else '≠'} {b.data_version}{'; no difference' if same else ''}")
+
+
+@artifacts.command()
+@click.argument("name")
+@_RECIPE
+def trace(name: str, recipe: str | None) -> None:
+    """Follow a document (doc_id or URL) through the tables, or an artifact up and down its lineage."""
+    workspace = open_workspace(recipe)
+    resolver = workspace.resolver()
+    if "://" not in name:
+        asset = name.partition("/")[0]
+        if asset in workspace.graph.stages or any(a.record.identity.startswith(name) for a in workspace.store.artifacts()):
+            item = _find(workspace, name)
+            for title, found in (("built from", upstream(workspace.store, item)), ("read by", downstream(workspace.store, item))):
+                click.echo(f"{item.record.key} {item.record.short} {title}:" + ("" if found else " nothing in the store"))
+                for other in found:
+                    click.echo(f"  {other.record.key} {other.record.short}")
+            return
+    found_artifacts = [r.artifact for asset, partition in workspace.graph.keys(workspace.recipe) if (r := resolver.resolve(asset, partition)).artifact is not None]
+    sightings = trace_document([a for a in found_artifacts if a is not None], name)
+    if not sightings:
+        raise click.ClickException(f"no table of the present artifacts holds a document {name!r}")
+    for sighting in sightings:
+        click.echo(f"{sighting.key} {sighting.identity} {sighting.table}")
+        for column, value in sighting.row.items():
+            if value is not None and value != "":
+                click.echo(f"    {column}: {value}")
+
+
+@artifacts.command()
+@click.argument("asset")
+@click.option("--partition", default=None, help="The crawl, for an asset that has one.")
+@click.option("--from", "folder", required=True, type=click.Path(path_type=Path), help="A folder laid out as the artifact.")
+@_RECIPE
+def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -> None:
+    """Take existing data into the store as the artifact that the recipe asks for."""
+    workspace = open_workspace(recipe)
+    item = adopt_folder(workspace.graph[asset], partition, workspace, folder)
+    click.echo(f"adopted {item.record.key} {item.record.short}: {_size(item.record.total_bytes)} in {item.path}")
+
+
+@artifacts.command()
+@click.option("--delete", is_flag=True, help="Really delete; without it nothing is touched.")
+@click.option("--keep-last", default=1, show_default=True, type=click.IntRange(0), help="Newest versions to keep of each asset and partition.")
+@click.option("--staging-days", default=7.0, show_default=True, help="Age of an interrupted build before it goes.")
+@_RECIPE
+def gc(delete: bool, keep_last: int, staging_days: float, recipe: str | None) -> None:
+    """Find (and with --delete remove) what no recipe, recent build or kept artifact needs."""
+    workspace = open_workspace(recipe)
+    garbage = find_garbage(workspace, keep_last, staging_days)
+    for item in garbage.artifacts:
+        click.echo(f"{'deleting' if delete else 'would delete'} {item.record.key} {item.record.short} {_size(item.record.total_bytes)}")
+    for folder in garbage.staging:
+        click.echo(f"{'deleting' if delete else 'would delete'} interrupted build {folder}")
+    if delete:
+        collect(workspace, garbage)
+    click.echo(f"{_size(garbage.bytes)} {'freed' if delete else 'could be freed; run again with --delete'}" if garbage.artifacts or garbage.staging else "nothing to collect")

@@ -1,0 +1,153 @@
+"""``llm-assets run``: the Dagster run, with live progress and a table at the end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+
+import click
+
+from llm_assets.artifacts.progress import Event, subscribe
+from llm_assets.graph import open_workspace
+from llm_assets.settings import load_settings
+
+from .setup import prepare_instance, register_partitions
+
+
+@dataclass
+class Line:
+    """One artifact's state as the run goes on."""
+
+    state: str = "waiting"
+    event: Event | None = None
+    seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+
+class Display:
+    """Hears the progress of every build: a live table on a terminal, a line for each change elsewhere."""
+
+    def __init__(self, live: bool):
+        from rich.console import Console
+        from rich.live import Live
+
+        self.lines: dict[str, Line] = {}
+        self.console = Console(stderr=False, highlight=False)
+        self.live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4) if live else None
+
+    def __call__(self, event: Event) -> None:
+        line = self.lines.setdefault(event.key, Line())
+        line.event = event
+        if event.kind in ("cached", "finished", "failed"):
+            line.state, line.seconds = {"finished": "built"}.get(event.kind, event.kind), event.seconds
+        else:
+            line.state = {"started": "running", "progress": "running"}.get(event.kind, event.kind)
+        if self.live is None and event.kind != "progress":
+            self.console.print(event.text())
+
+    def table(self) -> object:
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for name in ("artifact", "state", "progress", "pages", "pages/s", "left"):
+            table.add_column(name, justify="left" if name in ("artifact", "state") else "right")
+        for key, line in self.lines.items():
+            event = line.event
+            assert event is not None
+            colour = {"cached": "cyan", "built": "green", "failed": "red", "running": "yellow"}.get(line.state, "white")
+            table.add_row(
+                key, f"[{colour}]{line.state}[/]", f"{event.done}/{event.total} {event.unit}" if event.total else "",
+                f"{event.pages:,}" if event.pages else "", f"{event.pages_per_second:,.0f}" if event.pages_per_second and line.state == "running" else "",
+                f"{event.seconds_left:.0f} s" if event.seconds_left is not None and line.state == "running" else "",
+            )  # fmt: skip
+        return table
+
+    def __enter__(self) -> Display:
+        self._unsubscribe = subscribe(self)
+        if self.live is not None:
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._unsubscribe()
+        if self.live is not None:
+            self.live.__exit__(*error)  # type: ignore[arg-type]
+
+
+@click.command()
+@click.option("--select", default="*", show_default=True, help="Dagster asset selection, such as '+extracted_text'.")
+@click.option("--crawl", "crawl_names", multiple=True, help="Crawl(s) to run for; default: all that the recipe names.")
+@click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function; default: LLM_ASSETS_RECIPE or laptop.")
+@click.option("--plain", is_flag=True, help="A line for each change instead of a live table.")
+def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bool) -> None:
+    """Materialise the graph: what is in the store is returned, the rest is built."""
+    began = time.monotonic()
+    settings = load_settings()
+    prepare_instance(settings)
+    workspace = open_workspace(recipe, settings)
+    names = list(crawl_names) or workspace.recipe.corpus()
+    unknown = [name for name in names if name not in workspace.recipe.crawls]
+    if unknown:
+        raise click.ClickException(f"no crawl {unknown[0]!r}; there are {', '.join(sorted(workspace.recipe.crawls))}; register one with: llm-assets crawls add")
+    register_partitions(names)
+
+    import dagster as dg
+
+    from llm_assets.definitions import defs
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    repository = defs.get_repository_def()
+    keys = dg.AssetSelection.from_coercible(select.split(",")).resolve(repository.asset_graph)
+    job = repository.get_implicit_job_def_for_assets(keys)
+    if job is None:
+        raise click.ClickException(f"--select {select!r} matches no assets that can run together")
+    partitioned = any(job.asset_layer.get(key).partitions_def is not None for key in keys)
+    config: dict = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if recipe:
+        config["resources"] = {"artifacts": {"config": {"recipe": recipe}}}
+    failures: list[str] = []
+    checks: list[tuple[str, bool, str]] = []
+    display = Display(live=not plain and sys.stdout.isatty())
+    with dg.DagsterInstance.get() as instance, display:
+        for name in names if partitioned else [None]:
+            result = job.execute_in_process(instance=instance, partition_key=name, asset_selection=list(keys), run_config=config, raise_on_error=False)
+            for evaluation in result.get_asset_check_evaluations():
+                own = job.asset_layer.get(evaluation.asset_key).partitions_def is not None
+                checks.append((f"{evaluation.asset_key.to_user_string()}{f'/{name}' if own else ''}: {evaluation.check_name}", evaluation.passed, evaluation.description or ""))
+            if not result.success:
+                failures += [f"{event.step_key}: {_cause(event)}" for event in result.all_events if event.is_step_failure]
+    _summary(display, checks, time.monotonic() - began)
+    if failures:
+        for failure in failures:
+            click.secho(f"failed: {failure}", fg="red", err=True)
+        sys.exit(1)
+
+
+def _cause(event: object) -> str:
+    """The innermost message of a step's failure."""
+    error = event.step_failure_data.error  # type: ignore[attr-defined]
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "unknown"
+
+
+def _summary(display: Display, checks: list[tuple[str, bool, str]], seconds: float) -> None:
+    from rich.table import Table
+
+    table = Table(title=None, box=None, pad_edge=False)
+    for name in ("artifact", "state", "seconds", "pages"):
+        table.add_column(name, justify="right" if name in ("seconds", "pages") else "left")
+    for key, line in display.lines.items():
+        table.add_row(key, line.state, f"{line.seconds:.2f}", f"{line.event.pages:,}" if line.event and line.event.pages else "")
+    if display.live is None:
+        display.console.print(table)
+    for name, passed, description in checks:
+        display.console.print(f"{'✓' if passed else '✗'} {name}: {description}", style=None if passed else "yellow")
+    built = sum(line.state == "built" for line in display.lines.values())
+    cached = sum(line.state == "cached" for line in display.lines.values())
+    display.console.print(f"{built} built, {cached} cached, {sum(not passed for _, passed, _ in checks)} checks not passed, {seconds:.1f} s")

@@ -1,0 +1,24 @@
+"""The code location: gathers rooms, resources and schedules. Importing it takes seconds; torch and mlflow wait."""
+
+import dagster as dg
+
+from llm_assets.curation import assets as curation
+from llm_assets.recipes import load_recipe
+from llm_assets.web import assets as web
+from llm_assets.web.schedules import recrawl_schedule
+from resources.artifacts import Artifacts
+from resources.compute import Compute
+from resources.tracking import Tracking
+
+_ROOMS = [web, curation]
+
+everything = dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="The whole graph for one crawl.")
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules(_ROOMS),
+    asset_checks=[*dg.load_asset_checks_from_modules(_ROOMS)],
+    jobs=[everything],
+    schedules=[recrawl_schedule(recrawl, everything) for recrawl in load_recipe().recrawls],
+    resources={"artifacts": Artifacts(compute=Compute(), tracking=Tracking())},
+    executor=dg.in_process_executor,
+)

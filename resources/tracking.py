@@ -1,0 +1,100 @@
+"""MLflow: one run for each materialisation that did work. Embedded SQLite by default, a server by URL."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from llm_assets.artifacts.identity import flatten
+from llm_assets.artifacts.materialize import NoTracker, Tracker
+from llm_assets.artifacts.record import Record
+from llm_assets.artifacts.stage import Resolution
+from llm_assets.settings import load_settings
+
+EXPERIMENT = "llm-assets"
+PARAM_CHARACTERS = 500  # MLflow's own limit is 6,000; longer values make the run table unreadable
+
+
+class Tracking(dg.ConfigurableResource):
+    """`uri` empty means MLFLOW_TRACKING_URI, or SQLite below the data folder; `enabled` false tracks nothing."""
+
+    uri: str = ""
+    enabled: bool = True
+
+    def tracker(self, dagster_run_id: str | None) -> Tracker:
+        if not self.enabled or os.environ.get("LLM_ASSETS_TRACKING", "on") == "off":
+            return NoTracker()
+        settings = load_settings()
+        return MlflowTracker(self.uri or settings.mlflow_uri, settings.data / "mlflow" / "artifacts", dagster_run_id)
+
+
+class MlflowTracker:
+    """Tracks builds as MLflow runs. Uses the client, not the fluent API: no process-wide active run."""
+
+    def __init__(self, uri: str, artifact_folder: Path, dagster_run_id: str | None):
+        self.uri, self.artifact_folder, self.dagster_run_id = uri, artifact_folder, dagster_run_id
+        self._client: Any = None
+        self._run: str | None = None
+
+    def client(self) -> Any:
+        """The client; creates the database and the experiment on first use (mlflow's import alone takes seconds)."""
+        if self._client is None:
+            if self.uri.startswith("sqlite:///"):
+                Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=self.uri)
+        return self._client
+
+    def experiment(self) -> str:
+        client = self.client()
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return found.experiment_id
+        self.artifact_folder.mkdir(parents=True, exist_ok=True)
+        location = self.artifact_folder.as_uri() if self.uri.startswith("sqlite:") else None
+        return client.create_experiment(EXPERIMENT, artifact_location=location)
+
+    @contextmanager
+    def run(self, resolution: Resolution, recipe: Any) -> Iterator[str]:
+        """A run around one build: parameters are the recipe literals, inputs the data versions it reads."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
+        client = self.client()
+        identity = resolution.identity
+        assert identity is not None
+        tags = {
+            "mlflow.runName": identity.key, "asset": identity.asset, "partition": identity.partition or "", "identity": identity.short,
+            "code_version": identity.code_version, "recipe": recipe.name, "dagster/run_id": self.dagster_run_id or "",
+        }  # fmt: skip
+        run = client.create_run(self.experiment(), tags=tags)
+        self._run = run.info.run_id
+        literals = flatten(identity.fields()["literals"])
+        client.log_batch(self._run, params=[Param(name[:250], str(value)[:PARAM_CHARACTERS]) for name, value in literals.items() if name], tags=[RunTag("inputs", str(len(identity.inputs)))])
+        datasets = [
+            DatasetInput(Dataset(name=name, digest=version[:36], source_type="artifact", source=name), tags=[InputTag("mlflow.data.context", "input")])
+            for name, version in identity.inputs.items()
+        ]
+        if datasets:
+            client.log_inputs(self._run, datasets)
+        try:
+            yield self._run
+        except BaseException as error:
+            client.set_tag(self._run, "error", f"{type(error).__name__}: {error}"[:PARAM_CHARACTERS])
+            client.set_terminated(self._run, "FAILED")
+            raise
+        client.set_terminated(self._run, "FINISHED")
+
+    def finish(self, record: Record) -> None:
+        """Metrics of a finished build: rows, bytes, times, and the step's own numbers."""
+        from mlflow.entities import Metric, RunTag
+
+        numbers = {**{f"rows.{table}": rows for table, rows in record.rows.items()}, "bytes": record.total_bytes, "seconds": record.timings["seconds"], "cpu_seconds": record.timings["cpu_seconds"]}
+        numbers.update({name: value for name, value in flatten(record.stats).items() if isinstance(value, (int, float)) and name})
+        now = int(time.time() * 1000)
+        metrics = [Metric(name[:250].replace("'", ""), float(value), now, 0) for name, value in numbers.items()]
+        self.client().log_batch(self._run, metrics=metrics, tags=[RunTag("data_version", record.data_version)])
