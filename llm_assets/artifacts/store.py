@@ -162,7 +162,7 @@ class Store:
         path = self.root / ".locks" / identity.digest[:32]
         with guard_writes(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
-            stream = open(path, "a+")
+            stream = open(path, "a+")  # noqa: SIM115 - closed below
         try:
             waited = False
             while True:

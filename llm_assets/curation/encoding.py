@@ -39,7 +39,7 @@ def decode_body(payload: bytes, headers: dict[str, str], limit: int) -> bytes:
             payload = _inflate(payload, 31, limit, coding) if payload[:2] == b"\x1f\x8b" else payload
         elif coding == "deflate":
             zlib_header = len(payload) > 1 and payload[0] & 0x0F == 8 and (payload[0] << 8 | payload[1]) % 31 == 0
-            payload = _inflate(payload, 15 if zlib_header else -15, limit, coding) if not payload.lstrip()[:1] == b"<" else payload
+            payload = _inflate(payload, 15 if zlib_header else -15, limit, coding) if payload.lstrip()[:1] != b"<" else payload
         elif coding == "br":
             payload = _brotli(payload, limit) if payload.lstrip()[:1] != b"<" else payload
         elif coding not in ("identity", "utf-8", "none"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 from functools import lru_cache
@@ -31,10 +32,8 @@ def normal_host(host: str) -> str:
     """Lower case, no trailing dot, international names in their ASCII form."""
     host = host.strip().rstrip(".").lower()
     if not host.isascii():
-        try:
+        with contextlib.suppress(UnicodeError):
             host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            pass
     return host
 
 

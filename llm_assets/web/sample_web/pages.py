@@ -236,7 +236,7 @@ class _Builder:
 
     def duplicates(self) -> None:
         originals = [p for p in self.pages.values() if p.url.startswith("http://meridianpost.example/article/0") and not p.defects]
-        for i, page in enumerate(originals[: self.count(45)]):
+        for page in originals[: self.count(45)]:
             self.add(Page(f"http://mirrorpost.example{page.url.split('.example', 1)[1]}", "mirror", page.body, headers=dict(page.headers), language="en", encoding="utf-8", title=page.title, text=page.text, defects=("exact_duplicate",), duplicate_of=page.url, entities=page.entities))
         for i, page in enumerate(originals[self.count(45) : self.count(110)]):
             rng = self.rng("near", i)
