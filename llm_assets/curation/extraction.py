@@ -14,7 +14,9 @@ from .main_content import main_content
 
 DEFAULT_BOUNDS = Bounds()
 # A tag of this many characters might hold thousands of attributes; below it the parser's quadratic cost is nothing.
-_LONG_TAG = re.compile(r"<[a-zA-Z][^<>]{8192,}")
+# Scripts and comments hold '<' that open no tag.
+LONG_TAG = 8_192
+_RAW = re.compile(r"<(script|style|textarea)\b.*?</\1|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _SPACE = re.compile(r"\s+")
 
@@ -42,10 +44,17 @@ def extract(html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BO
     tags = markup.count("<")
     if tags > bounds.max_tags:
         raise BodyError("too_many_tags", str(tags), str(bounds.max_tags))
-    for tag in _LONG_TAG.findall(markup):
-        attributes = len(_QUOTED.sub("", tag).split())
-        if attributes > bounds.max_attributes:
-            raise BodyError("too_many_attributes", str(attributes), str(bounds.max_attributes))
+    attributes = _most_attributes(markup)
+    if attributes > bounds.max_attributes:
+        raise BodyError("too_many_attributes", str(attributes), str(bounds.max_attributes))
     tree = HTMLTree.parse(markup)
     title = _SPACE.sub(" ", tree.title or "").strip()
     return Extracted(main_content(tree, title), title, decoded.encoding)
+
+
+def _most_attributes(markup: str) -> int:
+    """About how many attributes the tag with the most of them has; 0 where no tag is long enough for many."""
+    if max(map(len, markup.split("<"))) <= LONG_TAG:
+        return 0
+    tags = _RAW.sub("", markup).split("<")
+    return max((len(_QUOTED.sub("", tag).partition(">")[0].split()) for tag in tags if len(tag) > LONG_TAG), default=0)
