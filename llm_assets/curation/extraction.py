@@ -16,6 +16,7 @@ DEFAULT_BOUNDS = Bounds()
 # A tag of this many characters might hold thousands of attributes; below it the parser's quadratic cost is nothing.
 # Scripts and comments hold '<' that open no tag.
 LONG_TAG = 8_192
+MANY = 500
 _RAW = re.compile(r"<(script|style|textarea)\b.*?</\1|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _SPACE = re.compile(r"\s+")
@@ -54,7 +55,19 @@ def extract(html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BO
 
 def _most_attributes(markup: str) -> int:
     """About how many attributes the tag with the most of them has; 0 where no tag is long enough for many."""
-    if max(map(len, markup.split("<"))) <= LONG_TAG:
-        return 0
-    tags = _RAW.sub("", markup).split("<")
-    return max((len(_QUOTED.sub("", tag).partition(">")[0].split()) for tag in tags if len(tag) > LONG_TAG), default=0)
+    most, position, end = 0, 0, len(markup)
+    while position + LONG_TAG < end:
+        following = markup.rfind("<", position + 1, position + LONG_TAG)
+        if following > 0:
+            position = following
+            continue
+        following = markup.find("<", position + 1)
+        piece = markup[position : following if following > 0 else end]
+        if piece[1:2].isalpha() and not piece[1:7].lower().startswith(("script", "style")):
+            most = max(most, len(_QUOTED.sub("", piece).partition(">")[0].split()))
+        if following < 0:
+            break
+        position = following
+    if most > MANY and (raw := _RAW.sub("", markup)) != markup:
+        return _most_attributes(raw)  # it may have been a script's '<'
+    return most

@@ -11,24 +11,25 @@ What it does not do: it knows no site, runs no script, and reads no microformats
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from html import unescape
 
 from resiliparse.parse.html import HTMLTree
 
 # Elements that never hold main text, removed in the parser's own tree before anything else.
 REMOVED = (
-    "script,style,noscript,template,svg,iframe,object,embed,applet,audio,video,canvas,map,math annotation,button,select,textarea,input,datalist,dialog,"
-    "head,link,meta,xmp,plaintext,noembed,noframes,[hidden],[aria-hidden=true],[style*='display:none'],[style*='display: none']"
+    "script,style,noscript,template,svg,iframe,object,embed,applet,audio,video,canvas,map,math annotation,button,select,textarea,datalist,dialog,xmp,plaintext,noembed,noframes"
 )
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _TAG = re.compile(r'<(/?[a-zA-Z][^\s>/"]*)([^>"]*(?:"[^"]*"[^>"]*)*)>')
 _CLASS = re.compile(r'\b(?:class|id|role|itemprop|data-component|data-testid)="([^"]*)"')
 
 _BLOCK = frozenset(
-    "address article aside blockquote body caption center dd details dir div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu nav ol p pre section summary table tbody td tfoot th thead tr ul".split()
+    "address article aside blockquote caption center dd details dir div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup legend li main menu nav ol p pre section summary table tbody td tfoot th thead tr ul".split()
 )
+_INLINE, _LINK, _BREAK, _OPEN, _CLOSE, _EMPTY = range(6)
+_KINDS = {name: _OPEN for name in _BLOCK} | {f"/{name}": _CLOSE for name in _BLOCK} | {"a": _LINK, "/a": _LINK, "br": _BREAK, "hr": _EMPTY, "/body": _EMPTY, "body": _EMPTY}
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6".split())
-_VOID = frozenset("area base br col hr img input link meta source track wbr param".split())
 _PARAGRAPHS = frozenset(["p", "pre", "blockquote", "div", "td", "section", "article", "li", "dd", "center", "main", "body"])
 _FRAME_TAGS = frozenset(["nav", "aside", "footer", "menu", "form", "figure", "figcaption"])
 
@@ -43,7 +44,9 @@ _FRAME_WORDS = frozenset(
     keywords rating ratings reactions""".split()
 )
 _BODY_WORDS = frozenset("article articlebody article-body articletext body bodytext content entry entry-content entrycontent hentry main maincontent page post post-content postcontent post-body story storybody story-body storytext text blog".split())
-_SPLIT = re.compile(r"[\s_]+")
+_ABOUT_ARTICLE = frozenset(["tag", "tags", "author", "category", "type", "status", "format"])
+_PIECES = re.compile(r"[-_]+")
+_HIDDEN = re.compile(r'\s(?:hidden(?:=|\s|$)|aria-hidden="true"|style="[^"]*(?:display:\s*none|visibility:\s*hidden))')
 _CAMEL = re.compile(r"([a-z])([A-Z])")
 
 # Short blocks that say nothing about the page's subject, whatever element they are in.
@@ -65,25 +68,38 @@ MIN_VOTE = 25  # characters of a block that votes (Readability)
 ENOUGH = 250  # characters of result below which a page is read again with fewer rules
 
 
+_FRAME, _BODY, _BODY_EXACT = 1, 2, 4
+
+
+@lru_cache(maxsize=65_536)
+def _name_weight(name: str) -> int:
+    """What one class name or id says: _FRAME, _BODY, _BODY and _BODY_EXACT, or 0."""
+    lower = name.lower()
+    if lower in _BODY_WORDS:
+        return _BODY | _BODY_EXACT
+    if lower in _FRAME_WORDS:
+        return _FRAME
+    pieces = _PIECES.split(_CAMEL.sub(r"\1-\2", name).lower())
+    if len(pieces) > 1:
+        # Blog engines put an article's tags and author into its own class list: tag-x, author-y.
+        if pieces[-1] in _FRAME_WORDS or (pieces[0] in _FRAME_WORDS and pieces[0] not in _ABOUT_ARTICLE):
+            return _FRAME
+        if pieces[0] in _BODY_WORDS or pieces[-1] in _BODY_WORDS:
+            return _BODY
+    return 0
+
+
 def _weigh(attributes: str) -> int:
-    """-1 for an element named like a page's frame, 1 for one named like its body, 0 for others."""
-    weight = 0
+    """-1 for an element that is hidden or named like a page's frame, 1 for one named like its body, 0 for others."""
+    if ("hidden" in attributes or "display" in attributes) and _HIDDEN.search(attributes):
+        return -1
+    said = 0
     for value in _CLASS.findall(attributes):
-        if not value:
-            continue
-        for name in _SPLIT.split(_CAMEL.sub(r"\1-\2", value).lower()):
-            if name in _FRAME_WORDS:
-                return -1
-            if name in _BODY_WORDS:
-                weight = 1
-                continue
-            pieces = name.split("-")
-            if len(pieces) > 1:
-                if pieces[0] in _FRAME_WORDS or pieces[-1] in _FRAME_WORDS:
-                    return -1
-                if pieces[0] in _BODY_WORDS or pieces[-1] in _BODY_WORDS:
-                    weight = 1
-    return weight
+        for name in value.split():
+            said |= _name_weight(name)
+    if said & _FRAME and not said & _BODY_EXACT:
+        return -1
+    return 1 if said & _BODY else 0
 
 
 class _Page:
@@ -112,72 +128,51 @@ class _Page:
         tag, parent, weight, first, last = self.tag, self.parent, self.weight, self.first, self.last
         texts, elements, links = self.block_text, self.block_element, self.block_links
         weights: dict[str, int] = {"": 0}
-        current = 0
+        kinds = _KINDS
+        current, linked, in_link, in_pre = 0, 0, False, 0
         pieces: list[str] = []
-        linked, in_link, in_pre = 0, 0, 0
         parts = _TAG.split(html)
-        text = parts[0]
-        if text and not text.isspace():
-            pieces.append(text)
-        for i in range(1, len(parts), 3):
-            name, text = parts[i], parts[i + 2]
-            closing = name[0] == "/"
-            if closing:
-                name = name[1:]
-            if name in _BLOCK:
+        # The serialised tree is well-formed: every opened block is closed, in order.
+        for name, attributes, text in zip(["", *parts[1::3]], ["", *parts[2::3]], parts[0::3], strict=True):
+            kind = kinds.get(name, _INLINE)
+            if kind >= _OPEN:
                 if pieces:
                     joined = "".join(pieces)
                     if "&" in joined:
                         joined = unescape(joined)
                     joined = joined.strip("\n") if in_pre else " ".join(joined.split())
-                    if joined:
+                    if joined and not joined.isspace():
                         texts.append(joined)
                         elements.append(current)
                         links.append(linked)
                     pieces = []
                     linked = 0
-                if closing:
-                    if name == tag[current] and current:
-                        last[current] = len(texts)
-                        current = parent[current]
-                    if name == "pre":
-                        in_pre = max(0, in_pre - 1)
-                elif name not in _VOID:
-                    attributes = parts[i + 1]
+                if kind == _OPEN:
                     known = weights.get(attributes)
                     if known is None:
                         known = weights[attributes] = _weigh(attributes)
-                    tag.append(name)
                     parent.append(current)
+                    current = len(tag)
+                    tag.append(name)
                     weight.append(known)
                     first.append(len(texts))
-                    last.append(-1)
-                    current = len(tag) - 1
+                    last.append(0)
                     if name == "pre":
                         in_pre += 1
-            elif name == "a":
-                in_link = 0 if closing else 1
-            elif name == "br":
+                elif kind == _CLOSE and current:
+                    last[current] = len(texts)
+                    if tag[current] == "pre":
+                        in_pre -= 1
+                    current = parent[current]
+            elif kind == _LINK:
+                in_link = name == "a"
+            elif kind == _BREAK:
                 pieces.append("\n")
-            elif name == "span" and not closing and len(parts[i + 1]) > 8:
-                pass
-            if text and (in_pre or not text.isspace()):
+            if text:
                 pieces.append(text)
                 if in_link:
-                    linked += len(text.strip())
-            elif text:
-                pieces.append(" ")
-        if pieces:
-            joined = " ".join(unescape("".join(pieces)).split())
-            if joined:
-                texts.append(joined)
-                elements.append(current)
-                links.append(linked)
-        total = len(texts)
-        for element in range(len(tag)):
-            if last[element] < 0:
-                last[element] = total
-        last[0] = total
+                    linked += len(text)
+        last[0] = len(texts)
 
     def density(self, element: int) -> float:
         """Share of an element's characters that are links."""
@@ -191,7 +186,8 @@ def main_content(tree: HTMLTree, title: str = "") -> str:
         return ""
     for node in body.query_selector_all(REMOVED).values():
         node.remove()
-    page = _Page(_COMMENT.sub("", body.html))
+    html = body.html
+    page = _Page(_COMMENT.sub("", html) if "<!--" in html else html)
     if not page.block_text:
         return ""
     framed = _framed(page)
