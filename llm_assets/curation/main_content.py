@@ -35,7 +35,7 @@ _FRAME_TAGS = frozenset(["nav", "aside", "footer", "menu", "form", "figure", "fi
 
 # Names (of class, id, role) that site builders give to a page's frame, as whole words between separators.
 _FRAME_WORDS = frozenset(
-    """ad ads advert advertisement advertising adbox adslot banner breadcrumb breadcrumbs byline bylines caption captions cite comment comments commentlist commentlisting
+    """gutter linenos lineno line-numbers linenumbers ad ads advert advertisement advertising adbox adslot banner breadcrumb breadcrumbs byline bylines caption captions cite comment comments commentlist commentlisting
     complementary contentinfo cookie cookies credit credits dateline disqus dropdown feedback filed footer footnav hidden jumplinks legal lightbox login
     masthead menu meta metadata modal mostread mostpopular nav navbar navigation newsletter newsletters outbrain overlay pager pagination paging popular popup postmeta
     print promo promotion promos promoted pullquote rail recirc recommend recommended recommendations related relatedlinks respond rss share sharebar sharebox sharedaddy sharethis sharing shares shopping
@@ -45,6 +45,7 @@ _FRAME_WORDS = frozenset(
 )
 _BODY_WORDS = frozenset("article articlebody article-body articletext body bodytext content entry entry-content entrycontent hentry main maincontent page post post-content postcontent post-body story storybody story-body storytext text blog".split())
 _ABOUT_ARTICLE = frozenset(["tag", "tags", "author", "category", "type", "status", "format"])
+_DIGITS = re.compile(r"\d+")
 _PIECES = re.compile(r"[-_]+")
 _HIDDEN = re.compile(r'\s(?:hidden(?:=|\s|$)|aria-hidden="true"|style="[^"]*(?:display:\s*none|visibility:\s*hidden))')
 _CAMEL = re.compile(r"([a-z])([A-Z])")
@@ -63,6 +64,7 @@ CLIMB_SHARE = 0.1  # good text beside the root, as a share of the root's, from w
 CLIMB_LENGTH = 0.5  # and the mean length of its blocks, as a share of the root's
 CLIMB_BLOCK = 80  # bytes of a block that counts for that
 CLIMB_LINKS = 0.25  # and the share of links in what is won
+LIST_SHARE = 0.6  # a root with less than this share of the good text around it may be one item of a list
 MOST = 0.8  # share of the page's unlinked text that makes a frame's name a mistake
 MIN_VOTE = 25  # characters of a block that votes (Readability)
 ENOUGH = 250  # characters of result below which a page is read again with fewer rules
@@ -105,10 +107,10 @@ def _weigh(attributes: str) -> int:
 class _Page:
     """Blocks of text and the tree of block elements above them, as parallel lists."""
 
-    __slots__ = ("block_chars", "block_element", "block_links", "block_text", "chars", "first", "last", "links", "parent", "tag", "weight")
+    __slots__ = ("attributes", "block_chars", "block_element", "block_links", "block_text", "chars", "first", "last", "links", "parent", "tag", "weight")
 
     def __init__(self, html: str):
-        self.tag, self.parent, self.weight = ["body"], [0], [0]
+        self.tag, self.parent, self.weight, self.attributes = ["body"], [0], [0], [""]
         self.first, self.last = [0], [0]  # range of blocks below each element
         self.block_text: list[str] = []
         self.block_element: list[int] = []
@@ -155,6 +157,7 @@ class _Page:
                     current = len(tag)
                     tag.append(name)
                     weight.append(known)
+                    self.attributes.append(attributes)
                     first.append(len(texts))
                     last.append(0)
                     if name == "pre":
@@ -207,11 +210,19 @@ def _framed(page: _Page) -> list[bool]:
     An element that holds most of the page's unlinked text is no frame, whatever it is called.
     """
     framed = [False] * len(page.tag)
+    listings = set()  # figures that hold a listing
+    for element, tag in enumerate(page.tag):
+        if tag == "pre":
+            above = element
+            while above:
+                if page.tag[above] == "figure":
+                    listings.add(above)
+                above = page.parent[above]
     whole = page.chars[0] - page.links[0]
     for element in range(1, len(page.tag)):
         if framed[page.parent[element]]:
             framed[element] = True
-        elif page.weight[element] < 0 or page.tag[element] in _FRAME_TAGS:
+        elif page.weight[element] < 0 or (page.tag[element] in _FRAME_TAGS and element not in listings):
             own = page.chars[element] - page.links[element]
             framed[element] = own < MOST * whole
     return framed
@@ -250,17 +261,33 @@ def _root(page: _Page, framed: list[bool]) -> int:
         paragraphs[page.parent[element]] += paragraphs[element]
     root = above = best
     while above:
-        above = page.parent[above]
+        child, above = above, page.parent[above]
         more, blocks = good[above] - good[root], paragraphs[above] - paragraphs[root]
-        beside = page.chars[above] - page.chars[root]
-        if (
-            blocks > 0
-            and more > CLIMB_SHARE * good[root]
-            and more / blocks > CLIMB_LENGTH * good[root] / max(paragraphs[root], 1)
-            and page.links[above] - page.links[root] < CLIMB_LINKS * beside
-        ):
+        if blocks <= 0 or more <= CLIMB_SHARE * good[root]:
+            continue
+        alike = more / blocks > CLIMB_LENGTH * good[root] / max(paragraphs[root], 1)
+        few_links = page.links[above] - page.links[root] < CLIMB_LINKS * (page.chars[above] - page.chars[root])
+        if (alike and few_links) or (good[root] < LIST_SHARE * good[above] and _one_of_many(page, child, good)):
             root = above
     return root
+
+
+def _one_of_many(page: _Page, element: int, good: list[int]) -> bool:
+    """Whether an element is one of at least three with text, side by side and built alike, as the posts of a blog's page are."""
+    shape, above = _shape(page, element), page.parent[element]
+    alike = 0
+    for other in range(above + 1, len(page.tag)):
+        if page.first[other] >= page.last[above]:
+            break
+        if page.parent[other] == above and good[other] and _shape(page, other) == shape:
+            alike += 1
+    return alike >= 3
+
+
+def _shape(page: _Page, element: int) -> tuple[str, str]:
+    """Tag and first class name, without numbers."""
+    names = _CLASS.search(page.attributes[element])
+    return page.tag[element], _DIGITS.sub("", names.group(1).split(" ", 1)[0]) if names else ""
 
 
 def _select(page: _Page, root: int, framed: list[bool], title: str) -> str:
