@@ -50,15 +50,7 @@ _PIECES = re.compile(r"[-_]+")
 _HIDDEN = re.compile(r'\s(?:hidden(?:=|\s|$)|aria-hidden="true"|style="[^"]*(?:display:\s*none|visibility:\s*hidden))')
 _CAMEL = re.compile(r"([a-z])([A-Z])")
 
-# Short blocks that say nothing about the page's subject, whatever element they are in.
-_JUNK = re.compile(
-    r"(?:advertisements?|share(?: (?:this|on|via)\b.*)?|tweet|print|email|comments?(?: \(\d+\))?|reply|read (?:more|next|also)\b.*|see also:?|related(?: (?:articles?|stories|posts|topics|content|links|coverage))?:?|follow us\b.*|sign up\b.*|subscribe\b.*|"
-    r"(?:photo|image|picture)(?:s| credit| by|graph)?\b ?[:by].*|©.*|copyright\b.*|all rights reserved\.?|click here\b.*|tags?:.*|posted (?:in|by|on)\b.*|filed under\b.*|published\b.{0,40}|updated\b.{0,40}|by [A-Z][\w.-]+(?: [A-Z][\w.-]+){0,3}|"
-    r"leave a (?:reply|comment)\b.*|skip to\b.*|back to top|next(?: (?:post|article|page))?|previous(?: (?:post|article|page))?|more from\b.*|continue reading.*|loading\W*|menu|home|search|log ?in|sign in|register|most (?:popular|read)|share this (?:article|story|post).*|story continues below.*|article continues.*|\d+ (?:comments?|shares?|views?|likes?))",
-    re.IGNORECASE | re.DOTALL,
-)
-JUNK_CHARACTERS = 90
-
+_TITLES = frozenset(["h1", "h2"])
 _GROUPS = frozenset(["ul", "ol", "table", "dl"])
 CLIMB_SHARE = 0.1  # good text beside the root, as a share of the root's, from which the root is widened
 CLIMB_LENGTH = 0.5  # and the mean length of its blocks, as a share of the root's
@@ -293,6 +285,7 @@ def _shape(page: _Page, element: int) -> tuple[str, str]:
 def _select(page: _Page, root: int, framed: list[bool], title: str) -> str:
     """The blocks below `root` that are content, a line each."""
     kept: list[int] = []
+    whole_title = title.lower()
     for block in range(page.first[root], page.last[root]):
         element = page.block_element[block]
         if framed[element] and not framed[root]:
@@ -306,8 +299,8 @@ def _select(page: _Page, root: int, framed: list[bool], title: str) -> str:
             if group == root or page.density(group) > 0.5:
                 continue
         text = page.block_text[block]
-        if size < JUNK_CHARACTERS and _JUNK.fullmatch(text):
-            continue
+        if tag in _TITLES and len(text) > 3 and text.lower() in whole_title:
+            continue  # the title has its own column
         kept.append(block)
     # Headings that nothing follows are no content.
     result: list[int] = []
