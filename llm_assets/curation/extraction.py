@@ -40,11 +40,11 @@ def extract(html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BO
     """
     if len(html) > bounds.max_bytes:
         raise BodyError("too_large", str(len(html)), str(bounds.max_bytes))
-    decoded = decode_characters(html, charset)
-    markup = decoded.text.replace("\x00", "")
-    tags = markup.count("<")
+    tags = html.count(b"<")
     if tags > bounds.max_tags:
         raise BodyError("too_many_tags", str(tags), str(bounds.max_tags))
+    decoded = decode_characters(html, charset)
+    markup = decoded.text.replace("\x00", "") if "\x00" in decoded.text else decoded.text
     attributes = _most_attributes(markup)
     if attributes > bounds.max_attributes:
         raise BodyError("too_many_attributes", str(attributes), str(bounds.max_attributes))

@@ -27,7 +27,7 @@ _CLASS = re.compile(r'\b(?:class|id|role|itemprop|data-component|data-testid)="(
 _BLOCK = frozenset(
     "address article aside blockquote caption center dd details dir div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup legend li main menu nav ol p pre section summary table tbody td tfoot th thead tr ul".split()
 )
-_INLINE, _LINK, _BREAK, _OPEN, _CLOSE, _EMPTY = range(6)
+_LINK, _BREAK, _OPEN, _CLOSE, _EMPTY = range(5)
 _KINDS = {name: _OPEN for name in _BLOCK} | {f"/{name}": _CLOSE for name in _BLOCK} | {"a": _LINK, "/a": _LINK, "br": _BREAK, "hr": _EMPTY, "/body": _EMPTY, "body": _EMPTY}
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6".split())
 _PARAGRAPHS = frozenset(["p", "pre", "blockquote", "div", "td", "section", "article", "li", "dd", "center", "main", "body"])
@@ -46,7 +46,6 @@ _FRAME_WORDS = frozenset(
 _BODY_WORDS = frozenset("article articlebody article-body articletext body bodytext content entry entry-content entrycontent hentry main maincontent page post post-content postcontent post-body story storybody story-body storytext text blog".split())
 _ABOUT_ARTICLE = frozenset(["tag", "tags", "author", "category", "type", "status", "format"])
 _DIGITS = re.compile(r"\d+")
-_PIECES = re.compile(r"[-_]+")
 _HIDDEN = re.compile(r'\s(?:hidden(?:=|\s|$)|aria-hidden="true"|style="[^"]*(?:display:\s*none|visibility:\s*hidden))')
 _CAMEL = re.compile(r"([a-z])([A-Z])")
 
@@ -73,8 +72,10 @@ def _name_weight(name: str) -> int:
         return _BODY | _BODY_EXACT
     if lower in _FRAME_WORDS:
         return _FRAME
-    pieces = _PIECES.split(_CAMEL.sub(r"\1-\2", name).lower())
-    if len(pieces) > 1:
+    if lower != name:
+        lower = _CAMEL.sub(r"\1-\2", name).lower()
+    if "-" in lower or "_" in lower:
+        pieces = lower.replace("_", "-").strip("-").split("-")
         # Blog engines put an article's tags and author into its own class list: tag-x, author-y.
         if pieces[-1] in _FRAME_WORDS or (pieces[0] in _FRAME_WORDS and pieces[0] not in _ABOUT_ARTICLE):
             return _FRAME
@@ -94,6 +95,10 @@ def _weigh(attributes: str) -> int:
     if said & _FRAME and not said & _BODY_EXACT:
         return -1
     return 1 if said & _BODY else 0
+
+
+# Sites repeat their templates; a long attribute list (data) is not worth remembering.
+_weigh_cached = lru_cache(maxsize=32_768)(_weigh)
 
 
 class _Page:
@@ -121,15 +126,16 @@ class _Page:
     def _read(self, html: str) -> None:
         tag, parent, weight, first, last = self.tag, self.parent, self.weight, self.first, self.last
         texts, elements, links = self.block_text, self.block_element, self.block_links
-        weights: dict[str, int] = {"": 0}
-        kinds = _KINDS
+        kinds, weigh = _KINDS, _weigh_cached
         current, linked, in_link, in_pre = 0, 0, False, 0
         pieces: list[str] = []
         parts = _TAG.split(html)
         # The serialised tree is well-formed: every opened block is closed, in order.
         for name, attributes, text in zip(["", *parts[1::3]], ["", *parts[2::3]], parts[0::3], strict=True):
-            kind = kinds.get(name, _INLINE)
-            if kind >= _OPEN:
+            kind = kinds.get(name)
+            if kind is None:  # an inline element: only its text counts
+                pass
+            elif kind >= _OPEN:
                 if pieces:
                     joined = "".join(pieces)
                     if "&" in joined:
@@ -142,9 +148,7 @@ class _Page:
                     pieces = []
                     linked = 0
                 if kind == _OPEN:
-                    known = weights.get(attributes)
-                    if known is None:
-                        known = weights[attributes] = _weigh(attributes)
+                    known = 0 if not attributes else weigh(attributes) if len(attributes) < 400 else _weigh(attributes)
                     parent.append(current)
                     current = len(tag)
                     tag.append(name)
