@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -76,7 +77,8 @@ class TableWriter:
         os.replace(self._temporary, self.path)
 
     def abort(self) -> None:
-        self._writer.close()
+        with contextlib.suppress(OSError):  # the error that led here is the one to tell
+            self._writer.close()
         self._temporary.unlink(missing_ok=True)
 
 

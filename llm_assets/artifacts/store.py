@@ -162,29 +162,27 @@ class Store:
         path = self.root / ".locks" / identity.digest[:32]
         with guard_writes(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
-            stream = open(path, "a+")  # noqa: SIM115 - closed below
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             waited = False
             while True:
                 try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    stream.seek(0)
-                    holder = stream.read().strip() or "another process"
+                    holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip() or "another process"
                     if not wait:
                         raise BuilderBusy(f"{identity.key} ({identity.short}) is being built by {holder}") from None
                     if not waited and on_wait is not None:
                         on_wait(holder)
                     waited = True
                     time.sleep(0.1)
-            stream.seek(0)
-            stream.truncate()
-            stream.write(f"process {os.getpid()} on {os.uname().nodename}")
-            stream.flush()
+            with contextlib.suppress(OSError):  # who holds it is a courtesy; on a full disk the lock still holds
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
             yield
         finally:
-            stream.close()
+            os.close(lock)
 
     def open_staging(self, identity: Identity) -> Path:
         """The build folder of `identity`, with whatever an interrupted build left finished in it."""

@@ -1,0 +1,94 @@
+"""gc, adopt, trace: what they keep, take in and find."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from llm_assets.artifacts import ArtifactError, materialize
+from llm_assets.artifacts.adopt import adopt
+from llm_assets.artifacts.gc import collect, find_garbage
+from llm_assets.artifacts.lineage import downstream, trace_document, upstream
+from llm_assets.artifacts.tables import TableInvalid
+from tests.toy import GRAPH, LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_folder(tmp_path / "in")
+
+
+def everything(ws):
+    return {stage.name: materialize(stage, "a" if stage.per_crawl else None, ws).artifact for stage in GRAPH}
+
+
+def test_gc_keeps_what_the_recipe_needs_and_its_inputs(tmp_path, folder):
+    old = workspace(tmp_path / "store", ToyRecipe(folder=str(folder), factor=5))
+    new = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
+    everything(old)
+    kept = {a.record.identity for a in everything(new).values()}
+    garbage = find_garbage(new, keep_last=0)
+    assert {a.record.key for a in garbage.artifacts} == {"words/a", "total"}
+    assert garbage.bytes > 0
+    collect(new, garbage)
+    assert {a.record.identity for a in new.store.artifacts()} == kept
+    assert find_garbage(new, keep_last=0).artifacts == []
+
+
+def test_gc_keeps_inputs_of_an_older_version_that_is_kept(tmp_path, folder):
+    everything(workspace(tmp_path / "store", ToyRecipe(folder=str(folder), factor=5)))
+    new = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
+    materialize(WORDS, "a", new)
+    # `total` of the old recipe is the newest of its kind, so the old `words` that it was built from stays as well.
+    assert find_garbage(new, keep_last=1).artifacts == []
+
+
+def test_gc_removes_interrupted_builds_only_when_old_and_free(tmp_path, folder):
+    ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
+    identity = ws.resolver().resolve("letters", "a").identity
+    staging = ws.store.open_staging(identity)
+    assert find_garbage(ws, staging_days=1).staging == []
+    os.utime(staging, (time.time() - 10 * 86_400,) * 2)
+    assert find_garbage(ws, staging_days=1).staging == [staging]
+    with ws.store.lock(identity):
+        assert find_garbage(ws, staging_days=1).staging == []
+
+
+def test_adopt_takes_in_data_that_fits_its_schema(tmp_path, folder):
+    recipe = ToyRecipe(folder=str(folder))
+    source = materialize(LETTERS, "a", workspace(tmp_path / "elsewhere", recipe)).artifact
+    shutil.copytree(source.path / "letters", tmp_path / "data-there" / "letters")
+    ws = workspace(tmp_path / "store", recipe)
+    adopted = adopt(LETTERS, "a", ws, tmp_path / "data-there")
+    assert adopted.record.adopted and adopted.data_version == source.data_version
+    assert materialize(LETTERS, "a", ws).cached
+    with pytest.raises(ArtifactError, match="in the store already"):
+        adopt(LETTERS, "a", ws, tmp_path / "data-there")
+
+
+def test_adopt_refuses_what_breaks_the_schema(tmp_path, folder):
+    import polars as pl
+
+    (tmp_path / "bad" / "letters").mkdir(parents=True)
+    pl.DataFrame({"name": ["x"], "letters": [-1], "doc_id": ["d"]}).write_parquet(tmp_path / "bad" / "letters" / "one.parquet")
+    with pytest.raises(TableInvalid, match=r"one\.parquet: 1 failures of Letters"):
+        adopt(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))), tmp_path / "bad")
+    with pytest.raises(ArtifactError, match=r"no letters/\*\.parquet"):
+        adopt(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))), tmp_path)
+
+
+def test_lineage_goes_up_and_down(tmp_path, folder):
+    ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
+    built = everything(ws)
+    assert [a.record.key for a in upstream(ws.store, built["total"])] == ["words/a", "letters/a"]
+    assert [a.record.key for a in downstream(ws.store, built["letters"])] == ["words/a", "total"]
+
+
+def test_a_document_is_found_in_every_table(tmp_path, folder):
+    ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
+    built = everything(ws)
+    found = trace_document(list(built.values()), "file1-line1x")
+    assert [(s.key, s.row["letters"]) for s in found] == [("letters/a", 6), ("words/a", 6)]
+    assert trace_document([built["total"]], "nothing") == []
+    assert TOTAL.name == "total"

@@ -1,0 +1,109 @@
+"""Look-up first: what rebuilds, what does not, and what is told before anything runs."""
+
+import pytest
+
+from llm_assets.artifacts import NotBuilt, materialize
+from llm_assets.artifacts.explain import explain
+from tests.toy import GRAPH, LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_folder(tmp_path / "in", "a")
+    return make_folder(tmp_path / "in", "b", files=2)
+
+
+def run(tmp_path, folder, **fields):
+    """Materialise everything; what was built, by key."""
+    recipe = ToyRecipe(folder=str(folder), **{"crawls": {"a": "a", "b": "b"}, **fields})
+    ws = workspace(tmp_path / "store", recipe)
+    return {f"{stage.name}/{p}" if p else stage.name for stage in GRAPH for p in (recipe.corpus() if stage.per_crawl else [None]) if not materialize(stage, p, ws).cached}
+
+
+def test_second_run_does_no_work(tmp_path, folder):
+    assert run(tmp_path, folder) == {"letters/a", "letters/b", "words/a", "words/b", "total"}
+    assert run(tmp_path, folder) == set()
+
+
+def test_a_literal_rebuilds_what_reads_it_and_what_its_bytes_reach(tmp_path, folder):
+    run(tmp_path, folder)
+    assert run(tmp_path, folder, factor=2) == {"words/a", "words/b", "total"}
+    assert run(tmp_path, folder, factor=2, offset=1) == {"total"}
+
+
+def test_the_same_bytes_upstream_stop_the_rebuild(tmp_path, folder):
+    run(tmp_path, folder)
+    # Upper case changes letters; words does not hold names, so it comes out with the same bytes and total is cached.
+    assert run(tmp_path, folder, upper=True) == {"letters/a", "letters/b", "words/a", "words/b"}
+
+
+def test_reverting_a_literal_restores_the_earlier_version(tmp_path, folder):
+    run(tmp_path, folder)
+    run(tmp_path, folder, factor=2)
+    assert run(tmp_path, folder) == set()
+
+
+def test_execution_settings_rebuild_nothing(tmp_path, folder):
+    run(tmp_path, folder)
+    assert run(tmp_path, folder, slow=0.0001) == set()
+
+
+def test_a_changed_input_file_rebuilds_its_crawl_only(tmp_path, folder):
+    run(tmp_path, folder)
+    (folder / "a" / "file0.txt").write_text("another line")
+    assert run(tmp_path, folder) == {"letters/a", "words/a", "total"}
+
+
+def test_the_folder_may_move(tmp_path, folder):
+    run(tmp_path, folder)
+    folder.rename(tmp_path / "moved")
+    assert run(tmp_path, tmp_path / "moved") == set()
+
+
+def test_one_worker_and_four_give_the_same_bytes(tmp_path, folder):
+    recipe = ToyRecipe(folder=str(folder))
+    one = materialize(LETTERS, "a", workspace(tmp_path / "one", recipe, 1)).artifact
+    four = materialize(LETTERS, "a", workspace(tmp_path / "four", recipe, 4)).artifact
+    assert one.record.files == four.record.files
+    assert one.data_version == four.data_version
+
+
+def test_missing_input_is_a_clear_error(tmp_path, folder):
+    with pytest.raises(NotBuilt, match=r"words/a cannot be built: letters/a not built under recipe 'toy'.*\+words"):
+        materialize(WORDS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))))
+
+
+def explained(tmp_path, folder, **fields):
+    recipe = ToyRecipe(folder=str(folder), **fields)
+    return {item.key: item for item in explain(workspace(tmp_path / "store", recipe))}
+
+
+def test_explain_names_the_field_before_anything_runs(tmp_path, folder):
+    run(tmp_path, folder, crawls={"a": "a"})
+    told = explained(tmp_path, folder, factor=3)
+    assert told["letters/a"].state == "cached"
+    assert told["words/a"].state == "build"
+    assert told["words/a"].differences == [("literals.factor", 1, 3)]
+    assert told["total"].state == "depends"
+    assert told["total"].waits_for == ["words/a"]
+    assert "literals.factor: 1 → 3" in told["words/a"].text()
+
+
+def test_explain_says_never_built(tmp_path, folder):
+    told = explained(tmp_path, folder)
+    assert told["letters/a"].never_built
+    assert told["total"].waits_for == ["words/a"]
+
+
+def test_explain_names_a_code_version(tmp_path, folder, monkeypatch):
+    run(tmp_path, folder, crawls={"a": "a"})
+    monkeypatch.setitem(GRAPH.stages, "words", type(WORDS)(**{**{f: getattr(WORDS, f) for f in WORDS.__dataclass_fields__}, "code_version": "2"}))
+    assert explained(tmp_path, folder)["words/a"].differences == [("code_version", "1", "2")]
+
+
+def test_drift_is_told_and_not_acted_on(tmp_path, folder, monkeypatch):
+    run(tmp_path, folder, crawls={"a": "a"})
+    monkeypatch.setattr("llm_assets.artifacts.stage.source_digests", lambda rooms: {"tests.toy": "another"})
+    outcome = materialize(TOTAL, None, workspace(tmp_path / "store", ToyRecipe(folder=str(folder))))
+    assert outcome.cached
+    assert outcome.drifted == ["tests.toy"]

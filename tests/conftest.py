@@ -1,0 +1,38 @@
+"""Shared fixtures. Every test has a data folder of its own; nothing is tracked in MLflow unless a test asks for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("tests", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("tests")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path, monkeypatch):
+    """A data folder below the test's own temporary folder, and no settings of the person who runs the tests."""
+    for name in ("LLM_ASSETS_STORE", "LLM_ASSETS_RECIPE", "LLM_ASSETS_WORKERS", "MLFLOW_TRACKING_URI", "DAGSTER_HOME", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("LLM_ASSETS_TRACKING", "off")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real crawls; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real data not present: {SHARED} (a checkout without the shared folder)")
+    return SHARED
+
+
+def environment_for(folder: Path, **extra: str) -> dict[str, str]:
+    """An environment for a subprocess that keeps its data in `folder`."""
+    return {**os.environ, "LLM_ASSETS_DATA": str(folder), "LLM_ASSETS_TRACKING": "off", **extra}
