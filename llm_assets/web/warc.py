@@ -8,7 +8,6 @@ offsets, and ARC files are read (through warcio). A WARC record's payload is rea
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import io
 import mmap
@@ -121,6 +120,8 @@ class _Reader:
 
     def captures(self, compressed: bool) -> Iterator[Capture]:
         with open(self.path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            # A file whose first bytes are damaged is still one of gzip members.
+            compressed = compressed or (not _HEADER.match(data[:_PROBE]) and self._resync(data, 0, True) < self.size)
             position = 0
             damage: tuple[int, str] | None = None  # where a stretch that could not be read began, and why
             while position < self.size:
@@ -253,44 +254,51 @@ class _Reader:
 
     def _one_member(self) -> Iterator[Capture]:
         """Read a file that is one gzip member over all records; offsets count decompressed bytes."""
-        with gzip.open(self.path, "rb") as stream:
-            last = 0
+        with open(self.path, "rb") as file:
+            stream = _Inflated(file)
+            last, failure = 0, None
             pending: Capture | None = None
             try:
-                for record in ArchiveIterator(_Forward(stream), parse_http=False, stream_detect=False):
+                for record in ArchiveIterator(stream, parse_http=False, stream_detect=False):
                     if pending is not None:
                         pending.length = record.stream_pos - pending.offset
                         yield pending
-                    last = record.stream_pos
-                    pending = self._capture(record, last)
-                    if pending is not None and pending.error is not None:
-                        raise _Unreadable(pending.error)
-            except (OSError, EOFError, zlib.error, ValueError, _Unreadable) as error:
-                if pending is not None and pending.error is None:
-                    yield pending
-                    last += max(pending.payload_bytes, 1)
-                yield _corrupt(last, 0, f"{error}; the file is one gzip member, nothing behind this can be read")
-                return
+                    last, pending = record.stream_pos, None
+                    capture = self._capture(record, last)
+                    if capture is not None and capture.error is not None:
+                        failure = capture.error
+                        break
+                    pending = capture
+            except (OSError, ValueError) as error:
+                failure = str(error) or "unreadable"
             if pending is not None:
+                pending.length = max(stream.tell() - pending.offset, 0) if failure is None else 0
                 yield pending
+            failure = failure or stream.problem
+            if failure is not None:
+                yield _corrupt(last if pending is None else last + 1, 0, f"{failure}; the file is one gzip member, nothing behind this can be read")
 
 
-def _corrupt(offset: int, length: int, error: str) -> Capture:
-    return Capture(offset, max(length, 0), "corrupt", error=error)
-
-
-class _Unreadable(Exception):
-    pass
-
-
-class _Forward(io.RawIOBase):
-    """A decompressed stream that can only be read and told."""
+class _Inflated(io.RawIOBase):
+    """What a gzip file holds, up to where it is damaged; `problem` says how it ended, if not well."""
 
     def __init__(self, stream: BinaryIO):
-        self._stream, self._position = stream, 0
+        self._stream, self._inflate, self._position = stream, zlib.decompressobj(31), 0
+        self._ready = b""
+        self.problem: str | None = None
 
     def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
+        while not self._ready and self.problem is None and not self._inflate.eof:
+            chunk = self._stream.read(65_536)
+            if not chunk:
+                self.problem = "the gzip stream ends early"
+                break
+            try:
+                self._ready = self._inflate.decompress(chunk)
+            except zlib.error as error:
+                self.problem = str(error)
+        data = self._ready if size < 0 else self._ready[:size]
+        self._ready = self._ready[len(data) :]
         self._position += len(data)
         return data
 
@@ -299,6 +307,10 @@ class _Forward(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+
+def _corrupt(offset: int, length: int, error: str) -> Capture:
+    return Capture(offset, max(length, 0), "corrupt", error=error)
 
 
 def _read_arc(path: Path, wanted: set[int] | None, max_payload: int | None) -> Iterator[Capture]:

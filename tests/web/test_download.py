@@ -1,0 +1,204 @@
+"""Downloads over real HTTP from a server that drops, cuts, refuses and lies."""
+
+import gzip
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from llm_assets.artifacts import materialize
+from llm_assets.graph import open_workspace
+from llm_assets.recipes import CommonCrawl, Recipe
+from llm_assets.web.download import download
+from llm_assets.web.errors import DownloadError, SourceError
+from llm_assets.web.raw_warc import RAW_WARC
+
+from .warcs import members, page
+
+DATA = bytes(range(256)) * 2_000
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files`; `trouble` is a list of things that go wrong, one a request."""
+
+    daemon_threads = True
+
+    def __init__(self, files, trouble=(), ranges=True, etag='"v1"'):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.trouble, self.ranges, self.etag = files, list(trouble), ranges, etag
+        self.requests = []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request, client_address):
+        return None
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *error):
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.requests.append(self.headers.get("Range"))
+        data = self.server.files.get(self.path)
+        trouble = self.server.trouble.pop(0) if self.server.trouble else None
+        if trouble == "busy":
+            self.send_response(503)
+            self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if data is None:
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        start = 0
+        wanted = self.headers.get("Range")
+        if wanted and self.server.ranges and self.headers.get("If-Range", self.server.etag) == self.server.etag:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(data):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(data)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        else:
+            self.send_response(200)
+        body = data[start:]
+        self.send_header("ETag", self.server.etag)
+        self.send_header("Content-Length", str(len(body)))
+        if trouble in ("drop", "cut"):
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if trouble == "drop":
+            self.wfile.write(body[: len(body) // 3])
+            self.wfile.flush()
+            self.connection.close()
+            return
+        if trouble == "cut":
+            self.wfile.write(body[:-7])
+            self.close_connection = True
+            return
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        return None
+
+
+def fetch(server, tmp_path, **options):
+    return download(f"{server.url}/f", tmp_path / "out", backoff=0.0, **options)
+
+
+@pytest.mark.parametrize("trouble", [[], ["busy"], ["drop"], ["cut"], ["drop", "busy", "cut", "drop"]])
+def test_the_file_comes_whole_through_trouble(tmp_path, trouble):
+    with Server({"/f": DATA}, trouble) as server:
+        assert fetch(server, tmp_path).read_bytes() == DATA
+    assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob("*.etag"))
+
+
+def test_a_dropped_download_goes_on_where_it_was(tmp_path):
+    with Server({"/f": DATA}, ["drop"]) as server:
+        fetch(server, tmp_path)
+        assert server.requests[0] is None
+        assert server.requests[1] == f"bytes={len(DATA) // 3}-"
+
+
+def test_a_server_without_ranges_starts_anew(tmp_path):
+    with Server({"/f": DATA}, ["drop"], ranges=False) as server:
+        assert fetch(server, tmp_path).read_bytes() == DATA
+
+
+def test_a_file_that_changed_in_between_starts_anew(tmp_path):
+    with Server({"/f": DATA}) as server:
+        (tmp_path / "out.partial").write_bytes(b"old" * 100)
+        (tmp_path / "out.etag").write_text('"v0"')
+        assert fetch(server, tmp_path).read_bytes() == DATA
+
+
+def test_a_partial_file_that_is_already_whole_is_taken(tmp_path):
+    with Server({"/f": DATA}) as server:
+        (tmp_path / "out.partial").write_bytes(DATA)
+        (tmp_path / "out.etag").write_text('"v1"')
+        assert fetch(server, tmp_path).read_bytes() == DATA
+
+
+def test_tries_come_to_an_end_and_keep_what_came(tmp_path):
+    with Server({"/f": DATA}, ["busy"] * 9) as server, pytest.raises(DownloadError, match=r"/f: HTTP 503; given up after 3 tries"):
+        fetch(server, tmp_path, retries=2)
+
+
+def test_a_status_that_will_not_change_is_not_retried(tmp_path):
+    with Server({}) as server:
+        with pytest.raises(DownloadError, match="HTTP 404"):
+            fetch(server, tmp_path)
+        assert len(server.requests) == 1
+
+
+def test_backoff_doubles_to_a_minute(tmp_path):
+    waits = []
+    with Server({"/f": DATA}, ["drop"] * 0) as server:
+        server.files.clear()
+        server.server_close()
+        with pytest.raises(DownloadError):
+            download(f"{server.url}/f", tmp_path / "out", retries=8, backoff=1.0, sleep=waits.append)
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+
+
+PATHS = [f"crawl-data/CC-MAIN-2026-43/segments/1/warc/CC-{i:05d}.warc.gz" for i in range(5)]
+
+
+def common_crawl(trouble=()):
+    files = {f"/{path}": b"".join(members([page(f"http://site{i}.example/{j}") for j in range(3)])) for i, path in enumerate(PATHS)}
+    files["/crawl-data/CC-MAIN-2026-43/warc.paths.gz"] = gzip.compress("\n".join([*PATHS, ""]).encode())
+    return Server(files, trouble)
+
+
+def crawl(server, **fields):
+    source = CommonCrawl(snapshot="CC-MAIN-2026-43", base_url=server.url, backoff=0.0, **fields)
+    return materialize(RAW_WARC, "cc", open_workspace(Recipe(name="t", crawls={"cc": source}))).artifact
+
+
+@pytest.mark.parametrize("trouble", [[], ["busy", None, "drop", "cut"]])
+def test_common_crawl_files_come_in_and_are_indexed(trouble):
+    with common_crawl(trouble) as server:
+        artifact = crawl(server, files=2)
+    assert artifact.record.rows["captures"] == 6
+    assert [p.name for p in sorted(artifact.path.glob("warc/*"))] == ["CC-00000.warc.gz", "CC-00001.warc.gz"]
+
+
+def test_chosen_paths_by_name_or_number():
+    with common_crawl() as server:
+        artifact = crawl(server, files=None, paths=(PATHS[3], "1"))
+    assert sorted(p.name for p in artifact.path.glob("warc/*")) == ["CC-00001.warc.gz", "CC-00003.warc.gz"]
+
+
+@pytest.mark.parametrize(("fields", "problem"), [({"files": 9}, "has 5 WARC files, the recipe asks for 9"), ({"files": None, "paths": ("17",)}, "there is no number 17"), ({"files": None, "paths": ("other",)}, "no entry 'other'")])
+def test_files_that_are_not_there_are_named(fields, problem):
+    with common_crawl() as server, pytest.raises(SourceError, match=problem):
+        crawl(server, **fields)
+
+
+def test_a_list_that_is_no_gzip_is_named():
+    with common_crawl() as server:
+        server.files["/crawl-data/CC-MAIN-2026-43/warc.paths.gz"] = b"<html>moved</html>"
+        with pytest.raises(SourceError, match=r"warc\.paths\.gz: not a gzip list"):
+            crawl(server)
+
+
+def test_a_list_with_paths_that_lead_elsewhere_is_refused():
+    with common_crawl() as server:
+        server.files["/crawl-data/CC-MAIN-2026-43/warc.paths.gz"] = gzip.compress(b"../../etc/passwd\n")
+        with pytest.raises(SourceError, match="line 1: .* is not a relative path"):
+            crawl(server)

@@ -1,0 +1,141 @@
+"""Reading archives: nothing lost before or behind damage, nothing counted twice, never an exception."""
+
+import gzip
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_assets.web.errors import SourceError
+from llm_assets.web.warc import is_archive_name, read_capture_at, read_captures, sha1_digest
+
+from .warcs import DATE, members, page, write
+
+PAGES = [page(f"http://host.example/{i}", f"<p>page number {i}</p>".encode() * (i + 1)) for i in range(8)]
+
+
+def urls(path):
+    return [c.url for c in read_captures(path) if c.record_type != "corrupt"]
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_whole_files_give_every_record(tmp_path, compressed):
+    path = write(tmp_path / "a.warc", PAGES, compressed)
+    captures = list(read_captures(path))
+    assert [c.url for c in captures] == [p[0] for p in PAGES]
+    assert [c.digest for c in captures] == [sha1_digest(p[1]) for p in PAGES]
+    assert [c.payload_bytes for c in captures] == [len(p[1]) for p in PAGES]
+    assert {(c.status, c.date, c.record_type) for c in captures} == {(200, DATE, "response")}
+    assert sum(c.length for c in captures) == path.stat().st_size
+
+
+def test_wanted_records_come_with_their_payload(tmp_path):
+    path = write(tmp_path / "a.warc.gz", PAGES)
+    offsets = [c.offset for c in read_captures(path)]
+    assert [(c.offset, c.payload) for c in read_captures(path, {offsets[2], offsets[5]})] == [(offsets[i], PAGES[i][1]) for i in (2, 5)]
+    assert [c.payload for c in read_captures(path, {offsets[5]}, max_payload=10)] == [None]
+    assert read_capture_at(path, offsets[3]).payload == PAGES[3][1]
+
+
+@given(cut=st.integers(min_value=1, max_value=10_000), compressed=st.booleans())
+def test_a_file_cut_anywhere_gives_what_came_before(tmp_path_factory, cut, compressed):
+    parts = members(PAGES, compressed)
+    data = b"".join(parts)
+    cut = cut % len(data)
+    path = tmp_path_factory.mktemp("cut") / "a.warc"
+    path.write_bytes(data[:cut])
+    captures = list(read_captures(path))
+    ends = [sum(map(len, parts[: i + 1])) for i in range(len(parts))]
+    whole = sum(end <= cut for end in ends)
+    assert [c.url for c in captures if c.record_type != "corrupt"][:whole] == [p[0] for p in PAGES[:whole]]
+    if compressed:
+        assert len([c for c in captures if c.record_type != "corrupt"]) == whole
+        # What remains of a record is one corrupt stretch.
+        assert sum(c.record_type == "corrupt" for c in captures) == (cut not in (0, *ends))
+    assert len({c.offset for c in captures}) == len(captures)
+
+
+@given(where=st.integers(min_value=0, max_value=7), start=st.integers(min_value=0, max_value=300), noise=st.binary(min_size=1, max_size=40))
+def test_damage_in_one_member_costs_that_member_at_most(tmp_path_factory, where, start, noise):
+    parts = members(PAGES)
+    start = start % len(parts[where])
+    damaged = parts[where][:start] + noise + parts[where][start + len(noise) :]
+    path = tmp_path_factory.mktemp("damage") / "a.warc.gz"
+    path.write_bytes(b"".join([*parts[:where], damaged, *parts[where + 1 :]]))
+    captures = list(read_captures(path))
+    good = [c.url for c in captures if c.record_type != "corrupt"]
+    others = [p[0] for i, p in enumerate(PAGES) if i != where]
+    assert [u for u in good if u != PAGES[where][0]] == others
+    if PAGES[where][0] not in good:
+        assert sum(c.record_type == "corrupt" for c in captures) == 1
+    assert len({c.offset for c in captures}) == len(captures)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_read_without_an_exception(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("any") / "a.warc"
+    path.write_bytes(data)
+    assert all(c.record_type == "corrupt" for c in read_captures(path))
+
+
+@pytest.mark.parametrize("change", [-30, 30, 100_000])
+def test_a_wrong_length_is_one_corrupt_stretch(tmp_path, change):
+    parts = members(PAGES, gzip=False)
+    length = int(parts[3].split(b"Content-Length: ")[1].split(b"\r\n")[0])
+    parts[3] = parts[3].replace(f"Content-Length: {length}".encode(), f"Content-Length: {length + change}".encode(), 1)
+    (tmp_path / "a.warc").write_bytes(b"".join(parts))
+    captures = list(read_captures(tmp_path / "a.warc"))
+    assert [c.url for c in captures if c.record_type != "corrupt" and c.url != PAGES[3][0]] == [p[0] for i, p in enumerate(PAGES) if i != 3]
+    assert sum(c.record_type == "corrupt" for c in captures) == 1
+
+
+def test_one_gzip_member_over_all_records_has_usable_offsets(tmp_path):
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(gzip.compress(b"".join(members(PAGES, gzip=False))))
+    captures = list(read_captures(path))
+    assert [c.url for c in captures] == [p[0] for p in PAGES]
+    wanted = captures[4].offset
+    assert [c.payload for c in read_captures(path, {wanted})] == [PAGES[4][1]]
+
+
+def test_a_cut_one_member_file_says_that_nothing_behind_can_be_read(tmp_path):
+    data = gzip.compress(b"".join(members(PAGES, gzip=False)))
+    (tmp_path / "a.warc.gz").write_bytes(data[: len(data) * 2 // 3])
+    captures = list(read_captures(tmp_path / "a.warc.gz"))
+    assert captures[-1].record_type == "corrupt"
+    assert len([c for c in captures if c.record_type == "response"]) >= 1
+
+
+def test_resources_are_captures_and_http_headers_are_lower_case(tmp_path):
+    (tmp_path / "a.warc.gz").write_bytes(b"".join(members([("http://host.example/r", b"<p>x</p>", "", [("Content-Type", "text/html")])], kind="resource") + members([page("http://host.example/", headers=[("CONTENT-Type", "text/html"), ("ETag", '"x"')])])))
+    resource, response = read_captures(tmp_path / "a.warc.gz")
+    assert (resource.record_type, resource.status, resource.content_type) == ("resource", None, "text/html")
+    assert response.http == {"content-type": "text/html", "etag": '"x"'}
+
+
+def test_an_empty_file_has_no_captures_and_a_missing_one_is_named(tmp_path):
+    (tmp_path / "a.warc.gz").touch()
+    assert list(read_captures(tmp_path / "a.warc.gz")) == []
+    with pytest.raises(SourceError, match=r"nothing\.warc\.gz: No such file"):
+        list(read_captures(tmp_path / "nothing.warc.gz"))
+
+
+@pytest.mark.parametrize(("name", "archive"), [("a.warc", True), ("A.WARC.GZ", True), ("a.arc.gz", True), ("a.warc.wet.gz", False), ("a.txt", False), ("a.gz", False)])
+def test_names_of_archives(name, archive):
+    assert is_archive_name(name) is archive
+
+
+SAMPLES = {  # counts as warcio reads them (README of the data): captures, corrupt
+    "aut-example.warc.gz": (299, 0), "aut-example.arc.gz": (299, 0), "aut-example.txt.warc.gz": (2, 0), "aut-issue-514.warc": (4, 0),
+    "resiliparse-warcfile.warc.gz": (16, 0), "resiliparse-clueweb-quirk.warc.gz": (29, 0), "warcio-example.warc": (2, 0), "warcio-example.warc.gz": (2, 0),
+    "warcio-example-bad-non-chunked.warc.gz": (2, 0), "warcio-example-trunc.warc": (1, 1), "warcio-example-space-in-url.arc": (1, 0),
+    "warcio-example-iana.org-chunked.warc": (1, 0), "warcio-post-test.warc.gz": (3, 0), "whirlwind.warc.gz": (1, 0),
+    "warcio-example-wget-bad-target-uri.warc.gz": (3, 0), "warcio-example-digest.warc": (0, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_samples_of_other_projects(shared_data, name):
+    captures = list(read_captures(shared_data / "web" / "samples" / name))
+    corrupt = sum(c.record_type == "corrupt" for c in captures)
+    assert (len(captures) - corrupt, corrupt) == SAMPLES[name]
