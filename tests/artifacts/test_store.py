@@ -62,7 +62,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_the_next_run_resumes(tmp_path, f
             assert all(file_digest(record.parent / name) == file["sha256"] for name, file in entry["files"].items())
     time.sleep(0.5)  # workers notice that their parent is gone
     process = build(tmp_path, folder, slow=0.0, workers=workers, TOY_LOG=str(log))
-    out, err = process.communicate(timeout=60)
+    _out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     reference = materialize(LETTERS, "a", workspace(tmp_path / "clean", ToyRecipe(folder=str(folder)))).artifact
     resumed = materialize(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))))

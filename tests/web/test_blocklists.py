@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llm_assets.artifacts import materialize
 from llm_assets.graph import open_workspace
-from llm_assets.recipes import BlocklistSource, Blocklists, Recipe
+from llm_assets.recipes import Blocklists, BlocklistSource, Recipe
 from llm_assets.web.blocklists import (
     URL_BLOCKLISTS,
     BadLine,

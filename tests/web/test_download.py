@@ -200,5 +200,5 @@ def test_a_list_that_is_no_gzip_is_named():
 def test_a_list_with_paths_that_lead_elsewhere_is_refused():
     with common_crawl() as server:
         server.files["/crawl-data/CC-MAIN-2026-43/warc.paths.gz"] = gzip.compress(b"../../etc/passwd\n")
-        with pytest.raises(SourceError, match="line 1: .* is not a relative path"):
+        with pytest.raises(SourceError, match=r"line 1: .* is not a relative path"):
             crawl(server)

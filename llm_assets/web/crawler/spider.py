@@ -21,6 +21,8 @@ from scrapy.utils.python import to_unicode
 from twisted.internet.error import DNSLookupError, TCPTimedOutError, TimeoutError
 from twisted.python.failure import Failure
 
+from llm_assets.recipes import WebCrawl
+
 from ..urls import host_of, is_private_address, registered_domain
 from ..warc import Capture, read_capture_at, sha1_digest
 from .plan import CrawlPlan, read_earlier
@@ -59,6 +61,26 @@ class PublicOnlyResolver(CachingThreadedResolver):
         return super().getHostByName(name, timeout).addCallback(check)
 
 
+class ScopeMiddleware:
+    """Farthest from the network: what is out of bounds costs no request, not even one for its robots.txt."""
+
+    def __init__(self, source: WebCrawl):
+        self.source = source
+
+    @classmethod
+    def from_crawler(cls, crawler: Any) -> ScopeMiddleware:
+        return cls(crawler.spider.plan.source)
+
+    def process_request(self, request: Request) -> None:
+        host = host_of(request.url)
+        if not request.url.startswith(("http://", "https://")):
+            raise IgnoreRequest("not http")
+        if not request.meta.get("dont_obey_robotstxt") and not in_scope(self.source, request.url):
+            raise OutOfScope(request.url)
+        if not self.source.allow_private and (is_private_address(host) or host == "localhost" or host.endswith(".localhost")):
+            raise PrivateAddress(f"{host} is a private address")
+
+
 class StoreMiddleware:
     """Nearest to the network: what passes here is what was really sent and received."""
 
@@ -86,13 +108,7 @@ class StoreMiddleware:
     def process_request(self, request: Request) -> Response | None:
         url = request.url
         host = host_of(url)
-        if not request.url.startswith(("http://", "https://")):
-            raise IgnoreRequest("not http")
         robots = bool(request.meta.get("dont_obey_robotstxt"))
-        if not robots and not in_scope(self.source, url):
-            raise OutOfScope(url)
-        if not self.source.allow_private and (is_private_address(host) or (host == "localhost" or host.endswith(".localhost"))):
-            raise PrivateAddress(f"{host} is a private address")
         if url in self.spool.stored:
             return self._stored(request)
         if not robots:
@@ -177,7 +193,7 @@ class StoreMiddleware:
             print(json.dumps({"pages": len(self.spool.stored), "queued": queued}), flush=True)
 
 
-def in_scope(source: Any, url: str) -> bool:
+def in_scope(source: WebCrawl, url: str) -> bool:
     """Whether a link is followed, by the source's scope."""
     if source.scope == "any":
         return True
@@ -280,7 +296,7 @@ def settings(plan: CrawlPlan) -> dict[str, Any]:
         "METAREFRESH_ENABLED": False,
         "LOG_LEVEL": "WARNING",
         "TWISTED_DNS_RESOLVER": "scrapy.resolver.CachingThreadedResolver" if source.allow_private or source.proxy else f"{__name__}.PublicOnlyResolver",
-        "DOWNLOADER_MIDDLEWARES": {StoreMiddleware: 950, ProxyMiddleware: 760, "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None},
+        "DOWNLOADER_MIDDLEWARES": {ScopeMiddleware: 50, ProxyMiddleware: 760, StoreMiddleware: 950, "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None},
     }
 
 

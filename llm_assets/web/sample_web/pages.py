@@ -99,7 +99,7 @@ class _Builder:
             page.encoding = "utf-8"
         self.pages[page.url] = page
         host = page.url.split("/")[2]
-        if page.in_crawl and page.kind not in ("robots_disallowed",):
+        if page.kind != "held_out":
             self.linked.setdefault(host, []).append(page.url)
         return page
 
@@ -235,7 +235,9 @@ class _Builder:
     # -- duplicates -------------------------------------------------------------------------------------------------
 
     def duplicates(self) -> None:
-        originals = [p for p in self.pages.values() if p.url.startswith("http://meridianpost.example/article/0") and not p.defects]
+        # Articles that neither change nor vanish on day 2 (see english), so that a copy stays a copy.
+        articles = [(int(p.url[-9:-5]), p) for p in self.pages.values() if p.url.startswith("http://meridianpost.example/article/0") and not p.defects]
+        originals = [page for i, page in articles if i % 7 != 3 and i % 41 != 40]
         for page in originals[: self.count(45)]:
             self.add(Page(f"http://mirrorpost.example{page.url.split('.example', 1)[1]}", "mirror", page.body, headers=dict(page.headers), language="en", encoding="utf-8", title=page.title, text=page.text, defects=("exact_duplicate",), duplicate_of=page.url, entities=page.entities))
         for i, page in enumerate(originals[self.count(45) : self.count(110)]):
@@ -300,14 +302,14 @@ class _Builder:
         for i in range(self.count(4)):
             self.add(Page(f"http://ledgerline.example/gone/{i}.html", "gone", b"<h1>Gone</h1>", 410, {"Content-Type": "text/html"}, verdict="status", defects=("gone",)))
         for i in range(self.count(20)):
-            page = self.html_page(f"http://hobbynotes.example/private/{i}.html", "robots_disallowed", f"Private {i}", [("p", "Not for robots.")], "blog", verdict="robots", defects=("robots_disallowed",))
-            page.in_crawl = False
+            self.html_page(f"http://hobbynotes.example/private/{i}.html", "robots_disallowed", f"Private {i}", [("p", "Not for robots.")], "blog", verdict="robots", defects=("robots_disallowed",), in_crawl=False)
         others = [("/logo.png", "image/png", b"\x89PNG\r\n\x1a\n" + bytes(64)), ("/style.css", "text/css", b"body { color: black }"), ("/notes.txt", "text/plain", b"A plain text file."), ("/paper.pdf", "application/pdf", b"%PDF-1.4\n%%EOF"), ("/data.json", "application/json", b"{}")]
         for host in sorted(ENGLISH)[:4]:
             for path, mime, body in others:
-                self.add(Page(f"http://{host}/files{path}", "other_type", body, headers={"Content-Type": mime}, verdict="mime", defects=("other_type",)))
-        big = self.html_page("http://ledgerline.example/huge.html", "huge", "A huge page", [("p", "All work and no play makes a long page. " * 40_000)], "plain", verdict="too_large", defects=("huge",))
-        big.in_crawl = False
+                # The crawler does not follow links to pictures, style sheets and PDF files.
+                stored = path.endswith((".txt", ".json"))
+                self.add(Page(f"http://{host}/files{path}", "other_type", body, headers={"Content-Type": mime}, verdict="mime", defects=("other_type",), in_crawl=stored))
+        self.html_page("http://ledgerline.example/huge.html", "huge", "A huge page", [("p", "All work and no play makes a long page. " * 40_000)], "plain", verdict="too_large", defects=("huge",), in_crawl=False)
         self.html_page("http://ledgerline.example/deep.html", "deep", "A deep page", [("p", "At the bottom of it all lies one sentence about a cellar.")], "plain", defects=("deep_nesting",))
         deep = self.pages["http://ledgerline.example/deep.html"]
         deep.body = deep.body.replace(b"<p>At", b"<div>" * 5_000 + b"<p>At")
@@ -318,8 +320,7 @@ class _Builder:
         people = [e for e in self.world.people if e.reach == "held_out"]
         for i, person in enumerate(people * 2):
             rng = self.rng("held", i)
-            page = self.html_page(f"http://{HELD_OUT_SITE}/person/{i:03d}.html", "held_out", f"The papers of {person.name}", self.article_blocks(rng, [person, person]), "wiki", entities=(person.name,), defects=("held_out",))
-            page.in_crawl = False
+            self.html_page(f"http://{HELD_OUT_SITE}/person/{i:03d}.html", "held_out", f"The papers of {person.name}", self.article_blocks(rng, [person, person]), "wiki", entities=(person.name,), defects=("held_out",), in_crawl=False)
 
     # -- links ------------------------------------------------------------------------------------------------------
 
@@ -327,9 +328,7 @@ class _Builder:
         """A front page a host, in steps of 60 links, so that the crawler reaches everything; and a portal."""
         hosts = sorted(self.linked)
         for host in hosts:
-            urls = [u for u in self.linked[host]]
-            hidden = [p.url for p in self.pages.values() if p.url.split("/")[2] == host and not p.in_crawl and p.kind in ("robots_disallowed", "huge")]
-            urls += hidden
+            urls = self.linked[host]
             steps = [urls[i : i + 60] for i in range(0, len(urls), 60)]
             for number, links in enumerate(steps):
                 name = "index.html" if number == 0 else f"index-{number}.html"
@@ -337,6 +336,8 @@ class _Builder:
                 following = f'<a href="/index-{number + 1}.html">next</a>' if number + 1 < len(steps) else ""
                 html = f"<!DOCTYPE html><html><head><meta charset=utf-8><title>{host}</title></head><body><h1>{host}</h1><ul>{items}</ul>{following}</body></html>"
                 self.pages[f"http://{host}/{name}"] = Page(f"http://{host}/{name}", "index", html.encode(), headers={"Content-Type": "text/html; charset=utf-8"}, language="en", encoding="utf-8", verdict=BLOCKED.get(host.removeprefix("www."), "keep"))
+        papers = "".join(f'<li><a href="{u}">{p.title}</a></li>' for u, p in self.pages.items() if p.kind == "held_out")
+        self.pages[f"http://{HELD_OUT_SITE}/index.html"] = Page(f"http://{HELD_OUT_SITE}/index.html", "index", f"<!DOCTYPE html><html><head><title>{HELD_OUT_SITE}</title></head><body><ul>{papers}</ul></body></html>".encode(), headers={"Content-Type": "text/html; charset=utf-8"}, language="en", encoding="utf-8", defects=("held_out",), in_crawl=False)
         items = "".join(f'<li><a href="http://{host}/index.html">{host}</a></li>' for host in hosts)
         self.pages[f"http://{PORTAL}/"] = Page(f"http://{PORTAL}/", "index", f"<!DOCTYPE html><html><head><title>Web ring</title></head><body><ul>{items}</ul></body></html>".encode(), headers={"Content-Type": "text/html; charset=utf-8"}, language="en", encoding="utf-8")
 

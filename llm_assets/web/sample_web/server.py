@@ -53,7 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
         if page is None:
             self._send(404, {"Content-Type": "text/html"}, b"<html><body><h1>404</h1></body></html>")
             return
-        if page.status == 200 and self.headers.get("If-None-Match") == page.headers.get("ETag"):
+        asked = self.headers.get("If-None-Match")
+        if page.status == 200 and asked is not None and asked == page.headers.get("ETag"):
             self._send(304, {"ETag": page.headers["ETag"]}, None)
             return
         self._send(page.status, page.headers, page.body, page.transfer == "chunked")

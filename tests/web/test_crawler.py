@@ -1,0 +1,240 @@
+"""The crawler over real HTTP, against the sample web's server."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from llm_assets.artifacts import materialize
+from llm_assets.graph import open_workspace
+from llm_assets.recipes import Recipe, SampleWeb, WebCrawl
+from llm_assets.web.crawler import crawl
+from llm_assets.web.crawler.spider import failure_reason, in_scope
+from llm_assets.web.crawler.spool import failures
+from llm_assets.web.raw_warc import RAW_WARC
+from llm_assets.web.sample_web import SampleWebServer, make_web
+from llm_assets.web.sample_web.pages import Page
+from llm_assets.web.warc import read_captures, sha1_digest
+from tests.conftest import environment_for
+
+CLOCK = datetime(2026, 10, 5, 6, tzinfo=UTC)
+HTML = {"Content-Type": "text/html"}
+
+
+def site(pages: dict[str, bytes], host="small.example", robots=None):
+    """A little web of one host behind a server of its own."""
+    web = make_web(1, 0.05)
+    own = type(web)(web.world, {f"http://{host}{path}": Page(f"http://{host}{path}", "article", body, headers=dict(HTML)) for path, body in pages.items()}, {host: robots} if robots else {}, (f"http://{host}/",), [], CLOCK)
+    server = SampleWebServer(own)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    return server
+
+
+def links(*urls):
+    return b"<html><body>" + b"".join(f'<a href="{u}">x</a>'.encode() for u in urls) + b"</body></html>"
+
+
+def run(tmp_path, server, earlier=(), **fields):
+    source = WebCrawl(**{"seeds": ("http://small.example/",), "proxy": server.proxy, "delay": 0.0, "concurrency_per_host": 8, "clock": CLOCK, "retries": 1, **fields})
+    files = crawl("test", source, tmp_path, list(earlier), lambda pages, queued: None)
+    captures = [c for f in files for c in read_captures(f)]
+    return {c.url: c for c in captures}, {(r["url"], r["reason"]) for r in failures(tmp_path / "spool").to_dicts()}
+
+
+def test_links_are_followed_and_stored_in_order_of_url(tmp_path):
+    server = site({"/": links("/b", "/a"), "/a": links("/c"), "/b": b"<p>b", "/c": b"<p>c"})
+    captures, failed = run(tmp_path, server)
+    paths = [u.removeprefix("http://small.example") for u in captures if not u.endswith("robots.txt")]
+    assert paths == ["/", "/a", "/b", "/c"]
+    assert failed == set()
+    assert captures["http://small.example/b"].digest == sha1_digest(b"<p>b")
+
+
+def test_the_records_are_warc_1_1_with_digests_and_requests(tmp_path):
+    from warcio.archiveiterator import ArchiveIterator
+
+    server = site({"/": b"<p>hello"})
+    crawl("test", WebCrawl(seeds=("http://small.example/",), proxy=server.proxy, delay=0, clock=CLOCK), tmp_path, [], lambda *_: None)
+    with open(tmp_path / "warc" / "test-00000.warc.gz", "rb") as stream:
+        records = [(r.rec_type, r.rec_headers.protocol, r.rec_headers.get_header("WARC-Payload-Digest"), r.rec_headers.get_header("WARC-Block-Digest"), r.http_headers, r.digest_checker.passed) for r in ArchiveIterator(stream, check_digests=True)]
+    kinds = [record[0] for record in records]
+    assert kinds == ["warcinfo", "request", "response", "request", "response"]
+    page = records[2]
+    assert page[1] == "WARC/1.1" and page[2] == sha1_digest(b"<p>hello") and page[3].startswith("sha1:")
+    assert records[1][4].protocol == "GET" and records[1][4].get_header("User-Agent").startswith("llm-assets")
+    assert all(record[5] in (True, None) for record in records)
+
+
+def test_robots_are_obeyed_and_told(tmp_path):
+    server = site({"/": links("/open", "/closed/x"), "/open": b"<p>", "/closed/x": b"<p>"}, robots="User-agent: *\nDisallow: /closed/\n")
+    captures, failed = run(tmp_path, server)
+    assert "http://small.example/closed/x" not in captures
+    assert failed == {("http://small.example/closed/x", "robots")}
+
+
+def test_a_crawl_delay_is_kept(tmp_path):
+    server = site({"/": links("/a", "/b"), "/a": b"<p>", "/b": b"<p>"}, robots="User-agent: *\nCrawl-delay: 0.4\n")
+    began = time.monotonic()
+    captures, _ = run(tmp_path, server)
+    assert len(captures) == 4
+    assert time.monotonic() - began > 0.8  # a lower bound, so load cannot break it
+
+
+@pytest.mark.parametrize(("limit", "reason"), [({"max_pages": 4}, "page_limit"), ({"max_pages_per_host": 4}, "host_limit")])
+def test_page_limits(tmp_path, limit, reason):
+    server = site({"/": links(*[f"/{i}" for i in range(10)]), **{f"/{i}": b"<p>" for i in range(10)}})
+    captures, failed = run(tmp_path, server, **limit)
+    assert len(captures) == 4
+    assert {r for _, r in failed} == {reason} and len(failed) == 8
+
+
+def test_the_depth_limit(tmp_path):
+    server = site({"/": links("/1"), "/1": links("/2"), "/2": links("/3"), "/3": b"<p>"})
+    captures, _ = run(tmp_path, server, max_depth=2)
+    assert "http://small.example/2" in captures and "http://small.example/3" not in captures
+
+
+def test_redirects_are_stored_and_followed_within_scope(tmp_path):
+    server = site({"/": links("/old", "/away"), "/new": b"<p>new"})
+    for path, target in (("/old", "/new"), ("/away", "http://elsewhere.example/")):
+        server.web.pages[f"http://small.example{path}"] = Page("", "redirect", b"", 301, {"Location": target})
+    captures, failed = run(tmp_path, server)
+    assert captures["http://small.example/old"].status == 301
+    assert captures["http://small.example/new"].status == 200
+    assert not any("elsewhere" in url for url in captures)
+    assert failed == set()
+
+
+def test_a_server_error_is_tried_again_and_stored_once(tmp_path):
+    server = site({"/": links("/bad")})
+    server.web.pages["http://small.example/bad"] = Page("", "x", b"down", 503, {})
+    captures, _ = run(tmp_path, server, retries=2)
+    assert captures["http://small.example/bad"].status == 503
+    assert sum(path.endswith("/bad") for path, _ in server.requests) == 3
+
+
+def test_a_response_beyond_the_limit_is_logged(tmp_path):
+    server = site({"/": links("/big"), "/big": b"x" * 5_000})
+    captures, failed = run(tmp_path, server, max_bytes=2_000)
+    assert ("http://small.example/big", "too_large") in failed
+    assert "http://small.example/big" not in captures
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/", "http://localhost:{port}/", "http://[::1]:{port}/", "http://169.254.169.254/", "http://10.0.0.1/"])
+def test_private_addresses_are_refused_unless_told(tmp_path, url):
+    server = site({"/": b"<p>secret"})
+    target = url.format(port=server.server_address[1])
+    source = WebCrawl(seeds=(target,), delay=0, retries=0, timeout=5, clock=CLOCK)
+    crawl("test", source, tmp_path / "refused", [], lambda *_: None)
+    assert {r["reason"] for r in failures(tmp_path / "refused" / "spool").to_dicts()} == {"private_address"}
+    assert server.requests == []
+
+
+def test_a_name_that_resolves_to_a_private_address_is_refused(tmp_path):
+    """The check is made on the address the connection would use, not on the name."""
+    hosts = Path("/etc/hosts").read_text()
+    names = [n for line in hosts.splitlines() if line.startswith("127.") for n in line.split()[1:] if "localhost" not in n] + [os.uname().nodename]
+    source = WebCrawl(seeds=(f"http://{names[0]}/",), delay=0, retries=0, timeout=5, clock=CLOCK)
+    crawl("test", source, tmp_path, [], lambda *_: None)
+    rows = failures(tmp_path / "spool").to_dicts()
+    assert {r["reason"] for r in rows} <= {"private_address", "dns"} and rows
+
+
+def test_told_to_it_crawls_a_private_address(tmp_path):
+    server = site({"/": b"<p>mine"}, host="127.0.0.1")
+    server.web.pages = {f"http://127.0.0.1:{server.server_address[1]}/": Page("", "x", b"<p>mine", headers=dict(HTML))}
+    files = crawl("test", WebCrawl(seeds=(f"{server.proxy}/",), delay=0, allow_private=True, clock=CLOCK), tmp_path, [], lambda *_: None)
+    assert any(c.status == 200 and c.payload_bytes == 7 for f in files for c in read_captures(f))
+
+
+@pytest.mark.parametrize(
+    ("scope", "seed", "url", "inside"),
+    [
+        ("host", "http://a.example/x", "http://a.example/y", True), ("host", "http://a.example/", "http://www.a.example/", False),
+        ("domain", "http://www.bbc.co.uk/", "http://news.bbc.co.uk/", True), ("domain", "http://a.co.uk/", "http://b.co.uk/", False),
+        ("prefix", "http://a.example/docs/index.html", "http://a.example/docs/x/y", True), ("prefix", "http://a.example/docs/index.html", "http://a.example/blog/", False),
+        ("any", "http://a.example/", "http://z.example/", True),
+    ],
+)  # fmt: skip
+def test_scopes(scope, seed, url, inside):
+    assert in_scope(WebCrawl(seeds=(seed,), scope=scope), url) is inside
+
+
+@pytest.mark.parametrize(("name", "reason"), [("ResponseNeverReceived", "connection"), ("CannotResolveHostError", "dns"), ("DownloadTimeoutError", "timeout"), ("DownloadCancelledError", "too_large"), ("Strange", "other")])
+def test_reasons_of_failures(name, reason):
+    assert failure_reason(type(name, (Exception,), {})()) == reason
+
+
+def recipe(**crawls):
+    return Recipe(name="t", crawls=crawls)
+
+
+def test_a_later_crawl_asks_only_for_what_changed():
+    ws = open_workspace(recipe(one=SampleWeb(scale=0.05), two=SampleWeb(scale=0.05, day=2, since="one")))
+    materialize(RAW_WARC, "one", ws)
+    later = materialize(RAW_WARC, "two", ws).artifact
+    captures = pl.concat([pl.read_parquet(p) for p in later.table("captures")])
+    web1, web2 = make_web(1, 0.05, 1), make_web(1, 0.05, 2)
+    revisited = set(captures.filter(pl.col("record_type") == "revisit")["url"]) - {"http://hobbynotes.example/robots.txt"}
+    same = {u for u, p in web2.pages.items() if u in web1.pages and p.body == web1.pages[u].body and p.in_crawl and p.status == 200}
+    assert revisited and revisited <= same
+    assert not captures.filter((pl.col("record_type") == "response") & (pl.col("status") == 200) & pl.col("url").is_in(list(revisited))).height
+    assert captures.filter(pl.col("record_type") == "revisit")["refers_to_date"].unique().to_list() == ["2026-10-05T06:00:00Z"]
+    # Everything is still reached: links of an unchanged page come from the earlier crawl.
+    assert {u for u, p in web2.pages.items() if p.in_crawl and p.status == 200 and not u.endswith((".png", ".css", ".pdf"))} <= set(captures["url"])
+    revisits = pl.concat([pl.read_parquet(p) for p in later.table("revisits")])
+    assert revisits["original_crawl"].unique().to_list() == ["one"] and revisits["original_offset"].null_count() == 0
+
+
+def test_two_crawls_of_the_same_web_give_the_same_bytes(tmp_path):
+    ws = open_workspace(recipe(one=SampleWeb(scale=0.05)))
+    first = materialize(RAW_WARC, "one", ws).artifact
+    ws.store.root = tmp_path / "other-store"
+    assert materialize(RAW_WARC, "one", ws).artifact.record.files == first.record.files
+
+
+KILLED = """
+import sys
+from llm_assets.artifacts import materialize
+from llm_assets.graph import open_workspace
+from llm_assets.recipes import Recipe, SampleWeb
+from llm_assets.web.raw_warc import RAW_WARC
+if __name__ == "__main__":
+    print("ready", flush=True)
+    a = materialize(RAW_WARC, "one", open_workspace(Recipe(name="t", crawls={"one": SampleWeb(scale=0.1)}))).artifact
+    print(a.data_version, flush=True)
+"""
+
+
+def test_a_killed_crawl_goes_on_and_ends_with_the_same_bytes(tmp_path):
+    script = tmp_path / "crawl.py"
+    script.write_text(KILLED)
+    rng, stored = random.Random(3), []
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, str(script)], env=environment_for(tmp_path / "killed"), stdout=subprocess.PIPE, text=True, start_new_session=True)
+        process.stdout.readline()
+        spool = None
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and (spool is None or spool.stat().st_size < 20_000 * (len(stored) + 1)):
+            spool = next((tmp_path / "killed").glob("artifacts/.staging/raw_warc/one/*/spool/exchanges.warc.gz"), None)
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(0.3)  # the crawler process notices that its parent is gone
+        stored.append(spool.stat().st_size)
+    assert stored == sorted(stored) and stored[0] > 0
+    done = subprocess.run([sys.executable, str(script)], env=environment_for(tmp_path / "killed"), capture_output=True, text=True, timeout=120)
+    clean = subprocess.run([sys.executable, str(script)], env=environment_for(tmp_path / "clean"), capture_output=True, text=True, timeout=120)
+    assert done.returncode == clean.returncode == 0, done.stderr + clean.stderr
+    assert done.stdout == clean.stdout
+    assert json.loads(next((tmp_path / "killed").glob("artifacts/raw_warc/one/*/artifact.json")).read_text())["rows"]["captures"] > 100
