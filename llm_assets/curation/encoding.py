@@ -17,6 +17,11 @@ DETECT_BYTES = 131_072
 # Bytes that are no UTF-8 in a page that declares it: up to this share of the non-ASCII ones are taken as damage.
 DAMAGED_UTF8 = 0.1
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
+# Python's names for what the WHATWG encoding standard calls otherwise.
+_WHATWG = [
+    (re.compile(r"^cp(125\d)$"), r"windows-\1"), (re.compile(r"^iso8859-"), "iso-8859-"),
+    (re.compile(r"^iso2022_jp$"), "iso-2022-jp"), (re.compile(r"^euc_"), "euc-"), (re.compile(r"^mac-roman$"), "macintosh"),
+]  # fmt: skip
 _STATEFUL = {"iso-2022-jp"}
 
 
@@ -152,7 +157,7 @@ def decode_characters(body: bytes, charset: str | None = None) -> Decoded:
         if name.startswith("utf-16"):
             continue  # a page whose label could be read as ASCII is not UTF-16
         return Decoded(bytes_to_str(body, name, "replace"), name)
-    name = map_encoding_to_html5(detect_encoding(body[:DETECT_BYTES]) or "windows-1252") or "windows-1252"
+    name = _known(detect_encoding(body[:DETECT_BYTES]) or "") or "windows-1252"
     if name.startswith("utf-16"):
         name = "windows-1252"
     return Decoded(bytes_to_str(body, name, "replace"), name)
@@ -160,9 +165,18 @@ def decode_characters(body: bytes, charset: str | None = None) -> Decoded:
 
 def _known(label: str) -> str | None:
     try:
-        return map_encoding_to_html5(label.strip().lower(), False)
+        name = map_encoding_to_html5(label.strip().lower(), False)
     except (ValueError, LookupError):
         return None
+    if not name:
+        return None
+    for pattern, replacement in _WHATWG:
+        name = pattern.sub(replacement, name)
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return None
+    return name
 
 
 def _utf16_without_bom(body: bytes) -> str | None:

@@ -36,7 +36,7 @@ _FRAME_TAGS = frozenset(["nav", "aside", "footer", "menu", "form", "figure", "fi
 # Names (of class, id, role) that site builders give to a page's frame, as whole words between separators.
 _FRAME_WORDS = frozenset(
     """gutter linenos lineno line-numbers linenumbers ad ads advert advertisement advertising adbox adslot banner breadcrumb breadcrumbs byline bylines caption captions cite comment comments commentlist commentlisting
-    complementary contentinfo cookie cookies credit credits dateline disqus dropdown feedback filed footer footnav hidden jumplinks legal lightbox login
+    complementary contentinfo copyright cookie cookies credit credits dateline disqus dropdown feedback filed footer footnav hidden jumplinks legal lightbox login
     masthead menu meta metadata modal mostread mostpopular nav navbar navigation newsletter newsletters outbrain overlay pager pagination paging popular popup postmeta
     print promo promotion promos promoted pullquote rail recirc recommend recommended recommendations related relatedlinks respond rss share sharebar sharebox sharedaddy sharethis sharing shares shopping
     sidebar sidebars gallery slideshow carousel slider signup skip social sociable sponsor sponsored subscribe subscription subnav supplemental taboola tag tags taglist teaser teasers timestamp toc toolbar toolbox tools topbar tweet

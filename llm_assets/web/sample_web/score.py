@@ -1,0 +1,50 @@
+"""How well the stages did on the sample web, against its ground truth."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import polars as pl
+
+from llm_assets.artifacts.store import Artifact
+
+_WORD = re.compile(r"\w+")
+
+
+def _read(artifact: Artifact, table: str) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in artifact.table(table)])
+
+
+def score_crawl(raw_warc: Artifact) -> dict[str, float]:
+    """Share of the pages that the crawl should hold that it does hold, and how many it should not."""
+    truth, captures = _read(raw_warc, "truth_pages"), _read(raw_warc, "captures")
+    held = set(captures["url"])
+    wanted, unwanted = set(truth.filter("in_crawl")["url"]), set(truth.filter(~pl.col("in_crawl"))["url"])
+    return {"pages": len(wanted), "crawl_recall": len(wanted & held) / len(wanted), "crawled_against_truth": len(unwanted & held)}
+
+
+def score_urls(raw_warc: Artifact, filtered_urls: Artifact) -> dict[str, float]:
+    """Share of captures whose verdict (keep, or the rule) is the true one; empty bodies are a later stage's matter."""
+    truth = _read(raw_warc, "truth_pages").select("url", pl.col("verdict").replace("empty_body", "keep"))
+    found = pl.concat([_read(filtered_urls, "urls").select("url", rule=pl.lit("keep")), _read(filtered_urls, "rejects").select("url", "rule")])
+    both = found.join(truth, on="url")
+    return {"urls": len(both), "url_verdicts_right": both.select((pl.col("rule") == pl.col("verdict")).mean()).item()}
+
+
+def score_text(raw_warc: Artifact, extracted_text: Artifact) -> dict[str, float]:
+    """Share of pages whose characters were read right (whatever the encoding is called), and F1 of words."""
+    truth = _read(raw_warc, "truth_pages").filter(pl.col("text") != "").select("url", true_text="text", true_title="title")
+    both = _read(extracted_text, "text").join(truth, on="url")
+    readable, tp, fp, fn = 0, 0.0, 0.0, 0.0
+    for text, true_text, title in both.select("text", "true_text", "true_title").iter_rows():
+        found, right = Counter(_WORD.findall(text)), Counter(_WORD.findall(true_text))
+        # Wrongly decoded characters are characters that the page does not have.
+        strange = set(text) - set(true_text) - set(title)
+        readable += not any(not ch.isascii() for ch in strange)
+        total = sum((found | right).values()) or 1
+        tp += sum((found & right).values()) / total
+        fp += sum((found - right).values()) / total
+        fn += sum((right - found).values()) / total
+    precision, recall = tp / (tp + fp), tp / (tp + fn)
+    return {"texts": len(both), "encodings_right": readable / len(both), "text_precision": precision, "text_recall": recall, "text_f1": 2 * precision * recall / (precision + recall)}

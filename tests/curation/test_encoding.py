@@ -1,0 +1,110 @@
+"""Encodings: which source of truth wins, and that nothing raises or grows without bound."""
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_assets.curation.encoding import BodyError, decode_body, decode_characters, dechunk, declared_charset
+
+GERMAN = "<p>Über den Flüssen läge früher dichter Nebel, hörte man die Gäste sagen.</p>" * 5
+RUSSIAN = "<p>Утром над рекой ещё стоял туман, и улицы были почти пусты.</p>" * 5
+JAPANESE = "<p>朝になっても川には霧が残り、通りにはほとんど人がいませんでした。</p>" * 5
+KOREAN = "<p>아침에도 강에는 안개가 남아 있었고 거리에는 사람이 거의 없었다.</p>" * 5
+
+
+@pytest.mark.parametrize(
+    ("text", "stored", "header", "meta", "encoding"),
+    [
+        (GERMAN, "utf-8", None, None, "utf-8"),
+        (GERMAN, "utf-8", "iso-8859-1", None, "utf-8"),  # valid UTF-8 beats a label
+        (GERMAN, "utf-8-sig", "windows-1251", None, "utf-8"),
+        (GERMAN, "iso-8859-1", "ISO-8859-1", None, "windows-1252"),
+        (GERMAN, "windows-1252", None, "windows-1252", "windows-1252"),
+        (GERMAN, "iso-8859-1", None, None, "windows-1252"),
+        (RUSSIAN, "windows-1251", "windows-1251", "utf-8", "windows-1251"),
+        (RUSSIAN, "windows-1251", None, "windows-1251", "windows-1251"),
+        (RUSSIAN, "windows-1251", None, None, "windows-1251"),
+        (RUSSIAN, "koi8-r", "koi8-r", None, "koi8-r"),
+        (JAPANESE, "shift_jis", "shift_jis", None, "shift_jis"),
+        (JAPANESE, "shift_jis", None, None, "shift_jis"),
+        (JAPANESE, "euc_jp", "x-nonsense", "euc-jp", "euc-jp"),
+        (JAPANESE, "iso2022_jp", "iso-2022-jp", None, "iso-2022-jp"),
+        (KOREAN, "euc_kr", "euc-kr", None, "euc-kr"),
+        (GERMAN, "utf-16", None, None, "utf-16le"),
+        (GERMAN, "utf-16-be", None, None, "utf-16be"),
+        (GERMAN, "utf-16-le", "utf-8", None, "utf-16le"),
+    ],
+)
+def test_the_right_source_of_truth_wins(text, stored, header, meta, encoding):
+    page = f'<meta charset="{meta}">{text}' if meta else text
+    decoded = decode_characters(page.encode(stored), header)
+    assert decoded.text == page
+    assert decoded.encoding.replace("_", "-") == encoding.replace("_", "-")
+
+
+def test_some_damage_does_not_make_a_utf8_page_another_encoding():
+    body = ("ü" * 200).encode() + b"\xff" + ("ä" * 200).encode()
+    decoded = decode_characters(body, "utf-8")
+    assert decoded.encoding == "utf-8"
+    assert decoded.text == "ü" * 200 + "\ufffd" + "ä" * 200
+
+
+@pytest.mark.parametrize(("page", "charset"), [(b'<meta charset="koi8-r">', "koi8-r"), (b"<META HTTP-EQUIV=Content-Type CONTENT='text/html; charset=euc-kr'>", "euc-kr"), (b'<?xml version="1.0" encoding="big5"?>', "big5"), (b"<p>charset=none</p>", None), (b" " * 5000 + b'<meta charset="x">', None)])
+def test_declarations(page, charset):
+    assert declared_charset(page) == charset
+
+
+@given(st.binary(max_size=500), st.none() | st.text(max_size=20))
+def test_any_bytes_are_read(body, charset):
+    assert isinstance(decode_characters(body, charset).text, str)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=6))
+def test_chunks_are_joined(chunks):
+    body = b"".join(f"{len(c):x};ext=1\r\n".encode() + c + b"\r\n" for c in chunks) + b"0\r\n\r\n"
+    assert dechunk(body) == b"".join(chunks)
+
+
+HTML = b"<html><body>" + b"<p>text</p>" * 50
+RAW = zlib.compressobj(wbits=-15)
+DEFLATED = RAW.compress(HTML) + RAW.flush()
+
+
+@pytest.mark.parametrize(
+    ("payload", "headers"),
+    [
+        (HTML, {}), (gzip.compress(HTML), {"content-encoding": "gzip"}), (zlib.compress(HTML), {"content-encoding": "deflate"}), (DEFLATED, {"content-encoding": "Deflate"}),
+        (HTML, {"content-encoding": "gzip"}), (HTML, {"content-encoding": "br"}), (HTML, {"content-encoding": "unheard-of"}), (HTML, {"transfer-encoding": "chunked"}),
+        (f"{len(HTML):x}\r\n".encode() + HTML + b"\r\n0\r\n\r\n", {"transfer-encoding": "chunked"}), (gzip.compress(HTML[:100]) + gzip.compress(HTML[100:]), {"content-encoding": "x-gzip"}),
+    ],
+    ids=["plain", "gzip", "deflate", "raw deflate", "not gzip", "not br", "unknown, not coded", "not chunked", "chunked", "two gzip members"],
+)  # fmt: skip
+def test_codings_are_undone_where_they_are_there(payload, headers):
+    assert decode_body(payload, headers, 1 << 20) == HTML
+
+
+def test_a_truncated_gzip_body_gives_what_came():
+    import random
+
+    noise = random.Random(1).randbytes(20_000)
+    assert noise.startswith(decode_body(gzip.compress(noise)[:9_000], {"content-encoding": "gzip"}, 1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("payload", "headers", "rule"),
+    [
+        (gzip.compress(b"0" * 50_000_000), {"content-encoding": "gzip"}, "too_large"),
+        (gzip.compress(gzip.compress(b"0" * 30_000_000)), {"content-encoding": "gzip, gzip"}, "too_large"),
+        (b"\x1f\x8b\x08garbage", {"content-encoding": "gzip"}, "content_encoding"),
+        (b"\x00\x01\x02", {"content-encoding": "unheard-of"}, "content_encoding"),
+        (b"x" * 2_000_000, {}, "too_large"),
+    ],
+    ids=["gzip bomb", "gzip in gzip", "broken gzip", "unknown coding", "plain but large"],
+)
+def test_bombs_and_garbage_are_rejects_with_a_reason(payload, headers, rule):
+    with pytest.raises(BodyError) as error:
+        decode_body(payload, headers, 1 << 20)
+    assert error.value.rule == rule
