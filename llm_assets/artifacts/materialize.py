@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import time
@@ -76,7 +77,7 @@ def materialize(stage: Stage, partition: str | None, workspace: Workspace, liste
     resolution = workspace.resolver().resolve(stage.name, partition)
     progress = Progress(resolution.key, list(listeners or []))
     if resolution.identity is None:
-        raise NotBuilt(f"{resolution.key} cannot be built: {', '.join(resolution.missing)} not built under recipe {workspace.recipe.name!r}; select it too (llm-assets run --select '+{stage.name}')")
+        raise NotBuilt(f"{resolution.key} cannot be built: {', '.join(resolution.missing)} not built under recipe {workspace.recipe.name!r}; select it too (llm-assets run --select '*{stage.name}')")
     artifact = resolution.artifact
     if artifact is not None:
         return _hit(stage, partition, workspace, resolution.identity, artifact, progress, began)
@@ -116,7 +117,8 @@ def _build(stage: Stage, partition: str | None, workspace: Workspace, resolution
         stage.build(step, workspace.recipe)
         markers = step.markers()
         files = {name: FileEntry(**entry) for marker in markers.values() for name, entry in marker["files"].items()}
-        worker_cpu = sum(marker["timings"]["cpu_seconds"] for marker in markers.values())
+        # What this process did is in its own clock already.
+        worker_cpu = sum(marker["timings"]["cpu_seconds"] for marker in markers.values() if marker["process"] != os.getpid())
         record = Record(
             asset=identity.asset,
             partition=identity.partition,
@@ -133,7 +135,7 @@ def _build(stage: Stage, partition: str | None, workspace: Workspace, resolution
                 "started_at": started.isoformat(),
                 "finished_at": datetime.now(UTC).isoformat(),
                 "seconds": round(time.perf_counter() - clock, 4),
-                "cpu_seconds": round(max(worker_cpu, 0.0) + time.process_time() - cpu, 4),
+                "cpu_seconds": round(worker_cpu + time.process_time() - cpu, 4),
                 "resumed_parts": step.resumed_parts,
             },
             versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in stage.libraries}},

@@ -149,7 +149,7 @@ class Resolver:
         """The artifact that the recipe asks for. Raises NotBuilt where it is not there."""
         resolution = self.resolve(name, partition)
         if resolution.artifact is None:
-            raise NotBuilt(f"{resolution.key} is not built under recipe {self.recipe.name!r}; run: llm-assets run --select '+{name}'" + (f" --crawl {partition}" if partition else ""))
+            raise NotBuilt(f"{resolution.key} is not built under recipe {self.recipe.name!r}; run: llm-assets run --select '*{name}'" + (f" --crawl {partition}" if partition else ""))
         return resolution.artifact
 
 

@@ -135,6 +135,7 @@ class Part:
             "schemas": {table: {k: str(v) for k, v in writer._types.items()} for table, writer in self._tables.items()},
             "stats": self.stats,
             "timings": {"seconds": round(time.perf_counter() - self._started, 4), "cpu_seconds": round(time.process_time() - self._cpu, 4)},
+            "process": os.getpid(),
         }
         write_atomic(self.staging / PARTS / f"{self.name}.json", json.dumps(marker, sort_keys=True).encode())
 

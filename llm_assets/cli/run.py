@@ -78,7 +78,7 @@ class Display:
 
 
 @click.command()
-@click.option("--select", default="*", show_default=True, help="Dagster asset selection, such as '+extracted_text'.")
+@click.option("--select", default="*", show_default=True, help="Dagster asset selection, such as '*extracted_text' (with all it needs) or 'group:web'.")
 @click.option("--crawl", "crawl_names", multiple=True, help="Crawl(s) to run for; default: all that the recipe names.")
 @click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function; default: LLM_ASSETS_RECIPE or laptop.")
 @click.option("--plain", is_flag=True, help="A line for each change instead of a live table.")

@@ -69,7 +69,7 @@ def test_one_worker_and_four_give_the_same_bytes(tmp_path, folder):
 
 
 def test_missing_input_is_a_clear_error(tmp_path, folder):
-    with pytest.raises(NotBuilt, match=r"words/a cannot be built: letters/a not built under recipe 'toy'.*\+words"):
+    with pytest.raises(NotBuilt, match=r"words/a cannot be built: letters/a not built under recipe 'toy'.*\*words"):
         materialize(WORDS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.curation.encoding import BodyError, decode_body, decode_characters, dechunk, declared_charset
+from llm_assets.curation.encoding import BodyError, dechunk, declared_charset, decode_body, decode_characters
 
 GERMAN = "<p>Über den Flüssen läge früher dichter Nebel, hörte man die Gäste sagen.</p>" * 5
 RUSSIAN = "<p>Утром над рекой ещё стоял туман, и улицы были почти пусты.</p>" * 5

@@ -1,0 +1,138 @@
+"""WARC files to extracted text: pages per CPU-second of each stage, MB/s, memory; datatrove on the same files.
+
+    python benchmarks/curation.py --warc FOLDER --json FILE [--workers N] [--datatrove PYTHON]
+
+CPU-seconds are those spent in the steps, in this process and in the workers; starting interpreters is left out (the
+figure with it is `cpu_seconds_with_start`). MB are of WARC files as stored. `reading` compares the capture index with
+fastwarc alone doing the same (every payload read and SHA-1 digested). Where datatrove is installed (in this
+interpreter, or in the one named by --datatrove), its reader, URL filter and trafilatura extractor run on the same files
+in the same run, and `ratio` is our pages per CPU-second over its.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+DATATROVE = """
+import json, sys, time, resource
+from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline.readers import WarcReader
+from datatrove.pipeline.filters import URLFilter
+from datatrove.pipeline.extractors import Trafilatura
+folder, files = sys.argv[1], json.loads(sys.argv[2])
+def cpu():
+    return sum(resource.getrusage(w).ru_utime + resource.getrusage(w).ru_stime for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+reader, kept, pages = WarcReader(folder, glob_pattern="*.gz"), 0, 0
+began, wall = cpu(), time.time()
+def counted(docs):
+    global pages
+    for doc in docs:
+        pages += 1
+        yield doc
+for doc in Trafilatura(favour_precision=True, timeout=5).run(URLFilter().run(counted(reader.run(None, 0, 1)), 0, 1), 0, 1):
+    kept += 1
+print(json.dumps({"pages": pages, "kept": kept, "cpu_seconds": cpu() - began, "seconds": time.time() - wall}))
+"""
+
+
+def fastwarc_alone(files: list[Path]) -> dict[str, float]:
+    from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+    began, records = time.process_time(), 0
+    for path in files:
+        for record in ArchiveIterator(str(path), fsspec_args=False, parse_http=False):
+            if record.record_type & WarcRecordType.response:
+                record.parse_http()
+                hashlib.sha1(record.reader.read(), usedforsecurity=False).digest()
+            records += 1
+    return {"records": records, "cpu_seconds": time.process_time() - began}
+
+
+def children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def run_datatrove(python: str, folder: Path, files: list[Path]) -> dict | None:
+    done = subprocess.run([python, "-c", DATATROVE, str(folder), json.dumps([f.name for f in files])], capture_output=True, text=True)
+    if done.returncode:
+        print(f"datatrove did not run: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return None
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    return {**found, "pages_per_cpu_second": round(found["pages"] / found["cpu_seconds"], 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--warc", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--datatrove", default=sys.executable if importlib.util.find_spec("datatrove") else None, help="a Python interpreter with datatrove")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as data:
+        os.environ["LLM_ASSETS_DATA"], os.environ["LLM_ASSETS_TRACKING"] = data, "off"
+        result = measure(arguments.warc, arguments.workers)
+    result["datatrove"] = run_datatrove(arguments.datatrove, arguments.warc, list(arguments.warc.glob("*.gz"))) if arguments.datatrove else None
+    result["ratio"] = round(result["pages_per_cpu_second"] / result["datatrove"]["pages_per_cpu_second"], 1) if result["datatrove"] else None
+    arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+def measure(folder: Path, workers: int) -> dict:
+    from llm_assets.artifacts import materialize
+    from llm_assets.compute import LocalEngine
+    from llm_assets.graph import GRAPH, open_workspace
+    from llm_assets.recipes import Recipe, WarcFiles
+    from llm_assets.web.warc import read_captures
+    from llm_assets.web.warc_files import list_files
+
+    source = WarcFiles(path=str(folder))
+    files = list(list_files(source).values())
+    megabytes = sum(f.stat().st_size for f in files) / 1e6
+    alone = fastwarc_alone(files)
+    began = time.process_time()
+    captures = sum(1 for f in files for _ in read_captures(f))
+    reading = time.process_time() - began
+
+    workspace = open_workspace(Recipe(name="benchmark", crawls={"benchmark": source}))
+    workspace.engine = LocalEngine(workers)
+    stages, with_start, wall = {}, 0.0, time.perf_counter()
+    for stage in GRAPH:
+        own, children, clock = time.process_time(), children_cpu(), time.perf_counter()
+        record = materialize(stage, "benchmark" if stage.per_crawl else None, workspace).artifact.record
+        seconds = time.perf_counter() - clock
+        spent = time.process_time() - own + children_cpu() - children
+        with_start += spent
+        cpu, pages = record.timings["cpu_seconds"], int(record.stats.get("pages", 0))
+        stages[stage.name] = {
+            "pages": pages, "seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3), "cpu_seconds_with_start": round(spent, 3),
+            "pages_per_cpu_second": round(pages / cpu, 1) if pages else None, "mb_per_second": round(megabytes / seconds, 2), "cores_busy": round(spent / seconds, 2),
+            "peak_mb": round(max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024),
+        }  # fmt: skip
+    wall = time.perf_counter() - wall
+    total = sum(stage["cpu_seconds"] for stage in stages.values())
+    own_peak, worker_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {
+        "pages": captures, "cpu_seconds": round(total, 3), "pages_per_cpu_second": round(captures / total, 1), "mb_per_second": round(megabytes / wall, 2),
+        "peak_mb": round(own_peak + workers * worker_peak), "peak_mb_main": round(own_peak), "peak_mb_worker": round(worker_peak),
+        "seconds": round(wall, 3), "cpu_seconds_with_start": round(with_start, 3), "workers": workers, "files": len(files), "warc_mb": round(megabytes, 1),
+        "stages": stages,
+        "reading": {"captures": captures, "cpu_seconds": round(reading, 3), "fastwarc_cpu_seconds": round(alone["cpu_seconds"], 3), "ratio_to_fastwarc": round(reading / alone["cpu_seconds"], 3)},
+        "machine": {"python": platform.python_version(), "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "versions": {name: version(name) for name in ("fastwarc", "resiliparse", "polars", "duckdb")}},
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
