@@ -151,8 +151,10 @@ class _Reader:
                     # Raised while moving to the next record, or while reading this one's payload.
                     failure = str(error) or "unreadable"
                 if failure is None:
-                    end = self._last_end(data, position if last is None else last) if compressed else self.size
+                    start = position if last is None else last
+                    end = self._last_end(data, start) if compressed else self.size
                     if pending is not None:
+                        end = self.size if end == start else end  # whole but for its gzip checksum
                         pending.length = end - pending.offset
                         yield pending
                     if end < self.size and damage is None:

@@ -210,16 +210,16 @@ def graphql(project):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-LAUNCH = """mutation($assets: [AssetKeyInput!]!) { launchRun(executionParams: {
+LAUNCH = """mutation($assets: [AssetKeyInput!]!, $crawl: String!) { launchRun(executionParams: {
   selector: {repositoryLocationName: "llm_assets.definitions", repositoryName: "__repository__", jobName: "__ASSET_JOB", assetSelection: $assets},
-  executionMetadata: {tags: [{key: "dagster/partition", value: "c"}]}, runConfigData: "{}" }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+  executionMetadata: {tags: [{key: "dagster/partition", value: $crawl}]}, runConfigData: "{}" }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 MATERIALIZATIONS = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 1) {
   runId partition metadataEntries { label __typename ... on BoolMetadataEntry { boolValue } ... on MarkdownMetadataEntry { mdStr } ... on IntMetadataEntry { intValue } } } } } }"""
 
 
-def launch(ask):
-    run = ask(LAUNCH, assets=[{"path": [name]} for name in GRAPH.stages])["launchRun"]
+def launch(ask, crawl="c"):
+    run = ask(LAUNCH, assets=[{"path": [name]} for name in GRAPH.stages], crawl=crawl)["launchRun"]
     assert run["__typename"] == "LaunchRunSuccess", run
     identity = run["run"]["runId"]
     deadline = time.monotonic() + 120
@@ -239,6 +239,17 @@ def test_a_run_launched_as_the_ui_does(project, graphql):
         assert metadata["cached"]["boolValue"] is cached
         assert metadata["dagster/row_count"]["intValue"] == 10
         assert "A sentence about the harbour" in metadata["preview"]["mdStr"]
+
+
+def test_real_crawls_from_the_ui(project, shared_data, graphql):
+    """Registered while the UI runs; the equation is a blocking check, so success means that it holds."""
+    for crawl, path, captures in [("2026-11", "2026-11", 2_045), ("2026-10", "2026-10", 6_899), ("samples", "samples/*", 669)]:
+        added = command(project, "llm-assets", "crawls", "add", crawl, "--warc", f"{shared_data}/web/{path}")
+        assert added.returncode == 0, added.stderr
+        _, status = launch(graphql, crawl)
+        assert status == "SUCCESS", (project / "dev.log").read_text()[-3000:]
+        record = json.loads(next((project / "data" / "artifacts").glob(f"reject_ledger/{crawl}/*/artifact.json")).read_text())
+        assert record["stats"]["captures"] == record["stats"]["kept"] + record["stats"]["rejected"] == captures
 
 
 def test_mlflow_keeps_one_run_for_each_build(project):

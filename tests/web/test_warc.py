@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_assets.web.errors import SourceError
@@ -37,6 +37,7 @@ def test_wanted_records_come_with_their_payload(tmp_path):
     assert read_capture_at(path, offsets[3]).payload == PAGES[3][1]
 
 
+@settings(max_examples=200)
 @given(cut=st.integers(min_value=1, max_value=10_000), compressed=st.booleans())
 def test_a_file_cut_anywhere_gives_what_came_before(tmp_path_factory, cut, compressed):
     parts = members(PAGES, compressed)
@@ -49,9 +50,11 @@ def test_a_file_cut_anywhere_gives_what_came_before(tmp_path_factory, cut, compr
     whole = sum(end <= cut for end in ends)
     assert [c.url for c in captures if c.record_type != "corrupt"][:whole] == [p[0] for p in PAGES[:whole]]
     if compressed:
-        assert len([c for c in captures if c.record_type != "corrupt"]) == whole
+        # A record of which only the gzip checksum (8 bytes) is cut off is read as a whole one.
+        readable = sum(end - 8 <= cut for end in ends)
+        assert len([c for c in captures if c.record_type != "corrupt"]) in (whole, readable)
         # What remains of a record is one corrupt stretch.
-        assert sum(c.record_type == "corrupt" for c in captures) == (cut not in (0, *ends))
+        assert len(captures) == whole + (cut not in (0, *ends))
     assert len({c.offset for c in captures}) == len(captures)
 
 
