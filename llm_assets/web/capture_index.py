@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import shutil
@@ -29,10 +30,17 @@ def index_warc(path: Path, warc_file: str, crawl: str, part: Part) -> None:
         counts["corrupt"] += capture.record_type == "corrupt"
         counts["revisits"] += capture.record_type == "revisit"
         counts["payload_bytes"] += capture.payload_bytes
-        declared = capture.declared_digest
-        if declared and capture.digest and declared.startswith("sha1:") and declared.lower() != capture.digest.lower():
-            counts["digest_mismatches"] += 1
+        counts["digest_mismatches"] += digest_differs(capture.declared_digest, capture.digest)
     part.stats.update(counts, pages=counts["captures"], warc_bytes=path.stat().st_size)
+
+
+def digest_differs(declared: str | None, found: str) -> bool:
+    """Whether a record's own SHA-1 (in base32, or in hexadecimal as some writers have it) is not that of its payload."""
+    algorithm, _, value = (declared or "").partition(":")
+    if algorithm.lower() != "sha1" or not found:
+        return False
+    expected = found.partition(":")[2]
+    return value.upper() != expected and value.lower() != base64.b32decode(expected).hex()
 
 
 def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .errors import SourceError
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 _HEADER = re.compile(rb"WARC/[01]\.\d+\r?\n")
+_STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})")
 _ARC = re.compile(rb"filedesc://")
 _CHUNK = 1 << 20
 # A gzip member is probed for "WARC/" with this many compressed bytes: enough for the first 64 header bytes.
@@ -65,6 +66,39 @@ class Capture:
 def sha1_digest(payload: bytes) -> str:
     """A WARC payload digest: ``sha1:`` and base32."""
     return "sha1:" + base64.b32encode(hashlib.sha1(payload, usedforsecurity=False).digest()).decode()
+
+
+def parse_http(block: bytes) -> tuple[int | None, dict[str, str] | None, int]:
+    """Status, headers (lower-case names, the first of each) and length of the head of an HTTP response.
+
+    Lines may end in CRLF or, as in ClueWeb09, in a bare LF; folded lines are joined (RFC 9112, section 5.2). Bytes that
+    do not begin with a status line have no head: (None, None, 0).
+    """
+    status = _STATUS.match(block)
+    if status is None:
+        return None, None, 0
+    ending = b"\r\n" if block[status.end() : status.end() + 200].split(b"\n", 1)[0].endswith(b"\r") else b"\n"
+    end = block.find(ending * 2)
+    head = block[:end] if end >= 0 else block
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    headers: dict[str, str] = {}
+    name = ""
+    for line in text.split("\n")[1:]:
+        line = line.rstrip("\r")
+        if line[:1] in (" ", "\t"):
+            if name:
+                headers[name] += " " + line.strip()
+            continue
+        name, colon, value = line.partition(":")
+        name = name.strip().lower() if colon else ""
+        if name and name not in headers:
+            headers[name] = value.strip()
+        else:
+            name = ""
+    return int(status.group(1)), headers, end + 2 * len(ending) if end >= 0 else len(block)
 
 
 def is_archive_name(name: str) -> bool:
@@ -225,29 +259,26 @@ class _Reader:
             capture.refers_to_uri = headers.get("WARC-Refers-To-Target-URI") or url
             capture.refers_to_date = headers.get("WARC-Refers-To-Date")
         is_http = kind != "resource" and url[:4].lower() == "http" and declared > 0
-        header_bytes = 0
+        reader = record.reader
+        chunk, header_bytes = reader.read(_CHUNK), 0
         if is_http:
-            try:
-                record.parse_http()
-            except (OSError, ValueError):
-                return _corrupt(start, 0, "HTTP headers that cannot be parsed")
-            if record.is_http_parsed:
-                capture.http = {name.lower(): value for name, value in reversed(record.http_headers.to_tuples())}
-                capture.status = record.http_headers.status_code
-                header_bytes = declared - record.content_length
+            capture.status, capture.http, header_bytes = parse_http(chunk)
+            chunk = chunk[header_bytes:]
         if kind == "revisit":
             return capture
         if self.wanted is not None:
-            if self.max_payload is None or declared - header_bytes <= self.max_payload:
-                capture.payload = record.reader.read()
-                capture.payload_bytes = len(capture.payload)
-            else:
-                capture.payload_bytes = declared - header_bytes
+            capture.payload_bytes = declared - header_bytes
+            if self.max_payload is None or capture.payload_bytes <= self.max_payload:
+                pieces = [chunk]
+                while piece := reader.read(_CHUNK):
+                    pieces.append(piece)
+                capture.payload = b"".join(pieces)
             return capture
         digest, total = hashlib.sha1(usedforsecurity=False), 0
-        while chunk := record.reader.read(_CHUNK):
+        while chunk:
             digest.update(chunk)
             total += len(chunk)
+            chunk = reader.read(_CHUNK)
         if total + header_bytes != declared:
             return _corrupt(start, 0, f"a record cut short: {total + header_bytes} of {declared} bytes")
         capture.payload_bytes = total
@@ -326,7 +357,7 @@ def _read_arc(path: Path, wanted: set[int] | None, max_payload: int | None) -> I
             for record in iterator:
                 if record.rec_type != "response":
                     continue
-                last = iterator.get_record_offset()
+                last = iterator.offset  # get_record_offset() would read the record to its end
                 if wanted is not None and last not in wanted:
                     continue
                 headers = record.rec_headers

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_assets.web.errors import SourceError
-from llm_assets.web.warc import is_archive_name, read_capture_at, read_captures, sha1_digest
+from llm_assets.web.warc import is_archive_name, parse_http, read_capture_at, read_captures, sha1_digest
 
 from .warcs import DATE, members, page, write
 
@@ -142,3 +142,38 @@ def test_samples_of_other_projects(shared_data, name):
     captures = list(read_captures(shared_data / "web" / "samples" / name))
     corrupt = sum(c.record_type == "corrupt" for c in captures)
     assert (len(captures) - corrupt, corrupt) == SAMPLES[name]
+
+
+@pytest.mark.parametrize(("name", "mime"), [("aut-example.arc.gz", "text/html"), ("resiliparse-clueweb-quirk.warc.gz", "text/html"), ("aut-example.warc.gz", "text/html")])
+def test_samples_have_payloads_and_headers(shared_data, name, mime):
+    """ARC payloads, and HTTP heads whose lines end in a bare LF."""
+    path = shared_data / "web" / "samples" / name
+    pages = [c for c in read_captures(path) if c.status == 200 and (c.http or {}).get("content-type", "").startswith(mime)]
+    assert len(pages) >= 29
+    for capture in read_captures(path, {c.offset for c in pages}):
+        if capture.record_type != "corrupt":
+            assert len(capture.payload) == capture.payload_bytes
+    assert sum(c.payload_bytes for c in pages) > 500_000
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\nA: 1\r\nA: 2\r\n\r\nbody\n\n", (200, {"a": "1"}, 31)),
+        (b"HTTP/1.0 404\nContent-Type: text/html\n\nbody\r\n\r\n", (404, {"content-type": "text/html"}, 38)),
+        (b"HTTP/2 200\r\nX: a\r\n b\r\nBad line\r\n c\r\n\r\n", (200, {"x": "a b"}, 38)),
+        (b"HTTP/1.1 204 No Content\r\n", (204, {}, 25)),
+        (b"<html>HTTP/1.1 200", (None, None, 0)),
+        (b"HTTP/1.1 200 OK\r\nX: \xe9\r\n\r\n", (200, {"x": "\u00e9"}, 25)),
+    ],
+    ids=["first of two", "bare LF", "folded", "no end", "no head", "latin-1"],
+)
+def test_heads_of_responses(block, expected):
+    assert parse_http(block) == expected
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_have_a_head_or_none(block):
+    status, headers, length = parse_http(block)
+    assert 0 <= length <= len(block)
+    assert (status is None) == (headers is None)
