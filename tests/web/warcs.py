@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import uuid
 from pathlib import Path
 
 from warcio.statusandheaders import StatusAndHeaders
@@ -22,7 +23,7 @@ def members(pages: list[tuple], gzip: bool = True, kind: str = "response") -> li
         buffer = io.BytesIO()
         writer = WARCWriter(buffer, gzip=gzip, warc_version="1.1")
         http = StatusAndHeaders(status, headers, protocol="HTTP/1.1") if status else None
-        writer.write_record(writer.create_warc_record(url, kind, io.BytesIO(body), http_headers=http, warc_headers_dict={"WARC-Date": DATE}, warc_content_type=headers[0][1] if kind == "resource" else ""))
+        writer.write_record(writer.create_warc_record(url, kind, io.BytesIO(body), http_headers=http, warc_headers_dict={"WARC-Date": DATE, "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, url)}>"}, warc_content_type=headers[0][1] if kind == "resource" else ""))
         out.append(buffer.getvalue())
     return out
 
