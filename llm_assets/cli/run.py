@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import warnings
@@ -35,7 +36,9 @@ class Display:
         from rich.live import Live
 
         self.lines: dict[str, Line] = {}
-        self.console = Console(stderr=False, highlight=False)
+        # A stream of our own: while a step runs, Dagster sends this process's standard output to the step's log file.
+        stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
+        self.console = Console(file=stream, highlight=False, force_terminal=live)
         self.live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4) if live else None
 
     def __call__(self, event: Event) -> None:
@@ -52,7 +55,7 @@ class Display:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for name in ("artifact", "state", "progress", "pages", "pages/s", "left"):
+        for name in ("artifact", "state", "progress", "pages", "pages/s", "seconds", "left"):
             table.add_column(name, justify="left" if name in ("artifact", "state") else "right")
         for key, line in self.lines.items():
             event = line.event
@@ -61,6 +64,7 @@ class Display:
             table.add_row(
                 key, f"[{colour}]{line.state}[/]", f"{event.done}/{event.total} {event.unit}" if event.total else "",
                 f"{event.pages:,}" if event.pages else "", f"{event.pages_per_second:,.0f}" if event.pages_per_second and line.state == "running" else "",
+                f"{line.seconds:.2f}" if line.state in ("cached", "built", "failed") else f"{time.monotonic() - line.began:.0f}",
                 f"{event.seconds_left:.0f} s" if event.seconds_left is not None and line.state == "running" else "",
             )  # fmt: skip
         return table

@@ -128,6 +128,29 @@ def test_a_session_on_the_command_line(project):
     assert tried.returncode == 1 and tried.stderr.startswith("error: no artifact") and "Traceback" not in tried.stderr
 
 
+def test_a_terminal_shows_progress_as_it_happens(project):
+    import pty
+
+    main, terminal = pty.openpty()
+    environment = environment_for(project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", TERM="xterm-256color", COLUMNS="120")
+    process = subprocess.Popen([str(Path(sys.executable).with_name("llm-assets")), "run"], cwd=project, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True)
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(main, 65_536)
+        except OSError:  # the terminal is closed when the process ends
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(main)
+    assert process.wait(60) == 0, shown[-2000:]
+    text = shown.decode()
+    assert text.count("raw_warc/c") >= 4  # drawn again and again, not once at the end
+    assert "running" in text and "5 built, 0 cached" in text
+
+
 def test_crawls_are_registered_once_and_with_clear_errors(project):
     added = command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
     assert added.returncode == 0 and "registered more" in added.stdout, added.stderr
