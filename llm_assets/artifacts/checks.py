@@ -44,7 +44,8 @@ def remembered(store: Store, name: str, version: str, artifact: Artifact, others
 def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:
     """Every row of every table on the disk against its pandera schema, in batches."""
     rows = 0
-    for table, model in stage.tables.items():
+    tables = {**stage.tables, **{table: model for table, model in stage.optional_tables.items() if artifact.table(table)}}
+    for table, model in tables.items():
         for path in artifact.table(table):
             total = pl.scan_parquet(path).select(pl.len()).collect().item()
             for start in range(0, max(total, 1), BATCH_ROWS):
@@ -55,4 +56,4 @@ def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:
                 except TableInvalid as error:
                     failures = error.failures.to_dicts() if error.failures is not None else []
                     return CheckOutcome(False, f"{path.name}, rows from {start}: {error}", [{k: str(v) for k, v in row.items()} for row in failures])
-    return CheckOutcome(True, f"{rows:,} rows of {len(stage.tables)} tables", numbers={"rows": rows})
+    return CheckOutcome(True, f"{rows:,} rows of {len(tables)} tables", numbers={"rows": rows})

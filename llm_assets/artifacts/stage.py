@@ -36,6 +36,7 @@ class Stage:
     rooms: packages whose source is digested into the record, to tell drift.
     outside: data versions of inputs that are no artifacts (a folder of WARC files), by name.
     earlier: further artifact keys it reads (an earlier crawl of the same site).
+    tables, optional_tables: schemas of the tables that it always, or sometimes, holds.
     locations: where files that the artifact references outside the store lie now.
     """
 
@@ -50,6 +51,7 @@ class Stage:
     earlier: Callable[[Any, str | None], list[Key]] | None = None
     locations: Callable[[Any, str | None], Mapping[str, str]] | None = None
     tables: Mapping[str, type] = field(default_factory=dict)
+    optional_tables: Mapping[str, type] = field(default_factory=dict)
     libraries: tuple[str, ...] = ()
 
 

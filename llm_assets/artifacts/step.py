@@ -19,7 +19,7 @@ from .identity import Identity
 from .progress import Progress
 from .record import FileEntry, file_digest, fsync_path, write_atomic
 from .store import Artifact
-from .tables import TableInvalid, validate
+from .tables import TableInvalid, arrow_schema, polars_schema, validate
 
 PARTS = ".parts"
 # Rows are collected into row groups of at most this many rows or bytes of text; both depend on content alone, so a
@@ -32,8 +32,6 @@ class TableWriter:
     """Streams rows of one schema into one parquet file (zstd), validating each row group before it is written."""
 
     def __init__(self, path: Path, schema: type):
-        from .tables import arrow_schema, polars_schema
-
         self.path, self.schema = path, schema
         self.rows = 0
         self._types = polars_schema(schema)
@@ -62,7 +60,7 @@ class TableWriter:
             self._write(pl.DataFrame(rows, schema=self._types))
 
     def _write(self, frame: pl.DataFrame) -> None:
-        frame = frame.select(list(self._types)).cast(self._types)  # pyrefly: the order of columns is the schema's
+        frame = frame.select(list(self._types)).cast(self._types)
         try:
             validate(self.schema, frame)
         except TableInvalid as error:

@@ -10,6 +10,7 @@ from resiliparse.parse.encoding import detect_mime
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.tables import polars_schema
 from llm_assets.recipes import Extraction, Recipe
 from llm_assets.web.warc import read_captures
 
@@ -17,8 +18,7 @@ from .encoding import BodyError, decode_body
 from .extraction import extract
 from .schemas import Document, ExtractedText, Rejects
 
-# A payload may be stored compressed; what comes out is bounded again when it is decoded.
-_DOCUMENT = ("doc_id", "url", "host", "crawl", "warc_file", "warc_offset", "fetched_at")
+_DOCUMENT = tuple(polars_schema(Document))
 _HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -85,5 +85,3 @@ EXTRACTED_TEXT = Stage(
     tables={"text": ExtractedText, "rejects": Rejects},
     libraries=("resiliparse", "fastwarc", "polars"),
 )
-
-__all__ = ["EXTRACTED_TEXT", "Document", "build_extracted_text", "extract_part"]

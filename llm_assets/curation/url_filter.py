@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -17,10 +18,16 @@ from llm_assets.sql import query, statement
 from .schemas import FilteredUrls, Rejects
 
 
+@lru_cache(maxsize=4)
+def _substrings(words: tuple[str, ...]) -> str | None:
+    """The substring words as one alternation, or None where there are none."""
+    found = query("SELECT DISTINCT word FROM read_parquet($words) WHERE kind = 'substrings' ORDER BY word", words=list(words))["word"]
+    return "|".join(re.escape(word) for word in found) or None
+
+
 def judge(captures: Path, domains: list[Path], words: list[Path], opt_out: list[Path], rules: UrlFilter) -> pl.DataFrame:
     """Every capture of one index file with `rule` null where it is kept, else the rule, value and threshold."""
     word_files = [str(p) for p in words]
-    substrings = query("SELECT DISTINCT word FROM read_parquet($words) WHERE kind = 'substrings' ORDER BY word", words=word_files)["word"]
     return query(
         statement("filter_urls"),
         captures=[str(captures)],
@@ -29,7 +36,7 @@ def judge(captures: Path, domains: list[Path], words: list[Path], opt_out: list[
         opt_out=[str(p) for p in opt_out],
         mime_types=list(rules.mime_types),
         soft_word_limit=rules.soft_word_limit,
-        substrings="|".join(re.escape(word) for word in substrings) or None,
+        substrings=_substrings(tuple(word_files)),
     )
 
 

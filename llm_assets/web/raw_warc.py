@@ -17,8 +17,10 @@ from llm_assets.settings import load_settings
 from .capture_index import index_part, resolve_revisits
 from .common_crawl import fetch_part, list_paths
 from .crawler import crawl
+from .crawler.spool import failures
 from .download import download
 from .errors import DownloadError, SourceError
+from .sample_web import TruthFacts, TruthPages, serve, write_ground_truth
 from .schemas import Captures, CrawlFailures, Revisits
 from .warc_files import is_url, list_files
 
@@ -78,8 +80,6 @@ def build_raw_warc(step: Step, recipe: Recipe) -> None:
     elif isinstance(source, CommonCrawl):
         _build_common_crawl(step, source)
     elif isinstance(source, SampleWeb):
-        from .sample_web import serve, write_ground_truth
-
         with serve(source) as (seeds, proxy, clock):
             plan = WebCrawl(seeds=seeds, scope="any", proxy=proxy, delay=0.0, concurrency=16, concurrency_per_host=16, retries=2, clock=clock, max_bytes=1 << 20, timeout=20.0, since=source.since)
             _build_web_crawl(step, plan, earlier, SAMPLE_WARC_BYTES)
@@ -121,8 +121,6 @@ def _build_web_crawl(step: Step, source: WebCrawl, earlier: list[Artifact], warc
     files = crawl(step.partition, source, step.staging, earlier, told, warc_bytes)
     step.run_parts(index_part, {file.name: (str(file), file.name, step.partition, "own") for file in files}, "WARC files")
     if step.finished("crawl_failures") is None:
-        from .crawler.spool import failures
-
         with step.part("crawl_failures") as part:
             part.table("crawl_failures", CrawlFailures).frame(frame := failures(step.staging / "spool"))
             part.stats["crawl_failures"] = {row["reason"]: row["len"] for row in frame.group_by("reason").agg(pl.len()).sort("reason").iter_rows(named=True)}
@@ -139,5 +137,6 @@ RAW_WARC = Stage(
     earlier=_earlier,
     locations=_locations,
     tables={"captures": Captures, "revisits": Revisits},
+    optional_tables={"crawl_failures": CrawlFailures, "truth_pages": TruthPages, "truth_facts": TruthFacts},
     libraries=("fastwarc", "scrapy", "warcio", "tldextract", "polars", "duckdb"),
 )
