@@ -55,6 +55,8 @@ CLIMB_SHARE = 0.1  # good text beside the root, as a share of the root's, from w
 CLIMB_LENGTH = 0.5  # and the mean length of its blocks, as a share of the root's
 CLIMB_BLOCK = 80  # bytes of a block that counts for that
 CLIMB_LINKS = 0.25  # and the share of links in what is won
+LINKED = 0.5  # share of links in a block from which it is one,
+UNLINKED = 30  # unless it has this many characters besides
 LIST_SHARE = 0.6  # a root with less than this share of the good text around it may be one item of a list
 MOST = 0.8  # share of the page's unlinked text that makes a frame's name a mistake
 MIN_VOTE = 25  # characters of a block that votes (Readability)
@@ -296,7 +298,7 @@ def _select(page: _Page, root: int, framed: list[bool], title: str) -> str:
             continue
         size, linked = page.block_chars[block], page.block_links[block]
         tag = page.tag[element]
-        if linked > 0.5 * size and tag not in _HEADINGS:
+        if linked > LINKED * size and size - linked < UNLINKED and tag not in _HEADINGS:
             group = element
             while group != root and page.tag[group] not in _GROUPS:
                 group = page.parent[group]
