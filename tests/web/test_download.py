@@ -1,14 +1,17 @@
 """Downloads over real HTTP from a server that drops, cuts, refuses and lies."""
 
 import gzip
+import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import polars as pl
 import pytest
 
 from llm_assets.artifacts import materialize
 from llm_assets.graph import open_workspace
-from llm_assets.recipes import CommonCrawl, Recipe
+from llm_assets.recipes import Blocklists, BlocklistSource, CommonCrawl, Recipe, WarcFiles
+from llm_assets.web.blocklists import URL_BLOCKLISTS
 from llm_assets.web.download import download
 from llm_assets.web.errors import DownloadError, SourceError
 from llm_assets.web.raw_warc import RAW_WARC
@@ -202,3 +205,23 @@ def test_a_list_with_paths_that_lead_elsewhere_is_refused():
         server.files["/crawl-data/CC-MAIN-2026-43/warc.paths.gz"] = gzip.compress(b"../../etc/passwd\n")
         with pytest.raises(SourceError, match=r"line 1: .* is not a relative path"):
             crawl(server)
+
+
+def test_warc_files_behind_a_url_come_into_the_store(tmp_path):
+    data = b"".join(members([page(f"http://host.example/{j}") for j in range(3)]))
+    digest = hashlib.sha256(data).hexdigest()
+    with Server({"/a.warc.gz": data}, ["drop"]) as server:
+        source = WarcFiles(path=f"{server.url}/a.warc.gz", sha256=digest)
+        artifact = materialize(RAW_WARC, "c", open_workspace(Recipe(name="t", crawls={"c": source}))).artifact
+        assert artifact.record.rows["captures"] == 3
+        assert artifact.file("warc/a.warc.gz").read_bytes() == data
+        wrong = WarcFiles(path=f"{server.url}/a.warc.gz", sha256="0" * 64)
+        with pytest.raises(DownloadError, match="its SHA-256 is not 0000"):
+            materialize(RAW_WARC, "c", open_workspace(Recipe(name="t", crawls={"c": wrong})))
+
+
+def test_a_blocklist_behind_a_url(tmp_path):
+    with Server({"/hosts": gzip.compress(b"0.0.0.0 bad.example\n")}) as server:
+        lists = Blocklists(sources=(BlocklistSource(name="feed", category="malware", format="hosts", path=f"{server.url}/hosts"),))
+        artifact = materialize(URL_BLOCKLISTS, None, open_workspace(Recipe(name="t", crawls={}, blocklists=lists))).artifact
+    assert pl.read_parquet(artifact.table("domains")).to_dicts() == [{"domain": "bad.example", "category": "malware", "source": "feed"}]
