@@ -17,11 +17,9 @@ from html import unescape
 from resiliparse.parse.html import HTMLTree
 
 # Elements that never hold main text, removed in the parser's own tree before anything else.
-REMOVED = (
-    "script,style,noscript,template,svg,iframe,object,embed,applet,audio,video,canvas,map,math annotation,button,select,textarea,datalist,dialog,xmp,plaintext,noembed,noframes"
-)
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_TAG = re.compile(r'<(/?[a-zA-Z][^\s>/"]*)([^>"]*(?:"[^"]*"[^>"]*)*)>')
+REMOVED = "script,style,noscript,template,svg,iframe,object,audio,video,canvas,button,select,textarea,annotation"
+# Tags (name, attributes) and comments (neither) of serialised markup, where attribute values are always quoted.
+_TAG = re.compile(r'<(/?[a-zA-Z][^\s>/"]*)([^>"]*(?:"[^"]*"[^>"]*)*)>|<!--[\s\S]*?-->')
 _CLASS = re.compile(r'\b(?:class|id|role|itemprop|data-component|data-testid)="([^"]*)"')
 
 _BLOCK = frozenset(
@@ -187,8 +185,7 @@ def main_content(tree: HTMLTree, title: str = "") -> str:
         return ""
     for node in body.query_selector_all(REMOVED).values():
         node.remove()
-    html = body.html
-    page = _Page(_COMMENT.sub("", html) if "<!--" in html else html)
+    page = _Page(body.html)
     if not page.block_text:
         return ""
     framed = _framed(page)
