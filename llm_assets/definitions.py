@@ -5,7 +5,7 @@ import dagster as dg
 from llm_assets.curation import assets as curation
 from llm_assets.recipes import load_recipe
 from llm_assets.web import assets as web
-from llm_assets.web.schedules import recrawl_schedule
+from llm_assets.web.schedules import recrawl_schedule, registered_crawls
 from resources.artifacts import Artifacts
 from resources.compute import Compute
 from resources.tracking import Tracking
@@ -19,6 +19,7 @@ defs = dg.Definitions(
     asset_checks=[*dg.load_asset_checks_from_modules(_ROOMS)],
     jobs=[everything],
     schedules=[recrawl_schedule(recrawl, everything) for recrawl in load_recipe().recrawls],
+    sensors=[registered_crawls],
     resources={"artifacts": Artifacts(compute=Compute(), tracking=Tracking())},
     executor=dg.in_process_executor,
 )

@@ -1,4 +1,6 @@
-"""Schedules that re-crawl: register a new crawl, continuing the latest of its prefix, and run the graph for it."""
+"""Schedules that re-crawl: register a new crawl, continuing the latest of its prefix, and run the graph for it; and
+the sensor that shows every crawl of the recipe and the registry to Dagster as a partition.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -33,3 +35,13 @@ def recrawl_schedule(recrawl: Recrawl, job: Any) -> dg.ScheduleDefinition:
         yield dg.RunRequest(run_key=name, partition_key=name)
 
     return schedule
+
+
+@dg.sensor(name="registered_crawls", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING, description="Adds crawls of the recipe and the registry to Dagster's partitions.")
+def registered_crawls(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """A crawl that a recipe names, or that was registered on another machine's command line, appears in the UI."""
+    known = set(context.instance.get_dynamic_partitions(CRAWLS.name or "crawl"))
+    missing = sorted(registry(load_settings()).effective(load_recipe()).crawls.keys() - known)
+    if not missing:
+        return dg.SkipReason("every crawl is a partition already")
+    return dg.SensorResult(dynamic_partitions_requests=[CRAWLS.build_add_request(missing)])

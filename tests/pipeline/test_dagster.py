@@ -43,7 +43,7 @@ def describe_definitions() -> dict:
     repository = defs.get_repository_def()
     return {
         "assets": assets, "checks": checks, "jobs": sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
-        "schedules": {s.name: s.cron_schedule for s in repository.schedule_defs}, "resources": sorted(repository.get_top_level_resources()),
+        "schedules": {s.name: s.cron_schedule for s in repository.schedule_defs}, "sensors": sorted(s.name for s in repository.sensor_defs), "resources": sorted(repository.get_top_level_resources()),
     }  # fmt: skip
 
 
@@ -314,6 +314,19 @@ def test_the_schedule_registers_the_crawl_and_asks_for_its_run(tmp_path):
             assert (request.run_key, request.partition_key) == ("sample-2026-11-23", "sample-2026-11-23")
         assert instance.get_dynamic_partitions("crawl") == ["sample-2026-11-23"]
     assert registry(load_settings()).sources() == {"sample-2026-11-23": SampleWeb(day=2, since="sample")}
+
+
+def test_the_sensor_shows_every_crawl_as_a_partition(tmp_path):
+    from llm_assets.definitions import defs
+
+    registry(load_settings()).add("mine", SampleWeb())
+    (tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+        tick = defs.get_sensor_def("registered_crawls").evaluate_tick(dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()))
+        assert [list(request.partition_keys) for request in tick.dynamic_partitions_requests] == [["mine", "sample"]]
+        instance.add_dynamic_partitions("crawl", ["mine", "sample"])
+        tick = defs.get_sensor_def("registered_crawls").evaluate_tick(dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()))
+        assert not tick.dynamic_partitions_requests and tick.skip_message
 
 
 if __name__ == "__main__":
