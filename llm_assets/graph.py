@@ -5,6 +5,7 @@ from __future__ import annotations
 from llm_assets.artifacts import Graph, Workspace, open_store
 from llm_assets.compute import LocalEngine
 from llm_assets.curation.extracted_text import EXTRACTED_TEXT
+from llm_assets.curation.language import LANGUAGE_FILTERED_TEXT
 from llm_assets.curation.ledger import REJECT_LEDGER
 from llm_assets.curation.url_filter import FILTERED_URLS
 from llm_assets.recipes import Recipe, load_recipe
@@ -13,7 +14,7 @@ from llm_assets.web.blocklists import URL_BLOCKLISTS
 from llm_assets.web.crawls import CrawlRegistry
 from llm_assets.web.raw_warc import RAW_WARC
 
-GRAPH = Graph([URL_BLOCKLISTS, RAW_WARC, FILTERED_URLS, EXTRACTED_TEXT, REJECT_LEDGER])
+GRAPH = Graph([URL_BLOCKLISTS, RAW_WARC, FILTERED_URLS, EXTRACTED_TEXT, LANGUAGE_FILTERED_TEXT, REJECT_LEDGER])
 
 
 def registry(settings: Settings) -> CrawlRegistry:

@@ -7,6 +7,7 @@ from llm_assets.artifacts.checks import CheckOutcome
 from resources.artifacts import Artifacts, declare, schema_check
 
 from .extracted_text import EXTRACTED_TEXT
+from .language import LANGUAGE_FILTERED_TEXT
 from .ledger import KEPT, REJECT_LEDGER, imbalance
 from .url_filter import FILTERED_URLS
 
@@ -21,6 +22,12 @@ def filtered_urls(context: dg.AssetExecutionContext, artifacts: Artifacts) -> dg
 def extracted_text(context: dg.AssetExecutionContext, artifacts: Artifacts) -> dg.MaterializeResult:
     """Main text of each page, its title, and the encoding it was read in."""
     return artifacts.materialize(context, EXTRACTED_TEXT)
+
+
+@dg.asset(**declare(LANGUAGE_FILTERED_TEXT), group_name="curation", kinds={"fasttext", "parquet"})
+def language_filtered_text(context: dg.AssetExecutionContext, artifacts: Artifacts) -> dg.MaterializeResult:
+    """Pages whose whole text is in a target language with P ≥ 0.65 (fastText lid.176), with the top scores."""
+    return artifacts.materialize(context, LANGUAGE_FILTERED_TEXT)
 
 
 @dg.asset(**declare(REJECT_LEDGER), group_name="curation", kinds={"duckdb", "parquet"})
@@ -49,4 +56,4 @@ def balance(context: dg.AssetCheckExecutionContext, artifacts: Artifacts) -> dg.
     return artifacts.check(context, REJECT_LEDGER, "balance", "1", examine)
 
 
-schemas = [schema_check(FILTERED_URLS), schema_check(EXTRACTED_TEXT), schema_check(REJECT_LEDGER)]
+schemas = [schema_check(FILTERED_URLS), schema_check(EXTRACTED_TEXT), schema_check(LANGUAGE_FILTERED_TEXT), schema_check(REJECT_LEDGER)]

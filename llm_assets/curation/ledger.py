@@ -16,8 +16,8 @@ from llm_assets.sql import query, statement
 from .schemas import Rejects
 
 # The stages that reject, in order; the last one's table holds what is kept.
-STAGES = ("filtered_urls", "extracted_text")
-KEPT = ("extracted_text", "text")
+STAGES = ("filtered_urls", "extracted_text", "language_filtered_text")
+KEPT = ("language_filtered_text", "text")
 
 
 def ledger_part(staging: Path, name: str, rejects: list[Path], captures: int, kept: int) -> None:
@@ -57,7 +57,7 @@ REJECT_LEDGER = Stage(
     code_version="1",
     rooms=("llm_assets.curation.ledger", "llm_assets.curation.schemas"),
     per_crawl=True,
-    inputs=("raw_warc", "filtered_urls", "extracted_text"),
+    inputs=("raw_warc", *STAGES),
     tables={"rejects": Rejects},
     libraries=("duckdb", "polars"),
 )

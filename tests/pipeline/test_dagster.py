@@ -25,6 +25,7 @@ from tests.web.warcs import page, write
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("definitions.json")
+STAGES = len(GRAPH.stages)
 TEXT = b"<html><body><p>" + b"A sentence about the harbour, long enough to be kept by anyone. " * 3 + b"</p></body></html>"
 
 
@@ -90,27 +91,28 @@ def test_a_session_on_the_command_line(project):
 
     first = command(project, "llm-assets", "run")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "5 built, 0 cached, 0 checks not passed" in first.stdout
+    assert f"{STAGES} built, 0 cached, 0 checks not passed" in first.stdout
     assert "10 kept + 2 rejected = 12 captures" in first.stdout
     second = command(project, "llm-assets", "run")
-    assert "0 built, 5 cached, 0 checks not passed" in second.stdout
+    assert f"0 built, {STAGES} cached, 0 checks not passed" in second.stdout
 
     # Dagster's own command line finds the same artifacts.
     theirs = command(project, "dagster", "asset", "materialize", "--select", "*", "--partition", "c", "-m", "llm_assets.definitions", dagster_home=str(project / "data" / "dagster"))
     assert theirs.returncode == 0, theirs.stderr[-3000:]
-    assert theirs.stderr.count(": cached") == 5
+    assert theirs.stderr.count(": cached") == STAGES
 
     listed = command(project, "llm-assets", "artifacts", "list").stdout
-    assert listed.count("* ") == 5 and "extracted_text/c" in listed
+    assert listed.count("* ") == STAGES and "extracted_text/c" in listed
     explained = command(project, "llm-assets", "artifacts", "explain").stdout
-    assert explained.count(": cached ") == 5
+    assert explained.count(": cached ") == STAGES
 
     (project / "recipe.py").write_text((project / "recipe.py").read_text().replace("Recipe(name", "Recipe(extraction=__import__('llm_assets.recipes').recipes.Extraction(min_characters=400), name"))
     told = command(project, "llm-assets", "artifacts", "explain").stdout
     assert "extracted_text/c: would build: literals.extraction.min_characters: 1 → 400" in told
-    assert "reject_ledger/c: open: rebuilds if the bytes of extracted_text/c change" in told
+    assert "language_filtered_text/c: open: rebuilds if the bytes of extracted_text/c change" in told
+    assert "reject_ledger/c: open: rebuilds if the bytes of extracted_text/c, language_filtered_text/c change" in told
     third = command(project, "llm-assets", "run")
-    assert "2 built, 3 cached" in third.stdout and "0 kept + 12 rejected = 12 captures" in third.stdout
+    assert "3 built, 3 cached" in third.stdout and "0 kept + 12 rejected = 12 captures" in third.stdout
 
     shown = json.loads(command(project, "llm-assets", "artifacts", "show", "extracted_text/c").stdout.split("\n", 1)[1])
     assert shown["stats"]["rejects"] == {"no_text": 10}
@@ -148,7 +150,7 @@ def test_a_terminal_shows_progress_as_it_happens(project):
     assert process.wait(60) == 0, shown[-2000:]
     text = shown.decode()
     assert text.count("raw_warc/c") >= 4  # drawn again and again, not once at the end
-    assert "running" in text and "5 built, 0 cached" in text
+    assert "running" in text and f"{STAGES} built, 0 cached" in text
 
 
 def test_crawls_are_registered_once_and_with_clear_errors(project):
@@ -280,7 +282,7 @@ def test_mlflow_keeps_one_run_for_each_build(project):
     command(project, "llm-assets", "run", llm_assets_tracking="on")
     with sqlite3.connect(project / "data" / "mlflow" / "mlflow.db") as database:
         runs = database.execute("SELECT run_uuid, name, status FROM runs ORDER BY name").fetchall()
-        assert [(name, status) for _, name, status in runs] == [(name, "FINISHED") for name in ["extracted_text/c", "filtered_urls/c", "raw_warc/c", "reject_ledger/c", "url_blocklists"]]
+        assert [(name, status) for _, name, status in runs] == [(name, "FINISHED") for name in ["extracted_text/c", "filtered_urls/c", "language_filtered_text/c", "raw_warc/c", "reject_ledger/c", "url_blocklists"]]
         identity = runs[0][0]
         parameters = dict(database.execute("SELECT key, value FROM params WHERE run_uuid = ?", (identity,)).fetchall())
         assert parameters["extraction.min_characters"] == "1"

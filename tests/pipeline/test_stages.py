@@ -10,11 +10,11 @@ import pytest
 from llm_assets.artifacts import materialize
 from llm_assets.artifacts.checks import check_schemas
 from llm_assets.compute import LocalEngine
-from llm_assets.curation.ledger import imbalance
+from llm_assets.curation.ledger import KEPT, imbalance
 from llm_assets.graph import GRAPH, open_workspace
-from llm_assets.recipes import Extraction, Recipe, SampleWeb, UrlFilter, WarcFiles
+from llm_assets.recipes import Extraction, Language, Recipe, SampleWeb, UrlFilter, WarcFiles
 from llm_assets.web.errors import SourceError
-from llm_assets.web.sample_web.score import score_crawl, score_text, score_urls
+from llm_assets.web.sample_web.score import score_crawl, score_language, score_text, score_urls
 from tests.web.warcs import members, page, write
 
 TEXT = b"<html><body><p>" + b"A sentence about the harbour, long enough to be kept by anyone. " * 3 + b"</p></body></html>"
@@ -27,7 +27,7 @@ def run(recipe, crawl="c", workers=2, store=None):
     if store is not None:
         ws.store.root = store
     artifacts = {stage.name: materialize(stage, crawl if stage.per_crawl else None, ws).artifact for stage in GRAPH}
-    lost = imbalance(artifacts["raw_warc"], artifacts["extracted_text"], artifacts["reject_ledger"])
+    lost = imbalance(artifacts["raw_warc"], artifacts[KEPT[0]], artifacts["reject_ledger"])
     assert lost.is_empty(), lost
     stats = artifacts["reject_ledger"].record.stats
     assert stats["kept"] + stats["rejected"] == stats["captures"] == artifacts["raw_warc"].record.rows["captures"]
@@ -53,6 +53,8 @@ def test_the_sample_web_against_its_truth():
     assert urls["urls"] >= 1_500 and urls["url_verdicts_right"] == 1.0
     assert text["encodings_right"] >= 0.995, text
     assert text["text_f1"] >= 0.985, text
+    language = score_language(raw, artifacts["extracted_text"], artifacts["language_filtered_text"])
+    assert language["language_precision"] == 1.0 and language["language_recall"] >= 0.97, language
     failures = pl.concat([pl.read_parquet(p) for p in raw.table("crawl_failures")])
     assert dict(failures.group_by("reason").len().iter_rows()) == {"robots": 20, "too_large": 1}
 
@@ -88,7 +90,7 @@ def test_changing_a_literal_rebuilds_what_reads_it(tmp_path):
     filtered = run(files(tmp_path / "warc", url_filter=UrlFilter(soft_word_limit=9)))
     assert {n for n in base if base[n].record.identity != filtered[n].record.identity} == {"filtered_urls"}  # same bytes: nothing behind it
     strict = run(files(tmp_path / "warc", url_filter=UrlFilter(soft_word_limit=1)))
-    assert {n for n in base if base[n].record.identity != strict[n].record.identity} == {"filtered_urls", "extracted_text", "reject_ledger"}
+    assert {n for n in base if base[n].record.identity != strict[n].record.identity} == {"filtered_urls", "extracted_text", "language_filtered_text", "reject_ledger"}
     bounded = run(files(tmp_path / "warc", extraction=Extraction(min_characters=5)))
     assert {n for n in base if base[n].record.identity != bounded[n].record.identity} == {"extracted_text"}
 
@@ -128,6 +130,16 @@ def test_damaged_files_are_counted_in_the_equation(tmp_path):
     artifacts = run(files(tmp_path / "warc"))
     assert artifacts["raw_warc"].record.stats["corrupt"] >= 5
     assert artifacts["extracted_text"].record.rows["text"] >= 60
+
+
+def test_pages_in_other_languages_are_rejects_with_their_score(tmp_path):
+    german = "<p>Am Morgen lag noch Nebel über dem Fluss, und die Straßen waren fast leer.</p>".encode() * 3
+    write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/en", TEXT), page("http://host.example/de", german)])
+    (row,) = rejects(run(files(tmp_path / "warc"))).to_dicts()
+    assert (row["url"], row["stage"], row["rule"], row["threshold"]) == ("http://host.example/de", "language_filtered_text", "language", "0.65")
+    assert row["value"].startswith("en 0.0") and ", de 0.9" in row["value"]
+    kept = run(files(tmp_path / "warc", language=Language(targets=("en", "de"))))["language_filtered_text"]
+    assert pl.read_parquet(kept.table("text"))["language"].to_list() == ["en", "de"]
 
 
 def test_captures_of_the_same_page_are_counted_each(tmp_path):

@@ -32,6 +32,15 @@ def score_urls(raw_warc: Artifact, filtered_urls: Artifact) -> dict[str, float]:
     return {"urls": len(both), "url_verdicts_right": both.select((pl.col("rule") == pl.col("verdict")).mean()).item()}
 
 
+def score_language(raw_warc: Artifact, extracted_text: Artifact, filtered: Artifact, target: str = "en") -> dict[str, float]:
+    """Precision and recall of keeping the pages that are in the target language."""
+    truth = dict(_read(raw_warc, "truth_pages").filter(pl.col("text") != "").select("url", "language").iter_rows())
+    pages = [url for url in _read(extracted_text, "text")["url"] if url in truth]
+    kept = {url for url in _read(filtered, "text")["url"] if url in truth}
+    right = sum(truth[url] == target for url in kept)
+    return {"pages": len(pages), "language_precision": right / len(kept), "language_recall": right / sum(truth[url] == target for url in pages)}
+
+
 def score_text(raw_warc: Artifact, extracted_text: Artifact) -> dict[str, float]:
     """Share of pages whose characters were read right (whatever the encoding is called), and F1 of words."""
     truth = _read(raw_warc, "truth_pages").filter(pl.col("text") != "").select("url", true_text="text", true_title="title")
