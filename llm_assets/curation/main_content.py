@@ -205,19 +205,15 @@ def _framed(page: _Page) -> list[bool]:
     An element that holds most of the page's unlinked text is no frame, whatever it is called.
     """
     framed = [False] * len(page.tag)
-    listings = set()  # figures that hold a listing
-    for element, tag in enumerate(page.tag):
-        if tag == "pre":
-            above = element
-            while above:
-                if page.tag[above] == "figure":
-                    listings.add(above)
-                above = page.parent[above]
+    listing = [tag == "pre" for tag in page.tag]  # it is one, or holds one
+    for element in range(len(page.tag) - 1, 0, -1):
+        if listing[element]:
+            listing[page.parent[element]] = True
     whole = page.chars[0] - page.links[0]
     for element in range(1, len(page.tag)):
         if framed[page.parent[element]]:
             framed[element] = True
-        elif page.weight[element] < 0 or (page.tag[element] in _FRAME_TAGS and element not in listings):
+        elif page.weight[element] < 0 or (page.tag[element] in _FRAME_TAGS and not (page.tag[element] == "figure" and listing[element])):
             own = page.chars[element] - page.links[element]
             framed[element] = own < MOST * whole
     return framed
@@ -254,6 +250,10 @@ def _root(page: _Page, framed: list[bool]) -> int:
     for element in range(count - 1, 0, -1):
         good[page.parent[element]] += good[element]
         paragraphs[page.parent[element]] += paragraphs[element]
+    children: dict[int, list[int]] = {}  # those with good text; each element is looked at once, however deep the page
+    for element in range(1, count):
+        if good[element]:
+            children.setdefault(page.parent[element], []).append(element)
     root = above = best
     while above:
         child, above = above, page.parent[above]
@@ -262,21 +262,15 @@ def _root(page: _Page, framed: list[bool]) -> int:
             continue
         alike = more / blocks > CLIMB_LENGTH * good[root] / max(paragraphs[root], 1)
         few_links = page.links[above] - page.links[root] < CLIMB_LINKS * (page.chars[above] - page.chars[root])
-        if (alike and few_links) or (good[root] < LIST_SHARE * good[above] and _one_of_many(page, child, good)):
+        if (alike and few_links) or (good[root] < LIST_SHARE * good[above] and _one_of_many(page, child, children[above])):
             root = above
     return root
 
 
-def _one_of_many(page: _Page, element: int, good: list[int]) -> bool:
+def _one_of_many(page: _Page, element: int, siblings: list[int]) -> bool:
     """Whether an element is one of at least three with text, side by side and built alike, as the posts of a blog's page are."""
-    shape, above = _shape(page, element), page.parent[element]
-    alike = 0
-    for other in range(above + 1, len(page.tag)):
-        if page.first[other] >= page.last[above]:
-            break
-        if page.parent[other] == above and good[other] and _shape(page, other) == shape:
-            alike += 1
-    return alike >= 3
+    shape = _shape(page, element)
+    return sum(_shape(page, other) == shape for other in siblings) >= 3
 
 
 def _shape(page: _Page, element: int) -> tuple[str, str]:

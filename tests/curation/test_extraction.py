@@ -84,6 +84,8 @@ def test_any_markup(pieces):
 
 HOSTILE = {
     "nesting": "b'<div>' * 100_000 + b'<p>deep down there is a sentence</p>'",
+    "listings far down": "b'<div>' * 60_000 + b'<pre>x = 1</pre>' * 60_000",
+    "posts in posts": "(b'<div class=\"p\"><p><a href=\"x\">' + b'linked words ' * 6 + b'</a> and some words of its own here, enough to count as good ones.</p>') * 20_000",
     "no end tags": "b'<p>one sentence without an end, and then' * 150_000",
     "tables": "b'<table><tr><td>' * 60_000 + b'x'",
     "misnested": "(b'<a><b><i>' + b'</a></b></i>') * 40_000",
