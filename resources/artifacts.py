@@ -10,7 +10,8 @@ import polars as pl
 from llm_assets.artifacts import Artifact, Outcome, Stage, Workspace, materialize
 from llm_assets.artifacts.checks import CheckOutcome, check_schemas, remembered
 from llm_assets.artifacts.progress import Event
-from llm_assets.graph import GRAPH, open_workspace
+from llm_assets.artifacts.tables import row_count
+from llm_assets.graph import open_workspace
 
 from .compute import Compute
 from .tracking import Tracking
@@ -44,7 +45,7 @@ class Artifacts(dg.ConfigurableResource):
         outcome = materialize(stage, partition, self.workspace(context.run_id), [_log_progress(context.log)])
         return dg.MaterializeResult(data_version=dg.DataVersion(outcome.artifact.data_version), metadata=metadata(stage, outcome))
 
-    def check(self, context: dg.AssetCheckExecutionContext, stage: Stage, name: str, version: str, examine: Callable[[Artifact, Workspace, str | None], tuple[list[Artifact], Callable[[], CheckOutcome]]]) -> dg.AssetCheckResult:
+    def check(self, context: dg.AssetCheckExecutionContext, stage: Stage, name: str, version: str, examine: Callable[[Artifact, Workspace, str | None], tuple[list[Artifact], Callable[[], CheckOutcome]]], severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR) -> dg.AssetCheckResult:
         """Examine the artifact of this run's partition, or of every crawl when the check is run by itself.
 
         `examine` gives the artifacts that the outcome depends on besides the first, and the examination.
@@ -63,7 +64,7 @@ class Artifacts(dg.ConfigurableResource):
         rows = [row for outcome in failed.values() for row in outcome.failures]
         if rows:
             details["failing_rows"] = dg.MetadataValue.md(markdown_table(pl.DataFrame(rows, infer_schema_length=None)))
-        return dg.AssetCheckResult(passed=not failed, metadata=details, description="; ".join(outcome.summary for outcome in (failed or outcomes).values())[:500])
+        return dg.AssetCheckResult(passed=not failed, metadata=details, severity=severity, description="; ".join(outcome.summary for outcome in (failed or outcomes).values())[:500])
 
 
 def declare(stage: Stage) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def metadata(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     if record.mlflow_run_id:
         shown["mlflow_run_id"] = record.mlflow_run_id
     if main and (files := artifact.table(main)):
-        first = next((path for path in files if pl.scan_parquet(path).select(pl.len()).collect().item()), files[0])
+        first = next((path for path in files if row_count(path)), files[0])
         shown["preview"] = dg.MetadataValue.md(markdown_table(pl.scan_parquet(first).head(PREVIEW_ROWS).collect()))
     return shown
 
@@ -141,4 +142,4 @@ def _log_progress(log: Any) -> Callable[[Event], None]:
     return listen
 
 
-__all__ = ["CRAWLS", "GRAPH", "Artifacts", "declare", "markdown_table", "metadata", "schema_check"]
+__all__ = ["CRAWLS", "Artifacts", "declare", "markdown_table", "metadata", "schema_check"]

@@ -12,7 +12,7 @@ import polars as pl
 from .record import write_atomic
 from .stage import Stage
 from .store import Artifact, Store
-from .tables import TableInvalid, validate
+from .tables import TableInvalid, row_count, validate
 
 BATCH_ROWS = 50_000
 
@@ -47,7 +47,7 @@ def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:
     tables = {**stage.tables, **{table: model for table, model in stage.optional_tables.items() if artifact.table(table)}}
     for table, model in tables.items():
         for path in artifact.table(table):
-            total = pl.scan_parquet(path).select(pl.len()).collect().item()
+            total = row_count(path)
             for start in range(0, max(total, 1), BATCH_ROWS):
                 frame = pl.scan_parquet(path).slice(start, BATCH_ROWS).collect()
                 rows += len(frame)

@@ -128,7 +128,7 @@ def _build(stage: Stage, partition: str | None, workspace: Workspace, resolution
             files=dict(sorted(files.items())),
             rows=sum_stats(marker["rows"] for marker in markers.values()),
             schemas={table: schema for marker in markers.values() for table, schema in marker["schemas"].items()},
-            stats={**sum_stats(marker["stats"] for marker in markers.values()), **step.stats},
+            stats=sum_stats(marker["stats"] for marker in markers.values()),
             parts={name: {"rows": marker["rows"], **marker["timings"]} for name, marker in markers.items()},
             source=step.source_code,
             timings={

@@ -126,10 +126,6 @@ class Resolver:
             self._known[key] = self._resolve(self.graph[name], partition)
         return self._known[key]
 
-    def forget(self, name: str, partition: str | None) -> None:
-        """Look again at this artifact (it has just been built)."""
-        self._known.pop((name, partition), None)
-
     def _resolve(self, stage: Stage, partition: str | None) -> Resolution:
         inputs: dict[str, Artifact] = {}
         missing: list[str] = []

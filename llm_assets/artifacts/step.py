@@ -148,7 +148,6 @@ class Step:
     progress: Progress
     engine: Any
     source_code: dict[str, str] = field(default_factory=dict)
-    stats: dict[str, Any] = field(default_factory=dict)
     resumed_parts: int = 0
 
     @property
@@ -180,8 +179,8 @@ class Step:
                     return None
         return marker
 
-    def run_parts(self, work: Callable[..., None], tasks: Mapping[str, tuple], unit: str = "files", weight: Mapping[str, int] | None = None) -> None:
-        """Run ``work(staging, name, *args)`` for every part that is not finished yet, over the engine's workers.
+    def run_parts(self, work: Callable[..., None], tasks: Mapping[str, tuple], unit: str = "files", weight: Mapping[str, int] | None = None, engine: Any = None) -> None:
+        """Run ``work(staging, name, *args)`` for every part that is not finished yet, over the engine's workers (or those of `engine`).
 
         `weight` (bytes, say) orders the work, largest first, so that the last worker is not left with the largest.
         """
@@ -190,7 +189,7 @@ class Step:
         todo.sort(key=lambda name: (-(weight or {}).get(name, 0), name))
         done = self.resumed_parts
         self.progress.start(len(tasks), unit, done)
-        for name in self.engine.run(work, {name: (self.staging, name, *tasks[name]) for name in todo}):
+        for name in (engine or self.engine).run(work, {name: (self.staging, name, *tasks[name]) for name in todo}):
             done += 1
             marker = self.finished(name)
             if marker is None:

@@ -10,15 +10,14 @@ from resiliparse.parse.encoding import detect_mime
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
-from llm_assets.artifacts.tables import polars_schema
 from llm_assets.recipes import Extraction, Recipe
 from llm_assets.web.warc import read_captures
 
 from .encoding import BodyError, decode_body
 from .extraction import extract
-from .schemas import Document, ExtractedText, Rejects
+from .rejects import DOCUMENT, reject_row
+from .schemas import ExtractedText, Rejects
 
-_DOCUMENT = tuple(polars_schema(Document))
 _HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -31,7 +30,7 @@ def extract_part(staging: Path, name: str, urls: Path, warc: Path, bounds: Extra
         rules: dict[str, int] = {}
 
         def reject(row: dict[str, Any], rule: str, value: str, threshold: str) -> None:
-            rejects.append({**{c: row[c] for c in _DOCUMENT}, "stage": "extracted_text", "rule": rule, "value": value, "threshold": threshold})
+            rejects.append(reject_row(row, "extracted_text", rule, value, threshold))
             counts["rejected"] += 1
             rules[rule] = rules.get(rule, 0) + 1
 
@@ -55,7 +54,7 @@ def extract_part(staging: Path, name: str, urls: Path, warc: Path, bounds: Extra
                 reject(row, error.rule, error.value, error.threshold)
                 continue
             size = len(page.text.encode("utf-8", "replace"))
-            texts.append({**{c: row[c] for c in _DOCUMENT}, "title": page.title, "text": page.text, "encoding": page.encoding, "html_bytes": len(body)}, size + 256)
+            texts.append({**{c: row[c] for c in DOCUMENT}, "title": page.title, "text": page.text, "encoding": page.encoding, "html_bytes": len(body)}, size + 256)
             counts["kept"] += 1
             counts["text_bytes"] += size
         for offset in sorted(rows):  # indexed, but no longer readable
@@ -78,7 +77,7 @@ EXTRACTED_TEXT = Stage(
     name="extracted_text",
     build=build_extracted_text,
     code_version="1",
-    rooms=("llm_assets.curation.extracted_text", "llm_assets.curation.extraction", "llm_assets.curation.main_content", "llm_assets.curation.encoding", "llm_assets.web.warc"),
+    rooms=("llm_assets.curation.extracted_text", "llm_assets.curation.extraction", "llm_assets.curation.rejects", "llm_assets.curation.main_content", "llm_assets.curation.encoding", "llm_assets.web.warc"),
     per_crawl=True,
     inputs=("raw_warc", "filtered_urls"),
     literals=lambda recipe, _: {"extraction": recipe.extraction},

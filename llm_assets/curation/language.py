@@ -17,13 +17,12 @@ import pyarrow.parquet as pq
 from llm_assets.artifacts.outside import outside_digests
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
-from llm_assets.artifacts.tables import polars_schema
 from llm_assets.recipes import Language, Recipe
 from llm_assets.settings import load_settings
 
-from .schemas import Document, LanguageFilteredText, Rejects
+from .rejects import reject_row
+from .schemas import LanguageFilteredText, Rejects
 
-_DOCUMENT = tuple(polars_schema(Document))
 _LABEL = "__label__"
 TOP = 3
 BATCH_ROWS = 1_024
@@ -85,7 +84,7 @@ def language_part(staging: Path, name: str, texts: Path, model: Path, rules: Lan
                 if score < rules.threshold:
                     counts["rejected"] += 1
                     value = f"{language} {score:.4f}, {found} {top[0][1] if top else 0.0:.4f}"
-                    rejects.append({**{c: row[c] for c in _DOCUMENT}, "stage": "language_filtered_text", "rule": "language", "value": value, "threshold": str(rules.threshold)})
+                    rejects.append(reject_row(row, "language_filtered_text", "language", value, str(rules.threshold)))
                     continue
                 counts["kept"] += 1
                 padded = [*top, *[(None, None)] * (TOP - len(top))]
@@ -110,7 +109,7 @@ LANGUAGE_FILTERED_TEXT = Stage(
     name="language_filtered_text",
     build=build_language_filtered_text,
     code_version="1",
-    rooms=("llm_assets.curation.language", "llm_assets.curation.schemas"),
+    rooms=("llm_assets.curation.language", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
     per_crawl=True,
     inputs=("extracted_text",),
     literals=lambda recipe, _: {"language": recipe.language},

@@ -9,10 +9,12 @@ import polars as pl
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import row_count
 from llm_assets.compute import LocalEngine
 from llm_assets.recipes import Recipe
 from llm_assets.sql import query, statement
 
+from .rejects import count_rules
 from .schemas import Rejects
 
 # The stages that reject, in order; the last one's table holds what is kept.
@@ -25,12 +27,8 @@ def ledger_part(staging: Path, name: str, rejects: list[Path], captures: int, ke
     with Part(staging, name) as part:
         rows = query(statement("ledger"), rejects=[str(p) for p in rejects])
         part.table("rejects", Rejects).frame(rows)
-        by_stage = {stage: dict(group.group_by("rule").len().sort("rule").iter_rows()) for (stage,), group in sorted(rows.group_by("stage"))}
+        by_stage = {stage: count_rules(group) for (stage,), group in sorted(rows.group_by("stage"))}
         part.stats.update(pages=captures, captures=captures, kept=kept, rejected=len(rows), rejects=by_stage)
-
-
-def _rows(path: Path) -> int:
-    return pl.scan_parquet(path).select(pl.len()).collect().item()
 
 
 def build_reject_ledger(step: Step, recipe: Recipe) -> None:
@@ -40,9 +38,8 @@ def build_reject_ledger(step: Step, recipe: Recipe) -> None:
     for stage in STAGES:
         for path in step.input(stage).table("rejects"):
             rejects.setdefault(path.stem, []).append(path)
-    tasks = {path.stem: (rejects[path.stem], _rows(path), _rows(kept[path.stem])) for path in step.input("raw_warc").table("captures")}
-    step.engine = LocalEngine(1)
-    step.run_parts(ledger_part, tasks, "WARC files")
+    tasks = {path.stem: (rejects[path.stem], row_count(path), row_count(kept[path.stem])) for path in step.input("raw_warc").table("captures")}
+    step.run_parts(ledger_part, tasks, "WARC files", engine=LocalEngine(1))
 
 
 def imbalance(raw_warc: Artifact, kept: Artifact, ledger: Artifact) -> pl.DataFrame:
@@ -55,7 +52,7 @@ REJECT_LEDGER = Stage(
     name="reject_ledger",
     build=build_reject_ledger,
     code_version="1",
-    rooms=("llm_assets.curation.ledger", "llm_assets.curation.schemas"),
+    rooms=("llm_assets.curation.ledger", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
     per_crawl=True,
     inputs=("raw_warc", *STAGES),
     tables={"rejects": Rejects},

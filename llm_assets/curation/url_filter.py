@@ -15,6 +15,7 @@ from llm_assets.compute import LocalEngine
 from llm_assets.recipes import Recipe, UrlFilter
 from llm_assets.sql import query, statement
 
+from .rejects import count_rules
 from .schemas import FilteredUrls, Rejects
 
 
@@ -51,24 +52,19 @@ def filter_part(staging: Path, name: str, captures: Path, domains: list[Path], w
         part.stats.update(pages=len(judged), kept=len(kept), rejected=len(rejected), rejects=count_rules(rejected))
 
 
-def count_rules(rejects: pl.DataFrame) -> dict[str, int]:
-    return dict(rejects.group_by("rule").len().sort("rule").iter_rows())
-
-
 def build_filtered_urls(step: Step, recipe: Recipe) -> None:
     """One part a WARC file. DuckDB uses all cores by itself, so the parts run in this process, one after another."""
     lists = step.input("url_blocklists")
     tables = lists.table("domains"), lists.table("words"), lists.table("opt_out")
     tasks = {path.stem: (path, *tables, recipe.url_filter) for path in step.input("raw_warc").table("captures")}
-    step.engine = LocalEngine(1)
-    step.run_parts(filter_part, tasks, "WARC files")
+    step.run_parts(filter_part, tasks, "WARC files", engine=LocalEngine(1))
 
 
 FILTERED_URLS = Stage(
     name="filtered_urls",
     build=build_filtered_urls,
     code_version="1",
-    rooms=("llm_assets.curation.url_filter", "llm_assets.curation.schemas"),
+    rooms=("llm_assets.curation.url_filter", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
     per_crawl=True,
     inputs=("url_blocklists", "raw_warc"),
     literals=lambda recipe, _: {"url_filter": recipe.url_filter},

@@ -34,8 +34,7 @@ def readable_lines(context: dg.AssetCheckExecutionContext, artifacts: Artifacts)
 
         return [], work
 
-    result = artifacts.check(context, URL_BLOCKLISTS, "readable_lines", "1", examine)
-    return dg.AssetCheckResult(passed=result.passed, metadata=result.metadata, description=result.description, severity=dg.AssetCheckSeverity.WARN)
+    return artifacts.check(context, URL_BLOCKLISTS, "readable_lines", "1", examine, dg.AssetCheckSeverity.WARN)
 
 
 @dg.asset_check(asset="raw_warc", blocking=True, description="The crawl holds captures, and not only corrupt ones.")
@@ -64,8 +63,7 @@ def intact(context: dg.AssetCheckExecutionContext, artifacts: Artifacts) -> dg.A
 
         return [], work
 
-    result = artifacts.check(context, RAW_WARC, "intact", "1", examine)
-    return dg.AssetCheckResult(passed=result.passed, metadata=result.metadata, description=result.description, severity=dg.AssetCheckSeverity.WARN)
+    return artifacts.check(context, RAW_WARC, "intact", "1", examine, dg.AssetCheckSeverity.WARN)
 
 
 schemas = [schema_check(URL_BLOCKLISTS), schema_check(RAW_WARC)]

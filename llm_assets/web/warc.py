@@ -65,7 +65,11 @@ class Capture:
 
 def sha1_digest(payload: bytes) -> str:
     """A WARC payload digest: ``sha1:`` and base32."""
-    return "sha1:" + base64.b32encode(hashlib.sha1(payload, usedforsecurity=False).digest()).decode()
+    return _digest_name(hashlib.sha1(payload, usedforsecurity=False))
+
+
+def _digest_name(digest: Any) -> str:
+    return "sha1:" + base64.b32encode(digest.digest()).decode()
 
 
 def parse_http(block: bytes) -> tuple[int | None, dict[str, str] | None, int]:
@@ -282,7 +286,7 @@ class _Reader:
         if total + header_bytes != declared:
             return _corrupt(start, 0, f"a record cut short: {total + header_bytes} of {declared} bytes")
         capture.payload_bytes = total
-        capture.digest = "sha1:" + base64.b32encode(digest.digest()).decode()
+        capture.digest = _digest_name(digest)
         return capture
 
     def _one_member(self) -> Iterator[Capture]:
@@ -374,7 +378,7 @@ def _read_arc(path: Path, wanted: set[int] | None, max_payload: int | None) -> I
                     if wanted is not None and (max_payload is None or total <= max_payload):
                         pieces.append(chunk)
                 capture.payload_bytes = total
-                capture.digest = "sha1:" + base64.b32encode(digest.digest()).decode()
+                capture.digest = _digest_name(digest)
                 if wanted is not None and (max_payload is None or total <= max_payload):
                     capture.payload = b"".join(pieces)
                 capture.length = iterator.get_record_length()
