@@ -6,13 +6,11 @@ Rule and threshold: P(language) ≥ 0.65, as RefinedWeb (arXiv:2306.01116, secti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 from llm_assets.artifacts.outside import outside_digests
 from llm_assets.artifacts.stage import Stage
@@ -20,16 +18,12 @@ from llm_assets.artifacts.step import Part, Step
 from llm_assets.recipes import Language, Recipe
 from llm_assets.settings import load_settings
 
-from .rejects import reject_row
+from .language_model import LanguageModel, LanguageModelError, load_language_model
+from .rejects import DOCUMENT
 from .schemas import LanguageFilteredText, Rejects
+from .text_buffers import batches
 
-_LABEL = "__label__"
 TOP = 3
-BATCH_ROWS = 1_024
-
-
-class LanguageModelError(ValueError):
-    """The language model's file is missing or no fastText model; the message names it."""
 
 
 def model_path(language: Language) -> Path:
@@ -42,61 +36,59 @@ def model_path(language: Language) -> Path:
     return path
 
 
-@lru_cache(maxsize=2)
-def load_model(path: Path) -> Any:
-    """A fastText model. Raises LanguageModelError for a file that is none."""
-    import fasttext
-
-    try:
-        return fasttext.load_model(str(path))
-    except ValueError as error:
-        raise LanguageModelError(f"language model {path}: {error}") from error
-
-
-def identify(model: Any, text: str) -> list[tuple[str, float]]:
-    """The most probable languages of a whole text, best first, with their probabilities to four digits (more would
-    differ between processors). Line breaks count as spaces: fastText reads one line.
+def identify(model: LanguageModel, texts: pl.Series, rules: Language) -> pl.DataFrame:
+    """One row a text: `language` (the target with the highest probability), `language_score` (its P; 0.0 where no
+    target is among the top three) and the top three with their scores. Probabilities to four digits: more would differ
+    between processors.
     """
-    labels, scores = model.predict(text.replace("\n", " ").replace("\r", " "), k=TOP)
-    return [(label.removeprefix(_LABEL), round(min(float(score), 1.0), 4)) for label, score in zip(labels, scores, strict=True)]
-
-
-def judge(top: list[tuple[str, float]], rules: Language) -> tuple[str, float]:
-    """The target language with the highest probability, and that probability; 0.0 where no target is among the top."""
-    scores = dict(top)
-    best = max(rules.targets, key=lambda target: scores.get(target, 0.0))
-    return best, scores.get(best, 0.0)
+    found, scores = model.top(texts, TOP)
+    scores = np.minimum(scores.astype(np.float64).round(4), 1.0)
+    labels = np.array(model.labels, dtype=object)
+    targets = [np.where(labels[found] == target, scores, 0.0).max(axis=1) for target in rules.targets]
+    best = np.argmax(targets, axis=0)
+    columns = {"language": pl.Series([rules.targets[i] for i in best], dtype=pl.String), "language_score": np.max(targets, axis=0)}
+    for place in range(TOP):
+        inside = place < found.shape[1]
+        columns[f"language_{place + 1}"] = pl.Series(labels[found[:, place]].tolist() if inside else [None] * len(texts), dtype=pl.String)
+        columns[f"score_{place + 1}"] = pl.Series(scores[:, place] if inside else [None] * len(texts), dtype=pl.Float64)
+    return pl.DataFrame(columns)
 
 
 def language_part(staging: Path, name: str, texts: Path, model: Path, rules: Language) -> None:
     """Worker: identify the pages of one WARC file, in file order."""
-    identifier = load_model(model)
+    identifier = load_language_model(model)
     with Part(staging, name) as part:
         kept, rejects = part.table("text", LanguageFilteredText), part.table("rejects", Rejects)
         counts, languages = {"pages": 0, "kept": 0, "rejected": 0}, dict[str, int]()
-        for batch in pq.ParquetFile(texts).iter_batches(BATCH_ROWS):
-            for row in pl.DataFrame(batch).iter_rows(named=True):
-                top = identify(identifier, row["text"])
-                language, score = judge(top, rules)
-                found = top[0][0] if top else "unknown"
-                counts["pages"] += 1
-                languages[found] = languages.get(found, 0) + 1
-                if score < rules.threshold:
-                    counts["rejected"] += 1
-                    value = f"{language} {score:.4f}, {found} {top[0][1] if top else 0.0:.4f}"
-                    rejects.append(reject_row(row, "language_filtered_text", "language", value, str(rules.threshold)))
-                    continue
-                counts["kept"] += 1
-                padded = [*top, *[(None, None)] * (TOP - len(top))]
-                scores = {f"{field}_{i + 1}": padded[i][j] for i in range(TOP) for j, field in enumerate(("language", "score"))}
-                kept.append({**row, "language": language, "language_score": score, **scores}, len(row["text"]) + 512)
+        for frame in batches(texts):
+            pages = pl.concat([frame, identify(identifier, frame["text"], rules)], how="horizontal")
+            passed = pages.filter(pl.col("language_score") >= rules.threshold)
+            failed = pages.filter(pl.col("language_score") < rules.threshold)
+            kept.frame(passed)
+            rejects.frame(
+                failed.select(
+                    *DOCUMENT,
+                    stage=pl.lit("language_filtered_text"),
+                    rule=pl.lit("language"),
+                    value=pl.concat_str("language", pl.lit(" "), _four("language_score"), pl.lit(", "), "language_1", pl.lit(" "), _four("score_1")),
+                    threshold=pl.lit(str(rules.threshold)),
+                )
+            )
+            counts = {"pages": counts["pages"] + len(pages), "kept": counts["kept"] + len(passed), "rejected": counts["rejected"] + len(failed)}
+            for language, number in pages["language_1"].value_counts().iter_rows():
+                languages[language] = languages.get(language, 0) + number
         part.stats.update(counts, languages=dict(sorted(languages.items())), rejects={"language": counts["rejected"]} if counts["rejected"] else {})
+
+
+def _four(column: str) -> pl.Expr:
+    """A probability as text with four digits."""
+    return pl.format("{}.{}", pl.col(column).floor().cast(pl.Int64), ((pl.col(column) % 1 * 10_000).round().cast(pl.Int64).cast(pl.String)).str.zfill(4))
 
 
 def build_language_filtered_text(step: Step, recipe: Recipe) -> None:
     """One part a WARC file, over the engine's workers."""
     model = model_path(recipe.language)
-    load_model(model)  # a broken model is told here, not by a worker
+    identify(load_language_model(model), pl.Series(["a broken model is told here, not by a worker; and the code is compiled once"]), recipe.language)
     texts = {path.stem: path for path in step.input("extracted_text").table("text")}
     step.run_parts(language_part, {name: (path, model, recipe.language) for name, path in texts.items()}, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
@@ -108,12 +100,12 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
 LANGUAGE_FILTERED_TEXT = Stage(
     name="language_filtered_text",
     build=build_language_filtered_text,
-    code_version="1",
-    rooms=("llm_assets.curation.language", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
+    code_version="2",
+    rooms=("llm_assets.curation.language", "llm_assets.curation.language_model", "llm_assets.curation.text_buffers", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
     per_crawl=True,
     inputs=("extracted_text",),
     literals=lambda recipe, _: {"language": recipe.language},
     outside=_outside,
     tables={"text": LanguageFilteredText, "rejects": Rejects},
-    libraries=("fasttext-predict", "polars"),
+    libraries=("numba", "polars"),
 )

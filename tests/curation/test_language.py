@@ -1,8 +1,13 @@
-"""Language: whole pages, targets, thresholds, odd texts, models that are not there."""
+"""Language: whole pages, targets, thresholds, odd texts, models that are not there, parity with the library."""
 
+import fasttext
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llm_assets.curation.language import LanguageModelError, identify, judge, load_model, model_path
+from llm_assets.curation.language import LanguageModelError, identify, model_path
+from llm_assets.curation.language_model import LanguageModel, load_language_model
 from llm_assets.recipes import Language, laptop
 
 TEXTS = {
@@ -12,52 +17,110 @@ TEXTS = {
     "ru": "Утром над рекой ещё стоял туман, и улицы были почти пусты.",
     "ja": "朝になっても川には霧が残り、通りにはほとんど人がいませんでした。",
 }
+ODD = ["", "   ", "!!! ... ???", "\x00\x00", "\u200b\u202e\u2066", "1 2 3", "x" * 1_000_000, "\r\n\r\n", "word " * 200_000, "a\x00b", "</s", "\U0001f600" * 99]
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_model(model_path(Language()))
+def model() -> LanguageModel:
+    return load_language_model(model_path(Language()))
+
+
+@pytest.fixture(scope="module")
+def library():
+    return fasttext.load_model(str(model_path(Language())))
+
+
+def top(model, text, **rules):
+    return identify(model, pl.Series([text]), Language(**rules)).row(0, named=True)
 
 
 @pytest.mark.parametrize("language", TEXTS)
 def test_plain_texts(model, language):
-    top = identify(model, TEXTS[language])
-    assert top[0][0] == language and top[0][1] > 0.65
-    assert [score for _, score in top] == sorted((score for _, score in top), reverse=True)
+    page = top(model, TEXTS[language])
+    assert page["language_1"] == language and page["score_1"] > 0.65
+    assert page["score_1"] >= page["score_2"] >= page["score_3"]
 
 
 def test_the_whole_page_counts_and_line_breaks_do_not(model):
     page = "\n".join([TEXTS["de"]] * 12 + [TEXTS["en"]])
-    assert identify(model, page)[0][0] == "de"
-    assert identify(model, page) == identify(model, page.replace("\n", " "))
+    assert top(model, page)["language_1"] == "de"
+    assert top(model, page) == top(model, page.replace("\n", " "))
 
 
-@pytest.mark.parametrize("text", ["", "   ", "!!! ... ???", "\x00\x00", "\u200b\u202e\u2066", "1 2 3", "x" * 1_000_000, "\r\n\r\n", "word " * 200_000])
+@pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
 def test_odd_texts_have_some_answer(model, text):
-    top = identify(model, text)
-    assert all(0 <= score <= 1 for _, score in top)
+    page = top(model, text)
+    assert all(0 <= page[f"score_{place}"] <= 1 for place in (1, 2, 3))
 
 
-@pytest.mark.parametrize(
-    ("top", "targets", "verdict"),
-    [
-        ([("en", 0.9), ("de", 0.05)], ("en",), ("en", 0.9)),
-        ([("de", 0.9), ("en", 0.05)], ("en",), ("en", 0.05)),
-        ([("de", 0.9), ("en", 0.05)], ("en", "de"), ("de", 0.9)),
-        ([("ja", 0.9)], ("en",), ("en", 0.0)),
-        ([], ("en",), ("en", 0.0)),
-    ],
-)
-def test_the_best_target_counts(top, targets, verdict):
-    assert judge(top, Language(targets=targets)) == verdict
+def agrees(model, library, text):
+    labels, scores = library.predict(text.replace("\n", " "), k=3)
+    found, ours = model.top(pl.Series([text]), 3)
+    assert ours[0][: len(scores)].tolist() == pytest.approx(scores, abs=2e-5)  # it gives none below 1e-5
+    for place, label in enumerate(labels):
+        if scores[place] > 1e-4:  # below, labels differ by less than the sums' rounding
+            assert model.labels[found[0][place]] == label.removeprefix("__label__")
+
+
+@pytest.mark.parametrize("text", [*TEXTS.values(), *ODD, "\n".join(TEXTS.values()) * 20], ids=range(len(TEXTS) + len(ODD) + 1))
+def test_scores_are_the_librarys(model, library, text):
+    agrees(model, library, text)
+
+
+@given(st.text(max_size=300).filter(lambda text: "</s>" not in text))
+def test_scores_are_the_librarys_on_any_text(model, library, text):
+    agrees(model, library, text.encode("utf-8", "replace").decode())
+
+
+def test_the_librarys_own_markers_are_plain_text(model, library):
+    """The library stops at a literal `</s>` and leaves out words that look like its labels: a page could hide in it."""
+    assert top(model, "</s> " + TEXTS["de"]) == top(model, TEXTS["de"])
+    assert library.predict("__label__x")[1] == library.predict("")[1]
+    assert top(model, "__label__x") != top(model, "")
+
+
+def test_pages_do_not_depend_on_their_batch(model):
+    texts = pl.Series([*TEXTS.values(), *ODD])
+    together = identify(model, texts, Language())
+    assert together.equals(pl.concat([identify(model, texts[i : i + 1], Language()) for i in range(len(texts))]))
+
+
+def test_the_best_target_counts(model):
+    assert top(model, TEXTS["de"])["language"] == "en" and top(model, TEXTS["de"])["language_score"] < 0.1
+    page = top(model, TEXTS["de"], targets=("en", "de"))
+    assert (page["language"], page["language_score"]) == ("de", page["score_1"])
+    assert top(model, TEXTS["ja"], targets=("cy",))["language_score"] == 0.0
 
 
 def test_a_model_that_is_missing_or_broken_is_named(tmp_path):
     with pytest.raises(LanguageModelError, match=r"nowhere\.ftz: no such file"):
         model_path(Language(model=str(tmp_path / "nowhere.ftz")))
     (tmp_path / "broken.ftz").write_bytes(b"no model")
-    with pytest.raises(LanguageModelError, match=r"broken\.ftz.*wrong file format"):
-        load_model(model_path(Language(model=str(tmp_path / "broken.ftz"))))
+    with pytest.raises(LanguageModelError, match=r"broken\.ftz.*not a fastText model"):
+        load_language_model(model_path(Language(model=str(tmp_path / "broken.ftz"))))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.2, 0.5, 0.9, 0.999])
+def test_a_model_that_is_cut_short_is_named(tmp_path, share):
+    whole = model_path(Language()).read_bytes()
+    (tmp_path / "cut.ftz").write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(LanguageModelError, match=r"cut\.ftz: the file ends too early"):
+        load_language_model(tmp_path / "cut.ftz")
+
+
+@given(st.data())
+def test_damaged_models_are_refused_or_run(tmp_path_factory, data):
+    damaged = bytearray(model_path(Language()).read_bytes())
+    for _ in range(3):
+        damaged[data.draw(st.integers(0, 4000))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("models") / "damaged.ftz"
+    path.write_bytes(damaged)
+    try:
+        model = load_language_model(path)
+    except LanguageModelError as error:
+        assert "damaged.ftz" in str(error)
+        return
+    assert identify(model, pl.Series(["some text"]), Language()).height == 1
 
 
 @pytest.mark.parametrize("fields", [{"threshold": 0}, {"threshold": 1.01}, {"targets": ()}, {"targets": ("english",)}])
