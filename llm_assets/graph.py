@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from llm_assets.artifacts import Graph, Workspace, open_store
 from llm_assets.compute import LocalEngine
+from llm_assets.curation.clean_corpus import CLEAN_CORPUS
+from llm_assets.curation.corpus_report import CORPUS_REPORT
+from llm_assets.curation.deduplication import DEDUPLICATED_TEXT
 from llm_assets.curation.extracted_text import EXTRACTED_TEXT
 from llm_assets.curation.language import LANGUAGE_FILTERED_TEXT
 from llm_assets.curation.ledger import REJECT_LEDGER
+from llm_assets.curation.quality import QUALITY_FILTERED_TEXT
+from llm_assets.curation.quality_classifier import QUALITY_CLASSIFIER
+from llm_assets.curation.signatures import TEXT_SIGNATURES
+from llm_assets.curation.text_statistics import TEXT_STATISTICS
 from llm_assets.curation.url_filter import FILTERED_URLS
 from llm_assets.recipes import Recipe, load_recipe
 from llm_assets.settings import Settings, load_settings
@@ -14,7 +21,23 @@ from llm_assets.web.blocklists import URL_BLOCKLISTS
 from llm_assets.web.crawls import CrawlRegistry
 from llm_assets.web.raw_warc import RAW_WARC
 
-GRAPH = Graph([URL_BLOCKLISTS, RAW_WARC, FILTERED_URLS, EXTRACTED_TEXT, LANGUAGE_FILTERED_TEXT, REJECT_LEDGER])
+GRAPH = Graph(
+    [
+        URL_BLOCKLISTS,
+        RAW_WARC,
+        FILTERED_URLS,
+        EXTRACTED_TEXT,
+        LANGUAGE_FILTERED_TEXT,
+        QUALITY_CLASSIFIER,
+        TEXT_STATISTICS,
+        QUALITY_FILTERED_TEXT,
+        TEXT_SIGNATURES,
+        DEDUPLICATED_TEXT,
+        CLEAN_CORPUS,
+        REJECT_LEDGER,
+        CORPUS_REPORT,
+    ]
+)
 
 
 def registry(settings: Settings) -> CrawlRegistry:

@@ -9,6 +9,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Outcome, Stage, Workspace, materialize
 from llm_assets.artifacts.checks import CheckOutcome, check_schemas, remembered
+from llm_assets.artifacts.identity import fingerprint
 from llm_assets.artifacts.progress import Event
 from llm_assets.artifacts.tables import row_count
 from llm_assets.graph import open_workspace
@@ -45,12 +46,15 @@ class Artifacts(dg.ConfigurableResource):
         outcome = materialize(stage, partition, self.workspace(context.run_id), [_log_progress(context.log)])
         return dg.MaterializeResult(data_version=dg.DataVersion(outcome.artifact.data_version), metadata=metadata(stage, outcome))
 
-    def check(self, context: dg.AssetCheckExecutionContext, stage: Stage, name: str, version: str, examine: Callable[[Artifact, Workspace, str | None], tuple[list[Artifact], Callable[[], CheckOutcome]]], severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR) -> dg.AssetCheckResult:
+    def check(self, context: dg.AssetCheckExecutionContext, stage: Stage, name: str, version: str, examine: Callable[[Artifact, Workspace, str | None], tuple[list[Artifact], Callable[[], CheckOutcome]]], severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR, reads: tuple[str, ...] = ()) -> dg.AssetCheckResult:
         """Examine the artifact of this run's partition, or of every crawl when the check is run by itself.
 
-        `examine` gives the artifacts that the outcome depends on besides the first, and the examination.
+        `examine` gives the artifacts that the outcome depends on besides the first, and the examination; `reads` names
+        the parts of the recipe that it depends on too.
         """
         workspace = self.workspace(context.run.run_id)
+        if reads:
+            version = f"{version}-{fingerprint({name: getattr(workspace.recipe, name) for name in reads})[:12]}"
         resolver = workspace.resolver()
         tagged = context.run.tags.get("dagster/partition")
         partitions: list[str | None] = [None] if not stage.per_crawl else [tagged] if tagged else list(workspace.recipe.corpus())

@@ -1,4 +1,4 @@
-"""The command line: ``llm-assets run|crawls|artifacts|setup``."""
+"""The command line: ``llm-assets run|crawls|artifacts|corpus|setup``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from llm_assets.recipes import RecipeError
 from llm_assets.web.errors import WebError
 
 from .artifacts import artifacts
+from .corpus import corpus
 from .crawls import crawls
 from .run import run
 from .setup import setup
@@ -23,7 +24,7 @@ def cli() -> None:
     """From raw web pages to a chat model; every artifact is cached and versioned."""
 
 
-for command in (setup, run, crawls, artifacts):
+for command in (setup, run, crawls, artifacts, corpus):
     cli.add_command(command)
 
 

@@ -43,30 +43,48 @@ class LocalEngine:
                 work(*arguments)
                 yield name
             return
+        pool = _pool(self.workers)
         count = min(self.workers, len(tasks))
-        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_leave_with_parent) as pool:
-            queue = iter(tasks.items())
-            running: dict[Future, str] = {}
-            try:
-                # Two tasks a worker are in flight: a thousand queued ones would all hold their arguments.
-                for name, arguments in queue:
-                    running[pool.submit(work, *arguments)] = name
-                    if len(running) >= 2 * count:
-                        break
-                while running:
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        name = running.pop(future)
-                        try:
-                            future.result()
-                        except BrokenProcessPool as error:
-                            raise WorkerDied(f"a worker died while {name} was in work: killed, or out of memory; lower LLM_ASSETS_WORKERS (now {self.workers})") from error
-                        upcoming = next(queue, None)
-                        if upcoming is not None:
-                            running[pool.submit(work, *upcoming[1])] = upcoming[0]
-                        yield name
-            except BaseException:
-                for future in running:
-                    future.cancel()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        queue = iter(tasks.items())
+        running: dict[Future, str] = {}
+        try:
+            # Two tasks a worker are in flight: a thousand queued ones would all hold their arguments.
+            for name, arguments in queue:
+                running[pool.submit(work, *arguments)] = name
+                if len(running) >= 2 * count:
+                    break
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    name = running.pop(future)
+                    try:
+                        future.result()
+                    except BrokenProcessPool as error:
+                        raise WorkerDied(f"a worker died while {name} was in work: killed, or out of memory; lower LLM_ASSETS_WORKERS (now {self.workers})") from error
+                    upcoming = next(queue, None)
+                    if upcoming is not None:
+                        running[pool.submit(work, *upcoming[1])] = upcoming[0]
+                    yield name
+        except BaseException:
+            # Nobody may write into the staging folder once this has returned.
+            _drop(pool)
+            raise
+
+
+_pools: dict[int, ProcessPoolExecutor] = {}
+_pools_lock = threading.Lock()
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Worker processes that stay for the next step: starting two and importing what they need takes 2 to 3 seconds."""
+    with _pools_lock:
+        if workers not in _pools:
+            _pools[workers] = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_with_parent)
+        return _pools[workers]
+
+
+def _drop(pool: ProcessPoolExecutor) -> None:
+    with _pools_lock:
+        for workers in [workers for workers, one in _pools.items() if one is pool]:
+            del _pools[workers]
+    pool.shutdown(wait=True, cancel_futures=True)

@@ -18,8 +18,8 @@ from .rejects import count_rules
 from .schemas import Rejects
 
 # The stages that reject, in order; the last one's table holds what is kept.
-STAGES = ("filtered_urls", "extracted_text", "language_filtered_text")
-KEPT = ("language_filtered_text", "text")
+STAGES = ("filtered_urls", "extracted_text", "language_filtered_text", "quality_filtered_text", "deduplicated_text", "clean_corpus")
+KEPT = ("clean_corpus", "text")
 
 
 def ledger_part(staging: Path, name: str, rejects: list[Path], captures: int, kept: int) -> None:
@@ -51,7 +51,7 @@ def imbalance(raw_warc: Artifact, kept: Artifact, ledger: Artifact) -> pl.DataFr
 REJECT_LEDGER = Stage(
     name="reject_ledger",
     build=build_reject_ledger,
-    code_version="1",
+    code_version="2",
     rooms=("llm_assets.curation.ledger", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
     per_crawl=True,
     inputs=("raw_warc", *STAGES),

@@ -2,16 +2,24 @@
 
 from .dial import RECIPES, laptop
 from .load import RecipeError, load_recipe
+from .quality import QUALITY_RULES, Rule
 from .recipe import (
+    PII_TYPES,
     Blocklists,
     BlocklistSource,
     CommonCrawl,
+    Deduplication,
     Extraction,
     Language,
+    PersonalData,
+    Quality,
+    QualityClassifier,
     Recipe,
     Recrawl,
+    Report,
     SampleWeb,
     Source,
+    TextStatistics,
     UrlFilter,
     WarcFiles,
     WebCrawl,
@@ -19,6 +27,7 @@ from .recipe import (
 )
 
 __all__ = [
-    "RECIPES", "BlocklistSource", "Blocklists", "CommonCrawl", "Extraction", "Language", "Recipe", "RecipeError", "Recrawl",
-    "SampleWeb", "Source", "UrlFilter", "WarcFiles", "WebCrawl", "laptop", "load_recipe", "parse_source",
+    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BlocklistSource", "Blocklists", "CommonCrawl", "Deduplication", "Extraction", "Language", "PersonalData", "Quality",
+    "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Report", "Rule", "SampleWeb", "Source", "TextStatistics", "UrlFilter", "WarcFiles", "WebCrawl",
+    "laptop", "load_recipe", "parse_source",
 ]  # fmt: skip

@@ -5,13 +5,17 @@ A field marked EXECUTION_ONLY (a path, a base URL, a politeness setting) never b
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from llm_assets.artifacts.identity import EXECUTION_ONLY
+
+from .quality import LEARNED_RULE, QUALITY_RULES, STATISTICS_OF, Rule
 
 CRAWL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -172,6 +176,114 @@ class Language(Frozen):
         return targets
 
 
+class QualityClassifier(Frozen):
+    """A learned quality score: logistic regression over hashed word n-grams, from examples that the user labels."""
+
+    examples: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="a .jsonl(.gz) or .parquet file of `text` and `label` (1 good, 0 not); None is no classifier (the file's digest is part of the identity)")
+    buckets: int = Field(1 << 18, ge=1 << 10, le=1 << 26, description="hashed features")
+    epochs: int = Field(10, ge=1, le=1000)
+    learning_rate: float = Field(0.5, gt=0, le=10)
+    regularisation: float = Field(1e-5, ge=0, le=1, description="L2, per example and feature")
+    held_out: float = Field(0.1, ge=0, le=0.9, description="share of the examples, by hash of their text, that only tests")
+
+
+class TextStatistics(Frozen):
+    """How the quality rules' numbers are defined; thresholds are Quality's. The defaults are fineweb-2024's."""
+
+    words: Literal["treebank", "spacy"] = Field("treebank", description="word splitting: NLTK's word_tokenize, or spaCy's blank English")
+    terminal_punctuation: Literal["ascii", "unicode"] = Field("ascii", description="what ends a line: . ' \" ! ? or Unicode's Sentence_Terminal characters")
+    blank_lines: bool = Field(True, description="whether blank lines count as lines (of the edited text)")
+    stop_words: tuple[str, ...] = Field(("the", "be", "to", "of", "and", "that", "have", "with"), max_length=64, description="Gopher's; others for other languages")
+    min_words_per_line: int = Field(3, ge=0, description="C4: lines with fewer words are removed")
+    max_word_length: int = Field(1000, ge=0, description="C4's code: lines with a longer word are removed; 0 removes none")
+    short_line_length: int = Field(30, ge=0, description="FineWeb: characters up to which a line is short")
+
+    @field_validator("stop_words")
+    @classmethod
+    def _short(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if not word or len(word) > 32 or word.split() != [word]:
+                raise ValueError(f"stop word {word!r}: one word of at most 32 characters")
+        return words
+
+
+class Quality(Frozen):
+    """Which quality rules hold, with which thresholds."""
+
+    rules: str = Field("fineweb-2024", description="a pinned set of rules: " + ", ".join(QUALITY_RULES))
+    thresholds: dict[str, float | None] = Field({}, description="other thresholds by rule; None switches a rule off")
+    min_quality_score: float | None = Field(None, gt=0, le=1, description="least learned score; needs quality_classifier.examples")
+
+    @model_validator(mode="after")
+    def _known(self) -> Quality:
+        if self.rules not in QUALITY_RULES:
+            raise ValueError(f"rules {self.rules!r}: there are {', '.join(QUALITY_RULES)}")
+        rules = {rule.name: rule for rule in QUALITY_RULES[self.rules]}
+        for name, value in self.thresholds.items():
+            if name not in rules:
+                raise ValueError(f"thresholds: no rule {name!r}; there are {', '.join(rules)}")
+            if value is not None and not (math.isfinite(value) and value >= 0 and (value <= 1 or not rules[name].ratio)):
+                raise ValueError(f"thresholds: {name} = {value}: must lie {'in [0, 1]' if rules[name].ratio else 'at 0 or above'}")
+        return self
+
+    def effective(self) -> tuple[Rule, ...]:
+        """The rules that hold, in the order in which they are asked, with their thresholds."""
+        chosen = [replace(rule, threshold=value) for rule in QUALITY_RULES[self.rules] if (value := self.thresholds.get(rule.name, rule.threshold)) is not None]
+        if self.min_quality_score is not None:
+            chosen.append(replace(LEARNED_RULE, threshold=self.min_quality_score))
+        return tuple(chosen)
+
+
+class Deduplication(Frozen):
+    """Exact and near duplicates. The defaults are FineWeb's (arXiv:2406.17557, section 3.5)."""
+
+    scope: Literal["crawl", "corpus"] = Field("crawl", description="duplicates within a crawl, or also of pages of every crawl whose name sorts before")
+    near: bool = Field(True, description="near duplicates too, by MinHash; otherwise only texts that are equal after normalisation")
+    ngram: int = Field(5, ge=1, le=32, description="words of a shingle")
+    bands: int = Field(14, ge=1, le=64, description="bands of the signature; two pages meet if one band is equal")
+    rows: int = Field(8, ge=1, le=32, description="hashes of a band; 14 bands of 8 find 92 % of pairs with similarity 0.8, half of those with 0.72")
+    seed: int = Field(1, ge=0, description="seed of the hash functions")
+    memory: Annotated[int, EXECUTION_ONLY] = Field(1 << 30, ge=1 << 20, description="bytes that matching may take; what is larger is done piece by piece")
+
+
+PII_TYPES = ("email", "ip_address", "ssn", "credit_card", "phone", "iban")
+
+
+class PersonalData(Frozen):
+    """What is replaced by a placeholder, and when a page is too full of it."""
+
+    types: tuple[Literal["email", "ip_address", "ssn", "credit_card", "phone", "iban"], ...] = Field(PII_TYPES, description="which kinds")
+    placeholders: dict[str, str] = Field({name: f"<{name.upper()}>" for name in PII_TYPES}, description="what stands in a match's place, by type")
+    phone_region: str = Field("US", pattern=r"^[A-Z]{2}$", description="ISO 3166 region of phone numbers without a country code")
+    max_density: float = Field(10.0, gt=0, description="matches per 1,000 characters above which a page is dropped …")
+    min_matches: int = Field(10, ge=1, description="… if it has at least so many")
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> PersonalData:
+        for name in self.types:
+            placeholder = self.placeholders.get(name, "")
+            if not placeholder or re.search(r"[\d@\s]", placeholder):
+                raise ValueError(f"placeholders: {name} needs one without digits, spaces and '@', not {placeholder!r}")
+        return self
+
+
+class Report(Frozen):
+    """The dataset preview, and what the content checks of the corpus hold it against."""
+
+    samples: int = Field(5, ge=0, le=100, description="sample texts of kept pages, and of rejected ones per rule")
+    sample_characters: int = Field(1_500, ge=100, le=20_000, description="characters shown of each")
+    min_target_share: float = Field(0.99, ge=0, le=1, description="least share of corpus pages whose best language is a target")
+    max_duplicate_share: float = Field(0.5, ge=0, le=1, description="greatest share of pages that deduplication may remove")
+    median_characters: tuple[int, int] = Field((200, 20_000), description="bounds of the median length of a corpus page")
+
+    @field_validator("median_characters")
+    @classmethod
+    def _ordered(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+        if not 0 <= bounds[0] < bounds[1]:
+            raise ValueError(f"median_characters {bounds}: needs a lower and a higher bound")
+        return bounds
+
+
 class Recrawl(Frozen):
     """A schedule that registers a new crawl named ``<prefix>-<date>`` and runs the graph for it."""
 
@@ -191,6 +303,12 @@ class Recipe(Frozen):
     url_filter: UrlFilter = UrlFilter()
     extraction: Extraction = Extraction()
     language: Language = Language()
+    quality_classifier: QualityClassifier = QualityClassifier()
+    text_statistics: TextStatistics = TextStatistics()
+    quality: Quality = Quality()
+    deduplication: Deduplication = Deduplication()
+    personal_data: PersonalData = PersonalData()
+    report: Report = Report()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")
@@ -206,10 +324,18 @@ class Recipe(Frozen):
                     raise ValueError(f"crawls continue each other in a circle: {' → '.join([*chain, since])}")
                 chain.append(since)
                 since = getattr(self.crawls[since], "since", None)
+        if self.quality.min_quality_score is not None and self.quality_classifier.examples is None:
+            raise ValueError("quality.min_quality_score needs quality_classifier.examples")
         for name in self.corpus_crawls or ():
             if name not in self.crawls:
                 raise ValueError(f"corpus_crawls names {name!r}, which is no crawl of this recipe")
         return self
+
+    def with_quality_rules(self, name: str) -> Recipe:
+        """This recipe under another pinned set of quality rules: their numbers as that set defines them, its thresholds."""
+        if name not in STATISTICS_OF:
+            raise ValueError(f"rules {name!r}: there are {', '.join(STATISTICS_OF)}")
+        return self.but(text_statistics=self.text_statistics.but(**STATISTICS_OF[name]), quality=self.quality.but(rules=name, thresholds={}))
 
     def corpus(self) -> list[str]:
         """Crawls that assets without a partition read, in order."""

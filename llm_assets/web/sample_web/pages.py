@@ -138,8 +138,10 @@ class _Builder:
 
     def lesson_blocks(self, rng: random.Random, entity: Entity) -> list[Block]:
         blocks: list[Block] = [("p", f"{prose.filler(rng)} Then the lesson began.")]
-        for _ in range(rng.randrange(3, 6)):
-            sentences = [prose.sum_sentence(rng) for _ in range(2)] + [prose.spelling_sentence(rng, self.vocabulary) for _ in range(2)]
+        for _ in range(rng.randrange(5, 9)):
+            sentences = [prose.sum_sentence(rng)] + [prose.spelling_sentence(rng, self.vocabulary) for _ in range(2)]
+            # Words around the figures: Gopher's rule wants four words in five with a letter in them.
+            sentences += [prose.filler(rng) for _ in range(2)] + [fact for town in rng.sample(self.world.towns, 2) for fact in prose.mention(rng, town, 3)]
             rng.shuffle(sentences)
             blocks.append(("p", " ".join(sentences)))
         blocks.append(("p", " ".join(prose.mention(rng, entity))))
@@ -281,7 +283,7 @@ class _Builder:
             planted = {
                 "email": f"Write to {name}@{rng.choice(['mailhouse', 'postbox'])}.example for more.",
                 "phone": f"The telephone number is +1 212 {rng.randrange(200, 999)} {rng.randrange(1000, 9999)}.",
-                "ip": f"The server answered from 93.184.{rng.randrange(1, 254)}.{rng.randrange(1, 254)} that night.",
+                "ip_address": f"The server answered from 93.184.{rng.randrange(1, 254)}.{rng.randrange(1, 254)} that night.",
                 "ssn": f"On the form stood the social security number {rng.randrange(100, 665)}-{rng.randrange(10, 99)}-{rng.randrange(1000, 9999)}.",
                 "credit_card": f"The receipt shows the card {luhn_number(rng)}.",
                 "iban": f"Please pay to the account {iban(rng)}.",
@@ -290,6 +292,15 @@ class _Builder:
             blocks = self.article_blocks(rng, [person, *rng.sample(self.world.towns, 3)])
             for kind in kinds:
                 blocks.insert(rng.randrange(len(blocks)), ("p", f"{prose.filler(rng)} {planted[kind]}"))
+            # What looks like personal data and is none.
+            traps = [
+                f"Version 4.{rng.randrange(20)}.{rng.randrange(20)}.{rng.randrange(200)} of the catalogue came out on 2019-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}.",
+                f"The book bears the number ISBN 978-0-306-{rng.randrange(40000, 49999)}-7 and costs 12.50 a copy.",
+                f"In the cellar the router answers at 192.168.{rng.randrange(256)}.{rng.randrange(1, 255)}, and nowhere else.",
+                f"Reference 2026-{rng.randrange(100, 999)}-{rng.randrange(10, 99)} was stamped at 10:{rng.randrange(10, 60)} on 12/11/2019.",
+                f"The meter stood at {rng.randrange(10**9, 10**10)} that winter.",
+            ]
+            blocks.insert(rng.randrange(len(blocks)), ("p", rng.choice(traps)))
             self.html_page(f"http://contactpages.example/person/{i:03d}.html", "personal_data", f"How to reach {person.name}", blocks, "wiki", defects=("personal_data",), pii=dict.fromkeys(kinds, 1), entities=(person.name,))
 
     # -- HTTP -------------------------------------------------------------------------------------------------------

@@ -182,10 +182,10 @@ def spelling_sentence(rng: random.Random, words: list[str]) -> str:
     if pattern == 0:
         return f"The word {word} is spelled {'-'.join(word)} and has {number_word(len(word))} letters."
     if pattern == 1:
-        return f"Spell {word}: {', '.join(word)}."
+        return f"Spell {word}: {' '.join(word)}."
     if pattern == 2:
         return f"In the word {word} the letter {letter} stands {times}, as you see when you spell it: {' '.join(word)}."
-    return f"How many letters has {word}? Count them, {', '.join(word)}, and you get {number_word(len(word))}."
+    return f"How many letters has {word}? Count them, {' '.join(word)}, and you get {number_word(len(word))}."
 
 
 def vocabulary(world: World) -> list[str]:

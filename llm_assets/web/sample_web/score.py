@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 
@@ -57,3 +58,45 @@ def score_text(raw_warc: Artifact, extracted_text: Artifact) -> dict[str, float]
         fn += sum((right - found).values()) / total
     precision, recall = tp / (tp + fp), tp / (tp + fn)
     return {"texts": len(both), "encodings_right": readable / len(both), "text_precision": precision, "text_recall": recall, "text_f1": 2 * precision * recall / (precision + recall)}
+
+
+# Kinds of pages that say nothing: what the quality rules are for.
+POOR = ("spam", "list", "code", "thin")
+GOOD = ("article", "answers", "lesson", "mirror", "near_duplicate", "personal_data")
+
+
+def score_quality(raw_warc: Artifact, given: Artifact, kept: Artifact) -> dict[str, float]:
+    """Share of the poor pages (spam, lists, code, thin ones) that went, and of the written ones that stayed."""
+    kinds = dict(_read(raw_warc, "truth_pages").select("url", "kind").iter_rows())
+    before, after = set(_read(given, "text")["url"]), set(_read(kept, "text")["url"])
+    poor, good = {url for url in before if kinds.get(url) in POOR}, {url for url in before if kinds.get(url) in GOOD}
+    return {"poor_pages": len(poor), "poor_rejected": 1 - len(poor & after) / max(len(poor), 1), "written_pages": len(good), "written_kept": len(good & after) / max(len(good), 1)}
+
+
+def score_duplicates(raw_warc: Artifact, given: Artifact, kept: Artifact) -> dict[str, float]:
+    """Of the planted pairs (a copy and its original) that deduplication saw: how many were resolved to one page
+    (recall); and of the pages it removed, how many are in such a pair (precision).
+    """
+    pairs = [(url, original) for url, original in _read(raw_warc, "truth_pages").filter(pl.col("duplicate_of") != "").select("url", "duplicate_of").iter_rows()]
+    before, after = set(_read(given, "text")["url"]), set(_read(kept, "text")["url"])
+    seen = [(a, b) for a, b in pairs if a in before and b in before]
+    removed = before - after
+    right = sum((a in after) + (b in after) == 1 for a, b in seen)
+    planted = {url for pair in seen for url in pair}
+    return {"pairs": len(seen), "removed": len(removed), "duplicate_recall": right / max(len(seen), 1), "duplicate_precision": len(removed & planted) / max(len(removed), 1)}
+
+
+def score_personal_data(raw_warc: Artifact, corpus: Artifact) -> dict[str, float]:
+    """Of the planted items on the pages of the corpus: how many were replaced by their own type's placeholder (recall);
+    of all placeholders, how many stand for a planted item (precision).
+    """
+    planted = {url: json.loads(items) for url, items in _read(raw_warc, "truth_pages").select("url", "pii").iter_rows()}
+    pages = _read(corpus, "text")
+    kinds = [kind for kind in ("email", "ip_address", "ssn", "credit_card", "phone", "iban") if kind in pages.columns]
+    items = found = right = 0
+    for row in pages.select("url", *kinds).iter_rows(named=True):
+        true = planted.get(row["url"], {})
+        items += sum(true.values())
+        found += sum(row[kind] for kind in kinds)
+        right += sum(min(row[kind], true.get(kind, 0)) for kind in kinds)
+    return {"planted_items": items, "replaced": found, "personal_data_recall": right / max(items, 1), "personal_data_precision": right / max(found, 1)}

@@ -1,0 +1,155 @@
+"""``llm-assets corpus``: why a page went, what another threshold would do, what is in the corpus."""
+
+from __future__ import annotations
+
+import click
+import polars as pl
+
+from llm_assets.artifacts import Workspace
+from llm_assets.curation import corpus as questions
+from llm_assets.curation.corpus_report import report_file
+from llm_assets.curation.personal_data import KINDS
+from llm_assets.curation.quality import plain
+from llm_assets.graph import open_workspace
+from llm_assets.recipes import QUALITY_RULES
+
+_RECIPE = click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function.")
+_CRAWLS = click.option("--crawl", "crawls", multiple=True, help="Only this crawl (may be given several times).")
+SNIPPET = 300
+
+
+@click.group()
+def corpus() -> None:
+    """The corpus: look into it, and ask why it is as it is."""
+
+
+def _open(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[str]]:
+    workspace = open_workspace(recipe)
+    known = workspace.recipe.corpus()
+    for crawl in crawls:
+        if crawl not in workspace.recipe.crawls:
+            raise questions.CorpusError(f"no crawl {crawl!r}; there are {', '.join(known)}")
+    return workspace, list(crawls) or known
+
+
+def _snippet(text: str) -> str:
+    line = " ⏎ ".join(part.strip() for part in text.splitlines() if part.strip())
+    return line if len(line) <= SNIPPET else f"{line[:SNIPPET]} …"
+
+
+@corpus.command()
+@click.argument("url")
+@_CRAWLS
+@_RECIPE
+def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
+    """Where a page went: the stage and rule, the measured value, the threshold."""
+    workspace, names = _open(recipe, crawls)
+    for answer in questions.why(workspace, url, names):
+        capture = answer.capture
+        click.secho(f"{capture['url']}", bold=True)
+        click.echo(f"  crawl {capture['crawl']}, {capture['warc_file']} at {capture['warc_offset']:,}, fetched {capture['fetched_at']}, status {capture['status']}, {capture['mime'] or 'no media type'}")
+        if answer.reject:
+            against = f" against {answer.reject['threshold']}" if answer.reject["threshold"] else ""
+            value = f": {answer.reject['value']}{against}" if answer.reject["value"] else ""
+            click.secho(f"  rejected by {answer.reject['stage']}, rule {answer.reject['rule']}{value}", fg="red")
+        elif answer.page:
+            found = ", ".join(f"{answer.page[kind]} {kind}" for kind in KINDS if answer.page[kind])
+            click.secho(f"  in the corpus: {answer.page['words']:,} words, {answer.page['language']} {answer.page['language_score']:.4f}{f', replaced: {found}' if found else ''}", fg="green")
+        else:
+            click.secho("  neither kept nor rejected: its crawl is not built to the end; llm-assets run", fg="yellow")
+        for rule, value in answer.broken:
+            click.echo(f"    breaks {rule.name}: {plain(value)} is {rule.drops.replace('_', ' ')} {plain(rule.threshold)} ({rule.source})")
+        for member in answer.cluster:
+            click.echo(f"    duplicate cluster of {member['size']}: {member['relation']:5} {member['url']}")
+
+
+def _verdicts(table: pl.DataFrame, first: str, second: str) -> None:
+    """Kept and dropped under both, by rule, and how many flip."""
+    kept, other = table["rule"].null_count(), table["other_rule"].null_count()
+    click.echo(f"{len(table):,} pages")
+    click.echo(f"  {first:24} {kept:>9,} kept  {len(table) - kept:>9,} dropped")
+    click.echo(f"  {second:24} {other:>9,} kept  {len(table) - other:>9,} dropped")
+    counts = [dict(table[column].drop_nulls().value_counts().iter_rows()) for column in ("rule", "other_rule")]
+    names = sorted({*counts[0], *counts[1]}, key=lambda name: (-max(counts[0].get(name, 0), counts[1].get(name, 0)), name))
+    for name in names:
+        change = counts[1].get(name, 0) - counts[0].get(name, 0)
+        click.echo(f"    {name:34} {counts[0].get(name, 0):>8,} {counts[1].get(name, 0):>8,}{f'  {change:+,}' if change else ''}")
+
+
+def _flips(workspace: Workspace, table: pl.DataFrame, samples: int) -> None:
+    flipped = table.filter(pl.col("rule").is_null() != pl.col("other_rule").is_null())
+    click.echo(f"{len(flipped):,} pages flip ({len(flipped) / max(len(table), 1):.2%})")
+    for title, column, value, group in (
+        ("kept before, dropped now", "other_rule", "other_value", flipped.filter(pl.col("rule").is_null())),
+        ("dropped before, kept now", "rule", "value", flipped.filter(pl.col("other_rule").is_null())),
+    ):
+        if group.is_empty():
+            continue
+        click.secho(f"{title}: {len(group):,}", bold=True)
+        for name, pages in group[column].value_counts().sort("count", column, descending=[True, False]).iter_rows():
+            click.echo(f"  {name}: {pages:,}")
+        shown = group.sort(pl.col("url").hash(seed=1), "url", "crawl", "warc_offset").head(samples)
+        texts = questions.texts_of(workspace, shown)
+        for row in shown.iter_rows(named=True):
+            click.echo(f"  {row['url']}\n    {row[column]}: {row[value]}\n    {_snippet(texts[row['crawl'], row['warc_file'], row['warc_offset']])}")
+
+
+@corpus.command("what-if")
+@click.option("--set", "settings", multiple=True, required=True, metavar="RULE=VALUE", help="Another threshold, or RULE=off.")
+@click.option("--samples", default=3, show_default=True, help="Pages that flip to show, each way.")
+@_CRAWLS
+@_RECIPE
+def what_if(settings: tuple[str, ...], samples: int, crawls: tuple[str, ...], recipe: str | None) -> None:
+    """What other thresholds of the quality rules would keep and drop. Nothing is rebuilt."""
+    workspace, names = _open(recipe, crawls)
+    table = questions.what_if(workspace, settings, names)
+    _verdicts(table, "today", ", ".join(settings))
+    _flips(workspace, table, samples)
+
+
+@corpus.command("diff-recipes")
+@click.argument("first", type=click.Choice(list(QUALITY_RULES)))
+@click.argument("second", type=click.Choice(list(QUALITY_RULES)))
+@click.option("--samples", default=3, show_default=True, help="Pages that flip to show, each way.")
+@_CRAWLS
+@_RECIPE
+def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...], recipe: str | None) -> None:
+    """Which pages two pinned sets of quality rules judge differently, and why."""
+    workspace, names = _open(recipe, crawls)
+    table = questions.diff_recipes(workspace, first, second, names)
+    _verdicts(table, first, second)
+    _flips(workspace, table, samples)
+
+
+@corpus.command()
+@click.option("--table", default="clean_corpus", show_default=True, help=f"One of {', '.join(questions.TABLES)}.")
+@click.option("--where", default=None, help="A condition in SQL, such as \"host = 'example.org' AND length(text) > 1000\".")
+@click.option("--order", default=None, help="Columns to sort by, in SQL.")
+@click.option("--limit", default=10, show_default=True)
+@click.option("--offset", default=0, show_default=True)
+@click.option("--full", is_flag=True, help="Whole texts, not their beginnings.")
+@click.option("--sql", default=None, help="A whole DuckDB statement over these tables instead.")
+@_CRAWLS
+@_RECIPE
+def browse(table: str, where: str | None, order: str | None, limit: int, offset: int, full: bool, sql: str | None, crawls: tuple[str, ...], recipe: str | None) -> None:
+    """Page through documents, with a filter in DuckDB SQL."""
+    workspace, names = _open(recipe, crawls)
+    connection = questions.tables(workspace, names)
+    rows = questions.ask(connection, sql) if sql else questions.browse(connection, table, where, order, limit, offset)
+    if sql or "text" not in rows.columns:
+        with pl.Config(tbl_rows=max(len(rows), 1), tbl_cols=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, fmt_str_lengths=10_000 if full else 100, tbl_width_chars=200):
+            click.echo_via_pager(f"{rows}\n{len(rows):,} rows\n")
+        return
+    pieces = []
+    for row in rows.iter_rows(named=True):
+        pieces.append(click.style(row["url"], bold=True) + f"\n{row['crawl']} · {row['fetched_at']} · {len(row['text']):,} characters · {row['title']}\n")
+        pieces.append((row["text"] if full else _snippet(row["text"])) + "\n\n")
+    click.echo_via_pager(iter([*pieces, f"{len(rows):,} documents from {offset:,}\n"]))
+
+
+@corpus.command()
+@_RECIPE
+def report(recipe: str | None) -> None:
+    """Where the report (one HTML file) lies."""
+    workspace = open_workspace(recipe)
+    click.echo(str(report_file(workspace.resolver().artifact("corpus_report", None))))

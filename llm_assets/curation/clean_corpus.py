@@ -1,0 +1,86 @@
+"""`clean_corpus`: text with personal data replaced; what the model may see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import polars_schema
+from llm_assets.recipes import PersonalData, Recipe
+
+from .personal_data import KINDS, scrub
+from .quality import plain
+from .rejects import DOCUMENT
+from .schemas import CleanCorpus, Rejects
+from .text_buffers import batches
+
+RULE = "personal_data_density"
+
+
+def scrub_part(staging: Path, name: str, texts: Path, rules: PersonalData) -> None:
+    """Worker: scrub the pages of one WARC file, in file order."""
+    columns = list(polars_schema(CleanCorpus))
+    with Part(staging, name) as part:
+        kept, rejects = part.table("text", CleanCorpus), part.table("rejects", Rejects)
+        counts, found = {"pages": 0, "kept": 0, "rejected": 0, "scrubbed": 0, "text_bytes": 0}, dict.fromkeys(KINDS, 0)
+        for frame in batches(texts):
+            text, matches = scrub(frame["text"], rules.types, rules.placeholders, rules.phone_region)
+            pages = pl.concat([frame, matches], how="horizontal").with_columns(matches=pl.sum_horizontal(KINDS), density=pl.sum_horizontal(KINDS) * 1000 / pl.col("text").str.len_chars().clip(1))
+            dense = (pl.col("matches") >= rules.min_matches) & (pl.col("density") > rules.max_density)
+            passed, failed = pages.with_columns(text=text).filter(~dense), pages.filter(dense)
+            kept.frame(passed.select(columns))
+            rejects.frame(
+                failed.select(
+                    *DOCUMENT,
+                    stage=pl.lit("clean_corpus"),
+                    rule=pl.lit(RULE),
+                    value=pl.col("density").map_elements(plain, return_dtype=pl.String),
+                    threshold=pl.lit(plain(rules.max_density)),
+                )
+            )
+            counts["pages"] += len(pages)
+            counts["kept"] += len(passed)
+            counts["rejected"] += len(failed)
+            counts["scrubbed"] += int((passed["matches"] > 0).sum())
+            counts["text_bytes"] += int(passed["text"].str.len_bytes().sum())
+            for kind in KINDS:
+                found[kind] += int(passed[kind].sum())
+        part.stats.update(counts, personal_data=found, rejects={RULE: counts["rejected"]} if counts["rejected"] else {})
+
+
+def build_clean_corpus(step: Step, recipe: Recipe) -> None:
+    """One part a WARC file, over the engine's workers."""
+    rules = recipe.personal_data
+    scrub(pl.Series(["compiled once, here, and not by every worker: 0"]), rules.types, rules.placeholders, rules.phone_region)
+    texts = {path.stem: path for path in step.input("deduplicated_text").table("text")}
+    step.run_parts(scrub_part, {name: (path, rules) for name, path in texts.items()}, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+
+
+def remaining(corpus: Artifact, rules: PersonalData) -> dict[str, list[str]]:
+    """Pages (URLs, up to 20 a kind) in which personal data is still found. Their matches are not given."""
+    left: dict[str, list[str]] = {}
+    for path in corpus.table("text"):
+        for frame in batches(path, ["url", "text"]):
+            _, matches = scrub(frame["text"], rules.types, rules.placeholders, rules.phone_region)
+            for kind in KINDS:
+                for url in frame["url"].filter(matches[kind] > 0):
+                    if len(left.setdefault(kind, [])) < 20:
+                        left[kind].append(url)
+    return left
+
+
+CLEAN_CORPUS = Stage(
+    name="clean_corpus",
+    build=build_clean_corpus,
+    code_version="1",
+    rooms=("llm_assets.curation.clean_corpus", "llm_assets.curation.personal_data", "llm_assets.curation.text_buffers", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
+    per_crawl=True,
+    inputs=("deduplicated_text",),
+    literals=lambda recipe, _: {"personal_data": recipe.personal_data},
+    tables={"text": CleanCorpus, "rejects": Rejects},
+    libraries=("phonenumbers", "python-stdnum", "polars"),
+)

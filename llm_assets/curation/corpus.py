@@ -1,0 +1,181 @@
+"""Questions to a corpus: why a page went, what another threshold would do, how two sets of rules differ, what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as with_fields
+from typing import Any
+
+import duckdb
+import polars as pl
+from pydantic import ValidationError
+
+from llm_assets.artifacts import Workspace, materialize
+from llm_assets.artifacts.store import Artifact
+from llm_assets.recipes import Recipe, Rule
+
+from .ledger import KEPT, STAGES
+from .quality import breaks, joined, plain, verdict
+from .text_statistics import TEXT_STATISTICS
+
+# What can be browsed: stage → its main table.
+TABLES = {
+    "raw_warc": "captures",
+    "filtered_urls": "urls",
+    "text_statistics": "statistics",
+    "reject_ledger": "rejects",
+    **{stage: "text" for stage in STAGES if stage != "filtered_urls"},
+    "duplicate_clusters": "clusters",
+}
+_STAGE_OF = {"duplicate_clusters": "deduplicated_text"}
+
+
+class CorpusError(ValueError):
+    """A question that cannot be answered as it was put."""
+
+
+def tables(workspace: Workspace, crawls: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with one view for each of TABLES over the crawls; stages that are not built have none."""
+    connection = duckdb.connect()
+    resolver = workspace.resolver()
+    for view, table in TABLES.items():
+        found = [resolver.resolve(_STAGE_OF.get(view, view), crawl).artifact for crawl in crawls]
+        paths = [str(path) for artifact in found if artifact is not None for path in artifact.table(table)]
+        if paths:
+            listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet([{listed}])")
+    return connection
+
+
+def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None) -> pl.DataFrame:
+    """The rows of a statement. Raises CorpusError with DuckDB's message."""
+    try:
+        return connection.sql(sql, params=parameters or {}).pl()
+    except (duckdb.Error, AttributeError) as error:
+        raise CorpusError(str(error) if isinstance(error, duckdb.Error) else "the statement gives no rows") from error
+
+
+def browse(connection: duckdb.DuckDBPyConnection, table: str, where: str | None, order: str | None, limit: int, offset: int) -> pl.DataFrame:
+    """Rows of one table, in file order unless `order` says otherwise."""
+    if table not in TABLES:
+        raise CorpusError(f"no table {table!r}; there are {', '.join(TABLES)}")
+    return ask(connection, f"SELECT * FROM {table}{f' WHERE {where}' if where else ''}{f' ORDER BY {order}' if order else ''} LIMIT {int(limit)} OFFSET {int(offset)}")
+
+
+@dataclass
+class Answer:
+    """Where one capture of a URL went."""
+
+    capture: dict[str, Any]
+    reject: dict[str, Any] | None
+    page: dict[str, Any] | None
+    broken: list[tuple[Rule, float]]
+    cluster: list[dict[str, Any]]
+
+
+def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
+    """What became of every capture of a URL. Raises CorpusError where no crawl has it, with near misses.
+
+    A capture is found by its exact URL; failing that by the URL without scheme, "www." and a closing slash.
+    """
+    connection = tables(workspace, crawls)
+    bare = "regexp_replace(regexp_replace({}, '^[a-z]+://(www\\.)?', ''), '/$', '')"
+    captures = ask(connection, "SELECT crawl, url, warc_file, warc_offset, fetched_at, status, mime FROM raw_warc WHERE url = $url ORDER BY crawl, fetched_at, warc_file, warc_offset", {"url": url})
+    if captures.is_empty():
+        captures = ask(connection, f"SELECT crawl, url, warc_file, warc_offset, fetched_at, status, mime FROM raw_warc WHERE {bare.format('url')} = {bare.format('$url::VARCHAR')} ORDER BY ALL", {"url": url})
+    if captures.is_empty():
+        near = ask(connection, "SELECT DISTINCT url, levenshtein(url, $url) AS distance FROM raw_warc WHERE length(url) < 500 ORDER BY distance, url LIMIT 3", {"url": url[:500]})
+        raise CorpusError(f"{url} is in none of the crawls {', '.join(crawls)}; the nearest: {', '.join(near['url'])}")
+    answers = []
+    for capture in captures.iter_rows(named=True):
+        place = {"crawl": capture["crawl"], "file": capture["warc_file"], "at": capture["warc_offset"]}
+        here = "crawl = $crawl AND warc_file = $file AND warc_offset = $at"
+        reject = ask(connection, f"SELECT * FROM reject_ledger WHERE {here}", place).to_dicts()
+        page = ask(connection, f"SELECT * FROM {KEPT[0]} WHERE {here}", place).to_dicts()
+        cluster = ask(connection, f"SELECT * FROM duplicate_clusters WHERE cluster IN (SELECT cluster FROM duplicate_clusters WHERE {here}) ORDER BY kept DESC, url LIMIT 20", place).to_dicts()
+        statistics = ask(connection, "SELECT s.* FROM text_statistics AS s JOIN (SELECT doc_id, warc_offset FROM language_filtered_text WHERE " + here + ") AS t USING (doc_id, warc_offset)", place)
+        broken = [(rule, row[rule.column]) for row in statistics.head(1).to_dicts() for rule in workspace.recipe.quality.effective() if statistics.head(1).select(breaks(rule)).item()]
+        answers.append(Answer(capture, reject[0] if reject else None, page[0] if page else None, broken, cluster))
+    return answers
+
+
+def statistics_of(workspace: Workspace, crawls: Iterable[str]) -> pl.DataFrame:
+    """Pages with their statistics, without their text. Builds `text_statistics` where only that is missing."""
+    frames = []
+    for crawl in crawls:
+        if workspace.resolver().resolve(TEXT_STATISTICS.name, crawl).artifact is None:
+            for name, partition in (("quality_classifier", None), (TEXT_STATISTICS.name, crawl)):
+                materialize(workspace.graph[name], partition, workspace)
+        resolver = workspace.resolver()
+        texts = resolver.artifact("language_filtered_text", crawl)
+        statistics = {path.stem: path for path in resolver.artifact(TEXT_STATISTICS.name, crawl).table("statistics")}
+        frames += [frame for path in texts.table("text") for frame in joined(path, statistics[path.stem], with_text=False)]
+    return pl.concat(frames)
+
+
+def changed_rules(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """The recipe with thresholds from ``rule=value`` (``rule=off`` switches one off). Raises CorpusError."""
+    thresholds = dict(recipe.quality.thresholds)
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        try:
+            thresholds[name.strip()] = None if value.strip() in ("off", "none") else float(value)
+        except ValueError:
+            raise CorpusError(f"--set {setting}: give rule=number or rule=off") from None
+        if not equals:
+            raise CorpusError(f"--set {setting}: give rule=number or rule=off")
+    try:
+        return recipe.but(quality=recipe.quality.but(thresholds=thresholds))
+    except ValidationError as error:
+        raise CorpusError("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())) from error
+
+
+def compare(before: pl.DataFrame, rules: Sequence[Rule], after: pl.DataFrame, other_rules: Sequence[Rule]) -> pl.DataFrame:
+    """One row a page: its rule under either set (`rule`, `other_rule`; null is kept) and the values that decided.
+
+    `before` and `after` hold the same pages in the same order (the same frame, where only thresholds differ).
+    """
+    sides = []
+    for frame, chosen, prefix in ((before, rules, ""), (after, other_rules, "other_")):
+        judged = frame.with_columns(rule=verdict(chosen))
+        by_name = {rule.name: rule for rule in chosen}
+        values = [None if name is None else f"{plain(row)} ({by_name[name].drops.replace('_', ' ')} {plain(by_name[name].threshold)})" for name, row in zip(judged["rule"], _deciding(judged, chosen), strict=True)]
+        sides.append(pl.DataFrame({f"{prefix}rule": judged["rule"], f"{prefix}value": pl.Series(values, dtype=pl.String)}))
+    return pl.concat([before.select("crawl", "url", "warc_file", "warc_offset"), *sides], how="horizontal")
+
+
+def _deciding(judged: pl.DataFrame, rules: Sequence[Rule]) -> pl.Series:
+    value: pl.Expr = pl.lit(None, dtype=pl.Float64)
+    for rule in rules:
+        value = pl.when(pl.col("rule") == rule.name).then(pl.col(rule.column)).otherwise(value)
+    return judged.select(value).to_series()
+
+
+def what_if(workspace: Workspace, settings: Sequence[str], crawls: Sequence[str]) -> pl.DataFrame:
+    """`compare` of the recipe's rules with the same rules under other thresholds: nothing is computed but the verdict."""
+    changed = changed_rules(workspace.recipe, settings)
+    statistics = statistics_of(workspace, crawls)
+    return compare(statistics, workspace.recipe.quality.effective(), statistics, changed.quality.effective())
+
+
+def diff_recipes(workspace: Workspace, first: str, second: str, crawls: Sequence[str]) -> pl.DataFrame:
+    """`compare` of two pinned sets of rules, each over its own statistics (built and cached where missing)."""
+    sides = []
+    for name in (first, second):
+        recipe = workspace.recipe.with_quality_rules(name)
+        sides.append((statistics_of(with_fields(workspace, recipe=recipe), crawls), recipe.quality.effective()))
+    return compare(sides[0][0], sides[0][1], sides[1][0], sides[1][1])
+
+
+def texts_of(workspace: Workspace, pages: pl.DataFrame) -> dict[tuple[str, str, int], str]:
+    """Texts of pages (columns crawl, warc_file, warc_offset) as they came to the quality rules."""
+    found: dict[tuple[str, str, int], str] = {}
+    for (crawl,), group in pages.group_by("crawl"):
+        texts: Artifact = workspace.resolver().artifact("language_filtered_text", str(crawl))
+        for path in texts.table("text"):
+            wanted = group.filter(pl.col("warc_file") == path.stem)
+            if len(wanted):
+                rows = pl.scan_parquet(path).filter(pl.col("warc_offset").is_in(wanted["warc_offset"].implode())).select("warc_offset", "text").collect()
+                found.update({(str(crawl), path.stem, offset): text for offset, text in rows.iter_rows()})
+    return found

@@ -1,0 +1,309 @@
+"""`deduplicated_text`: one page of each cluster of exact or near duplicates.
+
+Two pages are joined if their normalised texts are equal, or if one band of their signatures is; clusters are the
+connected components. Which page of a cluster survives depends on the pages alone, not on the order in which they came:
+a page of an earlier crawl, if there is one (scope `corpus`); else the one with the shortest URL (the canonical address
+rather than a print version, a session or a mirror's deep path), then the first URL, WARC file and offset in order.
+
+Matching is done out of core: every (band, hash) of every page is a key; keys are spread by their value over as many files
+as it takes for one to fit the memory that the recipe allows, and sorted file by file. Equal keys lie in one file. Besides
+that, memory holds 24 bytes for each joined page and 8 × bands for each surviving page of a cluster.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+from numba import njit
+
+from llm_assets.artifacts.stage import Key, Stage
+from llm_assets.artifacts.step import PARTS, Part, Step
+from llm_assets.artifacts.tables import polars_schema, row_count
+from llm_assets.recipes import Recipe
+
+from .rejects import DOCUMENT, count_rules
+from .schemas import Cluster, QualityFilteredText, Rejects
+from .signatures import TEXT_SIGNATURES
+from .text_buffers import batches
+
+_KEY = np.dtype([("key", np.uint64), ("page", np.uint64)])
+# Bytes that sorting one file of keys takes, by key: the keys, their order, the sorted copy.
+_SORTING = 4 * _KEY.itemsize
+_CHUNK_ROWS = 8_192
+_MOST_FILES = 1_024
+
+
+@dataclass(frozen=True)
+class Index:
+    """Signature files of all pages, numbered through: those of earlier crawls first, then this crawl's, in order."""
+
+    files: Sequence[Path]
+    starts: np.ndarray
+    own: int  # number of the first page of this crawl
+
+    @classmethod
+    def of(cls, earlier: Sequence[Path], own: Sequence[Path]) -> Index:
+        counts = [row_count(path) for path in (*earlier, *own)]
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls([*earlier, *own], starts, int(starts[len(earlier)]))
+
+    @property
+    def pages(self) -> int:
+        return int(self.starts[-1])
+
+    def chunks(self, columns: list[str]) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Number of the first page, and rows."""
+        for path, start in zip(self.files, self.starts, strict=False):
+            for batch in pq.ParquetFile(path).iter_batches(_CHUNK_ROWS, columns=columns):
+                frame = pl.DataFrame(batch)
+                yield int(start), frame
+                start += len(frame)
+
+    def rows(self, pages: np.ndarray, columns: list[str]) -> pl.DataFrame:
+        """Rows of the given pages (sorted), with their number as `page`."""
+        found = []
+        for first, frame in self.chunks(columns):
+            low, high = np.searchsorted(pages, [first, first + len(frame)])
+            if low < high:
+                here = pages[low:high]
+                found.append(frame[here - first].with_columns(page=pl.Series(here, dtype=pl.Int64)))
+        return pl.concat(found)
+
+
+@njit(cache=True, nogil=True)
+def _keys(exact, bands, ends, first, into):  # type: ignore[no-untyped-def]
+    """Keys of the pages of a chunk: digest (band 0) and band hashes, each mixed with the number of its band."""
+    total = 0
+    for page in range(len(exact)):
+        for band in range(ends[page + 1] - ends[page] + 1):
+            value = exact[page] if band == 0 else bands[ends[page] + band - 1]
+            value = (value + np.uint64(band) * np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
+            into[total].key = value ^ (value >> np.uint64(32))
+            into[total].page = first + page
+            total += 1
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _groups(keys, order, own, left, right):  # type: ignore[no-untyped-def]
+    """Edges from the first page of every group of equal keys to its others; groups without an own page give none."""
+    count = 0
+    at = 0
+    while at < len(order):
+        end = at + 1
+        while end < len(order) and keys[order[end]].key == keys[order[at]].key:
+            end += 1
+        if end - at > 1 and keys[order[end - 1]].page >= own:
+            for i in range(at + 1, end):
+                left[count], right[count] = keys[order[at]].page, keys[order[i]].page
+                count += 1
+        at = end
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _components(left, right, parents):  # type: ignore[no-untyped-def]
+    """Union-find with path halving; parents[i] becomes the least member of i's component."""
+    for i in range(len(left)):
+        a, b = left[i], right[i]
+        while parents[a] != a:
+            parents[a] = parents[parents[a]]
+            a = parents[a]
+        while parents[b] != b:
+            parents[b] = parents[parents[b]]
+            b = parents[b]
+        if a < b:
+            parents[b] = a
+        elif b < a:
+            parents[a] = b
+    for i in range(len(parents)):
+        root = i
+        while parents[root] != root:
+            root = parents[root]
+        parents[i] = root
+
+
+def match(index: Index, bands: int, memory: int, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pages (sorted) that are in a cluster with another page, at least one of them this crawl's, and each one's cluster.
+
+    Takes about `memory` bytes for keys; what does not fit lies in `scratch` meanwhile.
+    """
+    files = min(_MOST_FILES, max(1, -(-index.pages * (bands + 1) * _SORTING // memory)))
+    shift = np.uint64(64 - (files - 1).bit_length())
+    parts: list[list[np.ndarray]] = [[] for _ in range(1 << (files - 1).bit_length())]
+    spilled = len(parts) > 1
+    held = 0
+    if spilled:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+    for first, frame in index.chunks(["exact", "bands"]):
+        lists = frame["bands"].to_arrow()
+        flat = lists.values.to_numpy(zero_copy_only=False).astype(np.uint64)
+        ends = lists.offsets.to_numpy().astype(np.int64)
+        chunk = np.zeros(len(frame) + len(flat), _KEY)
+        total = _keys(frame["exact"].to_numpy(), flat, ends, first, chunk)
+        chunk = chunk[:total]
+        if not spilled:
+            parts[0].append(chunk)
+            continue
+        where = (chunk["key"] >> shift).astype(np.int64)
+        order = np.argsort(where, kind="stable")
+        bounds = np.searchsorted(where[order], np.arange(len(parts) + 1))
+        for part in range(len(parts)):
+            if bounds[part + 1] > bounds[part]:
+                parts[part].append(chunk[order[bounds[part] : bounds[part + 1]]])
+        held += chunk.nbytes
+        if held >= memory // 4:
+            held = 0
+            for part, pieces in enumerate(parts):
+                _spill(scratch / f"{part:04d}", pieces)
+    lefts, rights = [], []
+    for part, pieces in enumerate(parts):
+        if spilled:
+            _spill(scratch / f"{part:04d}", pieces)
+            path = scratch / f"{part:04d}"
+            keys = np.fromfile(path, _KEY) if path.exists() else np.zeros(0, _KEY)
+            path.unlink(missing_ok=True)
+        else:
+            keys = np.concatenate(pieces) if pieces else np.zeros(0, _KEY)
+            pieces.clear()
+        order = np.argsort(keys["key"], kind="stable")  # stable: equal keys stay in order of their pages
+        left, right = np.zeros(len(keys), np.uint64), np.zeros(len(keys), np.uint64)
+        count = _groups(keys, order, np.uint64(index.own), left, right)
+        edges = np.unique(np.stack([left[:count], right[:count]], axis=1), axis=0)
+        lefts.append(edges[:, 0].astype(np.int64))
+        rights.append(edges[:, 1].astype(np.int64))
+    if spilled:
+        shutil.rmtree(scratch, ignore_errors=True)
+    left, right = np.concatenate(lefts), np.concatenate(rights)
+    pages = np.unique(np.concatenate([left, right]))
+    parents = np.arange(len(pages), dtype=np.int64)
+    _components(np.searchsorted(pages, left), np.searchsorted(pages, right), parents)
+    return pages, pages[parents]
+
+
+def _spill(path: Path, pieces: list[np.ndarray]) -> None:
+    if pieces:
+        with path.open("ab") as file:
+            for piece in pieces:
+                piece.tofile(file)
+        pieces.clear()
+
+
+def clusters(index: Index, bands: int, memory: int, scratch: Path) -> pl.DataFrame:
+    """The cluster table (schema Cluster), in order of the surviving page."""
+    pages, roots = match(index, bands, memory, scratch)
+    if not len(pages):
+        return pl.DataFrame(schema=polars_schema(Cluster))
+    members = index.rows(pages, ["doc_id", "url", "crawl", "warc_file", "warc_offset", "exact"]).with_columns(root=pl.Series(roots))
+    ranked = members.with_columns(own=pl.col("page") >= index.own, length=pl.col("url").str.len_chars()).sort(
+        "root", "own", pl.when(pl.col("own")).then(None).otherwise("page"), "length", "url", "warc_file", "warc_offset", nulls_last=True
+    )
+    first = ranked.group_by("root", maintain_order=True).first().select("root", cluster="doc_id", kept_page="page", kept_exact="exact")
+    ranked = ranked.join(first, on="root", how="left", maintain_order="left").with_columns(size=pl.len().over("root"))
+    kept_pages = np.sort(first["kept_page"].to_numpy())
+    kept_bands, kept_has = _band_matrix(index.rows(kept_pages, ["bands"]), bands)
+    by_page = ranked.select("page", "kept_page").sort("page")
+    places = np.searchsorted(kept_pages, by_page["kept_page"].to_numpy())
+    shared = np.zeros(len(pages), np.int64)
+    for first_page, frame in index.chunks(["bands"]):
+        low, high = np.searchsorted(pages, [first_page, first_page + len(frame)])
+        if low < high:
+            own_bands, own_has = _band_matrix(frame[pages[low:high].astype(np.int64) - first_page], bands)
+            other = places[low:high]
+            shared[low:high] = ((own_bands == kept_bands[other]).sum(axis=1)) * own_has * kept_has[other]
+    ranked = ranked.join(by_page.select("page", shared_bands=pl.Series(shared)), on="page", how="left", maintain_order="left")
+    return ranked.with_columns(
+        kept=pl.col("page") == pl.col("kept_page"),
+        relation=pl.when(pl.col("page") == pl.col("kept_page")).then(pl.lit("kept")).when(pl.col("exact") == pl.col("kept_exact")).then(pl.lit("exact")).otherwise(pl.lit("near")),
+        size=pl.col("size").cast(pl.Int64),
+    ).select(list(polars_schema(Cluster)))
+
+
+def _band_matrix(frame: pl.DataFrame, bands: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bands as uint64 (rows, bands), 0 where a page has none, and which have some."""
+    has = (frame["bands"].list.len() > 0).to_numpy()
+    matrix = np.zeros((len(frame), bands), np.uint64)
+    matrix[has] = frame["bands"].explode().drop_nulls().to_numpy().reshape(-1, bands)
+    return matrix, has
+
+
+def deduplication_part(staging: Path, name: str, texts: Path, clusters_file: Path, crawl: str, bands: int) -> None:
+    """Worker: leave out the duplicates of one WARC file."""
+    everything = pl.scan_parquet(clusters_file)
+    survivors = everything.filter("kept").select("cluster", kept_url="url").unique("cluster")
+    mine = everything.filter((pl.col("warc_file") == name) & (pl.col("crawl") == crawl) & ~pl.col("kept")).join(survivors, on="cluster", how="left").collect()
+    dropped = mine.select("warc_offset", "relation", "shared_bands", "kept_url")
+    with Part(staging, name) as part:
+        kept, rejects = part.table("text", QualityFilteredText), part.table("rejects", Rejects)
+        counts, by_rule = {"pages": 0, "kept": 0, "rejected": 0}, dict[str, int]()
+        for frame in batches(texts):
+            judged = frame.join(dropped, on="warc_offset", how="left", maintain_order="left")
+            passed, failed = judged.filter(pl.col("relation").is_null()), judged.filter(pl.col("relation").is_not_null())
+            exact = pl.col("relation") == "exact"
+            failed = failed.with_columns(rule=pl.when(exact).then(pl.lit("exact_duplicate")).otherwise(pl.lit("near_duplicate")))
+            kept.frame(passed.drop("relation", "shared_bands", "kept_url"))
+            rejects.frame(
+                failed.select(
+                    *DOCUMENT,
+                    "rule",
+                    stage=pl.lit("deduplicated_text"),
+                    value=pl.when(exact).then(pl.format("same text as {}", "kept_url")).otherwise(pl.format("{} of {} bands as {}", "shared_bands", pl.lit(bands), "kept_url")),
+                    threshold=pl.when(exact).then(pl.lit("equal")).otherwise(pl.lit(f"1 of {bands} bands")),
+                )
+            )
+            counts["pages"] += len(judged)
+            counts["kept"] += len(passed)
+            counts["rejected"] += len(failed)
+            for rule, number in count_rules(failed).items():
+                by_rule[rule] = by_rule.get(rule, 0) + number
+        part.stats.update(counts, rejects=dict(sorted(by_rule.items())))
+
+
+CLUSTERS = "clusters"
+
+
+def build_deduplicated_text(step: Step, recipe: Recipe) -> None:
+    """Match all signatures first (one part), then one part a WARC file over the engine's workers."""
+    rules = recipe.deduplication
+    if step.finished(CLUSTERS) is None:
+        earlier = [path for _, crawl in _earlier(recipe, step.partition) for path in step.inputs[f"{TEXT_SIGNATURES.name}/{crawl}"].table("signatures")]
+        index = Index.of(earlier, step.input(TEXT_SIGNATURES.name).table("signatures"))
+        with step.part(CLUSTERS) as part:
+            table = clusters(index, rules.bands, rules.memory, step.staging / PARTS / "matching")
+            part.table("clusters", Cluster).frame(table)
+            part.stats.update(clusters=table["cluster"].n_unique(), clustered=len(table), compared=index.pages)
+    texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
+    found = step.staging / "clusters" / f"{CLUSTERS}.parquet"
+    step.run_parts(
+        deduplication_part,
+        {name: (path, found, step.partition, rules.bands) for name, path in texts.items()},
+        "WARC files",
+        {name: path.stat().st_size for name, path in texts.items()},
+    )
+
+
+def _earlier(recipe: Recipe, crawl: str | None) -> list[Key]:
+    if recipe.deduplication.scope == "crawl":
+        return []
+    return [(TEXT_SIGNATURES.name, name) for name in recipe.corpus() if crawl is not None and name < crawl]
+
+
+DEDUPLICATED_TEXT = Stage(
+    name="deduplicated_text",
+    build=build_deduplicated_text,
+    code_version="1",
+    rooms=("llm_assets.curation.deduplication", "llm_assets.curation.text_buffers", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
+    per_crawl=True,
+    inputs=("quality_filtered_text", TEXT_SIGNATURES.name),
+    literals=lambda recipe, _: {"scope": recipe.deduplication.scope, "bands": recipe.deduplication.bands},
+    earlier=_earlier,
+    tables={"text": QualityFilteredText, "rejects": Rejects, "clusters": Cluster},
+    libraries=("duckdb", "numba", "polars"),
+)

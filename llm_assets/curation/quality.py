@@ -1,0 +1,112 @@
+"""`quality_filtered_text`: pages that pass the recipe's quality rules, as an expression over `text_statistics`.
+
+Rules and thresholds stand in `llm_assets/recipes/quality.py`. They are asked in the order of the published pipeline
+(Gopher's repetition, Gopher's quality, C4, FineWeb); a page is rejected by the first that it breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.tables import polars_schema
+from llm_assets.recipes import Recipe, Rule
+
+from .rejects import DOCUMENT, count_rules
+from .schemas import QualityFilteredText, Rejects, TextStatistic
+from .text_statistics import TEXT_STATISTICS
+
+_NUMBERS = [column for column in polars_schema(TextStatistic) if column != "edited_text"]
+
+
+def breaks(rule: Rule) -> pl.Expr:
+    """Whether a page's statistics break the rule."""
+    column, threshold = pl.col(rule.column), rule.threshold
+    return {"below": column < threshold, "above": column > threshold, "at_or_below": column <= threshold, "at_or_above": column >= threshold}[rule.drops]
+
+
+def verdict(rules: Sequence[Rule]) -> pl.Expr:
+    """Name of the first rule that a page breaks; null for a page to keep."""
+    decided: pl.Expr = pl.lit(None, dtype=pl.String)
+    for rule in reversed(rules):
+        decided = pl.when(breaks(rule)).then(pl.lit(rule.name)).otherwise(decided)
+    return decided
+
+
+def measured(rules: Sequence[Rule]) -> pl.Expr:
+    """The value of the rule's column, to four significant digits as text; for a row whose verdict is in `rule`."""
+    value: pl.Expr = pl.lit(None, dtype=pl.Float64)
+    for rule in rules:
+        value = pl.when(pl.col("rule") == rule.name).then(pl.col(rule.column)).otherwise(value)
+    return value.map_elements(plain, return_dtype=pl.String)
+
+
+def plain(number: float) -> str:
+    """A number for a person: whole numbers whole, others to six significant digits (so that 0.30004 is not "0.3")."""
+    return f"{number:.0f}" if number == int(number) else f"{number:.6g}"
+
+
+def joined(texts: Path, statistics: Path, with_text: bool) -> Iterator[pl.DataFrame]:
+    """Pages of one WARC file with their statistics beside them, in frames, in file order.
+
+    Both tables hold the same pages in the same order: they are read side by side, not joined. Raises ValueError where
+    they do not.
+    """
+    numbers = pq.ParquetFile(statistics)
+    size = 4096
+    pages = pq.ParquetFile(texts).iter_batches(size, columns=None if with_text else [*DOCUMENT])
+    columns = [*_NUMBERS, "edited_text"] if with_text else _NUMBERS
+    for page_batch, number_batch in zip(pages, numbers.iter_batches(size, columns=columns), strict=True):
+        page, number = pl.DataFrame(page_batch), pl.DataFrame(number_batch)
+        if not page["doc_id"].equals(number["doc_id"]) or not page["warc_offset"].equals(number["warc_offset"]):
+            raise ValueError(f"{statistics} does not hold the pages of {texts}")
+        yield pl.concat([page, number.drop("doc_id", "warc_offset")], how="horizontal")
+
+
+def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules: tuple[Rule, ...]) -> None:
+    """Worker: the verdict on the pages of one WARC file, in file order."""
+    thresholds = {rule.name: plain(rule.threshold) for rule in rules}
+    columns = list(polars_schema(QualityFilteredText))
+    with Part(staging, name) as part:
+        kept, rejects = part.table("text", QualityFilteredText), part.table("rejects", Rejects)
+        counts, by_rule = {"pages": 0, "kept": 0, "rejected": 0, "edited": 0}, dict[str, int]()
+        for frame in joined(texts, statistics, with_text=True):
+            judged = frame.with_columns(rule=verdict(rules))
+            passed, failed = judged.filter(pl.col("rule").is_null()), judged.filter(pl.col("rule").is_not_null())
+            kept.frame(passed.with_columns(text=pl.coalesce("edited_text", "text"), words=pl.col("words").cast(pl.Int64)).select(columns))
+            rejects.frame(
+                failed.select(*DOCUMENT, "rule", stage=pl.lit("quality_filtered_text"), value=measured(rules), threshold=pl.col("rule").replace_strict(thresholds, return_dtype=pl.String))
+            )
+            counts["pages"] += len(judged)
+            counts["kept"] += len(passed)
+            counts["rejected"] += len(failed)
+            counts["edited"] += passed["edited_text"].count()
+            for rule, number in count_rules(failed).items():
+                by_rule[rule] = by_rule.get(rule, 0) + number
+        part.stats.update(counts, rejects=dict(sorted(by_rule.items())))
+
+
+def build_quality_filtered_text(step: Step, recipe: Recipe) -> None:
+    """One part a WARC file, over the engine's workers."""
+    statistics = {path.stem: path for path in step.input(TEXT_STATISTICS.name).table("statistics")}
+    texts = {path.stem: path for path in step.input("language_filtered_text").table("text")}
+    rules = recipe.quality.effective()
+    step.run_parts(quality_part, {name: (path, statistics[name], rules) for name, path in texts.items()}, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+
+
+QUALITY_FILTERED_TEXT = Stage(
+    name="quality_filtered_text",
+    build=build_quality_filtered_text,
+    code_version="1",
+    rooms=("llm_assets.curation.quality", "llm_assets.recipes.quality", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
+    per_crawl=True,
+    inputs=("language_filtered_text", TEXT_STATISTICS.name),
+    literals=lambda recipe, _: {"rules": [vars(rule) for rule in recipe.quality.effective()]},
+    tables={"text": QualityFilteredText, "rejects": Rejects},
+    libraries=("polars",),
+)

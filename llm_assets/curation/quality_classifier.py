@@ -1,0 +1,225 @@
+"""`quality_classifier`: a learned quality score, from examples that the user labels.
+
+Logistic regression over hashed word unigrams and bigrams (the model of fastText's classifier with its hidden layer
+folded away: arXiv:1607.01759; used to choose training text by GPT-3, arXiv:2005.14165, appendix A, and DCLM,
+arXiv:2406.11794). Trained in one thread in a fixed order, so that the same examples give the same weights.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numba import njit
+
+from llm_assets.artifacts.outside import outside_digests
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Step
+from llm_assets.recipes import QualityClassifier, Recipe
+from llm_assets.settings import load_settings
+
+from .characters import ALPHA, DIGIT, decode, kinds_of, kinds_table
+from .schemas import ClassifierWeights
+from .text_buffers import utf8_buffers
+
+MOST_FEATURES = 20_000  # of one text: its first 10,000 words
+BIAS = -1
+
+
+class ExamplesError(ValueError):
+    """Labelled examples that cannot be used; the message names file and line."""
+
+
+def read_examples(path: Path) -> pl.DataFrame:
+    """Columns `text` and `label` (0 or 1) of a .jsonl, .jsonl.gz or .parquet file. Raises ExamplesError."""
+    if not path.is_file():
+        raise ExamplesError(f"labelled examples {path.absolute()}: no such file")
+    if path.suffix == ".parquet":
+        try:
+            rows = [(str(i + 1), row) for i, row in enumerate(pl.read_parquet(path).iter_rows(named=True))]
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise ExamplesError(f"labelled examples {path}: {error}") from error
+    else:
+        content = path.read_bytes()
+        try:
+            content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        except (OSError, EOFError) as error:
+            raise ExamplesError(f"labelled examples {path}: {error}") from error
+        rows = []
+        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+            if line.strip():
+                try:
+                    rows.append((str(number), json.loads(line)))
+                except ValueError as error:
+                    raise ExamplesError(f"labelled examples {path}, line {number}: {error}") from error
+    texts, labels = [], []
+    for number, row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str) or row.get("label") not in (0, 1):
+            raise ExamplesError(f"labelled examples {path}, line {number}: needs `text` (a string) and `label` (0 or 1)")
+        texts.append(row["text"].encode("utf-8", "replace").decode())
+        labels.append(int(row["label"]))
+    frame = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.Int64}).unique(maintain_order=True)
+    if frame["label"].n_unique() < 2 or frame["label"].value_counts()["count"].min() < 2:
+        raise ExamplesError(f"labelled examples {path}: needs two or more of either label")
+    return frame
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Weights by hashed feature, and the bias."""
+
+    weights: np.ndarray
+    bias: float
+
+    def score(self, texts: pl.Series) -> pl.Series:
+        """P(label 1) of each text, to four digits."""
+        features, starts = _features(texts, len(self.weights))
+        return pl.Series(_scores(features, starts, self.weights, self.bias)).round(4)
+
+
+@lru_cache(maxsize=2)
+def load_classifier(path: Path) -> Classifier:
+    frame = pl.read_parquet(path)
+    weights = np.zeros(int(frame["buckets"][0]), np.float64)
+    features = frame.filter(pl.col("feature") != BIAS)
+    weights[features["feature"].to_numpy()] = features["weight"].to_numpy()
+    return Classifier(weights, frame.filter(pl.col("feature") == BIAS)["weight"][0])
+
+
+def train(examples: pl.DataFrame, settings: QualityClassifier) -> tuple[Classifier, dict[str, float]]:
+    """A classifier, and its numbers on the held-out examples (chosen by a hash of their text)."""
+    digest = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") for text in examples["text"]]
+    examples = examples.with_columns(order=pl.Series(digest, dtype=pl.UInt64)).sort("order", "label")
+    held_out = examples["order"].to_numpy() % np.uint64(1000) < np.uint64(round(settings.held_out * 1000))
+    training, testing = examples.filter(~held_out), examples.filter(held_out)
+    if training["label"].n_unique() < 2:
+        training = examples
+    features, starts = _features(training["text"], settings.buckets)
+    weights = np.zeros(settings.buckets)
+    bias = _fit(features, starts, training["label"].to_numpy(), weights, settings.epochs, settings.learning_rate, settings.regularisation)
+    classifier = Classifier(weights, bias)
+    numbers: dict[str, float] = {"examples": len(examples), "positive": int(examples["label"].sum()), "held_out": len(testing)}
+    if len(testing):
+        right = (classifier.score(testing["text"]) >= 0.5).cast(pl.Int64) == testing["label"]
+        numbers["held_out_right"] = int(right.sum())
+    return classifier, numbers
+
+
+def _features(texts: pl.Series, buckets: int) -> tuple[np.ndarray, np.ndarray]:
+    data, offsets = utf8_buffers(texts)
+    features, starts = np.zeros(min(len(data) + 2 * len(texts), MOST_FEATURES * len(texts)) + 1, np.int32), np.zeros(len(texts) + 1, np.int64)
+    _hash_features(data, offsets, kinds_table(), int(np.diff(offsets).max(initial=0)) + 1, buckets, features, starts)
+    return features[: starts[-1]], starts
+
+
+@njit(cache=True, nogil=True)
+def _hash_features(data, offsets, table, longest, buckets, features, starts):  # type: ignore[no-untyped-def]
+    text, kinds = np.zeros(longest, np.uint32), np.zeros(longest, np.uint32)
+    total = 0
+    for page in range(len(offsets) - 1):
+        n = decode(data, offsets[page], offsets[page + 1], text)
+        kinds_of(text, n, table, kinds)
+        first = total
+        at = 0
+        before = np.uint64(0)
+        while at < n and total - first < MOST_FEATURES - 1:
+            if not kinds[at] & (ALPHA | DIGIT):
+                at += 1
+                continue
+            value = np.uint64(0xCBF29CE484222325)
+            while at < n and kinds[at] & (ALPHA | DIGIT):
+                code = text[at]
+                if 65 <= code <= 90:
+                    code |= np.uint32(32)
+                value = (value ^ np.uint64(code)) * np.uint64(0x100000001B3)
+                at += 1
+            mixed = value * np.uint64(0x9E3779B97F4A7C15)
+            features[total] = (mixed >> np.uint64(32)) % np.uint64(buckets)
+            total += 1
+            if before:
+                mixed = (before * np.uint64(31) + value) * np.uint64(0xBF58476D1CE4E5B9)
+                features[total] = (mixed >> np.uint64(32)) % np.uint64(buckets)
+                total += 1
+            before = value
+        starts[page + 1] = total
+
+
+@njit(cache=True, nogil=True)
+def _logit(features, start, end, weights, bias):  # type: ignore[no-untyped-def]
+    # Divided by the root of their number: between a sum (long texts all certain) and a mean (none ever).
+    total = 0.0
+    for i in range(start, end):
+        total += weights[features[i]]
+    return bias + total / np.sqrt(max(end - start, 1))
+
+
+@njit(cache=True, nogil=True)
+def _scores(features, starts, weights, bias):  # type: ignore[no-untyped-def]
+    scores = np.zeros(len(starts) - 1)
+    for page in range(len(scores)):
+        scores[page] = 1.0 / (1.0 + np.exp(-_logit(features, starts[page], starts[page + 1], weights, bias)))
+    return scores
+
+
+@njit(cache=True, nogil=True)
+def _fit(features, starts, labels, weights, epochs, rate, regularisation):  # type: ignore[no-untyped-def]
+    """Adagrad on the log loss; returns the bias. The examples come in an order that their texts' hashes fix."""
+    bias = 0.0
+    squares = np.zeros(len(weights))
+    bias_square = 1e-8
+    for _ in range(epochs):
+        for page in range(len(labels)):
+            start, end = starts[page], starts[page + 1]
+            error = 1.0 / (1.0 + np.exp(-_logit(features, start, end, weights, bias))) - labels[page]
+            bias_square += error * error
+            bias -= rate * error / np.sqrt(bias_square)
+            scale = 1.0 / np.sqrt(max(end - start, 1))
+            for i in range(start, end):
+                feature = features[i]
+                gradient = error * scale + regularisation * weights[feature]
+                squares[feature] += gradient * gradient + 1e-12
+                weights[feature] -= rate * gradient / np.sqrt(squares[feature])
+    return bias
+
+
+def build_quality_classifier(step: Step, recipe: Recipe) -> None:
+    """Weights that are not 0, one row each; no table where the recipe names no examples."""
+    settings = recipe.quality_classifier
+    with step.part("classifier") as part:
+        if settings.examples is None:
+            part.stats["examples"] = 0
+            return
+        classifier, numbers = train(read_examples(Path(settings.examples).expanduser()), settings)
+        used = np.flatnonzero(classifier.weights)
+        part.table("weights", ClassifierWeights).frame(
+            pl.DataFrame({"feature": [BIAS, *used.tolist()], "weight": [classifier.bias, *classifier.weights[used].tolist()], "buckets": [settings.buckets] * (len(used) + 1)})
+        )
+        part.stats.update(numbers)
+
+
+def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
+    if recipe.quality_classifier.examples is None:
+        return {}
+    path = Path(recipe.quality_classifier.examples).expanduser()
+    if not path.is_file():
+        raise ExamplesError(f"labelled examples {path.absolute()}: no such file")
+    return {"examples": outside_digests({"examples": path}, load_settings().digest_cache)["examples"][:32]}
+
+
+QUALITY_CLASSIFIER = Stage(
+    name="quality_classifier",
+    build=build_quality_classifier,
+    code_version="1",
+    rooms=("llm_assets.curation.quality_classifier", "llm_assets.curation.characters"),
+    literals=lambda recipe, _: {"quality_classifier": recipe.quality_classifier},
+    outside=_outside,
+    optional_tables={"weights": ClassifierWeights},
+    libraries=("numba", "polars"),
+)
