@@ -6,7 +6,8 @@ import unicodedata
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
+
+from llm_assets.compute.compiled import compiled
 
 ALPHA, SPACE, LINE_BREAK, SYMBOL, TERMINAL, DIGIT, UPPER, LOWER = (1 << bit for bit in range(8))
 # What the word splitters ask.
@@ -70,7 +71,7 @@ def kinds_table() -> np.ndarray:
     return table
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def kinds_of(text, n, table, into):  # type: ignore[no-untyped-def]
     """The flags of `n` code points into `into` (uint32)."""
     for i in range(n):
@@ -81,7 +82,7 @@ def kinds_of(text, n, table, into):  # type: ignore[no-untyped-def]
             into[i] = ALPHA if code < IDEOGRAPHS_END else 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decode(data, start, end, into):  # type: ignore[no-untyped-def]
     """Code points of the UTF-8 bytes data[start:end] into `into` (uint32); returns their number."""
     at, n = start, 0
@@ -105,7 +106,7 @@ def decode(data, start, end, into):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def encode(text, n, into, at):  # type: ignore[no-untyped-def]
     """UTF-8 of `n` code points into `into` (uint8) from `at`; returns where it ends."""
     for i in range(n):

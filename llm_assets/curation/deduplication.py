@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
-from numba import njit
 
 from llm_assets.artifacts.stage import Key, Stage
 from llm_assets.artifacts.step import PARTS, Part, Step
 from llm_assets.artifacts.tables import polars_schema, row_count
+from llm_assets.compute.compiled import compiled
 from llm_assets.recipes import Recipe
 
 from .rejects import DOCUMENT, count_rules
@@ -76,7 +76,7 @@ class Index:
         return pl.concat(found)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _keys(exact, bands, ends, first, into):  # type: ignore[no-untyped-def]
     """Keys of the pages of a chunk: digest (band 0) and band hashes, each mixed with the number of its band."""
     total = 0
@@ -90,7 +90,7 @@ def _keys(exact, bands, ends, first, into):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _groups(keys, order, own, left, right):  # type: ignore[no-untyped-def]
     """Edges from the first page of every group of equal keys to its others; groups without an own page give none."""
     count = 0
@@ -107,7 +107,7 @@ def _groups(keys, order, own, left, right):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _components(left, right, parents):  # type: ignore[no-untyped-def]
     """Union-find with path halving; parents[i] becomes the least member of i's component."""
     for i in range(len(left)):

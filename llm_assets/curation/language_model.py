@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numba import njit
+
+from llm_assets.compute.compiled import compiled
 
 from .text_buffers import utf8_buffers
 
@@ -164,7 +165,7 @@ def _parse(data: bytes) -> LanguageModel:
     rows = reader.quantised() if quantised else reader.dense()
     (output_quantised,) = reader.take("<?")
     nodes = reader.quantised() if quantised and output_quantised else reader.dense()
-    if rows.shape[1] != dimension or nodes.shape[1] != dimension or len(rows) < words or bucket_rows.max(initial=-1) >= len(rows) and longest > 0 or len(nodes) != label_count:
+    if rows.shape[1] != dimension or nodes.shape[1] != dimension or len(rows) < words or (bucket_rows.max(initial=-1) >= len(rows) and longest > 0) or len(nodes) != label_count:
         raise LanguageModelError("matrices that do not fit the dictionary")
     table = 1 << max(4, (2 * len(vocabulary)).bit_length())
     keys, ids = np.zeros(table, np.uint64), np.full(table, -1, np.int32)
@@ -206,7 +207,7 @@ def _huffman(counts: list[int]) -> np.ndarray:
     return children
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _predict(data, offsets, rows, word_keys, word_ids, bucket_rows, kept, eos_row, shortest, longest, nodes, children, found, scores):  # type: ignore[no-untyped-def]
     dimension = rows.shape[1]
     labels = nodes.shape[0]

@@ -25,8 +25,8 @@ import stdnum.iban
 import stdnum.isbn
 import stdnum.luhn
 import stdnum.us.ssn
-from numba import njit
 
+from llm_assets.compute.compiled import compiled
 from llm_assets.recipes import PII_TYPES
 
 from .text_buffers import utf8_buffers
@@ -161,7 +161,7 @@ def find(text: str, kinds: Sequence[str] = KINDS, region: str = "US") -> list[Ma
     return sorted((match for match in chosen if match.kind in kinds), key=lambda m: m.start)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _widen(data, least, most, start, end):  # type: ignore[no-untyped-def]
     """A window with its context, to whole words (a cut word could look like another thing) of up to 512 bytes, and in
     any case to whole characters.
@@ -179,7 +179,7 @@ def _widen(data, least, most, start, end):  # type: ignore[no-untyped-def]
     return start, end
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _windows(data, offsets, pages, starts, ends):  # type: ignore[no-untyped-def]
     """Byte windows worth a look, in order; returns their number, or -1 where the arrays are too short."""
     count = 0

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numba import njit
 
 from llm_assets.artifacts.outside import outside_digests
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
+from llm_assets.compute.compiled import compiled
 from llm_assets.recipes import QualityClassifier, Recipe
 from llm_assets.settings import load_settings
 
@@ -119,7 +119,7 @@ def _features(texts: pl.Series, buckets: int) -> tuple[np.ndarray, np.ndarray]:
     return features[: starts[-1]], starts
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _hash_features(data, offsets, table, longest, buckets, features, starts):  # type: ignore[no-untyped-def]
     text, kinds = np.zeros(longest, np.uint32), np.zeros(longest, np.uint32)
     total = 0
@@ -151,7 +151,7 @@ def _hash_features(data, offsets, table, longest, buckets, features, starts):  #
         starts[page + 1] = total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _logit(features, start, end, weights, bias):  # type: ignore[no-untyped-def]
     # Divided by the root of their number: between a sum (long texts all certain) and a mean (none ever).
     total = 0.0
@@ -160,7 +160,7 @@ def _logit(features, start, end, weights, bias):  # type: ignore[no-untyped-def]
     return bias + total / np.sqrt(max(end - start, 1))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _scores(features, starts, weights, bias):  # type: ignore[no-untyped-def]
     scores = np.zeros(len(starts) - 1)
     for page in range(len(scores)):
@@ -168,7 +168,7 @@ def _scores(features, starts, weights, bias):  # type: ignore[no-untyped-def]
     return scores
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fit(features, starts, labels, weights, epochs, rate, regularisation):  # type: ignore[no-untyped-def]
     """Adagrad on the log loss; returns the bias. The examples come in an order that their texts' hashes fix."""
     bias = 0.0

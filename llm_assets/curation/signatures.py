@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numba import njit
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
+from llm_assets.compute.compiled import compiled, inlined
 from llm_assets.recipes import Deduplication, Recipe
 
 from .characters import PUNCTUATION, TABLE, decode
@@ -70,7 +70,7 @@ def sign(texts: pl.Series, rules: Deduplication) -> tuple[np.ndarray, np.ndarray
     return exact, bands, has
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _mix(value):  # type: ignore[no-untyped-def]
     """The finaliser of splitmix64 (Steele, Lea, Flood 2014)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -78,7 +78,7 @@ def _mix(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _minimise(shingles, count, functions, least):  # type: ignore[no-untyped-def]
     """Least value of every hash function over the shingles: 32 bits, xor, multiply, shift, multiply."""
     size = functions.shape[1]
@@ -92,7 +92,7 @@ def _minimise(shingles, count, functions, least):  # type: ignore[no-untyped-def
             least[j] = min(least[j], value)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sign(data, offsets, table, functions, separators, ngram, rows, longest, exact, bands, has):  # type: ignore[no-untyped-def]
     text, words, shingles = np.zeros(longest, np.uint32), np.zeros(longest, np.uint64), np.zeros(longest, np.uint32)
     least = np.zeros(functions.shape[1], np.uint32)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numba import njit
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
+from llm_assets.compute.compiled import compiled, inlined
 from llm_assets.recipes import Recipe, TextStatistics
 
 from .characters import ALPHA, LINE_BREAK, SPACE, SYMBOL, TERMINAL, decode, encode, kinds_of, kinds_table
@@ -95,13 +95,13 @@ def compute(texts: pl.Series, definition: TextStatistics) -> tuple[np.ndarray, p
     return statistics, texts_from(edited[: edited_offsets[-1]], edited_offsets)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _slot_of(key, mask):  # type: ignore[no-untyped-def]
     mixed = key * _MIX
     return (mixed ^ (mixed >> np.uint64(29))) & mask
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _hash_prefixes(text, n, prefixes, powers):  # type: ignore[no-untyped-def]
     """Polynomial hashes of every prefix: the hash of any span is then two multiplications away."""
     prefixes[0] = np.uint64(0)
@@ -117,12 +117,12 @@ def _hash_prefixes(text, n, prefixes, powers):  # type: ignore[no-untyped-def]
         powers[i] = powers[i - 1] * _BASE
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _span_hash(prefixes, powers, start, end):  # type: ignore[no-untyped-def]
     return prefixes[end] - prefixes[start] * powers[end - start]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _mask(things):  # type: ignore[no-untyped-def]
     """Of a table at least twice as large as the things in it, and no larger: small pages stay in the cache."""
     size = 16
@@ -131,7 +131,7 @@ def _mask(things):  # type: ignore[no-untyped-def]
     return np.uint64(size - 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _seen(key, keys, stamps, stamp, mask):  # type: ignore[no-untyped-def]
     """The slot of a key in an open-addressed table, and whether it was there under this stamp."""
     slot = _slot_of(key, mask)
@@ -144,7 +144,7 @@ def _seen(key, keys, stamps, stamp, mask):  # type: ignore[no-untyped-def]
     return slot, False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _match(text, at, end, phrase, start, stop):  # type: ignore[no-untyped-def]
     """Whether the phrase (lower case, ASCII) stands at `at`, whatever its case in the text."""
     if at + (stop - start) > end:
@@ -158,7 +158,7 @@ def _match(text, at, end, phrase, start, stop):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _spans(text, start, end, least, spans, limit):  # type: ignore[no-untyped-def]
     """Split text[start:end] at every run of at least `least` line feeds; spans into `spans`, their number returned."""
     count = 0
@@ -179,7 +179,7 @@ def _spans(text, start, end, least, spans, limit):  # type: ignore[no-untyped-de
     return count + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _duplicates(prefixes, powers, spans, count, keys, stamps, stamp, mask):  # type: ignore[no-untyped-def]
     """How many of the spans repeat an earlier one, and their characters."""
     repeats, characters = 0, 0
@@ -192,7 +192,7 @@ def _duplicates(prefixes, powers, spans, count, keys, stamps, stamp, mask):  # t
     return repeats, characters
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _statistics(  # type: ignore[no-untyped-def]
     data, offsets, way, ascii_terminal, blank_lines, min_words_per_line, max_word_length, short_line_length, table, stop_words,
     phrases, phrase_starts, citations, citation_starts, longest, statistics, edited, edited_offsets,

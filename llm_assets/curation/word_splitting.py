@@ -3,15 +3,13 @@
 `treebank`: the Penn Treebank rules of NLTK's `word_tokenize` (FineWeb's pipeline of 2024), its sentence boundaries by
 Punkt's rules with a short list of abbreviations. `spacy`: the rules of spaCy's blank English tokenizer and sentencizer
 (datatrove since 0.3). Both give spans of the text; no word is rewritten.
-
-numba keeps compiled code beside this file and renews it when this file changes, not when a module does that it calls:
-raise the stage's code_version and clear the cache when `characters.py` changes.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from llm_assets.compute.compiled import compiled, inlined
 
 from .characters import AFFIX, ALPHA, BREAKS, CLOSER, CURRENCY, DIGIT, ICON, LOWER, MARK, QUOTE, SENTENCE_END, SINGLE, SPACE, UPPER
 
@@ -38,12 +36,12 @@ _UNIT_HASHES = np.array(sorted(_word_hash(unit) for unit in _UNITS), np.uint64)
 _JOINED = np.array([_word_hash(word) for word in ("cannot", "gimme", "gonna", "gotta", "lemme", "wanna")], np.uint64)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _low(code):  # type: ignore[no-untyped-def]
     return code | np.uint32(32) if 65 <= code <= 90 else code
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _hash_of(text, start, end):  # type: ignore[no-untyped-def]
     value = np.uint64(0)
     for i in range(start, end):
@@ -51,7 +49,7 @@ def _hash_of(text, start, end):  # type: ignore[no-untyped-def]
     return value
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _within(value, table):  # type: ignore[no-untyped-def]
     low, high = 0, len(table)
     while low < high:
@@ -63,7 +61,7 @@ def _within(value, table):  # type: ignore[no-untyped-def]
     return low < len(table) and table[low] == value
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def ends_sentence(text, kinds, start, end, n):  # type: ignore[no-untyped-def]
     """Whether a sentence ends with the run of non-space text[start:end], by Punkt's rules.
 
@@ -101,7 +99,7 @@ def ends_sentence(text, kinds, start, end, n):  # type: ignore[no-untyped-def]
     return not (0 < length <= 8 and _within(_hash_of(text, first, last - 1), _ABBREVIATION_HASHES))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _emit(start, end, starts, ends, count):  # type: ignore[no-untyped-def]
     if end > start:
         starts[count] = start
@@ -110,7 +108,7 @@ def _emit(start, end, starts, ends, count):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _contraction(text, start, end):  # type: ignore[no-untyped-def]
     """Length of the contraction that text[start:end] ends with ('s, 'm, 'd, 'll, 're, 've, n't), or 0."""
     size = end - start
@@ -127,7 +125,7 @@ def _contraction(text, start, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _treebank_piece(text, start, end, starts, ends, count):  # type: ignore[no-untyped-def]
     """A run without marks: split off what the Treebank rules write apart at its end."""
     if end - start > 1 and text[end - 1] == 39 and text[end - 2] != 39:
@@ -146,7 +144,7 @@ def _treebank_piece(text, start, end, starts, ends, count):  # type: ignore[no-u
     return _emit(start, end, starts, ends, count)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _opening_quote(text, kinds, start, at, end):  # type: ignore[no-untyped-def]
     """Whether the apostrophe at `at` opens a quotation: before a word, after none, and no contraction ('s, 're, …)."""
     if at > start and (kinds[at - 1] & (ALPHA | DIGIT) or text[at - 1] == 95):
@@ -160,11 +158,11 @@ def _opening_quote(text, kinds, start, at, end):  # type: ignore[no-untyped-def]
         return not (a == 109 or a == 116 or a == 115 or a == 100 or a == 110)
     if length == 2:
         a, b = _low(text[at + 1]), _low(text[at + 2])
-        return not ((a == 114 or a == 118) and b == 101 or a == 108 and b == 108)
+        return not (((a == 114 or a == 118) and b == 101) or (a == 108 and b == 108))
     return length > 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _treebank(text, kinds, start, end, n, starts, ends, count):  # type: ignore[no-untyped-def]
     final = -1
     if not ends_sentence(text, kinds, start, end, n):
@@ -193,9 +191,7 @@ def _treebank(text, kinds, start, end, n, starts, ends, count):  # type: ignore[
                 width += 1
         elif (code == 39 and following == 39) or (code == 45 and following == 45):
             width = 2
-        elif code == 39 and _opening_quote(text, kinds, start, at, end):
-            width = 1
-        elif (code == 58 or code == 44) and not (at + 1 < end and kinds[at + 1] & DIGIT):
+        elif (code == 39 and _opening_quote(text, kinds, start, at, end)) or ((code == 58 or code == 44) and not (at + 1 < end and kinds[at + 1] & DIGIT)):
             width = 1
         if width:
             count = _treebank_piece(text, piece, at, starts, ends, count)
@@ -207,7 +203,7 @@ def _treebank(text, kinds, start, end, n, starts, ends, count):  # type: ignore[
     return _treebank_piece(text, piece, end, starts, ends, count)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _is_link(text, kinds, start, end):  # type: ignore[no-untyped-def]
     """Whether a run is a URL or an e-mail address to spaCy's url_match, roughly: `scheme://…` or `name.name/…`."""
     if end - start < 4:
@@ -231,13 +227,13 @@ def _is_link(text, kinds, start, end):  # type: ignore[no-untyped-def]
     # A host: at least one dot, a top-level domain of two or more letters, no capital after the dot (that is an infix).
     if not dots or letters_after < 2:
         return False
+    capital = False
     for i in range(start, end - 1):
-        if text[i] == 46 and kinds[i + 1] & UPPER:
-            return False
-    return True
+        capital = capital or (text[i] == 46 and kinds[i + 1] & UPPER != 0)
+    return not capital
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _prefix(text, kinds, start, end):  # type: ignore[no-untyped-def]
     code = text[start]
     if kinds[start] & (AFFIX | QUOTE | CURRENCY | ICON) or code == 0xA7 or code == 37 or code == 61 or code == 0x2014 or code == 0x2013:
@@ -252,7 +248,7 @@ def _prefix(text, kinds, start, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _suffix(text, kinds, start, end):  # type: ignore[no-untyped-def]
     code = text[end - 1]
     before = text[end - 2] if end - 2 >= start else np.uint32(0)
@@ -287,7 +283,7 @@ def _suffix(text, kinds, start, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _special(text, kinds, start, end, starts, ends, count):  # type: ignore[no-untyped-def]
     """spaCy's exceptions: contractions in two, abbreviations with their full stop whole. 0 or the new count."""
     size = end - start
@@ -325,7 +321,7 @@ def _special(text, kinds, start, end, starts, ends, count):  # type: ignore[no-u
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _spacy(text, kinds, start, end, starts, ends, count, pending):  # type: ignore[no-untyped-def]
     held = 0
     done = False
@@ -398,7 +394,7 @@ def _spacy(text, kinds, start, end, starts, ends, count, pending):  # type: igno
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def split_words(text, kinds, n, way, starts, ends, pending):  # type: ignore[no-untyped-def]
     """Spans of the words of `n` code points into starts and ends (int32, at least n long); returns their number.
 
@@ -428,7 +424,7 @@ def split_words(text, kinds, n, way, starts, ends, pending):  # type: ignore[no-
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def count_sentences(text, kinds, n, way, starts, ends, pending):  # type: ignore[no-untyped-def]
     """Sentences of a text: runs of words up to one that ends a sentence (Punkt's rules, or spaCy's sentencizer's)."""
     sentences = 0

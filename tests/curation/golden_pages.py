@@ -1,0 +1,153 @@
+"""Pages that one quality rule rejects and no other, made so that the reason can be read off."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+STOPS = ("the", "be", "to", "of", "and", "that", "have", "with")
+
+
+class Words:
+    """Made-up words, each once, so that nothing repeats unless it is meant to."""
+
+    def __init__(self, seed: int = 1):
+        self.rng, self.used = random.Random(seed), set(STOPS)
+
+    def one(self, length: int = 6) -> str:
+        while True:
+            word = "".join(self.rng.choice("bcdfglmnprst") + self.rng.choice("aeiou") for _ in range((length + 1) // 2))[:length]
+            if word not in self.used:
+                self.used.add(word)
+                return word
+
+    def some(self, count: int, length: int = 6) -> str:
+        return " ".join(self.one(length) for _ in range(count))
+
+    def sentence(self, count: int = 12, length: int = 6) -> str:
+        """Words with a stop word among them, and a full stop."""
+        return f"{self.some(count - 2, length)} {self.rng.choice(STOPS)} {self.one(length)}.".capitalize()
+
+    def lines(self, count: int = 14) -> list[str]:
+        return [self.sentence() for _ in range(count)]
+
+
+def mixed(words: Words, lines: list[str], extra: list[str]) -> str:
+    """Lines with the extra ones spread among them."""
+    every = max(1, len(lines) // max(len(extra), 1))
+    merged: list[str] = []
+    for i, line in enumerate(lines):
+        merged.append(line)
+        if i % every == 0 and extra:
+            merged.append(extra.pop())
+    return "\n".join(merged + extra)
+
+
+def phrases(words: Words, n: int, share: float) -> str:
+    """Each of some phrases of n words twice, always between new words: `share` of the characters are repeated n-grams."""
+    lines, repeated, total = [], 0, 0
+    while repeated < share * total or total < 3_000:
+        phrase = words.some(n)
+        filler = 0
+        for _ in range(2):
+            line = f"{words.one().capitalize()} {phrase} {words.one()} {words.rng.choice(STOPS)} {words.one()}."
+            lines.append(line)
+            total += len(line) + 1
+        repeated += len(phrase.replace(" ", ""))
+        while repeated > (share + 0.002) * total:
+            line = words.sentence(9)
+            filler += 1
+            lines.append(line)
+            total += len(line) + 1
+    words.rng.shuffle(lines)
+    return "\n".join(lines)
+
+
+def top(words: Words, n: int, share: float) -> str:
+    """One phrase of n words again and again, between new words."""
+    phrase = words.some(n, 9)
+    lines, taken, total = [], 0, 0
+    while total < 4_000:
+        if taken * (len(phrase)) < share * total or not lines:
+            line = f"{words.one().capitalize()} {words.one()} {phrase} {words.one()} {words.rng.choice(STOPS)} {words.one()}."
+            taken += 1
+        else:
+            line = words.sentence()
+        lines.append(line)
+        total += len(line) + 1
+    return "\n".join(lines)
+
+
+def _duplicate_paragraphs(w: Words) -> str:
+    paragraphs = ["\n".join(w.lines(3)) for _ in range(10)]
+    return "\n\n".join([*paragraphs[:5], *["Read on."] * 8, *paragraphs[5:]])
+
+
+def _duplicate_lines(w: Words) -> str:
+    return mixed(w, w.lines(12), ["Read on."] * 8)
+
+
+def _duplicate_line_characters(w: Words) -> str:
+    # Four words a line, after a new word each time: no five words are repeated. C4 removes lines with "javascript".
+    repeated = [f"javascript {w.some(3, 22)}" for _ in range(9)]
+    before = [line[:-1] for line in w.lines(18)]
+    return "\n".join([*w.lines(4), *(line for pair in zip(before, repeated * 2, strict=True) for line in pair), *w.lines(2)])
+
+
+def _duplicate_paragraph_characters(w: Words) -> str:
+    return _duplicate_line_characters(w).replace("\n", "\n\n")
+
+
+def _numbers(w: Words) -> str:
+    return "\n".join(f"{w.some(5).capitalize()} {w.rng.choice(STOPS)} {' '.join(str(w.rng.randrange(10**6)) for _ in range(2))} {w.one()}." for _ in range(14))
+
+
+def _short_words(w: Words) -> str:
+    lines = []
+    for _ in range(20):
+        words = ["".join(w.rng.choices("abcdefghijklmnopqrstuvwxyz", k=2)) for _ in range(16)]
+        lines.append(f"{' '.join(words)} {w.rng.choice(('to', 'be', 'of'))}.")
+    return "\n".join(lines)
+
+
+def _newlines(w: Words) -> str:
+    lines = [w.some(3, 10) for _ in range(120)]
+    for i in range(0, 120, 7):
+        lines[i] += "."
+    lines[3], lines[5] = f"the {w.some(2, 13)}", f"with {w.some(2, 13)}"
+    return "\n".join(lines)
+
+
+# rule → page, and the rules that no page can pass that breaks it (off in its test).
+PAGES: dict[str, tuple[Callable[[Words], str], tuple[str, ...]]] = {
+    "duplicate_paragraphs": (_duplicate_paragraphs, ()),
+    # A paragraph that is repeated is lines that are repeated.
+    "duplicate_paragraph_characters": (_duplicate_paragraph_characters, ("duplicate_line_characters",)),
+    "duplicate_lines": (_duplicate_lines, ()),
+    "duplicate_line_characters": (_duplicate_line_characters, ()),
+    "top_2_gram": (lambda w: top(w, 2, 0.21), ()),
+    "top_3_gram": (lambda w: top(w, 3, 0.19), ()),
+    "top_4_gram": (lambda w: top(w, 4, 0.17), ()),
+    **{f"duplicate_{n}_grams": (lambda w, n=n, share=share: phrases(w, n, share), ()) for n, share in ((5, 0.155), (6, 0.145), (7, 0.135), (8, 0.125), (9, 0.115), (10, 0.105))},
+    "min_words": (lambda w: "\n".join(w.sentence(7) for _ in range(6)), ()),
+    "max_words": (lambda w: "\n".join(f"{' '.join(''.join(w.rng.choices('abcdefghijklmnopqrstuvwxyz', k=5)) for _ in range(18))} the and." for _ in range(5_050)), ()),
+    "min_word_length": (_short_words, ()),
+    "max_word_length": (lambda w: "\n".join(w.sentence(9, 14) for _ in range(14)), ()),
+    "hash_ratio": (lambda w: "\n".join(f"{w.some(5).capitalize()} #{w.one()} {w.some(4)} #{w.one()} {w.rng.choice(STOPS)} {w.one()}." for _ in range(14)), ()),
+    "ellipsis_ratio": (lambda w: "\n".join(f"{w.some(3).capitalize()}… {w.some(2)} {w.rng.choice(STOPS)} {w.one()}." for _ in range(14)), ()),
+    "bullet_lines": (lambda w: "\n".join(f"- {line}" for line in w.lines()), ()),
+    "ellipsis_lines": (lambda w: "\n".join(line[:-1] + "…" if i % 2 else line for i, line in enumerate(w.lines())), ()),
+    "alpha_words": (_numbers, ()),
+    "stop_words": (lambda w: "\n".join(f"{w.some(11).capitalize()}." for _ in range(14)), ()),
+    "lorem_ipsum": (lambda w: "\n".join([*w.lines(), f"Lorem ipsum {w.some(5)}."]), ()),
+    "curly_bracket": (lambda w: "\n".join([*w.lines(), f"{w.some(5)} {{ {w.some(3)}."]), ()),
+    "sentences": (lambda w: "\n".join(w.sentence(20) for _ in range(4)), ()),
+    "terminal_lines": (lambda w: "\n".join(f"{w.sentence(6)} {w.some(6)}" for _ in range(14)), ()),
+    "short_lines": (lambda w: "\n".join(f"{w.some(3, 4).capitalize()} {w.rng.choice(STOPS)} {w.one(5)}." for _ in range(30)), ()),
+    "edited_duplicate_line_characters": (lambda w: "\n".join([*(lines := w.lines(30)), lines[3]]), ()),
+    "newline_ratio": (_newlines, ()),
+}
+
+
+def golden(rule: str) -> str:
+    return PAGES[rule][0](Words())
