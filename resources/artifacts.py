@@ -40,11 +40,11 @@ class Artifacts(dg.ConfigurableResource):
         workspace.dagster_run_id = run_id
         return workspace
 
-    def materialize(self, context: dg.AssetExecutionContext, stage: Stage) -> dg.MaterializeResult:
-        """Return the stage's artifact for this run's partition, cached or built, with its metadata."""
+    def materialize(self, context: dg.AssetExecutionContext, stage: Stage, show: Callable[[Artifact], dict[str, Any]] | None = None) -> dg.MaterializeResult:
+        """Return the stage's artifact for this run's partition, cached or built, with its metadata (and what `show` adds)."""
         partition = context.partition_key if stage.per_crawl else None
         outcome = materialize(stage, partition, self.workspace(context.run_id), [_log_progress(context.log)])
-        return dg.MaterializeResult(data_version=dg.DataVersion(outcome.artifact.data_version), metadata=metadata(stage, outcome))
+        return dg.MaterializeResult(data_version=dg.DataVersion(outcome.artifact.data_version), metadata={**metadata(stage, outcome), **(show(outcome.artifact) if show else {})})
 
     def check(self, context: dg.AssetCheckExecutionContext, stage: Stage, name: str, version: str, examine: Callable[[Artifact, Workspace, str | None], tuple[list[Artifact], Callable[[], CheckOutcome]]], severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR, reads: tuple[str, ...] = ()) -> dg.AssetCheckResult:
         """Examine the artifact of this run's partition, or of every crawl when the check is run by itself.

@@ -8,7 +8,7 @@ from resources.artifacts import Artifacts, declare, schema_check
 
 from .clean_corpus import CLEAN_CORPUS
 from .corpus_checks import duplicates_within, emptiness, length_within, personal_data_left, target_language
-from .corpus_report import CORPUS_REPORT
+from .corpus_report import CORPUS_REPORT, preview, report_file
 from .deduplication import DEDUPLICATED_TEXT
 from .extracted_text import EXTRACTED_TEXT
 from .language import LANGUAGE_FILTERED_TEXT
@@ -83,7 +83,7 @@ def reject_ledger(context: dg.AssetExecutionContext, artifacts: Artifacts) -> dg
 @dg.asset(**declare(CORPUS_REPORT), group_name="curation", kinds={"duckdb", "html"})
 def corpus_report(context: dg.AssetExecutionContext, artifacts: Artifacts) -> dg.MaterializeResult:
     """The dataset preview: funnel, rejects, languages, hosts, lengths, duplicates, personal data, samples; one HTML file."""
-    return artifacts.materialize(context, CORPUS_REPORT)
+    return artifacts.materialize(context, CORPUS_REPORT, lambda report: {"report": dg.MetadataValue.path(str(report_file(report))), "preview": dg.MetadataValue.md(preview(report))})
 
 
 @dg.asset_check(asset="reject_ledger", blocking=True, description="Kept + rejected = captures, capture by capture.")

@@ -110,7 +110,7 @@ def _ssns(text: str, region: str) -> Iterator[tuple[int, int]]:
 def _cards(text: str, region: str) -> Iterator[tuple[int, int]]:
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match.group())
-        if 13 <= len(digits) <= 19 and _ISSUERS.match(digits) and stdnum.luhn.is_valid(digits) and len(set(digits)) > 2:
+        if 13 <= len(digits) <= 19 and _ISSUERS.match(digits) and stdnum.luhn.is_valid(digits) and len(set(digits)) > 1:
             if len(digits) == 13 and stdnum.isbn.is_valid(digits):
                 continue
             yield match.span()

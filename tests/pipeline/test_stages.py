@@ -3,6 +3,8 @@
 import gzip
 import json
 import random
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -12,10 +14,10 @@ from llm_assets.artifacts.checks import check_schemas
 from llm_assets.compute import LocalEngine
 from llm_assets.curation.ledger import KEPT, imbalance
 from llm_assets.graph import GRAPH, open_workspace
-from llm_assets.recipes import Extraction, Language, Recipe, SampleWeb, UrlFilter, WarcFiles
+from llm_assets.recipes import Deduplication, Extraction, Language, PersonalData, Quality, QualityClassifier, Recipe, SampleWeb, UrlFilter, WarcFiles
 from llm_assets.web.errors import SourceError
-from llm_assets.web.sample_web.score import score_crawl, score_language, score_text, score_urls
-from tests.web.warcs import members, page, write
+from tests.conftest import environment_for
+from tests.web.warcs import members, page, story, write
 
 TEXT = b"<html><body><p>" + b"A sentence about the harbour, long enough to be kept by anyone. " * 3 + b"</p></body></html>"
 
@@ -48,13 +50,14 @@ def rejects(artifacts):
 def test_the_sample_web_against_its_truth():
     artifacts = run(Recipe(name="t", crawls={"c": SampleWeb()}))
     raw = artifacts["raw_warc"]
-    crawl, urls, text = score_crawl(raw), score_urls(raw, artifacts["filtered_urls"]), score_text(raw, artifacts["extracted_text"])
-    assert crawl["pages"] >= 1_500 and crawl["crawl_recall"] == 1.0 and crawl["crawled_against_truth"] == 0
-    assert urls["urls"] >= 1_500 and urls["url_verdicts_right"] == 1.0
-    assert text["encodings_right"] >= 0.995, text
-    assert text["text_f1"] >= 0.985, text
-    language = score_language(raw, artifacts["extracted_text"], artifacts["language_filtered_text"])
-    assert language["language_precision"] == 1.0 and language["language_recall"] >= 0.97, language
+    scores = dict(pl.read_parquet(artifacts["corpus_report"].table("scores")).select("measure", "value").iter_rows())
+    assert scores["crawl: pages"] >= 1_500 and scores["crawl: crawl_recall"] == 1.0 and scores["crawl: crawled_against_truth"] == 0
+    assert scores["URLs: urls"] >= 1_500 and scores["URLs: url_verdicts_right"] == 1.0
+    assert scores["text: encodings_right"] >= 0.995 and scores["text: text_f1"] >= 0.985
+    assert scores["language: language_precision"] == 1.0 and scores["language: language_recall"] >= 0.97
+    assert scores["quality: poor_rejected"] == 1.0 and scores["quality: written_kept"] >= 0.96
+    assert scores["duplicates: pairs"] >= 100 and scores["duplicates: duplicate_recall"] == 1.0 and scores["duplicates: duplicate_precision"] == 1.0
+    assert scores["personal data: planted_items"] >= 70 and scores["personal data: personal_data_recall"] == 1.0 and scores["personal data: personal_data_precision"] == 1.0
     failures = pl.concat([pl.read_parquet(p) for p in raw.table("crawl_failures")])
     assert dict(failures.group_by("reason").len().iter_rows()) == {"robots": 20, "too_large": 1}
 
@@ -65,6 +68,7 @@ def test_real_crawls(shared_data, crawl, captures):
     assert artifacts["raw_warc"].record.rows["captures"] == captures
     assert artifacts["raw_warc"].record.stats["digest_mismatches"] == 0
     assert artifacts["extracted_text"].record.rows["text"] > 0.6 * captures
+    assert artifacts["clean_corpus"].record.rows["text"] > 0.09 * captures
 
 
 def test_samples_of_other_projects(shared_data):
@@ -77,27 +81,148 @@ def test_samples_of_other_projects(shared_data):
 
 def test_one_worker_and_four_give_the_same_bytes(tmp_path):
     for i in range(5):
-        write(tmp_path / "warc" / f"{i}.warc.gz", [page(f"http://host{i}.example/{j}", TEXT + b"x" * (i * j)) for j in range(6)])
+        write(tmp_path / "warc" / f"{i}.warc.gz", [page(f"http://host{i}.example/{j}", story(10 * i + j % 5)) for j in range(7)] + [page(f"http://host{i}.example/short", TEXT)])
     one, four = run(files(tmp_path / "warc"), workers=1, store=tmp_path / "one"), run(files(tmp_path / "warc"), workers=4, store=tmp_path / "four")
     for name in one:
         assert one[name].record.files.keys() == four[name].record.files.keys()
         assert one[name].data_version == four[name].data_version
+    assert one["reject_ledger"].record.stats["rejects"] == {"deduplicated_text": {"exact_duplicate": 10}, "quality_filtered_text": {"top_3_gram": 5}}
+
+
+AFTER_TEXT = {"language_filtered_text", "text_statistics", "quality_filtered_text", "text_signatures", "deduplicated_text", "clean_corpus", "reject_ledger", "corpus_report"}
 
 
 def test_changing_a_literal_rebuilds_what_reads_it(tmp_path):
-    write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/", TEXT), page("http://host.example/sexy", TEXT)])
+    contact = story(2).replace(b"</article>", b"<p>Please write to the harbour office at harbour@mail.example for more.</p></article>")
+    write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/", story(0)), page("http://host.example/sexy", story(1)), page("http://host.example/2", contact), page("http://host.example/3", story(0))])
     base = run(files(tmp_path / "warc"))
-    filtered = run(files(tmp_path / "warc", url_filter=UrlFilter(soft_word_limit=9)))
-    assert {n for n in base if base[n].record.identity != filtered[n].record.identity} == {"filtered_urls"}  # same bytes: nothing behind it
-    strict = run(files(tmp_path / "warc", url_filter=UrlFilter(soft_word_limit=1)))
-    assert {n for n in base if base[n].record.identity != strict[n].record.identity} == {"filtered_urls", "extracted_text", "language_filtered_text", "reject_ledger"}
-    bounded = run(files(tmp_path / "warc", extraction=Extraction(min_characters=5)))
-    assert {n for n in base if base[n].record.identity != bounded[n].record.identity} == {"extracted_text"}
+
+    def rebuilt(**fields):
+        changed = run(files(tmp_path / "warc", **fields))
+        return {n for n in base if base[n].record.identity != changed[n].record.identity}
+
+    assert rebuilt(url_filter=UrlFilter(soft_word_limit=9)) == {"filtered_urls"}  # same bytes: nothing behind it
+    assert rebuilt(url_filter=UrlFilter(soft_word_limit=1)) == {"filtered_urls", "extracted_text", *AFTER_TEXT}
+    assert rebuilt(extraction=Extraction(min_characters=5)) == {"extracted_text"}
+    # A threshold computes the verdict anew, not the statistics; it is told in the report.
+    assert rebuilt(quality=Quality(thresholds={"min_words": 60})) == {"quality_filtered_text", "corpus_report"}
+    assert rebuilt(quality=Quality(thresholds={"min_words": 5_000})) == AFTER_TEXT - {"language_filtered_text", "text_statistics"}
+    assert rebuilt(personal_data=PersonalData(phone_region="DE")) == {"clean_corpus", "corpus_report"}
+    assert rebuilt(deduplication=Deduplication(memory=1 << 20)) == set()
+    assert rebuilt(deduplication=Deduplication(seed=2)) == {"text_signatures", "deduplicated_text"}
+
+
+def test_a_second_crawl_touches_its_own_partition_and_reads_the_index_of_the_first(tmp_path):
+    write(tmp_path / "one" / "a.warc.gz", [page(f"http://host.example/{i}", story(i)) for i in range(4)])
+    write(tmp_path / "two" / "a.warc.gz", [page(f"http://other.example/long/{i}", story(i)) for i in (2, 3, 4)])
+    one, two = WarcFiles(path=str(tmp_path / "one")), WarcFiles(path=str(tmp_path / "two"))
+    recipe = Recipe(name="t", crawls={"c-1": one}, deduplication=Deduplication(scope="corpus"))
+    first = run(recipe, "c-1")
+    both = recipe.but(crawls={"c-1": one, "c-2": two})
+    ws = open_workspace(both)
+    for stage in GRAPH:
+        if stage.per_crawl:
+            assert materialize(stage, "c-1", ws).cached, stage.name
+    second = run(both, "c-2")
+    told = {row["url"]: row["value"] for row in rejects(second).to_dicts()}
+    assert told == {f"http://other.example/long/{i}": f"same text as http://host.example/{i}" for i in (2, 3)}
+    assert second["clean_corpus"].record.rows["text"] == 1 and first["clean_corpus"].record.rows["text"] == 4
+    assert second["corpus_report"].record.stats["pages"] == 5
+    alone = both.but(deduplication=Deduplication())  # every crawl for itself
+    run(alone.but(crawls={"c-1": one}), "c-1")
+    within = run(alone, "c-2")
+    assert within["clean_corpus"].record.rows["text"] == 3
+
+
+def test_a_learned_score_is_a_column_and_a_rule(tmp_path):
+    labelled = [{"text": " ".join(["harbour", "river", "town", str(i)]), "label": 1} for i in range(20)] + [{"text": f"cheap pills offer {i}", "label": 0} for i in range(20)]
+    (tmp_path / "labelled.jsonl").write_text("\n".join(map(json.dumps, labelled)))
+    write(tmp_path / "warc" / "a.warc.gz", [page(f"http://host.example/{i}", story(i)) for i in range(3)])
+    classifier = QualityClassifier(examples=str(tmp_path / "labelled.jsonl"), buckets=1 << 12)
+    scored = run(files(tmp_path / "warc", quality_classifier=classifier))
+    scores = pl.read_parquet(scored["clean_corpus"].table("text"))["quality_score"]
+    assert scores.null_count() == 0 and len(scores) == 3
+    strict = run(files(tmp_path / "warc", quality_classifier=classifier, quality=Quality(min_quality_score=min(1.0, scores.max() + 0.0001))))
+    assert {row["rule"] for row in rejects(strict).to_dicts()} == {"quality_score"} and len(rejects(strict)) == 3
+
+
+def test_pages_dense_with_personal_data_are_dropped_and_nothing_tells_it(tmp_path):
+    contacts = ["Write to nobody1@secretmail.example.", "The office of the mayor answers at +1 212 736 5001.", "Old letters went to nobody2@secretmail.example instead.", "In the evening somebody may pick up +1 212 736 5002."]
+    directory = story(0).replace(b"</article>", f"<p>{' '.join(contacts)}</p></article>".encode())
+    single = story(1).replace(b"</article>", b"<p>Only one address, someone@secretmail.example, stands on this page.</p></article>")
+    write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/directory", directory), page("http://host.example/single", single)])
+    artifacts = run(files(tmp_path / "warc", personal_data=PersonalData(max_density=1.0, min_matches=4)))
+    (row,) = rejects(artifacts).to_dicts()
+    assert (row["url"], row["stage"], row["rule"], row["threshold"]) == ("http://host.example/directory", "clean_corpus", "personal_data_density", "1")
+    assert float(row["value"]) > 1
+    kept = pl.read_parquet(artifacts["clean_corpus"].table("text"))
+    assert kept["email"].to_list() == [1] and "Only one address, <EMAIL>, stands" in kept["text"][0]
+    assert artifacts["clean_corpus"].record.stats["personal_data"]["email"] == 1
+    for name in ("clean_corpus", "reject_ledger", "corpus_report"):
+        for path in artifacts[name].path.rglob("*"):
+            if path.is_file():
+                content = pl.read_parquet(path).write_json().encode() if path.suffix == ".parquet" else path.read_bytes()
+                assert b"secretmail" not in content and b"736 50" not in content, path
+
+
+KILLED = """
+import sys
+from llm_assets.artifacts import materialize
+from llm_assets.compute import LocalEngine
+from llm_assets.graph import GRAPH, open_workspace
+from llm_assets.recipes import Recipe, WarcFiles
+if __name__ == "__main__":
+    ws = open_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=sys.argv[1])}))
+    ws.engine = LocalEngine(2)
+    for stage in GRAPH:
+        outcome = materialize(stage, "c" if stage.per_crawl else None, ws, [lambda event: print(event.kind, stage.name, flush=True)])
+        print("done", stage.name, outcome.artifact.data_version, flush=True)
+"""
+
+
+def test_a_kill_in_every_new_stage_changes_nothing(tmp_path):
+    for i in range(4):
+        write(tmp_path / "warc" / f"{i}.warc.gz", [page(f"http://host{i}.example/{j}", story(10 * i + j % 4)) for j in range(6)])
+    (tmp_path / "killed.py").write_text(KILLED)
+    for stage in ("text_statistics", "quality_filtered_text", "text_signatures", "deduplicated_text", "clean_corpus", "corpus_report"):
+        process = subprocess.Popen([sys.executable, "killed.py", "warc"], stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment_for(tmp_path / "data"))
+        assert any(line.split()[:2] == ["started", stage] for line in process.stdout)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    done = subprocess.run([sys.executable, "killed.py", "warc"], capture_output=True, text=True, cwd=tmp_path, env=environment_for(tmp_path / "data"), check=True)
+    ended = {line.split()[1]: line.split()[2] for line in done.stdout.splitlines() if line.startswith("done")}
+    unbroken = run(files(tmp_path / "warc"), store=tmp_path / "unbroken")
+    assert ended == {name: artifact.data_version for name, artifact in unbroken.items()}
+
+
+ODD_PAGES = {
+    "lines": "a<br>" * 200_000, "one_line": "<p>" + "The harbour and the sea. " * 280_000, "punctuation": "<p>" + "!?.,;: " * 3_000, "scripts": "<p>Привет мир 你好世界 hello the world. " * 60,
+    "invisible": "<p>" + "\u200b\u200d\ufeff\u202ethe\u202c " * 500, "nul": "<p>the\x00 harbour \x00\x00and the sea" * 90, "tokens": "<p>" + "<|endoftext|> &lt;|endoftext|&gt; " * 50, "word": "<p>" + "x" * 3_000_000,
+}  # fmt: skip
+
+
+def test_odd_pages_are_accounted_for(tmp_path):
+    pages = [page(f"http://host.example/{name}", body.encode()) for name, body in ODD_PAGES.items()]
+    pages += [page("http://host.example/invalid", b"<p>\xff\xfe\xc3(\xe2\x82 the harbour and the sea" * 200), page("http://host.example/good", story(3))]
+    write(tmp_path / "warc" / "a.warc.gz", pages)
+    artifacts = run(files(tmp_path / "warc"))
+    assert "http://host.example/good" in pl.read_parquet(artifacts["clean_corpus"].table("text"))["url"].to_list()
+    assert artifacts["reject_ledger"].record.stats["captures"] == len(pages)
+
+
+def test_nothing_left_after_a_filter_is_told(tmp_path):
+    from llm_assets.curation.corpus_checks import emptiness
+
+    write(tmp_path / "warc" / "a.warc.gz", [page(f"http://host.example/{i}", story(i)) for i in range(3)])
+    artifacts = run(files(tmp_path / "warc", quality=Quality(thresholds={"min_words": 99_999})))
+    outcome = emptiness(artifacts["corpus_report"])
+    assert not outcome.passed and outcome.failures == [{"stage": "quality_filtered_text", "rule": "min_words", "pages": 3}]
 
 
 def test_hostile_and_broken_pages_are_rejects_and_the_rest_goes_on(tmp_path):
     html = [("Content-Type", "text/html")]
-    good = [page(f"http://host.example/good{i}", TEXT) for i in range(3)]
+    good = [page(f"http://host.example/good{i}", story(i)) for i in range(3)]
     bad = [
         page("http://host.example/empty", b""),
         page("http://host.example/bomb", gzip.compress(b"0" * 40_000_000), headers=[*html, ("Content-Encoding", "gzip")]),
@@ -134,7 +259,7 @@ def test_damaged_files_are_counted_in_the_equation(tmp_path):
 
 def test_pages_in_other_languages_are_rejects_with_their_score(tmp_path):
     german = "<p>Am Morgen lag noch Nebel über dem Fluss, und die Straßen waren fast leer.</p>".encode() * 3
-    write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/en", TEXT), page("http://host.example/de", german)])
+    write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/en", story(0)), page("http://host.example/de", german)])
     (row,) = rejects(run(files(tmp_path / "warc"))).to_dicts()
     assert (row["url"], row["stage"], row["rule"], row["threshold"]) == ("http://host.example/de", "language_filtered_text", "language", "0.65")
     assert row["value"].startswith("en 0.0") and ", de 0.9" in row["value"]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import random
 import uuid
+from functools import cache
 from pathlib import Path
 
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
+
+from llm_assets.web.sample_web import prose
+from llm_assets.web.sample_web.world import make_world
 
 DATE = "2026-10-05T06:00:00Z"
 
@@ -32,3 +37,12 @@ def write(path: Path, pages: list[tuple], gzip: bool = True) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(members(pages, gzip)))
     return path
+
+
+@cache
+def story(number: int) -> bytes:
+    """An English page that every rule keeps; no two numbers give near duplicates."""
+    world = make_world(1)
+    rng = random.Random(number)
+    paragraphs = [prose.portrait(rng, entity, 2) for entity in rng.sample(world.entities, 7)]
+    return ("<html><head><title>Story</title></head><body><article>" + "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs) + "</article></body></html>").encode()

@@ -1,0 +1,152 @@
+"""Personal data: what is found, what only looks like it, and that nothing of it is told."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_assets.curation.personal_data import KINDS, find, scrub
+from llm_assets.recipes import PersonalData, laptop
+
+RULES = PersonalData()
+
+FOUND = [
+    ("email", "Write to jane.doe@example.org today.", "jane.doe@example.org"),
+    ("email", "mailto:o'neil+news@mail.co.uk, please", "o'neil+news@mail.co.uk"),
+    ("email", "<a_b-c@sub.domain.museum>", "a_b-c@sub.domain.museum"),
+    ("email", "(x@bücher.example or info@xn--bcher-kva.de)", "info@xn--bcher-kva.de"),
+    ("email", "UPPER@EXAMPLE.COM.", "UPPER@EXAMPLE.COM"),
+    ("ip_address", "from 93.184.216.34 at night", "93.184.216.34"),
+    ("ip_address", "http://93.184.216.34/index", "93.184.216.34"),
+    ("ip_address", "host 2606:2800:220:1:248:1893:25c8:1946 up", "2606:2800:220:1:248:1893:25c8:1946"),
+    ("ip_address", "[2001:4860:4860::8888]:53", "2001:4860:4860::8888"),
+    ("ssn", "number 536-90-4399.", "536-90-4399"),
+    ("ssn", "SSN: 536 90 4399, male", "536 90 4399"),
+    ("credit_card", "card 4111 1111 1111 1111 expires", "4111 1111 1111 1111"),
+    ("credit_card", "card 5500-0055-5555-5559.", "5500-0055-5555-5559"),
+    ("credit_card", "amex 3714 496353 98431;", "3714 496353 98431"),
+    ("credit_card", "no=4012888888881881", "4012888888881881"),
+    ("phone", "call +1 212 736 5000 now", "+1 212 736 5000"),
+    ("phone", "call (212) 736-5000 now", "(212) 736-5000"),
+    ("phone", "call 212-736-5000.", "212-736-5000"),
+    ("phone", "call 212.736.5000,", "212.736.5000"),
+    ("phone", "Tel. +49 (0)30 227 32152", "+49 (0)30 227 32152"),
+    ("phone", "ring +44 20 7219 3000!", "+44 20 7219 3000"),
+    ("iban", "account DE89370400440532013000.", "DE89370400440532013000"),
+    ("iban", "to GB29 NWBK 6016 1331 9268 19 and no other", "GB29 NWBK 6016 1331 9268 19"),
+    ("iban", "FR14 2004 1010 0505 0001 3M02 606", "FR14 2004 1010 0505 0001 3M02 606"),
+]  # fmt: skip
+
+TRAPS = {
+    "version": "Version 1.2.3.4 and v4.0.30319.42000, release 10.0.19041.1, firmware: 8.8.4.4",
+    "browser": "Chrome/95.0.4638.69 Safari/537.36 and Mozilla/5.0",
+    "section": "1.2.3.4 Results of the survey\n3.3.2.4. __slots__",
+    "section_word": "see section 4.3.2.1 and chapter 2.2.2.2",
+    "oid": "1.3.6.1.4.1.311.21.20",
+    "private_address": "192.168.0.1, 10.0.0.1, 127.0.0.1, 172.16.5.4, 169.254.1.1, 0.0.0.0, 255.255.255.255, fe80::1, ::1, 2001:db8::1",
+    "octets": "999.184.216.34 and 93.184.216.340",
+    "times": "at 12:34:56 and 2015-09-03 14:21:15.128 mathcommand[1591:483805]",
+    "mac_address": "00:07:80:C3:A1:4C",
+    "cpp": "std::vector<int>, dead::beef, a::b, 2000: a year",
+    "dates": "2019-10-24, 24.10.2019, 10/24/2019, 2019-10-24 12:30, 20191024, 03-04-2016 05-06-2017",
+    "years": "1998-2004 1999 2000 2001 2002 and 1990–1995",
+    "fibonacci": "1 1 2 3 5 8 13 21 34 55 89 144 233 377 610 987 1597 2584",
+    "isbn": "ISBN 978-0-306-40615-7, ISBN 0-306-40615-2, ISBN: 9780306406157, 978 3 16 148410 0",
+    "issn": "ISSN 0378-5955",
+    "doi": "doi:10.1000/182.4567.89 and arXiv:1702.07800 (2017)",
+    "part_number": "part no 212-736-5000 and SKU 536-90-4399",
+    "timestamp": "1603411200 1603411200123 at 1467290443.319",
+    "luhn_fails": "4111 1111 1111 1112 and 5500-0055-5555-5550",
+    "no_issuer": "9111 1111 1111 1116 and 1234567890123452",
+    "zeros": "0000 0000 0000 0000 and 0000000000000",
+    "ssn_impossible": "000-12-3456, 666-12-3456, 900-12-3456, 123-00-4567, 123-45-0000",
+    "longer_numbers": "1536-90-43991 536-90-4399-2 x536-90-4399",
+    "iban_fails": "DE89370400440532013001 and XX12345678901234567890",
+    "hash": "sha1 da39a3ee5e6b4b0d3255bfef95601890afd80709 and 550e8400-e29b-41d4-a716-446655440000",
+    "decorator": "@property @media (max-width: 600px) foo@bar a@b @user",
+    "picture": "image@2x.png and logo@3x.webp",
+    "package": "react@18.2.0 installs circleci/gh-action@v1 and user@localhost",
+    "code": "x[0:10], (123) 456 - 7890 = 1, a = 212 * 736 - 5000; 0x7fffffff",
+    "money": "1,234,567.89 and $12,345,678 and 3.141592653589793",
+    "coordinates": "40.748817, -73.985428 and 51.5007 0.1246",
+    "table": "212 736 500 1 2 3 4 5 6 7\n100 200 300 400 500",
+    "score": "won 21-19 15-21 22-20 and 3-2 (25-20, 23-25)",
+    "short_phone": "call 911 or 555-1234 or 0800",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "text", "match"), FOUND, ids=range(len(FOUND)))
+def test_found(kind, text, match):
+    assert [(m.kind, text[m.start : m.end]) for m in find(text)] == [(kind, match)]
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_traps_are_left_alone(trap):
+    assert [(m.kind, TRAPS[trap][m.start : m.end]) for m in find(TRAPS[trap])] == []
+    text, counts = scrubbed(TRAPS[trap])
+    assert text == TRAPS[trap] and not any(counts.values())
+
+
+def scrubbed(text, kinds=KINDS):
+    texts, counts = scrub(pl.Series([text]), kinds, RULES.placeholders, RULES.phone_region)
+    return texts[0], counts.row(0, named=True)
+
+
+@pytest.mark.parametrize(("kind", "text", "match"), FOUND, ids=range(len(FOUND)))
+def test_replaced_by_its_type(kind, text, match):
+    padded = f"{'Some words before it. ' * 30}\n{text}\n{'And after it, too. ' * 30}"
+    replaced, counts = scrubbed(padded)
+    assert replaced == padded.replace(match, f"<{kind.upper()}>")
+    assert counts == {**dict.fromkeys(KINDS, 0), kind: 1}
+    assert scrubbed(replaced) == (replaced, dict.fromkeys(KINDS, 0))
+
+
+@given(st.permutations(KINDS), st.lists(st.sampled_from([text for _, text, _ in FOUND] + list(TRAPS.values()) + ["é漢 ", "\n", "x" * 700]), max_size=12))
+def test_neither_the_order_of_kinds_nor_windows_matter(kinds, pieces):
+    """Windows find what looking at the whole text finds, and scrubbing again finds nothing."""
+    text = "\n".join(pieces)
+    replaced, counts = scrubbed(text, kinds)
+    whole, last = [], 0
+    for match in find(text):
+        whole += [text[last : match.start], RULES.placeholders[match.kind]]
+        last = match.end
+    assert replaced == "".join([*whole, text[last:]])
+    assert scrubbed(replaced) == (replaced, dict.fromkeys(KINDS, 0))
+
+
+@given(st.text(alphabet=st.one_of(st.sampled_from("0123456789.-:@+() /aZDE\n"), st.characters(codec="utf-8")), max_size=200))
+def test_any_text_can_be_scrubbed_and_is_then_clean(text):
+    replaced, _ = scrubbed(text)
+    assert not any(scrubbed(replaced)[1].values())
+
+
+@pytest.mark.parametrize("text", ["", "@" * 100_000, "1" * 1_000_000, "1." * 100_000, "1-2 " * 100_000, "a@b." * 50_000, "x" * 1_000_000 + "@example.org", "+" * 50_000, ":" * 50_000, "1 " * 200_000], ids=range(10))
+def test_hostile_texts_take_bounded_work(text):
+    scrubbed(text)
+
+
+def test_pages_do_not_depend_on_their_batch():
+    texts = pl.Series([text for _, text, _ in FOUND] + list(TRAPS.values()))
+    before = texts.clone()
+    together, counts = scrub(texts, KINDS, RULES.placeholders, "US")
+    assert texts.equals(before)  # the column it was given is as it was
+    for i, text in enumerate(texts):
+        assert (together[i], counts.row(i, named=True)) == scrubbed(text)
+
+
+def test_kinds_can_be_left_out():
+    assert scrubbed("a@example.org 93.184.216.34", ("email",))[0] == "<EMAIL> 93.184.216.34"
+
+
+def test_the_region_decides_on_national_numbers():
+    def phones(text, region):
+        return [text[m.start : m.end] for m in find(text, ("phone",), region)]
+
+    assert phones("ring 030 227 32152 now", "DE") == ["030 227 32152"]
+    assert phones("ring 030 227 32152 now", "US") == []
+
+
+@pytest.mark.parametrize("fields", [{"types": ("name",)}, {"placeholders": {"email": "a@b"}}, {"placeholders": {}}, {"phone_region": "usa"}, {"max_density": 0}])
+def test_impossible_settings_are_errors(fields):
+    with pytest.raises(ValueError, match=r"types|placeholder|phone_region|max_density"):
+        laptop().but(personal_data=fields)

@@ -1,0 +1,92 @@
+"""``llm-assets corpus``: answers a person can act on, and clear errors."""
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from llm_assets.artifacts import materialize
+from llm_assets.cli import cli
+from llm_assets.compute import LocalEngine
+from llm_assets.graph import GRAPH, open_workspace
+from tests.web.warcs import page, story, write
+
+THIN = b"<p>Soon there will be more to read on this page about the town and the river. Come back later. Thank you. Bye. Bye.</p>"
+
+
+@pytest.fixture
+def ask(tmp_path, monkeypatch):
+    contact = story(2).replace(b"<article>", b"<article><p>Please write to the harbour office at harbour@mail.example for more.</p>")
+    write(tmp_path / "warc" / "a.warc.gz", [page("http://www.host.example/", story(0)), page("http://host.example/copy/of/it", story(0)), page("http://host.example/2", contact), page("http://host.example/thin", THIN), page("http://host.example/lost", b"x", "404 Not Found")])
+    (tmp_path / "recipe.py").write_text(f"from llm_assets.recipes import Recipe, WarcFiles\ndef mine():\n    return Recipe(name='mine', crawls={{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}})\n")
+    monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
+    workspace = open_workspace()
+    workspace.engine = LocalEngine(1)
+    for stage in GRAPH:
+        materialize(stage, "c" if stage.per_crawl else None, workspace)
+
+    def run(*words, fails=False):
+        done = CliRunner().invoke(cli, ["corpus", *words])
+        assert (done.exception is not None) == fails, done.output
+        return str(done.exception) if fails else done.output
+
+    return run
+
+
+def test_why_a_page_went(ask):
+    assert "in the corpus" in ask("why", "http://www.host.example/")
+    assert "in the corpus" in ask("why", "host.example")  # scheme, www. and slash may be left out
+    thin = ask("why", "http://host.example/thin")
+    assert re.search(r"rejected by quality_filtered_text, rule \w+: [\d.]+ against [\d.]+", thin)
+    assert re.search(r"breaks min_words: \d+ is below 50 \(Gopher, section A1.1\)", thin)
+    copy = ask("why", "http://host.example/copy/of/it")
+    assert "rule exact_duplicate: same text as http://www.host.example/ against equal" in copy
+    assert "duplicate cluster of 2: kept  http://www.host.example/" in copy
+    assert "rejected by filtered_urls, rule status: 404" in ask("why", "http://host.example/lost")
+    assert "replaced: 1 email" in ask("why", "http://host.example/2")
+    assert "harbour@" not in ask("why", "http://host.example/2")
+
+
+def test_an_unknown_url_and_crawl_are_told(ask):
+    assert "the nearest: http://host.example/2" in ask("why", "http://host.example/3", fails=True)
+    assert "no crawl 'd'; there are c" in ask("why", "http://host.example/2", "--crawl", "d", fails=True)
+
+
+def test_what_another_threshold_would_do(ask):
+    told = ask("what-if", "--set", "min_words=5000")
+    assert re.search(r"today +3 kept +1 dropped", told) and re.search(r"min_words=5000 +0 kept +4 dropped", told)
+    assert "3 pages flip (75.00%)" in told and "kept before, dropped now: 3" in told
+    assert re.search(r"min_words: \d+ \(below 5000\)", told)
+    assert "0 pages flip" in ask("what-if", "--set", "max_words=off")
+    assert "no rule 'nope'" in ask("what-if", "--set", "nope=1", fails=True)
+    assert "give rule=number or rule=off" in ask("what-if", "--set", "min_words", fails=True)
+    assert "must lie in [0, 1]" in ask("what-if", "--set", "alpha_words=8", fails=True)
+
+
+def test_two_sets_of_rules(ask):
+    told = ask("diff-recipes", "fineweb-2024", "fineweb-head")
+    assert re.search(r"fineweb-2024 +3 kept +1 dropped", told) and re.search(r"fineweb-head +\d kept", told)
+    assert "pages flip" in told
+
+
+def test_browsing(ask):
+    assert "1 documents from 0" in ask("browse", "--where", "url LIKE '%/2'")
+    shown = ask("browse", "--limit", "1", "--offset", "1", "--full")
+    assert "1 documents from 1" in shown and len(shown) > 1_000
+    assert "status" in ask("browse", "--table", "reject_ledger", "--where", "rule = 'status'")
+    assert "2 rows" in ask("browse", "--sql", "SELECT host, count(*) AS pages FROM raw_warc GROUP BY host")
+    assert "no table 'nope'" in ask("browse", "--table", "nope", fails=True)
+    assert "nope" in ask("browse", "--where", "nope = 1", fails=True)
+
+
+def test_the_report_is_one_file_that_needs_no_network(ask):
+    from pathlib import Path
+
+    html = Path(ask("report").strip()).read_text()
+    assert html.startswith("<!DOCTYPE html>") and "prefers-color-scheme: dark" in html
+    assert not re.search(r"<(script|link|img|iframe|object)|url\(|@import|src=", html)
+    assert "http://www.host.example/" in html
+    assert "harbour@" not in html
+    assert "&lt;EMAIL&gt;" in html
+    for part in ("Funnel", "Rejects by rule", "Languages", "Hosts", "Length", "Duplicate clusters", "Personal data", "top_4_gram"):
+        assert part in html
