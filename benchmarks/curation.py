@@ -2,8 +2,8 @@
 
     python benchmarks/curation.py --warc FOLDER --json FILE [--workers N] [--datatrove PYTHON]
 
-CPU-seconds are those spent in the steps, in this process and in the workers; starting interpreters is left out (the
-figure with it is `cpu_seconds_with_start`), and so is compiling, which is done once before. MB are of WARC files as
+CPU-seconds are those spent in the steps, in this process and in the workers. Everything runs once on the smallest files
+before, so that compiling and starting the workers is not among them. MB are of WARC files as
 stored. `reading` compares the capture index with fastwarc alone doing the same (every payload read and SHA-1 digested).
 A stage's pages per CPU-second are of the pages that it was given; `pages_per_cpu_second` of the whole is captures over
 all CPU-seconds. `threshold` is what another quality threshold takes to rebuild the verdict and nothing else.
@@ -20,9 +20,9 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -87,11 +87,6 @@ def fastwarc_alone(files: list[Path]) -> dict[str, float]:
     return {"records": records, "cpu_seconds": time.process_time() - began}
 
 
-def children_cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
 def run_datatrove(python: str, folder: Path, files: list[Path]) -> dict | None:
     from llm_assets.curation.language import model_path
     from llm_assets.recipes import Language
@@ -120,24 +115,26 @@ def main() -> None:
     print(json.dumps(result, indent=2))
 
 
-def compile_all() -> None:
-    """Compiled code into numba's cache, so that no stage is charged for it."""
-    import polars as pl
+def warm_up(folder: Path, workers: int) -> None:
+    """Everything once on the two smallest files, so that no stage is charged for compiling or for starting its workers."""
+    from llm_assets.artifacts import materialize
+    from llm_assets.compute import LocalEngine
+    from llm_assets.graph import GRAPH, open_workspace
+    from llm_assets.recipes import Recipe, WarcFiles
 
-    from llm_assets.curation.deduplication import Index, match
-    from llm_assets.curation.language import identify, model_path
-    from llm_assets.curation.language_model import load_language_model
-    from llm_assets.curation.personal_data import scrub
-    from llm_assets.curation.signatures import sign
-    from llm_assets.curation.text_statistics import compute
-    from llm_assets.recipes import Deduplication, Language, PersonalData, TextStatistics
+    with tempfile.TemporaryDirectory() as small:
+        for path in sorted(folder.glob("*.gz"), key=lambda path: path.stat().st_size)[: max(2, workers)]:
+            Path(small, path.name).symlink_to(path)
+        workspace = open_workspace(Recipe(name="warm", crawls={"warm": WarcFiles(path=small)}))
+        workspace.engine = LocalEngine(workers)
+        for stage in GRAPH:
+            materialize(stage, "warm" if stage.per_crawl else None, workspace)
 
-    text, rules = pl.Series(["some text, at 1 o'clock"]), PersonalData()
-    identify(load_language_model(model_path(Language())), text, Language())
-    compute(text, TextStatistics())
-    sign(text, Deduplication())
-    scrub(text, rules.types, rules.placeholders, rules.phone_region)
-    match(Index.of([], []), 14, 1 << 30, Path())
+
+def peak_mb(process: int | str) -> int:
+    """Greatest resident size that a process has had."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def measure(folder: Path, workers: int) -> dict:
@@ -156,21 +153,21 @@ def measure(folder: Path, workers: int) -> dict:
     captures = sum(1 for f in files for _ in read_captures(f))
     reading = time.process_time() - began
 
-    compile_all()
+    warm_up(folder, workers)
     workspace = open_workspace(Recipe(name="benchmark", crawls={"benchmark": source}))
     workspace.engine = LocalEngine(workers)
-    stages, with_start, wall = {}, 0.0, time.perf_counter()
+    stages, wall = {}, time.perf_counter()
     for stage in GRAPH:
-        own, children, clock = time.process_time(), children_cpu(), time.perf_counter()
+        clock = time.perf_counter()
         record = materialize(stage, "benchmark" if stage.per_crawl else None, workspace).artifact.record
         seconds = time.perf_counter() - clock
-        spent = time.process_time() - own + children_cpu() - children
-        with_start += spent
         cpu, pages = record.timings["cpu_seconds"], int(record.stats.get("pages", 0))
+        if stage.name == "corpus_report":
+            pages = captures
+        given = pages + int(record.stats.get("rejected", 0)) * (stage.name == "reject_ledger")
         stages[stage.name] = {
-            "pages": pages, "seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3), "cpu_seconds_with_start": round(spent, 3),
-            "pages_per_cpu_second": round(pages / cpu, 1) if pages else None, "mb_per_second": round(megabytes / seconds, 2), "cores_busy": round(spent / seconds, 2),
-            "peak_mb": round(max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024),
+            "pages": given, "seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3), "pages_per_cpu_second": round(given / cpu, 1) if given else None,
+            "mb_per_second": round(megabytes / seconds, 2), "cores_busy": round(cpu / seconds, 2),
         }  # fmt: skip
     wall = time.perf_counter() - wall
     total = sum(stage["cpu_seconds"] for stage in stages.values())
@@ -185,11 +182,11 @@ def measure(folder: Path, workers: int) -> dict:
     workspace.recipe = workspace.recipe.but(quality={"thresholds": {"alpha_words": 0.7}})
     rebuilt = [stage.name for stage in GRAPH if not materialize(stage, "benchmark" if stage.per_crawl else None, workspace).cached]
     threshold = {"seconds": round(time.perf_counter() - clock, 3), "rebuilt": rebuilt}
-    own_peak, worker_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    own_peak, worker_peaks = peak_mb("self"), [peak_mb(child.pid) for child in multiprocessing.active_children()]
     return {
         "pages": captures, "cpu_seconds": round(total, 3), "pages_per_cpu_second": round(captures / total, 1), "mb_per_second": round(megabytes / wall, 2),
-        "peak_mb": round(own_peak + workers * worker_peak), "peak_mb_main": round(own_peak), "peak_mb_worker": round(worker_peak),
-        "seconds": round(wall, 3), "cpu_seconds_with_start": round(with_start, 3), "workers": workers, "files": len(files), "warc_mb": round(megabytes, 1),
+        "peak_mb": own_peak + sum(worker_peaks), "peak_mb_main": own_peak, "peak_mb_workers": worker_peaks,
+        "seconds": round(wall, 3), "workers": workers, "files": len(files), "warc_mb": round(megabytes, 1),
         "to_text": {"cpu_seconds": round(to_text, 3), "pages_per_cpu_second": round(captures / to_text, 1)},
         "to_deduplicated": {"cpu_seconds": round(to_deduplicated, 3), "pages_per_cpu_second": round(captures / to_deduplicated, 1)},
         "joined": joined, "threshold": threshold,

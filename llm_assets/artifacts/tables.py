@@ -40,8 +40,48 @@ def arrow_schema(model: type) -> pa.Schema:
     return pl.DataFrame(schema=_polars_schema(model)).to_arrow().schema
 
 
+@lru_cache
+def _violations(model: type) -> list[pl.Expr] | None:
+    """The model's rules as expressions that are true where a rule is broken; None where one of them has no such form.
+
+    pandera runs every check of every column as queries of its own: 60 to 110 ms a frame of 27 to 38 columns however few
+    its rows. As one query the same rules take about 1 ms; pandera is asked only where one is broken.
+    """
+    schema = _schema(model)
+    if schema.checks or schema.unique or schema.parsers:
+        return None
+    broken: list[pl.Expr] = []
+    for name, column in schema.columns.items():
+        values = pl.col(name)
+        if column.parsers or not column.required or column.regex:
+            return None
+        if not column.nullable:
+            broken.append((values.is_null() | values.is_nan() if column.dtype.type.is_float() else values.is_null()).any())
+        if column.unique:
+            broken.append(values.is_duplicated().any())
+        for check in column.checks:
+            said = check.statistics or {}
+            if check.name == "greater_than_or_equal_to":
+                kept = values >= said["min_value"]
+            elif check.name == "less_than_or_equal_to":
+                kept = values <= said["max_value"]
+            elif check.name == "isin":
+                kept = values.is_in(list(said["allowed_values"]))
+            elif check.name == "str_matches":
+                kept = values.str.contains(f"^(?:{said['pattern'].removeprefix('^')})")
+            elif check.name == "str_length" and said.get("min_value") is not None and said.get("max_value") is None and said.get("exact_value") is None:
+                kept = values.str.len_chars() >= said["min_value"]
+            else:
+                return None
+            broken.append((~kept).any())
+    return [expression.alias(str(place)) for place, expression in enumerate(broken)]
+
+
 def validate(model: type, frame: pl.DataFrame) -> None:
     """Check every row. Raises TableInvalid with the failing rows (pandera checks only the schema of a lazy frame)."""
+    violations = _violations(model)
+    if violations is not None and frame.schema == _polars_schema(model) and not any(frame.select(violations).row(0)):
+        return
     import pandera.errors
 
     try:

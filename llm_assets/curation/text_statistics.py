@@ -200,6 +200,7 @@ def _statistics(  # type: ignore[no-untyped-def]
     text, kinds = np.zeros(longest, np.uint32), np.zeros(longest, np.uint32)
     out, out_kinds = np.zeros(longest, np.uint32), np.zeros(longest, np.uint32)
     starts, ends, pending = np.zeros(longest, np.int32), np.zeros(longest, np.int32), np.zeros(longest, np.int32)
+    line_starts, line_ends = np.zeros(longest, np.int32), np.zeros(longest, np.int32)
     prefixes, powers = np.zeros(longest + 1, np.uint64), np.zeros(longest + 1, np.uint64)
     spans = np.zeros((longest + 1, 2), np.int32)
     words_bound = min(longest, MOST_WORDS)
@@ -300,12 +301,24 @@ def _statistics(  # type: ignore[no-untyped-def]
 
         # C4: edit the text, line by line; and count.
         o = 0
-        sentences, removed = 0, 0
+        sentences, removed, cited = 0, 0, False
+        word, kept_words = 0, 0
         lorem, curly = False, False
         at = 0
         while at < n:
             line_start = at
-            while at < n and not kinds[at] & LINE_BREAK:
+            line_words, word_length, longest_word = 0, 0, 0
+            while at < n:
+                kind = kinds[at]
+                if kind & SPACE:
+                    if kind & LINE_BREAK:
+                        break
+                    word_length = 0
+                else:
+                    if word_length == 0:
+                        line_words += 1
+                    word_length += 1
+                    longest_word = max(longest_word, word_length)
                 at += 1
             start, end = line_start, at
             if at < n:
@@ -320,15 +333,6 @@ def _statistics(  # type: ignore[no-untyped-def]
                     bullets += 1
                 if text[end - 1] == 0x2026 or (end - start >= 3 and text[end - 1] == 46 and text[end - 2] == 46 and text[end - 3] == 46):
                     trailing += 1
-            line_words, word_length, longest_word = 0, 0, 0
-            for i in range(start, end):
-                if kinds[i] & SPACE:
-                    word_length = 0
-                else:
-                    if word_length == 0:
-                        line_words += 1
-                    word_length += 1
-                    longest_word = max(longest_word, word_length)
             if max_word_length > 0 and longest_word > max_word_length:
                 removed += 1
                 continue
@@ -358,6 +362,7 @@ def _statistics(  # type: ignore[no-untyped-def]
                                 break
                     if skip:
                         i += skip
+                        cited = True
                         continue
                 out[o_line], out_kinds[o_line] = text[i], kinds[i]
                 o_line += 1
@@ -386,7 +391,12 @@ def _statistics(  # type: ignore[no-untyped-def]
             if mentions:
                 removed += 1
                 continue
-            sentences += count_sentences(out[begin:o_line], out_kinds[begin:o_line], o_line - begin, way, starts, ends, pending)
+            sentences += count_sentences(out[begin:o_line], out_kinds[begin:o_line], o_line - begin, way, line_starts, line_ends, pending)
+            while word < words and starts[word] < start:
+                word += 1
+            while word < words and starts[word] < end:
+                word += 1
+                kept_words += 1
             if begin > 0:
                 out[begin - 1], out_kinds[begin - 1] = np.uint32(10), table[10]
             o = o_line
@@ -471,9 +481,11 @@ def _statistics(  # type: ignore[no-untyped-def]
             _, characters = _duplicates(prefixes, powers, spans, min(full, MOST_WORDS), keys, stamps, stamp, _mask(min(full, MOST_WORDS)))
             row[_TERMINAL_LINES], row[_SHORT_LINES] = terminal / max(written_lines, 1), short / max(written_lines, 1)
             row[_EDITED_DUP] = characters / max(m - newlines, 1)
-            if m != n or removed:
-                words = split_words(result, result_kinds, m, way, starts, ends, pending)
-            row[_NEWLINES] = newlines / max(words, 1)
+            # The words of the lines that were kept, as they were split in the whole text; only a citation that went out
+            # of a line makes other words.
+            if cited:
+                kept_words = split_words(result, result_kinds, m, way, starts, ends, pending)
+            row[_NEWLINES] = newlines / max(kept_words, 1)
         written = encode(result, m, edited, written)
         edited_offsets[page + 1] = written
 

@@ -412,9 +412,12 @@ def split_words(text, kinds, n, way, starts, ends, pending):  # type: ignore[no-
             seen |= kinds[at]
             shared &= kinds[at]
             at += 1
-        # Three words in four are plain: nothing in them can be split off.
+        # Three words in four are plain: nothing in them can be split off ("cannot", "gonna" and their like apart).
         plain = not seen & BREAKS if way == TREEBANK else shared & ALPHA
-        if plain and (at - start < 5 or at - start > 6):
+        if plain and 5 <= at - start <= 6:
+            first = _low(text[start])
+            plain = not (first == 99 or first == 103 or first == 108 or first == 119)
+        if plain:
             starts[count], ends[count] = start, at
             count += 1
         elif way == TREEBANK:
@@ -436,10 +439,12 @@ def count_sentences(text, kinds, n, way, starts, ends, pending):  # type: ignore
                 at += 1
                 continue
             start = at
+            seen = kinds[at]
             while at < n and not kinds[at] & SPACE:
+                seen |= kinds[at]
                 at += 1
             open_ = True
-            if ends_sentence(text, kinds, start, at, n):
+            if seen & BREAKS and ends_sentence(text, kinds, start, at, n):
                 sentences += 1
                 open_ = False
         return sentences + (1 if open_ else 0)
