@@ -33,7 +33,7 @@ from pathlib import Path
 TO_TEXT = ("url_blocklists", "raw_warc", "filtered_urls", "extracted_text")
 TO_DEDUPLICATED = (*TO_TEXT, "language_filtered_text", "text_statistics", "quality_filtered_text", "text_signatures", "deduplicated_text")
 DATATROVE = """
-import json, sys, tempfile, time, resource
+import json, resource, sys, tempfile, time
 from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.pipeline.extractors import Trafilatura

@@ -123,7 +123,10 @@ def metadata(stage: Stage, outcome: Outcome) -> dict[str, Any]:
 
 
 def markdown_table(frame: pl.DataFrame) -> str:
-    """A frame as a Markdown table, long values cut."""
+    """A frame as a Markdown table, personal data replaced and long values cut."""
+    from llm_assets.curation.personal_data import scrub_for_display
+
+    frame = scrub_for_display(frame)
 
     def cell(value: Any) -> str:
         text = "" if value is None else str(value)

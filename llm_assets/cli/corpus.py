@@ -8,7 +8,7 @@ import polars as pl
 from llm_assets.artifacts import Workspace
 from llm_assets.curation import corpus as questions
 from llm_assets.curation.corpus_report import report_file
-from llm_assets.curation.personal_data import KINDS
+from llm_assets.curation.personal_data import KINDS, scrub_for_display
 from llm_assets.curation.quality import plain
 from llm_assets.graph import open_workspace
 from llm_assets.recipes import QUALITY_RULES
@@ -90,6 +90,8 @@ def _flips(workspace: Workspace, table: pl.DataFrame, samples: int) -> None:
             click.echo(f"  {name}: {pages:,}")
         shown = group.sort(pl.col("url").hash(seed=1), "url", "crawl", "warc_offset").head(samples)
         texts = questions.texts_of(workspace, shown)
+        scrubbed = scrub_for_display(pl.DataFrame({"text": list(texts.values())}, schema={"text": pl.String}))["text"]
+        texts = dict(zip(texts, scrubbed, strict=True))
         for row in shown.iter_rows(named=True):
             click.echo(f"  {row['url']}\n    {row[column]}: {row[value]}\n    {_snippet(texts[row['crawl'], row['warc_file'], row['warc_offset']])}")
 

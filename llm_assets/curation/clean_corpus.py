@@ -29,9 +29,10 @@ def scrub_part(staging: Path, name: str, texts: Path, rules: PersonalData) -> No
         counts, found = {"pages": 0, "kept": 0, "rejected": 0, "scrubbed": 0, "text_bytes": 0}, dict.fromkeys(KINDS, 0)
         for frame in batches(texts):
             text, matches = scrub(frame["text"], rules.types, rules.placeholders, rules.phone_region)
+            title, _ = scrub(frame["title"], rules.types, rules.placeholders, rules.phone_region)
             pages = pl.concat([frame, matches], how="horizontal").with_columns(matches=pl.sum_horizontal(KINDS), density=pl.sum_horizontal(KINDS) * 1000 / pl.col("text").str.len_chars().clip(1))
             dense = (pl.col("matches") >= rules.min_matches) & (pl.col("density") > rules.max_density)
-            passed, failed = pages.with_columns(text=text).filter(~dense), pages.filter(dense)
+            passed, failed = pages.with_columns(text=text, title=title).filter(~dense), pages.filter(dense)
             kept.frame(passed.select(columns))
             rejects.frame(
                 failed.select(
@@ -64,8 +65,8 @@ def remaining(corpus: Artifact, rules: PersonalData) -> dict[str, list[str]]:
     """Pages (URLs, up to 20 a kind) in which personal data is still found. Their matches are not given."""
     left: dict[str, list[str]] = {}
     for path in corpus.table("text"):
-        for frame in batches(path, ["url", "text"]):
-            _, matches = scrub(frame["text"], rules.types, rules.placeholders, rules.phone_region)
+        for frame in batches(path, ["url", "title", "text"]):
+            _, matches = scrub(frame.select(pl.concat_str("title", "text", separator="\n"))["title"], rules.types, rules.placeholders, rules.phone_region)
             for kind in KINDS:
                 for url in frame["url"].filter(matches[kind] > 0):
                     if len(left.setdefault(kind, [])) < 20:

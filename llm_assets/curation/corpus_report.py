@@ -19,7 +19,7 @@ from llm_assets.sql import query, statement
 from llm_assets.web.sample_web.score import score_crawl, score_duplicates, score_language, score_personal_data, score_quality, score_text, score_urls
 
 from .ledger import STAGES
-from .personal_data import KINDS, scrub
+from .personal_data import scrub_for_display
 from .schemas import Funnel, RejectsByRule, TruthScores
 
 # What each rejecting stage reads, where that is text.
@@ -66,10 +66,11 @@ def scores(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
 
 
 def _scrubbed(frame: pl.DataFrame, rules: PersonalData, characters: int) -> list[dict[str, Any]]:
-    """Rows with their text scrubbed (rejected text was never scrubbed) and cut."""
-    text, _ = scrub(frame["text"].fill_null(""), KINDS, {kind: f"<{kind.upper()}>" for kind in KINDS}, rules.phone_region)
-    cut = pl.when(text.str.len_chars() > characters).then(pl.format("{} …", text.str.slice(0, characters))).otherwise(text)
-    return frame.with_columns(characters=text.str.len_chars(), text=text).with_columns(cut.alias("text")).to_dicts()
+    """Rows with their texts scrubbed (rejected text was never scrubbed) and cut."""
+    frame = scrub_for_display(frame.with_columns(pl.col("text").fill_null("")), rules.phone_region)
+    length = pl.col("text").str.len_chars()
+    cut = pl.when(length > characters).then(pl.format("{} …", pl.col("text").str.slice(0, characters))).otherwise("text")
+    return frame.with_columns(characters=length, text=cut).to_dicts()
 
 
 def gather(crawls: dict[str, dict[str, Artifact]], recipe: Recipe) -> dict[str, Any]:

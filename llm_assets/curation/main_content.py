@@ -146,7 +146,7 @@ class _Page:
                         elements.append(current)
                         links.append(linked)
                     pieces = []
-                    linked = 0
+                linked = 0
                 if kind == _OPEN:
                     known = 0 if not attributes else weigh(attributes) if len(attributes) < 400 else _weigh(attributes)
                     parent.append(current)
@@ -168,7 +168,9 @@ class _Page:
             elif kind == _BREAK:
                 pieces.append("\n")
             if text:
-                pieces.append(text)
+                # White space before the first word of a block is most of a page's texts.
+                if pieces or in_pre or not text.isspace():
+                    pieces.append(text)
                 if in_link:
                     linked += len(text)
         last[0] = len(texts)

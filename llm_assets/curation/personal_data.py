@@ -280,3 +280,11 @@ def scrub(texts: pl.Series, kinds: Sequence[str], placeholders: dict[str, str], 
     changed = {page: b"".join([*pieces, data[copied[page] : offsets[page + 1]].tobytes()]).decode("utf-8") for page, pieces in replaced.items()}
     places = pl.Series(list(changed), dtype=pl.UInt32)
     return texts.clone().scatter(places, pl.Series(list(changed.values()))), table
+
+
+def scrub_for_display(frame: pl.DataFrame, region: str = "US") -> pl.DataFrame:
+    """A frame to be shown (a preview, failing rows): no column of text tells any personal data."""
+    for name, kind in frame.schema.items():
+        if kind == pl.String:
+            frame = frame.with_columns(scrub(frame[name], KINDS, {kind: f"<{kind.upper()}>" for kind in KINDS}, region)[0].alias(name))
+    return frame

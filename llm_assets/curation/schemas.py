@@ -145,7 +145,7 @@ class Cluster(pa.DataFrameModel):
 
 
 class CleanCorpus(QualityFilteredText):
-    """What the model may see. The last columns count the placeholders in `text`, by type of personal data."""
+    """What the model may see. `title` and `text` are scrubbed; the last columns count the placeholders in `text`, by type."""
 
     email: pl.Int64 = pa.Field(ge=0)
     ip_address: pl.Int64 = pa.Field(ge=0)

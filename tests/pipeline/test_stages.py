@@ -149,13 +149,14 @@ def test_a_learned_score_is_a_column_and_a_rule(tmp_path):
 def test_pages_dense_with_personal_data_are_dropped_and_nothing_tells_it(tmp_path):
     contacts = ["Write to nobody1@secretmail.example.", "The office of the mayor answers at +1 212 736 5001.", "Old letters went to nobody2@secretmail.example instead.", "In the evening somebody may pick up +1 212 736 5002."]
     directory = story(0).replace(b"</article>", f"<p>{' '.join(contacts)}</p></article>".encode())
-    single = story(1).replace(b"</article>", b"<p>Only one address, someone@secretmail.example, stands on this page.</p></article>")
+    single = story(1).replace(b"<title>Story", b"<title>Story by author@secretmail.example").replace(b"</article>", b"<p>Only one address, someone@secretmail.example, stands on this page.</p></article>")
     write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/directory", directory), page("http://host.example/single", single)])
     artifacts = run(files(tmp_path / "warc", personal_data=PersonalData(max_density=1.0, min_matches=4)))
     (row,) = rejects(artifacts).to_dicts()
     assert (row["url"], row["stage"], row["rule"], row["threshold"]) == ("http://host.example/directory", "clean_corpus", "personal_data_density", "1")
     assert float(row["value"]) > 1
     kept = pl.read_parquet(artifacts["clean_corpus"].table("text"))
+    assert "Story by <EMAIL>" in kept["title"][0]
     assert kept["email"].to_list() == [1] and "Only one address, <EMAIL>, stands" in kept["text"][0]
     assert artifacts["clean_corpus"].record.stats["personal_data"]["email"] == 1
     for name in ("clean_corpus", "reject_ledger", "corpus_report"):

@@ -1,0 +1,74 @@
+"""What must hold of a corpus: each check fails on a corpus that breaks it, and names pages, never what it found on them."""
+
+import polars as pl
+import pytest
+
+from llm_assets.artifacts.tables import polars_schema
+from llm_assets.curation.corpus_checks import duplicates_within, emptiness, length_within, personal_data_left, target_language
+from llm_assets.curation.schemas import CleanCorpus, RejectsByRule
+from llm_assets.recipes import Report, laptop
+
+ENGLISH = "The harbour was quiet that morning, and nobody had thought of the letter that came. "
+GERMAN = "Am Morgen lag noch Nebel über dem Fluss, und die Straßen waren fast leer. "
+
+
+class Corpus:
+    """As much of an artifact as a check reads."""
+
+    def __init__(self, path, tables, stats=None):
+        self.paths = {}
+        for name, frame in tables.items():
+            frame.write_parquet(path / f"{name}.parquet")
+            self.paths[name] = [path / f"{name}.parquet"]
+        self.record = type("Record", (), {"stats": stats or {}})()
+
+    def table(self, name):
+        return self.paths.get(name, [])
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    def of(*texts, **stats):
+        frame = pl.DataFrame({"url": [f"http://host.example/{i}" for i in range(len(texts))], "title": ["A title"] * len(texts), "text": texts}, schema={"url": pl.String, "title": pl.String, "text": pl.String})
+        missing = {name: pl.lit(None, dtype=kind) for name, kind in polars_schema(CleanCorpus).items() if name not in frame.columns}
+        return Corpus(tmp_path, {"text": frame.with_columns(**missing).select(list(polars_schema(CleanCorpus)))}, stats)
+
+    return of
+
+
+def test_personal_data_that_is_left_is_found_and_not_told(corpus):
+    assert personal_data_left(corpus(ENGLISH), laptop().personal_data).passed
+    outcome = personal_data_left(corpus(ENGLISH, "Write to someone@secretmail.example."), laptop().personal_data)
+    assert not outcome.passed and outcome.failures == [{"kind": "email", "url": "http://host.example/1"}]
+    assert "secretmail" not in outcome.summary
+
+
+def test_texts_in_other_languages(corpus):
+    assert target_language(corpus(ENGLISH), laptop()).passed
+    outcome = target_language(corpus(ENGLISH, GERMAN), laptop())
+    assert not outcome.passed and outcome.numbers == {"share": 0.5}
+    assert [(row["url"], row["language_1"]) for row in outcome.failures] == [("http://host.example/1", "de")]
+    assert target_language(corpus(ENGLISH, GERMAN), laptop().but(report=Report(min_target_share=0.5))).passed
+    assert target_language(corpus(), laptop()).passed
+
+
+def test_lengths_out_of_bounds(corpus):
+    assert length_within(corpus(ENGLISH * 10), Report()).passed
+    assert not length_within(corpus("short", "shorter", ENGLISH * 10), Report()).passed
+    assert not length_within(corpus(ENGLISH * 10), Report(median_characters=(1, 100))).passed
+    assert length_within(corpus(), Report()).summary == "no pages"
+
+
+def test_duplicates_that_are_left_or_too_many(corpus):
+    assert duplicates_within(corpus(ENGLISH, GERMAN, pages=3, rejected=1), laptop()).passed
+    outcome = duplicates_within(corpus(ENGLISH, GERMAN, ENGLISH.upper(), pages=3, rejected=0), laptop())
+    assert not outcome.passed and [row["url"] for row in outcome.failures] == ["http://host.example/0", "http://host.example/2"]
+    outcome = duplicates_within(corpus(ENGLISH, pages=3, rejected=2), laptop())
+    assert not outcome.passed and outcome.summary.startswith("66.67% of 3 pages were duplicates (at most 50%)")
+
+
+def test_an_empty_corpus_names_the_rules(tmp_path):
+    rejects = pl.DataFrame([{"crawl": "c", "stage": "quality_filtered_text", "rule": "min_words", "pages": 7}, {"crawl": "c", "stage": "filtered_urls", "rule": "mime", "pages": 9}], schema=polars_schema(RejectsByRule))
+    outcome = emptiness(Corpus(tmp_path, {"rejects_by_rule": rejects}, {"pages": 0}))
+    assert not outcome.passed and [row["rule"] for row in outcome.failures] == ["mime", "min_words"]
+    assert emptiness(Corpus(tmp_path, {"rejects_by_rule": rejects}, {"pages": 1})).passed
