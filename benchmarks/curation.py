@@ -10,8 +10,9 @@ all CPU-seconds. `threshold` is what another quality threshold takes to rebuild 
 
 Where datatrove is installed (in this interpreter, or in the one named by --datatrove, with spacy, trafilatura and
 fasttext-numpy2-wheel), its FineWeb chain runs on the same files in the same run: reader, URL filter, trafilatura,
-language, Gopher, C4 and FineWeb filters, MinHash. `to_deduplicated` is what we need for the same way, and `ratio` is its
-pages per CPU-second over datatrove's.
+language, Gopher, C4 and FineWeb filters, MinHash. It runs in one process, so `ratio` is the pages per CPU-second of
+`one_process` (the same way, WARC to deduplicated text, in one process of ours) over datatrove's; `ratio_all_workers` is
+that of `to_deduplicated`, where the workers slow each other (memory, caches).
 """
 
 from __future__ import annotations
@@ -109,8 +110,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as data:
         os.environ["LLM_ASSETS_DATA"], os.environ["LLM_ASSETS_TRACKING"] = data, "off"
         result = measure(arguments.warc, arguments.workers)
-    result["datatrove"] = run_datatrove(arguments.datatrove, arguments.warc, list(arguments.warc.glob("*.gz"))) if arguments.datatrove else None
-    result["ratio"] = round(result["to_deduplicated"]["pages_per_cpu_second"] / result["datatrove"]["pages_per_cpu_second"], 1) if result["datatrove"] else None
+    if arguments.datatrove:
+        with tempfile.NamedTemporaryFile(suffix=".json") as alone:
+            subprocess.run([sys.executable, __file__, "--warc", arguments.warc, "--json", alone.name, "--workers", "1", "--datatrove", ""], check=True, stdout=subprocess.DEVNULL)
+            result["one_process"] = json.loads(Path(alone.name).read_text())["to_deduplicated"]
+        result["datatrove"] = theirs = run_datatrove(arguments.datatrove, arguments.warc, list(arguments.warc.glob("*.gz")))
+        if theirs:
+            result["ratio"], result["ratio_all_workers"] = (round(result[name]["pages_per_cpu_second"] / theirs["pages_per_cpu_second"], 1) for name in ("one_process", "to_deduplicated"))
     arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 

@@ -22,12 +22,12 @@ def cores() -> int:
 
 # Objects between two looks for cycles. Pages become millions of short-lived strings and lists without cycles: at
 # Python's 700, looking takes 12 % of extraction.
-GARBAGE_THRESHOLD = 50_000
+GARBAGE_THRESHOLD = (50_000, 20, 20)
 
 
 def _start_worker() -> None:
     """Exit as soon as the parent is gone, so that a killed run leaves nobody writing; look for cycles less often."""
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
+    gc.set_threshold(*GARBAGE_THRESHOLD)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
@@ -47,7 +47,12 @@ class LocalEngine:
         """Call ``work(*tasks[name])`` for every name; yield names as they finish. The first error ends it all."""
         if self.workers == 1 or len(tasks) <= 1:
             for name, arguments in tasks.items():
-                work(*arguments)
+                usual = gc.get_threshold()
+                gc.set_threshold(*GARBAGE_THRESHOLD)
+                try:
+                    work(*arguments)
+                finally:
+                    gc.set_threshold(*usual)
                 yield name
             return
         pool = _pool(self.workers)

@@ -1,7 +1,7 @@
 """Main content of a parsed page: which blocks of text are the page's own, and which are its frame.
 
-One pass over the serialised tree cuts the page into blocks (paragraphs, headings, list items, cells) under a tree of
-block elements. Paragraphs vote for the elements around them (after Readability, mozilla/readability); the element
+One pass over the serialised tree (`markup.py`) cuts the page into blocks (paragraphs, headings, list items, cells) under
+a tree of block elements. Paragraphs vote for the elements around them (after Readability, mozilla/readability); the element
 with the most votes is the root, and what in it is links, navigation, sharing, comments or captions is dropped. The
 cost is linear in the page; nothing is matched by regular expressions with nested repetition.
 
@@ -12,21 +12,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from html import unescape
 
 from resiliparse.parse.html import HTMLTree
 
+from .markup import read_blocks
+
 # Elements that never hold main text, removed in the parser's own tree before anything else.
 REMOVED = "script,style,noscript,template,svg,iframe,object,audio,video,canvas,button,select,textarea,annotation"
-# Tags (name, attributes) and comments (neither) of serialised markup, where attribute values are always quoted.
-_TAG = re.compile(r'<(/?[a-zA-Z][^\s>/"]*)([^>"]*(?:"[^"]*"[^>"]*)*)>|<!--[\s\S]*?-->')
 _CLASS = re.compile(r'\b(?:class|id|role|itemprop|data-component|data-testid)="([^"]*)"')
 
-_BLOCK = frozenset(
-    "address article aside blockquote caption center dd details dir div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup legend li main menu nav ol p pre section summary table tbody td tfoot th thead tr ul".split()
-)
-_LINK, _BREAK, _OPEN, _CLOSE, _EMPTY = range(5)
-_KINDS = {name: _OPEN for name in _BLOCK} | {f"/{name}": _CLOSE for name in _BLOCK} | {"a": _LINK, "/a": _LINK, "br": _BREAK, "hr": _EMPTY, "/body": _EMPTY, "body": _EMPTY}
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6".split())
 _PARAGRAPHS = frozenset(["p", "pre", "blockquote", "div", "td", "section", "article", "li", "dd", "center", "main", "body"])
 _FRAME_TAGS = frozenset(["nav", "aside", "footer", "menu", "form", "figure", "figcaption"])
@@ -84,8 +78,9 @@ def _name_weight(name: str) -> int:
     return 0
 
 
-def _weigh(attributes: str) -> int:
+def _weigh(markup: bytes) -> int:
     """-1 for an element that is hidden or named like a page's frame, 1 for one named like its body, 0 for others."""
+    attributes = markup.decode()
     if ("hidden" in attributes or "display" in attributes) and _HIDDEN.search(attributes):
         return -1
     said = 0
@@ -102,17 +97,19 @@ _weigh_cached = lru_cache(maxsize=32_768)(_weigh)
 
 
 class _Page:
-    """Blocks of text and the tree of block elements above them, as parallel lists."""
+    """Blocks of text and the tree of block elements above them (see `markup.Blocks`), with what they weigh."""
 
     __slots__ = ("attributes", "block_chars", "block_element", "block_links", "block_text", "chars", "first", "last", "links", "parent", "tag", "weight")
 
     def __init__(self, html: str):
-        self.tag, self.parent, self.weight, self.attributes = ["body"], [0], [0], [""]
-        self.first, self.last = [0], [0]  # range of blocks below each element
-        self.block_text: list[str] = []
-        self.block_element: list[int] = []
-        self.block_links: list[int] = []
-        self._read(html)
+        blocks = read_blocks(html)
+        self.tag, self.parent, self.first, self.last, self.attributes = blocks.tag, blocks.parent, blocks.first, blocks.last, blocks.attributes
+        self.block_text, self.block_element, self.block_links = blocks.text, blocks.element, blocks.links
+        self.weight = [0] * len(self.tag)
+        for element, (start, end) in enumerate(blocks.spans):
+            if end > start:
+                said = blocks.markup[start:end]
+                self.weight[element] = _weigh_cached(said) if end - start < 400 else _weigh(said)
         self.block_chars = [len(text) for text in self.block_text]
         chars, links = [0] * len(self.tag), [0] * len(self.tag)
         for element, size, linked in zip(self.block_element, self.block_chars, self.block_links, strict=True):
@@ -122,58 +119,6 @@ class _Page:
             chars[self.parent[element]] += chars[element]
             links[self.parent[element]] += links[element]
         self.chars, self.links = chars, links
-
-    def _read(self, html: str) -> None:
-        tag, parent, weight, first, last = self.tag, self.parent, self.weight, self.first, self.last
-        texts, elements, links = self.block_text, self.block_element, self.block_links
-        kinds, weigh = _KINDS, _weigh_cached
-        current, linked, in_link, in_pre = 0, 0, False, 0
-        pieces: list[str] = []
-        parts = _TAG.split(html)
-        # The serialised tree is well-formed: every opened block is closed, in order.
-        for name, attributes, text in zip(["", *parts[1::3]], ["", *parts[2::3]], parts[0::3], strict=True):
-            kind = kinds.get(name)
-            if kind is None:  # an inline element: only its text counts
-                pass
-            elif kind >= _OPEN:
-                if pieces:
-                    joined = "".join(pieces)
-                    if "&" in joined:
-                        joined = unescape(joined)
-                    joined = joined.strip("\n") if in_pre else " ".join(joined.split())
-                    if joined and not joined.isspace():
-                        texts.append(joined)
-                        elements.append(current)
-                        links.append(linked)
-                    pieces = []
-                linked = 0
-                if kind == _OPEN:
-                    known = 0 if not attributes else weigh(attributes) if len(attributes) < 400 else _weigh(attributes)
-                    parent.append(current)
-                    current = len(tag)
-                    tag.append(name)
-                    weight.append(known)
-                    self.attributes.append(attributes)
-                    first.append(len(texts))
-                    last.append(0)
-                    if name == "pre":
-                        in_pre += 1
-                elif kind == _CLOSE and current:
-                    last[current] = len(texts)
-                    if tag[current] == "pre":
-                        in_pre -= 1
-                    current = parent[current]
-            elif kind == _LINK:
-                in_link = name == "a"
-            elif kind == _BREAK:
-                pieces.append("\n")
-            if text:
-                # White space before the first word of a block is most of a page's texts.
-                if pieces or in_pre or not text.isspace():
-                    pieces.append(text)
-                if in_link:
-                    linked += len(text)
-        last[0] = len(texts)
 
     def density(self, element: int) -> float:
         """Share of an element's characters that are links."""
@@ -277,7 +222,7 @@ def _one_of_many(page: _Page, element: int, siblings: list[int]) -> bool:
 
 def _shape(page: _Page, element: int) -> tuple[str, str]:
     """Tag and first class name, without numbers."""
-    names = _CLASS.search(page.attributes[element])
+    names = _CLASS.search(page.attributes(element))
     return page.tag[element], _DIGITS.sub("", names.group(1).split(" ", 1)[0]) if names else ""
 
 

@@ -105,7 +105,7 @@ def test_replaced_by_its_type(kind, text, match):
 def test_neither_the_order_of_kinds_nor_windows_matter(kinds, pieces):
     """Windows find what looking at the whole text finds, and scrubbing again finds nothing."""
     text = "\n".join(pieces)
-    replaced, counts = scrubbed(text, kinds)
+    replaced, _ = scrubbed(text, kinds)
     whole, last = [], 0
     for match in find(text):
         whole += [text[last : match.start], RULES.placeholders[match.kind]]

@@ -1,0 +1,76 @@
+"""Markup cut into blocks: the same as a plain reading by regular expressions, on any sequence of tags and text."""
+
+import re
+from html import unescape
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_assets.curation.markup import BLOCK_TAGS, read_blocks
+
+TAG = re.compile(r'<(/?[a-zA-Z][^\s>/"]*)([^>"]*(?:"[^"]*"[^>"]*)*)>|<!--[\s\S]*?-->')
+
+
+def plainly(html):
+    """Elements (tag, parent, first, last, attributes) and blocks (text, element, link characters)."""
+    elements, blocks = [["body", 0, 0, 0, ""]], []
+    current, linked, in_link, in_pre, pieces = 0, 0, False, 0, []
+    parts = TAG.split(html)
+    for name, attributes, text in zip(["", *parts[1::3]], ["", *parts[2::3]], parts[0::3], strict=True):
+        tag = (name or "").removeprefix("/")
+        if tag in BLOCK_TAGS or tag == "hr":
+            joined = unescape("".join(pieces))
+            joined = joined.strip("\n") if in_pre else " ".join(joined.split())
+            if joined and not joined.isspace():
+                blocks.append((joined, current, linked))
+            pieces, linked = [], 0
+            if tag not in ("hr", "body"):
+                if name != tag:
+                    if current:
+                        elements[current][3] = len(blocks)
+                        in_pre -= elements[current][0] == "pre"
+                        current = elements[current][1]
+                else:
+                    elements.append([tag, current, len(blocks), 0, attributes])
+                    current = len(elements) - 1
+                    in_pre += tag == "pre"
+        elif tag == "a":
+            in_link = name == "a"
+        elif name == "br":
+            pieces.append("\n")
+        if text:
+            pieces.append(text)
+            linked += len(text) if in_link else 0
+    elements[0][3] = len(blocks)
+    return elements, blocks
+
+
+def ours(html):
+    read = read_blocks(html)
+    elements = [list(row) for row in zip(read.tag, read.parent, read.first, read.last, [read.attributes(i) for i in range(len(read.tag))], strict=True)]
+    return elements, list(zip(read.text, read.element, read.links, strict=True))
+
+
+PIECES = [
+    "<p>", "</p>", "<div class=\"a > b\">", "</div>", "<pre>", "</pre>", "<li id=\"x\">", "</li>", "<a href=\"/x\">", "</a>", "<b>", "</b>", "<br>", "<hr>", "<span data-x=\"&quot;\">", "</span>", "<body>", "</body>", "<table>", "</table>",
+    "<!-- a \" comment -->", "<!-- open", "-->", "<", ">", "\"", "&amp;", "&nbsp;", "&", "\xa0", "\u3000", "\u2028", "\x1c", "\x85", " ", "\n", "  \n ", "words", "漢字", "é", "\U0001f600", "<p", "<3", "</", "<p class=\"unclosed", "<x-y/>", "<P>",
+]  # fmt: skip
+
+
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(alphabet="ab<>/\"& \n", max_size=6)), max_size=40))
+def test_as_a_plain_reading(pieces):
+    html = "".join(pieces)
+    assert ours(html) == plainly(html)
+
+
+@pytest.mark.parametrize("html", ["", "text", "<p>", "</p></p></p>", "<p>a</p>", "<pre>\n a\n  b\n</pre>", "<p> <br> </p>", "<ul><li>1<ul><li>2</li></ul></li></ul>", "<p>a<!-- \" -->b</p>", "<p title=\"a>b\">c</p>"])
+def test_small_cases(html):
+    assert ours(html) == plainly(html)
+
+
+@pytest.mark.parametrize("html", ['<p "' * 200_000, "<!--" * 200_000, '<p class="x' * 100_000, "<" * 800_000, '<p>"' * 200_000 + "<", "<p>" * 300_000, "&" * 500_000], ids=range(7))
+def test_hostile_markup_is_read_in_one_pass(html):
+    """Each takes minutes where every "<" looks for its end anew."""
+    read = read_blocks(html)
+    assert len(read.tag) <= html.count("<") + 1
