@@ -77,3 +77,12 @@ class Progress:
         seconds = time.monotonic() - self._began
         left = seconds / (done - self._first) * (self.total - done) if done > self._first and self.total else None
         self.tell("progress", done=done, total=self.total, unit=self.unit, pages=self._pages, seconds=seconds, seconds_left=left)
+
+
+def human_size(count: float) -> str:
+    """Bytes for a person, in powers of 1,000."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError

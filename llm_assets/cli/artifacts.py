@@ -13,11 +13,12 @@ from llm_assets.artifacts.explain import explain as explain_graph
 from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.identity import differences
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
+from llm_assets.artifacts.progress import human_size
 from llm_assets.artifacts.stage import Key
 from llm_assets.artifacts.store import Artifact
 from llm_assets.graph import open_workspace
 
-_RECIPE = click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function.")
+from .options import recipe_option
 
 
 @click.group()
@@ -33,18 +34,9 @@ def _find(workspace: Workspace, name: str) -> Artifact:
     return workspace.store.find(name)
 
 
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError
-
-
 @artifacts.command("list")
 @click.option("--asset", default=None, help="Only this asset.")
-@_RECIPE
+@recipe_option
 def list_artifacts(asset: str | None, recipe: str | None) -> None:
     """Every artifact; * marks what the recipe resolves to now."""
     workspace = open_workspace(recipe)
@@ -54,7 +46,7 @@ def list_artifacts(asset: str | None, recipe: str | None) -> None:
         record = item.record
         mark = "*" if record.short in current else " "
         rows = ", ".join(f"{table} {n:,}" for table, n in record.rows.items() if n)
-        click.echo(f"{mark} {record.short}  {record.key:32} {_size(record.total_bytes):>9}  {str(record.timings.get('finished_at', ''))[:19]}  {rows}")
+        click.echo(f"{mark} {record.short}  {record.key:32} {human_size(record.total_bytes):>9}  {str(record.timings.get('finished_at', ''))[:19]}  {rows}")
         count += 1
     if not count:
         click.echo(f"no artifacts in {workspace.store.root}")
@@ -62,7 +54,7 @@ def list_artifacts(asset: str | None, recipe: str | None) -> None:
 
 @artifacts.command()
 @click.argument("name")
-@_RECIPE
+@recipe_option
 def show(name: str, recipe: str | None) -> None:
     """The record of one artifact: by identity, asset, or asset/partition."""
     item = _find(open_workspace(recipe), name)
@@ -71,7 +63,7 @@ def show(name: str, recipe: str | None) -> None:
 
 @artifacts.command()
 @click.argument("names", nargs=-1)
-@_RECIPE
+@recipe_option
 def explain(names: tuple[str, ...], recipe: str | None) -> None:
     """Why would this rebuild? Field by field, before anything is run. NAMES: assets or asset/partition."""
     workspace = open_workspace(recipe)
@@ -87,7 +79,7 @@ def explain(names: tuple[str, ...], recipe: str | None) -> None:
 @artifacts.command()
 @click.argument("first")
 @click.argument("second")
-@_RECIPE
+@recipe_option
 def diff(first: str, second: str, recipe: str | None) -> None:
     """What differs between two artifacts: identity fields, rows, files."""
     workspace = open_workspace(recipe)
@@ -107,7 +99,7 @@ def diff(first: str, second: str, recipe: str | None) -> None:
 
 @artifacts.command()
 @click.argument("name")
-@_RECIPE
+@recipe_option
 def trace(name: str, recipe: str | None) -> None:
     """Follow a document (doc_id or URL) through the tables, or an artifact up and down its lineage."""
     workspace = open_workspace(recipe)
@@ -136,27 +128,27 @@ def trace(name: str, recipe: str | None) -> None:
 @click.argument("asset")
 @click.option("--partition", default=None, help="The crawl, for an asset that has one.")
 @click.option("--from", "folder", required=True, type=click.Path(path_type=Path), help="A folder laid out as the artifact.")
-@_RECIPE
+@recipe_option
 def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -> None:
     """Take existing data into the store as the artifact that the recipe asks for."""
     workspace = open_workspace(recipe)
     item = adopt_folder(workspace.graph[asset], partition, workspace, folder)
-    click.echo(f"adopted {item.record.key} {item.record.short}: {_size(item.record.total_bytes)} in {item.path}")
+    click.echo(f"adopted {item.record.key} {item.record.short}: {human_size(item.record.total_bytes)} in {item.path}")
 
 
 @artifacts.command()
 @click.option("--delete", is_flag=True, help="Really delete; without it nothing is touched.")
 @click.option("--keep-last", default=1, show_default=True, type=click.IntRange(0), help="Newest versions to keep of each asset and partition.")
 @click.option("--staging-days", default=7.0, show_default=True, help="Age of an interrupted build before it goes.")
-@_RECIPE
+@recipe_option
 def gc(delete: bool, keep_last: int, staging_days: float, recipe: str | None) -> None:
     """Find (and with --delete remove) what no recipe, recent build or kept artifact needs."""
     workspace = open_workspace(recipe)
     garbage = find_garbage(workspace, keep_last, staging_days)
     for item in garbage.artifacts:
-        click.echo(f"{'deleting' if delete else 'would delete'} {item.record.key} {item.record.short} {_size(item.record.total_bytes)}")
+        click.echo(f"{'deleting' if delete else 'would delete'} {item.record.key} {item.record.short} {human_size(item.record.total_bytes)}")
     for folder in garbage.staging:
         click.echo(f"{'deleting' if delete else 'would delete'} interrupted build {folder}")
     if delete:
         collect(workspace, garbage)
-    click.echo(f"{_size(garbage.bytes)} {'freed' if delete else 'could be freed; run again with --delete'}" if garbage.artifacts or garbage.staging else "nothing to collect")
+    click.echo(f"{human_size(garbage.bytes)} {'freed' if delete else 'could be freed; run again with --delete'}" if garbage.artifacts or garbage.staging else "nothing to collect")

@@ -13,7 +13,8 @@ from llm_assets.curation.quality import plain
 from llm_assets.graph import open_workspace
 from llm_assets.recipes import QUALITY_RULES
 
-_RECIPE = click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function.")
+from .options import recipe_option
+
 _CRAWLS = click.option("--crawl", "crawls", multiple=True, help="Only this crawl (may be given several times).")
 SNIPPET = 300
 
@@ -40,7 +41,7 @@ def _snippet(text: str) -> str:
 @corpus.command()
 @click.argument("url")
 @_CRAWLS
-@_RECIPE
+@recipe_option
 def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
     """Where a page went: the stage and rule, the measured value, the threshold."""
     workspace, names = _open(recipe, crawls)
@@ -100,7 +101,7 @@ def _flips(workspace: Workspace, table: pl.DataFrame, samples: int) -> None:
 @click.option("--set", "settings", multiple=True, required=True, metavar="RULE=VALUE", help="Another threshold, or RULE=off.")
 @click.option("--samples", default=3, show_default=True, help="Pages that flip to show, each way.")
 @_CRAWLS
-@_RECIPE
+@recipe_option
 def what_if(settings: tuple[str, ...], samples: int, crawls: tuple[str, ...], recipe: str | None) -> None:
     """What other thresholds of the quality rules would keep and drop. Nothing is rebuilt."""
     workspace, names = _open(recipe, crawls)
@@ -114,7 +115,7 @@ def what_if(settings: tuple[str, ...], samples: int, crawls: tuple[str, ...], re
 @click.argument("second", type=click.Choice(list(QUALITY_RULES)))
 @click.option("--samples", default=3, show_default=True, help="Pages that flip to show, each way.")
 @_CRAWLS
-@_RECIPE
+@recipe_option
 def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...], recipe: str | None) -> None:
     """Which pages two pinned sets of quality rules judge differently, and why."""
     workspace, names = _open(recipe, crawls)
@@ -132,7 +133,7 @@ def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...],
 @click.option("--full", is_flag=True, help="Whole texts, not their beginnings.")
 @click.option("--sql", default=None, help="A whole DuckDB statement over these tables instead.")
 @_CRAWLS
-@_RECIPE
+@recipe_option
 def browse(table: str, where: str | None, order: str | None, limit: int, offset: int, full: bool, sql: str | None, crawls: tuple[str, ...], recipe: str | None) -> None:
     """Page through documents, with a filter in DuckDB SQL."""
     workspace, names = _open(recipe, crawls)
@@ -150,7 +151,7 @@ def browse(table: str, where: str | None, order: str | None, limit: int, offset:
 
 
 @corpus.command()
-@_RECIPE
+@recipe_option
 def report(recipe: str | None) -> None:
     """Where the report (one HTML file) lies."""
     workspace = open_workspace(recipe)

@@ -15,6 +15,7 @@ from llm_assets.artifacts.progress import Event, subscribe
 from llm_assets.graph import open_workspace
 from llm_assets.settings import load_settings
 
+from .options import recipe_option
 from .setup import prepare_instance, register_partitions
 
 
@@ -84,7 +85,7 @@ class Display:
 @click.command()
 @click.option("--select", default="*", show_default=True, help="Dagster asset selection, such as '*extracted_text' (with all it needs) or 'group:web'.")
 @click.option("--crawl", "crawl_names", multiple=True, help="Crawl(s) to run for; default: all that the recipe names.")
-@click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function; default: LLM_ASSETS_RECIPE or laptop.")
+@recipe_option
 @click.option("--plain", is_flag=True, help="A line for each change instead of a live table.")
 def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bool) -> None:
     """Materialise the graph: what is in the store is returned, the rest is built."""

@@ -15,7 +15,7 @@ AFFIX, QUOTE, CURRENCY, SENTENCE_END, SINGLE, CLOSER, ICON, MARK, BREAKS = (1 <<
 
 # Characters that alone make no word. CCNet's list (arXiv:1911.00359, text_normalizer.py), which datatrove's rules share.
 PUNCTUATION = "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
-_CONTROLS = "".join(chr(c) for a, b in ((0, 9), (11, 13), (13, 32), (127, 160)) for c in range(a, b))
+CONTROLS = "".join(chr(c) for a, b in ((0, 9), (11, 13), (13, 32), (127, 160)) for c in range(a, b))
 
 # Unicode's Sentence_Terminal property (PropList.txt) as fineweb-head uses it.
 SENTENCE_TERMINAL = (
@@ -56,7 +56,7 @@ def kinds_table() -> np.ndarray:
             table[code] |= SPACE
     for bits, characters in (
         (LINE_BREAK, "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"),
-        (SYMBOL, PUNCTUATION + _CONTROLS),
+        (SYMBOL, PUNCTUATION + CONTROLS),
         (TERMINAL, SENTENCE_TERMINAL),
         (AFFIX, _SPACY_PUNCTUATION),
         (QUOTE, _SPACY_QUOTES),

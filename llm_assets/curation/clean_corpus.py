@@ -14,7 +14,7 @@ from llm_assets.recipes import PersonalData, Recipe
 
 from .personal_data import KINDS, scrub
 from .quality import plain
-from .rejects import DOCUMENT
+from .rejects import DOCUMENT, Tally
 from .schemas import CleanCorpus, Rejects
 from .text_buffers import batches
 
@@ -26,31 +26,29 @@ def scrub_part(staging: Path, name: str, texts: Path, rules: PersonalData) -> No
     columns = list(polars_schema(CleanCorpus))
     with Part(staging, name) as part:
         kept, rejects = part.table("text", CleanCorpus), part.table("rejects", Rejects)
-        counts, found = {"pages": 0, "kept": 0, "rejected": 0, "scrubbed": 0, "text_bytes": 0}, dict.fromkeys(KINDS, 0)
+        tally, counts, found = Tally(), {"scrubbed": 0, "text_bytes": 0}, dict.fromkeys(KINDS, 0)
         for frame in batches(texts):
             text, matches = scrub(frame["text"], rules.types, rules.placeholders, rules.phone_region)
             title, _ = scrub(frame["title"], rules.types, rules.placeholders, rules.phone_region)
-            pages = pl.concat([frame, matches], how="horizontal").with_columns(matches=pl.sum_horizontal(KINDS), density=pl.sum_horizontal(KINDS) * 1000 / pl.col("text").str.len_chars().clip(1))
+            pages = pl.concat([frame, matches], how="horizontal").with_columns(matches=pl.sum_horizontal(KINDS), rule=pl.lit(RULE), density=pl.sum_horizontal(KINDS) * 1000 / pl.col("text").str.len_chars().clip(1))
             dense = (pl.col("matches") >= rules.min_matches) & (pl.col("density") > rules.max_density)
             passed, failed = pages.with_columns(text=text, title=title).filter(~dense), pages.filter(dense)
             kept.frame(passed.select(columns))
             rejects.frame(
                 failed.select(
                     *DOCUMENT,
+                    "rule",
                     stage=pl.lit("clean_corpus"),
-                    rule=pl.lit(RULE),
                     value=pl.col("density").map_elements(plain, return_dtype=pl.String),
                     threshold=pl.lit(plain(rules.max_density)),
                 )
             )
-            counts["pages"] += len(pages)
-            counts["kept"] += len(passed)
-            counts["rejected"] += len(failed)
+            tally.add(passed, failed)
             counts["scrubbed"] += int((passed["matches"] > 0).sum())
             counts["text_bytes"] += int(passed["text"].str.len_bytes().sum())
             for kind in KINDS:
                 found[kind] += int(passed[kind].sum())
-        part.stats.update(counts, personal_data=found, rejects={RULE: counts["rejected"]} if counts["rejected"] else {})
+        part.stats.update(tally.stats(), **counts, personal_data=found)
 
 
 def build_clean_corpus(step: Step, recipe: Recipe) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from llm_assets.artifacts.progress import human_size
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, sum_stats
@@ -146,15 +147,6 @@ def render(shown: dict[str, Any], recipe: Recipe) -> str:
         rejected=shown["rejected_samples"],
         thresholds={rule.name: rule for rule in recipe.quality.effective()},
     )
-
-
-def human_size(count: float) -> str:
-    """Bytes for a person, in powers of 1,000."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError
 
 
 def build_corpus_report(step: Step, recipe: Recipe) -> None:

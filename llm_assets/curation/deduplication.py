@@ -27,7 +27,7 @@ from llm_assets.artifacts.tables import polars_schema, row_count
 from llm_assets.compute.compiled import compiled
 from llm_assets.recipes import Recipe
 
-from .rejects import DOCUMENT, count_rules
+from .rejects import DOCUMENT, Tally
 from .schemas import Cluster, QualityFilteredText, Rejects
 from .signatures import TEXT_SIGNATURES
 from .text_buffers import batches
@@ -242,7 +242,7 @@ def deduplication_part(staging: Path, name: str, texts: Path, clusters_file: Pat
     dropped = mine.select("warc_offset", "relation", "shared_bands", "kept_url")
     with Part(staging, name) as part:
         kept, rejects = part.table("text", QualityFilteredText), part.table("rejects", Rejects)
-        counts, by_rule = {"pages": 0, "kept": 0, "rejected": 0}, dict[str, int]()
+        tally = Tally()
         for frame in batches(texts):
             judged = frame.join(dropped, on="warc_offset", how="left", maintain_order="left")
             passed, failed = judged.filter(pl.col("relation").is_null()), judged.filter(pl.col("relation").is_not_null())
@@ -258,12 +258,8 @@ def deduplication_part(staging: Path, name: str, texts: Path, clusters_file: Pat
                     threshold=pl.when(exact).then(pl.lit("equal")).otherwise(pl.lit(f"1 of {bands} bands")),
                 )
             )
-            counts["pages"] += len(judged)
-            counts["kept"] += len(passed)
-            counts["rejected"] += len(failed)
-            for rule, number in count_rules(failed).items():
-                by_rule[rule] = by_rule.get(rule, 0) + number
-        part.stats.update(counts, rejects=dict(sorted(by_rule.items())))
+            tally.add(passed, failed)
+        part.stats.update(tally.stats())
 
 
 CLUSTERS = "clusters"

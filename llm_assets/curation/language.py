@@ -19,7 +19,7 @@ from llm_assets.recipes import Language, Recipe
 from llm_assets.settings import load_settings
 
 from .language_model import LanguageModel, LanguageModelError, load_language_model
-from .rejects import DOCUMENT
+from .rejects import DOCUMENT, Tally
 from .schemas import LanguageFilteredText, Rejects
 from .text_buffers import batches
 
@@ -59,25 +59,25 @@ def language_part(staging: Path, name: str, texts: Path, model: Path, rules: Lan
     identifier = load_language_model(model)
     with Part(staging, name) as part:
         kept, rejects = part.table("text", LanguageFilteredText), part.table("rejects", Rejects)
-        counts, languages = {"pages": 0, "kept": 0, "rejected": 0}, dict[str, int]()
+        tally, languages = Tally(), dict[str, int]()
         for frame in batches(texts):
-            pages = pl.concat([frame, identify(identifier, frame["text"], rules)], how="horizontal")
+            pages = pl.concat([frame, identify(identifier, frame["text"], rules)], how="horizontal").with_columns(rule=pl.lit("language"))
             passed = pages.filter(pl.col("language_score") >= rules.threshold)
             failed = pages.filter(pl.col("language_score") < rules.threshold)
-            kept.frame(passed)
+            kept.frame(passed.drop("rule"))
             rejects.frame(
                 failed.select(
                     *DOCUMENT,
+                    "rule",
                     stage=pl.lit("language_filtered_text"),
-                    rule=pl.lit("language"),
                     value=pl.concat_str("language", pl.lit(" "), _four("language_score"), pl.lit(", "), "language_1", pl.lit(" "), _four("score_1")),
                     threshold=pl.lit(str(rules.threshold)),
                 )
             )
-            counts = {"pages": counts["pages"] + len(pages), "kept": counts["kept"] + len(passed), "rejected": counts["rejected"] + len(failed)}
+            tally.add(passed, failed)
             for language, number in pages["language_1"].value_counts().iter_rows():
                 languages[language] = languages.get(language, 0) + number
-        part.stats.update(counts, languages=dict(sorted(languages.items())), rejects={"language": counts["rejected"]} if counts["rejected"] else {})
+        part.stats.update(tally.stats(), languages=dict(sorted(languages.items())))
 
 
 def _four(column: str) -> pl.Expr:

@@ -199,19 +199,18 @@ def _cut(data, hashes, values, elements, blocks, out):  # type: ignore[no-untype
             while True:
                 if byte == 38:
                     raw = True
-                elif byte >= 0xC2:
+                elif byte >= 0xC2 and not raw and at + 1 < n:
                     # White space beyond ASCII: U+0085, U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000.
-                    if at + 1 < n and not raw:
-                        second = data[at + 1]
-                        third = data[at + 2] if at + 2 < n else np.uint8(0)
-                        if byte == 0xC2:
-                            raw = second == 0x85 or second == 0xA0
-                        elif byte == 0xE1:
-                            raw = second == 0x9A and third == 0x80
-                        elif byte == 0xE2:
-                            raw = (second == 0x80 and (third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF)) or (second == 0x81 and third == 0x9F)
-                        elif byte == 0xE3:
-                            raw = second == 0x80 and third == 0x80
+                    second = data[at + 1]
+                    third = data[at + 2] if at + 2 < n else np.uint8(0)
+                    if byte == 0xC2:
+                        raw = second == 0x85 or second == 0xA0
+                    elif byte == 0xE1:
+                        raw = second == 0x9A and third == 0x80
+                    elif byte == 0xE2:
+                        raw = (second == 0x80 and (third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF)) or (second == 0x81 and third == 0x9F)
+                    elif byte == 0xE3:
+                        raw = second == 0x80 and third == 0x80
                 quotes += byte == 34
                 out[written] = byte
                 written += 1

@@ -17,7 +17,7 @@ from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.tables import polars_schema
 from llm_assets.recipes import Recipe, Rule
 
-from .rejects import DOCUMENT, count_rules
+from .rejects import DOCUMENT, Tally
 from .schemas import QualityFilteredText, Rejects, TextStatistic
 from .text_statistics import TEXT_STATISTICS
 
@@ -74,7 +74,7 @@ def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules:
     columns = list(polars_schema(QualityFilteredText))
     with Part(staging, name) as part:
         kept, rejects = part.table("text", QualityFilteredText), part.table("rejects", Rejects)
-        counts, by_rule = {"pages": 0, "kept": 0, "rejected": 0, "edited": 0}, dict[str, int]()
+        tally, edited = Tally(), 0
         for frame in joined(texts, statistics, with_text=True):
             judged = frame.with_columns(rule=verdict(rules))
             passed, failed = judged.filter(pl.col("rule").is_null()), judged.filter(pl.col("rule").is_not_null())
@@ -82,13 +82,9 @@ def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules:
             rejects.frame(
                 failed.select(*DOCUMENT, "rule", stage=pl.lit("quality_filtered_text"), value=measured(rules), threshold=pl.col("rule").replace_strict(thresholds, return_dtype=pl.String))
             )
-            counts["pages"] += len(judged)
-            counts["kept"] += len(passed)
-            counts["rejected"] += len(failed)
-            counts["edited"] += passed["edited_text"].count()
-            for rule, number in count_rules(failed).items():
-                by_rule[rule] = by_rule.get(rule, 0) + number
-        part.stats.update(counts, rejects=dict(sorted(by_rule.items())))
+            tally.add(passed, failed)
+            edited += passed["edited_text"].count()
+        part.stats.update(tally.stats(), edited=edited)
 
 
 def build_quality_filtered_text(step: Step, recipe: Recipe) -> None:

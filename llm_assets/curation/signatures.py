@@ -21,11 +21,10 @@ from llm_assets.artifacts.step import Part, Step
 from llm_assets.compute.compiled import compiled, inlined
 from llm_assets.recipes import Deduplication, Recipe
 
-from .characters import PUNCTUATION, TABLE, decode
+from .characters import CONTROLS, PUNCTUATION, TABLE, decode
 from .schemas import Signature
 from .text_buffers import batches, utf8_buffers
 
-_CONTROLS = {chr(c) for a, b in ((0, 9), (11, 13), (13, 32), (127, 160)) for c in range(a, b)}
 _DIGIT = 48
 _DROPPED, _SPACE = 0, 32
 # One of these between two digits joins them to one number.
@@ -40,7 +39,7 @@ def folding() -> np.ndarray:
     spellings of it then differ, which NFC text does not show.
     """
     table = np.arange(TABLE, dtype=np.uint32)
-    breaks = set(PUNCTUATION) | _CONTROLS
+    breaks = set(PUNCTUATION + CONTROLS)
     for code in range(TABLE):
         character = chr(code)
         if unicodedata.category(character) == "Nd":
