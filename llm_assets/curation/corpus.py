@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from llm_assets.artifacts import Workspace, materialize
 from llm_assets.artifacts.store import Artifact
 from llm_assets.recipes import Recipe, Rule
+from llm_assets.sql import statement
 
-from .ledger import KEPT, STAGES
+from .ledger import STAGES
 from .quality import breaks, joined, plain, verdict
 from .text_statistics import TEXT_STATISTICS
 
@@ -80,22 +81,18 @@ def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
     A capture is found by its exact URL; failing that by the URL without scheme, "www." and a closing slash.
     """
     connection = tables(workspace, crawls)
-    bare = "regexp_replace(regexp_replace({}, '^[a-z]+://(www\\.)?', ''), '/$', '')"
-    captures = ask(connection, "SELECT crawl, url, warc_file, warc_offset, fetched_at, status, mime FROM raw_warc WHERE url = $url ORDER BY crawl, fetched_at, warc_file, warc_offset", {"url": url})
+    captures = ask(connection, statement("captures_of_url"), {"url": url})
     if captures.is_empty():
-        captures = ask(connection, f"SELECT crawl, url, warc_file, warc_offset, fetched_at, status, mime FROM raw_warc WHERE {bare.format('url')} = {bare.format('$url::VARCHAR')} ORDER BY ALL", {"url": url})
+        captures = ask(connection, statement("captures_of_address"), {"url": url})
     if captures.is_empty():
-        near = ask(connection, "SELECT DISTINCT url, levenshtein(url, $url) AS distance FROM raw_warc WHERE length(url) < 500 ORDER BY distance, url LIMIT 3", {"url": url[:500]})
+        near = ask(connection, statement("nearest_urls"), {"url": url[:500]})
         raise CorpusError(f"{url} is in none of the crawls {', '.join(crawls)}; the nearest: {', '.join(near['url'])}")
     answers = []
     for capture in captures.iter_rows(named=True):
         place = {"crawl": capture["crawl"], "file": capture["warc_file"], "at": capture["warc_offset"]}
-        here = "crawl = $crawl AND warc_file = $file AND warc_offset = $at"
-        reject = ask(connection, f"SELECT * FROM reject_ledger WHERE {here}", place).to_dicts()
-        page = ask(connection, f"SELECT * FROM {KEPT[0]} WHERE {here}", place).to_dicts()
-        cluster = ask(connection, f"SELECT * FROM duplicate_clusters WHERE cluster IN (SELECT cluster FROM duplicate_clusters WHERE {here}) ORDER BY kept DESC, url LIMIT 20", place).to_dicts()
-        statistics = ask(connection, "SELECT s.* FROM text_statistics AS s JOIN (SELECT doc_id, warc_offset FROM language_filtered_text WHERE " + here + ") AS t USING (doc_id, warc_offset)", place)
-        broken = [(rule, row[rule.column]) for row in statistics.head(1).to_dicts() for rule in workspace.recipe.quality.effective() if statistics.head(1).select(breaks(rule)).item()]
+        reject, page, cluster = (ask(connection, statement(f"{what}_of_capture"), place).to_dicts() for what in ("reject", "page", "cluster"))
+        statistics = ask(connection, statement("statistics_of_capture"), place)
+        broken = [(rule, row[rule.column]) for row in statistics.to_dicts() for rule in workspace.recipe.quality.effective() if statistics.select(breaks(rule)).item()]
         answers.append(Answer(capture, reject[0] if reject else None, page[0] if page else None, broken, cluster))
     return answers
 

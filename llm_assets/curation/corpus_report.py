@@ -42,7 +42,7 @@ def funnel(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
     for stage in STAGES:
         artifact = inputs[stage]
         if stage == "filtered_urls":
-            size = {"pages": artifact.record.rows["urls"], "bytes": query("SELECT coalesce(sum(payload_bytes), 0)::BIGINT AS bytes FROM read_parquet($files)", files=_paths([artifact], "urls"))["bytes"][0]}
+            size = {"pages": artifact.record.rows["urls"], "bytes": query(statement("payload_size"), files=_paths([artifact], "urls"))["bytes"][0]}
         else:
             size = query(statement("text_size"), files=_paths([artifact], "text")).row(0, named=True)
         rows.append({"stage": stage, "rejected": artifact.record.rows.get("rejects", 0), **size})

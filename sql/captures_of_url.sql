@@ -1,0 +1,6 @@
+-- Captures of exactly this URL, over the view raw_warc.
+-- $url: the URL.
+SELECT crawl, url, warc_file, warc_offset, fetched_at, status, mime
+FROM raw_warc
+WHERE url = $url
+ORDER BY crawl, fetched_at, warc_file, warc_offset

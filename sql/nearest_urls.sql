@@ -1,0 +1,7 @@
+-- The three captured URLs that are most like an address, over the view raw_warc.
+-- $url: the address.
+SELECT DISTINCT url, levenshtein(url, $url) AS distance
+FROM raw_warc
+WHERE length(url) < 500
+ORDER BY distance, url
+LIMIT 3

@@ -1,0 +1,7 @@
+-- What the quality rules saw of one capture, over the views text_statistics and language_filtered_text.
+-- $crawl, $file, $at: the capture.
+SELECT s.*
+FROM text_statistics AS s
+JOIN language_filtered_text AS t USING (doc_id, warc_offset)
+WHERE t.crawl = $crawl AND t.warc_file = $file AND t.warc_offset = $at
+LIMIT 1
