@@ -76,6 +76,10 @@ class Graph:
     def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages.values())
 
+    def spans_crawls(self, stage: Stage) -> bool:
+        """Whether the stage has no partition and reads, directly or not, stages of every crawl."""
+        return not stage.per_crawl and any(self[name].per_crawl or self.spans_crawls(self[name]) for name in stage.inputs)
+
     def dependencies(self, stage: Stage, recipe: Any, partition: str | None) -> list[Key]:
         """Keys of the artifacts that `stage` reads for this partition."""
         keys: list[Key] = []

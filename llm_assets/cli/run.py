@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import click
 
 from llm_assets.artifacts.progress import Event, subscribe
-from llm_assets.graph import open_workspace
+from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.settings import load_settings
 
 from .options import recipe_option
@@ -115,18 +115,27 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     config: dict = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     if recipe:
         config["resources"] = {"artifacts": {"config": {"recipe": recipe}}}
+    # What spans all crawls comes with the last one, and only if the crawls that are not named are built.
+    spanning = {key for key in keys if GRAPH.spans_crawls(GRAPH[key.to_user_string()])}
+    resolver = workspace.resolver()
+    per_crawl = {name for key in spanning for name in GRAPH[key.to_user_string()].inputs if GRAPH[name].per_crawl}
+    unbuilt = sorted({crawl for crawl in workspace.recipe.corpus() if crawl not in names for name in per_crawl if resolver.resolve(name, crawl).artifact is None})
+    left_out = spanning if select == "*" and unbuilt else set()
     failures: list[str] = []
     checks: list[tuple[str, bool, str]] = []
     display = Display(live=not plain and sys.stdout.isatty())
     with dg.DagsterInstance.get() as instance, display:
         for name in names if partitioned else [None]:
-            result = job.execute_in_process(instance=instance, partition_key=name, asset_selection=list(keys), run_config=config, raise_on_error=False)
+            wanted = keys - (left_out if name in (None, names[-1]) else spanning)
+            result = job.execute_in_process(instance=instance, partition_key=name, asset_selection=list(wanted), run_config=config, raise_on_error=False)
             for evaluation in result.get_asset_check_evaluations():
                 own = job.asset_layer.get(evaluation.asset_key).partitions_def is not None
                 checks.append((f"{evaluation.asset_key.to_user_string()}{f'/{name}' if own else ''}: {evaluation.check_name}", evaluation.passed, evaluation.description or ""))
             if not result.success:
                 failures += [f"{event.step_key}: {_cause(event)}" for event in result.all_events if event.is_step_failure]
     _summary(display, checks, time.monotonic() - began)
+    if left_out:
+        click.echo(f"left out: {', '.join(sorted(key.to_user_string() for key in left_out))} (every crawl of the recipe goes into it, and {', '.join(unbuilt)} is not built; llm-assets run builds all)")
     if failures:
         for failure in failures:
             click.secho(f"failed: {failure}", fg="red", err=True)

@@ -178,6 +178,18 @@ def test_crawls_are_registered_once_and_with_clear_errors(project):
     assert unknown.returncode == 1 and "no crawl 'never'" in unknown.stderr
 
 
+def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
+    command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
+    one = command(project, "llm-assets", "run", "--crawl", "more")
+    assert one.returncode == 0, one.stdout + one.stderr
+    assert "left out: corpus_report (every crawl of the recipe goes into it, and c is not built" in one.stdout and "clean_corpus/more" in one.stdout
+    both = command(project, "llm-assets", "run")
+    assert both.returncode == 0, both.stdout + both.stderr
+    assert both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 15 pages" in both.stdout
+    again = command(project, "llm-assets", "run", "--crawl", "more")
+    assert "left out" not in again.stdout and f"0 built, {STAGES} cached" in again.stdout
+
+
 def test_a_missing_source_fails_the_run_with_one_clear_line(project):
     (project / "warc" / "0.warc.gz").unlink()
     (project / "warc" / "1.warc.gz").unlink()
