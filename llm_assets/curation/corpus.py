@@ -17,7 +17,7 @@ from llm_assets.recipes import Recipe, Rule
 from llm_assets.sql import statement
 
 from .ledger import STAGES
-from .quality import breaks, joined, plain, verdict
+from .quality import breaks, joined, measured, plain, verdict
 from .text_statistics import TEXT_STATISTICS
 
 # What can be browsed: stage → its main table.
@@ -137,16 +137,9 @@ def compare(before: pl.DataFrame, rules: Sequence[Rule], after: pl.DataFrame, ot
     for frame, chosen, prefix in ((before, rules, ""), (after, other_rules, "other_")):
         judged = frame.with_columns(rule=verdict(chosen))
         by_name = {rule.name: rule for rule in chosen}
-        values = [None if name is None else f"{plain(row)} ({by_name[name].drops.replace('_', ' ')} {plain(by_name[name].threshold)})" for name, row in zip(judged["rule"], _deciding(judged, chosen), strict=True)]
+        values = [None if name is None else f"{plain(value)} ({by_name[name].drops.replace('_', ' ')} {plain(by_name[name].threshold)})" for name, value in judged.select("rule", value=measured(chosen)).iter_rows()]
         sides.append(pl.DataFrame({f"{prefix}rule": judged["rule"], f"{prefix}value": pl.Series(values, dtype=pl.String)}))
     return pl.concat([before.select("crawl", "url", "warc_file", "warc_offset"), *sides], how="horizontal")
-
-
-def _deciding(judged: pl.DataFrame, rules: Sequence[Rule]) -> pl.Series:
-    value: pl.Expr = pl.lit(None, dtype=pl.Float64)
-    for rule in rules:
-        value = pl.when(pl.col("rule") == rule.name).then(pl.col(rule.column)).otherwise(value)
-    return judged.select(value).to_series()
 
 
 def what_if(workspace: Workspace, settings: Sequence[str], crawls: Sequence[str]) -> pl.DataFrame:

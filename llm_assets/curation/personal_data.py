@@ -180,6 +180,17 @@ def _widen(data, least, most, start, end):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _record(data, page, first, last, start, end, pages, starts, ends, count):  # type: ignore[no-untyped-def]
+    """Add a window of a page, widened but not into the one before it; the new number, or -1 where there is no room."""
+    if count == len(pages):
+        return -1
+    least = ends[count - 1] if count > 0 and pages[count - 1] == page else first
+    pages[count] = page
+    starts[count], ends[count] = _widen(data, least, last, start, end)
+    return count + 1
+
+
+@compiled
 def _windows(data, offsets, pages, starts, ends):  # type: ignore[no-untyped-def]
     """Byte windows worth a look, in order; returns their number, or -1 where the arrays are too short."""
     count = 0
@@ -230,19 +241,15 @@ def _windows(data, offsets, pages, starts, ends):  # type: ignore[no-untyped-def
                     window_end = max(window_end, end)
                 else:
                     if window_end >= 0:
-                        if count == len(pages):
+                        count = _record(data, page, first, last, window_start, window_end, pages, starts, ends, count)
+                        if count < 0:
                             return -1
-                        pages[count] = page
-                        starts[count], ends[count] = _widen(data, first if count == 0 or pages[count - 1] != page else ends[count - 1], last, window_start, window_end)
-                        count += 1
                     window_start, window_end = start, end
             at += 1
         if window_end >= 0:
-            if count == len(pages):
+            count = _record(data, page, first, last, window_start, window_end, pages, starts, ends, count)
+            if count < 0:
                 return -1
-            pages[count] = page
-            starts[count], ends[count] = _widen(data, first if count == 0 or pages[count - 1] != page else ends[count - 1], last, window_start, window_end)
-            count += 1
     return count
 
 

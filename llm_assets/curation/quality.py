@@ -39,11 +39,11 @@ def verdict(rules: Sequence[Rule]) -> pl.Expr:
 
 
 def measured(rules: Sequence[Rule]) -> pl.Expr:
-    """The value of the rule's column, to four significant digits as text; for a row whose verdict is in `rule`."""
+    """The value of the column of the rule that a row's `rule` names; null where it names none."""
     value: pl.Expr = pl.lit(None, dtype=pl.Float64)
     for rule in rules:
         value = pl.when(pl.col("rule") == rule.name).then(pl.col(rule.column)).otherwise(value)
-    return value.map_elements(plain, return_dtype=pl.String)
+    return value
 
 
 def plain(number: float) -> str:
@@ -80,7 +80,7 @@ def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules:
             passed, failed = judged.filter(pl.col("rule").is_null()), judged.filter(pl.col("rule").is_not_null())
             kept.frame(passed.with_columns(text=pl.coalesce("edited_text", "text"), words=pl.col("words").cast(pl.Int64)).select(columns))
             rejects.frame(
-                failed.select(*DOCUMENT, "rule", stage=pl.lit("quality_filtered_text"), value=measured(rules), threshold=pl.col("rule").replace_strict(thresholds, return_dtype=pl.String))
+                failed.select(*DOCUMENT, "rule", stage=pl.lit("quality_filtered_text"), value=measured(rules).map_elements(plain, return_dtype=pl.String), threshold=pl.col("rule").replace_strict(thresholds, return_dtype=pl.String))
             )
             tally.add(passed, failed)
             edited += passed["edited_text"].count()

@@ -159,7 +159,7 @@ def _match(text, at, end, phrase, start, stop):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _spans(text, start, end, least, spans, limit):  # type: ignore[no-untyped-def]
+def _spans(text, start, end, least, spans):  # type: ignore[no-untyped-def]
     """Split text[start:end] at every run of at least `least` line feeds; spans into `spans`, their number returned."""
     count = 0
     first = at = start
@@ -207,9 +207,7 @@ def _statistics(  # type: ignore[no-untyped-def]
     sequence, lengths, word_powers = np.zeros(words_bound + 1, np.uint64), np.zeros(words_bound + 1, np.int64), np.ones(16, np.uint64)
     for i in range(1, 16):
         word_powers[i] = word_powers[i - 1] * _MIX
-    size = 16
-    while size < 2 * max(words_bound, min(longest, MOST_WORDS)) + 2:
-        size *= 2
+    size = np.int64(_mask(words_bound)) + 1
     keys, stamps = np.zeros(size, np.uint64), np.zeros(size, np.int32)
     counts, firsts = np.zeros(size, np.int32), np.zeros(size, np.int32)
     # The second letter of the phrases, by their first: few places in a text need a closer look.
@@ -233,11 +231,11 @@ def _statistics(  # type: ignore[no-untyped-def]
             right -= 1
         some = max(n, 1)
         stamp += 1
-        count = min(_spans(text, left, right, 2, spans, longest), MOST_WORDS)
+        count = min(_spans(text, left, right, 2, spans), MOST_WORDS)
         repeats, characters = _duplicates(prefixes, powers, spans, count, keys, stamps, stamp, _mask(count))
         row[_DUP_PARA], row[_DUP_PARA_CHARS] = repeats / count, characters / some
         stamp += 1
-        count = min(_spans(text, 0, n, 1, spans, longest), MOST_WORDS)
+        count = min(_spans(text, 0, n, 1, spans), MOST_WORDS)
         repeats, characters = _duplicates(prefixes, powers, spans, count, keys, stamps, stamp, _mask(count))
         row[_DUP_LINE], row[_DUP_LINE_CHARS] = repeats / count, characters / some
 
@@ -445,7 +443,7 @@ def _statistics(  # type: ignore[no-untyped-def]
         # FineWeb, on the edited text.
         if m:
             _hash_prefixes(result, m, prefixes, powers)
-            count = _spans(result, 0, m, 1, spans, longest)
+            count = _spans(result, 0, m, 1, spans)
             newlines = 0
             for i in range(m):
                 newlines += result[i] == 10

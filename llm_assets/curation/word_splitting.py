@@ -164,9 +164,7 @@ def _opening_quote(text, kinds, start, at, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def _treebank(text, kinds, start, end, n, starts, ends, count):  # type: ignore[no-untyped-def]
-    final = -1
-    if not ends_sentence(text, kinds, start, end, n):
-        final = -2
+    final = ends_sentence(text, kinds, start, end, n)
     piece = at = start
     while at < end:
         code = text[at]
@@ -179,7 +177,7 @@ def _treebank(text, kinds, start, end, n, starts, ends, count):  # type: ignore[
                 width = 2
                 while at + width < end and text[at + width] == 46:
                     width += 1
-            elif final == -1:
+            elif final:
                 closed = at + 1
                 while closed < end and kinds[closed] & CLOSER:
                     closed += 1
@@ -337,7 +335,7 @@ def _spacy(text, kinds, start, end, starts, ends, count, pending):  # type: igno
             start += width
             continue
         width = _suffix(text, kinds, start, end)
-        if width and width < end - start + 1:
+        if width:
             pending[held] = width
             held += 1
             end -= width
