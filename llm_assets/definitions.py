@@ -4,13 +4,14 @@ import dagster as dg
 
 from llm_assets.curation import assets as curation
 from llm_assets.recipes import load_recipe
+from llm_assets.tokens import assets as tokens
 from llm_assets.web import assets as web
 from llm_assets.web.schedules import recrawl_schedule, registered_crawls
 from resources.artifacts import Artifacts
 from resources.compute import Compute
 from resources.tracking import Tracking
 
-_ROOMS = [web, curation]
+_ROOMS = [web, curation, tokens]
 
 everything = dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="The whole graph for one crawl.")
 

@@ -17,6 +17,8 @@ from llm_assets.curation.text_statistics import TEXT_STATISTICS
 from llm_assets.curation.url_filter import FILTERED_URLS
 from llm_assets.recipes import Recipe, load_recipe
 from llm_assets.settings import Settings, load_settings
+from llm_assets.tokens.token_shards import TOKEN_SHARDS
+from llm_assets.tokens.tokenizer import TOKENIZER
 from llm_assets.web.blocklists import URL_BLOCKLISTS
 from llm_assets.web.crawls import CrawlRegistry
 from llm_assets.web.raw_warc import RAW_WARC
@@ -36,6 +38,8 @@ GRAPH = Graph(
         CLEAN_CORPUS,
         REJECT_LEDGER,
         CORPUS_REPORT,
+        TOKENIZER,
+        TOKEN_SHARDS,
     ]
 )
 

@@ -30,7 +30,7 @@ class Stage:
     """One asset.
 
     inputs: names of the stages whose artifacts it reads: of the same crawl where both are per crawl, of every crawl
-    that the recipe names where only the input is.
+    that the recipe names where only the input is (or those that `crawls` gives).
     literals: the part of the recipe it reads, and nothing else of it.
     code_version: raised by hand whenever a change of code can change bytes.
     rooms: packages whose source is digested into the record, to tell drift.
@@ -49,6 +49,7 @@ class Stage:
     literals: Callable[[Any, str | None], Mapping[str, Any]] = _no_literals
     outside: Callable[[Any, str | None], Mapping[str, str]] | None = None
     earlier: Callable[[Any, str | None], list[Key]] | None = None
+    crawls: Callable[[Any], list[str]] | None = None
     locations: Callable[[Any, str | None], Mapping[str, str]] | None = None
     tables: Mapping[str, type] = field(default_factory=dict)
     optional_tables: Mapping[str, type] = field(default_factory=dict)
@@ -80,6 +81,13 @@ class Graph:
         """Whether the stage has no partition and reads, directly or not, stages of every crawl."""
         return not stage.per_crawl and any(self[name].per_crawl or self.spans_crawls(self[name]) for name in stage.inputs)
 
+    def layer(self, stage: Stage) -> int:
+        """How many stages that span all crawls lie between the raw crawls and a stage of one crawl (or what spans such stages).
+
+        Stages of one layer can be built crawl by crawl; the next layer needs what spans all of them.
+        """
+        return max((self.layer(self[name]) + (stage.per_crawl and self.spans_crawls(self[name])) for name in stage.inputs), default=0)
+
     def dependencies(self, stage: Stage, recipe: Any, partition: str | None) -> list[Key]:
         """Keys of the artifacts that `stage` reads for this partition."""
         keys: list[Key] = []
@@ -90,7 +98,7 @@ class Graph:
             elif stage.per_crawl:
                 keys.append((name, partition))
             else:
-                keys.extend((name, crawl) for crawl in recipe.corpus())
+                keys.extend((name, crawl) for crawl in (stage.crawls(recipe) if stage.crawls else recipe.corpus()))
         if stage.earlier is not None:
             keys.extend(stage.earlier(recipe, partition))
         return keys

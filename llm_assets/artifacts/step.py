@@ -94,6 +94,7 @@ class Part:
         self._tables: dict[str, TableWriter] = {}
         self._files: dict[str, Path] = {}
         self._external: dict[str, FileEntry] = {}
+        self._scratch: dict[str, Path] = {}
 
     def table(self, table: str, schema: type) -> TableWriter:
         """A writer for ``<table>/<part>.parquet``."""
@@ -105,6 +106,12 @@ class Part:
     def add_file(self, relative: str) -> None:
         """Count a file that was put into the staging folder (whole, by a rename) as this part's."""
         self._files[relative] = self.staging / relative
+
+    def add_scratch(self, relative: str) -> Path:
+        """A path for a file that a later part of this step reads: kept while the step is unfinished, no part of the artifact."""
+        path = self._scratch[relative] = self.staging / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def reference(self, relative: str, path: Path) -> None:
         """Count a file outside the store as this part's, by its digest."""
@@ -129,6 +136,7 @@ class Part:
         files.update({name: entry.model_dump() for name, entry in self._external.items()})
         marker = {
             "files": files,
+            "scratch": {name: path.stat().st_size for name, path in self._scratch.items()},
             "rows": {table: writer.rows for table, writer in self._tables.items()},
             "schemas": {table: {k: str(v) for k, v in writer._types.items()} for table, writer in self._tables.items()},
             "stats": self.stats,
@@ -172,11 +180,11 @@ class Step:
             marker = json.loads((self.staging / PARTS / f"{name}.json").read_bytes())
         except FileNotFoundError:
             return None
-        for file, entry in marker["files"].items():
-            if entry.get("location") is None:
-                path = self.staging / file
-                if not path.exists() or path.stat().st_size != entry["bytes"]:
-                    return None
+        sizes = {file: entry["bytes"] for file, entry in marker["files"].items() if entry.get("location") is None}
+        for file, size in {**sizes, **marker["scratch"]}.items():
+            path = self.staging / file
+            if not path.exists() or path.stat().st_size != size:
+                return None
         return marker
 
     def run_parts(self, work: Callable[..., None], tasks: Mapping[str, tuple], unit: str = "files", weight: Mapping[str, int] | None = None, engine: Any = None) -> None:

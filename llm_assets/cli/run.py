@@ -116,17 +116,33 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     if recipe:
         config["resources"] = {"artifacts": {"config": {"recipe": recipe}}}
     # What spans all crawls comes with the last one, and only if the crawls that are not named are built.
-    spanning = {key for key in keys if GRAPH.spans_crawls(GRAPH[key.to_user_string()])}
+    stages = {key: GRAPH[key.to_user_string()] for key in keys}
+    spanning = {key for key, stage in stages.items() if GRAPH.spans_crawls(stage)}
+    behind = {key for key, stage in stages.items() if GRAPH.layer(stage) > 0}
+    corpus = workspace.recipe.corpus()
     resolver = workspace.resolver()
-    per_crawl = {name for key in spanning for name in GRAPH[key.to_user_string()].inputs if GRAPH[name].per_crawl}
-    unbuilt = sorted({crawl for crawl in workspace.recipe.corpus() if crawl not in names for name in per_crawl if resolver.resolve(name, crawl).artifact is None})
-    left_out = spanning if select == "*" and unbuilt else set()
+    read = {name for key in spanning - behind for name in stages[key].inputs if GRAPH[name].per_crawl}
+    unbuilt = sorted({crawl for crawl in corpus if crawl not in names for name in read if resolver.resolve(name, crawl).artifact is None})
+    left_out = spanning | behind if select == "*" and unbuilt else set()
+    runs: list[tuple[int, str | None, set]] = []
+    if not partitioned:
+        runs.append((0, None, set(keys)))
+    elif names == corpus and len(names) == 1:
+        runs.append((0, names[0], keys - left_out))
+    else:
+        for layer in sorted({GRAPH.layer(stage) for stage in stages.values()}):
+            of_layer = {key for key, stage in stages.items() if GRAPH.layer(stage) == layer} - left_out
+            # What is behind an artifact of all crawls was made anew for all of them, the one that was named or not.
+            crawls = sorted({*corpus, *names}) if layer and of_layer & spanning else names
+            runs += [(layer, name, of_layer if name == crawls[-1] else of_layer - spanning) for name in crawls]
+        register_partitions(sorted({name for _, name, _ in runs if name}))
     failures: list[str] = []
     checks: list[tuple[str, bool, str]] = []
     display = Display(live=not plain and sys.stdout.isatty())
     with dg.DagsterInstance.get() as instance, display:
-        for name in names if partitioned else [None]:
-            wanted = keys - (left_out if name in (None, names[-1]) else spanning)
+        for layer, name, wanted in runs:
+            if not wanted or (layer and failures):
+                continue
             result = job.execute_in_process(instance=instance, partition_key=name, asset_selection=list(wanted), run_config=config, raise_on_error=False)
             for evaluation in result.get_asset_check_evaluations():
                 own = job.asset_layer.get(evaluation.asset_key).partitions_def is not None

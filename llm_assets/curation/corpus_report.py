@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
 from llm_assets.recipes import PersonalData, Recipe
+from llm_assets.report import bars, render
 from llm_assets.sql import query, statement
 from llm_assets.web.sample_web.score import score_crawl, score_duplicates, score_language, score_personal_data, score_quality, score_text, score_urls
 
@@ -108,15 +108,8 @@ def gather(crawls: dict[str, dict[str, Artifact]], recipe: Recipe) -> dict[str, 
     }
 
 
-def _bars(values: dict[Any, int | float]) -> list[dict[str, Any]]:
-    most = max(values.values(), default=0) or 1
-    return [{"label": label, "value": value, "width": round(100 * value / most, 1)} for label, value in values.items()]
-
-
-def render(shown: dict[str, Any], recipe: Recipe) -> str:
-    """The HTML page: no script, font, style or picture from elsewhere; light and dark by the reader's setting."""
-    import jinja2
-
+def page(shown: dict[str, Any], recipe: Recipe) -> str:
+    """The HTML page."""
     total = shown["funnel"].group_by("stage", maintain_order=True).agg(pl.col("pages", "rejected", "bytes").sum())
     by_rule = shown["rejects"].group_by("stage", "rule").agg(pl.col("pages").sum())
     order = {stage: place for place, stage in enumerate(STAGES)}
@@ -124,24 +117,21 @@ def render(shown: dict[str, Any], recipe: Recipe) -> str:
     lengths = shown["lengths"]
     powers = sorted({*lengths["extracted"], *lengths["corpus"]})
     most = max([*lengths["extracted"].values(), *lengths["corpus"].values()], default=0) or 1
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters["count"] = lambda value: f"{value:,}" if isinstance(value, int) else f"{value:,.3f}".rstrip("0").rstrip(".")
-    environment.filters["size"] = human_size
-    template = environment.from_string(files(__package__).joinpath("report.html.j2").read_text())
-    return template.render(
+    return render(
+        __package__, "report.html.j2",
         recipe=recipe,
         crawls=sorted(set(shown["funnel"]["crawl"])),
         total=total.to_dicts(),
         first_pages=max(total["pages"][0], 1),
         funnels={crawl: group.to_dicts() for (crawl,), group in shown["funnel"].group_by("crawl", maintain_order=True)},
-        rules=_bars({(stage, rule): pages for stage, rule, pages in rules}),
-        languages=_bars(dict(sorted(shown["languages"].items(), key=lambda item: (-item[1], item[0]))[:25])),
+        rules=bars({(stage, rule): pages for stage, rule, pages in rules}),
+        languages=bars(dict(sorted(shown["languages"].items(), key=lambda item: (-item[1], item[0]))[:25])),
         hosts=shown["hosts"],
         host_bytes=max((host["bytes"] for host in shown["hosts"]), default=1) or 1,
         lengths=[{"from": 2**p, "extracted": lengths["extracted"].get(p, 0), "corpus": lengths["corpus"].get(p, 0), "most": most} for p in powers],
-        clusters=_bars({row["size"]: row["clusters"] for row in shown["cluster_sizes"]}),
+        clusters=bars({row["size"]: row["clusters"] for row in shown["cluster_sizes"]}),
         largest=shown["largest_clusters"],
-        personal=_bars(shown["personal_data"]),
+        personal=bars(shown["personal_data"]),
         scores=shown["scores"].to_dicts(),
         kept=shown["kept_samples"],
         rejected=shown["rejected_samples"],
@@ -158,7 +148,7 @@ def build_corpus_report(step: Step, recipe: Recipe) -> None:
         part.table("rejects_by_rule", RejectsByRule).frame(shown["rejects"])
         if len(shown["scores"]):
             part.table("scores", TruthScores).frame(shown["scores"])
-        write_atomic(step.staging / REPORT, render(shown, recipe).encode("utf-8", "replace"))
+        write_atomic(step.staging / REPORT, page(shown, recipe).encode("utf-8", "replace"))
         part.add_file(REPORT)
         values = {name: value for name, value in shown.items() if name in ("languages", "hosts", "lengths", "cluster_sizes", "largest_clusters", "personal_data")}
         write_atomic(step.staging / "report.json", json.dumps(values, sort_keys=True, indent=1).encode())

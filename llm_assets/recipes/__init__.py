@@ -12,6 +12,7 @@ from .recipe import (
     Extraction,
     Language,
     PersonalData,
+    PublishedEncoding,
     Quality,
     QualityClassifier,
     Recipe,
@@ -20,6 +21,8 @@ from .recipe import (
     SampleWeb,
     Source,
     TextStatistics,
+    Tokenizer,
+    TokenShards,
     UrlFilter,
     WarcFiles,
     WebCrawl,
@@ -27,7 +30,7 @@ from .recipe import (
 )
 
 __all__ = [
-    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BlocklistSource", "Blocklists", "CommonCrawl", "Deduplication", "Extraction", "Language", "PersonalData", "Quality",
-    "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Report", "Rule", "SampleWeb", "Source", "TextStatistics", "UrlFilter", "WarcFiles", "WebCrawl",
-    "laptop", "load_recipe", "parse_source",
+    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BlocklistSource", "Blocklists", "CommonCrawl", "Deduplication", "Extraction", "Language", "PersonalData",
+    "PublishedEncoding", "Quality", "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Report", "Rule", "SampleWeb", "Source", "TextStatistics",
+    "TokenShards", "Tokenizer", "UrlFilter", "WarcFiles", "WebCrawl", "laptop", "load_recipe", "parse_source",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .recipe import Recipe, Recrawl, SampleWeb
+from .recipe import Recipe, Recrawl, SampleWeb, Tokenizer, TokenShards
 
 
 def laptop() -> Recipe:
@@ -12,6 +12,8 @@ def laptop() -> Recipe:
     return Recipe(
         name="laptop",
         crawls={"sample": SampleWeb()},
+        tokenizer=Tokenizer(vocabulary=2048),
+        token_shards=TokenShards(shard_tokens=1 << 18),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )
 

@@ -267,6 +267,32 @@ class PersonalData(Frozen):
         return self
 
 
+class PublishedEncoding(Frozen):
+    """An encoding that OpenAI published, instead of an own one."""
+
+    name: Literal["gpt2", "cl100k_base", "o200k_base"]
+    ranks: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="its ranks file; None is tiktoken's cache (TIKTOKEN_CACHE_DIR), or its URL. The file's digest is known, so the name bears the identity")
+
+
+class Tokenizer(Frozen):
+    """Byte-level BPE with GPT-4's split pattern, trained on the clean corpus; or a published encoding."""
+
+    vocabulary: int = Field(32_768, ge=272, le=1 << 20, description="ids: 256 bytes, merges, and the 16 special tokens; up to 65,536 a token takes two bytes on disk")
+    training_bytes: int = Field(2 << 30, ge=1, description="bytes of text it is trained on; of a larger corpus, documents are drawn by hash")
+    encoding: PublishedEncoding | None = Field(None, description="this published encoding instead of training one")
+    crawls: tuple[str, ...] | None = Field(None, description="crawls it is trained on; None is all of the corpus. Name them to keep the tokenizer, and the models behind it, when a crawl is added")
+    compare: tuple[PublishedEncoding, ...] = Field((), description="published encodings that the report holds the tokenizer against")
+    samples: int = Field(6, ge=0, le=100, description="documents in the report with their tokens coloured")
+
+
+class TokenShards(Frozen):
+    """How tokens are stored, and what is held out."""
+
+    shard_tokens: int = Field(1 << 26, ge=1 << 10, description="tokens of one file; the last of a split may hold fewer")
+    validation_share: float = Field(0.05, gt=0, lt=0.5, description="share of documents, by hash, that are never trained on")
+    split_by: Literal["document", "host"] = Field("document", description="what is hashed: the page's URL (a page keeps its split when it is crawled again), or its host")
+
+
 class Report(Frozen):
     """The dataset preview, and what the content checks of the corpus hold it against."""
 
@@ -309,6 +335,8 @@ class Recipe(Frozen):
     deduplication: Deduplication = Deduplication()
     personal_data: PersonalData = PersonalData()
     report: Report = Report()
+    tokenizer: Tokenizer = Tokenizer()
+    token_shards: TokenShards = TokenShards()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")
@@ -326,9 +354,10 @@ class Recipe(Frozen):
                 since = getattr(self.crawls[since], "since", None)
         if self.quality.min_quality_score is not None and self.quality_classifier.examples is None:
             raise ValueError("quality.min_quality_score needs quality_classifier.examples")
-        for name in self.corpus_crawls or ():
-            if name not in self.crawls:
-                raise ValueError(f"corpus_crawls names {name!r}, which is no crawl of this recipe")
+        for field, names in (("corpus_crawls", self.corpus_crawls), ("tokenizer.crawls", self.tokenizer.crawls)):
+            for name in names or ():
+                if name not in self.crawls:
+                    raise ValueError(f"{field} names {name!r}, which is no crawl of this recipe")
         return self
 
     def with_quality_rules(self, name: str) -> Recipe:

@@ -1,0 +1,196 @@
+"""Byte-level BPE encodings: a tiktoken ranks file, a split pattern, and the special tokens of the chat and tool protocol.
+
+Format: one token a line, base64 of its bytes, a space, its rank (openai/tiktoken). Ranks are ids; special tokens follow.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tiktoken
+
+# Split patterns as published (openai/tiktoken, tiktoken_ext/openai_public.py).
+GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+GPT4_PATTERN = r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
+GPT4O_PATTERN = "|".join(
+    [
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""\p{N}{1,3}""",
+        r""" ?[^\s\p{L}\p{N}]+[\r\n/]*""",
+        r"""\s*[\r\n]+""",
+        r"""\s+(?!\S)""",
+        r"""\s+""",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published encoding: where its ranks lie, their digest, its pattern."""
+
+    url: str
+    sha256: str
+    pattern: str
+    tokens: int
+
+
+_AT = "https://openaipublic.blob.core.windows.net/encodings/"
+PUBLISHED = {
+    # GPT-2's vocabulary in tiktoken's own format; `gpt2` and `r50k_base` are the same tokens.
+    "gpt2": Published(f"{_AT}r50k_base.tiktoken", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930", GPT2_PATTERN, 50_256),
+    "cl100k_base": Published(f"{_AT}cl100k_base.tiktoken", "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7", GPT4_PATTERN, 100_256),
+    "o200k_base": Published(f"{_AT}o200k_base.tiktoken", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d", GPT4O_PATTERN, 199_998),
+}
+
+# The order is the ids' order after the ranks: changing it makes other models.
+BOS = "<|bos|>"
+SPECIAL_TOKENS = (
+    BOS,
+    "<|system_start|>", "<|system_end|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>", "<|tool_start|>", "<|tool_end|>",
+    "<|search_start|>", "<|search_end|>", "<|python_start|>", "<|python_end|>", "<|result_start|>", "<|result_end|>", "<|pad|>",
+)  # fmt: skip
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that cannot be built or read; the message names file and line, or the setting to change."""
+
+
+def parse_ranks(data: bytes, name: str) -> dict[bytes, int]:
+    """Ranks by token. Raises TokenizerError for a malformed line, a repeated token, a gap, a missing byte."""
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            token64, rank = line.split()
+            token = base64.b64decode(token64, validate=True)
+            value = int(rank)
+        except (ValueError, binascii.Error):
+            raise TokenizerError(f"{name}, line {number}: not a token in base64 and its rank") from None
+        if token in ranks:
+            raise TokenizerError(f"{name}, line {number}: token {token!r} for the second time")
+        ranks[token] = value
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        missing = sorted(set(range(len(ranks))) - set(ranks.values()))
+        raise TokenizerError(f"{name}: ranks are not 0 to {len(ranks) - 1}" + (f"; {missing[0]} is missing" if missing else ""))
+    absent = [byte for byte in range(256) if bytes([byte]) not in ranks]
+    if absent:
+        raise TokenizerError(f"{name}: no token for the byte {absent[0]}; byte-level BPE needs all 256")
+    return ranks
+
+
+def write_ranks(ranks: dict[bytes, int]) -> bytes:
+    """The ranks file, in order of rank."""
+    return b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in sorted(ranks.items(), key=lambda item: item[1]))
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A tokenizer: its ranks and split pattern. Ids are the ranks, then the special tokens."""
+
+    name: str
+    pattern: str
+    ranks: dict[bytes, int]
+
+    @property
+    def size(self) -> int:
+        """Number of ids, special tokens among them."""
+        return len(self.ranks) + len(SPECIAL_TOKENS)
+
+    @property
+    def special(self) -> dict[str, int]:
+        return {token: len(self.ranks) + place for place, token in enumerate(SPECIAL_TOKENS)}
+
+    @property
+    def bos(self) -> int:
+        return len(self.ranks)
+
+    @property
+    def dtype(self) -> type:
+        """uint16 where every id fits, else uint32."""
+        return np.uint16 if self.size <= 1 << 16 else np.uint32
+
+    @cached_property
+    def bpe(self) -> tiktoken.Encoding:
+        """tiktoken's encoding, which does the work. `encode_ordinary` never gives special tokens, whatever the text says."""
+        import tiktoken
+
+        return tiktoken.Encoding(self.name, pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens=self.special)
+
+    @cached_property
+    def token_bytes(self) -> np.ndarray:
+        """Length in bytes of each id's text, (size,) int32; 0 for special tokens, which stand for no text."""
+        lengths = np.zeros(self.size, np.int32)
+        for token, rank in self.ranks.items():
+            lengths[rank] = len(token)
+        return lengths
+
+    def encode(self, text: str) -> list[int]:
+        return self.bpe.encode_ordinary(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; special tokens by their names, broken UTF-8 as U+FFFD."""
+        return self.bpe.decode(list(ids))
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        return self.bpe.decode_bytes(list(ids))
+
+    def document(self, text: str) -> list[int]:
+        """A document as it stands in the shards: BOS, then its text."""
+        return [self.bos, *self.bpe.encode_ordinary(text)]
+
+    def save(self, folder: Path) -> list[str]:
+        """Write ``tokenizer.tiktoken`` and ``tokenizer.json``; their names."""
+        (folder / "tokenizer.tiktoken").write_bytes(ranks := write_ranks(self.ranks))
+        described: dict[str, Any] = {"name": self.name, "pattern": self.pattern, "special_tokens": self.special, "size": self.size, "ranks_sha256": hashlib.sha256(ranks).hexdigest()}
+        (folder / "tokenizer.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+        return ["tokenizer.tiktoken", "tokenizer.json"]
+
+    @classmethod
+    def load(cls, folder: Path) -> Encoding:
+        """Read what `save` wrote. Raises TokenizerError."""
+        try:
+            described = json.loads((folder / "tokenizer.json").read_text())
+            data = (folder / "tokenizer.tiktoken").read_bytes()
+        except (OSError, ValueError) as error:
+            raise TokenizerError(f"tokenizer in {folder}: {error}") from error
+        if hashlib.sha256(data).hexdigest() != described["ranks_sha256"]:
+            raise TokenizerError(f"tokenizer in {folder}: tokenizer.tiktoken is not the file that tokenizer.json describes")
+        return cls(described["name"], described["pattern"], parse_ranks(data, str(folder / "tokenizer.tiktoken")))
+
+
+def published(name: str, ranks: Path | None = None) -> Encoding:
+    """A published encoding, from its ranks file by path or from tiktoken's cache (or, with a network, from its URL).
+
+    Raises TokenizerError where it cannot be had, or where the file is broken or another one.
+    """
+    known = PUBLISHED.get(name)
+    if known is None:
+        raise TokenizerError(f"encoding {name!r}: there are {', '.join(PUBLISHED)}")
+    if ranks is not None:
+        try:
+            data = ranks.read_bytes()
+        except OSError as error:
+            raise TokenizerError(f"ranks file {ranks.absolute()}: {error.strerror}") from error
+        found = parse_ranks(data, str(ranks))
+        if hashlib.sha256(data).hexdigest() != known.sha256:
+            raise TokenizerError(f"ranks file {ranks}: well formed, {len(found):,} tokens, but not the {name} that was published (sha256 {known.sha256[:16]}…)")
+        return Encoding(name, known.pattern, found)
+    from tiktoken.load import read_file_cached
+
+    try:
+        return Encoding(name, known.pattern, parse_ranks(read_file_cached(known.url, known.sha256), name))
+    except (OSError, ValueError) as error:
+        raise TokenizerError(f"encoding {name}: not in tiktoken's cache and not to be had from {known.url} ({type(error).__name__}); give its ranks file by path") from error

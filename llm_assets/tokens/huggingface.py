@@ -1,0 +1,84 @@
+"""The same tokenizer as Hugging Face's ``tokenizer.json``, written out without the library.
+
+A ranks file holds no merges. They follow from it: a token's two parts are what BPE makes of its bytes when only merges of
+lower rank are allowed (as in transformers' TikTokenConverter; Sennrich et al., arXiv:1508.07909).
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from .encoding import BOS, SPECIAL_TOKENS, Encoding
+
+
+@cache
+def byte_characters() -> dict[int, str]:
+    """GPT-2's printable stand-in for each byte (openai/gpt-2, encoder.py, `bytes_to_unicode`)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    return {**{byte: chr(byte) for byte in printable}, **{byte: chr(256 + place) for place, byte in enumerate(rest)}}
+
+
+def spelled(token: bytes) -> str:
+    """A token as byte-level BPE files spell it."""
+    return "".join(byte_characters()[byte] for byte in token)
+
+
+def parts(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
+    """The pieces of a token before its own merge, by merges of lower rank alone."""
+    limit = ranks[token]
+    pieces = [bytes([byte]) for byte in token]
+    while len(pieces) > 2:
+        best = min(range(len(pieces) - 1), key=lambda i: ranks.get(pieces[i] + pieces[i + 1], limit))
+        if ranks.get(pieces[best] + pieces[best + 1], limit) >= limit:
+            break
+        pieces[best : best + 2] = [pieces[best] + pieces[best + 1]]
+    return pieces
+
+
+def merges(ranks: dict[bytes, int]) -> list[list[str]]:
+    """Merges in order of rank, as pairs of spelled tokens. A token that no pair of others makes has none (BPE cannot give it either)."""
+    pairs = []
+    for token in sorted((token for token in ranks if len(token) > 1), key=ranks.__getitem__):
+        pieces = parts(token, ranks)
+        if len(pieces) == 2:
+            pairs.append([spelled(pieces[0]), spelled(pieces[1])])
+    return pairs
+
+
+def write_tokenizer(encoding: Encoding, folder: Path, context: int) -> list[str]:
+    """Write ``tokenizer.json`` and ``tokenizer_config.json`` (`context`: longest input in tokens); their names."""
+    special = [
+        {"id": rank, "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        for name, rank in encoding.special.items()
+    ]
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": special, "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": _onigmo(encoding.pattern)}, "behavior": "Isolated", "invert": False},
+            {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        ]},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+            # tiktoken takes a whole piece that is a token as it is, without merging.
+            "ignore_merges": True,
+            "vocab": {spelled(token): rank for token, rank in sorted(encoding.ranks.items(), key=lambda item: item[1])},
+            "merges": merges(encoding.ranks),
+        },
+    }  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context, "bos_token": BOS, "eos_token": BOS, "pad_token": SPECIAL_TOKENS[-1], "clean_up_tokenization_spaces": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    return ["tokenizer.json", "tokenizer_config.json"]
+
+
+def _onigmo(pattern: str) -> str:
+    """The split pattern in the dialect of the `tokenizers` library (Oniguruma reads ``{1,3}+`` as a repeated repeat)."""
+    return pattern.replace(r"\p{N}{1,3}+", r"\p{N}{1,3}")
+
+
+__all__ = ["byte_characters", "merges", "parts", "spelled", "write_tokenizer"]

@@ -1,0 +1,129 @@
+"""Token shards on disk: ``<split>-<number>.npy``, one-dimensional arrays of ids that numpy maps into memory.
+
+A split is one stream: its shards end to end, documents one after another, each beginning with BOS. ``<split>-lengths.npy``
+holds the documents' lengths in that order (int64), so that a reader knows where each begins without looking for BOS.
+Imports numpy alone: the training process reads shards where nothing else of this project's packages is installed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+SPLITS = ("train", "validation")
+
+
+class ShardError(ValueError):
+    """Shards that are missing, broken, or of another tokenizer; the message names the file."""
+
+
+class ShardWriter:
+    """Writes one split's stream as files of exactly `shard_tokens` tokens, the last one shorter.
+
+    Each file appears under its name when it is whole. Plain writes, no memory map: on a full disk a map kills the process.
+    """
+
+    def __init__(self, folder: Path, split: str, dtype: np.dtype | type, shard_tokens: int):
+        self.folder, self.split, self.dtype, self.shard_tokens = folder, split, np.dtype(dtype), shard_tokens
+        self.names: list[str] = []
+        self.position = 0  # tokens so far
+        self.documents = 0
+        self._pending: list[np.ndarray] = []
+        self._held = 0
+        self._lengths: list[np.ndarray] = []
+
+    def append(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
+        """Add documents: their tokens end to end, and how many each has."""
+        self._lengths.append(np.asarray(lengths, np.int64))
+        self.position += len(tokens)
+        self.documents += len(lengths)
+        while len(tokens):
+            taken = tokens[: self.shard_tokens - self._held]
+            self._pending.append(taken)
+            self._held += len(taken)
+            tokens = tokens[len(taken) :]
+            if self._held == self.shard_tokens:
+                self._flush()
+
+    def _flush(self) -> None:
+        name = f"{self.split}-{len(self.names):05d}.npy"
+        self._write(name, self._pending, self._held, self.dtype)
+        self.names.append(name)
+        self._pending, self._held = [], 0
+
+    def close(self) -> list[str]:
+        """Write what is left; the names of all files."""
+        if self._held:
+            self._flush()
+        lengths = f"{self.split}-lengths.npy"
+        self._write(lengths, self._lengths, sum(map(len, self._lengths)), np.dtype(np.int64))
+        return [*self.names, lengths]
+
+    def _write(self, name: str, pieces: Iterable[np.ndarray], count: int, dtype: np.dtype) -> None:
+        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
+        try:
+            with temporary.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)})
+                for piece in pieces:
+                    file.write(np.ascontiguousarray(piece, dtype).data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class TokenStream:
+    """One split of any number of shard folders, as one sequence of tokens. Reads by memory map.
+
+    Raises ShardError where a folder has no such split, or its files do not fit each other.
+    """
+
+    def __init__(self, folders: Iterable[Path], split: str):
+        self.folders = [Path(folder) for folder in folders]
+        self.split = split
+        self._shards: list[np.ndarray] = []
+        lengths = []
+        for folder in self.folders:
+            try:
+                of_folder = np.load(folder / f"{split}-lengths.npy")
+                shards = [np.load(path, mmap_mode="r") for path in sorted(folder.glob(f"{split}-[0-9]*.npy"))]
+            except (OSError, ValueError) as error:
+                raise ShardError(f"token shards in {folder}, split {split}: {error}") from error
+            if int(of_folder.sum()) != sum(map(len, shards)):
+                raise ShardError(f"token shards in {folder}: {split} has {sum(map(len, shards)):,} tokens; its lengths say {int(of_folder.sum()):,}")
+            lengths.append(of_folder)
+            self._shards += shards
+        self.lengths = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        self._edges = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])]).astype(np.int64)
+
+    def __len__(self) -> int:
+        """Tokens."""
+        return int(self.starts[-1])
+
+    @property
+    def documents(self) -> int:
+        return len(self.lengths)
+
+    def tokens(self, start: int, count: int) -> np.ndarray:
+        """Tokens [start, start + count), (count,) int64, across files."""
+        if start < 0 or start + count > len(self):
+            raise ShardError(f"token shards, split {self.split}: tokens {start:,} to {start + count:,} asked for, {len(self):,} there")
+        out = np.empty(count, np.int64)
+        done = 0
+        shard = int(np.searchsorted(self._edges, start, "right")) - 1
+        while done < count:
+            begin = start + done - self._edges[shard]
+            piece = self._shards[shard][begin : begin + count - done]
+            out[done : done + len(piece)] = piece
+            done += len(piece)
+            shard += 1
+        return out
+
+    def document(self, number: int) -> np.ndarray:
+        """One document's tokens, BOS first."""
+        return self.tokens(int(self.starts[number]), int(self.lengths[number]))
