@@ -3,6 +3,7 @@
 import dagster as dg
 
 from llm_assets.curation import assets as curation
+from llm_assets.pretraining import assets as pretraining
 from llm_assets.recipes import load_recipe
 from llm_assets.tokens import assets as tokens
 from llm_assets.web import assets as web
@@ -11,7 +12,7 @@ from resources.artifacts import Artifacts
 from resources.compute import Compute
 from resources.tracking import Tracking
 
-_ROOMS = [web, curation, tokens]
+_ROOMS = [web, curation, tokens, pretraining]
 
 everything = dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="The whole graph for one crawl.")
 

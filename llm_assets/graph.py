@@ -15,6 +15,7 @@ from llm_assets.curation.quality_classifier import QUALITY_CLASSIFIER
 from llm_assets.curation.signatures import TEXT_SIGNATURES
 from llm_assets.curation.text_statistics import TEXT_STATISTICS
 from llm_assets.curation.url_filter import FILTERED_URLS
+from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
 from llm_assets.recipes import Recipe, load_recipe
 from llm_assets.settings import Settings, load_settings
 from llm_assets.tokens.token_shards import TOKEN_SHARDS
@@ -40,6 +41,7 @@ GRAPH = Graph(
         CORPUS_REPORT,
         TOKENIZER,
         TOKEN_SHARDS,
+        BASE_CHECKPOINT,
     ]
 )
 

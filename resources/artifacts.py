@@ -1,11 +1,13 @@
 """The artifact store as a Dagster resource: how an asset body becomes one line."""
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.errors import DagsterPipesExecutionError
 
 from llm_assets.artifacts import Artifact, Outcome, Stage, Workspace, materialize
 from llm_assets.artifacts.checks import CheckOutcome, check_schemas, remembered
@@ -43,7 +45,9 @@ class Artifacts(dg.ConfigurableResource):
     def materialize(self, context: dg.AssetExecutionContext, stage: Stage, show: Callable[[Artifact], dict[str, Any]] | None = None) -> dg.MaterializeResult:
         """Return the stage's artifact for this run's partition, cached or built, with its metadata (and what `show` adds)."""
         partition = context.partition_key if stage.per_crawl else None
-        outcome = materialize(stage, partition, self.workspace(context.run_id), [_log_progress(context.log)])
+        workspace = self.workspace(context.run_id)
+        workspace.launcher = _pipes_launcher(context)
+        outcome = materialize(stage, partition, workspace, [_log_progress(context.log)])
         return dg.MaterializeResult(data_version=dg.DataVersion(outcome.artifact.data_version), metadata={**metadata(stage, outcome), **(show(outcome.artifact) if show else {})})
 
     def check(self, context: dg.AssetCheckExecutionContext, stage: Stage, name: str, version: str, examine: Callable[[Artifact, Workspace, str | None], tuple[list[Artifact], Callable[[], CheckOutcome]]], severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR, reads: tuple[str, ...] = ()) -> dg.AssetCheckResult:
@@ -147,6 +151,19 @@ def _log_progress(log: Any) -> Callable[[Event], None]:
             log.info(event.text())
 
     return listen
+
+
+def _pipes_launcher(context: dg.AssetExecutionContext) -> Callable[[list[str], Mapping[str, str]], int]:
+    """Starts a training process through Dagster Pipes: what it logs stands in the run's log as it comes."""
+
+    def launch(command: list[str], environment: Mapping[str, str]) -> int:
+        try:
+            dg.PipesSubprocessClient().run(context=context, command=command, env=dict(environment))
+        except DagsterPipesExecutionError as error:
+            return int(found.group(1)) if (found := re.search(r"with code (-?\d+)", str(error))) else 1
+        return 0
+
+    return launch
 
 
 __all__ = ["CRAWLS", "Artifacts", "declare", "markdown_table", "metadata", "schema_check"]

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from llm_assets.artifacts.stage import Resolution
 from llm_assets.settings import load_settings
 
 EXPERIMENT = "llm-assets"
+FLUSH_SECONDS = 5.0
+BATCH_METRICS = 1000  # MLflow takes no more in one call
 PARAM_CHARACTERS = 500  # MLflow's own limit is 6,000; longer values make the run table unreadable
 
 
@@ -39,6 +41,8 @@ class MlflowTracker:
         self.uri, self.artifact_folder, self.dagster_run_id = uri, artifact_folder, dagster_run_id
         self._client: Any = None
         self._run: str | None = None
+        self._pending: list[Any] = []
+        self._flushed = 0.0
 
     def client(self) -> Any:
         """The client; creates the database and the experiment on first use (mlflow's import alone takes seconds)."""
@@ -84,15 +88,32 @@ class MlflowTracker:
         try:
             yield self._run
         except BaseException as error:
+            self._flush()
             client.set_tag(self._run, "error", f"{type(error).__name__}: {error}"[:PARAM_CHARACTERS])
             client.set_terminated(self._run, "FAILED")
             raise
         client.set_terminated(self._run, "FINISHED")
 
+    def log(self, numbers: Mapping[str, float], step: int) -> None:
+        """Collected and sent in batches: a call costs 23 ms, one of a thousand numbers 124."""
+        from mlflow.entities import Metric
+
+        self._pending += [Metric(name, float(value), int(time.time() * 1000), step) for name, value in numbers.items()]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS or len(self._pending) >= BATCH_METRICS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._run is not None and self._pending:
+            pending, self._pending = self._pending, []
+            for first in range(0, len(pending), BATCH_METRICS):
+                self.client().log_batch(self._run, metrics=pending[first : first + BATCH_METRICS])
+        self._flushed = time.monotonic()
+
     def finish(self, record: Record) -> None:
         """Metrics of a finished build: rows, bytes, times, and the step's own numbers."""
         from mlflow.entities import Metric, RunTag
 
+        self._flush()
         numbers = {**{f"rows.{table}": rows for table, rows in record.rows.items()}, "bytes": record.total_bytes, "seconds": record.timings["seconds"], "cpu_seconds": record.timings["cpu_seconds"]}
         numbers.update({name: value for name, value in flatten(record.stats).items() if isinstance(value, (int, float)) and name})
         now = int(time.time() * 1000)

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,10 @@ class Tracker(Protocol):
 
     def run(self, resolution: Resolution, recipe: Any) -> AbstractContextManager[str | None]: ...
 
+    def log(self, numbers: Mapping[str, float], step: int) -> None:
+        """Numbers of a step of a training, as it goes on."""
+        ...
+
     def finish(self, record: Record) -> None: ...
 
 
@@ -36,13 +40,16 @@ class NoTracker:
     def run(self, resolution: Resolution, recipe: Any) -> Iterator[None]:
         yield None
 
+    def log(self, numbers: Mapping[str, float], step: int) -> None:
+        return None
+
     def finish(self, record: Record) -> None:
         return None
 
 
 @dataclass
 class Workspace:
-    """What materialising needs besides the stage: recipe, store, graph, workers, tracking."""
+    """What materialising needs besides the stage: recipe, store, graph, workers, tracking, and how training processes start."""
 
     recipe: Any
     store: Store
@@ -50,6 +57,7 @@ class Workspace:
     engine: Any
     tracker: Tracker = field(default_factory=NoTracker)
     dagster_run_id: str | None = None
+    launcher: Any = None
 
     def resolver(self) -> Resolver:
         return Resolver(self.graph, self.recipe, self.store)
@@ -112,7 +120,7 @@ def _build(stage: Stage, partition: str | None, workspace: Workspace, resolution
     clock, cpu = time.perf_counter(), time.process_time()
     progress.tell("started")
     staging = store.open_staging(identity)
-    step = Step(identity, staging, resolution.inputs, progress, workspace.engine, source_digests(stage.rooms))
+    step = Step(identity, staging, resolution.inputs, progress, workspace.engine, source_digests(stage.rooms), track=workspace.tracker.log, launcher=workspace.launcher)
     with workspace.tracker.run(resolution, workspace.recipe) as tracking_id, guard_writes(store.root):
         stage.build(step, workspace.recipe)
         markers = step.markers()

@@ -157,6 +157,9 @@ class Step:
     engine: Any
     source_code: dict[str, str] = field(default_factory=dict)
     resumed_parts: int = 0
+    # Numbers of a long step as they come (MLflow), and how its processes are started (None is as plain subprocesses).
+    track: Callable[[Mapping[str, float], int], None] = lambda numbers, step: None
+    launcher: Any = None
 
     @property
     def partition(self) -> str:

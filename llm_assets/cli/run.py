@@ -56,8 +56,8 @@ class Display:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for name in ("artifact", "state", "progress", "pages", "pages/s", "seconds", "left"):
-            table.add_column(name, justify="left" if name in ("artifact", "state") else "right")
+        for name in ("artifact", "state", "progress", "pages", "pages/s", "seconds", "left", ""):
+            table.add_column(name, justify="left" if name in ("artifact", "state", "") else "right")
         for key, line in self.lines.items():
             event = line.event
             assert event is not None
@@ -67,6 +67,7 @@ class Display:
                 f"{event.pages:,}" if event.pages else "", f"{event.pages_per_second:,.0f}" if event.pages_per_second and line.state == "running" else "",
                 f"{line.seconds:.2f}" if line.state in ("cached", "built", "failed") else f"{time.monotonic() - line.began:.0f}",
                 f"{event.seconds_left:.0f} s" if event.seconds_left is not None and line.state == "running" else "",
+                event.message if line.state == "running" else "",
             )  # fmt: skip
         return table
 

@@ -11,7 +11,9 @@ from .recipe import (
     Deduplication,
     Extraction,
     Language,
+    Model,
     PersonalData,
+    Pretraining,
     PublishedEncoding,
     Quality,
     QualityClassifier,
@@ -30,7 +32,7 @@ from .recipe import (
 )
 
 __all__ = [
-    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BlocklistSource", "Blocklists", "CommonCrawl", "Deduplication", "Extraction", "Language", "PersonalData",
-    "PublishedEncoding", "Quality", "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Report", "Rule", "SampleWeb", "Source", "TextStatistics",
+    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BlocklistSource", "Blocklists", "CommonCrawl", "Deduplication", "Extraction", "Language", "Model", "PersonalData",
+    "Pretraining", "PublishedEncoding", "Quality", "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Report", "Rule", "SampleWeb", "Source", "TextStatistics",
     "TokenShards", "Tokenizer", "UrlFilter", "WarcFiles", "WebCrawl", "laptop", "load_recipe", "parse_source",
 ]  # fmt: skip

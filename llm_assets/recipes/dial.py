@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .recipe import Recipe, Recrawl, SampleWeb, Tokenizer, TokenShards
+from .recipe import Model, Pretraining, Recipe, Recrawl, SampleWeb, Tokenizer, TokenShards
 
 
 def laptop() -> Recipe:
@@ -14,6 +14,8 @@ def laptop() -> Recipe:
         crawls={"sample": SampleWeb()},
         tokenizer=Tokenizer(vocabulary=2048),
         token_shards=TokenShards(shard_tokens=1 << 18),
+        model=Model(depth=4, width=128, context=256, tied=True),
+        pretraining=Pretraining(tokens=2_400_000, batch_tokens=4096),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )
 

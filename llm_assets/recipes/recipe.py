@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from llm_assets.artifacts.identity import EXECUTION_ONLY
+from llm_assets.model.shape import ModelShape
 
 from .quality import LEARNED_RULE, QUALITY_RULES, STATISTICS_OF, Rule
 
@@ -293,6 +294,65 @@ class TokenShards(Frozen):
     split_by: Literal["document", "host"] = Field("document", description="what is hashed: the page's URL (a page keeps its split when it is crawled again), or its host")
 
 
+class Model(Frozen):
+    """The base model's shape. `depth` derives what is left None (llm-assets plan prints the table)."""
+
+    architecture: Literal["qwen3", "gpt2"] = Field("qwen3", description="qwen3: rotary positions, QK-norm, SwiGLU, grouped-query attention; gpt2: as published in 2019")
+    depth: int = Field(12, ge=1, le=256, description="layers; the dial")
+    context: int = Field(2048, ge=8, le=1 << 20, description="tokens that are seen at once")
+    width: int | None = Field(None, ge=8, description="features of a token; None is 64 a layer")
+    heads: int | None = Field(None, ge=1, description="query heads; None makes heads of 128 features (32 in models narrower than 512)")
+    kv_heads: int | None = Field(None, ge=1, description="key and value heads; None is as many as query heads")
+    head_dim: int | None = Field(None, ge=2, description="features of a head")
+    hidden: int | None = Field(None, ge=8, description="features of the feed-forward layer; None is 8/3 of the width (SwiGLU) or 4 times (GPT-2)")
+    tied: bool | None = Field(None, description="one matrix for embedding and output; None ties in gpt2 only")
+
+    def shape(self, vocabulary: int) -> ModelShape:
+        """The whole shape, for a tokenizer of that many ids. Raises ModelError where the fields do not fit each other."""
+        return ModelShape.of_depth(self.depth, vocabulary, self.context, self.architecture, width=self.width, heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim, hidden=self.hidden, tied=self.tied)
+
+
+class Pretraining(Frozen):
+    """How the base model is trained: how much, how fast, and what is looked at on the way."""
+
+    tokens: int | None = Field(None, ge=1, description="tokens trained on; None is tokens_per_parameter of the model's parameters")
+    tokens_per_parameter: float = Field(20.0, gt=0, description="Hoffmann et al., arXiv:2203.15556")
+    batch_tokens: int | None = Field(None, ge=8, description="tokens of a step, over all processes; None is 2^19 times sqrt(parameters / 124M), as a power of two in [2^13, 2^21]")
+    learning_rate: float | None = Field(None, gt=0, lt=1, description="AdamW's plateau, for embeddings, output layer, norms; None is 2e-3 x sqrt(768 / width)")
+    matrix_learning_rate: float | None = Field(None, gt=0, lt=1, description="Muon's plateau, for the hidden matrices, scaled to AdamW's size of update; None is as learning_rate")
+    weight_decay: float = Field(0.1, ge=0, le=1, description="of matrices")
+    warmup: float = Field(0.02, ge=0, le=0.5, description="share of the steps in which the rates rise")
+    cooldown: float = Field(0.5, ge=0, le=1, description="share of the steps in which they fall")
+    clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
+    muon: bool = Field(True, description="Muon for hidden matrices; otherwise AdamW for all")
+    seed: int = Field(1, ge=0, description="of weights, order of documents, samples")
+    validations: int = Field(10, ge=0, description="looks at the validation split, evenly over the run")
+    validation_tokens: int = Field(1 << 20, ge=1, description="of the validation split that a look reads")
+    samples: int = Field(4, ge=0, description="times that texts are sampled on the way")
+    prompts: tuple[str, ...] = Field(("", "The capital of France is", "Once upon a time"), description="what they begin with; empty is from nothing")
+    sample_tokens: int = Field(64, ge=1, description="tokens of a sample")
+    crawls: tuple[str, ...] | None = Field(None, description="crawls trained on; None is all of the corpus")
+    continue_from: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="folder of an earlier base checkpoint to go on from (its content is part of the identity); needs the same shape and tokenizer")
+    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto", description="auto is a GPU where there is one")
+    processes: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0, description="processes, one a GPU (torchrun); 0 is one for each GPU, and one without")
+    pass_rows: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0, description="sequences that a process takes through the model at once; 0 is as many as should fit")
+    compile: Annotated[bool, EXECUTION_ONLY] = Field(True, description="torch.compile on a GPU")
+    checkpoint_every: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0, description="steps between checkpoints; 0 is a twentieth of the run, at least 10")
+    keep: Annotated[int, EXECUTION_ONLY] = Field(2, ge=1, description="training checkpoints that stay while it trains")
+
+    def budget(self, shape: ModelShape) -> tuple[int, int]:
+        """Steps, and sequences a step."""
+        batch = self.batch_tokens or min(max(2 ** round(math.log2(2**19 * math.sqrt(shape.parameters / 124e6))), 1 << 13), 1 << 21)
+        rows = max(1, batch // shape.context)
+        tokens = self.tokens or round(self.tokens_per_parameter * shape.parameters)
+        return max(1, round(tokens / (rows * shape.context))), rows
+
+    def rates(self, shape: ModelShape) -> tuple[float, float]:
+        """Plateau rates of AdamW and Muon."""
+        plain = self.learning_rate or 2e-3 * math.sqrt(768 / shape.width)
+        return plain, self.matrix_learning_rate or plain
+
+
 class Report(Frozen):
     """The dataset preview, and what the content checks of the corpus hold it against."""
 
@@ -337,6 +397,8 @@ class Recipe(Frozen):
     report: Report = Report()
     tokenizer: Tokenizer = Tokenizer()
     token_shards: TokenShards = TokenShards()
+    model: Model = Model()
+    pretraining: Pretraining = Pretraining()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")
@@ -354,7 +416,7 @@ class Recipe(Frozen):
                 since = getattr(self.crawls[since], "since", None)
         if self.quality.min_quality_score is not None and self.quality_classifier.examples is None:
             raise ValueError("quality.min_quality_score needs quality_classifier.examples")
-        for field, names in (("corpus_crawls", self.corpus_crawls), ("tokenizer.crawls", self.tokenizer.crawls)):
+        for field, names in (("corpus_crawls", self.corpus_crawls), ("tokenizer.crawls", self.tokenizer.crawls), ("pretraining.crawls", self.pretraining.crawls)):
             for name in names or ():
                 if name not in self.crawls:
                     raise ValueError(f"{field} names {name!r}, which is no crawl of this recipe")

@@ -152,22 +152,22 @@ class Encoding:
         return [self.bos, *self.bpe.encode_ordinary(text)]
 
     def save(self, folder: Path) -> list[str]:
-        """Write ``tokenizer.tiktoken`` and ``tokenizer.json``; their names."""
+        """Write ``tokenizer.tiktoken`` and ``encoding.json``; their names."""
         (folder / "tokenizer.tiktoken").write_bytes(ranks := write_ranks(self.ranks))
         described: dict[str, Any] = {"name": self.name, "pattern": self.pattern, "special_tokens": self.special, "size": self.size, "ranks_sha256": hashlib.sha256(ranks).hexdigest()}
-        (folder / "tokenizer.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
-        return ["tokenizer.tiktoken", "tokenizer.json"]
+        (folder / "encoding.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+        return ["tokenizer.tiktoken", "encoding.json"]
 
     @classmethod
     def load(cls, folder: Path) -> Encoding:
         """Read what `save` wrote. Raises TokenizerError."""
         try:
-            described = json.loads((folder / "tokenizer.json").read_text())
+            described = json.loads((folder / "encoding.json").read_text())
             data = (folder / "tokenizer.tiktoken").read_bytes()
         except (OSError, ValueError) as error:
             raise TokenizerError(f"tokenizer in {folder}: {error}") from error
         if hashlib.sha256(data).hexdigest() != described["ranks_sha256"]:
-            raise TokenizerError(f"tokenizer in {folder}: tokenizer.tiktoken is not the file that tokenizer.json describes")
+            raise TokenizerError(f"tokenizer in {folder}: tokenizer.tiktoken is not the file that encoding.json describes")
         return cls(described["name"], described["pattern"], parse_ranks(data, str(folder / "tokenizer.tiktoken")))
 
 

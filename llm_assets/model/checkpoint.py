@@ -1,0 +1,158 @@
+"""Checkpoints: a model as a folder (shape, weights, tokenizer), and the state of a training that can go on from it.
+
+A folder appears under its name whole or not at all: it is written beside it, synced, and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from llm_assets.tokens.encoding import Encoding
+
+from .shape import ModelError, ModelShape
+from .transformer import Transformer
+
+WEIGHTS, SHAPE, STATE, OPTIMISER = "model.safetensors", "shape.json", "state.json", "optimiser.safetensors"
+
+
+class CheckpointError(ModelError):
+    """A checkpoint that is broken, of another shape, or of another tokenizer."""
+
+
+def save_model(model: Transformer, folder: Path) -> list[str]:
+    """Write shape and weights (fp32); their names."""
+    state = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / SHAPE).write_text(model.shape.dump())
+    return [WEIGHTS, SHAPE]
+
+
+def load_shape(folder: Path) -> ModelShape:
+    try:
+        return ModelShape.load((folder / SHAPE).read_text(), str(folder / SHAPE))
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {folder}: {SHAPE}: {error.strerror}") from error
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu", shape: ModelShape | None = None) -> Transformer:
+    """The model of a checkpoint folder. Raises CheckpointError where it is not there, broken, or not of `shape` (if given)."""
+    found = load_shape(folder)
+    if shape is not None and found != shape:
+        other = ", ".join(f"{name} {getattr(found, name)} (wanted {getattr(shape, name)})" for name in ModelShape.__dataclass_fields__ if getattr(found, name) != getattr(shape, name))
+        raise CheckpointError(f"checkpoint {folder} is of another shape: {other}")
+    state = _load(folder / WEIGHTS, str(device))
+    with torch.device("meta"):
+        model = Transformer(found)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if expected.keys() != state.keys() or any(state[name].shape != size for name, size in expected.items()):
+        wrong = sorted(name for name in expected.keys() | state.keys() if name not in state or name not in expected or state[name].shape != expected[name])
+        raise CheckpointError(f"checkpoint {folder}: {WEIGHTS} does not fit {SHAPE}: {wrong[0]}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
+    model = Transformer(found)  # buffers are computed, not stored
+    model.load_state_dict(state)
+    return model.to(device).eval()
+
+
+def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> tuple[Transformer, Encoding]:
+    """Model and tokenizer of a checkpoint folder. Raises CheckpointError, TokenizerError."""
+    encoding = Encoding.load(folder)
+    model = load_model(folder, device)
+    if encoding.size != model.shape.vocabulary:
+        raise CheckpointError(f"checkpoint {folder}: the tokenizer has {encoding.size:,} ids, the model {model.shape.vocabulary:,}")
+    return model, encoding
+
+
+def _load(path: Path, device: str) -> dict[str, Tensor]:
+    try:
+        return load_file(path, device=device)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint file {path}: {error}") from error
+
+
+@contextmanager
+def whole_folder(final: Path) -> Iterator[Path]:
+    """A folder to write into that gets its name when everything in it is on the disk."""
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for path in [*temporary.iterdir(), temporary]:
+            handle = os.open(path, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training stands: `step` updates done; further values that it keeps, as JSON."""
+
+    step: int
+    values: dict[str, Any]
+
+
+def steps_saved(folder: Path) -> list[tuple[int, Path]]:
+    """Whole training checkpoints, oldest first."""
+    found = [(int(path.name.removeprefix("step-")), path) for path in folder.glob("step-*") if (path / STATE).exists() and path.name.removeprefix("step-").isdigit()]
+    return sorted(found)
+
+
+def save_training(folder: Path, model: Transformer, optimisers: dict[str, torch.optim.Optimizer], names: Callable[[Tensor], str], state: TrainingState, keep: int) -> Path:
+    """Write ``step-<n>`` and remove all but the last `keep`."""
+    tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    for which, optimiser in optimisers.items():
+        for parameter, values in optimiser.state.items():
+            for key, value in values.items():
+                tensors[f"{which}.{names(parameter)}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
+    final = folder / f"step-{state.step:08d}"
+    with whole_folder(final) as temporary:
+        save_model(model, temporary)
+        save_file(tensors, temporary / OPTIMISER)
+        (temporary / STATE).write_text(json.dumps({"step": state.step, "values": state.values}))
+    for _, old in steps_saved(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_training(folder: Path, model: Transformer, optimisers: dict[str, torch.optim.Optimizer], names: Callable[[Tensor], str]) -> TrainingState | None:
+    """Put the newest whole checkpoint's values into model and optimisers; None where there is none. Raises CheckpointError."""
+    saved = steps_saved(folder)
+    if not saved:
+        return None
+    _, path = saved[-1]
+    device = model.device
+    model.load_state_dict(load_model(path, device, model.shape).state_dict())
+    state = json.loads((path / STATE).read_text())
+    try:
+        with safe_open(path / OPTIMISER, "pt") as file:
+            keys = set(file.keys())
+            for which, optimiser in optimisers.items():
+                for group in optimiser.param_groups:
+                    for parameter in group["params"]:
+                        prefix = f"{which}.{names(parameter)}."
+                        values = {key.removeprefix(prefix): file.get_tensor(key) for key in keys if key.startswith(prefix)}
+                        # AdamW counts its steps in a tensor that stays on the CPU unless it is fused or capturable.
+                        optimiser.state[parameter] = {key: value.to(device) if key != "step" or group.get("fused") else value for key, value in values.items()}
+            torch.set_rng_state(file.get_tensor("random.cpu"))
+            if torch.cuda.is_available() and "random.cuda" in keys:
+                torch.cuda.set_rng_state(file.get_tensor("random.cuda"))
+    except SafetensorError as error:
+        raise CheckpointError(f"checkpoint file {path / OPTIMISER}: {error}") from error
+    return TrainingState(state["step"], state["values"])

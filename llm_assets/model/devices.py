@@ -1,0 +1,82 @@
+"""What devices can do, for predictions and for model FLOPs utilisation (MFU)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .shape import ModelError, ModelShape
+
+PLANNED_MFU = 0.45  # of a GPU in training; what was reached stands beside the prediction afterwards
+CPU_FLOPS_PER_CORE = 3.5e10  # fp32 training of small shapes on a 2-core AVX2 virtual machine: 58 to 75 GFLOP/s for both
+
+
+@dataclass(frozen=True)
+class Device:
+    """peak: dense FLOP/s in bf16 without sparsity, as the maker states; memory in bytes; bandwidth of that memory in
+    bytes/s; price: US dollars an hour on demand, about what clouds asked in 2026.
+    """
+
+    name: str
+    matches: str
+    peak: float
+    memory: int
+    bandwidth: float
+    price: float
+
+
+DEVICES = (
+    Device("h200", "H200", 989e12, 141 * 10**9, 4.8e12, 3.5),
+    Device("h100", "H100", 989e12, 80 * 10**9, 3.35e12, 2.5),
+    Device("b200", "B200", 2250e12, 180 * 10**9, 8e12, 5.0),
+    Device("a100", "A100", 312e12, 80 * 10**9, 2.0e12, 1.5),
+    Device("l40s", "L40S", 362e12, 48 * 10**9, 0.86e12, 1.0),
+    Device("4090", "4090", 165e12, 24 * 10**9, 1.0e12, 0.4),
+)
+
+
+def find_device(name: str) -> Device | None:
+    """The entry for a name such as ``h200`` or ``NVIDIA H200``; None where it is not known."""
+    return next((device for device in DEVICES if device.matches.lower() in name.lower()), None)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a training will take. Times in seconds, memory in bytes a device, cost in US dollars (None on one's own CPU)."""
+
+    parameters: int
+    tokens: int
+    flops: float
+    steps: int
+    pass_rows: int
+    memory: int
+    tokens_per_second: float
+    seconds: float
+    cost: float | None
+
+
+def fitting_rows(shape: ModelShape, memory: int, rows: int) -> int:
+    """The most sequences a pass, a power of two or all, that fit into 85 % of the memory by the estimate. Raises ModelError."""
+    sizes = sorted({rows, *(2**p for p in range(int(math.log2(rows)) + 1))}, reverse=True)
+    for size in sizes:
+        if shape.training_memory(size) <= 0.85 * memory:
+            return size
+    raise ModelError(f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} GB of {memory / 1e9:.0f}: lower model.depth or model.context, or take a larger device")
+
+
+def predict(shape: ModelShape, tokens: int, batch_tokens: int, device: str, processes: int = 1, cores: int = 2) -> Prediction:
+    """Steps, memory, time and cost on a device (of the table, or ``cpu`` with that many cores). Raises ModelError."""
+    rows = max(1, batch_tokens // shape.context)
+    steps = max(1, round(tokens / (rows * shape.context)))
+    flops = float(shape.flops_per_token) * steps * rows * shape.context
+    if device == "cpu":
+        pass_rows = min(rows, 16)
+        speed = CPU_FLOPS_PER_CORE * cores / shape.flops_per_token
+        return Prediction(shape.parameters, tokens, flops, steps, pass_rows, shape.training_memory(pass_rows, 4), speed, flops / shape.flops_per_token / speed, None)
+    known = find_device(device)
+    if known is None:
+        raise ModelError(f"device {device!r}: there are cpu, {', '.join(one.name for one in DEVICES)}")
+    pass_rows = fitting_rows(shape, known.memory, max(1, rows // processes))
+    speed = PLANNED_MFU * known.peak * processes / shape.flops_per_token
+    seconds = flops / shape.flops_per_token / speed
+    return Prediction(shape.parameters, tokens, flops, steps, pass_rows, shape.training_memory(pass_rows), speed, seconds, seconds / 3600 * known.price * processes)

@@ -1,0 +1,221 @@
+"""The sampling engine: many prompts of different lengths at once, with a cache of keys and values.
+
+Prompts are padded on the right. A sequence's position is its index, padding lies behind every real token, and what was
+computed for padding is overwritten before any query may see it; so the outcome is that of each prompt alone.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llm_assets.tokens.encoding import Encoding
+
+from .shape import ModelError
+from .transformer import KeyValueCache, Transformer
+
+COMPACT_SHARE = 0.25  # of finished sequences at which the batch is rebuilt without them
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen.
+
+    temperature: 0 is greedy. top_k: of the most probable tokens; 0 is all. top_p: the fewest tokens whose probabilities
+    reach it (Holtzman et al., arXiv:1904.09751). stop: ids that end a sequence and are not part of it. seed: each
+    sequence draws from its own stream of (seed, its number), whatever else is in the batch.
+    """
+
+    max_tokens: int = 128
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise ModelError(f"temperature {self.temperature}: must be 0 or above")
+        if not 0 < self.top_p <= 1:
+            raise ModelError(f"top_p {self.top_p}: must lie in (0, 1]")
+        if self.top_k < 0 or self.max_tokens < 0:
+            raise ModelError("top_k and max_tokens must be 0 or above")
+
+
+@dataclass
+class Completion:
+    """What followed one prompt. `log_probabilities` (nats) are the model's own, at temperature 1; `finish` is stop, length or context."""
+
+    tokens: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
+    finish: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One token as it comes: of which sequence, and how probable."""
+
+    sequence: int
+    token: int
+    log_probability: float
+
+
+def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Logits (B, V) at the temperature, with what top-k and top-p leave out at -inf."""
+    logits = logits / sampling.temperature
+    if sampling.top_k and sampling.top_k < logits.shape[-1]:
+        least = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if sampling.top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        probabilities = ordered.softmax(-1)
+        # A token stays while those before it have not reached top_p: the first always does.
+        beyond = probabilities.cumsum(-1) - probabilities >= sampling.top_p
+        logits = logits.scatter(-1, order, ordered.masked_fill(beyond, -torch.inf))
+    return logits
+
+
+def choose(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
+    """One token a row, (B,), from logits (B, V) and uniform draws (B,): the inverse of the cumulated probabilities."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    cumulated = filtered(logits, sampling).softmax(-1).double().cumsum(-1)
+    return torch.searchsorted(cumulated, (draws.to(cumulated.device) * cumulated[:, -1])[:, None], right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+
+
+class Engine:
+    """A model ready to sample. On a GPU it computes in bf16, on a CPU in the weights' own type."""
+
+    def __init__(self, model: Transformer, encoding: Encoding):
+        self.model, self.encoding, self.shape = model.eval(), encoding, model.shape
+        self.dtype = torch.bfloat16 if model.device.type == "cuda" else torch.float32
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """(B, vocabulary) in fp32; the padding of the embedding's rows is left out."""
+        return F.linear(hidden, self.model.head.to(hidden.dtype)).float()[:, : self.shape.vocabulary]
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[KeyValueCache, Tensor, Tensor]:
+        device = self.model.device
+        for number, prompt in enumerate(prompts):
+            if not prompt:
+                raise ModelError(f"prompt {number} is empty; begin it with BOS")
+            if len(prompt) > self.shape.context:
+                raise ModelError(f"prompt {number} has {len(prompt)} tokens, the model's context is {self.shape.context}")
+            if max(prompt) >= self.shape.vocabulary or min(prompt) < 0:
+                raise ModelError(f"prompt {number} has the id {max(prompt)}; the vocabulary has {self.shape.vocabulary}")
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        longest = int(lengths.max())
+        tokens = torch.zeros(len(prompts), longest, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            tokens[row, : len(prompt)] = torch.as_tensor(prompt)
+        cache = KeyValueCache(self.shape, len(prompts), device, self.dtype)
+        cache.reserve(longest)
+        hidden = self.model.hidden_states(tokens.to(device), torch.arange(longest, device=device).expand(len(prompts), -1), cache)
+        return cache, lengths, self._logits(hidden[torch.arange(len(prompts), device=device), lengths - 1])
+
+    def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int = 1, first: int = 0) -> Iterator[list[Choice] | list[Completion]]:
+        """Lists of the tokens chosen at each step, and at last the list of completions.
+
+        Sequences are numbered prompt by prompt: sample j of prompt i is i x samples + j; `first` is the number from which
+        their random streams are counted. Raises ModelError for a prompt
+        that is empty, or longer than the context.
+        """
+        with torch.inference_mode(), torch.autocast("cuda", self.dtype, enabled=self.model.device.type == "cuda"):
+            cache, lengths, logits = self._prefill(prompts)
+            if samples > 1:
+                copies = torch.arange(len(prompts), device=self.model.device).repeat_interleave(samples)
+                cache.select(copies)
+                lengths, logits = lengths[copies], logits[copies]
+            total = len(prompts) * samples
+            out = [Completion() for _ in range(total)]
+            if sampling.temperature > 0 and sampling.max_tokens:
+                streams = [torch.Generator().manual_seed((sampling.seed << 32) + first + number) for number in range(total)]
+                draws = torch.stack([torch.rand(sampling.max_tokens, dtype=torch.float64, generator=one) for one in streams])
+            else:
+                draws = torch.zeros(total, max(sampling.max_tokens, 1), dtype=torch.float64)
+            rows = list(range(total))  # the sequence that each row of the batch holds
+            ended = [False] * total
+            for step in range(sampling.max_tokens):
+                chosen = choose(logits, sampling, draws[rows, step])
+                log_probabilities = logits.log_softmax(-1).gather(-1, chosen[:, None]).squeeze(-1).tolist()
+                tokens = chosen.tolist()
+                full = (lengths >= self.shape.context).tolist()
+                told: list[Choice] = []
+                for place, sequence in enumerate(rows):
+                    if ended[place]:
+                        continue
+                    completion = out[sequence]
+                    if tokens[place] in sampling.stop:
+                        ended[place], completion.finish = True, "stop"
+                        continue
+                    completion.tokens.append(tokens[place])
+                    completion.log_probabilities.append(log_probabilities[place])
+                    told.append(Choice(sequence, tokens[place], log_probabilities[place]))
+                    if len(completion.tokens) == sampling.max_tokens:
+                        ended[place], completion.finish = True, "length"
+                    elif full[place]:
+                        ended[place], completion.finish = True, "context"
+                if told:
+                    yield told
+                if all(ended):
+                    break
+                if sum(ended) >= COMPACT_SHARE * len(rows):
+                    keep = torch.tensor([place for place, done in enumerate(ended) if not done], device=self.model.device)
+                    cache.select(keep)
+                    lengths, chosen = lengths[keep], chosen[keep]
+                    rows = [sequence for sequence, done in zip(rows, ended, strict=True) if not done]
+                    ended = [False] * len(rows)
+                # A row that has ended and still waits for the rebuild writes at the last position, where nobody looks.
+                positions = lengths.clamp(max=self.shape.context - 1)[:, None]
+                cache.reserve(int(positions.max()) + 1)
+                logits = self._logits(self.model.hidden_states(chosen[:, None], positions, cache)[:, 0])
+                lengths = lengths + 1
+            yield out
+
+    def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int = 1, batch: int = 64) -> list[Completion]:
+        """Completions of all prompts, `batch` sequences at a time."""
+        out: list[Completion] = []
+        at_once = max(1, batch // samples)
+        for first in range(0, len(prompts), at_once):
+            *_, completions = self.stream(prompts[first : first + at_once], sampling, samples, first * samples)
+            out += completions  # type: ignore[arg-type]
+        return out
+
+    def text(self, prompt: str, sampling: Sampling) -> Iterator[str]:
+        """A document's continuation, piece by piece, each whole characters."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for step in self.stream([self.encoding.document(prompt)], sampling):
+            for choice in step:
+                if isinstance(choice, Choice):
+                    yield decoder.decode(self.encoding.bpe.decode_single_token_bytes(choice.token))
+        yield decoder.decode(b"", final=True)
+
+    def next_tokens(self, prompt: Sequence[int], count: int = 10) -> list[tuple[int, float]]:
+        """The most probable next ids with their probabilities."""
+        with torch.inference_mode(), torch.autocast("cuda", self.dtype, enabled=self.model.device.type == "cuda"):
+            _, _, logits = self._prefill([prompt])
+        top = logits[0].softmax(-1).topk(min(count, self.shape.vocabulary))
+        return list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+
+    def log_likelihoods(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], batch: int = 64) -> list[float]:
+        """Log-probability (nats) of each continuation after its prompt."""
+        out: list[float] = []
+        with torch.inference_mode(), torch.autocast("cuda", self.dtype, enabled=self.model.device.type == "cuda"):
+            for first in range(0, len(prompts), batch):
+                pairs = list(zip(prompts[first : first + batch], continuations[first : first + batch], strict=True))
+                longest = max(len(prompt) + len(continuation) for prompt, continuation in pairs)
+                if longest > self.shape.context:
+                    raise ModelError(f"a prompt with its continuation has {longest} tokens, the model's context is {self.shape.context}")
+                tokens = torch.zeros(len(pairs), longest, dtype=torch.long)
+                for row, (prompt, continuation) in enumerate(pairs):
+                    tokens[row, : len(prompt) + len(continuation)] = torch.as_tensor([*prompt, *continuation])
+                tokens = tokens.to(self.model.device)
+                logits = F.linear(self.model.hidden_states(tokens[:, :-1]), self.model.head.to(self.dtype)).float()[..., : self.shape.vocabulary]
+                scores = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
+                out += [float(scores[row, len(prompt) - 1 : len(prompt) + len(continuation) - 1].sum()) for row, (prompt, continuation) in enumerate(pairs)]
+        return out

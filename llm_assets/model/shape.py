@@ -1,0 +1,139 @@
+"""The shape of a model, and what follows from it: parameters, FLOPs, memory. One dial, depth, derives the rest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+ARCHITECTURES = ("qwen3", "gpt2")
+ASPECT = 64  # width per layer, as nanochat's depth dial
+ROW_MULTIPLE = 64  # embedding rows are padded to it: tensor cores want dimensions that 64 divides
+
+
+class ModelError(ValueError):
+    """A model that cannot be built, read or run as asked; the message says which value and what would do."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A decoder-only transformer. All sizes are counts; `context` is in tokens, `head_dim` in features of one head.
+
+    qwen3: RMSNorm before each block, rotary positions, RMSNorm on queries and keys, SwiGLU, grouped-query attention
+    (arXiv:2505.09388; the layout of transformers' Qwen3ForCausalLM).
+    gpt2: LayerNorm, learnt positions, GELU (tanh), biases everywhere, tied embeddings (Radford et al., 2019).
+    """
+
+    architecture: str
+    vocabulary: int
+    context: int
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    tied: bool
+    rope_theta: float = 10_000.0
+    norm_epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ModelError(f"architecture {self.architecture!r}: there are {', '.join(ARCHITECTURES)}")
+        for name in ("vocabulary", "context", "layers", "width", "heads", "kv_heads", "head_dim", "hidden"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.heads % self.kv_heads:
+            raise ModelError(f"model.heads {self.heads} is no multiple of kv_heads {self.kv_heads}")
+        if self.head_dim % 2:
+            raise ModelError(f"model.head_dim {self.head_dim} is odd; rotary positions turn pairs of features")
+        if self.architecture == "gpt2" and (self.heads * self.head_dim != self.width or self.kv_heads != self.heads or not self.tied):
+            raise ModelError("gpt2 has heads x head_dim = width, as many key as query heads, and tied embeddings")
+
+    @classmethod
+    def of_depth(cls, depth: int, vocabulary: int, context: int, architecture: str = "qwen3", **given: Any) -> ModelShape:
+        """The shape that the dial gives; values in `given` that are not None stand instead.
+
+        width = 64 per layer; heads of 128 features where that divides the width, of 64 or 32 in small models; the hidden
+        layer of SwiGLU is 8/3 of the width (Shazeer, arXiv:2002.05202), that of GELU 4 times, in multiples of 64 (32).
+        """
+        if depth < 1:
+            raise ModelError(f"model.depth is {depth}; it must be at least 1")
+        width = given.get("width") or depth * ASPECT
+        head_dim = given.get("head_dim") or (width // given["heads"] if given.get("heads") else next((size for size in ((128, 64, 32, 16) if width >= 512 else (32, 16)) if width % size == 0), width))
+        heads = given.get("heads") or max(1, width // head_dim)
+        kv_heads = given.get("kv_heads") or heads
+        multiple = 64 if width >= 512 else 32
+        hidden = given.get("hidden") or (4 * width if architecture == "gpt2" else -(-8 * width // (3 * multiple)) * multiple)
+        tied = given.get("tied")
+        if tied is None:
+            tied = architecture == "gpt2"
+        epsilon = 1e-5 if architecture == "gpt2" else 1e-6
+        return cls(architecture, vocabulary, context, depth, width, heads, kv_heads, head_dim, hidden, tied, norm_epsilon=epsilon)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding: the vocabulary, padded. Ids from `vocabulary` on are never given nor sampled."""
+        return -(-self.vocabulary // ROW_MULTIPLE) * ROW_MULTIPLE
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Of the look-up tables, which cost no multiplication (with tied embeddings, the output layer is counted in `matrix_parameters`)."""
+        positions = self.context * self.width if self.architecture == "gpt2" else 0
+        return positions + (0 if self.tied else self.rows * self.width)
+
+    @property
+    def matrix_parameters(self) -> int:
+        """Of what every token is multiplied with, the output layer among it."""
+        attention = self.width * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
+        feed_forward = (2 if self.architecture == "gpt2" else 3) * self.width * self.hidden
+        return self.layers * (attention + feed_forward) + self.rows * self.width
+
+    @property
+    def vector_parameters(self) -> int:
+        """Norms and biases."""
+        if self.architecture == "gpt2":
+            return self.layers * (4 * self.width + 4 * self.width + self.width + self.hidden) + 2 * self.width
+        return self.layers * (2 * self.width + 2 * self.head_dim) + self.width
+
+    @property
+    def parameters(self) -> int:
+        return self.embedding_parameters + self.matrix_parameters + self.vector_parameters
+
+    @property
+    def flops_per_token(self) -> int:
+        """Of a training step, forward and backward: 6 a matrix parameter, and 12 x layers x heads x head_dim x context of
+        attention (PaLM, arXiv:2204.02311, appendix B; the causal half is counted in full, as everyone does).
+        """
+        return 6 * self.matrix_parameters + 12 * self.layers * self.heads * self.head_dim * self.context
+
+    def training_memory(self, rows: int, precision_bytes: int = 2) -> int:
+        """Bytes for training with `rows` sequences in one pass: parameters, gradients, optimiser, activations. An estimate.
+
+        Parameters and gradients in fp32, Muon's one and AdamW's two moments; per token and layer the tensors that the
+        backward pass reads (flash attention keeps no scores); logits with their gradient, in fp32 and half.
+        """
+        tokens = rows * self.context
+        others = self.embedding_parameters + self.vector_parameters + self.rows * self.width
+        state = 8 * self.parameters + 4 * (self.parameters - others) + 8 * others
+        per_layer = precision_bytes * (6 * self.width + (2 * self.heads + 4 * self.kv_heads) * self.head_dim + 4 * self.hidden)
+        return state + tokens * (self.layers * per_layer + self.rows * (4 + 2 * precision_bytes))
+
+    def cache_bytes(self, tokens: int, precision_bytes: int = 2) -> int:
+        """Of keys and values for that many tokens."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * tokens * precision_bytes
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def load(cls, text: str, name: str) -> ModelShape:
+        """The inverse of `dump`. Raises ModelError."""
+        try:
+            values = json.loads(text)
+            unknown = set(values) - {field.name for field in fields(cls)}
+            if unknown:
+                raise ModelError(f"{name}: unknown field {sorted(unknown)[0]!r}")
+            return cls(**values)
+        except (ValueError, TypeError) as error:
+            raise error if isinstance(error, ModelError) else ModelError(f"{name}: not the shape of a model: {error}") from error

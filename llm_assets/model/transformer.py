@@ -1,0 +1,280 @@
+"""The transformer. Parameters bear the names of transformers' Qwen3ForCausalLM and GPT2LMHeadModel, so that a state
+dict is the file that the ecosystem reads.
+
+Shapes: B sequences, T tokens, D width, H query heads, K key/value heads, F features of a head, V embedding rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .shape import ModelShape
+
+IGNORE = -1  # a target that bears no loss
+
+
+class KeyValueCache:
+    """Keys and values of B sequences, (layers, B, K, room, F) each. Room grows in steps; a sequence may be dropped or repeated."""
+
+    STEP = 64
+
+    def __init__(self, shape: ModelShape, sequences: int, device: torch.device | str, dtype: torch.dtype):
+        self.shape = shape
+        size = (shape.layers, sequences, shape.kv_heads, 0, shape.head_dim)
+        self.keys = torch.zeros(size, device=device, dtype=dtype)
+        self.values = torch.zeros(size, device=device, dtype=dtype)
+        self.length = 0
+
+    def reserve(self, length: int) -> None:
+        """Make room for `length` positions; attention looks at no more than these."""
+        self.length = length
+        have = self.keys.shape[3]
+        if length > have:
+            want = min(max(-(-length // self.STEP) * self.STEP, min(2 * have, have + 1024)), max(self.shape.context, length))
+            grow = (0, 0, 0, want - have)
+            self.keys, self.values = F.pad(self.keys, grow), F.pad(self.values, grow)
+
+    def select(self, sequences: Tensor) -> None:
+        """Keep these sequences, in this order; a number given twice is a copy. sequences: (B',) of indices."""
+        self.keys, self.values = self.keys[:, sequences], self.values[:, sequences]
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) x weight, over the last dimension, in fp32 (Zhang, Sennrich, arXiv:1910.07467)."""
+
+    def __init__(self, width: int, epsilon: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.epsilon).to(x.dtype)
+
+
+def rotary_tables(shape: ModelShape) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (context, F) fp32 (Su et al., arXiv:2104.09864; halves laid out as transformers does)."""
+    frequencies = 1.0 / shape.rope_theta ** (torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim)
+    angles = torch.outer(torch.arange(shape.context, dtype=torch.float64), frequencies)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Turn each pair of features by its position's angle. x: (B, H, T, F); tables: (B or 1, 1, T, F)."""
+    half = x.shape[-1] // 2
+    turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
+    return x * cosines + turned * sines
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+    """Causal attention. query: (B, H, T, F); key, value: (B, K, T, F); positions: (B, T). Returns (B, T, H x F).
+
+    With a cache, keys and values are written at their positions first, and each query sees the positions up to its own.
+    """
+    mask = None
+    if cache is not None:
+        assert positions is not None
+        batch = torch.arange(len(key), device=key.device)[:, None]
+        cache.keys[layer][batch, :, positions] = key.transpose(1, 2)
+        cache.values[layer][batch, :, positions] = value.transpose(1, 2)
+        key, value = cache.keys[layer][:, :, : cache.length], cache.values[layer][:, :, : cache.length]
+        mask = torch.arange(key.shape[2], device=key.device) <= positions[:, None, :, None]
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=query.shape[1] != key.shape[1])
+    return out.transpose(1, 2).flatten(2)
+
+
+class Attention(nn.Module):
+    def __init__(self, shape: ModelShape, layer: int):
+        super().__init__()
+        self.layer, self.heads, self.kv_heads, self.head_dim = layer, shape.heads, shape.kv_heads, shape.head_dim
+        self.q_proj = nn.Linear(shape.width, shape.heads * shape.head_dim, bias=False)
+        self.k_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=False)
+        self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=False)
+        self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.width, bias=False)
+        self.q_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
+        self.k_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
+
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        query = self.q_norm(self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))).transpose(1, 2)
+        key = self.k_norm(self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))).transpose(1, 2)
+        value = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
+        return self.o_proj(attend(rotate(query, *tables), rotate(key, *tables), value, self.layer, positions, cache))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer, arXiv:2002.05202)."""
+
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.width, shape.hidden, bias=False)
+        self.up_proj = nn.Linear(shape.width, shape.hidden, bias=False)
+        self.down_proj = nn.Linear(shape.hidden, shape.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    def __init__(self, shape: ModelShape, layer: int):
+        super().__init__()
+        self.self_attn = Attention(shape, layer)
+        self.mlp = FeedForward(shape)
+        self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
+
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), tables, positions, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Qwen3Body(nn.Module):
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.rows, shape.width)
+        self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
+        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
+        cosines, sines = rotary_tables(shape)
+        self.register_buffer("cosines", cosines, persistent=False)
+        self.register_buffer("sines", sines, persistent=False)
+
+    def forward(self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        x = self.embed_tokens(tokens)
+        if positions is None:
+            tables = self.cosines[None, None, : tokens.shape[1]], self.sines[None, None, : tokens.shape[1]]
+        else:
+            tables = self.cosines[positions][:, None], self.sines[positions][:, None]
+        tables = tables[0].to(x.dtype), tables[1].to(x.dtype)
+        for layer in self.layers:
+            x = layer(x, tables, positions, cache)
+        return self.norm(x)
+
+
+class Conv1D(nn.Module):
+    """A linear layer whose weight is (in, out), as OpenAI stored GPT-2's."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.T, self.bias)
+
+
+class GPT2Attention(nn.Module):
+    def __init__(self, shape: ModelShape, layer: int):
+        super().__init__()
+        self.layer, self.heads, self.head_dim = layer, shape.heads, shape.head_dim
+        self.c_attn = Conv1D(shape.width, 3 * shape.width)
+        self.c_proj = Conv1D(shape.width, shape.width)
+
+    def forward(self, x: Tensor, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        query, key, value = self.c_attn(x).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        return self.c_proj(attend(query, key, value, self.layer, positions, cache))
+
+
+class GPT2FeedForward(nn.Module):
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.c_fc = Conv1D(shape.width, shape.hidden)
+        self.c_proj = Conv1D(shape.hidden, shape.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+
+
+class GPT2Block(nn.Module):
+    def __init__(self, shape: ModelShape, layer: int):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(shape.width, shape.norm_epsilon)
+        self.attn = GPT2Attention(shape, layer)
+        self.ln_2 = nn.LayerNorm(shape.width, shape.norm_epsilon)
+        self.mlp = GPT2FeedForward(shape)
+
+    def forward(self, x: Tensor, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), positions, cache)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT2Body(nn.Module):
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.wte = nn.Embedding(shape.rows, shape.width)
+        self.wpe = nn.Embedding(shape.context, shape.width)
+        self.h = nn.ModuleList(GPT2Block(shape, layer) for layer in range(shape.layers))
+        self.ln_f = nn.LayerNorm(shape.width, shape.norm_epsilon)
+
+    def forward(self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        where = torch.arange(tokens.shape[1], device=tokens.device)[None] if positions is None else positions
+        x = self.wte(tokens) + self.wpe(where)
+        for layer in self.h:
+            x = layer(x, positions, cache)
+        return self.ln_f(x)
+
+
+class Transformer(nn.Module):
+    """A language model of either architecture."""
+
+    def __init__(self, shape: ModelShape):
+        super().__init__()
+        self.shape = shape
+        if shape.architecture == "gpt2":
+            self.transformer: nn.Module = GPT2Body(shape)
+        else:
+            self.model: nn.Module = Qwen3Body(shape)
+        if not shape.tied:
+            self.lm_head = nn.Linear(shape.width, shape.rows, bias=False)
+
+    @property
+    def body(self) -> nn.Module:
+        return self.transformer if self.shape.architecture == "gpt2" else self.model
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        return self.transformer.wte if self.shape.architecture == "gpt2" else self.model.embed_tokens
+
+    @property
+    def head(self) -> Tensor:
+        """The output layer's weight, (V, D)."""
+        return self.embedding.weight if self.shape.tied else self.lm_head.weight
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.weight.device
+
+    def hidden_states(self, tokens: Tensor, positions: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
+        """The last layer's states, (B, T, D). tokens: (B, T); positions default to 0 … T - 1, and are needed with a cache."""
+        return self.body(tokens, positions, cache)
+
+    def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Logits (B, T, V) in fp32; with targets (B, T), the loss of each token in nats, (B, T) fp32, 0 where the target is IGNORE."""
+        logits = F.linear(self.hidden_states(tokens), self.head).float()
+        if targets is None:
+            return logits
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none").view_as(targets)
+
+    def initialise(self, seed: int) -> None:
+        """Normal weights of deviation 0.02 (GPT-2's), those that write into the residual stream scaled by 1/sqrt(2 x layers)."""
+        generator = torch.Generator().manual_seed(seed)
+        residual = 0.02 / math.sqrt(2 * self.shape.layers)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if parameter.ndim < 2:
+                    parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+                    continue
+                deviation = residual if name.endswith(("o_proj.weight", "down_proj.weight", "c_proj.weight")) else 0.02
+                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator))
+
+    def matrices(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The hidden matrices (what Muon trains): all two-dimensional weights but embeddings and the output layer."""
+        apart = {id(self.embedding.weight), id(self.head)}
+        if self.shape.architecture == "gpt2":
+            apart.add(id(self.transformer.wpe.weight))
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2 and id(parameter) not in apart:
+                yield name, parameter

@@ -1,0 +1,1 @@
+"""Pretraining: the base model, and what it has learnt."""

@@ -1,0 +1,64 @@
+"""The training process of `base_checkpoint`: ``python -m llm_assets.pretraining.train job.json``.
+
+Needs torch, numpy, safetensors and tiktoken, nothing else of this project's packages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llm_assets.model.checkpoint import CheckpointError, load_checkpoint
+from llm_assets.model.optimiser import Optimisation
+from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.sampling import Engine, Sampling
+from llm_assets.model.shape import ModelShape
+from llm_assets.model.training import TrainingPlan, join_processes, mean_loss, train
+from llm_assets.model.transformer import Transformer
+from llm_assets.tokens.encoding import Encoding
+from llm_assets.tokens.loader import PackedRows
+from llm_assets.tokens.shards import TokenStream
+
+
+def starting_model(shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding) -> Transformer:
+    """A new model, or the weights of an earlier checkpoint. Raises CheckpointError where its shape or tokenizer differs."""
+    model = Transformer(shape)
+    if earlier is None:
+        model.initialise(seed)
+        return model
+    found, its_encoding = load_checkpoint(Path(earlier))
+    if its_encoding != encoding:
+        raise CheckpointError(f"checkpoint {earlier} has another tokenizer ({its_encoding.size:,} ids) than the shards ({encoding.size:,}); name the crawls of the earlier one in tokenizer.crawls")
+    if found.shape != shape:
+        raise CheckpointError(f"checkpoint {earlier} is of another shape: {found.shape} where the recipe has {shape}")
+    return found
+
+
+def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
+    devices = join_processes(job["device"])
+    shape = ModelShape(**job["shape"])
+    encoding = Encoding.load(Path(job["tokenizer"]))
+    training = PackedRows(TokenStream(map(Path, job["shards"]), "train"), shape.context, encoding.bos, job["seed"])
+    held_out = TokenStream(map(Path, job["shards"]), "validation")
+    model = starting_model(shape, job["seed"], job.get("continue_from"), encoding)
+    plan = TrainingPlan(
+        steps=job["steps"], rows=job["rows"], pass_rows=job["pass_rows"], seed=job["seed"], optimisation=Optimisation(**job["optimisation"]), validate_every=job["validate_every"],
+        sample_every=job["sample_every"], checkpoint_every=job["checkpoint_every"], keep=job["keep"], compile=job["compile"] and devices.cuda,
+    )  # fmt: skip
+    sampling = Sampling(max_tokens=min(job["sample_tokens"], shape.context // 2), temperature=0.8, top_k=50, seed=job["seed"], stop=(encoding.bos,))
+
+    def validate(model: Transformer) -> dict[str, float]:
+        rows = PackedRows(held_out, shape.context, encoding.bos, 0, shuffle=False)
+        return mean_loss(model, rows, min(job["validation_rows"], int(rows.rows_per_epoch)), job["pass_rows"], encoding.token_bytes)
+
+    def sample(model: Transformer) -> list[dict[str, Any]]:
+        prompts = [encoding.document(text) for text in job["prompts"]]
+        completions = Engine(model, encoding).complete(prompts, sampling)
+        return [{"prompt": prompt, "text": encoding.decode(one.tokens)} for prompt, one in zip(job["prompts"], completions, strict=True)]
+
+    enough = len(held_out) >= shape.context
+    train(model, training, plan, folder, devices, report, validate if enough else None, sample if job["prompts"] else None)
+
+
+if __name__ == "__main__":
+    run_job(main)
