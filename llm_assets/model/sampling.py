@@ -10,6 +10,7 @@ import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -69,8 +70,8 @@ def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
     """Logits (B, V) at the temperature, with what top-k and top-p leave out at -inf."""
     logits = logits / sampling.temperature
     if sampling.top_k and sampling.top_k < logits.shape[-1]:
-        least = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        best = logits.topk(sampling.top_k, dim=-1)
+        logits = torch.full_like(logits, -torch.inf).scatter(-1, best.indices, best.values)
     if sampling.top_p < 1:
         ordered, order = logits.sort(dim=-1, descending=True)
         probabilities = ordered.softmax(-1)
@@ -134,8 +135,9 @@ class Engine:
             total = len(prompts) * samples
             out = [Completion() for _ in range(total)]
             if sampling.temperature > 0 and sampling.max_tokens:
-                streams = [torch.Generator().manual_seed((sampling.seed << 32) + first + number) for number in range(total)]
-                draws = torch.stack([torch.rand(sampling.max_tokens, dtype=torch.float64, generator=one) for one in streams])
+                # torch's CPU generator takes 32 bits of a seed; Philox takes both numbers.
+                streams = [np.random.Generator(np.random.Philox(key=[sampling.seed, first + number])) for number in range(total)]
+                draws = torch.from_numpy(np.stack([one.random(sampling.max_tokens) for one in streams]))
             else:
                 draws = torch.zeros(total, max(sampling.max_tokens, 1), dtype=torch.float64)
             rows = list(range(total))  # the sequence that each row of the batch holds

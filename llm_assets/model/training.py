@@ -141,6 +141,7 @@ def train(
     """  # fmt: skip
     if plan.rows % devices.world:
         raise TrainingError(f"{plan.rows} rows a step cannot be shared by {devices.world} processes; let their number divide the rows")
+    torch.manual_seed(plan.seed)
     model.to(devices.device).train()
     optimisers = make_optimisers(model, plan.optimisation)
     names = parameter_names(model)

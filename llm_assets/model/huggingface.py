@@ -1,0 +1,91 @@
+"""To and from Hugging Face folders: ``config.json``, ``model.safetensors``, tokenizer files.
+
+Parameters have transformers' names already, so the weights' file is the state dict itself. GPT-2 folders as OpenAI
+published them (no ``transformer.`` in front, masks among the tensors, 50,257 rows) are read too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from llm_assets.tokens.encoding import BOS, Encoding
+from llm_assets.tokens.huggingface import write_tokenizer
+
+from .checkpoint import CheckpointError
+from .shape import ModelError, ModelShape
+from .transformer import Transformer
+
+
+def config(shape: ModelShape, bos: int | None = None) -> dict[str, Any]:
+    """transformers' configuration of a shape; `bos` ends a text too."""
+    ends = {} if bos is None else {"bos_token_id": bos, "eos_token_id": bos}
+    if shape.architecture == "gpt2":
+        return {
+            "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": shape.rows, "n_positions": shape.context, "n_embd": shape.width, "n_layer": shape.layers, "n_head": shape.heads,
+            "n_inner": shape.hidden, "activation_function": "gelu_new", "layer_norm_epsilon": shape.norm_epsilon, "tie_word_embeddings": True, "torch_dtype": "float32", **ends,
+        }  # fmt: skip
+    return {
+        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "vocab_size": shape.rows, "max_position_embeddings": shape.context, "hidden_size": shape.width, "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_dim, "intermediate_size": shape.hidden, "hidden_act": "silu", "rms_norm_eps": shape.norm_epsilon,
+        "rope_theta": shape.rope_theta, "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta}, "attention_bias": False, "attention_dropout": 0.0, "use_sliding_window": False,
+        "tie_word_embeddings": shape.tied, "torch_dtype": "float32", **ends,
+    }  # fmt: skip
+
+
+def export(model: Transformer, encoding: Encoding | None, folder: Path) -> list[str]:
+    """Write the folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` read; the names of its files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config(model.shape, encoding.bos if encoding else None), indent=1) + "\n")
+    names = ["model.safetensors", "config.json"]
+    if encoding is not None:
+        (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": encoding.bos, "eos_token_id": encoding.special[BOS]}, indent=1) + "\n")
+        names += ["generation_config.json", *write_tokenizer(encoding, folder, model.shape.context)]
+    return names
+
+
+def load_gpt2(folder: Path) -> Transformer:
+    """A GPT-2 from a local Hugging Face folder. Logits are those of the original for its ids; rows that pad the embedding are 0.
+
+    Raises CheckpointError where files are missing or broken, ModelError where it is no GPT-2 that this project computes.
+    """
+    try:
+        described = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
+    if described.get("model_type") != "gpt2":
+        raise ModelError(f"{folder}: a {described.get('model_type')!r} model, not gpt2")
+    if described.get("activation_function", "gelu_new") not in ("gelu_new", "gelu_pytorch_tanh"):
+        raise ModelError(f"{folder}: activation {described['activation_function']!r}; GPT-2's is gelu_new")
+    width, heads = described["n_embd"], described["n_head"]
+    shape = ModelShape(
+        "gpt2", described["vocab_size"], described["n_positions"], described["n_layer"], width, heads, heads, width // heads, described.get("n_inner") or 4 * width, True,
+        norm_epsilon=described.get("layer_norm_epsilon", 1e-5),
+    )  # fmt: skip
+    try:
+        if (folder / "model.safetensors").exists():
+            found = load_file(folder / "model.safetensors")
+        else:
+            found = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"weights in {folder}: {error}") from error
+    found = {name if name.startswith("transformer.") else f"transformer.{name}": tensor for name, tensor in found.items() if name != "lm_head.weight"}
+    model = Transformer(shape)
+    state = {}
+    for name, own in model.state_dict().items():
+        if name not in found:
+            raise CheckpointError(f"weights in {folder}: {name} is missing")
+        tensor = found[name].float()
+        if name == "transformer.wte.weight" and len(tensor) < shape.rows:
+            tensor = torch.cat([tensor, torch.zeros(shape.rows - len(tensor), width)])
+        if tensor.shape != own.shape:
+            raise CheckpointError(f"weights in {folder}: {name} is {tuple(tensor.shape)}, config.json makes it {tuple(own.shape)}")
+        state[name] = tensor
+    model.load_state_dict(state)
+    return model.eval()

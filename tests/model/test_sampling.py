@@ -1,0 +1,130 @@
+"""The sampling engine: with the cache as without, each prompt as if it were alone, filters and seeds as they say."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_assets.model.sampling import Choice, Engine, Sampling, choose, filtered
+from llm_assets.model.shape import ModelError
+from tests.model.test_transformer import ENCODING, SHAPES, TEXTS, model
+
+ENGINES = {name: Engine(model(shape), ENCODING) for name, shape in SHAPES.items()}
+PROMPTS = [ENCODING.document(text)[:length] for text, length in zip(TEXTS, [1, 9, 30, 5, 17], strict=False)]
+
+
+def greedy(made, prompt, count):
+    """Continuation and log-probabilities by the whole forward pass for every token."""
+    tokens, scores = list(prompt), []
+    for _ in range(count):
+        with torch.no_grad():
+            row = made(torch.tensor([tokens]))[0, -1, : made.shape.vocabulary]
+        tokens.append(int(row.argmax()))
+        scores.append(float(row.log_softmax(-1)[tokens[-1]]))
+    return tokens[len(prompt) :], scores
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_equal_to_the_full_forward_pass_token_by_token(name):
+    engine = ENGINES[name]
+    completions = engine.complete(PROMPTS, Sampling(max_tokens=20, temperature=0))
+    for prompt, completion in zip(PROMPTS, completions, strict=True):
+        tokens, scores = greedy(engine.model, prompt, 20)
+        assert completion.tokens == tokens
+        assert completion.log_probabilities == pytest.approx(scores, abs=1e-4)
+        assert completion.finish == "length"
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_batch_changes_nothing(name):
+    engine, sampling = ENGINES[name], Sampling(max_tokens=24, temperature=1.0, top_k=40, seed=3, stop=tuple(range(0, 500, 11)))
+    together = engine.complete(PROMPTS, sampling)
+    assert {completion.finish for completion in together} == {"stop", "length"} or all(completion.finish == "stop" for completion in together)
+    by_two = engine.complete(PROMPTS, sampling, batch=2)
+    assert [one.tokens for one in together] == [one.tokens for one in by_two]
+    *_, alone = engine.stream([PROMPTS[3]], sampling, first=3)
+    assert alone[0].tokens == together[3].tokens
+
+
+def test_samples_of_one_prompt_are_those_of_the_prompt_given_often():
+    engine, sampling = ENGINES["plain"], Sampling(max_tokens=10, seed=1)
+    assert [one.tokens for one in engine.complete(PROMPTS[1:3], sampling, samples=3)] == [one.tokens for one in engine.complete([PROMPTS[1]] * 3 + [PROMPTS[2]] * 3, sampling)]
+
+
+def test_seeds():
+    engine = ENGINES["plain"]
+    runs = [[one.tokens for one in engine.complete(PROMPTS, Sampling(max_tokens=10, seed=seed))] for seed in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_stop_tokens_end_a_sequence_and_are_no_part_of_it():
+    engine = ENGINES["plain"]
+    tokens, _ = greedy(engine.model, PROMPTS[2], 12)
+    completion = engine.complete([PROMPTS[2]], Sampling(max_tokens=12, temperature=0, stop=(tokens[5],)))[0]
+    assert completion.finish == "stop" and completion.tokens == tokens[: tokens.index(tokens[5])]
+
+
+def test_the_context_ends_a_sequence():
+    engine = ENGINES["grouped and tied"]
+    long, short = (ENCODING.document(TEXTS[0]) * 3)[:60], PROMPTS[0]
+    completions = engine.complete([long, short], Sampling(max_tokens=100, temperature=0))
+    # 60 tokens, 4 more positions, and one token after the last of them.
+    assert [len(one.tokens) for one in completions] == [5, 64] and {one.finish for one in completions} == {"context"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [([], "prompt 0 is empty"), ([1] * 65, "prompt 0 has 65 tokens, the model's context is 64"), ([500], "has the id 500; the vocabulary has 500")],
+)
+def test_impossible_prompts_are_named(prompt, message):
+    with pytest.raises(ModelError, match=message):
+        ENGINES["plain"].complete([prompt], Sampling())
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}])
+def test_impossible_settings_are_named(wrong):
+    with pytest.raises(ModelError, match=next(iter(wrong))):
+        Sampling(**wrong)
+
+
+logits = st.lists(st.integers(-40, 40), min_size=2, max_size=30, unique=True).map(lambda values: torch.tensor([values]) / 4)
+
+
+@given(logits, st.integers(1, 30), st.floats(0.05, 1.0))
+def test_filters_keep_the_most_probable(row, top_k, top_p):
+    probabilities = row[0].softmax(-1)
+    kept = filtered(row, Sampling(top_k=top_k))[0].isfinite()
+    assert kept.sum() == min(top_k, len(row[0])) and probabilities[kept].min() >= probabilities[~kept].max() if (~kept).any() else kept.all()
+    kept = filtered(row, Sampling(top_p=top_p))[0].isfinite()
+    assert probabilities[kept].sum() >= top_p - 1e-5 and kept[probabilities.argmax()]
+    if kept.sum() > 1:
+        assert probabilities[kept].sum() - probabilities[kept].min() < top_p + 1e-5
+
+
+@settings(max_examples=10)
+@given(logits)
+def test_choices_follow_the_probabilities(row):
+    draws = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+    chosen = choose(row.expand(2000, -1), Sampling(), draws)
+    shares = torch.bincount(chosen, minlength=row.shape[1]) / 2000
+    assert torch.allclose(shares, row[0].softmax(-1), atol=2e-3)
+    assert choose(row, Sampling(temperature=0), draws[:1]) == row.argmax()
+
+
+def test_what_is_streamed_is_what_is_completed():
+    engine, sampling = ENGINES["plain"], Sampling(max_tokens=30, temperature=0)
+    *steps, completions = engine.stream(PROMPTS[:2], sampling)
+    for number in range(2):
+        assert [choice.token for step in steps for choice in step if isinstance(choice, Choice) and choice.sequence == number] == completions[number].tokens
+    text = "".join(engine.text(TEXTS[0][:40], sampling))
+    tokens, _ = greedy(engine.model, ENCODING.document(TEXTS[0][:40]), 30)
+    assert text == ENCODING.decode_bytes(tokens).decode("utf-8", "replace")
+
+
+def test_next_tokens_and_likelihoods():
+    engine = ENGINES["gpt2"]
+    table = engine.next_tokens(PROMPTS[1], 500)
+    assert sum(share for _, share in table) == pytest.approx(1, abs=1e-4) and table[0][1] == max(share for _, share in table)
+    tokens, scores = greedy(engine.model, PROMPTS[1], 6)
+    assert table[0][0] == tokens[0]
+    assert engine.log_likelihoods([PROMPTS[1], PROMPTS[0]], [tokens, [7]])[0] == pytest.approx(sum(scores), abs=1e-4)

@@ -1,0 +1,164 @@
+"""The transformer against transformers' own: equal logits of both architectures, by export, by import, with the same tokens."""
+
+import json
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from llm_assets.model.checkpoint import CheckpointError, load_checkpoint, load_model, save_model
+from llm_assets.model.devices import DEVICES, find_device, fitting_rows, predict
+from llm_assets.model.huggingface import export, load_gpt2
+from llm_assets.model.shape import ModelError, ModelShape
+from llm_assets.model.transformer import IGNORE, Transformer
+from llm_assets.tokens.tokenizer import train
+from llm_assets.web.sample_web import prose, world
+
+PEOPLE = world.make_world(1).people
+TEXTS = [prose.portrait(random.Random(n), PEOPLE[n]) for n in range(60)]
+ENCODING = train(TEXTS, 500)
+SHAPES = {
+    "plain": ModelShape.of_depth(3, 500, 64, width=64),
+    "grouped and tied": ModelShape.of_depth(2, 500, 64, width=96, heads=6, kv_heads=2, head_dim=32, tied=True),
+    "gpt2": ModelShape.of_depth(3, 500, 64, "gpt2", width=64, heads=4),
+}
+
+
+def model(shape, seed=1):
+    """A model whose weights are all random, norms and biases among them."""
+    made = Transformer(shape)
+    made.initialise(seed)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) * 0.1)
+    return made.eval()
+
+
+@given(st.sampled_from(["qwen3", "gpt2"]), st.integers(1, 4), st.integers(260, 900), st.booleans(), st.sampled_from([32, 64, 160]))
+@settings(max_examples=20)
+def test_parameters_are_as_counted(architecture, depth, vocabulary, tied, width):
+    shape = ModelShape.of_depth(depth, vocabulary, 32, architecture, width=width, tied=tied or architecture == "gpt2")
+    made = Transformer(shape)
+    assert shape.parameters == sum(parameter.numel() for parameter in made.parameters())
+    assert sum(parameter.numel() for _, parameter in made.matrices()) == shape.matrix_parameters - shape.rows * shape.width
+
+
+def test_the_dial():
+    assert [ModelShape.of_depth(depth, 32_768, 2048).width for depth in (4, 12, 20)] == [256, 768, 1280]
+    assert ModelShape.of_depth(12, 32_768, 2048).heads == 6 and ModelShape.of_depth(12, 32_768, 2048).head_dim == 128
+    # GPT-2 as published: 124,439,808 and 1,557,611,200 parameters with 50,257 rows; ours has 50,304.
+    small, large = ModelShape.of_depth(12, 50_257, 1024, "gpt2", heads=12), ModelShape.of_depth(48, 50_257, 1024, "gpt2", width=1600, heads=25)
+    assert small.parameters - 47 * 768 == 124_439_808
+    assert large.parameters - 47 * 1600 == 1_557_611_200
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heads": 5, "kv_heads": 2}, "heads 5 is no multiple of kv_heads 2"),
+        ({"head_dim": 33}, "head_dim 33 is odd"),
+        ({"architecture": "mamba"}, "architecture 'mamba': there are qwen3, gpt2"),
+        ({"context": 0}, "model.context is 0"),
+    ],
+)
+def test_impossible_shapes_are_named(change, message):
+    with pytest.raises(ModelError, match=message):
+        ModelShape(**{**SHAPES["plain"].__dict__, **change})
+    with pytest.raises(ModelError, match="tied embeddings"):
+        ModelShape.of_depth(2, 500, 64, "gpt2", tied=False)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_exported_checkpoint_has_equal_logits_and_tokens_in_transformers(name, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    made = model(SHAPES[name])
+    export(made, ENCODING, tmp_path)
+    other = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    for text in TEXTS[:5]:
+        ids = ENCODING.encode(text)
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == ids
+        tokens = torch.tensor([ids[:64]])
+        with torch.no_grad():
+            assert torch.allclose(made(tokens), other(tokens).logits, atol=1e-4)
+    assert tokenizer.decode(ENCODING.encode(TEXTS[0])) == TEXTS[0]
+    assert tokenizer.bos_token_id == other.config.bos_token_id == ENCODING.bos
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "bin", "openai"])
+def test_a_gpt2_of_transformers_has_equal_logits_here(layout, tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    other = GPT2LMHeadModel(GPT2Config(vocab_size=257, n_positions=48, n_embd=48, n_layer=3, n_head=4)).eval()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    other.save_pretrained(tmp_path)
+    state = {name: tensor.clone() for name, tensor in other.state_dict().items() if name != "lm_head.weight"}
+    if layout == "bin":
+        (tmp_path / "model.safetensors").unlink()
+        torch.save(state, tmp_path / "pytorch_model.bin")
+    elif layout == "openai":
+        save_file({**{name.removeprefix("transformer."): tensor for name, tensor in state.items()}, "h.0.attn.bias": torch.ones(1, 1, 48, 48)}, tmp_path / "model.safetensors")
+    tokens = torch.randint(0, 257, (3, 48))
+    with torch.no_grad():
+        assert torch.allclose(load_gpt2(tmp_path)(tokens)[..., :257], other(tokens).logits, atol=1e-4)
+
+
+def test_folders_that_are_no_gpt2_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_gpt2(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(ModelError, match="a 'llama' model, not gpt2"):
+        load_gpt2(tmp_path)
+
+
+def test_targets_that_are_ignored_bear_no_loss():
+    made, tokens = model(SHAPES["plain"]), torch.randint(0, 500, (2, 10))
+    targets = tokens.roll(-1, 1)
+    whole = made(tokens, targets)
+    targets[:, :4] = IGNORE
+    part = made(tokens, targets)
+    assert torch.equal(part[:, :4], torch.zeros(2, 4)) and torch.equal(part[:, 4:], whole[:, 4:])
+    reference = torch.nn.functional.cross_entropy(made(tokens)[0, 5:6], targets[0, 5:6])
+    assert torch.allclose(part[0, 5], reference, atol=1e-6)
+
+
+def test_checkpoints_are_read_back_or_named(tmp_path):
+    made = model(SHAPES["plain"])
+    save_model(made, tmp_path)
+    ENCODING.save(tmp_path)
+    loaded, encoding = load_checkpoint(tmp_path)
+    assert encoding == ENCODING and all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), loaded.state_dict().values(), strict=True))
+    with pytest.raises(CheckpointError, match=r"of another shape: layers 3 \(wanted 2\)"):
+        load_model(tmp_path, shape=ModelShape.of_depth(2, 500, 64, width=64))
+    train(TEXTS, 400).save(tmp_path)
+    with pytest.raises(CheckpointError, match="the tokenizer has 400 ids, the model 500"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "shape.json").write_text(ModelShape.of_depth(3, 500, 64, width=96).dump())
+    with pytest.raises(CheckpointError, match=r"model\.safetensors does not fit shape\.json"):
+        load_model(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        load_model(tmp_path)
+    (tmp_path / "shape.json").write_text('{"architecture": "qwen3", "colour": 1}')
+    with pytest.raises(ModelError, match="unknown field 'colour'"):
+        load_model(tmp_path)
+
+
+def test_predictions_follow_from_the_shape():
+    shape = ModelShape.of_depth(12, 32_768, 2048)
+    one, eight = (predict(shape, 10**9, 2**19, "h200", processes) for processes in (1, 8))
+    assert one.steps == round(10**9 / 2**19) and one.flops == pytest.approx(shape.flops_per_token * one.steps * 2**19)
+    assert one.seconds == pytest.approx(8 * eight.seconds) and one.cost == pytest.approx(eight.cost)
+    assert find_device("NVIDIA H100 80GB HBM3") is DEVICES[1] and find_device("TPU") is None
+    assert fitting_rows(shape, 141 * 10**9, 256) > fitting_rows(shape, 24 * 10**9, 256) >= 1
+    with pytest.raises(ModelError, match=r"needs .* GB of 24: lower model\.depth or model\.context"):
+        fitting_rows(ModelShape.of_depth(60, 32_768, 2048), 24 * 10**9, 8)
+    with pytest.raises(ModelError, match="device 'abacus': there are cpu, h200"):
+        predict(shape, 10**9, 2**19, "abacus")

@@ -1,0 +1,258 @@
+"""The training process: broken off and gone on, alone and with others, and what it says when it cannot."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.model.checkpoint import CheckpointError, steps_saved
+from llm_assets.model.optimiser import Optimisation, rate
+from llm_assets.model.shape import ModelShape
+from llm_assets.model.training import Devices, TrainingError, TrainingPlan, mean_loss, pick_device, train
+from llm_assets.model.transformer import Transformer
+from llm_assets.pretraining.train import starting_model
+from llm_assets.tokens import tokenizer
+from llm_assets.tokens.loader import PackedRows
+from llm_assets.tokens.shards import TokenStream
+
+from .training_jobs import ENCODING, SHAPE, TEXTS, job, write_corpus
+
+MODULE = "llm_assets.pretraining.train"
+CPU = Devices(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    write_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(corpus, tmp_path_factory):
+    """A training that nothing disturbed: its folder and the events it told."""
+    folder, events = tmp_path_factory.mktemp("unbroken"), []
+    run_job(MODULE, job(corpus), folder, events.append)
+    return folder, events
+
+
+def result(folder):
+    step, last = steps_saved(folder)[-1]
+    return step, (last / "model.safetensors").read_bytes(), (last / "optimiser.safetensors").read_bytes(), (folder / "curve.jsonl").read_text()
+
+
+def killer(folder, moment):
+    """A launcher that kills the process (SIGKILL) when `moment(folder)` is true."""
+
+    def launch(command, environment):
+        with subprocess.Popen(command, env=environment) as process:
+            while process.poll() is None:
+                if moment(folder):
+                    process.send_signal(signal.SIGKILL)
+                    return process.wait()
+                time.sleep(0.001)
+            return process.returncode
+
+    return launch
+
+
+def test_it_learns_and_tells(unbroken):
+    folder, events = unbroken
+    kinds = [event["kind"] for event in events]
+    assert kinds[0] == "started" and kinds[-1] == "finished" and "step" in kinds
+    looks = [event for event in events if event["kind"] == "validation"]
+    assert [event["step"] for event in looks] == [0, 10, 20, 30]
+    assert looks[0]["loss"] == pytest.approx(np.log(512), abs=0.2) and looks[-1]["loss"] < looks[0]["loss"] - 0.8
+    assert looks[-1]["bits_per_byte"] < looks[0]["bits_per_byte"]
+    assert [event["step"] for event in events if event["kind"] == "sample"] == [0, 0, 15, 15, 30, 30]
+    curve = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in curve] == list(range(30)) and curve[-1]["tokens"] == 30 * 8 * 32
+    assert [step for step, _ in steps_saved(folder)] == [28, 30]  # the last two stay
+
+
+def test_killed_at_any_moment_it_ends_as_unbroken(corpus, unbroken, tmp_path):
+    def saving(folder):
+        return any(folder.glob(".step-00000014.*.tmp"))
+
+    def between(folder):
+        return (folder / "step-00000021").exists()
+
+    for moment, least in ((saving, 7), (between, 21)):
+        with pytest.raises(JobFailed, match=r"killed \(out of memory, most often\)"):
+            run_job(MODULE, job(corpus), tmp_path, lambda event: None, launcher=killer(tmp_path, moment))
+        assert steps_saved(tmp_path)[-1][0] >= least
+    events = []
+    run_job(MODULE, job(corpus), tmp_path, events.append)
+    assert events[0]["kind"] == "started" and events[0]["step"] >= 21
+    assert result(tmp_path) == result(unbroken[0])
+    kept, whole = (json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"] for folder in (tmp_path, unbroken[0]))
+    assert kept == whole  # validation and samples too
+
+
+def test_two_processes_train_on_the_same_rows(corpus, unbroken, tmp_path):
+    run_job(MODULE, job(corpus, pass_rows=2), tmp_path, lambda event: None, processes=2)
+    ours, alone = ([json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()] for folder in (tmp_path, unbroken[0]))
+    assert ours == pytest.approx(alone, abs=2e-3)
+
+
+def training(corpus, folder, shape=SHAPE, pass_rows=8, steps=6, **changes):
+    data = PackedRows(TokenStream([corpus / "shards"], "train"), shape.context, ENCODING.bos, 1)
+    model = Transformer(shape)
+    model.initialise(1)
+    folder.mkdir(exist_ok=True)
+    plan = TrainingPlan(steps=steps, rows=8, pass_rows=pass_rows, optimisation=Optimisation(**changes.pop("optimisation", {})), **changes)
+    train(changes.pop("model", model), data, plan, folder, CPU, lambda kind, **values: None)
+    return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("pass_rows", [1, 3])
+def test_passes_do_not_change_the_loss(corpus, tmp_path, pass_rows):
+    whole, parts = training(corpus, tmp_path / "a"), training(corpus, tmp_path / "b", pass_rows=pass_rows)
+    for name in ("loss", "gradient_norm"):
+        assert [row[name] for row in whole] == pytest.approx([row[name] for row in parts], rel=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
+def test_adamw_alone_and_either_architecture(corpus, tmp_path, architecture):
+    curve = training(corpus, tmp_path, ModelShape.of_depth(2, 500, 32, architecture, width=32), steps=20, optimisation={"muon": False})
+    assert curve[-1]["loss"] < curve[0]["loss"] - 0.5
+
+
+def broken_at(step, data, monkeypatch, breaking):
+    """From this step on, `breaking` is done to the weights each time rows are read."""
+    whole = data.rows
+
+    def rows(first, count):
+        if first >= step * 8:
+            with torch.no_grad():
+                breaking()
+        return whole(first, count)
+
+    monkeypatch.setattr(data, "rows", rows)
+
+
+@pytest.mark.parametrize(
+    ("step", "breaking", "message", "kept"),
+    [
+        (9, lambda model: model.model.norm.weight.fill_(float("nan")), r"step 9: the loss is nan.*lower the learning rate \(now 0\.002", [4, 8]),
+        (45, lambda model: model.lm_head.weight.normal_(0, 1), r"the loss diverges .* above the best\); lower the learning rate \(now 0\.002", [40, 44]),
+    ],
+)
+def test_a_loss_that_is_no_number_or_diverges_stops_and_keeps_a_checkpoint(corpus, tmp_path, monkeypatch, step, breaking, message, kept):
+    data = PackedRows(TokenStream([corpus / "shards"], "train"), 32, ENCODING.bos, 1)
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    broken_at(step, data, monkeypatch, lambda: breaking(model))
+    with pytest.raises(TrainingError, match=message):
+        train(model, data, TrainingPlan(steps=200, rows=8, pass_rows=8, checkpoint_every=4), tmp_path, CPU, lambda kind, **values: None)
+    assert [step for step, _ in steps_saved(tmp_path)] == kept
+
+
+def test_the_rate_rises_stays_and_falls():
+    settings = Optimisation(warmup=0.1, cooldown=0.5, final_share=0.1)
+    rates = [rate(step, 100, settings) for step in range(100)]
+    assert rates[0] == 0.1 and rates[9:50] == [1.0] * 41 and rates[-1] == pytest.approx(0.1, abs=0.02)
+    assert all(a > b for a, b in itertools.pairwise(rates[49:]))
+    assert rate(0, 1, settings) > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_not_there(corpus, tmp_path):
+    assert pick_device("auto") == "cpu"
+    with pytest.raises(JobFailed, match=r"the recipe names a GPU \(device 'cuda'\), and there is none"):
+        run_job(MODULE, job(corpus, device="cuda"), tmp_path, lambda event: None)
+
+
+def test_an_earlier_checkpoint_is_continued_or_refused(corpus, unbroken, tmp_path):
+    earlier = tmp_path / "earlier"
+    last = steps_saved(unbroken[0])[-1][1]
+    earlier.mkdir()
+    for name in ("model.safetensors", "shape.json"):
+        (earlier / name).write_bytes((last / name).read_bytes())
+    ENCODING.save(earlier)
+    events = []
+    run_job(MODULE, job(corpus, continue_from=str(earlier), steps=4, validate_every=4), tmp_path / "on", events.append)
+    first = next(event for event in events if event["kind"] == "validation")
+    assert first["loss"] == [event for event in unbroken[1] if event["kind"] == "validation"][-1]["loss"]
+    with pytest.raises(CheckpointError, match="is of another shape"):
+        starting_model(ModelShape.of_depth(2, 500, 32, width=64), 1, str(earlier), ENCODING)
+    tokenizer.train(TEXTS[:50], 500).save(earlier)
+    with pytest.raises(CheckpointError, match=r"has another tokenizer .* tokenizer\.crawls"):
+        starting_model(SHAPE, 1, str(earlier), ENCODING)
+
+
+def test_a_full_disk_while_saving_leaves_the_last_checkpoint(corpus, tmp_path, monkeypatch):
+    real = os.rename
+
+    def full(source, target):
+        if "00000012" in str(target):
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr("os.rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        training(corpus, tmp_path, steps=20, checkpoint_every=4)
+    assert [step for step, _ in steps_saved(tmp_path)] == [4, 8] and not list(tmp_path.glob(".*tmp"))
+
+
+def test_validation_bits_per_byte_by_hand(corpus):
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    rows = PackedRows(TokenStream([corpus / "shards"], "validation"), 32, ENCODING.bos, 0, shuffle=False)
+    found = mean_loss(model, rows, 4, 3, ENCODING.token_bytes)
+    tokens, targets = (torch.from_numpy(array) for array in rows.rows(0, 4))
+    losses, text = model(tokens, targets).detach(), targets[(targets >= 0) & (targets < ENCODING.bos)]
+    nats = float(losses[(targets >= 0) & (targets < ENCODING.bos)].double().sum())
+    assert found["loss"] == pytest.approx(nats / len(text), rel=1e-5)
+    assert found["bits_per_byte"] == pytest.approx(nats / np.log(2) / len(ENCODING.decode_bytes(text.tolist())), rel=1e-5)
+
+
+def test_the_training_process_needs_torch_numpy_safetensors_and_tiktoken_alone():
+    code = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"dagster", "polars", "pyarrow", "pandera", "pydantic", "duckdb", "mlflow", "numba", "matplotlib", "rustbpe", "dotenv", "click", "resiliparse"}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import llm_assets.pretraining.train, llm_assets.model.huggingface, llm_assets.model.sampling
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_process_ends_with_its_parent(corpus, tmp_path):
+    code = f"""
+import json
+from pathlib import Path
+from llm_assets.compute.launch import run_job
+run_job({MODULE!r}, json.loads({json.dumps(json.dumps(job(corpus, steps=100_000)))}), Path({str(tmp_path)!r}), lambda event: None)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("step-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    time.sleep(2)
+    newest = steps_saved(tmp_path)[-1][0]
+    time.sleep(1)
+    assert steps_saved(tmp_path)[-1][0] == newest
+
+
+def test_initial_weights_are_a_function_of_the_seed():
+    made = []
+    for seed in (1, 1, 2):
+        random.seed(seed)
+        made.append(Transformer(SHAPE))
+        made[-1].initialise(seed)
+    weights = [torch.cat([parameter.flatten() for parameter in model.parameters()]) for model in made]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

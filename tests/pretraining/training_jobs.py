@@ -1,0 +1,38 @@
+"""A small corpus as shards, and training jobs on it."""
+
+import random
+from dataclasses import asdict
+
+import numpy as np
+
+from llm_assets.model.shape import ModelShape
+from llm_assets.tokens.shards import SPLITS, ShardWriter
+from llm_assets.tokens.tokenizer import train
+from llm_assets.web.sample_web import prose, world
+
+PEOPLE = world.make_world(1).people
+TEXTS = [" ".join(prose.portrait(random.Random(f"{n}-{k}"), PEOPLE[n % 40], 2) for k in range(2)) for n in range(200)]
+ENCODING = train(TEXTS, 500)
+SHAPE = ModelShape.of_depth(2, 500, 32, width=32)
+
+
+def write_corpus(folder, texts=TEXTS, encoding=ENCODING):
+    """Shards and tokenizer in `folder`; every tenth document is held out."""
+    (folder / "shards").mkdir(parents=True)
+    (folder / "tokenizer").mkdir()
+    encoding.save(folder / "tokenizer")
+    writers = {split: ShardWriter(folder / "shards", split, np.uint16, 4_000) for split in SPLITS}
+    for number, text in enumerate(texts):
+        tokens = np.asarray(encoding.document(text), np.uint16)
+        writers["validation" if number % 10 == 0 else "train"].append(tokens, np.array([len(tokens)]))
+    for writer in writers.values():
+        writer.close()
+
+
+def job(folder, shape=SHAPE, **changes):
+    """A training job of 30 steps on what `write_corpus` wrote."""
+    optimisation = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **changes.pop("optimisation", {})}
+    return {
+        "shape": asdict(shape), "tokenizer": str(folder / "tokenizer"), "shards": [str(folder / "shards")], "continue_from": None, "seed": 1, "steps": 30, "rows": 8, "pass_rows": 8, "device": "cpu",
+        "compile": False, "keep": 2, "prompts": ["", "In the evening"], "sample_tokens": 8, "optimisation": optimisation, "validate_every": 10, "validation_rows": 8, "sample_every": 15, "checkpoint_every": 7, **changes,
+    }  # fmt: skip
