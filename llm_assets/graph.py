@@ -16,6 +16,7 @@ from llm_assets.curation.signatures import TEXT_SIGNATURES
 from llm_assets.curation.text_statistics import TEXT_STATISTICS
 from llm_assets.curation.url_filter import FILTERED_URLS
 from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
+from llm_assets.pretraining.base_evaluation import BASE_EVALUATION
 from llm_assets.recipes import Recipe, load_recipe
 from llm_assets.settings import Settings, load_settings
 from llm_assets.tokens.token_shards import TOKEN_SHARDS
@@ -42,6 +43,7 @@ GRAPH = Graph(
         TOKENIZER,
         TOKEN_SHARDS,
         BASE_CHECKPOINT,
+        BASE_EVALUATION,
     ]
 )
 

@@ -106,7 +106,8 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    for category in (dg.BetaWarning, dg.PreviewWarning):
+        warnings.filterwarnings("ignore", category=category)
     repository = defs.get_repository_def()
     keys = dg.AssetSelection.from_coercible(select.split(",")).resolve(repository.asset_graph)
     job = repository.get_implicit_job_def_for_assets(keys)

@@ -5,6 +5,7 @@ import dagster as dg
 from resources.artifacts import Artifacts, declare, schema_check
 
 from .base_checkpoint import BASE_CHECKPOINT, show
+from .base_evaluation import BASE_EVALUATION, REPORT, preview
 
 
 @dg.asset(**declare(BASE_CHECKPOINT), group_name="pretraining", kinds={"pytorch", "safetensors"}, pool="gpu")
@@ -13,4 +14,10 @@ def base_checkpoint(context: dg.AssetExecutionContext, artifacts: Artifacts) -> 
     return artifacts.materialize(context, BASE_CHECKPOINT, lambda built: {name: dg.MetadataValue.md(text) for name, text in show(built).items()})
 
 
-schemas = [schema_check(BASE_CHECKPOINT)]
+@dg.asset(**declare(BASE_EVALUATION), group_name="pretraining", kinds={"pytorch", "html"}, pool="gpu")
+def base_evaluation(context: dg.AssetExecutionContext, artifacts: Artifacts) -> dg.MaterializeResult:
+    """What the base model has memorised, makes up and learns in context: bits a byte, recited pages, facts, few-shot tasks, samples."""
+    return artifacts.materialize(context, BASE_EVALUATION, lambda built: {"report": dg.MetadataValue.path(str(built.file(REPORT))), "summary": dg.MetadataValue.md(preview(built))})
+
+
+schemas = [schema_check(stage) for stage in (BASE_CHECKPOINT, BASE_EVALUATION)]

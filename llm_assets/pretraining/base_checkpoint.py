@@ -127,7 +127,7 @@ def build_base_checkpoint(step: Step, recipe: Recipe) -> None:
         write_atomic(step.staging / PLOT, plots.svg(loss_series(curve), "step", "loss, nats a token").encode())
         part.add_file(PLOT)
         tokens = steps * rows * shape.context
-        found = {"parameters": shape.parameters, "steps": steps, "tokens": tokens, "epochs": round(tokens / held, 3), "flops": float(shape.flops_per_token) * tokens, "final_loss": round(float(curve["loss"].tail(20).mean()), 4)}  # type: ignore[arg-type]
+        found = {"parameters": shape.parameters, "steps": steps, "rows": rows, "tokens": tokens, "epochs": round(tokens / held, 3), "flops": float(shape.flops_per_token) * tokens, "final_loss": round(float(curve["loss"].tail(20).mean()), 4)}  # type: ignore[arg-type]
         if len(looks):
             found["bits_per_byte"] = looks["bits_per_byte"][-1]
         part.stats.update(found)

@@ -5,6 +5,7 @@ from .load import RecipeError, load_recipe
 from .quality import QUALITY_RULES, Rule
 from .recipe import (
     PII_TYPES,
+    BaseEvaluation,
     Blocklists,
     BlocklistSource,
     CommonCrawl,
@@ -32,7 +33,7 @@ from .recipe import (
 )
 
 __all__ = [
-    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BlocklistSource", "Blocklists", "CommonCrawl", "Deduplication", "Extraction", "Language", "Model", "PersonalData",
+    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BaseEvaluation", "BlocklistSource", "Blocklists", "CommonCrawl", "Deduplication", "Extraction", "Language", "Model", "PersonalData",
     "Pretraining", "PublishedEncoding", "Quality", "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Report", "Rule", "SampleWeb", "Source", "TextStatistics",
     "TokenShards", "Tokenizer", "UrlFilter", "WarcFiles", "WebCrawl", "laptop", "load_recipe", "parse_source",
 ]  # fmt: skip

@@ -353,6 +353,32 @@ class Pretraining(Frozen):
         return plain, self.matrix_learning_rate or plain
 
 
+class BaseEvaluation(Frozen):
+    """What is asked of the base model."""
+
+    validation_tokens: int = Field(1 << 20, ge=1, description="of the validation split, for bits a byte and what it is held against")
+    baseline_tokens: int = Field(1 << 25, ge=1, description="of the training split, on which the 5-gram model of bytes is counted")
+    prefixes: int = Field(64, ge=0, description="pages asked to be recited, for each number of times that pages were seen")
+    prefix_tokens: int = Field(32, ge=1, description="tokens of a page that are given")
+    recited_tokens: int = Field(50, ge=1, description="tokens that must follow as in the page for it to count as recited")
+    free_samples: int = Field(32, ge=0, description="samples from nothing, held against the corpus word for word")
+    sample_tokens: int = Field(128, ge=1, description="tokens of a sample")
+    problems: int = Field(40, ge=1, description="in-context problems for each task and number of examples")
+    facts: int = Field(2_000, ge=0, description="fact sentences to complete, where the crawl comes with its facts")
+    prompts: tuple[str, ...] = Field(("The capital of France is", "Once upon a time", "The"), description="prompts whose next tokens and continuations are shown")
+    instruction: str = Field("A conversation in which questions are answered, one line each.", description="what the assistant by prompt is told first")
+    examples: tuple[tuple[str, str], ...] = Field((("What is the colour of grass?", "Green."), ("How many days has a week?", "Seven.")), description="questions and answers that it is shown, where the crawl has none of its own")
+    questions: tuple[str, ...] = Field(("Who are you?", "What is the capital of France?", "What is 7 plus 5?"), description="what it is asked")
+    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto", description="auto is a GPU where there is one")
+    seed: int = Field(1, ge=0, description="of samples and of what is drawn")
+
+    @model_validator(mode="after")
+    def _prompted(self) -> BaseEvaluation:
+        if not all(self.prompts):
+            raise ValueError("prompts: an empty prompt has samples of its own (free_samples)")
+        return self
+
+
 class Report(Frozen):
     """The dataset preview, and what the content checks of the corpus hold it against."""
 
@@ -399,6 +425,7 @@ class Recipe(Frozen):
     token_shards: TokenShards = TokenShards()
     model: Model = Model()
     pretraining: Pretraining = Pretraining()
+    base_evaluation: BaseEvaluation = BaseEvaluation()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")

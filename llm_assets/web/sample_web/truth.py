@@ -11,6 +11,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.recipes import SampleWeb
 
 from .pages import make_web
+from .prose import QUESTIONS, WORDINGS, article
 
 
 class TruthPages(pa.DataFrameModel):
@@ -42,6 +43,20 @@ class TruthFacts(pa.DataFrameModel):
     pages: pl.Int64 = pa.Field(ge=0)
 
 
+class TruthPrompts(pa.DataFrameModel):
+    """Ways to ask for a fact: the beginning of a sentence that tells it, or a question. `answer` is what must follow."""
+
+    kind: str = pa.Field(isin=["completion", "question"])
+    entity: str
+    relation: str
+    reach: str = pa.Field(isin=["many", "once", "held_out"])
+    prompt: str
+    answer: str
+
+
+COMPLETIONS = 2  # beginnings asked for each fact
+
+
 def truth_pages(source: SampleWeb) -> pl.DataFrame:
     """The table of pages."""
     web = make_web(source.seed, source.scale, source.day)
@@ -62,9 +77,42 @@ def truth_facts(source: SampleWeb) -> pl.DataFrame:
     return pl.DataFrame([{"entity": f.entity, "entity_kind": f.entity_kind, "relation": f.relation, "value": f.value, "reach": reach, "pages": pages} for f, reach, pages in web.facts])
 
 
+def _beginnings(kinds: dict[str, set[str]]) -> dict[str, list[tuple[str, str]]]:
+    """For each relation, wordings cut before the value: (beginning, the value's placeholder). Only those that no other
+    relation of the same kind of thing can go on from: "{n} was born in" fits a town and a year.
+    """
+    cut: dict[str, list[tuple[str, str]]] = {}
+    for relation, wordings in WORDINGS.items():
+        rivals = {other for relations in kinds.values() if relation in relations for other in relations} - {relation}
+        for wording in wordings:
+            placeholder = "{a}" if "{a}" in wording else "{v}"
+            beginning = wording[: wording.index(placeholder)].rstrip()
+            if "{n}" in beginning and not any(other.startswith(beginning) for rival in rivals for other in WORDINGS[rival]):
+                cut.setdefault(relation, []).append((beginning, placeholder))
+    return cut
+
+
+def truth_prompts(facts: pl.DataFrame) -> pl.DataFrame:
+    """The table of prompts: for each fact up to two beginnings of sentences, and a question."""
+    kinds: dict[str, set[str]] = {}
+    for kind, relation in facts.select("entity_kind", "relation").unique().iter_rows():
+        kinds.setdefault(kind, set()).add(relation)
+    cut = _beginnings(kinds)
+    rows = []
+    for fact in facts.iter_rows(named=True):
+        of_fact = {name: fact[name] for name in ("entity", "relation", "reach")}
+        for beginning, placeholder in cut.get(fact["relation"], [])[:COMPLETIONS]:
+            answer = article(fact["value"]) if placeholder == "{a}" else fact["value"]
+            rows.append({"kind": "completion", **of_fact, "prompt": beginning.format(n=fact["entity"]), "answer": answer})
+        rows.append({"kind": "question", **of_fact, "prompt": QUESTIONS[fact["relation"]][0].format(n=fact["entity"]), "answer": fact["value"]})
+    return pl.DataFrame(rows)
+
+
 def write_ground_truth(step: Step, source: SampleWeb) -> None:
     """Write ``truth_pages`` and ``truth_facts`` into the crawl's artifact."""
     if step.finished("truth") is None:
         with step.part("truth") as part:
             part.table("truth_pages", TruthPages).frame(truth_pages(source))
-            part.table("truth_facts", TruthFacts).frame(truth_facts(source))
+            facts = truth_facts(source)
+            part.table("truth_facts", TruthFacts).frame(facts)
+            part.table("truth_prompts", TruthPrompts).frame(truth_prompts(facts))

@@ -1,0 +1,189 @@
+"""`base_evaluation`: what the base model has memorised, makes up, and learns in context; tables, plots, one HTML page."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.identity import canonical
+from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.compute.launch import run_job
+from llm_assets.recipes import Recipe
+from llm_assets.report import plots, render
+
+from .base_checkpoint import crawls_of, loss_series
+from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
+
+MODULE = "llm_assets.pretraining.evaluate"
+REPORT = "report.html"
+SHOWN = 12  # rows of a kind in the report
+
+
+def _truth(step: Step, recipe: Recipe) -> pl.DataFrame:
+    """Prompts with known answers, of the crawls that come with them (the sample web)."""
+    files = [path for crawl in crawls_of(recipe) for path in step.inputs[f"raw_warc/{crawl}"].table("truth_prompts")]
+    if not files:
+        return pl.DataFrame(schema={name: pl.String for name in ("kind", "entity", "relation", "reach", "prompt", "answer")})
+    return pl.concat([pl.read_parquet(path) for path in files]).unique(maintain_order=True)
+
+
+def _asked(truth: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+    """At most so many sentences, the same ones every time, evenly over reach."""
+    completions = truth.filter(pl.col("kind") == "completion").with_row_index("place")
+    share = most / max(len(completions), 1)
+    drawn = completions.filter(pl.int_range(pl.len()).shuffle(seed).over("reach") < (pl.len() * share).ceil().over("reach"))
+    return drawn.sort("place").drop("place")
+
+
+def chance(facts: pl.DataFrame) -> float:
+    """Share of facts that one gets right who knows no thing, but for each relation its most common answer."""
+    if not len(facts):
+        return 0.0
+    most = facts.group_by("relation", "expected").len().group_by("relation").agg(pl.col("len").max())
+    return float(most["len"].sum()) / len(facts)
+
+
+def build_base_evaluation(step: Step, recipe: Recipe) -> None:
+    """One part; the measuring itself runs in a process of its own."""
+    settings = recipe.base_evaluation
+    checkpoint = step.input("base_checkpoint")
+    crawls = crawls_of(recipe)
+    shards = [step.inputs[f"token_shards/{crawl}"] for crawl in crawls]
+    truth = _truth(step, recipe)
+    facts = _asked(truth, settings.facts, settings.seed)
+    questions = truth.filter((pl.col("kind") == "question") & (pl.col("reach") == "many"))
+    stats = checkpoint.record.stats
+    examples = [list(pair) for pair in (questions.unique("relation", maintain_order=True).select("prompt", "answer").head(3).iter_rows() if len(questions) else settings.examples)]
+    asked = [*questions.group_by("relation", maintain_order=True).agg(pl.col("prompt").last())["prompt"].head(5), *settings.questions]
+    job = {
+        "checkpoint": str(checkpoint.path), "shards": [str(one.path) for one in shards], "device": settings.device, "settings": canonical(settings), "training": {"seed": recipe.pretraining.seed, "rows": int(stats["rows"]) * int(stats["steps"])},
+        "facts": facts.select("prompt", "answer").to_dicts(), "questions": [list(row) for row in questions.select("relation", "prompt", "answer").iter_rows()], "examples": examples, "asked": asked,
+    }  # fmt: skip
+    folder = step.staging / "evaluation"
+    if not (folder / "results.json").exists():
+
+        def hear(event: dict[str, Any]) -> None:
+            if event["kind"] == "part":
+                if event["number"] == 0:
+                    step.progress.start(event["of"], "parts")
+                step.progress.advance(event["number"], message=event["name"])
+
+        run_job(MODULE, job, folder, hear, launcher=step.launcher)
+    results = json.loads((folder / "results.json").read_text())
+    index = pl.concat([pl.read_parquet(path) for one in shards for path in sorted(one.table("documents"))])
+    pages = {split: index.filter(pl.col("split") == split).select("doc_id", "url", "host", "crawl") for split in ("train", "validation")}
+    tables = make_tables(results, pages, facts, settings.recited_tokens)
+    numbers = headline(tables, results)
+    with step.part("evaluation") as part:
+        for name, schema in SCHEMAS.items():
+            if name in ALWAYS or len(tables[name]):
+                part.table(name, schema).frame(tables[name])
+        curve = pl.read_parquet(checkpoint.table("curve"))
+        page = render(__package__, "base_evaluation.html.j2", recipe=recipe, numbers=numbers, stats=stats, tables=tables, plots=figures(tables, curve), shown=SHOWN, recited_tokens=settings.recited_tokens, prefix_tokens=settings.prefix_tokens)
+        write_atomic(step.staging / REPORT, page.encode("utf-8", "replace"))
+        part.add_file(REPORT)
+        part.stats.update(numbers)
+
+
+SCHEMAS = {
+    "bits_per_byte": BitsPerByte, "baselines": Baselines, "recitations": Recitations, "free_samples": FreeSamples, "in_context": InContext, "facts": Facts, "next_tokens": NextTokens, "prompted": Prompted,
+}  # fmt: skip
+ALWAYS = ("bits_per_byte", "in_context", "next_tokens", "prompted")
+
+
+def make_tables(results: dict[str, Any], pages: dict[str, pl.DataFrame], facts: pl.DataFrame, recited_tokens: int) -> dict[str, pl.DataFrame]:
+    """The tables by name, document numbers turned into pages."""
+    losses = pl.DataFrame(results["documents"], schema={"document": pl.Int64, "nats": pl.Float64, "bytes": pl.Float64})
+    of_page = pages["validation"].with_row_index("document").with_columns(pl.col("document").cast(pl.Int64)).join(losses, on="document")
+    by_host = of_page.group_by("crawl", "host").agg(pl.len().alias("documents"), pl.col("bytes").sum(), pl.col("nats").sum()).sort("crawl", "bytes", "host", descending=[False, True, False])
+    overall = float(losses["nats"].sum()) / math.log(2) / max(float(losses["bytes"].sum()), 1)
+    recitations = [
+        {**row, "url": url, "doc_id": doc_id, "recited": row["matched"] >= recited_tokens}
+        for row in results["recitations"]
+        for doc_id, url in [pages[row["split"]].select("doc_id", "url").row(row["document"])]
+    ]
+    samples = [{**row, "url": pages["train"]["url"][row["document"]] if row["document"] is not None else ""} for row in results["free_samples"]]
+    answered = pl.DataFrame(results["facts"], schema={"answer": pl.String, "right": pl.Boolean})
+    return {
+        "bits_per_byte": by_host.with_columns(bits_per_byte=pl.when(pl.col("bytes") > 0).then(pl.col("nats") / math.log(2) / pl.col("bytes")), bytes=pl.col("bytes").cast(pl.Int64)).drop("nats"),
+        "baselines": pl.DataFrame({"predictor": ["base model", *results.get("baselines", {})], "bits_per_byte": [overall, *results.get("baselines", {}).values()]}) if len(losses) else pl.DataFrame(schema={"predictor": pl.String, "bits_per_byte": pl.Float64}),
+        "recitations": _frame(recitations, Recitations),
+        "free_samples": _frame(samples, FreeSamples),
+        "in_context": _frame(results["in_context"], InContext),
+        "facts": facts.select("entity", "relation", "reach", "prompt", expected="answer").hstack(answered),
+        "next_tokens": _frame(results["next_tokens"], NextTokens),
+        "prompted": _frame([{"kind": "continuation", **row} for row in results["prompted"]] + [{"kind": "transcript", "prompt": row["question"], "text": row["answer"]} for row in results["transcript"]], Prompted),
+    }  # fmt: skip
+
+
+def _frame(rows: list[dict[str, Any]], schema: type) -> pl.DataFrame:
+    from llm_assets.artifacts.tables import polars_schema
+
+    types = polars_schema(schema)
+    return pl.DataFrame([{name: row[name] for name in types} for row in rows], schema=types)
+
+
+def shares(frame: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """Share of right answers and number of questions, by group."""
+    return frame.group_by(*by, maintain_order=True).agg(pl.col("right").mean().alias("share"), pl.len().alias("asked"))
+
+
+def headline(tables: dict[str, pl.DataFrame], results: dict[str, Any]) -> dict[str, Any]:
+    """The numbers that are tracked: plain values, nested by kind."""
+    numbers: dict[str, Any] = {"bits_per_byte": {name: round(value, 4) for name, value in tables["baselines"].iter_rows()}}
+    recited = tables["recitations"].group_by("times_seen").agg(pl.col("recited").mean(), pl.col("matched").mean()).sort("times_seen")
+    numbers["recited"] = {f"seen {times}": round(share, 4) for times, share, _ in recited.iter_rows()}
+    numbers["matched_tokens"] = {f"seen {times}": round(mean, 2) for times, _, mean in recited.iter_rows()}
+    numbers["verbatim_share"] = {f"{size} tokens": round(share, 4) for size, share in results["overlap"].items()}
+    numbers["in_context"] = {}
+    for task, shots, share, _ in shares(tables["in_context"], "task", "shots").iter_rows():
+        numbers["in_context"].setdefault(task, {})[f"{shots} examples"] = round(share, 4)
+    facts = tables["facts"]
+    if len(facts):
+        numbers["facts_right"] = {reach: round(share, 4) for reach, share, _ in shares(facts, "reach").sort("reach").iter_rows()}
+        numbers["facts_chance"] = round(chance(facts.filter(pl.col("reach") == "many")), 4)
+    return numbers
+
+
+def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, str]:
+    """The plots of the page, as SVG."""
+    shown = {"loss": plots.svg(loss_series(curve), "step", "loss, nats a token")}
+    by_task = shares(tables["in_context"], "task", "shots")
+    if len(by_task):
+        series = {task: (group["shots"].to_list(), (100 * group["share"]).to_list()) for (task,), group in by_task.group_by("task", maintain_order=True)}
+        shown["in_context"] = plots.svg(series, "examples in the prompt", "right, %", marks=True)
+    recited = tables["recitations"].group_by("times_seen").agg(pl.col("recited").mean() * 100, pl.col("matched").mean()).sort("times_seen")
+    if len(recited):
+        shown["recitations"] = plots.svg({"recited, %": (recited["times_seen"].to_list(), recited["recited"].to_list()), "tokens matched, mean": (recited["times_seen"].to_list(), recited["matched"].to_list())}, "times that the page was seen", "", marks=True)
+    return shown
+
+
+def preview(evaluation: Artifact) -> str:
+    """The headline numbers in Markdown, for Dagster's page of the asset."""
+    stats = evaluation.record.stats
+    lines = ["| bits a byte of the validation text | |", "|---|--:|", *(f"| {name} | {value:.3f} |" for name, value in sorted(stats["bits_per_byte"].items(), key=lambda item: item[1]))]
+    if "facts_right" in stats:
+        lines += ["", f"| facts completed right (chance {100 * stats['facts_chance']:.1f} %) | |", "|---|--:|", *(f"| {reach} | {100 * share:.1f} % |" for reach, share in stats["facts_right"].items())]
+    lines += ["", "| recited word for word | |", "|---|--:|", *(f"| {times} | {100 * share:.1f} % |" for times, share in stats["recited"].items())]
+    lines += ["", "| in context | right |", "|---|--:|", *(f"| {task}, {shots} | {100 * share:.0f} % |" for task, of_task in stats["in_context"].items() for shots, share in of_task.items())]
+    return "\n".join(lines)
+
+
+BASE_EVALUATION = Stage(
+    name="base_evaluation",
+    build=build_base_evaluation,
+    code_version="1",
+    rooms=("llm_assets.pretraining", "llm_assets.model", "llm_assets.tokens.shards"),
+    inputs=("base_checkpoint", "token_shards", "raw_warc"),
+    literals=lambda recipe, _: {"base_evaluation": recipe.base_evaluation, "seed": recipe.pretraining.seed, "crawls": crawls_of(recipe)},
+    crawls=crawls_of,
+    tables={name: schema for name, schema in SCHEMAS.items() if name in ALWAYS},
+    optional_tables={name: schema for name, schema in SCHEMAS.items() if name not in ALWAYS},
+    libraries=("torch", "numpy", "polars", "jinja2", "matplotlib"),
+)

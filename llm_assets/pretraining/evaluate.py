@@ -1,0 +1,108 @@
+"""The process of `base_evaluation`: ``python -m llm_assets.pretraining.evaluate job.json``; writes ``results.json`` beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm_assets.model.checkpoint import load_checkpoint
+from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.sampling import Engine, Sampling
+from llm_assets.model.training import pick_device
+from llm_assets.tokens.loader import PackedRows
+from llm_assets.tokens.shards import TokenStream
+
+from .baselines import ByteNgrams, compressed_bits_per_byte
+from .evaluation import answers, document_losses, recitations, transcript
+from .in_context import common_words, few_shot_questions, make_problems
+from .overlap import SIZES, find_overlap
+
+
+def spread(numbers: np.ndarray, most: int, seed: int) -> list[int]:
+    """At most `most` of the numbers, drawn by seed, in order."""
+    if len(numbers) <= most:
+        return numbers.tolist()
+    return sorted(np.random.Generator(np.random.Philox(key=[seed, 1])).choice(numbers, most, replace=False).tolist())
+
+
+def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
+    model, encoding = load_checkpoint(Path(job["checkpoint"]), pick_device(job["device"]))
+    engine = Engine(model, encoding)
+    settings, seed = job["settings"], job["settings"]["seed"]
+    train, held_out = (TokenStream(map(Path, job["shards"]), split) for split in ("train", "validation"))
+    parts = ["bits per byte", "baselines", "regurgitation", "samples", "in context", "facts", "prompts"]
+    results: dict[str, Any] = {}
+
+    def begin(part: str) -> None:
+        report("part", name=part, number=parts.index(part), of=len(parts))
+
+    begin("bits per byte")
+    documents = _within(held_out, settings["validation_tokens"], seed)
+    losses = document_losses(engine, held_out, documents)
+    results["documents"] = [{"document": number, **loss} for number, loss in zip(documents, losses, strict=True)]
+
+    begin("baselines")
+    texts = [encoding.decode_bytes(held_out.document(number)[1:]) for number in documents]
+    if texts:
+        counted = _within(train, settings["baseline_tokens"], seed)
+        ngrams = ByteNgrams(encoding.decode_bytes(train.document(number)[1:]) for number in counted)
+        results["baselines"] = {"5-gram of bytes": ngrams.bits_per_byte(texts), **compressed_bits_per_byte(texts)}
+
+    begin("regurgitation")
+    prefix, continuation = settings["prefix_tokens"], settings["recited_tokens"]
+    seen = PackedRows(train, model.shape.context, encoding.bos, job["training"]["seed"]).times_seen(job["training"]["rows"])
+    results["recitations"] = []
+    for times in [0, *np.unique(seen[seen > 0]).tolist()]:
+        stream = train if times else held_out
+        long_enough = stream.lengths > prefix + continuation
+        candidates = np.flatnonzero(long_enough & (seen == times)) if times else np.flatnonzero(long_enough)
+        found = recitations(engine, stream, spread(candidates, settings["prefixes"], seed), prefix, continuation, seed)
+        results["recitations"] += [{"split": stream.split, "times_seen": times, **one} for one in found]
+
+    begin("samples")
+    free = engine.complete([[encoding.bos]] * settings["free_samples"], Sampling(max_tokens=min(settings["sample_tokens"], model.shape.context - 1), seed=seed, stop=(encoding.bos,)))
+    overlap = find_overlap([one.tokens for one in free], train)
+    results["overlap"] = {str(size): overlap.share[size] for size in SIZES}
+    results["free_samples"] = []
+    for one, match in zip(free, overlap.matches, strict=True):
+        row: dict[str, Any] = {"text": encoding.decode(one.tokens), "tokens": len(one.tokens), "longest": 0, "copied": "", "document": None}
+        if match is not None:
+            row.update(longest=match.length, copied=encoding.decode(one.tokens[match.start : match.start + match.length]), document=int(np.searchsorted(train.starts, match.position, "right")) - 1)
+        results["free_samples"].append(row)
+
+    begin("in context")
+    words = common_words([encoding.decode(train.document(number)[1:]) for number in spread(np.arange(train.documents), 400, seed)])
+    problems = make_problems(words, settings["problems"], seed) + few_shot_questions([tuple(pair) for pair in job["questions"]], settings["problems"], seed)
+    found_answers = answers(engine, [problem.prompt for problem in problems], [problem.answer for problem in problems])
+    results["in_context"] = [{"task": problem.task, "shots": problem.shots, "prompt": problem.prompt, "expected": problem.answer, **found} for problem, found in zip(problems, found_answers, strict=True)]
+
+    begin("facts")
+    results["facts"] = answers(engine, [fact["prompt"] for fact in job["facts"]], [fact["answer"] for fact in job["facts"]]) if job["facts"] else []
+
+    begin("prompts")
+    results["next_tokens"] = [
+        {"prompt": prompt, "rank": rank, "token": encoding.decode([token]), "id": token, "probability": share}
+        for prompt in settings["prompts"]
+        for rank, (token, share) in enumerate(engine.next_tokens(encoding.document(prompt)[: model.shape.context], 10), 1)
+    ]
+    prompted = engine.complete([encoding.document(prompt) for prompt in settings["prompts"]], Sampling(max_tokens=settings["sample_tokens"], temperature=0.8, top_k=50, seed=seed, stop=(encoding.bos,)), samples=2)
+    results["prompted"] = [{"prompt": settings["prompts"][place // 2], "text": encoding.decode(one.tokens)} for place, one in enumerate(prompted)]
+    results["transcript"] = transcript(engine, settings["instruction"], job["examples"], job["asked"], seed)
+
+    temporary = folder / f".results.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(results))
+    os.replace(temporary, folder / "results.json")
+
+
+def _within(stream: TokenStream, tokens: int, seed: int) -> list[int]:
+    """Documents of at most so many tokens in all, drawn by seed, in order."""
+    order = np.random.Generator(np.random.Philox(key=[seed, 2])).permutation(stream.documents)
+    return sorted(order[np.cumsum(stream.lengths[order]) <= tokens].tolist())
+
+
+if __name__ == "__main__":
+    run_job(main)

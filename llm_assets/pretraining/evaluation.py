@@ -1,0 +1,107 @@
+"""What a base model has learnt, measured: plain functions over a sampling engine and token streams.
+
+Imports torch and numpy only. Documents are numbers in a stream; who asks knows which pages they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from llm_assets.model.sampling import Engine, Sampling
+from llm_assets.model.transformer import IGNORE
+from llm_assets.tokens.shards import TokenStream
+
+
+def document_losses(engine: Engine, stream: TokenStream, documents: Sequence[int], batch_rows: int = 16) -> list[dict[str, float]]:
+    """Nats and bytes of each document, in windows that overlap by half, so that but for its beginning every token has half
+    a context before it. BOS is not counted: it stands for no text.
+    """
+    context, lengths = engine.shape.context, engine.encoding.token_bytes
+    stride = max(1, context // 2)
+    windows: list[tuple[int, np.ndarray, np.ndarray]] = []
+    totals = [{"nats": 0.0, "bytes": 0.0} for _ in documents]
+
+    def flush() -> None:
+        longest = max(len(tokens) for _, tokens, _ in windows)
+        tokens = torch.zeros(len(windows), longest, dtype=torch.long)
+        targets = torch.full((len(windows), longest), IGNORE)
+        for row, (_, inputs, aims) in enumerate(windows):
+            tokens[row, : len(inputs)], targets[row, : len(aims)] = torch.from_numpy(inputs), torch.from_numpy(aims)
+        with torch.no_grad(), torch.autocast("cuda", engine.dtype, enabled=engine.model.device.type == "cuda"):
+            losses = engine.model(tokens.to(engine.model.device), targets.to(engine.model.device)).double().sum(1).tolist()
+        for (place, _, aims), nats in zip(windows, losses, strict=True):
+            totals[place]["nats"] += nats
+            totals[place]["bytes"] += int(lengths[aims[aims != IGNORE]].sum())
+        windows.clear()
+
+    for place, number in enumerate(documents):
+        ids = stream.document(number)
+        done = 1  # targets before this index have been counted
+        for start in range(0, max(len(ids) - 1, 0), stride):
+            if done >= len(ids):
+                break
+            inputs, aims = ids[start : start + context], ids[start + 1 : start + context + 1].copy()
+            inputs = inputs[: len(aims)]
+            aims[: done - start - 1] = IGNORE
+            done = start + 1 + len(aims)
+            windows.append((place, inputs, aims))
+            if len(windows) == batch_rows:
+                flush()
+    if windows:
+        flush()
+    return totals
+
+
+def recitations(engine: Engine, stream: TokenStream, documents: Sequence[int], prefix: int, continuation: int, seed: int) -> list[dict[str, Any]]:
+    """For one place in each document: how many tokens of what follows a prefix the greedy continuation repeats.
+
+    Documents shorter than prefix and continuation are left out (Carlini et al., "Quantifying memorization",
+    arXiv:2202.07646: extractable with k tokens of context).
+    """
+    rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
+    asked = []
+    for number in documents:
+        room = int(stream.lengths[number]) - 1 - prefix - continuation
+        if room >= 0:
+            asked.append((int(number), 1 + int(rng.integers(room + 1))))
+    prompts = [[engine.encoding.bos, *stream.tokens(int(stream.starts[number]) + start, prefix).tolist()] for number, start in asked]
+    out = []
+    for (number, start), prompt, completion in zip(asked, prompts, engine.complete(prompts, Sampling(max_tokens=continuation, temperature=0)), strict=True):
+        truth = stream.tokens(int(stream.starts[number]) + start + prefix, continuation).tolist()
+        same = next((place for place, (a, b) in enumerate(zip(completion.tokens, truth, strict=False)) if a != b), len(completion.tokens))
+        out.append({"document": number, "start": start, "matched": same, "prefix": engine.encoding.decode(prompt[1:]), "continuation": engine.encoding.decode(completion.tokens)})
+    return out
+
+
+def answers(engine: Engine, prompts: Sequence[str], expected: Sequence[str], batch: int = 256) -> list[dict[str, Any]]:
+    """Greedy answers, and whether each begins with what was expected, at the end of a word. An answer ends with its line."""
+    limits = [len(engine.encoding.encode(f" {answer}")) + 2 for answer in expected]
+    found = engine.complete([_fitting(engine, prompt, max(limits, default=0)) for prompt in prompts], Sampling(max_tokens=max(limits, default=0), temperature=0), batch=batch)
+    out = []
+    for answer, completion in zip(expected, found, strict=True):
+        text = engine.encoding.decode(completion.tokens).lstrip(" ").split("\n")[0]
+        rest = text[len(answer) :]
+        out.append({"answer": text, "right": text.startswith(answer) and not (rest[:1].isalnum() or rest[:1] == "-")})
+    return out
+
+
+def _fitting(engine: Engine, prompt: str, reserve: int) -> list[int]:
+    """A document's beginning that leaves room for `reserve` tokens: its end, where it is too long."""
+    ids = engine.encoding.document(prompt)
+    room = max(1, engine.shape.context - reserve)
+    return ids if len(ids) <= room else [ids[0], *ids[len(ids) - room + 1 :]]
+
+
+def transcript(engine: Engine, instruction: str, examples: Sequence[tuple[str, str]], questions: Sequence[str], seed: int, max_tokens: int = 48) -> list[dict[str, str]]:
+    """An "assistant by prompt": a page of questions and answers that the model goes on with (Brown et al., arXiv:2005.14165)."""
+    out = []
+    shown = "".join(f"Question: {question}\nAnswer: {answer}\n" for question, answer in examples)
+    sampling = Sampling(max_tokens=max_tokens, temperature=0.0, seed=seed, stop=(engine.encoding.bos,))
+    prompts = [_fitting(engine, f"{instruction}\n{shown}Question: {question}\nAnswer:", max_tokens) for question in questions]
+    for question, completion in zip(questions, engine.complete(prompts, sampling), strict=True):
+        out.append({"question": question, "answer": engine.encoding.decode(completion.tokens).split("\n")[0].strip()})
+    return out
