@@ -1,4 +1,4 @@
-"""The command line: ``llm-assets run|crawls|artifacts|corpus|setup``."""
+"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|setup``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from llm_assets.web.errors import WebError
 from .artifacts import artifacts
 from .corpus import corpus
 from .crawls import crawls
+from .model import complete, plan
 from .run import run
 from .setup import setup
 
@@ -24,7 +25,7 @@ def cli() -> None:
     """From raw web pages to a chat model; every artifact is cached and versioned."""
 
 
-for command in (setup, run, crawls, artifacts, corpus):
+for command in (setup, run, crawls, artifacts, corpus, plan, complete):
     cli.add_command(command)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.artifacts.identity import canonical
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
@@ -41,12 +42,11 @@ def _asked(truth: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
     return drawn.sort("place").drop("place")
 
 
-def chance(facts: pl.DataFrame) -> float:
-    """Share of facts that one gets right who knows no thing, but for each relation its most common answer."""
-    if not len(facts):
-        return 0.0
-    most = facts.group_by("relation", "expected").len().group_by("relation").agg(pl.col("len").max())
-    return float(most["len"].sum()) / len(facts)
+def chance(truth: pl.DataFrame) -> float:
+    """Share of all sentences that one completes right who knows no thing, but for each relation its most common answer."""
+    completions = truth.filter((pl.col("kind") == "completion") & (pl.col("reach") == "many"))
+    most = completions.group_by("relation", "answer").len().group_by("relation").agg(pl.col("len").max())
+    return float(most["len"].sum()) / max(len(completions), 1)
 
 
 def build_base_evaluation(step: Step, recipe: Recipe) -> None:
@@ -79,7 +79,7 @@ def build_base_evaluation(step: Step, recipe: Recipe) -> None:
     index = pl.concat([pl.read_parquet(path) for one in shards for path in sorted(one.table("documents"))])
     pages = {split: index.filter(pl.col("split") == split).select("doc_id", "url", "host", "crawl") for split in ("train", "validation")}
     tables = make_tables(results, pages, facts, settings.recited_tokens)
-    numbers = headline(tables, results)
+    numbers = headline(tables, results, chance(truth))
     with step.part("evaluation") as part:
         for name, schema in SCHEMAS.items():
             if name in ALWAYS or len(tables[name]):
@@ -134,7 +134,7 @@ def shares(frame: pl.DataFrame, *by: str) -> pl.DataFrame:
     return frame.group_by(*by, maintain_order=True).agg(pl.col("right").mean().alias("share"), pl.len().alias("asked"))
 
 
-def headline(tables: dict[str, pl.DataFrame], results: dict[str, Any]) -> dict[str, Any]:
+def headline(tables: dict[str, pl.DataFrame], results: dict[str, Any], by_chance: float) -> dict[str, Any]:
     """The numbers that are tracked: plain values, nested by kind."""
     numbers: dict[str, Any] = {"bits_per_byte": {name: round(value, 4) for name, value in tables["baselines"].iter_rows()}}
     recited = tables["recitations"].group_by("times_seen").agg(pl.col("recited").mean(), pl.col("matched").mean()).sort("times_seen")
@@ -147,7 +147,7 @@ def headline(tables: dict[str, pl.DataFrame], results: dict[str, Any]) -> dict[s
     facts = tables["facts"]
     if len(facts):
         numbers["facts_right"] = {reach: round(share, 4) for reach, share, _ in shares(facts, "reach").sort("reach").iter_rows()}
-        numbers["facts_chance"] = round(chance(facts.filter(pl.col("reach") == "many")), 4)
+        numbers["facts_chance"] = round(by_chance, 4)
     return numbers
 
 
@@ -173,6 +173,16 @@ def preview(evaluation: Artifact) -> str:
     lines += ["", "| recited word for word | |", "|---|--:|", *(f"| {times} | {100 * share:.1f} % |" for times, share in stats["recited"].items())]
     lines += ["", "| in context | right |", "|---|--:|", *(f"| {task}, {shots} | {100 * share:.0f} % |" for task, of_task in stats["in_context"].items() for shots, share in of_task.items())]
     return "\n".join(lines)
+
+
+def beats_baselines(evaluation: Artifact) -> CheckOutcome:
+    """Whether the base model predicts the validation text better than a 5-gram model of bytes, gzip and xz."""
+    bits = dict(evaluation.record.stats["bits_per_byte"])
+    own = bits.pop("base model", None)
+    if own is None:
+        return CheckOutcome(False, "the validation split holds no whole document within base_evaluation.validation_tokens")
+    told = ", ".join(f"{name} {value:.3f}" for name, value in sorted(bits.items(), key=lambda item: item[1]))
+    return CheckOutcome(own < min(bits.values()), f"{own:.3f} bits a byte; {told}", [{"predictor": name, "bits_per_byte": value} for name, value in bits.items() if value <= own])
 
 
 BASE_EVALUATION = Stage(

@@ -1,23 +1,60 @@
-"""Ready recipes. A user's own: copy one into a file, change a few fields, name it in LLM_ASSETS_RECIPE."""
+"""Ready recipes. A user's own: copy one into a file, change a few fields, name it in LLM_ASSETS_RECIPE.
+
+Only `laptop` names a crawl of its own. The others train on what is registered: llm-assets crawls add …
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from .recipe import Model, Pretraining, Recipe, Recrawl, SampleWeb, Tokenizer, TokenShards
+from .recipe import Model, Pretraining, PublishedEncoding, Recipe, Recrawl, SampleWeb, Tokenizer, TokenShards
 
 
 def laptop() -> Recipe:
-    """The embedded default: the sample web, in minutes on two cores."""
+    """The embedded default: the sample web, in minutes on two cores. Sized by the experiments in docs/LOG.md."""
     return Recipe(
         name="laptop",
         crawls={"sample": SampleWeb()},
         tokenizer=Tokenizer(vocabulary=2048),
         token_shards=TokenShards(shard_tokens=1 << 18),
         model=Model(depth=4, width=128, context=256, tied=True),
-        pretraining=Pretraining(tokens=2_400_000, batch_tokens=4096),
+        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"laptop": laptop}
+def gpu() -> Recipe:
+    """A model of GPT-2's class on one GPU: the registered crawls, depth 12, 20 tokens a parameter."""
+    return Recipe(name="gpu", crawls={}, token_shards=TokenShards(validation_share=0.005), model=Model(depth=12, context=2048))
+
+
+def node() -> Recipe:
+    """The same on a node of eight GPUs: depth 20, about half a billion parameters."""
+    return gpu().but(name="node", model=Model(depth=20, context=2048), tokenizer=Tokenizer(vocabulary=65_536))
+
+
+def gpt2_124m() -> Recipe:
+    """GPT-2 small as published (Radford et al., 2019): shape, encoding, context; trained as GPT-3's small model was
+    (Brown et al., arXiv:2005.14165, table 2.1: rate 6e-4, batch of half a million tokens, decay 0.1) on ten billion tokens.
+    """
+    return Recipe(
+        name="gpt2-124m",
+        crawls={},
+        tokenizer=Tokenizer(encoding=PublishedEncoding(name="gpt2")),
+        token_shards=TokenShards(validation_share=0.005),
+        model=Model(architecture="gpt2", depth=12, heads=12, context=1024),
+        pretraining=Pretraining(tokens=10_000_000_000, batch_tokens=1 << 19, muon=False, learning_rate=6e-4, cooldown=0.9),
+    )
+
+
+def gpt2_1_5b() -> Recipe:
+    """GPT-2 XL as published: 48 layers, width 1,600, 25 heads; rate and batch of GPT-3's 1.3 B model (table 2.1)."""
+    small = gpt2_124m()
+    return small.but(
+        name="gpt2-1.5b",
+        model=Model(architecture="gpt2", depth=48, width=1600, heads=25, context=1024),
+        pretraining=small.pretraining.but(tokens=30_000_000_000, batch_tokens=1 << 20, learning_rate=2e-4),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"laptop": laptop, "gpu": gpu, "node": node, "gpt2-124m": gpt2_124m, "gpt2-1.5b": gpt2_1_5b}

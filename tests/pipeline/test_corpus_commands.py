@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from llm_assets.artifacts import materialize
 from llm_assets.cli import cli
 from llm_assets.compute import LocalEngine
-from llm_assets.graph import GRAPH, open_workspace
+from llm_assets.graph import open_workspace
+from tests.pipeline.small import CORPUS, recipe_file
 from tests.web.warcs import page, story, write
 
 THIN = b"<p>Soon there will be more to read on this page about the town and the river. Come back later. Thank you. Bye. Bye.</p>"
@@ -18,11 +19,11 @@ THIN = b"<p>Soon there will be more to read on this page about the town and the 
 def ask(tmp_path, monkeypatch):
     contact = story(2).replace(b"<article>", b"<article><p>Please write to the harbour office at harbour@mail.example for more.</p>")
     write(tmp_path / "warc" / "a.warc.gz", [page("http://www.host.example/", story(0)), page("http://host.example/copy/of/it", story(0)), page("http://host.example/2", contact), page("http://host.example/thin", THIN), page("http://host.example/lost", b"x", "404 Not Found")])
-    (tmp_path / "recipe.py").write_text(f"from llm_assets.recipes import Recipe, WarcFiles\ndef mine():\n    return Recipe(name='mine', crawls={{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}})\n")
+    recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
     workspace = open_workspace()
     workspace.engine = LocalEngine(1)
-    for stage in GRAPH:
+    for stage in CORPUS:
         materialize(stage, "c" if stage.per_crawl else None, workspace)
 
     def run(*words, fails=False):

@@ -21,6 +21,7 @@ from llm_assets.recipes import Recipe, Recrawl, SampleWeb, WarcFiles, WebCrawl
 from llm_assets.settings import load_settings
 from llm_assets.web.schedules import next_crawl
 from tests.conftest import environment_for
+from tests.pipeline.small import CORPUS, recipe_file
 from tests.web.warcs import page, story, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +63,7 @@ def test_every_asset_is_a_stage_with_the_same_inputs_and_version():
 
 
 def test_importing_the_code_location_loads_nothing_heavy():
-    done = subprocess.run([sys.executable, "-c", "import sys, llm_assets.definitions; print([m for m in ('torch', 'mlflow', 'scrapy', 'twisted') if m in sys.modules])"], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", "import sys, llm_assets.definitions; print([m for m in ('torch', 'mlflow', 'scrapy', 'twisted', 'matplotlib', 'tiktoken', 'rustbpe', 'safetensors') if m in sys.modules])"], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -71,10 +72,7 @@ def project(tmp_path):
     """An empty folder with a crawl of two WARC files, as a user would set it up."""
     for i in range(2):
         write(tmp_path / "warc" / f"{i}.warc.gz", [page(f"http://host{i}.example/{j}", story(10 * i + j)) for j in range(5)] + [page(f"http://host{i}.example/lost", b"x", "404 Not Found")])
-    (tmp_path / "recipe.py").write_text(
-        "from llm_assets.recipes import Recipe, WarcFiles\n"
-        f"def mine():\n    return Recipe(name='mine', crawls={{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}})\n"
-    )
+    recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")
     return tmp_path
 
 
@@ -90,10 +88,10 @@ def test_a_session_on_the_command_line(project):
 
     first = command(project, "llm-assets", "run")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert f"{STAGES} built, 0 cached, 0 checks not passed" in first.stdout
+    assert f"{STAGES} built, 0 cached, 1 checks not passed" in first.stdout and "✗ base_evaluation: better_than_baselines" in first.stdout
     assert "10 kept + 2 rejected = 12 captures" in first.stdout
     second = command(project, "llm-assets", "run")
-    assert f"0 built, {STAGES} cached, 0 checks not passed" in second.stdout
+    assert f"0 built, {STAGES} cached, 1 checks not passed" in second.stdout
 
     # Dagster's own command line finds the same artifacts.
     theirs = command(project, "dagster", "asset", "materialize", "--select", "*", "--partition", "c", "-m", "llm_assets.definitions", dagster_home=str(project / "data" / "dagster"))
@@ -112,8 +110,9 @@ def test_a_session_on_the_command_line(project):
     assert "deduplicated_text/c: open: rebuilds if the bytes of quality_filtered_text/c, text_signatures/c change" in told
     third = command(project, "llm-assets", "run")
     assert third.returncode == 1 and "0 kept + 12 rejected = 12 captures" in third.stdout
-    assert f"{STAGES - 4} built, 4 cached, 1 checks not passed" in third.stdout
+    assert f"{len(CORPUS) - 4} built, 4 cached, 1 checks not passed" in third.stdout
     assert "corpus_report: corpus_not_empty: the corpus is empty" in third.stdout
+    assert "failed: tokenizer: " in third.stderr and "the corpus is empty: no page of any crawl came through" in third.stderr
 
     shown = json.loads(command(project, "llm-assets", "artifacts", "show", "extracted_text/c").stdout.split("\n", 1)[1])
     assert shown["stats"]["rejects"] == {"no_text": 10}
@@ -182,12 +181,12 @@ def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
     command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
     one = command(project, "llm-assets", "run", "--crawl", "more")
     assert one.returncode == 0, one.stdout + one.stderr
-    assert "left out: corpus_report (every crawl of the recipe goes into it, and c is not built" in one.stdout and "clean_corpus/more" in one.stdout
+    assert "left out: base_checkpoint, base_evaluation, corpus_report, token_shards, tokenizer (every crawl of the recipe goes into it, and c is not built" in one.stdout and "clean_corpus/more" in one.stdout
     both = command(project, "llm-assets", "run")
     assert both.returncode == 0, both.stdout + both.stderr
     assert both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 15 pages" in both.stdout
     again = command(project, "llm-assets", "run", "--crawl", "more")
-    assert "left out" not in again.stdout and f"0 built, {STAGES} cached" in again.stdout
+    assert "left out" not in again.stdout and f"0 built, {STAGES + 1} cached" in again.stdout  # the shards of both
 
 
 def test_a_missing_source_fails_the_run_with_one_clear_line(project):
@@ -285,7 +284,7 @@ def test_real_crawls_from_the_ui(project, shared_data, graphql):
         added = command(project, "llm-assets", "crawls", "add", crawl, "--warc", f"{shared_data}/web/{path}")
         assert added.returncode == 0, added.stderr
         # Not the report, which spans every crawl of the recipe.
-        _, status = launch(graphql, crawl, [name for name in GRAPH.stages if name != "corpus_report"])
+        _, status = launch(graphql, crawl, [stage.name for stage in CORPUS if stage.name != "corpus_report"])
         assert status == "SUCCESS", (project / "dev.log").read_text()[-3000:]
         record = json.loads(next((project / "data" / "artifacts").glob(f"reject_ledger/{crawl}/*/artifact.json")).read_text())
         assert record["stats"]["captures"] == record["stats"]["kept"] + record["stats"]["rejected"] == captures

@@ -17,23 +17,24 @@ from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import Deduplication, Extraction, Language, PersonalData, Quality, QualityClassifier, Recipe, SampleWeb, UrlFilter, WarcFiles
 from llm_assets.web.errors import SourceError
 from tests.conftest import environment_for
+from tests.pipeline.small import CORPUS, FIELDS, SMALL
 from tests.web.warcs import members, page, story, write
 
 TEXT = b"<html><body><p>" + b"A sentence about the harbour, long enough to be kept by anyone. " * 3 + b"</p></body></html>"
 
 
-def run(recipe, crawl="c", workers=2, store=None):
-    """Materialise everything for one crawl; the artifacts by name, checked."""
+def run(recipe, crawl="c", workers=2, store=None, stages=CORPUS):
+    """Materialise the stages for one crawl; the artifacts by name, checked."""
     ws = open_workspace(recipe)
     ws.engine = LocalEngine(workers)
     if store is not None:
         ws.store.root = store
-    artifacts = {stage.name: materialize(stage, crawl if stage.per_crawl else None, ws).artifact for stage in GRAPH}
+    artifacts = {stage.name: materialize(stage, crawl if stage.per_crawl else None, ws).artifact for stage in stages}
     lost = imbalance(artifacts["raw_warc"], artifacts[KEPT[0]], artifacts["reject_ledger"])
     assert lost.is_empty(), lost
     stats = artifacts["reject_ledger"].record.stats
     assert stats["kept"] + stats["rejected"] == stats["captures"] == artifacts["raw_warc"].record.rows["captures"]
-    for stage in GRAPH:
+    for stage in stages:
         outcome = check_schemas(stage, artifacts[stage.name])
         assert outcome.passed, outcome.summary
     return artifacts
@@ -120,7 +121,7 @@ def test_a_second_crawl_touches_its_own_partition_and_reads_the_index_of_the_fir
     first = run(recipe, "c-1")
     both = recipe.but(crawls={"c-1": one, "c-2": two})
     ws = open_workspace(both)
-    for stage in GRAPH:
+    for stage in CORPUS:
         if stage.per_crawl:
             assert materialize(stage, "c-1", ws).cached, stage.name
     second = run(both, "c-2")
@@ -171,21 +172,22 @@ import sys
 from llm_assets.artifacts import materialize
 from llm_assets.compute import LocalEngine
 from llm_assets.graph import GRAPH, open_workspace
+from llm_assets import recipes
 from llm_assets.recipes import Recipe, WarcFiles
 if __name__ == "__main__":
-    ws = open_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=sys.argv[1])}))
+    ws = open_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=sys.argv[1])}, FIELDS))
     ws.engine = LocalEngine(2)
     for stage in GRAPH:
         outcome = materialize(stage, "c" if stage.per_crawl else None, ws, [lambda event: print(event.kind, stage.name, flush=True)])
         print("done", stage.name, outcome.artifact.data_version, flush=True)
-"""
+""".replace("FIELDS", FIELDS)
 
 
 def test_a_kill_in_every_new_stage_changes_nothing(tmp_path):
     for i in range(4):
         write(tmp_path / "warc" / f"{i}.warc.gz", [page(f"http://host{i}.example/{j}", story(10 * i + j % 4)) for j in range(6)])
     (tmp_path / "killed.py").write_text(KILLED)
-    for stage in ("text_statistics", "quality_filtered_text", "text_signatures", "deduplicated_text", "clean_corpus", "corpus_report"):
+    for stage in ("text_statistics", "quality_filtered_text", "text_signatures", "deduplicated_text", "clean_corpus", "corpus_report", "tokenizer", "token_shards", "base_checkpoint", "base_evaluation"):
         process = subprocess.Popen([sys.executable, "killed.py", "warc"], stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment_for(tmp_path / "data"))
         assert any(line.split()[:2] == ["started", stage] for line in process.stdout)
         process.kill()
@@ -193,7 +195,7 @@ def test_a_kill_in_every_new_stage_changes_nothing(tmp_path):
         process.stdout.close()
     done = subprocess.run([sys.executable, "killed.py", "warc"], capture_output=True, text=True, cwd=tmp_path, env=environment_for(tmp_path / "data"), check=True)
     ended = {line.split()[1]: line.split()[2] for line in done.stdout.splitlines() if line.startswith("done")}
-    unbroken = run(files(tmp_path / "warc"), store=tmp_path / "unbroken")
+    unbroken = run(files(tmp_path / "warc", **SMALL), store=tmp_path / "unbroken", stages=list(GRAPH))
     assert ended == {name: artifact.data_version for name, artifact in unbroken.items()}
 
 

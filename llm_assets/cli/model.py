@@ -1,0 +1,145 @@
+"""``llm-assets plan`` and ``llm-assets complete``: what a model will take, and what it says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.progress import human_size
+from llm_assets.compute.engine import cores
+from llm_assets.graph import open_workspace
+from llm_assets.model.devices import DEVICES, PLANNED_MFU, predict
+from llm_assets.model.shape import ModelError
+from llm_assets.recipes import Recipe
+from llm_assets.tokens.encoding import PUBLISHED, SPECIAL_TOKENS
+
+from .options import recipe_option
+
+DEPTHS = (4, 6, 8, 12, 16, 20, 24, 28, 32)
+
+
+def vocabulary_of(recipe: Recipe) -> int:
+    """Ids of the recipe's tokenizer, known before it is trained."""
+    settings = recipe.tokenizer
+    return PUBLISHED[settings.encoding.name].tokens + len(SPECIAL_TOKENS) if settings.encoding else settings.vocabulary
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.0f} s"
+
+
+@click.command()
+@click.option("--depth", "depths", multiple=True, type=int, help="Depth of the model (may be given several times); default: a table of depths, and the recipe's own model.")
+@click.option("--device", default=None, help=f"cpu, {', '.join(device.name for device in DEVICES)}; default: cpu.")
+@click.option("--processes", default=1, show_default=True, type=click.IntRange(1), help="Devices that train together.")
+@click.option("--tokens", default=None, type=click.IntRange(1), help="Tokens trained on; default: as the recipe says.")
+@recipe_option
+def plan(depths: tuple[int, ...], device: str | None, processes: int, tokens: int | None, recipe: str | None) -> None:
+    """Parameters, tokens, FLOPs, memory, time and cost of a base model, before any of them is spent."""
+    from rich.console import Console
+    from rich.table import Table
+
+    device = device or "cpu"
+    # The laptop's small vocabulary and context say little about a GPU.
+    workspace = open_workspace(recipe or (None if device == "cpu" or os.environ.get("LLM_ASSETS_RECIPE") else "gpu"))
+    chosen: Recipe = workspace.recipe
+    vocabulary = vocabulary_of(chosen)
+    dialled = chosen.model.but(width=None, heads=None, kv_heads=None, head_dim=None, hidden=None)
+    free = chosen.pretraining.but(tokens=tokens, batch_tokens=None)
+    rows = [(f"recipe {chosen.name}", chosen.model.shape(vocabulary), chosen.pretraining.but(tokens=tokens or chosen.pretraining.tokens))] if not depths else []
+    rows += [(f"depth {depth}", dialled.but(depth=depth).shape(vocabulary), free) for depth in depths or DEPTHS]
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", "width", "heads", "parameters", "tokens", "steps", "batch", "FLOPs", "rows a pass", "memory", "tokens/s", "time", "cost"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for name, shape, pretraining in rows:
+        steps, sequences = pretraining.budget(shape)
+        try:
+            found = predict(shape, steps * sequences * shape.context, sequences * shape.context, device, processes, cores())
+        except ModelError as error:
+            if device != "cpu" and "needs" in str(error):
+                table.add_row(name, str(shape.width), str(shape.heads), f"{shape.parameters / 1e6:,.1f} M", "", "", "", "", "", "does not fit", "", "", "")
+                continue
+            raise
+        table.add_row(
+            name, str(shape.width), str(shape.heads), f"{shape.parameters / 1e6:,.1f} M", f"{steps * sequences * shape.context / 1e6:,.1f} M", f"{steps:,}", f"{sequences * shape.context:,}", f"{found.flops:.2g}",
+            str(found.pass_rows), human_size(found.memory), f"{found.tokens_per_second:,.0f}", _time(found.seconds), f"${found.cost:,.2f}" if found.cost is not None else "",
+        )  # fmt: skip
+    console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else 180)
+    console.print(table)
+    console.print(f"vocabulary {vocabulary:,}, context {chosen.model.context:,}, {processes} x {device}" + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)") + "; memory a device, estimated")
+    _actual(workspace, console)
+
+
+def _actual(workspace: Workspace, console: object) -> None:
+    """What earlier trainings took, beside what was predicted for them."""
+    for artifact in workspace.store.artifacts("base_checkpoint"):
+        stats = artifact.record.stats
+        if "actual" in stats and "predicted" in stats:
+            actual, predicted = stats["actual"], stats["predicted"]
+            console.print(  # type: ignore[attr-defined]
+                f"built before: {artifact.record.short}, {stats['parameters'] / 1e6:,.1f} M parameters, {stats['tokens'] / 1e6:,.1f} M tokens: {_time(actual['seconds'])} at {actual['tokens_per_second']:,.0f} tokens/s, {human_size(actual['memory'])}"
+                f" (predicted {_time(predicted['seconds'])}, {predicted['tokens_per_second']:,.0f} tokens/s, {human_size(predicted['memory'])})"
+            )
+
+
+def checkpoint_folder(name: str, workspace: Workspace) -> Path:
+    """A checkpoint's folder, by stage (``base``), asset, identity, or path. Raises ModelError."""
+    path = Path(name).expanduser()
+    if (path / "shape.json").is_file():
+        return path
+    if f"{name}_checkpoint" in workspace.graph.stages or name in workspace.graph.stages:
+        asset = name if name in workspace.graph.stages else f"{name}_checkpoint"
+        return workspace.resolver().artifact(asset, None).path
+    for artifact in workspace.store.artifacts():
+        if len(name) >= 6 and artifact.record.identity.startswith(name) and (artifact.path / "shape.json").is_file():
+            return artifact.path
+    stages = [stage.removesuffix("_checkpoint") for stage in workspace.graph.stages if stage.endswith("_checkpoint")]
+    raise ModelError(f"no checkpoint {name!r}: there are {', '.join(stages)}; or name an identity (llm-assets artifacts list) or a folder with a shape.json")
+
+
+@click.command()
+@click.argument("prompt", default="")
+@click.option("--checkpoint", default="base", show_default=True, help="Stage, identity or folder of a checkpoint.")
+@click.option("--next", "next_tokens", is_flag=True, help="The table of the most probable next tokens instead of a continuation.")
+@click.option("--count", default=10, show_default=True, type=click.IntRange(1), help="Rows of that table.")
+@click.option("--max-tokens", default=128, show_default=True, type=click.IntRange(1))
+@click.option("--temperature", default=0.8, show_default=True, type=float, help="0 is greedy.")
+@click.option("--top-k", default=50, show_default=True, type=int, help="0 is all.")
+@click.option("--top-p", default=1.0, show_default=True, type=float)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@recipe_option
+def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int, recipe: str | None) -> None:
+    """Go on with PROMPT as a document of the crawl would; without one, begin a document."""
+    workspace = open_workspace(recipe)
+    folder = checkpoint_folder(checkpoint, workspace)
+    from llm_assets.model.checkpoint import load_checkpoint
+    from llm_assets.model.sampling import Engine, Sampling
+    from llm_assets.model.training import pick_device
+
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    model, encoding = load_checkpoint(folder, pick_device("auto"))
+    engine = Engine(model, encoding)
+    if next_tokens:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for name in ("token", "id", "probability", ""):
+            table.add_column(name, justify="right" if name in ("id", "probability") else "left")
+        for token, share in engine.next_tokens(encoding.document(prompt), count):
+            table.add_row(repr(encoding.decode([token])), str(token), f"{100 * share:.2f} %", "█" * round(40 * share))
+        Console(highlight=False, markup=False).print(table)
+        return
+    click.echo(prompt, nl=False)
+    for piece in engine.text(prompt, Sampling(**{**sampling.__dict__, "stop": (encoding.bos,)})):
+        click.echo(piece, nl=False)
+        click.get_text_stream("stdout").flush()
+    click.echo()
+
+

@@ -1,0 +1,17 @@
+"""A recipe's fields that make the model small enough for a test, and the stages up to the corpus."""
+
+from llm_assets import recipes
+from llm_assets.graph import GRAPH
+
+# Source, because recipes of commands are files.
+FIELDS = """tokenizer=recipes.Tokenizer(vocabulary=360), token_shards=recipes.TokenShards(shard_tokens=4096, validation_share=0.2),
+    model=recipes.Model(depth=1, width=32, context=32), pretraining=recipes.Pretraining(tokens=4096, batch_tokens=256, validations=2, samples=1, prompts=("",), sample_tokens=8, device="cpu"),
+    base_evaluation=recipes.BaseEvaluation(prefixes=4, prefix_tokens=8, recited_tokens=8, free_samples=4, sample_tokens=16, problems=2, prompts=("The",), questions=("Who?",), device="cpu")"""
+SMALL = eval(f"dict({FIELDS})", {"recipes": recipes})
+
+CORPUS = [stage for stage in GRAPH if stage.rooms[0].startswith(("llm_assets.web", "llm_assets.curation"))]
+
+
+def recipe_file(path, sources):
+    """Write a recipe `mine` of these crawls (Python source) into a file."""
+    path.write_text(f"from llm_assets import recipes\nfrom llm_assets.recipes import Recipe, WarcFiles\ndef mine():\n    return Recipe(name='mine', crawls={sources}, {FIELDS})\n")
