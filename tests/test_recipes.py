@@ -22,7 +22,7 @@ def test_a_recipe_from_a_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("reference", "problem"),
     [
-        ("nothing", "no recipe 'nothing': use one of laptop"),
+        ("nothing", "no recipe 'nothing': use one of laptop, gpu, node"),
         ("nowhere.py:f", r"nowhere\.py: no such recipe file"),
         ("no_such_module:f", "No module named 'no_such_module'"),
         ("llm_assets.recipes:nothing", "has no attribute 'nothing'"),

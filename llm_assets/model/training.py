@@ -179,7 +179,7 @@ def train(
                 dist.barrier()
         if last:
             break
-        loss, norm = _step(model, runner, data, step, mine, plan, devices, optimisers)
+        loss, norm = update(model, runner, data, step, mine, plan, devices, optimisers)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(f"step {step}: the loss is {loss}, the gradient's norm {norm}; lower the learning rate (now {plan.optimisation.learning_rate:g} and {plan.optimisation.matrix_learning_rate:g} for matrices) or raise warmup")
         if curve is not None:
@@ -198,7 +198,7 @@ def train(
     report("finished", step=plan.steps, seconds=round(seconds + time.perf_counter() - clock, 3), memory=_memory(devices))
 
 
-def _step(model: Transformer, runner: torch.nn.Module, data: Rows, step: int, mine: range, plan: TrainingPlan, devices: Devices, optimisers: dict[str, torch.optim.Optimizer]) -> tuple[float, float]:
+def update(model: Transformer, runner: torch.nn.Module, data: Rows, step: int, mine: range, plan: TrainingPlan, devices: Devices, optimisers: dict[str, torch.optim.Optimizer]) -> tuple[float, float]:
     """One update; the step's mean loss over all processes, and the gradient's norm before it was clipped."""
     tokens, targets = (torch.from_numpy(array) for array in data.rows(step * plan.rows + mine.start, len(mine)))
     counts = torch.tensor([float((targets != IGNORE).sum()), 0.0], dtype=torch.float64, device=devices.device)

@@ -34,26 +34,26 @@ class ByteNgrams:
             totals = np.add.reduceat(gram["counts"], first) if len(first) else np.zeros(0, np.int64)
             self.histories.append({"keys": keys, "totals": totals, "types": np.diff([*first, len(gram["keys"])])})
 
+    def probabilities(self, data: np.ndarray) -> np.ndarray:
+        """P of each byte after those before it, (n,) float64. data: (n,) uint8; the first bytes have shorter histories."""
+        probability = np.full(len(data), 1 / 256)
+        for order in range(1, ORDER + 1):
+            keys = _keys(data, order)
+            gram, history = self.grams[order - 1], self.histories[order - 1]
+            count = _look_up(gram["keys"], gram["counts"], keys)
+            past = keys >> np.uint64(8)
+            total, types = _look_up(history["keys"], history["totals"], past), _look_up(history["keys"], history["types"], past)
+            # Where the history was never seen, the shorter one's stands.
+            longer = probability[order - 1 :]
+            probability[order - 1 :] = np.where(total > 0, (count + types * longer) / np.maximum(total + types, 1), longer)
+        return probability
+
     def bits_per_byte(self, texts: Iterable[bytes]) -> float:
         """Mean of -log2 P over all bytes; each text is begun without a history."""
         bits = size = 0.0
         for text in texts:
             data = np.frombuffer(text, np.uint8)
-            if not len(data):
-                continue
-            probability = np.full(len(data), 1 / 256)
-            for order in range(1, ORDER + 1):
-                # A byte with too short a history stays at the order that it has.
-                keys = _keys(data, order)
-                where = slice(order - 1, None)
-                gram, history = self.grams[order - 1], self.histories[order - 1]
-                count = _look_up(gram["keys"], gram["counts"], keys)
-                past = keys >> np.uint64(8)
-                total, types = _look_up(history["keys"], history["totals"], past), _look_up(history["keys"], history["types"], past)
-                known = total > 0
-                better = (count + types * probability[where]) / np.maximum(total + types, 1)
-                probability[where] = np.where(known, better, probability[where])
-            bits -= float(np.log2(probability).sum())
+            bits -= float(np.log2(self.probabilities(data)).sum())
             size += len(data)
         return bits / max(size, 1)
 

@@ -1,7 +1,7 @@
 """`tokenizer`: byte-level BPE trained on the clean corpus, or a published encoding.
 
 Sennrich, Haddow, Birch, arXiv:1508.07909; on bytes: Radford et al., "Language Models are Unsupervised Multitask Learners",
-2019. Trained by rustbpe, twice as fast as `tokenizers` (benchmarks/tokenize.py). It sums the counts of pairs over all
+2019. Trained by rustbpe, twice as fast as `tokenizers` (benchmarks/tokenizer.py). It sums the counts of pairs over all
 documents, so neither their order nor the number of threads changes the ranks.
 """
 

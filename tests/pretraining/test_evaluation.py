@@ -1,0 +1,220 @@
+"""What is measured of a base model, against values worked out another way and a model that knows its pages by heart."""
+
+import gzip
+import lzma
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_assets.artifacts.tables import validate
+from llm_assets.model.checkpoint import load_model, steps_saved
+from llm_assets.model.optimiser import Optimisation
+from llm_assets.model.sampling import Engine, Sampling
+from llm_assets.model.shape import ModelShape
+from llm_assets.model.training import Devices, TrainingPlan, train
+from llm_assets.model.transformer import Transformer
+from llm_assets.pretraining.base_evaluation import beats_baselines, chance
+from llm_assets.pretraining.baselines import ByteNgrams, compressed_bits_per_byte
+from llm_assets.pretraining.evaluation import answers, document_losses, recitations, transcript
+from llm_assets.pretraining.in_context import SHOTS, TASKS, common_words, few_shot_questions, make_problems
+from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
+from llm_assets.recipes import SampleWeb
+from llm_assets.tokens.loader import PackedRows
+from llm_assets.tokens.shards import TokenStream
+from llm_assets.web.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
+from tests.tokens.test_shards import write
+
+from .training_jobs import ENCODING, TEXTS, write_corpus
+
+SHAPE = ModelShape.of_depth(2, 500, 64, width=64)
+
+
+@pytest.fixture(scope="module")
+def parrot(tmp_path_factory):
+    """A model that has read six pages a hundred times, and their stream."""
+    folder = tmp_path_factory.mktemp("parrot")
+    write_corpus(folder, TEXTS[:7])  # the first is held out
+    stream = TokenStream([folder / "shards"], "train")
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    plan = TrainingPlan(steps=250, rows=8, pass_rows=8, optimisation=Optimisation(learning_rate=5e-3, matrix_learning_rate=5e-3))
+    train(model, PackedRows(stream, 64, ENCODING.bos, 1), plan, folder, Devices(torch.device("cpu")), lambda kind, **values: None)
+    return Engine(load_model(steps_saved(folder)[-1][1]), ENCODING), stream
+
+
+def test_document_losses_by_hand(parrot):
+    engine, stream = parrot
+    found = document_losses(engine, stream, [0, 3], batch_rows=3)
+    for number, loss in zip([0, 3], found, strict=True):
+        ids = stream.document(number).tolist()
+        nats = 0.0
+        for place in range(1, len(ids)):
+            # Windows begin at multiples of 32 and hold 64 inputs; a token is counted in the first that reaches it.
+            start = max(0, math.ceil((place - 64) / 32)) * 32
+            with torch.no_grad():
+                row = engine.model(torch.tensor([ids[start:place]]))[0, -1]
+            nats -= float(row[:512].log_softmax(-1)[ids[place]])
+        assert len(ids) > 64
+        assert loss["nats"] == pytest.approx(nats, rel=1e-4) and loss["bytes"] == len(ENCODING.decode_bytes(ids[1:]))
+
+
+def test_a_model_that_knows_its_pages_recites_them_and_no_others(parrot, tmp_path):
+    engine, stream = parrot
+    known = recitations(engine, stream, range(6), 16, 20, 1)
+    assert len(known) == 6 and sum(row["matched"] == 20 for row in known) >= 4
+    text = ENCODING.decode(stream.document(known[0]["document"])[1:])
+    assert known[0]["prefix"] in text
+    write(tmp_path, [ENCODING.document(text) for text in TEXTS[100:106]], 4_000)
+    other = recitations(engine, TokenStream([tmp_path], "train"), range(6), 16, 20, 1)
+    assert all(row["matched"] < 20 for row in other)
+    assert recitations(engine, stream, range(6), 16, 100_000, 1) == []
+
+
+def test_what_it_says_freely_is_found_in_the_pages(parrot):
+    engine, stream = parrot
+    said = engine.complete([[ENCODING.bos]] * 4, Sampling(max_tokens=40, temperature=0.3, seed=2, stop=(ENCODING.bos,)))
+    found = find_overlap([one.tokens for one in said], stream)
+    assert found.share[8] > 0.5
+    for one, match in zip(said, found.matches, strict=True):
+        if match is not None:
+            assert stream.tokens(match.position, match.length).tolist() == one.tokens[match.start : match.start + match.length]
+
+
+def test_answers_end_with_a_word_and_a_line(parrot):
+    engine, _ = parrot
+    beginning, rest = TEXTS[1][:60].rsplit(" ", 1)[0], TEXTS[1][:90]
+    word = rest[len(beginning) :].split()[0]
+    right, half, other = answers(engine, [beginning] * 3, [word, word[:-1], "Nobody"])
+    assert right["right"] and right["answer"].startswith(word)
+    assert not half["right"] and not other["right"]
+
+
+def test_a_transcript_holds_one_line_for_each_question(parrot):
+    told = transcript(parrot[0], "Answers.", [("What?", "This.")] * 40, ["Who?", "Where?"], 1, max_tokens=8)  # longer than the context
+    assert [row["question"] for row in told] == ["Who?", "Where?"] and all("\n" not in row["answer"] for row in told)
+
+
+small = st.lists(st.integers(0, 2), min_size=0, max_size=90)
+
+
+@settings(max_examples=40)
+@given(st.lists(small.filter(bool), min_size=1, max_size=4), st.lists(small, min_size=1, max_size=3), st.data())
+def test_overlap_is_what_brute_force_finds(tmp_path_factory, documents, samples, data):
+    if data.draw(st.booleans()):  # a sample that is a piece of the corpus
+        whole = [token for document in documents for token in document]
+        start = data.draw(st.integers(0, len(whole) - 1))
+        samples = [*samples, [7, *whole[start : start + 50], 8]]
+    folder = tmp_path_factory.mktemp("s")
+    write(folder, documents, 16)
+    stream = TokenStream([folder], "train")
+    flat = stream.tokens(0, len(stream)).tolist()
+    grams = {size: {tuple(flat[i : i + size]) for i in range(len(flat) - size + 1)} for size in SIZES}
+    found = find_overlap(samples, stream)
+    for size in SIZES:
+        own = [tuple(sample[i : i + size]) for sample in samples for i in range(len(sample) - size + 1)]
+        assert found.share[size] == pytest.approx(sum(gram in grams[size] for gram in own) / len(own) if own else 0.0)
+    for sample, match in zip(samples, found.matches, strict=True):
+        longest = max((size for size in SIZES for i in range(len(sample) - size + 1) if tuple(sample[i : i + size]) in grams[size]), default=0)
+        assert (match is None) == (longest == 0)
+        if match is not None:
+            assert match.length >= longest
+            assert flat[match.position : match.position + match.length] == sample[match.start : match.start + match.length]
+
+
+def test_hashes_by_doubling_are_hashes_of_the_grams():
+    tokens = np.random.default_rng(1).integers(0, 5, 200)
+    with np.errstate(over="ignore"):
+        found = hashes(tokens)
+    for size in SIZES:
+        by_gram: dict[tuple, int] = {}
+        for place in range(200 - size + 1):
+            assert by_gram.setdefault(tuple(tokens[place : place + size]), int(found[size][place])) == int(found[size][place])
+        assert len(set(by_gram.values())) == len(by_gram)
+
+
+@given(st.lists(st.binary(max_size=60), min_size=1, max_size=6), st.binary(max_size=8))
+def test_the_byte_model_gives_probabilities(texts, history):
+    model = ByteNgrams(texts)
+    total = sum(model.probabilities(np.frombuffer(history + bytes([byte]), np.uint8))[-1] for byte in range(256))
+    assert total == pytest.approx(1)
+
+
+def test_the_byte_model_by_hand():
+    model = ByteNgrams([b"abab"])
+    # Order 1: a, b twice each, 2 types: (2 + 2/256) / 6. After "a": b twice, 1 type: (2 + P) / 3.
+    first = (2 + 2 / 256) / 6
+    assert model.probabilities(np.frombuffer(b"ab", np.uint8)) == pytest.approx([first, (2 + first) / 3])
+    assert model.bits_per_byte([b"ab"]) == pytest.approx(-(math.log2(first) + math.log2((2 + first) / 3)) / 2)
+    english = [text.encode() for text in TEXTS]
+    assert ByteNgrams(english[:150]).bits_per_byte(english[150:]) < ByteNgrams(english[:10]).bits_per_byte(english[150:]) < 4
+
+
+def test_compressors():
+    texts = [text.encode() for text in TEXTS[:20]]
+    joined = b"".join(texts)
+    found = compressed_bits_per_byte(texts)
+    assert found["gzip -9"] == 8 * len(gzip.compress(joined, 9)) / len(joined) and gzip.decompress(gzip.compress(joined, 9)) == joined
+    assert found["xz -9e"] == 8 * len(lzma.compress(joined, preset=9 | lzma.PRESET_EXTREME)) / len(joined)
+
+
+def test_problems_can_be_solved_from_their_prompts():
+    words = common_words(TEXTS)
+    assert len(set(words)) == len(words) > 40 and all(word.isalpha() and word.islower() for word in words)
+    problems = make_problems(words, 5, 1)
+    assert problems == make_problems(words, 5, 1) != make_problems(words, 5, 2)
+    assert len(problems) == 5 * len(TASKS) * len(SHOTS)
+    for problem in problems:
+        if problem.shots and problem.task in ("recall", "alternate", "copy"):
+            assert problem.answer in problem.prompt
+        if problem.task == "count":
+            assert int(problem.answer) == int(problem.prompt.rstrip(",").split(", ")[-1]) + 1
+    assert make_problems(words[:5], 5, 1) == []
+
+
+def test_few_shot_questions_never_hold_their_answer():
+    pairs = [("river", f"Which river flows through Town{n}?", f"River{n}") for n in range(20)] + [("rare", "What?", "That")]
+    problems = few_shot_questions(pairs, 6, 1)
+    assert len(problems) == 6 * len(SHOTS) and all(problem.prompt.count("Answer:") == problem.shots + 1 and problem.answer not in problem.prompt.split() for problem in problems)
+    assert few_shot_questions(pairs[-1:], 6, 1) == []
+
+
+def test_prompts_of_the_sample_web_have_one_answer_which_its_pages_give():
+    facts = truth_facts(SampleWeb())
+    prompts = truth_prompts(facts)
+    validate(TruthPrompts, prompts)
+    completions = prompts.filter(pl.col("kind") == "completion")
+    assert completions.group_by("prompt").agg(pl.col("answer").n_unique())["answer"].max() == 1
+    assert set(completions["relation"]) == set(facts["relation"])
+    text = "\n".join(page.text for page in make_web(1, 1.0, 1).pages.values() if page.in_crawl)
+    told = completions.filter(pl.col("reach") == "many").sample(300, seed=1)
+    # A fact is told in one of many wordings; most beginnings stand in some page, and none goes on otherwise.
+    stand = [(row["prompt"] in text, f"{row['prompt']} {row['answer']}" in text) for row in told.to_dicts()]
+    assert sum(found for found, _ in stand) > 200 and all(right for found, right in stand if found)
+    held_out = completions.filter(pl.col("reach") == "held_out")
+    assert not any(row["entity"] in text for row in held_out.to_dicts())
+
+
+def test_chance_is_who_always_says_the_commonest():
+    rows = [("a", "x"), ("a", "x"), ("a", "y"), ("b", "z")]
+    truth = pl.DataFrame([{"kind": "completion", "reach": "many", "relation": relation, "answer": answer} for relation, answer in rows] + [{"kind": "question", "reach": "many", "relation": "a", "answer": "q"}])
+    assert chance(truth) == 3 / 4
+    assert chance(truth.clear()) == 0
+
+
+def test_the_check_against_baselines(tmp_path):
+    class Evaluation:
+        record = type("Record", (), {"stats": {}})
+
+    def outcome(**bits):
+        Evaluation.record.stats = {"bits_per_byte": {name.replace("_", " "): value for name, value in bits.items()}}
+        return beats_baselines(Evaluation)
+
+    assert outcome(base_model=1.0, gzip=2.0, xz=1.5).passed
+    failed = outcome(base_model=1.7, gzip=2.0, xz=1.5)
+    assert not failed.passed and failed.failures == [{"predictor": "xz", "bits_per_byte": 1.5}]
+    assert not outcome().passed
