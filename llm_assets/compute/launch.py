@@ -20,7 +20,7 @@ POLL_SECONDS = 0.2
 
 
 class JobFailed(RuntimeError):
-    """A training process that ended with an error; the message is its own, or what its exit code means."""
+    """A process that ended with an error; the message is its own, or what its exit code means."""
 
 
 def subprocess_launcher(command: list[str], environment: Mapping[str, str]) -> int:
@@ -86,5 +86,5 @@ def run_job(module: str, job: Mapping[str, Any], folder: Path, on_event: Callabl
 
 def _meaning(code: int) -> str:
     if code in (-9, 137):
-        return "the training process was killed (out of memory, most often): lower pretraining.pass_rows, model.context or model.depth; what was saved is kept, and the next run goes on from there"
-    return f"the training process ended with exit code {code}; its output says why"
+        return "the process was killed (out of memory, most often): lower pretraining.pass_rows, model.context or model.depth; what was saved is kept, and the next run goes on from there"
+    return f"the process ended with exit code {code}; its output says why"

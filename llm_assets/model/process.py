@@ -44,7 +44,8 @@ def described(kind: str, values: dict[str, Any]) -> str:
     """One line for a log."""
     if kind == "step":
         speed, left = values["tokens_per_second"], values["seconds_left"]
-        return f"step {values['step']:,} of {values['steps']:,}: loss {values['loss']:.3f}, {speed:,.0f} tokens/s, gradient {values['gradient_norm']:.2f}, rate {values['learning_rate']:.2g}, {left:,.0f} s left"
+        used = f" MFU {values['mfu']:.1%}," if values.get("mfu") else ""
+        return f"step {values['step']:,} of {values['steps']:,}: loss {values['loss']:.3f}, {speed:,.0f} tokens/s,{used} gradient {values['gradient_norm']:.2f}, rate {values['learning_rate']:.2g}, {left:,.0f} s left"
     shown = ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
     return f"{kind}: {shown}"
 
@@ -70,25 +71,22 @@ def run_job(main: Callable[[dict[str, Any], Path, Reporter], None]) -> None:
     report = Reporter(path.parent, rank, pipes.log.info if pipes else None)
     try:
         main(job, path.parent, report)
-    except torch.OutOfMemoryError as error:
-        report("error", message=f"out of GPU memory: lower pretraining.pass_rows (now {job.get('pass_rows')}; the same result, a little slower), or model.context, or model.depth. {str(error).splitlines()[0]}")
-        sys.exit(1)
-    except MemoryError:
-        report("error", message=f"out of memory: lower pretraining.pass_rows (now {job.get('pass_rows')}), model.context or model.depth")
-        sys.exit(1)
-    except RuntimeError as error:
-        # On a CPU, torch says so in words.
-        if "can't allocate memory" not in str(error):
-            report("error", message=f"{type(error).__name__}: {error}")
-            raise
-        report("error", message=f"out of memory: lower pretraining.pass_rows (now {job.get('pass_rows')}), model.context or model.depth")
-        sys.exit(1)
-    except (ModelError, ValueError, OSError) as error:
-        report("error", message=str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}", errno=getattr(error, "errno", None))
-        sys.exit(1)
+    except Exception as error:
+        report("error", message=explained(error, job), errno=getattr(error, "errno", None))
+        if isinstance(error, (ModelError, OSError)):
+            sys.exit(1)  # the message says it all
+        raise
     finally:
         if pipes is not None:
             pipes.close()
+
+
+def explained(error: Exception, job: dict[str, Any]) -> str:
+    """What went wrong, in words for who wrote the recipe."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):  # torch's words on a CPU
+        where = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
+        return f"out of {where}: lower pretraining.pass_rows (now {job.get('pass_rows')}; the same result, a little slower), or model.context, or model.depth"
+    return str(error) if isinstance(error, (ModelError, ValueError)) else f"{type(error).__name__}: {error}"
 
 
 def _open_pipes() -> Any:

@@ -23,9 +23,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .checkpoint import TrainingState, load_training, save_training
+from .devices import find_device, measured_peak
 from .optimiser import Optimisation, make_optimisers, parameter_names, rate
 from .shape import ModelError
-from .transformer import IGNORE, Transformer
+from .transformer import IGNORE, Mask, Transformer, document_mask
 
 CURVE = "curve.jsonl"
 DIVERGED_NATS = 1.0  # above the best mean loss, sustained: a run that recovers from this has not been seen
@@ -46,7 +47,8 @@ class Rows(Protocol):
 @dataclass(frozen=True)
 class TrainingPlan:
     """rows: sequences of a step, over all processes. pass_rows: sequences that one process takes through the model at once
-    (no effect but on memory and rounding). Intervals are in steps; 0 is never. `keep`: checkpoints that stay.
+    (no effect but on memory and rounding). Intervals are in steps; 0 is never. `keep`: checkpoints that stay. `boundary`: the id
+    that begins a document (or conversation), into which attention does not reach from another; None does not part them.
     """
 
     steps: int
@@ -59,6 +61,7 @@ class TrainingPlan:
     checkpoint_every: int = 0
     keep: int = 2
     compile: bool = False
+    boundary: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,7 @@ def train(
     events: list[dict[str, Any]] = state.values.get("events", [])
     context, flops = model.shape.context, model.shape.flops_per_token
     mine = shares(plan.rows, devices)
+    peak = _peak(devices)
     report("started", step=state.step, steps=plan.steps, parameters=model.shape.parameters, device=_device_name(devices), processes=devices.world, rows=plan.rows, context=context)
     seconds = float(state.values.get("seconds", 0.0))
     clock = told = time.perf_counter()
@@ -192,7 +196,7 @@ def train(
                 speed = (step + 1 - told_step) * plan.rows * context / (now - told)
                 report(
                     "step", step=step + 1, steps=plan.steps, loss=round(loss, 4), learning_rate=plan.optimisation.learning_rate * share, gradient_norm=round(norm, 4), tokens_per_second=round(speed, 1),
-                    flops_per_second=speed * flops, seconds_left=round((plan.steps - step - 1) * plan.rows * context / speed, 1), memory=_memory(devices),
+                    mfu=round(speed * flops / peak, 4) if peak else None, seconds_left=round((plan.steps - step - 1) * plan.rows * context / speed, 1), memory=_memory(devices),
                 )  # fmt: skip
                 told, told_step = now, step + 1
     report("finished", step=plan.steps, seconds=round(seconds + time.perf_counter() - clock, 3), memory=_memory(devices))
@@ -213,7 +217,7 @@ def update(model: Transformer, runner: torch.nn.Module, data: Rows, step: int, m
         quiet = runner.no_sync() if devices.world > 1 and first != passes[-1] else contextlib.nullcontext()  # type: ignore[operator]
         with quiet:
             with devices.autocast():
-                losses: Tensor = runner(part, aims)
+                losses: Tensor = runner(part, aims, masked(part, plan.boundary))
             # DistributedDataParallel takes the mean over processes; the loss is a sum over all of them.
             (losses.sum() * (devices.world / total)).backward()
         loss_sum += losses.detach().sum().double()
@@ -229,6 +233,10 @@ def update(model: Transformer, runner: torch.nn.Module, data: Rows, step: int, m
             optimiser.step()
     model.zero_grad(set_to_none=True)
     return loss, size
+
+
+def masked(tokens: Tensor, boundary: int | None) -> Mask | None:
+    return None if boundary is None else document_mask(tokens, boundary)
 
 
 def _look(model: Transformer, step: int, plan: TrainingPlan, devices: Devices, report: Callable[..., None], validate: Callable[..., dict[str, float]] | None, sample: Callable[..., list[dict[str, Any]]] | None) -> list[dict[str, Any]]:
@@ -252,7 +260,7 @@ def _look(model: Transformer, step: int, plan: TrainingPlan, devices: Devices, r
     return found
 
 
-def mean_loss(model: Transformer, data: Rows, rows: int, pass_rows: int, weights: np.ndarray | None = None) -> dict[str, float]:
+def mean_loss(model: Transformer, data: Rows, rows: int, pass_rows: int, weights: np.ndarray | None = None, boundary: int | None = None) -> dict[str, float]:
     """Loss on the first rows of `data`: nats a token and, with the bytes of each id as `weights` (V,), bits a byte.
 
     Targets without bytes (special tokens) count for neither.
@@ -262,7 +270,7 @@ def mean_loss(model: Transformer, data: Rows, rows: int, pass_rows: int, weights
     with torch.no_grad():
         for first in range(0, rows, pass_rows):
             tokens, targets = (torch.from_numpy(array).to(model.device) for array in data.rows(first, min(pass_rows, rows - first)))
-            losses = model(tokens, targets)
+            losses = model(tokens, targets, masked(tokens, boundary))
             held = targets != IGNORE
             if lengths is not None:
                 of_target = lengths[targets.clamp(min=0)] * held
@@ -283,6 +291,17 @@ def _memory(devices: Devices) -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _peak(devices: Devices) -> float:
+    """FLOP/s that all processes could reach together, for MFU; 0 for a GPU that the table does not know."""
+    if devices.cuda:
+        known = find_device(torch.cuda.get_device_name(devices.device))
+        return known.peak * devices.world if known else 0.0
+    state = torch.get_rng_state()  # the measurement draws numbers
+    peak = measured_peak() * devices.world
+    torch.set_rng_state(state)
+    return peak
 
 
 def _device_name(devices: Devices) -> str:

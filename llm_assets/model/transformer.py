@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache as remember
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from .shape import ModelShape
 
 IGNORE = -1  # a target that bears no loss
+Mask = Any  # a bool tensor, or FlexAttention's BlockMask
 
 
 class KeyValueCache:
@@ -71,12 +74,41 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     return x * cosines + turned * sines
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+def document_mask(tokens: Tensor, boundary: int, blocks: bool | None = None) -> Mask:
+    """What each token may see: itself and those before it in its own document. tokens: (B, T); `boundary` begins a document.
+
+    On a GPU (or where `blocks` says so) a mask of blocks for FlexAttention, which skips those between documents; on a CPU
+    (B, 1, T, T) of bool, which costs no more than causality does.
+    """
+    documents = (tokens == boundary).cumsum(1)
+    length = tokens.shape[1]
+    if tokens.is_cuda if blocks is None else blocks:
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        def same(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (query >= key) & (documents[batch, query] == documents[batch, key])
+
+        return create_block_mask(same, len(tokens), None, length, length, device=tokens.device)
+    return (documents[:, None, :, None] == documents[:, None, None, :]) & torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
+
+
+@remember
+def _flex_attention(compiled: bool) -> Any:
+    """FlexAttention; on a GPU compiled by itself (within a compiled model that is no second compilation), or it is not fused."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention) if compiled else flex_attention
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None = None) -> Tensor:
     """Causal attention. query: (B, H, T, F); key, value: (B, K, T, F); positions: (B, T). Returns (B, T, H x F).
 
     With a cache, keys and values are written at their positions first, and each query sees the positions up to its own.
+    A mask (see `document_mask`) stands for causality where it is given.
     """
-    mask = None
+    grouped = query.shape[1] != key.shape[1]
+    if mask is not None and not isinstance(mask, Tensor):
+        return _flex_attention(query.is_cuda)(query, key, value, block_mask=mask, enable_gqa=grouped).transpose(1, 2).flatten(2)
     if cache is not None:
         assert positions is not None
         batch = torch.arange(len(key), device=key.device)[:, None]
@@ -84,7 +116,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, positions: Ten
         cache.values[layer][batch, :, positions] = value.transpose(1, 2)
         key, value = cache.keys[layer][:, :, : cache.length], cache.values[layer][:, :, : cache.length]
         mask = torch.arange(key.shape[2], device=key.device) <= positions[:, None, :, None]
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=query.shape[1] != key.shape[1])
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
     return out.transpose(1, 2).flatten(2)
 
 
@@ -99,11 +131,11 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
         self.k_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
         query = self.q_norm(self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))).transpose(1, 2)
         key = self.k_norm(self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))).transpose(1, 2)
         value = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
-        return self.o_proj(attend(rotate(query, *tables), rotate(key, *tables), value, self.layer, positions, cache))
+        return self.o_proj(attend(rotate(query, *tables), rotate(key, *tables), value, self.layer, positions, cache, mask))
 
 
 class FeedForward(nn.Module):
@@ -127,8 +159,8 @@ class Block(nn.Module):
         self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
         self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), tables, positions, cache)
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), tables, positions, cache, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -142,7 +174,7 @@ class Qwen3Body(nn.Module):
         self.register_buffer("cosines", cosines, persistent=False)
         self.register_buffer("sines", sines, persistent=False)
 
-    def forward(self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
         x = self.embed_tokens(tokens)
         if positions is None:
             tables = self.cosines[None, None, : tokens.shape[1]], self.sines[None, None, : tokens.shape[1]]
@@ -150,7 +182,7 @@ class Qwen3Body(nn.Module):
             tables = self.cosines[positions][:, None], self.sines[positions][:, None]
         tables = tables[0].to(x.dtype), tables[1].to(x.dtype)
         for layer in self.layers:
-            x = layer(x, tables, positions, cache)
+            x = layer(x, tables, positions, cache, mask)
         return self.norm(x)
 
 
@@ -173,9 +205,9 @@ class GPT2Attention(nn.Module):
         self.c_attn = Conv1D(shape.width, 3 * shape.width)
         self.c_proj = Conv1D(shape.width, shape.width)
 
-    def forward(self, x: Tensor, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
         query, key, value = self.c_attn(x).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        return self.c_proj(attend(query, key, value, self.layer, positions, cache))
+        return self.c_proj(attend(query, key, value, self.layer, positions, cache, mask))
 
 
 class GPT2FeedForward(nn.Module):
@@ -196,8 +228,8 @@ class GPT2Block(nn.Module):
         self.ln_2 = nn.LayerNorm(shape.width, shape.norm_epsilon)
         self.mlp = GPT2FeedForward(shape)
 
-    def forward(self, x: Tensor, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), positions, cache)
+    def forward(self, x: Tensor, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), positions, cache, mask)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -209,11 +241,11 @@ class GPT2Body(nn.Module):
         self.h = nn.ModuleList(GPT2Block(shape, layer) for layer in range(shape.layers))
         self.ln_f = nn.LayerNorm(shape.width, shape.norm_epsilon)
 
-    def forward(self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
         where = torch.arange(tokens.shape[1], device=tokens.device)[None] if positions is None else positions
         x = self.wte(tokens) + self.wpe(where)
         for layer in self.h:
-            x = layer(x, positions, cache)
+            x = layer(x, positions, cache, mask)
         return self.ln_f(x)
 
 
@@ -247,13 +279,13 @@ class Transformer(nn.Module):
     def device(self) -> torch.device:
         return self.embedding.weight.device
 
-    def hidden_states(self, tokens: Tensor, positions: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
+    def hidden_states(self, tokens: Tensor, positions: Tensor | None = None, cache: KeyValueCache | None = None, mask: Mask | None = None) -> Tensor:
         """The last layer's states, (B, T, D). tokens: (B, T); positions default to 0 … T - 1, and are needed with a cache."""
-        return self.body(tokens, positions, cache)
+        return self.body(tokens, positions, cache, mask)
 
-    def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, targets: Tensor | None = None, mask: Mask | None = None) -> Tensor:
         """Logits (B, T, V) in fp32; with targets (B, T), the loss of each token in nats, (B, T) fp32, 0 where the target is IGNORE."""
-        logits = F.linear(self.hidden_states(tokens), self.head).float()
+        logits = F.linear(self.hidden_states(tokens, mask=mask), self.head).float()
         if targets is None:
             return logits
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none").view_as(targets)

@@ -90,7 +90,6 @@ def build_base_checkpoint(step: Step, recipe: Recipe) -> None:
     job, processes, prediction = make_job(settings, shape, tokenizer.path, [one.path for one in shards])
     folder = step.staging / "training"
     ends: dict[str, Any] = {}
-    speeds: list[float] = []
 
     def hear(event: dict[str, Any]) -> None:
         kind = event["kind"]
@@ -98,9 +97,8 @@ def build_base_checkpoint(step: Step, recipe: Recipe) -> None:
             ends.update(device=event["device"], resumed=event["step"])
             step.progress.start(event["steps"], "steps", event["step"])
         elif kind == "step":
-            speeds.append(event["tokens_per_second"])
-            step.progress.advance(event["step"], message=f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s")
-            step.track({name: event[name] for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second")} | {"memory": event["memory"]}, event["step"])
+            step.progress.advance(event["step"], message=f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s" + (f", MFU {event['mfu']:.0%}" if event["mfu"] else ""))
+            step.track({name: event[name] for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory") if event[name] is not None}, event["step"])
         elif kind == "validation":
             step.track({f"validation.{name}": event[name] for name in ("loss", "bits_per_byte")}, event["step"])
         elif kind == "finished":

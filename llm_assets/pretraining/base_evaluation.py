@@ -19,6 +19,7 @@ from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
 
 from .base_checkpoint import crawls_of, loss_series
+from .in_context import CHOICES
 from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
 
 MODULE = "llm_assets.pretraining.evaluate"
@@ -144,6 +145,8 @@ def headline(tables: dict[str, pl.DataFrame], results: dict[str, Any], by_chance
     numbers["in_context"] = {}
     for task, shots, share, _ in shares(tables["in_context"], "task", "shots").iter_rows():
         numbers["in_context"].setdefault(task, {})[f"{shots} examples"] = round(share, 4)
+    said = tables["in_context"].group_by("task", maintain_order=True).agg(pl.col("said").mean())
+    numbers["said_in_context"] = {task: round(share, 4) for task, share in said.iter_rows()}
     facts = tables["facts"]
     if len(facts):
         numbers["facts_right"] = {reach: round(share, 4) for reach, share, _ in shares(facts, "reach").sort("reach").iter_rows()}
@@ -157,7 +160,7 @@ def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, s
     by_task = shares(tables["in_context"], "task", "shots")
     if len(by_task):
         series = {task: (group["shots"].to_list(), (100 * group["share"]).to_list()) for (task,), group in by_task.group_by("task", maintain_order=True)}
-        shown["in_context"] = plots.svg(series, "examples in the prompt", "right, %", marks=True)
+        shown["in_context"] = plots.svg(series, "examples in the prompt", "right of four choices, %", marks=True, lines={"chance": 100 / CHOICES})
     recited = tables["recitations"].group_by("times_seen").agg(pl.col("recited").mean() * 100, pl.col("matched").mean()).sort("times_seen")
     if len(recited):
         shown["recitations"] = plots.svg({"recited, %": (recited["times_seen"].to_list(), recited["recited"].to_list()), "tokens matched, mean": (recited["times_seen"].to_list(), recited["matched"].to_list())}, "times that the page was seen", "", marks=True)
@@ -171,7 +174,7 @@ def preview(evaluation: Artifact) -> str:
     if "facts_right" in stats:
         lines += ["", f"| facts completed right (chance {100 * stats['facts_chance']:.1f} %) | |", "|---|--:|", *(f"| {reach} | {100 * share:.1f} % |" for reach, share in stats["facts_right"].items())]
     lines += ["", "| recited word for word | |", "|---|--:|", *(f"| {times} | {100 * share:.1f} % |" for times, share in stats["recited"].items())]
-    lines += ["", "| in context | right |", "|---|--:|", *(f"| {task}, {shots} | {100 * share:.0f} % |" for task, of_task in stats["in_context"].items() for shots, share in of_task.items())]
+    lines += ["", "| in context | right of four |", "|---|--:|", *(f"| {task}, {shots} | {100 * share:.0f} % |" for task, of_task in stats["in_context"].items() for shots, share in of_task.items())]
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from llm_assets.tokens.loader import PackedRows
 from llm_assets.tokens.shards import TokenStream
 
 from .baselines import ByteNgrams, compressed_bits_per_byte
-from .evaluation import answers, document_losses, recitations, transcript
+from .evaluation import answers, choices, document_losses, recitations, transcript
 from .in_context import common_words, few_shot_questions, make_problems
 from .overlap import SIZES, find_overlap
 
@@ -54,7 +54,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
 
     begin("regurgitation")
     prefix, continuation = settings["prefix_tokens"], settings["recited_tokens"]
-    seen = PackedRows(train, model.shape.context, encoding.bos, job["training"]["seed"]).times_seen(job["training"]["rows"])
+    seen = PackedRows(train, model.shape.context, job["training"]["seed"]).times_seen(job["training"]["rows"])
     results["recitations"] = []
     for times in [0, *np.unique(seen[seen > 0]).tolist()]:
         stream = train if times else held_out
@@ -77,8 +77,13 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     begin("in context")
     words = common_words([encoding.decode(train.document(number)[1:]) for number in spread(np.arange(train.documents), 400, seed)])
     problems = make_problems(words, settings["problems"], seed) + few_shot_questions([tuple(pair) for pair in job["questions"]], settings["problems"], seed)
-    found_answers = answers(engine, [problem.prompt for problem in problems], [problem.answer for problem in problems])
-    results["in_context"] = [{"task": problem.task, "shots": problem.shots, "prompt": problem.prompt, "expected": problem.answer, **found} for problem, found in zip(problems, found_answers, strict=True)]
+    prompts = [problem.prompt for problem in problems]
+    said = answers(engine, prompts, [problem.answer for problem in problems])
+    chosen = choices(engine, prompts, [problem.choices for problem in problems])
+    results["in_context"] = [
+        {"task": problem.task, "shots": problem.shots, "prompt": problem.prompt, "expected": problem.answer, "chosen": choice, "right": choice == problem.answer, "answer": one["answer"], "said": one["right"]}
+        for problem, choice, one in zip(problems, chosen, said, strict=True)
+    ]
 
     begin("facts")
     results["facts"] = answers(engine, [fact["prompt"] for fact in job["facts"]], [fact["answer"] for fact in job["facts"]]) if job["facts"] else []

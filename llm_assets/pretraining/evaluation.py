@@ -89,6 +89,14 @@ def answers(engine: Engine, prompts: Sequence[str], expected: Sequence[str], bat
     return out
 
 
+def choices(engine: Engine, prompts: Sequence[str], offered: Sequence[Sequence[str]]) -> list[str]:
+    """For each prompt, the offered continuation with the greatest log-likelihood a byte (after a space)."""
+    encoded = [[engine.encoding.encode(f" {choice}") for choice in of_prompt] for of_prompt in offered]
+    begun = [_fitting(engine, prompt, max(map(len, of_prompt))) for prompt, of_prompt in zip(prompts, encoded, strict=True)]
+    scores = iter(engine.log_likelihoods([prompt for prompt, of_prompt in zip(begun, encoded, strict=True) for _ in of_prompt], [choice for of_prompt in encoded for choice in of_prompt]))
+    return [max(of_prompt, key={choice: next(scores) / len(choice.encode()) for choice in of_prompt}.__getitem__) for of_prompt in offered]
+
+
 def _fitting(engine: Engine, prompt: str, reserve: int) -> list[int]:
     """A document's beginning that leaves room for `reserve` tokens: its end, where it is too long."""
     ids = engine.encoding.document(prompt)

@@ -1,6 +1,8 @@
 """In-context learning: tasks that can only be solved by what stands in the prompt, with more and more examples.
 
-The words are the corpus's own, so that a small model is asked about patterns, not about words it never saw.
+The words are the corpus's own, so that a small model is asked about patterns, not about words it never saw. Every problem
+has four choices, so that chance is a quarter: a small model seldom says the one right word of thousands, long after it has
+begun to prefer it. Wrong choices come from the prompt where it holds any, or the right one would stand out by being there.
 """
 
 from __future__ import annotations
@@ -12,16 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SHOTS = (0, 1, 2, 4, 8)
+CHOICES = 4
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A prompt and what must follow it (after a space); `shots` examples stand before it."""
+    """A prompt, what must follow it (after a space), and what else could; `shots` examples stand before it."""
 
     task: str
     shots: int
     prompt: str
     answer: str
+    choices: tuple[str, ...]
 
 
 def common_words(texts: Sequence[str], count: int = 200) -> list[str]:
@@ -30,33 +34,45 @@ def common_words(texts: Sequence[str], count: int = 200) -> list[str]:
     return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:count]]
 
 
-def _copy(rng: random.Random, words: Sequence[str], shots: int) -> tuple[str, str]:
+Made = tuple[str, str, list[str]]  # prompt, answer, wrong choices in order of preference
+
+
+def _copy(rng: random.Random, words: Sequence[str], shots: int) -> Made:
     """Each line says its word again."""
     chosen = rng.sample(words, shots + 1)
-    return "".join(f"{word}, {word}\n" for word in chosen[:-1]) + f"{chosen[-1]},", chosen[-1]
+    return "".join(f"{word}, {word}\n" for word in chosen[:-1]) + f"{chosen[-1]},", chosen[-1], chosen[-2::-1]
 
 
-def _recall(rng: random.Random, words: Sequence[str], shots: int) -> tuple[str, str]:
+def _recall(rng: random.Random, words: Sequence[str], shots: int) -> Made:
     """Pairs, then one of their first words again: what stood behind it?"""
     chosen = rng.sample(words, 2 * max(shots, 1))
     pairs = list(zip(chosen[::2], chosen[1::2], strict=True))
     first, second = rng.choice(pairs)
-    return "".join(f"{a}: {b}\n" for a, b in pairs[:shots]) + f"{first}:", second
+    return "".join(f"{a}: {b}\n" for a, b in pairs[:shots]) + f"{first}:", second, [b for _, b in pairs if b != second]
 
 
-def _alternate(rng: random.Random, words: Sequence[str], shots: int) -> tuple[str, str]:
+def _alternate(rng: random.Random, words: Sequence[str], shots: int) -> Made:
     """Three words over and over."""
     chosen = rng.sample(words, 3)
-    return " ".join(chosen * shots + chosen[:2]), chosen[2]
+    return " ".join(chosen * shots + chosen[:2]), chosen[2], chosen[:2]
 
 
-def _count(rng: random.Random, words: Sequence[str], shots: int) -> tuple[str, str]:
+def _count(rng: random.Random, words: Sequence[str], shots: int) -> Made:
     """Numbers that go up by one."""
-    start = rng.randrange(2, 80)
-    return ", ".join(str(start + place) for place in range(shots + 1)) + ",", str(start + shots + 1)
+    start = rng.randrange(4, 80)
+    following = start + shots + 1
+    return ", ".join(str(start + place) for place in range(shots + 1)) + ",", str(following), [str(following + other) for other in (1, -1, 2)]
 
 
-TASKS: dict[str, Callable[[random.Random, Sequence[str], int], tuple[str, str]]] = {"copy": _copy, "recall": _recall, "alternate": _alternate, "count": _count}
+def _choices(rng: random.Random, answer: str, wrong: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    """The answer and three others, in random order; words from elsewhere where the prompt holds too few."""
+    kept = [choice for choice in dict.fromkeys(wrong) if choice != answer][: CHOICES - 1]
+    rest = sorted({*others} - {answer, *kept})
+    kept += rng.sample(rest, min(CHOICES - 1 - len(kept), len(rest)))
+    return tuple(rng.sample([answer, *kept], len(kept) + 1))
+
+
+TASKS: dict[str, Callable[[random.Random, Sequence[str], int], Made]] = {"copy": _copy, "recall": _recall, "alternate": _alternate, "count": _count}
 
 
 def make_problems(words: Sequence[str], problems: int, seed: int, shots: Sequence[int] = SHOTS) -> list[Problem]:
@@ -67,7 +83,9 @@ def make_problems(words: Sequence[str], problems: int, seed: int, shots: Sequenc
             continue
         for count in shots:
             rng = random.Random(f"{seed}-{task}-{count}")
-            out += [Problem(task, count, *make(rng, words, count)) for _ in range(problems)]
+            for _ in range(problems):
+                prompt, answer, wrong = make(rng, words, count)
+                out.append(Problem(task, count, prompt, answer, _choices(rng, answer, wrong, words)))
     return out
 
 
@@ -81,7 +99,8 @@ def few_shot_questions(pairs: Sequence[tuple[str, str, str]], problems: int, see
     for count in shots if usable else ():
         rng = random.Random(f"{seed}-questions-{count}")
         for _ in range(problems):
-            chosen = rng.sample(kinds[rng.choice(usable)], count + 1)
+            kind = rng.choice(usable)
+            chosen = rng.sample(kinds[kind], count + 1)
             lines = "".join(f"Question: {question}\nAnswer: {answer}\n" for question, answer in chosen[:-1])
-            out.append(Problem("questions about facts", count, f"{lines}Question: {chosen[-1][0]}\nAnswer:", chosen[-1][1]))
+            out.append(Problem("questions about facts", count, f"{lines}Question: {chosen[-1][0]}\nAnswer:", chosen[-1][1], _choices(rng, chosen[-1][1], [], [answer for _, answer in kinds[kind]])))
     return out

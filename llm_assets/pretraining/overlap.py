@@ -85,13 +85,13 @@ def _longest(tokens: np.ndarray, own: dict[int, np.ndarray], wanted: dict[int, n
             continue
         positions = first[size][np.searchsorted(wanted[size], own[size])]
         best: Match | None = None
-        for start in np.flatnonzero(positions >= 0):
+        for start in np.flatnonzero(positions >= 0).tolist():
             position = int(positions[start])
             count = min(len(tokens) - start, len(stream) - position)
             equal = stream.tokens(position, count) == tokens[start : start + count]
             length = int(equal.argmin()) if not equal.all() else count
             if length >= size and (best is None or length > best.length):  # a collision of hashes falls out here
-                best = Match(int(start), length, position)
+                best = Match(start, length, position)
         if best is not None:
             return best
     return None

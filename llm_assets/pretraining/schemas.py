@@ -73,14 +73,18 @@ class FreeSamples(pa.DataFrameModel):
 
 
 class InContext(pa.DataFrameModel):
-    """A problem whose answer follows from its prompt, with the model's greedy answer."""
+    """A problem whose answer follows from its prompt: which of four choices the model prefers (`chosen`, `right`), and its
+    greedy answer (`answer`, `said`).
+    """
 
     task: str
     shots: pl.Int64 = pa.Field(ge=0)
     prompt: str
     expected: str
-    answer: str
+    chosen: str
     right: bool
+    answer: str
+    said: bool
 
 
 class Facts(pa.DataFrameModel):

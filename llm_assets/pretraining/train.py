@@ -38,25 +38,25 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     devices = join_processes(job["device"])
     shape = ModelShape(**job["shape"])
     encoding = Encoding.load(Path(job["tokenizer"]))
-    training = PackedRows(TokenStream(map(Path, job["shards"]), "train"), shape.context, encoding.bos, job["seed"])
+    training = PackedRows(TokenStream(map(Path, job["shards"]), "train"), shape.context, job["seed"])
     held_out = TokenStream(map(Path, job["shards"]), "validation")
     model = starting_model(shape, job["seed"], job.get("continue_from"), encoding)
     plan = TrainingPlan(
         steps=job["steps"], rows=job["rows"], pass_rows=job["pass_rows"], seed=job["seed"], optimisation=Optimisation(**job["optimisation"]), validate_every=job["validate_every"],
-        sample_every=job["sample_every"], checkpoint_every=job["checkpoint_every"], keep=job["keep"], compile=job["compile"] and devices.cuda,
+        sample_every=job["sample_every"], checkpoint_every=job["checkpoint_every"], keep=job["keep"], compile=job["compile"] and devices.cuda, boundary=encoding.bos,
     )  # fmt: skip
     sampling = Sampling(max_tokens=min(job["sample_tokens"], shape.context // 2), temperature=0.8, top_k=50, seed=job["seed"], stop=(encoding.bos,))
 
     def validate(model: Transformer) -> dict[str, float]:
-        rows = PackedRows(held_out, shape.context, encoding.bos, 0, shuffle=False)
-        return mean_loss(model, rows, min(job["validation_rows"], int(rows.rows_per_epoch)), job["pass_rows"], encoding.token_bytes)
+        rows = PackedRows(held_out, shape.context, 0, shuffle=False)
+        return mean_loss(model, rows, min(job["validation_rows"], int(rows.rows_per_epoch)), job["pass_rows"], encoding.token_bytes, encoding.bos)
 
     def sample(model: Transformer) -> list[dict[str, Any]]:
         prompts = [encoding.document(text) for text in job["prompts"]]
         completions = Engine(model, encoding).complete(prompts, sampling)
         return [{"prompt": prompt, "text": encoding.decode(one.tokens)} for prompt, one in zip(job["prompts"], completions, strict=True)]
 
-    enough = len(held_out) >= shape.context
+    enough = len(held_out) > shape.context
     train(model, training, plan, folder, devices, report, validate if enough else None, sample if job["prompts"] else None)
 
 

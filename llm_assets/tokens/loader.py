@@ -1,9 +1,9 @@
 """The order in which tokens are trained on: a function of seed and row number, whatever the number of processes.
 
-Each epoch's documents are shuffled by (seed, epoch) and laid end to end, epoch after epoch: one endless stream of
-positions. Row r holds the T tokens at positions r·T … (r + 1)·T as targets, and as inputs BOS and those before each; so
-every row begins with BOS, a document that a row's end cuts goes on in the next one, and no token is left out or seen
-twice in an epoch.
+Each epoch's documents are shuffled by (seed, epoch) and laid end to end, epoch after epoch: one endless stream. Row r
+holds the T tokens at positions r·T … (r + 1)·T, and as targets those one further on. Nothing is cut off or padded: every
+token is an input once an epoch, and a target once. Where a row's end cuts a document, it goes on in the next row; that
+attention does not reach from one document into another is the model's mask (`document_mask`), by the BOS in front of each.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from .shards import TokenStream
-
-IGNORE = -1
 
 
 class LoaderError(ValueError):
@@ -22,10 +20,10 @@ class LoaderError(ValueError):
 class PackedRows:
     """Rows of one stream. `tokens` are inputs, `targets` what should follow each, both (rows, context) int64."""
 
-    def __init__(self, stream: TokenStream, context: int, bos: int, seed: int, shuffle: bool = True):
+    def __init__(self, stream: TokenStream, context: int, seed: int, shuffle: bool = True):
         if not len(stream):
             raise LoaderError(f"the {stream.split} split holds no tokens")
-        self.stream, self.context, self.bos, self.seed, self.shuffle = stream, context, bos, seed, shuffle
+        self.stream, self.context, self.seed, self.shuffle = stream, context, seed, shuffle
         self._epoch = -1
 
     @property
@@ -60,11 +58,8 @@ class PackedRows:
 
     def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows [first, first + count): inputs and targets."""
-        targets = self._positions(first * self.context, count * self.context).reshape(count, self.context)
-        tokens = np.concatenate([np.full((count, 1), self.bos), targets[:, :-1]], axis=1)
-        # A row that begins where a document does has its BOS already; there is nothing to learn from BOS after BOS.
-        targets[:, 0] = np.where(targets[:, 0] == self.bos, IGNORE, targets[:, 0])
-        return tokens, targets
+        both = self._positions(first * self.context, count * self.context + 1)
+        return both[:-1].reshape(count, self.context), both[1:].reshape(count, self.context)
 
     def times_seen(self, rows: int) -> np.ndarray:
         """How often each document was trained on (wholly or in part) after so many rows, (documents,) int64."""

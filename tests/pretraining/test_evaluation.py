@@ -20,7 +20,7 @@ from llm_assets.model.training import Devices, TrainingPlan, train
 from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining.base_evaluation import beats_baselines, chance
 from llm_assets.pretraining.baselines import ByteNgrams, compressed_bits_per_byte
-from llm_assets.pretraining.evaluation import answers, document_losses, recitations, transcript
+from llm_assets.pretraining.evaluation import answers, choices, document_losses, recitations, transcript
 from llm_assets.pretraining.in_context import SHOTS, TASKS, common_words, few_shot_questions, make_problems
 from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
@@ -43,7 +43,7 @@ def parrot(tmp_path_factory):
     model = Transformer(SHAPE)
     model.initialise(1)
     plan = TrainingPlan(steps=250, rows=8, pass_rows=8, optimisation=Optimisation(learning_rate=5e-3, matrix_learning_rate=5e-3))
-    train(model, PackedRows(stream, 64, ENCODING.bos, 1), plan, folder, Devices(torch.device("cpu")), lambda kind, **values: None)
+    train(model, PackedRows(stream, 64, 1), plan, folder, Devices(torch.device("cpu")), lambda kind, **values: None)
     return Engine(load_model(steps_saved(folder)[-1][1]), ENCODING), stream
 
 
@@ -92,6 +92,16 @@ def test_answers_end_with_a_word_and_a_line(parrot):
     right, half, other = answers(engine, [beginning] * 3, [word, word[:-1], "Nobody"])
     assert right["right"] and right["answer"].startswith(word)
     assert not half["right"] and not other["right"]
+
+
+def test_the_most_probable_choice_is_taken(parrot):
+    engine, _ = parrot
+    beginning = TEXTS[1][:60].rsplit(" ", 1)[0]
+    word = TEXTS[1][len(beginning) :].split()[0]
+    offered = ["Nobody", word, "zebra", "Monday"]
+    assert choices(engine, [beginning, beginning], [offered, offered[::-1]]) == [word, word]
+    scores = engine.log_likelihoods([ENCODING.document(beginning)] * 4, [ENCODING.encode(f" {choice}") for choice in offered])
+    assert max(zip(scores, offered, strict=True), key=lambda pair: pair[0] / len(pair[1]))[1] == word
 
 
 def test_a_transcript_holds_one_line_for_each_question(parrot):
@@ -169,6 +179,9 @@ def test_problems_can_be_solved_from_their_prompts():
     assert problems == make_problems(words, 5, 1) != make_problems(words, 5, 2)
     assert len(problems) == 5 * len(TASKS) * len(SHOTS)
     for problem in problems:
+        assert len(set(problem.choices)) == 4 and problem.answer in problem.choices
+        if problem.shots >= 4 and problem.task in ("recall", "copy"):
+            assert all(choice in problem.prompt for choice in problem.choices)  # none stands out by being there
         if problem.shots and problem.task in ("recall", "alternate", "copy"):
             assert problem.answer in problem.prompt
         if problem.task == "count":

@@ -18,7 +18,7 @@ from llm_assets.model.checkpoint import CheckpointError, steps_saved
 from llm_assets.model.optimiser import Optimisation, rate
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.training import Devices, TrainingError, TrainingPlan, mean_loss, pick_device, train
-from llm_assets.model.transformer import Transformer
+from llm_assets.model.transformer import Transformer, document_mask
 from llm_assets.pretraining.train import starting_model
 from llm_assets.tokens import tokenizer
 from llm_assets.tokens.loader import PackedRows
@@ -104,8 +104,22 @@ def test_two_processes_train_on_the_same_rows(corpus, unbroken, tmp_path):
     assert ours == pytest.approx(alone, abs=2e-3)
 
 
+@torch.no_grad()
+def test_attention_does_not_reach_into_another_document():
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    first, second = torch.randint(0, 400, (2, 12)), torch.randint(0, 400, (2, 19))
+    bos = torch.full((2, 1), ENCODING.bos)
+    packed = torch.cat([first, bos, second], 1)  # the end of one document, then another
+    alone = model(torch.cat([bos, second], 1))
+    for blocks in (False, True):
+        together = model(packed, mask=document_mask(packed, ENCODING.bos, blocks))
+        assert torch.allclose(together[:, :12], model(first), atol=1e-5) and torch.allclose(together[:, 12:], alone, atol=1e-5)
+    assert not torch.allclose(model(packed)[:, 12:], alone, atol=1e-2)
+
+
 def training(corpus, folder, shape=SHAPE, pass_rows=8, steps=6, **changes):
-    data = PackedRows(TokenStream([corpus / "shards"], "train"), shape.context, ENCODING.bos, 1)
+    data = PackedRows(TokenStream([corpus / "shards"], "train"), shape.context, 1)
     model = Transformer(shape)
     model.initialise(1)
     folder.mkdir(exist_ok=True)
@@ -123,7 +137,7 @@ def test_passes_do_not_change_the_loss(corpus, tmp_path, pass_rows):
 
 @pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
 def test_adamw_alone_and_either_architecture(corpus, tmp_path, architecture):
-    curve = training(corpus, tmp_path, ModelShape.of_depth(2, 500, 32, architecture, width=32), steps=20, optimisation={"muon": False})
+    curve = training(corpus, tmp_path, ModelShape.of_depth(2, 500, 32, architecture, width=32), steps=30, optimisation={"muon": False})
     assert curve[-1]["loss"] < curve[0]["loss"] - 0.5
 
 
@@ -148,7 +162,7 @@ def broken_at(step, data, monkeypatch, breaking):
     ],
 )
 def test_a_loss_that_is_no_number_or_diverges_stops_and_keeps_a_checkpoint(corpus, tmp_path, monkeypatch, step, breaking, message, kept):
-    data = PackedRows(TokenStream([corpus / "shards"], "train"), 32, ENCODING.bos, 1)
+    data = PackedRows(TokenStream([corpus / "shards"], "train"), 32, 1)
     model = Transformer(SHAPE)
     model.initialise(1)
     broken_at(step, data, monkeypatch, lambda: breaking(model))
@@ -207,10 +221,10 @@ def test_a_full_disk_while_saving_leaves_the_last_checkpoint(corpus, tmp_path, m
 def test_validation_bits_per_byte_by_hand(corpus):
     model = Transformer(SHAPE)
     model.initialise(1)
-    rows = PackedRows(TokenStream([corpus / "shards"], "validation"), 32, ENCODING.bos, 0, shuffle=False)
-    found = mean_loss(model, rows, 4, 3, ENCODING.token_bytes)
+    rows = PackedRows(TokenStream([corpus / "shards"], "validation"), 32, 0, shuffle=False)
+    found = mean_loss(model, rows, 4, 3, ENCODING.token_bytes, ENCODING.bos)
     tokens, targets = (torch.from_numpy(array) for array in rows.rows(0, 4))
-    losses, text = model(tokens, targets).detach(), targets[(targets >= 0) & (targets < ENCODING.bos)]
+    losses, text = model(tokens, targets, document_mask(tokens, ENCODING.bos)).detach(), targets[(targets >= 0) & (targets < ENCODING.bos)]
     nats = float(losses[(targets >= 0) & (targets < ENCODING.bos)].double().sum())
     assert found["loss"] == pytest.approx(nats / len(text), rel=1e-5)
     assert found["bits_per_byte"] == pytest.approx(nats / np.log(2) / len(ENCODING.decode_bytes(text.tolist())), rel=1e-5)

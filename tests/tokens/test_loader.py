@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.model.training import Devices, shares
-from llm_assets.tokens.loader import IGNORE, LoaderError, PackedRows
+from llm_assets.tokens.loader import LoaderError, PackedRows
 from llm_assets.tokens.shards import TokenStream
 from tests.tokens.test_shards import write
 
@@ -26,27 +26,23 @@ lengths = st.lists(st.integers(1, 40), min_size=1, max_size=15)
 
 
 @given(lengths, st.integers(2, 20), st.integers(0, 5))
-def test_every_token_is_a_target_once_an_epoch(tmp_path_factory, lengths, context, seed):
+def test_every_token_is_trained_on_once_an_epoch(tmp_path_factory, lengths, context, seed):
     read = stream(tmp_path_factory.mktemp("s"), lengths)
-    packed = PackedRows(read, context, BOS, seed)
+    packed = PackedRows(read, context, seed)
     tokens, targets = packed.rows(0, 3 * -(-len(read) // context))
-    assert (tokens[:, 0] == BOS).all()
-    # A row is BOS and its targets, shifted; a BOS that follows BOS is no target.
-    assert (targets[:, 0] != BOS).all()
-    whole = np.where(targets == IGNORE, BOS, targets)
-    assert (tokens[:, 1:] == whole[:, :-1]).all()
-    flat = whole.ravel()
+    flat = tokens.ravel()
+    assert (targets.ravel()[:-1] == flat[1:]).all()  # what comes next, across rows too
     for epoch in range(2):
-        assert sorted(flat[epoch * len(read) : (epoch + 1) * len(read)]) == sorted(read.tokens(0, len(read)))
-        documents = np.concatenate([read.document(number) for number in packed.order(epoch)])
-        assert (flat[epoch * len(read) : (epoch + 1) * len(read)] == documents).all()
+        of_epoch = flat[epoch * len(read) : (epoch + 1) * len(read)]
+        assert sorted(of_epoch) == sorted(read.tokens(0, len(read)))
+        assert (of_epoch == np.concatenate([read.document(number) for number in packed.order(epoch)])).all()
 
 
 @given(lengths, st.integers(2, 20), st.data())
 def test_rows_do_not_depend_on_what_was_read_before(tmp_path_factory, lengths, context, data):
     read = stream(tmp_path_factory.mktemp("s"), lengths)
-    tokens, targets = PackedRows(read, context, BOS, 1).rows(0, 40)
-    other = PackedRows(read, context, BOS, 1)
+    tokens, targets = PackedRows(read, context, 1).rows(0, 40)
+    other = PackedRows(read, context, 1)
     for _ in range(4):
         first = data.draw(st.integers(0, 39))
         count = data.draw(st.integers(0, 40 - first))
@@ -56,7 +52,7 @@ def test_rows_do_not_depend_on_what_was_read_before(tmp_path_factory, lengths, c
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 6, 12])
 def test_processes_share_a_step_in_order(tmp_path, world):
-    packed = PackedRows(stream(tmp_path, [30] * 20), 8, BOS, 1)
+    packed = PackedRows(stream(tmp_path, [30] * 20), 8, 1)
     whole = packed.rows(5 * 12, 12)[0]
     parts = [shares(12, Devices(None, rank, world)) for rank in range(world)]
     assert (np.concatenate([packed.rows(5 * 12 + part.start, len(part))[0] for part in parts]) == whole).all()
@@ -65,8 +61,8 @@ def test_processes_share_a_step_in_order(tmp_path, world):
 @given(lengths, st.integers(2, 20), st.integers(0, 60))
 def test_times_seen_is_what_rows_hold(tmp_path_factory, lengths, context, rows):
     read = stream(tmp_path_factory.mktemp("s"), lengths)
-    packed = PackedRows(read, context, BOS, 2)
-    held = np.where(packed.rows(0, rows)[1].ravel() == IGNORE, BOS, packed.rows(0, rows)[1].ravel())
+    packed = PackedRows(read, context, 2)
+    held = packed.rows(0, rows)[0].ravel()
     epochs, place, seen = 0, 0, np.zeros(read.documents, int)
     while place < len(held):
         for number in packed.order(epochs):
@@ -78,12 +74,12 @@ def test_times_seen_is_what_rows_hold(tmp_path_factory, lengths, context, rows):
 
 
 def test_seeds_and_epochs_are_other_orders(tmp_path):
-    packed = PackedRows(stream(tmp_path, [3] * 200), 8, BOS, 1)
-    assert (packed.order(0) != packed.order(1)).any() and (packed.order(0) != PackedRows(packed.stream, 8, BOS, 2).order(0)).any()
-    assert (PackedRows(packed.stream, 8, BOS, 1, shuffle=False).order(3) == np.arange(200)).all()
+    packed = PackedRows(stream(tmp_path, [3] * 200), 8, 1)
+    assert (packed.order(0) != packed.order(1)).any() and (packed.order(0) != PackedRows(packed.stream, 8, 2).order(0)).any()
+    assert (PackedRows(packed.stream, 8, 1, shuffle=False).order(3) == np.arange(200)).all()
 
 
 def test_an_empty_split_is_an_error(tmp_path):
     write(tmp_path, [], 8)
     with pytest.raises(LoaderError, match="the train split holds no tokens"):
-        PackedRows(TokenStream([tmp_path], "train"), 8, BOS, 1)
+        PackedRows(TokenStream([tmp_path], "train"), 8, 1)
