@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WARC ?= ../shared/data/web/2026-10
 JOBS ?= 2
 
-.PHONY: run test ui bench check lint setup clean
+.PHONY: run test ui bench bench-model check setup clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +34,14 @@ ui: setup
 # Pages per CPU-second of each stage; where datatrove is installed in $(DATATROVE_PYTHON), its recipe in the same run.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/curation.py --warc $(WARC) --json benchmarks/latest.json
+
+# Training, sampling and tokenizing against transformers and tokenizers in the same run, at the laptop's shape.
+SHAPE := --depth 4 --width 128 --context 256 --vocabulary 2048 --tied
+TEXT ?= data/artifacts/clean_corpus
+bench-model: $(STAMP)
+	$(BIN)/python benchmarks/training.py $(SHAPE) --rows 8 --pass-rows 8 --steps 40
+	$(BIN)/python benchmarks/sampling.py $(SHAPE)
+	$(BIN)/python benchmarks/tokenizer.py --text $(TEXT) --vocabulary 2048
 
 clean:
 	rm -rf $(VENV) data .env

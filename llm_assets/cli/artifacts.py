@@ -114,7 +114,7 @@ def trace(name: str, recipe: str | None) -> None:
                     click.echo(f"  {other.record.key} {other.record.short}")
             return
     found_artifacts = [r.artifact for asset, partition in workspace.graph.keys(workspace.recipe) if (r := resolver.resolve(asset, partition)).artifact is not None]
-    sightings = trace_document([a for a in found_artifacts if a is not None], name)
+    sightings = trace_document(found_artifacts, name)
     if not sightings:
         raise click.ClickException(f"no table of the present artifacts holds a document {name!r}")
     for sighting in sightings:
@@ -122,6 +122,13 @@ def trace(name: str, recipe: str | None) -> None:
         for column, value in sighting.row.items():
             if value is not None and value != "":
                 click.echo(f"    {column}: {value}")
+    # Models hold no rows of it; that they read the last table which does is where it went.
+    seen = {sighting.identity for sighting in sightings}
+    last = next(a for a in reversed(found_artifacts) if a.record.short in seen)
+    present = {a.record.identity for a in found_artifacts}
+    for other in downstream(workspace.store, last):
+        if other.record.identity in present and other.record.short not in seen:
+            click.echo(f"{other.record.key} {other.record.short} was made from {last.record.key} {last.record.short}")
 
 
 @artifacts.command()
