@@ -78,3 +78,40 @@ def test_a_damaged_registration_is_named(tmp_path):
     (tmp_path / "broken.json").write_text('{"kind": "crawl", "seeds": []}')
     with pytest.raises(SourceError, match=r"broken\.json: crawl.seeds: Tuple should have at least 1 item"):
         CrawlRegistry(tmp_path).sources()
+
+
+def test_gpt2_recipes_have_the_published_shapes():
+    small, large = (load_recipe(name).model.shape(50_272) for name in ("gpt2-124m", "gpt2-1.5b"))
+    assert (small.layers, small.width, small.heads, small.context, small.hidden) == (12, 768, 12, 1024, 3072)
+    assert (large.layers, large.width, large.heads, large.context, large.hidden) == (48, 1600, 25, 1024, 6400)
+    # GPT-2's own 50,257 rows, and ours for 16 special tokens more in a multiple of 64.
+    assert small.parameters - 47 * 768 == 124_439_808 and large.parameters - 47 * 1600 == 1_557_611_200
+
+
+def test_the_budget_follows_from_the_dial():
+    gpu = load_recipe("gpu")
+    shape = gpu.model.shape(gpu.tokenizer.vocabulary)
+    steps, rows = gpu.pretraining.budget(shape)
+    assert rows * shape.context == 1 << 19
+    assert abs(steps * rows * shape.context / shape.parameters - 20) < 0.1
+    assert gpu.pretraining.but(tokens=1_000_000, batch_tokens=4096).budget(shape) == (244, 2)
+    assert gpu.pretraining.rates(shape) == (2e-3, 2e-3)
+    assert load_recipe("node").model.shape(65_536).parameters > 4e8
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "problem"),
+    [
+        ("tokenizer", {"vocabulary": 271}, "greater than or equal to 272"),
+        ("tokenizer", {"encoding": {"name": "p50k"}}, "'gpt2', 'cl100k_base' or 'o200k_base'"),
+        ("token_shards", {"validation_share": 0.0}, "greater than 0"),
+        ("pretraining", {"learning_rate": 2.0}, "less than 1"),
+        ("pretraining", {"crawls": ("nope",)}, "pretraining.crawls names 'nope'"),
+        ("tokenizer", {"crawls": ("nope",)}, "tokenizer.crawls names 'nope'"),
+        ("base_evaluation", {"prompts": ("",)}, "an empty prompt has samples of its own"),
+        ("model", {"depth": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_wrong_values_of_the_model_are_named(part, fields, problem):
+    with pytest.raises(ValueError, match=problem):
+        laptop().but(**{part: {**getattr(laptop(), part).model_dump(), **fields}})
