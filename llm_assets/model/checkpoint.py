@@ -31,12 +31,16 @@ class CheckpointError(ModelError):
     """A checkpoint that is broken, of another shape, or of another tokenizer."""
 
 
-def save_model(model: Transformer, folder: Path) -> list[str]:
-    """Write shape and weights (fp32); their names."""
+def save_weights(model: Transformer, folder: Path) -> None:
+    """Write ``model.safetensors`` (fp32), by transformers' names."""
     state = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def save_model(model: Transformer, folder: Path) -> None:
+    """Write shape and weights."""
+    save_weights(model, folder)
     (folder / SHAPE).write_text(model.shape.dump())
-    return [WEIGHTS, SHAPE]
 
 
 def load_shape(folder: Path) -> ModelShape:

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from llm_assets.tokens.encoding import BOS, Encoding
 from llm_assets.tokens.huggingface import write_tokenizer
 
-from .checkpoint import CheckpointError
+from .checkpoint import WEIGHTS, CheckpointError, save_weights
 from .shape import ModelError, ModelShape
 from .transformer import Transformer
 
@@ -41,9 +41,9 @@ def config(shape: ModelShape, bos: int | None = None) -> dict[str, Any]:
 def export(model: Transformer, encoding: Encoding | None, folder: Path) -> list[str]:
     """Write the folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` read; the names of its files."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_weights(model, folder)
     (folder / "config.json").write_text(json.dumps(config(model.shape, encoding.bos if encoding else None), indent=1) + "\n")
-    names = ["model.safetensors", "config.json"]
+    names = [WEIGHTS, "config.json"]
     if encoding is not None:
         (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": encoding.bos, "eos_token_id": encoding.special[BOS]}, indent=1) + "\n")
         names += ["generation_config.json", *write_tokenizer(encoding, folder, model.shape.context)]

@@ -137,7 +137,9 @@ class Attention(nn.Module):
         query = self.q_norm(self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))).transpose(1, 2)
         key = self.k_norm(self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))).transpose(1, 2)
         value = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
-        return self.o_proj(attend(rotate(query, *tables), rotate(key, *tables), value, self.layer, positions, cache, mask))
+        # Under autocast the tables are fp32 and so is what they turn; FlexAttention and the cache take one type for all three.
+        query, key = rotate(query, *tables).to(value.dtype), rotate(key, *tables).to(value.dtype)
+        return self.o_proj(attend(query, key, value, self.layer, positions, cache, mask))
 
 
 class FeedForward(nn.Module):

@@ -39,7 +39,8 @@ class PretrainingError(ValueError):
 
 
 def crawls_of(recipe: Recipe) -> list[str]:
-    return sorted(recipe.pretraining.crawls) if recipe.pretraining.crawls is not None else recipe.corpus()
+    """Crawls that the base model is trained on."""
+    return recipe.corpus(recipe.pretraining.crawls)
 
 
 def find_gpus(wanted: str) -> tuple[int, int, str]:

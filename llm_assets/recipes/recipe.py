@@ -455,8 +455,10 @@ class Recipe(Frozen):
             raise ValueError(f"rules {name!r}: there are {', '.join(STATISTICS_OF)}")
         return self.but(text_statistics=self.text_statistics.but(**STATISTICS_OF[name]), quality=self.quality.but(rules=name, thresholds={}))
 
-    def corpus(self) -> list[str]:
-        """Crawls that assets without a partition read, in order."""
+    def corpus(self, chosen: tuple[str, ...] | None = None) -> list[str]:
+        """Crawls that assets without a partition read, in order; those that are chosen for one of them stand instead."""
+        if chosen is not None:
+            return sorted(chosen)
         return sorted(self.crawls if self.corpus_crawls is None else self.corpus_crawls)
 
     def with_crawls(self, registered: dict[str, Any]) -> Recipe:

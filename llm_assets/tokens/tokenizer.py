@@ -82,7 +82,7 @@ def coloured(encoding: Encoding, text: str) -> list[tuple[str, int]]:
 
 
 def _crawls(recipe: Recipe) -> list[str]:
-    return sorted(recipe.tokenizer.crawls) if recipe.tokenizer.crawls is not None else recipe.corpus()
+    return recipe.corpus(recipe.tokenizer.crawls)
 
 
 def build_tokenizer(step: Step, recipe: Recipe) -> None:

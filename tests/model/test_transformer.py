@@ -13,7 +13,7 @@ from llm_assets.model.checkpoint import CheckpointError, load_checkpoint, load_m
 from llm_assets.model.devices import DEVICES, find_device, fitting_rows, predict
 from llm_assets.model.huggingface import export, load_gpt2
 from llm_assets.model.shape import ModelError, ModelShape
-from llm_assets.model.transformer import IGNORE, Transformer
+from llm_assets.model.transformer import IGNORE, KeyValueCache, Transformer, document_mask
 from llm_assets.tokens.tokenizer import train
 from llm_assets.web.sample_web import prose, world
 
@@ -116,6 +116,23 @@ def test_folders_that_are_no_gpt2_are_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(ModelError, match="a 'llama' model, not gpt2"):
         load_gpt2(tmp_path)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@torch.no_grad()
+def test_the_precision_of_a_gpu_goes_through_masks_and_cache(name):
+    """bf16 under autocast, here on a CPU: the types of queries, keys, values, cache and masks fit each other."""
+    made, tokens = model(SHAPES[name]), torch.randint(0, 400, (2, 24))
+    tokens[:, 10] = ENCODING.bos
+    plain = made(tokens, tokens, document_mask(tokens, ENCODING.bos))
+    with torch.autocast("cpu", torch.bfloat16):
+        for blocks in (False, True):
+            losses = made(tokens, tokens, document_mask(tokens, ENCODING.bos, blocks))
+            assert losses.dtype == torch.float32 and torch.allclose(losses, plain, atol=0.15)
+        cache = KeyValueCache(SHAPES[name], 2, "cpu", torch.bfloat16)
+        cache.reserve(24)
+        states = made.hidden_states(tokens, torch.arange(24).expand(2, -1), cache)
+        assert torch.allclose(states.float(), made.hidden_states(tokens).float(), atol=0.2)
 
 
 def test_targets_that_are_ignored_bear_no_loss():
