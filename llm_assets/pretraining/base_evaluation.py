@@ -25,6 +25,7 @@ from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, Next
 MODULE = "llm_assets.pretraining.evaluate"
 REPORT = "report.html"
 SHOWN = 12  # rows of a kind in the report
+REACHES = ("many", "once", "held_out")  # on how many pages a fact stood
 
 
 def _truth(step: Step, recipe: Recipe) -> pl.DataFrame:
@@ -149,7 +150,8 @@ def headline(tables: dict[str, pl.DataFrame], results: dict[str, Any], by_chance
     numbers["said_in_context"] = {task: round(share, 4) for task, share in said.iter_rows()}
     facts = tables["facts"]
     if len(facts):
-        numbers["facts_right"] = {reach: round(share, 4) for reach, share, _ in shares(facts, "reach").sort("reach").iter_rows()}
+        right = {reach: round(share, 4) for reach, share, _ in shares(facts, "reach").iter_rows()}
+        numbers["facts_right"] = {reach: right[reach] for reach in REACHES if reach in right}
         numbers["facts_chance"] = round(by_chance, 4)
     return numbers
 
