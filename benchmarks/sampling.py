@@ -10,7 +10,6 @@ bandwidth is that of copying a large array here; small models lie in caches, and
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import time
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from model_shape import add_shape, finish, read_shape
 
 from llm_assets.model.devices import find_device
 from llm_assets.model.huggingface import config
 from llm_assets.model.sampling import Engine, Sampling
-from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.tokens.encoding import Encoding
 
@@ -53,21 +52,15 @@ def speed(work: Any, tokens: int, cuda: bool, rounds: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--width", type=int)
-    parser.add_argument("--context", type=int, default=2048)
-    parser.add_argument("--vocabulary", type=int, default=32_768)
-    parser.add_argument("--tied", action="store_true")
     parser.add_argument("--prompt", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    add_shape(parser)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     from transformers import AutoConfig, AutoModelForCausalLM
 
     cuda = options.device == "cuda"
-    shape = ModelShape.of_depth(options.depth, options.vocabulary, options.context, width=options.width, tied=options.tied or None)
+    shape = read_shape(options)
     dtype = torch.bfloat16 if cuda else torch.float32
     model = Transformer(shape)
     model.initialise(1)
@@ -91,10 +84,7 @@ def main() -> None:
         step_bytes = weights + batch * shape.cache_bytes(options.prompt + options.tokens // 2, size)
         rows[f"batch {batch}"] = {"tokens_per_second": round(ours, 1), "transformers": round(theirs, 1), "ratio": round(ours / theirs, 2), "memory_limit": round(batch * rate / step_bytes, 1), "of_limit": round(ours * step_bytes / (batch * rate), 4)}
     result = {"device": name, "versions": {"torch": torch.__version__, "python": platform.python_version()}, "shape": shape.__dict__, "parameters": shape.parameters, "bandwidth": rate, "prompt": options.prompt, "tokens": options.tokens, **rows}
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    finish(result, options.json)
 
 
 if __name__ == "__main__":

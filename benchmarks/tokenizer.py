@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import os
 import statistics
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from model_shape import finish
 
 from llm_assets.tokens.encoding import GPT4_PATTERN, SPECIAL_TOKENS, Encoding
 from llm_assets.tokens.huggingface import write_tokenizer
@@ -112,10 +112,7 @@ def main() -> None:
         "encoding_megabytes_per_second": {name: round(megabytes / value, 2) for name, value in seconds.items()}, "encoding_tokens_per_second": {name: round(tokens / value) for name, value in seconds.items()},
         "encoding_ratio": round(seconds["tokenizers, all cores"] / seconds[f"tiktoken, {workers} processes"], 2),
     }  # fmt: skip
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    finish(result, options.json)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ and on a GPU bf16 autocast. On a CPU the peak is what a large fp32 matrix produc
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from model_shape import add_shape, finish, read_shape
 
 from llm_assets.model.devices import find_device, fitting_rows, measured_peak
 from llm_assets.model.huggingface import config
@@ -94,19 +94,13 @@ def measure(step: Any, first: int, steps: int, devices: Devices, tokens: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--width", type=int)
-    parser.add_argument("--context", type=int, default=2048)
-    parser.add_argument("--vocabulary", type=int, default=32_768)
-    parser.add_argument("--tied", action="store_true")
     parser.add_argument("--rows", type=int, help="sequences a step; default: one pass")
     parser.add_argument("--pass-rows", type=int)
     parser.add_argument("--steps", type=int, default=10, help="of each round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    add_shape(parser)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    shape = ModelShape.of_depth(options.depth, options.vocabulary, options.context, width=options.width, tied=options.tied or None)
+    shape = read_shape(options)
     devices = Devices(torch.device(options.device))
     name = torch.cuda.get_device_name() if devices.cuda else platform.processor() or platform.machine()
     if devices.cuda:
@@ -133,10 +127,7 @@ def main() -> None:
         "peak_flops": peak, "peak_is": "as the maker states" if known else "a matrix product measured here", "cores_busy": {key: round(statistics.median(one["cores_busy"] for one in of_key), 2) for key, of_key in rounds.items()}, "memory": memory,
         "estimated_memory": shape.training_memory(pass_rows, 2 if devices.cuda else 4),
     }  # fmt: skip
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    finish(result, options.json)
 
 
 if __name__ == "__main__":

@@ -2,35 +2,25 @@
 
 from .dial import RECIPES, laptop
 from .load import RecipeError, load_recipe
+from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
 from .quality import QUALITY_RULES, Rule
 from .recipe import (
     PII_TYPES,
-    BaseEvaluation,
     Blocklists,
     BlocklistSource,
-    CommonCrawl,
     Deduplication,
     Extraction,
     Language,
-    Model,
     PersonalData,
-    Pretraining,
-    PublishedEncoding,
     Quality,
     QualityClassifier,
     Recipe,
     Recrawl,
     Report,
-    SampleWeb,
-    Source,
     TextStatistics,
-    Tokenizer,
-    TokenShards,
     UrlFilter,
-    WarcFiles,
-    WebCrawl,
-    parse_source,
 )
+from .sources import CommonCrawl, SampleWeb, Source, WarcFiles, WebCrawl, parse_source
 
 __all__ = [
     "PII_TYPES", "QUALITY_RULES", "RECIPES", "BaseEvaluation", "BlocklistSource", "Blocklists", "CommonCrawl", "Deduplication", "Extraction", "Language", "Model", "PersonalData",

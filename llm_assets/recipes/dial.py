@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .recipe import Model, Pretraining, PublishedEncoding, Recipe, Recrawl, SampleWeb, Tokenizer, TokenShards
+from .pretraining import Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
+from .recipe import Recipe, Recrawl
+from .sources import SampleWeb
 
 
 def laptop() -> Recipe:
