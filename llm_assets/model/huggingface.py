@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from llm_assets.tokens.encoding import BOS, Encoding
 from llm_assets.tokens.huggingface import write_tokenizer
 
+from .chat import CHAT_TEMPLATE
 from .checkpoint import WEIGHTS, CheckpointError, save_weights
 from .shape import ModelError, ModelShape
 from .transformer import Transformer
@@ -46,7 +47,7 @@ def export(model: Transformer, encoding: Encoding | None, folder: Path) -> list[
     names = [WEIGHTS, "config.json"]
     if encoding is not None:
         (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": encoding.bos, "eos_token_id": encoding.special[BOS]}, indent=1) + "\n")
-        names += ["generation_config.json", *write_tokenizer(encoding, folder, model.shape.context)]
+        names += ["generation_config.json", *write_tokenizer(encoding, folder, model.shape.context, CHAT_TEMPLATE)]
     return names
 
 

@@ -48,7 +48,7 @@ def merges(ranks: dict[bytes, int]) -> list[list[str]]:
     return pairs
 
 
-def write_tokenizer(encoding: Encoding, folder: Path, context: int) -> list[str]:
+def write_tokenizer(encoding: Encoding, folder: Path, context: int, chat_template: str | None = None) -> list[str]:
     """Write ``tokenizer.json`` and ``tokenizer_config.json`` (`context`: longest input in tokens); their names."""
     special = [
         {"id": rank, "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -71,7 +71,9 @@ def write_tokenizer(encoding: Encoding, folder: Path, context: int) -> list[str]
         },
     }  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context, "bos_token": BOS, "eos_token": BOS, "pad_token": SPECIAL_TOKENS[-1], "clean_up_tokenization_spaces": False}
+    config: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context, "bos_token": BOS, "eos_token": BOS, "pad_token": SPECIAL_TOKENS[-1], "clean_up_tokenization_spaces": False}
+    if chat_template is not None:
+        config["chat_template"] = chat_template
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
     return ["tokenizer.json", "tokenizer_config.json"]
 

@@ -1,0 +1,142 @@
+"""The chat protocol: how a conversation stands in tokens, and which of them are trained.
+
+    <|bos|><|system_start|>…<|system_end|><|user_start|>…<|user_end|><|assistant_start|>…<|assistant_end|>
+
+A tool call stands within the assistant's turn, which goes on after the tool has answered:
+
+    <|assistant_start|>I will look.<|search_start|>capital of France<|search_end|>
+    <|tool_start|><|result_start|>…<|result_end|><|tool_end|>It is Paris.<|assistant_end|>
+
+(without the line breaks). Trained is what the assistant itself must say: its text, its calls with their tokens, and the end of
+its turn. Texts are encoded without special tokens: whatever a user writes, it cannot open or close a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llm_assets.tokens.encoding import Encoding
+
+ROLES = ("system", "user", "assistant", "tool")
+TOOLS = ("search", "python")
+
+
+class ConversationError(ValueError):
+    """A conversation that the protocol has no place for; the message says which message of it, and why."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the assistant asks of a tool: a query, or a program."""
+
+    tool: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message. An assistant's calls (at most one is answered at a time) come after its content; a tool's content is the result."""
+
+    role: str
+    content: str
+    call: Call | None = None
+
+
+def check(messages: Sequence[Message], complete: bool = True) -> None:
+    """Raise ConversationError unless the roles follow each other as they must.
+
+    A system message may come first; then user and assistant in turn, where an assistant's call is followed by the tool's
+    result and by the assistant again. `complete`: the last message is the assistant's, and bears no call.
+    """
+    expected = ("system", "user")
+    for number, message in enumerate(messages, 1):
+        if message.role not in ROLES:
+            raise ConversationError(f"message {number}: role {message.role!r}; there are {', '.join(ROLES)}")
+        if message.role not in expected:
+            raise ConversationError(f"message {number}: {message.role} where {' or '.join(expected)} was expected")
+        if message.call is not None:
+            if message.role != "assistant":
+                raise ConversationError(f"message {number}: a call by {message.role}; only the assistant calls tools")
+            if message.call.tool not in TOOLS:
+                raise ConversationError(f"message {number}: tool {message.call.tool!r}; there are {', '.join(TOOLS)}")
+            if not message.call.text.strip():
+                raise ConversationError(f"message {number}: an empty call of {message.call.tool}")
+        elif not message.content.strip() and message.role != "tool":
+            raise ConversationError(f"message {number}: empty {message.role} message")
+        expected = {"system": ("user",), "user": ("assistant",), "tool": ("assistant",), "assistant": ("tool",) if message.call else ("user",)}[message.role]
+    if not messages:
+        raise ConversationError("no messages")
+    if complete and (messages[-1].role != "assistant" or messages[-1].call is not None):
+        raise ConversationError(f"message {len(messages)}: the conversation ends with {messages[-1].role}{' calling a tool' if messages[-1].call else ''}, not with the assistant's answer")
+
+
+def render(encoding: Encoding, messages: Sequence[Message], complete: bool = True) -> tuple[list[int], list[bool]]:
+    """Tokens of a conversation, and which of them are trained (as what is to be predicted). Raises ConversationError."""
+    check(messages, complete)
+    special = encoding.special
+    ids, trained = [encoding.bos], [False]
+
+    def add(tokens: Sequence[int], train: bool = False) -> None:
+        ids.extend(tokens)
+        trained.extend([train] * len(tokens))
+
+    def mark(name: str, train: bool = False) -> None:
+        add([special[f"<|{name}|>"]], train)
+
+    for place, message in enumerate(messages):
+        text = encoding.encode(message.content)
+        if message.role == "assistant":
+            if place == 0 or messages[place - 1].role != "tool":
+                mark("assistant_start")
+            add(text, True)
+            if message.call is not None:
+                mark(f"{message.call.tool}_start", True)
+                add(encoding.encode(message.call.text), True)
+                mark(f"{message.call.tool}_end", True)
+            else:
+                mark("assistant_end", True)
+        elif message.role == "tool":
+            mark("tool_start")
+            mark("result_start")
+            add(text)
+            mark("result_end")
+            mark("tool_end")
+        else:
+            mark(f"{message.role}_start")
+            add(text)
+            mark(f"{message.role}_end")
+    return ids, trained
+
+
+def prompt(encoding: Encoding, messages: Sequence[Message]) -> list[int]:
+    """Tokens up to where the assistant speaks next: after a user's message or a tool's result."""
+    ids, _ = render(encoding, messages, complete=False)
+    if messages[-1].role == "assistant":
+        raise ConversationError(f"message {len(messages)}: it is the assistant's own; nothing is left for it to answer")
+    return ids if messages[-1].role == "tool" else [*ids, encoding.special["<|assistant_start|>"]]
+
+
+# The same as a Jinja template over OpenAI's `messages`, for transformers' apply_chat_template; `generation` marks what is
+# trained. A call is ``{"function": {"name": "search", "arguments": "the query"}}`` or has its arguments as an object of one value.
+CHAT_TEMPLATE = (
+    "{{- '<|bos|>' -}}"
+    "{%- for message in messages -%}"
+    "{%- if message.role == 'assistant' -%}"
+    "{%- if loop.first or messages[loop.index0 - 1].role != 'tool' -%}{{- '<|assistant_start|>' -}}{%- endif -%}"
+    "{%- generation -%}"
+    "{{- message.content or '' -}}"
+    "{%- if message.tool_calls -%}"
+    "{%- set call = message.tool_calls[0].function -%}"
+    "{%- set text = call.arguments if call.arguments is string else (call.arguments.values() | list)[0] -%}"
+    "{{- '<|' + call.name + '_start|>' + text + '<|' + call.name + '_end|>' -}}"
+    "{%- else -%}{{- '<|assistant_end|>' -}}{%- endif -%}"
+    "{%- endgeneration -%}"
+    "{%- elif message.role == 'tool' -%}"
+    "{{- '<|tool_start|><|result_start|>' + message.content + '<|result_end|><|tool_end|>' -}}"
+    "{%- else -%}"
+    "{{- '<|' + message.role + '_start|>' + message.content + '<|' + message.role + '_end|>' -}}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt and messages[-1].role != 'tool' -%}{{- '<|assistant_start|>' -}}{%- endif -%}"
+)

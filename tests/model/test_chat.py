@@ -1,0 +1,115 @@
+"""The chat protocol: tokens and loss mask as written down, equal to transformers' apply_chat_template, closed to impostors."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_assets.model.chat import CHAT_TEMPLATE, Call, ConversationError, Message, prompt, render
+from llm_assets.tokens.encoding import SPECIAL_TOKENS
+from llm_assets.tokens.huggingface import write_tokenizer
+from tests.model.test_transformer import ENCODING
+
+TALK = [
+    Message("system", "Answer briefly."),
+    Message("user", "Where is the river?"),
+    Message("assistant", "I will look.", Call("search", "river")),
+    Message("tool", "The river flows through the town."),
+    Message("assistant", "In the town."),
+    Message("user", "What is 7 times 6?"),
+    Message("assistant", "", Call("python", "7 * 6")),
+    Message("tool", "42"),
+    Message("assistant", "It is 42."),
+]
+
+
+def openai(messages):
+    out = []
+    for message in messages:
+        row = {"role": message.role, "content": message.content}
+        if message.call:
+            row["tool_calls"] = [{"type": "function", "function": {"name": message.call.tool, "arguments": {"input": message.call.text}}}]
+        out.append(row)
+    return out
+
+
+def test_a_conversation_stands_as_written_down():
+    ids, trained = render(ENCODING, TALK)
+    assert ENCODING.decode(ids) == (
+        "<|bos|><|system_start|>Answer briefly.<|system_end|><|user_start|>Where is the river?<|user_end|>"
+        "<|assistant_start|>I will look.<|search_start|>river<|search_end|><|tool_start|><|result_start|>The river flows through the town.<|result_end|><|tool_end|>In the town.<|assistant_end|>"
+        "<|user_start|>What is 7 times 6?<|user_end|><|assistant_start|><|python_start|>7 * 6<|python_end|><|tool_start|><|result_start|>42<|result_end|><|tool_end|>It is 42.<|assistant_end|>"
+    )
+    said = ENCODING.decode([token for token, train in zip(ids, trained, strict=True) if train])
+    assert said == "I will look.<|search_start|>river<|search_end|>In the town.<|assistant_end|><|python_start|>7 * 6<|python_end|>It is 42.<|assistant_end|>"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(ENCODING, folder, 1024, CHAT_TEMPLATE)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+texts = st.text(min_size=1, max_size=40).filter(lambda text: text.strip() and not any(name in text for name in SPECIAL_TOKENS))
+
+
+def test_transformers_renders_the_same_tokens_and_the_same_mask(tokenizer):
+    @given(st.lists(st.tuples(texts, texts, st.sampled_from([None, "search", "python"]), texts, texts), min_size=1, max_size=3), st.booleans())
+    def same(turns, with_system):
+        messages = [Message("system", "Be kind.")] if with_system else []
+        for question, answer, tool, query, result in turns:
+            messages.append(Message("user", question))
+            if tool:
+                messages += [Message("assistant", answer, Call(tool, query)), Message("tool", result)]
+            messages.append(Message("assistant", answer))
+        ids, trained = render(ENCODING, messages)
+        theirs = tokenizer.apply_chat_template(openai(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+        assert theirs["input_ids"] == ids
+        assert [bool(one) for one in theirs["assistant_masks"]] == trained
+        asked = messages[:-1]
+        assert tokenizer.apply_chat_template(openai(asked), tokenize=True, return_dict=True, add_generation_prompt=True)["input_ids"] == prompt(ENCODING, asked)
+
+    same()
+
+
+@given(st.lists(st.sampled_from([*SPECIAL_TOKENS, "hello ", "<|", "|>"]), min_size=1, max_size=8))
+def test_what_a_user_writes_opens_no_turn(pieces):
+    text = "x" + "".join(pieces)
+    ids, trained = render(ENCODING, [Message("user", text), Message("assistant", "No.")])
+    inner = ids[2 : ids.index(ENCODING.special["<|user_end|>"])]
+    assert ENCODING.decode(inner) == text and not set(inner) & set(ENCODING.special.values())
+    assert ids.count(ENCODING.special["<|assistant_start|>"]) == 1 and sum(trained) == len(ENCODING.encode("No.")) + 1
+
+
+USER, SAID = Message("user", "Hello."), Message("assistant", "Good day.")
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        ([], "no messages"),
+        ([SAID], "message 1: assistant where system or user was expected"),
+        ([USER, USER], "message 2: user where assistant was expected"),
+        ([USER, SAID, Message("system", "x")], "message 3: system where user was expected"),
+        ([USER], "message 1: the conversation ends with user"),
+        ([Message("critic", "x")], "message 1: role 'critic'"),
+        ([USER, Message("assistant", " ")], "message 2: empty assistant message"),
+        ([USER, Message("assistant", "x", Call("shell", "ls"))], "message 2: tool 'shell'; there are search, python"),
+        ([USER, Message("assistant", "x", Call("python", " "))], "message 2: an empty call of python"),
+        ([Message("user", "x", Call("python", "1"))], "message 1: a call by user"),
+        ([USER, Message("assistant", "x", Call("python", "1"))], "message 2: the conversation ends with assistant calling a tool"),
+        ([USER, Message("assistant", "x", Call("python", "1")), SAID], "message 3: assistant where tool was expected"),
+        ([USER, SAID, Message("tool", "1")], "message 3: tool where user was expected"),
+    ],
+)
+def test_conversations_out_of_order_are_named(messages, problem):
+    with pytest.raises(ConversationError, match=problem):
+        render(ENCODING, messages)
+
+
+def test_there_is_nothing_to_answer_after_an_answer():
+    assert ENCODING.decode(prompt(ENCODING, [USER])).endswith("<|user_end|><|assistant_start|>")
+    with pytest.raises(ConversationError, match="nothing is left for it to answer"):
+        prompt(ENCODING, [USER, SAID])
