@@ -1,0 +1,1 @@
+"""Finetuning: from a base model to an assistant."""
