@@ -22,7 +22,7 @@ run: setup
 
 # Tests, after the code location's own check.
 test: $(STAMP) check
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/dagster definitions validate
