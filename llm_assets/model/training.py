@@ -199,7 +199,7 @@ def train(
                     mfu=round(speed * flops / peak, 4) if peak else None, seconds_left=round((plan.steps - step - 1) * plan.rows * context / speed, 1), memory=_memory(devices),
                 )  # fmt: skip
                 told, told_step = now, step + 1
-    report("finished", step=plan.steps, seconds=round(seconds + time.perf_counter() - clock, 3), memory=_memory(devices))
+    report("finished", step=plan.steps, seconds=round(seconds + time.perf_counter() - clock, 3), cpu_seconds=round(time.process_time(), 1), memory=_memory(devices))
 
 
 def update(model: Transformer, runner: torch.nn.Module, data: Rows, step: int, mine: range, plan: TrainingPlan, devices: Devices, optimisers: dict[str, torch.optim.Optimizer]) -> tuple[float, float]:

@@ -103,7 +103,7 @@ def build_base_checkpoint(step: Step, recipe: Recipe) -> None:
         elif kind == "validation":
             step.track({f"validation.{name}": event[name] for name in ("loss", "bits_per_byte")}, event["step"])
         elif kind == "finished":
-            ends.update(seconds=event["seconds"], memory=event["memory"])
+            ends.update({name: event[name] for name in ("seconds", "cpu_seconds", "memory")})
 
     run_job(MODULE, job, folder, hear, processes, step.launcher)
     last = max(folder.glob("step-*"))
@@ -131,7 +131,7 @@ def build_base_checkpoint(step: Step, recipe: Recipe) -> None:
             found["bits_per_byte"] = looks["bits_per_byte"][-1]
         part.stats.update(found)
         if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
-            part.stats["actual"] = {"seconds": ends.get("seconds", 0.0), "tokens_per_second": round(tokens / max(ends.get("seconds", 0.0), 1e-9), 1), "memory": ends.get("memory", 0)}
+            part.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"], "tokens_per_second": round(tokens / max(ends["seconds"], 1e-9), 1), "memory": ends["memory"]}
         if prediction is not None:
             part.stats["predicted"] = {"seconds": round(prediction.seconds, 1), "tokens_per_second": round(prediction.tokens_per_second, 1), "memory": prediction.memory}
 

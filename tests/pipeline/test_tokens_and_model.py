@@ -124,6 +124,27 @@ def test_an_earlier_model_goes_on_with_a_new_crawl(tmp_path):
         build(on.but(pretraining=on.pretraining.but(continue_from=str(tmp_path / "nowhere"))), stages, crawls=("c", "d"))
 
 
+def test_an_evaluation_names_the_pages_that_it_speaks_of(tmp_path):
+    artifacts = build(recipe(tmp_path), stages=[*TOKENS, GRAPH["base_checkpoint"], GRAPH["base_evaluation"]])
+    evaluation, corpus, shards = artifacts["base_evaluation"], artifacts["clean_corpus/c"], artifacts["token_shards/c"]
+    pages = {row["url"]: row for path in corpus.table("text") for row in pl.read_parquet(path).to_dicts()}
+    splits = dict(pl.concat([pl.read_parquet(path) for path in shards.table("documents")]).select("url", "split").iter_rows())
+    recitations = pl.read_parquet(evaluation.table("recitations")).to_dicts()
+    assert len(recitations) == 5 and {row["times_seen"] for row in recitations} > {0}
+    for row in recitations:
+        assert row["prefix"] in pages[row["url"]]["text"] and row["doc_id"] == pages[row["url"]]["doc_id"]
+        assert splits[row["url"]] == ("train" if row["times_seen"] else "validation")
+    by_host = pl.read_parquet(evaluation.table("bits_per_byte"))
+    held_out = [pages[url] for url, split in splits.items() if split == "validation"]
+    assert dict(by_host.select("host", "documents").iter_rows()) == {host: sum(page["host"] == host for page in held_out) for host in {page["host"] for page in held_out}}
+    assert by_host["bytes"].sum() == sum(len(page["text"].encode()) for page in held_out)
+    baselines = dict(pl.read_parquet(evaluation.table("baselines")).iter_rows())
+    assert set(baselines) == {"base model", "5-gram of bytes", "gzip -9", "xz -9e"}
+    page = evaluation.file("report.html").read_text()
+    assert all(title in page for title in ("Bits a byte", "Pages recited", "Learning in context", "An assistant by prompt")) and "http" not in page.split("<style>")[1].split("</style>")[0]
+    assert evaluation.record.stats["bits_per_byte"]["base model"] == round(baselines["base model"], 4)
+
+
 def test_shapes_that_cannot_be_say_so_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match="heads 3 is no multiple of kv_heads 2"):
         Model(depth=1, width=48, heads=3, kv_heads=2).shape(360)
