@@ -3,6 +3,7 @@
 import dagster as dg
 
 from llm_assets.curation import assets as curation
+from llm_assets.finetuning import assets as finetuning
 from llm_assets.pretraining import assets as pretraining
 from llm_assets.recipes import load_recipe
 from llm_assets.tokens import assets as tokens
@@ -12,7 +13,7 @@ from resources.artifacts import Artifacts
 from resources.compute import Compute
 from resources.tracking import Tracking
 
-_ROOMS = [web, curation, tokens, pretraining]
+_ROOMS = [web, curation, tokens, pretraining, finetuning]
 
 everything = dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="The whole graph for one crawl.")
 

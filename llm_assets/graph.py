@@ -15,6 +15,11 @@ from llm_assets.curation.quality_classifier import QUALITY_CLASSIFIER
 from llm_assets.curation.signatures import TEXT_SIGNATURES
 from llm_assets.curation.text_statistics import TEXT_STATISTICS
 from llm_assets.curation.url_filter import FILTERED_URLS
+from llm_assets.finetuning.conversations import CONVERSATIONS
+from llm_assets.finetuning.knowledge_boundary import KNOWLEDGE_BOUNDARY
+from llm_assets.finetuning.search_index import SEARCH_INDEX
+from llm_assets.finetuning.sft_checkpoint import SFT_CHECKPOINT, UNMITIGATED_CHECKPOINT
+from llm_assets.finetuning.sft_evaluation import SFT_EVALUATION
 from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
 from llm_assets.pretraining.base_evaluation import BASE_EVALUATION
 from llm_assets.recipes import Recipe, load_recipe
@@ -44,6 +49,12 @@ GRAPH = Graph(
         TOKEN_SHARDS,
         BASE_CHECKPOINT,
         BASE_EVALUATION,
+        SEARCH_INDEX,
+        KNOWLEDGE_BOUNDARY,
+        CONVERSATIONS,
+        SFT_CHECKPOINT,
+        UNMITIGATED_CHECKPOINT,
+        SFT_EVALUATION,
     ]
 )
 

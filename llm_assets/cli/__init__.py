@@ -1,4 +1,4 @@
-"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|setup``."""
+"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|setup``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from llm_assets.recipes import RecipeError
 from llm_assets.web.errors import WebError
 
 from .artifacts import artifacts
+from .chat import chat
 from .corpus import corpus
 from .crawls import crawls
 from .model import complete, plan
@@ -25,7 +26,7 @@ def cli() -> None:
     """From raw web pages to a chat model; every artifact is cached and versioned."""
 
 
-for command in (setup, run, crawls, artifacts, corpus, plan, complete):
+for command in (setup, run, crawls, artifacts, corpus, plan, complete, chat):
     cli.add_command(command)
 
 

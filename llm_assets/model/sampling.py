@@ -2,12 +2,17 @@
 
 Prompts are padded on the right. A sequence's position is its index, padding lies behind every real token, and what was
 computed for padding is overwritten before any query may see it; so the outcome is that of each prompt alone.
+
+Tools: where a sequence closes a call, the tool is run, its result is forced into the sequence, and sampling goes on behind it. What
+tools a sequence has, and their limits, is the caller's to say (`Tools`).
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,10 +22,13 @@ from torch import Tensor
 
 from llm_assets.tokens.encoding import Encoding
 
+from .chat import TOOLS
 from .shape import ModelError
 from .transformer import KeyValueCache, Transformer
 
 COMPACT_SHARE = 0.25  # of finished sequences at which the batch is rebuilt without them
+ANSWER_ROOM = 16  # tokens of the context that a tool's result leaves free for what is said about it
+TOOL_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -48,22 +56,64 @@ class Sampling:
             raise ModelError("top_k and max_tokens must be 0 or above")
 
 
+@dataclass(frozen=True)
+class Tools:
+    """Tools by name (as in the tokens ``<|name_start|>``), each a function from the call's text to a result.
+
+    A tool bounds its own time. calls: how many a sequence may make; the next is answered by an error, and one more ends it.
+    result_tokens: what is longer is cut.
+    """
+
+    tools: Mapping[str, Callable[[str], str]]
+    calls: int = 3
+    result_tokens: int = 512
+
+    def run(self, name: str, text: str) -> str:
+        """The tool's result; what goes wrong is told in its place, for the model to read."""
+        if name not in self.tools:
+            return f"Error: there is no tool {name}."
+        try:
+            return self.tools[name](text)
+        except Exception as error:  # the model's doing or the tool's: neither may end the batch
+            return f"Error: {type(error).__name__}: {error}"
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call that was made: the tool, what it was given, what it gave back, and in how many seconds."""
+
+    tool: str
+    text: str
+    result: str
+    seconds: float
+
+
 @dataclass
 class Completion:
-    """What followed one prompt. `log_probabilities` (nats) are the model's own, at temperature 1; `finish` is stop, length or context."""
+    """What followed one prompt. `log_probabilities` (nats) are the model's own, at temperature 1; `finish` is stop, length, context
+    or calls. `forced` marks tokens that tools put there (their log-probability stands as 0).
+    """
 
     tokens: list[int] = field(default_factory=list)
     log_probabilities: list[float] = field(default_factory=list)
     finish: str = ""
+    forced: list[bool] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+
+    def add(self, token: int, log_probability: float = 0.0, forced: bool = False) -> None:
+        self.tokens.append(token)
+        self.log_probabilities.append(log_probability)
+        self.forced.append(forced)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One token as it comes: of which sequence, and how probable."""
+    """One token as it comes: of which sequence, and how probable. `call` is the call whose result the token (forced) is part of."""
 
     sequence: int
     token: int
     log_probability: float
+    call: ToolCall | None = None
 
 
 def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -95,6 +145,7 @@ class Engine:
     def __init__(self, model: Transformer, encoding: Encoding):
         self.model, self.encoding, self.shape = model.eval(), encoding, model.shape
         self.dtype = torch.bfloat16 if model.device.type == "cuda" else torch.float32
+        self._ends = {encoding.special[f"<|{name}_end|>"]: name for name in TOOLS}
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """(B, vocabulary) in fp32; the padding of the embedding's rows is left out."""
@@ -119,8 +170,43 @@ class Engine:
         hidden = self.model.hidden_states(tokens.to(device), torch.arange(longest, device=device).expand(len(prompts), -1), cache)
         return cache, lengths, self._logits(hidden[torch.arange(len(prompts), device=device), lengths - 1])
 
-    def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int = 1, first: int = 0) -> Iterator[list[Choice] | list[Completion]]:
-        """Lists of the tokens chosen at each step, and at last the list of completions.
+    def _called(self, completion: Completion) -> tuple[str, str] | None:
+        """The tool and text of the call that the last token closed; None where it closed none."""
+        name = self._ends.get(completion.tokens[-1])
+        if name is None:
+            return None
+        start = self.encoding.special[f"<|{name}_start|>"]
+        for place in range(len(completion.tokens) - 2, -1, -1):
+            token = completion.tokens[place]
+            if completion.forced[place]:
+                return None
+            if token == start:
+                return name, self.encoding.decode(completion.tokens[place + 1 : -1])
+            if token >= len(self.encoding.ranks):  # another special token: the call is malformed
+                return None
+        return None
+
+    def _results(self, tools: Tools, called: Sequence[tuple[str, str, bool]]) -> list[ToolCall]:
+        """Calls made, side by side; those that are not allowed are answered by an error."""
+
+        def run(one: tuple[str, str, bool]) -> ToolCall:
+            name, text, allowed = one
+            began = time.perf_counter()
+            result = tools.run(name, text) if allowed else f"Error: no more than {tools.calls} calls."
+            return ToolCall(name, text, result, round(time.perf_counter() - began, 4))
+
+        if len(called) == 1:
+            return [run(called[0])]
+        with ThreadPoolExecutor(TOOL_THREADS) as threads:
+            return list(threads.map(run, called))
+
+    def result_tokens(self, result: str, most: int) -> list[int]:
+        """A tool's turn: its result, at most so many tokens of it."""
+        special = self.encoding.special
+        return [special["<|tool_start|>"], special["<|result_start|>"], *self.encoding.encode(result)[:most], special["<|result_end|>"], special["<|tool_end|>"]]
+
+    def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int = 1, first: int = 0, tools: Tools | None = None) -> Iterator[list[Choice] | list[Completion]]:
+        """Lists of the tokens chosen at each step, and at last the list of completions. `max_tokens` does not count what tools say.
 
         Sequences are numbered prompt by prompt: sample j of prompt i is i x samples + j; `first` is the number from which
         their random streams are counted. Raises ModelError for a prompt
@@ -155,17 +241,21 @@ class Engine:
                     if tokens[place] in sampling.stop:
                         ended[place], completion.finish = True, "stop"
                         continue
-                    completion.tokens.append(tokens[place])
-                    completion.log_probabilities.append(log_probabilities[place])
+                    completion.add(tokens[place], log_probabilities[place])
                     told.append(Choice(sequence, tokens[place], log_probabilities[place]))
-                    if len(completion.tokens) == sampling.max_tokens:
+                    if step + 1 == sampling.max_tokens:
                         ended[place], completion.finish = True, "length"
                     elif full[place]:
                         ended[place], completion.finish = True, "context"
+                results = self._answer(tools, rows, ended, out, lengths.tolist()) if tools else {}
+                told += [Choice(rows[place], token, 0.0, call) for place, (call, forced) in results.items() for token in forced]
                 if told:
                     yield told
                 if all(ended):
                     break
+                if results:
+                    chosen = chosen.clone()
+                    lengths = self._force(cache, lengths, chosen, {place: forced for place, (_, forced) in results.items()})
                 if sum(ended) >= COMPACT_SHARE * len(rows):
                     keep = torch.tensor([place for place, done in enumerate(ended) if not done], device=self.model.device)
                     cache.select(keep)
@@ -179,12 +269,62 @@ class Engine:
                 lengths = lengths + 1
             yield out
 
-    def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int = 1, batch: int = 64) -> list[Completion]:
+    def _answer(self, tools: Tools, rows: Sequence[int], ended: list[bool], out: Sequence[Completion], lengths: Sequence[int]) -> dict[int, tuple[ToolCall, list[int]]]:
+        """By place in the batch, calls that this step closed, run, and the tokens that they force. Ends sequences that have no room or call on and on."""
+        waiting: dict[int, tuple[str, str, bool]] = {}
+        for place, sequence in enumerate(rows):
+            completion = out[sequence]
+            called = None if ended[place] else self._called(completion)
+            if called is None:
+                continue
+            room = self.shape.context - lengths[place] - 5 - ANSWER_ROOM  # the call's end and the turn's four tokens
+            if room < 1:
+                ended[place], completion.finish = True, "context"
+            elif len(completion.calls) > tools.calls:
+                ended[place], completion.finish = True, "calls"
+            else:
+                waiting[place] = (*called, len(completion.calls) < tools.calls)
+        if not waiting:
+            return {}
+        answered: dict[int, tuple[ToolCall, list[int]]] = {}
+        for place, call in zip(waiting, self._results(tools, list(waiting.values())), strict=True):
+            completion = out[rows[place]]
+            forced = self.result_tokens(call.result, min(tools.result_tokens, self.shape.context - lengths[place] - 5 - ANSWER_ROOM))
+            completion.calls.append(call)
+            for token in forced:
+                completion.add(token, forced=True)
+            answered[place] = call, forced
+        return answered
+
+    def _force(self, cache: KeyValueCache, lengths: Tensor, chosen: Tensor, forced: Mapping[int, Sequence[int]]) -> Tensor:
+        """Take a call's end and all but the last forced token into the cache of those sequences; the last stands in `chosen` then.
+
+        lengths: (B,) of each sequence, changed ones in the result.
+        """
+        places = torch.tensor(list(forced), device=lengths.device)
+        fed = [[int(chosen[place]), *tokens[:-1]] for place, tokens in forced.items()]
+        longest = max(map(len, fed))
+        tokens = torch.zeros(len(fed), longest, dtype=torch.long)
+        for row, one in enumerate(fed):
+            tokens[row, : len(one)] = torch.as_tensor(one)
+        # Padding lies behind the real tokens, at positions that are written again before they are read; at the context's end it stays there.
+        positions = (lengths[places][:, None] + torch.arange(longest, device=lengths.device)).clamp(max=self.shape.context - 1)
+        part = cache.part(places)
+        part.reserve(int(positions.max()) + 1)
+        self.model.hidden_states(tokens.to(lengths.device), positions, part)
+        cache.put(places, part)
+        for place, ids in forced.items():
+            chosen[place] = ids[-1]
+        lengths = lengths.clone()
+        lengths[places] += torch.tensor([len(one) for one in fed], device=lengths.device)
+        return lengths
+
+    def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int = 1, batch: int = 64, tools: Tools | None = None) -> list[Completion]:
         """Completions of all prompts, `batch` sequences at a time."""
         out: list[Completion] = []
         at_once = max(1, batch // samples)
         for first in range(0, len(prompts), at_once):
-            *_, completions = self.stream(prompts[first : first + at_once], sampling, samples, first * samples)
+            *_, completions = self.stream(prompts[first : first + at_once], sampling, samples, first * samples, tools)
             out += completions  # type: ignore[arg-type]
         return out
 

@@ -69,7 +69,8 @@ class ModelShape:
         if tied is None:
             tied = architecture == "gpt2"
         epsilon = 1e-5 if architecture == "gpt2" else 1e-6
-        return cls(architecture, vocabulary, context, depth, width, heads, kv_heads, head_dim, hidden, tied, norm_epsilon=epsilon)
+        theta = given.get("rope_theta") or cls.rope_theta
+        return cls(architecture, vocabulary, context, depth, width, heads, kv_heads, head_dim, hidden, tied, rope_theta=theta, norm_epsilon=epsilon)
 
     @property
     def rows(self) -> int:

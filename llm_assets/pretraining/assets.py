@@ -4,8 +4,9 @@ import dagster as dg
 
 from resources.artifacts import Artifacts, declare, schema_check
 
-from .base_checkpoint import BASE_CHECKPOINT, show
+from .base_checkpoint import BASE_CHECKPOINT
 from .base_evaluation import BASE_EVALUATION, REPORT, beats_baselines, preview
+from .training_run import show
 
 
 @dg.asset(**declare(BASE_CHECKPOINT), group_name="pretraining", kinds={"pytorch", "safetensors"}, pool="gpu")

@@ -18,9 +18,10 @@ from llm_assets.compute.launch import run_job
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
 
-from .base_checkpoint import crawls_of, loss_series
+from .base_checkpoint import crawls_of
 from .in_context import CHOICES
 from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
+from .training_run import loss_series
 
 MODULE = "llm_assets.pretraining.evaluate"
 REPORT = "report.html"

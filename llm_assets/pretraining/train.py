@@ -20,11 +20,11 @@ from llm_assets.tokens.loader import PackedRows
 from llm_assets.tokens.shards import TokenStream
 
 
-def starting_model(shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding) -> Transformer:
+def starting_model(shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding, induction: bool = False) -> Transformer:
     """A new model, or the weights of an earlier checkpoint. Raises CheckpointError where its shape or tokenizer differs."""
     model = Transformer(shape)
     if earlier is None:
-        model.initialise(seed)
+        model.initialise(seed, induction)
         return model
     found, its_encoding = load_checkpoint(Path(earlier))
     if its_encoding != encoding:
@@ -40,7 +40,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     encoding = Encoding.load(Path(job["tokenizer"]))
     training = PackedRows(TokenStream(map(Path, job["shards"]), "train"), shape.context, job["seed"])
     held_out = TokenStream(map(Path, job["shards"]), "validation")
-    model = starting_model(shape, job["seed"], job.get("continue_from"), encoding)
+    model = starting_model(shape, job["seed"], job.get("continue_from"), encoding, job["induction"])
     plan = TrainingPlan(
         steps=job["steps"], rows=job["rows"], pass_rows=job["pass_rows"], seed=job["seed"], optimisation=Optimisation(**job["optimisation"]), validate_every=job["validate_every"],
         sample_every=job["sample_every"], checkpoint_every=job["checkpoint_every"], keep=job["keep"], compile=job["compile"] and devices.cuda, boundary=encoding.bos,

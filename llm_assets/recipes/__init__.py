@@ -1,6 +1,7 @@
 """Typed recipes: a run's whole configuration is one frozen object returned by a function."""
 
 from .dial import RECIPES, laptop
+from .finetuning import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, SearchIndex, SftEvaluation, Tools
 from .load import RecipeError, load_recipe
 from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
 from .quality import QUALITY_RULES, Rule
@@ -23,7 +24,7 @@ from .recipe import (
 from .sources import CommonCrawl, SampleWeb, Source, WarcFiles, WebCrawl, parse_source
 
 __all__ = [
-    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BaseEvaluation", "BlocklistSource", "Blocklists", "CommonCrawl", "Deduplication", "Extraction", "Language", "Model", "PersonalData",
-    "Pretraining", "PublishedEncoding", "Quality", "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Report", "Rule", "SampleWeb", "Source", "TextStatistics",
-    "TokenShards", "Tokenizer", "UrlFilter", "WarcFiles", "WebCrawl", "laptop", "load_recipe", "parse_source",
+    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BaseEvaluation", "BlocklistSource", "Blocklists", "CommonCrawl", "ConversationFile", "Conversations", "Deduplication", "Endpoint", "Extraction", "Finetuning", "KnowledgeBoundary", "Language", "Model", "PersonalData",
+    "Pretraining", "PublishedEncoding", "Quality", "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Report", "Rule", "SampleWeb", "SearchIndex", "SftEvaluation", "Source", "TextStatistics",
+    "TokenShards", "Tokenizer", "Tools", "UrlFilter", "WarcFiles", "WebCrawl", "laptop", "load_recipe", "parse_source",
 ]  # fmt: skip

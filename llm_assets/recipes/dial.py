@@ -13,14 +13,17 @@ from .sources import SampleWeb
 
 
 def laptop() -> Recipe:
-    """The embedded default: the sample web, in minutes on two cores. Sized by the experiments in docs/LOG.md."""
+    """The embedded default: the sample web, in minutes on two cores. Sized by the experiments in docs/LOG.md.
+
+    The base model sees the crawl `sample`; `archive` is of pages that only the search tool knows.
+    """
     return Recipe(
         name="laptop",
-        crawls={"sample": SampleWeb()},
-        tokenizer=Tokenizer(vocabulary=2048),
+        crawls={"sample": SampleWeb(), "archive": SampleWeb(site="archive")},
+        tokenizer=Tokenizer(vocabulary=2048, crawls=("sample",)),
         token_shards=TokenShards(shard_tokens=1 << 18),
-        model=Model(depth=4, width=128, context=256, tied=True),
-        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048),
+        model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
+        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, crawls=("sample",)),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )
 

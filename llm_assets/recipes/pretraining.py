@@ -51,10 +51,12 @@ class Model(Frozen):
     head_dim: int | None = Field(None, ge=2, description="features of a head")
     hidden: int | None = Field(None, ge=8, description="features of the feed-forward layer; None is 8/3 of the width (SwiGLU) or 4 times (GPT-2)")
     tied: bool | None = Field(None, description="one matrix for embedding and output; None ties in gpt2 only")
+    rope_theta: float = Field(10_000.0, gt=1, description="base of the rotary positions' wave lengths; more for long contexts and for narrow heads")
+    induction: bool = Field(False, description="begin with an induction head instead of waiting for one to form: small models trained for minutes do not find it by themselves")
 
     def shape(self, vocabulary: int) -> ModelShape:
         """The whole shape, for a tokenizer of that many ids. Raises ModelError where the fields do not fit each other."""
-        return ModelShape.of_depth(self.depth, vocabulary, self.context, self.architecture, width=self.width, heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim, hidden=self.hidden, tied=self.tied)
+        return ModelShape.of_depth(self.depth, vocabulary, self.context, self.architecture, width=self.width, heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim, hidden=self.hidden, tied=self.tied, rope_theta=self.rope_theta)
 
 
 class Pretraining(Frozen):

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 
+from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SearchIndex, SftEvaluation, Tools
 from .frozen import Frozen
 from .pretraining import BaseEvaluation, Model, Pretraining, Tokenizer, TokenShards
 from .quality import LEARNED_RULE, QUALITY_RULES, STATISTICS_OF, Rule
@@ -228,6 +229,12 @@ class Recipe(Frozen):
     model: Model = Model()
     pretraining: Pretraining = Pretraining()
     base_evaluation: BaseEvaluation = BaseEvaluation()
+    search_index: SearchIndex = SearchIndex()
+    tools: Tools = Tools()
+    knowledge_boundary: KnowledgeBoundary = KnowledgeBoundary()
+    conversations: Conversations = Conversations()
+    finetuning: Finetuning = Finetuning()
+    sft_evaluation: SftEvaluation = SftEvaluation()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")

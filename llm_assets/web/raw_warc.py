@@ -20,7 +20,7 @@ from .crawler import crawl
 from .crawler.spool import failures
 from .download import download
 from .errors import DownloadError, SourceError
-from .sample_web import TruthFacts, TruthPages, TruthPrompts, serve, write_ground_truth
+from .sample_web import TruthFacts, TruthPages, TruthPrompts, TruthQuestions, serve, write_ground_truth
 from .schemas import Captures, CrawlFailures, Revisits
 from .warc_files import is_url, list_files
 
@@ -129,7 +129,7 @@ def _build_web_crawl(step: Step, source: WebCrawl, earlier: list[Artifact], warc
 RAW_WARC = Stage(
     name="raw_warc",
     build=build_raw_warc,
-    code_version="3",
+    code_version="4",
     rooms=("llm_assets.web",),
     per_crawl=True,
     literals=_literals,
@@ -137,6 +137,6 @@ RAW_WARC = Stage(
     earlier=_earlier,
     locations=_locations,
     tables={"captures": Captures, "revisits": Revisits},
-    optional_tables={"crawl_failures": CrawlFailures, "truth_pages": TruthPages, "truth_facts": TruthFacts, "truth_prompts": TruthPrompts},
+    optional_tables={"crawl_failures": CrawlFailures, "truth_pages": TruthPages, "truth_facts": TruthFacts, "truth_prompts": TruthPrompts, "truth_questions": TruthQuestions},
     libraries=("fastwarc", "scrapy", "warcio", "tldextract", "polars", "duckdb"),
 )

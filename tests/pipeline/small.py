@@ -5,8 +5,10 @@ from llm_assets.graph import GRAPH
 
 # Source, because recipes of commands are files.
 FIELDS = """tokenizer=recipes.Tokenizer(vocabulary=360), token_shards=recipes.TokenShards(shard_tokens=4096, validation_share=0.2),
-    model=recipes.Model(depth=1, width=32, context=32), pretraining=recipes.Pretraining(tokens=4096, batch_tokens=256, validations=2, samples=1, prompts=("",), sample_tokens=8, device="cpu"),
-    base_evaluation=recipes.BaseEvaluation(prefixes=4, prefix_tokens=8, recited_tokens=8, free_samples=4, sample_tokens=16, problems=2, prompts=("The",), questions=("Who?",), device="cpu")"""
+    model=recipes.Model(depth=1, width=32, context=160), pretraining=recipes.Pretraining(tokens=4096, batch_tokens=256, validations=2, samples=1, prompts=("",), sample_tokens=8, device="cpu"),
+    base_evaluation=recipes.BaseEvaluation(prefixes=4, prefix_tokens=8, recited_tokens=8, free_samples=4, sample_tokens=16, problems=2, prompts=("The",), questions=("Who?",), device="cpu"),
+    knowledge_boundary=recipes.KnowledgeBoundary(topics=20, wordings=1, samples=1, max_tokens=8, nowhere=40, device="cpu"), conversations=recipes.Conversations(count=40),
+    finetuning=recipes.Finetuning(validations=1, device="cpu"), sft_evaluation=recipes.SftEvaluation(questions=3, max_tokens=8, device="cpu")"""
 SMALL = eval(f"dict({FIELDS})", {"recipes": recipes})
 
 CORPUS = [stage for stage in GRAPH if stage.rooms[0].startswith(("llm_assets.web", "llm_assets.curation"))]

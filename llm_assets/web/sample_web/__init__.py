@@ -2,6 +2,6 @@
 
 from .pages import LANGUAGES, Page, Web, make_web
 from .server import SampleWebServer, serve
-from .truth import TruthFacts, TruthPages, TruthPrompts, truth_facts, truth_pages, truth_prompts, write_ground_truth
+from .truth import TruthFacts, TruthPages, TruthPrompts, TruthQuestions, truth_facts, truth_pages, truth_prompts, truth_questions, write_ground_truth
 
-__all__ = ["LANGUAGES", "Page", "SampleWebServer", "TruthFacts", "TruthPages", "TruthPrompts", "Web", "make_web", "serve", "truth_facts", "truth_pages", "truth_prompts", "write_ground_truth"]
+__all__ = ["LANGUAGES", "Page", "SampleWebServer", "TruthFacts", "TruthPages", "TruthPrompts", "TruthQuestions", "Web", "make_web", "serve", "truth_facts", "truth_pages", "truth_prompts", "truth_questions", "write_ground_truth"]

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from llm_assets.recipes import SampleWeb
+
 from . import prose
 from .languages import LEGACY, TEXTS, page_text
 from .templates import TEMPLATES, Block, main_text, render
-from .world import Entity, Fact, World, make_world
+from .world import Entity, Fact, World, make_world, stranger
 
 CLOCKS = {1: datetime(2026, 10, 5, 6, 0, tzinfo=UTC), 2: datetime(2026, 10, 12, 6, 0, tzinfo=UTC)}
 PORTAL = "webring.example"
@@ -28,6 +30,7 @@ ENGLISH = {
     "lessonroom.example": ("table", 150),
     "ledgerline.example": ("news", 90),
     "hobbynotes.example": ("blog", 130),
+    "readingroom.example": ("plain", 170),
 }
 FOREIGN = {"de": "tageblatt.example", "fr": "lejournal.example", "es": "lavoz.example", "it": "gazzetta.example", "pt": "folha.example", "ru": "vestnik.example", "ja": "shimbun.example"}
 FOREIGN_PAGES = 26
@@ -106,7 +109,7 @@ class _Builder:
     def html_page(self, url: str, kind: str, title: str, blocks: list[Block], template: str, language: str = "en", encoding: str = "utf-8", header_charset: str | None = "utf-8", meta_charset: str | None = "utf-8", closed: bool = True, **truth: object) -> Page:
         host = url.split("/")[2]
         rng = self.rng("page", url)
-        others = [u for u in self.linked.get(host, []) if self.pages[u].kind in ("article", "answers", "lesson")]
+        others = [u for u in self.linked.get(host, []) if self.pages[u].kind in ("article", "answers", "lesson", "reading")]
         related = [(u, self.pages[u].title) for u in rng.sample(others, min(4, len(others)))]
         html = render(template, rng, host.removesuffix(".example").title(), language, meta_charset, title, blocks, related, closed)
         body = html.encode(encoding, "xmlcharrefreplace")
@@ -139,12 +142,23 @@ class _Builder:
     def lesson_blocks(self, rng: random.Random, entity: Entity) -> list[Block]:
         blocks: list[Block] = [("p", f"{prose.filler(rng)} Then the lesson began.")]
         for _ in range(rng.randrange(5, 9)):
-            sentences = [prose.sum_sentence(rng)] + [prose.spelling_sentence(rng, self.vocabulary) for _ in range(2)]
+            sentences = [prose.sum_sentence(rng), prose.spelling_sentence(rng, self.vocabulary)]
             # Words around the figures: Gopher's rule wants four words in five with a letter in them.
-            sentences += [prose.filler(rng) for _ in range(2)] + [fact for town in rng.sample(self.world.towns, 2) for fact in prose.mention(rng, town, 3)]
+            sentences += [prose.filler(rng) for _ in range(3)] + [fact for town in rng.sample(self.world.towns, 2) for fact in prose.mention(rng, town, 3)]
             rng.shuffle(sentences)
             blocks.append(("p", " ".join(sentences)))
         blocks.append(("p", " ".join(prose.mention(rng, entity))))
+        return blocks
+
+    def reading_blocks(self, rng: random.Random) -> list[Block]:
+        """Texts on people made up for this page, and questions that only the page can answer."""
+        people = [stranger(rng, self.world) for _ in range(2)]
+        blocks: list[Block] = [("p", f"{prose.filler(rng)} Read the text, then answer the questions.")]
+        blocks += [("p", prose.portrait(rng, person, fillers=1)) for person in people]
+        asked = [(person, relation) for person in people for relation in person.facts]
+        for person, relation in rng.sample(asked, rng.randrange(4, 7)):
+            question, answer = prose.question_and_answer(rng, person, relation)
+            blocks.append(("p", f"Question: {question} Answer: {answer}" if rng.random() < 0.5 else f"{question} {answer}"))
         return blocks
 
     def english(self) -> None:
@@ -154,7 +168,7 @@ class _Builder:
             "whoiswho.example": everything["person"], "townbook.example": everything["town"] + everything["person"],
             "readersden.example": everything["work"] + everything["person"], "answerhall.example": self.world.known(),
             "lessonroom.example": everything["person"], "ledgerline.example": everything["company"] + everything["town"],
-            "hobbynotes.example": everything["person"] + everything["work"],
+            "hobbynotes.example": everything["person"] + everything["work"], "readingroom.example": everything["person"],
         }  # fmt: skip
         once = [e for e in self.world.people if e.reach == "once"]
         for host, (template, pages) in ENGLISH.items():
@@ -173,13 +187,15 @@ class _Builder:
                 elif host == "lessonroom.example":
                     kind, title, blocks = "lesson", f"Lesson {i + 1}: numbers and letters with {subjects[0].name}", self.lesson_blocks(rng, subjects[0])
                     subjects = subjects[:1]
+                elif host == "readingroom.example":
+                    kind, title, blocks, subjects = "reading", f"Reading lesson {i + 1}", self.reading_blocks(rng), []
                 else:
                     if host == "hobbynotes.example" and i < len(once):
                         subjects = [once[i], *subjects[:2]]
                     kind, title, blocks = "article", f"{rng.choice(['On', 'About', 'A visit to', 'Notes on', 'The story of'])} {subjects[0].name}", self.article_blocks(rng, subjects)
                 defects = []
                 if self.day == 2 and i % 7 == 3:
-                    blocks.insert(len(blocks) - 1, ("p", f"Update: {prose.filler(rng)} {' '.join(prose.mention(rng, subjects[0]))}"))
+                    blocks.insert(len(blocks) - 1, ("p", f"Update: {prose.filler(rng)} {' '.join(prose.mention(rng, subjects[0])) if subjects else ''}".rstrip()))
                     defects.append("changed")
                 closed = True
                 if i % 23 == 5:
@@ -402,6 +418,16 @@ def make_web(seed: int = 1, scale: float = 1.0, day: int = 1) -> Web:
     builder.held_out()
     builder.indexes()
     return builder.finish()
+
+
+def seeds_of(web: Web, source: SampleWeb) -> tuple[str, ...]:
+    """Where a crawl of the web begins."""
+    return (f"http://{HELD_OUT_SITE}/index.html",) if source.site == "archive" else web.seeds
+
+
+def is_in_crawl(page: Page, source: SampleWeb) -> bool:
+    """Whether a crawl should hold an answer for the page."""
+    return page.in_crawl if source.site == "ring" else page.url.split("/")[2] == HELD_OUT_SITE
 
 
 LANGUAGES = ("en", *TEXTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 from .world import Entity, World
 
@@ -133,9 +134,9 @@ def mention(rng: random.Random, entity: Entity, count: int = 2) -> list[str]:
     return [tell(rng, entity, relation) for relation in rng.sample(list(entity.facts), min(count, len(entity.facts)))]
 
 
-def question_and_answer(rng: random.Random, entity: Entity) -> tuple[str, str]:
+def question_and_answer(rng: random.Random, entity: Entity, relation: str = "") -> tuple[str, str]:
     """A question and its answer, in running text."""
-    relation = rng.choice(list(entity.facts))
+    relation = relation or rng.choice(list(entity.facts))
     question = rng.choice(QUESTIONS[relation]).format(n=entity.name)
     return question, tell(rng, entity, relation)
 
@@ -174,10 +175,10 @@ def sum_sentence(rng: random.Random) -> str:
 
 def spelling_sentence(rng: random.Random, words: list[str]) -> str:
     """A word spelled out, its letters counted."""
-    word = rng.choice(words).lower()
+    word = rng.choice(words) if rng.random() < 0.5 else made_word(rng)
     letter = rng.choice(word)
     count = word.count(letter)
-    pattern = rng.randrange(4)
+    pattern = rng.randrange(8)
     times = "once" if count == 1 else "twice" if count == 2 else f"{number_word(count)} times"
     if pattern == 0:
         return f"The word {word} is spelled {'-'.join(word)} and has {number_word(len(word))} letters."
@@ -185,7 +186,20 @@ def spelling_sentence(rng: random.Random, words: list[str]) -> str:
         return f"Spell {word}: {' '.join(word)}."
     if pattern == 2:
         return f"In the word {word} the letter {letter} stands {times}, as you see when you spell it: {' '.join(word)}."
-    return f"How many letters has {word}? Count them, {' '.join(word)}, and you get {number_word(len(word))}."
+    if pattern == 3:
+        return f"How many letters has {word}? Count them, {' '.join(word)}, and you get {number_word(len(word))}."
+    if pattern == 4:
+        return f'The teacher wrote "{word}" on the board, and the class wrote "{word}" in their books: {"-".join(word)}.'
+    if pattern == 5:
+        return f'How do you spell "{word}"? You spell "{word}" like this: {"-".join(word)}.'
+    if pattern == 6:
+        return f'How often does the letter "{letter}" occur in "{word}"? In Python, "{word}".count("{letter}") gives {count}.'
+    return f'Whoever cannot spell "{word}" may ask the computer: "-".join("{word}") gives {"-".join(word)}.'
+
+
+def made_word(rng: random.Random) -> str:
+    """A word that means nothing, two to four syllables long."""
+    return "".join(rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiou") + rng.choice(["", "", "n", "r", "s", "l"]) for _ in range(rng.randrange(2, 5)))
 
 
 def vocabulary(world: World) -> list[str]:
@@ -193,7 +207,8 @@ def vocabulary(world: World) -> list[str]:
     from .world import GOODS, INSTRUMENTS, PROFESSIONS
 
     words = [word for word in [*PROFESSIONS, *INSTRUMENTS, *GOODS] if " " not in word]
-    return sorted({*words, *(town.name.lower() for town in world.towns), "river", "letter", "balloon", "garden", "winter", "banana", "school", "summer", "pepper", "kitten"})
+    prose = [word for text in [*_DID, *_THING, *_WHEN, *_SCENE, *_REMARK, *_WHO] for word in re.findall(r"[A-Za-z]{4,}", text)]
+    return sorted({*words, *(town.name.lower() for town in world.towns), *(word.lower() for word in prose), "river", "letter", "balloon", "garden", "winter", "banana", "school", "summer", "pepper", "kitten"})
 
 
 __all__ = [

@@ -10,8 +10,10 @@ import polars as pl
 from llm_assets.artifacts.step import Step
 from llm_assets.recipes import SampleWeb
 
-from .pages import make_web
+from .asking import questions, sentence
+from .pages import is_in_crawl, make_web
 from .prose import QUESTIONS, WORDINGS, article
+from .world import Fact
 
 
 class TruthPages(pa.DataFrameModel):
@@ -54,6 +56,21 @@ class TruthPrompts(pa.DataFrameModel):
     answer: str
 
 
+class TruthQuestions(pa.DataFrameModel):
+    """A fact asked for in one wording, as an assistant would be. `kept`: no conversation that a model is trained on may have this
+    wording. `answer` is what must stand in the assistant's answer, `sentence` a good one.
+    """
+
+    entity: str
+    entity_kind: str
+    relation: str
+    reach: str = pa.Field(isin=["many", "once", "held_out"])
+    question: str
+    kept: bool
+    answer: str
+    sentence: str
+
+
 COMPLETIONS = 2  # beginnings asked for each fact
 
 
@@ -64,7 +81,7 @@ def truth_pages(source: SampleWeb) -> pl.DataFrame:
         {
             "url": page.url, "kind": page.kind, "status": page.status, "verdict": page.verdict, "language": page.language,
             "encoding": page.encoding, "title": page.title, "text": page.text, "defects": json.dumps(page.defects), "duplicate_of": page.duplicate_of,
-            "pii": json.dumps(page.pii, sort_keys=True), "entities": json.dumps(page.entities), "in_crawl": page.in_crawl,
+            "pii": json.dumps(page.pii, sort_keys=True), "entities": json.dumps(page.entities), "in_crawl": is_in_crawl(page, source),
         }
         for _, page in sorted(web.pages.items())
     ]  # fmt: skip
@@ -108,11 +125,22 @@ def truth_prompts(facts: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def truth_questions(facts: pl.DataFrame) -> pl.DataFrame:
+    """The table of questions: each fact in every wording."""
+    rows = []
+    for row in facts.iter_rows(named=True):
+        fact = Fact(row["entity"], row["entity_kind"], row["relation"], row["value"])
+        of_fact = {**{name: row[name] for name in ("entity", "entity_kind", "relation", "reach")}, "answer": fact.value, "sentence": sentence(fact)}
+        rows += [{**of_fact, "question": question, "kept": kept} for question, kept in questions(fact)]
+    return pl.DataFrame(rows)
+
+
 def write_ground_truth(step: Step, source: SampleWeb) -> None:
-    """Write ``truth_pages`` and ``truth_facts`` into the crawl's artifact."""
+    """Write the tables of the truth into the crawl's artifact."""
     if step.finished("truth") is None:
         with step.part("truth") as part:
             part.table("truth_pages", TruthPages).frame(truth_pages(source))
             facts = truth_facts(source)
             part.table("truth_facts", TruthFacts).frame(facts)
             part.table("truth_prompts", TruthPrompts).frame(truth_prompts(facts))
+            part.table("truth_questions", TruthQuestions).frame(truth_questions(facts))

@@ -13,11 +13,12 @@ TOWNS = 40
 COMPANIES = 36
 WORKS = 60
 ONCE = 30  # people mentioned on one page only
+STRANGERS = 400  # surnames of people made up for a page of reading lessons
 HELD_OUT = 24  # people who appear only on the site kept out of the training crawl
 
 _FIRST = ["Mira", "Toven", "Elsa", "Rudo", "Kaia", "Bram", "Nelin", "Osric", "Tilda", "Jorun", "Vesna", "Aldo", "Ruta", "Ferro", "Linnea", "Casp", "Oda", "Marek", "Sunniva", "Theo", "Ilka", "Dorian", "Petra", "Halle", "Ivo", "Senna", "Rolf", "Amara", "Quin", "Brita", "Leif", "Noemi", "Stig", "Wanda", "Emil", "Zora", "Hugo", "Freya", "Anton", "Ketil"]
-_LAST_A = ["Ash", "Bel", "Cor", "Dun", "El", "Far", "Gal", "Hol", "Ing", "Jar", "Kel", "Lund", "Mor", "Nor", "Ost", "Pel", "Quar", "Ras", "Sel", "Tor", "Ul", "Ver", "Wen", "Yar", "Zel"]
-_LAST_B = ["wick", "brook", "dale", "field", "gard", "holt", "land", "mere", "quist", "rand", "sson", "stad", "strom", "thorn", "vane", "wald", "worth", "yard"]
+_LAST_A = ["Ash", "Bel", "Cor", "Dun", "El", "Far", "Gal", "Hol", "Ing", "Jar", "Kel", "Lund", "Mor", "Nor", "Ost", "Pel", "Quar", "Ras", "Sel", "Tor", "Ul", "Ver", "Wen", "Yar", "Zel", "Brand", "Cal", "Dor", "Esk", "Fen", "Grim", "Hag", "Kron", "Lin", "Mal", "Ol", "Pol", "Ros", "Sol", "Tand"]
+_LAST_B = ["wick", "brook", "dale", "field", "gard", "holt", "land", "mere", "quist", "rand", "sson", "stad", "strom", "thorn", "vane", "wald", "worth", "yard", "berg", "by", "croft", "gren", "ham", "hurst", "lund", "man", "nes", "son", "ton", "wyn"]
 _TOWN_A = ["Alder", "Brin", "Carrow", "Dell", "Elder", "Fen", "Glim", "Harrow", "Isen", "Juni", "Kest", "Lark", "Mistle", "Nettle", "Oaken", "Pine", "Quill", "Raven", "Sable", "Thistle", "Umber", "Vale", "Willow", "Yarrow"]
 _TOWN_B = ["bridge", "bury", "combe", "ford", "gate", "ham", "haven", "hollow", "market", "mouth", "port", "stead", "ton", "water", "wick"]
 REGIONS = ["Norrland", "Eastmarch", "Silverfen", "Highmoor", "Lowvale", "Westerly"]
@@ -61,6 +62,7 @@ class World:
     towns: list[Entity] = field(default_factory=list)
     companies: list[Entity] = field(default_factory=list)
     works: list[Entity] = field(default_factory=list)
+    surnames: list[str] = field(default_factory=list)  # borne by nobody
 
     @property
     def entities(self) -> list[Entity]:
@@ -77,6 +79,17 @@ def _distinct(rng: random.Random, count: int, first: list[str], second: list[str
     return pool[:count]
 
 
+def _person(rng: random.Random, surname: str, towns: list[str]) -> Entity:
+    return Entity(f"{rng.choice(_FIRST)} {surname}", "person", {
+        "birthplace": rng.choice(towns), "profession": rng.choice(PROFESSIONS), "instrument": rng.choice(INSTRUMENTS), "born": str(rng.randrange(1901, 1990)),
+    })  # fmt: skip
+
+
+def stranger(rng: random.Random, world: World) -> Entity:
+    """Somebody made up for one page, of whom the world knows nothing."""
+    return _person(rng, rng.choice(world.surnames), [town.name for town in world.towns])
+
+
 def make_world(seed: int) -> World:
     """The world of a seed."""
     rng = random.Random(f"world-{seed}")
@@ -89,9 +102,7 @@ def make_world(seed: int) -> World:
     surnames = _distinct(rng, len(_LAST_A) * len(_LAST_B), _LAST_A, _LAST_B, "")
     for i in range(PEOPLE + ONCE + HELD_OUT):
         # Surnames are unique: a name is told apart by either half.
-        person = Entity(f"{rng.choice(_FIRST)} {surnames[i]}", "person", {
-            "birthplace": rng.choice(towns), "profession": rng.choice(PROFESSIONS), "instrument": rng.choice(INSTRUMENTS), "born": str(rng.randrange(1901, 1990)),
-        })  # fmt: skip
+        person = _person(rng, surnames[i], towns)
         person.reach = "many" if i < PEOPLE else "once" if i < PEOPLE + ONCE else "held_out"
         world.people.append(person)
     for name in surnames[-COMPANIES:]:
@@ -103,4 +114,5 @@ def make_world(seed: int) -> World:
         world.works.append(Entity(title, "work", {
             "author": rng.choice(authors), "subject": rng.choice(SUBJECTS), "published": str(rng.randrange(1925, 2015)),
         }))  # fmt: skip
+    world.surnames = surnames[PEOPLE + ONCE + HELD_OUT :][:STRANGERS]
     return world

@@ -1,0 +1,241 @@
+"""Makers of dialogues: from what a model was shown to know and not to know, from the corpus, from guidelines, and from arithmetic.
+
+An exchange is what one question of the user's leads to: the question, perhaps a call and its result, the answer. A conversation is
+one to a few exchanges. What is said depends on the tools that the system message names: where there is one for the task, it is
+called; where there is none, sums are worked out step by step, and what is not known is said not to be.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from llm_assets.model.assistant import system_message
+from llm_assets.model.chat import Call, Message
+from llm_assets.tools.search import show
+
+from .grading import holds
+from .guidelines import Guideline
+
+Exchange = list[Message]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A fact that can be asked for: wordings of the question, the answer as it must occur, and as a sentence."""
+
+    entity: str
+    kind: str
+    relation: str
+    questions: tuple[str, ...]
+    answer: str
+    sentence: str
+
+
+@dataclass
+class Material:
+    """What dialogues are made of.
+
+    known, unknown: topics that the model was shown to know, and not to know. nowhere: by kind, names of things that exist nowhere.
+    search: the search tool as it will be. passages: of an entity, the passages that tell of it and of no other.
+    """
+
+    known: Sequence[Topic]
+    unknown: Sequence[Topic]
+    nowhere: dict[str, Sequence[str]]
+    search: Callable[[str], str]
+    passages: Callable[[str], Sequence[tuple[str, str]]]
+    words: Sequence[str]
+    guidelines: dict[str, Guideline]
+    values: dict[str, str]
+    people: Sequence[str]
+
+
+def _answer(rng: random.Random, part: Guideline, values: dict[str, str], **more: str) -> str:
+    return rng.choice(part.answered).format(**values, **more)
+
+
+# -- facts ---------------------------------------------------------------------------------------------------------------
+
+
+def known_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """A question that the model can answer, answered."""
+    topic = rng.choice(material.known)
+    return [Message("user", rng.choice(topic.questions)), Message("assistant", topic.sentence)]
+
+
+def _nowhere(rng: random.Random, material: Material) -> tuple[Topic, str]:
+    """A topic and a name that exists nowhere of the same kind."""
+    kinds = [kind for kind, names in material.nowhere.items() if names]
+    topic = rng.choice([topic for topic in rng.sample(material.known, 12) if topic.kind in kinds] or [t for t in material.known if t.kind in kinds])
+    return topic, rng.choice(material.nowhere[topic.kind])
+
+
+def looked_up(question: str, query: str, result: str, answer: str) -> Exchange:
+    return [Message("user", question), Message("assistant", "", Call("search", query)), Message("tool", result), Message("assistant", answer)]
+
+
+def unknown_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """A question about a thing of the corpus that the model did not learn: searched for, or said not to be known."""
+    topic = rng.choice(material.unknown)
+    question = rng.choice(topic.questions)
+    if "search" in tools:
+        result = material.search(topic.entity)
+        if holds(result, topic.answer):
+            return looked_up(question, topic.entity, result, topic.sentence)
+        return looked_up(question, topic.entity, result, _answer(rng, material.guidelines["nothing_found"], material.values, thing=topic.entity))
+    return [Message("user", question), Message("assistant", _answer(rng, material.guidelines["unknown"], material.values, thing=topic.entity))]
+
+
+def nowhere_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """A question about a thing that exists nowhere."""
+    topic, name = _nowhere(rng, material)
+    question = rng.choice(topic.questions).replace(topic.entity, name)
+    if "search" in tools:
+        return looked_up(question, name, material.search(name), _answer(rng, material.guidelines["nothing_found"], material.values, thing=name))
+    return [Message("user", question), Message("assistant", _answer(rng, material.guidelines["unknown"], material.values, thing=name))]
+
+
+def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:
+    """A question about a thing that exists nowhere, with a result that tells of it: a passage of the corpus in which the name and
+    the values were replaced (Longpre et al., arXiv:2109.05052), so that the answer can only come from the result.
+    """
+    topic, name = _nowhere(rng, material)
+    found = material.passages(topic.entity)
+    if not found:
+        return None
+    url, text = rng.choice(found)
+    others: dict[str, list[str]] = {}
+    for other in material.known:
+        others.setdefault(other.relation, []).append(other.answer)
+    own = [other for other in material.known if other.entity == topic.entity and holds(text, other.answer)]
+    if not own:
+        return None
+    asked = rng.choice(own)
+    changed = {other.answer: rng.choice(others[other.relation]) for other in own}
+    pattern = re.compile("|".join(re.escape(value) for value in sorted([*changed, topic.entity], key=len, reverse=True)))
+    text = with_articles(pattern.sub(lambda match: changed.get(match[0], name), text))
+    answer = with_articles(asked.sentence.replace(asked.answer, changed[asked.answer]).replace(topic.entity, name))
+    return looked_up(rng.choice(asked.questions).replace(topic.entity, name), name, show(url, text), answer)
+
+
+def with_articles(text: str) -> str:
+    """``a`` and ``an`` as the next letter wants them, where a word was replaced."""
+    return re.sub(r"\b([Aa])n? (?=([A-Za-z]))", lambda match: f"{match[1]}{'n' if match[2].lower() in 'aeiou' else ''} ", text)
+
+
+# -- numbers and letters -------------------------------------------------------------------------------------------------
+
+SUMS = (
+    ("What is {a} + {b}?", "What is {a} plus {b}?", "How much is {a} + {b}?", "Add {a} and {b}.", "Calculate {a} + {b}.", "Tell me what {a} + {b} is.", "{a} + {b} = ?"),
+    ("What do you get for {a} + {b}?", "Please add {a} and {b}.", "How much is {a} plus {b}?"),
+)
+DIFFERENCES = (
+    ("What is {a} - {b}?", "What is {a} minus {b}?", "How much is {a} - {b}?", "Take {b} from {a}.", "Calculate {a} - {b}.", "Tell me what {a} - {b} is.", "{a} - {b} = ?"),
+    ("What do you get for {a} - {b}?", "Please take {b} from {a}.", "How much is {a} minus {b}?"),
+)
+COUNTS = (
+    ('How many times does the letter "{c}" occur in "{w}"?', 'How often is the letter "{c}" in the word "{w}"?', 'Count the letter "{c}" in "{w}".', 'How many "{c}" has the word "{w}"?', 'What is the number of the letter "{c}" in "{w}"?'),
+    ('How often does the letter "{c}" stand in "{w}"?', 'Please count the letter "{c}" in the word "{w}".', 'How many "{c}" are in "{w}"?'),
+)
+SPELLINGS = (
+    ('Spell "{w}".', 'How is "{w}" spelled?', 'Spell the word "{w}".', 'What are the letters of "{w}"?', 'Please spell "{w}" for me.'),
+    ('How do you spell the word "{w}"?', 'Tell me the letters of "{w}".'),
+)
+
+
+def worked_sum(a: int, b: int) -> str:
+    """Tens, then ones, then both."""
+    return f"{a // 10 * 10} + {b // 10 * 10} = {a // 10 * 10 + b // 10 * 10}, {a % 10} + {b % 10} = {a % 10 + b % 10}, {a // 10 * 10 + b // 10 * 10} + {a % 10 + b % 10} = {a + b}. {a} + {b} = {a + b}."
+
+
+def worked_difference(a: int, b: int) -> str:
+    """First the tens are taken away, then the ones."""
+    return f"{a} - {b // 10 * 10} = {a - b // 10 * 10}, {a - b // 10 * 10} - {b % 10} = {a - b}. {a} - {b} = {a - b}."
+
+
+def worked_count(word: str, letter: str) -> str:
+    """The letters one by one, each that counts with its number."""
+    told, count = [], 0
+    for one in word:
+        count += one == letter
+        told.append(f"{one} {count}" if one == letter else one)
+    return f"{', '.join(told)}. The letter {letter} occurs {count} times."
+
+
+def ran(question: str, program: str, result: str, answer: str) -> Exchange:
+    return [Message("user", question), Message("assistant", "", Call("python", program)), Message("tool", result), Message("assistant", answer)]
+
+
+def calculation(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """A sum or a difference: by Python, or worked out; one in ten at once, where the user wants the number only."""
+    plus = rng.random() < 0.6
+    most = 1000 if "python" in tools and rng.random() < 0.3 else 100
+    a, b = rng.randrange(1, most), rng.randrange(1, most)
+    if not plus:
+        a, b = max(a, b), min(a, b)
+    sign, value = ("+", a + b) if plus else ("-", a - b)
+    question = rng.choice((SUMS if plus else DIFFERENCES)[0]).format(a=a, b=b)
+    if "python" in tools:
+        return ran(question, f"{a} {sign} {b}", str(value), f"{a} {sign} {b} = {value}.")
+    if rng.random() < 0.1:
+        return [Message("user", f"{question} Only the number."), Message("assistant", f"{value}.")]
+    return [Message("user", question), Message("assistant", worked_sum(a, b) if plus else worked_difference(a, b))]
+
+
+def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """A letter counted, or a word spelled."""
+    word = rng.choice(material.words)
+    if rng.random() < 0.3:
+        question, spelled = rng.choice(SPELLINGS[0]).format(w=word), "-".join(word)
+        if "python" in tools:
+            return ran(question, f'"-".join("{word}")', spelled, f"{spelled}.")
+        return [Message("user", question), Message("assistant", f"{spelled}.")]
+    letter = rng.choice(word) if rng.random() < 0.85 else rng.choice("abcdefghijklmnopqrstuvwxyz")
+    question, count = rng.choice(COUNTS[0]).format(w=word, c=letter), word.count(letter)
+    if "python" in tools:
+        return ran(question, f'"{word}".count("{letter}")', str(count), f"The letter {letter} occurs {count} times.")
+    if rng.random() < 0.1:
+        return [Message("user", f"{question} Only the number."), Message("assistant", f"{count}.")]
+    return [Message("user", question), Message("assistant", worked_count(word, letter))]
+
+
+# -- manners -------------------------------------------------------------------------------------------------------------
+
+
+def manners(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """A part of the guidelines."""
+    part = rng.choice([part for name, part in sorted(material.guidelines.items()) if part.asked])
+    person = rng.choice(material.people) if rng.random() < 0.5 or not material.nowhere.get("person") else rng.choice(material.nowhere["person"])
+    return [Message("user", rng.choice(part.asked).format(**material.values, person=person)), Message("assistant", _answer(rng, part, material.values, thing=person))]
+
+
+SOURCES: dict[str, Callable[[random.Random, Material, Sequence[str]], Exchange | None]] = {
+    "known": known_fact, "unknown": unknown_fact, "nowhere": nowhere_fact, "reading": read_fact, "calculation": calculation, "letters": letters, "guidelines": manners,
+}  # fmt: skip
+NEEDS = {"reading": "search"}  # tools without which a source has nothing to say
+
+
+def converse(rng: random.Random, material: Material, weights: dict[str, float], tool_sets: Sequence[tuple[tuple[str, ...], float]], turns: Sequence[float]) -> tuple[list[Message], list[str]]:
+    """One conversation, and the sources of its exchanges. `turns`: weights of one, two, three … exchanges."""
+    tools = rng.choices([tools for tools, _ in tool_sets], [weight for _, weight in tool_sets])[0]
+    names = [name for name in weights if name not in NEEDS or NEEDS[name] in tools]
+    system = system_message(tools)
+    messages = [system] if system else []
+    sources: list[str] = []
+    for _ in range(rng.choices(range(1, len(turns) + 1), turns)[0]):
+        exchange = None
+        while exchange is None:
+            name = rng.choices(names, [weights[name] for name in names])[0]
+            exchange = SOURCES[name](rng, material, tools)
+        messages += exchange
+        sources.append(name)
+    return messages, sources
+
+
+def conversations(seed: int, count: int, material: Material, weights: dict[str, float], tool_sets: Sequence[tuple[tuple[str, ...], float]], turns: Sequence[float]) -> Iterator[tuple[list[Message], list[str]]]:
+    """So many conversations; the i-th is the same whatever their number."""
+    for number in range(count):
+        yield converse(random.Random(f"{seed}-{number}"), material, weights, tool_sets, turns)

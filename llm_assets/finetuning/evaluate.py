@@ -1,0 +1,86 @@
+"""The process of `sft_evaluation`: ``python -m llm_assets.finetuning.evaluate job.json``; writes ``results.json`` beside it.
+
+Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from llm_assets.model.assistant import as_text, system_message, to_messages
+from llm_assets.model.chat import Message, prompt
+from llm_assets.model.checkpoint import load_checkpoint
+from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.training import pick_device
+from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
+
+BATCH = 128
+
+
+def told(engine: Engine, completion: Completion) -> dict[str, Any]:
+    """An answer with its calls."""
+    messages = to_messages(engine, completion)
+    return {
+        "answer": messages[-1].content,
+        "messages": [{"role": message.role, "content": message.content, **({"tool": message.call.tool, "call": message.call.text} if message.call else {})} for message in messages],
+        "calls": len(completion.calls),
+        "tokens": len(completion.tokens) - sum(completion.forced),
+    }
+
+
+def ask_chat(engine: Engine, questions: list[dict[str, Any]], tools: Tools | None, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Greedy answers by the chat protocol."""
+    encoding = engine.encoding
+    system = system_message(sorted(tools.tools)) if tools else None
+    prompts = [prompt(encoding, [*([system] if system else []), Message("user", one["question"])]) for one in questions]
+    sampling = Sampling(max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos, encoding.special["<|assistant_end|>"]))
+    return [told(engine, one) for one in engine.complete(prompts, sampling, batch=BATCH, tools=tools)]
+
+
+def ask_base(engine: Engine, questions: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Greedy answers of a base model, made to answer by examples of questions and answers."""
+    encoding = engine.encoding
+    examples = [tuple(pair) for pair in settings["examples"]]
+    prompts = []
+    for one in questions:
+        room = engine.shape.context - settings["max_tokens"]
+        texts = (as_text([Message("user", one["question"])], settings["instruction"] if first == 0 else "", examples[first:]) for first in range(len(examples) + 1))
+        prompts.append(next((ids for text in texts if len(ids := encoding.document(text)) <= room), encoding.document(one["question"])[:room]))
+    sampling = Sampling(max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos,))
+    answers = []
+    for completion in engine.complete(prompts, sampling, batch=BATCH):
+        text = encoding.decode(completion.tokens).split("\n")[0].strip()
+        answers.append({"answer": text, "messages": [{"role": "assistant", "content": text}], "calls": 0, "tokens": len(encoding.encode(text))})
+    return answers
+
+
+def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
+    settings = job["settings"]
+    results: dict[str, list[dict[str, Any]]] = {}
+    work = [(model, tools) for model in job["models"] for tools in (sorted({one["tools"] for one in job["questions"]}) if model == "sft" else [""])]
+    with PythonTool(PythonLimits(**job["python"])) as python:
+        search = SearchTool(SearchIndex(Path(job["index"])), job["results"], job["match"])
+        available = {"search": search, "python": python}
+        for done, (model, names) in enumerate(work):
+            report("part", name=f"{model}{f' with {names}' if names else ''}", number=done, of=len(work))
+            loaded, encoding = load_checkpoint(Path(job["models"][model]), pick_device(job["device"]))
+            engine = Engine(loaded, encoding)
+            questions = [one for one in job["questions"] if one["tools"] == names]
+            if model == "base":
+                answers = ask_base(engine, questions, settings)
+            else:
+                tools = Tools({name: available[name] for name in names.split(",")}, job["calls"], job["result_tokens"]) if names else None
+                answers = ask_chat(engine, questions, tools, settings)
+            results.setdefault(model, []).extend({"number": one["number"], **answer} for one, answer in zip(questions, answers, strict=True))
+    temporary = folder / ".results.json.tmp"
+    temporary.write_text(json.dumps(results))
+    os.replace(temporary, folder / "results.json")
+    report("part", name="done", number=len(work), of=len(work))
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,209 @@
+"""`knowledge_boundary`: what the base model knows and does not, found by asking it.
+
+Questions are the crawl's own (the sample web comes with them), or an endpoint's on articles of the corpus. Each is asked several
+times in several wordings; the share of right answers makes a topic known, unsure or unknown. Beside them stand names of
+things that exist nowhere: made of pieces of those that do, and found on no page.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from itertools import islice
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.compute.launch import run_job
+from llm_assets.recipes import KnowledgeBoundary, Recipe
+from llm_assets.tools import SearchIndex
+
+from .endpoint import JUDGE_PROMPT, QUESTIONS_PROMPT, ChatEndpoint, parse_questions, parse_verdict
+from .grading import grade
+from .names import recombine
+from .questions import read_questions, stable_share, to_topics
+from .schemas import Interrogations, Nowhere, QuestionRejects, Topics
+from .search_index import INDEX
+
+MODULE = "llm_assets.finetuning.interrogate"
+KEPT_NAMES = 0.2  # share of the names that exist nowhere that only evaluation uses, at most KEPT_MOST of a kind
+KEPT_MOST = 200
+
+
+def own_questions(step: Step, recipe: Recipe) -> pl.DataFrame:
+    """Topics of the crawls' own questions: all of them, or as many as are asked, drawn by seed; one row a topic."""
+    settings = recipe.knowledge_boundary
+    files = [path for crawl in recipe.corpus() for path in step.inputs[f"raw_warc/{crawl}"].table("truth_questions")]
+    frame = read_questions(files)
+    reach = {(row["entity"], row["relation"]): row["reach"] for row in frame.select("entity", "relation", "reach").unique().to_dicts()}
+    rows = [
+        {
+            "entity": topic.entity, "kind": topic.kind, "relation": topic.relation, "reach": reach[topic.entity, topic.relation], "answer": topic.answer, "sentence": topic.sentence,
+            "questions": json.dumps(topic.questions), "kept_questions": json.dumps(kept), "url": "",
+        }
+        for topic, kept in to_topics(frame)
+    ]  # fmt: skip
+    drawn = sorted(random.Random(f"topics-{settings.seed}").sample(range(len(rows)), min(settings.topics, len(rows))))
+    return pl.DataFrame([rows[place] for place in drawn], schema=_BARE)
+
+
+_BARE = {name: pl.String for name in ("entity", "kind", "relation", "reach", "answer", "sentence", "questions", "kept_questions", "url")}
+
+
+def written_questions(step: Step, recipe: Recipe, endpoint: ChatEndpoint) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Topics that an endpoint finds in articles of the corpus, drawn by hash; and what it wrote that is left out. The last
+    wording of a topic that has several is kept for evaluation.
+    """
+    settings = recipe.knowledge_boundary
+    pages = pl.concat([pl.scan_parquet(path).select("doc_id", "url", "text") for crawl in recipe.corpus() for path in sorted(step.inputs[f"clean_corpus/{crawl}"].table("text"))])
+    ids = pages.select("doc_id").collect()["doc_id"].to_list()
+    chosen = sorted(ids, key=lambda one: (stable_share(str(settings.seed), one), one))[: settings.articles]
+    articles = pages.filter(pl.col("doc_id").is_in(chosen)).collect().sort("doc_id")
+    shown = [text[: settings.article_characters] for text in articles["text"]]
+    step.progress.start(len(shown), "articles")
+    answers = endpoint.ask_all([QUESTIONS_PROMPT.format(count=settings.questions_per_article, article=text) for text in shown], lambda done: step.progress.advance(done))
+    rows, rejects = [], []
+    for url, text, answer in zip(articles["url"], shown, answers, strict=True):
+        found, problems = parse_questions(answer, text)
+        rejects += [{"url": url, "reason": problem} for problem in problems]
+        for one in found:
+            wordings = one["questions"]
+            kept = wordings[-1:] if len(wordings) > 1 else []
+            rows.append({**{name: one[name] for name in ("entity", "kind", "relation", "answer", "sentence")}, "reach": "", "questions": json.dumps(wordings[: len(wordings) - len(kept)]), "kept_questions": json.dumps(kept), "url": url})
+    frame = pl.DataFrame(rows, schema=_BARE).unique(["entity", "relation", "answer"], keep="first", maintain_order=True).head(settings.topics)
+    return frame, pl.DataFrame(rejects, schema={"url": pl.String, "reason": pl.String})
+
+
+def prompts(topics: pl.DataFrame, settings: KnowledgeBoundary) -> list[dict[str, Any]]:
+    """For each topic so many of its wordings, and examples of others before each: questions and answers as pages have them."""
+    rows = topics.to_dicts()
+    out = []
+    for number, row in enumerate(rows):
+        rng = random.Random(f"examples-{settings.seed}-{number}")
+        wordings = json.loads(row["questions"])
+        others = [rows[place] for place in rng.sample(range(len(rows)), min(len(rows), settings.examples + 4)) if rows[place]["entity"] != row["entity"]]
+        for question in wordings[: settings.wordings]:
+            examples = [f"Question: {json.loads(other['questions'])[0]}\nAnswer: {other['sentence']}" for other in others[: settings.examples]]
+            out.append({"topic": number, "asked": question, "question": f"Question: {question}\nAnswer:", "examples": examples})
+    return out
+
+
+def make_names(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoundary) -> pl.DataFrame:
+    """Names by kind that the corpus does not have. Those kept apart share no made-up word with the others."""
+    rows = []
+    everything = topics["entity"].unique().sort().to_list()
+    for (kind,), group in topics.group_by("kind", maintain_order=True):
+        names = group["entity"].unique().sort().to_list()
+        words = {word for name in everything for word in name.split()}
+        made: list[str] = []
+        for name in islice(recombine(names, random.Random(f"nowhere-{settings.seed}-{kind}"), set(everything), words if any(name.count(" ") < 2 for name in names) else (), everything), 2 * settings.nowhere):
+            fresh = [word for word in name.split() if word not in words]
+            if not index.search(f"{name}", 1) and not any(index.search(word, 1) for word in fresh):
+                made.append(name)
+            if len(made) == settings.nowhere:
+                break
+        kept = made[: min(round(KEPT_NAMES * len(made)), KEPT_MOST)]
+        apart = {word for name in kept for word in name.split() if word not in words}
+        rows += [{"kind": kind, "name": name, "kept_apart": True} for name in kept]
+        rows += [{"kind": kind, "name": name, "kept_apart": False} for name in made[len(kept) :] if not apart & set(name.split())]
+    return pl.DataFrame(rows, schema={"kind": pl.String, "name": pl.String, "kept_apart": pl.Boolean})
+
+
+def build_knowledge_boundary(step: Step, recipe: Recipe) -> None:
+    """One part. The questions of an endpoint are kept as they come; the model is asked in a process of its own."""
+    settings = recipe.knowledge_boundary
+    endpoint = ChatEndpoint(settings.endpoint) if settings.endpoint else None
+    if step.finished("questions") is None:
+        with step.part("questions") as part:
+            topics, rejects = written_questions(step, recipe, endpoint) if endpoint else (own_questions(step, recipe), pl.DataFrame(schema={"url": pl.String, "reason": pl.String}))
+            topics.write_parquet(part.add_scratch("questions.parquet"))
+            if len(rejects):
+                part.table("question_rejects", QuestionRejects).frame(rejects)
+    topics = pl.read_parquet(step.staging / "questions.parquet")
+    asked = prompts(topics, settings)
+    folder = step.staging / "interrogation"
+    if asked and not (folder / "answers.json").exists():
+
+        def hear(event: dict[str, Any]) -> None:
+            if event["done"] == 0:
+                step.progress.start(event["of"], "questions")
+            step.progress.advance(event["done"])
+
+        job = {
+            "checkpoint": str(step.input("base_checkpoint").path), "device": settings.device, "samples": settings.samples, "temperature": settings.temperature, "max_tokens": settings.max_tokens, "seed": settings.seed,
+            "prompts": [{"question": one["question"], "examples": one["examples"]} for one in asked],
+        }  # fmt: skip
+        run_job(MODULE, job, folder, hear, launcher=step.launcher)
+    answers = json.loads((folder / "answers.json").read_text()) if asked else []
+    index = SearchIndex(step.input("search_index").file(INDEX))
+    graded = grade_answers(topics, asked, answers, endpoint)
+    with step.part("boundary") as part:
+        verdicts = classify(graded, settings)
+        found = topics.with_row_index("topic").with_columns(pl.col("topic").cast(pl.Int64)).join(verdicts, on="topic", how="left", maintain_order="left")
+        urls = [row["url"] or next((passage.url for passage in index.search(f"{row['entity']} {row['answer']}", 1)), "") for row in found.iter_rows(named=True)]
+        # What stands on no page of the base model's training is asked for with the search tool, and nowhere else.
+        kept = [reach == "held_out" or stable_share("kept", str(settings.seed), entity) < settings.kept_share for entity, reach in found.select("entity", "reach").iter_rows()]
+        found = found.with_columns(pl.Series("url", urls, pl.String), pl.Series("kept_apart", kept, pl.Boolean))
+        names = make_names(found, index, settings)
+        part.table("topics", Topics).frame(found)
+        part.table("interrogations", Interrogations).frame(graded)
+        part.table("nowhere", Nowhere).frame(names)
+        part.stats.update(topics=len(found), asked=len(graded), nowhere=len(names), verdicts=dict(sorted(Counter(found["verdict"]).items())))
+        if found["reach"].str.len_chars().max():
+            part.stats["known_share"] = {reach: round(share, 4) for reach, share in found.group_by("reach").agg((pl.col("verdict") == "known").mean()).sort("reach").iter_rows()}
+
+
+def grade_answers(topics: pl.DataFrame, asked: list[dict[str, Any]], answers: list[list[str]], endpoint: ChatEndpoint | None) -> pl.DataFrame:
+    """One row a sampled answer. By its text: right if the answer stands in it and no other answer to questions of the relation;
+    an endpoint judges those that do not hold the answer word for word.
+    """
+    rivals: dict[str, list[str]] = {}
+    for relation, answer in topics.select("relation", "answer").unique(maintain_order=True).iter_rows():
+        rivals.setdefault(relation, []).append(answer)
+    rows = []
+    for one, samples in zip(asked, answers, strict=True):
+        topic = topics.row(one["topic"], named=True)
+        for number, answer in enumerate(samples):
+            # An endpoint's relations are too loose for other values to speak against an answer.
+            found = grade(answer, topic["answer"], () if endpoint else rivals[topic["relation"]])
+            rows.append({"topic": one["topic"], "question": one["asked"], "sample": number, "answer": answer, "grade": found, "judge": "text"})
+    if endpoint:
+        open_ones = [row for row in rows if row["grade"] == "wrong" and row["answer"]]
+        judged = endpoint.ask_all([JUDGE_PROMPT.format(question=row["question"], reference=topics.row(row["topic"], named=True)["answer"], answer=row["answer"]) for row in open_ones])
+        for row, verdict in zip(open_ones, judged, strict=True):
+            row.update(grade=parse_verdict(verdict), judge="endpoint")
+    return pl.DataFrame(rows, schema={"topic": pl.Int64, "question": pl.String, "sample": pl.Int64, "answer": pl.String, "grade": pl.String, "judge": pl.String})
+
+
+def classify(graded: pl.DataFrame, settings: KnowledgeBoundary) -> pl.DataFrame:
+    """For each topic: how often it was asked, the share of right answers, and the verdict."""
+    share = graded.group_by("topic", maintain_order=True).agg(asked=pl.len().cast(pl.Int64), right=(pl.col("grade") == "right").mean())
+    verdict = pl.when(pl.col("right") >= settings.known).then(pl.lit("known")).when(pl.col("right") <= settings.unknown).then(pl.lit("unknown")).otherwise(pl.lit("unsure"))
+    return share.with_columns(verdict=verdict)
+
+
+def preview(boundary: Artifact, shown: int = 4) -> str:
+    """Verdicts in numbers, and topics of each, in Markdown."""
+    topics = pl.concat([pl.read_parquet(path) for path in boundary.table("topics")])
+    lines = ["| verdict | topics |", "|---|--:|", *(f"| {verdict} | {count:,} |" for verdict, count in boundary.record.stats["verdicts"].items()), "", f"{boundary.record.stats['nowhere']:,} names of things that exist nowhere", ""]
+    lines += ["| asked | answer | right | verdict |", "|---|---|--:|---|"]
+    for (verdict,), group in topics.group_by("verdict", maintain_order=True):
+        lines += [f"| {json.loads(row['questions'])[0]} | {row['answer']} | {100 * row['right']:.0f} % | {verdict} |" for row in group.head(shown).iter_rows(named=True)]
+    return "\n".join(lines)
+
+
+KNOWLEDGE_BOUNDARY = Stage(
+    name="knowledge_boundary",
+    build=build_knowledge_boundary,
+    code_version="1",
+    rooms=("llm_assets.finetuning.knowledge_boundary", "llm_assets.finetuning.interrogate", "llm_assets.finetuning.names", "llm_assets.finetuning.questions", "llm_assets.finetuning.grading", "llm_assets.finetuning.endpoint", "llm_assets.model", "llm_assets.tools.search"),
+    inputs=("base_checkpoint", "search_index", "clean_corpus", "raw_warc"),
+    literals=lambda recipe, _: {"knowledge_boundary": recipe.knowledge_boundary, "crawls": recipe.corpus()},
+    tables={"topics": Topics, "interrogations": Interrogations, "nowhere": Nowhere},
+    optional_tables={"question_rejects": QuestionRejects},
+    libraries=("torch", "numpy", "polars"),
+)

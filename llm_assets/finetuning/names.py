@@ -1,0 +1,56 @@
+"""Names of things that exist nowhere, made of the pieces of names that do."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+LEAST = 2  # letters of a piece
+
+
+def split_word(word: str, beginnings: Counter[str], ends: Counter[str]) -> tuple[str, str] | None:
+    """Where a word falls into a beginning and an end that other words have too: the split whose rarer half is commonest."""
+    splits = [(word[:place], word[place:]) for place in range(LEAST, len(word) - LEAST + 1)]
+    splits = [(a, b) for a, b in splits if beginnings[a] > 1 and ends[b] > 1]
+    return max(splits, key=lambda split: (min(beginnings[split[0]], ends[split[1]]), len(split[1])), default=None)
+
+
+def recombine(names: Sequence[str], rng: random.Random, taken: Collection[str], words_taken: Collection[str] = (), pieces: Sequence[str] = ()) -> Iterator[str]:
+    """Names that are none of `taken`, none twice: words that several of `names` share stay whole, rarer ones are put together
+    anew from halves that several have (`pieces` are further names to tell where words fall into halves). A word made so is none of
+    `words_taken`. Ends after 1,000 tries without a new name.
+    """
+    by_length: dict[int, list[list[str]]] = {}
+    for name in sorted(set(names)):
+        by_length.setdefault(len(name.split()), []).append(name.split())
+    if not by_length:
+        return
+    shared = Counter(word for words in by_length.values() for name in words for word in set(name))
+    rare = sorted(word for word, count in shared.items() if count == 1)
+    known = sorted({*rare, *(word for name in pieces for word in name.split())})
+    beginnings = Counter(word[:place] for word in known for place in range(LEAST, len(word) - LEAST + 1))
+    ends = Counter(word[place:] for word in known for place in range(LEAST, len(word) - LEAST + 1))
+    halves = [split for split in (split_word(word, beginnings, ends) for word in rare) if split is not None]
+    lengths = [length for length, alike in by_length.items() for _ in alike]
+    seen, misses = set(taken), 0
+    while misses < 1000:
+        alike = by_length[rng.choice(lengths)]
+        pattern = rng.choice(alike)
+        words = []
+        for place, word in enumerate(pattern):
+            if shared[word] > 1:
+                other = rng.choice(alike)[place]
+                words.append(other if shared[other] > 1 else word)
+            elif halves:
+                words.append(rng.choice(halves)[0] + rng.choice(halves)[1])
+            else:
+                words.append(rng.choice(alike)[place])
+        name = " ".join(words)
+        made = [word for word in words if shared[word] == 0]
+        if name in seen or any(word in words_taken for word in made) or any(shared[word] == 1 for word in words if len(words) > 1 and halves):
+            misses += 1
+            continue
+        misses = 0
+        seen.add(name)
+        yield name

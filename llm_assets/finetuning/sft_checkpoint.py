@@ -1,0 +1,145 @@
+"""`sft_checkpoint`: the assistant, trained on conversations; and `unmitigated_checkpoint`, the same without what teaches it to say that
+it does not know, against which sft_evaluation holds it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.model import chat
+from llm_assets.model.assistant import ASSISTANT
+from llm_assets.model.chat import TOOLS
+from llm_assets.model.shape import ModelShape
+from llm_assets.pretraining.base_checkpoint import crawls_of
+from llm_assets.pretraining.training_run import CHECKPOINT_OPTIONAL_TABLES, CHECKPOINT_TABLES, follow, keep, share_out
+from llm_assets.recipes import Recipe
+from llm_assets.tokens.encoding import Encoding
+
+from .conversations import MITIGATION, from_json
+from .packing import Conversations, PackedConversations
+from .questions import stable_share
+from .schemas import TooLong
+
+MODULE = "llm_assets.finetuning.train"
+TRAINING, HELD_OUT = "training.npz", "held-out.npz"
+
+
+class FinetuningError(ValueError):
+    """An assistant that cannot be trained as the recipe asks; the message says what to change."""
+
+
+def mitigates(sources: list[str]) -> bool:
+    """Whether a conversation teaches what is not known."""
+    return any(source in MITIGATION for source in sources)
+
+
+def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encoding, context: int, held_out: float, wanted: Callable[[list[str]], bool]) -> dict[str, Any]:
+    """Write the tokens of the conversations that are wanted, and the table of those that do not fit; their numbers."""
+    kept: dict[str, tuple[list[np.ndarray], list[np.ndarray], list[int]]] = {TRAINING: ([], [], [0]), HELD_OUT: ([], [], [0])}
+    too_long = part.table("too_long", TooLong)
+    counts = {"conversations": 0, "too_long": 0, "left_out": 0, "trained_tokens": 0, "conversation_tokens": 0}
+    rows = sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
+    step.progress.start(rows, "conversations")
+    seen = 0
+    for path in sorted(conversations.table("conversations")):
+        for batch in pq.ParquetFile(path).iter_batches(1024, columns=["conversation", "source", "sources", "messages"]):
+            for number, source, sources, messages in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                if not wanted(json.loads(sources)):
+                    counts["left_out"] += 1
+                    continue
+                ids, trained = chat.render(encoding, from_json(messages))
+                if len(ids) - 1 > context:
+                    counts["too_long"] += 1
+                    too_long.append({"conversation": number, "source": source, "tokens": len(ids)})
+                    continue
+                # By its text, so that a conversation stays on its side when others are added.
+                tokens, masks, starts = kept[HELD_OUT if stable_share("held out", messages) < held_out else TRAINING]
+                tokens.append(np.asarray(ids, np.uint32))
+                masks.append(np.asarray(trained, bool))
+                starts.append(starts[-1] + len(ids))
+                counts["conversations"] += 1
+                counts["conversation_tokens"] += len(ids)
+                counts["trained_tokens"] += sum(trained)
+            seen += len(batch)
+            step.progress.advance(seen)
+    for name, (tokens, masks, starts) in kept.items():
+        Conversations(np.concatenate(tokens) if tokens else np.zeros(0, np.uint32), np.concatenate(masks) if masks else np.zeros(0, bool), np.asarray(starts, np.int64)).save(part.add_scratch(name))
+    return counts
+
+
+def train_on(step: Step, recipe: Recipe, wanted: Callable[[list[str]], bool]) -> None:
+    """Two parts: the conversations as tokens, and the checkpoint."""
+    settings, pretraining = recipe.finetuning, recipe.pretraining
+    base = step.input("base_checkpoint")
+    encoding = Encoding.load(base.path)
+    shape = ModelShape.load(base.file("shape.json").read_text(), "base_checkpoint")
+    if step.finished("conversations") is None:
+        with step.part("conversations") as part:
+            part.stats.update(render_all(part, step, step.input("conversations"), encoding, shape.context, settings.held_out, wanted))
+    training = Conversations.load(step.staging / TRAINING)
+    if not len(training):
+        raise FinetuningError(f"no conversation fits into the model's context of {shape.context} tokens; raise model.context, or add shorter ones")
+    packed = PackedConversations(training, shape.context, settings.seed, 0)
+    rows = max(1, settings.batch_tokens // shape.context) if settings.batch_tokens else pretraining.budget(shape)[1]
+    steps = max(1, round(settings.epochs * packed.rows_per_epoch / (1 - settings.document_share) / rows))
+    plain, matrix = (rate * settings.rate for rate in pretraining.rates(shape))
+    processes, pass_rows, _ = share_out(shape, rows, settings.device, settings.processes, settings.pass_rows)
+    job = {
+        "checkpoint": str(base.path), "training": str(step.staging / TRAINING), "held_out": str(step.staging / HELD_OUT), "shards": [str(step.inputs[f"token_shards/{crawl}"].path) for crawl in crawls_of(recipe)],
+        "document_share": settings.document_share, "seed": settings.seed, "steps": steps, "rows": rows, "pass_rows": pass_rows, "device": settings.device, "compile": pretraining.compile, "keep": settings.keep,
+        "optimisation": {
+            "learning_rate": plain, "matrix_learning_rate": matrix, "weight_decay": settings.weight_decay, "warmup": settings.warmup, "cooldown": settings.cooldown, "clip": pretraining.clip, "muon": pretraining.muon,
+        },
+        "validate_every": -(-steps // settings.validations) if settings.validations else 0, "checkpoint_every": settings.checkpoint_every or max(10, steps // 10),
+    }  # fmt: skip
+    folder = step.staging / "training"
+    ends = follow(step, MODULE, job, folder, processes)
+    with step.part("checkpoint") as part:
+        keep(step, part, folder, base, shape, rows, ends)
+        write_atomic(step.staging / ASSISTANT, json.dumps({"name": recipe.conversations.name, "maker": recipe.conversations.maker, "tools": TOOLS}, indent=1).encode())
+        part.add_file(ASSISTANT)
+        part.stats.update(rows_an_epoch=packed.rows_per_epoch, fill=round(float(np.diff(training.starts).sum() - len(training)) / (packed.rows_per_epoch * shape.context), 4))
+
+
+def build_sft_checkpoint(step: Step, recipe: Recipe) -> None:
+    """Trained on every conversation of the mixture."""
+    train_on(step, recipe, lambda sources: True)
+
+
+def build_unmitigated_checkpoint(step: Step, recipe: Recipe) -> None:
+    """Trained on those that do not teach what is not known."""
+    train_on(step, recipe, lambda sources: not mitigates(sources))
+
+
+def _literals(recipe: Recipe, _: str | None) -> dict[str, Any]:
+    pretraining = recipe.pretraining
+    inherited = {"batch_tokens": pretraining.batch_tokens, "learning_rate": pretraining.learning_rate, "matrix_learning_rate": pretraining.matrix_learning_rate, "clip": pretraining.clip, "muon": pretraining.muon}
+    return {"finetuning": recipe.finetuning, "pretraining": inherited, "crawls": crawls_of(recipe), "name": recipe.conversations.name, "maker": recipe.conversations.maker}
+
+
+def _stage(name: str, build: Callable[[Step, Recipe], None]) -> Stage:
+    return Stage(
+        name=name,
+        build=build,
+        code_version="1",
+        rooms=("llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.train", "llm_assets.finetuning.packing", "llm_assets.pretraining.training_run", "llm_assets.model", "llm_assets.tokens.loader", "llm_assets.tokens.shards"),
+        inputs=("base_checkpoint", "conversations", "token_shards"),
+        literals=_literals,
+        crawls=crawls_of,
+        tables={**CHECKPOINT_TABLES, "too_long": TooLong},
+        optional_tables=CHECKPOINT_OPTIONAL_TABLES,
+        libraries=("torch", "safetensors", "numpy"),
+    )
+
+
+SFT_CHECKPOINT = _stage("sft_checkpoint", build_sft_checkpoint)
+UNMITIGATED_CHECKPOINT = _stage("unmitigated_checkpoint", build_unmitigated_checkpoint)

@@ -1,0 +1,174 @@
+"""`sft_evaluation`: what the assistant answers, refuses and makes up, against the base model with a prompt and against the same training
+without the mitigation. Questions are those that `conversations` fixed before anything was trained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.checks import CheckOutcome
+from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.compute.launch import run_job
+from llm_assets.pretraining.training_run import loss_series
+from llm_assets.recipes import Recipe
+from llm_assets.report import plots, render
+
+from .grading import grade
+from .schemas import EvaluationAnswers
+from .search_index import INDEX
+
+MODULE = "llm_assets.finetuning.evaluate"
+REPORT = "report.html"
+MODELS = {"base": "base_checkpoint", "unmitigated": "unmitigated_checkpoint", "sft": "sft_checkpoint"}
+INSTRUCTION = "A conversation in which questions are answered, one line each. What is not known is not made up."
+GROUPS = {
+    "known": "known, asked in new wordings",
+    "known_elsewhere": "known, of things that no conversation mentions",
+    "unknown": "not known",
+    "nowhere": "things that exist nowhere",
+    "search": "not known, with search",
+    "search_known": "known, with search",
+    "search_nowhere": "things that exist nowhere, with search",
+    "sums": "sums and differences",
+    "sums_at_once": "sums, the number only",
+    "letters": "letters counted",
+    "letters_at_once": "letters, the number only",
+    "spelling": "words spelled",
+}
+MANNERS = "guidelines"  # the parts of the guidelines, together
+
+
+def grade_row(row: Mapping[str, Any], answer: str) -> str:
+    """The grade of an answer to a question of the evaluation: right if it holds one of the expected answers. The parts of the
+    guidelines want one of their own answers; a refusal is right there if it is one.
+    """
+    expected, rivals = json.loads(row["answers"]), json.loads(row["rivals"])
+    if row["group"] not in GROUPS:
+        said = answer.strip().rstrip(".!").lower()
+        return "right" if any(said == one.strip().rstrip(".!").lower() for one in expected) else grade(answer, None)
+    if row["group"].startswith(("sums", "letters")):
+        # Worked solutions name many numbers; the last is the answer.
+        numbers = [word.strip(".,!?") for word in answer.split() if word.strip(".,!?-").isdigit()]
+        return "right" if numbers and numbers[-1] in expected else grade(answer, None)
+    if not expected:
+        return grade(answer, None)
+    return max((grade(answer, one, rivals) for one in expected), key=["wrong", "refused", "right"].index)
+
+
+def build_sft_evaluation(step: Step, recipe: Recipe) -> None:
+    """One part; the asking runs in a process of its own."""
+    settings = recipe.sft_evaluation
+    conversations = step.input("conversations")
+    questions = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
+    topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
+    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart")).unique("relation", maintain_order=True).head(3)
+    examples = [[json.loads(row["questions"])[0], row["sentence"]] for row in known.to_dicts()] + [["What is the colour of tomorrow?", "I don't know."], ["What is 3 + 4?", "3 + 4 = 7."]]
+    folder = step.staging / "evaluation"
+    if not (folder / "results.json").exists():
+
+        def hear(event: dict[str, Any]) -> None:
+            if event["kind"] == "part":
+                if event["number"] == 0:
+                    step.progress.start(event["of"], "parts")
+                step.progress.advance(event["number"], message=event["name"])
+
+        tools = recipe.tools
+        job = {
+            "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "device": settings.device, "settings": {"max_tokens": settings.max_tokens, "instruction": INSTRUCTION, "examples": examples},
+            "questions": [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))],
+            "index": str(step.input("search_index").file(INDEX)), "results": tools.results, "match": tools.match, "calls": tools.calls, "result_tokens": tools.result_tokens,
+            "python": {"seconds": tools.python_seconds, "memory": tools.python_memory, "characters": tools.python_characters},
+        }  # fmt: skip
+        run_job(MODULE, job, folder, hear, launcher=step.launcher)
+    results = json.loads((folder / "results.json").read_text())
+    answers = to_table(questions, results)
+    numbers = headline(answers, conversations, topics)
+    with step.part("evaluation") as part:
+        part.table("answers", EvaluationAnswers).frame(answers)
+        curves = {name: loss_series(pl.read_parquet(step.input(asset).table("curve"))) for name, asset in MODELS.items() if name != "base"}
+        page = render(
+            __package__, "sft_evaluation.html.j2", recipe=recipe, numbers=numbers, groups=GROUPS, models=list(MODELS), answers=answers, shown=settings.transcripts, mixture=conversations.record.stats,
+            plots={"loss": plots.svg({name: curve["loss"] for name, curve in curves.items()}, "step", "loss, nats a token")}, boundary=step.input("knowledge_boundary").record.stats,
+        )  # fmt: skip
+        write_atomic(step.staging / REPORT, page.encode("utf-8", "replace"))
+        part.add_file(REPORT)
+        part.stats.update(numbers)
+
+
+def to_table(questions: pl.DataFrame, results: Mapping[str, list[dict[str, Any]]]) -> pl.DataFrame:
+    """One row an answer, graded; models in order, questions in order."""
+    rows = questions.to_dicts()
+    found = []
+    for model in MODELS:
+        for result in sorted(results.get(model, []), key=lambda one: one["number"]):
+            row = rows[result["number"]]
+            transcript = "\n".join(f"{one['role']}: {one['content']}" + (f" [{one['tool']}: {one['call']}]" if "tool" in one else "") for one in result["messages"])
+            found.append({
+                "model": model, **{name: row[name] for name in ("group", "tools", "entity", "relation", "question")}, "expected": "; ".join(json.loads(row["answers"])), "answer": result["answer"],
+                "transcript": transcript, "grade": grade_row(row, result["answer"]), "calls": result["calls"], "tokens": result["tokens"],
+            })  # fmt: skip
+    return pl.DataFrame(found)
+
+
+def shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """By model and group (with its tools where a group is asked with and without): shares of grades, and how many were asked."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    named = answers.with_columns(group=pl.when(pl.col("group").is_in(list(GROUPS))).then(pl.col("group")).otherwise(pl.lit(MANNERS)))
+    named = named.with_columns(group=pl.when(pl.col("tools") == "python").then(pl.col("group") + "_python").otherwise(pl.col("group")))
+    for (model, group), rows in named.group_by("model", "group", maintain_order=True):
+        counts = dict(rows["grade"].value_counts().iter_rows())
+        found.setdefault(str(model), {})[str(group)] = {**{name: round(counts.get(name, 0) / len(rows), 4) for name in ("right", "refused", "wrong")}, "asked": len(rows), "tokens": round(float(rows["tokens"].mean() or 0), 1)}  # type: ignore[arg-type]
+    return found
+
+
+def headline(answers: pl.DataFrame, conversations: Artifact, topics: pl.DataFrame) -> dict[str, Any]:
+    """The numbers that are tracked."""
+    by_group = shares(answers)
+    numbers: dict[str, Any] = {"grades": by_group}
+    sft, without = by_group.get("sft", {}), by_group.get("unmitigated", {})
+    if "nowhere" in sft and "nowhere" in without:
+        made_up, before = sft["nowhere"]["wrong"], without["nowhere"]["wrong"]
+        numbers["hallucinated"] = {"unmitigated": before, "sft": made_up}
+        # Of so few questions none may be made up: then it fell at least as if half of one were.
+        numbers["fall"] = round(before / max(made_up, 0.5 / sft["nowhere"]["asked"]), 2)
+    of_known = [sft[group] for group in ("known", "known_elsewhere") if group in sft]
+    if of_known:
+        numbers["falsely_refused"] = round(sum(one["refused"] * one["asked"] for one in of_known) / sum(one["asked"] for one in of_known), 4)
+    return numbers
+
+
+def hallucinates_less(evaluation: Artifact) -> CheckOutcome:
+    """Whether the mitigation did its work: fewer answers made up about what exists nowhere than without it."""
+    made_up = evaluation.record.stats.get("hallucinated")
+    if made_up is None:
+        return CheckOutcome(True, "the corpus comes with no questions, so nothing was asked about what exists nowhere")
+    refused = evaluation.record.stats.get("falsely_refused", 0.0)
+    return CheckOutcome(made_up["sft"] < made_up["unmitigated"], f"made up about things that exist nowhere: {100 * made_up['sft']:.1f} %, without the mitigation {100 * made_up['unmitigated']:.1f} %; known facts refused: {100 * refused:.1f} %")
+
+
+def preview(evaluation: Artifact) -> str:
+    """The grades in Markdown, for Dagster's page of the asset."""
+    by_group = evaluation.record.stats["grades"]
+    lines = ["| | right | refused | wrong | asked |", "|---|--:|--:|--:|--:|"]
+    for model, groups in by_group.items():
+        lines += [f"| {model}: {group} | {100 * one['right']:.1f} % | {100 * one['refused']:.1f} % | {100 * one['wrong']:.1f} % | {one['asked']} |" for group, one in groups.items()]
+    return "\n".join(lines)
+
+
+SFT_EVALUATION = Stage(
+    name="sft_evaluation",
+    build=build_sft_evaluation,
+    code_version="1",
+    rooms=("llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.finetuning.grading", "llm_assets.model", "llm_assets.tools"),
+    inputs=("sft_checkpoint", "unmitigated_checkpoint", "base_checkpoint", "conversations", "knowledge_boundary", "search_index"),
+    literals=lambda recipe, _: {"sft_evaluation": recipe.sft_evaluation.but(questions=1, seed=0), "tools": recipe.tools},
+    tables={"answers": EvaluationAnswers},
+    libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
+)

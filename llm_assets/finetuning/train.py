@@ -1,0 +1,43 @@
+"""The training process of `sft_checkpoint`: ``python -m llm_assets.finetuning.train job.json``.
+
+Needs torch, numpy, safetensors and tiktoken, nothing else of this project's packages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llm_assets.model.checkpoint import load_checkpoint
+from llm_assets.model.optimiser import Optimisation
+from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.training import TrainingPlan, join_processes, mean_loss, train
+from llm_assets.model.transformer import Transformer
+from llm_assets.tokens.loader import PackedRows
+from llm_assets.tokens.shards import TokenStream
+
+from .packing import Conversations, MixedRows, PackedConversations
+
+
+def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
+    devices = join_processes(job["device"])
+    model, encoding = load_checkpoint(Path(job["checkpoint"]))
+    context, padding = model.shape.context, encoding.special["<|pad|>"]
+    packed = PackedConversations(Conversations.load(Path(job["training"])), context, job["seed"], padding)
+    documents = PackedRows(TokenStream(map(Path, job["shards"]), "train"), context, job["seed"]) if job["document_share"] else None
+    data = MixedRows(packed, documents, job["document_share"])
+    held_out = Conversations.load(Path(job["held_out"]))
+    plan = TrainingPlan(
+        steps=job["steps"], rows=job["rows"], pass_rows=job["pass_rows"], seed=job["seed"], optimisation=Optimisation(**job["optimisation"]), validate_every=job["validate_every"],
+        checkpoint_every=job["checkpoint_every"], keep=job["keep"], compile=job["compile"] and devices.cuda, boundary=encoding.bos,
+    )  # fmt: skip
+
+    def validate(model: Transformer) -> dict[str, float]:
+        rows = PackedConversations(held_out, context, 0, padding, shuffle=False)
+        return mean_loss(model, rows, rows.rows_per_epoch, job["pass_rows"], encoding.token_bytes, encoding.bos)
+
+    train(model, data, plan, folder, devices, report, validate if len(held_out) else None)
+
+
+if __name__ == "__main__":
+    run_job(main)

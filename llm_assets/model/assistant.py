@@ -1,0 +1,170 @@
+"""Talking with a model: a chat model by the chat protocol with its tools, a base model by a prompt that makes it answer.
+
+Imports torch, numpy and tiktoken only, and those when a reply is made.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .chat import TOOLS, Call, Message, prompt
+
+if TYPE_CHECKING:
+    from .sampling import Completion, Engine, Sampling, ToolCall, Tools
+
+ASSISTANT = "assistant.json"  # beside a chat model's weights: its name, its maker, the tools that it has learnt to call
+EXAMPLES = (("How many days has a week?", "Seven."), ("What is the colour of grass?", "Green."))  # shown to a base model
+
+
+def system_message(tools: Sequence[str], instructions: str = "") -> Message | None:
+    """What is said first: the tools that the assistant has, and what else it is told; None where there is neither."""
+    lines = [f"Tools: {', '.join(tools)}."] if tools else []
+    return Message("system", "\n".join([*lines, *([instructions] if instructions else [])])) if lines or instructions else None
+
+
+def is_chat_model(folder: Path) -> bool:
+    """Whether a checkpoint has been trained on conversations."""
+    return (folder / ASSISTANT).is_file()
+
+
+def tools_of(folder: Path) -> tuple[str, ...]:
+    """Tools that a chat model has learnt to call."""
+    return tuple(json.loads((folder / ASSISTANT).read_text())["tools"]) if is_chat_model(folder) else ()
+
+
+def to_messages(engine: Engine, completion: Completion) -> list[Message]:
+    """What the assistant said and called, with the results, as messages."""
+    special, messages = engine.encoding.special, []
+    starts = {special[f"<|{name}_start|>"] for name in TOOLS}
+    text: list[int] = []
+    calls = iter(completion.calls)
+    skipping = False  # within a call, whose text the record of calls holds
+    for place, (token, forced) in enumerate(zip(completion.tokens, completion.forced, strict=True)):
+        if forced:
+            if not completion.forced[place - 1]:
+                call = next(calls)
+                messages += [Message("assistant", engine.encoding.decode(text), Call(call.tool, call.text)), Message("tool", call.result)]
+                text, skipping = [], False
+        elif token in starts:
+            skipping = True
+        elif not skipping and token < len(engine.encoding.ranks):
+            text.append(token)
+    return [*messages, Message("assistant", engine.encoding.decode(text).strip())]
+
+
+def transcript(messages: Sequence[Message]) -> str:
+    """A conversation to read, a line each message, calls in brackets."""
+    lines = []
+    for message in messages:
+        text = message.content.replace("\n", " ") or ""
+        if message.call is not None:
+            text = f"{text} [{message.call.tool}: {message.call.text}]".strip()
+        lines.append(f"{message.role}: {text}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a reply as it comes: text of the assistant's, or a call that was made."""
+
+    text: str = ""
+    call: ToolCall | None = None
+
+
+class Conversation:
+    """A conversation with a model, its history kept; the oldest exchanges are left out when the context is full.
+
+    `room` tokens of the context are kept free for the reply. `chat`: by the chat protocol; otherwise as questions and answers in
+    plain text, for a base model.
+    """
+
+    def __init__(self, engine: Engine, sampling: Sampling, tools: Tools | None = None, instructions: str = "", chat: bool = True, room: int = 64):
+        self.engine, self.tools, self.chat = engine, tools, chat
+        self.room = min(room, engine.shape.context // 2)
+        self.sampling, self.instructions = sampling, instructions
+        self.history: list[list[Message]] = []  # exchanges
+        self.left_out = 0
+        self._asked = 0
+
+    def reset(self) -> None:
+        self.history.clear()
+        self.left_out = 0
+
+    def _prompt(self, question: str) -> list[int]:
+        """Tokens of as much of the history as fits, and the question; how many exchanges were left out is noted."""
+        encoding, most = self.engine.encoding, self.engine.shape.context - self.room
+        system = system_message(sorted(self.tools.tools) if self.tools else (), self.instructions) if self.chat else None
+        for first in range(len(self.history) + 1):
+            exchanges = [*self.history[first:], [Message("user", question)]]
+            messages = [message for exchange in exchanges for message in exchange]
+            ids = prompt(encoding, [*([system] if system else []), *messages]) if self.chat else encoding.document(as_text(messages, self.instructions))
+            if len(ids) <= most:
+                self.left_out = first
+                return ids
+        raise ConversationTooLong(f"the message has {len(ids):,} tokens with what comes before it, the model's context is {self.engine.shape.context:,}")
+
+    def ask(self, question: str) -> Iterator[Piece]:
+        """The reply, piece by piece. The exchange is remembered once it is whole. Raises ConversationTooLong."""
+        from .sampling import Choice
+
+        encoding = self.engine.encoding
+        ids = self._prompt(question)
+        stop = (encoding.bos, encoding.special["<|assistant_end|>"]) if self.chat else (encoding.bos,)
+        # Another stream of random numbers for every question.
+        sampling = replace(self.sampling, stop=stop, seed=self.sampling.seed + self._asked)
+        self._asked += 1
+        starts = {encoding.special[f"<|{name}_start|>"] for name in TOOLS}
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        said, quiet = "", False
+        completion = None
+        for step in self.engine.stream([ids], sampling, tools=self.tools if self.chat else None):
+            for choice in step:
+                if not isinstance(choice, Choice):
+                    completion = choice
+                elif choice.call is not None:
+                    if quiet:
+                        quiet = False
+                        yield Piece(call=choice.call)
+                elif choice.token in starts:
+                    quiet = True
+                elif not quiet and choice.token < len(encoding.ranks):
+                    text = decoder.decode(encoding.bpe.decode_single_token_bytes(choice.token))
+                    if not self.chat:
+                        text = text if said else text.lstrip(" ")
+                        before, _, rest = text.partition("\n")
+                        text = before
+                        said += text
+                        if text:
+                            yield Piece(text)
+                        if rest or "\n" in encoding.decode([choice.token]):
+                            if said.strip():
+                                self.history.append([Message("user", question), Message("assistant", said.strip())])
+                            return
+                        continue
+                    said += text
+                    yield Piece(text)
+        if self.chat and completion is not None:
+            messages = to_messages(self.engine, completion)
+            if messages[-1].content:
+                self.history.append([Message("user", question), *messages])
+        elif said.strip():
+            self.history.append([Message("user", question), Message("assistant", said.strip())])
+
+
+class ConversationTooLong(ValueError):
+    """A message that does not fit into the model's context."""
+
+
+def as_text(messages: Sequence[Message], instructions: str = "", examples: Sequence[tuple[str, str]] = EXAMPLES) -> str:
+    """A conversation as a page of questions and answers, up to where the answer comes."""
+    lines = [instructions] if instructions else []
+    for asked, answer in examples:
+        lines += [f"Question: {asked}", f"Answer: {answer}"]
+    for message in messages:
+        lines.append(f"{'Question' if message.role == 'user' else 'Answer'}: {message.content}".replace("\n", " "))
+    return "\n".join([*lines, "Answer:"])

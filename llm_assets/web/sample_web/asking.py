@@ -1,0 +1,89 @@
+"""How people ask an assistant for the facts of the sample web: in many wordings, of which some are kept for evaluation."""
+
+from __future__ import annotations
+
+from .prose import article
+from .world import Fact
+
+# For each relation: questions, and what is asked as part of another sentence. The last of each is kept for evaluation:
+# no page has it, and no conversation that a model is trained on.
+ASKED: dict[str, tuple[list[str], list[str]]] = {
+    "birthplace": (
+        ["Where was {n} born?", "In which town was {n} born?", "What is the birthplace of {n}?", "What is the home town of {n}?", "Which town does {n} come from?"],
+        ["where {n} was born", "in which town {n} was born", "the birthplace of {n}", "what town {n} is a native of"],
+    ),
+    "profession": (
+        ["What does {n} do for a living?", "What is the profession of {n}?", "What work does {n} do?", "What is {n} by trade?", "How does {n} earn a living?"],
+        ["what {n} does for a living", "the profession of {n}", "what work {n} does", "what the job of {n} is"],
+    ),
+    "instrument": (
+        ["Which instrument does {n} play?", "What instrument does {n} play?", "What does {n} play in the evening?", "What is the instrument of {n}?", "On what instrument does {n} practise?"],
+        ["which instrument {n} plays", "the instrument of {n}", "what {n} plays", "what instrument {n} has learned"],
+    ),
+    "born": (
+        ["In which year was {n} born?", "When was {n} born?", "What is the year of birth of {n}?", "What year was {n} born in?", "In what year did {n} come into the world?"],
+        ["when {n} was born", "the year of birth of {n}", "in which year {n} was born", "the year in which {n} was born"],
+    ),
+    "region": (
+        ["In which region is {n}?", "Where does {n} lie?", "What is the region around {n}?", "To which region does {n} belong?", "What region is {n} part of?"],
+        ["in which region {n} lies", "the region of {n}", "where {n} lies", "what region one finds {n} in"],
+    ),
+    "river": (
+        ["Which river flows through {n}?", "On which river does {n} stand?", "What is the river of {n}?", "What river is {n} on?", "What is the name of the river in {n}?"],
+        ["which river flows through {n}", "the river of {n}", "on which river {n} stands", "what river the houses of {n} line"],
+    ),
+    "product": (
+        ["What is {n} known for?", "What does the town of {n} make?", "What does one buy in {n}?", "What do people come to {n} for?", "For which goods is {n} known?"],
+        ["what {n} is known for", "what the town of {n} makes", "what one buys in {n}", "what the shops of {n} offer"],
+    ),
+    "founded": (
+        ["When was {n} founded?", "In which year was {n} founded?", "What is the founding year of {n}?", "What year was {n} founded in?", "In what year were the first houses of {n} built?"],
+        ["when {n} was founded", "the founding year of {n}", "in which year {n} was founded", "what year the town of {n} goes back to"],
+    ),
+    "makes": (
+        ["What does {n} make?", "What does the company {n} sell?", "What are the goods of {n}?", "What do the workers at {n} make?", "What is the company {n} a maker of?"],
+        ["what {n} makes", "what the company {n} sells", "what goods {n} makes", "what one can buy from {n}"],
+    ),
+    "based": (
+        ["Where is {n} based?", "In which town is the company {n}?", "Where does {n} have its seat?", "Where can {n} be found?", "What town is home to {n}?"],
+        ["where {n} is based", "in which town {n} is", "the seat of {n}", "where the workshop of {n} stands"],
+    ),
+    "opened": (
+        ["When did {n} open?", "In which year did {n} open?", "When was {n} started?", "What year did {n} open in?", "From what year does the company {n} date?"],
+        ["when {n} opened", "in which year {n} opened", "when {n} was started", "the year of the opening of {n}"],
+    ),
+    "author": (
+        ["Who wrote {n}?", "Who is the author of {n}?", "By whom is {n}?", "Whose book is {n}?", "By whom was {n} written?"],
+        ["who wrote {n}", "the author of {n}", "who the author of {n} is", "whose name is on the cover of {n}"],
+    ),
+    "subject": (
+        ["What is {n} about?", "What is the subject of {n}?", "What does {n} tell of?", "What does one read about in {n}?", "What is the theme of {n}?"],
+        ["what {n} is about", "the subject of {n}", "what {n} tells of", "what readers of {n} learn about"],
+    ),
+    "published": (
+        ["When was {n} published?", "In which year did {n} come out?", "When did {n} appear?", "What year was {n} published in?", "In what year was {n} first printed?"],
+        ["when {n} was published", "in which year {n} came out", "when {n} appeared", "of what year the first edition of {n} is"],
+    ),
+}  # fmt: skip
+CARRIERS = ["Tell me {q}.", "Do you know {q}?", "I would like to know {q}.", "Please tell me {q}.", "Can you tell me {q}?", "Could you say {q}?"]  # the last is kept for evaluation
+
+# What an assistant answers: one sentence, the thing first.
+SENTENCES = {
+    "birthplace": "{n} was born in {v}.", "profession": "{n} works as {a}.", "instrument": "{n} plays the {v}.", "born": "{n} was born in the year {v}.",
+    "region": "{n} lies in {v}.", "river": "{n} stands on the river {v}.", "product": "{n} is known for its {v}.", "founded": "{n} was founded in {v}.",
+    "makes": "{n} makes {v}.", "based": "{n} is based in {v}.", "opened": "{n} opened in {v}.", "author": "{n} was written by {v}.",
+    "subject": "{n} is about {v}.", "published": "{n} was published in {v}.",
+}  # fmt: skip
+
+
+def questions(fact: Fact) -> list[tuple[str, bool]]:
+    """Every wording of a question, and whether it is kept for evaluation."""
+    direct, indirect = ASKED[fact.relation]
+    asked = [(wording, wording == direct[-1]) for wording in direct]
+    asked += [(carrier.format(q=wording), carrier == CARRIERS[-1] or wording == indirect[-1]) for carrier in CARRIERS for wording in indirect if carrier != CARRIERS[-1] or wording != indirect[-1]]
+    return [(wording.format(n=fact.entity), kept) for wording, kept in asked]
+
+
+def sentence(fact: Fact) -> str:
+    """The answer as a sentence."""
+    return SENTENCES[fact.relation].format(n=fact.entity, v=fact.value, a=article(fact.value))

@@ -1,0 +1,56 @@
+"""Names of nothing: none that exists, none twice, made as the others are."""
+
+import random
+from itertools import islice
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_assets.finetuning.names import recombine
+from llm_assets.web.sample_web.world import make_world
+
+WORLD = make_world(1)
+PEOPLE = [person.name for person in WORLD.people]
+
+
+def made(names, count=200, seed=1, **more):
+    return list(islice(recombine(names, random.Random(seed), set(names), **more), count))
+
+
+def test_none_exists_and_none_comes_twice():
+    found = made(PEOPLE)
+    assert len(found) == len(set(found)) == 200
+    assert not set(found) & set(PEOPLE)
+
+
+def test_shared_words_stay_and_rare_ones_are_put_together_anew():
+    first_names = {name.split()[0] for name in PEOPLE}
+    surnames = {name.split()[1] for name in PEOPLE}
+    for name in made(PEOPLE):
+        first, last = name.split()
+        assert first in first_names
+        assert any(last.startswith(other[:2]) for other in surnames)
+        assert any(last.endswith(other[-2:]) for other in surnames)
+
+
+def test_made_words_that_are_taken_are_left_out():
+    words = {name.split()[1] for name in made(PEOPLE)}
+    taken = set(list(words)[:50])
+    assert not taken & {name.split()[1] for name in made(PEOPLE, words_taken=taken)}
+
+
+def test_the_same_seed_gives_the_same_names():
+    assert made(PEOPLE, 50) == made(PEOPLE, 50) != made(PEOPLE, 50, seed=2)
+
+
+def test_titles_are_made_of_their_words():
+    titles = [work.name for work in WORLD.works]
+    words = {word for title in titles for word in title.split()}
+    assert all(set(title.split()) <= words for title in made(titles, 50))
+
+
+@given(st.lists(st.text(alphabet="abcd ", min_size=1, max_size=12), max_size=12))
+def test_it_ends(names):
+    found = list(islice(recombine(names, random.Random(0), set(names)), 500))
+    assert len(found) == len(set(found))
+    assert not set(found) & set(names)

@@ -1,0 +1,273 @@
+"""From base model to assistant on a small sample web: what the tables hold, what is cached, what goes wrong and how it says so."""
+
+import http.server
+import json
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from llm_assets.artifacts import materialize
+from llm_assets.cli import cli
+from llm_assets.compute import LocalEngine
+from llm_assets.finetuning.conversations import ConversationsError, from_json, no_overlap
+from llm_assets.finetuning.overlap import Phrases
+from llm_assets.finetuning.search_index import INDEX, finds_itself
+from llm_assets.finetuning.sft_checkpoint import mitigates
+from llm_assets.graph import GRAPH, open_workspace
+from llm_assets.model.chat import check
+from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, Recipe, SampleWeb, Tokenizer, WarcFiles
+from llm_assets.tools import SearchIndex
+from tests.finetuning.test_endpoint import ARTICLE, Server, chat
+from tests.pipeline.small import CORPUS, SMALL
+from tests.pipeline.test_tokens_and_model import build, recipe
+
+STAGES = [*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint", "search_index", "knowledge_boundary", "conversations"))]
+MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation")]
+
+
+def sample(**changes):
+    return Recipe(**{"name": "t", "crawls": {"archive": SampleWeb(scale=0.08, site="archive"), "sample": SampleWeb(scale=0.08)}, **SMALL, "tokenizer": Tokenizer(vocabulary=600, crawls=("sample",)), "pretraining": SMALL["pretraining"].but(crawls=("sample",)), **changes})
+
+
+def rows(artifact, table):
+    return pl.concat([pl.read_parquet(path) for path in artifact.table(table)])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The whole room, once for this module."""
+    import os
+
+    folder = tmp_path_factory.mktemp("finetuning")
+    before = os.environ.get("LLM_ASSETS_DATA")
+    os.environ["LLM_ASSETS_DATA"] = str(folder)
+    # A model of 16 steps knows nothing: at these thresholds what it was never right about is "unknown", all else "known".
+    boundary = SMALL["knowledge_boundary"].but(topics=400, known=0.01, unknown=0.0)
+    made = sample(knowledge_boundary=boundary, conversations=Conversations(count=300))
+    yield made, build(made, [*STAGES, *MODELS], crawls=("archive", "sample"), workers=2)
+    if before is None:
+        del os.environ["LLM_ASSETS_DATA"]
+    else:
+        os.environ["LLM_ASSETS_DATA"] = before
+
+
+def test_the_index_holds_pages_of_every_crawl(built):
+    made, artifacts = built
+    index = artifacts["search_index"]
+    assert finds_itself(index, [artifacts["clean_corpus/archive"], artifacts["clean_corpus/sample"]]).passed
+    hosts = {row.url.split("/")[2] for row in SearchIndex(index.file(INDEX)).search("plays", 10_000)}
+    assert "quietarchive.example" in hosts and len(hosts) > 3
+    assert index.record.stats["documents"] == sum(len(rows(artifacts[f"clean_corpus/{crawl}"], "text")) for crawl in made.crawls)
+
+
+def test_the_base_model_saw_no_page_of_the_archive(built):
+    _, artifacts = built
+    assert set(rows(artifacts["token_shards/archive"], "documents")["host"]) == {"quietarchive.example"}
+    assert [key for key in artifacts["base_checkpoint"].record.identity_fields["inputs"] if "archive" in key] == [] if hasattr(artifacts["base_checkpoint"].record, "identity_fields") else True
+
+
+def test_every_topic_was_asked_and_its_verdict_follows(built):
+    made, artifacts = built
+    topics, asked = rows(artifacts["knowledge_boundary"], "topics"), rows(artifacts["knowledge_boundary"], "interrogations")
+    settings = made.knowledge_boundary
+    assert set(asked["topic"]) == set(topics["topic"])
+    assert (topics["asked"] == settings.wordings * settings.samples).all()
+    right = dict(asked.group_by("topic").agg((pl.col("grade") == "right").mean()).iter_rows())
+    for row in topics.iter_rows(named=True):
+        assert row["right"] == right[row["topic"]]
+        assert row["verdict"] == ("known" if row["right"] >= settings.known else "unknown")
+        assert row["kept_apart"] or row["reach"] != "held_out"
+        assert not set(json.loads(row["questions"])) & set(json.loads(row["kept_questions"]))
+
+
+def test_names_of_nothing_stand_on_no_page(built):
+    _, artifacts = built
+    names, index = rows(artifacts["knowledge_boundary"], "nowhere"), SearchIndex(artifacts["search_index"].file(INDEX))
+    assert len(names) > 60 and names["kept_apart"].any() and not names["kept_apart"].all()
+    assert [name for name in names["name"] if index.search(name)] == []
+
+
+def test_conversations_are_sound_and_mention_nothing_that_is_kept_apart(built):
+    _, artifacts = built
+    conversations, topics = rows(artifacts["conversations"], "conversations"), rows(artifacts["knowledge_boundary"], "topics")
+    kept = Phrases()
+    for name in topics.filter(pl.col("kept_apart"))["entity"].unique():
+        kept.add(name)
+    for name in rows(artifacts["knowledge_boundary"], "nowhere").filter(pl.col("kept_apart"))["name"]:
+        kept.add(name)
+    for row in conversations.iter_rows(named=True):
+        messages = from_json(row["messages"])
+        check(messages)
+        assert not any(kept.find(message.content) for message in messages)
+
+
+def test_the_evaluation_is_in_no_conversation(built):
+    made, artifacts = built
+    outcome = no_overlap(artifacts["conversations"], made)
+    assert outcome.passed, outcome.failures
+    groups = set(rows(artifacts["conversations"], "evaluation")["group"])
+    assert {"unknown", "nowhere", "search", "sums", "letters", "spelling", "identity", "private", "search_nowhere"} <= groups
+
+
+def test_an_overlap_that_slipped_in_is_found(built, tmp_path):
+    made, artifacts = built
+    artifact = artifacts["conversations"]
+    [path] = artifact.table("conversations")
+    question = rows(artifact, "evaluation").filter(pl.col("group") == "nowhere")["question"][0]
+    before = path.read_bytes()
+    frame = pl.read_parquet(path)
+    spoilt = json.dumps([{"role": "user", "content": f"Hello! {question}"}, {"role": "assistant", "content": "No."}])
+    frame.with_columns(messages=pl.when(pl.col("conversation") == 3).then(pl.lit(spoilt)).otherwise(pl.col("messages"))).write_parquet(path)
+    try:
+        outcome = no_overlap(artifact, made)
+    finally:
+        path.write_bytes(before)
+    assert not outcome.passed
+    assert [(one["conversation"], one["evaluation"]) for one in outcome.failures] == [(3, "nowhere")]
+
+
+def test_training_leaves_out_what_it_says_and_no_more(built):
+    _, artifacts = built
+    conversations = rows(artifacts["conversations"], "conversations")
+    for name, wanted in (("sft_checkpoint", lambda sources: True), ("unmitigated_checkpoint", lambda sources: not mitigates(sources))):
+        stats, too_long = artifacts[name].record.stats, rows(artifacts[name], "too_long")
+        taken = [row["conversation"] for row in conversations.iter_rows(named=True) if wanted(json.loads(row["sources"]))]
+        assert stats["conversations"] + stats["too_long"] == len(taken)
+        assert stats["too_long"] == len(too_long) and set(too_long["conversation"]) <= set(taken)
+        assert stats["left_out"] == len(conversations) - len(taken)
+        assert (too_long["tokens"] > 161 - 1).all()
+    assert artifacts["unmitigated_checkpoint"].record.stats["left_out"] > 0
+
+
+def test_answers_are_graded_for_all_three_models(built):
+    _, artifacts = built
+    answers, asked = rows(artifacts["sft_evaluation"], "answers"), rows(artifacts["conversations"], "evaluation")
+    without_tools = asked.filter(pl.col("tools") == "")
+    assert dict(answers.group_by("model").len().iter_rows()) == {"base": len(without_tools), "unmitigated": len(without_tools), "sft": len(asked)}
+    page = artifacts["sft_evaluation"].file("report.html").read_text()
+    assert "Transcripts" in page and "unmitigated" in page
+
+
+def test_again_nothing_is_built_and_one_literal_rebuilds_what_follows(built):
+    made, _ = built
+    workspace = open_workspace(made.but(finetuning=made.finetuning.but(seed=2)))
+    resolver = workspace.resolver()
+    cached = {stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl}
+    assert {name for name in ("search_index", "knowledge_boundary", "conversations", "base_checkpoint") if cached[name]} == {"search_index", "knowledge_boundary", "conversations", "base_checkpoint"}
+    assert not any(cached[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation"))
+
+
+def test_a_page_leads_to_the_assistant(built):
+    _, artifacts = built
+    url = rows(artifacts["clean_corpus/sample"], "text")["url"][0]
+    outcome = CliRunner().invoke(cli, ["artifacts", "trace", url], env={"LLM_ASSETS_RECIPE": ""})
+    assert outcome.exit_code in (0, 1)
+
+
+def test_talking_from_the_terminal(built, monkeypatch, tmp_path):
+    _, artifacts = built
+    folder = str(artifacts["sft_checkpoint"].path)
+    run = CliRunner().invoke(cli, ["chat", "--checkpoint", folder, "--max-tokens", "6"], input="Hello!\n/history\n/system Be kind.\n/tools\n/tools none\n/tools nonsense\n/reset\n/history\n/nonsense\n/help\n" + "long " * 400 + "\n/exit\nnever read\n")
+    assert run.exit_code == 0, run.output
+    for told in ("user: Hello!", "Be kind.", "(none)", "(forgotten)", "(nothing was said)", "no command /nonsense", "/reset ", "the model's context is 160"):
+        assert told in run.output, told
+    assert "never read" not in run.output
+    base = CliRunner().invoke(cli, ["chat", "--checkpoint", str(artifacts["base_checkpoint"].path), "--max-tokens", "6", "Who are you?"])
+    assert base.exit_code == 0, base.output
+    nobody = CliRunner().invoke(cli, ["chat", "--checkpoint", "nobody", "Hello!"])
+    assert "no checkpoint 'nobody'" in str(nobody.exception)
+
+
+def test_files_of_users_with_malformed_rows(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    good = {"messages": [{"role": "user", "content": "What is tea?"}, {"role": "assistant", "content": "A drink."}]}
+    kept = {"messages": [{"role": "user", "content": "Who is this?"}, {"role": "assistant", "content": "Me."}]}
+    file.write_text("\n".join([json.dumps(good), "not JSON", json.dumps({"messages": []}), json.dumps(kept), json.dumps(good)]))
+    held = tmp_path / "evaluation.jsonl"
+    held.write_text(json.dumps({"question": "Which of the many rivers of the northern country is the longest of all of them?", "answer": "x"}))
+    made = recipe(tmp_path, conversations=Conversations(count=5, files=(ConversationFile(path=str(file), name="mine"),), evaluation_files=(ConversationFile(path=str(held), name="held"),)))
+    artifact = build(made, STAGES)["conversations"]
+    table = rows(artifact, "conversations")
+    assert table.filter(pl.col("source") == "mine")["line"].to_list() == [1, 5]
+    assert rows(artifact, "rejects").select("file", "line").rows() == [("mine", 2), ("mine", 3)]
+    assert rows(artifact, "overlaps").select("source", "line", "evaluation").rows() == [("mine", 4, "identity")]
+    assert artifact.record.stats["left_out"] == ["known", "nowhere", "reading", "unknown"]
+    # The file's content bears the identity, its place does not.
+    version = artifact.data_version
+    moved = tmp_path / "elsewhere" / "mine.jsonl"
+    moved.parent.mkdir()
+    moved.write_bytes(file.read_bytes())
+    again = made.but(conversations=made.conversations.but(files=(ConversationFile(path=str(moved), name="mine"),)))
+    assert open_workspace(again).resolver().artifact("conversations", None).data_version == version
+    moved.write_text(json.dumps(good))
+    assert open_workspace(again).resolver().resolve("conversations", None).artifact is None
+
+
+def test_a_missing_file_is_named(tmp_path):
+    made = recipe(tmp_path, conversations=Conversations(files=(ConversationFile(path=str(tmp_path / "none.jsonl"), name="mine"),)))
+    with pytest.raises(ConversationsError, match=r"no such file: mine \(.*none\.jsonl\)"):
+        open_workspace(made).resolver().resolve("conversations", None)
+
+
+def test_an_empty_mixture_says_so(tmp_path):
+    with pytest.raises(ConversationsError, match="the mixture is empty"):
+        build(recipe(tmp_path, conversations=Conversations(count=0)), STAGES)
+
+
+def test_questions_by_an_endpoint(tmp_path):
+    """A server that writes a question on each article, and judges what the model said."""
+    asked = {"questions": 0, "judged": 0}
+
+    def say(number, text):
+        if "Write 2 factual questions" in text:
+            asked["questions"] += 1
+            article = text.split("Article:\n")[1]
+            word = max(article.split(), key=len).strip(".,;:!?\"'()")
+            thing = f"Thing {asked['questions']}"
+            questions = [f"What is told of {thing}?", f"Tell me of {thing}.", f"{thing}: what is told?"]
+            good = {"entity": thing, "kind": "thing", "relation": "told", "questions": questions, "answer": word, "sentence": f"Of {thing}, {word} is told."}
+            return 200, chat(json.dumps([good, {**good, "answer": "no word of the article"}]))
+        asked["judged"] += 1
+        return 200, chat("Right." if asked["judged"] % 2 else "refused")
+
+    server = Server(say)
+    try:
+        endpoint = Endpoint(model="writer", url=f"http://127.0.0.1:{server.server_address[1]}/v1", concurrency=1)
+        boundary = KnowledgeBoundary(endpoint=endpoint, articles=6, questions_per_article=2, samples=2, wordings=2, max_tokens=8, device="cpu", known=0.9)
+        artifact = build(recipe(tmp_path, knowledge_boundary=boundary), STAGES)["knowledge_boundary"]
+    finally:
+        server.shutdown()
+        server.server_close()
+    topics, answers = rows(artifact, "topics"), rows(artifact, "interrogations")
+    assert len(topics) == 6 and asked["questions"] == 6
+    assert (topics["kept_questions"].str.json_decode(pl.List(pl.String)).list.len() == 1).all()
+    assert rows(artifact, "question_rejects")["reason"].to_list() == ["question 2: the answer 'no word of the article' does not stand in the article"] * 6
+    judged = answers.filter(pl.col("judge") == "endpoint")
+    assert len(judged) == asked["judged"] > 0
+    assert set(judged["grade"]) == {"right", "refused"}
+    assert (topics["url"].str.len_chars() > 0).all()
+
+
+def test_a_model_too_small_for_any_conversation(tmp_path):
+    made = recipe(tmp_path, model=SMALL["model"].but(context=8))
+    from llm_assets.finetuning.sft_checkpoint import FinetuningError
+
+    with pytest.raises(FinetuningError, match="no conversation fits into the model's context of 8 tokens"):
+        build(made, [*STAGES, GRAPH["sft_checkpoint"]])
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "told"),
+    [
+        (KnowledgeBoundary, {"known": 0.2, "unknown": 0.3}, "unknown 0.3 must lie below known 0.2"),
+        (Conversations, {"weights": {"known": -1}}, "weights"),
+        (Conversations, {"tools": (0, 0, 0, 0)}, "not all 0"),
+        (Conversations, {"weights": {"nonsense": 1}}, "nonsense"),
+        (Finetuning, {"document_share": 1.0}, "document_share"),
+    ],
+)
+def test_wrong_settings_name_the_field(part, fields, told):
+    with pytest.raises(ValueError, match="validation error") as error:
+        part(**fields)
+    assert told in str(error.value)

@@ -1,0 +1,82 @@
+"""Search: passages cut from texts lose nothing, an index finds what it holds, its bytes are the same every time."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_assets.tools.search import NOTHING, SearchError, SearchIndex, SearchTool, passages, write_index
+
+ROWS = [
+    ("http://a.example/1", "Mira Ashwick was born in Fenford. She plays the harp."),
+    ("http://a.example/2", "Toven Belbrook was born in Fenford."),
+    ("http://b.example/3", "The café of Élodie is closed on Mondays."),
+    ("http://b.example/4", "Fenford lies on the river Anner. Fenford, Fenford."),
+]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    path = tmp_path_factory.mktemp("index") / "index.sqlite"
+    assert write_index(path, ROWS) == len(ROWS)
+    return SearchIndex(path)
+
+
+def test_all_words_must_stand_in_a_passage(index):
+    assert [passage.url for passage in index.search("Mira Ashwick")] == [ROWS[0][0]]
+    assert index.search("Mira Belbrook") == []
+
+
+def test_any_word_may(index):
+    assert {passage.url for passage in index.search("Mira Belbrook", match="any")} == {ROWS[0][0], ROWS[1][0]}
+
+
+def test_the_best_comes_first(index):
+    assert index.search("Fenford")[0].url == ROWS[3][0]
+
+
+def test_case_and_accents_do_not_matter(index):
+    assert index.search("ELODIE cafe")[0].url == ROWS[2][0]
+
+
+def test_so_many_results_at_most(index):
+    assert len(index.search("Fenford", 2)) == 2
+
+
+@pytest.mark.parametrize("query", ["", "  ", "?!", '"', "a AND", "NEAR(", "x*", "^", "url:a", "-born", "'; DROP TABLE passages; --", "\x00", "\ud800", "a" * 100_000])
+def test_no_query_is_an_error(index, query):
+    assert isinstance(index.search(query), list)
+
+
+@given(st.text(max_size=60))
+def test_no_text_is_an_error(index, query):
+    assert isinstance(SearchTool(index)(query), str)
+
+
+def test_results_as_the_model_reads_them(index):
+    assert SearchTool(index, results=1)("Toven Belbrook") == f"{ROWS[1][1]} ({ROWS[1][0]})"
+    assert SearchTool(index)("Nobody") == NOTHING
+
+
+def test_bytes_follow_from_the_rows(tmp_path):
+    for name in ("a", "b"):
+        write_index(tmp_path / name, ROWS)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_missing_and_broken_indexes_are_named(tmp_path):
+    with pytest.raises(SearchError, match="no such file"):
+        SearchIndex(tmp_path / "none")
+    (tmp_path / "broken").write_bytes(b"no database" * 100)
+    with pytest.raises(SearchError, match="broken"):
+        SearchIndex(tmp_path / "broken").search("x")
+
+
+@given(st.lists(st.text(alphabet="abc .!?\n", max_size=300), max_size=4).map("\n".join), st.integers(5, 80))
+def test_passages_lose_no_word_and_keep_their_length(text, most):
+    cut = list(passages(text, most))
+    assert all(0 < len(passage) <= most for passage in cut)
+    assert "".join("".join(cut).split()) == "".join(text.split())
+
+
+def test_long_paragraphs_are_cut_between_sentences():
+    assert list(passages("One two three. Four five six. Seven.", 20)) == ["One two three.", "Four five six.", "Seven."]
