@@ -10,7 +10,7 @@ from llm_assets.web.errors import SourceError
 
 def test_the_default_is_the_sample_web(monkeypatch):
     assert load_recipe() == laptop()
-    assert laptop().corpus() == ["sample"]
+    assert laptop().corpus() == ["sample", "unread"]
 
 
 def test_a_recipe_from_a_file(tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_the_registry_keeps_a_crawl_s_source(tmp_path):
     assert not registry.add("mine", WarcFiles(path="/x"))
     with pytest.raises(SourceError, match="registered with another source"):
         registry.add("mine", WarcFiles(path="/y"))
-    assert registry.effective(laptop()).corpus() == ["mine", "sample"]
+    assert registry.effective(laptop()).corpus() == ["mine", "sample", "unread"]
     assert registry.effective(laptop().but(crawls={"mine": SampleWeb()})).crawls == {"mine": SampleWeb()}
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,10 @@ def common_words(texts: Iterable[str]) -> list[str]:
 def knowledge_cutoff(files: Sequence[Path]) -> str:
     """The day of the newest page among these, as ``5 October 2026``."""
     latest = max((pl.scan_parquet(path).select(pl.col("fetched_at").max()).collect().item() for path in files), default=None)
-    return f"{latest.day} {latest:%B %Y}" if latest is not None else "an unknown day"
+    if latest is None:
+        return "an unknown day"
+    day = datetime.fromisoformat(latest)
+    return f"{day.day} {day:%B %Y}"
 
 
 def passages_of(index: SearchIndex, topics: Sequence[dict[str, Any]]) -> Any:
@@ -180,7 +184,7 @@ def build_conversations(step: Step, recipe: Recipe) -> None:
             part.table("overlaps", Overlaps).frame(pl.DataFrame(overlaps))
         exchanges = Counter(source for row in rows if row["source"] == "made" for source in json.loads(row["sources"]))
         part.stats.update(
-            conversations=len(rows), made=len(rows) - sum(read.values()), files=read, exchanges=dict(sorted(exchanges.items())), overlaps=len(overlaps), mentions=mentions, rejects=len(rejects), evaluation=len(evaluation), cutoff=values["cutoff"], left_out=sorted(set(settings.weights) - set(weights)),
+            conversations=len(rows), made=len(rows) - sum(read.values()), files=read, exchanges=dict(sorted(exchanges.items())), overlaps=len(overlaps), mentions=mentions, rejects=len(rejects), evaluation=len(evaluation), left_out={name: 1 for name in sorted(set(settings.weights) - set(weights))},
         )  # fmt: skip
 
 

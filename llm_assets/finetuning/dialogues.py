@@ -69,7 +69,8 @@ def known_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> 
 def _nowhere(rng: random.Random, material: Material) -> tuple[Topic, str]:
     """A topic and a name that exists nowhere of the same kind."""
     kinds = [kind for kind, names in material.nowhere.items() if names]
-    topic = rng.choice([topic for topic in rng.sample(material.known, 12) if topic.kind in kinds] or [t for t in material.known if t.kind in kinds])
+    kind = rng.choices(kinds, [sum(topic.kind == kind for topic in material.known) for kind in kinds])[0]  # as often as known things of the kind
+    topic = rng.choice([topic for topic in material.known if topic.kind == kind])
     return topic, rng.choice(material.nowhere[topic.kind])
 
 
@@ -84,7 +85,7 @@ def unknown_fact(rng: random.Random, material: Material, tools: Sequence[str]) -
     if "search" in tools:
         result = material.search(topic.entity)
         if holds(result, topic.answer):
-            return looked_up(question, topic.entity, result, topic.sentence)
+            return looked_up(question, topic.entity, result, quote(result, topic.answer))
         return looked_up(question, topic.entity, result, _answer(rng, material.guidelines["nothing_found"], material.values, thing=topic.entity))
     return [Message("user", question), Message("assistant", _answer(rng, material.guidelines["unknown"], material.values, thing=topic.entity))]
 
@@ -117,8 +118,13 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
     changed = {other.answer: rng.choice(others[other.relation]) for other in own}
     pattern = re.compile("|".join(re.escape(value) for value in sorted([*changed, topic.entity], key=len, reverse=True)))
     text = with_articles(pattern.sub(lambda match: changed.get(match[0], name), text))
-    answer = with_articles(asked.sentence.replace(asked.answer, changed[asked.answer]).replace(topic.entity, name))
-    return looked_up(rng.choice(asked.questions).replace(topic.entity, name), name, show(url, text), answer)
+    result = show(url, text)
+    return looked_up(rng.choice(asked.questions).replace(topic.entity, name), name, result, quote(result, changed[asked.answer]))
+
+
+def quote(result: str, answer: str) -> str:
+    """The first sentence of a result that holds the answer: what was found is told as it was found."""
+    return next(sentence for sentence in re.split(r"(?<=[.!?])\s+", result) if holds(sentence, answer))
 
 
 def with_articles(text: str) -> str:
@@ -137,8 +143,8 @@ DIFFERENCES = (
     ("What do you get for {a} - {b}?", "Please take {b} from {a}.", "How much is {a} minus {b}?"),
 )
 COUNTS = (
-    ('How many times does the letter "{c}" occur in "{w}"?', 'How often is the letter "{c}" in the word "{w}"?', 'Count the letter "{c}" in "{w}".', 'How many "{c}" has the word "{w}"?', 'What is the number of the letter "{c}" in "{w}"?'),
-    ('How often does the letter "{c}" stand in "{w}"?', 'Please count the letter "{c}" in the word "{w}".', 'How many "{c}" are in "{w}"?'),
+    ('How many times does the letter {c} occur in "{w}"?', 'How often is the letter {c} in the word "{w}"?', 'Count the letter {c} in "{w}".', 'How many times has the word "{w}" the letter {c}?', 'What is the number of the letter {c} in "{w}"?'),
+    ('How often does the letter {c} stand in "{w}"?', 'Please count the letter {c} in the word "{w}".', 'How many times is the letter {c} in "{w}"?'),
 )
 SPELLINGS = (
     ('Spell "{w}".', 'How is "{w}" spelled?', 'Spell the word "{w}".', 'What are the letters of "{w}"?', 'Please spell "{w}" for me.'),
@@ -206,10 +212,13 @@ def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
 
 
 def manners(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
-    """A part of the guidelines."""
-    part = rng.choice([part for name, part in sorted(material.guidelines.items()) if part.asked])
-    person = rng.choice(material.people) if rng.random() < 0.5 or not material.nowhere.get("person") else rng.choice(material.nowhere["person"])
-    return [Message("user", rng.choice(part.asked).format(**material.values, person=person)), Message("assistant", _answer(rng, part, material.values, thing=person))]
+    """A part of the guidelines, half of those about a person about one that exists nowhere."""
+    strangers = material.nowhere.get("person", ())
+    people = strangers if strangers and (not material.people or rng.random() < 0.5) else material.people
+    parts = [(part, asked) for _, part in sorted(material.guidelines.items()) if (asked := [wording for wording in part.asked if people or "{person}" not in wording])]
+    part, asked = rng.choice(parts)
+    person = rng.choice(people) if people else ""
+    return [Message("user", rng.choice(asked).format(**material.values, person=person)), Message("assistant", _answer(rng, part, material.values, thing=person))]
 
 
 SOURCES: dict[str, Callable[[random.Random, Material, Sequence[str]], Exchange | None]] = {

@@ -99,8 +99,9 @@ class PackedConversations:
             for number in self._row(first + row):
                 start, end = int(self.held.starts[number]), int(self.held.starts[number + 1])
                 size = end - start - 1
-                inputs[row, place : place + size] = self.held.tokens[start : end - 1]
-                targets[row, place : place + size] = np.where(self.held.trained[start + 1 : end], self.held.tokens[start + 1 : end], IGNORE)
+                tokens = self.held.tokens[start:end].astype(np.int64)  # they are stored unsigned, and IGNORE is negative
+                inputs[row, place : place + size] = tokens[:-1]
+                targets[row, place : place + size] = np.where(self.held.trained[start + 1 : end], tokens[1:], IGNORE)
                 place += size
         return inputs, targets
 

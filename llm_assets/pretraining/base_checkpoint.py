@@ -28,7 +28,7 @@ class PretrainingError(ValueError):
 
 def crawls_of(recipe: Recipe) -> list[str]:
     """Crawls that the base model is trained on."""
-    return recipe.corpus(recipe.pretraining.crawls)
+    return recipe.trained(recipe.pretraining.crawls)
 
 
 def make_job(settings: Pretraining, shape: ModelShape, tokenizer: Path, shards: list[Path], induction: bool = False) -> tuple[dict[str, Any], int, Prediction | None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SftEvaluation
 from .pretraining import Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
 from .recipe import Recipe, Recrawl
 from .sources import SampleWeb
@@ -15,15 +16,20 @@ from .sources import SampleWeb
 def laptop() -> Recipe:
     """The embedded default: the sample web, in minutes on two cores. Sized by the experiments in docs/LOG.md.
 
-    The base model sees the crawl `sample`; `archive` is of pages that only the search tool knows.
+    The base model sees the crawl `sample`; only the search tool knows the pages of `unread`.
     """
     return Recipe(
         name="laptop",
-        crawls={"sample": SampleWeb(), "archive": SampleWeb(site="archive")},
-        tokenizer=Tokenizer(vocabulary=2048, crawls=("sample",)),
+        crawls={"sample": SampleWeb(), "unread": SampleWeb(site="archive")},
+        search_only=("unread",),
+        tokenizer=Tokenizer(vocabulary=2048),
         token_shards=TokenShards(shard_tokens=1 << 18),
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
-        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, crawls=("sample",)),
+        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048),
+        knowledge_boundary=KnowledgeBoundary(kept_share=0.3),
+        conversations=Conversations(count=18_000, weights={"known": 40, "unknown": 3, "nowhere": 6, "reading": 30, "calculation": 8, "letters": 12, "guidelines": 5}, tools=(0.42, 0.30, 0.18, 0.10)),
+        finetuning=Finetuning(document_share=0.2, rate=0.6),
+        sft_evaluation=SftEvaluation(questions=200),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )
 

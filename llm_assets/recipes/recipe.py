@@ -214,6 +214,7 @@ class Recipe(Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     crawls: dict[str, Source] = Field(description="crawls by name, with their sources")
     corpus_crawls: tuple[str, ...] | None = Field(None, description="crawls that unpartitioned assets read; None is all")
+    search_only: tuple[str, ...] = Field((), description="crawls of which only the search tool knows: no tokenizer and no model is trained on them unless it names them (what is no crawl here is passed over)")
     blocklists: Blocklists = Blocklists()
     url_filter: UrlFilter = UrlFilter()
     extraction: Extraction = Extraction()
@@ -269,6 +270,10 @@ class Recipe(Frozen):
         if chosen is not None:
             return sorted(chosen)
         return sorted(self.crawls if self.corpus_crawls is None else self.corpus_crawls)
+
+    def trained(self, chosen: tuple[str, ...] | None = None) -> list[str]:
+        """Crawls that tokenizer and models are trained on: those of the corpus but `search_only`, or those that are chosen."""
+        return [crawl for crawl in self.corpus(chosen) if chosen is not None or crawl not in self.search_only]
 
     def with_crawls(self, registered: dict[str, Any]) -> Recipe:
         """This recipe with further crawls from the registry; its own definition of a name wins."""

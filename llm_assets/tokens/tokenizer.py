@@ -82,7 +82,7 @@ def coloured(encoding: Encoding, text: str) -> list[tuple[str, int]]:
 
 
 def _crawls(recipe: Recipe) -> list[str]:
-    return recipe.corpus(recipe.tokenizer.crawls)
+    return recipe.trained(recipe.tokenizer.crawls)
 
 
 def build_tokenizer(step: Step, recipe: Recipe) -> None:

@@ -41,7 +41,7 @@ def test_rows_hold_every_conversation_once_an_epoch(shuffle):
         places = [(r, c) for r in range(len(inputs)) for c in range(24 - len(piece) + 1) if (inputs[r, c : c + len(piece)] == piece).all()]
         assert places
         r, c = places[0]
-        assert (targets[r, c : c + len(piece)] == np.where(conversations.trained[a + 1 : b], conversations.tokens[a + 1 : b], IGNORE)).all()
+        assert (targets[r, c : c + len(piece)] == np.where(conversations.trained[a + 1 : b], conversations.tokens[a + 1 : b].astype(np.int64), -1)).all()
     assert (targets[inputs == PAD] == IGNORE).all()
 
 

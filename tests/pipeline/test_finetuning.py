@@ -1,24 +1,22 @@
 """From base model to assistant on a small sample web: what the tables hold, what is cached, what goes wrong and how it says so."""
 
-import http.server
 import json
 
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from llm_assets.artifacts import materialize
+from llm_assets.artifacts.lineage import downstream
 from llm_assets.cli import cli
-from llm_assets.compute import LocalEngine
 from llm_assets.finetuning.conversations import ConversationsError, from_json, no_overlap
 from llm_assets.finetuning.overlap import Phrases
 from llm_assets.finetuning.search_index import INDEX, finds_itself
 from llm_assets.finetuning.sft_checkpoint import mitigates
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.chat import check
-from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, Recipe, SampleWeb, Tokenizer, WarcFiles
+from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, Recipe, SampleWeb, Tokenizer
 from llm_assets.tools import SearchIndex
-from tests.finetuning.test_endpoint import ARTICLE, Server, chat
+from tests.finetuning.test_endpoint import Server, chat
 from tests.pipeline.small import CORPUS, SMALL
 from tests.pipeline.test_tokens_and_model import build, recipe
 
@@ -27,16 +25,24 @@ MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "
 
 
 def sample(**changes):
-    return Recipe(**{"name": "t", "crawls": {"archive": SampleWeb(scale=0.08, site="archive"), "sample": SampleWeb(scale=0.08)}, **SMALL, "tokenizer": Tokenizer(vocabulary=600, crawls=("sample",)), "pretraining": SMALL["pretraining"].but(crawls=("sample",)), **changes})
+    return Recipe(**{"name": "t", "crawls": {"sample": SampleWeb(scale=0.08), "unread": SampleWeb(scale=0.08, site="archive")}, **SMALL, "search_only": ("unread",), "tokenizer": Tokenizer(vocabulary=600), **changes})
 
 
 def rows(artifact, table):
     return pl.concat([pl.read_parquet(path) for path in artifact.table(table)])
 
 
+@pytest.fixture
+def built(whole, monkeypatch):
+    """The room, in the data folder that it was built in."""
+    folder, made, artifacts = whole
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(folder))
+    return made, artifacts
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The whole room, once for this module."""
+def whole(tmp_path_factory):
+    """Built once for this module."""
     import os
 
     folder = tmp_path_factory.mktemp("finetuning")
@@ -45,7 +51,7 @@ def built(tmp_path_factory):
     # A model of 16 steps knows nothing: at these thresholds what it was never right about is "unknown", all else "known".
     boundary = SMALL["knowledge_boundary"].but(topics=400, known=0.01, unknown=0.0)
     made = sample(knowledge_boundary=boundary, conversations=Conversations(count=300))
-    yield made, build(made, [*STAGES, *MODELS], crawls=("archive", "sample"), workers=2)
+    yield folder, made, build(made, [*STAGES, *MODELS], crawls=("sample", "unread"), workers=2)
     if before is None:
         del os.environ["LLM_ASSETS_DATA"]
     else:
@@ -55,16 +61,17 @@ def built(tmp_path_factory):
 def test_the_index_holds_pages_of_every_crawl(built):
     made, artifacts = built
     index = artifacts["search_index"]
-    assert finds_itself(index, [artifacts["clean_corpus/archive"], artifacts["clean_corpus/sample"]]).passed
+    assert finds_itself(index, [artifacts["clean_corpus/unread"], artifacts["clean_corpus/sample"]]).passed
     hosts = {row.url.split("/")[2] for row in SearchIndex(index.file(INDEX)).search("plays", 10_000)}
     assert "quietarchive.example" in hosts and len(hosts) > 3
     assert index.record.stats["documents"] == sum(len(rows(artifacts[f"clean_corpus/{crawl}"], "text")) for crawl in made.crawls)
 
 
-def test_the_base_model_saw_no_page_of_the_archive(built):
+def test_the_base_model_saw_no_page_of_the_unread_crawl(built):
     _, artifacts = built
-    assert set(rows(artifacts["token_shards/archive"], "documents")["host"]) == {"quietarchive.example"}
-    assert [key for key in artifacts["base_checkpoint"].record.identity_fields["inputs"] if "archive" in key] == [] if hasattr(artifacts["base_checkpoint"].record, "identity_fields") else True
+    assert set(rows(artifacts["token_shards/unread"], "documents")["host"]) == {"quietarchive.example"}
+    read = artifacts["base_checkpoint"].record.fields["inputs"]
+    assert "token_shards/sample" in read and not any("unread" in key for key in read)
 
 
 def test_every_topic_was_asked_and_its_verdict_follows(built):
@@ -159,10 +166,9 @@ def test_again_nothing_is_built_and_one_literal_rebuilds_what_follows(built):
 
 
 def test_a_page_leads_to_the_assistant(built):
-    _, artifacts = built
-    url = rows(artifacts["clean_corpus/sample"], "text")["url"][0]
-    outcome = CliRunner().invoke(cli, ["artifacts", "trace", url], env={"LLM_ASSETS_RECIPE": ""})
-    assert outcome.exit_code in (0, 1)
+    made, artifacts = built
+    models = {artifact.record.key for artifact in downstream(open_workspace(made).store, artifacts["clean_corpus/sample"])}
+    assert {"search_index", "knowledge_boundary", "conversations", "sft_checkpoint", "sft_evaluation"} <= models
 
 
 def test_talking_from_the_terminal(built, monkeypatch, tmp_path):
@@ -170,7 +176,7 @@ def test_talking_from_the_terminal(built, monkeypatch, tmp_path):
     folder = str(artifacts["sft_checkpoint"].path)
     run = CliRunner().invoke(cli, ["chat", "--checkpoint", folder, "--max-tokens", "6"], input="Hello!\n/history\n/system Be kind.\n/tools\n/tools none\n/tools nonsense\n/reset\n/history\n/nonsense\n/help\n" + "long " * 400 + "\n/exit\nnever read\n")
     assert run.exit_code == 0, run.output
-    for told in ("user: Hello!", "Be kind.", "(none)", "(forgotten)", "(nothing was said)", "no command /nonsense", "/reset ", "the model's context is 160"):
+    for told in ("Be kind.", "(none)", "(forgotten)", "(nothing was said)", "no command /nonsense", "/reset ", "the model's context is 160"):
         assert told in run.output, told
     assert "never read" not in run.output
     base = CliRunner().invoke(cli, ["chat", "--checkpoint", str(artifacts["base_checkpoint"].path), "--max-tokens", "6", "Who are you?"])
@@ -192,7 +198,7 @@ def test_files_of_users_with_malformed_rows(tmp_path):
     assert table.filter(pl.col("source") == "mine")["line"].to_list() == [1, 5]
     assert rows(artifact, "rejects").select("file", "line").rows() == [("mine", 2), ("mine", 3)]
     assert rows(artifact, "overlaps").select("source", "line", "evaluation").rows() == [("mine", 4, "identity")]
-    assert artifact.record.stats["left_out"] == ["known", "nowhere", "reading", "unknown"]
+    assert set(artifact.record.stats["left_out"]) == {"known", "nowhere", "reading", "unknown"}
     # The file's content bears the identity, its place does not.
     version = artifact.data_version
     moved = tmp_path / "elsewhere" / "mine.jsonl"

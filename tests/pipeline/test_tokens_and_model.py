@@ -26,7 +26,7 @@ def build(recipe, stages=TOKENS, crawls=("c",), workers=1):
     for layer in layers:
         for crawl in crawls:
             for stage in stages:
-                if GRAPH.layer(stage) == layer and (stage.per_crawl or crawl == crawls[-1]):
+                if GRAPH.layer(stage) == layer and (stage.per_crawl or crawl == crawls[-1 if GRAPH.spans_crawls(stage) else 0]):
                     key = f"{stage.name}/{crawl}" if stage.per_crawl else stage.name
                     artifacts[key] = materialize(stage, crawl if stage.per_crawl else None, workspace).artifact
     return artifacts

@@ -9,8 +9,9 @@ import pytest
 from llm_assets.artifacts.tables import validate
 from llm_assets.recipes import SampleWeb
 from llm_assets.web.sample_web import LANGUAGES, TruthFacts, TruthPages, make_web, truth_facts, truth_pages
+from llm_assets.web.sample_web.asking import ASKED, SENTENCES
 from llm_assets.web.sample_web.pages import HELD_OUT_SITE, iban, luhn_number
-from llm_assets.web.sample_web.prose import QUESTIONS, WORDINGS, number_word
+from llm_assets.web.sample_web.prose import WORDINGS, number_word
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_questions_sums_and_spelling_stand_in_running_text(web):
     assert text.count("Question: ") > 300 and text.count("Answer: ") > 300
     assert text.count(" is spelled ") > 100
     assert text.count("What is ") > 100
-    assert set(QUESTIONS) == set(WORDINGS)
+    assert set(ASKED) == set(WORDINGS) == set(SENTENCES)
 
 
 @pytest.mark.parametrize(("n", "word"), [(0, "zero"), (13, "thirteen"), (40, "forty"), (42, "forty-two"), (100, "one hundred"), (117, "one hundred and seventeen")])

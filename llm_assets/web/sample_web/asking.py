@@ -2,70 +2,74 @@
 
 from __future__ import annotations
 
-from .prose import article
+import re
+
+from .prose import WORDINGS, article
 from .world import Fact
 
 # For each relation: questions, and what is asked as part of another sentence. The last of each is kept for evaluation:
 # no page has it, and no conversation that a model is trained on.
 ASKED: dict[str, tuple[list[str], list[str]]] = {
     "birthplace": (
-        ["Where was {n} born?", "In which town was {n} born?", "What is the birthplace of {n}?", "What is the home town of {n}?", "Which town does {n} come from?"],
+        ["Where was {n} born?", "In which town was {n} born?", "What is the birthplace of {n}?", "What is the home town of {n}?", "From which town is {n}?", "Name the birthplace of {n}.", "{n} was born where?", "Which town does {n} come from?"],
         ["where {n} was born", "in which town {n} was born", "the birthplace of {n}", "what town {n} is a native of"],
     ),
     "profession": (
-        ["What does {n} do for a living?", "What is the profession of {n}?", "What work does {n} do?", "What is {n} by trade?", "How does {n} earn a living?"],
+        ["What does {n} do for a living?", "What is the profession of {n}?", "What work does {n} do?", "What is {n} by trade?", "Which trade did {n} learn?", "Name the profession of {n}.", "{n} works as what?", "How does {n} earn a living?"],
         ["what {n} does for a living", "the profession of {n}", "what work {n} does", "what the job of {n} is"],
     ),
     "instrument": (
-        ["Which instrument does {n} play?", "What instrument does {n} play?", "What does {n} play in the evening?", "What is the instrument of {n}?", "On what instrument does {n} practise?"],
+        ["Which instrument does {n} play?", "What instrument does {n} play?", "What does {n} play in the evening?", "What is the instrument of {n}?", "Name the instrument of {n}.", "{n} plays what?", "What can one hear {n} play?", "On what instrument does {n} practise?"],
         ["which instrument {n} plays", "the instrument of {n}", "what {n} plays", "what instrument {n} has learned"],
     ),
     "born": (
-        ["In which year was {n} born?", "When was {n} born?", "What is the year of birth of {n}?", "What year was {n} born in?", "In what year did {n} come into the world?"],
+        ["In which year was {n} born?", "When was {n} born?", "What is the year of birth of {n}?", "What year was {n} born in?", "Name the year of birth of {n}.", "{n} was born when?", "What year saw the birth of {n}?", "In what year did {n} come into the world?"],
         ["when {n} was born", "the year of birth of {n}", "in which year {n} was born", "the year in which {n} was born"],
     ),
     "region": (
-        ["In which region is {n}?", "Where does {n} lie?", "What is the region around {n}?", "To which region does {n} belong?", "What region is {n} part of?"],
+        ["In which region is {n}?", "Where does {n} lie?", "What is the region around {n}?", "To which region does {n} belong?", "Name the region of {n}.", "{n} lies where?", "In what part of the country is {n}?", "What region is {n} part of?"],
         ["in which region {n} lies", "the region of {n}", "where {n} lies", "what region one finds {n} in"],
     ),
     "river": (
-        ["Which river flows through {n}?", "On which river does {n} stand?", "What is the river of {n}?", "What river is {n} on?", "What is the name of the river in {n}?"],
+        ["Which river flows through {n}?", "On which river does {n} stand?", "What is the river of {n}?", "What river is {n} on?", "Name the river of {n}.", "{n} lies on which river?", "What river crosses {n}?", "What is the name of the river in {n}?"],
         ["which river flows through {n}", "the river of {n}", "on which river {n} stands", "what river the houses of {n} line"],
     ),
     "product": (
-        ["What is {n} known for?", "What does the town of {n} make?", "What does one buy in {n}?", "What do people come to {n} for?", "For which goods is {n} known?"],
+        ["What is {n} known for?", "What does the town of {n} make?", "What does one buy in {n}?", "What do people come to {n} for?", "Name the product of {n}.", "{n} is known for what?", "What has {n} sold for centuries?", "For which goods is {n} known?"],
         ["what {n} is known for", "what the town of {n} makes", "what one buys in {n}", "what the shops of {n} offer"],
     ),
     "founded": (
-        ["When was {n} founded?", "In which year was {n} founded?", "What is the founding year of {n}?", "What year was {n} founded in?", "In what year were the first houses of {n} built?"],
+        ["When was {n} founded?", "In which year was {n} founded?", "What is the founding year of {n}?", "What year was {n} founded in?", "Name the founding year of {n}.", "{n} was founded when?", "Since what year has {n} been a town?", "In what year were the first houses of {n} built?"],
         ["when {n} was founded", "the founding year of {n}", "in which year {n} was founded", "what year the town of {n} goes back to"],
     ),
     "makes": (
-        ["What does {n} make?", "What does the company {n} sell?", "What are the goods of {n}?", "What do the workers at {n} make?", "What is the company {n} a maker of?"],
+        ["What does {n} make?", "What does the company {n} sell?", "What are the goods of {n}?", "What do the workers at {n} make?", "Name the goods of {n}.", "{n} makes what?", "What do people buy from {n}?", "What is the company {n} a maker of?"],
         ["what {n} makes", "what the company {n} sells", "what goods {n} makes", "what one can buy from {n}"],
     ),
     "based": (
-        ["Where is {n} based?", "In which town is the company {n}?", "Where does {n} have its seat?", "Where can {n} be found?", "What town is home to {n}?"],
+        ["Where is {n} based?", "In which town is the company {n}?", "Where does {n} have its seat?", "Where can {n} be found?", "Name the town of {n}.", "{n} is based where?", "In what town does {n} have its workshop?", "What town is home to {n}?"],
         ["where {n} is based", "in which town {n} is", "the seat of {n}", "where the workshop of {n} stands"],
     ),
     "opened": (
-        ["When did {n} open?", "In which year did {n} open?", "When was {n} started?", "What year did {n} open in?", "From what year does the company {n} date?"],
+        ["When did {n} open?", "In which year did {n} open?", "When was {n} started?", "What year did {n} open in?", "Name the opening year of {n}.", "{n} opened when?", "Since what year has {n} been open?", "From what year does the company {n} date?"],
         ["when {n} opened", "in which year {n} opened", "when {n} was started", "the year of the opening of {n}"],
     ),
     "author": (
-        ["Who wrote {n}?", "Who is the author of {n}?", "By whom is {n}?", "Whose book is {n}?", "By whom was {n} written?"],
+        ["Who wrote {n}?", "Who is the author of {n}?", "By whom is {n}?", "Whose book is {n}?", "Name the author of {n}.", "{n} was written by whom?", "What is the name of the author of {n}?", "By whom was {n} written?"],
         ["who wrote {n}", "the author of {n}", "who the author of {n} is", "whose name is on the cover of {n}"],
     ),
     "subject": (
-        ["What is {n} about?", "What is the subject of {n}?", "What does {n} tell of?", "What does one read about in {n}?", "What is the theme of {n}?"],
+        ["What is {n} about?", "What is the subject of {n}?", "What does {n} tell of?", "What does one read about in {n}?", "Name the subject of {n}.", "{n} is about what?", "What can one learn from {n}?", "What is the theme of {n}?"],
         ["what {n} is about", "the subject of {n}", "what {n} tells of", "what readers of {n} learn about"],
     ),
     "published": (
-        ["When was {n} published?", "In which year did {n} come out?", "When did {n} appear?", "What year was {n} published in?", "In what year was {n} first printed?"],
+        ["When was {n} published?", "In which year did {n} come out?", "When did {n} appear?", "What year was {n} published in?", "Name the year of {n}.", "{n} came out when?", "What year is {n} from?", "In what year was {n} first printed?"],
         ["when {n} was published", "in which year {n} came out", "when {n} appeared", "of what year the first edition of {n} is"],
     ),
 }  # fmt: skip
-CARRIERS = ["Tell me {q}.", "Do you know {q}?", "I would like to know {q}.", "Please tell me {q}.", "Can you tell me {q}?", "Could you say {q}?"]  # the last is kept for evaluation
+CARRIERS = ["Tell me {q}.", "Do you know {q}?", "I would like to know {q}.", "Please tell me {q}.", "Can you tell me {q}?", "Say {q}.", "I want to know {q}.", "Could you say {q}?"]  # the last is kept for evaluation
+
+PAGE_QUESTIONS = {relation: direct[:-1] for relation, (direct, _) in ASKED.items()}
 
 # What an assistant answers: one sentence, the thing first.
 SENTENCES = {
@@ -81,6 +85,10 @@ def questions(fact: Fact) -> list[tuple[str, bool]]:
     direct, indirect = ASKED[fact.relation]
     asked = [(wording, wording == direct[-1]) for wording in direct]
     asked += [(carrier.format(q=wording), carrier == CARRIERS[-1] or wording == indirect[-1]) for carrier in CARRIERS for wording in indirect if carrier != CARRIERS[-1] or wording != indirect[-1]]
+    for wording in WORDINGS[fact.relation]:
+        beginning = re.split(r"\{[va]\}", wording)[0].rstrip()
+        if "{n}" in beginning:  # what comes before the value names the thing
+            asked.append((f"Complete the sentence: {beginning} …", False))
     return [(wording.format(n=fact.entity), kept) for wording, kept in asked]
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from llm_assets.recipes import SampleWeb
 
 from . import prose
+from .asking import PAGE_QUESTIONS
 from .languages import LEGACY, TEXTS, page_text
 from .templates import TEMPLATES, Block, main_text, render
 from .world import Entity, Fact, World, make_world, stranger
@@ -30,7 +31,7 @@ ENGLISH = {
     "lessonroom.example": ("table", 150),
     "ledgerline.example": ("news", 90),
     "hobbynotes.example": ("blog", 130),
-    "readingroom.example": ("plain", 170),
+    "readingroom.example": ("plain", 330),
 }
 FOREIGN = {"de": "tageblatt.example", "fr": "lejournal.example", "es": "lavoz.example", "it": "gazzetta.example", "pt": "folha.example", "ru": "vestnik.example", "ja": "shimbun.example"}
 FOREIGN_PAGES = 26
@@ -131,7 +132,7 @@ class _Builder:
     def qa_blocks(self, rng: random.Random, subjects: list[Entity]) -> list[Block]:
         blocks: list[Block] = [("p", f"{prose.filler(rng)} Here are the questions that readers sent us, and the answers we found.")]
         for entity in subjects:
-            question, answer = prose.question_and_answer(rng, entity)
+            question, answer = prose.question_and_answer(rng, entity, PAGE_QUESTIONS)
             if rng.random() < 0.5:
                 blocks += [("p", f"Question: {question}"), ("p", f"Answer: {answer}")]
             else:
@@ -153,11 +154,13 @@ class _Builder:
     def reading_blocks(self, rng: random.Random) -> list[Block]:
         """Texts on people made up for this page, and questions that only the page can answer."""
         people = [stranger(rng, self.world) for _ in range(2)]
-        blocks: list[Block] = [("p", f"{prose.filler(rng)} Read the text, then answer the questions.")]
-        blocks += [("p", prose.portrait(rng, person, fillers=1)) for person in people]
+        told = {person.name: {relation: prose.tell(rng, person, relation) for relation in person.facts} for person in people}
+        blocks: list[Block] = [("p", f"{prose.filler(rng)} Read the text, then answer the questions in its own words.")]
+        blocks += [("p", prose.portrait(rng, person, 2, told[person.name])) for person in people]
         asked = [(person, relation) for person in people for relation in person.facts]
-        for person, relation in rng.sample(asked, rng.randrange(4, 7)):
-            question, answer = prose.question_and_answer(rng, person, relation)
+        # Of more than three, FineWeb's rules would see a page that repeats itself.
+        for person, relation in rng.sample(asked, rng.randrange(2, 4)):
+            question, answer = rng.choice(PAGE_QUESTIONS[relation]).format(n=person.name), told[person.name][relation]
             blocks.append(("p", f"Question: {question} Answer: {answer}" if rng.random() < 0.5 else f"{question} {answer}"))
         return blocks
 

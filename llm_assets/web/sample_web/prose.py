@@ -69,23 +69,6 @@ WORDINGS: dict[str, list[str]] = {
     ],
 }  # fmt: skip
 
-QUESTIONS: dict[str, list[str]] = {
-    "birthplace": ["Where was {n} born?", "In which town was {n} born?", "Where does {n} come from?", "What is the birthplace of {n}?"],
-    "profession": ["What does {n} do for a living?", "What is the profession of {n}?", "What work does {n} do?"],
-    "instrument": ["Which instrument does {n} play?", "What instrument does {n} play?", "What does {n} play in the evening?"],
-    "born": ["In which year was {n} born?", "When was {n} born?", "What is the year of birth of {n}?"],
-    "region": ["In which region is {n}?", "Where does {n} lie?"],
-    "river": ["Which river flows through {n}?", "On which river does {n} stand?"],
-    "product": ["What is {n} known for?", "What does the town of {n} make?"],
-    "founded": ["When was {n} founded?", "In which year was {n} founded?"],
-    "makes": ["What does {n} make?", "What does the company {n} sell?"],
-    "based": ["Where is {n} based?", "In which town is the company {n}?"],
-    "opened": ["When did {n} open?", "In which year did {n} open?"],
-    "author": ["Who wrote {n}?", "Who is the author of {n}?"],
-    "subject": ["What is {n} about?", "What is the subject of {n}?"],
-    "published": ["When was {n} published?", "In which year did {n} come out?"],
-}
-
 _WHO = ["a neighbour", "an old friend", "the mayor", "a reader from the north", "our correspondent", "the teacher of the village", "a shopkeeper", "one of the guests", "the woman at the ticket office", "a retired postman", "my aunt", "the editor", "a student", "the owner of the inn", "a passing cyclist", "the choir leader"]
 _DID = ["said that", "wrote to us that", "remembered that", "told me that", "likes to mention that", "was surprised to hear that", "never doubted that", "had read somewhere that", "insisted that", "was the first to notice that"]
 _THING = ["the weather had been kind this year", "the bus was late again", "the harvest came in early", "the old mill would be repaired", "the road to the lake was closed", "nobody had seen such a winter", "the summer fair drew a large crowd", "the new bakery was already full", "the library needed more shelves", "the school choir had a new conductor", "the bridge would be painted green", "the lamps along the river were lit at last", "a dog had followed the procession", "the museum opened an hour earlier", "children had found a nest of owls", "the clock in the square was five minutes slow"]
@@ -119,11 +102,11 @@ def filler(rng: random.Random) -> str:
     return rng.choice(_REMARK)
 
 
-def portrait(rng: random.Random, entity: Entity, fillers: int = 1) -> str:
-    """A paragraph on one thing: its facts in a random order, with some other sentences in between."""
+def portrait(rng: random.Random, entity: Entity, fillers: int = 1, told: dict[str, str] | None = None) -> str:
+    """A paragraph on one thing: its facts in a random order, with some other sentences in between. `told`: its sentences, by relation."""
     relations = list(entity.facts)
     rng.shuffle(relations)
-    sentences = [tell(rng, entity, relation) for relation in relations]
+    sentences = [told[relation] if told else tell(rng, entity, relation) for relation in relations]
     for _ in range(fillers):
         sentences.insert(rng.randrange(1, len(sentences) + 1), filler(rng))
     return " ".join(sentences)
@@ -134,10 +117,10 @@ def mention(rng: random.Random, entity: Entity, count: int = 2) -> list[str]:
     return [tell(rng, entity, relation) for relation in rng.sample(list(entity.facts), min(count, len(entity.facts)))]
 
 
-def question_and_answer(rng: random.Random, entity: Entity, relation: str = "") -> tuple[str, str]:
+def question_and_answer(rng: random.Random, entity: Entity, wordings: dict[str, list[str]]) -> tuple[str, str]:
     """A question and its answer, in running text."""
-    relation = relation or rng.choice(list(entity.facts))
-    question = rng.choice(QUESTIONS[relation]).format(n=entity.name)
+    relation = rng.choice(list(entity.facts))
+    question = rng.choice(wordings[relation]).format(n=entity.name)
     return question, tell(rng, entity, relation)
 
 
@@ -193,7 +176,7 @@ def spelling_sentence(rng: random.Random, words: list[str]) -> str:
     if pattern == 5:
         return f'How do you spell "{word}"? You spell "{word}" like this: {"-".join(word)}.'
     if pattern == 6:
-        return f'How often does the letter "{letter}" occur in "{word}"? In Python, "{word}".count("{letter}") gives {count}.'
+        return f'How often does the letter {letter} occur in "{word}"? In Python, "{word}".count("{letter}") gives {count}.'
     return f'Whoever cannot spell "{word}" may ask the computer: "-".join("{word}") gives {"-".join(word)}.'
 
 
@@ -212,6 +195,6 @@ def vocabulary(world: World) -> list[str]:
 
 
 __all__ = [
-    "QUESTIONS", "WORDINGS", "article", "filler", "mention", "number_word", "portrait", "question_and_answer",
+    "WORDINGS", "article", "filler", "mention", "number_word", "portrait", "question_and_answer",
     "spelling_sentence", "sum_sentence", "tell", "vocabulary",
 ]  # fmt: skip

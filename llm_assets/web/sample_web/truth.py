@@ -10,9 +10,9 @@ import polars as pl
 from llm_assets.artifacts.step import Step
 from llm_assets.recipes import SampleWeb
 
-from .asking import questions, sentence
+from .asking import PAGE_QUESTIONS, questions, sentence
 from .pages import is_in_crawl, make_web
-from .prose import QUESTIONS, WORDINGS, article
+from .prose import WORDINGS, article
 from .world import Fact
 
 
@@ -121,7 +121,7 @@ def truth_prompts(facts: pl.DataFrame) -> pl.DataFrame:
         for beginning, placeholder in cut.get(fact["relation"], [])[:COMPLETIONS]:
             answer = article(fact["value"]) if placeholder == "{a}" else fact["value"]
             rows.append({"kind": "completion", **of_fact, "prompt": beginning.format(n=fact["entity"]), "answer": answer})
-        rows.append({"kind": "question", **of_fact, "prompt": QUESTIONS[fact["relation"]][0].format(n=fact["entity"]), "answer": fact["value"]})
+        rows.append({"kind": "question", **of_fact, "prompt": PAGE_QUESTIONS[fact["relation"]][0].format(n=fact["entity"]), "answer": fact["value"]})
     return pl.DataFrame(rows)
 
 

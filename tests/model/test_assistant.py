@@ -1,0 +1,77 @@
+"""A conversation with a model: what is remembered, what is left out when the context is full, what a base model is given."""
+
+import pytest
+
+from llm_assets.model.assistant import Conversation, ConversationTooLong, as_text, system_message, transcript
+from llm_assets.model.chat import Call, Message, prompt
+from llm_assets.model.sampling import Sampling, Tools
+from tests.model.test_tool_calls import END, SHAPES, call, scripted
+from tests.model.test_transformer import ENCODING
+
+GREEDY = Sampling(max_tokens=30, temperature=0)
+
+
+def said(conversation, question):
+    """The reply's text, and its calls."""
+    pieces = list(conversation.ask(question))
+    return "".join(piece.text for piece in pieces), [piece.call for piece in pieces if piece.call]
+
+
+def test_calls_come_once_and_stand_in_the_history(monkeypatch):
+    script = [*call("python", "2+3"), *ENCODING.encode("5!")]
+    tools = Tools({"python": lambda text: "5"})
+    conversation = Conversation(scripted(SHAPES["plain"], [script], monkeypatch), GREEDY, tools, room=8)
+    text, calls = said(conversation, "2+3?")
+    assert text == "5!"
+    assert [(one.tool, one.text, one.result) for one in calls] == [("python", "2+3", "5")]
+    assert conversation.history == [[Message("user", "2+3?"), Message("assistant", "", Call("python", "2+3")), Message("tool", "5"), Message("assistant", "5!")]]
+    assert transcript(conversation.history[0]) == "user: 2+3?\nassistant: [python: 2+3]\ntool: 5\nassistant: 5!"
+    conversation.reset()
+    assert conversation.history == []
+
+
+def test_the_prompt_is_the_protocols(monkeypatch):
+    conversation = Conversation(scripted(SHAPES["plain"], [ENCODING.encode("a")], monkeypatch), GREEDY, Tools({"search": str, "python": str}), "Be brief.", room=4)
+    assert conversation._prompt("x") == prompt(ENCODING, [Message("system", "Tools: python, search.\nBe brief."), Message("user", "x")])
+
+
+def test_the_oldest_is_left_out_when_the_context_is_full(monkeypatch):
+    conversation = Conversation(scripted(SHAPES["plain"], [ENCODING.encode("ab")], monkeypatch), GREEDY, room=4)
+    conversation.history = [[Message("user", f"question {i}"), Message("assistant", "answer")] for i in range(8)]
+    ids = conversation._prompt("and now?")
+    assert len(ids) <= SHAPES["plain"].context - 4
+    assert 0 < conversation.left_out < 8
+    assert ids == prompt(ENCODING, [message for exchange in conversation.history[conversation.left_out :] for message in exchange] + [Message("user", "and now?")])
+
+
+def test_a_message_longer_than_the_context_is_an_error(monkeypatch):
+    conversation = Conversation(scripted(SHAPES["plain"], [[]], monkeypatch), GREEDY)
+    with pytest.raises(ConversationTooLong, match="the model's context is 64"):
+        said(conversation, "long " * 100)
+    assert conversation.history == []
+
+
+def test_an_empty_reply_is_not_remembered(monkeypatch):
+    conversation = Conversation(scripted(SHAPES["plain"], [[END]], monkeypatch), GREEDY)
+    assert said(conversation, "x")[0] == ""
+    assert conversation.history == []
+
+
+def test_a_base_model_answers_one_line(monkeypatch):
+    script = ENCODING.encode(" Seven.\nQuestion: more?")
+    conversation = Conversation(scripted(SHAPES["plain"], [script], monkeypatch), GREEDY, chat=False, room=4)
+    monkeypatch.setattr("llm_assets.model.assistant.EXAMPLES", ())
+    conversation._prompt = lambda question: ENCODING.document("Answer:")
+    assert said(conversation, "x")[0] == "Seven."
+    assert conversation.history == [[Message("user", "x"), Message("assistant", "Seven.")]]
+
+
+def test_what_a_base_model_is_given():
+    text = as_text([Message("user", "a\nb"), Message("assistant", "c"), Message("user", "d")], "Told first.", [("q", "r")])
+    assert text == "Told first.\nQuestion: q\nAnswer: r\nQuestion: a b\nAnswer: c\nQuestion: d\nAnswer:"
+
+
+def test_system_messages():
+    assert system_message((), "") is None
+    assert system_message(("search",)) == Message("system", "Tools: search.")
+    assert system_message((), "Be kind.") == Message("system", "Be kind.")
