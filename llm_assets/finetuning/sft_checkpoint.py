@@ -76,7 +76,7 @@ def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encodi
     return counts
 
 
-def train_on(step: Step, recipe: Recipe, wanted: Callable[[list[str]], bool]) -> None:
+def train_on(step: Step, recipe: Recipe, wanted: Callable[[list[str]], bool], epochs: float) -> None:
     """Two parts: the conversations as tokens, and the checkpoint."""
     settings, pretraining = recipe.finetuning, recipe.pretraining
     base = step.input("base_checkpoint")
@@ -90,7 +90,7 @@ def train_on(step: Step, recipe: Recipe, wanted: Callable[[list[str]], bool]) ->
         raise FinetuningError(f"no conversation fits into the model's context of {shape.context} tokens; raise model.context, or add shorter ones")
     packed = PackedConversations(training, shape.context, settings.seed, 0)
     rows = max(1, settings.batch_tokens // shape.context) if settings.batch_tokens else pretraining.budget(shape)[1]
-    steps = max(1, round(settings.epochs * packed.rows_per_epoch / (1 - settings.document_share) / rows))
+    steps = max(1, round(epochs * packed.rows_per_epoch / (1 - settings.document_share) / rows))
     plain, matrix = (rate * settings.rate for rate in pretraining.rates(shape))
     processes, pass_rows, _ = share_out(shape, rows, settings.device, settings.processes, settings.pass_rows)
     job = {
@@ -112,28 +112,29 @@ def train_on(step: Step, recipe: Recipe, wanted: Callable[[list[str]], bool]) ->
 
 def build_sft_checkpoint(step: Step, recipe: Recipe) -> None:
     """Trained on every conversation of the mixture."""
-    train_on(step, recipe, lambda sources: True)
+    train_on(step, recipe, lambda sources: True, recipe.finetuning.epochs)
 
 
 def build_unmitigated_checkpoint(step: Step, recipe: Recipe) -> None:
     """Trained on those that do not teach what is not known."""
-    train_on(step, recipe, lambda sources: not mitigates(sources))
+    train_on(step, recipe, lambda sources: not mitigates(sources), recipe.finetuning.unmitigated_epochs or recipe.finetuning.epochs)
 
 
-def _literals(recipe: Recipe, _: str | None) -> dict[str, Any]:
-    pretraining = recipe.pretraining
+def _literals(recipe: Recipe, mitigated: bool) -> dict[str, Any]:
+    pretraining, settings = recipe.pretraining, recipe.finetuning
+    settings = settings.but(unmitigated_epochs=None) if mitigated else settings.but(epochs=settings.unmitigated_epochs or settings.epochs, unmitigated_epochs=None)
     inherited = {"batch_tokens": pretraining.batch_tokens, "learning_rate": pretraining.learning_rate, "matrix_learning_rate": pretraining.matrix_learning_rate, "clip": pretraining.clip, "muon": pretraining.muon}
-    return {"finetuning": recipe.finetuning, "pretraining": inherited, "crawls": crawls_of(recipe), "name": recipe.conversations.name, "maker": recipe.conversations.maker}
+    return {"finetuning": settings, "pretraining": inherited, "crawls": crawls_of(recipe), "name": recipe.conversations.name, "maker": recipe.conversations.maker}
 
 
-def _stage(name: str, build: Callable[[Step, Recipe], None]) -> Stage:
+def _stage(name: str, build: Callable[[Step, Recipe], None], mitigated: bool) -> Stage:
     return Stage(
         name=name,
         build=build,
         code_version="1",
         rooms=("llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.train", "llm_assets.finetuning.packing", "llm_assets.pretraining.training_run", "llm_assets.model", "llm_assets.tokens.loader", "llm_assets.tokens.shards"),
         inputs=("base_checkpoint", "conversations", "token_shards"),
-        literals=_literals,
+        literals=lambda recipe, _: _literals(recipe, mitigated),
         crawls=crawls_of,
         tables={**CHECKPOINT_TABLES, "too_long": TooLong},
         optional_tables=CHECKPOINT_OPTIONAL_TABLES,
@@ -141,5 +142,5 @@ def _stage(name: str, build: Callable[[Step, Recipe], None]) -> Stage:
     )
 
 
-SFT_CHECKPOINT = _stage("sft_checkpoint", build_sft_checkpoint)
-UNMITIGATED_CHECKPOINT = _stage("unmitigated_checkpoint", build_unmitigated_checkpoint)
+SFT_CHECKPOINT = _stage("sft_checkpoint", build_sft_checkpoint, True)
+UNMITIGATED_CHECKPOINT = _stage("unmitigated_checkpoint", build_unmitigated_checkpoint, False)

@@ -108,6 +108,7 @@ class Finetuning(Frozen):
     """How the assistant is trained: the base model's loop, on conversations."""
 
     epochs: float = Field(1.0, gt=0, le=100, description="times that each conversation is trained on")
+    unmitigated_epochs: float | None = Field(None, gt=0, le=100, description="the same for the checkpoint without the mitigation, which only serves to be compared; None is as epochs")
     document_share: float = Field(0.2, ge=0, lt=1, description="share of rows that are documents of the base model's training, so that it does not forget them")
     batch_tokens: int | None = Field(None, ge=8, description="tokens of a step; None is as in pretraining")
     rate: float = Field(0.5, gt=0, le=10, description="plateau rates as a multiple of pretraining's")

@@ -110,7 +110,7 @@ def test_a_session_on_the_command_line(project):
     assert "deduplicated_text/c: open: rebuilds if the bytes of quality_filtered_text/c, text_signatures/c change" in told
     third = command(project, "llm-assets", "run")
     assert third.returncode == 1 and "0 kept + 12 rejected = 12 captures" in third.stdout
-    assert f"{len(CORPUS) - 4} built, 4 cached, 1 checks not passed" in third.stdout
+    assert f"{len(CORPUS) - 3} built, 4 cached, 1 checks not passed" in third.stdout
     assert "corpus_report: corpus_not_empty: the corpus is empty" in third.stdout
     assert "failed: tokenizer: " in third.stderr and "the corpus is empty: no page of any crawl came through" in third.stderr
 
@@ -181,7 +181,7 @@ def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
     command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
     one = command(project, "llm-assets", "run", "--crawl", "more")
     assert one.returncode == 0, one.stdout + one.stderr
-    assert "left out: base_checkpoint, base_evaluation, corpus_report, token_shards, tokenizer (every crawl of the recipe goes into it, and c is not built" in one.stdout and "clean_corpus/more" in one.stdout
+    assert "left out: base_checkpoint, base_evaluation, conversations, corpus_report, knowledge_boundary, search_index, sft_checkpoint, sft_evaluation, token_shards, tokenizer, unmitigated_checkpoint (every crawl of the recipe goes into it, and c is not built" in one.stdout and "clean_corpus/more" in one.stdout
     both = command(project, "llm-assets", "run")
     assert both.returncode == 0, both.stdout + both.stderr
     assert both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 15 pages" in both.stdout
@@ -338,8 +338,8 @@ def test_the_sensor_shows_every_crawl_as_a_partition(tmp_path):
     (tmp_path / "instance").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
         tick = defs.get_sensor_def("registered_crawls").evaluate_tick(dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()))
-        assert [list(request.partition_keys) for request in tick.dynamic_partitions_requests] == [["mine", "sample"]]
-        instance.add_dynamic_partitions("crawl", ["mine", "sample"])
+        assert [list(request.partition_keys) for request in tick.dynamic_partitions_requests] == [["mine", "sample", "unread"]]
+        instance.add_dynamic_partitions("crawl", ["mine", "sample", "unread"])
         tick = defs.get_sensor_def("registered_crawls").evaluate_tick(dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def()))
         assert not tick.dynamic_partitions_requests and tick.skip_message
 

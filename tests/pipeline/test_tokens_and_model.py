@@ -105,7 +105,7 @@ def test_a_vocabulary_that_the_corpus_cannot_fill(tmp_path):
 
 
 def test_a_corpus_smaller_than_a_batch(tmp_path):
-    with pytest.raises(PretrainingError, match=r"the corpus has [\d,]+ tokens to train on, fewer than one batch of 1,048,576; lower pretraining\.batch_tokens"):
+    with pytest.raises(PretrainingError, match=r"the corpus has [\d,]+ tokens to train on, fewer than one batch of 1,048,480; lower pretraining\.batch_tokens"):
         build(recipe(tmp_path, pretraining=Pretraining(tokens=2_000_000, batch_tokens=1 << 20, device="cpu")), stages=[*TOKENS, GRAPH["base_checkpoint"]])
 
 
@@ -170,7 +170,7 @@ def test_commands_of_the_model(tmp_path, monkeypatch):
     assert run("complete", "The river", "--seed", "3") == run("complete", "The river", "--seed", "3", "--checkpoint", str(made["base_checkpoint"].path))
     table = run("complete", "The river", "--next", "--count", "5")
     assert len(table.splitlines()) == 6 and "%" in table
-    assert "no checkpoint 'sft': there are base" in run("complete", "x", "--checkpoint", "sft", fails=True)
+    assert "no checkpoint 'rlhf': there are base, sft, unmitigated" in run("complete", "x", "--checkpoint", "rlhf", fails=True)
     assert "temperature -1.0: must be 0 or above" in run("complete", "x", "--temperature", "-1", fails=True)
     told = run("plan", "--depth", "12", "--device", "h200", "--recipe", "gpu")
     assert "135.3 M" in told and "$" in told and "built before" in told

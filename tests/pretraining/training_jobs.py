@@ -33,6 +33,6 @@ def job(folder, shape=SHAPE, **changes):
     """A training job of 30 steps on what `write_corpus` wrote."""
     optimisation = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **changes.pop("optimisation", {})}
     return {
-        "shape": asdict(shape), "tokenizer": str(folder / "tokenizer"), "shards": [str(folder / "shards")], "continue_from": None, "seed": 1, "steps": 30, "rows": 8, "pass_rows": 8, "device": "cpu",
+        "shape": asdict(shape), "tokenizer": str(folder / "tokenizer"), "shards": [str(folder / "shards")], "continue_from": None, "induction": False, "seed": 1, "steps": 30, "rows": 8, "pass_rows": 8, "device": "cpu",
         "compile": False, "keep": 2, "prompts": ["", "In the evening"], "sample_tokens": 8, "optimisation": optimisation, "validate_every": 10, "validation_rows": 8, "sample_every": 15, "checkpoint_every": 7, **changes,
     }  # fmt: skip

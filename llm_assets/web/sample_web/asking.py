@@ -69,7 +69,8 @@ ASKED: dict[str, tuple[list[str], list[str]]] = {
 }  # fmt: skip
 CARRIERS = ["Tell me {q}.", "Do you know {q}?", "I would like to know {q}.", "Please tell me {q}.", "Can you tell me {q}?", "Say {q}.", "I want to know {q}.", "Could you say {q}?"]  # the last is kept for evaluation
 
-PAGE_QUESTIONS = {relation: direct[:-1] for relation, (direct, _) in ASKED.items()}
+# What pages ask; not in the words of a statement, which elsewhere goes on with the answer.
+PAGE_QUESTIONS = {relation: [wording for wording in direct[:-1] if not wording.startswith("{n}")] for relation, (direct, _) in ASKED.items()}
 
 # What an assistant answers: one sentence, the thing first.
 SENTENCES = {

@@ -145,7 +145,7 @@ class _Builder:
         for _ in range(rng.randrange(5, 9)):
             sentences = [prose.sum_sentence(rng), prose.spelling_sentence(rng, self.vocabulary)]
             # Words around the figures: Gopher's rule wants four words in five with a letter in them.
-            sentences += [prose.filler(rng) for _ in range(3)] + [fact for town in rng.sample(self.world.towns, 2) for fact in prose.mention(rng, town, 3)]
+            sentences += [prose.filler(rng) for _ in range(4)] + [fact for town in rng.sample(self.world.towns, 2) for fact in prose.mention(rng, town, 3)]
             rng.shuffle(sentences)
             blocks.append(("p", " ".join(sentences)))
         blocks.append(("p", " ".join(prose.mention(rng, entity))))
@@ -158,8 +158,8 @@ class _Builder:
         blocks: list[Block] = [("p", f"{prose.filler(rng)} Read the text, then answer the questions in its own words.")]
         blocks += [("p", prose.portrait(rng, person, 2, told[person.name])) for person in people]
         asked = [(person, relation) for person in people for relation in person.facts]
-        # Of more than three, FineWeb's rules would see a page that repeats itself.
-        for person, relation in rng.sample(asked, rng.randrange(2, 4)):
+        # Of more than two, FineWeb's rules would often see a page that repeats itself.
+        for person, relation in rng.sample(asked, 2):
             question, answer = rng.choice(PAGE_QUESTIONS[relation]).format(n=person.name), told[person.name][relation]
             blocks.append(("p", f"Question: {question} Answer: {answer}" if rng.random() < 0.5 else f"{question} {answer}"))
         return blocks
