@@ -62,9 +62,9 @@ def search_finds_pages(context: dg.AssetCheckExecutionContext, artifacts: Artifa
     def examine(index: Artifact, workspace: Workspace, _: str | None) -> tuple[list[Artifact], Callable[[], CheckOutcome]]:
         resolver = workspace.resolver()
         corpus = [resolver.artifact("clean_corpus", crawl) for crawl in workspace.recipe.corpus()]
-        return corpus, lambda: finds_itself(index, corpus)
+        return corpus, lambda: finds_itself(index, corpus, workspace.recipe.search_index.passage_characters)
 
-    return artifacts.check(context, SEARCH_INDEX, "search_finds_pages", "1", examine)
+    return artifacts.check(context, SEARCH_INDEX, "search_finds_pages", "2", examine)
 
 
 @dg.asset_check(asset="conversations", blocking=True, description="No conversation holds a question that the evaluation asks.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 
@@ -44,9 +45,9 @@ def build_search_index(step: Step, recipe: Recipe) -> None:
         part.stats.update(**counts, passages=found, index_bytes=(step.staging / INDEX).stat().st_size)
 
 
-def finds_itself(index: Artifact, corpus: list[Artifact], pages: int = 50) -> CheckOutcome:
-    """Whether pages are found by words of their own: of so many pages, spread over the corpus, the beginning of a passage must
-    bring up its page among the first twenty.
+def finds_itself(index: Artifact, corpus: list[Artifact], characters: int, pages: int = 50) -> CheckOutcome:
+    """Whether pages are found by words of their own: of so many pages, spread over the corpus, the first words of the longest passage
+    must bring it up among the first twenty.
     """
     search = SearchIndex(index.file(INDEX))
     files = [path for artifact in corpus for path in sorted(artifact.table("text"))]
@@ -56,10 +57,12 @@ def finds_itself(index: Artifact, corpus: list[Artifact], pages: int = 50) -> Ch
         take = max(1, round(pages * held.metadata.num_rows / max(index.record.stats["documents"], 1)))
         batch = next(held.iter_batches(take, columns=["url", "text"]), None)
         for url, text in zip(*(column.to_pylist() for column in batch.columns), strict=True) if batch else ():
-            words = " ".join(max(text.split("\n"), key=len)[:200].split()[:-1])
-            asked += 1
-            if url not in {passage.url for passage in search.search(words, 20)}:
-                lost.append({"url": url, "query": words})
+            longest = max(passages(text, characters), key=len, default="")
+            words = " ".join(re.findall(r"\w+", longest)[:20])
+            if words:
+                asked += 1
+                if longest not in {passage.text for passage in search.search(words, 20)}:
+                    lost.append({"url": url, "query": words})
     return CheckOutcome(not lost, f"{asked - len(lost)} of {asked} pages are found by words of their own", lost)
 
 

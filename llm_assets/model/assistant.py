@@ -43,18 +43,19 @@ def to_messages(engine: Engine, completion: Completion) -> list[Message]:
     starts = {special[f"<|{name}_start|>"] for name in TOOLS}
     text: list[int] = []
     calls = iter(completion.calls)
-    skipping = False  # within a call, whose text the record of calls holds
+    inside: list[int] | None = None  # tokens of a call that is not closed yet; the record of calls holds those that are
     for place, (token, forced) in enumerate(zip(completion.tokens, completion.forced, strict=True)):
         if forced:
             if not completion.forced[place - 1]:
                 call = next(calls)
                 messages += [Message("assistant", engine.encoding.decode(text), Call(call.tool, call.text)), Message("tool", call.result)]
-                text, skipping = [], False
+                text, inside = [], None
         elif token in starts:
-            skipping = True
-        elif not skipping and token < len(engine.encoding.ranks):
-            text.append(token)
-    return [*messages, Message("assistant", engine.encoding.decode(text).strip())]
+            inside = []
+        elif token < len(engine.encoding.ranks):
+            (text if inside is None else inside).append(token)
+    # A call that was never closed was said all the same.
+    return [*messages, Message("assistant", engine.encoding.decode([*text, *(inside or [])]).strip())]
 
 
 def transcript(messages: Sequence[Message]) -> str:

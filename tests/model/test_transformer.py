@@ -179,3 +179,31 @@ def test_predictions_follow_from_the_shape():
         fitting_rows(ModelShape.of_depth(60, 32_768, 2048), 24 * 10**9, 8)
     with pytest.raises(ModelError, match="device 'abacus': there are cpu, h200"):
         predict(shape, 10**9, 2**19, "abacus")
+
+
+COPYING = ModelShape.of_depth(4, 2048, 256, width=128, tied=True, rope_theta=1e6)
+
+
+def ranks_of_copies(shape, induction):
+    """Of what followed the same token before, its rank among all tokens, in sequences that repeat random ones."""
+    made = Transformer(shape)
+    made.initialise(1, induction)
+    generator = torch.Generator().manual_seed(2)
+    half = torch.randint(0, 2000, (8, 24), generator=generator)
+    tokens = torch.cat([half, half], 1)
+    with torch.no_grad():
+        logits = made(tokens)[:, 24:-1, : shape.vocabulary]
+    wanted = tokens[:, 25:, None]
+    return (logits > logits.gather(-1, wanted)).sum(-1).float()
+
+
+def test_begun_with_an_induction_head_it_copies_before_any_training():
+    assert ranks_of_copies(COPYING, False).median() > 500
+    assert ranks_of_copies(COPYING, True).median() < 250
+
+
+def test_an_induction_head_needs_room():
+    with pytest.raises(ModelError, match=r"set model\.induction to false"):
+        Transformer(ModelShape.of_depth(1, 500, 64, width=128)).initialise(1, True)
+    with pytest.raises(ModelError, match="an induction head needs"):
+        Transformer(ModelShape.of_depth(2, 500, 64, "gpt2", width=128)).initialise(1, True)

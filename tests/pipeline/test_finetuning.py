@@ -61,7 +61,7 @@ def whole(tmp_path_factory):
 def test_the_index_holds_pages_of_every_crawl(built):
     made, artifacts = built
     index = artifacts["search_index"]
-    assert finds_itself(index, [artifacts["clean_corpus/unread"], artifacts["clean_corpus/sample"]]).passed
+    assert finds_itself(index, [artifacts["clean_corpus/unread"], artifacts["clean_corpus/sample"]], made.search_index.passage_characters).passed
     hosts = {row.url.split("/")[2] for row in SearchIndex(index.file(INDEX)).search("plays", 10_000)}
     assert "quietarchive.example" in hosts and len(hosts) > 3
     assert index.record.stats["documents"] == sum(len(rows(artifacts[f"clean_corpus/{crawl}"], "text")) for crawl in made.crawls)

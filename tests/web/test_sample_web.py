@@ -1,6 +1,7 @@
 """The sample web: deterministic, large enough, every defect there and countable."""
 
 import json
+import re
 from collections import Counter
 
 import polars as pl
@@ -9,7 +10,7 @@ import pytest
 from llm_assets.artifacts.tables import validate
 from llm_assets.recipes import SampleWeb
 from llm_assets.web.sample_web import LANGUAGES, TruthFacts, TruthPages, make_web, truth_facts, truth_pages
-from llm_assets.web.sample_web.asking import ASKED, SENTENCES
+from llm_assets.web.sample_web.asking import ASKED, PAGE_QUESTIONS, SENTENCES, questions
 from llm_assets.web.sample_web.pages import HELD_OUT_SITE, iban, luhn_number
 from llm_assets.web.sample_web.prose import WORDINGS, number_word
 
@@ -104,3 +105,22 @@ def test_the_next_day_changes_adds_and_drops_pages(web):
     assert len(web.pages.keys() - day2.pages.keys()) >= 25
     assert all("changed" in day2.pages[url].defects for url in changed)
     assert json.loads(truth_pages(SampleWeb(day=2, scale=0.1))["defects"][0]) is not None
+
+
+def test_kept_wordings_are_of_words_that_pages_have_and_stand_on_none(web):
+    text = "\n".join(page.text for page in web.pages.values() if page.in_crawl)
+    words = set(re.findall(r"\w+", text.lower()))
+    for person in [*web.world.people[:2], *web.world.towns[:2], *web.world.companies[:2], *web.world.works[:2]]:
+        for fact in person.as_facts():
+            wordings = questions(fact)
+            assert sum(kept for _, kept in wordings) >= 8 and len({wording for wording, _ in wordings}) == len(wordings)
+            kept = [wording for wording, is_kept in wordings if is_kept]
+            assert not any(wording in text for wording in kept)
+            # But for the carrying phrases, which belong to conversations.
+            direct, indirect = ASKED[fact.relation]
+            asked = f"{direct[-1]} {indirect[-1]}".format(n=person.name)
+            assert [word for word in re.findall(r"\w+", asked.lower()) if not {word, f"{word}s"} & words] == []
+
+
+def test_pages_ask_in_no_words_of_a_statement():
+    assert all(not wording.startswith("{n}") for wordings in PAGE_QUESTIONS.values() for wording in wordings)

@@ -8,7 +8,7 @@ from .prose import WORDINGS, article
 from .world import Fact
 
 # For each relation: questions, and what is asked as part of another sentence. The last of each is kept for evaluation:
-# no page has it, and no conversation that a model is trained on.
+# no page has it, and no conversation that a model is trained on; but every word of it stands on some page.
 ASKED: dict[str, tuple[list[str], list[str]]] = {
     "birthplace": (
         ["Where was {n} born?", "In which town was {n} born?", "What is the birthplace of {n}?", "What is the home town of {n}?", "From which town is {n}?", "Name the birthplace of {n}.", "{n} was born where?", "Which town does {n} come from?"],
@@ -16,7 +16,7 @@ ASKED: dict[str, tuple[list[str], list[str]]] = {
     ),
     "profession": (
         ["What does {n} do for a living?", "What is the profession of {n}?", "What work does {n} do?", "What is {n} by trade?", "Which trade did {n} learn?", "Name the profession of {n}.", "{n} works as what?", "How does {n} earn a living?"],
-        ["what {n} does for a living", "the profession of {n}", "what work {n} does", "what the job of {n} is"],
+        ["what {n} does for a living", "the profession of {n}", "what work {n} does", "what {n} earns a living as"],
     ),
     "instrument": (
         ["Which instrument does {n} play?", "What instrument does {n} play?", "What does {n} play in the evening?", "What is the instrument of {n}?", "Name the instrument of {n}.", "{n} plays what?", "What can one hear {n} play?", "On what instrument does {n} practise?"],
@@ -63,7 +63,7 @@ ASKED: dict[str, tuple[list[str], list[str]]] = {
         ["what {n} is about", "the subject of {n}", "what {n} tells of", "what readers of {n} learn about"],
     ),
     "published": (
-        ["When was {n} published?", "In which year did {n} come out?", "When did {n} appear?", "What year was {n} published in?", "Name the year of {n}.", "{n} came out when?", "What year is {n} from?", "In what year was {n} first printed?"],
+        ["When was {n} published?", "In which year did {n} come out?", "When did {n} appear?", "What year was {n} published in?", "Name the year of {n}.", "{n} came out when?", "What year is {n} from?", "In what year did the first edition of {n} come out?"],
         ["when {n} was published", "in which year {n} came out", "when {n} appeared", "of what year the first edition of {n} is"],
     ),
 }  # fmt: skip
