@@ -15,8 +15,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.compute.launch import run_job
-from llm_assets.pretraining.training_run import loss_series
+from llm_assets.pretraining.training_run import loss_series, measure
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
 
@@ -70,24 +69,14 @@ def build_sft_evaluation(step: Step, recipe: Recipe) -> None:
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
     known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart")).unique("relation", maintain_order=True).head(3)
     examples = [[json.loads(row["questions"])[0], row["sentence"]] for row in known.to_dicts()] + [["What is the colour of tomorrow?", "I don't know."], ["What is 3 + 4?", "3 + 4 = 7."]]
-    folder = step.staging / "evaluation"
-    if not (folder / "results.json").exists():
-
-        def hear(event: dict[str, Any]) -> None:
-            if event["kind"] == "part":
-                if event["number"] == 0:
-                    step.progress.start(event["of"], "parts")
-                step.progress.advance(event["number"], message=event["name"])
-
-        tools = recipe.tools
-        job = {
-            "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "device": settings.device, "settings": {"max_tokens": settings.max_tokens, "instruction": INSTRUCTION, "examples": examples},
-            "questions": [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))],
-            "index": str(step.input("search_index").file(INDEX)), "results": tools.results, "match": tools.match, "calls": tools.calls, "result_tokens": tools.result_tokens,
-            "python": {"seconds": tools.python_seconds, "memory": tools.python_memory, "characters": tools.python_characters},
-        }  # fmt: skip
-        run_job(MODULE, job, folder, hear, launcher=step.launcher)
-    results = json.loads((folder / "results.json").read_text())
+    tools = recipe.tools
+    job = {
+        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "device": settings.device, "settings": {"max_tokens": settings.max_tokens, "instruction": INSTRUCTION, "examples": examples},
+        "questions": [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))],
+        "index": str(step.input("search_index").file(INDEX)), "results": tools.results, "match": tools.match, "calls": tools.calls, "result_tokens": tools.result_tokens,
+        "python": {"seconds": tools.python_seconds, "memory": tools.python_memory, "characters": tools.python_characters},
+    }  # fmt: skip
+    results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_table(questions, results)
     numbers = headline(answers, conversations, topics)
     with step.part("evaluation") as part:

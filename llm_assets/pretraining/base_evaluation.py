@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -14,14 +13,13 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.compute.launch import run_job
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
 
 from .base_checkpoint import crawls_of
 from .in_context import CHOICES
 from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
-from .training_run import loss_series
+from .training_run import loss_series, measure
 
 MODULE = "llm_assets.pretraining.evaluate"
 REPORT = "report.html"
@@ -68,17 +66,7 @@ def build_base_evaluation(step: Step, recipe: Recipe) -> None:
         "checkpoint": str(checkpoint.path), "shards": [str(one.path) for one in shards], "device": settings.device, "settings": canonical(settings), "training": {"seed": recipe.pretraining.seed, "rows": int(stats["rows"]) * int(stats["steps"])},
         "facts": facts.select("prompt", "answer").to_dicts(), "questions": [list(row) for row in questions.select("relation", "prompt", "answer").iter_rows()], "examples": examples, "asked": asked,
     }  # fmt: skip
-    folder = step.staging / "evaluation"
-    if not (folder / "results.json").exists():
-
-        def hear(event: dict[str, Any]) -> None:
-            if event["kind"] == "part":
-                if event["number"] == 0:
-                    step.progress.start(event["of"], "parts")
-                step.progress.advance(event["number"], message=event["name"])
-
-        run_job(MODULE, job, folder, hear, launcher=step.launcher)
-    results = json.loads((folder / "results.json").read_text())
+    results = measure(step, MODULE, job, step.staging / "evaluation")
     index = pl.concat([pl.read_parquet(path) for one in shards for path in sorted(one.table("documents"))])
     pages = {split: index.filter(pl.col("split") == split).select("doc_id", "url", "host", "crawl") for split in ("train", "validation")}
     tables = make_tables(results, pages, facts, settings.recited_tokens)

@@ -23,6 +23,7 @@ from .schemas import TrainingCurve, TrainingSample, Validation
 
 MODEL_FILES = ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json")
 PLOT = "loss.svg"
+RESULTS = "results.json"  # of an evaluation's process
 CPU_PASS_TOKENS = 4096  # what two cores' caches take well: from 1,024 to 16,384 tokens the speed is within 5 %
 CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
@@ -65,6 +66,20 @@ def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, proces
 
     run_job(module, job, folder, hear, processes, step.launcher)
     return ends
+
+
+def measure(step: Step, module: str, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Run an evaluation in `folder`, with its progress told, unless that was done before; its results."""
+    if not (folder / RESULTS).exists():
+
+        def hear(event: dict[str, Any]) -> None:
+            if event["kind"] == "part":
+                if event["number"] == 0:
+                    step.progress.start(event["of"], "parts")
+                step.progress.advance(event["number"], message=event["name"])
+
+        run_job(module, job, folder, hear, launcher=step.launcher)
+    return dict(json.loads((folder / RESULTS).read_text()))
 
 
 def keep(step: Step, part: Part, folder: Path, tokenizer: Artifact, shape: ModelShape, rows: int, ends: Mapping[str, Any], prediction: Prediction | None = None) -> None:

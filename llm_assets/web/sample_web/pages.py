@@ -142,10 +142,10 @@ class _Builder:
 
     def lesson_blocks(self, rng: random.Random, entity: Entity) -> list[Block]:
         blocks: list[Block] = [("p", f"{prose.filler(rng)} Then the lesson began.")]
-        for _ in range(rng.randrange(5, 9)):
+        for _ in range(rng.randrange(4, 7)):
             sentences = [prose.sum_sentence(rng), prose.spelling_sentence(rng, self.vocabulary)]
             # Words around the figures: Gopher's rule wants four words in five with a letter in them.
-            sentences += [prose.filler(rng) for _ in range(4)] + [fact for town in rng.sample(self.world.towns, 2) for fact in prose.mention(rng, town, 3)]
+            sentences += [prose.filler(rng) for _ in range(3)] + [fact for town in rng.sample(self.world.towns, 3) for fact in prose.mention(rng, town, 4)]
             rng.shuffle(sentences)
             blocks.append(("p", " ".join(sentences)))
         blocks.append(("p", " ".join(prose.mention(rng, entity))))
