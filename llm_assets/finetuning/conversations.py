@@ -237,7 +237,7 @@ def no_overlap(artifact: Artifact, recipe: Recipe) -> CheckOutcome:
                     if message["role"] == "user" and (shared := phrases.find(message["content"])):
                         found.append({"conversation": number, "shared": shared[0], "evaluation": shared[1]})
     stats = artifact.record.stats
-    return CheckOutcome(not found, f"{stats['conversations']:,} conversations share nothing with {stats['evaluation']:,} questions; {stats['overlaps']} that did were left out", found[:20])
+    return CheckOutcome(not found, f"{stats['conversations']:,} conversations share nothing with {stats['evaluation']:,} questions; {stats['overlaps']} that did were taken out", found[:20])
 
 
 def preview(artifact: Artifact, shown: int = 2) -> str:
