@@ -1,6 +1,6 @@
 """Search indexes over the same passages: SQLite FTS5 (the project's), tantivy and bm25s, in turn in one run.
 
-    python benchmarks/search.py --corpus <folder of clean_corpus parquet files or WARC-free text> --json out.json
+    python benchmarks/search.py --corpus data/artifacts/clean_corpus --json out.json
 
 Times of building, of opening, of a query (names of two words that stand in the corpus, and words at random), bytes on disk.
 tantivy and bm25s are measured where they are installed.
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    files = sorted(arguments.corpus.rglob("*.parquet"))
+    files = sorted(arguments.corpus.rglob("text/*.parquet"))
     texts = pl.concat([pl.read_parquet(path, columns=["url", "text"]) for path in files])
     rows = [(url, passage) for url, text in texts.iter_rows() for passage in passages(text, 400)]
     rng = random.Random(1)
