@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from llm_assets.model.assistant import system_message
 from llm_assets.model.chat import Call, Message
@@ -52,6 +53,26 @@ class Material:
     values: dict[str, str]
     people: Sequence[str]
 
+    @cached_property
+    def known_of_kind(self) -> dict[str, list[Topic]]:
+        """Known topics by kind, of kinds that have names of nothing."""
+        return {kind: [topic for topic in self.known if topic.kind == kind] for kind, names in self.nowhere.items() if names}
+
+    @cached_property
+    def known_of_entity(self) -> dict[str, list[Topic]]:
+        found: dict[str, list[Topic]] = {}
+        for topic in self.known:
+            found.setdefault(topic.entity, []).append(topic)
+        return found
+
+    @cached_property
+    def answers(self) -> dict[str, list[str]]:
+        """Answers of the known topics by relation, as often as they occur."""
+        found: dict[str, list[str]] = {}
+        for topic in self.known:
+            found.setdefault(topic.relation, []).append(topic.answer)
+        return found
+
 
 def _answer(rng: random.Random, part: Guideline, values: dict[str, str], **more: str) -> str:
     return rng.choice(part.answered).format(**values, **more)
@@ -68,9 +89,9 @@ def known_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> 
 
 def _nowhere(rng: random.Random, material: Material) -> tuple[Topic, str]:
     """A topic and a name that exists nowhere of the same kind."""
-    kinds = [kind for kind, names in material.nowhere.items() if names]
-    kind = rng.choices(kinds, [sum(topic.kind == kind for topic in material.known) for kind in kinds])[0]  # as often as known things of the kind
-    topic = rng.choice([topic for topic in material.known if topic.kind == kind])
+    kinds = material.known_of_kind
+    kind = rng.choices(list(kinds), [len(topics) for topics in kinds.values()])[0]  # as often as known things of the kind
+    topic = rng.choice(kinds[kind])
     return topic, rng.choice(material.nowhere[topic.kind])
 
 
@@ -108,14 +129,11 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
     if not found:
         return None
     url, text = rng.choice(found)
-    others: dict[str, list[str]] = {}
-    for other in material.known:
-        others.setdefault(other.relation, []).append(other.answer)
-    own = [other for other in material.known if other.entity == topic.entity and holds(text, other.answer)]
+    own = [other for other in material.known_of_entity[topic.entity] if holds(text, other.answer)]
     if not own:
         return None
     asked = rng.choice(own)
-    changed = {other.answer: rng.choice(others[other.relation]) for other in own}
+    changed = {other.answer: rng.choice(material.answers[other.relation]) for other in own}
     pattern = re.compile("|".join(re.escape(value) for value in sorted([*changed, topic.entity], key=len, reverse=True)))
     text = with_articles(pattern.sub(lambda match: changed.get(match[0], name), text))
     result = show(url, text)
@@ -124,7 +142,8 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
 
 def quote(result: str, answer: str) -> str:
     """The first sentence of a result that holds the answer: what was found is told as it was found."""
-    return next(sentence for sentence in re.split(r"(?<=[.!?])\s+", result) if holds(sentence, answer))
+    # An answer that is cut itself ("J. Smith") stands in none of the pieces: then all of it is told.
+    return next((sentence for sentence in re.split(r"(?<=[.!?])\s+", result) if holds(sentence, answer)), result)
 
 
 def with_articles(text: str) -> str:
