@@ -121,7 +121,7 @@ class Conversation:
         self._asked += 1
         starts = {encoding.special[f"<|{name}_start|>"] for name in TOOLS}
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        said, quiet = "", False
+        said, quiet, ended = "", False, False
         completion = None
         for step in self.engine.stream([ids], sampling, tools=self.tools if self.chat else None):
             for choice in step:
@@ -136,19 +136,14 @@ class Conversation:
                 elif not quiet and choice.token < len(encoding.ranks):
                     text = decoder.decode(encoding.bpe.decode_single_token_bytes(choice.token))
                     if not self.chat:
-                        text = text if said else text.lstrip(" ")
-                        before, _, rest = text.partition("\n")
-                        text = before
-                        said += text
-                        if text:
-                            yield Piece(text)
-                        if rest or "\n" in encoding.decode([choice.token]):
-                            if said.strip():
-                                self.history.append([Message("user", question), Message("assistant", said.strip())])
-                            return
-                        continue
+                        # Its answer is one line.
+                        text, newline, _ = (text if said else text.lstrip(" ")).partition("\n")
+                        ended = bool(newline)
                     said += text
-                    yield Piece(text)
+                    if text:
+                        yield Piece(text)
+            if ended:
+                break
         if self.chat and completion is not None:
             messages = to_messages(self.engine, completion)
             if messages[-1].content:
