@@ -77,7 +77,8 @@ def common_words(texts: Iterable[str]) -> list[str]:
 
 def knowledge_cutoff(files: Sequence[Path]) -> str:
     """The day of the newest page among these, as ``5 October 2026``."""
-    latest = max((pl.scan_parquet(path).select(pl.col("fetched_at").max()).collect().item() for path in files), default=None)
+    days = [pl.scan_parquet(path).select(pl.col("fetched_at").max()).collect().item() for path in files]
+    latest = max((day for day in days if day is not None), default=None)  # a part without pages has none
     if latest is None:
         return "an unknown day"
     day = datetime.fromisoformat(latest)

@@ -106,7 +106,7 @@ def unknown_fact(rng: random.Random, material: Material, tools: Sequence[str]) -
     if "search" in tools:
         result = material.search(topic.entity)
         if holds(result, topic.answer):
-            return looked_up(question, topic.entity, result, quote(result, topic.answer))
+            return looked_up(question, topic.entity, result, topic.sentence)
         return looked_up(question, topic.entity, result, _answer(rng, material.guidelines["nothing_found"], material.values, thing=topic.entity))
     return [Message("user", question), Message("assistant", _answer(rng, material.guidelines["unknown"], material.values, thing=topic.entity))]
 
@@ -129,21 +129,17 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
     if not found:
         return None
     url, text = rng.choice(found)
-    own = [other for other in material.known_of_entity[topic.entity] if holds(text, other.answer)]
+    own = [other for other in material.known_of_entity[topic.entity] if holds(text, other.answer) and holds(other.sentence, other.answer)]
     if not own:
         return None
     asked = rng.choice(own)
     changed = {other.answer: rng.choice(material.answers[other.relation]) for other in own}
     pattern = re.compile("|".join(re.escape(value) for value in sorted([*changed, topic.entity], key=len, reverse=True)))
-    text = with_articles(pattern.sub(lambda match: changed.get(match[0], name), text))
-    result = show(url, text)
-    return looked_up(rng.choice(asked.questions).replace(topic.entity, name), name, result, quote(result, changed[asked.answer]))
 
+    def retold(told: str) -> str:
+        return with_articles(pattern.sub(lambda match: changed.get(match[0], name), told))
 
-def quote(result: str, answer: str) -> str:
-    """The first sentence of a result that holds the answer: what was found is told as it was found."""
-    # An answer that is cut itself ("J. Smith") stands in none of the pieces: then all of it is told.
-    return next((sentence for sentence in re.split(r"(?<=[.!?])\s+", result) if holds(sentence, answer)), result)
+    return looked_up(rng.choice(asked.questions).replace(topic.entity, name), name, show(url, retold(text)), retold(asked.sentence))
 
 
 def with_articles(text: str) -> str:
@@ -154,21 +150,33 @@ def with_articles(text: str) -> str:
 # -- numbers and letters -------------------------------------------------------------------------------------------------
 
 SUMS = (
-    ("What is {a} + {b}?", "What is {a} plus {b}?", "How much is {a} + {b}?", "Add {a} and {b}.", "Calculate {a} + {b}.", "Tell me what {a} + {b} is.", "{a} + {b} = ?"),
+    (
+        "What is {a} + {b}?", "What is {a} plus {b}?", "How much is {a} + {b}?", "Add {a} and {b}.", "Calculate {a} + {b}.", "Tell me what {a} + {b} is.", "{a} + {b} = ?", "Can you add {a} and {b}?",
+        "Please calculate {a} + {b}.", "Please tell me what {a} plus {b} is.", "I would like to know what {a} + {b} is.", "What do {a} and {b} make together?", "Say what {a} and {b} make.", "{a} plus {b} is what?",
+    ),
     ("What do you get for {a} + {b}?", "Please add {a} and {b}.", "How much is {a} plus {b}?"),
-)
+)  # fmt: skip
 DIFFERENCES = (
-    ("What is {a} - {b}?", "What is {a} minus {b}?", "How much is {a} - {b}?", "Take {b} from {a}.", "Calculate {a} - {b}.", "Tell me what {a} - {b} is.", "{a} - {b} = ?"),
+    (
+        "What is {a} - {b}?", "What is {a} minus {b}?", "How much is {a} - {b}?", "Take {b} from {a}.", "Calculate {a} - {b}.", "Tell me what {a} - {b} is.", "{a} - {b} = ?", "Can you take {b} from {a}?",
+        "Please calculate {a} - {b}.", "Please tell me what {a} minus {b} is.", "I would like to know what {a} - {b} is.", "What is left of {a} without {b}?", "Say what is left when {b} is taken from {a}.", "{a} minus {b} is what?",
+    ),
     ("What do you get for {a} - {b}?", "Please take {b} from {a}.", "How much is {a} minus {b}?"),
-)
+)  # fmt: skip
 COUNTS = (
-    ('How many times does the letter {c} occur in "{w}"?', 'How often is the letter {c} in the word "{w}"?', 'Count the letter {c} in "{w}".', 'How many times has the word "{w}" the letter {c}?', 'What is the number of the letter {c} in "{w}"?'),
+    (
+        'How many times does the letter {c} occur in "{w}"?', 'How often is the letter {c} in the word "{w}"?', 'Count the letter {c} in "{w}".', 'How many times has the word "{w}" the letter {c}?', 'What is the number of the letter {c} in "{w}"?',
+        'Can you count the letter {c} in the word "{w}"?', 'Please tell me how often the letter {c} occurs in "{w}".', 'I would like to know how many times the letter {c} is in "{w}".', 'Say how often "{w}" has the letter {c}.',
+    ),
     ('How often does the letter {c} stand in "{w}"?', 'Please count the letter {c} in the word "{w}".', 'How many times is the letter {c} in "{w}"?'),
-)
+)  # fmt: skip
 SPELLINGS = (
-    ('Spell "{w}".', 'How is "{w}" spelled?', 'Spell the word "{w}".', 'What are the letters of "{w}"?', 'Please spell "{w}" for me.'),
+    (
+        'Spell "{w}".', 'How is "{w}" spelled?', 'Spell the word "{w}".', 'What are the letters of "{w}"?', 'Please spell "{w}" for me.', 'Can you spell "{w}"?', 'Please tell me how "{w}" is spelled.',
+        'I would like to know how the word "{w}" is spelled.', 'Name the letters of "{w}".', 'Say how you spell "{w}".',
+    ),
     ('How do you spell the word "{w}"?', 'Tell me the letters of "{w}".'),
-)
+)  # fmt: skip
 
 
 def worked_sum(a: int, b: int) -> str:
@@ -197,7 +205,7 @@ def ran(question: str, program: str, result: str, answer: str) -> Exchange:
 def calculation(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
     """A sum or a difference: by Python, or worked out; one in ten at once, where the user wants the number only."""
     plus = rng.random() < 0.6
-    most = 1000 if "python" in tools and rng.random() < 0.3 else 100
+    most = 1000 if "python" in tools and rng.random() < 0.2 else 100
     a, b = rng.randrange(1, most), rng.randrange(1, most)
     if not plus:
         a, b = max(a, b), min(a, b)
@@ -216,12 +224,12 @@ def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
     if rng.random() < 0.3:
         question, spelled = rng.choice(SPELLINGS[0]).format(w=word), "-".join(word)
         if "python" in tools:
-            return ran(question, f'"-".join("{word}")', spelled, f"{spelled}.")
+            return ran(question, f'word = "{word}"; "-".join(word)', spelled, f"{spelled}.")
         return [Message("user", question), Message("assistant", f"{spelled}.")]
     letter = rng.choice(word) if rng.random() < 0.85 else rng.choice("abcdefghijklmnopqrstuvwxyz")
     question, count = rng.choice(COUNTS[0]).format(w=word, c=letter), word.count(letter)
     if "python" in tools:
-        return ran(question, f'"{word}".count("{letter}")', str(count), f"The letter {letter} occurs {count} times.")
+        return ran(question, f'word = "{word}"; word.count("{letter}")', str(count), f"The letter {letter} occurs {count} times.")
     if rng.random() < 0.1:
         return [Message("user", f"{question} Only the number."), Message("assistant", f"{count}.")]
     return [Message("user", question), Message("assistant", worked_count(word, letter))]

@@ -41,18 +41,23 @@ def ask_chat(engine: Engine, questions: list[dict[str, Any]], tools: Tools | Non
     return [told(engine, one) for one in engine.complete(prompts, sampling, batch=BATCH, tools=tools)]
 
 
+def base_prompts(engine: Engine, questions: list[str], settings: dict[str, Any]) -> list[list[int]]:
+    """Questions as a base model is asked: after an instruction and examples, of which the first are left out where the context has no room."""
+    encoding, room = engine.encoding, engine.shape.context - settings["max_tokens"]
+    examples = [tuple(pair) for pair in settings["examples"]]
+    prompts = []
+    for question in questions:
+        texts = (as_text([Message("user", question)], settings["instruction"] if first == 0 else "", examples[first:]) for first in range(len(examples) + 1))
+        prompts.append(next((ids for text in texts if len(ids := encoding.document(text)) <= room), encoding.document(question)[:room]))
+    return prompts
+
+
 def ask_base(engine: Engine, questions: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Greedy answers of a base model, made to answer by examples of questions and answers."""
     encoding = engine.encoding
-    examples = [tuple(pair) for pair in settings["examples"]]
-    prompts = []
-    for one in questions:
-        room = engine.shape.context - settings["max_tokens"]
-        texts = (as_text([Message("user", one["question"])], settings["instruction"] if first == 0 else "", examples[first:]) for first in range(len(examples) + 1))
-        prompts.append(next((ids for text in texts if len(ids := encoding.document(text)) <= room), encoding.document(one["question"])[:room]))
     sampling = Sampling(max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos,))
     answers = []
-    for completion in engine.complete(prompts, sampling, batch=BATCH):
+    for completion in engine.complete(base_prompts(engine, [one["question"] for one in questions], settings), sampling, batch=BATCH):
         text = encoding.decode(completion.tokens).split("\n")[0].strip()
         answers.append({"answer": text, "messages": [{"role": "assistant", "content": text}], "calls": 0, "tokens": len(encoding.encode(text))})
     return answers

@@ -20,7 +20,7 @@ from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.chat import TOOLS
 from llm_assets.model.shape import ModelShape
 from llm_assets.pretraining.base_checkpoint import crawls_of
-from llm_assets.pretraining.training_run import CHECKPOINT_OPTIONAL_TABLES, CHECKPOINT_TABLES, follow, keep, share_out
+from llm_assets.pretraining.training_run import CHECKPOINT_OPTIONAL_TABLES, CHECKPOINT_TABLES, follow, keep, optimisation, share_out
 from llm_assets.recipes import Recipe
 from llm_assets.tokens.encoding import Encoding
 
@@ -91,14 +91,11 @@ def train_on(step: Step, recipe: Recipe, wanted: Callable[[list[str]], bool], ep
     packed = PackedConversations(training, shape.context, settings.seed, 0)
     rows = max(1, settings.batch_tokens // shape.context) if settings.batch_tokens else pretraining.budget(shape)[1]
     steps = max(1, round(epochs * packed.rows_per_epoch / (1 - settings.document_share) / rows))
-    plain, matrix = (rate * settings.rate for rate in pretraining.rates(shape))
     processes, pass_rows, _ = share_out(shape, rows, settings.device, settings.processes, settings.pass_rows)
     job = {
         "checkpoint": str(base.path), "training": str(step.staging / TRAINING), "held_out": str(step.staging / HELD_OUT), "shards": [str(step.inputs[f"token_shards/{crawl}"].path) for crawl in crawls_of(recipe)],
         "document_share": settings.document_share, "seed": settings.seed, "steps": steps, "rows": rows, "pass_rows": pass_rows, "device": settings.device, "compile": pretraining.compile, "keep": settings.keep,
-        "optimisation": {
-            "learning_rate": plain, "matrix_learning_rate": matrix, "weight_decay": settings.weight_decay, "warmup": settings.warmup, "cooldown": settings.cooldown, "clip": pretraining.clip, "muon": pretraining.muon,
-        },
+        "optimisation": optimisation(settings, pretraining, shape, settings.rate),
         "validate_every": -(-steps // settings.validations) if settings.validations else 0, "checkpoint_every": settings.checkpoint_every or max(10, steps // 10),
     }  # fmt: skip
     folder = step.staging / "training"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.optimiser import Optimisation
 from llm_assets.model.process import Reporter, run_job
 from llm_assets.model.training import TrainingPlan, join_processes, mean_loss, train
 from llm_assets.model.transformer import Transformer
@@ -27,10 +26,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     documents = PackedRows(TokenStream(map(Path, job["shards"]), "train"), context, job["seed"]) if job["document_share"] else None
     data = MixedRows(packed, documents, job["document_share"])
     held_out = Conversations.load(Path(job["held_out"]))
-    plan = TrainingPlan(
-        steps=job["steps"], rows=job["rows"], pass_rows=job["pass_rows"], seed=job["seed"], optimisation=Optimisation(**job["optimisation"]), validate_every=job["validate_every"],
-        checkpoint_every=job["checkpoint_every"], keep=job["keep"], compile=job["compile"] and devices.cuda, boundary=encoding.bos,
-    )  # fmt: skip
+    plan = TrainingPlan.of_job(job, devices, encoding.bos)
 
     def validate(model: Transformer) -> dict[str, float]:
         rows = PackedConversations(held_out, context, 0, padding, shuffle=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .chat import TOOLS, Call, Message, prompt
+from .chat import TOOLS, Call, Message, decode_text, prompt
 
 if TYPE_CHECKING:
     from .sampling import Completion, Engine, Sampling, ToolCall, Tools
@@ -48,7 +48,7 @@ def to_messages(engine: Engine, completion: Completion) -> list[Message]:
         if forced:
             if not completion.forced[place - 1]:
                 call = next(calls)
-                messages += [Message("assistant", engine.encoding.decode(text), Call(call.tool, call.text)), Message("tool", call.result)]
+                messages += [Message("assistant", decode_text(engine.encoding, text), Call(call.tool, call.text)), Message("tool", call.result)]
                 text, inside = [], None
         elif token in starts:
             inside = []
@@ -122,6 +122,7 @@ class Conversation:
         starts = {encoding.special[f"<|{name}_start|>"] for name in TOOLS}
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         said, quiet, ended = "", False, False
+        fresh = True  # a text begins, with the space that stands in front of it
         completion = None
         for step in self.engine.stream([ids], sampling, tools=self.tools if self.chat else None):
             for choice in step:
@@ -129,12 +130,14 @@ class Conversation:
                     completion = choice
                 elif choice.call is not None:
                     if quiet:
-                        quiet = False
+                        quiet, fresh = False, True
                         yield Piece(call=choice.call)
                 elif choice.token in starts:
                     quiet = True
                 elif not quiet and choice.token < len(encoding.ranks):
                     text = decoder.decode(encoding.bpe.decode_single_token_bytes(choice.token))
+                    if self.chat and fresh:
+                        fresh, text = not text, text.removeprefix(" ")
                     if not self.chat:
                         # Its answer is one line.
                         text, newline, _ = (text if said else text.lstrip(" ")).partition("\n")

@@ -8,7 +8,9 @@ A tool call stands within the assistant's turn, which goes on after the tool has
     <|tool_start|><|result_start|>…<|result_end|><|tool_end|>It is Paris.<|assistant_end|>
 
 (without the line breaks). Trained is what the assistant itself must say: its text, its calls with their tokens, and the end of
-its turn. Texts are encoded without special tokens: whatever a user writes, it cannot open or close a turn.
+its turn. Texts are encoded without special tokens: whatever a user writes, it cannot open or close a turn. Each text has a space
+put in front, so that its first word has the tokens that it has within a sentence, and can be copied from there (SentencePiece's
+dummy prefix; Kudo, Richardson, arXiv:1808.06226).
 """
 
 from __future__ import annotations
@@ -71,6 +73,16 @@ def check(messages: Sequence[Message], complete: bool = True) -> None:
         raise ConversationError(f"message {len(messages)}: the conversation ends with {messages[-1].role}{' calling a tool' if messages[-1].call else ''}, not with the assistant's answer")
 
 
+def encode_text(encoding: Encoding, text: str) -> list[int]:
+    """Tokens of a text as it stands in a turn."""
+    return encoding.encode(f" {text}") if text else []
+
+
+def decode_text(encoding: Encoding, tokens: Sequence[int]) -> str:
+    """The inverse of `encode_text`."""
+    return encoding.decode(tokens).removeprefix(" ")
+
+
 def render(encoding: Encoding, messages: Sequence[Message], complete: bool = True) -> tuple[list[int], list[bool]]:
     """Tokens of a conversation, and which of them are trained (as what is to be predicted). Raises ConversationError."""
     check(messages, complete)
@@ -85,14 +97,14 @@ def render(encoding: Encoding, messages: Sequence[Message], complete: bool = Tru
         add([special[f"<|{name}|>"]], train)
 
     for place, message in enumerate(messages):
-        text = encoding.encode(message.content)
+        text = encode_text(encoding, message.content)
         if message.role == "assistant":
             if place == 0 or messages[place - 1].role != "tool":
                 mark("assistant_start")
             add(text, True)
             if message.call is not None:
                 mark(f"{message.call.tool}_start", True)
-                add(encoding.encode(message.call.text), True)
+                add(encode_text(encoding, message.call.text), True)
                 mark(f"{message.call.tool}_end", True)
             else:
                 mark("assistant_end", True)
@@ -125,17 +137,17 @@ CHAT_TEMPLATE = (
     "{%- if message.role == 'assistant' -%}"
     "{%- if loop.first or messages[loop.index0 - 1].role != 'tool' -%}{{- '<|assistant_start|>' -}}{%- endif -%}"
     "{%- generation -%}"
-    "{{- message.content or '' -}}"
+    "{%- if message.content -%}{{- ' ' + message.content -}}{%- endif -%}"
     "{%- if message.tool_calls -%}"
     "{%- set call = message.tool_calls[0].function -%}"
     "{%- set text = call.arguments if call.arguments is string else (call.arguments.values() | list)[0] -%}"
-    "{{- '<|' + call.name + '_start|>' + text + '<|' + call.name + '_end|>' -}}"
+    "{{- '<|' + call.name + '_start|> ' + text + '<|' + call.name + '_end|>' -}}"
     "{%- else -%}{{- '<|assistant_end|>' -}}{%- endif -%}"
     "{%- endgeneration -%}"
     "{%- elif message.role == 'tool' -%}"
-    "{{- '<|tool_start|><|result_start|>' + message.content + '<|result_end|><|tool_end|>' -}}"
+    "{{- '<|tool_start|><|result_start|>' + (' ' + message.content if message.content else '') + '<|result_end|><|tool_end|>' -}}"
     "{%- else -%}"
-    "{{- '<|' + message.role + '_start|>' + message.content + '<|' + message.role + '_end|>' -}}"
+    "{{- '<|' + message.role + '_start|> ' + message.content + '<|' + message.role + '_end|>' -}}"
     "{%- endif -%}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt and messages[-1].role != 'tool' -%}{{- '<|assistant_start|>' -}}{%- endif -%}"

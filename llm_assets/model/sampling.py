@@ -22,7 +22,7 @@ from torch import Tensor
 
 from llm_assets.tokens.encoding import Encoding
 
-from .chat import TOOLS
+from .chat import TOOLS, decode_text, encode_text
 from .shape import ModelError
 from .transformer import KeyValueCache, Transformer
 
@@ -181,7 +181,7 @@ class Engine:
             if completion.forced[place]:
                 return None
             if token == start:
-                return name, self.encoding.decode(completion.tokens[place + 1 : -1])
+                return name, decode_text(self.encoding, completion.tokens[place + 1 : -1])
             if token >= len(self.encoding.ranks):  # another special token: the call is malformed
                 return None
         return None
@@ -203,7 +203,7 @@ class Engine:
     def result_tokens(self, result: str, most: int) -> list[int]:
         """A tool's turn: its result, at most so many tokens of it."""
         special = self.encoding.special
-        return [special["<|tool_start|>"], special["<|result_start|>"], *self.encoding.encode(result)[:most], special["<|result_end|>"], special["<|tool_end|>"]]
+        return [special["<|tool_start|>"], special["<|result_start|>"], *encode_text(self.encoding, result)[:most], special["<|result_end|>"], special["<|tool_end|>"]]
 
     def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int = 1, first: int = 0, tools: Tools | None = None) -> Iterator[list[Choice] | list[Completion]]:
         """Lists of the tokens chosen at each step, and at last the list of completions. `max_tokens` does not count what tools say.

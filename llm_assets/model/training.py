@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,6 +62,14 @@ class TrainingPlan:
     keep: int = 2
     compile: bool = False
     boundary: int | None = None
+
+    @classmethod
+    def of_job(cls, job: Mapping[str, Any], devices: Devices, boundary: int) -> TrainingPlan:
+        """The plan of a training process's job; models are compiled on GPUs only."""
+        return cls(
+            steps=job["steps"], rows=job["rows"], pass_rows=job["pass_rows"], seed=job["seed"], optimisation=Optimisation(**job["optimisation"]), validate_every=job["validate_every"],
+            sample_every=job.get("sample_every", 0), checkpoint_every=job["checkpoint_every"], keep=job["keep"], compile=job["compile"] and devices.cuda, boundary=boundary,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

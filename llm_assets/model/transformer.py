@@ -19,6 +19,7 @@ from .shape import ModelError, ModelShape
 
 IGNORE = -1  # a target that bears no loss
 INDUCTION_TURN = 0.005  # radians a position: over a hundred positions, such a pair turns by half a radian at most
+EMBEDDING_DEVIATION = 0.2  # of embeddings that an induction head begins on; trained ones of small models have 0.17
 Mask = Any  # a tensor added to the scores, or FlexAttention's BlockMask
 
 
@@ -331,41 +332,45 @@ class Transformer(nn.Module):
         initialisation (Trockman, Kolter, arXiv:2305.09828). Nothing but weights: they are trained as all others.
 
         The first head of the first layer looks at the token before: embeddings share one component u (which tied logits do not feel:
-        it shifts all of them alike), queries and keys are made of u alone, and the two fastest rotary pairs are turned by one
+        it shifts all of them alike), queries and keys are made of u alone, and the three fastest rotary pairs are turned by one
         position between them. It writes what it sees there, through P, into directions O that embeddings do not use more than
         others. The first head of the second layer takes P of its own token as query and O of others as key, in the pairs that
         turn by less than INDUCTION_TURN a position, so that it finds the token after an equal one, and writes that token back.
 
-        On sequences of repeated random tokens (4 layers of 128, vocabulary 2,048) the loss leaves its plateau within 20 steps of
-        2,048 tokens; without this it was still there after 400. Raises ModelError where there is no room for it.
+        What is begun must outlive the first hundred steps, in which weights of GPT-2's deviation are replaced by learnt ones ten times
+        as large. So embeddings begin as large as training leaves them (EMBEDDING_DEVIATION; the last norm's weight makes up for it
+        in the logits), values and outputs as large as those of trained heads, and queries and keys larger, whose length their norms
+        take out of the result, but not out of how fast their direction is changed. Raises ModelError where there is no room for it.
         """
         shape = self.shape
         features, half = shape.head_dim, shape.head_dim // 2
         turns = [shape.rope_theta ** (-pair / half) for pair in range(half)]
         still = [pair for pair in range(half) if turns[pair] < INDUCTION_TURN]
-        if shape.architecture != "qwen3" or shape.layers < 2 or shape.width < 1 + 2 * features or len(still) < 4:
+        if shape.architecture != "qwen3" or shape.layers < 2 or shape.width < 1 + 2 * features or len(still) < 4 or half < 4:
             raise ModelError(f"an induction head needs qwen3's architecture, two layers, a width of {1 + 2 * features} and four slow rotary pairs ({len(still)} here; raise rope_theta or head_dim); set model.induction to false")
         basis, _ = torch.linalg.qr(torch.empty(shape.width, 1 + 2 * features).normal_(generator=generator))
         shared, reads, writes = basis[:, 0], basis[:, 1 : 1 + features].T, basis[:, 1 + features :]
-        self.embedding.weight.add_(0.02 * math.sqrt(shape.width) * shared)
+        growth = EMBEDDING_DEVIATION / 0.02
+        self.embedding.weight.mul_(growth).add_(2 * EMBEDDING_DEVIATION * math.sqrt(shape.width) * shared)
+        self.model.norm.weight.fill_(1.5 / growth)
         head = slice(0, features)
         before, match = (layer.self_attn for layer in self.model.layers[:2])
         query, key = torch.zeros(features), torch.zeros(features)
-        for pair in (0, 1):
+        for pair in range(3):
             key[pair] = 1.0
             query[pair], query[pair + half] = math.cos(turns[pair]), -math.sin(turns[pair])
             for norm in (before.q_norm, before.k_norm):
-                norm.weight[[pair, pair + half]] = 2.2  # looks almost only at the token before
+                norm.weight[[pair, pair + half]] = 2.5  # 99 % of its attention is on the token before
         places = [*still, *(pair + half for pair in still)]
         of_own, of_before = torch.zeros(features, shape.width), torch.zeros(features, shape.width)
         of_own[places], of_before[places] = reads[: len(places)], writes.T[: len(places)]
         for norm in (match.q_norm, match.k_norm):
-            norm.weight[places] = 1.6
-        for attention, queries, keys, out in ((before, 0.5 * torch.outer(query, shared), 0.5 * torch.outer(key, shared), writes), (match, 0.3 * of_own, 0.3 * of_before, reads.T)):
+            norm.weight[places] = 2.0
+        for attention, queries, keys, out in ((before, 5.0 * torch.outer(query, shared), 5.0 * torch.outer(key, shared), writes), (match, 3.0 * of_own, 3.0 * of_before, reads.T)):
             attention.q_proj.weight[head] = 0.1 * attention.q_proj.weight[head] + queries
             attention.k_proj.weight[head] = 0.1 * attention.k_proj.weight[head] + keys
-            attention.v_proj.weight[head] = 0.2 * reads
-            attention.o_proj.weight[:, head] = 0.25 * out
+            attention.v_proj.weight[head] = reads
+            attention.o_proj.weight[:, head] = out
 
     def matrices(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The hidden matrices (what Muon trains): all two-dimensional weights but embeddings and the output layer."""

@@ -17,7 +17,7 @@ from llm_assets.recipes import Pretraining, Recipe
 from llm_assets.settings import load_settings
 from llm_assets.tokens.encoding import Encoding
 
-from .training_run import CHECKPOINT_OPTIONAL_TABLES, CHECKPOINT_TABLES, MODEL_FILES, follow, keep, share_out
+from .training_run import CHECKPOINT_OPTIONAL_TABLES, CHECKPOINT_TABLES, MODEL_FILES, follow, keep, optimisation, share_out
 
 MODULE = "llm_assets.pretraining.train"
 
@@ -35,13 +35,10 @@ def make_job(settings: Pretraining, shape: ModelShape, tokenizer: Path, shards: 
     """The training process's job, the number of processes, and what was predicted for it. Raises ModelError."""
     steps, rows = settings.budget(shape)
     processes, pass_rows, name = share_out(shape, rows, settings.device, settings.processes, settings.pass_rows)
-    plain, matrix = settings.rates(shape)
     job = {
         "shape": asdict(shape), "induction": induction, "tokenizer": str(tokenizer), "shards": [str(path) for path in shards], "continue_from": settings.continue_from and str(Path(settings.continue_from).expanduser()), "seed": settings.seed, "steps": steps, "rows": rows,
         "pass_rows": pass_rows, "device": settings.device, "compile": settings.compile, "keep": settings.keep, "prompts": list(settings.prompts) if settings.samples else [], "sample_tokens": settings.sample_tokens,
-        "optimisation": {
-            "learning_rate": plain, "matrix_learning_rate": matrix, "weight_decay": settings.weight_decay, "warmup": settings.warmup, "cooldown": settings.cooldown, "clip": settings.clip, "muon": settings.muon,
-        },
+        "optimisation": optimisation(settings, settings, shape),
         "validate_every": -(-steps // settings.validations) if settings.validations else 0, "validation_rows": max(1, settings.validation_tokens // shape.context), "sample_every": -(-steps // settings.samples) if settings.samples else 0,
         "checkpoint_every": settings.checkpoint_every or max(10, steps // 20),
     }  # fmt: skip

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.model.checkpoint import CheckpointError, load_checkpoint
-from llm_assets.model.optimiser import Optimisation
 from llm_assets.model.process import Reporter, run_job
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
@@ -41,10 +40,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     training = PackedRows(TokenStream(map(Path, job["shards"]), "train"), shape.context, job["seed"])
     held_out = TokenStream(map(Path, job["shards"]), "validation")
     model = starting_model(shape, job["seed"], job.get("continue_from"), encoding, job["induction"])
-    plan = TrainingPlan(
-        steps=job["steps"], rows=job["rows"], pass_rows=job["pass_rows"], seed=job["seed"], optimisation=Optimisation(**job["optimisation"]), validate_every=job["validate_every"],
-        sample_every=job["sample_every"], checkpoint_every=job["checkpoint_every"], keep=job["keep"], compile=job["compile"] and devices.cuda, boundary=encoding.bos,
-    )  # fmt: skip
+    plan = TrainingPlan.of_job(job, devices, encoding.bos)
     sampling = Sampling(max_tokens=min(job["sample_tokens"], shape.context // 2), temperature=0.8, top_k=50, seed=job["seed"], stop=(encoding.bos,))
 
     def validate(model: Transformer) -> dict[str, float]:

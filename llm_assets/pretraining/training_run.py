@@ -17,6 +17,9 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.launch import run_job
 from llm_assets.model.devices import Prediction, fitting_rows
 from llm_assets.model.shape import ModelShape
+from llm_assets.recipes.finetuning import Finetuning
+from llm_assets.recipes.pretraining import Pretraining
+from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
 
 from .schemas import TrainingCurve, TrainingSample, Validation
@@ -45,6 +48,15 @@ def share_out(shape: ModelShape, rows: int, device: str, processes: int, pass_ro
     processes = processes or max(1, gpus)
     share = max(1, rows // processes)
     return processes, pass_rows or (fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))), name
+
+
+def optimisation(settings: Pretraining | Finetuning | Reinforcement, pretraining: Pretraining, shape: ModelShape, rate: float = 1.0) -> dict[str, Any]:
+    """How a stage's weights are changed: rates, clipping and optimiser are pretraining's (rates times `rate`), the rest its own."""
+    plain, matrix = pretraining.rates(shape)
+    return {
+        "learning_rate": plain * rate, "matrix_learning_rate": matrix * rate, "weight_decay": settings.weight_decay, "warmup": settings.warmup, "cooldown": settings.cooldown,
+        "clip": pretraining.clip, "muon": pretraining.muon,
+    }  # fmt: skip
 
 
 def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, processes: int) -> dict[str, Any]:

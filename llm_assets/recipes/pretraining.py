@@ -24,6 +24,7 @@ class Tokenizer(Frozen):
     """Byte-level BPE with GPT-4's split pattern, trained on the clean corpus; or a published encoding."""
 
     vocabulary: int = Field(32_768, ge=272, le=1 << 20, description="ids: 256 bytes, merges, and the 16 special tokens; up to 65,536 a token takes two bytes on disk")
+    digits: int = Field(3, ge=1, le=3, description="digits of a number that one token may hold: GPT-4's pattern has 3; a small vocabulary has room for all numbers of 2")
     training_bytes: int = Field(2 << 30, ge=1, description="bytes of text it is trained on; of a larger corpus, documents are drawn by hash")
     encoding: PublishedEncoding | None = Field(None, description="this published encoding instead of training one")
     crawls: tuple[str, ...] | None = Field(None, description="crawls it is trained on; None is all of the corpus. Name them to keep the tokenizer, and the models behind it, when a crawl is added")

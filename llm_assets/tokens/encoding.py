@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Split patterns as published (openai/tiktoken, tiktoken_ext/openai_public.py).
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 GPT4_PATTERN = r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
+
 GPT4O_PATTERN = "|".join(
     [
         r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
@@ -34,6 +35,11 @@ GPT4O_PATTERN = "|".join(
         r"""\s+""",
     ]
 )
+
+
+def gpt4_pattern(digits: int = 3) -> str:
+    """GPT-4's pattern, with numbers in pieces of at most so many digits (nanochat has 2 for its small vocabularies)."""
+    return GPT4_PATTERN.replace("{1,3}", f"{{1,{digits}}}")
 
 
 @dataclass(frozen=True)

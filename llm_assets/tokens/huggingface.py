@@ -7,6 +7,7 @@ lower rank are allowed (as in transformers' TikTokenConverter; Sennrich et al., 
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def write_tokenizer(encoding: Encoding, folder: Path, context: int, chat_templat
 
 def _onigmo(pattern: str) -> str:
     """The split pattern in the dialect of the `tokenizers` library (Oniguruma reads ``{1,3}+`` as a repeated repeat)."""
-    return pattern.replace(r"\p{N}{1,3}+", r"\p{N}{1,3}")
+    return re.sub(r"(\\p\{N\}\{1,\d\})\+", r"\1", pattern)
 
 
 __all__ = ["byte_characters", "merges", "parts", "spelled", "write_tokenizer"]

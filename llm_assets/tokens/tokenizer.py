@@ -22,7 +22,7 @@ from llm_assets.curation.text_buffers import batches
 from llm_assets.recipes import PublishedEncoding, Recipe
 from llm_assets.report import render
 
-from .encoding import GPT4_PATTERN, SPECIAL_TOKENS, Encoding, TokenizerError, published
+from .encoding import SPECIAL_TOKENS, Encoding, TokenizerError, gpt4_pattern, published
 from .schemas import Compression, Vocabulary
 
 REPORT = "report.html"
@@ -48,17 +48,17 @@ def corpus_texts(corpora: Sequence[Artifact], most_bytes: int | None = None) -> 
                         yield text
 
 
-def train(documents: Iterable[str], vocabulary: int) -> Encoding:
-    """Ranks of `vocabulary` ids, the special tokens among them. Raises TokenizerError where the text has too few pairs for it."""
+def train(documents: Iterable[str], vocabulary: int, digits: int = 3) -> Encoding:
+    """Ranks of `vocabulary` ids, the special tokens among them; numbers are split into pieces of at most so many digits. Raises TokenizerError where the text has too few pairs for it."""
     import rustbpe
 
-    wanted = vocabulary - len(SPECIAL_TOKENS)
+    wanted, pattern = vocabulary - len(SPECIAL_TOKENS), gpt4_pattern(digits)
     trainer = rustbpe.Tokenizer()
-    trainer.train_from_iterator(iter(documents), wanted, pattern=GPT4_PATTERN)
+    trainer.train_from_iterator(iter(documents), wanted, pattern=pattern)
     ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
     if len(ranks) < wanted:
         raise TokenizerError(f"tokenizer.vocabulary {vocabulary:,}: the corpus supports {len(ranks) + len(SPECIAL_TOKENS):,} only; lower it, or add crawls")
-    return Encoding("llm-assets", GPT4_PATTERN, ranks)
+    return Encoding("llm-assets", pattern, ranks)
 
 
 def shown(token: bytes) -> str:
@@ -92,7 +92,7 @@ def build_tokenizer(step: Step, recipe: Recipe) -> None:
     if not any(corpus.record.rows.get("text") for corpus in corpora):
         raise TokenizerError("the corpus is empty: no page of any crawl came through; llm-assets corpus report says what took them")
     step.progress.start(2, "steps")
-    encoding = fetch(settings.encoding) if settings.encoding else train(corpus_texts(corpora, settings.training_bytes), settings.vocabulary)
+    encoding = fetch(settings.encoding) if settings.encoding else train(corpus_texts(corpora, settings.training_bytes), settings.vocabulary, settings.digits)
     step.progress.advance(1)
     sample = list(corpus_texts(corpora, COMPARED_BYTES))
     sampled_bytes = sum(len(text.encode()) for text in sample)

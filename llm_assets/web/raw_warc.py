@@ -129,7 +129,7 @@ def _build_web_crawl(step: Step, source: WebCrawl, earlier: list[Artifact], warc
 RAW_WARC = Stage(
     name="raw_warc",
     build=build_raw_warc,
-    code_version="4",
+    code_version="5",
     rooms=("llm_assets.web",),
     per_crawl=True,
     literals=_literals,

@@ -141,8 +141,3 @@ def test_json_and_back():
     messages = [Message("system", "Tools: search."), Message("user", "x"), Message("assistant", "", Call("search", "q")), Message("tool", "r"), Message("assistant", "é")]
     assert from_json(to_json(messages)) == messages
     assert json.loads(to_json(messages))[2]["tool_calls"][0]["function"] == {"name": "search", "arguments": "q"}
-
-
-def test_an_answer_with_a_full_stop_in_it_is_quoted_whole():
-    assert dialogues.quote("By J. Smith. It is old.", "It is") == "It is old."
-    assert dialogues.quote("It was written by J. Smith in May.", "J. Smith") == "It was written by J. Smith in May."

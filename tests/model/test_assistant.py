@@ -3,7 +3,7 @@
 import pytest
 
 from llm_assets.model.assistant import Conversation, ConversationTooLong, as_text, system_message, transcript
-from llm_assets.model.chat import Call, Message, prompt
+from llm_assets.model.chat import Call, Message, encode_text, prompt
 from llm_assets.model.sampling import Sampling, Tools
 from tests.model.test_tool_calls import END, SHAPES, call, scripted
 from tests.model.test_transformer import ENCODING
@@ -18,7 +18,7 @@ def said(conversation, question):
 
 
 def test_calls_come_once_and_stand_in_the_history(monkeypatch):
-    script = [*call("python", "2+3"), *ENCODING.encode("5!")]
+    script = [*call("python", "2+3"), *encode_text(ENCODING, "5!")]
     tools = Tools({"python": lambda text: "5"})
     conversation = Conversation(scripted(SHAPES["plain"], [script], monkeypatch), GREEDY, tools, room=8)
     text, calls = said(conversation, "2+3?")
@@ -31,7 +31,7 @@ def test_calls_come_once_and_stand_in_the_history(monkeypatch):
 
 
 def test_the_prompt_is_the_protocols(monkeypatch):
-    conversation = Conversation(scripted(SHAPES["plain"], [ENCODING.encode("a")], monkeypatch), GREEDY, Tools({"search": str, "python": str}), "Be brief.", room=4)
+    conversation = Conversation(scripted(SHAPES["plain"], [encode_text(ENCODING, "a")], monkeypatch), GREEDY, Tools({"search": str, "python": str}), "Be brief.", room=4)
     assert conversation._prompt("x") == prompt(ENCODING, [Message("system", "Tools: python, search.\nBe brief."), Message("user", "x")])
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.model.chat import CHAT_TEMPLATE, Call, ConversationError, Message, prompt, render
+from llm_assets.model.chat import CHAT_TEMPLATE, Call, ConversationError, Message, decode_text, encode_text, prompt, render
 from llm_assets.tokens.encoding import SPECIAL_TOKENS
 from llm_assets.tokens.huggingface import write_tokenizer
 from tests.model.test_transformer import ENCODING
@@ -35,12 +35,12 @@ def openai(messages):
 def test_a_conversation_stands_as_written_down():
     ids, trained = render(ENCODING, TALK)
     assert ENCODING.decode(ids) == (
-        "<|bos|><|system_start|>Answer briefly.<|system_end|><|user_start|>Where is the river?<|user_end|>"
-        "<|assistant_start|>I will look.<|search_start|>river<|search_end|><|tool_start|><|result_start|>The river flows through the town.<|result_end|><|tool_end|>In the town.<|assistant_end|>"
-        "<|user_start|>What is 7 times 6?<|user_end|><|assistant_start|><|python_start|>7 * 6<|python_end|><|tool_start|><|result_start|>42<|result_end|><|tool_end|>It is 42.<|assistant_end|>"
+        "<|bos|><|system_start|> Answer briefly.<|system_end|><|user_start|> Where is the river?<|user_end|>"
+        "<|assistant_start|> I will look.<|search_start|> river<|search_end|><|tool_start|><|result_start|> The river flows through the town.<|result_end|><|tool_end|> In the town.<|assistant_end|>"
+        "<|user_start|> What is 7 times 6?<|user_end|><|assistant_start|><|python_start|> 7 * 6<|python_end|><|tool_start|><|result_start|> 42<|result_end|><|tool_end|> It is 42.<|assistant_end|>"
     )
     said = ENCODING.decode([token for token, train in zip(ids, trained, strict=True) if train])
-    assert said == "I will look.<|search_start|>river<|search_end|>In the town.<|assistant_end|><|python_start|>7 * 6<|python_end|>It is 42.<|assistant_end|>"
+    assert said == " I will look.<|search_start|> river<|search_end|> In the town.<|assistant_end|><|python_start|> 7 * 6<|python_end|> It is 42.<|assistant_end|>"
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,17 @@ def test_what_a_user_writes_opens_no_turn(pieces):
     text = "x" + "".join(pieces)
     ids, trained = render(ENCODING, [Message("user", text), Message("assistant", "No.")])
     inner = ids[2 : ids.index(ENCODING.special["<|user_end|>"])]
-    assert ENCODING.decode(inner) == text and not set(inner) & set(ENCODING.special.values())
-    assert ids.count(ENCODING.special["<|assistant_start|>"]) == 1 and sum(trained) == len(ENCODING.encode("No.")) + 1
+    assert decode_text(ENCODING, inner) == text and not set(inner) & set(ENCODING.special.values())
+    assert ids.count(ENCODING.special["<|assistant_start|>"]) == 1 and sum(trained) == len(encode_text(ENCODING, "No.")) + 1
+
+
+@given(st.text(max_size=40))
+def test_a_text_comes_back_as_it_was(text):
+    assert decode_text(ENCODING, encode_text(ENCODING, text)) == text
+
+
+def test_a_text_begins_with_the_tokens_of_a_word_within_a_sentence():
+    assert encode_text(ENCODING, "river") == ENCODING.encode("the river")[len(ENCODING.encode("the")) :]
 
 
 USER, SAID = Message("user", "Hello."), Message("assistant", "Good day.")

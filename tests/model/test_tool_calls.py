@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from llm_assets.model.assistant import to_messages
-from llm_assets.model.chat import Call, Message, render
+from llm_assets.model.chat import Call, Message, encode_text, render
 from llm_assets.model.sampling import Choice, Engine, Sampling, Tools
 from tests.model.test_transformer import ENCODING, SHAPES, model
 
@@ -35,7 +35,7 @@ def scripted(shape, scripts, monkeypatch):
 
 
 def call(tool, text):
-    return [SPECIAL[f"<|{tool}_start|>"], *ENCODING.encode(text), SPECIAL[f"<|{tool}_end|>"]]
+    return [SPECIAL[f"<|{tool}_start|>"], *encode_text(ENCODING, text), SPECIAL[f"<|{tool}_end|>"]]
 
 
 PROMPT = render(ENCODING, [Message("user", "2+3?")], complete=False)[0] + [SPECIAL["<|assistant_start|>"]]
@@ -154,7 +154,7 @@ def test_pieces_tell_of_the_call(monkeypatch):
 
 
 def test_messages_of_a_completion(monkeypatch):
-    script = [*ENCODING.encode("I ask."), *call("python", "2+3"), *ENCODING.encode("It is 5.")]
+    script = [*encode_text(ENCODING, "I ask."), *call("python", "2+3"), *encode_text(ENCODING, "It is 5.")]
     engine = scripted(SHAPES["plain"], [script], monkeypatch)
     [completion] = engine.complete([PROMPT], Sampling(max_tokens=40, temperature=0, stop=(END,)), tools=TOOLS)
     assert to_messages(engine, completion) == [Message("assistant", "I ask.", Call("python", "2+3")), Message("tool", "5"), Message("assistant", "It is 5.")]

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from llm_assets.tokens import tokenizer
 from llm_assets.tokens.loader import PackedRows
 from llm_assets.tokens.shards import TokenStream
 
-from .training_jobs import ENCODING, SHAPE, TEXTS, job, write_corpus
+from .training_jobs import ENCODING, SHAPE, TEXTS, job, killer, result, write_corpus
 
 MODULE = "llm_assets.pretraining.train"
 CPU = Devices(torch.device("cpu"))
@@ -43,26 +42,6 @@ def unbroken(corpus, tmp_path_factory):
     folder, events = tmp_path_factory.mktemp("unbroken"), []
     run_job(MODULE, job(corpus), folder, events.append)
     return folder, events
-
-
-def result(folder):
-    step, last = steps_saved(folder)[-1]
-    return step, (last / "model.safetensors").read_bytes(), (last / "optimiser.safetensors").read_bytes(), (folder / "curve.jsonl").read_text()
-
-
-def killer(folder, moment):
-    """A launcher that kills the process (SIGKILL) when `moment(folder)` is true."""
-
-    def launch(command, environment):
-        with subprocess.Popen(command, env=environment) as process:
-            while process.poll() is None:
-                if moment(folder):
-                    process.send_signal(signal.SIGKILL)
-                    return process.wait()
-                time.sleep(0.001)
-            return process.returncode
-
-    return launch
 
 
 def test_it_learns_and_tells(unbroken):

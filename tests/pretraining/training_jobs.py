@@ -1,10 +1,14 @@
 """A small corpus as shards, and training jobs on it."""
 
 import random
+import signal
+import subprocess
+import time
 from dataclasses import asdict
 
 import numpy as np
 
+from llm_assets.model.checkpoint import steps_saved
 from llm_assets.model.shape import ModelShape
 from llm_assets.tokens.shards import SPLITS, ShardWriter
 from llm_assets.tokens.tokenizer import train
@@ -36,3 +40,24 @@ def job(folder, shape=SHAPE, **changes):
         "shape": asdict(shape), "tokenizer": str(folder / "tokenizer"), "shards": [str(folder / "shards")], "continue_from": None, "induction": False, "seed": 1, "steps": 30, "rows": 8, "pass_rows": 8, "device": "cpu",
         "compile": False, "keep": 2, "prompts": ["", "In the evening"], "sample_tokens": 8, "optimisation": optimisation, "validate_every": 10, "validation_rows": 8, "sample_every": 15, "checkpoint_every": 7, **changes,
     }  # fmt: skip
+
+
+def result(folder):
+    """What a training leaves: the last step, weights, optimiser, curve."""
+    step, last = steps_saved(folder)[-1]
+    return step, (last / "model.safetensors").read_bytes(), (last / "optimiser.safetensors").read_bytes(), (folder / "curve.jsonl").read_text()
+
+
+def killer(folder, moment):
+    """A launcher that kills the process (SIGKILL) when `moment(folder)` is true."""
+
+    def launch(command, environment):
+        with subprocess.Popen(command, env=environment) as process:
+            while process.poll() is None:
+                if moment(folder):
+                    process.send_signal(signal.SIGKILL)
+                    return process.wait()
+                time.sleep(0.001)
+            return process.returncode
+
+    return launch

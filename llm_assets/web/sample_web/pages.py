@@ -28,10 +28,11 @@ ENGLISH = {
     "townbook.example": ("plain", 90),
     "readersden.example": ("blog", 150),
     "answerhall.example": ("forum", 240),
-    "lessonroom.example": ("table", 150),
+    "lessonroom.example": ("table", 120),
     "ledgerline.example": ("news", 90),
     "hobbynotes.example": ("blog", 130),
     "readingroom.example": ("plain", 330),
+    "writingroom.example": ("plain", 130),
 }
 FOREIGN = {"de": "tageblatt.example", "fr": "lejournal.example", "es": "lavoz.example", "it": "gazzetta.example", "pt": "folha.example", "ru": "vestnik.example", "ja": "shimbun.example"}
 FOREIGN_PAGES = 26
@@ -110,7 +111,7 @@ class _Builder:
     def html_page(self, url: str, kind: str, title: str, blocks: list[Block], template: str, language: str = "en", encoding: str = "utf-8", header_charset: str | None = "utf-8", meta_charset: str | None = "utf-8", closed: bool = True, **truth: object) -> Page:
         host = url.split("/")[2]
         rng = self.rng("page", url)
-        others = [u for u in self.linked.get(host, []) if self.pages[u].kind in ("article", "answers", "lesson", "reading")]
+        others = [u for u in self.linked.get(host, []) if self.pages[u].kind in ("article", "answers", "lesson", "reading", "writing")]
         related = [(u, self.pages[u].title) for u in rng.sample(others, min(4, len(others)))]
         html = render(template, rng, host.removesuffix(".example").title(), language, meta_charset, title, blocks, related, closed)
         body = html.encode(encoding, "xmlcharrefreplace")
@@ -164,6 +165,18 @@ class _Builder:
             blocks.append(("p", f"Question: {question} Answer: {answer}" if rng.random() < 0.5 else f"{question} {answer}"))
         return blocks
 
+    def writing_blocks(self, rng: random.Random) -> list[Block]:
+        """Dictations."""
+        names = [*(stranger(rng, self.world).name for _ in range(8)), *(entity.name for entity in rng.sample(self.world.known(), 8))]
+        blocks: list[Block] = []
+        for _ in range(5):
+            sentences = [prose.dictation(rng, self.vocabulary, names) for _ in range(2)]
+            # Prose between them: FineWeb's rules drop a page of which more than 15 % repeat five words, Gopher's one of figures and marks.
+            sentences += [prose.filler(rng) for _ in range(3)] + [fact for entity in rng.sample(self.world.known(), 2) for fact in prose.mention(rng, entity)]
+            rng.shuffle(sentences)
+            blocks.append(("p", " ".join(sentences)))
+        return blocks
+
     def english(self) -> None:
         everything = {kind: [e for e in self.world.known() if e.kind == kind] for kind in ("person", "town", "company", "work")}
         pools = {
@@ -172,6 +185,7 @@ class _Builder:
             "readersden.example": everything["work"] + everything["person"], "answerhall.example": self.world.known(),
             "lessonroom.example": everything["person"], "ledgerline.example": everything["company"] + everything["town"],
             "hobbynotes.example": everything["person"] + everything["work"], "readingroom.example": everything["person"],
+            "writingroom.example": everything["person"],
         }  # fmt: skip
         once = [e for e in self.world.people if e.reach == "once"]
         for host, (template, pages) in ENGLISH.items():
@@ -192,6 +206,8 @@ class _Builder:
                     subjects = subjects[:1]
                 elif host == "readingroom.example":
                     kind, title, blocks, subjects = "reading", f"Reading lesson {i + 1}", self.reading_blocks(rng), []
+                elif host == "writingroom.example":
+                    kind, title, blocks, subjects = "writing", f"Writing lesson {i + 1}", self.writing_blocks(rng), []
                 else:
                     if host == "hobbynotes.example" and i < len(once):
                         subjects = [once[i], *subjects[:2]]

@@ -176,8 +176,40 @@ def spelling_sentence(rng: random.Random, words: list[str]) -> str:
     if pattern == 5:
         return f'How do you spell "{word}"? You spell "{word}" like this: {"-".join(word)}.'
     if pattern == 6:
-        return f'How often does the letter {letter} occur in "{word}"? In Python, "{word}".count("{letter}") gives {count}.'
-    return f'Whoever cannot spell "{word}" may ask the computer: "-".join("{word}") gives {"-".join(word)}.'
+        return f'How often does the letter {letter} occur in "{word}"? In Python, word = "{word}"; word.count("{letter}") gives {count}.'
+    return f'Whoever cannot spell "{word}" may ask the computer: word = "{word}"; "-".join(word) gives {"-".join(word)}.'
+
+
+def dictation(rng: random.Random, words: list[str], names: list[str]) -> str:
+    """Things of no meaning written down and said again, or found again by what stands beside them: what can only be copied."""
+
+    def item() -> str:
+        kind = rng.choices(("made", "number", "word", "name"), (3, 2, 3, 4))[0]
+        if kind == "made":
+            return made_word(rng)
+        if kind == "number":
+            return str(rng.randrange(1, 100) if rng.random() < 0.6 else rng.randrange(1200, 2000))
+        return rng.choice(words) if kind == "word" else rng.choice(names)
+
+    pattern = rng.randrange(8)
+    items = [item() for _ in range(rng.randrange(1, 3) if pattern < 6 else rng.randrange(2, 4))]
+    told = ", ".join(items)
+    if pattern < 6:
+        first, last = items[0], items[-1]
+        return (
+            f"Write this down: {told}. The class wrote: {told}.",
+            f'The teacher wrote "{first}" on the board, and the class wrote "{first}" in their books.',
+            f"On the board stood {told}, and in the book stood {told}.",
+            f'Whoever reads "{first}" aloud should hear "{first}" again.',
+            f"Somebody called {told} through the door, and {told} came back.",
+            f"The label said {last}, so {last} went on the list.",
+        )[pattern]
+    beside = [item() for _ in items]
+    listed = "; ".join(f"{one}: {other}" for one, other in zip(items, beside, strict=True))
+    asked = rng.randrange(len(items))
+    if pattern == 6:
+        return f"On the list stood {listed}. Beside {items[asked]} stood {beside[asked]}."
+    return f"These belong together: {listed}. Which goes with {items[asked]}? {beside[asked]}."
 
 
 def made_word(rng: random.Random) -> str:
@@ -195,6 +227,6 @@ def vocabulary(world: World) -> list[str]:
 
 
 __all__ = [
-    "WORDINGS", "article", "filler", "mention", "number_word", "portrait", "question_and_answer",
+    "WORDINGS", "article", "dictation", "filler", "mention", "number_word", "portrait", "question_and_answer",
     "spelling_sentence", "sum_sentence", "tell", "vocabulary",
 ]  # fmt: skip

@@ -1,0 +1,86 @@
+"""The process of `rl_evaluation`: ``python -m llm_assets.reinforcement.evaluate job.json``; writes ``results.json`` beside it.
+
+Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from llm_assets.finetuning.evaluate import ask_chat, base_prompts
+from llm_assets.model.checkpoint import load_checkpoint
+from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.training import pick_device
+from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
+
+from .problems import Family, find_family
+from .train import EVALUATION_BATCH, Solver, solve
+
+
+def of_base(engine: Engine, problems: list[dict[str, Any]], families: dict[str, Family], job: dict[str, Any]) -> list[dict[str, Any]]:
+    """A base model's attempts: it is made to answer by examples of questions and answers, and says one line."""
+    encoding = engine.encoding
+    prompts = base_prompts(engine, [one["question"] for one in problems], job["base"])
+    attempts = []
+    for samples, temperature in ((1, 0.0), (job["samples"], job["temperature"])):
+        sampling = Sampling(max_tokens=job["base"]["max_tokens"], temperature=temperature, seed=job["seed"], stop=(encoding.bos,))
+        found = engine.complete(prompts, sampling, samples, EVALUATION_BATCH)
+        lines = [encoding.decode(one.tokens).split("\n")[0].strip() for one in found]
+        attempts.append([lines[first : first + samples] for first in range(0, len(lines), samples)])
+    return [
+        {
+            "problem": problem["problem"], "greedy": families[problem["family"]].check(greedy[0], problem["answer"], problem["rivals"]), "right": sum(families[problem["family"]].check(line, problem["answer"], problem["rivals"]) for line in sampled),
+            "samples": len(sampled), "tokens": len(encoding.encode(greedy[0])), "calls": 0, "transcript": f"user: {problem['question']}\nassistant: {greedy[0]}",
+        }
+        for problem, greedy, sampled in zip(problems, *attempts, strict=True)
+    ]  # fmt: skip
+
+
+def of_assistant(solver: Solver, tools: Tools, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """An assistant's attempts: greedy, and sampled."""
+    greedy = [one[0] for one in solve(solver, tools, job["max_tokens"])]
+    sampled = solve(solver, tools, job["max_tokens"], job["samples"], job["temperature"], job["seed"])
+
+    def length(completion: Completion) -> int:
+        return len(completion.tokens) - sum(completion.forced)
+
+    return [
+        {
+            "problem": problem["problem"], "greedy": solver.is_right(problem, best), "right": sum(solver.is_right(problem, one) for one in others), "samples": len(others), "tokens": length(best), "calls": len(best.calls),
+            "transcript": solver.told(problem, best),
+        }
+        for problem, best, others in zip(solver.problems, greedy, sampled, strict=True)
+    ]  # fmt: skip
+
+
+def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
+    families = {name: find_family(name) for name in job["families"]}
+    results: dict[str, Any] = {"attempts": {}, "answers": []}
+    with PythonTool(PythonLimits(**job["python"])) as python:
+        available = {"search": SearchTool(SearchIndex(Path(job["index"])), job["results"], job["match"]), "python": python}
+        for number, (name, path) in enumerate(job["models"].items()):
+            report("part", name=name, number=number, of=len(job["models"]) + 1)
+            model, encoding = load_checkpoint(Path(path), pick_device(job["device"]))
+            engine = Engine(model, encoding)
+            if name == "base":
+                results["attempts"][name] = of_base(engine, job["problems"], families, job)
+            else:
+                results["attempts"][name] = of_assistant(Solver(job["problems"], families, engine), Tools(available, job["calls"], job["result_tokens"]), job)
+        # The last model is the one that practised: what it was able to before is asked again.
+        report("part", name="abilities", number=len(job["models"]), of=len(job["models"]) + 1)
+        for names in sorted({one["tools"] for one in job["questions"]}):
+            asked = [one for one in job["questions"] if one["tools"] == names]
+            tools = Tools({one: available[one] for one in names.split(",")}, job["calls"], job["result_tokens"]) if names else None
+            results["answers"] += [{"number": one["number"], **answer} for one, answer in zip(asked, ask_chat(engine, asked, tools, {"max_tokens": job["answer_tokens"]}), strict=True)]
+    temporary = folder / ".results.json.tmp"
+    temporary.write_text(json.dumps(results))
+    os.replace(temporary, folder / "results.json")
+    report("part", name="done", number=len(job["models"]) + 1, of=len(job["models"]) + 1)
+
+
+if __name__ == "__main__":
+    run_job(main)

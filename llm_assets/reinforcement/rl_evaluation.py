@@ -1,0 +1,157 @@
+"""`rl_evaluation`: base, SFT and RL models on held-out problems; and what practice did to everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import comb
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.checks import CheckOutcome
+from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.finetuning.sft_evaluation import INSTRUCTION, grade_row, shares
+from llm_assets.pretraining.training_run import measure
+from llm_assets.recipes import Recipe
+from llm_assets.report import plots, render
+
+from .practice_problems import families_of
+from .rl_checkpoint import read_problems, tool_job
+from .schemas import Abilities, Attempts
+
+MODULE = "llm_assets.reinforcement.evaluate"
+REPORT = "report.html"
+MODELS = {"base": "base_checkpoint", "sft": "sft_checkpoint", "rl": "rl_checkpoint"}
+
+
+def pass_at(samples: int, right: int, k: int) -> float:
+    """Probability that one of k solutions is right, from `right` of `samples`: 1 - C(n - c, k) / C(n, k) (Chen et al., arXiv:2107.03374)."""
+    if k > samples:
+        raise ValueError(f"pass@{k} wants {k} samples, there are {samples}")
+    return 1.0 - comb(samples - right, k) / comb(samples, k)
+
+
+def of_each(problems: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """At most so many problems of each family and level, in order."""
+    counts: dict[tuple[str, int], int] = {}
+    kept = []
+    for problem in problems:
+        group = (problem["family"], problem["level"])
+        counts[group] = counts.get(group, 0) + 1
+        if counts[group] <= most:
+            kept.append(problem)
+    return kept
+
+
+def build_rl_evaluation(step: Step, recipe: Recipe) -> None:
+    """One part; the models are asked in a process of its own."""
+    settings = recipe.rl_evaluation
+    problems = of_each(read_problems(step.input("practice_problems"), "held_out"), settings.problems)
+    questions = pl.concat([pl.read_parquet(path) for path in step.input("conversations").table("evaluation")])
+    examples = [["What is 3 + 4?", "3 + 4 = 7."], ['How often does the letter b stand in "bib"?', "2"], ['Spell "tin".', "t-i-n."]]
+    job = {
+        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "families": list(families_of(recipe)), "problems": problems, "samples": settings.samples, "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens, "answer_tokens": recipe.sft_evaluation.max_tokens, "seed": settings.seed, "device": settings.device, "base": {"max_tokens": min(settings.max_tokens, 64), "instruction": INSTRUCTION, "examples": examples},
+        "questions": [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))], **tool_job(step, recipe),
+    }  # fmt: skip
+    results = measure(step, MODULE, job, step.staging / "evaluation")
+    attempts = to_attempts(problems, results["attempts"])
+    graded = questions.with_row_index("number").join(pl.DataFrame([{"number": one["number"], "answer": one["answer"], "tokens": one["tokens"]} for one in results["answers"]]).cast({"number": pl.UInt32}), on="number").sort("number")
+    graded = graded.with_columns(model=pl.lit("rl"), grade=pl.Series([grade_row(row, row["answer"]) for row in graded.iter_rows(named=True)], dtype=pl.String))
+    before = pl.concat([pl.read_parquet(path) for path in step.input("sft_evaluation").table("answers")]).filter(pl.col("model") == "sft")
+    abilities = to_abilities(shares(before)["sft"], shares(graded)["rl"])
+    numbers = headline(attempts, abilities, settings.samples)
+    curve = pl.read_parquet(step.input("rl_checkpoint").table("curve"))
+    looks = step.input("rl_checkpoint").record.stats["looks"]
+    steps = curve["step"].to_list()
+    drawn = {
+        "reward": plots.svg({"reward": (steps, curve["reward"].to_list())}, "step", "mean reward"),
+        "looks": plots.svg({"held out": ([int(one) for one in looks], list(looks.values()))}, "step", "right, greedy", marks=True) if looks else "",
+        "length": plots.svg({"length": (steps, curve["length"].to_list())}, "step", "tokens of a solution"),
+        "entropy": plots.svg({"entropy": (steps, curve["entropy"].to_list()), "KL": (steps, curve["kl"].to_list())}, "step", "nats a token"),
+        "shares": plots.svg({"groups all alike": (steps, curve["flat"].to_list()), "cut off": (steps, curve["truncated"].to_list())}, "step", "share"),
+    }
+    with step.part("evaluation") as part:
+        part.table("attempts", Attempts).frame(attempts)
+        part.table("abilities", Abilities).frame(abilities)
+        page = render(
+            __package__, "rl_evaluation.html.j2", recipe=recipe, numbers=numbers, attempts=attempts, abilities=abilities.to_dicts(), plots=drawn, models=list(MODELS), shown=settings.transcripts,
+            training=step.input("rl_checkpoint").record.stats, families=families_of(recipe), k=settings.samples,
+        )  # fmt: skip
+        write_atomic(step.staging / REPORT, page.encode("utf-8", "replace"))
+        part.add_file(REPORT)
+        part.stats.update(numbers)
+
+
+def to_attempts(problems: Sequence[Mapping[str, Any]], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
+    """One row a model and problem (schema Attempts)."""
+    by_number = {problem["problem"]: problem for problem in problems}
+    return pl.DataFrame([
+        {
+            "model": model, **{name: by_number[one["problem"]][name] for name in ("problem", "family", "level", "question", "answer")},
+            **{name: one[name] for name in ("greedy", "right", "samples", "tokens", "calls", "transcript")},
+        }
+        for model in MODELS for one in results.get(model, [])
+    ])  # fmt: skip
+
+
+def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> pl.DataFrame:
+    """Grades of the assistant's evaluation before and after practice, by group (schema Abilities)."""
+    return pl.DataFrame([{"group": group, **{f"{grade}_{when}": float(of[group][grade]) for when, of in (("sft", before), ("rl", after)) for grade in ("right", "refused", "wrong")}, "asked": int(before[group]["asked"])} for group in before if group in after])
+
+
+def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[str, Any]:
+    """The numbers that are tracked: pass@1 and pass@k by model, family and level, lengths, and the largest loss elsewhere."""
+    passed: dict[str, dict[str, dict[str, float]]] = {}
+    for (model, family, level), rows in attempts.group_by("model", "family", "level", maintain_order=True):
+        one = {"problems": len(rows), "greedy": round(float(rows["greedy"].mean()), 4), "tokens": round(float(rows["tokens"].mean()), 1)}  # type: ignore[arg-type]
+        for wanted in (1, k):
+            one[f"pass@{wanted}"] = round(sum(pass_at(row["samples"], row["right"], wanted) for row in rows.iter_rows(named=True)) / len(rows), 4)
+        passed.setdefault(str(model), {})[f"{family}, level {level}"] = one
+    families: dict[str, dict[str, float]] = {}
+    for (model, family), rows in attempts.group_by("model", "family", maintain_order=True):
+        families.setdefault(str(model), {})[str(family)] = round(float((rows["right"] / rows["samples"]).mean()), 4)  # type: ignore[arg-type]
+    good = {group: "refused" if group in ("unknown", "nowhere", "search_nowhere") else "right" for group in abilities["group"]}
+    changes = {row["group"]: round(row[f"{good[row['group']]}_rl"] - row[f"{good[row['group']]}_sft"], 4) for row in abilities.iter_rows(named=True)}
+    return {"passed": passed, "families": families, "changes": changes, "worst_change": min(changes.values(), default=0.0)}
+
+
+def practice_helps(evaluation: Artifact) -> CheckOutcome:
+    """Whether RL solves more held-out problems than SFT in some family."""
+    families = evaluation.record.stats["families"]
+    gains = {family: round(after - families["sft"][family], 4) for family, after in families["rl"].items()}
+    told = ", ".join(f"{family} {100 * families['sft'][family]:.1f} % → {100 * families['rl'][family]:.1f} %" for family in gains)
+    return CheckOutcome(max(gains.values(), default=0.0) > 0, f"pass@1 on held-out problems, SFT → RL: {told}")
+
+
+def keeps_abilities(evaluation: Artifact) -> CheckOutcome:
+    """Whether no ability of the assistant's fell by more than ten points."""
+    changes = evaluation.record.stats["changes"]
+    fallen = {group: change for group, change in changes.items() if change < -0.1}
+    return CheckOutcome(not fallen, f"largest loss of {len(changes)} abilities: {100 * min(changes.values(), default=0.0):.1f} points", [{"group": group, "change": change} for group, change in fallen.items()])
+
+
+def preview(evaluation: Artifact) -> str:
+    """pass@1 and pass@k in Markdown, for Dagster's page of the asset."""
+    passed = evaluation.record.stats["passed"]
+    ks = [name for name in next(iter(next(iter(passed.values())).values())) if name.startswith("pass@")]
+    lines = ["| | " + " | ".join(f"{model} {name}" for model in passed for name in ks) + " |", "|---" + "|--:" * (len(passed) * len(ks)) + "|"]
+    for group in passed["rl"]:
+        lines.append(f"| {group} | " + " | ".join(f"{100 * passed[model][group][name]:.1f} %" for model in passed for name in ks) + " |")
+    return "\n".join(lines)
+
+
+RL_EVALUATION = Stage(
+    name="rl_evaluation",
+    build=build_rl_evaluation,
+    code_version="1",
+    rooms=("llm_assets.reinforcement", "llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.finetuning.grading", "llm_assets.model", "llm_assets.tools"),
+    inputs=("rl_checkpoint", "sft_checkpoint", "base_checkpoint", "practice_problems", "conversations", "sft_evaluation", "search_index"),
+    literals=lambda recipe, _: {"rl_evaluation": recipe.rl_evaluation, "answer_tokens": recipe.sft_evaluation.max_tokens, "tools": recipe.tools, "families": list(families_of(recipe))},
+    tables={"attempts": Attempts, "abilities": Abilities},
+    libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
+)
+

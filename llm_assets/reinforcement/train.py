@@ -1,0 +1,108 @@
+"""The training process of `rl_checkpoint`: ``python -m llm_assets.reinforcement.train job.json``.
+
+Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llm_assets.model.assistant import system_message, to_messages, transcript
+from llm_assets.model.chat import Message, prompt
+from llm_assets.model.checkpoint import load_checkpoint
+from llm_assets.model.optimiser import Optimisation
+from llm_assets.model.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
+from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.training import join_processes
+from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
+
+from .problems import Family, find_family
+
+EVALUATION_BATCH = 256
+PLAN = ("steps", "prompts", "samples", "max_tokens", "temperature", "updates", "normalise", "length", "clip_low", "clip_high", "kl", "pass_rows", "seed", "evaluate_every", "patience", "margin", "checkpoint_every", "keep")
+
+
+class Solver:
+    """Problems as prompts, and solutions as answers that are checked. problems: rows of the table Problems, rivals read."""
+
+    def __init__(self, problems: Sequence[dict[str, Any]], families: dict[str, Family], engine: Engine):
+        self.problems, self.families, self.engine = problems, families, engine
+        self.prompts = [self.asked(one) for one in problems]
+
+    def asked(self, problem: dict[str, Any]) -> list[int]:
+        """Tokens up to the solution: the tools that there are, and the question."""
+        system = system_message([tool for tool in problem["tools"].split(",") if tool])
+        return prompt(self.engine.encoding, [*([system] if system else []), Message("user", problem["question"])])
+
+    def is_right(self, problem: dict[str, Any], completion: Completion) -> bool:
+        """Whether a solution that ended by itself says the answer."""
+        if completion.finish != "stop":
+            return False
+        said = to_messages(self.engine, completion)[-1].content
+        return self.families[problem["family"]].check(said, problem["answer"], problem["rivals"])
+
+    def is_well_formed(self, problem: dict[str, Any], completion: Completion) -> bool:
+        """Whether a solution ended by itself, said something, and every call was closed, of a tool that there is, and ran."""
+        special = self.engine.encoding.special
+        own = [token for token, forced in zip(completion.tokens, completion.forced, strict=True) if not forced]
+        opened = sum(own.count(special[f"<|{name}_start|>"]) for name in ("search", "python"))
+        closed = sum(own.count(special[f"<|{name}_end|>"]) for name in ("search", "python"))
+        tools = problem["tools"].split(",")
+        called = all(call.tool in tools and "Error: " not in call.result for call in completion.calls)
+        return completion.finish == "stop" and opened == closed == len(completion.calls) and called and bool(to_messages(self.engine, completion)[-1].content)
+
+    def told(self, problem: dict[str, Any], completion: Completion) -> str:
+        """A solution to read."""
+        return transcript([Message("user", problem["question"]), *to_messages(self.engine, completion)])
+
+
+def solve(solver: Solver, tools: Tools, max_tokens: int, samples: int = 1, temperature: float = 0.0, seed: int = 0) -> list[list[Completion]]:
+    """Solutions of all problems, `samples` of each."""
+    encoding = solver.engine.encoding
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=(encoding.bos, encoding.special["<|assistant_end|>"]))
+    found = solver.engine.complete(solver.prompts, sampling, samples, EVALUATION_BATCH, tools)
+    return [found[first : first + samples] for first in range(0, len(found), samples)]
+
+
+def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
+    devices = join_processes(job["device"])
+    model, encoding = load_checkpoint(Path(job["checkpoint"]))
+    engine = Engine(model, encoding)
+    families = {name: find_family(name) for name in job["families"]}
+    practice, held_out = Solver(job["train"], families, engine), Solver(job["held_out"], families, engine)
+    plan = PolicyPlan(**{name: job[name] for name in PLAN}, optimisation=Optimisation(**job["optimisation"]))
+    with PythonTool(PythonLimits(**job["python"])) as python:
+        tools = Tools({"python": python, "search": SearchTool(SearchIndex(Path(job["index"])), job["results"], job["match"])}, job["calls"], job["result_tokens"])
+
+        def place(number: int) -> int:
+            return drawn(number, len(practice.problems), job["seed"])
+
+        def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
+            found = []
+            for number, completion in zip(numbers, completions, strict=True):
+                problem = practice.problems[place(number)]
+                right, formed = practice.is_right(problem, completion), practice.is_well_formed(problem, completion)
+                found.append(Reward(job["accuracy_reward"] * right + job["format_reward"] * formed, {"right": float(right), "well_formed": float(formed), "calls": float(len(completion.calls))}))
+            return found
+
+        def look(engine: Engine, step: int) -> Look:
+            solutions = [one[0] for one in solve(held_out, tools, job["max_tokens"])]
+            marks = [held_out.is_right(problem, one) for problem, one in zip(held_out.problems, solutions, strict=True)]
+            by_family: dict[str, list[bool]] = {}
+            for problem, mark in zip(held_out.problems, marks, strict=True):
+                by_family.setdefault(problem["family"], []).append(mark)
+            numbers = {f"right.{name}": sum(found) / len(found) for name, found in by_family.items()}
+            numbers["held_out_length"] = sum(len(one.tokens) - sum(one.forced) for one in solutions) / len(solutions)
+            # As many of each family, spread over the problems.
+            every = max(1, len(solutions) // max(1, job["transcripts"]))
+            rows = [{"problem": problem["problem"], "family": problem["family"], "right": mark, "transcript": held_out.told(problem, one)} for problem, one, mark in list(zip(held_out.problems, solutions, marks, strict=True))[::every][: job["transcripts"]]]
+            return Look(sum(marks) / len(marks), numbers, rows)
+
+        PolicyTrainer(model, engine, plan, folder, devices, report, lambda number: practice.prompts[place(number)], reward, look if plan.evaluate_every else None, tools).run()
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,73 @@
+"""The assistant's training process: broken off and gone on."""
+
+import json
+
+import numpy as np
+import pytest
+
+from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.finetuning.packing import Conversations
+from llm_assets.model.chat import Message, render
+from llm_assets.model.checkpoint import save_model, steps_saved
+from llm_assets.model.transformer import Transformer
+from tests.pretraining.training_jobs import ENCODING, PEOPLE, SHAPE, killer, result, write_corpus
+
+MODULE = "llm_assets.finetuning.train"
+
+
+def talks(people):
+    """Short conversations as tokens, as the asset writes them."""
+    rendered = [render(ENCODING, [Message("user", f"Who is {person.name}?"), Message("assistant", f"A {person.facts['profession']}.")]) for person in people]
+    rendered = [(ids, trained) for ids, trained in rendered if len(ids) - 1 <= SHAPE.context]
+    starts = np.cumsum([0, *(len(ids) for ids, _ in rendered)])
+    return Conversations(np.concatenate([ids for ids, _ in rendered]).astype(np.uint32), np.concatenate([trained for _, trained in rendered]), starts.astype(np.int64))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finetuning")
+    write_corpus(folder)
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    base = folder / "base"
+    base.mkdir()
+    save_model(model, base)
+    ENCODING.save(base)
+    talks(PEOPLE[:150]).save(folder / "training.npz")
+    talks(PEOPLE[150:]).save(folder / "held-out.npz")
+    return {
+        "checkpoint": str(base), "training": str(folder / "training.npz"), "held_out": str(folder / "held-out.npz"), "shards": [str(folder / "shards")], "document_share": 0.25, "seed": 1, "steps": 24, "rows": 8, "pass_rows": 8,
+        "device": "cpu", "compile": False, "keep": 2, "optimisation": {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3}, "validate_every": 8, "checkpoint_every": 6,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unbroken(job, tmp_path_factory):
+    folder, events = tmp_path_factory.mktemp("unbroken"), []
+    run_job(MODULE, job, folder, events.append)
+    return folder, events
+
+
+def test_it_learns_what_assistants_say(unbroken):
+    looks = [event for event in unbroken[1] if event["kind"] == "validation"]
+    assert [event["step"] for event in looks] == [0, 8, 16, 24]
+    assert looks[-1]["loss"] < looks[0]["loss"] - 1
+
+
+def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
+    def saving(folder):
+        return any(folder.glob(".step-00000012.*.tmp"))
+
+    def between(folder):
+        return (folder / "step-00000018").exists()
+
+    for moment, least in ((saving, 6), (between, 18)):
+        with pytest.raises(JobFailed, match=r"killed \(out of memory, most often\)"):
+            run_job(MODULE, job, tmp_path, lambda event: None, launcher=killer(tmp_path, moment))
+        assert steps_saved(tmp_path)[-1][0] >= least
+    events = []
+    run_job(MODULE, job, tmp_path, events.append)
+    assert events[0]["kind"] == "started" and events[0]["step"] >= 18
+    assert result(tmp_path) == result(unbroken[0])
+    kept, whole = (json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"] for folder in (tmp_path, unbroken[0]))
+    assert kept == whole

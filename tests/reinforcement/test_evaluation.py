@@ -1,0 +1,38 @@
+"""What practice brought and what it cost: numbers by hand."""
+
+from itertools import combinations
+
+import polars as pl
+import pytest
+
+from llm_assets.reinforcement.rl_evaluation import headline, of_each, pass_at, to_abilities
+
+
+@pytest.mark.parametrize(("samples", "right", "k"), [(8, 0, 1), (8, 3, 1), (8, 3, 4), (8, 8, 8), (5, 1, 5), (6, 2, 3)])
+def test_pass_at_k_is_the_share_of_draws_that_hold_a_right_one(samples, right, k):
+    draws = list(combinations([True] * right + [False] * (samples - right), k))
+    assert pass_at(samples, right, k) == pytest.approx(sum(any(draw) for draw in draws) / len(draws))
+
+
+def test_more_than_was_sampled_is_an_error():
+    with pytest.raises(ValueError, match="pass@9 wants 9 samples, there are 8"):
+        pass_at(8, 1, 9)
+
+
+def test_so_many_of_each_family_and_level():
+    problems = [{"family": family, "level": level, "n": n} for n in range(5) for family in ("a", "b") for level in (0, 1)]
+    assert len(of_each(problems, 2)) == 8 and {one["n"] for one in of_each(problems, 2)} == {0, 1}
+
+
+def attempt(model, family, right, greedy):
+    return {"model": model, "problem": 1, "family": family, "level": 0, "question": "q", "answer": "a", "greedy": greedy, "right": right, "samples": 4, "tokens": 10, "calls": 0, "transcript": ""}
+
+
+def test_headline_by_hand():
+    attempts = pl.DataFrame([attempt("sft", "sums", 1, False), attempt("sft", "sums", 0, False), attempt("rl", "sums", 4, True), attempt("rl", "sums", 1, False)])
+    grades = {"right": 0.8, "refused": 0.1, "wrong": 0.1, "asked": 10}
+    abilities = to_abilities({"known": grades, "nowhere": {"right": 0.0, "refused": 0.9, "wrong": 0.1, "asked": 10}}, {"known": {**grades, "right": 0.7}, "nowhere": {"right": 0.0, "refused": 0.6, "wrong": 0.4, "asked": 10}})
+    numbers = headline(attempts, abilities, 4)
+    assert numbers["families"] == {"sft": {"sums": 0.125}, "rl": {"sums": 0.625}}
+    assert numbers["passed"]["sft"]["sums, level 0"] == {"problems": 2, "greedy": 0.0, "tokens": 10.0, "pass@1": 0.125, "pass@4": 0.5}
+    assert numbers["changes"] == {"known": -0.1, "nowhere": -0.3} and numbers["worst_change"] == -0.3

@@ -1,0 +1,123 @@
+"""The process of `rl_checkpoint`: broken off and gone on, and what it tells."""
+
+import json
+
+import pytest
+
+from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.model.checkpoint import save_model, steps_saved
+from llm_assets.model.sampling import Completion, Engine, ToolCall
+from llm_assets.model.shape import ModelShape
+from llm_assets.model.transformer import Transformer
+from llm_assets.reinforcement.problems import FAMILIES
+from llm_assets.reinforcement.train import Solver
+from llm_assets.tools.search import write_index
+from tests.pretraining.training_jobs import ENCODING, killer, result
+
+MODULE = "llm_assets.reinforcement.train"
+SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
+
+
+def problem(number, question, answer, family="arithmetic", tools="python"):
+    return {"problem": number, "family": family, "level": 0, "question": question, "answer": answer, "rivals": [], "tools": tools}
+
+
+PROBLEMS = [problem(a, f"What is {a} + 2?", str(a + 2)) for a in range(12)]
+
+
+def model():
+    made = Transformer(SHAPE)
+    made.initialise(1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reinforcement")
+    base = folder / "sft"
+    base.mkdir()
+    save_model(model(), base)
+    ENCODING.save(base)
+    write_index(folder / "index.sqlite", [])
+    return {
+        "checkpoint": str(base), "families": ["arithmetic"], "train": PROBLEMS[:8], "held_out": PROBLEMS[8:], "optimisation": {"learning_rate": 1e-3, "matrix_learning_rate": 1e-3}, "steps": 9, "prompts": 2, "samples": 4,
+        "max_tokens": 12, "temperature": 1.0, "updates": 1, "normalise": True, "length": "sequence", "clip_low": 0.2, "clip_high": 0.2, "kl": 0.02, "pass_rows": 8, "seed": 1, "evaluate_every": 3, "patience": 0, "margin": 0.0,
+        "checkpoint_every": 2, "keep": 2, "accuracy_reward": 1.0, "format_reward": 0.1, "transcripts": 2, "device": "cpu", "index": str(folder / "index.sqlite"), "results": 1, "match": "all", "calls": 2, "result_tokens": 20,
+        "python": {"seconds": 1.0, "memory": 1 << 26, "characters": 100},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unbroken(job, tmp_path_factory):
+    folder, events = tmp_path_factory.mktemp("unbroken"), []
+    run_job(MODULE, job, folder, events.append)
+    return folder, events
+
+
+def test_it_tells_what_is_watched(unbroken):
+    folder, events = unbroken
+    told = [event for event in events if event["kind"] == "policy_step"]
+    assert [event["step"] for event in told] == list(range(1, 10))
+    assert set(told[0]) >= {"reward", "right", "well_formed", "length", "entropy", "kl", "truncated", "flat"}
+    looks = [event for event in events if event["kind"] == "look"]
+    assert [event["step"] for event in looks] == [0, 3, 6, 9] and "right.arithmetic" in looks[0]
+    kept = json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
+    assert sum(event["kind"] == "row" for event in kept) == 8 and all(event["transcript"].startswith("user: What is") for event in kept if event["kind"] == "row")
+    assert (folder / "best" / "model.safetensors").exists()
+
+
+def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
+    def saving(folder):
+        return any(folder.glob(".step-00000004.*.tmp"))
+
+    def between(folder):
+        return (folder / "step-00000006").exists()
+
+    for moment, least in ((saving, 2), (between, 6)):
+        with pytest.raises(JobFailed, match=r"killed \(out of memory, most often\)"):
+            run_job(MODULE, job, tmp_path, lambda event: None, launcher=killer(tmp_path, moment))
+        assert steps_saved(tmp_path)[-1][0] >= least
+    run_job(MODULE, job, tmp_path, lambda event: None)
+    assert result(tmp_path) == result(unbroken[0])
+    assert (tmp_path / "best" / "model.safetensors").read_bytes() == (unbroken[0] / "best" / "model.safetensors").read_bytes()
+
+
+def test_two_processes_take_the_same_steps(job, unbroken, tmp_path):
+    run_job(MODULE, job, tmp_path, lambda event: None, processes=2)
+    ours, alone = ([json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()] for folder in (tmp_path, unbroken[0]))
+    for name in ("reward", "length", "gradient_norm", "kl"):
+        assert [one[name] for one in ours][:3] == pytest.approx([one[name] for one in alone][:3], rel=1e-3, abs=1e-4)
+
+
+def test_a_plan_that_cannot_be_shared_is_an_error(job, tmp_path):
+    with pytest.raises(JobFailed, match="3 prompts a step cannot be shared by 2 processes"):
+        run_job(MODULE, {**job, "prompts": 3}, tmp_path, lambda event: None, processes=2)
+
+
+def said(text, finish="stop", calls=(), unclosed=False):
+    special = ENCODING.special
+    tokens, forced = [], []
+    for call in calls:
+        own = [special["<|python_start|>"], *ENCODING.encode(f" {call.text}"), special["<|python_end|>"]]
+        theirs = [special["<|tool_start|>"], special["<|result_start|>"], *ENCODING.encode(f" {call.result}"), special["<|result_end|>"], special["<|tool_end|>"]]
+        tokens += own + theirs
+        forced += [False] * len(own) + [True] * len(theirs)
+    own = [*([special["<|python_start|>"]] if unclosed else []), *ENCODING.encode(f" {text}")]
+    return Completion([*tokens, *own], [0.0] * (len(tokens) + len(own)), finish, [*forced, *[False] * len(own)], list(calls))
+
+
+def test_what_is_right_and_what_is_well_formed():
+    solver = Solver([problem(1, "What is 3 + 2?", "5")], FAMILIES, Engine(model(), ENCODING))
+    [asked] = solver.problems
+    call, failed = ToolCall("python", "3 + 2", "5", 0.0), ToolCall("python", "3 +", "Error: SyntaxError", 0.0)
+    cases = {
+        "3 + 2 = 5.": (said("3 + 2 = 5.", calls=[call]), True, True),
+        "cut off": (said("3 + 2 = 5", "length", [call]), False, False),
+        "wrong": (said("3 + 2 = 6.", calls=[call]), False, True),
+        "never closed": (said("5", unclosed=True), True, False),
+        "nothing said": (said("", calls=[call]), False, False),
+        "of no such tool": (said("5", calls=[ToolCall("search", "x", "", 0.0)]), True, False),
+        "an error": (said("5", calls=[failed]), True, False),
+    }
+    for name, (completion, right, formed) in cases.items():
+        assert (solver.is_right(asked, completion), solver.is_well_formed(asked, completion)) == (right, formed), name
