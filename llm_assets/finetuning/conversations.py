@@ -264,7 +264,7 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
 CONVERSATIONS = Stage(
     name="conversations",
     build=build_conversations,
-    code_version="1",
+    code_version="2",
     rooms=("llm_assets.finetuning", "llm_assets.tools.search", "llm_assets.model.chat"),
     inputs=("knowledge_boundary", "search_index", "clean_corpus"),
     literals=lambda recipe, _: {

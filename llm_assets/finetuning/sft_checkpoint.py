@@ -128,7 +128,7 @@ def _stage(name: str, build: Callable[[Step, Recipe], None], mitigated: bool) ->
     return Stage(
         name=name,
         build=build,
-        code_version="1",
+        code_version="2",
         rooms=("llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.train", "llm_assets.finetuning.packing", "llm_assets.pretraining.training_run", "llm_assets.model", "llm_assets.tokens.loader", "llm_assets.tokens.shards"),
         inputs=("base_checkpoint", "conversations", "token_shards"),
         literals=lambda recipe, _: _literals(recipe, mitigated),

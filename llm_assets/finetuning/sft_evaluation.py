@@ -154,7 +154,7 @@ def preview(evaluation: Artifact) -> str:
 SFT_EVALUATION = Stage(
     name="sft_evaluation",
     build=build_sft_evaluation,
-    code_version="1",
+    code_version="2",
     rooms=("llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.finetuning.grading", "llm_assets.model", "llm_assets.tools"),
     inputs=("sft_checkpoint", "unmitigated_checkpoint", "base_checkpoint", "conversations", "knowledge_boundary", "search_index"),
     literals=lambda recipe, _: {"sft_evaluation": recipe.sft_evaluation.but(questions=1, seed=0), "tools": recipe.tools},

@@ -86,7 +86,7 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
 BASE_CHECKPOINT = Stage(
     name="base_checkpoint",
     build=build_base_checkpoint,
-    code_version="1",
+    code_version="2",
     rooms=("llm_assets.pretraining.base_checkpoint", "llm_assets.pretraining.training_run", "llm_assets.pretraining.train", "llm_assets.model", "llm_assets.tokens.loader", "llm_assets.tokens.shards"),
     inputs=("token_shards", "tokenizer"),
     literals=lambda recipe, _: {"model": recipe.model, "pretraining": recipe.pretraining.but(crawls=None), "crawls": crawls_of(recipe)},
