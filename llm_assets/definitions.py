@@ -6,6 +6,7 @@ from llm_assets.curation import assets as curation
 from llm_assets.finetuning import assets as finetuning
 from llm_assets.pretraining import assets as pretraining
 from llm_assets.recipes import load_recipe
+from llm_assets.reinforcement import assets as reinforcement
 from llm_assets.tokens import assets as tokens
 from llm_assets.web import assets as web
 from llm_assets.web.schedules import recrawl_schedule, registered_crawls
@@ -13,7 +14,7 @@ from resources.artifacts import Artifacts
 from resources.compute import Compute
 from resources.tracking import Tracking
 
-_ROOMS = [web, curation, tokens, pretraining, finetuning]
+_ROOMS = [web, curation, tokens, pretraining, finetuning, reinforcement]
 
 everything = dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="The whole graph for one crawl.")
 

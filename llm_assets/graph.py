@@ -23,6 +23,9 @@ from llm_assets.finetuning.sft_evaluation import SFT_EVALUATION
 from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
 from llm_assets.pretraining.base_evaluation import BASE_EVALUATION
 from llm_assets.recipes import Recipe, load_recipe
+from llm_assets.reinforcement.practice_problems import PRACTICE_PROBLEMS
+from llm_assets.reinforcement.rl_checkpoint import RL_CHECKPOINT
+from llm_assets.reinforcement.rl_evaluation import RL_EVALUATION
 from llm_assets.settings import Settings, load_settings
 from llm_assets.tokens.token_shards import TOKEN_SHARDS
 from llm_assets.tokens.tokenizer import TOKENIZER
@@ -55,6 +58,9 @@ GRAPH = Graph(
         SFT_CHECKPOINT,
         UNMITIGATED_CHECKPOINT,
         SFT_EVALUATION,
+        PRACTICE_PROBLEMS,
+        RL_CHECKPOINT,
+        RL_EVALUATION,
     ]
 )
 

@@ -213,7 +213,7 @@ class Step:
 
 
 def sum_stats(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Add up the numbers of many parts' stats, key by key (nested mappings too)."""
+    """Add up the numbers of many parts' stats, key by key (nested mappings too); of texts the last is kept."""
     total: dict[str, Any] = {}
     for one in stats:
         for key, value in one.items():
@@ -221,4 +221,6 @@ def sum_stats(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                 total[key] = sum_stats([total.get(key, {}), value])
             elif isinstance(value, (int, float)) and not isinstance(value, bool):
                 total[key] = total.get(key, 0) + value
+            elif isinstance(value, str):
+                total[key] = value
     return dict(sorted(total.items()))

@@ -15,8 +15,8 @@ from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.process import Reporter, run_job
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.toolbox import open_toolbox
 from llm_assets.model.training import pick_device
-from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
 
 BATCH = 128
 
@@ -67,9 +67,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     settings = job["settings"]
     results: dict[str, list[dict[str, Any]]] = {}
     work = [(model, tools) for model in job["models"] for tools in (sorted({one["tools"] for one in job["questions"]}) if model == "sft" else [""])]
-    with PythonTool(PythonLimits(**job["python"])) as python:
-        search = SearchTool(SearchIndex(Path(job["index"])), job["results"], job["match"])
-        available = {"search": search, "python": python}
+    with open_toolbox(job["toolbox"]) as choose:
         for done, (model, names) in enumerate(work):
             report("part", name=f"{model}{f' with {names}' if names else ''}", number=done, of=len(work))
             loaded, encoding = load_checkpoint(Path(job["models"][model]), pick_device(job["device"]))
@@ -78,8 +76,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
             if model == "base":
                 answers = ask_base(engine, questions, settings)
             else:
-                tools = Tools({name: available[name] for name in names.split(",")}, job["calls"], job["result_tokens"]) if names else None
-                answers = ask_chat(engine, questions, tools, settings)
+                answers = ask_chat(engine, questions, choose(names), settings)
             results.setdefault(model, []).extend({"number": one["number"], **answer} for one, answer in zip(questions, answers, strict=True))
     temporary = folder / ".results.json.tmp"
     temporary.write_text(json.dumps(results))

@@ -20,7 +20,7 @@ from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.chat import TOOLS
 from llm_assets.model.shape import ModelShape
 from llm_assets.pretraining.base_checkpoint import crawls_of
-from llm_assets.pretraining.training_run import CHECKPOINT_OPTIONAL_TABLES, CHECKPOINT_TABLES, follow, keep, optimisation, share_out
+from llm_assets.pretraining.training_run import CHECKPOINT_OPTIONAL_TABLES, CHECKPOINT_TABLES, follow, inherited, keep, optimisation, share_out
 from llm_assets.recipes import Recipe
 from llm_assets.tokens.encoding import Encoding
 
@@ -120,8 +120,7 @@ def build_unmitigated_checkpoint(step: Step, recipe: Recipe) -> None:
 def _literals(recipe: Recipe, mitigated: bool) -> dict[str, Any]:
     pretraining, settings = recipe.pretraining, recipe.finetuning
     settings = settings.but(unmitigated_epochs=None) if mitigated else settings.but(epochs=settings.unmitigated_epochs or settings.epochs, unmitigated_epochs=None)
-    inherited = {"batch_tokens": pretraining.batch_tokens, "learning_rate": pretraining.learning_rate, "matrix_learning_rate": pretraining.matrix_learning_rate, "clip": pretraining.clip, "muon": pretraining.muon}
-    return {"finetuning": settings, "pretraining": inherited, "crawls": crawls_of(recipe), "name": recipe.conversations.name, "maker": recipe.conversations.maker}
+    return {"finetuning": settings, "pretraining": {"batch_tokens": pretraining.batch_tokens, **inherited(pretraining)}, "crawls": crawls_of(recipe), "name": recipe.conversations.name, "maker": recipe.conversations.maker}
 
 
 def _stage(name: str, build: Callable[[Step, Recipe], None], mitigated: bool) -> Stage:

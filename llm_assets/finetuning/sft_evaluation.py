@@ -21,7 +21,7 @@ from llm_assets.report import plots, render
 
 from .grading import grade
 from .schemas import EvaluationAnswers
-from .search_index import INDEX
+from .search_index import toolbox_job
 
 MODULE = "llm_assets.finetuning.evaluate"
 REPORT = "report.html"
@@ -69,12 +69,10 @@ def build_sft_evaluation(step: Step, recipe: Recipe) -> None:
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
     known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart")).unique("relation", maintain_order=True).head(3)
     examples = [[json.loads(row["questions"])[0], row["sentence"]] for row in known.to_dicts()] + [["What is the colour of tomorrow?", "I don't know."], ["What is 3 + 4?", "3 + 4 = 7."]]
-    tools = recipe.tools
     job = {
         "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "device": settings.device, "settings": {"max_tokens": settings.max_tokens, "instruction": INSTRUCTION, "examples": examples},
         "questions": [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))],
-        "index": str(step.input("search_index").file(INDEX)), "results": tools.results, "match": tools.match, "calls": tools.calls, "result_tokens": tools.result_tokens,
-        "python": {"seconds": tools.python_seconds, "memory": tools.python_memory, "characters": tools.python_characters},
+        "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
     }  # fmt: skip
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_table(questions, results)

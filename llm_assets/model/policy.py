@@ -11,8 +11,8 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +67,11 @@ class PolicyPlan:
     checkpoint_every: int = 0
     keep: int = 2
 
+    @classmethod
+    def of_job(cls, job: Mapping[str, Any]) -> PolicyPlan:
+        """The plan in a job, which holds its fields by name."""
+        return cls(**{one.name: job[one.name] for one in fields(cls) if one.name != "optimisation"}, optimisation=Optimisation(**job["optimisation"]))
+
 
 @dataclass(frozen=True)
 class Reward:
@@ -117,7 +122,7 @@ def policy_loss(now: Tensor, old: Tensor, reference: Tensor | None, advantage: T
     if reference is not None:
         away = reference - now
         divergence = away.exp() - away - 1
-        stats["kl"] = float((weights * divergence).sum())
+        stats["kl"] = float((weights * divergence.detach()).sum())
         objective = objective - kl * divergence
     return -(weights * objective).sum(), stats
 
@@ -372,6 +377,3 @@ def best_weights(folder: Path) -> Path:
     """The folder whose weights a training leaves: of its best look, or the last step's where nothing was judged."""
     best = folder / BEST
     return best if best.exists() else max(folder.glob("step-*"))
-
-
-__all__ = ["Batch", "Look", "PolicyPlan", "PolicyTrainer", "Reward", "advantages", "best_weights", "drawn", "policy_loss", "to_batch", "token_weights"]

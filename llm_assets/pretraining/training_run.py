@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ def optimisation(settings: Pretraining | Finetuning | Reinforcement, pretraining
     }  # fmt: skip
 
 
+def inherited(pretraining: Pretraining) -> dict[str, Any]:
+    """The literals of pretraining's that `optimisation` reads for a later stage."""
+    return {"learning_rate": pretraining.learning_rate, "matrix_learning_rate": pretraining.matrix_learning_rate, "clip": pretraining.clip, "muon": pretraining.muon}
+
+
 def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, processes: int) -> dict[str, Any]:
     """Run the training in `folder` to its end, with its progress and its numbers told; where it began, and what it spent."""
     ends: dict[str, Any] = {}
@@ -73,6 +78,11 @@ def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, proces
             step.track({name: event[name] for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory") if event[name] is not None}, event["step"])
         elif kind == "validation":
             step.track({f"validation.{name}": event[name] for name in ("loss", "bits_per_byte")}, event["step"])
+        elif kind == "policy_step":
+            step.progress.advance(event["step"], message=f"reward {event['reward']:.3f}, length {event['length']:.1f}, KL {event['kl']:.4f}")
+            step.track({name: value for name, value in event.items() if name not in ("kind", "step", "steps")}, event["step"])
+        elif kind == "look":
+            step.track({f"held_out.{name}": value for name, value in event.items() if name not in ("kind", "step") and value is not None}, event["step"])
         elif kind == "finished":
             ends.update({name: event[name] for name in ("seconds", "cpu_seconds", "memory")})
 
@@ -94,17 +104,21 @@ def measure(step: Step, module: str, job: Mapping[str, Any], folder: Path) -> di
     return dict(json.loads((folder / RESULTS).read_text()))
 
 
+def add_files(step: Step, part: Part, names: Iterable[str], folder: Path, otherwise: Artifact) -> None:
+    """Copies of files of `folder` as the part's own, of another artifact where the folder has none."""
+    for name in names:
+        temporary = step.staging / f".{name}.{os.getpid()}.tmp"
+        shutil.copyfile(folder / name if (folder / name).exists() else otherwise.file(name), temporary)
+        os.replace(temporary, step.staging / name)
+        part.add_file(name)
+
+
 def keep(step: Step, part: Part, folder: Path, tokenizer: Artifact, shape: ModelShape, rows: int, ends: Mapping[str, Any], prediction: Prediction | None = None) -> None:
     """The last checkpoint of `folder` as this part's files and tables, with the numbers of the training."""
     last = max(folder.glob("step-*"))
     events = json.loads((last / "state.json").read_text())["values"]["events"]
     curve = pl.read_ndjson(folder / "curve.jsonl")
-    for name in MODEL_FILES:
-        source = last / name if (last / name).exists() else tokenizer.file(name)
-        temporary = step.staging / f".{name}.{os.getpid()}.tmp"
-        shutil.copyfile(source, temporary)
-        os.replace(temporary, step.staging / name)
-        part.add_file(name)
+    add_files(step, part, MODEL_FILES, last, tokenizer)
     part.table("curve", TrainingCurve).frame(curve)
     looks = pl.DataFrame([event for event in events if event["kind"] == "validation"])
     if len(looks):

@@ -21,10 +21,11 @@ from .recipe import (
     TextStatistics,
     UrlFilter,
 )
+from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
 from .sources import CommonCrawl, SampleWeb, Source, WarcFiles, WebCrawl, parse_source
 
 __all__ = [
-    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BaseEvaluation", "BlocklistSource", "Blocklists", "CommonCrawl", "ConversationFile", "Conversations", "Deduplication", "Endpoint", "Extraction", "Finetuning", "KnowledgeBoundary", "Language", "Model", "PersonalData",
-    "Pretraining", "PublishedEncoding", "Quality", "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Report", "Rule", "SampleWeb", "SearchIndex", "SftEvaluation", "Source", "TextStatistics",
+    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BaseEvaluation", "BlocklistSource", "Blocklists", "CommonCrawl", "ConversationFile", "Conversations", "Deduplication", "Endpoint", "Extraction", "Finetuning", "KnowledgeBoundary", "Language", "Model", "PersonalData", "PracticeProblems",
+    "Pretraining", "PublishedEncoding", "Quality", "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Reinforcement", "Report", "RlEvaluation", "Rule", "SampleWeb", "SearchIndex", "SftEvaluation", "Source", "TextStatistics",
     "TokenShards", "Tokenizer", "Tools", "UrlFilter", "WarcFiles", "WebCrawl", "laptop", "load_recipe", "parse_source",
 ]  # fmt: skip

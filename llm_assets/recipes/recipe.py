@@ -18,6 +18,7 @@ from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SearchInde
 from .frozen import Frozen
 from .pretraining import BaseEvaluation, Model, Pretraining, Tokenizer, TokenShards
 from .quality import LEARNED_RULE, QUALITY_RULES, STATISTICS_OF, Rule
+from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
 from .sources import Source
 
 CRAWL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -236,6 +237,9 @@ class Recipe(Frozen):
     conversations: Conversations = Conversations()
     finetuning: Finetuning = Finetuning()
     sft_evaluation: SftEvaluation = SftEvaluation()
+    practice_problems: PracticeProblems = PracticeProblems()
+    reinforcement: Reinforcement = Reinforcement()
+    rl_evaluation: RlEvaluation = RlEvaluation()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")

@@ -14,8 +14,8 @@ from llm_assets.finetuning.evaluate import ask_chat, base_prompts
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.process import Reporter, run_job
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.toolbox import open_toolbox
 from llm_assets.model.training import pick_device
-from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
 
 from .problems import Family, find_family
 from .train import EVALUATION_BATCH, Solver, solve
@@ -40,7 +40,7 @@ def of_base(engine: Engine, problems: list[dict[str, Any]], families: dict[str, 
     ]  # fmt: skip
 
 
-def of_assistant(solver: Solver, tools: Tools, job: dict[str, Any]) -> list[dict[str, Any]]:
+def of_assistant(solver: Solver, tools: Tools | None, job: dict[str, Any]) -> list[dict[str, Any]]:
     """An assistant's attempts: greedy, and sampled."""
     greedy = [one[0] for one in solve(solver, tools, job["max_tokens"])]
     sampled = solve(solver, tools, job["max_tokens"], job["samples"], job["temperature"], job["seed"])
@@ -60,8 +60,7 @@ def of_assistant(solver: Solver, tools: Tools, job: dict[str, Any]) -> list[dict
 def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     families = {name: find_family(name) for name in job["families"]}
     results: dict[str, Any] = {"attempts": {}, "answers": []}
-    with PythonTool(PythonLimits(**job["python"])) as python:
-        available = {"search": SearchTool(SearchIndex(Path(job["index"])), job["results"], job["match"]), "python": python}
+    with open_toolbox(job["toolbox"]) as choose:
         for number, (name, path) in enumerate(job["models"].items()):
             report("part", name=name, number=number, of=len(job["models"]) + 1)
             model, encoding = load_checkpoint(Path(path), pick_device(job["device"]))
@@ -69,13 +68,12 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
             if name == "base":
                 results["attempts"][name] = of_base(engine, job["problems"], families, job)
             else:
-                results["attempts"][name] = of_assistant(Solver(job["problems"], families, engine), Tools(available, job["calls"], job["result_tokens"]), job)
+                results["attempts"][name] = of_assistant(Solver(job["problems"], families, engine), choose("python,search"), job)
         # The last model is the one that practised: what it was able to before is asked again.
         report("part", name="abilities", number=len(job["models"]), of=len(job["models"]) + 1)
         for names in sorted({one["tools"] for one in job["questions"]}):
             asked = [one for one in job["questions"] if one["tools"] == names]
-            tools = Tools({one: available[one] for one in names.split(",")}, job["calls"], job["result_tokens"]) if names else None
-            results["answers"] += [{"number": one["number"], **answer} for one, answer in zip(asked, ask_chat(engine, asked, tools, {"max_tokens": job["answer_tokens"]}), strict=True)]
+            results["answers"] += [{"number": one["number"], **answer} for one, answer in zip(asked, ask_chat(engine, asked, choose(names), {"max_tokens": job["answer_tokens"]}), strict=True)]
     temporary = folder / ".results.json.tmp"
     temporary.write_text(json.dumps(results))
     os.replace(temporary, folder / "results.json")

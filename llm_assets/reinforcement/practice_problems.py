@@ -137,7 +137,7 @@ def build_practice_problems(step: Step, recipe: Recipe) -> None:
         counts = Counter((row["split"], row["family"]) for row in rows)
         part.stats.update(
             train=sum(row["split"] == "train" for row in rows), held_out=sum(row["split"] == "held_out" for row in rows), families={name: {split: counts[split, name] for split in ("train", "held_out")} for name in usable},
-            left_out=sorted(set(families) - set(usable)), short=dict(sorted(short.items())), rejects=len(rejects),
+            left_out={name: 1 for name in sorted(set(families) - set(usable))}, short=dict(sorted(short.items())), rejects=len(rejects),
         )  # fmt: skip
 
 

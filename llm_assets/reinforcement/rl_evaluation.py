@@ -13,13 +13,15 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.finetuning.search_index import toolbox_job
 from llm_assets.finetuning.sft_evaluation import INSTRUCTION, grade_row, shares
 from llm_assets.pretraining.training_run import measure
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
 
+from .policy_run import policy_plots
 from .practice_problems import families_of
-from .rl_checkpoint import read_problems, tool_job
+from .rl_checkpoint import ranked, read_problems
 from .schemas import Abilities, Attempts
 
 MODULE = "llm_assets.reinforcement.evaluate"
@@ -34,28 +36,16 @@ def pass_at(samples: int, right: int, k: int) -> float:
     return 1.0 - comb(samples - right, k) / comb(samples, k)
 
 
-def of_each(problems: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """At most so many problems of each family and level, in order."""
-    counts: dict[tuple[str, int], int] = {}
-    kept = []
-    for problem in problems:
-        group = (problem["family"], problem["level"])
-        counts[group] = counts.get(group, 0) + 1
-        if counts[group] <= most:
-            kept.append(problem)
-    return kept
-
-
 def build_rl_evaluation(step: Step, recipe: Recipe) -> None:
     """One part; the models are asked in a process of its own."""
     settings = recipe.rl_evaluation
-    problems = of_each(read_problems(step.input("practice_problems"), "held_out"), settings.problems)
+    problems = [problem for place, problem in ranked(read_problems(step.input("practice_problems"), "held_out")) if place < settings.problems]
     questions = pl.concat([pl.read_parquet(path) for path in step.input("conversations").table("evaluation")])
     examples = [["What is 3 + 4?", "3 + 4 = 7."], ['How often does the letter b stand in "bib"?', "2"], ['Spell "tin".', "t-i-n."]]
     job = {
         "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "families": list(families_of(recipe)), "problems": problems, "samples": settings.samples, "temperature": settings.temperature,
         "max_tokens": settings.max_tokens, "answer_tokens": recipe.sft_evaluation.max_tokens, "seed": settings.seed, "device": settings.device, "base": {"max_tokens": min(settings.max_tokens, 64), "instruction": INSTRUCTION, "examples": examples},
-        "questions": [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))], **tool_job(step, recipe),
+        "questions": [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))], "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
     }  # fmt: skip
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = to_attempts(problems, results["attempts"])
@@ -66,14 +56,7 @@ def build_rl_evaluation(step: Step, recipe: Recipe) -> None:
     numbers = headline(attempts, abilities, settings.samples)
     curve = pl.read_parquet(step.input("rl_checkpoint").table("curve"))
     looks = step.input("rl_checkpoint").record.stats["looks"]
-    steps = curve["step"].to_list()
-    drawn = {
-        "reward": plots.svg({"reward": (steps, curve["reward"].to_list())}, "step", "mean reward"),
-        "looks": plots.svg({"held out": ([int(one) for one in looks], list(looks.values()))}, "step", "right, greedy", marks=True) if looks else "",
-        "length": plots.svg({"length": (steps, curve["length"].to_list())}, "step", "tokens of a solution"),
-        "entropy": plots.svg({"entropy": (steps, curve["entropy"].to_list()), "KL": (steps, curve["kl"].to_list())}, "step", "nats a token"),
-        "shares": plots.svg({"groups all alike": (steps, curve["flat"].to_list()), "cut off": (steps, curve["truncated"].to_list())}, "step", "share"),
-    }
+    drawn = {**policy_plots(curve), "looks": plots.svg({"held out": ([int(one) for one in looks], list(looks.values()))}, "step", "right, greedy", marks=True) if looks else ""}
     with step.part("evaluation") as part:
         part.table("attempts", Attempts).frame(attempts)
         part.table("abilities", Abilities).frame(abilities)

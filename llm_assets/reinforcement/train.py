@@ -12,17 +12,15 @@ from typing import Any
 from llm_assets.model.assistant import system_message, to_messages, transcript
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.optimiser import Optimisation
 from llm_assets.model.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
 from llm_assets.model.process import Reporter, run_job
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.toolbox import open_toolbox
 from llm_assets.model.training import join_processes
-from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
 
 from .problems import Family, find_family
 
 EVALUATION_BATCH = 256
-PLAN = ("steps", "prompts", "samples", "max_tokens", "temperature", "updates", "normalise", "length", "clip_low", "clip_high", "kl", "pass_rows", "seed", "evaluate_every", "patience", "margin", "checkpoint_every", "keep")
 
 
 class Solver:
@@ -59,7 +57,7 @@ class Solver:
         return transcript([Message("user", problem["question"]), *to_messages(self.engine, completion)])
 
 
-def solve(solver: Solver, tools: Tools, max_tokens: int, samples: int = 1, temperature: float = 0.0, seed: int = 0) -> list[list[Completion]]:
+def solve(solver: Solver, tools: Tools | None, max_tokens: int, samples: int = 1, temperature: float = 0.0, seed: int = 0) -> list[list[Completion]]:
     """Solutions of all problems, `samples` of each."""
     encoding = solver.engine.encoding
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=(encoding.bos, encoding.special["<|assistant_end|>"]))
@@ -73,9 +71,9 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     engine = Engine(model, encoding)
     families = {name: find_family(name) for name in job["families"]}
     practice, held_out = Solver(job["train"], families, engine), Solver(job["held_out"], families, engine)
-    plan = PolicyPlan(**{name: job[name] for name in PLAN}, optimisation=Optimisation(**job["optimisation"]))
-    with PythonTool(PythonLimits(**job["python"])) as python:
-        tools = Tools({"python": python, "search": SearchTool(SearchIndex(Path(job["index"])), job["results"], job["match"])}, job["calls"], job["result_tokens"])
+    plan = PolicyPlan.of_job(job)
+    with open_toolbox(job["toolbox"]) as choose:
+        tools = choose("python,search")
 
         def place(number: int) -> int:
             return drawn(number, len(practice.problems), job["seed"])

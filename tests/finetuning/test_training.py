@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.compute.launch import run_job
 from llm_assets.finetuning.packing import Conversations
 from llm_assets.model.chat import Message, render
 from llm_assets.model.checkpoint import save_model, steps_saved
 from llm_assets.model.transformer import Transformer
-from tests.pretraining.training_jobs import ENCODING, PEOPLE, SHAPE, killer, result, write_corpus
+from tests.pretraining.training_jobs import ENCODING, PEOPLE, SHAPE, broken_off_and_gone_on, result, write_corpus
 
 MODULE = "llm_assets.finetuning.train"
 
@@ -55,18 +55,7 @@ def test_it_learns_what_assistants_say(unbroken):
 
 
 def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
-    def saving(folder):
-        return any(folder.glob(".step-00000012.*.tmp"))
-
-    def between(folder):
-        return (folder / "step-00000018").exists()
-
-    for moment, least in ((saving, 6), (between, 18)):
-        with pytest.raises(JobFailed, match=r"killed \(out of memory, most often\)"):
-            run_job(MODULE, job, tmp_path, lambda event: None, launcher=killer(tmp_path, moment))
-        assert steps_saved(tmp_path)[-1][0] >= least
-    events = []
-    run_job(MODULE, job, tmp_path, events.append)
+    events = broken_off_and_gone_on(MODULE, job, tmp_path, 12, 18)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 18
     assert result(tmp_path) == result(unbroken[0])
     kept, whole = (json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"] for folder in (tmp_path, unbroken[0]))

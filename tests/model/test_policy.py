@@ -57,7 +57,7 @@ def test_the_divergence_is_estimated_without_bias():
     generator = torch.Generator().manual_seed(1)
     policy, reference = torch.randn(6, generator=generator).log_softmax(0), torch.randn(6, generator=generator).log_softmax(0)
     exact = float((policy.exp() * (policy - reference)).sum())
-    stats = [policy_loss(policy[[[token]]], policy[[[token]]], reference[[[token]]], torch.zeros(1), torch.ones(1, 1), 0.2, 0.2, 1.0)[1]["kl"] for token in range(6)]
+    stats = [policy_loss(policy[None, None, token], policy[None, None, token], reference[None, None, token], torch.zeros(1), torch.ones(1, 1), 0.2, 0.2, 1.0)[1]["kl"] for token in range(6)]
     assert float((policy.exp() * torch.tensor(stats)).sum()) == pytest.approx(exact, rel=1e-5)
 
 

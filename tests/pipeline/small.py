@@ -8,7 +8,9 @@ FIELDS = """tokenizer=recipes.Tokenizer(vocabulary=360), token_shards=recipes.To
     model=recipes.Model(depth=1, width=32, context=160), pretraining=recipes.Pretraining(tokens=4096, batch_tokens=256, validations=2, samples=1, prompts=("",), sample_tokens=8, device="cpu"),
     base_evaluation=recipes.BaseEvaluation(prefixes=4, prefix_tokens=8, recited_tokens=8, free_samples=4, sample_tokens=16, problems=2, prompts=("The",), questions=("Who?",), device="cpu"),
     knowledge_boundary=recipes.KnowledgeBoundary(topics=20, wordings=1, samples=1, max_tokens=8, nowhere=40, device="cpu"), conversations=recipes.Conversations(count=40),
-    finetuning=recipes.Finetuning(validations=1, device="cpu"), sft_evaluation=recipes.SftEvaluation(questions=3, max_tokens=8, device="cpu")"""
+    finetuning=recipes.Finetuning(validations=1, device="cpu"), sft_evaluation=recipes.SftEvaluation(questions=3, max_tokens=8, device="cpu"),
+    practice_problems=recipes.PracticeProblems(count=40, held_out=2), reinforcement=recipes.Reinforcement(steps=2, prompts=2, samples=2, max_tokens=8, evaluate_every=1, evaluation_problems=6, device="cpu"),
+    rl_evaluation=recipes.RlEvaluation(problems=1, samples=2, max_tokens=8, device="cpu")"""
 SMALL = eval(f"dict({FIELDS})", {"recipes": recipes})
 
 CORPUS = [stage for stage in GRAPH if stage.rooms[0].startswith(("llm_assets.web", "llm_assets.curation"))]

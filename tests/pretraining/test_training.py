@@ -23,7 +23,7 @@ from llm_assets.tokens import tokenizer
 from llm_assets.tokens.loader import PackedRows
 from llm_assets.tokens.shards import TokenStream
 
-from .training_jobs import ENCODING, SHAPE, TEXTS, job, killer, result, write_corpus
+from .training_jobs import ENCODING, SHAPE, TEXTS, broken_off_and_gone_on, job, result, write_corpus
 
 MODULE = "llm_assets.pretraining.train"
 CPU = Devices(torch.device("cpu"))
@@ -59,18 +59,7 @@ def test_it_learns_and_tells(unbroken):
 
 
 def test_killed_at_any_moment_it_ends_as_unbroken(corpus, unbroken, tmp_path):
-    def saving(folder):
-        return any(folder.glob(".step-00000014.*.tmp"))
-
-    def between(folder):
-        return (folder / "step-00000021").exists()
-
-    for moment, least in ((saving, 7), (between, 21)):
-        with pytest.raises(JobFailed, match=r"killed \(out of memory, most often\)"):
-            run_job(MODULE, job(corpus), tmp_path, lambda event: None, launcher=killer(tmp_path, moment))
-        assert steps_saved(tmp_path)[-1][0] >= least
-    events = []
-    run_job(MODULE, job(corpus), tmp_path, events.append)
+    events = broken_off_and_gone_on(MODULE, job(corpus), tmp_path, 14, 21)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 21
     assert result(tmp_path) == result(unbroken[0])
     kept, whole = (json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"] for folder in (tmp_path, unbroken[0]))

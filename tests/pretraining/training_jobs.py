@@ -7,7 +7,9 @@ import time
 from dataclasses import asdict
 
 import numpy as np
+import pytest
 
+from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.checkpoint import steps_saved
 from llm_assets.model.shape import ModelShape
 from llm_assets.tokens.shards import SPLITS, ShardWriter
@@ -46,6 +48,18 @@ def result(folder):
     """What a training leaves: the last step, weights, optimiser, curve."""
     step, last = steps_saved(folder)[-1]
     return step, (last / "model.safetensors").read_bytes(), (last / "optimiser.safetensors").read_bytes(), (folder / "curve.jsonl").read_text()
+
+
+def broken_off_and_gone_on(module, job, folder, saving, between):
+    """Events of the last of three runs of a job: killed while step `saving` is written, killed once `between` stands, run to the end."""
+    moments = [(lambda f: any(f.glob(f".step-{saving:08d}.*.tmp")), saving // 2), (lambda f: (f / f"step-{between:08d}").exists(), between)]
+    for moment, least in moments:
+        with pytest.raises(JobFailed, match=r"killed \(out of memory, most often\)"):
+            run_job(module, job, folder, lambda event: None, launcher=killer(folder, moment))
+        assert steps_saved(folder)[-1][0] >= least
+    events = []
+    run_job(module, job, folder, events.append)
+    return events
 
 
 def killer(folder, moment):

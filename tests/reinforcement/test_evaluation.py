@@ -5,7 +5,8 @@ from itertools import combinations
 import polars as pl
 import pytest
 
-from llm_assets.reinforcement.rl_evaluation import headline, of_each, pass_at, to_abilities
+from llm_assets.reinforcement.rl_checkpoint import ranked, spread
+from llm_assets.reinforcement.rl_evaluation import headline, pass_at, to_abilities
 
 
 @pytest.mark.parametrize(("samples", "right", "k"), [(8, 0, 1), (8, 3, 1), (8, 3, 4), (8, 8, 8), (5, 1, 5), (6, 2, 3)])
@@ -19,9 +20,17 @@ def test_more_than_was_sampled_is_an_error():
         pass_at(8, 1, 9)
 
 
-def test_so_many_of_each_family_and_level():
-    problems = [{"family": family, "level": level, "n": n} for n in range(5) for family in ("a", "b") for level in (0, 1)]
-    assert len(of_each(problems, 2)) == 8 and {one["n"] for one in of_each(problems, 2)} == {0, 1}
+PROBLEMS = [{"problem": 10 * n + k, "family": family, "level": level} for n in range(5) for k, (family, level) in enumerate((("a", 0), ("a", 1), ("b", 0)))]
+
+
+def test_places_are_counted_in_family_and_level():
+    assert [(place, one["problem"]) for place, one in ranked(PROBLEMS)] == [(one["problem"] // 10, one["problem"]) for one in PROBLEMS]
+
+
+def test_a_few_problems_are_of_every_family_and_level():
+    lopsided = [*PROBLEMS[0::3], *PROBLEMS[1:4]]
+    assert [one["problem"] for one in spread(lopsided, 4)] == [0, 1, 2, 10]
+    assert len(spread(PROBLEMS, 99)) == len(PROBLEMS)
 
 
 def attempt(model, family, right, greedy):

@@ -89,4 +89,4 @@ def test_a_family_of_ones_own_is_found_by_its_place():
     with pytest.raises(ProblemError, match="No module named"):
         find_family("nowhere.at_all:OWN")
     with pytest.raises(ProblemError, match="is a list, not"):
-        find_family("llm_assets.model.policy:__all__")
+        find_family("llm_assets.recipes:__all__")

@@ -12,7 +12,7 @@ from llm_assets.model.transformer import Transformer
 from llm_assets.reinforcement.problems import FAMILIES
 from llm_assets.reinforcement.train import Solver
 from llm_assets.tools.search import write_index
-from tests.pretraining.training_jobs import ENCODING, killer, result
+from tests.pretraining.training_jobs import ENCODING, broken_off_and_gone_on, result
 
 MODULE = "llm_assets.reinforcement.train"
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
@@ -42,8 +42,8 @@ def job(tmp_path_factory):
     return {
         "checkpoint": str(base), "families": ["arithmetic"], "train": PROBLEMS[:8], "held_out": PROBLEMS[8:], "optimisation": {"learning_rate": 1e-3, "matrix_learning_rate": 1e-3}, "steps": 9, "prompts": 2, "samples": 4,
         "max_tokens": 12, "temperature": 1.0, "updates": 1, "normalise": True, "length": "sequence", "clip_low": 0.2, "clip_high": 0.2, "kl": 0.02, "pass_rows": 8, "seed": 1, "evaluate_every": 3, "patience": 0, "margin": 0.0,
-        "checkpoint_every": 2, "keep": 2, "accuracy_reward": 1.0, "format_reward": 0.1, "transcripts": 2, "device": "cpu", "index": str(folder / "index.sqlite"), "results": 1, "match": "all", "calls": 2, "result_tokens": 20,
-        "python": {"seconds": 1.0, "memory": 1 << 26, "characters": 100},
+        "checkpoint_every": 2, "keep": 2, "accuracy_reward": 1.0, "format_reward": 0.1, "transcripts": 2, "device": "cpu",
+        "toolbox": {"index": str(folder / "index.sqlite"), "results": 1, "match": "all", "calls": 2, "result_tokens": 20, "python": {"seconds": 1.0, "memory": 1 << 26, "characters": 100}},
     }  # fmt: skip
 
 
@@ -67,17 +67,7 @@ def test_it_tells_what_is_watched(unbroken):
 
 
 def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
-    def saving(folder):
-        return any(folder.glob(".step-00000004.*.tmp"))
-
-    def between(folder):
-        return (folder / "step-00000006").exists()
-
-    for moment, least in ((saving, 2), (between, 6)):
-        with pytest.raises(JobFailed, match=r"killed \(out of memory, most often\)"):
-            run_job(MODULE, job, tmp_path, lambda event: None, launcher=killer(tmp_path, moment))
-        assert steps_saved(tmp_path)[-1][0] >= least
-    run_job(MODULE, job, tmp_path, lambda event: None)
+    broken_off_and_gone_on(MODULE, job, tmp_path, 4, 6)
     assert result(tmp_path) == result(unbroken[0])
     assert (tmp_path / "best" / "model.safetensors").read_bytes() == (unbroken[0] / "best" / "model.safetensors").read_bytes()
 

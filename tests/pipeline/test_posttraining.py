@@ -1,4 +1,4 @@
-"""From base model to assistant on a small sample web: what the tables hold, what is cached, what goes wrong and how it says so."""
+"""From base model to assistant, and what follows, on a small sample web: what the tables hold, what is cached, what goes wrong and how it says so."""
 
 import json
 
@@ -15,13 +15,14 @@ from llm_assets.finetuning.sft_checkpoint import mitigates
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.chat import check
 from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, Recipe, SampleWeb, Tokenizer
+from llm_assets.reinforcement.practice_problems import splits_share_nothing
 from llm_assets.tools import SearchIndex
 from tests.finetuning.test_endpoint import Server, chat
 from tests.pipeline.small import CORPUS, SMALL
 from tests.pipeline.test_tokens_and_model import build, recipe
 
 STAGES = [*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint", "search_index", "knowledge_boundary", "conversations"))]
-MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation")]
+MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation")]
 
 
 def sample(**changes):
@@ -165,10 +166,61 @@ def test_again_nothing_is_built_and_one_literal_rebuilds_what_follows(built):
     assert not any(cached[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation"))
 
 
+def test_problems_are_apart_and_of_every_family(built):
+    made, artifacts = built
+    problems = rows(artifacts["practice_problems"], "problems")
+    assert splits_share_nothing(artifacts["practice_problems"]).passed
+    assert {"arithmetic", "letters", "spelling", "two_hops"} == set(problems["family"])
+    held_out = problems.filter(pl.col("split") == "held_out")
+    assert (held_out.group_by("family", "level").len()["len"] <= made.practice_problems.held_out).all()
+    spoilt = problems.with_columns(split=pl.when(pl.col("problem") == held_out["problem"][0]).then(pl.lit("train")).otherwise(pl.col("split")), key=pl.when(pl.col("problem") == held_out["problem"][0]).then(pl.lit(held_out["key"][1])).otherwise(pl.col("key")))
+    [path] = artifacts["practice_problems"].table("problems")
+    before = path.read_bytes()
+    spoilt.write_parquet(path)
+    try:
+        outcome = splits_share_nothing(artifacts["practice_problems"])
+    finally:
+        path.write_bytes(before)
+    assert not outcome.passed and outcome.failures[0]["key"] == held_out["key"][1]
+
+
+def test_practice_leaves_a_model_its_curve_and_its_looks(built):
+    made, artifacts = built
+    checkpoint, settings = artifacts["rl_checkpoint"], made.reinforcement
+    assert len(rows(checkpoint, "curve")) == settings.steps and rows(checkpoint, "looks")["step"].to_list() == [0, 1, 2]
+    solutions = rows(checkpoint, "solutions")
+    assert set(solutions["step"]) == {0, 1, 2} and solutions["transcript"].str.starts_with("user: ").all()
+    best = checkpoint.record.stats["best"]
+    assert best["score"] == max(checkpoint.record.stats["looks"].values())
+    assert {"model.safetensors", "shape.json", "tokenizer.tiktoken", "assistant.json"} <= set(checkpoint.record.files)
+    if best["step"] == 0:  # nothing was better than what it set out from
+        assert checkpoint.file("model.safetensors").read_bytes() == artifacts["sft_checkpoint"].file("model.safetensors").read_bytes()
+
+
+def test_attempts_of_all_models_and_abilities_before_and_after(built):
+    made, artifacts = built
+    evaluation = artifacts["rl_evaluation"]
+    attempts, problems = rows(evaluation, "attempts"), rows(artifacts["practice_problems"], "problems").filter(pl.col("split") == "held_out")
+    groups = problems.select("family", "level").unique()
+    assert dict(attempts.group_by("model").len().iter_rows()) == dict.fromkeys(("base", "sft", "rl"), len(groups))
+    assert (attempts["samples"] == made.rl_evaluation.samples).all() and set(attempts["problem"]) <= set(problems["problem"])
+    abilities, grades = rows(evaluation, "abilities"), artifacts["sft_evaluation"].record.stats["grades"]["sft"]
+    assert {row["group"]: row["right_sft"] for row in abilities.iter_rows(named=True)} == {group: one["right"] for group, one in grades.items()}
+    page = evaluation.file("report.html").read_text()
+    assert all(title in page for title in ("pass@1", "Length", "<svg"))
+
+
+def test_one_literal_of_practice_rebuilds_practice_alone(built):
+    made, _ = built
+    resolver = open_workspace(made.but(reinforcement=made.reinforcement.but(kl=0.5))).resolver()
+    cached = {stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl}
+    assert {name for name, there in cached.items() if not there} - {"base_evaluation", "corpus_report"} == {"rl_checkpoint", "rl_evaluation"}
+
+
 def test_a_page_leads_to_the_assistant(built):
     made, artifacts = built
     models = {artifact.record.key for artifact in downstream(open_workspace(made).store, artifacts["clean_corpus/sample"])}
-    assert {"search_index", "knowledge_boundary", "conversations", "sft_checkpoint", "sft_evaluation"} <= models
+    assert {"search_index", "knowledge_boundary", "conversations", "sft_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation"} <= models
 
 
 def test_talking_from_the_terminal(built, monkeypatch, tmp_path):
