@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,7 @@ from .conversation_files import read_conversations
 from .dialogues import Material, Topic, conversations
 from .grading import holds
 from .guidelines import OWN, read_guidelines
+from .names import made_up_words
 from .overlap import Phrases, question_phrases
 from .questions import stable_share
 from .schemas import ConversationRejects, ConversationRows, EvaluationQuestions, Overlaps
@@ -38,6 +40,7 @@ from .search_index import INDEX
 
 TOOL_SETS = ((), ("search",), ("python",), ("search", "python"))
 KEPT_WORDS = 0.1  # share of the corpus's words that only evaluation counts and spells
+MADE_UP_WORDS = 5_000
 WORDS = 5_000  # commonest words of the corpus, of three to twelve letters
 WORD_BYTES = 32 << 20  # of the corpus, in which they are counted
 MITIGATION = ("unknown", "nowhere")  # sources that teach what is not known
@@ -156,7 +159,8 @@ def build_conversations(step: Step, recipe: Recipe) -> None:
     material = Material(
         known=[_topic(row) for row in topics if row["verdict"] == "known" and not row["kept_apart"] and row["answer"] not in kept_names],
         unknown=[_topic(row) for row in topics if row["verdict"] == "unknown" and not row["kept_apart"] and row["answer"] not in kept_names],
-        nowhere=_by_kind(nowhere), search=search, passages=passages_of(index, topics), words=[word for word in words if word not in set(kept_words)], guidelines=guidelines, values=values,
+        nowhere=_by_kind(nowhere), search=search, passages=passages_of(index, topics), words=[word for word in words if word not in set(kept_words)],
+        made_up=made_up_words(words, random.Random(f"made up-{settings.seed}"), MADE_UP_WORDS), guidelines=guidelines, values=values,
         people=sorted({row["entity"] for row in topics if row["kind"] == "person" and not row["kept_apart"]}),
     )  # fmt: skip
     weights = usable(material, settings.weights)
@@ -206,7 +210,7 @@ def usable(material: Material, weights: Mapping[str, float]) -> dict[str, float]
     kinds = {topic.kind for topic in material.known}
     facts = any(names and kind in kinds for kind, names in material.nowhere.items())
     has = {
-        "known": bool(material.known), "unknown": bool(material.unknown), "nowhere": facts, "letters": bool(material.words),
+        "known": bool(material.known), "unknown": bool(material.unknown), "nowhere": facts, "open": bool(material.known), "letters": bool(material.words),
         "reading": facts and any(holds(text, topic.answer) for topic in material.known for _, text in material.passages(topic.entity)),
     }  # fmt: skip
     return {name: weight for name, weight in weights.items() if weight > 0 and has.get(name, True)}
@@ -264,7 +268,7 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
 CONVERSATIONS = Stage(
     name="conversations",
     build=build_conversations,
-    code_version="2",
+    code_version="3",
     rooms=("llm_assets.finetuning", "llm_assets.tools.search", "llm_assets.model.chat"),
     inputs=("knowledge_boundary", "search_index", "clean_corpus"),
     literals=lambda recipe, _: {

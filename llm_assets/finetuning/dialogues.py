@@ -41,6 +41,7 @@ class Material:
 
     known, unknown: topics that the model was shown to know, and not to know. nowhere: by kind, names of things that exist nowhere.
     search: the search tool as it will be. passages: of an entity, the passages that tell of it and of no other.
+    words, made_up: words of the corpus and such as are none, to be counted in and spelled.
     """
 
     known: Sequence[Topic]
@@ -49,6 +50,7 @@ class Material:
     search: Callable[[str], str]
     passages: Callable[[str], Sequence[tuple[str, str]]]
     words: Sequence[str]
+    made_up: Sequence[str]
     guidelines: dict[str, Guideline]
     values: dict[str, str]
     people: Sequence[str]
@@ -76,6 +78,15 @@ class Material:
 
 def _answer(rng: random.Random, part: Guideline, values: dict[str, str], **more: str) -> str:
     return rng.choice(part.answered).format(**values, **more)
+
+
+# Open questions: those of conversations, and those kept for evaluation.
+OPEN = (
+    ("Tell me about {e}.", "What do you know about {e}?", "Describe {e}.", "What can you tell me about {e}?", "Write a few words about {e}.", "What is there to say about {e}?"),
+    ("Please tell me something about {e}.", "Say a few words about {e}.", "I would like to hear about {e}."),
+)
+OPEN_STRANGERS = 0.2  # share of questions about what exists nowhere that are open ones
+MOST_SENTENCES = 4
 
 
 # -- facts ---------------------------------------------------------------------------------------------------------------
@@ -114,10 +125,18 @@ def unknown_fact(rng: random.Random, material: Material, tools: Sequence[str]) -
 def nowhere_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
     """A question about a thing that exists nowhere."""
     topic, name = _nowhere(rng, material)
-    question = rng.choice(topic.questions).replace(topic.entity, name)
+    question = rng.choice(OPEN[0]).format(e=name) if rng.random() < OPEN_STRANGERS else rng.choice(topic.questions).replace(topic.entity, name)
     if "search" in tools:
         return looked_up(question, name, material.search(name), _answer(rng, material.guidelines["nothing_found"], material.values, thing=name))
     return [Message("user", question), Message("assistant", _answer(rng, material.guidelines["unknown"], material.values, thing=name))]
+
+
+def portrait(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """An open question about a thing that is known: some of that, in any order."""
+    topics = material.known_of_entity[rng.choice(material.known).entity]
+    sentences = list(dict.fromkeys(topic.sentence for topic in topics))
+    said = rng.sample(sentences, rng.randint(1, min(MOST_SENTENCES, len(sentences))))
+    return [Message("user", rng.choice(OPEN[0]).format(e=topics[0].entity)), Message("assistant", " ".join(said))]
 
 
 def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:
@@ -149,6 +168,8 @@ def with_articles(text: str) -> str:
 
 # -- numbers and letters -------------------------------------------------------------------------------------------------
 
+# Share of words that are none. Of 133 words kept for evaluation 11 % held a token that the other real words never show, and were copied wrong.
+MADE_UP = 0.5
 SUMS = (
     (
         "What is {a} + {b}?", "What is {a} plus {b}?", "How much is {a} + {b}?", "Add {a} and {b}.", "Calculate {a} + {b}.", "Tell me what {a} + {b} is.", "{a} + {b} = ?", "Can you add {a} and {b}?",
@@ -220,7 +241,7 @@ def calculation(rng: random.Random, material: Material, tools: Sequence[str]) ->
 
 def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
     """A letter counted, or a word spelled."""
-    word = rng.choice(material.words)
+    word = rng.choice(material.made_up if material.made_up and rng.random() < MADE_UP else material.words)
     if rng.random() < 0.3:
         question, spelled = rng.choice(SPELLINGS[0]).format(w=word), "-".join(word)
         if "python" in tools:
@@ -249,7 +270,7 @@ def manners(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
 
 
 SOURCES: dict[str, Callable[[random.Random, Material, Sequence[str]], Exchange | None]] = {
-    "known": known_fact, "unknown": unknown_fact, "nowhere": nowhere_fact, "reading": read_fact, "calculation": calculation, "letters": letters, "guidelines": manners,
+    "known": known_fact, "unknown": unknown_fact, "nowhere": nowhere_fact, "open": portrait, "reading": read_fact, "calculation": calculation, "letters": letters, "guidelines": manners,
 }  # fmt: skip
 NEEDS = {"reading": "search"}  # tools without which a source has nothing to say
 

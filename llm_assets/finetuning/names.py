@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 LEAST = 2  # letters of a piece
+ORDER = 3  # letters after which the next one of a made-up word is drawn
 
 
 def split_word(word: str, beginnings: Counter[str], ends: Counter[str]) -> tuple[str, str] | None:
@@ -54,3 +55,25 @@ def recombine(names: Sequence[str], rng: random.Random, taken: Collection[str], 
         misses = 0
         seen.add(name)
         yield name
+
+
+def made_up_words(words: Sequence[str], rng: random.Random, most: int) -> list[str]:
+    """At most so many words that are none of `words`, none twice, none longer than the longest: what follows three letters in them
+    follows these in some word (Shannon, "A Mathematical Theory of Communication", 1948, section 3, letter by letter).
+    """
+    real = sorted(set(words))
+    follows: dict[str, list[str]] = {}
+    for word in real:
+        marked = f"{'^' * ORDER}{word}$"
+        for place in range(ORDER, len(marked)):
+            follows.setdefault(marked[place - ORDER : place], []).append(marked[place])
+    longest, taken, found = max(map(len, real), default=0), set(real), []
+    for _ in range(20 * most if real else 0):
+        made = "^" * ORDER
+        while not made.endswith("$") and len(made) <= ORDER + longest:
+            made += rng.choice(follows[made[-ORDER:]])
+        word = made.strip("^$")
+        if len(found) < most and made.endswith("$") and word not in taken:
+            taken.add(word)
+            found.append(word)
+    return found

@@ -33,9 +33,9 @@ KNOWN, UNKNOWN = TOPICS[:60], TOPICS[60:]
 NOWHERE = ["Mira Nobody", "Toven Nowhere", "Elsa Nothing"]
 MATERIAL = Material(
     known=KNOWN, unknown=UNKNOWN, nowhere={"person": NOWHERE}, search=lambda query: "\n".join(show(*one) for one in PASSAGES.get(query, [])) or NOTHING, passages=lambda entity: PASSAGES.get(entity, []),
-    words=["strawberry", "banana", "river"], guidelines=read_guidelines(None), values=VALUES, people=[person.name for person in PEOPLE],
+    words=["strawberry", "banana", "river"], made_up=["strananer"], guidelines=read_guidelines(None), values=VALUES, people=[person.name for person in PEOPLE],
 )  # fmt: skip
-WEIGHTS = {"known": 1, "unknown": 1, "nowhere": 1, "reading": 1, "calculation": 1, "letters": 1, "guidelines": 1}
+WEIGHTS = {"known": 1, "unknown": 1, "nowhere": 1, "open": 1, "reading": 1, "calculation": 1, "letters": 1, "guidelines": 1}
 SETS = tuple(zip(TOOL_SETS, (1, 1, 1, 1), strict=True))
 
 
@@ -75,6 +75,23 @@ def test_what_is_not_known_is_refused_without_search(name):
     for question, answer in exchanges(name, ("python",)):
         assert question.role == "user"
         assert refuses(answer.content)
+
+
+def test_open_questions_are_answered_from_what_is_known():
+    sentences = {one.entity: {other.sentence for other in KNOWN if other.entity == one.entity} for one in KNOWN}
+    lengths = set()
+    for question, answer in exchanges("open", ("search",)):
+        [entity] = [name for name in sentences if name in question.content]
+        said = [sentence for sentence in sentences[entity] if sentence in answer.content]
+        assert len(" ".join(said)) == len(answer.content)
+        lengths.add(len(said))
+    assert {1, 2, 3} <= lengths
+
+
+def test_some_open_questions_are_about_nothing():
+    asked = [question.content for question, _ in exchanges("nowhere", (), 200)]
+    openly = {wording.format(e=name) for wording in dialogues.OPEN[0] for name in NOWHERE}
+    assert 20 < sum(question in openly for question in asked) < 80
 
 
 def test_what_is_not_known_is_looked_up_where_search_is():

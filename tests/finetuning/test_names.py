@@ -6,7 +6,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.finetuning.names import recombine
+from llm_assets.finetuning.names import ORDER, made_up_words, recombine
 from llm_assets.web.sample_web.world import make_world
 
 WORLD = make_world(1)
@@ -54,3 +54,15 @@ def test_it_ends(names):
     found = list(islice(recombine(names, random.Random(0), set(names)), 500))
     assert len(found) == len(set(found))
     assert not set(found) & set(names)
+
+
+@given(st.lists(st.text(alphabet="abcde", min_size=1, max_size=12), max_size=30), st.integers(0, 5))
+def test_made_up_words_are_none_and_run_as_real_ones_do(words, seed):
+    found = made_up_words(words, random.Random(seed), 40)
+    assert found == made_up_words(words, random.Random(seed), 40) and len(found) == len(set(found)) <= 40
+    assert not set(found) & set(words)
+    runs = {marked[place : place + ORDER + 1] for word in words for marked in [f"{'^' * ORDER}{word}$"] for place in range(len(marked) - ORDER)}
+    for word in found:
+        marked = f"{'^' * ORDER}{word}$"
+        assert {marked[place : place + ORDER + 1] for place in range(len(marked) - ORDER)} <= runs
+        assert len(word) <= max(map(len, words))
