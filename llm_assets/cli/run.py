@@ -15,6 +15,7 @@ from llm_assets.artifacts.progress import Event, subscribe
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.settings import load_settings
 
+from .killed_runs import alive, close_killed_runs
 from .options import recipe_option
 from .setup import prepare_instance, register_partitions
 
@@ -141,11 +142,13 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     failures: list[str] = []
     checks: list[tuple[str, bool, str]] = []
     display = Display(live=not plain and sys.stdout.isatty())
-    with dg.DagsterInstance.get() as instance, display:
+    processes = settings.data / "processes"
+    with dg.DagsterInstance.get() as instance, alive(processes) as tags, display:
+        close_killed_runs(instance, processes)
         for layer, name, wanted in runs:
             if not wanted or (layer and failures):
                 continue
-            result = job.execute_in_process(instance=instance, partition_key=name, asset_selection=list(wanted), run_config=config, raise_on_error=False)
+            result = job.execute_in_process(instance=instance, partition_key=name, asset_selection=list(wanted), run_config=config, tags=tags, raise_on_error=False)
             for evaluation in result.get_asset_check_evaluations():
                 own = job.asset_layer.get(evaluation.asset_key).partitions_def is not None
                 checks.append((f"{evaluation.asset_key.to_user_string()}{f'/{name}' if own else ''}: {evaluation.check_name}", evaluation.passed, evaluation.description or ""))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +25,9 @@ from .shape import ModelError, ModelShape
 from .transformer import Transformer
 
 WEIGHTS, SHAPE, STATE, OPTIMISER = "model.safetensors", "shape.json", "state.json", "optimiser.safetensors"
+
+
+Model = TypeVar("Model", bound=Transformer)
 
 
 class CheckpointError(ModelError):
@@ -50,7 +53,7 @@ def load_shape(folder: Path) -> ModelShape:
         raise CheckpointError(f"checkpoint {folder}: {SHAPE}: {error.strerror}") from error
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu", shape: ModelShape | None = None) -> Transformer:
+def load_model(folder: Path, device: torch.device | str = "cpu", shape: ModelShape | None = None, kind: type[Model] = Transformer) -> Model:  # type: ignore[assignment]
     """The model of a checkpoint folder. Raises CheckpointError where it is not there, broken, or not of `shape` (if given)."""
     found = load_shape(folder)
     if shape is not None and found != shape:
@@ -58,12 +61,12 @@ def load_model(folder: Path, device: torch.device | str = "cpu", shape: ModelSha
         raise CheckpointError(f"checkpoint {folder} is of another shape: {other}")
     state = _load(folder / WEIGHTS, str(device))
     with torch.device("meta"):
-        model = Transformer(found)
+        model = kind(found)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if expected.keys() != state.keys() or any(state[name].shape != size for name, size in expected.items()):
         wrong = sorted(name for name in expected.keys() | state.keys() if name not in state or name not in expected or state[name].shape != expected[name])
         raise CheckpointError(f"checkpoint {folder}: {WEIGHTS} does not fit {SHAPE}: {wrong[0]}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
-    model = Transformer(found)  # buffers are computed, not stored
+    model = kind(found)  # buffers are computed, not stored
     model.load_state_dict(state)
     return model.to(device).eval()
 
@@ -142,7 +145,7 @@ def load_training(folder: Path, model: Transformer, optimisers: dict[str, torch.
         return None
     _, path = saved[-1]
     device = model.device
-    model.load_state_dict(load_model(path, device, model.shape).state_dict())
+    model.load_state_dict(load_model(path, device, model.shape, type(model)).state_dict())
     state = json.loads((path / STATE).read_text())
     try:
         with safe_open(path / OPTIMISER, "pt") as file:

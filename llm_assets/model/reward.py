@@ -1,0 +1,109 @@
+"""The reward model: a language model's body with a head of one number, fitted to pairs of which one was preferred.
+
+Parameters bear the names of transformers' Qwen3ForSequenceClassification with one label, as reward models are commonly kept. Trained
+by the loop of `training.train`: rows 2i and 2i + 1 are a pair of conversations, the preferred one first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .shape import ModelShape
+from .training import TrainingError
+from .transformer import IGNORE, Mask, Transformer
+
+BATCH = 64  # conversations that are scored at once
+
+
+class RewardModel(Transformer):
+    """A score for every conversation, read at its last token, as InstructGPT's (Ouyang et al., arXiv:2203.02155, section 3.5)."""
+
+    def __init__(self, shape: ModelShape):
+        super().__init__(shape)
+        self.score = nn.Linear(shape.width, 1, bias=False)
+
+    @classmethod
+    def of(cls, model: Transformer) -> RewardModel:
+        """A language model's body with a head that scores all alike."""
+        made = cls(model.shape)
+        made.load_state_dict({**model.state_dict(), "score.weight": torch.zeros(1, model.shape.width)})
+        return made.to(model.device)
+
+    def scores(self, tokens: Tensor, last: Tensor) -> Tensor:
+        """Scores (B,) fp32 of conversations (B, T), padded on the right; `last` (B,) is the place of each one's last token."""
+        hidden = self.hidden_states(tokens)
+        return self.score(hidden[torch.arange(len(tokens), device=tokens.device), last]).squeeze(-1).float()
+
+    def forward(self, tokens: Tensor, targets: Tensor | None = None, mask: Mask | None = None) -> Tensor:
+        """Of pairs, the preferred row first, each pair's loss at the last token of both rows, (B, T), 0 elsewhere.
+
+        targets: IGNORE but at the last token. Raises TrainingError without targets.
+        """
+        if targets is None:
+            raise TrainingError("a reward model has no logits; ask for scores")
+        held = targets != IGNORE
+        losses = pair_losses(self.scores(tokens, held.int().argmax(-1)))
+        return held * losses.repeat_interleave(2)[:, None]
+
+
+def pair_losses(scores: Tensor) -> Tensor:
+    """-log sigmoid(preferred - other), (B / 2,), of scores (B,) in pairs (Bradley, Terry, Biometrika 39, 1952)."""
+    return -F.logsigmoid(scores[0::2] - scores[1::2])
+
+
+def to_rows(conversations: Sequence[Sequence[int]], width: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Conversations as inputs (B, T) padded on the right, and targets: 1 at each one's last token, IGNORE elsewhere."""
+    width = width or max(map(len, conversations))
+    tokens, targets = np.zeros((len(conversations), width), np.int64), np.full((len(conversations), width), IGNORE, np.int64)
+    for row, one in enumerate(conversations):
+        tokens[row, : len(one)] = one
+        targets[row, len(one) - 1] = 1
+    return tokens, targets
+
+
+def score_all(model: RewardModel, conversations: Sequence[Sequence[int]]) -> list[float]:
+    """Scores of conversations (tokens), in their order."""
+    order = sorted(range(len(conversations)), key=lambda number: (len(conversations[number]), number))
+    found = [0.0] * len(conversations)
+    with torch.no_grad():
+        for first in range(0, len(order), BATCH):
+            numbers = order[first : first + BATCH]
+            tokens, targets = (torch.from_numpy(array).to(model.device) for array in to_rows([conversations[number] for number in numbers]))
+            for number, score in zip(numbers, model.scores(tokens, (targets != IGNORE).int().argmax(-1)).tolist(), strict=True):
+                found[number] = score
+    return found
+
+
+class Pairs:
+    """Rows of pairs, epoch after epoch, each in another order: a function of seed and row number. Pairs are (preferred, other) tokens.
+
+    Raises TrainingError where there are none, and where one is longer than `context`.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], context: int, seed: int, shuffle: bool = True):
+        if not pairs:
+            raise TrainingError("no pair to train on")
+        self.width = max(len(one) for pair in pairs for one in pair)
+        if self.width > context:
+            raise TrainingError(f"a conversation of {self.width} tokens does not fit into {context}")
+        self.pairs, self.seed, self.shuffle = pairs, seed, shuffle
+        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
+
+    def _pair(self, number: int) -> int:
+        epoch, place = divmod(number, len(self.pairs))
+        if not self.shuffle:
+            return place
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self.pairs))
+        return int(self._order[1][place])
+
+    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Conversations (count, T) and their targets. Raises TrainingError where a pair would be cut."""
+        if first % 2 or count % 2:
+            raise TrainingError(f"rows {first} to {first + count} cut a pair; let the rows of a step and of a process be even")
+        return to_rows([self.pairs[self._pair(row // 2)][row % 2] for row in range(first, first + count)], self.width)
