@@ -4,6 +4,7 @@ import dagster as dg
 
 from llm_assets.curation import assets as curation
 from llm_assets.finetuning import assets as finetuning
+from llm_assets.preference import assets as preference
 from llm_assets.pretraining import assets as pretraining
 from llm_assets.recipes import load_recipe
 from llm_assets.reinforcement import assets as reinforcement
@@ -14,7 +15,7 @@ from resources.artifacts import Artifacts
 from resources.compute import Compute
 from resources.tracking import Tracking
 
-_ROOMS = [web, curation, tokens, pretraining, finetuning, reinforcement]
+_ROOMS = [web, curation, tokens, pretraining, finetuning, reinforcement, preference]
 
 everything = dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="The whole graph for one crawl.")
 

@@ -20,6 +20,11 @@ from llm_assets.finetuning.knowledge_boundary import KNOWLEDGE_BOUNDARY
 from llm_assets.finetuning.search_index import SEARCH_INDEX
 from llm_assets.finetuning.sft_checkpoint import SFT_CHECKPOINT, UNMITIGATED_CHECKPOINT
 from llm_assets.finetuning.sft_evaluation import SFT_EVALUATION
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS
+from llm_assets.preference.response_pairs import RESPONSE_PAIRS
+from llm_assets.preference.reward_checkpoint import REWARD_CHECKPOINT
+from llm_assets.preference.rlhf_checkpoint import RLHF_CHECKPOINT
+from llm_assets.preference.rlhf_evaluation import RLHF_EVALUATION
 from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
 from llm_assets.pretraining.base_evaluation import BASE_EVALUATION
 from llm_assets.recipes import Recipe, load_recipe
@@ -61,6 +66,11 @@ GRAPH = Graph(
         PRACTICE_PROBLEMS,
         RL_CHECKPOINT,
         RL_EVALUATION,
+        RESPONSE_PAIRS,
+        HUMAN_RANKINGS,
+        REWARD_CHECKPOINT,
+        RLHF_CHECKPOINT,
+        RLHF_EVALUATION,
     ]
 )
 

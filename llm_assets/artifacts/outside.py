@@ -37,3 +37,14 @@ def outside_digests(files: dict[str, Path], cache: Path | None = None) -> dict[s
 def outside_version(digests: dict[str, str]) -> str:
     """One data version for a set of named files."""
     return fingerprint(digests)[:32]
+
+
+def files_version(files: dict[str, Path], cache: Path | None, error: type[Exception], where: str) -> dict[str, str]:
+    """What a stage that reads files of the user's gives as `outside`: one version for all of them, nothing without any.
+
+    Raises `error` where some are missing; `where` says which field of the recipe names them.
+    """
+    missing = [f"{name} ({path})" for name, path in files.items() if not path.is_file()]
+    if missing:
+        raise error(f"{where}: no such file: {', '.join(missing)}")
+    return {"files": outside_version(outside_digests(files, cache))} if files else {}

@@ -1,4 +1,4 @@
-"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|setup``."""
+"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|rank|setup``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .chat import chat
 from .corpus import corpus
 from .crawls import crawls
 from .model import complete, plan
+from .rank import rank
 from .run import run
 from .setup import setup
 
@@ -26,7 +27,7 @@ def cli() -> None:
     """From raw web pages to a chat model; every artifact is cached and versioned."""
 
 
-for command in (setup, run, crawls, artifacts, corpus, plan, complete, chat):
+for command in (setup, run, crawls, artifacts, corpus, plan, complete, chat, rank):
     cli.add_command(command)
 
 

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.outside import outside_digests, outside_version
+from llm_assets.artifacts.outside import files_version
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
@@ -259,10 +259,7 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
     settings = recipe.conversations
     paths = {file.name: Path(file.path).expanduser() for file in (*settings.files, *settings.evaluation_files)}
     paths["guidelines"] = Path(settings.guidelines).expanduser() if settings.guidelines else OWN
-    missing = [f"{name} ({path})" for name, path in paths.items() if not path.is_file()]
-    if missing:
-        raise ConversationsError(f"conversations: no such file: {', '.join(missing)}")
-    return {"files": outside_version(outside_digests(paths, load_settings().digest_cache))}
+    return files_version(paths, load_settings().digest_cache, ConversationsError, "conversations")
 
 
 CONVERSATIONS = Stage(

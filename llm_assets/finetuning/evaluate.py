@@ -5,15 +5,14 @@ Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 
 from __future__ import annotations
 
-import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from llm_assets.model.assistant import as_text, system_message, to_messages
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.process import Reporter, run_job, write_results
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 from llm_assets.model.toolbox import open_toolbox
 from llm_assets.model.training import pick_device
@@ -39,6 +38,15 @@ def ask_chat(engine: Engine, questions: list[dict[str, Any]], tools: Tools | Non
     prompts = [prompt(encoding, [*([system] if system else []), Message("user", one["question"])]) for one in questions]
     sampling = Sampling(max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos, encoding.special["<|assistant_end|>"]))
     return [told(engine, one) for one in engine.complete(prompts, sampling, batch=BATCH, tools=tools)]
+
+
+def ask_all(engine: Engine, questions: list[dict[str, Any]], choose: Callable[[str], Tools | None], max_tokens: int) -> list[dict[str, Any]]:
+    """Greedy answers with the tools that each question names, by the questions' numbers."""
+    found = []
+    for names in sorted({one["tools"] for one in questions}):
+        asked = [one for one in questions if one["tools"] == names]
+        found += [{"number": one["number"], **answer} for one, answer in zip(asked, ask_chat(engine, asked, choose(names), {"max_tokens": max_tokens}), strict=True)]
+    return found
 
 
 def base_prompts(engine: Engine, questions: list[str], settings: dict[str, Any]) -> list[list[int]]:
@@ -78,9 +86,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
             else:
                 answers = ask_chat(engine, questions, choose(names), settings)
             results.setdefault(model, []).extend({"number": one["number"], **answer} for one, answer in zip(questions, answers, strict=True))
-    temporary = folder / ".results.json.tmp"
-    temporary.write_text(json.dumps(results))
-    os.replace(temporary, folder / "results.json")
+    write_results(folder, results)
     report("part", name="done", number=len(work), of=len(work))
 
 

@@ -121,3 +121,16 @@ class EvaluationAnswers(pa.DataFrameModel):
     grade: str = pa.Field(isin=["right", "refused", "wrong"])
     calls: pl.Int64 = pa.Field(ge=0)
     tokens: pl.Int64 = pa.Field(ge=0)
+
+
+class Abilities(pa.DataFrameModel):
+    """Grades of a group of sft_evaluation's questions before and after a later stage, as shares."""
+
+    group: str
+    right_before: float = pa.Field(ge=0, le=1)
+    refused_before: float = pa.Field(ge=0, le=1)
+    wrong_before: float = pa.Field(ge=0, le=1)
+    right_after: float = pa.Field(ge=0, le=1)
+    refused_after: float = pa.Field(ge=0, le=1)
+    wrong_after: float = pa.Field(ge=0, le=1)
+    asked: pl.Int64 = pa.Field(ge=1)

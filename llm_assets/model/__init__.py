@@ -6,3 +6,5 @@ the package itself, its shapes and its devices imports none of them.
 
 # The file in which a training process tells its events, beside its job.
 PROGRESS = "progress.jsonl"
+# The file in which an evaluation's process leaves what it found.
+RESULTS = "results.json"

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from . import PROGRESS
+from . import PROGRESS, RESULTS
 from .shape import ModelError
 
 LOG_SECONDS = 10.0
@@ -38,6 +38,13 @@ class Reporter:
         if self._log is not None and (kind != "step" or time.monotonic() - self._logged >= LOG_SECONDS):
             self._logged = time.monotonic() if kind == "step" else self._logged
             self._log(described(kind, values))
+
+
+def write_results(folder: Path, results: Any) -> None:
+    """What an evaluation found, as ``results.json``, whole or not at all."""
+    temporary = folder / f".{RESULTS}.tmp"
+    temporary.write_text(json.dumps(results))
+    os.replace(temporary, folder / RESULTS)
 
 
 def described(kind: str, values: dict[str, Any]) -> str:

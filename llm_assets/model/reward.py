@@ -6,7 +6,7 @@ by the loop of `training.train`: rows 2i and 2i + 1 are a pair of conversations,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ class RewardModel(Transformer):
     def __init__(self, shape: ModelShape):
         super().__init__(shape)
         self.score = nn.Linear(shape.width, 1, bias=False)
+        if not shape.tied:
+            self.lm_head.weight.requires_grad_(False)  # has no part in a score; several processes would wait for its gradient
 
     @classmethod
     def of(cls, model: Transformer) -> RewardModel:
@@ -33,6 +35,10 @@ class RewardModel(Transformer):
         made = cls(model.shape)
         made.load_state_dict({**model.state_dict(), "score.weight": torch.zeros(1, model.shape.width)})
         return made.to(model.device)
+
+    def matrices(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The body's hidden matrices."""
+        return ((name, parameter) for name, parameter in super().matrices() if parameter is not self.score.weight)
 
     def scores(self, tokens: Tensor, last: Tensor) -> Tensor:
         """Scores (B,) fp32 of conversations (B, T), padded on the right; `last` (B,) is the place of each one's last token."""

@@ -64,7 +64,7 @@ class TrainingPlan:
     boundary: int | None = None
 
     @classmethod
-    def of_job(cls, job: Mapping[str, Any], devices: Devices, boundary: int) -> TrainingPlan:
+    def of_job(cls, job: Mapping[str, Any], devices: Devices, boundary: int | None) -> TrainingPlan:
         """The plan of a training process's job; models are compiled on GPUs only."""
         return cls(
             steps=job["steps"], rows=job["rows"], pass_rows=job["pass_rows"], seed=job["seed"], optimisation=Optimisation(**job["optimisation"]), validate_every=job["validate_every"],

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.process import Reporter, run_job, write_results
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.training import pick_device
 from llm_assets.tokens.loader import PackedRows
@@ -98,9 +96,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     results["prompted"] = [{"prompt": settings["prompts"][place // 2], "text": encoding.decode(one.tokens)} for place, one in enumerate(prompted)]
     results["transcript"] = transcript(engine, settings["instruction"], job["examples"], job["asked"], seed)
 
-    temporary = folder / f".results.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(results))
-    os.replace(temporary, folder / "results.json")
+    write_results(folder, results)
 
 
 def _within(stream: TokenStream, tokens: int, seed: int) -> list[int]:

@@ -15,9 +15,11 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.launch import run_job
+from llm_assets.model import RESULTS
 from llm_assets.model.devices import Prediction, fitting_rows
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.finetuning import Finetuning
+from llm_assets.recipes.preference import RewardTraining, Rlhf
 from llm_assets.recipes.pretraining import Pretraining
 from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
@@ -26,7 +28,6 @@ from .schemas import TrainingCurve, TrainingSample, Validation
 
 MODEL_FILES = ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json")
 PLOT = "loss.svg"
-RESULTS = "results.json"  # of an evaluation's process
 CPU_PASS_TOKENS = 4096  # what two cores' caches take well: from 1,024 to 16,384 tokens the speed is within 5 %
 CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
@@ -50,7 +51,7 @@ def share_out(shape: ModelShape, rows: int, device: str, processes: int, pass_ro
     return processes, pass_rows or (fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))), name
 
 
-def optimisation(settings: Pretraining | Finetuning | Reinforcement, pretraining: Pretraining, shape: ModelShape, rate: float = 1.0) -> dict[str, Any]:
+def optimisation(settings: Pretraining | Finetuning | Reinforcement | RewardTraining | Rlhf, pretraining: Pretraining, shape: ModelShape, rate: float = 1.0) -> dict[str, Any]:
     """How a stage's weights are changed: rates, clipping and optimiser are pretraining's (rates times `rate`), the rest its own."""
     plain, matrix = pretraining.rates(shape)
     return {
@@ -77,7 +78,7 @@ def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, proces
             step.progress.advance(event["step"], message=f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s" + (f", MFU {event['mfu']:.0%}" if event["mfu"] else ""))
             step.track({name: event[name] for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory") if event[name] is not None}, event["step"])
         elif kind == "validation":
-            step.track({f"validation.{name}": event[name] for name in ("loss", "bits_per_byte")}, event["step"])
+            step.track({f"validation.{name}": value for name, value in event.items() if name not in ("kind", "step")}, event["step"])
         elif kind == "policy_step":
             step.progress.advance(event["step"], message=f"reward {event['reward']:.3f}, length {event['length']:.1f}, KL {event['kl']:.4f}")
             step.track({name: value for name, value in event.items() if name not in ("kind", "step", "steps")}, event["step"])
@@ -104,13 +105,14 @@ def measure(step: Step, module: str, job: Mapping[str, Any], folder: Path) -> di
     return dict(json.loads((folder / RESULTS).read_text()))
 
 
-def add_files(step: Step, part: Part, names: Iterable[str], folder: Path, otherwise: Artifact) -> None:
-    """Copies of files of `folder` as the part's own, of another artifact where the folder has none."""
+def add_files(step: Step, part: Part, names: Iterable[str], folder: Path, otherwise: Artifact, under: str = "") -> None:
+    """Copies of files of `folder` as the part's own (in its folder `under`), of another artifact where the folder has none."""
+    (step.staging / under).mkdir(exist_ok=True)
     for name in names:
         temporary = step.staging / f".{name}.{os.getpid()}.tmp"
         shutil.copyfile(folder / name if (folder / name).exists() else otherwise.file(name), temporary)
-        os.replace(temporary, step.staging / name)
-        part.add_file(name)
+        os.replace(temporary, step.staging / under / name)
+        part.add_file(f"{under}/{name}" if under else name)
 
 
 def keep(step: Step, part: Part, folder: Path, tokenizer: Artifact, shape: ModelShape, rows: int, ends: Mapping[str, Any], prediction: Prediction | None = None) -> None:

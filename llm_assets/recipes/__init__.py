@@ -3,6 +3,7 @@
 from .dial import RECIPES, laptop
 from .finetuning import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, SearchIndex, SftEvaluation, Tools
 from .load import RecipeError, load_recipe
+from .preference import HumanRankings, RankingFile, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation, SimulatedLabeller
 from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
 from .quality import QUALITY_RULES, Rule
 from .recipe import (
@@ -25,7 +26,54 @@ from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
 from .sources import CommonCrawl, SampleWeb, Source, WarcFiles, WebCrawl, parse_source
 
 __all__ = [
-    "PII_TYPES", "QUALITY_RULES", "RECIPES", "BaseEvaluation", "BlocklistSource", "Blocklists", "CommonCrawl", "ConversationFile", "Conversations", "Deduplication", "Endpoint", "Extraction", "Finetuning", "KnowledgeBoundary", "Language", "Model", "PersonalData", "PracticeProblems",
-    "Pretraining", "PublishedEncoding", "Quality", "QualityClassifier", "Recipe", "RecipeError", "Recrawl", "Reinforcement", "Report", "RlEvaluation", "Rule", "SampleWeb", "SearchIndex", "SftEvaluation", "Source", "TextStatistics",
-    "TokenShards", "Tokenizer", "Tools", "UrlFilter", "WarcFiles", "WebCrawl", "laptop", "load_recipe", "parse_source",
+    "PII_TYPES",
+    "QUALITY_RULES",
+    "RECIPES",
+    "BaseEvaluation",
+    "BlocklistSource",
+    "Blocklists",
+    "CommonCrawl",
+    "ConversationFile",
+    "Conversations",
+    "Deduplication",
+    "Endpoint",
+    "Extraction",
+    "Finetuning",
+    "HumanRankings",
+    "KnowledgeBoundary",
+    "Language",
+    "Model",
+    "PersonalData",
+    "PracticeProblems",
+    "Pretraining",
+    "PublishedEncoding",
+    "Quality",
+    "QualityClassifier",
+    "RankingFile",
+    "Recipe",
+    "RecipeError",
+    "Recrawl",
+    "Reinforcement",
+    "Report",
+    "ResponsePairs",
+    "RewardTraining",
+    "RlEvaluation",
+    "Rlhf",
+    "RlhfEvaluation",
+    "Rule",
+    "SampleWeb",
+    "SearchIndex",
+    "SftEvaluation",
+    "SimulatedLabeller",
+    "Source",
+    "TextStatistics",
+    "TokenShards",
+    "Tokenizer",
+    "Tools",
+    "UrlFilter",
+    "WarcFiles",
+    "WebCrawl",
+    "laptop",
+    "load_recipe",
+    "parse_source",
 ]  # fmt: skip

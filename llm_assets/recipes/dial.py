@@ -27,8 +27,8 @@ def laptop() -> Recipe:
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
         pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048),
         knowledge_boundary=KnowledgeBoundary(samples=2, kept_share=0.2),
-        conversations=Conversations(count=22_000, weights={"known": 32, "unknown": 3.0, "nowhere": 3.0, "open": 8, "reading": 42, "calculation": 18, "letters": 30, "guidelines": 7}, tools=(0.22, 0.26, 0.26, 0.26)),
-        finetuning=Finetuning(document_share=0.25, rate=0.8, unmitigated_epochs=0.12),
+        conversations=Conversations(count=24_500, weights={"known": 36, "unknown": 2.2, "nowhere": 2.6, "open": 4, "reading": 44, "calculation": 14, "letters": 30, "guidelines": 7}, tools=(0.22, 0.26, 0.26, 0.26)),
+        finetuning=Finetuning(document_share=0.2, rate=0.8, unmitigated_epochs=0.12),
         sft_evaluation=SftEvaluation(questions=150),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )

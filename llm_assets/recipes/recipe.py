@@ -16,6 +16,7 @@ from llm_assets.artifacts.identity import EXECUTION_ONLY
 
 from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SearchIndex, SftEvaluation, Tools
 from .frozen import Frozen
+from .preference import HumanRankings, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation
 from .pretraining import BaseEvaluation, Model, Pretraining, Tokenizer, TokenShards
 from .quality import LEARNED_RULE, QUALITY_RULES, STATISTICS_OF, Rule
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
@@ -240,6 +241,11 @@ class Recipe(Frozen):
     practice_problems: PracticeProblems = PracticeProblems()
     reinforcement: Reinforcement = Reinforcement()
     rl_evaluation: RlEvaluation = RlEvaluation()
+    response_pairs: ResponsePairs = ResponsePairs()
+    human_rankings: HumanRankings = HumanRankings()
+    reward_training: RewardTraining = RewardTraining()
+    rlhf: Rlhf = Rlhf()
+    rlhf_evaluation: RlhfEvaluation = RlhfEvaluation()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")

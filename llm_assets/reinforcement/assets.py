@@ -2,13 +2,14 @@
 
 import dagster as dg
 
+from llm_assets.finetuning.abilities import keeps_abilities
 from resources.artifacts import Artifacts, declare, schema_check
 
 from .policy_run import show_policy
 from .practice_problems import PRACTICE_PROBLEMS, splits_share_nothing
 from .practice_problems import preview as show_problems
 from .rl_checkpoint import RL_CHECKPOINT
-from .rl_evaluation import REPORT, RL_EVALUATION, keeps_abilities, practice_helps
+from .rl_evaluation import REPORT, RL_EVALUATION, practice_helps
 from .rl_evaluation import preview as show_evaluation
 
 

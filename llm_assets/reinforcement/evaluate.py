@@ -5,14 +5,12 @@ Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
-from llm_assets.finetuning.evaluate import ask_chat, base_prompts
+from llm_assets.finetuning.evaluate import ask_all, base_prompts
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.process import Reporter, run_job, write_results
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 from llm_assets.model.toolbox import open_toolbox
 from llm_assets.model.training import pick_device
@@ -59,7 +57,7 @@ def of_assistant(solver: Solver, tools: Tools | None, job: dict[str, Any]) -> li
 
 def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     families = {name: find_family(name) for name in job["families"]}
-    results: dict[str, Any] = {"attempts": {}, "answers": []}
+    results: dict[str, Any] = {"attempts": {}}
     with open_toolbox(job["toolbox"]) as choose:
         for number, (name, path) in enumerate(job["models"].items()):
             report("part", name=name, number=number, of=len(job["models"]) + 1)
@@ -71,12 +69,8 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
                 results["attempts"][name] = of_assistant(Solver(job["problems"], families, engine), choose("python,search"), job)
         # The last model is the one that practised: what it was able to before is asked again.
         report("part", name="abilities", number=len(job["models"]), of=len(job["models"]) + 1)
-        for names in sorted({one["tools"] for one in job["questions"]}):
-            asked = [one for one in job["questions"] if one["tools"] == names]
-            results["answers"] += [{"number": one["number"], **answer} for one, answer in zip(asked, ask_chat(engine, asked, choose(names), {"max_tokens": job["answer_tokens"]}), strict=True)]
-    temporary = folder / ".results.json.tmp"
-    temporary.write_text(json.dumps(results))
-    os.replace(temporary, folder / "results.json")
+        results["answers"] = ask_all(engine, job["questions"], choose, job["answer_tokens"])
+    write_results(folder, results)
     report("part", name="done", number=len(job["models"]) + 1, of=len(job["models"]) + 1)
 
 

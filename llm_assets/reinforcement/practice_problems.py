@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.outside import outside_digests, outside_version
+from llm_assets.artifacts.outside import files_version
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
@@ -167,10 +167,7 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
     for name, family in families_of(recipe).items():
         if ":" in name and (source := inspect.getsourcefile(family.make)):
             paths[name] = Path(source)
-    missing = [f"{name} ({path})" for name, path in paths.items() if not path.is_file()]
-    if missing:
-        raise ProblemError(f"practice_problems: no such file: {', '.join(missing)}")
-    return {"files": outside_version(outside_digests(paths, load_settings().digest_cache))} if paths else {}
+    return files_version(paths, load_settings().digest_cache, ProblemError, "practice_problems")
 
 
 PRACTICE_PROBLEMS = Stage(

@@ -13,8 +13,10 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.finetuning.abilities import before_and_after, changes, questions_again
+from llm_assets.finetuning.schemas import Abilities
 from llm_assets.finetuning.search_index import toolbox_job
-from llm_assets.finetuning.sft_evaluation import INSTRUCTION, grade_row, shares
+from llm_assets.finetuning.sft_evaluation import INSTRUCTION
 from llm_assets.pretraining.training_run import measure
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
@@ -22,7 +24,7 @@ from llm_assets.report import plots, render
 from .policy_run import policy_plots
 from .practice_problems import families_of
 from .rl_checkpoint import ranked, read_problems
-from .schemas import Abilities, Attempts
+from .schemas import Attempts
 
 MODULE = "llm_assets.reinforcement.evaluate"
 REPORT = "report.html"
@@ -40,19 +42,16 @@ def build_rl_evaluation(step: Step, recipe: Recipe) -> None:
     """One part; the models are asked in a process of its own."""
     settings = recipe.rl_evaluation
     problems = [problem for place, problem in ranked(read_problems(step.input("practice_problems"), "held_out")) if place < settings.problems]
-    questions = pl.concat([pl.read_parquet(path) for path in step.input("conversations").table("evaluation")])
+    questions, again = questions_again(step.input("conversations"))
     examples = [["What is 3 + 4?", "3 + 4 = 7."], ['How often does the letter b stand in "bib"?', "2"], ['Spell "tin".', "t-i-n."]]
     job = {
         "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "families": list(families_of(recipe)), "problems": problems, "samples": settings.samples, "temperature": settings.temperature,
         "max_tokens": settings.max_tokens, "answer_tokens": recipe.sft_evaluation.max_tokens, "seed": settings.seed, "device": settings.device, "base": {"max_tokens": min(settings.max_tokens, 64), "instruction": INSTRUCTION, "examples": examples},
-        "questions": [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))], "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
+        "questions": again, "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
     }  # fmt: skip
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = to_attempts(problems, results["attempts"])
-    graded = questions.with_row_index("number").join(pl.DataFrame([{"number": one["number"], "answer": one["answer"], "tokens": one["tokens"]} for one in results["answers"]]).cast({"number": pl.UInt32}), on="number").sort("number")
-    graded = graded.with_columns(model=pl.lit("rl"), grade=pl.Series([grade_row(row, row["answer"]) for row in graded.iter_rows(named=True)], dtype=pl.String))
-    before = pl.concat([pl.read_parquet(path) for path in step.input("sft_evaluation").table("answers")]).filter(pl.col("model") == "sft")
-    abilities = to_abilities(shares(before)["sft"], shares(graded)["rl"])
+    abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
     numbers = headline(attempts, abilities, settings.samples)
     curve = pl.read_parquet(step.input("rl_checkpoint").table("curve"))
     looks = step.input("rl_checkpoint").record.stats["looks"]
@@ -81,13 +80,8 @@ def to_attempts(problems: Sequence[Mapping[str, Any]], results: Mapping[str, Seq
     ])  # fmt: skip
 
 
-def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> pl.DataFrame:
-    """Grades of the assistant's evaluation before and after practice, by group (schema Abilities)."""
-    return pl.DataFrame([{"group": group, **{f"{grade}_{when}": float(of[group][grade]) for when, of in (("sft", before), ("rl", after)) for grade in ("right", "refused", "wrong")}, "asked": int(before[group]["asked"])} for group in before if group in after])
-
-
 def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[str, Any]:
-    """The numbers that are tracked: pass@1 and pass@k by model, family and level, lengths, and the largest loss elsewhere."""
+    """The numbers that are tracked: pass@1 and pass@k by model, family and level, lengths, and what changed elsewhere."""
     passed: dict[str, dict[str, dict[str, float]]] = {}
     for (model, family, level), rows in attempts.group_by("model", "family", "level", maintain_order=True):
         one = {"problems": len(rows), "greedy": round(float(rows["greedy"].mean()), 4), "tokens": round(float(rows["tokens"].mean()), 1)}  # type: ignore[arg-type]
@@ -97,9 +91,7 @@ def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[st
     families: dict[str, dict[str, float]] = {}
     for (model, family), rows in attempts.group_by("model", "family", maintain_order=True):
         families.setdefault(str(model), {})[str(family)] = round(float((rows["right"] / rows["samples"]).mean()), 4)  # type: ignore[arg-type]
-    good = {group: "refused" if group in ("unknown", "nowhere", "search_nowhere") else "right" for group in abilities["group"]}
-    changes = {row["group"]: round(row[f"{good[row['group']]}_rl"] - row[f"{good[row['group']]}_sft"], 4) for row in abilities.iter_rows(named=True)}
-    return {"passed": passed, "families": families, "changes": changes, "worst_change": min(changes.values(), default=0.0)}
+    return {"passed": passed, "families": families, "changes": changes(abilities)}
 
 
 def practice_helps(evaluation: Artifact) -> CheckOutcome:
@@ -108,13 +100,6 @@ def practice_helps(evaluation: Artifact) -> CheckOutcome:
     gains = {family: round(after - families["sft"][family], 4) for family, after in families["rl"].items()}
     told = ", ".join(f"{family} {100 * families['sft'][family]:.1f} % → {100 * families['rl'][family]:.1f} %" for family in gains)
     return CheckOutcome(max(gains.values(), default=0.0) > 0, f"pass@1 on held-out problems, SFT → RL: {told}")
-
-
-def keeps_abilities(evaluation: Artifact) -> CheckOutcome:
-    """Whether no ability of the assistant's fell by more than ten points."""
-    changes = evaluation.record.stats["changes"]
-    fallen = {group: change for group, change in changes.items() if change < -0.1}
-    return CheckOutcome(not fallen, f"largest loss of {len(changes)} abilities: {100 * min(changes.values(), default=0.0):.1f} points", [{"group": group, "change": change} for group, change in fallen.items()])
 
 
 def preview(evaluation: Artifact) -> str:
@@ -131,7 +116,7 @@ RL_EVALUATION = Stage(
     name="rl_evaluation",
     build=build_rl_evaluation,
     code_version="1",
-    rooms=("llm_assets.reinforcement", "llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.finetuning.grading", "llm_assets.model", "llm_assets.tools"),
+    rooms=("llm_assets.reinforcement", "llm_assets.finetuning.abilities", "llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.finetuning.grading", "llm_assets.model", "llm_assets.tools"),
     inputs=("rl_checkpoint", "sft_checkpoint", "base_checkpoint", "practice_problems", "conversations", "sft_evaluation", "search_index"),
     literals=lambda recipe, _: {"rl_evaluation": recipe.rl_evaluation, "answer_tokens": recipe.sft_evaluation.max_tokens, "tools": recipe.tools, "families": list(families_of(recipe))},
     tables={"attempts": Attempts, "abilities": Abilities},

@@ -78,16 +78,3 @@ class Attempts(pa.DataFrameModel):
     tokens: pl.Int64 = pa.Field(ge=0)
     calls: pl.Int64 = pa.Field(ge=0)
     transcript: str
-
-
-class Abilities(pa.DataFrameModel):
-    """Grades of a group of sft_evaluation's questions before and after practice, as shares."""
-
-    group: str
-    right_sft: float = pa.Field(ge=0, le=1)
-    refused_sft: float = pa.Field(ge=0, le=1)
-    wrong_sft: float = pa.Field(ge=0, le=1)
-    right_rl: float = pa.Field(ge=0, le=1)
-    refused_rl: float = pa.Field(ge=0, le=1)
-    wrong_rl: float = pa.Field(ge=0, le=1)
-    asked: pl.Int64 = pa.Field(ge=1)

@@ -14,7 +14,8 @@ from llm_assets.finetuning.search_index import INDEX, finds_itself
 from llm_assets.finetuning.sft_checkpoint import mitigates
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.chat import check
-from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, Recipe, SampleWeb, Tokenizer
+from llm_assets.preference.human_rankings import labellers_agree
+from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, RankingFile, Recipe, SampleWeb, Tokenizer
 from llm_assets.reinforcement.practice_problems import splits_share_nothing
 from llm_assets.tools import SearchIndex
 from tests.finetuning.test_endpoint import Server, chat
@@ -22,11 +23,16 @@ from tests.pipeline.small import CORPUS, SMALL
 from tests.pipeline.test_tokens_and_model import build, recipe
 
 STAGES = [*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint", "search_index", "knowledge_boundary", "conversations"))]
-MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation")]
+MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation")]
 
 
 def sample(**changes):
     return Recipe(**{"name": "t", "crawls": {"sample": SampleWeb(scale=0.08), "unread": SampleWeb(scale=0.08, site="archive")}, **SMALL, "search_only": ("unread",), "tokenizer": Tokenizer(vocabulary=600), **changes})
+
+
+def boundary():
+    """A model of 16 steps knows nothing: at these thresholds what it was never right about is "unknown", all else "known"."""
+    return SMALL["knowledge_boundary"].but(topics=400, known=0.01, unknown=0.0)
 
 
 def rows(artifact, table):
@@ -49,9 +55,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finetuning")
     before = os.environ.get("LLM_ASSETS_DATA")
     os.environ["LLM_ASSETS_DATA"] = str(folder)
-    # A model of 16 steps knows nothing: at these thresholds what it was never right about is "unknown", all else "known".
-    boundary = SMALL["knowledge_boundary"].but(topics=400, known=0.01, unknown=0.0)
-    made = sample(knowledge_boundary=boundary, conversations=Conversations(count=300))
+    made = sample(knowledge_boundary=boundary(), conversations=Conversations(count=300))
     yield folder, made, build(made, [*STAGES, *MODELS], crawls=("sample", "unread"), workers=2)
     if before is None:
         del os.environ["LLM_ASSETS_DATA"]
@@ -205,7 +209,7 @@ def test_attempts_of_all_models_and_abilities_before_and_after(built):
     assert dict(attempts.group_by("model").len().iter_rows()) == dict.fromkeys(("base", "sft", "rl"), len(groups))
     assert (attempts["samples"] == made.rl_evaluation.samples).all() and set(attempts["problem"]) <= set(problems["problem"])
     abilities, grades = rows(evaluation, "abilities"), artifacts["sft_evaluation"].record.stats["grades"]["sft"]
-    assert {row["group"]: row["right_sft"] for row in abilities.iter_rows(named=True)} == {group: one["right"] for group, one in grades.items()}
+    assert {row["group"]: row["right_before"] for row in abilities.iter_rows(named=True)} == {group: one["right"] for group, one in grades.items()}
     page = evaluation.file("report.html").read_text()
     assert all(title in page for title in ("pass@1", "Length", "<svg"))
 
@@ -214,13 +218,110 @@ def test_one_literal_of_practice_rebuilds_practice_alone(built):
     made, _ = built
     resolver = open_workspace(made.but(reinforcement=made.reinforcement.but(kl=0.5))).resolver()
     cached = {stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl}
-    assert {name for name, there in cached.items() if not there} - {"base_evaluation", "corpus_report"} == {"rl_checkpoint", "rl_evaluation"}
+    assert {name for name, there in cached.items() if not there} - {"base_evaluation", "corpus_report"} == {"rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"}
+
+
+def test_prompts_of_one_side_are_on_no_other(built):
+    made, artifacts = built
+    prompts, pairs, responses = (rows(artifacts["response_pairs"], table) for table in ("prompts", "pairs", "responses"))
+    settings = made.response_pairs
+    assert set(prompts["split"]) == {"train", "guard", "unseen"} and prompts["question"].is_unique().all()
+    compared = prompts.filter(pl.col("split") == "train")
+    assert set(responses["prompt"]) == set(compared["prompt"]) and (responses.group_by("prompt").len()["len"] == settings.samples).all()
+    assert set(pairs["prompt"]) <= set(compared["prompt"])
+    said = dict(responses.group_by("prompt").agg(pl.col("text")).iter_rows())
+    assert all(row["first"] in said[row["prompt"]] and row["second"] in said[row["prompt"]] and row["first"] != row["second"] for row in pairs.iter_rows(named=True))
+    kept = set(rows(artifacts["knowledge_boundary"], "topics").filter(pl.col("kept_apart"))["entity"])
+    assert set(prompts.filter(pl.col("split") == "unseen")["subject"]) <= kept and not set(compared["subject"]) & kept
+
+
+def test_what_no_person_ranked_says_so(built):
+    _, artifacts = built
+    rankings, stats = rows(artifacts["human_rankings"], "rankings"), artifacts["human_rankings"].record.stats
+    assert rankings["simulated"].all() and stats["by_people"] == 0 and stats["simulated"] == len(rankings)
+    assert set(rankings["split"]) == {"train", "held_out", "gold"}
+    assert rankings.group_by("question").agg(pl.col("split").n_unique())["split"].max() == 1
+    assert "simulated" in labellers_agree(artifacts["human_rankings"]).summary
+    assert "No person ranked anything here" in artifacts["rlhf_evaluation"].file("report.html").read_text()
+
+
+def test_the_reward_model_is_measured_on_questions_that_it_never_saw(built):
+    _, artifacts = built
+    scores, rankings = rows(artifacts["reward_checkpoint"], "scores"), rows(artifacts["human_rankings"], "rankings")
+    held_out = rankings.filter((pl.col("split") == "held_out") & (pl.col("preferred") != "tie"))
+    assert len(scores) == len(held_out) and set(scores["question"]) == set(held_out["question"])
+    stats = artifacts["reward_checkpoint"].record.stats
+    assert stats["accuracy"] == pytest.approx((scores["margin"] > 0).mean(), abs=1e-4)
+    assert json.loads(artifacts["reward_checkpoint"].file("reward.json").read_text())["deviation"] > 0
+
+
+def test_the_guard_looked_and_its_best_is_kept(built):
+    _, artifacts = built
+    checkpoint = artifacts["rlhf_checkpoint"]
+    guard = checkpoint.record.stats["guard"]
+    assert set(guard) == {"0", "1", "2"} and guard["0"]["kl"] == 0
+    assert guard[str(checkpoint.record.stats["best"]["step"])]["gold"] == max(one["gold"] for one in guard.values())
+    if checkpoint.table("adversarial"):
+        assert (rows(checkpoint, "adversarial")["first"] != rows(checkpoint, "adversarial")["second"]).all()
+
+
+def test_answers_of_three_models_to_the_same_unseen_prompts(built):
+    _, artifacts = built
+    answers, prompts = rows(artifacts["rlhf_evaluation"], "answers"), rows(artifacts["response_pairs"], "prompts")
+    unseen = prompts.filter(pl.col("split") == "unseen")["prompt"].to_list()
+    for model in ("sft", "rl", "rlhf"):
+        assert answers.filter(pl.col("model") == model)["prompt"].to_list() == unseen
+    stats = artifacts["rlhf_evaluation"].record.stats
+    assert set(stats["wins"]) == {"rlhf against sft", "rlhf against rl"} and stats["asked"] == len(unseen)
+
+
+def test_pairs_are_ranked_on_the_terminal_and_learnt_from(built, tmp_path):
+    made, artifacts = built
+    recipe = tmp_path / "mine.py"
+    recipe.write_text("from tests.pipeline.test_posttraining import sample, boundary\nfrom llm_assets.recipes import Conversations\ndef mine():\n    return sample(knowledge_boundary=boundary(), conversations=Conversations(count=300))\n")
+    target = tmp_path / "ann.jsonl"
+    run = CliRunner().invoke(cli, ["rank", "--labeller", "ann", "--file", str(target), "--count", "6", "--recipe", f"{recipe}:mine"], input="1\n2\nt\ns\nnonsense\n1\nq\n")
+    assert run.exit_code == 0, run.output
+    assert "4 rankings by ann added" in run.output
+    by_ann = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row["preferred"] for row in by_ann] == ["first", "second", "tie", "first"]
+    again = CliRunner().invoke(cli, ["rank", "--labeller", "ann", "--file", str(target), "--count", "1", "--recipe", f"{recipe}:mine"], input="q\n")
+    assert all(row["question"] not in again.output or row["first"] not in again.output for row in by_ann)
+    settings = made.human_rankings.but(files=(RankingFile(path=str(target), name="ann"),))
+    artifact = build(made.but(human_rankings=settings), [*STAGES, *(GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "response_pairs", "human_rankings"))], crawls=("sample", "unread"))["human_rankings"]
+    of_people = rows(artifact, "rankings").filter(~pl.col("simulated"))
+    assert len(of_people) == artifact.record.stats["by_people"] == 4 and set(of_people["labeller"]) == {"ann"}
+    assert set(of_people["pair"]) <= set(rows(artifacts["response_pairs"], "pairs")["pair"])
+
+
+def test_rankings_of_people_bring_a_second_reward_model_for_the_guard(built, tmp_path):
+    made, artifacts = built
+    target = tmp_path / "people.jsonl"
+    pairs = rows(artifacts["response_pairs"], "pairs").to_dicts()
+    target.write_text("".join(json.dumps({"question": one["question"], "first": one["first"], "second": one["second"], "preferred": "first" if len(one["first"]) > len(one["second"]) else "second", "labeller": "ann"}) + "\n" for one in pairs))
+    settings = made.human_rankings.but(simulated=None, files=(RankingFile(path=str(target), name="people"),))
+    stages = [*STAGES, *(GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"))]
+    built_so = build(made.but(human_rankings=settings), stages, crawls=("sample", "unread"))
+    reward = built_so["reward_checkpoint"]
+    assert {"gold/model.safetensors", "gold/reward.json", "model.safetensors"} <= set(reward.record.files) and reward.record.stats["gold"]["rankings"] >= 4
+    assert reward.file("gold/model.safetensors").read_bytes() != reward.file("model.safetensors").read_bytes()
+    assert set(built_so["rlhf_checkpoint"].record.stats["guard"]) == {"0", "1", "2"}
+    assert "No person ranked anything here" not in built_so["rlhf_evaluation"].file("report.html").read_text()
+
+
+def test_without_any_ranking_it_says_what_to_do(built):
+    made, _ = built
+    from llm_assets.preference.response_pairs import PreferenceError
+
+    stages = [*STAGES, *(GRAPH[name] for name in ("sft_checkpoint", "practice_problems", "rl_checkpoint", "response_pairs", "human_rankings"))]
+    with pytest.raises(PreferenceError, match="nobody has ranked anything; rank pairs with: llm-assets rank"):
+        build(made.but(human_rankings=made.human_rankings.but(simulated=None)), stages, crawls=("sample", "unread"))
 
 
 def test_a_page_leads_to_the_assistant(built):
     made, artifacts = built
     models = {artifact.record.key for artifact in downstream(open_workspace(made).store, artifacts["clean_corpus/sample"])}
-    assert {"search_index", "knowledge_boundary", "conversations", "sft_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation"} <= models
+    assert {"search_index", "knowledge_boundary", "conversations", "sft_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "human_rankings", "reward_checkpoint", "rlhf_checkpoint"} <= models
 
 
 def test_talking_from_the_terminal(built, monkeypatch, tmp_path):
@@ -250,7 +351,7 @@ def test_files_of_users_with_malformed_rows(tmp_path):
     assert table.filter(pl.col("source") == "mine")["line"].to_list() == [1, 5]
     assert rows(artifact, "rejects").select("file", "line").rows() == [("mine", 2), ("mine", 3)]
     assert rows(artifact, "overlaps").select("source", "line", "evaluation").rows() == [("mine", 4, "identity")]
-    assert set(artifact.record.stats["left_out"]) == {"known", "nowhere", "reading", "unknown"}
+    assert set(artifact.record.stats["left_out"]) == {"known", "nowhere", "open", "reading", "unknown"}
     # The file's content bears the identity, its place does not.
     version = artifact.data_version
     moved = tmp_path / "elsewhere" / "mine.jsonl"

@@ -1,0 +1,129 @@
+"""`response_pairs`: several answers to each open prompt, sampled from the policy, and pairs of them to be ranked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.outside import files_version
+from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.finetuning.conversation_files import read_conversations
+from llm_assets.finetuning.dialogues import OPEN
+from llm_assets.finetuning.questions import stable_share
+from llm_assets.pretraining.training_run import measure
+from llm_assets.recipes import Recipe
+from llm_assets.settings import load_settings
+
+from .schemas import Pairs, PromptRejects, Prompts, Responses
+
+MODULE = "llm_assets.preference.sample"
+
+
+class PreferenceError(ValueError):
+    """Preferences that cannot be gathered or learnt as the recipe asks; the message says what to change."""
+
+
+def pair_digest(question: str, first: str, second: str) -> str:
+    """A pair's name: the same wherever the pair stands."""
+    return hashlib.sha256(json.dumps([question, first, second], ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def corpus_prompts(topics: Sequence[Mapping[str, Any]], kept_apart: bool) -> list[tuple[str, str]]:
+    """Open questions, with what they are about: every wording with every thing of which the model knows two things at least; of one that knows
+    nothing, with every thing of which the corpus tells as much.
+    """
+    side = [topic for topic in topics if topic["kept_apart"] == kept_apart]
+    for verdicts in (("known",), ("known", "unsure", "unknown")):
+        told = Counter(topic["entity"] for topic in side if topic["verdict"] in verdicts)
+        if things := sorted(entity for entity, count in told.items() if count >= 2):
+            return [(wording.format(e=entity), entity) for entity in things for wording in OPEN[kept_apart]]
+    return []
+
+
+def build_response_pairs(step: Step, recipe: Recipe) -> None:
+    """One part; the policy answers in a process of its own."""
+    settings = recipe.response_pairs
+    topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")]).to_dicts()
+    rng = random.Random(f"open prompts-{settings.seed}")
+    found = [(question, subject, "corpus") for question, subject in corpus_prompts(topics, kept_apart=False)]
+    rejects: list[dict[str, Any]] = []
+    for file in settings.files:
+        asked = []
+        for row in read_conversations(Path(file.path).expanduser()):
+            if row.problem:
+                rejects.append({"file": file.name, "line": row.line, "reason": row.problem})
+            asked += [(message.content, "", file.name) for message in row.messages if message.role == "user"][:1]
+        found += asked if file.most is None else rng.sample(asked, min(file.most, len(asked)))
+    found = list({question: (question, subject, source) for question, subject, source in found}.values())
+    rng.shuffle(found)
+    others = [(question, subject, "corpus") for question, subject in corpus_prompts(topics, kept_apart=True)]
+    rng.shuffle(others)
+    drawn = found[: settings.prompts]
+    # A corpus without questions keeps none apart: then some of the prompts are only for the evaluation.
+    unseen = others[: settings.unseen] or found[settings.prompts :][: settings.unseen]
+    if not drawn or not unseen:
+        raise PreferenceError(f"response_pairs: {len(found)} open prompts and {len(others)} kept apart; the corpus comes with no questions about things that it tells two things of, so name files of prompts (response_pairs.files) with more rows than response_pairs.prompts")
+    rows = [(question, subject, source, "guard" if stable_share("guard", question) < settings.guard_share else "train") for question, subject, source in drawn]
+    rows += [(question, subject, source, "unseen") for question, subject, source in unseen]
+    prompts = [{"prompt": number, "split": split, "question": question, "subject": subject, "source": source} for number, (question, subject, source, split) in enumerate(rows)]
+    if {"train", "guard"} - {one["split"] for one in prompts}:
+        raise PreferenceError(f"response_pairs: of {len(drawn)} prompts none is left for the guard or for training; raise response_pairs.prompts, or change guard_share ({settings.guard_share})")
+    compared = [one for one in prompts if one["split"] == "train"]
+    job = {"checkpoint": str(step.input("rl_checkpoint").path), "questions": [one["question"] for one in compared], **settings.model_dump(include={"samples", "temperature", "max_tokens", "device", "seed"})}
+    answers = measure(step, MODULE, job, step.staging / "sampling")["answers"]
+    responses = [{"prompt": one["prompt"], "response": number, **answer} for one, of_prompt in zip(compared, answers, strict=True) for number, answer in enumerate(of_prompt)]
+    pairs = [pair for one, of_prompt in zip(compared, answers, strict=True) for pair in pairs_of(one, [answer["text"] for answer in of_prompt], settings.pairs, random.Random(f"pairs-{settings.seed}-{one['question']}"))]
+    if not pairs:
+        raise PreferenceError("response_pairs: the policy says the same to every prompt however often it is asked; raise temperature, samples or prompts")
+    with step.part("pairs") as part:
+        part.table("prompts", Prompts).frame(pl.DataFrame(prompts))
+        part.table("responses", Responses).frame(pl.DataFrame(responses))
+        part.table("pairs", Pairs).frame(pl.DataFrame(pairs))
+        if rejects:
+            part.table("rejects", PromptRejects).frame(pl.DataFrame(rejects))
+        part.stats.update(prompts=dict(sorted(Counter(one["split"] for one in prompts).items())), responses=len(responses), pairs=len(pairs), unfinished=sum(not one["finished"] for one in responses), rejects=len(rejects))
+
+
+def pairs_of(prompt: Mapping[str, Any], texts: Sequence[str], most: int, rng: random.Random) -> list[dict[str, Any]]:
+    """At most so many pairs of different answers to a prompt, each in either order."""
+    found = []
+    different = list(combinations(dict.fromkeys(text for text in texts if text.strip()), 2))
+    for one, other in rng.sample(different, min(most, len(different))):
+        first, second = (one, other) if rng.random() < 0.5 else (other, one)
+        found.append({"pair": pair_digest(prompt["question"], first, second), "prompt": prompt["prompt"], "question": prompt["question"], "subject": prompt["subject"], "first": first, "second": second})
+    return found
+
+
+def preview(artifact: Artifact, shown: int = 5) -> str:
+    """A few pairs in Markdown."""
+    frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("pairs")]).head(shown).collect()
+    return "\n\n".join(f"**{row['question']}**\n\n1. {row['first']}\n2. {row['second']}" for row in frame.iter_rows(named=True))
+
+
+def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
+    paths = {file.name: Path(file.path).expanduser() for file in recipe.response_pairs.files}
+    return files_version(paths, load_settings().digest_cache, PreferenceError, "response_pairs.files")
+
+
+RESPONSE_PAIRS = Stage(
+    name="response_pairs",
+    build=build_response_pairs,
+    code_version="1",
+    rooms=("llm_assets.preference.response_pairs", "llm_assets.preference.sample", "llm_assets.finetuning.dialogues", "llm_assets.model"),
+    inputs=("rl_checkpoint", "knowledge_boundary"),
+    literals=lambda recipe, _: {"response_pairs": recipe.response_pairs},
+    outside=_outside,
+    tables={"prompts": Prompts, "responses": Responses, "pairs": Pairs},
+    optional_tables={"rejects": PromptRejects},
+    libraries=("torch", "numpy", "polars"),
+)

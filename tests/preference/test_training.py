@@ -1,0 +1,121 @@
+"""The process of `rlhf_checkpoint` and that of `reward_checkpoint`: broken off and gone on."""
+
+import json
+
+import pytest
+
+from llm_assets.compute.launch import run_job
+from llm_assets.model.checkpoint import load_checkpoint, save_model, steps_saved
+from llm_assets.model.reward import RewardModel
+from llm_assets.model.shape import ModelShape
+from llm_assets.model.transformer import Transformer
+from llm_assets.preference.train import by_model, by_rule
+from tests.pretraining.training_jobs import ENCODING, broken_off_and_gone_on, result
+
+SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
+OPTIMISATION = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3}
+PEOPLE = ("Mira Wolf", "Toven Hale", "Elsa Brook", "Ann Field")
+
+
+def prompts(first, count):
+    return [{"prompt": number, "question": f"Tell me about {PEOPLE[number % 4]}, part {number}.", "subject": PEOPLE[number % 4]} for number in range(first, first + count)]
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("policy")
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    save_model(model, folder)
+    ENCODING.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitting(policy):
+    """A job whose rankings prefer the longer answer."""
+    rows = [[one["question"], "A long answer, which tells of much.", "Short."] for one in prompts(0, 48)]
+    return {
+        "checkpoint": str(policy), "train": rows[:40], "held_out": rows[40:], "steps": 12, "rows": 8, "pass_rows": 8, "seed": 1, "device": "cpu", "compile": False, "keep": 2, "optimisation": OPTIMISATION, "validate_every": 4,
+        "checkpoint_every": 3,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fitted(fitting, tmp_path_factory):
+    folder, events = tmp_path_factory.mktemp("fitted"), []
+    run_job("llm_assets.preference.fit", fitting, folder, events.append)
+    return folder, events
+
+
+def test_a_reward_model_learns_what_is_preferred(fitted, policy):
+    folder, events = fitted
+    looks = [event for event in events if event["kind"] == "validation"]
+    assert looks[0]["loss"] == pytest.approx(0.693147, abs=1e-4) and looks[-1]["loss"] < 0.3 and looks[-1]["accuracy"] == 1.0
+    results = json.loads((folder / "results.json").read_text())
+    assert results["measured"] == list(range(8)) and min(results["margins"]) > 0 and results["too_long"] == 0 and results["deviation"] > 0
+
+
+def test_a_reward_model_killed_at_any_moment_ends_as_unbroken(fitting, fitted, tmp_path):
+    broken_off_and_gone_on("llm_assets.preference.fit", fitting, tmp_path, 6, 9)
+    assert result(tmp_path) == result(fitted[0])
+    assert (tmp_path / "results.json").read_text() == (fitted[0] / "results.json").read_text()
+
+
+def test_conversations_too_long_for_the_model_are_told(fitting, tmp_path):
+    rows = [*fitting["train"], ["Why?", "word " * 200, "No."]]
+    run_job("llm_assets.preference.fit", {**fitting, "train": rows, "held_out": [*fitting["held_out"][:2], rows[-1], fitting["held_out"][2]], "steps": 1, "validate_every": 0}, tmp_path, lambda event: None)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["too_long"] == 2 and results["measured"] == [0, 1, 3]
+
+
+@pytest.fixture(scope="module")
+def reward(fitted, policy, tmp_path_factory):
+    """A reward model as the artifact holds it."""
+    folder = tmp_path_factory.mktemp("reward")
+    for name in ("model.safetensors", "shape.json"):
+        (folder / name).write_bytes((steps_saved(fitted[0])[-1][1] / name).read_bytes())
+    results = json.loads((fitted[0] / "results.json").read_text())
+    (folder / "reward.json").write_text(json.dumps({"mean": results["mean"], "deviation": results["deviation"]}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuning(policy, reward):
+    return {
+        "checkpoint": str(policy), "reward": str(reward), "gold": "rule", "train": prompts(0, 8), "guard": prompts(8, 4), "optimisation": OPTIMISATION, "steps": 9, "prompts": 2, "samples": 4, "max_tokens": 12, "temperature": 1.0,
+        "updates": 1, "normalise": True, "length": "tokens", "clip_low": 0.2, "clip_high": 0.2, "kl": 0.02, "pass_rows": 8, "seed": 1, "evaluate_every": 3, "patience": 0, "margin": 0.0, "checkpoint_every": 2, "keep": 2,
+        "unfinished_reward": -2.0, "guard_patience": 99, "guard_margin": 0.1, "adversarial": 3, "device": "cpu",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tuned(tuning, tmp_path_factory):
+    folder, events = tmp_path_factory.mktemp("tuned"), []
+    run_job("llm_assets.preference.train", tuning, folder, events.append)
+    return folder, events
+
+
+def test_the_guard_tells_proxy_and_gold_in_deviations_at_the_start(tuned):
+    looks = [event for event in tuned[1] if event["kind"] == "look"]
+    assert [look["step"] for look in looks] == [0, 3, 6, 9]
+    assert looks[0]["gold"] == pytest.approx(0, abs=1e-6) and all(look["score"] == look["gold"] for look in looks)
+    start = json.loads((tuned[0] / "start.json").read_text())
+    assert looks[0]["gold_raw"] == pytest.approx(start["mean"], abs=1e-6) and len(start["answers"]) == 4
+
+
+def test_rlhf_killed_at_any_moment_ends_as_unbroken(tuning, tuned, tmp_path):
+    broken_off_and_gone_on("llm_assets.preference.train", tuning, tmp_path, 4, 6)
+    assert result(tmp_path) == result(tuned[0])
+    for name in ("best/model.safetensors", "start.json"):
+        assert (tmp_path / name).read_bytes() == (tuned[0] / name).read_bytes()
+
+
+def test_scores_are_in_deviations_and_an_endless_answer_has_one(reward, policy):
+    model, encoding = load_checkpoint(policy)
+    scorer = by_model(reward, encoding, "cpu")
+    asked = prompts(0, 3)
+    long, short, endless = scorer(asked, [{"text": "A long answer, which tells of much."}, {"text": "Short."}, {"text": "word " * 300}])
+    assert long > 0 > short and endless == endless
+    assert isinstance(model, Transformer) and not isinstance(model, RewardModel)
+    assert by_rule(asked[:1], [{"text": "Mira Wolf is a baker in Fenford.", "finished": True}]) == [1.5]
