@@ -8,6 +8,7 @@ from llm_assets.preference import assets as preference
 from llm_assets.pretraining import assets as pretraining
 from llm_assets.recipes import load_recipe
 from llm_assets.reinforcement import assets as reinforcement
+from llm_assets.release import assets as release
 from llm_assets.tokens import assets as tokens
 from llm_assets.web import assets as web
 from llm_assets.web.schedules import recrawl_schedule, registered_crawls
@@ -15,7 +16,7 @@ from resources.artifacts import Artifacts
 from resources.compute import Compute
 from resources.tracking import Tracking
 
-_ROOMS = [web, curation, tokens, pretraining, finetuning, reinforcement, preference]
+_ROOMS = [web, curation, tokens, pretraining, finetuning, reinforcement, preference, release]
 
 everything = dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="The whole graph for one crawl.")
 

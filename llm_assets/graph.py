@@ -31,6 +31,8 @@ from llm_assets.recipes import Recipe, load_recipe
 from llm_assets.reinforcement.practice_problems import PRACTICE_PROBLEMS
 from llm_assets.reinforcement.rl_checkpoint import RL_CHECKPOINT
 from llm_assets.reinforcement.rl_evaluation import RL_EVALUATION
+from llm_assets.release.model_export import MODEL_EXPORT
+from llm_assets.release.scorecard import SCORECARD
 from llm_assets.settings import Settings, load_settings
 from llm_assets.tokens.token_shards import TOKEN_SHARDS
 from llm_assets.tokens.tokenizer import TOKENIZER
@@ -71,6 +73,8 @@ GRAPH = Graph(
         REWARD_CHECKPOINT,
         RLHF_CHECKPOINT,
         RLHF_EVALUATION,
+        SCORECARD,
+        MODEL_EXPORT,
     ]
 )
 

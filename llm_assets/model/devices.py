@@ -15,7 +15,7 @@ CPU_FLOPS_PER_CORE = 4.5e10  # fp32 training of 1 M parameters on a 2-core AVX2 
 @dataclass(frozen=True)
 class Device:
     """peak: dense FLOP/s in bf16 without sparsity, as the maker states; memory in bytes; bandwidth of that memory in
-    bytes/s; price: US dollars an hour on demand, about what clouds asked in 2026.
+    bytes/s; price: US dollars an hour on demand, about what clouds asked in 2026; watts: rated power.
     """
 
     name: str
@@ -24,15 +24,16 @@ class Device:
     memory: int
     bandwidth: float
     price: float
+    watts: int
 
 
 DEVICES = (
-    Device("h200", "H200", 989e12, 141 * 10**9, 4.8e12, 3.5),
-    Device("h100", "H100", 989e12, 80 * 10**9, 3.35e12, 2.5),
-    Device("b200", "B200", 2250e12, 180 * 10**9, 8e12, 5.0),
-    Device("a100", "A100", 312e12, 80 * 10**9, 2.0e12, 1.5),
-    Device("l40s", "L40S", 362e12, 48 * 10**9, 0.86e12, 1.0),
-    Device("4090", "4090", 165e12, 24 * 10**9, 1.0e12, 0.4),
+    Device("h200", "H200", 989e12, 141 * 10**9, 4.8e12, 3.5, 700),
+    Device("h100", "H100", 989e12, 80 * 10**9, 3.35e12, 2.5, 700),
+    Device("b200", "B200", 2250e12, 180 * 10**9, 8e12, 5.0, 1000),
+    Device("a100", "A100", 312e12, 80 * 10**9, 2.0e12, 1.5, 400),
+    Device("l40s", "L40S", 362e12, 48 * 10**9, 0.86e12, 1.0, 350),
+    Device("4090", "4090", 165e12, 24 * 10**9, 1.0e12, 0.4, 450),
 )
 
 

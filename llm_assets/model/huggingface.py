@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from llm_assets.tokens.encoding import BOS, Encoding
+from llm_assets.tokens.encoding import Encoding
 from llm_assets.tokens.huggingface import write_tokenizer
 
 from .chat import CHAT_TEMPLATE
@@ -39,14 +39,14 @@ def config(shape: ModelShape, bos: int | None = None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def export(model: Transformer, encoding: Encoding | None, folder: Path) -> list[str]:
-    """Write the folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` read; the names of its files."""
+def export(model: Transformer, encoding: Encoding | None, folder: Path, chat: bool = False) -> list[str]:
+    """Write the folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` read; the names of its files. `chat`: a turn's end ends a text too."""
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder)
     (folder / "config.json").write_text(json.dumps(config(model.shape, encoding.bos if encoding else None), indent=1) + "\n")
     names = [WEIGHTS, "config.json"]
     if encoding is not None:
-        (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": encoding.bos, "eos_token_id": encoding.special[BOS]}, indent=1) + "\n")
+        (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": encoding.bos, "eos_token_id": [encoding.special["<|assistant_end|>"], encoding.bos] if chat else encoding.bos}, indent=1) + "\n")
         names += ["generation_config.json", *write_tokenizer(encoding, folder, model.shape.context, CHAT_TEMPLATE)]
     return names
 

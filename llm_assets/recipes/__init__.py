@@ -23,6 +23,7 @@ from .recipe import (
     UrlFilter,
 )
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
+from .release import ModelExport, Scorecard
 from .sources import CommonCrawl, SampleWeb, Source, WarcFiles, WebCrawl, parse_source
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
     "HumanRankings",
     "KnowledgeBoundary",
     "Language",
-    "Model",
+    "Model", "ModelExport",
     "PersonalData",
     "PracticeProblems",
     "Pretraining",
@@ -61,7 +62,7 @@ __all__ = [
     "Rlhf",
     "RlhfEvaluation",
     "Rule",
-    "SampleWeb",
+    "SampleWeb", "Scorecard",
     "SearchIndex",
     "SftEvaluation",
     "SimulatedLabeller",
@@ -76,4 +77,4 @@ __all__ = [
     "laptop",
     "load_recipe",
     "parse_source",
-]  # fmt: skip
+]

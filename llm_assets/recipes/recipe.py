@@ -20,6 +20,7 @@ from .preference import HumanRankings, ResponsePairs, RewardTraining, Rlhf, Rlhf
 from .pretraining import BaseEvaluation, Model, Pretraining, Tokenizer, TokenShards
 from .quality import LEARNED_RULE, QUALITY_RULES, STATISTICS_OF, Rule
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
+from .release import ModelExport, Scorecard
 from .sources import Source
 
 CRAWL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -246,6 +247,8 @@ class Recipe(Frozen):
     reward_training: RewardTraining = RewardTraining()
     rlhf: Rlhf = Rlhf()
     rlhf_evaluation: RlhfEvaluation = RlhfEvaluation()
+    scorecard: Scorecard = Scorecard()
+    model_export: ModelExport = ModelExport()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")

@@ -17,13 +17,15 @@ from llm_assets.model.chat import check
 from llm_assets.preference.human_rankings import labellers_agree
 from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, RankingFile, Recipe, SampleWeb, Tokenizer
 from llm_assets.reinforcement.practice_problems import splits_share_nothing
+from llm_assets.release.model_export import equals_gguf, equals_transformers, texts_for
+from llm_assets.tokens.encoding import Encoding
 from llm_assets.tools import SearchIndex
 from tests.finetuning.test_endpoint import Server, chat
 from tests.pipeline.small import CORPUS, SMALL
 from tests.pipeline.test_tokens_and_model import build, recipe
 
 STAGES = [*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint", "search_index", "knowledge_boundary", "conversations"))]
-MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation")]
+MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation", "base_evaluation", "corpus_report", "scorecard", "model_export")]
 
 
 def sample(**changes):
@@ -218,7 +220,7 @@ def test_one_literal_of_practice_rebuilds_practice_alone(built):
     made, _ = built
     resolver = open_workspace(made.but(reinforcement=made.reinforcement.but(kl=0.5))).resolver()
     cached = {stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl}
-    assert {name for name, there in cached.items() if not there} - {"base_evaluation", "corpus_report"} == {"rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"}
+    assert {name for name, there in cached.items() if not there} == {"rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation", "scorecard", "model_export"}
 
 
 def test_prompts_of_one_side_are_on_no_other(built):
@@ -318,10 +320,58 @@ def test_without_any_ranking_it_says_what_to_do(built):
         build(made.but(human_rankings=made.human_rankings.but(simulated=None)), stages, crawls=("sample", "unread"))
 
 
+def test_the_scorecard_tells_every_stage(built):
+    _, artifacts = built
+    scorecard = artifacts["scorecard"]
+    said, spent = rows(scorecard, "transcripts"), rows(scorecard, "costs")
+    assert set(said["model"]) == {"base", "sft", "rl", "rlhf"} and (said.group_by("number").len()["len"] == 4).all()
+    assert {"known", "nowhere", "open", "guidelines", "sums", "letters"} <= set(said["kind"])
+    built_stages = {key.split("/")[0] for key in artifacts} - {"scorecard", "model_export"}
+    assert set(spent["stage"]) == built_stages
+    assert spent.filter(pl.col("key") == "base_checkpoint")["flops"][0] > 0 and (spent["watt_hours"] >= 0).all()
+    page = scorecard.file("scorecard.html").read_text()
+    assert "http" not in page.split("<style>")[1].split("</style>")[0] and "<script" not in page and page.count("<svg") >= 5
+    for title in ("From captures to text", "Base model", "Practice", "Taste", "Side by side", "What it cost", "Identities"):
+        assert title in page
+    assert all(artifacts[key].record.short in page for key in ("base_checkpoint", "rlhf_checkpoint", "clean_corpus/sample"))
+
+
+def test_the_export_is_the_model_in_transformers_and_in_gguf(built):
+    _, artifacts = built
+    export, checkpoint = artifacts["model_export"], artifacts["rlhf_checkpoint"]
+    questions, pages = texts_for(artifacts["conversations"], [artifacts["clean_corpus/sample"]])
+    outcome = equals_transformers(export, checkpoint, questions[:8], pages[:8])
+    assert outcome.passed, outcome.failures
+    assert equals_gguf(export, checkpoint).passed
+    assert not equals_transformers(export, artifacts["base_checkpoint"], questions[:2], pages[:2]).passed
+    assert not equals_gguf(export, artifacts["base_checkpoint"]).passed
+    card = export.file("huggingface/README.md").read_text()
+    assert checkpoint.record.short in card and "simulated" in card and artifacts["clean_corpus/sample"].record.short in card
+    assert json.loads(export.file("huggingface/generation_config.json").read_text())["eos_token_id"][0] == Encoding.load(checkpoint.path).special["<|assistant_end|>"]
+
+
+def test_transformers_generates_from_the_export_what_the_assistant_says(built):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from llm_assets.model.chat import Message, prompt
+    from llm_assets.model.checkpoint import load_checkpoint
+    from llm_assets.model.sampling import Engine, Sampling
+
+    _, artifacts = built
+    folder = artifacts["model_export"].path / "huggingface"
+    tokenizer, other = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model, encoding = load_checkpoint(artifacts["rlhf_checkpoint"].path)
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "Who are you?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    theirs = other.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids["input_ids"].shape[1] :].tolist()
+    [ours] = Engine(model, encoding).complete([prompt(encoding, [Message("user", "Who are you?")])], Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos)))
+    assert theirs[: len(ours.tokens)] == ours.tokens
+
+
 def test_a_page_leads_to_the_assistant(built):
     made, artifacts = built
     models = {artifact.record.key for artifact in downstream(open_workspace(made).store, artifacts["clean_corpus/sample"])}
-    assert {"search_index", "knowledge_boundary", "conversations", "sft_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "human_rankings", "reward_checkpoint", "rlhf_checkpoint"} <= models
+    assert {"search_index", "knowledge_boundary", "conversations", "sft_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "scorecard", "model_export"} <= models
 
 
 def test_talking_from_the_terminal(built, monkeypatch, tmp_path):

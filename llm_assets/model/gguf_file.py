@@ -1,0 +1,93 @@
+"""A model as one GGUF file, for llama.cpp and what is built on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm_assets.tokens.encoding import BOS, GPT2_PATTERN, GPT4O_PATTERN, Encoding, gpt4_pattern
+from llm_assets.tokens.huggingface import merges, spelled
+
+from .chat import CHAT_TEMPLATE
+from .shape import ModelError
+from .transformer import Transformer
+
+TYPES = ("f32", "f16")
+ENDS_TURN = "<|assistant_end|>"
+
+
+def pre_tokenizer(pattern: str) -> tuple[str, bool]:
+    """llama.cpp's name for how a text is split before BPE, and whether it is exactly ours. It knows GPT-2's pattern and GPT-4's with
+    up to three digits or one in a piece, and takes none that a file brings along.
+    """
+    known = {GPT2_PATTERN: "gpt-2", GPT4O_PATTERN: "gpt-4o", gpt4_pattern(3): "llama-bpe", gpt4_pattern(1): "qwen2"}
+    return known.get(pattern, "llama-bpe"), pattern in known
+
+
+def write_gguf(model: Transformer, encoding: Encoding, path: Path, name: str, kind: str = "f16", chat: bool = True) -> dict[str, Any]:
+    """Write the file; what stands in it: tensors, bytes, whether texts are split as here. Norms and biases are fp32 whatever `kind` is.
+
+    Raises ModelError for a type that is none.
+    """
+    import gguf
+
+    if kind not in TYPES:
+        raise ModelError(f"gguf type {kind!r}; there are {', '.join(TYPES)}")
+    shape = model.shape
+    arch = {"qwen3": gguf.MODEL_ARCH.QWEN3, "gpt2": gguf.MODEL_ARCH.GPT2}[shape.architecture]
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
+    writer.add_name(name)
+    writer.add_block_count(shape.layers)
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.width)
+    writer.add_feed_forward_length(shape.hidden)
+    writer.add_head_count(shape.heads)
+    if shape.architecture == "qwen3":
+        writer.add_head_count_kv(shape.kv_heads)
+        writer.add_key_length(shape.head_dim)
+        writer.add_value_length(shape.head_dim)
+        writer.add_rope_freq_base(shape.rope_theta)
+        writer.add_layer_norm_rms_eps(shape.norm_epsilon)
+    else:
+        writer.add_layer_norm_eps(shape.norm_epsilon)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if kind == "f32" else gguf.LlamaFileType.MOSTLY_F16)
+    exact = _add_tokenizer(writer, gguf, encoding, shape.rows, chat)
+    names = gguf.get_tensor_name_map(arch, shape.layers)
+    count = 0
+    for own, tensor in model.state_dict().items():
+        theirs = names.get_name(own, try_suffixes=(".weight", ".bias"))
+        if theirs is None:
+            raise ModelError(f"GGUF has no name for {own}")
+        values = tensor.detach().float().cpu().numpy()
+        if own.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
+            values = values.T  # transformers' GPT-2 multiplies from the other side
+        writer.add_tensor(theirs, np.ascontiguousarray(values.astype(np.float16) if kind == "f16" and values.ndim > 1 else values))
+        count += 1
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return {"tensors": count, "bytes": path.stat().st_size, "exact_splitting": exact}
+
+
+def _add_tokenizer(writer: Any, gguf: Any, encoding: Encoding, rows: int, chat: bool) -> bool:
+    """The vocabulary, padded to the embedding's rows; whether llama.cpp splits texts as the encoding does."""
+    kinds = gguf.TokenType
+    tokens = {rank: (spelled(token), kinds.NORMAL) for token, rank in encoding.ranks.items()} | {rank: (name, kinds.CONTROL) for name, rank in encoding.special.items()}
+    listed = [tokens.get(rank, (f"<|unused_{rank}|>", kinds.UNUSED)) for rank in range(rows)]
+    split, exact = pre_tokenizer(encoding.pattern)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(split)
+    writer.add_token_list([text for text, _ in listed])
+    writer.add_token_types([kind for _, kind in listed])
+    writer.add_token_merges([" ".join(pair) for pair in merges(encoding.ranks)])
+    writer.add_bos_token_id(encoding.bos)
+    writer.add_eos_token_id(encoding.special[ENDS_TURN if chat else BOS])
+    writer.add_pad_token_id(encoding.special["<|pad|>"])
+    writer.add_add_bos_token(True)
+    if chat:
+        writer.add_eot_token_id(encoding.special[ENDS_TURN])
+        writer.add_chat_template(CHAT_TEMPLATE)
+    return exact

@@ -1,0 +1,35 @@
+"""The process of `scorecard`: ``python -m llm_assets.release.ask job.json``; the same prompts to every model. Writes ``results.json`` beside it.
+
+Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llm_assets.finetuning.evaluate import ask_all, ask_base
+from llm_assets.model.checkpoint import load_checkpoint
+from llm_assets.model.process import Reporter, run_job, write_results
+from llm_assets.model.sampling import Engine
+from llm_assets.model.toolbox import open_toolbox
+from llm_assets.model.training import pick_device
+
+
+def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
+    results: dict[str, Any] = {}
+    with open_toolbox(job["toolbox"]) as choose:
+        for number, (name, path) in enumerate(job["models"].items()):
+            report("part", name=name, number=number, of=len(job["models"]))
+            engine = Engine(*load_checkpoint(Path(path), pick_device(job["device"])))
+            if name == "base":
+                answers = ask_base(engine, job["prompts"], job["base"])
+                results[name] = [{"number": prompt["number"], **answer} for prompt, answer in zip(job["prompts"], answers, strict=True)]
+            else:
+                results[name] = sorted(ask_all(engine, job["prompts"], choose, job["max_tokens"]), key=lambda one: one["number"])
+    write_results(folder, results)
+    report("part", name="done", number=len(job["models"]), of=len(job["models"]))
+
+
+if __name__ == "__main__":
+    run_job(main)
