@@ -32,7 +32,7 @@ def laptop() -> Recipe:
         conversations=Conversations(count=25_000, weights={"known": 36, "unknown": 2.2, "nowhere": 2.6, "open": 4, "reading": 48, "calculation": 12, "letters": 32, "guidelines": 7}, tools=(0.22, 0.26, 0.26, 0.26)),
         finetuning=Finetuning(document_share=0.2, rate=0.8, unmitigated_epochs=0.12),
         sft_evaluation=SftEvaluation(questions=150),
-        practice_problems=PracticeProblems(families={"arithmetic": 3.0, "letters": 1.0, "two_hops": 1.0}, levels=(1, 2), count=2_000),
+        practice_problems=PracticeProblems(families={"arithmetic": 3.0, "letters": 1.0, "two_hops": 1.0}, levels={"arithmetic": (1, 2), "letters": (1, 2), "two_hops": (0,)}, count=2_000),
         reinforcement=Reinforcement(steps=30, max_tokens=64, rate=0.2, evaluate_every=10, evaluation_problems=120),
         rl_evaluation=RlEvaluation(problems=30, samples=4, max_tokens=80),
         response_pairs=ResponsePairs(prompts=500, max_tokens=80),

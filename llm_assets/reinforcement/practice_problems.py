@@ -101,6 +101,10 @@ def build_practice_problems(step: Step, recipe: Recipe) -> None:
     if not usable:
         raise ProblemError(f"practice_problems: none of {', '.join(families)} has anything to be made of in this corpus")
     weights = [settings.families.get(name, 1.0) for name in usable]
+    levels = {name: settings.levels.get(name) or tuple(range(len(family.levels))) for name, family in usable.items()}
+    for name, wanted in levels.items():
+        if not set(wanted) <= set(range(len(usable[name].levels))):
+            raise ProblemError(f"practice_problems.levels: family {name} has levels 0 to {len(usable[name].levels) - 1}, not {', '.join(map(str, wanted))}")
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
 
@@ -118,10 +122,7 @@ def build_practice_problems(step: Step, recipe: Recipe) -> None:
     short: Counter[str] = Counter()
     for number in range(settings.count):
         name = rng.choices(list(usable), weights)[0]
-        levels = [level for level in range(len(usable[name].levels)) if not settings.levels or level in settings.levels]
-        if not levels:
-            raise ProblemError(f"practice_problems.levels {settings.levels}: family {name} has levels 0 to {len(usable[name].levels) - 1}")
-        level = rng.choice(levels)
+        level = rng.choice(levels[name])
         problem = draw(usable[name], name, level, material, rng, False, seen)
         if problem is None:
             short[name] += 1

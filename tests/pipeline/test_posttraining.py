@@ -325,7 +325,7 @@ def test_the_scorecard_tells_every_stage(built):
     scorecard = artifacts["scorecard"]
     said, spent = rows(scorecard, "transcripts"), rows(scorecard, "costs")
     assert set(said["model"]) == {"base", "sft", "rl", "rlhf"} and (said.group_by("number").len()["len"] == 4).all()
-    assert {"known", "nowhere", "open", "guidelines", "sums", "letters"} <= set(said["kind"])
+    assert {"search", "nowhere", "open", "guidelines", "sums", "letters"} <= set(said["kind"])
     built_stages = {key.split("/")[0] for key in artifacts} - {"scorecard", "model_export"}
     assert set(spent["stage"]) == built_stages
     assert spent.filter(pl.col("key") == "base_checkpoint")["flops"][0] > 0 and (spent["watt_hours"] >= 0).all()
