@@ -1,4 +1,4 @@
-"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|rank|setup``."""
+"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|rank|export|setup``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .artifacts import artifacts
 from .chat import chat
 from .corpus import corpus
 from .crawls import crawls
-from .model import complete, plan
+from .model import complete, export, plan
 from .rank import rank
 from .run import run
 from .setup import setup
@@ -27,7 +27,7 @@ def cli() -> None:
     """From raw web pages to a chat model; every artifact is cached and versioned."""
 
 
-for command in (setup, run, crawls, artifacts, corpus, plan, complete, chat, rank):
+for command in (setup, run, crawls, artifacts, corpus, plan, complete, chat, rank, export):
     cli.add_command(command)
 
 

@@ -143,3 +143,24 @@ def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, max_to
     click.echo()
 
 
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--checkpoint", default="rlhf", show_default=True, help="Stage, identity or folder of a checkpoint.")
+@click.option("--gguf", "kind", type=click.Choice(["f32", "f16", "none"]), default="f16", show_default=True, help="Precision of the GGUF file beside it.")
+@recipe_option
+def export(folder: Path, checkpoint: str, kind: str, recipe: str | None) -> None:
+    """Write any checkpoint into FOLDER as transformers reads it, and as one GGUF file (model_export does it for the last, with a card)."""
+    workspace = open_workspace(recipe)
+    source = checkpoint_folder(checkpoint, workspace)
+    from llm_assets.model.assistant import is_chat_model
+    from llm_assets.model.checkpoint import load_checkpoint
+    from llm_assets.model.gguf_file import write_gguf
+    from llm_assets.model.huggingface import export as write
+
+    model, encoding = load_checkpoint(source)
+    chat = is_chat_model(source)
+    names = write(model, encoding, folder, chat=chat)
+    if kind != "none":
+        write_gguf(model, encoding, folder / "model.gguf", workspace.recipe.conversations.name if chat else workspace.recipe.name, kind, chat)
+        names.append("model.gguf")
+    click.echo(f"{folder}: {', '.join(names)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SftEvaluation
-from .preference import HumanRankings, ResponsePairs, Rlhf, RlhfEvaluation, SimulatedLabeller
+from .preference import HumanRankings, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation, SimulatedLabeller
 from .pretraining import Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
 from .recipe import Recipe, Recrawl
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
@@ -29,15 +29,16 @@ def laptop() -> Recipe:
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
         pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048),
         knowledge_boundary=KnowledgeBoundary(samples=2, kept_share=0.2),
-        conversations=Conversations(count=25_000, weights={"known": 36, "unknown": 2.2, "nowhere": 2.6, "open": 4, "reading": 48, "calculation": 12, "letters": 32, "guidelines": 7}, tools=(0.22, 0.26, 0.26, 0.26)),
+        conversations=Conversations(count=25_000, weights={"known": 36, "unknown": 2.2, "nowhere": 2.6, "open": 4, "reading": 48, "calculation": 12, "letters": 32, "guidelines": 7}, tools=(0.14, 0.26, 0.30, 0.30)),
         finetuning=Finetuning(document_share=0.2, rate=0.8, unmitigated_epochs=0.12),
         sft_evaluation=SftEvaluation(questions=150),
-        practice_problems=PracticeProblems(families={"arithmetic": 3.0, "letters": 1.0, "two_hops": 1.0}, levels={"arithmetic": (1, 2), "letters": (1, 2), "two_hops": (0,)}, count=2_000),
-        reinforcement=Reinforcement(steps=30, max_tokens=64, rate=0.2, evaluate_every=10, evaluation_problems=120),
+        practice_problems=PracticeProblems(families={"arithmetic": 4.0, "letters": 1.0, "two_hops": 0.0}, levels={"arithmetic": (0, 1)}, count=2_000),
+        reinforcement=Reinforcement(steps=60, max_tokens=64, rate=0.3, kl=0.01, evaluate_every=15, evaluation_problems=120),
         rl_evaluation=RlEvaluation(problems=30, samples=4, max_tokens=80),
-        response_pairs=ResponsePairs(prompts=500, max_tokens=80),
+        response_pairs=ResponsePairs(prompts=1_000, max_tokens=80),
         human_rankings=HumanRankings(simulated=SimulatedLabeller()),
-        rlhf=Rlhf(steps=30, max_tokens=80, rate=0.2, evaluate_every=5, guard_prompts=50),
+        reward_training=RewardTraining(epochs=3.0, rate=0.3),
+        rlhf=Rlhf(steps=50, max_tokens=80, rate=0.2, kl=0.03, evaluate_every=5, guard_margin=0.2),
         rlhf_evaluation=RlhfEvaluation(max_tokens=80),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )

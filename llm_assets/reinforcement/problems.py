@@ -66,7 +66,7 @@ class Family:
 ASKED = ("What is {e}?", "Calculate {e}.", "How much is {e}?", "What do you get for {e}?", "Tell me what {e} is.", "Please work out {e}.")
 COUNTED = ('How often does the letter {c} stand in "{w}"?', 'Count the letter {c} in "{w}".', 'How many times does the letter {c} occur in "{w}"?')
 SPELLED = ('Spell "{w}".', 'How do you spell the word "{w}"?', 'Tell me the letters of "{w}".')
-OPERANDS = 60  # numbers are below it
+OPERANDS = 100  # numbers are below it
 
 
 def arithmetic(rng: random.Random, level: int, material: Material) -> Problem:

@@ -350,6 +350,16 @@ def test_the_export_is_the_model_in_transformers_and_in_gguf(built):
     assert json.loads(export.file("huggingface/generation_config.json").read_text())["eos_token_id"][0] == Encoding.load(checkpoint.path).special["<|assistant_end|>"]
 
 
+def test_any_checkpoint_is_exported_by_a_command(built, tmp_path):
+    _, artifacts = built
+    for stage, talks in (("base_checkpoint", False), ("sft_checkpoint", True)):
+        run = CliRunner().invoke(cli, ["export", str(tmp_path / stage), "--checkpoint", str(artifacts[stage].path), "--gguf", "f32" if talks else "none"])
+        assert run.exit_code == 0, run.output
+        assert (tmp_path / stage / "model.gguf").exists() == talks and (tmp_path / stage / "model.safetensors").read_bytes() == artifacts[stage].file("model.safetensors").read_bytes()
+        ends = json.loads((tmp_path / stage / "generation_config.json").read_text())["eos_token_id"]
+        assert isinstance(ends, list) == talks
+
+
 def test_transformers_generates_from_the_export_what_the_assistant_says(built):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
