@@ -190,6 +190,14 @@ def test_problems_are_apart_and_of_every_family(built):
     assert not outcome.passed and outcome.failures[0]["key"] == held_out["key"][1]
 
 
+def test_levels_that_a_family_has_not_are_named(built):
+    made, _ = built
+    from llm_assets.reinforcement.problems import ProblemError
+
+    with pytest.raises(ProblemError, match="family arithmetic has levels 0 to 2, not 1, 7"):
+        build(made.but(practice_problems=made.practice_problems.but(levels={"arithmetic": (1, 7)})), [*STAGES, GRAPH["practice_problems"]], crawls=("sample", "unread"))
+
+
 def test_practice_leaves_a_model_its_curve_and_its_looks(built):
     made, artifacts = built
     checkpoint, settings = artifacts["rl_checkpoint"], made.reinforcement
@@ -376,6 +384,43 @@ def test_transformers_generates_from_the_export_what_the_assistant_says(built):
     theirs = other.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids["input_ids"].shape[1] :].tolist()
     [ours] = Engine(model, encoding).complete([prompt(encoding, [Message("user", "Who are you?")])], Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos)))
     assert theirs[: len(ours.tokens)] == ours.tokens
+
+
+LLAMA = """
+import json, sys
+import xllamacpp
+job = json.loads(sys.stdin.read())
+parameters = xllamacpp.CommonParams()
+parameters.model.path, parameters.n_ctx, parameters.warmup = job["path"], job["context"], False
+server = xllamacpp.Server(parameters)
+for ids in job["prompts"]:
+    answer = server.handle_completions({"prompt": ids, "n_predict": job["tokens"], "temperature": 0.0, "cache_prompt": False})
+    answer = answer if isinstance(answer, dict) else json.loads(answer)
+    print("ANSWER", json.dumps(answer["choices"][0]["text"]), flush=True)
+"""
+
+
+def test_llama_cpp_says_the_same_from_the_gguf_file(built, tmp_path):
+    import subprocess
+    import sys
+
+    pytest.importorskip("xllamacpp", reason="llama.cpp (xllamacpp) is not installed")
+    from llm_assets.model.chat import Message, prompt
+    from llm_assets.model.checkpoint import load_checkpoint
+    from llm_assets.model.sampling import Engine, Sampling
+
+    _, artifacts = built
+    folder = artifacts["rlhf_checkpoint"].path
+    run = CliRunner().invoke(cli, ["export", str(tmp_path), "--checkpoint", str(folder), "--gguf", "f32"])
+    assert run.exit_code == 0, run.output
+    model, encoding = load_checkpoint(folder)
+    prompts = [prompt(encoding, [Message("user", question)]) for question in ("Who are you?", "Tell me about the river.", "Spell tea.")]
+    job = {"path": str(tmp_path / "model.gguf"), "context": model.shape.context, "prompts": prompts, "tokens": 12}
+    done = subprocess.run([sys.executable, "-c", LLAMA], input=json.dumps(job), capture_output=True, text=True, timeout=120)
+    theirs = [json.loads(line.removeprefix("ANSWER ")) for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
+    ours = Engine(model, encoding).complete(prompts, Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos)))
+    special = set(encoding.special.values())
+    assert theirs == [encoding.decode([token for token in one.tokens if token not in special]) for one in ours], done.stderr[-2000:]
 
 
 def test_a_page_leads_to_the_assistant(built):
