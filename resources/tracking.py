@@ -1,6 +1,7 @@
 """MLflow: one run for each materialisation that did work. Embedded SQLite by default, a server by URL."""
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,11 @@ EXPERIMENT = "llm-assets"
 FLUSH_SECONDS = 5.0
 BATCH_METRICS = 1000  # MLflow takes no more in one call
 PARAM_CHARACTERS = 500  # MLflow's own limit is 6,000; longer values make the run table unreadable
+
+
+def metric_name(name: str) -> str:
+    """A name that MLflow takes: it refuses all characters but letters, digits, and ``_ - . / :`` and spaces."""
+    return re.sub(r"[^\w\-./: ]", "", name)[:250]
 
 
 class Tracking(dg.ConfigurableResource):
@@ -98,7 +104,7 @@ class MlflowTracker:
         """Collected and sent in batches: a call costs 23 ms, one of a thousand numbers 124."""
         from mlflow.entities import Metric
 
-        self._pending += [Metric(name, float(value), int(time.time() * 1000), step) for name, value in numbers.items()]
+        self._pending += [Metric(metric_name(name), float(value), int(time.time() * 1000), step) for name, value in numbers.items()]
         if time.monotonic() - self._flushed > FLUSH_SECONDS or len(self._pending) >= BATCH_METRICS:
             self._flush()
 
@@ -117,5 +123,5 @@ class MlflowTracker:
         numbers = {**{f"rows.{table}": rows for table, rows in record.rows.items()}, "bytes": record.total_bytes, "seconds": record.timings["seconds"], "cpu_seconds": record.timings["cpu_seconds"]}
         numbers.update({name: value for name, value in flatten(record.stats).items() if isinstance(value, (int, float)) and name})
         now = int(time.time() * 1000)
-        metrics = [Metric(name[:250].replace("'", ""), float(value), now, 0) for name, value in numbers.items()]
+        metrics = [Metric(metric_name(name), float(value), now, 0) for name, value in numbers.items()]
         self.client().log_batch(self._run, metrics=metrics, tags=[RunTag("data_version", record.data_version)])

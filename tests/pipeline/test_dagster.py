@@ -20,6 +20,7 @@ from llm_assets.graph import GRAPH, registry
 from llm_assets.recipes import Recipe, Recrawl, SampleWeb, WarcFiles, WebCrawl
 from llm_assets.settings import load_settings
 from llm_assets.web.schedules import next_crawl
+from resources.tracking import metric_name
 from tests.conftest import environment_for
 from tests.pipeline.small import CORPUS, recipe_file
 from tests.web.warcs import page, story, write
@@ -346,3 +347,11 @@ def test_the_sensor_shows_every_crawl_as_a_partition(tmp_path):
 
 if __name__ == "__main__":
     SNAPSHOT.write_text(json.dumps(describe_definitions(), indent=2, sort_keys=True) + "\n")
+
+
+def test_metrics_have_names_that_mlflow_takes():
+    from mlflow.utils.validation import _validate_metric_name
+
+    for name in ("passed.rl.arithmetic, level 0.pass@1", "wins.rlhf against sft", "rows.text", "it's 5% (of all)", "x" * 400):
+        _validate_metric_name(metric_name(name))
+    assert metric_name("passed.rl.arithmetic, level 0.pass@1") == "passed.rl.arithmetic level 0.pass1"
