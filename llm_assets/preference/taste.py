@@ -13,6 +13,7 @@ import re
 from llm_assets.finetuning.grading import refuses
 
 WANTED = 3  # things told
+ENDS = ".!?"
 MOST = 4  # sentences, beyond which it goes on for too long
 
 
@@ -26,9 +27,9 @@ def telling_words(text: str) -> set[str]:
     return {word for word in re.findall(r"\w+", text.lower()) if len(word) >= 4 or word.isdigit()}
 
 
-def taste(question: str, subject: str, answer: str, finished: bool = True) -> float:
+def taste(question: str, subject: str, answer: str) -> float:
     """How much an answer is liked: 1 for each of up to three sentences that tell something new, half a point for naming the subject in the
-    first (of questions that have one), -1 for each that tells nothing new, -0.5 for each beyond four, -1 for breaking off.
+    first (of questions that have one), -1 for each that tells nothing new, -0.5 for each beyond four, -1 for breaking off (an end without a full stop or another mark that ends a sentence).
     """
     if not answer.strip() or refuses(answer):
         return 0.0
@@ -39,7 +40,7 @@ def taste(question: str, subject: str, answer: str, finished: bool = True) -> fl
         new += bool(words - told)
         told |= words
     named = bool(subject) and subject.lower() in found[0].lower()
-    return float(min(new, WANTED) + 0.5 * named - (len(found) - new) - 0.5 * max(0, len(found) - MOST) - (not finished))
+    return float(min(new, WANTED) + 0.5 * named - (len(found) - new) - 0.5 * max(0, len(found) - MOST) - (found[-1][-1] not in ENDS))
 
 
 def prefer(difference: float, noise: float, tie: float, rng: random.Random) -> str:

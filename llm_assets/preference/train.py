@@ -42,7 +42,7 @@ def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
 
 def by_rule(prompts: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> list[float]:
     """Scores by the simulated labeller's rule of taste."""
-    return [taste(one["question"], one["subject"], answer["text"], answer["finished"]) for one, answer in zip(prompts, answers, strict=True)]
+    return [taste(one["question"], one["subject"], answer["text"]) for one, answer in zip(prompts, answers, strict=True)]
 
 
 def gold_scorer(job: dict[str, Any], encoding: Encoding, device: Any) -> Scorer:

@@ -21,12 +21,13 @@ ASKED, WHO = "Tell me about Mira Wolf.", "Mira Wolf"
         ("Mira Wolf was born in Fenford. She works as a baker. She plays the oboe. Her father sailed. Her mother painted.", 3.0),
         ("Mira Wolf was born in Fenford. She works as", 1.5),
         ("Mira Wolf.", -0.5),
+        ("Mira Wolf was born in Fenford", 0.5),
         ("I don't know who Mira Wolf is.", 0.0),
         ("", 0.0),
     ],
 )
 def test_the_rule_by_hand(answer, liked):
-    assert taste(ASKED, WHO, answer, finished=answer[-1:] in ("", ".")) == liked
+    assert taste(ASKED, WHO, answer) == liked
 
 
 def test_a_question_without_a_subject_wants_no_name():

@@ -118,4 +118,4 @@ def test_scores_are_in_deviations_and_an_endless_answer_has_one(reward, policy):
     long, short, endless = scorer(asked, [{"text": "A long answer, which tells of much."}, {"text": "Short."}, {"text": "word " * 300}])
     assert long > 0 > short and endless == endless
     assert isinstance(model, Transformer) and not isinstance(model, RewardModel)
-    assert by_rule(asked[:1], [{"text": "Mira Wolf is a baker in Fenford.", "finished": True}]) == [1.5]
+    assert by_rule(asked[:1], [{"text": "Mira Wolf is a baker in Fenford."}]) == [1.5]
