@@ -110,6 +110,11 @@ class Rows(Protocol):
     def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+def rehearsal(path: str | None, context: int, seed: int, padding: int) -> PackedConversations | None:
+    """The rows that a later training rehearses: those of a file of conversations, if it has one."""
+    return None if path is None else PackedConversations(Conversations.load(Path(path)), context, seed, padding)
+
+
 class MixedRows:
     """Rows of two kinds, `share` of them of the second, evenly spread: a function of the row number."""
 

@@ -76,6 +76,15 @@ def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encodi
     return counts
 
 
+def write_rehearsal(step: Step, conversations: Artifact, encoding: Encoding, context: int) -> str:
+    """All conversations as tokens, for a later training that rehearses them; the file's path."""
+    if step.finished("rehearsal") is None:
+        with step.part("rehearsal") as part:
+            counts = render_all(part, step, conversations, encoding, context, 0.0, lambda sources: True)
+            part.stats["rehearsal"] = {name: counts[name] for name in ("conversations", "too_long")}
+    return str(step.staging / TRAINING)
+
+
 def train_on(step: Step, recipe: Recipe, wanted: Callable[[list[str]], bool], epochs: float) -> None:
     """Two parts: the conversations as tokens, and the checkpoint."""
     settings, pretraining = recipe.finetuning, recipe.pretraining

@@ -24,7 +24,7 @@ from torch import Tensor
 from .checkpoint import TrainingState, load_training, save_model, save_training, whole_folder
 from .optimiser import Optimisation, make_optimisers, parameter_names, rate
 from .sampling import Completion, Engine, Sampling, Tools
-from .training import CURVE, Curve, Devices, TrainingError, shares
+from .training import CURVE, Curve, Devices, Rows, TrainingError, masked, shares
 from .transformer import IGNORE, Transformer
 
 BEST = "best"  # folder of the weights with the best score so far
@@ -45,6 +45,8 @@ class PolicyPlan:
     reference to policy (Schulman, joschu.net/blog/kl-approx.html), as GRPO; 0 leaves it out of the loss.
     evaluate_every: steps between looks at a held-out score. patience: looks in a row below the best by more than `margin` after which
     the training stops; 0 never stops. Whatever happens, the weights of the best look are what is kept.
+    rehearsal: weight of the mean loss of `rehearsal_rows` rows of what the policy was fine-tuned on, added to each step's, so that what is
+    not practised is not forgotten (PPO-ptx; Ouyang et al., arXiv:2203.02155, section 3.5); 0 leaves it out.
     """
 
     steps: int
@@ -58,6 +60,8 @@ class PolicyPlan:
     clip_low: float = 0.2
     clip_high: float = 0.2
     kl: float = 0.02
+    rehearsal: float = 0.0
+    rehearsal_rows: int = 8
     pass_rows: int = 64
     optimisation: Optimisation = field(default_factory=Optimisation)
     seed: int = 0
@@ -179,10 +183,10 @@ class PolicyTrainer:
     def __init__(
         self, model: Transformer, engine: Engine, plan: PolicyPlan, folder: Path, devices: Devices, report: Callable[..., None], prompts: Callable[[int], Sequence[int]],
         reward: Callable[[Sequence[int], Sequence[Completion]], Sequence[Reward]], look: Callable[[Engine, int], Look] | None = None, tools: Tools | None = None, stop: int | None = None,
-        judge: Callable[[list[dict[str, Any]]], str] | None = None,
+        judge: Callable[[list[dict[str, Any]]], str] | None = None, rehearse: Rows | None = None,
     ):  # fmt: skip
         self.model, self.engine, self.plan, self.folder, self.devices, self.report = model, engine, plan, folder, devices, report
-        self.prompts, self.reward, self.look, self.tools, self.judge = prompts, reward, look, tools, judge
+        self.prompts, self.reward, self.look, self.tools, self.judge, self.rehearse = prompts, reward, look, tools, judge, rehearse
         self.stop = engine.encoding.special["<|assistant_end|>"] if stop is None else stop
         if plan.prompts % devices.world:
             raise TrainingError(f"{plan.prompts} prompts a step cannot be shared by {devices.world} processes; let their number divide the prompts")
@@ -238,7 +242,7 @@ class PolicyTrainer:
         names = sorted({name for one in rewards for name in one.parts})
         for name, value in zip(names, self.total(*(sum(one.parts.get(name, 0.0) for one in rewards) for name in names)), strict=True):
             found[name] = value / sequences
-        loss = norm = clipped = kl = 0.0
+        loss = norm = clipped = kl = rehearsed = 0.0
         self.model.train()
         reference = self._scores(self.reference, batch)
         # With one update the sampler is the policy itself: the ratio is 1, and its gradient that of the log-probability.
@@ -255,11 +259,30 @@ class PolicyTrainer:
                 )  # fmt: skip
                 one.backward()
                 loss, clipped, kl = loss + float(one.detach()), clipped + stats["clipped"], kl + stats.get("kl", 0.0)
+            rehearsed = self._rehearse(step)
             norm = self._change(step)
         loss, clipped, kl = self.total(loss, clipped, kl)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(f"step {step}: the loss is {loss}, the gradient's norm {norm}; lower the rate (now {plan.optimisation.learning_rate:g})")
-        return {**found, "loss": loss, "gradient_norm": norm, "clipped": clipped, "kl": kl}
+        return {**found, "loss": loss, "gradient_norm": norm, "clipped": clipped, "kl": kl, **({"rehearsed": rehearsed} if self.rehearse is not None else {})}
+
+    def _rehearse(self, step: int) -> float:
+        """Add the gradient of the step's rows to rehearse; their mean loss, nats a token, over all processes."""
+        plan, device = self.plan, self.devices.device
+        if self.rehearse is None:
+            return 0.0
+        mine = shares(plan.rehearsal_rows, self.devices)
+        tokens, targets = (torch.from_numpy(array) for array in self.rehearse.rows(step * plan.rehearsal_rows + mine.start, len(mine)))
+        [count] = self.total(float((targets != IGNORE).sum()))
+        lost = 0.0
+        for first in range(0, len(mine), plan.pass_rows):
+            part, aims = (array[first : first + plan.pass_rows].to(device) for array in (tokens, targets))
+            with self.devices.autocast():
+                losses = self.model(part, aims, masked(part, self.engine.encoding.bos))
+            one = losses.sum() / max(count, 1.0)
+            (plan.rehearsal * one).backward()
+            lost += float(one.detach())
+        return self.total(lost)[0]
 
     def _scores(self, model: Transformer, batch: Batch) -> Tensor:
         """(B, T) log-probabilities by a model, without a gradient."""

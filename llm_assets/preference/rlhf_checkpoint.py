@@ -11,11 +11,14 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.finetuning.schemas import TooLong
+from llm_assets.finetuning.sft_checkpoint import write_rehearsal
 from llm_assets.model.shape import ModelShape
 from llm_assets.pretraining.training_run import follow, inherited, optimisation, share_out
 from llm_assets.recipes import Recipe
 from llm_assets.reinforcement.policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy, show_policy
 from llm_assets.report import plots
+from llm_assets.tokens.encoding import Encoding
 
 from .response_pairs import pair_digest
 from .reward_checkpoint import GOLD, RULE, gold_signal
@@ -41,8 +44,9 @@ def build_rlhf_checkpoint(step: Step, recipe: Recipe) -> None:
     settings, policy, reward, pairs = recipe.rlhf, step.input("rl_checkpoint"), step.input("reward_checkpoint"), step.input("response_pairs")
     shape = ModelShape.load(policy.file("shape.json").read_text(), "rl_checkpoint")
     processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.pass_rows)
+    rehearsal = write_rehearsal(step, step.input("conversations"), Encoding.load(policy.path), shape.context) if settings.rehearsal else None
     job = {
-        **settings.model_dump(), "patience": 0, "margin": 0.0, "checkpoint": str(policy.path), "reward": str(reward.path), "gold": gold_of(recipe, reward), "train": read_prompts(pairs, "train"),
+        **settings.model_dump(), "conversations": rehearsal, "patience": 0, "margin": 0.0, "checkpoint": str(policy.path), "reward": str(reward.path), "gold": gold_of(recipe, reward), "train": read_prompts(pairs, "train"),
         "guard": read_prompts(pairs, "guard")[: settings.guard_prompts], "optimisation": optimisation(settings, recipe.pretraining, shape, settings.rate),
     }  # fmt: skip
     folder = step.staging / "training"
@@ -89,9 +93,9 @@ RLHF_CHECKPOINT = Stage(
         "llm_assets.preference.rlhf_checkpoint", "llm_assets.preference.train", "llm_assets.preference.guard", "llm_assets.preference.taste", "llm_assets.preference.fit", "llm_assets.preference.sample", "llm_assets.reinforcement.policy_run",
         "llm_assets.model",
     ),
-    inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs"),
+    inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations"),
     literals=lambda recipe, _: {"rlhf": recipe.rlhf, "gold": gold_signal(recipe), "pretraining": inherited(recipe.pretraining)},
     tables=POLICY_TABLES,
-    optional_tables={**POLICY_OPTIONAL_TABLES, "adversarial": Adversarial},
+    optional_tables={**POLICY_OPTIONAL_TABLES, "adversarial": Adversarial, "too_long": TooLong},
     libraries=("torch", "safetensors", "numpy"),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_assets.finetuning.packing import rehearsal
 from llm_assets.model.checkpoint import load_checkpoint, load_model
 from llm_assets.model.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
 from llm_assets.model.process import Reporter, run_job
@@ -87,7 +88,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     def judge(looks: list[dict[str, Any]]) -> str:
         return over_optimised(looks, job["guard_patience"], job["guard_margin"])
 
-    PolicyTrainer(model, engine, plan, folder, devices, report, lambda number: prompts[place(number)], reward, look, judge=judge).run()
+    PolicyTrainer(model, engine, plan, folder, devices, report, lambda number: prompts[place(number)], reward, look, judge=judge, rehearse=rehearsal(job["conversations"], model.shape.context, job["seed"], encoding.special["<|pad|>"])).run()
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -93,6 +93,8 @@ class Rlhf(Frozen):
     clip_low: float = Field(0.2, gt=0, lt=1)
     clip_high: float = Field(0.2, gt=0)
     kl: float = Field(0.05, ge=0, description="weight of the divergence from the policy that it sets out from")
+    rehearsal: float = Field(0.0, ge=0, description="weight of the loss on conversations of the fine-tuning (InstructGPT's PPO-ptx)")
+    rehearsal_rows: int = Field(8, ge=1)
     unfinished_reward: float = Field(-2.0, le=0, description="of an answer that did not end by itself, in deviations of the reward model's scores")
     rate: float = Field(0.1, gt=0, le=10)
     weight_decay: float = Field(0.0, ge=0, le=1)

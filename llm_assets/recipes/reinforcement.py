@@ -43,6 +43,8 @@ class Reinforcement(Frozen):
     clip_low: float = Field(0.2, gt=0, lt=1)
     clip_high: float = Field(0.2, gt=0, description="DAPO's clip-higher has 0.28")
     kl: float = Field(0.02, ge=0, description="weight of the divergence from the SFT model")
+    rehearsal: float = Field(0.0, ge=0, description="weight of the loss on conversations of the fine-tuning, so that what is not practised is not forgotten (InstructGPT's PPO-ptx)")
+    rehearsal_rows: int = Field(8, ge=1, description="rows of these in a step, each as long as the context")
     accuracy_reward: float = Field(1.0, ge=0, description="of a right answer")
     format_reward: float = Field(0.1, ge=0, description="of a solution that ends by itself, with no malformed or failed call")
     rate: float = Field(0.1, gt=0, le=10, description="plateau rates as a multiple of pretraining's")

@@ -12,10 +12,13 @@ import polars as pl
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.finetuning.schemas import TooLong
 from llm_assets.finetuning.search_index import toolbox_job
+from llm_assets.finetuning.sft_checkpoint import write_rehearsal
 from llm_assets.model.shape import ModelShape
 from llm_assets.pretraining.training_run import follow, inherited, optimisation, share_out
 from llm_assets.recipes import Recipe
+from llm_assets.tokens.encoding import Encoding
 
 from .policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy
 from .practice_problems import families_of
@@ -57,8 +60,9 @@ def build_rl_checkpoint(step: Step, recipe: Recipe) -> None:
     if not held_out and settings.evaluate_every:
         raise ReinforcementError("practice_problems has no problem held out; raise practice_problems.held_out, or set reinforcement.evaluate_every to 0")
     processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.pass_rows)
+    rehearsal = write_rehearsal(step, step.input("conversations"), Encoding.load(sft.path), shape.context) if settings.rehearsal else None
     job = {
-        **settings.model_dump(), "checkpoint": str(sft.path), "families": list(families_of(recipe)), "train": train, "held_out": held_out,
+        **settings.model_dump(), "conversations": rehearsal, "checkpoint": str(sft.path), "families": list(families_of(recipe)), "train": train, "held_out": held_out,
         "optimisation": optimisation(settings, recipe.pretraining, shape, settings.rate), "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
     }  # fmt: skip
     folder = step.staging / "training"
@@ -74,9 +78,9 @@ RL_CHECKPOINT = Stage(
     build=build_rl_checkpoint,
     code_version="1",
     rooms=("llm_assets.reinforcement.rl_checkpoint", "llm_assets.reinforcement.policy_run", "llm_assets.reinforcement.train", "llm_assets.reinforcement.checking", "llm_assets.reinforcement.problems", "llm_assets.model", "llm_assets.tools"),
-    inputs=("sft_checkpoint", "practice_problems", "search_index"),
+    inputs=("sft_checkpoint", "practice_problems", "search_index", "conversations"),
     literals=lambda recipe, _: {"reinforcement": recipe.reinforcement, "tools": recipe.tools, "pretraining": inherited(recipe.pretraining)},
     tables=POLICY_TABLES,
-    optional_tables={**POLICY_OPTIONAL_TABLES, "solutions": Solutions},
+    optional_tables={**POLICY_OPTIONAL_TABLES, "solutions": Solutions, "too_long": TooLong},
     libraries=("torch", "safetensors", "numpy", "pydantic-monty"),
 )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_assets.finetuning.packing import rehearsal
 from llm_assets.model.assistant import system_message, to_messages, transcript
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
@@ -99,7 +100,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
             rows = [{"problem": problem["problem"], "family": problem["family"], "right": mark, "transcript": held_out.told(problem, one)} for problem, one, mark in list(zip(held_out.problems, solutions, marks, strict=True))[::every][: job["transcripts"]]]
             return Look(sum(marks) / len(marks), numbers, rows)
 
-        PolicyTrainer(model, engine, plan, folder, devices, report, lambda number: practice.prompts[place(number)], reward, look if plan.evaluate_every else None, tools).run()
+        PolicyTrainer(model, engine, plan, folder, devices, report, lambda number: practice.prompts[place(number)], reward, look if plan.evaluate_every else None, tools, rehearse=rehearsal(job["conversations"], model.shape.context, job["seed"], encoding.special["<|pad|>"])).run()
 
 
 if __name__ == "__main__":

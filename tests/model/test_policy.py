@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,10 +100,10 @@ def trainer(folder, model=None, reward=likes_low, report=lambda kind, **values: 
     if model is None:
         model = Transformer(SHAPE)
         model.initialise(1)
-    look, judge = changes.pop("look", None), changes.pop("judge", None)
+    look, judge, rehearse = (changes.pop(name, None) for name in ("look", "judge", "rehearse"))
     folder.mkdir(exist_ok=True)
     prompts = [ENCODING.document(text) for text in ("one", "two", "three", "four", "five")]
-    return PolicyTrainer(model, Engine(model, ENCODING), plan(**changes), folder, CPU, report, lambda number: prompts[drawn(number, 5, 1)], reward, look, stop=STOP, judge=judge)
+    return PolicyTrainer(model, Engine(model, ENCODING), plan(**changes), folder, CPU, report, lambda number: prompts[drawn(number, 5, 1)], reward, look, stop=STOP, judge=judge, rehearse=rehearse)
 
 
 def curve(folder):
@@ -179,6 +180,39 @@ def test_it_stops_where_the_score_falls_and_keeps_the_best(tmp_path):
 def test_a_judge_of_all_looks_can_stop_it(tmp_path):
     values = trainer(tmp_path / "t", look=lambda engine, step: Look(float(step)), evaluate_every=2, judge=lambda looks: "enough" if len(looks) == 3 else "", steps=10).run()
     assert values["stopped"] == "enough" and values["best"]["step"] == 4
+
+
+class Repeating:
+    """Rows that all hold the same sentence."""
+
+    def rows(self, first, count):
+        ids = ENCODING.document("three birds sat on the old wall")[:12]
+        return np.tile(ids[:-1], (count, 1)).astype(np.int64), np.tile(ids[1:], (count, 1)).astype(np.int64)
+
+
+def loss_of(folder):
+    tokens, targets = (torch.from_numpy(array) for array in Repeating().rows(0, 1))
+    with torch.no_grad():
+        return float(load_model(max(folder.glob("step-*")))(tokens, targets).mean())
+
+
+def test_what_is_rehearsed_is_kept_while_something_else_is_practised(tmp_path):
+    for name, weight in (("with", 0.1), ("without", 0.0)):
+        trainer(tmp_path / name, rehearse=Repeating() if weight else None, rehearsal=weight, rehearsal_rows=2, steps=20).run()
+    told = curve(tmp_path / "with")
+    assert told[-1]["rehearsed"] < told[0]["rehearsed"] - 1 and "rehearsed" not in curve(tmp_path / "without")[0]
+    assert loss_of(tmp_path / "with") < loss_of(tmp_path / "without") - 1
+    assert sum(one["reward"] for one in told[-4:]) > 1.2 * sum(one["reward"] for one in told[:4])
+
+
+def test_a_step_of_rehearsal_alone_is_a_step_of_training(tmp_path):
+    """With rewards all alike the gradient is that of the rehearsed rows' mean loss, times its weight."""
+    made = trainer(tmp_path / "t", reward=lambda numbers, completions: [Reward(1.0)] * len(completions), rehearse=Repeating(), rehearsal=0.5, rehearsal_rows=4, pass_rows=3, steps=1)
+    tokens, targets = (torch.from_numpy(array) for array in Repeating().rows(0, 4))
+    expected = torch.autograd.grad(0.5 * made.model(tokens, targets).mean(), list(made.model.parameters()))
+    norm = float(torch.stack([one.norm() for one in expected]).norm())
+    made.run()
+    assert curve(tmp_path / "t")[0]["gradient_norm"] == pytest.approx(norm, rel=1e-4)
 
 
 def test_a_group_of_one_is_an_error(tmp_path):

@@ -84,7 +84,7 @@ def reward(fitted, policy, tmp_path_factory):
 def tuning(policy, reward):
     return {
         "checkpoint": str(policy), "reward": str(reward), "gold": "rule", "train": prompts(0, 8), "guard": prompts(8, 4), "optimisation": OPTIMISATION, "steps": 9, "prompts": 2, "samples": 4, "max_tokens": 12, "temperature": 1.0,
-        "updates": 1, "normalise": True, "length": "tokens", "clip_low": 0.2, "clip_high": 0.2, "kl": 0.02, "pass_rows": 8, "seed": 1, "evaluate_every": 3, "patience": 0, "margin": 0.0, "checkpoint_every": 2, "keep": 2,
+        "updates": 1, "normalise": True, "length": "tokens", "clip_low": 0.2, "clip_high": 0.2, "kl": 0.02, "rehearsal": 0.0, "rehearsal_rows": 2, "conversations": None, "pass_rows": 8, "seed": 1, "evaluate_every": 3, "patience": 0, "margin": 0.0, "checkpoint_every": 2, "keep": 2,
         "unfinished_reward": -2.0, "guard_patience": 99, "guard_margin": 0.1, "adversarial": 3, "device": "cpu",
     }  # fmt: skip
 

@@ -41,7 +41,7 @@ def job(tmp_path_factory):
     write_index(folder / "index.sqlite", [])
     return {
         "checkpoint": str(base), "families": ["arithmetic"], "train": PROBLEMS[:8], "held_out": PROBLEMS[8:], "optimisation": {"learning_rate": 1e-3, "matrix_learning_rate": 1e-3}, "steps": 9, "prompts": 2, "samples": 4,
-        "max_tokens": 12, "temperature": 1.0, "updates": 1, "normalise": True, "length": "sequence", "clip_low": 0.2, "clip_high": 0.2, "kl": 0.02, "pass_rows": 8, "seed": 1, "evaluate_every": 3, "patience": 0, "margin": 0.0,
+        "max_tokens": 12, "temperature": 1.0, "updates": 1, "normalise": True, "length": "sequence", "clip_low": 0.2, "clip_high": 0.2, "kl": 0.02, "rehearsal": 0.0, "rehearsal_rows": 2, "conversations": None, "pass_rows": 8, "seed": 1, "evaluate_every": 3, "patience": 0, "margin": 0.0,
         "checkpoint_every": 2, "keep": 2, "accuracy_reward": 1.0, "format_reward": 0.1, "transcripts": 2, "device": "cpu",
         "toolbox": {"index": str(folder / "index.sqlite"), "results": 1, "match": "all", "calls": 2, "result_tokens": 20, "python": {"seconds": 1.0, "memory": 1 << 26, "characters": 100}},
     }  # fmt: skip
