@@ -62,9 +62,9 @@ def pair_losses(scores: Tensor) -> Tensor:
     return -F.logsigmoid(scores[0::2] - scores[1::2])
 
 
-def to_rows(conversations: Sequence[Sequence[int]], width: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def to_rows(conversations: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Conversations as inputs (B, T) padded on the right, and targets: 1 at each one's last token, IGNORE elsewhere."""
-    width = width or max(map(len, conversations))
+    width = max(map(len, conversations))
     tokens, targets = np.zeros((len(conversations), width), np.int64), np.full((len(conversations), width), IGNORE, np.int64)
     for row, one in enumerate(conversations):
         tokens[row, : len(one)] = one
@@ -94,9 +94,9 @@ class Pairs:
     def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], context: int, seed: int, shuffle: bool = True):
         if not pairs:
             raise TrainingError("no pair to train on")
-        self.width = max(len(one) for pair in pairs for one in pair)
-        if self.width > context:
-            raise TrainingError(f"a conversation of {self.width} tokens does not fit into {context}")
+        longest = max(len(one) for pair in pairs for one in pair)
+        if longest > context:
+            raise TrainingError(f"a conversation of {longest} tokens does not fit into {context}")
         self.pairs, self.seed, self.shuffle = pairs, seed, shuffle
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
 
@@ -112,4 +112,4 @@ class Pairs:
         """Conversations (count, T) and their targets. Raises TrainingError where a pair would be cut."""
         if first % 2 or count % 2:
             raise TrainingError(f"rows {first} to {first + count} cut a pair; let the rows of a step and of a process be even")
-        return to_rows([self.pairs[self._pair(row // 2)][row % 2] for row in range(first, first + count)], self.width)
+        return to_rows([self.pairs[self._pair(row // 2)][row % 2] for row in range(first, first + count)])

@@ -96,6 +96,7 @@ def test_rows_are_pairs_each_once_an_epoch():
     assert (tokens[0::2, 0] == tokens[1::2, 0]).all()
     assert (targets[0::2].argmax(1) == 1).all() and (targets[1::2].argmax(1) == 0).all()
     assert np.array_equal(data.rows(6, 4)[0], tokens[6:10])
+    assert Pairs([([1, 2, 3], [4])], 24, 0).rows(0, 2)[0].tolist() == [[1, 2, 3], [4, 0, 0]]
 
 
 def test_pairs_that_cannot_be_trained_on_are_errors():
