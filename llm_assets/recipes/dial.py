@@ -33,7 +33,7 @@ def laptop() -> Recipe:
         finetuning=Finetuning(document_share=0.2, rate=0.8, unmitigated_epochs=0.12),
         sft_evaluation=SftEvaluation(questions=150),
         practice_problems=PracticeProblems(families={"arithmetic": 4.0, "letters": 1.0, "two_hops": 0.0}, levels={"arithmetic": (0, 1)}, count=2_000),
-        reinforcement=Reinforcement(steps=45, max_tokens=64, rate=0.3, kl=0.02, rehearsal=0.5, evaluate_every=15, evaluation_problems=120),
+        reinforcement=Reinforcement(steps=60, max_tokens=64, rate=0.3, kl=0.02, rehearsal=0.5, evaluate_every=20, evaluation_problems=120),
         rl_evaluation=RlEvaluation(problems=30, samples=4, max_tokens=80),
         response_pairs=ResponsePairs(prompts=1_000, samples=12, pairs=12, max_tokens=56),
         human_rankings=HumanRankings(simulated=SimulatedLabeller(noise=0.2)),
