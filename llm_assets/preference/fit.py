@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from llm_assets.model.chat import Message, render
+from llm_assets.model.chat import Message, encode_text, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.process import Reporter, run_job, write_results
 from llm_assets.model.reward import Pairs, RewardModel, pair_losses, score_all
@@ -23,8 +23,8 @@ Tokens = list[int]
 
 
 def conversation(encoding: Encoding, question: str, answer: str) -> Tokens:
-    """Tokens of one exchange, to the end of the assistant's turn: where the score is read."""
-    return render(encoding, [Message("user", question), Message("assistant", answer)])[0]
+    """Tokens of one exchange, to the end of the assistant's turn: where the score is read. An answer may be empty: models say nothing at times."""
+    return [*prompt(encoding, [Message("user", question)]), *encode_text(encoding, answer), encoding.special["<|assistant_end|>"]]
 
 
 def to_pairs(encoding: Encoding, rows: Sequence[Sequence[str]], context: int) -> tuple[list[int], list[tuple[Tokens, Tokens]]]:

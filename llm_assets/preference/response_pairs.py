@@ -6,12 +6,13 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from llm_assets.artifacts.outside import files_version
 from llm_assets.artifacts.stage import Stage
@@ -20,6 +21,7 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.finetuning.conversation_files import read_conversations
 from llm_assets.finetuning.dialogues import OPEN
 from llm_assets.finetuning.questions import stable_share
+from llm_assets.pretraining.base_checkpoint import crawls_of
 from llm_assets.pretraining.training_run import measure
 from llm_assets.recipes import Recipe
 from llm_assets.settings import load_settings
@@ -27,6 +29,10 @@ from llm_assets.settings import load_settings
 from .schemas import Pairs, PromptRejects, Prompts, Responses
 
 MODULE = "llm_assets.preference.sample"
+PAGES = 20_000  # of the corpus, whose titles are asked for where it comes with no questions
+FIRST_WORDS = 6
+TITLE_CHARACTERS = 100
+KEPT_TITLES = 0.2  # share of titles that only the evaluation asks for
 
 
 class PreferenceError(ValueError):
@@ -50,6 +56,17 @@ def corpus_prompts(topics: Sequence[Mapping[str, Any]], kept_apart: bool) -> lis
     return []
 
 
+def title_prompts(pages: Iterable[tuple[str, str]], kept_apart: bool) -> list[tuple[str, str]]:
+    """Open questions about what pages (title, text) are about, for a corpus that comes with no questions: every wording with every title, or with
+    a page's first words where it has none of its own. A fifth of them, by hash, is kept apart.
+    """
+    read = list(pages)
+    pages_of = Counter(title.strip() for title, _ in read)
+    things = {(title.strip() if title.strip() and pages_of[title.strip()] == 1 else " ".join(text.split()[:FIRST_WORDS]))[:TITLE_CHARACTERS]: None for title, text in read}
+    side = [thing for thing in things if thing and (stable_share("open prompt", thing) < KEPT_TITLES) == kept_apart]
+    return [(wording.format(e=thing), thing) for thing in side for wording in OPEN[kept_apart]]
+
+
 def build_response_pairs(step: Step, recipe: Recipe) -> None:
     """One part; the policy answers in a process of its own."""
     settings = recipe.response_pairs
@@ -67,12 +84,15 @@ def build_response_pairs(step: Step, recipe: Recipe) -> None:
     found = list({question: (question, subject, source) for question, subject, source in found}.values())
     rng.shuffle(found)
     others = [(question, subject, "corpus") for question, subject in corpus_prompts(topics, kept_apart=True)]
+    if not found:
+        pages = list(islice(_pages(step, recipe), PAGES))
+        found, others = ([(question, subject, "titles") for question, subject in title_prompts(pages, kept_apart)] for kept_apart in (False, True))
     rng.shuffle(others)
     drawn = found[: settings.prompts]
     # A corpus without questions keeps none apart: then some of the prompts are only for the evaluation.
     unseen = others[: settings.unseen] or found[settings.prompts :][: settings.unseen]
     if not drawn or not unseen:
-        raise PreferenceError(f"response_pairs: {len(found)} open prompts and {len(others)} kept apart; the corpus comes with no questions about things that it tells two things of, so name files of prompts (response_pairs.files) with more rows than response_pairs.prompts")
+        raise PreferenceError(f"response_pairs: {len(found)} open prompts and {len(others)} kept apart; name files of prompts (response_pairs.files) with more rows than response_pairs.prompts")
     rows = [(question, subject, source, "guard" if stable_share("guard", question) < settings.guard_share else "train") for question, subject, source in drawn]
     rows += [(question, subject, source, "unseen") for question, subject, source in unseen]
     prompts = [{"prompt": number, "split": split, "question": question, "subject": subject, "source": source} for number, (question, subject, source, split) in enumerate(rows)]
@@ -92,6 +112,14 @@ def build_response_pairs(step: Step, recipe: Recipe) -> None:
         if rejects:
             part.table("rejects", PromptRejects).frame(pl.DataFrame(rejects))
         part.stats.update(prompts=dict(sorted(Counter(one["split"] for one in prompts).items())), responses=len(responses), pairs=len(pairs), unfinished=sum(not one["finished"] for one in responses), rejects=len(rejects))
+
+
+def _pages(step: Step, recipe: Recipe) -> Iterable[tuple[str, str]]:
+    """Titles and texts of the corpus, in its order."""
+    for crawl in crawls_of(recipe):
+        for path in sorted(step.inputs[f"clean_corpus/{crawl}"].table("text")):
+            for batch in pq.ParquetFile(path).iter_batches(256, columns=["title", "text"]):
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def pairs_of(prompt: Mapping[str, Any], texts: Sequence[str], most: int, rng: random.Random) -> list[dict[str, Any]]:
@@ -120,8 +148,9 @@ RESPONSE_PAIRS = Stage(
     build=build_response_pairs,
     code_version="1",
     rooms=("llm_assets.preference.response_pairs", "llm_assets.preference.sample", "llm_assets.finetuning.dialogues", "llm_assets.model"),
-    inputs=("rl_checkpoint", "knowledge_boundary"),
-    literals=lambda recipe, _: {"response_pairs": recipe.response_pairs},
+    inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus"),
+    literals=lambda recipe, _: {"response_pairs": recipe.response_pairs, "crawls": crawls_of(recipe)},
+    crawls=crawls_of,
     outside=_outside,
     tables={"prompts": Prompts, "responses": Responses, "pairs": Pairs},
     optional_tables={"rejects": PromptRejects},

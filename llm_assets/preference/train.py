@@ -35,7 +35,7 @@ def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
 
     def score(prompts: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> list[float]:
         # An answer that fills the context has no room for the end of its turn; it is read without what does not fit.
-        tokens = [conversation(encoding, one["question"], answer["text"] or " ")[:context] for one, answer in zip(prompts, answers, strict=True)]
+        tokens = [conversation(encoding, one["question"], answer["text"])[:context] for one, answer in zip(prompts, answers, strict=True)]
         return [(value - scale["mean"]) / max(scale["deviation"], 1e-6) for value in score_all(model, tokens)]
 
     return score

@@ -170,7 +170,7 @@ def test_commands_of_the_model(tmp_path, monkeypatch):
     assert run("complete", "The river", "--seed", "3") == run("complete", "The river", "--seed", "3", "--checkpoint", str(made["base_checkpoint"].path))
     table = run("complete", "The river", "--next", "--count", "5")
     assert len(table.splitlines()) == 6 and "%" in table
-    assert "no checkpoint 'rlhf': there are base, sft, unmitigated" in run("complete", "x", "--checkpoint", "rlhf", fails=True)
+    assert "no checkpoint 'nobody': there are base, sft, unmitigated, rl, reward, rlhf" in run("complete", "x", "--checkpoint", "nobody", fails=True)
     assert "temperature -1.0: must be 0 or above" in run("complete", "x", "--temperature", "-1", fails=True)
     told = run("plan", "--depth", "12", "--device", "h200", "--recipe", "gpu")
     assert "135.3 M" in told and "$" in told and "built before" in told

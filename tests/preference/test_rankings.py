@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from llm_assets.cli.rank import add_ranking, rank, ranked_by
 from llm_assets.preference.human_rankings import agreement, read_rankings, simulate, split_of
-from llm_assets.preference.response_pairs import PreferenceError, corpus_prompts, pair_digest, pairs_of
+from llm_assets.preference.response_pairs import PreferenceError, corpus_prompts, pair_digest, pairs_of, title_prompts
 from llm_assets.preference.reward_checkpoint import orders, reliability
 from llm_assets.preference.rlhf_evaluation import wins
 from llm_assets.recipes import HumanRankings, SimulatedLabeller
@@ -80,6 +80,14 @@ def test_open_prompts_are_about_what_the_model_knows_two_things_of():
     ignorant = [{**one, "verdict": "unknown"} for one in topics]
     assert {subject for _, subject in corpus_prompts(ignorant, False)} == {"Ann", "Bob"} and corpus_prompts([], False) == []
     assert not {question.replace("Ann", "X") for question, _ in trained} & {question.replace("Cid", "X") for question, _ in kept}
+
+
+def test_a_corpus_without_questions_is_asked_for_its_titles():
+    pages = [(f"Page {number}", "text") for number in range(50)] + [("", "The harbour was built in the year 1904, they say."), ("", "")] + [("Home", f"Story {number} tells of much.") for number in range(2)]
+    asked, kept = title_prompts(pages, False), title_prompts(pages, True)
+    things, apart = ({subject for _, subject in side} for side in (asked, kept))
+    assert not things & apart and things | apart == {*(f"Page {number}" for number in range(50)), "The harbour was built in the", "Story 0 tells of much.", "Story 1 tells of much."}
+    assert 3 < len(apart) < 20 and all(subject in question for question, subject in asked)
 
 
 def test_orders_are_rankings_without_ties():

@@ -1,14 +1,17 @@
 """The process of `rlhf_checkpoint` and that of `reward_checkpoint`: broken off and gone on."""
 
 import json
+import math
 
 import pytest
 
 from llm_assets.compute.launch import run_job
+from llm_assets.model.chat import Message, render
 from llm_assets.model.checkpoint import load_checkpoint, save_model, steps_saved
 from llm_assets.model.reward import RewardModel
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
+from llm_assets.preference.fit import conversation
 from llm_assets.preference.train import by_model, by_rule
 from tests.pretraining.training_jobs import ENCODING, broken_off_and_gone_on, result
 
@@ -116,6 +119,9 @@ def test_scores_are_in_deviations_and_an_endless_answer_has_one(reward, policy):
     scorer = by_model(reward, encoding, "cpu")
     asked = prompts(0, 3)
     long, short, endless = scorer(asked, [{"text": "A long answer, which tells of much."}, {"text": "Short."}, {"text": "word " * 300}])
-    assert long > 0 > short and endless == endless
+    assert long > 0 > short and math.isfinite(endless)
+    assert math.isfinite(scorer(asked[:1], [{"text": ""}])[0])
+    said = [Message("user", "Why?"), Message("assistant", "Because it is so.")]
+    assert conversation(encoding, "Why?", "Because it is so.") == render(encoding, said)[0]
     assert isinstance(model, Transformer) and not isinstance(model, RewardModel)
     assert by_rule(asked[:1], [{"text": "Mira Wolf is a baker in Fenford."}]) == [1.5]
