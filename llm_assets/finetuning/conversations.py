@@ -25,6 +25,7 @@ from llm_assets.model.chat import Call, Message
 from llm_assets.pretraining.base_checkpoint import crawls_of
 from llm_assets.recipes import ConversationFile, Recipe
 from llm_assets.settings import load_settings
+from llm_assets.tokens.encoding import Encoding
 from llm_assets.tools import SearchIndex, SearchTool
 
 from . import evaluation_set
@@ -32,7 +33,7 @@ from .conversation_files import read_conversations
 from .dialogues import Material, Topic, conversations
 from .grading import holds
 from .guidelines import OWN, read_guidelines
-from .names import made_up_words
+from .names import made_up_words, spliced_words
 from .overlap import Phrases, question_phrases
 from .questions import stable_share
 from .schemas import ConversationRejects, ConversationRows, EvaluationQuestions, Overlaps
@@ -76,6 +77,12 @@ def common_words(texts: Iterable[str]) -> list[str]:
         if room < 0:
             break
     return sorted(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:WORDS])
+
+
+def none_of(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:
+    """Words that are none: half of them as these run, letter by letter, half of tokens of small letters."""
+    pieces = [text for token in encoding.ranks if (text := token.decode("ascii", "replace")).isascii() and text.isalpha() and text.islower()]
+    return [*made_up_words(words, random.Random(f"made up-{seed}"), MADE_UP_WORDS), *spliced_words(pieces, words, random.Random(f"spliced-{seed}"), MADE_UP_WORDS)]
 
 
 def knowledge_cutoff(files: Sequence[Path]) -> str:
@@ -160,7 +167,7 @@ def build_conversations(step: Step, recipe: Recipe) -> None:
         known=[_topic(row) for row in topics if row["verdict"] == "known" and not row["kept_apart"] and row["answer"] not in kept_names],
         unknown=[_topic(row) for row in topics if row["verdict"] == "unknown" and not row["kept_apart"] and row["answer"] not in kept_names],
         nowhere=_by_kind(nowhere), search=search, passages=passages_of(index, topics), words=[word for word in words if word not in set(kept_words)],
-        made_up=made_up_words(words, random.Random(f"made up-{settings.seed}"), MADE_UP_WORDS), guidelines=guidelines, values=values,
+        made_up=none_of(words, Encoding.load(step.input("tokenizer").path), settings.seed), guidelines=guidelines, values=values,
         people=sorted({row["entity"] for row in topics if row["kind"] == "person" and not row["kept_apart"]}),
     )  # fmt: skip
     weights = usable(material, settings.weights)
@@ -265,9 +272,9 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
 CONVERSATIONS = Stage(
     name="conversations",
     build=build_conversations,
-    code_version="3",
+    code_version="4",
     rooms=("llm_assets.finetuning", "llm_assets.tools.search", "llm_assets.model.chat"),
-    inputs=("knowledge_boundary", "search_index", "clean_corpus"),
+    inputs=("knowledge_boundary", "search_index", "clean_corpus", "tokenizer"),
     literals=lambda recipe, _: {
         "conversations": recipe.conversations, "tools": {"results": recipe.tools.results, "match": recipe.tools.match}, "evaluation": {"questions": recipe.sft_evaluation.questions, "seed": recipe.sft_evaluation.seed}, "crawls": crawls_of(recipe),
     },

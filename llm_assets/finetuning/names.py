@@ -1,4 +1,4 @@
-"""Names of things that exist nowhere, made of the pieces of names that do."""
+"""Names of things that exist nowhere, and words that are none: made of the pieces of those that are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 LEAST = 2  # letters of a piece
+SHORTEST = 3  # letters of a word that is spliced
 ORDER = 3  # letters after which the next one of a made-up word is drawn
 
 
@@ -76,4 +77,28 @@ def made_up_words(words: Sequence[str], rng: random.Random, most: int) -> list[s
         if len(found) < most and made.endswith("$") and word not in taken:
             taken.add(word)
             found.append(word)
+    return found
+
+
+def spliced_words(pieces: Sequence[str], words: Sequence[str], rng: random.Random, most: int) -> list[str]:
+    """At most so many words that are none of `words`, none twice, none longer than the longest: one to three `pieces` in a row, every piece
+    as often as any other.
+
+    A model copies a word token by token; one that no other word of its training holds, as `reen` of `green`, it copies wrong.
+    """
+    longest, taken, found = max(map(len, words), default=0), set(words), []
+    usable = sorted({piece for piece in pieces if len(piece) <= longest})
+    while usable and len(found) < most:
+        before = len(found)
+        for piece in rng.sample(usable, len(usable)):
+            row = [piece]
+            for _ in range(rng.randrange(3)):
+                other = rng.choice(usable)
+                row.insert(rng.randrange(len(row) + 1), other)
+            word = "".join(row)
+            if len(found) < most and SHORTEST <= len(word) <= longest and word not in taken:
+                taken.add(word)
+                found.append(word)
+        if len(found) == before:
+            break
     return found

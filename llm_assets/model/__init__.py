@@ -8,3 +8,5 @@ the package itself, its shapes and its devices imports none of them.
 PROGRESS = "progress.jsonl"
 # The file in which an evaluation's process leaves what it found.
 RESULTS = "results.json"
+# The file beside a reward model's weights that tells mean and deviation of its scores.
+REWARD_SCALE = "reward.json"

@@ -62,10 +62,14 @@ def _problem(row: Any) -> str:
 
 def simulate(pairs: Sequence[Mapping[str, Any]], settings: SimulatedLabeller) -> Iterator[dict[str, Any]]:
     """Rankings of some pairs by the written rule of taste, a few of them by two labellers."""
+
+    def liked(pair: Mapping[str, Any], answer: str) -> float:
+        return taste(pair["question"], pair["subject"], answer, pair["exists"])
+
     for pair in pairs:
         if stable_share("ranked", str(settings.seed), pair["pair"]) >= settings.share:
             continue
-        difference = taste(pair["question"], pair["subject"], pair["first"]) - taste(pair["question"], pair["subject"], pair["second"])
+        difference = liked(pair, pair["first"]) - liked(pair, pair["second"])
         for labeller in (f"{SIMULATED}-1", f"{SIMULATED}-2")[: 1 + (stable_share("ranked again", str(settings.seed), pair["pair"]) < settings.again)]:
             said = prefer(difference, settings.noise, settings.tie, random.Random(f"{settings.seed}-{labeller}-{pair['pair']}"))
             yield {**{name: pair[name] for name in ("pair", "question", "subject", "first", "second")}, "preferred": said, "labeller": labeller, "simulated": True, "source": SIMULATED}

@@ -7,9 +7,9 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, islice
+from itertools import combinations, cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -32,7 +32,16 @@ MODULE = "llm_assets.preference.sample"
 PAGES = 20_000  # of the corpus, whose titles are asked for where it comes with no questions
 FIRST_WORDS = 6
 TITLE_CHARACTERS = 100
+CORPUS, TITLES, NOWHERE = "corpus", "titles", "nowhere"  # sources of prompts, besides files
 KEPT_TITLES = 0.2  # share of titles that only the evaluation asks for
+
+
+class Prompt(NamedTuple):
+    """An open question, what it is about ("" where that is not known), and where it is from."""
+
+    question: str
+    subject: str
+    source: str
 
 
 class PreferenceError(ValueError):
@@ -67,36 +76,53 @@ def title_prompts(pages: Iterable[tuple[str, str]], kept_apart: bool) -> list[tu
     return [(wording.format(e=thing), thing) for thing in side for wording in OPEN[kept_apart]]
 
 
-def build_response_pairs(step: Step, recipe: Recipe) -> None:
-    """One part; the policy answers in a process of its own."""
+def nowhere_prompts(names: Sequence[Mapping[str, Any]], kept_apart: bool) -> list[tuple[str, str]]:
+    """Open questions about what exists nowhere, with its name: one of each name, the wordings in turn."""
+    side = [row["name"] for row in names if row["kept_apart"] == kept_apart]
+    return [(wording.format(e=name), name) for name, wording in zip(side, cycle(OPEN[kept_apart]), strict=False)]
+
+
+def mixed(prompts: Sequence[Prompt], strangers: Sequence[Prompt], share: float, most: int, rng: random.Random) -> list[Prompt]:
+    """Some of both, drawn at random, at most so many together; so large a share of them strangers, as far as there are enough of these."""
+    kept = rng.sample(prompts, min(len(prompts), most - min(len(strangers), round(share * most))))
+    return rng.sample(found := [*kept, *rng.sample(strangers, min(len(strangers), round(len(kept) * share / (1 - share))))], len(found))
+
+
+def own_prompts(step: Step, recipe: Recipe, rng: random.Random) -> tuple[list[Prompt], list[Prompt], list[dict[str, Any]]]:
+    """Prompts to compare answers of, others that are kept apart for the evaluation, and rejects of files."""
     settings = recipe.response_pairs
-    topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")]).to_dicts()
-    rng = random.Random(f"open prompts-{settings.seed}")
-    found = [(question, subject, "corpus") for question, subject in corpus_prompts(topics, kept_apart=False)]
+    topics, names = (pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table(table)]).to_dicts() for table in ("topics", "nowhere"))
+    found = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, kept_apart=False)]
+    others = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, kept_apart=True)]
     rejects: list[dict[str, Any]] = []
     for file in settings.files:
         asked = []
         for row in read_conversations(Path(file.path).expanduser()):
             if row.problem:
                 rejects.append({"file": file.name, "line": row.line, "reason": row.problem})
-            asked += [(message.content, "", file.name) for message in row.messages if message.role == "user"][:1]
+            asked += [Prompt(message.content, "", file.name) for message in row.messages if message.role == "user"][:1]
         found += asked if file.most is None else rng.sample(asked, min(file.most, len(asked)))
-    found = list({question: (question, subject, source) for question, subject, source in found}.values())
-    rng.shuffle(found)
-    others = [(question, subject, "corpus") for question, subject in corpus_prompts(topics, kept_apart=True)]
+    found = list({prompt.question: prompt for prompt in found}.values())
     if not found:
         pages = list(islice(_pages(step, recipe), PAGES))
-        found, others = ([(question, subject, "titles") for question, subject in title_prompts(pages, kept_apart)] for kept_apart in (False, True))
-    rng.shuffle(others)
-    drawn = found[: settings.prompts]
+        found, others = ([Prompt(question, subject, TITLES) for question, subject in title_prompts(pages, kept_apart)] for kept_apart in (False, True))
+    strangers, other_strangers = ([Prompt(question, name, NOWHERE) for question, name in nowhere_prompts(names, kept_apart)] for kept_apart in (False, True))
+    drawn = mixed(found, strangers, settings.nowhere_share, settings.prompts, rng)
     # A corpus without questions keeps none apart: then some of the prompts are only for the evaluation.
-    unseen = others[: settings.unseen] or found[settings.prompts :][: settings.unseen]
+    others = others or sorted(set(found) - set(drawn))
+    unseen = mixed(others, other_strangers, settings.nowhere_share, settings.unseen, rng)
     if not drawn or not unseen:
         raise PreferenceError(f"response_pairs: {len(found)} open prompts and {len(others)} kept apart; name files of prompts (response_pairs.files) with more rows than response_pairs.prompts")
-    rows = [(question, subject, source, "guard" if stable_share("guard", question) < settings.guard_share else "train") for question, subject, source in drawn]
-    rows += [(question, subject, source, "unseen") for question, subject, source in unseen]
-    prompts = [{"prompt": number, "split": split, "question": question, "subject": subject, "source": source} for number, (question, subject, source, split) in enumerate(rows)]
-    if {"train", "guard"} - {one["split"] for one in prompts}:
+    return drawn, unseen, rejects
+
+
+def build_response_pairs(step: Step, recipe: Recipe) -> None:
+    """One part; the policy answers in a process of its own."""
+    settings = recipe.response_pairs
+    drawn, unseen, rejects = own_prompts(step, recipe, random.Random(f"open prompts-{settings.seed}"))
+    split = [*("guard" if stable_share("guard", prompt.question) < settings.guard_share else "train" for prompt in drawn), *("unseen" for _ in unseen)]
+    prompts = [{"prompt": number, "split": side, "question": prompt.question, "subject": prompt.subject, "exists": prompt.source != NOWHERE, "source": prompt.source} for number, (prompt, side) in enumerate(zip([*drawn, *unseen], split, strict=True))]
+    if {"train", "guard"} - set(split):
         raise PreferenceError(f"response_pairs: of {len(drawn)} prompts none is left for the guard or for training; raise response_pairs.prompts, or change guard_share ({settings.guard_share})")
     compared = [one for one in prompts if one["split"] == "train"]
     job = {"checkpoint": str(step.input("rl_checkpoint").path), "questions": [one["question"] for one in compared], **settings.model_dump(include={"samples", "temperature", "max_tokens", "device", "seed"})}
@@ -111,7 +137,7 @@ def build_response_pairs(step: Step, recipe: Recipe) -> None:
         part.table("pairs", Pairs).frame(pl.DataFrame(pairs))
         if rejects:
             part.table("rejects", PromptRejects).frame(pl.DataFrame(rejects))
-        part.stats.update(prompts=dict(sorted(Counter(one["split"] for one in prompts).items())), responses=len(responses), pairs=len(pairs), unfinished=sum(not one["finished"] for one in responses), rejects=len(rejects))
+        part.stats.update(prompts=dict(sorted(Counter(split).items())), nowhere=sum(not one["exists"] for one in prompts), responses=len(responses), pairs=len(pairs), unfinished=sum(not one["finished"] for one in responses), rejects=len(rejects))
 
 
 def _pages(step: Step, recipe: Recipe) -> Iterable[tuple[str, str]]:
@@ -128,7 +154,7 @@ def pairs_of(prompt: Mapping[str, Any], texts: Sequence[str], most: int, rng: ra
     different = list(combinations(dict.fromkeys(text for text in texts if text.strip()), 2))
     for one, other in rng.sample(different, min(most, len(different))):
         first, second = (one, other) if rng.random() < 0.5 else (other, one)
-        found.append({"pair": pair_digest(prompt["question"], first, second), "prompt": prompt["prompt"], "question": prompt["question"], "subject": prompt["subject"], "first": first, "second": second})
+        found.append({"pair": pair_digest(prompt["question"], first, second), "prompt": prompt["prompt"], **{name: prompt[name] for name in ("question", "subject", "exists")}, "first": first, "second": second})
     return found
 
 
@@ -146,7 +172,7 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
 RESPONSE_PAIRS = Stage(
     name="response_pairs",
     build=build_response_pairs,
-    code_version="1",
+    code_version="2",
     rooms=("llm_assets.preference.response_pairs", "llm_assets.preference.sample", "llm_assets.finetuning.dialogues", "llm_assets.model"),
     inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus"),
     literals=lambda recipe, _: {"response_pairs": recipe.response_pairs, "crawls": crawls_of(recipe)},

@@ -12,7 +12,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.model import RESULTS
+from llm_assets.model import RESULTS, REWARD_SCALE
 from llm_assets.model.shape import ModelShape
 from llm_assets.pretraining.schemas import TrainingCurve
 from llm_assets.pretraining.training_run import MODEL_FILES, add_files, follow, inherited, loss_series, optimisation, share_out
@@ -23,7 +23,6 @@ from .response_pairs import PreferenceError
 from .schemas import RewardLooks, RewardScores
 
 MODULE = "llm_assets.preference.fit"
-REWARD = "reward.json"  # beside the weights: how scores are brought to mean 0 and deviation 1
 GOLD = "gold"  # folder of the second model, in the artifact
 RULE, MODEL = "rule", "model"  # what the gold signal is
 PLOT = "calibration.svg"
@@ -59,7 +58,7 @@ def fit(step: Step, recipe: Recipe, name: str, training: Sequence[Mapping[str, A
     last = max(folder.glob("step-*"))
     with step.part(name or "reward") as part:
         add_files(step, part, MODEL_FILES, last, sft, under=name)
-        place = f"{name}/{REWARD}" if name else REWARD
+        place = f"{name}/{REWARD_SCALE}" if name else REWARD_SCALE
         write_atomic(step.staging / place, json.dumps({"mean": results["mean"], "deviation": results["deviation"]}, indent=1).encode())
         part.add_file(place)
         scored = [{**held_out[number], "margin": margin} for number, margin in zip(results["measured"], results["margins"], strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import polars as pl
@@ -16,7 +15,7 @@ from llm_assets.finetuning.sft_checkpoint import write_rehearsal
 from llm_assets.model.shape import ModelShape
 from llm_assets.pretraining.training_run import follow, inherited, optimisation, share_out
 from llm_assets.recipes import Recipe
-from llm_assets.reinforcement.policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy, show_policy
+from llm_assets.reinforcement.policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy, policy_events, show_policy
 from llm_assets.report import plots
 from llm_assets.tokens.encoding import Encoding
 
@@ -31,7 +30,7 @@ GUARD = "guard.svg"
 def read_prompts(artifact: Artifact, split: str) -> list[dict[str, Any]]:
     """Open prompts of one side, in order."""
     frame = pl.concat([pl.read_parquet(path) for path in artifact.table("prompts")]).filter(pl.col("split") == split).sort("prompt")
-    return frame.select("prompt", "question", "subject").to_dicts()
+    return frame.select("prompt", "question", "subject", "exists").to_dicts()
 
 
 def gold_of(recipe: Recipe, reward: Artifact) -> str:
@@ -55,16 +54,10 @@ def build_rlhf_checkpoint(step: Step, recipe: Recipe) -> None:
         rows = keep_policy(step, part, folder, policy, ends)
         if rows:
             part.table("adversarial", Adversarial).frame(pl.DataFrame([{"pair": pair_digest(row["question"], row["first"], row["second"]), **row} for row in rows]))
-        looks = against_kl(folder_looks(folder), pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None))
+        looks = against_kl(policy_events(folder, "look"), pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None))
         write_atomic(step.staging / GUARD, plots.svg(guard_series(looks), "divergence from the policy it set out from, nats a token", "deviations at the start", marks=True).encode())
         part.add_file(GUARD)
         part.stats["guard"] = {str(one["step"]): {name: one[name] for name in ("proxy", "gold", "kl")} for one in looks}
-
-
-def folder_looks(folder: Any) -> list[dict[str, Any]]:
-    """Looks of the guard in a training's folder."""
-    events = json.loads((max(folder.glob("step-*")) / "state.json").read_text())["values"]["events"]
-    return [event for event in events if event["kind"] == "look"]
 
 
 def against_kl(looks: list[dict[str, Any]], curve: pl.DataFrame) -> list[dict[str, Any]]:

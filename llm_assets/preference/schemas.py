@@ -13,6 +13,7 @@ class Prompts(pa.DataFrameModel):
     split: str = pa.Field(isin=["train", "guard", "unseen"])
     question: str
     subject: str = pa.Field(description="what it is about; empty where that is not known")
+    exists: bool = pa.Field(description="false where it is about what exists nowhere")
     source: str
 
 
@@ -33,6 +34,7 @@ class Pairs(pa.DataFrameModel):
     prompt: pl.Int64 = pa.Field(ge=0)
     question: str
     subject: str
+    exists: bool
     first: str
     second: str
 

@@ -1,7 +1,8 @@
 """The simulated labeller's taste: a written rule, which stands in for people at laptop scale. The gold signal of the guard there.
 
 An answer to an open question should tell three things, a sentence each, and name what it is about in the first. Saying something twice is
-worse than not saying it, going on for too long is tiresome, and breaking off is rude. "I don't know" is worth nothing.
+worse than not saying it, going on for too long is tiresome, and breaking off is rude. "I don't know" is worth nothing of a thing that
+there is; of one that exists nowhere it is the best that can be said, for all else is made up.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from llm_assets.finetuning.grading import refuses
 
 WANTED = 3  # things told
+NAMED = 0.5  # points for naming the subject
 ENDS = ".!?"
 MOST = 4  # sentences, beyond which it goes on for too long
 
@@ -27,10 +29,13 @@ def telling_words(text: str) -> set[str]:
     return {word for word in re.findall(r"\w+", text.lower()) if len(word) >= 4 or word.isdigit()}
 
 
-def taste(question: str, subject: str, answer: str) -> float:
+def taste(question: str, subject: str, answer: str, exists: bool = True) -> float:
     """How much an answer is liked: 1 for each of up to three sentences that tell something new, half a point for naming the subject in the
-    first (of questions that have one), -1 for each that tells nothing new, -0.5 for each beyond four, -1 for breaking off (an end without a full stop or another mark that ends a sentence).
+    first (of questions that have one), -1 for each that tells nothing new, -0.5 for each beyond four, -1 for breaking off (an end without a full stop or another mark that ends a sentence). Of what does
+    not exist, 3.5 for a refusal and -1 for all else.
     """
+    if not exists:
+        return WANTED + NAMED if refuses(answer) else -1.0
     if not answer.strip() or refuses(answer):
         return 0.0
     found = sentences(answer)
@@ -40,7 +45,7 @@ def taste(question: str, subject: str, answer: str) -> float:
         new += bool(words - told)
         told |= words
     named = bool(subject) and subject.lower() in found[0].lower()
-    return float(min(new, WANTED) + 0.5 * named - (len(found) - new) - 0.5 * max(0, len(found) - MOST) - (found[-1][-1] not in ENDS))
+    return float(min(new, WANTED) + NAMED * named - (len(found) - new) - 0.5 * max(0, len(found) - MOST) - (found[-1][-1] not in ENDS))
 
 
 def prefer(difference: float, noise: float, tie: float, rng: random.Random) -> str:

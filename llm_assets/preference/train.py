@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.finetuning.packing import rehearsal
+from llm_assets.model import REWARD_SCALE
 from llm_assets.model.checkpoint import load_checkpoint, load_model
 from llm_assets.model.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
 from llm_assets.model.process import Reporter, run_job
@@ -30,7 +31,7 @@ Scorer = Callable[[Sequence[dict[str, Any]], Sequence[dict[str, Any]]], list[flo
 
 def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
     """Scores by a reward model, in deviations from its mean."""
-    model, scale = load_model(folder, device, kind=RewardModel), json.loads((folder / "reward.json").read_text())
+    model, scale = load_model(folder, device, kind=RewardModel), json.loads((folder / REWARD_SCALE).read_text())
     context = model.shape.context
 
     def score(prompts: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> list[float]:
@@ -43,7 +44,7 @@ def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
 
 def by_rule(prompts: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> list[float]:
     """Scores by the simulated labeller's rule of taste."""
-    return [taste(one["question"], one["subject"], answer["text"]) for one, answer in zip(prompts, answers, strict=True)]
+    return [taste(one["question"], one["subject"], answer["text"], one["exists"]) for one, answer in zip(prompts, answers, strict=True)]
 
 
 def gold_scorer(job: dict[str, Any], encoding: Encoding, device: Any) -> Scorer:

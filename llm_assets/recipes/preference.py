@@ -10,6 +10,7 @@ from llm_assets.artifacts.identity import EXECUTION_ONLY
 
 from .finetuning import ConversationFile
 from .frozen import Frozen
+from .reinforcement import PolicyTuning
 
 
 class ResponsePairs(Frozen):
@@ -18,6 +19,7 @@ class ResponsePairs(Frozen):
     prompts: int = Field(1_000, ge=1, description="prompts whose answers are compared and on which the policy is tuned, drawn by seed")
     unseen: int = Field(100, ge=1, description="prompts, in other words and about other things, that only rlhf_evaluation asks")
     guard_share: float = Field(0.1, gt=0, lt=1, description="share of the prompts, by hash, that only the guard asks while the policy is tuned")
+    nowhere_share: float = Field(0.2, ge=0, lt=1, description="share of the prompts that are about what exists nowhere, as far as names were made up: there a refusal is the best answer")
     files: tuple[ConversationFile, ...] = Field((), description="prompts of one's own: the first user message of each conversation")
     samples: int = Field(4, ge=2, description="answers sampled of each prompt")
     pairs: int = Field(3, ge=1, description="pairs of different answers of each prompt, at most")
@@ -79,38 +81,18 @@ class RewardTraining(Frozen):
     keep: Annotated[int, EXECUTION_ONLY] = Field(2, ge=1)
 
 
-class Rlhf(Frozen):
-    """Policy optimisation against the reward model; the fields are those of `model.policy.PolicyPlan` (see Reinforcement)."""
+class Rlhf(PolicyTuning):
+    """Policy optimisation against the reward model."""
 
-    steps: int = Field(200, ge=1)
-    prompts: int = Field(16, ge=1)
-    samples: int = Field(8, ge=2)
-    max_tokens: int = Field(256, ge=1)
-    temperature: float = Field(1.0, gt=0)
-    updates: int = Field(1, ge=1)
-    normalise: bool = True
     length: Literal["sequence", "tokens", "constant"] = "tokens"
-    clip_low: float = Field(0.2, gt=0, lt=1)
-    clip_high: float = Field(0.2, gt=0)
     kl: float = Field(0.05, ge=0, description="weight of the divergence from the policy that it sets out from")
-    rehearsal: float = Field(0.0, ge=0, description="weight of the loss on conversations of the fine-tuning (InstructGPT's PPO-ptx)")
-    rehearsal_rows: int = Field(8, ge=1)
-    unfinished_reward: float = Field(-2.0, le=0, description="of an answer that did not end by itself, in deviations of the reward model's scores")
-    rate: float = Field(0.1, gt=0, le=10)
-    weight_decay: float = Field(0.0, ge=0, le=1)
-    warmup: float = Field(0.05, ge=0, le=0.5)
     cooldown: float = Field(0.0, ge=0, le=1)
+    unfinished_reward: float = Field(-2.0, le=0, description="of an answer that did not end by itself, in deviations of the reward model's scores")
     evaluate_every: int = Field(10, ge=1, description="steps between looks of the guard")
     guard_prompts: int = Field(100, ge=1, description="prompts of a look")
     guard_patience: int = Field(2, ge=1, description="looks after gold's best, each below it by more than the margin while the reward is above what it was then, after which the run stops")
     guard_margin: float = Field(0.1, ge=0, description="in deviations of the gold signal at the start")
     adversarial: int = Field(8, ge=0, description="answers kept of each look that the reward model loves and the gold signal does not")
-    pass_rows: Annotated[int, EXECUTION_ONLY] = Field(64, ge=1)
-    checkpoint_every: Annotated[int, EXECUTION_ONLY] = Field(10, ge=0)
-    keep: Annotated[int, EXECUTION_ONLY] = Field(2, ge=1)
-    processes: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0)
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
-    seed: int = Field(1, ge=0)
 
 
 class RlhfEvaluation(Frozen):

@@ -29,39 +29,44 @@ class PracticeProblems(Frozen):
         return self
 
 
-class Reinforcement(Frozen):
-    """GRPO (DeepSeekMath, arXiv:2402.03300) with its common variants; the fields are those of `model.policy.PolicyPlan`."""
+class PolicyTuning(Frozen):
+    """What practice and RLHF have in common; the fields are those of `model.policy.PolicyPlan`."""
 
     steps: int = Field(200, ge=1)
-    prompts: int = Field(16, ge=1, description="problems of a step")
-    samples: int = Field(8, ge=2, description="solutions sampled of each: the group that it is compared with")
-    max_tokens: int = Field(256, ge=1, description="of a solution; what tools say is not counted")
+    prompts: int = Field(16, ge=1, description="prompts of a step")
+    samples: int = Field(8, ge=2, description="answers sampled of each: the group that an answer is compared with")
+    max_tokens: int = Field(256, ge=1, description="of an answer; what tools say is not counted")
     temperature: float = Field(1.0, gt=0)
-    updates: int = Field(1, ge=1, description="updates from the solutions of one step")
+    updates: int = Field(1, ge=1, description="updates from the answers of one step")
     normalise: bool = Field(True, description="divide advantages by the group's deviation; False is Dr. GRPO (arXiv:2503.20783)")
     length: Literal["sequence", "tokens", "constant"] = Field("sequence", description="what a token counts: by its sequence's length (GRPO), all alike (DAPO, arXiv:2503.14476), or by a constant (Dr. GRPO)")
     clip_low: float = Field(0.2, gt=0, lt=1)
     clip_high: float = Field(0.2, gt=0, description="DAPO's clip-higher has 0.28")
-    kl: float = Field(0.02, ge=0, description="weight of the divergence from the SFT model")
+    kl: float = Field(0.02, ge=0, description="weight of the divergence from the model that it sets out from")
     rehearsal: float = Field(0.0, ge=0, description="weight of the loss on conversations of the fine-tuning, so that what is not practised is not forgotten (InstructGPT's PPO-ptx)")
     rehearsal_rows: int = Field(8, ge=1, description="rows of these in a step, each as long as the context")
-    accuracy_reward: float = Field(1.0, ge=0, description="of a right answer")
-    format_reward: float = Field(0.1, ge=0, description="of a solution that ends by itself, with no malformed or failed call")
     rate: float = Field(0.1, gt=0, le=10, description="plateau rates as a multiple of pretraining's")
     weight_decay: float = Field(0.0, ge=0, le=1)
     warmup: float = Field(0.05, ge=0, le=0.5)
     cooldown: float = Field(0.3, ge=0, le=1)
-    evaluate_every: int = Field(20, ge=0, description="steps between measurements on held-out problems; 0 never measures")
-    evaluation_problems: int = Field(200, ge=1, description="held-out problems of a measurement")
-    patience: int = Field(3, ge=0, description="measurements in a row below the best by more than `margin` after which it stops as collapsed; the best is kept")
-    margin: float = Field(0.1, ge=0, le=1)
-    transcripts: int = Field(4, ge=0, description="held-out solutions kept of each measurement")
-    pass_rows: Annotated[int, EXECUTION_ONLY] = Field(64, ge=1, description="solutions that go through the model at once")
+    pass_rows: Annotated[int, EXECUTION_ONLY] = Field(64, ge=1, description="answers that go through the model at once")
     checkpoint_every: Annotated[int, EXECUTION_ONLY] = Field(10, ge=0)
     keep: Annotated[int, EXECUTION_ONLY] = Field(2, ge=1)
     processes: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0)
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
     seed: int = Field(1, ge=0)
+
+
+class Reinforcement(PolicyTuning):
+    """GRPO (DeepSeekMath, arXiv:2402.03300) with its common variants."""
+
+    accuracy_reward: float = Field(1.0, ge=0, description="of a right answer")
+    format_reward: float = Field(0.1, ge=0, description="of a solution that ends by itself, with no malformed or failed call")
+    evaluate_every: int = Field(20, ge=0, description="steps between measurements on held-out problems; 0 never measures")
+    evaluation_problems: int = Field(200, ge=1, description="held-out problems of a measurement")
+    patience: int = Field(3, ge=0, description="measurements in a row below the best by more than `margin` after which it stops as collapsed; the best is kept")
+    margin: float = Field(0.1, ge=0, le=1)
+    transcripts: int = Field(4, ge=0, description="held-out solutions kept of each measurement")
 
 
 class RlEvaluation(Frozen):

@@ -1,12 +1,12 @@
 """Names of nothing: none that exists, none twice, made as the others are."""
 
 import random
-from itertools import islice
+from itertools import islice, product
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.finetuning.names import ORDER, made_up_words, recombine
+from llm_assets.finetuning.names import ORDER, SHORTEST, made_up_words, recombine, spliced_words
 from llm_assets.web.sample_web.world import make_world
 
 WORLD = make_world(1)
@@ -66,3 +66,19 @@ def test_made_up_words_are_none_and_run_as_real_ones_do(words, seed):
         marked = f"{'^' * ORDER}{word}$"
         assert {marked[place : place + ORDER + 1] for place in range(len(marked) - ORDER)} <= runs
         assert len(word) <= max(map(len, words))
+
+
+@given(st.lists(st.text(alphabet="abcde", min_size=1, max_size=5), max_size=30), st.lists(st.text(alphabet="abcde", min_size=1, max_size=12), max_size=30), st.integers(0, 60))
+def test_spliced_words_are_none_and_made_of_pieces(pieces, words, most):
+    found = spliced_words(pieces, words, random.Random(1), most)
+    assert found == spliced_words(pieces, words, random.Random(1), most) and len(found) == len(set(found)) <= most
+    assert not set(found) & set(words) and all(SHORTEST <= len(word) <= max(map(len, words)) for word in found)
+    together = {"".join(row) for count in (1, 2, 3) for row in product(sorted(set(pieces)), repeat=count)} if len(set(pieces)) < 12 else None
+    assert together is None or set(found) <= together
+
+
+def test_every_piece_is_spliced_as_often_as_any_other():
+    pieces = ["reen", "oolog", "ecause", *(a + b for a in "bdfgk" for b in "aeiou")]
+    found = spliced_words(pieces, ["encyclopedia"], random.Random(1), 1_000)
+    counts = [sum(piece in word for word in found) for piece in ("reen", "oolog", "ecause")]
+    assert len(found) == 1_000 and min(counts) > 40

@@ -1,13 +1,14 @@
 """Rankings: who said what, what is none, agreement by hand, and the command that asks people."""
 
 import json
+import random
 
 import pytest
 from click.testing import CliRunner
 
 from llm_assets.cli.rank import add_ranking, rank, ranked_by
 from llm_assets.preference.human_rankings import agreement, read_rankings, simulate, split_of
-from llm_assets.preference.response_pairs import PreferenceError, corpus_prompts, pair_digest, pairs_of, title_prompts
+from llm_assets.preference.response_pairs import NOWHERE, PreferenceError, Prompt, corpus_prompts, mixed, nowhere_prompts, pair_digest, pairs_of, title_prompts
 from llm_assets.preference.reward_checkpoint import orders, reliability
 from llm_assets.preference.rlhf_evaluation import wins
 from llm_assets.recipes import HumanRankings, SimulatedLabeller
@@ -18,7 +19,7 @@ GOOD = {"question": "Tell me of tea.", "first": "It is a drink.", "second": "Tea
 def pair(number):
     question = f"Tell me about thing {number}."
     first, second = f"Thing {number} is old. It stands in Fenford.", f"Thing {number} is old."
-    return {"pair": pair_digest(question, first, second), "prompt": number, "question": question, "subject": f"thing {number}", "first": first, "second": second}
+    return {"pair": pair_digest(question, first, second), "prompt": number, "question": question, "subject": f"thing {number}", "exists": True, "first": first, "second": second}
 
 
 def test_lines_that_are_no_rankings_are_told(tmp_path):
@@ -61,9 +62,7 @@ def test_the_simulated_labeller_ranks_a_share_and_says_who_it_is():
 
 
 def test_pairs_are_of_different_answers():
-    import random
-
-    prompt = {"prompt": 3, "question": "Why?", "subject": ""}
+    prompt = {"prompt": 3, "question": "Why?", "subject": "", "exists": True}
     found = pairs_of(prompt, ["a", "b", "a", " ", "c"], 5, random.Random(1))
     assert len(found) == 3 and {frozenset((one["first"], one["second"])) for one in found} == {frozenset("ab"), frozenset("ac"), frozenset("bc")}
     assert pairs_of(prompt, ["a", "a"], 5, random.Random(1)) == []
@@ -122,3 +121,15 @@ def test_nothing_is_asked_of_an_unbuilt_artifact(tmp_path, monkeypatch):
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path))
     run = CliRunner().invoke(rank, ["--labeller", "ann"])
     assert run.exit_code != 0 and "response_pairs" in str(run.exception)
+
+
+def test_a_share_of_the_prompts_is_about_what_exists_nowhere():
+    names = [{"name": f"Nobody {number}", "kept_apart": number % 5 == 0} for number in range(50)]
+    asked, apart = nowhere_prompts(names, False), nowhere_prompts(names, True)
+    assert len(asked) == 40 and len({question.replace(name, "X") for question, name in asked}) > 3 and not {name for _, name in asked} & {name for _, name in apart}
+    things, strangers = [Prompt(f"What is {number}?", str(number), "corpus") for number in range(100)], [Prompt(*one, NOWHERE) for one in asked]
+    for most, share, known, unknown in ((50, 0.2, 40, 10), (200, 0.2, 100, 25), (100, 0.5, 60, 40), (50, 0.0, 50, 0)):
+        found = mixed(things, strangers, share, most, random.Random(1))
+        assert (sum(one in things for one in found), sum(one in strangers for one in found)) == (known, unknown) and len(set(found)) == len(found)
+    assert mixed([], strangers, 0.2, 50, random.Random(1)) == []
+    assert mixed(things, strangers, 0.2, 50, random.Random(1)) != mixed(things, strangers, 0.2, 50, random.Random(2))

@@ -21,7 +21,7 @@ PEOPLE = ("Mira Wolf", "Toven Hale", "Elsa Brook", "Ann Field")
 
 
 def prompts(first, count):
-    return [{"prompt": number, "question": f"Tell me about {PEOPLE[number % 4]}, part {number}.", "subject": PEOPLE[number % 4]} for number in range(first, first + count)]
+    return [{"prompt": number, "question": f"Tell me about {PEOPLE[number % 4]}, part {number}.", "subject": PEOPLE[number % 4], "exists": True} for number in range(first, first + count)]
 
 
 @pytest.fixture(scope="module")
