@@ -41,7 +41,7 @@ from .search_index import INDEX
 
 TOOL_SETS = ((), ("search",), ("python",), ("search", "python"))
 KEPT_WORDS = 0.1  # share of the corpus's words that only evaluation counts and spells
-MADE_UP_WORDS = 5_000
+MADE_UP_WORDS = 5_000  # of either kind
 WORDS = 5_000  # commonest words of the corpus, of three to twelve letters
 WORD_BYTES = 32 << 20  # of the corpus, in which they are counted
 MITIGATION = ("unknown", "nowhere")  # sources that teach what is not known
@@ -81,8 +81,12 @@ def common_words(texts: Iterable[str]) -> list[str]:
 
 def none_of(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:
     """Words that are none: half of them as these run, letter by letter, half of tokens of small letters."""
+
+    def split(word: str) -> list[str]:
+        return [encoding.decode([token]) for token in encoding.encode(f'"{word}"')]
+
     pieces = [text for token in encoding.ranks if (text := token.decode("ascii", "replace")).isascii() and text.isalpha() and text.islower()]
-    return [*made_up_words(words, random.Random(f"made up-{seed}"), MADE_UP_WORDS), *spliced_words(pieces, words, random.Random(f"spliced-{seed}"), MADE_UP_WORDS)]
+    return [*made_up_words(words, random.Random(f"made up-{seed}"), MADE_UP_WORDS), *spliced_words(pieces, words, random.Random(f"spliced-{seed}"), MADE_UP_WORDS, split)]
 
 
 def knowledge_cutoff(files: Sequence[Path]) -> str:

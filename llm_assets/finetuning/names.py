@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 LEAST = 2  # letters of a piece
 SHORTEST = 3  # letters of a word that is spliced
+TRIES = 10  # of a splice that holds its piece: pieces in a row may be split elsewhere
 ORDER = 3  # letters after which the next one of a made-up word is drawn
 
 
@@ -80,9 +81,9 @@ def made_up_words(words: Sequence[str], rng: random.Random, most: int) -> list[s
     return found
 
 
-def spliced_words(pieces: Sequence[str], words: Sequence[str], rng: random.Random, most: int) -> list[str]:
+def spliced_words(pieces: Sequence[str], words: Sequence[str], rng: random.Random, most: int, split: Callable[[str], Collection[str]]) -> list[str]:
     """At most so many words that are none of `words`, none twice, none longer than the longest: one to three `pieces` in a row, every piece
-    as often as any other.
+    in turn. split: the pieces of a word as the model reads it, among which is the one whose turn it is.
 
     A model copies a word token by token; one that no other word of its training holds, as `reen` of `green`, it copies wrong.
     """
@@ -91,14 +92,15 @@ def spliced_words(pieces: Sequence[str], words: Sequence[str], rng: random.Rando
     while usable and len(found) < most:
         before = len(found)
         for piece in rng.sample(usable, len(usable)):
-            row = [piece]
-            for _ in range(rng.randrange(3)):
-                other = rng.choice(usable)
-                row.insert(rng.randrange(len(row) + 1), other)
-            word = "".join(row)
-            if len(found) < most and SHORTEST <= len(word) <= longest and word not in taken:
-                taken.add(word)
-                found.append(word)
+            for _ in range(TRIES):
+                row = [piece]
+                for _ in range(rng.randrange(3)):
+                    row.insert(rng.randrange(len(row) + 1), rng.choice(usable))
+                word = "".join(row)
+                if SHORTEST <= len(word) <= longest and word not in taken and piece in split(word):
+                    taken.add(word)
+                    found.append(word)
+                    break
         if len(found) == before:
             break
-    return found
+    return found[:most]
