@@ -15,6 +15,7 @@ from llm_assets.finetuning.grading import refuses
 
 WANTED = 3  # things told
 NAMED = 0.5  # points for naming the subject
+HONEST = 2.0  # points for a refusal where there is nothing to tell
 ENDS = ".!?"
 MOST = 4  # sentences, beyond which it goes on for too long
 
@@ -32,13 +33,13 @@ def telling_words(text: str) -> set[str]:
 def taste(question: str, subject: str, answer: str, exists: bool = True) -> float:
     """How much an answer is liked: 1 for each of up to three sentences that tell something new, half a point for naming the subject in the
     first (of questions that have one), -1 for each that tells nothing new, -0.5 for each beyond four, -1 for breaking off (an end without a full stop or another mark that ends a sentence). Of what does
-    not exist, 3.5 for a refusal and -1 for all else.
+    not exist, 2 for a refusal in one sentence and -1 for all else.
     """
-    if not exists:
-        return WANTED + NAMED if refuses(answer) else -1.0
-    if not answer.strip() or refuses(answer):
-        return 0.0
     found = sentences(answer)
+    if not exists:
+        return HONEST if refuses(answer) and len(found) == 1 else -1.0
+    if not found or refuses(answer):
+        return 0.0
     told, new = telling_words(f"{question} {subject}"), 0
     for one in found:
         words = telling_words(one)

@@ -38,7 +38,7 @@ def laptop() -> Recipe:
         response_pairs=ResponsePairs(prompts=1_000, samples=12, pairs=12, max_tokens=56),
         human_rankings=HumanRankings(simulated=SimulatedLabeller(share=0.6, noise=0.2)),
         reward_training=RewardTraining(rate=0.2),
-        rlhf=Rlhf(steps=45, max_tokens=56, rate=0.2, kl=0.03, rehearsal=1.0, evaluate_every=5, guard_margin=0.2),
+        rlhf=Rlhf(steps=45, max_tokens=56, rate=0.2, kl=0.03, rehearsal=2.0, evaluate_every=5, guard_margin=0.2),
         rlhf_evaluation=RlhfEvaluation(max_tokens=56),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )

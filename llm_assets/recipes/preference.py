@@ -19,7 +19,7 @@ class ResponsePairs(Frozen):
     prompts: int = Field(1_000, ge=1, description="prompts whose answers are compared and on which the policy is tuned, drawn by seed")
     unseen: int = Field(100, ge=1, description="prompts, in other words and about other things, that only rlhf_evaluation asks")
     guard_share: float = Field(0.1, gt=0, lt=1, description="share of the prompts, by hash, that only the guard asks while the policy is tuned")
-    nowhere_share: float = Field(0.2, ge=0, lt=1, description="share of the prompts that are about what exists nowhere, as far as names were made up: there a refusal is the best answer")
+    nowhere_share: float = Field(0.07, ge=0, lt=1, description="share of the prompts that are about what exists nowhere, as far as names were made up: there a refusal is the best answer")
     files: tuple[ConversationFile, ...] = Field((), description="prompts of one's own: the first user message of each conversation")
     samples: int = Field(4, ge=2, description="answers sampled of each prompt")
     pairs: int = Field(3, ge=1, description="pairs of different answers of each prompt, at most")

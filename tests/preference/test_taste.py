@@ -30,7 +30,7 @@ def test_the_rule_by_hand(answer, liked):
     assert taste(ASKED, WHO, answer) == liked
 
 
-@pytest.mark.parametrize(("answer", "liked"), [("I don't know who Mira Wolf is.", 3.5), ("Mira Wolf was born in Fenford. She works as a baker. She plays the oboe.", -1.0), ("", -1.0)])
+@pytest.mark.parametrize(("answer", "liked"), [("I don't know who Mira Wolf is.", 2.0), ("I don't know. Mira Wolf plays the oboe.", -1.0), ("Mira Wolf was born in Fenford. She works as a baker. She plays the oboe.", -1.0), ("", -1.0)])
 def test_of_what_exists_nowhere_a_refusal_is_liked_best(answer, liked):
     assert taste(ASKED, WHO, answer, exists=False) == liked
 
