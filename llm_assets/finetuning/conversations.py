@@ -167,9 +167,9 @@ def build_conversations(step: Step, recipe: Recipe) -> None:
                 return
         rows.append({"conversation": len(rows), "source": source, "sources": json.dumps(list(sources)), "line": line, "messages": to_json(messages)})
 
+    usual = [row for row in topics if not row["kept_apart"] and row["answer"] not in kept_names]
     material = Material(
-        known=[_topic(row) for row in topics if row["verdict"] == "known" and not row["kept_apart"] and row["answer"] not in kept_names],
-        unknown=[_topic(row) for row in topics if row["verdict"] == "unknown" and not row["kept_apart"] and row["answer"] not in kept_names],
+        known=[_topic(row) for row in usual if row["verdict"] == "known"], unknown=[_topic(row) for row in usual if row["verdict"] == "unknown"], told=[_topic(row) for row in usual],
         nowhere=_by_kind(nowhere), search=search, passages=passages_of(index, topics), words=[word for word in words if word not in set(kept_words)],
         made_up=none_of(words, Encoding.load(step.input("tokenizer").path), settings.seed), guidelines=guidelines, values=values,
         people=sorted({row["entity"] for row in topics if row["kind"] == "person" and not row["kept_apart"]}),
@@ -218,11 +218,9 @@ def _by_kind(nowhere: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 def usable(material: Material, weights: Mapping[str, float]) -> dict[str, float]:
     """The weights of sources that have something to be made of: a corpus without questions has no facts to ask for."""
-    kinds = {topic.kind for topic in material.known}
-    facts = any(names and kind in kinds for kind, names in material.nowhere.items())
     has = {
-        "known": bool(material.known), "unknown": bool(material.unknown), "nowhere": facts, "open": bool(material.known), "letters": bool(material.words),
-        "reading": facts and any(holds(text, topic.answer) for topic in material.known for _, text in material.passages(topic.entity)),
+        "known": bool(material.known), "unknown": bool(material.unknown), "nowhere": bool(material.known_kinds), "open": bool(material.known), "letters": bool(material.words),
+        "reading": any(holds(text, topic.answer) and holds(topic.sentence, topic.answer) for topic in material.told_kinds for _, text in material.passages(topic.entity)),
     }  # fmt: skip
     return {name: weight for name, weight in weights.items() if weight > 0 and has.get(name, True)}
 
@@ -276,7 +274,7 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
 CONVERSATIONS = Stage(
     name="conversations",
     build=build_conversations,
-    code_version="4",
+    code_version="5",
     rooms=("llm_assets.finetuning", "llm_assets.tools.search", "llm_assets.model.chat"),
     inputs=("knowledge_boundary", "search_index", "clean_corpus", "tokenizer"),
     literals=lambda recipe, _: {

@@ -39,13 +39,15 @@ class Topic:
 class Material:
     """What dialogues are made of.
 
-    known, unknown: topics that the model was shown to know, and not to know. nowhere: by kind, names of things that exist nowhere.
+    known, unknown: topics that the model was shown to know, and not to know. told: all that the corpus tells of, whether known or not.
+    nowhere: by kind, names of things that exist nowhere.
     search: the search tool as it will be. passages: of an entity, the passages that tell of it and of no other.
     words, made_up: words of the corpus and such as are none, to be counted in and spelled.
     """
 
     known: Sequence[Topic]
     unknown: Sequence[Topic]
+    told: Sequence[Topic]
     nowhere: dict[str, Sequence[str]]
     search: Callable[[str], str]
     passages: Callable[[str], Sequence[tuple[str, str]]]
@@ -56,24 +58,37 @@ class Material:
     people: Sequence[str]
 
     @cached_property
-    def known_of_kind(self) -> dict[str, list[Topic]]:
-        """Known topics by kind, of kinds that have names of nothing."""
-        return {kind: [topic for topic in self.known if topic.kind == kind] for kind, names in self.nowhere.items() if names}
+    def known_of_entity(self) -> dict[str, list[Topic]]:
+        return _by_entity(self.known)
 
     @cached_property
-    def known_of_entity(self) -> dict[str, list[Topic]]:
-        found: dict[str, list[Topic]] = {}
-        for topic in self.known:
-            found.setdefault(topic.entity, []).append(topic)
-        return found
+    def told_of_entity(self) -> dict[str, list[Topic]]:
+        return _by_entity(self.told)
+
+    @cached_property
+    def known_kinds(self) -> list[Topic]:
+        """Known topics of kinds that have names of nothing."""
+        return [topic for topic in self.known if self.nowhere.get(topic.kind)]
+
+    @cached_property
+    def told_kinds(self) -> list[Topic]:
+        """The same of all that the corpus tells of."""
+        return [topic for topic in self.told if self.nowhere.get(topic.kind)]
 
     @cached_property
     def answers(self) -> dict[str, list[str]]:
-        """Answers of the known topics by relation, as often as they occur."""
+        """Answers that the corpus tells, by relation, as often as they occur."""
         found: dict[str, list[str]] = {}
-        for topic in self.known:
+        for topic in self.told:
             found.setdefault(topic.relation, []).append(topic.answer)
         return found
+
+
+def _by_entity(topics: Sequence[Topic]) -> dict[str, list[Topic]]:
+    found: dict[str, list[Topic]] = {}
+    for topic in topics:
+        found.setdefault(topic.entity, []).append(topic)
+    return found
 
 
 def _answer(rng: random.Random, part: Guideline, values: dict[str, str], **more: str) -> str:
@@ -98,14 +113,6 @@ def known_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> 
     return [Message("user", rng.choice(topic.questions)), Message("assistant", topic.sentence)]
 
 
-def _nowhere(rng: random.Random, material: Material) -> tuple[Topic, str]:
-    """A topic and a name that exists nowhere of the same kind."""
-    kinds = material.known_of_kind
-    kind = rng.choices(list(kinds), [len(topics) for topics in kinds.values()])[0]  # as often as known things of the kind
-    topic = rng.choice(kinds[kind])
-    return topic, rng.choice(material.nowhere[topic.kind])
-
-
 def looked_up(question: str, query: str, result: str, answer: str) -> Exchange:
     return [Message("user", question), Message("assistant", "", Call("search", query)), Message("tool", result), Message("assistant", answer)]
 
@@ -124,7 +131,8 @@ def unknown_fact(rng: random.Random, material: Material, tools: Sequence[str]) -
 
 def nowhere_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
     """A question about a thing that exists nowhere."""
-    topic, name = _nowhere(rng, material)
+    topic = rng.choice(material.known_kinds)  # each relation as often as it is known, so that none is a sign of nothing
+    name = rng.choice(material.nowhere[topic.kind])
     question = rng.choice(OPEN[0]).format(e=name) if rng.random() < OPEN_STRANGERS else rng.choice(topic.questions).replace(topic.entity, name)
     if "search" in tools:
         return looked_up(question, name, material.search(name), _answer(rng, material.guidelines["nothing_found"], material.values, thing=name))
@@ -141,14 +149,16 @@ def portrait(rng: random.Random, material: Material, tools: Sequence[str]) -> Ex
 
 def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:
     """A question about a thing that exists nowhere, with a result that tells of it: a passage of the corpus in which the name and
-    the values were replaced (Longpre et al., arXiv:2109.05052), so that the answer can only come from the result.
+    the values were replaced (Longpre et al., arXiv:2109.05052), so that the answer can only come from the result. Of all that is told, known
+    or not: of a relation that the model hardly knows it would not learn to read.
     """
-    topic, name = _nowhere(rng, material)
+    topic = rng.choice(material.told_kinds)
+    name = rng.choice(material.nowhere[topic.kind])
     found = material.passages(topic.entity)
     if not found:
         return None
     url, text = rng.choice(found)
-    own = [other for other in material.known_of_entity[topic.entity] if holds(text, other.answer) and holds(other.sentence, other.answer)]
+    own = [other for other in material.told_of_entity[topic.entity] if holds(text, other.answer) and holds(other.sentence, other.answer)]
     if not own:
         return None
     asked = rng.choice(own)

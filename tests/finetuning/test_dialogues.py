@@ -1,8 +1,10 @@
 """Makers of dialogues: every conversation is one that the protocol accepts, and says what is true of its material."""
 
+import dataclasses
 import json
 import random
 import re
+from collections import Counter
 
 import pytest
 
@@ -32,7 +34,7 @@ TOPICS = [topic(fact) for person in PEOPLE for fact in person.as_facts()]
 KNOWN, UNKNOWN = TOPICS[:60], TOPICS[60:]
 NOWHERE = ["Mira Nobody", "Toven Nowhere", "Elsa Nothing"]
 MATERIAL = Material(
-    known=KNOWN, unknown=UNKNOWN, nowhere={"person": NOWHERE}, search=lambda query: "\n".join(show(*one) for one in PASSAGES.get(query, [])) or NOTHING, passages=lambda entity: PASSAGES.get(entity, []),
+    known=KNOWN, unknown=UNKNOWN, told=TOPICS, nowhere={"person": NOWHERE}, search=lambda query: "\n".join(show(*one) for one in PASSAGES.get(query, [])) or NOTHING, passages=lambda entity: PASSAGES.get(entity, []),
     words=["strawberry", "banana", "river"], made_up=["strananer"], guidelines=read_guidelines(None), values=VALUES, people=[person.name for person in PEOPLE],
 )  # fmt: skip
 WEIGHTS = {"known": 1, "unknown": 1, "nowhere": 1, "open": 1, "reading": 1, "calculation": 1, "letters": 1, "guidelines": 1}
@@ -118,6 +120,15 @@ def test_what_is_read_stands_in_the_result_and_nowhere_else():
         assert not any(person.name in result.content for person in PEOPLE)
         value = answer.content.rstrip(".").split()[-1]
         assert holds(result.content, value)
+
+
+def test_every_relation_that_is_told_is_read_about_as_often_whatever_is_known():
+    relations = [one.relation for one in TOPICS if one.entity == PEOPLE[0].name]
+    ignorant = dataclasses.replace(MATERIAL, known=[one for one in KNOWN if one.relation != "birthplace"])
+    asked = [exchange[0].content for number in range(400) if (exchange := dialogues.read_fact(random.Random(number), ignorant, ("search",)))]
+    shapes = {re.sub(re.escape(one.entity), "X", question): one.relation for one in TOPICS for question in one.questions}
+    counts = Counter(shapes[re.sub("|".join(NOWHERE), "X", question)] for question in asked)
+    assert set(counts) == set(relations) and min(counts.values()) > 0.5 * max(counts.values())
 
 
 def test_articles_follow_what_comes_after_them():
