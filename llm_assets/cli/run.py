@@ -15,6 +15,7 @@ from llm_assets.artifacts.progress import Event, subscribe
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.settings import load_settings
 
+from .finished_runs import recall, remember
 from .killed_runs import alive, close_killed_runs
 from .options import recipe_option
 from .setup import prepare_instance, register_partitions
@@ -95,6 +96,12 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     settings = load_settings()
     prepare_instance(settings)
     workspace = open_workspace(recipe, settings)
+    whole = select == "*" and not crawl_names
+    if whole and (told := recall(workspace, settings)):
+        display = Display(live=False)
+        _summary(display, [(key, "cached", 0.0, pages) for key, pages in told["artifacts"]], [(name, passed, text) for name, passed, text in told["checks"]], time.monotonic() - began)
+        display.console.print("nothing has changed since the last run in Dagster's history")
+        return
     names = list(crawl_names) or workspace.recipe.corpus()
     unknown = [name for name in names if name not in workspace.recipe.crawls]
     if unknown:
@@ -154,7 +161,10 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
                 checks.append((f"{evaluation.asset_key.to_user_string()}{f'/{name}' if own else ''}: {evaluation.check_name}", evaluation.passed, evaluation.description or ""))
             if not result.success:
                 failures += [f"{event.step_key}: {_cause(event)}" for event in result.all_events if event.is_step_failure]
-    _summary(display, checks, time.monotonic() - began)
+    rows = [(key, line.state, line.seconds, line.event.pages if line.event else 0) for key, line in display.lines.items()]
+    _summary(display, rows, checks, time.monotonic() - began)
+    if whole and not failures and not left_out:
+        remember(workspace, settings, {"artifacts": [[key, pages] for key, _, _, pages in rows], "checks": checks})
     if left_out:
         click.echo(f"left out: {', '.join(sorted(key.to_user_string() for key in left_out))} (every crawl of the recipe goes into it, and {', '.join(unbuilt)} is not built; llm-assets run builds all)")
     if failures:
@@ -171,18 +181,18 @@ def _cause(event: object) -> str:
     return error.message.strip() if error is not None else "unknown"
 
 
-def _summary(display: Display, checks: list[tuple[str, bool, str]], seconds: float) -> None:
+def _summary(display: Display, rows: list[tuple[str, str, float, int]], checks: list[tuple[str, bool, str]], seconds: float) -> None:
+    """Artifacts (key, state, seconds, pages), checks (name, passed, what was found), and how many of each."""
     from rich.table import Table
 
     table = Table(title=None, box=None, pad_edge=False)
     for name in ("artifact", "state", "seconds", "pages"):
         table.add_column(name, justify="right" if name in ("seconds", "pages") else "left")
-    for key, line in display.lines.items():
-        table.add_row(key, line.state, f"{line.seconds:.2f}", f"{line.event.pages:,}" if line.event and line.event.pages else "")
+    for key, state, took, pages in rows:
+        table.add_row(key, state, f"{took:.2f}", f"{pages:,}" if pages else "")
     if display.live is None:
         display.console.print(table)
     for name, passed, description in checks:
         display.console.print(f"{'✓' if passed else '✗'} {name}: {description}", style=None if passed else "yellow")
-    built = sum(line.state == "built" for line in display.lines.values())
-    cached = sum(line.state == "cached" for line in display.lines.values())
+    built, cached = (sum(row[1] == state for row in rows) for state in ("built", "cached"))
     display.console.print(f"{built} built, {cached} cached, {sum(not passed for _, passed, _ in checks)} checks not passed, {seconds:.1f} s")

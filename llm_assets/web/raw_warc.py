@@ -20,7 +20,7 @@ from .crawler import crawl
 from .crawler.spool import failures
 from .download import download
 from .errors import DownloadError, SourceError
-from .sample_web import TruthFacts, TruthPages, TruthPrompts, TruthQuestions, serve, write_ground_truth
+from .sample_web import EDITION, TruthFacts, TruthPages, TruthPrompts, TruthQuestions, serve, write_ground_truth
 from .schemas import Captures, CrawlFailures, Revisits
 from .warc_files import is_url, list_files
 
@@ -51,7 +51,8 @@ def _earlier(recipe: Recipe, name: str | None) -> list[Key]:
 
 
 def _literals(recipe: Recipe, name: str | None) -> Mapping[str, Any]:
-    return {"source": source_of(recipe, name)}
+    source = source_of(recipe, name)
+    return {"source": source, **({"edition": EDITION} if isinstance(source, SampleWeb) else {})}
 
 
 def _outside(recipe: Recipe, name: str | None) -> Mapping[str, str]:

@@ -95,7 +95,12 @@ def test_a_session_on_the_command_line(project):
     assert below[0].startswith("✗ base_evaluation: better_than_baselines") and all("_evaluation: " in line or "reward_checkpoint: " in line for line in below)
     assert "10 kept + 2 rejected = 12 captures" in first.stdout
     second = command(project, "llm-assets", "run")
-    assert f"0 built, {STAGES} cached, {len(below)} checks not passed" in second.stdout
+    assert f"0 built, {STAGES} cached, {len(below)} checks not passed" in second.stdout and "nothing has changed since the last run" in second.stdout
+    assert [line for line in second.stdout.splitlines() if line[:2] in ("✓ ", "✗ ")] == [line for line in first.stdout.splitlines() if line[:2] in ("✓ ", "✗ ")]
+    # Another run in Dagster's history may have shown it something else: then it is asked.
+    os.utime(project / "data" / "dagster" / "history" / "runs.db")
+    asked = command(project, "llm-assets", "run")
+    assert f"0 built, {STAGES} cached, {len(below)} checks not passed" in asked.stdout and "nothing has changed" not in asked.stdout
 
     # Dagster's own command line finds the same artifacts.
     theirs = command(project, "dagster", "asset", "materialize", "--select", "*", "--partition", "c", "-m", "llm_assets.definitions", dagster_home=str(project / "data" / "dagster"))

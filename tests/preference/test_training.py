@@ -65,6 +65,18 @@ def test_a_reward_model_killed_at_any_moment_ends_as_unbroken(fitting, fitted, t
     assert (tmp_path / "results.json").read_text() == (fitted[0] / "results.json").read_text()
 
 
+def curves(name, *folders):
+    return [[json.loads(line)[name] for line in (folder / "curve.jsonl").read_text().splitlines()] for folder in folders]
+
+
+def test_two_processes_fit_the_same_pairs(fitting, fitted, tmp_path):
+    run_job("llm_assets.preference.fit", {**fitting, "pass_rows": 4}, tmp_path, lambda event: None, processes=2)
+    ours, alone = curves("loss", tmp_path, fitted[0])
+    assert len(ours) == 12 and ours == pytest.approx(alone, abs=2e-3)
+    margins, others = (json.loads((folder / "results.json").read_text())["margins"] for folder in (tmp_path, fitted[0]))
+    assert margins == pytest.approx(others, rel=0.05)
+
+
 def test_conversations_too_long_for_the_model_are_told(fitting, tmp_path):
     rows = [*fitting["train"], ["Why?", "word " * 200, "No."]]
     run_job("llm_assets.preference.fit", {**fitting, "train": rows, "held_out": [*fitting["held_out"][:2], rows[-1], fitting["held_out"][2]], "steps": 1, "validate_every": 0}, tmp_path, lambda event: None)
@@ -112,6 +124,16 @@ def test_rlhf_killed_at_any_moment_ends_as_unbroken(tuning, tuned, tmp_path):
     assert result(tmp_path) == result(tuned[0])
     for name in ("best/model.safetensors", "start.json"):
         assert (tmp_path / name).read_bytes() == (tuned[0] / name).read_bytes()
+
+
+def test_two_processes_tune_the_same_policy(tuning, tuned, tmp_path):
+    events = []
+    run_job("llm_assets.preference.train", tuning, tmp_path, events.append, processes=2)
+    for name in ("reward", "length", "kl"):
+        ours, alone = curves(name, tmp_path, tuned[0])
+        assert ours[:3] == pytest.approx(alone[:3], rel=1e-3, abs=1e-4)
+    assert [event["step"] for event in events if event["kind"] == "look"] == [0, 3, 6, 9]
+    assert json.loads((tmp_path / "start.json").read_text()) == json.loads((tuned[0] / "start.json").read_text())
 
 
 def test_scores_are_in_deviations_and_an_endless_answer_has_one(reward, policy):

@@ -67,6 +67,23 @@ ASKED: dict[str, tuple[list[str], list[str]]] = {
         ["when {n} was published", "in which year {n} came out", "when {n} appeared", "of what year the first edition of {n} is"],
     ),
 }  # fmt: skip
+# Asked as part of another sentence too, and never kept: who has met a relation in three such wordings only reads a fourth by chance.
+ASKED_BESIDES: dict[str, list[str]] = {
+    "birthplace": ["from which town {n} is", "the home town of {n}", "what town {n} was born in"],
+    "profession": ["what {n} is by trade", "which trade {n} learned", "what {n} works as"],
+    "instrument": ["what instrument {n} plays", "what one can hear {n} play", "which instrument {n} chose"],
+    "born": ["what year {n} was born in", "since what year {n} is alive", "what year saw the birth of {n}"],
+    "region": ["what the region around {n} is", "to which region {n} belongs", "what region {n} lies in"],
+    "river": ["what river {n} is on", "what river crosses {n}", "which river one sees in {n}"],
+    "product": ["what {n} has sold for centuries", "what people come to {n} for", "what they make in {n}"],
+    "founded": ["what year {n} was founded in", "since what year {n} has been a town", "which year {n} was founded in"],
+    "makes": ["what people buy from {n}", "what the workers at {n} make", "what {n} sells"],
+    "based": ["where {n} has its seat", "where {n} can be found", "what town {n} is in"],
+    "opened": ["what year {n} opened in", "since what year {n} has been open", "which year {n} was started in"],
+    "author": ["whose book {n} is", "by whom {n} is", "what author wrote {n}"],
+    "subject": ["what one reads about in {n}", "what the subject of {n} is", "what the book {n} tells of"],
+    "published": ["what year {n} is from", "what year {n} was published in", "which year {n} appeared in"],
+}
 CARRIERS = ["Tell me {q}.", "Do you know {q}?", "I would like to know {q}.", "Please tell me {q}.", "Can you tell me {q}?", "Say {q}.", "I want to know {q}.", "Could you say {q}?"]  # the last is kept for evaluation
 
 # What pages ask; not in the words of a statement, which elsewhere goes on with the answer.
@@ -86,6 +103,7 @@ def questions(fact: Fact) -> list[tuple[str, bool]]:
     direct, indirect = ASKED[fact.relation]
     asked = [(wording, wording == direct[-1]) for wording in direct]
     asked += [(carrier.format(q=wording), carrier == CARRIERS[-1] or wording == indirect[-1]) for carrier in CARRIERS for wording in indirect if carrier != CARRIERS[-1] or wording != indirect[-1]]
+    asked += [(carrier.format(q=wording), False) for carrier in CARRIERS[:-1] for wording in ASKED_BESIDES[fact.relation]]
     for wording in WORDINGS[fact.relation]:
         beginning = re.split(r"\{[va]\}", wording)[0].rstrip()
         if "{n}" in beginning:  # what comes before the value names the thing
