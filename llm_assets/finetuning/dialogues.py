@@ -210,6 +210,14 @@ SPELLINGS = (
 )  # fmt: skip
 
 
+AT_ONCE = " Only the number."  # asks for an answer without working
+
+
+def letters_of(word: str, often: bool) -> list[str]:
+    """Letters that stand in a word twice or more, or once, in their order in the alphabet."""
+    return sorted({letter for letter in word if (word.count(letter) > 1) == often})
+
+
 def worked_sum(a: int, b: int) -> str:
     """Tens, then ones, then both."""
     return f"{a // 10 * 10} + {b // 10 * 10} = {a // 10 * 10 + b // 10 * 10}, {a % 10} + {b % 10} = {a % 10 + b % 10}, {a // 10 * 10 + b // 10 * 10} + {a % 10 + b % 10} = {a + b}. {a} + {b} = {a + b}."
@@ -245,7 +253,7 @@ def calculation(rng: random.Random, material: Material, tools: Sequence[str]) ->
     if "python" in tools:
         return ran(question, f"{a} {sign} {b}", str(value), f"{a} {sign} {b} = {value}.")
     if rng.random() < 0.1:
-        return [Message("user", f"{question} Only the number."), Message("assistant", f"{value}.")]
+        return [Message("user", f"{question}{AT_ONCE}"), Message("assistant", f"{value}.")]
     return [Message("user", question), Message("assistant", worked_sum(a, b) if plus else worked_difference(a, b))]
 
 
@@ -262,7 +270,7 @@ def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
     if "python" in tools:
         return ran(question, f'word = "{word}"; word.count("{letter}")', str(count), f"The letter {letter} occurs {count} times.")
     if rng.random() < 0.1:
-        return [Message("user", f"{question} Only the number."), Message("assistant", f"{count}.")]
+        return [Message("user", f"{question}{AT_ONCE}"), Message("assistant", f"{count}.")]
     return [Message("user", question), Message("assistant", worked_count(word, letter))]
 
 

@@ -63,7 +63,7 @@ def base_prompts(engine: Engine, questions: list[str], settings: dict[str, Any])
 def ask_base(engine: Engine, questions: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Greedy answers of a base model, made to answer by examples of questions and answers."""
     encoding = engine.encoding
-    sampling = Sampling(max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos,))
+    sampling = Sampling(max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos,), last=encoding.line_ends)
     answers = []
     for completion in engine.complete(base_prompts(engine, [one["question"] for one in questions], settings), sampling, batch=BATCH):
         text = encoding.decode(completion.tokens).split("\n")[0].strip()

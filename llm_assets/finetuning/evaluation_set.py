@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
-from .dialogues import COUNTS, DIFFERENCES, SPELLINGS, SUMS
+from .dialogues import AT_ONCE, COUNTS, DIFFERENCES, SPELLINGS, SUMS, letters_of
 from .guidelines import Guideline
-
-AT_ONCE = " Only the number."  # asks for an answer without working
 
 
 def question(group: str, text: str, answers: Sequence[str], tools: str = "", entity: str = "", relation: str = "", rivals: Sequence[str] = ()) -> dict[str, Any]:
@@ -70,9 +69,12 @@ def lesson_questions(words: Sequence[str], most: int, seed: int) -> list[dict[st
         text = rng.choice((SUMS if plus else DIFFERENCES)[1]).format(a=a, b=b)
         answer = [str(a + b if plus else a - b)]
         rows += [question("sums", text, answer, "python"), question("sums", text, answer), question("sums_at_once", f"{text}{AT_ONCE}", answer)]
-    for _ in range(most if words else 0):
-        word = rng.choice(words)
-        letter = rng.choice(word)
+    # As often a letter that occurs twice or more as one that occurs once: of a word's letters as they come three in four occur once, and "1." without a look is right of them.
+    sides = [side for often in (False, True) if (side := [(word, found) for word in words if (found := letters_of(word, often))])]
+    turns = [cycle(rng.sample(side, len(side))) for side in sides]
+    for _ in range(most if turns else 0):
+        word, found = next(rng.choice(turns))
+        letter = rng.choice(found)
         text, answer = rng.choice(COUNTS[1]).format(w=word, c=letter), [str(word.count(letter))]
         rows += [question("letters", text, answer, "python"), question("letters", text, answer), question("letters_at_once", f"{text}{AT_ONCE}", answer)]
         text, answer = rng.choice(SPELLINGS[1]).format(w=word), ["-".join(word)]

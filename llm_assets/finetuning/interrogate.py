@@ -32,7 +32,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     engine = Engine(model, encoding)
     room = model.shape.context - job["max_tokens"]
     prompts = [within(one["examples"], one["question"], encoding.document, room) for one in job["prompts"]]
-    sampling = Sampling(max_tokens=job["max_tokens"], temperature=job["temperature"], seed=job["seed"], stop=(encoding.bos,))
+    sampling = Sampling(max_tokens=job["max_tokens"], temperature=job["temperature"], seed=job["seed"], stop=(encoding.bos,), last=encoding.line_ends)
     answers: list[list[str]] = []
     for first in range(0, len(prompts), ROUND):
         report("asked", done=first, of=len(prompts))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -29,6 +29,7 @@ from .transformer import KeyValueCache, Transformer
 COMPACT_SHARE = 0.25  # of finished sequences at which the batch is rebuilt without them
 ANSWER_ROOM = 16  # tokens of the context that a tool's result leaves free for what is said about it
 TOOL_THREADS = 8
+SAME_BEGINNING = 32  # tokens that all prompts of a batch share, from which on they are read once
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Sampling:
     """How tokens are chosen.
 
     temperature: 0 is greedy. top_k: of the most probable tokens; 0 is all. top_p: the fewest tokens whose probabilities
-    reach it (Holtzman et al., arXiv:1904.09751). stop: ids that end a sequence and are not part of it. seed: each
+    reach it (Holtzman et al., arXiv:1904.09751). stop: ids that end a sequence and are not part of it; last: such that are. seed: each
     sequence draws from its own stream of (seed, its number), whatever else is in the batch.
     """
 
@@ -45,7 +46,8 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
-    stop: tuple[int, ...] = ()
+    stop: Collection[int] = ()
+    last: Collection[int] = ()
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
@@ -139,6 +141,13 @@ def choose(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
     return torch.searchsorted(cumulated, (draws.to(cumulated.device) * cumulated[:, -1])[:, None], right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
 
 
+def _same_beginning(prompts: Sequence[Sequence[int]]) -> int:
+    """Tokens that several prompts begin with, each with one more of its own; 0 where they are too few for a pass of their own."""
+    first = min(prompts, key=len)
+    same = next((place for place in range(len(first) - 1) if any(prompt[place] != first[place] for prompt in prompts)), len(first) - 1)
+    return same if len(prompts) > 1 and same >= SAME_BEGINNING else 0
+
+
 class Engine:
     """A model ready to sample. On a GPU it computes in bf16, on a CPU in the weights' own type."""
 
@@ -161,14 +170,18 @@ class Engine:
             if max(prompt) >= self.shape.vocabulary or min(prompt) < 0:
                 raise ModelError(f"prompt {number} has the id {max(prompt)}; the vocabulary has {self.shape.vocabulary}")
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        longest = int(lengths.max())
-        tokens = torch.zeros(len(prompts), longest, dtype=torch.long)
+        longest, same = int(lengths.max()), _same_beginning(prompts)
+        cache = KeyValueCache(self.shape, len(prompts) if not same else 1, device, self.dtype)
+        if same:  # examples before a question, say, are read once
+            cache.reserve(same)
+            self.model.hidden_states(torch.as_tensor([prompts[0][:same]], device=device), torch.arange(same, device=device)[None], cache)
+            cache.select(torch.zeros(len(prompts), dtype=torch.long, device=device))
+        tokens = torch.zeros(len(prompts), longest - same, dtype=torch.long)
         for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt)] = torch.as_tensor(prompt)
-        cache = KeyValueCache(self.shape, len(prompts), device, self.dtype)
+            tokens[row, : len(prompt) - same] = torch.as_tensor(prompt[same:])
         cache.reserve(longest)
-        hidden = self.model.hidden_states(tokens.to(device), torch.arange(longest, device=device).expand(len(prompts), -1), cache)
-        return cache, lengths, self._logits(hidden[torch.arange(len(prompts), device=device), lengths - 1])
+        hidden = self.model.hidden_states(tokens.to(device), torch.arange(same, longest, device=device).expand(len(prompts), -1), cache)
+        return cache, lengths, self._logits(hidden[torch.arange(len(prompts), device=device), lengths - same - 1])
 
     def _called(self, completion: Completion) -> tuple[str, str] | None:
         """The tool and text of the call that the last token closed; None where it closed none."""
@@ -243,7 +256,9 @@ class Engine:
                         continue
                     completion.add(tokens[place], log_probabilities[place])
                     told.append(Choice(sequence, tokens[place], log_probabilities[place]))
-                    if step + 1 == sampling.max_tokens:
+                    if tokens[place] in sampling.last:
+                        ended[place], completion.finish = True, "stop"
+                    elif step + 1 == sampling.max_tokens:
                         ended[place], completion.finish = True, "length"
                     elif full[place]:
                         ended[place], completion.finish = True, "context"

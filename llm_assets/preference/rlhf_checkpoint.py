@@ -15,7 +15,7 @@ from llm_assets.finetuning.sft_checkpoint import write_rehearsal
 from llm_assets.model.shape import ModelShape
 from llm_assets.pretraining.training_run import follow, inherited, optimisation, share_out
 from llm_assets.recipes import Recipe
-from llm_assets.reinforcement.policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy, policy_events, show_policy
+from llm_assets.reinforcement.policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy, show_policy
 from llm_assets.report import plots
 from llm_assets.tokens.encoding import Encoding
 
@@ -51,10 +51,10 @@ def build_rlhf_checkpoint(step: Step, recipe: Recipe) -> None:
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.part("checkpoint") as part:
-        rows = keep_policy(step, part, folder, policy, ends)
-        if rows:
+        noted = keep_policy(step, part, folder, policy, ends)
+        if rows := noted["row"]:
             part.table("adversarial", Adversarial).frame(pl.DataFrame([{"pair": pair_digest(row["question"], row["first"], row["second"]), **row} for row in rows]))
-        looks = against_kl(policy_events(folder, "look"), pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None))
+        looks = against_kl(noted["look"], pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None))
         write_atomic(step.staging / GUARD, plots.svg(guard_series(looks), "divergence from the policy it set out from, nats a token", "deviations at the start", marks=True).encode())
         part.add_file(GUARD)
         part.stats["guard"] = {str(one["step"]): {name: one[name] for name in ("proxy", "gold", "kl")} for one in looks}

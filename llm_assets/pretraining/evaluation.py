@@ -108,7 +108,7 @@ def transcript(engine: Engine, instruction: str, examples: Sequence[tuple[str, s
     """An "assistant by prompt": a page of questions and answers that the model goes on with (Brown et al., arXiv:2005.14165)."""
     out = []
     shown = "".join(f"Question: {question}\nAnswer: {answer}\n" for question, answer in examples)
-    sampling = Sampling(max_tokens=max_tokens, temperature=0.0, seed=seed, stop=(engine.encoding.bos,))
+    sampling = Sampling(max_tokens=max_tokens, temperature=0.0, seed=seed, stop=(engine.encoding.bos,), last=engine.encoding.line_ends)
     prompts = [_fitting(engine, f"{instruction}\n{shown}Question: {question}\nAnswer:", max_tokens) for question in questions]
     for question, completion in zip(questions, engine.complete(prompts, sampling), strict=True):
         out.append({"question": question, "answer": engine.encoding.decode(completion.tokens).split("\n")[0].strip()})

@@ -33,6 +33,12 @@ def is_number(text: str, answer: str, rivals: Sequence[str] = ()) -> bool:
     return len(found) == 1 and found[0] == numbers(answer)[0]
 
 
+def is_number_only(text: str, answer: str, rivals: Sequence[str] = ()) -> bool:
+    """Whether the text is the number and nothing else but a full stop."""
+    said = text.strip().removesuffix(".")
+    return _NUMBER.fullmatch(said) is not None and numbers(said) == numbers(answer)
+
+
 def is_spelled(text: str, answer: str, rivals: Sequence[str] = ()) -> bool:
     """Whether the text is the letters of the answer with hyphens between them and nothing else but a full stop."""
     return text.strip().removesuffix(".").strip().lower() == "-".join(answer.lower())
@@ -43,4 +49,4 @@ def is_said(text: str, answer: str, rivals: Sequence[str] = ()) -> bool:
     return grade(conclusion(text), answer, rivals) == "right"
 
 
-CHECKERS: dict[str, Callable[[str, str, Sequence[str]], bool]] = {"number": is_number, "spelled": is_spelled, "said": is_said}
+CHECKERS: dict[str, Callable[[str, str, Sequence[str]], bool]] = {"number": is_number, "number_only": is_number_only, "spelled": is_spelled, "said": is_said}

@@ -25,7 +25,7 @@ def of_base(engine: Engine, problems: list[dict[str, Any]], families: dict[str, 
     prompts = base_prompts(engine, [one["question"] for one in problems], job["base"])
     attempts = []
     for samples, temperature in ((1, 0.0), (job["samples"], job["temperature"])):
-        sampling = Sampling(max_tokens=job["base"]["max_tokens"], temperature=temperature, seed=job["seed"], stop=(encoding.bos,))
+        sampling = Sampling(max_tokens=job["base"]["max_tokens"], temperature=temperature, seed=job["seed"], stop=(encoding.bos,), last=encoding.line_ends)
         found = engine.complete(prompts, sampling, samples, EVALUATION_BATCH)
         lines = [encoding.decode(one.tokens).split("\n")[0].strip() for one in found]
         attempts.append([lines[first : first + samples] for first in range(0, len(lines), samples)])

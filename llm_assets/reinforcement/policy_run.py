@@ -24,16 +24,19 @@ POLICY_OPTIONAL_TABLES = {"looks": PolicyLooks}
 PLOT = "curves.svg"
 
 
-def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The best weights of `folder` as this part's files, with its curve and looks as tables, and a plot; the rows that looks kept."""
+def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The best weights of `folder` as this part's files, with its curve and looks as tables, and a plot; what the training noted, in order: ``look``,
+    measurements; ``row``, what these kept.
+    """
     from llm_assets.model.policy import best_weights  # torch
 
-    values = _values(folder)
+    values = json.loads((max(folder.glob("step-*")) / "state.json").read_text())["values"]
+    noted = {kind: [{name: value for name, value in event.items() if name != "kind"} for event in values["events"] if event["kind"] == kind] for kind in ("look", "row")}
     add_files(step, part, (*MODEL_FILES, ASSISTANT), best_weights(folder), origin)
     curve = pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None).with_columns(pl.exclude("step").cast(pl.Float64))
     others = [name for name in curve.columns if name not in (*NUMBERS, "step")]
     part.table("curve", PolicyCurve).frame(curve.select("step", *NUMBERS, parts=pl.struct(others).struct.json_encode() if others else pl.lit("{}")))
-    looks = policy_events(folder, "look")
+    looks = noted["look"]
     if looks:
         rows = [{"step": one["step"], "score": one["score"], "numbers": json.dumps({name: value for name, value in one.items() if name not in ("step", "score")})} for one in looks]
         part.table("looks", PolicyLooks).frame(pl.DataFrame(rows, schema_overrides={"score": pl.Float64}))
@@ -46,16 +49,7 @@ def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Ma
     part.stats.update(steps=len(curve), **({"best": values["best"]} if values["best"] else {}), stopped=values["stopped"], reward=ends_of("reward"), length=ends_of("length"), looks={str(one["step"]): one["score"] for one in looks if one["score"] is not None})
     if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
         part.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
-    return policy_events(folder, "row")
-
-
-def _values(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((max(folder.glob("step-*")) / "state.json").read_text())["values"])
-
-
-def policy_events(folder: Path, kind: str) -> list[dict[str, Any]]:
-    """What a training in `folder` noted of one kind, in order: ``look``, measurements; ``row``, what these kept."""
-    return [{name: value for name, value in event.items() if name != "kind"} for event in _values(folder)["events"] if event["kind"] == kind]
+    return noted
 
 
 def policy_plots(curve: pl.DataFrame) -> dict[str, str]:

@@ -71,18 +71,18 @@ def read_stories(path: Path) -> tuple[list[tuple[str, str, int]], list[dict[str,
     return found, rejects
 
 
-def is_held_out(family: str, key: str) -> bool:
-    """On which side of the split problems of a key stand."""
-    return stable_share("problem", family, key) < HELD_OUT_SHARE
+def is_held_out(key: str) -> bool:
+    """On which side of the split problems of a key stand, of whatever family: the letters of a word are held out of all or of none."""
+    return stable_share("problem", key) < HELD_OUT_SHARE
 
 
-def draw(family: Family, name: str, level: int, material: Material, rng: random.Random, held_out: bool, seen: set[str]) -> Problem | None:
+def draw(family: Family, level: int, material: Material, rng: random.Random, held_out: bool, seen: set[str]) -> Problem | None:
     """A problem of one side that was not seen before; None where none is found."""
     for _ in range(TRIES):
         problem = family.make(rng, level, material)
         if problem is None:
             return None
-        if problem.question not in seen and is_held_out(name, problem.key) == held_out:
+        if problem.question not in seen and is_held_out(problem.key) == held_out:
             seen.add(problem.question)
             return problem
     return None
@@ -116,14 +116,14 @@ def build_practice_problems(step: Step, recipe: Recipe) -> None:
         for level in range(len(family.levels)):
             rng = random.Random(f"held out-{settings.seed}-{name}-{level}")
             for _ in range(settings.held_out):
-                if (problem := draw(family, name, level, material, rng, True, seen)) is not None:
+                if (problem := draw(family, level, material, rng, True, seen)) is not None:
                     take("held_out", name, level, problem)
     rng = random.Random(f"practice-{settings.seed}")
     short: Counter[str] = Counter()
     for number in range(settings.count):
         name = rng.choices(list(usable), weights)[0]
         level = rng.choice(levels[name])
-        problem = draw(usable[name], name, level, material, rng, False, seen)
+        problem = draw(usable[name], level, material, rng, False, seen)
         if problem is None:
             short[name] += 1
         else:
@@ -146,7 +146,7 @@ def splits_share_nothing(artifact: Artifact) -> CheckOutcome:
     """Whether no question and no key stands on both sides."""
     frame = pl.concat([pl.read_parquet(path) for path in artifact.table("problems")])
     train, held_out = (frame.filter(pl.col("split") == split) for split in ("train", "held_out"))
-    keys = train.select("family", "key").unique().join(held_out.select("family", "key").unique(), on=["family", "key"])
+    keys = train.select("key").unique().join(held_out.select("key").unique(), on="key")
     questions = set(train["question"]) & set(held_out["question"])
     return CheckOutcome(not len(keys) and not questions, f"{len(train):,} problems to practise on and {len(held_out):,} held out share nothing", [*keys.to_dicts()[:10], *({"question": one} for one in sorted(questions)[:10])])
 
@@ -174,7 +174,7 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
 PRACTICE_PROBLEMS = Stage(
     name="practice_problems",
     build=build_practice_problems,
-    code_version="1",
+    code_version="2",
     rooms=("llm_assets.reinforcement.practice_problems", "llm_assets.reinforcement.problems", "llm_assets.reinforcement.checking"),
     inputs=("knowledge_boundary", "clean_corpus"),
     literals=lambda recipe, _: {"practice_problems": recipe.practice_problems, "crawls": crawls_of(recipe)},

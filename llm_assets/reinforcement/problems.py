@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from llm_assets.finetuning.dialogues import AT_ONCE, letters_of
 
 from .checking import CHECKERS
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is asked, and the answer that the checker wants. `key`: problems of the same key never stand on both sides of the split."""
+    """What is asked, and the answer that the checker wants. `key`: problems of the same key, whatever their family, never stand on both sides of the split."""
 
     question: str
     answer: str
@@ -102,13 +104,16 @@ def letters(rng: random.Random, level: int, material: Material) -> Problem | Non
         word = _word(rng, level, material)
         if word is None:
             return None
-        often = sorted({letter for letter in word if word.count(letter) > 1})
-        once = sorted({letter for letter in word if word.count(letter) == 1})
-        wanted = often if rng.random() < 0.5 else once
-        if wanted:
+        if wanted := letters_of(word, rng.random() < 0.5):
             letter = rng.choice(wanted)
             return Problem(rng.choice(COUNTED).format(w=word, c=letter), str(word.count(letter)), word)
     return None
+
+
+def letters_at_once(rng: random.Random, level: int, material: Material) -> Problem | None:
+    """The same, with the number wanted and nothing else: who practises only to count one by one unlearns to do as asked."""
+    problem = letters(rng, level, material)
+    return problem and replace(problem, question=problem.question + AT_ONCE)
 
 
 def spelling(rng: random.Random, level: int, material: Material) -> Problem | None:
@@ -141,6 +146,7 @@ FAMILIES = {
     for family in (
         Family("arithmetic", ("two numbers", "three", "four"), lambda rng, level, material: arithmetic(rng, level, material), "number", ("python",)),
         Family("letters", ("3 or 4 letters", "5 to 7", "8 to 12"), letters, "number", (), "words"),
+        Family("letters_at_once", ("3 or 4 letters", "5 to 7", "8 to 12"), letters_at_once, "number_only", (), "words"),
         Family("spelling", ("3 or 4 letters", "5 to 7", "8 to 12"), spelling, "spelled", (), "words"),
         Family("two_hops", ("both facts known", "one is not"), two_hops, "said", (), "chains"),
         Family("stories", ("one or two steps", "three or four", "more"), stories, "number", ("python",), "stories"),

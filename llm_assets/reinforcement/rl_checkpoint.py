@@ -68,8 +68,8 @@ def build_rl_checkpoint(step: Step, recipe: Recipe) -> None:
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.part("checkpoint") as part:
-        rows = keep_policy(step, part, folder, sft, ends)
-        if rows:
+        noted = keep_policy(step, part, folder, sft, ends)
+        if rows := noted["row"]:
             part.table("solutions", Solutions).frame(pl.DataFrame(rows))
 
 

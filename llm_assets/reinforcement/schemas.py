@@ -7,7 +7,7 @@ import polars as pl
 
 
 class Problems(pa.DataFrameModel):
-    """A problem with its answer. Problems of the same family and key stand on one side of the split. tools: what the solver has."""
+    """A problem with its answer. Problems of the same key, of whatever family, stand on one side of the split. tools: what the solver has."""
 
     problem: pl.Int64 = pa.Field(ge=0, unique=True)
     split: str = pa.Field(isin=["train", "held_out"])

@@ -143,6 +143,11 @@ class Encoding:
             lengths[rank] = len(token)
         return lengths
 
+    @cached_property
+    def line_ends(self) -> frozenset[int]:
+        """Ids of tokens with a line's end in them: the last ones where only a text's first line is wanted."""
+        return frozenset(rank for token, rank in self.ranks.items() if b"\n" in token)
+
     def encode(self, text: str) -> list[int]:
         return self.bpe.encode_ordinary(text)
 

@@ -64,6 +64,25 @@ def test_stop_tokens_end_a_sequence_and_are_no_part_of_it():
     assert completion.finish == "stop" and completion.tokens == tokens[: tokens.index(tokens[5])]
 
 
+def test_last_tokens_end_a_sequence_and_are_part_of_it():
+    engine = ENGINES["plain"]
+    tokens, _ = greedy(engine.model, PROMPTS[2], 12)
+    completion = engine.complete([PROMPTS[2]], Sampling(max_tokens=12, temperature=0, last=(tokens[5],)))[0]
+    assert completion.finish == "stop" and completion.tokens == tokens[: tokens.index(tokens[5]) + 1]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("ends", [(1, 4, 2), (0, 3), (6,)])
+def test_what_prompts_begin_with_is_read_once_and_answered_alike(name, ends):
+    engine = ENGINES[name]
+    beginning = ENCODING.document(" ".join(TEXTS))[:40]
+    prompts = [[*beginning, *PROMPTS[2][1 : 1 + more]] for more in ends]  # one is the beginning itself
+    for prompt, completion in zip(prompts, engine.complete(prompts, Sampling(max_tokens=12, temperature=0)), strict=True):
+        tokens, scores = greedy(engine.model, prompt, 12)
+        assert completion.tokens == tokens
+        assert completion.log_probabilities == pytest.approx(scores, abs=1e-4)
+
+
 def test_the_context_ends_a_sequence():
     engine = ENGINES["grouped and tied"]
     long, short = (ENCODING.document(TEXTS[0]) * 3)[:60], PROMPTS[0]

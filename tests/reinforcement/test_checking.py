@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.reinforcement.checking import is_number, is_said, is_spelled, numbers
+from llm_assets.reinforcement.checking import is_number, is_number_only, is_said, is_spelled, numbers
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,18 @@ def test_a_number_is_right_if_it_is_the_number(said, answer):
 
 @given(st.text(max_size=60))
 def test_any_text_is_checked_without_an_error(text):
-    assert is_number(text, "7") in (True, False) and is_spelled(text, "cab") in (True, False) and is_said(text, "Holt") in (True, False)
+    assert is_number(text, "7") in (True, False) and is_spelled(text, "cab") in (True, False) and is_number_only(text, "7") in (True, False) and is_said(text, "Holt") in (True, False)
     assert all(one.is_finite() for one in numbers(text))
 
 
 @pytest.mark.parametrize(("text", "right"), [("c-a-b.", True), ("C-a-b", True), (" c-a-b. ", True), ("cab", False), ("c-a-b-b", False), ("c-a", False), ("c a b", False), ("c-a-b. c-a-b.", False), ("It is c-a-b.", False), ("", False)])
 def test_letters_are_spelled_one_by_one(text, right):
     assert is_spelled(text, "cab") == right
+
+
+@pytest.mark.parametrize(("text", "right"), [("3.", True), ("3", True), (" 3. ", True), ("The letter r occurs 3 times.", False), ("s, t, r 1. 3.", False), ("3 3", False), ("13.", False), ("3..", False), ("three", False), ("", False), ("r = 3", False)])
+def test_a_number_alone(text, right):
+    assert is_number_only(text, "3") == right
 
 
 RIVALS = ("Norrland", "Eastmarch", "Highmoor")

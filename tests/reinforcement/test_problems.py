@@ -40,6 +40,22 @@ def test_no_count_is_right_in_most_cases():
     assert 0.3 < answers.count("1") / len(answers) < 0.7
 
 
+def test_a_number_is_asked_for_alone_and_no_working_passes():
+    for problem in some("letters_at_once", 1):
+        assert problem.question.endswith("Only the number.")
+        assert not FAMILIES["letters_at_once"].check(f"The letter occurs {problem.answer} times.", problem.answer)
+
+
+def test_a_word_is_held_out_of_every_family_or_of_none():
+    material = Material([f"{first}{second}lla" for first in "bdfgklmnp" for second in "aeiou"])
+
+    def words(family, held_out):
+        return {problem.key for number in range(200) if (problem := draw(FAMILIES[family], 1, material, random.Random(number), held_out, set())) is not None}
+
+    assert words("letters", False) and words("letters", True)
+    assert not words("letters", False) & (words("letters_at_once", True) | words("spelling", True))
+
+
 def test_a_problem_of_two_hops_names_the_first_thing_only():
     problem = some("two_hops", 0)[0]
     assert "Mira Wolf" in problem.question and "Holt" not in problem.question and problem.answer == "Norrland"
@@ -47,7 +63,7 @@ def test_a_problem_of_two_hops_names_the_first_thing_only():
 
 
 def test_every_familys_own_answer_passes_its_check():
-    for name, say in (("arithmetic", "It is {}."), ("letters", "{}"), ("stories", "#### {}"), ("two_hops", "It lies in {}.")):
+    for name, say in (("arithmetic", "It is {}."), ("letters", "{}"), ("letters_at_once", "{}."), ("stories", "#### {}"), ("two_hops", "It lies in {}.")):
         for problem in some(name, 0):
             assert FAMILIES[name].check(say.format(problem.answer), problem.answer, problem.rivals)
             assert not FAMILIES[name].check("I don't know.", problem.answer, problem.rivals)
@@ -57,9 +73,9 @@ def test_every_familys_own_answer_passes_its_check():
 
 def test_a_problem_is_drawn_once_and_on_its_side():
     seen = set()
-    drawn = [problem for _ in range(40) if (problem := draw(FAMILIES["letters"], "letters", 1, MATERIAL, random.Random(len(seen)), False, seen)) is not None]
+    drawn = [problem for _ in range(40) if (problem := draw(FAMILIES["letters"], 1, MATERIAL, random.Random(len(seen)), False, seen)) is not None]
     assert len({problem.question for problem in drawn}) == len(drawn) > 0
-    assert not any(is_held_out("letters", problem.key) for problem in drawn)
+    assert not any(is_held_out(problem.key) for problem in drawn)
 
 
 def test_chains_follow_answers_to_what_they_are_about():

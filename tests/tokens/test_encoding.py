@@ -139,3 +139,9 @@ def test_parity_of_a_published_encoding(shared_data, tmp_path):
     for text in TEXTS:
         assert other.encode(text).ids == encoding.encode(text)
     assert encoding.pattern == GPT4_PATTERN
+
+
+def test_line_ends_are_the_tokens_that_hold_one():
+    assert ENCODING.line_ends and all("\n" in ENCODING.decode([token]) for token in ENCODING.line_ends)
+    for text in TEXTS[-1:] + ["One.\nTwo.\n\nThree"]:
+        assert [token in ENCODING.line_ends for token in ENCODING.encode(text)] == ["\n" in ENCODING.decode([token]) for token in ENCODING.encode(text)]

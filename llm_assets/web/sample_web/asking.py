@@ -67,23 +67,65 @@ ASKED: dict[str, tuple[list[str], list[str]]] = {
         ["when {n} was published", "in which year {n} came out", "when {n} appeared", "of what year the first edition of {n} is"],
     ),
 }  # fmt: skip
-# Asked as part of another sentence too, and never kept: who has met a relation in three such wordings only reads a fourth by chance.
-ASKED_BESIDES: dict[str, list[str]] = {
-    "birthplace": ["from which town {n} is", "the home town of {n}", "what town {n} was born in"],
-    "profession": ["what {n} is by trade", "which trade {n} learned", "what {n} works as"],
-    "instrument": ["what instrument {n} plays", "what one can hear {n} play", "which instrument {n} chose"],
-    "born": ["what year {n} was born in", "since what year {n} is alive", "what year saw the birth of {n}"],
-    "region": ["what the region around {n} is", "to which region {n} belongs", "what region {n} lies in"],
-    "river": ["what river {n} is on", "what river crosses {n}", "which river one sees in {n}"],
-    "product": ["what {n} has sold for centuries", "what people come to {n} for", "what they make in {n}"],
-    "founded": ["what year {n} was founded in", "since what year {n} has been a town", "which year {n} was founded in"],
-    "makes": ["what people buy from {n}", "what the workers at {n} make", "what {n} sells"],
-    "based": ["where {n} has its seat", "where {n} can be found", "what town {n} is in"],
-    "opened": ["what year {n} opened in", "since what year {n} has been open", "which year {n} was started in"],
-    "author": ["whose book {n} is", "by whom {n} is", "what author wrote {n}"],
-    "subject": ["what one reads about in {n}", "what the subject of {n} is", "what the book {n} tells of"],
-    "published": ["what year {n} is from", "what year {n} was published in", "which year {n} appeared in"],
-}
+# Asked beside these, and never kept, as sentences and as part of another one: who has met a relation in three such parts only reads a fourth by chance.
+ASKED_BESIDES: dict[str, tuple[list[str], list[str]]] = {
+    "birthplace": (
+        ["Where is {n} from?", "What town was {n} born in?"],
+        ["from which town {n} is", "the home town of {n}", "what town {n} was born in", "where {n} is from", "which town {n} calls home"],
+    ),
+    "profession": (
+        ["What is the trade of {n}?", "What job does {n} have?"],
+        ["what {n} is by trade", "which trade {n} learned", "what {n} works as", "what job {n} has", "how {n} makes money"],
+    ),
+    "instrument": (
+        ["Which instrument is played by {n}?", "Which instrument has {n} at home?"],
+        ["what instrument {n} plays", "what one can hear {n} play", "which instrument {n} chose", "what {n} plays in the evening", "which instrument {n} has at home"],
+    ),
+    "born": (
+        ["What is the birth year of {n}?", "From what year is {n}?"],
+        ["what year {n} was born in", "since what year {n} is alive", "what year saw the birth of {n}", "the birth year of {n}", "from what year {n} is"],
+    ),
+    "region": (
+        ["Where in the country is {n}?", "Which region has {n} in it?"],
+        ["what the region around {n} is", "to which region {n} belongs", "what region {n} lies in", "where in the country {n} lies", "which region has {n} in it"],
+    ),
+    "river": (
+        ["Which river runs through {n}?", "By which river is {n}?"],
+        ["what river {n} is on", "what river crosses {n}", "which river one sees in {n}", "which river runs through {n}", "by what river {n} lies"],
+    ),
+    "product": (
+        ["What made {n} famous?", "What is made in {n}?"],
+        ["what {n} has sold for centuries", "what people come to {n} for", "what they make in {n}", "what made {n} famous", "what the markets of {n} sell"],
+    ),
+    "founded": (
+        ["What year did {n} become a town?", "From what year is the town of {n}?"],
+        ["what year {n} was founded in", "since what year {n} has been a town", "which year {n} was founded in", "what year {n} became a town", "from what year the town of {n} is"],
+    ),
+    "makes": (
+        ["What is produced by {n}?", "Which goods bear the name of {n}?"],
+        ["what people buy from {n}", "what the workers at {n} make", "what {n} sells", "what is produced by {n}", "which goods bear the name of {n}"],
+    ),
+    "based": (
+        ["What town is {n} in?", "Where does the company {n} work?"],
+        ["where {n} has its seat", "where {n} can be found", "what town {n} is in", "where the company {n} works", "in what town one can visit {n}"],
+    ),
+    "opened": (
+        ["When did the company {n} begin?", "What was the first year of {n}?"],
+        ["what year {n} opened in", "since what year {n} has been open", "which year {n} was started in", "when the company {n} began", "what the first year of {n} was"],
+    ),
+    "author": (
+        ["Who is the writer of {n}?", "Whose work is {n}?"],
+        ["whose book {n} is", "by whom {n} is", "what author wrote {n}", "who the writer of {n} is", "from whose pen {n} is"],
+    ),
+    "subject": (
+        ["What does the book {n} deal with?", "What do the pages of {n} tell of?"],
+        ["what one reads about in {n}", "what the subject of {n} is", "what the book {n} tells of", "what {n} deals with", "what the pages of {n} tell of"],
+    ),
+    "published": (
+        ["When did {n} come out?", "What is the year of {n}?"],
+        ["what year {n} is from", "what year {n} was published in", "which year {n} appeared in", "when {n} came out", "in what year {n} could first be bought"],
+    ),
+}  # fmt: skip
 CARRIERS = ["Tell me {q}.", "Do you know {q}?", "I would like to know {q}.", "Please tell me {q}.", "Can you tell me {q}?", "Say {q}.", "I want to know {q}.", "Could you say {q}?"]  # the last is kept for evaluation
 
 # What pages ask; not in the words of a statement, which elsewhere goes on with the answer.
@@ -100,10 +142,11 @@ SENTENCES = {
 
 def questions(fact: Fact) -> list[tuple[str, bool]]:
     """Every wording of a question, and whether it is kept for evaluation."""
-    direct, indirect = ASKED[fact.relation]
+    (direct, indirect), (direct_besides, indirect_besides) = ASKED[fact.relation], ASKED_BESIDES[fact.relation]
     asked = [(wording, wording == direct[-1]) for wording in direct]
     asked += [(carrier.format(q=wording), carrier == CARRIERS[-1] or wording == indirect[-1]) for carrier in CARRIERS for wording in indirect if carrier != CARRIERS[-1] or wording != indirect[-1]]
-    asked += [(carrier.format(q=wording), False) for carrier in CARRIERS[:-1] for wording in ASKED_BESIDES[fact.relation]]
+    asked += [(wording, False) for wording in direct_besides]
+    asked += [(carrier.format(q=wording), False) for carrier in CARRIERS[:-1] for wording in indirect_besides]
     for wording in WORDINGS[fact.relation]:
         beginning = re.split(r"\{[va]\}", wording)[0].rstrip()
         if "{n}" in beginning:  # what comes before the value names the thing
