@@ -219,7 +219,7 @@ def _by_kind(nowhere: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 def usable(material: Material, weights: Mapping[str, float]) -> dict[str, float]:
     """The weights of sources that have something to be made of: a corpus without questions has no facts to ask for."""
     has = {
-        "known": bool(material.known), "unknown": bool(material.unknown), "nowhere": bool(material.known_kinds), "open": bool(material.known), "letters": bool(material.words),
+        "known": bool(material.known), "unknown": bool(material.unknown), "nowhere": bool(material.known_kinds), "open": bool(material.known), "letters": bool(material.words), "repetition": bool(material.words),
         "reading": any(holds(text, topic.answer) and holds(topic.sentence, topic.answer) for topic in material.told_kinds for _, text in material.passages(topic.entity)),
     }  # fmt: skip
     return {name: weight for name, weight in weights.items() if weight > 0 and has.get(name, True)}

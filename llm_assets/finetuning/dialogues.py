@@ -210,6 +210,8 @@ SPELLINGS = (
 )  # fmt: skip
 
 
+REPEATS = ("Repeat: {w}.", "Say once more: {w}.", "Please repeat {w}.", "Copy these words: {w}.", "Write down {w}.", "Can you repeat {w}?")
+MOST_REPEATED = 6  # words
 AT_ONCE = " Only the number."  # asks for an answer without working
 
 
@@ -257,9 +259,19 @@ def calculation(rng: random.Random, material: Material, tools: Sequence[str]) ->
     return [Message("user", question), Message("assistant", worked_sum(a, b) if plus else worked_difference(a, b))]
 
 
+def _word(rng: random.Random, material: Material) -> str:
+    return rng.choice(material.made_up if material.made_up and rng.random() < MADE_UP else material.words)
+
+
+def repetition(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """Several words said again: what is worked out letter by letter must be copied, also where its tokens stand in no text."""
+    told = ", ".join(f'"{_word(rng, material)}"' for _ in range(rng.randint(2, MOST_REPEATED)))
+    return [Message("user", rng.choice(REPEATS).format(w=told)), Message("assistant", f"{told}.")]
+
+
 def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
     """A letter counted, or a word spelled."""
-    word = rng.choice(material.made_up if material.made_up and rng.random() < MADE_UP else material.words)
+    word = _word(rng, material)
     if rng.random() < 0.3:
         question, spelled = rng.choice(SPELLINGS[0]).format(w=word), "-".join(word)
         if "python" in tools:
@@ -288,7 +300,7 @@ def manners(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
 
 
 SOURCES: dict[str, Callable[[random.Random, Material, Sequence[str]], Exchange | None]] = {
-    "known": known_fact, "unknown": unknown_fact, "nowhere": nowhere_fact, "open": portrait, "reading": read_fact, "calculation": calculation, "letters": letters, "guidelines": manners,
+    "known": known_fact, "unknown": unknown_fact, "nowhere": nowhere_fact, "open": portrait, "reading": read_fact, "calculation": calculation, "letters": letters, "repetition": repetition, "guidelines": manners,
 }  # fmt: skip
 NEEDS = {"reading": "search"}  # tools without which a source has nothing to say
 

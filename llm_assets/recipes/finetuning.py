@@ -79,8 +79,8 @@ class Conversations(Frozen):
     """The mixture that the assistant is trained on."""
 
     count: int = Field(20_000, ge=0, description="conversations made, besides those of files")
-    weights: dict[Literal["known", "unknown", "nowhere", "open", "reading", "calculation", "letters", "guidelines"], float] = Field(
-        {"known": 30.0, "unknown": 5.0, "nowhere": 15.0, "open": 6.0, "reading": 25.0, "calculation": 12.0, "letters": 15.0, "guidelines": 6.0}, description="how often an exchange is of each source"
+    weights: dict[Literal["known", "unknown", "nowhere", "open", "reading", "calculation", "letters", "repetition", "guidelines"], float] = Field(
+        {"known": 30.0, "unknown": 5.0, "nowhere": 15.0, "open": 6.0, "reading": 25.0, "calculation": 12.0, "letters": 15.0, "repetition": 3.0, "guidelines": 6.0}, description="how often an exchange is of each source"
     )
     tools: tuple[float, float, float, float] = Field((0.45, 0.27, 0.18, 0.10), description="shares of conversations with no tool, search, Python, both")
     turns: tuple[float, ...] = Field((0.65, 0.25, 0.10), min_length=1, description="shares of conversations with one exchange, two, three …")

@@ -15,7 +15,7 @@ from .frozen import Frozen
 class PracticeProblems(Frozen):
     """Problems to practise on, and others to be measured by."""
 
-    families: dict[str, float] = Field({"arithmetic": 2.0, "letters": 1.0, "spelling": 1.0, "two_hops": 1.0}, min_length=1, description="how often a problem is of each family; one of your own as package.module:object (see reinforcement/problems.py)")
+    families: dict[str, float] = Field({"arithmetic": 2.0, "letters": 1.0, "letters_at_once": 0.5, "spelling": 1.0, "two_hops": 1.0}, min_length=1, description="how often a problem is of each family; one of your own as package.module:object (see reinforcement/problems.py)")
     levels: dict[str, tuple[int, ...]] = Field({}, description="levels that are practised on, counted from 0, by family; all of a family that is not named. Held out are problems of every level")
     count: int = Field(4_000, ge=1, description="problems to practise on")
     held_out: int = Field(40, ge=1, description="problems of each family and level that are never practised on")

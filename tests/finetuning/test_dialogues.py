@@ -37,7 +37,7 @@ MATERIAL = Material(
     known=KNOWN, unknown=UNKNOWN, told=TOPICS, nowhere={"person": NOWHERE}, search=lambda query: "\n".join(show(*one) for one in PASSAGES.get(query, [])) or NOTHING, passages=lambda entity: PASSAGES.get(entity, []),
     words=["strawberry", "banana", "river"], made_up=["strananer"], guidelines=read_guidelines(None), values=VALUES, people=[person.name for person in PEOPLE],
 )  # fmt: skip
-WEIGHTS = {"known": 1, "unknown": 1, "nowhere": 1, "open": 1, "reading": 1, "calculation": 1, "letters": 1, "guidelines": 1}
+WEIGHTS = {"known": 1, "unknown": 1, "nowhere": 1, "open": 1, "reading": 1, "calculation": 1, "letters": 1, "repetition": 1, "guidelines": 1}
 SETS = tuple(zip(TOOL_SETS, (1, 1, 1, 1), strict=True))
 
 
@@ -133,6 +133,11 @@ def test_every_relation_that_is_told_is_read_about_as_often_whatever_is_known():
 
 def test_articles_follow_what_comes_after_them():
     assert dialogues.with_articles("She is a engineer and an baker, and plays a oboe. A evening.") == "She is an engineer and a baker, and plays an oboe. An evening."
+
+
+def test_words_are_said_again_as_they_were_asked_for():
+    for question, answer in exchanges("repetition", (), 25):
+        assert answer.content[:-1] in question.content and answer.content.count('"') >= 4
 
 
 def test_programs_give_the_result_that_is_shown():

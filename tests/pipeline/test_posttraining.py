@@ -176,7 +176,7 @@ def test_problems_are_apart_and_of_every_family(built):
     made, artifacts = built
     problems = rows(artifacts["practice_problems"], "problems")
     assert splits_share_nothing(artifacts["practice_problems"]).passed
-    assert {"arithmetic", "letters", "spelling", "two_hops"} == set(problems["family"])
+    assert {"arithmetic", "letters", "letters_at_once", "spelling", "two_hops"} == set(problems["family"])
     held_out = problems.filter(pl.col("split") == "held_out")
     assert (held_out.group_by("family", "level").len()["len"] <= made.practice_problems.held_out).all()
     spoilt = problems.with_columns(split=pl.when(pl.col("problem") == held_out["problem"][0]).then(pl.lit("train")).otherwise(pl.col("split")), key=pl.when(pl.col("problem") == held_out["problem"][0]).then(pl.lit(held_out["key"][1])).otherwise(pl.col("key")))

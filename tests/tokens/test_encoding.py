@@ -143,5 +143,5 @@ def test_parity_of_a_published_encoding(shared_data, tmp_path):
 
 def test_line_ends_are_the_tokens_that_hold_one():
     assert ENCODING.line_ends and all("\n" in ENCODING.decode([token]) for token in ENCODING.line_ends)
-    for text in TEXTS[-1:] + ["One.\nTwo.\n\nThree"]:
+    for text in [TEXTS[-1], "One.\nTwo.\n\nThree"]:
         assert [token in ENCODING.line_ends for token in ENCODING.encode(text)] == ["\n" in ENCODING.decode([token]) for token in ENCODING.encode(text)]

@@ -126,7 +126,7 @@ ASKED_BESIDES: dict[str, tuple[list[str], list[str]]] = {
         ["what year {n} is from", "what year {n} was published in", "which year {n} appeared in", "when {n} came out", "in what year {n} could first be bought"],
     ),
 }  # fmt: skip
-CARRIERS = ["Tell me {q}.", "Do you know {q}?", "I would like to know {q}.", "Please tell me {q}.", "Can you tell me {q}?", "Say {q}.", "I want to know {q}.", "Could you say {q}?"]  # the last is kept for evaluation
+CARRIERS = ["Tell me {q}.", "Do you know {q}?", "I would like to know {q}.", "Please tell me {q}.", "Can you tell me {q}?", "Say {q}.", "I want to know {q}.", "Would you tell me {q}?", "Let me know {q}.", "Are you able to say {q}?", "Could you say {q}?"]  # the last is kept for evaluation
 
 # What pages ask; not in the words of a statement, which elsewhere goes on with the answer.
 PAGE_QUESTIONS = {relation: [wording for wording in direct[:-1] if not wording.startswith("{n}")] for relation, (direct, _) in ASKED.items()}
