@@ -29,7 +29,7 @@ from .transformer import KeyValueCache, Transformer
 COMPACT_SHARE = 0.25  # of finished sequences at which the batch is rebuilt without them
 ANSWER_ROOM = 16  # tokens of the context that a tool's result leaves free for what is said about it
 TOOL_THREADS = 8
-SAME_BEGINNING = 32  # tokens that all prompts of a batch share, from which on they are read once
+BEGINNING_STEP = 8  # tokens between the lengths of a shared beginning that are tried
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,17 @@ def choose(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
     return torch.searchsorted(cumulated, (draws.to(cumulated.device) * cumulated[:, -1])[:, None], right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
 
 
-def _same_beginning(prompts: Sequence[Sequence[int]]) -> int:
-    """Tokens that several prompts begin with, each with one more of its own; 0 where they are too few for a pass of their own."""
-    first = min(prompts, key=len)
-    same = next((place for place in range(len(first) - 1) if any(prompt[place] != first[place] for prompt in prompts)), len(first) - 1)
-    return same if len(prompts) > 1 and same >= SAME_BEGINNING else 0
+def _read_once(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens of each prompt to read in a pass of their own, once for all prompts that begin with the same: as many as
+    make the fewest tokens together; 0 where that saves less than a fifth.
+    """
+    shortest, longest = min(map(len, prompts)), max(map(len, prompts))
+
+    def read(first: int) -> int:
+        return len({tuple(prompt[:first]) for prompt in prompts}) * first + len(prompts) * (longest - first)
+
+    best = min(range(0, shortest, BEGINNING_STEP), key=read)
+    return best if read(best) < 0.8 * read(0) else 0
 
 
 class Engine:
@@ -170,18 +176,19 @@ class Engine:
             if max(prompt) >= self.shape.vocabulary or min(prompt) < 0:
                 raise ModelError(f"prompt {number} has the id {max(prompt)}; the vocabulary has {self.shape.vocabulary}")
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        longest, same = int(lengths.max()), _same_beginning(prompts)
-        cache = KeyValueCache(self.shape, len(prompts) if not same else 1, device, self.dtype)
-        if same:  # examples before a question, say, are read once
-            cache.reserve(same)
-            self.model.hidden_states(torch.as_tensor([prompts[0][:same]], device=device), torch.arange(same, device=device)[None], cache)
-            cache.select(torch.zeros(len(prompts), dtype=torch.long, device=device))
-        tokens = torch.zeros(len(prompts), longest - same, dtype=torch.long)
+        longest, once = int(lengths.max()), _read_once(prompts)
+        beginnings = {beginning: place for place, beginning in enumerate(dict.fromkeys(tuple(prompt[:once]) for prompt in prompts))} if once else {}
+        cache = KeyValueCache(self.shape, len(beginnings) or len(prompts), device, self.dtype)
+        if once:  # examples before a question, say
+            cache.reserve(once)
+            self.model.hidden_states(torch.tensor(list(beginnings), device=device), torch.arange(once, device=device).expand(len(beginnings), -1), cache)
+            cache.select(torch.tensor([beginnings[tuple(prompt[:once])] for prompt in prompts], device=device))
+        tokens = torch.zeros(len(prompts), longest - once, dtype=torch.long)
         for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt) - same] = torch.as_tensor(prompt[same:])
+            tokens[row, : len(prompt) - once] = torch.as_tensor(prompt[once:])
         cache.reserve(longest)
-        hidden = self.model.hidden_states(tokens.to(device), torch.arange(same, longest, device=device).expand(len(prompts), -1), cache)
-        return cache, lengths, self._logits(hidden[torch.arange(len(prompts), device=device), lengths - same - 1])
+        hidden = self.model.hidden_states(tokens.to(device), torch.arange(once, longest, device=device).expand(len(prompts), -1), cache)
+        return cache, lengths, self._logits(hidden[torch.arange(len(prompts), device=device), lengths - once - 1])
 
     def _called(self, completion: Completion) -> tuple[str, str] | None:
         """The tool and text of the call that the last token closed; None where it closed none."""

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_assets.model.sampling import Choice, Engine, Sampling, choose, filtered
+from llm_assets.model.sampling import Choice, Engine, Sampling, _read_once, choose, filtered
 from llm_assets.model.shape import ModelError
 from tests.model.test_transformer import ENCODING, SHAPES, TEXTS, model
 
@@ -72,11 +72,12 @@ def test_last_tokens_end_a_sequence_and_are_part_of_it():
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("ends", [(1, 4, 2), (0, 3), (6,)])
-def test_what_prompts_begin_with_is_read_once_and_answered_alike(name, ends):
+@pytest.mark.parametrize(("beginnings", "ends"), [(1, (1, 4, 2)), (1, (0, 3)), (2, (2, 5, 1, 4)), (3, (6,) * 6), (1, (6,))])
+def test_what_prompts_begin_with_is_read_once_and_answered_alike(name, beginnings, ends):
     engine = ENGINES[name]
-    beginning = ENCODING.document(" ".join(TEXTS))[:40]
-    prompts = [[*beginning, *PROMPTS[2][1 : 1 + more]] for more in ends]  # one is the beginning itself
+    begun = [ENCODING.document(" ".join(TEXTS[number:]))[:40] for number in range(beginnings)]
+    prompts = [[*begun[number % beginnings], *PROMPTS[2][1 : 1 + more]] for number, more in enumerate(ends)]
+    assert (_read_once(prompts) > 0) == (len(ends) > beginnings)
     for prompt, completion in zip(prompts, engine.complete(prompts, Sampling(max_tokens=12, temperature=0)), strict=True):
         tokens, scores = greedy(engine.model, prompt, 12)
         assert completion.tokens == tokens
