@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,7 @@ from llm_assets.graph import open_workspace
 from llm_assets.model.assistant import Conversation, ConversationTooLong, is_chat_model, tools_of, transcript
 
 from .model import checkpoint_folder
-from .options import recipe_option
+from .options import recipe_option, sampling_options
 
 if TYPE_CHECKING:
     from llm_assets.model.sampling import Tools
@@ -63,13 +63,9 @@ def say(conversation: Conversation, question: str, colour: bool) -> None:
 @click.option("--checkpoint", default="sft", show_default=True, help="Stage, identity or folder of a checkpoint.")
 @click.option("--tools", "tool_names", default=None, help="search, python, both with a comma, or none; default: those that the checkpoint has learnt to call.")
 @click.option("--system", "instructions", default="", help="Instructions that stand before everything.")
-@click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1))
-@click.option("--temperature", default=0.0, show_default=True, type=float, help="0 is greedy.")
-@click.option("--top-k", default=50, show_default=True, type=int, help="0 is all.")
-@click.option("--top-p", default=1.0, show_default=True, type=float)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@sampling_options(max_tokens=200, temperature=0.0)
 @recipe_option
-def chat(question: str | None, checkpoint: str, tool_names: str | None, instructions: str, max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int, recipe: str | None) -> None:
+def chat(question: str | None, checkpoint: str, tool_names: str | None, instructions: str, recipe: str | None, **sampled: Any) -> None:
     """Talk with a model; with QUESTION, one answer. A base model answers as a page of questions and answers would."""
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
@@ -78,7 +74,7 @@ def chat(question: str | None, checkpoint: str, tool_names: str | None, instruct
     from llm_assets.model.sampling import Engine, Sampling, Tools
     from llm_assets.model.training import pick_device
 
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    sampling = Sampling(**sampled)
     model, encoding = load_checkpoint(folder, pick_device("auto"))
     chats = is_chat_model(folder)
     settings = workspace.recipe.tools

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,7 +18,7 @@ from llm_assets.model.shape import ModelError
 from llm_assets.recipes import Recipe
 from llm_assets.tokens.encoding import PUBLISHED, SPECIAL_TOKENS
 
-from .options import recipe_option
+from .options import recipe_option, sampling_options
 
 DEPTHS = (4, 6, 8, 12, 16, 20, 24, 28, 32)
 
@@ -108,13 +110,9 @@ def checkpoint_folder(name: str, workspace: Workspace) -> Path:
 @click.option("--checkpoint", default="base", show_default=True, help="Stage, identity or folder of a checkpoint.")
 @click.option("--next", "next_tokens", is_flag=True, help="The table of the most probable next tokens instead of a continuation.")
 @click.option("--count", default=10, show_default=True, type=click.IntRange(1), help="Rows of that table.")
-@click.option("--max-tokens", default=128, show_default=True, type=click.IntRange(1))
-@click.option("--temperature", default=0.8, show_default=True, type=float, help="0 is greedy.")
-@click.option("--top-k", default=50, show_default=True, type=int, help="0 is all.")
-@click.option("--top-p", default=1.0, show_default=True, type=float)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@sampling_options(max_tokens=128, temperature=0.8)
 @recipe_option
-def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int, recipe: str | None) -> None:
+def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, recipe: str | None, **sampled: Any) -> None:
     """Go on with PROMPT as a document of the crawl would; without one, begin a document."""
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
@@ -122,7 +120,7 @@ def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, max_to
     from llm_assets.model.sampling import Engine, Sampling
     from llm_assets.model.training import pick_device
 
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    sampling = Sampling(**sampled)
     model, encoding = load_checkpoint(folder, pick_device("auto"))
     engine = Engine(model, encoding)
     if next_tokens:
@@ -137,7 +135,7 @@ def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, max_to
         Console(highlight=False, markup=False).print(table)
         return
     click.echo(prompt, nl=False)
-    for piece in engine.text(prompt, Sampling(**{**sampling.__dict__, "stop": (encoding.bos,)})):
+    for piece in engine.text(prompt, replace(sampling, stop=(encoding.bos,))):
         click.echo(piece, nl=False)
         click.get_text_stream("stdout").flush()
     click.echo()

@@ -1,5 +1,28 @@
 """Options that several commands share."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 recipe_option = click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function; default: LLM_ASSETS_RECIPE or laptop.")
+
+
+def sampling_options(max_tokens: int, temperature: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """How tokens are chosen: the fields of `llm_assets.model.sampling.Sampling` that a user sets, with these defaults."""
+    options = (
+        click.option("--max-tokens", default=max_tokens, show_default=True, type=click.IntRange(1)),
+        click.option("--temperature", default=temperature, show_default=True, type=float, help="0 is greedy."),
+        click.option("--top-k", default=50, show_default=True, type=int, help="0 is all."),
+        click.option("--top-p", default=1.0, show_default=True, type=float),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
+    )
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
         report("asked", done=first, of=len(prompts))
         batch = prompts[first : first + ROUND]
         # Random streams are numbered within a call: another seed for each round keeps them apart.
-        done = engine.complete(batch, Sampling(**{**sampling.__dict__, "seed": job["seed"] * 1_000_003 + first}), job["samples"], 128)
+        done = engine.complete(batch, replace(sampling, seed=job["seed"] * 1_000_003 + first), job["samples"], 128)
         texts = [encoding.decode(one.tokens).split("\n")[0].strip() for one in done]
         answers += [texts[i * job["samples"] : (i + 1) * job["samples"]] for i in range(len(batch))]
     temporary = folder / ".answers.json.tmp"
