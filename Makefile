@@ -11,6 +11,7 @@ JOBS ?= 2
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m llm_assets.curation.precompile
 	touch $(STAMP)
 
 setup: $(STAMP)

@@ -2,7 +2,7 @@
 
 numba renews a function's compiled code when the file that defines it changes, but not when a function in another file
 that it calls does. The cache folder's name therefore holds a digest of every compiled module: whatever changes, all is
-compiled anew (about 30 seconds, once).
+compiled anew (about 30 seconds, once; `curation.precompile` does it where the package is installed).
 """
 
 from __future__ import annotations
