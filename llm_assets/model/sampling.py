@@ -29,7 +29,7 @@ from .transformer import KeyValueCache, Transformer
 COMPACT_SHARE = 0.25  # of finished sequences at which the batch is rebuilt without them
 ANSWER_ROOM = 16  # tokens of the context that a tool's result leaves free for what is said about it
 TOOL_THREADS = 8
-BEGINNING_STEP = 8  # tokens between the lengths of a shared beginning that are tried
+BEGINNINGS = 32  # lengths of a shared beginning that are tried, at most
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _read_once(prompts: Sequence[Sequence[int]]) -> int:
     def read(first: int) -> int:
         return len({tuple(prompt[:first]) for prompt in prompts}) * first + len(prompts) * (longest - first)
 
-    best = min(range(0, shortest, BEGINNING_STEP), key=read)
+    best = min(range(0, shortest, max(8, shortest // BEGINNINGS)), key=read)
     return best if read(best) < 0.8 * read(0) else 0
 
 
