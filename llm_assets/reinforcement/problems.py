@@ -87,6 +87,7 @@ def arithmetic(rng: random.Random, level: int, material: Material) -> Problem:
 
 
 LENGTHS = ((3, 4), (5, 7), (8, 12))  # letters of a word, by level
+OF_LETTERS = ("3 or 4 letters", "5 to 7", "8 to 12")
 
 
 def _word(rng: random.Random, level: int, material: Material) -> str | None:
@@ -145,9 +146,9 @@ FAMILIES = {
     family.name: family
     for family in (
         Family("arithmetic", ("two numbers", "three", "four"), lambda rng, level, material: arithmetic(rng, level, material), "number", ("python",)),
-        Family("letters", ("3 or 4 letters", "5 to 7", "8 to 12"), letters, "number", (), "words"),
-        Family("letters_at_once", ("3 or 4 letters", "5 to 7", "8 to 12"), letters_at_once, "number_only", (), "words"),
-        Family("spelling", ("3 or 4 letters", "5 to 7", "8 to 12"), spelling, "spelled", (), "words"),
+        Family("letters", OF_LETTERS, letters, "number", (), "words"),
+        Family("letters_at_once", OF_LETTERS, letters_at_once, "number_only", (), "words"),
+        Family("spelling", OF_LETTERS, spelling, "spelled", (), "words"),
         Family("two_hops", ("both facts known", "one is not"), two_hops, "said", (), "chains"),
         Family("stories", ("one or two steps", "three or four", "more"), stories, "number", ("python",), "stories"),
     )
