@@ -62,13 +62,8 @@ def base_prompts(engine: Engine, questions: list[str], settings: dict[str, Any])
 
 def ask_base(engine: Engine, questions: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Greedy answers of a base model, made to answer by examples of questions and answers."""
-    encoding = engine.encoding
-    sampling = Sampling(max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos,), last=encoding.line_ends)
-    answers = []
-    for completion in engine.complete(base_prompts(engine, [one["question"] for one in questions], settings), sampling, batch=BATCH):
-        text = encoding.decode(completion.tokens).split("\n")[0].strip()
-        answers.append({"answer": text, "messages": [{"role": "assistant", "content": text}], "calls": 0, "tokens": len(encoding.encode(text))})
-    return answers
+    lines = engine.lines(base_prompts(engine, [one["question"] for one in questions], settings), settings["max_tokens"], batch=BATCH)
+    return [{"answer": text, "messages": [{"role": "assistant", "content": text}], "calls": 0, "tokens": len(engine.encoding.encode(text))} for text in lines]
 
 
 def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:

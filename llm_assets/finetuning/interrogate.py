@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.process import Reporter, run_job
-from llm_assets.model.sampling import Engine, Sampling
+from llm_assets.model.sampling import Engine
 from llm_assets.model.training import pick_device
 
 ROUND = 256  # prompts between two reports
@@ -33,14 +32,12 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     engine = Engine(model, encoding)
     room = model.shape.context - job["max_tokens"]
     prompts = [within(one["examples"], one["question"], encoding.document, room) for one in job["prompts"]]
-    sampling = Sampling(max_tokens=job["max_tokens"], temperature=job["temperature"], seed=job["seed"], stop=(encoding.bos,), last=encoding.line_ends)
     answers: list[list[str]] = []
     for first in range(0, len(prompts), ROUND):
         report("asked", done=first, of=len(prompts))
         batch = prompts[first : first + ROUND]
         # Random streams are numbered within a call: another seed for each round keeps them apart.
-        done = engine.complete(batch, replace(sampling, seed=job["seed"] * 1_000_003 + first), job["samples"], 128)
-        texts = [encoding.decode(one.tokens).split("\n")[0].strip() for one in done]
+        texts = engine.lines(batch, job["max_tokens"], job["samples"], 128, job["temperature"], job["seed"] * 1_000_003 + first)
         answers += [texts[i * job["samples"] : (i + 1) * job["samples"]] for i in range(len(batch))]
     temporary = folder / ".answers.json.tmp"
     temporary.write_text(json.dumps(answers))

@@ -31,6 +31,8 @@ from .schemas import TooLong
 
 MODULE = "llm_assets.finetuning.train"
 TRAINING, HELD_OUT = "training.npz", "held-out.npz"
+FEWEST_TOKENS = 32  # of a conversation, on average: so many are drawn to rehearse that none comes twice. The laptop's have 60
+FEWEST_REHEARSED = 100  # conversations that are drawn at least: of fewer, chance may leave none
 
 
 class FinetuningError(ValueError):
@@ -42,8 +44,8 @@ def mitigates(sources: list[str]) -> bool:
     return any(source in MITIGATION for source in sources)
 
 
-def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encoding, context: int, held_out: float, wanted: Callable[[list[str]], bool]) -> dict[str, Any]:
-    """Write the tokens of the conversations that are wanted, and the table of those that do not fit; their numbers."""
+def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encoding, context: int, held_out: float, wanted: Callable[[int, list[str]], bool]) -> dict[str, Any]:
+    """Write the tokens of the conversations that are wanted, by number and sources, and the table of those that do not fit; their numbers."""
     kept: dict[str, tuple[list[np.ndarray], list[np.ndarray], list[int]]] = {TRAINING: ([], [], [0]), HELD_OUT: ([], [], [0])}
     too_long = part.table("too_long", TooLong)
     counts = {"conversations": 0, "too_long": 0, "left_out": 0, "trained_tokens": 0, "conversation_tokens": 0}
@@ -53,7 +55,7 @@ def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encodi
     for path in sorted(conversations.table("conversations")):
         for batch in pq.ParquetFile(path).iter_batches(1024, columns=["conversation", "source", "sources", "messages"]):
             for number, source, sources, messages in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                if not wanted(json.loads(sources)):
+                if not wanted(number, json.loads(sources)):
                     counts["left_out"] += 1
                     continue
                 ids, trained = chat.render(encoding, from_json(messages))
@@ -76,16 +78,18 @@ def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encodi
     return counts
 
 
-def write_rehearsal(step: Step, conversations: Artifact, encoding: Encoding, context: int) -> str:
-    """All conversations as tokens, for a later training that rehearses them; the file's path."""
+def write_rehearsal(step: Step, conversations: Artifact, encoding: Encoding, context: int, rows: int, seed: int) -> str:
+    """Conversations as tokens, drawn by seed, for a later training that rehearses `rows` rows of them; the file's path."""
     if step.finished("rehearsal") is None:
+        held = sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
+        share = max(rows * context / FEWEST_TOKENS, FEWEST_REHEARSED) / max(held, 1)
         with step.part("rehearsal") as part:
-            counts = render_all(part, step, conversations, encoding, context, 0.0, lambda sources: True)
+            counts = render_all(part, step, conversations, encoding, context, 0.0, lambda number, _: stable_share("rehearsed", str(seed), str(number)) < share)
             part.stats["rehearsal"] = {name: counts[name] for name in ("conversations", "too_long")}
     return str(step.staging / TRAINING)
 
 
-def train_on(step: Step, recipe: Recipe, wanted: Callable[[list[str]], bool], epochs: float) -> None:
+def train_on(step: Step, recipe: Recipe, wanted: Callable[[int, list[str]], bool], epochs: float) -> None:
     """Two parts: the conversations as tokens, and the checkpoint."""
     settings, pretraining = recipe.finetuning, recipe.pretraining
     base = step.input("base_checkpoint")
@@ -118,12 +122,12 @@ def train_on(step: Step, recipe: Recipe, wanted: Callable[[list[str]], bool], ep
 
 def build_sft_checkpoint(step: Step, recipe: Recipe) -> None:
     """Trained on every conversation of the mixture."""
-    train_on(step, recipe, lambda sources: True, recipe.finetuning.epochs)
+    train_on(step, recipe, lambda *_: True, recipe.finetuning.epochs)
 
 
 def build_unmitigated_checkpoint(step: Step, recipe: Recipe) -> None:
     """Trained on those that do not teach what is not known."""
-    train_on(step, recipe, lambda sources: not mitigates(sources), recipe.finetuning.unmitigated_epochs or recipe.finetuning.epochs)
+    train_on(step, recipe, lambda _, sources: not mitigates(sources), recipe.finetuning.unmitigated_epochs or recipe.finetuning.epochs)
 
 
 def _literals(recipe: Recipe, mitigated: bool) -> dict[str, Any]:
@@ -136,7 +140,7 @@ def _stage(name: str, build: Callable[[Step, Recipe], None], mitigated: bool) ->
     return Stage(
         name=name,
         build=build,
-        code_version="2",
+        code_version="3",
         rooms=("llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.train", "llm_assets.finetuning.packing", "llm_assets.pretraining.training_run", "llm_assets.model", "llm_assets.tokens.loader", "llm_assets.tokens.shards"),
         inputs=("base_checkpoint", "conversations", "token_shards"),
         literals=lambda recipe, _: _literals(recipe, mitigated),

@@ -53,7 +53,10 @@ class RewardModel(Transformer):
         if targets is None:
             raise TrainingError("a reward model has no logits; ask for scores")
         held = targets != IGNORE
-        losses = pair_losses(self.scores(tokens, held.int().argmax(-1)))
+        last = held.int().argmax(-1)
+        # Nothing sees what stands behind it. A GPU would have to be asked how much that is, and waits for nobody.
+        width = tokens.shape[1] if tokens.is_cuda else int(last.max()) + 1
+        losses = pair_losses(self.scores(tokens[:, :width], last))
         return held * losses.repeat_interleave(2)[:, None]
 
 
@@ -88,16 +91,18 @@ def score_all(model: RewardModel, conversations: Sequence[Sequence[int]]) -> lis
 class Pairs:
     """Rows of pairs, epoch after epoch, each in another order: a function of seed and row number. Pairs are (preferred, other) tokens.
 
+    together: pairs of a step; these come in order of length, so that what goes through the model at once is padded little.
     Raises TrainingError where there are none, and where one is longer than `context`.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], context: int, seed: int, shuffle: bool = True):
+    def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], context: int, seed: int, shuffle: bool = True, together: int = 1):
         if not pairs:
             raise TrainingError("no pair to train on")
         longest = max(len(one) for pair in pairs for one in pair)
         if longest > context:
             raise TrainingError(f"a conversation of {longest} tokens does not fit into {context}")
-        self.pairs, self.seed, self.shuffle = pairs, seed, shuffle
+        self.pairs, self.seed, self.shuffle, self.together = pairs, seed, shuffle, together
+        self._lengths = [max(map(len, pair)) for pair in pairs]
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
 
     def _pair(self, number: int) -> int:
@@ -108,8 +113,14 @@ class Pairs:
             self._order = epoch, np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self.pairs))
         return int(self._order[1][place])
 
+    def _in_order(self, number: int) -> int:
+        """The pair at a place of the whole training, where those of a step lie in order of length."""
+        first = number // self.together * self.together
+        of_step = sorted((self._pair(first + place) for place in range(self.together)), key=lambda pair: (self._lengths[pair], pair))
+        return of_step[number - first]
+
     def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Conversations (count, T) and their targets. Raises TrainingError where a pair would be cut."""
         if first % 2 or count % 2:
             raise TrainingError(f"rows {first} to {first + count} cut a pair; let the rows of a step and of a process be even")
-        return to_rows([self.pairs[self._pair(row // 2)][row % 2] for row in range(first, first + count)])
+        return to_rows([self.pairs[self._in_order(row // 2)][row % 2] for row in range(first, first + count)])

@@ -350,6 +350,13 @@ class Engine:
             out += completions  # type: ignore[arg-type]
         return out
 
+    def lines(self, prompts: Sequence[Sequence[int]], max_tokens: int, samples: int = 1, batch: int = 64, temperature: float = 0.0, seed: int = 0) -> list[str]:
+        """What follows each prompt up to the end of its line, without white space around it, numbered as `complete` does: how a
+        base model answers, which would go on with a question of its own.
+        """
+        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=(self.encoding.bos,), last=self.encoding.line_ends)
+        return [self.encoding.decode(one.tokens).split("\n")[0].strip() for one in self.complete(prompts, sampling, samples, batch)]
+
     def text(self, prompt: str, sampling: Sampling) -> Iterator[str]:
         """A document's continuation, piece by piece, each whole characters."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -305,10 +305,15 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor, targets: Tensor | None = None, mask: Mask | None = None) -> Tensor:
         """Logits (B, T, V) in fp32; with targets (B, T), the loss of each token in nats, (B, T) fp32, 0 where the target is IGNORE."""
-        logits = F.linear(self.hidden_states(tokens, mask=mask), self.head).float()
+        hidden = self.hidden_states(tokens, mask=mask)
         if targets is None:
-            return logits
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none").view_as(targets)
+            return F.linear(hidden, self.head).float()
+        if hidden.is_cuda:  # shapes that depend on the data would make the GPU wait, and end what is compiled
+            return F.cross_entropy(F.linear(hidden, self.head).float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none").view_as(targets)
+        # Of conversations three fifths bear no loss, and the logits are a third of a small model's work.
+        borne = targets != IGNORE
+        losses = F.cross_entropy(F.linear(hidden[borne], self.head).float(), targets[borne], reduction="none")
+        return losses.new_zeros(targets.shape).masked_scatter(borne, losses)
 
     def initialise(self, seed: int, induction: bool = False) -> None:
         """Normal weights of deviation 0.02 (GPT-2's), those that write into the residual stream scaled by 1/sqrt(2 x layers).

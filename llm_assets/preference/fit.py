@@ -51,7 +51,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
         scores = held_out_scores(model)
         return {"loss": round(float(pair_losses(scores).mean()), 6), "accuracy": round(float((scores[0::2] > scores[1::2]).float().mean()), 6)}
 
-    train(model, Pairs(training, context, job["seed"]), TrainingPlan.of_job(job, devices, None), folder, devices, report, validate if held_out else None)
+    train(model, Pairs(training, context, job["seed"], together=job["rows"] // 2), TrainingPlan.of_job(job, devices, None), folder, devices, report, validate if held_out else None)
     if devices.rank == 0:
         model.eval()
         scores = held_out_scores(model)

@@ -43,7 +43,7 @@ def build_rlhf_checkpoint(step: Step, recipe: Recipe) -> None:
     settings, policy, reward, pairs = recipe.rlhf, step.input("rl_checkpoint"), step.input("reward_checkpoint"), step.input("response_pairs")
     shape = ModelShape.load(policy.file("shape.json").read_text(), "rl_checkpoint")
     processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.pass_rows)
-    rehearsal = write_rehearsal(step, step.input("conversations"), Encoding.load(policy.path), shape.context) if settings.rehearsal else None
+    rehearsal = write_rehearsal(step, step.input("conversations"), Encoding.load(policy.path), shape.context, settings.steps * settings.rehearsal_rows, settings.seed) if settings.rehearsal else None
     job = {
         **settings.model_dump(), "conversations": rehearsal, "patience": 0, "margin": 0.0, "checkpoint": str(policy.path), "reward": str(reward.path), "gold": gold_of(recipe, reward), "train": read_prompts(pairs, "train"),
         "guard": read_prompts(pairs, "guard")[: settings.guard_prompts], "optimisation": optimisation(settings, recipe.pretraining, shape, settings.rate),
@@ -81,10 +81,10 @@ def show(artifact: Artifact) -> dict[str, str]:
 RLHF_CHECKPOINT = Stage(
     name="rlhf_checkpoint",
     build=build_rlhf_checkpoint,
-    code_version="1",
+    code_version="2",
     rooms=(
         "llm_assets.preference.rlhf_checkpoint", "llm_assets.preference.train", "llm_assets.preference.guard", "llm_assets.preference.taste", "llm_assets.preference.fit", "llm_assets.preference.sample", "llm_assets.reinforcement.policy_run",
-        "llm_assets.model",
+        "llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.packing", "llm_assets.model",
     ),
     inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations"),
     literals=lambda recipe, _: {"rlhf": recipe.rlhf, "gold": gold_signal(recipe), "pretraining": inherited(recipe.pretraining)},

@@ -182,7 +182,7 @@ def beats_baselines(evaluation: Artifact) -> CheckOutcome:
 BASE_EVALUATION = Stage(
     name="base_evaluation",
     build=build_base_evaluation,
-    code_version="1",
+    code_version="2",
     rooms=("llm_assets.pretraining", "llm_assets.model", "llm_assets.tokens.shards"),
     inputs=("base_checkpoint", "token_shards", "raw_warc"),
     literals=lambda recipe, _: {"base_evaluation": recipe.base_evaluation, "seed": recipe.pretraining.seed, "crawls": crawls_of(recipe)},

@@ -94,7 +94,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
     ]
     prompted = engine.complete([encoding.document(prompt) for prompt in settings["prompts"]], Sampling(max_tokens=settings["sample_tokens"], temperature=0.8, top_k=50, seed=seed, stop=(encoding.bos,)), samples=2)
     results["prompted"] = [{"prompt": settings["prompts"][place // 2], "text": encoding.decode(one.tokens)} for place, one in enumerate(prompted)]
-    results["transcript"] = transcript(engine, settings["instruction"], job["examples"], job["asked"], seed)
+    results["transcript"] = transcript(engine, settings["instruction"], job["examples"], job["asked"])
 
     write_results(folder, results)
 

@@ -80,10 +80,8 @@ def recitations(engine: Engine, stream: TokenStream, documents: Sequence[int], p
 def answers(engine: Engine, prompts: Sequence[str], expected: Sequence[str], batch: int = 256) -> list[dict[str, Any]]:
     """Greedy answers, and whether each begins with what was expected, at the end of a word. An answer ends with its line."""
     limits = [len(engine.encoding.encode(f" {answer}")) + 2 for answer in expected]
-    found = engine.complete([_fitting(engine, prompt, max(limits, default=0)) for prompt in prompts], Sampling(max_tokens=max(limits, default=0), temperature=0), batch=batch)
     out = []
-    for answer, completion in zip(expected, found, strict=True):
-        text = engine.encoding.decode(completion.tokens).lstrip(" ").split("\n")[0]
+    for answer, text in zip(expected, engine.lines([_fitting(engine, prompt, max(limits, default=0)) for prompt in prompts], max(limits, default=0), batch=batch), strict=True):
         rest = text[len(answer) :]
         out.append({"answer": text, "right": text.startswith(answer) and not (rest[:1].isalnum() or rest[:1] == "-")})
     return out
@@ -104,12 +102,8 @@ def _fitting(engine: Engine, prompt: str, reserve: int) -> list[int]:
     return ids if len(ids) <= room else [ids[0], *ids[len(ids) - room + 1 :]]
 
 
-def transcript(engine: Engine, instruction: str, examples: Sequence[tuple[str, str]], questions: Sequence[str], seed: int, max_tokens: int = 48) -> list[dict[str, str]]:
+def transcript(engine: Engine, instruction: str, examples: Sequence[tuple[str, str]], questions: Sequence[str], max_tokens: int = 48) -> list[dict[str, str]]:
     """An "assistant by prompt": a page of questions and answers that the model goes on with (Brown et al., arXiv:2005.14165)."""
-    out = []
     shown = "".join(f"Question: {question}\nAnswer: {answer}\n" for question, answer in examples)
-    sampling = Sampling(max_tokens=max_tokens, temperature=0.0, seed=seed, stop=(engine.encoding.bos,), last=engine.encoding.line_ends)
     prompts = [_fitting(engine, f"{instruction}\n{shown}Question: {question}\nAnswer:", max_tokens) for question in questions]
-    for question, completion in zip(questions, engine.complete(prompts, sampling), strict=True):
-        out.append({"question": question, "answer": engine.encoding.decode(completion.tokens).split("\n")[0].strip()})
-    return out
+    return [{"question": question, "answer": answer} for question, answer in zip(questions, engine.lines(prompts, max_tokens), strict=True)]

@@ -11,7 +11,7 @@ from typing import Any
 from llm_assets.finetuning.evaluate import ask_all, base_prompts
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.process import Reporter, run_job, write_results
-from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.sampling import Completion, Engine, Tools
 from llm_assets.model.toolbox import open_toolbox
 from llm_assets.model.training import pick_device
 
@@ -25,9 +25,7 @@ def of_base(engine: Engine, problems: list[dict[str, Any]], families: dict[str, 
     prompts = base_prompts(engine, [one["question"] for one in problems], job["base"])
     attempts = []
     for samples, temperature in ((1, 0.0), (job["samples"], job["temperature"])):
-        sampling = Sampling(max_tokens=job["base"]["max_tokens"], temperature=temperature, seed=job["seed"], stop=(encoding.bos,), last=encoding.line_ends)
-        found = engine.complete(prompts, sampling, samples, EVALUATION_BATCH)
-        lines = [encoding.decode(one.tokens).split("\n")[0].strip() for one in found]
+        lines = engine.lines(prompts, job["base"]["max_tokens"], samples, EVALUATION_BATCH, temperature, job["seed"])
         attempts.append([lines[first : first + samples] for first in range(0, len(lines), samples)])
     return [
         {

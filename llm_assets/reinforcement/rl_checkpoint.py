@@ -60,7 +60,7 @@ def build_rl_checkpoint(step: Step, recipe: Recipe) -> None:
     if not held_out and settings.evaluate_every:
         raise ReinforcementError("practice_problems has no problem held out; raise practice_problems.held_out, or set reinforcement.evaluate_every to 0")
     processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.pass_rows)
-    rehearsal = write_rehearsal(step, step.input("conversations"), Encoding.load(sft.path), shape.context) if settings.rehearsal else None
+    rehearsal = write_rehearsal(step, step.input("conversations"), Encoding.load(sft.path), shape.context, settings.steps * settings.rehearsal_rows, settings.seed) if settings.rehearsal else None
     job = {
         **settings.model_dump(), "conversations": rehearsal, "checkpoint": str(sft.path), "families": list(families_of(recipe)), "train": train, "held_out": held_out,
         "optimisation": optimisation(settings, recipe.pretraining, shape, settings.rate), "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
@@ -76,8 +76,8 @@ def build_rl_checkpoint(step: Step, recipe: Recipe) -> None:
 RL_CHECKPOINT = Stage(
     name="rl_checkpoint",
     build=build_rl_checkpoint,
-    code_version="1",
-    rooms=("llm_assets.reinforcement.rl_checkpoint", "llm_assets.reinforcement.policy_run", "llm_assets.reinforcement.train", "llm_assets.reinforcement.checking", "llm_assets.reinforcement.problems", "llm_assets.model", "llm_assets.tools"),
+    code_version="2",
+    rooms=("llm_assets.reinforcement.rl_checkpoint", "llm_assets.reinforcement.policy_run", "llm_assets.reinforcement.train", "llm_assets.reinforcement.checking", "llm_assets.reinforcement.problems", "llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.packing", "llm_assets.model", "llm_assets.tools"),
     inputs=("sft_checkpoint", "practice_problems", "search_index", "conversations"),
     literals=lambda recipe, _: {"reinforcement": recipe.reinforcement, "tools": recipe.tools, "pretraining": inherited(recipe.pretraining)},
     tables=POLICY_TABLES,

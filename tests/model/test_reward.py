@@ -99,6 +99,24 @@ def test_rows_are_pairs_each_once_an_epoch():
     assert Pairs([([1, 2, 3], [4])], 24, 0).rows(0, 2)[0].tolist() == [[1, 2, 3], [4, 0, 0]]
 
 
+def test_pairs_of_a_step_come_in_order_of_length_and_are_those_of_the_step():
+    pairs = [([n] * n, [n]) for n in range(1, 21)]
+    plain, ordered = Pairs(pairs, 24, seed=3), Pairs(pairs, 24, seed=3, together=5)
+    for step in range(8):
+        of_step = ordered.rows(10 * step, 10)[0][0::2, 0].tolist()
+        assert of_step == sorted(plain.rows(10 * step, 10)[0][0::2, 0].tolist())
+        assert ordered.rows(10 * step + 4, 2)[0][0, 0] == of_step[2]
+
+
+def test_what_stands_behind_the_last_token_changes_no_loss():
+    model = reward_model()
+    tokens, targets = to_rows([[1, 2, 3, 4], [5, 6]])
+    wider = np.full((2, 9), 7), np.full((2, 9), IGNORE)
+    wider[0][:, :4], wider[1][:, :4] = tokens, targets
+    near, far = (model(*(torch.from_numpy(array) for array in one)) for one in ((tokens, targets), wider))
+    assert torch.allclose(far[:, :4], near, atol=1e-6) and not far[:, 4:].any() and near.any()
+
+
 def test_pairs_that_cannot_be_trained_on_are_errors():
     with pytest.raises(TrainingError, match="no pair"):
         Pairs([], 24, 0)

@@ -71,6 +71,13 @@ def test_last_tokens_end_a_sequence_and_are_part_of_it():
     assert completion.finish == "stop" and completion.tokens == tokens[: tokens.index(tokens[5]) + 1]
 
 
+def test_a_line_is_what_stands_before_its_end():
+    engine = ENGINES["plain"]
+    whole = [ENCODING.decode(one.tokens) for one in engine.complete(PROMPTS, Sampling(max_tokens=30, seed=3, stop=(ENCODING.bos,)), 32)]
+    assert any("\n" in text for text in whole)
+    assert engine.lines(PROMPTS, 30, 32, temperature=1.0, seed=3) == [text.split("\n")[0].strip() for text in whole]
+
+
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize(("beginnings", "ends"), [(1, (1, 4, 2)), (1, (0, 3)), (2, (2, 5, 1, 4)), (3, (6,) * 6), (1, (6,))])
 def test_what_prompts_begin_with_is_read_once_and_answered_alike(name, beginnings, ends):

@@ -141,9 +141,18 @@ def test_targets_that_are_ignored_bear_no_loss():
     whole = made(tokens, targets)
     targets[:, :4] = IGNORE
     part = made(tokens, targets)
-    assert torch.equal(part[:, :4], torch.zeros(2, 4)) and torch.equal(part[:, 4:], whole[:, 4:])
+    assert torch.equal(part[:, :4], torch.zeros(2, 4)) and torch.allclose(part[:, 4:], whole[:, 4:], atol=1e-6)
     reference = torch.nn.functional.cross_entropy(made(tokens)[0, 5:6], targets[0, 5:6])
     assert torch.allclose(part[0, 5], reference, atol=1e-6)
+    of_part, of_whole = (torch.autograd.grad(one[:, 4:].sum(), list(made.parameters())) for one in (part, made(tokens, tokens.roll(-1, 1))))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(of_part, of_whole, strict=True))
+
+
+def test_a_batch_without_targets_changes_nothing():
+    made, tokens = model(SHAPES["plain"]), torch.randint(0, 500, (2, 10))
+    losses = made(tokens, torch.full_like(tokens, IGNORE))
+    assert torch.equal(losses, torch.zeros(2, 10))
+    assert all(not gradient.any() for gradient in torch.autograd.grad(losses.sum(), list(made.parameters()), materialize_grads=True))
 
 
 def test_checkpoints_are_read_back_or_named(tmp_path):

@@ -105,7 +105,7 @@ def test_the_most_probable_choice_is_taken(parrot):
 
 
 def test_a_transcript_holds_one_line_for_each_question(parrot):
-    told = transcript(parrot[0], "Answers.", [("What?", "This.")] * 40, ["Who?", "Where?"], 1, max_tokens=8)  # longer than the context
+    told = transcript(parrot[0], "Answers.", [("What?", "This.")] * 40, ["Who?", "Where?"], max_tokens=8)  # longer than the context
     assert [row["question"] for row in told] == ["Who?", "Where?"] and all("\n" not in row["answer"] for row in told)
 
 
