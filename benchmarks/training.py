@@ -12,8 +12,10 @@ and on a GPU bf16 autocast. On a CPU the peak is what a large fp32 matrix produc
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 from model_shape import add_shape, finish, read_shape
 
+from llm_assets.compute.launch import ALLOCATOR
 from llm_assets.model.devices import find_device, fitting_rows, measured_peak
 from llm_assets.model.huggingface import config
 from llm_assets.model.optimiser import Optimisation, make_optimisers
@@ -131,4 +134,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if not ALLOCATOR.keys() <= os.environ.keys():  # as trainings are launched; the reference has it too
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**ALLOCATOR, **os.environ})
     main()

@@ -8,10 +8,21 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Two workers on two cores: threads of torch's that wait for each other spin, and take the other worker's core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("tests", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("tests")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items):
+    """Tests that share what was built once for their module run in one worker (`--dist loadgroup`), or each would build it."""
+    for item in items:
+        if any(definitions[-1].scope == "module" for definitions in item._fixtureinfo.name2fixturedefs.values()):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
 
 @pytest.fixture(autouse=True)

@@ -274,7 +274,7 @@ def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
 CONVERSATIONS = Stage(
     name="conversations",
     build=build_conversations,
-    code_version="6",
+    code_version="7",
     rooms=("llm_assets.finetuning", "llm_assets.tools.search", "llm_assets.model.chat"),
     inputs=("knowledge_boundary", "search_index", "clean_corpus", "tokenizer"),
     literals=lambda recipe, _: {

@@ -100,6 +100,8 @@ OPEN = (
     ("Tell me about {e}.", "What do you know about {e}?", "Describe {e}.", "What can you tell me about {e}?", "Write a few words about {e}.", "What is there to say about {e}?"),
     ("Please tell me something about {e}.", "Say a few words about {e}.", "I would like to hear about {e}."),
 )
+# Share of results after which something else is asked that they tell too, and again: the same result with another question wants another answer.
+FOLLOW_UPS = 0.5
 OPEN_STRANGERS = 0.2  # share of questions about what exists nowhere that are open ones
 MOST_SENTENCES = 4
 
@@ -150,7 +152,7 @@ def portrait(rng: random.Random, material: Material, tools: Sequence[str]) -> Ex
 def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:
     """A question about a thing that exists nowhere, with a result that tells of it: a passage of the corpus in which the name and
     the values were replaced (Longpre et al., arXiv:2109.05052), so that the answer can only come from the result. Of all that is told, known
-    or not: of a relation that the model hardly knows it would not learn to read.
+    or not: of a relation that the model hardly knows it would not learn to read. More may be asked of the same result.
     """
     topic = rng.choice(material.told_kinds)
     name = rng.choice(material.nowhere[topic.kind])
@@ -161,14 +163,22 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
     own = [other for other in material.told_of_entity[topic.entity] if holds(text, other.answer) and holds(other.sentence, other.answer)]
     if not own:
         return None
-    asked = rng.choice(own)
+    asked, *more = rng.sample(own, len(own))
     changed = {other.answer: rng.choice(material.answers[other.relation]) for other in own}
     pattern = re.compile("|".join(re.escape(value) for value in sorted([*changed, topic.entity], key=len, reverse=True)))
 
     def retold(told: str) -> str:
         return with_articles(pattern.sub(lambda match: changed.get(match[0], name), told))
 
-    return looked_up(rng.choice(asked.questions).replace(topic.entity, name), name, show(url, retold(text)), retold(asked.sentence))
+    def question(about: Topic) -> str:
+        return rng.choice(about.questions).replace(topic.entity, name)
+
+    exchange = looked_up(question(asked), name, show(url, retold(text)), retold(asked.sentence))
+    for other in more:
+        if rng.random() >= FOLLOW_UPS:
+            break
+        exchange += [Message("user", question(other)), Message("assistant", retold(other.sentence))]
+    return exchange
 
 
 def with_articles(text: str) -> str:

@@ -310,7 +310,7 @@ class Transformer(nn.Module):
             return F.linear(hidden, self.head).float()
         if hidden.is_cuda:  # shapes that depend on the data would make the GPU wait, and end what is compiled
             return F.cross_entropy(F.linear(hidden, self.head).float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none").view_as(targets)
-        # Of conversations three fifths bear no loss, and the logits are a third of a small model's work.
+        # Of the laptop's conversations two thirds bear no loss, and logits are a third of a small model's work: a step takes 155 ms instead of 193.
         borne = targets != IGNORE
         losses = F.cross_entropy(F.linear(hidden[borne], self.head).float(), targets[borne], reduction="none")
         return losses.new_zeros(targets.shape).masked_scatter(borne, losses)

@@ -144,7 +144,7 @@ def test_a_terminal_shows_progress_as_it_happens(project):
 
     main, terminal = pty.openpty()
     environment = environment_for(project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", TERM="xterm-256color", COLUMNS="120")
-    process = subprocess.Popen([str(Path(sys.executable).with_name("llm-assets")), "run"], cwd=project, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True)
+    process = subprocess.Popen([str(Path(sys.executable).with_name("llm-assets")), "run", "--select", f"*{CORPUS[-1].name}"], cwd=project, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True)
     os.close(terminal)
     shown = b""
     while True:
@@ -159,7 +159,7 @@ def test_a_terminal_shows_progress_as_it_happens(project):
     assert process.wait(60) == 0, shown[-2000:]
     text = shown.decode()
     assert text.count("raw_warc/c") >= 4  # drawn again and again, not once at the end
-    assert "running" in text and f"{STAGES} built, 0 cached" in text
+    assert "running" in text and f"{len(CORPUS)} built, 0 cached" in text
 
 
 def test_crawls_are_registered_once_and_with_clear_errors(project):
@@ -193,11 +193,12 @@ def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
     spanning = sorted({stage.name for stage in GRAPH if GRAPH.spans_crawls(stage)} | {"token_shards"})
     assert "base_checkpoint" in spanning and "scorecard" in spanning
     assert f"left out: {', '.join(spanning)} (every crawl of the recipe goes into it, and c is not built" in one.stdout and "clean_corpus/more" in one.stdout
-    both = command(project, "llm-assets", "run")
+    to_shards = ("--select", "*token_shards,*corpus_report")
+    both = command(project, "llm-assets", "run", *to_shards)
     assert both.returncode == 0, both.stdout + both.stderr
     assert both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 15 pages" in both.stdout
-    again = command(project, "llm-assets", "run", "--crawl", "more")
-    assert "left out" not in again.stdout and f"0 built, {STAGES + 1} cached" in again.stdout  # the shards of both
+    again = command(project, "llm-assets", "run", "--crawl", "more", *to_shards)
+    assert "left out" not in again.stdout and f"0 built, {len(CORPUS) + 3} cached" in again.stdout  # the shards of both
 
 
 def test_a_missing_source_fails_the_run_with_one_clear_line(project):
@@ -293,7 +294,7 @@ def test_a_run_launched_as_the_ui_does(project, graphql):
 
 def test_real_crawls_from_the_ui(project, shared_data, graphql):
     """Registered while the UI runs; the equation is a blocking check, so success means that it holds."""
-    for crawl, path, captures in [("2026-11", "2026-11", 2_045), ("2026-10", "2026-10", 6_899), ("samples", "samples/*", 669)]:
+    for crawl, path, captures in [("2026-11", "2026-11", 2_045), ("samples", "samples/*", 669)]:
         added = command(project, "llm-assets", "crawls", "add", crawl, "--warc", f"{shared_data}/web/{path}")
         assert added.returncode == 0, added.stderr
         # Not the report, which spans every crawl of the recipe.
@@ -304,16 +305,20 @@ def test_real_crawls_from_the_ui(project, shared_data, graphql):
 
 
 def test_mlflow_keeps_one_run_for_each_build(project):
-    command(project, "llm-assets", "run", llm_assets_tracking="on")
-    command(project, "llm-assets", "run", llm_assets_tracking="on")
+    built = {stage.name: stage for stage in (*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint")))}
+    for _ in range(2):
+        command(project, "llm-assets", "run", "--select", "*base_checkpoint,*corpus_report", llm_assets_tracking="on")
     with sqlite3.connect(project / "data" / "mlflow" / "mlflow.db") as database:
         runs = database.execute("SELECT run_uuid, name, status FROM runs ORDER BY name").fetchall()
-        assert [(name, status) for _, name, status in runs] == [(name, "FINISHED") for name in sorted(f"{stage.name}/c" if stage.per_crawl else stage.name for stage in GRAPH)]
+        assert [(name, status) for _, name, status in runs] == [(name, "FINISHED") for name in sorted(f"{name}/c" if stage.per_crawl else name for name, stage in built.items())]
         identity = next(identity for identity, name, _ in runs if name == "extracted_text/c")
         parameters = dict(database.execute("SELECT key, value FROM params WHERE run_uuid = ?", (identity,)).fetchall())
         assert parameters["extraction.min_characters"] == "1"
         metrics = dict(database.execute("SELECT key, value FROM metrics WHERE run_uuid = ?", (identity,)).fetchall())
         assert metrics["rows.text"] == 10 and metrics["kept"] == 10 and metrics["seconds"] > 0
+        training = next(identity for identity, name, _ in runs if name == "base_checkpoint")
+        steps = [step for (step,) in database.execute("SELECT step FROM metrics WHERE run_uuid = ? AND key = 'loss' ORDER BY step", (training,)).fetchall()]
+        assert steps and len(steps) == len(set(steps)) and steps[-1] == 16
         tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (identity,)).fetchall())
         assert len(tags["dagster/run_id"]) == 36 and tags["data_version"]
         inputs = {name: digest for name, digest in database.execute("SELECT d.name, d.digest FROM datasets d JOIN inputs i ON i.source_id = d.dataset_uuid WHERE i.destination_id = ?", (identity,)).fetchall()}
