@@ -29,7 +29,7 @@ def laptop() -> Recipe:
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
         pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validations=5),
         knowledge_boundary=KnowledgeBoundary(samples=2, kept_share=0.2),
-        conversations=Conversations(count=32_000, weights={"known": 40, "unknown": 1.6, "nowhere": 2.3, "open": 4, "reading": 45, "calculation": 12, "letters": 34, "repetition": 7, "guidelines": 9}, tools=(0.22, 0.26, 0.26, 0.26)),
+        conversations=Conversations(count=32_000, weights={"known": 40, "unknown": 1.6, "nowhere": 2.3, "open": 4, "reading": 45, "calculation": 12, "letters": 36, "repetition": 8, "guidelines": 9}, tools=(0.22, 0.26, 0.26, 0.26)),
         finetuning=Finetuning(document_share=0.2, rate=0.9, cooldown=0.9, unmitigated_epochs=0.09, validations=2),
         sft_evaluation=SftEvaluation(questions=150),
         practice_problems=PracticeProblems(families={"arithmetic": 4.0, "letters": 1.0, "letters_at_once": 0.5, "two_hops": 0.0}, levels={"arithmetic": (0, 1)}, count=2_000),
