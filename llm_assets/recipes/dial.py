@@ -38,7 +38,7 @@ def laptop() -> Recipe:
         response_pairs=ResponsePairs(prompts=1_000, samples=10, pairs=18, max_tokens=56),
         human_rankings=HumanRankings(simulated=SimulatedLabeller(share=0.5, noise=0.2), gold=0.02),
         reward_training=RewardTraining(rate=0.2, validations=2),
-        rlhf=Rlhf(steps=50, max_tokens=56, rate=0.2, kl=0.01, rehearsal=2.0, evaluate_every=5, guard_margin=0.2),
+        rlhf=Rlhf(steps=50, max_tokens=56, rate=0.2, kl=0.01, rehearsal=3.0, rehearsal_rows=16, evaluate_every=5, guard_margin=0.2),
         rlhf_evaluation=RlhfEvaluation(max_tokens=56),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )
