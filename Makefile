@@ -23,7 +23,7 @@ run: setup
 
 # Tests, after the code location's own check.
 test: $(STAMP) check
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/dagster definitions validate

@@ -17,14 +17,6 @@ settings.load_profile("tests")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items):
-    """Tests that share what was built once for their module run in one worker (`--dist loadgroup`), or each would build it."""
-    for item in items:
-        if any(definitions[-1].scope == "module" for definitions in item._fixtureinfo.name2fixturedefs.values()):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
-
-
 @pytest.fixture(autouse=True)
 def environment(tmp_path, monkeypatch):
     """A data folder below the test's own temporary folder, and no settings of the person who runs the tests."""
