@@ -418,9 +418,15 @@ def test_llama_cpp_says_the_same_from_the_gguf_file(built, tmp_path):
     job = {"path": str(tmp_path / "model.gguf"), "context": model.shape.context, "prompts": prompts, "tokens": 12}
     done = subprocess.run([sys.executable, "-c", LLAMA], input=json.dumps(job), capture_output=True, text=True, timeout=120)
     theirs = [json.loads(line.removeprefix("ANSWER ")) for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
-    ours = Engine(model, encoding).complete(prompts, Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos)))
-    special = set(encoding.special.values())
-    assert theirs == [encoding.decode([token for token in one.tokens if token not in special]) for one in ours], done.stderr[-2000:]
+    engine, special = Engine(model, encoding), set(encoding.special.values())
+    ours = engine.complete(prompts, Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos)))
+    assert len(theirs) == len(ours), done.stderr[-2000:]
+    for asked, one, text in zip(prompts, ours, theirs, strict=True):
+        said = [encoding.decode([token for token in one.tokens[:end] if token not in special]) for end in range(len(one.tokens) + 1)]
+        if said[-1] != text:  # a model this young hesitates: they may part where two tokens are as probable but for rounding
+            place = next((end for end in range(1, len(said)) if not text.startswith(said[end])), len(said)) - 1
+            (_, first), (_, second) = engine.next_tokens([*asked, *one.tokens[:place]], 2)
+            assert second > 0.999 * first, (said[-1], text, place, first, second)
 
 
 def test_a_page_leads_to_the_assistant(built):
