@@ -69,9 +69,15 @@ class MlflowTracker:
         location = self.artifact_folder.as_uri() if self.uri.startswith("sqlite:") else None
         return client.create_experiment(EXPERIMENT, artifact_location=location)
 
+    def link(self, run_id: str) -> str | None:
+        """The address of a run's page, where a server serves it."""
+        if not self.uri.startswith(("http://", "https://")):
+            return None
+        return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment()}/runs/{run_id}"
+
     @contextmanager
     def run(self, resolution: Resolution, recipe: Any) -> Iterator[str]:
-        """A run around one build: parameters are the recipe literals, inputs the data versions it reads."""
+        """A run around one build: parameters are its config, inputs the data versions it reads."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
         client = self.client()
@@ -83,8 +89,9 @@ class MlflowTracker:
         }  # fmt: skip
         run = client.create_run(self.experiment(), tags=tags)
         self._run = run.info.run_id
-        literals = flatten(identity.fields()["literals"])
-        client.log_batch(self._run, params=[Param(name[:250], str(value)[:PARAM_CHARACTERS]) for name, value in literals.items() if name], tags=[RunTag("inputs", str(len(identity.inputs)))])
+        config = flatten(identity.fields()["config"])
+        params = [Param(name[:250], str(value)[:PARAM_CHARACTERS]) for name, value in config.items() if name]
+        client.log_batch(self._run, params=params, tags=[RunTag("inputs", str(len(identity.inputs)))])
         datasets = [
             DatasetInput(Dataset(name=name, digest=version[:36], source_type="artifact", source=name), tags=[InputTag("mlflow.data.context", "input")])
             for name, version in identity.inputs.items()

@@ -1,16 +1,42 @@
 """Cached, versioned artifacts: identity, record, store, lineage. Knows nothing of Dagster."""
 
-from .errors import ArtifactError, BuilderBusy, CorruptArtifact, NotBuilt, StoreUnwritable, UnstableValue
+from .checks import Check, CheckOutcome
+from .errors import ArtifactError, CorruptArtifact, ExternalInputError, NotBuilt, StoreUnwritable, UnstableValue
 from .identity import EXECUTION_ONLY, Identity
+from .inputs import Inputs
 from .materialize import Outcome, Workspace, materialize
 from .record import Record
 from .remote import RemoteStore, open_store
-from .stage import Graph, Stage
+from .stage import Graph, NoConfig, Retry, Stage
 from .step import Part, Step
 from .store import Artifact, Store
+from .views import View
 
 __all__ = [
-    "EXECUTION_ONLY", "Artifact", "ArtifactError", "BuilderBusy", "CorruptArtifact", "Graph", "Identity", "NotBuilt",
-    "Outcome", "Part", "Record", "RemoteStore", "Stage", "Step", "Store", "StoreUnwritable", "UnstableValue",
-    "Workspace", "materialize", "open_store",
-]  # fmt: skip
+    "EXECUTION_ONLY",
+    "Artifact",
+    "ArtifactError",
+    "Check",
+    "CheckOutcome",
+    "CorruptArtifact",
+    "ExternalInputError",
+    "Graph",
+    "Identity",
+    "Inputs",
+    "NoConfig",
+    "NotBuilt",
+    "Outcome",
+    "Part",
+    "Record",
+    "RemoteStore",
+    "Retry",
+    "Stage",
+    "Step",
+    "Store",
+    "StoreUnwritable",
+    "UnstableValue",
+    "View",
+    "Workspace",
+    "materialize",
+    "open_store",
+]

@@ -14,6 +14,7 @@ from .record import FileEntry, Record, data_version, file_digest, fsync_path
 from .stage import Stage
 from .store import Artifact, guard_writes
 from .tables import TableInvalid, polars_schema, validate
+from .views import draw_views
 
 
 def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Path) -> Artifact:
@@ -56,6 +57,9 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
         record = Record(
             asset=stage.name, partition=partition, identity=resolution.identity.digest, fields=resolution.identity.fields(),
             data_version=data_version(files), files=files, rows=rows, schemas=schemas,
+            views=[view.file for view in stage.views],
             timings={"started_at": now, "finished_at": now, "seconds": 0.0, "cpu_seconds": 0.0}, adopted=True,
         )  # fmt: skip
-        return store.publish(resolution.identity, staging, record)
+        artifact = store.publish(resolution.identity, staging, record)
+    draw_views(resolution, artifact)
+    return artifact

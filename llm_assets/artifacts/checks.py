@@ -1,25 +1,31 @@
-"""Checks of stored artifacts, remembered beside them: an artifact never changes, so neither does a check's outcome."""
+"""Checks of stored artifacts. An artifact never changes, so what a check found is remembered beside it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from .identity import fingerprint
+from .inputs import Inputs
 from .record import write_atomic
-from .stage import Stage
+from .source import drift, source_digests
 from .store import Artifact, Store
 from .tables import TableInvalid, row_count, validate
 
+if TYPE_CHECKING:
+    from .stage import Resolution, Stage
+
 BATCH_ROWS = 50_000
+SCHEMA = "schema"
 
 
 @dataclass
 class CheckOutcome:
-    """What a check found. `failures` holds up to 20 failing rows as plain values."""
+    """What a check found. `failures` holds up to 20 failing rows as plain values, `numbers` what can be plotted."""
 
     passed: bool
     summary: str
@@ -27,18 +33,65 @@ class CheckOutcome:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-def remembered(store: Store, name: str, version: str, artifact: Artifact, others: list[Artifact], check: Callable[[], CheckOutcome]) -> CheckOutcome:
-    """The outcome of `check` on `artifact` (and `others` it is held against), computed once for their data versions."""
-    versions = "-".join(a.data_version[:12] for a in others)
-    path = store.root / ".checks" / artifact.record.short / f"{name}@{version}{f'-{versions}' if versions else ''}.json"
-    if path.exists():
-        try:
-            return CheckOutcome(**json.loads(path.read_text()))
-        except (ValueError, TypeError):
-            path.unlink()
-    outcome = check()
-    write_atomic(path, json.dumps(asdict(outcome), default=str).encode())
-    return outcome
+@dataclass(frozen=True)
+class Check:
+    """One question about an artifact.
+
+    examine: ``examine(artifact, inputs, config)`` answers it, from the artifact, what it was built from, and a slice
+    of the recipe.
+    config: that slice, by recipe and crawl; None is the stage's own.
+    blocking: whether what follows waits for it to pass; otherwise a failure is a warning.
+    code_version: raised by hand when `examine` would find something else in the same artifact.
+    """
+
+    name: str
+    description: str
+    examine: Callable[[Artifact, Inputs, Any], CheckOutcome]
+    blocking: bool = False
+    config: Callable[[Any, str | None], Any] | None = None
+    code_version: str = "1"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The outcome of a check, and the modules whose source has changed since it was found."""
+
+    check: Check
+    outcome: CheckOutcome
+    drifted: list[str]
+
+
+def stage_checks(stage: Stage) -> tuple[Check, ...]:
+    """The checks of a stage: its schemas, where it has tables, then its own."""
+    if not (stage.tables or stage.optional_tables):
+        return stage.checks
+
+    def examine(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
+        return check_schemas(stage, artifact)
+
+    tables = ", ".join([*stage.tables, *stage.optional_tables])
+    schema = Check(SCHEMA, f"Every row of {tables} obeys its pandera schema.", examine, True, code_version=stage.code_version)
+    return (schema, *stage.checks)
+
+
+def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Examined:
+    """What the check finds in the resolution's artifact: remembered, or found now.
+
+    It is remembered for the artifact's identity, the check's `code_version` and its config.
+    """
+    artifact = resolution.artifact
+    assert artifact is not None
+    config = check.config(recipe, resolution.partition) if check.config else resolution.config
+    key = fingerprint({"code_version": check.code_version, "config": config, "identity": artifact.record.identity})[:16]
+    path = store.root / ".checks" / artifact.record.short / f"{check.name}@{key}.json"
+    try:
+        remembered = json.loads(path.read_text())
+        return Examined(check, CheckOutcome(**remembered["outcome"]), drift(check.examine, remembered["source"]))
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        outcome = check.examine(artifact, resolution.inputs, config)
+    kept = {"outcome": asdict(outcome), "source": source_digests(check.examine)}
+    write_atomic(path, json.dumps(kept, default=str).encode())
+    return Examined(check, CheckOutcome(**json.loads(json.dumps(asdict(outcome), default=str))), [])
 
 
 def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:
@@ -55,5 +108,6 @@ def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:
                     validate(model, frame)
                 except TableInvalid as error:
                     failures = error.failures.to_dicts() if error.failures is not None else []
-                    return CheckOutcome(False, f"{path.name}, rows from {start}: {error}", [{k: str(v) for k, v in row.items()} for row in failures])
+                    plain = [{name: str(value) for name, value in row.items()} for row in failures]
+                    return CheckOutcome(False, f"{path.name}, rows from {start}: {error}", plain, {"rows": rows})
     return CheckOutcome(True, f"{rows:,} rows of {len(tables)} tables", numbers={"rows": rows})

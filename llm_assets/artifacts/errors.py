@@ -21,5 +21,5 @@ class StoreUnwritable(ArtifactError):
     """The store's disk is full or read-only; nothing was published."""
 
 
-class BuilderBusy(ArtifactError):
-    """Another process is building the same artifact and the caller asked not to wait."""
+class ExternalInputError(ArtifactError):
+    """An input that is no artifact (a user's file, a crawl's source) is missing or unreadable."""

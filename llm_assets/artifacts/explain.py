@@ -26,11 +26,13 @@ class Explanation:
     waits_for: list[str] = field(default_factory=list)
     drifted: list[str] = field(default_factory=list)
     never_built: bool = False
+    unbuilt_crawls: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         if self.state == "cached":
             drift = f"; code drifted since: {', '.join(self.drifted)}" if self.drifted else ""
-            return f"cached {self.identity}{drift}"
+            without = f"; without {', '.join(self.unbuilt_crawls)}, not built" if self.unbuilt_crawls else ""
+            return f"cached {self.identity}{without}{drift}"
         reasons = [f"{path}: {_shown(old)} → {_shown(new)}" for path, old, new in self.differences]
         if self.never_built:
             reasons.insert(0, "never built")
@@ -53,7 +55,9 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
     for name, partition in keys if keys is not None else workspace.graph.keys(workspace.recipe):
         resolution = resolver.resolve(name, partition)
         if resolution.artifact is not None and resolution.identity is not None:
-            out.append(Explanation(resolution.key, "cached", resolution.identity.short, drifted=drifted_modules(resolution.stage, resolution.artifact)))
+            drifted = drifted_modules(resolution.stage, resolution.artifact)
+            short = resolution.identity.short
+            out.append(Explanation(resolution.key, "cached", short, drifted=drifted, unbuilt_crawls=resolution.unbuilt_crawls))
             continue
         latest = workspace.store.latest(name, partition)
         if latest is None:

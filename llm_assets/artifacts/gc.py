@@ -43,7 +43,7 @@ def find_garbage(workspace: Workspace, keep_last: int = 1, staging_days: float =
     by_version = {(a.record.key, a.data_version): a for a in everything}
     front = list(kept.values())
     while front:
-        needed = [by_version[pair] for one in front for pair in one.record.fields["inputs"].items() if pair in by_version]
+        needed = [by_version[pair] for one in front for pair in one.record.inputs if pair in by_version]
         front = [one for one in needed if one.record.identity not in kept]
         kept.update({one.record.identity: one for one in front})
     garbage = [a for a in everything if a.record.identity not in kept]

@@ -1,4 +1,4 @@
-"""What an artifact *is*: the hash of its asset, partition, recipe literals, code version and inputs.
+"""What an artifact *is*: the hash of its asset, partition, config slice, code version and inputs.
 
 Paths, hardware, worker counts and dates are never part of it. Anything whose bytes could differ between
 two machines or two processes raises `UnstableValue` rather than being hashed by its `repr`.
@@ -85,13 +85,14 @@ def fingerprint(value: Any) -> str:
 class Identity:
     """The fields that decide whether a stored artifact can stand in for a new build.
 
-    inputs maps ``asset`` or ``asset/partition`` (or the name of an outside input) to its data version.
+    config: the part of the recipe that the build sees, less its execution-only fields.
+    inputs maps ``asset`` or ``asset/partition`` (or the name of an external input) to its data version.
     """
 
     asset: str
     partition: str | None
     code_version: str
-    literals: dict[str, Any] = field(default_factory=dict)
+    config: Any = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
 
     def fields(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ class Identity:
                 "asset": self.asset,
                 "partition": self.partition,
                 "code_version": self.code_version,
-                "literals": self.literals,
+                "config": self.config,
                 "inputs": self.inputs,
             },
             self.asset,

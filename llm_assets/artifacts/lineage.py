@@ -23,13 +23,13 @@ class Sighting:
 def upstream(store: Store, artifact: Artifact) -> list[Artifact]:
     """The artifacts whose content this one was built from, nearest first, transitively."""
     by_version = {(a.record.key, a.data_version): a for a in store.artifacts()}
-    return _walk(artifact, lambda one: [by_version[pair] for pair in one.record.fields["inputs"].items() if pair in by_version])
+    return _walk(artifact, lambda one: [by_version[pair] for pair in one.record.inputs if pair in by_version])
 
 
 def downstream(store: Store, artifact: Artifact) -> list[Artifact]:
     """The artifacts built from this one's content, nearest first, transitively."""
     everything = list(store.artifacts())
-    return _walk(artifact, lambda one: [a for a in everything if a.record.fields["inputs"].get(one.record.key) == one.data_version])
+    return _walk(artifact, lambda one: [a for a in everything if (one.record.key, one.data_version) in a.record.inputs])
 
 
 def _walk(start: Artifact, neighbours: Any) -> list[Artifact]:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,9 +18,11 @@ from .errors import NotBuilt
 from .identity import Identity
 from .progress import Listener, Progress
 from .record import FileEntry, Record, data_version
-from .stage import Graph, Resolution, Resolver, Stage, drifted_modules, source_digests
+from .source import source_digests
+from .stage import Graph, Resolution, Resolver, Stage, drifted_modules
 from .step import PARTS, Step, sum_stats
 from .store import Artifact, Store, guard_writes
+from .views import draw_views
 
 
 class Tracker(Protocol):
@@ -34,6 +36,10 @@ class Tracker(Protocol):
 
     def finish(self, record: Record) -> None: ...
 
+    def link(self, run_id: str) -> str | None:
+        """The address of a tracking run's page, where it has one."""
+        ...
+
 
 class NoTracker:
     @contextmanager
@@ -46,10 +52,17 @@ class NoTracker:
     def finish(self, record: Record) -> None:
         return None
 
+    def link(self, run_id: str) -> None:
+        return None
+
 
 @dataclass
 class Workspace:
-    """What materialising needs besides the stage: recipe, store, graph, workers, tracking, and how training processes start."""
+    """What materialising needs besides the stage: recipe, store, graph, and how work is done and told.
+
+    engine: runs the parts of a step. launcher: starts training processes (None is as plain subprocesses). Neither
+    bears identity.
+    """
 
     recipe: Any
     store: Store
@@ -65,54 +78,77 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The artifact, whether it was there already, and how it came to be."""
+    """The artifact, whether it was there already, and how it came to be.
+
+    crawls, unbuilt_crawls: of an artifact without a partition, the crawls it was made from and those that were left out.
+    """
 
     artifact: Artifact
+    resolution: Resolution
     cached: bool
     drifted: list[str]
     seconds: float
     resumed_parts: int = 0
 
+    @property
+    def crawls(self) -> list[str]:
+        return sorted({key.partition("/")[2] for key in self.resolution.inputs if "/" in key})
 
-def materialize(stage: Stage, partition: str | None, workspace: Workspace, listeners: list[Listener] | None = None, wait: bool = True) -> Outcome:
+    @property
+    def unbuilt_crawls(self) -> list[str]:
+        return self.resolution.unbuilt_crawls
+
+
+def materialize(
+    stage: Stage, partition: str | None, workspace: Workspace, listeners: list[Listener] | None = None
+) -> Outcome:
     """Return the artifact that the recipe asks for, building it when the store does not have it.
 
-    Raises NotBuilt when an input is missing, StoreUnwritable when the disk is full or read-only, BuilderBusy when
-    another process builds it and `wait` is false, and whatever the stage's build raises. On any of them nothing is
-    published and the parts that were finished stay for the next try.
+    Raises NotBuilt when an input is missing, StoreUnwritable when the disk is full or read-only, and whatever the
+    stage's build raises. On any of them nothing is published and the parts that were finished stay for the next try.
     """
     began = time.perf_counter()
     resolution = workspace.resolver().resolve(stage.name, partition)
     progress = Progress(resolution.key, list(listeners or []))
     if resolution.identity is None:
-        raise NotBuilt(f"{resolution.key} cannot be built: {', '.join(resolution.missing)} not built under recipe {workspace.recipe.name!r}; select it too (llm-assets run --select '*{stage.name}')")
-    artifact = resolution.artifact
-    if artifact is not None:
-        return _hit(stage, partition, workspace, resolution.identity, artifact, progress, began)
-    with workspace.store.lock(resolution.identity, wait, lambda holder: progress.tell("waiting", message=f"being built by {holder}")):
-        artifact = workspace.store.lookup(resolution.identity)  # the one we waited for may have built it
-        if artifact is not None:
-            return _hit(stage, partition, workspace, resolution.identity, artifact, progress, began)
-        try:
-            artifact, resumed = _build(stage, partition, workspace, resolution, progress)
-        except BaseException as error:
-            progress.tell("failed", seconds=time.perf_counter() - began, message=f"{type(error).__name__}: {error}")
-            raise
-    seconds = time.perf_counter() - began
-    progress.tell("finished", seconds=seconds, pages=int(artifact.record.stats.get("pages", 0)))
-    return Outcome(artifact, False, [], seconds, resumed)
-
-
-def _hit(stage: Stage, partition: str | None, workspace: Workspace, identity: Identity, artifact: Artifact, progress: Progress, began: float) -> Outcome:
+        raise NotBuilt(_missing(resolution, workspace.recipe.name))
+    if resolution.unbuilt_crawls:
+        progress.tell("warning", message=f"without {', '.join(resolution.unbuilt_crawls)}, which the recipe names and nobody has built")
+    artifact, resumed = resolution.artifact, 0
+    cached = artifact is not None
+    if artifact is None:
+        with workspace.store.lock(resolution.identity, lambda holder: progress.tell("waiting", message=f"being built by {holder}")):
+            artifact = workspace.store.lookup(resolution.identity)  # the one we waited for may have built it
+            cached = artifact is not None
+            if artifact is None:
+                try:
+                    artifact, resumed = _build(stage, workspace, resolution, progress)
+                except BaseException as error:
+                    seconds = time.perf_counter() - began
+                    progress.tell("failed", seconds=seconds, message=f"{type(error).__name__}: {error}")
+                    raise
+    resolution = replace(resolution, artifact=artifact)
     if stage.locations is not None:
-        artifact.relocate(dict(stage.locations(workspace.recipe, partition)))
-    workspace.store.touch_latest(identity)
+        artifact.relocate(dict(stage.locations(resolution.config)))
+    draw_views(resolution, artifact)
+    if cached:
+        workspace.store.touch_latest(resolution.identity)
     seconds = time.perf_counter() - began
-    progress.tell("cached", seconds=seconds, pages=int(artifact.record.stats.get("pages", 0)))
-    return Outcome(artifact, True, drifted_modules(stage, artifact), seconds)
+    progress.tell("cached" if cached else "finished", seconds=seconds, pages=int(artifact.record.stats.get("pages", 0)))
+    return Outcome(artifact, resolution, cached, drifted_modules(stage, artifact), seconds, resumed)
 
 
-def _build(stage: Stage, partition: str | None, workspace: Workspace, resolution: Resolution, progress: Progress) -> tuple[Artifact, int]:
+def _missing(resolution: Resolution, recipe: str) -> str:
+    """Why a stage cannot be built, and what to do."""
+    stage, missing = resolution.stage, ", ".join(resolution.missing)
+    what = f"{resolution.key} cannot be built: {missing} not built under recipe {recipe!r}"
+    crawls = sorted({key.partition("/")[2] for key in resolution.missing if "/" in key})
+    if resolution.partition is None and crawls:
+        return f"{what}; build it too: llm-assets run {' '.join(f'--crawl {crawl}' for crawl in crawls)} --select '*{stage.name}'"
+    return f"{what}; select it too (llm-assets run --select '*{stage.name}')"
+
+
+def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress: Progress) -> tuple[Artifact, int]:
     identity = resolution.identity
     assert identity is not None
     store = workspace.store
@@ -120,9 +156,18 @@ def _build(stage: Stage, partition: str | None, workspace: Workspace, resolution
     clock, cpu = time.perf_counter(), time.process_time()
     progress.tell("started")
     staging = store.open_staging(identity)
-    step = Step(identity, staging, resolution.inputs, progress, workspace.engine, source_digests(stage.rooms), track=workspace.tracker.log, launcher=workspace.launcher)
+    step = Step(
+        identity,
+        staging,
+        resolution.inputs,
+        progress,
+        workspace.engine,
+        track=workspace.tracker.log,
+        launcher=workspace.launcher,
+    )
+    source = source_digests(stage.build)  # as it is now: it may be edited while a long step runs
     with workspace.tracker.run(resolution, workspace.recipe) as tracking_id, guard_writes(store.root):
-        stage.build(step, workspace.recipe)
+        stage.build(step, resolution.config)
         markers = step.markers()
         files = {name: FileEntry(**entry) for marker in markers.values() for name, entry in marker["files"].items()}
         # What this process did is in its own clock already.
@@ -134,11 +179,12 @@ def _build(stage: Stage, partition: str | None, workspace: Workspace, resolution
             fields=identity.fields(),
             data_version=data_version(files),
             files=dict(sorted(files.items())),
+            views=[view.file for view in stage.views],
             rows=sum_stats(marker["rows"] for marker in markers.values()),
             schemas={table: schema for marker in markers.values() for table, schema in marker["schemas"].items()},
             stats=sum_stats(marker["stats"] for marker in markers.values()),
             parts={name: {"rows": marker["rows"], **marker["timings"]} for name, marker in markers.items()},
-            source=step.source_code,
+            source=source,
             timings={
                 "started_at": started.isoformat(),
                 "finished_at": datetime.now(UTC).isoformat(),
@@ -153,8 +199,6 @@ def _build(stage: Stage, partition: str | None, workspace: Workspace, resolution
         _drop_leftovers(staging, record)
         artifact = store.publish(identity, staging, record)
         shutil.rmtree(artifact.path / PARTS, ignore_errors=True)
-        if stage.locations is not None:
-            artifact.relocate(dict(stage.locations(workspace.recipe, partition)))
         workspace.tracker.finish(record)
     return artifact, step.resumed_parts
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import CorruptArtifact
-from .identity import SHORT, Identity, artifact_key
+from .identity import SHORT, artifact_key
 
 RECORD = "artifact.json"
 RECORD_VERSION = 1
@@ -28,7 +28,10 @@ class FileEntry(BaseModel):
 
 
 class Record(BaseModel):
-    """Everything known about one artifact; written last, so that its presence means the artifact is whole."""
+    """Everything known about one artifact; written last, so that its presence means the artifact is whole.
+
+    files: the data, which `data_version` is the digest of. views: pages and plots drawn from it, which lie beside it.
+    """
 
     model_config = ConfigDict(extra="forbid")
     record_version: int = RECORD_VERSION
@@ -38,6 +41,7 @@ class Record(BaseModel):
     fields: dict[str, Any]
     data_version: str
     files: dict[str, FileEntry]
+    views: list[str] = Field(default_factory=list)
     rows: dict[str, int] = Field(default_factory=dict)
     schemas: dict[str, dict[str, str]] = Field(default_factory=dict)
     stats: dict[str, Any] = Field(default_factory=dict)
@@ -58,11 +62,13 @@ class Record(BaseModel):
         return artifact_key(self.asset, self.partition)
 
     @property
+    def inputs(self) -> list[tuple[str, str]]:
+        """Key and data version of every artifact, and name and version of every external input, that it was built from."""
+        return [(key.removesuffix("@before"), version) for key, version in self.fields["inputs"].items()]
+
+    @property
     def total_bytes(self) -> int:
         return sum(entry.bytes for entry in self.files.values())
-
-    def to_identity(self) -> Identity:
-        return Identity(**self.fields)
 
     def dump(self) -> bytes:
         return (json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()

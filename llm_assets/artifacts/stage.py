@@ -1,59 +1,92 @@
-"""A stage: how one asset's artifact is identified and built. The graph of stages is the asset graph without Dagster."""
+"""A stage: one asset, declared once. The graph of stages is the asset graph without Dagster."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
+from .checks import Check
 from .errors import ArtifactError, NotBuilt
 from .identity import Identity, artifact_key
+from .inputs import Inputs
+from .source import drift
 from .store import Artifact, Store
+from .views import View
 
 if TYPE_CHECKING:
     from .step import Step
 
 Key = tuple[str, str | None]
+BEFORE = "@before"  # of an input: the artifact of the same stage that is gone on from
 
 
-def _no_literals(recipe: Any, partition: str | None) -> Mapping[str, Any]:
-    return {}
+class NoConfig(BaseModel):
+    """The config of a stage that reads nothing of the recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _no_config(recipe: Any, crawl: str | None) -> NoConfig:
+    return NoConfig()
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Try a step again after these errors: what touches a network may fail for a moment."""
+
+    on: tuple[type[Exception], ...]
+    times: int = 2
+    seconds: float = 10.0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One asset.
+    """One asset: how its artifact is identified and built, what is checked of it, what is drawn from it.
 
-    inputs: names of the stages whose artifacts it reads: of the same crawl where both are per crawl, of every crawl
-    that the recipe names where only the input is (or those that `crawls` gives).
-    literals: the part of the recipe it reads, and nothing else of it.
+    build: ``build(step, config)`` writes the data into the step's staging folder.
+    config: the typed, frozen slice of the recipe that `build` sees, by recipe and crawl. It is the identity's, less
+    the fields marked EXECUTION_ONLY.
     code_version: raised by hand whenever a change of code can change bytes.
-    rooms: packages whose source is digested into the record, to tell drift.
-    outside: data versions of inputs that are no artifacts (a folder of WARC files), by name.
-    earlier: further artifact keys it reads (an earlier crawl of the same site).
-    tables, optional_tables: schemas of the tables that it always, or sometimes, holds.
-    locations: where files that the artifact references outside the store lie now.
+    per_crawl: whether there is one artifact a crawl (a partition).
+    inputs: names of the stages whose artifacts it reads: of the same crawl where both are per crawl; of every crawl of
+    the recipe that is built (or of those that `crawls` gives) where only the input is.
+    external_inputs: versions of inputs that are no artifacts (a folder of WARC files), by name, from the config.
+    earlier: keys of further artifacts that it reads (an earlier crawl of the same site).
+    continues: the recipe whose artifact of this stage is gone on from, by the recipe and the crawls that are read; the
+    build finds it among its inputs as ``<name>@before``, where it is in the store.
+    locations: where files that the artifact references outside the store lie now, from the config.
+    tables, optional_tables: pandera schemas of the tables that it always, or sometimes, holds.
+    main_table: the table whose rows are the asset's rows; None where it has none (a checkpoint, a page).
+    show: Markdown texts and numbers for the asset's page, from the artifact.
+    pool: Dagster's pool that a build takes a slot of.
     """
 
     name: str
+    group: str
+    description: str
     build: Callable[[Step, Any], None]
     code_version: str
-    rooms: tuple[str, ...]
+    config: Callable[[Any, str | None], Any] = _no_config
+    kinds: tuple[str, ...] = ()
     per_crawl: bool = False
     inputs: tuple[str, ...] = ()
-    literals: Callable[[Any, str | None], Mapping[str, Any]] = _no_literals
-    outside: Callable[[Any, str | None], Mapping[str, str]] | None = None
+    external_inputs: Callable[[Any], Mapping[str, str]] | None = None
     earlier: Callable[[Any, str | None], list[Key]] | None = None
+    continues: Callable[[Any, list[str]], Any] | None = None
     crawls: Callable[[Any], list[str]] | None = None
-    locations: Callable[[Any, str | None], Mapping[str, str]] | None = None
+    locations: Callable[[Any], Mapping[str, str]] | None = None
     tables: Mapping[str, type] = field(default_factory=dict)
     optional_tables: Mapping[str, type] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    views: tuple[View, ...] = ()
+    show: Callable[[Artifact], Mapping[str, Any]] | None = None
     libraries: tuple[str, ...] = ()
+    pool: str | None = None
+    retry: Retry | None = None
+    main_table: str | None = None
 
 
 class Graph:
@@ -77,48 +110,45 @@ class Graph:
     def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages.values())
 
-    def spans_crawls(self, stage: Stage) -> bool:
-        """Whether the stage has no partition and reads, directly or not, stages of every crawl."""
-        return not stage.per_crawl and any(self[name].per_crawl or self.spans_crawls(self[name]) for name in stage.inputs)
+    def spans_crawls(self, name: str) -> bool:
+        """Whether the asset depends, directly or not, on an artifact that is made from every crawl."""
+        stage = self[name]
+        return any(
+            (self[upstream].per_crawl and not stage.per_crawl) or self.spans_crawls(upstream) for upstream in stage.inputs
+        )
 
-    def layer(self, stage: Stage) -> int:
-        """How many stages that span all crawls lie between the raw crawls and a stage of one crawl (or what spans such stages).
+    def crawl_stages(self, name: str) -> frozenset[str]:
+        """Of a per-crawl asset and the per-crawl assets that it is built from, the last that need no other crawl.
 
-        Stages of one layer can be built crawl by crawl; the next layer needs what spans all of them.
+        A crawl is built where these are: ``clean_corpus`` for ``token_shards``, whose tokenizer reads several crawls.
         """
-        return max((self.layer(self[name]) + (stage.per_crawl and self.spans_crawls(self[name])) for name in stage.inputs), default=0)
-
-    def dependencies(self, stage: Stage, recipe: Any, partition: str | None) -> list[Key]:
-        """Keys of the artifacts that `stage` reads for this partition."""
-        keys: list[Key] = []
-        for name in stage.inputs:
-            upstream = self[name]
-            if not upstream.per_crawl:
-                keys.append((name, None))
-            elif stage.per_crawl:
-                keys.append((name, partition))
-            else:
-                keys.extend((name, crawl) for crawl in (stage.crawls(recipe) if stage.crawls else recipe.corpus()))
-        if stage.earlier is not None:
-            keys.extend(stage.earlier(recipe, partition))
-        return keys
+        if not self.spans_crawls(name):
+            return frozenset({name})
+        parts = [self.crawl_stages(upstream) for upstream in self[name].inputs if self[upstream].per_crawl]
+        return frozenset().union(*parts)
 
     def keys(self, recipe: Any) -> list[Key]:
-        """Every (asset, partition) that the recipe spans, upstream first."""
-        return [(stage.name, crawl) for stage in self for crawl in (sorted(recipe.crawls) if stage.per_crawl else [None])]
+        """Every (asset, crawl) that the recipe spans, upstream first."""
+        return [(stage.name, crawl) for stage in self for crawl in (recipe.corpus() if stage.per_crawl else [None])]
 
 
 @dataclass
 class Resolution:
-    """What the recipe asks for, and what the store has of it. `identity` is None while an input is not built."""
+    """What the recipe asks for, and what the store has of it.
+
+    identity: None while an input is not built; `missing` names those, and `partial` is what is known of the identity.
+    unbuilt_crawls: crawls of the recipe that the stage would read, were they built.
+    """
 
     stage: Stage
     partition: str | None
+    config: Any
     identity: Identity | None
     artifact: Artifact | None
-    inputs: dict[str, Artifact]
+    inputs: Inputs
     missing: list[str]
     partial: Identity
+    unbuilt_crawls: list[str]
 
     @property
     def key(self) -> str:
@@ -126,7 +156,7 @@ class Resolution:
 
 
 class Resolver:
-    """Works out identities from the recipe alone, input by input, without building anything."""
+    """Works out identities from the recipe and the store, input by input, without building anything."""
 
     def __init__(self, graph: Graph, recipe: Any, store: Store):
         self.graph, self.recipe, self.store = graph, recipe, store
@@ -138,56 +168,86 @@ class Resolver:
             self._known[key] = self._resolve(self.graph[name], partition)
         return self._known[key]
 
+    def built_crawls(self, stage: Stage) -> tuple[list[str], list[str]]:
+        """Crawls of the recipe that a stage without a partition reads: those that are built, and those that are not.
+
+        A crawl is built where what needs no other crawl is: an artifact of a built crawl that is then missing (token
+        shards of an earlier tokenizer) is an error, not a crawl to leave out.
+        """
+        last = {one for name in stage.inputs if self.graph[name].per_crawl for one in self.graph.crawl_stages(name)}
+        built, unbuilt = [], []
+        for crawl in stage.crawls(self.recipe) if stage.crawls else self.recipe.corpus():
+            is_built = all(self.resolve(name, crawl).artifact is not None for name in last)
+            (built if is_built else unbuilt).append(crawl)
+        return built, unbuilt
+
+    def dependencies(self, stage: Stage, partition: str | None) -> tuple[list[Key], list[str]]:
+        """Keys of the artifacts that `stage` reads for this partition, and crawls left out because they are not built."""
+        keys: list[Key] = []
+        crawls, unbuilt = ([], []) if stage.per_crawl else self.built_crawls(stage)
+        for name in stage.inputs:
+            if not self.graph[name].per_crawl:
+                keys.append((name, None))
+            elif stage.per_crawl:
+                keys.append((name, partition))
+            else:
+                # With no crawl built, the first that is not says what is missing.
+                keys.extend((name, crawl) for crawl in crawls or unbuilt[:1])
+        if stage.earlier is not None:
+            keys.extend(stage.earlier(self.recipe, partition))
+        return keys, unbuilt
+
     def _resolve(self, stage: Stage, partition: str | None) -> Resolution:
-        inputs: dict[str, Artifact] = {}
+        found: dict[str, Artifact] = {}
         missing: list[str] = []
-        for name, upstream_partition in self.graph.dependencies(stage, self.recipe, partition):
+        keys, unbuilt = self.dependencies(stage, partition)
+        for name, upstream_partition in keys:
             upstream = self.resolve(name, upstream_partition)
             if upstream.artifact is None:
                 missing.append(upstream.key)
             else:
-                inputs[upstream.key] = upstream.artifact
-        versions = {key: artifact.data_version for key, artifact in inputs.items()}
-        if stage.outside is not None:
-            versions.update(stage.outside(self.recipe, partition))
-        identity = Identity(stage.name, partition, stage.code_version, dict(stage.literals(self.recipe, partition)), versions)
-        if missing:
-            return Resolution(stage, partition, None, None, inputs, missing, identity)
-        return Resolution(stage, partition, identity, self.store.lookup(identity), inputs, missing, identity)
+                found[upstream.key] = upstream.artifact
+        if stage.continues is not None and not missing:
+            before = self._before(stage, [key[1] for key in keys if key[1] is not None])
+            if before is not None:
+                found[f"{stage.name}{BEFORE}"] = before
+        config = stage.config(self.recipe, partition)
+        versions = {key: artifact.data_version for key, artifact in found.items()}
+        if stage.external_inputs is not None:
+            versions.update(stage.external_inputs(config))
+        identity = Identity(stage.name, partition, stage.code_version, config, versions)
+        artifact = None if missing else self.store.lookup(identity)
+        return Resolution(
+            stage, partition, config, None if missing else identity, artifact, Inputs(found, partition), missing, identity, unbuilt
+        )
+
+    def _before(self, stage: Stage, crawls: list[str]) -> Artifact | None:
+        """The latest artifact of the stage, under an earlier state of the recipe, that is there to go on from."""
+        assert stage.continues is not None
+        recipe = stage.continues(self.recipe, sorted(set(crawls)))
+        while recipe is not None:
+            resolver = Resolver(self.graph, recipe, self.store)
+            resolution = resolver.resolve(stage.name, None)
+            if resolution.artifact is not None:
+                return resolution.artifact
+            recipe = stage.continues(recipe, resolver.built_crawls(stage)[0])
+        return None
 
     def artifact(self, name: str, partition: str | None) -> Artifact:
         """The artifact that the recipe asks for. Raises NotBuilt where it is not there."""
         resolution = self.resolve(name, partition)
         if resolution.artifact is None:
-            raise NotBuilt(f"{resolution.key} is not built under recipe {self.recipe.name!r}; run: llm-assets run --select '*{name}'" + (f" --crawl {partition}" if partition else ""))
+            crawl = f" --crawl {partition}" if partition else ""
+            raise NotBuilt(f"{resolution.key} is not built under recipe {self.recipe.name!r}; run: llm-assets run --select '*{name}'{crawl}")
         return resolution.artifact
 
 
-@lru_cache
-def source_digests(rooms: tuple[str, ...]) -> dict[str, str]:
-    """SHA-256 (16 hex digits) of every module's source in the given packages or modules."""
-    digests: dict[str, str] = {}
-    for room in rooms:
-        spec = importlib.util.find_spec(room)
-        if spec is None or spec.origin is None:
-            raise ArtifactError(f"room {room} cannot be found")
-        names = {room: Path(spec.origin)}
-        for folder in spec.submodule_search_locations or []:
-            for module in pkgutil.walk_packages([folder], f"{room}."):
-                if module.name.rsplit(".", 1)[-1] == "assets":
-                    continue  # Dagster declarations make no bytes
-                path = Path(folder).joinpath(*module.name.removeprefix(f"{room}.").split("."))
-                names[module.name] = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
-        for name, path in names.items():
-            digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return dict(sorted(digests.items()))
-
-
 def drifted_modules(stage: Stage, artifact: Artifact) -> list[str]:
-    """Modules of the stage's rooms whose source is not what it was when the artifact was built.
+    """Modules of the stage's code whose source is not what it was when the artifact was built.
 
     The artifact stays valid while `code_version` is the same: drift is told, not acted on.
     """
-    now = source_digests(stage.rooms)
-    then = artifact.record.source
-    return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+    return drift(stage.build, artifact.record.source)
+
+
+__all__ = ["Graph", "Key", "NoConfig", "Resolution", "Resolver", "Retry", "Stage", "drifted_modules"]

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from .errors import ArtifactError
 from .identity import Identity
+from .inputs import Inputs
 from .progress import Progress
 from .record import FileEntry, file_digest, fsync_path, write_atomic
 from .store import Artifact
@@ -148,14 +149,13 @@ class Part:
 
 @dataclass
 class Step:
-    """What a stage's build function is given."""
+    """What a stage's build function is given besides its config."""
 
     identity: Identity
     staging: Path
-    inputs: Mapping[str, Artifact]
+    inputs: Inputs
     progress: Progress
     engine: Any
-    source_code: dict[str, str] = field(default_factory=dict)
     resumed_parts: int = 0
     # Numbers of a long step as they come (MLflow), and how its processes are started (None is as plain subprocesses).
     track: Callable[[Mapping[str, float], int], None] = lambda numbers, step: None
@@ -168,11 +168,8 @@ class Step:
         return self.identity.partition
 
     def input(self, asset: str) -> Artifact:
-        """The input artifact of this asset: of the same crawl, or the one without partition."""
-        for key in (asset, f"{asset}/{self.identity.partition}"):
-            if key in self.inputs:
-                return self.inputs[key]
-        raise ArtifactError(f"{self.identity.key} has no input {asset}")
+        """The input artifact of this asset: of the same crawl, or the one without a partition."""
+        return self.inputs.one(asset)
 
     def part(self, name: str) -> Part:
         return Part(self.staging, name)

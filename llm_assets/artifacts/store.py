@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ArtifactError, BuilderBusy, CorruptArtifact, StoreUnwritable
+from .errors import ArtifactError, CorruptArtifact, StoreUnwritable
 from .identity import Identity
 from .record import RECORD, Record, fsync_path, write_atomic
 
@@ -53,6 +53,10 @@ class Artifact:
         if not path.exists():
             raise CorruptArtifact(f"{self.record.key}: {path} has disappeared; materialise {self.record.asset} again with its source in place")
         return path
+
+    def view(self, name: str) -> Path:
+        """Path of a page or plot that is drawn from the artifact; it may have to be drawn first."""
+        return self.path / name
 
     def locations(self) -> dict[str, str]:
         """Where files referenced outside the store lie now (it may differ from when they were recorded)."""
@@ -154,11 +158,8 @@ class Store:
             write_atomic(pointer, identity.short.encode())
 
     @contextlib.contextmanager
-    def lock(self, identity: Identity, wait: bool = True, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Hold the right to build `identity`. The kernel releases it when the holder dies, however it dies.
-
-        Raises BuilderBusy when another process holds it and `wait` is false.
-        """
+    def lock(self, identity: Identity, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Hold the right to build `identity`, once nobody else does. The kernel releases it when the holder dies."""
         path = self.root / ".locks" / identity.digest[:32]
         with guard_writes(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,8 +172,6 @@ class Store:
                     break
                 except BlockingIOError:
                     holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip() or "another process"
-                    if not wait:
-                        raise BuilderBusy(f"{identity.key} ({identity.short}) is being built by {holder}") from None
                     if not waited and on_wait is not None:
                         on_wait(holder)
                     waited = True

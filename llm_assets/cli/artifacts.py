@@ -16,6 +16,7 @@ from llm_assets.artifacts.lineage import downstream, trace_document, upstream
 from llm_assets.artifacts.progress import human_size
 from llm_assets.artifacts.stage import Key
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.views import draw_views
 from llm_assets.graph import open_workspace
 
 from .options import recipe_option
@@ -32,6 +33,15 @@ def _find(workspace: Workspace, name: str) -> Artifact:
     if asset in workspace.graph.stages:
         return workspace.resolver().artifact(asset, partition or None)
     return workspace.store.find(name)
+
+
+def named_keys(workspace: Workspace, names: tuple[str, ...]) -> list[Key]:
+    """The (asset, partition) pairs that are called by an asset's name or by ``asset/partition``. Raises ClickException."""
+    every = workspace.graph.keys(workspace.recipe)
+    keys = [key for name in names for key in every if name in (key[0], f"{key[0]}/{key[1]}")]
+    if not keys:
+        raise click.ClickException(f"nothing in the graph is called {', '.join(names)}")
+    return keys
 
 
 @artifacts.command("list")
@@ -67,12 +77,7 @@ def show(name: str, recipe: str | None) -> None:
 def explain(names: tuple[str, ...], recipe: str | None) -> None:
     """Why would this rebuild? Field by field, before anything is run. NAMES: assets or asset/partition."""
     workspace = open_workspace(recipe)
-    keys: list[Key] | None = None
-    if names:
-        keys = [key for name in names for key in workspace.graph.keys(workspace.recipe) if name in (key[0], f"{key[0]}/{key[1]}")]
-        if not keys:
-            raise click.ClickException(f"nothing in the graph is called {', '.join(names)}")
-    for item in explain_graph(workspace, keys):
+    for item in explain_graph(workspace, named_keys(workspace, names) if names else None):
         click.echo(f"{item.key}: {item.text()}")
 
 
@@ -129,6 +134,27 @@ def trace(name: str, recipe: str | None) -> None:
     for other in downstream(workspace.store, last):
         if other.record.identity in present and other.record.short not in seen:
             click.echo(f"{other.record.key} {other.record.short} was made from {last.record.key} {last.record.short}")
+
+
+@artifacts.command()
+@click.argument("names", nargs=-1)
+@click.option("--all", "anew", is_flag=True, help="All of them, not only those whose template or code has changed.")
+@recipe_option
+def render(names: tuple[str, ...], anew: bool, recipe: str | None) -> None:
+    """Draw reports and other views again, from what is stored. NAMES: assets or asset/partition; default: all."""
+    workspace = open_workspace(recipe)
+    resolver = workspace.resolver()
+    keys = named_keys(workspace, names) if names else workspace.graph.keys(workspace.recipe)
+    count = 0
+    for name, partition in keys:
+        resolution = resolver.resolve(name, partition)
+        if resolution.artifact is None:
+            continue
+        for file in draw_views(resolution, resolution.artifact, anew):
+            click.echo(f"drew {resolution.artifact.view(file)}")
+            count += 1
+    if not count:
+        click.echo("every view is as its template draws it; --all draws them again")
 
 
 @artifacts.command()

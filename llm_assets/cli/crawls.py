@@ -68,7 +68,7 @@ def add(name: str, warc: str | None, copy: bool, snapshot: str | None, files: in
     if name in recipe.crawls and recipe.crawls[name] != source:
         raise SourceError(f"crawl {name!r} is defined by the recipe {recipe.name!r} with another source")
     crawl_registry = registry(environment)
-    if since and since not in crawl_registry.effective(recipe).crawls:
+    if since and since not in crawl_registry.effective(recipe).sources():
         raise SourceError(f"--since {since}: no such crawl")
     new = crawl_registry.add(name, source)
     prepare_instance(environment)
@@ -88,7 +88,7 @@ def list_crawls() -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("crawl", "source", "captures", "kept", "rejected"):
         table.add_column(column, justify="left" if column in ("crawl", "source") else "right", overflow="fold")
-    for name, source in sorted(workspace.recipe.crawls.items()):
+    for name, source in sorted(workspace.recipe.sources().items()):
         raw = _quietly(resolver, "raw_warc", name)
         ledger = _quietly(resolver, "reject_ledger", name)
         shown = ", ".join(f"{k}={v}" for k, v in source.model_dump(exclude_defaults=True).items() if k != "kind")

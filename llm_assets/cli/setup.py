@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import click
+from dotenv import dotenv_values, set_key
 
 from llm_assets.graph import open_workspace
 from llm_assets.settings import PROJECT, Settings, load_settings
@@ -39,14 +40,25 @@ def register_partitions(names: list[str]) -> list[str]:
         return new
 
 
+def remember_instance(home: Path) -> None:
+    """Write an absolute DAGSTER_HOME into `.env`, which Dagster's own commands read."""
+    if not ENV_FILE.exists() or dotenv_values(ENV_FILE).get("DAGSTER_HOME") != str(home):
+        ENV_FILE.touch()
+        set_key(ENV_FILE, "DAGSTER_HOME", str(home), quote_mode="never")
+
+
 @click.command()
 def setup() -> None:
     """Write `.env` with an absolute DAGSTER_HOME, prepare the Dagster instance, register the recipe's crawls."""
+    chosen = os.environ.get("DAGSTER_HOME")
     settings = load_settings()
     prepare_instance(settings)
-    lines = ENV_FILE.read_text().splitlines() if ENV_FILE.exists() else []
-    kept = [line for line in lines if not line.startswith("DAGSTER_HOME=")]
-    ENV_FILE.write_text("\n".join([*kept, f"DAGSTER_HOME={settings.dagster_home.absolute()}"]) + "\n")
+    home = settings.dagster_home.absolute()
+    if chosen is None:
+        remember_instance(home)
+    else:  # a choice for this command is not one for all that follow
+        click.echo(f"{ENV_FILE} is left as it is: DAGSTER_HOME is set in the environment")
     workspace = open_workspace(settings=settings)
-    register_partitions(sorted(workspace.recipe.crawls))
-    click.echo(f"Dagster instance {settings.dagster_home.absolute()}, artifacts {settings.store}, recipe {workspace.recipe.name}, crawls {', '.join(sorted(workspace.recipe.crawls))}")
+    names = sorted(workspace.recipe.sources())
+    register_partitions(names)
+    click.echo(f"Dagster instance {home}, artifacts {settings.store}, recipe {workspace.recipe.name}, crawls {', '.join(names)}")

@@ -1,6 +1,6 @@
 """Ready recipes. A user's own: copy one into a file, change a few fields, name it in LLM_ASSETS_RECIPE.
 
-Only `laptop` names a crawl of its own. The others train on what is registered: llm-assets crawls add …
+Only `laptop` names a crawl of its own. The others read every registered crawl: llm-assets crawls add …
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .sources import SampleWeb
 def laptop() -> Recipe:
     """The embedded default: the sample web, in minutes on two cores. Sized by the experiments in docs/LOG.md.
 
-    The base model sees the crawl `sample`; only the search tool knows the pages of `unread`.
+    The base model sees the sample web but for one site, whose pages only the search tool finds.
     """
     return Recipe(
         name="laptop",
-        crawls={"sample": SampleWeb(), "unread": SampleWeb(site="archive")},
-        search_only=("unread",),
+        crawls={"sample": SampleWeb()},
+        search_only_hosts=("quietarchive.example",),
         tokenizer=Tokenizer(vocabulary=2048, digits=2),
         token_shards=TokenShards(shard_tokens=1 << 18),
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
@@ -46,7 +46,7 @@ def laptop() -> Recipe:
 
 def gpu() -> Recipe:
     """A model of GPT-2's class on one GPU: the registered crawls, depth 12, 20 tokens a parameter."""
-    return Recipe(name="gpu", crawls={}, token_shards=TokenShards(validation_share=0.005), model=Model(depth=12, context=2048))
+    return Recipe(name="gpu", crawls={}, registered="all", token_shards=TokenShards(validation_share=0.005), model=Model(depth=12, context=2048))
 
 
 def node() -> Recipe:
@@ -61,6 +61,7 @@ def gpt2_124m() -> Recipe:
     return Recipe(
         name="gpt2-124m",
         crawls={},
+        registered="all",
         tokenizer=Tokenizer(encoding=PublishedEncoding(name="gpt2")),
         token_shards=TokenShards(validation_share=0.005),
         model=Model(architecture="gpt2", depth=12, heads=12, context=1024),

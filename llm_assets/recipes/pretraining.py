@@ -27,7 +27,7 @@ class Tokenizer(Frozen):
     digits: int = Field(3, ge=1, le=3, description="digits of a number that one token may hold: GPT-4's pattern has 3; a small vocabulary has room for all numbers of 2")
     training_bytes: int = Field(2 << 30, ge=1, description="bytes of text it is trained on; of a larger corpus, documents are drawn by hash")
     encoding: PublishedEncoding | None = Field(None, description="this published encoding instead of training one")
-    crawls: tuple[str, ...] | None = Field(None, description="crawls it is trained on; None is all of the corpus. Name them to keep the tokenizer, and the models behind it, when a crawl is added")
+    crawls: tuple[str, ...] | None = Field(None, description="crawls it is trained on; None is those of the recipe that no schedule registered. Name them to keep the tokenizer, and the shards and models behind it, when a crawl is added")
     compare: tuple[PublishedEncoding, ...] = Field((), description="published encodings that the report holds the tokenizer against")
     samples: int = Field(6, ge=0, le=100, description="documents in the report with their tokens coloured")
 
@@ -79,7 +79,7 @@ class Pretraining(Frozen):
     samples: int = Field(4, ge=0, description="times that texts are sampled on the way")
     prompts: tuple[str, ...] = Field(("", "The capital of France is", "Once upon a time"), description="what they begin with; empty is from nothing")
     sample_tokens: int = Field(64, ge=1, description="tokens of a sample")
-    crawls: tuple[str, ...] | None = Field(None, description="crawls trained on; None is all of the corpus")
+    crawls: tuple[str, ...] | None = Field(None, description="crawls trained on; None is those of the recipe, less those of schedules that leave the model alone")
     continue_from: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="folder of an earlier base checkpoint to go on from (its content is part of the identity); needs the same shape and tokenizer")
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto", description="auto is a GPU where there is one")
     processes: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0, description="processes, one a GPU (torchrun); 0 is one for each GPU, and one without")

@@ -203,12 +203,26 @@ class Report(Frozen):
 
 
 class Recrawl(Frozen):
-    """A schedule that registers a new crawl named ``<prefix>-<date>`` and runs the graph for it."""
+    """A schedule that registers a new crawl named ``<prefix>-<date>``, builds it, and refreshes what follows."""
 
-    prefix: str
+    prefix: str = Field(pattern=CRAWL_NAME.pattern, description="the first part of the crawls' names")
     cron: str = Field(description="five-field cron expression, UTC")
     source: Source
-    incremental: bool = Field(True, description="send conditional requests against the latest crawl with this prefix")
+    incremental: bool = Field(
+        True, description="send conditional requests against the latest built crawl with this prefix"
+    )
+    model: Literal["leave", "continue", "retrain"] = Field(
+        "leave",
+        description="what becomes of the model: leave trains it on none of these crawls; retrain trains it anew on all "
+        "crawls; continue goes on from the last base checkpoint, on all crawls",
+    )
+    continue_share: float = Field(
+        0.1, gt=0, le=1, description="with continue: tokens that are trained on, as a share of a whole training's"
+    )
+
+    def owns(self, crawl: str) -> bool:
+        """Whether this schedule registered the crawl."""
+        return crawl.startswith(f"{self.prefix}-")
 
 
 class Recipe(Frozen):
@@ -216,8 +230,15 @@ class Recipe(Frozen):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     crawls: dict[str, Source] = Field(description="crawls by name, with their sources")
-    corpus_crawls: tuple[str, ...] | None = Field(None, description="crawls that unpartitioned assets read; None is all")
-    search_only: tuple[str, ...] = Field((), description="crawls of which only the search tool knows: no tokenizer and no model is trained on them unless it names them (what is no crawl here is passed over)")
+    registered: Literal["all"] | tuple[str, ...] = Field(
+        (), description="crawls of the registry that it reads too: all, or those whose name begins with one of these"
+    )
+    other_crawls: dict[str, Source] = Field(
+        {}, description="registered crawls that it does not read; they can be built, one by one"
+    )
+    search_only_hosts: tuple[str, ...] = Field(
+        (), description="hosts, with their subdomains, whose pages the search tool finds and no model is trained on"
+    )
     blocklists: Blocklists = Blocklists()
     url_filter: UrlFilter = UrlFilter()
     extraction: Extraction = Extraction()
@@ -253,20 +274,24 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        for name, source in self.crawls.items():
+        sources = self.sources()
+        for name, source in sources.items():
             if not CRAWL_NAME.fullmatch(name):
                 raise ValueError(f"crawl name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
             chain, since = [name], getattr(source, "since", None)
             while since is not None:
-                if since not in self.crawls:
+                if since not in sources:
                     raise ValueError(f"crawl {chain[-1]!r} continues {since!r}, which is no crawl of this recipe")
                 if since in chain:
                     raise ValueError(f"crawls continue each other in a circle: {' → '.join([*chain, since])}")
                 chain.append(since)
-                since = getattr(self.crawls[since], "since", None)
+                since = getattr(sources[since], "since", None)
+        prefixes = [recrawl.prefix for recrawl in self.recrawls]
+        if len(set(prefixes)) < len(prefixes):
+            raise ValueError(f"recrawls: two schedules have one prefix ({', '.join(prefixes)}); give each its own")
         if self.quality.min_quality_score is not None and self.quality_classifier.examples is None:
             raise ValueError("quality.min_quality_score needs quality_classifier.examples")
-        for field, names in (("corpus_crawls", self.corpus_crawls), ("tokenizer.crawls", self.tokenizer.crawls), ("pretraining.crawls", self.pretraining.crawls)):
+        for field, names in (("tokenizer.crawls", self.tokenizer.crawls), ("pretraining.crawls", self.pretraining.crawls)):
             for name in names or ():
                 if name not in self.crawls:
                     raise ValueError(f"{field} names {name!r}, which is no crawl of this recipe")
@@ -278,16 +303,44 @@ class Recipe(Frozen):
             raise ValueError(f"rules {name!r}: there are {', '.join(STATISTICS_OF)}")
         return self.but(text_statistics=self.text_statistics.but(**STATISTICS_OF[name]), quality=self.quality.but(rules=name, thresholds={}))
 
-    def corpus(self, chosen: tuple[str, ...] | None = None) -> list[str]:
-        """Crawls that assets without a partition read, in order; those that are chosen for one of them stand instead."""
-        if chosen is not None:
-            return sorted(chosen)
-        return sorted(self.crawls if self.corpus_crawls is None else self.corpus_crawls)
+    def sources(self) -> dict[str, Any]:
+        """Every crawl that can be built, with its source: those of this recipe and those that it does not read."""
+        return {**self.other_crawls, **self.crawls}
 
-    def trained(self, chosen: tuple[str, ...] | None = None) -> list[str]:
-        """Crawls that tokenizer and models are trained on: those of the corpus but `search_only`, or those that are chosen."""
-        return [crawl for crawl in self.corpus(chosen) if chosen is not None or crawl not in self.search_only]
+    def corpus(self) -> list[str]:
+        """Crawls of this recipe, sorted: those it names, those of its schedules, and the registered ones it asks for."""
+        return sorted(self.crawls)
 
-    def with_crawls(self, registered: dict[str, Any]) -> Recipe:
-        """This recipe with further crawls from the registry; its own definition of a name wins."""
-        return self.but(crawls={**registered, **self.crawls})
+    def trained_crawls(self) -> list[str]:
+        """Crawls that models are trained on: those of `corpus`, less those of schedules that leave the model alone."""
+        if self.pretraining.crawls is not None:
+            return sorted(self.pretraining.crawls)
+        left = [recrawl for recrawl in self.recrawls if recrawl.model == "leave"]
+        return [crawl for crawl in self.corpus() if not any(recrawl.owns(crawl) for recrawl in left)]
+
+    def tokenizer_crawls(self) -> list[str]:
+        """Crawls that the tokenizer is trained on: those named for it, or those that no schedule registered.
+
+        So it is kept when a schedule adds a crawl, and the shards of earlier crawls stay valid.
+        """
+        if self.tokenizer.crawls is not None:
+            return sorted(self.tokenizer.crawls)
+        own = [crawl for crawl in self.corpus() if not any(recrawl.owns(crawl) for recrawl in self.recrawls)]
+        return own or self.corpus()
+
+    def asks_for(self, crawl: str) -> bool:
+        """Whether a registered crawl is one of this recipe's."""
+        if self.registered == "all" or any(recrawl.owns(crawl) for recrawl in self.recrawls):
+            return True
+        return any(crawl.startswith(prefix) for prefix in self.registered)
+
+    def with_registered(self, registered: dict[str, Any]) -> Recipe:
+        """This recipe with the crawls of the registry; its own definition of a name wins."""
+        further = {name: source for name, source in registered.items() if name not in self.crawls}
+        asked = {name: source for name, source in further.items() if self.asks_for(name)}
+        other = {name: source for name, source in further.items() if name not in asked}
+        return self.but(crawls={**asked, **self.crawls}, other_crawls=other)
+
+    def without_crawl(self, name: str) -> Recipe:
+        """This recipe as it was before one of its crawls was added."""
+        return self.but(crawls={crawl: source for crawl, source in self.crawls.items() if crawl != name})

@@ -20,7 +20,6 @@ class SampleWeb(Frozen):
     day: int = Field(1, ge=1, le=2, description="state of the web: day 2 is a week later: pages changed, appeared, vanished")
     seed: int = Field(1, ge=0, description="seed of the generator; another seed is another web")
     scale: float = Field(1.0, gt=0, le=20, description="multiplies the number of pages; 1.0 gives at least 1,500")
-    site: Literal["ring", "archive"] = Field("ring", description="ring: all sites that link to each other; archive: the one that none links to, on people of whom no other page tells")
     since: str | None = Field(None, description="name of an earlier crawl: ask only for what changed since")
 
 

@@ -52,6 +52,6 @@ class CrawlRegistry:
     def effective(self, recipe: Recipe) -> Recipe:
         """The recipe with the registered crawls. Raises SourceError where they do not fit together."""
         try:
-            return recipe.with_crawls(self.sources())
+            return recipe.with_registered(self.sources())
         except ValidationError as error:
             raise RecipeError(f"registered crawls in {self.folder}: {describe(error)}") from error

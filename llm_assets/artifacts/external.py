@@ -11,7 +11,7 @@ from .record import file_digest, write_atomic
 _memory: dict[str, dict[str, list]] = {}
 
 
-def outside_digests(files: dict[str, Path], cache: Path | None = None) -> dict[str, str]:
+def external_digests(files: dict[str, Path], cache: Path | None = None) -> dict[str, str]:
     """SHA-256 of each file. `cache` (a JSON file) spares reading again what has neither another size nor another mtime."""
     known = _memory.setdefault(str(cache), {})
     if cache is not None and not known and cache.exists():
@@ -34,7 +34,7 @@ def outside_digests(files: dict[str, Path], cache: Path | None = None) -> dict[s
     return digests
 
 
-def outside_version(digests: dict[str, str]) -> str:
+def external_version(digests: dict[str, str]) -> str:
     """One data version for a set of named files."""
     return fingerprint(digests)[:32]
 
@@ -47,4 +47,4 @@ def files_version(files: dict[str, Path], cache: Path | None, error: type[Except
     missing = [f"{name} ({path})" for name, path in files.items() if not path.is_file()]
     if missing:
         raise error(f"{where}: no such file: {', '.join(missing)}")
-    return {"files": outside_version(outside_digests(files, cache))} if files else {}
+    return {"files": external_version(external_digests(files, cache))} if files else {}

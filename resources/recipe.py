@@ -1,0 +1,20 @@
+"""Which recipe a run follows."""
+
+import dagster as dg
+
+from llm_assets.graph import registry
+from llm_assets.recipes import Recipe, load_recipe
+from llm_assets.settings import load_settings
+
+
+class ChosenRecipe(dg.ConfigurableResource):
+    """`name`: a recipe's name, ``module:function`` or ``file.py:function``; empty for LLM_ASSETS_RECIPE or `laptop`."""
+
+    name: str = ""
+
+    def load(self) -> Recipe:
+        """The recipe with the crawls of the registry. Raises RecipeError, SourceError."""
+        return registry(load_settings()).effective(load_recipe(self.name or None))
+
+
+

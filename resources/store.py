@@ -1,0 +1,16 @@
+"""Where artifacts lie."""
+
+import dagster as dg
+
+from llm_assets.artifacts import Store, open_store
+from llm_assets.settings import load_settings
+
+
+class ArtifactStore(dg.ConfigurableResource):
+    """`url`: a folder or an fsspec URL; empty for LLM_ASSETS_STORE, or the folder ``artifacts`` of the data folder."""
+
+    url: str = ""
+
+    def open(self) -> Store:
+        settings = load_settings()
+        return open_store(self.url or settings.store, settings.data / "cache")
