@@ -12,7 +12,7 @@ from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.curation.text_buffers import batches
+from llm_assets.artifacts.tables import batches
 from llm_assets.recipes import Recipe, TokenShards
 
 from .encoding import Encoding

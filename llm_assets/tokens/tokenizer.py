@@ -18,7 +18,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.curation.text_buffers import batches
+from llm_assets.artifacts.tables import batches
 from llm_assets.recipes import PublishedEncoding, Recipe
 from llm_assets.report import render
 

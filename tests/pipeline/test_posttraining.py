@@ -21,8 +21,8 @@ from llm_assets.release.model_export import equals_gguf, equals_transformers, te
 from llm_assets.tokens.encoding import Encoding
 from llm_assets.tools import SearchIndex
 from tests.finetuning.test_endpoint import Server, chat
-from tests.pipeline.small import CORPUS, SMALL
 from tests.pipeline.test_tokens_and_model import build, recipe
+from tests.support.small import CORPUS, SMALL
 
 STAGES = [*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint", "search_index", "knowledge_boundary", "conversations"))]
 MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation", "base_evaluation", "corpus_report", "scorecard", "model_export")]

@@ -7,7 +7,7 @@ from llm_assets.model.policy import BEST, Look, Reward
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.preference.guard import adversarial, over_optimised
 from tests.model.test_policy import LOW, STOP, curve, trainer
-from tests.pretraining.training_jobs import ENCODING
+from tests.support.training_jobs import ENCODING
 
 
 def looks(proxy, gold):

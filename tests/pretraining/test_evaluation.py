@@ -24,12 +24,11 @@ from llm_assets.pretraining.evaluation import answers, choices, document_losses,
 from llm_assets.pretraining.in_context import SHOTS, TASKS, common_words, few_shot_questions, make_problems
 from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
+from llm_assets.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
 from llm_assets.tokens.loader import PackedRows
 from llm_assets.tokens.shards import TokenStream
-from llm_assets.web.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
+from tests.support.training_jobs import ENCODING, TEXTS, write_corpus
 from tests.tokens.test_shards import write
-
-from .training_jobs import ENCODING, TEXTS, write_corpus
 
 SHAPE = ModelShape.of_depth(2, 500, 64, width=64)
 

@@ -22,8 +22,7 @@ from llm_assets.pretraining.train import starting_model
 from llm_assets.tokens import tokenizer
 from llm_assets.tokens.loader import PackedRows
 from llm_assets.tokens.shards import TokenStream
-
-from .training_jobs import ENCODING, SHAPE, TEXTS, broken_off_and_gone_on, job, result, write_corpus
+from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, broken_off_and_gone_on, job, result, write_corpus
 
 MODULE = "llm_assets.pretraining.train"
 CPU = Devices(torch.device("cpu"))

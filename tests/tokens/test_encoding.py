@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_assets.sample_web import prose, world
 from llm_assets.tokens.encoding import GPT4_PATTERN, SPECIAL_TOKENS, Encoding, TokenizerError, parse_ranks, published, write_ranks
 from llm_assets.tokens.huggingface import merges, parts, write_tokenizer
 from llm_assets.tokens.tokenizer import train
-from llm_assets.web.sample_web import prose, world
 
 WORLD = world.make_world(1)
 TEXTS = [prose.portrait(random.Random(n), WORLD.people[n]) for n in range(60)] + ["naïve café — 日本語 🙂🙂 12345 1+1=2\n\n\n  x\t\tTHE'S don't\r\n"] * 3

@@ -2,7 +2,17 @@
 
 from .pages import LANGUAGES, Page, Web, make_web
 from .server import SampleWebServer, serve
-from .truth import TruthFacts, TruthPages, TruthPrompts, TruthQuestions, truth_facts, truth_pages, truth_prompts, truth_questions, write_ground_truth
+from .truth import (
+    TruthFacts,
+    TruthPages,
+    TruthPrompts,
+    TruthQuestions,
+    truth_facts,
+    truth_pages,
+    truth_prompts,
+    truth_questions,
+    write_ground_truth,
+)
 
 # Of the pages and the truth that comes with them: raise it when either changes, and this web alone is crawled again.
 EDITION = 4

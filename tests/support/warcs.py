@@ -11,8 +11,8 @@ from pathlib import Path
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from llm_assets.web.sample_web import prose
-from llm_assets.web.sample_web.world import make_world
+from llm_assets.sample_web import prose
+from llm_assets.sample_web.world import make_world
 
 DATE = "2026-10-05T06:00:00Z"
 

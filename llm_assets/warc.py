@@ -20,8 +20,6 @@ from typing import Any, BinaryIO
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from .errors import SourceError
-
 GZIP_MAGIC = b"\x1f\x8b\x08"
 _HEADER = re.compile(rb"WARC/[01]\.\d+\r?\n")
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})")
@@ -35,6 +33,10 @@ _TYPES = {
     int(WarcRecordType.revisit): "revisit",
     int(WarcRecordType.resource): "resource",
 }
+
+
+class WarcError(ValueError):
+    """An archive that cannot be opened at all; the message names the file."""
 
 
 @dataclass(slots=True)
@@ -115,14 +117,14 @@ def read_captures(path: Path, wanted: set[int] | None = None, max_payload: int |
     """Every capture of a file, in file order, corrupt stretches included.
 
     With `wanted`, only the records at these offsets, with their payload (as stored; None where it is longer than
-    `max_payload` bytes); nothing is digested then. Raises SourceError for an unreadable or empty path only.
+    `max_payload` bytes); nothing is digested then. Raises WarcError for an unreadable or empty path only.
     """
     try:
         size = path.stat().st_size
         with open(path, "rb") as stream:
             head = stream.read(_PROBE)
     except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}") from error
+        raise WarcError(f"{path}: {error.strerror}") from error
     if size == 0:
         return
     plain = _inflate(head)

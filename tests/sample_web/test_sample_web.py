@@ -9,10 +9,10 @@ import pytest
 
 from llm_assets.artifacts.tables import validate
 from llm_assets.recipes import SampleWeb
-from llm_assets.web.sample_web import LANGUAGES, TruthFacts, TruthPages, make_web, truth_facts, truth_pages
-from llm_assets.web.sample_web.asking import ASKED, PAGE_QUESTIONS, SENTENCES, questions
-from llm_assets.web.sample_web.pages import HELD_OUT_SITE, iban, luhn_number
-from llm_assets.web.sample_web.prose import WORDINGS, number_word
+from llm_assets.sample_web import LANGUAGES, TruthFacts, TruthPages, make_web, truth_facts, truth_pages
+from llm_assets.sample_web.asking import ASKED, PAGE_QUESTIONS, SENTENCES, questions
+from llm_assets.sample_web.pages import HELD_OUT_SITE, iban, luhn_number
+from llm_assets.sample_web.prose import WORDINGS, number_word
 
 
 @pytest.fixture(scope="module")

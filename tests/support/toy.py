@@ -73,9 +73,9 @@ def build_total(step, recipe) -> None:
         part.table("letters", Letters).append({"name": "total", "letters": total, "doc_id": "total"})
 
 
-LETTERS = Stage("letters", build_letters, "1", ("tests.toy",), per_crawl=True, literals=lambda r, _: {"upper": r.upper}, outside=lambda r, p: {"files": outside_version(outside_digests({f.name: f for f in Path(r.folder, p).glob("*.txt")}))}, tables={"letters": Letters})  # fmt: skip
-WORDS = Stage("words", build_words, "1", ("tests.toy",), per_crawl=True, inputs=("letters",), literals=lambda r, _: {"factor": r.factor}, tables={"letters": Letters})
-TOTAL = Stage("total", build_total, "1", ("tests.toy",), inputs=("words",), literals=lambda r, _: {"offset": r.offset}, tables={"letters": Letters})
+LETTERS = Stage("letters", build_letters, "1", ("tests.support.toy",), per_crawl=True, literals=lambda r, _: {"upper": r.upper}, outside=lambda r, p: {"files": outside_version(outside_digests({f.name: f for f in Path(r.folder, p).glob("*.txt")}))}, tables={"letters": Letters})  # fmt: skip
+WORDS = Stage("words", build_words, "1", ("tests.support.toy",), per_crawl=True, inputs=("letters",), literals=lambda r, _: {"factor": r.factor}, tables={"letters": Letters})
+TOTAL = Stage("total", build_total, "1", ("tests.support.toy",), inputs=("words",), literals=lambda r, _: {"offset": r.offset}, tables={"letters": Letters})
 GRAPH = Graph([LETTERS, WORDS, TOTAL])
 
 
