@@ -22,11 +22,12 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.model.assistant import transcript
 from llm_assets.model.chat import Call, Message
-from llm_assets.pretraining.base_checkpoint import crawls_of
+from llm_assets.model.encoding import Encoding
 from llm_assets.recipes import ConversationFile, Recipe
+from llm_assets.recipes.crawls import crawls_of
 from llm_assets.settings import load_settings
-from llm_assets.tokens.encoding import Encoding
 from llm_assets.tools import SearchIndex, SearchTool
+from llm_assets.tools.search import INDEX
 
 from . import evaluation_set
 from .conversation_files import read_conversations
@@ -37,7 +38,6 @@ from .names import made_up_words, spliced_words
 from .overlap import Phrases, question_phrases
 from .questions import stable_share
 from .schemas import ConversationRejects, ConversationRows, EvaluationQuestions, Overlaps
-from .search_index import INDEX
 
 TOOL_SETS = ((), ("search",), ("python",), ("search", "python"))
 KEPT_WORDS = 0.1  # share of the corpus's words that only evaluation counts and spells

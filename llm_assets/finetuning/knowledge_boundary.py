@@ -21,13 +21,13 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.launch import run_job
 from llm_assets.recipes import KnowledgeBoundary, Recipe
 from llm_assets.tools import SearchIndex
+from llm_assets.tools.search import INDEX
 
 from .endpoint import JUDGE_PROMPT, QUESTIONS_PROMPT, ChatEndpoint, parse_questions, parse_verdict
 from .grading import grade
 from .names import recombine
 from .questions import read_questions, stable_share, to_topics
 from .schemas import Interrogations, Nowhere, QuestionRejects, Topics
-from .search_index import INDEX
 
 MODULE = "llm_assets.finetuning.interrogate"
 KEPT_NAMES = 0.2  # share of the names that exist nowhere that only evaluation uses, at most KEPT_MOST of a kind

@@ -18,11 +18,19 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.model import chat
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.chat import TOOLS
+from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
-from llm_assets.pretraining.base_checkpoint import crawls_of
-from llm_assets.pretraining.training_run import CHECKPOINT_OPTIONAL_TABLES, CHECKPOINT_TABLES, follow, inherited, keep, optimisation, share_out
 from llm_assets.recipes import Recipe
-from llm_assets.tokens.encoding import Encoding
+from llm_assets.recipes.crawls import crawls_of
+from llm_assets.training.training_run import (
+    CHECKPOINT_OPTIONAL_TABLES,
+    CHECKPOINT_TABLES,
+    follow,
+    inherited,
+    keep,
+    optimisation,
+    share_out,
+)
 
 from .conversations import MITIGATION, from_json
 from .packing import Conversations, PackedConversations
@@ -141,7 +149,7 @@ def _stage(name: str, build: Callable[[Step, Recipe], None], mitigated: bool) ->
         name=name,
         build=build,
         code_version="3",
-        rooms=("llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.train", "llm_assets.finetuning.packing", "llm_assets.pretraining.training_run", "llm_assets.model", "llm_assets.tokens.loader", "llm_assets.tokens.shards"),
+        rooms=("llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.train", "llm_assets.finetuning.packing", "llm_assets.training.training_run", "llm_assets.model", "llm_assets.training.loader", "llm_assets.training.shards"),
         inputs=("base_checkpoint", "conversations", "token_shards"),
         literals=lambda recipe, _: _literals(recipe, mitigated),
         crawls=crawls_of,

@@ -15,13 +15,14 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.pretraining.training_run import loss_series, measure
+from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
+from llm_assets.tools.toolbox import toolbox_job
+from llm_assets.training.training_run import loss_series
 
 from .grading import grade
 from .schemas import EvaluationAnswers
-from .search_index import toolbox_job
 
 MODULE = "llm_assets.finetuning.evaluate"
 REPORT = "report.html"

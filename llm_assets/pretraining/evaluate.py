@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from llm_assets.compute.process import Reporter, run_job, write_results
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job, write_results
+from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine, Sampling
-from llm_assets.model.training import pick_device
-from llm_assets.tokens.loader import PackedRows
-from llm_assets.tokens.shards import TokenStream
+from llm_assets.training.loader import PackedRows
+from llm_assets.training.shards import TokenStream
 
 from .baselines import ByteNgrams, compressed_bits_per_byte
 from .evaluation import answers, choices, document_losses, recitations, transcript

@@ -20,8 +20,8 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.finetuning.conversation_files import read_conversations
 from llm_assets.finetuning.conversations import common_words
 from llm_assets.finetuning.questions import stable_share
-from llm_assets.pretraining.base_checkpoint import crawls_of
 from llm_assets.recipes import Recipe
+from llm_assets.recipes.crawls import crawls_of
 from llm_assets.settings import load_settings
 
 from .checking import numbers

@@ -13,15 +13,15 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.finetuning.abilities import before_and_after, changes, questions_again
 from llm_assets.finetuning.schemas import Abilities
-from llm_assets.finetuning.search_index import toolbox_job
 from llm_assets.finetuning.sft_evaluation import INSTRUCTION
-from llm_assets.pretraining.training_run import measure
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
+from llm_assets.tools.toolbox import toolbox_job
+from llm_assets.training.policy_run import policy_plots
 
-from .policy_run import policy_plots
 from .practice_problems import families_of
 from .rl_checkpoint import ranked, read_problems
 from .schemas import Attempts

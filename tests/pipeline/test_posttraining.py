@@ -10,16 +10,17 @@ from llm_assets.artifacts.lineage import downstream
 from llm_assets.cli import cli
 from llm_assets.finetuning.conversations import ConversationsError, from_json, no_overlap
 from llm_assets.finetuning.overlap import Phrases
-from llm_assets.finetuning.search_index import INDEX, finds_itself
+from llm_assets.finetuning.search_index import finds_itself
 from llm_assets.finetuning.sft_checkpoint import mitigates
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.chat import check
+from llm_assets.model.encoding import Encoding
 from llm_assets.preference.human_rankings import labellers_agree
 from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, RankingFile, Recipe, SampleWeb, Tokenizer
 from llm_assets.reinforcement.practice_problems import splits_share_nothing
 from llm_assets.release.model_export import equals_gguf, equals_transformers, texts_for
-from llm_assets.tokens.encoding import Encoding
 from llm_assets.tools import SearchIndex
+from llm_assets.tools.search import INDEX
 from tests.finetuning.test_endpoint import Server, chat
 from tests.pipeline.test_tokens_and_model import build, recipe
 from tests.support.small import CORPUS, SMALL

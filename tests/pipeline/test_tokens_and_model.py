@@ -7,11 +7,11 @@ from llm_assets.artifacts import materialize
 from llm_assets.compute import LocalEngine
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.checkpoint import load_checkpoint
+from llm_assets.model.encoding import Encoding, TokenizerError
 from llm_assets.pretraining.base_checkpoint import PretrainingError
 from llm_assets.recipes import Model, Pretraining, PublishedEncoding, Recipe, Tokenizer, TokenShards, WarcFiles
-from llm_assets.tokens.encoding import Encoding, TokenizerError
-from llm_assets.tokens.shards import TokenStream
 from llm_assets.tokens.token_shards import shards_agree
+from llm_assets.training.shards import TokenStream
 from tests.support.small import CORPUS, SMALL
 from tests.support.warcs import page, story, write
 

@@ -13,8 +13,8 @@ from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.checkpoint import steps_saved
 from llm_assets.model.shape import ModelShape
 from llm_assets.sample_web import prose, world
-from llm_assets.tokens.shards import SPLITS, ShardWriter
 from llm_assets.tokens.tokenizer import train
+from llm_assets.training.shards import SPLITS, ShardWriter
 
 PEOPLE = world.make_world(1).people
 TEXTS = [" ".join(prose.portrait(random.Random(f"{n}-{k}"), PEOPLE[n % 40], 2) for k in range(2)) for n in range(200)]

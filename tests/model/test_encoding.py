@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_assets.model.encoding import (
+    GPT4_PATTERN,
+    SPECIAL_TOKENS,
+    Encoding,
+    TokenizerError,
+    parse_ranks,
+    published,
+    write_ranks,
+)
+from llm_assets.model.tokenizer_files import merges, parts, write_tokenizer
 from llm_assets.sample_web import prose, world
-from llm_assets.tokens.encoding import GPT4_PATTERN, SPECIAL_TOKENS, Encoding, TokenizerError, parse_ranks, published, write_ranks
-from llm_assets.tokens.huggingface import merges, parts, write_tokenizer
 from llm_assets.tokens.tokenizer import train
 
 WORLD = world.make_world(1)

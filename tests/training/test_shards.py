@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.tokens.shards import ShardError, ShardWriter, TokenStream
 from llm_assets.tokens.token_shards import split_of
+from llm_assets.training.shards import ShardError, ShardWriter, TokenStream
 
 
 def write(folder, documents, shard_tokens, split="train", dtype=np.uint16):

@@ -13,10 +13,10 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.model.assistant import ASSISTANT
-from llm_assets.pretraining.training_run import MODEL_FILES, add_files
 from llm_assets.report import plots
 
 from .schemas import PolicyCurve, PolicyLooks
+from .training_run import MODEL_FILES, add_files
 
 NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
 POLICY_TABLES = {"curve": PolicyCurve}
@@ -28,7 +28,7 @@ def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Ma
     """The best weights of `folder` as this part's files, with its curve and looks as tables, and a plot; what the training noted, in order: ``look``,
     measurements; ``row``, what these kept.
     """
-    from llm_assets.model.policy import best_weights  # torch
+    from .policy import best_weights
 
     values = json.loads((max(folder.glob("step-*")) / "state.json").read_text())["values"]
     noted = {kind: [{name: value for name, value in event.items() if name != "kind"} for event in values["events"] if event["kind"] == kind] for kind in ("look", "row")}
@@ -65,6 +65,12 @@ def policy_plots(curve: pl.DataFrame) -> dict[str, str]:
         "entropy": of({"entropy": "entropy", "KL": "kl"}, "nats a token"),
         "shares": of({"groups all alike": "flat", "cut off": "truncated"}, "share"),
     }
+
+
+def guard_series(looks: list[dict[str, Any]]) -> dict[str, plots.Series]:
+    """Reward model's and gold signal by divergence."""
+    ordered = sorted(looks, key=lambda look: look["kl"])
+    return {"reward model (proxy)": ([one["kl"] for one in ordered], [one["proxy"] for one in ordered]), "gold signal": ([one["kl"] for one in ordered], [one["gold"] for one in ordered])}
 
 
 def show_policy(artifact: Artifact) -> dict[str, str]:

@@ -7,13 +7,27 @@ import numpy as np
 import pytest
 import torch
 
+from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import load_model
-from llm_assets.model.optimiser import Optimisation
-from llm_assets.model.policy import BEST, Look, PolicyPlan, PolicyTrainer, Reward, advantages, best_weights, drawn, policy_loss, to_batch, token_weights
 from llm_assets.model.sampling import Completion, Engine
 from llm_assets.model.shape import ModelShape
-from llm_assets.model.training import Devices, TrainingError
-from llm_assets.model.transformer import IGNORE, Transformer
+from llm_assets.model.transformer import Transformer
+from llm_assets.training.loop import Devices
+from llm_assets.training.optimiser import Optimisation
+from llm_assets.training.policy import (
+    BEST,
+    Look,
+    PolicyPlan,
+    PolicyTrainer,
+    Reward,
+    advantages,
+    best_weights,
+    drawn,
+    policy_loss,
+    to_batch,
+    token_weights,
+)
+from llm_assets.training.rows import TrainingError
 from tests.model.test_transformer import ENCODING
 
 CPU = Devices(torch.device("cpu"))

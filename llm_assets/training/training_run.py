@@ -15,8 +15,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.launch import run_job
-from llm_assets.model import RESULTS
-from llm_assets.model.devices import Prediction, fitting_rows
+from llm_assets.model.devices import Prediction, find_gpus, fitting_rows
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.finetuning import Finetuning
 from llm_assets.recipes.preference import RewardTraining, Rlhf
@@ -31,16 +30,6 @@ PLOT = "loss.svg"
 CPU_PASS_TOKENS = 4096  # what two cores' caches take well: from 1,024 to 16,384 tokens the speed is within 5 %
 CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
-
-
-def find_gpus(wanted: str) -> tuple[int, int, str]:
-    """Number of GPUs to train on (0 is a CPU), the memory of one in bytes, and its name."""
-    import torch
-
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return 0, 0, "cpu"
-    properties = torch.cuda.get_device_properties(0)
-    return torch.cuda.device_count(), properties.total_memory, properties.name
 
 
 def share_out(shape: ModelShape, rows: int, device: str, processes: int, pass_rows: int) -> tuple[int, int, str]:
@@ -89,20 +78,6 @@ def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, proces
 
     run_job(module, job, folder, hear, processes, step.launcher)
     return ends
-
-
-def measure(step: Step, module: str, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Run an evaluation in `folder`, with its progress told, unless that was done before; its results."""
-    if not (folder / RESULTS).exists():
-
-        def hear(event: dict[str, Any]) -> None:
-            if event["kind"] == "part":
-                if event["number"] == 0:
-                    step.progress.start(event["of"], "parts")
-                step.progress.advance(event["number"], message=event["name"])
-
-        run_job(module, job, folder, hear, launcher=step.launcher)
-    return dict(json.loads((folder / RESULTS).read_text()))
 
 
 def add_files(step: Step, part: Part, names: Iterable[str], folder: Path, otherwise: Artifact, under: str = "") -> None:

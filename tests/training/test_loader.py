@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.model.training import Devices, shares
-from llm_assets.tokens.loader import LoaderError, PackedRows
-from llm_assets.tokens.shards import TokenStream
-from tests.tokens.test_shards import write
+from llm_assets.training.loader import LoaderError, PackedRows
+from llm_assets.training.loop import Devices, shares
+from llm_assets.training.shards import TokenStream
+from tests.training.test_shards import write
 
 BOS = 60_000
 

@@ -15,33 +15,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .checkpoint import TrainingState, load_training, save_training
-from .devices import find_device, measured_peak
-from .optimiser import Optimisation, make_optimisers, parameter_names, rate
-from .shape import ModelError
-from .transformer import IGNORE, Mask, Transformer, document_mask
+from llm_assets.model import IGNORE
+from llm_assets.model.checkpoint import TrainingState, load_training, save_training
+from llm_assets.model.devices import find_device, measured_peak, pick_device
+from llm_assets.model.transformer import Mask, Transformer, document_mask
+
+from .optimiser import Optimisation, apply_gradients, make_optimisers, parameter_names, rate
+from .rows import Rows, TrainingError
 
 CURVE = "curve.jsonl"
 DIVERGED_NATS = 1.0  # above the best mean loss, sustained: a run that recovers from this has not been seen
 DIVERGED_STEPS = 20
 REPORT_SECONDS = 1.0
-
-
-class TrainingError(ModelError):
-    """A training that cannot begin or go on; the message says what to change."""
-
-
-class Rows(Protocol):
-    """What is trained on: rows [first, first + count), inputs and targets (count, T) int64, IGNORE where no loss is borne."""
-
-    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -87,15 +79,6 @@ class Devices:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bf16 on a GPU; fp32 on a CPU, where bf16 without AMX is 30 times slower."""
         return torch.autocast("cuda", torch.bfloat16) if self.cuda else contextlib.nullcontext()
-
-
-def pick_device(wanted: str) -> str:
-    """``auto``, ``cpu`` or ``cuda`` as cpu or cuda. Raises TrainingError for a GPU that is not there."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("the recipe names a GPU (device 'cuda'), and there is none, or the CPU build of torch is installed; set device to 'auto' or 'cpu', or install torch for CUDA")
-    return wanted
 
 
 def join_processes(wanted: str) -> Devices:
@@ -231,16 +214,8 @@ def update(model: Transformer, runner: torch.nn.Module, data: Rows, step: int, m
         loss_sum += losses.detach().sum().double()
     if devices.world > 1:
         dist.all_reduce(loss_sum)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), plan.optimisation.clip)
-    loss, size = float(loss_sum) / total, float(norm)
-    if math.isfinite(loss) and math.isfinite(size):
-        share = rate(step, plan.steps, plan.optimisation)
-        for optimiser in optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = group["initial_lr"] * share
-            optimiser.step()
-    model.zero_grad(set_to_none=True)
-    return loss, size
+    loss = float(loss_sum) / total
+    return loss, apply_gradients(model, optimisers, plan.optimisation, step, plan.steps, loss)
 
 
 def masked(tokens: Tensor, boundary: int | None) -> Mask | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .transformer import Transformer
+from llm_assets.model.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,26 @@ def make_optimisers(model: Transformer, settings: Optimisation) -> dict[str, tor
 def parameter_names(model: Transformer) -> Callable[[Tensor], str]:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return lambda parameter: names[id(parameter)]
+
+
+def apply_gradients(
+    model: Transformer,
+    optimisers: Mapping[str, torch.optim.Optimizer],
+    settings: Optimisation,
+    step: int,
+    steps: int,
+    loss: float = 0.0,
+) -> float:
+    """Clip the gradient, change the weights by the rates of this step, and clear the gradient; its norm before clipping.
+
+    Weights stay as they are where the loss or the norm is not finite.
+    """
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
+    if math.isfinite(loss) and math.isfinite(norm):
+        share = rate(step, steps, settings)
+        for optimiser in optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * share
+            optimiser.step()
+    model.zero_grad(set_to_none=True)
+    return norm

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from llm_assets.model.shape import ModelError
+
 from . import PROGRESS, RESULTS
-from .shape import ModelError
 
 LOG_SECONDS = 10.0
 

@@ -21,11 +21,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .checkpoint import TrainingState, load_training, save_model, save_training, whole_folder
-from .optimiser import Optimisation, make_optimisers, parameter_names, rate
-from .sampling import Completion, Engine, Sampling, Tools
-from .training import CURVE, Curve, Devices, Rows, TrainingError, masked, shares
-from .transformer import IGNORE, Transformer
+from llm_assets.model import IGNORE
+from llm_assets.model.checkpoint import TrainingState, load_training, save_model, save_training, whole_folder
+from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.transformer import Transformer
+
+from .loop import CURVE, Curve, Devices, masked, shares
+from .optimiser import Optimisation, apply_gradients, make_optimisers, parameter_names
+from .rows import Rows, TrainingError
 
 BEST = "best"  # folder of the weights with the best score so far
 ROLLOUT_BATCH = 256  # sequences that are sampled at once
@@ -300,15 +303,7 @@ class PolicyTrainer:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 dist.all_reduce(parameter.grad)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.optimisation.clip))
-        if math.isfinite(norm):
-            share = rate(step, self.plan.steps, self.plan.optimisation)
-            for optimiser in self.optimisers.values():
-                for group in optimiser.param_groups:
-                    group["lr"] = group["initial_lr"] * share
-                optimiser.step()
-        self.model.zero_grad(set_to_none=True)
-        return norm
+        return apply_gradients(self.model, self.optimisers, self.plan.optimisation, step, self.plan.steps)
 
     # -- all steps --------------------------------------------------------------------------------------------------
 
