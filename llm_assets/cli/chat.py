@@ -11,8 +11,9 @@ import click
 
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.errors import ArtifactError
+from llm_assets.dialogue.transcript import transcript
 from llm_assets.graph import open_workspace
-from llm_assets.model.assistant import Conversation, ConversationTooLong, is_chat_model, tools_of, transcript
+from llm_assets.model.assistant import Conversation, ConversationTooLong, is_chat_model, tools_of
 
 from .model import checkpoint_folder
 from .options import recipe_option, sampling_options

@@ -10,8 +10,8 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.finetuning.schemas import TooLong
-from llm_assets.finetuning.sft_checkpoint import write_rehearsal
+from llm_assets.dialogue.rendering import write_rehearsal
+from llm_assets.dialogue.schemas import TooLong
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes import Recipe
@@ -78,7 +78,7 @@ RLHF_CHECKPOINT = Stage(
     code_version="2",
     rooms=(
         "llm_assets.preference.rlhf_checkpoint", "llm_assets.preference.train", "llm_assets.preference.guard", "llm_assets.preference.taste", "llm_assets.preference.fit", "llm_assets.preference.sample", "llm_assets.training.policy_run",
-        "llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.packing", "llm_assets.model",
+        "llm_assets.finetuning.sft_checkpoint", "llm_assets.dialogue.packing", "llm_assets.model",
     ),
     inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations"),
     literals=lambda recipe, _: {"rlhf": recipe.rlhf, "gold": gold_signal(recipe), "pretraining": inherited(recipe.pretraining)},

@@ -12,9 +12,9 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.evaluation.abilities import before_and_after, changes, questions_again
 from llm_assets.evaluation.evaluation_run import measure
-from llm_assets.finetuning.abilities import before_and_after, changes, questions_again
-from llm_assets.finetuning.schemas import Abilities
+from llm_assets.evaluation.schemas import Abilities
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
 from llm_assets.tools.toolbox import toolbox_job
@@ -104,7 +104,7 @@ RLHF_EVALUATION = Stage(
     name="rlhf_evaluation",
     build=build_rlhf_evaluation,
     code_version="1",
-    rooms=("llm_assets.preference", "llm_assets.finetuning.abilities", "llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.finetuning.grading", "llm_assets.model", "llm_assets.tools"),
+    rooms=("llm_assets.preference", "llm_assets.evaluation.abilities", "llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.evaluation.grading", "llm_assets.model", "llm_assets.tools"),
     inputs=("rlhf_checkpoint", "rl_checkpoint", "sft_checkpoint", "reward_checkpoint", "response_pairs", "conversations", "sft_evaluation", "search_index"),
     literals=lambda recipe, _: {"rlhf_evaluation": recipe.rlhf_evaluation, "gold": gold_signal(recipe), "answer_tokens": recipe.sft_evaluation.max_tokens, "tools": recipe.tools},
     tables={"answers": Answers, "abilities": Abilities},

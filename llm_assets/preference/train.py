@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job
-from llm_assets.finetuning.packing import rehearsal
+from llm_assets.dialogue.packing import rehearsal
 from llm_assets.model import REWARD_SCALE
 from llm_assets.model.checkpoint import load_checkpoint, load_model
 from llm_assets.model.encoding import Encoding

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from llm_assets.finetuning.abilities import keeps_abilities
+from llm_assets.evaluation.abilities import keeps_abilities
 from llm_assets.training.policy_run import show_policy
 from resources.artifacts import Artifacts, declare, schema_check
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job
-from llm_assets.finetuning.packing import rehearsal
-from llm_assets.model.assistant import system_message, to_messages, transcript
+from llm_assets.dialogue.packing import rehearsal
+from llm_assets.dialogue.transcript import transcript
+from llm_assets.model.assistant import system_message, to_messages
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools

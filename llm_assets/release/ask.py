@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job, write_results
-from llm_assets.finetuning.evaluate import ask_all, ask_base
+from llm_assets.evaluation.asking import ask_all, ask_base
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine

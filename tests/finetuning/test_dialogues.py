@@ -8,11 +8,12 @@ from collections import Counter
 
 import pytest
 
+from llm_assets.dialogue.guidelines import read_guidelines
+from llm_assets.dialogue.messages import from_json, to_json
+from llm_assets.evaluation.grading import holds, refuses
 from llm_assets.finetuning import dialogues
-from llm_assets.finetuning.conversations import TOOL_SETS, from_json, to_json
+from llm_assets.finetuning.conversations import TOOL_SETS
 from llm_assets.finetuning.dialogues import Material, Topic
-from llm_assets.finetuning.grading import holds, refuses
-from llm_assets.finetuning.guidelines import read_guidelines
 from llm_assets.model.chat import Call, Message, check
 from llm_assets.sample_web.asking import questions, sentence
 from llm_assets.sample_web.prose import portrait

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llm_assets.compute.launch import run_job
-from llm_assets.finetuning.packing import Conversations
+from llm_assets.dialogue.packing import Conversations
 from llm_assets.model.chat import Message, render
 from llm_assets.model.checkpoint import save_model, steps_saved
 from llm_assets.model.transformer import Transformer

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from llm_assets.artifacts.lineage import downstream
 from llm_assets.cli import cli
-from llm_assets.finetuning.conversations import ConversationsError, from_json, no_overlap
+from llm_assets.dialogue.messages import from_json
+from llm_assets.finetuning.conversations import ConversationsError, no_overlap
 from llm_assets.finetuning.overlap import Phrases
 from llm_assets.finetuning.search_index import finds_itself
 from llm_assets.finetuning.sft_checkpoint import mitigates

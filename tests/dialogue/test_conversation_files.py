@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.finetuning.conversation_files import ConversationFileError, read_conversations, to_messages
+from llm_assets.dialogue.conversation_files import ConversationFileError, read_conversations, to_messages
 from llm_assets.model.chat import Call, ConversationError, Message
 
 USER, SAID = Message("user", "Hello?"), Message("assistant", "Good day.")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.finetuning.packing import IGNORE, Conversations, MixedRows, PackedConversations, pack
-from llm_assets.model import transformer
+from llm_assets.dialogue.packing import Conversations, MixedRows, PackedConversations, pack
+from llm_assets.model import IGNORE
 
 PAD = 999
 
@@ -15,10 +15,6 @@ def held(lengths, seed=0):
     random = np.random.default_rng(seed)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Conversations(random.integers(0, 900, starts[-1]).astype(np.uint32), random.random(starts[-1]) < 0.5, starts)
-
-
-def test_the_mark_is_the_models():
-    assert IGNORE == transformer.IGNORE
 
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(40, 100))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_assets.finetuning.grading import grade, holds, refuses
+from llm_assets.evaluation.grading import grade, holds, refuses
 
 TOWNS = ["Fenford", "Oakenton", "Pinemouth"]
 

@@ -1,4 +1,4 @@
-"""Conversations packed into rows: whole ones, several a row, nothing cut. Imports numpy only.
+"""Conversations packed into rows: whole ones, several a row, nothing cut.
 
 A conversation of n tokens takes n - 1 places of a row: all but its last as inputs, all but its first as targets. What bears no
 loss (what users and tools say, padding) has IGNORE as its target. That attention does not reach from one conversation
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-IGNORE = -1
+from llm_assets.model import IGNORE
+from llm_assets.training.rows import Rows
+
 OPEN_ROWS = 32  # rows that are being filled at once: with 32, conversations of 65 tokens fill rows of 256 to 98 %
 
 
@@ -104,10 +105,6 @@ class PackedConversations:
                 targets[row, place : place + size] = np.where(self.held.trained[start + 1 : end], tokens[1:], IGNORE)
                 place += size
         return inputs, targets
-
-
-class Rows(Protocol):
-    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def rehearsal(path: str | None, context: int, seed: int, padding: int) -> PackedConversations | None:
