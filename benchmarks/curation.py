@@ -148,7 +148,7 @@ def measure(folder: Path, workers: int) -> dict:
     from llm_assets.compute import LocalEngine
     from llm_assets.graph import GRAPH, open_workspace
     from llm_assets.recipes import Recipe, WarcFiles
-    from llm_assets.web.warc import read_captures
+    from llm_assets.warc import read_captures
     from llm_assets.web.warc_files import list_files
 
     source = WarcFiles(path=str(folder))

@@ -20,10 +20,10 @@ import torch
 from model_shape import add_shape, finish, read_shape
 
 from llm_assets.model.devices import find_device
+from llm_assets.model.encoding import Encoding
 from llm_assets.model.huggingface import config
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.transformer import Transformer
-from llm_assets.tokens.encoding import Encoding
 
 
 def bandwidth() -> float:

@@ -20,8 +20,8 @@ from typing import Any
 import polars as pl
 from model_shape import finish
 
-from llm_assets.tokens.encoding import GPT4_PATTERN, SPECIAL_TOKENS, Encoding
-from llm_assets.tokens.huggingface import write_tokenizer
+from llm_assets.model.encoding import GPT4_PATTERN, SPECIAL_TOKENS, Encoding
+from llm_assets.model.tokenizer_files import write_tokenizer
 from llm_assets.tokens.tokenizer import train
 
 PIECE = 4_000  # characters of a document where a file is one long text

@@ -27,10 +27,10 @@ from model_shape import add_shape, finish, read_shape
 from llm_assets.compute.launch import ALLOCATOR
 from llm_assets.model.devices import find_device, fitting_rows, measured_peak
 from llm_assets.model.huggingface import config
-from llm_assets.model.optimiser import Optimisation, make_optimisers
 from llm_assets.model.shape import ModelShape
-from llm_assets.model.training import Devices, TrainingPlan, update
 from llm_assets.model.transformer import Transformer
+from llm_assets.training.loop import Devices, TrainingPlan, update
+from llm_assets.training.optimiser import Optimisation, make_optimisers
 
 
 class RandomRows:

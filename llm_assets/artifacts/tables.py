@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .errors import ArtifactError
+
+# A batch ends at this many rows. It bounds memory (with a page's bound of 8 MiB) and amortises the calls: below about
+# 100 pages the fixed cost of a call shows.
+BATCH_ROWS = 512
 
 
 class TableInvalid(ArtifactError):
@@ -94,3 +100,9 @@ def validate(model: type, frame: pl.DataFrame) -> None:
 def row_count(path: Path) -> int:
     """Rows of a parquet file, from its footer."""
     return pl.scan_parquet(path).select(pl.len()).collect().item()
+
+
+def batches(table: Path, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
+    """A parquet table in frames of at most BATCH_ROWS rows, in file order."""
+    for batch in pq.ParquetFile(table).iter_batches(BATCH_ROWS, columns=columns):
+        yield pl.DataFrame(batch)

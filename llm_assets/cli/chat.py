@@ -11,8 +11,9 @@ import click
 
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.errors import ArtifactError
+from llm_assets.dialogue.transcript import transcript
 from llm_assets.graph import open_workspace
-from llm_assets.model.assistant import Conversation, ConversationTooLong, is_chat_model, tools_of, transcript
+from llm_assets.model.assistant import Conversation, ConversationTooLong, is_chat_model, tools_of
 
 from .model import checkpoint_folder
 from .options import recipe_option, sampling_options
@@ -31,8 +32,8 @@ COMMANDS = """/reset          forget what was said
 @contextlib.contextmanager
 def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
     """The tools of these names that there is something for: search needs its index to be built."""
-    from llm_assets.finetuning.search_index import INDEX
     from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
+    from llm_assets.tools.search import INDEX
 
     settings = workspace.recipe.tools
     with PythonTool(PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)) as python:
@@ -71,8 +72,8 @@ def chat(question: str | None, checkpoint: str, tool_names: str | None, instruct
     folder = checkpoint_folder(checkpoint, workspace)
     chosen = _names(tool_names) if tool_names is not None else tools_of(folder)
     from llm_assets.model.checkpoint import load_checkpoint
+    from llm_assets.model.devices import pick_device
     from llm_assets.model.sampling import Engine, Sampling, Tools
-    from llm_assets.model.training import pick_device
 
     sampling = Sampling(**sampled)
     model, encoding = load_checkpoint(folder, pick_device("auto"))

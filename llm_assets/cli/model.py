@@ -14,9 +14,9 @@ from llm_assets.artifacts.progress import human_size
 from llm_assets.compute.engine import cores
 from llm_assets.graph import open_workspace
 from llm_assets.model.devices import DEVICES, PLANNED_MFU, predict
+from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
 from llm_assets.model.shape import ModelError
 from llm_assets.recipes import Recipe
-from llm_assets.tokens.encoding import PUBLISHED, SPECIAL_TOKENS
 
 from .options import recipe_option, sampling_options
 
@@ -117,8 +117,8 @@ def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, recipe
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
     from llm_assets.model.checkpoint import load_checkpoint
+    from llm_assets.model.devices import pick_device
     from llm_assets.model.sampling import Engine, Sampling
-    from llm_assets.model.training import pick_device
 
     sampling = Sampling(**sampled)
     model, encoding = load_checkpoint(folder, pick_device("auto"))

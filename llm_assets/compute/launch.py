@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.artifacts.record import write_atomic
-from llm_assets.model import PROGRESS
+
+from . import PROGRESS
 
 # Runs a command with an environment to its end; returns its exit code. Dagster's goes through Pipes.
 Launcher = Callable[[list[str], Mapping[str, str]], int]

@@ -9,14 +9,13 @@ import polars as pl
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import polars_schema
+from llm_assets.artifacts.tables import batches, polars_schema
 from llm_assets.recipes import PersonalData, Recipe
 
 from .personal_data import KINDS, scrub
 from .quality import plain
 from .rejects import DOCUMENT, Tally
 from .schemas import CleanCorpus, Rejects
-from .text_buffers import batches
 
 RULE = "personal_data_density"
 

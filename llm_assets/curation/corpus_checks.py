@@ -7,13 +7,13 @@ import polars as pl
 
 from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import batches
 from llm_assets.recipes import PersonalData, Recipe, Report
 
 from .clean_corpus import remaining
 from .language import identify, model_path
 from .language_model import load_language_model
 from .signatures import sign
-from .text_buffers import batches
 
 
 def personal_data_left(corpus: Artifact, rules: PersonalData) -> CheckOutcome:

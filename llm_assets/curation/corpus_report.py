@@ -16,8 +16,16 @@ from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
 from llm_assets.recipes import PersonalData, Recipe
 from llm_assets.report import bars, render
+from llm_assets.sample_web.score import (
+    score_crawl,
+    score_duplicates,
+    score_language,
+    score_personal_data,
+    score_quality,
+    score_text,
+    score_urls,
+)
 from llm_assets.sql import query, statement
-from llm_assets.web.sample_web.score import score_crawl, score_duplicates, score_language, score_personal_data, score_quality, score_text, score_urls
 
 from .ledger import STAGES
 from .personal_data import scrub_for_display
@@ -180,7 +188,7 @@ CORPUS_REPORT = Stage(
     name="corpus_report",
     build=build_corpus_report,
     code_version="1",
-    rooms=("llm_assets.curation.corpus_report", "llm_assets.web.sample_web.score"),
+    rooms=("llm_assets.curation.corpus_report", "llm_assets.sample_web.score"),
     inputs=("raw_warc", *STAGES, "reject_ledger"),
     literals=lambda recipe, _: {"report": recipe.report, "personal_data": recipe.personal_data, "quality": recipe.quality, "crawls": recipe.corpus()},
     tables={"funnel": Funnel, "rejects_by_rule": RejectsByRule},

@@ -23,14 +23,13 @@ import pyarrow.parquet as pq
 
 from llm_assets.artifacts.stage import Key, Stage
 from llm_assets.artifacts.step import PARTS, Part, Step
-from llm_assets.artifacts.tables import polars_schema, row_count
+from llm_assets.artifacts.tables import batches, polars_schema, row_count
 from llm_assets.compute.compiled import compiled
 from llm_assets.recipes import Recipe
 
 from .rejects import DOCUMENT, Tally
 from .schemas import Cluster, QualityFilteredText, Rejects
 from .signatures import TEXT_SIGNATURES
-from .text_buffers import batches
 
 _KEY = np.dtype([("key", np.uint64), ("page", np.uint64)])
 # Bytes that sorting one file of keys takes, by key: the keys, their order, the sorted copy.

@@ -11,7 +11,7 @@ from resiliparse.parse.encoding import detect_mime
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.recipes import Extraction, Recipe
-from llm_assets.web.warc import read_captures
+from llm_assets.warc import read_captures
 
 from .encoding import BodyError, decode_body
 from .extraction import extract
@@ -77,7 +77,7 @@ EXTRACTED_TEXT = Stage(
     name="extracted_text",
     build=build_extracted_text,
     code_version="1",
-    rooms=("llm_assets.curation.extracted_text", "llm_assets.curation.extraction", "llm_assets.curation.rejects", "llm_assets.curation.main_content", "llm_assets.curation.markup", "llm_assets.curation.encoding", "llm_assets.web.warc"),
+    rooms=("llm_assets.curation.extracted_text", "llm_assets.curation.extraction", "llm_assets.curation.rejects", "llm_assets.curation.main_content", "llm_assets.curation.markup", "llm_assets.curation.encoding", "llm_assets.warc"),
     per_crawl=True,
     inputs=("raw_warc", "filtered_urls"),
     literals=lambda recipe, _: {"extraction": recipe.extraction},

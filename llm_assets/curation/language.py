@@ -15,13 +15,13 @@ import polars as pl
 from llm_assets.artifacts.outside import outside_digests
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.tables import batches
 from llm_assets.recipes import Language, Recipe
 from llm_assets.settings import load_settings
 
 from .language_model import LanguageModel, LanguageModelError, load_language_model
 from .rejects import DOCUMENT, Tally
 from .schemas import LanguageFilteredText, Rejects
-from .text_buffers import batches
 
 TOP = 3
 

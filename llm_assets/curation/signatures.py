@@ -18,12 +18,13 @@ import pyarrow as pa
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.tables import batches
 from llm_assets.compute.compiled import compiled, inlined
 from llm_assets.recipes import Deduplication, Recipe
 
 from .characters import CONTROLS, PUNCTUATION, TABLE, decode
 from .schemas import Signature
-from .text_buffers import batches, utf8_buffers
+from .text_buffers import utf8_buffers
 
 _DIGIT = 48
 _DROPPED, _SPACE = 0, 32

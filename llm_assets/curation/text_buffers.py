@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
-
-# A batch ends at this many rows. It bounds memory (with a page's bound of 8 MiB) and amortises the calls: below about
-# 100 pages the fixed cost of a call shows.
-BATCH_ROWS = 512
-
-
-def batches(table: Path, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
-    """A parquet table in frames of at most BATCH_ROWS rows, in file order."""
-    for batch in pq.ParquetFile(table).iter_batches(BATCH_ROWS, columns=columns):
-        yield pl.DataFrame(batch)
 
 
 def utf8_buffers(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -15,13 +15,14 @@ import polars as pl
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.tables import batches
 from llm_assets.compute.compiled import compiled, inlined
 from llm_assets.recipes import Recipe, TextStatistics
 
 from .characters import ALPHA, LINE_BREAK, SPACE, SYMBOL, TERMINAL, decode, encode, kinds_of, kinds_table
 from .quality_classifier import QUALITY_CLASSIFIER, load_classifier
 from .schemas import STATISTICS, TextStatistic
-from .text_buffers import batches, texts_from, utf8_buffers
+from .text_buffers import texts_from, utf8_buffers
 from .word_splitting import SPACY, TREEBANK, count_sentences, split_words
 
 # n-grams are counted over the first million words; whoever is longer is dropped by the word limit (100,000) anyway,

@@ -6,7 +6,7 @@ import dagster as dg
 
 from llm_assets.artifacts import Artifact, Workspace
 from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.pretraining.training_run import show
+from llm_assets.training.training_run import show
 from resources.artifacts import Artifacts, declare, schema_check
 
 from .conversations import CONVERSATIONS, no_overlap

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -20,63 +19,31 @@ from llm_assets.artifacts.outside import files_version
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.model.assistant import transcript
-from llm_assets.model.chat import Call, Message
-from llm_assets.pretraining.base_checkpoint import crawls_of
+from llm_assets.dialogue.conversation_files import read_conversations
+from llm_assets.dialogue.guidelines import OWN, read_guidelines
+from llm_assets.dialogue.messages import from_json, to_json
+from llm_assets.dialogue.splits import stable_share
+from llm_assets.dialogue.transcript import transcript
+from llm_assets.evaluation.grading import holds
+from llm_assets.evaluation.words import corpus_words
+from llm_assets.model.chat import Message
+from llm_assets.model.encoding import Encoding
 from llm_assets.recipes import ConversationFile, Recipe
+from llm_assets.recipes.crawls import crawls_of
 from llm_assets.settings import load_settings
-from llm_assets.tokens.encoding import Encoding
 from llm_assets.tools import SearchIndex, SearchTool
+from llm_assets.tools.search import INDEX
 
 from . import evaluation_set
-from .conversation_files import read_conversations
 from .dialogues import Material, Topic, conversations
-from .grading import holds
-from .guidelines import OWN, read_guidelines
 from .names import made_up_words, spliced_words
 from .overlap import Phrases, question_phrases
-from .questions import stable_share
 from .schemas import ConversationRejects, ConversationRows, EvaluationQuestions, Overlaps
-from .search_index import INDEX
 
 TOOL_SETS = ((), ("search",), ("python",), ("search", "python"))
 KEPT_WORDS = 0.1  # share of the corpus's words that only evaluation counts and spells
 MADE_UP_WORDS = 5_000  # of either kind
-WORDS = 5_000  # commonest words of the corpus, of three to twelve letters
-WORD_BYTES = 32 << 20  # of the corpus, in which they are counted
 MITIGATION = ("unknown", "nowhere")  # sources that teach what is not known
-
-
-def to_json(messages: Sequence[Message]) -> str:
-    """OpenAI's layout."""
-    rows: list[dict[str, Any]] = []
-    for message in messages:
-        row: dict[str, Any] = {"role": message.role, "content": message.content}
-        if message.call is not None:
-            row["tool_calls"] = [{"type": "function", "function": {"name": message.call.tool, "arguments": message.call.text}}]
-        rows.append(row)
-    return json.dumps(rows, ensure_ascii=False)
-
-
-def from_json(text: str) -> list[Message]:
-    """The messages of a row of the table."""
-    found = []
-    for row in json.loads(text):
-        calls = row.get("tool_calls")
-        found.append(Message(row["role"], row["content"], Call(calls[0]["function"]["name"], calls[0]["function"]["arguments"]) if calls else None))
-    return found
-
-
-def common_words(texts: Iterable[str]) -> list[str]:
-    """Words of small letters, the commonest of the corpus's first megabytes, in alphabetical order."""
-    counts: Counter[str] = Counter()
-    room = WORD_BYTES
-    for text in texts:
-        counts.update(re.findall(r"(?<!\w)[a-z]{3,12}(?!\w)", text))
-        room -= len(text)
-        if room < 0:
-            break
-    return sorted(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:WORDS])
 
 
 def none_of(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:
@@ -133,7 +100,7 @@ def build_conversations(step: Step, recipe: Recipe) -> None:
     topics = pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts()
     nowhere = pl.concat([pl.read_parquet(path) for path in boundary.table("nowhere")]).to_dicts()
     files = [path for crawl in crawls_of(recipe) for path in sorted(step.inputs[f"clean_corpus/{crawl}"].table("text"))]
-    words = common_words(text for path in files for batch in pq.ParquetFile(path).iter_batches(256, columns=["text"]) for text in batch.column(0).to_pylist())
+    words = corpus_words(text for path in files for batch in pq.ParquetFile(path).iter_batches(256, columns=["text"]) for text in batch.column(0).to_pylist())
     kept_words = [word for word in words if stable_share("word", word) < KEPT_WORDS]
     guidelines = read_guidelines(Path(settings.guidelines).expanduser() if settings.guidelines else None)
     values = {"name": settings.name, "maker": settings.maker, "cutoff": knowledge_cutoff(files)}

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from llm_assets.dialogue.guidelines import Guideline
+from llm_assets.dialogue.wordings import AT_ONCE, COUNTS, DIFFERENCES, OPEN, SPELLINGS, SUMS
+from llm_assets.evaluation.grading import holds
 from llm_assets.model.assistant import system_message
 from llm_assets.model.chat import Call, Message
 from llm_assets.tools.search import show
-
-from .grading import holds
-from .guidelines import Guideline
 
 Exchange = list[Message]
 
@@ -95,11 +95,6 @@ def _answer(rng: random.Random, part: Guideline, values: dict[str, str], **more:
     return rng.choice(part.answered).format(**values, **more)
 
 
-# Open questions: those of conversations, and those kept for evaluation.
-OPEN = (
-    ("Tell me about {e}.", "What do you know about {e}?", "Describe {e}.", "What can you tell me about {e}?", "Write a few words about {e}.", "What is there to say about {e}?"),
-    ("Please tell me something about {e}.", "Say a few words about {e}.", "I would like to hear about {e}."),
-)
 # Share of results after which something else is asked that they tell too, and again: the same result with another question wants another answer.
 FOLLOW_UPS = 0.5
 OPEN_STRANGERS = 0.2  # share of questions about what exists nowhere that are open ones
@@ -190,44 +185,8 @@ def with_articles(text: str) -> str:
 
 # Share of words that are none. Of 133 words kept for evaluation 11 % held a token that the other real words never show, and were copied wrong.
 MADE_UP = 0.75
-SUMS = (
-    (
-        "What is {a} + {b}?", "What is {a} plus {b}?", "How much is {a} + {b}?", "Add {a} and {b}.", "Calculate {a} + {b}.", "Tell me what {a} + {b} is.", "{a} + {b} = ?", "Can you add {a} and {b}?",
-        "Please calculate {a} + {b}.", "Please tell me what {a} plus {b} is.", "I would like to know what {a} + {b} is.", "What do {a} and {b} make together?", "Say what {a} and {b} make.", "{a} plus {b} is what?",
-    ),
-    ("What do you get for {a} + {b}?", "Please add {a} and {b}.", "How much is {a} plus {b}?"),
-)  # fmt: skip
-DIFFERENCES = (
-    (
-        "What is {a} - {b}?", "What is {a} minus {b}?", "How much is {a} - {b}?", "Take {b} from {a}.", "Calculate {a} - {b}.", "Tell me what {a} - {b} is.", "{a} - {b} = ?", "Can you take {b} from {a}?",
-        "Please calculate {a} - {b}.", "Please tell me what {a} minus {b} is.", "I would like to know what {a} - {b} is.", "What is left of {a} without {b}?", "Say what is left when {b} is taken from {a}.", "{a} minus {b} is what?",
-    ),
-    ("What do you get for {a} - {b}?", "Please take {b} from {a}.", "How much is {a} minus {b}?"),
-)  # fmt: skip
-COUNTS = (
-    (
-        'How many times does the letter {c} occur in "{w}"?', 'How often is the letter {c} in the word "{w}"?', 'Count the letter {c} in "{w}".', 'How many times has the word "{w}" the letter {c}?', 'What is the number of the letter {c} in "{w}"?',
-        'Can you count the letter {c} in the word "{w}"?', 'Please tell me how often the letter {c} occurs in "{w}".', 'I would like to know how many times the letter {c} is in "{w}".', 'Say how often "{w}" has the letter {c}.',
-    ),
-    ('How often does the letter {c} stand in "{w}"?', 'Please count the letter {c} in the word "{w}".', 'How many times is the letter {c} in "{w}"?'),
-)  # fmt: skip
-SPELLINGS = (
-    (
-        'Spell "{w}".', 'How is "{w}" spelled?', 'Spell the word "{w}".', 'What are the letters of "{w}"?', 'Please spell "{w}" for me.', 'Can you spell "{w}"?', 'Please tell me how "{w}" is spelled.',
-        'I would like to know how the word "{w}" is spelled.', 'Name the letters of "{w}".', 'Say how you spell "{w}".',
-    ),
-    ('How do you spell the word "{w}"?', 'Tell me the letters of "{w}".'),
-)  # fmt: skip
-
-
 REPEATS = ("Repeat: {w}.", "Say once more: {w}.", "Please repeat {w}.", "Copy these words: {w}.", "Write down {w}.", "Can you repeat {w}?")
 MOST_REPEATED = 6  # words
-AT_ONCE = " Only the number."  # asks for an answer without working
-
-
-def letters_of(word: str, often: bool) -> list[str]:
-    """Letters that stand in a word twice or more, or once, in their order in the alphabet."""
-    return sorted({letter for letter in word if (word.count(letter) > 1) == often})
 
 
 def worked_sum(a: int, b: int) -> str:

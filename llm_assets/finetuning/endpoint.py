@@ -81,7 +81,7 @@ class ChatEndpoint:
 
 def parse_questions(text: str, article: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Questions of an endpoint's answer, and why others were left out: a question is taken if its answer stands in the article."""
-    from .grading import holds
+    from llm_assets.evaluation.grading import holds
 
     begin, end = text.find("["), text.rfind("]")
     try:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import Any
 
-from .dialogues import AT_ONCE, COUNTS, DIFFERENCES, SPELLINGS, SUMS, letters_of
-from .guidelines import Guideline
+from llm_assets.dialogue.guidelines import Guideline
+from llm_assets.dialogue.wordings import AT_ONCE, COUNTS, DIFFERENCES, SPELLINGS, SUMS, letters_of
 
 
 def question(group: str, text: str, answers: Sequence[str], tools: str = "", entity: str = "", relation: str = "", rivals: Sequence[str] = ()) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from llm_assets.compute.process import Reporter, run_job
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
-from llm_assets.model.training import pick_device
 
 ROUND = 256  # prompts between two reports
 

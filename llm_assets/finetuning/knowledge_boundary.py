@@ -19,15 +19,16 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.launch import run_job
+from llm_assets.dialogue.splits import stable_share
+from llm_assets.evaluation.grading import grade
 from llm_assets.recipes import KnowledgeBoundary, Recipe
 from llm_assets.tools import SearchIndex
+from llm_assets.tools.search import INDEX
 
 from .endpoint import JUDGE_PROMPT, QUESTIONS_PROMPT, ChatEndpoint, parse_questions, parse_verdict
-from .grading import grade
 from .names import recombine
-from .questions import read_questions, stable_share, to_topics
+from .questions import read_questions, to_topics
 from .schemas import Interrogations, Nowhere, QuestionRejects, Topics
-from .search_index import INDEX
 
 MODULE = "llm_assets.finetuning.interrogate"
 KEPT_NAMES = 0.2  # share of the names that exist nowhere that only evaluation uses, at most KEPT_MOST of a kind
@@ -200,7 +201,7 @@ KNOWLEDGE_BOUNDARY = Stage(
     name="knowledge_boundary",
     build=build_knowledge_boundary,
     code_version="1",
-    rooms=("llm_assets.finetuning.knowledge_boundary", "llm_assets.finetuning.interrogate", "llm_assets.finetuning.names", "llm_assets.finetuning.questions", "llm_assets.finetuning.grading", "llm_assets.finetuning.endpoint", "llm_assets.model", "llm_assets.tools.search"),
+    rooms=("llm_assets.finetuning.knowledge_boundary", "llm_assets.finetuning.interrogate", "llm_assets.finetuning.names", "llm_assets.finetuning.questions", "llm_assets.evaluation.grading", "llm_assets.finetuning.endpoint", "llm_assets.model", "llm_assets.tools.search"),
     inputs=("base_checkpoint", "search_index", "clean_corpus", "raw_warc"),
     literals=lambda recipe, _: {"knowledge_boundary": recipe.knowledge_boundary, "crawls": recipe.corpus()},
     tables={"topics": Topics, "interrogations": Interrogations, "nowhere": Nowhere},

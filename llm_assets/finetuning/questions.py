@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,11 +10,6 @@ import polars as pl
 from .dialogues import Topic
 
 COLUMNS = ("entity", "entity_kind", "relation", "reach", "question", "kept", "answer", "sentence")
-
-
-def stable_share(*parts: str) -> float:
-    """A number in [0, 1) that the parts alone decide."""
-    return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:8], "big") / 2**64
 
 
 def read_questions(files: Iterable[Path]) -> pl.DataFrame:

@@ -98,14 +98,6 @@ class EvaluationQuestions(pa.DataFrameModel):
     rivals: str = pa.Field(description="JSON list: other values of the same kind; one of them in the answer makes it wrong")
 
 
-class TooLong(pa.DataFrameModel):
-    """A conversation that does not fit into the context, and was left out."""
-
-    conversation: pl.Int64 = pa.Field(ge=0)
-    source: str
-    tokens: pl.Int64 = pa.Field(ge=1)
-
-
 class EvaluationAnswers(pa.DataFrameModel):
     """One answer. model: base, unmitigated or sft. text holds calls and results as they stood in the conversation."""
 
@@ -121,16 +113,3 @@ class EvaluationAnswers(pa.DataFrameModel):
     grade: str = pa.Field(isin=["right", "refused", "wrong"])
     calls: pl.Int64 = pa.Field(ge=0)
     tokens: pl.Int64 = pa.Field(ge=0)
-
-
-class Abilities(pa.DataFrameModel):
-    """Grades of a group of sft_evaluation's questions before and after a later stage, as shares."""
-
-    group: str
-    right_before: float = pa.Field(ge=0, le=1)
-    refused_before: float = pa.Field(ge=0, le=1)
-    wrong_before: float = pa.Field(ge=0, le=1)
-    right_after: float = pa.Field(ge=0, le=1)
-    refused_after: float = pa.Field(ge=0, le=1)
-    wrong_after: float = pa.Field(ge=0, le=1)
-    asked: pl.Int64 = pa.Field(ge=1)

@@ -6,7 +6,6 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -14,20 +13,11 @@ from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.recipes import Recipe, Tools
+from llm_assets.recipes import Recipe
 from llm_assets.tools import SearchIndex
-from llm_assets.tools.search import passages, write_index
+from llm_assets.tools.search import INDEX, passages, write_index
 
-INDEX = "index.sqlite"
 BATCH_ROWS = 256
-
-
-def toolbox_job(index: Artifact, tools: Tools) -> dict[str, Any]:
-    """What a process needs to give a model its tools (`model.toolbox.open_toolbox`)."""
-    return {
-        "index": str(index.file(INDEX)), "results": tools.results, "match": tools.match, "calls": tools.calls, "result_tokens": tools.result_tokens,
-        "python": {"seconds": tools.python_seconds, "memory": tools.python_memory, "characters": tools.python_characters},
-    }  # fmt: skip
 
 
 def build_search_index(step: Step, recipe: Recipe) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from llm_assets.compute.process import Reporter, run_job
+from llm_assets.dialogue.packing import Conversations, MixedRows, PackedConversations
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job
-from llm_assets.model.training import TrainingPlan, join_processes, mean_loss, train
 from llm_assets.model.transformer import Transformer
-from llm_assets.tokens.loader import PackedRows
-from llm_assets.tokens.shards import TokenStream
-
-from .packing import Conversations, MixedRows, PackedConversations
+from llm_assets.training.loader import PackedRows
+from llm_assets.training.loop import TrainingPlan, join_processes, mean_loss, train
+from llm_assets.training.shards import TokenStream
 
 
 def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:

@@ -58,17 +58,6 @@ def to_messages(engine: Engine, completion: Completion) -> list[Message]:
     return [*messages, Message("assistant", engine.encoding.decode([*text, *(inside or [])]).strip())]
 
 
-def transcript(messages: Sequence[Message]) -> str:
-    """A conversation to read, a line each message, calls in brackets."""
-    lines = []
-    for message in messages:
-        text = message.content.replace("\n", " ") or ""
-        if message.call is not None:
-            text = f"{text} [{message.call.tool}: {message.call.text}]".strip()
-        lines.append(f"{message.role}: {text}")
-    return "\n".join(lines)
-
-
 @dataclass(frozen=True)
 class Piece:
     """A stretch of a reply as it comes: text of the assistant's, or a call that was made."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llm_assets.tokens.encoding import Encoding
+from .encoding import Encoding
 
 ROLES = ("system", "user", "assistant", "tool")
 TOOLS = ("search", "python")

@@ -19,8 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from llm_assets.tokens.encoding import Encoding
-
+from .encoding import Encoding
 from .shape import ModelError, ModelShape
 from .transformer import Transformer
 

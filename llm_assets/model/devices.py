@@ -95,3 +95,24 @@ def predict(shape: ModelShape, tokens: int, batch_tokens: int, device: str, proc
     speed = PLANNED_MFU * known.peak * processes / shape.flops_per_token
     seconds = flops / shape.flops_per_token / speed
     return Prediction(shape.parameters, tokens, flops, steps, pass_rows, shape.training_memory(pass_rows), speed, seconds, seconds / 3600 * known.price * processes)
+
+
+def pick_device(wanted: str) -> str:
+    """``auto``, ``cpu`` or ``cuda`` as cpu or cuda. Raises ModelError for a GPU that is not there."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError("the recipe names a GPU (device 'cuda'), and there is none, or the CPU build of torch is installed; set device to 'auto' or 'cpu', or install torch for CUDA")
+    return wanted
+
+
+def find_gpus(wanted: str) -> tuple[int, int, str]:
+    """Number of GPUs to train on (0 is a CPU), the memory of one in bytes, and its name."""
+    import torch
+
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return 0, 0, "cpu"
+    properties = torch.cuda.get_device_properties(0)
+    return torch.cuda.device_count(), properties.total_memory, properties.name

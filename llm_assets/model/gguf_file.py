@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from llm_assets.tokens.encoding import BOS, GPT2_PATTERN, GPT4O_PATTERN, Encoding, gpt4_pattern
-from llm_assets.tokens.huggingface import merges, spelled
-
 from .chat import CHAT_TEMPLATE
+from .encoding import BOS, GPT2_PATTERN, GPT4O_PATTERN, Encoding, gpt4_pattern
 from .shape import ModelError
+from .tokenizer_files import merges, spelled
 from .transformer import Transformer
 
 TYPES = ("f32", "f16")

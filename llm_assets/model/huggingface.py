@@ -14,12 +14,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from llm_assets.tokens.encoding import Encoding
-from llm_assets.tokens.huggingface import write_tokenizer
-
 from .chat import CHAT_TEMPLATE
 from .checkpoint import WEIGHTS, CheckpointError, save_weights
+from .encoding import Encoding
 from .shape import ModelError, ModelShape
+from .tokenizer_files import write_tokenizer
 from .transformer import Transformer
 
 

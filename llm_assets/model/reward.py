@@ -1,7 +1,7 @@
 """The reward model: a language model's body with a head of one number, fitted to pairs of which one was preferred.
 
 Parameters bear the names of transformers' Qwen3ForSequenceClassification with one label, as reward models are commonly kept. Trained
-by the loop of `training.train`: rows 2i and 2i + 1 are a pair of conversations, the preferred one first.
+by `training.loop.train`: rows 2i and 2i + 1 are a pair of conversations, the preferred one first.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .shape import ModelShape
-from .training import TrainingError
-from .transformer import IGNORE, Mask, Transformer
+from . import IGNORE
+from .shape import ModelError, ModelShape
+from .transformer import Mask, Transformer
 
 BATCH = 64  # conversations that are scored at once
 
@@ -48,10 +48,10 @@ class RewardModel(Transformer):
     def forward(self, tokens: Tensor, targets: Tensor | None = None, mask: Mask | None = None) -> Tensor:
         """Of pairs, the preferred row first, each pair's loss at the last token of both rows, (B, T), 0 elsewhere.
 
-        targets: IGNORE but at the last token. Raises TrainingError without targets.
+        targets: IGNORE but at the last token. Raises ModelError without targets.
         """
         if targets is None:
-            raise TrainingError("a reward model has no logits; ask for scores")
+            raise ModelError("a reward model has no logits; ask for scores")
         held = targets != IGNORE
         last = held.int().argmax(-1)
         # Nothing sees what stands behind it. A GPU would have to be asked how much that is, and waits for nobody.
@@ -86,41 +86,3 @@ def score_all(model: RewardModel, conversations: Sequence[Sequence[int]]) -> lis
             for number, score in zip(numbers, model.scores(tokens, (targets != IGNORE).int().argmax(-1)).tolist(), strict=True):
                 found[number] = score
     return found
-
-
-class Pairs:
-    """Rows of pairs, epoch after epoch, each in another order: a function of seed and row number. Pairs are (preferred, other) tokens.
-
-    together: pairs of a step; these come in order of length, so that what goes through the model at once is padded little.
-    Raises TrainingError where there are none, and where one is longer than `context`.
-    """
-
-    def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], context: int, seed: int, shuffle: bool = True, together: int = 1):
-        if not pairs:
-            raise TrainingError("no pair to train on")
-        longest = max(len(one) for pair in pairs for one in pair)
-        if longest > context:
-            raise TrainingError(f"a conversation of {longest} tokens does not fit into {context}")
-        self.pairs, self.seed, self.shuffle, self.together = pairs, seed, shuffle, together
-        self._lengths = [max(map(len, pair)) for pair in pairs]
-        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
-
-    def _pair(self, number: int) -> int:
-        epoch, place = divmod(number, len(self.pairs))
-        if not self.shuffle:
-            return place
-        if self._order[0] != epoch:
-            self._order = epoch, np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self.pairs))
-        return int(self._order[1][place])
-
-    def _in_order(self, number: int) -> int:
-        """The pair at a place of the whole training, where those of a step lie in order of length."""
-        first = number // self.together * self.together
-        of_step = sorted((self._pair(first + place) for place in range(self.together)), key=lambda pair: (self._lengths[pair], pair))
-        return of_step[number - first]
-
-    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Conversations (count, T) and their targets. Raises TrainingError where a pair would be cut."""
-        if first % 2 or count % 2:
-            raise TrainingError(f"rows {first} to {first + count} cut a pair; let the rows of a step and of a process be even")
-        return to_rows([self.pairs[self._in_order(row // 2)][row % 2] for row in range(first, first + count)])

@@ -20,9 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm_assets.tokens.encoding import Encoding
-
 from .chat import TOOLS, decode_text, encode_text
+from .encoding import Encoding
 from .shape import ModelError
 from .transformer import KeyValueCache, Transformer
 

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import IGNORE
 from .shape import ModelError, ModelShape
 
-IGNORE = -1  # a target that bears no loss
 INDUCTION_TURN = 0.005  # radians a position: over a hundred positions, such a pair turns by half a radian at most
 EMBEDDING_DEVIATION = 0.2  # of embeddings that an induction head begins on; trained ones of small models have 0.17
 Mask = Any  # a tensor added to the scores, or FlexAttention's BlockMask

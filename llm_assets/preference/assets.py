@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from llm_assets.finetuning.abilities import keeps_abilities
+from llm_assets.evaluation.abilities import keeps_abilities
 from resources.artifacts import Artifacts, declare, schema_check
 
 from .human_rankings import HUMAN_RANKINGS, labellers_agree

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llm_assets.finetuning.evaluate import ask_all
+from llm_assets.compute.process import Reporter, run_job, write_results
+from llm_assets.evaluation.asking import ask_all
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job, write_results
+from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
-from llm_assets.model.toolbox import open_toolbox
-from llm_assets.model.training import pick_device
+from llm_assets.tools.toolbox import open_toolbox
 
 from .sample import answer_all, told
 from .train import by_model, gold_scorer

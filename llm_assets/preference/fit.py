@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from llm_assets.compute.process import Reporter, run_job, write_results
 from llm_assets.model.chat import Message, encode_text, prompt
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job, write_results
-from llm_assets.model.reward import Pairs, RewardModel, pair_losses, score_all
-from llm_assets.model.training import TrainingPlan, join_processes, train
+from llm_assets.model.encoding import Encoding
+from llm_assets.model.reward import RewardModel, pair_losses, score_all
 from llm_assets.model.transformer import Transformer
-from llm_assets.tokens.encoding import Encoding
+from llm_assets.training.loop import TrainingPlan, join_processes, train
+from llm_assets.training.pairs import Pairs
 
 Tokens = list[int]
 SCALED = 500  # pairs whose scores say what a deviation of the reward model's is: to 3 %

@@ -17,7 +17,7 @@ from llm_assets.artifacts.outside import files_version
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.finetuning.questions import stable_share
+from llm_assets.dialogue.splits import stable_share
 from llm_assets.recipes import Recipe
 from llm_assets.recipes.preference import SimulatedLabeller
 from llm_assets.settings import load_settings

@@ -18,12 +18,12 @@ from llm_assets.artifacts.outside import files_version
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.finetuning.conversation_files import read_conversations
-from llm_assets.finetuning.dialogues import OPEN
-from llm_assets.finetuning.questions import stable_share
-from llm_assets.pretraining.base_checkpoint import crawls_of
-from llm_assets.pretraining.training_run import measure
+from llm_assets.dialogue.conversation_files import read_conversations
+from llm_assets.dialogue.splits import stable_share
+from llm_assets.dialogue.wordings import OPEN
+from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.recipes import Recipe
+from llm_assets.recipes.crawls import crawls_of
 from llm_assets.settings import load_settings
 
 from .schemas import Pairs, PromptRejects, Prompts, Responses

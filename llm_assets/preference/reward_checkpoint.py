@@ -12,12 +12,21 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.model import RESULTS, REWARD_SCALE
+from llm_assets.compute import RESULTS
+from llm_assets.model import REWARD_SCALE
 from llm_assets.model.shape import ModelShape
-from llm_assets.pretraining.schemas import TrainingCurve
-from llm_assets.pretraining.training_run import MODEL_FILES, add_files, follow, inherited, loss_series, optimisation, share_out
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots
+from llm_assets.training.schemas import TrainingCurve
+from llm_assets.training.training_run import (
+    MODEL_FILES,
+    add_files,
+    follow,
+    inherited,
+    loss_series,
+    optimisation,
+    share_out,
+)
 
 from .response_pairs import PreferenceError
 from .schemas import RewardLooks, RewardScores
@@ -125,7 +134,7 @@ REWARD_CHECKPOINT = Stage(
     name="reward_checkpoint",
     build=build_reward_checkpoint,
     code_version="3",
-    rooms=("llm_assets.preference.reward_checkpoint", "llm_assets.preference.fit", "llm_assets.pretraining.training_run", "llm_assets.model"),
+    rooms=("llm_assets.preference.reward_checkpoint", "llm_assets.preference.fit", "llm_assets.training.training_run", "llm_assets.model"),
     inputs=("sft_checkpoint", "human_rankings"),
     literals=lambda recipe, _: {"reward_training": recipe.reward_training, "gold": gold_signal(recipe), "pretraining": inherited(recipe.pretraining)},
     tables={"curve": TrainingCurve, "scores": RewardScores},

@@ -10,14 +10,14 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.finetuning.schemas import TooLong
-from llm_assets.finetuning.sft_checkpoint import write_rehearsal
+from llm_assets.dialogue.rendering import write_rehearsal
+from llm_assets.dialogue.schemas import TooLong
+from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
-from llm_assets.pretraining.training_run import follow, inherited, optimisation, share_out
 from llm_assets.recipes import Recipe
-from llm_assets.reinforcement.policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy, show_policy
 from llm_assets.report import plots
-from llm_assets.tokens.encoding import Encoding
+from llm_assets.training.policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, guard_series, keep_policy, show_policy
+from llm_assets.training.training_run import follow, inherited, optimisation, share_out
 
 from .response_pairs import pair_digest
 from .reward_checkpoint import GOLD, RULE, gold_signal
@@ -65,12 +65,6 @@ def against_kl(looks: list[dict[str, Any]], curve: pl.DataFrame) -> list[dict[st
     return [{**look, "kl": round(float(curve.filter(pl.col("step") < look["step"]).tail(5)["kl"].mean() or 0.0), 6)} for look in looks]  # type: ignore[arg-type]
 
 
-def guard_series(looks: list[dict[str, Any]]) -> dict[str, plots.Series]:
-    """Reward model's and gold signal by divergence."""
-    ordered = sorted(looks, key=lambda look: look["kl"])
-    return {"reward model (proxy)": ([one["kl"] for one in ordered], [one["proxy"] for one in ordered]), "gold signal": ([one["kl"] for one in ordered], [one["gold"] for one in ordered])}
-
-
 def show(artifact: Artifact) -> dict[str, str]:
     """The training, and what the guard saw, in Markdown."""
     looks = [{"step": int(step), **values} for step, values in artifact.record.stats["guard"].items()]
@@ -83,8 +77,8 @@ RLHF_CHECKPOINT = Stage(
     build=build_rlhf_checkpoint,
     code_version="2",
     rooms=(
-        "llm_assets.preference.rlhf_checkpoint", "llm_assets.preference.train", "llm_assets.preference.guard", "llm_assets.preference.taste", "llm_assets.preference.fit", "llm_assets.preference.sample", "llm_assets.reinforcement.policy_run",
-        "llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.packing", "llm_assets.model",
+        "llm_assets.preference.rlhf_checkpoint", "llm_assets.preference.train", "llm_assets.preference.guard", "llm_assets.preference.taste", "llm_assets.preference.fit", "llm_assets.preference.sample", "llm_assets.training.policy_run",
+        "llm_assets.finetuning.sft_checkpoint", "llm_assets.dialogue.packing", "llm_assets.model",
     ),
     inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations"),
     literals=lambda recipe, _: {"rlhf": recipe.rlhf, "gold": gold_signal(recipe), "pretraining": inherited(recipe.pretraining)},

@@ -12,16 +12,16 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.finetuning.abilities import before_and_after, changes, questions_again
-from llm_assets.finetuning.schemas import Abilities
-from llm_assets.finetuning.search_index import toolbox_job
-from llm_assets.pretraining.training_run import measure
+from llm_assets.evaluation.abilities import before_and_after, changes, questions_again
+from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.schemas import Abilities
 from llm_assets.recipes import Recipe
-from llm_assets.reinforcement.policy_run import policy_plots
 from llm_assets.report import plots, render
+from llm_assets.tools.toolbox import toolbox_job
+from llm_assets.training.policy_run import guard_series, policy_plots
 
 from .reward_checkpoint import RULE, gold_signal, reliability
-from .rlhf_checkpoint import gold_of, guard_series, read_prompts
+from .rlhf_checkpoint import gold_of, read_prompts
 from .schemas import Answers
 
 MODULE = "llm_assets.preference.evaluate"
@@ -104,7 +104,7 @@ RLHF_EVALUATION = Stage(
     name="rlhf_evaluation",
     build=build_rlhf_evaluation,
     code_version="1",
-    rooms=("llm_assets.preference", "llm_assets.finetuning.abilities", "llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.finetuning.grading", "llm_assets.model", "llm_assets.tools"),
+    rooms=("llm_assets.preference", "llm_assets.evaluation.abilities", "llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.evaluation.grading", "llm_assets.model", "llm_assets.tools"),
     inputs=("rlhf_checkpoint", "rl_checkpoint", "sft_checkpoint", "reward_checkpoint", "response_pairs", "conversations", "sft_evaluation", "search_index"),
     literals=lambda recipe, _: {"rlhf_evaluation": recipe.rlhf_evaluation, "gold": gold_signal(recipe), "answer_tokens": recipe.sft_evaluation.max_tokens, "tools": recipe.tools},
     tables={"answers": Answers, "abilities": Abilities},

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_assets.compute.process import Reporter, run_job, write_results
 from llm_assets.model.assistant import to_messages
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job, write_results
+from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Completion, Engine, Sampling
-from llm_assets.model.training import pick_device
 
 BATCH = 256
 

@@ -11,7 +11,7 @@ import math
 import random
 import re
 
-from llm_assets.finetuning.grading import refuses
+from llm_assets.evaluation.grading import refuses
 
 WANTED = 3  # things told
 NAMED = 0.5  # points for naming the subject

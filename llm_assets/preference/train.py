@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_assets.finetuning.packing import rehearsal
+from llm_assets.compute.process import Reporter, run_job
+from llm_assets.dialogue.packing import rehearsal
 from llm_assets.model import REWARD_SCALE
 from llm_assets.model.checkpoint import load_checkpoint, load_model
-from llm_assets.model.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
-from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.encoding import Encoding
 from llm_assets.model.reward import RewardModel, score_all
 from llm_assets.model.sampling import Completion, Engine
-from llm_assets.model.training import join_processes
-from llm_assets.tokens.encoding import Encoding
+from llm_assets.training.loop import join_processes
+from llm_assets.training.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
 
 from .fit import conversation
 from .guard import adversarial, over_optimised

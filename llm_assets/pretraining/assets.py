@@ -2,11 +2,11 @@
 
 import dagster as dg
 
+from llm_assets.training.training_run import show
 from resources.artifacts import Artifacts, declare, schema_check
 
 from .base_checkpoint import BASE_CHECKPOINT
 from .base_evaluation import BASE_EVALUATION, REPORT, beats_baselines, preview
-from .training_run import show
 
 
 @dg.asset(**declare(BASE_CHECKPOINT), group_name="pretraining", kinds={"pytorch", "safetensors"}, pool="gpu")

@@ -12,23 +12,26 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.compute.engine import cores
 from llm_assets.model.devices import Prediction, predict
+from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.recipes import Pretraining, Recipe
+from llm_assets.recipes.crawls import crawls_of
 from llm_assets.settings import load_settings
-from llm_assets.tokens.encoding import Encoding
-
-from .training_run import CHECKPOINT_OPTIONAL_TABLES, CHECKPOINT_TABLES, MODEL_FILES, follow, keep, optimisation, share_out
+from llm_assets.training.training_run import (
+    CHECKPOINT_OPTIONAL_TABLES,
+    CHECKPOINT_TABLES,
+    MODEL_FILES,
+    follow,
+    keep,
+    optimisation,
+    share_out,
+)
 
 MODULE = "llm_assets.pretraining.train"
 
 
 class PretrainingError(ValueError):
     """A base model that cannot be trained as the recipe asks; the message says what to change."""
-
-
-def crawls_of(recipe: Recipe) -> list[str]:
-    """Crawls that the base model is trained on."""
-    return recipe.trained(recipe.pretraining.crawls)
 
 
 def make_job(settings: Pretraining, shape: ModelShape, tokenizer: Path, shards: list[Path], induction: bool = False) -> tuple[dict[str, Any], int, Prediction | None]:
@@ -87,7 +90,7 @@ BASE_CHECKPOINT = Stage(
     name="base_checkpoint",
     build=build_base_checkpoint,
     code_version="2",
-    rooms=("llm_assets.pretraining.base_checkpoint", "llm_assets.pretraining.training_run", "llm_assets.pretraining.train", "llm_assets.model", "llm_assets.tokens.loader", "llm_assets.tokens.shards"),
+    rooms=("llm_assets.pretraining.base_checkpoint", "llm_assets.training.training_run", "llm_assets.pretraining.train", "llm_assets.model", "llm_assets.training.loader", "llm_assets.training.shards"),
     inputs=("token_shards", "tokenizer"),
     literals=lambda recipe, _: {"model": recipe.model, "pretraining": recipe.pretraining.but(crawls=None), "crawls": crawls_of(recipe)},
     outside=_outside,

@@ -13,13 +13,14 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.recipes import Recipe
+from llm_assets.recipes.crawls import crawls_of
 from llm_assets.report import plots, render
+from llm_assets.training.training_run import loss_series
 
-from .base_checkpoint import crawls_of
 from .in_context import CHOICES
 from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
-from .training_run import loss_series, measure
 
 MODULE = "llm_assets.pretraining.evaluate"
 REPORT = "report.html"
@@ -183,7 +184,7 @@ BASE_EVALUATION = Stage(
     name="base_evaluation",
     build=build_base_evaluation,
     code_version="2",
-    rooms=("llm_assets.pretraining", "llm_assets.model", "llm_assets.tokens.shards"),
+    rooms=("llm_assets.pretraining", "llm_assets.model", "llm_assets.training.shards"),
     inputs=("base_checkpoint", "token_shards", "raw_warc"),
     literals=lambda recipe, _: {"base_evaluation": recipe.base_evaluation, "seed": recipe.pretraining.seed, "crawls": crawls_of(recipe)},
     crawls=crawls_of,

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from llm_assets.compute.process import Reporter, run_job, write_results
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job, write_results
+from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine, Sampling
-from llm_assets.model.training import pick_device
-from llm_assets.tokens.loader import PackedRows
-from llm_assets.tokens.shards import TokenStream
+from llm_assets.training.loader import PackedRows
+from llm_assets.training.shards import TokenStream
 
 from .baselines import ByteNgrams, compressed_bits_per_byte
 from .evaluation import answers, choices, document_losses, recitations, transcript
-from .in_context import common_words, few_shot_questions, make_problems
+from .in_context import few_shot_questions, make_problems, prompt_words
 from .overlap import SIZES, find_overlap
 
 
@@ -73,7 +73,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
         results["free_samples"].append(row)
 
     begin("in context")
-    words = common_words([encoding.decode(train.document(number)[1:]) for number in spread(np.arange(train.documents), 400, seed)])
+    words = prompt_words([encoding.decode(train.document(number)[1:]) for number in spread(np.arange(train.documents), 400, seed)])
     problems = make_problems(words, settings["problems"], seed) + few_shot_questions([tuple(pair) for pair in job["questions"]], settings["problems"], seed)
     prompts = [problem.prompt for problem in problems]
     said = answers(engine, prompts, [problem.answer for problem in problems])

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from llm_assets.model import IGNORE
 from llm_assets.model.sampling import Engine, Sampling
-from llm_assets.model.transformer import IGNORE
-from llm_assets.tokens.shards import TokenStream
+from llm_assets.training.shards import TokenStream
 
 
 def document_losses(engine: Engine, stream: TokenStream, documents: Sequence[int], batch_rows: int = 16) -> list[dict[str, float]]:

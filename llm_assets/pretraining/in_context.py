@@ -8,10 +8,10 @@ begun to prefer it. Wrong choices come from the prompt where it holds any, or th
 from __future__ import annotations
 
 import random
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from llm_assets.evaluation.words import common_words
 
 SHOTS = (0, 1, 2, 4, 8)
 CHOICES = 4
@@ -28,10 +28,9 @@ class Problem:
     choices: tuple[str, ...]
 
 
-def common_words(texts: Sequence[str], count: int = 200) -> list[str]:
-    """The most frequent words of four to nine lower-case letters, those that stand in most texts first."""
-    counts = Counter(word for text in texts for word in set(re.findall(r"(?<![\w'])[a-z]{4,9}(?![\w'])", text)))
-    return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:count]]
+def prompt_words(texts: Sequence[str], count: int = 200) -> list[str]:
+    """Words of four to nine lower-case letters, those that occur in most texts first."""
+    return common_words(texts, r"(?<![\w'])[a-z]{4,9}(?![\w'])", count, once_a_text=True)
 
 
 Made = tuple[str, str, list[str]]  # prompt, answer, wrong choices in order of preference

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm_assets.tokens.shards import TokenStream
+from llm_assets.training.shards import TokenStream
 
 SIZES = (8, 16, 32, 64)  # tokens; powers of two, so that each hash follows from the one before
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplication permutes 64-bit numbers

@@ -8,15 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from llm_assets.compute.process import Reporter, run_job
 from llm_assets.model.checkpoint import CheckpointError, load_checkpoint
-from llm_assets.model.process import Reporter, run_job
+from llm_assets.model.encoding import Encoding
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
-from llm_assets.model.training import TrainingPlan, join_processes, mean_loss, train
 from llm_assets.model.transformer import Transformer
-from llm_assets.tokens.encoding import Encoding
-from llm_assets.tokens.loader import PackedRows
-from llm_assets.tokens.shards import TokenStream
+from llm_assets.training.loader import PackedRows
+from llm_assets.training.loop import TrainingPlan, join_processes, mean_loss, train
+from llm_assets.training.shards import TokenStream
 
 
 def starting_model(shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding, induction: bool = False) -> Transformer:

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from llm_assets.finetuning.abilities import keeps_abilities
+from llm_assets.evaluation.abilities import keeps_abilities
+from llm_assets.training.policy_run import show_policy
 from resources.artifacts import Artifacts, declare, schema_check
 
-from .policy_run import show_policy
 from .practice_problems import PRACTICE_PROBLEMS, splits_share_nothing
 from .practice_problems import preview as show_problems
 from .rl_checkpoint import RL_CHECKPOINT

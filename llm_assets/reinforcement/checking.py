@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from llm_assets.finetuning.grading import grade
+from llm_assets.evaluation.grading import grade
 
 # A number as people write it: 1,085 or 1085 or -3.50; no part of a word, a longer number, a date or a version.
 _NUMBER = re.compile(r"(?<![\w.,])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\w]|[.,]\d)")

@@ -8,12 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llm_assets.finetuning.evaluate import ask_all, base_prompts
+from llm_assets.compute.process import Reporter, run_job, write_results
+from llm_assets.dialogue.transcript import transcript
+from llm_assets.evaluation.asking import ask_all, base_prompts
+from llm_assets.model.chat import Message
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.process import Reporter, run_job, write_results
+from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Completion, Engine, Tools
-from llm_assets.model.toolbox import open_toolbox
-from llm_assets.model.training import pick_device
+from llm_assets.tools.toolbox import open_toolbox
 
 from .problems import Family, find_family
 from .train import EVALUATION_BATCH, Solver, solve
@@ -30,7 +32,8 @@ def of_base(engine: Engine, problems: list[dict[str, Any]], families: dict[str, 
     return [
         {
             "problem": problem["problem"], "greedy": families[problem["family"]].check(greedy[0], problem["answer"], problem["rivals"]), "right": sum(families[problem["family"]].check(line, problem["answer"], problem["rivals"]) for line in sampled),
-            "samples": len(sampled), "tokens": len(encoding.encode(greedy[0])), "calls": 0, "transcript": f"user: {problem['question']}\nassistant: {greedy[0]}",
+            "samples": len(sampled), "tokens": len(encoding.encode(greedy[0])), "calls": 0,
+            "transcript": transcript([Message("user", problem["question"]), Message("assistant", greedy[0])], "verbatim"),
         }
         for problem, greedy, sampled in zip(problems, *attempts, strict=True)
     ]  # fmt: skip

@@ -17,11 +17,11 @@ from llm_assets.artifacts.outside import files_version
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.finetuning.conversation_files import read_conversations
-from llm_assets.finetuning.conversations import common_words
-from llm_assets.finetuning.questions import stable_share
-from llm_assets.pretraining.base_checkpoint import crawls_of
+from llm_assets.dialogue.conversation_files import read_conversations
+from llm_assets.dialogue.splits import stable_share
+from llm_assets.evaluation.words import corpus_words
 from llm_assets.recipes import Recipe
+from llm_assets.recipes.crawls import crawls_of
 from llm_assets.settings import load_settings
 
 from .checking import numbers
@@ -94,7 +94,7 @@ def build_practice_problems(step: Step, recipe: Recipe) -> None:
     families = families_of(recipe)
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")]).to_dicts()
     files = [path for crawl in crawls_of(recipe) for path in sorted(step.inputs[f"clean_corpus/{crawl}"].table("text"))]
-    words = common_words(text for path in files for batch in pq.ParquetFile(path).iter_batches(256, columns=["text"]) for text in batch.column(0).to_pylist())
+    words = corpus_words(text for path in files for batch in pq.ParquetFile(path).iter_batches(256, columns=["text"]) for text in batch.column(0).to_pylist())
     stories, rejects = read_stories(Path(settings.stories.path).expanduser()) if settings.stories else ([], [])
     material = Material(words, chains(topics), stories)
     usable = {name: family for name, family in families.items() if not family.needs or getattr(material, family.needs)}

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from llm_assets.finetuning.dialogues import AT_ONCE, letters_of
+from llm_assets.dialogue.wordings import AT_ONCE, letters_of
 
 from .checking import CHECKERS
 

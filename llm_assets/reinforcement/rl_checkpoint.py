@@ -12,15 +12,15 @@ import polars as pl
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.finetuning.schemas import TooLong
-from llm_assets.finetuning.search_index import toolbox_job
-from llm_assets.finetuning.sft_checkpoint import write_rehearsal
+from llm_assets.dialogue.rendering import write_rehearsal
+from llm_assets.dialogue.schemas import TooLong
+from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
-from llm_assets.pretraining.training_run import follow, inherited, optimisation, share_out
 from llm_assets.recipes import Recipe
-from llm_assets.tokens.encoding import Encoding
+from llm_assets.tools.toolbox import toolbox_job
+from llm_assets.training.policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy
+from llm_assets.training.training_run import follow, inherited, optimisation, share_out
 
-from .policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy
 from .practice_problems import families_of
 from .schemas import Solutions
 
@@ -77,7 +77,7 @@ RL_CHECKPOINT = Stage(
     name="rl_checkpoint",
     build=build_rl_checkpoint,
     code_version="2",
-    rooms=("llm_assets.reinforcement.rl_checkpoint", "llm_assets.reinforcement.policy_run", "llm_assets.reinforcement.train", "llm_assets.reinforcement.checking", "llm_assets.reinforcement.problems", "llm_assets.finetuning.sft_checkpoint", "llm_assets.finetuning.packing", "llm_assets.model", "llm_assets.tools"),
+    rooms=("llm_assets.reinforcement.rl_checkpoint", "llm_assets.training.policy_run", "llm_assets.reinforcement.train", "llm_assets.reinforcement.checking", "llm_assets.reinforcement.problems", "llm_assets.finetuning.sft_checkpoint", "llm_assets.dialogue.packing", "llm_assets.model", "llm_assets.tools"),
     inputs=("sft_checkpoint", "practice_problems", "search_index", "conversations"),
     literals=lambda recipe, _: {"reinforcement": recipe.reinforcement, "tools": recipe.tools, "pretraining": inherited(recipe.pretraining)},
     tables=POLICY_TABLES,

@@ -13,15 +13,14 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.finetuning.abilities import before_and_after, changes, questions_again
-from llm_assets.finetuning.schemas import Abilities
-from llm_assets.finetuning.search_index import toolbox_job
-from llm_assets.finetuning.sft_evaluation import INSTRUCTION
-from llm_assets.pretraining.training_run import measure
+from llm_assets.evaluation.abilities import INSTRUCTION, before_and_after, changes, questions_again
+from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.schemas import Abilities
 from llm_assets.recipes import Recipe
 from llm_assets.report import plots, render
+from llm_assets.tools.toolbox import toolbox_job
+from llm_assets.training.policy_run import policy_plots
 
-from .policy_run import policy_plots
 from .practice_problems import families_of
 from .rl_checkpoint import ranked, read_problems
 from .schemas import Attempts
@@ -116,7 +115,7 @@ RL_EVALUATION = Stage(
     name="rl_evaluation",
     build=build_rl_evaluation,
     code_version="1",
-    rooms=("llm_assets.reinforcement", "llm_assets.finetuning.abilities", "llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.finetuning.grading", "llm_assets.model", "llm_assets.tools"),
+    rooms=("llm_assets.reinforcement", "llm_assets.evaluation.abilities", "llm_assets.finetuning.sft_evaluation", "llm_assets.finetuning.evaluate", "llm_assets.evaluation.grading", "llm_assets.model", "llm_assets.tools"),
     inputs=("rl_checkpoint", "sft_checkpoint", "base_checkpoint", "practice_problems", "conversations", "sft_evaluation", "search_index"),
     literals=lambda recipe, _: {"rl_evaluation": recipe.rl_evaluation, "answer_tokens": recipe.sft_evaluation.max_tokens, "tools": recipe.tools, "families": list(families_of(recipe))},
     tables={"attempts": Attempts, "abilities": Abilities},

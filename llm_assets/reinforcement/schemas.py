@@ -27,32 +27,6 @@ class ProblemRejects(pa.DataFrameModel):
     reason: str
 
 
-class PolicyCurve(pa.DataFrameModel):
-    """One step of a policy's training. flat: share of groups whose rewards are all alike; truncated: share of solutions that did not end
-    by themselves; length: tokens of the policy's own; entropy: nats a token; kl: from the reference model, nats a token by weight.
-    """
-
-    step: pl.Int64 = pa.Field(ge=0, unique=True)
-    reward: float
-    length: float = pa.Field(ge=0)
-    entropy: float
-    kl: float
-    truncated: float = pa.Field(ge=0, le=1)
-    flat: float = pa.Field(ge=0, le=1)
-    loss: float
-    gradient_norm: float = pa.Field(ge=0)
-    clipped: float = pa.Field(ge=0)
-    parts: str = pa.Field(description="JSON: means of what rewards are made of")
-
-
-class PolicyLooks(pa.DataFrameModel):
-    """A measurement on what is held out."""
-
-    step: pl.Int64 = pa.Field(ge=0)
-    score: float
-    numbers: str = pa.Field(description="JSON")
-
-
 class Solutions(pa.DataFrameModel):
     """A held-out problem's solution, as it was at a step."""
 

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_assets.finetuning.packing import rehearsal
-from llm_assets.model.assistant import system_message, to_messages, transcript
+from llm_assets.compute.process import Reporter, run_job
+from llm_assets.dialogue.packing import rehearsal
+from llm_assets.dialogue.transcript import transcript
+from llm_assets.model.assistant import system_message, to_messages
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
-from llm_assets.model.process import Reporter, run_job
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
-from llm_assets.model.toolbox import open_toolbox
-from llm_assets.model.training import join_processes
+from llm_assets.tools.toolbox import open_toolbox
+from llm_assets.training.loop import join_processes
+from llm_assets.training.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
 
 from .problems import Family, find_family
 

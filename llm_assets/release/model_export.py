@@ -13,8 +13,8 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.pretraining.base_checkpoint import crawls_of
 from llm_assets.recipes import Recipe
+from llm_assets.recipes.crawls import crawls_of
 from llm_assets.report import render
 
 FOLDER = "huggingface"
@@ -152,7 +152,7 @@ MODEL_EXPORT = Stage(
     name="model_export",
     build=build_model_export,
     code_version="1",
-    rooms=("llm_assets.release.model_export", "llm_assets.model.huggingface", "llm_assets.model.gguf_file", "llm_assets.model.chat", "llm_assets.tokens.huggingface"),
+    rooms=("llm_assets.release.model_export", "llm_assets.model.huggingface", "llm_assets.model.gguf_file", "llm_assets.model.chat", "llm_assets.model.tokenizer_files"),
     inputs=(*LINEAGE, *EVALUATIONS),
     literals=lambda recipe, _: {"model_export": recipe.model_export, "name": recipe.conversations.name, "maker": recipe.conversations.maker, "crawls": crawls_of(recipe), "simulated": recipe.human_rankings.simulated is not None},
     crawls=crawls_of,

@@ -15,14 +15,16 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.finetuning.search_index import toolbox_job
-from llm_assets.finetuning.sft_evaluation import GROUPS, INSTRUCTION
-from llm_assets.model.devices import find_device
-from llm_assets.preference.rlhf_checkpoint import guard_series
-from llm_assets.pretraining.base_checkpoint import crawls_of
-from llm_assets.pretraining.training_run import find_gpus, loss_series, measure
+from llm_assets.dialogue.transcript import from_rows, transcript
+from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION
+from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.model.devices import find_device, find_gpus
 from llm_assets.recipes import Recipe
+from llm_assets.recipes.crawls import crawls_of
 from llm_assets.report import plots, render
+from llm_assets.tools.toolbox import toolbox_job
+from llm_assets.training.policy_run import guard_series
+from llm_assets.training.training_run import loss_series
 
 from .schemas import Costs, Transcripts
 
@@ -105,7 +107,7 @@ def transcripts(prompts: Sequence[Mapping[str, Any]], results: Mapping[str, Sequ
     for prompt in prompts:
         for model in MODELS:
             answer = next(one for one in results[model] if one["number"] == prompt["number"])
-            shown = "\n".join(f"[{one['tool']}: {one['call']}]" if "tool" in one else f"→ {one['content']}" if one["role"] == "tool" else one["content"] for one in answer["messages"])
+            shown = transcript(from_rows(answer["messages"]), "unnamed")
             rows.append({"number": prompt["number"], "kind": prompt["kind"], "question": prompt["question"], "expected": prompt["expected"], "model": model, "text": shown})
     return pl.DataFrame(rows, schema_overrides={"number": pl.Int64})
 

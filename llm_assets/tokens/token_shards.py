@@ -12,12 +12,12 @@ from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.curation.text_buffers import batches
+from llm_assets.artifacts.tables import batches
+from llm_assets.model.encoding import Encoding
 from llm_assets.recipes import Recipe, TokenShards
+from llm_assets.training.shards import SPLITS, ShardWriter, TokenStream
 
-from .encoding import Encoding
 from .schemas import TokenDocuments
-from .shards import SPLITS, ShardWriter, TokenStream
 
 PAGE = ["doc_id", "url", "host", "crawl", "warc_file", "warc_offset"]
 CHECKED_FAILURES = 20
@@ -125,7 +125,7 @@ TOKEN_SHARDS = Stage(
     name="token_shards",
     build=build_token_shards,
     code_version="1",
-    rooms=("llm_assets.tokens.token_shards", "llm_assets.tokens.encoding", "llm_assets.tokens.shards", "llm_assets.tokens.schemas"),
+    rooms=("llm_assets.tokens.token_shards", "llm_assets.model.encoding", "llm_assets.training.shards", "llm_assets.tokens.schemas"),
     per_crawl=True,
     inputs=("clean_corpus", "tokenizer"),
     literals=lambda recipe, _: {"token_shards": recipe.token_shards},

@@ -18,11 +18,11 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.curation.text_buffers import batches
+from llm_assets.artifacts.tables import batches
+from llm_assets.model.encoding import SPECIAL_TOKENS, Encoding, TokenizerError, gpt4_pattern, published
 from llm_assets.recipes import PublishedEncoding, Recipe
 from llm_assets.report import render
 
-from .encoding import SPECIAL_TOKENS, Encoding, TokenizerError, gpt4_pattern, published
 from .schemas import Compression, Vocabulary
 
 REPORT = "report.html"
@@ -136,7 +136,7 @@ TOKENIZER = Stage(
     name="tokenizer",
     build=build_tokenizer,
     code_version="1",
-    rooms=("llm_assets.tokens.tokenizer", "llm_assets.tokens.encoding", "llm_assets.tokens.schemas"),
+    rooms=("llm_assets.tokens.tokenizer", "llm_assets.model.encoding", "llm_assets.tokens.schemas"),
     inputs=("clean_corpus",),
     literals=lambda recipe, _: {"tokenizer": recipe.tokenizer.but(crawls=None), "crawls": _crawls(recipe)},
     crawls=_crawls,

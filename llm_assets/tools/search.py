@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+INDEX = "index.sqlite"  # the file's name in an artifact
 QUERY_CHARACTERS = 500  # a longer query is cut
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.sql import query, statement
+from llm_assets.warc import Capture, read_captures
 
 from .schemas import Captures, Revisits
 from .urls import doc_id, host_of, registered_domain
-from .warc import Capture, read_captures
 
 log = logging.getLogger(__name__)
 

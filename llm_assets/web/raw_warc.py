@@ -12,6 +12,15 @@ from llm_assets.artifacts.stage import Key, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.recipes import CommonCrawl, Recipe, SampleWeb, WarcFiles, WebCrawl
+from llm_assets.sample_web import (
+    EDITION,
+    TruthFacts,
+    TruthPages,
+    TruthPrompts,
+    TruthQuestions,
+    serve,
+    write_ground_truth,
+)
 from llm_assets.settings import load_settings
 
 from .capture_index import index_part, resolve_revisits
@@ -20,7 +29,6 @@ from .crawler import crawl
 from .crawler.spool import failures
 from .download import download
 from .errors import DownloadError, SourceError
-from .sample_web import EDITION, TruthFacts, TruthPages, TruthPrompts, TruthQuestions, serve, write_ground_truth
 from .schemas import Captures, CrawlFailures, Revisits
 from .warc_files import is_url, list_files
 
@@ -131,7 +139,7 @@ RAW_WARC = Stage(
     name="raw_warc",
     build=build_raw_warc,
     code_version="5",
-    rooms=("llm_assets.web",),
+    rooms=("llm_assets.web", "llm_assets.warc", "llm_assets.sample_web"),
     per_crawl=True,
     literals=_literals,
     outside=_outside,

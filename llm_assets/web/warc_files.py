@@ -6,9 +6,9 @@ import glob
 from pathlib import Path
 
 from llm_assets.recipes import WarcFiles
+from llm_assets.warc import is_archive_name
 
 from .errors import SourceError
-from .warc import is_archive_name
 
 
 def is_url(path: str) -> bool:

@@ -11,7 +11,7 @@ from llm_assets.artifacts.adopt import adopt
 from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
 from llm_assets.artifacts.tables import TableInvalid
-from tests.toy import GRAPH, LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
+from tests.support.toy import GRAPH, LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
 
 
 @pytest.fixture

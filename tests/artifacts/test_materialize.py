@@ -4,7 +4,7 @@ import pytest
 
 from llm_assets.artifacts import NotBuilt, materialize
 from llm_assets.artifacts.explain import explain
-from tests.toy import GRAPH, LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
+from tests.support.toy import GRAPH, LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_explain_names_a_code_version(tmp_path, folder, monkeypatch):
 
 def test_drift_is_told_and_not_acted_on(tmp_path, folder, monkeypatch):
     run(tmp_path, folder, crawls={"a": "a"})
-    monkeypatch.setattr("llm_assets.artifacts.stage.source_digests", lambda rooms: {"tests.toy": "another"})
+    monkeypatch.setattr("llm_assets.artifacts.stage.source_digests", lambda rooms: {"tests.support.toy": "another"})
     outcome = materialize(TOTAL, None, workspace(tmp_path / "store", ToyRecipe(folder=str(folder))))
     assert outcome.cached
-    assert outcome.drifted == ["tests.toy"]
+    assert outcome.drifted == ["tests.support.toy"]

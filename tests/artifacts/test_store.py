@@ -15,7 +15,7 @@ import pytest
 
 from llm_assets.artifacts import BuilderBusy, CorruptArtifact, RemoteStore, StoreUnwritable, materialize
 from llm_assets.artifacts.record import file_digest
-from tests.toy import LETTERS, ToyRecipe, make_folder, workspace
+from tests.support.toy import LETTERS, ToyRecipe, make_folder, workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from llm_assets.artifacts import materialize
-from tests.toy import LETTERS, ToyRecipe, workspace
+from tests.support.toy import LETTERS, ToyRecipe, workspace
 if __name__ == "__main__":
     ws = workspace(Path(sys.argv[1]), ToyRecipe(folder=sys.argv[2], slow=float(sys.argv[3])), int(sys.argv[4]))
     print("ready", flush=True)
@@ -125,7 +125,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_store_unharmed(tmp_path, fo
         import resource, sys
         from pathlib import Path
         from llm_assets.artifacts import StoreUnwritable, materialize
-        from tests.toy import LETTERS, ToyRecipe, workspace
+        from tests.support.toy import LETTERS, ToyRecipe, workspace
         ws = workspace(Path(sys.argv[1]), ToyRecipe(folder=sys.argv[2]))
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
         try:
@@ -191,7 +191,7 @@ def test_the_record_is_readable_and_complete(tmp_path, folder):
     assert record["rows"] == {"letters": 30}
     assert record["schemas"]["letters"] == {"name": "String", "letters": "Int64", "doc_id": "String"}
     assert set(record["files"]) == {f"letters/file{i}.parquet" for i in range(6)} == {str(p.relative_to(artifact.path)) for p in artifact.path.rglob("*.parquet")}
-    assert record["source"]["tests.toy"] and record["timings"]["seconds"] >= 0 and record["versions"]["python"]
+    assert record["source"]["tests.support.toy"] and record["timings"]["seconds"] >= 0 and record["versions"]["python"]
 
 
 def test_a_remote_store_shares_artifacts_between_machines(tmp_path, folder):

@@ -8,17 +8,18 @@ from collections import Counter
 
 import pytest
 
+from llm_assets.dialogue.guidelines import read_guidelines
+from llm_assets.dialogue.messages import from_json, to_json
+from llm_assets.evaluation.grading import holds, refuses
 from llm_assets.finetuning import dialogues
-from llm_assets.finetuning.conversations import TOOL_SETS, from_json, to_json
+from llm_assets.finetuning.conversations import TOOL_SETS
 from llm_assets.finetuning.dialogues import Material, Topic
-from llm_assets.finetuning.grading import holds, refuses
-from llm_assets.finetuning.guidelines import read_guidelines
 from llm_assets.model.chat import Call, Message, check
+from llm_assets.sample_web.asking import questions, sentence
+from llm_assets.sample_web.prose import portrait
+from llm_assets.sample_web.world import make_world
 from llm_assets.tools import PythonTool
 from llm_assets.tools.search import NOTHING, show
-from llm_assets.web.sample_web.asking import questions, sentence
-from llm_assets.web.sample_web.prose import portrait
-from llm_assets.web.sample_web.world import make_world
 
 WORLD = make_world(1)
 PEOPLE = WORLD.people[:20]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.finetuning.names import ORDER, SHORTEST, made_up_words, recombine, spliced_words
-from llm_assets.web.sample_web.world import make_world
+from llm_assets.sample_web.world import make_world
 
 WORLD = make_world(1)
 PEOPLE = [person.name for person in WORLD.people]

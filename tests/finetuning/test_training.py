@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from llm_assets.compute.launch import run_job
-from llm_assets.finetuning.packing import Conversations
+from llm_assets.dialogue.packing import Conversations
 from llm_assets.model.chat import Message, render
 from llm_assets.model.checkpoint import save_model, steps_saved
 from llm_assets.model.transformer import Transformer
-from tests.pretraining.training_jobs import ENCODING, PEOPLE, SHAPE, broken_off_and_gone_on, result, write_corpus
+from tests.support.training_jobs import ENCODING, PEOPLE, SHAPE, broken_off_and_gone_on, result, write_corpus
 
 MODULE = "llm_assets.finetuning.train"
 

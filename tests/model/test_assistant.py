@@ -2,7 +2,8 @@
 
 import pytest
 
-from llm_assets.model.assistant import Conversation, ConversationTooLong, as_text, system_message, transcript
+from llm_assets.dialogue.transcript import transcript
+from llm_assets.model.assistant import Conversation, ConversationTooLong, as_text, system_message
 from llm_assets.model.chat import Call, Message, encode_text, prompt
 from llm_assets.model.sampling import Sampling, Tools
 from tests.model.test_tool_calls import END, SHAPES, call, scripted

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.model.chat import CHAT_TEMPLATE, Call, ConversationError, Message, decode_text, encode_text, prompt, render
-from llm_assets.tokens.encoding import SPECIAL_TOKENS
-from llm_assets.tokens.huggingface import write_tokenizer
+from llm_assets.model.encoding import SPECIAL_TOKENS
+from llm_assets.model.tokenizer_files import write_tokenizer
 from tests.model.test_transformer import ENCODING
 
 TALK = [

@@ -4,11 +4,11 @@ import gguf
 import numpy as np
 import pytest
 
+from llm_assets.model.encoding import GPT2_PATTERN, gpt4_pattern
 from llm_assets.model.gguf_file import pre_tokenizer, write_gguf
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.model.transformer import Transformer
-from llm_assets.tokens.encoding import GPT2_PATTERN, gpt4_pattern
-from tests.pretraining.training_jobs import ENCODING
+from tests.support.training_jobs import ENCODING
 
 QWEN = ModelShape.of_depth(2, 500, 64, width=32)
 GPT2 = ModelShape("gpt2", 512, 64, 2, 32, 2, 2, 16, 128, True)

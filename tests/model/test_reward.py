@@ -8,11 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import CheckpointError, load_model, save_model
-from llm_assets.model.reward import Pairs, RewardModel, pair_losses, score_all, to_rows
-from llm_assets.model.shape import ModelShape
-from llm_assets.model.training import Devices, TrainingError, TrainingPlan, train
-from llm_assets.model.transformer import IGNORE, Transformer
+from llm_assets.model.reward import RewardModel, pair_losses, score_all, to_rows
+from llm_assets.model.shape import ModelError, ModelShape
+from llm_assets.model.transformer import Transformer
+from llm_assets.training.loop import Devices, TrainingPlan, train
+from llm_assets.training.pairs import Pairs
+from llm_assets.training.rows import TrainingError
 
 SHAPE = ModelShape.of_depth(2, 60, 24, width=32)
 
@@ -47,7 +50,7 @@ def test_the_loss_of_a_pair_stands_at_both_last_tokens():
         assert held.sum() == 1
         assert losses[row][torch.from_numpy(held)].item() == pytest.approx(math.log(1 + math.exp(scores[other] - scores[preferred])), abs=1e-5)
         assert losses[row][torch.from_numpy(~held)].abs().sum() == 0
-    with pytest.raises(TrainingError, match="no logits"):
+    with pytest.raises(ModelError, match="no logits"):
         model(torch.from_numpy(tokens))
 
 

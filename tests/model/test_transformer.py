@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import CheckpointError, load_checkpoint, load_model, save_model
 from llm_assets.model.devices import DEVICES, find_device, fitting_rows, predict
 from llm_assets.model.huggingface import export, load_gpt2
 from llm_assets.model.shape import ModelError, ModelShape
-from llm_assets.model.transformer import IGNORE, KeyValueCache, Transformer, document_mask
+from llm_assets.model.transformer import KeyValueCache, Transformer, document_mask
+from llm_assets.sample_web import prose, world
 from llm_assets.tokens.tokenizer import train
-from llm_assets.web.sample_web import prose, world
 
 PEOPLE = world.make_world(1).people
 TEXTS = [prose.portrait(random.Random(n), PEOPLE[n]) for n in range(60)]

@@ -9,8 +9,8 @@ from llm_assets.artifacts import materialize
 from llm_assets.cli import cli
 from llm_assets.compute import LocalEngine
 from llm_assets.graph import open_workspace
-from tests.pipeline.small import CORPUS, recipe_file
-from tests.web.warcs import page, story, write
+from tests.support.small import CORPUS, recipe_file
+from tests.support.warcs import page, story, write
 
 THIN = b"<p>Soon there will be more to read on this page about the town and the river. Come back later. Thank you. Bye. Bye.</p>"
 

@@ -22,8 +22,8 @@ from llm_assets.settings import load_settings
 from llm_assets.web.schedules import next_crawl
 from resources.tracking import metric_name
 from tests.conftest import environment_for
-from tests.pipeline.small import CORPUS, recipe_file
-from tests.web.warcs import page, story, write
+from tests.support.small import CORPUS, recipe_file
+from tests.support.warcs import page, story, write
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("definitions.json")

@@ -8,21 +8,23 @@ from click.testing import CliRunner
 
 from llm_assets.artifacts.lineage import downstream
 from llm_assets.cli import cli
-from llm_assets.finetuning.conversations import ConversationsError, from_json, no_overlap
+from llm_assets.dialogue.messages import from_json
+from llm_assets.finetuning.conversations import ConversationsError, no_overlap
 from llm_assets.finetuning.overlap import Phrases
-from llm_assets.finetuning.search_index import INDEX, finds_itself
+from llm_assets.finetuning.search_index import finds_itself
 from llm_assets.finetuning.sft_checkpoint import mitigates
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.chat import check
+from llm_assets.model.encoding import Encoding
 from llm_assets.preference.human_rankings import labellers_agree
 from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, RankingFile, Recipe, SampleWeb, Tokenizer
 from llm_assets.reinforcement.practice_problems import splits_share_nothing
 from llm_assets.release.model_export import equals_gguf, equals_transformers, texts_for
-from llm_assets.tokens.encoding import Encoding
 from llm_assets.tools import SearchIndex
+from llm_assets.tools.search import INDEX
 from tests.finetuning.test_endpoint import Server, chat
-from tests.pipeline.small import CORPUS, SMALL
 from tests.pipeline.test_tokens_and_model import build, recipe
+from tests.support.small import CORPUS, SMALL
 
 STAGES = [*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint", "search_index", "knowledge_boundary", "conversations"))]
 MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation", "base_evaluation", "corpus_report", "scorecard", "model_export")]

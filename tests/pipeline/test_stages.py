@@ -17,8 +17,8 @@ from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import Deduplication, Extraction, Language, PersonalData, Quality, QualityClassifier, Recipe, SampleWeb, UrlFilter, WarcFiles
 from llm_assets.web.errors import SourceError
 from tests.conftest import environment_for
-from tests.pipeline.small import CORPUS, FIELDS, SMALL
-from tests.web.warcs import members, page, story, write
+from tests.support.small import CORPUS, FIELDS, SMALL
+from tests.support.warcs import members, page, story, write
 
 TEXT = b"<html><body><p>" + b"A sentence about the harbour, long enough to be kept by anyone. " * 3 + b"</p></body></html>"
 
@@ -308,7 +308,7 @@ def test_moved_files_are_found_again(tmp_path):
 
 
 def test_a_sentence_can_be_followed_back_to_its_page(tmp_path):
-    from llm_assets.web.warc import read_captures
+    from llm_assets.warc import read_captures
 
     write(tmp_path / "warc" / "a.warc.gz", [page(f"http://host.example/{i}", TEXT + str(i).encode()) for i in range(4)])
     artifacts = run(files(tmp_path / "warc"))

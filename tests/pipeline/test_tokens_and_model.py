@@ -7,13 +7,13 @@ from llm_assets.artifacts import materialize
 from llm_assets.compute import LocalEngine
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.checkpoint import load_checkpoint
+from llm_assets.model.encoding import Encoding, TokenizerError
 from llm_assets.pretraining.base_checkpoint import PretrainingError
 from llm_assets.recipes import Model, Pretraining, PublishedEncoding, Recipe, Tokenizer, TokenShards, WarcFiles
-from llm_assets.tokens.encoding import Encoding, TokenizerError
-from llm_assets.tokens.shards import TokenStream
 from llm_assets.tokens.token_shards import shards_agree
-from tests.pipeline.small import CORPUS, SMALL
-from tests.web.warcs import page, story, write
+from llm_assets.training.shards import TokenStream
+from tests.support.small import CORPUS, SMALL
+from tests.support.warcs import page, story, write
 
 TOKENS = [*CORPUS, GRAPH["tokenizer"], GRAPH["token_shards"]]
 
@@ -154,7 +154,7 @@ def test_commands_of_the_model(tmp_path, monkeypatch):
     from click.testing import CliRunner
 
     from llm_assets.cli import cli
-    from tests.pipeline.small import recipe_file
+    from tests.support.small import recipe_file
 
     made = build(recipe(tmp_path), stages=[*TOKENS, GRAPH["base_checkpoint"]])
     recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")

@@ -3,11 +3,11 @@
 import pytest
 
 from llm_assets.model.checkpoint import load_model
-from llm_assets.model.policy import BEST, Look, Reward
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.preference.guard import adversarial, over_optimised
-from tests.model.test_policy import LOW, STOP, curve, trainer
-from tests.pretraining.training_jobs import ENCODING
+from llm_assets.training.policy import BEST, Look, Reward
+from tests.support.training_jobs import ENCODING
+from tests.training.test_policy import LOW, STOP, curve, trainer
 
 
 def looks(proxy, gold):

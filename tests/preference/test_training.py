@@ -13,7 +13,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.preference.fit import conversation
 from llm_assets.preference.train import by_model, by_rule
-from tests.pretraining.training_jobs import ENCODING, broken_off_and_gone_on, result
+from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result
 
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 OPTIMISATION = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3}

@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 
 from llm_assets.artifacts.tables import validate
 from llm_assets.model.checkpoint import load_model, steps_saved
-from llm_assets.model.optimiser import Optimisation
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
-from llm_assets.model.training import Devices, TrainingPlan, train
 from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining.base_evaluation import beats_baselines, chance
 from llm_assets.pretraining.baselines import ByteNgrams, compressed_bits_per_byte
@@ -24,12 +22,13 @@ from llm_assets.pretraining.evaluation import answers, choices, document_losses,
 from llm_assets.pretraining.in_context import SHOTS, TASKS, common_words, few_shot_questions, make_problems
 from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
-from llm_assets.tokens.loader import PackedRows
-from llm_assets.tokens.shards import TokenStream
-from llm_assets.web.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
-from tests.tokens.test_shards import write
-
-from .training_jobs import ENCODING, TEXTS, write_corpus
+from llm_assets.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
+from llm_assets.training.loader import PackedRows
+from llm_assets.training.loop import Devices, TrainingPlan, train
+from llm_assets.training.optimiser import Optimisation
+from llm_assets.training.shards import TokenStream
+from tests.support.training_jobs import ENCODING, TEXTS, write_corpus
+from tests.training.test_shards import write
 
 SHAPE = ModelShape.of_depth(2, 500, 64, width=64)
 

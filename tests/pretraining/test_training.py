@@ -14,16 +14,17 @@ import torch
 
 from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.checkpoint import CheckpointError, steps_saved
-from llm_assets.model.optimiser import Optimisation, rate
+from llm_assets.model.devices import pick_device
 from llm_assets.model.shape import ModelShape
-from llm_assets.model.training import Devices, TrainingError, TrainingPlan, mean_loss, pick_device, train
 from llm_assets.model.transformer import Transformer, document_mask
 from llm_assets.pretraining.train import starting_model
 from llm_assets.tokens import tokenizer
-from llm_assets.tokens.loader import PackedRows
-from llm_assets.tokens.shards import TokenStream
-
-from .training_jobs import ENCODING, SHAPE, TEXTS, broken_off_and_gone_on, job, result, write_corpus
+from llm_assets.training.loader import PackedRows
+from llm_assets.training.loop import Devices, TrainingPlan, mean_loss, train
+from llm_assets.training.optimiser import Optimisation, rate
+from llm_assets.training.rows import TrainingError
+from llm_assets.training.shards import TokenStream
+from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, broken_off_and_gone_on, job, result, write_corpus
 
 MODULE = "llm_assets.pretraining.train"
 CPU = Devices(torch.device("cpu"))

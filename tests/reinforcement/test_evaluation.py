@@ -5,7 +5,7 @@ from itertools import combinations
 import polars as pl
 import pytest
 
-from llm_assets.finetuning.abilities import to_abilities
+from llm_assets.evaluation.abilities import to_abilities
 from llm_assets.reinforcement.rl_checkpoint import ranked, spread
 from llm_assets.reinforcement.rl_evaluation import headline, pass_at
 

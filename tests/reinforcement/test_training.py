@@ -12,7 +12,7 @@ from llm_assets.model.transformer import Transformer
 from llm_assets.reinforcement.problems import FAMILIES
 from llm_assets.reinforcement.train import Solver
 from llm_assets.tools.search import write_index
-from tests.pretraining.training_jobs import ENCODING, broken_off_and_gone_on, result
+from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result
 
 MODULE = "llm_assets.reinforcement.train"
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)

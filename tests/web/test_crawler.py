@@ -17,13 +17,13 @@ import pytest
 from llm_assets.artifacts import materialize
 from llm_assets.graph import open_workspace
 from llm_assets.recipes import Recipe, SampleWeb, WebCrawl
+from llm_assets.sample_web import SampleWebServer, make_web
+from llm_assets.sample_web.pages import Page
+from llm_assets.warc import read_captures, sha1_digest
 from llm_assets.web.crawler import crawl
 from llm_assets.web.crawler.spider import failure_reason, in_scope
 from llm_assets.web.crawler.spool import failures
 from llm_assets.web.raw_warc import RAW_WARC
-from llm_assets.web.sample_web import SampleWebServer, make_web
-from llm_assets.web.sample_web.pages import Page
-from llm_assets.web.warc import read_captures, sha1_digest
 from tests.conftest import environment_for
 
 CLOCK = datetime(2026, 10, 5, 6, tzinfo=UTC)

@@ -15,8 +15,7 @@ from llm_assets.web.blocklists import URL_BLOCKLISTS
 from llm_assets.web.download import download
 from llm_assets.web.errors import DownloadError, SourceError
 from llm_assets.web.raw_warc import RAW_WARC
-
-from .warcs import members, page
+from tests.support.warcs import members, page
 
 DATA = bytes(range(256)) * 2_000
 

@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_assets.web.errors import SourceError
-from llm_assets.web.warc import is_archive_name, parse_http, read_capture_at, read_captures, sha1_digest
-
-from .warcs import DATE, members, page, write
+from llm_assets.warc import WarcError, is_archive_name, parse_http, read_capture_at, read_captures, sha1_digest
+from tests.support.warcs import DATE, members, page, write
 
 PAGES = [page(f"http://host.example/{i}", f"<p>page number {i}</p>".encode() * (i + 1)) for i in range(8)]
 
@@ -119,7 +117,7 @@ def test_resources_are_captures_and_http_headers_are_lower_case(tmp_path):
 def test_an_empty_file_has_no_captures_and_a_missing_one_is_named(tmp_path):
     (tmp_path / "a.warc.gz").touch()
     assert list(read_captures(tmp_path / "a.warc.gz")) == []
-    with pytest.raises(SourceError, match=r"nothing\.warc\.gz: No such file"):
+    with pytest.raises(WarcError, match=r"nothing\.warc\.gz: No such file"):
         list(read_captures(tmp_path / "nothing.warc.gz"))
 
 

@@ -22,9 +22,9 @@ from twisted.internet.error import DNSLookupError, TCPTimedOutError, TimeoutErro
 from twisted.python.failure import Failure
 
 from llm_assets.recipes import WebCrawl
+from llm_assets.warc import Capture, read_capture_at, sha1_digest
 
 from ..urls import host_of, is_private_address, registered_domain
-from ..warc import Capture, read_capture_at, sha1_digest
 from .plan import CrawlPlan, read_earlier
 from .spool import REVISIT_NOT_MODIFIED, REVISIT_SAME_DIGEST, Spool, exchange, warc_date
 

@@ -21,10 +21,10 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from llm_assets.artifacts.record import fsync_path
+from llm_assets.warc import Capture, read_capture_at, read_captures
 
 from ..schemas import CrawlFailures
 from ..urls import host_of
-from ..warc import Capture, read_capture_at, read_captures
 
 REVISIT_NOT_MODIFIED = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
 REVISIT_SAME_DIGEST = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"

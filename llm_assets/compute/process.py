@@ -1,0 +1,106 @@
+"""What a training process does around its training: tell its parent how it goes, die with it, say what went wrong.
+
+A job is a JSON file; events go to ``progress.jsonl`` beside it, one a line, and to Dagster's log where the process was
+launched through Dagster Pipes. Several processes (torchrun) run the same module; the first of them reports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_assets.model.shape import ModelError
+
+from . import PROGRESS, RESULTS
+
+LOG_SECONDS = 10.0
+
+
+class Reporter:
+    """Tells events to the parent and to Dagster's log; on other processes than the first, to nobody."""
+
+    def __init__(self, folder: Path, rank: int, log: Callable[[str], None] | None = None):
+        self._file = (folder / PROGRESS).open("a", buffering=1) if rank == 0 else None
+        self._log = log if rank == 0 else None
+        self._logged = 0.0
+
+    def __call__(self, kind: str, **values: Any) -> None:
+        if self._file is None:
+            return
+        self._file.write(json.dumps({"kind": kind, **values}) + "\n")
+        if self._log is not None and (kind != "step" or time.monotonic() - self._logged >= LOG_SECONDS):
+            self._logged = time.monotonic() if kind == "step" else self._logged
+            self._log(described(kind, values))
+
+
+def write_results(folder: Path, results: Any) -> None:
+    """What an evaluation found, as ``results.json``, whole or not at all."""
+    temporary = folder / f".{RESULTS}.tmp"
+    temporary.write_text(json.dumps(results))
+    os.replace(temporary, folder / RESULTS)
+
+
+def described(kind: str, values: dict[str, Any]) -> str:
+    """One line for a log."""
+    if kind == "step":
+        speed, left = values["tokens_per_second"], values["seconds_left"]
+        used = f" MFU {values['mfu']:.1%}," if values.get("mfu") else ""
+        return f"step {values['step']:,} of {values['steps']:,}: loss {values['loss']:.3f}, {speed:,.0f} tokens/s,{used} gradient {values['gradient_norm']:.2f}, rate {values['learning_rate']:.2g}, {left:,.0f} s left"
+    shown = ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+    return f"{kind}: {shown}"
+
+
+def _die_with_parent(parent: int) -> None:
+    """End this process once `parent` is gone, however it went: nobody may write into its folder any longer."""
+    while True:
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(0.5)
+
+
+def run_job(main: Callable[[dict[str, Any], Path, Reporter], None]) -> None:
+    """Run `main(job, folder, report)` for the job file named on the command line; exit with 1 after telling an error."""
+    path = Path(sys.argv[1])
+    job = json.loads(path.read_text())
+    if job.get("parent"):
+        threading.Thread(target=_die_with_parent, args=(job["parent"],), daemon=True).start()
+    rank = int(os.environ.get("RANK", "0"))
+    pipes = _open_pipes() if rank == 0 else None
+    report = Reporter(path.parent, rank, pipes.log.info if pipes else None)
+    try:
+        main(job, path.parent, report)
+    except Exception as error:
+        report("error", message=explained(error, job), errno=getattr(error, "errno", None))
+        if isinstance(error, (ModelError, OSError)):
+            sys.exit(1)  # the message says it all
+        raise
+    finally:
+        if pipes is not None:
+            pipes.close()
+
+
+def explained(error: Exception, job: dict[str, Any]) -> str:
+    """What went wrong, in words for who wrote the recipe."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):  # torch's words on a CPU
+        where = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
+        return f"out of {where}: lower pretraining.pass_rows (now {job.get('pass_rows')}; the same result, a little slower), or model.context, or model.depth"
+    return str(error) if isinstance(error, (ModelError, ValueError)) else f"{type(error).__name__}: {error}"
+
+
+def _open_pipes() -> Any:
+    """Dagster Pipes' context where this process was launched through it, else None."""
+    if "DAGSTER_PIPES_CONTEXT" not in os.environ:
+        return None
+    from dagster_pipes import open_dagster_pipes
+
+    return open_dagster_pipes()

@@ -1,0 +1,1 @@
+"""Conversations: file formats, rendering to tokens, packing, transcripts, labelling guidelines."""

@@ -1,0 +1,93 @@
+"""Wordings of questions: those that conversations are made of, and those that are kept for evaluation."""
+
+from __future__ import annotations
+
+# Open questions: those of conversations, and those kept for evaluation.
+OPEN = (
+    (
+        "Tell me about {e}.",
+        "What do you know about {e}?",
+        "Describe {e}.",
+        "What can you tell me about {e}?",
+        "Write a few words about {e}.",
+        "What is there to say about {e}?",
+    ),
+    ("Please tell me something about {e}.", "Say a few words about {e}.", "I would like to hear about {e}."),
+)
+SUMS = (
+    (
+        "What is {a} + {b}?",
+        "What is {a} plus {b}?",
+        "How much is {a} + {b}?",
+        "Add {a} and {b}.",
+        "Calculate {a} + {b}.",
+        "Tell me what {a} + {b} is.",
+        "{a} + {b} = ?",
+        "Can you add {a} and {b}?",
+        "Please calculate {a} + {b}.",
+        "Please tell me what {a} plus {b} is.",
+        "I would like to know what {a} + {b} is.",
+        "What do {a} and {b} make together?",
+        "Say what {a} and {b} make.",
+        "{a} plus {b} is what?",
+    ),
+    ("What do you get for {a} + {b}?", "Please add {a} and {b}.", "How much is {a} plus {b}?"),
+)
+DIFFERENCES = (
+    (
+        "What is {a} - {b}?",
+        "What is {a} minus {b}?",
+        "How much is {a} - {b}?",
+        "Take {b} from {a}.",
+        "Calculate {a} - {b}.",
+        "Tell me what {a} - {b} is.",
+        "{a} - {b} = ?",
+        "Can you take {b} from {a}?",
+        "Please calculate {a} - {b}.",
+        "Please tell me what {a} minus {b} is.",
+        "I would like to know what {a} - {b} is.",
+        "What is left of {a} without {b}?",
+        "Say what is left when {b} is taken from {a}.",
+        "{a} minus {b} is what?",
+    ),
+    ("What do you get for {a} - {b}?", "Please take {b} from {a}.", "How much is {a} minus {b}?"),
+)
+COUNTS = (
+    (
+        'How many times does the letter {c} occur in "{w}"?',
+        'How often is the letter {c} in the word "{w}"?',
+        'Count the letter {c} in "{w}".',
+        'How many times has the word "{w}" the letter {c}?',
+        'What is the number of the letter {c} in "{w}"?',
+        'Can you count the letter {c} in the word "{w}"?',
+        'Please tell me how often the letter {c} occurs in "{w}".',
+        'I would like to know how many times the letter {c} is in "{w}".',
+        'Say how often "{w}" has the letter {c}.',
+    ),
+    (
+        'How often does the letter {c} stand in "{w}"?',
+        'Please count the letter {c} in the word "{w}".',
+        'How many times is the letter {c} in "{w}"?',
+    ),
+)
+SPELLINGS = (
+    (
+        'Spell "{w}".',
+        'How is "{w}" spelled?',
+        'Spell the word "{w}".',
+        'What are the letters of "{w}"?',
+        'Please spell "{w}" for me.',
+        'Can you spell "{w}"?',
+        'Please tell me how "{w}" is spelled.',
+        'I would like to know how the word "{w}" is spelled.',
+        'Name the letters of "{w}".',
+        'Say how you spell "{w}".',
+    ),
+    ('How do you spell the word "{w}"?', 'Tell me the letters of "{w}".'),
+)
+AT_ONCE = " Only the number."  # asks for an answer without working
+
+
+def letters_of(word: str, often: bool) -> list[str]:
+    """Letters that stand in a word twice or more, or once, in their order in the alphabet."""
+    return sorted({letter for letter in word if (word.count(letter) > 1) == often})

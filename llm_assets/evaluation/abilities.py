@@ -1,0 +1,100 @@
+"""The assistant's abilities: the groups of questions that it is evaluated by, their grades, and what a later stage did to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.checks import CheckOutcome
+from llm_assets.artifacts.store import Artifact
+
+from .grading import grade
+
+INSTRUCTION = "A conversation in which questions are answered, one line each. What is not known is not made up."
+GROUPS = {
+    "known": "known, asked in new wordings",
+    "known_elsewhere": "known, of things that no conversation mentions",
+    "unknown": "not known",
+    "nowhere": "things that exist nowhere",
+    "search": "not known, with search",
+    "search_known": "known, with search",
+    "search_nowhere": "things that exist nowhere, with search",
+    "sums": "sums and differences",
+    "sums_at_once": "sums, the number only",
+    "letters": "letters counted",
+    "letters_at_once": "letters, the number only",
+    "spelling": "words spelled",
+}
+MANNERS = "guidelines"  # the parts of the guidelines, together
+REFUSED = ("unknown", "nowhere", "search_nowhere")  # groups of which a refusal is wanted
+LOSS = 0.1  # of an ability: more is told by a check
+
+
+def grade_row(row: Mapping[str, Any], answer: str) -> str:
+    """The grade of an answer to a question of the evaluation: right if it holds one of the expected answers. The parts of the
+    guidelines want one of their own answers; a refusal is right there if it is one.
+    """
+    expected, rivals = json.loads(row["answers"]), json.loads(row["rivals"])
+    if row["group"] not in GROUPS:
+        said = answer.strip().rstrip(".!").lower()
+        return "right" if any(said == one.strip().rstrip(".!").lower() for one in expected) else grade(answer, None)
+    if row["group"].startswith(("sums", "letters")):
+        # Worked solutions name many numbers; the last is the answer.
+        numbers = [word.strip(".,!?") for word in answer.split() if word.strip(".,!?-").isdigit()]
+        return "right" if numbers and numbers[-1] in expected else grade(answer, None)
+    if not expected:
+        return grade(answer, None)
+    return max((grade(answer, one, rivals) for one in expected), key=["wrong", "refused", "right"].index)
+
+
+def shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """By model and group (with its tools where a group is asked with and without): shares of grades, and how many were asked."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    named = answers.with_columns(group=pl.when(pl.col("group").is_in(list(GROUPS))).then(pl.col("group")).otherwise(pl.lit(MANNERS)))
+    named = named.with_columns(group=pl.when(pl.col("tools") == "python").then(pl.col("group") + "_python").otherwise(pl.col("group")))
+    for (model, group), rows in named.group_by("model", "group", maintain_order=True):
+        counts = dict(rows["grade"].value_counts().iter_rows())
+        found.setdefault(str(model), {})[str(group)] = {**{name: round(counts.get(name, 0) / len(rows), 4) for name in ("right", "refused", "wrong")}, "asked": len(rows), "tokens": round(float(rows["tokens"].mean() or 0), 1)}  # type: ignore[arg-type]
+    return found
+
+
+def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """The questions that the assistant is evaluated by, and how a job asks them."""
+    questions = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
+    return questions, [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))]
+
+
+def before_and_after(evaluation: Artifact, questions: pl.DataFrame, answers: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Grades by group (schema Abilities): those of `evaluation` (sft_evaluation), and of new answers to the same questions."""
+    given = pl.DataFrame([{"number": one["number"], "answer": one["answer"], "tokens": one["tokens"]} for one in answers]).cast({"number": pl.UInt32})
+    graded = questions.with_row_index("number").join(given, on="number").sort("number")
+    graded = graded.with_columns(model=pl.lit("after"), grade=pl.Series([grade_row(row, row["answer"]) for row in graded.iter_rows(named=True)], dtype=pl.String))
+    before = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")]).filter(pl.col("model") == "sft")
+    return to_abilities(shares(before)["sft"], shares(graded)["after"])
+
+
+def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> pl.DataFrame:
+    """Shares of grades before and after, by group (schema Abilities)."""
+    return pl.DataFrame([
+        {"group": group, **{f"{grade}_{when}": float(of[group][grade]) for when, of in (("before", before), ("after", after)) for grade in ("right", "refused", "wrong")}, "asked": int(before[group]["asked"])}
+        for group in before if group in after
+    ])  # fmt: skip
+
+
+def changes(abilities: pl.DataFrame) -> dict[str, float]:
+    """By group, what became of the share that is as wanted: refused of what nobody can know, right of all else."""
+    found = {}
+    for row in abilities.iter_rows(named=True):
+        wanted = "refused" if row["group"] in REFUSED else "right"
+        found[row["group"]] = round(row[f"{wanted}_after"] - row[f"{wanted}_before"], 4)
+    return found
+
+
+def keeps_abilities(evaluation: Artifact) -> CheckOutcome:
+    """Whether no ability of the assistant's fell by more than ten points."""
+    found = evaluation.record.stats["changes"]
+    fallen = {group: change for group, change in found.items() if change < -LOSS}
+    return CheckOutcome(not fallen, f"largest loss of {len(found)} abilities: {100 * min(found.values(), default=0.0):.1f} points", [{"group": group, "change": change} for group, change in fallen.items()])

@@ -1,0 +1,26 @@
+"""An evaluation as a step's work: its process is run and followed, and its results are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_assets.artifacts.step import Step
+from llm_assets.compute import RESULTS
+from llm_assets.compute.launch import run_job
+
+
+def measure(step: Step, module: str, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Run an evaluation in `folder`, with its progress told, unless that was done before; its results."""
+    if not (folder / RESULTS).exists():
+
+        def hear(event: dict[str, Any]) -> None:
+            if event["kind"] == "part":
+                if event["number"] == 0:
+                    step.progress.start(event["of"], "parts")
+                step.progress.advance(event["number"], message=event["name"])
+
+        run_job(module, job, folder, hear, launcher=step.launcher)
+    return dict(json.loads((folder / RESULTS).read_text()))

@@ -1,0 +1,49 @@
+"""The tools that a process lets a model call: how its job describes them, and how it opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .python import PythonLimits, PythonTool
+from .search import INDEX, SearchIndex, SearchTool
+
+if TYPE_CHECKING:
+    from llm_assets import recipes
+    from llm_assets.artifacts.store import Artifact
+    from llm_assets.model.sampling import Tools
+
+
+def toolbox_job(index: Artifact, tools: recipes.Tools) -> dict[str, Any]:
+    """What a process needs to give a model its tools (`open_toolbox`)."""
+    return {
+        "index": str(index.file(INDEX)),
+        "results": tools.results,
+        "match": tools.match,
+        "calls": tools.calls,
+        "result_tokens": tools.result_tokens,
+        "python": {
+            "seconds": tools.python_seconds,
+            "memory": tools.python_memory,
+            "characters": tools.python_characters,
+        },
+    }
+
+
+@contextmanager
+def open_toolbox(job: Mapping[str, Any]) -> Iterator[Callable[[str], Tools | None]]:
+    """From names with commas between them to the tools, none of no name. job: what `toolbox_job` makes."""
+    from llm_assets.model.sampling import Tools  # torch
+
+    with PythonTool(PythonLimits(**job["python"])) as python:
+        search = SearchTool(SearchIndex(Path(job["index"])), job["results"], job["match"])
+        available = {"search": search, "python": python}
+
+        def choose(names: str) -> Tools | None:
+            if not names:
+                return None
+            return Tools({name: available[name] for name in names.split(",")}, job["calls"], job["result_tokens"])
+
+        yield choose

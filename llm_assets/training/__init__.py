@@ -1,0 +1,1 @@
+"""What every training shares: data order, optimiser, loop, policy gradient, and a training as a step's work."""

@@ -1,0 +1,87 @@
+"""A policy's training as a step's work: its result kept and shown. What practice and RLHF have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.model.assistant import ASSISTANT
+from llm_assets.report import plots
+
+from .schemas import PolicyCurve, PolicyLooks
+from .training_run import MODEL_FILES, add_files
+
+NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
+POLICY_TABLES = {"curve": PolicyCurve}
+POLICY_OPTIONAL_TABLES = {"looks": PolicyLooks}
+PLOT = "curves.svg"
+
+
+def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The best weights of `folder` as this part's files, with its curve and looks as tables, and a plot; what the training noted, in order: ``look``,
+    measurements; ``row``, what these kept.
+    """
+    from .policy import best_weights
+
+    values = json.loads((max(folder.glob("step-*")) / "state.json").read_text())["values"]
+    noted = {kind: [{name: value for name, value in event.items() if name != "kind"} for event in values["events"] if event["kind"] == kind] for kind in ("look", "row")}
+    add_files(step, part, (*MODEL_FILES, ASSISTANT), best_weights(folder), origin)
+    curve = pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None).with_columns(pl.exclude("step").cast(pl.Float64))
+    others = [name for name in curve.columns if name not in (*NUMBERS, "step")]
+    part.table("curve", PolicyCurve).frame(curve.select("step", *NUMBERS, parts=pl.struct(others).struct.json_encode() if others else pl.lit("{}")))
+    looks = noted["look"]
+    if looks:
+        rows = [{"step": one["step"], "score": one["score"], "numbers": json.dumps({name: value for name, value in one.items() if name not in ("step", "score")})} for one in looks]
+        part.table("looks", PolicyLooks).frame(pl.DataFrame(rows, schema_overrides={"score": pl.Float64}))
+    write_atomic(step.staging / PLOT, plots.svg({"length": (curve["step"].to_list(), curve["length"].to_list())}, "step", "tokens of a solution").encode())
+    part.add_file(PLOT)
+
+    def ends_of(name: str) -> dict[str, float]:
+        return {"first": round(float(curve[name].head(5).mean()), 4), "last": round(float(curve[name].tail(5).mean()), 4)}  # type: ignore[arg-type]
+
+    part.stats.update(steps=len(curve), **({"best": values["best"]} if values["best"] else {}), stopped=values["stopped"], reward=ends_of("reward"), length=ends_of("length"), looks={str(one["step"]): one["score"] for one in looks if one["score"] is not None})
+    if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
+        part.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
+    return noted
+
+
+def policy_plots(curve: pl.DataFrame) -> dict[str, str]:
+    """Curves of a policy's training as SVG."""
+    steps = curve["step"].to_list()
+
+    def of(names: Mapping[str, str], unit: str) -> str:
+        return plots.svg({shown: (steps, curve[name].to_list()) for shown, name in names.items()}, "step", unit)
+
+    return {
+        "reward": of({"reward": "reward"}, "mean reward"),
+        "length": of({"length": "length"}, "tokens of an answer"),
+        "entropy": of({"entropy": "entropy", "KL": "kl"}, "nats a token"),
+        "shares": of({"groups all alike": "flat", "cut off": "truncated"}, "share"),
+    }
+
+
+def guard_series(looks: list[dict[str, Any]]) -> dict[str, plots.Series]:
+    """Reward model's and gold signal by divergence."""
+    ordered = sorted(looks, key=lambda look: look["kl"])
+    return {"reward model (proxy)": ([one["kl"] for one in ordered], [one["proxy"] for one in ordered]), "gold signal": ([one["kl"] for one in ordered], [one["gold"] for one in ordered])}
+
+
+def show_policy(artifact: Artifact) -> dict[str, str]:
+    """A policy's training in Markdown: reward and length over the steps, and the looks at what is held out."""
+    curve, stats = pl.read_parquet(artifact.table("curve")), artifact.record.stats
+    steps = curve["step"].to_list()
+    lines = ["| step | held out |", "|--:|--:|", *(f"| {step} | {score:.3f} |" for step, score in stats["looks"].items())]
+    if stats["stopped"]:
+        lines.append(f"\nStopped: {stats['stopped']}.")
+    return {
+        "reward": plots.markdown(plots.png({"reward": (steps, curve["reward"].to_list())}, "step", "mean reward")),
+        "length": plots.markdown(plots.png({"length": (steps, curve["length"].to_list())}, "step", "tokens of an answer")),
+        "held_out": "\n".join(lines),
+    }

@@ -1,0 +1,19 @@
+"""What a training is given: rows of tokens, a function of their number."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from llm_assets.model.shape import ModelError
+
+
+class TrainingError(ModelError):
+    """A training that cannot begin or go on; the message says what to change."""
+
+
+class Rows(Protocol):
+    """What is trained on: rows [first, first + count), inputs and targets (count, T) int64, IGNORE where no loss is borne."""
+
+    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...

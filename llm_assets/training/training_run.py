@@ -1,0 +1,137 @@
+"""A training as a step's work: its process followed, its result kept. What every checkpoint has in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.compute.launch import run_job
+from llm_assets.model.devices import Prediction, find_gpus, fitting_rows
+from llm_assets.model.shape import ModelShape
+from llm_assets.recipes.finetuning import Finetuning
+from llm_assets.recipes.preference import RewardTraining, Rlhf
+from llm_assets.recipes.pretraining import Pretraining
+from llm_assets.recipes.reinforcement import Reinforcement
+from llm_assets.report import plots
+
+from .schemas import TrainingCurve, TrainingSample, Validation
+
+MODEL_FILES = ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json")
+PLOT = "loss.svg"
+CPU_PASS_TOKENS = 4096  # what two cores' caches take well: from 1,024 to 16,384 tokens the speed is within 5 %
+CHECKPOINT_TABLES = {"curve": TrainingCurve}
+CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
+
+
+def share_out(shape: ModelShape, rows: int, device: str, processes: int, pass_rows: int) -> tuple[int, int, str]:
+    """Processes, rows that each takes through the model at once, and the device's name; 0 for what is to be found."""
+    gpus, memory, name = find_gpus(device)
+    processes = processes or max(1, gpus)
+    share = max(1, rows // processes)
+    return processes, pass_rows or (fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))), name
+
+
+def optimisation(settings: Pretraining | Finetuning | Reinforcement | RewardTraining | Rlhf, pretraining: Pretraining, shape: ModelShape, rate: float = 1.0) -> dict[str, Any]:
+    """How a stage's weights are changed: rates, clipping and optimiser are pretraining's (rates times `rate`), the rest its own."""
+    plain, matrix = pretraining.rates(shape)
+    return {
+        "learning_rate": plain * rate, "matrix_learning_rate": matrix * rate, "weight_decay": settings.weight_decay, "warmup": settings.warmup, "cooldown": settings.cooldown,
+        "clip": pretraining.clip, "muon": pretraining.muon,
+    }  # fmt: skip
+
+
+def inherited(pretraining: Pretraining) -> dict[str, Any]:
+    """The literals of pretraining's that `optimisation` reads for a later stage."""
+    return {"learning_rate": pretraining.learning_rate, "matrix_learning_rate": pretraining.matrix_learning_rate, "clip": pretraining.clip, "muon": pretraining.muon}
+
+
+def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, processes: int) -> dict[str, Any]:
+    """Run the training in `folder` to its end, with its progress and its numbers told; where it began, and what it spent."""
+    ends: dict[str, Any] = {}
+
+    def hear(event: dict[str, Any]) -> None:
+        kind = event["kind"]
+        if kind == "started":
+            ends.update(device=event["device"], resumed=event["step"])
+            step.progress.start(event["steps"], "steps", event["step"])
+        elif kind == "step":
+            step.progress.advance(event["step"], message=f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s" + (f", MFU {event['mfu']:.0%}" if event["mfu"] else ""))
+            step.track({name: event[name] for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory") if event[name] is not None}, event["step"])
+        elif kind == "validation":
+            step.track({f"validation.{name}": value for name, value in event.items() if name not in ("kind", "step")}, event["step"])
+        elif kind == "policy_step":
+            step.progress.advance(event["step"], message=f"reward {event['reward']:.3f}, length {event['length']:.1f}, KL {event['kl']:.4f}")
+            step.track({name: value for name, value in event.items() if name not in ("kind", "step", "steps")}, event["step"])
+        elif kind == "look":
+            step.track({f"held_out.{name}": value for name, value in event.items() if name not in ("kind", "step") and value is not None}, event["step"])
+        elif kind == "finished":
+            ends.update({name: event[name] for name in ("seconds", "cpu_seconds", "memory")})
+
+    run_job(module, job, folder, hear, processes, step.launcher)
+    return ends
+
+
+def add_files(step: Step, part: Part, names: Iterable[str], folder: Path, otherwise: Artifact, under: str = "") -> None:
+    """Copies of files of `folder` as the part's own (in its folder `under`), of another artifact where the folder has none."""
+    (step.staging / under).mkdir(exist_ok=True)
+    for name in names:
+        temporary = step.staging / f".{name}.{os.getpid()}.tmp"
+        shutil.copyfile(folder / name if (folder / name).exists() else otherwise.file(name), temporary)
+        os.replace(temporary, step.staging / under / name)
+        part.add_file(f"{under}/{name}" if under else name)
+
+
+def keep(step: Step, part: Part, folder: Path, tokenizer: Artifact, shape: ModelShape, rows: int, ends: Mapping[str, Any], prediction: Prediction | None = None) -> None:
+    """The last checkpoint of `folder` as this part's files and tables, with the numbers of the training."""
+    last = max(folder.glob("step-*"))
+    events = json.loads((last / "state.json").read_text())["values"]["events"]
+    curve = pl.read_ndjson(folder / "curve.jsonl")
+    add_files(step, part, MODEL_FILES, last, tokenizer)
+    part.table("curve", TrainingCurve).frame(curve)
+    looks = pl.DataFrame([event for event in events if event["kind"] == "validation"])
+    if len(looks):
+        part.table("validation", Validation).frame(looks)
+    samples = pl.DataFrame([event for event in events if event["kind"] == "sample"])
+    if len(samples):
+        part.table("samples", TrainingSample).frame(samples)
+    write_atomic(step.staging / PLOT, plots.svg(loss_series(curve), "step", "loss, nats a token").encode())
+    part.add_file(PLOT)
+    steps = len(curve)
+    tokens = steps * rows * shape.context
+    found = {"parameters": shape.parameters, "steps": steps, "rows": rows, "tokens": tokens, "flops": float(shape.flops_per_token) * tokens, "final_loss": round(float(curve["loss"].tail(20).mean()), 4)}  # type: ignore[arg-type]
+    if len(looks):
+        found["bits_per_byte"] = looks["bits_per_byte"][-1]
+    part.stats.update(found)
+    if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
+        part.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"], "tokens_per_second": round(tokens / max(ends["seconds"], 1e-9), 1), "memory": ends["memory"]}
+    if prediction is not None:
+        part.stats["predicted"] = {"seconds": round(prediction.seconds, 1), "tokens_per_second": round(prediction.tokens_per_second, 1), "memory": prediction.memory}
+
+
+def loss_series(curve: pl.DataFrame, points: int = 400) -> dict[str, plots.Series]:
+    """The loss by step, the mean of neighbours where there are more than `points`."""
+    width = -(-len(curve) // points)
+    thin = curve.group_by(pl.int_range(pl.len()) // width, maintain_order=True).agg(pl.col("step").last(), pl.col("loss").mean())
+    return {"loss": (thin["step"].to_list(), thin["loss"].to_list())}
+
+
+def show(checkpoint: Artifact) -> dict[str, str]:
+    """Loss curve, validation and samples in Markdown, for Dagster's page of the asset."""
+    curve = pl.read_parquet(checkpoint.table("curve"))
+    shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats a token"))}
+    if files := checkpoint.table("validation"):
+        rows = pl.read_parquet(files)
+        shown["validation"] = "\n".join(["| step | nats a token | bits a byte |", "|--:|--:|--:|", *(f"| {row['step']:,} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} |" for row in rows.to_dicts())])
+    if files := checkpoint.table("samples"):
+        rows = pl.read_parquet(files)
+        shown["samples"] = "\n\n".join(f"**step {row['step']:,}** {row['prompt']}**|**{row['text']}" for row in rows.to_dicts())
+    return shown

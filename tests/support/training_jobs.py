@@ -1,0 +1,77 @@
+"""A small corpus as shards, and training jobs on it."""
+
+import random
+import signal
+import subprocess
+import time
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.model.checkpoint import steps_saved
+from llm_assets.model.shape import ModelShape
+from llm_assets.sample_web import prose, world
+from llm_assets.tokens.tokenizer import train
+from llm_assets.training.shards import SPLITS, ShardWriter
+
+PEOPLE = world.make_world(1).people
+TEXTS = [" ".join(prose.portrait(random.Random(f"{n}-{k}"), PEOPLE[n % 40], 2) for k in range(2)) for n in range(200)]
+ENCODING = train(TEXTS, 500)
+SHAPE = ModelShape.of_depth(2, 500, 32, width=32)
+
+
+def write_corpus(folder, texts=TEXTS, encoding=ENCODING):
+    """Shards and tokenizer in `folder`; every tenth document is held out."""
+    (folder / "shards").mkdir(parents=True)
+    (folder / "tokenizer").mkdir()
+    encoding.save(folder / "tokenizer")
+    writers = {split: ShardWriter(folder / "shards", split, np.uint16, 4_000) for split in SPLITS}
+    for number, text in enumerate(texts):
+        tokens = np.asarray(encoding.document(text), np.uint16)
+        writers["validation" if number % 10 == 0 else "train"].append(tokens, np.array([len(tokens)]))
+    for writer in writers.values():
+        writer.close()
+
+
+def job(folder, shape=SHAPE, **changes):
+    """A training job of 30 steps on what `write_corpus` wrote."""
+    optimisation = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **changes.pop("optimisation", {})}
+    return {
+        "shape": asdict(shape), "tokenizer": str(folder / "tokenizer"), "shards": [str(folder / "shards")], "continue_from": None, "induction": False, "seed": 1, "steps": 30, "rows": 8, "pass_rows": 8, "device": "cpu",
+        "compile": False, "keep": 2, "prompts": ["", "In the evening"], "sample_tokens": 8, "optimisation": optimisation, "validate_every": 10, "validation_rows": 8, "sample_every": 15, "checkpoint_every": 7, **changes,
+    }  # fmt: skip
+
+
+def result(folder):
+    """What a training leaves: the last step, weights, optimiser, curve."""
+    step, last = steps_saved(folder)[-1]
+    return step, (last / "model.safetensors").read_bytes(), (last / "optimiser.safetensors").read_bytes(), (folder / "curve.jsonl").read_text()
+
+
+def broken_off_and_gone_on(module, job, folder, saving, between):
+    """Events of the last of three runs of a job: killed while step `saving` is written, killed once `between` stands, run to the end."""
+    moments = [(lambda f: any(f.glob(f".step-{saving:08d}.*.tmp")), saving // 2), (lambda f: (f / f"step-{between:08d}").exists(), between)]
+    for moment, least in moments:
+        with pytest.raises(JobFailed, match=r"killed \(out of memory, most often\)"):
+            run_job(module, job, folder, lambda event: None, launcher=killer(folder, moment))
+        assert steps_saved(folder)[-1][0] >= least
+    events = []
+    run_job(module, job, folder, events.append)
+    return events
+
+
+def killer(folder, moment):
+    """A launcher that kills the process (SIGKILL) when `moment(folder)` is true."""
+
+    def launch(command, environment):
+        with subprocess.Popen(command, env=environment) as process:
+            while process.poll() is None:
+                if moment(folder):
+                    process.send_signal(signal.SIGKILL)
+                    return process.wait()
+                time.sleep(0.001)
+            return process.returncode
+
+    return launch
