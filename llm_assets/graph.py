@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from llm_assets import curation, finetuning, preference, pretraining, reinforcement, release, tokens, web
 from llm_assets.artifacts import Graph, Workspace, open_store
 from llm_assets.compute import LocalEngine
+from llm_assets.curation.stages import STAGES as CURATION
+from llm_assets.finetuning.stages import STAGES as FINETUNING
+from llm_assets.preference.stages import STAGES as PREFERENCE
+from llm_assets.pretraining.stages import STAGES as PRETRAINING
 from llm_assets.recipes import Recipe, load_recipe
+from llm_assets.reinforcement.stages import STAGES as REINFORCEMENT
+from llm_assets.release.stages import STAGES as RELEASE
 from llm_assets.settings import Settings, load_settings
+from llm_assets.tokens.stages import STAGES as TOKENS
 from llm_assets.web.crawls import CrawlRegistry
+from llm_assets.web.stages import STAGES as WEB
 
-ROOMS = (web, curation, tokens, pretraining, finetuning, reinforcement, preference, release)
-GRAPH = Graph([stage for room in ROOMS for stage in room.stages()])
+GRAPH = Graph([*WEB, *CURATION, *TOKENS, *PRETRAINING, *FINETUNING, *REINFORCEMENT, *PREFERENCE, *RELEASE])
 
 
 def registry(settings: Settings) -> CrawlRegistry:

@@ -26,7 +26,7 @@ def test_sets_have_one_order(value):
 
 @pytest.mark.parametrize("value", [Path("/x"), object(), b"bytes", float("nan"), float("inf"), lambda: 0, {1: "key"}, {"a", 1}, datetime(2026, 1, 1), [Path("x")]])
 def test_values_without_stable_bytes_raise_and_name_the_place(value):
-    with pytest.raises(UnstableValue, match=r"literals\.field"):
+    with pytest.raises(UnstableValue, match=r"config\.field"):
         Identity("asset", None, "1", {"field": value}).fields()
 
 
@@ -47,8 +47,8 @@ def test_each_field_changes_the_digest():
 
 
 def test_differences_name_the_leaf():
-    old, new = {"literals": {"filter": {"limit": 2, "words": ["a"]}}}, {"literals": {"filter": {"limit": 3, "words": ["a"]}}}
-    assert differences(old, new) == [("literals.filter.limit", 2, 3)]
+    old, new = {"config": {"filter": {"limit": 2, "words": ["a"]}}}, {"config": {"filter": {"limit": 3, "words": ["a"]}}}
+    assert differences(old, new) == [("config.filter.limit", 2, 3)]
 
 
 @given(st.dictionaries(st.text(alphabet="abc", min_size=1), st.integers()))

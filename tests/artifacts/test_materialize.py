@@ -1,5 +1,7 @@
 """Look-up first: what rebuilds, what does not, and what is told before anything runs."""
 
+from dataclasses import replace
+
 import pytest
 
 from llm_assets.artifacts import NotBuilt, materialize
@@ -25,7 +27,7 @@ def test_second_run_does_no_work(tmp_path, folder):
     assert run(tmp_path, folder) == set()
 
 
-def test_a_literal_rebuilds_what_reads_it_and_what_its_bytes_reach(tmp_path, folder):
+def test_a_config_field_rebuilds_what_reads_it_and_what_its_bytes_reach(tmp_path, folder):
     run(tmp_path, folder)
     assert run(tmp_path, folder, factor=2) == {"words/a", "words/b", "total"}
     assert run(tmp_path, folder, factor=2, offset=1) == {"total"}
@@ -37,7 +39,7 @@ def test_the_same_bytes_upstream_stop_the_rebuild(tmp_path, folder):
     assert run(tmp_path, folder, upper=True) == {"letters/a", "letters/b", "words/a", "words/b"}
 
 
-def test_reverting_a_literal_restores_the_earlier_version(tmp_path, folder):
+def test_reverting_a_field_restores_the_earlier_version(tmp_path, folder):
     run(tmp_path, folder)
     run(tmp_path, folder, factor=2)
     assert run(tmp_path, folder) == set()
@@ -83,10 +85,10 @@ def test_explain_names_the_field_before_anything_runs(tmp_path, folder):
     told = explained(tmp_path, folder, factor=3)
     assert told["letters/a"].state == "cached"
     assert told["words/a"].state == "build"
-    assert told["words/a"].differences == [("literals.factor", 1, 3)]
+    assert told["words/a"].differences == [("config.factor", 1, 3)]
     assert told["total"].state == "depends"
     assert told["total"].waits_for == ["words/a"]
-    assert "literals.factor: 1 → 3" in told["words/a"].text()
+    assert "config.factor: 1 → 3" in told["words/a"].text()
 
 
 def test_explain_says_never_built(tmp_path, folder):
@@ -97,13 +99,40 @@ def test_explain_says_never_built(tmp_path, folder):
 
 def test_explain_names_a_code_version(tmp_path, folder, monkeypatch):
     run(tmp_path, folder, crawls={"a": "a"})
-    monkeypatch.setitem(GRAPH.stages, "words", type(WORDS)(**{**{f: getattr(WORDS, f) for f in WORDS.__dataclass_fields__}, "code_version": "2"}))
+    monkeypatch.setitem(GRAPH.stages, "words", replace(WORDS, code_version="2"))
     assert explained(tmp_path, folder)["words/a"].differences == [("code_version", "1", "2")]
 
 
 def test_drift_is_told_and_not_acted_on(tmp_path, folder, monkeypatch):
     run(tmp_path, folder, crawls={"a": "a"})
-    monkeypatch.setattr("llm_assets.artifacts.stage.source_digests", lambda rooms: {"tests.support.toy": "another"})
+    monkeypatch.setattr("llm_assets.artifacts.source._digest", lambda path: "another")
     outcome = materialize(TOTAL, None, workspace(tmp_path / "store", ToyRecipe(folder=str(folder))))
     assert outcome.cached
     assert outcome.drifted == ["tests.support.toy"]
+
+
+def test_an_unbuilt_crawl_is_left_out_and_told(tmp_path, folder):
+    both = ToyRecipe(folder=str(folder), crawls={"a": "a", "b": "b"})
+    ws = workspace(tmp_path / "store", both)
+    for stage in (LETTERS, WORDS):
+        materialize(stage, "a", ws)
+    heard = []
+    outcome = materialize(TOTAL, None, ws, [heard.append])
+    assert (outcome.crawls, outcome.unbuilt_crawls) == (["a"], ["b"])
+    assert [event.message for event in heard if event.kind == "warning"] == ["without b, which the recipe names and nobody has built"]
+    assert explained(tmp_path, folder, crawls={"a": "a", "b": "b"})["total"].text().endswith("; without b, not built")
+    for stage in (LETTERS, WORDS):
+        materialize(stage, "b", ws)
+    later = materialize(TOTAL, None, ws)
+    assert not later.cached and (later.crawls, later.unbuilt_crawls) == (["a", "b"], [])
+
+
+def test_with_no_crawl_built_the_first_is_named(tmp_path, folder):
+    ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder), crawls={"a": "a", "b": "b"}))
+    with pytest.raises(NotBuilt, match=r"total cannot be built: words/a not built.*--crawl a --select '\*total'"):
+        materialize(TOTAL, None, ws)
+
+
+def test_a_recipes_name_is_nobodys_identity(tmp_path, folder):
+    run(tmp_path, folder)
+    assert run(tmp_path, folder, name="another") == set()

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_assets.artifacts import BuilderBusy, CorruptArtifact, RemoteStore, StoreUnwritable, materialize
+from llm_assets.artifacts import CorruptArtifact, RemoteStore, StoreUnwritable, materialize
 from llm_assets.artifacts.record import file_digest
 from tests.support.toy import LETTERS, ToyRecipe, make_folder, workspace
 
@@ -104,18 +105,27 @@ def _hold(store, folder, ready, leave):
         leave.wait(30)
 
 
-def test_a_second_builder_may_step_aside(tmp_path, folder):
+def test_a_second_builder_waits_and_says_for_whom(tmp_path, folder):
     context = multiprocessing.get_context("spawn")
     ready, leave = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(tmp_path / "store", folder, ready, leave))
     holder.start()
     assert ready.wait(30)
+    heard = []
+
+    def hear(event):
+        heard.append(event)
+        if event.kind == "waiting":
+            leave.set()
+
     try:
-        with pytest.raises(BuilderBusy, match=r"letters/a .* is being built by process \d+"):
-            materialize(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))), wait=False)
+        outcome = materialize(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))), [hear])
     finally:
         leave.set()
         holder.join()
+    assert not outcome.cached
+    (waited,) = [event.message for event in heard if event.kind == "waiting"]
+    assert re.fullmatch(r"being built by process \d+ on \S+", waited)
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_the_store_unharmed(tmp_path, folder):
@@ -187,7 +197,7 @@ def test_damage_is_noticed(tmp_path, folder, damage):
 def test_the_record_is_readable_and_complete(tmp_path, folder):
     artifact = materialize(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))).artifact
     record = json.loads((artifact.path / "artifact.json").read_text())
-    assert record["fields"]["literals"] == {"upper": False}
+    assert record["fields"]["config"] == {"upper": False}
     assert record["rows"] == {"letters": 30}
     assert record["schemas"]["letters"] == {"name": "String", "letters": "Int64", "doc_id": "String"}
     assert set(record["files"]) == {f"letters/file{i}.parquet" for i in range(6)} == {str(p.relative_to(artifact.path)) for p in artifact.path.rglob("*.parquet")}

@@ -15,8 +15,8 @@ import pandera.polars as pa
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from llm_assets.artifacts import EXECUTION_ONLY, Graph, Part, Stage, Store, Workspace
-from llm_assets.artifacts.outside import outside_digests, outside_version
+from llm_assets.artifacts import EXECUTION_ONLY, Check, CheckOutcome, Graph, Part, Stage, Store, View, Workspace
+from llm_assets.artifacts.external import external_digests, external_version
 from llm_assets.compute import LocalEngine
 
 
@@ -26,8 +26,25 @@ class Letters(pa.DataFrameModel):
     doc_id: str
 
 
-class ToyRecipe(BaseModel):
+class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LettersConfig(Frozen):
+    folder: Annotated[str, EXECUTION_ONLY]
+    upper: bool
+    slow: Annotated[float, EXECUTION_ONLY]
+
+
+class WordsConfig(Frozen):
+    factor: int
+
+
+class TotalConfig(Frozen):
+    offset: int
+
+
+class ToyRecipe(Frozen):
     name: str = "toy"
     folder: Annotated[str, EXECUTION_ONLY]
     upper: bool = False
@@ -54,28 +71,83 @@ def letters_part(staging: Path, name: str, path: Path, upper: bool, slow: float)
             stream.write(f"letters {name}\n")
 
 
-def build_letters(step, recipe) -> None:
-    files = sorted(Path(recipe.folder, step.partition).glob("*.txt"))
-    step.run_parts(letters_part, {path.stem: (path, recipe.upper, recipe.slow) for path in files})
+def build_letters(step, config: LettersConfig) -> None:
+    files = sorted(Path(config.folder).glob("*.txt"))
+    step.run_parts(letters_part, {path.stem: (path, config.upper, config.slow) for path in files})
 
 
-def build_words(step, recipe) -> None:
-    frame = pl.read_parquet(step.input("letters").table("letters")).with_columns(pl.col("letters") * recipe.factor)
+def build_words(step, config: WordsConfig) -> None:
+    frame = pl.read_parquet(step.input("letters").table("letters")).with_columns(pl.col("letters") * config.factor)
     # Names do not reach this table: an upstream change of case alone leaves the same bytes here.
     with step.part("words") as part:
         part.table("letters", Letters).frame(frame.with_columns(name=pl.lit("")).sort("doc_id"))
         part.stats["pages"] = len(frame)
 
 
-def build_total(step, recipe) -> None:
-    total = sum(pl.read_parquet(a.table("letters"))["letters"].sum() for a in step.inputs.values()) + recipe.offset
+def build_total(step, config: TotalConfig) -> None:
+    counts = [pl.read_parquet(words.table("letters"))["letters"].sum() for words in step.inputs.values()]
     with step.part("total") as part:
-        part.table("letters", Letters).append({"name": "total", "letters": total, "doc_id": "total"})
+        row = {"name": "total", "letters": sum(counts) + config.offset, "doc_id": "total"}
+        part.table("letters", Letters).append(row)
 
 
-LETTERS = Stage("letters", build_letters, "1", ("tests.support.toy",), per_crawl=True, literals=lambda r, _: {"upper": r.upper}, outside=lambda r, p: {"files": outside_version(outside_digests({f.name: f for f in Path(r.folder, p).glob("*.txt")}))}, tables={"letters": Letters})  # fmt: skip
-WORDS = Stage("words", build_words, "1", ("tests.support.toy",), per_crawl=True, inputs=("letters",), literals=lambda r, _: {"factor": r.factor}, tables={"letters": Letters})
-TOTAL = Stage("total", build_total, "1", ("tests.support.toy",), inputs=("words",), literals=lambda r, _: {"offset": r.offset}, tables={"letters": Letters})
+def total_of(artifact) -> int:
+    return int(pl.read_parquet(artifact.table("letters"))["letters"].item())
+
+
+def draw_total(artifact, inputs, config: TotalConfig) -> str:
+    return f"{total_of(artifact)} letters of {', '.join(inputs)}"
+
+
+def is_positive(artifact, inputs, config: TotalConfig) -> CheckOutcome:
+    log = os.environ.get("TOY_CHECKS")
+    if log:
+        with open(log, "a") as stream:
+            stream.write("examined\n")
+    total = total_of(artifact)
+    return CheckOutcome(total > 0, f"{total} letters", numbers={"letters": total, "crawls": len(inputs)})
+
+
+def files_of(config: LettersConfig) -> dict[str, str]:
+    return {"files": external_version(external_digests({path.name: path for path in Path(config.folder).glob("*.txt")}))}
+
+
+LETTERS = Stage(
+    name="letters",
+    group="toy",
+    description="A row a line.",
+    build=build_letters,
+    code_version="1",
+    config=lambda recipe, crawl: LettersConfig(folder=f"{recipe.folder}/{crawl}", upper=recipe.upper, slow=recipe.slow),
+    per_crawl=True,
+    external_inputs=files_of,
+    tables={"letters": Letters},
+    main_table="letters",
+)
+WORDS = Stage(
+    name="words",
+    group="toy",
+    description="The same without names, letters times a factor.",
+    build=build_words,
+    code_version="1",
+    config=lambda recipe, _: WordsConfig(factor=recipe.factor),
+    per_crawl=True,
+    inputs=("letters",),
+    tables={"letters": Letters},
+    main_table="letters",
+)
+TOTAL = Stage(
+    name="total",
+    group="toy",
+    description="All letters of all crawls.",
+    build=build_total,
+    code_version="1",
+    config=lambda recipe, _: TotalConfig(offset=recipe.offset),
+    inputs=("words",),
+    tables={"letters": Letters},
+    checks=(Check("is_positive", "There are letters.", is_positive, blocking=True),),
+    views=(View("total.txt", draw_total),),
+)
 GRAPH = Graph([LETTERS, WORDS, TOTAL])
 
 
