@@ -17,7 +17,7 @@ _JOBS = make_jobs(GRAPH)
 defs = dg.Definitions(
     assets=make_assets(GRAPH),
     jobs=_JOBS,
-    schedules=[recrawl_schedule(recrawl) for recrawl in load_recipe().recrawls],
+    schedules=[recrawl_schedule(recrawl, GRAPH) for recrawl in load_recipe().recrawls],
     sensors=[registered_crawls, refresh_sensor(_JOBS)],
     resources={
         "recipe": ChosenRecipe(),

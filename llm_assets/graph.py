@@ -13,14 +13,10 @@ from llm_assets.reinforcement.stages import STAGES as REINFORCEMENT
 from llm_assets.release.stages import STAGES as RELEASE
 from llm_assets.settings import Settings, load_settings
 from llm_assets.tokens.stages import STAGES as TOKENS
-from llm_assets.web.crawls import CrawlRegistry
+from llm_assets.web.crawls import open_registry
 from llm_assets.web.stages import STAGES as WEB
 
 GRAPH = Graph([*WEB, *CURATION, *TOKENS, *PRETRAINING, *FINETUNING, *REINFORCEMENT, *PREFERENCE, *RELEASE])
-
-
-def registry(settings: Settings) -> CrawlRegistry:
-    return CrawlRegistry(settings.data / "crawls")
 
 
 def open_workspace(recipe: Recipe | str | None = None, settings: Settings | None = None) -> Workspace:
@@ -28,4 +24,4 @@ def open_workspace(recipe: Recipe | str | None = None, settings: Settings | None
     settings = settings or load_settings()
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     store = open_store(settings.store, settings.data / "cache")
-    return Workspace(registry(settings).effective(chosen), store, GRAPH, LocalEngine(settings.workers))
+    return Workspace(open_registry(settings).effective(chosen), store, GRAPH, LocalEngine(settings.workers))

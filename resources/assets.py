@@ -4,6 +4,7 @@ A check runs in the step of its asset, with the partition that was materialised:
 another 6 s of Dagster's bookkeeping in every run (0.12 s a step in one process).
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,6 @@ import dagster as dg
 
 from llm_assets.artifacts import Graph, Outcome, Stage, Workspace, materialize
 from llm_assets.artifacts.checks import Examined, examine, stage_checks
-from llm_assets.graph import GRAPH
 
 from .compute import Compute
 from .duckdb import DuckDb
@@ -27,10 +27,12 @@ OWNER = "team:llm-assets"
 
 def make_assets(graph: Graph) -> list[dg.AssetsDefinition]:
     """An asset for each stage, in the graph's order."""
-    return [make_asset(stage) for stage in graph]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # of BackfillPolicy: once for each asset, in every command
+        return [make_asset(stage, graph) for stage in graph]
 
 
-def make_asset(stage: Stage) -> dg.AssetsDefinition:
+def make_asset(stage: Stage, graph: Graph) -> dg.AssetsDefinition:
     """The asset of a stage: materialising it looks the artifact up, builds it on a miss, and runs its checks."""
     checks = stage_checks(stage)
 
@@ -63,9 +65,8 @@ def make_asset(stage: Stage) -> dg.AssetsDefinition:
         duckdb.apply()
         compute.apply_devices()
         tracker = tracking.tracker(context.run_id)
-        workspace = Workspace(
-            recipe.load(), store.open(), GRAPH, compute.open_engine(), tracker, context.run_id, pipes_launcher(context)
-        )
+        engine, launcher = compute.open_engine(), pipes_launcher(context)
+        workspace = Workspace(recipe.load(), store.open(), graph, engine, tracker, context.run_id, launcher)
         # Within a run for a partition, an asset without partitions sees that partition's key too.
         crawls: list[str | None] = list(context.partition_keys) if stage.per_crawl else [None]
         listen = [progress_logger(context.log)]

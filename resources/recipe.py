@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from llm_assets.graph import registry
 from llm_assets.recipes import Recipe, load_recipe
 from llm_assets.settings import load_settings
+from llm_assets.web.crawls import open_registry
 
 
 class ChosenRecipe(dg.ConfigurableResource):
@@ -14,7 +14,4 @@ class ChosenRecipe(dg.ConfigurableResource):
 
     def load(self) -> Recipe:
         """The recipe with the crawls of the registry. Raises RecipeError, SourceError."""
-        return registry(load_settings()).effective(load_recipe(self.name or None))
-
-
-
+        return open_registry(load_settings()).effective(load_recipe(self.name or None))

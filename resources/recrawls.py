@@ -9,11 +9,11 @@ from typing import Any
 
 import dagster as dg
 
-from llm_assets.artifacts import Workspace
+from llm_assets.artifacts import Graph, Workspace
 from llm_assets.compute import LocalEngine
-from llm_assets.graph import GRAPH, registry
 from llm_assets.recipes import Recipe, Recrawl, load_recipe
 from llm_assets.settings import load_settings
+from llm_assets.web.crawls import open_registry
 
 from .assets import CRAWLS
 from .jobs import crawl_assets
@@ -48,7 +48,7 @@ def next_source(workspace: Workspace, recrawl: Recrawl, name: str) -> Any:
     return recrawl.source
 
 
-def recrawl_schedule(recrawl: Recrawl) -> dg.ScheduleDefinition:
+def recrawl_schedule(recrawl: Recrawl, graph: Graph) -> dg.ScheduleDefinition:
     """The schedule of one `Recrawl` of the recipe. Stopped until somebody starts it."""
 
     @dg.schedule(
@@ -60,9 +60,9 @@ def recrawl_schedule(recrawl: Recrawl) -> dg.ScheduleDefinition:
     def schedule(
         context: dg.ScheduleEvaluationContext, recipe: ChosenRecipe, store: ArtifactStore
     ) -> dg.RunRequest | dg.SkipReason:
-        crawls = registry(load_settings())
+        crawls = open_registry(load_settings())
         name = f"{recrawl.prefix}-{context.scheduled_execution_time.strftime('%Y-%m-%d')}"
-        workspace = Workspace(recipe.load(), store.open(), GRAPH, LocalEngine(1))
+        workspace = Workspace(recipe.load(), store.open(), graph, LocalEngine(1))
         earlier_runs = context.instance.get_runs(dg.RunsFilter(job_name="crawl", tags={PARTITION_TAG: name}))
         running = [run.run_id for run in earlier_runs if run.status in UNFINISHED]
         if running:
@@ -79,10 +79,9 @@ def recrawl_schedule(recrawl: Recrawl) -> dg.ScheduleDefinition:
 
 
 def _is_whole(workspace: Workspace, crawl: str) -> bool:
-    resolver = workspace.resolver()
-    return all(
-        resolver.resolve(name, crawl if GRAPH[name].per_crawl else None).artifact is not None for name in crawl_assets(GRAPH)
-    )
+    resolver, graph = workspace.resolver(), workspace.graph
+    keys = [(name, crawl if graph[name].per_crawl else None) for name in crawl_assets(graph)]
+    return all(resolver.resolve(*key).artifact is not None for key in keys)
 
 
 def _config(recipe: str) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def recipe_of_run(run: dg.DagsterRun) -> Recipe:
     """The recipe that a run followed: the one chosen in its launchpad, or the environment's; with registered crawls."""
     config = run.run_config.get("resources", {}) if isinstance(run.run_config, dict) else {}
     name = config.get("recipe", {}).get("config", {}).get("name", "")
-    return registry(load_settings()).effective(load_recipe(name or None))
+    return open_registry(load_settings()).effective(load_recipe(name or None))
 
 
 def requests_after(run: dg.DagsterRun, recipe: Recipe) -> list[dg.RunRequest]:

@@ -8,10 +8,11 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from llm_assets.graph import open_workspace, registry
+from llm_assets.graph import open_workspace
 from llm_assets.recipes import RecipeError, load_recipe, parse_source
 from llm_assets.recipes.load import describe
 from llm_assets.settings import load_settings
+from llm_assets.web.crawls import open_registry
 from llm_assets.web.errors import SourceError
 
 from .setup import prepare_instance, register_partitions
@@ -67,7 +68,7 @@ def add(name: str, warc: str | None, copy: bool, snapshot: str | None, files: in
     recipe = load_recipe()
     if name in recipe.crawls and recipe.crawls[name] != source:
         raise SourceError(f"crawl {name!r} is defined by the recipe {recipe.name!r} with another source")
-    crawl_registry = registry(environment)
+    crawl_registry = open_registry(environment)
     if since and since not in crawl_registry.effective(recipe).sources():
         raise SourceError(f"--since {since}: no such crawl")
     new = crawl_registry.add(name, source)

@@ -14,6 +14,7 @@ from llm_assets.artifacts.store import guard_writes
 from llm_assets.recipes import Recipe, RecipeError, parse_source
 from llm_assets.recipes.load import describe
 from llm_assets.recipes.recipe import CRAWL_NAME
+from llm_assets.settings import Settings
 
 from .errors import SourceError
 
@@ -55,3 +56,8 @@ class CrawlRegistry:
             return recipe.with_registered(self.sources())
         except ValidationError as error:
             raise RecipeError(f"registered crawls in {self.folder}: {describe(error)}") from error
+
+
+def open_registry(settings: Settings) -> CrawlRegistry:
+    """The registry of this installation."""
+    return CrawlRegistry(settings.data / "crawls")
