@@ -1,4 +1,4 @@
-"""Imports follow the data: stages import shared rooms, shared rooms import lower ones, and only the top knows Dagster."""
+"""Imports follow the data: stages import shared rooms, these import lower ones, and only the top knows Dagster."""
 
 import ast
 import sys

@@ -22,7 +22,6 @@ REMOVED = "script,style,noscript,template,svg,iframe,object,audio,video,canvas,b
 _CLASS = re.compile(r'\b(?:class|id|role|itemprop|data-component|data-testid)="([^"]*)"')
 
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6".split())
-_PARAGRAPHS = frozenset(["p", "pre", "blockquote", "div", "td", "section", "article", "li", "dd", "center", "main", "body"])
 _FRAME_TAGS = frozenset(["nav", "aside", "footer", "menu", "form", "figure", "figcaption"])
 
 # Names (of class, id, role) that site builders give to a page's frame, as whole words between separators.

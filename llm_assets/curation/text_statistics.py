@@ -28,8 +28,6 @@ from .word_splitting import SPACY, TREEBANK, count_sentences, split_words
 # n-grams are counted over the first million words; whoever is longer is dropped by the word limit (100,000) anyway,
 # and a page of 8 million exclamation marks must not take a table of 300 MB.
 MOST_WORDS = 1 << 20
-TOP_NGRAMS = (2, 3, 4)
-DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
 # C4: lines that mention these are no prose (tensorflow/datasets, c4_utils.py).
 JAVASCRIPT, LOREM_IPSUM = "javascript", "lorem ipsum"
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")

@@ -15,7 +15,9 @@ def to_json(messages: Sequence[Message]) -> str:
     for message in messages:
         row: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.call is not None:
-            row["tool_calls"] = [{"type": "function", "function": {"name": message.call.tool, "arguments": message.call.text}}]
+            row["tool_calls"] = [
+                {"type": "function", "function": {"name": message.call.tool, "arguments": message.call.text}}
+            ]
         rows.append(row)
     return json.dumps(rows, ensure_ascii=False)
 
@@ -25,5 +27,11 @@ def from_json(text: str) -> list[Message]:
     found = []
     for row in json.loads(text):
         calls = row.get("tool_calls")
-        found.append(Message(row["role"], row["content"], Call(calls[0]["function"]["name"], calls[0]["function"]["arguments"]) if calls else None))
+        found.append(
+            Message(
+                row["role"],
+                row["content"],
+                Call(calls[0]["function"]["name"], calls[0]["function"]["arguments"]) if calls else None,
+            )
+        )
     return found

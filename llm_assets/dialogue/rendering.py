@@ -20,13 +20,28 @@ from .schemas import TooLong
 from .splits import stable_share
 
 TRAINING, HELD_OUT = "training.npz", "held-out.npz"
-FEWEST_TOKENS = 32  # of a conversation, on average: so many are drawn to rehearse that none comes twice. The laptop's have 60
+# Of a conversation, on average: so many are drawn to rehearse that none comes twice. The laptop's have 60.
+FEWEST_TOKENS = 32
 FEWEST_REHEARSED = 100  # conversations that are drawn at least: of fewer, chance may leave none
 
 
-def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encoding, context: int, held_out: float, wanted: Callable[[int, list[str]], bool]) -> dict[str, Any]:
-    """Write the tokens of the conversations that are wanted, by number and sources, and the table of those that do not fit; their numbers."""
-    kept: dict[str, tuple[list[np.ndarray], list[np.ndarray], list[int]]] = {TRAINING: ([], [], [0]), HELD_OUT: ([], [], [0])}
+def render_all(
+    part: Part,
+    step: Step,
+    conversations: Artifact,
+    encoding: Encoding,
+    context: int,
+    held_out: float,
+    wanted: Callable[[int, list[str]], bool],
+) -> dict[str, Any]:
+    """Write the tokens of the wanted conversations, and the table of those that do not fit; returns their counts.
+
+    wanted: of a conversation's number and sources. held_out: share of the conversations that are held out.
+    """
+    kept: dict[str, tuple[list[np.ndarray], list[np.ndarray], list[int]]] = {
+        TRAINING: ([], [], [0]),
+        HELD_OUT: ([], [], [0]),
+    }
     too_long = part.table("too_long", TooLong)
     counts = {"conversations": 0, "too_long": 0, "left_out": 0, "trained_tokens": 0, "conversation_tokens": 0}
     rows = sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
@@ -34,7 +49,9 @@ def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encodi
     seen = 0
     for path in sorted(conversations.table("conversations")):
         for batch in pq.ParquetFile(path).iter_batches(1024, columns=["conversation", "source", "sources", "messages"]):
-            for number, source, sources, messages in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            for number, source, sources, messages in zip(
+                *(column.to_pylist() for column in batch.columns), strict=True
+            ):
                 if not wanted(number, json.loads(sources)):
                     counts["left_out"] += 1
                     continue
@@ -54,16 +71,28 @@ def render_all(part: Part, step: Step, conversations: Artifact, encoding: Encodi
             seen += len(batch)
             step.progress.advance(seen)
     for name, (tokens, masks, starts) in kept.items():
-        Conversations(np.concatenate(tokens) if tokens else np.zeros(0, np.uint32), np.concatenate(masks) if masks else np.zeros(0, bool), np.asarray(starts, np.int64)).save(part.add_scratch(name))
+        Conversations(
+            np.concatenate(tokens) if tokens else np.zeros(0, np.uint32),
+            np.concatenate(masks) if masks else np.zeros(0, bool),
+            np.asarray(starts, np.int64),
+        ).save(part.add_scratch(name))
     return counts
 
 
 def write_rehearsal(step: Step, conversations: Artifact, encoding: Encoding, context: int, rows: int, seed: int) -> str:
-    """Conversations as tokens, drawn by seed, for a later training that rehearses `rows` rows of them; the file's path."""
+    """Write conversations, drawn by seed, as tokens for a training that rehearses `rows` rows of them; the file's path."""
     if step.finished("rehearsal") is None:
         held = sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
         share = max(rows * context / FEWEST_TOKENS, FEWEST_REHEARSED) / max(held, 1)
         with step.part("rehearsal") as part:
-            counts = render_all(part, step, conversations, encoding, context, 0.0, lambda number, _: stable_share("rehearsed", str(seed), str(number)) < share)
+            counts = render_all(
+                part,
+                step,
+                conversations,
+                encoding,
+                context,
+                0.0,
+                lambda number, _: stable_share("rehearsed", str(seed), str(number)) < share,
+            )
             part.stats["rehearsal"] = {name: counts[name] for name in ("conversations", "too_long")}
     return str(step.staging / TRAINING)

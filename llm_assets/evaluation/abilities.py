@@ -1,4 +1,4 @@
-"""The assistant's abilities: the groups of questions that it is evaluated by, their grades, and what a later stage did to them."""
+"""The assistant's abilities: groups of questions, their grades, and how a later stage changed them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ LOSS = 0.1  # of an ability: more is told by a check
 
 
 def grade_row(row: Mapping[str, Any], answer: str) -> str:
-    """The grade of an answer to a question of the evaluation: right if it holds one of the expected answers. The parts of the
-    guidelines want one of their own answers; a refusal is right there if it is one.
+    """The grade of an answer to a question of the evaluation: right if it holds one of the expected answers.
+
+    The parts of the guidelines want one of their own answers; a refusal is right there if it is one.
     """
     expected, rivals = json.loads(row["answers"]), json.loads(row["rivals"])
     if row["group"] not in GROUPS:
@@ -51,27 +52,48 @@ def grade_row(row: Mapping[str, Any], answer: str) -> str:
 
 
 def shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """By model and group (with its tools where a group is asked with and without): shares of grades, and how many were asked."""
+    """Shares of grades and the number of questions, by model and group.
+
+    A group that is asked with and without tools is two groups.
+    """
     found: dict[str, dict[str, dict[str, float]]] = {}
-    named = answers.with_columns(group=pl.when(pl.col("group").is_in(list(GROUPS))).then(pl.col("group")).otherwise(pl.lit(MANNERS)))
-    named = named.with_columns(group=pl.when(pl.col("tools") == "python").then(pl.col("group") + "_python").otherwise(pl.col("group")))
+    named = answers.with_columns(
+        group=pl.when(pl.col("group").is_in(list(GROUPS))).then(pl.col("group")).otherwise(pl.lit(MANNERS))
+    )
+    named = named.with_columns(
+        group=pl.when(pl.col("tools") == "python").then(pl.col("group") + "_python").otherwise(pl.col("group"))
+    )
     for (model, group), rows in named.group_by("model", "group", maintain_order=True):
         counts = dict(rows["grade"].value_counts().iter_rows())
-        found.setdefault(str(model), {})[str(group)] = {**{name: round(counts.get(name, 0) / len(rows), 4) for name in ("right", "refused", "wrong")}, "asked": len(rows), "tokens": round(float(rows["tokens"].mean() or 0), 1)}  # type: ignore[arg-type]
+        found.setdefault(str(model), {})[str(group)] = {
+            **{name: round(counts.get(name, 0) / len(rows), 4) for name in ("right", "refused", "wrong")},
+            "asked": len(rows),
+            "tokens": round(float(rows["tokens"].mean() or 0), 1),
+        }  # type: ignore[arg-type]
     return found
 
 
 def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
     """The questions that the assistant is evaluated by, and how a job asks them."""
     questions = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
-    return questions, [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))]
+    return questions, [
+        {"number": number, "question": row["question"], "tools": row["tools"]}
+        for number, row in enumerate(questions.iter_rows(named=True))
+    ]
 
 
-def before_and_after(evaluation: Artifact, questions: pl.DataFrame, answers: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Grades by group (schema Abilities): those of `evaluation` (sft_evaluation), and of new answers to the same questions."""
-    given = pl.DataFrame([{"number": one["number"], "answer": one["answer"], "tokens": one["tokens"]} for one in answers]).cast({"number": pl.UInt32})
+def before_and_after(
+    evaluation: Artifact, questions: pl.DataFrame, answers: Sequence[Mapping[str, Any]]
+) -> pl.DataFrame:
+    """Grades by group (schema Abilities): those of `evaluation` (sft_evaluation), and of new answers to its questions."""
+    given = pl.DataFrame(
+        [{"number": one["number"], "answer": one["answer"], "tokens": one["tokens"]} for one in answers]
+    ).cast({"number": pl.UInt32})
     graded = questions.with_row_index("number").join(given, on="number").sort("number")
-    graded = graded.with_columns(model=pl.lit("after"), grade=pl.Series([grade_row(row, row["answer"]) for row in graded.iter_rows(named=True)], dtype=pl.String))
+    graded = graded.with_columns(
+        model=pl.lit("after"),
+        grade=pl.Series([grade_row(row, row["answer"]) for row in graded.iter_rows(named=True)], dtype=pl.String),
+    )
     before = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")]).filter(pl.col("model") == "sft")
     return to_abilities(shares(before)["sft"], shares(graded)["after"])
 
@@ -97,4 +119,8 @@ def keeps_abilities(evaluation: Artifact) -> CheckOutcome:
     """Whether no ability of the assistant's fell by more than ten points."""
     found = evaluation.record.stats["changes"]
     fallen = {group: change for group, change in found.items() if change < -LOSS}
-    return CheckOutcome(not fallen, f"largest loss of {len(found)} abilities: {100 * min(found.values(), default=0.0):.1f} points", [{"group": group, "change": change} for group, change in fallen.items()])
+    return CheckOutcome(
+        not fallen,
+        f"largest loss of {len(found)} abilities: {100 * min(found.values(), default=0.0):.1f} points",
+        [{"group": group, "change": change} for group, change in fallen.items()],
+    )

@@ -17,42 +17,78 @@ def told(engine: Engine, completion: Completion) -> dict[str, Any]:
     messages = to_messages(engine, completion)
     return {
         "answer": messages[-1].content,
-        "messages": [{"role": message.role, "content": message.content, **({"tool": message.call.tool, "call": message.call.text} if message.call else {})} for message in messages],
+        "messages": [
+            {
+                "role": message.role,
+                "content": message.content,
+                **({"tool": message.call.tool, "call": message.call.text} if message.call else {}),
+            }
+            for message in messages
+        ],
         "calls": len(completion.calls),
         "tokens": len(completion.tokens) - sum(completion.forced),
     }
 
 
-def ask_chat(engine: Engine, questions: list[dict[str, Any]], tools: Tools | None, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def ask_chat(
+    engine: Engine, questions: list[dict[str, Any]], tools: Tools | None, settings: dict[str, Any]
+) -> list[dict[str, Any]]:
     """Greedy answers by the chat protocol."""
     encoding = engine.encoding
     system = system_message(sorted(tools.tools)) if tools else None
     prompts = [prompt(encoding, [*([system] if system else []), Message("user", one["question"])]) for one in questions]
-    sampling = Sampling(max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos, encoding.special["<|assistant_end|>"]))
+    sampling = Sampling(
+        max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos, encoding.special["<|assistant_end|>"])
+    )
     return [told(engine, one) for one in engine.complete(prompts, sampling, batch=BATCH, tools=tools)]
 
 
-def ask_all(engine: Engine, questions: list[dict[str, Any]], choose: Callable[[str], Tools | None], max_tokens: int) -> list[dict[str, Any]]:
+def ask_all(
+    engine: Engine, questions: list[dict[str, Any]], choose: Callable[[str], Tools | None], max_tokens: int
+) -> list[dict[str, Any]]:
     """Greedy answers with the tools that each question names, by the questions' numbers."""
     found = []
     for names in sorted({one["tools"] for one in questions}):
         asked = [one for one in questions if one["tools"] == names]
-        found += [{"number": one["number"], **answer} for one, answer in zip(asked, ask_chat(engine, asked, choose(names), {"max_tokens": max_tokens}), strict=True)]
+        found += [
+            {"number": one["number"], **answer}
+            for one, answer in zip(
+                asked, ask_chat(engine, asked, choose(names), {"max_tokens": max_tokens}), strict=True
+            )
+        ]
     return found
 
 
 def base_prompts(engine: Engine, questions: list[str], settings: dict[str, Any]) -> list[list[int]]:
-    """Questions as a base model is asked: after an instruction and examples, of which the first are left out where the context has no room."""
+    """Prompts for a base model: questions after an instruction and examples, the first dropped if there is no room."""
     encoding, room = engine.encoding, engine.shape.context - settings["max_tokens"]
     examples = [tuple(pair) for pair in settings["examples"]]
     prompts = []
     for question in questions:
-        texts = (as_text([Message("user", question)], settings["instruction"] if first == 0 else "", examples[first:]) for first in range(len(examples) + 1))
-        prompts.append(next((ids for text in texts if len(ids := encoding.document(text)) <= room), encoding.document(question)[:room]))
+        texts = (
+            as_text([Message("user", question)], settings["instruction"] if first == 0 else "", examples[first:])
+            for first in range(len(examples) + 1)
+        )
+        prompts.append(
+            next(
+                (ids for text in texts if len(ids := encoding.document(text)) <= room),
+                encoding.document(question)[:room],
+            )
+        )
     return prompts
 
 
 def ask_base(engine: Engine, questions: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Greedy answers of a base model, made to answer by examples of questions and answers."""
-    lines = engine.lines(base_prompts(engine, [one["question"] for one in questions], settings), settings["max_tokens"], batch=BATCH)
-    return [{"answer": text, "messages": [{"role": "assistant", "content": text}], "calls": 0, "tokens": len(engine.encoding.encode(text))} for text in lines]
+    lines = engine.lines(
+        base_prompts(engine, [one["question"] for one in questions], settings), settings["max_tokens"], batch=BATCH
+    )
+    return [
+        {
+            "answer": text,
+            "messages": [{"role": "assistant", "content": text}],
+            "calls": 0,
+            "tokens": len(engine.encoding.encode(text)),
+        }
+        for text in lines
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 WORDS = 5_000  # commonest words of the corpus, of three to twelve letters
 WORD_CHARACTERS = 32 << 20  # of the corpus, in which they are counted
@@ -15,8 +16,8 @@ def common_words(
 ) -> list[str]:
     """The `count` commonest matches of `pattern`, the commonest first, ties in alphabetical order.
 
-    characters: reading stops after the text that exceeds so many; None reads all. once_a_text: count the texts that hold
-    a word rather than its occurrences.
+    characters: reading stops after the text that exceeds so many; None reads all.
+    once_a_text: count the texts that hold a word rather than its occurrences.
     """
     counts: Counter[str] = Counter()
     room = characters
@@ -30,6 +31,10 @@ def common_words(
     return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:count]]
 
 
-def corpus_words(texts: Iterable[str]) -> list[str]:
-    """The commonest lower-case words of the corpus's first megabytes, in alphabetical order."""
+def corpus_words(files: Iterable[Path]) -> list[str]:
+    """The commonest lower-case words of the corpus's first megabytes, in alphabetical order. files: tables of texts."""
+    import pyarrow.parquet as pq
+
+    batches = (batch for path in files for batch in pq.ParquetFile(path).iter_batches(256, columns=["text"]))
+    texts = (text for batch in batches for text in batch.column(0).to_pylist())
     return sorted(common_words(texts, r"(?<!\w)[a-z]{3,12}(?!\w)", WORDS, WORD_CHARACTERS))

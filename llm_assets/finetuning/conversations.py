@@ -100,7 +100,7 @@ def build_conversations(step: Step, recipe: Recipe) -> None:
     topics = pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts()
     nowhere = pl.concat([pl.read_parquet(path) for path in boundary.table("nowhere")]).to_dicts()
     files = [path for crawl in crawls_of(recipe) for path in sorted(step.inputs[f"clean_corpus/{crawl}"].table("text"))]
-    words = corpus_words(text for path in files for batch in pq.ParquetFile(path).iter_batches(256, columns=["text"]) for text in batch.column(0).to_pylist())
+    words = corpus_words(files)
     kept_words = [word for word in words if stable_share("word", word) < KEPT_WORDS]
     guidelines = read_guidelines(Path(settings.guidelines).expanduser() if settings.guidelines else None)
     values = {"name": settings.name, "maker": settings.maker, "cutoff": knowledge_cutoff(files)}
@@ -242,7 +242,14 @@ CONVERSATIONS = Stage(
     name="conversations",
     build=build_conversations,
     code_version="7",
-    rooms=("llm_assets.finetuning", "llm_assets.tools.search", "llm_assets.model.chat"),
+    rooms=(
+        "llm_assets.finetuning",
+        "llm_assets.dialogue",
+        "llm_assets.evaluation.grading",
+        "llm_assets.evaluation.words",
+        "llm_assets.tools.search",
+        "llm_assets.model.chat",
+    ),
     inputs=("knowledge_boundary", "search_index", "clean_corpus", "tokenizer"),
     literals=lambda recipe, _: {
         "conversations": recipe.conversations, "tools": {"results": recipe.tools.results, "match": recipe.tools.match}, "evaluation": {"questions": recipe.sft_evaluation.questions, "seed": recipe.sft_evaluation.seed}, "crawls": crawls_of(recipe),

@@ -158,7 +158,12 @@ HUMAN_RANKINGS = Stage(
     name="human_rankings",
     build=build_human_rankings,
     code_version="1",
-    rooms=("llm_assets.preference.human_rankings", "llm_assets.preference.taste"),
+    rooms=(
+        "llm_assets.preference.human_rankings",
+        "llm_assets.preference.taste",
+        "llm_assets.dialogue.splits",
+        "llm_assets.evaluation.grading",
+    ),
     inputs=("response_pairs",),
     literals=lambda recipe, _: {"human_rankings": recipe.human_rankings},
     outside=_outside,

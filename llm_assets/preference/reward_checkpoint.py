@@ -134,7 +134,12 @@ REWARD_CHECKPOINT = Stage(
     name="reward_checkpoint",
     build=build_reward_checkpoint,
     code_version="3",
-    rooms=("llm_assets.preference.reward_checkpoint", "llm_assets.preference.fit", "llm_assets.training.training_run", "llm_assets.model"),
+    rooms=(
+        "llm_assets.preference.reward_checkpoint",
+        "llm_assets.preference.fit",
+        "llm_assets.training",
+        "llm_assets.model",
+    ),
     inputs=("sft_checkpoint", "human_rankings"),
     literals=lambda recipe, _: {"reward_training": recipe.reward_training, "gold": gold_signal(recipe), "pretraining": inherited(recipe.pretraining)},
     tables={"curve": TrainingCurve, "scores": RewardScores},

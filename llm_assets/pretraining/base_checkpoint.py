@@ -90,7 +90,12 @@ BASE_CHECKPOINT = Stage(
     name="base_checkpoint",
     build=build_base_checkpoint,
     code_version="2",
-    rooms=("llm_assets.pretraining.base_checkpoint", "llm_assets.training.training_run", "llm_assets.pretraining.train", "llm_assets.model", "llm_assets.training.loader", "llm_assets.training.shards"),
+    rooms=(
+        "llm_assets.pretraining.base_checkpoint",
+        "llm_assets.pretraining.train",
+        "llm_assets.training",
+        "llm_assets.model",
+    ),
     inputs=("token_shards", "tokenizer"),
     literals=lambda recipe, _: {"model": recipe.model, "pretraining": recipe.pretraining.but(crawls=None), "crawls": crawls_of(recipe)},
     outside=_outside,

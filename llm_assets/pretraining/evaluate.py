@@ -20,7 +20,7 @@ from .in_context import few_shot_questions, make_problems, prompt_words
 from .overlap import SIZES, find_overlap
 
 
-def spread(numbers: np.ndarray, most: int, seed: int) -> list[int]:
+def drawn(numbers: np.ndarray, most: int, seed: int) -> list[int]:
     """At most `most` of the numbers, drawn by seed, in order."""
     if len(numbers) <= most:
         return numbers.tolist()
@@ -58,7 +58,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
         stream = train if times else held_out
         long_enough = stream.lengths > prefix + continuation
         candidates = np.flatnonzero(long_enough & (seen == times)) if times else np.flatnonzero(long_enough)
-        found = recitations(engine, stream, spread(candidates, settings["prefixes"], seed), prefix, continuation, seed)
+        found = recitations(engine, stream, drawn(candidates, settings["prefixes"], seed), prefix, continuation, seed)
         results["recitations"] += [{"split": stream.split, "times_seen": times, **one} for one in found]
 
     begin("samples")
@@ -73,7 +73,7 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
         results["free_samples"].append(row)
 
     begin("in context")
-    words = prompt_words([encoding.decode(train.document(number)[1:]) for number in spread(np.arange(train.documents), 400, seed)])
+    words = prompt_words([encoding.decode(train.document(number)[1:]) for number in drawn(np.arange(train.documents), 400, seed)])
     problems = make_problems(words, settings["problems"], seed) + few_shot_questions([tuple(pair) for pair in job["questions"]], settings["problems"], seed)
     prompts = [problem.prompt for problem in problems]
     said = answers(engine, prompts, [problem.answer for problem in problems])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.artifacts.outside import files_version
@@ -94,7 +93,7 @@ def build_practice_problems(step: Step, recipe: Recipe) -> None:
     families = families_of(recipe)
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")]).to_dicts()
     files = [path for crawl in crawls_of(recipe) for path in sorted(step.inputs[f"clean_corpus/{crawl}"].table("text"))]
-    words = corpus_words(text for path in files for batch in pq.ParquetFile(path).iter_batches(256, columns=["text"]) for text in batch.column(0).to_pylist())
+    words = corpus_words(files)
     stories, rejects = read_stories(Path(settings.stories.path).expanduser()) if settings.stories else ([], [])
     material = Material(words, chains(topics), stories)
     usable = {name: family for name, family in families.items() if not family.needs or getattr(material, family.needs)}
@@ -175,7 +174,16 @@ PRACTICE_PROBLEMS = Stage(
     name="practice_problems",
     build=build_practice_problems,
     code_version="2",
-    rooms=("llm_assets.reinforcement.practice_problems", "llm_assets.reinforcement.problems", "llm_assets.reinforcement.checking"),
+    rooms=(
+        "llm_assets.reinforcement.practice_problems",
+        "llm_assets.reinforcement.problems",
+        "llm_assets.reinforcement.checking",
+        "llm_assets.dialogue.conversation_files",
+        "llm_assets.dialogue.splits",
+        "llm_assets.dialogue.wordings",
+        "llm_assets.evaluation.grading",
+        "llm_assets.evaluation.words",
+    ),
     inputs=("knowledge_boundary", "clean_corpus"),
     literals=lambda recipe, _: {"practice_problems": recipe.practice_problems, "crawls": crawls_of(recipe)},
     outside=_outside,

@@ -12,13 +12,21 @@ from .rows import TrainingError
 
 
 class Pairs:
-    """Rows of pairs, epoch after epoch, each in another order: a function of seed and row number. Pairs are (preferred, other) tokens.
+    """Rows of pairs, epoch after epoch, each in another order: a function of seed and row number.
 
-    together: pairs of a step; these come in order of length, so that what goes through the model at once is padded little.
+    pairs: (preferred, other) tokens.
+    together: pairs of a step; these come in order of length, so that each micro-batch has little padding.
     Raises TrainingError where there are none, and where one is longer than `context`.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], context: int, seed: int, shuffle: bool = True, together: int = 1):
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+        context: int,
+        seed: int,
+        shuffle: bool = True,
+        together: int = 1,
+    ):
         if not pairs:
             raise TrainingError("no pair to train on")
         longest = max(len(one) for pair in pairs for one in pair)
@@ -33,17 +41,24 @@ class Pairs:
         if not self.shuffle:
             return place
         if self._order[0] != epoch:
-            self._order = epoch, np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self.pairs))
+            self._order = (
+                epoch,
+                np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self.pairs)),
+            )
         return int(self._order[1][place])
 
     def _in_order(self, number: int) -> int:
         """The pair at a place of the whole training, where those of a step lie in order of length."""
         first = number // self.together * self.together
-        of_step = sorted((self._pair(first + place) for place in range(self.together)), key=lambda pair: (self._lengths[pair], pair))
+        of_step = sorted(
+            (self._pair(first + place) for place in range(self.together)), key=lambda pair: (self._lengths[pair], pair)
+        )
         return of_step[number - first]
 
     def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Conversations (count, T) and their targets. Raises TrainingError where a pair would be cut."""
         if first % 2 or count % 2:
-            raise TrainingError(f"rows {first} to {first + count} cut a pair; let the rows of a step and of a process be even")
+            raise TrainingError(
+                f"rows {first} to {first + count} cut a pair; let the rows of a step and of a process be even"
+            )
         return to_rows([self.pairs[self._in_order(row // 2)][row % 2] for row in range(first, first + count)])

@@ -14,6 +14,10 @@ class TrainingError(ModelError):
 
 
 class Rows(Protocol):
-    """What is trained on: rows [first, first + count), inputs and targets (count, T) int64, IGNORE where no loss is borne."""
+    """What is trained on.
+
+    rows(first, count): rows [first, first + count), inputs and targets, both (count, T) int64; targets are IGNORE where
+    no loss is computed.
+    """
 
     def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...

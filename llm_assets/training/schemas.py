@@ -7,7 +7,7 @@ import polars as pl
 
 
 class TrainingCurve(pa.DataFrameModel):
-    """One row a step: tokens trained on after it, mean loss in nats a token, AdamW's rate, the gradient's norm before clipping."""
+    """One row a step: tokens so far, mean loss in nats a token, AdamW's rate, the gradient's norm before clipping."""
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)
     tokens: pl.Int64 = pa.Field(ge=1)
@@ -33,8 +33,10 @@ class TrainingSample(pa.DataFrameModel):
 
 
 class PolicyCurve(pa.DataFrameModel):
-    """One step of a policy's training. flat: share of groups whose rewards are all alike; truncated: share of solutions that did not end
-    by themselves; length: tokens of the policy's own; entropy: nats a token; kl: from the reference model, nats a token by weight.
+    """One step of a policy's training.
+
+    flat: share of groups whose rewards are all alike; truncated: share of solutions that did not end by themselves;
+    length: tokens of the policy's own; entropy: nats a token; kl: from the reference model, nats a token by weight.
     """
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)

@@ -19,7 +19,7 @@ from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining.base_evaluation import beats_baselines, chance
 from llm_assets.pretraining.baselines import ByteNgrams, compressed_bits_per_byte
 from llm_assets.pretraining.evaluation import answers, choices, document_losses, recitations, transcript
-from llm_assets.pretraining.in_context import SHOTS, TASKS, common_words, few_shot_questions, make_problems
+from llm_assets.pretraining.in_context import SHOTS, TASKS, few_shot_questions, make_problems, prompt_words
 from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
@@ -172,7 +172,7 @@ def test_compressors():
 
 
 def test_problems_can_be_solved_from_their_prompts():
-    words = common_words(TEXTS)
+    words = prompt_words(TEXTS)
     assert len(set(words)) == len(words) > 40 and all(word.isalpha() and word.islower() for word in words)
     problems = make_problems(words, 5, 1)
     assert problems == make_problems(words, 5, 1) != make_problems(words, 5, 2)
