@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
-from llm_assets.artifacts import NotBuilt, materialize
+from llm_assets.artifacts import Graph, NotBuilt, materialize
 from llm_assets.artifacts.explain import explain
-from tests.support.toy import GRAPH, LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
+from llm_assets.artifacts.gc import find_garbage
+from llm_assets.artifacts.lineage import upstream
+from tests.support.toy import GRAPH, LETTERS, TOTAL, WORDS, Letters, ToyRecipe, make_folder, workspace
 
 
 @pytest.fixture
@@ -136,3 +139,54 @@ def test_with_no_crawl_built_the_first_is_named(tmp_path, folder):
 def test_a_recipes_name_is_nobodys_identity(tmp_path, folder):
     run(tmp_path, folder)
     assert run(tmp_path, folder, name="another") == set()
+
+
+SHARES = replace(
+    WORDS, name="shares", inputs=("words", "total"), description="Of a crawl, as a tokenizer of all crawls makes them."
+)
+SUM = replace(TOTAL, name="sum", inputs=("shares",), checks=(), views=())
+
+
+def build_shares(step, config) -> None:
+    total = pl.read_parquet(step.input("total").table("letters"))["letters"].item()
+    with step.part("shares") as part:
+        part.table("letters", Letters).append({"name": "share", "letters": total, "doc_id": "share"})
+
+
+def test_an_artifact_that_is_missing_of_a_built_crawl_is_an_error_not_a_crawl_to_leave_out(tmp_path, folder):
+    graph = Graph([LETTERS, WORDS, TOTAL, replace(SHARES, build=build_shares), SUM])
+    assert graph.crawl_stages("shares") == {"words"}
+
+    def ws(*crawls):
+        recipe = ToyRecipe(folder=str(folder), crawls={name: name for name in crawls})
+        return replace(workspace(tmp_path / "store", recipe), graph=graph)
+
+    for stage, crawl in ((LETTERS, "a"), (WORDS, "a"), (TOTAL, None), (graph["shares"], "a"), (SUM, None)):
+        materialize(stage, crawl, ws("a"))
+    # With another crawl the total is another, and so the first crawl's share has to be made again.
+    for stage, crawl in ((LETTERS, "b"), (WORDS, "b"), (TOTAL, None), (graph["shares"], "b")):
+        materialize(stage, crawl, ws("a", "b"))
+    with pytest.raises(NotBuilt, match=r"sum cannot be built: shares/a not built .* --crawl a --select '\*sum'"):
+        materialize(SUM, None, ws("a", "b"))
+
+
+def test_an_artifact_goes_on_from_its_predecessor(tmp_path, folder):
+    def before(recipe, crawls):
+        return recipe.model_copy(update={"crawls": {name: name for name in crawls[:-1]}}) if len(crawls) > 1 else None
+
+    graph = Graph([LETTERS, WORDS, replace(TOTAL, continues=before)])
+
+    def total(*crawls):
+        recipe = ToyRecipe(folder=str(folder), crawls={name: name for name in crawls})
+        ws = replace(workspace(tmp_path / "store", recipe), graph=graph)
+        for crawl in crawls:
+            materialize(LETTERS, crawl, ws)
+            materialize(WORDS, crawl, ws)
+        return materialize(graph["total"], None, ws), ws
+
+    first, _ = total("a")
+    second, ws = total("a", "b")
+    assert second.artifact.record.fields["inputs"]["total@before"] == first.artifact.data_version
+    assert "total@before" not in first.artifact.record.fields["inputs"]
+    assert first.artifact in upstream(ws.store, second.artifact)
+    assert find_garbage(ws, keep_last=0).artifacts == []

@@ -1,0 +1,145 @@
+"""The three ways of use, with real processes on a small recipe: Dagster's command line, *Materialize all* in the UI, and
+a schedule that re-crawls and refreshes what follows by itself.
+"""
+
+import json
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from llm_assets.graph import GRAPH
+from llm_assets.recipes import SampleWeb
+from llm_assets.sample_web import make_web
+from tests.support.commands import command, dagster_dev
+from tests.support.small import recipe_file
+from tests.support.warcs import page, story, write
+
+ASSETS = [stage.name for stage in GRAPH]
+SCALE = 0.05
+SAMPLE = f"SampleWeb(scale={SCALE})"
+HELD_OUT = 'search_only_hosts=("quietarchive.example",),'
+
+
+def records(project, asset):
+    """The records of an asset in the store, by partition (the newest of each)."""
+    found = {}
+    for path in sorted((project / "data" / "artifacts" / asset).glob("*/*/artifact.json"), key=lambda path: path.stat().st_mtime):
+        found[path.parts[-3]] = json.loads(path.read_text())
+    return found
+
+
+def test_dagsters_command_line_builds_every_asset_in_a_fresh_folder(tmp_path):
+    recipe_file(tmp_path / "recipe.py", f'{{"sample": {SAMPLE}}}', HELD_OUT)
+    assert command(tmp_path, "llm-assets", "setup").returncode == 0
+    line = ("dagster", "asset", "materialize", "--select", "*", "--partition", "sample", "-m", "llm_assets.definitions")
+    done = command(tmp_path, *line)
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert {asset: list(records(tmp_path, asset)) for asset in ASSETS} == {
+        stage.name: ["sample" if stage.per_crawl else "_"] for stage in GRAPH
+    }
+    again = command(tmp_path, *line)
+    assert again.returncode == 0 and again.stderr.count(": cached") == len(ASSETS)
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory):
+    """A project of two crawls with a schedule that ticks every minute, and Dagster's webserver and daemon on it."""
+    project = tmp_path_factory.mktemp("ui")
+    pages = [page(f"http://host.example/{number}", story(number)) for number in range(12)]
+    write(project / "warc" / "0.warc.gz", pages)
+    sources = f'{{"sample": {SAMPLE}, "files": WarcFiles(path={str(project / "warc")!r})}}'
+    recrawls = f'recrawls=(Recrawl(prefix="sample", cron="* * * * *", source=SampleWeb(scale={SCALE}, day=2)),),'
+    recipe_file(project / "recipe.py", sources, HELD_OUT + recrawls)
+    assert command(project, "llm-assets", "setup").returncode == 0
+    with dagster_dev(project) as server:
+        yield project, server
+
+
+def test_materialize_all_for_two_crawls(ui):
+    project, server = ui
+    backfill = server.materialize_all(ASSETS, ["sample", "files"])
+    ended = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
+    status = server.wait(lambda: one if (one := server.backfill_status(backfill)) in ended else "", 480)
+    assert status == "COMPLETED_SUCCESS", server.log.read_text()[-5000:]
+    for stage in GRAPH:
+        assert sorted(records(project, stage.name)) == (["files", "sample"] if stage.per_crawl else ["_"])
+    (newest, *_) = server.materialisations("corpus_report")
+    assert json.loads(newest["metadata"]["crawls"]["jsonString"]) == ["files", "sample"]
+    # One partition's event tells that partition's rows and version, also where one run took both.
+    by_partition = {event["partition"]: event["metadata"] for event in reversed(server.materialisations("extracted_text"))}
+    for crawl, record in records(project, "extracted_text").items():
+        assert by_partition[crawl]["dagster/partition_row_count"]["intValue"] == record["rows"]["text"]
+    # Models are trained once, on both.
+    assert len(list((project / "data" / "artifacts" / "base_checkpoint" / "_").iterdir())) == 1
+    assert {"token_shards/files", "token_shards/sample"} < set(records(project, "base_checkpoint")["_"]["fields"]["inputs"])
+
+
+def test_a_schedule_recrawls_and_everything_follows_by_itself(ui):
+    project, server = ui
+    before = {asset: records(project, asset) for asset in ("search_index", "corpus_report", "base_checkpoint")}
+    server.start_schedule("recrawl_sample")
+    today = f"sample-{datetime.now(UTC):%Y-%m-%d}"
+    asked = server.wait(lambda: [tick for tick in server.ticks("recrawl_sample") if tick["runIds"]], 90)
+    assert server.end(asked[-1]["runIds"][0]) == "SUCCESS", server.log.read_text()[-5000:]
+
+    def refreshed():
+        return [run for run in server.runs() if {"key": "llm-assets/after", "value": asked[-1]["runIds"][0]} in run["tags"]]
+
+    (run,) = server.wait(refreshed, 60)
+    assert server.end(run["runId"]) == "SUCCESS", server.log.read_text()[-5000:]
+    assert sorted(key["path"][0] for key in run["assetSelection"]) == ["corpus_report", "search_index"]
+    # Only what changed was fetched; the rest was revalidated.
+    (name,) = [crawl for crawl in records(project, "raw_warc") if crawl.startswith("sample-")]
+    assert name == today
+    folder = next((project / "data" / "artifacts" / "raw_warc" / name).glob("*"))
+    captures = pl.read_parquet(sorted(folder.glob("captures/*.parquet")))
+    first, second = (make_web(1, SCALE, day) for day in (1, 2))
+    fetched = set(captures.filter(pl.col("record_type") == "response")["url"])
+    revalidated = set(captures.filter(pl.col("record_type") == "revisit")["url"])
+    unchanged = {
+        url for url, now in second.pages.items() if url in first.pages and now.headers.get("ETag") == first.pages[url].headers.get("ETag") is not None
+    }
+    assert revalidated and revalidated <= unchanged and not fetched & unchanged
+    assert {url for url in fetched if not url.endswith("/robots.txt")}
+    # Search index and report are of all three crawls; the model is left alone.
+    for asset in ("search_index", "corpus_report"):
+        now = records(project, asset)["_"]
+        assert now["identity"] != before[asset]["_"]["identity"]
+        assert any(key.endswith(f"/{today}") for key in now["fields"]["inputs"])
+    assert records(project, "base_checkpoint") == before["base_checkpoint"]
+
+
+def test_a_second_tick_on_one_day_says_why_it_is_skipped(ui):
+    _, server = ui
+    skipped = server.wait(lambda: [tick for tick in server.ticks("recrawl_sample") if tick["status"] == "SKIPPED" and "built already" in (tick["skipReason"] or "")], 90)
+    assert "this schedule makes one crawl a day" in skipped[0]["skipReason"]
+
+
+def test_a_recipe_chosen_in_the_launchpad_reaches_what_follows(ui):
+    project, server = ui
+    other = project / "other.py"
+    other.write_text((project / "recipe.py").read_text().replace('name="mine"', 'name="other"').replace("vocabulary=360", "vocabulary=380"))
+    config = json.dumps({"resources": {"recipe": {"config": {"name": f"{other}:mine"}}}})
+    run = server.launch(["clean_corpus"], "files", config)
+    assert server.end(run) == "SUCCESS", server.log.read_text()[-5000:]
+    (after,) = server.wait(lambda: [one for one in server.runs() if {"key": "llm-assets/after", "value": run} in one["tags"]], 60)
+    assert server.end(after["runId"]) == "SUCCESS"
+    query = "query($id: ID!) { runOrError(runId: $id) { ... on Run { runConfigYaml } } }"
+    assert f"{other}:mine" in server.ask(query, id=after["runId"])["runOrError"]["runConfigYaml"]
+
+
+def test_an_unknown_partition_fails_clearly(ui):
+    _, server = ui
+    server.ask(
+        """mutation { addDynamicPartition(partitionKey: "nobody", partitionsDefName: "crawl",
+          repositorySelector: {repositoryLocationName: "llm_assets.definitions", repositoryName: "__repository__"}) { __typename } }"""
+    )
+    assert server.end(server.launch(["raw_warc"], "nobody")) == "FAILURE"
+    assert "no crawl 'nobody'" in server.log.read_text()
+
+
+def test_the_sample_webs_days_differ():
+    """What the schedule's counts rest on."""
+    assert make_web(1, SCALE, 1).pages.keys() != make_web(1, SCALE, 2).pages.keys()
+    assert SampleWeb(day=2).day == 2

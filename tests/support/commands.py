@@ -1,0 +1,153 @@
+"""A project folder as a user has it, its commands, and Dagster's webserver and daemon on it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import environment_for
+
+LOCATION = "llm_assets.definitions"
+SELECTOR = f'repositoryLocationName: "{LOCATION}", repositoryName: "__repository__"'
+
+
+def command(project: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the environment in the project's folder, with its data there and its recipe.py."""
+    environment = environment_for(
+        project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", **{name.upper(): value for name, value in extra.items()}
+    )
+    program = str(Path(sys.executable).with_name(words[0]))
+    return subprocess.run([program, *words[1:]], cwd=project, env=environment, capture_output=True, text=True, timeout=500)
+
+
+class Dagster:
+    """A running `dagster dev` (webserver and daemon) on a project; its GraphQL API, as the UI uses it."""
+
+    def __init__(self, port: int, log: Path):
+        self.port, self.log = port, log
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
+            answer = json.loads(response.read())
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def wait(self, probe: Callable[[], Any], seconds: float) -> Any:
+        """What `probe` gives once it gives something; fails with the end of the log after so long."""
+        deadline = time.monotonic() + seconds
+        while not (found := probe()):
+            assert time.monotonic() < deadline, self.log.read_text()[-5000:]
+            time.sleep(0.5)
+        return found
+
+    def launch(self, assets: list[str], partition: str, config: str = "{}") -> str:
+        """Materialise assets for one partition, as the button of an asset does; the run's id."""
+        answer = self.ask(
+            """mutation($assets: [AssetKeyInput!]!, $partition: String!, $config: RunConfigData!) {
+              launchRun(executionParams: {selector: {%s, jobName: "__ASSET_JOB", assetSelection: $assets},
+                executionMetadata: {tags: [{key: "dagster/partition", value: $partition}]}, runConfigData: $config}) {
+                __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+            % SELECTOR,
+            assets=[{"path": [name]} for name in assets],
+            partition=partition,
+            config=config,
+        )["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return str(answer["run"]["runId"])
+
+    def status(self, run: str) -> str:
+        return str(self.ask("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run)["runOrError"]["status"])
+
+    def end(self, run: str, seconds: float = 300) -> str:
+        """The status of a run once it has ended."""
+        return self.wait(lambda: status if (status := self.status(run)) in ("SUCCESS", "FAILURE", "CANCELED") else "", seconds)
+
+    def materialize_all(self, assets: list[str], partitions: list[str]) -> str:
+        """What *Materialize all* sends for several partitions: a backfill of all assets; its id."""
+        answer = self.ask(
+            """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+              __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+            params={"assetSelection": [{"path": [name]} for name in assets], "partitionNames": partitions},
+        )["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        return str(answer["backfillId"])
+
+    def backfill_status(self, backfill: str) -> str:
+        """REQUESTED until it has ended."""
+        query = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+        return str(self.ask(query, id=backfill)["partitionBackfillOrError"]["status"])
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run, the newest first: id, status, job, tags, assets."""
+        query = "{ runsOrError { ... on Runs { results { runId status jobName tags { key value } assetSelection { path } } } } }"
+        return list(self.ask(query)["runsOrError"]["results"])
+
+    def materialisations(self, asset: str) -> list[dict[str, Any]]:
+        """The events of an asset, the newest first, with metadata by label."""
+        events = self.ask(
+            """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 20) {
+              runId partition metadataEntries { label __typename
+                ... on BoolMetadataEntry { boolValue } ... on MarkdownMetadataEntry { mdStr } ... on IntMetadataEntry { intValue }
+                ... on FloatMetadataEntry { floatValue } ... on PathMetadataEntry { path } ... on JsonMetadataEntry { jsonString } } } } } }""",
+            key={"path": [asset]},
+        )["assetOrError"]["assetMaterializations"]
+        return [{**event, "metadata": {entry["label"]: entry for entry in event["metadataEntries"]}} for event in events]
+
+    def start_schedule(self, name: str) -> None:
+        mutation = "mutation { startSchedule(scheduleSelector: {%s, scheduleName: %s}) { __typename ... on PythonError { message } } }"
+        answer = self.ask(mutation % (SELECTOR, json.dumps(name)))["startSchedule"]
+        assert answer["__typename"] == "ScheduleStateResult", answer
+
+    def ticks(self, name: str) -> list[dict[str, Any]]:
+        """The ticks of a schedule, the newest first: status, why it was skipped, which runs it asked for."""
+        query = "{ scheduleOrError(scheduleSelector: {%s, scheduleName: %s}) { ... on Schedule { scheduleState { ticks { status skipReason runIds error { message } } } } } }"
+        return list(self.ask(query % (SELECTOR, json.dumps(name)))["scheduleOrError"]["scheduleState"]["ticks"])
+
+
+@contextlib.contextmanager
+def dagster_dev(project: Path, **extra: str) -> Iterator[Dagster]:
+    """`dagster dev` on a project that was set up, until the end of the block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = environment_for(
+        project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", DAGSTER_HOME=str(project / "data" / "dagster"), **extra
+    )
+    log = project / "dev.log"
+    program = str(Path(sys.executable).with_name("dagster"))
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [program, "dev", "-m", LOCATION, "-p", str(port), "-h", "127.0.0.1"],
+            cwd=project, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    server = Dagster(port, log)
+
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text()[-5000:]
+        try:
+            return bool(server.ask("{ assetNodes { assetKey { path } } }")["assetNodes"])
+        except (OSError, AssertionError):
+            return False
+
+    try:
+        server.wait(answers, 120)
+        yield server
+    finally:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its code servers outlive it by a minute, and take their share of the cores
