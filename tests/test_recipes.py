@@ -3,14 +3,16 @@
 import pytest
 from pydantic import ValidationError
 
-from llm_assets.recipes import Recipe, RecipeError, SampleWeb, WarcFiles, laptop, load_recipe
+from llm_assets.recipes import Recipe, RecipeError, Recrawl, SampleWeb, WarcFiles, laptop, load_recipe
 from llm_assets.web.crawls import CrawlRegistry
 from llm_assets.web.errors import SourceError
+
+RECRAWL = Recrawl(prefix="a", cron="0 0 * * *", source=SampleWeb())
 
 
 def test_the_default_is_the_sample_web(monkeypatch):
     assert load_recipe() == laptop()
-    assert laptop().corpus() == ["sample", "unread"]
+    assert laptop().corpus() == ["sample"]
 
 
 def test_a_recipe_from_a_file(tmp_path, monkeypatch):
@@ -50,7 +52,9 @@ def test_recipes_are_immutable_and_copies_are_checked():
         ({"crawls": {"a/b": SampleWeb()}}, "crawl name 'a/b'"),
         ({"crawls": {"a": SampleWeb(since="b")}}, "crawl 'a' continues 'b', which is no crawl"),
         ({"crawls": {"a": SampleWeb(since="b"), "b": SampleWeb(since="a")}}, "in a circle: a → b → a"),
-        ({"crawls": {}, "corpus_crawls": ("x",)}, "corpus_crawls names 'x'"),
+        ({"crawls": {}, "tokenizer": {"crawls": ("x",)}}, "tokenizer.crawls names 'x'"),
+        ({"crawls": {}, "recrawls": (RECRAWL, RECRAWL)}, "two schedules have one prefix"),
+        ({"crawls": {}, "recrawls": ({**RECRAWL.model_dump(), "prefix": "a/b"},)}, "recrawls.0.prefix"),
         ({"crawls": {"a": {"kind": "warc_files"}}}, "path"),
         ({"crawls": {"a": {"kind": "ftp"}}}, "'ftp' found using 'kind' does not match"),
         ({"crawls": {}, "extraction": {"max_bytes": 3}}, "extraction.max_bytes"),
@@ -67,7 +71,11 @@ def test_the_registry_keeps_a_crawl_s_source(tmp_path):
     assert not registry.add("mine", WarcFiles(path="/x"))
     with pytest.raises(SourceError, match="registered with another source"):
         registry.add("mine", WarcFiles(path="/y"))
-    assert registry.effective(laptop()).corpus() == ["mine", "sample", "unread"]
+    effective = registry.effective(laptop())
+    assert effective.corpus() == ["sample"] and effective.sources().keys() == {"mine", "sample"}
+    assert registry.effective(laptop().but(registered="all")).corpus() == ["mine", "sample"]
+    assert registry.effective(laptop().but(registered=("mi",))).corpus() == ["mine", "sample"]
+    assert registry.effective(laptop().but(registered=("other",))).corpus() == ["sample"]
     assert registry.effective(laptop().but(crawls={"mine": SampleWeb()})).crawls == {"mine": SampleWeb()}
 
 
