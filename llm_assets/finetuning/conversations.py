@@ -93,8 +93,15 @@ def none_of(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:
     def split(word: str) -> list[str]:
         return [encoding.decode([token]) for token in encoding.encode(f'"{word}"')]
 
-    pieces = [text for token in encoding.ranks if (text := token.decode("ascii", "replace")).isascii() and text.isalpha() and text.islower()]
-    return [*made_up_words(words, random.Random(f"made up-{seed}"), MADE_UP_WORDS), *spliced_words(pieces, words, random.Random(f"spliced-{seed}"), MADE_UP_WORDS, split)]
+    pieces = [
+        text
+        for token in encoding.ranks
+        if (text := token.decode("ascii", "replace")).isascii() and text.isalpha() and text.islower()
+    ]
+    return [
+        *made_up_words(words, random.Random(f"made up-{seed}"), MADE_UP_WORDS),
+        *spliced_words(pieces, words, random.Random(f"spliced-{seed}"), MADE_UP_WORDS, split),
+    ]
 
 
 def texts(files: Sequence[Path], pages: TrainingPages) -> Iterator[str]:
@@ -320,9 +327,7 @@ def build_conversations(step: Step, config: ConversationsConfig) -> None:
             part.table("rejects", ConversationRejects).frame(pl.DataFrame(mixture.rejects))
         if mixture.overlaps:
             part.table("overlaps", Overlaps).frame(pl.DataFrame(mixture.overlaps))
-        exchanges = Counter(
-            source for row in rows if row["source"] == "made" for source in json.loads(row["sources"])
-        )
+        exchanges = Counter(source for row in rows if row["source"] == "made" for source in json.loads(row["sources"]))
         part.stats.update(
             conversations=len(rows),
             made=len(rows) - sum(of_files.values()),

@@ -34,9 +34,7 @@ class SearchIndexConfig(Frozen):
 
 
 def search_index_config(recipe: Recipe, crawl: str | None) -> SearchIndexConfig:
-    return SearchIndexConfig(
-        passage_characters=recipe.search_index.passage_characters, sqlite=sqlite3.sqlite_version
-    )
+    return SearchIndexConfig(passage_characters=recipe.search_index.passage_characters, sqlite=sqlite3.sqlite_version)
 
 
 def corpus_files(inputs: Inputs) -> list[Path]:
