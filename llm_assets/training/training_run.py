@@ -19,7 +19,7 @@ from llm_assets.model.devices import Prediction, find_gpus, fitting_rows
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.finetuning import Finetuning
 from llm_assets.recipes.preference import RewardTraining, Rlhf
-from llm_assets.recipes.pretraining import Pretraining
+from llm_assets.recipes.pretraining import Pretraining, Rates
 from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
 
@@ -40,18 +40,26 @@ def share_out(shape: ModelShape, rows: int, device: str, processes: int, pass_ro
     return processes, pass_rows or (fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))), name
 
 
-def optimisation(settings: Pretraining | Finetuning | Reinforcement | RewardTraining | Rlhf, pretraining: Pretraining, shape: ModelShape, rate: float = 1.0) -> dict[str, Any]:
-    """How a stage's weights are changed: rates, clipping and optimiser are pretraining's (rates times `rate`), the rest its own."""
-    plain, matrix = pretraining.rates(shape)
+def optimisation(
+    settings: Pretraining | Finetuning | Reinforcement | RewardTraining | Rlhf,
+    inherited: Rates,
+    shape: ModelShape,
+    rate: float = 1.0,
+) -> dict[str, Any]:
+    """How a stage's weights are changed.
+
+    Learning rates (times `rate`), clipping and optimiser are pretraining's; weight decay and the schedule its own.
+    """
+    plain, matrix = inherited.rates(shape)
     return {
-        "learning_rate": plain * rate, "matrix_learning_rate": matrix * rate, "weight_decay": settings.weight_decay, "warmup": settings.warmup, "cooldown": settings.cooldown,
-        "clip": pretraining.clip, "muon": pretraining.muon,
-    }  # fmt: skip
-
-
-def inherited(pretraining: Pretraining) -> dict[str, Any]:
-    """The literals of pretraining's that `optimisation` reads for a later stage."""
-    return {"learning_rate": pretraining.learning_rate, "matrix_learning_rate": pretraining.matrix_learning_rate, "clip": pretraining.clip, "muon": pretraining.muon}
+        "learning_rate": plain * rate,
+        "matrix_learning_rate": matrix * rate,
+        "weight_decay": settings.weight_decay,
+        "warmup": settings.warmup,
+        "cooldown": settings.cooldown,
+        "clip": inherited.clip,
+        "muon": inherited.muon,
+    }
 
 
 def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, processes: int) -> dict[str, Any]:
