@@ -251,7 +251,7 @@ class Mixture:
                 yield row.line, row.messages
 
     def decontaminate(self, evaluation: Sequence[dict[str, Any]], settings: Conversations) -> None:
-        """Fix the questions that are not to be trained on: those of the evaluation, and of the user's evaluation files."""
+        """Note the questions that may not be trained on: the evaluation's, and those of the user's evaluation files."""
         questions = [(row["question"], row["group"]) for row in evaluation]
         for file in settings.evaluation_files:
             for _, messages in self.read(file):
@@ -369,7 +369,7 @@ def usable(material: Material, weights: Mapping[str, float]) -> dict[str, float]
 
 
 def no_overlap(artifact: Artifact, inputs: Inputs, config: ConversationsConfig) -> CheckOutcome:
-    """Whether no user's message of the table holds a question of the evaluation, looked for anew in what was written."""
+    """Whether no user's message in the written table holds a question of the evaluation."""
     asked = pl.concat([pl.read_parquet(path) for path in artifact.table("evaluation")])
     phrases = question_phrases(asked.select("question", "group").iter_rows(), config.conversations.overlap_words)
     found = []
@@ -407,8 +407,8 @@ def show_conversations(artifact: Artifact, shown: int = 2) -> dict[str, str]:
 CONVERSATIONS = Stage(
     name="conversations",
     group="finetuning",
-    description="The mixture that the assistant is trained on, and the questions that it will be asked, none of them in "
-    "the mixture.",
+    description="The mixture that the assistant is trained on, and the questions that it will be asked, none of them "
+    "in the mixture.",
     kinds=("parquet",),
     build=build_conversations,
     config=conversations_config,

@@ -1,8 +1,8 @@
 """`knowledge_boundary`: what the base model knows and does not, found by asking it.
 
-Questions are the crawl's own (the sample web comes with them), or an endpoint's on articles of the corpus. Each is asked several
-times in several wordings; the share of right answers makes a topic known, unsure or unknown. Beside them stand names of
-things that exist nowhere: made of pieces of those that do, and found on no page.
+Questions are the crawl's own (the sample web comes with them), or an endpoint's on articles of the corpus. Each is
+asked several times in several wordings; the share of right answers makes a topic known, unsure or unknown. Beside them
+are names of fictitious entities: made of pieces of real names, and found on no page.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .questions import read_questions, to_topics
 from .schemas import Interrogations, Nowhere, QuestionRejects, Topics
 
 MODULE = "llm_assets.finetuning.interrogate"
-KEPT_NAMES = 0.2  # share of the names that exist nowhere that only evaluation uses, at most KEPT_MOST of a kind
+KEPT_NAMES = 0.2  # share of the names of fictitious entities that only evaluation uses, at most KEPT_MOST of a kind
 KEPT_MOST = 200
 
 
@@ -113,16 +113,25 @@ def written_questions(
 
 
 def prompts(topics: pl.DataFrame, settings: KnowledgeBoundary) -> list[dict[str, Any]]:
-    """For each topic so many of its wordings, and examples of others before each: questions and answers as pages have them."""
+    """For each topic so many of its wordings, each after examples of other topics, as pages have them."""
     rows = topics.to_dicts()
     out = []
     for number, row in enumerate(rows):
         rng = random.Random(f"examples-{settings.seed}-{number}")
         wordings = json.loads(row["questions"])
-        others = [rows[place] for place in rng.sample(range(len(rows)), min(len(rows), settings.examples + 4)) if rows[place]["entity"] != row["entity"]]
+        others = [
+            rows[place]
+            for place in rng.sample(range(len(rows)), min(len(rows), settings.examples + 4))
+            if rows[place]["entity"] != row["entity"]
+        ]
         for question in wordings[: settings.wordings]:
-            examples = [f"Question: {json.loads(other['questions'])[0]}\nAnswer: {other['sentence']}" for other in others[: settings.examples]]
-            out.append({"topic": number, "asked": question, "question": f"Question: {question}\nAnswer:", "examples": examples})
+            examples = [
+                f"Question: {json.loads(other['questions'])[0]}\nAnswer: {other['sentence']}"
+                for other in others[: settings.examples]
+            ]
+            out.append(
+                {"topic": number, "asked": question, "question": f"Question: {question}\nAnswer:", "examples": examples}
+            )
     return out
 
 
@@ -134,7 +143,16 @@ def make_names(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoun
         names = group["entity"].unique().sort().to_list()
         words = {word for name in everything for word in name.split()}
         made: list[str] = []
-        for name in islice(recombine(names, random.Random(f"nowhere-{settings.seed}-{kind}"), set(everything), words if any(name.count(" ") < 2 for name in names) else (), everything), 2 * settings.nowhere):
+        for name in islice(
+            recombine(
+                names,
+                random.Random(f"nowhere-{settings.seed}-{kind}"),
+                set(everything),
+                words if any(name.count(" ") < 2 for name in names) else (),
+                everything,
+            ),
+            2 * settings.nowhere,
+        ):
             fresh = [word for word in name.split() if word not in words]
             if not index.search(f"{name}", 1) and not any(index.search(word, 1) for word in fresh):
                 made.append(name)
@@ -143,7 +161,11 @@ def make_names(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoun
         kept = made[: min(round(KEPT_NAMES * len(made)), KEPT_MOST)]
         apart = {word for name in kept for word in name.split() if word not in words}
         rows += [{"kind": kind, "name": name, "kept_apart": True} for name in kept]
-        rows += [{"kind": kind, "name": name, "kept_apart": False} for name in made[len(kept) :] if not apart & set(name.split())]
+        rows += [
+            {"kind": kind, "name": name, "kept_apart": False}
+            for name in made[len(kept) :]
+            if not apart & set(name.split())
+        ]
     return pl.DataFrame(rows, schema={"kind": pl.String, "name": pl.String, "kept_apart": pl.Boolean})
 
 
@@ -222,9 +244,13 @@ def build_knowledge_boundary(step: Step, settings: KnowledgeBoundary) -> None:
             part.stats["known_share"] = {reach: round(share, 4) for reach, share in known.iter_rows()}
 
 
-def grade_answers(topics: pl.DataFrame, asked: list[dict[str, Any]], answers: list[list[str]], endpoint: ChatEndpoint | None) -> pl.DataFrame:
-    """One row a sampled answer. By its text: right if the answer stands in it and no other answer to questions of the relation;
-    an endpoint judges those that do not hold the answer word for word.
+def grade_answers(
+    topics: pl.DataFrame, asked: list[dict[str, Any]], answers: list[list[str]], endpoint: ChatEndpoint | None
+) -> pl.DataFrame:
+    """One row a sampled answer.
+
+    It is right if it holds the topic's answer and no other answer to questions of the relation; an endpoint judges
+    those that do not hold the answer word for word.
     """
     rivals: dict[str, list[str]] = {}
     for relation, answer in topics.select("relation", "answer").unique(maintain_order=True).iter_rows():
@@ -235,19 +261,55 @@ def grade_answers(topics: pl.DataFrame, asked: list[dict[str, Any]], answers: li
         for number, answer in enumerate(samples):
             # An endpoint's relations are too loose for other values to speak against an answer.
             found = grade(answer, topic["answer"], () if endpoint else rivals[topic["relation"]])
-            rows.append({"topic": one["topic"], "question": one["asked"], "sample": number, "answer": answer, "grade": found, "judge": "text"})
+            rows.append(
+                {
+                    "topic": one["topic"],
+                    "question": one["asked"],
+                    "sample": number,
+                    "answer": answer,
+                    "grade": found,
+                    "judge": "text",
+                }
+            )
     if endpoint:
         open_ones = [row for row in rows if row["grade"] == "wrong" and row["answer"]]
-        judged = endpoint.ask_all([JUDGE_PROMPT.format(question=row["question"], reference=topics.row(row["topic"], named=True)["answer"], answer=row["answer"]) for row in open_ones])
+        judged = endpoint.ask_all(
+            [
+                JUDGE_PROMPT.format(
+                    question=row["question"],
+                    reference=topics.row(row["topic"], named=True)["answer"],
+                    answer=row["answer"],
+                )
+                for row in open_ones
+            ]
+        )
         for row, verdict in zip(open_ones, judged, strict=True):
             row.update(grade=parse_verdict(verdict), judge="endpoint")
-    return pl.DataFrame(rows, schema={"topic": pl.Int64, "question": pl.String, "sample": pl.Int64, "answer": pl.String, "grade": pl.String, "judge": pl.String})
+    return pl.DataFrame(
+        rows,
+        schema={
+            "topic": pl.Int64,
+            "question": pl.String,
+            "sample": pl.Int64,
+            "answer": pl.String,
+            "grade": pl.String,
+            "judge": pl.String,
+        },
+    )
 
 
 def classify(graded: pl.DataFrame, settings: KnowledgeBoundary) -> pl.DataFrame:
     """For each topic: how often it was asked, the share of right answers, and the verdict."""
-    share = graded.group_by("topic", maintain_order=True).agg(asked=pl.len().cast(pl.Int64), right=(pl.col("grade") == "right").mean())
-    verdict = pl.when(pl.col("right") >= settings.known).then(pl.lit("known")).when(pl.col("right") <= settings.unknown).then(pl.lit("unknown")).otherwise(pl.lit("unsure"))
+    share = graded.group_by("topic", maintain_order=True).agg(
+        asked=pl.len().cast(pl.Int64), right=(pl.col("grade") == "right").mean()
+    )
+    verdict = (
+        pl.when(pl.col("right") >= settings.known)
+        .then(pl.lit("known"))
+        .when(pl.col("right") <= settings.unknown)
+        .then(pl.lit("unknown"))
+        .otherwise(pl.lit("unsure"))
+    )
     return share.with_columns(verdict=verdict)
 
 

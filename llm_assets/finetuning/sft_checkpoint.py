@@ -1,5 +1,5 @@
-"""`sft_checkpoint`: the assistant, trained on conversations; and `unmitigated_checkpoint`, an ablation: the same without
-the conversations that teach it to say that it does not know. sft_evaluation compares the two.
+"""`sft_checkpoint`: the assistant, trained on conversations; and `unmitigated_checkpoint`, an ablation: the same
+without the conversations that teach it to say that it does not know. sft_evaluation compares the two.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class FinetuningError(ValueError):
 class SftConfig(Frozen):
     """How the assistant is trained, and what it is told about itself.
 
-    finetuning: its `epochs` and `batch_tokens` are those of this checkpoint, pretraining's where it has none of its own.
+    finetuning: `epochs` are those of this checkpoint, `batch_tokens` pretraining's where it has none of its own.
     inherited: what is taken over from pretraining.
     """
 

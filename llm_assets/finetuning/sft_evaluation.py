@@ -1,5 +1,5 @@
-"""`sft_evaluation`: what the assistant answers, refuses and makes up, compared with the base model after a prompt and with
-the same training without the mitigation. `conversations` fixed the questions before anything was trained.
+"""`sft_evaluation`: what the assistant answers, refuses and makes up, compared with the base model after a prompt and
+with the same training without the mitigation. `conversations` fixed the questions before anything was trained.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EXAMPLES = (("What is the colour of tomorrow?", "I don't know."), ("What is 3 + 
 
 
 class SftEvaluationConfig(Frozen):
-    """How questions are asked; which ones is up to `conversations`. transcripts: answers of each group in the report."""
+    """How questions are asked; `conversations` decides which. transcripts: answers of each group in the report."""
 
     max_tokens: int
     transcripts: int
@@ -169,8 +169,8 @@ def show_evaluation(evaluation: Artifact) -> dict[str, str]:
 SFT_EVALUATION = Stage(
     name="sft_evaluation",
     group="finetuning",
-    description="What the assistant answers, refuses and makes up, with and without tools, compared with the base model "
-    "and with the training without the mitigation.",
+    description="What the assistant answers, refuses and makes up, with and without tools, compared with the base "
+    "model and with the training without the mitigation.",
     kinds=("pytorch", "html"),
     build=build_sft_evaluation,
     config=sft_evaluation_config,
