@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.outside import files_version
+from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.external import files_version
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.dialogue.conversation_files import read_conversations
-from llm_assets.dialogue.guidelines import OWN, read_guidelines
+from llm_assets.dialogue.guidelines import OWN, Guideline, read_guidelines
 from llm_assets.dialogue.messages import from_json, to_json
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.dialogue.transcript import transcript
@@ -28,8 +30,9 @@ from llm_assets.evaluation.grading import holds
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.model.chat import Message
 from llm_assets.model.encoding import Encoding
-from llm_assets.recipes import ConversationFile, Recipe
-from llm_assets.recipes.crawls import crawls_of
+from llm_assets.recipes import ConversationFile, Conversations, Recipe
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
 from llm_assets.tools import SearchIndex, SearchTool
 from llm_assets.tools.search import INDEX
@@ -46,20 +49,71 @@ MADE_UP_WORDS = 5_000  # of either kind
 MITIGATION = ("unknown", "nowhere")  # sources that teach what is not known
 
 
+class ConversationsError(ValueError):
+    """A mixture that cannot be made; the message says what to change."""
+
+
+class ConversationsConfig(Frozen):
+    """The mixture, and the questions that the assistant will be evaluated by.
+
+    results, match: of the search tool as the assistant will have it. questions: of each group, drawn by
+    evaluation_seed. pages: those whose words are counted and spelled.
+    """
+
+    conversations: Conversations
+    results: int
+    match: Literal["all", "any"]
+    questions: int
+    evaluation_seed: int
+    pages: TrainingPages
+
+
+def conversations_config(recipe: Recipe, crawl: str | None) -> ConversationsConfig:
+    return ConversationsConfig(
+        conversations=recipe.conversations,
+        results=recipe.tools.results,
+        match=recipe.tools.match,
+        questions=recipe.sft_evaluation.questions,
+        evaluation_seed=recipe.sft_evaluation.seed,
+        pages=TrainingPages(search_only_hosts=recipe.search_only_hosts),
+    )
+
+
+def external_files(config: ConversationsConfig) -> Mapping[str, str]:
+    """The version of the user's files and of the guidelines."""
+    settings = config.conversations
+    paths = {file.name: Path(file.path).expanduser() for file in (*settings.files, *settings.evaluation_files)}
+    paths["guidelines"] = Path(settings.guidelines).expanduser() if settings.guidelines else OWN
+    return files_version(paths, load_settings().digest_cache, ConversationsError, "conversations")
+
+
 def none_of(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:
     """Words that are none: half of them as these run, letter by letter, half of tokens of small letters."""
 
     def split(word: str) -> list[str]:
         return [encoding.decode([token]) for token in encoding.encode(f'"{word}"')]
 
-    pieces = [text for token in encoding.ranks if (text := token.decode("ascii", "replace")).isascii() and text.isalpha() and text.islower()]
-    return [*made_up_words(words, random.Random(f"made up-{seed}"), MADE_UP_WORDS), *spliced_words(pieces, words, random.Random(f"spliced-{seed}"), MADE_UP_WORDS, split)]
+    pieces = [
+        text
+        for token in encoding.ranks
+        if (text := token.decode("ascii", "replace")).isascii() and text.isalpha() and text.islower()
+    ]
+    return [
+        *made_up_words(words, random.Random(f"made up-{seed}"), MADE_UP_WORDS),
+        *spliced_words(pieces, words, random.Random(f"spliced-{seed}"), MADE_UP_WORDS, split),
+    ]
 
 
-def knowledge_cutoff(files: Sequence[Path]) -> str:
-    """The day of the newest page among these, as ``5 October 2026``."""
-    days = [pl.scan_parquet(path).select(pl.col("fetched_at").max()).collect().item() for path in files]
-    latest = max((day for day in days if day is not None), default=None)  # a part without pages has none
+def texts(files: Sequence[Path], pages: TrainingPages) -> Iterator[str]:
+    """Texts of the pages that may be trained on, a file at a time."""
+    for path in files:
+        yield from pages.scan([path]).collect()["text"]
+
+
+def knowledge_cutoff(files: Sequence[Path], pages: TrainingPages) -> str:
+    """The day of the newest of these pages that may be trained on, as ``5 October 2026``."""
+    days = [pages.scan([path], ["fetched_at"]).max().collect().item() for path in files]
+    latest = max((day for day in days if day is not None), default=None)  # a file without pages has none
     if latest is None:
         return "an unknown day"
     day = datetime.fromisoformat(latest)
@@ -90,89 +144,201 @@ def passages_of(index: SearchIndex, topics: Sequence[dict[str, Any]]) -> Any:
 
 
 def _topic(row: dict[str, Any]) -> Topic:
-    return Topic(row["entity"], row["kind"], row["relation"], tuple(json.loads(row["questions"])), row["answer"], row["sentence"])
+    questions = tuple(json.loads(row["questions"]))
+    return Topic(row["entity"], row["kind"], row["relation"], questions, row["answer"], row["sentence"])
 
 
-def build_conversations(step: Step, recipe: Recipe) -> None:
-    """One part."""
-    settings = recipe.conversations
-    boundary, index = step.input("knowledge_boundary"), SearchIndex(step.input("search_index").file(INDEX))
-    topics = pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts()
-    nowhere = pl.concat([pl.read_parquet(path) for path in boundary.table("nowhere")]).to_dicts()
-    files = [path for crawl in crawls_of(recipe) for path in sorted(step.inputs[f"clean_corpus/{crawl}"].table("text"))]
-    words = corpus_words(files)
-    kept_words = [word for word in words if stable_share("word", word) < KEPT_WORDS]
-    guidelines = read_guidelines(Path(settings.guidelines).expanduser() if settings.guidelines else None)
-    values = {"name": settings.name, "maker": settings.maker, "cutoff": knowledge_cutoff(files)}
-    search = SearchTool(index, recipe.tools.results, recipe.tools.match)
-    kept_names = {topic["entity"] for topic in topics if topic["kept_apart"]}
-    evaluation = [
-        *evaluation_set.fact_questions(topics, nowhere, lambda entity, answer: holds(search(entity), answer), recipe.sft_evaluation.questions, recipe.sft_evaluation.seed),
-        *evaluation_set.lesson_questions(kept_words, recipe.sft_evaluation.questions, recipe.sft_evaluation.seed),
-        *evaluation_set.guideline_questions(guidelines, values, sorted({topic["entity"] for topic in topics if topic["kept_apart"] and topic["kind"] == "person"}), recipe.sft_evaluation.seed),
+@dataclass
+class Sources:
+    """What conversations and questions are made of, as it is stored.
+
+    topics, nowhere: rows of the knowledge boundary. words: of the corpus; kept_words are for evaluation alone.
+    values: what the guidelines' slots stand for.
+    """
+
+    topics: list[dict[str, Any]]
+    nowhere: list[dict[str, Any]]
+    words: list[str]
+    guidelines: dict[str, Guideline]
+    values: dict[str, str]
+    index: SearchIndex
+    search: SearchTool
+
+    @property
+    def kept_words(self) -> list[str]:
+        return [word for word in self.words if stable_share("word", word) < KEPT_WORDS]
+
+    @property
+    def kept_names(self) -> set[str]:
+        """Things that no conversation mentions."""
+        return {topic["entity"] for topic in self.topics if topic["kept_apart"]}
+
+    def people(self, kept_apart: bool) -> list[str]:
+        rows = (row for row in self.topics if row["kind"] == "person" and row["kept_apart"] == kept_apart)
+        return sorted({row["entity"] for row in rows})
+
+
+def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
+    settings, boundary = config.conversations, inputs.one("knowledge_boundary")
+    files = [path for corpus in inputs.by_crawl("clean_corpus").values() for path in sorted(corpus.table("text"))]
+    index = SearchIndex(inputs.one("search_index").file(INDEX))
+    cutoff = knowledge_cutoff(files, config.pages)
+    return Sources(
+        topics=pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts(),
+        nowhere=pl.concat([pl.read_parquet(path) for path in boundary.table("nowhere")]).to_dicts(),
+        words=corpus_words(texts(files, config.pages)),
+        guidelines=read_guidelines(Path(settings.guidelines).expanduser() if settings.guidelines else None),
+        values={"name": settings.name, "maker": settings.maker, "cutoff": cutoff},
+        index=index,
+        search=SearchTool(index, config.results, config.match),
+    )
+
+
+def evaluation_questions(sources: Sources, config: ConversationsConfig) -> list[dict[str, Any]]:
+    """What sft_evaluation will ask, as rows of EvaluationQuestions."""
+    most, seed = config.questions, config.evaluation_seed
+
+    def finds(entity: str, answer: str) -> bool:
+        return holds(sources.search(entity), answer)
+
+    people = sources.people(kept_apart=True)
+    return [
+        *evaluation_set.fact_questions(sources.topics, sources.nowhere, finds, most, seed),
+        *evaluation_set.lesson_questions(sources.kept_words, most, seed),
+        *evaluation_set.guideline_questions(sources.guidelines, sources.values, people, seed),
     ]
-    kept_phrases = Phrases()
-    for name in sorted(kept_names):
-        kept_phrases.add(name, name)
-    rejects: list[dict[str, Any]] = []
-    questions = [(row["question"], row["group"]) for row in evaluation]
-    for file in settings.evaluation_files:
+
+
+def material_of(sources: Sources, encoding: Encoding, seed: int) -> Material:
+    """What dialogues may be made of: nothing that is kept apart for evaluation."""
+    kept_names, kept_words = sources.kept_names, set(sources.kept_words)
+    usual = [row for row in sources.topics if not row["kept_apart"] and row["answer"] not in kept_names]
+    return Material(
+        known=[_topic(row) for row in usual if row["verdict"] == "known"],
+        unknown=[_topic(row) for row in usual if row["verdict"] == "unknown"],
+        told=[_topic(row) for row in usual],
+        nowhere=_by_kind(sources.nowhere),
+        search=sources.search,
+        passages=passages_of(sources.index, sources.topics),
+        words=[word for word in sources.words if word not in kept_words],
+        made_up=none_of(sources.words, encoding, seed),
+        guidelines=sources.guidelines,
+        values=sources.values,
+        people=sources.people(kept_apart=False),
+    )
+
+
+@dataclass
+class Mixture:
+    """Conversations that were taken, and what was left out.
+
+    evaluated: the questions of evaluations, which no message may share. overlaps: conversations that share one.
+    mentions: how many mention what is kept apart. rejects: rows of files that are no conversations.
+    """
+
+    evaluated: Phrases = field(default_factory=Phrases)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    overlaps: list[dict[str, Any]] = field(default_factory=list)
+    rejects: list[dict[str, Any]] = field(default_factory=list)
+    mentions: int = 0
+
+    def read(self, file: ConversationFile) -> Iterator[tuple[int, Sequence[Message]]]:
+        """Conversations of a file with their lines; its rejects are noted."""
         for row in read_conversations(Path(file.path).expanduser()):
             if row.problem:
-                rejects.append({"file": file.name, "line": row.line, "reason": row.problem})
-            questions += [(message.content, file.name) for message in row.messages if message.role == "user"]
-    evaluated = question_phrases(questions, settings.overlap_words)
-    rows: list[dict[str, Any]] = []
-    overlaps: list[dict[str, Any]] = []
-    mentions = 0
+                self.rejects.append({"file": file.name, "line": row.line, "reason": row.problem})
+            else:
+                yield row.line, row.messages
 
-    def take(source: str, line: int, messages: Sequence[Message], sources: Sequence[str]) -> None:
+    def decontaminate(self, evaluation: Sequence[dict[str, Any]], settings: Conversations) -> None:
+        """Note the questions that may not be trained on: the evaluation's, and those of the user's evaluation files."""
+        questions = [(row["question"], row["group"]) for row in evaluation]
+        for file in settings.evaluation_files:
+            for _, messages in self.read(file):
+                questions += [(message.content, file.name) for message in messages if message.role == "user"]
+        self.evaluated = question_phrases(questions, settings.overlap_words)
+
+    def take(self, source: str, line: int, messages: Sequence[Message], sources: Sequence[str]) -> None:
+        """Add a conversation, unless it shares a question with an evaluation."""
         for message in messages:
-            shared = evaluated.find(message.content) if message.role == "user" else None
+            shared = self.evaluated.find(message.content) if message.role == "user" else None
             if shared:
-                overlaps.append({"source": source, "line": line, "evaluation": shared[1], "shared": shared[0]})
+                overlap = {"source": source, "line": line, "evaluation": shared[1], "shared": shared[0]}
+                self.overlaps.append(overlap)
                 return
-        rows.append({"conversation": len(rows), "source": source, "sources": json.dumps(list(sources)), "line": line, "messages": to_json(messages)})
+        self.rows.append(
+            {
+                "conversation": len(self.rows),
+                "source": source,
+                "sources": json.dumps(list(sources)),
+                "line": line,
+                "messages": to_json(messages),
+            }
+        )
 
-    usual = [row for row in topics if not row["kept_apart"] and row["answer"] not in kept_names]
-    material = Material(
-        known=[_topic(row) for row in usual if row["verdict"] == "known"], unknown=[_topic(row) for row in usual if row["verdict"] == "unknown"], told=[_topic(row) for row in usual],
-        nowhere=_by_kind(nowhere), search=search, passages=passages_of(index, topics), words=[word for word in words if word not in set(kept_words)],
-        made_up=none_of(words, Encoding.load(step.input("tokenizer").path), settings.seed), guidelines=guidelines, values=values,
-        people=sorted({row["entity"] for row in topics if row["kind"] == "person" and not row["kept_apart"]}),
-    )  # fmt: skip
+    def add_made(
+        self, step: Step, settings: Conversations, material: Material, weights: dict[str, float], kept: Iterable[str]
+    ) -> None:
+        """Make conversations and take those that mention none of the names that are kept apart."""
+        kept_phrases = Phrases()
+        for name in sorted(kept):
+            kept_phrases.add(name, name)
+        step.progress.start(settings.count, "conversations")
+        count, tool_sets = settings.count if weights else 0, tuple(zip(TOOL_SETS, settings.tools, strict=True))
+        made = conversations(settings.seed, count, material, weights, tool_sets, settings.turns)
+        for number, (messages, sources) in enumerate(made):
+            if any(kept_phrases.find(message.content) for message in messages):
+                self.mentions += 1
+            else:
+                self.take("made", number, messages, sources)
+            if number % 1_000 == 0:
+                step.progress.advance(number)
+
+    def add_file(self, file: ConversationFile, seed: int) -> int:
+        """Take a file's conversations, all or as many as are wanted, drawn by hash; how many there are then of it."""
+        before, rows = len(self.rows), list(self.read(file))
+        if file.most is not None and len(rows) > file.most:
+            drawn = sorted(rows, key=lambda row: stable_share("row", str(seed), file.name, str(row[0])))
+            rows = sorted(drawn[: file.most], key=lambda row: row[0])
+        for line, messages in rows:
+            self.take(file.name, line, messages, [file.name])
+        return len(self.rows) - before
+
+
+def build_conversations(step: Step, config: ConversationsConfig) -> None:
+    """One part."""
+    settings, sources, mixture = config.conversations, read_sources(step.inputs, config), Mixture()
+    evaluation = evaluation_questions(sources, config)
+    mixture.decontaminate(evaluation, settings)
+    material = material_of(sources, Encoding.load(step.input("tokenizer").path), settings.seed)
     weights = usable(material, settings.weights)
-    step.progress.start(settings.count, "conversations")
-    for number, (messages, sources) in enumerate(conversations(settings.seed, settings.count if weights else 0, material, weights, tuple(zip(TOOL_SETS, settings.tools, strict=True)), settings.turns)):
-        if any(kept_phrases.find(message.content) for message in messages):
-            mentions += 1
-        else:
-            take("made", number, messages, sources)
-        if number % 1_000 == 0:
-            step.progress.advance(number)
-    read: dict[str, int] = {}
-    for file in settings.files:
-        before = len(rows)
-        for line, messages in _drawn(file, settings.seed, rejects):
-            take(file.name, line, messages, [file.name])
-        read[file.name] = len(rows) - before
+    mixture.add_made(step, settings, material, weights, sources.kept_names)
+    of_files = {file.name: mixture.add_file(file, settings.seed) for file in settings.files}
+    rows = mixture.rows
     if not rows:
-        raise ConversationsError("the mixture is empty: conversations.count is 0 or no source has anything to say, and no file gives a conversation")
+        raise ConversationsError(
+            "the mixture is empty: conversations.count is 0 or no source has anything to say, and no file gives a "
+            "conversation"
+        )
     with step.part("conversations") as part:
         part.table("conversations", ConversationRows).frame(pl.DataFrame(rows))
         part.table("evaluation", EvaluationQuestions).frame(pl.DataFrame(evaluation))
-        if rejects:
-            part.table("rejects", ConversationRejects).frame(pl.DataFrame(rejects))
-        if overlaps:
-            part.table("overlaps", Overlaps).frame(pl.DataFrame(overlaps))
+        if mixture.rejects:
+            part.table("rejects", ConversationRejects).frame(pl.DataFrame(mixture.rejects))
+        if mixture.overlaps:
+            part.table("overlaps", Overlaps).frame(pl.DataFrame(mixture.overlaps))
         exchanges = Counter(source for row in rows if row["source"] == "made" for source in json.loads(row["sources"]))
         part.stats.update(
-            conversations=len(rows), made=len(rows) - sum(read.values()), files=read, exchanges=dict(sorted(exchanges.items())), overlaps=len(overlaps), mentions=mentions, rejects=len(rejects), evaluation=len(evaluation), left_out={name: 1 for name in sorted(set(settings.weights) - set(weights))},
-        )  # fmt: skip
-
-
-class ConversationsError(ValueError):
-    """A mixture that cannot be made; the message says what to change."""
+            conversations=len(rows),
+            made=len(rows) - sum(of_files.values()),
+            files=of_files,
+            exchanges=dict(sorted(exchanges.items())),
+            overlaps=len(mixture.overlaps),
+            mentions=mixture.mentions,
+            rejects=len(mixture.rejects),
+            evaluation=len(evaluation),
+            left_out={name: 1 for name in sorted(set(settings.weights) - set(weights))},
+        )
 
 
 def _by_kind(nowhere: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
@@ -185,31 +351,27 @@ def _by_kind(nowhere: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 def usable(material: Material, weights: Mapping[str, float]) -> dict[str, float]:
     """The weights of sources that have something to be made of: a corpus without questions has no facts to ask for."""
+    readable = any(
+        holds(text, topic.answer) and holds(topic.sentence, topic.answer)
+        for topic in material.told_kinds
+        for _, text in material.passages(topic.entity)
+    )
     has = {
-        "known": bool(material.known), "unknown": bool(material.unknown), "nowhere": bool(material.known_kinds), "open": bool(material.known), "letters": bool(material.words), "repetition": bool(material.words),
-        "reading": any(holds(text, topic.answer) and holds(topic.sentence, topic.answer) for topic in material.told_kinds for _, text in material.passages(topic.entity)),
-    }  # fmt: skip
+        "known": bool(material.known),
+        "unknown": bool(material.unknown),
+        "nowhere": bool(material.known_kinds),
+        "open": bool(material.known),
+        "letters": bool(material.words),
+        "repetition": bool(material.words),
+        "reading": readable,
+    }
     return {name: weight for name, weight in weights.items() if weight > 0 and has.get(name, True)}
 
 
-def _drawn(file: ConversationFile, seed: int, rejects: list[dict[str, Any]]) -> Iterable[tuple[int, Sequence[Message]]]:
-    """Conversations of a file, all or as many as are wanted; its rejects are noted."""
-    rows = []
-    for row in read_conversations(Path(file.path).expanduser()):
-        if row.problem:
-            rejects.append({"file": file.name, "line": row.line, "reason": row.problem})
-        else:
-            rows.append((row.line, row.messages))
-    if file.most is not None and len(rows) > file.most:
-        rows = sorted(sorted(rows, key=lambda row: stable_share("row", str(seed), file.name, str(row[0])))[: file.most], key=lambda row: row[0])
-    return rows
-
-
-def no_overlap(artifact: Artifact, recipe: Recipe) -> CheckOutcome:
-    """Whether no user's message of the table holds a question of the evaluation, looked for anew in what was written."""
-    settings = recipe.conversations
+def no_overlap(artifact: Artifact, inputs: Inputs, config: ConversationsConfig) -> CheckOutcome:
+    """Whether no user's message in the written table holds a question of the evaluation."""
     asked = pl.concat([pl.read_parquet(path) for path in artifact.table("evaluation")])
-    phrases = question_phrases(asked.select("question", "group").iter_rows(), settings.overlap_words)
+    phrases = question_phrases(asked.select("question", "group").iter_rows(), config.conversations.overlap_words)
     found = []
     for path in artifact.table("conversations"):
         for batch in pq.ParquetFile(path).iter_batches(1024, columns=["conversation", "messages"]):
@@ -218,45 +380,53 @@ def no_overlap(artifact: Artifact, recipe: Recipe) -> CheckOutcome:
                     if message["role"] == "user" and (shared := phrases.find(message["content"])):
                         found.append({"conversation": number, "shared": shared[0], "evaluation": shared[1]})
     stats = artifact.record.stats
-    return CheckOutcome(not found, f"{stats['conversations']:,} conversations share nothing with {stats['evaluation']:,} questions; {stats['overlaps']} that did were taken out", found[:20])
+    summary = (
+        f"{stats['conversations']:,} conversations share nothing with {stats['evaluation']:,} questions; "
+        f"{stats['overlaps']} that did were taken out"
+    )
+    if found:
+        summary = f"{len(found):,} messages of {stats['conversations']:,} conversations share a question"
+    numbers = {"shared_messages": len(found), "taken_out": stats["overlaps"], "questions": stats["evaluation"]}
+    return CheckOutcome(not found, summary, found[:20], numbers)
 
 
-def preview(artifact: Artifact, shown: int = 2) -> str:
+def show_conversations(artifact: Artifact, shown: int = 2) -> dict[str, str]:
     """The mixture in numbers, and conversations of each source, in Markdown."""
     stats = artifact.record.stats
-    lines = ["| exchanges | |", "|---|--:|", *(f"| {name} | {count:,} |" for name, count in stats["exchanges"].items()), *(f"| file {name} | {count:,} |" for name, count in stats["files"].items())]
-    frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("conversations")]).with_columns(first=pl.col("sources").str.json_decode(pl.List(pl.String)).list.first())
+    lines = ["| exchanges | |", "|---|--:|"]
+    lines += [f"| {name} | {count:,} |" for name, count in stats["exchanges"].items()]
+    lines += [f"| file {name} | {count:,} |" for name, count in stats["files"].items()]
+    frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("conversations")])
+    frame = frame.with_columns(first=pl.col("sources").str.json_decode(pl.List(pl.String)).list.first())
     for row in frame.group_by("first", maintain_order=True).head(shown).collect().iter_rows(named=True):
-        lines += ["", f"**{row['first']}**", "", *(f"> {line}" for line in transcript(from_json(row["messages"])).splitlines())]
-    return "\n".join(lines)
-
-
-def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
-    settings = recipe.conversations
-    paths = {file.name: Path(file.path).expanduser() for file in (*settings.files, *settings.evaluation_files)}
-    paths["guidelines"] = Path(settings.guidelines).expanduser() if settings.guidelines else OWN
-    return files_version(paths, load_settings().digest_cache, ConversationsError, "conversations")
+        told = transcript(from_json(row["messages"])).splitlines()
+        lines += ["", f"**{row['first']}**", "", *(f"> {line}" for line in told)]
+    return {"summary": "\n".join(lines)}
 
 
 CONVERSATIONS = Stage(
     name="conversations",
+    group="finetuning",
+    description="The mixture that the assistant is trained on, and the questions that it will be asked, none of them "
+    "in the mixture.",
+    kinds=("parquet",),
     build=build_conversations,
+    config=conversations_config,
     code_version="7",
-    rooms=(
-        "llm_assets.finetuning",
-        "llm_assets.dialogue",
-        "llm_assets.evaluation.grading",
-        "llm_assets.evaluation.words",
-        "llm_assets.tools.search",
-        "llm_assets.model.chat",
-    ),
     inputs=("knowledge_boundary", "search_index", "clean_corpus", "tokenizer"),
-    literals=lambda recipe, _: {
-        "conversations": recipe.conversations, "tools": {"results": recipe.tools.results, "match": recipe.tools.match}, "evaluation": {"questions": recipe.sft_evaluation.questions, "seed": recipe.sft_evaluation.seed}, "crawls": crawls_of(recipe),
-    },
-    outside=_outside,
-    crawls=crawls_of,
+    external_inputs=external_files,
+    crawls=lambda recipe: recipe.trained_crawls(),
     tables={"conversations": ConversationRows, "evaluation": EvaluationQuestions},
     optional_tables={"rejects": ConversationRejects, "overlaps": Overlaps},
+    main_table="conversations",
+    checks=(
+        Check(
+            "no_evaluation_overlap",
+            "No conversation holds a question that the evaluation asks.",
+            no_overlap,
+            blocking=True,
+        ),
+    ),
+    show=show_conversations,
     libraries=("polars", "pyarrow"),
-)  # fmt: skip
+)

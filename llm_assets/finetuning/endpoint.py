@@ -34,6 +34,10 @@ class EndpointError(RuntimeError):
     """An endpoint that cannot be reached or does not speak the protocol; the message names it and what it said."""
 
 
+class EndpointUnavailable(EndpointError):
+    """An endpoint that could not be reached or was too busy at every try; it may answer later."""
+
+
 class ChatEndpoint:
     """The endpoint. Thread-safe."""
 
@@ -42,7 +46,10 @@ class ChatEndpoint:
         self._url = f"{settings.url.rstrip('/')}/chat/completions"
 
     def ask(self, prompt: str, seed: int = 0) -> str:
-        """The model's answer, at temperature 0. Raises EndpointError when all tries have failed."""
+        """The model's answer, at temperature 0.
+
+        Raises EndpointUnavailable when all tries have failed, EndpointError when the answer is of no use.
+        """
         import requests
 
         key = os.environ.get(self.settings.key_variable, "")
@@ -67,7 +74,9 @@ class ChatEndpoint:
             except (ValueError, LookupError, TypeError) as error:
                 raise EndpointError(f"endpoint {self._url}: no choices[0].message.content in its answer ({response.text[:200]!r})") from error
             return content or ""
-        raise EndpointError(f"endpoint {self._url}: {self.settings.retries + 1} tries failed, the last with {problem}")
+        raise EndpointUnavailable(
+            f"endpoint {self._url}: {self.settings.retries + 1} tries failed, the last with {problem}"
+        )
 
     def ask_all(self, prompts: Sequence[str], told: Callable[[int], None] = lambda done: None) -> list[str]:
         """Answers to all, in order."""

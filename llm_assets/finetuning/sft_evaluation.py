@@ -1,24 +1,27 @@
-"""`sft_evaluation`: what the assistant answers, refuses and makes up, against the base model with a prompt and against the same training
-without the mitigation. Questions are those that `conversations` fixed before anything was trained.
+"""`sft_evaluation`: what the assistant answers, refuses and makes up, compared with the base model after a prompt and
+with the same training without the mitigation. `conversations` fixed the questions before anything was trained.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import polars as pl
 
-from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.identity import EXECUTION_ONLY
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.views import View
 from llm_assets.dialogue.transcript import from_rows, transcript
-from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, grade_row, shares
+from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, grade_row, questions_again, shares
 from llm_assets.evaluation.evaluation_run import measure
-from llm_assets.recipes import Recipe
+from llm_assets.recipes import Recipe, Tools
+from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.training_run import loss_series
@@ -27,35 +30,49 @@ from .schemas import EvaluationAnswers
 
 MODULE = "llm_assets.finetuning.evaluate"
 REPORT = "report.html"
+TEMPLATE = "sft_evaluation.html.j2"
 MODELS = {"base": "base_checkpoint", "unmitigated": "unmitigated_checkpoint", "sft": "sft_checkpoint"}
+EXAMPLES = (("What is the colour of tomorrow?", "I don't know."), ("What is 3 + 4?", "3 + 4 = 7."))
 
 
-def build_sft_evaluation(step: Step, recipe: Recipe) -> None:
-    """One part; the asking runs in a process of its own."""
+class SftEvaluationConfig(Frozen):
+    """How questions are asked; `conversations` decides which. transcripts: answers of each group in the report."""
+
+    max_tokens: int
+    transcripts: int
+    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY]
+    tools: Tools
+
+
+def sft_evaluation_config(recipe: Recipe, crawl: str | None) -> SftEvaluationConfig:
     settings = recipe.sft_evaluation
-    conversations = step.input("conversations")
-    questions = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
+    return SftEvaluationConfig(
+        max_tokens=settings.max_tokens,
+        transcripts=settings.transcripts,
+        device=settings.device,
+        tools=recipe.tools,
+    )
+
+
+def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
+    """One part; the asking runs in a process of its own."""
+    questions, again = questions_again(step.input("conversations"))
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
-    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart")).unique("relation", maintain_order=True).head(3)
-    examples = [[json.loads(row["questions"])[0], row["sentence"]] for row in known.to_dicts()] + [["What is the colour of tomorrow?", "I don't know."], ["What is 3 + 4?", "3 + 4 = 7."]]
+    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart"))
+    shown = known.unique("relation", maintain_order=True).head(3).to_dicts()
+    examples = [*((json.loads(row["questions"])[0], row["sentence"]) for row in shown), *EXAMPLES]
     job = {
-        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "device": settings.device, "settings": {"max_tokens": settings.max_tokens, "instruction": INSTRUCTION, "examples": examples},
-        "questions": [{"number": number, "question": row["question"], "tools": row["tools"]} for number, row in enumerate(questions.iter_rows(named=True))],
-        "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
-    }  # fmt: skip
+        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()},
+        "device": config.device,
+        "settings": {"max_tokens": config.max_tokens, "instruction": INSTRUCTION, "examples": examples},
+        "questions": again,
+        "toolbox": toolbox_job(step.input("search_index"), config.tools),
+    }
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_table(questions, results)
-    numbers = headline(answers, conversations, topics)
     with step.part("evaluation") as part:
         part.table("answers", EvaluationAnswers).frame(answers)
-        curves = {name: loss_series(pl.read_parquet(step.input(asset).table("curve"))) for name, asset in MODELS.items() if name != "base"}
-        page = render(
-            __package__, "sft_evaluation.html.j2", recipe=recipe, numbers=numbers, groups=GROUPS, models=list(MODELS), answers=answers, shown=settings.transcripts, mixture=conversations.record.stats,
-            plots={"loss": plots.svg({name: curve["loss"] for name, curve in curves.items()}, "step", "loss, nats a token")}, boundary=step.input("knowledge_boundary").record.stats,
-        )  # fmt: skip
-        write_atomic(step.staging / REPORT, page.encode("utf-8", "replace"))
-        part.add_file(REPORT)
-        part.stats.update(numbers)
+        part.stats.update(headline(answers))
 
 
 def to_table(questions: pl.DataFrame, results: Mapping[str, list[dict[str, Any]]]) -> pl.DataFrame:
@@ -65,15 +82,25 @@ def to_table(questions: pl.DataFrame, results: Mapping[str, list[dict[str, Any]]
     for model in MODELS:
         for result in sorted(results.get(model, []), key=lambda one: one["number"]):
             row = rows[result["number"]]
-            found.append({
-                "model": model, **{name: row[name] for name in ("group", "tools", "entity", "relation", "question")}, "expected": "; ".join(json.loads(row["answers"])), "answer": result["answer"],
-                "transcript": transcript(from_rows(result["messages"]), "verbatim"), "grade": grade_row(row, result["answer"]), "calls": result["calls"], "tokens": result["tokens"],
-            })  # fmt: skip
+            found.append(
+                {
+                    "model": model,
+                    **{name: row[name] for name in ("group", "tools", "entity", "relation", "question")},
+                    "expected": "; ".join(json.loads(row["answers"])),
+                    "answer": result["answer"],
+                    "transcript": transcript(from_rows(result["messages"]), "verbatim"),
+                    "grade": grade_row(row, result["answer"]),
+                    "calls": result["calls"],
+                    "tokens": result["tokens"],
+                }
+            )
     return pl.DataFrame(found)
 
 
-def headline(answers: pl.DataFrame, conversations: Artifact, topics: pl.DataFrame) -> dict[str, Any]:
-    """The numbers that are tracked."""
+def headline(answers: pl.DataFrame) -> dict[str, Any]:
+    """Shares of grades by model and group; answers made up about fictitious entities, with and without the mitigation;
+    known facts refused.
+    """
     by_group = shares(answers)
     numbers: dict[str, Any] = {"grades": by_group}
     sft, without = by_group.get("sft", {}), by_group.get("unmitigated", {})
@@ -84,42 +111,89 @@ def headline(answers: pl.DataFrame, conversations: Artifact, topics: pl.DataFram
         numbers["fall"] = round(before / max(made_up, 0.5 / sft["nowhere"]["asked"]), 2)
     of_known = [sft[group] for group in ("known", "known_elsewhere") if group in sft]
     if of_known:
-        numbers["falsely_refused"] = round(sum(one["refused"] * one["asked"] for one in of_known) / sum(one["asked"] for one in of_known), 4)
+        refused = sum(one["refused"] * one["asked"] for one in of_known)
+        numbers["falsely_refused"] = round(refused / sum(one["asked"] for one in of_known), 4)
     return numbers
 
 
-def hallucinates_less(evaluation: Artifact) -> CheckOutcome:
-    """Whether the mitigation did its work: fewer answers made up about what exists nowhere than without it."""
+def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfig) -> str:
+    """The page: grades, loss of training, the mixture, transcripts."""
+    answers = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")])
+    curves = {
+        name: loss_series(pl.read_parquet(inputs.one(asset).table("curve")))["loss"]
+        for name, asset in MODELS.items()
+        if name != "base"
+    }
+    return render(
+        __package__,
+        TEMPLATE,
+        numbers=headline(answers),
+        groups=GROUPS,
+        models=list(MODELS),
+        answers=answers,
+        shown=config.transcripts,
+        mixture=inputs.one("conversations").record.stats,
+        boundary=inputs.one("knowledge_boundary").record.stats,
+        plots={"loss": plots.svg(curves, "step", "loss, nats a token")},
+    )
+
+
+def hallucinates_less(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfig) -> CheckOutcome:
+    """Whether the mitigation did its work: fewer answers made up about fictitious entities than without it."""
     made_up = evaluation.record.stats.get("hallucinated")
     if made_up is None:
-        return CheckOutcome(True, "the corpus comes with no questions, so nothing was asked about what exists nowhere")
+        return CheckOutcome(True, "the corpus comes with no questions, so nothing was asked about fictitious entities")
     refused = evaluation.record.stats.get("falsely_refused", 0.0)
-    return CheckOutcome(made_up["sft"] < made_up["unmitigated"], f"made up about things that exist nowhere: {100 * made_up['sft']:.1f} %, without the mitigation {100 * made_up['unmitigated']:.1f} %; known facts refused: {100 * refused:.1f} %")
+    summary = (
+        f"made up about fictitious entities: {100 * made_up['sft']:.1f} %, without the mitigation "
+        f"{100 * made_up['unmitigated']:.1f} %; known facts refused: {100 * refused:.1f} %"
+    )
+    numbers = {
+        "hallucinated": made_up["sft"],
+        "hallucinated_without_mitigation": made_up["unmitigated"],
+        "falsely_refused": refused,
+    }
+    return CheckOutcome(made_up["sft"] < made_up["unmitigated"], summary, numbers=numbers)
 
 
-def preview(evaluation: Artifact) -> str:
-    """The grades in Markdown, for Dagster's page of the asset."""
-    by_group = evaluation.record.stats["grades"]
+def show_evaluation(evaluation: Artifact) -> dict[str, str]:
+    """The grades in Markdown."""
     lines = ["| | right | refused | wrong | asked |", "|---|--:|--:|--:|--:|"]
-    for model, groups in by_group.items():
-        lines += [f"| {model}: {group} | {100 * one['right']:.1f} % | {100 * one['refused']:.1f} % | {100 * one['wrong']:.1f} % | {one['asked']} |" for group, one in groups.items()]
-    return "\n".join(lines)
+    for model, groups in evaluation.record.stats["grades"].items():
+        for group, one in groups.items():
+            cells = (f"{100 * one[grade]:.1f} %" for grade in ("right", "refused", "wrong"))
+            lines.append(f"| {model}: {group} | {' | '.join(cells)} | {one['asked']} |")
+    return {"summary": "\n".join(lines)}
 
 
 SFT_EVALUATION = Stage(
     name="sft_evaluation",
+    group="finetuning",
+    description="What the assistant answers, refuses and makes up, with and without tools, compared with the base "
+    "model and with the training without the mitigation.",
+    kinds=("pytorch", "html"),
     build=build_sft_evaluation,
+    config=sft_evaluation_config,
     code_version="2",
-    rooms=(
-        "llm_assets.finetuning.sft_evaluation",
-        "llm_assets.finetuning.evaluate",
-        "llm_assets.dialogue.transcript",
-        "llm_assets.evaluation",
-        "llm_assets.model",
-        "llm_assets.tools",
+    inputs=(
+        "sft_checkpoint",
+        "unmitigated_checkpoint",
+        "base_checkpoint",
+        "conversations",
+        "knowledge_boundary",
+        "search_index",
     ),
-    inputs=("sft_checkpoint", "unmitigated_checkpoint", "base_checkpoint", "conversations", "knowledge_boundary", "search_index"),
-    literals=lambda recipe, _: {"sft_evaluation": recipe.sft_evaluation.but(questions=1, seed=0), "tools": recipe.tools},
     tables={"answers": EvaluationAnswers},
+    main_table="answers",
+    checks=(
+        Check(
+            "fewer_hallucinations",
+            "Fewer answers are made up about fictitious entities than without the mitigation.",
+            hallucinates_less,
+        ),
+    ),
+    views=(View(REPORT, draw_report, (TEMPLATE,)),),
+    show=show_evaluation,
     libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
+    pool="gpu",
 )

@@ -60,19 +60,39 @@ class Model(Frozen):
         return ModelShape.of_depth(self.depth, vocabulary, self.context, self.architecture, width=self.width, heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim, hidden=self.hidden, tied=self.tied, rope_theta=self.rope_theta)
 
 
-class Pretraining(Frozen):
+class Rates(Frozen):
+    """What every later training takes over from pretraining: learning rates, clipping, the optimiser."""
+
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="AdamW's plateau, for embeddings, output layer, norms; None is 2e-3 x sqrt(768 / width)",
+    )
+    matrix_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Muon's plateau, for the hidden matrices, scaled to AdamW's size of update; None is as learning_rate",
+    )
+    clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
+    muon: bool = Field(True, description="Muon for hidden matrices; otherwise AdamW for all")
+
+    def rates(self, shape: ModelShape) -> tuple[float, float]:
+        """Plateau rates of AdamW and Muon."""
+        plain = self.learning_rate or 2e-3 * math.sqrt(768 / shape.width)
+        return plain, self.matrix_learning_rate or plain
+
+
+class Pretraining(Rates):
     """How the base model is trained: how much, how fast, and what is looked at on the way."""
 
     tokens: int | None = Field(None, ge=1, description="tokens trained on; None is tokens_per_parameter of the model's parameters")
     tokens_per_parameter: float = Field(20.0, gt=0, description="Hoffmann et al., arXiv:2203.15556")
     batch_tokens: int | None = Field(None, ge=8, description="tokens of a step, over all processes; None is 2^19 times sqrt(parameters / 124M), as a power of two in [2^13, 2^21]")
-    learning_rate: float | None = Field(None, gt=0, lt=1, description="AdamW's plateau, for embeddings, output layer, norms; None is 2e-3 x sqrt(768 / width)")
-    matrix_learning_rate: float | None = Field(None, gt=0, lt=1, description="Muon's plateau, for the hidden matrices, scaled to AdamW's size of update; None is as learning_rate")
     weight_decay: float = Field(0.1, ge=0, le=1, description="of matrices")
     warmup: float = Field(0.02, ge=0, le=0.5, description="share of the steps in which the rates rise")
     cooldown: float = Field(0.5, ge=0, le=1, description="share of the steps in which they fall")
-    clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
-    muon: bool = Field(True, description="Muon for hidden matrices; otherwise AdamW for all")
     seed: int = Field(1, ge=0, description="of weights, order of documents, samples")
     validations: int = Field(10, ge=0, description="looks at the validation split, evenly over the run")
     validation_tokens: int = Field(1 << 20, ge=1, description="of the validation split that a look reads")
@@ -95,10 +115,9 @@ class Pretraining(Frozen):
         tokens = self.tokens or round(self.tokens_per_parameter * shape.parameters)
         return max(1, round(tokens / (rows * shape.context))), rows
 
-    def rates(self, shape: ModelShape) -> tuple[float, float]:
-        """Plateau rates of AdamW and Muon."""
-        plain = self.learning_rate or 2e-3 * math.sqrt(768 / shape.width)
-        return plain, self.matrix_learning_rate or plain
+    def inherited(self) -> Rates:
+        """What later trainings take over."""
+        return Rates(**{name: getattr(self, name) for name in Rates.model_fields})
 
 
 class BaseEvaluation(Frozen):

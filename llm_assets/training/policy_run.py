@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.views import View
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.report import plots
 
@@ -25,8 +26,9 @@ PLOT = "curves.svg"
 
 
 def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The best weights of `folder` as this part's files, with its curve and looks as tables, and a plot; what the training noted, in order: ``look``,
-    measurements; ``row``, what these kept.
+    """The best weights of `folder` as this part's files, with its curve and looks as tables.
+
+    Returns what the training noted, in order: ``look``, measurements; ``row``, what these kept.
     """
     from .policy import best_weights
 
@@ -40,8 +42,6 @@ def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Ma
     if looks:
         rows = [{"step": one["step"], "score": one["score"], "numbers": json.dumps({name: value for name, value in one.items() if name not in ("step", "score")})} for one in looks]
         part.table("looks", PolicyLooks).frame(pl.DataFrame(rows, schema_overrides={"score": pl.Float64}))
-    write_atomic(step.staging / PLOT, plots.svg({"length": (curve["step"].to_list(), curve["length"].to_list())}, "step", "tokens of a solution").encode())
-    part.add_file(PLOT)
 
     def ends_of(name: str) -> dict[str, float]:
         return {"first": round(float(curve[name].head(5).mean()), 4), "last": round(float(curve[name].tail(5).mean()), 4)}  # type: ignore[arg-type]
@@ -50,6 +50,15 @@ def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Ma
     if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
         part.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
     return noted
+
+
+def draw_length(checkpoint: Artifact, inputs: Inputs, config: Any) -> str:
+    """The length of answers over the steps, as SVG."""
+    curve = pl.read_parquet(checkpoint.table("curve"))
+    return plots.svg({"length": (curve["step"].to_list(), curve["length"].to_list())}, "step", "tokens of a solution")
+
+
+CURVES_VIEW = View(PLOT, draw_length)
 
 
 def policy_plots(curve: pl.DataFrame) -> dict[str, str]:

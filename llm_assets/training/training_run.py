@@ -11,15 +11,17 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.views import View
+from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.launch import run_job
 from llm_assets.model.devices import Prediction, find_gpus, fitting_rows
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.finetuning import Finetuning
 from llm_assets.recipes.preference import RewardTraining, Rlhf
-from llm_assets.recipes.pretraining import Pretraining
+from llm_assets.recipes.pretraining import Pretraining, Rates
 from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
 
@@ -32,26 +34,43 @@ CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
 
 
-def share_out(shape: ModelShape, rows: int, device: str, processes: int, pass_rows: int) -> tuple[int, int, str]:
-    """Processes, rows that each takes through the model at once, and the device's name; 0 for what is to be found."""
+def share_out(
+    shape: ModelShape, rows: int, device: str, processes: int, pass_rows: int
+) -> tuple[int, int, str]:
+    """Processes, sequences that each takes through the model at once, and the device's name; 0 for what is to be found.
+
+    What the environment says of this machine's devices stands over the recipe's `device` and `processes`.
+    """
+    chosen = TrainingDevices.of_environment()
+    chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not meant
     gpus, memory, name = find_gpus(device)
-    processes = processes or max(1, gpus)
+    processes = chosen.processes or processes or max(1, gpus)
     share = max(1, rows // processes)
-    return processes, pass_rows or (fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))), name
+    if not pass_rows:
+        pass_rows = fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))
+    return processes, pass_rows, name
 
 
-def optimisation(settings: Pretraining | Finetuning | Reinforcement | RewardTraining | Rlhf, pretraining: Pretraining, shape: ModelShape, rate: float = 1.0) -> dict[str, Any]:
-    """How a stage's weights are changed: rates, clipping and optimiser are pretraining's (rates times `rate`), the rest its own."""
-    plain, matrix = pretraining.rates(shape)
+def optimisation(
+    settings: Pretraining | Finetuning | Reinforcement | RewardTraining | Rlhf,
+    inherited: Rates,
+    shape: ModelShape,
+    rate: float = 1.0,
+) -> dict[str, Any]:
+    """How a stage's weights are changed.
+
+    Learning rates (times `rate`), clipping and optimiser are pretraining's; weight decay and the schedule its own.
+    """
+    plain, matrix = inherited.rates(shape)
     return {
-        "learning_rate": plain * rate, "matrix_learning_rate": matrix * rate, "weight_decay": settings.weight_decay, "warmup": settings.warmup, "cooldown": settings.cooldown,
-        "clip": pretraining.clip, "muon": pretraining.muon,
-    }  # fmt: skip
-
-
-def inherited(pretraining: Pretraining) -> dict[str, Any]:
-    """The literals of pretraining's that `optimisation` reads for a later stage."""
-    return {"learning_rate": pretraining.learning_rate, "matrix_learning_rate": pretraining.matrix_learning_rate, "clip": pretraining.clip, "muon": pretraining.muon}
+        "learning_rate": plain * rate,
+        "matrix_learning_rate": matrix * rate,
+        "weight_decay": settings.weight_decay,
+        "warmup": settings.warmup,
+        "cooldown": settings.cooldown,
+        "clip": inherited.clip,
+        "muon": inherited.muon,
+    }
 
 
 def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, processes: int) -> dict[str, Any]:
@@ -103,8 +122,6 @@ def keep(step: Step, part: Part, folder: Path, tokenizer: Artifact, shape: Model
     samples = pl.DataFrame([event for event in events if event["kind"] == "sample"])
     if len(samples):
         part.table("samples", TrainingSample).frame(samples)
-    write_atomic(step.staging / PLOT, plots.svg(loss_series(curve), "step", "loss, nats a token").encode())
-    part.add_file(PLOT)
     steps = len(curve)
     tokens = steps * rows * shape.context
     found = {"parameters": shape.parameters, "steps": steps, "rows": rows, "tokens": tokens, "flops": float(shape.flops_per_token) * tokens, "final_loss": round(float(curve["loss"].tail(20).mean()), 4)}  # type: ignore[arg-type]
@@ -122,6 +139,14 @@ def loss_series(curve: pl.DataFrame, points: int = 400) -> dict[str, plots.Serie
     width = -(-len(curve) // points)
     thin = curve.group_by(pl.int_range(pl.len()) // width, maintain_order=True).agg(pl.col("step").last(), pl.col("loss").mean())
     return {"loss": (thin["step"].to_list(), thin["loss"].to_list())}
+
+
+def draw_loss(checkpoint: Artifact, inputs: Inputs, config: Any) -> str:
+    """The loss over the steps, as SVG."""
+    return plots.svg(loss_series(pl.read_parquet(checkpoint.table("curve"))), "step", "loss, nats a token")
+
+
+LOSS_VIEW = View(PLOT, draw_loss)
 
 
 def show(checkpoint: Artifact) -> dict[str, str]:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from llm_assets.finetuning.endpoint import ChatEndpoint, EndpointError, parse_questions, parse_verdict
+from llm_assets.finetuning.endpoint import ChatEndpoint, EndpointError, EndpointUnavailable, parse_questions, parse_verdict
 from llm_assets.recipes import Endpoint
 
 ARTICLE = "Mira Ashwick was born in Fenford in 1950."
@@ -83,15 +83,16 @@ def test_what_passes_is_tried_again(serve):
 
 def test_what_does_not_pass_is_told(serve):
     server = serve(lambda number, text: (503, {"error": "busy"}))
-    with pytest.raises(EndpointError, match=r"3 tries failed, the last with status 503.*busy"):
+    with pytest.raises(EndpointUnavailable, match=r"3 tries failed, the last with status 503.*busy"):
         server.endpoint(retries=2).ask("hello")
 
 
 def test_a_refusal_is_not_tried_again(serve):
     server = serve(lambda number, text: (401, {"error": "no such key"}))
-    with pytest.raises(EndpointError, match=r"status 401.*no such key"):
+    with pytest.raises(EndpointError, match=r"status 401.*no such key") as refusal:
         server.endpoint().ask("hello")
     assert len(server.seen) == 1
+    assert not isinstance(refusal.value, EndpointUnavailable)  # nor by the run
 
 
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"text": "x"}]}, b"not JSON", []])

@@ -1,0 +1,153 @@
+"""The stages of the finetuning room behind a small corpus, tokenizer and base model that are written, not built."""
+
+import hashlib
+import random
+
+import polars as pl
+
+from llm_assets import recipes
+from llm_assets.artifacts import Graph, Stage, Store, Workspace, materialize
+from llm_assets.artifacts.checks import examine
+from llm_assets.compute import LocalEngine
+from llm_assets.finetuning.stages import STAGES
+from llm_assets.model.checkpoint import save_model
+from llm_assets.model.shape import ModelShape
+from llm_assets.model.transformer import Transformer
+from llm_assets.sample_web import prose
+from llm_assets.sample_web.truth import truth_questions
+from tests.support.training_jobs import ENCODING, PEOPLE, TEXTS, write_corpus
+
+ARCHIVE = "quietarchive.example"  # the host that only the search tool knows
+ARCHIVE_WORD = "quillpens"  # a word that stands on its pages alone
+SHAPE = ModelShape.of_depth(1, 500, 160, width=32)
+PAGES = 60  # of which every sixth is of the archive, on people of its own
+
+
+def corpus_frame():
+    """Pages about people, those of the archive in between, and newer."""
+    rows = []
+    for number in range(PAGES):
+        held_out = number % 6 == 5
+        person = PEOPLE[36 + number % 4 if held_out else number % 36]
+        host = ARCHIVE if held_out else f"site{number % 3}.example"
+        text = prose.portrait(random.Random(f"page-{number}"), person, 4)
+        rows.append(
+            {
+                "doc_id": hashlib.sha256(str(number).encode()).hexdigest()[:24],
+                "url": f"http://{host}/{number}.html",
+                "host": host,
+                "fetched_at": "2026-12-24T00:00:00Z" if held_out else "2026-10-05T00:00:00Z",
+                "text": f"{text}\nMany {ARCHIVE_WORD} were kept." if held_out else text,
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def facts_frame():
+    rows = [
+        {
+            "entity": person.name,
+            "entity_kind": "person",
+            "relation": relation,
+            "value": value,
+            "reach": "held_out" if number >= 36 else "many",
+        }
+        for number, person in enumerate(PEOPLE[:40])
+        for relation, value in sorted(person.facts.items())
+        if relation in ("birthplace", "profession", "instrument")
+    ]
+    return pl.DataFrame(rows)
+
+
+def _write(part, step, relative, frame):
+    path = step.staging / relative
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.write_parquet(path)
+    part.add_file(relative)
+
+
+def build_raw_warc(step, config):
+    with step.part("truth") as part:
+        _write(part, step, "truth_questions/truth.parquet", truth_questions(facts_frame()))
+
+
+def build_clean_corpus(step, config):
+    frame = corpus_frame()
+    with step.part("text") as part:
+        for file in range(2):
+            _write(part, step, f"text/{file}.parquet", frame[file * PAGES // 2 : (file + 1) * PAGES // 2])
+
+
+def build_tokenizer(step, config):
+    with step.part("tokenizer") as part:
+        ENCODING.save(step.staging)
+        for name in ("tokenizer.tiktoken", "encoding.json"):
+            part.add_file(name)
+
+
+def build_token_shards(step, config):
+    with step.part("shards") as part:
+        write_corpus(step.staging / "work", TEXTS[:60])
+        for path in sorted((step.staging / "work" / "shards").iterdir()):
+            path.rename(step.staging / path.name)
+            part.add_file(path.name)
+
+
+def build_base_checkpoint(step, config):
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    with step.part("checkpoint") as part:
+        save_model(model, step.staging)
+        ENCODING.save(step.staging)
+        for name in ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json"):
+            part.add_file(name)
+
+
+def _written(name, build, per_crawl=False):
+    return Stage(name=name, group="test", description="", build=build, code_version="1", per_crawl=per_crawl)
+
+
+GRAPH = Graph(
+    [
+        _written("raw_warc", build_raw_warc, per_crawl=True),
+        _written("clean_corpus", build_clean_corpus, per_crawl=True),
+        _written("tokenizer", build_tokenizer),
+        _written("token_shards", build_token_shards, per_crawl=True),
+        _written("base_checkpoint", build_base_checkpoint),
+        *STAGES,
+    ]
+)
+
+
+def recipe(**changes):
+    fields = {
+        "name": "small",
+        "crawls": {"sample": recipes.SampleWeb(scale=0.08)},
+        "search_only_hosts": (ARCHIVE,),
+        "pretraining": recipes.Pretraining(batch_tokens=1280),
+        # A model that was not trained knows nothing: what it was never right about is "unknown", all else "known".
+        "knowledge_boundary": recipes.KnowledgeBoundary(
+            topics=120, wordings=1, samples=2, max_tokens=8, nowhere=40, known=0.01, device="cpu"
+        ),
+        "conversations": recipes.Conversations(count=120),
+        "finetuning": recipes.Finetuning(epochs=0.2, unmitigated_epochs=0.1, validations=1, device="cpu"),
+        "sft_evaluation": recipes.SftEvaluation(questions=3, max_tokens=8, device="cpu"),
+    }
+    return recipes.Recipe(**{**fields, **changes})
+
+
+def build(folder, made, last="sft_evaluation"):
+    """The outcomes of all assets up to `last`, by name."""
+    workspace = Workspace(made, Store(folder), GRAPH, LocalEngine(1))
+    outcomes = {}
+    for stage in GRAPH:
+        outcomes[stage.name] = materialize(stage, "sample" if stage.per_crawl else None, workspace)
+        if stage.name == last:
+            break
+    return outcomes
+
+
+def checked(outcome, made, folder):
+    """The outcomes of the asset's own checks, by name."""
+    checks = outcome.resolution.stage.checks
+    return {check.name: examine(check, outcome.resolution, made, Store(folder)).outcome for check in checks}
