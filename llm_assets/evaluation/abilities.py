@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts.checks import CheckOutcome
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
 
 from .grading import grade
@@ -93,8 +94,12 @@ def changes(abilities: pl.DataFrame) -> dict[str, float]:
     return found
 
 
-def keeps_abilities(evaluation: Artifact) -> CheckOutcome:
+def keeps_abilities(evaluation: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
     """Whether no ability of the assistant's fell by more than ten points."""
     found = evaluation.record.stats["changes"]
     fallen = {group: change for group, change in found.items() if change < -LOSS}
-    return CheckOutcome(not fallen, f"largest loss of {len(found)} abilities: {100 * min(found.values(), default=0.0):.1f} points", [{"group": group, "change": change} for group, change in fallen.items()])
+    least = min(found.values(), default=0.0)
+    summary = f"largest loss of {len(found)} abilities: {100 * least:.1f} points"
+    failures = [{"group": group, "change": change} for group, change in fallen.items()]
+    numbers = {"largest_loss": least, **{f"change_{group}": change for group, change in found.items()}}
+    return CheckOutcome(not fallen, summary, failures, numbers)

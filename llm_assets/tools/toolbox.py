@@ -11,13 +11,13 @@ from .python import PythonLimits, PythonTool
 from .search import INDEX, SearchIndex, SearchTool
 
 if TYPE_CHECKING:
-    from llm_assets import recipes
     from llm_assets.artifacts.store import Artifact
     from llm_assets.model.sampling import Tools
+    from llm_assets.recipes import finetuning
 
 
-def toolbox_job(index: Artifact, tools: recipes.Tools) -> dict[str, Any]:
-    """What a process needs to give a model its tools (`open_toolbox`)."""
+def toolbox_job(index: Artifact, tools: finetuning.Tools) -> dict[str, Any]:
+    """What a process needs to give a model its tools (`open_toolbox`), as plain values."""
     return {
         "index": str(index.file(INDEX)),
         "results": tools.results,
