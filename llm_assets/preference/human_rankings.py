@@ -12,14 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.outside import files_version
-from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Step
-from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step
+from llm_assets.artifacts.external import files_version
 from llm_assets.dialogue.splits import stable_share
-from llm_assets.recipes import Recipe
-from llm_assets.recipes.preference import SimulatedLabeller
+from llm_assets.recipes.preference import HumanRankings, SimulatedLabeller
 from llm_assets.settings import load_settings
 
 from .response_pairs import PreferenceError, pair_digest
@@ -70,14 +66,23 @@ def simulate(pairs: Sequence[Mapping[str, Any]], settings: SimulatedLabeller) ->
         if stable_share("ranked", str(settings.seed), pair["pair"]) >= settings.share:
             continue
         difference = liked(pair, pair["first"]) - liked(pair, pair["second"])
-        for labeller in (f"{SIMULATED}-1", f"{SIMULATED}-2")[: 1 + (stable_share("ranked again", str(settings.seed), pair["pair"]) < settings.again)]:
-            said = prefer(difference, settings.noise, settings.tie, random.Random(f"{settings.seed}-{labeller}-{pair['pair']}"))
-            yield {**{name: pair[name] for name in ("pair", "question", "subject", "first", "second")}, "preferred": said, "labeller": labeller, "simulated": True, "source": SIMULATED}
+        for labeller in (f"{SIMULATED}-1", f"{SIMULATED}-2")[
+            : 1 + (stable_share("ranked again", str(settings.seed), pair["pair"]) < settings.again)
+        ]:
+            said = prefer(
+                difference, settings.noise, settings.tie, random.Random(f"{settings.seed}-{labeller}-{pair['pair']}")
+            )
+            yield {
+                **{name: pair[name] for name in ("pair", "question", "subject", "first", "second")},
+                "preferred": said,
+                "labeller": labeller,
+                "simulated": True,
+                "source": SIMULATED,
+            }
 
 
-def build_human_rankings(step: Step, recipe: Recipe) -> None:
+def build_human_rankings(step: Step, settings: HumanRankings) -> None:
     """One part."""
-    settings = recipe.human_rankings
     pairs = pl.concat([pl.read_parquet(path) for path in step.input("response_pairs").table("pairs")]).to_dicts()
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     rejects: list[dict[str, Any]] = []
@@ -96,8 +101,13 @@ def build_human_rankings(step: Step, recipe: Recipe) -> None:
     if settings.simulated is not None:
         rows.update({(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)})
     if not rows:
-        raise PreferenceError("human_rankings: nobody has ranked anything; rank pairs with: llm-assets rank, and name its file in human_rankings.files (or set human_rankings.simulated)")
-    ranked = [{**row, "split": split_of(row["question"], settings.held_out, settings.gold)} for _, row in sorted(rows.items())]
+        raise PreferenceError(
+            "human_rankings: nobody has ranked anything; rank pairs with: llm-assets rank, and name its file in "
+            "human_rankings.files (or set human_rankings.simulated)"
+        )
+    ranked = [
+        {**row, "split": split_of(row["question"], settings.held_out, settings.gold)} for _, row in sorted(rows.items())
+    ]
     with step.part("rankings") as part:
         part.table("rankings", Rankings).frame(pl.DataFrame(ranked))
         if rejects:
@@ -129,45 +139,67 @@ def agreement(rankings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     each = Counter(word for couple in compared for word in couple)
     chance = sum((count / (2 * len(compared))) ** 2 for count in each.values())
     share = sum(one == other for one, other in compared) / len(compared)
-    return {"compared": len(compared), "share": round(share, 4), "chance": round(chance, 4), "kappa": round((share - chance) / (1 - chance), 4) if chance < 1 else 1.0}
+    return {
+        "compared": len(compared),
+        "share": round(share, 4),
+        "chance": round(chance, 4),
+        "kappa": round((share - chance) / (1 - chance), 4) if chance < 1 else 1.0,
+    }
 
 
-def labellers_agree(artifact: Artifact) -> CheckOutcome:
+def labellers_agree(artifact: Artifact, inputs: Inputs, settings: HumanRankings) -> CheckOutcome:
     """Whether labellers said the same of the same pairs often enough."""
-    found = artifact.record.stats["agreement"]
-    who = "simulated labellers" if not artifact.record.stats["by_people"] else "labellers"
+    stats = artifact.record.stats
+    found, numbers = stats["agreement"], {name: stats[name] for name in ("rankings", "by_people", "simulated")}
+    who = "labellers" if stats["by_people"] else "simulated labellers"
     if not found["compared"]:
-        return CheckOutcome(True, f"no pair was ranked by two {who}")
-    return CheckOutcome(found["share"] >= LEAST_AGREEMENT, f"two {who} said the same of {100 * found['share']:.1f} % of {found['compared']:,} pairs (chance {100 * found['chance']:.1f} %, kappa {found['kappa']:.2f})")
+        return CheckOutcome(True, f"no pair was ranked by two {who}", numbers={**numbers, "compared": 0})
+    shares = f"{100 * found['share']:.1f} % of {found['compared']:,} pairs"
+    return CheckOutcome(
+        found["share"] >= LEAST_AGREEMENT,
+        f"two {who} said the same of {shares} (chance {100 * found['chance']:.1f} %, kappa {found['kappa']:.2f})",
+        numbers={**numbers, **found},
+    )
 
 
-def preview(artifact: Artifact, shown: int = 5) -> str:
-    """Who ranked, and a few rankings, in Markdown."""
+def show(artifact: Artifact, shown: int = 5) -> dict[str, str | int]:
+    """Who ranked, and a few rankings, in Markdown; how many rankings are simulated."""
     stats = artifact.record.stats
     frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("rankings")]).head(shown).collect()
-    told = f"{stats['by_people']:,} rankings by people, **{stats['simulated']:,} simulated** by a written rule of taste, of {stats['of_pairs']:,} pairs."
-    return "\n\n".join([told, *(f"**{row['question']}** ({row['labeller']}: {row['preferred']})\n\n1. {row['first']}\n2. {row['second']}" for row in frame.iter_rows(named=True))])
+    who = f"{stats['by_people']:,} rankings by people, **{stats['simulated']:,} simulated** by a written rule of taste"
+    rows = [
+        f"**{row['question']}** ({row['labeller']}: {row['preferred']})\n\n1. {row['first']}\n2. {row['second']}"
+        for row in frame.iter_rows(named=True)
+    ]
+    return {"summary": "\n\n".join([f"{who}, of {stats['of_pairs']:,} pairs.", *rows]), "simulated": stats["simulated"]}
 
 
-def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
-    paths = {file.name: Path(file.path).expanduser() for file in recipe.human_rankings.files}
+def _external_inputs(settings: HumanRankings) -> Mapping[str, str]:
+    paths = {file.name: Path(file.path).expanduser() for file in settings.files}
     return files_version(paths, load_settings().digest_cache, PreferenceError, "human_rankings.files")
 
 
 HUMAN_RANKINGS = Stage(
     name="human_rankings",
+    group="preference",
+    description="Which of two answers people like better; of a simulated labeller where the recipe has one, marked as "
+    "such.",
+    kinds=("parquet",),
     build=build_human_rankings,
+    config=lambda recipe, crawl: recipe.human_rankings,
     code_version="1",
-    rooms=(
-        "llm_assets.preference.human_rankings",
-        "llm_assets.preference.taste",
-        "llm_assets.dialogue.splits",
-        "llm_assets.evaluation.grading",
-    ),
     inputs=("response_pairs",),
-    literals=lambda recipe, _: {"human_rankings": recipe.human_rankings},
-    outside=_outside,
+    external_inputs=_external_inputs,
     tables={"rankings": Rankings},
     optional_tables={"rejects": RankingRejects},
+    main_table="rankings",
+    checks=(
+        Check(
+            "agreement_of_labellers",
+            "Labellers say the same of the same pairs often enough to be learnt from.",
+            labellers_agree,
+        ),
+    ),
+    show=show,
     libraries=("polars",),
 )

@@ -6,24 +6,22 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-import pyarrow.parquet as pq
 
-from llm_assets.artifacts.outside import files_version
-from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Step
-from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts import Artifact, Stage, Step
+from llm_assets.artifacts.external import files_version
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.dialogue.wordings import OPEN
 from llm_assets.evaluation.evaluation_run import measure
-from llm_assets.recipes import Recipe
-from llm_assets.recipes.crawls import crawls_of
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.preference import ResponsePairs
+from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
 
 from .schemas import Pairs, PromptRejects, Prompts, Responses
@@ -34,6 +32,14 @@ FIRST_WORDS = 6
 TITLE_CHARACTERS = 100
 CORPUS, TITLES, NOWHERE = "corpus", "titles", "nowhere"  # sources of prompts, besides files
 KEPT_TITLES = 0.2  # share of titles that only the evaluation asks for
+BATCH = 1024  # pages of the corpus that are read at once
+
+
+class ResponsePairsConfig(Frozen):
+    """Which prompts are answered, and the pages that they may be about."""
+
+    pairs: ResponsePairs
+    pages: TrainingPages
 
 
 class Prompt(NamedTuple):
@@ -71,7 +77,12 @@ def title_prompts(pages: Iterable[tuple[str, str]], kept_apart: bool) -> list[tu
     """
     read = list(pages)
     pages_of = Counter(title.strip() for title, _ in read)
-    things = {(title.strip() if title.strip() and pages_of[title.strip()] == 1 else " ".join(text.split()[:FIRST_WORDS]))[:TITLE_CHARACTERS]: None for title, text in read}
+    things = {
+        (title.strip() if title.strip() and pages_of[title.strip()] == 1 else " ".join(text.split()[:FIRST_WORDS]))[
+            :TITLE_CHARACTERS
+        ]: None
+        for title, text in read
+    }
     side = [thing for thing in things if thing and (stable_share("open prompt", thing) < KEPT_TITLES) == kept_apart]
     return [(wording.format(e=thing), thing) for thing in side for wording in OPEN[kept_apart]]
 
@@ -82,16 +93,26 @@ def nowhere_prompts(names: Sequence[Mapping[str, Any]], kept_apart: bool) -> lis
     return [(wording.format(e=name), name) for name, wording in zip(side, cycle(OPEN[kept_apart]), strict=False)]
 
 
-def mixed(prompts: Sequence[Prompt], strangers: Sequence[Prompt], share: float, most: int, rng: random.Random) -> list[Prompt]:
+def mixed(
+    prompts: Sequence[Prompt], strangers: Sequence[Prompt], share: float, most: int, rng: random.Random
+) -> list[Prompt]:
     """Some of both, drawn at random, at most so many together; so large a share of them strangers, as far as there are enough of these."""
     kept = rng.sample(prompts, min(len(prompts), most - min(len(strangers), round(share * most))))
-    return rng.sample(found := [*kept, *rng.sample(strangers, min(len(strangers), round(len(kept) * share / (1 - share))))], len(found))
+    return rng.sample(
+        found := [*kept, *rng.sample(strangers, min(len(strangers), round(len(kept) * share / (1 - share))))],
+        len(found),
+    )
 
 
-def own_prompts(step: Step, recipe: Recipe, rng: random.Random) -> tuple[list[Prompt], list[Prompt], list[dict[str, Any]]]:
+def own_prompts(
+    step: Step, config: ResponsePairsConfig, rng: random.Random
+) -> tuple[list[Prompt], list[Prompt], list[dict[str, Any]]]:
     """Prompts to compare answers of, others that are kept apart for the evaluation, and rejects of files."""
-    settings = recipe.response_pairs
-    topics, names = (pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table(table)]).to_dicts() for table in ("topics", "nowhere"))
+    settings = config.pairs
+    topics, names = (
+        pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table(table)]).to_dicts()
+        for table in ("topics", "nowhere")
+    )
     found = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, kept_apart=False)]
     others = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, kept_apart=True)]
     rejects: list[dict[str, Any]] = []
@@ -104,48 +125,99 @@ def own_prompts(step: Step, recipe: Recipe, rng: random.Random) -> tuple[list[Pr
         found += asked if file.most is None else rng.sample(asked, min(file.most, len(asked)))
     found = list({prompt.question: prompt for prompt in found}.values())
     if not found:
-        pages = list(islice(_pages(step, recipe), PAGES))
-        found, others = ([Prompt(question, subject, TITLES) for question, subject in title_prompts(pages, kept_apart)] for kept_apart in (False, True))
-    strangers, other_strangers = ([Prompt(question, name, NOWHERE) for question, name in nowhere_prompts(names, kept_apart)] for kept_apart in (False, True))
+        pages = list(islice(_pages(step, config.pages), PAGES))
+        found, others = (
+            [Prompt(question, subject, TITLES) for question, subject in title_prompts(pages, kept_apart)]
+            for kept_apart in (False, True)
+        )
+    strangers, other_strangers = (
+        [Prompt(question, name, NOWHERE) for question, name in nowhere_prompts(names, kept_apart)]
+        for kept_apart in (False, True)
+    )
     drawn = mixed(found, strangers, settings.nowhere_share, settings.prompts, rng)
     # A corpus without questions keeps none apart: then some of the prompts are only for the evaluation.
     others = others or sorted(set(found) - set(drawn))
     unseen = mixed(others, other_strangers, settings.nowhere_share, settings.unseen, rng)
     if not drawn or not unseen:
-        raise PreferenceError(f"response_pairs: {len(found)} open prompts and {len(others)} kept apart; name files of prompts (response_pairs.files) with more rows than response_pairs.prompts")
+        raise PreferenceError(
+            f"response_pairs: {len(found)} open prompts and {len(others)} kept apart; name files of prompts "
+            "(response_pairs.files) with more rows than response_pairs.prompts"
+        )
     return drawn, unseen, rejects
 
 
-def build_response_pairs(step: Step, recipe: Recipe) -> None:
+def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
     """One part; the policy answers in a process of its own."""
-    settings = recipe.response_pairs
-    drawn, unseen, rejects = own_prompts(step, recipe, random.Random(f"open prompts-{settings.seed}"))
-    split = [*("guard" if stable_share("guard", prompt.question) < settings.guard_share else "train" for prompt in drawn), *("unseen" for _ in unseen)]
-    prompts = [{"prompt": number, "split": side, "question": prompt.question, "subject": prompt.subject, "exists": prompt.source != NOWHERE, "source": prompt.source} for number, (prompt, side) in enumerate(zip([*drawn, *unseen], split, strict=True))]
+    settings = config.pairs
+    drawn, unseen, rejects = own_prompts(step, config, random.Random(f"open prompts-{settings.seed}"))
+    split = [
+        *("guard" if stable_share("guard", prompt.question) < settings.guard_share else "train" for prompt in drawn),
+        *("unseen" for _ in unseen),
+    ]
+    prompts = [
+        {
+            "prompt": number,
+            "split": side,
+            "question": prompt.question,
+            "subject": prompt.subject,
+            "exists": prompt.source != NOWHERE,
+            "source": prompt.source,
+        }
+        for number, (prompt, side) in enumerate(zip([*drawn, *unseen], split, strict=True))
+    ]
     if {"train", "guard"} - set(split):
-        raise PreferenceError(f"response_pairs: of {len(drawn)} prompts none is left for the guard or for training; raise response_pairs.prompts, or change guard_share ({settings.guard_share})")
+        raise PreferenceError(
+            f"response_pairs: of {len(drawn)} prompts none is left for the guard or for training; raise "
+            f"response_pairs.prompts, or change guard_share ({settings.guard_share})"
+        )
     compared = [one for one in prompts if one["split"] == "train"]
-    job = {"checkpoint": str(step.input("rl_checkpoint").path), "questions": [one["question"] for one in compared], **settings.model_dump(include={"samples", "temperature", "max_tokens", "device", "seed"})}
+    job = {
+        "checkpoint": str(step.input("rl_checkpoint").path),
+        "questions": [one["question"] for one in compared],
+        **settings.model_dump(include={"samples", "temperature", "max_tokens", "device", "seed"}),
+    }
     answers = measure(step, MODULE, job, step.staging / "sampling")["answers"]
-    responses = [{"prompt": one["prompt"], "response": number, **answer} for one, of_prompt in zip(compared, answers, strict=True) for number, answer in enumerate(of_prompt)]
-    pairs = [pair for one, of_prompt in zip(compared, answers, strict=True) for pair in pairs_of(one, [answer["text"] for answer in of_prompt], settings.pairs, random.Random(f"pairs-{settings.seed}-{one['question']}"))]
+    responses = [
+        {"prompt": one["prompt"], "response": number, **answer}
+        for one, of_prompt in zip(compared, answers, strict=True)
+        for number, answer in enumerate(of_prompt)
+    ]
+    pairs = [
+        pair
+        for one, of_prompt in zip(compared, answers, strict=True)
+        for pair in pairs_of(
+            one,
+            [answer["text"] for answer in of_prompt],
+            settings.pairs,
+            random.Random(f"pairs-{settings.seed}-{one['question']}"),
+        )
+    ]
     if not pairs:
-        raise PreferenceError("response_pairs: the policy says the same to every prompt however often it is asked; raise temperature, samples or prompts")
+        raise PreferenceError(
+            "response_pairs: the policy says the same to every prompt however often it is asked; raise temperature, "
+            "samples or prompts"
+        )
     with step.part("pairs") as part:
         part.table("prompts", Prompts).frame(pl.DataFrame(prompts))
         part.table("responses", Responses).frame(pl.DataFrame(responses))
         part.table("pairs", Pairs).frame(pl.DataFrame(pairs))
         if rejects:
             part.table("rejects", PromptRejects).frame(pl.DataFrame(rejects))
-        part.stats.update(prompts=dict(sorted(Counter(split).items())), nowhere=sum(not one["exists"] for one in prompts), responses=len(responses), pairs=len(pairs), unfinished=sum(not one["finished"] for one in responses), rejects=len(rejects))
+        part.stats.update(
+            prompts=dict(sorted(Counter(split).items())),
+            nowhere=sum(not one["exists"] for one in prompts),
+            responses=len(responses),
+            pairs=len(pairs),
+            unfinished=sum(not one["finished"] for one in responses),
+            rejects=len(rejects),
+        )
 
 
-def _pages(step: Step, recipe: Recipe) -> Iterable[tuple[str, str]]:
+def _pages(step: Step, pages: TrainingPages) -> Iterator[tuple[str, str]]:
     """Titles and texts of the corpus, in its order."""
-    for crawl in crawls_of(recipe):
-        for path in sorted(step.inputs[f"clean_corpus/{crawl}"].table("text")):
-            for batch in pq.ParquetFile(path).iter_batches(256, columns=["title", "text"]):
-                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    files = [path for corpus in step.inputs.by_crawl("clean_corpus").values() for path in corpus.table("text")]
+    for batch in pages.scan(files, ("title", "text")).collect_batches(chunk_size=BATCH):
+        yield from batch.iter_rows()
 
 
 def pairs_of(prompt: Mapping[str, Any], texts: Sequence[str], most: int, rng: random.Random) -> list[dict[str, Any]]:
@@ -154,38 +226,48 @@ def pairs_of(prompt: Mapping[str, Any], texts: Sequence[str], most: int, rng: ra
     different = list(combinations(dict.fromkeys(text for text in texts if text.strip()), 2))
     for one, other in rng.sample(different, min(most, len(different))):
         first, second = (one, other) if rng.random() < 0.5 else (other, one)
-        found.append({"pair": pair_digest(prompt["question"], first, second), "prompt": prompt["prompt"], **{name: prompt[name] for name in ("question", "subject", "exists")}, "first": first, "second": second})
+        found.append(
+            {
+                "pair": pair_digest(prompt["question"], first, second),
+                "prompt": prompt["prompt"],
+                **{name: prompt[name] for name in ("question", "subject", "exists")},
+                "first": first,
+                "second": second,
+            }
+        )
     return found
 
 
-def preview(artifact: Artifact, shown: int = 5) -> str:
+def show(artifact: Artifact, shown: int = 5) -> dict[str, str]:
     """A few pairs in Markdown."""
     frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("pairs")]).head(shown).collect()
-    return "\n\n".join(f"**{row['question']}**\n\n1. {row['first']}\n2. {row['second']}" for row in frame.iter_rows(named=True))
+    rows = [f"**{row['question']}**\n\n1. {row['first']}\n2. {row['second']}" for row in frame.iter_rows(named=True)]
+    return {"summary": "\n\n".join(rows)}
 
 
-def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
-    paths = {file.name: Path(file.path).expanduser() for file in recipe.response_pairs.files}
+def _external_inputs(config: ResponsePairsConfig) -> Mapping[str, str]:
+    paths = {file.name: Path(file.path).expanduser() for file in config.pairs.files}
     return files_version(paths, load_settings().digest_cache, PreferenceError, "response_pairs.files")
 
 
 RESPONSE_PAIRS = Stage(
     name="response_pairs",
+    group="preference",
+    description="Several answers to each open prompt, sampled from the policy, and pairs of them to be ranked "
+    "(llm-assets rank).",
+    kinds=("pytorch", "parquet"),
     build=build_response_pairs,
-    code_version="2",
-    rooms=(
-        "llm_assets.preference.response_pairs",
-        "llm_assets.preference.sample",
-        "llm_assets.dialogue.conversation_files",
-        "llm_assets.dialogue.splits",
-        "llm_assets.dialogue.wordings",
-        "llm_assets.model",
+    config=lambda recipe, crawl: ResponsePairsConfig(
+        pairs=recipe.response_pairs, pages=TrainingPages(search_only_hosts=recipe.search_only_hosts)
     ),
+    code_version="2",
     inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus"),
-    literals=lambda recipe, _: {"response_pairs": recipe.response_pairs, "crawls": crawls_of(recipe)},
-    crawls=crawls_of,
-    outside=_outside,
+    external_inputs=_external_inputs,
+    crawls=lambda recipe: recipe.trained_crawls(),
     tables={"prompts": Prompts, "responses": Responses, "pairs": Pairs},
     optional_tables={"rejects": PromptRejects},
+    main_table="pairs",
+    show=show,
     libraries=("torch", "numpy", "polars"),
+    pool="gpu",
 )

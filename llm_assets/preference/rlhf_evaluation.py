@@ -7,59 +7,88 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.record import write_atomic
-from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Step
-from llm_assets.artifacts.store import Artifact
-from llm_assets.evaluation.abilities import before_and_after, changes, questions_again
+from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
+from llm_assets.evaluation.abilities import before_and_after, changes, keeps_abilities, questions_again
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.schemas import Abilities
-from llm_assets.recipes import Recipe
+from llm_assets.recipes.finetuning import Tools
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.preference import RlhfEvaluation
 from llm_assets.report import plots, render
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import guard_series, policy_plots
 
-from .reward_checkpoint import RULE, gold_signal, reliability
-from .rlhf_checkpoint import gold_of, read_prompts
+from .reward_checkpoint import RULE, GoldSignal, gold_signal, read_scores, reliability
+from .rlhf_checkpoint import gold_job, guard_looks, read_prompts
 from .schemas import Answers
 
 MODULE = "llm_assets.preference.evaluate"
-REPORT = "report.html"
+REPORT, TEMPLATE = "report.html", "rlhf_evaluation.html.j2"
 MODELS = {"sft": "sft_checkpoint", "rl": "rl_checkpoint", "rlhf": "rlhf_checkpoint"}
 
 
-def build_rlhf_evaluation(step: Step, recipe: Recipe) -> None:
+class RlhfEvaluationConfig(Frozen):
+    """What is asked of the models, and what judges their answers. answer_tokens: of an answer to the assistant's own
+    evaluation, asked again.
+    """
+
+    evaluation: RlhfEvaluation
+    gold: GoldSignal
+    answer_tokens: int
+    tools: Tools
+
+
+def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     """One part; the models are asked in a process of its own."""
-    settings, reward, rlhf = recipe.rlhf_evaluation, step.input("reward_checkpoint"), step.input("rlhf_checkpoint")
+    reward = step.input("reward_checkpoint")
     prompts = read_prompts(step.input("response_pairs"), "unseen")
     questions, again = questions_again(step.input("conversations"))
     job = {
-        **settings.model_dump(include={"samples", "temperature", "max_tokens", "seed", "device"}), "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "prompts": prompts, "reward": str(reward.path),
-        "gold": gold_of(recipe, reward), "questions": again, "answer_tokens": recipe.sft_evaluation.max_tokens, "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
-    }  # fmt: skip
+        **config.evaluation.model_dump(include={"samples", "temperature", "max_tokens", "seed", "device"}),
+        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()},
+        "prompts": prompts,
+        "reward": str(reward.path),
+        "gold": gold_job(config.gold, reward),
+        "questions": again,
+        "answer_tokens": config.answer_tokens,
+        "toolbox": toolbox_job(step.input("search_index"), config.tools),
+    }
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_answers(prompts, results["said"])
     abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
-    numbers = headline(answers, abilities)
-    curve = pl.read_parquet(rlhf.table("curve"))
-    looks = [{"step": int(one), **values} for one, values in rlhf.record.stats["guard"].items()]
-    scored = pl.concat([pl.read_parquet(path) for path in reward.table("scores")]).to_dicts()
-    drawn = {
-        **policy_plots(curve), "guard": plots.svg(guard_series(looks), "divergence, nats a token", "deviations at the start", marks=True),
-        "calibration": plots.svg(reliability(scored), "predicted chance", "how often it was preferred", marks=True),
-    }  # fmt: skip
-    fooled = [pl.read_parquet(path) for path in rlhf.table("adversarial")]
     with step.part("evaluation") as part:
         part.table("answers", Answers).frame(answers)
         part.table("abilities", Abilities).frame(abilities)
-        page = render(
-            __package__, "rlhf_evaluation.html.j2", recipe=recipe, numbers=numbers, answers=answers, abilities=abilities.to_dicts(), plots=drawn, models=list(MODELS), shown=settings.transcripts, training=rlhf.record.stats,
-            reward=reward.record.stats, simulated=gold_signal(recipe) == RULE, adversarial=pl.concat(fooled).sort("gold").head(settings.transcripts).to_dicts() if fooled else [],
-        )  # fmt: skip
-        write_atomic(step.staging / REPORT, page.encode("utf-8", "replace"))
-        part.add_file(REPORT)
-        part.stats.update(numbers)
+        part.stats.update(headline(answers, abilities))
+
+
+def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> str:
+    """The page on the evaluation, and on the reward model and the tuning before it."""
+    answers, abilities = (
+        pl.concat([pl.read_parquet(path) for path in evaluation.table(table)]) for table in ("answers", "abilities")
+    )
+    reward, rlhf, shown = inputs.one("reward_checkpoint"), inputs.one("rlhf_checkpoint"), config.evaluation.transcripts
+    guard, calibration = guard_series(guard_looks(rlhf)), reliability(read_scores(reward))
+    drawn = {
+        **policy_plots(pl.read_parquet(rlhf.table("curve"))),
+        "guard": plots.svg(guard, "divergence, nats a token", "deviations at the start", marks=True),
+        "calibration": plots.svg(calibration, "predicted chance", "how often it was preferred", marks=True),
+    }
+    fooled = [pl.read_parquet(path) for path in rlhf.table("adversarial")]
+    return render(
+        __package__,
+        TEMPLATE,
+        numbers=headline(answers, abilities),
+        answers=answers,
+        abilities=abilities.to_dicts(),
+        plots=drawn,
+        models=list(MODELS),
+        shown=shown,
+        training=rlhf.record.stats,
+        reward=reward.record.stats,
+        simulated=config.gold == RULE,
+        adversarial=pl.concat(fooled).sort("gold").head(shown).to_dicts() if fooled else [],
+    )
 
 
 def to_answers(prompts: Sequence[Mapping[str, Any]], said: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
@@ -73,7 +102,9 @@ def to_answers(prompts: Sequence[Mapping[str, Any]], said: Mapping[str, Sequence
 
 def wins(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """How often ours is better, one answer against another's to the same prompt; answers that are alike count half."""
-    return round(sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(ours, theirs, strict=True)) / max(len(ours), 1), 4)
+    return round(
+        sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(ours, theirs, strict=True)) / max(len(ours), 1), 4
+    )
 
 
 def headline(answers: pl.DataFrame, abilities: pl.DataFrame) -> dict[str, Any]:
@@ -83,30 +114,69 @@ def headline(answers: pl.DataFrame, abilities: pl.DataFrame) -> dict[str, Any]:
         model: {"gold": round(float(rows["gold"].mean()), 4), "proxy": round(float(rows["proxy"].mean()), 4), "tokens": round(float(rows["tokens"].mean()), 1), "unfinished": round(1 - float(rows["finished"].mean()), 4)}  # type: ignore[arg-type]
         for model, rows in of.items()
     }  # fmt: skip
-    won = {f"rlhf against {other}": wins(of["rlhf"]["gold"].to_list(), of[other]["gold"].to_list()) for other in of if other != "rlhf"}
+    won = {
+        f"rlhf against {other}": wins(of["rlhf"]["gold"].to_list(), of[other]["gold"].to_list())
+        for other in of
+        if other != "rlhf"
+    }
     return {"models": means, "wins": won, "asked": len(next(iter(of.values()))), "changes": changes(abilities)}
 
 
-def preferred_more(evaluation: Artifact) -> CheckOutcome:
+def preferred_more(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> CheckOutcome:
     """Whether the gold signal prefers RLHF's answers to SFT's."""
-    won = evaluation.record.stats["wins"]
-    return CheckOutcome(won["rlhf against sft"] > 0.5, f"of {evaluation.record.stats['asked']:,} answers to unseen prompts, " + ", ".join(f"{name}: {100 * share:.1f} % won" for name, share in won.items()))
+    stats = evaluation.record.stats
+    won = ", ".join(f"{name}: {100 * share:.1f} % won" for name, share in stats["wins"].items())
+    numbers = {f"wins.{name.replace(' ', '_')}": share for name, share in stats["wins"].items()}
+    scores = {f"{score}.{model}": of[score] for model, of in stats["models"].items() for score in ("gold", "proxy")}
+    return CheckOutcome(
+        stats["wins"]["rlhf against sft"] > 0.5,
+        f"of {stats['asked']:,} answers to unseen prompts, {won}",
+        numbers={**numbers, **scores, "answers": stats["asked"]},
+    )
 
 
-def preview(evaluation: Artifact) -> str:
+def show(evaluation: Artifact) -> dict[str, str]:
     """Scores and wins in Markdown, for Dagster's page of the asset."""
     stats = evaluation.record.stats
-    lines = ["| model | gold signal | reward model | tokens |", "|---|--:|--:|--:|", *(f"| {model} | {one['gold']:.3f} | {one['proxy']:.3f} | {one['tokens']:.1f} |" for model, one in stats["models"].items())]
-    return "\n".join([*lines, "", *(f"{name}: {100 * share:.1f} % won  " for name, share in stats["wins"].items())])
+    lines = ["| model | gold signal | reward model | tokens |", "|---|--:|--:|--:|"]
+    for model, one in stats["models"].items():
+        lines.append(f"| {model} | {one['gold']:.3f} | {one['proxy']:.3f} | {one['tokens']:.1f} |")
+    won = [f"{name}: {100 * share:.1f} % won  " for name, share in stats["wins"].items()]
+    return {"summary": "\n".join([*lines, "", *won])}
 
 
 RLHF_EVALUATION = Stage(
     name="rlhf_evaluation",
+    group="preference",
+    description="SFT, RL and RLHF models on unseen prompts in the eyes of the gold signal, and what preference tuning "
+    "did to everything else.",
+    kinds=("pytorch", "html"),
     build=build_rlhf_evaluation,
+    config=lambda recipe, crawl: RlhfEvaluationConfig(
+        evaluation=recipe.rlhf_evaluation,
+        gold=gold_signal(recipe),
+        answer_tokens=recipe.sft_evaluation.max_tokens,
+        tools=recipe.tools,
+    ),
     code_version="1",
-    rooms=("llm_assets.preference", "llm_assets.evaluation", "llm_assets.model", "llm_assets.tools"),
-    inputs=("rlhf_checkpoint", "rl_checkpoint", "sft_checkpoint", "reward_checkpoint", "response_pairs", "conversations", "sft_evaluation", "search_index"),
-    literals=lambda recipe, _: {"rlhf_evaluation": recipe.rlhf_evaluation, "gold": gold_signal(recipe), "answer_tokens": recipe.sft_evaluation.max_tokens, "tools": recipe.tools},
+    inputs=(
+        "rlhf_checkpoint",
+        "rl_checkpoint",
+        "sft_checkpoint",
+        "reward_checkpoint",
+        "response_pairs",
+        "conversations",
+        "sft_evaluation",
+        "search_index",
+    ),
     tables={"answers": Answers, "abilities": Abilities},
+    main_table="answers",
+    checks=(
+        Check("preferred_to_sft", "The gold signal prefers RLHF's answers to unseen prompts to SFT's.", preferred_more),
+        Check("keeps_what_it_learnt", "No ability of the assistant's fell by more than ten points.", keeps_abilities),
+    ),
+    views=(View(REPORT, draw_report, (TEMPLATE,)),),
+    show=show,
     libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
+    pool="gpu",
 )

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.outside import files_version
-from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Step
-from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step
+from llm_assets.artifacts.external import external_digests, external_version, files_version
+from llm_assets.artifacts.source import PROJECT, module_file, modules_behind
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.evaluation.words import corpus_words
-from llm_assets.recipes import Recipe
-from llm_assets.recipes.crawls import crawls_of
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.reinforcement import PracticeProblems
+from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
 
 from .checking import numbers
@@ -29,12 +29,45 @@ from .schemas import ProblemRejects, Problems
 
 HELD_OUT_SHARE = 0.2  # of keys, by hash, whose problems are held out
 TRIES = 200  # for one problem on the wanted side of the split
+BATCH = 1024  # pages of the corpus that are read at once
 
 
-def families_of(recipe: Recipe) -> dict[str, Family]:
-    """The recipe's families by the name that it gives them. Raises ProblemError."""
-    wanted = list(recipe.practice_problems.families) + (["stories"] if recipe.practice_problems.stories else [])
-    return {name: find_family(name) for name in dict.fromkeys(wanted)}
+class PracticeProblemsConfig(Frozen):
+    """Which problems are made, and the pages whose words and facts they may be made of."""
+
+    problems: PracticeProblems
+    pages: TrainingPages
+
+
+def family_names(problems: PracticeProblems) -> tuple[str, ...]:
+    """The families that problems are made of, as the recipe names them."""
+    return tuple(dict.fromkeys([*problems.families, *(["stories"] if problems.stories else [])]))
+
+
+def family_files(names: Iterable[str]) -> dict[str, Path]:
+    """Source files of the user's own families, by module: of those that they are declared in, and of those that these
+    import from the same package. Raises ProblemError.
+    """
+    files: dict[str, Path] = {}
+    for name in names:
+        if ":" not in name:
+            continue
+        family, declared_in = find_family(name), name.partition(":")[0]
+        if module_file(declared_in) is None:
+            where = f"practice_problems: family {name!r}"
+            raise ProblemError(f"{where}: {declared_in} has no source file to tell its versions by")
+        elsewhere = {one.__module__ for one in (family.make, family.checker) if not isinstance(one, str)}
+        modules = {one for one in elsewhere if one.partition(".")[0] not in {PROJECT, *sys.stdlib_module_names}}
+        for module in {behind for one in (declared_in, *modules) for behind in modules_behind(one)}:
+            if (path := module_file(module)) is not None:
+                files[module] = path
+    return files
+
+
+def family_versions(names: Iterable[str]) -> dict[str, str]:
+    """External inputs of every stage that runs the families: one version of the user's own, nothing without any."""
+    files = family_files(names)
+    return {"families": external_version(external_digests(files, load_settings().digest_cache))} if files else {}
 
 
 def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
@@ -50,7 +83,17 @@ def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
             asked = tuple(question for question in json.loads(second["questions"]) if second["entity"] in question)
             if asked and first["entity"] != second["entity"]:
                 known = first["verdict"] == "known" and second["verdict"] == "known"
-                found.append(Chain(first["entity"], tuple(json.loads(first["questions"])), first["answer"], asked, second["answer"], tuple(one for one in rivals[second["relation"]] if one != second["answer"]), known))
+                found.append(
+                    Chain(
+                        first["entity"],
+                        tuple(json.loads(first["questions"])),
+                        first["answer"],
+                        asked,
+                        second["answer"],
+                        tuple(one for one in rivals[second["relation"]] if one != second["answer"]),
+                        known,
+                    )
+                )
     return found
 
 
@@ -66,7 +109,9 @@ def read_stories(path: Path) -> tuple[list[tuple[str, str, int]], list[dict[str,
         if not mark or len(numbers(answer)) != 1:
             rejects.append({"line": row.line, "reason": "no number behind ####"})
         else:
-            found.append((question, str(numbers(answer)[0]), len([line for line in worked.splitlines() if line.strip()])))
+            found.append(
+                (question, str(numbers(answer)[0]), len([line for line in worked.splitlines() if line.strip()]))
+            )
     return found, rejects
 
 
@@ -75,7 +120,9 @@ def is_held_out(key: str) -> bool:
     return stable_share("problem", key) < HELD_OUT_SHARE
 
 
-def draw(family: Family, level: int, material: Material, rng: random.Random, held_out: bool, seen: set[str]) -> Problem | None:
+def draw(
+    family: Family, level: int, material: Material, rng: random.Random, held_out: bool, seen: set[str]
+) -> Problem | None:
     """A problem of one side that was not seen before; None where none is found."""
     for _ in range(TRIES):
         problem = family.make(rng, level, material)
@@ -87,28 +134,63 @@ def draw(family: Family, level: int, material: Material, rng: random.Random, hel
     return None
 
 
-def build_practice_problems(step: Step, recipe: Recipe) -> None:
-    """One part."""
-    settings = recipe.practice_problems
-    families = families_of(recipe)
-    topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")]).to_dicts()
-    files = [path for crawl in crawls_of(recipe) for path in sorted(step.inputs[f"clean_corpus/{crawl}"].table("text"))]
-    words = corpus_words(files)
-    stories, rejects = read_stories(Path(settings.stories.path).expanduser()) if settings.stories else ([], [])
-    material = Material(words, chains(topics), stories)
+def read_material(step: Step, config: PracticeProblemsConfig, stories: Sequence[tuple[str, str, int]]) -> Material:
+    """Words and facts of the pages that models may be trained on, and the stories."""
+    topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
+    files = [path for corpus in step.inputs.by_crawl("clean_corpus").values() for path in corpus.table("text")]
+    facts = trainable(topics, config.pages).to_dicts()
+    return Material(corpus_words(_texts(files, config.pages)), chains(facts), stories)
+
+
+def _texts(files: Sequence[Path], pages: TrainingPages) -> Iterator[str]:
+    for batch in pages.scan(files).collect_batches(chunk_size=BATCH):
+        yield from batch["text"]
+
+
+def trainable(topics: pl.DataFrame, pages: TrainingPages) -> pl.DataFrame:
+    """Facts without those that only search-only pages tell: the sample web says which, of others the page is named."""
+    host = pl.col("url").str.extract(r"^[a-z]+://([^/:]+)").fill_null("")
+    return topics.filter(pl.col("reach") != "held_out").with_columns(host=host).filter(pages.kept()).drop("host")
+
+
+def usable_families(
+    settings: PracticeProblems, material: Material
+) -> tuple[dict[str, Family], dict[str, tuple[int, ...]]]:
+    """The families that the material has something for, and the levels of each that are trained on.
+
+    Raises ProblemError.
+    """
+    families = {name: find_family(name) for name in family_names(settings)}
     usable = {name: family for name, family in families.items() if not family.needs or getattr(material, family.needs)}
     if not usable:
-        raise ProblemError(f"practice_problems: none of {', '.join(families)} has anything to be made of in this corpus")
-    weights = [settings.families.get(name, 1.0) for name in usable]
+        raise ProblemError(
+            f"practice_problems: none of {', '.join(families)} has anything to be made of in this corpus"
+        )
     levels = {name: settings.levels.get(name) or tuple(range(len(family.levels))) for name, family in usable.items()}
     for name, wanted in levels.items():
-        if not set(wanted) <= set(range(len(usable[name].levels))):
-            raise ProblemError(f"practice_problems.levels: family {name} has levels 0 to {len(usable[name].levels) - 1}, not {', '.join(map(str, wanted))}")
+        highest = len(usable[name].levels) - 1
+        if not set(wanted) <= set(range(highest + 1)):
+            asked = ", ".join(map(str, wanted))
+            raise ProblemError(f"practice_problems.levels: family {name} has levels 0 to {highest}, not {asked}")
+    return usable, levels
+
+
+def _numbered(texts: Sequence[str]) -> dict[str, str]:
+    return {str(number): text for number, text in enumerate(texts)}
+
+
+def make_problems(
+    step: Step, settings: PracticeProblems, material: Material
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of the table Problems, and the numbers that are recorded of them. Raises ProblemError."""
+    usable, levels = usable_families(settings, material)
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
 
     def take(split: str, name: str, level: int, problem: Problem) -> None:
-        rows.append({"problem": len(rows), "split": split, "family": name, "level": level, "question": problem.question, "answer": problem.answer, "rivals": json.dumps(list(problem.rivals)), "key": problem.key, "tools": ",".join(usable[name].tools)})
+        row = {"problem": len(rows), "split": split, "family": name, "level": level, "question": problem.question}
+        rivals, tools = json.dumps(list(problem.rivals)), ",".join(usable[name].tools)
+        rows.append({**row, "answer": problem.answer, "rivals": rivals, "key": problem.key, "tools": tools})
 
     step.progress.start(settings.count, "problems")
     for name, family in usable.items():
@@ -118,6 +200,7 @@ def build_practice_problems(step: Step, recipe: Recipe) -> None:
                 if (problem := draw(family, level, material, rng, True, seen)) is not None:
                     take("held_out", name, level, problem)
     rng = random.Random(f"practice-{settings.seed}")
+    weights = [settings.families.get(name, 1.0) for name in usable]
     short: Counter[str] = Counter()
     for number in range(settings.count):
         name = rng.choices(list(usable), weights)[0]
@@ -128,67 +211,89 @@ def build_practice_problems(step: Step, recipe: Recipe) -> None:
         else:
             take("train", name, level, problem)
         step.progress.advance(number)
-    if not any(row["split"] == "train" for row in rows):
+    counts = Counter((row["split"], row["family"]) for row in rows)
+    numbers = {
+        "train": sum(row["split"] == "train" for row in rows),
+        "held_out": sum(row["split"] == "held_out" for row in rows),
+        "families": {name: {split: counts[split, name] for split in ("train", "held_out")} for name in usable},
+        "levels": {name: _numbered(family.levels) for name, family in usable.items()},
+        "left_out": {name: 1 for name in sorted(set(family_names(settings)) - set(usable))},
+        "short": dict(sorted(short.items())),
+    }
+    if not numbers["train"]:
         raise ProblemError("practice_problems: no problem is left to practise on; raise count, or add families")
+    return rows, numbers
+
+
+def build_practice_problems(step: Step, config: PracticeProblemsConfig) -> None:
+    """One part."""
+    stories = config.problems.stories
+    found, rejects = read_stories(Path(stories.path).expanduser()) if stories else ([], [])
+    rows, numbers = make_problems(step, config.problems, read_material(step, config, found))
     with step.part("problems") as part:
         part.table("problems", Problems).frame(pl.DataFrame(rows))
         if rejects:
             part.table("rejects", ProblemRejects).frame(pl.DataFrame(rejects))
-        counts = Counter((row["split"], row["family"]) for row in rows)
-        part.stats.update(
-            train=sum(row["split"] == "train" for row in rows), held_out=sum(row["split"] == "held_out" for row in rows), families={name: {split: counts[split, name] for split in ("train", "held_out")} for name in usable},
-            left_out={name: 1 for name in sorted(set(families) - set(usable))}, short=dict(sorted(short.items())), rejects=len(rejects),
-        )  # fmt: skip
+        part.stats.update(numbers, rejects=len(rejects))
 
 
-def splits_share_nothing(artifact: Artifact) -> CheckOutcome:
+def splits_share_nothing(artifact: Artifact, inputs: Inputs, config: PracticeProblemsConfig) -> CheckOutcome:
     """Whether no question and no key stands on both sides."""
     frame = pl.concat([pl.read_parquet(path) for path in artifact.table("problems")])
     train, held_out = (frame.filter(pl.col("split") == split) for split in ("train", "held_out"))
     keys = train.select("key").unique().join(held_out.select("key").unique(), on="key")
     questions = set(train["question"]) & set(held_out["question"])
-    return CheckOutcome(not len(keys) and not questions, f"{len(train):,} problems to practise on and {len(held_out):,} held out share nothing", [*keys.to_dicts()[:10], *({"question": one} for one in sorted(questions)[:10])])
+    return CheckOutcome(
+        not len(keys) and not questions,
+        f"{len(train):,} problems to practise on and {len(held_out):,} held out share nothing",
+        [*keys.to_dicts()[:10], *({"question": one} for one in sorted(questions)[:10])],
+        {"train": len(train), "held_out": len(held_out), "shared_keys": len(keys), "shared_questions": len(questions)},
+    )
 
 
-def preview(artifact: Artifact, shown: int = 2) -> str:
+def show(artifact: Artifact, shown: int = 2) -> dict[str, str]:
     """Numbers by family and problems of each level, in Markdown."""
-    stats = artifact.record.stats
-    lines = ["| family | to practise on | held out |", "|---|--:|--:|", *(f"| {name} | {counts['train']:,} | {counts['held_out']:,} |" for name, counts in stats["families"].items())]
+    families = artifact.record.stats["families"].items()
+    lines = ["| family | to practise on | held out |", "|---|--:|--:|"]
+    lines += [f"| {name} | {counts['train']:,} | {counts['held_out']:,} |" for name, counts in families]
     frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("problems")])
     for row in frame.group_by("family", "level", maintain_order=True).head(shown).collect().iter_rows(named=True):
         lines.append(f"\n**{row['family']} {row['level']}** {row['question']} → {row['answer']}")
-    return "\n".join(lines)
+    return {"summary": "\n".join(lines)}
 
 
-def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
-    import inspect
-
-    paths = {"stories": Path(recipe.practice_problems.stories.path).expanduser()} if recipe.practice_problems.stories else {}
-    for name, family in families_of(recipe).items():
-        if ":" in name and (source := inspect.getsourcefile(family.make)):
-            paths[name] = Path(source)
-    return files_version(paths, load_settings().digest_cache, ProblemError, "practice_problems")
+def _external_inputs(config: PracticeProblemsConfig) -> Mapping[str, str]:
+    stories = config.problems.stories
+    files = {"stories": Path(stories.path).expanduser()} if stories else {}
+    versions = files_version(files, load_settings().digest_cache, ProblemError, "practice_problems.stories")
+    return {**versions, **family_versions(family_names(config.problems))}
 
 
 PRACTICE_PROBLEMS = Stage(
     name="practice_problems",
+    group="reinforcement",
+    description="Problems with checkable answers: arithmetic, letters, two hops over the corpus's facts, and word "
+    "problems of a file; held-out ones apart.",
+    kinds=("parquet",),
     build=build_practice_problems,
-    code_version="2",
-    rooms=(
-        "llm_assets.reinforcement.practice_problems",
-        "llm_assets.reinforcement.problems",
-        "llm_assets.reinforcement.checking",
-        "llm_assets.dialogue.conversation_files",
-        "llm_assets.dialogue.splits",
-        "llm_assets.dialogue.wordings",
-        "llm_assets.evaluation.grading",
-        "llm_assets.evaluation.words",
+    config=lambda recipe, crawl: PracticeProblemsConfig(
+        problems=recipe.practice_problems, pages=TrainingPages(search_only_hosts=recipe.search_only_hosts)
     ),
+    code_version="3",
     inputs=("knowledge_boundary", "clean_corpus"),
-    literals=lambda recipe, _: {"practice_problems": recipe.practice_problems, "crawls": crawls_of(recipe)},
-    outside=_outside,
-    crawls=crawls_of,
+    external_inputs=_external_inputs,
+    crawls=lambda recipe: recipe.trained_crawls(),
     tables={"problems": Problems},
     optional_tables={"rejects": ProblemRejects},
+    main_table="problems",
+    checks=(
+        Check(
+            "no_shared_problems",
+            "No problem, and nothing that problems are made of, stands on both sides of the split.",
+            splits_share_nothing,
+            blocking=True,
+        ),
+    ),
+    show=show,
     libraries=("polars", "pyarrow"),
 )

@@ -9,19 +9,26 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Step
-from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts import Artifact, Stage, Step
 from llm_assets.dialogue.rendering import write_rehearsal
 from llm_assets.dialogue.schemas import TooLong
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
-from llm_assets.recipes import Recipe
+from llm_assets.recipes.finetuning import Tools
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.pretraining import Rates
+from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.tools.toolbox import toolbox_job
-from llm_assets.training.policy_run import POLICY_OPTIONAL_TABLES, POLICY_TABLES, keep_policy
-from llm_assets.training.training_run import follow, inherited, optimisation, share_out
+from llm_assets.training.policy_run import (
+    CURVES_VIEW,
+    POLICY_OPTIONAL_TABLES,
+    POLICY_TABLES,
+    keep_policy,
+    show_policy,
+)
+from llm_assets.training.training_run import follow, optimisation, share_out
 
-from .practice_problems import families_of
+from .practice_problems import family_names, family_versions
 from .schemas import Solutions
 
 MODULE = "llm_assets.reinforcement.train"
@@ -31,9 +38,22 @@ class ReinforcementError(ValueError):
     """A policy that cannot be trained as the recipe asks; the message says what to change."""
 
 
+class RlCheckpointConfig(Frozen):
+    """How the policy is trained. families: whose checkers say what is right."""
+
+    reinforcement: Reinforcement
+    rates: Rates
+    tools: Tools
+    families: tuple[str, ...]
+
+
 def read_problems(artifact: Artifact, split: str) -> list[dict[str, Any]]:
     """Problems of one side, with their rivals read."""
-    frame = pl.concat([pl.read_parquet(path) for path in sorted(artifact.table("problems"))]).filter(pl.col("split") == split).sort("problem")
+    frame = (
+        pl.concat([pl.read_parquet(path) for path in sorted(artifact.table("problems"))])
+        .filter(pl.col("split") == split)
+        .sort("problem")
+    )
     return [{**row, "rivals": json.loads(row["rivals"])} for row in frame.drop("key", "split").iter_rows(named=True)]
 
 
@@ -51,46 +71,61 @@ def spread(problems: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]
     return [problem for _, problem in sorted(ranked(problems), key=lambda one: (one[0], one[1]["problem"]))[:most]]
 
 
-def build_rl_checkpoint(step: Step, recipe: Recipe) -> None:
+def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
     """One part."""
-    settings = recipe.reinforcement
+    settings = config.reinforcement
     sft, problems = step.input("sft_checkpoint"), step.input("practice_problems")
     shape = ModelShape.load(sft.file("shape.json").read_text(), "sft_checkpoint")
-    train, held_out = read_problems(problems, "train"), spread(read_problems(problems, "held_out"), settings.evaluation_problems)
+    held_out = spread(read_problems(problems, "held_out"), settings.evaluation_problems)
     if not held_out and settings.evaluate_every:
-        raise ReinforcementError("practice_problems has no problem held out; raise practice_problems.held_out, or set reinforcement.evaluate_every to 0")
+        raise ReinforcementError(
+            "practice_problems has no problem held out; raise practice_problems.held_out, or set "
+            "reinforcement.evaluate_every to 0"
+        )
     processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.pass_rows)
-    rehearsal = write_rehearsal(step, step.input("conversations"), Encoding.load(sft.path), shape.context, settings.steps * settings.rehearsal_rows, settings.seed) if settings.rehearsal else None
+    rehearsal = None
+    if settings.rehearsal:
+        encoding, needed = Encoding.load(sft.path), settings.steps * settings.rehearsal_rows
+        rehearsal = write_rehearsal(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
     job = {
-        **settings.model_dump(), "conversations": rehearsal, "checkpoint": str(sft.path), "families": list(families_of(recipe)), "train": train, "held_out": held_out,
-        "optimisation": optimisation(settings, recipe.pretraining, shape, settings.rate), "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
-    }  # fmt: skip
+        **settings.model_dump(),
+        "conversations": rehearsal,
+        "checkpoint": str(sft.path),
+        "families": list(config.families),
+        "train": read_problems(problems, "train"),
+        "held_out": held_out,
+        "optimisation": optimisation(settings, config.rates, shape, settings.rate),
+        "toolbox": toolbox_job(step.input("search_index"), config.tools),
+    }
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.part("checkpoint") as part:
         noted = keep_policy(step, part, folder, sft, ends)
+        part.stats.update(prompts=settings.prompts, samples=settings.samples)
         if rows := noted["row"]:
             part.table("solutions", Solutions).frame(pl.DataFrame(rows))
 
 
 RL_CHECKPOINT = Stage(
     name="rl_checkpoint",
+    group="reinforcement",
+    description="The assistant after reinforcement learning (GRPO): groups of its own solutions, rewarded where they "
+    "are right. Resumable at any step.",
+    kinds=("pytorch", "safetensors"),
     build=build_rl_checkpoint,
-    code_version="2",
-    rooms=(
-        "llm_assets.reinforcement.rl_checkpoint",
-        "llm_assets.reinforcement.train",
-        "llm_assets.reinforcement.checking",
-        "llm_assets.reinforcement.problems",
-        "llm_assets.dialogue",
-        "llm_assets.evaluation.grading",
-        "llm_assets.training",
-        "llm_assets.model",
-        "llm_assets.tools",
+    config=lambda recipe, crawl: RlCheckpointConfig(
+        reinforcement=recipe.reinforcement,
+        rates=recipe.pretraining.inherited(),
+        tools=recipe.tools,
+        families=family_names(recipe.practice_problems),
     ),
+    code_version="2",
     inputs=("sft_checkpoint", "practice_problems", "search_index", "conversations"),
-    literals=lambda recipe, _: {"reinforcement": recipe.reinforcement, "tools": recipe.tools, "pretraining": inherited(recipe.pretraining)},
+    external_inputs=lambda config: family_versions(config.families),
     tables=POLICY_TABLES,
     optional_tables={**POLICY_OPTIONAL_TABLES, "solutions": Solutions, "too_long": TooLong},
+    views=(CURVES_VIEW,),
+    show=show_policy,
     libraries=("torch", "safetensors", "numpy", "pydantic-monty"),
+    pool="gpu",
 )

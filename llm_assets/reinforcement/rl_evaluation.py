@@ -8,26 +8,40 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.record import write_atomic
-from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Step
-from llm_assets.artifacts.store import Artifact
-from llm_assets.evaluation.abilities import INSTRUCTION, before_and_after, changes, questions_again
+from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
+from llm_assets.evaluation.abilities import INSTRUCTION, before_and_after, changes, keeps_abilities, questions_again
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.schemas import Abilities
-from llm_assets.recipes import Recipe
+from llm_assets.recipes.finetuning import Tools
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.reinforcement import RlEvaluation
 from llm_assets.report import plots, render
 from llm_assets.tools.toolbox import toolbox_job
-from llm_assets.training.policy_run import policy_plots
+from llm_assets.training.policy_run import policy_plots, scores_by_step
 
-from .practice_problems import families_of
+from .practice_problems import family_names, family_versions
 from .rl_checkpoint import ranked, read_problems
 from .schemas import Attempts
 
 MODULE = "llm_assets.reinforcement.evaluate"
-REPORT = "report.html"
+REPORT, TEMPLATE = "report.html", "rl_evaluation.html.j2"
 MODELS = {"base": "base_checkpoint", "sft": "sft_checkpoint", "rl": "rl_checkpoint"}
+
+EXAMPLES = (  # of questions and answers, for the base model
+    ("What is 3 + 4?", "3 + 4 = 7."),
+    ('How often does the letter b stand in "bib"?', "2"),
+    ('Spell "tin".', "t-i-n."),
+)
+BASE_TOKENS = 64  # that the base model's one line may have
+
+
+class RlEvaluationConfig(Frozen):
+    """What is asked of the models. answer_tokens: of an answer to the assistant's own evaluation, asked again."""
+
+    evaluation: RlEvaluation
+    answer_tokens: int
+    tools: Tools
+    families: tuple[str, ...]
 
 
 def pass_at(samples: int, right: int, k: int) -> float:
@@ -37,37 +51,64 @@ def pass_at(samples: int, right: int, k: int) -> float:
     return 1.0 - comb(samples - right, k) / comb(samples, k)
 
 
-def build_rl_evaluation(step: Step, recipe: Recipe) -> None:
+def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     """One part; the models are asked in a process of its own."""
-    settings = recipe.rl_evaluation
-    problems = [problem for place, problem in ranked(read_problems(step.input("practice_problems"), "held_out")) if place < settings.problems]
+    settings = config.evaluation
+    held_out = ranked(read_problems(step.input("practice_problems"), "held_out"))
+    problems = [problem for place, problem in held_out if place < settings.problems]
     questions, again = questions_again(step.input("conversations"))
-    examples = [["What is 3 + 4?", "3 + 4 = 7."], ['How often does the letter b stand in "bib"?', "2"], ['Spell "tin".', "t-i-n."]]
+    base = {
+        "max_tokens": min(settings.max_tokens, BASE_TOKENS),
+        "instruction": INSTRUCTION,
+        "examples": [list(example) for example in EXAMPLES],
+    }
     job = {
-        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()}, "families": list(families_of(recipe)), "problems": problems, "samples": settings.samples, "temperature": settings.temperature,
-        "max_tokens": settings.max_tokens, "answer_tokens": recipe.sft_evaluation.max_tokens, "seed": settings.seed, "device": settings.device, "base": {"max_tokens": min(settings.max_tokens, 64), "instruction": INSTRUCTION, "examples": examples},
-        "questions": again, "toolbox": toolbox_job(step.input("search_index"), recipe.tools),
-    }  # fmt: skip
+        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()},
+        "families": list(config.families),
+        "problems": problems,
+        **settings.model_dump(include={"samples", "temperature", "max_tokens", "seed", "device"}),
+        "answer_tokens": config.answer_tokens,
+        "base": base,
+        "questions": again,
+        "toolbox": toolbox_job(step.input("search_index"), config.tools),
+    }
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = to_attempts(problems, results["attempts"])
     abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
-    numbers = headline(attempts, abilities, settings.samples)
-    curve = pl.read_parquet(step.input("rl_checkpoint").table("curve"))
-    looks = step.input("rl_checkpoint").record.stats["looks"]
-    drawn = {**policy_plots(curve), "looks": plots.svg({"held out": ([int(one) for one in looks], list(looks.values()))}, "step", "right, greedy", marks=True) if looks else ""}
     with step.part("evaluation") as part:
         part.table("attempts", Attempts).frame(attempts)
         part.table("abilities", Abilities).frame(abilities)
-        page = render(
-            __package__, "rl_evaluation.html.j2", recipe=recipe, numbers=numbers, attempts=attempts, abilities=abilities.to_dicts(), plots=drawn, models=list(MODELS), shown=settings.transcripts,
-            training=step.input("rl_checkpoint").record.stats, families=families_of(recipe), k=settings.samples,
-        )  # fmt: skip
-        write_atomic(step.staging / REPORT, page.encode("utf-8", "replace"))
-        part.add_file(REPORT)
-        part.stats.update(numbers)
+        part.stats.update(headline(attempts, abilities, settings.samples))
 
 
-def to_attempts(problems: Sequence[Mapping[str, Any]], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
+def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig) -> str:
+    """The page on the evaluation and on the training before it."""
+    attempts, abilities = (
+        pl.concat([pl.read_parquet(path) for path in evaluation.table(table)]) for table in ("attempts", "abilities")
+    )
+    checkpoint = inputs.one("rl_checkpoint")
+    steps, scores = scores_by_step(checkpoint)
+    drawn = {**policy_plots(pl.read_parquet(checkpoint.table("curve"))), "looks": ""}
+    if steps:
+        drawn["looks"] = plots.svg({"held out": (steps, scores)}, "step", "right, greedy", marks=True)
+    return render(
+        __package__,
+        TEMPLATE,
+        numbers=headline(attempts, abilities, config.evaluation.samples),
+        attempts=attempts,
+        abilities=abilities.to_dicts(),
+        plots=drawn,
+        models=list(MODELS),
+        shown=config.evaluation.transcripts,
+        training=checkpoint.record.stats,
+        levels=inputs.one("practice_problems").record.stats["levels"],
+        k=config.evaluation.samples,
+    )
+
+
+def to_attempts(
+    problems: Sequence[Mapping[str, Any]], results: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> pl.DataFrame:
     """One row a model and problem (schema Attempts)."""
     by_number = {problem["problem"]: problem for problem in problems}
     return pl.DataFrame([
@@ -83,9 +124,15 @@ def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[st
     """The numbers that are tracked: pass@1 and pass@k by model, family and level, lengths, and what changed elsewhere."""
     passed: dict[str, dict[str, dict[str, float]]] = {}
     for (model, family, level), rows in attempts.group_by("model", "family", "level", maintain_order=True):
-        one = {"problems": len(rows), "greedy": round(float(rows["greedy"].mean()), 4), "tokens": round(float(rows["tokens"].mean()), 1)}  # type: ignore[arg-type]
+        one = {
+            "problems": len(rows),
+            "greedy": round(float(rows["greedy"].mean()), 4),
+            "tokens": round(float(rows["tokens"].mean()), 1),
+        }  # type: ignore[arg-type]
         for wanted in (1, k):
-            one[f"pass@{wanted}"] = round(sum(pass_at(row["samples"], row["right"], wanted) for row in rows.iter_rows(named=True)) / len(rows), 4)
+            one[f"pass@{wanted}"] = round(
+                sum(pass_at(row["samples"], row["right"], wanted) for row in rows.iter_rows(named=True)) / len(rows), 4
+            )
         passed.setdefault(str(model), {})[f"{family}, level {level}"] = one
     families: dict[str, dict[str, float]] = {}
     for (model, family), rows in attempts.group_by("model", "family", maintain_order=True):
@@ -93,38 +140,69 @@ def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[st
     return {"passed": passed, "families": families, "changes": changes(abilities)}
 
 
-def practice_helps(evaluation: Artifact) -> CheckOutcome:
+def practice_helps(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig) -> CheckOutcome:
     """Whether RL solves more held-out problems than SFT in some family."""
     families = evaluation.record.stats["families"]
-    gains = {family: round(after - families["sft"][family], 4) for family, after in families["rl"].items()}
-    told = ", ".join(f"{family} {100 * families['sft'][family]:.1f} % → {100 * families['rl'][family]:.1f} %" for family in gains)
-    return CheckOutcome(max(gains.values(), default=0.0) > 0, f"pass@1 on held-out problems, SFT → RL: {told}")
+    before, after = families["sft"], families["rl"]
+    gains = {family: round(share - before[family], 4) for family, share in after.items()}
+    told = ", ".join(f"{family} {100 * before[family]:.1f} % → {100 * after[family]:.1f} %" for family in gains)
+    shares = {"sft": before, "rl": after}
+    numbers = {f"pass@1.{model}.{family}": share for model, of in shares.items() for family, share in of.items()}
+    return CheckOutcome(
+        max(gains.values(), default=0.0) > 0,
+        f"pass@1 on held-out problems, SFT → RL: {told}",
+        numbers={**numbers, **{f"gain.{family}": gain for family, gain in gains.items()}},
+    )
 
 
-def preview(evaluation: Artifact) -> str:
+def show(evaluation: Artifact) -> dict[str, str]:
     """pass@1 and pass@k in Markdown, for Dagster's page of the asset."""
     passed = evaluation.record.stats["passed"]
     ks = [name for name in next(iter(next(iter(passed.values())).values())) if name.startswith("pass@")]
-    lines = ["| | " + " | ".join(f"{model} {name}" for model in passed for name in ks) + " |", "|---" + "|--:" * (len(passed) * len(ks)) + "|"]
+    heads = " | ".join(f"{model} {name}" for model in passed for name in ks)
+    lines = [f"| | {heads} |", "|---" + "|--:" * (len(passed) * len(ks)) + "|"]
     for group in passed["rl"]:
-        lines.append(f"| {group} | " + " | ".join(f"{100 * passed[model][group][name]:.1f} %" for model in passed for name in ks) + " |")
-    return "\n".join(lines)
+        shares = " | ".join(f"{100 * passed[model][group][name]:.1f} %" for model in passed for name in ks)
+        lines.append(f"| {group} | {shares} |")
+    return {"summary": "\n".join(lines)}
 
 
 RL_EVALUATION = Stage(
     name="rl_evaluation",
+    group="reinforcement",
+    description="Base, SFT and RL models on held-out problems, and what reinforcement learning did to everything else "
+    "that the assistant can do.",
+    kinds=("pytorch", "html"),
     build=build_rl_evaluation,
-    code_version="1",
-    rooms=(
-        "llm_assets.reinforcement",
-        "llm_assets.dialogue.transcript",
-        "llm_assets.evaluation",
-        "llm_assets.model",
-        "llm_assets.tools",
+    config=lambda recipe, crawl: RlEvaluationConfig(
+        evaluation=recipe.rl_evaluation,
+        answer_tokens=recipe.sft_evaluation.max_tokens,
+        tools=recipe.tools,
+        families=family_names(recipe.practice_problems),
     ),
-    inputs=("rl_checkpoint", "sft_checkpoint", "base_checkpoint", "practice_problems", "conversations", "sft_evaluation", "search_index"),
-    literals=lambda recipe, _: {"rl_evaluation": recipe.rl_evaluation, "answer_tokens": recipe.sft_evaluation.max_tokens, "tools": recipe.tools, "families": list(families_of(recipe))},
+    code_version="1",
+    inputs=(
+        "rl_checkpoint",
+        "sft_checkpoint",
+        "base_checkpoint",
+        "practice_problems",
+        "conversations",
+        "sft_evaluation",
+        "search_index",
+    ),
+    external_inputs=lambda config: family_versions(config.families),
     tables={"attempts": Attempts, "abilities": Abilities},
+    main_table="attempts",
+    checks=(
+        Check(
+            "solves_more",
+            "More held-out problems are solved after reinforcement learning than before, in some family.",
+            practice_helps,
+        ),
+        Check("keeps_what_it_knew", "No ability of the assistant's fell by more than ten points.", keeps_abilities),
+    ),
+    views=(View(REPORT, draw_report, (TEMPLATE,)),),
+    show=show,
     libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
+    pool="gpu",
 )
-

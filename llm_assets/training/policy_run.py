@@ -61,6 +61,13 @@ def draw_length(checkpoint: Artifact, inputs: Inputs, config: Any) -> str:
 CURVES_VIEW = View(PLOT, draw_length)
 
 
+def scores_by_step(checkpoint: Artifact) -> tuple[list[int], list[float]]:
+    """Steps and scores of the measurements on what is held out; empty without any."""
+    files = checkpoint.table("looks")
+    looks = pl.read_parquet(files).sort("step") if files else pl.DataFrame({"step": [], "score": []})
+    return looks["step"].to_list(), looks["score"].to_list()
+
+
 def policy_plots(curve: pl.DataFrame) -> dict[str, str]:
     """Curves of a policy's training as SVG."""
     steps = curve["step"].to_list()
@@ -84,13 +91,15 @@ def guard_series(looks: list[dict[str, Any]]) -> dict[str, plots.Series]:
 
 def show_policy(artifact: Artifact) -> dict[str, str]:
     """A policy's training in Markdown: reward and length over the steps, and the looks at what is held out."""
-    curve, stats = pl.read_parquet(artifact.table("curve")), artifact.record.stats
+    curve, stopped = pl.read_parquet(artifact.table("curve")), artifact.record.stats["stopped"]
     steps = curve["step"].to_list()
-    lines = ["| step | held out |", "|--:|--:|", *(f"| {step} | {score:.3f} |" for step, score in stats["looks"].items())]
-    if stats["stopped"]:
-        lines.append(f"\nStopped: {stats['stopped']}.")
+    scores = zip(*scores_by_step(artifact), strict=True)
+    lines = ["| step | held out |", "|--:|--:|", *(f"| {step} | {score:.3f} |" for step, score in scores)]
+    if stopped:
+        lines.append(f"\nStopped: {stopped}.")
+    reward, length = ({name: (steps, curve[name].to_list())} for name in ("reward", "length"))
     return {
-        "reward": plots.markdown(plots.png({"reward": (steps, curve["reward"].to_list())}, "step", "mean reward")),
-        "length": plots.markdown(plots.png({"length": (steps, curve["length"].to_list())}, "step", "tokens of an answer")),
+        "reward": plots.markdown(plots.png(reward, "step", "mean reward")),
+        "length": plots.markdown(plots.png(length, "step", "tokens of a solution")),
         "held_out": "\n".join(lines),
     }
