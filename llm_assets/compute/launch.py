@@ -14,6 +14,8 @@ from typing import Any
 from llm_assets.artifacts.record import write_atomic
 
 from . import PROGRESS
+from .devices import TrainingDevices
+from .jobs import dump_job
 
 # Runs a command with an environment to its end; returns its exit code. Dagster's goes through Pipes.
 Launcher = Callable[[list[str], Mapping[str, str]], int]
@@ -36,13 +38,22 @@ def subprocess_launcher(command: list[str], environment: Mapping[str, str]) -> i
             raise
 
 
-def run_job(module: str, job: Mapping[str, Any], folder: Path, on_event: Callable[[dict[str, Any]], None], processes: int = 1, launcher: Launcher | None = None) -> None:
+def run_job(
+    module: str,
+    job: Any,
+    folder: Path,
+    on_event: Callable[[dict[str, Any]], None],
+    processes: int = 1,
+    launcher: Launcher | None = None,
+) -> None:
     """Run ``python -m module job.json`` (by torchrun where `processes` > 1) in `folder`, handing on its events.
 
+    job: a frozen dataclass, which the process reads back as that type; or a mapping of plain values.
     Raises JobFailed with the process's own message; OSError where that is a disk that cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "job.json", json.dumps({**job, "parent": os.getpid()}, indent=1).encode())
+    TrainingDevices.of_environment().to_environment()
+    write_atomic(folder / "job.json", dump_job(job, os.getpid()).encode())
     (folder / PROGRESS).write_text("")
     command = [sys.executable, "-m"]
     if processes > 1:

@@ -20,6 +20,7 @@ import torch
 from llm_assets.model.shape import ModelError
 
 from . import PROGRESS, RESULTS
+from .jobs import load_job
 
 LOG_SECONDS = 10.0
 
@@ -68,16 +69,20 @@ def _die_with_parent(parent: int) -> None:
         time.sleep(0.5)
 
 
-def run_job(main: Callable[[dict[str, Any], Path, Reporter], None]) -> None:
-    """Run `main(job, folder, report)` for the job file named on the command line; exit with 1 after telling an error."""
+def run_job(main: Callable[[Any, Path, Reporter], None], job_type: type | None = None) -> None:
+    """Run `main(job, folder, report)` for the job file named on the command line; exit with 1 after telling an error.
+
+    job_type: the dataclass that the job is of; None is a mapping of plain values.
+    """
     path = Path(sys.argv[1])
-    job = json.loads(path.read_text())
-    if job.get("parent"):
-        threading.Thread(target=_die_with_parent, args=(job["parent"],), daemon=True).start()
     rank = int(os.environ.get("RANK", "0"))
     pipes = _open_pipes() if rank == 0 else None
     report = Reporter(path.parent, rank, pipes.log.info if pipes else None)
+    job = None
     try:
+        job, parent = load_job(path.read_text(), job_type)
+        if parent is not None:
+            threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
         main(job, path.parent, report)
     except Exception as error:
         report("error", message=explained(error, job), errno=getattr(error, "errno", None))
@@ -89,12 +94,23 @@ def run_job(main: Callable[[dict[str, Any], Path, Reporter], None]) -> None:
             pipes.close()
 
 
-def explained(error: Exception, job: dict[str, Any]) -> str:
+def explained(error: Exception, job: Any) -> str:
     """What went wrong, in words for who wrote the recipe."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):  # torch's words on a CPU
+    # The second are torch's words on a CPU.
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
         where = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
-        return f"out of {where}: lower pretraining.pass_rows (now {job.get('pass_rows')}; the same result, a little slower), or model.context, or model.depth"
+        return (
+            f"out of {where}: lower pretraining.pass_rows (now {_pass_rows(job)}; the same result, a little slower), "
+            "or model.context, or model.depth"
+        )
     return str(error) if isinstance(error, (ModelError, ValueError)) else f"{type(error).__name__}: {error}"
+
+
+def _pass_rows(job: Any) -> int | None:
+    """Sequences that a training's job takes through the model at once; None in other jobs."""
+    plan = getattr(job, "plan", job)
+    value = plan.get("pass_rows") if isinstance(plan, dict) else getattr(plan, "pass_rows", None)
+    return value if isinstance(value, int) else None
 
 
 def _open_pipes() -> Any:

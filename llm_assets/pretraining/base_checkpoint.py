@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from llm_assets.artifacts.outside import outside_digests, outside_version
-from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.external import external_digests, external_version
+from llm_assets.artifacts.stage import BEFORE, Stage
 from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.engine import cores
 from llm_assets.model.devices import Prediction, predict
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelError, ModelShape
-from llm_assets.recipes import Pretraining, Recipe
-from llm_assets.recipes.crawls import crawls_of
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.pretraining import Model, PretrainingRun
 from llm_assets.settings import load_settings
+from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.training_run import (
     CHECKPOINT_OPTIONAL_TABLES,
     CHECKPOINT_TABLES,
+    LOSS_VIEW,
     MODEL_FILES,
     follow,
     keep,
     optimisation,
     share_out,
+    show,
 )
 
+from .jobs import PretrainingJob
+
+NAME = "base_checkpoint"
 MODULE = "llm_assets.pretraining.train"
 
 
@@ -34,17 +39,52 @@ class PretrainingError(ValueError):
     """A base model that cannot be trained as the recipe asks; the message says what to change."""
 
 
-def make_job(settings: Pretraining, shape: ModelShape, tokenizer: Path, shards: list[Path], induction: bool = False) -> tuple[dict[str, Any], int, Prediction | None]:
-    """The training process's job, the number of processes, and what was predicted for it. Raises ModelError."""
-    steps, rows = settings.budget(shape)
+class BaseCheckpointConfig(Frozen):
+    """The model, how it is trained, and what share of a whole training it is continued with after a re-crawl.
+
+    continue_share: None where no crawl continues the model.
+    """
+
+    model: Model
+    training: PretrainingRun
+    continue_share: float | None = None
+
+
+def make_job(
+    config: BaseCheckpointConfig, shape: ModelShape, tokenizer: Path, shards: list[Path], before: Path | None = None
+) -> tuple[PretrainingJob, int, Prediction | None]:
+    """The training process's job, the number of processes, and what was predicted for it. Raises ModelError.
+
+    before: the base checkpoint that is continued, with fewer steps.
+    """
+    settings = config.training
+    steps, rows = budget(config, shape, before is not None)
     processes, pass_rows, name = share_out(shape, rows, settings.device, settings.processes, settings.pass_rows)
-    job = {
-        "shape": asdict(shape), "induction": induction, "tokenizer": str(tokenizer), "shards": [str(path) for path in shards], "continue_from": settings.continue_from and str(Path(settings.continue_from).expanduser()), "seed": settings.seed, "steps": steps, "rows": rows,
-        "pass_rows": pass_rows, "device": settings.device, "compile": settings.compile, "keep": settings.keep, "prompts": list(settings.prompts) if settings.samples else [], "sample_tokens": settings.sample_tokens,
-        "optimisation": optimisation(settings, settings, shape),
-        "validate_every": -(-steps // settings.validations) if settings.validations else 0, "validation_rows": max(1, settings.validation_tokens // shape.context), "sample_every": -(-steps // settings.samples) if settings.samples else 0,
-        "checkpoint_every": settings.checkpoint_every or max(10, steps // 20),
-    }  # fmt: skip
+    earlier = settings.continue_from and str(Path(settings.continue_from).expanduser())
+    plan = TrainingPlan(
+        steps=steps,
+        rows=rows,
+        pass_rows=pass_rows,
+        seed=settings.seed,
+        optimisation=optimisation(settings, settings, shape),
+        validate_every=every(steps, settings.validations),
+        sample_every=every(steps, settings.samples),
+        checkpoint_every=settings.checkpoint_every or max(10, steps // 20),
+        keep=settings.keep,
+        compile=settings.compile,
+    )
+    job = PretrainingJob(
+        shape=shape,
+        plan=plan,
+        tokenizer=str(tokenizer),
+        shards=tuple(map(str, shards)),
+        device=settings.device,
+        continue_from=str(before) if before is not None else earlier,
+        induction=config.model.induction,
+        validation_rows=max(1, settings.validation_tokens // shape.context),
+        prompts=settings.prompts if settings.samples else (),
+        sample_tokens=settings.sample_tokens,
+    )
     try:
         prediction = predict(shape, steps * rows * shape.context, rows * shape.context, name, processes, cores())
     except ModelError:
@@ -52,23 +92,37 @@ def make_job(settings: Pretraining, shape: ModelShape, tokenizer: Path, shards: 
     return job, processes, prediction
 
 
-def build_base_checkpoint(step: Step, recipe: Recipe) -> None:
+def budget(config: BaseCheckpointConfig, shape: ModelShape, continued: bool) -> tuple[int, int]:
+    """Steps, and sequences a step."""
+    steps, rows = config.training.budget(shape)
+    if continued and config.continue_share is not None:
+        steps = max(1, round(steps * config.continue_share))
+    return steps, rows
+
+
+def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     """One part: the checkpoint, its curve and samples. What training keeps for itself lies in ``training/`` until then."""
-    settings = recipe.pretraining
     tokenizer = step.input("tokenizer")
     encoding = Encoding.load(tokenizer.path)
-    shape = recipe.model.shape(encoding.size)
-    shards = [step.inputs[f"token_shards/{crawl}"] for crawl in crawls_of(recipe)]
-    steps, rows = settings.budget(shape)
-    held = sum(int(one.record.stats["train_tokens"]) for one in shards)
+    shape = config.model.shape(encoding.size)
+    shards = list(step.inputs.by_crawl("token_shards").values())
+    before: Artifact | None = step.inputs.get(f"{NAME}{BEFORE}")
+    steps, rows = budget(config, shape, before is not None)
+    held = sum(int(artifact.record.stats["train_tokens"]) for artifact in shards)
     if held < rows * shape.context:
-        raise PretrainingError(f"the corpus has {held:,} tokens to train on, fewer than one batch of {rows * shape.context:,}; lower pretraining.batch_tokens, or add crawls")
-    job, processes, prediction = make_job(settings, shape, tokenizer.path, [one.path for one in shards], recipe.model.induction)
+        raise PretrainingError(
+            f"the corpus has {held:,} tokens to train on, fewer than one batch of {rows * shape.context:,}; "
+            "lower pretraining.batch_tokens, or add crawls"
+        )
+    paths = [artifact.path for artifact in shards]
+    job, processes, prediction = make_job(config, shape, tokenizer.path, paths, before and before.path)
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.part("checkpoint") as part:
         keep(step, part, folder, tokenizer, shape, rows, ends, prediction)
         part.stats["epochs"] = round(steps * rows * shape.context / held, 3)
+        if before is not None:
+            part.stats["continued_from"] = before.record.short
 
 
 def earlier_files(folder: str) -> dict[str, Path]:
@@ -76,31 +130,39 @@ def earlier_files(folder: str) -> dict[str, Path]:
     path = Path(folder).expanduser()
     missing = [name for name in MODEL_FILES if not (path / name).is_file()]
     if missing:
-        raise PretrainingError(f"pretraining.continue_from {path.absolute()}: no checkpoint is there ({', '.join(missing)} missing)")
+        raise PretrainingError(
+            f"pretraining.continue_from {path.absolute()}: no checkpoint is there ({', '.join(missing)} missing)"
+        )
     return {name: path / name for name in MODEL_FILES}
 
 
-def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
-    if recipe.pretraining.continue_from is None:
+def earlier_checkpoint(config: BaseCheckpointConfig) -> Mapping[str, str]:
+    """The version of the checkpoint that the recipe names to go on from."""
+    if config.training.continue_from is None:
         return {}
-    return {"continue_from": outside_version(outside_digests(earlier_files(recipe.pretraining.continue_from), load_settings().digest_cache))}
+    digests = external_digests(earlier_files(config.training.continue_from), load_settings().digest_cache)
+    return {"continue_from": external_version(digests)}
 
 
 BASE_CHECKPOINT = Stage(
-    name="base_checkpoint",
+    name=NAME,
+    group="pretraining",
+    description="The base model: it goes on with a document as pages of the crawl would. "
+    "Trained in its own process, resumable at any step.",
+    kinds=("pytorch", "safetensors"),
     build=build_base_checkpoint,
-    code_version="2",
-    rooms=(
-        "llm_assets.pretraining.base_checkpoint",
-        "llm_assets.pretraining.train",
-        "llm_assets.training",
-        "llm_assets.model",
+    config=lambda recipe, crawl: BaseCheckpointConfig(
+        model=recipe.model, training=recipe.pretraining.run(), continue_share=recipe.continue_share()
     ),
+    code_version="2",
     inputs=("token_shards", "tokenizer"),
-    literals=lambda recipe, _: {"model": recipe.model, "pretraining": recipe.pretraining.but(crawls=None), "crawls": crawls_of(recipe)},
-    outside=_outside,
-    crawls=crawls_of,
+    external_inputs=earlier_checkpoint,
+    continues=lambda recipe, crawls: recipe.before_continuing(crawls),
+    crawls=lambda recipe: recipe.trained_crawls(),
     tables=CHECKPOINT_TABLES,
     optional_tables=CHECKPOINT_OPTIONAL_TABLES,
+    views=(LOSS_VIEW,),
+    show=show,
     libraries=("torch", "safetensors", "numpy"),
+    pool="gpu",
 )

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.identity import canonical
-from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import polars_schema
+from llm_assets.artifacts.views import View
 from llm_assets.evaluation.evaluation_run import measure
-from llm_assets.recipes import Recipe
-from llm_assets.recipes.crawls import crawls_of
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.pretraining import BaseEvaluation
 from llm_assets.report import plots, render
 from llm_assets.training.training_run import loss_series
 
 from .in_context import CHOICES
+from .jobs import BaseEvaluationJob
 from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
 
 MODULE = "llm_assets.pretraining.evaluate"
@@ -28,11 +31,19 @@ SHOWN = 12  # rows of a kind in the report
 REACHES = ("many", "once", "held_out")  # on how many pages a fact stood
 
 
-def _truth(step: Step, recipe: Recipe) -> pl.DataFrame:
+class BaseEvaluationConfig(Frozen):
+    """What is asked; and the seed that the model's order of documents was drawn by, to know how often it saw a page."""
+
+    evaluation: BaseEvaluation
+    training_seed: int
+
+
+def _truth(crawls: Iterable[Artifact]) -> pl.DataFrame:
     """Prompts with known answers, of the crawls that come with them (the sample web)."""
-    files = [path for crawl in crawls_of(recipe) for path in step.inputs[f"raw_warc/{crawl}"].table("truth_prompts")]
+    files = [path for raw in crawls for path in raw.table("truth_prompts")]
     if not files:
-        return pl.DataFrame(schema={name: pl.String for name in ("kind", "entity", "relation", "reach", "prompt", "answer")})
+        columns = ("kind", "entity", "relation", "reach", "prompt", "answer")
+        return pl.DataFrame(schema={name: pl.String for name in columns})
     return pl.concat([pl.read_parquet(path) for path in files]).unique(maintain_order=True)
 
 
@@ -51,41 +62,69 @@ def chance(truth: pl.DataFrame) -> float:
     return float(most["len"].sum()) / max(len(completions), 1)
 
 
-def build_base_evaluation(step: Step, recipe: Recipe) -> None:
-    """One part; the measuring itself runs in a process of its own."""
-    settings = recipe.base_evaluation
-    checkpoint = step.input("base_checkpoint")
-    crawls = crawls_of(recipe)
-    shards = [step.inputs[f"token_shards/{crawl}"] for crawl in crawls]
-    truth = _truth(step, recipe)
-    facts = _asked(truth, settings.facts, settings.seed)
+def make_job(
+    config: BaseEvaluationConfig, checkpoint: Artifact, shards: Iterable[Artifact], truth: pl.DataFrame, facts: pl.DataFrame
+) -> BaseEvaluationJob:
+    """The evaluation process's job. truth: all prompts with known answers; facts: the sentences to complete."""
+    settings, stats = config.evaluation, checkpoint.record.stats
     questions = truth.filter((pl.col("kind") == "question") & (pl.col("reach") == "many"))
-    stats = checkpoint.record.stats
-    examples = [list(pair) for pair in (questions.unique("relation", maintain_order=True).select("prompt", "answer").head(3).iter_rows() if len(questions) else settings.examples)]
-    asked = [*questions.group_by("relation", maintain_order=True).agg(pl.col("prompt").last())["prompt"].head(5), *settings.questions]
-    job = {
-        "checkpoint": str(checkpoint.path), "shards": [str(one.path) for one in shards], "device": settings.device, "settings": canonical(settings), "training": {"seed": recipe.pretraining.seed, "rows": int(stats["rows"]) * int(stats["steps"])},
-        "facts": facts.select("prompt", "answer").to_dicts(), "questions": [list(row) for row in questions.select("relation", "prompt", "answer").iter_rows()], "examples": examples, "asked": asked,
-    }  # fmt: skip
+    shown = questions.unique("relation", maintain_order=True).select("prompt", "answer").head(3)
+    by_relation = questions.group_by("relation", maintain_order=True).agg(pl.col("prompt").last())["prompt"].head(5)
+    return BaseEvaluationJob(
+        checkpoint=str(checkpoint.path),
+        shards=tuple(str(artifact.path) for artifact in shards),
+        device=settings.device,
+        training_seed=config.training_seed,
+        training_rows=int(stats["rows"]) * int(stats["steps"]),
+        validation_tokens=settings.validation_tokens,
+        baseline_tokens=settings.baseline_tokens,
+        prefixes=settings.prefixes,
+        prefix_tokens=settings.prefix_tokens,
+        recited_tokens=settings.recited_tokens,
+        free_samples=settings.free_samples,
+        sample_tokens=settings.sample_tokens,
+        problems=settings.problems,
+        seed=settings.seed,
+        prompts=settings.prompts,
+        instruction=settings.instruction,
+        facts=tuple(facts.select("prompt", "answer").iter_rows()),
+        questions=tuple(questions.select("relation", "prompt", "answer").iter_rows()),
+        examples=tuple(shown.iter_rows()) if len(questions) else settings.examples,
+        asked=(*by_relation, *settings.questions),
+    )
+
+
+def build_base_evaluation(step: Step, config: BaseEvaluationConfig) -> None:
+    """One part; the measuring itself runs in a process of its own."""
+    settings = config.evaluation
+    shards = list(step.inputs.by_crawl("token_shards").values())
+    truth = _truth(step.inputs.by_crawl("raw_warc").values())
+    facts = _asked(truth, settings.facts, settings.seed)
+    job = make_job(config, step.input("base_checkpoint"), shards, truth, facts)
     results = measure(step, MODULE, job, step.staging / "evaluation")
-    index = pl.concat([pl.read_parquet(path) for one in shards for path in sorted(one.table("documents"))])
-    pages = {split: index.filter(pl.col("split") == split).select("doc_id", "url", "host", "crawl") for split in ("train", "validation")}
+    index = pl.concat([pl.read_parquet(path) for artifact in shards for path in sorted(artifact.table("documents"))])
+    pages = {
+        split: index.filter(pl.col("split") == split).select("doc_id", "url", "host", "crawl")
+        for split in ("train", "validation")
+    }
     tables = make_tables(results, pages, facts, settings.recited_tokens)
-    numbers = headline(tables, results, chance(truth))
     with step.part("evaluation") as part:
         for name, schema in SCHEMAS.items():
             if name in ALWAYS or len(tables[name]):
                 part.table(name, schema).frame(tables[name])
-        curve = pl.read_parquet(checkpoint.table("curve"))
-        page = render(__package__, "base_evaluation.html.j2", recipe=recipe, numbers=numbers, stats=stats, tables=tables, plots=figures(tables, curve), shown=SHOWN, recited_tokens=settings.recited_tokens, prefix_tokens=settings.prefix_tokens)
-        write_atomic(step.staging / REPORT, page.encode("utf-8", "replace"))
-        part.add_file(REPORT)
-        part.stats.update(numbers)
+        part.stats.update(headline(tables, results["overlap"], chance(truth)))
 
 
 SCHEMAS = {
-    "bits_per_byte": BitsPerByte, "baselines": Baselines, "recitations": Recitations, "free_samples": FreeSamples, "in_context": InContext, "facts": Facts, "next_tokens": NextTokens, "prompted": Prompted,
-}  # fmt: skip
+    "bits_per_byte": BitsPerByte,
+    "baselines": Baselines,
+    "recitations": Recitations,
+    "free_samples": FreeSamples,
+    "in_context": InContext,
+    "facts": Facts,
+    "next_tokens": NextTokens,
+    "prompted": Prompted,
+}
 ALWAYS = ("bits_per_byte", "in_context", "next_tokens", "prompted")
 
 
@@ -115,8 +154,6 @@ def make_tables(results: dict[str, Any], pages: dict[str, pl.DataFrame], facts: 
 
 
 def _frame(rows: list[dict[str, Any]], schema: type) -> pl.DataFrame:
-    from llm_assets.artifacts.tables import polars_schema
-
     types = polars_schema(schema)
     return pl.DataFrame([{name: row[name] for name in types} for row in rows], schema=types)
 
@@ -126,13 +163,16 @@ def shares(frame: pl.DataFrame, *by: str) -> pl.DataFrame:
     return frame.group_by(*by, maintain_order=True).agg(pl.col("right").mean().alias("share"), pl.len().alias("asked"))
 
 
-def headline(tables: dict[str, pl.DataFrame], results: dict[str, Any], by_chance: float) -> dict[str, Any]:
-    """The numbers that are tracked: plain values, nested by kind."""
+def headline(tables: dict[str, pl.DataFrame], overlap: dict[str, float], by_chance: float) -> dict[str, Any]:
+    """The numbers that are tracked: plain values, nested by kind.
+
+    overlap: by number of tokens, the share of the samples' stretches that stand in the training split.
+    """
     numbers: dict[str, Any] = {"bits_per_byte": {name: round(value, 4) for name, value in tables["baselines"].iter_rows()}}
     recited = tables["recitations"].group_by("times_seen").agg(pl.col("recited").mean(), pl.col("matched").mean()).sort("times_seen")
     numbers["recited"] = {f"seen {times}": round(share, 4) for times, share, _ in recited.iter_rows()}
     numbers["matched_tokens"] = {f"seen {times}": round(mean, 2) for times, _, mean in recited.iter_rows()}
-    numbers["verbatim_share"] = {f"{size} tokens": round(share, 4) for size, share in results["overlap"].items()}
+    numbers["verbatim_share"] = {f"{size} tokens": round(share, 4) for size, share in overlap.items()}
     numbers["in_context"] = {}
     for task, shots, share, _ in shares(tables["in_context"], "task", "shots").iter_rows():
         numbers["in_context"].setdefault(task, {})[f"{shots} examples"] = round(share, 4)
@@ -159,42 +199,81 @@ def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, s
     return shown
 
 
-def preview(evaluation: Artifact) -> str:
+def draw_report(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConfig) -> str:
+    """The HTML page."""
+    stored, checkpoint = evaluation.record.stats, inputs.one("base_checkpoint")
+    tables = {name: _stored(evaluation, name, schema) for name, schema in SCHEMAS.items()}
+    shares_copied = {name.partition(" ")[0]: share for name, share in stored["verbatim_share"].items()}
+    overlap = dict(sorted(shares_copied.items(), key=lambda item: int(item[0])))
+    return render(
+        __package__,
+        "base_evaluation.html.j2",
+        numbers=headline(tables, overlap, stored.get("facts_chance", 0.0)),
+        stats=checkpoint.record.stats,
+        tables=tables,
+        plots=figures(tables, pl.read_parquet(checkpoint.table("curve"))),
+        shown=SHOWN,
+        recited_tokens=config.evaluation.recited_tokens,
+        prefix_tokens=config.evaluation.prefix_tokens,
+    )
+
+
+def _stored(evaluation: Artifact, name: str, schema: type) -> pl.DataFrame:
+    """A table of the evaluation; without rows where it has none."""
+    files = evaluation.table(name)
+    return pl.read_parquet(files) if files else pl.DataFrame(schema=polars_schema(schema))
+
+
+def show(evaluation: Artifact) -> dict[str, str]:
     """The headline numbers in Markdown, for Dagster's page of the asset."""
     stats = evaluation.record.stats
-    lines = ["| bits a byte of the validation text | |", "|---|--:|", *(f"| {name} | {value:.3f} |" for name, value in sorted(stats["bits_per_byte"].items(), key=lambda item: item[1]))]
+    lines = ["| bits per byte of the validation text | |", "|---|--:|", *(f"| {name} | {value:.3f} |" for name, value in sorted(stats["bits_per_byte"].items(), key=lambda item: item[1]))]
     if "facts_right" in stats:
         lines += ["", f"| facts completed right (chance {100 * stats['facts_chance']:.1f} %) | |", "|---|--:|", *(f"| {reach} | {100 * share:.1f} % |" for reach, share in stats["facts_right"].items())]
     lines += ["", "| recited word for word | |", "|---|--:|", *(f"| {times} | {100 * share:.1f} % |" for times, share in stats["recited"].items())]
     lines += ["", "| in context | right of four |", "|---|--:|", *(f"| {task}, {shots} | {100 * share:.0f} % |" for task, of_task in stats["in_context"].items() for shots, share in of_task.items())]
-    return "\n".join(lines)
+    return {"summary": "\n".join(lines)}
 
 
-def beats_baselines(evaluation: Artifact) -> CheckOutcome:
+def beats_baselines(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConfig) -> CheckOutcome:
     """Whether the base model predicts the validation text better than a 5-gram model of bytes, gzip and xz."""
     bits = dict(evaluation.record.stats["bits_per_byte"])
     own = bits.pop("base model", None)
     if own is None:
-        return CheckOutcome(False, "the validation split holds no whole document within base_evaluation.validation_tokens")
-    told = ", ".join(f"{name} {value:.3f}" for name, value in sorted(bits.items(), key=lambda item: item[1]))
-    return CheckOutcome(own < min(bits.values()), f"{own:.3f} bits a byte; {told}", [{"predictor": name, "bits_per_byte": value} for name, value in bits.items() if value <= own])
+        problem = "the validation split holds no whole document within base_evaluation.validation_tokens"
+        return CheckOutcome(False, problem)
+    others = ", ".join(f"{name} {value:.3f}" for name, value in sorted(bits.items(), key=lambda item: item[1]))
+    best = min(bits.values())
+    better = [{"predictor": name, "bits_per_byte": value} for name, value in bits.items() if value <= own]
+    numbers = {"bits_per_byte": own, "best_baseline": best, "margin": round(best - own, 4)}
+    return CheckOutcome(own < best, f"{own:.3f} bits per byte; {others}", better, numbers)
 
 
 BASE_EVALUATION = Stage(
     name="base_evaluation",
+    group="pretraining",
+    description="What the base model has memorised, makes up and learns in context: bits per byte, recited pages, facts, "
+    "few-shot tasks, samples.",
+    kinds=("pytorch", "html"),
     build=build_base_evaluation,
-    code_version="2",
-    rooms=(
-        "llm_assets.pretraining",
-        "llm_assets.evaluation.words",
-        "llm_assets.training.loader",
-        "llm_assets.training.shards",
-        "llm_assets.model",
+    config=lambda recipe, crawl: BaseEvaluationConfig(
+        evaluation=recipe.base_evaluation, training_seed=recipe.pretraining.seed
     ),
+    code_version="2",
     inputs=("base_checkpoint", "token_shards", "raw_warc"),
-    literals=lambda recipe, _: {"base_evaluation": recipe.base_evaluation, "seed": recipe.pretraining.seed, "crawls": crawls_of(recipe)},
-    crawls=crawls_of,
+    crawls=lambda recipe: recipe.trained_crawls(),
     tables={name: schema for name, schema in SCHEMAS.items() if name in ALWAYS},
     optional_tables={name: schema for name, schema in SCHEMAS.items() if name not in ALWAYS},
-    libraries=("torch", "numpy", "polars", "jinja2", "matplotlib"),
+    main_table="prompted",
+    checks=(
+        Check(
+            "better_than_baselines",
+            "The model predicts the validation text better than a 5-gram model of bytes, gzip and xz.",
+            beats_baselines,
+        ),
+    ),
+    views=(View(REPORT, draw_report, ("base_evaluation.html.j2",)),),
+    show=show,
+    libraries=("torch", "numpy", "polars"),
+    pool="gpu",
 )

@@ -1,4 +1,4 @@
-"""What a language model must beat: a 5-gram model of bytes, gzip and xz, in bits a byte of the same text."""
+"""What a language model must beat: a 5-gram model of bytes, gzip and xz, in bits per byte of the same text."""
 
 from __future__ import annotations
 

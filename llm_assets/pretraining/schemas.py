@@ -17,7 +17,7 @@ class BitsPerByte(pa.DataFrameModel):
 
 
 class Baselines(pa.DataFrameModel):
-    """Bits a byte of the same validation text, by who predicts or packs it."""
+    """Bits per byte of the same validation text, by who predicts or packs it."""
 
     predictor: str
     bits_per_byte: float = pa.Field(ge=0)

@@ -15,8 +15,10 @@ from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import TrainingPlan, join_processes, mean_loss, train
+from llm_assets.training.loop import join_processes, mean_loss, train
 from llm_assets.training.shards import TokenStream
+
+from .jobs import PretrainingJob
 
 
 def starting_model(shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding, induction: bool = False) -> Transformer:
@@ -33,28 +35,38 @@ def starting_model(shape: ModelShape, seed: int, earlier: str | None, encoding: 
     return found
 
 
-def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
-    devices = join_processes(job["device"])
-    shape = ModelShape(**job["shape"])
-    encoding = Encoding.load(Path(job["tokenizer"]))
-    training = PackedRows(TokenStream(map(Path, job["shards"]), "train"), shape.context, job["seed"])
-    held_out = TokenStream(map(Path, job["shards"]), "validation")
-    model = starting_model(shape, job["seed"], job.get("continue_from"), encoding, job["induction"])
-    plan = TrainingPlan.of_job(job, devices, encoding.bos)
-    sampling = Sampling(max_tokens=min(job["sample_tokens"], shape.context // 2), temperature=0.8, top_k=50, seed=job["seed"], stop=(encoding.bos,))
+def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
+    devices = join_processes(job.device)
+    encoding = Encoding.load(Path(job.tokenizer))
+    plan = job.plan.on(devices.cuda, encoding.bos)
+    context = job.shape.context
+    training = PackedRows(TokenStream(map(Path, job.shards), "train"), context, plan.seed)
+    held_out = TokenStream(map(Path, job.shards), "validation")
+    model = starting_model(job.shape, plan.seed, job.continue_from, encoding, job.induction)
+    sampling = Sampling(
+        max_tokens=min(job.sample_tokens, context // 2),
+        temperature=0.8,
+        top_k=50,
+        seed=plan.seed,
+        stop=(encoding.bos,),
+    )
 
     def validate(model: Transformer) -> dict[str, float]:
-        rows = PackedRows(held_out, shape.context, 0, shuffle=False)
-        return mean_loss(model, rows, min(job["validation_rows"], int(rows.rows_per_epoch)), job["pass_rows"], encoding.token_bytes, encoding.bos)
+        rows = PackedRows(held_out, context, 0, shuffle=False)
+        count = min(job.validation_rows, int(rows.rows_per_epoch))
+        return mean_loss(model, rows, count, plan.pass_rows, encoding.token_bytes, encoding.bos)
 
     def sample(model: Transformer) -> list[dict[str, Any]]:
-        prompts = [encoding.document(text) for text in job["prompts"]]
+        prompts = [encoding.document(text) for text in job.prompts]
         completions = Engine(model, encoding).complete(prompts, sampling)
-        return [{"prompt": prompt, "text": encoding.decode(one.tokens)} for prompt, one in zip(job["prompts"], completions, strict=True)]
+        return [
+            {"prompt": prompt, "text": encoding.decode(completion.tokens)}
+            for prompt, completion in zip(job.prompts, completions, strict=True)
+        ]
 
-    enough = len(held_out) > shape.context
-    train(model, training, plan, folder, devices, report, validate if enough else None, sample if job["prompts"] else None)
+    enough = len(held_out) > context
+    train(model, training, plan, folder, devices, report, validate if enough else None, sample if job.prompts else None)
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(main, PretrainingJob)

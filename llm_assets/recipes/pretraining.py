@@ -84,8 +84,8 @@ class Rates(Frozen):
         return plain, self.matrix_learning_rate or plain
 
 
-class Pretraining(Rates):
-    """How the base model is trained: how much, how fast, and what is looked at on the way."""
+class PretrainingRun(Rates):
+    """How the base model is trained, whatever crawls it reads: how much, how fast, what is evaluated on the way."""
 
     tokens: int | None = Field(None, ge=1, description="tokens trained on; None is tokens_per_parameter of the model's parameters")
     tokens_per_parameter: float = Field(20.0, gt=0, description="Hoffmann et al., arXiv:2203.15556")
@@ -99,7 +99,6 @@ class Pretraining(Rates):
     samples: int = Field(4, ge=0, description="times that texts are sampled on the way")
     prompts: tuple[str, ...] = Field(("", "The capital of France is", "Once upon a time"), description="what they begin with; empty is from nothing")
     sample_tokens: int = Field(64, ge=1, description="tokens of a sample")
-    crawls: tuple[str, ...] | None = Field(None, description="crawls trained on; None is those of the recipe, less those of schedules that leave the model alone")
     continue_from: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="folder of an earlier base checkpoint to go on from (its content is part of the identity); needs the same shape and tokenizer")
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto", description="auto is a GPU where there is one")
     processes: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0, description="processes, one a GPU (torchrun); 0 is one for each GPU, and one without")
@@ -118,6 +117,19 @@ class Pretraining(Rates):
     def inherited(self) -> Rates:
         """What later trainings take over."""
         return Rates(**{name: getattr(self, name) for name in Rates.model_fields})
+
+
+class Pretraining(PretrainingRun):
+    """How the base model is trained, and on which crawls."""
+
+    crawls: tuple[str, ...] | None = Field(
+        None,
+        description="crawls trained on; None is those of the recipe, less those of schedules that leave the model alone",
+    )
+
+    def run(self) -> PretrainingRun:
+        """The same without the crawls: which are read, a stage's inputs say."""
+        return PretrainingRun(**{name: getattr(self, name) for name in PretrainingRun.model_fields})
 
 
 class BaseEvaluation(Frozen):

@@ -342,5 +342,46 @@ class Recipe(Frozen):
         return self.but(crawls={**asked, **self.crawls}, other_crawls=other)
 
     def without_crawl(self, name: str) -> Recipe:
-        """This recipe as it was before one of its crawls was added."""
-        return self.but(crawls={crawl: source for crawl, source in self.crawls.items() if crawl != name})
+        """This recipe as it was before one of its crawls was added; the crawl can still be built, and gone on from."""
+        if name not in self.crawls:
+            return self
+
+        def less(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            return None if names is None else tuple(other for other in names if other != name)
+
+        return self.but(
+            crawls={crawl: source for crawl, source in self.crawls.items() if crawl != name},
+            other_crawls={**self.other_crawls, name: self.crawls[name]},
+            tokenizer=self.tokenizer.but(crawls=less(self.tokenizer.crawls)),
+            pretraining=self.pretraining.but(crawls=less(self.pretraining.crawls)),
+        )
+
+    def continuing_crawls(self) -> dict[str, Recrawl]:
+        """Crawls with which the base model is continued, oldest first, with the schedules that registered them."""
+        owners = {
+            crawl: recrawl
+            for crawl in self.trained_crawls()
+            for recrawl in self.recrawls
+            if recrawl.model == "continue" and recrawl.owns(crawl)
+        }
+        return dict(sorted(owners.items(), key=lambda item: (item[0].removeprefix(item[1].prefix), item[0])))
+
+    def continue_share(self) -> float | None:
+        """Share of a whole training that the newest continuing crawl is worth; None where there is no such crawl."""
+        continuing = list(self.continuing_crawls().values())
+        return continuing[-1].continue_share if continuing else None
+
+    def before_continuing(self, crawls: list[str]) -> Recipe | None:
+        """This recipe without the newest of those of its continuing crawls that are read; None where none is.
+
+        Continuing crawls that are not read leave too: the model before was trained on none of them.
+        """
+        continuing = self.continuing_crawls()
+        read = [crawl for crawl in continuing if crawl in crawls]
+        if not read:
+            return None
+        recipe = self
+        for crawl in continuing:
+            if crawl == read[-1] or crawl not in crawls:
+                recipe = recipe.without_crawl(crawl)
+        return recipe

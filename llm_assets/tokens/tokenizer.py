@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import batches
+from llm_assets.artifacts.views import View
 from llm_assets.model.encoding import SPECIAL_TOKENS, Encoding, TokenizerError, gpt4_pattern, published
-from llm_assets.recipes import PublishedEncoding, Recipe
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.pretraining import PublishedEncoding, Tokenizer
+from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.report import render
 
 from .schemas import Compression, Vocabulary
@@ -36,16 +39,29 @@ def fetch(named: PublishedEncoding) -> Encoding:
     return published(named.name, Path(named.ranks).expanduser() if named.ranks else None)
 
 
-def corpus_texts(corpora: Sequence[Artifact], most_bytes: int | None = None) -> Iterator[str]:
-    """Texts of the corpus; where they hold more than `most_bytes`, about so many, of the documents whose identifiers hash lowest."""
-    total = sum(int(corpus.record.stats.get("text_bytes", 0)) for corpus in corpora)
+def corpus_texts(
+    corpora: Sequence[Artifact], pages: TrainingPages, most_bytes: int | None = None
+) -> Iterator[str]:
+    """Texts of the corpora's pages; where they hold more than `most_bytes`, about so many.
+
+    Of a larger corpus, the documents whose identifiers hash lowest are taken.
+    """
+    total = sum(text_bytes(corpus, pages) for corpus in corpora)
     limit = None if most_bytes is None or total <= most_bytes else int(most_bytes / total * 16**8)
     for corpus in corpora:
         for path in corpus.table("text"):
-            for frame in batches(path, ["doc_id", "text"]):
-                for doc_id, text in frame.iter_rows():
+            for frame in batches(path, ["doc_id", "host", "text"]):
+                for doc_id, text in frame.filter(pages.kept()).select("doc_id", "text").iter_rows():
                     if limit is None or int(doc_id[:8], 16) < limit:
                         yield text
+
+
+def text_bytes(corpus: Artifact, pages: TrainingPages) -> int:
+    """Bytes of text of those pages of a corpus."""
+    if not pages.search_only_hosts or not corpus.table("text"):
+        return int(corpus.record.stats.get("text_bytes", 0))
+    sizes = pages.scan(corpus.table("text")).select(pl.col("text").str.len_bytes().cast(pl.Int64).sum())
+    return int(sizes.collect(engine="streaming").item())
 
 
 def train(documents: Iterable[str], vocabulary: int, digits: int = 3) -> Encoding:
@@ -81,65 +97,124 @@ def coloured(encoding: Encoding, text: str) -> list[tuple[str, int]]:
     return [(shown(encoding.bpe.decode_single_token_bytes(rank)), rank) for rank in encoding.encode(text)]
 
 
-def _crawls(recipe: Recipe) -> list[str]:
-    return recipe.trained(recipe.tokenizer.crawls)
+class TokenizerConfig(Frozen):
+    """Size and training of the tokenizer, or which published one; what it is held against; which pages it may read."""
+
+    vocabulary: int
+    digits: int
+    training_bytes: int
+    encoding: PublishedEncoding | None
+    compare: tuple[PublishedEncoding, ...]
+    samples: int
+    pages: TrainingPages
+
+    @classmethod
+    def of(cls, settings: Tokenizer, pages: TrainingPages) -> TokenizerConfig:
+        return cls(pages=pages, **{name: getattr(settings, name) for name in cls.model_fields if name != "pages"})
 
 
-def build_tokenizer(step: Step, recipe: Recipe) -> None:
-    """One part: ranks and description, the vocabulary, compression, and the report."""
-    settings = recipe.tokenizer
-    corpora = [step.inputs[f"clean_corpus/{crawl}"] for crawl in _crawls(recipe)]
+def build_tokenizer(step: Step, config: TokenizerConfig) -> None:
+    """One part: ranks and description, the vocabulary, and how well it compresses."""
+    corpora = list(step.inputs.by_crawl("clean_corpus").values())
     if not any(corpus.record.rows.get("text") for corpus in corpora):
-        raise TokenizerError("the corpus is empty: no page of any crawl came through; llm-assets corpus report says what took them")
+        raise TokenizerError(
+            "the corpus is empty: no page of any crawl came through; llm-assets corpus report says what took them"
+        )
     step.progress.start(2, "steps")
-    encoding = fetch(settings.encoding) if settings.encoding else train(corpus_texts(corpora, settings.training_bytes), settings.vocabulary, settings.digits)
+    if config.encoding:
+        encoding = fetch(config.encoding)
+    else:
+        texts = corpus_texts(corpora, config.pages, config.training_bytes)
+        encoding = train(texts, config.vocabulary, config.digits)
     step.progress.advance(1)
-    sample = list(corpus_texts(corpora, COMPARED_BYTES))
-    sampled_bytes = sum(len(text.encode()) for text in sample)
-    counts = np.zeros(encoding.size, np.int64)
-    lengths: list[dict[str, Any]] = [{"encoding": "raw bytes", "vocabulary": 256, "tokens": sampled_bytes}]
-    for one in [encoding, *(fetch(named) for named in settings.compare if named != settings.encoding)]:
-        found = [np.asarray(ids, np.int64) for ids in one.bpe.encode_ordinary_batch(sample)]
-        lengths.append({"encoding": one.name, "vocabulary": one.size, "tokens": sum(map(len, found))})
-        if one is encoding:
-            for ids in found:
-                counts += np.bincount(ids, minlength=encoding.size)
-    compression = pl.DataFrame([{**row, "bytes": sampled_bytes, "bytes_per_token": round(sampled_bytes / max(row["tokens"], 1), 4)} for row in lengths])
-    table = vocabulary_table(encoding, counts)
+    sample = list(corpus_texts(corpora, config.pages, COMPARED_BYTES))
+    others = [fetch(named) for named in config.compare if named != config.encoding]
+    compression, counts = compress(encoding, others, sample)
     with step.part("tokenizer") as part:
         for name in encoding.save(step.staging):
             part.add_file(name)
-        part.table("vocabulary", Vocabulary).frame(table)
+        part.table("vocabulary", Vocabulary).frame(vocabulary_table(encoding, counts))
         part.table("compression", Compression).frame(compression)
-        longest = table.filter(pl.col("count") > 0).sort("bytes", "id", descending=[True, False]).head(LONGEST)
-        page = render(
-            __package__, "tokenizer.html.j2", recipe=recipe, encoding=encoding, compression=compression.to_dicts(), longest=longest.to_dicts(),
-            unused=int((counts[: len(encoding.ranks)] == 0).sum()), samples=[coloured(encoding, text[:SAMPLE_CHARACTERS]) for text in sample[:: max(1, len(sample) // max(settings.samples, 1))][: settings.samples]],
-        )  # fmt: skip
-        write_atomic(step.staging / REPORT, page.encode())
-        part.add_file(REPORT)
         own = compression.row(1, named=True)
-        part.stats.update(vocabulary=encoding.size, sampled_bytes=sampled_bytes, sampled_tokens=own["tokens"], bytes_per_token=own["bytes_per_token"])
+        part.stats.update(
+            vocabulary=encoding.size,
+            sampled_bytes=own["bytes"],
+            sampled_tokens=own["tokens"],
+            bytes_per_token=own["bytes_per_token"],
+        )
     step.progress.advance(2)
 
 
-def preview(tokenizer: Artifact) -> str:
+def compress(encoding: Encoding, others: Sequence[Encoding], sample: list[str]) -> tuple[pl.DataFrame, np.ndarray]:
+    """How many tokens each encoding makes of a sample (schema Compression), and how often each id of the first occurs.
+
+    The first rows are raw bytes, and `encoding`.
+    """
+    sampled_bytes = sum(len(text.encode()) for text in sample)
+    counts = np.zeros(encoding.size, np.int64)
+    rows: list[dict[str, Any]] = [{"encoding": "raw bytes", "vocabulary": 256, "tokens": sampled_bytes}]
+    for measured in [encoding, *others]:
+        documents = [np.asarray(ids, np.int64) for ids in measured.bpe.encode_ordinary_batch(sample)]
+        rows.append({"encoding": measured.name, "vocabulary": measured.size, "tokens": sum(map(len, documents))})
+        if measured is encoding:
+            for ids in documents:
+                counts += np.bincount(ids, minlength=encoding.size)
+    sizes = [
+        {"bytes": sampled_bytes, "bytes_per_token": round(sampled_bytes / max(row["tokens"], 1), 4)} for row in rows
+    ]
+    return pl.DataFrame([{**row, **size} for row, size in zip(rows, sizes, strict=True)]), counts
+
+
+def longest_tokens(tokenizer: Artifact, most: int) -> pl.DataFrame:
+    """Tokens that occur in the sampled text, the longest first."""
+    used = pl.read_parquet(tokenizer.table("vocabulary")).filter(pl.col("count") > 0)
+    return used.sort("bytes", "id", descending=[True, False]).head(most)
+
+
+def draw_report(tokenizer: Artifact, inputs: Inputs, config: TokenizerConfig) -> str:
+    """The HTML page: compression, the longest tokens, and documents with their tokens coloured."""
+    encoding = Encoding.load(tokenizer.path)
+    vocabulary = pl.read_parquet(tokenizer.table("vocabulary"))
+    sample = list(corpus_texts(list(inputs.by_crawl("clean_corpus").values()), config.pages, COMPARED_BYTES))
+    shown = sample[:: max(1, len(sample) // max(config.samples, 1))][: config.samples]
+    return render(
+        __package__,
+        "tokenizer.html.j2",
+        encoding=encoding,
+        compression=pl.read_parquet(tokenizer.table("compression")).to_dicts(),
+        longest=longest_tokens(tokenizer, LONGEST).to_dicts(),
+        unused=len(vocabulary.filter(~pl.col("special") & (pl.col("count") == 0))),
+        samples=[coloured(encoding, text[:SAMPLE_CHARACTERS]) for text in shown],
+    )
+
+
+def show(tokenizer: Artifact) -> dict[str, str]:
     """Compression and the longest tokens in Markdown, for Dagster's page of the asset."""
-    compression = pl.read_parquet(tokenizer.table("compression"))
     lines = ["| encoding | ids | tokens | bytes per token |", "|---|--:|--:|--:|"]
-    lines += [f"| {row['encoding']} | {row['vocabulary']:,} | {row['tokens']:,} | {row['bytes_per_token']:.3f} |" for row in compression.to_dicts()]
-    longest = pl.read_parquet(tokenizer.table("vocabulary")).filter(pl.col("count") > 0).sort("bytes", "id", descending=[True, False]).head(20)
-    return "\n".join([*lines, "", "Longest tokens in use: " + ", ".join(f"`{token.replace('`', ' ').strip()}`" for token in longest["token"])])
+    lines += [
+        f"| {row['encoding']} | {row['vocabulary']:,} | {row['tokens']:,} | {row['bytes_per_token']:.3f} |"
+        for row in pl.read_parquet(tokenizer.table("compression")).to_dicts()
+    ]
+    tokens = ", ".join(f"`{token.replace('`', ' ').strip()}`" for token in longest_tokens(tokenizer, 20)["token"])
+    return {"compression": "\n".join([*lines, "", f"Longest tokens in use: {tokens}"])}
 
 
 TOKENIZER = Stage(
     name="tokenizer",
+    group="tokens",
+    description="Byte-level BPE trained on the clean corpus, as tiktoken ranks, with the special tokens of chat and tools; "
+    "or a published encoding.",
+    kinds=("rust", "tiktoken"),
     build=build_tokenizer,
+    config=lambda recipe, crawl: TokenizerConfig.of(
+        recipe.tokenizer, TrainingPages(search_only_hosts=recipe.search_only_hosts)
+    ),
     code_version="1",
-    rooms=("llm_assets.tokens.tokenizer", "llm_assets.model.encoding", "llm_assets.tokens.schemas"),
     inputs=("clean_corpus",),
-    literals=lambda recipe, _: {"tokenizer": recipe.tokenizer.but(crawls=None), "crawls": _crawls(recipe)},
-    crawls=_crawls,
+    crawls=lambda recipe: recipe.tokenizer_crawls(),
     tables={"vocabulary": Vocabulary, "compression": Compression},
+    main_table="vocabulary",
+    views=(View(REPORT, draw_report, ("tokenizer.html.j2",)),),
+    show=show,
     libraries=("rustbpe", "tiktoken", "polars"),
 )

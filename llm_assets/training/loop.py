@@ -12,8 +12,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,41 +27,14 @@ from llm_assets.model.checkpoint import TrainingState, load_training, save_train
 from llm_assets.model.devices import find_device, measured_peak, pick_device
 from llm_assets.model.transformer import Mask, Transformer, document_mask
 
-from .optimiser import Optimisation, apply_gradients, make_optimisers, parameter_names, rate
+from .optimiser import apply_gradients, make_optimisers, parameter_names, rate
+from .plan import TrainingPlan
 from .rows import Rows, TrainingError
 
 CURVE = "curve.jsonl"
 DIVERGED_NATS = 1.0  # above the best mean loss, sustained: a run that recovers from this has not been seen
 DIVERGED_STEPS = 20
 REPORT_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """rows: sequences of a step, over all processes. pass_rows: sequences that one process takes through the model at once
-    (no effect but on memory and rounding). Intervals are in steps; 0 is never. `keep`: checkpoints that stay. `boundary`: the id
-    that begins a document (or conversation), into which attention does not reach from another; None does not part them.
-    """
-
-    steps: int
-    rows: int
-    pass_rows: int
-    seed: int = 0
-    optimisation: Optimisation = field(default_factory=Optimisation)
-    validate_every: int = 0
-    sample_every: int = 0
-    checkpoint_every: int = 0
-    keep: int = 2
-    compile: bool = False
-    boundary: int | None = None
-
-    @classmethod
-    def of_job(cls, job: Mapping[str, Any], devices: Devices, boundary: int | None) -> TrainingPlan:
-        """The plan of a training process's job; models are compiled on GPUs only."""
-        return cls(
-            steps=job["steps"], rows=job["rows"], pass_rows=job["pass_rows"], seed=job["seed"], optimisation=Optimisation(**job["optimisation"]), validate_every=job["validate_every"],
-            sample_every=job.get("sample_every", 0), checkpoint_every=job["checkpoint_every"], keep=job["keep"], compile=job["compile"] and devices.cuda, boundary=boundary,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -244,7 +217,7 @@ def _look(model: Transformer, step: int, plan: TrainingPlan, devices: Devices, r
 
 
 def mean_loss(model: Transformer, data: Rows, rows: int, pass_rows: int, weights: np.ndarray | None = None, boundary: int | None = None) -> dict[str, float]:
-    """Loss on the first rows of `data`: nats a token and, with the bytes of each id as `weights` (V,), bits a byte.
+    """Loss on the first rows of `data`: nats a token and, with the bytes of each id as `weights` (V,), bits per byte.
 
     Targets without bytes (special tokens) count for neither.
     """

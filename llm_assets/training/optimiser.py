@@ -4,35 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from llm_assets.model.transformer import Transformer
 
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How weights are changed.
-
-    learning_rate: of AdamW at the plateau. matrix_learning_rate: of Muon, scaled so that an update has the size of
-    AdamW's (0.2 x sqrt(larger side); Liu et al., "Muon is scalable", arXiv:2502.16982). weight_decay: of matrices only.
-    warmup, cooldown: shares of the steps in which the rate rises from 0, and falls to `final_share` of the plateau
-    (trapezoid; Hägele et al., arXiv:2405.18392). clip: greatest norm of the whole gradient.
-    """
-
-    learning_rate: float = 2e-3
-    matrix_learning_rate: float = 4e-3
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    momentum: float = 0.95
-    warmup: float = 0.02
-    cooldown: float = 0.5
-    final_share: float = 0.05
-    clip: float = 1.0
-    muon: bool = True
+from .plan import Optimisation
 
 
 def rate(step: int, steps: int, settings: Optimisation) -> float:

@@ -11,10 +11,10 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,57 +27,12 @@ from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 from llm_assets.model.transformer import Transformer
 
 from .loop import CURVE, Curve, Devices, masked, shares
-from .optimiser import Optimisation, apply_gradients, make_optimisers, parameter_names
+from .optimiser import apply_gradients, make_optimisers, parameter_names
+from .plan import PolicyPlan
 from .rows import Rows, TrainingError
 
 BEST = "best"  # folder of the weights with the best score so far
 ROLLOUT_BATCH = 256  # sequences that are sampled at once
-
-
-@dataclass(frozen=True)
-class PolicyPlan:
-    """prompts, samples: of one step, over all processes; a group is the samples of one prompt. updates: times that a step's completions
-    are trained on (above 1, the clip begins to matter).
-
-    normalise: divide advantages by the group's deviation (DeepSeekMath, arXiv:2402.03300, section 4.1.2); without it as Dr. GRPO
-    (arXiv:2503.20783), which finds that it favours problems that are too easy or too hard.
-    length: what a sequence's token counts: ``sequence`` 1 / (its length x B), as GRPO; ``tokens`` 1 / (all tokens), as DAPO
-    (arXiv:2503.14476); ``constant`` 1 / (max_tokens x B), as Dr. GRPO.
-    clip_low, clip_high: the ratio's bounds 1 - low, 1 + high (PPO, arXiv:1707.06347; DAPO raises the higher one).
-    kl: weight of the divergence from the reference model, estimated without bias by exp(d) - d - 1 with d the log-ratio of
-    reference to policy (Schulman, joschu.net/blog/kl-approx.html), as GRPO; 0 leaves it out of the loss.
-    evaluate_every: steps between looks at a held-out score. patience: looks in a row below the best by more than `margin` after which
-    the training stops; 0 never stops. Whatever happens, the weights of the best look are what is kept.
-    rehearsal: weight of the mean loss of `rehearsal_rows` rows of what the policy was fine-tuned on, added to each step's, so that what is
-    not practised is not forgotten (PPO-ptx; Ouyang et al., arXiv:2203.02155, section 3.5); 0 leaves it out.
-    """
-
-    steps: int
-    prompts: int
-    samples: int
-    max_tokens: int
-    temperature: float = 1.0
-    updates: int = 1
-    normalise: bool = True
-    length: Literal["sequence", "tokens", "constant"] = "sequence"
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    kl: float = 0.02
-    rehearsal: float = 0.0
-    rehearsal_rows: int = 8
-    pass_rows: int = 64
-    optimisation: Optimisation = field(default_factory=Optimisation)
-    seed: int = 0
-    evaluate_every: int = 0
-    patience: int = 0
-    margin: float = 0.0
-    checkpoint_every: int = 0
-    keep: int = 2
-
-    @classmethod
-    def of_job(cls, job: Mapping[str, Any]) -> PolicyPlan:
-        """The plan in a job, which holds its fields by name."""
-        return cls(**{one.name: job[one.name] for one in fields(cls) if one.name != "optimisation"}, optimisation=Optimisation(**job["optimisation"]))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ class TrainingCurve(pa.DataFrameModel):
 
 
 class Validation(pa.DataFrameModel):
-    """Loss on the validation split, before step `step`: nats a token, and bits a byte of text."""
+    """Loss on the validation split, before step `step`: nats a token, and bits per byte of text."""
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)
     loss: float = pa.Field(ge=0)

@@ -21,10 +21,11 @@ from llm_assets.model.devices import Prediction, find_gpus, fitting_rows
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.finetuning import Finetuning
 from llm_assets.recipes.preference import RewardTraining, Rlhf
-from llm_assets.recipes.pretraining import Pretraining, Rates
+from llm_assets.recipes.pretraining import PretrainingRun, Rates
 from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
 
+from .plan import Optimisation
 from .schemas import TrainingCurve, TrainingSample, Validation
 
 MODEL_FILES = ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json")
@@ -52,28 +53,28 @@ def share_out(
 
 
 def optimisation(
-    settings: Pretraining | Finetuning | Reinforcement | RewardTraining | Rlhf,
+    settings: PretrainingRun | Finetuning | Reinforcement | RewardTraining | Rlhf,
     inherited: Rates,
     shape: ModelShape,
     rate: float = 1.0,
-) -> dict[str, Any]:
+) -> Optimisation:
     """How a stage's weights are changed.
 
     Learning rates (times `rate`), clipping and optimiser are pretraining's; weight decay and the schedule its own.
     """
     plain, matrix = inherited.rates(shape)
-    return {
-        "learning_rate": plain * rate,
-        "matrix_learning_rate": matrix * rate,
-        "weight_decay": settings.weight_decay,
-        "warmup": settings.warmup,
-        "cooldown": settings.cooldown,
-        "clip": inherited.clip,
-        "muon": inherited.muon,
-    }
+    return Optimisation(
+        learning_rate=plain * rate,
+        matrix_learning_rate=matrix * rate,
+        weight_decay=settings.weight_decay,
+        warmup=settings.warmup,
+        cooldown=settings.cooldown,
+        clip=inherited.clip,
+        muon=inherited.muon,
+    )
 
 
-def follow(step: Step, module: str, job: Mapping[str, Any], folder: Path, processes: int) -> dict[str, Any]:
+def follow(step: Step, module: str, job: Any, folder: Path, processes: int) -> dict[str, Any]:
     """Run the training in `folder` to its end, with its progress and its numbers told; where it began, and what it spent."""
     ends: dict[str, Any] = {}
 
@@ -155,7 +156,7 @@ def show(checkpoint: Artifact) -> dict[str, str]:
     shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats a token"))}
     if files := checkpoint.table("validation"):
         rows = pl.read_parquet(files)
-        shown["validation"] = "\n".join(["| step | nats a token | bits a byte |", "|--:|--:|--:|", *(f"| {row['step']:,} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} |" for row in rows.to_dicts())])
+        shown["validation"] = "\n".join(["| step | nats a token | bits per byte |", "|--:|--:|--:|", *(f"| {row['step']:,} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} |" for row in rows.to_dicts())])
     if files := checkpoint.table("samples"):
         rows = pl.read_parquet(files)
         shown["samples"] = "\n\n".join(f"**step {row['step']:,}** {row['prompt']}**|**{row['text']}" for row in rows.to_dicts())

@@ -1,0 +1,112 @@
+"""Jobs for other processes: frozen dataclasses, written as JSON and read back as what they were.
+
+A job's fields are plain values: None, bool, int, float, str, tuples, lists, mappings by name, and dataclasses of these.
+Paths are texts. Needs nothing but Python, as the processes that read jobs do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+
+class JobError(ValueError):
+    """A job that does not fit its type; the message names the field."""
+
+
+def dump_job(job: Any, parent: int | None = None) -> str:
+    """The JSON text of a job: a dataclass, or a mapping by name (dataclasses in it, too). Raises JobError.
+
+    parent: the process that waits for it.
+    """
+    values = dict(job) if isinstance(job, Mapping) else _plain(job, type(job).__name__)
+    return json.dumps({"parent": parent, "job": values}, indent=1, default=lambda value: _plain(value, "job"))
+
+
+def load_job(text: str, kind: type | None = None) -> tuple[Any, int | None]:
+    """A job as the type it was written from, and its parent; without a type, its values by name. Raises JobError."""
+    content = json.loads(text)
+    values = content["job"]
+    return (values if kind is None else _typed(values, kind, kind.__name__)), content["parent"]
+
+
+def _plain(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name), f"{where}.{field.name}") for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise JobError(f"{where}: {name!r} is no name; mappings in a job go by text")
+        return {name: _plain(item, f"{where}.{name}") for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{where}[{place}]") for place, item in enumerate(value)]
+    raise JobError(f"{where}: a job holds plain values and dataclasses, not {type(value).__name__}")
+
+
+def _typed(value: Any, kind: Any, where: str) -> Any:
+    """`value`, as JSON has it, as a value of the type `kind`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(value, kind, where)
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(value, arguments, where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise JobError(f"{where}: {value!r} is none of {', '.join(map(repr, arguments))}")
+        return value
+    if origin in (list, tuple):
+        return _sequence(value, origin, arguments, where)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise JobError(f"{where}: {value!r} is no mapping")
+        return {name: _typed(item, arguments[1], f"{where}.{name}") for name, item in value.items()}
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind in (bool, int, float, str, type(None), dict, list) and type(value) is kind:
+        return value
+    raise JobError(f"{where}: {value!r} is no {getattr(kind, '__name__', kind)}")
+
+
+def _dataclass(value: Any, kind: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise JobError(f"{where}: {value!r} is no {kind.__name__}")
+    names = [field.name for field in dataclasses.fields(kind)]
+    unknown, missing = sorted(value.keys() - set(names)), [name for name in names if name not in value]
+    if unknown or missing:
+        problems = [f"unknown {', '.join(unknown)}"] if unknown else []
+        problems += [f"missing {', '.join(missing)}"] if missing else []
+        raise JobError(f"{where}: fields {'; '.join(problems)}")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _typed(value[name], hints[name], f"{where}.{name}") for name in names})
+
+
+def _one_of(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    problems = []
+    for kind in kinds:
+        try:
+            return _typed(value, kind, where)
+        except JobError as error:
+            problems.append(str(error))
+    raise JobError("; ".join(problems))
+
+
+def _sequence(value: Any, origin: type, arguments: tuple[Any, ...], where: str) -> Any:
+    if not isinstance(value, list):
+        raise JobError(f"{where}: {value!r} is no list")
+    if origin is list or arguments[-1] is Ellipsis:
+        kinds = [arguments[0]] * len(value)
+    else:
+        kinds = list(arguments)
+        if len(kinds) != len(value):
+            raise JobError(f"{where}: {len(value)} values, not {len(kinds)}")
+    return origin(_typed(item, kind, f"{where}[{place}]") for place, (item, kind) in enumerate(zip(value, kinds, strict=True)))

@@ -1,0 +1,60 @@
+"""What the processes of the base model are given. Plain values, so that neither side needs the other's packages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llm_assets.model.shape import ModelShape
+from llm_assets.training.plan import TrainingPlan
+
+
+@dataclass(frozen=True)
+class PretrainingJob:
+    """One training of the base model (`pretraining.train`).
+
+    tokenizer, shards, continue_from: folders. continue_from: a checkpoint whose weights are gone on from; None begins
+    with new ones. induction: new weights begin with an induction head. validation_rows: sequences that an evaluation
+    of the validation split reads. prompts: what samples begin with; without any, none are taken.
+    """
+
+    shape: ModelShape
+    plan: TrainingPlan
+    tokenizer: str
+    shards: tuple[str, ...]
+    device: str
+    continue_from: str | None = None
+    induction: bool = False
+    validation_rows: int = 1
+    prompts: tuple[str, ...] = ()
+    sample_tokens: int = 64
+
+
+@dataclass(frozen=True)
+class BaseEvaluationJob:
+    """What is measured of one base model (`pretraining.evaluate`); counts and lengths are those of the recipe.
+
+    checkpoint, shards: folders. training_seed, training_rows: order and number of the sequences that it was trained on.
+    facts: beginnings of sentences and what must follow. questions: relation, question, answer. examples, asked: what
+    the assistant by prompt is shown and asked.
+    """
+
+    checkpoint: str
+    shards: tuple[str, ...]
+    device: str
+    training_seed: int
+    training_rows: int
+    validation_tokens: int
+    baseline_tokens: int
+    prefixes: int
+    prefix_tokens: int
+    recited_tokens: int
+    free_samples: int
+    sample_tokens: int
+    problems: int
+    seed: int
+    prompts: tuple[str, ...]
+    instruction: str
+    facts: tuple[tuple[str, str], ...] = ()
+    questions: tuple[tuple[str, str, str], ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
+    asked: tuple[str, ...] = ()

@@ -1,0 +1,6 @@
+"""The stages of this room, upstream first."""
+
+from .token_shards import TOKEN_SHARDS
+from .tokenizer import TOKENIZER
+
+STAGES = (TOKENIZER, TOKEN_SHARDS)
