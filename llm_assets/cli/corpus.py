@@ -7,7 +7,7 @@ import polars as pl
 
 from llm_assets.artifacts import Workspace
 from llm_assets.curation import corpus as questions
-from llm_assets.curation.corpus_report import report_file
+from llm_assets.curation.corpus_report import REPORT
 from llm_assets.curation.personal_data import KINDS, scrub_for_display
 from llm_assets.curation.quality import plain
 from llm_assets.graph import open_workspace
@@ -26,11 +26,11 @@ def corpus() -> None:
 
 def _open(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[str]]:
     workspace = open_workspace(recipe)
-    known = workspace.recipe.corpus()
+    known = workspace.recipe.sources()
     for crawl in crawls:
-        if crawl not in workspace.recipe.crawls:
-            raise questions.CorpusError(f"no crawl {crawl!r}; there are {', '.join(known)}")
-    return workspace, list(crawls) or known
+        if crawl not in known:
+            raise questions.CorpusError(f"no crawl {crawl!r}; there are {', '.join(sorted(known))}")
+    return workspace, list(crawls) or workspace.recipe.corpus()
 
 
 def _snippet(text: str) -> str:
@@ -155,4 +155,4 @@ def browse(table: str, where: str | None, order: str | None, limit: int, offset:
 def report(recipe: str | None) -> None:
     """Where the report (one HTML file) lies."""
     workspace = open_workspace(recipe)
-    click.echo(str(report_file(workspace.resolver().artifact("corpus_report", None))))
+    click.echo(str(workspace.resolver().artifact("corpus_report", None).view(REPORT)))

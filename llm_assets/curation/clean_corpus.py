@@ -8,10 +8,10 @@ import polars as pl
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
-from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import batches, polars_schema
-from llm_assets.recipes import PersonalData, Recipe
+from llm_assets.recipes import PersonalData
 
+from .corpus_checks import MEDIAN_LENGTH, NO_PERSONAL_DATA, TARGET_LANGUAGE_SHARE
 from .personal_data import KINDS, scrub
 from .quality import plain
 from .rejects import DOCUMENT, Tally
@@ -50,35 +50,27 @@ def scrub_part(staging: Path, name: str, texts: Path, rules: PersonalData) -> No
         part.stats.update(tally.stats(), **counts, personal_data=found)
 
 
-def build_clean_corpus(step: Step, recipe: Recipe) -> None:
+def build_clean_corpus(step: Step, config: PersonalData) -> None:
     """One part a WARC file, over the engine's workers."""
-    rules = recipe.personal_data
-    scrub(pl.Series(["compiled once, here, and not by every worker: 0"]), rules.types, rules.placeholders, rules.phone_region)
+    warm_up = pl.Series(["compiled once, here, and not by every worker: 0"])
+    scrub(warm_up, config.types, config.placeholders, config.phone_region)
     texts = {path.stem: path for path in step.input("deduplicated_text").table("text")}
-    step.run_parts(scrub_part, {name: (path, rules) for name, path in texts.items()}, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
-
-
-def remaining(corpus: Artifact, rules: PersonalData) -> dict[str, list[str]]:
-    """Pages (URLs, up to 20 a kind) in which personal data is still found. Their matches are not given."""
-    left: dict[str, list[str]] = {}
-    for path in corpus.table("text"):
-        for frame in batches(path, ["url", "title", "text"]):
-            _, matches = scrub(frame.select(pl.concat_str("title", "text", separator="\n"))["title"], rules.types, rules.placeholders, rules.phone_region)
-            for kind in KINDS:
-                for url in frame["url"].filter(matches[kind] > 0):
-                    if len(left.setdefault(kind, [])) < 20:
-                        left[kind].append(url)
-    return left
+    tasks = {name: (path, config) for name, path in texts.items()}
+    step.run_parts(scrub_part, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
 
 CLEAN_CORPUS = Stage(
     name="clean_corpus",
+    group="curation",
+    description="What the model may see: personal data replaced by typed placeholders.",
+    kinds=("parquet",),
     build=build_clean_corpus,
     code_version="1",
-    rooms=("llm_assets.curation.clean_corpus", "llm_assets.curation.personal_data", "llm_assets.curation.text_buffers", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
+    config=lambda recipe, _: recipe.personal_data,
     per_crawl=True,
     inputs=("deduplicated_text",),
-    literals=lambda recipe, _: {"personal_data": recipe.personal_data},
     tables={"text": CleanCorpus, "rejects": Rejects},
+    main_table="text",
+    checks=(NO_PERSONAL_DATA, TARGET_LANGUAGE_SHARE, MEDIAN_LENGTH),
     libraries=("phonenumbers", "python-stdnum", "polars"),
 )

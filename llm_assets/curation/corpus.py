@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from llm_assets.artifacts import Workspace, materialize
 from llm_assets.artifacts.store import Artifact
 from llm_assets.recipes import Recipe, Rule
-from llm_assets.sql import statement
+from llm_assets.sql import connect, statement
 
 from .ledger import STAGES
 from .quality import breaks, joined, measured, plain, verdict
@@ -38,7 +38,7 @@ class CorpusError(ValueError):
 
 def tables(workspace: Workspace, crawls: Sequence[str]) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with one view for each of TABLES over the crawls; stages that are not built have none."""
-    connection = duckdb.connect()
+    connection = connect()
     resolver = workspace.resolver()
     for view, table in TABLES.items():
         found = [resolver.resolve(_STAGE_OF.get(view, view), crawl).artifact for crawl in crawls]

@@ -1,20 +1,23 @@
-"""`corpus_report`: the dataset preview. What went where, and what it looks like, as tables and one HTML file."""
+"""`corpus_report`: the dataset preview. What went where, and what it looks like, as tables and one HTML page."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.progress import human_size
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
-from llm_assets.recipes import PersonalData, Recipe
+from llm_assets.artifacts.views import View
+from llm_assets.recipes import Recipe
+from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import bars, render
 from llm_assets.sample_web.score import (
     score_crawl,
@@ -33,8 +36,35 @@ from .schemas import Funnel, RejectsByRule, TruthScores
 
 # What each rejecting stage reads, where that is text.
 READS = {"language_filtered_text": "extracted_text", "quality_filtered_text": "language_filtered_text", "deduplicated_text": "quality_filtered_text", "clean_corpus": "deduplicated_text"}
-TOP_HOSTS, TOP_CLUSTERS = 20, 10
+TOP_HOSTS, TOP_CLUSTERS, TOP_LANGUAGES = 20, 10, 25
 REPORT = "report.html"
+VALUES = "report.json"
+KEPT_SAMPLE = ("url", "crawl", "title", "characters", "text")
+REJECTED_SAMPLE = ("url", "crawl", "value", "threshold", "characters", "text")
+
+
+class ReportConfig(Frozen):
+    """What the report shows: how many samples, of what length, and what it holds the pages against.
+
+    phone_region: ISO 3166 region in which phone numbers of samples are read before they are replaced.
+    targets: target languages. rule_sources: where each quality rule that holds was published.
+    """
+
+    samples: int
+    sample_characters: int
+    phone_region: str
+    targets: tuple[str, ...]
+    rule_sources: dict[str, str]
+
+
+def report_config(recipe: Recipe, crawl: str | None) -> ReportConfig:
+    return ReportConfig(
+        samples=recipe.report.samples,
+        sample_characters=recipe.report.sample_characters,
+        phone_region=recipe.personal_data.phone_region,
+        targets=recipe.language.targets,
+        rule_sources={rule.name: rule.source for rule in recipe.quality.effective()},
+    )
 
 
 def _paths(artifacts: Sequence[Artifact], table: str) -> list[str]:
@@ -74,124 +104,155 @@ def scores(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
     return pl.DataFrame({"crawl": [crawl] * len(found), "measure": list(found), "value": [float(v) for v in found.values()]})
 
 
-def _scrubbed(frame: pl.DataFrame, rules: PersonalData, characters: int) -> list[dict[str, Any]]:
+def _scrubbed(frame: pl.DataFrame, columns: Sequence[str], config: ReportConfig) -> list[dict[str, Any]]:
     """Rows with their texts scrubbed (rejected text was never scrubbed) and cut."""
-    frame = scrub_for_display(frame.with_columns(pl.col("text").fill_null("")), rules.phone_region)
+    frame = scrub_for_display(frame.with_columns(pl.col("text").fill_null("")), config.phone_region)
     length = pl.col("text").str.len_chars()
-    cut = pl.when(length > characters).then(pl.format("{} …", pl.col("text").str.slice(0, characters))).otherwise("text")
-    return frame.with_columns(characters=length, text=cut).to_dicts()
+    beginning = pl.format("{} …", pl.col("text").str.slice(0, config.sample_characters))
+    cut = pl.when(length > config.sample_characters).then(beginning).otherwise("text")
+    return frame.with_columns(characters=length, text=cut).select(columns).to_dicts()
 
 
-def gather(crawls: dict[str, dict[str, Artifact]], recipe: Recipe) -> dict[str, Any]:
-    """Everything that the page shows, as plain values; `funnel`, `rejects` and `scores` as frames."""
-    bounds = recipe.report
-    of = {stage: [inputs[stage] for inputs in crawls.values()] for stage in ("raw_warc", *STAGES)}
-    funnels = pl.concat([funnel(crawl, inputs) for crawl, inputs in crawls.items()])
-    rejects = query(statement("rejects_by_rule"), files=[path for stage in STAGES for path in _paths(of[stage], "rejects")])
-    corpus = _paths(of["clean_corpus"], "text")
-    clusters = _paths(of["deduplicated_text"], "clusters")
-    rejected = {}
+def rejected_samples(of: Mapping[str, Sequence[Artifact]], config: ReportConfig) -> list[dict[str, Any]]:
+    """Sample pages (`pages`) of each stage and rule that rejected some whose text is known."""
+    samples: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for stage in STAGES:
         texts = _paths(of[READS[stage]], "text") if stage in READS else []
-        if texts and any(artifact.record.rows.get("rejects") for artifact in of[stage]) and bounds.samples:
-            rows = query(statement("sample_rejects"), rejects=_paths(of[stage], "rejects"), texts=texts, number=bounds.samples)
-            for row in _scrubbed(rows, recipe.personal_data, bounds.sample_characters):
-                rejected.setdefault((stage, row["rule"]), []).append(row)
-    kept = query(statement("sample_pages"), files=corpus, number=bounds.samples * 4)
+        if texts and config.samples and any(artifact.record.rows.get("rejects") for artifact in of[stage]):
+            rejects = _paths(of[stage], "rejects")
+            rows = query(statement("sample_rejects"), rejects=rejects, texts=texts, number=config.samples)
+            for row in _scrubbed(rows, ("rule", *REJECTED_SAMPLE), config):
+                samples.setdefault((stage, row.pop("rule")), []).append(row)
+    return [{"stage": stage, "rule": rule, "pages": pages} for (stage, rule), pages in samples.items()]
+
+
+def gather(of: Mapping[str, Sequence[Artifact]], config: ReportConfig) -> dict[str, Any]:
+    """What the page shows besides the tables, as plain values. `of`: the artifacts of each stage, over all crawls."""
+    corpus = _paths(of["clean_corpus"], "text")
+    clusters = _paths(of["deduplicated_text"], "clusters")
+    kept = query(statement("sample_pages"), files=corpus, number=config.samples * 4)
+    histograms = {"extracted": _paths(of["extracted_text"], "text"), "corpus": corpus}
     return {
-        "funnel": funnels,
-        "rejects": rejects,
-        "scores": pl.concat([scores(crawl, inputs) for crawl, inputs in crawls.items()]),
         "languages": sum_stats(a.record.stats.get("languages", {}) for a in of["language_filtered_text"]),
         "hosts": query(statement("top_hosts"), files=corpus, number=TOP_HOSTS).to_dicts(),
         "lengths": {
-            "extracted": dict(query(statement("length_histogram"), files=_paths(of["extracted_text"], "text")).iter_rows()),
-            "corpus": dict(query(statement("length_histogram"), files=corpus).iter_rows()),
+            name: dict(query(statement("length_histogram"), files=files).iter_rows())
+            for name, files in histograms.items()
         },
         "cluster_sizes": query(statement("cluster_sizes"), files=clusters).to_dicts(),
         "largest_clusters": query(statement("largest_clusters"), files=clusters, number=TOP_CLUSTERS).to_dicts(),
         "personal_data": sum_stats(a.record.stats.get("personal_data", {}) for a in of["clean_corpus"]),
-        "kept_samples": _scrubbed(kept, recipe.personal_data, bounds.sample_characters),
-        "rejected_samples": rejected,
+        "kept_samples": _scrubbed(kept, KEPT_SAMPLE, config),
+        "rejected_samples": rejected_samples(of, config),
     }
 
 
-def page(shown: dict[str, Any], recipe: Recipe) -> str:
+def build_corpus_report(step: Step, config: ReportConfig) -> None:
+    """One part: three tables, and what else the page shows as JSON."""
+    by_stage = {stage: step.inputs.by_crawl(stage) for stage in ("raw_warc", *STAGES)}
+    crawls = {crawl: {stage: found[crawl] for stage, found in by_stage.items()} for crawl in by_stage["raw_warc"]}
+    of = {stage: list(found.values()) for stage, found in by_stage.items()}
+    funnels = pl.concat([funnel(crawl, inputs) for crawl, inputs in crawls.items()])
+    measures = pl.concat([scores(crawl, inputs) for crawl, inputs in crawls.items()])
+    rejects = [path for stage in STAGES for path in _paths(of[stage], "rejects")]
+    with step.part("report") as part:
+        part.table("funnel", Funnel).frame(funnels)
+        part.table("rejects_by_rule", RejectsByRule).frame(query(statement("rejects_by_rule"), files=rejects))
+        if len(measures):
+            part.table("scores", TruthScores).frame(measures)
+        write_atomic(step.staging / VALUES, json.dumps(gather(of, config), sort_keys=True, indent=1).encode())
+        part.add_file(VALUES)
+        last = funnels.filter(pl.col("stage") == "clean_corpus")
+        part.stats.update(pages=int(last["pages"].sum()), text_bytes=int(last["bytes"].sum()), crawls=len(crawls))
+
+
+def _table(report: Artifact, table: str) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in report.table(table)])
+
+
+def _totals(report: Artifact) -> pl.DataFrame:
+    """The funnel over all crawls."""
+    funnels = _table(report, "funnel")
+    return funnels.group_by("stage", maintain_order=True).agg(pl.col("pages", "rejected", "bytes").sum())
+
+
+def _rule_totals(report: Artifact) -> pl.DataFrame:
+    """Rejected pages by stage and rule over all crawls, most first."""
+    by_rule = _table(report, "rejects_by_rule").group_by("stage", "rule").agg(pl.col("pages").sum())
+    return by_rule.sort("pages", "stage", "rule", descending=[True, False, False])
+
+
+def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
     """The HTML page."""
-    total = shown["funnel"].group_by("stage", maintain_order=True).agg(pl.col("pages", "rejected", "bytes").sum())
-    by_rule = shown["rejects"].group_by("stage", "rule").agg(pl.col("pages").sum())
+    values = json.loads(report.file(VALUES).read_text())
+    funnels, total = _table(report, "funnel"), _totals(report)
     order = {stage: place for place, stage in enumerate(STAGES)}
-    rules = sorted(by_rule.iter_rows(), key=lambda row: (order[row[0]], -row[2], row[1]))
-    lengths = shown["lengths"]
+    rules = sorted(_rule_totals(report).iter_rows(), key=lambda row: (order[row[0]], -row[2], row[1]))
+    lengths = {name: {int(power): pages for power, pages in of.items()} for name, of in values["lengths"].items()}
     powers = sorted({*lengths["extracted"], *lengths["corpus"]})
     most = max([*lengths["extracted"].values(), *lengths["corpus"].values()], default=0) or 1
+    languages = sorted(values["languages"].items(), key=lambda item: (-item[1], item[0]))
     return render(
-        __package__, "report.html.j2",
-        recipe=recipe,
-        crawls=sorted(set(shown["funnel"]["crawl"])),
+        __package__,
+        "report.html.j2",
+        config=config,
+        crawls=sorted(set(funnels["crawl"])),
         total=total.to_dicts(),
         first_pages=max(total["pages"][0], 1),
-        funnels={crawl: group.to_dicts() for (crawl,), group in shown["funnel"].group_by("crawl", maintain_order=True)},
+        funnels={crawl: rows.to_dicts() for (crawl,), rows in funnels.group_by("crawl", maintain_order=True)},
         rules=bars({(stage, rule): pages for stage, rule, pages in rules}),
-        languages=bars(dict(sorted(shown["languages"].items(), key=lambda item: (-item[1], item[0]))[:25])),
-        hosts=shown["hosts"],
-        host_bytes=max((host["bytes"] for host in shown["hosts"]), default=1) or 1,
-        lengths=[{"from": 2**p, "extracted": lengths["extracted"].get(p, 0), "corpus": lengths["corpus"].get(p, 0), "most": most} for p in powers],
-        clusters=bars({row["size"]: row["clusters"] for row in shown["cluster_sizes"]}),
-        largest=shown["largest_clusters"],
-        personal=bars(shown["personal_data"]),
-        scores=shown["scores"].to_dicts(),
-        kept=shown["kept_samples"],
-        rejected=shown["rejected_samples"],
-        thresholds={rule.name: rule for rule in recipe.quality.effective()},
+        languages=bars(dict(languages[:TOP_LANGUAGES])),
+        hosts=values["hosts"],
+        host_bytes=max((host["bytes"] for host in values["hosts"]), default=1) or 1,
+        lengths=[
+            {"from": 2**p, "extracted": lengths["extracted"].get(p, 0), "corpus": lengths["corpus"].get(p, 0), "most": most}
+            for p in powers
+        ],
+        clusters=bars({row["size"]: row["clusters"] for row in values["cluster_sizes"]}),
+        largest=values["largest_clusters"],
+        personal=bars(values["personal_data"]),
+        scores=_table(report, "scores").to_dicts() if report.table("scores") else [],
+        kept=values["kept_samples"],
+        rejected=values["rejected_samples"],
     )
-
-
-def build_corpus_report(step: Step, recipe: Recipe) -> None:
-    """One part: three tables, the page, and the values behind the page as JSON."""
-    crawls = {crawl: {stage: step.inputs[f"{stage}/{crawl}"] for stage in ("raw_warc", *STAGES)} for crawl in recipe.corpus()}
-    shown = gather(crawls, recipe)
-    with step.part("report") as part:
-        part.table("funnel", Funnel).frame(shown["funnel"])
-        part.table("rejects_by_rule", RejectsByRule).frame(shown["rejects"])
-        if len(shown["scores"]):
-            part.table("scores", TruthScores).frame(shown["scores"])
-        write_atomic(step.staging / REPORT, page(shown, recipe).encode("utf-8", "replace"))
-        part.add_file(REPORT)
-        values = {name: value for name, value in shown.items() if name in ("languages", "hosts", "lengths", "cluster_sizes", "largest_clusters", "personal_data")}
-        write_atomic(step.staging / "report.json", json.dumps(values, sort_keys=True, indent=1).encode())
-        part.add_file("report.json")
-        last = shown["funnel"].filter(pl.col("stage") == "clean_corpus")
-        part.stats.update(pages=int(last["pages"].sum()), text_bytes=int(last["bytes"].sum()), crawls=len(crawls))
 
 
 def preview(report: Artifact) -> str:
     """The report in Markdown, for Dagster's page of the asset."""
-    tables = {table: pl.concat([pl.read_parquet(path) for path in report.table(table)]) for table in ("funnel", "rejects_by_rule")}
-    total = tables["funnel"].group_by("stage", maintain_order=True).agg(pl.col("pages", "rejected", "bytes").sum())
     lines = ["| stage | pages | rejected | bytes |", "|---|--:|--:|--:|"]
-    lines += [f"| {row['stage']} | {row['pages']:,} | {row['rejected']:,} | {human_size(row['bytes'])} |" for row in total.to_dicts()]
+    lines += [f"| {row['stage']} | {row['pages']:,} | {row['rejected']:,} | {human_size(row['bytes'])} |" for row in _totals(report).to_dicts()]
     lines += ["", "| stage | rule | pages |", "|---|---|--:|"]
-    rules = tables["rejects_by_rule"].group_by("stage", "rule").agg(pl.col("pages").sum()).sort("pages", "stage", "rule", descending=[True, False, False])
-    lines += [f"| {row['stage']} | {row['rule']} | {row['pages']:,} |" for row in rules.head(40).to_dicts()]
+    lines += [f"| {row['stage']} | {row['rule']} | {row['pages']:,} |" for row in _rule_totals(report).head(40).to_dicts()]
     for path in report.table("scores"):
         lines += ["", "| crawl | against the ground truth | |", "|---|---|--:|"]
         lines += [f"| {row['crawl']} | {row['measure']} | {row['value']:,.4g} |" for row in pl.read_parquet(path).to_dicts()]
     return "\n".join(lines)
 
 
-def report_file(report: Artifact) -> Path:
-    return report.file(REPORT)
+def not_empty(report: Artifact, inputs: Inputs, config: ReportConfig) -> CheckOutcome:
+    """The corpus has pages; if not, which rules took the most."""
+    pages = report.record.stats["pages"]
+    if pages:
+        return CheckOutcome(True, f"{pages:,} pages", numbers={"pages": pages})
+    return CheckOutcome(False, "the corpus is empty", _rule_totals(report).head(20).to_dicts(), {"pages": 0})
 
+
+CORPUS_NOT_EMPTY = Check("corpus_not_empty", "The corpus is not empty.", not_empty, blocking=True)
 
 CORPUS_REPORT = Stage(
     name="corpus_report",
+    group="curation",
+    description="The dataset preview: funnel, rejects, languages, hosts, lengths, duplicates, personal data, samples; one "
+    "HTML file.",
+    kinds=("duckdb", "html"),
     build=build_corpus_report,
-    code_version="1",
-    rooms=("llm_assets.curation.corpus_report", "llm_assets.sample_web.score"),
+    code_version="2",
+    config=report_config,
     inputs=("raw_warc", *STAGES, "reject_ledger"),
-    literals=lambda recipe, _: {"report": recipe.report, "personal_data": recipe.personal_data, "quality": recipe.quality, "crawls": recipe.corpus()},
     tables={"funnel": Funnel, "rejects_by_rule": RejectsByRule},
     optional_tables={"scores": TruthScores},
+    checks=(CORPUS_NOT_EMPTY,),
+    views=(View(REPORT, draw_report, ("report.html.j2",)),),
+    show=lambda report: {"preview": preview(report)},
     libraries=("duckdb", "jinja2", "polars"),
 )

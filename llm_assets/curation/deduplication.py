@@ -16,20 +16,26 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.identity import EXECUTION_ONLY
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Key, Stage
 from llm_assets.artifacts.step import PARTS, Part, Step
+from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import batches, polars_schema, row_count
 from llm_assets.compute.compiled import compiled
-from llm_assets.recipes import Recipe
+from llm_assets.recipes import Deduplication, Recipe
+from llm_assets.recipes.frozen import Frozen
 
 from .rejects import DOCUMENT, Tally
 from .schemas import Cluster, QualityFilteredText, Rejects
-from .signatures import TEXT_SIGNATURES
+from .signatures import TEXT_SIGNATURES, Signatures, sign
 
 _KEY = np.dtype([("key", np.uint64), ("page", np.uint64)])
 # Bytes that sorting one file of keys takes, by key: the keys, their order, the sorted copy.
@@ -264,21 +270,29 @@ def deduplication_part(staging: Path, name: str, texts: Path, clusters_file: Pat
 CLUSTERS = "clusters"
 
 
-def build_deduplicated_text(step: Step, recipe: Recipe) -> None:
+class Matching(Frozen):
+    """What matching signatures reads of Deduplication; its scope is told by the signatures that it is given."""
+
+    bands: int
+    memory: Annotated[int, EXECUTION_ONLY]
+
+
+def build_deduplicated_text(step: Step, config: Matching) -> None:
     """Match all signatures first (one part), then one part a WARC file over the engine's workers."""
-    rules = recipe.deduplication
     if step.finished(CLUSTERS) is None:
-        earlier = [path for _, crawl in _earlier(recipe, step.partition) for path in step.inputs[f"{TEXT_SIGNATURES.name}/{crawl}"].table("signatures")]
-        index = Index.of(earlier, step.input(TEXT_SIGNATURES.name).table("signatures"))
+        signatures = step.inputs.by_crawl(TEXT_SIGNATURES.name)
+        own = signatures.pop(step.partition)
+        earlier = [path for _, artifact in sorted(signatures.items()) for path in artifact.table("signatures")]
+        index = Index.of(earlier, own.table("signatures"))
         with step.part(CLUSTERS) as part:
-            table = clusters(index, rules.bands, rules.memory, step.staging / PARTS / "matching")
+            table = clusters(index, config.bands, config.memory, step.staging / PARTS / "matching")
             part.table("clusters", Cluster).frame(table)
             part.stats.update(clusters=table["cluster"].n_unique(), clustered=len(table), compared=index.pages)
     texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
     found = step.staging / "clusters" / f"{CLUSTERS}.parquet"
     step.run_parts(
         deduplication_part,
-        {name: (path, found, step.partition, rules.bands) for name, path in texts.items()},
+        {name: (path, found, step.partition, config.bands) for name, path in texts.items()},
         "WARC files",
         {name: path.stat().st_size for name, path in texts.items()},
     )
@@ -290,15 +304,57 @@ def _earlier(recipe: Recipe, crawl: str | None) -> list[Key]:
     return [(TEXT_SIGNATURES.name, name) for name in recipe.corpus() if crawl is not None and name < crawl]
 
 
+class DuplicateBounds(Frozen):
+    """Greatest share of pages that deduplication may remove."""
+
+    max_share: float
+
+
+def duplicates_within(kept: Artifact, inputs: Inputs, config: DuplicateBounds) -> CheckOutcome:
+    """Digests of the normalised texts of all kept pages must differ; the share that went must be within bounds."""
+    exact_alone = Signatures.of(Deduplication(near=False))
+    # Digests alone first: 8 bytes a page. Addresses only of pages that share one.
+    digests = [sign(frame["text"], exact_alone)[0] for path in kept.table("text") for frame in batches(path, ["text"])]
+    values, times = np.unique(np.concatenate(digests) if digests else np.zeros(0, np.uint64), return_counts=True)
+    shared = values[times > 1]
+    twice: list[str] = []
+    if len(shared):
+        for path in kept.table("text"):
+            for frame in batches(path, ["url", "text"]):
+                same = pl.Series(np.isin(sign(frame["text"], exact_alone)[0], shared))
+                twice += frame["url"].filter(same).to_list()
+    stats = kept.record.stats
+    share = stats["rejected"] / stats["pages"] if stats["pages"] else 0.0
+    summary = (
+        f"{share:.2%} of {stats['pages']:,} pages were duplicates (at most {config.max_share:.0%}); "
+        f"{len(twice)} of those kept share a text"
+    )
+    numbers = {"share": share, "kept_twice": len(twice)}
+    passed = not twice and share <= config.max_share
+    return CheckOutcome(passed, summary, [{"url": url} for url in twice[:20]], numbers)
+
+
+DUPLICATE_SHARE = Check(
+    "duplicate_share",
+    "No two pages with one text are left, and not more went than the recipe allows.",
+    duplicates_within,
+    blocking=True,
+    config=lambda recipe, _: DuplicateBounds(max_share=recipe.report.max_duplicate_share),
+)
+
 DEDUPLICATED_TEXT = Stage(
     name="deduplicated_text",
+    group="curation",
+    description="One page of each cluster of exact or near duplicates, and the clusters.",
+    kinds=("numba", "parquet"),
     build=build_deduplicated_text,
     code_version="1",
-    rooms=("llm_assets.curation.deduplication", "llm_assets.curation.text_buffers", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
+    config=lambda recipe, _: Matching(bands=recipe.deduplication.bands, memory=recipe.deduplication.memory),
     per_crawl=True,
     inputs=("quality_filtered_text", TEXT_SIGNATURES.name),
-    literals=lambda recipe, _: {"scope": recipe.deduplication.scope, "bands": recipe.deduplication.bands},
     earlier=_earlier,
     tables={"text": QualityFilteredText, "rejects": Rejects, "clusters": Cluster},
+    main_table="text",
+    checks=(DUPLICATE_SHARE,),
     libraries=("duckdb", "numba", "polars"),
 )

@@ -10,7 +10,7 @@ from resiliparse.parse.encoding import detect_mime
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
-from llm_assets.recipes import Extraction, Recipe
+from llm_assets.recipes import Extraction
 from llm_assets.warc import read_captures
 
 from .encoding import BodyError, decode_body
@@ -62,25 +62,28 @@ def extract_part(staging: Path, name: str, urls: Path, warc: Path, bounds: Extra
         part.stats.update(counts, rejects=dict(sorted(rules.items())))
 
 
-def build_extracted_text(step: Step, recipe: Recipe) -> None:
+def build_extracted_text(step: Step, config: Extraction) -> None:
     """One part a WARC file, over the engine's workers."""
     raw = step.input("raw_warc")
     tasks, sizes = {}, {}
     for path in step.input("filtered_urls").table("urls"):
         warc = raw.file(f"warc/{path.stem}")
-        tasks[path.stem] = (path, warc, recipe.extraction)
+        tasks[path.stem] = (path, warc, config)
         sizes[path.stem] = warc.stat().st_size
     step.run_parts(extract_part, tasks, "WARC files", sizes)
 
 
 EXTRACTED_TEXT = Stage(
     name="extracted_text",
+    group="curation",
+    description="Main text of each page, its title, and the encoding it was read in.",
+    kinds=("resiliparse", "parquet"),
     build=build_extracted_text,
     code_version="1",
-    rooms=("llm_assets.curation.extracted_text", "llm_assets.curation.extraction", "llm_assets.curation.rejects", "llm_assets.curation.main_content", "llm_assets.curation.markup", "llm_assets.curation.encoding", "llm_assets.warc"),
+    config=lambda recipe, _: recipe.extraction,
     per_crawl=True,
     inputs=("raw_warc", "filtered_urls"),
-    literals=lambda recipe, _: {"extraction": recipe.extraction},
     tables={"text": ExtractedText, "rejects": Rejects},
+    main_table="text",
     libraries=("resiliparse", "fastwarc", "polars"),
 )

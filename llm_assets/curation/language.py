@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from llm_assets.artifacts.outside import outside_digests
+from llm_assets.artifacts.external import external_digests
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.tables import batches
-from llm_assets.recipes import Language, Recipe
+from llm_assets.recipes import Language
 from llm_assets.settings import load_settings
 
 from .language_model import LanguageModel, LanguageModelError, load_language_model
@@ -85,27 +85,33 @@ def _four(column: str) -> pl.Expr:
     return pl.format("{}.{}", pl.col(column).floor().cast(pl.Int64), ((pl.col(column) % 1 * 10_000).round().cast(pl.Int64).cast(pl.String)).str.zfill(4))
 
 
-def build_language_filtered_text(step: Step, recipe: Recipe) -> None:
+def build_language_filtered_text(step: Step, config: Language) -> None:
     """One part a WARC file, over the engine's workers."""
-    model = model_path(recipe.language)
-    identify(load_language_model(model), pl.Series(["a broken model is told here, not by a worker; and the code is compiled once"]), recipe.language)
+    model = model_path(config)
+    warm_up = pl.Series(["a broken model is told here, not by a worker; and the code is compiled once"])
+    identify(load_language_model(model), warm_up, config)
     texts = {path.stem: path for path in step.input("extracted_text").table("text")}
-    step.run_parts(language_part, {name: (path, model, recipe.language) for name, path in texts.items()}, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    tasks = {name: (path, model, config) for name, path in texts.items()}
+    step.run_parts(language_part, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
 
-def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
-    return {"language_model": outside_digests({"model": model_path(recipe.language)}, load_settings().digest_cache)["model"][:32]}
+def _model_version(config: Language) -> Mapping[str, str]:
+    digests = external_digests({"model": model_path(config)}, load_settings().digest_cache)
+    return {"language_model": digests["model"][:32]}
 
 
 LANGUAGE_FILTERED_TEXT = Stage(
     name="language_filtered_text",
+    group="curation",
+    description="Pages whose whole text is in a target language with P ≥ 0.65 (fastText lid.176), with the top scores.",
+    kinds=("fasttext", "parquet"),
     build=build_language_filtered_text,
     code_version="2",
-    rooms=("llm_assets.curation.language", "llm_assets.curation.language_model", "llm_assets.curation.text_buffers", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
+    config=lambda recipe, _: recipe.language,
     per_crawl=True,
     inputs=("extracted_text",),
-    literals=lambda recipe, _: {"language": recipe.language},
-    outside=_outside,
+    external_inputs=_model_version,
     tables={"text": LanguageFilteredText, "rejects": Rejects},
+    main_table="text",
     libraries=("numba", "polars"),
 )

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from llm_assets.artifacts.errors import ExternalInputError
 from llm_assets.compute.compiled import compiled
 
 from .text_buffers import utf8_buffers
@@ -32,7 +33,7 @@ _EOS = b"</s>"
 _MOST_BYTES = 4 << 30
 
 
-class LanguageModelError(ValueError):
+class LanguageModelError(ExternalInputError, ValueError):
     """The language model's file is missing or no fastText model that can be run; the message names it."""
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
-from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.inputs import Inputs
+from llm_assets.artifacts.stage import NoConfig, Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import row_count
 from llm_assets.compute import LocalEngine
-from llm_assets.recipes import Recipe
 from llm_assets.sql import query, statement
 
 from .rejects import count_rules
@@ -31,7 +32,7 @@ def ledger_part(staging: Path, name: str, rejects: list[Path], captures: int, ke
         part.stats.update(pages=captures, captures=captures, kept=kept, rejected=len(rows), rejects=by_stage)
 
 
-def build_reject_ledger(step: Step, recipe: Recipe) -> None:
+def build_reject_ledger(step: Step, config: NoConfig) -> None:
     """One part a WARC file."""
     kept = {path.stem: path for path in step.input(KEPT[0]).table(KEPT[1])}
     rejects: dict[str, list[Path]] = {}
@@ -48,13 +49,30 @@ def imbalance(raw_warc: Artifact, kept: Artifact, ledger: Artifact) -> pl.DataFr
     return query(statement("balance"), **{name: [str(p) for p in paths] for name, paths in files.items()})
 
 
+def balance(ledger: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
+    """Every capture is kept or rejected exactly once."""
+    lost = imbalance(inputs.one("raw_warc"), inputs.one(KEPT[0]), ledger)
+    stats = ledger.record.stats
+    equation = f"{stats['kept']:,} kept + {stats['rejected']:,} rejected = {stats['captures']:,} captures"
+    passed = stats["kept"] + stats["rejected"] == stats["captures"] and lost.is_empty()
+    summary = equation if passed else f"not so: {equation}; {len(lost)} captures lost or counted twice"
+    numbers = {name: stats[name] for name in ("kept", "rejected", "captures")}
+    return CheckOutcome(passed, summary, lost.to_dicts(), numbers)
+
+
+BALANCE = Check("balance", "Kept + rejected = captures, capture by capture.", balance, blocking=True)
+
 REJECT_LEDGER = Stage(
     name="reject_ledger",
+    group="curation",
+    description="Every page that did not make it: stage, rule, measured value, threshold.",
+    kinds=("duckdb", "parquet"),
     build=build_reject_ledger,
     code_version="2",
-    rooms=("llm_assets.curation.ledger", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
     per_crawl=True,
     inputs=("raw_warc", *STAGES),
     tables={"rejects": Rejects},
+    main_table="rejects",
+    checks=(BALANCE,),
     libraries=("duckdb", "polars"),
 )

@@ -11,7 +11,7 @@ from llm_assets.recipes import Deduplication, PersonalData, TextStatistics
 
 from .markup import read_blocks
 from .personal_data import scrub
-from .signatures import sign
+from .signatures import Signatures, sign
 from .text_statistics import compute
 
 TEXTS = ["A few words, said by john@example.org. And a second sentence, which isn't longer!", ""]
@@ -22,7 +22,7 @@ def precompile() -> None:
     texts = pl.Series(TEXTS)
     read_blocks(f"<p>{TEXTS[0]}</p>")
     compute(texts, TextStatistics())
-    sign(texts, Deduplication())
+    sign(texts, Signatures.of(Deduplication()))
     rules = PersonalData()
     scrub(texts, rules.types, rules.placeholders, rules.phone_region)
 

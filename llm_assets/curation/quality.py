@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.tables import polars_schema
 from llm_assets.recipes import Recipe, Rule
+from llm_assets.recipes.frozen import Frozen
 
 from .rejects import DOCUMENT, Tally
 from .schemas import QualityFilteredText, Rejects, TextStatistic
@@ -24,13 +26,38 @@ from .text_statistics import TEXT_STATISTICS
 _NUMBERS = [column for column in polars_schema(TextStatistic) if column != "edited_text"]
 
 
-def breaks(rule: Rule) -> pl.Expr:
+class AppliedRule(Frozen):
+    """What the verdict on a page reads of a rule (see `llm_assets.recipes.Rule`)."""
+
+    name: str
+    column: str
+    drops: Literal["below", "above", "at_or_below", "at_or_above"]
+    threshold: float
+
+
+class QualityRules(Frozen):
+    """The rules that hold, in the order in which they are asked."""
+
+    rules: tuple[AppliedRule, ...]
+
+
+def applied_rules(recipe: Recipe) -> QualityRules:
+    """The recipe's rules with their thresholds, whichever set they come from."""
+    rules = recipe.quality.effective()
+    return QualityRules(
+        rules=tuple(
+            AppliedRule(name=rule.name, column=rule.column, drops=rule.drops, threshold=rule.threshold) for rule in rules
+        )
+    )
+
+
+def breaks(rule: Rule | AppliedRule) -> pl.Expr:
     """Whether a page's statistics break the rule."""
     column, threshold = pl.col(rule.column), rule.threshold
     return {"below": column < threshold, "above": column > threshold, "at_or_below": column <= threshold, "at_or_above": column >= threshold}[rule.drops]
 
 
-def verdict(rules: Sequence[Rule]) -> pl.Expr:
+def verdict(rules: Sequence[Rule | AppliedRule]) -> pl.Expr:
     """Name of the first rule that a page breaks; null for a page to keep."""
     decided: pl.Expr = pl.lit(None, dtype=pl.String)
     for rule in reversed(rules):
@@ -38,7 +65,7 @@ def verdict(rules: Sequence[Rule]) -> pl.Expr:
     return decided
 
 
-def measured(rules: Sequence[Rule]) -> pl.Expr:
+def measured(rules: Sequence[Rule | AppliedRule]) -> pl.Expr:
     """The value of the column of the rule that a row's `rule` names; null where it names none."""
     value: pl.Expr = pl.lit(None, dtype=pl.Float64)
     for rule in rules:
@@ -68,7 +95,7 @@ def joined(texts: Path, statistics: Path, with_text: bool) -> Iterator[pl.DataFr
         yield pl.concat([page, number.drop("doc_id", "warc_offset")], how="horizontal")
 
 
-def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules: tuple[Rule, ...]) -> None:
+def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules: tuple[AppliedRule, ...]) -> None:
     """Worker: the verdict on the pages of one WARC file, in file order."""
     thresholds = {rule.name: plain(rule.threshold) for rule in rules}
     columns = list(polars_schema(QualityFilteredText))
@@ -87,22 +114,25 @@ def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules:
         part.stats.update(tally.stats(), edited=edited)
 
 
-def build_quality_filtered_text(step: Step, recipe: Recipe) -> None:
+def build_quality_filtered_text(step: Step, config: QualityRules) -> None:
     """One part a WARC file, over the engine's workers."""
     statistics = {path.stem: path for path in step.input(TEXT_STATISTICS.name).table("statistics")}
     texts = {path.stem: path for path in step.input("language_filtered_text").table("text")}
-    rules = recipe.quality.effective()
-    step.run_parts(quality_part, {name: (path, statistics[name], rules) for name, path in texts.items()}, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    tasks = {name: (path, statistics[name], config.rules) for name, path in texts.items()}
+    step.run_parts(quality_part, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
 
 QUALITY_FILTERED_TEXT = Stage(
     name="quality_filtered_text",
+    group="curation",
+    description="Pages that pass the recipe's Gopher, C4 and FineWeb rules.",
+    kinds=("polars", "parquet"),
     build=build_quality_filtered_text,
     code_version="1",
-    rooms=("llm_assets.curation.quality", "llm_assets.recipes.quality", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
+    config=lambda recipe, _: applied_rules(recipe),
     per_crawl=True,
     inputs=("language_filtered_text", TEXT_STATISTICS.name),
-    literals=lambda recipe, _: {"rules": [vars(rule) for rule in recipe.quality.effective()]},
     tables={"text": QualityFilteredText, "rejects": Rejects},
+    main_table="text",
     libraries=("polars",),
 )

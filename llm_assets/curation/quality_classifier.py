@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from llm_assets.artifacts.outside import outside_digests
+from llm_assets.artifacts.errors import ExternalInputError
+from llm_assets.artifacts.external import external_digests
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.compute.compiled import compiled
-from llm_assets.recipes import QualityClassifier, Recipe
+from llm_assets.recipes import QualityClassifier
 from llm_assets.settings import load_settings
 
 from .characters import ALPHA, DIGIT, decode, kinds_of, kinds_table
@@ -33,7 +34,7 @@ MOST_FEATURES = 20_000  # of one text: its first 10,000 words
 BIAS = -1
 
 
-class ExamplesError(ValueError):
+class ExamplesError(ExternalInputError, ValueError):
     """Labelled examples that cannot be used; the message names file and line."""
 
 
@@ -189,37 +190,44 @@ def _fit(features, starts, labels, weights, epochs, rate, regularisation):  # ty
     return bias
 
 
-def build_quality_classifier(step: Step, recipe: Recipe) -> None:
+def build_quality_classifier(step: Step, config: QualityClassifier) -> None:
     """Weights that are not 0, one row each; no table where the recipe names no examples."""
-    settings = recipe.quality_classifier
     with step.part("classifier") as part:
-        if settings.examples is None:
+        if config.examples is None:
             part.stats["examples"] = 0
             return
-        classifier, numbers = train(read_examples(Path(settings.examples).expanduser()), settings)
+        classifier, numbers = train(read_examples(Path(config.examples).expanduser()), config)
         used = np.flatnonzero(classifier.weights)
         part.table("weights", ClassifierWeights).frame(
-            pl.DataFrame({"feature": [BIAS, *used.tolist()], "weight": [classifier.bias, *classifier.weights[used].tolist()], "buckets": [settings.buckets] * (len(used) + 1)})
+            pl.DataFrame(
+                {
+                    "feature": [BIAS, *used.tolist()],
+                    "weight": [classifier.bias, *classifier.weights[used].tolist()],
+                    "buckets": [config.buckets] * (len(used) + 1),
+                }
+            )
         )
         part.stats.update(numbers)
 
 
-def _outside(recipe: Recipe, crawl: str | None) -> Mapping[str, str]:
-    if recipe.quality_classifier.examples is None:
+def _examples_version(config: QualityClassifier) -> Mapping[str, str]:
+    if config.examples is None:
         return {}
-    path = Path(recipe.quality_classifier.examples).expanduser()
+    path = Path(config.examples).expanduser()
     if not path.is_file():
         raise ExamplesError(f"labelled examples {path.absolute()}: no such file")
-    return {"examples": outside_digests({"examples": path}, load_settings().digest_cache)["examples"][:32]}
+    return {"examples": external_digests({"examples": path}, load_settings().digest_cache)["examples"][:32]}
 
 
 QUALITY_CLASSIFIER = Stage(
     name="quality_classifier",
+    group="curation",
+    description="A learned quality score from the user's labelled examples; empty where the recipe names none.",
+    kinds=("numba", "parquet"),
     build=build_quality_classifier,
     code_version="1",
-    rooms=("llm_assets.curation.quality_classifier", "llm_assets.curation.characters"),
-    literals=lambda recipe, _: {"quality_classifier": recipe.quality_classifier},
-    outside=_outside,
+    config=lambda recipe, _: recipe.quality_classifier,
+    external_inputs=_examples_version,
     optional_tables={"weights": ClassifierWeights},
     libraries=("numba", "polars"),
 )

@@ -20,7 +20,8 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.tables import batches
 from llm_assets.compute.compiled import compiled, inlined
-from llm_assets.recipes import Deduplication, Recipe
+from llm_assets.recipes import Deduplication
+from llm_assets.recipes.frozen import Frozen
 
 from .characters import CONTROLS, PUNCTUATION, TABLE, decode
 from .schemas import Signature
@@ -54,7 +55,21 @@ def folding() -> np.ndarray:
     return table
 
 
-def hash_functions(rules: Deduplication) -> np.ndarray:
+class Signatures(Frozen):
+    """How signatures are made: what `sign` reads of Deduplication, where each field is described."""
+
+    near: bool
+    ngram: int
+    bands: int
+    rows: int
+    seed: int
+
+    @classmethod
+    def of(cls, rules: Deduplication) -> Signatures:
+        return cls(**{name: getattr(rules, name) for name in cls.model_fields})
+
+
+def hash_functions(rules: Signatures) -> np.ndarray:
     """uint32 (3, bands × rows): seed, first and second multiplier (odd) of each hash function."""
     generator = np.random.Generator(np.random.PCG64(rules.seed))
     drawn = generator.integers(0, 1 << 32, size=(3, rules.bands * rules.rows), dtype=np.uint32)
@@ -62,7 +77,7 @@ def hash_functions(rules: Deduplication) -> np.ndarray:
     return drawn
 
 
-def sign(texts: pl.Series, rules: Deduplication) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sign(texts: pl.Series, rules: Signatures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Digest (uint64, (n,)) and bands (uint64, (n, bands)) of each text, and whether it has bands (bool, (n,))."""
     data, offsets = utf8_buffers(texts)
     exact, bands, has = np.zeros(len(texts), np.uint64), np.zeros((len(texts), rules.bands), np.uint64), np.zeros(len(texts), np.bool_)
@@ -151,7 +166,7 @@ def _sign(data, offsets, table, functions, separators, ngram, rows, longest, exa
             bands[page, band] = value
 
 
-def signature_part(staging: Path, name: str, texts: Path, rules: Deduplication) -> None:
+def signature_part(staging: Path, name: str, texts: Path, rules: Signatures) -> None:
     """Worker: the signatures of one WARC file's pages, in file order."""
     with Part(staging, name) as part:
         table = part.table("signatures", Signature)
@@ -165,21 +180,25 @@ def signature_part(staging: Path, name: str, texts: Path, rules: Deduplication) 
         part.stats["pages"] = pages
 
 
-def build_text_signatures(step: Step, recipe: Recipe) -> None:
+def build_text_signatures(step: Step, config: Signatures) -> None:
     """One part a WARC file, over the engine's workers."""
-    sign(pl.Series(["compiled once, here, and not by every worker"]), recipe.deduplication)
+    sign(pl.Series(["compiled once, here, and not by every worker"]), config)
     texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
-    step.run_parts(signature_part, {name: (path, recipe.deduplication) for name, path in texts.items()}, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    tasks = {name: (path, config) for name, path in texts.items()}
+    step.run_parts(signature_part, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
 
 TEXT_SIGNATURES = Stage(
     name="text_signatures",
+    group="curation",
+    description="The duplicate index: digest of the normalised text and MinHash bands of each page.",
+    kinds=("numba", "parquet"),
     build=build_text_signatures,
     code_version="1",
-    rooms=("llm_assets.curation.signatures", "llm_assets.curation.characters", "llm_assets.curation.text_buffers"),
+    config=lambda recipe, _: Signatures.of(recipe.deduplication),
     per_crawl=True,
     inputs=("quality_filtered_text",),
-    literals=lambda recipe, _: {name: getattr(recipe.deduplication, name) for name in ("near", "ngram", "bands", "rows", "seed")},
     tables={"signatures": Signature},
+    main_table="signatures",
     libraries=("numba", "polars"),
 )

@@ -17,7 +17,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.tables import batches
 from llm_assets.compute.compiled import compiled, inlined
-from llm_assets.recipes import Recipe, TextStatistics
+from llm_assets.recipes import TextStatistics
 
 from .characters import ALPHA, LINE_BREAK, SPACE, SYMBOL, TERMINAL, decode, encode, kinds_of, kinds_table
 from .quality_classifier import QUALITY_CLASSIFIER, load_classifier
@@ -512,14 +512,14 @@ def statistics_part(staging: Path, name: str, texts: Path, definition: TextStati
         part.stats["pages"] = pages
 
 
-def build_text_statistics(step: Step, recipe: Recipe) -> None:
+def build_text_statistics(step: Step, config: TextStatistics) -> None:
     """One part a WARC file, over the engine's workers."""
-    compute(pl.Series(["compiled once, here, and not by every worker"]), recipe.text_statistics)
+    compute(pl.Series(["compiled once, here, and not by every worker"]), config)
     models = step.input("quality_classifier").table("weights")
     texts = {path.stem: path for path in step.input("language_filtered_text").table("text")}
     step.run_parts(
         statistics_part,
-        {name: (path, recipe.text_statistics, models[0] if models else None) for name, path in texts.items()},
+        {name: (path, config, models[0] if models else None) for name, path in texts.items()},
         "WARC files",
         {name: path.stat().st_size for name, path in texts.items()},
     )
@@ -527,12 +527,15 @@ def build_text_statistics(step: Step, recipe: Recipe) -> None:
 
 TEXT_STATISTICS = Stage(
     name="text_statistics",
+    group="curation",
+    description="Every number that a quality rule looks at, computed once, and C4's edited text.",
+    kinds=("numba", "parquet"),
     build=build_text_statistics,
     code_version="1",
-    rooms=("llm_assets.curation.text_statistics", "llm_assets.curation.word_splitting", "llm_assets.curation.characters", "llm_assets.curation.text_buffers", "llm_assets.curation.quality_classifier"),
+    config=lambda recipe, _: recipe.text_statistics,
     per_crawl=True,
     inputs=("language_filtered_text", QUALITY_CLASSIFIER.name),
-    literals=lambda recipe, _: {"text_statistics": recipe.text_statistics},
     tables={"statistics": TextStatistic},
+    main_table="statistics",
     libraries=("numba", "polars"),
 )

@@ -12,7 +12,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.tables import polars_schema
 from llm_assets.compute import LocalEngine
-from llm_assets.recipes import Recipe, UrlFilter
+from llm_assets.recipes import UrlFilter
 from llm_assets.sql import query, statement
 
 from .rejects import count_rules
@@ -52,22 +52,25 @@ def filter_part(staging: Path, name: str, captures: Path, domains: list[Path], w
         part.stats.update(pages=len(judged), kept=len(kept), rejected=len(rejected), rejects=count_rules(rejected))
 
 
-def build_filtered_urls(step: Step, recipe: Recipe) -> None:
+def build_filtered_urls(step: Step, config: UrlFilter) -> None:
     """One part a WARC file. DuckDB uses all cores by itself, so the parts run in this process, one after another."""
     lists = step.input("url_blocklists")
     tables = lists.table("domains"), lists.table("words"), lists.table("opt_out")
-    tasks = {path.stem: (path, *tables, recipe.url_filter) for path in step.input("raw_warc").table("captures")}
+    tasks = {path.stem: (path, *tables, config) for path in step.input("raw_warc").table("captures")}
     step.run_parts(filter_part, tasks, "WARC files", engine=LocalEngine(1))
 
 
 FILTERED_URLS = Stage(
     name="filtered_urls",
+    group="curation",
+    description="The captures whose status, media type and URL pass the rules, the blocklists and the opt-out list.",
+    kinds=("duckdb", "parquet"),
     build=build_filtered_urls,
     code_version="1",
-    rooms=("llm_assets.curation.url_filter", "llm_assets.curation.rejects", "llm_assets.curation.schemas"),
+    config=lambda recipe, _: recipe.url_filter,
     per_crawl=True,
     inputs=("url_blocklists", "raw_warc"),
-    literals=lambda recipe, _: {"url_filter": recipe.url_filter},
     tables={"urls": FilteredUrls, "rejects": Rejects},
+    main_table="urls",
     libraries=("duckdb", "polars"),
 )

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from llm_assets.recipes import SampleWeb
-
 from . import prose
 from .asking import PAGE_QUESTIONS
 from .languages import LEGACY, TEXTS, page_text
@@ -19,7 +17,8 @@ from .world import Entity, Fact, World, make_world, stranger
 
 CLOCKS = {1: datetime(2026, 10, 5, 6, 0, tzinfo=UTC), 2: datetime(2026, 10, 12, 6, 0, tzinfo=UTC)}
 PORTAL = "webring.example"
-HELD_OUT_SITE = "quietarchive.example"
+HELD_OUT_SITE = "quietarchive.example"  # no other page links to it; a recipe keeps it out of training by its host
+ARCHIVE = f"http://{HELD_OUT_SITE}/index.html"
 
 # site → (template, pages at scale 1)
 ENGLISH = {
@@ -50,7 +49,8 @@ class Page:
     """One URL of the web: what the server answers, and the truth about it.
 
     verdict is keep, or the rule that should reject the URL or answer (a reject's ``rule``); text is the main content
-    that an extractor should give (empty where there is none); defects is a sorted tuple of words.
+    that an extractor should give (empty where there is none); defects is a sorted tuple of words; in_crawl says whether
+    a crawl should hold an answer for it.
     """
 
     url: str
@@ -366,7 +366,9 @@ class _Builder:
         people = [e for e in self.world.people if e.reach == "held_out"]
         for i, person in enumerate(people * 2):
             rng = self.rng("held", i)
-            self.html_page(f"http://{HELD_OUT_SITE}/person/{i:03d}.html", "held_out", f"The papers of {person.name}", self.article_blocks(rng, [person, person]), "wiki", entities=(person.name,), defects=("held_out",), in_crawl=False)
+            blocks = self.article_blocks(rng, [person, person])
+            url, title = f"http://{HELD_OUT_SITE}/person/{i:03d}.html", f"The papers of {person.name}"
+            self.html_page(url, "held_out", title, blocks, "wiki", entities=(person.name,), defects=("held_out",))
 
     # -- links ------------------------------------------------------------------------------------------------------
 
@@ -383,7 +385,11 @@ class _Builder:
                 html = f"<!DOCTYPE html><html><head><meta charset=utf-8><title>{host}</title></head><body><h1>{host}</h1><ul>{items}</ul>{following}</body></html>"
                 self.pages[f"http://{host}/{name}"] = Page(f"http://{host}/{name}", "index", html.encode(), headers={"Content-Type": "text/html; charset=utf-8"}, language="en", encoding="utf-8", verdict=BLOCKED.get(host.removeprefix("www."), "keep"))
         papers = "".join(f'<li><a href="{u}">{p.title}</a></li>' for u, p in self.pages.items() if p.kind == "held_out")
-        self.pages[f"http://{HELD_OUT_SITE}/index.html"] = Page(f"http://{HELD_OUT_SITE}/index.html", "index", f"<!DOCTYPE html><html><head><title>{HELD_OUT_SITE}</title></head><body><ul>{papers}</ul></body></html>".encode(), headers={"Content-Type": "text/html; charset=utf-8"}, language="en", encoding="utf-8", defects=("held_out",), in_crawl=False)
+        html = f"<!DOCTYPE html><html><head><title>{HELD_OUT_SITE}</title></head><body><ul>{papers}</ul></body></html>"
+        headers = {"Content-Type": "text/html; charset=utf-8"}
+        self.pages[ARCHIVE] = Page(
+            ARCHIVE, "index", html.encode(), headers=headers, language="en", encoding="utf-8", defects=("held_out",)
+        )
         items = "".join(f'<li><a href="http://{host}/index.html">{host}</a></li>' for host in hosts)
         self.pages[f"http://{PORTAL}/"] = Page(f"http://{PORTAL}/", "index", f"<!DOCTYPE html><html><head><title>Web ring</title></head><body><ul>{items}</ul></body></html>".encode(), headers={"Content-Type": "text/html; charset=utf-8"}, language="en", encoding="utf-8")
 
@@ -398,7 +404,7 @@ class _Builder:
             for name in set(page.entities):
                 told[name] = told.get(name, 0) + 1
         facts = [(fact, entity.reach, told.get(entity.name, 0)) for entity in self.world.entities for fact in entity.as_facts()]
-        return Web(self.world, self.pages, robots, (f"http://{PORTAL}/",), facts, CLOCKS[self.day])
+        return Web(self.world, self.pages, robots, (f"http://{PORTAL}/", ARCHIVE), facts, CLOCKS[self.day])
 
 
 def break_html(rng: random.Random, body: bytes) -> bytes:
@@ -437,16 +443,6 @@ def make_web(seed: int = 1, scale: float = 1.0, day: int = 1) -> Web:
     builder.held_out()
     builder.indexes()
     return builder.finish()
-
-
-def seeds_of(web: Web, source: SampleWeb) -> tuple[str, ...]:
-    """Where a crawl of the web begins."""
-    return (f"http://{HELD_OUT_SITE}/index.html",) if source.site == "archive" else web.seeds
-
-
-def is_in_crawl(page: Page, source: SampleWeb) -> bool:
-    """Whether a crawl should hold an answer for the page."""
-    return page.in_crawl if source.site == "ring" else page.url.split("/")[2] == HELD_OUT_SITE
 
 
 LANGUAGES = ("en", *TEXTS)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from llm_assets.recipes import SampleWeb
 
-from .pages import Web, make_web, seeds_of
+from .pages import Web, make_web
 
 
 class SampleWebServer(ThreadingHTTPServer):
@@ -93,7 +93,7 @@ def serve(source: SampleWeb) -> Iterator[tuple[tuple[str, ...], str, datetime]]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield seeds_of(web, source), server.proxy, web.clock
+        yield web.seeds, server.proxy, web.clock
     finally:
         server.shutdown()
         server.server_close()

@@ -11,13 +11,13 @@ from llm_assets.artifacts.step import Step
 from llm_assets.recipes import SampleWeb
 
 from .asking import PAGE_QUESTIONS, questions, sentence
-from .pages import is_in_crawl, make_web
+from .pages import make_web
 from .prose import WORDINGS, article
 from .world import Fact
 
 
 class TruthPages(pa.DataFrameModel):
-    """One row a URL of the sample web (see pages.Page). `in_crawl`: the training crawl should hold an answer for it."""
+    """One row a URL of the sample web (see pages.Page). `in_crawl`: the crawl should hold an answer for it."""
 
     url: str = pa.Field(unique=True)
     kind: str
@@ -81,7 +81,7 @@ def truth_pages(source: SampleWeb) -> pl.DataFrame:
         {
             "url": page.url, "kind": page.kind, "status": page.status, "verdict": page.verdict, "language": page.language,
             "encoding": page.encoding, "title": page.title, "text": page.text, "defects": json.dumps(page.defects), "duplicate_of": page.duplicate_of,
-            "pii": json.dumps(page.pii, sort_keys=True), "entities": json.dumps(page.entities), "in_crawl": is_in_crawl(page, source),
+            "pii": json.dumps(page.pii, sort_keys=True), "entities": json.dumps(page.entities), "in_crawl": page.in_crawl,
         }
         for _, page in sorted(web.pages.items())
     ]  # fmt: skip

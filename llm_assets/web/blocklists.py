@@ -18,14 +18,15 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.outside import outside_digests
-from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.external import external_digests
+from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
-from llm_assets.recipes import BlocklistSource, Recipe
+from llm_assets.recipes import Blocklists, BlocklistSource
 from llm_assets.settings import load_settings
 
+from .checks import READABLE_LINES
 from .download import download
-from .errors import BlocklistError
+from .errors import BlocklistError, DownloadError
 from .schemas import BlocklistDomains, BlocklistWords, MalformedLines, OptOut
 from .urls import host_of, normal_host
 from .warc_files import is_url
@@ -153,10 +154,10 @@ def open_lines(path: Path, kind: str) -> Iterator[bytes]:
     yield from data.splitlines(keepends=True)
 
 
-def opt_out_path(recipe: Recipe) -> Path | None:
+def opt_out_path(lists: Blocklists) -> Path | None:
     """The opt-out list that the user edits: the recipe's, or ``opt_out.txt`` in the data folder if there is one."""
-    if recipe.blocklists.opt_out is not None:
-        path = Path(recipe.blocklists.opt_out).expanduser()
+    if lists.opt_out is not None:
+        path = Path(lists.opt_out).expanduser()
         if not path.is_file():
             raise BlocklistError(f"opt-out list {path.absolute()}: no such file")
         return path
@@ -177,15 +178,15 @@ def parse_opt_out(line: str) -> list[tuple[str, str, str]]:
     return [(f"{host}/{rest}", "prefix", host)] if rest else [(host, "domain", host)]
 
 
-def build_url_blocklists(step: Step, recipe: Recipe) -> None:
+def build_url_blocklists(step: Step, config: Blocklists) -> None:
     """Parse every source into domains, words, opt-outs and malformed lines."""
     if step.finished("blocklists") is not None:
         return
     domains: set[tuple[str, str, str]] = set()
     words: set[tuple[str, str, str, str]] = set()
     malformed: list[dict[str, Any]] = []
-    step.progress.start(len(recipe.blocklists.sources) + 1, "lists")
-    for done, source in enumerate(recipe.blocklists.sources, 1):
+    step.progress.start(len(config.sources) + 1, "lists")
+    for done, source in enumerate(config.sources, 1):
         path = source_path(source, step.staging / ".download")
         for number, entries, problem, text in parse_lines(open_lines(path, source.format), source.format):
             if problem is not None:
@@ -197,7 +198,7 @@ def build_url_blocklists(step: Step, recipe: Recipe) -> None:
                     domains.add((entry, source.category, source.name))
         step.progress.advance(done)
     opt_out: set[tuple[str, str, str]] = set()
-    path_or_none = opt_out_path(recipe)
+    path_or_none = opt_out_path(config)
     if path_or_none is not None:
         for number, line in enumerate(path_or_none.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             try:
@@ -216,24 +217,29 @@ def _frame(rows: list[tuple], model: type) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict.fromkeys(model.to_schema().columns, pl.String), orient="row")  # type: ignore[attr-defined]
 
 
-def _outside(recipe: Recipe, partition: str | None) -> Mapping[str, str]:
-    versions: dict[str, str] = {}
-    local = {source.name: source_path(source) for source in recipe.blocklists.sources if not is_url(source.path)}
-    opt_out = opt_out_path(recipe)
+def _list_versions(config: Blocklists) -> Mapping[str, str]:
+    """A digest for each local list; a list behind a URL is known by its address alone."""
+    files = {source.name: source_path(source) for source in config.sources if not is_url(source.path)}
+    opt_out = opt_out_path(config)
     if opt_out is not None:
-        local["opt_out"] = opt_out
-    versions.update(outside_digests(local))
-    versions.update({source.name: f"url:{source.path}" for source in recipe.blocklists.sources if is_url(source.path)})
-    return {f"list:{name}": version[:32] if not version.startswith("url:") else version for name, version in versions.items()}
+        files["opt_out"] = opt_out
+    versions = {name: digest[:32] for name, digest in external_digests(files).items()}
+    versions.update({source.name: f"url:{source.path}" for source in config.sources if is_url(source.path)})
+    return {f"list:{name}": version for name, version in versions.items()}
 
 
 URL_BLOCKLISTS = Stage(
     name="url_blocklists",
+    group="web",
+    description="Versioned lists of malware, adult, gambling and advertising hosts and of URL words, and the opt-out list.",
+    kinds=("parquet",),
     build=build_url_blocklists,
     code_version="1",
-    rooms=("llm_assets.web.blocklists", "llm_assets.web.urls"),
-    literals=lambda recipe, _: {"sources": recipe.blocklists.sources},
-    outside=_outside,
+    config=lambda recipe, _: recipe.blocklists,
+    external_inputs=_list_versions,
     tables={"domains": BlocklistDomains, "words": BlocklistWords, "opt_out": OptOut, "malformed": MalformedLines},
+    main_table="domains",
+    checks=(READABLE_LINES,),
     libraries=("polars",),
+    retry=Retry(on=(DownloadError,)),
 )

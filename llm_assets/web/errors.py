@@ -1,11 +1,13 @@
 """Errors of the web room."""
 
+from llm_assets.artifacts.errors import ExternalInputError
+
 
 class WebError(Exception):
     """Base of the room's errors."""
 
 
-class SourceError(WebError):
+class SourceError(WebError, ExternalInputError):
     """A crawl's source cannot be used: a missing path, an unknown snapshot, a folder with no WARC."""
 
 
@@ -17,5 +19,5 @@ class CrawlError(WebError):
     """The crawler ended without a usable crawl."""
 
 
-class BlocklistError(WebError):
+class BlocklistError(WebError, ExternalInputError):
     """A blocklist that cannot be read at all."""

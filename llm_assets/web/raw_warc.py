@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.outside import outside_digests, outside_version
-from llm_assets.artifacts.stage import Key, Stage
+from llm_assets.artifacts.external import external_digests, external_version
+from llm_assets.artifacts.stage import Key, Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.recipes import CommonCrawl, Recipe, SampleWeb, WarcFiles, WebCrawl
+from llm_assets.recipes import CommonCrawl, Recipe, SampleWeb, Source, WarcFiles, WebCrawl
+from llm_assets.recipes.frozen import Frozen
 from llm_assets.sample_web import (
     EDITION,
     TruthFacts,
@@ -24,6 +25,7 @@ from llm_assets.sample_web import (
 from llm_assets.settings import load_settings
 
 from .capture_index import index_part, resolve_revisits
+from .checks import HAS_CAPTURES, INTACT
 from .common_crawl import fetch_part, list_paths
 from .crawler import crawl
 from .crawler.spool import failures
@@ -34,13 +36,23 @@ from .warc_files import is_url, list_files
 
 # The sample web is small: files of 256 KiB give both cores something to do.
 SAMPLE_WARC_BYTES = 256 << 10
+WARC_BYTES = 256 << 20
+
+
+class CrawlConfig(Frozen):
+    """Where a crawl comes from. `edition`: of the sample web's pages and truth, where it is one of the sample web."""
+
+    source: Source
+    edition: int | None = None
 
 
 def source_of(recipe: Recipe, name: str | None) -> Any:
     """The source of a crawl. Raises SourceError for a name that is neither in the recipe nor registered."""
-    source = recipe.crawls.get(name or "")
+    sources = recipe.sources()
+    source = sources.get(name or "")
     if source is None:
-        raise SourceError(f"no crawl {name!r}: the recipe {recipe.name!r} has {', '.join(sorted(recipe.crawls)) or 'none'}; register one with: llm-assets crawls add")
+        known = ", ".join(sorted(sources)) or "none"
+        raise SourceError(f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add")
     return source
 
 
@@ -50,7 +62,7 @@ def chain(recipe: Recipe, name: str | None) -> list[str]:
     since = getattr(source_of(recipe, name), "since", None)
     while since is not None:
         names.insert(0, since)
-        since = getattr(recipe.crawls[since], "since", None)
+        since = getattr(source_of(recipe, since), "since", None)
     return names
 
 
@@ -58,43 +70,46 @@ def _earlier(recipe: Recipe, name: str | None) -> list[Key]:
     return [("raw_warc", crawl_name) for crawl_name in chain(recipe, name)]
 
 
-def _literals(recipe: Recipe, name: str | None) -> Mapping[str, Any]:
+def _config(recipe: Recipe, name: str | None) -> CrawlConfig:
     source = source_of(recipe, name)
-    return {"source": source, **({"edition": EDITION} if isinstance(source, SampleWeb) else {})}
+    return CrawlConfig(source=source, edition=EDITION if isinstance(source, SampleWeb) else None)
 
 
-def _outside(recipe: Recipe, name: str | None) -> Mapping[str, str]:
-    source = source_of(recipe, name)
+def _file_versions(config: CrawlConfig) -> Mapping[str, str]:
+    source = config.source
     if not isinstance(source, WarcFiles):
         return {}
     if is_url(source.path):
         # Nothing of the content is known before the download: the URL, or the digest given with it, stands for it.
         return {"warc_files": source.sha256 or f"url:{source.path}"}
-    return {"warc_files": outside_version(outside_digests(list_files(source), load_settings().digest_cache))}
+    return {"warc_files": external_version(external_digests(list_files(source), load_settings().digest_cache))}
 
 
-def _locations(recipe: Recipe, name: str | None) -> Mapping[str, str]:
-    source = source_of(recipe, name)
+def _locations(config: CrawlConfig) -> Mapping[str, str]:
+    source = config.source
     if not isinstance(source, WarcFiles) or source.copy_files or is_url(source.path):
         return {}
     return {f"warc/{file}": str(path) for file, path in list_files(source).items()}
 
 
-def build_raw_warc(step: Step, recipe: Recipe) -> None:
+def build_raw_warc(step: Step, config: CrawlConfig) -> None:
     """Bring the crawl in, index it, and find the originals of its revisits."""
-    source = source_of(recipe, step.partition)
-    earlier = [step.inputs[f"raw_warc/{name}"] for name in chain(recipe, step.partition)]
+    source = config.source
+    earlier = list(step.inputs.by_crawl("raw_warc").values())  # oldest first, as `chain` gives them
     if isinstance(source, WarcFiles):
         _build_warc_files(step, source)
     elif isinstance(source, CommonCrawl):
         _build_common_crawl(step, source)
     elif isinstance(source, SampleWeb):
         with serve(source) as (seeds, proxy, clock):
-            plan = WebCrawl(seeds=seeds, scope="any", proxy=proxy, delay=0.0, concurrency=16, concurrency_per_host=16, retries=2, clock=clock, max_bytes=1 << 20, timeout=20.0, since=source.since)
+            plan = WebCrawl(
+                seeds=seeds, scope="any", proxy=proxy, delay=0.0, concurrency=16, concurrency_per_host=16, retries=2,
+                clock=clock, max_bytes=1 << 20, timeout=20.0, since=source.since,
+            )  # fmt: skip
             _build_web_crawl(step, plan, earlier, SAMPLE_WARC_BYTES)
         write_ground_truth(step, source)
     else:
-        _build_web_crawl(step, source, earlier, 256 << 20)
+        _build_web_crawl(step, source, earlier, WARC_BYTES)
     resolve_revisits(step, earlier)
 
 
@@ -102,7 +117,7 @@ def _build_warc_files(step: Step, source: WarcFiles) -> None:
     if is_url(source.path):
         name = source.path.rsplit("/", 1)[-1].split("?")[0] or "download.warc.gz"
         path = download(source.path, step.staging / "warc" / name)
-        if source.sha256 is not None and outside_digests({name: path})[name] != source.sha256:
+        if source.sha256 is not None and external_digests({name: path})[name] != source.sha256:
             path.unlink()
             raise DownloadError(f"{source.path}: its SHA-256 is not {source.sha256}")
         files, keep = {name: path}, "own"
@@ -137,15 +152,26 @@ def _build_web_crawl(step: Step, source: WebCrawl, earlier: list[Artifact], warc
 
 RAW_WARC = Stage(
     name="raw_warc",
+    group="web",
+    description="WARC files of one crawl (own crawl, Common Crawl, WARC files, or the sample web), and their capture index.",
+    kinds=("warc", "parquet", "scrapy"),
     build=build_raw_warc,
     code_version="5",
-    rooms=("llm_assets.web", "llm_assets.warc", "llm_assets.sample_web"),
+    config=_config,
     per_crawl=True,
-    literals=_literals,
-    outside=_outside,
+    external_inputs=_file_versions,
     earlier=_earlier,
     locations=_locations,
     tables={"captures": Captures, "revisits": Revisits},
-    optional_tables={"crawl_failures": CrawlFailures, "truth_pages": TruthPages, "truth_facts": TruthFacts, "truth_prompts": TruthPrompts, "truth_questions": TruthQuestions},
+    optional_tables={
+        "crawl_failures": CrawlFailures,
+        "truth_pages": TruthPages,
+        "truth_facts": TruthFacts,
+        "truth_prompts": TruthPrompts,
+        "truth_questions": TruthQuestions,
+    },
+    main_table="captures",
+    checks=(HAS_CAPTURES, INTACT),
     libraries=("fastwarc", "scrapy", "warcio", "tldextract", "polars", "duckdb"),
+    retry=Retry(on=(DownloadError,)),
 )

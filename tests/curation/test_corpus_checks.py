@@ -4,9 +4,11 @@ import polars as pl
 import pytest
 
 from llm_assets.artifacts.tables import polars_schema
-from llm_assets.curation.corpus_checks import duplicates_within, emptiness, length_within, personal_data_left, target_language
+from llm_assets.curation.corpus_checks import LanguageBounds, LengthBounds, length_within, personal_data_left, target_language
+from llm_assets.curation.corpus_report import not_empty
+from llm_assets.curation.deduplication import DUPLICATE_SHARE, DuplicateBounds, duplicates_within
 from llm_assets.curation.schemas import CleanCorpus, RejectsByRule
-from llm_assets.recipes import Report, laptop
+from llm_assets.recipes import Language, PersonalData, Report, laptop
 
 ENGLISH = "The harbour was quiet that morning, and nobody had thought of the letter that came. "
 GERMAN = "Am Morgen lag noch Nebel über dem Fluss, und die Straßen waren fast leer. "
@@ -37,38 +39,46 @@ def corpus(tmp_path):
 
 
 def test_personal_data_that_is_left_is_found_and_not_told(corpus):
-    assert personal_data_left(corpus(ENGLISH), laptop().personal_data).passed
-    outcome = personal_data_left(corpus(ENGLISH, "Write to someone@secretmail.example."), laptop().personal_data)
+    assert personal_data_left(corpus(ENGLISH), {}, PersonalData()).passed
+    outcome = personal_data_left(corpus(ENGLISH, "Write to someone@secretmail.example."), {}, PersonalData())
+    assert outcome.numbers == {"kinds_left": 1}
     assert not outcome.passed and outcome.failures == [{"kind": "email", "url": "http://host.example/1"}]
     assert "secretmail" not in outcome.summary
 
 
 def test_texts_in_other_languages(corpus):
-    assert target_language(corpus(ENGLISH), laptop()).passed
-    outcome = target_language(corpus(ENGLISH, GERMAN), laptop())
-    assert not outcome.passed and outcome.numbers == {"share": 0.5}
+    bounds = LanguageBounds(language=Language(), min_share=0.99)
+    assert target_language(corpus(ENGLISH), {}, bounds).passed
+    outcome = target_language(corpus(ENGLISH, GERMAN), {}, bounds)
+    assert not outcome.passed and outcome.numbers == {"share": 0.5, "pages": 2}
     assert [(row["url"], row["language_1"]) for row in outcome.failures] == [("http://host.example/1", "de")]
-    assert target_language(corpus(ENGLISH, GERMAN), laptop().but(report=Report(min_target_share=0.5))).passed
-    assert target_language(corpus(), laptop()).passed
+    assert target_language(corpus(ENGLISH, GERMAN), {}, bounds.but(min_share=0.5)).passed
+    assert target_language(corpus(), {}, bounds).passed
 
 
 def test_lengths_out_of_bounds(corpus):
-    assert length_within(corpus(ENGLISH * 10), Report()).passed
-    assert not length_within(corpus("short", "shorter", ENGLISH * 10), Report()).passed
-    assert not length_within(corpus(ENGLISH * 10), Report(median_characters=(1, 100))).passed
-    assert length_within(corpus(), Report()).summary == "no pages"
+    bounds = LengthBounds(median_characters=Report().median_characters)
+    outcome = length_within(corpus(ENGLISH * 10), {}, bounds)
+    assert outcome.passed and outcome.numbers == {"median": len(ENGLISH * 10)}
+    assert not length_within(corpus("short", "shorter", ENGLISH * 10), {}, bounds).passed
+    assert not length_within(corpus(ENGLISH * 10), {}, LengthBounds(median_characters=(1, 100))).passed
+    assert length_within(corpus(), {}, bounds).summary == "no pages"
 
 
 def test_duplicates_that_are_left_or_too_many(corpus):
-    assert duplicates_within(corpus(ENGLISH, GERMAN, pages=3, rejected=1), laptop()).passed
-    outcome = duplicates_within(corpus(ENGLISH, GERMAN, ENGLISH.upper(), pages=3, rejected=0), laptop())
+    assert DUPLICATE_SHARE.config is not None
+    bounds = DUPLICATE_SHARE.config(laptop(), "c")
+    assert bounds == DuplicateBounds(max_share=0.5)
+    assert duplicates_within(corpus(ENGLISH, GERMAN, pages=3, rejected=1), {}, bounds).passed
+    outcome = duplicates_within(corpus(ENGLISH, GERMAN, ENGLISH.upper(), pages=3, rejected=0), {}, bounds)
+    assert outcome.numbers == {"share": 0.0, "kept_twice": 2}
     assert not outcome.passed and [row["url"] for row in outcome.failures] == ["http://host.example/0", "http://host.example/2"]
-    outcome = duplicates_within(corpus(ENGLISH, pages=3, rejected=2), laptop())
+    outcome = duplicates_within(corpus(ENGLISH, pages=3, rejected=2), {}, bounds)
     assert not outcome.passed and outcome.summary.startswith("66.67% of 3 pages were duplicates (at most 50%)")
 
 
 def test_an_empty_corpus_names_the_rules(tmp_path):
     rejects = pl.DataFrame([{"crawl": "c", "stage": "quality_filtered_text", "rule": "min_words", "pages": 7}, {"crawl": "c", "stage": "filtered_urls", "rule": "mime", "pages": 9}], schema=polars_schema(RejectsByRule))
-    outcome = emptiness(Corpus(tmp_path, {"rejects_by_rule": rejects}, {"pages": 0}))
+    outcome = not_empty(Corpus(tmp_path, {"rejects_by_rule": rejects}, {"pages": 0}), {}, None)
     assert not outcome.passed and [row["rule"] for row in outcome.failures] == ["mime", "min_words"]
-    assert emptiness(Corpus(tmp_path, {"rejects_by_rule": rejects}, {"pages": 1})).passed
+    assert not_empty(Corpus(tmp_path, {"rejects_by_rule": rejects}, {"pages": 1}), {}, None).passed

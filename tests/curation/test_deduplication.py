@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from llm_assets.curation.deduplication import Index, clusters, match
 from llm_assets.curation.schemas import Cluster
-from llm_assets.curation.signatures import sign
+from llm_assets.curation.signatures import Signatures, sign
 from llm_assets.recipes import Deduplication, laptop
 
-RULES = Deduplication()
+RULES = Signatures.of(Deduplication())
 WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "nu") for b in ("ra", "se", "ti", "vo", "xa") for c in ("ben", "dal", "fir", "gos", "hut")]
 
 

@@ -16,6 +16,6 @@ def test_nothing_is_compiled_anew_after_precompile():
     texts, rules = pl.Series([f"Page {number} — naïve, 日本語; call 555-0100.\n- a list\n" * number for number in range(4)]), PersonalData()
     markup.read_blocks("<html><body><pre>x</pre><p>é</p></body></html>")
     text_statistics.compute(texts, TextStatistics())
-    signatures.sign(texts, Deduplication())
+    signatures.sign(texts, signatures.Signatures.of(Deduplication()))
     personal_data.scrub(texts, rules.types, rules.placeholders, rules.phone_region)
     assert [list(function.signatures) for function in COMPILED] == before

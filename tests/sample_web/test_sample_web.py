@@ -11,7 +11,7 @@ from llm_assets.artifacts.tables import validate
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import LANGUAGES, TruthFacts, TruthPages, make_web, truth_facts, truth_pages
 from llm_assets.sample_web.asking import ASKED, PAGE_QUESTIONS, SENTENCES, questions
-from llm_assets.sample_web.pages import HELD_OUT_SITE, iban, luhn_number
+from llm_assets.sample_web.pages import ARCHIVE, HELD_OUT_SITE, iban, luhn_number
 from llm_assets.sample_web.prose import WORDINGS, number_word
 
 
@@ -69,7 +69,18 @@ def test_some_things_stand_on_one_page_and_some_only_on_the_site_kept_out(web):
     text = "\n".join(page.text for url, page in web.pages.items() if HELD_OUT_SITE not in url)
     assert len(held_out) >= 20
     assert not any(name in text for name in held_out)
-    assert not any(page.in_crawl for url, page in web.pages.items() if HELD_OUT_SITE in url)
+
+
+def test_the_archive_is_in_the_crawl_by_its_own_seed_alone(web):
+    """A recipe that keeps its host out of training trains on what it would without the site."""
+    assert ARCHIVE in web.seeds and web.seeds[0] != ARCHIVE
+    archive = {url for url in web.pages if url.split("/")[2] == HELD_OUT_SITE}
+    assert len(archive) > 40 and all(web.pages[url].in_crawl for url in archive)
+    elsewhere = b"".join(page.body for url, page in web.pages.items() if url not in archive)
+    assert HELD_OUT_SITE.encode() not in elsewhere
+    assert not any(page.duplicate_of in archive for url, page in web.pages.items() if url not in archive)
+    truth = truth_pages(SampleWeb()).filter(pl.col("url").is_in(sorted(archive)))
+    assert truth["in_crawl"].all() and set(truth["url"]) == archive
 
 
 def test_questions_sums_and_spelling_stand_in_running_text(web):
@@ -108,7 +119,7 @@ def test_the_next_day_changes_adds_and_drops_pages(web):
 
 
 def test_kept_wordings_are_of_words_that_pages_have_and_stand_on_none(web):
-    text = "\n".join(page.text for page in web.pages.values() if page.in_crawl)
+    text = "\n".join(page.text for url, page in web.pages.items() if page.in_crawl and HELD_OUT_SITE not in url)
     words = set(re.findall(r"\w+", text.lower()))
     for person in [*web.world.people[:2], *web.world.towns[:2], *web.world.companies[:2], *web.world.works[:2]]:
         for fact in person.as_facts():

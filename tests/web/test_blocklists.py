@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.artifacts import materialize
-from llm_assets.graph import open_workspace
 from llm_assets.recipes import Blocklists, BlocklistSource, Recipe
 from llm_assets.web.blocklists import (
     URL_BLOCKLISTS,
@@ -21,7 +20,9 @@ from llm_assets.web.blocklists import (
     parse_opt_out,
     parse_word_line,
 )
+from llm_assets.web.checks import readable_lines
 from llm_assets.web.errors import BlocklistError
+from tests.support.corpus import corpus_workspace
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,8 @@ def test_opt_out_lines(line, rule):
 
 
 def build(sources, **extra):
-    return materialize(URL_BLOCKLISTS, None, open_workspace(Recipe(name="t", crawls={}, blocklists=Blocklists(sources=sources, **extra)))).artifact
+    recipe = Recipe(name="t", crawls={}, blocklists=Blocklists(sources=sources, **extra))
+    return materialize(URL_BLOCKLISTS, None, corpus_workspace(recipe)).artifact
 
 
 def test_malformed_lines_are_recorded_with_their_number(tmp_path):
@@ -90,6 +92,8 @@ def test_malformed_lines_are_recorded_with_their_number(tmp_path):
     artifact = build((BlocklistSource(name="mine", category="ads", format="domains", path=str(tmp_path / "list")),))
     assert pl.read_parquet(artifact.table("domains"))["domain"].to_list() == ["fine.example", "good.example"]
     assert pl.read_parquet(artifact.table("malformed")).to_dicts() == [{"source": "mine", "line": 3, "text": "bad line here", "problem": "not a host name"}]
+    outcome = readable_lines(artifact, {}, None)
+    assert not outcome.passed and outcome.numbers == {"malformed_lines": 1} and outcome.failures[0]["line"] == 3
 
 
 def test_a_ut1_tarball(tmp_path):

@@ -1,5 +1,6 @@
 """The crawler over real HTTP, against the sample web's server."""
 
+import ast
 import json
 import os
 import random
@@ -15,16 +16,19 @@ import polars as pl
 import pytest
 
 from llm_assets.artifacts import materialize
-from llm_assets.graph import open_workspace
-from llm_assets.recipes import Recipe, SampleWeb, WebCrawl
+from llm_assets.recipes import Recipe, SampleWeb, WarcFiles, WebCrawl
 from llm_assets.sample_web import SampleWebServer, make_web
 from llm_assets.sample_web.pages import Page
 from llm_assets.warc import read_captures, sha1_digest
-from llm_assets.web.crawler import crawl
+from llm_assets.web.checks import has_captures, intact
+from llm_assets.web.crawler import crawl, spider
 from llm_assets.web.crawler.spider import failure_reason, in_scope
 from llm_assets.web.crawler.spool import failures
-from llm_assets.web.raw_warc import RAW_WARC
+from llm_assets.web.errors import SourceError
+from llm_assets.web.raw_warc import RAW_WARC, chain
 from tests.conftest import environment_for
+from tests.support.corpus import corpus_workspace
+from tests.support.warcs import members, page, write
 
 CLOCK = datetime(2026, 10, 5, 6, tzinfo=UTC)
 HTML = {"Content-Type": "text/html"}
@@ -179,7 +183,7 @@ def recipe(**crawls):
 
 
 def test_a_later_crawl_asks_only_for_what_changed():
-    ws = open_workspace(recipe(one=SampleWeb(scale=0.05), two=SampleWeb(scale=0.05, day=2, since="one")))
+    ws = corpus_workspace(recipe(one=SampleWeb(scale=0.05), two=SampleWeb(scale=0.05, day=2, since="one")))
     materialize(RAW_WARC, "one", ws)
     later = materialize(RAW_WARC, "two", ws).artifact
     captures = pl.concat([pl.read_parquet(p) for p in later.table("captures")])
@@ -195,8 +199,83 @@ def test_a_later_crawl_asks_only_for_what_changed():
     assert revisits["original_crawl"].unique().to_list() == ["one"] and revisits["original_offset"].null_count() == 0
 
 
+def test_earlier_crawls_come_oldest_first_whatever_their_names(tmp_path):
+    """Of a page that changed, the latest crawl's version is what the server is asked about."""
+    server = site({"/": b"<p>first"})
+    bodies = {"z-oldest": b"<p>first", "a-second": b"<p>second", "m-third": b"<p>third"}
+    first = WebCrawl(seeds=("http://small.example/",), proxy=server.proxy, delay=0.0, clock=CLOCK)
+    crawls = {"z-oldest": first, "a-second": first.but(since="z-oldest"), "m-third": first.but(since="a-second")}
+    ws = corpus_workspace(recipe(**crawls))
+    assert chain(ws.recipe, "m-third") == ["z-oldest", "a-second"]
+    for name, body in bodies.items():
+        server.web.pages["http://small.example/"].body = body
+        artifact = materialize(RAW_WARC, name, ws).artifact
+        captures = pl.concat([pl.read_parquet(path) for path in artifact.table("captures")])
+        pages = captures.filter(pl.col("url") == "http://small.example/")
+        assert pages["record_type"].to_list() == ["response"] and pages["payload_digest"].item() == sha1_digest(body)
+    later = recipe(**crawls, last=crawls["m-third"].but(since="m-third"))
+    artifact = materialize(RAW_WARC, "last", corpus_workspace(later)).artifact
+    revisits = pl.concat([pl.read_parquet(path) for path in artifact.table("revisits")])
+    assert revisits.filter(pl.col("url") == "http://small.example/")["original_crawl"].to_list() == ["m-third"]
+
+
+def test_a_crawl_is_told_by_its_source_alone(tmp_path):
+    """Neither the recipe's name nor other crawls bear identity; a moved folder of WARC files is the same crawl."""
+    write(tmp_path / "one" / "a.warc.gz", [page("http://host.example/")])
+    write(tmp_path / "two" / "a.warc.gz", [page("http://host.example/")])
+    first = materialize(RAW_WARC, "c", corpus_workspace(recipe(c=WarcFiles(path=str(tmp_path / "one"))))).artifact
+    moved = Recipe(name="other", crawls={"c": WarcFiles(path=str(tmp_path / "two")), "d": SampleWeb()})
+    again = materialize(RAW_WARC, "c", corpus_workspace(moved))
+    assert again.cached and again.artifact.record.identity == first.record.identity
+    assert again.artifact.file("warc/a.warc.gz") == tmp_path / "two" / "a.warc.gz"
+
+
+def test_a_crawl_outside_the_recipe_is_built_from_the_registry():
+    registered = recipe().but(other_crawls={"elsewhere": SampleWeb(scale=0.05)})
+    assert RAW_WARC.config(registered, "elsewhere").source == SampleWeb(scale=0.05)
+    with pytest.raises(SourceError, match="no crawl 'nowhere'; there are elsewhere; register one"):
+        RAW_WARC.config(registered, "nowhere")
+
+
+def test_an_empty_crawl_and_a_damaged_one_are_told(tmp_path):
+    first, second, third = members([page(f"http://host.example/{i}") for i in range(3)])
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "a.warc.gz").write_bytes(first + second[: len(second) // 2] + third)
+    artifact = materialize(RAW_WARC, "c", corpus_workspace(recipe(c=WarcFiles(path=str(tmp_path / "c"))))).artifact
+    outcome = has_captures(artifact, {}, None)
+    assert outcome.passed and outcome.numbers == {"captures": 3, "corrupt": 1}
+    outcome = intact(artifact, {}, None)
+    assert not outcome.passed and outcome.numbers == {"corrupt": 1, "digest_mismatches": 0}
+    assert outcome.failures[0]["warc_file"] == "a.warc.gz"
+    (tmp_path / "c" / "a.warc.gz").write_bytes(b"")
+    artifact = materialize(RAW_WARC, "c", corpus_workspace(recipe(c=WarcFiles(path=str(tmp_path / "c"))))).artifact
+    assert not has_captures(artifact, {}, None).passed
+
+
+def test_the_crawler_uses_nothing_private_of_scrapy():
+    folder = Path(spider.__file__).parent
+    attributes = [
+        f"{path.name}: {node.attr}"
+        for path in sorted(folder.glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+        if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "os"))
+    ]
+    assert attributes == []
+
+
+def test_progress_tells_what_waits(tmp_path):
+    server = site({"/": links(*[f"/{i}" for i in range(30)]), **{f"/{i}": b"<p>" for i in range(30)}})
+    source = WebCrawl(
+        seeds=("http://small.example/",), proxy=server.proxy, delay=0.15, concurrency_per_host=1, clock=CLOCK
+    )
+    told = []
+    crawl("test", source, tmp_path, [], lambda pages, queued: told.append((pages, queued)))
+    assert told[-1] == (32, 0) and max(queued for _, queued in told) > 5
+
+
 def test_two_crawls_of_the_same_web_give_the_same_bytes(tmp_path):
-    ws = open_workspace(recipe(one=SampleWeb(scale=0.05)))
+    ws = corpus_workspace(recipe(one=SampleWeb(scale=0.05)))
     first = materialize(RAW_WARC, "one", ws).artifact
     ws.store.root = tmp_path / "other-store"
     assert materialize(RAW_WARC, "one", ws).artifact.record.files == first.record.files
@@ -204,14 +283,16 @@ def test_two_crawls_of_the_same_web_give_the_same_bytes(tmp_path):
 
 KILLED = """
 import sys
-from llm_assets.artifacts import materialize
-from llm_assets.graph import open_workspace
+from llm_assets.artifacts import Graph, Store, Workspace, materialize
+from llm_assets.compute import LocalEngine
 from llm_assets.recipes import Recipe, SampleWeb
+from llm_assets.settings import load_settings
 from llm_assets.web.raw_warc import RAW_WARC
 if __name__ == "__main__":
     print("ready", flush=True)
-    a = materialize(RAW_WARC, "one", open_workspace(Recipe(name="t", crawls={"one": SampleWeb(scale=0.1)}))).artifact
-    print(a.data_version, flush=True)
+    recipe = Recipe(name="t", crawls={"one": SampleWeb(scale=0.1)})
+    workspace = Workspace(recipe, Store(load_settings().store), Graph([RAW_WARC]), LocalEngine(1))
+    print(materialize(RAW_WARC, "one", workspace).artifact.data_version, flush=True)
 """
 
 

@@ -8,13 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import polars as pl
 import pytest
 
-from llm_assets.artifacts import materialize
-from llm_assets.graph import open_workspace
+from llm_assets.artifacts import ExternalInputError, materialize
 from llm_assets.recipes import Blocklists, BlocklistSource, CommonCrawl, Recipe, WarcFiles
 from llm_assets.web.blocklists import URL_BLOCKLISTS
 from llm_assets.web.download import download
 from llm_assets.web.errors import DownloadError, SourceError
 from llm_assets.web.raw_warc import RAW_WARC
+from tests.support.corpus import corpus_workspace
 from tests.support.warcs import members, page
 
 DATA = bytes(range(256)) * 2_000
@@ -169,7 +169,7 @@ def common_crawl(trouble=()):
 
 def crawl(server, **fields):
     source = CommonCrawl(snapshot="CC-MAIN-2026-43", base_url=server.url, backoff=0.0, **fields)
-    return materialize(RAW_WARC, "cc", open_workspace(Recipe(name="t", crawls={"cc": source}))).artifact
+    return materialize(RAW_WARC, "cc", corpus_workspace(Recipe(name="t", crawls={"cc": source}))).artifact
 
 
 @pytest.mark.parametrize("trouble", [[], ["busy", None, "drop", "cut"]])
@@ -211,16 +211,22 @@ def test_warc_files_behind_a_url_come_into_the_store(tmp_path):
     digest = hashlib.sha256(data).hexdigest()
     with Server({"/a.warc.gz": data}, ["drop"]) as server:
         source = WarcFiles(path=f"{server.url}/a.warc.gz", sha256=digest)
-        artifact = materialize(RAW_WARC, "c", open_workspace(Recipe(name="t", crawls={"c": source}))).artifact
+        artifact = materialize(RAW_WARC, "c", corpus_workspace(Recipe(name="t", crawls={"c": source}))).artifact
         assert artifact.record.rows["captures"] == 3
         assert artifact.file("warc/a.warc.gz").read_bytes() == data
         wrong = WarcFiles(path=f"{server.url}/a.warc.gz", sha256="0" * 64)
         with pytest.raises(DownloadError, match="its SHA-256 is not 0000"):
-            materialize(RAW_WARC, "c", open_workspace(Recipe(name="t", crawls={"c": wrong})))
+            materialize(RAW_WARC, "c", corpus_workspace(Recipe(name="t", crawls={"c": wrong})))
 
 
 def test_a_blocklist_behind_a_url(tmp_path):
     with Server({"/hosts": gzip.compress(b"0.0.0.0 bad.example\n")}) as server:
         lists = Blocklists(sources=(BlocklistSource(name="feed", category="malware", format="hosts", path=f"{server.url}/hosts"),))
-        artifact = materialize(URL_BLOCKLISTS, None, open_workspace(Recipe(name="t", crawls={}, blocklists=lists))).artifact
+        artifact = materialize(URL_BLOCKLISTS, None, corpus_workspace(Recipe(name="t", crawls={}, blocklists=lists))).artifact
     assert pl.read_parquet(artifact.table("domains")).to_dicts() == [{"domain": "bad.example", "category": "malware", "source": "feed"}]
+
+
+def test_what_the_network_may_mend_is_tried_again_and_a_missing_source_is_not():
+    for stage in (RAW_WARC, URL_BLOCKLISTS):
+        assert stage.retry is not None and stage.retry.on == (DownloadError,)
+    assert issubclass(SourceError, ExternalInputError) and not issubclass(SourceError, DownloadError)

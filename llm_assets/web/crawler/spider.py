@@ -101,7 +101,7 @@ class StoreMiddleware:
         return middleware
 
     def robots_parsed(self, robotparser: Any, request: Request) -> None:
-        delay = robotparser.rp.crawl_delay(self.source.user_agent)
+        delay = robotparser.crawl_delay(self.source.user_agent)
         if delay:
             self.delays[host_of(request.url)] = min(float(delay), MAX_CRAWL_DELAY)
 
@@ -189,7 +189,8 @@ class StoreMiddleware:
     def _tell(self, force: bool = False) -> None:
         if force or time.monotonic() - self.told > PROGRESS_SECONDS:
             self.told = time.monotonic()
-            queued = len(self.crawler.engine._slot.scheduler) if self.crawler.engine and self.crawler.engine._slot else 0
+            scheduled, begun = (self.crawler.stats.get_value(f"scheduler/{name}", 0) for name in ("enqueued", "dequeued"))
+            queued = max(0, scheduled - begun)
             print(json.dumps({"pages": len(self.spool.stored), "queued": queued}), flush=True)
 
 

@@ -1,0 +1,45 @@
+"""Checks of the web room's artifacts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.inputs import Inputs
+from llm_assets.artifacts.store import Artifact
+
+SHOWN = 20
+
+
+def readable_lines(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
+    """Malformed lines are a warning: the rest of the list is in force."""
+    malformed = pl.concat([pl.read_parquet(path) for path in artifact.table("malformed")])
+    summary, numbers = f"{len(malformed)} malformed lines", {"malformed_lines": len(malformed)}
+    return CheckOutcome(malformed.is_empty(), summary, malformed.head(SHOWN).to_dicts(), numbers)
+
+
+def has_captures(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
+    """An empty crawl would make an empty corpus without a word."""
+    stats = artifact.record.stats
+    numbers = {"captures": stats["captures"], "corrupt": stats["corrupt"]}
+    summary = f"{stats['captures']:,} captures, {stats['corrupt']:,} corrupt stretches"
+    return CheckOutcome(stats["captures"] > stats["corrupt"], summary, numbers=numbers)
+
+
+def intact(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
+    """Damage is a warning: it is counted and recorded, and the rest of the crawl goes on."""
+    stats = artifact.record.stats
+    numbers = {"corrupt": stats["corrupt"], "digest_mismatches": stats["digest_mismatches"]}
+    captures = pl.concat([pl.scan_parquet(path) for path in artifact.table("captures")])
+    corrupt = captures.filter(pl.col("record_type") == "corrupt").select("warc_file", "warc_offset", "error").head(SHOWN)
+    summary = f"{stats['corrupt']:,} corrupt stretches, {stats['digest_mismatches']:,} payloads unlike their digest"
+    return CheckOutcome(not any(numbers.values()), summary, corrupt.collect().to_dicts(), numbers)
+
+
+READABLE_LINES = Check("readable_lines", "Every line of every list could be read.", readable_lines)
+HAS_CAPTURES = Check(
+    "has_captures", "The crawl holds captures, and not only corrupt ones.", has_captures, blocking=True
+)
+INTACT = Check("intact", "No record is corrupt, and each payload has the digest that its record declares.", intact)

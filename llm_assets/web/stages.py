@@ -1,0 +1,6 @@
+"""Stages of the web room, upstream first."""
+
+from .blocklists import URL_BLOCKLISTS
+from .raw_warc import RAW_WARC
+
+STAGES = (URL_BLOCKLISTS, RAW_WARC)
