@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .errors import NotBuilt
-from .identity import Identity
 from .progress import Listener, Progress
 from .record import FileEntry, Record, data_version
 from .source import source_digests

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 WORDS = 5_000  # commonest words of the corpus, of three to twelve letters
 WORD_CHARACTERS = 32 << 20  # of the corpus, in which they are counted
@@ -31,10 +30,6 @@ def common_words(
     return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:count]]
 
 
-def corpus_words(files: Iterable[Path]) -> list[str]:
-    """The commonest lower-case words of the corpus's first megabytes, in alphabetical order. files: tables of texts."""
-    import pyarrow.parquet as pq
-
-    batches = (batch for path in files for batch in pq.ParquetFile(path).iter_batches(256, columns=["text"]))
-    texts = (text for batch in batches for text in batch.column(0).to_pylist())
+def corpus_words(texts: Iterable[str]) -> list[str]:
+    """The commonest lower-case words of the first megabytes of a corpus' texts, in alphabetical order."""
     return sorted(common_words(texts, r"(?<!\w)[a-z]{3,12}(?!\w)", WORDS, WORD_CHARACTERS))

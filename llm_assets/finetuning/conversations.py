@@ -104,12 +104,6 @@ def none_of(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:
     ]
 
 
-def texts(files: Sequence[Path], pages: TrainingPages) -> Iterator[str]:
-    """Texts of the pages that may be trained on, a file at a time."""
-    for path in files:
-        yield from pages.scan([path]).collect()["text"]
-
-
 def knowledge_cutoff(files: Sequence[Path], pages: TrainingPages) -> str:
     """The day of the newest of these pages that may be trained on, as ``5 October 2026``."""
     days = [pages.scan([path], ["fetched_at"]).max().collect().item() for path in files]
@@ -186,7 +180,7 @@ def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
     return Sources(
         topics=pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts(),
         nowhere=pl.concat([pl.read_parquet(path) for path in boundary.table("nowhere")]).to_dicts(),
-        words=corpus_words(texts(files, config.pages)),
+        words=corpus_words(config.pages.texts(files)),
         guidelines=read_guidelines(Path(settings.guidelines).expanduser() if settings.guidelines else None),
         values={"name": settings.name, "maker": settings.maker, "cutoff": cutoff},
         index=index,

@@ -59,7 +59,7 @@ def main(job: BaseEvaluationJob, folder: Path, report: Reporter) -> None:
         stream = train if times else held_out
         long_enough = stream.lengths > prefix + continuation
         candidates = np.flatnonzero(long_enough & (seen == times)) if times else np.flatnonzero(long_enough)
-        found = recitations(engine, stream, spread(candidates, job.prefixes, seed), prefix, continuation, seed)
+        found = recitations(engine, stream, drawn(candidates, job.prefixes, seed), prefix, continuation, seed)
         results["recitations"] += [{"split": stream.split, "times_seen": times, **one} for one in found]
 
     begin("samples")
@@ -74,7 +74,7 @@ def main(job: BaseEvaluationJob, folder: Path, report: Reporter) -> None:
         results["free_samples"].append(row)
 
     begin("in context")
-    words = prompt_words([encoding.decode(train.document(number)[1:]) for number in spread(np.arange(train.documents), 400, seed)])
+    words = prompt_words([encoding.decode(train.document(number)[1:]) for number in drawn(np.arange(train.documents), 400, seed)])
     problems = make_problems(words, job.problems, seed) + few_shot_questions(list(job.questions), job.problems, seed)
     prompts = [problem.prompt for problem in problems]
     said = answers(engine, prompts, [problem.answer for problem in problems])

@@ -6,7 +6,7 @@ import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +139,7 @@ def read_material(step: Step, config: PracticeProblemsConfig, stories: Sequence[
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
     files = [path for corpus in step.inputs.by_crawl("clean_corpus").values() for path in corpus.table("text")]
     facts = trainable(topics, config.pages).to_dicts()
-    return Material(corpus_words(_texts(files, config.pages)), chains(facts), stories)
-
-
-def _texts(files: Sequence[Path], pages: TrainingPages) -> Iterator[str]:
-    for batch in pages.scan(files).collect_batches(chunk_size=BATCH):
-        yield from batch["text"]
+    return Material(corpus_words(config.pages.texts(files)), chains(facts), stories)
 
 
 def trainable(topics: pl.DataFrame, pages: TrainingPages) -> pl.DataFrame:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import dagster as dg
+from resources.artifacts import Artifacts, declare, schema_check
 
 from llm_assets.artifacts import Artifact, Workspace
 from llm_assets.artifacts.checks import CheckOutcome
-from resources.artifacts import Artifacts, declare, schema_check
 
 from .model_export import MODEL_EXPORT, equals_gguf, equals_transformers, texts_for
 from .model_export import show as show_export
