@@ -19,13 +19,13 @@ from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining.base_evaluation import beats_baselines, chance
 from llm_assets.pretraining.baselines import ByteNgrams, compressed_bits_per_byte
 from llm_assets.pretraining.evaluation import answers, choices, document_losses, recitations, transcript
-from llm_assets.pretraining.in_context import SHOTS, TASKS, common_words, few_shot_questions, make_problems
+from llm_assets.pretraining.in_context import SHOTS, TASKS, few_shot_questions, make_problems, prompt_words
 from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
 from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import Devices, TrainingPlan, train
-from llm_assets.training.optimiser import Optimisation
+from llm_assets.training.loop import Devices, train
+from llm_assets.training.plan import Optimisation, TrainingPlan
 from llm_assets.training.shards import TokenStream
 from tests.support.training_jobs import ENCODING, TEXTS, write_corpus
 from tests.training.test_shards import write
@@ -172,7 +172,7 @@ def test_compressors():
 
 
 def test_problems_can_be_solved_from_their_prompts():
-    words = common_words(TEXTS)
+    words = prompt_words(TEXTS)
     assert len(set(words)) == len(words) > 40 and all(word.isalpha() and word.islower() for word in words)
     problems = make_problems(words, 5, 1)
     assert problems == make_problems(words, 5, 1) != make_problems(words, 5, 2)
@@ -224,9 +224,10 @@ def test_the_check_against_baselines(tmp_path):
 
     def outcome(**bits):
         Evaluation.record.stats = {"bits_per_byte": {name.replace("_", " "): value for name, value in bits.items()}}
-        return beats_baselines(Evaluation)
+        return beats_baselines(Evaluation, None, None)
 
-    assert outcome(base_model=1.0, gzip=2.0, xz=1.5).passed
+    passed = outcome(base_model=1.0, gzip=2.0, xz=1.5)
+    assert passed.passed and passed.numbers == {"bits_per_byte": 1.0, "best_baseline": 1.5, "margin": 0.5}
     failed = outcome(base_model=1.7, gzip=2.0, xz=1.5)
     assert not failed.passed and failed.failures == [{"predictor": "xz", "bits_per_byte": 1.5}]
     assert not outcome().passed
