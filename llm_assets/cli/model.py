@@ -19,7 +19,7 @@ from llm_assets.model.devices import DEVICES, PLANNED_MFU, predict
 from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
 from llm_assets.model.shape import ModelError
 from llm_assets.recipes import Recipe
-from llm_assets.release.model_export import CARD
+from llm_assets.release.model_export import card_of
 
 from .options import recipe_option, sampling_options
 
@@ -145,19 +145,6 @@ def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, recipe
     click.echo()
 
 
-def card_of(checkpoint: Path, workspace: Workspace) -> Path | None:
-    """The model card of the export that was made of this checkpoint; None where there is none."""
-    known = next((one for one in workspace.store.artifacts("rlhf_checkpoint") if one.path == checkpoint), None)
-    if known is None:
-        return None
-    for exported in reversed(list(workspace.store.artifacts("model_export"))):
-        if exported.record.fields["inputs"].get("rlhf_checkpoint") == known.data_version:
-            card = exported.view(CARD)
-            if card.is_file():
-                return card
-    return None
-
-
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
@@ -191,7 +178,7 @@ def export(folder: Path, checkpoint: str, kind: str, recipe: str | None) -> None
         name = workspace.recipe.conversations.name if chat else Path(checkpoint).name
         write_gguf(model, encoding, folder / "model.gguf", name, kind, chat)
         names.append("model.gguf")
-    if (card := card_of(source, workspace)) is not None:
+    if (card := card_of(source, workspace.store)) is not None:
         shutil.copyfile(card, folder / "README.md")
         names.append("README.md")
     click.echo(f"{folder}: {', '.join(names)}")

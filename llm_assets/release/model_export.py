@@ -12,7 +12,7 @@ from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
-from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.store import Artifact, Store
 from llm_assets.artifacts.views import View
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
@@ -86,6 +86,17 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
         numbers={name: inputs.one(name).record.stats for name in EVALUATIONS},
         gguf=export.record.stats.get("gguf"),
     )
+
+
+def card_of(checkpoint: Path, store: Store) -> Path | None:
+    """The model card of the latest export that was made of the checkpoint in this folder; None where there is none."""
+    known = next((artifact for artifact in store.artifacts("rlhf_checkpoint") if artifact.path == checkpoint), None)
+    if known is None:
+        return None
+    for export in reversed(list(store.artifacts("model_export"))):
+        if export.record.fields["inputs"].get("rlhf_checkpoint") == known.data_version and export.view(CARD).is_file():
+            return export.view(CARD)
+    return None
 
 
 def lineage(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
