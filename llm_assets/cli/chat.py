@@ -11,6 +11,7 @@ import click
 
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.errors import ArtifactError
+from llm_assets.compute.devices import TrainingDevices
 from llm_assets.dialogue.transcript import transcript
 from llm_assets.graph import open_workspace
 from llm_assets.model.assistant import Conversation, ConversationTooLong, is_chat_model, tools_of
@@ -71,6 +72,7 @@ def chat(question: str | None, checkpoint: str, tool_names: str | None, instruct
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
     chosen = _names(tool_names) if tool_names is not None else tools_of(folder)
+    TrainingDevices.of_environment().to_environment()
     from llm_assets.model.checkpoint import load_checkpoint
     from llm_assets.model.devices import pick_device
     from llm_assets.model.sampling import Engine, Sampling, Tools

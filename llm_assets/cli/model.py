@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import click
 
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.progress import human_size
+from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.engine import cores
 from llm_assets.graph import open_workspace
 from llm_assets.model.devices import DEVICES, PLANNED_MFU, predict
 from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
 from llm_assets.model.shape import ModelError
 from llm_assets.recipes import Recipe
+from llm_assets.release.model_export import card_of
 
 from .options import recipe_option, sampling_options
 
@@ -116,6 +119,7 @@ def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, recipe
     """Go on with PROMPT as a document of the crawl would; without one, begin a document."""
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
+    TrainingDevices.of_environment().to_environment()
     from llm_assets.model.checkpoint import load_checkpoint
     from llm_assets.model.devices import pick_device
     from llm_assets.model.sampling import Engine, Sampling
@@ -143,11 +147,23 @@ def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, recipe
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--checkpoint", default="rlhf", show_default=True, help="Stage, identity or folder of a checkpoint.")
-@click.option("--gguf", "kind", type=click.Choice(["f32", "f16", "none"]), default="f16", show_default=True, help="Precision of the GGUF file beside it.")
+@click.option(
+    "--checkpoint", default="rlhf", show_default=True, help="Stage, identity or folder of a checkpoint."
+)
+@click.option(
+    "--gguf",
+    "kind",
+    type=click.Choice(["f32", "f16", "none"]),
+    default="f16",
+    show_default=True,
+    help="Precision of the GGUF file beside it.",
+)
 @recipe_option
 def export(folder: Path, checkpoint: str, kind: str, recipe: str | None) -> None:
-    """Write any checkpoint into FOLDER as transformers reads it, and as one GGUF file (model_export does it for the last, with a card)."""
+    """Write any checkpoint into FOLDER as transformers reads it, and as one GGUF file; with its card, where it has one.
+
+    model_export makes the card, of the last checkpoint.
+    """
     workspace = open_workspace(recipe)
     source = checkpoint_folder(checkpoint, workspace)
     from llm_assets.model.assistant import is_chat_model
@@ -159,6 +175,10 @@ def export(folder: Path, checkpoint: str, kind: str, recipe: str | None) -> None
     chat = is_chat_model(source)
     names = write(model, encoding, folder, chat=chat)
     if kind != "none":
-        write_gguf(model, encoding, folder / "model.gguf", workspace.recipe.conversations.name if chat else workspace.recipe.name, kind, chat)
+        name = workspace.recipe.conversations.name if chat else Path(checkpoint).name
+        write_gguf(model, encoding, folder / "model.gguf", name, kind, chat)
         names.append("model.gguf")
+    if (card := card_of(source, workspace.store)) is not None:
+        shutil.copyfile(card, folder / "README.md")
+        names.append("README.md")
     click.echo(f"{folder}: {', '.join(names)}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from .shape import ModelError, ModelShape
 
@@ -98,9 +101,14 @@ def predict(shape: ModelShape, tokens: int, batch_tokens: int, device: str, proc
 
 
 def pick_device(wanted: str) -> str:
-    """``auto``, ``cpu`` or ``cuda`` as cpu or cuda. Raises ModelError for a GPU that is not there."""
+    """``auto``, ``cpu`` or ``cuda`` as cpu or cuda. Raises ModelError for a GPU that is not there.
+
+    LLM_ASSETS_GPUS=none makes it cpu, whatever is wanted.
+    """
     import torch
 
+    if os.environ.get("LLM_ASSETS_GPUS") == "none":
+        return "cpu"
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -108,11 +116,30 @@ def pick_device(wanted: str) -> str:
     return wanted
 
 
+def half_precision(device: str) -> bool:
+    """Whether matrix products are in bf16 on a device of this type (``cuda``, ``cpu``), weights staying in fp32.
+
+    LLM_ASSETS_PRECISION says so: bf16, fp32, or auto, which is bf16 on a GPU and fp32 on a CPU, where bf16 without AMX
+    is 30 times slower. Raises ModelError for another value.
+    """
+    precision = os.environ.get("LLM_ASSETS_PRECISION", "") or "auto"
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ModelError(f"LLM_ASSETS_PRECISION is {precision!r}; it must be auto, bf16 or fp32")
+    return device == "cuda" if precision == "auto" else precision == "bf16"
+
+
+def autocast(device: str) -> contextlib.AbstractContextManager[Any]:
+    """torch's automatic mixed precision on a device of this type, as `half_precision` says."""
+    import torch
+
+    return torch.autocast(device, torch.bfloat16) if half_precision(device) else contextlib.nullcontext()
+
+
 def find_gpus(wanted: str) -> tuple[int, int, str]:
     """Number of GPUs to train on (0 is a CPU), the memory of one in bytes, and its name."""
     import torch
 
-    if wanted == "cpu" or not torch.cuda.is_available():
+    if wanted == "cpu" or os.environ.get("LLM_ASSETS_GPUS") == "none" or not torch.cuda.is_available():
         return 0, 0, "cpu"
     properties = torch.cuda.get_device_properties(0)
     return torch.cuda.device_count(), properties.total_memory, properties.name

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .chat import TOOLS, decode_text, encode_text
+from .devices import autocast, half_precision
 from .encoding import Encoding
 from .shape import ModelError
 from .transformer import KeyValueCache, Transformer
@@ -154,11 +155,11 @@ def _read_once(prompts: Sequence[Sequence[int]]) -> int:
 
 
 class Engine:
-    """A model ready to sample. On a GPU it computes in bf16, on a CPU in the weights' own type."""
+    """A model ready to sample, in bf16 or in the weights' own type (`devices.half_precision`)."""
 
     def __init__(self, model: Transformer, encoding: Encoding):
         self.model, self.encoding, self.shape = model.eval(), encoding, model.shape
-        self.dtype = torch.bfloat16 if model.device.type == "cuda" else torch.float32
+        self.dtype = torch.bfloat16 if half_precision(model.device.type) else torch.float32
         self._ends = {encoding.special[f"<|{name}_end|>"]: name for name in TOOLS}
 
     def _logits(self, hidden: Tensor) -> Tensor:
@@ -231,7 +232,7 @@ class Engine:
         their random streams are counted. Raises ModelError for a prompt
         that is empty, or longer than the context.
         """
-        with torch.inference_mode(), torch.autocast("cuda", self.dtype, enabled=self.model.device.type == "cuda"):
+        with torch.inference_mode(), autocast(self.model.device.type):
             cache, lengths, logits = self._prefill(prompts)
             if samples > 1:
                 copies = torch.arange(len(prompts), device=self.model.device).repeat_interleave(samples)
@@ -367,7 +368,7 @@ class Engine:
 
     def next_tokens(self, prompt: Sequence[int], count: int = 10) -> list[tuple[int, float]]:
         """The most probable next ids with their probabilities."""
-        with torch.inference_mode(), torch.autocast("cuda", self.dtype, enabled=self.model.device.type == "cuda"):
+        with torch.inference_mode(), autocast(self.model.device.type):
             _, _, logits = self._prefill([prompt])
         top = logits[0].softmax(-1).topk(min(count, self.shape.vocabulary))
         return list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
@@ -375,7 +376,7 @@ class Engine:
     def log_likelihoods(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], batch: int = 64) -> list[float]:
         """Log-probability (nats) of each continuation after its prompt."""
         out: list[float] = []
-        with torch.inference_mode(), torch.autocast("cuda", self.dtype, enabled=self.model.device.type == "cuda"):
+        with torch.inference_mode(), autocast(self.model.device.type):
             for first in range(0, len(prompts), batch):
                 pairs = list(zip(prompts[first : first + batch], continuations[first : first + batch], strict=True))
                 longest = max(len(prompt) + len(continuation) for prompt, continuation in pairs)

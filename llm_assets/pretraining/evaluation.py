@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from llm_assets.model import IGNORE
+from llm_assets.model.devices import autocast
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.training.shards import TokenStream
 
@@ -31,7 +32,7 @@ def document_losses(engine: Engine, stream: TokenStream, documents: Sequence[int
         targets = torch.full((len(windows), longest), IGNORE)
         for row, (_, inputs, aims) in enumerate(windows):
             tokens[row, : len(inputs)], targets[row, : len(aims)] = torch.from_numpy(inputs), torch.from_numpy(aims)
-        with torch.no_grad(), torch.autocast("cuda", engine.dtype, enabled=engine.model.device.type == "cuda"):
+        with torch.no_grad(), autocast(engine.model.device.type):
             losses = engine.model(tokens.to(engine.model.device), targets.to(engine.model.device)).double().sum(1).tolist()
         for (place, _, aims), nats in zip(windows, losses, strict=True):
             totals[place]["nats"] += nats

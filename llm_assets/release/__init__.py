@@ -1,1 +1,1 @@
-"""What leaves the house: the model in the formats of others, and the page that tells the whole road."""
+"""Release: the model in the formats of others, and one page from crawl to assistant."""

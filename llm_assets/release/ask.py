@@ -1,10 +1,11 @@
-"""The process of `scorecard`: ``python -m llm_assets.release.ask job.json``; the same prompts to every model. Writes ``results.json`` beside it.
+"""The process of `scorecard`: ``python -m llm_assets.release.ask job.json``; the same prompts to every model.
 
-Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
+Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,27 @@ from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
 from llm_assets.tools.toolbox import open_toolbox
 
+from .jobs import AskJob
 
-def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
+
+def main(job: AskJob, folder: Path, report: Reporter) -> None:
     results: dict[str, Any] = {}
-    with open_toolbox(job["toolbox"]) as choose:
-        for number, (name, path) in enumerate(job["models"].items()):
-            report("part", name=name, number=number, of=len(job["models"]))
-            engine = Engine(*load_checkpoint(Path(path), pick_device(job["device"])))
+    prompts = [asdict(prompt) for prompt in job.prompts]
+    with open_toolbox(job.toolbox) as choose:
+        for number, (name, path) in enumerate(job.models.items()):
+            report("part", name=name, number=number, of=len(job.models))
+            engine = Engine(*load_checkpoint(Path(path), pick_device(job.device)))
             if name == "base":
-                answers = ask_base(engine, job["prompts"], job["base"])
-                results[name] = [{"number": prompt["number"], **answer} for prompt, answer in zip(job["prompts"], answers, strict=True)]
+                answers = ask_base(engine, prompts, asdict(job.base))
+                results[name] = [
+                    {"number": prompt["number"], **answer} for prompt, answer in zip(prompts, answers, strict=True)
+                ]
             else:
-                results[name] = sorted(ask_all(engine, job["prompts"], choose, job["max_tokens"]), key=lambda one: one["number"])
+                answers = ask_all(engine, prompts, choose, job.max_tokens)
+                results[name] = sorted(answers, key=lambda answer: answer["number"])
     write_results(folder, results)
-    report("part", name="done", number=len(job["models"]), of=len(job["models"]))
+    report("part", name="done", number=len(job.models), of=len(job.models))
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(main, AskJob)

@@ -1,66 +1,136 @@
-"""`model_export`: the assistant as others read it: a Hugging Face folder, a GGUF file, and a card that tells what it was made of."""
+"""`model_export`: the assistant as others read it: a Hugging Face folder and a GGUF file. Its card is a view."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
-from llm_assets.artifacts.checks import CheckOutcome
-from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
-from llm_assets.artifacts.store import Artifact
-from llm_assets.recipes import Recipe
-from llm_assets.recipes.crawls import crawls_of
+from llm_assets.artifacts.store import Artifact, Store
+from llm_assets.artifacts.views import View
+from llm_assets.model.shape import ModelShape
+from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import render
 
 FOLDER = "huggingface"
 GGUF = "model.gguf"
 CARD = f"{FOLDER}/README.md"
+TEMPLATE = "model_card.md.j2"
 TOLERANCE = 1e-4  # of logits, against the largest of them: both sides compute in fp32, in another order
 TEXTS = 64  # pages and questions that the check reads
-LINEAGE = ("clean_corpus", "tokenizer", "token_shards", "base_checkpoint", "knowledge_boundary", "conversations", "sft_checkpoint", "practice_problems", "rl_checkpoint", "human_rankings", "reward_checkpoint", "rlhf_checkpoint")
+# What the model was made of, from the corpus on.
+LINEAGE = (
+    "clean_corpus",
+    "tokenizer",
+    "token_shards",
+    "base_checkpoint",
+    "knowledge_boundary",
+    "conversations",
+    "sft_checkpoint",
+    "practice_problems",
+    "rl_checkpoint",
+    "human_rankings",
+    "reward_checkpoint",
+    "rlhf_checkpoint",
+)
 EVALUATIONS = ("base_evaluation", "sft_evaluation", "rl_evaluation", "rlhf_evaluation")
 
 
-def build_model_export(step: Step, recipe: Recipe) -> None:
+class ModelExportConfig(Frozen):
+    """Precision of the GGUF file; the assistant's name and maker, and whether its rankings are simulated."""
+
+    gguf: Literal["f32", "f16"] | None
+    assistant: str
+    maker: str
+    simulated: bool
+
+
+def build_model_export(step: Step, config: ModelExportConfig) -> None:
     """One part."""
     from llm_assets.model.checkpoint import load_checkpoint
     from llm_assets.model.gguf_file import write_gguf
     from llm_assets.model.huggingface import export
 
-    settings = recipe.model_export
-    checkpoint = step.input("rlhf_checkpoint")
     step.progress.start(2, "formats")
-    model, encoding = load_checkpoint(checkpoint.path)
+    model, encoding = load_checkpoint(step.input("rlhf_checkpoint").path)
     names = [f"{FOLDER}/{name}" for name in export(model, encoding, step.staging / FOLDER, chat=True)]
     step.progress.advance(1, message="GGUF")
     with step.part("export") as part:
-        if settings.gguf is not None:
-            told = write_gguf(model, encoding, step.staging / GGUF, recipe.conversations.name, settings.gguf)
+        if config.gguf is not None:
+            written = write_gguf(model, encoding, step.staging / GGUF, config.assistant, config.gguf)
             names.append(GGUF)
-            part.stats["gguf"] = told
-        card = render(__package__, "model_card.md.j2", recipe=recipe, shape=model.shape, lineage=list(lineage(step.inputs, recipe)), numbers={name: step.input(name).record.stats for name in EVALUATIONS}, gguf=part.stats.get("gguf"), simulated=recipe.human_rankings.simulated is not None)
-        write_atomic(step.staging / CARD, card.encode())
-        for name in [*names, CARD]:
+            part.stats["gguf"] = {name: int(value) for name, value in written.items()}
+        for name in names:
             part.add_file(name)
-        part.stats.update(parameters=model.shape.parameters, files=len(names) + 1)
+        part.stats.update(parameters=model.shape.parameters, files=len(names))
 
 
-def lineage(inputs: Mapping[str, Artifact], recipe: Recipe) -> Iterable[dict[str, Any]]:
+def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> str:
+    """The model card, as Markdown."""
+    checkpoint = inputs.one("rlhf_checkpoint")
+    return render(
+        __package__,
+        TEMPLATE,
+        assistant=config.assistant,
+        maker=config.maker,
+        simulated=config.simulated,
+        crawls=list(inputs.by_crawl("token_shards")),
+        shape=ModelShape.load(checkpoint.file("shape.json").read_text(), "shape.json"),
+        lineage=lineage(inputs),
+        numbers={name: inputs.one(name).record.stats for name in EVALUATIONS},
+        gguf=export.record.stats.get("gguf"),
+    )
+
+
+def card_of(checkpoint: Path, store: Store) -> Path | None:
+    """The model card of the latest export that was made of the checkpoint in this folder; None where there is none."""
+    known = next((artifact for artifact in store.artifacts("rlhf_checkpoint") if artifact.path == checkpoint), None)
+    if known is None:
+        return None
+    for export in reversed(list(store.artifacts("model_export"))):
+        if export.record.fields["inputs"].get("rlhf_checkpoint") == known.data_version and export.view(CARD).is_file():
+            return export.view(CARD)
+    return None
+
+
+def lineage(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
     """What the model was made of: artifacts with identity and version."""
-    for name in LINEAGE:
-        keys = [key for key in sorted(inputs) if key == name or key.startswith(f"{name}/")]
-        for key in keys:
-            artifact = inputs[key]
-            yield {"key": key, "identity": artifact.record.short, "data_version": artifact.data_version, "rows": sum(artifact.record.rows.values())}
+    return [
+        {
+            "key": key,
+            "identity": artifact.record.short,
+            "data_version": artifact.data_version,
+            "rows": sum(artifact.record.rows.values()),
+        }
+        for name in LINEAGE
+        for key, artifact in sorted(inputs.items())
+        if key == name or key.startswith(f"{name}/")
+    ]
 
 
-def equals_transformers(export: Artifact, checkpoint: Artifact, questions: list[str], pages: list[str]) -> CheckOutcome:
-    """Whether transformers gives the same tokens of texts and conversations, the same logits, and the same greedy answers, from the folder."""
+def examine_transformers(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> CheckOutcome:
+    """The check: questions and pages of the inputs through both."""
+    questions, pages = texts_for(inputs.one("conversations"), inputs.by_crawl("clean_corpus").values())
+    return equals_transformers(export, inputs.one("rlhf_checkpoint"), questions, pages)
+
+
+def examine_gguf(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> CheckOutcome:
+    """The check: the file against the checkpoint that it was written from."""
+    return equals_gguf(export, inputs.one("rlhf_checkpoint"))
+
+
+def equals_transformers(
+    export: Artifact, checkpoint: Artifact, questions: list[str], pages: list[str]
+) -> CheckOutcome:
+    """Whether transformers gives the same tokens of texts and conversations, the same logits, and the same greedy
+    answers, from the folder.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -98,7 +168,10 @@ def equals_transformers(export: Artifact, checkpoint: Artifact, questions: list[
                 top = ours[tuple(at)].topk(2).values
                 if float(top[0] - top[1]) > TOLERANCE * float(ours.abs().max()):
                     failures.append({"what": "most probable token", "place": at[-1]})
-    return CheckOutcome(not failures, f"{len(pages)} pages and {len(questions)} conversations: the same tokens in transformers, logits within {worst:.1e} of the largest", failures[:10])
+    texts = f"{len(pages)} pages and {len(questions)} conversations"
+    summary = f"{texts}: the same tokens in transformers, logits within {worst:.1e} of the largest"
+    numbers = {"pages": len(pages), "conversations": len(questions), "largest_difference": worst}
+    return CheckOutcome(not failures, summary, failures[:10], numbers)
 
 
 def equals_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
@@ -127,7 +200,8 @@ def equals_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
     tokens = reader.fields["tokenizer.ggml.tokens"]
     if len(tokens.data) < encoding.size:
         failures.append({"tensor": "vocabulary", "what": f"{len(tokens.data)} tokens, the tokenizer has {encoding.size}"})
-    return CheckOutcome(not failures, f"{len(found)} tensors and {len(tokens.data):,} tokens read back as they were", failures[:10])
+    summary = f"{len(found)} tensors and {len(tokens.data):,} tokens read back as they were"
+    return CheckOutcome(not failures, summary, failures[:10], {"tensors": len(found), "tokens": len(tokens.data)})
 
 
 def texts_for(conversations: Artifact, corpus: Iterable[Artifact]) -> tuple[list[str], list[str]]:
@@ -145,17 +219,45 @@ def _differs(ours: list[int], theirs: list[int]) -> int:
 def show(export: Artifact) -> dict[str, str]:
     """The model card, and how to use the files."""
     folder: Path = export.path
-    return {"card": export.file(CARD).read_text(), "use": f'```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\nmodel = AutoModelForCausalLM.from_pretrained("{folder / FOLDER}")\n```\n\n```\nllama-cli -m {folder / GGUF} -cnv\n```'}
+    card = export.view(CARD)
+    use = (
+        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f'model = AutoModelForCausalLM.from_pretrained("{folder / FOLDER}")\n```\n\n'
+        f"```\nllama-cli -m {folder / GGUF} -cnv\n```"
+    )
+    return {**({"card": card.read_text()} if card.is_file() else {}), "use": use}
 
 
 MODEL_EXPORT = Stage(
     name="model_export",
+    group="release",
+    description="The assistant as a Hugging Face folder and a GGUF file, with a card that tells its lineage.",
+    kinds=("huggingface", "safetensors"),
     build=build_model_export,
+    config=lambda recipe, crawl: ModelExportConfig(
+        gguf=recipe.model_export.gguf,
+        assistant=recipe.conversations.name,
+        maker=recipe.conversations.maker,
+        simulated=recipe.human_rankings.simulated is not None,
+    ),
     code_version="1",
-    rooms=("llm_assets.release.model_export", "llm_assets.model.huggingface", "llm_assets.model.gguf_file", "llm_assets.model.chat", "llm_assets.model.tokenizer_files"),
     inputs=(*LINEAGE, *EVALUATIONS),
-    literals=lambda recipe, _: {"model_export": recipe.model_export, "name": recipe.conversations.name, "maker": recipe.conversations.maker, "crawls": crawls_of(recipe), "simulated": recipe.human_rankings.simulated is not None},
-    crawls=crawls_of,
-    libraries=("torch", "safetensors", "gguf", "jinja2"),
+    crawls=lambda recipe: recipe.trained_crawls(),
+    checks=(
+        Check(
+            "same_in_transformers",
+            "transformers gives the same tokens and the same logits from the exported folder.",
+            examine_transformers,
+            blocking=True,
+        ),
+        Check(
+            "same_in_gguf",
+            "The GGUF file holds the checkpoint's weights and vocabulary.",
+            examine_gguf,
+            blocking=True,
+        ),
+    ),
+    views=(View(CARD, draw_card, (TEMPLATE,)),),
+    show=show,
+    libraries=("torch", "safetensors", "gguf"),
 )
-

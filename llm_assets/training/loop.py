@@ -24,7 +24,7 @@ from torch import Tensor
 
 from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import TrainingState, load_training, save_training
-from llm_assets.model.devices import find_device, measured_peak, pick_device
+from llm_assets.model.devices import autocast, find_device, half_precision, measured_peak, pick_device
 from llm_assets.model.transformer import Mask, Transformer, document_mask
 
 from .optimiser import apply_gradients, make_optimisers, parameter_names, rate
@@ -50,8 +50,8 @@ class Devices:
         return self.device.type == "cuda"
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """bf16 on a GPU; fp32 on a CPU, where bf16 without AMX is 30 times slower."""
-        return torch.autocast("cuda", torch.bfloat16) if self.cuda else contextlib.nullcontext()
+        """Mixed precision, as LLM_ASSETS_PRECISION says (`model.devices.half_precision`)."""
+        return autocast(self.device.type)
 
 
 def join_processes(wanted: str) -> Devices:
@@ -61,7 +61,7 @@ def join_processes(wanted: str) -> Devices:
     device = torch.device("cuda", local) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
         torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")
+        torch.set_float32_matmul_precision("high" if half_precision(kind) else "highest")
     if world > 1:
         dist.init_process_group("nccl" if kind == "cuda" else "gloo")
     return Devices(device, rank, world)

@@ -24,8 +24,8 @@ from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
 from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import Devices, TrainingPlan, train
-from llm_assets.training.optimiser import Optimisation
+from llm_assets.training.loop import Devices, train
+from llm_assets.training.plan import Optimisation, TrainingPlan
 from llm_assets.training.shards import TokenStream
 from tests.support.training_jobs import ENCODING, TEXTS, write_corpus
 from tests.training.test_shards import write
@@ -224,9 +224,10 @@ def test_the_check_against_baselines(tmp_path):
 
     def outcome(**bits):
         Evaluation.record.stats = {"bits_per_byte": {name.replace("_", " "): value for name, value in bits.items()}}
-        return beats_baselines(Evaluation)
+        return beats_baselines(Evaluation, None, None)
 
-    assert outcome(base_model=1.0, gzip=2.0, xz=1.5).passed
+    passed = outcome(base_model=1.0, gzip=2.0, xz=1.5)
+    assert passed.passed and passed.numbers == {"bits_per_byte": 1.0, "best_baseline": 1.5, "margin": 0.5}
     failed = outcome(base_model=1.7, gzip=2.0, xz=1.5)
     assert not failed.passed and failed.failures == [{"predictor": "xz", "bits_per_byte": 1.5}]
     assert not outcome().passed

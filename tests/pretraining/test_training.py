@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from llm_assets.compute.jobs import dump_job
 from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.checkpoint import CheckpointError, steps_saved
 from llm_assets.model.devices import pick_device
@@ -20,8 +21,9 @@ from llm_assets.model.transformer import Transformer, document_mask
 from llm_assets.pretraining.train import starting_model
 from llm_assets.tokens import tokenizer
 from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import Devices, TrainingPlan, mean_loss, train
-from llm_assets.training.optimiser import Optimisation, rate
+from llm_assets.training.loop import Devices, mean_loss, train
+from llm_assets.training.optimiser import rate
+from llm_assets.training.plan import Optimisation, TrainingPlan
 from llm_assets.training.rows import TrainingError
 from llm_assets.training.shards import TokenStream
 from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, broken_off_and_gone_on, job, result, write_corpus
@@ -65,6 +67,16 @@ def test_killed_at_any_moment_it_ends_as_unbroken(corpus, unbroken, tmp_path):
     assert result(tmp_path) == result(unbroken[0])
     kept, whole = (json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"] for folder in (tmp_path, unbroken[0]))
     assert kept == whole  # validation and samples too
+
+
+def test_bf16_on_a_cpu_learns_as_fp32_does(corpus, unbroken, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLM_ASSETS_PRECISION", "bf16")
+    run_job(MODULE, job(corpus, prompts=()), tmp_path, lambda event: None)
+    half, full = (
+        [json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, unbroken[0])
+    )
+    assert half != full and half == pytest.approx(full, abs=0.1)
 
 
 def test_two_processes_train_on_the_same_rows(corpus, unbroken, tmp_path):
@@ -214,10 +226,12 @@ import llm_assets.pretraining.train, llm_assets.model.huggingface, llm_assets.mo
 
 def test_a_process_ends_with_its_parent(corpus, tmp_path):
     code = f"""
-import json
 from pathlib import Path
+from llm_assets.compute.jobs import load_job
 from llm_assets.compute.launch import run_job
-run_job({MODULE!r}, json.loads({json.dumps(json.dumps(job(corpus, steps=100_000)))}), Path({str(tmp_path)!r}), lambda event: None)
+from llm_assets.pretraining.jobs import PretrainingJob
+job, _ = load_job({dump_job(job(corpus, steps=100_000))!r}, PretrainingJob)
+run_job({MODULE!r}, job, Path({str(tmp_path)!r}), lambda event: None)
 """
     parent = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60

@@ -4,7 +4,7 @@ import random
 import signal
 import subprocess
 import time
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ import pytest
 from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.checkpoint import steps_saved
 from llm_assets.model.shape import ModelShape
+from llm_assets.pretraining.jobs import PretrainingJob
 from llm_assets.sample_web import prose, world
 from llm_assets.tokens.tokenizer import train
+from llm_assets.training.plan import Optimisation, TrainingPlan
 from llm_assets.training.shards import SPLITS, ShardWriter
 
 PEOPLE = world.make_world(1).people
@@ -35,13 +37,31 @@ def write_corpus(folder, texts=TEXTS, encoding=ENCODING):
         writer.close()
 
 
-def job(folder, shape=SHAPE, **changes):
-    """A training job of 30 steps on what `write_corpus` wrote."""
-    optimisation = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **changes.pop("optimisation", {})}
-    return {
-        "shape": asdict(shape), "tokenizer": str(folder / "tokenizer"), "shards": [str(folder / "shards")], "continue_from": None, "induction": False, "seed": 1, "steps": 30, "rows": 8, "pass_rows": 8, "device": "cpu",
-        "compile": False, "keep": 2, "prompts": ["", "In the evening"], "sample_tokens": 8, "optimisation": optimisation, "validate_every": 10, "validation_rows": 8, "sample_every": 15, "checkpoint_every": 7, **changes,
-    }  # fmt: skip
+def job(folder, shape=SHAPE, optimisation=None, **changes):
+    """A training job of 30 steps on what `write_corpus` wrote. changes: of the job's fields, or of its plan's."""
+    rates = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **(optimisation or {})}
+    plan = TrainingPlan(
+        steps=30,
+        rows=8,
+        pass_rows=8,
+        seed=1,
+        optimisation=Optimisation(**rates),
+        validate_every=10,
+        sample_every=15,
+        checkpoint_every=7,
+    )
+    of_plan = {name: changes.pop(name) for name in list(changes) if hasattr(plan, name)}
+    whole = PretrainingJob(
+        shape=shape,
+        plan=replace(plan, **of_plan),
+        tokenizer=str(folder / "tokenizer"),
+        shards=(str(folder / "shards"),),
+        device="cpu",
+        validation_rows=8,
+        prompts=("", "In the evening"),
+        sample_tokens=8,
+    )
+    return replace(whole, **changes)
 
 
 def result(folder):

@@ -13,11 +13,10 @@ from llm_assets.model.sampling import Completion, Engine
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.loop import Devices
-from llm_assets.training.optimiser import Optimisation
+from llm_assets.training.plan import Optimisation, PolicyPlan
 from llm_assets.training.policy import (
     BEST,
     Look,
-    PolicyPlan,
     PolicyTrainer,
     Reward,
     advantages,

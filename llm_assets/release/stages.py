@@ -1,0 +1,6 @@
+"""The stages of this room, upstream first."""
+
+from .model_export import MODEL_EXPORT
+from .scorecard import SCORECARD
+
+STAGES = (MODEL_EXPORT, SCORECARD)

@@ -1,0 +1,115 @@
+"""The base model as a stage: what its identity knows, its plot, and going on after a re-crawl."""
+
+import polars as pl
+import pytest
+
+from llm_assets.artifacts.identity import canonical
+from llm_assets.artifacts.inputs import Inputs
+from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
+from llm_assets.pretraining.base_evaluation import BASE_EVALUATION
+from llm_assets.recipes import Pretraining, Recrawl, SampleWeb
+from llm_assets.tokens.stages import STAGES as TOKENS
+from llm_assets.training.training_run import PLOT, draw_loss
+from tests.support.written_corpus import PAGES, build, small_recipe, texts, workspace
+
+BUILT = ("clean_corpus", "tokenizer", "token_shards", "base_checkpoint")
+
+
+def schedule(model="continue", share=0.5, prefix="week"):
+    return Recrawl(prefix=prefix, cron="0 3 * * 1", source=SampleWeb(), model=model, continue_share=share)
+
+
+def with_crawls(recipe, *names):
+    return recipe.but(crawls={**recipe.crawls, **{name: SampleWeb() for name in names}})
+
+
+@pytest.fixture(autouse=True)
+def pages():
+    PAGES.clear()
+    PAGES["sample"] = [("news.example", text) for text in texts(60)]
+    for number, crawl in enumerate(("week-1", "week-2"), 1):
+        PAGES[crawl] = [("news.example", text) for text in texts(30, number)]
+
+
+def base(store, recipe):
+    return build(workspace(store, recipe, *TOKENS, BASE_CHECKPOINT), *BUILT)
+
+
+def first_validation(artifact):
+    return pl.read_parquet(artifact.table("validation")).sort("step").row(0, named=True)
+
+
+def test_a_continuing_recrawl_goes_on_from_the_checkpoint_before_it(tmp_path):
+    recipe = small_recipe(recrawls=(schedule(),))
+    whole = base(tmp_path, recipe)
+    assert "base_checkpoint@before" not in whole.resolution.inputs and whole.artifact.record.stats["steps"] == 16
+    continued = base(tmp_path, with_crawls(recipe, "week-1"))
+    assert continued.resolution.inputs["base_checkpoint@before"].path == whole.artifact.path
+    assert continued.crawls == ["sample", "week-1"] and continued.artifact.record.stats["steps"] == 8
+    assert continued.artifact.record.stats["continued_from"] == whole.artifact.record.short
+    # It begins where a new model does not: with the weights of the one before.
+    fresh, ours = (first_validation(one.artifact)["loss"] for one in (whole, continued))
+    assert ours < fresh - 0.5
+    again = base(tmp_path, with_crawls(recipe, "week-1", "week-2"))
+    assert again.resolution.inputs["base_checkpoint@before"].path == continued.artifact.path
+    curve = [pl.read_parquet(one.artifact.table("curve"))["loss"] for one in (whole, again)]
+    assert curve[1][0] < curve[0][0] - 0.5
+
+
+def test_identity_knows_what_was_gone_on_from(tmp_path):
+    recipe = with_crawls(small_recipe(recrawls=(schedule(),)), "week-1")
+    space = workspace(tmp_path, recipe, *TOKENS, BASE_CHECKPOINT)
+    build(space, *BUILT[:-1])
+    alone = space.resolver().resolve("base_checkpoint", None).identity
+    base(tmp_path, small_recipe(recrawls=(schedule(),)))
+    after = space.resolver().resolve("base_checkpoint", None).identity
+    assert alone.digest != after.digest and set(after.inputs) - set(alone.inputs) == {"base_checkpoint@before"}
+    shares = [canonical(BASE_CHECKPOINT.config(one, None))["continue_share"] for one in (recipe, small_recipe())]
+    assert shares == [0.5, None]
+
+
+@pytest.mark.parametrize(("model", "crawls"), [("leave", ["sample"]), ("retrain", ["sample", "week-1"])])
+def test_other_recrawls_leave_the_model_or_train_it_anew(tmp_path, model, crawls):
+    recipe = small_recipe(recrawls=(schedule(model),))
+    before = base(tmp_path, recipe)
+    after = base(tmp_path, with_crawls(recipe, "week-1"))
+    assert after.crawls == crawls and after.cached == (model == "leave")
+    assert after.artifact.record.stats["steps"] == before.artifact.record.stats["steps"]
+    assert "continued_from" not in after.artifact.record.stats
+
+
+def test_the_recipe_before_a_continuing_crawl():
+    recipe = with_crawls(small_recipe(recrawls=(schedule(), schedule("retrain", prefix="month"))), "week-2", "week-1", "month-1")
+    assert list(recipe.continuing_crawls()) == ["week-1", "week-2"]
+    before = recipe.before_continuing(["month-1", "sample", "week-1", "week-2"])
+    assert before.corpus() == ["month-1", "sample", "week-1"] and "week-2" in before.sources()
+    # The newest is not built yet: what was before the newest that is, was trained on neither.
+    assert recipe.before_continuing(["sample", "week-1"]).corpus() == ["month-1", "sample"]
+    assert before.before_continuing(["sample", "month-1", "week-1"]).before_continuing(["sample"]) is None
+    assert recipe.before_continuing(["sample"]) is None
+    named = recipe.but(pretraining=Pretraining(crawls=("sample", "week-1")))
+    assert named.before_continuing(["sample", "week-1"]).trained_crawls() == ["sample"]
+
+
+def test_later_crawls_may_stand_on_one_that_is_left_out():
+    crawls = {"sample": SampleWeb(), "week-1": SampleWeb(since="sample"), "week-2": SampleWeb(since="week-1")}
+    recipe = small_recipe(crawls=crawls, recrawls=(schedule(),))
+    before = recipe.before_continuing(["sample", "week-1", "week-2"]).before_continuing(["sample", "week-1"])
+    assert before.corpus() == ["sample"] and set(before.sources()) == set(crawls)
+
+
+def test_the_slice_is_the_recipe_less_what_names_crawls():
+    recipe = small_recipe()
+    pinned = recipe.but(pretraining=recipe.pretraining.but(crawls=("sample",)))
+    slices = [canonical(BASE_CHECKPOINT.config(one, None)) for one in (recipe, pinned)]
+    assert slices[0] == slices[1] and not {"device", "processes", "continue_from", "keep"} & slices[0]["training"].keys()
+    assert canonical(BASE_EVALUATION.config(recipe, None))["training_seed"] == recipe.pretraining.seed
+
+
+def test_the_plot_is_drawn_from_the_curve(tmp_path):
+    outcome = base(tmp_path, small_recipe())
+    artifact = outcome.artifact
+    assert PLOT in artifact.record.views and PLOT not in artifact.record.files
+    drawn = artifact.view(PLOT).read_text()
+    assert drawn.startswith("<svg") and drawn == draw_loss(artifact, Inputs({}), None)
+    assert {"loss_curve", "validation"} <= BASE_CHECKPOINT.show(artifact).keys()

@@ -1,0 +1,82 @@
+"""What the environment says of the machine's devices stands over the recipe."""
+
+import pytest
+import torch
+
+from llm_assets.model.devices import autocast, find_gpus, half_precision, pick_device
+from llm_assets.model.sampling import Engine
+from llm_assets.model.shape import ModelError, ModelShape
+from llm_assets.model.transformer import Transformer
+from llm_assets.training.loop import Devices
+from llm_assets.training.training_run import share_out
+from tests.support.training_jobs import ENCODING
+
+SHAPE = ModelShape.of_depth(1, 500, 32, width=32)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in ("LLM_ASSETS_GPUS", "LLM_ASSETS_PROCESSES", "LLM_ASSETS_PRECISION", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")  # so that what a test changes is put back
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_processes_of_the_environment_stand_over_the_recipe(environment):
+    assert share_out(SHAPE, 8, "cpu", 0, 0)[0] == 1
+    assert share_out(SHAPE, 8, "cpu", 4, 2)[:2] == (4, 2)
+    environment.setenv("LLM_ASSETS_PROCESSES", "2")
+    processes, pass_rows, name = share_out(SHAPE, 8, "cpu", 4, 0)
+    assert processes == 2 and pass_rows == 4 and name == "cpu"
+    environment.setenv("LLM_ASSETS_PROCESSES", "two")
+    with pytest.raises(ValueError, match="LLM_ASSETS_PROCESSES is 'two'"):
+        share_out(SHAPE, 8, "cpu", 4, 0)
+
+
+def test_without_gpus_everything_runs_on_the_cpu(environment):
+    import os
+
+    environment.setattr(torch.cuda, "is_available", lambda: True)
+    environment.setattr(torch.cuda, "device_count", lambda: 8)
+    environment.setattr(torch.cuda, "get_device_properties", lambda _: type("Gpu", (), {"total_memory": 80 * 10**9, "name": "NVIDIA H100"}))
+    assert find_gpus("auto")[0] == 8 and pick_device("auto") == "cuda"
+    assert share_out(SHAPE, 8, "auto", 0, 0)[0] == 8
+    environment.setenv("LLM_ASSETS_GPUS", "none")
+    assert find_gpus("cuda") == (0, 0, "cpu") and pick_device("cuda") == "cpu"
+    assert share_out(SHAPE, 8, "auto", 0, 0)[0] == 1 and os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    environment.setenv("LLM_ASSETS_GPUS", "0,2")
+    share_out(SHAPE, 8, "auto", 0, 0)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,2"
+
+
+@pytest.mark.parametrize(
+    ("precision", "on_gpu", "on_cpu"), [(None, True, False), ("auto", True, False), ("bf16", True, True), ("fp32", False, False)]
+)
+def test_precision(environment, precision, on_gpu, on_cpu):
+    if precision is not None:
+        environment.setenv("LLM_ASSETS_PRECISION", precision)
+    assert (half_precision("cuda"), half_precision("cpu")) == (on_gpu, on_cpu)
+    with Devices(torch.device("cpu")).autocast():
+        assert torch.is_autocast_enabled("cpu") == on_cpu
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if on_cpu else torch.float32)
+
+
+def test_a_precision_that_is_none(environment):
+    environment.setenv("LLM_ASSETS_PRECISION", "fp8")
+    with pytest.raises(ModelError, match="LLM_ASSETS_PRECISION is 'fp8'; it must be auto, bf16 or fp32"):
+        autocast("cpu")
+
+
+def test_sampling_takes_the_precision_too(environment):
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    prompt = ENCODING.document("In the evening")
+    full = Engine(model, ENCODING).next_tokens(prompt, 500)
+    environment.setenv("LLM_ASSETS_PRECISION", "bf16")
+    engine = Engine(model, ENCODING)
+    half = engine.next_tokens(prompt, 500)
+    assert engine.dtype == torch.bfloat16 and half != full
+    assert dict(half) == pytest.approx(dict(full), abs=1e-3)
+    (score,) = engine.log_likelihoods([prompt], [[7]])
+    assert score == pytest.approx(torch.tensor(dict(full)[7]).log().item(), abs=0.05)
