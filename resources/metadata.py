@@ -9,7 +9,10 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Outcome, Stage
 from llm_assets.artifacts.checks import Examined
+from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.tables import polars_schema, row_count
+from llm_assets.artifacts.views import drawing_version, shown
+from llm_assets.curation.personal_data import scrub_for_display
 
 PREVIEW_ROWS = 10
 PREVIEW_CHARACTERS = 80
@@ -29,7 +32,7 @@ def materialisation_metadata(
 ) -> dict[str, Any]:
     """Counts, bytes, where the artifact lies, how it came to be, links to its pages, and a preview of its rows."""
     artifact, record = outcome.artifact, outcome.artifact.record
-    shown: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "cached": outcome.cached,
         "identity": record.short,
         "dagster/uri": str(artifact.path),
@@ -47,28 +50,41 @@ def materialisation_metadata(
     }
     if stage.main_table is not None:
         rows = record.rows.get(stage.main_table, 0)
-        shown["dagster/partition_row_count" if stage.per_crawl else "dagster/row_count"] = rows
-        if files := artifact.table(stage.main_table):
-            first = next((path for path in files if row_count(path)), files[0])
-            shown["preview"] = dg.MetadataValue.md(markdown_table(pl.scan_parquet(first).head(PREVIEW_ROWS).collect()))
+        metadata["dagster/partition_row_count" if stage.per_crawl else "dagster/row_count"] = rows
+        metadata["preview"] = dg.MetadataValue.md(preview(artifact, stage.main_table))
     if not stage.per_crawl and (outcome.crawls or outcome.unbuilt_crawls):
-        shown["crawls"] = dg.MetadataValue.json(outcome.crawls)
-        shown["unbuilt_crawls"] = dg.MetadataValue.json(outcome.unbuilt_crawls)
+        metadata["crawls"] = dg.MetadataValue.json(outcome.crawls)
+        metadata["unbuilt_crawls"] = dg.MetadataValue.json(outcome.unbuilt_crawls)
     if outcome.drifted:
-        shown["drifted"] = dg.MetadataValue.md("Code changed without a new code_version: " + ", ".join(outcome.drifted))
+        metadata["drifted"] = dg.MetadataValue.md("Code changed without a new code_version: " + ", ".join(outcome.drifted))
     if outcome.resumed_parts:
-        shown["resumed_parts"] = outcome.resumed_parts
-    shown.update({Path(view.file).stem.replace("-", "_"): dg.MetadataValue.path(artifact.view(view.file)) for view in stage.views})
+        metadata["resumed_parts"] = outcome.resumed_parts
+    metadata.update({Path(view.file).stem.replace("-", "_"): dg.MetadataValue.path(artifact.view(view.file)) for view in stage.views})
     if record.mlflow_run_id:
         address = link(record.mlflow_run_id)
-        shown["mlflow_run"] = dg.MetadataValue.url(address) if address else record.mlflow_run_id
-    shown.update(own_metadata(stage, artifact))
-    return shown
+        metadata["mlflow_run"] = dg.MetadataValue.url(address) if address else record.mlflow_run_id
+    metadata.update(own_metadata(stage, artifact))
+    return metadata
+
+
+def preview(artifact: Artifact, table: str) -> str:
+    """The first rows of a table in Markdown, kept beside the artifact (looking for personal data takes its time)."""
+    sidecar = artifact.path / f"preview-{drawing_version(scrub_for_display)}.md"
+    try:
+        return sidecar.read_text()
+    except FileNotFoundError:
+        files = artifact.table(table)
+    if not files:
+        return ""
+    first = next((path for path in files if row_count(path)), files[0])
+    text = markdown_table(pl.scan_parquet(first).head(PREVIEW_ROWS).collect())
+    write_atomic(sidecar, text.encode())
+    return text
 
 
 def own_metadata(stage: Stage, artifact: Artifact) -> dict[str, Any]:
     """What the stage itself shows: Markdown for texts, numbers as numbers."""
-    values = stage.show(artifact) if stage.show else {}
+    values = shown(stage, artifact)
     return {name: dg.MetadataValue.md(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
@@ -99,8 +115,6 @@ def check_result(examined: dict[str, Examined]) -> dg.AssetCheckResult:
 
 def markdown_table(frame: pl.DataFrame) -> str:
     """A frame as a Markdown table, personal data replaced and long values cut."""
-    from llm_assets.curation.personal_data import scrub_for_display
-
     frame = scrub_for_display(frame)
 
     def cell(value: Any) -> str:

@@ -5,23 +5,23 @@ drawn again where their template or code has changed, without building anything.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .identity import fingerprint
 from .inputs import Inputs
 from .record import write_atomic
-from .source import source_digests
+from .source import module_file, source_digests
 from .store import Artifact, guard_writes
 
 if TYPE_CHECKING:
-    from .stage import Resolution
+    from .stage import Resolution, Stage
 
 SIDECAR = "views.json"
+SHOWN = "shown.json"
 REPORT_PACKAGE = "llm_assets.report"
 
 
@@ -40,12 +40,18 @@ class View:
 
     def version(self) -> str:
         """Digest of the code and the templates that draw it."""
-        module = importlib.import_module(self.draw.__module__)
-        folder = Path(str(module.__file__)).parent
-        report = Path(str(importlib.import_module(REPORT_PACKAGE).__file__)).parent
-        files = [*(folder / name for name in self.templates), *sorted(report.glob("*.py")), *sorted(report.glob("*.j2"))]
-        digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-        return fingerprint({"templates": digests, "source": source_digests(self.draw)})[:16]
+        return drawing_version(self.draw, self.templates)
+
+
+@lru_cache
+def drawing_version(draw: Callable[..., Any], templates: tuple[str, ...] = ()) -> str:
+    """Digest of the code behind a function that draws something, of the files beside it that it reads, and of plots."""
+    module, report = module_file(draw.__module__), module_file(REPORT_PACKAGE)
+    assert module is not None and report is not None
+    files = [module.parent / name for name in templates]
+    files += [path for pattern in ("*.py", "*.j2") for path in sorted(report.parent.glob(pattern))]
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return fingerprint({"templates": digests, "source": source_digests(draw)})[:16]
 
 
 def draw_views(resolution: Resolution, artifact: Artifact, anew: bool = False) -> list[str]:
@@ -72,3 +78,20 @@ def draw_views(resolution: Resolution, artifact: Artifact, anew: bool = False) -
         with guard_writes(artifact.path):
             write_atomic(sidecar, json.dumps(drawn_with, indent=1, sort_keys=True).encode())
     return drawn
+
+
+def shown(stage: Stage, artifact: Artifact) -> dict[str, Any]:
+    """What the stage shows of an artifact: Markdown and numbers, kept beside it (a plot takes 0.2 s to draw)."""
+    if stage.show is None:
+        return {}
+    version, sidecar = drawing_version(stage.show), artifact.path / SHOWN
+    try:
+        kept = json.loads(sidecar.read_text())
+        if kept["version"] == version:
+            return dict(kept["shown"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass
+    values = dict(stage.show(artifact))
+    with guard_writes(artifact.path):
+        write_atomic(sidecar, json.dumps({"version": version, "shown": values}).encode())
+    return values

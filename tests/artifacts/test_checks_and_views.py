@@ -8,7 +8,7 @@ import pytest
 from llm_assets.artifacts import Check, CheckOutcome, Graph, View, materialize
 from llm_assets.artifacts.checks import examine, stage_checks
 from llm_assets.artifacts.gc import find_garbage
-from llm_assets.artifacts.views import draw_views
+from llm_assets.artifacts.views import draw_views, drawing_version
 from tests.support.toy import LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
 
 
@@ -94,6 +94,7 @@ def test_a_template_file_is_part_of_a_views_version(tmp_path, monkeypatch):
         template.write_text("one")
         first = view.version()
         template.write_text("two")
+        drawing_version.cache_clear()
         assert view.version() != first
     finally:
         template.unlink()

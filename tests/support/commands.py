@@ -18,6 +18,13 @@ from tests.conftest import environment_for
 LOCATION = "llm_assets.definitions"
 SELECTOR = f'repositoryLocationName: "{LOCATION}", repositoryName: "__repository__"'
 
+LAUNCH = """mutation($assets: [AssetKeyInput!]!, $partition: String!, $config: RunConfigData!) {
+  launchRun(executionParams: {
+    selector: {repositoryLocationName: "llm_assets.definitions", repositoryName: "__repository__",
+      jobName: "__ASSET_JOB", assetSelection: $assets},
+    executionMetadata: {tags: [{key: "dagster/partition", value: $partition}]}, runConfigData: $config}) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+
 
 def command(project: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the environment in the project's folder, with its data there and its recipe.py."""
@@ -56,11 +63,7 @@ class Dagster:
     def launch(self, assets: list[str], partition: str, config: str = "{}") -> str:
         """Materialise assets for one partition, as the button of an asset does; the run's id."""
         answer = self.ask(
-            """mutation($assets: [AssetKeyInput!]!, $partition: String!, $config: RunConfigData!) {
-              launchRun(executionParams: {selector: {%s, jobName: "__ASSET_JOB", assetSelection: $assets},
-                executionMetadata: {tags: [{key: "dagster/partition", value: $partition}]}, runConfigData: $config}) {
-                __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
-            % SELECTOR,
+            LAUNCH,
             assets=[{"path": [name]} for name in assets],
             partition=partition,
             config=config,
