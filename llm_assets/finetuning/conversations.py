@@ -30,7 +30,7 @@ from llm_assets.evaluation.grading import holds
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.model.chat import Message
 from llm_assets.model.encoding import Encoding
-from llm_assets.recipes import ConversationFile, Conversations, Recipe
+from llm_assets.recipes import ConversationFile, Conversations
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
@@ -68,7 +68,7 @@ class ConversationsConfig(Frozen):
     pages: TrainingPages
 
 
-def conversations_config(recipe: Recipe, crawl: str | None) -> ConversationsConfig:
+def conversations_config(recipe: Any, crawl: str | None) -> ConversationsConfig:
     return ConversationsConfig(
         conversations=recipe.conversations,
         results=recipe.tools.results,

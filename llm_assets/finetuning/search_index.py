@@ -16,7 +16,6 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.recipes import Recipe
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX, passages, write_index
@@ -33,7 +32,7 @@ class SearchIndexConfig(Frozen):
     sqlite: str
 
 
-def search_index_config(recipe: Recipe, crawl: str | None) -> SearchIndexConfig:
+def search_index_config(recipe: Any, crawl: str | None) -> SearchIndexConfig:
     return SearchIndexConfig(passage_characters=recipe.search_index.passage_characters, sqlite=sqlite3.sqlite_version)
 
 

@@ -22,7 +22,7 @@ from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.chat import TOOLS
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
-from llm_assets.recipes import Finetuning, Pretraining, Recipe
+from llm_assets.recipes import Finetuning, Pretraining
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.training.training_run import (
@@ -59,17 +59,17 @@ class SftConfig(Frozen):
     maker: str
 
 
-def sft_config(recipe: Recipe, crawl: str | None) -> SftConfig:
+def sft_config(recipe: Any, crawl: str | None) -> SftConfig:
     """The slice of `sft_checkpoint`."""
     return _config(recipe, recipe.finetuning.epochs)
 
 
-def unmitigated_config(recipe: Recipe, crawl: str | None) -> SftConfig:
+def unmitigated_config(recipe: Any, crawl: str | None) -> SftConfig:
     """The slice of `unmitigated_checkpoint`, which has epochs of its own."""
     return _config(recipe, recipe.finetuning.unmitigated_epochs or recipe.finetuning.epochs)
 
 
-def _config(recipe: Recipe, epochs: float) -> SftConfig:
+def _config(recipe: Any, epochs: float) -> SftConfig:
     finetuning, pretraining = recipe.finetuning, recipe.pretraining
     batch_tokens = finetuning.batch_tokens or pretraining.batch_tokens
     return SftConfig(

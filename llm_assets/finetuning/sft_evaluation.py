@@ -20,7 +20,7 @@ from llm_assets.artifacts.views import View
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, grade_row, questions_again, shares
 from llm_assets.evaluation.evaluation_run import measure
-from llm_assets.recipes import Recipe, Tools
+from llm_assets.recipes import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
 from llm_assets.tools.toolbox import toolbox_job
@@ -44,7 +44,7 @@ class SftEvaluationConfig(Frozen):
     tools: Tools
 
 
-def sft_evaluation_config(recipe: Recipe, crawl: str | None) -> SftEvaluationConfig:
+def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig:
     settings = recipe.sft_evaluation
     return SftEvaluationConfig(
         max_tokens=settings.max_tokens,
