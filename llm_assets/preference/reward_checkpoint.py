@@ -15,9 +15,8 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.compute import RESULTS
 from llm_assets.model import REWARD_SCALE
 from llm_assets.model.shape import ModelShape
-from llm_assets.recipes import Recipe
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.recipes.preference import RewardTraining
+from llm_assets.recipes.preference import HumanRankings, RewardTraining
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.report import plots
 from llm_assets.training.schemas import TrainingCurve
@@ -149,11 +148,11 @@ def build_reward_checkpoint(step: Step, config: RewardCheckpointConfig) -> None:
     fit(step, config, "", orders(rankings, ["train"]), held_out)
 
 
-def gold_signal(recipe: Recipe) -> GoldSignal:
+def gold_signal(rankings: HumanRankings) -> GoldSignal:
     """What the guard trusts: the simulated labeller's own rule, or a second reward model, of rankings that people gave
     and that are kept apart.
     """
-    return RULE if recipe.human_rankings.simulated is not None else MODEL
+    return RULE if rankings.simulated is not None else MODEL
 
 
 def reliability(scored: Sequence[Mapping[str, Any]]) -> dict[str, plots.Series]:
@@ -202,7 +201,7 @@ REWARD_CHECKPOINT = Stage(
     kinds=("pytorch", "safetensors"),
     build=build_reward_checkpoint,
     config=lambda recipe, crawl: RewardCheckpointConfig(
-        training=recipe.reward_training, rates=recipe.pretraining.inherited(), gold=gold_signal(recipe)
+        training=recipe.reward_training, rates=recipe.pretraining.inherited(), gold=gold_signal(recipe.human_rankings)
     ),
     code_version="3",
     inputs=("sft_checkpoint", "human_rankings"),

@@ -126,7 +126,7 @@ RLHF_CHECKPOINT = Stage(
     kinds=("pytorch", "safetensors"),
     build=build_rlhf_checkpoint,
     config=lambda recipe, crawl: RlhfCheckpointConfig(
-        rlhf=recipe.rlhf, rates=recipe.pretraining.inherited(), gold=gold_signal(recipe)
+        rlhf=recipe.rlhf, rates=recipe.pretraining.inherited(), gold=gold_signal(recipe.human_rankings)
     ),
     code_version="2",
     inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations"),

@@ -154,7 +154,7 @@ RLHF_EVALUATION = Stage(
     build=build_rlhf_evaluation,
     config=lambda recipe, crawl: RlhfEvaluationConfig(
         evaluation=recipe.rlhf_evaluation,
-        gold=gold_signal(recipe),
+        gold=gold_signal(recipe.human_rankings),
         answer_tokens=recipe.sft_evaluation.max_tokens,
         tools=recipe.tools,
     ),

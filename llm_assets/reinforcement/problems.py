@@ -1,7 +1,9 @@
 """Families of problems, each with a maker and a checker.
 
-A family of your own: an object with the fields of `Family`, named in ``practice_problems.more`` as ``package.module:object``. Its
-`make` is called with a random stream, a level and the material, and gives a `Problem` or None where it has nothing to ask.
+A family of your own: an object with the fields of `Family`, named in ``practice_problems.families`` as
+``package.module:object``. Its `make` is called with a random stream, a level and the material, and gives a `Problem` or
+None where it has nothing to ask. The source of its module, and of what that imports from the same package, bears the
+identity of the problems, of the checkpoint and of the evaluation.
 """
 
 from __future__ import annotations
