@@ -38,7 +38,10 @@ def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name), f"{where}.{field.name}") for field in dataclasses.fields(value)}
+        return {
+            field.name: _plain(getattr(value, field.name), f"{where}.{field.name}")
+            for field in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
@@ -109,4 +112,6 @@ def _sequence(value: Any, origin: type, arguments: tuple[Any, ...], where: str) 
         kinds = list(arguments)
         if len(kinds) != len(value):
             raise JobError(f"{where}: {len(value)} values, not {len(kinds)}")
-    return origin(_typed(item, kind, f"{where}[{place}]") for place, (item, kind) in enumerate(zip(value, kinds, strict=True)))
+    return origin(
+        _typed(item, kind, f"{where}[{place}]") for place, (item, kind) in enumerate(zip(value, kinds, strict=True))
+    )

@@ -51,7 +51,9 @@ def _asked(truth: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
     """At most so many sentences, the same ones every time, evenly over reach."""
     completions = truth.filter(pl.col("kind") == "completion").with_row_index("place")
     share = most / max(len(completions), 1)
-    drawn = completions.filter(pl.int_range(pl.len()).shuffle(seed).over("reach") < (pl.len() * share).ceil().over("reach"))
+    drawn = completions.filter(
+        pl.int_range(pl.len()).shuffle(seed).over("reach") < (pl.len() * share).ceil().over("reach")
+    )
     return drawn.sort("place").drop("place")
 
 
@@ -63,7 +65,11 @@ def chance(truth: pl.DataFrame) -> float:
 
 
 def make_job(
-    config: BaseEvaluationConfig, checkpoint: Artifact, shards: Iterable[Artifact], truth: pl.DataFrame, facts: pl.DataFrame
+    config: BaseEvaluationConfig,
+    checkpoint: Artifact,
+    shards: Iterable[Artifact],
+    truth: pl.DataFrame,
+    facts: pl.DataFrame,
 ) -> BaseEvaluationJob:
     """The evaluation process's job. truth: all prompts with known answers; facts: the sentences to complete."""
     settings, stats = config.evaluation, checkpoint.record.stats
@@ -128,18 +134,32 @@ SCHEMAS = {
 ALWAYS = ("bits_per_byte", "in_context", "next_tokens", "prompted")
 
 
-def make_tables(results: dict[str, Any], pages: dict[str, pl.DataFrame], facts: pl.DataFrame, recited_tokens: int) -> dict[str, pl.DataFrame]:
+def make_tables(
+    results: dict[str, Any], pages: dict[str, pl.DataFrame], facts: pl.DataFrame, recited_tokens: int
+) -> dict[str, pl.DataFrame]:
     """The tables by name, document numbers turned into pages."""
     losses = pl.DataFrame(results["documents"], schema={"document": pl.Int64, "nats": pl.Float64, "bytes": pl.Float64})
-    of_page = pages["validation"].with_row_index("document").with_columns(pl.col("document").cast(pl.Int64)).join(losses, on="document")
-    by_host = of_page.group_by("crawl", "host").agg(pl.len().alias("documents"), pl.col("bytes").sum(), pl.col("nats").sum()).sort("crawl", "bytes", "host", descending=[False, True, False])
+    of_page = (
+        pages["validation"]
+        .with_row_index("document")
+        .with_columns(pl.col("document").cast(pl.Int64))
+        .join(losses, on="document")
+    )
+    by_host = (
+        of_page.group_by("crawl", "host")
+        .agg(pl.len().alias("documents"), pl.col("bytes").sum(), pl.col("nats").sum())
+        .sort("crawl", "bytes", "host", descending=[False, True, False])
+    )
     overall = float(losses["nats"].sum()) / math.log(2) / max(float(losses["bytes"].sum()), 1)
     recitations = [
         {**row, "url": url, "doc_id": doc_id, "recited": row["matched"] >= recited_tokens}
         for row in results["recitations"]
         for doc_id, url in [pages[row["split"]].select("doc_id", "url").row(row["document"])]
     ]
-    samples = [{**row, "url": pages["train"]["url"][row["document"]] if row["document"] is not None else ""} for row in results["free_samples"]]
+    samples = [
+        {**row, "url": pages["train"]["url"][row["document"]] if row["document"] is not None else ""}
+        for row in results["free_samples"]
+    ]
     answered = pl.DataFrame(results["facts"], schema={"answer": pl.String, "right": pl.Boolean})
     return {
         "bits_per_byte": by_host.with_columns(bits_per_byte=pl.when(pl.col("bytes") > 0).then(pl.col("nats") / math.log(2) / pl.col("bytes")), bytes=pl.col("bytes").cast(pl.Int64)).drop("nats"),
@@ -168,8 +188,15 @@ def headline(tables: dict[str, pl.DataFrame], overlap: dict[str, float], by_chan
 
     overlap: by number of tokens, the share of the samples' stretches that stand in the training split.
     """
-    numbers: dict[str, Any] = {"bits_per_byte": {name: round(value, 4) for name, value in tables["baselines"].iter_rows()}}
-    recited = tables["recitations"].group_by("times_seen").agg(pl.col("recited").mean(), pl.col("matched").mean()).sort("times_seen")
+    numbers: dict[str, Any] = {
+        "bits_per_byte": {name: round(value, 4) for name, value in tables["baselines"].iter_rows()}
+    }
+    recited = (
+        tables["recitations"]
+        .group_by("times_seen")
+        .agg(pl.col("recited").mean(), pl.col("matched").mean())
+        .sort("times_seen")
+    )
     numbers["recited"] = {f"seen {times}": round(share, 4) for times, share, _ in recited.iter_rows()}
     numbers["matched_tokens"] = {f"seen {times}": round(mean, 2) for times, _, mean in recited.iter_rows()}
     numbers["verbatim_share"] = {f"{size} tokens": round(share, 4) for size, share in overlap.items()}
@@ -191,11 +218,29 @@ def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, s
     shown = {"loss": plots.svg(loss_series(curve), "step", "loss, nats a token")}
     by_task = shares(tables["in_context"], "task", "shots")
     if len(by_task):
-        series = {task: (group["shots"].to_list(), (100 * group["share"]).to_list()) for (task,), group in by_task.group_by("task", maintain_order=True)}
-        shown["in_context"] = plots.svg(series, "examples in the prompt", "right of four choices, %", marks=True, lines={"chance": 100 / CHOICES})
-    recited = tables["recitations"].group_by("times_seen").agg(pl.col("recited").mean() * 100, pl.col("matched").mean()).sort("times_seen")
+        series = {
+            task: (group["shots"].to_list(), (100 * group["share"]).to_list())
+            for (task,), group in by_task.group_by("task", maintain_order=True)
+        }
+        shown["in_context"] = plots.svg(
+            series, "examples in the prompt", "right of four choices, %", marks=True, lines={"chance": 100 / CHOICES}
+        )
+    recited = (
+        tables["recitations"]
+        .group_by("times_seen")
+        .agg(pl.col("recited").mean() * 100, pl.col("matched").mean())
+        .sort("times_seen")
+    )
     if len(recited):
-        shown["recitations"] = plots.svg({"recited, %": (recited["times_seen"].to_list(), recited["recited"].to_list()), "tokens matched, mean": (recited["times_seen"].to_list(), recited["matched"].to_list())}, "times that the page was seen", "", marks=True)
+        shown["recitations"] = plots.svg(
+            {
+                "recited, %": (recited["times_seen"].to_list(), recited["recited"].to_list()),
+                "tokens matched, mean": (recited["times_seen"].to_list(), recited["matched"].to_list()),
+            },
+            "times that the page was seen",
+            "",
+            marks=True,
+        )
     return shown
 
 
@@ -227,11 +272,37 @@ def _stored(evaluation: Artifact, name: str, schema: type) -> pl.DataFrame:
 def show(evaluation: Artifact) -> dict[str, str]:
     """The headline numbers in Markdown, for Dagster's page of the asset."""
     stats = evaluation.record.stats
-    lines = ["| bits per byte of the validation text | |", "|---|--:|", *(f"| {name} | {value:.3f} |" for name, value in sorted(stats["bits_per_byte"].items(), key=lambda item: item[1]))]
+    lines = [
+        "| bits per byte of the validation text | |",
+        "|---|--:|",
+        *(
+            f"| {name} | {value:.3f} |"
+            for name, value in sorted(stats["bits_per_byte"].items(), key=lambda item: item[1])
+        ),
+    ]
     if "facts_right" in stats:
-        lines += ["", f"| facts completed right (chance {100 * stats['facts_chance']:.1f} %) | |", "|---|--:|", *(f"| {reach} | {100 * share:.1f} % |" for reach, share in stats["facts_right"].items())]
-    lines += ["", "| recited word for word | |", "|---|--:|", *(f"| {times} | {100 * share:.1f} % |" for times, share in stats["recited"].items())]
-    lines += ["", "| in context | right of four |", "|---|--:|", *(f"| {task}, {shots} | {100 * share:.0f} % |" for task, of_task in stats["in_context"].items() for shots, share in of_task.items())]
+        lines += [
+            "",
+            f"| facts completed right (chance {100 * stats['facts_chance']:.1f} %) | |",
+            "|---|--:|",
+            *(f"| {reach} | {100 * share:.1f} % |" for reach, share in stats["facts_right"].items()),
+        ]
+    lines += [
+        "",
+        "| recited word for word | |",
+        "|---|--:|",
+        *(f"| {times} | {100 * share:.1f} % |" for times, share in stats["recited"].items()),
+    ]
+    lines += [
+        "",
+        "| in context | right of four |",
+        "|---|--:|",
+        *(
+            f"| {task}, {shots} | {100 * share:.0f} % |"
+            for task, of_task in stats["in_context"].items()
+            for shots, share in of_task.items()
+        ),
+    ]
     return {"summary": "\n".join(lines)}
 
 
@@ -252,8 +323,8 @@ def beats_baselines(evaluation: Artifact, inputs: Inputs, config: BaseEvaluation
 BASE_EVALUATION = Stage(
     name="base_evaluation",
     group="pretraining",
-    description="What the base model has memorised, makes up and learns in context: bits per byte, recited pages, facts, "
-    "few-shot tasks, samples.",
+    description="What the base model has memorised, makes up and learns in context: bits per byte, recited pages, "
+    "facts, few-shot tasks, samples.",
     kinds=("pytorch", "html"),
     build=build_base_evaluation,
     config=lambda recipe, crawl: BaseEvaluationConfig(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,76 +30,153 @@ def drawn(numbers: np.ndarray, most: int, seed: int) -> list[int]:
     return sorted(np.random.Generator(np.random.Philox(key=[seed, 1])).choice(numbers, most, replace=False).tolist())
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: the model ready to sample, the two splits of its shards, and the job."""
+
+    engine: Engine
+    train: TokenStream
+    held_out: TokenStream
+    job: BaseEvaluationJob
+
+
 def main(job: BaseEvaluationJob, folder: Path, report: Reporter) -> None:
     model, encoding = load_checkpoint(Path(job.checkpoint), pick_device(job.device))
-    engine = Engine(model, encoding)
-    seed = job.seed
     train, held_out = (TokenStream(map(Path, job.shards), split) for split in ("train", "validation"))
-    parts = ["bits per byte", "baselines", "regurgitation", "samples", "in context", "facts", "prompts"]
+    subject = Subject(Engine(model, encoding), train, held_out, job)
     results: dict[str, Any] = {}
+    for number, (name, measure) in enumerate(PARTS.items()):
+        report("part", name=name, number=number, of=len(PARTS))
+        results.update(measure(subject))
+    write_results(folder, results)
 
-    def begin(part: str) -> None:
-        report("part", name=part, number=parts.index(part), of=len(parts))
 
-    begin("bits per byte")
-    documents = _within(held_out, job.validation_tokens, seed)
-    losses = document_losses(engine, held_out, documents)
-    results["documents"] = [{"document": number, **loss} for number, loss in zip(documents, losses, strict=True)]
+def losses(subject: Subject) -> dict[str, Any]:
+    """Nats and bytes of the validation split's documents."""
+    documents = validation_documents(subject)
+    found = document_losses(subject.engine, subject.held_out, documents)
+    return {"documents": [{"document": number, **loss} for number, loss in zip(documents, found, strict=True)]}
 
-    begin("baselines")
-    texts = [encoding.decode_bytes(held_out.document(number)[1:]) for number in documents]
-    if texts:
-        counted = _within(train, job.baseline_tokens, seed)
-        ngrams = ByteNgrams(encoding.decode_bytes(train.document(number)[1:]) for number in counted)
-        results["baselines"] = {"5-gram of bytes": ngrams.bits_per_byte(texts), **compressed_bits_per_byte(texts)}
 
-    begin("regurgitation")
+def baselines(subject: Subject) -> dict[str, Any]:
+    """Bits per byte of the same documents by a 5-gram model of bytes, gzip and xz; nothing without documents."""
+    train, held_out, job = subject.train, subject.held_out, subject.job
+    decode = subject.engine.encoding.decode_bytes
+    texts = [decode(held_out.document(number)[1:]) for number in validation_documents(subject)]
+    if not texts:
+        return {}
+    counted = _within(train, job.baseline_tokens, job.seed)
+    ngrams = ByteNgrams(decode(train.document(number)[1:]) for number in counted)
+    return {"baselines": {"5-gram of bytes": ngrams.bits_per_byte(texts), **compressed_bits_per_byte(texts)}}
+
+
+def regurgitation(subject: Subject) -> dict[str, Any]:
+    """How much of pages is recited, by how often they were seen; 0 times is the validation split."""
+    job = subject.job
     prefix, continuation = job.prefix_tokens, job.recited_tokens
-    seen = PackedRows(train, model.shape.context, job.training_seed).times_seen(job.training_rows)
-    results["recitations"] = []
+    rows = PackedRows(subject.train, subject.engine.shape.context, job.training_seed)
+    seen = rows.times_seen(job.training_rows)
+    found: list[dict[str, Any]] = []
     for times in [0, *np.unique(seen[seen > 0]).tolist()]:
-        stream = train if times else held_out
+        stream = subject.train if times else subject.held_out
         long_enough = stream.lengths > prefix + continuation
         candidates = np.flatnonzero(long_enough & (seen == times)) if times else np.flatnonzero(long_enough)
-        found = recitations(engine, stream, drawn(candidates, job.prefixes, seed), prefix, continuation, seed)
-        results["recitations"] += [{"split": stream.split, "times_seen": times, **one} for one in found]
+        chosen = spread(candidates, job.prefixes, job.seed)
+        recited = recitations(subject.engine, stream, chosen, prefix, continuation, job.seed)
+        found += [{"split": stream.split, "times_seen": times, **one} for one in recited]
+    return {"recitations": found}
 
-    begin("samples")
-    free = engine.complete([[encoding.bos]] * job.free_samples, Sampling(max_tokens=min(job.sample_tokens, model.shape.context - 1), seed=seed, stop=(encoding.bos,)))
+
+def free_samples(subject: Subject) -> dict[str, Any]:
+    """Samples from nothing, and what of them stands in the training split."""
+    engine, train, job = subject.engine, subject.train, subject.job
+    encoding = engine.encoding
+    length = min(job.sample_tokens, engine.shape.context - 1)
+    sampling = Sampling(max_tokens=length, seed=job.seed, stop=(encoding.bos,))
+    free = engine.complete([[encoding.bos]] * job.free_samples, sampling)
     overlap = find_overlap([one.tokens for one in free], train)
-    results["overlap"] = {str(size): overlap.share[size] for size in SIZES}
-    results["free_samples"] = []
+    rows = []
     for one, match in zip(free, overlap.matches, strict=True):
-        row: dict[str, Any] = {"text": encoding.decode(one.tokens), "tokens": len(one.tokens), "longest": 0, "copied": "", "document": None}
+        row: dict[str, Any] = {"text": encoding.decode(one.tokens), "tokens": len(one.tokens)}
+        row.update(longest=0, copied="", document=None)
         if match is not None:
-            row.update(longest=match.length, copied=encoding.decode(one.tokens[match.start : match.start + match.length]), document=int(np.searchsorted(train.starts, match.position, "right")) - 1)
-        results["free_samples"].append(row)
+            row.update(
+                longest=match.length,
+                copied=encoding.decode(one.tokens[match.start : match.start + match.length]),
+                document=int(np.searchsorted(train.starts, match.position, "right")) - 1,
+            )
+        rows.append(row)
+    return {"overlap": {str(size): overlap.share[size] for size in SIZES}, "free_samples": rows}
 
-    begin("in context")
-    words = prompt_words([encoding.decode(train.document(number)[1:]) for number in drawn(np.arange(train.documents), 400, seed)])
-    problems = make_problems(words, job.problems, seed) + few_shot_questions(list(job.questions), job.problems, seed)
+
+def in_context(subject: Subject) -> dict[str, Any]:
+    """Problems whose answer follows from their prompt: the choice that is preferred, and the greedy answer."""
+    engine, train, job = subject.engine, subject.train, subject.job
+    drawn = spread(np.arange(train.documents), 400, job.seed)
+    words = prompt_words([engine.encoding.decode(train.document(number)[1:]) for number in drawn])
+    problems = make_problems(words, job.problems, job.seed)
+    problems += few_shot_questions(list(job.questions), job.problems, job.seed)
     prompts = [problem.prompt for problem in problems]
     said = answers(engine, prompts, [problem.answer for problem in problems])
     chosen = choices(engine, prompts, [problem.choices for problem in problems])
-    results["in_context"] = [
-        {"task": problem.task, "shots": problem.shots, "prompt": problem.prompt, "expected": problem.answer, "chosen": choice, "right": choice == problem.answer, "answer": one["answer"], "said": one["right"]}
-        for problem, choice, one in zip(problems, chosen, said, strict=True)
+    rows = [
+        {
+            "task": problem.task,
+            "shots": problem.shots,
+            "prompt": problem.prompt,
+            "expected": problem.answer,
+            "chosen": choice,
+            "right": choice == problem.answer,
+            "answer": answer["answer"],
+            "said": answer["right"],
+        }
+        for problem, choice, answer in zip(problems, chosen, said, strict=True)
     ]
+    return {"in_context": rows}
 
-    begin("facts")
-    results["facts"] = answers(engine, [prompt for prompt, _ in job.facts], [answer for _, answer in job.facts]) if job.facts else []
 
-    begin("prompts")
-    results["next_tokens"] = [
+def facts(subject: Subject) -> dict[str, Any]:
+    """Greedy completions of sentences that tell a fact."""
+    pairs = subject.job.facts
+    prompts, expected = [prompt for prompt, _ in pairs], [answer for _, answer in pairs]
+    return {"facts": answers(subject.engine, prompts, expected) if pairs else []}
+
+
+def prompted(subject: Subject) -> dict[str, Any]:
+    """Next tokens and continuations of prompts, and the assistant by prompt."""
+    engine, job = subject.engine, subject.job
+    encoding, context = engine.encoding, engine.shape.context
+    next_tokens = [
         {"prompt": prompt, "rank": rank, "token": encoding.decode([token]), "id": token, "probability": share}
         for prompt in job.prompts
-        for rank, (token, share) in enumerate(engine.next_tokens(encoding.document(prompt)[: model.shape.context], 10), 1)
+        for rank, (token, share) in enumerate(engine.next_tokens(encoding.document(prompt)[:context], 10), 1)
     ]
-    prompted = engine.complete([encoding.document(prompt) for prompt in job.prompts], Sampling(max_tokens=job.sample_tokens, temperature=0.8, top_k=50, seed=seed, stop=(encoding.bos,)), samples=2)
-    results["prompted"] = [{"prompt": job.prompts[place // 2], "text": encoding.decode(one.tokens)} for place, one in enumerate(prompted)]
-    results["transcript"] = transcript(engine, job.instruction, job.examples, job.asked)
+    sampling = Sampling(max_tokens=job.sample_tokens, temperature=0.8, top_k=50, seed=job.seed, stop=(encoding.bos,))
+    completions = engine.complete([encoding.document(prompt) for prompt in job.prompts], sampling, samples=2)
+    return {
+        "next_tokens": next_tokens,
+        "prompted": [
+            {"prompt": job.prompts[place // 2], "text": encoding.decode(completion.tokens)}
+            for place, completion in enumerate(completions)
+        ],
+        "transcript": transcript(engine, job.instruction, job.examples, job.asked),
+    }
 
-    write_results(folder, results)
+
+PARTS: dict[str, Callable[[Subject], dict[str, Any]]] = {
+    "bits per byte": losses,
+    "baselines": baselines,
+    "regurgitation": regurgitation,
+    "samples": free_samples,
+    "in context": in_context,
+    "facts": facts,
+    "prompts": prompted,
+}
+
+
+def validation_documents(subject: Subject) -> list[int]:
+    """The validation split's documents that are measured."""
+    return _within(subject.held_out, subject.job.validation_tokens, subject.job.seed)
 
 
 def _within(stream: TokenStream, tokens: int, seed: int) -> list[int]:

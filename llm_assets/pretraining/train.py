@@ -21,7 +21,9 @@ from llm_assets.training.shards import TokenStream
 from .jobs import PretrainingJob
 
 
-def starting_model(shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding, induction: bool = False) -> Transformer:
+def starting_model(
+    shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding, induction: bool = False
+) -> Transformer:
     """A new model, or the weights of an earlier checkpoint. Raises CheckpointError where its shape or tokenizer differs."""
     model = Transformer(shape)
     if earlier is None:
@@ -29,7 +31,10 @@ def starting_model(shape: ModelShape, seed: int, earlier: str | None, encoding: 
         return model
     found, its_encoding = load_checkpoint(Path(earlier))
     if its_encoding != encoding:
-        raise CheckpointError(f"checkpoint {earlier} has another tokenizer ({its_encoding.size:,} ids) than the shards ({encoding.size:,}); name the crawls of the earlier one in tokenizer.crawls")
+        raise CheckpointError(
+            f"checkpoint {earlier} has another tokenizer ({its_encoding.size:,} ids) than the shards ({encoding.size:,}); "
+            "name the crawls of the earlier one in tokenizer.crawls"
+        )
     if found.shape != shape:
         raise CheckpointError(f"checkpoint {earlier} is of another shape: {found.shape} where the recipe has {shape}")
     return found

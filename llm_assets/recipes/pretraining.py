@@ -73,7 +73,8 @@ class Rates(Frozen):
         None,
         gt=0,
         lt=1,
-        description="Muon's plateau, for the hidden matrices, scaled to AdamW's size of update; None is as learning_rate",
+        description="Muon's plateau, for the hidden matrices, scaled to AdamW's size of update; "
+        "None is as learning_rate",
     )
     clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
     muon: bool = Field(True, description="Muon for hidden matrices; otherwise AdamW for all")
@@ -124,7 +125,8 @@ class Pretraining(PretrainingRun):
 
     crawls: tuple[str, ...] | None = Field(
         None,
-        description="crawls trained on; None is those of the recipe, less those of schedules that leave the model alone",
+        description="crawls trained on; None is those of the recipe, less those of schedules that leave the model "
+        "alone",
     )
 
     def run(self) -> PretrainingRun:

@@ -125,9 +125,7 @@ def examine_gguf(export: Artifact, inputs: Inputs, config: ModelExportConfig) ->
     return equals_gguf(export, inputs.one("rlhf_checkpoint"))
 
 
-def equals_transformers(
-    export: Artifact, checkpoint: Artifact, questions: list[str], pages: list[str]
-) -> CheckOutcome:
+def equals_transformers(export: Artifact, checkpoint: Artifact, questions: list[str], pages: list[str]) -> CheckOutcome:
     """Whether transformers gives the same tokens of texts and conversations, the same logits, and the same greedy
     answers, from the folder.
     """
@@ -144,13 +142,19 @@ def equals_transformers(
     for text in pages:
         ours, theirs = encoding.encode(text), tokenizer(text, add_special_tokens=False)["input_ids"]
         if ours != theirs:
-            failures.append({"what": "tokens of a page", "text": text[:100], "first_difference": _differs(ours, theirs)})
+            failures.append(
+                {"what": "tokens of a page", "text": text[:100], "first_difference": _differs(ours, theirs)}
+            )
     asked = []
     for question in questions:
         ours = prompt(encoding, [Message("user", question)])
-        theirs = tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True, tokenize=True, return_dict=False)
+        theirs = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
         if ours != list(theirs):
-            failures.append({"what": "tokens of a conversation", "text": question, "first_difference": _differs(ours, list(theirs))})
+            failures.append(
+                {"what": "tokens of a conversation", "text": question, "first_difference": _differs(ours, list(theirs))}
+            )
         asked.append(ours)
     other = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     worst = 0.0
@@ -185,7 +189,9 @@ def equals_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
         return CheckOutcome(True, "the recipe wants no GGUF file")
     model, encoding = load_checkpoint(checkpoint.path)
     reader = gguf.GGUFReader(export.file(GGUF))
-    names = gguf.get_tensor_name_map({"qwen3": gguf.MODEL_ARCH.QWEN3, "gpt2": gguf.MODEL_ARCH.GPT2}[model.shape.architecture], model.shape.layers)
+    names = gguf.get_tensor_name_map(
+        {"qwen3": gguf.MODEL_ARCH.QWEN3, "gpt2": gguf.MODEL_ARCH.GPT2}[model.shape.architecture], model.shape.layers
+    )
     found = {tensor.name: tensor for tensor in reader.tensors}
     failures: list[dict[str, Any]] = []
     for own, tensor in model.state_dict().items():
@@ -195,25 +201,46 @@ def equals_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
             values = values.T
         if theirs is None:
             failures.append({"tensor": own, "what": "missing"})
-        elif not np.array_equal(np.asarray(theirs.data, np.float32).reshape(values.shape), values.astype(theirs.data.dtype).astype(np.float32)):
+        elif not np.array_equal(
+            np.asarray(theirs.data, np.float32).reshape(values.shape),
+            values.astype(theirs.data.dtype).astype(np.float32),
+        ):
             failures.append({"tensor": own, "what": "other values"})
     tokens = reader.fields["tokenizer.ggml.tokens"]
     if len(tokens.data) < encoding.size:
-        failures.append({"tensor": "vocabulary", "what": f"{len(tokens.data)} tokens, the tokenizer has {encoding.size}"})
+        failures.append(
+            {"tensor": "vocabulary", "what": f"{len(tokens.data)} tokens, the tokenizer has {encoding.size}"}
+        )
     summary = f"{len(found)} tensors and {len(tokens.data):,} tokens read back as they were"
     return CheckOutcome(not failures, summary, failures[:10], {"tensors": len(found), "tokens": len(tokens.data)})
 
 
 def texts_for(conversations: Artifact, corpus: Iterable[Artifact]) -> tuple[list[str], list[str]]:
     """Questions and pages that the check reads: the first of each."""
-    questions = pl.concat([pl.read_parquet(path, columns=["question"]) for path in conversations.table("evaluation")])["question"].unique(maintain_order=True).head(TEXTS).to_list()
-    pages = pl.concat([pl.scan_parquet(path).select("text") for artifact in corpus for path in sorted(artifact.table("text"))]).head(TEXTS).collect()["text"].to_list()
+    questions = (
+        pl.concat([pl.read_parquet(path, columns=["question"]) for path in conversations.table("evaluation")])[
+            "question"
+        ]
+        .unique(maintain_order=True)
+        .head(TEXTS)
+        .to_list()
+    )
+    pages = (
+        pl.concat(
+            [pl.scan_parquet(path).select("text") for artifact in corpus for path in sorted(artifact.table("text"))]
+        )
+        .head(TEXTS)
+        .collect()["text"]
+        .to_list()
+    )
     return questions, pages
 
 
 def _differs(ours: list[int], theirs: list[int]) -> int:
     """The first place where two lists differ."""
-    return next((place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+    return next(
+        (place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
+    )
 
 
 def show(export: Artifact) -> dict[str, str]:

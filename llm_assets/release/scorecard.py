@@ -184,7 +184,12 @@ def chosen_prompts(conversations: Artifact, pairs: Artifact, most: int) -> list[
         tools = {"search": "search", "sums": "python", "letters": "python"}.get(group, "")
         of_group = asked.filter((pl.col("group") == group) & (pl.col("tools") == tools)).head(most)
         found += [
-            {"kind": group, "question": row["question"], "tools": tools, "expected": "; ".join(json.loads(row["answers"]))}
+            {
+                "kind": group,
+                "question": row["question"],
+                "tools": tools,
+                "expected": "; ".join(json.loads(row["answers"])),
+            }
             for row in of_group.iter_rows(named=True)
         ]
     manners = asked.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True).head(most)
@@ -228,20 +233,38 @@ def costs(inputs: Mapping[str, Artifact], watts: float) -> pl.DataFrame:
         cpu_seconds = float(timings.get("cpu_seconds", 0.0)) + float(actual.get("cpu_seconds", 0.0))
         power = watts or (known.watts if known else 0.0)
         joules = gpu_seconds * power + cpu_seconds * (watts if watts and not gpus else CORE_WATTS)
-        rows.append({"key": key, "stage": key.split("/")[0], "seconds": float(timings.get("seconds", 0.0)), "cpu_seconds": cpu_seconds, "gpu_seconds": gpu_seconds, "flops": float(stats.get("flops", 0.0)), "watt_hours": joules / 3600, "bytes": artifact.record.total_bytes})
+        rows.append(
+            {
+                "key": key,
+                "stage": key.split("/")[0],
+                "seconds": float(timings.get("seconds", 0.0)),
+                "cpu_seconds": cpu_seconds,
+                "gpu_seconds": gpu_seconds,
+                "flops": float(stats.get("flops", 0.0)),
+                "watt_hours": joules / 3600,
+                "bytes": artifact.record.total_bytes,
+            }
+        )
     return pl.DataFrame(rows)
 
 
 def by_stage(spent: pl.DataFrame) -> list[dict[str, Any]]:
     """Costs of each stage over its crawls, the longest first; width: per cent of the longest."""
-    rows = spent.group_by("stage", maintain_order=True).agg(pl.col("seconds", "cpu_seconds", "gpu_seconds", "flops", "watt_hours", "bytes").sum()).sort("seconds", descending=True)
+    rows = (
+        spent.group_by("stage", maintain_order=True)
+        .agg(pl.col("seconds", "cpu_seconds", "gpu_seconds", "flops", "watt_hours", "bytes").sum())
+        .sort("seconds", descending=True)
+    )
     most = max(rows["seconds"].max() or 1.0, 1e-9)  # type: ignore[type-var]
     return [{**row, "width": round(100 * row["seconds"] / most, 1)} for row in rows.iter_rows(named=True)]  # type: ignore[operator]
 
 
 def total(spent: pl.DataFrame) -> dict[str, float]:
     """Sums of all costs."""
-    return {name: round(float(spent[name].sum()), 3) for name in ("seconds", "cpu_seconds", "gpu_seconds", "flops", "watt_hours", "bytes")}
+    return {
+        name: round(float(spent[name].sum()), 3)
+        for name in ("seconds", "cpu_seconds", "gpu_seconds", "flops", "watt_hours", "bytes")
+    }
 
 
 def show(scorecard: Artifact, most: int = 8) -> dict[str, str]:
@@ -262,8 +285,8 @@ def show(scorecard: Artifact, most: int = 8) -> dict[str, str]:
 SCORECARD = Stage(
     name="scorecard",
     group="release",
-    description="From crawl to assistant on one page: funnel, curves, evaluations before and after each stage, the same "
-    "prompts by every model, costs.",
+    description="From crawl to assistant on one page: funnel, curves, evaluations before and after each stage, the "
+    "same prompts by every model, costs.",
     kinds=("pytorch", "html"),
     build=build_scorecard,
     config=lambda recipe, crawl: ScorecardConfig(

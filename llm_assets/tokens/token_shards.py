@@ -101,7 +101,12 @@ def build_token_shards(step: Step, config: TokenShardsConfig) -> None:
             if len(pages):
                 before = pl.col("length").cum_sum().over("split") - pl.col("length")
                 position = before + pl.col("split").replace_strict(positions, return_dtype=pl.Int64)
-                index.frame(pages.with_columns(position=position).with_columns(shard=pl.col("position") // settings.shard_tokens, offset=pl.col("position") % settings.shard_tokens))
+                index.frame(
+                    pages.with_columns(position=position).with_columns(
+                        shard=pl.col("position") // settings.shard_tokens,
+                        offset=pl.col("position") % settings.shard_tokens,
+                    )
+                )
         for split, writer in writers.items():
             for name in writer.close():
                 part.add_file(name)
@@ -126,7 +131,9 @@ def shards_agree(shards: Artifact, inputs: Inputs, config: TokenShardsConfig) ->
     found = tokens = withheld = 0
     for path in corpus.table("text"):
         for batch in batches(path, ["warc_file", "warc_offset", "doc_id", "url", "host", "text"]):
-            for warc_file, offset, doc_id, url, _, text, kept in batch.with_columns(kept=config.pages.kept()).iter_rows():
+            for warc_file, offset, doc_id, url, _, text, kept in batch.with_columns(
+                kept=config.pages.kept()
+            ).iter_rows():
                 row = place.get((warc_file, offset, doc_id))
                 withheld += not kept
                 problem = ""
@@ -143,7 +150,9 @@ def shards_agree(shards: Artifact, inputs: Inputs, config: TokenShardsConfig) ->
     held = sum(len(stream) for stream in streams.values())
     pages = corpus.record.rows["text"]
     if tokens != held or found + withheld != pages or len(index) != found:
-        problem = f"{found:,} documents and {withheld:,} withheld of {pages:,}, {tokens:,} tokens of {held:,} found again"
+        problem = (
+            f"{found:,} documents and {withheld:,} withheld of {pages:,}, {tokens:,} tokens of {held:,} found again"
+        )
         failures.append({"url": "", "doc_id": "", "problem": problem})
     numbers = {
         "documents": found,
@@ -169,7 +178,8 @@ def _difference(encoding: Encoding, tokens: np.ndarray, text: str) -> str:
 TOKEN_SHARDS = Stage(
     name="token_shards",
     group="tokens",
-    description="The corpus as token files, train and validation, with an index that leads each document back to its page.",
+    description="The corpus as token files, train and validation, with an index that leads each document back to its "
+    "page.",
     kinds=("tiktoken", "numpy", "parquet"),
     build=build_token_shards,
     config=lambda recipe, crawl: TokenShardsConfig(

@@ -39,9 +39,7 @@ def fetch(named: PublishedEncoding) -> Encoding:
     return published(named.name, Path(named.ranks).expanduser() if named.ranks else None)
 
 
-def corpus_texts(
-    corpora: Sequence[Artifact], pages: TrainingPages, most_bytes: int | None = None
-) -> Iterator[str]:
+def corpus_texts(corpora: Sequence[Artifact], pages: TrainingPages, most_bytes: int | None = None) -> Iterator[str]:
     """Texts of the corpora's pages; where they hold more than `most_bytes`, about so many.
 
     Of a larger corpus, the documents whose identifiers hash lowest are taken.
@@ -73,7 +71,10 @@ def train(documents: Iterable[str], vocabulary: int, digits: int = 3) -> Encodin
     trainer.train_from_iterator(iter(documents), wanted, pattern=pattern)
     ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
     if len(ranks) < wanted:
-        raise TokenizerError(f"tokenizer.vocabulary {vocabulary:,}: the corpus supports {len(ranks) + len(SPECIAL_TOKENS):,} only; lower it, or add crawls")
+        raise TokenizerError(
+            f"tokenizer.vocabulary {vocabulary:,}: the corpus supports {len(ranks) + len(SPECIAL_TOKENS):,} only; "
+            "lower it, or add crawls"
+        )
     return Encoding("llm-assets", pattern, ranks)
 
 
@@ -87,7 +88,10 @@ def shown(token: bytes) -> str:
 
 def vocabulary_table(encoding: Encoding, counts: np.ndarray) -> pl.DataFrame:
     """One row an id (schema Vocabulary)."""
-    rows = [{"id": rank, "token": shown(token), "bytes": len(token), "special": False} for token, rank in sorted(encoding.ranks.items(), key=lambda item: item[1])]
+    rows = [
+        {"id": rank, "token": shown(token), "bytes": len(token), "special": False}
+        for token, rank in sorted(encoding.ranks.items(), key=lambda item: item[1])
+    ]
     rows += [{"id": rank, "token": name, "bytes": 0, "special": True} for name, rank in encoding.special.items()]
     return pl.DataFrame(rows).with_columns(count=pl.Series(counts, dtype=pl.Int64))
 
@@ -202,8 +206,8 @@ def show(tokenizer: Artifact) -> dict[str, str]:
 TOKENIZER = Stage(
     name="tokenizer",
     group="tokens",
-    description="Byte-level BPE trained on the clean corpus, as tiktoken ranks, with the special tokens of chat and tools; "
-    "or a published encoding.",
+    description="Byte-level BPE trained on the clean corpus, as tiktoken ranks, with the special tokens of chat and "
+    "tools; or a published encoding.",
     kinds=("rust", "tiktoken"),
     build=build_tokenizer,
     config=lambda recipe, crawl: TokenizerConfig.of(

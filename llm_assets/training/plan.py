@@ -56,7 +56,7 @@ class TrainingPlan:
     boundary: int | None = None
 
     def on(self, cuda: bool, boundary: int | None) -> TrainingPlan:
-        """The plan as its process carries it out: models are compiled on GPUs only; documents are parted by `boundary`."""
+        """The plan as its process carries it out: compiled on GPUs only, documents parted by `boundary`."""
         return replace(self, compile=self.compile and cuda, boundary=boundary)
 
     @classmethod
@@ -81,11 +81,11 @@ class PolicyPlan:
 
     normalise: divide advantages by the group's standard deviation (DeepSeekMath, arXiv:2402.03300, section 4.1.2);
     without it as Dr. GRPO (arXiv:2503.20783), which finds that it favours problems that are too easy or too hard.
-    length: what a sequence's token counts: ``sequence`` 1 / (its length x B), as GRPO; ``tokens`` 1 / (all tokens), as DAPO
-    (arXiv:2503.14476); ``constant`` 1 / (max_tokens x B), as Dr. GRPO.
+    length: what a sequence's token counts: ``sequence`` 1 / (its length x B), as GRPO; ``tokens`` 1 / (all tokens), as
+    DAPO (arXiv:2503.14476); ``constant`` 1 / (max_tokens x B), as Dr. GRPO.
     clip_low, clip_high: the ratio's bounds 1 - low, 1 + high (PPO, arXiv:1707.06347; DAPO raises the higher one).
-    kl: weight of the divergence from the reference model, estimated without bias by exp(d) - d - 1 with d the log-ratio of
-    reference to policy (Schulman, joschu.net/blog/kl-approx.html), as GRPO; 0 leaves it out of the loss.
+    kl: weight of the divergence from the reference model, estimated without bias by exp(d) - d - 1 with d the log-ratio
+    of reference to policy (Schulman, joschu.net/blog/kl-approx.html), as GRPO; 0 leaves it out of the loss.
     evaluate_every: steps between looks at a held-out score. patience: looks in a row below the best by more than
     `margin` after which the training stops; 0 never stops. The weights of the best look are always what is kept.
     rehearsal: weight of the mean loss of `rehearsal_rows` rows of what the policy was fine-tuned on, added to each

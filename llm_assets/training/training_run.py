@@ -156,7 +156,9 @@ def show(checkpoint: Artifact) -> dict[str, str]:
     shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats a token"))}
     if files := checkpoint.table("validation"):
         rows = pl.read_parquet(files)
-        shown["validation"] = "\n".join(["| step | nats a token | bits per byte |", "|--:|--:|--:|", *(f"| {row['step']:,} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} |" for row in rows.to_dicts())])
+        lines = ["| step | nats a token | bits per byte |", "|--:|--:|--:|"]
+        lines += [f"| {row['step']:,} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} |" for row in rows.to_dicts()]
+        shown["validation"] = "\n".join(lines)
     if files := checkpoint.table("samples"):
         rows = pl.read_parquet(files)
         shown["samples"] = "\n\n".join(f"**step {row['step']:,}** {row['prompt']}**|**{row['text']}" for row in rows.to_dicts())

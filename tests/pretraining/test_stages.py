@@ -3,11 +3,14 @@
 import polars as pl
 import pytest
 
+from llm_assets.artifacts import Stage
+from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.identity import canonical
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
-from llm_assets.pretraining.base_evaluation import BASE_EVALUATION
-from llm_assets.recipes import Pretraining, Recrawl, SampleWeb
+from llm_assets.pretraining.base_evaluation import BASE_EVALUATION, REPORT
+from llm_assets.recipes import BaseEvaluation, Pretraining, Recrawl, SampleWeb
+from llm_assets.sample_web import TruthPrompts
 from llm_assets.tokens.stages import STAGES as TOKENS
 from llm_assets.training.training_run import PLOT, draw_loss
 from tests.support.written_corpus import PAGES, build, small_recipe, texts, workspace
@@ -33,6 +36,53 @@ def pages():
 
 def base(store, recipe):
     return build(workspace(store, recipe, *TOKENS, BASE_CHECKPOINT), *BUILT)
+
+
+def build_truth(step, config):
+    """A raw crawl that comes with prompts of known answers."""
+    rows = [
+        {
+            "kind": kind,
+            "entity": "Ann",
+            "relation": relation,
+            "reach": reach,
+            "prompt": f"{prompt} {reach}",
+            "answer": "1900",
+        }
+        for relation in ("born", "died")
+        for reach in ("many", "once", "held_out")
+        for kind, prompt in (("completion", f"Ann was {relation} in"), ("question", f"When was Ann {relation}?"))
+    ]
+    with step.part("truth") as part:
+        part.table("truth_prompts", TruthPrompts).frame(pl.DataFrame(rows))
+
+
+RAW = Stage("raw_warc", "web", "Answers of a test.", build_truth, "1", per_crawl=True)
+
+
+def test_the_evaluation_is_measured_by_a_process_and_drawn_from_the_store(tmp_path):
+    small = {
+        "prefixes": 2,
+        "prefix_tokens": 8,
+        "recited_tokens": 8,
+        "free_samples": 2,
+        "sample_tokens": 8,
+        "problems": 1,
+    }
+    asked = BaseEvaluation(**small, prompts=("The",), questions=("Who?",), device="cpu")
+    recipe = small_recipe(name="a-recipe-with-a-name", base_evaluation=asked)
+    space = workspace(tmp_path, recipe, RAW, *TOKENS, BASE_CHECKPOINT, BASE_EVALUATION)
+    outcome = build(space, *BUILT, "raw_warc", "base_evaluation")
+    artifact, path = outcome.artifact, outcome.artifact.view(REPORT)
+    page = path.read_text()
+    assert REPORT not in artifact.record.files and recipe.name not in page
+    assert "Facts completed" in page and "An assistant by prompt" in page and "When was Ann born?" in page
+    path.unlink()
+    assert build(space, "base_evaluation").cached and path.read_text() == page
+    (check,) = BASE_EVALUATION.checks
+    found = examine(check, outcome.resolution, recipe, space.store).outcome
+    assert found.numbers["bits_per_byte"] > 0 and found.numbers.keys() == {"bits_per_byte", "best_baseline", "margin"}
+    assert "| base model |" in BASE_EVALUATION.show(artifact)["summary"]
 
 
 def first_validation(artifact):
@@ -79,7 +129,9 @@ def test_other_recrawls_leave_the_model_or_train_it_anew(tmp_path, model, crawls
 
 
 def test_the_recipe_before_a_continuing_crawl():
-    recipe = with_crawls(small_recipe(recrawls=(schedule(), schedule("retrain", prefix="month"))), "week-2", "week-1", "month-1")
+    recipe = with_crawls(
+        small_recipe(recrawls=(schedule(), schedule("retrain", prefix="month"))), "week-2", "week-1", "month-1"
+    )
     assert list(recipe.continuing_crawls()) == ["week-1", "week-2"]
     before = recipe.before_continuing(["month-1", "sample", "week-1", "week-2"])
     assert before.corpus() == ["month-1", "sample", "week-1"] and "week-2" in before.sources()
@@ -102,7 +154,9 @@ def test_the_slice_is_the_recipe_less_what_names_crawls():
     recipe = small_recipe()
     pinned = recipe.but(pretraining=recipe.pretraining.but(crawls=("sample",)))
     slices = [canonical(BASE_CHECKPOINT.config(one, None)) for one in (recipe, pinned)]
-    assert slices[0] == slices[1] and not {"device", "processes", "continue_from", "keep"} & slices[0]["training"].keys()
+    assert (
+        slices[0] == slices[1] and not {"device", "processes", "continue_from", "keep"} & slices[0]["training"].keys()
+    )
     assert canonical(BASE_EVALUATION.config(recipe, None))["training_seed"] == recipe.pretraining.seed
 
 

@@ -36,11 +36,22 @@ STATS = {
 CURVE = pl.DataFrame({"step": [0, 1], "loss": [2.0, 1.0], "reward": [0.1, 0.2], "length": [5.0, 6.0]})
 TABLES = {
     ("conversations", "evaluation"): pl.DataFrame(
-        {"group": ["known", "sums"], "question": ["Who is it?", "2 + 2?"], "answers": ['["Ann"]', '["4"]'], "tools": ["", "python"]}
+        {
+            "group": ["known", "sums"],
+            "question": ["Who is it?", "2 + 2?"],
+            "answers": ['["Ann"]', '["4"]'],
+            "tools": ["", "python"],
+        }
     ),
     ("response_pairs", "prompts"): pl.DataFrame({"question": ["Tell me."], "split": ["unseen"]}),
     ("knowledge_boundary", "topics"): pl.DataFrame(
-        {"verdict": ["known"], "kept_apart": [False], "relation": ["born"], "questions": ['["When?"]'], "sentence": ["In 1900."]}
+        {
+            "verdict": ["known"],
+            "kept_apart": [False],
+            "relation": ["born"],
+            "questions": ['["When?"]'],
+            "sentence": ["In 1900."],
+        }
     ),
     **{(f"{name}_checkpoint", "curve"): CURVE for name in ("base", "sft", "rl", "rlhf")},
 }
@@ -48,7 +59,11 @@ TABLES = {
 
 def schema_of(frame: pl.DataFrame) -> type:
     kinds = {pl.String: str, pl.Int64: int, pl.Float64: float, pl.Boolean: bool}
-    return type("Some", (pa.DataFrameModel,), {"__annotations__": {name: kinds[type(kind)] for name, kind in frame.schema.items()}})
+    return type(
+        "Some",
+        (pa.DataFrameModel,),
+        {"__annotations__": {name: kinds[type(kind)] for name, kind in frame.schema.items()}},
+    )
 
 
 def stub(name: str) -> Stage:
@@ -97,7 +112,11 @@ def test_the_card_is_drawn_from_the_store_and_is_no_data(space):
     outcome = build(space, "model_export")
     export, card = outcome.artifact, outcome.artifact.view(CARD)
     text = card.read_text()
-    assert CARD not in export.record.files and GGUF in export.record.files and f"{FOLDER}/config.json" in export.record.files
+    assert (
+        CARD not in export.record.files
+        and GGUF in export.record.files
+        and f"{FOLDER}/config.json" in export.record.files
+    )
     assert text.startswith("---\n") and "# Bea" in text and "made by a maker: pretrained on the crawls\nsample," in text
     assert "simulated" not in text and NAME not in text and "| clean_corpus/sample |" in text
     assert f"{SHAPE.layers} layers" in text and "50.0 % (25.0 %)" in text
@@ -108,7 +127,10 @@ def test_the_card_is_drawn_from_the_store_and_is_no_data(space):
 
 def test_the_export_is_checked_with_numbers(space):
     outcome = build(space, "model_export")
-    found = {check.name: examine(check, outcome.resolution, space.recipe, space.store).outcome for check in MODEL_EXPORT.checks}
+    found = {
+        check.name: examine(check, outcome.resolution, space.recipe, space.store).outcome
+        for check in MODEL_EXPORT.checks
+    }
     assert all(one.passed for one in found.values()), found
     assert found["same_in_transformers"].numbers["pages"] == 5 and found["same_in_gguf"].numbers["tensors"] > 5
 
@@ -144,4 +166,7 @@ def test_no_recipe_name_is_in_an_identity(space):
         resolution = other.resolver().resolve(name, None)
         assert resolution.artifact is not None and NAME not in json.dumps(resolution.identity.fields())
     changed = space.recipe.but(model_export=ModelExport(gguf=None))
-    assert Workspace(changed, space.store, space.graph, space.engine).resolver().resolve("model_export", None).artifact is None
+    assert (
+        Workspace(changed, space.store, space.graph, space.engine).resolver().resolve("model_export", None).artifact
+        is None
+    )

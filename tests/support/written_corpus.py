@@ -32,7 +32,8 @@ class Page(pa.DataFrameModel):
 def texts(count: int, seed: int = 0) -> list[str]:
     """Different English texts of some hundred characters."""
     return [
-        " ".join(prose.portrait(random.Random(f"{seed}-{n}-{k}"), PEOPLE[n % 40], 2) for k in range(2)) for n in range(count)
+        " ".join(prose.portrait(random.Random(f"{seed}-{n}-{k}"), PEOPLE[n % 40], 2) for k in range(2))
+        for n in range(count)
     ]
 
 
@@ -56,7 +57,9 @@ def build_written(step, config) -> None:
         part.stats["text_bytes"] = sum(len(text.encode()) for _, text in pages)
 
 
-WRITTEN = Stage("clean_corpus", "curation", "Pages of a test.", build_written, "1", per_crawl=True, tables={"text": Page})
+WRITTEN = Stage(
+    "clean_corpus", "curation", "Pages of a test.", build_written, "1", per_crawl=True, tables={"text": Page}
+)
 
 
 def small_recipe(**changes) -> Recipe:

@@ -20,7 +20,11 @@ def pages():
     """Pages of two hosts, of which one is for search only where the recipe says so."""
     PAGES.clear()
     PAGES["sample"] = [("news.example", text) for text in texts(60)]
-    PAGES["mixed"] = [*PAGES["sample"][:30], *((host, f"Zyxwv {text}") for text in texts(20, 1) for host in ("www.Archive.example",)), *PAGES["sample"][30:]]
+    PAGES["mixed"] = [
+        *PAGES["sample"][:30],
+        *((host, f"Zyxwv {text}") for text in texts(20, 1) for host in ("www.Archive.example",)),
+        *PAGES["sample"][30:],
+    ]
 
 
 def tokens_of(artifact, split):
@@ -41,7 +45,10 @@ def test_search_only_hosts_are_in_no_vocabulary_and_no_shard(tmp_path):
         found = [build(space, "tokenizer").artifact.file(file).read_bytes() for space in (mixed, whole)]
         assert found[0] == found[1]
     # URLs differ by the pages' places in the crawl, and splits go by URL: together the tokens are the same.
-    together = [sorted(np.concatenate([tokens_of(one.artifact, split) for split in ("train", "validation")]).tolist()) for one in (ours, theirs)]
+    together = [
+        sorted(np.concatenate([tokens_of(one.artifact, split) for split in ("train", "validation")]).tolist())
+        for one in (ours, theirs)
+    ]
     assert together[0] == together[1]
     stats = ours.artifact.record.stats
     assert stats["withheld_documents"] == 20 and stats["train_documents"] + stats["validation_documents"] == 60

@@ -38,7 +38,11 @@ def test_without_gpus_everything_runs_on_the_cpu(environment):
 
     environment.setattr(torch.cuda, "is_available", lambda: True)
     environment.setattr(torch.cuda, "device_count", lambda: 8)
-    environment.setattr(torch.cuda, "get_device_properties", lambda _: type("Gpu", (), {"total_memory": 80 * 10**9, "name": "NVIDIA H100"}))
+    environment.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda _: type("Gpu", (), {"total_memory": 80 * 10**9, "name": "NVIDIA H100"}),
+    )
     assert find_gpus("auto")[0] == 8 and pick_device("auto") == "cuda"
     assert share_out(SHAPE, 8, "auto", 0, 0)[0] == 8
     environment.setenv("LLM_ASSETS_GPUS", "none")
@@ -50,7 +54,8 @@ def test_without_gpus_everything_runs_on_the_cpu(environment):
 
 
 @pytest.mark.parametrize(
-    ("precision", "on_gpu", "on_cpu"), [(None, True, False), ("auto", True, False), ("bf16", True, True), ("fp32", False, False)]
+    ("precision", "on_gpu", "on_cpu"),
+    [(None, True, False), ("auto", True, False), ("bf16", True, True), ("fp32", False, False)],
 )
 def test_precision(environment, precision, on_gpu, on_cpu):
     if precision is not None:
