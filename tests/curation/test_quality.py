@@ -132,10 +132,10 @@ def test_words_are_nltks(text):
 
 def test_agreement_with_the_papers_wording_on_a_real_crawl(shared_data, tmp_path):
     from llm_assets.recipes import Recipe, WarcFiles
-    from tests.support.corpus import build_corpus
+    from tests.support.corpus import build_corpus, corpus_workspace
 
     path = shared_data / "web" / "2026-10" / "crawl-2026-10-00003.warc.gz"
-    artifacts = build_corpus(Recipe(name="t", crawls={"c": WarcFiles(path=str(path))}))
+    artifacts = build_corpus(corpus_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=str(path))})))
     texts = pl.concat([pl.read_parquet(path) for path in artifacts["language_filtered_text/c"].table("text")])["text"]
     judged = statistics(texts).select(verdict(tuple(RULES.values()))).to_series()
     theirs = pl.Series([reference_quality.verdict(text) for text in texts], dtype=pl.String)
