@@ -35,8 +35,13 @@ from .personal_data import scrub_for_display
 from .schemas import Funnel, RejectsByRule, TruthScores
 
 # What each rejecting stage reads, where that is text.
-READS = {"language_filtered_text": "extracted_text", "quality_filtered_text": "language_filtered_text", "deduplicated_text": "quality_filtered_text", "clean_corpus": "deduplicated_text"}
-TOP_HOSTS, TOP_CLUSTERS, TOP_LANGUAGES = 20, 10, 25
+READS = {
+    "language_filtered_text": "extracted_text",
+    "quality_filtered_text": "language_filtered_text",
+    "deduplicated_text": "quality_filtered_text",
+    "clean_corpus": "deduplicated_text",
+}
+TOP_HOSTS, TOP_CLUSTERS, TOP_LANGUAGES, PREVIEW_RULES = 20, 10, 25, 40
 REPORT = "report.html"
 VALUES = "report.json"
 KEPT_SAMPLE = ("url", "crawl", "title", "characters", "text")
@@ -76,11 +81,21 @@ def funnel(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
     their bodies; later ones those of text.
     """
     raw = inputs["raw_warc"]
-    rows: list[dict[str, Any]] = [{"stage": "raw_warc", "pages": raw.record.rows["captures"], "rejected": 0, "bytes": int(raw.record.stats.get("payload_bytes", 0))}]
+    rows: list[dict[str, Any]] = [
+        {
+            "stage": "raw_warc",
+            "pages": raw.record.rows["captures"],
+            "rejected": 0,
+            "bytes": int(raw.record.stats.get("payload_bytes", 0)),
+        }
+    ]
     for stage in STAGES:
         artifact = inputs[stage]
         if stage == "filtered_urls":
-            size = {"pages": artifact.record.rows["urls"], "bytes": query(statement("payload_size"), files=_paths([artifact], "urls"))["bytes"][0]}
+            size = {
+                "pages": artifact.record.rows["urls"],
+                "bytes": query(statement("payload_size"), files=_paths([artifact], "urls"))["bytes"][0],
+            }
         else:
             size = query(statement("text_size"), files=_paths([artifact], "text")).row(0, named=True)
         rows.append({"stage": stage, "rejected": artifact.record.rows.get("rejects", 0), **size})
@@ -96,12 +111,23 @@ def scores(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
         **{f"crawl: {k}": v for k, v in score_crawl(raw).items()},
         **{f"URLs: {k}": v for k, v in score_urls(raw, inputs["filtered_urls"]).items()},
         **{f"text: {k}": v for k, v in score_text(raw, inputs["extracted_text"]).items()},
-        **{f"language: {k}": v for k, v in score_language(raw, inputs["extracted_text"], inputs["language_filtered_text"]).items()},
-        **{f"quality: {k}": v for k, v in score_quality(raw, inputs["language_filtered_text"], inputs["quality_filtered_text"]).items()},
-        **{f"duplicates: {k}": v for k, v in score_duplicates(raw, inputs["quality_filtered_text"], inputs["deduplicated_text"]).items()},
+        **{
+            f"language: {k}": v
+            for k, v in score_language(raw, inputs["extracted_text"], inputs["language_filtered_text"]).items()
+        },
+        **{
+            f"quality: {k}": v
+            for k, v in score_quality(raw, inputs["language_filtered_text"], inputs["quality_filtered_text"]).items()
+        },
+        **{
+            f"duplicates: {k}": v
+            for k, v in score_duplicates(raw, inputs["quality_filtered_text"], inputs["deduplicated_text"]).items()
+        },
         **{f"personal data: {k}": v for k, v in score_personal_data(raw, inputs["clean_corpus"]).items()},
     }
-    return pl.DataFrame({"crawl": [crawl] * len(found), "measure": list(found), "value": [float(v) for v in found.values()]})
+    return pl.DataFrame(
+        {"crawl": [crawl] * len(found), "measure": list(found), "value": [float(v) for v in found.values()]}
+    )
 
 
 def _scrubbed(frame: pl.DataFrame, columns: Sequence[str], config: ReportConfig) -> list[dict[str, Any]]:
@@ -205,7 +231,12 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
         hosts=values["hosts"],
         host_bytes=max((host["bytes"] for host in values["hosts"]), default=1) or 1,
         lengths=[
-            {"from": 2**p, "extracted": lengths["extracted"].get(p, 0), "corpus": lengths["corpus"].get(p, 0), "most": most}
+            {
+                "from": 2**p,
+                "extracted": lengths["extracted"].get(p, 0),
+                "corpus": lengths["corpus"].get(p, 0),
+                "most": most,
+            }
             for p in powers
         ],
         clusters=bars({row["size"]: row["clusters"] for row in values["cluster_sizes"]}),
@@ -220,12 +251,18 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
 def preview(report: Artifact) -> str:
     """The report in Markdown, for Dagster's page of the asset."""
     lines = ["| stage | pages | rejected | bytes |", "|---|--:|--:|--:|"]
-    lines += [f"| {row['stage']} | {row['pages']:,} | {row['rejected']:,} | {human_size(row['bytes'])} |" for row in _totals(report).to_dicts()]
+    lines += [
+        f"| {row['stage']} | {row['pages']:,} | {row['rejected']:,} | {human_size(row['bytes'])} |"
+        for row in _totals(report).to_dicts()
+    ]
     lines += ["", "| stage | rule | pages |", "|---|---|--:|"]
-    lines += [f"| {row['stage']} | {row['rule']} | {row['pages']:,} |" for row in _rule_totals(report).head(40).to_dicts()]
+    rules = _rule_totals(report).head(PREVIEW_RULES).to_dicts()
+    lines += [f"| {row['stage']} | {row['rule']} | {row['pages']:,} |" for row in rules]
     for path in report.table("scores"):
         lines += ["", "| crawl | against the ground truth | |", "|---|---|--:|"]
-        lines += [f"| {row['crawl']} | {row['measure']} | {row['value']:,.4g} |" for row in pl.read_parquet(path).to_dicts()]
+        lines += [
+            f"| {row['crawl']} | {row['measure']} | {row['value']:,.4g} |" for row in pl.read_parquet(path).to_dicts()
+        ]
     return "\n".join(lines)
 
 
@@ -242,8 +279,7 @@ CORPUS_NOT_EMPTY = Check("corpus_not_empty", "The corpus is not empty.", not_emp
 CORPUS_REPORT = Stage(
     name="corpus_report",
     group="curation",
-    description="The dataset preview: funnel, rejects, languages, hosts, lengths, duplicates, personal data, samples; one "
-    "HTML file.",
+    description="The dataset preview: funnel, rejects, languages, hosts, lengths, duplicates, personal data, samples.",
     kinds=("duckdb", "html"),
     build=build_corpus_report,
     code_version="2",

@@ -43,12 +43,9 @@ class QualityRules(Frozen):
 
 def applied_rules(recipe: Recipe) -> QualityRules:
     """The recipe's rules with their thresholds, whichever set they come from."""
+    read = AppliedRule.model_fields
     rules = recipe.quality.effective()
-    return QualityRules(
-        rules=tuple(
-            AppliedRule(name=rule.name, column=rule.column, drops=rule.drops, threshold=rule.threshold) for rule in rules
-        )
-    )
+    return QualityRules(rules=tuple(AppliedRule(**{name: getattr(rule, name) for name in read}) for rule in rules))
 
 
 def breaks(rule: Rule | AppliedRule) -> pl.Expr:

@@ -66,6 +66,7 @@ class Signatures(Frozen):
 
     @classmethod
     def of(cls, rules: Deduplication) -> Signatures:
+        """What of a recipe's rules decides signatures."""
         return cls(**{name: getattr(rules, name) for name in cls.model_fields})
 
 

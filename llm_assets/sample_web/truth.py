@@ -81,7 +81,8 @@ def truth_pages(source: SampleWeb) -> pl.DataFrame:
         {
             "url": page.url, "kind": page.kind, "status": page.status, "verdict": page.verdict, "language": page.language,
             "encoding": page.encoding, "title": page.title, "text": page.text, "defects": json.dumps(page.defects), "duplicate_of": page.duplicate_of,
-            "pii": json.dumps(page.pii, sort_keys=True), "entities": json.dumps(page.entities), "in_crawl": page.in_crawl,
+            "pii": json.dumps(page.pii, sort_keys=True), "entities": json.dumps(page.entities),
+            "in_crawl": page.in_crawl,
         }
         for _, page in sorted(web.pages.items())
     ]  # fmt: skip

@@ -231,7 +231,7 @@ def _list_versions(config: Blocklists) -> Mapping[str, str]:
 URL_BLOCKLISTS = Stage(
     name="url_blocklists",
     group="web",
-    description="Versioned lists of malware, adult, gambling and advertising hosts and of URL words, and the opt-out list.",
+    description="Versioned lists of malware, adult, gambling and ads hosts and of URL words, and the opt-out list.",
     kinds=("parquet",),
     build=build_url_blocklists,
     code_version="1",

@@ -33,7 +33,9 @@ def intact(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
     stats = artifact.record.stats
     numbers = {"corrupt": stats["corrupt"], "digest_mismatches": stats["digest_mismatches"]}
     captures = pl.concat([pl.scan_parquet(path) for path in artifact.table("captures")])
-    corrupt = captures.filter(pl.col("record_type") == "corrupt").select("warc_file", "warc_offset", "error").head(SHOWN)
+    corrupt = (
+        captures.filter(pl.col("record_type") == "corrupt").select("warc_file", "warc_offset", "error").head(SHOWN)
+    )
     summary = f"{stats['corrupt']:,} corrupt stretches, {stats['digest_mismatches']:,} payloads unlike their digest"
     return CheckOutcome(not any(numbers.values()), summary, corrupt.collect().to_dicts(), numbers)
 

@@ -51,7 +51,7 @@ class CrawlRegistry:
         return True
 
     def effective(self, recipe: Recipe) -> Recipe:
-        """The recipe with the registered crawls. Raises SourceError where they do not fit together."""
+        """The recipe with the registered crawls. Raises RecipeError where they do not fit together."""
         try:
             return recipe.with_registered(self.sources())
         except ValidationError as error:

@@ -124,7 +124,9 @@ def _build_warc_files(step: Step, source: WarcFiles) -> None:
     else:
         files, keep = list_files(source), "copy" if source.copy_files else "reference"
     sizes = {name: path.stat().st_size for name, path in files.items()}
-    step.run_parts(index_part, {name: (str(path), name, step.partition, keep) for name, path in files.items()}, "WARC files", sizes)
+    step.run_parts(
+        index_part, {name: (str(path), name, step.partition, keep) for name, path in files.items()}, "WARC files", sizes
+    )
 
 
 def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
@@ -140,20 +142,27 @@ def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
 
 def _build_web_crawl(step: Step, source: WebCrawl, earlier: list[Artifact], warc_bytes: int) -> None:
     def told(pages: int, queued: int) -> None:
-        step.progress.tell("progress", done=pages, total=pages + queued, unit="URLs", pages=pages, message=f"{queued} waiting")
+        step.progress.tell(
+            "progress", done=pages, total=pages + queued, unit="URLs", pages=pages, message=f"{queued} waiting"
+        )
 
     files = crawl(step.partition, source, step.staging, earlier, told, warc_bytes)
-    step.run_parts(index_part, {file.name: (str(file), file.name, step.partition, "own") for file in files}, "WARC files")
+    step.run_parts(
+        index_part, {file.name: (str(file), file.name, step.partition, "own") for file in files}, "WARC files"
+    )
     if step.finished("crawl_failures") is None:
         with step.part("crawl_failures") as part:
             part.table("crawl_failures", CrawlFailures).frame(frame := failures(step.staging / "spool"))
-            part.stats["crawl_failures"] = {row["reason"]: row["len"] for row in frame.group_by("reason").agg(pl.len()).sort("reason").iter_rows(named=True)}
+            part.stats["crawl_failures"] = {
+                row["reason"]: row["len"]
+                for row in frame.group_by("reason").agg(pl.len()).sort("reason").iter_rows(named=True)
+            }
 
 
 RAW_WARC = Stage(
     name="raw_warc",
     group="web",
-    description="WARC files of one crawl (own crawl, Common Crawl, WARC files, or the sample web), and their capture index.",
+    description="WARC files of one crawl (own, Common Crawl's, a user's, or the sample web's), and their index.",
     kinds=("warc", "parquet", "scrapy"),
     build=build_raw_warc,
     code_version="5",

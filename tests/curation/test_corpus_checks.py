@@ -4,7 +4,13 @@ import polars as pl
 import pytest
 
 from llm_assets.artifacts.tables import polars_schema
-from llm_assets.curation.corpus_checks import LanguageBounds, LengthBounds, length_within, personal_data_left, target_language
+from llm_assets.curation.corpus_checks import (
+    LanguageBounds,
+    LengthBounds,
+    length_within,
+    personal_data_left,
+    target_language,
+)
 from llm_assets.curation.corpus_report import not_empty
 from llm_assets.curation.deduplication import DUPLICATE_SHARE, DuplicateBounds, duplicates_within
 from llm_assets.curation.schemas import CleanCorpus, RejectsByRule

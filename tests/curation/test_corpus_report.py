@@ -9,15 +9,21 @@ from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.views import draw_views
 from llm_assets.curation.corpus_report import CORPUS_REPORT, REPORT, VALUES, draw_report, report_config
 from llm_assets.curation.ledger import BALANCE
-from llm_assets.recipes import Language, Quality, Recipe, SampleWeb, laptop
+from llm_assets.recipes import Blocklists, Language, Quality, Recipe, SampleWeb, laptop
+from llm_assets.recipes.training_pages import TrainingPages
+from llm_assets.sample_web.pages import HELD_OUT_SITE
 from tests.support.corpus import build_corpus, corpus_workspace
 
 
-@pytest.fixture
-def built():
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
     """The report on a small sample web, and the workspace it was built in."""
-    recipe = Recipe(name="t", crawls={"c": SampleWeb(scale=0.05)})
-    return build_corpus(recipe), corpus_workspace(recipe)
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "opt_out.txt").write_text("")
+    lists = Blocklists(opt_out=str(folder / "opt_out.txt"))
+    recipe = Recipe(name="t", crawls={"c": SampleWeb(scale=0.05)}, blocklists=lists)
+    workspace = corpus_workspace(recipe, folder / "store")
+    return build_corpus(workspace), workspace
 
 
 def test_the_page_is_drawn_from_the_store_alone(built):
@@ -60,3 +66,17 @@ def test_the_ledger_balances_with_numbers_that_can_be_plotted(built):
     assert outcome.passed and outcome.numbers["kept"] + outcome.numbers["rejected"] == outcome.numbers["captures"]
     kept = sum(pl.read_parquet(path).height for path in artifacts["clean_corpus/c"].table("text"))
     assert outcome.numbers["kept"] == kept
+
+
+def test_the_archive_is_in_the_corpus_and_left_out_of_training_by_its_host_alone(built):
+    """What is left is what a crawl without the site would give: no duplicate joins a page of it to one elsewhere."""
+    artifacts, _ = built
+    files = artifacts["clean_corpus/c"].table("text")
+    pages = pl.concat([pl.read_parquet(path) for path in files])
+    archive = pages.filter(pl.col("host") == HELD_OUT_SITE)
+    assert len(archive) > 20
+    kept = TrainingPages(search_only_hosts=(HELD_OUT_SITE,)).scan(files, ["url", "text"]).collect()
+    assert kept.equals(pages.filter(pl.col("host") != HELD_OUT_SITE).select("url", "text"))
+    clusters = pl.concat([pl.read_parquet(path) for path in artifacts["deduplicated_text/c"].table("clusters")])
+    hosts = clusters.with_columns(archive=pl.col("url").str.contains(HELD_OUT_SITE, literal=True))
+    assert len(clusters) and not hosts["archive"].any()

@@ -12,10 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.curation.deduplication import Index, clusters, match
+from llm_assets.artifacts.identity import fingerprint
+from llm_assets.curation.deduplication import DEDUPLICATED_TEXT, Index, clusters, match
 from llm_assets.curation.schemas import Cluster
-from llm_assets.curation.signatures import Signatures, sign
-from llm_assets.recipes import Deduplication, laptop
+from llm_assets.curation.signatures import TEXT_SIGNATURES, Signatures, sign
+from llm_assets.recipes import Deduplication, Recipe, WarcFiles, laptop
+from tests.support.corpus import build_corpus, corpus_workspace
+from tests.support.warcs import page, story
+from tests.support.warcs import write as write_warc
 
 RULES = Signatures.of(Deduplication())
 WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "nu") for b in ("ra", "se", "ti", "vo", "xa") for c in ("ben", "dal", "fir", "gos", "hut")]
@@ -223,3 +227,33 @@ def test_an_index_ten_times_larger_than_its_memory(tmp_path):
 def test_impossible_settings_are_errors(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         laptop().but(deduplication=fields)
+
+
+def test_the_scope_decides_which_signatures_are_read(tmp_path):
+    """With scope `corpus` a page of an earlier crawl takes its copy's place; within a crawl both stay."""
+    for crawl in ("a", "b"):
+        write_warc(tmp_path / crawl / "x.warc.gz", [page(f"http://{crawl}.example/story", story(1))])
+    crawls = {crawl: WarcFiles(path=str(tmp_path / crawl)) for crawl in ("a", "b")}
+    rejected = {}
+    for scope in ("crawl", "corpus"):
+        recipe = Recipe(name="t", crawls=crawls, deduplication=Deduplication(scope=scope))
+        artifacts = build_corpus(corpus_workspace(recipe))
+        kept = artifacts["deduplicated_text/b"]
+        assert ("text_signatures/a" in kept.record.fields["inputs"]) is (scope == "corpus")
+        rejected[scope] = pl.concat([pl.read_parquet(path) for path in kept.table("rejects")])["value"].to_list()
+    assert rejected == {"crawl": [], "corpus": ["same text as http://a.example/story"]}
+
+
+def test_memory_decides_nothing_and_bands_do():
+    recipe = laptop()
+    assert DEDUPLICATED_TEXT.config(recipe, "c").bands == 14
+
+    def identities(**fields):
+        changed = recipe.but(deduplication=Deduplication(**fields))
+        return [fingerprint(stage.config(changed, "c")) for stage in (TEXT_SIGNATURES, DEDUPLICATED_TEXT)]
+
+    signatures, matching = identities()
+    assert identities(memory=1 << 20) == [signatures, matching]
+    assert identities(scope="corpus") == [signatures, matching]
+    assert identities(seed=2)[0] != signatures and identities(seed=2)[1] == matching
+    assert identities(bands=7) != [signatures, matching]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_assets.curation.quality import breaks, measured, plain, verdict
+from llm_assets.artifacts.identity import fingerprint
+from llm_assets.curation.quality import applied_rules, breaks, measured, plain, verdict
 from llm_assets.curation.quality_classifier import ExamplesError, read_examples, train
 from llm_assets.curation.schemas import STATISTICS, TextStatistic
 from llm_assets.curation.text_statistics import compute
@@ -132,10 +133,10 @@ def test_words_are_nltks(text):
 
 def test_agreement_with_the_papers_wording_on_a_real_crawl(shared_data, tmp_path):
     from llm_assets.recipes import Recipe, WarcFiles
-    from tests.support.corpus import build_corpus
+    from tests.support.corpus import build_corpus, corpus_workspace
 
     path = shared_data / "web" / "2026-10" / "crawl-2026-10-00003.warc.gz"
-    artifacts = build_corpus(Recipe(name="t", crawls={"c": WarcFiles(path=str(path))}))
+    artifacts = build_corpus(corpus_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=str(path))})))
     texts = pl.concat([pl.read_parquet(path) for path in artifacts["language_filtered_text/c"].table("text")])["text"]
     judged = statistics(texts).select(verdict(tuple(RULES.values()))).to_series()
     theirs = pl.Series([reference_quality.verdict(text) for text in texts], dtype=pl.String)
@@ -205,3 +206,14 @@ def test_bad_examples_are_named(tmp_path, content, message):
         read_examples(tmp_path / "e.jsonl")
     with pytest.raises(ExamplesError, match="no such file"):
         read_examples(tmp_path / "missing.jsonl")
+
+
+def test_the_rules_that_hold_are_the_identity_whatever_they_are_called():
+    recipe = laptop()
+    rules = applied_rules(recipe)
+    assert [rule.name for rule in rules.rules] == [rule.name for rule in recipe.quality.effective()]
+    threshold = next(rule.threshold for rule in rules.rules if rule.name == "min_words")
+    same = recipe.but(name="other", quality=Quality(thresholds={"min_words": threshold}))
+    assert fingerprint(applied_rules(same)) == fingerprint(rules)
+    other = recipe.but(quality=Quality(thresholds={"min_words": threshold + 1}))
+    assert fingerprint(applied_rules(other)) != fingerprint(rules)

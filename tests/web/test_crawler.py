@@ -265,13 +265,11 @@ def test_the_crawler_uses_nothing_private_of_scrapy():
 
 
 def test_progress_tells_what_waits(tmp_path):
-    server = site({"/": links(*[f"/{i}" for i in range(30)]), **{f"/{i}": b"<p>" for i in range(30)}})
-    source = WebCrawl(
-        seeds=("http://small.example/",), proxy=server.proxy, delay=0.15, concurrency_per_host=1, clock=CLOCK
-    )
+    server = site({"/": links(*[f"/{i}" for i in range(14)]), **{f"/{i}": b"<p>" for i in range(14)}})
+    source = WebCrawl(seeds=("http://small.example/",), proxy=server.proxy, delay=0.2, concurrency=1, clock=CLOCK)
     told = []
     crawl("test", source, tmp_path, [], lambda pages, queued: told.append((pages, queued)))
-    assert told[-1] == (32, 0) and max(queued for _, queued in told) > 5
+    assert told[-1] == (16, 0) and max(queued for _, queued in told) > 3
 
 
 def test_two_crawls_of_the_same_web_give_the_same_bytes(tmp_path):

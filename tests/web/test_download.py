@@ -222,7 +222,8 @@ def test_warc_files_behind_a_url_come_into_the_store(tmp_path):
 def test_a_blocklist_behind_a_url(tmp_path):
     with Server({"/hosts": gzip.compress(b"0.0.0.0 bad.example\n")}) as server:
         lists = Blocklists(sources=(BlocklistSource(name="feed", category="malware", format="hosts", path=f"{server.url}/hosts"),))
-        artifact = materialize(URL_BLOCKLISTS, None, corpus_workspace(Recipe(name="t", crawls={}, blocklists=lists))).artifact
+        recipe = Recipe(name="t", crawls={}, blocklists=lists)
+        artifact = materialize(URL_BLOCKLISTS, None, corpus_workspace(recipe)).artifact
     assert pl.read_parquet(artifact.table("domains")).to_dicts() == [{"domain": "bad.example", "category": "malware", "source": "feed"}]
 
 

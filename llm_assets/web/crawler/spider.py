@@ -189,8 +189,8 @@ class StoreMiddleware:
     def _tell(self, force: bool = False) -> None:
         if force or time.monotonic() - self.told > PROGRESS_SECONDS:
             self.told = time.monotonic()
-            scheduled, begun = (self.crawler.stats.get_value(f"scheduler/{name}", 0) for name in ("enqueued", "dequeued"))
-            queued = max(0, scheduled - begun)
+            stats = self.crawler.stats
+            queued = stats.get_value("scheduler/enqueued", 0) - stats.get_value("scheduler/dequeued", 0)
             print(json.dumps({"pages": len(self.spool.stored), "queued": queued}), flush=True)
 
 
