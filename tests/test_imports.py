@@ -27,8 +27,6 @@ SHARED = (
 )
 STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "reinforcement", "preference", "release")
 TOP = ("graph", "definitions", "cli")
-# Dagster's declarations that still lie with the stages.
-DECLARATIONS = {f"{stage}/assets.py" for stage in STAGES} | {"web/schedules.py"}
 MODEL_MAY = {"torch", "numpy", "safetensors", "tiktoken"}
 EXPORTS_MAY = {"model/huggingface.py": {"transformers"}, "model/gguf_file.py": {"gguf"}}
 
@@ -61,12 +59,12 @@ def broken(path: Path, name: str) -> str | None:
         allowed = sys.stdlib_module_names | MODEL_MAY | EXPORTS_MAY.get(file, set())
         return None if top in allowed else "the model needs torch, numpy, safetensors and tiktoken alone"
     if top in ("dagster", "resources"):
-        return None if file in DECLARATIONS else "only the top imports Dagster and its resources"
+        return "only the top imports Dagster and its resources"
     if top != "llm_assets" or not rest or rest[0] in (own, "__version__"):
         return None
     other = rest[0]
     if other in TOP:
-        return None if file in DECLARATIONS and other == "graph" else "what is below the top imports nothing of it"
+        return "what is below the top imports nothing of it"
     if own in SHARED:
         if other not in SHARED:
             return "shared rooms import no stage"

@@ -40,7 +40,7 @@ def external_version(digests: dict[str, str]) -> str:
 
 
 def files_version(files: dict[str, Path], cache: Path | None, error: type[Exception], where: str) -> dict[str, str]:
-    """What a stage that reads files of the user's gives as `outside`: one version for all of them, nothing without any.
+    """What a stage that reads files of the user's gives as `external_inputs`: one version for all, nothing without any.
 
     Raises `error` where some are missing; `where` says which field of the recipe names them.
     """

@@ -9,7 +9,9 @@ from .store import Artifact
 
 
 class Inputs(Mapping[str, Artifact]):
-    """Artifacts by key (``asset`` or ``asset/crawl``), in the order in which the stage names them, crawls sorted."""
+    """Artifacts by key (``asset`` or ``asset/crawl``), in the order in which the stage reads them: crawls sorted by name,
+    or oldest first where one continues the other.
+    """
 
     def __init__(self, artifacts: Mapping[str, Artifact], crawl: str | None = None):
         self._artifacts, self._crawl = dict(artifacts), crawl

@@ -211,7 +211,7 @@ class Resolver:
             before = self._before(stage, [key[1] for key in keys if key[1] is not None])
             if before is not None:
                 found[f"{stage.name}{BEFORE}"] = before
-        config = stage.config(self.recipe, partition)
+        config = stage.config(self._recipe_of(stage, unbuilt), partition)
         versions = {key: artifact.data_version for key, artifact in found.items()}
         if stage.external_inputs is not None:
             versions.update(stage.external_inputs(config))
@@ -220,6 +220,14 @@ class Resolver:
         return Resolution(
             stage, partition, config, None if missing else identity, artifact, Inputs(found, partition), missing, identity, unbuilt
         )
+
+    def _recipe_of(self, stage: Stage, unbuilt: list[str]) -> Any:
+        """The recipe that a stage's config is a slice of: where a crawl changes it (`continues`), of built crawls only."""
+        recipe = self.recipe
+        if stage.continues is not None:
+            for crawl in unbuilt:
+                recipe = recipe.without_crawl(crawl)
+        return recipe
 
     def _before(self, stage: Stage, crawls: list[str]) -> Artifact | None:
         """The latest artifact of the stage, under an earlier state of the recipe, that is there to go on from."""

@@ -81,7 +81,7 @@ def regurgitation(subject: Subject) -> dict[str, Any]:
         stream = subject.train if times else subject.held_out
         long_enough = stream.lengths > prefix + continuation
         candidates = np.flatnonzero(long_enough & (seen == times)) if times else np.flatnonzero(long_enough)
-        chosen = spread(candidates, job.prefixes, job.seed)
+        chosen = drawn(candidates, job.prefixes, job.seed)
         recited = recitations(subject.engine, stream, chosen, prefix, continuation, job.seed)
         found += [{"split": stream.split, "times_seen": times, **one} for one in recited]
     return {"recitations": found}
@@ -112,8 +112,8 @@ def free_samples(subject: Subject) -> dict[str, Any]:
 def in_context(subject: Subject) -> dict[str, Any]:
     """Problems whose answer follows from their prompt: the choice that is preferred, and the greedy answer."""
     engine, train, job = subject.engine, subject.train, subject.job
-    drawn = spread(np.arange(train.documents), 400, job.seed)
-    words = prompt_words([engine.encoding.decode(train.document(number)[1:]) for number in drawn])
+    sampled = drawn(np.arange(train.documents), 400, job.seed)
+    words = prompt_words([engine.encoding.decode(train.document(number)[1:]) for number in sampled])
     problems = make_problems(words, job.problems, job.seed)
     problems += few_shot_questions(list(job.questions), job.problems, job.seed)
     prompts = [problem.prompt for problem in problems]

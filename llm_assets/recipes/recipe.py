@@ -205,7 +205,7 @@ class Report(Frozen):
 class Recrawl(Frozen):
     """A schedule that registers a new crawl named ``<prefix>-<date>``, builds it, and refreshes what follows."""
 
-    prefix: str = Field(pattern=CRAWL_NAME.pattern, description="the first part of the crawls' names")
+    prefix: str = Field(pattern=f"^{CRAWL_NAME.pattern}$", description="the first part of the crawls' names")
     cron: str = Field(description="five-field cron expression, UTC")
     source: Source
     incremental: bool = Field(
