@@ -117,7 +117,6 @@ def test_a_wrong_direction_is_seen(file, imported, rule):
         ("finetuning/train.py", "llm_assets.training.loop.train"),
         ("model/huggingface.py", "transformers"),
         ("compute/process.py", "dagster_pipes.open_dagster_pipes"),
-        ("web/assets.py", "dagster"),
     ],
 )
 def test_the_right_direction_is_free(file, imported):
