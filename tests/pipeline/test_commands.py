@@ -227,7 +227,7 @@ def test_mlflow_keeps_one_run_for_each_build(project):
         assert [(name, status) for _, name, status in runs] == [(name, "FINISHED") for name in sorted(f"{name}/c" if stage.per_crawl else name for name, stage in built.items())]
         identity = next(identity for identity, name, _ in runs if name == "extracted_text/c")
         parameters = dict(database.execute("SELECT key, value FROM params WHERE run_uuid = ?", (identity,)).fetchall())
-        assert parameters["extraction.min_characters"] == "1"
+        assert parameters["min_characters"] == "1"
         metrics = dict(database.execute("SELECT key, value FROM metrics WHERE run_uuid = ?", (identity,)).fetchall())
         assert metrics["rows.text"] == 10 and metrics["kept"] == 10 and metrics["seconds"] > 0
         training = next(identity for identity, name, _ in runs if name == "base_checkpoint")

@@ -12,7 +12,7 @@ from llm_assets.graph import GRAPH
 from resources.jobs import crawl_assets, shard_assets
 
 SNAPSHOT = Path(__file__).with_name("definitions.json")
-HEAVY = ("torch", "mlflow", "scrapy", "twisted", "matplotlib", "tiktoken", "rustbpe", "safetensors", "numba", "transformers")
+HEAVY = ("torch", "mlflow", "scrapy", "twisted", "matplotlib", "tiktoken", "rustbpe", "safetensors", "transformers")
 
 
 def describe_definitions() -> dict:
