@@ -137,11 +137,13 @@ def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
     one = command(project, "llm-assets", "run", "--crawl", "c", *to_model)
     assert one.returncode == 0, one.stdout + one.stderr
     assert "corpus_report: warning: without more, which the recipe names and nobody has built" in one.stdout
+    assert "✗ corpus_report: every_crawl_is_built: made from c; not built: more" in one.stdout
     assert "corpus_report: corpus_not_empty: 10 pages" in one.stdout
     both = command(project, "llm-assets", "run", *to_model)
     assert both.returncode == 0, both.stdout + both.stderr
     assert both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 15 pages" in both.stdout
     assert both.stdout.count("base_checkpoint: started") == 1 and "warning" not in both.stdout
+    assert "✓ corpus_report: every_crawl_is_built: made from c, more" in both.stdout
     again = command(project, "llm-assets", "run", *to_model)
     assert "0 built" in again.stdout
 
