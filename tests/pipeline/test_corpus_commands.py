@@ -17,8 +17,19 @@ THIN = b"<p>Soon there will be more to read on this page about the town and the 
 
 @pytest.fixture
 def ask(tmp_path, monkeypatch):
-    contact = story(2).replace(b"<article>", b"<article><p>Please write to the harbour office at harbour@mail.example for more.</p>")
-    write(tmp_path / "warc" / "a.warc.gz", [page("http://www.host.example/", story(0)), page("http://host.example/copy/of/it", story(0)), page("http://host.example/2", contact), page("http://host.example/thin", THIN), page("http://host.example/lost", b"x", "404 Not Found")])
+    contact = story(2).replace(
+        b"<article>", b"<article><p>Please write to the harbour office at harbour@mail.example for more.</p>"
+    )
+    write(
+        tmp_path / "warc" / "a.warc.gz",
+        [
+            page("http://www.host.example/", story(0)),
+            page("http://host.example/copy/of/it", story(0)),
+            page("http://host.example/2", contact),
+            page("http://host.example/thin", THIN),
+            page("http://host.example/lost", b"x", "404 Not Found"),
+        ],
+    )
     recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
     workspace = open_workspace()
@@ -89,5 +100,14 @@ def test_the_report_is_one_file_that_needs_no_network(ask):
     assert "http://www.host.example/" in html
     assert "harbour@" not in html
     assert "&lt;EMAIL&gt;" in html
-    for part in ("Funnel", "Rejects by rule", "Languages", "Hosts", "Length", "Duplicate clusters", "Personal data", "top_4_gram"):
+    for part in (
+        "Funnel",
+        "Rejects by rule",
+        "Languages",
+        "Hosts",
+        "Length",
+        "Duplicate clusters",
+        "Personal data",
+        "top_4_gram",
+    ):
         assert part in html
