@@ -5,14 +5,16 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from llm_assets.artifacts import materialize
 from llm_assets.cli import cli
-from llm_assets.compute import LocalEngine
-from llm_assets.graph import open_workspace
+from llm_assets.recipes import load_recipe
+from tests.support.building import build
 from tests.support.small import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
 
-THIN = b"<p>Soon there will be more to read on this page about the town and the river. Come back later. Thank you. Bye. Bye.</p>"
+THIN = (
+    b"<p>Soon there will be more to read on this page about the town and the river. "
+    b"Come back later. Thank you. Bye. Bye.</p>"
+)
 
 
 @pytest.fixture
@@ -32,10 +34,7 @@ def ask(tmp_path, monkeypatch):
     )
     recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
-    workspace = open_workspace()
-    workspace.engine = LocalEngine(1)
-    for stage in CORPUS:
-        materialize(stage, "c" if stage.per_crawl else None, workspace)
+    build(load_recipe(), CORPUS)
 
     def run(*words, fails=False):
         done = CliRunner().invoke(cli, ["corpus", *words])
