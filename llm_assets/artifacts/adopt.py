@@ -10,17 +10,18 @@ import polars as pl
 
 from .errors import ArtifactError, NotBuilt
 from .materialize import Workspace
-from .record import FileEntry, Record, data_version, file_digest, fsync_path
+from .record import RECORD, FileEntry, Record, data_version, file_digest, fsync_path
 from .stage import Stage
-from .store import Artifact, guard_writes
+from .store import LOCATIONS, Artifact, guard_writes
 from .tables import TableInvalid, polars_schema, validate
-from .views import draw_views
+from .views import SHOWN, SIDECAR, draw_views
 
 
 def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Path) -> Artifact:
     """Copy `folder` (laid out as the artifact: ``<table>/<part>.parquet`` and other files) into the store.
 
-    Every table is checked against its schema. Raises ArtifactError when a table is missing or the artifact exists,
+    Every table is checked against its schema. Views are drawn anew: of a folder out of another store, only the data is
+    taken. Raises ArtifactError when a table is missing or the artifact exists,
     TableInvalid with the failing rows, NotBuilt when an input is missing (the identity needs its data version).
     """
     resolution = workspace.resolver().resolve(stage.name, partition)
@@ -31,8 +32,10 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder")
     rows, schemas = {}, {}
-    for table, model in stage.tables.items():
+    for table, model in {**stage.tables, **stage.optional_tables}.items():
         files = sorted((folder / table).glob("*.parquet"))
+        if not files and table in stage.optional_tables:
+            continue
         if not files:
             raise ArtifactError(f"{folder}: no {table}/*.parquet, which {stage.name} must hold")
         rows[table] = 0
@@ -49,6 +52,8 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
         staging = store.open_staging(resolution.identity)
         shutil.rmtree(staging)
         shutil.copytree(folder, staging)
+        for name in (RECORD, LOCATIONS, SIDECAR, SHOWN, *(view.file for view in stage.views)):
+            (staging / name).unlink(missing_ok=True)
         files = {}
         for path in sorted(p for p in staging.rglob("*") if p.is_file()):
             files[str(path.relative_to(staging))] = FileEntry(bytes=path.stat().st_size, sha256=file_digest(path))

@@ -214,10 +214,11 @@ class Store:
         return artifact
 
     def delete(self, artifact: Artifact) -> None:
-        """Remove an artifact; its record goes first, so that a half-removed folder is no artifact."""
+        """Remove an artifact and what checks found in it; its record goes first: a half-removed folder is no artifact."""
         with guard_writes(self.root):
             (artifact.path / RECORD).unlink()
             shutil.rmtree(artifact.path)
+            shutil.rmtree(self.root / ".checks" / artifact.record.short, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -3,15 +3,19 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 
+import polars as pl
 import pytest
 
-from llm_assets.artifacts import ArtifactError, materialize
+from llm_assets.artifacts import ArtifactError, Graph, materialize
 from llm_assets.artifacts.adopt import adopt
+from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
 from llm_assets.artifacts.tables import TableInvalid
-from tests.support.toy import GRAPH, LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
+from llm_assets.artifacts.views import SHOWN, shown
+from tests.support.toy import GRAPH, LETTERS, TOTAL, WORDS, Letters, ToyRecipe, make_folder, workspace
 
 
 @pytest.fixture
@@ -67,11 +71,51 @@ def test_adopt_takes_in_data_that_fits_its_schema(tmp_path, folder):
         adopt(LETTERS, "a", ws, tmp_path / "data-there")
 
 
-def test_adopt_refuses_what_breaks_the_schema(tmp_path, folder):
-    import polars as pl
+def test_adopt_takes_only_the_data_of_an_artifact_of_another_store(tmp_path, folder):
+    recipe = ToyRecipe(folder=str(folder))
+    there, here = workspace(tmp_path / "elsewhere", recipe), workspace(tmp_path / "store", recipe)
+    source = everything(there)["total"]
+    shown(replace(TOTAL, show=lambda total: {"numbers": "140"}), source)
+    for stage in (LETTERS, WORDS):
+        materialize(stage, "a", here)
+    adopted = adopt(TOTAL, None, here, source.path)
+    assert adopted.data_version == source.data_version and adopted.record.files == source.record.files
+    assert adopted.record.views == ["total.txt"]
+    assert adopted.view("total.txt").read_text() == "140 letters of words/a"
+    assert not adopted.view(SHOWN).exists()
 
+
+def test_adopt_reads_optional_tables_too(tmp_path, folder):
+    recipe = ToyRecipe(folder=str(folder))
+    source = materialize(LETTERS, "a", workspace(tmp_path / "elsewhere", recipe)).artifact
+    optional = replace(LETTERS, optional_tables={"further": Letters})
+    shutil.copytree(source.path / "letters", tmp_path / "there" / "letters")
+    shutil.copytree(source.path / "letters", tmp_path / "there" / "further")
+    here = workspace(tmp_path / "store", recipe)
+    here.graph = Graph([optional])
+    assert adopt(optional, "a", here, tmp_path / "there").record.rows == {"letters": 20, "further": 20}
+    frame = pl.read_parquet(tmp_path / "there" / "further")
+    frame.with_columns(letters=-pl.col("letters")).write_parquet(tmp_path / "there" / "further" / "file0.parquet")
+    again = workspace(tmp_path / "another", recipe)
+    again.graph = here.graph
+    with pytest.raises(TableInvalid, match=r"further/file0\.parquet"):
+        adopt(optional, "a", again, tmp_path / "there")
+
+
+def test_what_checks_found_goes_with_the_artifact(tmp_path, folder):
+    ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
+    total = everything(ws)["total"]
+    remembered = ws.store.root / ".checks" / total.record.short
+    examine(TOTAL.checks[0], ws.resolver().resolve("total", None), ws.recipe, ws.store)
+    assert list(remembered.iterdir())
+    ws.store.delete(total)
+    assert not remembered.exists()
+
+
+def test_adopt_refuses_what_breaks_the_schema(tmp_path, folder):
     (tmp_path / "bad" / "letters").mkdir(parents=True)
-    pl.DataFrame({"name": ["x"], "letters": [-1], "doc_id": ["d"]}).write_parquet(tmp_path / "bad" / "letters" / "one.parquet")
+    broken = pl.DataFrame({"name": ["x"], "letters": [-1], "doc_id": ["d"]})
+    broken.write_parquet(tmp_path / "bad" / "letters" / "one.parquet")
     with pytest.raises(TableInvalid, match=r"one\.parquet: 1 failures of Letters"):
         adopt(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))), tmp_path / "bad")
     with pytest.raises(ArtifactError, match=r"no letters/\*\.parquet"):

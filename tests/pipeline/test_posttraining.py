@@ -1,22 +1,33 @@
-"""From base model to assistant, and what follows, on a small sample web: what the tables hold, what is cached, what goes wrong and how it says so."""
+"""From base model to assistant, and what follows, on a small sample web.
+
+What the tables hold, what is cached, what is drawn again; what goes wrong, and how it says so.
+"""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from llm_assets.artifacts.lineage import downstream
+from llm_assets.artifacts.record import data_version
 from llm_assets.cli import cli
 from llm_assets.dialogue.messages import from_json
-from llm_assets.finetuning.conversations import ConversationsError, no_overlap
+from llm_assets.finetuning.conversations import ConversationsError
 from llm_assets.finetuning.overlap import Phrases
-from llm_assets.finetuning.search_index import finds_itself
-from llm_assets.finetuning.sft_checkpoint import mitigates
+from llm_assets.finetuning.sft_checkpoint import FinetuningError, mitigates
 from llm_assets.graph import GRAPH, open_workspace
-from llm_assets.model.chat import check
+from llm_assets.model.chat import Message, prompt
+from llm_assets.model.chat import check as check_messages
+from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.encoding import Encoding
-from llm_assets.preference.human_rankings import labellers_agree
+from llm_assets.model.sampling import Engine, Sampling
+from llm_assets.preference.response_pairs import PreferenceError
 from llm_assets.recipes import (
     ConversationFile,
     Conversations,
@@ -28,66 +39,46 @@ from llm_assets.recipes import (
     SampleWeb,
     Tokenizer,
 )
-from llm_assets.reinforcement.practice_problems import splits_share_nothing
+from llm_assets.reinforcement.problems import ProblemError
 from llm_assets.release.model_export import equals_gguf, equals_transformers, texts_for
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX
 from tests.finetuning.test_endpoint import Server, chat
-from tests.pipeline.test_tokens_and_model import build, recipe
+from tests.pipeline.test_tokens_and_model import recipe
+from tests.support.building import build, check
 from tests.support.small import CORPUS, SMALL
 
-STAGES = [
-    *CORPUS,
-    *(
-        GRAPH[name]
-        for name in (
-            "tokenizer",
-            "token_shards",
-            "base_checkpoint",
-            "search_index",
-            "knowledge_boundary",
-            "conversations",
-        )
-    ),
-]
-MODELS = [
-    GRAPH[name]
-    for name in (
-        "sft_checkpoint",
-        "unmitigated_checkpoint",
-        "sft_evaluation",
-        "practice_problems",
-        "rl_checkpoint",
-        "rl_evaluation",
-        "response_pairs",
-        "human_rankings",
-        "reward_checkpoint",
-        "rlhf_checkpoint",
-        "rlhf_evaluation",
-        "base_evaluation",
-        "corpus_report",
-        "scorecard",
-        "model_export",
-    )
-]
+ARCHIVE = "quietarchive.example"  # the host that only the search tool knows
+RECIPE = f"{__name__}:sample"  # as commands take it
+
+
+def stages(names):
+    """The corpus and these stages."""
+    return [*CORPUS, *(GRAPH[name] for name in names.split())]
+
+
+BEFORE_MODELS = "tokenizer token_shards base_checkpoint search_index knowledge_boundary conversations"
+STAGES = stages(BEFORE_MODELS)
+TO_RANKINGS = stages(
+    f"{BEFORE_MODELS} sft_checkpoint unmitigated_checkpoint sft_evaluation practice_problems rl_checkpoint "
+    "response_pairs human_rankings"
+)
+AFTER_RL = {
+    *("rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint"),
+    *("rlhf_evaluation", "scorecard", "model_export"),
+}
 
 
 def sample(**changes):
-    return Recipe(
-        **{
-            "name": "t",
-            "crawls": {"sample": SampleWeb(scale=0.08), "unread": SampleWeb(scale=0.08, site="archive")},
-            **SMALL,
-            "search_only": ("unread",),
-            "tokenizer": Tokenizer(vocabulary=600),
-            **changes,
-        }
-    )
-
-
-def boundary():
-    """A model of 16 steps knows nothing: at these thresholds what it was never right about is "unknown", all else "known"."""
-    return SMALL["knowledge_boundary"].but(topics=400, known=0.01, unknown=0.0)
+    """A recipe whose model of 16 steps knows nothing: what it was never right about is "unknown", all else "known"."""
+    fields = {
+        **SMALL,
+        "search_only_hosts": (ARCHIVE,),
+        "tokenizer": Tokenizer(vocabulary=600),
+        "knowledge_boundary": SMALL["knowledge_boundary"].but(topics=400, known=0.01, unknown=0.0),
+        "conversations": Conversations(count=300),
+    }
+    return Recipe(**{"name": "t", "crawls": {"sample": SampleWeb(scale=0.08)}, **fields, **changes})
 
 
 def rows(artifact, table):
@@ -96,7 +87,7 @@ def rows(artifact, table):
 
 @pytest.fixture
 def built(whole, monkeypatch):
-    """The room, in the data folder that it was built in."""
+    """The recipe and its artifacts, in the data folder that they were built in."""
     folder, made, artifacts = whole
     monkeypatch.setenv("LLM_ASSETS_DATA", str(folder))
     return made, artifacts
@@ -104,48 +95,93 @@ def built(whole, monkeypatch):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Built once for this module."""
-    import os
-
+    """Everything, built once for this module."""
     folder = tmp_path_factory.mktemp("finetuning")
     before = os.environ.get("LLM_ASSETS_DATA")
     os.environ["LLM_ASSETS_DATA"] = str(folder)
-    made = sample(knowledge_boundary=boundary(), conversations=Conversations(count=300))
-    yield folder, made, build(made, [*STAGES, *MODELS], crawls=("sample", "unread"), workers=2)
+    made = sample()
+    yield folder, made, build(made, list(GRAPH), crawls=("sample",), workers=2)
     if before is None:
         del os.environ["LLM_ASSETS_DATA"]
     else:
         os.environ["LLM_ASSETS_DATA"] = before
 
 
-def test_the_index_holds_pages_of_every_crawl(built):
+def missing(recipe):
+    """Assets of the recipe that are not in the store."""
+    resolver = open_workspace(recipe).resolver()
+    return {name for name, crawl in GRAPH.keys(recipe) if resolver.resolve(name, crawl).artifact is None}
+
+
+def test_the_index_holds_pages_of_every_host(built):
     made, artifacts = built
     index = artifacts["search_index"]
-    assert finds_itself(
-        index,
-        [artifacts["clean_corpus/unread"], artifacts["clean_corpus/sample"]],
-        made.search_index.passage_characters,
-    ).passed
+    outcome = check(made, "search_index", "search_finds_pages")
+    assert outcome.passed and outcome.numbers["pages_found"] > 0
     hosts = {row.url.split("/")[2] for row in SearchIndex(index.file(INDEX)).search("plays", 10_000)}
-    assert "quietarchive.example" in hosts and len(hosts) > 3
-    assert index.record.stats["documents"] == sum(
-        len(rows(artifacts[f"clean_corpus/{crawl}"], "text")) for crawl in made.crawls
+    assert ARCHIVE in hosts and len(hosts) > 3
+    assert index.record.stats["documents"] == len(rows(artifacts["clean_corpus/sample"], "text"))
+
+
+def test_the_base_model_saw_no_page_that_is_for_search_only(built):
+    made, artifacts = built
+    corpus, documents = (
+        rows(artifacts["clean_corpus/sample"], "text"),
+        rows(artifacts["token_shards/sample"], "documents"),
     )
-
-
-def test_the_base_model_saw_no_page_of_the_unread_crawl(built):
-    _, artifacts = built
-    assert set(rows(artifacts["token_shards/unread"], "documents")["host"]) == {"quietarchive.example"}
+    withheld = corpus.filter(pl.col("host") == ARCHIVE)
+    assert len(withheld) > 0 and ARCHIVE not in set(documents["host"])
+    assert set(documents["url"]) == set(corpus["url"]) - set(withheld["url"])
+    outcome = check(made, "token_shards", "shards_match_corpus", "sample")
+    assert outcome.passed and outcome.numbers["withheld_documents"] == len(withheld)
     read = artifacts["base_checkpoint"].record.fields["inputs"]
-    assert "token_shards/sample" in read and not any("unread" in key for key in read)
+    assert {key for key in read if "/" in key} == {"token_shards/sample"}
+
+
+def test_a_recipe_of_another_name_finds_every_artifact(built):
+    made, artifacts = built
+    renamed = made.but(name="other")
+    resolver = open_workspace(renamed).resolver()
+    found = {(resolution := resolver.resolve(*key)).key: resolution.artifact for key in GRAPH.keys(renamed)}
+    assert found.keys() == artifacts.keys() and {key.partition("/")[0] for key in found} == set(GRAPH.stages)
+    for key, artifact in found.items():
+        assert artifact is not None and artifact.path == artifacts[key].path, key
+
+
+def test_lost_views_are_drawn_again_and_nothing_is_built(built):
+    made, artifacts = built
+    drawn = {artifact.view(name): artifact for artifact in artifacts.values() for name in artifact.record.views}
+    before = {path: path.read_bytes() for path in drawn}
+    assert {artifact.record.asset for artifact in drawn.values()} >= {
+        *("corpus_report", "tokenizer", "base_checkpoint", "base_evaluation", "sft_checkpoint", "sft_evaluation"),
+        *("rl_checkpoint", "rl_evaluation", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"),
+        *("scorecard", "model_export"),
+    }
+
+    def written():
+        """When each file of data was written."""
+        files = [artifact.path / name for artifact in artifacts.values() for name in artifact.record.files]
+        return {path: path.stat().st_mtime_ns for path in files if path.exists()}
+
+    data = written()
+    for path in drawn:
+        path.unlink()
+    run = CliRunner().invoke(cli, ["artifacts", "render", "--recipe", RECIPE])
+    assert run.exit_code == 0, run.output
+    assert {line.removeprefix("drew ") for line in run.output.splitlines()} == set(map(str, drawn))
+    assert {path: path.read_bytes() for path in drawn} == before
+    assert written() == data and missing(made) == set()
+    again = CliRunner().invoke(cli, ["artifacts", "render", "--recipe", RECIPE])
+    assert "every view is as its template draws it" in again.output
+    resolver = open_workspace(made).resolver()
+    for artifact in artifacts.values():
+        found = resolver.artifact(artifact.record.asset, artifact.record.partition)
+        assert found.data_version == artifact.data_version == data_version(found.record.files)
 
 
 def test_every_topic_was_asked_and_its_verdict_follows(built):
     made, artifacts = built
-    topics, asked = (
-        rows(artifacts["knowledge_boundary"], "topics"),
-        rows(artifacts["knowledge_boundary"], "interrogations"),
-    )
+    topics, asked = (rows(artifacts["knowledge_boundary"], table) for table in ("topics", "interrogations"))
     settings = made.knowledge_boundary
     assert set(asked["topic"]) == set(topics["topic"])
     assert (topics["asked"] == settings.wordings * settings.samples).all()
@@ -166,10 +202,8 @@ def test_names_of_nothing_stand_on_no_page(built):
 
 def test_conversations_are_sound_and_mention_nothing_that_is_kept_apart(built):
     _, artifacts = built
-    conversations, topics = (
-        rows(artifacts["conversations"], "conversations"),
-        rows(artifacts["knowledge_boundary"], "topics"),
-    )
+    conversations = rows(artifacts["conversations"], "conversations")
+    topics = rows(artifacts["knowledge_boundary"], "topics")
     kept = Phrases()
     for name in topics.filter(pl.col("kept_apart"))["entity"].unique():
         kept.add(name)
@@ -177,43 +211,36 @@ def test_conversations_are_sound_and_mention_nothing_that_is_kept_apart(built):
         kept.add(name)
     for row in conversations.iter_rows(named=True):
         messages = from_json(row["messages"])
-        check(messages)
+        check_messages(messages)
         assert not any(kept.find(message.content) for message in messages)
 
 
 def test_the_evaluation_is_in_no_conversation(built):
     made, artifacts = built
-    outcome = no_overlap(artifacts["conversations"], made)
+    outcome = check(made, "conversations", "no_evaluation_overlap")
     assert outcome.passed, outcome.failures
     groups = set(rows(artifacts["conversations"], "evaluation")["group"])
-    assert {
-        "unknown",
-        "nowhere",
-        "search",
-        "sums",
-        "letters",
-        "spelling",
-        "identity",
-        "private",
-        "search_nowhere",
-    } <= groups
+    assert {"unknown", "nowhere", "search", "sums", "letters", "spelling", "identity", "private"} <= groups
+    assert "search_nowhere" in groups
+
+
+def spoilt(artifact, folder, table, change):
+    """A copy of an artifact in `folder`, one of whose tables is changed."""
+    shutil.copytree(artifact.path, folder)
+    copy = replace(artifact, path=folder)
+    (path,) = copy.table(table)
+    pl.read_parquet(path).with_columns(**change).write_parquet(path)
+    return copy
 
 
 def test_an_overlap_that_slipped_in_is_found(built, tmp_path):
     made, artifacts = built
     artifact = artifacts["conversations"]
-    [path] = artifact.table("conversations")
     question = rows(artifact, "evaluation").filter(pl.col("group") == "nowhere")["question"][0]
-    before = path.read_bytes()
-    frame = pl.read_parquet(path)
-    spoilt = json.dumps([{"role": "user", "content": f"Hello! {question}"}, {"role": "assistant", "content": "No."}])
-    frame.with_columns(
-        messages=pl.when(pl.col("conversation") == 3).then(pl.lit(spoilt)).otherwise(pl.col("messages"))
-    ).write_parquet(path)
-    try:
-        outcome = no_overlap(artifact, made)
-    finally:
-        path.write_bytes(before)
+    said = json.dumps([{"role": "user", "content": f"Hello! {question}"}, {"role": "assistant", "content": "No."}])
+    messages = pl.when(pl.col("conversation") == 3).then(pl.lit(said)).otherwise("messages")
+    changed = spoilt(artifact, tmp_path / "spoilt", "conversations", {"messages": messages})
+    outcome = check(made, "conversations", "no_evaluation_overlap", changed=changed)
     assert not outcome.passed
     assert [(one["conversation"], one["evaluation"]) for one in outcome.failures] == [(3, "nowhere")]
 
@@ -245,56 +272,37 @@ def test_answers_are_graded_for_all_three_models(built):
         "unmitigated": len(without_tools),
         "sft": len(asked),
     }
-    page = artifacts["sft_evaluation"].file("report.html").read_text()
+    page = artifacts["sft_evaluation"].view("report.html").read_text()
     assert "Transcripts" in page and "unmitigated" in page
 
 
-def test_again_nothing_is_built_and_one_literal_rebuilds_what_follows(built):
+def test_again_nothing_is_built_and_one_field_rebuilds_what_follows(built):
     made, _ = built
-    workspace = open_workspace(made.but(finetuning=made.finetuning.but(seed=2)))
-    resolver = workspace.resolver()
-    cached = {
-        stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl
-    }
-    assert {
-        name for name in ("search_index", "knowledge_boundary", "conversations", "base_checkpoint") if cached[name]
-    } == {"search_index", "knowledge_boundary", "conversations", "base_checkpoint"}
-    assert not any(cached[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation"))
+    assert missing(made) == set()
+    changed = made.but(finetuning=made.finetuning.but(seed=2))
+    assert missing(changed) == {"sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", *AFTER_RL}
 
 
-def test_problems_are_apart_and_of_every_family(built):
+def test_problems_are_apart_and_of_every_family(built, tmp_path):
     made, artifacts = built
     problems = rows(artifacts["practice_problems"], "problems")
-    assert splits_share_nothing(artifacts["practice_problems"]).passed
+    assert check(made, "practice_problems", "no_shared_problems").passed
     assert {"arithmetic", "letters", "letters_at_once", "spelling", "two_hops"} == set(problems["family"])
     held_out = problems.filter(pl.col("split") == "held_out")
     assert (held_out.group_by("family", "level").len()["len"] <= made.practice_problems.held_out).all()
-    spoilt = problems.with_columns(
-        split=pl.when(pl.col("problem") == held_out["problem"][0]).then(pl.lit("train")).otherwise(pl.col("split")),
-        key=pl.when(pl.col("problem") == held_out["problem"][0])
-        .then(pl.lit(held_out["key"][1]))
-        .otherwise(pl.col("key")),
-    )
-    [path] = artifacts["practice_problems"].table("problems")
-    before = path.read_bytes()
-    spoilt.write_parquet(path)
-    try:
-        outcome = splits_share_nothing(artifacts["practice_problems"])
-    finally:
-        path.write_bytes(before)
+    moved = pl.when(pl.col("problem") == held_out["problem"][0])
+    sides = {"split": moved.then(pl.lit("train")).otherwise("split")}
+    sides["key"] = moved.then(pl.lit(held_out["key"][1])).otherwise("key")
+    changed = spoilt(artifacts["practice_problems"], tmp_path / "spoilt", "problems", sides)
+    outcome = check(made, "practice_problems", "no_shared_problems", changed=changed)
     assert not outcome.passed and outcome.failures[0]["key"] == held_out["key"][1]
 
 
 def test_levels_that_a_family_has_not_are_named(built):
     made, _ = built
-    from llm_assets.reinforcement.problems import ProblemError
-
+    wrong = made.practice_problems.but(levels={"arithmetic": (1, 7)})
     with pytest.raises(ProblemError, match="family arithmetic has levels 0 to 2, not 1, 7"):
-        build(
-            made.but(practice_problems=made.practice_problems.but(levels={"arithmetic": (1, 7)})),
-            [*STAGES, GRAPH["practice_problems"]],
-            crawls=("sample", "unread"),
-        )
+        build(made.but(practice_problems=wrong), [*STAGES, GRAPH["practice_problems"]], crawls=("sample",))
 
 
 def test_practice_leaves_a_model_its_curve_and_its_looks(built):
@@ -307,49 +315,30 @@ def test_practice_leaves_a_model_its_curve_and_its_looks(built):
     assert best["score"] == max(checkpoint.record.stats["looks"].values())
     assert {"model.safetensors", "shape.json", "tokenizer.tiktoken", "assistant.json"} <= set(checkpoint.record.files)
     if best["step"] == 0:  # nothing was better than what it set out from
-        assert (
-            checkpoint.file("model.safetensors").read_bytes()
-            == artifacts["sft_checkpoint"].file("model.safetensors").read_bytes()
-        )
+        weights = [one.file("model.safetensors").read_bytes() for one in (checkpoint, artifacts["sft_checkpoint"])]
+        assert weights[0] == weights[1]
 
 
 def test_attempts_of_all_models_and_abilities_before_and_after(built):
     made, artifacts = built
     evaluation = artifacts["rl_evaluation"]
-    attempts, problems = (
-        rows(evaluation, "attempts"),
-        rows(artifacts["practice_problems"], "problems").filter(pl.col("split") == "held_out"),
-    )
+    attempts = rows(evaluation, "attempts")
+    problems = rows(artifacts["practice_problems"], "problems").filter(pl.col("split") == "held_out")
     groups = problems.select("family", "level").unique()
     assert dict(attempts.group_by("model").len().iter_rows()) == dict.fromkeys(("base", "sft", "rl"), len(groups))
-    assert (attempts["samples"] == made.rl_evaluation.samples).all() and set(attempts["problem"]) <= set(
-        problems["problem"]
-    )
+    assert (attempts["samples"] == made.rl_evaluation.samples).all()
+    assert set(attempts["problem"]) <= set(problems["problem"])
     abilities, grades = rows(evaluation, "abilities"), artifacts["sft_evaluation"].record.stats["grades"]["sft"]
     assert {row["group"]: row["right_before"] for row in abilities.iter_rows(named=True)} == {
         group: one["right"] for group, one in grades.items()
     }
-    page = evaluation.file("report.html").read_text()
+    page = evaluation.view("report.html").read_text()
     assert all(title in page for title in ("pass@1", "Length", "<svg"))
 
 
-def test_one_literal_of_practice_rebuilds_practice_alone(built):
+def test_one_field_of_reinforcement_learning_rebuilds_what_follows_alone(built):
     made, _ = built
-    resolver = open_workspace(made.but(reinforcement=made.reinforcement.but(kl=0.5))).resolver()
-    cached = {
-        stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl
-    }
-    assert {name for name, there in cached.items() if not there} == {
-        "rl_checkpoint",
-        "rl_evaluation",
-        "response_pairs",
-        "human_rankings",
-        "reward_checkpoint",
-        "rlhf_checkpoint",
-        "rlhf_evaluation",
-        "scorecard",
-        "model_export",
-    }
+    assert missing(made.but(reinforcement=made.reinforcement.but(kl=0.5))) == AFTER_RL
 
 
 def test_prompts_of_one_side_are_on_no_other(built):
@@ -360,10 +349,8 @@ def test_prompts_of_one_side_are_on_no_other(built):
     settings = made.response_pairs
     assert set(prompts["split"]) == {"train", "guard", "unseen"} and prompts["question"].is_unique().all()
     compared = prompts.filter(pl.col("split") == "train")
-    assert (
-        set(responses["prompt"]) == set(compared["prompt"])
-        and (responses.group_by("prompt").len()["len"] == settings.samples).all()
-    )
+    assert set(responses["prompt"]) == set(compared["prompt"])
+    assert (responses.group_by("prompt").len()["len"] == settings.samples).all()
     assert set(pairs["prompt"]) <= set(compared["prompt"])
     said = dict(responses.group_by("prompt").agg(pl.col("text")).iter_rows())
     assert all(
@@ -375,13 +362,13 @@ def test_prompts_of_one_side_are_on_no_other(built):
 
 
 def test_what_no_person_ranked_says_so(built):
-    _, artifacts = built
+    made, artifacts = built
     rankings, stats = rows(artifacts["human_rankings"], "rankings"), artifacts["human_rankings"].record.stats
     assert rankings["simulated"].all() and stats["by_people"] == 0 and stats["simulated"] == len(rankings)
     assert set(rankings["split"]) == {"train", "held_out", "gold"}
     assert rankings.group_by("question").agg(pl.col("split").n_unique())["split"].max() == 1
-    assert "simulated" in labellers_agree(artifacts["human_rankings"]).summary
-    assert "No person ranked anything here" in artifacts["rlhf_evaluation"].file("report.html").read_text()
+    assert "simulated" in check(made, "human_rankings", "agreement_of_labellers").summary
+    assert "No person ranked anything here" in artifacts["rlhf_evaluation"].view("report.html").read_text()
 
 
 def test_the_reward_model_is_measured_on_questions_that_it_never_saw(built):
@@ -416,46 +403,21 @@ def test_answers_of_three_models_to_the_same_unseen_prompts(built):
 
 def test_pairs_are_ranked_on_the_terminal_and_learnt_from(built, tmp_path):
     made, artifacts = built
-    recipe = tmp_path / "mine.py"
-    recipe.write_text(
-        "from tests.pipeline.test_posttraining import sample, boundary\nfrom llm_assets.recipes import Conversations\ndef mine():\n    return sample(knowledge_boundary=boundary(), conversations=Conversations(count=300))\n"
-    )
     target = tmp_path / "ann.jsonl"
-    run = CliRunner().invoke(
-        cli,
-        ["rank", "--labeller", "ann", "--file", str(target), "--count", "6", "--recipe", f"{recipe}:mine"],
-        input="1\n2\nt\ns\nnonsense\n1\nq\n",
-    )
+
+    def rank(count, answers):
+        words = ["rank", "--labeller", "ann", "--file", str(target), "--count", count, "--recipe", RECIPE]
+        return CliRunner().invoke(cli, words, input=answers)
+
+    run = rank("6", "1\n2\nt\ns\nnonsense\n1\nq\n")
     assert run.exit_code == 0, run.output
     assert "4 rankings by ann added" in run.output
     by_ann = [json.loads(line) for line in target.read_text().splitlines()]
     assert [row["preferred"] for row in by_ann] == ["first", "second", "tie", "first"]
-    again = CliRunner().invoke(
-        cli,
-        ["rank", "--labeller", "ann", "--file", str(target), "--count", "1", "--recipe", f"{recipe}:mine"],
-        input="q\n",
-    )
+    again = rank("1", "q\n")
     assert all(row["question"] not in again.output or row["first"] not in again.output for row in by_ann)
     settings = made.human_rankings.but(files=(RankingFile(path=str(target), name="ann"),))
-    artifact = build(
-        made.but(human_rankings=settings),
-        [
-            *STAGES,
-            *(
-                GRAPH[name]
-                for name in (
-                    "sft_checkpoint",
-                    "unmitigated_checkpoint",
-                    "sft_evaluation",
-                    "practice_problems",
-                    "rl_checkpoint",
-                    "response_pairs",
-                    "human_rankings",
-                )
-            ),
-        ],
-        crawls=("sample", "unread"),
-    )["human_rankings"]
+    artifact = build(made.but(human_rankings=settings), TO_RANKINGS, crawls=("sample",))["human_rankings"]
     of_people = rows(artifact, "rankings").filter(~pl.col("simulated"))
     assert len(of_people) == artifact.record.stats["by_people"] == 4 and set(of_people["labeller"]) == {"ann"}
     assert set(of_people["pair"]) <= set(rows(artifacts["response_pairs"], "pairs")["pair"])
@@ -463,65 +425,27 @@ def test_pairs_are_ranked_on_the_terminal_and_learnt_from(built, tmp_path):
 
 def test_rankings_of_people_bring_a_second_reward_model_for_the_guard(built, tmp_path):
     made, artifacts = built
+    pairs = rows(artifacts["response_pairs"], "pairs").select("question", "first", "second")
+    longer = pl.when(pl.col("first").str.len_chars() > pl.col("second").str.len_chars())
+    preferred = longer.then(pl.lit("first")).otherwise(pl.lit("second"))
     target = tmp_path / "people.jsonl"
-    pairs = rows(artifacts["response_pairs"], "pairs").to_dicts()
-    target.write_text(
-        "".join(
-            json.dumps(
-                {
-                    "question": one["question"],
-                    "first": one["first"],
-                    "second": one["second"],
-                    "preferred": "first" if len(one["first"]) > len(one["second"]) else "second",
-                    "labeller": "ann",
-                }
-            )
-            + "\n"
-            for one in pairs
-        )
-    )
+    pairs.with_columns(preferred=preferred, labeller=pl.lit("ann")).write_ndjson(target)
     settings = made.human_rankings.but(simulated=None, files=(RankingFile(path=str(target), name="people"),))
-    stages = [
-        *STAGES,
-        *(
-            GRAPH[name]
-            for name in (
-                "sft_checkpoint",
-                "unmitigated_checkpoint",
-                "sft_evaluation",
-                "practice_problems",
-                "rl_checkpoint",
-                "response_pairs",
-                "human_rankings",
-                "reward_checkpoint",
-                "rlhf_checkpoint",
-                "rlhf_evaluation",
-            )
-        ),
-    ]
-    built_so = build(made.but(human_rankings=settings), stages, crawls=("sample", "unread"))
+    learnt = [*TO_RANKINGS, *(GRAPH[name] for name in ("reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"))]
+    built_so = build(made.but(human_rankings=settings), learnt, crawls=("sample",))
     reward = built_so["reward_checkpoint"]
-    assert {"gold/model.safetensors", "gold/reward.json", "model.safetensors"} <= set(
-        reward.record.files
-    ) and reward.record.stats["gold"]["rankings"] >= 4
+    assert {"gold/model.safetensors", "gold/reward.json", "model.safetensors"} <= set(reward.record.files)
+    assert reward.record.stats["gold"]["rankings"] >= 4
     assert reward.file("gold/model.safetensors").read_bytes() != reward.file("model.safetensors").read_bytes()
     assert set(built_so["rlhf_checkpoint"].record.stats["guard"]) == {"0", "1", "2"}
-    assert "No person ranked anything here" not in built_so["rlhf_evaluation"].file("report.html").read_text()
+    assert "No person ranked anything here" not in built_so["rlhf_evaluation"].view("report.html").read_text()
 
 
 def test_without_any_ranking_it_says_what_to_do(built):
     made, _ = built
-    from llm_assets.preference.response_pairs import PreferenceError
-
-    stages = [
-        *STAGES,
-        *(
-            GRAPH[name]
-            for name in ("sft_checkpoint", "practice_problems", "rl_checkpoint", "response_pairs", "human_rankings")
-        ),
-    ]
+    unranked = made.but(human_rankings=made.human_rankings.but(simulated=None))
     with pytest.raises(PreferenceError, match="nobody has ranked anything; rank pairs with: llm-assets rank"):
-        build(made.but(human_rankings=made.human_rankings.but(simulated=None)), stages, crawls=("sample", "unread"))
+        build(unranked, TO_RANKINGS, crawls=("sample",))
 
 
 def test_the_scorecard_tells_every_stage(built):
@@ -533,25 +457,13 @@ def test_the_scorecard_tells_every_stage(built):
     built_stages = {key.split("/")[0] for key in artifacts} - {"scorecard", "model_export"}
     assert set(spent["stage"]) == built_stages
     assert spent.filter(pl.col("key") == "base_checkpoint")["flops"][0] > 0 and (spent["watt_hours"] >= 0).all()
-    page = scorecard.file("scorecard.html").read_text()
-    assert (
-        "http" not in page.split("<style>")[1].split("</style>")[0]
-        and "<script" not in page
-        and page.count("<svg") >= 5
-    )
-    for title in (
-        "From captures to text",
-        "Base model",
-        "Practice",
-        "Taste",
-        "Side by side",
-        "What it cost",
-        "Identities",
-    ):
-        assert title in page
-    assert all(
-        artifacts[key].record.short in page for key in ("base_checkpoint", "rlhf_checkpoint", "clean_corpus/sample")
-    )
+    page = scorecard.view("scorecard.html").read_text()
+    assert "http" not in page.split("<style>")[1].split("</style>")[0]
+    assert "<script" not in page and page.count("<svg") >= 5
+    titles = ("From captures to text", "Base model", "Practice", "Taste", "Side by side", "What it cost", "Identities")
+    assert [title for title in titles if title not in page] == []
+    for key in ("base_checkpoint", "rlhf_checkpoint", "clean_corpus/sample"):
+        assert artifacts[key].record.short in page
 
 
 def test_the_export_is_the_model_in_transformers_and_in_gguf(built):
@@ -563,37 +475,24 @@ def test_the_export_is_the_model_in_transformers_and_in_gguf(built):
     assert equals_gguf(export, checkpoint).passed
     assert not equals_transformers(export, artifacts["base_checkpoint"], questions[:2], pages[:2]).passed
     assert not equals_gguf(export, artifacts["base_checkpoint"]).passed
-    card = export.file("huggingface/README.md").read_text()
-    assert (
-        checkpoint.record.short in card
-        and "simulated" in card
-        and artifacts["clean_corpus/sample"].record.short in card
-    )
-    assert (
-        json.loads(export.file("huggingface/generation_config.json").read_text())["eos_token_id"][0]
-        == Encoding.load(checkpoint.path).special["<|assistant_end|>"]
-    )
+    card = export.view("huggingface/README.md").read_text()
+    for words in (checkpoint.record.short, "simulated", artifacts["clean_corpus/sample"].record.short):
+        assert words in card
+    ends = json.loads(export.file("huggingface/generation_config.json").read_text())["eos_token_id"]
+    assert ends[0] == Encoding.load(checkpoint.path).special["<|assistant_end|>"]
 
 
 def test_any_checkpoint_is_exported_by_a_command(built, tmp_path):
     _, artifacts = built
     for stage, talks in (("base_checkpoint", False), ("sft_checkpoint", True)):
-        run = CliRunner().invoke(
-            cli,
-            [
-                "export",
-                str(tmp_path / stage),
-                "--checkpoint",
-                str(artifacts[stage].path),
-                "--gguf",
-                "f32" if talks else "none",
-            ],
-        )
+        target, gguf = tmp_path / stage, "f32" if talks else "none"
+        words = ["export", str(target), "--checkpoint", str(artifacts[stage].path), "--gguf", gguf]
+        run = CliRunner().invoke(cli, words)
         assert run.exit_code == 0, run.output
-        assert (tmp_path / stage / "model.gguf").exists() == talks and (
-            tmp_path / stage / "model.safetensors"
-        ).read_bytes() == artifacts[stage].file("model.safetensors").read_bytes()
-        ends = json.loads((tmp_path / stage / "generation_config.json").read_text())["eos_token_id"]
+        assert (target / "model.gguf").exists() == talks
+        exported, own = target / "model.safetensors", artifacts[stage].file("model.safetensors")
+        assert exported.read_bytes() == own.read_bytes()
+        ends = json.loads((target / "generation_config.json").read_text())["eos_token_id"]
         assert isinstance(ends, list) == talks
 
 
@@ -601,16 +500,10 @@ def test_transformers_generates_from_the_export_what_the_assistant_says(built):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from llm_assets.model.chat import Message, prompt
-    from llm_assets.model.checkpoint import load_checkpoint
-    from llm_assets.model.sampling import Engine, Sampling
-
     _, artifacts = built
     folder = artifacts["model_export"].path / "huggingface"
-    tokenizer, other = (
-        AutoTokenizer.from_pretrained(folder),
-        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
-    )
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    other = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model, encoding = load_checkpoint(artifacts["rlhf_checkpoint"].path)
     ids = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Who are you?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -631,50 +524,39 @@ parameters = xllamacpp.CommonParams()
 parameters.model.path, parameters.n_ctx, parameters.warmup = job["path"], job["context"], False
 server = xllamacpp.Server(parameters)
 for ids in job["prompts"]:
-    answer = server.handle_completions({"prompt": ids, "n_predict": job["tokens"], "temperature": 0.0, "cache_prompt": False})
+    asked = {"prompt": ids, "n_predict": job["tokens"], "temperature": 0.0, "cache_prompt": False}
+    answer = server.handle_completions(asked)
     answer = answer if isinstance(answer, dict) else json.loads(answer)
     print("ANSWER", json.dumps(answer["choices"][0]["text"]), flush=True)
 """
 
 
 def test_llama_cpp_says_the_same_from_the_gguf_file(built, tmp_path):
-    import subprocess
-    import sys
-
     pytest.importorskip("xllamacpp", reason="llama.cpp (xllamacpp) is not installed")
-    from llm_assets.model.chat import Message, prompt
-    from llm_assets.model.checkpoint import load_checkpoint
-    from llm_assets.model.sampling import Engine, Sampling
-
     _, artifacts = built
     folder = artifacts["rlhf_checkpoint"].path
     run = CliRunner().invoke(cli, ["export", str(tmp_path), "--checkpoint", str(folder), "--gguf", "f32"])
     assert run.exit_code == 0, run.output
     model, encoding = load_checkpoint(folder)
-    prompts = [
-        prompt(encoding, [Message("user", question)])
-        for question in ("Who are you?", "Tell me about the river.", "Spell tea.")
-    ]
+    questions = ("Who are you?", "Tell me about the river.", "Spell tea.")
+    prompts = [prompt(encoding, [Message("user", question)]) for question in questions]
     job = {"path": str(tmp_path / "model.gguf"), "context": model.shape.context, "prompts": prompts, "tokens": 12}
     done = subprocess.run(
         [sys.executable, "-c", LLAMA], input=json.dumps(job), capture_output=True, text=True, timeout=120
     )
-    theirs = [
-        json.loads(line.removeprefix("ANSWER ")) for line in done.stdout.splitlines() if line.startswith("ANSWER ")
-    ]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
+    theirs = [json.loads(line.removeprefix("ANSWER ")) for line in lines]
     engine, special = Engine(model, encoding), set(encoding.special.values())
-    ours = engine.complete(
-        prompts, Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos))
-    )
+    stop = (encoding.special["<|assistant_end|>"], encoding.bos)
+    ours = engine.complete(prompts, Sampling(max_tokens=12, temperature=0.0, stop=stop))
     assert len(theirs) == len(ours), done.stderr[-2000:]
     for asked, one, text in zip(prompts, ours, theirs, strict=True):
         said = [
             encoding.decode([token for token in one.tokens[:end] if token not in special])
             for end in range(len(one.tokens) + 1)
         ]
-        if (
-            said[-1] != text
-        ):  # a model this young hesitates: they may part where two tokens are as probable but for rounding
+        # A model this young hesitates: they may part where two tokens are as probable but for rounding.
+        if said[-1] != text:
             place = next((end for end in range(1, len(said)) if not text.startswith(said[end])), len(said)) - 1
             (_, first), (_, second) = engine.next_tokens([*asked, *one.tokens[:place]], 2)
             assert second > 0.999 * first, (said[-1], text, place, first, second)
@@ -682,47 +564,22 @@ def test_llama_cpp_says_the_same_from_the_gguf_file(built, tmp_path):
 
 def test_a_page_leads_to_the_assistant(built):
     made, artifacts = built
-    models = {
-        artifact.record.key for artifact in downstream(open_workspace(made).store, artifacts["clean_corpus/sample"])
-    }
-    assert {
-        "search_index",
-        "knowledge_boundary",
-        "conversations",
-        "sft_checkpoint",
-        "sft_evaluation",
-        "practice_problems",
-        "rl_checkpoint",
-        "rl_evaluation",
-        "human_rankings",
-        "reward_checkpoint",
-        "rlhf_checkpoint",
-        "scorecard",
-        "model_export",
-    } <= models
+    read_by = {one.record.key for one in downstream(open_workspace(made).store, artifacts["clean_corpus/sample"])}
+    assert {"search_index", "knowledge_boundary", "conversations", "practice_problems", *AFTER_RL} <= read_by
+    assert {"sft_checkpoint", "sft_evaluation"} <= read_by
 
 
-def test_talking_from_the_terminal(built, monkeypatch, tmp_path):
+def test_talking_from_the_terminal(built):
     _, artifacts = built
     folder = str(artifacts["sft_checkpoint"].path)
-    run = CliRunner().invoke(
-        cli,
-        ["chat", "--checkpoint", folder, "--max-tokens", "6"],
-        input="Hello!\n/history\n/system Be kind.\n/tools\n/tools none\n/tools nonsense\n/reset\n/history\n/nonsense\n/help\n"
-        + "long " * 400
-        + "\n/exit\nnever read\n",
-    )
+    commands = ["/history", "/system Be kind.", "/tools", "/tools none", "/tools nonsense", "/reset", "/history"]
+    typed = ["Hello!", *commands, "/nonsense", "/help", "long " * 400, "/exit", "never read"]
+    words = ["chat", "--checkpoint", folder, "--max-tokens", "6"]
+    run = CliRunner().invoke(cli, words, input="".join(f"{line}\n" for line in typed))
     assert run.exit_code == 0, run.output
-    for told in (
-        "Be kind.",
-        "(none)",
-        "(forgotten)",
-        "(nothing was said)",
-        "no command /nonsense",
-        "/reset ",
-        "the model's context is 160",
-    ):
+    for told in ("Be kind.", "(none)", "(forgotten)", "(nothing was said)", "no command /nonsense", "/reset "):
         assert told in run.output, told
+    assert "the model's context is 160" in run.output
     assert "never read" not in run.output
     base = CliRunner().invoke(
         cli, ["chat", "--checkpoint", str(artifacts["base_checkpoint"].path), "--max-tokens", "6", "Who are you?"]
@@ -740,22 +597,14 @@ def test_files_of_users_with_malformed_rows(tmp_path):
         "\n".join([json.dumps(good), "not JSON", json.dumps({"messages": []}), json.dumps(kept), json.dumps(good)])
     )
     held = tmp_path / "evaluation.jsonl"
-    held.write_text(
-        json.dumps(
-            {
-                "question": "Which of the many rivers of the northern country is the longest of all of them?",
-                "answer": "x",
-            }
-        )
+    question = "Which of the many rivers of the northern country is the longest of all of them?"
+    held.write_text(json.dumps({"question": question, "answer": "x"}))
+    mixture = Conversations(
+        count=5,
+        files=(ConversationFile(path=str(file), name="mine"),),
+        evaluation_files=(ConversationFile(path=str(held), name="held"),),
     )
-    made = recipe(
-        tmp_path,
-        conversations=Conversations(
-            count=5,
-            files=(ConversationFile(path=str(file), name="mine"),),
-            evaluation_files=(ConversationFile(path=str(held), name="held"),),
-        ),
-    )
+    made = recipe(tmp_path, conversations=mixture)
     artifact = build(made, STAGES)["conversations"]
     table = rows(artifact, "conversations")
     assert table.filter(pl.col("source") == "mine")["line"].to_list() == [1, 5]
@@ -774,9 +623,8 @@ def test_files_of_users_with_malformed_rows(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    made = recipe(
-        tmp_path, conversations=Conversations(files=(ConversationFile(path=str(tmp_path / "none.jsonl"), name="mine"),))
-    )
+    absent = ConversationFile(path=str(tmp_path / "none.jsonl"), name="mine")
+    made = recipe(tmp_path, conversations=Conversations(files=(absent,)))
     with pytest.raises(ConversationsError, match=r"no such file: mine \(.*none\.jsonl\)"):
         open_workspace(made).resolver().resolve("conversations", None)
 
@@ -797,14 +645,8 @@ def test_questions_by_an_endpoint(tmp_path):
             word = max(article.split(), key=len).strip(".,;:!?\"'()")
             thing = f"Thing {asked['questions']}"
             questions = [f"What is told of {thing}?", f"Tell me of {thing}.", f"{thing}: what is told?"]
-            good = {
-                "entity": thing,
-                "kind": "thing",
-                "relation": "told",
-                "questions": questions,
-                "answer": word,
-                "sentence": f"Of {thing}, {word} is told.",
-            }
+            good = {"entity": thing, "kind": "thing", "relation": "told", "questions": questions, "answer": word}
+            good["sentence"] = f"Of {thing}, {word} is told."
             return 200, chat(json.dumps([good, {**good, "answer": "no word of the article"}]))
         asked["judged"] += 1
         return 200, chat("Right." if asked["judged"] % 2 else "refused")
@@ -812,16 +654,8 @@ def test_questions_by_an_endpoint(tmp_path):
     server = Server(say)
     try:
         endpoint = Endpoint(model="writer", url=f"http://127.0.0.1:{server.server_address[1]}/v1", concurrency=1)
-        boundary = KnowledgeBoundary(
-            endpoint=endpoint,
-            articles=6,
-            questions_per_article=2,
-            samples=2,
-            wordings=2,
-            max_tokens=8,
-            device="cpu",
-            known=0.9,
-        )
+        asking = {"samples": 2, "wordings": 2, "max_tokens": 8, "device": "cpu", "known": 0.9}
+        boundary = KnowledgeBoundary(endpoint=endpoint, articles=6, questions_per_article=2, **asking)
         artifact = build(recipe(tmp_path, knowledge_boundary=boundary), STAGES)["knowledge_boundary"]
     finally:
         server.shutdown()
@@ -829,10 +663,8 @@ def test_questions_by_an_endpoint(tmp_path):
     topics, answers = rows(artifact, "topics"), rows(artifact, "interrogations")
     assert len(topics) == 6 and asked["questions"] == 6
     assert (topics["kept_questions"].str.json_decode(pl.List(pl.String)).list.len() == 1).all()
-    assert (
-        rows(artifact, "question_rejects")["reason"].to_list()
-        == ["question 2: the answer 'no word of the article' does not stand in the article"] * 6
-    )
+    reason = "question 2: the answer 'no word of the article' does not stand in the article"
+    assert rows(artifact, "question_rejects")["reason"].to_list() == [reason] * 6
     judged = answers.filter(pl.col("judge") == "endpoint")
     assert len(judged) == asked["judged"] > 0
     assert set(judged["grade"]) == {"right", "refused"}
@@ -841,8 +673,6 @@ def test_questions_by_an_endpoint(tmp_path):
 
 def test_a_model_too_small_for_any_conversation(tmp_path):
     made = recipe(tmp_path, model=SMALL["model"].but(context=8))
-    from llm_assets.finetuning.sft_checkpoint import FinetuningError
-
     with pytest.raises(FinetuningError, match="no conversation fits into the model's context of 8 tokens"):
         build(made, [*STAGES, GRAPH["sft_checkpoint"]])
 
