@@ -30,7 +30,9 @@ class JobFailed(RuntimeError):
 
 
 def subprocess_launcher(command: list[str], environment: Mapping[str, str]) -> int:
-    with subprocess.Popen(command, env=dict(environment), stdout=sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None) as process:
+    with subprocess.Popen(
+        command, env=dict(environment), stdout=sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None
+    ) as process:
         try:
             return process.wait()
         except BaseException:
@@ -48,8 +50,8 @@ def run_job(
 ) -> None:
     """Run ``python -m module job.json`` (by torchrun where `processes` > 1) in `folder`, handing on its events.
 
-    job: a frozen dataclass, which the process reads back as that type; or a mapping of plain values.
-    Raises JobFailed with the process's own message; OSError where that is a disk that cannot be written.
+    job: a frozen dataclass, which the process reads back as that type. Raises JobError where it is none, JobFailed with
+    the process's own message, and OSError where that is a disk that cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     TrainingDevices.of_environment().to_environment()

@@ -13,6 +13,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
 
 from .grading import grade
+from .jobs import Question
 
 INSTRUCTION = "A conversation in which questions are answered, one line each. What is not known is not made up."
 GROUPS = {
@@ -74,13 +75,12 @@ def shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Question, ...]]:
     """The questions that the assistant is evaluated by, and how a job asks them."""
     questions = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
-    return questions, [
-        {"number": number, "question": row["question"], "tools": row["tools"]}
-        for number, row in enumerate(questions.iter_rows(named=True))
-    ]
+    return questions, tuple(
+        Question(number, row["question"], row["tools"]) for number, row in enumerate(questions.iter_rows(named=True))
+    )
 
 
 def before_and_after(

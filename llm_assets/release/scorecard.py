@@ -20,6 +20,7 @@ from llm_assets.artifacts.views import View
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION
 from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.model.devices import find_device, find_gpus
 from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
@@ -28,7 +29,7 @@ from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import guard_series
 from llm_assets.training.training_run import loss_series
 
-from .jobs import AskJob, BasePrompting, Prompt
+from .jobs import AskJob, Prompt
 from .schemas import Costs, Transcripts
 
 MODULE = "llm_assets.release.ask"
@@ -197,7 +198,7 @@ def chosen_prompts(conversations: Artifact, pairs: Artifact, most: int) -> list[
     prompts = pl.concat([pl.read_parquet(path) for path in pairs.table("prompts")])
     unseen = prompts.filter(pl.col("split") == "unseen").head(most)
     found += [{"kind": "open", "question": question} for question in unseen["question"]]
-    return [Prompt(number, **prompt) for number, prompt in enumerate(found)]
+    return [Prompt(number=number, **prompt) for number, prompt in enumerate(found)]
 
 
 def transcripts(prompts: Sequence[Prompt], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
