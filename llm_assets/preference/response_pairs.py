@@ -24,6 +24,7 @@ from llm_assets.recipes.preference import ResponsePairs
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
 
+from .jobs import SamplingJob
 from .schemas import Pairs, PromptRejects, Prompts, Responses
 
 MODULE = "llm_assets.preference.sample"
@@ -171,11 +172,15 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
             f"response_pairs.prompts, or change guard_share ({settings.guard_share})"
         )
     compared = [one for one in prompts if one["split"] == "train"]
-    job = {
-        "checkpoint": str(step.input("rl_checkpoint").path),
-        "questions": [one["question"] for one in compared],
-        **settings.model_dump(include={"samples", "temperature", "max_tokens", "device", "seed"}),
-    }
+    job = SamplingJob(
+        checkpoint=str(step.input("rl_checkpoint").path),
+        questions=tuple(one["question"] for one in compared),
+        samples=settings.samples,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        device=settings.device,
+        seed=settings.seed,
+    )
     answers = measure(step, MODULE, job, step.staging / "sampling")["answers"]
     responses = [
         {"prompt": one["prompt"], "response": number, **answer}

@@ -18,6 +18,7 @@ from llm_assets.report import plots, render
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import guard_series, policy_plots
 
+from .jobs import PromptRow, RlhfEvaluationJob
 from .reward_checkpoint import RULE, GoldSignal, gold_signal, read_scores, reliability
 from .rlhf_checkpoint import gold_job, guard_looks, read_prompts
 from .schemas import Answers
@@ -40,19 +41,23 @@ class RlhfEvaluationConfig(Frozen):
 
 def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     """One part; the models are asked in a process of its own."""
-    reward = step.input("reward_checkpoint")
+    settings, reward = config.evaluation, step.input("reward_checkpoint")
     prompts = read_prompts(step.input("response_pairs"), "unseen")
     questions, again = questions_again(step.input("conversations"))
-    job = {
-        **config.evaluation.model_dump(include={"samples", "temperature", "max_tokens", "seed", "device"}),
-        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()},
-        "prompts": prompts,
-        "reward": str(reward.path),
-        "gold": gold_job(config.gold, reward),
-        "questions": again,
-        "answer_tokens": config.answer_tokens,
-        "toolbox": toolbox_job(step.input("search_index"), config.tools),
-    }
+    job = RlhfEvaluationJob(
+        models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
+        prompts=tuple(prompts),
+        reward=str(reward.path),
+        gold=gold_job(config.gold, reward),
+        samples=settings.samples,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        seed=settings.seed,
+        device=settings.device,
+        questions=again,
+        answer_tokens=config.answer_tokens,
+        toolbox=toolbox_job(step.input("search_index"), config.tools),
+    )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_answers(prompts, results["said"])
     abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
@@ -91,9 +96,9 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConf
     )
 
 
-def to_answers(prompts: Sequence[Mapping[str, Any]], said: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
+def to_answers(prompts: Sequence[PromptRow], said: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
     """One row an answer (schema Answers)."""
-    questions = {one["prompt"]: one["question"] for one in prompts}
+    questions = {prompt.prompt: prompt.question for prompt in prompts}
     return pl.DataFrame([
         {"model": model, "prompt": one["prompt"], "question": questions[one["prompt"]], **{name: one[name] for name in ("text", "tokens", "finished", "proxy", "gold")}}
         for model in MODELS for one in said.get(model, [])

@@ -11,7 +11,7 @@ from llm_assets.training.plan import PolicyPlan
 
 @dataclass(frozen=True)
 class ProblemRow:
-    """A row of the table Problems, with its rivals read. tools: names of the solver's tools, with commas between them."""
+    """A row of the table Problems. tools: names of the tools that the solver has, with commas between them."""
 
     problem: int
     family: str

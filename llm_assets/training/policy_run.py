@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,27 @@ from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
 from llm_assets.model.assistant import ASSISTANT
+from llm_assets.model.shape import ModelShape
+from llm_assets.recipes.preference import Rlhf
+from llm_assets.recipes.pretraining import Rates
+from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
 
+from .plan import PolicyPlan
 from .schemas import PolicyCurve, PolicyLooks
-from .training_run import MODEL_FILES, add_files
+from .training_run import MODEL_FILES, add_files, optimisation
 
 NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
 POLICY_TABLES = {"curve": PolicyCurve}
 POLICY_OPTIONAL_TABLES = {"looks": PolicyLooks}
 PLOT = "curves.svg"
+
+
+def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelShape) -> PolicyPlan:
+    """How a policy is trained; what the settings do not name is the plan's own default."""
+    names = {field.name for field in fields(PolicyPlan)} - {"optimisation"}
+    rates = optimisation(settings, inherited, shape, settings.rate)
+    return PolicyPlan(**settings.model_dump(include=names), optimisation=rates)
 
 
 def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
