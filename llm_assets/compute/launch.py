@@ -20,8 +20,9 @@ from .jobs import dump_job
 # Runs a command with an environment to its end; returns its exit code. Dagster's goes through Pipes.
 Launcher = Callable[[list[str], Mapping[str, str]], int]
 POLL_SECONDS = 0.2
-# glibc hands arrays of some megabytes back to the kernel and takes them anew, zeroed page by page, in every pass: kept, a step of the laptop's
-# base model takes 162 ms instead of 193. One arena, or the backward pass's thread would fill another. Others than glibc do not read these.
+# glibc hands arrays of some megabytes back to the kernel and takes them anew, zeroed page by page, in every pass: kept,
+# a step of the laptop's base model takes 162 ms instead of 193. One arena, or the backward pass's thread would fill
+# another. Others than glibc do not read these.
 ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 
@@ -103,5 +104,8 @@ def run_job(
 
 def _meaning(code: int) -> str:
     if code in (-9, 137):
-        return "the process was killed (out of memory, most often): lower pretraining.pass_rows, model.context or model.depth; what was saved is kept, and the next run goes on from there"
+        return (
+            "the process was killed (out of memory, most often): lower pretraining.pass_rows, model.context or "
+            "model.depth; what was saved is kept, and the next run goes on from there"
+        )
     return f"the process ended with exit code {code}; its output says why"

@@ -54,7 +54,10 @@ def described(kind: str, values: dict[str, Any]) -> str:
     if kind == "step":
         speed, left = values["tokens_per_second"], values["seconds_left"]
         used = f" MFU {values['mfu']:.1%}," if values.get("mfu") else ""
-        return f"step {values['step']:,} of {values['steps']:,}: loss {values['loss']:.3f}, {speed:,.0f} tokens/s,{used} gradient {values['gradient_norm']:.2f}, rate {values['learning_rate']:.2g}, {left:,.0f} s left"
+        return (
+            f"step {values['step']:,} of {values['steps']:,}: loss {values['loss']:.3f}, {speed:,.0f} tokens/s,{used} "
+            f"gradient {values['gradient_norm']:.2f}, rate {values['learning_rate']:.2g}, {left:,.0f} s left"
+        )
     shown = ", ".join(
         f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
     )

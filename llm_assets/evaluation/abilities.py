@@ -86,7 +86,7 @@ def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Questi
 def before_and_after(
     evaluation: Artifact, questions: pl.DataFrame, answers: Sequence[Mapping[str, Any]]
 ) -> pl.DataFrame:
-    """Grades by group (schema Abilities): those of `evaluation` (sft_evaluation), and of new answers to its questions."""
+    """Grades by group (schema Abilities): of `evaluation` (sft_evaluation), and of new answers to its questions."""
     given = pl.DataFrame(
         [{"number": one["number"], "answer": one["answer"], "tokens": one["tokens"]} for one in answers]
     ).cast({"number": pl.UInt32})
@@ -101,10 +101,19 @@ def before_and_after(
 
 def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> pl.DataFrame:
     """Shares of grades before and after, by group (schema Abilities)."""
-    return pl.DataFrame([
-        {"group": group, **{f"{grade}_{when}": float(of[group][grade]) for when, of in (("before", before), ("after", after)) for grade in ("right", "refused", "wrong")}, "asked": int(before[group]["asked"])}
-        for group in before if group in after
-    ])  # fmt: skip
+    grades = ("right", "refused", "wrong")
+    return pl.DataFrame(
+        [
+            {
+                "group": group,
+                **{f"{grade}_before": float(before[group][grade]) for grade in grades},
+                **{f"{grade}_after": float(after[group][grade]) for grade in grades},
+                "asked": int(before[group]["asked"]),
+            }
+            for group in before
+            if group in after
+        ]
+    )
 
 
 def changes(abilities: pl.DataFrame) -> dict[str, float]:

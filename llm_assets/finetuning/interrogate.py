@@ -1,6 +1,6 @@
 """The process that puts prompts to a model: ``python -m llm_assets.finetuning.interrogate job.json``.
 
-Writes ``answers.json`` beside the job. Needs torch, numpy, safetensors and tiktoken, nothing else of this project's packages.
+Writes ``answers.json`` beside the job. Needs torch, numpy, safetensors and tiktoken.
 """
 
 from __future__ import annotations

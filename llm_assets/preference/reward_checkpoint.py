@@ -1,4 +1,4 @@
-"""`reward_checkpoint`: a model of what was preferred; and, where people ranked, a second one of rankings kept apart, for the guard."""
+"""`reward_checkpoint`: a model of what was preferred; where people ranked, a second one of rankings kept apart."""
 
 from __future__ import annotations
 
@@ -57,9 +57,15 @@ def orders(rankings: pl.DataFrame, splits: Sequence[str]) -> list[dict[str, Any]
         "pair", "labeller"
     )
     return [
-        {"pair": row["pair"], "question": row["question"], "preferred": row[row["preferred"]], "other": row["second" if row["preferred"] == "first" else "first"], "labeller": row["labeller"]}
+        {
+            "pair": row["pair"],
+            "question": row["question"],
+            "preferred": row[row["preferred"]],
+            "other": row["second" if row["preferred"] == "first" else "first"],
+            "labeller": row["labeller"],
+        }
         for row in rows.iter_rows(named=True)
-    ]  # fmt: skip
+    ]
 
 
 def fit(
@@ -158,8 +164,9 @@ def gold_signal(rankings: HumanRankings) -> GoldSignal:
 
 
 def reliability(scored: Sequence[Mapping[str, Any]]) -> dict[str, plots.Series]:
-    """Predicted and observed chance that the first of two answers is preferred, over bins of the prediction; a pair is told in both orders,
-    so that the curve is symmetric about a half.
+    """Predicted and observed chance that the first of two answers is preferred, over bins of the prediction.
+
+    A pair is told in both orders, so that the curve is symmetric about a half.
     """
     predicted = [(1 / (1 + math.exp(-one["margin"])), 1.0) for one in scored]
     predicted += [(1 - chance, 0.0) for chance, _ in predicted]

@@ -1,4 +1,6 @@
-"""`rlhf_evaluation`: SFT, RL and RLHF models on prompts that none was tuned on, in the eyes of the gold signal; and what tuning cost elsewhere."""
+"""`rlhf_evaluation`: SFT, RL and RLHF models on prompts that none was tuned on, scored by the gold signal; and what
+preference tuning cost elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -99,10 +101,19 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConf
 def to_answers(prompts: Sequence[PromptRow], said: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
     """One row an answer (schema Answers)."""
     questions = {prompt.prompt: prompt.question for prompt in prompts}
-    return pl.DataFrame([
-        {"model": model, "prompt": one["prompt"], "question": questions[one["prompt"]], **{name: one[name] for name in ("text", "tokens", "finished", "proxy", "gold")}}
-        for model in MODELS for one in said.get(model, [])
-    ])  # fmt: skip
+    of_answer = ("text", "tokens", "finished", "proxy", "gold")
+    return pl.DataFrame(
+        [
+            {
+                "model": model,
+                "prompt": answer["prompt"],
+                "question": questions[answer["prompt"]],
+                **{name: answer[name] for name in of_answer},
+            }
+            for model in MODELS
+            for answer in said.get(model, [])
+        ]
+    )
 
 
 def wins(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -116,9 +127,14 @@ def headline(answers: pl.DataFrame, abilities: pl.DataFrame) -> dict[str, Any]:
     """The numbers that are tracked."""
     of = {str(model): rows for (model,), rows in answers.group_by("model", maintain_order=True)}
     means = {
-        model: {"gold": round(float(rows["gold"].mean()), 4), "proxy": round(float(rows["proxy"].mean()), 4), "tokens": round(float(rows["tokens"].mean()), 1), "unfinished": round(1 - float(rows["finished"].mean()), 4)}  # type: ignore[arg-type]
+        model: {
+            "gold": round(float(rows["gold"].mean()), 4),  # type: ignore[arg-type]
+            "proxy": round(float(rows["proxy"].mean()), 4),  # type: ignore[arg-type]
+            "tokens": round(float(rows["tokens"].mean()), 1),  # type: ignore[arg-type]
+            "unfinished": round(1 - float(rows["finished"].mean()), 4),  # type: ignore[arg-type]
+        }
         for model, rows in of.items()
-    }  # fmt: skip
+    }
     won = {
         f"rlhf against {other}": wins(of["rlhf"]["gold"].to_list(), of[other]["gold"].to_list())
         for other in of

@@ -129,7 +129,7 @@ def to_attempts(problems: Sequence[ProblemRow], results: Mapping[str, Sequence[M
 
 
 def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[str, Any]:
-    """The numbers that are tracked: pass@1 and pass@k by model, family and level, lengths, and what changed elsewhere."""
+    """The numbers that are tracked: pass@1 and pass@k by model, family and level, lengths, changes elsewhere."""
     passed: dict[str, dict[str, dict[str, float]]] = {}
     for (model, family, level), rows in attempts.group_by("model", "family", "level", maintain_order=True):
         one = {
@@ -144,7 +144,8 @@ def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[st
         passed.setdefault(str(model), {})[f"{family}, level {level}"] = one
     families: dict[str, dict[str, float]] = {}
     for (model, family), rows in attempts.group_by("model", "family", maintain_order=True):
-        families.setdefault(str(model), {})[str(family)] = round(float((rows["right"] / rows["samples"]).mean()), 4)  # type: ignore[arg-type]
+        share = (rows["right"] / rows["samples"]).mean()
+        families.setdefault(str(model), {})[str(family)] = round(float(share), 4)  # type: ignore[arg-type]
     return {"passed": passed, "families": families, "changes": changes(abilities)}
 
 

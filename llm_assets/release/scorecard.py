@@ -221,8 +221,8 @@ def transcripts(prompts: Sequence[Prompt], results: Mapping[str, Sequence[Mappin
 
 
 def costs(inputs: Mapping[str, Artifact], watts: float) -> pl.DataFrame:
-    """What each artifact took when it was built (schema Costs). Energy is an estimate: seconds of a training on GPUs by their rated power, CPU
-    seconds by 15 W; or by `watts` a device where they are given.
+    """What each artifact took when it was built (schema Costs). Energy is an estimate: seconds of a training on GPUs by
+    their rated power, CPU seconds by 15 W; or by `watts` a device where they are given.
     """
     gpus, _, name = find_gpus("auto")
     known = find_device(name) if gpus else None
@@ -257,7 +257,10 @@ def by_stage(spent: pl.DataFrame) -> list[dict[str, Any]]:
         .sort("seconds", descending=True)
     )
     most = max(rows["seconds"].max() or 1.0, 1e-9)  # type: ignore[type-var]
-    return [{**row, "width": round(100 * row["seconds"] / most, 1)} for row in rows.iter_rows(named=True)]  # type: ignore[operator]
+    return [
+        {**row, "width": round(100 * row["seconds"] / most, 1)}  # type: ignore[operator]
+        for row in rows.iter_rows(named=True)
+    ]
 
 
 def total(spent: pl.DataFrame) -> dict[str, float]:
