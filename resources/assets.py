@@ -15,7 +15,7 @@ from llm_assets.artifacts.checks import Examined, examine, stage_checks
 
 from .compute import Compute
 from .duckdb import DuckDb
-from .metadata import asset_metadata, check_result, materialisation_metadata
+from .metadata import asset_metadata, check_result, crawls_built, materialisation_metadata
 from .processes import pipes_launcher, progress_logger
 from .recipe import ChosenRecipe
 from .store import ArtifactStore
@@ -23,6 +23,7 @@ from .tracking import Tracking
 
 CRAWLS = dg.DynamicPartitionsDefinition(name="crawl")
 OWNER = "team:llm-assets"
+CRAWLS_BUILT = "every_crawl_is_built"
 
 
 def make_assets(graph: Graph) -> list[dg.AssetsDefinition]:
@@ -35,6 +36,14 @@ def make_assets(graph: Graph) -> list[dg.AssetsDefinition]:
 def make_asset(stage: Stage, graph: Graph) -> dg.AssetsDefinition:
     """The asset of a stage: materialising it looks the artifact up, builds it on a miss, and runs its checks."""
     checks = stage_checks(stage)
+    specs = [
+        dg.AssetCheckSpec(check.name, asset=stage.name, description=check.description, blocking=check.blocking)
+        for check in checks
+    ]
+    reads_crawls = not stage.per_crawl and any(graph[name].per_crawl for name in stage.inputs)
+    if reads_crawls:
+        description = "Every crawl that the recipe would have it read is built."
+        specs.append(dg.AssetCheckSpec(CRAWLS_BUILT, asset=stage.name, description=description))
 
     @dg.asset(
         name=stage.name,
@@ -49,10 +58,7 @@ def make_asset(stage: Stage, graph: Graph) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         owners=[OWNER],
         pool=stage.pool,
-        check_specs=[
-            dg.AssetCheckSpec(check.name, asset=stage.name, description=check.description, blocking=check.blocking)
-            for check in checks
-        ],
+        check_specs=specs,
     )
     def body(
         context: dg.AssetExecutionContext,
@@ -73,6 +79,8 @@ def make_asset(stage: Stage, graph: Graph) -> dg.AssetsDefinition:
         outcomes = {crawl: _retried(stage, lambda crawl=crawl: materialize(stage, crawl, workspace, listen)) for crawl in crawls}
         results = {outcome.artifact.record.key: _examine(stage, outcome, workspace) for outcome in outcomes.values()}
         check_results = [check_result({key: found[place] for key, found in results.items()}) for place in range(len(checks))]
+        if reads_crawls:
+            check_results.append(crawls_built(CRAWLS_BUILT, outcomes[None]))
         shown = {crawl: materialisation_metadata(stage, outcome, tracker.link) for crawl, outcome in outcomes.items()}
         versions = {crawl: outcome.artifact.data_version for crawl, outcome in outcomes.items()}
         if len(crawls) == 1:

@@ -113,6 +113,19 @@ def check_result(examined: dict[str, Examined]) -> dg.AssetCheckResult:
     )
 
 
+def crawls_built(name: str, outcome: Outcome) -> dg.AssetCheckResult:
+    """Which crawls an artifact was made from; a warning where the recipe has some that are not built."""
+    read, unbuilt = outcome.crawls, outcome.unbuilt_crawls
+    summary = f"made from {', '.join(read)}" + (f"; not built: {', '.join(unbuilt)}" if unbuilt else "")
+    return dg.AssetCheckResult(
+        passed=not unbuilt,
+        check_name=name,
+        metadata={"crawls": len(read), "unbuilt_crawls": len(unbuilt)},
+        severity=dg.AssetCheckSeverity.WARN,
+        description=summary[:500],
+    )
+
+
 def markdown_table(frame: pl.DataFrame) -> str:
     """A frame as a Markdown table, personal data replaced and long values cut."""
     frame = scrub_for_display(frame)

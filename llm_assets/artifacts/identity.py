@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from .errors import UnstableValue
@@ -107,7 +108,7 @@ class Identity:
             self.asset,
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return fingerprint(self.fields())
 

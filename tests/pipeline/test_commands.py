@@ -137,11 +137,13 @@ def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
     one = command(project, "llm-assets", "run", "--crawl", "c", *to_model)
     assert one.returncode == 0, one.stdout + one.stderr
     assert "corpus_report: warning: without more, which the recipe names and nobody has built" in one.stdout
+    assert "✗ corpus_report: every_crawl_is_built: made from c; not built: more" in one.stdout
     assert "corpus_report: corpus_not_empty: 10 pages" in one.stdout
     both = command(project, "llm-assets", "run", *to_model)
     assert both.returncode == 0, both.stdout + both.stderr
     assert both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 15 pages" in both.stdout
     assert both.stdout.count("base_checkpoint: started") == 1 and "warning" not in both.stdout
+    assert "✓ corpus_report: every_crawl_is_built: made from c, more" in both.stdout
     again = command(project, "llm-assets", "run", *to_model)
     assert "0 built" in again.stdout
 
@@ -227,7 +229,7 @@ def test_mlflow_keeps_one_run_for_each_build(project):
         assert [(name, status) for _, name, status in runs] == [(name, "FINISHED") for name in sorted(f"{name}/c" if stage.per_crawl else name for name, stage in built.items())]
         identity = next(identity for identity, name, _ in runs if name == "extracted_text/c")
         parameters = dict(database.execute("SELECT key, value FROM params WHERE run_uuid = ?", (identity,)).fetchall())
-        assert parameters["extraction.min_characters"] == "1"
+        assert parameters["min_characters"] == "1"
         metrics = dict(database.execute("SELECT key, value FROM metrics WHERE run_uuid = ?", (identity,)).fetchall())
         assert metrics["rows.text"] == 10 and metrics["kept"] == 10 and metrics["seconds"] > 0
         training = next(identity for identity, name, _ in runs if name == "base_checkpoint")

@@ -5,26 +5,36 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from llm_assets.artifacts import materialize
 from llm_assets.cli import cli
-from llm_assets.compute import LocalEngine
-from llm_assets.graph import open_workspace
+from llm_assets.recipes import load_recipe
+from tests.support.building import build
 from tests.support.small import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
 
-THIN = b"<p>Soon there will be more to read on this page about the town and the river. Come back later. Thank you. Bye. Bye.</p>"
+THIN = (
+    b"<p>Soon there will be more to read on this page about the town and the river. "
+    b"Come back later. Thank you. Bye. Bye.</p>"
+)
 
 
 @pytest.fixture
 def ask(tmp_path, monkeypatch):
-    contact = story(2).replace(b"<article>", b"<article><p>Please write to the harbour office at harbour@mail.example for more.</p>")
-    write(tmp_path / "warc" / "a.warc.gz", [page("http://www.host.example/", story(0)), page("http://host.example/copy/of/it", story(0)), page("http://host.example/2", contact), page("http://host.example/thin", THIN), page("http://host.example/lost", b"x", "404 Not Found")])
+    contact = story(2).replace(
+        b"<article>", b"<article><p>Please write to the harbour office at harbour@mail.example for more.</p>"
+    )
+    write(
+        tmp_path / "warc" / "a.warc.gz",
+        [
+            page("http://www.host.example/", story(0)),
+            page("http://host.example/copy/of/it", story(0)),
+            page("http://host.example/2", contact),
+            page("http://host.example/thin", THIN),
+            page("http://host.example/lost", b"x", "404 Not Found"),
+        ],
+    )
     recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
-    workspace = open_workspace()
-    workspace.engine = LocalEngine(1)
-    for stage in CORPUS:
-        materialize(stage, "c" if stage.per_crawl else None, workspace)
+    build(load_recipe(), CORPUS)
 
     def run(*words, fails=False):
         done = CliRunner().invoke(cli, ["corpus", *words])
@@ -89,5 +99,14 @@ def test_the_report_is_one_file_that_needs_no_network(ask):
     assert "http://www.host.example/" in html
     assert "harbour@" not in html
     assert "&lt;EMAIL&gt;" in html
-    for part in ("Funnel", "Rejects by rule", "Languages", "Hosts", "Length", "Duplicate clusters", "Personal data", "top_4_gram"):
+    for part in (
+        "Funnel",
+        "Rejects by rule",
+        "Languages",
+        "Hosts",
+        "Length",
+        "Duplicate clusters",
+        "Personal data",
+        "top_4_gram",
+    ):
         assert part in html

@@ -17,7 +17,17 @@ from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.chat import check
 from llm_assets.model.encoding import Encoding
 from llm_assets.preference.human_rankings import labellers_agree
-from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, RankingFile, Recipe, SampleWeb, Tokenizer
+from llm_assets.recipes import (
+    ConversationFile,
+    Conversations,
+    Endpoint,
+    Finetuning,
+    KnowledgeBoundary,
+    RankingFile,
+    Recipe,
+    SampleWeb,
+    Tokenizer,
+)
 from llm_assets.reinforcement.practice_problems import splits_share_nothing
 from llm_assets.release.model_export import equals_gguf, equals_transformers, texts_for
 from llm_assets.tools import SearchIndex
@@ -26,12 +36,53 @@ from tests.finetuning.test_endpoint import Server, chat
 from tests.pipeline.test_tokens_and_model import build, recipe
 from tests.support.small import CORPUS, SMALL
 
-STAGES = [*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint", "search_index", "knowledge_boundary", "conversations"))]
-MODELS = [GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation", "base_evaluation", "corpus_report", "scorecard", "model_export")]
+STAGES = [
+    *CORPUS,
+    *(
+        GRAPH[name]
+        for name in (
+            "tokenizer",
+            "token_shards",
+            "base_checkpoint",
+            "search_index",
+            "knowledge_boundary",
+            "conversations",
+        )
+    ),
+]
+MODELS = [
+    GRAPH[name]
+    for name in (
+        "sft_checkpoint",
+        "unmitigated_checkpoint",
+        "sft_evaluation",
+        "practice_problems",
+        "rl_checkpoint",
+        "rl_evaluation",
+        "response_pairs",
+        "human_rankings",
+        "reward_checkpoint",
+        "rlhf_checkpoint",
+        "rlhf_evaluation",
+        "base_evaluation",
+        "corpus_report",
+        "scorecard",
+        "model_export",
+    )
+]
 
 
 def sample(**changes):
-    return Recipe(**{"name": "t", "crawls": {"sample": SampleWeb(scale=0.08), "unread": SampleWeb(scale=0.08, site="archive")}, **SMALL, "search_only": ("unread",), "tokenizer": Tokenizer(vocabulary=600), **changes})
+    return Recipe(
+        **{
+            "name": "t",
+            "crawls": {"sample": SampleWeb(scale=0.08), "unread": SampleWeb(scale=0.08, site="archive")},
+            **SMALL,
+            "search_only": ("unread",),
+            "tokenizer": Tokenizer(vocabulary=600),
+            **changes,
+        }
+    )
 
 
 def boundary():
@@ -70,10 +121,16 @@ def whole(tmp_path_factory):
 def test_the_index_holds_pages_of_every_crawl(built):
     made, artifacts = built
     index = artifacts["search_index"]
-    assert finds_itself(index, [artifacts["clean_corpus/unread"], artifacts["clean_corpus/sample"]], made.search_index.passage_characters).passed
+    assert finds_itself(
+        index,
+        [artifacts["clean_corpus/unread"], artifacts["clean_corpus/sample"]],
+        made.search_index.passage_characters,
+    ).passed
     hosts = {row.url.split("/")[2] for row in SearchIndex(index.file(INDEX)).search("plays", 10_000)}
     assert "quietarchive.example" in hosts and len(hosts) > 3
-    assert index.record.stats["documents"] == sum(len(rows(artifacts[f"clean_corpus/{crawl}"], "text")) for crawl in made.crawls)
+    assert index.record.stats["documents"] == sum(
+        len(rows(artifacts[f"clean_corpus/{crawl}"], "text")) for crawl in made.crawls
+    )
 
 
 def test_the_base_model_saw_no_page_of_the_unread_crawl(built):
@@ -85,7 +142,10 @@ def test_the_base_model_saw_no_page_of_the_unread_crawl(built):
 
 def test_every_topic_was_asked_and_its_verdict_follows(built):
     made, artifacts = built
-    topics, asked = rows(artifacts["knowledge_boundary"], "topics"), rows(artifacts["knowledge_boundary"], "interrogations")
+    topics, asked = (
+        rows(artifacts["knowledge_boundary"], "topics"),
+        rows(artifacts["knowledge_boundary"], "interrogations"),
+    )
     settings = made.knowledge_boundary
     assert set(asked["topic"]) == set(topics["topic"])
     assert (topics["asked"] == settings.wordings * settings.samples).all()
@@ -106,7 +166,10 @@ def test_names_of_nothing_stand_on_no_page(built):
 
 def test_conversations_are_sound_and_mention_nothing_that_is_kept_apart(built):
     _, artifacts = built
-    conversations, topics = rows(artifacts["conversations"], "conversations"), rows(artifacts["knowledge_boundary"], "topics")
+    conversations, topics = (
+        rows(artifacts["conversations"], "conversations"),
+        rows(artifacts["knowledge_boundary"], "topics"),
+    )
     kept = Phrases()
     for name in topics.filter(pl.col("kept_apart"))["entity"].unique():
         kept.add(name)
@@ -123,7 +186,17 @@ def test_the_evaluation_is_in_no_conversation(built):
     outcome = no_overlap(artifacts["conversations"], made)
     assert outcome.passed, outcome.failures
     groups = set(rows(artifacts["conversations"], "evaluation")["group"])
-    assert {"unknown", "nowhere", "search", "sums", "letters", "spelling", "identity", "private", "search_nowhere"} <= groups
+    assert {
+        "unknown",
+        "nowhere",
+        "search",
+        "sums",
+        "letters",
+        "spelling",
+        "identity",
+        "private",
+        "search_nowhere",
+    } <= groups
 
 
 def test_an_overlap_that_slipped_in_is_found(built, tmp_path):
@@ -134,7 +207,9 @@ def test_an_overlap_that_slipped_in_is_found(built, tmp_path):
     before = path.read_bytes()
     frame = pl.read_parquet(path)
     spoilt = json.dumps([{"role": "user", "content": f"Hello! {question}"}, {"role": "assistant", "content": "No."}])
-    frame.with_columns(messages=pl.when(pl.col("conversation") == 3).then(pl.lit(spoilt)).otherwise(pl.col("messages"))).write_parquet(path)
+    frame.with_columns(
+        messages=pl.when(pl.col("conversation") == 3).then(pl.lit(spoilt)).otherwise(pl.col("messages"))
+    ).write_parquet(path)
     try:
         outcome = no_overlap(artifact, made)
     finally:
@@ -146,9 +221,14 @@ def test_an_overlap_that_slipped_in_is_found(built, tmp_path):
 def test_training_leaves_out_what_it_says_and_no_more(built):
     _, artifacts = built
     conversations = rows(artifacts["conversations"], "conversations")
-    for name, wanted in (("sft_checkpoint", lambda sources: True), ("unmitigated_checkpoint", lambda sources: not mitigates(sources))):
+    for name, wanted in (
+        ("sft_checkpoint", lambda sources: True),
+        ("unmitigated_checkpoint", lambda sources: not mitigates(sources)),
+    ):
         stats, too_long = artifacts[name].record.stats, rows(artifacts[name], "too_long")
-        taken = [row["conversation"] for row in conversations.iter_rows(named=True) if wanted(json.loads(row["sources"]))]
+        taken = [
+            row["conversation"] for row in conversations.iter_rows(named=True) if wanted(json.loads(row["sources"]))
+        ]
         assert stats["conversations"] + stats["too_long"] == len(taken)
         assert stats["too_long"] == len(too_long) and set(too_long["conversation"]) <= set(taken)
         assert stats["left_out"] == len(conversations) - len(taken)
@@ -160,7 +240,11 @@ def test_answers_are_graded_for_all_three_models(built):
     _, artifacts = built
     answers, asked = rows(artifacts["sft_evaluation"], "answers"), rows(artifacts["conversations"], "evaluation")
     without_tools = asked.filter(pl.col("tools") == "")
-    assert dict(answers.group_by("model").len().iter_rows()) == {"base": len(without_tools), "unmitigated": len(without_tools), "sft": len(asked)}
+    assert dict(answers.group_by("model").len().iter_rows()) == {
+        "base": len(without_tools),
+        "unmitigated": len(without_tools),
+        "sft": len(asked),
+    }
     page = artifacts["sft_evaluation"].file("report.html").read_text()
     assert "Transcripts" in page and "unmitigated" in page
 
@@ -169,8 +253,12 @@ def test_again_nothing_is_built_and_one_literal_rebuilds_what_follows(built):
     made, _ = built
     workspace = open_workspace(made.but(finetuning=made.finetuning.but(seed=2)))
     resolver = workspace.resolver()
-    cached = {stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl}
-    assert {name for name in ("search_index", "knowledge_boundary", "conversations", "base_checkpoint") if cached[name]} == {"search_index", "knowledge_boundary", "conversations", "base_checkpoint"}
+    cached = {
+        stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl
+    }
+    assert {
+        name for name in ("search_index", "knowledge_boundary", "conversations", "base_checkpoint") if cached[name]
+    } == {"search_index", "knowledge_boundary", "conversations", "base_checkpoint"}
     assert not any(cached[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation"))
 
 
@@ -181,7 +269,12 @@ def test_problems_are_apart_and_of_every_family(built):
     assert {"arithmetic", "letters", "letters_at_once", "spelling", "two_hops"} == set(problems["family"])
     held_out = problems.filter(pl.col("split") == "held_out")
     assert (held_out.group_by("family", "level").len()["len"] <= made.practice_problems.held_out).all()
-    spoilt = problems.with_columns(split=pl.when(pl.col("problem") == held_out["problem"][0]).then(pl.lit("train")).otherwise(pl.col("split")), key=pl.when(pl.col("problem") == held_out["problem"][0]).then(pl.lit(held_out["key"][1])).otherwise(pl.col("key")))
+    spoilt = problems.with_columns(
+        split=pl.when(pl.col("problem") == held_out["problem"][0]).then(pl.lit("train")).otherwise(pl.col("split")),
+        key=pl.when(pl.col("problem") == held_out["problem"][0])
+        .then(pl.lit(held_out["key"][1]))
+        .otherwise(pl.col("key")),
+    )
     [path] = artifacts["practice_problems"].table("problems")
     before = path.read_bytes()
     spoilt.write_parquet(path)
@@ -197,7 +290,11 @@ def test_levels_that_a_family_has_not_are_named(built):
     from llm_assets.reinforcement.problems import ProblemError
 
     with pytest.raises(ProblemError, match="family arithmetic has levels 0 to 2, not 1, 7"):
-        build(made.but(practice_problems=made.practice_problems.but(levels={"arithmetic": (1, 7)})), [*STAGES, GRAPH["practice_problems"]], crawls=("sample", "unread"))
+        build(
+            made.but(practice_problems=made.practice_problems.but(levels={"arithmetic": (1, 7)})),
+            [*STAGES, GRAPH["practice_problems"]],
+            crawls=("sample", "unread"),
+        )
 
 
 def test_practice_leaves_a_model_its_curve_and_its_looks(built):
@@ -210,18 +307,28 @@ def test_practice_leaves_a_model_its_curve_and_its_looks(built):
     assert best["score"] == max(checkpoint.record.stats["looks"].values())
     assert {"model.safetensors", "shape.json", "tokenizer.tiktoken", "assistant.json"} <= set(checkpoint.record.files)
     if best["step"] == 0:  # nothing was better than what it set out from
-        assert checkpoint.file("model.safetensors").read_bytes() == artifacts["sft_checkpoint"].file("model.safetensors").read_bytes()
+        assert (
+            checkpoint.file("model.safetensors").read_bytes()
+            == artifacts["sft_checkpoint"].file("model.safetensors").read_bytes()
+        )
 
 
 def test_attempts_of_all_models_and_abilities_before_and_after(built):
     made, artifacts = built
     evaluation = artifacts["rl_evaluation"]
-    attempts, problems = rows(evaluation, "attempts"), rows(artifacts["practice_problems"], "problems").filter(pl.col("split") == "held_out")
+    attempts, problems = (
+        rows(evaluation, "attempts"),
+        rows(artifacts["practice_problems"], "problems").filter(pl.col("split") == "held_out"),
+    )
     groups = problems.select("family", "level").unique()
     assert dict(attempts.group_by("model").len().iter_rows()) == dict.fromkeys(("base", "sft", "rl"), len(groups))
-    assert (attempts["samples"] == made.rl_evaluation.samples).all() and set(attempts["problem"]) <= set(problems["problem"])
+    assert (attempts["samples"] == made.rl_evaluation.samples).all() and set(attempts["problem"]) <= set(
+        problems["problem"]
+    )
     abilities, grades = rows(evaluation, "abilities"), artifacts["sft_evaluation"].record.stats["grades"]["sft"]
-    assert {row["group"]: row["right_before"] for row in abilities.iter_rows(named=True)} == {group: one["right"] for group, one in grades.items()}
+    assert {row["group"]: row["right_before"] for row in abilities.iter_rows(named=True)} == {
+        group: one["right"] for group, one in grades.items()
+    }
     page = evaluation.file("report.html").read_text()
     assert all(title in page for title in ("pass@1", "Length", "<svg"))
 
@@ -229,20 +336,40 @@ def test_attempts_of_all_models_and_abilities_before_and_after(built):
 def test_one_literal_of_practice_rebuilds_practice_alone(built):
     made, _ = built
     resolver = open_workspace(made.but(reinforcement=made.reinforcement.but(kl=0.5))).resolver()
-    cached = {stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl}
-    assert {name for name, there in cached.items() if not there} == {"rl_checkpoint", "rl_evaluation", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation", "scorecard", "model_export"}
+    cached = {
+        stage.name: resolver.resolve(stage.name, None).artifact is not None for stage in GRAPH if not stage.per_crawl
+    }
+    assert {name for name, there in cached.items() if not there} == {
+        "rl_checkpoint",
+        "rl_evaluation",
+        "response_pairs",
+        "human_rankings",
+        "reward_checkpoint",
+        "rlhf_checkpoint",
+        "rlhf_evaluation",
+        "scorecard",
+        "model_export",
+    }
 
 
 def test_prompts_of_one_side_are_on_no_other(built):
     made, artifacts = built
-    prompts, pairs, responses = (rows(artifacts["response_pairs"], table) for table in ("prompts", "pairs", "responses"))
+    prompts, pairs, responses = (
+        rows(artifacts["response_pairs"], table) for table in ("prompts", "pairs", "responses")
+    )
     settings = made.response_pairs
     assert set(prompts["split"]) == {"train", "guard", "unseen"} and prompts["question"].is_unique().all()
     compared = prompts.filter(pl.col("split") == "train")
-    assert set(responses["prompt"]) == set(compared["prompt"]) and (responses.group_by("prompt").len()["len"] == settings.samples).all()
+    assert (
+        set(responses["prompt"]) == set(compared["prompt"])
+        and (responses.group_by("prompt").len()["len"] == settings.samples).all()
+    )
     assert set(pairs["prompt"]) <= set(compared["prompt"])
     said = dict(responses.group_by("prompt").agg(pl.col("text")).iter_rows())
-    assert all(row["first"] in said[row["prompt"]] and row["second"] in said[row["prompt"]] and row["first"] != row["second"] for row in pairs.iter_rows(named=True))
+    assert all(
+        row["first"] in said[row["prompt"]] and row["second"] in said[row["prompt"]] and row["first"] != row["second"]
+        for row in pairs.iter_rows(named=True)
+    )
     kept = set(rows(artifacts["knowledge_boundary"], "topics").filter(pl.col("kept_apart"))["entity"])
     assert set(prompts.filter(pl.col("split") == "unseen")["subject"]) <= kept and not set(compared["subject"]) & kept
 
@@ -290,17 +417,45 @@ def test_answers_of_three_models_to_the_same_unseen_prompts(built):
 def test_pairs_are_ranked_on_the_terminal_and_learnt_from(built, tmp_path):
     made, artifacts = built
     recipe = tmp_path / "mine.py"
-    recipe.write_text("from tests.pipeline.test_posttraining import sample, boundary\nfrom llm_assets.recipes import Conversations\ndef mine():\n    return sample(knowledge_boundary=boundary(), conversations=Conversations(count=300))\n")
+    recipe.write_text(
+        "from tests.pipeline.test_posttraining import sample, boundary\nfrom llm_assets.recipes import Conversations\ndef mine():\n    return sample(knowledge_boundary=boundary(), conversations=Conversations(count=300))\n"
+    )
     target = tmp_path / "ann.jsonl"
-    run = CliRunner().invoke(cli, ["rank", "--labeller", "ann", "--file", str(target), "--count", "6", "--recipe", f"{recipe}:mine"], input="1\n2\nt\ns\nnonsense\n1\nq\n")
+    run = CliRunner().invoke(
+        cli,
+        ["rank", "--labeller", "ann", "--file", str(target), "--count", "6", "--recipe", f"{recipe}:mine"],
+        input="1\n2\nt\ns\nnonsense\n1\nq\n",
+    )
     assert run.exit_code == 0, run.output
     assert "4 rankings by ann added" in run.output
     by_ann = [json.loads(line) for line in target.read_text().splitlines()]
     assert [row["preferred"] for row in by_ann] == ["first", "second", "tie", "first"]
-    again = CliRunner().invoke(cli, ["rank", "--labeller", "ann", "--file", str(target), "--count", "1", "--recipe", f"{recipe}:mine"], input="q\n")
+    again = CliRunner().invoke(
+        cli,
+        ["rank", "--labeller", "ann", "--file", str(target), "--count", "1", "--recipe", f"{recipe}:mine"],
+        input="q\n",
+    )
     assert all(row["question"] not in again.output or row["first"] not in again.output for row in by_ann)
     settings = made.human_rankings.but(files=(RankingFile(path=str(target), name="ann"),))
-    artifact = build(made.but(human_rankings=settings), [*STAGES, *(GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "response_pairs", "human_rankings"))], crawls=("sample", "unread"))["human_rankings"]
+    artifact = build(
+        made.but(human_rankings=settings),
+        [
+            *STAGES,
+            *(
+                GRAPH[name]
+                for name in (
+                    "sft_checkpoint",
+                    "unmitigated_checkpoint",
+                    "sft_evaluation",
+                    "practice_problems",
+                    "rl_checkpoint",
+                    "response_pairs",
+                    "human_rankings",
+                )
+            ),
+        ],
+        crawls=("sample", "unread"),
+    )["human_rankings"]
     of_people = rows(artifact, "rankings").filter(~pl.col("simulated"))
     assert len(of_people) == artifact.record.stats["by_people"] == 4 and set(of_people["labeller"]) == {"ann"}
     assert set(of_people["pair"]) <= set(rows(artifacts["response_pairs"], "pairs")["pair"])
@@ -310,12 +465,45 @@ def test_rankings_of_people_bring_a_second_reward_model_for_the_guard(built, tmp
     made, artifacts = built
     target = tmp_path / "people.jsonl"
     pairs = rows(artifacts["response_pairs"], "pairs").to_dicts()
-    target.write_text("".join(json.dumps({"question": one["question"], "first": one["first"], "second": one["second"], "preferred": "first" if len(one["first"]) > len(one["second"]) else "second", "labeller": "ann"}) + "\n" for one in pairs))
+    target.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "question": one["question"],
+                    "first": one["first"],
+                    "second": one["second"],
+                    "preferred": "first" if len(one["first"]) > len(one["second"]) else "second",
+                    "labeller": "ann",
+                }
+            )
+            + "\n"
+            for one in pairs
+        )
+    )
     settings = made.human_rankings.but(simulated=None, files=(RankingFile(path=str(target), name="people"),))
-    stages = [*STAGES, *(GRAPH[name] for name in ("sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "response_pairs", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"))]
+    stages = [
+        *STAGES,
+        *(
+            GRAPH[name]
+            for name in (
+                "sft_checkpoint",
+                "unmitigated_checkpoint",
+                "sft_evaluation",
+                "practice_problems",
+                "rl_checkpoint",
+                "response_pairs",
+                "human_rankings",
+                "reward_checkpoint",
+                "rlhf_checkpoint",
+                "rlhf_evaluation",
+            )
+        ),
+    ]
     built_so = build(made.but(human_rankings=settings), stages, crawls=("sample", "unread"))
     reward = built_so["reward_checkpoint"]
-    assert {"gold/model.safetensors", "gold/reward.json", "model.safetensors"} <= set(reward.record.files) and reward.record.stats["gold"]["rankings"] >= 4
+    assert {"gold/model.safetensors", "gold/reward.json", "model.safetensors"} <= set(
+        reward.record.files
+    ) and reward.record.stats["gold"]["rankings"] >= 4
     assert reward.file("gold/model.safetensors").read_bytes() != reward.file("model.safetensors").read_bytes()
     assert set(built_so["rlhf_checkpoint"].record.stats["guard"]) == {"0", "1", "2"}
     assert "No person ranked anything here" not in built_so["rlhf_evaluation"].file("report.html").read_text()
@@ -325,7 +513,13 @@ def test_without_any_ranking_it_says_what_to_do(built):
     made, _ = built
     from llm_assets.preference.response_pairs import PreferenceError
 
-    stages = [*STAGES, *(GRAPH[name] for name in ("sft_checkpoint", "practice_problems", "rl_checkpoint", "response_pairs", "human_rankings"))]
+    stages = [
+        *STAGES,
+        *(
+            GRAPH[name]
+            for name in ("sft_checkpoint", "practice_problems", "rl_checkpoint", "response_pairs", "human_rankings")
+        ),
+    ]
     with pytest.raises(PreferenceError, match="nobody has ranked anything; rank pairs with: llm-assets rank"):
         build(made.but(human_rankings=made.human_rankings.but(simulated=None)), stages, crawls=("sample", "unread"))
 
@@ -340,10 +534,24 @@ def test_the_scorecard_tells_every_stage(built):
     assert set(spent["stage"]) == built_stages
     assert spent.filter(pl.col("key") == "base_checkpoint")["flops"][0] > 0 and (spent["watt_hours"] >= 0).all()
     page = scorecard.file("scorecard.html").read_text()
-    assert "http" not in page.split("<style>")[1].split("</style>")[0] and "<script" not in page and page.count("<svg") >= 5
-    for title in ("From captures to text", "Base model", "Practice", "Taste", "Side by side", "What it cost", "Identities"):
+    assert (
+        "http" not in page.split("<style>")[1].split("</style>")[0]
+        and "<script" not in page
+        and page.count("<svg") >= 5
+    )
+    for title in (
+        "From captures to text",
+        "Base model",
+        "Practice",
+        "Taste",
+        "Side by side",
+        "What it cost",
+        "Identities",
+    ):
         assert title in page
-    assert all(artifacts[key].record.short in page for key in ("base_checkpoint", "rlhf_checkpoint", "clean_corpus/sample"))
+    assert all(
+        artifacts[key].record.short in page for key in ("base_checkpoint", "rlhf_checkpoint", "clean_corpus/sample")
+    )
 
 
 def test_the_export_is_the_model_in_transformers_and_in_gguf(built):
@@ -356,16 +564,35 @@ def test_the_export_is_the_model_in_transformers_and_in_gguf(built):
     assert not equals_transformers(export, artifacts["base_checkpoint"], questions[:2], pages[:2]).passed
     assert not equals_gguf(export, artifacts["base_checkpoint"]).passed
     card = export.file("huggingface/README.md").read_text()
-    assert checkpoint.record.short in card and "simulated" in card and artifacts["clean_corpus/sample"].record.short in card
-    assert json.loads(export.file("huggingface/generation_config.json").read_text())["eos_token_id"][0] == Encoding.load(checkpoint.path).special["<|assistant_end|>"]
+    assert (
+        checkpoint.record.short in card
+        and "simulated" in card
+        and artifacts["clean_corpus/sample"].record.short in card
+    )
+    assert (
+        json.loads(export.file("huggingface/generation_config.json").read_text())["eos_token_id"][0]
+        == Encoding.load(checkpoint.path).special["<|assistant_end|>"]
+    )
 
 
 def test_any_checkpoint_is_exported_by_a_command(built, tmp_path):
     _, artifacts = built
     for stage, talks in (("base_checkpoint", False), ("sft_checkpoint", True)):
-        run = CliRunner().invoke(cli, ["export", str(tmp_path / stage), "--checkpoint", str(artifacts[stage].path), "--gguf", "f32" if talks else "none"])
+        run = CliRunner().invoke(
+            cli,
+            [
+                "export",
+                str(tmp_path / stage),
+                "--checkpoint",
+                str(artifacts[stage].path),
+                "--gguf",
+                "f32" if talks else "none",
+            ],
+        )
         assert run.exit_code == 0, run.output
-        assert (tmp_path / stage / "model.gguf").exists() == talks and (tmp_path / stage / "model.safetensors").read_bytes() == artifacts[stage].file("model.safetensors").read_bytes()
+        assert (tmp_path / stage / "model.gguf").exists() == talks and (
+            tmp_path / stage / "model.safetensors"
+        ).read_bytes() == artifacts[stage].file("model.safetensors").read_bytes()
         ends = json.loads((tmp_path / stage / "generation_config.json").read_text())["eos_token_id"]
         assert isinstance(ends, list) == talks
 
@@ -380,11 +607,19 @@ def test_transformers_generates_from_the_export_what_the_assistant_says(built):
 
     _, artifacts = built
     folder = artifacts["model_export"].path / "huggingface"
-    tokenizer, other = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer, other = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+    )
     model, encoding = load_checkpoint(artifacts["rlhf_checkpoint"].path)
-    ids = tokenizer.apply_chat_template([{"role": "user", "content": "Who are you?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Who are you?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     theirs = other.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids["input_ids"].shape[1] :].tolist()
-    [ours] = Engine(model, encoding).complete([prompt(encoding, [Message("user", "Who are you?")])], Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos)))
+    [ours] = Engine(model, encoding).complete(
+        [prompt(encoding, [Message("user", "Who are you?")])],
+        Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos)),
+    )
     assert theirs[: len(ours.tokens)] == ours.tokens
 
 
@@ -416,16 +651,30 @@ def test_llama_cpp_says_the_same_from_the_gguf_file(built, tmp_path):
     run = CliRunner().invoke(cli, ["export", str(tmp_path), "--checkpoint", str(folder), "--gguf", "f32"])
     assert run.exit_code == 0, run.output
     model, encoding = load_checkpoint(folder)
-    prompts = [prompt(encoding, [Message("user", question)]) for question in ("Who are you?", "Tell me about the river.", "Spell tea.")]
+    prompts = [
+        prompt(encoding, [Message("user", question)])
+        for question in ("Who are you?", "Tell me about the river.", "Spell tea.")
+    ]
     job = {"path": str(tmp_path / "model.gguf"), "context": model.shape.context, "prompts": prompts, "tokens": 12}
-    done = subprocess.run([sys.executable, "-c", LLAMA], input=json.dumps(job), capture_output=True, text=True, timeout=120)
-    theirs = [json.loads(line.removeprefix("ANSWER ")) for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
+    done = subprocess.run(
+        [sys.executable, "-c", LLAMA], input=json.dumps(job), capture_output=True, text=True, timeout=120
+    )
+    theirs = [
+        json.loads(line.removeprefix("ANSWER ")) for line in done.stdout.splitlines() if line.startswith("ANSWER ")
+    ]
     engine, special = Engine(model, encoding), set(encoding.special.values())
-    ours = engine.complete(prompts, Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos)))
+    ours = engine.complete(
+        prompts, Sampling(max_tokens=12, temperature=0.0, stop=(encoding.special["<|assistant_end|>"], encoding.bos))
+    )
     assert len(theirs) == len(ours), done.stderr[-2000:]
     for asked, one, text in zip(prompts, ours, theirs, strict=True):
-        said = [encoding.decode([token for token in one.tokens[:end] if token not in special]) for end in range(len(one.tokens) + 1)]
-        if said[-1] != text:  # a model this young hesitates: they may part where two tokens are as probable but for rounding
+        said = [
+            encoding.decode([token for token in one.tokens[:end] if token not in special])
+            for end in range(len(one.tokens) + 1)
+        ]
+        if (
+            said[-1] != text
+        ):  # a model this young hesitates: they may part where two tokens are as probable but for rounding
             place = next((end for end in range(1, len(said)) if not text.startswith(said[end])), len(said)) - 1
             (_, first), (_, second) = engine.next_tokens([*asked, *one.tokens[:place]], 2)
             assert second > 0.999 * first, (said[-1], text, place, first, second)
@@ -433,19 +682,51 @@ def test_llama_cpp_says_the_same_from_the_gguf_file(built, tmp_path):
 
 def test_a_page_leads_to_the_assistant(built):
     made, artifacts = built
-    models = {artifact.record.key for artifact in downstream(open_workspace(made).store, artifacts["clean_corpus/sample"])}
-    assert {"search_index", "knowledge_boundary", "conversations", "sft_checkpoint", "sft_evaluation", "practice_problems", "rl_checkpoint", "rl_evaluation", "human_rankings", "reward_checkpoint", "rlhf_checkpoint", "scorecard", "model_export"} <= models
+    models = {
+        artifact.record.key for artifact in downstream(open_workspace(made).store, artifacts["clean_corpus/sample"])
+    }
+    assert {
+        "search_index",
+        "knowledge_boundary",
+        "conversations",
+        "sft_checkpoint",
+        "sft_evaluation",
+        "practice_problems",
+        "rl_checkpoint",
+        "rl_evaluation",
+        "human_rankings",
+        "reward_checkpoint",
+        "rlhf_checkpoint",
+        "scorecard",
+        "model_export",
+    } <= models
 
 
 def test_talking_from_the_terminal(built, monkeypatch, tmp_path):
     _, artifacts = built
     folder = str(artifacts["sft_checkpoint"].path)
-    run = CliRunner().invoke(cli, ["chat", "--checkpoint", folder, "--max-tokens", "6"], input="Hello!\n/history\n/system Be kind.\n/tools\n/tools none\n/tools nonsense\n/reset\n/history\n/nonsense\n/help\n" + "long " * 400 + "\n/exit\nnever read\n")
+    run = CliRunner().invoke(
+        cli,
+        ["chat", "--checkpoint", folder, "--max-tokens", "6"],
+        input="Hello!\n/history\n/system Be kind.\n/tools\n/tools none\n/tools nonsense\n/reset\n/history\n/nonsense\n/help\n"
+        + "long " * 400
+        + "\n/exit\nnever read\n",
+    )
     assert run.exit_code == 0, run.output
-    for told in ("Be kind.", "(none)", "(forgotten)", "(nothing was said)", "no command /nonsense", "/reset ", "the model's context is 160"):
+    for told in (
+        "Be kind.",
+        "(none)",
+        "(forgotten)",
+        "(nothing was said)",
+        "no command /nonsense",
+        "/reset ",
+        "the model's context is 160",
+    ):
         assert told in run.output, told
     assert "never read" not in run.output
-    base = CliRunner().invoke(cli, ["chat", "--checkpoint", str(artifacts["base_checkpoint"].path), "--max-tokens", "6", "Who are you?"])
+    base = CliRunner().invoke(
+        cli, ["chat", "--checkpoint", str(artifacts["base_checkpoint"].path), "--max-tokens", "6", "Who are you?"]
+    )
     assert base.exit_code == 0, base.output
     nobody = CliRunner().invoke(cli, ["chat", "--checkpoint", "nobody", "Hello!"])
     assert "no checkpoint 'nobody'" in str(nobody.exception)
@@ -455,10 +736,26 @@ def test_files_of_users_with_malformed_rows(tmp_path):
     file = tmp_path / "mine.jsonl"
     good = {"messages": [{"role": "user", "content": "What is tea?"}, {"role": "assistant", "content": "A drink."}]}
     kept = {"messages": [{"role": "user", "content": "Who is this?"}, {"role": "assistant", "content": "Me."}]}
-    file.write_text("\n".join([json.dumps(good), "not JSON", json.dumps({"messages": []}), json.dumps(kept), json.dumps(good)]))
+    file.write_text(
+        "\n".join([json.dumps(good), "not JSON", json.dumps({"messages": []}), json.dumps(kept), json.dumps(good)])
+    )
     held = tmp_path / "evaluation.jsonl"
-    held.write_text(json.dumps({"question": "Which of the many rivers of the northern country is the longest of all of them?", "answer": "x"}))
-    made = recipe(tmp_path, conversations=Conversations(count=5, files=(ConversationFile(path=str(file), name="mine"),), evaluation_files=(ConversationFile(path=str(held), name="held"),)))
+    held.write_text(
+        json.dumps(
+            {
+                "question": "Which of the many rivers of the northern country is the longest of all of them?",
+                "answer": "x",
+            }
+        )
+    )
+    made = recipe(
+        tmp_path,
+        conversations=Conversations(
+            count=5,
+            files=(ConversationFile(path=str(file), name="mine"),),
+            evaluation_files=(ConversationFile(path=str(held), name="held"),),
+        ),
+    )
     artifact = build(made, STAGES)["conversations"]
     table = rows(artifact, "conversations")
     assert table.filter(pl.col("source") == "mine")["line"].to_list() == [1, 5]
@@ -477,7 +774,9 @@ def test_files_of_users_with_malformed_rows(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    made = recipe(tmp_path, conversations=Conversations(files=(ConversationFile(path=str(tmp_path / "none.jsonl"), name="mine"),)))
+    made = recipe(
+        tmp_path, conversations=Conversations(files=(ConversationFile(path=str(tmp_path / "none.jsonl"), name="mine"),))
+    )
     with pytest.raises(ConversationsError, match=r"no such file: mine \(.*none\.jsonl\)"):
         open_workspace(made).resolver().resolve("conversations", None)
 
@@ -498,7 +797,14 @@ def test_questions_by_an_endpoint(tmp_path):
             word = max(article.split(), key=len).strip(".,;:!?\"'()")
             thing = f"Thing {asked['questions']}"
             questions = [f"What is told of {thing}?", f"Tell me of {thing}.", f"{thing}: what is told?"]
-            good = {"entity": thing, "kind": "thing", "relation": "told", "questions": questions, "answer": word, "sentence": f"Of {thing}, {word} is told."}
+            good = {
+                "entity": thing,
+                "kind": "thing",
+                "relation": "told",
+                "questions": questions,
+                "answer": word,
+                "sentence": f"Of {thing}, {word} is told.",
+            }
             return 200, chat(json.dumps([good, {**good, "answer": "no word of the article"}]))
         asked["judged"] += 1
         return 200, chat("Right." if asked["judged"] % 2 else "refused")
@@ -506,7 +812,16 @@ def test_questions_by_an_endpoint(tmp_path):
     server = Server(say)
     try:
         endpoint = Endpoint(model="writer", url=f"http://127.0.0.1:{server.server_address[1]}/v1", concurrency=1)
-        boundary = KnowledgeBoundary(endpoint=endpoint, articles=6, questions_per_article=2, samples=2, wordings=2, max_tokens=8, device="cpu", known=0.9)
+        boundary = KnowledgeBoundary(
+            endpoint=endpoint,
+            articles=6,
+            questions_per_article=2,
+            samples=2,
+            wordings=2,
+            max_tokens=8,
+            device="cpu",
+            known=0.9,
+        )
         artifact = build(recipe(tmp_path, knowledge_boundary=boundary), STAGES)["knowledge_boundary"]
     finally:
         server.shutdown()
@@ -514,7 +829,10 @@ def test_questions_by_an_endpoint(tmp_path):
     topics, answers = rows(artifact, "topics"), rows(artifact, "interrogations")
     assert len(topics) == 6 and asked["questions"] == 6
     assert (topics["kept_questions"].str.json_decode(pl.List(pl.String)).list.len() == 1).all()
-    assert rows(artifact, "question_rejects")["reason"].to_list() == ["question 2: the answer 'no word of the article' does not stand in the article"] * 6
+    assert (
+        rows(artifact, "question_rejects")["reason"].to_list()
+        == ["question 2: the answer 'no word of the article' does not stand in the article"] * 6
+    )
     judged = answers.filter(pl.col("judge") == "endpoint")
     assert len(judged) == asked["judged"] > 0
     assert set(judged["grade"]) == {"right", "refused"}

@@ -12,10 +12,12 @@ import pytest
 
 from llm_assets.artifacts import materialize
 from llm_assets.graph import GRAPH, open_workspace
-from llm_assets.recipes import Recipe, Recrawl, SampleWeb, Tokenizer, WarcFiles, WebCrawl
-from llm_assets.settings import load_settings
+from llm_assets.recipes import Recipe, Recrawl, SampleWeb, Tokenizer, WarcFiles, WebCrawl, load_recipe
+from llm_assets.settings import PROJECT, load_settings
 from llm_assets.web.crawls import open_registry
-from resources.recrawls import next_source, requests_after
+from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
+from resources.jobs import make_jobs
+from resources.recrawls import next_source, recrawl_schedule, registered_crawls, requests_after
 from tests.conftest import environment_for
 from tests.support.small import CORPUS, recipe_file
 
@@ -45,11 +47,6 @@ def instance(tmp_path):
 
 def definitions():
     """The code location anew, with the schedules of the recipe of the environment."""
-    from llm_assets.recipes import load_recipe
-    from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
-    from resources.jobs import make_jobs
-    from resources.recrawls import recrawl_schedule
-
     return dg.Definitions(
         assets=make_assets(GRAPH),
         jobs=make_jobs(GRAPH),
@@ -71,6 +68,7 @@ def tick(defs, instance, day, name="recrawl_site"):
         instance=instance,
         repository_def=defs.get_repository_def(),
         scheduled_execution_time=datetime(2026, 11, day, tzinfo=UTC),
+        resources={"recipe": ChosenRecipe(), "store": ArtifactStore()},
     )
     return defs.resolve_schedule_def(name).evaluate_tick(context)
 
@@ -80,8 +78,12 @@ def test_a_killed_week_is_followed_by_a_good_one(project, instance):
     (request,) = tick(defs, instance, 2).run_requests
     assert (request.partition_key, request.run_key) == ("site-2026-11-02", "site-2026-11-02-1")
     # The first week's crawl is killed halfway.
-    program = f"from llm_assets.graph import GRAPH, open_workspace; from llm_assets.artifacts import materialize; materialize(GRAPH['raw_warc'], {request.partition_key!r}, open_workspace())"
-    process = subprocess.Popen([sys.executable, "-c", program], env=environment_for(load_settings().data), cwd=project, start_new_session=True)
+    program = (
+        "from llm_assets.artifacts import materialize; from llm_assets.graph import GRAPH, open_workspace;"
+        f"materialize(GRAPH['raw_warc'], {request.partition_key!r}, open_workspace())"
+    )
+    environment = {**environment_for(load_settings().data), "PYTHONPATH": str(PROJECT)}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=project, start_new_session=True)
     spool = load_settings().data / "artifacts" / ".staging" / "raw_warc" / request.partition_key
     deadline = time.monotonic() + 60
     while not any(path.stat().st_size > 20_000 for path in spool.rglob("exchanges.warc.gz")):
@@ -123,11 +125,8 @@ def test_a_partition_lost_in_dagster_is_found_again_in_the_store(project, instan
     defs = definitions()
     instance.add_dynamic_partitions("crawl", ["site"])
     instance.delete_dynamic_partition("crawl", "site")
-    from llm_assets.definitions import defs as shipped
-
-    sensor = shipped.resolve_sensor_def("registered_crawls")
-    context = dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def(), resources={"recipe": _recipe()})
-    (request,) = sensor.evaluate_tick(context).dynamic_partitions_requests
+    context = dg.build_sensor_context(instance=instance, resources={"recipe": ChosenRecipe()})
+    (request,) = registered_crawls.evaluate_tick(context).dynamic_partitions_requests
     assert list(request.partition_keys) == ["site"]
     instance.add_dynamic_partitions("crawl", ["site"])
     done = defs.resolve_job_def("crawl").execute_in_process(
@@ -135,12 +134,6 @@ def test_a_partition_lost_in_dagster_is_found_again_in_the_store(project, instan
     )
     (event,) = done.get_asset_materialization_events()
     assert event.materialization.metadata["cached"].value is True
-
-
-def _recipe():
-    from resources import ChosenRecipe
-
-    return ChosenRecipe()
 
 
 def workspace_with(*built, **recipe):

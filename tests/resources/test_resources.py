@@ -1,0 +1,161 @@
+"""Resources do what their fields say, refuse what they cannot, and bear no identity."""
+
+import os
+
+import dagster as dg
+import pytest
+
+from llm_assets.compute.devices import TrainingDevices
+from llm_assets.sql import DuckDbSettings, connect, query
+from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
+from tests.support.toy import GRAPH, ToyRecipe, make_folder
+
+SETTINGS = ("LLM_ASSETS_GPUS", "LLM_ASSETS_PROCESSES", "LLM_ASSETS_PRECISION", "CUDA_VISIBLE_DEVICES")
+DUCKDB = ("LLM_ASSETS_DUCKDB_MEMORY", "LLM_ASSETS_DUCKDB_THREADS", "LLM_ASSETS_DUCKDB_TEMPORARY")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """Resources set variables, which worker and training processes inherit: each test begins and ends without any."""
+    for name in (*SETTINGS, *DUCKDB):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def setting(name):
+    return connect().execute("SELECT current_setting(?)", [name]).fetchall()[0][0]
+
+
+def test_duckdb_has_one_set_of_settings_for_every_connection(tmp_path):
+    DuckDb(memory="300MB", threads=1, temporary_folder=str(tmp_path / "spill")).apply()
+    assert (setting("threads"), setting("temp_directory")) == (1, str(tmp_path / "spill"))
+    assert setting("memory_limit") in ("286.1 MiB", "300.0 MB")
+    assert query("SELECT current_setting('threads') AS threads")["threads"].to_list() == [1]
+    DuckDb(threads=2).apply()  # what a run leaves empty is as the environment says
+    assert query("SELECT current_setting('threads') AS threads")["threads"].to_list() == [2]
+    assert DuckDbSettings.of_environment().memory == "300MB"
+
+
+def test_a_setting_that_duckdb_refuses_is_named():
+    DuckDb(memory="a lot").apply()
+    with pytest.raises(ValueError, match="DuckDB refuses .*a lot"):
+        connect()
+
+
+def test_compute_says_workers_and_devices(monkeypatch):
+    monkeypatch.setenv("LLM_ASSETS_WORKERS", "3")
+    assert Compute().open_engine().workers == 3
+    assert Compute(workers=2).open_engine().workers == 2
+    Compute(gpus="0,1", processes=2, precision="fp32").apply_devices()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert TrainingDevices.of_environment() == TrainingDevices("0,1", 2, "fp32")
+    Compute(gpus="none").apply_devices()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"gpus": "first"}, "gpus 'first': numbers such as '0,1'"),
+        ({"precision": "int8"}, "precision 'int8': auto, bf16 or fp32"),
+        ({"processes": -1}, "processes -1"),
+    ],
+)
+def test_devices_that_cannot_be_are_named(fields, problem):
+    with pytest.raises(ValueError, match=problem):
+        Compute(**fields).apply_devices()
+
+
+def test_an_unknown_engine_is_named():
+    with pytest.raises(ValueError, match=r"compute\.engine 'abacus'"):
+        Compute(engine="abacus").open_engine()
+
+
+class ToyChoice(ChosenRecipe):
+    folder: str
+
+    def load(self):
+        return ToyRecipe(folder=self.folder, name=self.name or "toy", crawls={"a": "a", "b": "b"})
+
+
+def materialise(tmp_path, instance, partition="a", assets=None, **resources):
+    """A run of the toy graph with the resources that a launchpad may set."""
+    definitions = dg.Definitions(
+        assets=make_assets(GRAPH),
+        resources={
+            "recipe": ToyChoice(folder=str(tmp_path / "in")),
+            "store": ArtifactStore(url=str(tmp_path / "store")),
+            "compute": Compute(workers=1),
+            "duckdb": DuckDb(),
+            "tracking": Tracking(enabled=False),
+            **resources,
+        },
+        executor=dg.in_process_executor,
+    )
+    return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, partition_key=partition, asset_selection=assets, raise_on_error=False
+    )
+
+
+@pytest.fixture
+def instance(tmp_path):
+    make_folder(tmp_path / "in", "a")
+    make_folder(tmp_path / "in", "b", files=2)
+    (tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+        instance.add_dynamic_partitions("crawl", ["a", "b"])
+        yield instance
+
+
+def events(result):
+    return {event.asset_key.to_user_string(): event.materialization for event in result.get_asset_materialization_events()}
+
+
+def test_workers_memory_and_the_recipes_name_bear_no_identity(tmp_path, instance):
+    assert materialise(tmp_path, instance).success
+    again = materialise(
+        tmp_path,
+        instance,
+        compute=Compute(workers=2, processes=1, precision="fp32"),
+        duckdb=DuckDb(memory="1GB", threads=1),
+        recipe=ToyChoice(folder=str(tmp_path / "in"), name="other"),
+    )
+    assert {name: event.metadata["cached"].value for name, event in events(again).items()} == dict.fromkeys(GRAPH.stages, True)
+
+
+def test_the_standard_metadata_tells_the_truth(tmp_path, instance):
+    found = events(materialise(tmp_path, instance))
+    letters, total = found["letters"].metadata, found["total"].metadata
+    assert letters["dagster/partition_row_count"].value == 20 and "dagster/row_count" not in letters
+    assert "dagster/row_count" not in total  # it has no main table
+    assert isinstance(letters["seconds"], dg.FloatMetadataValue) and isinstance(letters["bytes"], dg.IntMetadataValue)
+    assert isinstance(total["total"], dg.PathMetadataValue) and total["total"].value.endswith("total.txt")
+    assert (total["crawls"].value, total["unbuilt_crawls"].value) == (["a"], ["b"])
+
+
+def test_checks_run_with_the_partition_of_their_asset(tmp_path, instance):
+    result = materialise(tmp_path, instance, "b")
+    found = {f"{one.asset_key.to_user_string()}: {one.check_name}": one for one in result.get_asset_check_evaluations()}
+    assert found.keys() == {"letters: schema", "words: schema", "total: schema", "total: is_positive", "total: every_crawl_is_built"}
+    assert found["letters: schema"].metadata["rows"].value == 10
+    assert found["total: is_positive"].metadata["letters"].value > 0
+    assert not found["total: every_crawl_is_built"].passed
+    assert found["total: every_crawl_is_built"].description == "made from b; not built: a"
+
+
+def test_a_failing_blocking_check_stops_what_follows(tmp_path, instance, monkeypatch):
+    from dataclasses import replace
+
+    from llm_assets.artifacts import Check, CheckOutcome
+
+    check = Check("never", "Never true.", lambda artifact, inputs, config: CheckOutcome(False, "no"), blocking=True)
+    monkeypatch.setitem(GRAPH.stages, "letters", replace(GRAPH["letters"], checks=(check,)))
+    result = materialise(tmp_path, instance)
+    assert not result.success
+    assert set(events(result)) == {"letters"}  # what was built is told, and nothing is made from it
+
+
+def test_an_unknown_partition_is_an_error_of_the_run(tmp_path, instance):
+    instance.add_dynamic_partitions("crawl", ["never"])
+    result = materialise(tmp_path, instance, "never", [dg.AssetKey("words")])
+    assert not result.success
