@@ -7,11 +7,15 @@ Paths are texts. Needs nothing but Python, as the processes that read jobs do.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+Job = TypeVar("Job")
+_hints = functools.cache(typing.get_type_hints)  # a job may hold thousands of dataclasses of one type
 
 
 class JobError(ValueError):
@@ -19,19 +23,19 @@ class JobError(ValueError):
 
 
 def dump_job(job: Any, parent: int | None = None) -> str:
-    """The JSON text of a job: a dataclass, or a mapping by name (dataclasses in it, too). Raises JobError.
+    """The JSON text of a job. Raises JobError.
 
-    parent: the process that waits for it.
+    job: a dataclass. parent: the process that waits for it.
     """
-    values = dict(job) if isinstance(job, Mapping) else _plain(job, type(job).__name__)
-    return json.dumps({"parent": parent, "job": values}, indent=1, default=lambda value: _plain(value, "job"))
+    if not dataclasses.is_dataclass(job) or isinstance(job, type):
+        raise JobError(f"a job is a dataclass, not {type(job).__name__}")
+    return json.dumps({"parent": parent, "job": _plain(job, type(job).__name__)}, indent=1)
 
 
-def load_job(text: str, kind: type | None = None) -> tuple[Any, int | None]:
-    """A job as the type it was written from, and its parent; without a type, its values by name. Raises JobError."""
+def load_job(text: str, kind: type[Job]) -> tuple[Job, int | None]:
+    """A job as the type it was written from, and its parent. Raises JobError."""
     content = json.loads(text)
-    values = content["job"]
-    return (values if kind is None else _typed(values, kind, kind.__name__)), content["parent"]
+    return _typed(content["job"], kind, kind.__name__), content["parent"]
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -87,7 +91,7 @@ def _dataclass(value: Any, kind: Any, where: str) -> Any:
         problems = [f"unknown {', '.join(unknown)}"] if unknown else []
         problems += [f"missing {', '.join(missing)}"] if missing else []
         raise JobError(f"{where}: fields {'; '.join(problems)}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     return kind(**{name: _typed(value[name], hints[name], f"{where}.{name}") for name in names})
 
 

@@ -20,8 +20,9 @@ from .jobs import dump_job
 # Runs a command with an environment to its end; returns its exit code. Dagster's goes through Pipes.
 Launcher = Callable[[list[str], Mapping[str, str]], int]
 POLL_SECONDS = 0.2
-# glibc hands arrays of some megabytes back to the kernel and takes them anew, zeroed page by page, in every pass: kept, a step of the laptop's
-# base model takes 162 ms instead of 193. One arena, or the backward pass's thread would fill another. Others than glibc do not read these.
+# glibc hands arrays of some megabytes back to the kernel and takes them anew, zeroed page by page, in every pass: kept,
+# a step of the laptop's base model takes 162 ms instead of 193. One arena, or the backward pass's thread would fill
+# another. Others than glibc do not read these.
 ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 
@@ -30,7 +31,9 @@ class JobFailed(RuntimeError):
 
 
 def subprocess_launcher(command: list[str], environment: Mapping[str, str]) -> int:
-    with subprocess.Popen(command, env=dict(environment), stdout=sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None) as process:
+    with subprocess.Popen(
+        command, env=dict(environment), stdout=sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None
+    ) as process:
         try:
             return process.wait()
         except BaseException:
@@ -48,8 +51,8 @@ def run_job(
 ) -> None:
     """Run ``python -m module job.json`` (by torchrun where `processes` > 1) in `folder`, handing on its events.
 
-    job: a frozen dataclass, which the process reads back as that type; or a mapping of plain values.
-    Raises JobFailed with the process's own message; OSError where that is a disk that cannot be written.
+    job: a frozen dataclass, which the process reads back as that type. Raises JobError where it is none, JobFailed with
+    the process's own message, and OSError where that is a disk that cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     TrainingDevices.of_environment().to_environment()
@@ -101,5 +104,8 @@ def run_job(
 
 def _meaning(code: int) -> str:
     if code in (-9, 137):
-        return "the process was killed (out of memory, most often): lower pretraining.pass_rows, model.context or model.depth; what was saved is kept, and the next run goes on from there"
+        return (
+            "the process was killed (out of memory, most often): lower pretraining.pass_rows, model.context or "
+            "model.depth; what was saved is kept, and the next run goes on from there"
+        )
     return f"the process ended with exit code {code}; its output says why"

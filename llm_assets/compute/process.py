@@ -20,7 +20,7 @@ import torch
 from llm_assets.model.shape import ModelError
 
 from . import PROGRESS, RESULTS
-from .jobs import load_job
+from .jobs import Job, load_job
 
 LOG_SECONDS = 10.0
 
@@ -54,8 +54,13 @@ def described(kind: str, values: dict[str, Any]) -> str:
     if kind == "step":
         speed, left = values["tokens_per_second"], values["seconds_left"]
         used = f" MFU {values['mfu']:.1%}," if values.get("mfu") else ""
-        return f"step {values['step']:,} of {values['steps']:,}: loss {values['loss']:.3f}, {speed:,.0f} tokens/s,{used} gradient {values['gradient_norm']:.2f}, rate {values['learning_rate']:.2g}, {left:,.0f} s left"
-    shown = ", ".join(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+        return (
+            f"step {values['step']:,} of {values['steps']:,}: loss {values['loss']:.3f}, {speed:,.0f} tokens/s,{used} "
+            f"gradient {values['gradient_norm']:.2f}, rate {values['learning_rate']:.2g}, {left:,.0f} s left"
+        )
+    shown = ", ".join(
+        f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )
     return f"{kind}: {shown}"
 
 
@@ -69,10 +74,10 @@ def _die_with_parent(parent: int) -> None:
         time.sleep(0.5)
 
 
-def run_job(main: Callable[[Any, Path, Reporter], None], job_type: type | None = None) -> None:
+def run_job(main: Callable[[Job, Path, Reporter], None], job_type: type[Job]) -> None:
     """Run `main(job, folder, report)` for the job file named on the command line; exit with 1 after telling an error.
 
-    job_type: the dataclass that the job is of; None is a mapping of plain values.
+    job_type: the dataclass that the job is of.
     """
     path = Path(sys.argv[1])
     rank = int(os.environ.get("RANK", "0"))
@@ -108,9 +113,7 @@ def explained(error: Exception, job: Any) -> str:
 
 def _pass_rows(job: Any) -> int | None:
     """Sequences that a training's job takes through the model at once; None in other jobs."""
-    plan = getattr(job, "plan", job)
-    value = plan.get("pass_rows") if isinstance(plan, dict) else getattr(plan, "pass_rows", None)
-    return value if isinstance(value, int) else None
+    return getattr(getattr(job, "plan", None), "pass_rows", None)
 
 
 def _open_pipes() -> Any:

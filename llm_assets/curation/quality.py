@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.tables import polars_schema
-from llm_assets.recipes import Recipe, Rule
+from llm_assets.recipes import Rule
 from llm_assets.recipes.frozen import Frozen
 
 from .rejects import DOCUMENT, Tally
@@ -26,35 +25,24 @@ from .text_statistics import TEXT_STATISTICS
 _NUMBERS = [column for column in polars_schema(TextStatistic) if column != "edited_text"]
 
 
-class AppliedRule(Frozen):
-    """What the verdict on a page reads of a rule (see `llm_assets.recipes.Rule`)."""
-
-    name: str
-    column: str
-    drops: Literal["below", "above", "at_or_below", "at_or_above"]
-    threshold: float
-
-
 class QualityRules(Frozen):
     """The rules that hold, in the order in which they are asked."""
 
-    rules: tuple[AppliedRule, ...]
+    rules: tuple[Rule, ...]
 
 
-def applied_rules(recipe: Recipe) -> QualityRules:
-    """The recipe's rules with their thresholds, whichever set they come from."""
-    read = AppliedRule.model_fields
-    rules = recipe.quality.effective()
-    return QualityRules(rules=tuple(AppliedRule(**{name: getattr(rule, name) for name in read}) for rule in rules))
-
-
-def breaks(rule: Rule | AppliedRule) -> pl.Expr:
+def breaks(rule: Rule) -> pl.Expr:
     """Whether a page's statistics break the rule."""
     column, threshold = pl.col(rule.column), rule.threshold
-    return {"below": column < threshold, "above": column > threshold, "at_or_below": column <= threshold, "at_or_above": column >= threshold}[rule.drops]
+    return {
+        "below": column < threshold,
+        "above": column > threshold,
+        "at_or_below": column <= threshold,
+        "at_or_above": column >= threshold,
+    }[rule.drops]
 
 
-def verdict(rules: Sequence[Rule | AppliedRule]) -> pl.Expr:
+def verdict(rules: Sequence[Rule]) -> pl.Expr:
     """Name of the first rule that a page breaks; null for a page to keep."""
     decided: pl.Expr = pl.lit(None, dtype=pl.String)
     for rule in reversed(rules):
@@ -62,7 +50,7 @@ def verdict(rules: Sequence[Rule | AppliedRule]) -> pl.Expr:
     return decided
 
 
-def measured(rules: Sequence[Rule | AppliedRule]) -> pl.Expr:
+def measured(rules: Sequence[Rule]) -> pl.Expr:
     """The value of the column of the rule that a row's `rule` names; null where it names none."""
     value: pl.Expr = pl.lit(None, dtype=pl.Float64)
     for rule in rules:
@@ -92,7 +80,7 @@ def joined(texts: Path, statistics: Path, with_text: bool) -> Iterator[pl.DataFr
         yield pl.concat([page, number.drop("doc_id", "warc_offset")], how="horizontal")
 
 
-def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules: tuple[AppliedRule, ...]) -> None:
+def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules: tuple[Rule, ...]) -> None:
     """Worker: the verdict on the pages of one WARC file, in file order."""
     thresholds = {rule.name: plain(rule.threshold) for rule in rules}
     columns = list(polars_schema(QualityFilteredText))
@@ -102,9 +90,19 @@ def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules:
         for frame in joined(texts, statistics, with_text=True):
             judged = frame.with_columns(rule=verdict(rules))
             passed, failed = judged.filter(pl.col("rule").is_null()), judged.filter(pl.col("rule").is_not_null())
-            kept.frame(passed.with_columns(text=pl.coalesce("edited_text", "text"), words=pl.col("words").cast(pl.Int64)).select(columns))
+            kept.frame(
+                passed.with_columns(
+                    text=pl.coalesce("edited_text", "text"), words=pl.col("words").cast(pl.Int64)
+                ).select(columns)
+            )
             rejects.frame(
-                failed.select(*DOCUMENT, "rule", stage=pl.lit("quality_filtered_text"), value=measured(rules).map_elements(plain, return_dtype=pl.String), threshold=pl.col("rule").replace_strict(thresholds, return_dtype=pl.String))
+                failed.select(
+                    *DOCUMENT,
+                    "rule",
+                    stage=pl.lit("quality_filtered_text"),
+                    value=measured(rules).map_elements(plain, return_dtype=pl.String),
+                    threshold=pl.col("rule").replace_strict(thresholds, return_dtype=pl.String),
+                )
             )
             tally.add(passed, failed)
             edited += passed["edited_text"].count()
@@ -126,7 +124,7 @@ QUALITY_FILTERED_TEXT = Stage(
     kinds=("polars", "parquet"),
     build=build_quality_filtered_text,
     code_version="1",
-    config=lambda recipe, _: applied_rules(recipe),
+    config=lambda recipe, _: QualityRules(rules=recipe.quality.effective()),
     per_crawl=True,
     inputs=("language_filtered_text", TEXT_STATISTICS.name),
     tables={"text": QualityFilteredText, "rejects": Rejects},

@@ -13,6 +13,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
 
 from .grading import grade
+from .jobs import Question
 
 INSTRUCTION = "A conversation in which questions are answered, one line each. What is not known is not made up."
 GROUPS = {
@@ -74,19 +75,18 @@ def shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Question, ...]]:
     """The questions that the assistant is evaluated by, and how a job asks them."""
     questions = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
-    return questions, [
-        {"number": number, "question": row["question"], "tools": row["tools"]}
-        for number, row in enumerate(questions.iter_rows(named=True))
-    ]
+    return questions, tuple(
+        Question(number, row["question"], row["tools"]) for number, row in enumerate(questions.iter_rows(named=True))
+    )
 
 
 def before_and_after(
     evaluation: Artifact, questions: pl.DataFrame, answers: Sequence[Mapping[str, Any]]
 ) -> pl.DataFrame:
-    """Grades by group (schema Abilities): those of `evaluation` (sft_evaluation), and of new answers to its questions."""
+    """Grades by group (schema Abilities): of `evaluation` (sft_evaluation), and of new answers to its questions."""
     given = pl.DataFrame(
         [{"number": one["number"], "answer": one["answer"], "tokens": one["tokens"]} for one in answers]
     ).cast({"number": pl.UInt32})
@@ -101,10 +101,19 @@ def before_and_after(
 
 def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> pl.DataFrame:
     """Shares of grades before and after, by group (schema Abilities)."""
-    return pl.DataFrame([
-        {"group": group, **{f"{grade}_{when}": float(of[group][grade]) for when, of in (("before", before), ("after", after)) for grade in ("right", "refused", "wrong")}, "asked": int(before[group]["asked"])}
-        for group in before if group in after
-    ])  # fmt: skip
+    grades = ("right", "refused", "wrong")
+    return pl.DataFrame(
+        [
+            {
+                "group": group,
+                **{f"{grade}_before": float(before[group][grade]) for grade in grades},
+                **{f"{grade}_after": float(after[group][grade]) for grade in grades},
+                "asked": int(before[group]["asked"]),
+            }
+            for group in before
+            if group in after
+        ]
+    )
 
 
 def changes(abilities: pl.DataFrame) -> dict[str, float]:

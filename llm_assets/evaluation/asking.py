@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llm_assets.model.assistant import as_text, system_message, to_messages
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+
+from .jobs import BasePrompting, Question
 
 BATCH = 128
 
@@ -31,42 +33,40 @@ def told(engine: Engine, completion: Completion) -> dict[str, Any]:
 
 
 def ask_chat(
-    engine: Engine, questions: list[dict[str, Any]], tools: Tools | None, settings: dict[str, Any]
+    engine: Engine, questions: Sequence[Question], tools: Tools | None, max_tokens: int
 ) -> list[dict[str, Any]]:
     """Greedy answers by the chat protocol."""
     encoding = engine.encoding
     system = system_message(sorted(tools.tools)) if tools else None
-    prompts = [prompt(encoding, [*([system] if system else []), Message("user", one["question"])]) for one in questions]
+    prompts = [prompt(encoding, [*([system] if system else []), Message("user", one.question)]) for one in questions]
     sampling = Sampling(
-        max_tokens=settings["max_tokens"], temperature=0.0, stop=(encoding.bos, encoding.special["<|assistant_end|>"])
+        max_tokens=max_tokens, temperature=0.0, stop=(encoding.bos, encoding.special["<|assistant_end|>"])
     )
     return [told(engine, one) for one in engine.complete(prompts, sampling, batch=BATCH, tools=tools)]
 
 
 def ask_all(
-    engine: Engine, questions: list[dict[str, Any]], choose: Callable[[str], Tools | None], max_tokens: int
+    engine: Engine, questions: Sequence[Question], choose: Callable[[str], Tools | None], max_tokens: int
 ) -> list[dict[str, Any]]:
     """Greedy answers with the tools that each question names, by the questions' numbers."""
     found = []
-    for names in sorted({one["tools"] for one in questions}):
-        asked = [one for one in questions if one["tools"] == names]
+    for names in sorted({one.tools for one in questions}):
+        asked = [one for one in questions if one.tools == names]
         found += [
-            {"number": one["number"], **answer}
-            for one, answer in zip(
-                asked, ask_chat(engine, asked, choose(names), {"max_tokens": max_tokens}), strict=True
-            )
+            {"number": one.number, **answer}
+            for one, answer in zip(asked, ask_chat(engine, asked, choose(names), max_tokens), strict=True)
         ]
     return found
 
 
-def base_prompts(engine: Engine, questions: list[str], settings: dict[str, Any]) -> list[list[int]]:
+def base_prompts(engine: Engine, questions: Sequence[str], settings: BasePrompting) -> list[list[int]]:
     """Prompts for a base model: questions after an instruction and examples, the first dropped if there is no room."""
-    encoding, room = engine.encoding, engine.shape.context - settings["max_tokens"]
-    examples = [tuple(pair) for pair in settings["examples"]]
+    encoding, room = engine.encoding, engine.shape.context - settings.max_tokens
+    examples = list(settings.examples)
     prompts = []
     for question in questions:
         texts = (
-            as_text([Message("user", question)], settings["instruction"] if first == 0 else "", examples[first:])
+            as_text([Message("user", question)], settings.instruction if first == 0 else "", examples[first:])
             for first in range(len(examples) + 1)
         )
         prompts.append(
@@ -78,11 +78,10 @@ def base_prompts(engine: Engine, questions: list[str], settings: dict[str, Any])
     return prompts
 
 
-def ask_base(engine: Engine, questions: list[dict[str, Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
+def ask_base(engine: Engine, questions: Sequence[Question], settings: BasePrompting) -> list[dict[str, Any]]:
     """Greedy answers of a base model, made to answer by examples of questions and answers."""
-    lines = engine.lines(
-        base_prompts(engine, [one["question"] for one in questions], settings), settings["max_tokens"], batch=BATCH
-    )
+    prompts = base_prompts(engine, [one.question for one in questions], settings)
+    lines = engine.lines(prompts, settings.max_tokens, batch=BATCH)
     return [
         {
             "answer": text,

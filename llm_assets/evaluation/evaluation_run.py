@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,11 @@ from llm_assets.compute import RESULTS
 from llm_assets.compute.launch import run_job
 
 
-def measure(step: Step, module: str, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Run an evaluation in `folder`, with its progress told, unless that was done before; its results."""
+def measure(step: Step, module: str, job: Any, folder: Path) -> dict[str, Any]:
+    """Run an evaluation in `folder`, with its progress told, unless that was done before; its results.
+
+    job: a frozen dataclass, which `module` reads back as that type.
+    """
     if not (folder / RESULTS).exists():
 
         def hear(event: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""The process of `sft_evaluation`: ``python -m llm_assets.finetuning.evaluate job.json``; writes ``results.json`` beside it.
+"""The process of `sft_evaluation`: ``python -m llm_assets.finetuning.evaluate job.json``.
 
-Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
+Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """
 
 from __future__ import annotations
@@ -15,25 +15,29 @@ from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
 from llm_assets.tools.toolbox import open_toolbox
 
+from .jobs import SftEvaluationJob
 
-def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
-    settings = job["settings"]
+
+def main(job: SftEvaluationJob, folder: Path, report: Reporter) -> None:
     results: dict[str, list[dict[str, Any]]] = {}
-    work = [(model, tools) for model in job["models"] for tools in (sorted({one["tools"] for one in job["questions"]}) if model == "sft" else [""])]
-    with open_toolbox(job["toolbox"]) as choose:
+    with_tools = sorted({question.tools for question in job.questions})
+    work = [(model, tools) for model in job.models for tools in (with_tools if model == "sft" else [""])]
+    with open_toolbox(job.toolbox) as choose:
         for done, (model, names) in enumerate(work):
             report("part", name=f"{model}{f' with {names}' if names else ''}", number=done, of=len(work))
-            loaded, encoding = load_checkpoint(Path(job["models"][model]), pick_device(job["device"]))
+            loaded, encoding = load_checkpoint(Path(job.models[model]), pick_device(job.device))
             engine = Engine(loaded, encoding)
-            questions = [one for one in job["questions"] if one["tools"] == names]
+            questions = [question for question in job.questions if question.tools == names]
             if model == "base":
-                answers = ask_base(engine, questions, settings)
+                answers = ask_base(engine, questions, job.base)
             else:
-                answers = ask_chat(engine, questions, choose(names), settings)
-            results.setdefault(model, []).extend({"number": one["number"], **answer} for one, answer in zip(questions, answers, strict=True))
+                answers = ask_chat(engine, questions, choose(names), job.max_tokens)
+            results.setdefault(model, []).extend(
+                {"number": question.number, **answer} for question, answer in zip(questions, answers, strict=True)
+            )
     write_results(folder, results)
     report("part", name="done", number=len(work), of=len(work))
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(main, SftEvaluationJob)

@@ -27,6 +27,7 @@ from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX
 
 from .endpoint import JUDGE_PROMPT, QUESTIONS_PROMPT, ChatEndpoint, EndpointUnavailable, parse_questions, parse_verdict
+from .jobs import FewShotPrompt, InterrogationJob
 from .names import recombine
 from .questions import read_questions, to_topics
 from .schemas import Interrogations, Nowhere, QuestionRejects, Topics
@@ -195,15 +196,15 @@ def sampled_answers(step: Step, settings: KnowledgeBoundary, asked: list[dict[st
                 step.progress.start(event["of"], "questions")
             step.progress.advance(event["done"])
 
-        job = {
-            "checkpoint": str(step.input("base_checkpoint").path),
-            "device": settings.device,
-            "samples": settings.samples,
-            "temperature": settings.temperature,
-            "max_tokens": settings.max_tokens,
-            "seed": settings.seed,
-            "prompts": [{"question": one["question"], "examples": one["examples"]} for one in asked],
-        }
+        job = InterrogationJob(
+            checkpoint=str(step.input("base_checkpoint").path),
+            device=settings.device,
+            samples=settings.samples,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            seed=settings.seed,
+            prompts=tuple(FewShotPrompt(one["question"], tuple(one["examples"])) for one in asked),
+        )
         run_job(MODULE, job, folder, hear, launcher=step.launcher)
     return list(json.loads((folder / "answers.json").read_text()))
 

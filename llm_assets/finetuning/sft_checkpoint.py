@@ -25,6 +25,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.recipes import Finetuning, Pretraining
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Rates
+from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.training_run import (
     CHECKPOINT_OPTIONAL_TABLES,
     CHECKPOINT_TABLES,
@@ -37,6 +38,7 @@ from llm_assets.training.training_run import (
 )
 
 from .conversations import MITIGATION
+from .jobs import SftJob
 
 MODULE = "llm_assets.finetuning.train"
 
@@ -86,29 +88,32 @@ def mitigates(sources: list[str]) -> bool:
     return any(source in MITIGATION for source in sources)
 
 
-def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -> tuple[dict[str, Any], int]:
+def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -> tuple[SftJob, int]:
     """The job of the training process, and the number of processes. epoch: sequences of an epoch."""
     settings, base = config.finetuning, step.input("base_checkpoint")
     _, rows = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
     steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / rows))
     processes, pass_rows, _ = share_out(shape, rows, settings.device, settings.processes, settings.pass_rows)
-    job = {
-        "checkpoint": str(base.path),
-        "training": str(step.staging / TRAINING),
-        "held_out": str(step.staging / HELD_OUT),
-        "shards": [str(shards.path) for shards in step.inputs.by_crawl("token_shards").values()],
-        "document_share": settings.document_share,
-        "seed": settings.seed,
-        "steps": steps,
-        "rows": rows,
-        "pass_rows": pass_rows,
-        "device": settings.device,
-        "compile": config.compile,
-        "keep": settings.keep,
-        "optimisation": optimisation(settings, config.inherited, shape, settings.rate),
-        "validate_every": -(-steps // settings.validations) if settings.validations else 0,
-        "checkpoint_every": settings.checkpoint_every or max(10, steps // 10),
-    }
+    plan = TrainingPlan(
+        steps=steps,
+        rows=rows,
+        pass_rows=pass_rows,
+        seed=settings.seed,
+        optimisation=optimisation(settings, config.inherited, shape, settings.rate),
+        validate_every=every(steps, settings.validations),
+        checkpoint_every=settings.checkpoint_every or max(10, steps // 10),
+        keep=settings.keep,
+        compile=config.compile,
+    )
+    job = SftJob(
+        plan=plan,
+        checkpoint=str(base.path),
+        training=str(step.staging / TRAINING),
+        held_out=str(step.staging / HELD_OUT),
+        shards=tuple(str(shards.path) for shards in step.inputs.by_crawl("token_shards").values()),
+        document_share=settings.document_share,
+        device=settings.device,
+    )
     return job, processes
 
 
@@ -132,7 +137,7 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.part("checkpoint") as part:
-        keep(step, part, folder, base, shape, job["rows"], ends)
+        keep(step, part, folder, base, shape, job.plan.rows, ends)
         assistant = {"name": config.name, "maker": config.maker, "tools": TOOLS}
         write_atomic(step.staging / ASSISTANT, json.dumps(assistant, indent=1).encode())
         part.add_file(ASSISTANT)

@@ -20,12 +20,14 @@ from llm_assets.artifacts.views import View
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, grade_row, questions_again, shares
 from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.recipes import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.training_run import loss_series
 
+from .jobs import SftEvaluationJob
 from .schemas import EvaluationAnswers
 
 MODULE = "llm_assets.finetuning.evaluate"
@@ -60,14 +62,15 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
     known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart"))
     shown = known.unique("relation", maintain_order=True).head(3).to_dicts()
-    examples = [*((json.loads(row["questions"])[0], row["sentence"]) for row in shown), *EXAMPLES]
-    job = {
-        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()},
-        "device": config.device,
-        "settings": {"max_tokens": config.max_tokens, "instruction": INSTRUCTION, "examples": examples},
-        "questions": again,
-        "toolbox": toolbox_job(step.input("search_index"), config.tools),
-    }
+    examples = (*((json.loads(row["questions"])[0], row["sentence"]) for row in shown), *EXAMPLES)
+    job = SftEvaluationJob(
+        models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
+        device=config.device,
+        max_tokens=config.max_tokens,
+        base=BasePrompting(config.max_tokens, INSTRUCTION, examples),
+        questions=again,
+        toolbox=toolbox_job(step.input("search_index"), config.tools),
+    )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_table(questions, results)
     with step.part("evaluation") as part:

@@ -1,6 +1,6 @@
-"""The process of `rlhf_evaluation`: ``python -m llm_assets.preference.evaluate job.json``; writes ``results.json`` beside it.
+"""The process of `rlhf_evaluation`: ``python -m llm_assets.preference.evaluate job.json``.
 
-Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
+Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """
 
 from __future__ import annotations
@@ -15,29 +15,36 @@ from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
 from llm_assets.tools.toolbox import open_toolbox
 
+from .jobs import RlhfEvaluationJob
 from .sample import answer_all, told
 from .train import by_model, gold_scorer
 
 
-def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
-    device = pick_device(job["device"])
+def main(job: RlhfEvaluationJob, folder: Path, report: Reporter) -> None:
+    device = pick_device(job.device)
     results: dict[str, Any] = {"said": {}}
-    prompts = [prompt for prompt in job["prompts"] for _ in range(job["samples"])]
-    for number, (name, path) in enumerate(job["models"].items()):
-        report("part", name=name, number=number, of=len(job["models"]) + 1)
+    parts = len(job.models) + 1
+    questions = [prompt.question for prompt in job.prompts]
+    prompts = [prompt for prompt in job.prompts for _ in range(job.samples)]
+    for number, (name, path) in enumerate(job.models.items()):
+        report("part", name=name, number=number, of=parts)
         model, encoding = load_checkpoint(Path(path), device)
         engine = Engine(model, encoding)
-        found = answer_all(engine, [one["question"] for one in job["prompts"]], job["samples"], job["temperature"], job["max_tokens"], job["seed"])
+        found = answer_all(engine, questions, job.samples, job.temperature, job.max_tokens, job.seed)
         answers = [told(engine, one) for of_prompt in found for one in of_prompt]
-        proxy, gold = (score(prompts, answers) for score in (by_model(Path(job["reward"]), encoding, device), gold_scorer(job, encoding, device)))
-        results["said"][name] = [{"prompt": prompt["prompt"], **answer, "proxy": round(loved, 6), "gold": round(liked, 6)} for prompt, answer, loved, liked in zip(prompts, answers, proxy, gold, strict=True)]
+        proxy = by_model(Path(job.reward), encoding, device)(prompts, answers)
+        gold = gold_scorer(job.gold, encoding, device)(prompts, answers)
+        results["said"][name] = [
+            {"prompt": prompt.prompt, **answer, "proxy": round(loved, 6), "gold": round(liked, 6)}
+            for prompt, answer, loved, liked in zip(prompts, answers, proxy, gold, strict=True)
+        ]
     # The last model is the one that was tuned: what it was able to before is asked again.
-    report("part", name="abilities", number=len(job["models"]), of=len(job["models"]) + 1)
-    with open_toolbox(job["toolbox"]) as choose:
-        results["answers"] = ask_all(engine, job["questions"], choose, job["answer_tokens"])
+    report("part", name="abilities", number=len(job.models), of=parts)
+    with open_toolbox(job.toolbox) as choose:
+        results["answers"] = ask_all(engine, job.questions, choose, job.answer_tokens)
     write_results(folder, results)
-    report("part", name="done", number=len(job["models"]) + 1, of=len(job["models"]) + 1)
+    report("part", name="done", number=parts, of=parts)
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(main, RlhfEvaluationJob)

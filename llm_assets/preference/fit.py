@@ -1,13 +1,12 @@
-"""The training process of `reward_checkpoint`: ``python -m llm_assets.preference.fit job.json``; at its end it writes ``results.json``.
+"""The training process of `reward_checkpoint`: ``python -m llm_assets.preference.fit job.json``.
 
-Needs torch, numpy, safetensors and tiktoken.
+At its end it writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,32 +16,50 @@ from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.reward import RewardModel, pair_losses, score_all
 from llm_assets.model.transformer import Transformer
-from llm_assets.training.loop import TrainingPlan, join_processes, train
+from llm_assets.training.loop import join_processes, train
 from llm_assets.training.pairs import Pairs
+
+from .jobs import RewardJob
 
 Tokens = list[int]
 SCALED = 500  # pairs whose scores say what a deviation of the reward model's is: to 3 %
 
 
 def conversation(encoding: Encoding, question: str, answer: str) -> Tokens:
-    """Tokens of one exchange, to the end of the assistant's turn: where the score is read. An answer may be empty: models say nothing at times."""
-    return [*prompt(encoding, [Message("user", question)]), *encode_text(encoding, answer), encoding.special["<|assistant_end|>"]]
+    """Tokens of one exchange, to the end of the assistant's turn: where the score is read.
+
+    An answer may be empty: models say nothing at times.
+    """
+    return [
+        *prompt(encoding, [Message("user", question)]),
+        *encode_text(encoding, answer),
+        encoding.special["<|assistant_end|>"],
+    ]
 
 
-def to_pairs(encoding: Encoding, rows: Sequence[Sequence[str]], context: int) -> tuple[list[int], list[tuple[Tokens, Tokens]]]:
-    """Rows of question, preferred answer and other one as tokens: the numbers of those that fit into the context, and the pairs."""
-    found = [(number, (conversation(encoding, question, preferred), conversation(encoding, question, other))) for number, (question, preferred, other) in enumerate(rows)]
+def to_pairs(
+    encoding: Encoding, rows: Sequence[Sequence[str]], context: int
+) -> tuple[list[int], list[tuple[Tokens, Tokens]]]:
+    """Rows of question, preferred answer and other one as tokens.
+
+    Returns the numbers of those that fit into the context, and the pairs.
+    """
+    found = [
+        (number, (conversation(encoding, question, preferred), conversation(encoding, question, other)))
+        for number, (question, preferred, other) in enumerate(rows)
+    ]
     fitting = [(number, pair) for number, pair in found if max(map(len, pair)) <= context]
     return [number for number, _ in fitting], [pair for _, pair in fitting]
 
 
-def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
-    devices = join_processes(job["device"])
-    body, encoding = load_checkpoint(Path(job["checkpoint"]))
+def main(job: RewardJob, folder: Path, report: Reporter) -> None:
+    devices = join_processes(job.device)
+    body, encoding = load_checkpoint(Path(job.checkpoint))
+    plan = job.plan.on(devices.cuda, None)
     model = RewardModel.of(body)
     context = model.shape.context
-    used, training = to_pairs(encoding, job["train"], context)
-    measured, held_out = to_pairs(encoding, job["held_out"], context)
+    used, training = to_pairs(encoding, job.train, context)
+    measured, held_out = to_pairs(encoding, job.held_out, context)
 
     def held_out_scores(model: Transformer) -> torch.Tensor:
         assert isinstance(model, RewardModel)
@@ -50,18 +67,24 @@ def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
 
     def validate(model: Transformer) -> dict[str, float]:
         scores = held_out_scores(model)
-        return {"loss": round(float(pair_losses(scores).mean()), 6), "accuracy": round(float((scores[0::2] > scores[1::2]).float().mean()), 6)}
+        accuracy = (scores[0::2] > scores[1::2]).float().mean()
+        return {"loss": round(float(pair_losses(scores).mean()), 6), "accuracy": round(float(accuracy), 6)}
 
-    train(model, Pairs(training, context, job["seed"], together=job["rows"] // 2), TrainingPlan.of_job(job, devices, None), folder, devices, report, validate if held_out else None)
+    pairs = Pairs(training, context, plan.seed, together=plan.rows // 2)
+    train(model, pairs, plan, folder, devices, report, validate if held_out else None)
     if devices.rank == 0:
         model.eval()
         scores = held_out_scores(model)
         answers = torch.tensor(score_all(model, [one for pair in training[:SCALED] for one in pair]))
-        write_results(folder, {
-            "measured": measured, "margins": [round(margin, 6) for margin in (scores[0::2] - scores[1::2]).tolist()], "mean": round(float(answers.mean()), 6), "deviation": round(float(answers.std()), 6),
-            "too_long": len(job["train"]) - len(used) + len(job["held_out"]) - len(measured),
-        })  # fmt: skip
+        results = {
+            "measured": measured,
+            "margins": [round(margin, 6) for margin in (scores[0::2] - scores[1::2]).tolist()],
+            "mean": round(float(answers.mean()), 6),
+            "deviation": round(float(answers.std()), 6),
+            "too_long": len(job.train) - len(used) + len(job.held_out) - len(measured),
+        }
+        write_results(folder, results)
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(main, RewardJob)

@@ -24,6 +24,7 @@ from llm_assets.recipes.preference import ResponsePairs
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
 
+from .jobs import SamplingJob
 from .schemas import Pairs, PromptRejects, Prompts, Responses
 
 MODULE = "llm_assets.preference.sample"
@@ -60,8 +61,8 @@ def pair_digest(question: str, first: str, second: str) -> str:
 
 
 def corpus_prompts(topics: Sequence[Mapping[str, Any]], kept_apart: bool) -> list[tuple[str, str]]:
-    """Open questions, with what they are about: every wording with every thing of which the model knows two things at least; of one that knows
-    nothing, with every thing of which the corpus tells as much.
+    """Open questions, with what they are about: every wording with every thing of which the model knows two things at
+    least; of one that knows nothing, with every thing of which the corpus tells as much.
     """
     side = [topic for topic in topics if topic["kept_apart"] == kept_apart]
     for verdicts in (("known",), ("known", "unsure", "unknown")):
@@ -72,8 +73,8 @@ def corpus_prompts(topics: Sequence[Mapping[str, Any]], kept_apart: bool) -> lis
 
 
 def title_prompts(pages: Iterable[tuple[str, str]], kept_apart: bool) -> list[tuple[str, str]]:
-    """Open questions about what pages (title, text) are about, for a corpus that comes with no questions: every wording with every title, or with
-    a page's first words where it has none of its own. A fifth of them, by hash, is kept apart.
+    """Open questions about what pages (title, text) are about, for a corpus that comes with no questions: every wording
+    with every title, or with a page's first words where it has none of its own. A fifth, by hash, is kept apart.
     """
     read = list(pages)
     pages_of = Counter(title.strip() for title, _ in read)
@@ -96,7 +97,9 @@ def nowhere_prompts(names: Sequence[Mapping[str, Any]], kept_apart: bool) -> lis
 def mixed(
     prompts: Sequence[Prompt], strangers: Sequence[Prompt], share: float, most: int, rng: random.Random
 ) -> list[Prompt]:
-    """Some of both, drawn at random, at most so many together; so large a share of them strangers, as far as there are enough of these."""
+    """Some of both, drawn at random, at most so many together; so large a share of them strangers, as far as there are
+    enough of these.
+    """
     kept = rng.sample(prompts, min(len(prompts), most - min(len(strangers), round(share * most))))
     return rng.sample(
         found := [*kept, *rng.sample(strangers, min(len(strangers), round(len(kept) * share / (1 - share))))],
@@ -171,11 +174,15 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
             f"response_pairs.prompts, or change guard_share ({settings.guard_share})"
         )
     compared = [one for one in prompts if one["split"] == "train"]
-    job = {
-        "checkpoint": str(step.input("rl_checkpoint").path),
-        "questions": [one["question"] for one in compared],
-        **settings.model_dump(include={"samples", "temperature", "max_tokens", "device", "seed"}),
-    }
+    job = SamplingJob(
+        checkpoint=str(step.input("rl_checkpoint").path),
+        questions=tuple(one["question"] for one in compared),
+        samples=settings.samples,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        device=settings.device,
+        seed=settings.seed,
+    )
     answers = measure(step, MODULE, job, step.staging / "sampling")["answers"]
     responses = [
         {"prompt": one["prompt"], "response": number, **answer}

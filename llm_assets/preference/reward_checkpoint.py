@@ -1,4 +1,4 @@
-"""`reward_checkpoint`: a model of what was preferred; and, where people ranked, a second one of rankings kept apart, for the guard."""
+"""`reward_checkpoint`: a model of what was preferred; where people ranked, a second one of rankings kept apart."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import HumanRankings, RewardTraining
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.report import plots
+from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.schemas import TrainingCurve
 from llm_assets.training.training_run import (
     MODEL_FILES,
@@ -29,6 +30,7 @@ from llm_assets.training.training_run import (
     share_out,
 )
 
+from .jobs import RewardJob
 from .response_pairs import PreferenceError
 from .schemas import RewardLooks, RewardScores
 
@@ -55,9 +57,15 @@ def orders(rankings: pl.DataFrame, splits: Sequence[str]) -> list[dict[str, Any]
         "pair", "labeller"
     )
     return [
-        {"pair": row["pair"], "question": row["question"], "preferred": row[row["preferred"]], "other": row["second" if row["preferred"] == "first" else "first"], "labeller": row["labeller"]}
+        {
+            "pair": row["pair"],
+            "question": row["question"],
+            "preferred": row[row["preferred"]],
+            "other": row["second" if row["preferred"] == "first" else "first"],
+            "labeller": row["labeller"],
+        }
         for row in rows.iter_rows(named=True)
-    ]  # fmt: skip
+    ]
 
 
 def fit(
@@ -118,20 +126,20 @@ def _train(
             "rank more pairs, or lower reward_training.pairs"
         )
     processes, _, _ = share_out(shape, settings.pairs, settings.device, settings.processes, settings.pass_pairs)
-    sides = [[[one["question"], one["preferred"], one["other"]] for one in side] for side in (training, held_out)]
-    job = {
-        "checkpoint": str(sft.path),
-        "train": sides[0],
-        "held_out": sides[1],
-        "steps": steps,
-        "rows": 2 * settings.pairs,
-        "pass_rows": 2 * settings.pass_pairs,
-        **settings.model_dump(include={"seed", "device", "keep"}),
-        "compile": False,
-        "optimisation": optimisation(settings, config.rates, shape, settings.rate),
-        "validate_every": -(-steps // settings.validations) if settings.validations else 0,
-        "checkpoint_every": settings.checkpoint_every or max(10, steps // 4),
-    }
+    plan = TrainingPlan(
+        steps=steps,
+        rows=2 * settings.pairs,
+        pass_rows=2 * settings.pass_pairs,
+        seed=settings.seed,
+        optimisation=optimisation(settings, config.rates, shape, settings.rate),
+        validate_every=every(steps, settings.validations),
+        checkpoint_every=settings.checkpoint_every or max(10, steps // 4),
+        keep=settings.keep,
+    )
+    train, measured = (
+        tuple((one["question"], one["preferred"], one["other"]) for one in side) for side in (training, held_out)
+    )
+    job = RewardJob(plan=plan, checkpoint=str(sft.path), train=train, held_out=measured, device=settings.device)
     return follow(step, MODULE, job, folder, processes)
 
 
@@ -156,8 +164,9 @@ def gold_signal(rankings: HumanRankings) -> GoldSignal:
 
 
 def reliability(scored: Sequence[Mapping[str, Any]]) -> dict[str, plots.Series]:
-    """Predicted and observed chance that the first of two answers is preferred, over bins of the prediction; a pair is told in both orders,
-    so that the curve is symmetric about a half.
+    """Predicted and observed chance that the first of two answers is preferred, over bins of the prediction.
+
+    A pair is told in both orders, so that the curve is symmetric about a half.
     """
     predicted = [(1 / (1 + math.exp(-one["margin"])), 1.0) for one in scored]
     predicted += [(1 - chance, 0.0) for chance, _ in predicted]

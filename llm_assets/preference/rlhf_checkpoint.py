@@ -21,10 +21,12 @@ from llm_assets.training.policy_run import (
     POLICY_TABLES,
     guard_series,
     keep_policy,
+    policy_plan,
     show_policy,
 )
-from llm_assets.training.training_run import follow, optimisation, share_out
+from llm_assets.training.training_run import follow, share_out
 
+from .jobs import PromptRow, RlhfJob
 from .response_pairs import pair_digest
 from .reward_checkpoint import GOLD, RULE, GoldSignal, gold_signal
 from .schemas import Adversarial
@@ -41,14 +43,14 @@ class RlhfCheckpointConfig(Frozen):
     gold: GoldSignal
 
 
-def read_prompts(artifact: Artifact, split: str) -> list[dict[str, Any]]:
+def read_prompts(artifact: Artifact, split: str) -> list[PromptRow]:
     """Open prompts of one side, in order."""
     frame = (
         pl.concat([pl.read_parquet(path) for path in artifact.table("prompts")])
         .filter(pl.col("split") == split)
         .sort("prompt")
     )
-    return frame.select("prompt", "question", "subject", "exists").to_dicts()
+    return [PromptRow(*row) for row in frame.select("prompt", "question", "subject", "exists").iter_rows()]
 
 
 def gold_job(gold: GoldSignal, reward: Artifact) -> str:
@@ -66,18 +68,20 @@ def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
     if settings.rehearsal:
         encoding, needed = Encoding.load(policy.path), settings.steps * settings.rehearsal_rows
         rehearsal = write_rehearsal(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
-    job = {
-        **settings.model_dump(),
-        "conversations": rehearsal,
-        "patience": 0,
-        "margin": 0.0,
-        "checkpoint": str(policy.path),
-        "reward": str(reward.path),
-        "gold": gold_job(config.gold, reward),
-        "train": read_prompts(pairs, "train"),
-        "guard": read_prompts(pairs, "guard")[: settings.guard_prompts],
-        "optimisation": optimisation(settings, config.rates, shape, settings.rate),
-    }
+    job = RlhfJob(
+        plan=policy_plan(settings, config.rates, shape),
+        checkpoint=str(policy.path),
+        reward=str(reward.path),
+        gold=gold_job(config.gold, reward),
+        conversations=rehearsal,
+        train=tuple(read_prompts(pairs, "train")),
+        guard=tuple(read_prompts(pairs, "guard")[: settings.guard_prompts]),
+        unfinished_reward=settings.unfinished_reward,
+        guard_patience=settings.guard_patience,
+        guard_margin=settings.guard_margin,
+        adversarial=settings.adversarial,
+        device=settings.device,
+    )
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.part("checkpoint") as part:

@@ -1,4 +1,6 @@
-"""`rlhf_evaluation`: SFT, RL and RLHF models on prompts that none was tuned on, in the eyes of the gold signal; and what tuning cost elsewhere."""
+"""`rlhf_evaluation`: SFT, RL and RLHF models on prompts that none was tuned on, scored by the gold signal; and what
+preference tuning cost elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from llm_assets.report import plots, render
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import guard_series, policy_plots
 
+from .jobs import PromptRow, RlhfEvaluationJob
 from .reward_checkpoint import RULE, GoldSignal, gold_signal, read_scores, reliability
 from .rlhf_checkpoint import gold_job, guard_looks, read_prompts
 from .schemas import Answers
@@ -40,19 +43,23 @@ class RlhfEvaluationConfig(Frozen):
 
 def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     """One part; the models are asked in a process of its own."""
-    reward = step.input("reward_checkpoint")
+    settings, reward = config.evaluation, step.input("reward_checkpoint")
     prompts = read_prompts(step.input("response_pairs"), "unseen")
     questions, again = questions_again(step.input("conversations"))
-    job = {
-        **config.evaluation.model_dump(include={"samples", "temperature", "max_tokens", "seed", "device"}),
-        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()},
-        "prompts": prompts,
-        "reward": str(reward.path),
-        "gold": gold_job(config.gold, reward),
-        "questions": again,
-        "answer_tokens": config.answer_tokens,
-        "toolbox": toolbox_job(step.input("search_index"), config.tools),
-    }
+    job = RlhfEvaluationJob(
+        models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
+        prompts=tuple(prompts),
+        reward=str(reward.path),
+        gold=gold_job(config.gold, reward),
+        samples=settings.samples,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        seed=settings.seed,
+        device=settings.device,
+        questions=again,
+        answer_tokens=config.answer_tokens,
+        toolbox=toolbox_job(step.input("search_index"), config.tools),
+    )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_answers(prompts, results["said"])
     abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
@@ -91,13 +98,22 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConf
     )
 
 
-def to_answers(prompts: Sequence[Mapping[str, Any]], said: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
+def to_answers(prompts: Sequence[PromptRow], said: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
     """One row an answer (schema Answers)."""
-    questions = {one["prompt"]: one["question"] for one in prompts}
-    return pl.DataFrame([
-        {"model": model, "prompt": one["prompt"], "question": questions[one["prompt"]], **{name: one[name] for name in ("text", "tokens", "finished", "proxy", "gold")}}
-        for model in MODELS for one in said.get(model, [])
-    ])  # fmt: skip
+    questions = {prompt.prompt: prompt.question for prompt in prompts}
+    of_answer = ("text", "tokens", "finished", "proxy", "gold")
+    return pl.DataFrame(
+        [
+            {
+                "model": model,
+                "prompt": answer["prompt"],
+                "question": questions[answer["prompt"]],
+                **{name: answer[name] for name in of_answer},
+            }
+            for model in MODELS
+            for answer in said.get(model, [])
+        ]
+    )
 
 
 def wins(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -111,9 +127,14 @@ def headline(answers: pl.DataFrame, abilities: pl.DataFrame) -> dict[str, Any]:
     """The numbers that are tracked."""
     of = {str(model): rows for (model,), rows in answers.group_by("model", maintain_order=True)}
     means = {
-        model: {"gold": round(float(rows["gold"].mean()), 4), "proxy": round(float(rows["proxy"].mean()), 4), "tokens": round(float(rows["tokens"].mean()), 1), "unfinished": round(1 - float(rows["finished"].mean()), 4)}  # type: ignore[arg-type]
+        model: {
+            "gold": round(float(rows["gold"].mean()), 4),  # type: ignore[arg-type]
+            "proxy": round(float(rows["proxy"].mean()), 4),  # type: ignore[arg-type]
+            "tokens": round(float(rows["tokens"].mean()), 1),  # type: ignore[arg-type]
+            "unfinished": round(1 - float(rows["finished"].mean()), 4),  # type: ignore[arg-type]
+        }
         for model, rows in of.items()
-    }  # fmt: skip
+    }
     won = {
         f"rlhf against {other}": wins(of["rlhf"]["gold"].to_list(), of[other]["gold"].to_list())
         for other in of

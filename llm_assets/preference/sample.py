@@ -1,6 +1,6 @@
-"""The process of `response_pairs`: ``python -m llm_assets.preference.sample job.json``; writes ``results.json`` beside it.
+"""The process of `response_pairs`: ``python -m llm_assets.preference.sample job.json``.
 
-Needs torch, numpy, safetensors and tiktoken.
+Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Completion, Engine, Sampling
 
+from .jobs import SamplingJob
+
 BATCH = 256
 
 
@@ -24,26 +26,37 @@ def asked(engine: Engine, question: str) -> list[int]:
     return prompt(engine.encoding, [Message("user", question)])
 
 
-def answer_all(engine: Engine, questions: Sequence[str], samples: int, temperature: float, max_tokens: int, seed: int) -> list[list[Completion]]:
+def answer_all(
+    engine: Engine, questions: Sequence[str], samples: int, temperature: float, max_tokens: int, seed: int
+) -> list[list[Completion]]:
     """Answers to all questions, `samples` of each."""
     encoding = engine.encoding
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=(encoding.bos, encoding.special["<|assistant_end|>"]))
+    sampling = Sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
+    )
     found = engine.complete([asked(engine, question) for question in questions], sampling, samples, BATCH)
     return [found[first : first + samples] for first in range(0, len(found), samples)]
 
 
 def told(engine: Engine, completion: Completion) -> dict[str, Any]:
     """An answer as text, its length in tokens, and whether it ended by itself."""
-    return {"text": to_messages(engine, completion)[-1].content, "tokens": len(completion.tokens), "finished": completion.finish == "stop"}
+    return {
+        "text": to_messages(engine, completion)[-1].content,
+        "tokens": len(completion.tokens),
+        "finished": completion.finish == "stop",
+    }
 
 
-def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
+def main(job: SamplingJob, folder: Path, report: Reporter) -> None:
     report("part", name="answers", number=0, of=1)
-    engine = Engine(*load_checkpoint(Path(job["checkpoint"]), pick_device(job["device"])))
-    answers = answer_all(engine, job["questions"], job["samples"], job["temperature"], job["max_tokens"], job["seed"])
+    engine = Engine(*load_checkpoint(Path(job.checkpoint), pick_device(job.device)))
+    answers = answer_all(engine, job.questions, job.samples, job.temperature, job.max_tokens, job.seed)
     write_results(folder, {"answers": [[told(engine, one) for one in of_prompt] for of_prompt in answers]})
     report("part", name="done", number=1, of=1)
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(main, SamplingJob)

@@ -19,14 +19,16 @@ from llm_assets.model.encoding import Encoding
 from llm_assets.model.reward import RewardModel, score_all
 from llm_assets.model.sampling import Completion, Engine
 from llm_assets.training.loop import join_processes
-from llm_assets.training.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import Look, PolicyTrainer, Reward, drawn
 
 from .fit import conversation
 from .guard import adversarial, over_optimised
+from .jobs import PromptRow, RlhfJob
 from .sample import answer_all, asked, told
 from .taste import taste
 
-Scorer = Callable[[Sequence[dict[str, Any]], Sequence[dict[str, Any]]], list[float]]  # prompts, and answers as `told` has them
+# From prompts, and answers as `told` has them, to scores.
+Scorer = Callable[[Sequence[PromptRow], Sequence[dict[str, Any]]], list[float]]
 
 
 def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
@@ -34,62 +36,95 @@ def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
     model, scale = load_model(folder, device, kind=RewardModel), json.loads((folder / REWARD_SCALE).read_text())
     context = model.shape.context
 
-    def score(prompts: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> list[float]:
+    def score(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> list[float]:
         # An answer that fills the context has no room for the end of its turn; it is read without what does not fit.
-        tokens = [conversation(encoding, one["question"], answer["text"])[:context] for one, answer in zip(prompts, answers, strict=True)]
+        tokens = [
+            conversation(encoding, prompt.question, answer["text"])[:context]
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
         return [(value - scale["mean"]) / max(scale["deviation"], 1e-6) for value in score_all(model, tokens)]
 
     return score
 
 
-def by_rule(prompts: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> list[float]:
+def by_rule(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> list[float]:
     """Scores by the simulated labeller's rule of taste."""
-    return [taste(one["question"], one["subject"], answer["text"], one["exists"]) for one, answer in zip(prompts, answers, strict=True)]
+    return [
+        taste(prompt.question, prompt.subject, answer["text"], prompt.exists)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
 
 
-def gold_scorer(job: dict[str, Any], encoding: Encoding, device: Any) -> Scorer:
-    """The gold signal that the job names: a rule, or a reward model in a folder."""
-    return by_rule if job["gold"] == "rule" else by_model(Path(job["gold"]), encoding, device)
+def gold_scorer(gold: str, encoding: Encoding, device: Any) -> Scorer:
+    """The gold signal that a job names: ``rule``, or a reward model's folder."""
+    return by_rule if gold == "rule" else by_model(Path(gold), encoding, device)
 
 
-def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
-    devices = join_processes(job["device"])
-    model, encoding = load_checkpoint(Path(job["checkpoint"]))
+def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
+    devices, plan = join_processes(job.device), job.plan
+    model, encoding = load_checkpoint(Path(job.checkpoint))
     engine = Engine(model, encoding)
-    practice, guard = job["train"], job["guard"]
-    plan = PolicyPlan.of_job(job)
-    proxy, gold = by_model(Path(job["reward"]), encoding, devices.device), gold_scorer(job, encoding, devices.device)
-    prompts = [asked(engine, one["question"]) for one in practice]
+    proxy = by_model(Path(job.reward), encoding, devices.device)
+    gold = gold_scorer(job.gold, encoding, devices.device)
+    prompts = [asked(engine, prompt.question) for prompt in job.train]
 
     def place(number: int) -> int:
-        return drawn(number, len(practice), job["seed"])
+        return drawn(number, len(job.train), plan.seed)
 
     def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
-        asked_of, answers = [practice[place(number)] for number in numbers], [told(engine, one) for one in completions]
-        scores = proxy(asked_of, answers)
-        return [Reward(score if answer["finished"] else min(score, job["unfinished_reward"]), {"proxy": score, "finished": float(answer["finished"])}) for score, answer in zip(scores, answers, strict=True)]
+        answers = [told(engine, one) for one in completions]
+        scores = proxy([job.train[place(number)] for number in numbers], answers)
+        return [
+            Reward(
+                score if answer["finished"] else min(score, job.unfinished_reward),
+                {"proxy": score, "finished": float(answer["finished"])},
+            )
+            for score, answer in zip(scores, answers, strict=True)
+        ]
 
     first: dict[str, Any] = {}
 
     def look(engine: Engine, step: int) -> Look:
         """Fresh answers, one to each of the guard's prompts, by both signals."""
-        answers = [told(engine, one) for [one] in answer_all(engine, [one["question"] for one in guard], 1, job["temperature"], job["max_tokens"], job["seed"] + step)]
-        loved, liked = proxy(guard, answers), gold(guard, answers)
+        questions = [prompt.question for prompt in job.guard]
+        completions = answer_all(engine, questions, 1, plan.temperature, plan.max_tokens, plan.seed + step)
+        answers = [told(engine, one) for [one] in completions]
+        loved, liked = proxy(job.guard, answers), gold(job.guard, answers)
         if not first:
             first.update(_start(folder) or _keep_start(folder, answers, liked))
         scaled = [(value - first["mean"]) / first["deviation"] for value in liked]
-        numbers = {"proxy": _mean(loved), "gold": _mean(scaled), "gold_raw": _mean(liked), "answer_length": _mean([one["tokens"] for one in answers])}
+        numbers = {
+            "proxy": _mean(loved),
+            "gold": _mean(scaled),
+            "gold_raw": _mean(liked),
+            "answer_length": _mean([one["tokens"] for one in answers]),
+        }
         rows = []
-        for number in adversarial(loved, scaled, job["adversarial"]):
-            other = first["answers"][number]
-            if first["gold"][number] > liked[number] and other != answers[number]["text"]:
-                rows.append({"question": guard[number]["question"], "subject": guard[number]["subject"], "first": answers[number]["text"], "second": other, "proxy": round(loved[number], 6), "gold": round(scaled[number], 6)})
+        for number in adversarial(loved, scaled, job.adversarial):
+            prompt, answer, other = job.guard[number], answers[number]["text"], first["answers"][number]
+            if first["gold"][number] > liked[number] and other != answer:
+                scores = {"proxy": round(loved[number], 6), "gold": round(scaled[number], 6)}
+                rows.append(
+                    {"question": prompt.question, "subject": prompt.subject, "first": answer, "second": other, **scores}
+                )
         return Look(numbers["gold"], {name: round(value, 6) for name, value in numbers.items()}, rows)
 
     def judge(looks: list[dict[str, Any]]) -> str:
-        return over_optimised(looks, job["guard_patience"], job["guard_margin"])
+        return over_optimised(looks, job.guard_patience, job.guard_margin)
 
-    PolicyTrainer(model, engine, plan, folder, devices, report, lambda number: prompts[place(number)], reward, look, judge=judge, rehearse=rehearsal(job["conversations"], model.shape.context, job["seed"], encoding.special["<|pad|>"])).run()
+    PolicyTrainer(
+        model,
+        engine,
+        plan,
+        folder,
+        devices,
+        report,
+        lambda number: prompts[place(number)],
+        reward,
+        look,
+        judge=judge,
+        rehearse=rehearsal(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
+    ).run()
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -106,7 +141,12 @@ def _keep_start(folder: Path, answers: Sequence[dict[str, Any]], liked: Sequence
     """Keep the first look's answers, and mean and deviation of the gold signal, by which later looks are told."""
     mean = _mean(liked)
     deviation = math.sqrt(_mean([(value - mean) ** 2 for value in liked]))
-    found = {"answers": [one["text"] for one in answers], "gold": list(liked), "mean": mean, "deviation": max(deviation, 1e-6)}
+    found = {
+        "answers": [one["text"] for one in answers],
+        "gold": list(liked),
+        "mean": mean,
+        "deviation": max(deviation, 1e-6),
+    }
     temporary = folder / ".start.json.tmp"
     temporary.write_text(json.dumps(found))
     temporary.rename(folder / "start.json")
@@ -114,4 +154,4 @@ def _keep_start(folder: Path, answers: Sequence[dict[str, Any]], liked: Sequence
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(main, RlhfJob)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -146,9 +145,13 @@ class Quality(Frozen):
 
     def effective(self) -> tuple[Rule, ...]:
         """The rules that hold, in the order in which they are asked, with their thresholds."""
-        chosen = [replace(rule, threshold=value) for rule in QUALITY_RULES[self.rules] if (value := self.thresholds.get(rule.name, rule.threshold)) is not None]
+        chosen = [
+            rule.but(threshold=value)
+            for rule in QUALITY_RULES[self.rules]
+            if (value := self.thresholds.get(rule.name, rule.threshold)) is not None
+        ]
         if self.min_quality_score is not None:
-            chosen.append(replace(LEARNED_RULE, threshold=self.min_quality_score))
+            chosen.append(LEARNED_RULE.but(threshold=self.min_quality_score))
         return tuple(chosen)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import polars as pl
 
@@ -24,10 +23,12 @@ from llm_assets.training.policy_run import (
     POLICY_OPTIONAL_TABLES,
     POLICY_TABLES,
     keep_policy,
+    policy_plan,
     show_policy,
 )
-from llm_assets.training.training_run import follow, optimisation, share_out
+from llm_assets.training.training_run import follow, share_out
 
+from .jobs import ProblemRow, RlJob
 from .practice_problems import family_names, family_versions
 from .schemas import Solutions
 
@@ -47,28 +48,31 @@ class RlCheckpointConfig(Frozen):
     families: tuple[str, ...]
 
 
-def read_problems(artifact: Artifact, split: str) -> list[dict[str, Any]]:
-    """Problems of one side, with their rivals read."""
+def read_problems(artifact: Artifact, split: str) -> list[ProblemRow]:
+    """Problems of one side."""
     frame = (
         pl.concat([pl.read_parquet(path) for path in sorted(artifact.table("problems"))])
         .filter(pl.col("split") == split)
         .sort("problem")
     )
-    return [{**row, "rivals": json.loads(row["rivals"])} for row in frame.drop("key", "split").iter_rows(named=True)]
+    return [
+        ProblemRow(**{**row, "rivals": tuple(json.loads(row["rivals"]))})
+        for row in frame.drop("key", "split").iter_rows(named=True)
+    ]
 
 
-def ranked(problems: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+def ranked(problems: Sequence[ProblemRow]) -> Iterator[tuple[int, ProblemRow]]:
     """Problems in order, each with its place in its family and level, counted from 0."""
     seen: Counter[tuple[str, int]] = Counter()
     for problem in problems:
-        group = (problem["family"], problem["level"])
+        group = (problem.family, problem.level)
         yield seen[group], problem
         seen[group] += 1
 
 
-def spread(problems: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+def spread(problems: Sequence[ProblemRow], most: int) -> list[ProblemRow]:
     """At most so many problems, of every family and level in turn."""
-    return [problem for _, problem in sorted(ranked(problems), key=lambda one: (one[0], one[1]["problem"]))[:most]]
+    return [problem for _, problem in sorted(ranked(problems), key=lambda one: (one[0], one[1].problem))[:most]]
 
 
 def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
@@ -87,16 +91,19 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
     if settings.rehearsal:
         encoding, needed = Encoding.load(sft.path), settings.steps * settings.rehearsal_rows
         rehearsal = write_rehearsal(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
-    job = {
-        **settings.model_dump(),
-        "conversations": rehearsal,
-        "checkpoint": str(sft.path),
-        "families": list(config.families),
-        "train": read_problems(problems, "train"),
-        "held_out": held_out,
-        "optimisation": optimisation(settings, config.rates, shape, settings.rate),
-        "toolbox": toolbox_job(step.input("search_index"), config.tools),
-    }
+    job = RlJob(
+        plan=policy_plan(settings, config.rates, shape),
+        checkpoint=str(sft.path),
+        conversations=rehearsal,
+        families=config.families,
+        train=tuple(read_problems(problems, "train")),
+        held_out=tuple(held_out),
+        accuracy_reward=settings.accuracy_reward,
+        format_reward=settings.format_reward,
+        transcripts=settings.transcripts,
+        device=settings.device,
+        toolbox=toolbox_job(step.input("search_index"), config.tools),
+    )
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.part("checkpoint") as part:

@@ -11,6 +11,7 @@ import polars as pl
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
 from llm_assets.evaluation.abilities import INSTRUCTION, before_and_after, changes, keeps_abilities, questions_again
 from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.evaluation.schemas import Abilities
 from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
@@ -19,6 +20,7 @@ from llm_assets.report import plots, render
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import policy_plots, scores_by_step
 
+from .jobs import ProblemRow, RlEvaluationJob
 from .practice_problems import family_names, family_versions
 from .rl_checkpoint import ranked, read_problems
 from .schemas import Attempts
@@ -45,7 +47,10 @@ class RlEvaluationConfig(Frozen):
 
 
 def pass_at(samples: int, right: int, k: int) -> float:
-    """Probability that one of k solutions is right, from `right` of `samples`: 1 - C(n - c, k) / C(n, k) (Chen et al., arXiv:2107.03374)."""
+    """Probability that one of k solutions is right, from `right` of `samples`.
+
+    It is 1 - C(n - c, k) / C(n, k) (Chen et al., arXiv:2107.03374).
+    """
     if k > samples:
         raise ValueError(f"pass@{k} wants {k} samples, there are {samples}")
     return 1.0 - comb(samples - right, k) / comb(samples, k)
@@ -57,21 +62,20 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     held_out = ranked(read_problems(step.input("practice_problems"), "held_out"))
     problems = [problem for place, problem in held_out if place < settings.problems]
     questions, again = questions_again(step.input("conversations"))
-    base = {
-        "max_tokens": min(settings.max_tokens, BASE_TOKENS),
-        "instruction": INSTRUCTION,
-        "examples": [list(example) for example in EXAMPLES],
-    }
-    job = {
-        "models": {name: str(step.input(asset).path) for name, asset in MODELS.items()},
-        "families": list(config.families),
-        "problems": problems,
-        **settings.model_dump(include={"samples", "temperature", "max_tokens", "seed", "device"}),
-        "answer_tokens": config.answer_tokens,
-        "base": base,
-        "questions": again,
-        "toolbox": toolbox_job(step.input("search_index"), config.tools),
-    }
+    job = RlEvaluationJob(
+        models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
+        families=config.families,
+        problems=tuple(problems),
+        samples=settings.samples,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        seed=settings.seed,
+        device=settings.device,
+        base=BasePrompting(min(settings.max_tokens, BASE_TOKENS), INSTRUCTION, EXAMPLES),
+        questions=again,
+        answer_tokens=config.answer_tokens,
+        toolbox=toolbox_job(step.input("search_index"), config.tools),
+    )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = to_attempts(problems, results["attempts"])
     abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
@@ -106,22 +110,26 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig
     )
 
 
-def to_attempts(
-    problems: Sequence[Mapping[str, Any]], results: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> pl.DataFrame:
+def to_attempts(problems: Sequence[ProblemRow], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
     """One row a model and problem (schema Attempts)."""
-    by_number = {problem["problem"]: problem for problem in problems}
-    return pl.DataFrame([
-        {
-            "model": model, **{name: by_number[one["problem"]][name] for name in ("problem", "family", "level", "question", "answer")},
-            **{name: one[name] for name in ("greedy", "right", "samples", "tokens", "calls", "transcript")},
-        }
-        for model in MODELS for one in results.get(model, [])
-    ])  # fmt: skip
+    by_number = {problem.problem: problem for problem in problems}
+    of_problem = ("problem", "family", "level", "question", "answer")
+    of_attempt = ("greedy", "right", "samples", "tokens", "calls", "transcript")
+    return pl.DataFrame(
+        [
+            {
+                "model": model,
+                **{name: getattr(by_number[one["problem"]], name) for name in of_problem},
+                **{name: one[name] for name in of_attempt},
+            }
+            for model in MODELS
+            for one in results.get(model, [])
+        ]
+    )
 
 
 def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[str, Any]:
-    """The numbers that are tracked: pass@1 and pass@k by model, family and level, lengths, and what changed elsewhere."""
+    """The numbers that are tracked: pass@1 and pass@k by model, family and level, lengths, changes elsewhere."""
     passed: dict[str, dict[str, dict[str, float]]] = {}
     for (model, family, level), rows in attempts.group_by("model", "family", "level", maintain_order=True):
         one = {
@@ -136,7 +144,8 @@ def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[st
         passed.setdefault(str(model), {})[f"{family}, level {level}"] = one
     families: dict[str, dict[str, float]] = {}
     for (model, family), rows in attempts.group_by("model", "family", maintain_order=True):
-        families.setdefault(str(model), {})[str(family)] = round(float((rows["right"] / rows["samples"]).mean()), 4)  # type: ignore[arg-type]
+        share = (rows["right"] / rows["samples"]).mean()
+        families.setdefault(str(model), {})[str(family)] = round(float(share), 4)  # type: ignore[arg-type]
     return {"passed": passed, "families": families, "changes": changes(abilities)}
 
 

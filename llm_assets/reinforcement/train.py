@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job
 from llm_assets.dialogue.packing import rehearsal
@@ -18,91 +17,128 @@ from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 from llm_assets.tools.toolbox import open_toolbox
 from llm_assets.training.loop import join_processes
-from llm_assets.training.policy import Look, PolicyPlan, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import Look, PolicyTrainer, Reward, drawn
 
+from .jobs import ProblemRow, RlJob
 from .problems import Family, find_family
 
 EVALUATION_BATCH = 256
 
 
 class Solver:
-    """Problems as prompts, and solutions as answers that are checked. problems: rows of the table Problems, rivals read."""
+    """Problems as prompts, and solutions as answers that are checked."""
 
-    def __init__(self, problems: Sequence[dict[str, Any]], families: dict[str, Family], engine: Engine):
+    def __init__(self, problems: Sequence[ProblemRow], families: dict[str, Family], engine: Engine):
         self.problems, self.families, self.engine = problems, families, engine
         self.prompts = [self.asked(one) for one in problems]
 
-    def asked(self, problem: dict[str, Any]) -> list[int]:
+    def asked(self, problem: ProblemRow) -> list[int]:
         """Tokens up to the solution: the tools that there are, and the question."""
-        system = system_message([tool for tool in problem["tools"].split(",") if tool])
-        return prompt(self.engine.encoding, [*([system] if system else []), Message("user", problem["question"])])
+        system = system_message([tool for tool in problem.tools.split(",") if tool])
+        return prompt(self.engine.encoding, [*([system] if system else []), Message("user", problem.question)])
 
-    def is_right(self, problem: dict[str, Any], completion: Completion) -> bool:
+    def is_right(self, problem: ProblemRow, completion: Completion) -> bool:
         """Whether a solution that ended by itself says the answer."""
         if completion.finish != "stop":
             return False
         said = to_messages(self.engine, completion)[-1].content
-        return self.families[problem["family"]].check(said, problem["answer"], problem["rivals"])
+        return self.families[problem.family].check(said, problem.answer, problem.rivals)
 
-    def is_well_formed(self, problem: dict[str, Any], completion: Completion) -> bool:
-        """Whether a solution ended by itself, said something, and every call was closed, of a tool that there is, and ran."""
+    def is_well_formed(self, problem: ProblemRow, completion: Completion) -> bool:
+        """Whether a solution ended by itself and says something, and every call was closed, names a tool that there is,
+        and ran.
+        """
         special = self.engine.encoding.special
         own = [token for token, forced in zip(completion.tokens, completion.forced, strict=True) if not forced]
         opened = sum(own.count(special[f"<|{name}_start|>"]) for name in ("search", "python"))
         closed = sum(own.count(special[f"<|{name}_end|>"]) for name in ("search", "python"))
-        tools = problem["tools"].split(",")
+        tools = problem.tools.split(",")
         called = all(call.tool in tools and "Error: " not in call.result for call in completion.calls)
-        return completion.finish == "stop" and opened == closed == len(completion.calls) and called and bool(to_messages(self.engine, completion)[-1].content)
+        ended = completion.finish == "stop" and opened == closed == len(completion.calls)
+        return ended and called and bool(to_messages(self.engine, completion)[-1].content)
 
-    def told(self, problem: dict[str, Any], completion: Completion) -> str:
+    def told(self, problem: ProblemRow, completion: Completion) -> str:
         """A solution to read."""
-        return transcript([Message("user", problem["question"]), *to_messages(self.engine, completion)])
+        return transcript([Message("user", problem.question), *to_messages(self.engine, completion)])
 
 
-def solve(solver: Solver, tools: Tools | None, max_tokens: int, samples: int = 1, temperature: float = 0.0, seed: int = 0) -> list[list[Completion]]:
+def solve(
+    solver: Solver, tools: Tools | None, max_tokens: int, samples: int = 1, temperature: float = 0.0, seed: int = 0
+) -> list[list[Completion]]:
     """Solutions of all problems, `samples` of each."""
     encoding = solver.engine.encoding
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=(encoding.bos, encoding.special["<|assistant_end|>"]))
+    sampling = Sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
+    )
     found = solver.engine.complete(solver.prompts, sampling, samples, EVALUATION_BATCH, tools)
     return [found[first : first + samples] for first in range(0, len(found), samples)]
 
 
-def main(job: dict[str, Any], folder: Path, report: Reporter) -> None:
-    devices = join_processes(job["device"])
-    model, encoding = load_checkpoint(Path(job["checkpoint"]))
+def main(job: RlJob, folder: Path, report: Reporter) -> None:
+    devices, plan = join_processes(job.device), job.plan
+    model, encoding = load_checkpoint(Path(job.checkpoint))
     engine = Engine(model, encoding)
-    families = {name: find_family(name) for name in job["families"]}
-    practice, held_out = Solver(job["train"], families, engine), Solver(job["held_out"], families, engine)
-    plan = PolicyPlan.of_job(job)
-    with open_toolbox(job["toolbox"]) as choose:
+    families = {name: find_family(name) for name in job.families}
+    practice, held_out = Solver(job.train, families, engine), Solver(job.held_out, families, engine)
+    with open_toolbox(job.toolbox) as choose:
         tools = choose("python,search")
 
         def place(number: int) -> int:
-            return drawn(number, len(practice.problems), job["seed"])
+            return drawn(number, len(practice.problems), plan.seed)
 
         def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
             found = []
             for number, completion in zip(numbers, completions, strict=True):
                 problem = practice.problems[place(number)]
                 right, formed = practice.is_right(problem, completion), practice.is_well_formed(problem, completion)
-                found.append(Reward(job["accuracy_reward"] * right + job["format_reward"] * formed, {"right": float(right), "well_formed": float(formed), "calls": float(len(completion.calls))}))
+                parts = {"right": float(right), "well_formed": float(formed), "calls": float(len(completion.calls))}
+                found.append(Reward(job.accuracy_reward * right + job.format_reward * formed, parts))
             return found
 
         def look(engine: Engine, step: int) -> Look:
-            solutions = [one[0] for one in solve(held_out, tools, job["max_tokens"])]
-            marks = [held_out.is_right(problem, one) for problem, one in zip(held_out.problems, solutions, strict=True)]
-            by_family: dict[str, list[bool]] = {}
-            for problem, mark in zip(held_out.problems, marks, strict=True):
-                by_family.setdefault(problem["family"], []).append(mark)
-            numbers = {f"right.{name}": sum(found) / len(found) for name, found in by_family.items()}
-            numbers["held_out_length"] = sum(len(one.tokens) - sum(one.forced) for one in solutions) / len(solutions)
-            # As many of each family, spread over the problems.
-            every = max(1, len(solutions) // max(1, job["transcripts"]))
-            rows = [{"problem": problem["problem"], "family": problem["family"], "right": mark, "transcript": held_out.told(problem, one)} for problem, one, mark in list(zip(held_out.problems, solutions, marks, strict=True))[::every][: job["transcripts"]]]
-            return Look(sum(marks) / len(marks), numbers, rows)
+            solutions = [one[0] for one in solve(held_out, tools, plan.max_tokens)]
+            return measured(held_out, solutions, job.transcripts)
 
-        PolicyTrainer(model, engine, plan, folder, devices, report, lambda number: practice.prompts[place(number)], reward, look if plan.evaluate_every else None, tools, rehearse=rehearsal(job["conversations"], model.shape.context, job["seed"], encoding.special["<|pad|>"])).run()
+        PolicyTrainer(
+            model,
+            engine,
+            plan,
+            folder,
+            devices,
+            report,
+            lambda number: practice.prompts[place(number)],
+            reward,
+            look if plan.evaluate_every else None,
+            tools,
+            rehearse=rehearsal(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
+        ).run()
+
+
+def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) -> Look:
+    """The share of right solutions, that of each family, and so many solutions to read."""
+    marks = [solver.is_right(problem, one) for problem, one in zip(solver.problems, solutions, strict=True)]
+    by_family: dict[str, list[bool]] = {}
+    for problem, mark in zip(solver.problems, marks, strict=True):
+        by_family.setdefault(problem.family, []).append(mark)
+    numbers = {f"right.{name}": sum(found) / len(found) for name, found in by_family.items()}
+    numbers["held_out_length"] = sum(len(one.tokens) - sum(one.forced) for one in solutions) / len(solutions)
+    # As many of each family, spread over the problems.
+    every = max(1, len(solutions) // max(1, transcripts))
+    chosen = list(zip(solver.problems, solutions, marks, strict=True))[::every][:transcripts]
+    rows = [
+        {
+            "problem": problem.problem,
+            "family": problem.family,
+            "right": mark,
+            "transcript": solver.told(problem, solution),
+        }
+        for problem, solution, mark in chosen
+    ]
+    return Look(sum(marks) / len(marks), numbers, rows)
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(main, RlJob)

@@ -5,7 +5,6 @@ Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tikt
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,17 @@ from .jobs import AskJob
 
 def main(job: AskJob, folder: Path, report: Reporter) -> None:
     results: dict[str, Any] = {}
-    prompts = [asdict(prompt) for prompt in job.prompts]
     with open_toolbox(job.toolbox) as choose:
         for number, (name, path) in enumerate(job.models.items()):
             report("part", name=name, number=number, of=len(job.models))
             engine = Engine(*load_checkpoint(Path(path), pick_device(job.device)))
             if name == "base":
-                answers = ask_base(engine, prompts, asdict(job.base))
+                answers = ask_base(engine, job.prompts, job.base)
                 results[name] = [
-                    {"number": prompt["number"], **answer} for prompt, answer in zip(prompts, answers, strict=True)
+                    {"number": prompt.number, **answer} for prompt, answer in zip(job.prompts, answers, strict=True)
                 ]
             else:
-                answers = ask_all(engine, prompts, choose, job.max_tokens)
+                answers = ask_all(engine, job.prompts, choose, job.max_tokens)
                 results[name] = sorted(answers, key=lambda answer: answer["number"])
     write_results(folder, results)
     report("part", name="done", number=len(job.models), of=len(job.models))

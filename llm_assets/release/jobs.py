@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from llm_assets.evaluation.jobs import BasePrompting, Question
+from llm_assets.tools.jobs import ToolboxJob
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """One prompt, put to every model. tools: names of the tools that may be called, with commas between them."""
+@dataclass(frozen=True, kw_only=True)
+class Prompt(Question):
+    """One prompt, put to every model. expected: what a right answer holds."""
 
-    number: int
     kind: str
-    question: str
-    tools: str = ""
     expected: str = ""
-
-
-@dataclass(frozen=True)
-class BasePrompting:
-    """How a base model is asked: an instruction, and examples of questions and answers. max_tokens: of an answer."""
-
-    max_tokens: int
-    instruction: str
-    examples: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class AskJob:
     """The same prompts to every model (`release.ask`). models: checkpoints' folders, by name; `base` is asked as a base
-    model. toolbox: what `tools.toolbox.toolbox_job` gives.
+    model.
     """
 
     models: dict[str, str]
@@ -37,4 +27,4 @@ class AskJob:
     max_tokens: int
     device: str
     base: BasePrompting
-    toolbox: dict[str, Any]
+    toolbox: ToolboxJob

@@ -20,6 +20,7 @@ from llm_assets.artifacts.views import View
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION
 from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.model.devices import find_device, find_gpus
 from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
@@ -28,7 +29,7 @@ from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import guard_series
 from llm_assets.training.training_run import loss_series
 
-from .jobs import AskJob, BasePrompting, Prompt
+from .jobs import AskJob, Prompt
 from .schemas import Costs, Transcripts
 
 MODULE = "llm_assets.release.ask"
@@ -197,7 +198,7 @@ def chosen_prompts(conversations: Artifact, pairs: Artifact, most: int) -> list[
     prompts = pl.concat([pl.read_parquet(path) for path in pairs.table("prompts")])
     unseen = prompts.filter(pl.col("split") == "unseen").head(most)
     found += [{"kind": "open", "question": question} for question in unseen["question"]]
-    return [Prompt(number, **prompt) for number, prompt in enumerate(found)]
+    return [Prompt(number=number, **prompt) for number, prompt in enumerate(found)]
 
 
 def transcripts(prompts: Sequence[Prompt], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
@@ -220,8 +221,8 @@ def transcripts(prompts: Sequence[Prompt], results: Mapping[str, Sequence[Mappin
 
 
 def costs(inputs: Mapping[str, Artifact], watts: float) -> pl.DataFrame:
-    """What each artifact took when it was built (schema Costs). Energy is an estimate: seconds of a training on GPUs by their rated power, CPU
-    seconds by 15 W; or by `watts` a device where they are given.
+    """What each artifact took when it was built (schema Costs). Energy is an estimate: seconds of a training on GPUs by
+    their rated power, CPU seconds by 15 W; or by `watts` a device where they are given.
     """
     gpus, _, name = find_gpus("auto")
     known = find_device(name) if gpus else None
@@ -256,7 +257,10 @@ def by_stage(spent: pl.DataFrame) -> list[dict[str, Any]]:
         .sort("seconds", descending=True)
     )
     most = max(rows["seconds"].max() or 1.0, 1e-9)  # type: ignore[type-var]
-    return [{**row, "width": round(100 * row["seconds"] / most, 1)} for row in rows.iter_rows(named=True)]  # type: ignore[operator]
+    return [
+        {**row, "width": round(100 * row["seconds"] / most, 1)}  # type: ignore[operator]
+        for row in rows.iter_rows(named=True)
+    ]
 
 
 def total(spent: pl.DataFrame) -> dict[str, float]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .jobs import ToolboxJob
 from .python import PythonLimits, PythonTool
 from .search import INDEX, SearchIndex, SearchTool
 
@@ -16,34 +17,32 @@ if TYPE_CHECKING:
     from llm_assets.recipes import finetuning
 
 
-def toolbox_job(index: Artifact, tools: finetuning.Tools) -> dict[str, Any]:
-    """What a process needs to give a model its tools (`open_toolbox`), as plain values."""
-    return {
-        "index": str(index.file(INDEX)),
-        "results": tools.results,
-        "match": tools.match,
-        "calls": tools.calls,
-        "result_tokens": tools.result_tokens,
-        "python": {
-            "seconds": tools.python_seconds,
-            "memory": tools.python_memory,
-            "characters": tools.python_characters,
-        },
-    }
+def toolbox_job(index: Artifact, tools: finetuning.Tools) -> ToolboxJob:
+    """What a process needs to give a model its tools (`open_toolbox`)."""
+    return ToolboxJob(
+        index=str(index.file(INDEX)),
+        results=tools.results,
+        match=tools.match,
+        calls=tools.calls,
+        result_tokens=tools.result_tokens,
+        python=PythonLimits(
+            seconds=tools.python_seconds, memory=tools.python_memory, characters=tools.python_characters
+        ),
+    )
 
 
 @contextmanager
-def open_toolbox(job: Mapping[str, Any]) -> Iterator[Callable[[str], Tools | None]]:
-    """From names with commas between them to the tools, none of no name. job: what `toolbox_job` makes."""
+def open_toolbox(job: ToolboxJob) -> Iterator[Callable[[str], Tools | None]]:
+    """From names with commas between them to the tools, none of no name."""
     from llm_assets.model.sampling import Tools  # torch
 
-    with PythonTool(PythonLimits(**job["python"])) as python:
-        search = SearchTool(SearchIndex(Path(job["index"])), job["results"], job["match"])
+    with PythonTool(job.python) as python:
+        search = SearchTool(SearchIndex(Path(job.index)), job.results, job.match)
         available = {"search": search, "python": python}
 
         def choose(names: str) -> Tools | None:
             if not names:
                 return None
-            return Tools({name: available[name] for name in names.split(",")}, job["calls"], job["result_tokens"])
+            return Tools({name: available[name] for name in names.split(",")}, job.calls, job.result_tokens)
 
         yield choose

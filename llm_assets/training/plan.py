@@ -5,9 +5,8 @@ Imports nothing but Python, so that a stage's job can be made where torch is not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,6 @@ class TrainingPlan:
         """The plan as its process carries it out: compiled on GPUs only, documents parted by `boundary`."""
         return replace(self, compile=self.compile and cuda, boundary=boundary)
 
-    @classmethod
-    def of_job(cls, job: Mapping[str, Any], devices: Any, boundary: int | None) -> TrainingPlan:
-        """The plan in a job that is a mapping, which holds its fields by name."""
-        values = {one.name: job[one.name] for one in fields(cls) if one.name in job}
-        plan = cls(**{**values, "optimisation": Optimisation(**job["optimisation"])})
-        return plan.on(devices.cuda, boundary)
-
 
 def every(steps: int, times: int) -> int:
     """Steps between what is done so many times in a training; 0 is never."""
@@ -114,9 +106,3 @@ class PolicyPlan:
     margin: float = 0.0
     checkpoint_every: int = 0
     keep: int = 2
-
-    @classmethod
-    def of_job(cls, job: Mapping[str, Any]) -> PolicyPlan:
-        """The plan in a job, which holds its fields by name."""
-        values = {one.name: job[one.name] for one in fields(cls)}
-        return cls(**{**values, "optimisation": Optimisation(**job["optimisation"])})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ from llm_assets.artifacts.step import Part, Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
 from llm_assets.model.assistant import ASSISTANT
+from llm_assets.model.shape import ModelShape
+from llm_assets.recipes.preference import Rlhf
+from llm_assets.recipes.pretraining import Rates
+from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
 
+from .plan import PolicyPlan
 from .schemas import PolicyCurve, PolicyLooks
-from .training_run import MODEL_FILES, add_files
+from .training_run import MODEL_FILES, add_files, optimisation
 
 NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
 POLICY_TABLES = {"curve": PolicyCurve}
@@ -25,7 +31,16 @@ POLICY_OPTIONAL_TABLES = {"looks": PolicyLooks}
 PLOT = "curves.svg"
 
 
-def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelShape) -> PolicyPlan:
+    """How a policy is trained; what the settings do not name is the plan's own default."""
+    names = {field.name for field in fields(PolicyPlan)} - {"optimisation"}
+    rates = optimisation(settings, inherited, shape, settings.rate)
+    return PolicyPlan(**settings.model_dump(include=names), optimisation=rates)
+
+
+def keep_policy(
+    step: Step, part: Part, folder: Path, origin: Artifact, ends: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
     """The best weights of `folder` as this part's files, with its curve and looks as tables.
 
     Returns what the training noted, in order: ``look``, measurements; ``row``, what these kept.
@@ -33,20 +48,40 @@ def keep_policy(step: Step, part: Part, folder: Path, origin: Artifact, ends: Ma
     from .policy import best_weights
 
     values = json.loads((max(folder.glob("step-*")) / "state.json").read_text())["values"]
-    noted = {kind: [{name: value for name, value in event.items() if name != "kind"} for event in values["events"] if event["kind"] == kind] for kind in ("look", "row")}
+    noted: dict[str, list[dict[str, Any]]] = {"look": [], "row": []}
+    for event in values["events"]:
+        if event["kind"] in noted:
+            noted[event["kind"]].append({name: value for name, value in event.items() if name != "kind"})
     add_files(step, part, (*MODEL_FILES, ASSISTANT), best_weights(folder), origin)
-    curve = pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None).with_columns(pl.exclude("step").cast(pl.Float64))
+    curve = pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None)
+    curve = curve.with_columns(pl.exclude("step").cast(pl.Float64))
     others = [name for name in curve.columns if name not in (*NUMBERS, "step")]
-    part.table("curve", PolicyCurve).frame(curve.select("step", *NUMBERS, parts=pl.struct(others).struct.json_encode() if others else pl.lit("{}")))
+    parts = pl.struct(others).struct.json_encode() if others else pl.lit("{}")
+    part.table("curve", PolicyCurve).frame(curve.select("step", *NUMBERS, parts=parts))
     looks = noted["look"]
     if looks:
-        rows = [{"step": one["step"], "score": one["score"], "numbers": json.dumps({name: value for name, value in one.items() if name not in ("step", "score")})} for one in looks]
+        rows = [
+            {
+                "step": one["step"],
+                "score": one["score"],
+                "numbers": json.dumps({name: value for name, value in one.items() if name not in ("step", "score")}),
+            }
+            for one in looks
+        ]
         part.table("looks", PolicyLooks).frame(pl.DataFrame(rows, schema_overrides={"score": pl.Float64}))
 
     def ends_of(name: str) -> dict[str, float]:
-        return {"first": round(float(curve[name].head(5).mean()), 4), "last": round(float(curve[name].tail(5).mean()), 4)}  # type: ignore[arg-type]
+        first, last = curve[name].head(5).mean(), curve[name].tail(5).mean()
+        return {"first": round(float(first), 4), "last": round(float(last), 4)}  # type: ignore[arg-type]
 
-    part.stats.update(steps=len(curve), **({"best": values["best"]} if values["best"] else {}), stopped=values["stopped"], reward=ends_of("reward"), length=ends_of("length"), looks={str(one["step"]): one["score"] for one in looks if one["score"] is not None})
+    part.stats.update(
+        steps=len(curve),
+        **({"best": values["best"]} if values["best"] else {}),
+        stopped=values["stopped"],
+        reward=ends_of("reward"),
+        length=ends_of("length"),
+        looks={str(one["step"]): one["score"] for one in looks if one["score"] is not None},
+    )
     if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
         part.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
     return noted
@@ -86,7 +121,11 @@ def policy_plots(curve: pl.DataFrame) -> dict[str, str]:
 def guard_series(looks: list[dict[str, Any]]) -> dict[str, plots.Series]:
     """Reward model's and gold signal by divergence."""
     ordered = sorted(looks, key=lambda look: look["kl"])
-    return {"reward model (proxy)": ([one["kl"] for one in ordered], [one["proxy"] for one in ordered]), "gold signal": ([one["kl"] for one in ordered], [one["gold"] for one in ordered])}
+    divergence = [one["kl"] for one in ordered]
+    return {
+        "reward model (proxy)": (divergence, [one["proxy"] for one in ordered]),
+        "gold signal": (divergence, [one["gold"] for one in ordered]),
+    }
 
 
 def show_policy(artifact: Artifact) -> dict[str, str]:

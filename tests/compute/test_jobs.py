@@ -1,10 +1,11 @@
 """Jobs are read back as what they were written from, or refused."""
 
+import importlib
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from llm_assets.compute.jobs import JobError, dump_job, load_job
 from llm_assets.compute.launch import JobFailed, run_job
+
+ROOMS = ("tools", "evaluation", "pretraining", "finetuning", "reinforcement", "preference", "release")
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,10 @@ def test_a_job_comes_back_as_it_was(job, parent):
     assert load_job(dump_job(job, parent), Job) == (job, parent)
 
 
-def test_a_mapping_comes_back_as_one_and_may_hold_dataclasses():
-    found, parent = load_job(dump_job({"steps": 3, "rates": Rates(0.5), "names": ("a",)}, 7))
-    assert found == {"steps": 3, "rates": {"rate": 0.5, "kind": "muon"}, "names": ["a"]} and parent == 7
+@pytest.mark.parametrize("job", [{"rate": 1.0}, ["a"], Rates])
+def test_a_job_is_a_dataclass(job):
+    with pytest.raises(JobError, match=r"a job is a dataclass, not (dict|list|type)"):
+        dump_job(job)
 
 
 @pytest.mark.parametrize(
@@ -86,24 +90,60 @@ class Window:
     bounds: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Bounds:
+    bounds: tuple[int, ...]
+
+
 def test_a_tuple_has_as_many_values_as_its_type_says():
     with pytest.raises(JobError, match=r"Window\.bounds: 3 values, not 2"):
-        load_job(dump_job({"bounds": (1, 2, 3)}), Window)
+        load_job(dump_job(Bounds((1, 2, 3))), Window)
 
 
 def test_the_process_says_what_is_wrong_with_its_job(tmp_path):
-    with pytest.raises(JobFailed, match="PretrainingJob: fields unknown steps; missing shape, plan"):
-        run_job("llm_assets.pretraining.train", {"steps": 1}, tmp_path, lambda event: None)
+    with pytest.raises(JobFailed, match="PretrainingJob: fields unknown kind, rate; missing shape, plan"):
+        run_job("llm_assets.pretraining.train", Rates(1.0), tmp_path, lambda event: None)
+
+
+def kinds_of_jobs():
+    """The dataclasses that processes are given: all that end with Job in ``<room>/jobs.py``."""
+    modules = [importlib.import_module(f"llm_assets.{room}.jobs") for room in ROOMS]
+    return list(
+        dict.fromkeys(kind for module in modules for name, kind in vars(module).items() if name.endswith("Job"))
+    )
+
+
+@pytest.mark.parametrize("kind", kinds_of_jobs())
+def test_every_job_comes_back_as_it_was(kind):
+    job = example(kind)
+    assert load_job(dump_job(job), kind) == (job, None)
+
+
+def example(kind):
+    """A value of a type, as long as jobs may use it."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{field.name: example(hints[field.name]) for field in fields(kind)})
+    if origin in (tuple, list):
+        return origin(example(argument) for argument in arguments if argument is not Ellipsis)
+    if origin is dict:
+        return {"name": example(arguments[1])}
+    if origin is Literal:
+        return arguments[0]
+    return example(arguments[0]) if origin is not None else {str: "text", int: 3, float: 0.5, bool: True}[kind]
 
 
 def test_reading_jobs_and_plans_needs_python_alone():
     code = """
-import sys
+import importlib, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"torch", "numpy", "polars", "pydantic", "tiktoken", "dagster"}:
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-import llm_assets.compute.jobs, llm_assets.training.plan, llm_assets.pretraining.jobs, llm_assets.release.jobs
+for name in sys.argv[1:]:
+    importlib.import_module(f"llm_assets.{name}")
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    names = ["training.plan", *(f"{room}.jobs" for room in ("compute", *ROOMS))]
+    subprocess.run([sys.executable, "-c", code, *names], check=True)

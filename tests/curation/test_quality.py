@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_assets.artifacts.identity import fingerprint
-from llm_assets.curation.quality import applied_rules, breaks, measured, plain, verdict
+from llm_assets.curation.quality import QUALITY_FILTERED_TEXT, breaks, measured, plain, verdict
 from llm_assets.curation.quality_classifier import ExamplesError, read_examples, train
 from llm_assets.curation.schemas import STATISTICS, TextStatistic
 from llm_assets.curation.text_statistics import compute
@@ -210,10 +210,12 @@ def test_bad_examples_are_named(tmp_path, content, message):
 
 def test_the_rules_that_hold_are_the_identity_whatever_they_are_called():
     recipe = laptop()
-    rules = applied_rules(recipe)
+    rules = QUALITY_FILTERED_TEXT.config(recipe, None)
     assert [rule.name for rule in rules.rules] == [rule.name for rule in recipe.quality.effective()]
+    reworded = tuple(rule.but(source="a paper", ratio=False) for rule in rules.rules)
+    assert fingerprint(rules.but(rules=reworded)) == fingerprint(rules)
     threshold = next(rule.threshold for rule in rules.rules if rule.name == "min_words")
     same = recipe.but(name="other", quality=Quality(thresholds={"min_words": threshold}))
-    assert fingerprint(applied_rules(same)) == fingerprint(rules)
+    assert fingerprint(QUALITY_FILTERED_TEXT.config(same, None)) == fingerprint(rules)
     other = recipe.but(quality=Quality(thresholds={"min_words": threshold + 1}))
-    assert fingerprint(applied_rules(other)) != fingerprint(rules)
+    assert fingerprint(QUALITY_FILTERED_TEXT.config(other, None)) != fingerprint(rules)

@@ -7,9 +7,11 @@ import pytest
 
 from llm_assets.compute.launch import run_job
 from llm_assets.dialogue.packing import Conversations
+from llm_assets.finetuning.jobs import SftJob
 from llm_assets.model.chat import Message, render
 from llm_assets.model.checkpoint import save_model, steps_saved
 from llm_assets.model.transformer import Transformer
+from llm_assets.training.plan import Optimisation, TrainingPlan
 from tests.support.training_jobs import ENCODING, PEOPLE, SHAPE, broken_off_and_gone_on, result, write_corpus
 
 MODULE = "llm_assets.finetuning.train"
@@ -17,10 +19,20 @@ MODULE = "llm_assets.finetuning.train"
 
 def talks(people):
     """Short conversations as tokens, as the asset writes them."""
-    rendered = [render(ENCODING, [Message("user", f"Who is {person.name}?"), Message("assistant", f"A {person.facts['profession']}.")]) for person in people]
+    rendered = [
+        render(
+            ENCODING,
+            [Message("user", f"Who is {person.name}?"), Message("assistant", f"A {person.facts['profession']}.")],
+        )
+        for person in people
+    ]
     rendered = [(ids, trained) for ids, trained in rendered if len(ids) - 1 <= SHAPE.context]
     starts = np.cumsum([0, *(len(ids) for ids, _ in rendered)])
-    return Conversations(np.concatenate([ids for ids, _ in rendered]).astype(np.uint32), np.concatenate([trained for _, trained in rendered]), starts.astype(np.int64))
+    return Conversations(
+        np.concatenate([ids for ids, _ in rendered]).astype(np.uint32),
+        np.concatenate([trained for _, trained in rendered]),
+        starts.astype(np.int64),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +47,24 @@ def job(tmp_path_factory):
     ENCODING.save(base)
     talks(PEOPLE[:150]).save(folder / "training.npz")
     talks(PEOPLE[150:]).save(folder / "held-out.npz")
-    return {
-        "checkpoint": str(base), "training": str(folder / "training.npz"), "held_out": str(folder / "held-out.npz"), "shards": [str(folder / "shards")], "document_share": 0.25, "seed": 1, "steps": 24, "rows": 8, "pass_rows": 8,
-        "device": "cpu", "compile": False, "keep": 2, "optimisation": {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3}, "validate_every": 8, "checkpoint_every": 6,
-    }  # fmt: skip
+    plan = TrainingPlan(
+        steps=24,
+        rows=8,
+        pass_rows=8,
+        seed=1,
+        optimisation=Optimisation(learning_rate=3e-3, matrix_learning_rate=3e-3),
+        validate_every=8,
+        checkpoint_every=6,
+    )
+    return SftJob(
+        plan=plan,
+        checkpoint=str(base),
+        training=str(folder / "training.npz"),
+        held_out=str(folder / "held-out.npz"),
+        shards=(str(folder / "shards"),),
+        document_share=0.25,
+        device="cpu",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,5 +84,8 @@ def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
     events = broken_off_and_gone_on(MODULE, job, tmp_path, 12, 18)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 18
     assert result(tmp_path) == result(unbroken[0])
-    kept, whole = (json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"] for folder in (tmp_path, unbroken[0]))
+    kept, whole = (
+        json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
+        for folder in (tmp_path, unbroken[0])
+    )
     assert kept == whole

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -12,16 +13,21 @@ from llm_assets.model.reward import RewardModel
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.preference.fit import conversation
+from llm_assets.preference.jobs import PromptRow, RewardJob, RlhfJob
 from llm_assets.preference.train import by_model, by_rule
+from llm_assets.training.plan import Optimisation, PolicyPlan, TrainingPlan
 from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result
 
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
-OPTIMISATION = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3}
+OPTIMISATION = Optimisation(learning_rate=3e-3, matrix_learning_rate=3e-3)
 PEOPLE = ("Mira Wolf", "Toven Hale", "Elsa Brook", "Ann Field")
 
 
 def prompts(first, count):
-    return [{"prompt": number, "question": f"Tell me about {PEOPLE[number % 4]}, part {number}.", "subject": PEOPLE[number % 4], "exists": True} for number in range(first, first + count)]
+    return tuple(
+        PromptRow(number, f"Tell me about {PEOPLE[number % 4]}, part {number}.", PEOPLE[number % 4], True)
+        for number in range(first, first + count)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +43,11 @@ def policy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitting(policy):
     """A job whose rankings prefer the longer answer."""
-    rows = [[one["question"], "A long answer, which tells of much.", "Short."] for one in prompts(0, 48)]
-    return {
-        "checkpoint": str(policy), "train": rows[:40], "held_out": rows[40:], "steps": 12, "rows": 8, "pass_rows": 8, "seed": 1, "device": "cpu", "compile": False, "keep": 2, "optimisation": OPTIMISATION, "validate_every": 4,
-        "checkpoint_every": 3,
-    }  # fmt: skip
+    rows = tuple((prompt.question, "A long answer, which tells of much.", "Short.") for prompt in prompts(0, 48))
+    plan = TrainingPlan(
+        steps=12, rows=8, pass_rows=8, seed=1, optimisation=OPTIMISATION, validate_every=4, checkpoint_every=3
+    )
+    return RewardJob(plan=plan, checkpoint=str(policy), train=rows[:40], held_out=rows[40:], device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +60,18 @@ def fitted(fitting, tmp_path_factory):
 def test_a_reward_model_learns_what_is_preferred(fitted, policy):
     folder, events = fitted
     looks = [event for event in events if event["kind"] == "validation"]
-    assert looks[0]["loss"] == pytest.approx(0.693147, abs=1e-4) and looks[-1]["loss"] < 0.3 and looks[-1]["accuracy"] == 1.0
+    assert (
+        looks[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
+        and looks[-1]["loss"] < 0.3
+        and looks[-1]["accuracy"] == 1.0
+    )
     results = json.loads((folder / "results.json").read_text())
-    assert results["measured"] == list(range(8)) and min(results["margins"]) > 0 and results["too_long"] == 0 and results["deviation"] > 0
+    assert (
+        results["measured"] == list(range(8))
+        and min(results["margins"]) > 0
+        and results["too_long"] == 0
+        and results["deviation"] > 0
+    )
 
 
 def test_a_reward_model_killed_at_any_moment_ends_as_unbroken(fitting, fitted, tmp_path):
@@ -66,11 +81,14 @@ def test_a_reward_model_killed_at_any_moment_ends_as_unbroken(fitting, fitted, t
 
 
 def curves(name, *folders):
-    return [[json.loads(line)[name] for line in (folder / "curve.jsonl").read_text().splitlines()] for folder in folders]
+    return [
+        [json.loads(line)[name] for line in (folder / "curve.jsonl").read_text().splitlines()] for folder in folders
+    ]
 
 
 def test_two_processes_fit_the_same_pairs(fitting, fitted, tmp_path):
-    run_job("llm_assets.preference.fit", {**fitting, "pass_rows": 4}, tmp_path, lambda event: None, processes=2)
+    job = replace(fitting, plan=replace(fitting.plan, pass_rows=4))
+    run_job("llm_assets.preference.fit", job, tmp_path, lambda event: None, processes=2)
     ours, alone = curves("loss", tmp_path, fitted[0])
     assert len(ours) == 12 and ours == pytest.approx(alone, abs=2e-3)
     margins, others = (json.loads((folder / "results.json").read_text())["margins"] for folder in (tmp_path, fitted[0]))
@@ -78,8 +96,14 @@ def test_two_processes_fit_the_same_pairs(fitting, fitted, tmp_path):
 
 
 def test_conversations_too_long_for_the_model_are_told(fitting, tmp_path):
-    rows = [*fitting["train"], ["Why?", "word " * 200, "No."]]
-    run_job("llm_assets.preference.fit", {**fitting, "train": rows, "held_out": [*fitting["held_out"][:2], rows[-1], fitting["held_out"][2]], "steps": 1, "validate_every": 0}, tmp_path, lambda event: None)
+    too_long = ("Why?", "word " * 200, "No.")
+    job = replace(
+        fitting,
+        plan=replace(fitting.plan, steps=1, validate_every=0),
+        train=(*fitting.train, too_long),
+        held_out=(*fitting.held_out[:2], too_long, fitting.held_out[2]),
+    )
+    run_job("llm_assets.preference.fit", job, tmp_path, lambda event: None)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["too_long"] == 2 and results["measured"] == [0, 1, 3]
 
@@ -97,11 +121,33 @@ def reward(fitted, policy, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tuning(policy, reward):
-    return {
-        "checkpoint": str(policy), "reward": str(reward), "gold": "rule", "train": prompts(0, 8), "guard": prompts(8, 4), "optimisation": OPTIMISATION, "steps": 9, "prompts": 2, "samples": 4, "max_tokens": 12, "temperature": 1.0,
-        "updates": 1, "normalise": True, "length": "tokens", "clip_low": 0.2, "clip_high": 0.2, "kl": 0.02, "rehearsal": 0.0, "rehearsal_rows": 2, "conversations": None, "pass_rows": 8, "seed": 1, "evaluate_every": 3, "patience": 0, "margin": 0.0, "checkpoint_every": 2, "keep": 2,
-        "unfinished_reward": -2.0, "guard_patience": 99, "guard_margin": 0.1, "adversarial": 3, "device": "cpu",
-    }  # fmt: skip
+    plan = PolicyPlan(
+        steps=9,
+        prompts=2,
+        samples=4,
+        max_tokens=12,
+        length="tokens",
+        rehearsal_rows=2,
+        pass_rows=8,
+        optimisation=OPTIMISATION,
+        seed=1,
+        evaluate_every=3,
+        checkpoint_every=2,
+    )
+    return RlhfJob(
+        plan=plan,
+        checkpoint=str(policy),
+        reward=str(reward),
+        gold="rule",
+        conversations=None,
+        train=prompts(0, 8),
+        guard=prompts(8, 4),
+        unfinished_reward=-2.0,
+        guard_patience=99,
+        guard_margin=0.1,
+        adversarial=3,
+        device="cpu",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +186,9 @@ def test_scores_are_in_deviations_and_an_endless_answer_has_one(reward, policy):
     model, encoding = load_checkpoint(policy)
     scorer = by_model(reward, encoding, "cpu")
     asked = prompts(0, 3)
-    long, short, endless = scorer(asked, [{"text": "A long answer, which tells of much."}, {"text": "Short."}, {"text": "word " * 300}])
+    long, short, endless = scorer(
+        asked, [{"text": "A long answer, which tells of much."}, {"text": "Short."}, {"text": "word " * 300}]
+    )
     assert long > 0 > short and math.isfinite(endless)
     assert math.isfinite(scorer(asked[:1], [{"text": ""}])[0])
     said = [Message("user", "Why?"), Message("assistant", "Because it is so.")]

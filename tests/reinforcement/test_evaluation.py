@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from llm_assets.evaluation.abilities import to_abilities
+from llm_assets.reinforcement.jobs import ProblemRow
 from llm_assets.reinforcement.rl_checkpoint import ranked, spread
 from llm_assets.reinforcement.rl_evaluation import headline, pass_at
 
@@ -21,28 +22,63 @@ def test_more_than_was_sampled_is_an_error():
         pass_at(8, 1, 9)
 
 
-PROBLEMS = [{"problem": 10 * n + k, "family": family, "level": level} for n in range(5) for k, (family, level) in enumerate((("a", 0), ("a", 1), ("b", 0)))]
+PROBLEMS = [
+    ProblemRow(10 * n + k, family, level, "", "", (), "")
+    for n in range(5)
+    for k, (family, level) in enumerate((("a", 0), ("a", 1), ("b", 0)))
+]
 
 
 def test_places_are_counted_in_family_and_level():
-    assert [(place, one["problem"]) for place, one in ranked(PROBLEMS)] == [(one["problem"] // 10, one["problem"]) for one in PROBLEMS]
+    assert [(place, one.problem) for place, one in ranked(PROBLEMS)] == [
+        (one.problem // 10, one.problem) for one in PROBLEMS
+    ]
 
 
 def test_a_few_problems_are_of_every_family_and_level():
     lopsided = [*PROBLEMS[0::3], *PROBLEMS[1:4]]
-    assert [one["problem"] for one in spread(lopsided, 4)] == [0, 1, 2, 10]
+    assert [one.problem for one in spread(lopsided, 4)] == [0, 1, 2, 10]
     assert len(spread(PROBLEMS, 99)) == len(PROBLEMS)
 
 
 def attempt(model, family, right, greedy):
-    return {"model": model, "problem": 1, "family": family, "level": 0, "question": "q", "answer": "a", "greedy": greedy, "right": right, "samples": 4, "tokens": 10, "calls": 0, "transcript": ""}
+    return {
+        "model": model,
+        "problem": 1,
+        "family": family,
+        "level": 0,
+        "question": "q",
+        "answer": "a",
+        "greedy": greedy,
+        "right": right,
+        "samples": 4,
+        "tokens": 10,
+        "calls": 0,
+        "transcript": "",
+    }
 
 
 def test_headline_by_hand():
-    attempts = pl.DataFrame([attempt("sft", "sums", 1, False), attempt("sft", "sums", 0, False), attempt("rl", "sums", 4, True), attempt("rl", "sums", 1, False)])
+    attempts = pl.DataFrame(
+        [
+            attempt("sft", "sums", 1, False),
+            attempt("sft", "sums", 0, False),
+            attempt("rl", "sums", 4, True),
+            attempt("rl", "sums", 1, False),
+        ]
+    )
     grades = {"right": 0.8, "refused": 0.1, "wrong": 0.1, "asked": 10}
-    abilities = to_abilities({"known": grades, "nowhere": {"right": 0.0, "refused": 0.9, "wrong": 0.1, "asked": 10}}, {"known": {**grades, "right": 0.7}, "nowhere": {"right": 0.0, "refused": 0.6, "wrong": 0.4, "asked": 10}})
+    abilities = to_abilities(
+        {"known": grades, "nowhere": {"right": 0.0, "refused": 0.9, "wrong": 0.1, "asked": 10}},
+        {"known": {**grades, "right": 0.7}, "nowhere": {"right": 0.0, "refused": 0.6, "wrong": 0.4, "asked": 10}},
+    )
     numbers = headline(attempts, abilities, 4)
     assert numbers["families"] == {"sft": {"sums": 0.125}, "rl": {"sums": 0.625}}
-    assert numbers["passed"]["sft"]["sums, level 0"] == {"problems": 2, "greedy": 0.0, "tokens": 10.0, "pass@1": 0.125, "pass@4": 0.5}
+    assert numbers["passed"]["sft"]["sums, level 0"] == {
+        "problems": 2,
+        "greedy": 0.0,
+        "tokens": 10.0,
+        "pass@1": 0.125,
+        "pass@4": 0.5,
+    }
     assert numbers["changes"] == {"known": -0.1, "nowhere": -0.3}

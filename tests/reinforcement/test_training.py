@@ -1,6 +1,7 @@
 """The process of `rl_checkpoint`: broken off and gone on, and what it tells."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,9 +10,13 @@ from llm_assets.model.checkpoint import save_model, steps_saved
 from llm_assets.model.sampling import Completion, Engine, ToolCall
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
+from llm_assets.reinforcement.jobs import ProblemRow, RlJob
 from llm_assets.reinforcement.problems import FAMILIES
 from llm_assets.reinforcement.train import Solver
+from llm_assets.tools import PythonLimits
+from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.tools.search import write_index
+from llm_assets.training.plan import Optimisation, PolicyPlan
 from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result
 
 MODULE = "llm_assets.reinforcement.train"
@@ -19,7 +24,7 @@ SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 
 
 def problem(number, question, answer, family="arithmetic", tools="python"):
-    return {"problem": number, "family": family, "level": 0, "question": question, "answer": answer, "rivals": [], "tools": tools}
+    return ProblemRow(number, family, 0, question, answer, (), tools)
 
 
 PROBLEMS = [problem(a, f"What is {a} + 2?", str(a + 2)) for a in range(12)]
@@ -39,12 +44,38 @@ def job(tmp_path_factory):
     save_model(model(), base)
     ENCODING.save(base)
     write_index(folder / "index.sqlite", [])
-    return {
-        "checkpoint": str(base), "families": ["arithmetic"], "train": PROBLEMS[:8], "held_out": PROBLEMS[8:], "optimisation": {"learning_rate": 1e-3, "matrix_learning_rate": 1e-3}, "steps": 9, "prompts": 2, "samples": 4,
-        "max_tokens": 12, "temperature": 1.0, "updates": 1, "normalise": True, "length": "sequence", "clip_low": 0.2, "clip_high": 0.2, "kl": 0.02, "rehearsal": 0.0, "rehearsal_rows": 2, "conversations": None, "pass_rows": 8, "seed": 1, "evaluate_every": 3, "patience": 0, "margin": 0.0,
-        "checkpoint_every": 2, "keep": 2, "accuracy_reward": 1.0, "format_reward": 0.1, "transcripts": 2, "device": "cpu",
-        "toolbox": {"index": str(folder / "index.sqlite"), "results": 1, "match": "all", "calls": 2, "result_tokens": 20, "python": {"seconds": 1.0, "memory": 1 << 26, "characters": 100}},
-    }  # fmt: skip
+    plan = PolicyPlan(
+        steps=9,
+        prompts=2,
+        samples=4,
+        max_tokens=12,
+        rehearsal_rows=2,
+        pass_rows=8,
+        optimisation=Optimisation(learning_rate=1e-3, matrix_learning_rate=1e-3),
+        seed=1,
+        evaluate_every=3,
+        checkpoint_every=2,
+    )
+    return RlJob(
+        plan=plan,
+        checkpoint=str(base),
+        conversations=None,
+        families=("arithmetic",),
+        train=tuple(PROBLEMS[:8]),
+        held_out=tuple(PROBLEMS[8:]),
+        accuracy_reward=1.0,
+        format_reward=0.1,
+        transcripts=2,
+        device="cpu",
+        toolbox=ToolboxJob(
+            index=str(folder / "index.sqlite"),
+            results=1,
+            match="all",
+            calls=2,
+            result_tokens=20,
+            python=PythonLimits(memory=1 << 26, characters=100),
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,26 +93,33 @@ def test_it_tells_what_is_watched(unbroken):
     looks = [event for event in events if event["kind"] == "look"]
     assert [event["step"] for event in looks] == [0, 3, 6, 9] and "right.arithmetic" in looks[0]
     kept = json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
-    assert sum(event["kind"] == "row" for event in kept) == 8 and all(event["transcript"].startswith("user: What is") for event in kept if event["kind"] == "row")
+    assert sum(event["kind"] == "row" for event in kept) == 8 and all(
+        event["transcript"].startswith("user: What is") for event in kept if event["kind"] == "row"
+    )
     assert (folder / "best" / "model.safetensors").exists()
 
 
 def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
     broken_off_and_gone_on(MODULE, job, tmp_path, 4, 6)
     assert result(tmp_path) == result(unbroken[0])
-    assert (tmp_path / "best" / "model.safetensors").read_bytes() == (unbroken[0] / "best" / "model.safetensors").read_bytes()
+    assert (tmp_path / "best" / "model.safetensors").read_bytes() == (
+        unbroken[0] / "best" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_two_processes_take_the_same_steps(job, unbroken, tmp_path):
     run_job(MODULE, job, tmp_path, lambda event: None, processes=2)
-    ours, alone = ([json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()] for folder in (tmp_path, unbroken[0]))
+    ours, alone = (
+        [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, unbroken[0])
+    )
     for name in ("reward", "length", "gradient_norm", "kl"):
         assert [one[name] for one in ours][:3] == pytest.approx([one[name] for one in alone][:3], rel=1e-3, abs=1e-4)
 
 
 def test_a_plan_that_cannot_be_shared_is_an_error(job, tmp_path):
     with pytest.raises(JobFailed, match="3 prompts a step cannot be shared by 2 processes"):
-        run_job(MODULE, {**job, "prompts": 3}, tmp_path, lambda event: None, processes=2)
+        run_job(MODULE, replace(job, plan=replace(job.plan, prompts=3)), tmp_path, lambda event: None, processes=2)
 
 
 def said(text, finish="stop", calls=(), unclosed=False):
@@ -89,11 +127,19 @@ def said(text, finish="stop", calls=(), unclosed=False):
     tokens, forced = [], []
     for call in calls:
         own = [special["<|python_start|>"], *ENCODING.encode(f" {call.text}"), special["<|python_end|>"]]
-        theirs = [special["<|tool_start|>"], special["<|result_start|>"], *ENCODING.encode(f" {call.result}"), special["<|result_end|>"], special["<|tool_end|>"]]
+        theirs = [
+            special["<|tool_start|>"],
+            special["<|result_start|>"],
+            *ENCODING.encode(f" {call.result}"),
+            special["<|result_end|>"],
+            special["<|tool_end|>"],
+        ]
         tokens += own + theirs
         forced += [False] * len(own) + [True] * len(theirs)
     own = [*([special["<|python_start|>"]] if unclosed else []), *ENCODING.encode(f" {text}")]
-    return Completion([*tokens, *own], [0.0] * (len(tokens) + len(own)), finish, [*forced, *[False] * len(own)], list(calls))
+    return Completion(
+        [*tokens, *own], [0.0] * (len(tokens) + len(own)), finish, [*forced, *[False] * len(own)], list(calls)
+    )
 
 
 def test_what_is_right_and_what_is_well_formed():

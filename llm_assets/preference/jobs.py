@@ -1,0 +1,95 @@
+"""What the processes of preference tuning are given. Plain values: neither side needs the other's packages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llm_assets.evaluation.jobs import Question
+from llm_assets.tools.jobs import ToolboxJob
+from llm_assets.training.plan import PolicyPlan, TrainingPlan
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """An open prompt: a row of the table Prompts, as far as a process needs it."""
+
+    prompt: int
+    question: str
+    subject: str
+    exists: bool
+
+
+@dataclass(frozen=True)
+class RewardJob:
+    """One training of a reward model (`preference.fit`). checkpoint: a folder. train, held_out: rankings, each as
+    question, preferred answer and other answer. The plan's `rows` are answers: two of each pair.
+    """
+
+    plan: TrainingPlan
+    checkpoint: str
+    train: tuple[tuple[str, str, str], ...]
+    held_out: tuple[tuple[str, str, str], ...]
+    device: str
+
+
+@dataclass(frozen=True)
+class SamplingJob:
+    """Answers of the policy to open prompts (`preference.sample`). checkpoint: a folder. samples: answers to each.
+
+    max_tokens: of an answer.
+    """
+
+    checkpoint: str
+    questions: tuple[str, ...]
+    samples: int
+    temperature: float
+    max_tokens: int
+    device: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class RlhfJob:
+    """One tuning of the policy to a reward model (`preference.train`).
+
+    checkpoint, reward: folders. gold: ``rule``, or the folder of the gold signal's reward model. conversations: a file
+    of those that are replayed; None where the plan's `rehearsal` is 0. guard: prompts by which over-optimisation is
+    watched; guard_patience and guard_margin, when it stops the training. unfinished_reward: at most, of an answer
+    that did not end by itself. adversarial: answers kept of each evaluation that only the reward model prefers.
+    """
+
+    plan: PolicyPlan
+    checkpoint: str
+    reward: str
+    gold: str
+    conversations: str | None
+    train: tuple[PromptRow, ...]
+    guard: tuple[PromptRow, ...]
+    unfinished_reward: float
+    guard_patience: int
+    guard_margin: float
+    adversarial: int
+    device: str
+
+
+@dataclass(frozen=True)
+class RlhfEvaluationJob:
+    """What is asked of each model (`preference.evaluate`).
+
+    models: checkpoints' folders, by name, the tuned policy last. reward, gold: as in `RlhfJob`. samples, temperature,
+    max_tokens, seed: of the answers to `prompts`. questions: those of the assistant's own evaluation, which the last
+    model is asked again; answer_tokens: of an answer to one.
+    """
+
+    models: dict[str, str]
+    prompts: tuple[PromptRow, ...]
+    reward: str
+    gold: str
+    samples: int
+    temperature: float
+    max_tokens: int
+    seed: int
+    device: str
+    questions: tuple[Question, ...]
+    answer_tokens: int
+    toolbox: ToolboxJob
