@@ -38,7 +38,7 @@ def test_duckdb_has_one_set_of_settings_for_every_connection(tmp_path):
 
 def test_a_setting_that_duckdb_refuses_is_named():
     DuckDb(memory="a lot").apply()
-    with pytest.raises(ValueError, match="DuckDB refuses .*a lot"):
+    with pytest.raises(ValueError, match=r"DuckDB refuses .*a lot"):
         connect()
 
 
