@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PROGRAM = '''
+PROGRAM = """
 import os
 import dagster as dg
 
@@ -54,13 +54,27 @@ defs = dg.Definitions(
     asset_checks=[check(number) for number in range(COUNT)] if CHECKS == "apart" else [],
     executor=executors[EXECUTOR],
 )
-'''
+"""
 
 
 def seconds(folder: Path, count: int, executor: str, checks: str) -> float:
     """Wall seconds of one command."""
-    environment = {**os.environ, "COUNT": str(count), "CHECKS": checks, "EXECUTOR": executor, "DAGSTER_HOME": str(folder)}
-    command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "--select", "*", "-f", "program.py"]
+    environment = {
+        **os.environ,
+        "COUNT": str(count),
+        "CHECKS": checks,
+        "EXECUTOR": executor,
+        "DAGSTER_HOME": str(folder),
+    }
+    command = [
+        str(Path(sys.executable).with_name("dagster")),
+        "asset",
+        "materialize",
+        "--select",
+        "*",
+        "-f",
+        "program.py",
+    ]
     began = time.perf_counter()
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     return time.perf_counter() - began
@@ -83,13 +97,18 @@ def main() -> None:
         (folder / "program.py").write_text(PROGRAM)
         (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
         seconds(folder, 1, "in process", "none")  # the first command makes the instance's databases
-        steps = {executor: step_cost(folder, arguments.assets, executor, "none") for executor in arguments.executors.split(",")}
+        steps = {
+            executor: step_cost(folder, arguments.assets, executor, "none")
+            for executor in arguments.executors.split(",")
+        }
         checks = {kind: step_cost(folder, arguments.assets, "in process", kind) for kind in ("none", "within", "apart")}
     result = {
         "assets": arguments.assets,
         "cores": os.cpu_count(),
         "seconds_a_step": steps,
-        "seconds_an_asset_in_process": {f"check {kind}" if kind != "none" else "no check": value for kind, value in checks.items()},
+        "seconds_an_asset_in_process": {
+            f"check {kind}" if kind != "none" else "no check": value for kind, value in checks.items()
+        },
     }
     print(json.dumps(result, indent=1))
     if arguments.json:

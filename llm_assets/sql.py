@@ -38,7 +38,11 @@ class DuckDbSettings:
 
     def to_environment(self) -> None:
         """Make these the settings of this process's new connections, and of the processes that it starts."""
-        for name, value in ((MEMORY, self.memory), (THREADS, str(self.threads or "")), (TEMPORARY, self.temporary_folder)):
+        for name, value in (
+            (MEMORY, self.memory),
+            (THREADS, str(self.threads or "")),
+            (TEMPORARY, self.temporary_folder),
+        ):
             if value:
                 os.environ[name] = value
             else:

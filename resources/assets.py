@@ -76,9 +76,13 @@ def make_asset(stage: Stage, graph: Graph) -> dg.AssetsDefinition:
         # Within a run for a partition, an asset without partitions sees that partition's key too.
         crawls: list[str | None] = list(context.partition_keys) if stage.per_crawl else [None]
         listen = [progress_logger(context.log)]
-        outcomes = {crawl: _retried(stage, lambda crawl=crawl: materialize(stage, crawl, workspace, listen)) for crawl in crawls}
+        outcomes = {
+            crawl: _retried(stage, lambda crawl=crawl: materialize(stage, crawl, workspace, listen)) for crawl in crawls
+        }
         results = {outcome.artifact.record.key: _examine(stage, outcome, workspace) for outcome in outcomes.values()}
-        check_results = [check_result({key: found[place] for key, found in results.items()}) for place in range(len(checks))]
+        check_results = [
+            check_result({key: found[place] for key, found in results.items()}) for place in range(len(checks))
+        ]
         if reads_crawls:
             check_results.append(crawls_built(CRAWLS_BUILT, outcomes[None]))
         shown = {crawl: materialisation_metadata(stage, outcome, tracker.link) for crawl, outcome in outcomes.items()}

@@ -17,7 +17,7 @@ def crawl_assets(graph: Graph) -> list[str]:
 
 
 def shard_assets(graph: Graph) -> list[str]:
-    """Per-crawl assets that need every crawl's (token shards), and the assets without a partition between (the tokenizer)."""
+    """Per-crawl assets that need every crawl (token shards), and what lies between and has no partition (the tokenizer)."""
     crawl = set(crawl_assets(graph))
     chosen = {stage.name for stage in graph if stage.per_crawl and stage.name not in crawl}
     front = list(chosen)

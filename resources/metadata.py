@@ -27,9 +27,7 @@ def asset_metadata(stage: Stage) -> dict[str, Any]:
     return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
-def materialisation_metadata(
-    stage: Stage, outcome: Outcome, link: Callable[[str], str | None]
-) -> dict[str, Any]:
+def materialisation_metadata(stage: Stage, outcome: Outcome, link: Callable[[str], str | None]) -> dict[str, Any]:
     """Counts, bytes, where the artifact lies, how it came to be, links to its pages, and a preview of its rows."""
     artifact, record = outcome.artifact, outcome.artifact.record
     metadata: dict[str, Any] = {
@@ -46,7 +44,11 @@ def materialisation_metadata(
         "identity_fields": dg.MetadataValue.json(record.fields),
         "stats": dg.MetadataValue.json(record.stats),
         **{f"rows_{table}": rows for table, rows in record.rows.items()},
-        **{name: value for name, value in record.stats.items() if type(value) in (int, float) and name not in ("files",)},
+        **{
+            name: value
+            for name, value in record.stats.items()
+            if type(value) in (int, float) and name not in ("files",)
+        },
     }
     if stage.main_table is not None:
         rows = record.rows.get(stage.main_table, 0)
@@ -56,10 +58,17 @@ def materialisation_metadata(
         metadata["crawls"] = dg.MetadataValue.json(outcome.crawls)
         metadata["unbuilt_crawls"] = dg.MetadataValue.json(outcome.unbuilt_crawls)
     if outcome.drifted:
-        metadata["drifted"] = dg.MetadataValue.md("Code changed without a new code_version: " + ", ".join(outcome.drifted))
+        metadata["drifted"] = dg.MetadataValue.md(
+            "Code changed without a new code_version: " + ", ".join(outcome.drifted)
+        )
     if outcome.resumed_parts:
         metadata["resumed_parts"] = outcome.resumed_parts
-    metadata.update({Path(view.file).stem.replace("-", "_"): dg.MetadataValue.path(artifact.view(view.file)) for view in stage.views})
+    metadata.update(
+        {
+            Path(view.file).stem.replace("-", "_"): dg.MetadataValue.path(artifact.view(view.file))
+            for view in stage.views
+        }
+    )
     if record.mlflow_run_id:
         address = link(record.mlflow_run_id)
         metadata["mlflow_run"] = dg.MetadataValue.url(address) if address else record.mlflow_run_id
@@ -103,7 +112,9 @@ def check_result(examined: dict[str, Examined]) -> dg.AssetCheckResult:
     drifted = sorted({module for one in examined.values() for module in one.drifted})
     if drifted:
         metadata["drifted"] = dg.MetadataValue.md("Code changed since this was found: " + ", ".join(drifted))
-    summaries = [outcome.summary for outcome in (failed or {key: one.outcome for key, one in examined.items()}).values()]
+    summaries = [
+        outcome.summary for outcome in (failed or {key: one.outcome for key, one in examined.items()}).values()
+    ]
     return dg.AssetCheckResult(
         passed=not failed,
         check_name=check.name,

@@ -26,7 +26,7 @@ def progress_logger(log: Any) -> Callable[[Event], None]:
 
 
 def pipes_launcher(context: dg.AssetExecutionContext) -> Callable[[list[str], Mapping[str, str]], int]:
-    """Runs a training process with Dagster Pipes: what it logs stands in the run's log as it comes. Gives its exit code."""
+    """Runs a training process with Dagster Pipes, so that its log lines reach the run's log; returns its exit code."""
 
     def launch(command: list[str], environment: Mapping[str, str]) -> int:
         with dg.open_pipes_session(

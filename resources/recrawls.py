@@ -1,8 +1,8 @@
 """Crawls over time: schedules that re-crawl, and sensors that keep Dagster in step with what was crawled.
 
 A tick of a schedule registers a crawl that continues the latest built one of its prefix, and asks for the job `crawl`.
-When a crawl is built, by a schedule or by hand, `refresh_after_crawl` brings the search index and the report up to date,
-and the model where the recipe's `recrawls` says so, under the recipe of the run that built it.
+When a crawl is built, by a schedule or by hand, `refresh_after_crawl` brings search index and report up to date, and the
+model where the recipe's `recrawls` says so, under the recipe of the run that built it.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ UNFINISHED = [
 
 
 def built_crawls(workspace: Workspace, recrawl: Recrawl) -> list[str]:
-    """Crawls of a schedule's prefix whose pages are in the store, oldest first; the one that is the prefix itself too."""
+    """Crawls of a schedule's prefix, and the crawl called like it, whose pages are in the store; oldest first."""
     resolver = workspace.resolver()
     names = [name for name in workspace.recipe.corpus() if name == recrawl.prefix or recrawl.owns(name)]
     return [name for name in names if resolver.resolve("raw_warc", name).artifact is not None]
@@ -55,7 +55,7 @@ def recrawl_schedule(recrawl: Recrawl, graph: Graph) -> dg.ScheduleDefinition:
         name=f"recrawl_{recrawl.prefix.replace('-', '_').replace('.', '_')}",
         cron_schedule=recrawl.cron,
         job_name="crawl",
-        description=f"Registers {recrawl.prefix}-<date>, continuing the latest built crawl of the prefix, and builds it.",
+        description=f"Registers {recrawl.prefix}-<date>, which continues the latest built crawl, and builds it.",
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, recipe: ChosenRecipe, store: ArtifactStore
@@ -73,7 +73,9 @@ def recrawl_schedule(recrawl: Recrawl, graph: Graph) -> dg.ScheduleDefinition:
             crawls.add(name, next_source(workspace, recrawl, name))
         context.instance.add_dynamic_partitions(PARTITIONS, [name])
         # A crawl that failed is asked for again at the next tick of the day, and goes on where it was.
-        return dg.RunRequest(run_key=f"{name}-{len(earlier_runs) + 1}", partition_key=name, run_config=_config(recipe.name))
+        return dg.RunRequest(
+            run_key=f"{name}-{len(earlier_runs) + 1}", partition_key=name, run_config=_config(recipe.name)
+        )
 
     return schedule
 
@@ -96,7 +98,7 @@ def recipe_of_run(run: dg.DagsterRun) -> Recipe:
 
 
 def requests_after(run: dg.DagsterRun, recipe: Recipe) -> list[dg.RunRequest]:
-    """What to materialise after a run, if it built a crawl: report and search index, or the model with all behind it."""
+    """What to materialise after a run that built a crawl: report and search index, or the whole job `model`."""
     chosen = {key.to_user_string() for key in run.asset_selection or ()}
     built = LAST_OF_CRAWL in chosen if chosen else run.job_name == "crawl"
     if not built or set(REFRESHED) <= chosen:

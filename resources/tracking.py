@@ -84,7 +84,8 @@ class MlflowTracker:
         identity = resolution.identity
         assert identity is not None
         tags = {
-            "mlflow.runName": identity.key, "asset": identity.asset, "partition": identity.partition or "", "identity": identity.short,
+            "mlflow.runName": identity.key, "asset": identity.asset, "partition": identity.partition or "",
+            "identity": identity.short,
             "code_version": identity.code_version, "recipe": recipe.name, "dagster/run_id": self.dagster_run_id or "",
         }  # fmt: skip
         run = client.create_run(self.experiment(), tags=tags)
@@ -93,7 +94,10 @@ class MlflowTracker:
         params = [Param(name[:250], str(value)[:PARAM_CHARACTERS]) for name, value in config.items() if name]
         client.log_batch(self._run, params=params, tags=[RunTag("inputs", str(len(identity.inputs)))])
         datasets = [
-            DatasetInput(Dataset(name=name, digest=version[:36], source_type="artifact", source=name), tags=[InputTag("mlflow.data.context", "input")])
+            DatasetInput(
+                Dataset(name=name, digest=version[:36], source_type="artifact", source=name),
+                tags=[InputTag("mlflow.data.context", "input")],
+            )
             for name, version in identity.inputs.items()
         ]
         if datasets:
@@ -111,7 +115,9 @@ class MlflowTracker:
         """Collected and sent in batches: a call costs 23 ms, one of a thousand numbers 124."""
         from mlflow.entities import Metric
 
-        self._pending += [Metric(metric_name(name), float(value), int(time.time() * 1000), step) for name, value in numbers.items()]
+        self._pending += [
+            Metric(metric_name(name), float(value), int(time.time() * 1000), step) for name, value in numbers.items()
+        ]
         if time.monotonic() - self._flushed > FLUSH_SECONDS or len(self._pending) >= BATCH_METRICS:
             self._flush()
 
@@ -127,8 +133,15 @@ class MlflowTracker:
         from mlflow.entities import Metric, RunTag
 
         self._flush()
-        numbers = {**{f"rows.{table}": rows for table, rows in record.rows.items()}, "bytes": record.total_bytes, "seconds": record.timings["seconds"], "cpu_seconds": record.timings["cpu_seconds"]}
-        numbers.update({name: value for name, value in flatten(record.stats).items() if isinstance(value, (int, float)) and name})
+        numbers = {
+            **{f"rows.{table}": rows for table, rows in record.rows.items()},
+            "bytes": record.total_bytes,
+            "seconds": record.timings["seconds"],
+            "cpu_seconds": record.timings["cpu_seconds"],
+        }
+        numbers.update(
+            {name: value for name, value in flatten(record.stats).items() if isinstance(value, (int, float)) and name}
+        )
         now = int(time.time() * 1000)
         metrics = [Metric(metric_name(name), float(value), now, 0) for name, value in numbers.items()]
         self.client().log_batch(self._run, metrics=metrics, tags=[RunTag("data_version", record.data_version)])

@@ -16,7 +16,9 @@ def test_the_default_is_the_sample_web(monkeypatch):
 
 
 def test_a_recipe_from_a_file(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text("from llm_assets.recipes import laptop\ndef mine():\n    return laptop().but(name='mine')\n")
+    (tmp_path / "mine.py").write_text(
+        "from llm_assets.recipes import laptop\ndef mine():\n    return laptop().but(name='mine')\n"
+    )
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/mine.py:mine")
     assert load_recipe().name == "mine"
 

@@ -38,7 +38,10 @@ def variants(config: BaseModel, path: str = "", free: bool = False) -> Iterator[
     """(path, whether it bears no identity, copy with that field changed) of every field, nested ones too."""
     for name, info in type(config).model_fields.items():
         value = getattr(config, name)
-        place, execution_only = f"{path}.{name}".lstrip("."), free or any(isinstance(mark, ExecutionOnly) for mark in info.metadata)
+        place, execution_only = (
+            f"{path}.{name}".lstrip("."),
+            free or any(isinstance(mark, ExecutionOnly) for mark in info.metadata),
+        )
         yield place, execution_only, config.model_copy(update={name: changed(value)})
         if isinstance(value, BaseModel):
             for deeper, exempt, copy in variants(value, place, execution_only):

@@ -26,7 +26,9 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
     """
     resolution = workspace.resolver().resolve(stage.name, partition)
     if resolution.identity is None:
-        raise NotBuilt(f"{resolution.key} cannot be adopted before its inputs are built: {', '.join(resolution.missing)}")
+        raise NotBuilt(
+            f"{resolution.key} cannot be adopted before its inputs are built: {', '.join(resolution.missing)}"
+        )
     if resolution.artifact is not None:
         raise ArtifactError(f"{resolution.key} is in the store already: {resolution.artifact.path}")
     if not folder.is_dir():

@@ -70,7 +70,9 @@ def stage_checks(stage: Stage) -> tuple[Check, ...]:
         return check_schemas(stage, artifact)
 
     tables = ", ".join([*stage.tables, *stage.optional_tables])
-    schema = Check(SCHEMA, f"Every row of {tables} obeys its pandera schema.", examine, True, code_version=stage.code_version)
+    schema = Check(
+        SCHEMA, f"Every row of {tables} obeys its pandera schema.", examine, True, code_version=stage.code_version
+    )
     return (schema, *stage.checks)
 
 
@@ -97,7 +99,10 @@ def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> 
 def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:
     """Every row of every table on the disk against its pandera schema, in batches."""
     rows = 0
-    tables = {**stage.tables, **{table: model for table, model in stage.optional_tables.items() if artifact.table(table)}}
+    tables = {
+        **stage.tables,
+        **{table: model for table, model in stage.optional_tables.items() if artifact.table(table)},
+    }
     for table, model in tables.items():
         for path in artifact.table(table):
             total = row_count(path)

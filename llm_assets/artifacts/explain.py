@@ -37,7 +37,11 @@ class Explanation:
         if self.never_built:
             reasons.insert(0, "never built")
         if self.waits_for:
-            reasons.append(f"rebuilds if the bytes of {', '.join(self.waits_for)} change" if self.state == "depends" else f"after {', '.join(self.waits_for)}")
+            reasons.append(
+                f"rebuilds if the bytes of {', '.join(self.waits_for)} change"
+                if self.state == "depends"
+                else f"after {', '.join(self.waits_for)}"
+            )
         return f"{'would build' if self.state == 'build' else 'open'}: {'; '.join(reasons)}"
 
 
@@ -57,14 +61,28 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
         if resolution.artifact is not None and resolution.identity is not None:
             drifted = drifted_modules(resolution.stage, resolution.artifact)
             short = resolution.identity.short
-            out.append(Explanation(resolution.key, "cached", short, drifted=drifted, unbuilt_crawls=resolution.unbuilt_crawls))
+            out.append(
+                Explanation(resolution.key, "cached", short, drifted=drifted, unbuilt_crawls=resolution.unbuilt_crawls)
+            )
             continue
         latest = workspace.store.latest(name, partition)
         if latest is None:
             out.append(Explanation(resolution.key, "build", None, waits_for=resolution.missing, never_built=True))
             continue
         unknown = {f"inputs.{key}" for key in resolution.missing}
-        changed = [d for d in differences(latest.record.fields, resolution.partial.fields()) if d[0] not in unknown and not (d[0] == "inputs" and resolution.missing)]
+        changed = [
+            d
+            for d in differences(latest.record.fields, resolution.partial.fields())
+            if d[0] not in unknown and not (d[0] == "inputs" and resolution.missing)
+        ]
         state = "build" if changed or not resolution.missing else "depends"
-        out.append(Explanation(resolution.key, state, resolution.identity.short if resolution.identity else None, changed, resolution.missing))
+        out.append(
+            Explanation(
+                resolution.key,
+                state,
+                resolution.identity.short if resolution.identity else None,
+                changed,
+                resolution.missing,
+            )
+        )
     return out

@@ -47,8 +47,12 @@ def find_garbage(workspace: Workspace, keep_last: int = 1, staging_days: float =
         front = [one for one in needed if one.record.identity not in kept]
         kept.update({one.record.identity: one for one in front})
     garbage = [a for a in everything if a.record.identity not in kept]
-    staging = [p for p in (store.root / ".staging").glob("*/*/*") if p.is_dir() and _abandoned(store.root, p, staging_days)]
-    size = sum(a.record.total_bytes for a in garbage) + sum(f.stat().st_size for p in staging for f in p.rglob("*") if f.is_file())
+    staging = [
+        p for p in (store.root / ".staging").glob("*/*/*") if p.is_dir() and _abandoned(store.root, p, staging_days)
+    ]
+    size = sum(a.record.total_bytes for a in garbage) + sum(
+        f.stat().st_size for p in staging for f in p.rglob("*") if f.is_file()
+    )
     return Garbage(garbage, staging, size)
 
 

@@ -47,7 +47,9 @@ def canonical(value: Any, where: str = "value") -> Any:
         return value
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise UnstableValue(f"{where}: a date-time without a time zone means different instants on different machines")
+            raise UnstableValue(
+                f"{where}: a date-time without a time zone means different instants on different machines"
+            )
         return value.isoformat()
     if isinstance(value, date):
         return value.isoformat()
@@ -69,12 +71,16 @@ def canonical(value: Any, where: str = "value") -> Any:
             for name, info in fields.items()
             if not any(isinstance(mark, ExecutionOnly) for mark in info.metadata)
         }
-    raise UnstableValue(f"{where}: {type(value).__name__} has no stable bytes; use plain values, or mark the field EXECUTION_ONLY")
+    raise UnstableValue(
+        f"{where}: {type(value).__name__} has no stable bytes; use plain values, or mark the field EXECUTION_ONLY"
+    )
 
 
 def stable_bytes(value: Any) -> bytes:
     """The one encoding of `value`: UTF-8 JSON with sorted keys and no spaces."""
-    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def fingerprint(value: Any) -> str:
@@ -139,4 +145,8 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """(path, old, new) for every leaf of two identities' fields that is not the same; None where it is absent."""
     a, b = flatten(old), flatten(new)
-    return [(path, a.get(path), b.get(path)) for path in sorted(a.keys() | b.keys()) if a.get(path) != b.get(path) or (path in a) != (path in b)]
+    return [
+        (path, a.get(path), b.get(path))
+        for path in sorted(a.keys() | b.keys())
+        if a.get(path) != b.get(path) or (path in a) != (path in b)
+    ]

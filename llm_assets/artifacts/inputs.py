@@ -9,8 +9,8 @@ from .store import Artifact
 
 
 class Inputs(Mapping[str, Artifact]):
-    """Artifacts by key (``asset`` or ``asset/crawl``), in the order in which the stage reads them: crawls sorted by name,
-    or oldest first where one continues the other.
+    """Artifacts by key (``asset`` or ``asset/crawl``), in the order in which they are read: crawls sorted by name, or
+    oldest first where one continues the other.
     """
 
     def __init__(self, artifacts: Mapping[str, Artifact], crawl: str | None = None):

@@ -79,7 +79,7 @@ class Workspace:
 class Outcome:
     """The artifact, whether it was there already, and how it came to be.
 
-    crawls, unbuilt_crawls: of an artifact without a partition, the crawls it was made from and those that were left out.
+    crawls, unbuilt_crawls: of an artifact without a partition, the crawls it was made from and those left out.
     """
 
     artifact: Artifact
@@ -112,11 +112,16 @@ def materialize(
     if resolution.identity is None:
         raise NotBuilt(_missing(resolution, workspace.recipe.name))
     if resolution.unbuilt_crawls:
-        progress.tell("warning", message=f"without {', '.join(resolution.unbuilt_crawls)}, which the recipe names and nobody has built")
+        progress.tell(
+            "warning",
+            message=f"without {', '.join(resolution.unbuilt_crawls)}, which the recipe names and nobody has built",
+        )
     artifact, resumed = resolution.artifact, 0
     cached = artifact is not None
     if artifact is None:
-        with workspace.store.lock(resolution.identity, lambda holder: progress.tell("waiting", message=f"being built by {holder}")):
+        with workspace.store.lock(
+            resolution.identity, lambda holder: progress.tell("waiting", message=f"being built by {holder}")
+        ):
             artifact = workspace.store.lookup(resolution.identity)  # the one we waited for may have built it
             cached = artifact is not None
             if artifact is None:
@@ -143,7 +148,8 @@ def _missing(resolution: Resolution, recipe: str) -> str:
     what = f"{resolution.key} cannot be built: {missing} not built under recipe {recipe!r}"
     crawls = sorted({key.partition("/")[2] for key in resolution.missing if "/" in key})
     if resolution.partition is None and crawls:
-        return f"{what}; build it too: llm-assets run {' '.join(f'--crawl {crawl}' for crawl in crawls)} --select '*{stage.name}'"
+        options = " ".join(f"--crawl {crawl}" for crawl in crawls)
+        return f"{what}; build it too: llm-assets run {options} --select '*{stage.name}'"
     return f"{what}; select it too (llm-assets run --select '*{stage.name}')"
 
 
@@ -170,7 +176,9 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
         markers = step.markers()
         files = {name: FileEntry(**entry) for marker in markers.values() for name, entry in marker["files"].items()}
         # What this process did is in its own clock already.
-        worker_cpu = sum(marker["timings"]["cpu_seconds"] for marker in markers.values() if marker["process"] != os.getpid())
+        worker_cpu = sum(
+            marker["timings"]["cpu_seconds"] for marker in markers.values() if marker["process"] != os.getpid()
+        )
         record = Record(
             asset=identity.asset,
             partition=identity.partition,
@@ -191,7 +199,10 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
                 "cpu_seconds": round(worker_cpu + time.process_time() - cpu, 4),
                 "resumed_parts": step.resumed_parts,
             },
-            versions={"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in stage.libraries}},
+            versions={
+                "python": platform.python_version(),
+                **{name: importlib.metadata.version(name) for name in stage.libraries},
+            },
             mlflow_run_id=tracking_id,
             dagster_run_id=workspace.dagster_run_id,
         )

@@ -69,14 +69,29 @@ class Progress:
 
     def start(self, total: int, unit: str, done: int = 0) -> None:
         self.total, self.unit, self._first, self._began = total, unit, done, time.monotonic()
-        self.tell("progress", done=done, total=total, unit=unit, message=f"{done} kept from an interrupted build" if done else "")
+        self.tell(
+            "progress",
+            done=done,
+            total=total,
+            unit=unit,
+            message=f"{done} kept from an interrupted build" if done else "",
+        )
 
     def advance(self, done: int, stats: dict[str, Any] | None = None, message: str = "") -> None:
         """Report that `done` of the total are finished; the `pages` in `stats` are added up."""
         self._pages += int((stats or {}).get("pages", 0))
         seconds = time.monotonic() - self._began
         left = seconds / (done - self._first) * (self.total - done) if done > self._first and self.total else None
-        self.tell("progress", done=done, total=self.total, unit=self.unit, pages=self._pages, seconds=seconds, seconds_left=left, message=message)
+        self.tell(
+            "progress",
+            done=done,
+            total=self.total,
+            unit=self.unit,
+            pages=self._pages,
+            seconds=seconds,
+            seconds_left=left,
+            message=message,
+        )
 
 
 def human_size(count: float) -> str:

@@ -63,7 +63,7 @@ class Record(BaseModel):
 
     @property
     def inputs(self) -> list[tuple[str, str]]:
-        """Key and data version of every artifact, and name and version of every external input, that it was built from."""
+        """What it was built from: key and data version of every artifact, name and version of every external input."""
         return [(key.removesuffix("@before"), version) for key, version in self.fields["inputs"].items()]
 
     @property
@@ -78,7 +78,9 @@ class Record(BaseModel):
         try:
             return cls.model_validate_json(data)
         except ValueError as error:
-            raise CorruptArtifact(f"{where}: not a readable artifact record ({error}); remove the folder to rebuild it") from error
+            raise CorruptArtifact(
+                f"{where}: not a readable artifact record ({error}); remove the folder to rebuild it"
+            ) from error
 
 
 def file_digest(path: Path) -> str:

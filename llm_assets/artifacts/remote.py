@@ -37,7 +37,11 @@ class RemoteStore(Store):
 
     def lookup(self, identity: Identity) -> Artifact | None:
         local = super().lookup(identity)
-        return local if local is not None else self._fetch(f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short}")
+        return (
+            local
+            if local is not None
+            else self._fetch(f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short}")
+        )
 
     def _fetch(self, relative: str) -> Artifact | None:
         pointer = f"{self._remote(relative)}/{_POINTER}"
@@ -78,9 +82,14 @@ class RemoteStore(Store):
                         target = f"{self._remote(relative)}/{data}/{name}"
                         self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
                         self.fs.put_file(str(artifact.path / name), target)
-                self.fs.pipe_file(pointer, json.dumps({"data": data, "record": record.model_dump(mode="json")}, sort_keys=True).encode())
+                self.fs.pipe_file(
+                    pointer,
+                    json.dumps({"data": data, "record": record.model_dump(mode="json")}, sort_keys=True).encode(),
+                )
             except OSError as error:
-                raise StoreUnwritable(f"cannot upload {identity.key} to {self.url}: {error}; it is whole in {artifact.path}, run again to upload it") from error
+                raise StoreUnwritable(
+                    f"cannot upload {identity.key} to {self.url}: {error}; it is whole in {artifact.path}, run again to upload it"
+                ) from error
         return artifact
 
     def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:

@@ -114,7 +114,8 @@ class Graph:
         """Whether the asset depends, directly or not, on an artifact that is made from every crawl."""
         stage = self[name]
         return any(
-            (self[upstream].per_crawl and not stage.per_crawl) or self.spans_crawls(upstream) for upstream in stage.inputs
+            (self[upstream].per_crawl and not stage.per_crawl) or self.spans_crawls(upstream)
+            for upstream in stage.inputs
         )
 
     def crawl_stages(self, name: str) -> frozenset[str]:
@@ -182,7 +183,7 @@ class Resolver:
         return built, unbuilt
 
     def dependencies(self, stage: Stage, partition: str | None) -> tuple[list[Key], list[str]]:
-        """Keys of the artifacts that `stage` reads for this partition, and crawls left out because they are not built."""
+        """Keys of the artifacts that `stage` reads for this partition, and the crawls it leaves out as not built."""
         keys: list[Key] = []
         crawls, unbuilt = ([], []) if stage.per_crawl else self.built_crawls(stage)
         for name in stage.inputs:
@@ -218,11 +219,19 @@ class Resolver:
         identity = Identity(stage.name, partition, stage.code_version, config, versions)
         artifact = None if missing else self.store.lookup(identity)
         return Resolution(
-            stage, partition, config, None if missing else identity, artifact, Inputs(found, partition), missing, identity, unbuilt
+            stage,
+            partition,
+            config,
+            None if missing else identity,
+            artifact,
+            Inputs(found, partition),
+            missing,
+            identity,
+            unbuilt,
         )
 
     def _recipe_of(self, stage: Stage, unbuilt: list[str]) -> Any:
-        """The recipe that a stage's config is a slice of: where a crawl changes it (`continues`), of built crawls only."""
+        """The recipe that a stage's config is a slice of: of built crawls only, where crawls change it (`continues`)."""
         recipe = self.recipe
         if stage.continues is not None:
             for crawl in unbuilt:
@@ -246,7 +255,10 @@ class Resolver:
         resolution = self.resolve(name, partition)
         if resolution.artifact is None:
             crawl = f" --crawl {partition}" if partition else ""
-            raise NotBuilt(f"{resolution.key} is not built under recipe {self.recipe.name!r}; run: llm-assets run --select '*{name}'{crawl}")
+            raise NotBuilt(
+                f"{resolution.key} is not built under recipe {self.recipe.name!r}; "
+                f"run: llm-assets run --select '*{name}'{crawl}"
+            )
         return resolution.artifact
 
 

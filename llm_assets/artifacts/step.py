@@ -141,7 +141,10 @@ class Part:
             "rows": {table: writer.rows for table, writer in self._tables.items()},
             "schemas": {table: {k: str(v) for k, v in writer._types.items()} for table, writer in self._tables.items()},
             "stats": self.stats,
-            "timings": {"seconds": round(time.perf_counter() - self._started, 4), "cpu_seconds": round(time.process_time() - self._cpu, 4)},
+            "timings": {
+                "seconds": round(time.perf_counter() - self._started, 4),
+                "cpu_seconds": round(time.process_time() - self._cpu, 4),
+            },
             "process": os.getpid(),
         }
         write_atomic(self.staging / PARTS / f"{self.name}.json", json.dumps(marker, sort_keys=True).encode())
@@ -187,7 +190,14 @@ class Step:
                 return None
         return marker
 
-    def run_parts(self, work: Callable[..., None], tasks: Mapping[str, tuple], unit: str = "files", weight: Mapping[str, int] | None = None, engine: Any = None) -> None:
+    def run_parts(
+        self,
+        work: Callable[..., None],
+        tasks: Mapping[str, tuple],
+        unit: str = "files",
+        weight: Mapping[str, int] | None = None,
+        engine: Any = None,
+    ) -> None:
         """Run ``work(staging, name, *args)`` for every part that is not finished yet, over the engine's workers (or those of `engine`).
 
         `weight` (bytes, say) orders the work, largest first, so that the last worker is not left with the largest.
@@ -206,7 +216,11 @@ class Step:
 
     def markers(self) -> dict[str, dict[str, Any]]:
         folder = self.staging / PARTS
-        return {path.stem: json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
+        return (
+            {path.stem: json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
+            if folder.is_dir()
+            else {}
+        )
 
 
 def sum_stats(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -51,7 +51,9 @@ class Artifact:
             raise CorruptArtifact(f"{self.record.key}: no file {name!r} in the record of {self.path}")
         path = Path(self.locations()[name]) if entry.location is not None else self.path / name
         if not path.exists():
-            raise CorruptArtifact(f"{self.record.key}: {path} has disappeared; materialise {self.record.asset} again with its source in place")
+            raise CorruptArtifact(
+                f"{self.record.key}: {path} has disappeared; materialise {self.record.asset} again with its source in place"
+            )
         return path
 
     def view(self, name: str) -> Path:
@@ -74,7 +76,11 @@ class Artifact:
     def table(self, name: str) -> list[Path]:
         """The parquet files of one table, in stable (name) order."""
         prefix = f"{name}/"
-        return [self.file(file) for file in sorted(self.record.files) if file.startswith(prefix) and file.endswith(".parquet")]
+        return [
+            self.file(file)
+            for file in sorted(self.record.files)
+            if file.startswith(prefix) and file.endswith(".parquet")
+        ]
 
 
 class Store:
@@ -95,7 +101,9 @@ class Store:
         if artifact is None:
             return None
         if artifact.record.identity != identity.digest:
-            raise CorruptArtifact(f"{artifact.path}: holds identity {artifact.record.identity}, not {identity.digest}; two identities share 64 bits or the folder was edited")
+            raise CorruptArtifact(
+                f"{artifact.path}: holds identity {artifact.record.identity}, not {identity.digest}; two identities share 64 bits or the folder was edited"
+            )
         self._check_sizes(artifact)
         return artifact
 
@@ -116,7 +124,9 @@ class Store:
                     size = -1
                 if size != entry.bytes:
                     found = "is gone" if size < 0 else f"has {size} bytes, the record says {entry.bytes}"
-                    raise CorruptArtifact(f"{artifact.path / name}: {found}; remove the folder {artifact.path} to rebuild it")
+                    raise CorruptArtifact(
+                        f"{artifact.path / name}: {found}; remove the folder {artifact.path} to rebuild it"
+                    )
 
     def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
         """Every whole artifact, by asset, partition, then time of building."""
@@ -129,13 +139,17 @@ class Store:
                 if partition is not None and partition_folder.name != partition:
                     continue
                 found = [a for folder in partition_folder.iterdir() if (a := self._read(folder)) is not None]
-                yield from sorted(found, key=lambda a: (str(a.record.timings.get("finished_at", "")), a.record.identity))
+                yield from sorted(
+                    found, key=lambda a: (str(a.record.timings.get("finished_at", "")), a.record.identity)
+                )
 
     def find(self, prefix: str) -> Artifact:
         """The one artifact whose identity starts with `prefix`. Raises ArtifactError on none or several."""
         hits = [a for a in self.artifacts() if a.record.identity.startswith(prefix)]
         if len(hits) != 1:
-            raise ArtifactError(f"{'no artifact' if not hits else 'several artifacts'} in {self.root} with an identity that starts with {prefix!r}")
+            raise ArtifactError(
+                f"{'no artifact' if not hits else 'several artifacts'} in {self.root} with an identity that starts with {prefix!r}"
+            )
         return hits[0]
 
     def latest(self, asset: str, partition: str | None) -> Artifact | None:
@@ -234,4 +248,3 @@ def guard_writes(root: Path) -> Iterator[None]:
                 "free space or make the folder writable, then run again"
             ) from error
         raise
-

@@ -62,7 +62,9 @@ def _violations(model: type) -> list[pl.Expr] | None:
         if column.parsers or not column.required or column.regex:
             return None
         if not column.nullable:
-            broken.append((values.is_null() | values.is_nan() if column.dtype.type.is_float() else values.is_null()).any())
+            broken.append(
+                (values.is_null() | values.is_nan() if column.dtype.type.is_float() else values.is_null()).any()
+            )
         if column.unique:
             broken.append(values.is_duplicated().any())
         for check in column.checks:
@@ -75,7 +77,12 @@ def _violations(model: type) -> list[pl.Expr] | None:
                 kept = values.is_in(list(said["allowed_values"]))
             elif check.name == "str_matches":
                 kept = values.str.contains(f"^(?:{said['pattern'].removeprefix('^')})")
-            elif check.name == "str_length" and said.get("min_value") is not None and said.get("max_value") is None and said.get("exact_value") is None:
+            elif (
+                check.name == "str_length"
+                and said.get("min_value") is not None
+                and said.get("max_value") is None
+                and said.get("exact_value") is None
+            ):
                 kept = values.str.len_chars() >= said["min_value"]
             else:
                 return None
@@ -94,7 +101,9 @@ def validate(model: type, frame: pl.DataFrame) -> None:
         _schema(model).validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as error:
         failures = error.failure_cases.head(20)
-        raise TableInvalid(f"{len(error.failure_cases)} failures of {model.__name__}: {failures.to_dicts()[:3]}", failures) from error
+        raise TableInvalid(
+            f"{len(error.failure_cases)} failures of {model.__name__}: {failures.to_dicts()[:3]}", failures
+        ) from error
 
 
 def row_count(path: Path) -> int:

@@ -108,7 +108,9 @@ def summarise(display: Display, checks: list[tuple[str, bool, str]], seconds: fl
             table.add_row(key, line.state, f"{line.seconds:.2f}", f"{line.event.pages:,}" if line.event.pages else "")
         display.console.print(table)
     for name, passed, description in checks:
-        display.console.print(f"{'✓' if passed else '✗'} {name}: {description}", style=None if passed else "yellow", markup=False)
+        display.console.print(
+            f"{'✓' if passed else '✗'} {name}: {description}", style=None if passed else "yellow", markup=False
+        )
     states = [line.state for line in display.lines.values()]
     failed = sum(not passed for _, passed, _ in checks)
     built, cached = states.count("built"), states.count("cached")

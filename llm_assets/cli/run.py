@@ -48,7 +48,9 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
             f"no crawl {unknown[0]!r}; there are {', '.join(sorted(sources))}; register one with: llm-assets crawls add"
         )
     if not names:
-        raise click.ClickException(f"recipe {workspace.recipe.name!r} has no crawl; register one with: llm-assets crawls add")
+        raise click.ClickException(
+            f"recipe {workspace.recipe.name!r} has no crawl; register one with: llm-assets crawls add"
+        )
     register_partitions(names)
 
     import dagster as dg
@@ -71,7 +73,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
         close_killed_runs(instance, processes)
         for job, partition, wanted in runs_for(names, keys):
             if failures and job != "crawl":
-                break  # nothing is made from a crawl of which a part is missing; the other crawls are built all the same
+                break  # the other crawls are built all the same; no model is made without one that was asked for
             result = defs.resolve_job_def(job).execute_in_process(
                 instance=instance,
                 partition_key=partition,
@@ -82,7 +84,9 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
             )
             checks += _checks(result, partition)
             if not result.success:
-                failures += [f"{event.step_key}: {_cause(event)}" for event in result.all_events if event.is_step_failure]
+                failures += [
+                    f"{event.step_key}: {_cause(event)}" for event in result.all_events if event.is_step_failure
+                ]
     summarise(display, checks, time.monotonic() - began)
     for failure in failures:
         click.secho(f"failed: {failure}", fg="red", err=True)
@@ -93,7 +97,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
 def runs_for(names: list[str], keys: set[dg.AssetKey]) -> list[Run]:
     """Dagster's runs for some crawls, in order: job, partition, assets. For one crawl it is one run.
 
-    For several they are what a backfill of Dagster's starts: each crawl, its shards with the tokenizer of all, the rest.
+    For several they are what a backfill of Dagster's starts: each crawl, the tokenizer and shards, the rest.
     """
     import dagster as dg
 

@@ -61,4 +61,7 @@ def setup() -> None:
     workspace = open_workspace(settings=settings)
     names = sorted(workspace.recipe.sources())
     register_partitions(names)
-    click.echo(f"Dagster instance {home}, artifacts {settings.store}, recipe {workspace.recipe.name}, crawls {', '.join(names)}")
+    click.echo(
+        f"Dagster instance {home}, artifacts {settings.store}, recipe {workspace.recipe.name}, "
+        f"crawls {', '.join(names)}"
+    )

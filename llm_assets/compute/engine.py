@@ -72,7 +72,9 @@ class LocalEngine:
                     try:
                         future.result()
                     except BrokenProcessPool as error:
-                        raise WorkerDied(f"a worker died while {name} was in work: killed, or out of memory; lower LLM_ASSETS_WORKERS (now {self.workers})") from error
+                        raise WorkerDied(
+                            f"a worker died while {name} was in work: killed, or out of memory; lower LLM_ASSETS_WORKERS (now {self.workers})"
+                        ) from error
                     upcoming = next(queue, None)
                     if upcoming is not None:
                         running[pool.submit(work, *upcoming[1])] = upcoming[0]
@@ -91,7 +93,9 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     """Worker processes that stay for the next step: starting two and importing what they need takes 2 to 3 seconds."""
     with _pools_lock:
         if workers not in _pools:
-            _pools[workers] = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+            _pools[workers] = ProcessPoolExecutor(
+                workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+            )
         return _pools[workers]
 
 

@@ -1,4 +1,4 @@
-"""What a check found is remembered beside the artifact; views are drawn beside it, and again when their code changed."""
+"""What a check found is remembered; views are drawn beside the data, and again when their code changed."""
 
 from dataclasses import replace
 from pathlib import Path

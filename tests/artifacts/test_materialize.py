@@ -22,7 +22,12 @@ def run(tmp_path, folder, **fields):
     """Materialise everything; what was built, by key."""
     recipe = ToyRecipe(folder=str(folder), **{"crawls": {"a": "a", "b": "b"}, **fields})
     ws = workspace(tmp_path / "store", recipe)
-    return {f"{stage.name}/{p}" if p else stage.name for stage in GRAPH for p in (recipe.corpus() if stage.per_crawl else [None]) if not materialize(stage, p, ws).cached}
+    return {
+        f"{stage.name}/{p}" if p else stage.name
+        for stage in GRAPH
+        for p in (recipe.corpus() if stage.per_crawl else [None])
+        if not materialize(stage, p, ws).cached
+    }
 
 
 def test_second_run_does_no_work(tmp_path, folder):
@@ -122,7 +127,9 @@ def test_an_unbuilt_crawl_is_left_out_and_told(tmp_path, folder):
     heard = []
     outcome = materialize(TOTAL, None, ws, [heard.append])
     assert (outcome.crawls, outcome.unbuilt_crawls) == (["a"], ["b"])
-    assert [event.message for event in heard if event.kind == "warning"] == ["without b, which the recipe names and nobody has built"]
+    assert [event.message for event in heard if event.kind == "warning"] == [
+        "without b, which the recipe names and nobody has built"
+    ]
     assert explained(tmp_path, folder, crawls={"a": "a", "b": "b"})["total"].text().endswith("; without b, not built")
     for stage in (LETTERS, WORDS):
         materialize(stage, "b", ws)

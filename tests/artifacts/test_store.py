@@ -41,7 +41,14 @@ def folder(tmp_path):
 def build(tmp_path, folder, slow=0.0, workers=1, store="store", **extra):
     script = tmp_path / "build.py"
     script.write_text(BUILD)
-    return subprocess.Popen([sys.executable, str(script), str(tmp_path / store), str(folder), str(slow), str(workers)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **extra}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / store), str(folder), str(slow), str(workers)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **extra},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def whole(store: Path) -> list[Path]:
@@ -131,7 +138,8 @@ def test_a_second_builder_waits_and_says_for_whom(tmp_path, folder):
 def test_a_full_disk_is_a_clear_error_and_leaves_the_store_unharmed(tmp_path, folder):
     """A limit on file size stands in for a full disk: the write fails in the same place, in the same way."""
     script = tmp_path / "full.py"
-    script.write_text(textwrap.dedent("""
+    script.write_text(
+        textwrap.dedent("""
         import resource, sys
         from pathlib import Path
         from llm_assets.artifacts import StoreUnwritable, materialize
@@ -142,9 +150,17 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_store_unharmed(tmp_path, fo
             materialize(LETTERS, "a", ws)
         except StoreUnwritable as error:
             print(error)
-    """))
+    """)
+    )
     for limit in ("10", "600", "1500"):
-        out = subprocess.run([sys.executable, str(script), str(tmp_path / "store"), str(folder), limit], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60)
+        out = subprocess.run(
+            [sys.executable, str(script), str(tmp_path / "store"), str(folder), limit],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert "cannot write to the artifact store" in out.stdout, out
         assert "free space" in out.stdout
         assert whole(tmp_path / "store") == []
@@ -157,7 +173,9 @@ def test_a_read_only_store_is_a_clear_error(tmp_path, folder):
     materialize(LETTERS, "a", workspace(tmp_path / "ok", recipe))
     if os.geteuid() == 0:
         os.makedirs(tmp_path / "ro")
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(tmp_path / "ro")], capture_output=True).returncode:
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(tmp_path / "ro")], capture_output=True
+        ).returncode:
             pytest.skip("root may write anywhere, and this machine does not allow mounting a read-only file system")
         try:
             with pytest.raises(StoreUnwritable, match="Read-only"):
@@ -200,7 +218,11 @@ def test_the_record_is_readable_and_complete(tmp_path, folder):
     assert record["fields"]["config"] == {"upper": False}
     assert record["rows"] == {"letters": 30}
     assert record["schemas"]["letters"] == {"name": "String", "letters": "Int64", "doc_id": "String"}
-    assert set(record["files"]) == {f"letters/file{i}.parquet" for i in range(6)} == {str(p.relative_to(artifact.path)) for p in artifact.path.rglob("*.parquet")}
+    assert (
+        set(record["files"])
+        == {f"letters/file{i}.parquet" for i in range(6)}
+        == {str(p.relative_to(artifact.path)) for p in artifact.path.rglob("*.parquet")}
+    )
     assert record["source"]["tests.support.toy"] and record["timings"]["seconds"] >= 0 and record["versions"]["python"]
 
 
@@ -214,7 +236,10 @@ def test_a_remote_store_shares_artifacts_between_machines(tmp_path, folder):
     fetched = materialize(LETTERS, "a", second)
     assert (built.cached, fetched.cached) == (False, True)
     assert fetched.artifact.record.files == built.artifact.record.files
-    assert fetched.artifact.file("letters/file0.parquet").read_bytes() == built.artifact.file("letters/file0.parquet").read_bytes()
+    assert (
+        fetched.artifact.file("letters/file0.parquet").read_bytes()
+        == built.artifact.file("letters/file0.parquet").read_bytes()
+    )
     assert [a.record.key for a in second.store.artifacts()] == ["letters/a"]
 
 

@@ -23,7 +23,11 @@ STAGES = len(GRAPH.stages)
 def project(tmp_path):
     """An empty folder with a crawl of two WARC files, as a user would set it up."""
     for i in range(2):
-        write(tmp_path / "warc" / f"{i}.warc.gz", [page(f"http://host{i}.example/{j}", story(10 * i + j)) for j in range(5)] + [page(f"http://host{i}.example/lost", b"x", "404 Not Found")])
+        write(
+            tmp_path / "warc" / f"{i}.warc.gz",
+            [page(f"http://host{i}.example/{j}", story(10 * i + j)) for j in range(5)]
+            + [page(f"http://host{i}.example/lost", b"x", "404 Not Found")],
+        )
     recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")
     return tmp_path
 
@@ -38,7 +42,9 @@ def test_a_session_on_the_command_line(project):
     # Checks of quality do not pass on a model this small; which ones depends on how the machine rounds.
     below = [line for line in first.stdout.splitlines() if line.startswith("✗ ")]
     assert f"{STAGES} built, 0 cached, {len(below)} checks not passed" in first.stdout
-    assert below[0].startswith("✗ base_evaluation: better_than_baselines") and all("_evaluation: " in line or "reward_checkpoint: " in line for line in below)
+    assert below[0].startswith("✗ base_evaluation: better_than_baselines") and all(
+        "_evaluation: " in line or "reward_checkpoint: " in line for line in below
+    )
     assert "10 kept + 2 rejected = 12 captures" in first.stdout
     second = command(project, "llm-assets", "run")
     assert f"0 built, {STAGES} cached, {len(below)} checks not passed" in second.stdout
@@ -46,7 +52,19 @@ def test_a_session_on_the_command_line(project):
     assert checks[0] == checks[1] and len(checks[0]) > STAGES
 
     # Dagster's own command line finds the same artifacts.
-    theirs = command(project, "dagster", "asset", "materialize", "--select", "*", "--partition", "c", "-m", "llm_assets.definitions", dagster_home=str(project / "data" / "dagster"))
+    theirs = command(
+        project,
+        "dagster",
+        "asset",
+        "materialize",
+        "--select",
+        "*",
+        "--partition",
+        "c",
+        "-m",
+        "llm_assets.definitions",
+        dagster_home=str(project / "data" / "dagster"),
+    )
     assert theirs.returncode == 0, theirs.stderr[-3000:]
     assert theirs.stderr.count(": cached") == STAGES
 
@@ -55,16 +73,28 @@ def test_a_session_on_the_command_line(project):
     explained = command(project, "llm-assets", "artifacts", "explain").stdout
     assert explained.count(": cached ") == STAGES
 
-    (project / "recipe.py").write_text((project / "recipe.py").read_text().replace("Recipe(name", "Recipe(extraction=__import__('llm_assets.recipes').recipes.Extraction(min_characters=100_000), name"))
+    (project / "recipe.py").write_text(
+        (project / "recipe.py")
+        .read_text()
+        .replace(
+            "Recipe(name",
+            "Recipe(extraction=__import__('llm_assets.recipes').recipes.Extraction(min_characters=100_000), name",
+        )
+    )
     told = command(project, "llm-assets", "artifacts", "explain").stdout
     assert "extracted_text/c: would build: config.min_characters: 1 → 100000" in told
     assert "language_filtered_text/c: open: rebuilds if the bytes of extracted_text/c change" in told
-    assert "deduplicated_text/c: open: rebuilds if the bytes of quality_filtered_text/c, text_signatures/c change" in told
+    assert (
+        "deduplicated_text/c: open: rebuilds if the bytes of quality_filtered_text/c, text_signatures/c change" in told
+    )
     third = command(project, "llm-assets", "run")
     assert third.returncode == 1 and "0 kept + 12 rejected = 12 captures" in third.stdout
     assert f"{len(CORPUS) - 3} built, 4 cached, 1 checks not passed" in third.stdout
     assert "corpus_report: corpus_not_empty: the corpus is empty" in third.stdout
-    assert "failed: tokenizer: " in third.stderr and "the corpus is empty: no page of any crawl came through" in third.stderr
+    assert (
+        "failed: tokenizer: " in third.stderr
+        and "the corpus is empty: no page of any crawl came through" in third.stderr
+    )
 
     shown = json.loads(command(project, "llm-assets", "artifacts", "show", "extracted_text/c").stdout.split("\n", 1)[1])
     assert shown["stats"]["rejects"] == {"no_text": 10}
@@ -86,8 +116,18 @@ def test_a_terminal_shows_progress_as_it_happens(project):
     import pty
 
     main, terminal = pty.openpty()
-    environment = environment_for(project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", TERM="xterm-256color", COLUMNS="120")
-    process = subprocess.Popen([str(Path(sys.executable).with_name("llm-assets")), "run", "--select", f"*{CORPUS[-1].name}"], cwd=project, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True)
+    environment = environment_for(
+        project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", TERM="xterm-256color", COLUMNS="120"
+    )
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("llm-assets")), "run", "--select", f"*{CORPUS[-1].name}"],
+        cwd=project,
+        env=environment,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        close_fds=True,
+    )
     os.close(terminal)
     shown = b""
     while True:
@@ -108,7 +148,10 @@ def test_a_terminal_shows_progress_as_it_happens(project):
 def test_crawls_are_registered_once_and_with_clear_errors(project):
     added = command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
     assert added.returncode == 0 and "registered more" in added.stdout, added.stderr
-    assert "was registered already" in command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz")).stdout
+    assert (
+        "was registered already"
+        in command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz")).stdout
+    )
     ran = command(project, "llm-assets", "run", "--crawl", "more", "--select", "*extracted_text")
     assert ran.returncode == 0 and "extracted_text/more" in ran.stdout
     listed = command(project, "llm-assets", "crawls", "list").stdout
@@ -117,14 +160,23 @@ def test_crawls_are_registered_once_and_with_clear_errors(project):
         (("more", "--seed", "http://x.example/"), "is registered with another source"),
         (("bad/name", "--sample-web"), "crawl name 'bad/name'"),
         (("x", "--seed", "ftp://x.example/"), "is not an http(s) URL"),
-        (("x", "--seed", "http://x.example/", "--set", "max_pagse=3"), "crawl.max_pagse: Extra inputs are not permitted"),
-        (("x", "--seed", "http://x.example/", "--set", "max_depth=-1"), "crawl.max_depth: Input should be greater than or equal to 0"),
+        (
+            ("x", "--seed", "http://x.example/", "--set", "max_pagse=3"),
+            "crawl.max_pagse: Extra inputs are not permitted",
+        ),
+        (
+            ("x", "--seed", "http://x.example/", "--set", "max_depth=-1"),
+            "crawl.max_depth: Input should be greater than or equal to 0",
+        ),
         (("x", "--sample-web", "--since", "never"), "--since never: no such crawl"),
         (("x",), "give exactly one of"),
         (("x", "--common-crawl", "CC/../x"), "common_crawl.snapshot"),
     ]:
         tried = command(project, "llm-assets", "crawls", "add", *words)
-        assert tried.returncode != 0 and problem in tried.stderr and "Traceback" not in tried.stderr, (words, tried.stderr)
+        assert tried.returncode != 0 and problem in tried.stderr and "Traceback" not in tried.stderr, (
+            words,
+            tried.stderr,
+        )
     unknown = command(project, "llm-assets", "run", "--crawl", "never")
     assert unknown.returncode == 1 and "no crawl 'never'" in unknown.stderr
 
@@ -141,7 +193,9 @@ def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
     assert "corpus_report: corpus_not_empty: 10 pages" in one.stdout
     both = command(project, "llm-assets", "run", *to_model)
     assert both.returncode == 0, both.stdout + both.stderr
-    assert both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 15 pages" in both.stdout
+    assert (
+        both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 15 pages" in both.stdout
+    )
     assert both.stdout.count("base_checkpoint: started") == 1 and "warning" not in both.stdout
     assert "✓ corpus_report: every_crawl_is_built: made from c, more" in both.stdout
     again = command(project, "llm-assets", "run", *to_model)
@@ -183,7 +237,11 @@ def test_a_missing_source_fails_the_run_with_one_clear_line(project):
     (project / "warc" / "1.warc.gz").unlink()
     ran = command(project, "llm-assets", "run")
     assert ran.returncode == 1
-    assert "failed: raw_warc:" in ran.stderr and "no WARC or ARC file in this folder" in ran.stderr and "Traceback" not in ran.stderr
+    assert (
+        "failed: raw_warc:" in ran.stderr
+        and "no WARC or ARC file in this folder" in ran.stderr
+        and "Traceback" not in ran.stderr
+    )
 
 
 def test_an_empty_crawl_is_stopped_by_its_check(project):
@@ -196,10 +254,15 @@ def test_an_empty_crawl_is_stopped_by_its_check(project):
 
 
 def test_malformed_recipes_name_the_field(project):
-    (project / "recipe.py").write_text("from llm_assets.recipes import Recipe, UrlFilter\ndef mine():\n    return Recipe(name='mine', crawls={}, url_filter={'soft_word_limit': 0, 'typo': 1})\n")
+    (project / "recipe.py").write_text(
+        "from llm_assets.recipes import Recipe, UrlFilter\ndef mine():\n    return Recipe(name='mine', crawls={}, url_filter={'soft_word_limit': 0, 'typo': 1})\n"
+    )
     ran = command(project, "llm-assets", "run")
     assert ran.returncode == 1
-    assert "url_filter.soft_word_limit: Input should be greater than or equal to 1 (got '0')" in ran.stderr and "url_filter.typo: Extra inputs" in ran.stderr
+    assert (
+        "url_filter.soft_word_limit: Input should be greater than or equal to 1 (got '0')" in ran.stderr
+        and "url_filter.typo: Extra inputs" in ran.stderr
+    )
 
 
 def test_real_crawls_from_the_ui(project, shared_data):
@@ -209,7 +272,9 @@ def test_real_crawls_from_the_ui(project, shared_data):
         for crawl, path, captures in [("2026-11", "2026-11", 2_045), ("samples", "samples/*", 669)]:
             added = command(project, "llm-assets", "crawls", "add", crawl, "--warc", f"{shared_data}/web/{path}")
             assert added.returncode == 0, added.stderr
-            run = server.launch([stage.name for stage in CORPUS if stage.per_crawl or stage.name != "corpus_report"], crawl)
+            run = server.launch(
+                [stage.name for stage in CORPUS if stage.per_crawl or stage.name != "corpus_report"], crawl
+            )
             assert server.end(run) == "SUCCESS", server.log.read_text()[-3000:]
             found = (project / "data" / "artifacts").glob(f"reject_ledger/{crawl}/*/artifact.json")
             stats = json.loads(next(found).read_text())["stats"]
@@ -221,23 +286,47 @@ def test_real_crawls_from_the_ui(project, shared_data):
 
 
 def test_mlflow_keeps_one_run_for_each_build(project):
-    built = {stage.name: stage for stage in (*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint")))}
+    built = {
+        stage.name: stage
+        for stage in (*CORPUS, *(GRAPH[name] for name in ("tokenizer", "token_shards", "base_checkpoint")))
+    }
     for _ in range(2):
         command(project, "llm-assets", "run", "--select", "*base_checkpoint,*corpus_report", llm_assets_tracking="on")
     with sqlite3.connect(project / "data" / "mlflow" / "mlflow.db") as database:
         runs = database.execute("SELECT run_uuid, name, status FROM runs ORDER BY name").fetchall()
-        assert [(name, status) for _, name, status in runs] == [(name, "FINISHED") for name in sorted(f"{name}/c" if stage.per_crawl else name for name, stage in built.items())]
+        assert [(name, status) for _, name, status in runs] == [
+            (name, "FINISHED")
+            for name in sorted(f"{name}/c" if stage.per_crawl else name for name, stage in built.items())
+        ]
         identity = next(identity for identity, name, _ in runs if name == "extracted_text/c")
         parameters = dict(database.execute("SELECT key, value FROM params WHERE run_uuid = ?", (identity,)).fetchall())
         assert parameters["min_characters"] == "1"
         metrics = dict(database.execute("SELECT key, value FROM metrics WHERE run_uuid = ?", (identity,)).fetchall())
         assert metrics["rows.text"] == 10 and metrics["kept"] == 10 and metrics["seconds"] > 0
         training = next(identity for identity, name, _ in runs if name == "base_checkpoint")
-        steps = [step for (step,) in database.execute("SELECT step FROM metrics WHERE run_uuid = ? AND key = 'loss' ORDER BY step", (training,)).fetchall()]
-        assert steps and len(steps) == len(set(steps)) and steps[-1] == json.loads(next((project / "data" / "artifacts").glob("base_checkpoint/*/*/artifact.json")).read_text())["stats"]["steps"]
+        steps = [
+            step
+            for (step,) in database.execute(
+                "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'loss' ORDER BY step", (training,)
+            ).fetchall()
+        ]
+        assert (
+            steps
+            and len(steps) == len(set(steps))
+            and steps[-1]
+            == json.loads(next((project / "data" / "artifacts").glob("base_checkpoint/*/*/artifact.json")).read_text())[
+                "stats"
+            ]["steps"]
+        )
         tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (identity,)).fetchall())
         assert len(tags["dagster/run_id"]) == 36 and tags["data_version"]
-        inputs = {name: digest for name, digest in database.execute("SELECT d.name, d.digest FROM datasets d JOIN inputs i ON i.source_id = d.dataset_uuid WHERE i.destination_id = ?", (identity,)).fetchall()}
+        inputs = {
+            name: digest
+            for name, digest in database.execute(
+                "SELECT d.name, d.digest FROM datasets d JOIN inputs i ON i.source_id = d.dataset_uuid WHERE i.destination_id = ?",
+                (identity,),
+            ).fetchall()
+        }
     record = json.loads(next((project / "data" / "artifacts").glob("extracted_text/c/*/artifact.json")).read_text())
     assert inputs == record["fields"]["inputs"]
     assert record["mlflow_run_id"] == identity and record["dagster_run_id"] == tags["dagster/run_id"]
@@ -246,6 +335,12 @@ def test_mlflow_keeps_one_run_for_each_build(project):
 def test_metrics_have_names_that_mlflow_takes():
     from mlflow.utils.validation import _validate_metric_name
 
-    for name in ("passed.rl.arithmetic, level 0.pass@1", "wins.rlhf against sft", "rows.text", "it's 5% (of all)", "x" * 400):
+    for name in (
+        "passed.rl.arithmetic, level 0.pass@1",
+        "wins.rlhf against sft",
+        "rows.text",
+        "it's 5% (of all)",
+        "x" * 400,
+    ):
         _validate_metric_name(metric_name(name))
     assert metric_name("passed.rl.arithmetic, level 0.pass@1") == "passed.rl.arithmetic level 0.pass1"

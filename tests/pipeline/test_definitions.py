@@ -33,7 +33,10 @@ def describe_definitions() -> dict:
         }
     for key in sorted(graph.asset_check_keys):
         spec = graph.get_check_spec(key)
-        checks[f"{key.asset_key.to_user_string()}: {key.name}"] = {"blocking": spec.blocking, "description": spec.description}
+        checks[f"{key.asset_key.to_user_string()}: {key.name}"] = {
+            "blocking": spec.blocking,
+            "description": spec.description,
+        }
     repository = defs.get_repository_def()
     return {
         "assets": assets,
@@ -59,7 +62,9 @@ def test_every_asset_is_a_stage_with_the_same_inputs_version_and_checks():
         assert (asset["code_version"], asset["group"]) == (stage.code_version, stage.group)
         assert asset["description"] and asset["kinds"] and asset["owners"]
     names = {f"{stage.name}: {check.name}" for stage in GRAPH for check in stage_checks(stage)}
-    spanning = {stage.name for stage in GRAPH if not stage.per_crawl and any(GRAPH[name].per_crawl for name in stage.inputs)}
+    spanning = {
+        stage.name for stage in GRAPH if not stage.per_crawl and any(GRAPH[name].per_crawl for name in stage.inputs)
+    }
     assert described["checks"].keys() == names | {f"{name}: every_crawl_is_built" for name in spanning}
 
 

@@ -94,7 +94,10 @@ def test_a_killed_week_is_followed_by_a_good_one(project, instance):
     # The next week does not wait for it: it continues the last crawl that is built, and is built.
     (request,) = tick(defs, instance, 9).run_requests
     sources = open_registry(load_settings()).sources()
-    assert {name: source.since for name, source in sources.items()} == {"site-2026-11-02": "site", "site-2026-11-09": "site"}
+    assert {name: source.since for name, source in sources.items()} == {
+        "site-2026-11-02": "site",
+        "site-2026-11-09": "site",
+    }
     done = defs.resolve_job_def("crawl").execute_in_process(instance=instance, partition_key=request.partition_key)
     assert done.success
     # The week after continues that one.
@@ -109,14 +112,23 @@ def test_a_killed_week_is_followed_by_a_good_one(project, instance):
 def test_a_failed_day_is_asked_for_again_and_a_built_one_is_not(project, instance):
     defs = definitions()
     (first,) = tick(defs, instance, 2).run_requests
-    run = dg.DagsterRun(job_name="crawl", tags={"dagster/partition": first.partition_key}, status=dg.DagsterRunStatus.FAILURE)
+    run = dg.DagsterRun(
+        job_name="crawl", tags={"dagster/partition": first.partition_key}, status=dg.DagsterRunStatus.FAILURE
+    )
     instance.add_run(run)
     (second,) = tick(defs, instance, 2).run_requests
     assert (second.partition_key, second.run_key) == (first.partition_key, f"{first.partition_key}-2")
-    assert defs.resolve_job_def("crawl").execute_in_process(instance=instance, partition_key=second.partition_key).success
+    assert (
+        defs.resolve_job_def("crawl").execute_in_process(instance=instance, partition_key=second.partition_key).success
+    )
     third = tick(defs, instance, 2)
-    assert not third.run_requests and third.skip_message == "site-2026-11-02 is built already; this schedule makes one crawl a day"
-    running = dg.DagsterRun(job_name="crawl", tags={"dagster/partition": "site-2026-11-09"}, status=dg.DagsterRunStatus.STARTED)
+    assert (
+        not third.run_requests
+        and third.skip_message == "site-2026-11-02 is built already; this schedule makes one crawl a day"
+    )
+    running = dg.DagsterRun(
+        job_name="crawl", tags={"dagster/partition": "site-2026-11-09"}, status=dg.DagsterRunStatus.STARTED
+    )
     instance.add_run(running)
     assert tick(defs, instance, 9).skip_message == f"site-2026-11-09 is being built by run {running.run_id}"
 
@@ -172,9 +184,14 @@ def run_of(job, partition="site-2026-11-21", assets=None, recipe="", **tags):
 def test_after_a_crawl_search_and_report_are_refreshed_under_its_recipe():
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL,))
     (request,) = requests_after(run_of("crawl", recipe="mine.py:mine"), recipe)
-    assert request.job_name == "model" and {key.to_user_string() for key in request.asset_selection} == {"search_index", "corpus_report"}
+    assert request.job_name == "model" and {key.to_user_string() for key in request.asset_selection} == {
+        "search_index",
+        "corpus_report",
+    }
     assert request.run_config["resources"]["recipe"] == {"config": {"name": "mine.py:mine"}}
-    (by_hand,) = requests_after(run_of("__ASSET_JOB", assets=[stage.name for stage in CORPUS if stage.per_crawl]), recipe)
+    (by_hand,) = requests_after(
+        run_of("__ASSET_JOB", assets=[stage.name for stage in CORPUS if stage.per_crawl]), recipe
+    )
     assert by_hand.asset_selection == request.asset_selection
 
 

@@ -1,5 +1,5 @@
-"""The three ways of use, with real processes on a small recipe: Dagster's command line, *Materialize all* in the UI, and
-a schedule that re-crawls and refreshes what follows by itself.
+"""The three ways of use, with real processes on a small recipe: Dagster's command line, *Materialize all* in the UI, a
+schedule that re-crawls and refreshes what follows by itself.
 """
 
 import json
@@ -24,7 +24,9 @@ HELD_OUT = 'search_only_hosts=("quietarchive.example",),'
 def records(project, asset):
     """The records of an asset in the store, by partition (the newest of each)."""
     found = {}
-    for path in sorted((project / "data" / "artifacts" / asset).glob("*/*/artifact.json"), key=lambda path: path.stat().st_mtime):
+    for path in sorted(
+        (project / "data" / "artifacts" / asset).glob("*/*/artifact.json"), key=lambda path: path.stat().st_mtime
+    ):
         found[path.parts[-3]] = json.loads(path.read_text())
     return found
 
@@ -67,12 +69,16 @@ def test_materialize_all_for_two_crawls(ui):
     (newest, *_) = server.materialisations("corpus_report")
     assert json.loads(newest["metadata"]["crawls"]["jsonString"]) == ["files", "sample"]
     # One partition's event tells that partition's rows and version, also where one run took both.
-    by_partition = {event["partition"]: event["metadata"] for event in reversed(server.materialisations("extracted_text"))}
+    by_partition = {
+        event["partition"]: event["metadata"] for event in reversed(server.materialisations("extracted_text"))
+    }
     for crawl, record in records(project, "extracted_text").items():
         assert by_partition[crawl]["dagster/partition_row_count"]["intValue"] == record["rows"]["text"]
     # Models are trained once, on both.
     assert len(list((project / "data" / "artifacts" / "base_checkpoint" / "_").iterdir())) == 1
-    assert {"token_shards/files", "token_shards/sample"} < set(records(project, "base_checkpoint")["_"]["fields"]["inputs"])
+    assert {"token_shards/files", "token_shards/sample"} < set(
+        records(project, "base_checkpoint")["_"]["fields"]["inputs"]
+    )
 
 
 def test_a_schedule_recrawls_and_everything_follows_by_itself(ui):
@@ -84,7 +90,9 @@ def test_a_schedule_recrawls_and_everything_follows_by_itself(ui):
     assert server.end(asked[-1]["runIds"][0]) == "SUCCESS", server.log.read_text()[-5000:]
 
     def refreshed():
-        return [run for run in server.runs() if {"key": "llm-assets/after", "value": asked[-1]["runIds"][0]} in run["tags"]]
+        return [
+            run for run in server.runs() if {"key": "llm-assets/after", "value": asked[-1]["runIds"][0]} in run["tags"]
+        ]
 
     (run,) = server.wait(refreshed, 60)
     assert server.end(run["runId"]) == "SUCCESS", server.log.read_text()[-5000:]
@@ -113,18 +121,32 @@ def test_a_schedule_recrawls_and_everything_follows_by_itself(ui):
 
 def test_a_second_tick_on_one_day_says_why_it_is_skipped(ui):
     _, server = ui
-    skipped = server.wait(lambda: [tick for tick in server.ticks("recrawl_sample") if tick["status"] == "SKIPPED" and "built already" in (tick["skipReason"] or "")], 90)
+    skipped = server.wait(
+        lambda: [
+            tick
+            for tick in server.ticks("recrawl_sample")
+            if tick["status"] == "SKIPPED" and "built already" in (tick["skipReason"] or "")
+        ],
+        90,
+    )
     assert "this schedule makes one crawl a day" in skipped[0]["skipReason"]
 
 
 def test_a_recipe_chosen_in_the_launchpad_reaches_what_follows(ui):
     project, server = ui
     other = project / "other.py"
-    other.write_text((project / "recipe.py").read_text().replace('name="mine"', 'name="other"').replace("vocabulary=360", "vocabulary=380"))
+    other.write_text(
+        (project / "recipe.py")
+        .read_text()
+        .replace('name="mine"', 'name="other"')
+        .replace("vocabulary=360", "vocabulary=380")
+    )
     config = json.dumps({"resources": {"recipe": {"config": {"name": f"{other}:mine"}}}})
     run = server.launch(["clean_corpus"], "files", config)
     assert server.end(run) == "SUCCESS", server.log.read_text()[-5000:]
-    (after,) = server.wait(lambda: [one for one in server.runs() if {"key": "llm-assets/after", "value": run} in one["tags"]], 60)
+    (after,) = server.wait(
+        lambda: [one for one in server.runs() if {"key": "llm-assets/after", "value": run} in one["tags"]], 60
+    )
     assert server.end(after["runId"]) == "SUCCESS"
     query = "query($id: ID!) { runOrError(runId: $id) { ... on Run { runConfigYaml } } }"
     assert f"{other}:mine" in server.ask(query, id=after["runId"])["runOrError"]["runConfigYaml"]

@@ -108,7 +108,9 @@ def instance(tmp_path):
 
 
 def events(result):
-    return {event.asset_key.to_user_string(): event.materialization for event in result.get_asset_materialization_events()}
+    return {
+        event.asset_key.to_user_string(): event.materialization for event in result.get_asset_materialization_events()
+    }
 
 
 def test_workers_memory_and_the_recipes_name_bear_no_identity(tmp_path, instance):
@@ -120,7 +122,9 @@ def test_workers_memory_and_the_recipes_name_bear_no_identity(tmp_path, instance
         duckdb=DuckDb(memory="1GB", threads=1),
         recipe=ToyChoice(folder=str(tmp_path / "in"), name="other"),
     )
-    assert {name: event.metadata["cached"].value for name, event in events(again).items()} == dict.fromkeys(GRAPH.stages, True)
+    assert {name: event.metadata["cached"].value for name, event in events(again).items()} == dict.fromkeys(
+        GRAPH.stages, True
+    )
 
 
 def test_the_standard_metadata_tells_the_truth(tmp_path, instance):
@@ -136,7 +140,13 @@ def test_the_standard_metadata_tells_the_truth(tmp_path, instance):
 def test_checks_run_with_the_partition_of_their_asset(tmp_path, instance):
     result = materialise(tmp_path, instance, "b")
     found = {f"{one.asset_key.to_user_string()}: {one.check_name}": one for one in result.get_asset_check_evaluations()}
-    assert found.keys() == {"letters: schema", "words: schema", "total: schema", "total: is_positive", "total: every_crawl_is_built"}
+    assert found.keys() == {
+        "letters: schema",
+        "words: schema",
+        "total: schema",
+        "total: is_positive",
+        "total: every_crawl_is_built",
+    }
     assert found["letters: schema"].metadata["rows"].value == 10
     assert found["total: is_positive"].metadata["letters"].value > 0
     assert not found["total: every_crawl_is_built"].passed

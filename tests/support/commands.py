@@ -29,10 +29,14 @@ LAUNCH = """mutation($assets: [AssetKeyInput!]!, $partition: String!, $config: R
 def command(project: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the environment in the project's folder, with its data there and its recipe.py."""
     environment = environment_for(
-        project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", **{name.upper(): value for name, value in extra.items()}
+        project / "data",
+        LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine",
+        **{name.upper(): value for name, value in extra.items()},
     )
     program = str(Path(sys.executable).with_name(words[0]))
-    return subprocess.run([program, *words[1:]], cwd=project, env=environment, capture_output=True, text=True, timeout=500)
+    return subprocess.run(
+        [program, *words[1:]], cwd=project, env=environment, capture_output=True, text=True, timeout=500
+    )
 
 
 class Dagster:
@@ -72,11 +76,17 @@ class Dagster:
         return str(answer["run"]["runId"])
 
     def status(self, run: str) -> str:
-        return str(self.ask("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run)["runOrError"]["status"])
+        return str(
+            self.ask("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run)["runOrError"][
+                "status"
+            ]
+        )
 
     def end(self, run: str, seconds: float = 300) -> str:
         """The status of a run once it has ended."""
-        return self.wait(lambda: status if (status := self.status(run)) in ("SUCCESS", "FAILURE", "CANCELED") else "", seconds)
+        return self.wait(
+            lambda: status if (status := self.status(run)) in ("SUCCESS", "FAILURE", "CANCELED") else "", seconds
+        )
 
     def materialize_all(self, assets: list[str], partitions: list[str]) -> str:
         """What *Materialize all* sends for several partitions: a backfill of all assets; its id."""
@@ -90,7 +100,9 @@ class Dagster:
 
     def backfill_status(self, backfill: str) -> str:
         """REQUESTED until it has ended."""
-        query = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+        query = (
+            "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+        )
         return str(self.ask(query, id=backfill)["partitionBackfillOrError"]["status"])
 
     def runs(self) -> list[dict[str, Any]]:
@@ -107,7 +119,9 @@ class Dagster:
                 ... on FloatMetadataEntry { floatValue } ... on PathMetadataEntry { path } ... on JsonMetadataEntry { jsonString } } } } } }""",
             key={"path": [asset]},
         )["assetOrError"]["assetMaterializations"]
-        return [{**event, "metadata": {entry["label"]: entry for entry in event["metadataEntries"]}} for event in events]
+        return [
+            {**event, "metadata": {entry["label"]: entry for entry in event["metadataEntries"]}} for event in events
+        ]
 
     def start_schedule(self, name: str) -> None:
         mutation = "mutation { startSchedule(scheduleSelector: {%s, scheduleName: %s}) { __typename ... on PythonError { message } } }"
@@ -127,7 +141,10 @@ def dagster_dev(project: Path, **extra: str) -> Iterator[Dagster]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = environment_for(
-        project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", DAGSTER_HOME=str(project / "data" / "dagster"), **extra
+        project / "data",
+        LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine",
+        DAGSTER_HOME=str(project / "data" / "dagster"),
+        **extra,
     )
     log = project / "dev.log"
     program = str(Path(sys.executable).with_name("dagster"))
@@ -153,4 +170,6 @@ def dagster_dev(project: Path, **extra: str) -> Iterator[Dagster]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its code servers outlive it by a minute, and take their share of the cores
+            os.killpg(
+                process.pid, signal.SIGKILL
+            )  # its code servers outlive it by a minute, and take their share of the cores

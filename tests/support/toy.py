@@ -109,7 +109,9 @@ def is_positive(artifact, inputs, config: TotalConfig) -> CheckOutcome:
 
 
 def files_of(config: LettersConfig) -> dict[str, str]:
-    return {"files": external_version(external_digests({path.name: path for path in Path(config.folder).glob("*.txt")}))}
+    return {
+        "files": external_version(external_digests({path.name: path for path in Path(config.folder).glob("*.txt")}))
+    }
 
 
 LETTERS = Stage(

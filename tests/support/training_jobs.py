@@ -67,12 +67,20 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
 def result(folder):
     """What a training leaves: the last step, weights, optimiser, curve."""
     step, last = steps_saved(folder)[-1]
-    return step, (last / "model.safetensors").read_bytes(), (last / "optimiser.safetensors").read_bytes(), (folder / "curve.jsonl").read_text()
+    return (
+        step,
+        (last / "model.safetensors").read_bytes(),
+        (last / "optimiser.safetensors").read_bytes(),
+        (folder / "curve.jsonl").read_text(),
+    )
 
 
 def broken_off_and_gone_on(module, job, folder, saving, between):
     """Events of the last of three runs of a job: killed while step `saving` is written, killed once `between` stands, run to the end."""
-    moments = [(lambda f: any(f.glob(f".step-{saving:08d}.*.tmp")), saving // 2), (lambda f: (f / f"step-{between:08d}").exists(), between)]
+    moments = [
+        (lambda f: any(f.glob(f".step-{saving:08d}.*.tmp")), saving // 2),
+        (lambda f: (f / f"step-{between:08d}").exists(), between),
+    ]
     for moment, least in moments:
         with pytest.raises(JobFailed, match=r"killed \(out of memory, most often\)"):
             run_job(module, job, folder, lambda event: None, launcher=killer(folder, moment))

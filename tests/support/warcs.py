@@ -17,7 +17,9 @@ from llm_assets.sample_web.world import make_world
 DATE = "2026-10-05T06:00:00Z"
 
 
-def page(url: str, body: bytes = b"<p>text</p>", status: str = "200 OK", headers: list[tuple[str, str]] | None = None) -> tuple[str, bytes, str, list[tuple[str, str]]]:
+def page(
+    url: str, body: bytes = b"<p>text</p>", status: str = "200 OK", headers: list[tuple[str, str]] | None = None
+) -> tuple[str, bytes, str, list[tuple[str, str]]]:
     return url, body, status, headers if headers is not None else [("Content-Type", "text/html")]
 
 
@@ -28,7 +30,19 @@ def members(pages: list[tuple], gzip: bool = True, kind: str = "response") -> li
         buffer = io.BytesIO()
         writer = WARCWriter(buffer, gzip=gzip, warc_version="1.1")
         http = StatusAndHeaders(status, headers, protocol="HTTP/1.1") if status else None
-        writer.write_record(writer.create_warc_record(url, kind, io.BytesIO(body), http_headers=http, warc_headers_dict={"WARC-Date": DATE, "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, url)}>"}, warc_content_type=headers[0][1] if kind == "resource" else ""))
+        writer.write_record(
+            writer.create_warc_record(
+                url,
+                kind,
+                io.BytesIO(body),
+                http_headers=http,
+                warc_headers_dict={
+                    "WARC-Date": DATE,
+                    "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, url)}>",
+                },
+                warc_content_type=headers[0][1] if kind == "resource" else "",
+            )
+        )
         out.append(buffer.getvalue())
     return out
 
@@ -45,4 +59,8 @@ def story(number: int) -> bytes:
     world = make_world(1)
     rng = random.Random(number)
     paragraphs = [prose.portrait(rng, entity, 2) for entity in rng.sample(world.entities, 7)]
-    return ("<html><head><title>Story</title></head><body><article>" + "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs) + "</article></body></html>").encode()
+    return (
+        "<html><head><title>Story</title></head><body><article>"
+        + "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
+        + "</article></body></html>"
+    ).encode()
