@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from llm_assets.compute.jobs import JobError, dump_job, load_job
 from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.model.shape import ModelShape
 
 ROOMS = ("tools", "evaluation", "pretraining", "finetuning", "reinforcement", "preference", "release")
 
@@ -122,6 +123,8 @@ def test_every_job_comes_back_as_it_was(kind):
 def example(kind):
     """A value of a type, as long as jobs may use it."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if kind is ModelShape:
+        return ModelShape.of_depth(2, 500, 32, width=32)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(**{field.name: example(hints[field.name]) for field in fields(kind)})
