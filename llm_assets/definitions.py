@@ -18,7 +18,7 @@ defs = dg.Definitions(
     assets=make_assets(GRAPH),
     jobs=_JOBS,
     schedules=[recrawl_schedule(recrawl, GRAPH) for recrawl in load_recipe().recrawls],
-    sensors=[registered_crawls, refresh_sensor(_JOBS)],
+    sensors=[registered_crawls, refresh_sensor(_JOBS, GRAPH)],
     resources={
         "recipe": ChosenRecipe(),
         "store": ArtifactStore(),

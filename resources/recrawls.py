@@ -5,6 +5,7 @@ When a crawl is built, by a schedule or by hand, `refresh_after_crawl` brings se
 model where the recipe's `recrawls` says so, under the recipe of the run that built it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -24,6 +25,9 @@ PARTITIONS = CRAWLS.name or "crawl"
 PARTITION_TAG = "dagster/partition"
 REFRESHED = ("search_index", "corpus_report")  # after every crawl; the model only as the recipe says
 LAST_OF_CRAWL = "clean_corpus"
+SHARDS = "token_shards"
+# A run that fails or is killed is tried again by Dagster, from the step it was at; what it built is in the store.
+RETRIES = {"dagster/max_retries": "2", "dagster/retry_strategy": "FROM_FAILURE"}
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -74,7 +78,7 @@ def recrawl_schedule(recrawl: Recrawl, graph: Graph) -> dg.ScheduleDefinition:
         context.instance.add_dynamic_partitions(PARTITIONS, [name])
         # A crawl that failed is asked for again at the next tick of the day, and goes on where it was.
         return dg.RunRequest(
-            run_key=f"{name}-{len(earlier_runs) + 1}", partition_key=name, run_config=_config(recipe.name)
+            tags=RETRIES, run_key=f"{name}-{len(earlier_runs) + 1}", partition_key=name, run_config=_config(recipe.name)
         )
 
     return schedule
@@ -97,23 +101,43 @@ def recipe_of_run(run: dg.DagsterRun) -> Recipe:
     return open_registry(load_settings()).effective(load_recipe(name or None))
 
 
-def requests_after(run: dg.DagsterRun, recipe: Recipe) -> list[dg.RunRequest]:
-    """What to materialise after a run that built a crawl: report and search index, or the whole job `model`."""
+def crawls_without_shards(workspace: Workspace) -> list[str]:
+    """Crawls that models are trained on whose corpus is built and whose token shards are not: an earlier run was lost."""
+    resolver = workspace.resolver()
+    built = [
+        name for name in workspace.recipe.trained_crawls() if resolver.resolve(LAST_OF_CRAWL, name).artifact is not None
+    ]
+    return [name for name in built if resolver.resolve(SHARDS, name).artifact is None]
+
+
+def requests_after(
+    run: dg.DagsterRun, recipe: Recipe, without_shards: Callable[[], list[str]] = list
+) -> list[dg.RunRequest]:
+    """What to materialise after a run that built a crawl: report and search index, or the whole job `model`.
+
+    without_shards: finds crawls that the model is trained on and whose shards are missing; they are asked for too.
+    """
     chosen = {key.to_user_string() for key in run.asset_selection or ()}
     built = LAST_OF_CRAWL in chosen if chosen else run.job_name == "crawl"
     if not built or set(REFRESHED) <= chosen:
         return []
     config = {"resources": dict(run.run_config.get("resources", {}))} if run.run_config else {}
     crawl = run.tags.get(PARTITION_TAG)
-    tags = {"llm-assets/after": run.run_id}
+    tags = {"llm-assets/after": run.run_id, **RETRIES}
     owner = next((recrawl for recrawl in recipe.recrawls if crawl and recrawl.owns(crawl)), None)
     if owner is not None and owner.model != "leave":
-        return [dg.RunRequest(run.run_id, config, tags, job_name="model", partition_key=crawl)]
+        lost = [name for name in without_shards() if name != crawl]
+        shards = [dg.AssetKey(SHARDS)]
+        requests = [
+            dg.RunRequest(f"{run.run_id}-{name}", config, tags, "model", partition_key=name, asset_selection=shards)
+            for name in lost
+        ]
+        return [*requests, dg.RunRequest(run.run_id, config, tags, job_name="model", partition_key=crawl)]
     assets = [dg.AssetKey(name) for name in REFRESHED]
     return [dg.RunRequest(run.run_id, config, tags, job_name="model", asset_selection=assets)]
 
 
-def refresh_sensor(jobs: list[Any]) -> dg.SensorDefinition:
+def refresh_sensor(jobs: list[Any], graph: Graph) -> dg.SensorDefinition:
     """Refreshes what follows a crawl when the run that built it has succeeded."""
     model = next(job for job in jobs if job.name == "model")
 
@@ -125,12 +149,16 @@ def refresh_sensor(jobs: list[Any]) -> dg.SensorDefinition:
         minimum_interval_seconds=10,
         description="After a crawl: search index and corpus report; the model as the recipe's recrawls say.",
     )
-    def refresh_after_crawl(context: dg.RunStatusSensorContext) -> list[dg.RunRequest] | dg.SkipReason:
+    def refresh_after_crawl(
+        context: dg.RunStatusSensorContext, store: ArtifactStore
+    ) -> list[dg.RunRequest] | dg.SkipReason:
         run = context.dagster_run
         backfill = run.tags.get("dagster/backfill")
         if backfill and _brings_the_rest(context.instance, backfill):
             return dg.SkipReason(f"backfill {backfill} refreshes what follows itself")
-        requests = requests_after(run, recipe_of_run(run))
+        recipe = recipe_of_run(run)
+        workspace = Workspace(recipe, store.open(), graph, LocalEngine(1))
+        requests = requests_after(run, recipe, lambda: crawls_without_shards(workspace))
         return requests or dg.SkipReason(f"run {run.run_id} built no crawl, or refreshed what follows itself")
 
     return refresh_after_crawl

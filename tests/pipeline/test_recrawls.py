@@ -204,6 +204,15 @@ def test_the_model_follows_where_the_recipe_says_so(policy):
     assert other.asset_selection is not None
 
 
+def test_shards_that_a_lost_run_left_out_are_asked_for_with_the_model():
+    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(model="retrain"),))
+    run = run_of("crawl", "site-2026-11-21")
+    shards, model = requests_after(run, recipe, lambda: ["site-2026-11-14", "site-2026-11-21"])
+    assert (shards.partition_key, list(shards.asset_selection)) == ("site-2026-11-14", [dg.AssetKey("token_shards")])
+    assert (model.partition_key, model.asset_selection) == ("site-2026-11-21", None)
+    assert shards.run_key != model.run_key and model.tags["dagster/max_retries"] == "2"
+
+
 @pytest.mark.parametrize(
     ("job", "assets"),
     [
