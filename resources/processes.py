@@ -1,6 +1,7 @@
 """What a step's processes tell the run: progress in its log, and training processes through Dagster Pipes."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from llm_assets.artifacts.progress import Event
 from llm_assets.compute.launch import subprocess_launcher
 
 LOG_SECONDS = 5.0
+# Dagster's own use of its own preview function, said once for each training in every log.
+warnings.filterwarnings("ignore", message=".*expected_writer_count", category=dg.PreviewWarning)
 
 
 def progress_logger(log: Any) -> Callable[[Event], None]:
