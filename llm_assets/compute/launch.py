@@ -77,7 +77,7 @@ def run_job(
                         break
                     event = json.loads(line)
                     if event["kind"] == "error":
-                        failure.update(event)
+                        failure.update(failure or event)  # the first is the cause; others lose their connection to it
                     elif not problems:
                         try:
                             on_event(event)

@@ -26,10 +26,11 @@ LOG_SECONDS = 10.0
 
 
 class Reporter:
-    """Tells events to the parent and to Dagster's log; on other processes than the first, to nobody."""
+    """Tells events to the parent and to Dagster's log; of other processes than the first, errors alone."""
 
     def __init__(self, folder: Path, rank: int, log: Callable[[str], None] | None = None):
-        self._file = (folder / PROGRESS).open("a", buffering=1) if rank == 0 else None
+        self._progress = folder / PROGRESS
+        self._file = self._progress.open("a", buffering=1) if rank == 0 else None
         self._log = log if rank == 0 else None
         self._logged = 0.0
 
@@ -40,6 +41,14 @@ class Reporter:
         if self._log is not None and (kind != "step" or time.monotonic() - self._logged >= LOG_SECONDS):
             self._logged = time.monotonic() if kind == "step" else self._logged
             self._log(described(kind, values))
+
+    def error(self, **values: Any) -> None:
+        """Tell an error of any process: torchrun ends the others, the first perhaps before it has met its own."""
+        if self._file is not None:
+            self("error", **values)
+            return
+        with self._progress.open("a") as file:
+            file.write(json.dumps({"kind": "error", **values}) + "\n")
 
 
 def write_results(folder: Path, results: Any) -> None:
@@ -90,7 +99,7 @@ def run_job(main: Callable[[Job, Path, Reporter], None], job_type: type[Job]) ->
             threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
         main(job, path.parent, report)
     except Exception as error:
-        report("error", message=explained(error, job), errno=getattr(error, "errno", None))
+        report.error(message=explained(error, job), errno=getattr(error, "errno", None))
         if isinstance(error, (ModelError, OSError)):
             sys.exit(1)  # the message says it all
         raise

@@ -1,8 +1,9 @@
-"""What a job's process is given."""
+"""What a job's process is given, and what is told of its errors."""
 
-from dataclasses import dataclass
+import pytest
 
-from llm_assets.compute.launch import ALLOCATOR, run_job
+from llm_assets.compute.launch import ALLOCATOR, JobFailed, run_job
+from llm_assets.compute.process import Reporter
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,19 @@ def test_a_process_keeps_its_memory_unless_its_user_says_otherwise(tmp_path, mon
 
     run_job("a.module", Job(), tmp_path, lambda event: None, launcher=launcher)
     assert {name: seen[name] for name in ALLOCATOR} == {**ALLOCATOR, "MALLOC_ARENA_MAX": "4"}
+
+
+def test_the_first_error_is_told_whichever_process_it_is_of(tmp_path):
+    events = []
+
+    def launcher(command, environment):
+        first, second = Reporter(tmp_path, 0), Reporter(tmp_path, 1)
+        first("step", step=1)
+        second("step", step=1)
+        second.error(message="no memory left", errno=None)
+        first.error(message="the connection is closed", errno=None)
+        return 1
+
+    with pytest.raises(JobFailed, match="no memory left"):
+        run_job("a.module", {}, tmp_path, events.append, launcher=launcher)
+    assert events == [{"kind": "step", "step": 1}]
