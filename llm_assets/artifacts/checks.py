@@ -79,12 +79,13 @@ def stage_checks(stage: Stage) -> tuple[Check, ...]:
 def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Examined:
     """What the check finds in the resolution's artifact: remembered, or found now.
 
-    It is remembered for the artifact's identity, the check's `code_version` and its config.
+    It is remembered for the artifact's identity and data version, the check's `code_version` and its config.
     """
     artifact = resolution.artifact
     assert artifact is not None
     config = check.config(recipe, resolution.partition) if check.config else resolution.config
-    key = fingerprint({"code_version": check.code_version, "config": config, "identity": artifact.record.identity})[:16]
+    versions = {"code_version": check.code_version, "data_version": artifact.data_version}
+    key = fingerprint({**versions, "config": config, "identity": artifact.record.identity})[:16]
     path = store.root / ".checks" / artifact.record.short / f"{check.name}@{key}.json"
     try:
         remembered = json.loads(path.read_text())

@@ -15,7 +15,7 @@ from llm_assets.settings import load_settings
 from llm_assets.web.crawls import open_registry
 from llm_assets.web.errors import SourceError
 
-from .setup import prepare_instance, register_partitions
+from .setup import open_instance, prepare_instance, register_partitions
 
 
 @click.group()
@@ -73,7 +73,8 @@ def add(name: str, warc: str | None, copy: bool, snapshot: str | None, files: in
         raise SourceError(f"--since {since}: no such crawl")
     new = crawl_registry.add(name, source)
     prepare_instance(environment)
-    register_partitions([name])
+    with open_instance() as instance:
+        register_partitions([name], instance)
     click.echo(f"{'registered' if new else 'was registered already:'} {name}: {source!r}")
     click.echo(f"next: llm-assets run --crawl {name}")
 

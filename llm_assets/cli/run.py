@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llm_assets.compute.engine import GARBAGE_THRESHOLD
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.settings import load_settings
 
@@ -37,6 +39,7 @@ Run = tuple[str, "str | None", "set[dg.AssetKey]"]
 def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bool) -> None:
     """Materialise the graph: what is in the store is returned, the rest is built."""
     began = time.monotonic()
+    gc.set_threshold(*GARBAGE_THRESHOLD)
     settings = load_settings()
     prepare_instance(settings)
     workspace = open_workspace(recipe, settings)
@@ -51,8 +54,6 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
         raise click.ClickException(
             f"recipe {workspace.recipe.name!r} has no crawl; register one with: llm-assets crawls add"
         )
-    register_partitions(names)
-
     import dagster as dg
 
     from llm_assets.definitions import defs
@@ -70,6 +71,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     failures: list[str] = []
     checks: list[tuple[str, bool, str]] = []
     with dg.DagsterInstance.get() as instance, alive(processes) as tags, display:
+        register_partitions(names, instance)
         close_killed_runs(instance, processes)
         for job, partition, wanted in runs_for(names, keys):
             if failures and job != "crawl":

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from dotenv import dotenv_values, set_key
 
 from llm_assets.graph import open_workspace
 from llm_assets.settings import PROJECT, Settings, load_settings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 ENV_FILE = Path(".env")
 
@@ -28,16 +32,20 @@ def prepare_instance(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(home)
 
 
-def register_partitions(names: list[str]) -> list[str]:
+def register_partitions(names: list[str], instance: dg.DagsterInstance) -> list[str]:
     """Add crawls to Dagster's dynamic partitions; returns those that were new."""
+    known = set(instance.get_dynamic_partitions("crawl"))
+    new = [name for name in names if name not in known]
+    if new:
+        instance.add_dynamic_partitions("crawl", new)
+    return new
+
+
+def open_instance() -> dg.DagsterInstance:
+    """The instance of DAGSTER_HOME, to be closed by the caller."""
     import dagster as dg
 
-    with dg.DagsterInstance.get() as instance:
-        known = set(instance.get_dynamic_partitions("crawl"))
-        new = [name for name in names if name not in known]
-        if new:
-            instance.add_dynamic_partitions("crawl", new)
-        return new
+    return dg.DagsterInstance.get()
 
 
 def remember_instance(home: Path) -> None:
@@ -60,7 +68,8 @@ def setup() -> None:
         click.echo(f"{ENV_FILE} is left as it is: DAGSTER_HOME is set in the environment")
     workspace = open_workspace(settings=settings)
     names = sorted(workspace.recipe.sources())
-    register_partitions(names)
+    with open_instance() as instance:
+        register_partitions(names, instance)
     click.echo(
         f"Dagster instance {home}, artifacts {settings.store}, recipe {workspace.recipe.name}, "
         f"crawls {', '.join(names)}"
