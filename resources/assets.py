@@ -40,7 +40,7 @@ def make_asset(stage: Stage, graph: Graph) -> dg.AssetsDefinition:
         dg.AssetCheckSpec(check.name, asset=stage.name, description=check.description, blocking=check.blocking)
         for check in checks
     ]
-    reads_crawls = not stage.per_crawl and any(graph[name].per_crawl for name in stage.inputs)
+    reads_crawls = reads_crawls_first(stage, graph)
     if reads_crawls:
         description = "Every crawl that the recipe would have it read is built."
         specs.append(dg.AssetCheckSpec(CRAWLS_BUILT, asset=stage.name, description=description))
@@ -100,6 +100,15 @@ def make_asset(stage: Stage, graph: Graph) -> dg.AssetsDefinition:
             yield dg.AssetMaterialization(stage.name, partition=crawl, metadata=shown[crawl], tags=tags)
 
     return body
+
+
+def reads_crawls_first(stage: Stage, graph: Graph) -> bool:
+    """Whether an asset without a partition reads crawls themselves, not only what others made of all of them."""
+    return (
+        not stage.per_crawl
+        and any(graph[name].per_crawl and not graph.spans_crawls(name) for name in stage.inputs)
+        and not any(graph.spans_crawls(name) for name in stage.inputs)
+    )
 
 
 def _examine(stage: Stage, outcome: Outcome, workspace: Workspace) -> list[Examined]:

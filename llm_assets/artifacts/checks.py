@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -76,25 +77,43 @@ def stage_checks(stage: Stage) -> tuple[Check, ...]:
     return (schema, *stage.checks)
 
 
-def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Examined:
-    """What the check finds in the resolution's artifact: remembered, or found now.
+def recall(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Examined | None:
+    """What the check found in the resolution's artifact before, if it did.
 
     It is remembered for the artifact's identity and data version, the check's `code_version` and its config.
     """
-    artifact = resolution.artifact
-    assert artifact is not None
-    config = check.config(recipe, resolution.partition) if check.config else resolution.config
-    versions = {"code_version": check.code_version, "data_version": artifact.data_version}
-    key = fingerprint({**versions, "config": config, "identity": artifact.record.identity})[:16]
-    path = store.root / ".checks" / artifact.record.short / f"{check.name}@{key}.json"
     try:
-        remembered = json.loads(path.read_text())
+        remembered = json.loads(_place(check, resolution, recipe, store).read_text())
         return Examined(check, CheckOutcome(**remembered["outcome"]), drift(check.examine, remembered["source"]))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
-        outcome = check.examine(artifact, resolution.inputs, config)
+        return None
+
+
+def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Examined:
+    """What the check finds in the resolution's artifact: remembered, or found now."""
+    remembered = recall(check, resolution, recipe, store)
+    if remembered is not None:
+        return remembered
+    artifact = resolution.artifact
+    assert artifact is not None
+    outcome = check.examine(artifact, resolution.inputs, _config(check, resolution, recipe))
     kept = {"outcome": asdict(outcome), "source": source_digests(check.examine)}
-    write_atomic(path, json.dumps(kept, default=str).encode())
+    write_atomic(_place(check, resolution, recipe, store), json.dumps(kept, default=str).encode())
     return Examined(check, CheckOutcome(**json.loads(json.dumps(asdict(outcome), default=str))), [])
+
+
+def _config(check: Check, resolution: Resolution, recipe: Any) -> Any:
+    return check.config(recipe, resolution.partition) if check.config else resolution.config
+
+
+def _place(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Path:
+    """The file that remembers what the check found."""
+    artifact = resolution.artifact
+    assert artifact is not None
+    versions = {"code_version": check.code_version, "data_version": artifact.data_version}
+    config = _config(check, resolution, recipe)
+    key = fingerprint({**versions, "config": config, "identity": artifact.record.identity})[:16]
+    return store.root / ".checks" / artifact.record.short / f"{check.name}@{key}.json"
 
 
 def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:

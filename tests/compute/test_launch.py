@@ -1,5 +1,7 @@
 """What a job's process is given, and what is told of its errors."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from llm_assets.compute.launch import ALLOCATOR, JobFailed, run_job
