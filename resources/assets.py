@@ -74,7 +74,8 @@ def make_asset(stage: Stage, graph: Graph) -> dg.AssetsDefinition:
         engine, launcher = compute.open_engine(), pipes_launcher(context)
         workspace = Workspace(recipe.load(), store.open(), graph, engine, tracker, context.run_id, launcher)
         # Within a run for a partition, an asset without partitions sees that partition's key too.
-        crawls: list[str | None] = list(context.partition_keys) if stage.per_crawl else [None]
+        keys = graph.crawl_order(workspace.recipe, list(context.partition_keys)) if stage.per_crawl else []
+        crawls: list[str | None] = [*keys] if stage.per_crawl else [None]
         listen = [progress_logger(context.log)]
         outcomes = {
             crawl: _retried(stage, lambda crawl=crawl: materialize(stage, crawl, workspace, listen)) for crawl in crawls

@@ -9,9 +9,8 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Outcome, Stage
 from llm_assets.artifacts.checks import Examined
-from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.tables import polars_schema, row_count
-from llm_assets.artifacts.views import drawing_version, shown
+from llm_assets.artifacts.views import PREVIEW, drawing_version, kept_beside, shown
 from llm_assets.curation.personal_data import scrub_for_display
 
 PREVIEW_ROWS = 10
@@ -78,17 +77,16 @@ def materialisation_metadata(stage: Stage, outcome: Outcome, link: Callable[[str
 
 def preview(artifact: Artifact, table: str) -> str:
     """The first rows of a table in Markdown, kept beside the artifact (looking for personal data takes its time)."""
-    sidecar = artifact.path / f"preview-{drawing_version(scrub_for_display)}.md"
-    try:
-        return sidecar.read_text()
-    except FileNotFoundError:
+
+    def make() -> str:
         files = artifact.table(table)
-    if not files:
-        return ""
-    first = next((path for path in files if row_count(path)), files[0])
-    text = markdown_table(pl.scan_parquet(first).head(PREVIEW_ROWS).collect())
-    write_atomic(sidecar, text.encode())
-    return text
+        if not files:
+            return ""
+        first = next((path for path in files if row_count(path)), files[0])
+        return markdown_table(pl.scan_parquet(first).head(PREVIEW_ROWS).collect())
+
+    version = f"{drawing_version(markdown_table)}-{drawing_version(scrub_for_display)}"
+    return str(kept_beside(artifact, PREVIEW, version, make))
 
 
 def own_metadata(stage: Stage, artifact: Artifact) -> dict[str, Any]:

@@ -5,24 +5,26 @@ When a crawl is built, by a schedule or by hand, `refresh_after_crawl` brings se
 model where the recipe's `recrawls` says so, under the recipe of the run that built it.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
 
 from llm_assets.artifacts import Graph, Workspace
 from llm_assets.compute import LocalEngine
-from llm_assets.recipes import Recipe, Recrawl, load_recipe
+from llm_assets.recipes import Recipe, Recrawl
 from llm_assets.settings import load_settings
 from llm_assets.web.crawls import open_registry
 
 from .assets import CRAWLS
-from .jobs import crawl_assets
+from .jobs import CRAWL, MODEL, crawl_assets
 from .recipe import ChosenRecipe
 from .store import ArtifactStore
 
 PARTITIONS = CRAWLS.name or "crawl"
-PARTITION_TAG = "dagster/partition"
+PARTITION_TAG, BACKFILL_TAG = "dagster/partition", "dagster/backfill"
+REFRESHES = "llm-assets/refreshes"  # a tag of runs whose command brings what follows itself
 REFRESHED = ("search_index", "corpus_report")  # after every crawl; the model only as the recipe says
 LAST_OF_CRAWL = "clean_corpus"
 SHARDS = "token_shards"
@@ -56,30 +58,28 @@ def recrawl_schedule(recrawl: Recrawl, graph: Graph) -> dg.ScheduleDefinition:
     """The schedule of one `Recrawl` of the recipe. Stopped until somebody starts it."""
 
     @dg.schedule(
-        name=f"recrawl_{recrawl.prefix.replace('-', '_').replace('.', '_')}",
+        name=recrawl.schedule_name,
         cron_schedule=recrawl.cron,
-        job_name="crawl",
+        job_name=CRAWL,
         description=f"Registers {recrawl.prefix}-<date>, which continues the latest built crawl, and builds it.",
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, recipe: ChosenRecipe, store: ArtifactStore
     ) -> dg.RunRequest | dg.SkipReason:
-        crawls = open_registry(load_settings())
-        name = f"{recrawl.prefix}-{context.scheduled_execution_time.strftime('%Y-%m-%d')}"
+        time = context.scheduled_execution_time
+        name = f"{recrawl.prefix}-{time.strftime('%Y-%m-%d')}"
         workspace = Workspace(recipe.load(), store.open(), graph, LocalEngine(1))
-        earlier_runs = context.instance.get_runs(dg.RunsFilter(job_name="crawl", tags={PARTITION_TAG: name}))
+        earlier_runs = context.instance.get_runs(dg.RunsFilter(job_name=CRAWL, tags={PARTITION_TAG: name}))
         running = [run.run_id for run in earlier_runs if run.status in UNFINISHED]
         if running:
             return dg.SkipReason(f"{name} is being built by run {running[0]}")
-        if name in built_crawls(workspace, recrawl) and _is_whole(workspace, name):
-            return dg.SkipReason(f"{name} is built already; this schedule makes one crawl a day")
         if name not in workspace.recipe.sources():
-            crawls.add(name, next_source(workspace, recrawl, name))
+            open_registry(load_settings()).add(name, next_source(workspace, recrawl, name))
+        elif _is_whole(workspace, name):
+            return dg.SkipReason(f"{name} is built already; this schedule makes one crawl a day")
         context.instance.add_dynamic_partitions(PARTITIONS, [name])
         # A crawl that failed is asked for again at the next tick of the day, and goes on where it was.
-        return dg.RunRequest(
-            tags=RETRIES, run_key=f"{name}-{len(earlier_runs) + 1}", partition_key=name, run_config=_config(recipe.name)
-        )
+        return dg.RunRequest(f"{name} {time.isoformat()}", _config(recipe.name), RETRIES, partition_key=name)
 
     return schedule
 
@@ -98,7 +98,19 @@ def recipe_of_run(run: dg.DagsterRun) -> Recipe:
     """The recipe that a run followed: the one chosen in its launchpad, or the environment's; with registered crawls."""
     config = run.run_config.get("resources", {}) if isinstance(run.run_config, dict) else {}
     name = config.get("recipe", {}).get("config", {}).get("name", "")
-    return open_registry(load_settings()).effective(load_recipe(name or None))
+    if isinstance(name, dict):  # {"env": …}: the launchpad names a variable
+        name = os.environ.get(str(name.get("env", "")), "")
+    return ChosenRecipe(name=name).load()
+
+
+def crawls_of_run(run: dg.DagsterRun, partitions: Sequence[str]) -> list[str]:
+    """The crawls that a run was for: its partition, or a range of all `partitions`, in their order."""
+    if PARTITION_TAG in run.tags:
+        return [run.tags[PARTITION_TAG]]
+    first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    if first not in partitions or last not in partitions:
+        return []
+    return list(partitions[partitions.index(first) : partitions.index(last) + 1])
 
 
 def crawls_without_shards(workspace: Workspace) -> list[str]:
@@ -110,36 +122,43 @@ def crawls_without_shards(workspace: Workspace) -> list[str]:
     return [name for name in built if resolver.resolve(SHARDS, name).artifact is None]
 
 
+def builds_a_crawl(run: dg.DagsterRun) -> bool:
+    """Whether a run built a crawl to its end and does not refresh what follows itself."""
+    chosen = {key.to_user_string() for key in run.asset_selection or ()}
+    built = LAST_OF_CRAWL in chosen if chosen else run.job_name == CRAWL
+    return built and not set(REFRESHED) <= chosen and REFRESHES not in run.tags
+
+
 def requests_after(
-    run: dg.DagsterRun, recipe: Recipe, without_shards: Callable[[], list[str]] = list
+    run: dg.DagsterRun, recipe: Recipe, crawls: Sequence[str], without_shards: Callable[[], list[str]] = list
 ) -> list[dg.RunRequest]:
-    """What to materialise after a run that built a crawl: report and search index, or the whole job `model`.
+    """What to materialise after a run that built these crawls: report and search index, or the whole job `model`.
 
     without_shards: finds crawls that the model is trained on and whose shards are missing; they are asked for too.
     """
-    chosen = {key.to_user_string() for key in run.asset_selection or ()}
-    built = LAST_OF_CRAWL in chosen if chosen else run.job_name == "crawl"
-    if not built or set(REFRESHED) <= chosen:
-        return []
     config = {"resources": dict(run.run_config.get("resources", {}))} if run.run_config else {}
-    crawl = run.tags.get(PARTITION_TAG)
     tags = {"llm-assets/after": run.run_id, **RETRIES}
-    owner = next((recrawl for recrawl in recipe.recrawls if crawl and recrawl.owns(crawl)), None)
-    if owner is not None and owner.model != "leave":
-        lost = [name for name in without_shards() if name != crawl]
+    # Of the runs of one backfill, all that end together ask for the same, once.
+    key = run.tags.get(BACKFILL_TAG, run.run_id)
+    trained = [
+        crawl for crawl in crawls for recrawl in recipe.recrawls if recrawl.owns(crawl) and recrawl.model != "leave"
+    ]
+    if trained:
+        latest = max(trained)
         shards = [dg.AssetKey(SHARDS)]
         requests = [
-            dg.RunRequest(f"{run.run_id}-{name}", config, tags, "model", partition_key=name, asset_selection=shards)
-            for name in lost
+            dg.RunRequest(f"{key} {name}", config, tags, MODEL, partition_key=name, asset_selection=shards)
+            for name in without_shards()
+            if name != latest
         ]
-        return [*requests, dg.RunRequest(run.run_id, config, tags, job_name="model", partition_key=crawl)]
+        return [*requests, dg.RunRequest(key, config, tags, MODEL, partition_key=latest)]
     assets = [dg.AssetKey(name) for name in REFRESHED]
-    return [dg.RunRequest(run.run_id, config, tags, job_name="model", asset_selection=assets)]
+    return [dg.RunRequest(key, config, tags, MODEL, asset_selection=assets)]
 
 
 def refresh_sensor(jobs: list[Any], graph: Graph) -> dg.SensorDefinition:
     """Refreshes what follows a crawl when the run that built it has succeeded."""
-    model = next(job for job in jobs if job.name == "model")
+    model = next(job for job in jobs if job.name == MODEL)
 
     @dg.run_status_sensor(
         run_status=dg.DagsterRunStatus.SUCCESS,
@@ -153,21 +172,27 @@ def refresh_sensor(jobs: list[Any], graph: Graph) -> dg.SensorDefinition:
         context: dg.RunStatusSensorContext, store: ArtifactStore
     ) -> list[dg.RunRequest] | dg.SkipReason:
         run = context.dagster_run
-        backfill = run.tags.get("dagster/backfill")
-        if backfill and _brings_the_rest(context.instance, backfill):
-            return dg.SkipReason(f"backfill {backfill} refreshes what follows itself")
+        if not builds_a_crawl(run):
+            return dg.SkipReason(f"run {run.run_id} built no crawl, or refreshes what follows itself")
+        backfill = run.tags.get(BACKFILL_TAG)
+        if backfill and (reason := why_to_leave_a_backfill(context.instance, backfill)):
+            return dg.SkipReason(reason)
         recipe = recipe_of_run(run)
         workspace = Workspace(recipe, store.open(), graph, LocalEngine(1))
-        requests = requests_after(run, recipe, lambda: crawls_without_shards(workspace))
-        return requests or dg.SkipReason(f"run {run.run_id} built no crawl, or refreshed what follows itself")
+        crawls = crawls_of_run(run, context.instance.get_dynamic_partitions(PARTITIONS))
+        return requests_after(run, recipe, crawls, lambda: crawls_without_shards(workspace))
 
     return refresh_after_crawl
 
 
-def _brings_the_rest(instance: dg.DagsterInstance, backfill_id: str) -> bool:
+def why_to_leave_a_backfill(instance: dg.DagsterInstance, backfill_id: str) -> str:
+    """Why nothing is asked for after a run of a backfill: it refreshes what follows itself, or others of it still run."""
     backfill = instance.get_backfill(backfill_id)
     chosen = {key.to_user_string() for key in backfill.asset_selection or ()} if backfill else set()
-    return set(REFRESHED) <= chosen
+    if set(REFRESHED) <= chosen:
+        return f"backfill {backfill_id} refreshes what follows itself"
+    unfinished = instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: backfill_id}, statuses=UNFINISHED))
+    return f"{len(unfinished)} runs of backfill {backfill_id} are not finished" if unfinished else ""
 
 
 @dg.sensor(

@@ -125,3 +125,24 @@ def test_the_budget_follows_from_the_dial():
 def test_wrong_values_of_the_model_are_named(part, fields, problem):
     with pytest.raises(ValueError, match=problem):
         laptop().but(**{part: {**getattr(laptop(), part).model_dump(), **fields}})
+
+
+def test_a_schedule_owns_the_crawls_that_it_registered_and_no_others():
+    recrawl = RECRAWL.but(prefix="sample")
+    assert recrawl.owns("sample-2026-11-21")
+    assert not any(recrawl.owns(name) for name in ("sample", "sample-big", "sample-2026-11-21-again", "samples-2026-11-21"))
+
+
+def test_two_schedules_may_not_have_one_name():
+    with pytest.raises(ValidationError, match="two schedules"):
+        Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(prefix="a-b"), RECRAWL.but(prefix="a.b")))
+
+
+def test_the_tokenizer_is_kept_when_crawls_are_added():
+    named = Recipe(name="t", crawls={"b": SampleWeb()}, registered="all", recrawls=(RECRAWL,))
+    later = named.with_registered({"c": SampleWeb(), "a-2026-11-21": SampleWeb()})
+    assert (later.tokenizer_crawls(), later.corpus()) == (["b"], ["a-2026-11-21", "b", "c"])
+    unnamed = Recipe(name="t", crawls={}, registered="all", recrawls=(RECRAWL,))
+    scheduled = {"a-2026-11-14": SampleWeb(), "a-2026-11-21": SampleWeb()}
+    assert unnamed.with_registered(scheduled).tokenizer_crawls() == ["a-2026-11-14"]
+    assert unnamed.with_registered({**scheduled, "c": SampleWeb()}).tokenizer_crawls() == ["c"]

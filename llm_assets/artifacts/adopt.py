@@ -14,7 +14,7 @@ from .record import RECORD, FileEntry, Record, data_version, file_digest, fsync_
 from .stage import Stage
 from .store import LOCATIONS, Artifact, guard_writes
 from .tables import TableInvalid, polars_schema, validate
-from .views import SHOWN, SIDECAR, draw_views
+from .views import SIDECARS, draw_views
 
 
 def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Path) -> Artifact:
@@ -54,7 +54,7 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
         staging = store.open_staging(resolution.identity)
         shutil.rmtree(staging)
         shutil.copytree(folder, staging)
-        for name in (RECORD, LOCATIONS, SIDECAR, SHOWN, *(view.file for view in stage.views)):
+        for name in (RECORD, LOCATIONS, *SIDECARS, *(view.file for view in stage.views)):
             (staging / name).unlink(missing_ok=True)
         files = {}
         for path in sorted(p for p in staging.rglob("*") if p.is_file()):
@@ -62,11 +62,18 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
             fsync_path(path)
         now = datetime.now(UTC).isoformat()
         record = Record(
-            asset=stage.name, partition=partition, identity=resolution.identity.digest, fields=resolution.identity.fields(),
-            data_version=data_version(files), files=files, rows=rows, schemas=schemas,
+            asset=stage.name,
+            partition=partition,
+            identity=resolution.identity.digest,
+            fields=resolution.identity.fields(),
+            data_version=data_version(files),
+            files=files,
+            rows=rows,
+            schemas=schemas,
             views=[view.file for view in stage.views],
-            timings={"started_at": now, "finished_at": now, "seconds": 0.0, "cpu_seconds": 0.0}, adopted=True,
-        )  # fmt: skip
+            timings={"started_at": now, "finished_at": now, "seconds": 0.0, "cpu_seconds": 0.0},
+            adopted=True,
+        )
         artifact = store.publish(resolution.identity, staging, record)
     draw_views(resolution, artifact)
     return artifact

@@ -128,6 +128,21 @@ class Graph:
         parts = [self.crawl_stages(upstream) for upstream in self[name].inputs if self[upstream].per_crawl]
         return frozenset().union(*parts)
 
+    def crawl_order(self, recipe: Any, crawls: list[str]) -> list[str]:
+        """The crawls in an order in which each comes after those that it continues."""
+        ordered: dict[str, None] = {}
+
+        def add(crawl: str) -> None:
+            for stage in self:
+                for name, earlier in stage.earlier(recipe, crawl) if stage.earlier else []:
+                    if name == stage.name and earlier in crawls and earlier not in ordered and earlier is not None:
+                        add(earlier)
+            ordered[crawl] = None
+
+        for crawl in crawls:
+            add(crawl)
+        return list(ordered)
+
     def keys(self, recipe: Any) -> list[Key]:
         """Every (asset, crawl) that the recipe spans, upstream first."""
         return [(stage.name, crawl) for stage in self for crawl in (recipe.corpus() if stage.per_crawl else [None])]
@@ -159,9 +174,11 @@ class Resolution:
 class Resolver:
     """Works out identities from the recipe and the store, input by input, without building anything."""
 
-    def __init__(self, graph: Graph, recipe: Any, store: Store):
+    def __init__(self, graph: Graph, recipe: Any, store: Store, states: dict[tuple[str, ...], Resolver] | None = None):
         self.graph, self.recipe, self.store = graph, recipe, store
         self._known: dict[Key, Resolution] = {}
+        # Resolvers of earlier states of the recipe, by their crawls: each state is worked out once.
+        self._states: dict[tuple[str, ...], Resolver] = {} if states is None else states
 
     def resolve(self, name: str, partition: str | None) -> Resolution:
         key = (name, partition)
@@ -243,7 +260,10 @@ class Resolver:
         assert stage.continues is not None
         recipe = stage.continues(self.recipe, sorted(set(crawls)))
         while recipe is not None:
-            resolver = Resolver(self.graph, recipe, self.store)
+            crawls_then = tuple(recipe.corpus())
+            if crawls_then not in self._states:
+                self._states[crawls_then] = Resolver(self.graph, recipe, self.store, self._states)
+            resolver = self._states[crawls_then]
             resolution = resolver.resolve(stage.name, None)
             if resolution.artifact is not None:
                 return resolution.artifact

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .stage import Resolution, Stage
 
 SIDECAR = "views.json"
-SHOWN = "shown.json"
+SHOWN, PREVIEW = "shown.json", "preview.json"
+SIDECARS = (SIDECAR, SHOWN, PREVIEW)  # beside the data, and no part of it
 REPORT_PACKAGE = "llm_assets.report"
 
 
@@ -82,16 +83,22 @@ def draw_views(resolution: Resolution, artifact: Artifact, anew: bool = False) -
 
 def shown(stage: Stage, artifact: Artifact) -> dict[str, Any]:
     """What the stage shows of an artifact: Markdown and numbers, kept beside it (a plot takes 0.2 s to draw)."""
-    if stage.show is None:
+    show = stage.show
+    if show is None:
         return {}
-    version, sidecar = drawing_version(stage.show), artifact.path / SHOWN
+    return dict(kept_beside(artifact, SHOWN, drawing_version(show), lambda: dict(show(artifact))))
+
+
+def kept_beside(artifact: Artifact, sidecar: str, version: str, make: Callable[[], Any]) -> Any:
+    """A plain value that `make` gives, kept in a file beside the artifact while its version is the same."""
+    path = artifact.path / sidecar
     try:
-        kept = json.loads(sidecar.read_text())
+        kept = json.loads(path.read_text())
         if kept["version"] == version:
-            return dict(kept["shown"])
+            return kept["value"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
-    values = dict(stage.show(artifact))
+    value = make()
     with guard_writes(artifact.path):
-        write_atomic(sidecar, json.dumps({"version": version, "shown": values}).encode())
-    return values
+        write_atomic(path, json.dumps({"version": version, "value": value}).encode())
+    return value

@@ -55,9 +55,12 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
         raise click.ClickException(
             f"recipe {workspace.recipe.name!r} has no crawl; register one with: llm-assets crawls add"
         )
+    names = workspace.graph.crawl_order(workspace.recipe, names)
+
     import dagster as dg
 
     from llm_assets.definitions import defs
+    from resources.recrawls import REFRESHED, REFRESHES
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -72,6 +75,8 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     failures: list[str] = []
     checks: list[tuple[str, bool, str]] = []
     with dg.DagsterInstance.get() as instance, alive(processes) as tags, display:
+        if {dg.AssetKey(name) for name in REFRESHED} <= keys:
+            tags = {**tags, REFRESHES: "yes"}
         register_partitions(names, instance)
         close_killed_runs(instance, processes)
         found = find_everything(workspace, instance, {key.to_user_string() for key in keys}, names)

@@ -216,8 +216,8 @@ class Recrawl(Frozen):
     )
     model: Literal["leave", "continue", "retrain"] = Field(
         "leave",
-        description="what becomes of the model: leave trains it on none of these crawls; retrain trains it anew on all "
-        "crawls; continue goes on from the last base checkpoint, on all crawls",
+        description="what becomes of the model: leave keeps these crawls out of its training, and starts none; retrain "
+        "trains it anew on all crawls; continue goes on from the last base checkpoint, on all crawls",
     )
     continue_share: float = Field(
         0.1, gt=0, le=1, description="with continue: tokens that are trained on, as a share of a whole training's"
@@ -225,7 +225,11 @@ class Recrawl(Frozen):
 
     def owns(self, crawl: str) -> bool:
         """Whether this schedule registered the crawl."""
-        return crawl.startswith(f"{self.prefix}-")
+        return re.fullmatch(rf"{re.escape(self.prefix)}-\d{{4}}-\d\d-\d\d", crawl) is not None
+
+    @property
+    def schedule_name(self) -> str:
+        return "recrawl_" + re.sub(r"[^A-Za-z0-9_]", "_", self.prefix)
 
 
 class Recipe(Frozen):
@@ -239,6 +243,7 @@ class Recipe(Frozen):
     other_crawls: dict[str, Source] = Field(
         {}, description="registered crawls that it does not read; they can be built, one by one"
     )
+    from_registry: tuple[str, ...] = Field((), description="those of its crawls that come from the registry")
     search_only_hosts: tuple[str, ...] = Field(
         (), description="hosts, with their subdomains, whose pages the search tool finds and no model is trained on"
     )
@@ -289,9 +294,9 @@ class Recipe(Frozen):
                     raise ValueError(f"crawls continue each other in a circle: {' → '.join([*chain, since])}")
                 chain.append(since)
                 since = getattr(sources[since], "since", None)
-        prefixes = [recrawl.prefix for recrawl in self.recrawls]
-        if len(set(prefixes)) < len(prefixes):
-            raise ValueError(f"recrawls: two schedules have one prefix ({', '.join(prefixes)}); give each its own")
+        schedules = [recrawl.schedule_name for recrawl in self.recrawls]
+        if len(set(schedules)) < len(schedules):
+            raise ValueError(f"recrawls: two schedules have one prefix ({', '.join(schedules)}); give each its own")
         if self.quality.min_quality_score is not None and self.quality_classifier.examples is None:
             raise ValueError("quality.min_quality_score needs quality_classifier.examples")
         for field, names in (("tokenizer.crawls", self.tokenizer.crawls), ("pretraining.crawls", self.pretraining.crawls)):
@@ -322,14 +327,16 @@ class Recipe(Frozen):
         return [crawl for crawl in self.corpus() if not any(recrawl.owns(crawl) for recrawl in left)]
 
     def tokenizer_crawls(self) -> list[str]:
-        """Crawls that the tokenizer is trained on: those named for it, or those that no schedule registered.
+        """Crawls that the tokenizer is trained on: those named for it, or those that the recipe itself names.
 
-        So it is kept when a schedule adds a crawl, and the shards of earlier crawls stay valid.
+        So it is kept when a crawl is added, and the shards of earlier crawls stay valid. A recipe that names none has
+        all of the registered ones, or the oldest of a schedule's.
         """
         if self.tokenizer.crawls is not None:
             return sorted(self.tokenizer.crawls)
-        own = [crawl for crawl in self.corpus() if not any(recrawl.owns(crawl) for recrawl in self.recrawls)]
-        return own or self.corpus()
+        named = [crawl for crawl in self.corpus() if crawl not in self.from_registry]
+        unscheduled = [crawl for crawl in self.corpus() if not any(recrawl.owns(crawl) for recrawl in self.recrawls)]
+        return named or unscheduled or self.corpus()[:1]
 
     def asks_for(self, crawl: str) -> bool:
         """Whether a registered crawl is one of this recipe's."""
@@ -342,7 +349,7 @@ class Recipe(Frozen):
         further = {name: source for name, source in registered.items() if name not in self.crawls}
         asked = {name: source for name, source in further.items() if self.asks_for(name)}
         other = {name: source for name, source in further.items() if name not in asked}
-        return self.but(crawls={**asked, **self.crawls}, other_crawls=other)
+        return self.but(crawls={**asked, **self.crawls}, other_crawls=other, from_registry=tuple(sorted(asked)))
 
     def without_crawl(self, name: str) -> Recipe:
         """This recipe as it was before one of its crawls was added; the crawl can still be built, and gone on from."""

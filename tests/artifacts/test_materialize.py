@@ -197,3 +197,33 @@ def test_an_artifact_goes_on_from_its_predecessor(tmp_path, folder):
     assert "total@before" not in first.artifact.record.fields["inputs"]
     assert first.artifact in upstream(ws.store, second.artifact)
     assert find_garbage(ws, keep_last=0).artifacts == []
+
+
+def test_a_long_chain_of_predecessors_is_worked_out_once_each(tmp_path, folder, monkeypatch):
+    """30 crawls that each go on from the one before, none of them built: no state is resolved twice."""
+
+    def before(recipe, crawls):
+        kept = sorted(recipe.crawls)[:-1]
+        return recipe.model_copy(update={"crawls": dict.fromkeys(kept, "a")}) if kept else None
+
+    graph = Graph([LETTERS, WORDS, replace(TOTAL, continues=before)])
+    monkeypatch.setattr("llm_assets.artifacts.stage.Resolver._recipe_of", lambda self, stage, unbuilt: self.recipe)
+    recipe = ToyRecipe(folder=str(folder), crawls={f"c{number:02}": "a" for number in range(30)})
+    for number in range(30):
+        make_folder(folder, f"c{number:02}", files=1, lines=1)
+    ws = replace(workspace(tmp_path / "store", recipe), graph=graph)
+    for name in recipe.crawls:
+        materialize(LETTERS, name, ws)
+        materialize(WORDS, name, ws)
+    lookups = []
+    lookup = ws.store.lookup
+    monkeypatch.setattr(ws.store, "lookup", lambda identity: lookups.append(identity.key) or lookup(identity))
+    ws.resolver().resolve("total", None)
+    assert lookups.count("total") == 30
+
+
+def test_crawls_come_after_those_that_they_continue():
+    since = {"a": "c", "b": None, "c": "b"}
+    stage = replace(LETTERS, earlier=lambda recipe, crawl: [("letters", since[crawl])] if since[crawl] else [])
+    assert Graph([stage]).crawl_order(None, ["a", "b", "c"]) == ["b", "c", "a"]
+    assert Graph([stage]).crawl_order(None, ["a"]) == ["a"]

@@ -17,7 +17,16 @@ from llm_assets.settings import PROJECT, load_settings
 from llm_assets.web.crawls import open_registry
 from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
 from resources.jobs import make_jobs
-from resources.recrawls import next_source, recrawl_schedule, registered_crawls, requests_after
+from resources.recrawls import (
+    REFRESHES,
+    builds_a_crawl,
+    crawls_of_run,
+    next_source,
+    recrawl_schedule,
+    registered_crawls,
+    requests_after,
+    why_to_leave_a_backfill,
+)
 from tests.conftest import environment_for
 from tests.support.small import CORPUS, recipe_file
 
@@ -62,12 +71,12 @@ def definitions():
     )
 
 
-def tick(defs, instance, day, name="recrawl_site"):
+def tick(defs, instance, day, hour=0, name="recrawl_site"):
     """What the schedule says on a day of November 2026."""
     context = dg.build_schedule_context(
         instance=instance,
         repository_def=defs.get_repository_def(),
-        scheduled_execution_time=datetime(2026, 11, day, tzinfo=UTC),
+        scheduled_execution_time=datetime(2026, 11, day, hour, tzinfo=UTC),
         resources={"recipe": ChosenRecipe(), "store": ArtifactStore()},
     )
     return defs.resolve_schedule_def(name).evaluate_tick(context)
@@ -76,7 +85,7 @@ def tick(defs, instance, day, name="recrawl_site"):
 def test_a_killed_week_is_followed_by_a_good_one(project, instance):
     defs = definitions()
     (request,) = tick(defs, instance, 2).run_requests
-    assert (request.partition_key, request.run_key) == ("site-2026-11-02", "site-2026-11-02-1")
+    assert request.partition_key == "site-2026-11-02"
     # The first week's crawl is killed halfway.
     program = (
         "from llm_assets.artifacts import materialize; from llm_assets.graph import GRAPH, open_workspace;"
@@ -116,8 +125,8 @@ def test_a_failed_day_is_asked_for_again_and_a_built_one_is_not(project, instanc
         job_name="crawl", tags={"dagster/partition": first.partition_key}, status=dg.DagsterRunStatus.FAILURE
     )
     instance.add_run(run)
-    (second,) = tick(defs, instance, 2).run_requests
-    assert (second.partition_key, second.run_key) == (first.partition_key, f"{first.partition_key}-2")
+    (second,) = tick(defs, instance, 2, hour=1).run_requests
+    assert second.partition_key == first.partition_key and second.run_key != first.run_key
     assert (
         defs.resolve_job_def("crawl").execute_in_process(instance=instance, partition_key=second.partition_key).success
     )
@@ -183,31 +192,32 @@ def run_of(job, partition="site-2026-11-21", assets=None, recipe="", **tags):
 
 def test_after_a_crawl_search_and_report_are_refreshed_under_its_recipe():
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL,))
-    (request,) = requests_after(run_of("crawl", recipe="mine.py:mine"), recipe)
+    (request,) = requests_after(run_of("crawl", recipe="mine.py:mine"), recipe, ["site-2026-11-21"])
     assert request.job_name == "model" and {key.to_user_string() for key in request.asset_selection} == {
         "search_index",
         "corpus_report",
     }
     assert request.run_config["resources"]["recipe"] == {"config": {"name": "mine.py:mine"}}
-    (by_hand,) = requests_after(
-        run_of("__ASSET_JOB", assets=[stage.name for stage in CORPUS if stage.per_crawl]), recipe
-    )
-    assert by_hand.asset_selection == request.asset_selection
+
+
+@pytest.mark.parametrize("wanted", [None, [stage.name for stage in CORPUS if stage.per_crawl]])
+def test_a_crawl_built_by_a_schedule_or_by_hand_has_followers(wanted):
+    assert builds_a_crawl(run_of("__ASSET_JOB" if wanted else "crawl", assets=wanted))
 
 
 @pytest.mark.parametrize("policy", ["continue", "retrain"])
 def test_the_model_follows_where_the_recipe_says_so(policy):
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(model=policy),))
-    (request,) = requests_after(run_of("crawl"), recipe)
+    (request,) = requests_after(run_of("crawl"), recipe, ["site-2026-11-21"])
     assert (request.job_name, request.partition_key, request.asset_selection) == ("model", "site-2026-11-21", None)
-    (other,) = requests_after(run_of("crawl", "mine"), recipe)
+    (other,) = requests_after(run_of("crawl", "mine"), recipe, ["mine"])
     assert other.asset_selection is not None
 
 
 def test_shards_that_a_lost_run_left_out_are_asked_for_with_the_model():
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(model="retrain"),))
     run = run_of("crawl", "site-2026-11-21")
-    shards, model = requests_after(run, recipe, lambda: ["site-2026-11-14", "site-2026-11-21"])
+    shards, model = requests_after(run, recipe, ["site-2026-11-21"], lambda: ["site-2026-11-14", "site-2026-11-21"])
     assert (shards.partition_key, list(shards.asset_selection)) == ("site-2026-11-14", [dg.AssetKey("token_shards")])
     assert (model.partition_key, model.asset_selection) == ("site-2026-11-21", None)
     assert shards.run_key != model.run_key and model.tags["dagster/max_retries"] == "2"
@@ -222,7 +232,36 @@ def test_shards_that_a_lost_run_left_out_are_asked_for_with_the_model():
     ],
 )
 def test_nothing_follows_what_built_no_crawl_or_brought_the_rest_itself(job, assets):
-    assert requests_after(run_of(job, assets=assets), Recipe(name="t", crawls={}, recrawls=(RECRAWL,))) == []
+    assert not builds_a_crawl(run_of(job, assets=assets))
+
+
+def test_nothing_follows_a_command_that_brings_the_rest_in_another_run():
+    assert not builds_a_crawl(run_of("crawl", **{REFRESHES: "yes"}))
+
+
+def test_a_run_of_several_crawls_has_the_policy_of_its_latest():
+    partitions = ["site", "site-2026-11-14", "site-2026-11-21", "mine"]
+    ends = {"dagster/asset_partition_range_start": "site", "dagster/asset_partition_range_end": "site-2026-11-21"}
+    run = dg.DagsterRun(job_name="crawl", tags=ends)
+    crawls = crawls_of_run(run, partitions)
+    assert crawls == partitions[:3]
+    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(model="continue"),))
+    (request,) = requests_after(run, recipe, crawls)
+    assert (request.job_name, request.partition_key) == ("model", "site-2026-11-21")
+
+
+def test_the_runs_of_a_backfill_ask_once_when_all_have_ended(instance):
+    run, other = (
+        run_of("crawl", name, **{"dagster/backfill": "abc"}) for name in ("site-2026-11-14", "site-2026-11-21")
+    )
+    instance.add_run(run.with_status(dg.DagsterRunStatus.SUCCESS))
+    instance.add_run(other.with_status(dg.DagsterRunStatus.STARTED))
+    assert "1 runs of backfill abc are not finished" in why_to_leave_a_backfill(instance, "abc")
+    instance.report_run_failed(instance.get_run_by_id(other.run_id), "lost")
+    assert why_to_leave_a_backfill(instance, "abc") == ""
+    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL,))
+    keys = {requests_after(one, recipe, [one.tags["dagster/partition"]])[0].run_key for one in (run, other)}
+    assert keys == {"abc"}
 
 
 def test_a_new_crawl_keeps_the_tokenizer_and_leaves_the_model(project):
