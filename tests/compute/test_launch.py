@@ -37,5 +37,5 @@ def test_the_first_error_is_told_whichever_process_it_is_of(tmp_path):
         return 1
 
     with pytest.raises(JobFailed, match="no memory left"):
-        run_job("a.module", {}, tmp_path, events.append, launcher=launcher)
+        run_job("a.module", Job(), tmp_path, events.append, launcher=launcher)
     assert events == [{"kind": "step", "step": 1}]
