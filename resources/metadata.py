@@ -43,12 +43,10 @@ def materialisation_metadata(stage: Stage, outcome: Outcome, link: Callable[[str
         "identity_fields": dg.MetadataValue.json(record.fields),
         "stats": dg.MetadataValue.json(record.stats),
         **{f"rows_{table}": rows for table, rows in record.rows.items()},
-        **{
-            name: value
-            for name, value in record.stats.items()
-            if type(value) in (int, float) and name not in ("files",)
-        },
     }
+    # A step's own number may be called as one of these: the page then shows it in `stats` alone.
+    numbers = {name: value for name, value in record.stats.items() if type(value) in (int, float)}
+    metadata = {**metadata, **{name: value for name, value in numbers.items() if name not in metadata}}
     if stage.main_table is not None:
         rows = record.rows.get(stage.main_table, 0)
         metadata["dagster/partition_row_count" if stage.per_crawl else "dagster/row_count"] = rows

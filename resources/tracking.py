@@ -84,10 +84,14 @@ class MlflowTracker:
         identity = resolution.identity
         assert identity is not None
         tags = {
-            "mlflow.runName": identity.key, "asset": identity.asset, "partition": identity.partition or "",
+            "mlflow.runName": identity.key,
+            "asset": identity.asset,
+            "partition": identity.partition or "",
             "identity": identity.short,
-            "code_version": identity.code_version, "recipe": recipe.name, "dagster/run_id": self.dagster_run_id or "",
-        }  # fmt: skip
+            "code_version": identity.code_version,
+            "recipe": recipe.name,
+            "dagster/run_id": self.dagster_run_id or "",
+        }
         run = client.create_run(self.experiment(), tags=tags)
         self._run = run.info.run_id
         config = flatten(identity.fields()["config"])

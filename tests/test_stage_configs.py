@@ -1,14 +1,25 @@
 """Config is identity: every field of every stage's slice of the recipe bears it, but those marked EXECUTION_ONLY."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
 from llm_assets.artifacts.identity import ExecutionOnly, fingerprint
 from llm_assets.graph import GRAPH
-from llm_assets.recipes import CommonCrawl, SampleWeb, WarcFiles, WebCrawl, laptop
+from llm_assets.recipes import (
+    CommonCrawl,
+    ConversationFile,
+    Endpoint,
+    PublishedEncoding,
+    RankingFile,
+    SampleWeb,
+    SimulatedLabeller,
+    WarcFiles,
+    WebCrawl,
+    laptop,
+)
 
 CRAWLS = {
     "sample": SampleWeb(),
@@ -16,7 +27,31 @@ CRAWLS = {
     "cc": CommonCrawl(snapshot="CC-MAIN-2026-43"),
     "files": WarcFiles(path="/nowhere"),
 }
-RECIPE = laptop().but(crawls=CRAWLS)
+
+
+def complete() -> Any:
+    """A recipe in which every model that may be left out is there."""
+    recipe = laptop()
+    published = PublishedEncoding(name="gpt2", ranks="/nowhere/ranks")
+    conversations = ConversationFile(path="/nowhere/own.jsonl", name="own", most=10)
+    questions = ConversationFile(path="/nowhere/questions.jsonl", name="questions", most=10)
+    return recipe.but(
+        crawls=CRAWLS,
+        search_only_hosts=("held-out.example",),
+        quality_classifier=recipe.quality_classifier.but(examples="/nowhere/examples.jsonl"),
+        quality=recipe.quality.but(min_quality_score=0.5),
+        tokenizer=recipe.tokenizer.but(encoding=published, compare=(published,)),
+        knowledge_boundary=recipe.knowledge_boundary.but(endpoint=Endpoint(model="m", url="http://endpoint.example")),
+        conversations=recipe.conversations.but(files=(conversations,), evaluation_files=(questions,)),
+        practice_problems=recipe.practice_problems.but(stories=conversations),
+        response_pairs=recipe.response_pairs.but(files=(conversations,)),
+        human_rankings=recipe.human_rankings.but(
+            files=(RankingFile(path="/nowhere/rankings.jsonl", name="own"),), simulated=SimulatedLabeller()
+        ),
+    )
+
+
+RECIPE = complete()
 
 
 def changed(value: Any) -> Any:
@@ -38,14 +73,44 @@ def variants(config: BaseModel, path: str = "", free: bool = False) -> Iterator[
     """(path, whether it bears no identity, copy with that field changed) of every field, nested ones too."""
     for name, info in type(config).model_fields.items():
         value = getattr(config, name)
-        place, execution_only = (
-            f"{path}.{name}".lstrip("."),
-            free or any(isinstance(mark, ExecutionOnly) for mark in info.metadata),
-        )
+        place = f"{path}.{name}".lstrip(".")
+        execution_only = free or any(isinstance(mark, ExecutionOnly) for mark in info.metadata)
         yield place, execution_only, config.model_copy(update={name: changed(value)})
-        if isinstance(value, BaseModel):
-            for deeper, exempt, copy in variants(value, place, execution_only):
-                yield deeper, exempt, config.model_copy(update={name: copy})
+        for deeper, exempt, copy in nested(value, place, execution_only):
+            yield deeper, exempt, config.model_copy(update={name: copy})
+
+
+def nested(value: Any, place: str, free: bool) -> Iterator[tuple[str, bool, Any]]:
+    """The variants of a value by the models in it: itself one, or a tuple, list or dict of some."""
+    if isinstance(value, BaseModel):
+        yield from variants(value, place, free)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            for deeper, exempt, copy in nested(item, f"{place}[{key}]", free):
+                yield deeper, exempt, {**value, key: copy}
+    elif isinstance(value, (tuple, list)):
+        for i, item in enumerate(value):
+            for deeper, exempt, copy in nested(item, f"{place}[{i}]", free):
+                yield deeper, exempt, (*value[:i], copy, *value[i + 1 :])
+
+
+def models_in(annotation: Any) -> set[type[BaseModel]]:
+    """The models that a field of this type may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return set().union(*(models_in(part) for part in get_args(annotation)))
+
+
+def absent(config: BaseModel, path: str) -> Iterator[str]:
+    """Fields, nested ones too, that may hold models and hold none."""
+    for name, info in type(config).model_fields.items():
+        value, place = getattr(config, name), f"{path}.{name}"
+        if models_in(info.annotation) and not value:
+            yield place
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else (value,)
+        for item in items:
+            if isinstance(item, BaseModel):
+                yield from absent(item, place)
 
 
 def cases() -> list[tuple[str, str]]:
@@ -74,3 +139,19 @@ def test_some_fields_are_execution_only_and_most_are_not():
     """The property above is no tautology: it has both kinds to tell apart."""
     kinds = [execution_only for name, crawl in cases() for _, execution_only, _ in variants(config_of(name, crawl))]
     assert 20 < sum(kinds) < len(kinds) / 2
+
+
+@pytest.mark.parametrize(("name", "crawl"), cases())
+def test_the_recipe_leaves_no_model_out(name, crawl):
+    """A field whose model is None, or whose tuple is empty, would not be looked into above: `complete` sets it."""
+    assert list(absent(config_of(name, crawl), name)) == []
+
+
+def test_models_in_tuples_and_optional_models_are_looked_into():
+    places = {name: {place for place, _, _ in variants(config_of(name, "sample"))} for name in GRAPH.stages}
+    assert {"sources[0].name", "sources[0].path"} <= places["url_blocklists"]
+    assert {"rules[0].threshold", "rules[0].source"} <= places["quality_filtered_text"]
+    assert {"compare[0].name", "compare[0].ranks", "encoding.name"} <= places["tokenizer"]
+    assert {"endpoint.model", "endpoint.key_variable"} <= places["knowledge_boundary"]
+    assert "conversations.evaluation_files[0].most" in places["conversations"]
+    assert {"files[0].path", "simulated.noise"} <= places["human_rankings"]

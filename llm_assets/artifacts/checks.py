@@ -13,7 +13,7 @@ import polars as pl
 from .identity import fingerprint
 from .inputs import Inputs
 from .record import write_atomic
-from .source import drift, source_digests
+from .source import changed, source_digests
 from .store import Artifact, Store
 from .tables import TableInvalid, row_count, validate
 
@@ -43,6 +43,7 @@ class Check:
     config: that slice, by recipe and crawl; None is the stage's own.
     blocking: whether what follows waits for it to pass; otherwise a failure is a warning.
     code_version: raised by hand when `examine` would find something else in the same artifact.
+    source: functions or classes whose modules decide what it finds, where these are not `examine`'s.
     """
 
     name: str
@@ -51,6 +52,11 @@ class Check:
     blocking: bool = False
     config: Callable[[Any, str | None], Any] | None = None
     code_version: str = "1"
+    source: tuple[Callable[..., Any], ...] = ()
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the source that decides what the check finds."""
+        return source_digests(*(self.source or (self.examine,)))
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,14 @@ def stage_checks(stage: Stage) -> tuple[Check, ...]:
     def examine(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
         return check_schemas(stage, artifact)
 
-    tables = ", ".join([*stage.tables, *stage.optional_tables])
+    models = {**stage.tables, **stage.optional_tables}
     schema = Check(
-        SCHEMA, f"Every row of {tables} obeys its pandera schema.", examine, True, code_version=stage.code_version
+        name=SCHEMA,
+        description=f"Every row of {', '.join(models)} obeys its pandera schema.",
+        examine=examine,
+        blocking=True,
+        code_version=stage.code_version,
+        source=tuple(models.values()),
     )
     return (schema, *stage.checks)
 
@@ -84,7 +95,7 @@ def recall(check: Check, resolution: Resolution, recipe: Any, store: Store) -> E
     """
     try:
         remembered = json.loads(_place(check, resolution, recipe, store).read_text())
-        return Examined(check, CheckOutcome(**remembered["outcome"]), drift(check.examine, remembered["source"]))
+        return Examined(check, CheckOutcome(**remembered["outcome"]), changed(check.digests(), remembered["source"]))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
 
@@ -97,7 +108,7 @@ def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> 
     artifact = resolution.artifact
     assert artifact is not None
     outcome = check.examine(artifact, resolution.inputs, _config(check, resolution, recipe))
-    kept = {"outcome": asdict(outcome), "source": source_digests(check.examine)}
+    kept = {"outcome": asdict(outcome), "source": check.digests()}
     write_atomic(_place(check, resolution, recipe, store), json.dumps(kept, default=str).encode())
     return Examined(check, CheckOutcome(**json.loads(json.dumps(asdict(outcome), default=str))), [])
 

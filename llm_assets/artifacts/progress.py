@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """One report. `kind` is resolving, waiting, cached, started, progress, finished or failed."""
+    """One report. `kind` is warning, waiting, started, progress, cached, finished or failed."""
 
     kind: str
     key: str

@@ -20,8 +20,18 @@ class Line:
 
     state: str
     event: Event
+    warning: str = ""
     seconds: float = 0.0
     began: float = field(default_factory=time.monotonic)
+
+
+def note(line: Line) -> str:
+    """What stands at the end of an artifact's line: its warning as long as it is shown, its message while it runs."""
+    from rich.markup import escape
+
+    message = escape(line.event.message) if line.state == "running" and line.event.kind != "warning" else ""
+    warning = f"[yellow]warning: {escape(line.warning)}[/]" if line.warning else ""
+    return "; ".join(text for text in (warning, message) if text)
 
 
 class Display:
@@ -37,12 +47,14 @@ class Display:
         self.console = Console(file=stream, highlight=False, force_terminal=live, soft_wrap=not live)
         self.live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4) if live else None
         self._ended = threading.Event()
-        self._printed = time.monotonic()
+        self._began = self._printed = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        state = DONE.get(event.kind, "waiting" if event.kind in ("waiting", "warning") else "running")
+        state = DONE.get(event.kind, "waiting" if event.kind == "waiting" else "running")
         line = self.lines.setdefault(event.key, Line(state, event))
         line.state, line.event = state, event
+        if event.kind == "warning":
+            line.warning = event.message
         if event.kind in DONE:
             line.seconds = event.seconds
         if self.live is None and (event.kind != "progress" or time.monotonic() - self._printed >= QUIET_SECONDS):
@@ -53,12 +65,17 @@ class Display:
         self.console.print(text, markup=False)
 
     def _break_silence(self) -> None:
-        """A step may tell nothing for minutes: say then that it still runs."""
-        while not self._ended.wait(1.0):
-            if time.monotonic() - self._printed >= QUIET_SECONDS:
-                running = [(key, line) for key, line in self.lines.items() if line.state not in DONE.values()]
-                for key, line in running[-1:]:
-                    self._print(f"{key}: {line.state} for {time.monotonic() - line.began:.0f} s")
+        """A step, or a check of what it built, may tell nothing for minutes: say then that the run goes on."""
+        while not self._ended.wait(max(0.0, self._printed + QUIET_SECONDS - time.monotonic())):
+            now = time.monotonic()
+            if now - self._printed >= QUIET_SECONDS:
+                running = [(key, line) for key, line in list(self.lines.items()) if line.state not in DONE.values()]
+                if running:
+                    key, line = running[-1]
+                    so_far = f"{line.event.text()}, " if line.event.kind == "progress" else f"{key}: "
+                    self._print(f"{so_far}{line.state} for {now - line.began:.0f} s")
+                else:
+                    self._print(f"the run goes on after {now - self._began:.0f} s")
 
     def table(self) -> object:
         from rich.table import Table
@@ -77,7 +94,7 @@ class Display:
                 f"{event.pages_per_second:,.0f}" if event.pages_per_second and running else "",
                 f"{line.seconds:.2f}" if line.state in DONE.values() else f"{time.monotonic() - line.began:.0f}",
                 f"{event.seconds_left:.0f} s" if event.seconds_left is not None and running else "",
-                event.message if running else "",
+                note(line),
             )
         return table
 

@@ -73,6 +73,10 @@ class TokenizerError(ValueError):
     """A tokenizer that cannot be built or read; the message names file and line, or the setting to change."""
 
 
+class EncodingUnavailable(TokenizerError):
+    """The ranks of a published encoding could not be downloaded now; another try may succeed."""
+
+
 def parse_ranks(data: bytes, name: str) -> dict[bytes, int]:
     """Ranks by token. Raises TokenizerError for a malformed line, a repeated token, a gap, a missing byte."""
     ranks: dict[bytes, int] = {}
@@ -185,7 +189,7 @@ class Encoding:
 def published(name: str, ranks: Path | None = None) -> Encoding:
     """A published encoding, from its ranks file by path or from tiktoken's cache (or, with a network, from its URL).
 
-    Raises TokenizerError where it cannot be had, or where the file is broken or another one.
+    Raises EncodingUnavailable where the download fails, TokenizerError where the file is broken or another one.
     """
     known = PUBLISHED.get(name)
     if known is None:
@@ -202,6 +206,10 @@ def published(name: str, ranks: Path | None = None) -> Encoding:
     from tiktoken.load import read_file_cached
 
     try:
-        return Encoding(name, known.pattern, parse_ranks(read_file_cached(known.url, known.sha256), name))
-    except (OSError, ValueError) as error:
-        raise TokenizerError(f"encoding {name}: not in tiktoken's cache and not to be had from {known.url} ({type(error).__name__}); give its ranks file by path") from error
+        data = read_file_cached(known.url, known.sha256)
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a digest that is another is a ValueError
+        raise EncodingUnavailable(
+            f"encoding {name}: not in tiktoken's cache and not to be had from {known.url} ({type(error).__name__}); "
+            "give its ranks file by path"
+        ) from error
+    return Encoding(name, known.pattern, parse_ranks(data, name))

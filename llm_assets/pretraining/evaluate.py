@@ -17,7 +17,7 @@ from llm_assets.training.loader import PackedRows
 from llm_assets.training.shards import TokenStream
 
 from .baselines import ByteNgrams, compressed_bits_per_byte
-from .evaluation import answers, choices, document_losses, recitations, transcript
+from .evaluation import answers, answers_by_prompt, choices, document_losses, recitations
 from .in_context import few_shot_questions, make_problems, prompt_words
 from .jobs import BaseEvaluationJob
 from .overlap import SIZES, find_overlap
@@ -159,7 +159,7 @@ def prompted(subject: Subject) -> dict[str, Any]:
             {"prompt": job.prompts[place // 2], "text": encoding.decode(completion.tokens)}
             for place, completion in enumerate(completions)
         ],
-        "transcript": transcript(engine, job.instruction, job.examples, job.asked),
+        "transcript": answers_by_prompt(engine, job.instruction, job.examples, job.asked),
     }
 
 

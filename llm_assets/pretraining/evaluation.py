@@ -103,7 +103,13 @@ def _fitting(engine: Engine, prompt: str, reserve: int) -> list[int]:
     return ids if len(ids) <= room else [ids[0], *ids[len(ids) - room + 1 :]]
 
 
-def transcript(engine: Engine, instruction: str, examples: Sequence[tuple[str, str]], questions: Sequence[str], max_tokens: int = 48) -> list[dict[str, str]]:
+def answers_by_prompt(
+    engine: Engine,
+    instruction: str,
+    examples: Sequence[tuple[str, str]],
+    questions: Sequence[str],
+    max_tokens: int = 48,
+) -> list[dict[str, str]]:
     """An "assistant by prompt": a page of questions and answers that the model goes on with (Brown et al., arXiv:2005.14165)."""
     shown = "".join(f"Question: {question}\nAnswer: {answer}\n" for question, answer in examples)
     prompts = [_fitting(engine, f"{instruction}\n{shown}Question: {question}\nAnswer:", max_tokens) for question in questions]

@@ -15,12 +15,19 @@ import numpy as np
 import polars as pl
 
 from llm_assets.artifacts.inputs import Inputs
-from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import batches
 from llm_assets.artifacts.views import View
-from llm_assets.model.encoding import SPECIAL_TOKENS, Encoding, TokenizerError, gpt4_pattern, published
+from llm_assets.model.encoding import (
+    SPECIAL_TOKENS,
+    Encoding,
+    EncodingUnavailable,
+    TokenizerError,
+    gpt4_pattern,
+    published,
+)
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import PublishedEncoding, Tokenizer
 from llm_assets.recipes.training_pages import TrainingPages
@@ -35,7 +42,7 @@ LONGEST = 40
 
 
 def fetch(named: PublishedEncoding) -> Encoding:
-    """The published encoding that a recipe names. Raises TokenizerError."""
+    """The published encoding that a recipe names. Raises TokenizerError, of a failed download EncodingUnavailable."""
     return published(named.name, Path(named.ranks).expanduser() if named.ranks else None)
 
 
@@ -221,4 +228,5 @@ TOKENIZER = Stage(
     views=(View(REPORT, draw_report, ("tokenizer.html.j2",)),),
     show=show,
     libraries=("rustbpe", "tiktoken", "polars"),
+    retry=Retry(on=(EncodingUnavailable,)),
 )

@@ -103,9 +103,18 @@ def build_raw_warc(step: Step, config: CrawlConfig) -> None:
     elif isinstance(source, SampleWeb):
         with serve(source) as (seeds, proxy, clock):
             plan = WebCrawl(
-                seeds=seeds, scope="any", proxy=proxy, delay=0.0, concurrency=16, concurrency_per_host=16, retries=2,
-                clock=clock, max_bytes=1 << 20, timeout=20.0, since=source.since,
-            )  # fmt: skip
+                seeds=seeds,
+                scope="any",
+                proxy=proxy,
+                delay=0.0,
+                concurrency=16,
+                concurrency_per_host=16,
+                retries=2,
+                clock=clock,
+                max_bytes=1 << 20,
+                timeout=20.0,
+                since=source.since,
+            )
             _build_web_crawl(step, plan, earlier, SAMPLE_WARC_BYTES)
         write_ground_truth(step, source)
     else:

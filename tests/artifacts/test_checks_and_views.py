@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from llm_assets.artifacts import Check, CheckOutcome, Graph, View, materialize
+from llm_assets.artifacts import Check, CheckOutcome, Graph, View, materialize, source
 from llm_assets.artifacts.checks import examine, stage_checks
 from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.views import draw_views, drawing_version
+from llm_assets.graph import GRAPH as STAGES
 from tests.support.toy import LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
 
 
@@ -57,6 +58,23 @@ def test_tables_bring_a_schema_check(built):
     assert (schema.name, schema.blocking, own.name) == ("schema", True, "is_positive")
     outcome = examine(schema, total(built).resolution, built.recipe, built.store).outcome
     assert (outcome.passed, outcome.numbers) == (True, {"rows": 1})
+
+
+def test_an_edited_schemas_module_is_told_by_the_schema_check(monkeypatch):
+    schema, *_ = stage_checks(STAGES["token_shards"])
+    then = schema.digests()
+    assert then.keys() == {"llm_assets.tokens.schemas"}
+    digest = source._digest
+    edited = source.module_file("llm_assets.tokens.schemas")
+    monkeypatch.setattr(source, "_digest", lambda path: "another" if path == edited else digest(path))
+    assert source.changed(schema.digests(), then) == ["llm_assets.tokens.schemas"]
+
+
+def test_the_schema_checks_drift_is_of_the_table_models(built, monkeypatch):
+    schema, _ = stage_checks(TOTAL)
+    assert examine(schema, total(built).resolution, built.recipe, built.store).drifted == []
+    monkeypatch.setattr(source, "_digest", lambda path: "another")
+    assert examine(schema, total(built).resolution, built.recipe, built.store).drifted == ["tests.support.toy"]
 
 
 def test_a_view_is_drawn_beside_the_data_and_is_no_part_of_its_version(built):

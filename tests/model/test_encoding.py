@@ -4,6 +4,7 @@ import base64
 import random
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from llm_assets.model.encoding import (
     GPT4_PATTERN,
     SPECIAL_TOKENS,
     Encoding,
+    EncodingUnavailable,
     TokenizerError,
     parse_ranks,
     published,
@@ -18,7 +20,7 @@ from llm_assets.model.encoding import (
 )
 from llm_assets.model.tokenizer_files import merges, parts, write_tokenizer
 from llm_assets.sample_web import prose, world
-from llm_assets.tokens.tokenizer import train
+from llm_assets.tokens.tokenizer import TOKENIZER, train
 
 WORLD = world.make_world(1)
 TEXTS = [prose.portrait(random.Random(n), WORLD.people[n]) for n in range(60)] + ["naïve café — 日本語 🙂🙂 12345 1+1=2\n\n\n  x\t\tTHE'S don't\r\n"] * 3
@@ -103,6 +105,20 @@ def test_a_ranks_file_that_is_not_there_or_another(tmp_path):
         published("gpt2", tmp_path / "own.tiktoken")
     with pytest.raises(TokenizerError, match="there are gpt2, cl100k_base, o200k_base"):
         published("gpt5")
+
+
+@pytest.mark.parametrize("error", [requests.ConnectionError("no network"), ValueError("Hash mismatch for data")])
+def test_a_download_that_fails_is_tried_again_and_a_broken_file_is_not(tmp_path, monkeypatch, error):
+    def read(url, sha256):
+        raise error
+
+    monkeypatch.setattr("tiktoken.load.read_file_cached", read)
+    with pytest.raises(EncodingUnavailable, match="encoding gpt2: not in tiktoken's cache"):
+        published("gpt2")
+    assert TOKENIZER.retry is not None and TOKENIZER.retry.on == (EncodingUnavailable,)
+    with pytest.raises(TokenizerError) as raised:
+        published("gpt2", tmp_path / "none.tiktoken")
+    assert not isinstance(raised.value, EncodingUnavailable)
 
 
 def test_published_encodings_from_files(shared_data):

@@ -5,10 +5,12 @@ import os
 import dagster as dg
 import pytest
 
+from llm_assets.artifacts import materialize
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.sql import DuckDbSettings, connect, query
 from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
-from tests.support.toy import GRAPH, ToyRecipe, make_folder
+from resources.metadata import materialisation_metadata
+from tests.support.toy import GRAPH, ToyRecipe, make_folder, workspace
 
 SETTINGS = ("LLM_ASSETS_GPUS", "LLM_ASSETS_PROCESSES", "LLM_ASSETS_PRECISION", "CUDA_VISIBLE_DEVICES")
 DUCKDB = ("LLM_ASSETS_DUCKDB_MEMORY", "LLM_ASSETS_DUCKDB_THREADS", "LLM_ASSETS_DUCKDB_TEMPORARY")
@@ -135,6 +137,18 @@ def test_the_standard_metadata_tells_the_truth(tmp_path, instance):
     assert isinstance(letters["seconds"], dg.FloatMetadataValue) and isinstance(letters["bytes"], dg.IntMetadataValue)
     assert isinstance(total["total"], dg.PathMetadataValue) and total["total"].value.endswith("total.txt")
     assert (total["crawls"].value, total["unbuilt_crawls"].value) == (["a"], ["b"])
+
+
+def test_a_steps_own_numbers_replace_none_of_the_standard_ones(tmp_path):
+    ws = workspace(tmp_path / "store", ToyRecipe(folder=str(make_folder(tmp_path / "in"))))
+    outcome = materialize(GRAPH["letters"], "a", ws)
+    standard = materialisation_metadata(GRAPH["letters"], outcome, lambda run: None)
+    own = {"bytes": -1, "seconds": -1, "files": -1, "rows_letters": -1, "longest": 7}
+    outcome.artifact.record.stats.update(own)
+    metadata = materialisation_metadata(GRAPH["letters"], outcome, lambda run: None)
+    same = [name for name in own if name != "longest"]
+    assert [metadata[name] for name in same] == [standard[name] for name in same]
+    assert metadata["longest"] == 7 and metadata["stats"].value["bytes"] == -1
 
 
 def test_checks_run_with_the_partition_of_their_asset(tmp_path, instance):

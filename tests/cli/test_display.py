@@ -1,0 +1,85 @@
+"""Without a terminal a run is never silent for long; a warning is shown as one."""
+
+import io
+import time
+from itertools import pairwise
+
+import pytest
+from rich.console import Console
+
+from llm_assets.artifacts.progress import Event, Progress
+from llm_assets.cli import display
+from llm_assets.cli.display import Display
+
+QUIET = 0.2
+LATE = 0.5  # seconds by which a busy machine may be late
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """(seconds, text) of each line that a display prints."""
+    monkeypatch.setattr(display, "QUIET_SECONDS", QUIET)
+    lines = []
+    monkeypatch.setattr(Console, "print", lambda console, text, **options: lines.append((time.monotonic(), str(text))))
+    return lines
+
+
+def longest_silence(printed, began, ended):
+    times = [began, *(when for when, _ in printed), ended]
+    return max(later - earlier for earlier, later in pairwise(times))
+
+
+def test_a_step_that_says_nothing_is_told_to_run(printed):
+    with Display(live=False):
+        Progress("letters/a").tell("started")
+        began = time.monotonic()
+        time.sleep(5 * QUIET)
+        ended = time.monotonic()
+    assert printed[0][1] == "letters/a: started"
+    assert len(printed) >= 3 and all(text.startswith("letters/a: running for ") for _, text in printed[1:])
+    assert longest_silence(printed[1:], began, ended) < QUIET + LATE
+
+
+def test_progress_is_told_as_often_and_no_oftener(printed):
+    began = time.monotonic()
+    with Display(live=False):
+        progress = Progress("letters/a")
+        progress.start(1_000, "files")
+        for done in range(1, 101):
+            progress.advance(done)
+            time.sleep(5 * QUIET / 100)
+    ended = time.monotonic()
+    assert longest_silence(printed, began, ended) < QUIET + LATE
+    assert any("progress" in text and "/1000 files" in text for _, text in printed)
+    assert len(printed) <= (ended - began) / QUIET + 2
+
+
+def test_a_run_between_two_steps_is_told_to_go_on(printed):
+    with Display(live=False):
+        Progress("letters/a").tell("finished", seconds=1.0)
+        time.sleep(3 * QUIET)
+    assert printed[0][1] == "letters/a: finished" and printed[1][1].startswith("the run goes on after ")
+
+
+def test_nothing_is_printed_after_the_end(printed):
+    with Display(live=False):
+        Progress("letters/a").tell("started")
+    count = len(printed)
+    time.sleep(2 * QUIET)
+    assert len(printed) == count
+
+
+def test_a_warning_is_shown_as_one_until_the_end():
+    shown = Display(live=True)
+    shown(Event("warning", "total", message="without b [1], which nobody has built"))
+    assert shown.lines["total"].state == "running"
+    shown(Event("progress", "total", done=1, total=2, unit="steps", message="first"))
+    assert "warning: without b [1], which nobody has built; first" in text_of(shown)
+    shown(Event("finished", "total", seconds=1.0))
+    assert "warning: without b [1], which nobody has built" in text_of(shown) and "waiting" not in text_of(shown)
+
+
+def text_of(shown):
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(shown.table())
+    return stream.getvalue()
