@@ -123,14 +123,18 @@ def check_result(examined: dict[str, Examined]) -> dg.AssetCheckResult:
 def crawls_built(name: str, outcome: Outcome) -> dg.AssetCheckResult:
     """Which crawls an artifact was made from; a warning where the recipe has some that are not built."""
     read, unbuilt = outcome.crawls, outcome.unbuilt_crawls
-    summary = f"made from {', '.join(read)}" + (f"; not built: {', '.join(unbuilt)}" if unbuilt else "")
     return dg.AssetCheckResult(
         passed=not unbuilt,
         check_name=name,
         metadata={"crawls": len(read), "unbuilt_crawls": len(unbuilt)},
         severity=dg.AssetCheckSeverity.WARN,
-        description=summary[:500],
+        description=crawls_summary(read, unbuilt),
     )
+
+
+def crawls_summary(read: list[str], unbuilt: list[str]) -> str:
+    """Which crawls an artifact was made from, and which it would have been made from."""
+    return (f"made from {', '.join(read)}" + (f"; not built: {', '.join(unbuilt)}" if unbuilt else ""))[:500]
 
 
 def markdown_table(frame: pl.DataFrame) -> str:

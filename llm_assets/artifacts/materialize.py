@@ -91,7 +91,7 @@ class Outcome:
 
     @property
     def crawls(self) -> list[str]:
-        return sorted({key.partition("/")[2] for key in self.resolution.inputs if "/" in key})
+        return self.resolution.crawls
 
     @property
     def unbuilt_crawls(self) -> list[str]:

@@ -170,6 +170,11 @@ class Resolution:
     def key(self) -> str:
         return artifact_key(self.stage.name, self.partition)
 
+    @property
+    def crawls(self) -> list[str]:
+        """The crawls whose artifacts it is made from."""
+        return sorted({key.partition("/")[2] for key in self.inputs if "/" in key})
+
 
 class Resolver:
     """Works out identities from the recipe and the store, input by input, without building anything."""

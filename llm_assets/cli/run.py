@@ -60,6 +60,8 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     import dagster as dg
 
     from llm_assets.definitions import defs
+    from resources.assets import CRAWLS_BUILT, reads_crawls_first
+    from resources.metadata import crawls_summary
     from resources.recrawls import REFRESHED, REFRESHES
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
@@ -86,6 +88,10 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
                 (f"{one.resolution.key}: {examined.check.name}", examined.outcome.passed, examined.outcome.summary)
                 for examined in one.checks
             ]
+            if reads_crawls_first(one.resolution.stage, GRAPH):
+                checks.append(
+                    (f"{one.resolution.key}: {CRAWLS_BUILT}", True, crawls_summary(one.resolution.crawls, []))
+                )
         for job, partition, wanted in [] if found else runs_for(names, keys):
             if failures and job != "crawl":
                 break  # the other crawls are built all the same; no model is made without one that was asked for

@@ -334,8 +334,8 @@ class Recipe(Frozen):
         """
         if self.tokenizer.crawls is not None:
             return sorted(self.tokenizer.crawls)
-        named = [crawl for crawl in self.corpus() if crawl not in self.from_registry]
         unscheduled = [crawl for crawl in self.corpus() if not any(recrawl.owns(crawl) for recrawl in self.recrawls)]
+        named = [crawl for crawl in unscheduled if crawl not in self.from_registry]
         return named or unscheduled or self.corpus()[:1]
 
     def asks_for(self, crawl: str) -> bool:

@@ -30,7 +30,7 @@ def with_crawls(recipe, *names):
 def pages():
     PAGES.clear()
     PAGES["sample"] = [("news.example", text) for text in texts(60)]
-    for number, crawl in enumerate(("week-1", "week-2"), 1):
+    for number, crawl in enumerate(("week-2026-11-02", "week-2026-11-09"), 1):
         PAGES[crawl] = [("news.example", text) for text in texts(30, number)]
 
 
@@ -93,21 +93,21 @@ def test_a_continuing_recrawl_goes_on_from_the_checkpoint_before_it(tmp_path):
     recipe = small_recipe(recrawls=(schedule(),))
     whole = base(tmp_path, recipe)
     assert "base_checkpoint@before" not in whole.resolution.inputs and whole.artifact.record.stats["steps"] == 16
-    continued = base(tmp_path, with_crawls(recipe, "week-1"))
+    continued = base(tmp_path, with_crawls(recipe, "week-2026-11-02"))
     assert continued.resolution.inputs["base_checkpoint@before"].path == whole.artifact.path
-    assert continued.crawls == ["sample", "week-1"] and continued.artifact.record.stats["steps"] == 8
+    assert continued.crawls == ["sample", "week-2026-11-02"] and continued.artifact.record.stats["steps"] == 8
     assert continued.artifact.record.stats["continued_from"] == whole.artifact.record.short
     # It begins where a new model does not: with the weights of the one before.
     fresh, ours = (first_validation(one.artifact)["loss"] for one in (whole, continued))
     assert ours < fresh - 0.5
-    again = base(tmp_path, with_crawls(recipe, "week-1", "week-2"))
+    again = base(tmp_path, with_crawls(recipe, "week-2026-11-02", "week-2026-11-09"))
     assert again.resolution.inputs["base_checkpoint@before"].path == continued.artifact.path
     curve = [pl.read_parquet(one.artifact.table("curve"))["loss"] for one in (whole, again)]
     assert curve[1][0] < curve[0][0] - 0.5
 
 
 def test_identity_knows_what_was_gone_on_from(tmp_path):
-    recipe = with_crawls(small_recipe(recrawls=(schedule(),)), "week-1")
+    recipe = with_crawls(small_recipe(recrawls=(schedule(),)), "week-2026-11-02")
     space = workspace(tmp_path, recipe, *TOKENS, BASE_CHECKPOINT)
     build(space, *BUILT[:-1])
     alone = space.resolver().resolve("base_checkpoint", None).identity
@@ -118,11 +118,11 @@ def test_identity_knows_what_was_gone_on_from(tmp_path):
     assert shares == [0.5, None]
 
 
-@pytest.mark.parametrize(("model", "crawls"), [("leave", ["sample"]), ("retrain", ["sample", "week-1"])])
+@pytest.mark.parametrize(("model", "crawls"), [("leave", ["sample"]), ("retrain", ["sample", "week-2026-11-02"])])
 def test_other_recrawls_leave_the_model_or_train_it_anew(tmp_path, model, crawls):
     recipe = small_recipe(recrawls=(schedule(model),))
     before = base(tmp_path, recipe)
-    after = base(tmp_path, with_crawls(recipe, "week-1"))
+    after = base(tmp_path, with_crawls(recipe, "week-2026-11-02"))
     assert after.crawls == crawls and after.cached == (model == "leave")
     assert after.artifact.record.stats["steps"] == before.artifact.record.stats["steps"]
     assert "continued_from" not in after.artifact.record.stats
@@ -130,23 +130,23 @@ def test_other_recrawls_leave_the_model_or_train_it_anew(tmp_path, model, crawls
 
 def test_the_recipe_before_a_continuing_crawl():
     recipe = with_crawls(
-        small_recipe(recrawls=(schedule(), schedule("retrain", prefix="month"))), "week-2", "week-1", "month-1"
+        small_recipe(recrawls=(schedule(), schedule("retrain", prefix="month"))), "week-2026-11-09", "week-2026-11-02", "month-2026-11-01"
     )
-    assert list(recipe.continuing_crawls()) == ["week-1", "week-2"]
-    before = recipe.before_continuing(["month-1", "sample", "week-1", "week-2"])
-    assert before.corpus() == ["month-1", "sample", "week-1"] and "week-2" in before.sources()
+    assert list(recipe.continuing_crawls()) == ["week-2026-11-02", "week-2026-11-09"]
+    before = recipe.before_continuing(["month-2026-11-01", "sample", "week-2026-11-02", "week-2026-11-09"])
+    assert before.corpus() == ["month-2026-11-01", "sample", "week-2026-11-02"] and "week-2026-11-09" in before.sources()
     # The newest is not built yet: what was before the newest that is, was trained on neither.
-    assert recipe.before_continuing(["sample", "week-1"]).corpus() == ["month-1", "sample"]
-    assert before.before_continuing(["sample", "month-1", "week-1"]).before_continuing(["sample"]) is None
+    assert recipe.before_continuing(["sample", "week-2026-11-02"]).corpus() == ["month-2026-11-01", "sample"]
+    assert before.before_continuing(["sample", "month-2026-11-01", "week-2026-11-02"]).before_continuing(["sample"]) is None
     assert recipe.before_continuing(["sample"]) is None
-    named = recipe.but(pretraining=Pretraining(crawls=("sample", "week-1")))
-    assert named.before_continuing(["sample", "week-1"]).trained_crawls() == ["sample"]
+    named = recipe.but(pretraining=Pretraining(crawls=("sample", "week-2026-11-02")))
+    assert named.before_continuing(["sample", "week-2026-11-02"]).trained_crawls() == ["sample"]
 
 
 def test_later_crawls_may_stand_on_one_that_is_left_out():
-    crawls = {"sample": SampleWeb(), "week-1": SampleWeb(since="sample"), "week-2": SampleWeb(since="week-1")}
+    crawls = {"sample": SampleWeb(), "week-2026-11-02": SampleWeb(since="sample"), "week-2026-11-09": SampleWeb(since="week-2026-11-02")}
     recipe = small_recipe(crawls=crawls, recrawls=(schedule(),))
-    before = recipe.before_continuing(["sample", "week-1", "week-2"]).before_continuing(["sample", "week-1"])
+    before = recipe.before_continuing(["sample", "week-2026-11-02", "week-2026-11-09"]).before_continuing(["sample", "week-2026-11-02"])
     assert before.corpus() == ["sample"] and set(before.sources()) == set(crawls)
 
 

@@ -96,10 +96,10 @@ def test_the_report_is_drawn_from_the_store_and_is_no_data(tmp_path):
 
 
 def test_a_crawl_of_a_schedule_leaves_the_tokenizer_alone(tmp_path):
-    PAGES["r-2026"] = [("news.example", text) for text in texts(20, 5)]
+    PAGES["r-2026-11-02"] = [("news.example", text) for text in texts(20, 5)]
     schedule = Recrawl(prefix="r", cron="0 3 * * 1", source=SampleWeb(), model="retrain")
     before = small_recipe(recrawls=(schedule,))
-    after = before.but(crawls={**before.crawls, "r-2026": SampleWeb()})
+    after = before.but(crawls={**before.crawls, "r-2026-11-02": SampleWeb()})
     made = [build(workspace(tmp_path, recipe, TOKENIZER), "clean_corpus", "tokenizer") for recipe in (before, after)]
     assert made[1].cached and made[0].artifact.path == made[1].artifact.path and made[1].crawls == ["sample"]
 
