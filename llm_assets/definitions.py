@@ -1,7 +1,7 @@
 """The code location: assets and checks of every stage, jobs, schedules, sensors, resources.
 
-Importing it takes seconds; torch and mlflow wait. Steps run in one process: 0.12 s a step, where processes of their own
-cost 1.2 to 2.3 s, and what is heavy or may crash (training) has a process of its own anyway.
+Importing it takes seconds; torch and mlflow wait. Steps run in one process: 0.04 s a step, where processes of their own
+cost 1 to 2 s (benchmarks/dagster_steps.py), and what is heavy or may crash (training) has a process of its own anyway.
 """
 
 import dagster as dg
