@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from llm_assets.artifacts import Graph, Outcome, Stage, Workspace, materialize
-from llm_assets.artifacts.checks import Examined, examine, stage_checks
+from llm_assets.artifacts.checks import examine, stage_checks
 
 from .compute import Compute
 from .duckdb import DuckDb
@@ -79,7 +79,12 @@ def make_asset(stage: Stage, graph: Graph) -> dg.AssetsDefinition:
         outcomes = {
             crawl: _retried(stage, lambda crawl=crawl: materialize(stage, crawl, workspace, listen)) for crawl in crawls
         }
-        results = {outcome.artifact.record.key: _examine(stage, outcome, workspace) for outcome in outcomes.values()}
+        results = {
+            outcome.artifact.record.key: [
+                examine(check, outcome.resolution, workspace.recipe, workspace.store) for check in checks
+            ]
+            for outcome in outcomes.values()
+        }
         check_results = [
             check_result({key: found[place] for key, found in results.items()}) for place in range(len(checks))
         ]
@@ -109,10 +114,6 @@ def reads_crawls_first(stage: Stage, graph: Graph) -> bool:
         and any(graph[name].per_crawl and not graph.spans_crawls(name) for name in stage.inputs)
         and not any(graph.spans_crawls(name) for name in stage.inputs)
     )
-
-
-def _examine(stage: Stage, outcome: Outcome, workspace: Workspace) -> list[Examined]:
-    return [examine(check, outcome.resolution, workspace.recipe, workspace.store) for check in stage_checks(stage)]
 
 
 def _retried(stage: Stage, work: Callable[[], Outcome]) -> Outcome:

@@ -75,7 +75,7 @@ def conversations_config(recipe: Any, crawl: str | None) -> ConversationsConfig:
         match=recipe.tools.match,
         questions=recipe.sft_evaluation.questions,
         evaluation_seed=recipe.sft_evaluation.seed,
-        pages=TrainingPages(search_only_hosts=recipe.search_only_hosts),
+        pages=recipe.training_pages(),
     )
 
 

@@ -265,7 +265,7 @@ RESPONSE_PAIRS = Stage(
     kinds=("pytorch", "parquet"),
     build=build_response_pairs,
     config=lambda recipe, crawl: ResponsePairsConfig(
-        pairs=recipe.response_pairs, pages=TrainingPages(search_only_hosts=recipe.search_only_hosts)
+        pairs=recipe.response_pairs, pages=recipe.training_pages()
     ),
     code_version="2",
     inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus"),

@@ -21,6 +21,7 @@ from .quality import LEARNED_RULE, QUALITY_RULES, STATISTICS_OF, Rule
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
 from .release import ModelExport, Scorecard
 from .sources import Source
+from .training_pages import TrainingPages
 
 CRAWL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -325,6 +326,10 @@ class Recipe(Frozen):
             return sorted(self.pretraining.crawls)
         left = [recrawl for recrawl in self.recrawls if recrawl.model == "leave"]
         return [crawl for crawl in self.corpus() if not any(recrawl.owns(crawl) for recrawl in left)]
+
+    def training_pages(self) -> TrainingPages:
+        """Which pages of those crawls models are trained on."""
+        return TrainingPages(search_only_hosts=self.search_only_hosts)
 
     def tokenizer_crawls(self) -> list[str]:
         """Crawls that the tokenizer is trained on: those named for it, or those that the recipe itself names.

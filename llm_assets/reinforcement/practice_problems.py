@@ -272,7 +272,7 @@ PRACTICE_PROBLEMS = Stage(
     kinds=("parquet",),
     build=build_practice_problems,
     config=lambda recipe, crawl: PracticeProblemsConfig(
-        problems=recipe.practice_problems, pages=TrainingPages(search_only_hosts=recipe.search_only_hosts)
+        problems=recipe.practice_problems, pages=recipe.training_pages()
     ),
     code_version="3",
     inputs=("knowledge_boundary", "clean_corpus"),

@@ -183,7 +183,7 @@ TOKEN_SHARDS = Stage(
     kinds=("tiktoken", "numpy", "parquet"),
     build=build_token_shards,
     config=lambda recipe, crawl: TokenShardsConfig(
-        token_shards=recipe.token_shards, pages=TrainingPages(search_only_hosts=recipe.search_only_hosts)
+        token_shards=recipe.token_shards, pages=recipe.training_pages()
     ),
     code_version="1",
     per_crawl=True,

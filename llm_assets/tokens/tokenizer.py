@@ -218,7 +218,7 @@ TOKENIZER = Stage(
     kinds=("rust", "tiktoken"),
     build=build_tokenizer,
     config=lambda recipe, crawl: TokenizerConfig.of(
-        recipe.tokenizer, TrainingPages(search_only_hosts=recipe.search_only_hosts)
+        recipe.tokenizer, recipe.training_pages()
     ),
     code_version="1",
     inputs=("clean_corpus",),
