@@ -25,7 +25,7 @@ from .store import ArtifactStore
 PARTITIONS = CRAWLS.name or "crawl"
 PARTITION_TAG, BACKFILL_TAG = "dagster/partition", "dagster/backfill"
 REFRESHES = "llm-assets/refreshes"  # a tag of runs whose command brings what follows itself
-REFRESHED = ("search_index", "corpus_report")  # after every crawl; the model only as the recipe says
+REFRESHED = ("page_versions", "search_index", "corpus_report")  # after every crawl; the model only as the recipe says
 LAST_OF_CRAWL = "clean_corpus"
 SHARDS = "token_shards"
 # A run that fails or is killed is tried again by Dagster, from the step it was at; what it built is in the store.

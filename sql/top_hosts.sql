@@ -1,7 +1,9 @@
--- The hosts with the most text.
--- $files: text tables; $number: how many hosts.
+-- The hosts with the most text on current pages.
+-- $files: text tables; $versions: versions of page_versions; $number: how many hosts.
 SELECT host, count(*) AS pages, sum(strlen(text))::BIGINT AS bytes
 FROM read_parquet($files)
+SEMI JOIN (SELECT crawl, warc_file, warc_offset FROM read_parquet($versions) WHERE state = 'current')
+    USING (crawl, warc_file, warc_offset)
 GROUP BY host
 ORDER BY bytes DESC, host
 LIMIT $number

@@ -17,6 +17,7 @@ SHARED = (
     "artifacts",
     "model",
     "recipes",
+    "corpus_pages",
     "report",
     "compute",
     "tools",

@@ -27,12 +27,16 @@ class Explanation:
     drifted: list[str] = field(default_factory=list)
     never_built: bool = False
     unbuilt_crawls: list[str] = field(default_factory=list)
+    unreachable: str = ""
 
     def text(self) -> str:
         if self.state == "cached":
             drift = f"; code drifted since: {', '.join(self.drifted)}" if self.drifted else ""
             without = f"; without {', '.join(self.unbuilt_crawls)}, not built" if self.unbuilt_crawls else ""
-            return f"cached {self.identity}{without}{drift}"
+            kept = f"; as it was last built: {self.unreachable}" if self.unreachable else ""
+            return f"cached {self.identity}{without}{kept}{drift}"
+        if self.unreachable:
+            return f"cannot be built: {self.unreachable}"
         reasons = [f"{path}: {_shown(old)} → {_shown(new)}" for path, old, new in self.differences]
         if self.never_built:
             reasons.insert(0, "never built")
@@ -58,16 +62,29 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
     out = []
     for name, partition in keys if keys is not None else workspace.graph.keys(workspace.recipe):
         resolution = resolver.resolve(name, partition)
+        unreachable = str(resolution.unreachable or "")
         if resolution.artifact is not None and resolution.identity is not None:
             drifted = drifted_modules(resolution.stage, resolution.artifact)
             short = resolution.identity.short
             out.append(
-                Explanation(resolution.key, "cached", short, drifted=drifted, unbuilt_crawls=resolution.unbuilt_crawls)
+                Explanation(
+                    resolution.key,
+                    "cached",
+                    short,
+                    drifted=drifted,
+                    unbuilt_crawls=resolution.unbuilt_crawls,
+                    unreachable=unreachable,
+                )
             )
             continue
         latest = workspace.store.latest(name, partition)
         if latest is None:
-            out.append(Explanation(resolution.key, "build", None, waits_for=resolution.missing, never_built=True))
+            waits_for = resolution.missing
+            out.append(
+                Explanation(
+                    resolution.key, "build", None, waits_for=waits_for, never_built=True, unreachable=unreachable
+                )
+            )
             continue
         unknown = {f"inputs.{key}" for key in resolution.missing}
         changed = [
@@ -83,6 +100,7 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
                 resolution.identity.short if resolution.identity else None,
                 changed,
                 resolution.missing,
+                unreachable=unreachable,
             )
         )
     return out

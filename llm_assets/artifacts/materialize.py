@@ -103,7 +103,7 @@ def materialize(
 ) -> Outcome:
     """Return the artifact that the recipe asks for, building it when the store does not have it.
 
-    Raises NotBuilt when an input is missing, StoreUnwritable when the disk is full or read-only, and whatever the
+    Raises NotBuilt when an input is missing, ExternalInputError when one from outside the store is, StoreUnwritable when the disk is full or read-only, and whatever the
     stage's build raises. On any of them nothing is published and the parts that were finished stay for the next try.
     """
     began = time.perf_counter()
@@ -111,6 +111,8 @@ def materialize(
     progress = Progress(resolution.key, list(listeners or []))
     if resolution.identity is None:
         raise NotBuilt(_missing(resolution, workspace.recipe.name))
+    if resolution.unreachable is not None:
+        raise resolution.unreachable
     if resolution.unbuilt_crawls:
         progress.tell(
             "warning",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from .checks import Check
-from .errors import ArtifactError, NotBuilt
+from .errors import ArtifactError, ExternalInputError, NotBuilt
 from .identity import Identity, artifact_key
 from .inputs import Inputs
 from .source import drift
-from .store import Artifact, Store
+from .store import NO_PARTITION, Artifact, Store
 from .views import View
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ class Resolution:
 
     identity: None while an input is not built; `missing` names those, and `partial` is what is known of the identity.
     unbuilt_crawls: crawls of the recipe that the stage would read, were they built.
+    unreachable: why its external inputs cannot be read now; the artifact is then the newest that was made of this
+    config, and there is none to build anew.
     """
 
     stage: Stage
@@ -165,6 +167,7 @@ class Resolution:
     missing: list[str]
     partial: Identity
     unbuilt_crawls: list[str]
+    unreachable: ExternalInputError | None = None
 
     @property
     def key(self) -> str:
@@ -236,9 +239,15 @@ class Resolver:
                 found[f"{stage.name}{BEFORE}"] = before
         config = stage.config(self._recipe_of(stage, unbuilt), partition)
         versions = {key: artifact.data_version for key, artifact in found.items()}
+        unreachable = None
         if stage.external_inputs is not None:
-            versions.update(stage.external_inputs(config))
+            try:
+                versions.update(stage.external_inputs(config))
+            except ExternalInputError as error:
+                unreachable = error
         identity = Identity(stage.name, partition, stage.code_version, config, versions)
+        if unreachable is not None:
+            identity = self._last_seen(identity) or identity
         artifact = None if missing else self.store.lookup(identity)
         return Resolution(
             stage,
@@ -250,7 +259,21 @@ class Resolver:
             missing,
             identity,
             unbuilt,
+            unreachable,
         )
+
+    def _last_seen(self, identity: Identity) -> Identity | None:
+        """Of the newest artifact that differs from this identity in its external inputs alone.
+
+        A folder that is out of reach for a day must not take its crawl out of the corpus, and so out of the model.
+        """
+        wanted = identity.fields()
+        for artifact in reversed(list(self.store.artifacts(identity.asset, identity.partition or NO_PARTITION))):
+            fields = artifact.record.fields
+            known = {name: version for name, version in fields["inputs"].items() if name in wanted["inputs"]}
+            if {**fields, "inputs": known} == wanted:
+                return replace(identity, inputs=fields["inputs"])
+        return None
 
     def _recipe_of(self, stage: Stage, unbuilt: list[str]) -> Any:
         """The recipe that a stage's config is a slice of: of built crawls only, where crawls change it (`continues`)."""
@@ -279,6 +302,8 @@ class Resolver:
         """The artifact that the recipe asks for. Raises NotBuilt where it is not there."""
         resolution = self.resolve(name, partition)
         if resolution.artifact is None:
+            if resolution.unreachable is not None:
+                raise resolution.unreachable
             crawl = f" --crawl {partition}" if partition else ""
             raise NotBuilt(
                 f"{resolution.key} is not built under recipe {self.recipe.name!r}; "

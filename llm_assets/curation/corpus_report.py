@@ -16,6 +16,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
+from llm_assets.corpus_pages import VERSIONS, CorpusPages
 from llm_assets.recipes import Recipe
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import bars, render
@@ -152,19 +153,26 @@ def rejected_samples(of: Mapping[str, Sequence[Artifact]], config: ReportConfig)
     return [{"stage": stage, "rule": rule, "pages": pages} for (stage, rule), pages in samples.items()]
 
 
-def gather(of: Mapping[str, Sequence[Artifact]], config: ReportConfig) -> dict[str, Any]:
-    """What the page shows besides the tables, as plain values. `of`: the artifacts of each stage, over all crawls."""
-    corpus = _paths(of["clean_corpus"], "text")
+def lengths_of(texts: pl.LazyFrame) -> dict[int, int]:
+    """Pages by length of their text, in powers of two of characters."""
+    characters = pl.col("text").str.len_chars().cast(pl.Int64).clip(1)
+    power = (63 - characters.bitwise_leading_zeros().cast(pl.Int64)).alias("power")
+    return dict(texts.select(power).group_by("power").len().sort("power").collect(engine="streaming").iter_rows())
+
+
+def gather(of: Mapping[str, Sequence[Artifact]], pages: CorpusPages, versions: Artifact, config: ReportConfig) -> dict[str, Any]:
+    """What the page shows besides the tables, as plain values.
+
+    of: the artifacts of each stage, over all crawls. pages: the current ones of the corpus, by `versions`.
+    """
+    corpus, current = _paths(of["clean_corpus"], "text"), _paths([versions], "versions")
     clusters = _paths(of["deduplicated_text"], "clusters")
-    kept = query(statement("sample_pages"), files=corpus, number=config.samples * 4)
-    histograms = {"extracted": _paths(of["extracted_text"], "text"), "corpus": corpus}
+    kept = query(statement("sample_pages"), files=corpus, versions=current, number=config.samples * 4)
+    extracted = pl.concat([pl.scan_parquet(path).select("text") for path in _paths(of["extracted_text"], "text")])
     return {
         "languages": sum_stats(a.record.stats.get("languages", {}) for a in of["language_filtered_text"]),
-        "hosts": query(statement("top_hosts"), files=corpus, number=TOP_HOSTS).to_dicts(),
-        "lengths": {
-            name: dict(query(statement("length_histogram"), files=files).iter_rows())
-            for name, files in histograms.items()
-        },
+        "hosts": query(statement("top_hosts"), files=corpus, versions=current, number=TOP_HOSTS).to_dicts(),
+        "lengths": {"extracted": lengths_of(extracted), "corpus": lengths_of(pages.scan(["text"]))},
         "cluster_sizes": query(statement("cluster_sizes"), files=clusters).to_dicts(),
         "largest_clusters": query(statement("largest_clusters"), files=clusters, number=TOP_CLUSTERS).to_dicts(),
         "personal_data": sum_stats(a.record.stats.get("personal_data", {}) for a in of["clean_corpus"]),
@@ -175,6 +183,7 @@ def gather(of: Mapping[str, Sequence[Artifact]], config: ReportConfig) -> dict[s
 
 def build_corpus_report(step: Step, config: ReportConfig) -> None:
     """One part: three tables, and what else the page shows as JSON."""
+    versions, pages = step.input(VERSIONS), CorpusPages(step.inputs, VERSIONS)
     by_stage = {stage: step.inputs.by_crawl(stage) for stage in ("raw_warc", *STAGES)}
     crawls = {crawl: {stage: found[crawl] for stage, found in by_stage.items()} for crawl in by_stage["raw_warc"]}
     of = {stage: list(found.values()) for stage, found in by_stage.items()}
@@ -186,10 +195,11 @@ def build_corpus_report(step: Step, config: ReportConfig) -> None:
         part.table("rejects_by_rule", RejectsByRule).frame(query(statement("rejects_by_rule"), files=rejects))
         if len(measures):
             part.table("scores", TruthScores).frame(measures)
-        write_atomic(step.staging / VALUES, json.dumps(gather(of, config), sort_keys=True, indent=1).encode())
+        write_atomic(step.staging / VALUES, json.dumps(gather(of, pages, versions, config), sort_keys=True, indent=1).encode())
         part.add_file(VALUES)
-        last = funnels.filter(pl.col("stage") == "clean_corpus")
-        part.stats.update(pages=int(last["pages"].sum()), text_bytes=int(last["bytes"].sum()), crawls=len(crawls))
+        text = pages.scan(["text"]).select(pl.len(), pl.col("text").str.len_bytes().cast(pl.Int64).sum())
+        current, size = text.collect(engine="streaming").row(0)
+        part.stats.update(pages=current, text_bytes=size, crawls=len(crawls), versions=versions.record.stats["states"])
 
 
 def _table(report: Artifact, table: str) -> pl.DataFrame:
@@ -224,6 +234,8 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
         config=config,
         crawls=sorted(set(funnels["crawl"])),
         total=total.to_dicts(),
+        stats=report.record.stats,
+        versions=bars(report.record.stats["versions"]),
         first_pages=max(total["pages"][0], 1),
         funnels={crawl: rows.to_dicts() for (crawl,), rows in funnels.group_by("crawl", maintain_order=True)},
         rules=bars({(stage, rule): pages for stage, rule, pages in rules}),
@@ -282,9 +294,9 @@ CORPUS_REPORT = Stage(
     description="The dataset preview: funnel, rejects, languages, hosts, lengths, duplicates, personal data, samples.",
     kinds=("duckdb", "html"),
     build=build_corpus_report,
-    code_version="2",
+    code_version="3",
     config=report_config,
-    inputs=("raw_warc", *STAGES, "reject_ledger"),
+    inputs=("raw_warc", *STAGES, "reject_ledger", VERSIONS),
     tables={"funnel": Funnel, "rejects_by_rule": RejectsByRule},
     optional_tables={"scores": TruthScores},
     checks=(CORPUS_NOT_EMPTY,),

@@ -51,12 +51,18 @@ class Index:
     files: Sequence[Path]
     starts: np.ndarray
     own: int  # number of the first page of this crawl
+    # Of each page, whether a later crawl has its URL, and whether an earlier one does; (pages,) bool.
+    superseded: np.ndarray
+    returning: np.ndarray
 
     @classmethod
     def of(cls, earlier: Sequence[Path], own: Sequence[Path]) -> Index:
         counts = [row_count(path) for path in (*earlier, *own)]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return cls([*earlier, *own], starts, int(starts[len(earlier)]))
+        superseded = returning = np.zeros(int(starts[-1]), np.bool_)
+        if earlier:
+            superseded, returning = other_versions([*earlier, *own])
+        return cls([*earlier, *own], starts, int(starts[len(earlier)]), superseded, returning)
 
     @property
     def pages(self) -> int:
@@ -79,6 +85,20 @@ class Index:
                 here = pages[low:high]
                 found.append(frame[here - first].with_columns(page=pl.Series(here, dtype=pl.Int64)))
         return pl.concat(found)
+
+
+def other_versions(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pages of several crawls' signatures, in the crawls' order: is there a later, an earlier version of it?
+
+    A page of an earlier crawl whose URL a later one has is another version of that page, and no duplicate of it.
+    """
+    tables = [pl.read_parquet(path, columns=["url", "crawl"]) for path in files]
+    pages = pl.concat(tables).select(url=pl.col("url").hash(seed=1), crawl=pl.col("crawl").rank("dense"))
+    number = pages.with_columns(first=pl.col("crawl").min().over("url"), last=pl.col("crawl").max().over("url"))
+    return (
+        number.select(pl.col("crawl") < pl.col("last")).to_series().to_numpy(),
+        number.select(pl.col("crawl") > pl.col("first")).to_series().to_numpy(),
+    )
 
 
 @compiled
@@ -154,6 +174,7 @@ def match(index: Index, bands: int, memory: int, scratch: Path) -> tuple[np.ndar
         chunk = np.zeros(len(frame) + len(flat), _KEY)
         total = _keys(frame["exact"].to_numpy(), flat, ends, first, chunk)
         chunk = chunk[:total]
+        chunk = chunk[~index.superseded[chunk["page"].astype(np.int64)]]
         if not spilled:
             parts[0].append(chunk)
             continue
@@ -207,8 +228,10 @@ def clusters(index: Index, bands: int, memory: int, scratch: Path) -> pl.DataFra
     if not len(pages):
         return pl.DataFrame(schema=polars_schema(Cluster))
     members = index.rows(pages, ["doc_id", "url", "crawl", "warc_file", "warc_offset", "exact"]).with_columns(root=pl.Series(roots))
-    ranked = members.with_columns(own=pl.col("page") >= index.own, length=pl.col("url").str.len_chars()).sort(
-        "root", "own", pl.when(pl.col("own")).then(None).otherwise("page"), "length", "url", "warc_file", "warc_offset", nulls_last=True
+    # A page that an earlier crawl has kept stays, so that its unchanged text is not kept under a new URL too.
+    new = pl.Series(~index.returning[members["page"].to_numpy()])
+    ranked = members.with_columns(own=pl.col("page") >= index.own, new=new, length=pl.col("url").str.len_chars()).sort(
+        "root", "own", pl.when(pl.col("own")).then(None).otherwise("page"), "new", "length", "url", "warc_file", "warc_offset", nulls_last=True
     )
     first = ranked.group_by("root", maintain_order=True).first().select("root", cluster="doc_id", kept_page="page", kept_exact="exact")
     ranked = ranked.join(first, on="root", how="left", maintain_order="left").with_columns(size=pl.len().over("root"))
@@ -348,7 +371,7 @@ DEDUPLICATED_TEXT = Stage(
     description="One page of each cluster of exact or near duplicates, and the clusters.",
     kinds=("numba", "parquet"),
     build=build_deduplicated_text,
-    code_version="1",
+    code_version="2",
     config=lambda recipe, _: Matching(bands=recipe.deduplication.bands, memory=recipe.deduplication.memory),
     per_crawl=True,
     inputs=("quality_filtered_text", TEXT_SIGNATURES.name),

@@ -189,3 +189,29 @@ class TruthScores(pa.DataFrameModel):
     crawl: str
     measure: str
     value: float
+
+
+class PageVersions(pa.DataFrameModel):
+    """One row a version of a page: a text at a URL (a payload, where a page has no text), however often it was captured.
+
+    crawl, warc_file, warc_offset: where it was captured first. version: 1 for the page's first text, 2 for the next.
+    first_seen, last_seen: times of its first and last capture, revisits among them. last_crawl: of the last capture.
+    state: current; superseded by a later text; vanished (404, 410 or 451 since); moved (301 or 308 since); taken_down.
+    ended_by: the crawl that found it no longer current. in_corpus: whether the clean corpus holds it.
+    """
+
+    doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
+    url: str
+    host: str
+    crawl: str = pa.Field(str_length={"min_value": 1})
+    warc_file: str = pa.Field(str_length={"min_value": 1})
+    warc_offset: pl.Int64 = pa.Field(ge=0)
+    version: pl.Int64 = pa.Field(ge=1)
+    state: str = pa.Field(isin=["current", "superseded", "vanished", "moved", "taken_down"])
+    first_seen: str
+    last_seen: str
+    last_crawl: str
+    captures: pl.Int64 = pa.Field(ge=1)
+    ended_by: str = pa.Field(nullable=True)
+    moved_to: str = pa.Field(nullable=True)
+    in_corpus: bool

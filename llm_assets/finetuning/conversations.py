@@ -21,6 +21,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.corpus_pages import TRAINING_VERSIONS, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.guidelines import OWN, Guideline, read_guidelines
 from llm_assets.dialogue.messages import from_json, to_json
@@ -35,7 +36,7 @@ from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
 from llm_assets.tools import SearchIndex, SearchTool
-from llm_assets.tools.search import INDEX
+from llm_assets.tools.search import INDEX, TRAINING_SEARCH
 
 from . import evaluation_set
 from .dialogues import Material, Topic, conversations
@@ -104,10 +105,9 @@ def none_of(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:
     ]
 
 
-def knowledge_cutoff(files: Sequence[Path], pages: TrainingPages) -> str:
-    """The day of the newest of these pages that may be trained on, as ``5 October 2026``."""
-    days = [pages.scan([path], ["fetched_at"]).max().collect().item() for path in files]
-    latest = max((day for day in days if day is not None), default=None)  # a file without pages has none
+def knowledge_cutoff(pages: CorpusPages) -> str:
+    """The day of the newest of these pages, as ``5 October 2026``."""
+    latest = pages.scan(["fetched_at"]).max().collect().item()
     if latest is None:
         return "an unknown day"
     day = datetime.fromisoformat(latest)
@@ -174,15 +174,14 @@ class Sources:
 
 def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
     settings, boundary = config.conversations, inputs.one("knowledge_boundary")
-    files = [path for corpus in inputs.by_crawl("clean_corpus").values() for path in sorted(corpus.table("text"))]
-    index = SearchIndex(inputs.one("search_index").file(INDEX))
-    cutoff = knowledge_cutoff(files, config.pages)
+    pages = CorpusPages(inputs, TRAINING_VERSIONS, config.pages)
+    index = SearchIndex(inputs.one(TRAINING_SEARCH).file(INDEX))
     return Sources(
         topics=pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts(),
         nowhere=pl.concat([pl.read_parquet(path) for path in boundary.table("nowhere")]).to_dicts(),
-        words=corpus_words(config.pages.texts(files)),
+        words=corpus_words(pages.texts()),
         guidelines=read_guidelines(Path(settings.guidelines).expanduser() if settings.guidelines else None),
-        values={"name": settings.name, "maker": settings.maker, "cutoff": cutoff},
+        values={"name": settings.name, "maker": settings.maker, "cutoff": knowledge_cutoff(pages)},
         index=index,
         search=SearchTool(index, config.results, config.match),
     )
@@ -407,7 +406,7 @@ CONVERSATIONS = Stage(
     build=build_conversations,
     config=conversations_config,
     code_version="7",
-    inputs=("knowledge_boundary", "search_index", "clean_corpus", "tokenizer"),
+    inputs=("knowledge_boundary", TRAINING_SEARCH, "clean_corpus", TRAINING_VERSIONS, "tokenizer"),
     external_inputs=external_files,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"conversations": ConversationRows, "evaluation": EvaluationQuestions},

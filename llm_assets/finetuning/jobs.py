@@ -38,7 +38,7 @@ class SftJob:
     """One training of the assistant (`finetuning.train`).
 
     checkpoint, shards: folders. training, held_out: files of conversations as tokens. document_share: of the sequences
-    that are documents of the shards.
+    that are documents of the shards. kept: a folder that says which of these are trained on; None is all of them.
     """
 
     plan: TrainingPlan
@@ -48,6 +48,7 @@ class SftJob:
     shards: tuple[str, ...]
     document_share: float
     device: str
+    kept: str | None = None
 
 
 @dataclass(frozen=True)

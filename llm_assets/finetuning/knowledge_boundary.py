@@ -20,11 +20,12 @@ from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.launch import run_job
+from llm_assets.corpus_pages import TRAINING_VERSIONS, CorpusPages
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.evaluation.grading import grade
 from llm_assets.recipes import KnowledgeBoundary
 from llm_assets.tools import SearchIndex
-from llm_assets.tools.search import INDEX
+from llm_assets.tools.search import INDEX, TRAINING_SEARCH
 
 from .endpoint import JUDGE_PROMPT, QUESTIONS_PROMPT, ChatEndpoint, EndpointUnavailable, parse_questions, parse_verdict
 from .jobs import FewShotPrompt, InterrogationJob
@@ -74,8 +75,7 @@ _REJECTS = {"url": pl.String, "reason": pl.String}
 
 def drawn_articles(inputs: Inputs, settings: KnowledgeBoundary) -> pl.DataFrame:
     """Pages of the corpus, drawn by hash."""
-    files = [path for corpus in inputs.by_crawl("clean_corpus").values() for path in sorted(corpus.table("text"))]
-    pages = pl.concat([pl.scan_parquet(path).select("doc_id", "url", "text") for path in files])
+    pages = CorpusPages(inputs, TRAINING_VERSIONS).scan(["doc_id", "url", "text"])
     ids = pages.select("doc_id").collect()["doc_id"].to_list()
     chosen = sorted(ids, key=lambda one: (stable_share(str(settings.seed), one), one))[: settings.articles]
     return pages.filter(pl.col("doc_id").is_in(chosen)).collect().sort("doc_id")
@@ -229,7 +229,7 @@ def build_knowledge_boundary(step: Step, settings: KnowledgeBoundary) -> None:
     topics = find_topics(step, settings, endpoint)
     asked = prompts(topics, settings)
     graded = grade_answers(topics, asked, sampled_answers(step, settings, asked), endpoint)
-    index = SearchIndex(step.input("search_index").file(INDEX))
+    index = SearchIndex(step.input(TRAINING_SEARCH).file(INDEX))
     with step.part("boundary") as part:
         verdicts = classify(graded, settings)
         numbered = topics.with_row_index("topic").with_columns(pl.col("topic").cast(pl.Int64))
@@ -338,7 +338,7 @@ KNOWLEDGE_BOUNDARY = Stage(
     build=build_knowledge_boundary,
     config=lambda recipe, crawl: recipe.knowledge_boundary,
     code_version="1",
-    inputs=("base_checkpoint", "search_index", "clean_corpus", "raw_warc"),
+    inputs=("base_checkpoint", TRAINING_SEARCH, "clean_corpus", TRAINING_VERSIONS, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"topics": Topics, "interrogations": Interrogations, "nowhere": Nowhere},
     optional_tables={"question_rejects": QuestionRejects},

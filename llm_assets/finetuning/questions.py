@@ -7,6 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
+from llm_assets.sample_web import newest
+
 from .dialogues import Topic
 
 COLUMNS = ("entity", "entity_kind", "relation", "reach", "question", "kept", "answer", "sentence")
@@ -17,7 +19,7 @@ def read_questions(files: Iterable[Path]) -> pl.DataFrame:
     frames = [pl.read_parquet(path) for path in files]
     if not frames:
         return pl.DataFrame(schema={name: pl.Boolean if name == "kept" else pl.String for name in COLUMNS})
-    return pl.concat(frames).select(COLUMNS).unique(maintain_order=True)
+    return newest(frames).select(COLUMNS)
 
 
 def to_topics(frame: pl.DataFrame) -> list[tuple[Topic, list[str]]]:

@@ -6,21 +6,20 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import row_count
+from llm_assets.corpus_pages import TRAINING_VERSIONS, VERSIONS, CorpusPages
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX, passages, write_index
 
-BATCH_ROWS = 256
 PAGES_CHECKED = 50
 RESULTS_CHECKED = 20
 
@@ -36,21 +35,21 @@ def search_index_config(recipe: Any, crawl: str | None) -> SearchIndexConfig:
     return SearchIndexConfig(passage_characters=recipe.search_index.passage_characters, sqlite=sqlite3.sqlite_version)
 
 
-def corpus_files(inputs: Inputs) -> list[Path]:
-    """The text tables of every crawl, in the corpus's order."""
-    return [path for corpus in inputs.by_crawl("clean_corpus").values() for path in sorted(corpus.table("text"))]
+def indexed_pages(inputs: Inputs) -> CorpusPages:
+    """The pages that are indexed: the current ones of every crawl that is read."""
+    return CorpusPages(inputs, VERSIONS if VERSIONS in inputs else TRAINING_VERSIONS)
 
 
 def build_search_index(step: Step, config: SearchIndexConfig) -> None:
-    """One part: the index over the passages of all crawls, in the corpus's order."""
-    files = corpus_files(step.inputs)
+    """One part: the index over the passages of the current pages, in the corpus's order."""
+    pages = indexed_pages(step.inputs)
     counts = {"documents": 0, "bytes": 0}
-    step.progress.start(len(files), "files")
+    step.progress.start(len(pages.files), "files")
 
     def rows() -> Iterator[tuple[str, str]]:
-        for number, path in enumerate(files):
-            for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["url", "text"]):
-                for url, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for number in range(len(pages.files)):
+            for batch in pages.file_batches(number, ["url", "text"]):
+                for url, text in batch.iter_rows():
                     counts["documents"] += 1
                     counts["bytes"] += len(text.encode())
                     for passage in passages(text, config.passage_characters):
@@ -73,11 +72,11 @@ def finds_itself(index: Artifact, inputs: Inputs, config: SearchIndexConfig) -> 
     documents = max(index.record.stats["documents"], 1)
     lost: list[dict[str, Any]] = []
     asked = 0
-    for path in corpus_files(inputs):
-        file = pq.ParquetFile(path)
-        take = max(1, round(PAGES_CHECKED * file.metadata.num_rows / documents))
-        batch = next(file.iter_batches(take, columns=["url", "text"]), None)
-        for url, text in zip(*(column.to_pylist() for column in batch.columns), strict=True) if batch else ():
+    pages = indexed_pages(inputs)
+    for number, (path, _) in enumerate(pages.files):
+        take = max(1, round(PAGES_CHECKED * row_count(path) / documents))
+        batch = next(pages.file_batches(number, ["url", "text"]), None)
+        for url, text in batch.head(take).iter_rows() if batch is not None else ():
             longest = max(passages(text, config.passage_characters), key=len, default="")
             words = " ".join(re.findall(r"\w+", longest)[:20])
             if words:
@@ -92,12 +91,12 @@ def finds_itself(index: Artifact, inputs: Inputs, config: SearchIndexConfig) -> 
 SEARCH_INDEX = Stage(
     name="search_index",
     group="finetuning",
-    description="Full-text index over the clean corpus of every crawl, behind the assistant's search tool.",
+    description="Full-text index over the current pages of every crawl, behind the assistant's search tool.",
     kinds=("sqlite",),
     build=build_search_index,
     config=search_index_config,
     code_version="1",
-    inputs=("clean_corpus",),
+    inputs=("clean_corpus", VERSIONS),
     checks=(
         Check(
             "search_finds_pages",
@@ -108,4 +107,12 @@ SEARCH_INDEX = Stage(
         ),
     ),
     libraries=("pyarrow",),
+)
+TRAINING_SEARCH_INDEX = replace(
+    SEARCH_INDEX,
+    name="training_search_index",
+    description="The same over the crawls that models are trained on alone: what the assistant searches while it learns "
+    "and is examined, so that a re-crawl that leaves the model alone changes nothing of it.",
+    inputs=("clean_corpus", TRAINING_VERSIONS),
+    crawls=lambda recipe: recipe.trained_crawls(),
 )

@@ -15,6 +15,7 @@ from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
+from llm_assets.corpus_pages import TRAINING_VERSIONS
 from llm_assets.dialogue.packing import Conversations, PackedConversations
 from llm_assets.dialogue.rendering import HELD_OUT, TRAINING, render_all
 from llm_assets.dialogue.schemas import TooLong
@@ -25,6 +26,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.recipes import Finetuning, Pretraining
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Rates
+from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.training_run import (
     CHECKPOINT_OPTIONAL_TABLES,
@@ -113,6 +115,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         shards=tuple(str(shards.path) for shards in step.inputs.by_crawl("token_shards").values()),
         document_share=settings.document_share,
         device=settings.device,
+        kept=write_kept(shard_documents(step.inputs), step.staging / "kept"),
     )
     return job, processes
 
@@ -163,7 +166,7 @@ SFT_CHECKPOINT = Stage(
     build=build_sft_checkpoint,
     config=sft_config,
     code_version="3",
-    inputs=("base_checkpoint", "conversations", "token_shards"),
+    inputs=("base_checkpoint", "conversations", "token_shards", TRAINING_VERSIONS),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={**CHECKPOINT_TABLES, "too_long": TooLong},
     optional_tables=CHECKPOINT_OPTIONAL_TABLES,

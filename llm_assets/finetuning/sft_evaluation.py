@@ -24,6 +24,7 @@ from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.recipes import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
+from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.training_run import loss_series
 
@@ -69,7 +70,7 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
         max_tokens=config.max_tokens,
         base=BasePrompting(config.max_tokens, INSTRUCTION, examples),
         questions=again,
-        toolbox=toolbox_job(step.input("search_index"), config.tools),
+        toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_table(questions, results)
@@ -184,7 +185,7 @@ SFT_EVALUATION = Stage(
         "base_checkpoint",
         "conversations",
         "knowledge_boundary",
-        "search_index",
+        TRAINING_SEARCH,
     ),
     tables={"answers": EvaluationAnswers},
     main_table="answers",

@@ -2,12 +2,13 @@
 
 from .conversations import CONVERSATIONS
 from .knowledge_boundary import KNOWLEDGE_BOUNDARY
-from .search_index import SEARCH_INDEX
+from .search_index import SEARCH_INDEX, TRAINING_SEARCH_INDEX
 from .sft_checkpoint import SFT_CHECKPOINT, UNMITIGATED_CHECKPOINT
 from .sft_evaluation import SFT_EVALUATION
 
 STAGES = (
     SEARCH_INDEX,
+    TRAINING_SEARCH_INDEX,
     KNOWLEDGE_BOUNDARY,
     CONVERSATIONS,
     SFT_CHECKPOINT,

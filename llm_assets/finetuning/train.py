@@ -26,7 +26,7 @@ def main(job: SftJob, folder: Path, report: Reporter) -> None:
     packed = PackedConversations(Conversations.load(Path(job.training)), context, plan.seed, padding)
     documents = None
     if job.document_share:
-        documents = PackedRows(TokenStream(map(Path, job.shards), "train"), context, plan.seed)
+        documents = PackedRows(TokenStream(map(Path, job.shards), "train", job.kept), context, plan.seed)
     data = MixedRows(packed, documents, job.document_share)
     held_out = Conversations.load(Path(job.held_out))
 

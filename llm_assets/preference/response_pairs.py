@@ -15,6 +15,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Stage, Step
 from llm_assets.artifacts.external import files_version
+from llm_assets.corpus_pages import TRAINING_VERSIONS, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.dialogue.wordings import OPEN
@@ -33,7 +34,6 @@ FIRST_WORDS = 6
 TITLE_CHARACTERS = 100
 CORPUS, TITLES, NOWHERE = "corpus", "titles", "nowhere"  # sources of prompts, besides files
 KEPT_TITLES = 0.2  # share of titles that only the evaluation asks for
-BATCH = 1024  # pages of the corpus that are read at once
 
 
 class ResponsePairsConfig(Frozen):
@@ -222,8 +222,7 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
 
 def _pages(step: Step, pages: TrainingPages) -> Iterator[tuple[str, str]]:
     """Titles and texts of the corpus, in its order."""
-    files = [path for corpus in step.inputs.by_crawl("clean_corpus").values() for path in corpus.table("text")]
-    for batch in pages.scan(files, ("title", "text")).collect_batches(chunk_size=BATCH):
+    for batch in CorpusPages(step.inputs, TRAINING_VERSIONS, pages).batches(["title", "text"]):
         yield from batch.iter_rows()
 
 
@@ -268,7 +267,7 @@ RESPONSE_PAIRS = Stage(
         pairs=recipe.response_pairs, pages=recipe.training_pages()
     ),
     code_version="2",
-    inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus"),
+    inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus", TRAINING_VERSIONS),
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"prompts": Prompts, "responses": Responses, "pairs": Pairs},

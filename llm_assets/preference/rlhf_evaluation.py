@@ -17,6 +17,7 @@ from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import RlhfEvaluation
 from llm_assets.report import plots, render
+from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import guard_series, policy_plots
 
@@ -58,7 +59,7 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
         device=settings.device,
         questions=again,
         answer_tokens=config.answer_tokens,
-        toolbox=toolbox_job(step.input("search_index"), config.tools),
+        toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_answers(prompts, results["said"])
@@ -188,7 +189,7 @@ RLHF_EVALUATION = Stage(
         "response_pairs",
         "conversations",
         "sft_evaluation",
-        "search_index",
+        TRAINING_SEARCH,
     ),
     tables={"answers": Answers, "abilities": Abilities},
     main_table="answers",

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import polars as pl
+
 from llm_assets.artifacts.external import external_digests, external_version
 from llm_assets.artifacts.stage import BEFORE, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.engine import cores
+from llm_assets.corpus_pages import TRAINING_VERSIONS
 from llm_assets.model.devices import Prediction, predict
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Model, PretrainingRun
 from llm_assets.settings import load_settings
+from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.training_run import (
     CHECKPOINT_OPTIONAL_TABLES,
@@ -51,11 +55,16 @@ class BaseCheckpointConfig(Frozen):
 
 
 def make_job(
-    config: BaseCheckpointConfig, shape: ModelShape, tokenizer: Path, shards: list[Path], before: Path | None = None
+    config: BaseCheckpointConfig,
+    shape: ModelShape,
+    tokenizer: Path,
+    shards: list[Path],
+    before: Path | None = None,
+    kept: str | None = None,
 ) -> tuple[PretrainingJob, int, Prediction | None]:
     """The training process's job, the number of processes, and what was predicted for it. Raises ModelError.
 
-    before: the base checkpoint that is continued, with fewer steps.
+    before: the base checkpoint that is continued, with fewer steps. kept: see PretrainingJob.
     """
     settings = config.training
     steps, rows = budget(config, shape, before is not None)
@@ -80,6 +89,7 @@ def make_job(
         shards=tuple(map(str, shards)),
         device=settings.device,
         continue_from=str(before) if before is not None else earlier,
+        kept=kept,
         induction=config.model.induction,
         validation_rows=max(1, settings.validation_tokens // shape.context),
         prompts=settings.prompts if settings.samples else (),
@@ -108,19 +118,24 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     shards = list(step.inputs.by_crawl("token_shards").values())
     before: Artifact | None = step.inputs.get(f"{NAME}{BEFORE}")
     steps, rows = budget(config, shape, before is not None)
-    held = sum(int(artifact.record.stats["train_tokens"]) for artifact in shards)
+    documents = shard_documents(step.inputs)
+    trained = documents.filter((pl.col("split") == "train") & pl.col("current"))
+    held = int(trained["length"].sum())
     if held < rows * shape.context:
         raise PretrainingError(
             f"the corpus has {held:,} tokens to train on, fewer than one batch of {rows * shape.context:,}; "
             "lower pretraining.batch_tokens, or add crawls"
         )
     paths = [artifact.path for artifact in shards]
-    job, processes, prediction = make_job(config, shape, tokenizer.path, paths, before and before.path)
+    kept = write_kept(documents, step.staging / "kept")
+    job, processes, prediction = make_job(config, shape, tokenizer.path, paths, before and before.path, kept)
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.part("checkpoint") as part:
         keep(step, part, folder, tokenizer, shape, rows, ends, prediction)
         part.stats["epochs"] = round(steps * rows * shape.context / held, 3)
+        part.stats["documents"] = len(trained)
+        part.stats["left_out_documents"] = int((~documents["current"]).sum())
         if before is not None:
             part.stats["continued_from"] = before.record.short
 
@@ -155,7 +170,7 @@ BASE_CHECKPOINT = Stage(
         model=recipe.model, training=recipe.pretraining.run(), continue_share=recipe.continue_share()
     ),
     code_version="2",
-    inputs=("token_shards", "tokenizer"),
+    inputs=("token_shards", "tokenizer", TRAINING_VERSIONS),
     external_inputs=earlier_checkpoint,
     continues=lambda recipe, crawls: recipe.before_continuing(crawls),
     crawls=lambda recipe: recipe.trained_crawls(),

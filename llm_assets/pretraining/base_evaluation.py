@@ -15,10 +15,13 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import polars_schema
 from llm_assets.artifacts.views import View
+from llm_assets.corpus_pages import TRAINING_VERSIONS
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import BaseEvaluation
 from llm_assets.report import plots, render
+from llm_assets.sample_web import newest
+from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.training_run import loss_series
 
 from .in_context import CHOICES
@@ -44,7 +47,7 @@ def _truth(crawls: Iterable[Artifact]) -> pl.DataFrame:
     if not files:
         columns = ("kind", "entity", "relation", "reach", "prompt", "answer")
         return pl.DataFrame(schema={name: pl.String for name in columns})
-    return pl.concat([pl.read_parquet(path) for path in files]).unique(maintain_order=True)
+    return newest([pl.read_parquet(path) for path in files])
 
 
 def _asked(truth: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
@@ -70,8 +73,12 @@ def make_job(
     shards: Iterable[Artifact],
     truth: pl.DataFrame,
     facts: pl.DataFrame,
+    kept: str | None = None,
 ) -> BaseEvaluationJob:
-    """The evaluation process's job. truth: all prompts with known answers; facts: the sentences to complete."""
+    """The evaluation process's job. truth: all prompts with known answers; facts: the sentences to complete.
+
+    kept: see PretrainingJob.
+    """
     settings, stats = config.evaluation, checkpoint.record.stats
     questions = truth.filter((pl.col("kind") == "question") & (pl.col("reach") == "many"))
     shown = questions.unique("relation", maintain_order=True).select("prompt", "answer").head(3)
@@ -93,6 +100,7 @@ def make_job(
         seed=settings.seed,
         prompts=settings.prompts,
         instruction=settings.instruction,
+        kept=kept,
         facts=tuple(facts.select("prompt", "answer").iter_rows()),
         questions=tuple(questions.select("relation", "prompt", "answer").iter_rows()),
         examples=tuple(shown.iter_rows()) if len(questions) else settings.examples,
@@ -106,11 +114,12 @@ def build_base_evaluation(step: Step, config: BaseEvaluationConfig) -> None:
     shards = list(step.inputs.by_crawl("token_shards").values())
     truth = _truth(step.inputs.by_crawl("raw_warc").values())
     facts = _asked(truth, settings.facts, settings.seed)
-    job = make_job(config, step.input("base_checkpoint"), shards, truth, facts)
+    documents = shard_documents(step.inputs)
+    kept = write_kept(documents, step.staging / "kept")
+    job = make_job(config, step.input("base_checkpoint"), shards, truth, facts, kept)
     results = measure(step, MODULE, job, step.staging / "evaluation")
-    index = pl.concat([pl.read_parquet(path) for artifact in shards for path in sorted(artifact.table("documents"))])
     pages = {
-        split: index.filter(pl.col("split") == split).select("doc_id", "url", "host", "crawl")
+        split: documents.filter((pl.col("split") == split) & pl.col("current")).select("doc_id", "url", "host", "crawl")
         for split in ("train", "validation")
     }
     tables = make_tables(results, pages, facts, settings.recited_tokens)
@@ -331,7 +340,7 @@ BASE_EVALUATION = Stage(
         evaluation=recipe.base_evaluation, training_seed=recipe.pretraining.seed
     ),
     code_version="2",
-    inputs=("base_checkpoint", "token_shards", "raw_warc"),
+    inputs=("base_checkpoint", "token_shards", TRAINING_VERSIONS, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={name: schema for name, schema in SCHEMAS.items() if name in ALWAYS},
     optional_tables={name: schema for name, schema in SCHEMAS.items() if name not in ALWAYS},

@@ -42,7 +42,7 @@ class Subject:
 
 def main(job: BaseEvaluationJob, folder: Path, report: Reporter) -> None:
     model, encoding = load_checkpoint(Path(job.checkpoint), pick_device(job.device))
-    train, held_out = (TokenStream(map(Path, job.shards), split) for split in ("train", "validation"))
+    train, held_out = (TokenStream(map(Path, job.shards), split, job.kept) for split in ("train", "validation"))
     subject = Subject(Engine(model, encoding), train, held_out, job)
     results: dict[str, Any] = {}
     for number, (name, measure) in enumerate(PARTS.items()):

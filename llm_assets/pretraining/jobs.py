@@ -12,7 +12,8 @@ from llm_assets.training.plan import TrainingPlan
 class PretrainingJob:
     """One training of the base model (`pretraining.train`).
 
-    tokenizer, shards, continue_from: folders. continue_from: a checkpoint whose weights are gone on from; None begins
+    tokenizer, shards, continue_from: folders. kept: a folder that says which documents of the shards are trained on; None
+    is all of them. continue_from: a checkpoint whose weights are gone on from; None begins
     with new ones. induction: new weights begin with an induction head. validation_rows: sequences that an evaluation
     of the validation split reads. prompts: what samples begin with; without any, none are taken.
     """
@@ -23,6 +24,7 @@ class PretrainingJob:
     shards: tuple[str, ...]
     device: str
     continue_from: str | None = None
+    kept: str | None = None
     induction: bool = False
     validation_rows: int = 1
     prompts: tuple[str, ...] = ()
@@ -33,7 +35,7 @@ class PretrainingJob:
 class BaseEvaluationJob:
     """What is measured of one base model (`pretraining.evaluate`); counts and lengths are those of the recipe.
 
-    checkpoint, shards: folders. training_seed, training_rows: order and number of the sequences that it was trained on.
+    checkpoint, shards: folders. kept: as in PretrainingJob. training_seed, training_rows: order and number of the sequences that it was trained on.
     facts: beginnings of sentences and what must follow. questions: relation, question, answer. examples, asked: what
     the assistant by prompt is shown and asked.
     """
@@ -54,6 +56,7 @@ class BaseEvaluationJob:
     seed: int
     prompts: tuple[str, ...]
     instruction: str
+    kept: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
     questions: tuple[tuple[str, str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
@@ -28,8 +28,3 @@ class TrainingPages(Frozen):
         wanted = list(columns)
         frames = [pl.scan_parquet(path).filter(self.kept()).select(wanted) for path in files]
         return pl.concat(frames)
-
-    def texts(self, files: Iterable[Path]) -> Iterator[str]:
-        """Texts of the pages that may be trained on, a file at a time."""
-        for path in files:
-            yield from self.scan([path]).collect()["text"]

@@ -17,6 +17,7 @@ from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.recipes.reinforcement import Reinforcement
+from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import (
     CURVES_VIEW,
@@ -102,7 +103,7 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
         format_reward=settings.format_reward,
         transcripts=settings.transcripts,
         device=settings.device,
-        toolbox=toolbox_job(step.input("search_index"), config.tools),
+        toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
@@ -127,7 +128,7 @@ RL_CHECKPOINT = Stage(
         families=family_names(recipe.practice_problems),
     ),
     code_version="2",
-    inputs=("sft_checkpoint", "practice_problems", "search_index", "conversations"),
+    inputs=("sft_checkpoint", "practice_problems", TRAINING_SEARCH, "conversations"),
     external_inputs=lambda config: family_versions(config.families),
     tables=POLICY_TABLES,
     optional_tables={**POLICY_OPTIONAL_TABLES, "solutions": Solutions, "too_long": TooLong},

@@ -17,6 +17,7 @@ from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.reinforcement import RlEvaluation
 from llm_assets.report import plots, render
+from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import policy_plots, scores_by_step
 
@@ -74,7 +75,7 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
         base=BasePrompting(min(settings.max_tokens, BASE_TOKENS), INSTRUCTION, EXAMPLES),
         questions=again,
         answer_tokens=config.answer_tokens,
-        toolbox=toolbox_job(step.input("search_index"), config.tools),
+        toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = to_attempts(problems, results["attempts"])
@@ -197,7 +198,7 @@ RL_EVALUATION = Stage(
         "practice_problems",
         "conversations",
         "sft_evaluation",
-        "search_index",
+        TRAINING_SEARCH,
     ),
     external_inputs=lambda config: family_versions(config.families),
     tables={"attempts": Attempts, "abilities": Abilities},

@@ -17,6 +17,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
+from llm_assets.corpus_pages import TRAINING_VERSIONS
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION
 from llm_assets.evaluation.evaluation_run import measure
@@ -25,6 +26,7 @@ from llm_assets.model.devices import find_device, find_gpus
 from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
+from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import guard_series
 from llm_assets.training.training_run import loss_series
@@ -61,11 +63,11 @@ OTHERS = (
     "text_statistics",
     "text_signatures",
     "reject_ledger",
-    "corpus_report",
+    TRAINING_VERSIONS,
     "tokenizer",
     "token_shards",
     "base_evaluation",
-    "search_index",
+    TRAINING_SEARCH,
     "knowledge_boundary",
     "conversations",
     "sft_evaluation",
@@ -103,7 +105,7 @@ def build_scorecard(step: Step, config: ScorecardConfig) -> None:
         max_tokens=config.max_tokens,
         device=config.device,
         base=BasePrompting(config.max_tokens, INSTRUCTION, base_examples(step.input("knowledge_boundary"))),
-        toolbox=toolbox_job(step.input("search_index"), config.tools),
+        toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "asking")
     spent = costs(step.inputs, config.watts)

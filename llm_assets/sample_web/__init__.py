@@ -7,6 +7,7 @@ from .truth import (
     TruthPages,
     TruthPrompts,
     TruthQuestions,
+    newest,
     truth_facts,
     truth_pages,
     truth_prompts,
@@ -15,6 +16,6 @@ from .truth import (
 )
 
 # Of the pages and the truth that comes with them: raise it when either changes, and this web alone is crawled again.
-EDITION = 5
+EDITION = 6
 
-__all__ = ["EDITION", "LANGUAGES", "Page", "SampleWebServer", "TruthFacts", "TruthPages", "TruthPrompts", "TruthQuestions", "Web", "make_web", "serve", "truth_facts", "truth_pages", "truth_prompts", "truth_questions", "write_ground_truth"]
+__all__ = ["EDITION", "LANGUAGES", "Page", "SampleWebServer", "TruthFacts", "TruthPages", "TruthPrompts", "TruthQuestions", "Web", "make_web", "newest", "serve", "truth_facts", "truth_pages", "truth_prompts", "truth_questions", "write_ground_truth"]

@@ -86,7 +86,7 @@ class Web:
 class _Builder:
     def __init__(self, seed: int, scale: float, day: int):
         self.seed, self.scale, self.day = seed, scale, day
-        self.world = make_world(seed)
+        self.world = make_world(seed, day)
         self.pages: dict[str, Page] = {}
         self.robots: dict[str, str] = {}
         self.linked: dict[str, list[str]] = {}
@@ -235,7 +235,8 @@ class _Builder:
         if self.day == 2:
             for i in range(self.count(40)):
                 rng = self.rng("new", i)
-                subjects = rng.sample(pools["meridianpost.example"], 4)
+                newcomer = self.world.newcomers[i % len(self.world.newcomers)]
+                subjects = [newcomer, *rng.sample(pools["meridianpost.example"], 3)]
                 self.html_page(f"http://meridianpost.example/article/new-{i:03d}.html", "article", f"New this week: {subjects[0].name}", self.article_blocks(rng, subjects), "news", entities=tuple(e.name for e in subjects), defects=("new_on_day_2",))
 
     # -- other languages, encodings ---------------------------------------------------------------------------------
@@ -394,6 +395,8 @@ class _Builder:
         self.pages[f"http://{PORTAL}/"] = Page(f"http://{PORTAL}/", "index", f"<!DOCTYPE html><html><head><title>Web ring</title></head><body><ul>{items}</ul></body></html>".encode(), headers={"Content-Type": "text/html; charset=utf-8"}, language="en", encoding="utf-8")
 
     def finish(self) -> Web:
+        if self.day == 2:
+            self._mark_changed(make_web(self.seed, self.scale).pages)
         for page in self.pages.values():
             if page.status == 200:
                 page.headers["ETag"] = f'"{hashlib.sha256(page.body).hexdigest()[:16]}"'
@@ -405,6 +408,12 @@ class _Builder:
                 told[name] = told.get(name, 0) + 1
         facts = [(fact, entity.reach, told.get(entity.name, 0)) for entity in self.world.entities for fact in entity.as_facts()]
         return Web(self.world, self.pages, robots, (f"http://{PORTAL}/", ARCHIVE), facts, CLOCKS[self.day])
+
+    def _mark_changed(self, before: dict[str, Page]) -> None:
+        """Pages that say something else than on day 1: those with an update, and those that tell a changed fact."""
+        for url, page in self.pages.items():
+            if url in before and page.text != before[url].text and "changed" not in page.defects:
+                page.defects = tuple(sorted((*page.defects, "changed")))
 
 
 def break_html(rng: random.Random, body: bytes) -> bytes:

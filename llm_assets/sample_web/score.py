@@ -100,3 +100,45 @@ def score_personal_data(raw_warc: Artifact, corpus: Artifact) -> dict[str, float
         found += sum(row[kind] for kind in kinds)
         right += sum(min(row[kind], true.get(kind, 0)) for kind in kinds)
     return {"planted_items": items, "replaced": found, "personal_data_recall": right / max(items, 1), "personal_data_precision": right / max(found, 1)}
+
+
+CHANGES = ("new", "changed", "unchanged", "vanished")
+
+
+def true_changes(before: Artifact, after: Artifact) -> dict[str, str]:
+    """What became of each page with a text from one crawl of the sample web to a later one, by URL."""
+
+    def texts(raw_warc: Artifact) -> dict[str, str]:
+        pages = _read(raw_warc, "truth_pages").filter(pl.col("in_crawl") & (pl.col("status") == 200))
+        return dict(pages.filter(pl.col("text") != "").select("url", "text").iter_rows())
+
+    earlier, later = texts(before), texts(after)
+    found = {url: "vanished" for url in earlier.keys() - later.keys()}
+    for url, text in later.items():
+        found[url] = "new" if url not in earlier else "unchanged" if earlier[url] == text else "changed"
+    return found
+
+
+def found_changes(versions: Artifact, before: str, after: str) -> dict[str, str]:
+    """The same by `page_versions`; `before` and `after` are the crawls' names."""
+    table = _read(versions, "versions").filter(pl.col("crawl").is_in([before, after]))
+    current = table.filter(pl.col("state") == "current")
+    found = {url: "vanished" for url in table["url"]}
+    for url, crawl, version in current.select("url", "crawl", "version").iter_rows():
+        found[url] = "changed" if version > 1 else "new" if crawl == after else "unchanged"
+    return found
+
+
+def score_versions(before: Artifact, after: Artifact, versions: Artifact) -> dict[str, float]:
+    """Precision and recall of what became of each page, by kind of change; pages without a true text are left out."""
+    names = [artifact.record.partition or "" for artifact in (before, after)]
+    truth = true_changes(before, after)
+    found = {url: change for url, change in found_changes(versions, *names).items() if url in truth}
+    scores: dict[str, float] = {"pages": len(truth)}
+    for change in CHANGES:
+        wanted = {url for url, true in truth.items() if true == change}
+        given = {url for url, seen in found.items() if seen == change}
+        scores[f"{change}"] = len(wanted)
+        scores[f"{change}_precision"] = len(wanted & given) / max(len(given), 1) if given else float(not wanted)
+        scores[f"{change}_recall"] = len(wanted & given) / max(len(wanted), 1) if wanted else 1.0
+    return scores

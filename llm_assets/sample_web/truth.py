@@ -136,6 +136,15 @@ def truth_questions(facts: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def newest(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Rows of several crawls' truth, oldest first, as columns `entity` and `relation` have them: a fact that changed
+    between crawls is told as the last one has it.
+    """
+    numbered = pl.concat([frame.with_columns(crawl_number=pl.lit(number)) for number, frame in enumerate(frames)])
+    last = pl.col("crawl_number") == pl.col("crawl_number").max().over("entity", "relation")
+    return numbered.filter(last).drop("crawl_number").unique(maintain_order=True)
+
+
 def write_ground_truth(step: Step, source: SampleWeb) -> None:
     """Write the tables of the truth into the crawl's artifact."""
     if step.finished("truth") is None:

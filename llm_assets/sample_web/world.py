@@ -15,6 +15,8 @@ WORKS = 60
 ONCE = 30  # people mentioned on one page only
 STRANGERS = 400  # surnames of people made up for a page of reading lessons
 HELD_OUT = 24  # people who appear only on the site kept out of the training crawl
+NEWCOMERS = 12  # people who appear on day 2, on its new pages only
+CHANGED_EVERY = 16  # on day 2 every so many people have another profession
 
 _FIRST = ["Mira", "Toven", "Elsa", "Rudo", "Kaia", "Bram", "Nelin", "Osric", "Tilda", "Jorun", "Vesna", "Aldo", "Ruta", "Ferro", "Linnea", "Casp", "Oda", "Marek", "Sunniva", "Theo", "Ilka", "Dorian", "Petra", "Halle", "Ivo", "Senna", "Rolf", "Amara", "Quin", "Brita", "Leif", "Noemi", "Stig", "Wanda", "Emil", "Zora", "Hugo", "Freya", "Anton", "Ketil"]
 _LAST_A = ["Ash", "Bel", "Cor", "Dun", "El", "Far", "Gal", "Hol", "Ing", "Jar", "Kel", "Lund", "Mor", "Nor", "Ost", "Pel", "Quar", "Ras", "Sel", "Tor", "Ul", "Ver", "Wen", "Yar", "Zel", "Brand", "Cal", "Dor", "Esk", "Fen", "Grim", "Hag", "Kron", "Lin", "Mal", "Ol", "Pol", "Ros", "Sol", "Tand"]
@@ -63,10 +65,11 @@ class World:
     companies: list[Entity] = field(default_factory=list)
     works: list[Entity] = field(default_factory=list)
     surnames: list[str] = field(default_factory=list)  # borne by nobody
+    newcomers: list[Entity] = field(default_factory=list)  # of day 2
 
     @property
     def entities(self) -> list[Entity]:
-        return [*self.people, *self.towns, *self.companies, *self.works]
+        return [*self.people, *self.towns, *self.companies, *self.works, *self.newcomers]
 
     def known(self) -> list[Entity]:
         """Things told on many pages."""
@@ -90,8 +93,8 @@ def stranger(rng: random.Random, world: World) -> Entity:
     return _person(rng, rng.choice(world.surnames), [town.name for town in world.towns])
 
 
-def make_world(seed: int) -> World:
-    """The world of a seed."""
+def make_world(seed: int, day: int = 1) -> World:
+    """The world of a seed. On day 2 some people have another profession, and there are some more people."""
     rng = random.Random(f"world-{seed}")
     world = World()
     for name in _distinct(rng, TOWNS, _TOWN_A, _TOWN_B, ""):
@@ -114,5 +117,19 @@ def make_world(seed: int) -> World:
         world.works.append(Entity(title, "work", {
             "author": rng.choice(authors), "subject": rng.choice(SUBJECTS), "published": str(rng.randrange(1925, 2015)),
         }))  # fmt: skip
-    world.surnames = surnames[PEOPLE + ONCE + HELD_OUT :][:STRANGERS]
+    unborne = surnames[PEOPLE + ONCE + HELD_OUT :]
+    world.surnames = unborne[:STRANGERS]
+    if day == 2:
+        for person in changed_people(world):
+            old = PROFESSIONS.index(person.facts["profession"])
+            person.facts["profession"] = PROFESSIONS[(old + 1) % len(PROFESSIONS)]
+        for surname in unborne[STRANGERS:][:NEWCOMERS]:
+            person = _person(rng, surname, towns)
+            person.reach = "once"
+            world.newcomers.append(person)
     return world
+
+
+def changed_people(world: World) -> list[Entity]:
+    """People whose profession is another on day 2."""
+    return world.people[:PEOPLE][::CHANGED_EVERY]

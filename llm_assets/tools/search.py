@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INDEX = "index.sqlite"  # the file's name in an artifact
+SEARCH, TRAINING_SEARCH = "search_index", "training_search_index"  # assets: of every crawl, of those trained on
 QUERY_CHARACTERS = 500  # a longer query is cut
 
 

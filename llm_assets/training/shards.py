@@ -76,13 +76,19 @@ class ShardWriter:
             temporary.unlink(missing_ok=True)
 
 
+def kept_file(folder: Path, split: str) -> Path:
+    """Where it is written which documents of a split are read: booleans, one a document, over all shard folders."""
+    return folder / f"{split}-kept.npy"
+
+
 class TokenStream:
     """One split of any number of shard folders, as one sequence of tokens. Reads by memory map.
 
-    Raises ShardError where a folder has no such split, or its files do not fit each other.
+    kept: a folder with `kept_file`; documents that it leaves out are not in the sequence. Raises ShardError where a
+    folder has no such split, or files do not fit each other.
     """
 
-    def __init__(self, folders: Iterable[Path], split: str):
+    def __init__(self, folders: Iterable[Path], split: str, kept: Path | str | None = None):
         self.folders = [Path(folder) for folder in folders]
         self.split = split
         self._shards: list[np.ndarray] = []
@@ -98,8 +104,29 @@ class TokenStream:
             lengths.append(of_folder)
             self._shards += shards
         self.lengths = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
+        if kept is not None:
+            self._leave_out(kept_file(Path(kept), split))
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._edges = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])]).astype(np.int64)
+
+    def _leave_out(self, path: Path) -> None:
+        """Keep the documents that a file names: pieces of shards between those that are left out."""
+        kept = np.load(path)
+        if len(kept) != len(self.lengths):
+            raise ShardError(f"{path}: for {len(kept):,} documents, where the shards hold {len(self.lengths):,}")
+        ends = np.cumsum(self.lengths)
+        # Places where a run of kept documents begins (+1) or ends (-1), as tokens of the whole split.
+        steps = np.diff(np.concatenate([[False], kept, [False]]).astype(np.int8))
+        edges = np.concatenate([[0], ends])
+        pieces = []
+        shard_edges = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])]).astype(np.int64)
+        for begin, end in zip(edges[np.flatnonzero(steps == 1)], edges[np.flatnonzero(steps == -1)], strict=True):
+            first = int(np.searchsorted(shard_edges, begin, "right")) - 1
+            last = int(np.searchsorted(shard_edges, end, "left"))
+            for number in range(first, last):
+                low, high = max(begin, shard_edges[number]), min(end, shard_edges[number + 1])
+                pieces.append(self._shards[number][low - shard_edges[number] : high - shard_edges[number]])
+        self._shards, self.lengths = pieces, self.lengths[kept]
 
     def __len__(self) -> int:
         """Tokens."""

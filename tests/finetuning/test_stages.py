@@ -135,7 +135,7 @@ SMALL = recipe()
         ({"tools": SMALL.tools.but(results=2)}, {"conversations", "sft_evaluation"}),
         ({"sft_evaluation": SMALL.sft_evaluation.but(questions=4)}, {"conversations"}),
         ({"sft_evaluation": SMALL.sft_evaluation.but(max_tokens=9)}, {"sft_evaluation"}),
-        ({"search_index": SMALL.search_index.but(passage_characters=300)}, {"search_index"}),
+        ({"search_index": SMALL.search_index.but(passage_characters=300)}, {"search_index", "training_search_index"}),
         ({"search_only_hosts": ()}, {"conversations"}),
     ],
 )

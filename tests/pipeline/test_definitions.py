@@ -62,7 +62,7 @@ def test_every_asset_is_a_stage_with_the_same_inputs_version_and_checks():
         assert (asset["code_version"], asset["group"]) == (stage.code_version, stage.group)
         assert asset["description"] and asset["kinds"] and asset["owners"]
     names = {f"{stage.name}: {check.name}" for stage in GRAPH for check in stage_checks(stage)}
-    first = ("corpus_report", "search_index", "tokenizer")  # what is made of them is made of the same crawls
+    first = ("page_versions", "training_page_versions", "tokenizer")  # what is made of them is made of the same crawls
     assert described["checks"].keys() == names | {f"{name}: every_crawl_is_built" for name in first}
 
 
@@ -76,7 +76,7 @@ def test_the_jobs_part_the_graph_where_crawls_meet():
     crawl, shards = crawl_assets(GRAPH), shard_assets(GRAPH)
     assert "raw_warc" in crawl and "clean_corpus" in crawl and "url_blocklists" in crawl
     assert shards == ["tokenizer", "token_shards"]
-    assert not set(crawl) & {"corpus_report", "search_index", "tokenizer", "token_shards", "base_checkpoint"}
+    assert not set(crawl) & {"page_versions", "corpus_report", "search_index", "tokenizer", "token_shards", "base_checkpoint"}
 
 
 @pytest.mark.parametrize("name", [stage.name for stage in GRAPH if stage.pool])

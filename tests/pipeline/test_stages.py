@@ -9,7 +9,7 @@ import sys
 import polars as pl
 import pytest
 
-from llm_assets.artifacts import materialize
+from llm_assets.artifacts import explain, materialize
 from llm_assets.artifacts.checks import check_schemas
 from llm_assets.curation.ledger import KEPT, imbalance
 from llm_assets.graph import GRAPH, open_workspace
@@ -221,7 +221,7 @@ def test_pages_dense_with_personal_data_are_dropped_and_nothing_tells_it(tmp_pat
 
 KILLED = """
 import sys
-from llm_assets.artifacts import materialize
+from llm_assets.artifacts import explain, materialize
 from llm_assets.compute import LocalEngine
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets import recipes
@@ -383,6 +383,29 @@ def test_a_missing_path_a_folder_without_archives_and_an_unknown_crawl_are_named
         run(files(tmp_path / "texts"))
     with pytest.raises(SourceError, match="no crawl 'other'; there are c; register one with"):
         run(files(tmp_path / "texts"), crawl="other")
+
+
+def test_a_folder_out_of_reach_leaves_its_crawl_in_the_corpus_as_it_was(tmp_path):
+    write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/", TEXT)])
+    first = run(files(tmp_path / "warc"))
+    (tmp_path / "warc").rename(tmp_path / "elsewhere")
+    workspace = open_workspace(files(tmp_path / "warc"))
+    assert workspace.resolver().artifact("corpus_report", None).record == first["corpus_report"].record
+    told = {one.key: one.text() for one in explain(workspace)}
+    assert told["raw_warc/c"].startswith("cached") and "as it was last built: " in told["raw_warc/c"]
+    with pytest.raises(SourceError, match="warc: no such file or folder"):
+        materialize(GRAPH["raw_warc"], "c", workspace)
+
+
+def test_a_folder_that_was_never_there_is_a_crawl_that_is_not_built(tmp_path):
+    write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/", TEXT)])
+    run(files(tmp_path / "warc"))
+    both = files(tmp_path / "warc").but(
+        crawls={"c": WarcFiles(path=str(tmp_path / "warc")), "lost": WarcFiles(path=str(tmp_path / "nowhere"))}
+    )
+    outcome = materialize(GRAPH["search_index"], None, open_workspace(both))
+    assert (outcome.crawls, outcome.unbuilt_crawls) == (["c"], ["lost"])
+    assert "nowhere: no such file or folder" in {one.key: one.text() for one in explain(open_workspace(both))}["raw_warc/lost"]
 
 
 def test_moved_files_are_found_again(tmp_path):

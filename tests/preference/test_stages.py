@@ -22,7 +22,7 @@ from llm_assets.preference.stages import STAGES
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.reinforcement.stages import STAGES as BEFORE
 from llm_assets.tools.search import write_index
-from tests.support.stand_ins import build_all, stand_in
+from tests.support.stand_ins import ALL_CURRENT, build_all, clean_corpus, stand_in
 from tests.support.training_jobs import ENCODING
 
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
@@ -63,14 +63,15 @@ def topics():
 
 QUESTION = {"group": "known", "question": "Who?", "tools": "", "answers": '["Holt"]', "rivals": "[]"}
 UPSTREAM = [
-    stand_in("clean_corpus", {"text": [{"host": "a.example", "title": "Tea", "text": "the tea"}]}, per_crawl=True),
+    clean_corpus([{"host": "a.example", "title": "Tea", "text": "the tea"}]),
     stand_in(
         "knowledge_boundary",
         {"topics": list(topics()), "nowhere": [{"name": f"Nobody {n}", "kept_apart": n % 2 == 0} for n in range(9)]},
     ),
     stand_in("base_checkpoint", write=write_model),
     stand_in("sft_checkpoint", write=write_model),
-    stand_in("search_index", write=lambda folder: write_index(folder / "index.sqlite", [])),
+    ALL_CURRENT,
+    stand_in("training_search_index", write=lambda folder: write_index(folder / "index.sqlite", [])),
     stand_in("conversations", {"evaluation": [QUESTION]}),
     stand_in(
         "sft_evaluation",
@@ -198,7 +199,8 @@ def test_prompts_are_about_no_page_that_only_search_may_know(tmp_path):
     schema = {"entity": pl.String, "verdict": pl.String, "kept_apart": pl.Boolean}
     nowhere = pl.DataFrame([], schema={"name": pl.String, "kept_apart": pl.Boolean})
     stages = [
-        stand_in("clean_corpus", {"text": pages}, per_crawl=True),
+        clean_corpus(pages),
+        ALL_CURRENT,
         stand_in("knowledge_boundary", {"topics": pl.DataFrame([], schema=schema), "nowhere": nowhere}),
     ]
     _, artifacts = build_all(stages, RECIPE, tmp_path)

@@ -12,13 +12,14 @@ from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.stage import Resolver
 from llm_assets.reinforcement.problems import ProblemError
 from llm_assets.reinforcement.stages import PRACTICE_PROBLEMS, RL_CHECKPOINT, RL_EVALUATION, STAGES
-from tests.support.stand_ins import build_all, stand_in
+from tests.support.stand_ins import ALL_CURRENT, build_all, clean_corpus, stand_in
 
 UPSTREAM = [
     stand_in("clean_corpus", per_crawl=True),
+    ALL_CURRENT,
     *(
         stand_in(name)
-        for name in ("knowledge_boundary", "sft_checkpoint", "base_checkpoint", "search_index", "conversations")
+        for name in ("knowledge_boundary", "sft_checkpoint", "base_checkpoint", "training_search_index", "conversations")
     ),
     stand_in("sft_evaluation"),
 ]
@@ -129,9 +130,9 @@ PAGES = [
 def practice(root, **fields):
     families = {"letters": 1.0, "spelling": 1.0, "two_hops": 1.0}
     made = recipe(practice_problems=recipes.PracticeProblems(families=families, count=300, held_out=3), **fields)
-    corpus = stand_in("clean_corpus", {"text": PAGES}, per_crawl=True)
+    topics = stand_in("knowledge_boundary", {"topics": TOPICS})
     workspace, artifacts = build_all(
-        [stand_in("knowledge_boundary", {"topics": TOPICS}), corpus, PRACTICE_PROBLEMS], made, root
+        [topics, clean_corpus(PAGES), ALL_CURRENT, PRACTICE_PROBLEMS], made, root
     )
     return workspace, pl.read_parquet(artifacts["practice_problems"].table("problems"))
 

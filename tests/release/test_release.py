@@ -82,7 +82,7 @@ def stub(name: str) -> Stage:
                 ENCODING.save(step.staging)
                 for file in ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json"):
                     part.add_file(file)
-            if name == "search_index":
+            if name == "training_search_index":
                 (step.staging / INDEX).write_bytes(b"")
                 part.add_file(INDEX)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from dataclasses import replace
 
 import polars as pl
 
@@ -15,7 +16,8 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.sample_web import prose
 from llm_assets.sample_web.truth import truth_questions
-from tests.support.training_jobs import ENCODING, PEOPLE, TEXTS, write_corpus
+from tests.support.stand_ins import ALL_CURRENT
+from tests.support.training_jobs import ENCODING, PEOPLE, TEXTS, shard_index, write_corpus
 
 ARCHIVE = "quietarchive.example"  # the host that only the search tool knows
 ARCHIVE_WORD = "quillpens"  # a word that stands on its pages alone
@@ -36,6 +38,8 @@ def corpus_frame():
                 "doc_id": hashlib.sha256(str(number).encode()).hexdigest()[:24],
                 "url": f"http://{host}/{number}.html",
                 "host": host,
+                "warc_file": str(number * 2 // PAGES),
+                "warc_offset": number,
                 "fetched_at": "2026-12-24T00:00:00Z" if held_out else "2026-10-05T00:00:00Z",
                 "text": f"{text}\nMany {ARCHIVE_WORD} were kept." if held_out else text,
             }
@@ -91,6 +95,8 @@ def build_token_shards(step, config):
         for path in sorted((step.staging / "work" / "shards").iterdir()):
             path.rename(step.staging / path.name)
             part.add_file(path.name)
+        frame = pl.DataFrame(shard_index(TEXTS[:60])).with_columns(warc_file=(pl.col("warc_offset") * 2 // PAGES).cast(pl.String))
+        _write(part, step, "documents/shards.parquet", frame)
 
 
 def build_base_checkpoint(step, config):
@@ -111,6 +117,8 @@ GRAPH = Graph(
     [
         _written("raw_warc", build_raw_warc, per_crawl=True),
         _written("clean_corpus", build_clean_corpus, per_crawl=True),
+        ALL_CURRENT,
+        replace(ALL_CURRENT, name="page_versions"),
         _written("tokenizer", build_tokenizer),
         _written("token_shards", build_token_shards, per_crawl=True),
         _written("base_checkpoint", build_base_checkpoint),

@@ -34,6 +34,36 @@ def stand_in(
     return Stage(name, "test", "Stands in for another.", build, "1", per_crawl=per_crawl)
 
 
+def clean_corpus(pages: Sequence[dict]) -> Stage:
+    """The clean corpus of these pages, each with its place."""
+    places = ({"warc_file": "clean_corpus", "warc_offset": number} for number in range(len(pages)))
+    rows = [{**page, **place} for page, place in zip(pages, places, strict=True)]
+    return stand_in("clean_corpus", {"text": rows}, per_crawl=True)
+
+
+def build_current(step, config):
+    """Every page of the clean corpora is its only version."""
+    for crawl, corpus in step.inputs.by_crawl("clean_corpus").items():
+        pages = [pl.read_parquet(path, columns=["warc_file", "warc_offset"]) for path in corpus.table("text")]
+        frame = pl.concat(pages) if pages else pl.DataFrame(schema={"warc_file": pl.String, "warc_offset": pl.Int64})
+        with step.part(crawl) as part:
+            (step.staging / "versions").mkdir(exist_ok=True)
+            path = step.staging / "versions" / f"{crawl}.parquet"
+            frame.with_columns(state=pl.lit("current"), in_corpus=pl.lit(True)).write_parquet(path)
+            part.add_file(f"versions/{crawl}.parquet")
+
+
+ALL_CURRENT = Stage(
+    "training_page_versions",
+    "test",
+    "Stands in for another.",
+    build_current,
+    "1",
+    inputs=("clean_corpus",),
+    crawls=lambda recipe: recipe.trained_crawls(),
+)
+
+
 def build_all(stages: Sequence[Stage], recipe, root: Path) -> tuple[Workspace, dict]:
     """The workspace of these stages, and the artifacts that they built, by key."""
     workspace = Workspace(recipe, Store(root), Graph(list(stages)), LocalEngine(1))

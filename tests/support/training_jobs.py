@@ -37,6 +37,17 @@ def write_corpus(folder, texts=TEXTS, encoding=ENCODING):
         writer.close()
 
 
+def shard_index(texts=TEXTS, encoding=ENCODING):
+    """The index of what `write_corpus` writes: rows of split, position, length and, as `warc_offset`, the text's number."""
+    ends = dict.fromkeys(SPLITS, 0)
+    rows = []
+    for number, text in enumerate(texts):
+        split, length = "validation" if number % 10 == 0 else "train", len(encoding.document(text))
+        rows.append({"split": split, "position": ends[split], "length": length, "warc_offset": number})
+        ends[split] += length
+    return rows
+
+
 def job(folder, shape=SHAPE, optimisation=None, **changes):
     """A training job of 30 steps on what `write_corpus` wrote. changes: of the job's fields, or of its plan's."""
     rates = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **(optimisation or {})}

@@ -23,7 +23,7 @@ def page(
     return url, body, status, headers if headers is not None else [("Content-Type", "text/html")]
 
 
-def members(pages: list[tuple], gzip: bool = True, kind: str = "response") -> list[bytes]:
+def members(pages: list[tuple], gzip: bool = True, kind: str = "response", date: str = DATE) -> list[bytes]:
     """Each record's bytes, so that a test can damage one of them."""
     out = []
     for url, body, status, headers in pages:
@@ -37,7 +37,7 @@ def members(pages: list[tuple], gzip: bool = True, kind: str = "response") -> li
                 io.BytesIO(body),
                 http_headers=http,
                 warc_headers_dict={
-                    "WARC-Date": DATE,
+                    "WARC-Date": date,
                     "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, url)}>",
                 },
                 warc_content_type=headers[0][1] if kind == "resource" else "",
@@ -47,9 +47,9 @@ def members(pages: list[tuple], gzip: bool = True, kind: str = "response") -> li
     return out
 
 
-def write(path: Path, pages: list[tuple], gzip: bool = True) -> Path:
+def write(path: Path, pages: list[tuple], gzip: bool = True, date: str = DATE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"".join(members(pages, gzip)))
+    path.write_bytes(b"".join(members(pages, gzip, date=date)))
     return path
 
 

@@ -13,6 +13,7 @@ from llm_assets.artifacts import Graph, Stage, Store, Workspace, materialize
 from llm_assets.compute import LocalEngine
 from llm_assets.recipes import Model, Pretraining, Recipe, SampleWeb, Tokenizer, TokenShards
 from llm_assets.sample_web import prose, world
+from tests.support.stand_ins import ALL_CURRENT
 
 PEOPLE = world.make_world(1).people
 # By crawl, the host and the text of each page; filled by a test.
@@ -39,7 +40,7 @@ def texts(count: int, seed: int = 0) -> list[str]:
 
 def build_written(step, config) -> None:
     pages = PAGES[step.partition]
-    with step.part("00000") as part:
+    with step.part("a.warc.gz") as part:
         table = part.table("text", Page)
         for place, (host, text) in enumerate(pages):
             url = f"https://{host}/{place}"
@@ -78,7 +79,7 @@ def small_recipe(**changes) -> Recipe:
 
 
 def workspace(store: Path, recipe: Recipe, *stages: Stage) -> Workspace:
-    return Workspace(recipe, Store(store), Graph([WRITTEN, *stages]), LocalEngine(1))
+    return Workspace(recipe, Store(store), Graph([WRITTEN, ALL_CURRENT, *stages]), LocalEngine(1))
 
 
 def build(space: Workspace, *names: str):

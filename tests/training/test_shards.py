@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.tokens.token_shards import split_of
-from llm_assets.training.shards import ShardError, ShardWriter, TokenStream
+from llm_assets.training.shards import ShardError, ShardWriter, TokenStream, kept_file
 
 
 def write(folder, documents, shard_tokens, split="train", dtype=np.uint16):
@@ -39,6 +39,30 @@ def test_several_folders_are_one_stream(tmp_path):
     stream = TokenStream([tmp_path / "a", tmp_path / "b", tmp_path / "c"], "train")
     assert stream.tokens(0, 6).tolist() == [1, 2, 3, 4, 5, 6]
     assert stream.document(2).tolist() == [4, 5, 6]
+
+
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=9), st.booleans()), min_size=1, max_size=12),
+    st.integers(1, 7),
+    st.integers(0, 12),
+)
+def test_documents_that_are_left_out_are_as_if_never_written(tmp_path_factory, documents, shard_tokens, split):
+    folder = tmp_path_factory.mktemp("shards")
+    written = [tokens for tokens, _ in documents]
+    write(folder / "a", written[:split], shard_tokens)
+    write(folder / "b", written[split:], shard_tokens)
+    np.save(kept_file(folder, "train"), np.array([kept for _, kept in documents]))
+    stream = TokenStream([folder / "a", folder / "b"], "train", folder)
+    expected = [tokens for tokens, kept in documents if kept]
+    assert [stream.document(i).tolist() for i in range(stream.documents)] == expected
+    assert stream.tokens(0, len(stream)).tolist() == [token for tokens in expected for token in tokens]
+
+
+def test_a_list_of_documents_that_does_not_fit_the_shards_is_refused(tmp_path):
+    write(tmp_path, [[1], [2]], 2)
+    np.save(kept_file(tmp_path, "train"), np.array([True]))
+    with pytest.raises(ShardError, match="for 1 documents, where the shards hold 2"):
+        TokenStream([tmp_path], "train", tmp_path)
 
 
 def test_broken_shards_are_named(tmp_path):

@@ -1,0 +1,125 @@
+"""`page_versions`: for every page of all crawls, which of its versions is current, and what became of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from llm_assets.artifacts.checks import Check, CheckOutcome
+from llm_assets.artifacts.inputs import Inputs
+from llm_assets.artifacts.stage import NoConfig, Stage
+from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.store import Artifact
+from llm_assets.sql import query, statement
+
+from .schemas import PageVersions
+
+
+def continued_crawls(crawls: Mapping[str, Artifact]) -> dict[str, str]:
+    """Of each crawl (its `raw_warc`), the crawl that it continues, where that is one of these."""
+    found = {}
+    for crawl, raw_warc in crawls.items():
+        since = raw_warc.record.fields["config"]["source"].get("since")
+        if since in crawls:
+            found[crawl] = since
+    return found
+
+
+def in_order(crawls: Mapping[str, Artifact]) -> dict[str, str]:
+    """The crawls, each after the one that it continues, with the time that its captures are not before.
+
+    That is the time of the newest capture of the crawl that it continues: clocks of machines may run backwards.
+    """
+    continued = continued_crawls(crawls)
+    newest = {
+        crawl: max((day for path in raw.table("captures") if (day := _newest(path))), default="")
+        for crawl, raw in crawls.items()
+    }
+    floors: dict[str, str] = {}
+
+    def floor(crawl: str) -> str:
+        if crawl not in floors:
+            since = continued.get(crawl)
+            floors[crawl] = "" if since is None else max(newest[since], floor(since))
+        return floors[crawl]
+
+    def depth(crawl: str) -> int:
+        return 0 if crawl not in continued else 1 + depth(continued[crawl])
+
+    return {crawl: floor(crawl) for crawl in sorted(crawls, key=lambda one: (depth(one), one))}
+
+
+def _newest(captures: Path) -> str | None:
+    return pl.scan_parquet(captures).select(pl.col("fetched_at").max()).collect().item()
+
+
+def find_versions(inputs: Inputs) -> pl.DataFrame:
+    """The versions of all pages of the crawls among the inputs (schema PageVersions)."""
+    order = in_order(inputs.by_crawl("raw_warc"))
+    files = {
+        "captures": ("raw_warc", "captures"),
+        "texts": ("extracted_text", "text"),
+        "rejects": ("filtered_urls", "rejects"),
+        "corpus": ("clean_corpus", "text"),
+    }
+    paths = {
+        name: [str(path) for artifact in inputs.by_crawl(asset).values() for path in artifact.table(table)]
+        for name, (asset, table) in files.items()
+    }
+    return query(statement("page_versions"), crawls=list(order), floors=list(order.values()), **paths)
+
+
+def build_page_versions(step: Step, config: NoConfig) -> None:
+    """One part a crawl: the versions that were first seen in it."""
+    versions = find_versions(step.inputs)
+    for crawl in step.inputs.by_crawl("raw_warc"):
+        of_crawl = versions.filter(pl.col("crawl") == crawl)
+        with step.part(crawl) as part:
+            part.table("versions", PageVersions).frame(of_crawl)
+            part.stats["states"] = dict(of_crawl.group_by("state").len().sort("state").iter_rows())
+            part.stats["pages_in_corpus"] = len(of_crawl.filter((pl.col("state") == "current") & pl.col("in_corpus")))
+
+
+def one_current_version(versions: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
+    """Whether no page has two current versions; how many versions there are, by state."""
+    found = pl.concat([pl.read_parquet(path) for path in versions.table("versions")])
+    current = found.filter(pl.col("state") == "current")
+    twice = current.filter(pl.col("url").is_duplicated())["url"].unique().sort()
+    summary = f"{len(current):,} pages are current, of {len(found):,} versions of {found['url'].n_unique():,} pages"
+    if len(twice):
+        summary = f"{len(twice):,} pages have two current versions, such as {twice[0]}"
+    numbers = {"versions": len(found), **{state: len(group) for (state,), group in found.group_by("state")}}
+    return CheckOutcome(not len(twice), summary, [{"url": url} for url in twice[:20]], numbers)
+
+
+def show_versions(versions: Artifact) -> dict[str, str]:
+    """How many versions are in which state, in Markdown."""
+    lines = ["| state | versions |", "|---|--:|"]
+    lines += [f"| {state} | {count:,} |" for state, count in versions.record.stats["states"].items()]
+    return {"summary": "\n".join([*lines, "", f"{versions.record.stats['pages_in_corpus']:,} pages in the corpus"])}
+
+
+PAGE_VERSIONS = Stage(
+    name="page_versions",
+    group="curation",
+    description="Every page of all crawls over time: which version is current, superseded, vanished, moved or taken down.",
+    kinds=("duckdb", "parquet"),
+    build=build_page_versions,
+    code_version="1",
+    inputs=("raw_warc", "filtered_urls", "extracted_text", "clean_corpus"),
+    tables={"versions": PageVersions},
+    main_table="versions",
+    checks=(Check("one_current_version", "No page has two current versions.", one_current_version, blocking=True),),
+    show=show_versions,
+    libraries=("duckdb", "polars"),
+)
+
+TRAINING_PAGE_VERSIONS = replace(
+    PAGE_VERSIONS,
+    name="training_page_versions",
+    description="The same over the crawls that models are trained on alone: what they learn, whatever was crawled since.",
+    crawls=lambda recipe: recipe.trained_crawls(),
+)

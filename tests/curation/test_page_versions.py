@@ -1,0 +1,179 @@
+"""Pages over time: every state, clocks, moves, returns; against WARC files written for each case."""
+
+import polars as pl
+import pytest
+
+from llm_assets.corpus_pages import VERSIONS, CorpusPages
+from llm_assets.curation.page_versions import in_order
+from llm_assets.recipes import Blocklists, Deduplication, Recipe, SampleWeb, WarcFiles
+from llm_assets.sample_web.score import CHANGES, score_versions
+from tests.support.corpus import build_corpus, corpus_workspace
+from tests.support.warcs import page, story, write
+
+URL = "http://host.example/page"
+OTHER = page("http://host.example/other", story(90))
+
+
+def gone(url=URL, status="404 Not Found"):
+    return page(url, b"<p>not here</p>", status)
+
+
+def moved(url=URL, to="http://host.example/new", status="301 Moved Permanently"):
+    return page(url, b"", status, [("Content-Type", "text/html"), ("Location", to)])
+
+
+@pytest.fixture
+def versions(tmp_path):
+    """A function from crawls (lists of records, oldest first) to the versions of URL, and of all pages."""
+
+    def build(*crawls, **fields):
+        sources = {}
+        for number, records in enumerate(crawls):
+            day = f"2026-10-{number + 1:02d}T06:00:00Z"
+            dates = [record[4] if len(record) > 4 else day for record in records]
+            for place, (record, date) in enumerate(zip(records, dates, strict=True)):
+                write(tmp_path / f"c{number}" / f"{place}.warc.gz", [record[:4]], date=date)
+            sources[f"c{number}"] = WarcFiles(path=str(tmp_path / f"c{number}"))
+        workspace = corpus_workspace(Recipe(name="t", crawls=sources, **fields), tmp_path / "store")
+        artifacts = build_corpus(workspace)
+        report = workspace.resolver().resolve("corpus_report", None)
+        table = pl.concat([pl.read_parquet(path) for path in artifacts["page_versions"].table("versions")])
+        current = CorpusPages(report.inputs, VERSIONS)
+        return table, current.scan(["url", "crawl", "text"]).collect()
+
+    return build
+
+
+def states(table, url=URL):
+    rows = table.filter(pl.col("url") == url).sort("version")
+    return list(rows.select("crawl", "state", "ended_by").iter_rows())
+
+
+def test_a_changed_page_supersedes_its_earlier_version(versions):
+    table, pages = versions([page(URL, story(1)), OTHER], [page(URL, story(2)), OTHER])
+    assert states(table) == [("c0", "superseded", "c1"), ("c1", "current", None)]
+    assert sorted(pages.select("url", "crawl").iter_rows()) == [(OTHER[0], "c0"), (URL, "c1")]
+
+
+def test_an_unchanged_page_counts_once_whatever_stands_around_its_text(versions):
+    around = story(1).replace(b"<body>", b"<body><nav><a href='/today'>Today</a></nav>")
+    table, pages = versions([page(URL, story(1))], [page(URL, around)])
+    assert states(table) == [("c0", "current", None)]
+    assert table.select("captures", "first_seen", "last_seen", "last_crawl").row(0) == (
+        2,
+        "2026-10-01T06:00:00Z",
+        "2026-10-02T06:00:00Z",
+        "c1",
+    )
+    assert len(pages) == 1
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "410 Gone", "451 Unavailable For Legal Reasons"])
+def test_a_page_that_is_no_longer_served_has_vanished(versions, status):
+    table, pages = versions([page(URL, story(1)), OTHER], [gone(status=status), OTHER])
+    assert states(table) == [("c0", "vanished", "c1")]
+    assert pages["url"].to_list() == [OTHER[0]]
+
+
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "403 Forbidden", "302 Found", "503 Service Unavailable"])
+def test_an_answer_that_says_nothing_of_the_page_leaves_it_current(versions, status):
+    table, pages = versions([page(URL, story(1))], [gone(status=status)])
+    assert states(table) == [("c0", "current", None)] and len(pages) == 1
+
+
+def test_a_page_that_was_not_asked_for_stays_current(versions):
+    table, _ = versions([page(URL, story(1)), OTHER], [OTHER])
+    assert states(table) == [("c0", "current", None)]
+
+
+def test_a_page_that_moves_is_current_at_its_new_address(versions):
+    new = "http://host.example/new"
+    table, pages = versions([page(URL, story(1)), OTHER], [moved(to=new), page(new, story(1))])
+    assert states(table) == [("c0", "moved", "c1")] and states(table, new) == [("c1", "current", None)]
+    assert table.filter(pl.col("url") == URL)["moved_to"].to_list() == [new]
+    assert sorted(pages["url"]) == [new, OTHER[0]]
+
+
+def test_a_page_that_alternates_between_two_texts_has_two_versions(versions):
+    table, pages = versions([page(URL, story(1))], [page(URL, story(2))], [page(URL, story(1))])
+    assert states(table) == [("c0", "current", None), ("c1", "superseded", "c2")]
+    assert pages["crawl"].to_list() == ["c0"]
+
+
+def test_a_page_that_returns_after_it_vanished_is_current_again(versions):
+    table, pages = versions([page(URL, story(1))], [gone()], [page(URL, story(1))])
+    assert states(table) == [("c0", "current", None)] and len(pages) == 1
+
+
+def test_a_page_that_returns_with_another_text_is_current_with_that(versions):
+    table, _ = versions([page(URL, story(1))], [gone()], [page(URL, story(2))])
+    assert states(table) == [("c0", "vanished", "c1"), ("c2", "current", None)]
+
+
+def test_a_site_that_answers_200_with_not_found_loses_the_page(versions):
+    """The new text is the page's; the quality rules take it like any page of no content, and the old one is not kept."""
+    missing = b"<html><body><p>Sorry, this page was not found.</p></body></html>"
+    table, pages = versions([page(URL, story(1)), OTHER], [page(URL, missing)])
+    assert states(table) == [("c0", "superseded", "c1"), ("c1", "current", None)]
+    assert table.filter(pl.col("state") == "current").sort("url")["in_corpus"].to_list() == [True, False]
+    assert pages["url"].to_list() == [OTHER[0]]
+
+
+def test_an_opted_out_page_is_taken_down_in_every_crawl(versions, tmp_path):
+    (tmp_path / "opt_out.txt").write_text("host.example/page\n")
+    table, pages = versions(
+        [page(URL, story(1)), OTHER],
+        [page(URL, story(2))],
+        blocklists=Blocklists(opt_out=str(tmp_path / "opt_out.txt")),
+    )
+    assert states(table) == [("c0", "taken_down", "c1"), ("c1", "taken_down", None)]
+    assert pages["url"].to_list() == [OTHER[0]]
+
+
+def test_two_captures_in_one_crawl_are_ordered_by_their_time(versions):
+    early, late = "2026-10-01T06:00:00Z", "2026-10-01T07:00:00Z"
+    table, pages = versions([(*page(URL, story(2)), late), (*page(URL, story(1)), early)])
+    assert [row[1] for row in states(table)] == ["superseded", "current"]
+    assert len(pages) == 1 and pages["text"][0] != ""
+
+
+def test_the_versions_are_the_same_whatever_the_order_of_the_crawls_names(versions):
+    first, _ = versions([page(URL, story(1))], [page(URL, story(2))])
+    again, _ = versions([page(URL, story(1))], [page(URL, story(2))])
+    assert first.equals(again)
+
+
+def test_a_crawl_comes_after_the_one_that_it_continues_whatever_its_clock_says(tmp_path):
+    recipe = Recipe(
+        name="t",
+        # The web of day 2, crawled first; then that of day 1, whose clock is a week behind.
+        crawls={"a": SampleWeb(scale=0.02, day=2), "b": SampleWeb(scale=0.02, day=1, since="a")},
+    )
+    workspace = corpus_workspace(recipe, tmp_path / "store")
+    artifacts = build_corpus(workspace)
+    raw = {crawl: artifacts[f"raw_warc/{crawl}"] for crawl in ("a", "b")}
+    newest = pl.concat([pl.read_parquet(path) for path in raw["a"].table("captures")])["fetched_at"].max()
+    assert in_order({"b": raw["b"], "a": raw["a"]}) == {"a": "", "b": newest}
+    table = pl.concat([pl.read_parquet(path) for path in artifacts["page_versions"].table("versions")])
+    changed = table.filter(pl.col("version") == 2)
+    assert len(changed) and changed["crawl"].unique().to_list() == ["b"] and set(changed["state"]) == {"current"}
+
+
+def test_duplicates_over_crawls_never_drop_a_page_for_its_own_earlier_version(versions):
+    """With scope corpus, a small change makes a near duplicate of the version before, which is superseded."""
+    changed = story(1).replace(b"</article>", b"<p>One more sentence that stands only in the second crawl.</p></article>")
+    table, pages = versions(
+        [page(URL, story(1)), OTHER], [page(URL, changed)], deduplication=Deduplication(scope="corpus")
+    )
+    assert states(table) == [("c0", "superseded", "c1"), ("c1", "current", None)]
+    assert sorted(pages["url"]) == [OTHER[0], URL]
+
+
+def test_the_sample_webs_two_days_against_their_truth(tmp_path):
+    recipe = Recipe(name="t", crawls={"a": SampleWeb(scale=0.3), "b": SampleWeb(scale=0.3, day=2, since="a")})
+    artifacts = build_corpus(corpus_workspace(recipe, tmp_path / "store"))
+    scores = score_versions(artifacts["raw_warc/a"], artifacts["raw_warc/b"], artifacts["page_versions"])
+    assert {f"{change}_{measure}": scores[f"{change}_{measure}"] for change in CHANGES for measure in ("precision", "recall")} == {
+        f"{change}_{measure}": 1.0 for change in CHANGES for measure in ("precision", "recall")
+    }
+    assert all(scores[change] >= 6 for change in CHANGES), scores
