@@ -18,8 +18,9 @@ from llm_assets.settings import load_settings
 from llm_assets.web.crawls import open_registry
 from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
 from resources.recrawls import registered_crawls
+from tests.support.building import build, check
 from tests.support.commands import command
-from tests.support.small import recipe_file
+from tests.support.small import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
 
 HOST = "http://small.example"
@@ -93,19 +94,17 @@ def test_a_source_that_no_crawl_can_come_of_is_refused_at_once(project):
 
 def test_an_unreadable_archive_is_refused(project, monkeypatch):
     """Whatever the system says of a file that it does not open (tests may run as root, who opens all)."""
-    loop = project / "loop.warc.gz"
-    write(project / "own" / "1.warc.gz", [page("http://own.example/")])
-    path_open = type(loop).open
+    archive = write(project / "own" / "1.warc.gz", [page("http://own.example/")])
+    path_open = type(archive).open
 
     def refusing(path, *words, **options):
         if path.name == "1.warc.gz":
             raise PermissionError(13, "Permission denied")
         return path_open(path, *words, **options)
 
-    monkeypatch.setattr(type(loop), "open", refusing)
-    assert "1.warc.gz: cannot be read (Permission denied)" in ask(
-        "crawls", "add", "mine", "--warc", str(project / "own" / "1.warc.gz"), fails=True
-    )
+    monkeypatch.setattr(type(archive), "open", refusing)
+    said = ask("crawls", "add", "mine", "--warc", str(archive), fails=True)
+    assert "1.warc.gz: cannot be read (Permission denied)" in said
 
 
 def test_a_removed_crawl_is_gone_from_registry_and_dagster(project):
@@ -116,8 +115,11 @@ def test_a_removed_crawl_is_gone_from_registry_and_dagster(project):
     assert "removed crawl and partition in Dagster: mine" in said
     assert "gc --keep-last 0` would collect 1 artifacts of it" in said and artifact.record.short in said
     assert open_registry(load_settings()).sources() == {} and "mine" not in partitions()
-    context = dg.build_sensor_context(instance=dg.DagsterInstance.get(), resources={"recipe": ChosenRecipe()})
-    (request,) = registered_crawls.evaluate_tick(context).dynamic_partitions_requests
+    with (
+        dg.DagsterInstance.get() as instance,
+        dg.build_sensor_context(instance=instance, resources={"recipe": ChosenRecipe()}) as context,
+    ):
+        (request,) = registered_crawls.evaluate_tick(context).dynamic_partitions_requests
     assert list(request.partition_keys) == ["own"]
     assert "no crawl 'mine' is registered" in ask("crawls", "remove", "mine", fails=True)
 
@@ -148,7 +150,9 @@ def test_a_partition_without_a_crawl_says_what_it_is_and_goes(project):
         instance.add_dynamic_partitions("crawl", ["nobody"])
         tools = {"recipe": ChosenRecipe(), "store": ArtifactStore(), "compute": Compute(), "duckdb": DuckDb(), "tracking": Tracking()}  # fmt: skip
         (asset,) = [one for one in make_assets(GRAPH) if one.key == dg.AssetKey("raw_warc")]
-        launched = dg.materialize([asset], partition_key="nobody", instance=instance, resources=tools, raise_on_error=False)
+        launched = dg.materialize(
+            [asset], partition_key="nobody", instance=instance, resources=tools, raise_on_error=False
+        )
         (failed,) = [event for event in launched.all_events if event.is_step_failure]
         message = failed.step_failure_data.error.cause.message
     assert "no crawl 'nobody'; there are mine, own" in message
@@ -210,18 +214,13 @@ def test_registered_crawls_that_are_dead_or_not_built_block_nobody(project):
     register("lost", WarcFiles(path=str(project / "lost")))
     register("unbuilt", WebCrawl(seeds=("http://never.example/",)))
     register("orphan", WebCrawl(seeds=("http://never.example/",), since="elsewhere"))
-    outcome = materialize(GRAPH["raw_warc"], "own", open_workspace())
-    assert outcome.artifact.record.rows["captures"] == 4
+    report = build(load_recipe(), CORPUS, crawls=["own"])["corpus_report"]
+    assert all(key.endswith("/own") for key in report.record.fields["inputs"] if "/" in key)
+    assert "4 pages" in check(load_recipe(), "corpus_report", "corpus_not_empty").summary
     listed = ask("crawls", "list")
     assert all(name in listed for name in ("lost", "unbuilt"))
     assert "orphan: left out: orphan continues elsewhere, which is no crawl of recipe 'mine'" in listed
     assert "crawl 'orphan' cannot be built: orphan continues elsewhere" in ask("run", "--crawl", "orphan", fails=True)
-    workspace = open_workspace()
-    for stage in ("filtered_urls", "extracted_text", "language_filtered_text", "text_statistics"):
-        for name in GRAPH[stage].inputs:
-            if not GRAPH[name].per_crawl:
-                materialize(GRAPH[name], None, workspace)
-        materialize(GRAPH[stage], "own", workspace)
     ask("crawls", "remove", "orphan")
 
 
