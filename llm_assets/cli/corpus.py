@@ -12,6 +12,7 @@ from llm_assets.curation.personal_data import KINDS, scrub_for_display
 from llm_assets.curation.quality import plain
 from llm_assets.graph import open_workspace
 from llm_assets.recipes import QUALITY_RULES
+from llm_assets.web.last_try import not_fetched
 
 from .options import recipe_option
 
@@ -45,7 +46,18 @@ def _snippet(text: str) -> str:
 def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
     """Where a page went: the stage and rule, the measured value, the threshold."""
     workspace, names = _open(recipe, crawls)
-    for answer in questions.why(workspace, url, names):
+    failures = not_fetched(workspace, url, list(crawls) or sorted(workspace.recipe.sources()))
+    try:
+        answers = questions.why(workspace, url, names)
+    except questions.CorpusError:
+        if not failures:
+            raise
+        answers = []
+    for failure in failures:
+        click.secho(failure.url, bold=True)
+        when = f", whose last try failed at {failure.at}" if failure.at else ""
+        click.secho(f"  not fetched by crawl {failure.crawl}{when}: {failure.reason} ({failure.detail})", fg="red")
+    for answer in answers:
         capture = answer.capture
         click.secho(f"{capture['url']}", bold=True)
         click.echo(f"  crawl {capture['crawl']}, {capture['warc_file']} at {capture['warc_offset']:,}, fetched {capture['fetched_at']}, status {capture['status']}, {capture['mime'] or 'no media type'}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-recipe_option = click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function; default: LLM_ASSETS_RECIPE or laptop.")
+recipe_option = click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function, with @crawl to read that crawl alone (laptop@mine); default: LLM_ASSETS_RECIPE or laptop.")
 
 
 def sampling_options(max_tokens: int, temperature: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

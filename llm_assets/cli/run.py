@@ -13,7 +13,9 @@ import click
 
 from llm_assets.compute.engine import GARBAGE_THRESHOLD
 from llm_assets.graph import GRAPH, open_workspace
+from llm_assets.recipes.load import chosen_recipe, with_crawls
 from llm_assets.settings import load_settings
+from llm_assets.web.crawls import open_registry
 
 from .display import Display, summarise
 from .killed_runs import alive, close_killed_runs
@@ -48,6 +50,9 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     sources = workspace.recipe.sources()
     unknown = [name for name in names if name not in sources]
     if unknown:
+        reason = open_registry(settings).unusable(workspace.recipe).get(unknown[0])
+        if reason is not None:
+            raise click.ClickException(f"crawl {unknown[0]!r} cannot be built: {reason}")
         raise click.ClickException(
             f"no crawl {unknown[0]!r}; there are {', '.join(sorted(sources))}; register one with: llm-assets crawls add"
         )
@@ -55,12 +60,11 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
         raise click.ClickException(
             f"recipe {workspace.recipe.name!r} has no crawl; register one with: llm-assets crawls add"
         )
-    names = workspace.graph.crawl_order(workspace.recipe, names)
-
     import dagster as dg
 
     from llm_assets.definitions import defs
     from resources.assets import CRAWLS_BUILT, reads_crawls_first
+    from resources.jobs import crawl_assets
     from resources.metadata import crawls_summary
     from resources.recrawls import REFRESHED, REFRESHES
 
@@ -69,6 +73,16 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.filterwarnings("ignore", category=category)
     keys = set(dg.AssetSelection.from_coercible(select.split(",")).resolve(defs.resolve_asset_graph()))
+    unread = [name for name in names if name not in workspace.recipe.crawls]
+    if unread and not {key.to_user_string() for key in keys} <= set(crawl_assets(GRAPH)):
+        recipe = with_crawls(chosen_recipe(recipe), names)
+        click.echo(
+            f"recipe {workspace.recipe.name} does not read {', '.join(unread)}: everything behind the corpus is made "
+            f"under recipe {recipe}, from {', '.join(names)} alone. Name it to later commands, such as: "
+            f"llm-assets chat --recipe {recipe}"
+        )
+        workspace = open_workspace(recipe, settings)
+    names = workspace.graph.crawl_order(workspace.recipe, names)
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     if recipe:
         config["resources"] = {"recipe": {"config": {"name": recipe}}}

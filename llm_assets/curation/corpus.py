@@ -80,6 +80,8 @@ def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
 
     A capture is found by its exact URL; failing that by the URL without scheme, "www." and a closing slash.
     """
+    if not any(workspace.resolver().resolve("raw_warc", crawl).artifact for crawl in crawls):
+        raise CorpusError(f"none of the crawls {', '.join(crawls) or 'of the recipe'} is built; run: llm-assets run")
     connection = tables(workspace, crawls)
     captures = ask(connection, statement("captures_of_url"), {"url": url})
     if captures.is_empty():

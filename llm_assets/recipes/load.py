@@ -1,4 +1,4 @@
-"""Find a recipe by name, ``module:function`` or ``file.py:function``."""
+"""Find a recipe by name, ``module:function`` or ``file.py:function``; with ``@crawl,crawl`` it reads these alone."""
 
 from __future__ import annotations
 
@@ -22,12 +22,34 @@ def describe(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']} (got {str(item.get('input'))[:80]!r})" for item in error.errors())
 
 
+def chosen_recipe(reference: str | None = None) -> str:
+    """What names the recipe: `reference`, or LLM_ASSETS_RECIPE, or `laptop`."""
+    return reference or os.environ.get("LLM_ASSETS_RECIPE") or "laptop"
+
+
+def split_crawls(reference: str) -> tuple[str, tuple[str, ...]]:
+    """``laptop@mine,site`` as ``laptop`` and the crawls that it reads in the place of its own. A path may hold an @."""
+    place, colon, function = reference.rpartition(":")
+    function, _, crawls = function.partition("@")
+    return f"{place}{colon}{function}", tuple(crawl for crawl in crawls.split(",") if crawl)
+
+
+def with_crawls(reference: str, crawls: list[str]) -> str:
+    """The same recipe, reading these crawls in the place of its own."""
+    return f"{split_crawls(reference)[0]}@{','.join(crawls)}"
+
+
 def load_recipe(reference: str | None = None) -> Recipe:
     """The recipe named by `reference`, or by LLM_ASSETS_RECIPE, or `laptop`.
 
     Raises RecipeError with what was looked for and where.
     """
-    reference = reference or os.environ.get("LLM_ASSETS_RECIPE") or "laptop"
+    reference, crawls = split_crawls(chosen_recipe(reference))
+    recipe = _load(reference)
+    return recipe.reading_only(crawls) if crawls else recipe
+
+
+def _load(reference: str) -> Recipe:
     try:
         if reference in RECIPES:
             return RECIPES[reference]()

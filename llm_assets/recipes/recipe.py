@@ -236,13 +236,16 @@ class Recrawl(Frozen):
 class Recipe(Frozen):
     """A run's whole configuration."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_.@,-]+$")
     crawls: dict[str, Source] = Field(description="crawls by name, with their sources")
     registered: Literal["all"] | tuple[str, ...] = Field(
         (), description="crawls of the registry that it reads too: all, or those whose name begins with one of these"
     )
     other_crawls: dict[str, Source] = Field(
         {}, description="registered crawls that it does not read; they can be built, one by one"
+    )
+    only: tuple[str, ...] = Field(
+        (), description="crawls, registered or its own, that it reads in the place of all others; see `reading_only`"
     )
     from_registry: tuple[str, ...] = Field((), description="those of its crawls that come from the registry")
     search_only_hosts: tuple[str, ...] = Field(
@@ -351,10 +354,32 @@ class Recipe(Frozen):
 
     def with_registered(self, registered: dict[str, Any]) -> Recipe:
         """This recipe with the crawls of the registry; its own definition of a name wins."""
+        if self.only:
+            sources = {**registered, **self.sources()}
+            for name in self.only:
+                if name not in sources:
+                    known = ", ".join(sorted(sources)) or "none"
+                    raise ValueError(f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add")
+            read = {name: sources[name] for name in self.only}
+            return self.but(crawls=read, other_crawls={k: v for k, v in sources.items() if k not in read})
         further = {name: source for name, source in registered.items() if name not in self.crawls}
         asked = {name: source for name, source in further.items() if self.asks_for(name)}
         other = {name: source for name, source in further.items() if name not in asked}
         return self.but(crawls={**asked, **self.crawls}, other_crawls=other, from_registry=tuple(sorted(asked)))
+
+    def reading_only(self, names: tuple[str, ...]) -> Recipe:
+        """This recipe with these crawls, its own or registered ones, in the place of all that it reads.
+
+        The tokenizer and the models are trained on all of them. `with_registered` finds their sources.
+        """
+        return self.but(
+            name=f"{self.name.partition('@')[0]}@{','.join(names)}",
+            only=names,
+            registered=(),
+            recrawls=(),
+            tokenizer=self.tokenizer.but(crawls=None),
+            pretraining=self.pretraining.but(crawls=None),
+        )
 
     def without_crawl(self, name: str) -> Recipe:
         """This recipe as it was before one of its crawls was added; the crawl can still be built, and gone on from."""

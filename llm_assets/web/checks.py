@@ -23,8 +23,12 @@ def readable_lines(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutc
 def has_captures(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
     """An empty crawl would make an empty corpus without a word."""
     stats = artifact.record.stats
-    numbers = {"captures": stats["captures"], "corrupt": stats["corrupt"]}
+    failures = stats.get("crawl_failures", {})
+    numbers = {"captures": stats["captures"], "corrupt": stats["corrupt"], "not_fetched": sum(failures.values())}
     summary = f"{stats['captures']:,} captures, {stats['corrupt']:,} corrupt stretches"
+    if failures:
+        counts = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
+        summary += "; not fetched: " + ", ".join(f"{count:,} {reason}" for reason, count in counts)
     return CheckOutcome(stats["captures"] > stats["corrupt"], summary, numbers=numbers)
 
 
@@ -42,6 +46,10 @@ def intact(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
 
 READABLE_LINES = Check("readable_lines", "Every line of every list could be read.", readable_lines)
 HAS_CAPTURES = Check(
-    "has_captures", "The crawl holds captures, and not only corrupt ones.", has_captures, blocking=True
+    "has_captures",
+    "The crawl holds captures, and not only corrupt ones.",
+    has_captures,
+    blocking=True,
+    code_version="2",
 )
 INTACT = Check("intact", "No record is corrupt, and each payload has the digest that its record declares.", intact)

@@ -29,12 +29,13 @@ class CrawlRegistry:
         """Every registered crawl. Raises SourceError naming the file that cannot be read."""
         found = {}
         for path in sorted(self.folder.glob("*.json")):
+            advice = f"mend it, or: llm-assets crawls remove {path.stem}"
             try:
                 found[path.stem] = parse_source(json.loads(path.read_text()))
             except ValidationError as error:
-                raise SourceError(f"{path}: {describe(error)}") from error
+                raise SourceError(f"{path}: {describe(error)}; {advice}") from error
             except ValueError as error:
-                raise SourceError(f"{path}: not JSON ({error})") from error
+                raise SourceError(f"{path}: not JSON ({error}); {advice}") from error
         return found
 
     def add(self, name: str, source: Any) -> bool:
@@ -50,10 +51,44 @@ class CrawlRegistry:
             write_atomic(self.folder / f"{name}.json", json.dumps(source.model_dump(mode="json"), indent=2).encode())
         return True
 
+    def holds(self, name: str) -> bool:
+        """Whether a crawl of this name is registered, readable or not."""
+        return CRAWL_NAME.fullmatch(name) is not None and (self.folder / f"{name}.json").exists()
+
+    def remove(self, name: str) -> None:
+        """Forget a registered crawl. Its artifacts stay in the store."""
+        with guard_writes(self.folder):
+            (self.folder / f"{name}.json").unlink()
+
+    def unusable(self, recipe: Recipe) -> dict[str, str]:
+        """Registered crawls that cannot be built under a recipe, with the reason: one that they continue is not there.
+
+        It is a crawl of another recipe, or somebody deleted its file. They are left out; the others go on.
+        """
+        registered = self.sources()
+        sources = {**registered, **recipe.sources()}
+        found = {}
+        for name in registered:
+            chain = [name]
+            while (since := getattr(sources[chain[-1]], "since", None)) is not None:
+                if since not in sources:
+                    found[name] = f"{chain[-1]} continues {since}, which is no crawl of recipe {recipe.name!r}"
+                    break
+                if since in chain:
+                    found[name] = f"crawls continue each other in a circle: {' → '.join([*chain, since])}"
+                    break
+                chain.append(since)
+        return found
+
     def effective(self, recipe: Recipe) -> Recipe:
-        """The recipe with the registered crawls. Raises RecipeError where they do not fit together."""
+        """The recipe with the registered crawls that are usable. Raises RecipeError where it names one that is not."""
+        unusable = self.unusable(recipe)
+        for name in recipe.only:
+            if name in unusable:
+                raise RecipeError(f"crawl {name!r} cannot be built: {unusable[name]}")
         try:
-            return recipe.with_registered(self.sources())
+            registered = {name: source for name, source in self.sources().items() if name not in unusable}
+            return recipe.with_registered(registered)
         except ValidationError as error:
             raise RecipeError(f"registered crawls in {self.folder}: {describe(error)}") from error
 

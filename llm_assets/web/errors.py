@@ -19,5 +19,9 @@ class CrawlError(WebError):
     """The crawler ended without a usable crawl."""
 
 
+class EmptyCrawl(CrawlError):
+    """A crawl that stored no page, or files that hold no capture; the message says why."""
+
+
 class BlocklistError(WebError, ExternalInputError):
     """A blocklist that cannot be read at all."""

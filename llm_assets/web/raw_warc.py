@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
 
 from llm_assets.artifacts.external import external_digests, external_version
+from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.stage import Key, Retry, Stage
-from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
-from llm_assets.recipes import CommonCrawl, Recipe, SampleWeb, Source, WarcFiles, WebCrawl
+from llm_assets.recipes import Blocklists, CommonCrawl, Recipe, SampleWeb, Source, WarcFiles, WebCrawl
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.sample_web import (
     EDITION,
@@ -30,7 +31,9 @@ from .common_crawl import fetch_part, list_paths
 from .crawler import crawl
 from .crawler.spool import failures
 from .download import download
-from .errors import DownloadError, SourceError
+from .errors import DownloadError, EmptyCrawl, SourceError, WebError
+from .last_try import remember_failure, why_empty
+from .opt_out import read_opt_out
 from .schemas import Captures, CrawlFailures, Revisits
 from .warc_files import is_url, list_files
 
@@ -40,10 +43,22 @@ WARC_BYTES = 256 << 20
 
 
 class CrawlConfig(Frozen):
-    """Where a crawl comes from. `edition`: of the sample web's pages and truth, where it is one of the sample web."""
+    """Where a crawl comes from.
+
+    edition: of the sample web's pages and truth, where it is one of the sample web.
+    opt_out: the file that the recipe names. What it holds while a crawl runs is as little known afterwards as what the
+    web held: it bears no identity.
+    """
 
     source: Source
     edition: int | None = None
+    opt_out: Annotated[str | None, EXECUTION_ONLY] = None
+
+
+class ContinuedCrawlConfig(CrawlConfig):
+    """A crawl that continues earlier ones. unlinked: what becomes of their pages that no link leads to any more."""
+
+    unlinked: str = "asked for"
 
 
 def source_of(recipe: Recipe, name: str | None) -> Any:
@@ -52,7 +67,11 @@ def source_of(recipe: Recipe, name: str | None) -> Any:
     source = sources.get(name or "")
     if source is None:
         known = ", ".join(sorted(sources)) or "none"
-        raise SourceError(f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add")
+        raise SourceError(
+            f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add. If it is a partition that "
+            f"was left in Dagster: llm-assets crawls remove {name}. If it is a crawl of another recipe than "
+            f"{recipe.name!r}, name that one (in the launchpad: resources.recipe.config.name)"
+        )
     return source
 
 
@@ -72,7 +91,9 @@ def _earlier(recipe: Recipe, name: str | None) -> list[Key]:
 
 def _config(recipe: Recipe, name: str | None) -> CrawlConfig:
     source = source_of(recipe, name)
-    return CrawlConfig(source=source, edition=EDITION if isinstance(source, SampleWeb) else None)
+    kind = CrawlConfig if getattr(source, "since", None) is None else ContinuedCrawlConfig
+    edition = EDITION if isinstance(source, SampleWeb) else None
+    return kind(source=source, edition=edition, opt_out=recipe.blocklists.opt_out)
 
 
 def _file_versions(config: CrawlConfig) -> Mapping[str, str]:
@@ -93,9 +114,24 @@ def _locations(config: CrawlConfig) -> Mapping[str, str]:
 
 
 def build_raw_warc(step: Step, config: CrawlConfig) -> None:
-    """Bring the crawl in, index it, and find the originals of its revisits."""
-    source = config.source
+    """Bring the crawl in, index it, and find the originals of its revisits.
+
+    Raises EmptyCrawl where it stored no page, so that the next run tries again.
+    """
     earlier = list(step.inputs.by_crawl("raw_warc").values())  # oldest first, as `chain` gives them
+    try:
+        _bring_in(step, config, earlier)
+    except WebError as error:
+        remember_failure(step.staging, error, failures(step.staging / "spool"))
+        raise
+    if isinstance(config.source, SampleWeb):
+        write_ground_truth(step, config.source)
+    resolve_revisits(step, earlier)
+
+
+def _bring_in(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
+    source = config.source
+    opt_out = read_opt_out(Blocklists(opt_out=config.opt_out))
     if isinstance(source, WarcFiles):
         _build_warc_files(step, source)
     elif isinstance(source, CommonCrawl):
@@ -115,11 +151,9 @@ def build_raw_warc(step: Step, config: CrawlConfig) -> None:
                 timeout=20.0,
                 since=source.since,
             )
-            _build_web_crawl(step, plan, earlier, SAMPLE_WARC_BYTES)
-        write_ground_truth(step, source)
+            _build_web_crawl(step, plan, earlier, opt_out, SAMPLE_WARC_BYTES)
     else:
-        _build_web_crawl(step, source, earlier, WARC_BYTES)
-    resolve_revisits(step, earlier)
+        _build_web_crawl(step, source, earlier, opt_out, WARC_BYTES)
 
 
 def _build_warc_files(step: Step, source: WarcFiles) -> None:
@@ -136,6 +170,7 @@ def _build_warc_files(step: Step, source: WarcFiles) -> None:
     step.run_parts(
         index_part, {name: (str(path), name, step.partition, keep) for name, path in files.items()}, "WARC files", sizes
     )
+    _refuse_empty_files(step)
 
 
 def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
@@ -147,21 +182,37 @@ def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
     if len(tasks) != len(paths):
         raise SourceError(f"{source.snapshot}: two of the chosen WARC files have the same name")
     step.run_parts(fetch_part, tasks, "WARC files")
+    _refuse_empty_files(step)
 
 
-def _build_web_crawl(step: Step, source: WebCrawl, earlier: list[Artifact], warc_bytes: int) -> None:
+def _refuse_empty_files(step: Step) -> None:
+    stats = sum_stats(marker["stats"] for marker in step.markers().values())
+    if stats["captures"] == stats["corrupt"]:
+        raise EmptyCrawl(
+            f"crawl {step.partition} holds no page: no capture in {len(step.markers())} WARC files"
+            + (f", {stats['corrupt']} stretches that cannot be read" if stats["corrupt"] else "")
+        )
+
+
+def _build_web_crawl(
+    step: Step, source: WebCrawl, earlier: list[Artifact], opt_out: tuple[str, ...], warc_bytes: int
+) -> None:
     def told(pages: int, queued: int) -> None:
         step.progress.tell(
             "progress", done=pages, total=pages + queued, unit="URLs", pages=pages, message=f"{queued} waiting"
         )
 
-    files = crawl(step.partition, source, step.staging, earlier, told, warc_bytes)
+    files = crawl(step.partition, source, step.staging, earlier, told, warc_bytes, opt_out)
     step.run_parts(
         index_part, {file.name: (str(file), file.name, step.partition, "own") for file in files}, "WARC files"
     )
     if step.finished("crawl_failures") is None:
+        frame = failures(step.staging / "spool")
+        reason = why_empty(step.partition, sorted((step.staging / "captures").glob("*.parquet")), frame)
+        if reason is not None:
+            raise EmptyCrawl(f"{reason}; the next run asks again")
         with step.part("crawl_failures") as part:
-            part.table("crawl_failures", CrawlFailures).frame(frame := failures(step.staging / "spool"))
+            part.table("crawl_failures", CrawlFailures).frame(frame)
             part.stats["crawl_failures"] = {
                 row["reason"]: row["len"]
                 for row in frame.group_by("reason").agg(pl.len()).sort("reason").iter_rows(named=True)

@@ -61,3 +61,8 @@ def is_private_address(text: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return not (mapped or address).is_global or (mapped or address).is_multicast
+
+
+def is_private_host(host: str) -> bool:
+    """True for a host that is a private address, or a name of this machine; other names are not looked up."""
+    return is_private_address(host) or host == "localhost" or host.endswith(".localhost")

@@ -25,7 +25,11 @@ def list_files(source: WarcFiles) -> dict[str, Path]:
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.is_file() and is_archive_name(p.name))
         if not found:
-            raise SourceError(f"{path.absolute()}: no WARC or ARC file in this folder (looked for *.warc, *.warc.gz, *.arc, *.arc.gz)")
+            others = [p.name for p in path.rglob("*") if p.is_file()]
+            raise SourceError(
+                f"{path.absolute()}: no WARC or ARC file in this folder (looked for *.warc, *.warc.gz, *.arc, *.arc.gz"
+                + (f"; it holds {len(others)} other files, such as {min(others)})" if others else "; it is empty)")
+            )
         return {str(p.relative_to(path)).replace("/", "~"): p.absolute() for p in found}
     if path.is_file():
         return {path.name: path.absolute()}

@@ -244,13 +244,14 @@ def test_a_missing_source_fails_the_run_with_one_clear_line(project):
     )
 
 
-def test_an_empty_crawl_is_stopped_by_its_check(project):
+def test_an_empty_crawl_fails_and_is_not_kept(project):
     for path in (project / "warc").iterdir():
         path.write_bytes(b"")
     ran = command(project, "llm-assets", "run")
     assert ran.returncode == 1
-    assert "✗ raw_warc/c: has_captures: 0 captures" in ran.stdout
+    assert "failed: raw_warc: " in ran.stderr and "no capture in 2 WARC files" in ran.stderr
     assert "filtered_urls" not in ran.stdout
+    assert not (project / "data" / "artifacts" / "raw_warc").exists()
 
 
 def test_malformed_recipes_name_the_field(project):

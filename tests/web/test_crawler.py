@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from llm_assets.artifacts import materialize
-from llm_assets.recipes import Recipe, SampleWeb, WarcFiles, WebCrawl
+from llm_assets.recipes import Blocklists, Recipe, SampleWeb, WarcFiles, WebCrawl
 from llm_assets.sample_web import SampleWebServer, make_web
 from llm_assets.sample_web.pages import Page
 from llm_assets.warc import read_captures, sha1_digest
@@ -24,7 +24,9 @@ from llm_assets.web.checks import has_captures, intact
 from llm_assets.web.crawler import crawl, spider
 from llm_assets.web.crawler.spider import failure_reason, in_scope
 from llm_assets.web.crawler.spool import failures
-from llm_assets.web.errors import SourceError
+from llm_assets.web.errors import EmptyCrawl, SourceError
+from llm_assets.web.last_try import last_try, not_fetched
+from llm_assets.web.opt_out import OptOutRules, read_opt_out
 from llm_assets.web.raw_warc import RAW_WARC, chain
 from tests.conftest import environment_for
 from tests.support.corpus import corpus_workspace
@@ -219,6 +221,159 @@ def test_earlier_crawls_come_oldest_first_whatever_their_names(tmp_path):
     assert revisits.filter(pl.col("url") == "http://small.example/")["original_crawl"].to_list() == ["m-third"]
 
 
+def own_crawl(server, **fields):
+    settings = {"proxy": server.proxy, "delay": 0.0, "retries": 0, "timeout": 5.0, "clock": CLOCK, **fields}
+    return WebCrawl(seeds=("http://small.example/",), **settings)
+
+
+def captured(artifact):
+    """Record type and status of every page, by path."""
+    table = pl.concat([pl.read_parquet(path) for path in artifact.table("captures")])
+    rows = table.select(pl.col("url").str.strip_prefix("http://small.example"), "record_type", "status").iter_rows()
+    return {url: found for url, *found in rows if url != "/robots.txt"}
+
+
+def test_a_crawl_without_a_page_is_no_result_and_is_asked_for_again():
+    """The site is down, then up: the second try asks the network, and serves nothing from the first."""
+    server = site({"/": links("/a"), "/a": b"<p>a"})
+    up = dict(server.web.pages)
+    server.web.pages["http://small.example/"] = Page("", "x", b"down", 503, {})
+    ws = corpus_workspace(recipe(mine=own_crawl(server)))
+    with pytest.raises(EmptyCrawl, match=r"crawl mine stored no page: 1 × status 503 \(http://small.example/\)"):
+        materialize(RAW_WARC, "mine", ws)
+    resolution = ws.resolver().resolve("raw_warc", "mine")
+    assert resolution.artifact is None
+    assert "status 503" in last_try(ws.store.staging(resolution.identity)).message
+    server.web.pages.update(up)
+    asked = len(server.requests)
+    artifact = materialize(RAW_WARC, "mine", ws).artifact
+    assert captured(artifact) == {"/": ["response", 200], "/a": ["response", 200]}
+    assert {path for path, _ in server.requests[asked:]} >= {"http://small.example/", "http://small.example/robots.txt"}
+    assert {path.name for path in artifact.path.iterdir()}.isdisjoint({"last_try.json", "last_failures.parquet"})
+
+
+def test_the_failures_of_an_empty_crawl_are_found():
+    server = site({"/": b"<p>"}, robots="User-agent: *\nDisallow: /\n")
+    private = WebCrawl(seeds=("http://127.0.0.1:9/",), delay=0.0, retries=0)
+    refusing = WebCrawl(seeds=("http://127.0.0.1:9/x",), delay=0.0, retries=0, allow_private=True)
+    ws = corpus_workspace(recipe(closed=own_crawl(server), private=private, refusing=refusing))
+    for crawl_name, reason in (("closed", "robots"), ("private", "private_address"), ("refusing", "connection")):
+        with pytest.raises(EmptyCrawl, match=rf"crawl {crawl_name} stored no page: 1 × {reason} \(http://"):
+            materialize(RAW_WARC, crawl_name, ws)
+    (found,) = not_fetched(ws, "small.example", ["closed", "private", "refusing"])
+    assert (found.crawl, found.url, found.reason) == ("closed", "http://small.example/", "robots") and found.at
+    assert not_fetched(ws, "http://127.0.0.1:9/x", ["refusing"])[0].reason == "connection"
+
+
+def test_what_a_crawl_left_out_is_told_beside_what_it_stored():
+    server = site({"/": links("/a", "/shut/b"), "/a": b"<p>a"}, robots="User-agent: *\nDisallow: /shut/\n")
+    ws = corpus_workspace(recipe(mine=own_crawl(server)))
+    artifact = materialize(RAW_WARC, "mine", ws).artifact
+    assert has_captures(artifact, {}, None).summary == "3 captures, 0 corrupt stretches; not fetched: 1 robots"
+    (found,) = not_fetched(ws, "http://small.example/shut/b", ["mine"])
+    assert (found.reason, found.at) == ("robots", None)
+
+
+def test_pages_that_are_no_longer_linked_are_asked_for_by_a_crawl_that_continues():
+    """Of three pages without a link one is served still, one is gone, one has changed; the links of none are followed."""
+    first = {"/": links("/kept", "/gone", "/new"), "/kept": b"<p>kept", "/gone": b"<p>gone", "/new": b"<p>old"}
+    server = site(first)
+    source = own_crawl(server)
+    ws = corpus_workspace(recipe(one=source, two=source.but(since="one"), three=source.but(since="one", max_pages=4)))
+    materialize(RAW_WARC, "one", ws)
+    server.web.pages["http://small.example/"].body = b"<p>no link"
+    server.web.pages["http://small.example/new"].body = links("/hidden")
+    del server.web.pages["http://small.example/gone"]
+    later = captured(materialize(RAW_WARC, "two", ws).artifact)
+    assert {url: (kind, status) for url, (kind, status) in later.items() if url != "/kept"} == {
+        "/": ("response", 200), "/gone": ("response", 404), "/new": ("response", 200),
+    }  # fmt: skip
+    assert later["/kept"][0] == "revisit"
+    # Page limits hold for them too: robots.txt, the seed, and two of the three, in order.
+    limited = materialize(RAW_WARC, "three", ws).artifact
+    assert list(captured(limited)) == ["/", "/gone", "/kept"]
+    assert limited.record.stats["crawl_failures"] == {"page_limit": 1}
+
+
+def test_what_becomes_of_unlinked_pages_is_in_the_identity_of_continuing_crawls_alone():
+    source = WebCrawl(seeds=("http://small.example/",))
+    chosen = recipe(one=source, two=source.but(since="one"))
+    fields = [type(RAW_WARC.config(chosen, name)).model_fields for name in ("one", "two")]
+    assert "unlinked" not in fields[0] and "unlinked" in fields[1]
+
+
+def test_a_killed_crawl_that_continues_asks_for_the_rest_of_the_unlinked_pages(tmp_path):
+    """What the killed try stored is served from there; what it did not is asked for."""
+    pages = {f"/{i}": b"<p>%d" % i for i in range(6)}
+    server = site({"/": links(*pages), **pages})
+    source = own_crawl(server)
+    earlier = materialize(RAW_WARC, "one", corpus_workspace(recipe(one=source))).artifact
+    server.web.pages["http://small.example/"].body = b"<p>no link"
+    later = source.but(since="one")
+
+    def digests(folder):
+        return [path.read_bytes() for path in crawl("two", later, folder, [earlier], lambda *_: None)]
+
+    whole = digests(tmp_path / "whole")
+    digests(tmp_path / "killed")
+    spool = tmp_path / "killed" / "spool"
+    (spool / "sealed.json").unlink()
+    exchanges = spool / "exchanges.warc.gz"
+    kept = [capture for capture in read_captures(exchanges)][4]
+    os.truncate(exchanges, kept.offset + kept.length + 20)  # within the exchange after it
+    asked = len(server.requests)
+    assert digests(tmp_path / "killed") == whole
+    assert 0 < len(server.requests) - asked < 6
+
+
+def test_what_the_opt_out_list_names_is_never_asked_for(tmp_path):
+    """Not as a link, not as a redirect's target, not for its robots.txt; and the list bears no identity."""
+    server = site({"/": links("/a", "/private/b", "/old", "http://sub.shy.example/"), "/a": b"<p>a", "/private/b": b"<p>b"})
+    server.web.pages["http://small.example/old"] = Page("", "redirect", b"", 301, {"Location": "/private/c"})
+    source = own_crawl(server, scope="any")
+    ws = corpus_workspace(recipe(mine=source))
+    before = ws.resolver().resolve("raw_warc", "mine").identity
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / "opt_out.txt").write_text("# asked by mail\nshy.example\nhttp://small.example/private/\n???\n")
+    assert ws.resolver().resolve("raw_warc", "mine").identity == before
+    listed = tmp_path / "list.txt"
+    listed.write_text("small.example\n")
+    named = recipe(mine=source).but(blocklists=Blocklists(opt_out=str(listed)))
+    assert corpus_workspace(named).resolver().resolve("raw_warc", "mine").identity.digest == before.digest
+    artifact = materialize(RAW_WARC, "mine", ws).artifact
+    assert captured(artifact) == {"/": ["response", 200], "/a": ["response", 200], "/old": ["response", 301]}
+    assert not [path for path, _ in server.requests if "private" in path or "shy.example" in path]
+    failed = pl.concat([pl.read_parquet(path) for path in artifact.table("crawl_failures")])
+    assert {tuple(row) for row in failed.select("url", "reason").iter_rows()} == {
+        ("http://small.example/private/b", "opted_out"),
+        ("http://small.example/private/c", "opted_out"),
+        ("http://sub.shy.example/", "opted_out"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("http://shy.example/", "shy.example"), ("https://a.b.shy.example:8080/x", "shy.example"), ("http://notshy.example/", None),
+        ("http://part.example/private/x", "part.example/private/"), ("http://part.example:81/private/x?y", "part.example/private/"),
+        ("http://part.example/public", None), ("http://sub.part.example/private/x", None),
+    ],
+)  # fmt: skip
+def test_opt_out_rules(tmp_path, url, rule):
+    listed = tmp_path / "list.txt"
+    listed.write_text("shy.example\npart.example/private/\n")
+    assert OptOutRules(read_opt_out(Blocklists(opt_out=str(listed)))).rule_for(url) == rule
+
+
+def test_a_page_stored_at_a_later_try_is_no_failure(tmp_path):
+    server = site({"/": links("/a"), "/a": b"<p>a"})
+    (tmp_path / "spool").mkdir()
+    row = {"url": "http://small.example/a", "reason": "connection", "detail": "it was down"}
+    (tmp_path / "spool" / "failures.jsonl").write_text(json.dumps(row) + "\n" + '{"url": "torn')
+    captures, failed = run(tmp_path, server)
+    assert "http://small.example/a" in captures and failed == set()
+
+
 def test_a_crawl_is_told_by_its_source_alone(tmp_path):
     """Neither the recipe's name nor other crawls bear identity; a moved folder of WARC files is the same crawl."""
     write(tmp_path / "one" / "a.warc.gz", [page("http://host.example/")])
@@ -243,13 +398,15 @@ def test_an_empty_crawl_and_a_damaged_one_are_told(tmp_path):
     (tmp_path / "c" / "a.warc.gz").write_bytes(first + second[: len(second) // 2] + third)
     artifact = materialize(RAW_WARC, "c", corpus_workspace(recipe(c=WarcFiles(path=str(tmp_path / "c"))))).artifact
     outcome = has_captures(artifact, {}, None)
-    assert outcome.passed and outcome.numbers == {"captures": 3, "corrupt": 1}
+    assert outcome.passed and outcome.numbers == {"captures": 3, "corrupt": 1, "not_fetched": 0}
     outcome = intact(artifact, {}, None)
     assert not outcome.passed and outcome.numbers == {"corrupt": 1, "digest_mismatches": 0}
     assert outcome.failures[0]["warc_file"] == "a.warc.gz"
     (tmp_path / "c" / "a.warc.gz").write_bytes(b"")
-    artifact = materialize(RAW_WARC, "c", corpus_workspace(recipe(c=WarcFiles(path=str(tmp_path / "c"))))).artifact
-    assert not has_captures(artifact, {}, None).passed
+    empty = corpus_workspace(recipe(c=WarcFiles(path=str(tmp_path / "c"))))
+    with pytest.raises(EmptyCrawl, match="crawl c holds no page: no capture in 1 WARC files"):
+        materialize(RAW_WARC, "c", empty)
+    assert empty.resolver().resolve("raw_warc", "c").artifact is None
 
 
 def test_the_crawler_uses_nothing_private_of_scrapy():

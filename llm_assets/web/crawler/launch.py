@@ -20,9 +20,18 @@ from .spool import seal, warc_date
 SEALED = "sealed.json"
 
 
-def crawl(name: str, source: WebCrawl, folder: Path, earlier: list[Artifact], on_progress: Callable[[int, int], None], warc_bytes: int = 256 << 20) -> list[Path]:
+def crawl(
+    name: str,
+    source: WebCrawl,
+    folder: Path,
+    earlier: list[Artifact],
+    on_progress: Callable[[int, int], None],
+    warc_bytes: int = 256 << 20,
+    opt_out: tuple[str, ...] = (),
+) -> list[Path]:
     """Crawl `source` into ``folder/warc``; `earlier` are the crawls it continues, oldest first.
 
+    warc_bytes: size at which a WARC file is full. opt_out: domains and URL prefixes that are not asked for.
     Goes on where an interrupted call stopped. Raises CrawlError with the end of the crawler's log.
     """
     spool, warc = folder / "spool", folder / "warc"
@@ -34,7 +43,7 @@ def crawl(name: str, source: WebCrawl, folder: Path, earlier: list[Artifact], on
     if earlier:
         known = str(spool / "earlier.parquet")
         write_earlier(earlier, known)
-    plan = CrawlPlan(crawl=name, source=source, spool=str(spool), earlier=known)
+    plan = CrawlPlan(crawl=name, source=source, spool=str(spool), earlier=known, opt_out=opt_out)
     write_atomic(spool / "plan.json", plan.model_dump_json(indent=2).encode())
     log = spool / "crawl.log"
     with open(log, "ab") as errors:

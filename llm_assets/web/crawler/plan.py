@@ -1,4 +1,4 @@
-"""What a crawler process is told: the source's settings, where to write, what an earlier crawl knows."""
+"""What a crawler process is told: the source's settings, where to write, what an earlier crawl knows, what opted out."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class CrawlPlan(BaseModel):
     source: WebCrawl
     spool: str
     earlier: str | None = None
+    opt_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""The spider and its middlewares: scope, limits, private addresses, conditional requests, the spool."""
+"""The spider and its middlewares: scope, limits, private addresses, opt-outs, conditional requests, the spool."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 import scrapy
 from scrapy import signals
-from scrapy.exceptions import IgnoreRequest
+from scrapy.exceptions import DontCloseSpider, IgnoreRequest
 from scrapy.http import Request, Response
 from scrapy.linkextractors import LinkExtractor
 from scrapy.resolver import CachingThreadedResolver
@@ -24,17 +25,23 @@ from twisted.python.failure import Failure
 from llm_assets.recipes import WebCrawl
 from llm_assets.warc import Capture, read_capture_at, sha1_digest
 
-from ..urls import host_of, is_private_address, registered_domain
+from ..opt_out import OptOutRules
+from ..urls import host_of, is_private_address, is_private_host, registered_domain
 from .plan import CrawlPlan, read_earlier
 from .spool import REVISIT_NOT_MODIFIED, REVISIT_SAME_DIGEST, Spool, exchange, warc_date
 
 MAX_CRAWL_DELAY = 60.0  # seconds; a robots.txt that asks for more would stall the crawl
 RETRIED = {429, 500, 502, 503, 504, 522, 524, 408}
 PROGRESS_SECONDS = 1.0
+KNOWN_BATCH = 1_000  # pages of earlier crawls that wait in memory at a time
 
 
 class PrivateAddress(IgnoreRequest):
     """A host on this machine or in its network."""
+
+
+class OptedOut(IgnoreRequest):
+    """A URL that the user's opt-out list names."""
 
 
 class LimitReached(IgnoreRequest):
@@ -64,12 +71,13 @@ class PublicOnlyResolver(CachingThreadedResolver):
 class ScopeMiddleware:
     """Farthest from the network: what is out of bounds costs no request, not even one for its robots.txt."""
 
-    def __init__(self, source: WebCrawl):
-        self.source = source
+    def __init__(self, plan: CrawlPlan):
+        self.source = plan.source
+        self.opt_out = OptOutRules(plan.opt_out)
 
     @classmethod
     def from_crawler(cls, crawler: Any) -> ScopeMiddleware:
-        return cls(crawler.spider.plan.source)
+        return cls(crawler.spider.plan)
 
     def process_request(self, request: Request) -> None:
         host = host_of(request.url)
@@ -77,7 +85,10 @@ class ScopeMiddleware:
             raise IgnoreRequest("not http")
         if not request.meta.get("dont_obey_robotstxt") and not in_scope(self.source, request.url):
             raise OutOfScope(request.url)
-        if not self.source.allow_private and (is_private_address(host) or host == "localhost" or host.endswith(".localhost")):
+        rule = self.opt_out.rule_for(request.url)
+        if rule is not None:
+            raise OptedOut(f"the opt-out list names {rule}")
+        if not self.source.allow_private and is_private_host(host):
             raise PrivateAddress(f"{host} is a private address")
 
 
@@ -92,13 +103,27 @@ class StoreMiddleware:
         self.earlier = read_earlier(self.plan.earlier)
         self.in_flight: dict[str, int] = {}
         self.delays: dict[str, float] = {}
+        self.known_pages = iter(sorted(url for url in self.earlier if _is_page(url) and in_scope(self.source, url)))
         self.told = 0.0
 
     @classmethod
     def from_crawler(cls, crawler: Any) -> StoreMiddleware:
         middleware = cls(crawler)
         crawler.signals.connect(middleware.robots_parsed, signal=signals.robots_parsed)
+        crawler.signals.connect(middleware.ask_for_known_pages, signal=signals.spider_idle)
         return middleware
+
+    def ask_for_known_pages(self, spider: WebSpider) -> None:
+        """When every link is followed: ask for the pages of earlier crawls that no link led to.
+
+        So a page that is no longer linked is found to be served still (304, 200) or gone (404). Scrapy's filter of
+        duplicates drops what this crawl has asked for already.
+        """
+        batch = list(itertools.islice(self.known_pages, KNOWN_BATCH))
+        for url in batch:
+            self.crawler.engine.crawl(Request(url, callback=spider.leave_links, errback=spider.failed))
+        if batch:
+            raise DontCloseSpider
 
     def robots_parsed(self, robotparser: Any, request: Request) -> None:
         delay = robotparser.crawl_delay(self.source.user_agent)
@@ -194,6 +219,11 @@ class StoreMiddleware:
             print(json.dumps({"pages": len(self.spool.stored), "queued": queued}), flush=True)
 
 
+def _is_page(url: str) -> bool:
+    """Whether a stored URL was asked for as a page: robots.txt comes with the first page of its host."""
+    return url.partition("://")[2].partition("/")[2] != "robots.txt"
+
+
 def in_scope(source: WebCrawl, url: str) -> bool:
     """Whether a link is followed, by the source's scope."""
     if source.scope == "any":
@@ -239,6 +269,9 @@ class WebSpider(scrapy.Spider):
             if not link.nofollow and in_scope(self.plan.source, link.url):
                 yield Request(link.url, errback=self.failed)
 
+    def leave_links(self, response: Response) -> None:
+        """Of a page that no link leads to, the links are no part of the site as it is now: none is followed."""
+
     def failed(self, failure: Failure) -> None:
         """Log a URL that was met and not stored."""
         error = failure.value
@@ -252,6 +285,8 @@ def failure_reason(error: BaseException) -> str:
     """The word for a download error, of CrawlFailures.reason."""
     if isinstance(error, LimitReached):
         return error.reason
+    if isinstance(error, OptedOut):
+        return "opted_out"
     if isinstance(error, PrivateAddress) or "private address" in str(error):
         return "private_address"
     if isinstance(error, IgnoreRequest):

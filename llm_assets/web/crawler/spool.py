@@ -181,9 +181,11 @@ def seal(spool_folder: Path, warc_folder: Path, crawl: str, date: str, software:
 
 def failures(spool_folder: Path) -> pl.DataFrame:
     """The failures log as a table, in stable order, without what was stored on a later try."""
-    path = spool_folder / "failures.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    distinct = {(row["url"], row["reason"]): row for row in rows}
+    path, exchanges = spool_folder / "failures.jsonl", spool_folder / "exchanges.warc.gz"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]  # a kill leaves a torn last line
+    stored = {capture.url for capture in read_captures(exchanges)} if rows and exchanges.exists() else set()
+    distinct = {(row["url"], row["reason"]): row for row in rows if row["url"] not in stored}
     return pl.DataFrame(
         [{"url": url, "host": host_of(url), "reason": reason, "detail": row["detail"]} for (url, reason), row in sorted(distinct.items())],
         schema={name: pl.String for name in CrawlFailures.to_schema().columns},

@@ -1,0 +1,52 @@
+"""What a crawl may not ask for: the user's opt-out list, as it is when the crawl starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from llm_assets.recipes import Blocklists
+
+from .blocklists import BadLine, opt_out_path, parse_opt_out
+from .urls import host_of
+
+_ORIGIN = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*")
+
+
+def read_opt_out(lists: Blocklists) -> tuple[str, ...]:
+    """The rules of the opt-out list, sorted: a domain, or ``host/path`` for a URL prefix.
+
+    Lines that cannot be read are skipped here; `url_blocklists` records them. Raises BlocklistError where the recipe
+    names a list that is not there.
+    """
+    path = opt_out_path(lists)
+    rules: set[str] = set()
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path is not None else ():
+        try:
+            rules.update(rule for rule, _, _ in parse_opt_out(line))
+        except BadLine:
+            continue
+    return tuple(sorted(rules))
+
+
+class OptOutRules:
+    """Tells which rule, if any, names a URL; the same as `sql/filter_urls.sql` finds for a capture."""
+
+    def __init__(self, rules: Iterable[str]):
+        rules = list(rules)
+        self.domains = {rule for rule in rules if "/" not in rule}
+        self.prefixes: dict[str, list[str]] = {}
+        for rule in rules:
+            if "/" in rule:
+                self.prefixes.setdefault(rule.partition("/")[0], []).append(rule)
+
+    def rule_for(self, url: str) -> str | None:
+        """The rule that names this URL: its host or a domain above it, or a prefix of the URL; None where none does."""
+        host = host_of(url)
+        labels = host.split(".")
+        for start in range(len(labels)):
+            domain = ".".join(labels[start:])
+            if domain in self.domains:
+                return domain
+        address = host + _ORIGIN.sub("", url)
+        return next((rule for rule in self.prefixes.get(host, ()) if address.startswith(rule)), None)

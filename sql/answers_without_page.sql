@@ -1,0 +1,7 @@
+-- Answers of a crawl that stored no page: how many of each status, with an example; robots.txt is left out.
+-- $files: capture indexes.
+SELECT status, count(*) AS answers, min(url) AS url
+FROM read_parquet($files)
+WHERE record_type = 'response' AND status <> 200 AND NOT regexp_matches(url, '^[a-z]+://[^/]+/robots\.txt$')
+GROUP BY status
+ORDER BY status
