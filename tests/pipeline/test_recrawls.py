@@ -113,7 +113,7 @@ def test_a_killed_week_is_followed_by_a_good_one(project, instance):
     tick(defs, instance, 16)
     assert open_registry(load_settings()).sources()["site-2026-11-16"].since == "site-2026-11-09"
     # What spans crawls is of those that are built, and says which are not.
-    outcome = materialize(GRAPH["search_index"], None, open_workspace())
+    outcome = materialize(GRAPH["page_versions"], None, open_workspace())
     assert outcome.crawls == ["site-2026-11-09"]
     assert outcome.unbuilt_crawls == ["site", "site-2026-11-02", "site-2026-11-16"]
 
@@ -194,6 +194,7 @@ def test_after_a_crawl_search_and_report_are_refreshed_under_its_recipe():
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL,))
     (request,) = requests_after(run_of("crawl", recipe="mine.py:mine"), recipe, ["site-2026-11-21"])
     assert request.job_name == "model" and {key.to_user_string() for key in request.asset_selection} == {
+        "page_versions",
         "search_index",
         "corpus_report",
     }
@@ -228,7 +229,7 @@ def test_shards_that_a_lost_run_left_out_are_asked_for_with_the_model():
     [
         ("model", None),
         ("__ASSET_JOB", ["raw_warc"]),
-        ("__ASSET_JOB", ["clean_corpus", "search_index", "corpus_report"]),
+        ("__ASSET_JOB", ["clean_corpus", "page_versions", "search_index", "corpus_report"]),
     ],
 )
 def test_nothing_follows_what_built_no_crawl_or_brought_the_rest_itself(job, assets):

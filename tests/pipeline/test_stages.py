@@ -9,8 +9,9 @@ import sys
 import polars as pl
 import pytest
 
-from llm_assets.artifacts import explain, materialize
+from llm_assets.artifacts import materialize
 from llm_assets.artifacts.checks import check_schemas
+from llm_assets.artifacts.explain import explain
 from llm_assets.curation.ledger import KEPT, imbalance
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import (
@@ -221,7 +222,7 @@ def test_pages_dense_with_personal_data_are_dropped_and_nothing_tells_it(tmp_pat
 
 KILLED = """
 import sys
-from llm_assets.artifacts import explain, materialize
+from llm_assets.artifacts import materialize
 from llm_assets.compute import LocalEngine
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets import recipes
@@ -403,7 +404,7 @@ def test_a_folder_that_was_never_there_is_a_crawl_that_is_not_built(tmp_path):
     both = files(tmp_path / "warc").but(
         crawls={"c": WarcFiles(path=str(tmp_path / "warc")), "lost": WarcFiles(path=str(tmp_path / "nowhere"))}
     )
-    outcome = materialize(GRAPH["search_index"], None, open_workspace(both))
+    outcome = materialize(GRAPH["page_versions"], None, open_workspace(both))
     assert (outcome.crawls, outcome.unbuilt_crawls) == (["c"], ["lost"])
     assert "nowhere: no such file or folder" in {one.key: one.text() for one in explain(open_workspace(both))}["raw_warc/lost"]
 
