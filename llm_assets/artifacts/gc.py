@@ -50,7 +50,8 @@ def find_garbage(
     and partition, and every input of a kept one. Interrupted builds older than `staging_days` that nobody is working
     on go too.
 
-    The recipes of the store are the workspace's and all that artifacts were built or found for, as each was last used.
+    The recipes of the store are the workspace's, with what it resolves to now, and all others that artifacts were
+    built or found for, with what each resolved to when it was last used.
     forget: names, or labels (``name@digest``), of recipes that keep nothing any more; the workspace's always does.
     Raises ArtifactError for one that the store does not know.
     """
@@ -78,11 +79,11 @@ def find_garbage(
     of_recipes = {
         label: {by_folder[folder] for folder in recipe.folders if folder in by_folder}
         for label, recipe in remembered.items()
-        if label not in forgotten
+        if label != current and label not in forgotten
     }
     kept = _with_inputs(everything, roots.union(*of_recipes.values()))
     others = []
-    for label in sorted(of_recipes.keys() - {current}):
+    for label in sorted(of_recipes):
         without = _with_inputs(everything, roots.union(*(of_recipes[other] for other in of_recipes if other != label)))
         alone = [artifact for artifact in everything if artifact.record.identity in kept - without]
         others.append(Kept(label, remembered[label].last_used, alone))

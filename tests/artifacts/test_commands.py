@@ -66,7 +66,7 @@ def test_gc_deletes_nothing_that_another_recipe_resolves_to(tmp_path, folder):
 
 
 def test_a_recipe_keeps_what_it_resolved_to_last(tmp_path, folder):
-    """Its inputs change: what was made of the earlier ones is garbage, under whatever recipe one asks."""
+    """Its inputs changed: what was made of the earlier ones is garbage, whatever recipe one asks with."""
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
     before = {a.record.identity for a in everything(ws).values()}
     (folder / "a" / "file0.txt").write_text("another line")
