@@ -66,7 +66,8 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
     for name, partition in keys if keys is not None else workspace.graph.keys(workspace.recipe):
         try:
             resolution = resolver.resolve(name, partition)
-        except (ArtifactError, OSError) as error:  # a folder of WARC files that is gone must not hide what is known of the rest
+        except (ArtifactError, OSError) as error:
+            # A folder of WARC files that is gone must not hide what is known of the rest.
             out.append(Explanation(artifact_key(name, partition), "unknown", None, problem=str(error)))
             continue
         if resolution.artifact is not None and resolution.identity is not None:

@@ -63,9 +63,7 @@ def find_garbage(
         if not any(name in (label, label.rpartition("@")[0]) for label in remembered):
             raise ArtifactError(f"no recipe {name!r}; the store knows {', '.join(sorted(remembered)) or 'none'}")
     forgotten = [
-        label
-        for label in remembered
-        if label != current and not {label, label.rpartition("@")[0]}.isdisjoint(forget)
+        label for label in remembered if label != current and not {label, label.rpartition("@")[0]}.isdisjoint(forget)
     ]
     resolver = workspace.resolver()
     resolved = [resolver.resolve(*key).artifact for key in workspace.graph.keys(workspace.recipe)]

@@ -156,7 +156,9 @@ def store_folder(workspace: Workspace) -> Iterator[Finding]:
         mend = f"chmod -R u+rwX {there}, or another folder in LLM_ASSETS_STORE"
         yield Finding("bad", f"the artifact store {root} cannot be read and written: {error.strerror}", mend)
         return
-    yield Finding("ok", f"artifact store {root}: {count:,} artifacts" if root.exists() else f"artifact store {root}: new")
+    yield Finding(
+        "ok", f"artifact store {root}: {count:,} artifacts" if root.exists() else f"artifact store {root}: new"
+    )
     free = shutil.disk_usage(there).free
     level: Literal["ok", "warn", "bad"] = "bad" if free < NO_DISK else "warn" if free < LITTLE_DISK else "ok"
     yield Finding(level, f"{human_size(free)} free on its disk", "" if level == "ok" else "llm-assets artifacts gc")
@@ -173,7 +175,12 @@ def build_locks(root: Path) -> Iterator[Finding]:
             except BlockingIOError:
                 holder = stream.read().strip() or "a process"
         found = re.fullmatch(r"process (\d+) on (.+)", holder)
-        if found and found[2] == os.uname().nodename and not Path(f"/proc/{found[1]}").exists() and Path("/proc/1").exists():
+        if (
+            found
+            and found[2] == os.uname().nodename
+            and not Path(f"/proc/{found[1]}").exists()
+            and Path("/proc/1").exists()
+        ):
             yield Finding("bad", f"{holder} is gone, and something it started still holds {path}", f"fuser -k {path}")
         else:
             living.append(holder)
@@ -207,7 +214,9 @@ def partitions(instance: dg.DagsterInstance, workspace: Workspace) -> Iterator[F
     """Whether Dagster's partitions are the crawls."""
     known, crawls = set(instance.get_dynamic_partitions("crawl")), workspace.recipe.sources().keys()
     for name in sorted(known - crawls):
-        yield Finding("warn", f"partition {name} in Dagster is no crawl: its runs fail", f"llm-assets crawls remove {name}")
+        yield Finding(
+            "warn", f"partition {name} in Dagster is no crawl: its runs fail", f"llm-assets crawls remove {name}"
+        )
     if crawls - known:
         text = f"crawls that are no partition in Dagster yet: {_some(sorted(crawls - known))}"
         yield Finding("warn", text, "llm-assets setup")
@@ -248,7 +257,7 @@ def garbage(workspace: Workspace) -> Iterator[Finding]:
     count = len(found.artifacts) + len(found.staging)
     if count:
         text = f"{human_size(found.bytes)} in {count} artifacts and interrupted builds that no recipe needs"
-        yield Finding("warn", text, "llm-assets artifacts gc --delete")
+        yield Finding("warn", text, "llm-assets artifacts gc  (lists them; --delete removes them)")
     else:
         yield Finding("ok", "no artifact that no recipe needs")
 

@@ -91,7 +91,9 @@ def test_the_registry_makes_no_other_recipe(tmp_path):
     written = laptop()
     crawls = {"more": SampleWeb(day=2)}
     assert recipe_label(written.with_registered(crawls)) == recipe_label(written)
-    assert recipe_label(written.but(registered="all").with_registered(crawls)) == recipe_label(written.but(registered="all"))
+    assert recipe_label(written.but(registered="all").with_registered(crawls)) == recipe_label(
+        written.but(registered="all")
+    )
     assert recipe_label(written.but(tokenizer=written.tokenizer.but(vocabulary=512))) != recipe_label(written)
 
 

@@ -68,7 +68,9 @@ def test_an_env_file_of_another_instance(project):
 
 
 def test_a_recipe_with_an_error(project):
-    (project / "recipe.py").write_text("from llm_assets.recipes import laptop\ndef mine():\n    return laptop().but(x=1)\n")
+    (project / "recipe.py").write_text(
+        "from llm_assets.recipes import laptop\ndef mine():\n    return laptop().but(x=1)\n"
+    )
     code, told = examined()
     assert code == 1 and "bad   recipe " in told and "x: extra input is not permitted" in told
 
@@ -141,7 +143,10 @@ def test_dead_runs_and_their_slots(project):
         storage.claim_concurrency_slot("gpu", ended, "step")  # it is only assigned, and waits
         found = findings(doctor.dead_runs(instance, processes))
     assert {text[4:12] for _, text, _ in found} == {dead[:8], ended[:8]}
-    assert all(level == "bad" and "holds a slot of gpu" in text and mend.startswith("llm-assets run") for level, text, mend in found)
+    assert all(
+        level == "bad" and "holds a slot of gpu" in text and mend.startswith("llm-assets run")
+        for level, text, mend in found
+    )
 
 
 def test_partitions_and_crawls_that_part_ways(project):
@@ -190,7 +195,7 @@ def test_garbage_and_drift(tmp_path):
     materialize(toy.LETTERS, "a", ws)
     assert find_garbage(ws).artifacts  # nothing resolves to the first any more
     ((level, text, mend),) = findings(doctor.garbage(ws))
-    assert level == "warn" and "in 1 artifacts" in text and mend == "llm-assets artifacts gc --delete"
+    assert level == "warn" and "in 1 artifacts" in text and mend.startswith("llm-assets artifacts gc")
 
 
 def test_python_and_packages(tmp_path):
