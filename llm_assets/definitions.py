@@ -11,14 +11,16 @@ from llm_assets.recipes import load_recipe
 from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
 from resources.jobs import make_jobs
 from resources.recrawls import recrawl_schedule, refresh_sensor, registered_crawls
+from resources.state import state_sensor
 
 _JOBS = make_jobs(GRAPH)
+_RECIPE = load_recipe()
 
 defs = dg.Definitions(
-    assets=make_assets(GRAPH),
+    assets=make_assets(GRAPH, _RECIPE),
     jobs=_JOBS,
-    schedules=[recrawl_schedule(recrawl, GRAPH) for recrawl in load_recipe().recrawls],
-    sensors=[registered_crawls, refresh_sensor(_JOBS, GRAPH)],
+    schedules=[recrawl_schedule(recrawl, GRAPH) for recrawl in _RECIPE.recrawls],
+    sensors=[registered_crawls, refresh_sensor(_JOBS, GRAPH), state_sensor(GRAPH)],
     resources={
         "recipe": ChosenRecipe(),
         "store": ArtifactStore(),

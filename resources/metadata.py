@@ -9,6 +9,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Outcome, Stage
 from llm_assets.artifacts.checks import Examined
+from llm_assets.artifacts.explain import Explanation, state_of_asset
 from llm_assets.artifacts.tables import polars_schema, row_count
 from llm_assets.artifacts.views import PREVIEW, drawing_version, kept_beside, shown
 from llm_assets.curation.personal_data import scrub_for_display
@@ -137,6 +138,26 @@ def crawls_summary(read: list[str], unbuilt: list[str]) -> str:
     return (f"made from {', '.join(read)}" + (f"; not built: {', '.join(unbuilt)}" if unbuilt else ""))[:500]
 
 
+def state_result(explanations: list[Explanation], recipe: str) -> dict[str, Any]:
+    """What `explain` says of an asset, as the fields of a check's result."""
+    state = state_of_asset(explanations)
+    metadata: dict[str, Any] = {"recipe": recipe, **state.numbers}
+    if state.failures:
+        rows = [f"| {row['artifact']} | {_cell(row['state'])} |" for row in state.failures]
+        metadata["artifacts"] = dg.MetadataValue.md("\n".join(["| artifact | state |", "| --- | --- |", *rows]))
+    return {
+        "passed": state.passed,
+        "metadata": metadata,
+        "severity": dg.AssetCheckSeverity.WARN,
+        "description": f"recipe {recipe}: {state.summary}"[:500],
+    }
+
+
+def _cell(text: str) -> str:
+    """A text as it can stand in a Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("\r", " ")
+
+
 def markdown_table(frame: pl.DataFrame) -> str:
     """A frame as a Markdown table, personal data replaced and long values cut."""
     frame = scrub_for_display(frame)
@@ -144,7 +165,7 @@ def markdown_table(frame: pl.DataFrame) -> str:
     def cell(value: Any) -> str:
         text = "" if value is None else str(value)
         text = text if len(text) <= PREVIEW_CHARACTERS else f"{text[: PREVIEW_CHARACTERS - 1]}…"
-        return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("\r", " ")
+        return _cell(text)
 
     lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
     return "\n".join(lines + ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.iter_rows()])

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from llm_assets.recipes import Recipe, RecipeError, Recrawl, SampleWeb, WarcFiles, laptop, load_recipe
+from llm_assets.recipes import RECIPES, Recipe, RecipeError, Recrawl, SampleWeb, WarcFiles, laptop, load_recipe
 from llm_assets.web.crawls import CrawlRegistry
 from llm_assets.web.errors import SourceError
 
@@ -146,3 +146,37 @@ def test_the_tokenizer_is_kept_when_crawls_are_added():
     scheduled = {"a-2026-11-14": SampleWeb(), "a-2026-11-21": SampleWeb()}
     assert unnamed.with_registered(scheduled).tokenizer_crawls() == ["a-2026-11-14"]
     assert unnamed.with_registered({**scheduled, "c": SampleWeb()}).tokenizer_crawls() == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "problem"),
+    [
+        (
+            "laptop().but(pretraining=laptop().pretraining.but(learning_rat=3))",
+            "pretraining.learning_rat: extra input is not permitted; did you mean learning_rate?",
+        ),
+        ("laptop().but(pretraining=recipes.Pretraining(learning_rate=3))", "pretraining.learning_rate: Input should be"),
+        (
+            "laptop().but(knowledge_boundary=laptop().knowledge_boundary.but(endpoint=recipes.Endpoint(model='', url='')))",
+            "knowledge_boundary.endpoint.model: String should have at least 1 character",
+        ),
+        ("laptop().but(pretraning=1)", "r.py:f: pretraning: extra input is not permitted; did you mean pretraining?"),
+        ("laptop().but(crawls={'a': recipes.SampleWeb(dya=2)})", "SampleWeb.dya: extra input is not permitted; did you mean"),
+        ("laptop().but(quality=recipes.Quality(thresholds={'x': 1}))", "quality.thresholds: no rule 'x'; there are"),
+        ("laptop().but(model=laptop().model.but(heads=3))", "model: heads 3 do not divide the width 128"),
+        ("laptop().but(model=recipes.Model(heads=4, kv_heads=3))", "model.heads 4 is no multiple of kv_heads 3"),
+        ("laptop().but(name=1 / 0)", "r.py:f: ZeroDivisionError: division by zero ("),
+        ("nothing", "r.py:f: NameError: name 'nothing' is not defined ("),
+    ],
+)
+def test_an_error_in_a_recipe_names_the_field_from_the_recipe_down(tmp_path, recipe, problem):
+    source = f"from llm_assets import recipes\nfrom llm_assets.recipes import laptop\ndef f():\n    return {recipe}\n"
+    (tmp_path / "r.py").write_text(source)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(f"{tmp_path}/r.py:f")
+    assert problem in str(error.value) and "\n" not in str(error.value)
+
+
+def test_every_preset_has_a_possible_shape():
+    for name, preset in RECIPES.items():
+        assert preset().model.shape(65_536).parameters > 0, name

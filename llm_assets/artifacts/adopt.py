@@ -76,4 +76,5 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
         )
         artifact = store.publish(resolution.identity, staging, record)
     draw_views(resolution, artifact)
+    workspace.remember(resolution)
     return artifact

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .identity import differences
+from .checks import CheckOutcome
+from .errors import ArtifactError
+from .identity import artifact_key, differences
 from .materialize import Workspace
 from .stage import Key, drifted_modules
 
@@ -14,8 +16,8 @@ from .stage import Key, drifted_modules
 class Explanation:
     """The state of one artifact under the present recipe.
 
-    state: ``cached`` (in the store), ``build`` (its own fields differ, or it was never built), or ``depends`` (an
-    input would rebuild; it rebuilds only if that input's bytes change).
+    state: ``cached`` (in the store), ``build`` (its own fields differ, or it was never built), ``depends`` (an
+    input would rebuild; it rebuilds only if that input's bytes change), or ``unknown`` (`problem` says why).
     differences: (field, before, now) against the version last used.
     """
 
@@ -27,16 +29,16 @@ class Explanation:
     drifted: list[str] = field(default_factory=list)
     never_built: bool = False
     unbuilt_crawls: list[str] = field(default_factory=list)
-    unreachable: str = ""
+    problem: str = ""
 
     def text(self) -> str:
         if self.state == "cached":
             drift = f"; code drifted since: {', '.join(self.drifted)}" if self.drifted else ""
             without = f"; without {', '.join(self.unbuilt_crawls)}, not built" if self.unbuilt_crawls else ""
-            kept = f"; as it was last built: {self.unreachable}" if self.unreachable else ""
+            kept = f"; as it was last built: {self.problem}" if self.problem else ""
             return f"cached {self.identity}{without}{kept}{drift}"
-        if self.unreachable:
-            return f"cannot be built: {self.unreachable}"
+        if self.state == "unknown":
+            return f"cannot be told: {self.problem}"
         reasons = [f"{path}: {_shown(old)} → {_shown(new)}" for path, old, new in self.differences]
         if self.never_built:
             reasons.insert(0, "never built")
@@ -46,6 +48,8 @@ class Explanation:
                 if self.state == "depends"
                 else f"after {', '.join(self.waits_for)}"
             )
+        if self.unbuilt_crawls:
+            reasons.append(f"without {', '.join(self.unbuilt_crawls)}, not built")
         return f"{'would build' if self.state == 'build' else 'open'}: {'; '.join(reasons)}"
 
 
@@ -61,8 +65,12 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
     resolver = workspace.resolver()
     out = []
     for name, partition in keys if keys is not None else workspace.graph.keys(workspace.recipe):
-        resolution = resolver.resolve(name, partition)
-        unreachable = str(resolution.unreachable or "")
+        try:
+            resolution = resolver.resolve(name, partition)
+        except (ArtifactError, OSError) as error:
+            # A folder of WARC files that is gone must not hide what is known of the rest.
+            out.append(Explanation(artifact_key(name, partition), "unknown", None, problem=str(error)))
+            continue
         if resolution.artifact is not None and resolution.identity is not None:
             drifted = drifted_modules(resolution.stage, resolution.artifact)
             short = resolution.identity.short
@@ -73,24 +81,23 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
                     short,
                     drifted=drifted,
                     unbuilt_crawls=resolution.unbuilt_crawls,
-                    unreachable=unreachable,
+                    problem=str(resolution.unreachable or ""),
                 )
             )
+            continue
+        if resolution.unreachable is not None:
+            problem = str(resolution.unreachable)
+            out.append(Explanation(resolution.key, "unknown", None, problem=problem))
             continue
         latest = workspace.store.latest(name, partition)
         if latest is None:
-            waits_for = resolution.missing
-            out.append(
-                Explanation(
-                    resolution.key, "build", None, waits_for=waits_for, never_built=True, unreachable=unreachable
-                )
-            )
+            out.append(Explanation(resolution.key, "build", None, waits_for=resolution.missing, never_built=True))
             continue
         unknown = {f"inputs.{key}" for key in resolution.missing}
         changed = [
-            d
-            for d in differences(latest.record.fields, resolution.partial.fields())
-            if d[0] not in unknown and not (d[0] == "inputs" and resolution.missing)
+            difference
+            for difference in differences(latest.record.fields, resolution.partial.fields())
+            if difference[0] not in unknown
         ]
         state = "build" if changed or not resolution.missing else "depends"
         out.append(
@@ -100,7 +107,26 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
                 resolution.identity.short if resolution.identity else None,
                 changed,
                 resolution.missing,
-                unreachable=unreachable,
+                unbuilt_crawls=resolution.unbuilt_crawls,
             )
         )
     return out
+
+
+def state_of_asset(explanations: list[Explanation]) -> CheckOutcome:
+    """What there is to say of one asset, over its crawls; it passes where all is in the store and nothing drifted."""
+    cached = [one for one in explanations if one.state == "cached"]
+    told = [one for one in explanations if one.state != "cached" or one.drifted or one.unbuilt_crawls]
+    numbers = {
+        "in_the_store": len(cached),
+        "would_build": sum(one.state == "build" for one in explanations),
+        "open": sum(one.state == "depends" for one in explanations),
+        "drifted": sum(bool(one.drifted) for one in explanations),
+    }
+    passed = len(cached) == len(explanations) and not any(one.drifted for one in explanations)
+    return CheckOutcome(
+        passed,
+        "; ".join(f"{one.key}: {one.text()}" for one in told) or f"{len(cached)} of {len(cached)} in the store",
+        [{"artifact": one.key, "state": one.text()} for one in told[:20]],
+        {name: float(count) for name, count in numbers.items()},
+    )

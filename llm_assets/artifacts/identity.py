@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
@@ -142,11 +142,45 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix: value}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(path, old, new) for every leaf of two identities' fields that is not the same; None where it is absent."""
-    a, b = flatten(old), flatten(new)
-    return [
-        (path, a.get(path), b.get(path))
-        for path in sorted(a.keys() | b.keys())
-        if a.get(path) != b.get(path) or (path in a) != (path in b)
-    ]
+def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """(path, old, new) of everything that differs between two identities' fields; None where it is absent.
+
+    Lists are compared item by item where the items can be told apart: by their ``name``, or by their place in lists of
+    one length. So a changed threshold is one line, whatever list of rules it is in.
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found = []
+        for key in sorted(old.keys() | new.keys()):
+            place = f"{path}.{key}" if path else str(key)
+            if key in old and key in new:
+                found += differences(old[key], new[key], place)
+            else:
+                found.append((place, old.get(key), new.get(key)))
+        return found
+    if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
+        before, after = _by_name(old), _by_name(new)
+        if before and after:
+            found = differences(before, after, path)
+            if [name for name in before if name in after] != [name for name in after if name in before]:
+                found.append((f"{path} (order)", list(before), list(after)))
+            return found
+        if len(old) == len(new):
+            places = enumerate(zip(old, new, strict=True))
+            return [item for i, (a, b) in places for item in differences(a, b, f"{path}[{i}]")]
+    return [] if old == new else [(path, old, new)]
+
+
+def _by_name(items: Sequence[Any]) -> dict[str, Any]:
+    """The items by their ``name``; empty where one has none or two have the same."""
+    named = {item["name"]: item for item in items if isinstance(item, Mapping) and isinstance(item.get("name"), str)}
+    return named if len(named) == len(items) else {}
+
+
+def as_written(recipe: Any) -> Any:
+    """The recipe without what an installation adds to it (the registered crawls), where it has a form without."""
+    return recipe.written() if hasattr(recipe, "written") else recipe
+
+
+def recipe_label(recipe: Any) -> str:
+    """``<name>@<8 hex digits>``: a recipe as it is written. Execution-only fields and registered crawls change nothing."""
+    return f"{recipe.name}@{fingerprint(as_written(recipe))[:8]}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .errors import NotBuilt
+from .identity import recipe_label
 from .progress import Listener, Progress
 from .record import FileEntry, Record, data_version
 from .source import source_digests
@@ -70,6 +71,11 @@ class Workspace:
     tracker: Tracker = field(default_factory=NoTracker)
     dagster_run_id: str | None = None
     launcher: Any = None
+
+    def remember(self, resolution: Resolution) -> None:
+        """Note in the store that the recipe resolves to this artifact: `gc` keeps it, whatever recipe it is asked for."""
+        assert resolution.identity is not None
+        self.store.remember(recipe_label(self.recipe), resolution.identity)
 
     def resolver(self) -> Resolver:
         return Resolver(self.graph, self.recipe, self.store)
@@ -139,6 +145,7 @@ def materialize(
     draw_views(resolution, artifact)
     if cached:
         workspace.store.touch_latest(resolution.identity)
+    workspace.remember(resolution)
     seconds = time.perf_counter() - began
     progress.tell("cached" if cached else "finished", seconds=seconds, pages=int(artifact.record.stats.get("pages", 0)))
     return Outcome(artifact, resolution, cached, drifted_modules(stage, artifact), seconds, resumed)

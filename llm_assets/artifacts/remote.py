@@ -19,7 +19,7 @@ import fsspec
 from .errors import CorruptArtifact, StoreUnwritable
 from .identity import Identity
 from .record import RECORD, Record, file_digest, fsync_path
-from .store import NO_PARTITION, Artifact, Store
+from .store import NO_PARTITION, RECIPES, Artifact, Store
 
 _POINTER = "artifact.json"
 
@@ -100,6 +100,25 @@ class RemoteStore(Store):
             if not (self.root / relative).exists():
                 self._fetch(relative)
         yield from super().artifacts(asset, partition)
+
+    def _note(self, name: str, note: bytes) -> None:
+        """A note of a recipe is for every machine that uses the store: what it says is kept by all of them."""
+        self.fs.makedirs(self._remote(name).rsplit("/", 1)[0], exist_ok=True)
+        self.fs.pipe_file(self._remote(name), note)
+        super()._note(name, note)
+
+    def _notes(self) -> dict[str, str]:
+        folder = self._remote(RECIPES)
+        self.fs.invalidate_cache()  # other machines write there
+        names = self.fs.find(folder)
+        notes = self.fs.cat(names) if names else {}
+        return {path[path.rindex(f"{RECIPES}/") :]: note.decode() for path, note in sorted(notes.items())}
+
+    def forget(self, recipe: str) -> None:
+        folder = self._remote(f"{RECIPES}/{recipe}")
+        if self.fs.exists(folder):
+            self.fs.rm(folder, recursive=True)
+        super().forget(recipe)
 
     def delete(self, artifact: Artifact) -> None:
         relative = str(artifact.path.relative_to(self.root))

@@ -49,6 +49,7 @@ class Stage:
     build: ``build(step, config)`` writes the data into the step's staging folder.
     config: the typed, frozen slice of the recipe that `build` sees, by recipe and crawl. It is the identity's, less
     the fields marked EXECUTION_ONLY.
+    config_of_crawl: whether that slice is another for each crawl (where it comes from); otherwise no crawl changes it.
     code_version: raised by hand whenever a change of code can change bytes.
     per_crawl: whether there is one artifact a crawl (a partition).
     inputs: names of the stages whose artifacts it reads: of the same crawl where both are per crawl; of every crawl of
@@ -70,6 +71,7 @@ class Stage:
     build: Callable[[Step, Any], None]
     code_version: str
     config: Callable[[Any, str | None], Any] = _no_config
+    config_of_crawl: bool = False
     kinds: tuple[str, ...] = ()
     per_crawl: bool = False
     inputs: tuple[str, ...] = ()

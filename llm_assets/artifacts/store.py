@@ -6,6 +6,7 @@ Layout below the root (a local folder)::
     .staging/<asset>/<partition>/<short identity>/            a build in progress, kept when it is killed
     .locks/<short identity>                                    held with flock while building
     .latest/<asset>/<partition>                                identity last published or hit
+    .recipes/<name>@<digest>/<asset>/<partition>               the same for each recipe, with the day
 
 A build happens in staging and becomes visible by one rename after its record is on the disk. `RemoteStore` puts
 the same layout on any fsspec URL, with a local folder in front of it.
@@ -21,7 +22,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from .record import RECORD, Record, fsync_path, write_atomic
 
 NO_PARTITION = "_"
 LOCATIONS = "locations.json"
+RECIPES = ".recipes"
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
 
@@ -82,6 +85,15 @@ class Artifact:
             for file in sorted(self.record.files)
             if file.startswith(prefix) and file.endswith(".parquet")
         ]
+
+
+@dataclass
+class RememberedRecipe:
+    """What a recipe resolved to when it was last used: folders below the root, and the day (``2026-11-25``)."""
+
+    label: str
+    folders: set[str] = field(default_factory=set)
+    last_used: str = ""
 
 
 @lru_cache(maxsize=4096)
@@ -177,6 +189,43 @@ class Store:
             pass
         with guard_writes(self.root):
             write_atomic(pointer, identity.short.encode())
+
+    def remember(self, recipe: str, identity: Identity) -> None:
+        """Note that the recipe of this label resolves to `identity`: `gc` keeps it. Rewritten once a day at most."""
+        name = f"{identity.asset}/{identity.partition or NO_PARTITION}"
+        note = f"{identity.short} {datetime.now(UTC):%Y-%m-%d}\n"
+        pointer = self.root / RECIPES / recipe / name
+        try:
+            if pointer.read_text() == note:
+                return
+        except FileNotFoundError:
+            pass
+        with guard_writes(self.root):
+            self._note(f"{RECIPES}/{recipe}/{name}", note.encode())
+
+    def _note(self, name: str, note: bytes) -> None:
+        write_atomic(self.root / name, note)
+
+    def _notes(self) -> dict[str, str]:
+        """What is noted of recipes, by path below the root."""
+        paths = [path for path in sorted((self.root / RECIPES).glob("*/*/*")) if not path.name.endswith(".tmp")]
+        return {str(path.relative_to(self.root)): path.read_text() for path in paths}
+
+    def remembered(self) -> dict[str, RememberedRecipe]:
+        """The recipes that artifacts of this store were built or found for, by label."""
+        found: dict[str, RememberedRecipe] = {}
+        for name, note in self._notes().items():
+            recipe, asset, partition = name.split("/")[1:]
+            short, _, day = note.strip().partition(" ")
+            known = found.setdefault(recipe, RememberedRecipe(recipe))
+            known.folders.add(f"{asset}/{partition}/{short}")
+            known.last_used = max(known.last_used, day)
+        return found
+
+    def forget(self, recipe: str) -> None:
+        """Remember nothing of a recipe."""
+        with guard_writes(self.root):
+            shutil.rmtree(self.root / RECIPES / recipe, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self, identity: Identity, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|rank|export|setup``."""
+"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|rank|export|setup|doctor``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .artifacts import artifacts
 from .chat import chat
 from .corpus import corpus
 from .crawls import crawls
+from .doctor import doctor
 from .model import complete, export, plan
 from .rank import rank
 from .run import run
@@ -27,7 +28,7 @@ def cli() -> None:
     """From raw web pages to a chat model; every artifact is cached and versioned."""
 
 
-for command in (setup, run, crawls, artifacts, corpus, plan, complete, chat, rank, export):
+for command in (setup, run, crawls, artifacts, corpus, plan, complete, chat, rank, export, doctor):
     cli.add_command(command)
 
 

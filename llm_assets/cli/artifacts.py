@@ -173,15 +173,36 @@ def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -
 @click.option("--delete", is_flag=True, help="Really delete; without it nothing is touched.")
 @click.option("--keep-last", default=1, show_default=True, type=click.IntRange(0), help="Newest versions to keep of each asset and partition.")
 @click.option("--staging-days", default=7.0, show_default=True, help="Age of an interrupted build before it goes.")
+@click.option(
+    "--forget",
+    multiple=True,
+    metavar="RECIPE",
+    help="A recipe that keeps nothing any more, by name or name@digest; never the present one. Repeatable.",
+)
 @recipe_option
-def gc(delete: bool, keep_last: int, staging_days: float, recipe: str | None) -> None:
-    """Find (and with --delete remove) what no recipe, recent build or kept artifact needs."""
+def gc(delete: bool, keep_last: int, staging_days: float, forget: tuple[str, ...], recipe: str | None) -> None:
+    """Find (and with --delete remove) what no recipe of the store, recent build or kept artifact needs."""
     workspace = open_workspace(recipe)
-    garbage = find_garbage(workspace, keep_last, staging_days)
+    garbage = find_garbage(workspace, keep_last, staging_days, forget)
+    verb = "deleting" if delete else "would delete"
     for item in garbage.artifacts:
-        click.echo(f"{'deleting' if delete else 'would delete'} {item.record.key} {item.record.short} {human_size(item.record.total_bytes)}")
+        click.echo(f"{verb} {item.record.key} {item.record.short} {human_size(item.record.total_bytes)}")
     for folder in garbage.staging:
-        click.echo(f"{'deleting' if delete else 'would delete'} interrupted build {folder}")
+        click.echo(f"{verb} interrupted build {folder}")
+    for label in garbage.forgotten:
+        click.echo(f"{'forgetting' if delete else 'would forget'} recipe {label}")
+    for kept in garbage.kept:
+        if kept.artifacts:
+            names = ", ".join(dict.fromkeys(item.record.asset for item in kept.artifacts))
+            click.echo(
+                f"recipe {kept.recipe}, last used {kept.last_used}, alone keeps {human_size(kept.bytes)} "
+                f"({names}); to let it go: --forget {kept.recipe}"
+            )
     if delete:
         collect(workspace, garbage)
-    click.echo(f"{human_size(garbage.bytes)} {'freed' if delete else 'could be freed; run again with --delete'}" if garbage.artifacts or garbage.staging else "nothing to collect")
+    if not (garbage.artifacts or garbage.staging):
+        click.echo("nothing to collect")
+    elif delete:
+        click.echo(f"{human_size(garbage.bytes)} freed")
+    else:
+        click.echo(f"{human_size(garbage.bytes)} could be freed; run again with --delete")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 import polars as pl
 
-from llm_assets.artifacts import Workspace
+from llm_assets.artifacts import ArtifactError, Workspace
 from llm_assets.curation import corpus as questions
 from llm_assets.curation.corpus_report import REPORT
 from llm_assets.curation.personal_data import KINDS, scrub_for_display
@@ -32,6 +34,28 @@ def _open(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[
         if crawl not in known:
             raise questions.CorpusError(f"no crawl {crawl!r}; there are {', '.join(sorted(known))}")
     return workspace, list(crawls) or workspace.recipe.corpus()
+
+
+def _open_judged(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[str]]:
+    """The crawls that the quality rules can judge: those named, else the recipe's that are built, else any that is.
+
+    Raises CorpusError where none is built.
+    """
+    workspace, names = _open(recipe, crawls)
+    if crawls:
+        return workspace, names
+    resolver, built = workspace.resolver(), []
+    for name in sorted(workspace.recipe.sources()):
+        with contextlib.suppress(ArtifactError):  # a source that is out of reach
+            if resolver.resolve(questions.JUDGED, name).artifact is not None:
+                built.append(name)
+    if not built:
+        command = f"llm-assets run --select '*{questions.JUDGED}'"
+        raise questions.CorpusError(f"no crawl of recipe {workspace.recipe.name!r} is built; run: {command}")
+    own = [name for name in built if name in names]
+    if not own:
+        click.echo(f"no crawl of recipe {workspace.recipe.name!r} is built; judged is {', '.join(built)}", err=True)
+    return workspace, own or built
 
 
 def _snippet(text: str) -> str:
@@ -116,7 +140,7 @@ def _flips(workspace: Workspace, table: pl.DataFrame, samples: int) -> None:
 @recipe_option
 def what_if(settings: tuple[str, ...], samples: int, crawls: tuple[str, ...], recipe: str | None) -> None:
     """What other thresholds of the quality rules would keep and drop. Nothing is rebuilt."""
-    workspace, names = _open(recipe, crawls)
+    workspace, names = _open_judged(recipe, crawls)
     table = questions.what_if(workspace, settings, names)
     _verdicts(table, "today", ", ".join(settings))
     _flips(workspace, table, samples)
@@ -130,7 +154,7 @@ def what_if(settings: tuple[str, ...], samples: int, crawls: tuple[str, ...], re
 @recipe_option
 def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...], recipe: str | None) -> None:
     """Which pages two pinned sets of quality rules judge differently, and why."""
-    workspace, names = _open(recipe, crawls)
+    workspace, names = _open_judged(recipe, crawls)
     table = questions.diff_recipes(workspace, first, second, names)
     _verdicts(table, first, second)
     _flips(workspace, table, samples)

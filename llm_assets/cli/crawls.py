@@ -41,14 +41,16 @@ def crawls() -> None:
 @click.option("--base-url", default=None, help="With --common-crawl: where crawl-data/ lies.")
 @click.option("--seed", "seeds", multiple=True, help="Own crawl: a URL to start from; repeatable.")
 @click.option("--sample-web", is_flag=True, help="The embedded sample web.")
-@click.option("--since", default=None, help="Continue this earlier crawl (own crawls and the sample web).")
+@click.option("--since", default=None, help="Continue this earlier crawl (own crawls and the sample web); without a source, from its source and settings.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of the source, such as max_pages=500; repeatable.")
 def add(name: str, warc: str | None, copy: bool, snapshot: str | None, files: int | None, paths: tuple[str, ...], base_url: str | None, seeds: tuple[str, ...], sample_web: bool, since: str | None, settings: tuple[str, ...]) -> None:
-    """Register crawl NAME with its source."""
+    """Register crawl NAME with its source; with --since alone, with that crawl's."""
     chosen = [kind for kind, given in (("--warc", warc), ("--common-crawl", snapshot), ("--seed", seeds), ("--sample-web", sample_web)) if given]
+    fields: dict[str, Any] = {}
+    if not chosen and since:
+        chosen, fields = ["--since"], _source_of_crawl(since)
     if len(chosen) != 1:
         raise click.UsageError(f"give exactly one of --warc, --common-crawl, --seed, --sample-web (got {', '.join(chosen) or 'none'})")
-    fields: dict[str, Any] = {}
     if warc:
         if "://" not in warc:
             warc = str(Path(warc).expanduser().absolute())
@@ -59,7 +61,7 @@ def add(name: str, warc: str | None, copy: bool, snapshot: str | None, files: in
             fields["base_url"] = base_url
     elif seeds:
         fields = {"kind": "crawl", "seeds": seeds}
-    else:
+    elif sample_web:
         fields = {"kind": "sample_web"}
     if since:
         fields["since"] = since
@@ -87,6 +89,16 @@ def add(name: str, warc: str | None, copy: bool, snapshot: str | None, files: in
         register_partitions([name], instance)
     click.echo(f"{'registered' if new else 'was registered already:'} {name}: {source!r}")
     click.echo(f"next: llm-assets run --crawl {name}")
+
+
+def _source_of_crawl(name: str) -> dict[str, Any]:
+    """The fields of a crawl's source. Raises SourceError where there is no such crawl, or none that can be continued."""
+    sources = open_registry(load_settings()).effective(load_recipe()).sources()
+    if name not in sources:
+        raise SourceError(f"--since {name}: no such crawl; there are {', '.join(sorted(sources))}")
+    if "since" not in type(sources[name]).model_fields:
+        raise SourceError(f"--since {name}: only own crawls and the sample web are continued, not {sources[name].kind}")
+    return dict(sources[name].model_dump())
 
 
 @crawls.command("list")

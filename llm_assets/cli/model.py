@@ -94,18 +94,21 @@ def _actual(workspace: Workspace, console: object) -> None:
 
 
 def checkpoint_folder(name: str, workspace: Workspace) -> Path:
-    """A checkpoint's folder, by stage (``base``), asset, identity, or path. Raises ModelError."""
+    """A checkpoint's folder, by stage (``base``), asset, identity, or path. Raises ModelError; NotBuilt says the command."""
+    checkpoints = [stage for stage in workspace.graph.stages if stage.endswith("_checkpoint")]
     path = Path(name).expanduser()
     if (path / "shape.json").is_file():
         return path
     if f"{name}_checkpoint" in workspace.graph.stages or name in workspace.graph.stages:
         asset = name if name in workspace.graph.stages else f"{name}_checkpoint"
+        if asset not in checkpoints:
+            raise ModelError(f"{asset} is no checkpoint; there are {', '.join(checkpoints)}")
         return workspace.resolver().artifact(asset, None).path
     for artifact in workspace.store.artifacts():
         if len(name) >= 6 and artifact.record.identity.startswith(name) and (artifact.path / "shape.json").is_file():
             return artifact.path
-    stages = [stage.removesuffix("_checkpoint") for stage in workspace.graph.stages if stage.endswith("_checkpoint")]
-    raise ModelError(f"no checkpoint {name!r}: there are {', '.join(stages)}; or name an identity (llm-assets artifacts list) or a folder with a shape.json")
+    short = ", ".join(stage.removesuffix("_checkpoint") for stage in checkpoints)
+    raise ModelError(f"no checkpoint {name!r}: there are {short}; or name an identity (llm-assets artifacts list) or a folder with a shape.json")
 
 
 @click.command()

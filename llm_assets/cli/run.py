@@ -148,8 +148,12 @@ def runs_for(names: list[str], keys: set[dg.AssetKey]) -> list[Run]:
 
 def _checks(result: dg.ExecuteInProcessResult, partition: str | None) -> list[tuple[str, bool, str]]:
     """Name, whether it passed, and what was found, of every check of a run."""
+    from resources.assets import UP_TO_DATE
+
     found = []
     for evaluation in result.get_asset_check_evaluations():
+        if evaluation.check_name == UP_TO_DATE:
+            continue  # of what a run has just built it says nothing new
         asset = evaluation.asset_key.to_user_string()
         key = f"{asset}/{partition}" if GRAPH[asset].per_crawl else asset
         found.append((f"{key}: {evaluation.check_name}", evaluation.passed, evaluation.description or ""))

@@ -14,7 +14,7 @@ from llm_assets.artifacts.views import draw_views
 if TYPE_CHECKING:
     import dagster as dg
 
-DATA_VERSION = "dagster/data_version"
+VERSIONS = ("dagster/data_version", "dagster/code_version")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ def find_everything(
     """The artifacts of these assets, if nothing is left to do; None where Dagster has to run.
 
     Nothing is left where every artifact is in the store, every crawl that one would be made from is built, Dagster's
-    history holds the same data version as the latest, and every check has been examined and blocks nothing.
+    history holds the same data and code version as the latest, and every check has been examined and blocks nothing.
     """
+    from resources.assets import told_version
+
     resolver = workspace.resolver()
     found = []
     for stage in workspace.graph:
@@ -47,23 +49,26 @@ def find_everything(
             artifact = resolution.artifact
             if artifact is None or resolution.unbuilt_crawls:
                 return None
-            if artifact.data_version != latest_version(instance, stage.name, crawl):
+            versions = (artifact.data_version, told_version(stage, workspace.recipe))
+            if versions != latest_versions(instance, stage.name, crawl):
                 return None
             examined = [recall(check, resolution, workspace.recipe, workspace.store) for check in stage_checks(stage)]
             known = [one for one in examined if one is not None and (one.outcome.passed or not one.check.blocking)]
             if len(known) < len(examined):
                 return None
             draw_views(resolution, artifact)
+            workspace.remember(resolution)
             found.append(Found(resolution, known))
     return found
 
 
-def latest_version(instance: dg.DagsterInstance, asset: str, crawl: str | None) -> str | None:
-    """The data version of the latest materialisation in Dagster's history."""
+def latest_versions(instance: dg.DagsterInstance, asset: str, crawl: str | None) -> tuple[str | None, str | None]:
+    """Data and code version of the latest materialisation in Dagster's history."""
     import dagster as dg
 
     partitions = [crawl] if crawl is not None else None
     wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=partitions)
     records = instance.fetch_materializations(wanted, limit=1).records
     event = records[0].asset_materialization if records else None
-    return event.tags.get(DATA_VERSION) if event is not None and event.tags else None
+    tags = event.tags if event is not None and event.tags else {}
+    return tags.get(VERSIONS[0]), tags.get(VERSIONS[1])

@@ -29,6 +29,7 @@ TABLES = {
     **{stage: "text" for stage in STAGES if stage != "filtered_urls"},
     "duplicate_clusters": "clusters",
 }
+JUDGED = "language_filtered_text"  # whose pages the quality rules judge
 _STAGE_OF = {"duplicate_clusters": "deduplicated_text"}
 
 
@@ -107,7 +108,7 @@ def statistics_of(workspace: Workspace, crawls: Iterable[str]) -> pl.DataFrame:
             for name, partition in (("quality_classifier", None), (TEXT_STATISTICS.name, crawl)):
                 materialize(workspace.graph[name], partition, workspace)
         resolver = workspace.resolver()
-        texts = resolver.artifact("language_filtered_text", crawl)
+        texts = resolver.artifact(JUDGED, crawl)
         statistics = {path.stem: path for path in resolver.artifact(TEXT_STATISTICS.name, crawl).table("statistics")}
         frames += [frame for path in texts.table("text") for frame in joined(path, statistics[path.stem], with_text=False)]
     return pl.concat(frames)
@@ -164,7 +165,7 @@ def texts_of(workspace: Workspace, pages: pl.DataFrame) -> dict[tuple[str, str, 
     """Texts of pages (columns crawl, warc_file, warc_offset) as they came to the quality rules."""
     found: dict[tuple[str, str, int], str] = {}
     for (crawl,), group in pages.group_by("crawl"):
-        texts: Artifact = workspace.resolver().artifact("language_filtered_text", str(crawl))
+        texts: Artifact = workspace.resolver().artifact(JUDGED, str(crawl))
         for path in texts.table("text"):
             wanted = group.filter(pl.col("warc_file") == path.stem)
             if len(wanted):

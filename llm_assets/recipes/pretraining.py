@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from llm_assets.artifacts.identity import EXECUTION_ONLY
-from llm_assets.model.shape import ModelShape
+from llm_assets.model.shape import ASPECT, ROW_MULTIPLE, ModelShape
 
 from .frozen import Frozen
 
@@ -54,6 +54,16 @@ class Model(Frozen):
     tied: bool | None = Field(None, description="one matrix for embedding and output; None ties in gpt2 only")
     rope_theta: float = Field(10_000.0, gt=1, description="base of the rotary positions' wave lengths; more for long contexts and for narrow heads")
     induction: bool = Field(False, description="begin with an induction head instead of waiting for one to form: small models trained for minutes do not find it by themselves")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Model:
+        """A shape that cannot be is an error of the recipe, not of the training hours later."""
+        if self.heads and self.head_dim is None:
+            width = self.width or self.depth * ASPECT
+            if width % self.heads:
+                raise ValueError(f"heads {self.heads} do not divide the width {width}; change one, or give head_dim")
+        self.shape(ROW_MULTIPLE)
+        return self
 
     def shape(self, vocabulary: int) -> ModelShape:
         """The whole shape, for a tokenizer of that many ids. Raises ModelError where the fields do not fit each other."""

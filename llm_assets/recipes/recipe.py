@@ -381,6 +381,11 @@ class Recipe(Frozen):
             pretraining=self.pretraining.but(crawls=None),
         )
 
+    def written(self) -> Recipe:
+        """This recipe without the crawls of the registry: as its author wrote it."""
+        own = {name: source for name, source in self.crawls.items() if name not in self.from_registry}
+        return self.but(crawls=own, other_crawls={}, from_registry=())
+
     def without_crawl(self, name: str) -> Recipe:
         """This recipe as it was before one of its crawls was added; the crawl can still be built, and gone on from."""
         if name not in self.crawls:

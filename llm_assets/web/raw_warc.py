@@ -227,6 +227,7 @@ RAW_WARC = Stage(
     build=build_raw_warc,
     code_version="5",
     config=_config,
+    config_of_crawl=True,
     per_crawl=True,
     external_inputs=_file_versions,
     earlier=_earlier,

@@ -4,17 +4,20 @@ import os
 import shutil
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
 
-from llm_assets.artifacts import ArtifactError, Graph, materialize
+from llm_assets.artifacts import ArtifactError, Graph, RemoteStore, materialize
 from llm_assets.artifacts.adopt import adopt
 from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.gc import collect, find_garbage
+from llm_assets.artifacts.identity import recipe_label
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
 from llm_assets.artifacts.tables import TableInvalid
 from llm_assets.artifacts.views import SHOWN, shown
+from llm_assets.recipes import SampleWeb, laptop
 from tests.support.toy import GRAPH, LETTERS, TOTAL, WORDS, Letters, ToyRecipe, make_folder, workspace
 
 
@@ -27,17 +30,71 @@ def everything(ws):
     return {stage.name: materialize(stage, "a" if stage.per_crawl else None, ws).artifact for stage in GRAPH}
 
 
-def test_gc_keeps_what_the_recipe_needs_and_its_inputs(tmp_path, folder):
+def test_gc_deletes_of_a_forgotten_recipe_what_no_other_needs(tmp_path, folder):
     old = workspace(tmp_path / "store", ToyRecipe(folder=str(folder), factor=5))
     new = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
     everything(old)
     kept = {a.record.identity for a in everything(new).values()}
-    garbage = find_garbage(new, keep_last=0)
+    garbage = find_garbage(new, keep_last=0, forget=["toy"])
     assert {a.record.key for a in garbage.artifacts} == {"words/a", "total"}
     assert garbage.bytes > 0
     collect(new, garbage)
     assert {a.record.identity for a in new.store.artifacts()} == kept
-    assert find_garbage(new, keep_last=0).artifacts == []
+    # The present recipe is never forgotten, and the other is not known any more.
+    again = find_garbage(new, keep_last=0, forget=["toy"])
+    assert (again.artifacts, again.kept, again.forgotten) == ([], [], [])
+    with pytest.raises(ArtifactError, match="no recipe 'other'; the store knows toy@"):
+        find_garbage(new, forget=["other"])
+
+
+def test_gc_deletes_nothing_that_another_recipe_resolves_to(tmp_path, folder):
+    store = tmp_path / "store"
+    other = workspace(store, ToyRecipe(folder=str(folder), name="other", factor=5))
+    edited = workspace(store, ToyRecipe(folder=str(folder), name="mine", offset=3))
+    mine = workspace(store, ToyRecipe(folder=str(folder), name="mine"))
+    for ws in (other, edited, mine):
+        everything(ws)
+    garbage = find_garbage(mine, keep_last=0)
+    assert garbage.artifacts == [] and garbage.bytes == 0
+    told = {kept.recipe: {a.record.key for a in kept.artifacts} for kept in garbage.kept}
+    assert told == {recipe_label(other.recipe): {"words/a", "total"}, recipe_label(edited.recipe): {"total"}}
+    assert all(kept.last_used == f"{datetime.now(UTC):%Y-%m-%d}" and kept.bytes > 0 for kept in garbage.kept)
+    # An earlier state of the recipe of the same name goes by its own label; the other recipe stays as it is.
+    collect(mine, find_garbage(mine, keep_last=0, forget=[recipe_label(edited.recipe)]))
+    assert all(materialize(stage, "a" if stage.per_crawl else None, other).cached for stage in GRAPH)
+    assert edited.resolver().resolve("total", None).artifact is None
+
+
+def test_a_recipe_keeps_what_it_resolved_to_last(tmp_path, folder):
+    """Its inputs changed: what was made of the earlier ones is garbage, whatever recipe one asks with."""
+    ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
+    before = {a.record.identity for a in everything(ws).values()}
+    (folder / "a" / "file0.txt").write_text("another line")
+    everything(ws)
+    third = workspace(tmp_path / "store", ToyRecipe(folder=str(folder), name="third", factor=7))
+    assert {a.record.identity for a in find_garbage(third, keep_last=0).artifacts} == before
+
+
+def test_notes_of_recipes_are_shared_behind_a_url(tmp_path, folder):
+    one, two = (RemoteStore("memory://gc-store", tmp_path / name) for name in ("one", "two"))
+    recipe = ToyRecipe(folder=str(folder), name="mine")
+    mine = replace(workspace(tmp_path, recipe), store=one)
+    everything(mine)
+    other = replace(workspace(tmp_path, ToyRecipe(folder=str(folder), name="other", factor=2)), store=two)
+    assert find_garbage(other, keep_last=0).artifacts == []
+    collect(other, find_garbage(other, keep_last=0, forget=["mine"]))
+    assert one.remembered() == {}
+    assert {path.split("/")[2] for path in one.fs.find(one.base)} == {"letters"}  # which the other recipe resolves to
+
+
+def test_the_registry_makes_no_other_recipe(tmp_path):
+    written = laptop()
+    crawls = {"more": SampleWeb(day=2)}
+    assert recipe_label(written.with_registered(crawls)) == recipe_label(written)
+    assert recipe_label(written.but(registered="all").with_registered(crawls)) == recipe_label(
+        written.but(registered="all")
+    )
+    assert recipe_label(written.but(tokenizer=written.tokenizer.but(vocabulary=512))) != recipe_label(written)
 
 
 def test_gc_keeps_inputs_of_an_older_version_that_is_kept(tmp_path, folder):

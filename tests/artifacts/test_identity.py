@@ -82,6 +82,37 @@ def test_differences_name_the_leaf():
     assert differences(old, new) == [("config.filter.limit", 2, 3)]
 
 
+def rules(**thresholds):
+    return [{"name": name, "column": f"{name}_count", "threshold": value} for name, value in thresholds.items()]
+
+
+def test_differences_find_the_one_threshold_in_a_list_of_rules():
+    old, new = rules(words=50, lines=0.3, stops=2), rules(words=20, lines=0.3, stops=2)
+    assert differences({"rules": old}, {"rules": new}) == [("rules.words.threshold", 50, 20)]
+    assert differences({"rules": old}, {"rules": rules(words=50, stops=2)}) == [("rules.lines", old[1], None)]
+    assert differences({"rules": old}, {"rules": old[::-1]}) == [
+        ("rules (order)", ["words", "lines", "stops"], ["stops", "lines", "words"])
+    ]
+
+
+def test_differences_of_plain_lists_name_the_place():
+    assert differences({"shares": [1, 2, 3]}, {"shares": [1, 5, 3]}) == [("shares[1]", 2, 5)]
+    assert differences({"words": ["a"]}, {"words": ["a", "b"]}) == [("words", ["a"], ["a", "b"])]
+    assert differences({"a": {"b": 1}}, {}) == [("a", {"b": 1}, None)]
+
+
+nested = st.recursive(
+    st.integers(0, 3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "name"]), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(nested, nested)
+def test_values_differ_where_a_difference_is_told(old, new):
+    assert bool(differences(old, new)) == (old != new)
+
+
 @given(st.dictionaries(st.text(alphabet="abc", min_size=1), st.integers()))
 def test_flatten_keeps_every_leaf(value):
     assert flatten(value) == (value if value else {"": {}})

@@ -106,6 +106,9 @@ def test_a_session_on_the_command_line(project):
     up = command(project, "llm-assets", "artifacts", "trace", "reject_ledger/c").stdout
     assert "built from:" in up and "extracted_text/c" in up
     collected = command(project, "llm-assets", "artifacts", "gc", "--keep-last", "0", "--delete").stdout
+    assert "nothing to collect" in collected and "recipe mine@" in collected
+    words = ("gc", "--keep-last", "0", "--forget", "mine", "--delete")
+    collected = command(project, "llm-assets", "artifacts", *words).stdout
     assert f"deleting extracted_text/c {old}" in collected and "freed" in collected
 
     tried = command(project, "llm-assets", "artifacts", "show", "nothing")
@@ -162,7 +165,7 @@ def test_crawls_are_registered_once_and_with_clear_errors(project):
         (("x", "--seed", "ftp://x.example/"), "is not an http(s) URL"),
         (
             ("x", "--seed", "http://x.example/", "--set", "max_pagse=3"),
-            "crawl.max_pagse: Extra inputs are not permitted",
+            "crawl.max_pagse: extra input is not permitted; did you mean max_pages?",
         ),
         (
             ("x", "--seed", "http://x.example/", "--set", "max_depth=-1"),

@@ -6,7 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from llm_assets.cli import cli
-from llm_assets.recipes import load_recipe
+from llm_assets.recipes import WarcFiles, load_recipe
+from llm_assets.settings import load_settings
+from llm_assets.web.crawls import open_registry
 from tests.support.building import build
 from tests.support.small import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
@@ -78,6 +80,21 @@ def test_two_sets_of_rules(ask):
     told = ask("diff-recipes", "fineweb-2024", "fineweb-head")
     assert re.search(r"fineweb-2024 +3 kept +1 dropped", told) and re.search(r"fineweb-head +\d kept", told)
     assert "pages flip" in told
+
+
+def test_rules_are_compared_on_the_crawls_that_are_built(ask, tmp_path, monkeypatch):
+    path = str(tmp_path / "warc")
+    recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={path!r}), 'later': WarcFiles(path={path!r})}}")
+    for words in (("diff-recipes", "fineweb-2024", "fineweb-head"), ("what-if", "--set", "min_words=5000")):
+        assert "4 pages\n" in ask(*words)
+    # The default recipe's only crawl, `sample`, is not built; the registered one is.
+    open_registry(load_settings()).add("c", WarcFiles(path=path))
+    monkeypatch.delenv("LLM_ASSETS_RECIPE")
+    told = ask("diff-recipes", "fineweb-2024", "fineweb-head")
+    assert "no crawl of recipe 'laptop' is built; judged is c" in told and "4 pages\n" in told
+    monkeypatch.setenv("LLM_ASSETS_STORE", str(tmp_path / "empty"))
+    told = ask("diff-recipes", "fineweb-2024", "fineweb-head", fails=True)
+    assert "run: llm-assets run --select '*language_filtered_text'" in told
 
 
 def test_browsing(ask):

@@ -160,6 +160,7 @@ def test_checks_run_with_the_partition_of_their_asset(tmp_path, instance):
         "total: schema",
         "total: is_positive",
         "total: every_crawl_is_built",
+        *(f"{name}: as_the_recipe_says" for name in GRAPH.stages),
     }
     assert found["letters: schema"].metadata["rows"].value == 10
     assert found["total: is_positive"].metadata["letters"].value > 0

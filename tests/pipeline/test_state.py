@@ -1,0 +1,57 @@
+"""A changed recipe in Dagster's UI: the stale status where it strikes, and what `explain` says on every asset's page."""
+
+import pytest
+
+from tests.support.commands import command, dagster_dev
+from tests.support.small import recipe_file
+from tests.support.warcs import page, story, write
+
+PARTITION = """query($assets: [AssetKeyInput!]!) { assetNodes(assetKeys: $assets) {
+  assetKey { path } staleStatus(partition: "c") staleCauses(partition: "c") { reason key { path } } } }"""
+CHECKS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+  assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization {
+    runId status evaluation { success severity description } } } } } } } }"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    write(tmp_path / "warc" / "a.warc.gz", [page(f"http://host.example/{n}", story(n)) for n in range(4)])
+    write_recipe(tmp_path)
+    assert command(tmp_path, "llm-assets", "setup").returncode == 0
+    ran = command(tmp_path, "llm-assets", "run", "--select", "*text_statistics")
+    assert ran.returncode == 0, ran.stderr
+    return tmp_path
+
+
+def write_recipe(folder, further=""):
+    recipe_file(folder / "recipe.py", f"{{'c': WarcFiles(path={str(folder / 'warc')!r})}}", further)
+
+
+def state(server, asset):
+    """The evaluation of the check that tells the recipe's state."""
+    node = server.ask(CHECKS, key={"path": [asset]})["assetNodeOrError"]
+    (check,) = [one for one in node["assetChecksOrError"]["checks"] if one["name"] == "as_the_recipe_says"]
+    return check["executionForLatestMaterialization"]["evaluation"]
+
+
+def test_the_ui_tells_a_changed_recipe(project):
+    assets = ["filtered_urls", "extracted_text", "language_filtered_text", "text_statistics"]
+    write_recipe(project, "extraction=recipes.Extraction(min_characters=7),")
+    with dagster_dev(project) as server:
+        nodes = server.ask(PARTITION, assets=[{"path": [name]} for name in assets])["assetNodes"]
+        stale = {node["assetKey"]["path"][0]: (node["staleStatus"], node["staleCauses"]) for node in nodes}
+        assert stale["extracted_text"][0] == "STALE"
+        assert [cause["reason"] for cause in stale["extracted_text"][1]] == ["has a new code version"]
+        assert stale["filtered_urls"][0] == "FRESH"
+        # Dagster does not see further down; what is told there is told by the check.
+        changed = server.wait(lambda: (one := state(server, "extracted_text")) and not one["success"] and one, 120)
+        assert changed["severity"] == "WARN"
+        assert "extracted_text/c: would build: config.min_characters: 1 → 7" in changed["description"]
+        further = state(server, "text_statistics")
+        assert "open: rebuilds if the bytes of language_filtered_text/c change" in further["description"]
+        assert state(server, "filtered_urls")["success"]
+        # Once it is built, both say so.
+        assert server.end(server.launch(assets, "c")) == "SUCCESS", server.log.read_text()[-5000:]
+        nodes = server.ask(PARTITION, assets=[{"path": [name]} for name in assets])["assetNodes"]
+        assert {node["staleStatus"] for node in nodes} == {"FRESH"}
+        assert all(state(server, name)["success"] for name in assets)
