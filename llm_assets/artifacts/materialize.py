@@ -60,7 +60,7 @@ class Workspace:
     """What materialising needs besides the stage: recipe, store, graph, and how work is done and told.
 
     engine: runs the parts of a step. launcher: starts training processes (None is as plain subprocesses). Neither
-    bears identity.
+    bears identity. crawls: those that may count as built for a stage that reads several; None is all.
     """
 
     recipe: Any
@@ -70,9 +70,10 @@ class Workspace:
     tracker: Tracker = field(default_factory=NoTracker)
     dagster_run_id: str | None = None
     launcher: Any = None
+    crawls: frozenset[str] | None = None
 
     def resolver(self) -> Resolver:
-        return Resolver(self.graph, self.recipe, self.store)
+        return Resolver(self.graph, self.recipe, self.store, crawls=self.crawls)
 
 
 @dataclass(frozen=True)
