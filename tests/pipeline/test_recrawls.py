@@ -78,13 +78,13 @@ def definitions():
 
 def tick(defs, instance, day, hour=0, name="recrawl_site"):
     """What the schedule says on a day of November 2026."""
-    context = dg.build_schedule_context(
+    with dg.build_schedule_context(
         instance=instance,
         repository_def=defs.get_repository_def(),
         scheduled_execution_time=datetime(2026, 11, day, hour, tzinfo=UTC),
         resources={"recipe": ChosenRecipe(), "store": ArtifactStore()},
-    )
-    return defs.resolve_schedule_def(name).evaluate_tick(context)
+    ) as context:
+        return defs.resolve_schedule_def(name).evaluate_tick(context)
 
 
 def test_a_killed_week_is_followed_by_a_good_one(project, instance):
