@@ -93,7 +93,9 @@ def make_asset(stage: Stage, graph: Graph, recipe: Any = None) -> dg.AssetsDefin
         compute.apply_devices()
         tracker = tracking.tracker(context.run_id)
         engine, launcher = compute.open_engine(), pipes_launcher(context)
-        workspace = Workspace(recipe.load(), store.open(), graph, engine, tracker, context.run_id, launcher)
+        workspace = Workspace(
+            recipe.load(), store.open(), graph, engine, tracker, context.run_id, launcher, recipe.built()
+        )
         # Within a run for a partition, an asset without partitions sees that partition's key too.
         keys = graph.crawl_order(workspace.recipe, list(context.partition_keys)) if stage.per_crawl else []
         crawls: list[str | None] = [*keys] if stage.per_crawl else [None]

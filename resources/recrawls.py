@@ -16,6 +16,7 @@ from llm_assets.compute import LocalEngine
 from llm_assets.recipes import Recipe, Recrawl
 from llm_assets.settings import load_settings
 from llm_assets.web.crawls import open_registry
+from llm_assets.web.errors import SourceError
 
 from .assets import CRAWLS
 from .jobs import CRAWL, MODEL, crawl_assets
@@ -113,13 +114,20 @@ def crawls_of_run(run: dg.DagsterRun, partitions: Sequence[str]) -> list[str]:
     return list(partitions[partitions.index(first) : partitions.index(last) + 1])
 
 
-def crawls_without_shards(workspace: Workspace) -> list[str]:
-    """Crawls that models are trained on whose corpus is built and whose token shards are not: an earlier run was lost."""
+def crawls_with_corpus(workspace: Workspace) -> list[str]:
+    """Crawls of the recipe whose corpus is built; none where a source is out of reach, of which the run will tell."""
+    resolver, names = workspace.resolver(), workspace.recipe.corpus()
+    try:
+        return [name for name in names if resolver.resolve(LAST_OF_CRAWL, name).artifact is not None]
+    except SourceError:
+        return []
+
+
+def crawls_without_shards(workspace: Workspace, built: Sequence[str]) -> list[str]:
+    """Those of the built crawls that models are trained on and whose token shards are missing: a run was lost."""
     resolver = workspace.resolver()
-    built = [
-        name for name in workspace.recipe.trained_crawls() if resolver.resolve(LAST_OF_CRAWL, name).artifact is not None
-    ]
-    return [name for name in built if resolver.resolve(SHARDS, name).artifact is None]
+    trained = [name for name in workspace.recipe.trained_crawls() if name in built]
+    return [name for name in trained if resolver.resolve(SHARDS, name).artifact is None]
 
 
 def builds_a_crawl(run: dg.DagsterRun) -> bool:
@@ -130,13 +138,18 @@ def builds_a_crawl(run: dg.DagsterRun) -> bool:
 
 
 def requests_after(
-    run: dg.DagsterRun, recipe: Recipe, crawls: Sequence[str], without_shards: Callable[[], list[str]] = list
+    run: dg.DagsterRun,
+    recipe: Recipe,
+    crawls: Sequence[str],
+    without_shards: Callable[[], list[str]] = list,
+    built: Sequence[str] = (),
 ) -> list[dg.RunRequest]:
     """What to materialise after a run that built these crawls: report and search index, or the whole job `model`.
 
     without_shards: finds crawls that the model is trained on and whose shards are missing; they are asked for too.
+    built: crawls that are built now. Those that are built while the model is trained are left to the request after them.
     """
-    config = {"resources": dict(run.run_config.get("resources", {}))} if run.run_config else {}
+    config = _refresh_config(run, built)
     tags = {"llm-assets/after": run.run_id, **RETRIES}
     # Of the runs of one backfill, all that end together ask for the same, once.
     key = run.tags.get(BACKFILL_TAG, run.run_id)
@@ -154,6 +167,15 @@ def requests_after(
         return [*requests, dg.RunRequest(key, config, tags, MODEL, partition_key=latest)]
     assets = [dg.AssetKey(name) for name in REFRESHED]
     return [dg.RunRequest(key, config, tags, MODEL, asset_selection=assets)]
+
+
+def _refresh_config(run: dg.DagsterRun, built: Sequence[str]) -> dict[str, Any]:
+    """The resources of a run, reading no crawls but these."""
+    resources = dict(run.run_config.get("resources", {})) if run.run_config else {}
+    if built:
+        recipe = dict(resources.get("recipe", {}))
+        resources["recipe"] = {**recipe, "config": {**recipe.get("config", {}), "crawls": sorted(built)}}
+    return {"resources": resources} if resources else {}
 
 
 def refresh_sensor(jobs: list[Any], graph: Graph) -> dg.SensorDefinition:
@@ -180,7 +202,8 @@ def refresh_sensor(jobs: list[Any], graph: Graph) -> dg.SensorDefinition:
         recipe = recipe_of_run(run)
         workspace = Workspace(recipe, store.open(), graph, LocalEngine(1))
         crawls = crawls_of_run(run, context.instance.get_dynamic_partitions(PARTITIONS))
-        return requests_after(run, recipe, crawls, lambda: crawls_without_shards(workspace))
+        built = crawls_with_corpus(workspace)
+        return requests_after(run, recipe, crawls, lambda: crawls_without_shards(workspace, built), built)
 
     return refresh_after_crawl
 

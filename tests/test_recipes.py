@@ -57,6 +57,10 @@ def test_recipes_are_immutable_and_copies_are_checked():
         ({"crawls": {}, "tokenizer": {"crawls": ("x",)}}, "tokenizer.crawls names 'x'"),
         ({"crawls": {}, "recrawls": (RECRAWL, RECRAWL)}, "two schedules have one prefix"),
         ({"crawls": {}, "recrawls": ({**RECRAWL.model_dump(), "prefix": "a/b"},)}, "recrawls.0.prefix"),
+        (
+            {"crawls": {}, "recrawls": ({**RECRAWL.model_dump(), "source": SampleWeb(since="gone").model_dump()},)},
+            "since='gone': leave it out; each crawl continues the latest built one",
+        ),
         ({"crawls": {"a": {"kind": "warc_files"}}}, "path"),
         ({"crawls": {"a": {"kind": "ftp"}}}, "'ftp' found using 'kind' does not match"),
         ({"crawls": {}, "extraction": {"max_bytes": 3}}, "extraction.max_bytes"),

@@ -61,7 +61,7 @@ class Workspace:
     """What materialising needs besides the stage: recipe, store, graph, and how work is done and told.
 
     engine: runs the parts of a step. launcher: starts training processes (None is as plain subprocesses). Neither
-    bears identity.
+    bears identity. crawls: those that may count as built for a stage that reads several; None is all.
     """
 
     recipe: Any
@@ -71,6 +71,7 @@ class Workspace:
     tracker: Tracker = field(default_factory=NoTracker)
     dagster_run_id: str | None = None
     launcher: Any = None
+    crawls: frozenset[str] | None = None
 
     def remember(self, resolution: Resolution) -> None:
         """Note in the store that the recipe resolves to this artifact: `gc` keeps it, whatever recipe it is asked for."""
@@ -78,7 +79,7 @@ class Workspace:
         self.store.remember(recipe_label(self.recipe), resolution.identity)
 
     def resolver(self) -> Resolver:
-        return Resolver(self.graph, self.recipe, self.store)
+        return Resolver(self.graph, self.recipe, self.store, crawls=self.crawls)
 
 
 @dataclass(frozen=True)

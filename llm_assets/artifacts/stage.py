@@ -184,8 +184,16 @@ class Resolution:
 class Resolver:
     """Works out identities from the recipe and the store, input by input, without building anything."""
 
-    def __init__(self, graph: Graph, recipe: Any, store: Store, states: dict[tuple[str, ...], Resolver] | None = None):
-        self.graph, self.recipe, self.store = graph, recipe, store
+    def __init__(
+        self,
+        graph: Graph,
+        recipe: Any,
+        store: Store,
+        states: dict[tuple[str, ...], Resolver] | None = None,
+        crawls: frozenset[str] | None = None,
+    ):
+        """crawls: those that may count as built for a stage that reads several; None is all."""
+        self.graph, self.recipe, self.store, self.crawls = graph, recipe, store, crawls
         self._known: dict[Key, Resolution] = {}
         # Resolvers of earlier states of the recipe, by their crawls: each state is worked out once.
         self._states: dict[tuple[str, ...], Resolver] = {} if states is None else states
@@ -205,7 +213,8 @@ class Resolver:
         last = {one for name in stage.inputs if self.graph[name].per_crawl for one in self.graph.crawl_stages(name)}
         built, unbuilt = [], []
         for crawl in stage.crawls(self.recipe) if stage.crawls else self.recipe.corpus():
-            is_built = all(self.resolve(name, crawl).artifact is not None for name in last)
+            counts = self.crawls is None or crawl in self.crawls
+            is_built = counts and all(self.resolve(name, crawl).artifact is not None for name in last)
             (built if is_built else unbuilt).append(crawl)
         return built, unbuilt
 
@@ -292,7 +301,7 @@ class Resolver:
         while recipe is not None:
             crawls_then = tuple(recipe.corpus())
             if crawls_then not in self._states:
-                self._states[crawls_then] = Resolver(self.graph, recipe, self.store, self._states)
+                self._states[crawls_then] = Resolver(self.graph, recipe, self.store, self._states, self.crawls)
             resolver = self._states[crawls_then]
             resolution = resolver.resolve(stage.name, None)
             if resolution.artifact is not None:

@@ -224,6 +224,13 @@ class Recrawl(Frozen):
         0.1, gt=0, le=1, description="with continue: tokens that are trained on, as a share of a whole training's"
     )
 
+    @field_validator("source")
+    @classmethod
+    def _continues_nothing(cls, source: Any) -> Any:
+        if getattr(source, "since", None) is not None:
+            raise ValueError(f"since={source.since!r}: leave it out; each crawl continues the latest built one by itself")
+        return source
+
     def owns(self, crawl: str) -> bool:
         """Whether this schedule registered the crawl."""
         return re.fullmatch(rf"{re.escape(self.prefix)}-\d{{4}}-\d\d-\d\d", crawl) is not None

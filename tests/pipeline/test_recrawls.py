@@ -1,6 +1,7 @@
 """Schedules over weeks that fail, crawls and partitions that part ways, and what a run brings after it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,20 +16,26 @@ from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import Recipe, Recrawl, SampleWeb, Tokenizer, WarcFiles, WebCrawl, load_recipe
 from llm_assets.settings import PROJECT, load_settings
 from llm_assets.web.crawls import open_registry
+from llm_assets.web.errors import SourceError
 from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
+from resources.assets import CRAWLS_BUILT
 from resources.jobs import make_jobs
 from resources.recrawls import (
     REFRESHES,
     builds_a_crawl,
     crawls_of_run,
+    crawls_with_corpus,
     next_source,
     recrawl_schedule,
+    refresh_sensor,
     registered_crawls,
     requests_after,
     why_to_leave_a_backfill,
 )
 from tests.conftest import environment_for
+from tests.support.building import build
 from tests.support.small import CORPUS, recipe_file
+from tests.support.warcs import page, story, write
 
 SOURCE = SampleWeb(scale=0.05, day=2)
 RECRAWL = Recrawl(prefix="site", cron="0 0 * * 1", source=SOURCE)
@@ -73,13 +80,13 @@ def definitions():
 
 def tick(defs, instance, day, hour=0, name="recrawl_site"):
     """What the schedule says on a day of November 2026."""
-    context = dg.build_schedule_context(
+    with dg.build_schedule_context(
         instance=instance,
         repository_def=defs.get_repository_def(),
         scheduled_execution_time=datetime(2026, 11, day, hour, tzinfo=UTC),
         resources={"recipe": ChosenRecipe(), "store": ArtifactStore()},
-    )
-    return defs.resolve_schedule_def(name).evaluate_tick(context)
+    ) as context:
+        return defs.resolve_schedule_def(name).evaluate_tick(context)
 
 
 def test_a_killed_week_is_followed_by_a_good_one(project, instance):
@@ -142,19 +149,107 @@ def test_a_failed_day_is_asked_for_again_and_a_built_one_is_not(project, instanc
     assert tick(defs, instance, 9).skip_message == f"site-2026-11-09 is being built by run {running.run_id}"
 
 
-def test_a_partition_lost_in_dagster_is_found_again_in_the_store(project, instance):
+def test_partitions_and_the_store_part_ways_and_meet_again(project, instance):
     defs = definitions()
+
+    def build(partition):
+        done = defs.resolve_job_def("crawl").execute_in_process(
+            instance=instance, partition_key=partition, asset_selection=[dg.AssetKey("raw_warc")]
+        )
+        (event,) = done.get_asset_materialization_events()
+        return event.materialization.metadata["cached"].value
+
+    # Lost in Dagster: the sensor adds it again, and what is in the store is found.
     instance.add_dynamic_partitions("crawl", ["site"])
     instance.delete_dynamic_partition("crawl", "site")
     context = dg.build_sensor_context(instance=instance, resources={"recipe": ChosenRecipe()})
     (request,) = registered_crawls.evaluate_tick(context).dynamic_partitions_requests
     assert list(request.partition_keys) == ["site"]
     instance.add_dynamic_partitions("crawl", ["site"])
-    done = defs.resolve_job_def("crawl").execute_in_process(
-        instance=instance, partition_key="site", asset_selection=[dg.AssetKey("raw_warc")]
+    assert build("site") is True
+    # Lost in the store: no crawl continues it, and a run of its partition builds it again.
+    shutil.rmtree(load_settings().data / "artifacts" / "raw_warc" / "site")
+    assert tick(defs, instance, 2).run_requests
+    assert open_registry(load_settings()).sources()["site-2026-11-02"].since is None
+    assert build("site") is False
+    # Never a crawl.
+    instance.add_dynamic_partitions("crawl", ["nobody"])
+    with pytest.raises(
+        SourceError, match=r"no crawl 'nobody'; there are site.*register one with: llm-assets crawls add"
+    ):
+        build("nobody")
+
+
+def test_a_recipe_whose_crawl_has_no_folder_says_so_at_the_tick(tmp_path, instance, monkeypatch):
+    schedule = 'recrawls=(Recrawl(prefix="site", cron="0 0 * * 1", source=SampleWeb()),),'
+    recipe_file(tmp_path / "recipe.py", '{"site": WarcFiles(path="/nowhere")}', schedule)
+    monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
+    with pytest.raises(dg.DagsterError) as failed:
+        tick(definitions(), instance, 2)
+    assert str(failed.value.__cause__).startswith("/nowhere: no such file or folder")
+    assert open_registry(load_settings()).sources() == {}  # the next tick begins as this one did
+    # What follows another crawl is asked for all the same: its run fails, which is seen.
+    assert crawls_with_corpus(open_workspace()) == []
+
+
+KILLED = """
+import os, signal, sys
+import dagster as dg
+from tests.pipeline.test_recrawls import definitions, tick
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
+    dg.DagsterInstance.add_dynamic_partitions = kill
+    tick(definitions(), instance, 2)
+"""
+
+
+def test_weeks_that_were_registered_and_never_run_are_told_and_gone_past(project, instance):
+    recipe = project / "recipe.py"
+    recipe.write_text(recipe.read_text().replace("scale=0.3", "scale=0.05"))
+    defs = definitions()
+    crawl = defs.resolve_job_def("crawl")
+    instance.add_dynamic_partitions("crawl", ["site"])
+    assert crawl.execute_in_process(instance=instance, partition_key="site").success
+    # One week the daemon is killed as soon as the crawl is registered; the next, before its run is launched.
+    environment = {**environment_for(load_settings().data), "PYTHONPATH": str(PROJECT)}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(project / "instance")], env=environment, cwd=project)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(open_registry(load_settings()).sources()) == ["site-2026-11-02"]
+    assert instance.get_dynamic_partitions("crawl") == ["site"]
+    assert tick(defs, instance, 9).run_requests
+    # Both become partitions, which can be built by hand; the week after continues the last crawl that is built.
+    context = dg.build_sensor_context(instance=instance, resources={"recipe": ChosenRecipe()})
+    (added,) = registered_crawls.evaluate_tick(context).dynamic_partitions_requests
+    assert list(added.partition_keys) == ["site-2026-11-02"]
+    (request,) = tick(defs, instance, 16).run_requests
+    assert {source.since for source in open_registry(load_settings()).sources().values()} == {"site"}
+    done = crawl.execute_in_process(instance=instance, partition_key=request.partition_key)
+    assert done.success
+    # What follows is of the crawls that are built; its check warns of the others.
+    sensor = refresh_sensor(make_jobs(GRAPH), GRAPH)
+    ended = dg.build_run_status_sensor_context(
+        sensor.name,
+        next(event for event in done.all_events if event.event_type == dg.DagsterEventType.RUN_SUCCESS),
+        instance,
+        instance.get_run_by_id(done.run_id),
+        resources={"store": ArtifactStore()},
     )
-    (event,) = done.get_asset_materialization_events()
-    assert event.materialization.metadata["cached"].value is True
+    (refresh,) = sensor(ended)
+    assert refresh.run_config["resources"]["recipe"]["config"]["crawls"] == ["site", "site-2026-11-16"]
+    refreshed = defs.resolve_job_def("model").execute_in_process(
+        instance=instance, run_config=refresh.run_config, asset_selection=refresh.asset_selection
+    )
+    assert refreshed.success
+    (check,) = (
+        found
+        for found in refreshed.get_asset_check_evaluations()
+        if (found.asset_key.to_user_string(), found.check_name) == ("corpus_report", CRAWLS_BUILT)
+    )
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description == ("made from site, site-2026-11-16; not built: site-2026-11-02, site-2026-11-09")
 
 
 def workspace_with(*built, **recipe):
@@ -199,6 +294,16 @@ def test_after_a_crawl_search_and_report_are_refreshed_under_its_recipe():
         "corpus_report",
     }
     assert request.run_config["resources"]["recipe"] == {"config": {"name": "mine.py:mine"}}
+
+
+def test_what_follows_a_crawl_reads_the_crawls_that_are_built_then():
+    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(model="retrain"),))
+    run, built = run_of("crawl", recipe="mine.py:mine"), ["site-2026-11-21", "site"]
+    requests = requests_after(run, recipe, ["site-2026-11-21"], lambda: ["site", "site-2026-11-21"], built)
+    chosen = {"name": "mine.py:mine", "crawls": ["site", "site-2026-11-21"]}
+    assert [request.run_config["resources"] for request in requests] == [{"recipe": {"config": chosen}}] * 2
+    (request,) = requests_after(run_of("crawl"), recipe, ["mine"], built=["mine"])
+    assert request.run_config == {"resources": {"recipe": {"config": {"crawls": ["mine"]}}}}
 
 
 @pytest.mark.parametrize("wanted", [None, [stage.name for stage in CORPUS if stage.per_crawl]])
@@ -274,3 +379,25 @@ def test_a_new_crawl_keeps_the_tokenizer_and_leaves_the_model(project):
     assert (trained.tokenizer_crawls(), trained.trained_crawls()) == (["site"], ["site", "site-2026-11-21"])
     named = recipe.but(tokenizer=Tokenizer(crawls=("site",)), registered="all").with_registered({"mine": SOURCE})
     assert (named.tokenizer_crawls(), named.corpus()) == (["site"], ["mine", "site"])
+
+
+def test_a_crawl_that_leaves_the_model_alone_is_read_by_what_is_searched_and_reported_alone(tmp_path):
+    """What a model learns from, searches while it learns, and is examined by stays as it was: nothing of it is stale."""
+    for number, name in enumerate(("site", "site-2026-11-09")):
+        write(tmp_path / name / "a.warc.gz", [page(f"http://host.example/{number}", story(number))])
+    crawls = {name: WarcFiles(path=str(tmp_path / name)) for name in ("site", "site-2026-11-09")}
+    recipe = Recipe(name="t", crawls=crawls, recrawls=(RECRAWL,))
+    build(recipe, CORPUS, tuple(crawls))
+    alone = recipe.without_crawl("site-2026-11-09")
+    after, before = open_workspace(recipe).resolver(), open_workspace(alone).resolver()
+    read_by = {
+        stage.name
+        for stage in GRAPH
+        if not stage.per_crawl and after.dependencies(stage, None) != before.dependencies(stage, None)
+    }
+    assert read_by == {"page_versions", "search_index", "corpus_report"}
+    upstream = {name: set(stage.inputs) for name, stage in GRAPH.stages.items()}
+    assert not any(inputs & read_by for name, inputs in upstream.items() if name not in read_by)
+    for stage in GRAPH:
+        if stage.name not in read_by and not stage.per_crawl:
+            assert stage.config(recipe, None) == stage.config(alone, None)

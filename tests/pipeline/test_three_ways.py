@@ -31,6 +31,15 @@ def records(project, asset):
     return found
 
 
+def made_by(project, asset, run):
+    """The record of an asset that a run of Dagster's built."""
+    built = [
+        json.loads(path.read_text()) for path in (project / "data" / "artifacts" / asset).glob("*/*/artifact.json")
+    ]
+    (record,) = (record for record in built if record["dagster_run_id"] == run)
+    return record
+
+
 def test_dagsters_command_line_builds_every_asset_in_a_fresh_folder(tmp_path):
     recipe_file(tmp_path / "recipe.py", f'{{"sample": {SAMPLE}}}', HELD_OUT)
     assert command(tmp_path, "llm-assets", "setup").returncode == 0
@@ -46,11 +55,20 @@ def test_dagsters_command_line_builds_every_asset_in_a_fresh_folder(tmp_path):
 
 @pytest.fixture
 def ui(tmp_path):
-    """A project of two crawls with a schedule that ticks every minute, and Dagster's webserver and daemon on it."""
-    pages = [page(f"http://host.example/{number}", story(number)) for number in range(12)]
-    write(tmp_path / "warc" / "0.warc.gz", pages)
+    """A project of two crawls with schedules that tick every minute, and Dagster's webserver and daemon on it."""
+    for place, folder in enumerate(("warc", "later", "last")):
+        numbers = range(12 * place, 12 * place + 12)
+        write(tmp_path / folder / "0.warc.gz", [page(f"http://host.example/{n}", story(n)) for n in numbers])
     sources = f'{{"sample": {SAMPLE}, "files": WarcFiles(path={str(tmp_path / "warc")!r})}}'
-    recrawls = f'recrawls=(Recrawl(prefix="sample", cron="* * * * *", source=SampleWeb(scale={SCALE}, day=2)),),'
+    every_minute = 'cron="* * * * *"'
+    recrawls = f"""recrawls=(
+        Recrawl(prefix="sample", {every_minute}, source=SampleWeb(scale={SCALE}, day=2)),
+        Recrawl(
+            prefix="files", {every_minute}, source=WarcFiles(path={str(tmp_path / "later")!r}),
+            model="continue", continue_share=0.25,
+        ),
+        Recrawl(prefix="last", {every_minute}, source=WarcFiles(path={str(tmp_path / "last")!r}), model="retrain"),
+    ),"""
     recipe_file(tmp_path / "recipe.py", sources, HELD_OUT + recrawls)
     assert command(tmp_path, "llm-assets", "setup").returncode == 0
     with dagster_dev(tmp_path) as server:
@@ -61,9 +79,18 @@ def test_the_ui_builds_two_crawls_and_a_schedule_goes_on_from_there(ui):
     """One project, as time goes by: what each step asserts is told by its function."""
     project, server = ui
     materialize_all_builds_every_asset_of_both_crawls(project, server)
+    first = records(project, "base_checkpoint")["_"]
+    for name in ("recrawl_sample", "recrawl_files"):
+        server.start_schedule(name)
     a_schedule_recrawls_and_what_follows_is_refreshed(project, server)
+    # The next crawl is built while the model of the one before is trained.
+    refresh_after(server, "recrawl_files")
+    server.start_schedule("recrawl_last")
     a_second_tick_on_one_day_says_why_it_is_skipped(server)
     a_recipe_chosen_in_the_launchpad_reaches_what_follows(project, server)
+    the_model_is_continued_on_some_tokens(project, server, first)
+    the_model_is_trained_anew_on_all_crawls(project, server, first)
+    assert [run for run in server.runs() if run["status"] != "SUCCESS"] == []
     an_unknown_partition_fails_clearly(server)
 
 
@@ -89,18 +116,19 @@ def materialize_all_builds_every_asset_of_both_crawls(project, server):
     )
 
 
+def refresh_after(server, schedule):
+    """The run that follows the first crawl of a schedule, once that is built and the run is asked for."""
+    (*_, first) = server.wait(lambda: [tick for tick in server.ticks(schedule) if tick["runIds"]], 120)
+    (crawl,) = first["runIds"]
+    assert server.end(crawl) == "SUCCESS", server.log.read_text()[-5000:]
+    after = {"key": "llm-assets/after", "value": crawl}
+    (run,) = server.wait(lambda: [run for run in server.runs() if after in run["tags"]], 60)
+    return run
+
+
 def a_schedule_recrawls_and_what_follows_is_refreshed(project, server):
-    before = {asset: records(project, asset) for asset in ("page_versions", "search_index", "corpus_report", "base_checkpoint")}
-    server.start_schedule("recrawl_sample")
-    asked = server.wait(lambda: [tick for tick in server.ticks("recrawl_sample") if tick["runIds"]], 90)
-    assert server.end(asked[-1]["runIds"][0]) == "SUCCESS", server.log.read_text()[-5000:]
-
-    def refreshed():
-        return [
-            run for run in server.runs() if {"key": "llm-assets/after", "value": asked[-1]["runIds"][0]} in run["tags"]
-        ]
-
-    (run,) = server.wait(refreshed, 60)
+    before = {asset: records(project, asset) for asset in ("page_versions", "search_index", "corpus_report")}
+    run = refresh_after(server, "recrawl_sample")
     assert server.end(run["runId"]) == "SUCCESS", server.log.read_text()[-5000:]
     refreshed_assets = ["corpus_report", "page_versions", "search_index"]
     assert sorted(key["path"][0] for key in run["assetSelection"]) == refreshed_assets
@@ -118,16 +146,39 @@ def a_schedule_recrawls_and_what_follows_is_refreshed(project, server):
     unchanged = {url for url, tag in tags[1].items() if tag is not None and tags[0].get(url) == tag}
     assert urls["revisit"] and urls["revisit"] <= unchanged
     assert urls["response"] and not urls["response"] & unchanged
-    # Search index and report are of all three crawls; the model is left alone.
+    # Search index and report are of this crawl too; the model is left alone.
     for asset in refreshed_assets:
         now = records(project, asset)["_"]
         assert now["identity"] != before[asset]["_"]["identity"]
         assert any(key.endswith(f"/{name}") for key in now["fields"]["inputs"])
-    assert records(project, "base_checkpoint") == before["base_checkpoint"]
-    # Nor would anything of it be made anew by hand: what it learns from, searches and is examined by is as it was.
-    said = command(project, "llm-assets", "artifacts", "explain").stdout.splitlines()
-    stale = [line for line in said if ": cached " not in line and f"/{name}" not in line]
-    assert not stale and len(said) > len(GRAPH.stages), said
+    assert not records(project, "token_shards").keys() & {name}
+
+
+def model_after(project, server, schedule):
+    """The base model's record that the refresh after a schedule's crawl made, and the crawls that it read."""
+    run = refresh_after(server, schedule)
+    assert run["jobName"] == "model"
+    assert server.end(run["runId"], 480) == "SUCCESS", server.log.read_text()[-5000:]
+    record = made_by(project, "base_checkpoint", run["runId"])
+    return record, {key.partition("/")[2] for key in record["fields"]["inputs"] if key.startswith("token_shards/")}
+
+
+def the_model_is_continued_on_some_tokens(project, server, first):
+    record, crawls = model_after(project, server, "recrawl_files")
+    assert record["fields"]["inputs"]["base_checkpoint@before"] == first["data_version"]
+    assert record["stats"]["continued_from"] == first["identity"][:16]
+    assert record["stats"]["steps"] == round(first["stats"]["steps"] * 0.25)
+    assert record["stats"]["tokens"] < first["stats"]["tokens"]
+    # The crawl that leaves the model alone is not among them, nor the one that was built while it was trained.
+    (crawl,) = crawls - {"files", "sample"}
+    assert re.fullmatch(r"files-\d{4}-\d\d-\d\d", crawl)
+
+
+def the_model_is_trained_anew_on_all_crawls(project, server, first):
+    record, crawls = model_after(project, server, "recrawl_last")
+    assert "base_checkpoint@before" not in record["fields"]["inputs"] and "continued_from" not in record["stats"]
+    assert record["stats"]["tokens"] == first["stats"]["tokens"]
+    assert sorted(crawl.partition("-")[0] for crawl in crawls) == ["files", "files", "last", "sample"]
 
 
 def a_second_tick_on_one_day_says_why_it_is_skipped(server):

@@ -168,6 +168,16 @@ def test_checks_run_with_the_partition_of_their_asset(tmp_path, instance):
     assert found["total: every_crawl_is_built"].description == "made from b; not built: a"
 
 
+def test_a_crawl_that_is_built_while_a_run_goes_on_is_left_to_the_next(tmp_path, instance):
+    for crawl in ("a", "b"):
+        assert materialise(tmp_path, instance, crawl, [dg.AssetKey("letters"), dg.AssetKey("words")]).success
+    total, folder = [dg.AssetKey("total")], str(tmp_path / "in")
+    asked_before = materialise(tmp_path, instance, "a", total, recipe=ToyChoice(folder=folder, crawls=["a"]))
+    metadata = events(asked_before)["total"].metadata
+    assert (metadata["crawls"].value, metadata["unbuilt_crawls"].value) == (["a"], ["b"])
+    assert events(materialise(tmp_path, instance, "a", total))["total"].metadata["crawls"].value == ["a", "b"]
+
+
 def test_a_failing_blocking_check_stops_what_follows(tmp_path, instance, monkeypatch):
     from dataclasses import replace
 
