@@ -29,7 +29,8 @@ def note(line: Line) -> str:
     """What stands at the end of an artifact's line: its warning as long as it is shown, its message while it runs."""
     from rich.markup import escape
 
-    message = escape(line.event.message) if line.state == "running" and line.event.kind != "warning" else ""
+    shown = line.state in ("running", "waiting") and line.event.kind != "warning"
+    message = escape(line.event.message) if shown else ""
     warning = f"[yellow]warning: {escape(line.warning)}[/]" if line.warning else ""
     return "; ".join(text for text in (warning, message) if text)
 

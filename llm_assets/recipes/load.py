@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import traceback
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,6 +21,19 @@ class RecipeError(Exception):
 def describe(error: ValidationError) -> str:
     """pydantic's errors as one line: field, problem, value."""
     return "; ".join(f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']} (got {str(item.get('input'))[:80]!r})" for item in error.errors())
+
+
+def _where(error: Exception, place: str) -> str:
+    """The last line of the recipe's own file or module that an exception came through."""
+    own = Path(place).absolute() if place.endswith(".py") else None
+    if isinstance(error, SyntaxError):
+        return ""  # its message says so
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
+        path = Path(frame.filename)
+        if path.absolute() == own or (own is None and path.stem == place.rpartition(".")[2]):
+            return f" ({frame.filename}, line {frame.lineno})"
+    return ""
 
 
 def load_recipe(reference: str | None = None) -> Recipe:
@@ -47,8 +61,11 @@ def load_recipe(reference: str | None = None) -> Recipe:
         recipe = getattr(module, function)()
     except ValidationError as error:
         raise RecipeError(f"recipe {reference}: {describe(error)}") from error
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(f"recipe {reference}: {error}") from error
+    except RecipeError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        kind = "" if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: "
+        raise RecipeError(f"recipe {reference}: {kind}{error}{_where(error, place)}") from error
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"recipe {reference}: returned {type(recipe).__name__}, not Recipe")
     return recipe
