@@ -73,7 +73,7 @@ class Display:
                 running = [(key, line) for key, line in list(self.lines.items()) if line.state not in DONE.values()]
                 if running:
                     key, line = running[-1]
-                    so_far = f"{line.event.text()}, " if line.event.kind == "progress" else f"{key}: "
+                    so_far = f"{line.event.text()}, " if line.event.kind in ("progress", "waiting") else f"{key}: "
                     self._print(f"{so_far}{line.state} for {now - line.began:.0f} s")
                 else:
                     self._print(f"the run goes on after {now - self._began:.0f} s")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-CLEAN_UP_SECONDS = 3.0
+CLEAN_UP_SECONDS = 5.0
 INTERRUPTED = "interrupted; run again to resume"
 
 
@@ -58,9 +58,10 @@ def until_interrupted(work: Callable[[], Result]) -> Result:
 
 
 def end_process(number: int, stderr: int, clean_up: Callable[[], None]) -> None:
-    """Say that the run was interrupted, clean up for three seconds at most, and end with the signal's exit code.
+    """Say that the run was interrupted, clean up for five seconds at most, and end with the signal's exit code.
 
-    The thread of the work cannot be stopped; the process ends as if it were killed, which every build is made for.
+    The thread of the work cannot be stopped; the process ends as if it were killed, which every build is made for. A
+    second signal ends it without cleaning up, which the next run does then.
     stderr: a descriptor of its own; while a step runs Dagster sends the process's to a file.
     """
     for again in SIGNALS:

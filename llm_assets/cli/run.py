@@ -135,7 +135,9 @@ def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
         plain = re.fullmatch(r"[*+\d]*([A-Za-z_]\w*)[*+\d]*", term.strip())  # Dagster answers for all other syntax
         if plain is not None and plain[1] not in GRAPH.stages:
             near = difflib.get_close_matches(plain[1], GRAPH.stages, 1)
-            raise click.ClickException(f"--select: no asset {plain[1]!r}" + (f"; did you mean {near[0]}?" if near else ""))
+            raise click.ClickException(
+                f"--select: no asset {plain[1]!r}" + (f"; did you mean {near[0]}?" if near else "")
+            )
     try:
         keys = set(dg.AssetSelection.from_coercible(select.split(",")).resolve(defs.resolve_asset_graph()))
     except dg.DagsterError as error:
@@ -196,7 +198,9 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
             found = f"blocking check {evaluation.check_name}: {evaluation.description}"
             blocking.setdefault(evaluation.asset_key.to_user_string(), []).append(found)
     failed = [event for event in result.all_events if event.is_step_failure]
-    return [f"{event.step_key}: {'; '.join(blocking.get(event.step_key or '', [])) or _cause(event)}" for event in failed]
+    return [
+        f"{event.step_key}: {'; '.join(blocking.get(event.step_key or '', [])) or _cause(event)}" for event in failed
+    ]
 
 
 def _cause(event: Any) -> str:

@@ -3,14 +3,18 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import click
 import dagster as dg
 import pytest
 
+from llm_assets.cli import main
+from llm_assets.cli.run import chosen_assets
 from llm_assets.graph import open_workspace
 from resources.live_runs import announced
 from tests.conftest import environment_for
@@ -25,9 +29,9 @@ SECONDS = 90  # until a started command says something, on a busy machine
 class Started:
     """A command that runs in the background, in a process group of its own as a terminal gives it."""
 
-    def __init__(self, project: Path, name: str, *words: str, recipe: str = "mine"):
+    def __init__(self, project: Path, name: str, *words: str, recipe: str = "mine", **extra: str):
         self.out, self.err = project / f"{name}.out", project / f"{name}.err"
-        environment = environment_for(project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:{recipe}")
+        environment = environment_for(project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:{recipe}", **extra)
         program = str(Path(sys.executable).with_name("llm-assets"))
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
@@ -135,32 +139,39 @@ def test_a_run_says_which_run_it_waits_for_and_an_interrupt_ends_it(built, home)
         assert expected in said
         shown = command(built, "llm-assets", "status").stdout.splitlines()
         mine = home.get_runs(limit=1)[0]
-        assert len(shown) == 3 and f"run {mine.run_id[:8]} (base_checkpoint waits for run {other.run_id[:8]}" in shown[2]
-        assert run.interrupt() < 5
+        assert (
+            len(shown) == 3 and f"run {mine.run_id[:8]} (base_checkpoint waits for run {other.run_id[:8]}" in shown[2]
+        )
+        assert run.interrupt() < 8
     assert run.process.returncode == 130 and run.err.read_text() == LINE
     assert home.get_run_by_id(mine.run_id).status == dg.DagsterRunStatus.CANCELED
     assert home.event_log_storage.get_concurrency_info("gpu").pending_steps == []
 
 
 def test_a_run_says_which_run_builds_what_it_waits_for(built, home):
-    identity = open_workspace().resolver().resolve("corpus_report", None).identity
+    identity = open_workspace().resolver().resolve("search_index", None).identity
     with open_workspace().store.lock(identity, run_id="0123456789abcdef"):
-        run = Started(built, "locked", "run", "--select", "corpus_report")
+        run = Started(built, "locked", "run", "--select", "search_index")
         said = run.says("waiting")
-        assert f"corpus_report: waiting for run 01234567 (process {os.getpid()} on " in said and "which builds it" in said
+        assert (
+            f"search_index: waiting for run 01234567 (process {os.getpid()} on " in said and "which builds it" in said
+        )
         running = command(built, "llm-assets", "status").stdout.splitlines()[2]
-        assert f"build of corpus_report by run 01234567 (process {os.getpid()} on " in running and " since 20" in running
-        assert run.interrupt() < 5
+        assert f"build of search_index by run 01234567 (process {os.getpid()} on " in running and " since 20" in running
+        assert run.interrupt() < 8
     assert run.process.returncode == 130 and run.err.read_text() == LINE
 
 
 def test_an_interrupt_ends_a_training_at_once_and_the_next_run_goes_on(built, home):
-    run = Started(built, "trains", "run", "--select", "base_checkpoint", recipe="slow")
+    tracking = {"LLM_ASSETS_TRACKING": "on"}
+    run = Started(built, "trains", "run", "--select", "base_checkpoint", recipe="slow", **tracking)
     run.says("base_checkpoint: progress")
-    assert run.interrupt() < 5
-    assert run.process.returncode == 130 and run.err.read_text() == LINE
-    assert "Traceback" not in run.out.read_text() and run.group_is_gone()
+    assert run.interrupt() < 8
+    assert run.process.returncode == 130 and run.err.read_text().endswith(LINE)  # after MLflow's own lines
+    assert "Traceback" not in run.out.read_text() + run.err.read_text() and run.group_is_gone()
     assert home.get_runs(limit=1)[0].status == dg.DagsterRunStatus.CANCELED
+    with sqlite3.connect(built / "data" / "mlflow" / "mlflow.db") as database:
+        assert database.execute("SELECT name, status FROM runs").fetchall() == [("base_checkpoint", "KILLED")]
     again = Started(built, "again", "run", "--select", "base_checkpoint", recipe="slow")
     assert "waiting" not in again.says("base_checkpoint: started")
     os.kill(again.process.pid, signal.SIGTERM)
@@ -170,33 +181,62 @@ def test_an_interrupt_ends_a_training_at_once_and_the_next_run_goes_on(built, ho
 def test_an_interrupt_ends_a_crawl_at_once(built, home):
     run = Started(built, "crawls", "run", "--select", "raw_warc", recipe="web")
     run.says("raw_warc/site: progress")
-    assert run.interrupt() < 5
+    assert run.interrupt() < 8
     assert run.process.returncode == 130 and run.err.read_text() == LINE and run.group_is_gone()
 
 
-def test_a_misspelt_asset_is_one_line(built):
+@pytest.fixture
+def said(home, monkeypatch, capsys):
+    """Exit code and standard error of a command that is run in this process."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["llm-assets", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+def test_a_misspelt_asset_is_one_line(built, said):
     for words, problem in [
-        (("run", "--select", "*corpus_reprt"), "--select: no asset 'corpus_reprt'; did you mean corpus_report?"),
-        (("run", "--select", "group:wbe"), "--select 'group:wbe' selects no asset; groups are web, curation"),
-        (("run", "--select", "corpus_report,,"), "--select 'corpus_report,,': Invalid selection string"),
         (("artifacts", "list", "--asset", "corpus_reprt"), "no asset 'corpus_reprt'"),
         (("artifacts", "explain", "corpus_reprt"), "nothing in the graph is called corpus_reprt"),
         (("artifacts", "show", "corpus_reprt"), "no artifact and no asset is called 'corpus_reprt'"),
         (("artifacts", "adopt", "corpus_reprt", "--from", "."), "no asset 'corpus_reprt'"),
         (("artifacts", "render", "corpus_reprt"), "nothing in the graph is called corpus_reprt"),
     ]:
-        tried = command(built, "llm-assets", *words)
-        assert tried.returncode in (1, 2) and problem in tried.stderr, (words, tried.stdout, tried.stderr)
-        assert len(tried.stderr.splitlines()) == 1, tried.stderr
+        code, told = said(*words)
+        assert code in (1, 2) and problem in told and len(told.splitlines()) == 1, (words, told)
+    tried = command(built, "llm-assets", "run", "--select", "*corpus_reprt")
+    assert (tried.returncode, tried.stderr) == (
+        1,
+        "Error: --select: no asset 'corpus_reprt'; did you mean corpus_report?\n",
+    )
 
 
-def test_an_exception_in_a_recipe_names_file_line_and_type(built):
+def test_a_selection_is_understood_or_one_line_says_why_not():
+    from llm_assets.definitions import defs
+
+    chosen = {key.to_user_string() for key in chosen_assets("*filtered_urls,group:tokens", defs)}
+    assert {"raw_warc", "filtered_urls", "tokenizer", "token_shards"} <= chosen and "clean_corpus" not in chosen
+    for select, problem in [
+        ("group:wbe", "selects no asset; groups are web, curation"),
+        ("corpus_report,,", "Invalid selection string"),
+        ("corpus_report and", "Invalid selection string"),
+    ]:
+        with pytest.raises(click.ClickException) as error:
+            chosen_assets(select, defs)
+        assert problem in error.value.message and len(error.value.message.splitlines()) == 1
+
+
+def test_an_exception_in_a_recipe_names_file_line_and_type(built, said):
     path = built / "broken.py"
     path.write_text("from pathlib import Path\n\ndef mine():\n    return Path('never').read_text()\n")
     for words in (("run",), ("artifacts", "explain"), ("status",), ("corpus", "report"), ("plan",)):
-        tried = command(built, "llm-assets", *words, "--recipe", f"{path}:mine")
-        assert tried.returncode in (1, 2) and len(tried.stderr.splitlines()) == 1, (words, tried.stderr)
-        assert f"{path}, line 4" in tried.stderr and "FileNotFoundError" in tried.stderr and "'never'" in tried.stderr
+        code, told = said(*words, "--recipe", f"{path}:mine")
+        assert code in (1, 2) and len(told.splitlines()) == 1, (words, told)
+        assert f"{path}, line 4" in told and "FileNotFoundError: " in told and "'never'" in told
 
 
 def advice(text):
@@ -216,7 +256,6 @@ def test_advice_works_when_it_is_followed(built):
     told = advice(tried.stderr)
     assert told[2:] == [*recipe, "--crawl", "d", "--select", "*token_shards"]
     assert command(built, *told).returncode == 0
-    assert command(built, "llm-assets", "run", *recipe, "--crawl", "d", "--select", "token_shards").returncode == 0
     tried = command(built, "llm-assets", "run", *recipe, "--crawl", "d", "--select", "base_checkpoint")
     told = advice(tried.stderr)
     assert told[2:] == [*recipe, "--crawl", "c", "--select", "*base_checkpoint"], tried.stderr
@@ -242,7 +281,9 @@ def test_a_failed_blocking_check_fails_the_run(tmp_path):
 
 
 def test_status_without_and_with_an_instance(tmp_path):
-    write(tmp_path / "warc" / "0.warc.gz", [page(f"http://host.example/{number}", story(number)) for number in range(4)])
+    write(
+        tmp_path / "warc" / "0.warc.gz", [page(f"http://host.example/{number}", story(number)) for number in range(4)]
+    )
     recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")
     built, open_ones, running = command(tmp_path, "llm-assets", "status").stdout.splitlines()
     assert built.startswith("built: 0 of ") and built.endswith("of each crawl: c 0 of 11")
@@ -250,7 +291,9 @@ def test_status_without_and_with_an_instance(tmp_path):
     assert running == "running: nothing" and not (tmp_path / "data" / "dagster").exists()
     assert command(tmp_path, "llm-assets", "run", "--select", "*extracted_text").returncode == 0
     recipe = tmp_path / "recipe.py"
-    recipe.write_text(recipe.read_text().replace("Recipe(name", "Recipe(extraction=recipes.Extraction(min_characters=2), name"))
+    recipe.write_text(
+        recipe.read_text().replace("Recipe(name", "Recipe(extraction=recipes.Extraction(min_characters=2), name")
+    )
     built, open_ones, running = command(tmp_path, "llm-assets", "status").stdout.splitlines()
     assert built.startswith("built: 3 of ") and built.endswith("of each crawl: c 2 of 11")
     assert open_ones.startswith("stale or missing: stale extracted_text/c; missing language_filtered_text/c, ")
