@@ -1,10 +1,15 @@
 """Where work runs: worker processes for CPU-heavy steps, devices for trainings. None of it bears identity."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import dagster as dg
 
 from llm_assets.compute import LocalEngine
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.settings import load_settings
+
+from .live_runs import announced, watched
 
 
 class Compute(dg.ConfigurableResource):
@@ -21,6 +26,16 @@ class Compute(dg.ConfigurableResource):
     gpus: str = ""
     processes: int = 0
     precision: str = "auto"
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Compute"]:
+        """In a run: for as long as its process lives others see that it does, and it says what it waits for."""
+        run, instance = context.run, context.instance
+        if run is None or instance is None or instance.is_ephemeral:
+            yield self
+            return
+        with announced(run.run_id), watched(instance, run.run_id, context.log or dg.get_dagster_logger()):
+            yield self
 
     def open_engine(self) -> LocalEngine:
         """The engine. Raises ValueError for one that there is not."""

@@ -22,6 +22,15 @@ BATCH_METRICS = 1000  # MLflow takes no more in one call
 PARAM_CHARACTERS = 500  # MLflow's own limit is 6,000; longer values make the run table unreadable
 
 
+_in_progress: dict[str, Any] = {}  # MLflow's runs of this process, with the clients that started them
+
+
+def end_open_runs() -> None:
+    """Tell MLflow that the runs of this process are over: the process ends before they do."""
+    for run_id, client in list(_in_progress.items()):
+        client.set_terminated(run_id, "KILLED")
+
+
 def metric_name(name: str) -> str:
     """A name that MLflow takes: it refuses all characters but letters, digits, and ``_ - . / :`` and spaces."""
     return re.sub(r"[^\w\-./: ]", "", name)[:250]
@@ -94,6 +103,7 @@ class MlflowTracker:
         }
         run = client.create_run(self.experiment(), tags=tags)
         self._run = run.info.run_id
+        _in_progress[self._run] = client
         config = flatten(identity.fields()["config"])
         params = [Param(name[:250], str(value)[:PARAM_CHARACTERS]) for name, value in config.items() if name]
         client.log_batch(self._run, params=params, tags=[RunTag("inputs", str(len(identity.inputs)))])
@@ -113,6 +123,8 @@ class MlflowTracker:
             client.set_tag(self._run, "error", f"{type(error).__name__}: {error}"[:PARAM_CHARACTERS])
             client.set_terminated(self._run, "FAILED")
             raise
+        finally:
+            _in_progress.pop(self._run, None)
         client.set_terminated(self._run, "FINISHED")
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:

@@ -129,7 +129,9 @@ def materialize(
     cached = artifact is not None
     if artifact is None:
         with workspace.store.lock(
-            resolution.identity, lambda holder: progress.tell("waiting", message=f"being built by {holder}")
+            resolution.identity,
+            lambda holder: progress.tell("waiting", message=f"for {holder}, which builds it"),
+            workspace.dagster_run_id,
         ):
             artifact = workspace.store.lookup(resolution.identity)  # the one we waited for may have built it
             cached = artifact is not None
@@ -154,13 +156,15 @@ def materialize(
 
 def _missing(resolution: Resolution, recipe: str) -> str:
     """Why a stage cannot be built, and what to do."""
-    stage, missing = resolution.stage, ", ".join(resolution.missing)
-    what = f"{resolution.key} cannot be built: {missing} not built under recipe {recipe!r}"
-    crawls = sorted({key.partition("/")[2] for key in resolution.missing if "/" in key})
-    if resolution.partition is None and crawls:
-        options = " ".join(f"--crawl {crawl}" for crawl in crawls)
-        return f"{what}; build it too: llm-assets run {options} --select '*{stage.name}'"
-    return f"{what}; select it too (llm-assets run --select '*{stage.name}')"
+    missing = ", ".join(resolution.missing)
+    crawls = {key.partition("/")[2] for key in resolution.missing if "/" in key}
+    if resolution.partition is not None:
+        crawls.add(resolution.partition)
+    options = "".join(f" --crawl {crawl}" for crawl in sorted(crawls))
+    return (
+        f"{resolution.key} cannot be built: {missing} not built under recipe {recipe!r}; "
+        f"build it too: llm-assets run{options} --select '*{resolution.stage.name}'"
+    )
 
 
 def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress: Progress) -> tuple[Artifact, int]:

@@ -37,7 +37,8 @@ class Event:
             line += f", {self.pages_per_second:,.0f} pages/s"
         if self.seconds_left is not None:
             line += f", {self.seconds_left:.0f} s left"
-        return f"{line}{': ' + self.message if self.message else ''}"
+        between = " " if self.kind == "waiting" else ": "  # "waiting for …"
+        return f"{line}{between}{self.message}" if self.message else line
 
 
 Listener = Callable[[Event], None]

@@ -96,6 +96,21 @@ class RememberedRecipe:
     last_used: str = ""
 
 
+@dataclass(frozen=True)
+class Build:
+    """A build in progress: which artifact, who builds it, since when (UTC, ISO 8601)."""
+
+    key: str
+    holder: str
+    since: str
+
+
+def _holder(lock: int) -> Build:
+    """What the holder of a lock has written about itself; it may not have come to it yet."""
+    holder, key, since, *_ = [*os.pread(lock, 500, 0).decode("utf-8", "replace").split("\n"), "", "", ""]
+    return Build(key or "an artifact", holder or "another process", since)
+
+
 @lru_cache(maxsize=4096)
 def _load_record(path: str, modified: int, size: int) -> Record:
     """The record in a file, read once while the file is the same: a run of 33 stages looks 479 of them up."""
@@ -228,8 +243,13 @@ class Store:
             shutil.rmtree(self.root / RECIPES / recipe, ignore_errors=True)
 
     @contextlib.contextmanager
-    def lock(self, identity: Identity, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Hold the right to build `identity`, once nobody else does. The kernel releases it when the holder dies."""
+    def lock(
+        self, identity: Identity, on_wait: Callable[[str], None] | None = None, run_id: str | None = None
+    ) -> Iterator[None]:
+        """Hold the right to build `identity`, once nobody else does. The kernel releases it when the holder dies.
+
+        on_wait: is told once who else holds it. run_id: Dagster's, for others to see.
+        """
         path = self.root / ".locks" / identity.digest[:32]
         with guard_writes(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,17 +261,33 @@ class Store:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip() or "another process"
                     if not waited and on_wait is not None:
-                        on_wait(holder)
+                        on_wait(_holder(lock).holder)
                     waited = True
                     time.sleep(0.1)
             with contextlib.suppress(OSError):  # who holds it is a courtesy; on a full disk the lock still holds
+                process = f"process {os.getpid()} on {os.uname().nodename}"
+                holder = f"run {run_id[:8]} ({process})" if run_id else process
+                since = datetime.now(UTC).isoformat(timespec="seconds")
                 os.ftruncate(lock, 0)
-                os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+                os.pwrite(lock, f"{holder}\n{identity.key}\n{since}".encode(), 0)
             yield
         finally:
             os.close(lock)
+
+    def builds(self) -> list[Build]:
+        """The builds of this store that are in progress on this machine."""
+        builds = []
+        folder = self.root / ".locks"
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                builds.append(_holder(lock))
+            finally:
+                os.close(lock)
+        return builds
 
     def open_staging(self, identity: Identity) -> Path:
         """The build folder of `identity`, with whatever an interrupted build left finished in it."""

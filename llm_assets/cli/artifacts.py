@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import click
 
-from llm_assets.artifacts import Workspace
+from llm_assets.artifacts import ArtifactError, Workspace
 from llm_assets.artifacts.adopt import adopt as adopt_folder
 from llm_assets.artifacts.explain import explain as explain_graph
 from llm_assets.artifacts.gc import collect, find_garbage
@@ -32,6 +33,8 @@ def _find(workspace: Workspace, name: str) -> Artifact:
     asset, _, partition = name.partition("/")
     if asset in workspace.graph.stages:
         return workspace.resolver().artifact(asset, partition or None)
+    if not re.fullmatch(r"[0-9a-f]+", name):
+        raise ArtifactError(f"no artifact and no asset is called {name!r}; see: llm-assets artifacts list")
     return workspace.store.find(name)
 
 
@@ -50,6 +53,8 @@ def named_keys(workspace: Workspace, names: tuple[str, ...]) -> list[Key]:
 def list_artifacts(asset: str | None, recipe: str | None) -> None:
     """Every artifact; * marks what the recipe resolves to now."""
     workspace = open_workspace(recipe)
+    if asset is not None:
+        workspace.graph[asset]  # raises where there is none
     current = {item.identity for item in explain_graph(workspace) if item.state == "cached"}
     count = 0
     for item in workspace.store.artifacts(asset):

@@ -29,7 +29,8 @@ def note(line: Line) -> str:
     """What stands at the end of an artifact's line: its warning as long as it is shown, its message while it runs."""
     from rich.markup import escape
 
-    message = escape(line.event.message) if line.state == "running" and line.event.kind != "warning" else ""
+    shown = line.state in ("running", "waiting") and line.event.kind != "warning"
+    message = escape(line.event.message) if shown else ""
     warning = f"[yellow]warning: {escape(line.warning)}[/]" if line.warning else ""
     return "; ".join(text for text in (warning, message) if text)
 
@@ -72,7 +73,7 @@ class Display:
                 running = [(key, line) for key, line in list(self.lines.items()) if line.state not in DONE.values()]
                 if running:
                     key, line = running[-1]
-                    so_far = f"{line.event.text()}, " if line.event.kind == "progress" else f"{key}: "
+                    so_far = f"{line.event.text()}, " if line.event.kind in ("progress", "waiting") else f"{key}: "
                     self._print(f"{so_far}{line.state} for {now - line.began:.0f} s")
                 else:
                     self._print(f"the run goes on after {now - self._began:.0f} s")

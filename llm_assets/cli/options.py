@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-recipe_option = click.option("--recipe", default=None, help="Recipe name, module:function or file.py:function, with @crawl to read that crawl alone (laptop@mine); default: LLM_ASSETS_RECIPE or laptop.")
+RECIPE = "llm_assets.recipe"
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    context.meta[RECIPE] = value
+    return value
+
+
+def followable(message: str) -> str:
+    """A message whose advice to run something names the recipe that this command was given."""
+    recipe = click.get_current_context().meta.get(RECIPE)
+    return message.replace("llm-assets run ", f"llm-assets run --recipe {shlex.quote(recipe)} ") if recipe else message
+
+
+recipe_option = click.option("--recipe", default=None, callback=_remember, help="Recipe name, module:function or file.py:function, with @crawl to read that crawl alone (laptop@mine); default: LLM_ASSETS_RECIPE or laptop.")
 
 
 def sampling_options(max_tokens: int, temperature: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import gc
 import logging
+import os
+import re
 import sys
 import time
+import uuid
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +22,8 @@ from llm_assets.settings import load_settings
 from llm_assets.web.crawls import open_registry
 
 from .display import Display, summarise
-from .killed_runs import alive, close_killed_runs
-from .options import recipe_option
+from .interrupts import Interrupted, end_process, until_interrupted
+from .options import followable, recipe_option
 from .setup import prepare_instance, register_partitions
 from .up_to_date import find_everything
 
@@ -65,6 +69,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     from llm_assets.definitions import defs
     from resources.assets import CRAWLS_BUILT, reads_crawls_first
     from resources.jobs import crawl_assets
+    from resources.live_runs import announced, close_killed_runs
     from resources.metadata import crawls_summary
     from resources.recrawls import REFRESHED, REFRESHES
 
@@ -72,7 +77,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.filterwarnings("ignore", category=category)
-    keys = set(dg.AssetSelection.from_coercible(select.split(",")).resolve(defs.resolve_asset_graph()))
+    keys = chosen_assets(select, defs)
     unread = [name for name in names if name not in workspace.recipe.crawls]
     if unread and not {key.to_user_string() for key in keys} <= set(crawl_assets(GRAPH)):
         recipe = with_crawls(chosen_recipe(recipe), names)
@@ -87,46 +92,87 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     if recipe:
         config["resources"] = {"recipe": {"config": {"name": recipe}}}
     display = Display(live=not plain and sys.stdout.isatty())
-    processes = settings.data / "processes"
     failures: list[str] = []
     checks: list[tuple[str, bool, str]] = []
-    with dg.DagsterInstance.get() as instance, alive(processes) as tags, display:
-        if {dg.AssetKey(name) for name in REFRESHED} <= keys:
-            tags = {**tags, REFRESHES: "yes"}
-        register_partitions(names, instance)
-        close_killed_runs(instance, processes)
-        found = find_everything(workspace, instance, {key.to_user_string() for key in keys}, names)
-        for one in found or []:
-            one.tell()
-            checks += [
-                (f"{one.resolution.key}: {examined.check.name}", examined.outcome.passed, examined.outcome.summary)
-                for examined in one.checks
-            ]
-            if reads_crawls_first(one.resolution.stage, GRAPH):
-                checks.append(
-                    (f"{one.resolution.key}: {CRAWLS_BUILT}", True, crawls_summary(one.resolution.crawls, []))
+
+    def build() -> None:
+        with dg.DagsterInstance.get() as instance:
+            tags = {REFRESHES: "yes"} if {dg.AssetKey(name) for name in REFRESHED} <= keys else {}
+            register_partitions(names, instance)
+            close_killed_runs(instance)
+            found = find_everything(workspace, instance, {key.to_user_string() for key in keys}, names)
+            for one in found or []:
+                one.tell()
+                checks.extend(
+                    (f"{one.resolution.key}: {examined.check.name}", examined.outcome.passed, examined.outcome.summary)
+                    for examined in one.checks
                 )
-        for job, partition, wanted in [] if found else runs_for(names, keys):
-            if failures and job != "crawl":
-                break  # the other crawls are built all the same; no model is made without one that was asked for
-            result = defs.resolve_job_def(job).execute_in_process(
-                instance=instance,
-                partition_key=partition,
-                asset_selection=list(wanted),
-                run_config=config,
-                tags=tags,
-                raise_on_error=False,
-            )
-            checks += _checks(result, partition)
-            if not result.success:
-                failures += [
-                    f"{event.step_key}: {_cause(event)}" for event in result.all_events if event.is_step_failure
-                ]
+                if reads_crawls_first(one.resolution.stage, GRAPH):
+                    checks.append(
+                        (f"{one.resolution.key}: {CRAWLS_BUILT}", True, crawls_summary(one.resolution.crawls, []))
+                    )
+            for job, partition, wanted in [] if found else runs_for(names, keys):
+                if failures and job != "crawl":
+                    break  # the other crawls are built all the same; no model is made without one that was asked for
+                run_id = str(uuid.uuid4())
+                with announced(run_id):
+                    result = defs.resolve_job_def(job).execute_in_process(
+                        instance=instance,
+                        partition_key=partition,
+                        asset_selection=list(wanted),
+                        run_config=config,
+                        tags=tags,
+                        run_id=run_id,
+                        raise_on_error=False,
+                    )
+                checks.extend(_checks(result, partition))
+                failures.extend(_failures(result))
+
+    stderr = os.dup(sys.stderr.fileno())
+    try:
+        with display:
+            until_interrupted(build)
+    except Interrupted as interrupted:
+        end_process(interrupted.number, stderr, _close_interrupted)
     summarise(display, checks, time.monotonic() - began)
     for failure in failures:
-        click.secho(f"failed: {failure}", fg="red", err=True)
+        click.secho(f"failed: {followable(failure)}", fg="red", err=True)
     if failures:
         sys.exit(1)
+
+
+def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
+    """The assets of a selection. Raises ClickException in one line for a misspelt one, or one that selects nothing."""
+    import dagster as dg
+
+    for term in select.split(","):
+        plain = re.fullmatch(r"[*+\d]*([A-Za-z_]\w*)[*+\d]*", term.strip())  # Dagster answers for all other syntax
+        if plain is not None and plain[1] not in GRAPH.stages:
+            near = difflib.get_close_matches(plain[1], GRAPH.stages, 1)
+            raise click.ClickException(
+                f"--select: no asset {plain[1]!r}" + (f"; did you mean {near[0]}?" if near else "")
+            )
+    try:
+        keys = set(dg.AssetSelection.from_coercible(select.split(",")).resolve(defs.resolve_asset_graph()))
+    except dg.DagsterError as error:
+        raise click.ClickException(f"--select {select!r}: {' '.join(str(error).split())}") from error
+    if not keys:
+        groups = ", ".join(dict.fromkeys(stage.group for stage in GRAPH))
+        raise click.ClickException(f"--select {select!r} selects no asset; groups are {groups}")
+    return keys
+
+
+def _close_interrupted() -> None:
+    """Tell Dagster and MLflow that what this process was at is over."""
+    import dagster as dg
+
+    from resources.live_runs import announced_runs, close_run
+    from resources.tracking import end_open_runs
+
+    with dg.DagsterInstance.get() as instance:
+        for run_id in announced_runs():
+            close_run(instance, run_id, "Interrupted.", canceled=True)
+    end_open_runs()
 
 
 def runs_for(names: list[str], keys: set[dg.AssetKey]) -> list[Run]:
@@ -160,9 +206,24 @@ def _checks(result: dg.ExecuteInProcessResult, partition: str | None) -> list[tu
     return found
 
 
+def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Step and cause of every failed step of a run: of blocking checks which, and what they found."""
+    import dagster as dg
+
+    blocking: dict[str, list[str]] = {}
+    for evaluation in result.get_asset_check_evaluations():
+        if evaluation.blocking and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
+            found = f"blocking check {evaluation.check_name}: {evaluation.description}"
+            blocking.setdefault(evaluation.asset_key.to_user_string(), []).append(found)
+    failed = [event for event in result.all_events if event.is_step_failure]
+    return [
+        f"{event.step_key}: {'; '.join(blocking.get(event.step_key or '', [])) or _cause(event)}" for event in failed
+    ]
+
+
 def _cause(event: Any) -> str:
-    """The innermost message of a step's failure."""
+    """The innermost message of a step's failure; errors of the project itself say it all without their type."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return error.message.strip() if error is not None else "unknown"
+    return re.sub(r"^llm_assets\.[\w.]+: ", "", error.message.strip()) if error is not None else "unknown"

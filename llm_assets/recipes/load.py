@@ -101,6 +101,19 @@ def with_crawls(reference: str, crawls: list[str]) -> str:
     return f"{split_crawls(reference)[0]}@{','.join(crawls)}"
 
 
+def _where(error: Exception, place: str) -> str:
+    """The last line of the recipe's own file or module that an exception came through."""
+    own = Path(place).absolute() if place.endswith(".py") else None
+    if isinstance(error, SyntaxError):
+        return ""  # its message says so
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
+        path = Path(frame.filename)
+        if path.absolute() == own or (own is None and path.stem == place.rpartition(".")[2]):
+            return f" ({frame.filename}, line {frame.lineno})"
+    return ""
+
+
 def load_recipe(reference: str | None = None) -> Recipe:
     """The recipe named by `reference`, or by LLM_ASSETS_RECIPE, or `laptop`.
 
@@ -134,9 +147,8 @@ def _load(reference: str) -> Recipe:
     except RecipeError:
         raise
     except Exception as error:  # whatever the user's own code raises
-        where = traceback.extract_tb(error.__traceback__)[-1]
         kind = "" if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: "
-        raise RecipeError(f"recipe {reference}: {kind}{error} ({where.filename}, line {where.lineno})") from error
+        raise RecipeError(f"recipe {reference}: {kind}{error}{_where(error, place)}") from error
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"recipe {reference}: returned {type(recipe).__name__}, not Recipe")
     return recipe

@@ -132,7 +132,7 @@ def test_a_second_builder_waits_and_says_for_whom(tmp_path, folder):
         holder.join()
     assert not outcome.cached
     (waited,) = [event.message for event in heard if event.kind == "waiting"]
-    assert re.fullmatch(r"being built by process \d+ on \S+", waited)
+    assert re.fullmatch(r"for process \d+ on \S+, which builds it", waited)
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_the_store_unharmed(tmp_path, folder):

@@ -1,34 +1,36 @@
-"""Runs whose process was killed let go of what they held; those that live keep it."""
+"""Runs whose process was killed let go of what they held, however they were started; those that live keep it."""
 
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import dagster as dg
 import pytest
 
-from llm_assets.cli.killed_runs import alive, close_killed_runs
-from llm_assets.settings import PROJECT
+from llm_assets.settings import PROJECT, load_settings
+from resources import Compute
+from resources.live_runs import announced, close_killed_runs, close_run, is_over, waiting_for, was_killed
 
+# What any way of running a job does: the resource is set up in the process of the run. No command of ours is in it.
 PROGRAM = """
 import sys, time
-from pathlib import Path
 import dagster as dg
-from llm_assets.cli.killed_runs import alive, close_killed_runs
+from resources import Compute
 
 @dg.op(pool="gpu")
-def work():
+def work(compute: Compute):
     if sys.argv[1] == "hang":
         print("working", flush=True, file=sys.__stdout__)
         time.sleep(600)
 
-@dg.job
+@dg.job(resource_defs={"compute": Compute()}, executor_def=dg.in_process_executor)
 def working():
     work()
 
-with dg.DagsterInstance.get() as instance, alive(Path("processes")) as tags:
-    close_killed_runs(instance, Path("processes"))
-    assert working.execute_in_process(instance=instance, tags=tags, run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}).success
+with dg.DagsterInstance.get() as instance:
+    assert dg.execute_job(dg.reconstructable(working), instance).success
 """
 
 
@@ -43,29 +45,116 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_after_a_kill_the_next_run_does_not_wait(home):
+def processes():
+    return list((load_settings().data / "processes").iterdir())
+
+
+@pytest.fixture
+def killed(home):
+    """The run of a process that was killed while its step held the pool's slot."""
     with subprocess.Popen([sys.executable, "program.py", "hang"], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if "working" in line:
                 break
+        [path] = processes()
+        assert not was_killed(path.name)
         process.send_signal(signal.SIGKILL)
     with dg.DagsterInstance.get() as instance:
         [run] = instance.get_runs()
-        assert run.status == dg.DagsterRunStatus.STARTED
+        assert run.run_id == path.name and run.status == dg.DagsterRunStatus.STARTED
         assert instance.event_log_storage.get_concurrency_info("gpu").active_slot_count == 1
+    return run
+
+
+def test_a_run_of_any_kind_gets_the_slot_of_a_killed_one(killed):
     done = subprocess.run([sys.executable, "program.py", "work"], timeout=120, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    # Its log says nothing of waiting for a dead run; the pool is free again, and nobody is announced.
     with dg.DagsterInstance.get() as instance:
-        assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
+        assert instance.get_run_by_id(killed.run_id).status == dg.DagsterRunStatus.FAILURE
         assert instance.event_log_storage.get_concurrency_info("gpu").active_slot_count == 0
-    assert list((home / "processes").iterdir()) == []
+    assert processes() == []
 
 
-def test_runs_that_live_and_runs_of_others_are_left_alone(home):
-    @dg.job
-    def nothing(): ...
+def test_a_command_closes_killed_runs_when_it_starts(killed):
+    with dg.DagsterInstance.get() as instance:
+        assert close_killed_runs(instance) == [killed.run_id]
+        assert instance.get_run_by_id(killed.run_id).status == dg.DagsterRunStatus.FAILURE
+        assert instance.event_log_storage.get_concurrency_info("gpu").active_slot_count == 0
+        assert close_killed_runs(instance) == [] == processes()
 
-    with dg.DagsterInstance.get() as instance, alive(home / "processes") as tags:
-        mine, other = (instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED, tags=own) for own in (tags, {}))
-        assert close_killed_runs(instance, home / "processes") == []
-        assert {instance.get_run_by_id(run.run_id).status for run in (mine, other)} == {dg.DagsterRunStatus.STARTED}
+
+@pytest.fixture
+def instance(home):
+    with dg.DagsterInstance.get() as instance:
+        instance.event_log_storage.initialize_concurrency_limit_to_default("gpu")
+        yield instance
+
+
+@dg.job
+def nothing(): ...
+
+
+def start(instance, **tags):
+    return instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED, tags=tags)
+
+
+def test_runs_that_live_and_runs_of_others_are_left_alone(instance):
+    mine, other = start(instance), start(instance)
+    with announced(mine.run_id):
+        assert close_killed_runs(instance) == []
+        assert not is_over(instance, mine.run_id) and not is_over(instance, other.run_id)
+        instance.report_run_canceled(mine)  # somebody marks it in the UI; its process still uses the GPU
+        assert not is_over(instance, mine.run_id)
+    assert is_over(instance, mine.run_id) and processes() == []
+    assert instance.get_run_by_id(other.run_id).status == dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_is_tried_again_is_not_the_killed_one(killed):
+    """Dagster copies the tags of the run before: what says that a process lives must not be among them."""
+    with dg.DagsterInstance.get() as instance:
+        again = start(instance, **killed.tags)
+        assert close_killed_runs(instance) == [killed.run_id]
+        assert instance.get_run_by_id(again.run_id).status == dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_says_for_which_run_it_waits(instance):
+    storage, first, second = instance.event_log_storage, start(instance), start(instance)
+    with announced(first.run_id), announced(second.run_id):
+        assert storage.claim_concurrency_slot("gpu", first.run_id, "training").is_claimed
+        assert not storage.claim_concurrency_slot("gpu", second.run_id, "evaluation").is_claimed
+        assert waiting_for(instance, first.run_id) == {}
+        reason = f"for run {first.run_id[:8]} (training), which holds the pool 'gpu'"
+        assert waiting_for(instance, second.run_id, close_dead=True) == {"evaluation": reason}
+        close_run(instance, first.run_id)
+        assert waiting_for(instance, second.run_id) == {"evaluation": "for the pool 'gpu'"}
+        assert storage.claim_concurrency_slot("gpu", second.run_id, "evaluation").is_claimed
+        assert waiting_for(instance, second.run_id) == {}
+
+
+def test_the_log_of_a_run_of_dagsters_says_what_it_waits_for(instance, monkeypatch):
+    monkeypatch.setattr("resources.live_runs.WATCH_SECONDS", 0.1)
+    first = start(instance)
+    instance.event_log_storage.claim_concurrency_slot("gpu", first.run_id, "training")
+
+    @dg.op(pool="gpu")
+    def work(compute: Compute): ...
+
+    @dg.job(resource_defs={"compute": Compute()}, executor_def=dg.in_process_executor)
+    def working():
+        work()
+
+    def messages():
+        runs = [run for run in instance.get_runs() if run.job_name == "working"]
+        return [entry.user_message for run in runs for entry in instance.all_logs(run.run_id)]
+
+    reason = f"work: waiting for run {first.run_id[:8]} (training), which holds the pool 'gpu'"
+    with announced(first.run_id):
+        waits = threading.Thread(target=lambda: working.execute_in_process(instance=instance))
+        waits.start()
+        deadline = time.monotonic() + 30
+        while reason not in messages() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        close_run(instance, first.run_id)
+    waits.join(60)
+    assert not waits.is_alive() and messages().count(reason) == 1
