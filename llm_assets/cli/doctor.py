@@ -30,7 +30,6 @@ from llm_assets.artifacts.progress import human_size
 from llm_assets.graph import open_workspace
 from llm_assets.settings import PROJECT, Settings, load_settings
 
-from .killed_runs import TAG, is_alive
 from .options import recipe_option
 from .setup import ENV_FILE, open_instance
 
@@ -173,7 +172,7 @@ def build_locks(root: Path) -> Iterator[Finding]:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 continue
             except BlockingIOError:
-                holder = stream.read().strip() or "a process"
+                holder = stream.read().partition("\n")[0] or "a process"
         found = re.fullmatch(r"process (\d+) on (.+)", holder)
         if (
             found
@@ -188,13 +187,14 @@ def build_locks(root: Path) -> Iterator[Finding]:
         yield Finding("ok", f"{len(living)} artifacts are being built, by {_some(sorted(set(living)))}")
 
 
-def dead_runs(instance: dg.DagsterInstance, processes: Path) -> Iterator[Finding]:
+def dead_runs(instance: dg.DagsterInstance) -> Iterator[Finding]:
     """Runs that Dagster holds for running though their process is gone, and slots of pools that none frees."""
     import dagster as dg
 
-    started = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    runs = instance.get_runs(dg.RunsFilter(statuses=started))
-    dead = {run.run_id for run in runs if TAG in run.tags and not is_alive(processes, run.tags[TAG])}
+    from resources.live_runs import IN_PROGRESS, was_killed
+
+    runs = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
+    dead = {run.run_id for run in runs if was_killed(run.run_id)}
     held: dict[str, list[str]] = {}
     storage = instance.event_log_storage
     for pool in sorted(storage.get_concurrency_keys()):
@@ -308,7 +308,7 @@ def examine(recipe: str | None) -> Iterator[Finding]:
     if (home / "dagster.yaml").exists():
         os.environ["DAGSTER_HOME"] = str(home)
         with open_instance() as instance:
-            yield from _safely(lambda: dead_runs(instance, settings.data / "processes"))
+            yield from _safely(lambda: dead_runs(instance))
             yield from _safely(lambda: partitions(instance, workspace))
 
 

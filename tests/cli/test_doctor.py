@@ -15,10 +15,10 @@ from llm_assets.artifacts import Check, CheckOutcome, materialize
 from llm_assets.artifacts.checks import examine as examine_check
 from llm_assets.artifacts.gc import find_garbage
 from llm_assets.cli import cli
-from llm_assets.cli.killed_runs import TAG, alive
 from llm_assets.cli.setup import open_instance
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.settings import PROJECT, load_settings
+from resources.live_runs import announced
 from tests.conftest import environment_for
 from tests.support import toy
 from tests.support.small import recipe_file
@@ -131,17 +131,19 @@ def test_dead_runs_and_their_slots(project):
     def nothing(): ...
 
     processes = load_settings().data / "processes"
-    with open_instance() as instance, alive(processes) as tags:
+    with open_instance() as instance:
         status = dg.DagsterRunStatus.STARTED
-        instance.create_run_for_job(nothing, status=status, tags=tags)
-        assert [one.level for one in doctor.dead_runs(instance, processes)] == ["ok"]
-        dead = instance.create_run_for_job(nothing, status=status, tags={TAG: "gone"}).run_id
+        living = instance.create_run_for_job(nothing, status=status).run_id
+        dead = instance.create_run_for_job(nothing, status=status).run_id
+        with announced(living):
+            assert [one.level for one in doctor.dead_runs(instance)] == ["ok"]
+        (processes / dead).touch()  # as its process left it
         ended = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.FAILURE).run_id
         storage = instance.event_log_storage
         storage.set_concurrency_slots("gpu", 1)
         storage.claim_concurrency_slot("gpu", dead, "step")
         storage.claim_concurrency_slot("gpu", ended, "step")  # it is only assigned, and waits
-        found = findings(doctor.dead_runs(instance, processes))
+        found = findings(doctor.dead_runs(instance))
     assert {text[4:12] for _, text, _ in found} == {dead[:8], ended[:8]}
     assert all(
         level == "bad" and "holds a slot of gpu" in text and mend.startswith("llm-assets run")
