@@ -29,6 +29,8 @@ from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.progress import human_size
 from llm_assets.graph import open_workspace
 from llm_assets.settings import PROJECT, Settings, load_settings
+from llm_assets.web.crawls import open_registry
+from llm_assets.web.last_try import last_try
 
 from .options import recipe_option
 from .setup import ENV_FILE, open_instance
@@ -226,6 +228,8 @@ def partitions(instance: dg.DagsterInstance, workspace: Workspace) -> Iterator[F
 
 def crawls(workspace: Workspace) -> Iterator[Finding]:
     """Crawls of the recipe and the registry that are not built, were broken off, or came to nothing."""
+    for name, reason in open_registry(load_settings()).unusable(workspace.recipe).items():
+        yield Finding("warn", f"crawl {name} is left out: {reason}", f"llm-assets crawls remove {name}")
     resolver, built = workspace.resolver(), []
     for name in sorted(workspace.recipe.sources()):
         build = f"llm-assets run --crawl {name} --select '*{LAST}'"
@@ -234,8 +238,16 @@ def crawls(workspace: Workspace) -> Iterator[Finding]:
         except (ArtifactError, OSError) as error:
             yield Finding("bad", f"crawl {name}: {error}", f"mend its source, or: llm-assets crawls remove {name}")
             continue
+        if pages.unreachable is not None:
+            mend = f"mend its source, or: llm-assets crawls remove {name}"
+            yield Finding("bad", f"crawl {name}: {pages.unreachable}", mend)
+            continue
         if pages.artifact is None:
-            begun = pages.identity is not None and workspace.store.staging(pages.identity).exists()
+            staging = workspace.store.staging(pages.identity or pages.partial)
+            begun, failed_try = staging.exists(), last_try(staging)
+            if failed_try is not None:
+                yield Finding("bad", f"crawl {name} failed at {failed_try.at}: {failed_try.message}", build)
+                continue
             yield Finding("warn", f"crawl {name} {'was begun and is not finished' if begun else 'is not built'}", build)
             continue
         examined = [recall(check, pages, workspace.recipe, workspace.store) for check in stage_checks(pages.stage)]

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from llm_assets.cli import cli
 from llm_assets.settings import load_settings
 from llm_assets.web.crawls import open_registry
+from tests.support.warcs import page, write
 
 SEED = ("--seed", "http://site.example/", "--set", "max_pages=7", "--set", "delay=3")
 
@@ -28,7 +29,7 @@ def test_source_and_settings_are_taken_over(add):
 
 
 def test_what_cannot_be_continued_is_named(add, tmp_path):
-    (tmp_path / "warc").mkdir()
+    write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/")])
     assert add("files", "--warc", str(tmp_path / "warc")).exit_code == 0
     for name, problem in (("never", "no such crawl; there are"), ("files", "only own crawls and the sample web")):
         assert f"--since {name}: {problem}" in str(add("x", "--since", name).exception)

@@ -180,16 +180,16 @@ def test_partitions_and_the_store_part_ways_and_meet_again(project, instance):
         build("nobody")
 
 
-def test_a_recipe_whose_crawl_has_no_folder_says_so_at_the_tick(tmp_path, instance, monkeypatch):
+def test_a_crawl_without_a_folder_stops_no_schedule(tmp_path, instance, monkeypatch):
     schedule = 'recrawls=(Recrawl(prefix="site", cron="0 0 * * 1", source=SampleWeb()),),'
     recipe_file(tmp_path / "recipe.py", '{"site": WarcFiles(path="/nowhere")}', schedule)
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
-    with pytest.raises(dg.DagsterError) as failed:
-        tick(definitions(), instance, 2)
-    assert str(failed.value.__cause__).startswith("/nowhere: no such file or folder")
-    assert open_registry(load_settings()).sources() == {}  # the next tick begins as this one did
-    # What follows another crawl is asked for all the same: its run fails, which is seen.
+    # It is a crawl that is not built: the schedule's own crawl continues none, and says no more of it.
+    assert tick(definitions(), instance, 2).run_requests
+    assert open_registry(load_settings()).sources()["site-2026-11-02"].since is None
     assert crawls_with_corpus(open_workspace()) == []
+    with pytest.raises(SourceError, match="/nowhere: no such file or folder"):
+        materialize(GRAPH["raw_warc"], "site", open_workspace())
 
 
 KILLED = """
@@ -246,7 +246,7 @@ def test_weeks_that_were_registered_and_never_run_are_told_and_gone_past(project
     (check,) = (
         found
         for found in refreshed.get_asset_check_evaluations()
-        if (found.asset_key.to_user_string(), found.check_name) == ("corpus_report", CRAWLS_BUILT)
+        if (found.asset_key.to_user_string(), found.check_name) == ("page_versions", CRAWLS_BUILT)
     )
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert check.description == ("made from site, site-2026-11-16; not built: site-2026-11-02, site-2026-11-09")
