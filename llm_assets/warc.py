@@ -135,6 +135,39 @@ def read_captures(path: Path, wanted: set[int] | None = None, max_payload: int |
     yield from reader.captures(compressed=head.startswith(GZIP_MAGIC))
 
 
+@dataclass(slots=True)
+class RecordSpan(Capture):
+    """Where one record of any type lies, with its URL (empty where it has none) and date; nothing else of it is read."""
+
+    record_id: str = ""
+
+
+def is_arc(path: Path) -> bool:
+    """Whether a file is an ARC file. Raises WarcError for an unreadable path."""
+    try:
+        with open(path, "rb") as stream:
+            return _ARC.match(_inflate(stream.read(_PROBE))) is not None
+    except OSError as error:
+        raise WarcError(f"{path}: {error.strerror}") from error
+
+
+def read_spans(path: Path) -> Iterator[RecordSpan]:
+    """Every record of a file that has a readable header, requests and broken records too, in file order."""
+    if path.stat().st_size == 0:
+        return
+    if is_arc(path):
+        captures = _read_arc(path, None, None)
+    else:
+        with open(path, "rb") as stream:
+            compressed = stream.read(3) == GZIP_MAGIC
+        captures = _Spans(path, path.stat().st_size, None, None).captures(compressed)
+    for one in captures:
+        if isinstance(one, RecordSpan):
+            yield one
+        elif one.record_type != "corrupt":
+            yield RecordSpan(one.offset, one.length, one.record_type, one.url, one.date)
+
+
 def read_capture_at(path: Path, offset: int) -> Capture | None:
     """The one capture at `offset` of a file with one gzip member (or none) a record, with its payload."""
     with open(path, "rb") as stream:
@@ -316,6 +349,16 @@ class _Reader:
             failure = failure or stream.problem
             if failure is not None:
                 yield _corrupt(last if pending is None else last + 1, 0, f"{failure}; the file is one gzip member, nothing behind this can be read")
+
+
+class _Spans(_Reader):
+    """Reads the headers alone, of records of every type."""
+
+    def _read(self, record: Any, start: int) -> Capture | None:
+        headers = record.headers
+        url = (headers.get("WARC-Target-URI") or "").strip().strip("<>")
+        date = (headers.get("WARC-Date") or "").strip()
+        return RecordSpan(start, 0, headers.get("WARC-Type") or "", url, date, record_id=headers.get("WARC-Record-ID") or "")
 
 
 class _Inflated(io.RawIOBase):

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from .errors import NotBuilt
 from .progress import Listener, Progress
+from .purge import refuse_unfinished
 from .record import FileEntry, Record, data_version
 from .source import source_digests
 from .stage import Graph, Resolution, Resolver, Stage, drifted_modules
@@ -103,8 +104,8 @@ def materialize(
 ) -> Outcome:
     """Return the artifact that the recipe asks for, building it when the store does not have it.
 
-    Raises NotBuilt when an input is missing, StoreUnwritable when the disk is full or read-only, and whatever the
-    stage's build raises. On any of them nothing is published and the parts that were finished stay for the next try.
+    Raises NotBuilt when an input is missing, StoreUnwritable when the disk is full or read-only, ArtifactError while a
+    takedown is under way, and whatever the stage's build raises. On any of them nothing is published and the parts that were finished stay for the next try.
     """
     began = time.perf_counter()
     resolution = workspace.resolver().resolve(stage.name, partition)
@@ -125,6 +126,7 @@ def materialize(
             artifact = workspace.store.lookup(resolution.identity)  # the one we waited for may have built it
             cached = artifact is not None
             if artifact is None:
+                refuse_unfinished(workspace.store)
                 try:
                     artifact, resumed = _build(stage, workspace, resolution, progress)
                 except BaseException as error:

@@ -1,4 +1,4 @@
-"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|rank|export|setup``."""
+"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|rank|export|takedown|setup``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .model import complete, export, plan
 from .rank import rank
 from .run import run
 from .setup import setup
+from .takedown import takedown
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +28,7 @@ def cli() -> None:
     """From raw web pages to a chat model; every artifact is cached and versioned."""
 
 
-for command in (setup, run, crawls, artifacts, corpus, plan, complete, chat, rank, export):
+for command in (setup, run, crawls, artifacts, corpus, plan, complete, chat, rank, export, takedown):
     cli.add_command(command)
 
 
