@@ -89,6 +89,7 @@ class RemoteStore(Store):
                     target = f"{self._remote(relative)}/{data}/{name}"
                     self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
                     self.fs.put_file(str(artifact.path / name), target)
+            self.fs.makedirs(self._remote(relative), exist_ok=True)
             self.fs.pipe_file(
                 pointer,
                 json.dumps({"data": data, "record": record.model_dump(mode="json")}, sort_keys=True).encode(),

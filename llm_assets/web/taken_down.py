@@ -25,7 +25,7 @@ from llm_assets.artifacts.step import PARTS, TableWriter
 from llm_assets.artifacts.store import Artifact, Store, guard_writes
 from llm_assets.artifacts.views import SIDECARS
 from llm_assets.sample_web import TruthFacts, TruthPages, TruthPrompts, TruthQuestions
-from llm_assets.warc import GZIP_MAGIC, RecordSpan, is_arc, read_spans
+from llm_assets.warc import GZIP_MAGIC, RecordSpan, copy_inflated, is_arc, read_spans
 
 from .blocklists import OptOutRule
 from .errors import SourceError
@@ -181,8 +181,8 @@ def blank_records(path: Path, covers: Callable[[str], bool]) -> int:
             compressed = stream.read(3) == GZIP_MAGIC
         arc = is_arc(path)
         if compressed and _is_one_member(path, spans):
-            with gzip.open(path, "rb") as plain, open(temporary, "wb") as out:
-                shutil.copyfileobj(plain, out, 1 << 20)
+            with open(temporary, "wb") as out:
+                copy_inflated(path, out)
             _overwrite(temporary, chosen, False, arc)
             packed = temporary.with_name(f".{path.name}.gz.{os.getpid()}.tmp")
             with (
@@ -254,6 +254,8 @@ def _member(plain: bytes, span: RecordSpan) -> bytes:
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     body = deflate.compress(plain) + deflate.flush()
     spare = span.length - len(body) - 18
+    if spare < 0 and span.record_type == "corrupt":
+        return bytes(span.length)  # too short for a record; it was none before
     if spare < 0:
         raise SourceError(f"the record at {span.offset:,} is too short to be taken down in place ({span.length} bytes)")
     name = b" " * (spare - 1) + b"\0" if spare else b""
