@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -27,12 +28,10 @@ COUNT = 5
 
 
 def gone_story(number):
-    """A page with words that stand nowhere else."""
-    own = "".join(
-        f"<p>Quillon Brastiger the {number}th polished lantern {number * 100 + line} of the northern lighthouse twice "
-        f"before the herring fleet of Vantmoor came home in its {line + 3}rd autumn, and told nobody about it.</p>"
-        for line in range(4)
-    )
+    """A page that every rule keeps, with people that no other page knows."""
+    rng = random.Random(number)
+    names = ["".join(rng.choice("bdfgklmnprstv") + rng.choice("aeiou") for _ in range(4)).title() for _ in range(4)]
+    own = f"<p>In the year when {names[0]} left for {names[1]}, the people of {names[2]} asked {names[3]} to stay.</p>"
     return story(100 + number).replace(b"</article>", own.encode() + b"</article>")
 
 
@@ -91,6 +90,7 @@ def corpus(tmp_path, monkeypatch):
     build(load_recipe(), CORPUS, ["files"])
     data = load_settings().data
     texts = unique_texts(data / "artifacts")
+    assert len([url for url in urls(data, "clean_corpus") if url.startswith(f"http://{RULE}/")]) == COUNT
     assert {"bytes", "parquet", "gzip"} <= places(data, texts).keys()
     return data, texts
 
@@ -101,8 +101,9 @@ def test_from_a_trained_model_to_a_retrained_one(tmp_path):
     sources = (
         f'{{"sample": SampleWeb(scale=0.05), "files": WarcFiles(path={str(tmp_path / "warc")!r}, copy_files=True)}}'
     )
-    recipe_file(tmp_path / "recipe.py", sources, 'search_only_hosts=("quietarchive.example",),')
-    recipe_file(tmp_path / "other.py", sources, 'quality=recipes.Quality(thresholds={"min_words": 60}),')
+    further = 'search_only_hosts=("quietarchive.example",), report=recipes.Report(samples=100),'
+    recipe_file(tmp_path / "recipe.py", sources, further)
+    recipe_file(tmp_path / "other.py", sources, 'personal_data=recipes.PersonalData(max_density=9.0),')
     data = tmp_path / "data"
     wanted = ("--select", "*sft_checkpoint,*base_evaluation,*corpus_report", "--plain")
     earlier = f"{tmp_path}/other.py:mine"
@@ -115,7 +116,7 @@ def test_from_a_trained_model_to_a_retrained_one(tmp_path):
     holding = "\n".join(sorted({path for paths in before.values() for path in paths}))
     assert before.keys() == {"bytes", "gzip", "parquet", "sqlite", "tokens"}
     for part in ("raw_warc/files", "search_index/_", "corpus_report/_", "token_shards/files", ".staging/", "rankings/",
-                 "history/runs/index.db", "conversations/_"):  # fmt: skip
+                 "history/runs/index.db"):  # fmt: skip
         assert part in holding
     assert len(list((data / "artifacts" / "clean_corpus" / "files").iterdir())) == 2
 
@@ -352,3 +353,24 @@ def test_a_store_at_a_url_is_purged_there_too(tmp_path, monkeypatch):
     shutil.rmtree(data / "cache")  # another machine finds the crawl without the pages
     artifact = materialize(GRAPH["raw_warc"], "files", open_workspace())
     assert artifact.cached and artifact.artifact.record.stats["taken_down"] == COUNT
+
+
+def test_error_messages_in_mlflow_are_forgotten(tmp_path):
+    from mlflow import MlflowClient
+
+    from llm_assets.cli.takedown_history import compact, forget_errors
+
+    uri, text = f"sqlite:///{tmp_path}/mlflow.db", "the keeper of the northern lighthouse counted herring boats"
+    assert forget_errors(uri, {"extracted_text"}) == 0  # nothing is tracked, and nothing is made
+    assert not (tmp_path / "mlflow.db").exists()
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("llm-assets")
+    for asset in ("extracted_text", "url_blocklists"):
+        run = client.create_run(experiment, tags={"asset": asset}).info.run_id
+        client.set_tag(run, "error", f"{asset}: {text if asset == 'extracted_text' else 'other'}")
+        client.set_terminated(run, "FAILED")
+    assert places(tmp_path, [text])
+    assert forget_errors(uri, {"extracted_text"}) == 1
+    compact([tmp_path / "mlflow.db"])
+    assert places(tmp_path, [text]) == {}
+    assert places(tmp_path, ["url_blocklists: other"])
