@@ -23,6 +23,8 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 GZIP_MAGIC = b"\x1f\x8b\x08"
 _HEADER = re.compile(rb"WARC/[01]\.\d+\r?\n")
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})")
+_TARGET = re.compile(rb"(?i)\nWARC-Target-URI:[ \t]*<?([^\s>]+)")
+_HEAD = 8192  # bytes in which the header of a damaged record is looked for
 _ARC = re.compile(rb"filedesc://")
 _CHUNK = 1 << 20
 # A gzip member is probed for "WARC/" with this many compressed bytes: enough for the first 64 header bytes.
@@ -133,6 +135,78 @@ def read_captures(path: Path, wanted: set[int] | None = None, max_payload: int |
         return
     reader = _Reader(path, size, wanted, max_payload)
     yield from reader.captures(compressed=head.startswith(GZIP_MAGIC))
+
+
+@dataclass(slots=True)
+class RecordSpan(Capture):
+    """Where one record of any type lies, with its URL (empty where it has none) and date; nothing else of it is read."""
+
+    record_id: str = ""
+
+
+def is_arc(path: Path) -> bool:
+    """Whether a file is an ARC file. Raises WarcError for an unreadable path."""
+    try:
+        with open(path, "rb") as stream:
+            return _ARC.match(_inflate(stream.read(_PROBE))) is not None
+    except OSError as error:
+        raise WarcError(f"{path}: {error.strerror}") from error
+
+
+def read_spans(path: Path) -> Iterator[RecordSpan]:
+    """Every record of a file that has a readable header, requests and damaged records too, in file order.
+
+    Of a damaged one the type is corrupt, and the span ends where the next record begins.
+    """
+    if path.stat().st_size == 0:
+        return
+    if is_arc(path):
+        captures = _read_arc(path, None, None)
+    else:
+        with open(path, "rb") as stream:
+            compressed = stream.read(3) == GZIP_MAGIC
+        captures = _Spans(path, path.stat().st_size, None, None).captures(compressed)
+    for one in captures:
+        if isinstance(one, RecordSpan):
+            yield one
+        elif one.record_type != "corrupt":
+            yield RecordSpan(one.offset, one.length, one.record_type, one.url, one.date)
+        elif one.length:
+            yield from _damaged_records(path, one.offset, one.offset + one.length)
+
+
+def _damaged_records(path: Path, start: int, end: int) -> Iterator[RecordSpan]:
+    """Records in a corrupt stretch of a file of which at least the target URI can be read."""
+    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        heads = {match.start(): data[match.start() : match.start() + _HEAD] for match in _HEADER.finditer(data, start, end)}
+        position = start
+        while (position := data.find(GZIP_MAGIC, position, end)) >= 0:
+            if _HEADER.match(head := _inflated_head(data[position : min(position + _HEAD, end)])):
+                heads[position] = head
+            position += 1
+        places = sorted(heads)
+        for place, following in zip(places, [*places[1:], end], strict=False):
+            if found := _TARGET.search(heads[place]):
+                yield RecordSpan(place, following - place, "corrupt", found.group(1).decode("utf-8", "replace"))
+
+
+def _inflated_head(data: bytes) -> bytes:
+    """The beginning of what a gzip member holds, up to where it is damaged."""
+    inflate, head = zlib.decompressobj(31), b""
+    for start in range(0, len(data), 16):
+        try:
+            head += inflate.decompress(data[start : start + 16])
+        except zlib.error:
+            break
+    return head
+
+
+def copy_inflated(path: Path, out: BinaryIO) -> None:
+    """Write what a gzip file of one member holds, up to where it is damaged."""
+    with open(path, "rb") as file:
+        stream = _Inflated(file)
+        while chunk := stream.read():
+            out.write(chunk)
 
 
 def read_capture_at(path: Path, offset: int) -> Capture | None:
@@ -316,6 +390,16 @@ class _Reader:
             failure = failure or stream.problem
             if failure is not None:
                 yield _corrupt(last if pending is None else last + 1, 0, f"{failure}; the file is one gzip member, nothing behind this can be read")
+
+
+class _Spans(_Reader):
+    """Reads the headers alone, of records of every type."""
+
+    def _read(self, record: Any, start: int) -> Capture | None:
+        headers = record.headers
+        url = (headers.get("WARC-Target-URI") or "").strip().strip("<>")
+        date = (headers.get("WARC-Date") or "").strip()
+        return RecordSpan(start, 0, headers.get("WARC-Type") or "", url, date, record_id=headers.get("WARC-Record-ID") or "")
 
 
 class _Inflated(io.RawIOBase):

@@ -20,7 +20,12 @@ opted_out AS (
     FROM captures AS c
     JOIN hosts AS h ON h.host = c.host
     JOIN read_parquet($opt_out) AS o
-        ON o.host = h.domain AND (o.kind = 'domain' OR (o.host = c.host AND starts_with(c.host || c.path, o.rule)))
+        ON o.host = h.domain AND (o.kind = 'domain' OR (
+            o.host = c.host AND starts_with(c.host || c.path, o.rule)
+            -- A prefix ends where a part of the URL ends: site.example/art is not about site.example/article.
+            AND (right(o.rule, 1) IN ('/', '?', '#', '&', '=')
+                OR substr(c.host || c.path, len(o.rule) + 1, 1) IN ('', '/', '?', '#', '&'))
+        ))
     GROUP BY c.warc_offset
 ),
 words AS (
@@ -36,6 +41,7 @@ judged AS (
         soft.found AS soft_words,
         CASE
             WHEN record_type = 'corrupt' THEN {'rule': 'corrupt_record', 'value': coalesce(error, ''), 'threshold': ''}
+            WHEN record_type = 'taken_down' THEN {'rule': 'taken_down', 'value': coalesce(opted_out.rule, ''), 'threshold': ''}
             WHEN record_type = 'revisit' THEN {'rule': 'revisit', 'value': coalesce(refers_to_uri, '') || ' ' || coalesce(refers_to_date, ''), 'threshold': ''}
             WHEN record_type = 'response' AND c.host <> '' AND starts_with(lower(url), 'http') AND status IS NULL
                 THEN {'rule': 'malformed_http', 'value': '', 'threshold': 'an HTTP status line'}

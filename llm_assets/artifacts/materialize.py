@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from .errors import NotBuilt
 from .identity import recipe_label
 from .progress import Listener, Progress
+from .purge import refuse_unfinished
 from .record import FileEntry, Record, data_version
 from .source import source_digests
 from .stage import Graph, Resolution, Resolver, Stage, drifted_modules
@@ -110,8 +111,9 @@ def materialize(
 ) -> Outcome:
     """Return the artifact that the recipe asks for, building it when the store does not have it.
 
-    Raises NotBuilt when an input is missing, ExternalInputError when one from outside the store is, StoreUnwritable when the disk is full or read-only, and whatever the
-    stage's build raises. On any of them nothing is published and the parts that were finished stay for the next try.
+    Raises NotBuilt when an input is missing, ExternalInputError when one from outside the store is, StoreUnwritable when
+    the disk is full or read-only, ArtifactError while a takedown is under way, and whatever the stage's build raises. On
+    any of them nothing is published and the parts that were finished stay for the next try.
     """
     began = time.perf_counter()
     resolution = workspace.resolver().resolve(stage.name, partition)
@@ -136,6 +138,7 @@ def materialize(
             artifact = workspace.store.lookup(resolution.identity)  # the one we waited for may have built it
             cached = artifact is not None
             if artifact is None:
+                refuse_unfinished(workspace.store)
                 try:
                     artifact, resumed = _build(stage, workspace, resolution, progress)
                 except BaseException as error:

@@ -13,6 +13,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
@@ -73,24 +74,47 @@ class RemoteStore(Store):
     def publish(self, identity: Identity, staging: Path, record: Record) -> Artifact:
         artifact = super().publish(identity, staging, record)
         relative = str(artifact.path.relative_to(self.root))
-        pointer = f"{self._remote(relative)}/{_POINTER}"
-        if not self.fs.exists(pointer):
-            data = f"data-{secrets.token_hex(8)}"
-            try:
-                for name, entry in record.files.items():
-                    if entry.location is None:
-                        target = f"{self._remote(relative)}/{data}/{name}"
-                        self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-                        self.fs.put_file(str(artifact.path / name), target)
-                self.fs.pipe_file(
-                    pointer,
-                    json.dumps({"data": data, "record": record.model_dump(mode="json")}, sort_keys=True).encode(),
-                )
-            except OSError as error:
-                raise StoreUnwritable(
-                    f"cannot upload {identity.key} to {self.url}: {error}; it is whole in {artifact.path}, run again to upload it"
-                ) from error
+        if not self.fs.exists(f"{self._remote(relative)}/{_POINTER}"):
+            self._upload(artifact)
         return artifact
+
+    def _upload(self, artifact: Artifact) -> None:
+        """Put the data under a name of its own, and the record that names it last. Raises StoreUnwritable."""
+        relative, record = str(artifact.path.relative_to(self.root)), artifact.record
+        pointer = f"{self._remote(relative)}/{_POINTER}"
+        data = f"data-{secrets.token_hex(8)}"
+        try:
+            for name, entry in record.files.items():
+                if entry.location is None:
+                    target = f"{self._remote(relative)}/{data}/{name}"
+                    self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+                    self.fs.put_file(str(artifact.path / name), target)
+            self.fs.makedirs(self._remote(relative), exist_ok=True)
+            self.fs.pipe_file(
+                pointer,
+                json.dumps({"data": data, "record": record.model_dump(mode="json")}, sort_keys=True).encode(),
+            )
+        except OSError as error:
+            raise StoreUnwritable(
+                f"cannot upload {record.key} to {self.url}: {error}; it is whole in {artifact.path}, run again to upload it"
+            ) from error
+
+    def replace(self, before: Artifact, now: Artifact) -> Artifact:
+        """Upload an artifact that was changed in place, and remove what was there of it. Safe to repeat."""
+        place = self._remote(str(now.path.relative_to(self.root)))
+        if self._uploaded_record(place) != now.record.model_dump(mode="json"):
+            self._upload(now)
+        data = json.loads(self.fs.cat_file(f"{place}/{_POINTER}"))["data"]
+        outdated = [path for path in self.fs.ls(place, detail=False) if str(path).rsplit("/", 1)[-1] not in (_POINTER, data)]
+        if before.path != now.path and self.fs.exists(moved := self._remote(str(before.path.relative_to(self.root)))):
+            outdated.append(moved)
+        for path in outdated:
+            self.fs.rm(path, recursive=True)
+        return super().replace(before, now)
+
+    def _uploaded_record(self, place: str) -> dict[str, Any] | None:
+        pointer = f"{place}/{_POINTER}"
+        return json.loads(self.fs.cat_file(pointer))["record"] if self.fs.exists(pointer) else None
 
     def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
         """Local and remote artifacts; those only at the URL are downloaded."""

@@ -319,6 +319,13 @@ class Store:
             raise CorruptArtifact(f"{final}: vanished right after it was published")
         return artifact
 
+    def replace(self, before: Artifact, now: Artifact) -> Artifact:
+        """Make what was changed in place in the local folder what everybody reads (a takedown); the artifact as it is now."""
+        pointer = self.root / ".latest" / now.record.asset / (now.record.partition or NO_PARTITION)
+        if before.path != now.path and pointer.exists() and pointer.read_text().strip() == before.path.name:
+            write_atomic(pointer, now.record.short.encode())
+        return now
+
     def delete(self, artifact: Artifact) -> None:
         """Remove an artifact and what checks found in it; its record goes first: a half-removed folder is no artifact."""
         with guard_writes(self.root):

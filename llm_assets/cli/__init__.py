@@ -1,4 +1,4 @@
-"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|rank|export|setup|status|doctor``."""
+"""The command line: ``llm-assets run|crawls|artifacts|corpus|plan|complete|chat|rank|export|takedown|setup|status|doctor``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .rank import rank
 from .run import run
 from .setup import setup
 from .status import status
+from .takedown import takedown
 
 
 class Commands(click.Group):
@@ -45,7 +46,7 @@ def cli() -> None:
     """From raw web pages to a chat model; every artifact is cached and versioned."""
 
 
-for command in (setup, run, status, crawls, artifacts, corpus, plan, complete, chat, rank, export, doctor):
+for command in (setup, run, status, crawls, artifacts, corpus, plan, complete, chat, rank, export, takedown, doctor):
     cli.add_command(command)
 
 

@@ -12,6 +12,7 @@ import click
 
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.progress import human_size
+from llm_assets.artifacts.purge import NOTICE
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.engine import cores
 from llm_assets.graph import open_workspace
@@ -94,7 +95,14 @@ def _actual(workspace: Workspace, console: object) -> None:
 
 
 def checkpoint_folder(name: str, workspace: Workspace) -> Path:
-    """A checkpoint's folder, by stage (``base``), asset, identity, or path. Raises ModelError; NotBuilt says the command."""
+    """A checkpoint's folder, by stage (``base``), asset, identity, or path; a takedown's mark is told. Raises ModelError; NotBuilt says the command."""
+    folder = _checkpoint_folder(name, workspace)
+    if (notice := folder / NOTICE).is_file():
+        click.secho(notice.read_text().strip("> \n").replace("**", ""), fg="yellow", err=True)
+    return folder
+
+
+def _checkpoint_folder(name: str, workspace: Workspace) -> Path:
     checkpoints = [stage for stage in workspace.graph.stages if stage.endswith("_checkpoint")]
     path = Path(name).expanduser()
     if (path / "shape.json").is_file():

@@ -6,6 +6,7 @@ domain rules (``||domain^``), and word lists. A line that cannot be read is reco
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import re
@@ -14,13 +15,15 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from llm_assets.artifacts.external import external_digests
+from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.store import guard_writes
 from llm_assets.recipes import Blocklists, BlocklistSource
 from llm_assets.settings import load_settings
 
@@ -33,6 +36,9 @@ from .warc_files import is_url
 
 OPT_OUT_FILE = "opt_out.txt"
 _HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_AUTHORITY = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*")
+# What a part of a URL (a folder, a query, a value in it) ends with, and what the next one begins with.
+ENDS_A_PART, BEGINS_A_PART = "/?#&=", "/?#&"
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _LOCAL_NAMES = {"localhost", "localhost.localdomain", "local", "broadcasthost", "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts", "0.0.0.0"}
 _WORD_FORMATS = ("hard_words", "soft_words", "substrings")
@@ -165,17 +171,63 @@ def opt_out_path(lists: Blocklists) -> Path | None:
     return path if path.is_file() else None
 
 
-def parse_opt_out(line: str) -> list[tuple[str, str, str]]:
-    """A domain, or a URL prefix (with or without scheme): (rule, kind, host)."""
+class OptOutRule(NamedTuple):
+    """One line of the opt-out list: a domain with its subdomains, or a URL prefix on one host.
+
+    A prefix ends where a part of the URL ends: ``site.example/art`` covers ``/art``, ``/art/x`` and ``/art?x``, and neither
+    ``/article`` nor ``/art.html``. ``sql/filter_urls.sql`` says the same of many pages at once.
+    """
+
+    rule: str
+    kind: str
+    host: str
+
+    def covers_host(self, host: str) -> bool:
+        """Whether pages of this (normal) host may be covered."""
+        return host == self.host or (self.kind == "domain" and host.endswith(f".{self.host}"))
+
+    def covers(self, url: str) -> bool:
+        """Whether the rule is about this URL."""
+        host = host_of(url)
+        if not self.covers_host(host) or self.kind == "domain":
+            return self.covers_host(host)
+        place = host + _AUTHORITY.sub("", url)
+        return place.startswith(self.rule) and (
+            self.rule[-1] in ENDS_A_PART or place[len(self.rule) :][:1] in ("", *BEGINS_A_PART)
+        )
+
+
+def parse_opt_out(line: str) -> list[OptOutRule]:
+    """A domain, or a URL prefix (with or without scheme). Raises BadLine."""
     text = line.split(" #", 1)[0].strip()
     if not text or text.startswith("#"):
         return []
     bare = re.sub(r"^https?://", "", text, flags=re.IGNORECASE)
+    authority, _, rest = bare.partition("/")
     host = host_of(f"http://{bare}")
-    if not _HOST.fullmatch(host):
+    # A query without a path would otherwise stand for the whole domain.
+    if not _HOST.fullmatch(host) or re.search(r"[?#@]", authority):
         raise BadLine("neither a domain nor a URL prefix")
-    rest = bare.partition("/")[2]
-    return [(f"{host}/{rest}", "prefix", host)] if rest else [(host, "domain", host)]
+    return [OptOutRule(f"{host}/{rest}", "prefix", host)] if rest else [OptOutRule(host, "domain", host)]
+
+
+def add_opt_out(lists: Blocklists, rule: OptOutRule) -> Path:
+    """Add a rule to the opt-out list, unless it is there; the list's file."""
+    path = opt_out_path(lists) or load_settings().data / OPT_OUT_FILE
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    if rule not in _readable_rules(text):
+        ending = "" if not text or text.endswith("\n") else "\n"
+        with guard_writes(path.parent):
+            write_atomic(path, f"{text}{ending}{rule.rule}\n".encode())
+    return path
+
+
+def _readable_rules(text: str) -> set[OptOutRule]:
+    found: set[OptOutRule] = set()
+    for line in text.splitlines():
+        with contextlib.suppress(BadLine):
+            found.update(parse_opt_out(line))
+    return found
 
 
 def build_url_blocklists(step: Step, config: Blocklists) -> None:
@@ -197,7 +249,7 @@ def build_url_blocklists(step: Step, config: Blocklists) -> None:
                 else:
                     domains.add((entry, source.category, source.name))
         step.progress.advance(done)
-    opt_out: set[tuple[str, str, str]] = set()
+    opt_out: set[OptOutRule] = set()
     path_or_none = opt_out_path(config)
     if path_or_none is not None:
         for number, line in enumerate(path_or_none.read_text(encoding="utf-8", errors="replace").splitlines(), 1):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from llm_assets.recipes import Blocklists
 
-from .blocklists import BadLine, opt_out_path, parse_opt_out
+from .blocklists import BadLine, OptOutRule, opt_out_path, parse_opt_out
 from .urls import host_of
-
-_ORIGIN = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*")
 
 
 def read_opt_out(lists: Blocklists) -> tuple[str, ...]:
@@ -33,20 +30,15 @@ class OptOutRules:
     """Tells which rule, if any, names a URL; the same as `sql/filter_urls.sql` finds for a capture."""
 
     def __init__(self, rules: Iterable[str]):
-        rules = list(rules)
-        self.domains = {rule for rule in rules if "/" not in rule}
-        self.prefixes: dict[str, list[str]] = {}
-        for rule in rules:
-            if "/" in rule:
-                self.prefixes.setdefault(rule.partition("/")[0], []).append(rule)
+        self.by_host: dict[str, list[OptOutRule]] = {}
+        for rule in (parsed for line in rules for parsed in parse_opt_out(line)):
+            self.by_host.setdefault(rule.host, []).append(rule)
 
     def rule_for(self, url: str) -> str | None:
         """The rule that names this URL: its host or a domain above it, or a prefix of the URL; None where none does."""
-        host = host_of(url)
-        labels = host.split(".")
+        labels = host_of(url).split(".")
         for start in range(len(labels)):
-            domain = ".".join(labels[start:])
-            if domain in self.domains:
-                return domain
-        address = host + _ORIGIN.sub("", url)
-        return next((rule for rule in self.prefixes.get(host, ()) if address.startswith(rule)), None)
+            for rule in self.by_host.get(".".join(labels[start:]), ()):
+                if rule.covers(url):
+                    return rule.rule
+        return None

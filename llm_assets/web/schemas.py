@@ -7,7 +7,8 @@ import polars as pl
 class Captures(pa.DataFrameModel):
     """The capture index: one row a response, revisit or resource record, and one a corrupt stretch of a WARC file.
 
-    record_type is response, revisit, resource or corrupt. warc_offset is where the record's gzip member (or the
+    record_type is response, revisit, resource or corrupt; taken_down where a takedown has removed the record's text (the
+    other columns say what it was). warc_offset is where the record's gzip member (or the
     record, in an uncompressed file) begins; in a file that is one gzip member over all records it counts decompressed
     bytes. payload_digest is computed from the payload as stored, before content decoding; a revisit carries the digest its
     record declares. A revisit points to its original by refers_to_uri and refers_to_date, and, where the original
@@ -19,7 +20,7 @@ class Captures(pa.DataFrameModel):
     warc_file: str = pa.Field(str_length={"min_value": 1})
     warc_offset: pl.Int64 = pa.Field(ge=0)
     warc_length: pl.Int64 = pa.Field(ge=0)
-    record_type: str = pa.Field(isin=["response", "revisit", "resource", "corrupt"])
+    record_type: str = pa.Field(isin=["response", "revisit", "resource", "corrupt", "taken_down"])
     url: str
     host: str
     registered_domain: str
