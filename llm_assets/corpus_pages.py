@@ -13,21 +13,24 @@ from llm_assets.artifacts.tables import batches
 from llm_assets.recipes.training_pages import TrainingPages
 
 # Of every crawl, and of those that models are trained on.
-VERSIONS, TRAINING_VERSIONS = "page_versions", "training_page_versions"
+VERSIONS, TRAINING_PAGES = "page_versions", "training_pages"
 
 
-def current_places(versions: Artifact, crawl: str) -> pl.DataFrame:
-    """Where the versions that are current and in the corpus lie in a crawl: columns warc_file, warc_offset."""
-    table = pl.scan_parquet(versions.file(f"versions/{crawl}.parquet"))
-    kept = (pl.col("state") == "current") & pl.col("in_corpus")
-    return table.filter(kept).select("warc_file", "warc_offset").collect()
+def current_places(pages: Artifact, crawl: str) -> pl.DataFrame:
+    """Where the current pages of the corpus lie in a crawl, by either asset: columns warc_file, warc_offset."""
+    if pages.record.asset == TRAINING_PAGES:
+        table = pl.scan_parquet(pages.file(f"pages/{crawl}.parquet"))
+    else:
+        table = pl.scan_parquet(pages.file(f"versions/{crawl}.parquet"))
+        table = table.filter((pl.col("state") == "current") & pl.col("in_corpus"))
+    return table.select("warc_file", "warc_offset").collect()
 
 
 class CorpusPages:
     """Pages of the clean corpora among a stage's inputs, in the corpus's order, without those no longer current.
 
     versions: the name of the input that says which are (VERSIONS or
-    TRAINING_VERSIONS). pages: narrows them to those that models may
+    TRAINING_PAGES). pages: narrows them to those that models may
     be trained on; without it, pages that only the search tool may know are among them.
     """
 
@@ -60,4 +63,4 @@ class CorpusPages:
             yield from batch["text"]
 
 
-__all__ = ["TRAINING_VERSIONS", "VERSIONS", "CorpusPages", "current_places"]
+__all__ = ["TRAINING_PAGES", "VERSIONS", "CorpusPages", "current_places"]

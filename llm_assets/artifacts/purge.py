@@ -170,7 +170,7 @@ def holders(
 
     pages: URLs and document ids, by crawl. sources: identities of crawls' own artifacts whose tables others read texts from.
 
-    An artifact of a crawl holds the pages that its tables have rows of. One of several crawls holds what any of its inputs
+    An artifact of a crawl, or one with a row a page, holds the pages that its tables have rows of. Another of several crawls holds what any of its inputs
     holds; an input that is no longer in the store counts as holding them, unless it is of another crawl.
     """
     everything = list(store.artifacts())
@@ -195,7 +195,7 @@ def holders(
             known[identity] = False
             if artifact.record.asset == "raw_warc":
                 known[identity] = identity in sources
-            elif artifact.record.partition is not None:
+            elif artifact.record.partition is not None or _is_of_pages(artifact):
                 known[identity] = _has_rows(artifact, urls, ids)
             else:
                 known[identity] = any(input_holds(pair) for pair in artifact.record.inputs)
@@ -204,11 +204,19 @@ def holders(
     return [one for one in everything if one.record.asset != "raw_warc" and holds(one)]
 
 
+def _is_of_pages(artifact: Artifact) -> bool:
+    """Whether each of its tables has a row a page, so that the rows tell what it holds."""
+    schemas = artifact.record.schemas.values()
+    return bool(schemas) and all({"url", "doc_id", "warc_offset"} <= schema.keys() for schema in schemas)
+
+
 def _has_rows(artifact: Artifact, urls: frozenset[str], ids: frozenset[str]) -> bool:
     """Whether a table of the artifact has a row of one of these pages, other than as a reject."""
     for table, schema in artifact.record.schemas.items():
         if {"stage", "rule", "threshold"} <= schema.keys():
             continue  # a page that was rejected: its address and the rule, no text
+        if {"state", "version", "ended_by"} <= schema.keys():
+            continue  # what became of a page: no text either
         wanted = {"url": urls, "doc_id": ids, "cluster": ids}
         columns = [name for name in wanted if name in schema]
         for path in artifact.table(table) if columns else []:

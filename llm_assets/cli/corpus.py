@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import click
 import polars as pl
@@ -81,6 +82,7 @@ def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
         click.secho(failure.url, bold=True)
         when = f", whose last try failed at {failure.at}" if failure.at else ""
         click.secho(f"  not fetched by crawl {failure.crawl}{when}: {failure.reason} ({failure.detail})", fg="red")
+    versions = {url: questions.versions_of(workspace, url) for url in {answer.capture["url"] for answer in answers}}
     for answer in answers:
         capture = answer.capture
         click.secho(f"{capture['url']}", bold=True)
@@ -91,13 +93,47 @@ def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
             click.secho(f"  rejected by {answer.reject['stage']}, rule {answer.reject['rule']}{value}", fg="red")
         elif answer.page:
             found = ", ".join(f"{answer.page[kind]} {kind}" for kind in KINDS if answer.page[kind])
-            click.secho(f"  in the corpus: {answer.page['words']:,} words, {answer.page['language']} {answer.page['language_score']:.4f}{f', replaced: {found}' if found else ''}", fg="green")
+            problem = _why_not_current(capture, versions[capture["url"]])
+            if problem:
+                click.secho(f"  kept by every rule, and no longer read: {problem}", fg="yellow")
+            else:
+                click.secho(f"  in the corpus: {answer.page['words']:,} words, {answer.page['language']} {answer.page['language_score']:.4f}{f', replaced: {found}' if found else ''}", fg="green")
         else:
             click.secho("  neither kept nor rejected: its crawl is not built to the end; llm-assets run", fg="yellow")
         for rule, value in answer.broken:
             click.echo(f"    breaks {rule.name}: {plain(value)} is {rule.drops.replace('_', ' ')} {plain(rule.threshold)} ({rule.source})")
         for member in answer.cluster:
             click.echo(f"    duplicate cluster of {member['size']}: {member['relation']:5} {member['url']}")
+    for page, of_page in sorted(versions.items()):
+        _tell_versions(page, of_page)
+
+
+def _why_not_current(capture: dict[str, Any], versions: list[dict[str, Any]]) -> str:
+    """Why a capture that the corpus holds is not what is searched, reported and trained on; empty where it is."""
+    if not versions:
+        return ""
+    place = ("crawl", "warc_file", "warc_offset")
+    for version in versions:
+        if all(version[name] == capture[name] for name in place):
+            return "" if version["state"] == "current" else _state(version)
+    return "its text is that of an earlier capture, which counts"
+
+
+def _state(version: dict[str, Any]) -> str:
+    since = f" since crawl {version['ended_by']}" if version["ended_by"] else ""
+    to = f" to {version['moved_to']}" if version["moved_to"] else ""
+    return f"{version['state'].replace('_', ' ')}{to}{since}"
+
+
+def _tell_versions(url: str, versions: list[dict[str, Any]]) -> None:
+    """What became of a page over the crawls, a line for each of its texts."""
+    if len(versions) > 1 or any(version["captures"] > 1 or version["state"] != "current" for version in versions):
+        click.secho(f"{url} over time", bold=True)
+        for version in versions:
+            seen = f"seen {version['captures']} times, {version['first_seen']} to {version['last_seen']}"
+            once = f"seen once, {version['first_seen']}"
+            where = f"first in crawl {version['crawl']}, last in {version['last_crawl']}"
+            click.echo(f"  text {version['version']}: {_state(version)}; {seen if version['captures'] > 1 else once}; {where}")
 
 
 def _verdicts(table: pl.DataFrame, first: str, second: str) -> None:

@@ -12,8 +12,6 @@ import click
 
 from llm_assets.settings import Settings
 
-from .killed_runs import close_killed_runs
-
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -26,7 +24,9 @@ def refuse_live_runs(instance: dg.DagsterInstance, settings: Settings) -> None:
     """Raise ClickException while a run of Dagster's is waiting or under way: it would go on writing."""
     import dagster as dg
 
-    close_killed_runs(instance, settings.data / "processes")
+    from resources.live_runs import close_killed_runs
+
+    close_killed_runs(instance)
     status = dg.DagsterRunStatus
     unfinished = [status.QUEUED, status.NOT_STARTED, status.STARTING, status.STARTED, status.CANCELING]
     runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))

@@ -17,6 +17,7 @@ from llm_assets.recipes import Recipe, Rule
 from llm_assets.sql import connect, statement
 
 from .ledger import STAGES
+from .page_versions import PAGE_VERSIONS
 from .quality import breaks, joined, measured, plain, verdict
 from .text_statistics import TEXT_STATISTICS
 
@@ -98,6 +99,15 @@ def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
         broken = [(rule, row[rule.column]) for row in statistics.to_dicts() for rule in workspace.recipe.quality.effective() if statistics.select(breaks(rule)).item()]
         answers.append(Answer(capture, reject[0] if reject else None, page[0] if page else None, broken, cluster))
     return answers
+
+
+def versions_of(workspace: Workspace, url: str) -> list[dict[str, Any]]:
+    """The versions of a page over all crawls (rows of PageVersions), oldest first; none where they are not built."""
+    versions = workspace.resolver().resolve(PAGE_VERSIONS.name, None).artifact
+    if versions is None:
+        return []
+    found = [pl.scan_parquet(path).filter(pl.col("url") == url) for path in versions.table("versions")]
+    return pl.concat(found).sort("version").collect().to_dicts() if found else []
 
 
 def statistics_of(workspace: Workspace, crawls: Iterable[str]) -> pl.DataFrame:

@@ -1,9 +1,11 @@
-"""`page_versions`: for every page of all crawls, which of its versions is current, and what became of the others."""
+"""`page_versions`: for every page of all crawls, which of its versions is current, and what became of the others.
+
+`training_pages` are the current ones of the crawls that models are trained on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,9 +15,10 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import NoConfig, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import polars_schema
 from llm_assets.sql import query, statement
 
-from .schemas import PageVersions
+from .schemas import PageVersions, TrainingPage
 
 
 def continued_crawls(crawls: Mapping[str, Artifact]) -> dict[str, str]:
@@ -117,9 +120,28 @@ PAGE_VERSIONS = Stage(
     libraries=("duckdb", "polars"),
 )
 
-TRAINING_PAGE_VERSIONS = replace(
-    PAGE_VERSIONS,
-    name="training_page_versions",
-    description="The same over the crawls that models are trained on alone: what they learn, whatever was crawled since.",
+
+def build_training_pages(step: Step, config: NoConfig) -> None:
+    """One part a crawl. Without anything that changes where a page does not: its data version is the models' input."""
+    current = find_versions(step.inputs).filter((pl.col("state") == "current") & pl.col("in_corpus"))
+    for crawl in step.inputs.by_crawl("raw_warc"):
+        of_crawl = current.filter(pl.col("crawl") == crawl).select(list(polars_schema(TrainingPage)))
+        with step.part(crawl) as part:
+            part.table("pages", TrainingPage).frame(of_crawl)
+            part.stats["pages"] = len(of_crawl)
+
+
+TRAINING_PAGES = Stage(
+    name="training_pages",
+    group="curation",
+    description="Pages of the crawls that models are trained on which are current among these: what models learn from, "
+    "or find by search, whatever was crawled since.",
+    kinds=("duckdb", "parquet"),
+    build=build_training_pages,
+    code_version="1",
+    inputs=PAGE_VERSIONS.inputs,
     crawls=lambda recipe: recipe.trained_crawls(),
+    tables={"pages": TrainingPage},
+    main_table="pages",
+    libraries=("duckdb", "polars"),
 )

@@ -215,3 +215,14 @@ class PageVersions(pa.DataFrameModel):
     ended_by: str = pa.Field(nullable=True)
     moved_to: str = pa.Field(nullable=True)
     in_corpus: bool
+
+
+class TrainingPage(pa.DataFrameModel):
+    """A page that models learn from or find by search, and where it lies."""
+
+    doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
+    url: str
+    host: str
+    crawl: str = pa.Field(str_length={"min_value": 1})
+    warc_file: str = pa.Field(str_length={"min_value": 1})
+    warc_offset: pl.Int64 = pa.Field(ge=0)

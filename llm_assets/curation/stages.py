@@ -6,7 +6,7 @@ from .deduplication import DEDUPLICATED_TEXT
 from .extracted_text import EXTRACTED_TEXT
 from .language import LANGUAGE_FILTERED_TEXT
 from .ledger import REJECT_LEDGER
-from .page_versions import PAGE_VERSIONS, TRAINING_PAGE_VERSIONS
+from .page_versions import PAGE_VERSIONS, TRAINING_PAGES
 from .quality import QUALITY_FILTERED_TEXT
 from .quality_classifier import QUALITY_CLASSIFIER
 from .signatures import TEXT_SIGNATURES
@@ -25,6 +25,6 @@ STAGES = (
     CLEAN_CORPUS,
     REJECT_LEDGER,
     PAGE_VERSIONS,
-    TRAINING_PAGE_VERSIONS,
+    TRAINING_PAGES,
     CORPUS_REPORT,
 )

@@ -21,7 +21,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.corpus_pages import TRAINING_VERSIONS, CorpusPages
+from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.guidelines import OWN, Guideline, read_guidelines
 from llm_assets.dialogue.messages import from_json, to_json
@@ -174,7 +174,7 @@ class Sources:
 
 def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
     settings, boundary = config.conversations, inputs.one("knowledge_boundary")
-    pages = CorpusPages(inputs, TRAINING_VERSIONS, config.pages)
+    pages = CorpusPages(inputs, TRAINING_PAGES, config.pages)
     index = SearchIndex(inputs.one(TRAINING_SEARCH).file(INDEX))
     return Sources(
         topics=pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts(),
@@ -406,7 +406,7 @@ CONVERSATIONS = Stage(
     build=build_conversations,
     config=conversations_config,
     code_version="7",
-    inputs=("knowledge_boundary", TRAINING_SEARCH, "clean_corpus", TRAINING_VERSIONS, "tokenizer"),
+    inputs=("knowledge_boundary", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "tokenizer"),
     external_inputs=external_files,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"conversations": ConversationRows, "evaluation": EvaluationQuestions},

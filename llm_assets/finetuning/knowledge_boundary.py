@@ -20,7 +20,7 @@ from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.launch import run_job
-from llm_assets.corpus_pages import TRAINING_VERSIONS, CorpusPages
+from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.evaluation.grading import grade
 from llm_assets.recipes import KnowledgeBoundary
@@ -75,7 +75,7 @@ _REJECTS = {"url": pl.String, "reason": pl.String}
 
 def drawn_articles(inputs: Inputs, settings: KnowledgeBoundary) -> pl.DataFrame:
     """Pages of the corpus, drawn by hash."""
-    pages = CorpusPages(inputs, TRAINING_VERSIONS).scan(["doc_id", "url", "text"])
+    pages = CorpusPages(inputs, TRAINING_PAGES).scan(["doc_id", "url", "text"])
     ids = pages.select("doc_id").collect()["doc_id"].to_list()
     chosen = sorted(ids, key=lambda one: (stable_share(str(settings.seed), one), one))[: settings.articles]
     return pages.filter(pl.col("doc_id").is_in(chosen)).collect().sort("doc_id")
@@ -338,7 +338,7 @@ KNOWLEDGE_BOUNDARY = Stage(
     build=build_knowledge_boundary,
     config=lambda recipe, crawl: recipe.knowledge_boundary,
     code_version="1",
-    inputs=("base_checkpoint", TRAINING_SEARCH, "clean_corpus", TRAINING_VERSIONS, "raw_warc"),
+    inputs=("base_checkpoint", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"topics": Topics, "interrogations": Interrogations, "nowhere": Nowhere},
     optional_tables={"question_rejects": QuestionRejects},

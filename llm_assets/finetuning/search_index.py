@@ -15,7 +15,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import row_count
-from llm_assets.corpus_pages import TRAINING_VERSIONS, VERSIONS, CorpusPages
+from llm_assets.corpus_pages import TRAINING_PAGES, VERSIONS, CorpusPages
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX, passages, write_index
@@ -37,7 +37,7 @@ def search_index_config(recipe: Any, crawl: str | None) -> SearchIndexConfig:
 
 def indexed_pages(inputs: Inputs) -> CorpusPages:
     """The pages that are indexed: the current ones of every crawl that is read."""
-    return CorpusPages(inputs, VERSIONS if VERSIONS in inputs else TRAINING_VERSIONS)
+    return CorpusPages(inputs, VERSIONS if VERSIONS in inputs else TRAINING_PAGES)
 
 
 def build_search_index(step: Step, config: SearchIndexConfig) -> None:
@@ -113,6 +113,6 @@ TRAINING_SEARCH_INDEX = replace(
     name="training_search_index",
     description="The same over the crawls that models are trained on alone: what the assistant searches while it learns "
     "and is examined, so that a re-crawl that leaves the model alone changes nothing of it.",
-    inputs=("clean_corpus", TRAINING_VERSIONS),
+    inputs=("clean_corpus", TRAINING_PAGES),
     crawls=lambda recipe: recipe.trained_crawls(),
 )

@@ -15,7 +15,7 @@ from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
-from llm_assets.corpus_pages import TRAINING_VERSIONS
+from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.packing import Conversations, PackedConversations
 from llm_assets.dialogue.rendering import HELD_OUT, TRAINING, render_all
 from llm_assets.dialogue.schemas import TooLong
@@ -166,7 +166,7 @@ SFT_CHECKPOINT = Stage(
     build=build_sft_checkpoint,
     config=sft_config,
     code_version="3",
-    inputs=("base_checkpoint", "conversations", "token_shards", TRAINING_VERSIONS),
+    inputs=("base_checkpoint", "conversations", "token_shards", TRAINING_PAGES),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={**CHECKPOINT_TABLES, "too_long": TooLong},
     optional_tables=CHECKPOINT_OPTIONAL_TABLES,

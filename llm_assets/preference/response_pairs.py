@@ -15,7 +15,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Stage, Step
 from llm_assets.artifacts.external import files_version
-from llm_assets.corpus_pages import TRAINING_VERSIONS, CorpusPages
+from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.dialogue.wordings import OPEN
@@ -222,7 +222,7 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
 
 def _pages(step: Step, pages: TrainingPages) -> Iterator[tuple[str, str]]:
     """Titles and texts of the corpus, in its order."""
-    for batch in CorpusPages(step.inputs, TRAINING_VERSIONS, pages).batches(["title", "text"]):
+    for batch in CorpusPages(step.inputs, TRAINING_PAGES, pages).batches(["title", "text"]):
         yield from batch.iter_rows()
 
 
@@ -267,7 +267,7 @@ RESPONSE_PAIRS = Stage(
         pairs=recipe.response_pairs, pages=recipe.training_pages()
     ),
     code_version="2",
-    inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus", TRAINING_VERSIONS),
+    inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"prompts": Prompts, "responses": Responses, "pairs": Pairs},

@@ -12,7 +12,7 @@ from llm_assets.artifacts.stage import BEFORE, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.engine import cores
-from llm_assets.corpus_pages import TRAINING_VERSIONS
+from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.model.devices import Prediction, predict
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelError, ModelShape
@@ -170,7 +170,7 @@ BASE_CHECKPOINT = Stage(
         model=recipe.model, training=recipe.pretraining.run(), continue_share=recipe.continue_share()
     ),
     code_version="2",
-    inputs=("token_shards", "tokenizer", TRAINING_VERSIONS),
+    inputs=("token_shards", "tokenizer", TRAINING_PAGES),
     external_inputs=earlier_checkpoint,
     continues=lambda recipe, crawls: recipe.before_continuing(crawls),
     crawls=lambda recipe: recipe.trained_crawls(),

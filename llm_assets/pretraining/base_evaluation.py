@@ -15,7 +15,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import polars_schema
 from llm_assets.artifacts.views import View
-from llm_assets.corpus_pages import TRAINING_VERSIONS
+from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import BaseEvaluation
@@ -340,7 +340,7 @@ BASE_EVALUATION = Stage(
         evaluation=recipe.base_evaluation, training_seed=recipe.pretraining.seed
     ),
     code_version="2",
-    inputs=("base_checkpoint", "token_shards", TRAINING_VERSIONS, "raw_warc"),
+    inputs=("base_checkpoint", "token_shards", TRAINING_PAGES, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={name: schema for name, schema in SCHEMAS.items() if name in ALWAYS},
     optional_tables={name: schema for name, schema in SCHEMAS.items() if name not in ALWAYS},

@@ -15,7 +15,7 @@ import polars as pl
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step
 from llm_assets.artifacts.external import external_digests, external_version, files_version
 from llm_assets.artifacts.source import PROJECT, module_file, modules_behind
-from llm_assets.corpus_pages import TRAINING_VERSIONS, CorpusPages
+from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.evaluation.words import corpus_words
@@ -137,7 +137,7 @@ def draw(
 def read_material(step: Step, config: PracticeProblemsConfig, stories: Sequence[tuple[str, str, int]]) -> Material:
     """Words and facts of the pages that models may be trained on, and the stories."""
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
-    pages = CorpusPages(step.inputs, TRAINING_VERSIONS, config.pages)
+    pages = CorpusPages(step.inputs, TRAINING_PAGES, config.pages)
     facts = trainable(topics, config.pages).to_dicts()
     return Material(corpus_words(pages.texts()), chains(facts), stories)
 
@@ -275,7 +275,7 @@ PRACTICE_PROBLEMS = Stage(
         problems=recipe.practice_problems, pages=recipe.training_pages()
     ),
     code_version="3",
-    inputs=("knowledge_boundary", "clean_corpus", TRAINING_VERSIONS),
+    inputs=("knowledge_boundary", "clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"problems": Problems},

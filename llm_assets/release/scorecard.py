@@ -17,7 +17,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
-from llm_assets.corpus_pages import TRAINING_VERSIONS
+from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION
 from llm_assets.evaluation.evaluation_run import measure
@@ -63,7 +63,7 @@ OTHERS = (
     "text_statistics",
     "text_signatures",
     "reject_ledger",
-    TRAINING_VERSIONS,
+    TRAINING_PAGES,
     "tokenizer",
     "token_shards",
     "base_evaluation",

@@ -11,7 +11,7 @@ from llm_assets.artifacts import Store, Workspace
 from llm_assets.artifacts.checks import check_schemas
 from llm_assets.artifacts.identity import canonical
 from llm_assets.compute import LocalEngine
-from llm_assets.corpus_pages import TRAINING_VERSIONS, CorpusPages
+from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.messages import from_json, to_json
 from llm_assets.finetuning.conversations import conversations_config, no_overlap, read_sources
 from llm_assets.finetuning.endpoint import EndpointUnavailable
@@ -89,7 +89,7 @@ def test_search_only_pages_give_conversations_neither_words_nor_the_cutoff(built
 def test_texts_are_those_of_the_pages_that_may_be_trained_on(built):
     _, outcomes = built
     inputs = outcomes["conversations"].resolution.inputs
-    kept = list(CorpusPages(inputs, TRAINING_VERSIONS, TrainingPages(search_only_hosts=(ARCHIVE,))).texts())
+    kept = list(CorpusPages(inputs, TRAINING_PAGES, TrainingPages(search_only_hosts=(ARCHIVE,))).texts())
     assert len(kept) == PAGES - PAGES // 6 and not any(ARCHIVE_WORD in text for text in kept)
 
 

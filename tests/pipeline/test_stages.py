@@ -114,7 +114,7 @@ def test_one_worker_and_four_give_the_same_bytes(tmp_path, monkeypatch):
     }
 
 
-AFTER_CORPUS = {"reject_ledger", "page_versions", "training_page_versions", "corpus_report"}
+AFTER_CORPUS = {"reject_ledger", "page_versions", "training_pages", "corpus_report"}
 AFTER_QUALITY = {"text_signatures", "deduplicated_text", "clean_corpus", *AFTER_CORPUS}
 AFTER_TEXT = {"language_filtered_text", "text_statistics", "quality_filtered_text", *AFTER_QUALITY}
 

@@ -115,7 +115,7 @@ def test_from_a_trained_model_to_a_retrained_one(tmp_path):
     before = places(data, texts, encodings)
     holding = "\n".join(sorted({path for paths in before.values() for path in paths}))
     assert before.keys() == {"bytes", "gzip", "parquet", "sqlite", "tokens"}
-    for part in ("raw_warc/files", "search_index/_", "corpus_report/_", "token_shards/files", ".staging/", "rankings/",
+    for part in ("raw_warc/files", "training_search_index/_", "corpus_report/_", "token_shards/files", ".staging/", "rankings/",
                  "history/runs/index.db"):  # fmt: skip
         assert part in holding
     assert len(list((data / "artifacts" / "clean_corpus" / "files").iterdir())) == 2
@@ -137,7 +137,7 @@ def test_from_a_trained_model_to_a_retrained_one(tmp_path):
         assert (folder / "model.safetensors").exists() and not (folder / "samples").exists()
     assert "retrain: llm-assets run --select" in done.stdout and "takedown --finish" in done.stdout
     # What needs no training is there again, without the pages; trainings were not started.
-    assert folders(data, "search_index") and folders(data, "corpus_report") and not folders(data, "base_evaluation")
+    assert folders(data, "training_search_index") and folders(data, "corpus_report") and not folders(data, "base_evaluation")
     assert urls(data, "clean_corpus") & {"http://gone.example/article", "http://gone.example/artful/1"}
     why = command(tmp_path, "llm-assets", "corpus", "why", f"http://{RULE}/1")
     assert f"rejected by filtered_urls, rule taken_down: {RULE}" in why.stdout

@@ -15,7 +15,7 @@ from llm_assets.tokens.stages import STAGES as TOKENS
 from llm_assets.training.training_run import PLOT, draw_loss
 from tests.support.written_corpus import PAGES, build, small_recipe, texts, workspace
 
-BUILT = ("clean_corpus", "tokenizer", "token_shards", "training_page_versions", "base_checkpoint")
+BUILT = ("clean_corpus", "tokenizer", "token_shards", "training_pages", "base_checkpoint")
 
 
 def schedule(model="continue", share=0.5, prefix="week"):

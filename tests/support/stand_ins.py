@@ -47,14 +47,15 @@ def build_current(step, config):
         pages = [pl.read_parquet(path, columns=["warc_file", "warc_offset"]) for path in corpus.table("text")]
         frame = pl.concat(pages) if pages else pl.DataFrame(schema={"warc_file": pl.String, "warc_offset": pl.Int64})
         with step.part(crawl) as part:
-            (step.staging / "versions").mkdir(exist_ok=True)
-            path = step.staging / "versions" / f"{crawl}.parquet"
-            frame.with_columns(state=pl.lit("current"), in_corpus=pl.lit(True)).write_parquet(path)
-            part.add_file(f"versions/{crawl}.parquet")
+            frame = frame.with_columns(state=pl.lit("current"), in_corpus=pl.lit(True))
+            for table in ("pages", "versions"):  # as training_pages and as page_versions have it
+                (step.staging / table).mkdir(exist_ok=True)
+                frame.write_parquet(step.staging / table / f"{crawl}.parquet")
+                part.add_file(f"{table}/{crawl}.parquet")
 
 
 ALL_CURRENT = Stage(
-    "training_page_versions",
+    "training_pages",
     "test",
     "Stands in for another.",
     build_current,
