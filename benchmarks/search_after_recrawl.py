@@ -39,6 +39,12 @@ def later_facts(before: pl.DataFrame, after: pl.DataFrame) -> list[dict[str, Any
     return facts.filter(pl.col("old").is_null() | (pl.col("old") != pl.col("answer"))).to_dicts()
 
 
+def found_by(search: SearchTool, facts: list[dict[str, Any]]) -> dict[str, int]:
+    """How many facts, by kind, stand in what search gives for the name of their thing."""
+    found = [fact["kind"] for fact in facts if holds(search(fact["entity"]), fact["answer"])]
+    return {kind: found.count(kind) for kind in sorted({fact["kind"] for fact in facts})}
+
+
 def measure(
     engine: Engine, facts: list[dict[str, Any]], rivals: dict[str, set[str]], indexes: dict[str, Path], tools: ToolSettings
 ) -> dict[str, Any]:
@@ -55,8 +61,7 @@ def measure(
         if name in indexes:
             search = SearchTool(SearchIndex(indexes[name]), tools.results, tools.match)
             given = Tools({"search": search}, tools.calls, tools.result_tokens)
-            found = [fact["kind"] for fact in facts if holds(search(fact["entity"]), fact["answer"])]
-            findable[name] = {kind: found.count(kind) for kind in kinds}
+            findable[name] = found_by(search, facts)
         answers = ask_chat(engine, questions, given, max_tokens=80)
         grades = [
             grade(said["answer"], fact["answer"], rivals[fact["relation"]] - {fact["answer"]})
@@ -81,7 +86,7 @@ def main() -> None:
         crawl: pl.concat([pl.read_parquet(path) for path in resolver.artifact("raw_warc", crawl).table("truth_questions")])
         for crawl in crawls
     }
-    (later,) = [crawl for crawl in crawls if crawl not in trained]
+    later = [crawl for crawl in crawls if crawl not in trained][-1]
     facts = later_facts(pl.concat([frames[crawl] for crawl in trained]), frames[later])
     values = frames[later].group_by("relation").agg(pl.col("answer").unique())
     model, encoding = load_checkpoint(checkpoint_folder(options.checkpoint, workspace), pick_device("auto"))

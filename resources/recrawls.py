@@ -41,10 +41,13 @@ UNFINISHED = [
 
 
 def built_crawls(workspace: Workspace, recrawl: Recrawl) -> list[str]:
-    """Crawls of a schedule's prefix, and the crawl called like it, whose pages are in the store; oldest first."""
+    """Crawls of a schedule's prefix, and the crawl called like it, that are built up to their corpus; oldest first.
+
+    One that was only fetched is not read, so that a crawl that continued it would leave its changed pages out.
+    """
     resolver = workspace.resolver()
     names = [name for name in workspace.recipe.corpus() if name == recrawl.prefix or recrawl.owns(name)]
-    return [name for name in names if resolver.resolve("raw_warc", name).artifact is not None]
+    return [name for name in names if resolver.resolve(LAST_OF_CRAWL, name).artifact is not None]
 
 
 def next_source(workspace: Workspace, recrawl: Recrawl, name: str) -> Any:

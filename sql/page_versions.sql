@@ -1,6 +1,6 @@
 -- Every version of every page over several crawls, and what became of it; one row a version.
 -- A version is a text (of a page without text, a payload) at a URL. Captures with the same text are one version, whatever
--- changed around it; it lies at its first capture, where the clean corpus holds it.
+-- changed around it; it lies at the first of its captures that the clean corpus holds (of none, at the first).
 -- $captures, $texts, $rejects, $corpus: parquet files of raw_warc, extracted_text, filtered_urls and clean_corpus over the
 -- crawls; $crawls: their names, each after the one that it continues; $floors: of each, the time that its captures are not
 -- before, since they were made after the crawl that it continues, whatever its clock said.
@@ -11,7 +11,8 @@ answers AS (
     SELECT
         c.url, c.host, c.doc_id, c.crawl, c.warc_file, c.warc_offset, c.fetched_at, c.payload_digest, c.location,
         c.record_type = 'revisit' AS revisit,
-        {'at': greatest(c.fetched_at, crawls.floor), 'place': crawls.place, 'file': c.warc_file, 'offset': c.warc_offset} AS moment,
+        -- A date that cannot be read comes before all others.
+        {'at': greatest(CASE WHEN regexp_matches(c.fetched_at, '^[0-9]{4}-[0-9]{2}-[0-9]{2}T') THEN c.fetched_at ELSE '' END, crawls.floor), 'place': crawls.place, 'file': c.warc_file, 'offset': c.warc_offset} AS moment,
         CASE
             WHEN c.record_type = 'resource' OR c.status = 200 OR (c.record_type = 'revisit' AND coalesce(c.status, 304) = 304) THEN 'page'
             WHEN c.status IN (404, 410, 451) THEN 'vanished'
@@ -29,25 +30,37 @@ payloads AS (
     FROM answers AS a JOIN texts AS t USING (crawl, warc_file, warc_offset)
     GROUP BY a.url, a.payload_digest
 ),
+originals AS (
+    SELECT DISTINCT url, payload_digest FROM answers WHERE answer = 'page' AND NOT revisit
+),
+telling AS (
+    -- A revisit of a payload that none of these crawls holds says nothing: what the page said before stays.
+    SELECT a.* FROM answers AS a LEFT JOIN originals AS o ON o.url = a.url AND o.payload_digest = a.payload_digest
+    WHERE a.answer IS NOT NULL AND NOT (a.revisit AND o.url IS NULL)
+),
+corpus AS (
+    SELECT crawl, warc_file, warc_offset, true AS in_corpus FROM read_parquet($corpus)
+),
 history AS (
     SELECT
-        a.*,
+        a.*, coalesce(c.in_corpus, false) AS in_corpus,
         CASE WHEN answer = 'page' THEN coalesce(p.text, a.payload_digest) END AS content,
         lead(a.crawl) OVER later AS next_crawl, lead(a.answer) OVER later AS next_answer, lead(a.location) OVER later AS next_location
-    FROM answers AS a LEFT JOIN payloads AS p ON p.url = a.url AND p.payload_digest = a.payload_digest
-    WHERE answer IS NOT NULL
+    FROM telling AS a
+    LEFT JOIN payloads AS p ON p.url = a.url AND p.payload_digest = a.payload_digest
+    LEFT JOIN corpus AS c ON c.crawl = a.crawl AND c.warc_file = a.warc_file AND c.warc_offset = a.warc_offset
     WINDOW later AS (PARTITION BY a.url ORDER BY moment)
 ),
 opted_out AS (
     SELECT DISTINCT url FROM read_parquet($rejects) WHERE rule IN ('opt_out', 'taken_down')
 ),
-corpus AS (
-    SELECT crawl, warc_file, warc_offset, true AS in_corpus FROM read_parquet($corpus)
-),
 versions AS (
     SELECT
         url, content,
-        arg_min({'doc_id': doc_id, 'host': host, 'crawl': crawl, 'warc_file': warc_file, 'warc_offset': warc_offset}, moment) FILTER (NOT revisit) AS first,
+        arg_min(
+            {'doc_id': doc_id, 'host': host, 'crawl': crawl, 'warc_file': warc_file, 'warc_offset': warc_offset, 'in_corpus': in_corpus},
+            {'missing': NOT in_corpus, 'moment': moment}
+        ) FILTER (NOT revisit) AS first,
         min(moment) AS since,
         arg_min(fetched_at, moment) AS first_seen, arg_max(fetched_at, moment) AS last_seen,
         arg_max(crawl, moment) AS last_crawl, count(*) AS captures,
@@ -70,8 +83,7 @@ SELECT
     v.first_seen, v.last_seen, v.last_crawl, v.captures,
     v.next.crawl AS ended_by,
     CASE WHEN v.next.answer = 'moved' THEN v.next.location END AS moved_to,
-    coalesce(c.in_corpus, false) AS in_corpus
+    v.first.in_corpus AS in_corpus
 FROM versions AS v
 LEFT JOIN opted_out AS o ON o.url = v.url
-LEFT JOIN corpus AS c ON c.crawl = v.first.crawl AND c.warc_file = v.first.warc_file AND c.warc_offset = v.first.warc_offset
 ORDER BY crawl, warc_file, warc_offset

@@ -17,6 +17,14 @@ settings.load_profile("tests")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+# What takes minutes in one test begins first, so that no worker is left alone with it at the end.
+SLOW = ("test_three_ways", "test_takedown", "test_runs", "test_killed_runs", "test_posttraining")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.module.__name__.endswith(SLOW))
+
+
 @pytest.fixture(autouse=True)
 def environment(tmp_path, monkeypatch):
     """A data folder below the test's own temporary folder, and no settings of the person who runs the tests."""

@@ -116,7 +116,8 @@ def _why_not_current(capture: dict[str, Any], versions: list[dict[str, Any]]) ->
     for version in versions:
         if all(version[name] == capture[name] for name in place):
             return "" if version["state"] == "current" else _state(version)
-    return "its text is that of an earlier capture, which counts"
+    read = any(version["state"] == "current" and version["in_corpus"] for version in versions)
+    return "its text is that of another capture, which counts" if read else ""
 
 
 def _state(version: dict[str, Any]) -> str:

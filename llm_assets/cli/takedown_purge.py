@@ -66,7 +66,8 @@ def purge(plan: Plan, workspace: Workspace, settings: Settings, takedowns: Taked
     compact(databases(settings))
     holding = holding_files(pieces, plan, workspace, settings, takedowns, decoders)
     one.finished = datetime.now(UTC).isoformat(timespec="seconds")
-    takedowns.pieces_path(one.rule).unlink(missing_ok=True)
+    if not holding:
+        takedowns.pieces_path(one.rule).unlink(missing_ok=True)  # else they are looked for again by the next try
     takedowns.save(one)
     return holding
 

@@ -56,12 +56,13 @@ class Index:
     returning: np.ndarray
 
     @classmethod
-    def of(cls, earlier: Sequence[Path], own: Sequence[Path]) -> Index:
+    def of(cls, earlier: Sequence[Path], own: Sequence[Path], captures: Sequence[Sequence[Path]] = ()) -> Index:
+        """captures: of the earlier crawls and of this one, where there are earlier ones."""
         counts = [row_count(path) for path in (*earlier, *own)]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         superseded = returning = np.zeros(int(starts[-1]), np.bool_)
-        if earlier:
-            superseded, returning = other_versions([*earlier, *own])
+        if earlier and captures:
+            superseded, returning = other_versions([*earlier, *own], captures)
         return cls([*earlier, *own], starts, int(starts[len(earlier)]), superseded, returning)
 
     @property
@@ -87,17 +88,29 @@ class Index:
         return pl.concat(found)
 
 
-def other_versions(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pages of several crawls' signatures, in the crawls' order: is there a later, an earlier version of it?
+TELLING = [200, 301, 308, 404, 410, 451]  # statuses that say what became of a page, as in sql/page_versions.sql
 
-    A page of an earlier crawl whose URL a later one has is another version of that page, and no duplicate of it.
+
+def other_versions(files: Sequence[Path], captures: Sequence[Sequence[Path]]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pages of several crawls' signatures, in the crawls' order: did a later crawl change it, had an earlier one it?
+
+    captures: capture indexes of the same crawls, in the same order. A page of an earlier crawl that a later one answers
+    with another capture, or no longer, is another version of that page, and nothing is a duplicate of it.
     """
-    tables = [pl.read_parquet(path, columns=["url", "crawl"]) for path in files]
-    pages = pl.concat(tables).select(url=pl.col("url").hash(seed=1), crawl=pl.col("crawl").rank("dense"))
-    number = pages.with_columns(first=pl.col("crawl").min().over("url"), last=pl.col("crawl").max().over("url"))
+    pages = pl.concat([pl.read_parquet(path, columns=["url", "crawl"]) for path in files])
+    pages = pages.select(url=pl.col("url").hash(seed=1), number=pl.col("crawl").rank("dense").cast(pl.Int64))
+    told = pl.col("record_type").is_in(["response", "resource"]) & pl.col("status").fill_null(200).is_in(TELLING)
+    answers = [
+        pl.scan_parquet(path).filter(told).select(url=pl.col("url").hash(seed=1), last=pl.lit(number, pl.Int64))
+        for number, paths in enumerate(captures, 1)
+        for path in paths
+    ]
+    last = pl.concat(answers).group_by("url").agg(pl.col("last").max()).collect()
+    seen = pages.join(last, on="url", how="left", maintain_order="left")
+    seen = seen.with_columns(first=pl.col("number").min().over("url"))
     return (
-        number.select(pl.col("crawl") < pl.col("last")).to_series().to_numpy(),
-        number.select(pl.col("crawl") > pl.col("first")).to_series().to_numpy(),
+        seen.select(pl.col("number") < pl.col("last").fill_null(0)).to_series().to_numpy(),
+        seen.select(pl.col("number") > pl.col("first")).to_series().to_numpy(),
     )
 
 
@@ -222,17 +235,26 @@ def _spill(path: Path, pieces: list[np.ndarray]) -> None:
         pieces.clear()
 
 
-def clusters(index: Index, bands: int, memory: int, scratch: Path) -> pl.DataFrame:
-    """The cluster table (schema Cluster), in order of the surviving page."""
+def clusters(index: Index, bands: int, memory: int, scratch: Path, times: pl.Series | None = None) -> pl.DataFrame:
+    """The cluster table (schema Cluster), in order of the surviving page.
+
+    times: when this crawl's pages were fetched; of captures of one URL the latest is kept, as it is the current one.
+    """
     pages, roots = match(index, bands, memory, scratch)
     if not len(pages):
         return pl.DataFrame(schema=polars_schema(Cluster))
     members = index.rows(pages, ["doc_id", "url", "crawl", "warc_file", "warc_offset", "exact"]).with_columns(root=pl.Series(roots))
     # A page that an earlier crawl has kept stays, so that its unchanged text is not kept under a new URL too.
     new = pl.Series(~index.returning[members["page"].to_numpy()])
-    ranked = members.with_columns(own=pl.col("page") >= index.own, new=new, length=pl.col("url").str.len_chars()).sort(
-        "root", "own", pl.when(pl.col("own")).then(None).otherwise("page"), "new", "length", "url", "warc_file", "warc_offset", nulls_last=True
-    )
+    fetched = pl.repeat("", len(members), eager=True)
+    if times is not None:
+        own_pages = np.maximum(members["page"].to_numpy().astype(np.int64) - index.own, 0)
+        fetched = times.gather(own_pages)
+    own, length = pl.col("page") >= index.own, pl.col("url").str.len_chars()
+    order = ("root", "own", "earlier", "new", "length", "url", "fetched", "warc_file", "warc_offset")
+    ranked = members.with_columns(own=own, new=new, length=length, fetched=fetched)
+    ranked = ranked.with_columns(earlier=pl.when("own").then(None).otherwise("page"))
+    ranked = ranked.sort(order, descending=[name == "fetched" for name in order], nulls_last=True)
     first = ranked.group_by("root", maintain_order=True).first().select("root", cluster="doc_id", kept_page="page", kept_exact="exact")
     ranked = ranked.join(first, on="root", how="left", maintain_order="left").with_columns(size=pl.len().over("root"))
     kept_pages = np.sort(first["kept_page"].to_numpy())
@@ -306,9 +328,12 @@ def build_deduplicated_text(step: Step, config: Matching) -> None:
         signatures = step.inputs.by_crawl(TEXT_SIGNATURES.name)
         own = signatures.pop(step.partition)
         earlier = [path for _, artifact in sorted(signatures.items()) for path in artifact.table("signatures")]
-        index = Index.of(earlier, own.table("signatures"))
+        raw = sorted(step.inputs.by_crawl("raw_warc").items(), key=lambda item: (item[0] == step.partition, item[0]))
+        index = Index.of(earlier, own.table("signatures"), [artifact.table("captures") for _, artifact in raw])
+        pages = step.input("quality_filtered_text").table("text")
+        times = pl.concat([pl.read_parquet(path, columns=["fetched_at"]) for path in pages])["fetched_at"]
         with step.part(CLUSTERS) as part:
-            table = clusters(index, config.bands, config.memory, step.staging / PARTS / "matching")
+            table = clusters(index, config.bands, config.memory, step.staging / PARTS / "matching", times)
             part.table("clusters", Cluster).frame(table)
             part.stats.update(clusters=table["cluster"].n_unique(), clustered=len(table), compared=index.pages)
     texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
@@ -324,7 +349,9 @@ def build_deduplicated_text(step: Step, config: Matching) -> None:
 def _earlier(recipe: Recipe, crawl: str | None) -> list[Key]:
     if recipe.deduplication.scope == "crawl":
         return []
-    return [(TEXT_SIGNATURES.name, name) for name in recipe.corpus() if crawl is not None and name < crawl]
+    earlier = [name for name in recipe.corpus() if crawl is not None and name < crawl]
+    captures = [("raw_warc", name) for name in [*earlier, crawl]] if earlier else []
+    return [*((TEXT_SIGNATURES.name, name) for name in earlier), *captures]
 
 
 class DuplicateBounds(Frozen):

@@ -22,12 +22,16 @@ from .schemas import PageVersions, TrainingPage
 
 
 def continued_crawls(crawls: Mapping[str, Artifact]) -> dict[str, str]:
-    """Of each crawl (its `raw_warc`), the crawl that it continues, where that is one of these."""
+    """Of each crawl (its `raw_warc`), the latest of these that it continues, directly or through crawls not among them.
+
+    A crawl's artifact names every crawl of the chain that it was made from among its inputs, oldest first.
+    """
     found = {}
     for crawl, raw_warc in crawls.items():
-        since = raw_warc.record.fields["config"]["source"].get("since")
-        if since in crawls:
-            found[crawl] = since
+        chain = [key.partition("/")[2] for key in raw_warc.record.fields["inputs"] if key.startswith("raw_warc/")]
+        depth = {one: len(crawls[one].record.fields["inputs"]) for one in chain if one in crawls}
+        if depth:
+            found[crawl] = max(depth, key=lambda one: (depth[one], one))
     return found
 
 
@@ -86,16 +90,26 @@ def build_page_versions(step: Step, config: NoConfig) -> None:
             part.stats["pages_in_corpus"] = len(of_crawl.filter((pl.col("state") == "current") & pl.col("in_corpus")))
 
 
-def one_current_version(versions: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
-    """Whether no page has two current versions; how many versions there are, by state."""
-    found = pl.concat([pl.read_parquet(path) for path in versions.table("versions")])
-    current = found.filter(pl.col("state") == "current")
-    twice = current.filter(pl.col("url").is_duplicated())["url"].unique().sort()
-    summary = f"{len(current):,} pages are current, of {len(found):,} versions of {found['url'].n_unique():,} pages"
-    if len(twice):
-        summary = f"{len(twice):,} pages have two current versions, such as {twice[0]}"
-    numbers = {"versions": len(found), **{state: len(group) for (state,), group in found.group_by("state")}}
-    return CheckOutcome(not len(twice), summary, [{"url": url} for url in twice[:20]], numbers)
+def none_lost(versions: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
+    """Whether every page of the clean corpora is read, or is known to be no longer current.
+
+    A page of a corpus is accounted for where it is a version itself, or where another capture of its URL is read.
+    """
+    found = pl.concat([pl.scan_parquet(path) for path in versions.table("versions")])
+    current = found.filter((pl.col("state") == "current") & pl.col("in_corpus"))
+    place = ["crawl", "warc_file", "warc_offset"]
+    corpora = [path for corpus in inputs.by_crawl("clean_corpus").values() for path in corpus.table("text")]
+    pages = pl.concat([pl.scan_parquet(path).select("url", *place) for path in corpora])
+    lost = pages.join(found, on=place, how="anti").join(current, on="url", how="anti").select("url").collect()
+    twice = current.filter(pl.col("url").is_duplicated()).select("url").collect()
+    states = found.group_by("state").len().sort("state").collect()
+    read = current.select(pl.len()).collect().item()
+    numbers = {"read": read, "lost": len(lost), "read_twice": len(twice), **dict(states.iter_rows())}
+    summary = f"{read:,} pages of the corpus are current"
+    if len(lost) or len(twice):
+        summary += f"; {len(lost):,} are lost and {len(twice):,} are read twice"
+    failures = [{"url": url} for url in [*lost["url"], *twice["url"]][:20]]
+    return CheckOutcome(not failures, summary, failures, numbers)
 
 
 def show_versions(versions: Artifact) -> dict[str, str]:
@@ -115,7 +129,9 @@ PAGE_VERSIONS = Stage(
     inputs=("raw_warc", "filtered_urls", "extracted_text", "clean_corpus"),
     tables={"versions": PageVersions},
     main_table="versions",
-    checks=(Check("one_current_version", "No page has two current versions.", one_current_version, blocking=True),),
+    checks=(
+        Check("no_page_is_lost", "Every page of the corpus is read once, or no longer current.", none_lost, blocking=True),
+    ),
     show=show_versions,
     libraries=("duckdb", "polars"),
 )

@@ -194,7 +194,7 @@ class TruthScores(pa.DataFrameModel):
 class PageVersions(pa.DataFrameModel):
     """One row a version of a page: a text at a URL (a payload, where a page has no text), however often it was captured.
 
-    crawl, warc_file, warc_offset: where it was captured first. version: 1 for the page's first text, 2 for the next.
+    crawl, warc_file, warc_offset: its first capture that the clean corpus holds; of none, its first. version: 1 for the page's first text, 2 for the next.
     first_seen, last_seen: times of its first and last capture, revisits among them. last_crawl: of the last capture.
     state: current; superseded by a later text; vanished (404, 410 or 451 since); moved (301 or 308 since); taken_down.
     ended_by: the crawl that found it no longer current. in_corpus: whether the clean corpus holds it.

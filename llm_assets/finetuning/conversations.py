@@ -107,10 +107,11 @@ def none_of(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:
 
 def knowledge_cutoff(pages: CorpusPages) -> str:
     """The day of the newest of these pages, as ``5 October 2026``."""
-    latest = pages.scan(["fetched_at"]).max().collect().item()
+    dated = pl.col("fetched_at").str.contains(r"^\d{4}-\d\d-\d\dT")  # WARC files of others may have none
+    latest = pages.scan(["fetched_at"]).filter(dated).max().collect().item()
     if latest is None:
         return "an unknown day"
-    day = datetime.fromisoformat(latest)
+    day = datetime.fromisoformat(latest[:10])
     return f"{day.day} {day:%B %Y}"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -240,6 +241,16 @@ class Recrawl(Frozen):
         return "recrawl_" + re.sub(r"[^A-Za-z0-9_]", "_", self.prefix)
 
 
+def chain_of(name: str, sources: Mapping[str, Any]) -> list[str]:
+    """The crawls that a crawl continues, the latest first, as far as their sources are known."""
+    chain: list[str] = []
+    since = getattr(sources[name], "since", None)
+    while since is not None and since in sources and since not in chain:
+        chain.append(since)
+        since = getattr(sources[since], "since", None)
+    return chain
+
+
 class Recipe(Frozen):
     """A run's whole configuration."""
 
@@ -367,7 +378,9 @@ class Recipe(Frozen):
                 if name not in sources:
                     known = ", ".join(sorted(sources)) or "none"
                     raise ValueError(f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add")
-            read = {name: sources[name] for name in self.only}
+            # What a crawl continues belongs to it: it holds the pages that did not change since.
+            chains = [[name, *chain_of(name, sources)] for name in self.only]
+            read = {name: sources[name] for chain in chains for name in chain}
             return self.but(crawls=read, other_crawls={k: v for k, v in sources.items() if k not in read})
         further = {name: source for name, source in registered.items() if name not in self.crawls}
         asked = {name: source for name, source in further.items() if self.asks_for(name)}

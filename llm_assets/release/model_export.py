@@ -28,6 +28,7 @@ TEXTS = 64  # pages and questions that the check reads
 LINEAGE = (
     "clean_corpus",
     "tokenizer",
+    "training_pages",
     "token_shards",
     "base_checkpoint",
     "knowledge_boundary",

@@ -176,6 +176,9 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
     for stage, table in FUNNEL.items():
         counts = {crawl: artifact.record.rows.get(table, 0) for crawl, artifact in inputs.by_crawl(stage).items()}
         rows.append({"stage": stage, "counts": counts, "pages": sum(counts.values())})
+    parts = inputs.one(TRAINING_PAGES).record.parts  # one a crawl: the pages that are current, and read
+    counts = {crawl: parts.get(crawl, {}).get("rows", {}).get("pages", 0) for crawl in rows[-1]["counts"]}
+    rows.append({"stage": TRAINING_PAGES, "counts": counts, "pages": sum(counts.values())})
     return [{**row, "width": round(100 * row["pages"] / max(rows[0]["pages"], 1), 1)} for row in rows]
 
 

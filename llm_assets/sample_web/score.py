@@ -124,8 +124,8 @@ def found_changes(versions: Artifact, before: str, after: str) -> dict[str, str]
     table = _read(versions, "versions").filter(pl.col("crawl").is_in([before, after]))
     current = table.filter(pl.col("state") == "current")
     found = {url: "vanished" for url in table["url"]}
-    for url, crawl, version in current.select("url", "crawl", "version").iter_rows():
-        found[url] = "changed" if version > 1 else "new" if crawl == after else "unchanged"
+    for url, crawl, version, captures in current.select("url", "crawl", "version", "captures").iter_rows():
+        found[url] = "changed" if version > 1 else "new" if crawl == after and captures == 1 else "unchanged"
     return found
 
 

@@ -1,21 +1,15 @@
 """The benchmark of fresh search runs, at small size."""
 
-import importlib.util
-
 import polars as pl
 
+from benchmarks import search_after_recrawl as benchmark
 from llm_assets.model.sampling import Engine
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.recipes import Tools
 from llm_assets.sample_web.truth import truth_questions
-from llm_assets.settings import PROJECT
 from llm_assets.tools.search import write_index
 from tests.support.training_jobs import ENCODING
-
-spec = importlib.util.spec_from_file_location("benchmark", PROJECT / "benchmarks" / "search_after_recrawl.py")
-benchmark = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(benchmark)
 
 
 def questions(*facts):

@@ -8,7 +8,7 @@ from llm_assets.curation.page_versions import in_order
 from llm_assets.recipes import Blocklists, Deduplication, Recipe, SampleWeb, WarcFiles
 from llm_assets.sample_web.score import CHANGES, score_versions
 from tests.support.corpus import build_corpus, corpus_workspace
-from tests.support.warcs import page, story, write
+from tests.support.warcs import members, page, story
 
 URL = "http://host.example/page"
 OTHER = page("http://host.example/other", story(90))
@@ -32,7 +32,10 @@ def versions(tmp_path):
             day = f"2026-10-{number + 1:02d}T06:00:00Z"
             dates = [record[4] if len(record) > 4 else day for record in records]
             for place, (record, date) in enumerate(zip(records, dates, strict=True)):
-                write(tmp_path / f"c{number}" / f"{place}.warc.gz", [record[:4]], date=date)
+                kind = record[5] if len(record) > 5 else "response"
+                path = tmp_path / f"c{number}" / f"{place}.warc.gz"
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(b"".join(members([record[:4]], kind=kind, date=date)))
             sources[f"c{number}"] = WarcFiles(path=str(tmp_path / f"c{number}"))
         workspace = corpus_workspace(Recipe(name="t", crawls=sources, **fields), tmp_path / "store")
         artifacts = build_corpus(workspace)
@@ -135,6 +138,52 @@ def test_two_captures_in_one_crawl_are_ordered_by_their_time(versions):
     table, pages = versions([(*page(URL, story(2)), late), (*page(URL, story(1)), early)])
     assert [row[1] for row in states(table)] == ["superseded", "current"]
     assert len(pages) == 1 and pages["text"][0] != ""
+
+
+EARLY, LATE = "2026-10-01T06:00:00Z", "2026-10-01T07:00:00Z"
+LONGER = story(1).replace(b"</article>", b"<p>One more sentence, which makes a near duplicate of this.</p></article>")
+
+
+@pytest.mark.parametrize("times", [(EARLY, LATE), (LATE, EARLY)])
+def test_of_captures_of_one_url_that_are_duplicates_the_current_one_is_read(versions, times):
+    """Deduplication keeps one of them: the latest, whatever the order of the files."""
+    texts = {EARLY: story(1), LATE: LONGER}
+    table, pages = versions([(*page(URL, texts[time]), time) for time in times])
+    assert [row[1] for row in states(table)] == ["superseded", "current"]
+    assert pages["url"].to_list() == [URL] and "One more sentence" in pages["text"][0]
+
+
+@pytest.mark.parametrize("times", [(EARLY, LATE), (LATE, EARLY)])
+def test_a_page_that_one_crawl_has_twice_counts_once(versions, times):
+    table, pages = versions([(*page(URL, story(1)), time) for time in times])
+    assert [row[1] for row in states(table)] == ["current"] and table["captures"].to_list() == [2]
+    assert len(pages) == 1
+
+
+def test_a_copy_outlives_the_page_that_it_was_dropped_for(versions):
+    copy = "http://host.example/a-longer-address-of-the-same-text"
+    first = [page(URL, story(1)), page(copy, story(1)), OTHER]
+    _, pages = versions(first, [gone(), page(copy, story(1)), OTHER])
+    assert sorted(pages["url"]) == [copy, OTHER[0]]
+
+
+@pytest.mark.parametrize("answer", [moved(), gone()])
+def test_a_page_at_a_new_address_is_no_duplicate_of_the_one_that_left(versions, answer):
+    new = "http://host.example/new"
+    scope = Deduplication(scope="corpus")
+    _, pages = versions([page(URL, story(1)), OTHER], [answer, page(new, story(1))], deduplication=scope)
+    assert sorted(pages["url"]) == [new, OTHER[0]]
+
+
+def test_a_revisit_of_something_that_no_crawl_holds_says_nothing(versions):
+    revisit = (*page(URL, b"", "304 Not Modified"), "2026-10-02T06:00:00Z", "revisit")
+    table, pages = versions([page(URL, story(1))], [revisit])
+    assert states(table) == [("c0", "current", None)] and pages["url"].to_list() == [URL]
+
+
+def test_a_capture_without_a_readable_date_comes_first(versions):
+    table, pages = versions([(*page(URL, story(1)), "99 October"), (*page(URL, story(2)), EARLY)])
+    assert [row[1] for row in states(table)] == ["superseded", "current"] and len(pages) == 1
 
 
 def test_the_versions_are_the_same_whatever_the_order_of_the_crawls_names(versions):

@@ -127,3 +127,31 @@ def test_the_report_is_one_file_that_needs_no_network(ask):
         "top_4_gram",
     ):
         assert part in html
+
+
+def test_why_tells_what_became_of_a_page_over_crawls(tmp_path, monkeypatch):
+    changed, gone, kept = (f"http://host.example/{name}" for name in ("changed", "gone", "kept"))
+    crawls = {
+        "first": [page(changed, story(1)), page(gone, story(2)), page(kept, story(3))],
+        "second": [page(changed, story(4)), page(gone, b"x", "410 Gone"), page(kept, story(3))],
+    }
+    for day, (crawl, pages) in enumerate(crawls.items(), 1):
+        write(tmp_path / crawl / "a.warc.gz", pages, date=f"2026-10-0{day}T06:00:00Z")
+    sources = ", ".join(f"{crawl!r}: WarcFiles(path={str(tmp_path / crawl)!r})" for crawl in crawls)
+    recipe_file(tmp_path / "recipe.py", f"{{{sources}}}")
+    monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
+    build(load_recipe(), CORPUS, tuple(crawls))
+
+    def why(url):
+        done = CliRunner().invoke(cli, ["corpus", "why", url])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    told = why(changed)
+    assert "kept by every rule, and no longer read: superseded since crawl second" in told
+    assert told.count("  in the corpus: ") == 1
+    assert "text 1: superseded since crawl second; seen once, 2026-10-01T06:00:00Z; first in crawl first" in told
+    assert "text 2: current; seen once, 2026-10-02T06:00:00Z" in told
+    assert "text 1: vanished since crawl second" in why(gone)
+    told = why(kept)
+    assert "its text is that of another capture, which counts" in told and "text 1: current; seen 2 times" in told

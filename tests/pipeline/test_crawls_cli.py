@@ -249,6 +249,10 @@ def test_a_recipe_of_other_crawls_trains_on_exactly_these(project):
     assert open_workspace(both).recipe == both
     with pytest.raises(ValueError, match="no crawl 'never'; there are mine, mine-too, sample"):
         open_workspace("laptop@never")
+    # A crawl brings those that it continues, which hold the pages that did not change.
+    register("week-1", SampleWeb(scale=0.05))
+    register("week-2", SampleWeb(scale=0.05, day=2, since="week-1"))
+    assert open_workspace("laptop@week-2").recipe.corpus() == ["week-1", "week-2"]
     # What the default asks for is what it was.
     assert open_workspace("laptop").recipe.but(other_crawls={}) == load_recipe("laptop")
 

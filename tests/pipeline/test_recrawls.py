@@ -19,7 +19,7 @@ from llm_assets.web.crawls import open_registry
 from llm_assets.web.errors import SourceError
 from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
 from resources.assets import CRAWLS_BUILT
-from resources.jobs import make_jobs
+from resources.jobs import crawl_assets, make_jobs
 from resources.recrawls import (
     REFRESHES,
     builds_a_crawl,
@@ -38,6 +38,7 @@ from tests.support.small import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
 
 SOURCE = SampleWeb(scale=0.05, day=2)
+UP_TO_CORPUS = [GRAPH[name] for name in crawl_assets(GRAPH)]
 RECRAWL = Recrawl(prefix="site", cron="0 0 * * 1", source=SOURCE)
 
 
@@ -50,7 +51,7 @@ def project(tmp_path, monkeypatch):
         'recrawls=(Recrawl(prefix="site", cron="0 0 * * 1", source=SampleWeb(scale=0.3, day=2)),),',
     )
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
-    materialize(GRAPH["raw_warc"], "site", open_workspace())
+    build(load_recipe(), UP_TO_CORPUS, ("site",))
     return tmp_path
 
 
@@ -121,8 +122,8 @@ def test_a_killed_week_is_followed_by_a_good_one(project, instance):
     assert open_registry(load_settings()).sources()["site-2026-11-16"].since == "site-2026-11-09"
     # What spans crawls is of those that are built, and says which are not.
     outcome = materialize(GRAPH["page_versions"], None, open_workspace())
-    assert outcome.crawls == ["site-2026-11-09"]
-    assert outcome.unbuilt_crawls == ["site", "site-2026-11-02", "site-2026-11-16"]
+    assert outcome.crawls == ["site", "site-2026-11-09"]
+    assert outcome.unbuilt_crawls == ["site-2026-11-02", "site-2026-11-16"]
 
 
 def test_a_failed_day_is_asked_for_again_and_a_built_one_is_not(project, instance):
@@ -253,14 +254,12 @@ def test_weeks_that_were_registered_and_never_run_are_told_and_gone_past(project
 
 
 def workspace_with(*built, **recipe):
-    """A workspace whose store has the raw crawls that are named."""
+    """A workspace whose store has the crawls that are named, up to their corpus."""
     made = Recipe(name="t", crawls={"site": SampleWeb(scale=0.05)}, recrawls=(RECRAWL,), **recipe).with_registered(
         open_registry(load_settings()).sources()
     )
-    workspace = open_workspace(made)
-    for name in built:
-        materialize(GRAPH["raw_warc"], name, workspace)
-    return workspace
+    build(made, UP_TO_CORPUS, built)
+    return open_workspace(made)
 
 
 def test_a_crawl_continues_the_latest_built_one_of_its_prefix():
@@ -268,6 +267,8 @@ def test_a_crawl_continues_the_latest_built_one_of_its_prefix():
     for name in ("site-2026-10-12", "site-2026-10-19", "sitemap"):
         registry.add(name, SampleWeb(scale=0.05))
     workspace = workspace_with("site", "site-2026-10-12")
+    # One that was fetched and not built to its corpus is read by nothing: nothing continues it.
+    materialize(GRAPH["raw_warc"], "site-2026-10-19", workspace)
     assert next_source(workspace, RECRAWL, "site-2026-11-21") == SOURCE.but(since="site-2026-10-12")
     assert next_source(workspace, RECRAWL.but(incremental=False), "site-2026-11-21").since is None
     assert next_source(workspace, RECRAWL.but(prefix="fresh"), "fresh-2026-11-21").since is None

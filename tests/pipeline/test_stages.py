@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import sqlite3
 import subprocess
 import sys
 
@@ -12,8 +13,11 @@ import pytest
 from llm_assets.artifacts import materialize
 from llm_assets.artifacts.checks import check_schemas
 from llm_assets.artifacts.explain import explain
+from llm_assets.artifacts.inputs import Inputs
+from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.curation.ledger import KEPT, imbalance
 from llm_assets.graph import GRAPH, open_workspace
+from llm_assets.model.encoding import Encoding
 from llm_assets.recipes import (
     Deduplication,
     Extraction,
@@ -22,11 +26,16 @@ from llm_assets.recipes import (
     Quality,
     QualityClassifier,
     Recipe,
+    Recrawl,
     Report,
     SampleWeb,
     UrlFilter,
     WarcFiles,
 )
+from llm_assets.tools import SearchIndex, SearchTool
+from llm_assets.tools.search import INDEX
+from llm_assets.training.documents import shard_documents, write_kept
+from llm_assets.training.shards import SPLITS, TokenStream
 from llm_assets.warc import read_captures
 from llm_assets.web.errors import SourceError
 from tests.conftest import environment_for
@@ -434,3 +443,56 @@ def test_revisits_point_to_their_original(shared_data):
     assert len(revisits) == 1
     found = rejects(artifacts).filter(pl.col("rule") == "revisit")
     assert found["value"].to_list() == ["http://example.com/ 2017-03-06T04:02:06Z"]
+
+
+def test_search_and_training_read_exactly_the_current_pages_of_two_days():
+    days = {"a": SampleWeb(scale=0.1), "b": SampleWeb(scale=0.1, day=2, since="a")}
+    small = {name: SMALL[name] for name in ("tokenizer", "token_shards")}
+    recipe = Recipe(name="t", crawls=days, search_only_hosts=("quietarchive.example",), **small)
+    further = ("search_index", "training_search_index", "tokenizer", "token_shards")
+    artifacts = build(recipe, [*CORPUS, *(GRAPH[name] for name in further)], tuple(days))
+    truth = pl.concat([pl.read_parquet(path) for path in artifacts["raw_warc/b"].table("truth_pages")])
+    there = set(truth.filter(pl.col("in_crawl") & (pl.col("status") == 200))["url"])
+    versions = pl.concat([pl.read_parquet(path) for path in artifacts["page_versions"].table("versions")])
+    current = versions.filter((pl.col("state") == "current") & pl.col("in_corpus"))
+    assert set(current["url"]) <= there and current["url"].is_unique().all()
+    assert current["crawl"].unique().sort().to_list() == ["a", "b"]
+    for name in ("search_index", "training_search_index"):
+        with sqlite3.connect(artifacts[name].file(INDEX)) as index:
+            assert {url for (url,) in index.execute("SELECT DISTINCT url FROM passages")} == set(current["url"])
+    # What is trained on is the same, but for the pages that only search may know; each document is its page's text.
+    inputs = Inputs(artifacts)
+    documents = shard_documents(inputs)
+    kept = documents.filter("current")
+    assert set(kept["url"]) == {url for url in current["url"] if "//quietarchive.example/" not in url}
+    assert len(kept) < len(documents) and kept["url"].is_unique().all()
+    pages = CorpusPages(inputs, TRAINING_PAGES, recipe.training_pages()).scan(["url", "text"]).collect()
+    texts = dict(pages.iter_rows())
+    folder = write_kept(documents, artifacts["tokenizer"].path.parent / "kept")
+    folders = [artifacts[f"token_shards/{crawl}"].path for crawl in days]
+    encoding = Encoding.load(artifacts["tokenizer"].path)
+    for split in SPLITS:
+        stream = TokenStream(folders, split, folder)
+        urls = kept.filter(pl.col("split") == split)["url"].to_list()
+        assert stream.documents == len(urls)
+        for number, url in enumerate(urls):
+            assert encoding.decode(stream.document(number)[1:].tolist()) == texts[url]
+
+
+def test_facts_of_the_second_day_are_found_by_search_and_not_by_what_models_trained_with():
+    from benchmarks.search_after_recrawl import found_by, later_facts  # torch
+
+    days = {"day": SampleWeb(scale=0.3), "day-2026-10-12": SampleWeb(scale=0.3, day=2, since="day")}
+    weekly = Recrawl(prefix="day", cron="0 0 * * 1", source=SampleWeb(day=2))
+    recipe = Recipe(name="t", crawls=days, recrawls=(weekly,))
+    further = [GRAPH["search_index"], GRAPH["training_search_index"]]
+    artifacts = build(recipe, [*CORPUS, *further], tuple(days))
+    asked = [pl.read_parquet(artifacts[f"raw_warc/{day}"].table("truth_questions")) for day in days]
+    facts = later_facts(*asked)
+    assert {fact["kind"] for fact in facts} == {"new", "changed"}
+    today, then = (
+        found_by(SearchTool(SearchIndex(artifacts[stage.name].file(INDEX)), 3), facts) for stage in further
+    )
+    new = sum(fact["kind"] == "new" for fact in facts)
+    assert new == 48 and today["new"] >= 0.9 * new and then["new"] == 0
+    assert today["changed"] > then["changed"]

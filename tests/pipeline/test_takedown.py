@@ -244,6 +244,18 @@ def test_repeated_it_finds_nothing_to_do_and_the_corpus_is_whole(corpus, tmp_pat
     assert places(data, texts) == {}
 
 
+def test_a_file_that_still_holds_the_text_is_named_until_it_is_gone(corpus):
+    data, texts = corpus
+    notes = data / "notes.txt"
+    notes.write_text(f"somebody copied this: {texts[0]}")
+    for _ in range(2):
+        code, told = takedown(RULE, "--no-rebuild")
+        assert code == 1 and "notes.txt" in told
+    notes.unlink()
+    assert takedown(RULE, "--no-rebuild")[0] == 0
+    assert not list((data / "artifacts" / ".takedowns").glob("*.pieces"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
