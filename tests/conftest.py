@@ -28,12 +28,17 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def environment(tmp_path, monkeypatch):
     """A data folder below the test's own temporary folder, and no settings of the person who runs the tests."""
+    before = set(os.environ)
     for name in ("LLM_ASSETS_STORE", "LLM_ASSETS_RECIPE", "LLM_ASSETS_WORKERS", "MLFLOW_TRACKING_URI", "DAGSTER_HOME", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LLM_ASSETS_TRACKING", "off")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.chdir(tmp_path)
+    yield
+    # What a command that ran in this process has set is not for the next test, nor for the commands that it starts.
+    for name in set(os.environ) - before:
+        del os.environ[name]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_assets.graph import GRAPH
+from resources.jobs import crawl_assets
 from resources.tracking import metric_name
 from tests.conftest import environment_for
 from tests.support.commands import command, dagster_dev
@@ -89,7 +90,7 @@ def test_a_session_on_the_command_line(project):
     )
     third = command(project, "llm-assets", "run")
     assert third.returncode == 1 and "0 kept + 12 rejected = 12 captures" in third.stdout
-    assert f"{len(CORPUS) - 3} built, 4 cached, 1 checks not passed" in third.stdout
+    assert f"{len(CORPUS) - 2} built, 4 cached, 1 checks not passed" in third.stdout
     assert "corpus_report: corpus_not_empty: the corpus is empty" in third.stdout
     assert (
         "failed: tokenizer: " in third.stderr
@@ -123,7 +124,7 @@ def test_a_terminal_shows_progress_as_it_happens(project):
         project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", TERM="xterm-256color", COLUMNS="120"
     )
     process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("llm-assets")), "run", "--select", f"*{CORPUS[-1].name}"],
+        [str(Path(sys.executable).with_name("llm-assets")), "run", "--select", "group:web,group:curation"],
         cwd=project,
         env=environment,
         stdin=terminal,
@@ -191,16 +192,16 @@ def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
     to_model = ("--select", "*base_checkpoint,*corpus_report")
     one = command(project, "llm-assets", "run", "--crawl", "c", *to_model)
     assert one.returncode == 0, one.stdout + one.stderr
-    assert "corpus_report: warning: without more, which the recipe names and nobody has built" in one.stdout
-    assert "✗ corpus_report: every_crawl_is_built: made from c; not built: more" in one.stdout
+    assert "page_versions: warning: without more, which the recipe names and nobody has built" in one.stdout
+    assert "✗ page_versions: every_crawl_is_built: made from c; not built: more" in one.stdout
     assert "corpus_report: corpus_not_empty: 10 pages" in one.stdout
     both = command(project, "llm-assets", "run", *to_model)
     assert both.returncode == 0, both.stdout + both.stderr
     assert (
-        both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 15 pages" in both.stdout
+        both.stdout.count("corpus_report: started") == 1 and "corpus_report: corpus_not_empty: 10 pages" in both.stdout
     )
     assert both.stdout.count("base_checkpoint: started") == 1 and "warning" not in both.stdout
-    assert "✓ corpus_report: every_crawl_is_built: made from c, more" in both.stdout
+    assert "✓ page_versions: every_crawl_is_built: made from c, more" in both.stdout
     again = command(project, "llm-assets", "run", *to_model)
     assert "0 built" in again.stdout
 
@@ -265,7 +266,7 @@ def test_malformed_recipes_name_the_field(project):
     assert ran.returncode == 1
     assert (
         "url_filter.soft_word_limit: Input should be greater than or equal to 1 (got '0')" in ran.stderr
-        and "url_filter.typo: Extra inputs" in ran.stderr
+        and "url_filter.typo: extra input is not permitted" in ran.stderr
     )
 
 
@@ -276,9 +277,7 @@ def test_real_crawls_from_the_ui(project, shared_data):
         for crawl, path, captures in [("2026-11", "2026-11", 2_045), ("samples", "samples/*", 669)]:
             added = command(project, "llm-assets", "crawls", "add", crawl, "--warc", f"{shared_data}/web/{path}")
             assert added.returncode == 0, added.stderr
-            run = server.launch(
-                [stage.name for stage in CORPUS if stage.per_crawl or stage.name != "corpus_report"], crawl
-            )
+            run = server.launch(crawl_assets(GRAPH), crawl)
             assert server.end(run) == "SUCCESS", server.log.read_text()[-3000:]
             found = (project / "data" / "artifacts").glob(f"reject_ledger/{crawl}/*/artifact.json")
             stats = json.loads(next(found).read_text())["stats"]

@@ -57,7 +57,7 @@ def stages(names):
     return [*CORPUS, *(GRAPH[name] for name in names.split())]
 
 
-BEFORE_MODELS = "tokenizer token_shards base_checkpoint search_index knowledge_boundary conversations"
+BEFORE_MODELS = "tokenizer token_shards base_checkpoint training_search_index knowledge_boundary conversations"
 STAGES = stages(BEFORE_MODELS)
 TO_RANKINGS = stages(
     f"{BEFORE_MODELS} sft_checkpoint unmitigated_checkpoint sft_evaluation practice_problems rl_checkpoint "
@@ -115,8 +115,8 @@ def missing(recipe):
 
 def test_the_index_holds_pages_of_every_host(built):
     made, artifacts = built
-    index = artifacts["search_index"]
-    outcome = check(made, "search_index", "search_finds_pages")
+    index = artifacts["training_search_index"]
+    outcome = check(made, "training_search_index", "search_finds_pages")
     assert outcome.passed and outcome.numbers["pages_found"] > 0
     hosts = {row.url.split("/")[2] for row in SearchIndex(index.file(INDEX)).search("plays", 10_000)}
     assert ARCHIVE in hosts and len(hosts) > 3
@@ -195,7 +195,7 @@ def test_every_topic_was_asked_and_its_verdict_follows(built):
 
 def test_names_of_nothing_stand_on_no_page(built):
     _, artifacts = built
-    names, index = rows(artifacts["knowledge_boundary"], "nowhere"), SearchIndex(artifacts["search_index"].file(INDEX))
+    names, index = rows(artifacts["knowledge_boundary"], "nowhere"), SearchIndex(artifacts["training_search_index"].file(INDEX))
     assert len(names) > 60 and names["kept_apart"].any() and not names["kept_apart"].all()
     assert [name for name in names["name"] if index.search(name)] == []
 
@@ -455,6 +455,7 @@ def test_the_scorecard_tells_every_stage(built):
     assert set(said["model"]) == {"base", "sft", "rl", "rlhf"} and (said.group_by("number").len()["len"] == 4).all()
     assert {"search", "nowhere", "open", "guidelines", "sums", "letters"} <= set(said["kind"])
     built_stages = {key.split("/")[0] for key in artifacts} - {"scorecard", "model_export"}
+    built_stages -= {"page_versions", "search_index", "corpus_report"}  # they are of every crawl, and no model's
     assert set(spent["stage"]) == built_stages
     assert spent.filter(pl.col("key") == "base_checkpoint")["flops"][0] > 0 and (spent["watt_hours"] >= 0).all()
     page = scorecard.view("scorecard.html").read_text()
@@ -565,7 +566,7 @@ def test_llama_cpp_says_the_same_from_the_gguf_file(built, tmp_path):
 def test_a_page_leads_to_the_assistant(built):
     made, artifacts = built
     read_by = {one.record.key for one in downstream(open_workspace(made).store, artifacts["clean_corpus/sample"])}
-    assert {"search_index", "knowledge_boundary", "conversations", "practice_problems", *AFTER_RL} <= read_by
+    assert {"training_search_index", "knowledge_boundary", "conversations", "practice_problems", *AFTER_RL} <= read_by
     assert {"sft_checkpoint", "sft_evaluation"} <= read_by
 
 
