@@ -17,7 +17,7 @@ from llm_assets.graph import open_workspace
 from llm_assets.settings import load_settings
 from llm_assets.web.blocklists import BadLine, OptOutRule, parse_opt_out
 
-from .options import recipe_option
+from .options import followable, recipe_option
 from .run import run
 from .takedown_plan import Plan, make_plan
 from .takedown_purge import purge
@@ -196,7 +196,7 @@ def tell_takedowns(takedowns: Takedowns, workspace: Workspace, rule: str | None 
         names = {model.record.asset for model in waiting} & workspace.graph.stages.keys()
         last = sorted(name for name in names if not any(name in all_inputs(workspace.graph, other) for other in names))
         select = ",".join(f"*{name}" for name in last)
-        click.echo(f"retrain: llm-assets run --select '{select}'; then: llm-assets takedown --finish")
+        click.echo(followable(f"retrain: llm-assets run --select '{select}'; then: llm-assets takedown --finish"))
     if known and not still:
         click.echo("no model of the store holds these pages")
 
