@@ -81,7 +81,7 @@ def built(tmp_path_factory):
             "def two():\n    recipe = mine()\n    return recipe.but(name='two', crawls={**recipe.crawls, "
             f"'d': WarcFiles(path={str(project / 'warc' / 'd')!r})}})\n"
         )
-    done = command(project, "llm-assets", "run", "--select", "*token_shards")
+    done = command(project, "llm-assets", "run", "--select", "*token_shards,page_versions,training_pages")
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 
@@ -165,7 +165,8 @@ def test_a_run_says_which_run_builds_what_it_waits_for(built, home):
 def test_an_interrupt_ends_a_training_at_once_and_the_next_run_goes_on(built, home):
     tracking = {"LLM_ASSETS_TRACKING": "on"}
     run = Started(built, "trains", "run", "--select", "base_checkpoint", recipe="slow", **tracking)
-    run.says("base_checkpoint: progress")
+    run.says("base_checkpoint: started")
+    time.sleep(4)  # its process has begun by then; a line of progress comes later, on a fast machine after its end
     assert run.interrupt() < 8
     assert run.process.returncode == 130 and run.err.read_text().endswith(LINE)  # after MLflow's own lines
     assert "Traceback" not in run.out.read_text() + run.err.read_text() and run.group_is_gone()
@@ -180,7 +181,8 @@ def test_an_interrupt_ends_a_training_at_once_and_the_next_run_goes_on(built, ho
 
 def test_an_interrupt_ends_a_crawl_at_once(built, home):
     run = Started(built, "crawls", "run", "--select", "raw_warc", recipe="web")
-    run.says("raw_warc/site: progress")
+    run.says("raw_warc/site: started")
+    time.sleep(3)
     assert run.interrupt() < 8
     assert run.process.returncode == 130 and run.err.read_text() == LINE and run.group_is_gone()
 
