@@ -4,7 +4,8 @@
 
 Reads a store with two crawls of the sample web, of day 1 and day 2, of which the model was trained on the first alone
 (`Recrawl(model="leave")`). Asked are the facts that are on pages of day 2 alone (new) and those that are others than on
-day 1 (changed): with the search index of today, with that of the training, and without search. `findable` is the share of
+day 1 (changed): with the search index of today, with that of the training (as the assistant likes, and with a search before every answer,
+as `chat --search-first` does), and without search. `findable` is the share of
 facts whose answer stands in what search gives for the name of the thing: no assistant that reads can do better.
 """
 
@@ -56,13 +57,13 @@ def measure(
     kinds = sorted({fact["kind"] for fact in facts})
     right: dict[str, dict[str, int]] = {}
     findable: dict[str, dict[str, int]] = {}
-    for name in (*indexes, "none"):
-        given = None
-        if name in indexes:
-            search = SearchTool(SearchIndex(indexes[name]), tools.results, tools.match)
+    for name in (*indexes, *(f"{name}, search first" for name in indexes), "none"):
+        given, (index, _, first) = None, name.partition(", ")
+        if index in indexes:
+            search = SearchTool(SearchIndex(indexes[index]), tools.results, tools.match)
             given = Tools({"search": search}, tools.calls, tools.result_tokens)
-            findable[name] = found_by(search, facts)
-        answers = ask_chat(engine, questions, given, max_tokens=80)
+            findable[index] = found_by(search, facts)
+        answers = ask_chat(engine, questions, given, max_tokens=80, search_first=bool(first))
         grades = [
             grade(said["answer"], fact["answer"], rivals[fact["relation"]] - {fact["answer"]})
             for said, fact in zip(answers, facts, strict=True)

@@ -64,10 +64,11 @@ def say(conversation: Conversation, question: str, colour: bool) -> None:
 @click.argument("question", required=False)
 @click.option("--checkpoint", default="sft", show_default=True, help="Stage, identity or folder of a checkpoint.")
 @click.option("--tools", "tool_names", default=None, help="search, python, both with a comma, or none; default: those that the checkpoint has learnt to call.")
+@click.option("--search-first", is_flag=True, help="Search before every answer: what was crawled since the training wins over what is remembered.")
 @click.option("--system", "instructions", default="", help="Instructions that stand before everything.")
 @sampling_options(max_tokens=200, temperature=0.0)
 @recipe_option
-def chat(question: str | None, checkpoint: str, tool_names: str | None, instructions: str, recipe: str | None, **sampled: Any) -> None:
+def chat(question: str | None, checkpoint: str, tool_names: str | None, search_first: bool, instructions: str, recipe: str | None, **sampled: Any) -> None:
     """Talk with a model; with QUESTION, one answer. A base model answers as a page of questions and answers would."""
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
@@ -88,6 +89,7 @@ def chat(question: str | None, checkpoint: str, tool_names: str | None, instruct
     with open_tools(workspace, ("search", "python")) as available:
         wanted = {name: available[name] for name in chosen if name in available}
         conversation = Conversation(Engine(model, encoding), sampling, given(wanted), instructions, chats)
+        conversation.search_first = search_first
         colour = sys.stdout.isatty()
         if question is not None:
             say(conversation, question, colour)

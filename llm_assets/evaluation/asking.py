@@ -33,14 +33,17 @@ def told(engine: Engine, completion: Completion) -> dict[str, Any]:
 
 
 def ask_chat(
-    engine: Engine, questions: Sequence[Question], tools: Tools | None, max_tokens: int
+    engine: Engine, questions: Sequence[Question], tools: Tools | None, max_tokens: int, search_first: bool = False
 ) -> list[dict[str, Any]]:
-    """Greedy answers by the chat protocol."""
+    """Greedy answers by the chat protocol. search_first: every answer begins with a search, whatever the model knows."""
     encoding = engine.encoding
     system = system_message(sorted(tools.tools)) if tools else None
     prompts = [prompt(encoding, [*([system] if system else []), Message("user", one.question)]) for one in questions]
     sampling = Sampling(
-        max_tokens=max_tokens, temperature=0.0, stop=(encoding.bos, encoding.special["<|assistant_end|>"])
+        max_tokens=max_tokens,
+        temperature=0.0,
+        stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
+        opening=encoding.special["<|search_start|>"] if search_first else None,
     )
     return [told(engine, one) for one in engine.complete(prompts, sampling, batch=BATCH, tools=tools)]
 

@@ -70,8 +70,10 @@ class Conversation:
     """A conversation with a model, its history kept; the oldest exchanges are left out when the context is full.
 
     `room` tokens of the context are kept free for the reply. `chat`: by the chat protocol; otherwise as questions and answers in
-    plain text, for a base model.
+    plain text, for a base model. `search_first`: where it can search, every reply begins with a search, whatever it knows.
     """
+
+    search_first = False
 
     def __init__(self, engine: Engine, sampling: Sampling, tools: Tools | None = None, instructions: str = "", chat: bool = True, room: int = 64):
         self.engine, self.tools, self.chat = engine, tools, chat
@@ -106,7 +108,9 @@ class Conversation:
         ids = self._prompt(question)
         stop = (encoding.bos, encoding.special["<|assistant_end|>"]) if self.chat else (encoding.bos,)
         # Another stream of random numbers for every question.
-        sampling = replace(self.sampling, stop=stop, seed=self.sampling.seed + self._asked)
+        searches = self.search_first and self.chat and self.tools is not None and "search" in self.tools.tools
+        opening = encoding.special["<|search_start|>"] if searches else None
+        sampling = replace(self.sampling, stop=stop, seed=self.sampling.seed + self._asked, opening=opening)
         self._asked += 1
         starts = {encoding.special[f"<|{name}_start|>"] for name in TOOLS}
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -38,7 +38,8 @@ class Sampling:
 
     temperature: 0 is greedy. top_k: of the most probable tokens; 0 is all. top_p: the fewest tokens whose probabilities
     reach it (Holtzman et al., arXiv:1904.09751). stop: ids that end a sequence and are not part of it; last: such that are. seed: each
-    sequence draws from its own stream of (seed, its number), whatever else is in the batch.
+    sequence draws from its own stream of (seed, its number), whatever else is in the batch. opening: an id that every
+    sequence begins with, whatever the model would say: the beginning of a call, say.
     """
 
     max_tokens: int = 128
@@ -48,6 +49,7 @@ class Sampling:
     seed: int = 0
     stop: Collection[int] = ()
     last: Collection[int] = ()
+    opening: int | None = None
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
@@ -250,6 +252,8 @@ class Engine:
             ended = [False] * total
             for step in range(sampling.max_tokens):
                 chosen = choose(logits, sampling, draws[rows, step])
+                if step == 0 and sampling.opening is not None:
+                    chosen = torch.full_like(chosen, sampling.opening)
                 log_probabilities = logits.log_softmax(-1).gather(-1, chosen[:, None]).squeeze(-1).tolist()
                 tokens = chosen.tolist()
                 full = (lengths >= self.shape.context).tolist()

@@ -37,4 +37,4 @@ def test_it_asks_for_what_the_later_crawl_changed_and_brought(tmp_path):
     found = benchmark.measure(Engine(model, ENCODING), facts, rivals, {name: tmp_path / name for name in pages}, Tools())
     assert found["facts"] == {"changed": 1, "new": 1}
     assert found["findable"] == {"today": {"changed": 1, "new": 1}, "then": {"changed": 0, "new": 0}}
-    assert found["right"].keys() == {"today", "then", "none"}
+    assert found["right"].keys() == {"today", "then", "today, search first", "then, search first", "none"}

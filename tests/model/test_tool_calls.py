@@ -158,3 +158,17 @@ def test_messages_of_a_completion(monkeypatch):
     engine = scripted(SHAPES["plain"], [script], monkeypatch)
     [completion] = engine.complete([PROMPT], Sampling(max_tokens=40, temperature=0, stop=(END,)), tools=TOOLS)
     assert to_messages(engine, completion) == [Message("assistant", "I ask.", Call("python", "2+3")), Message("tool", "5"), Message("assistant", "It is 5.")]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_reply_can_be_made_to_begin_with_a_search(name):
+    """Whatever the model would say: its first token opens the call, and what follows is its own."""
+    engine = Engine(model(SHAPES[name]), ENCODING)
+    opening = SPECIAL["<|search_start|>"]
+    free = Sampling(max_tokens=6, temperature=0)
+    [[started], [expected]] = (
+        engine.complete([PROMPT], Sampling(max_tokens=6, temperature=0, opening=opening)),
+        engine.complete([[*PROMPT, opening]], Sampling(max_tokens=5, temperature=0)),
+    )
+    assert started.tokens == [opening, *expected.tokens]
+    assert engine.complete([PROMPT], free)[0].tokens[0] != opening
