@@ -130,9 +130,14 @@ def found_changes(versions: Artifact, before: str, after: str) -> dict[str, str]
 
 
 def score_versions(before: Artifact, after: Artifact, versions: Artifact) -> dict[str, float]:
-    """Precision and recall of what became of each page, by kind of change; pages without a true text are left out."""
+    """Precision and recall of what became of each page, by kind of change.
+
+    Of the pages that a clean corpus has held: the text of others may never have been read (a blocked address), and a
+    version of such a page is its payload, which changes with every link around the text.
+    """
     names = [artifact.record.partition or "" for artifact in (before, after)]
-    truth = true_changes(before, after)
+    read = set(_read(versions, "versions").filter("in_corpus")["url"])
+    truth = {url: change for url, change in true_changes(before, after).items() if url in read}
     found = {url: change for url, change in found_changes(versions, *names).items() if url in truth}
     scores: dict[str, float] = {"pages": len(truth)}
     for change in CHANGES:

@@ -225,4 +225,4 @@ def test_the_sample_webs_two_days_against_their_truth(tmp_path):
     assert {f"{change}_{measure}": scores[f"{change}_{measure}"] for change in CHANGES for measure in ("precision", "recall")} == {
         f"{change}_{measure}": 1.0 for change in CHANGES for measure in ("precision", "recall")
     }
-    assert all(scores[change] >= 6 for change in CHANGES), scores
+    assert all(scores[change] >= 5 for change in CHANGES), scores

@@ -13,7 +13,7 @@ from llm_assets.artifacts.identity import canonical
 from llm_assets.compute import LocalEngine
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.messages import from_json, to_json
-from llm_assets.finetuning.conversations import conversations_config, no_overlap, read_sources
+from llm_assets.finetuning.conversations import conversations_config, knowledge_cutoff, no_overlap, read_sources
 from llm_assets.finetuning.endpoint import EndpointUnavailable
 from llm_assets.finetuning.knowledge_boundary import KNOWLEDGE_BOUNDARY
 from llm_assets.finetuning.search_index import finds_itself, search_index_config
@@ -222,3 +222,17 @@ def test_an_endpoint_that_is_down_is_tried_again_by_the_run(built, tmp_path):
     with pytest.raises(EndpointUnavailable, match="1 tries failed"):
         build(built[0], made, "knowledge_boundary")
     assert issubclass(EndpointUnavailable, KNOWLEDGE_BOUNDARY.retry.on)
+
+
+@pytest.mark.parametrize(
+    ("dates", "told"),
+    [
+        (["2026-10-05T06:00:00Z", "", "99 October"], "5 October 2026"),
+        (["2026-10-05T06:00:00.123Z"], "5 October 2026"),
+        (["", "yesterday"], "an unknown day"),
+        ([], "an unknown day"),
+    ],
+)
+def test_the_knowledge_cutoff_is_the_newest_day_that_can_be_read(dates, told):
+    frame = pl.LazyFrame({"fetched_at": dates}, schema={"fetched_at": pl.String})
+    assert knowledge_cutoff(SimpleNamespace(scan=lambda columns: frame.select(columns))) == told
