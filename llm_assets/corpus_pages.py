@@ -29,9 +29,8 @@ def current_places(pages: Artifact, crawl: str) -> pl.DataFrame:
 class CorpusPages:
     """Pages of the clean corpora among a stage's inputs, in the corpus's order, without those no longer current.
 
-    versions: the name of the input that says which are (VERSIONS or
-    TRAINING_PAGES). pages: narrows them to those that models may
-    be trained on; without it, pages that only the search tool may know are among them.
+    versions: the name of the input that says which are (VERSIONS or TRAINING_PAGES). pages: narrows them to those that
+    models may be trained on; without it, pages that only the search tool may know are among them.
     """
 
     def __init__(self, inputs: Inputs, versions: str, pages: TrainingPages | None = None):

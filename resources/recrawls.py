@@ -16,7 +16,6 @@ from llm_assets.compute import LocalEngine
 from llm_assets.recipes import Recipe, Recrawl
 from llm_assets.settings import load_settings
 from llm_assets.web.crawls import open_registry
-from llm_assets.web.errors import SourceError
 
 from .assets import CRAWLS
 from .jobs import CRAWL, MODEL, crawl_assets
@@ -45,9 +44,8 @@ def built_crawls(workspace: Workspace, recrawl: Recrawl) -> list[str]:
 
     One that was only fetched is not read, so that a crawl that continued it would leave its changed pages out.
     """
-    resolver = workspace.resolver()
-    names = [name for name in workspace.recipe.corpus() if name == recrawl.prefix or recrawl.owns(name)]
-    return [name for name in names if resolver.resolve(LAST_OF_CRAWL, name).artifact is not None]
+    own = [name for name in workspace.recipe.corpus() if name == recrawl.prefix or recrawl.owns(name)]
+    return with_corpus(workspace, own)
 
 
 def next_source(workspace: Workspace, recrawl: Recrawl, name: str) -> Any:
@@ -117,13 +115,10 @@ def crawls_of_run(run: dg.DagsterRun, partitions: Sequence[str]) -> list[str]:
     return list(partitions[partitions.index(first) : partitions.index(last) + 1])
 
 
-def crawls_with_corpus(workspace: Workspace) -> list[str]:
-    """Crawls of the recipe whose corpus is built; none where a source is out of reach, of which the run will tell."""
-    resolver, names = workspace.resolver(), workspace.recipe.corpus()
-    try:
-        return [name for name in names if resolver.resolve(LAST_OF_CRAWL, name).artifact is not None]
-    except SourceError:
-        return []
+def with_corpus(workspace: Workspace, crawls: Sequence[str]) -> list[str]:
+    """Those of the crawls whose corpus is built."""
+    resolver = workspace.resolver()
+    return [crawl for crawl in crawls if resolver.resolve(LAST_OF_CRAWL, crawl).artifact is not None]
 
 
 def crawls_without_shards(workspace: Workspace, built: Sequence[str]) -> list[str]:
@@ -205,7 +200,7 @@ def refresh_sensor(jobs: list[Any], graph: Graph) -> dg.SensorDefinition:
         recipe = recipe_of_run(run)
         workspace = Workspace(recipe, store.open(), graph, LocalEngine(1))
         crawls = crawls_of_run(run, context.instance.get_dynamic_partitions(PARTITIONS))
-        built = crawls_with_corpus(workspace)
+        built = with_corpus(workspace, workspace.recipe.corpus())
         return requests_after(run, recipe, crawls, lambda: crawls_without_shards(workspace, built), built)
 
     return refresh_after_crawl

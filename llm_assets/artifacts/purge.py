@@ -7,8 +7,6 @@ what is gone.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -341,17 +339,6 @@ def delete_leftovers(store: Store, takedown: Takedown) -> None:
         if not (folder / RECORD).exists():
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(store.root / ".checks" / short, ignore_errors=True)
-
-
-def busy(store: Store) -> str | None:
-    """Who is building something in the store now; None where nobody is."""
-    for path in sorted((store.root / ".locks").glob("*")):
-        with contextlib.suppress(FileNotFoundError), open(path) as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return stream.read(200).strip() or "another process"
-    return None
 
 
 def interrupted_builds(store: Store, spare: str) -> Iterator[Path]:

@@ -98,17 +98,18 @@ class RememberedRecipe:
 
 @dataclass(frozen=True)
 class Build:
-    """A build in progress: which artifact, who builds it, since when (UTC, ISO 8601)."""
+    """A build in progress: which artifact, who builds it, since when (UTC, ISO 8601), the file that is locked."""
 
     key: str
     holder: str
     since: str
+    lock: Path
 
 
-def _holder(lock: int) -> Build:
+def _holder(lock: int, path: Path) -> Build:
     """What the holder of a lock has written about itself; it may not have come to it yet."""
     holder, key, since, *_ = [*os.pread(lock, 500, 0).decode("utf-8", "replace").split("\n"), "", "", ""]
-    return Build(key or "an artifact", holder or "another process", since)
+    return Build(key or "an artifact", holder or "another process", since, path)
 
 
 @lru_cache(maxsize=4096)
@@ -262,7 +263,7 @@ class Store:
                     break
                 except BlockingIOError:
                     if not waited and on_wait is not None:
-                        on_wait(_holder(lock).holder)
+                        on_wait(_holder(lock, path).holder)
                     waited = True
                     time.sleep(0.1)
             with contextlib.suppress(OSError):  # who holds it is a courtesy; on a full disk the lock still holds
@@ -284,7 +285,7 @@ class Store:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                builds.append(_holder(lock))
+                builds.append(_holder(lock, path))
             finally:
                 os.close(lock)
         return builds

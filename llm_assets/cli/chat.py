@@ -88,8 +88,7 @@ def chat(question: str | None, checkpoint: str, tool_names: str | None, search_f
 
     with open_tools(workspace, ("search", "python")) as available:
         wanted = {name: available[name] for name in chosen if name in available}
-        conversation = Conversation(Engine(model, encoding), sampling, given(wanted), instructions, chats)
-        conversation.search_first = search_first
+        conversation = Conversation(Engine(model, encoding), sampling, given(wanted), instructions, chats, search_first=search_first)
         colour = sys.stdout.isatty()
         if question is not None:
             say(conversation, question, colour)

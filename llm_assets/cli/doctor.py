@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import os
 import platform
@@ -27,6 +26,7 @@ from llm_assets.artifacts.checks import recall, stage_checks
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.progress import human_size
+from llm_assets.artifacts.store import Store
 from llm_assets.graph import open_workspace
 from llm_assets.settings import PROJECT, Settings, load_settings
 from llm_assets.web.crawls import open_registry
@@ -168,23 +168,14 @@ def store_folder(workspace: Workspace) -> Iterator[Finding]:
 def build_locks(root: Path) -> Iterator[Finding]:
     """Builds that go on. A lock goes with its process, unless a process that it started outlives it."""
     living = []
-    for path in sorted((root / ".locks").glob("*")):
-        with path.open() as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                continue
-            except BlockingIOError:
-                holder = stream.read().partition("\n")[0] or "a process"
-        found = re.fullmatch(r"process (\d+) on (.+)", holder)
-        if (
-            found
-            and found[2] == os.uname().nodename
-            and not Path(f"/proc/{found[1]}").exists()
-            and Path("/proc/1").exists()
-        ):
-            yield Finding("bad", f"{holder} is gone, and something it started still holds {path}", f"fuser -k {path}")
+    for build in Store(root).builds():
+        found = re.search(r"process (\d+) on ([^)]+)", build.holder)
+        is_here = found is not None and found[2] == os.uname().nodename and Path("/proc/1").exists()
+        if found is not None and is_here and not Path(f"/proc/{found[1]}").exists():
+            text = f"{build.holder} is gone, and something it started still holds {build.lock}"
+            yield Finding("bad", text, f"fuser -k {build.lock}")
         else:
-            living.append(holder)
+            living.append(build.holder)
     if living:
         yield Finding("ok", f"{len(living)} artifacts are being built, by {_some(sorted(set(living)))}")
 

@@ -20,7 +20,7 @@ LOCK_SECONDS = 30.0
 SQLITE = "sqlite:///"
 
 
-def refuse_live_runs(instance: dg.DagsterInstance, settings: Settings) -> None:
+def refuse_live_runs(instance: dg.DagsterInstance) -> None:
     """Raise ClickException while a run of Dagster's is waiting or under way: it would go on writing."""
     import dagster as dg
 

@@ -17,7 +17,6 @@ from llm_assets.artifacts.purge import (
     MarkedModel,
     Takedown,
     Takedowns,
-    busy,
     delete_leftovers,
     interrupted_builds,
     strip_model,
@@ -43,7 +42,7 @@ def purge(plan: Plan, workspace: Workspace, settings: Settings, takedowns: Taked
     """Do it; the files in which text of the pages is found afterwards. Raises ClickException while something is built."""
     prepare_instance(settings)
     with open_instance() as instance:
-        refuse_live_runs(instance, settings)
+        refuse_live_runs(instance)
         one = begin(plan, workspace, takedowns)
         add_opt_out(workspace.recipe.blocklists, plan.rule)
         pieces = gather_pieces(plan, workspace, takedowns)
@@ -113,12 +112,12 @@ def begin(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> Takedown:
         if found.record.identity not in known
     ]
     takedowns.save(one)
-    if (holder := busy(workspace.store)) is not None:
+    if builds := workspace.store.builds():
         if is_new:
             takedowns.forget(one)
         else:
             takedowns.save(before)
-        raise click.ClickException(f"{holder} is building in the store; wait for it, then run again")
+        raise click.ClickException(f"{builds[0].holder} is building in the store; wait for it, then run again")
     return one
 
 

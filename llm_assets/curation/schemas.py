@@ -4,8 +4,8 @@ import pandera.polars as pa
 import polars as pl
 
 
-class Document(pa.DataFrameModel):
-    """The columns that lead any text or reject back to its page."""
+class Place(pa.DataFrameModel):
+    """Which page, and where it lies."""
 
     doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
     url: str
@@ -13,6 +13,11 @@ class Document(pa.DataFrameModel):
     crawl: str = pa.Field(str_length={"min_value": 1})
     warc_file: str = pa.Field(str_length={"min_value": 1})
     warc_offset: pl.Int64 = pa.Field(ge=0)
+
+
+class Document(Place):
+    """The columns that lead any text or reject back to its page."""
+
     fetched_at: str
 
 
@@ -191,7 +196,7 @@ class TruthScores(pa.DataFrameModel):
     value: float
 
 
-class PageVersions(pa.DataFrameModel):
+class PageVersions(Place):
     """One row a version of a page: a text at a URL (a payload, where a page has no text), however often it was captured.
 
     crawl, warc_file, warc_offset: its first capture that the clean corpus holds; of none, its first. version: 1 for the page's first text, 2 for the next.
@@ -200,12 +205,6 @@ class PageVersions(pa.DataFrameModel):
     ended_by: the crawl that found it no longer current. in_corpus: whether the clean corpus holds it.
     """
 
-    doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
-    url: str
-    host: str
-    crawl: str = pa.Field(str_length={"min_value": 1})
-    warc_file: str = pa.Field(str_length={"min_value": 1})
-    warc_offset: pl.Int64 = pa.Field(ge=0)
     version: pl.Int64 = pa.Field(ge=1)
     state: str = pa.Field(isin=["current", "superseded", "vanished", "moved", "taken_down"])
     first_seen: str
@@ -217,12 +216,5 @@ class PageVersions(pa.DataFrameModel):
     in_corpus: bool
 
 
-class TrainingPage(pa.DataFrameModel):
-    """A page that models learn from or find by search, and where it lies."""
-
-    doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
-    url: str
-    host: str
-    crawl: str = pa.Field(str_length={"min_value": 1})
-    warc_file: str = pa.Field(str_length={"min_value": 1})
-    warc_offset: pl.Int64 = pa.Field(ge=0)
+class TrainingPage(Place):
+    """A page that models learn from or find by search."""

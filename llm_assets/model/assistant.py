@@ -73,12 +73,19 @@ class Conversation:
     plain text, for a base model. `search_first`: where it can search, every reply begins with a search, whatever it knows.
     """
 
-    search_first = False
-
-    def __init__(self, engine: Engine, sampling: Sampling, tools: Tools | None = None, instructions: str = "", chat: bool = True, room: int = 64):
+    def __init__(
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        tools: Tools | None = None,
+        instructions: str = "",
+        chat: bool = True,
+        room: int = 64,
+        search_first: bool = False,
+    ):
         self.engine, self.tools, self.chat = engine, tools, chat
         self.room = min(room, engine.shape.context // 2)
-        self.sampling, self.instructions = sampling, instructions
+        self.sampling, self.instructions, self.search_first = sampling, instructions, search_first
         self.history: list[list[Message]] = []  # exchanges
         self.left_out = 0
         self._asked = 0

@@ -143,7 +143,7 @@ def score_versions(before: Artifact, after: Artifact, versions: Artifact) -> dic
     for change in CHANGES:
         wanted = {url for url, true in truth.items() if true == change}
         given = {url for url, seen in found.items() if seen == change}
-        scores[f"{change}"] = len(wanted)
-        scores[f"{change}_precision"] = len(wanted & given) / max(len(given), 1) if given else float(not wanted)
-        scores[f"{change}_recall"] = len(wanted & given) / max(len(wanted), 1) if wanted else 1.0
+        scores[change] = len(wanted)
+        scores[f"{change}_precision"] = len(wanted & given) / len(given) if given else float(not wanted)
+        scores[f"{change}_recall"] = len(wanted & given) / len(wanted) if wanted else 1.0
     return scores

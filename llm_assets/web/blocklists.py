@@ -215,14 +215,15 @@ def add_opt_out(lists: Blocklists, rule: OptOutRule) -> Path:
     """Add a rule to the opt-out list, unless it is there; the list's file."""
     path = opt_out_path(lists) or load_settings().data / OPT_OUT_FILE
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    if rule not in _readable_rules(text):
+    if rule not in readable_rules(text):
         ending = "" if not text or text.endswith("\n") else "\n"
         with guard_writes(path.parent):
             write_atomic(path, f"{text}{ending}{rule.rule}\n".encode())
     return path
 
 
-def _readable_rules(text: str) -> set[OptOutRule]:
+def readable_rules(text: str) -> set[OptOutRule]:
+    """The rules of an opt-out list, less the lines that cannot be read: `url_blocklists` records those."""
     found: set[OptOutRule] = set()
     for line in text.splitlines():
         with contextlib.suppress(BadLine):

@@ -14,7 +14,7 @@ from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.sql import query, statement
 
-from .errors import EmptyCrawl, SourceError
+from .errors import EmptyCrawl
 
 LAST_TRY, LAST_FAILURES = "last_try.json", "last_failures.parquet"
 EXAMPLES = 4  # reasons that an error tells of
@@ -60,10 +60,7 @@ def last_try(staging: Path) -> LastTry | None:
 
 def failed_try(workspace: Workspace, crawl: str) -> tuple[LastTry, Path] | None:
     """Why a crawl that is not built failed, and the file of the URLs that it did not store."""
-    try:
-        resolution = workspace.resolver().resolve("raw_warc", crawl)
-    except SourceError:
-        return None
+    resolution = workspace.resolver().resolve("raw_warc", crawl)
     if resolution.artifact is not None or resolution.identity is None:
         return None
     staging = workspace.store.staging(resolution.identity)
@@ -95,10 +92,7 @@ def not_fetched(workspace: Workspace, url: str, crawls: list[str]) -> list[NotFe
     found: list[NotFetched] = []
     resolver = workspace.resolver()
     for crawl in crawls:
-        try:
-            artifact = resolver.resolve("raw_warc", crawl).artifact
-        except SourceError:
-            continue
+        artifact = resolver.resolve("raw_warc", crawl).artifact
         files, at = (artifact.table("crawl_failures"), None) if artifact is not None else ([], None)
         if artifact is None and (failed := failed_try(workspace, crawl)) is not None:
             files, at = [failed[1]], failed[0].at

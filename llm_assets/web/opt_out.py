@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from llm_assets.recipes import Blocklists
 
-from .blocklists import BadLine, OptOutRule, opt_out_path, parse_opt_out
+from .blocklists import OptOutRule, opt_out_path, parse_opt_out, readable_rules
 from .urls import host_of
 
 
@@ -17,13 +17,8 @@ def read_opt_out(lists: Blocklists) -> tuple[str, ...]:
     names a list that is not there.
     """
     path = opt_out_path(lists)
-    rules: set[str] = set()
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path is not None else ():
-        try:
-            rules.update(rule for rule, _, _ in parse_opt_out(line))
-        except BadLine:
-            continue
-    return tuple(sorted(rules))
+    text = path.read_text(encoding="utf-8", errors="replace") if path is not None else ""
+    return tuple(sorted(rule.rule for rule in readable_rules(text)))
 
 
 class OptOutRules:

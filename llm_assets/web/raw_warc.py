@@ -14,6 +14,7 @@ from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
 from llm_assets.recipes import Blocklists, CommonCrawl, Recipe, SampleWeb, Source, WarcFiles, WebCrawl
 from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.recipe import chain_of
 from llm_assets.sample_web import (
     EDITION,
     TruthFacts,
@@ -77,12 +78,8 @@ def source_of(recipe: Recipe, name: str | None) -> Any:
 
 def chain(recipe: Recipe, name: str | None) -> list[str]:
     """The crawls that `name` continues, oldest first."""
-    names: list[str] = []
-    since = getattr(source_of(recipe, name), "since", None)
-    while since is not None:
-        names.insert(0, since)
-        since = getattr(source_of(recipe, since), "since", None)
-    return names
+    source_of(recipe, name)  # or says which there are
+    return chain_of(name or "", recipe.sources())[::-1]
 
 
 def _earlier(recipe: Recipe, name: str | None) -> list[Key]:

@@ -99,14 +99,14 @@ def test_disk_space(tmp_path, monkeypatch, free, level):
 HOLDER = """
 import os, sys, time
 from llm_assets.artifacts import Identity, Store
-with Store(sys.argv[1]).lock(Identity("asset", None, "1")):
+with Store(sys.argv[1]).lock(Identity("asset", None, "1"), run_id=sys.argv[3] if len(sys.argv) > 3 else None):
     if os.fork() == 0:
         time.sleep(600)
     os._exit(0) if len(sys.argv) > 2 else time.sleep(600)
 """
 
 
-@pytest.mark.parametrize(("words", "level"), [((), "ok"), (("dies",), "bad")])
+@pytest.mark.parametrize(("words", "level"), [((), "ok"), (("dies",), "bad"), (("dies", "0123456789"), "bad")])
 def test_builds_and_locks_that_a_dead_process_left(tmp_path, words, level):
     (tmp_path / "holder.py").write_text(HOLDER)
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}

@@ -24,13 +24,13 @@ from resources.recrawls import (
     REFRESHES,
     builds_a_crawl,
     crawls_of_run,
-    crawls_with_corpus,
     next_source,
     recrawl_schedule,
     refresh_sensor,
     registered_crawls,
     requests_after,
     why_to_leave_a_backfill,
+    with_corpus,
 )
 from tests.conftest import environment_for
 from tests.support.building import build
@@ -188,7 +188,8 @@ def test_a_crawl_without_a_folder_stops_no_schedule(tmp_path, instance, monkeypa
     # It is a crawl that is not built: the schedule's own crawl continues none, and says no more of it.
     assert tick(definitions(), instance, 2).run_requests
     assert open_registry(load_settings()).sources()["site-2026-11-02"].since is None
-    assert crawls_with_corpus(open_workspace()) == []
+    workspace = open_workspace()
+    assert with_corpus(workspace, workspace.recipe.corpus()) == []
     with pytest.raises(SourceError, match="/nowhere: no such file or folder"):
         materialize(GRAPH["raw_warc"], "site", open_workspace())
 
