@@ -40,7 +40,7 @@ bench: $(STAMP)
 SHAPE := --depth 4 --width 128 --context 256 --vocabulary 2048 --tied
 TEXT ?= data/artifacts/clean_corpus
 bench-model: $(STAMP)
-	$(BIN)/python benchmarks/training.py $(SHAPE) --rows 8 --pass-rows 8 --steps 40
+	$(BIN)/python benchmarks/training.py $(SHAPE) --rows 8 --micro-batch-size 8 --steps 40
 	$(BIN)/python benchmarks/sampling.py $(SHAPE)
 	$(BIN)/python benchmarks/tokenizer.py --text $(TEXT) --vocabulary 2048
 

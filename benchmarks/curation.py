@@ -32,7 +32,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 TO_TEXT = ("url_blocklists", "raw_warc", "filtered_urls", "extracted_text")
-TO_DEDUPLICATED = (*TO_TEXT, "language_filtered_text", "text_statistics", "quality_filtered_text", "text_signatures", "deduplicated_text")
+TO_DEDUPLICATED = (
+    *TO_TEXT,
+    "language_filtered_text",
+    "text_statistics",
+    "quality_filtered_text",
+    "text_signatures",
+    "deduplicated_text",
+)
 DATATROVE = """
 import json, resource, sys, tempfile, time
 from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
@@ -92,7 +99,11 @@ def run_datatrove(python: str, folder: Path, files: list[Path]) -> dict | None:
     from llm_assets.curation.language import model_path
     from llm_assets.recipes import Language
 
-    done = subprocess.run([python, "-c", DATATROVE, str(folder), json.dumps([f.name for f in files]), str(model_path(Language()))], capture_output=True, text=True)
+    done = subprocess.run(
+        [python, "-c", DATATROVE, str(folder), json.dumps([f.name for f in files]), str(model_path(Language()))],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         print(f"datatrove did not run: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
@@ -105,18 +116,42 @@ def main() -> None:
     parser.add_argument("--warc", type=Path, required=True)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--datatrove", default=sys.executable if importlib.util.find_spec("datatrove") else None, help="a Python interpreter with datatrove")
+    parser.add_argument(
+        "--datatrove",
+        default=sys.executable if importlib.util.find_spec("datatrove") else None,
+        help="a Python interpreter with datatrove",
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as data:
         os.environ["LLM_ASSETS_DATA"], os.environ["LLM_ASSETS_TRACKING"] = data, "off"
         result = measure(arguments.warc, arguments.workers)
     if arguments.datatrove:
         with tempfile.NamedTemporaryFile(suffix=".json") as alone:
-            subprocess.run([sys.executable, __file__, "--warc", arguments.warc, "--json", alone.name, "--workers", "1", "--datatrove", ""], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [
+                    sys.executable,
+                    __file__,
+                    "--warc",
+                    arguments.warc,
+                    "--json",
+                    alone.name,
+                    "--workers",
+                    "1",
+                    "--datatrove",
+                    "",
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
             result["one_process"] = json.loads(Path(alone.name).read_text())["to_deduplicated"]
-        result["datatrove"] = theirs = run_datatrove(arguments.datatrove, arguments.warc, list(arguments.warc.glob("*.gz")))
+        result["datatrove"] = theirs = run_datatrove(
+            arguments.datatrove, arguments.warc, list(arguments.warc.glob("*.gz"))
+        )
         if theirs:
-            result["ratio"], result["ratio_all_workers"] = (round(result[name]["pages_per_cpu_second"] / theirs["pages_per_cpu_second"], 1) for name in ("one_process", "to_deduplicated"))
+            result["ratio"], result["ratio_all_workers"] = (
+                round(result[name]["pages_per_cpu_second"] / theirs["pages_per_cpu_second"], 1)
+                for name in ("one_process", "to_deduplicated")
+            )
     arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
@@ -172,34 +207,69 @@ def measure(folder: Path, workers: int) -> dict:
             pages = captures
         given = pages + int(record.stats.get("rejected", 0)) * (stage.name == "reject_ledger")
         stages[stage.name] = {
-            "pages": given, "seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3), "pages_per_cpu_second": round(given / cpu, 1) if given else None,
-            "mb_per_second": round(megabytes / seconds, 2), "cores_busy": round(cpu / seconds, 2),
-        }  # fmt: skip
+            "pages": given,
+            "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu, 3),
+            "pages_per_cpu_second": round(given / cpu, 1) if given else None,
+            "mb_per_second": round(megabytes / seconds, 2),
+            "cores_busy": round(cpu / seconds, 2),
+        }
     wall = time.perf_counter() - wall
     total = sum(stage["cpu_seconds"] for stage in stages.values())
-    to_text, to_deduplicated = (sum(stages[name]["cpu_seconds"] for name in names) for names in (TO_TEXT, TO_DEDUPLICATED))
+    to_text, to_deduplicated = (
+        sum(stages[name]["cpu_seconds"] for name in names) for names in (TO_TEXT, TO_DEDUPLICATED)
+    )
     # Statistics and verdict together are what others call quality rules; signatures and clusters, deduplication.
     joined = {
         name: {"cpu_seconds": round(spent, 3), "pages_per_cpu_second": round(stages[parts[0]]["pages"] / spent, 1)}
-        for name, parts in {"quality_rules": ("text_statistics", "quality_filtered_text"), "deduplication": ("text_signatures", "deduplicated_text")}.items()
+        for name, parts in {
+            "quality_rules": ("text_statistics", "quality_filtered_text"),
+            "deduplication": ("text_signatures", "deduplicated_text"),
+        }.items()
         for spent in [sum(stages[part]["cpu_seconds"] for part in parts)]
     }
     clock = time.perf_counter()
-    workspace.recipe = workspace.recipe.but(quality={"thresholds": {"alpha_words": 0.7}})
-    rebuilt = [stage.name for stage in GRAPH if not materialize(stage, "benchmark" if stage.per_crawl else None, workspace).cached]
+    workspace.recipe = workspace.recipe.replace(quality={"thresholds": {"alpha_words": 0.7}})
+    rebuilt = [
+        stage.name
+        for stage in GRAPH
+        if not materialize(stage, "benchmark" if stage.per_crawl else None, workspace).cached
+    ]
     threshold = {"seconds": round(time.perf_counter() - clock, 3), "rebuilt": rebuilt}
     own_peak, worker_peaks = peak_mb("self"), [peak_mb(child.pid) for child in multiprocessing.active_children()]
     return {
-        "pages": captures, "cpu_seconds": round(total, 3), "pages_per_cpu_second": round(captures / total, 1), "mb_per_second": round(megabytes / wall, 2),
-        "peak_mb": own_peak + sum(worker_peaks), "peak_mb_main": own_peak, "peak_mb_workers": worker_peaks,
-        "seconds": round(wall, 3), "workers": workers, "files": len(files), "warc_mb": round(megabytes, 1),
+        "pages": captures,
+        "cpu_seconds": round(total, 3),
+        "pages_per_cpu_second": round(captures / total, 1),
+        "mb_per_second": round(megabytes / wall, 2),
+        "peak_mb": own_peak + sum(worker_peaks),
+        "peak_mb_main": own_peak,
+        "peak_mb_workers": worker_peaks,
+        "seconds": round(wall, 3),
+        "workers": workers,
+        "files": len(files),
+        "warc_mb": round(megabytes, 1),
         "to_text": {"cpu_seconds": round(to_text, 3), "pages_per_cpu_second": round(captures / to_text, 1)},
-        "to_deduplicated": {"cpu_seconds": round(to_deduplicated, 3), "pages_per_cpu_second": round(captures / to_deduplicated, 1)},
-        "joined": joined, "threshold": threshold,
+        "to_deduplicated": {
+            "cpu_seconds": round(to_deduplicated, 3),
+            "pages_per_cpu_second": round(captures / to_deduplicated, 1),
+        },
+        "joined": joined,
+        "threshold": threshold,
         "stages": stages,
-        "reading": {"captures": captures, "cpu_seconds": round(reading, 3), "fastwarc_cpu_seconds": round(alone["cpu_seconds"], 3), "ratio_to_fastwarc": round(reading / alone["cpu_seconds"], 3)},
-        "machine": {"python": platform.python_version(), "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "versions": {name: version(name) for name in ("fastwarc", "resiliparse", "polars", "duckdb")}},
-    }  # fmt: skip
+        "reading": {
+            "captures": captures,
+            "cpu_seconds": round(reading, 3),
+            "fastwarc_cpu_seconds": round(alone["cpu_seconds"], 3),
+            "ratio_to_fastwarc": round(reading / alone["cpu_seconds"], 3),
+        },
+        "machine": {
+            "python": platform.python_version(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "versions": {name: version(name) for name in ("fastwarc", "resiliparse", "polars", "duckdb")},
+        },
+    }
 
 
 if __name__ == "__main__":

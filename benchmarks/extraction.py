@@ -39,7 +39,11 @@ def score(truth: str, found: str) -> tuple[float, float, float]:
 def f1(scores: list[tuple[float, float, float]]) -> dict[str, float]:
     tp, fp, fn = (sum(column) for column in zip(*scores, strict=True))
     precision, recall = tp / (tp + fp) if tp else 0.0, tp / (tp + fn) if tp else 0.0
-    return {"f1": 2 * precision * recall / (precision + recall) if tp else 0.0, "precision": precision, "recall": recall}
+    return {
+        "f1": 2 * precision * recall / (precision + recall) if tp else 0.0,
+        "precision": precision,
+        "recall": recall,
+    }
 
 
 def load(folder: Path) -> list[tuple[str, bytes, str]]:
@@ -49,14 +53,21 @@ def load(folder: Path) -> list[tuple[str, bytes, str]]:
     return [(row["name"], gzip.decompress((folder / row["file"]).read_bytes()), row["text"]) for row in rows]
 
 
-def measure(pages: list[tuple[str, bytes, str]], extractor: Callable[[bytes], str]) -> tuple[dict[str, float], list[tuple[str, tuple[float, float, float]]]]:
+def measure(
+    pages: list[tuple[str, bytes, str]], extractor: Callable[[bytes], str]
+) -> tuple[dict[str, float], list[tuple[str, tuple[float, float, float]]]]:
     for _, html, _ in pages[:3]:
         extractor(html)  # imports and compiled patterns are not the extractor's daily cost
     began = time.process_time()
     texts = [extractor(html) for _, html, _ in pages]
     seconds = time.process_time() - began
     scores = [(name, score(truth, text)) for (name, _, truth), text in zip(pages, texts, strict=True)]
-    return {**f1([s for _, s in scores]), "pages": len(pages), "pages_per_cpu_second": len(pages) / seconds, "mb_per_second": sum(len(p[1]) for p in pages) / 1e6 / seconds}, scores
+    return {
+        **f1([s for _, s in scores]),
+        "pages": len(pages),
+        "pages_per_cpu_second": len(pages) / seconds,
+        "mb_per_second": sum(len(p[1]) for p in pages) / 1e6 / seconds,
+    }, scores
 
 
 def extractors() -> dict[str, Callable[[bytes], str]]:
@@ -67,7 +78,9 @@ def extractors() -> dict[str, Callable[[bytes], str]]:
 
     found: dict[str, Callable[[bytes], str]] = {
         "llm_assets": lambda html: extract(html).text,
-        "resiliparse": lambda html: extract_plain_text(bytes_to_str(html, detect_encoding(html)), main_content=True, alt_texts=False, list_bullets=False),
+        "resiliparse": lambda html: extract_plain_text(
+            bytes_to_str(html, detect_encoding(html)), main_content=True, alt_texts=False, list_bullets=False
+        ),
     }
     if importlib.util.find_spec("trafilatura"):
         import trafilatura

@@ -21,7 +21,9 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
 
 
 def read_shape(options: argparse.Namespace) -> ModelShape:
-    return ModelShape.of_depth(options.depth, options.vocabulary, options.context, width=options.width, tied=options.tied or None)
+    return ModelShape.of_depth(
+        options.depth, options.vocabulary, options.context, width=options.width, tied=options.tied or None
+    )
 
 
 def finish(result: dict[str, Any], path: Path | None) -> None:

@@ -13,6 +13,7 @@ import argparse
 import platform
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,11 @@ def main() -> None:
     model.to(options.device, dtype)
     engine = Engine(model, Encoding("none", ".", {}))
     values = config(shape)
-    other = AutoModelForCausalLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values)).to(options.device, dtype).eval()
+    other = (
+        AutoModelForCausalLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
+        .to(options.device, dtype)
+        .eval()
+    )
     name = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
     known = find_device(name)
     rate = known.bandwidth if known else bandwidth()
@@ -75,15 +80,42 @@ def main() -> None:
     weights = size * (shape.parameters - shape.embedding_parameters)
     rows = {}
     for batch in (1, 64):
-        prompts = torch.randint(0, shape.vocabulary, (batch, options.prompt), generator=torch.Generator().manual_seed(1))
+        prompts = torch.randint(
+            0, shape.vocabulary, (batch, options.prompt), generator=torch.Generator().manual_seed(1)
+        )
         sampling = Sampling(max_tokens=options.tokens, temperature=0)
-        ours = speed(lambda: engine.complete(prompts.tolist(), sampling, batch=batch), batch * options.tokens, cuda, options.rounds)  # noqa: B023
+        tokens, inputs = batch * options.tokens, prompts.to(options.device)
+        complete = partial(engine.complete, prompts.tolist(), sampling, batch=batch)
+        ours = speed(complete, tokens, cuda, options.rounds)
+        generate = partial(
+            other.generate,
+            inputs,
+            attention_mask=torch.ones_like(inputs),
+            max_new_tokens=options.tokens,
+            min_new_tokens=options.tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
         with torch.inference_mode():
-            inputs = prompts.to(options.device)
-            theirs = speed(lambda: other.generate(inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=options.tokens, min_new_tokens=options.tokens, do_sample=False, pad_token_id=0), batch * options.tokens, cuda, options.rounds)  # noqa: B023
+            theirs = speed(generate, tokens, cuda, options.rounds)
         step_bytes = weights + batch * shape.cache_bytes(options.prompt + options.tokens // 2, size)
-        rows[f"batch {batch}"] = {"tokens_per_second": round(ours, 1), "transformers": round(theirs, 1), "ratio": round(ours / theirs, 2), "memory_limit": round(batch * rate / step_bytes, 1), "of_limit": round(ours * step_bytes / (batch * rate), 4)}
-    result = {"device": name, "versions": {"torch": torch.__version__, "python": platform.python_version()}, "shape": shape.__dict__, "parameters": shape.parameters, "bandwidth": rate, "prompt": options.prompt, "tokens": options.tokens, **rows}
+        rows[f"batch {batch}"] = {
+            "tokens_per_second": round(ours, 1),
+            "transformers": round(theirs, 1),
+            "ratio": round(ours / theirs, 2),
+            "memory_limit": round(batch * rate / step_bytes, 1),
+            "of_limit": round(ours * step_bytes / (batch * rate), 4),
+        }
+    result = {
+        "device": name,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "shape": shape.__dict__,
+        "parameters": shape.parameters,
+        "bandwidth": rate,
+        "prompt": options.prompt,
+        "tokens": options.tokens,
+        **rows,
+    }
     finish(result, options.json)
 
 

@@ -24,7 +24,9 @@ from llm_assets.tools.search import SearchIndex, passages, write_index
 
 
 def size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+    return (
+        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+    )
 
 
 class Fts5:
@@ -85,7 +87,9 @@ class Bm25s:
         import bm25s
 
         index = bm25s.BM25()
-        index.index(bm25s.tokenize([text for _, text in rows], show_progress=False, stopwords=None), show_progress=False)
+        index.index(
+            bm25s.tokenize([text for _, text in rows], show_progress=False, stopwords=None), show_progress=False
+        )
         index.save(str(folder), corpus=[{"text": text} for _, text in rows])
 
     def open(self, folder: Path) -> None:
@@ -96,7 +100,9 @@ class Bm25s:
     def query(self, text: str) -> list[str]:
         import bm25s
 
-        found, _ = self.index.retrieve(bm25s.tokenize(text, show_progress=False, stopwords=None), k=3, show_progress=False)
+        found, _ = self.index.retrieve(
+            bm25s.tokenize(text, show_progress=False, stopwords=None), k=3, show_progress=False
+        )
         return [one["text"] for one in found[0]]
 
 
@@ -110,8 +116,17 @@ def main() -> None:
     texts = pl.concat([pl.read_parquet(path, columns=["url", "text"]) for path in files])
     rows = [(url, passage) for url, text in texts.iter_rows() for passage in passages(text, 400)]
     rng = random.Random(1)
-    names = [match[0] for _, text in rng.sample(rows, min(len(rows), 20 * arguments.queries)) if (match := re.search(r"\b[A-Z][a-z]+ [A-Z][a-z]+\b", text))][: arguments.queries]
-    results: dict[str, Any] = {"passages": len(rows), "bytes": sum(len(text.encode()) for _, text in rows), "queries": len(names), "engines": {}}
+    names = [
+        match[0]
+        for _, text in rng.sample(rows, min(len(rows), 20 * arguments.queries))
+        if (match := re.search(r"\b[A-Z][a-z]+ [A-Z][a-z]+\b", text))
+    ][: arguments.queries]
+    results: dict[str, Any] = {
+        "passages": len(rows),
+        "bytes": sum(len(text.encode()) for _, text in rows),
+        "queries": len(names),
+        "engines": {},
+    }
     for engine in (Fts5(), Tantivy(), Bm25s()):
         folder = Path(tempfile.mkdtemp())
         try:
@@ -128,8 +143,17 @@ def main() -> None:
         finally:
             total = size(folder)
             shutil.rmtree(folder)
-        right = sum(any(all(word.lower() in text.lower() for word in name.split()) for text in texts) for name, texts in zip(names, found, strict=True))
-        results["engines"][engine.name] = {"build_seconds": round(built - began, 3), "open_ms": round(1e3 * (opened - built), 2), "query_ms": round(1e3 * (ended - opened) / max(len(names), 1), 3), "bytes": total, "found": round(right / max(len(names), 1), 4)}
+        right = sum(
+            any(all(word.lower() in text.lower() for word in name.split()) for text in texts)
+            for name, texts in zip(names, found, strict=True)
+        )
+        results["engines"][engine.name] = {
+            "build_seconds": round(built - began, 3),
+            "open_ms": round(1e3 * (opened - built), 2),
+            "query_ms": round(1e3 * (ended - opened) / max(len(names), 1), 3),
+            "bytes": total,
+            "found": round(right / max(len(names), 1), 4),
+        }
     print(json.dumps(results, indent=1))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")

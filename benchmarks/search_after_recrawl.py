@@ -47,11 +47,15 @@ def found_by(search: SearchTool, facts: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def measure(
-    engine: Engine, facts: list[dict[str, Any]], rivals: dict[str, set[str]], indexes: dict[str, Path], tools: ToolSettings
+    engine: Engine,
+    facts: list[dict[str, Any]],
+    distractors: dict[str, set[str]],
+    indexes: dict[str, Path],
+    tools: ToolSettings,
 ) -> dict[str, Any]:
     """Right answers by kind of fact, with each index and with none; and how many answers each index has.
 
-    rivals: other values of each relation, which a right answer does not name.
+    distractors: other values of each relation, which a right answer does not name.
     """
     questions = [Question(number, fact["question"]) for number, fact in enumerate(facts)]
     kinds = sorted({fact["kind"] for fact in facts})
@@ -65,7 +69,7 @@ def measure(
             findable[index] = found_by(search, facts)
         answers = ask_chat(engine, questions, given, max_tokens=80, search_first=bool(first))
         grades = [
-            grade(said["answer"], fact["answer"], rivals[fact["relation"]] - {fact["answer"]})
+            grade(said["answer"], fact["answer"], distractors[fact["relation"]] - {fact["answer"]})
             for said, fact in zip(answers, facts, strict=True)
         ]
         scored = [fact["kind"] for fact, verdict in zip(facts, grades, strict=True) if verdict == "right"]
@@ -84,7 +88,9 @@ def main() -> None:
     resolver = workspace.resolver()
     trained, crawls = workspace.recipe.trained_crawls(), workspace.recipe.corpus()
     frames = {
-        crawl: pl.concat([pl.read_parquet(path) for path in resolver.artifact("raw_warc", crawl).table("truth_questions")])
+        crawl: pl.concat(
+            [pl.read_parquet(path) for path in resolver.artifact("raw_warc", crawl).table("truth_questions")]
+        )
         for crawl in crawls
     }
     later = [crawl for crawl in crawls if crawl not in trained][-1]
@@ -92,8 +98,8 @@ def main() -> None:
     values = frames[later].group_by("relation").agg(pl.col("answer").unique())
     model, encoding = load_checkpoint(checkpoint_folder(options.checkpoint, workspace), pick_device("auto"))
     indexes = {name: resolver.artifact(name, None).file(INDEX) for name in (SEARCH, TRAINING_SEARCH)}
-    rivals = {relation: set(answers) for relation, answers in values.iter_rows()}
-    result = measure(Engine(model, encoding), facts, rivals, indexes, workspace.recipe.tools)
+    distractors = {relation: set(answers) for relation, answers in values.iter_rows()}
+    result = measure(Engine(model, encoding), facts, distractors, indexes, workspace.recipe.tools)
     text = json.dumps({"checkpoint": options.checkpoint, "crawl": later, **result}, indent=1)
     print(text)
     if options.json is not None:

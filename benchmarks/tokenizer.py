@@ -35,7 +35,9 @@ def read(paths: list[Path], most: int) -> list[str]:
         if file.suffix == ".parquet":
             found = [text for text in pl.read_parquet(file, columns=["text"])["text"] if text]
         elif file.name.endswith((".txt", ".txt.gz")):
-            data = (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode(errors="replace")
+            data = (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode(
+                errors="replace"
+            )
             found = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
         else:
             continue
@@ -52,8 +54,15 @@ def train_with_tokenizers(texts: list[str], vocabulary: int) -> None:
 
     tokenizer = Tokenizer(models.BPE())
     pattern = Regex(GPT4_PATTERN.replace("{1,3}+", "{1,3}"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        ),
+    )
 
 
 def best(work: Any, rounds: int = 3) -> float:
@@ -87,7 +96,10 @@ def main() -> None:
     size = sum(len(text.encode()) for text in texts)
     megabytes = size / 1e6
     workers = len(os.sched_getaffinity(0))
-    training = {"rustbpe": best(lambda: train(texts, options.vocabulary)), "tokenizers": best(lambda: train_with_tokenizers(texts, options.vocabulary - len(SPECIAL_TOKENS)))}
+    training = {
+        "rustbpe": best(lambda: train(texts, options.vocabulary)),
+        "tokenizers": best(lambda: train_with_tokenizers(texts, options.vocabulary - len(SPECIAL_TOKENS))),
+    }
     encoding = train(texts, options.vocabulary)
     from tokenizers import Tokenizer
 
@@ -107,11 +119,17 @@ def main() -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokens = sum(len(encoding.encode(text)) for text in texts)
     result = {
-        "bytes": size, "documents": len(texts), "vocabulary": options.vocabulary, "bytes_per_token": round(size / tokens, 3), "cores": workers,
-        "training_megabytes_per_second": {name: round(megabytes / value, 2) for name, value in training.items()}, "training_ratio": round(training["tokenizers"] / training["rustbpe"], 2),
-        "encoding_megabytes_per_second": {name: round(megabytes / value, 2) for name, value in seconds.items()}, "encoding_tokens_per_second": {name: round(tokens / value) for name, value in seconds.items()},
+        "bytes": size,
+        "documents": len(texts),
+        "vocabulary": options.vocabulary,
+        "bytes_per_token": round(size / tokens, 3),
+        "cores": workers,
+        "training_megabytes_per_second": {name: round(megabytes / value, 2) for name, value in training.items()},
+        "training_ratio": round(training["tokenizers"] / training["rustbpe"], 2),
+        "encoding_megabytes_per_second": {name: round(megabytes / value, 2) for name, value in seconds.items()},
+        "encoding_tokens_per_second": {name: round(tokens / value) for name, value in seconds.items()},
         "encoding_ratio": round(seconds["tokenizers, all cores"] / seconds[f"tiktoken, {workers} processes"], 2),
-    }  # fmt: skip
+    }
     finish(result, options.json)
 
 

@@ -46,17 +46,17 @@ class RandomRows:
         return tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
 
-def ours(shape: ModelShape, rows: int, pass_rows: int, devices: Devices, muon: bool = True) -> Any:
+def ours(shape: ModelShape, rows: int, micro_batch_size: int, devices: Devices, muon: bool = True) -> Any:
     model = Transformer(shape)
     model.initialise(1)
     model.to(devices.device).train()
-    plan = TrainingPlan(steps=1_000, rows=rows, pass_rows=pass_rows, boundary=0)
+    plan = TrainingPlan(steps=1_000, rows=rows, micro_batch_size=micro_batch_size, boundary=0)
     optimisers = make_optimisers(model, Optimisation(muon=muon))
     runner = torch.compile(model) if devices.cuda else model
     return lambda step: update(model, runner, RandomRows(shape), step, range(rows), plan, devices, optimisers)[0]
 
 
-def reference(shape: ModelShape, rows: int, pass_rows: int, devices: Devices) -> Any:
+def reference(shape: ModelShape, rows: int, micro_batch_size: int, devices: Devices) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     values = config(shape)
@@ -68,11 +68,15 @@ def reference(shape: ModelShape, rows: int, pass_rows: int, devices: Devices) ->
     def step(number: int) -> float:
         tokens, targets = (torch.from_numpy(array).to(devices.device) for array in data.rows(number * rows, rows))
         total = 0.0
-        for first in range(0, rows, pass_rows):
-            part = slice(first, first + pass_rows)
+        for first in range(0, rows, micro_batch_size):
+            part = slice(first, first + micro_batch_size)
             with devices.autocast():
                 logits = model(tokens[part]).logits
-            loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets[part].flatten()) * len(tokens[part]) / rows
+            loss = (
+                torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets[part].flatten())
+                * len(tokens[part])
+                / rows
+            )
             loss.backward()
             total += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -98,7 +102,7 @@ def measure(step: Any, first: int, steps: int, devices: Devices, tokens: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, help="sequences a step; default: one pass")
-    parser.add_argument("--pass-rows", type=int)
+    parser.add_argument("--micro-batch-size", type=int)
     parser.add_argument("--steps", type=int, default=10, help="of each round")
     add_shape(parser)
     parser.add_argument("--json", type=Path)
@@ -109,10 +113,18 @@ def main() -> None:
     if devices.cuda:
         torch.set_float32_matmul_precision("high")
     known = find_device(name)
-    pass_rows = options.pass_rows or (fitting_rows(shape, torch.cuda.get_device_properties(0).total_memory, 64) if devices.cuda else max(1, 4096 // shape.context))
-    rows = options.rows or pass_rows
+    micro_batch_size = options.micro_batch_size or (
+        fitting_rows(shape, torch.cuda.get_device_properties(0).total_memory, 64)
+        if devices.cuda
+        else max(1, 4096 // shape.context)
+    )
+    rows = options.rows or micro_batch_size
     peak = known.peak if known else measured_peak()
-    made = {"ours": ours(shape, rows, pass_rows, devices), "ours, AdamW alone": ours(shape, rows, pass_rows, devices, muon=False), "reference": reference(shape, rows, pass_rows, devices)}
+    made = {
+        "ours": ours(shape, rows, micro_batch_size, devices),
+        "ours, AdamW alone": ours(shape, rows, micro_batch_size, devices, muon=False),
+        "reference": reference(shape, rows, micro_batch_size, devices),
+    }
     rounds: dict[str, list[dict[str, float]]] = {key: [] for key in made}
     memory = {}
     for key, step in made.items():
@@ -125,11 +137,24 @@ def main() -> None:
             rounds[key].append(measure(step, 2 + number * options.steps, options.steps, devices, rows * shape.context))
     speeds = {key: statistics.median(one["tokens_per_second"] for one in of_key) for key, of_key in rounds.items()}
     result = {
-        "device": name, "cores": torch.get_num_threads() if not devices.cuda else None, "versions": {"torch": torch.__version__, "python": platform.python_version()}, "shape": shape.__dict__, "parameters": shape.parameters, "rows": rows, "pass_rows": pass_rows,
-        "tokens_per_second": {key: round(value, 1) for key, value in speeds.items()}, "ratio": {key: round(value / speeds["reference"], 3) for key, value in speeds.items() if key != "reference"}, "mfu": {key: round(value * shape.flops_per_token / peak, 4) for key, value in speeds.items()},
-        "peak_flops": peak, "peak_is": "as the maker states" if known else "a matrix product measured here", "cores_busy": {key: round(statistics.median(one["cores_busy"] for one in of_key), 2) for key, of_key in rounds.items()}, "memory": memory,
-        "estimated_memory": shape.training_memory(pass_rows, 2 if devices.cuda else 4),
-    }  # fmt: skip
+        "device": name,
+        "cores": torch.get_num_threads() if not devices.cuda else None,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "shape": shape.__dict__,
+        "parameters": shape.parameters,
+        "rows": rows,
+        "micro_batch_size": micro_batch_size,
+        "tokens_per_second": {key: round(value, 1) for key, value in speeds.items()},
+        "ratio": {key: round(value / speeds["reference"], 3) for key, value in speeds.items() if key != "reference"},
+        "mfu": {key: round(value * shape.flops_per_token / peak, 4) for key, value in speeds.items()},
+        "peak_flops": peak,
+        "peak_is": "as the maker states" if known else "a matrix product measured here",
+        "cores_busy": {
+            key: round(statistics.median(one["cores_busy"] for one in of_key), 2) for key, of_key in rounds.items()
+        },
+        "memory": memory,
+        "estimated_memory": shape.training_memory(micro_batch_size, 2 if devices.cuda else 4),
+    }
     finish(result, options.json)
 
 

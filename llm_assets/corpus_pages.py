@@ -36,7 +36,7 @@ class CorpusPages:
     def __init__(self, inputs: Inputs, versions: str, pages: TrainingPages | None = None):
         self.files: list[tuple[Path, pl.Expr]] = []
         for crawl, corpus in inputs.by_crawl("clean_corpus").items():
-            places = current_places(inputs.one(versions), crawl)
+            places = current_places(inputs.artifact(versions), crawl)
             offsets = dict(places.group_by("warc_file").agg("warc_offset").iter_rows())
             for path in corpus.table("text"):
                 kept = pl.col("warc_offset").is_in(offsets.get(path.stem, []))

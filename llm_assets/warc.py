@@ -112,7 +112,9 @@ def parse_http(block: bytes) -> tuple[int | None, dict[str, str] | None, int]:
 def is_archive_name(name: str) -> bool:
     """Whether a file name looks like a WARC or ARC file."""
     lower = name.lower()
-    return lower.endswith((".warc", ".warc.gz", ".arc", ".arc.gz", ".warc.zst", ".warc.lz4")) and not lower.endswith((".wet.gz", ".wat.gz"))
+    return lower.endswith((".warc", ".warc.gz", ".arc", ".arc.gz", ".warc.zst", ".warc.lz4")) and not lower.endswith(
+        (".wet.gz", ".wat.gz")
+    )
 
 
 def read_captures(path: Path, wanted: set[int] | None = None, max_payload: int | None = None) -> Iterator[Capture]:
@@ -178,7 +180,9 @@ def read_spans(path: Path) -> Iterator[RecordSpan]:
 def _damaged_records(path: Path, start: int, end: int) -> Iterator[RecordSpan]:
     """Records in a corrupt stretch of a file of which at least the target URI can be read."""
     with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        heads = {match.start(): data[match.start() : match.start() + _HEAD] for match in _HEADER.finditer(data, start, end)}
+        heads = {
+            match.start(): data[match.start() : match.start() + _HEAD] for match in _HEADER.finditer(data, start, end)
+        }
         position = start
         while (position := data.find(GZIP_MAGIC, position, end)) >= 0:
             if _HEADER.match(head := _inflated_head(data[position : min(position + _HEAD, end)])):
@@ -330,9 +334,13 @@ class _Reader:
         url = (headers.get("WARC-Target-URI") or "").strip().strip("<>")
         length = headers.get("Content-Length")
         if not url or length is None or not length.strip().isdigit():
-            return _corrupt(start, 0, "a record without " + ("WARC-Target-URI" if not url else "a valid Content-Length"))
+            return _corrupt(
+                start, 0, "a record without " + ("WARC-Target-URI" if not url else "a valid Content-Length")
+            )
         declared = int(length)
-        capture = Capture(start, 0, kind, url, (headers.get("WARC-Date") or "").strip(), content_type=headers.get("Content-Type"))
+        capture = Capture(
+            start, 0, kind, url, (headers.get("WARC-Date") or "").strip(), content_type=headers.get("Content-Type")
+        )
         capture.declared_digest = headers.get("WARC-Payload-Digest")
         capture.truncated = headers.get("WARC-Truncated")
         if kind == "revisit":
@@ -389,7 +397,11 @@ class _Reader:
                 yield pending
             failure = failure or stream.problem
             if failure is not None:
-                yield _corrupt(last if pending is None else last + 1, 0, f"{failure}; the file is one gzip member, nothing behind this can be read")
+                yield _corrupt(
+                    last if pending is None else last + 1,
+                    0,
+                    f"{failure}; the file is one gzip member, nothing behind this can be read",
+                )
 
 
 class _Spans(_Reader):
@@ -399,7 +411,9 @@ class _Spans(_Reader):
         headers = record.headers
         url = (headers.get("WARC-Target-URI") or "").strip().strip("<>")
         date = (headers.get("WARC-Date") or "").strip()
-        return RecordSpan(start, 0, headers.get("WARC-Type") or "", url, date, record_id=headers.get("WARC-Record-ID") or "")
+        return RecordSpan(
+            start, 0, headers.get("WARC-Type") or "", url, date, record_id=headers.get("WARC-Record-ID") or ""
+        )
 
 
 class _Inflated(io.RawIOBase):
@@ -452,7 +466,14 @@ def _read_arc(path: Path, wanted: set[int] | None, max_payload: int | None) -> I
                     continue
                 headers = record.rec_headers
                 url = headers.get_header("WARC-Target-URI") or ""
-                capture = Capture(last, 0, "response", url, headers.get_header("WARC-Date") or "", content_type=headers.get_header("Content-Type"))
+                capture = Capture(
+                    last,
+                    0,
+                    "response",
+                    url,
+                    headers.get_header("WARC-Date") or "",
+                    content_type=headers.get_header("Content-Type"),
+                )
                 if record.http_headers is not None:
                     code = (record.http_headers.get_statuscode() or "").strip()
                     capture.status = int(code) if code.isdigit() and len(code) == 3 else None
@@ -470,4 +491,6 @@ def _read_arc(path: Path, wanted: set[int] | None, max_payload: int | None) -> I
                 capture.length = iterator.get_record_length()
                 yield capture
         except (ArchiveLoadFailed, OSError, ValueError, zlib.error, EOFError) as error:
-            yield Capture(last + 1 if last else 0, 0, "corrupt", error=f"{error}; nothing behind this can be read in an ARC file")
+            yield Capture(
+                last + 1 if last else 0, 0, "corrupt", error=f"{error}; nothing behind this can be read in an ARC file"
+            )

@@ -59,8 +59,8 @@ def materialisation_metadata(stage: Stage, outcome: Outcome, link: Callable[[str
         metadata["drifted"] = dg.MetadataValue.md(
             "Code changed without a new code_version: " + ", ".join(outcome.drifted)
         )
-    if outcome.resumed_parts:
-        metadata["resumed_parts"] = outcome.resumed_parts
+    if outcome.resumed_tasks:
+        metadata["resumed_tasks"] = outcome.resumed_tasks
     metadata.update(
         {
             Path(view.file).stem.replace("-", "_"): dg.MetadataValue.path(artifact.view(view.file))

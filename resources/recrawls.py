@@ -52,7 +52,7 @@ def next_source(workspace: Workspace, recrawl: Recrawl, name: str) -> Any:
     """The source of a schedule's next crawl: it continues the latest crawl of its prefix that is built."""
     earlier = [crawl for crawl in built_crawls(workspace, recrawl) if crawl < name]
     if recrawl.incremental and earlier and "since" in type(recrawl.source).model_fields:
-        return recrawl.source.but(since=earlier[-1])
+        return recrawl.source.replace(since=earlier[-1])
     return recrawl.source
 
 

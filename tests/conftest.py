@@ -29,7 +29,15 @@ def pytest_collection_modifyitems(items):
 def environment(tmp_path, monkeypatch):
     """A data folder below the test's own temporary folder, and no settings of the person who runs the tests."""
     before = set(os.environ)
-    for name in ("LLM_ASSETS_STORE", "LLM_ASSETS_RECIPE", "LLM_ASSETS_WORKERS", "MLFLOW_TRACKING_URI", "DAGSTER_HOME", "http_proxy", "HTTP_PROXY"):
+    for name in (
+        "LLM_ASSETS_STORE",
+        "LLM_ASSETS_RECIPE",
+        "LLM_ASSETS_WORKERS",
+        "MLFLOW_TRACKING_URI",
+        "DAGSTER_HOME",
+        "http_proxy",
+        "HTTP_PROXY",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LLM_ASSETS_TRACKING", "off")

@@ -17,7 +17,7 @@ def test_the_default_is_the_sample_web(monkeypatch):
 
 def test_a_recipe_from_a_file(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
-        "from llm_assets.recipes import laptop\ndef mine():\n    return laptop().but(name='mine')\n"
+        "from llm_assets.recipes import laptop\ndef mine():\n    return laptop().replace(name='mine')\n"
     )
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/mine.py:mine")
     assert load_recipe().name == "mine"
@@ -27,11 +27,11 @@ def test_a_recipe_from_a_file(tmp_path, monkeypatch):
     ("reference", "problem"),
     [
         ("nothing", "no recipe 'nothing': use one of laptop, gpu, node"),
-        ("nowhere.py:f", r"nowhere\.py: no such recipe file"),
+        ("missing.py:f", r"missing\.py: no such recipe file"),
         ("no_such_module:f", "No module named 'no_such_module'"),
         ("llm_assets.recipes:nothing", "has no attribute 'nothing'"),
         ("llm_assets.recipes:describe_nothing", "has no attribute"),
-        ("llm_assets.recipes.dial:dict", "has no attribute 'dict'"),
+        ("llm_assets.recipes.presets:dict", "has no attribute 'dict'"),
         ("builtins:dict", "returned dict, not Recipe"),
     ],
 )
@@ -44,8 +44,8 @@ def test_recipes_are_immutable_and_copies_are_checked():
     with pytest.raises(ValidationError):
         laptop().name = "other"
     with pytest.raises(ValidationError):
-        laptop().but(name="not a name")
-    assert laptop().but(name="other").crawls == laptop().crawls
+        laptop().replace(name="not a name")
+    assert laptop().replace(name="other").crawls == laptop().crawls
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_the_registry_keeps_a_crawl_s_source(tmp_path):
         registry.add("mine", WarcFiles(path="/y"))
     effective = registry.effective(laptop())
     assert effective.corpus() == ["sample"] and effective.sources().keys() == {"mine", "sample"}
-    assert registry.effective(laptop().but(registered="all")).corpus() == ["mine", "sample"]
-    assert registry.effective(laptop().but(registered=("mi",))).corpus() == ["mine", "sample"]
-    assert registry.effective(laptop().but(registered=("other",))).corpus() == ["sample"]
-    assert registry.effective(laptop().but(crawls={"mine": SampleWeb()})).crawls == {"mine": SampleWeb()}
+    assert registry.effective(laptop().replace(registered="all")).corpus() == ["mine", "sample"]
+    assert registry.effective(laptop().replace(registered=("mi",))).corpus() == ["mine", "sample"]
+    assert registry.effective(laptop().replace(registered=("other",))).corpus() == ["sample"]
+    assert registry.effective(laptop().replace(crawls={"mine": SampleWeb()})).crawls == {"mine": SampleWeb()}
 
 
 def test_a_damaged_registration_is_named(tmp_path):
@@ -108,7 +108,7 @@ def test_the_budget_follows_from_the_dial():
     steps, rows = gpu.pretraining.budget(shape)
     assert rows * shape.context == 1 << 19
     assert abs(steps * rows * shape.context / shape.parameters - 20) < 0.1
-    assert gpu.pretraining.but(tokens=1_000_000, batch_tokens=4096).budget(shape) == (244, 2)
+    assert gpu.pretraining.replace(tokens=1_000_000, batch_tokens=4096).budget(shape) == (244, 2)
     assert gpu.pretraining.rates(shape) == (2e-3, 2e-3)
     assert load_recipe("node").model.shape(65_536).parameters > 4e8
 
@@ -128,18 +128,20 @@ def test_the_budget_follows_from_the_dial():
 )
 def test_wrong_values_of_the_model_are_named(part, fields, problem):
     with pytest.raises(ValueError, match=problem):
-        laptop().but(**{part: {**getattr(laptop(), part).model_dump(), **fields}})
+        laptop().replace(**{part: {**getattr(laptop(), part).model_dump(), **fields}})
 
 
 def test_a_schedule_owns_the_crawls_that_it_registered_and_no_others():
-    recrawl = RECRAWL.but(prefix="sample")
+    recrawl = RECRAWL.replace(prefix="sample")
     assert recrawl.owns("sample-2026-11-21")
-    assert not any(recrawl.owns(name) for name in ("sample", "sample-big", "sample-2026-11-21-again", "samples-2026-11-21"))
+    assert not any(
+        recrawl.owns(name) for name in ("sample", "sample-big", "sample-2026-11-21-again", "samples-2026-11-21")
+    )
 
 
 def test_two_schedules_may_not_have_one_name():
     with pytest.raises(ValidationError, match="two schedules"):
-        Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(prefix="a-b"), RECRAWL.but(prefix="a.b")))
+        Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(prefix="a-b"), RECRAWL.replace(prefix="a.b")))
 
 
 def test_the_tokenizer_is_kept_when_crawls_are_added():
@@ -156,20 +158,32 @@ def test_the_tokenizer_is_kept_when_crawls_are_added():
     ("recipe", "problem"),
     [
         (
-            "laptop().but(pretraining=laptop().pretraining.but(learning_rat=3))",
+            "laptop().replace(pretraining=laptop().pretraining.replace(learning_rat=3))",
             "pretraining.learning_rat: extra input is not permitted; did you mean learning_rate?",
         ),
-        ("laptop().but(pretraining=recipes.Pretraining(learning_rate=3))", "pretraining.learning_rate: Input should be"),
         (
-            "laptop().but(knowledge_boundary=laptop().knowledge_boundary.but(endpoint=recipes.Endpoint(model='', url='')))",
+            "laptop().replace(pretraining=recipes.Pretraining(learning_rate=3))",
+            "pretraining.learning_rate: Input should be",
+        ),
+        (
+            "laptop().replace(knowledge_boundary=laptop().knowledge_boundary.replace(endpoint=recipes.Endpoint(model='', url='')))",
             "knowledge_boundary.endpoint.model: String should have at least 1 character",
         ),
-        ("laptop().but(pretraning=1)", "r.py:f: pretraning: extra input is not permitted; did you mean pretraining?"),
-        ("laptop().but(crawls={'a': recipes.SampleWeb(dya=2)})", "SampleWeb.dya: extra input is not permitted; did you mean"),
-        ("laptop().but(quality=recipes.Quality(thresholds={'x': 1}))", "quality.thresholds: no rule 'x'; there are"),
-        ("laptop().but(model=laptop().model.but(heads=3))", "model: heads 3 do not divide the width 128"),
-        ("laptop().but(model=recipes.Model(heads=4, kv_heads=3))", "model.heads 4 is no multiple of kv_heads 3"),
-        ("laptop().but(name=1 / 0)", "r.py:f: ZeroDivisionError: division by zero ("),
+        (
+            "laptop().replace(pretraning=1)",
+            "r.py:f: pretraning: extra input is not permitted; did you mean pretraining?",
+        ),
+        (
+            "laptop().replace(crawls={'a': recipes.SampleWeb(dya=2)})",
+            "SampleWeb.dya: extra input is not permitted; did you mean",
+        ),
+        (
+            "laptop().replace(quality=recipes.Quality(thresholds={'x': 1}))",
+            "quality.thresholds: no rule 'x'; there are",
+        ),
+        ("laptop().replace(model=laptop().model.replace(heads=3))", "model: heads 3 do not divide the width 128"),
+        ("laptop().replace(model=recipes.Model(heads=4, kv_heads=3))", "model.heads 4 is no multiple of kv_heads 3"),
+        ("laptop().replace(name=1 / 0)", "r.py:f: ZeroDivisionError: division by zero ("),
         ("nothing", "r.py:f: NameError: name 'nothing' is not defined ("),
     ],
 )

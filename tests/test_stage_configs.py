@@ -25,28 +25,30 @@ CRAWLS = {
     "sample": SampleWeb(),
     "web": WebCrawl(seeds=("http://a.example/",)),
     "cc": CommonCrawl(snapshot="CC-MAIN-2026-43"),
-    "files": WarcFiles(path="/nowhere"),
+    "files": WarcFiles(path="/missing"),
 }
 
 
 def complete() -> Any:
     """A recipe in which every model that may be left out is there."""
     recipe = laptop()
-    published = PublishedEncoding(name="gpt2", ranks="/nowhere/ranks")
-    conversations = ConversationFile(path="/nowhere/own.jsonl", name="own", most=10)
-    questions = ConversationFile(path="/nowhere/questions.jsonl", name="questions", most=10)
-    return recipe.but(
+    published = PublishedEncoding(name="gpt2", ranks="/missing/ranks")
+    conversations = ConversationFile(path="/missing/own.jsonl", name="own", most=10)
+    questions = ConversationFile(path="/missing/questions.jsonl", name="questions", most=10)
+    return recipe.replace(
         crawls=CRAWLS,
         search_only_hosts=("held-out.example",),
-        quality_classifier=recipe.quality_classifier.but(examples="/nowhere/examples.jsonl"),
-        quality=recipe.quality.but(min_quality_score=0.5),
-        tokenizer=recipe.tokenizer.but(encoding=published, compare=(published,)),
-        knowledge_boundary=recipe.knowledge_boundary.but(endpoint=Endpoint(model="m", url="http://endpoint.example")),
-        conversations=recipe.conversations.but(files=(conversations,), evaluation_files=(questions,)),
-        practice_problems=recipe.practice_problems.but(stories=conversations),
-        response_pairs=recipe.response_pairs.but(files=(conversations,)),
-        human_rankings=recipe.human_rankings.but(
-            files=(RankingFile(path="/nowhere/rankings.jsonl", name="own"),), simulated=SimulatedLabeller()
+        quality_classifier=recipe.quality_classifier.replace(examples="/missing/examples.jsonl"),
+        quality=recipe.quality.replace(min_quality_score=0.5),
+        tokenizer=recipe.tokenizer.replace(encoding=published, compare=(published,)),
+        knowledge_boundary=recipe.knowledge_boundary.replace(
+            endpoint=Endpoint(model="m", url="http://endpoint.example")
+        ),
+        conversations=recipe.conversations.replace(files=(conversations,), evaluation_files=(questions,)),
+        practice_problems=recipe.practice_problems.replace(stories=conversations),
+        response_pairs=recipe.response_pairs.replace(files=(conversations,)),
+        human_rankings=recipe.human_rankings.replace(
+            files=(RankingFile(path="/missing/rankings.jsonl", name="own"),), simulated=SimulatedLabeller()
         ),
     )
 
@@ -132,7 +134,7 @@ def test_every_field_bears_identity_unless_it_is_execution_only(name, crawl):
 
 @pytest.mark.parametrize("name", [stage.name for stage in GRAPH])
 def test_a_recipes_name_is_in_no_slice(name):
-    assert config_of(name, "sample") == config_of(name, "sample", RECIPE.but(name="another"))
+    assert config_of(name, "sample") == config_of(name, "sample", RECIPE.replace(name="another"))
 
 
 def test_some_fields_are_execution_only_and_most_are_not():

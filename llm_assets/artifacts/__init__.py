@@ -8,7 +8,7 @@ from .materialize import Outcome, Workspace, materialize
 from .record import Record
 from .remote import RemoteStore, open_store
 from .stage import Graph, NoConfig, Retry, Stage
-from .step import Part, Step
+from .step import Step, Task
 from .store import Artifact, Store
 from .views import View
 
@@ -26,7 +26,6 @@ __all__ = [
     "NoConfig",
     "NotBuilt",
     "Outcome",
-    "Part",
     "Record",
     "RemoteStore",
     "Retry",
@@ -34,6 +33,7 @@ __all__ = [
     "Step",
     "Store",
     "StoreUnwritable",
+    "Task",
     "UnstableValue",
     "View",
     "Workspace",

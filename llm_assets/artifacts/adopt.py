@@ -12,7 +12,7 @@ from .errors import ArtifactError, NotBuilt
 from .materialize import Workspace
 from .record import RECORD, FileEntry, Record, data_version, file_digest, fsync_path
 from .stage import Stage
-from .store import LOCATIONS, Artifact, guard_writes
+from .store import LOCATIONS, Artifact, clear_disk_errors
 from .tables import TableInvalid, polars_schema, validate
 from .views import SIDECARS, draw_views
 
@@ -50,7 +50,7 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
                 raise TableInvalid(f"{file}: {error}", error.failures) from error
             rows[table] += len(frame)
     store = workspace.store
-    with store.lock(resolution.identity), guard_writes(store.root):
+    with store.lock(resolution.identity), clear_disk_errors(store.root):
         staging = store.open_staging(resolution.identity)
         shutil.rmtree(staging)
         shutil.copytree(folder, staging)

@@ -25,7 +25,7 @@ class Inputs(Mapping[str, Artifact]):
     def __len__(self) -> int:
         return len(self._artifacts)
 
-    def one(self, asset: str) -> Artifact:
+    def artifact(self, asset: str) -> Artifact:
         """The input of this asset: of the same crawl, or the one without a partition. Raises ArtifactError."""
         for key in (asset, f"{asset}/{self._crawl}"):
             if key in self._artifacts:

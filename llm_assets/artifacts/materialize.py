@@ -21,8 +21,8 @@ from .purge import refuse_unfinished
 from .record import FileEntry, Record, data_version
 from .source import source_digests
 from .stage import Graph, Resolution, Resolver, Stage, drifted_modules
-from .step import PARTS, Step, sum_stats
-from .store import Artifact, Store, guard_writes
+from .step import TASKS, Step, sum_stats
+from .store import Artifact, Store, clear_disk_errors
 from .views import draw_views
 
 
@@ -95,7 +95,7 @@ class Outcome:
     cached: bool
     drifted: list[str]
     seconds: float
-    resumed_parts: int = 0
+    resumed_tasks: int = 0
 
     @property
     def crawls(self) -> list[str]:
@@ -188,7 +188,7 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
         launcher=workspace.launcher,
     )
     source = source_digests(stage.build)  # as it is now: it may be edited while a long step runs
-    with workspace.tracker.run(resolution, workspace.recipe) as tracking_id, guard_writes(store.root):
+    with workspace.tracker.run(resolution, workspace.recipe) as tracking_id, clear_disk_errors(store.root):
         stage.build(step, resolution.config)
         markers = step.markers()
         files = {name: FileEntry(**entry) for marker in markers.values() for name, entry in marker["files"].items()}
@@ -207,14 +207,14 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
             rows=sum_stats(marker["rows"] for marker in markers.values()),
             schemas={table: schema for marker in markers.values() for table, schema in marker["schemas"].items()},
             stats=sum_stats(marker["stats"] for marker in markers.values()),
-            parts={name: {"rows": marker["rows"], **marker["timings"]} for name, marker in markers.items()},
+            tasks={name: {"rows": marker["rows"], **marker["timings"]} for name, marker in markers.items()},
             source=source,
             timings={
                 "started_at": started.isoformat(),
                 "finished_at": datetime.now(UTC).isoformat(),
                 "seconds": round(time.perf_counter() - clock, 4),
                 "cpu_seconds": round(worker_cpu + time.process_time() - cpu, 4),
-                "resumed_parts": step.resumed_parts,
+                "resumed_tasks": step.resumed_tasks,
             },
             versions={
                 "python": platform.python_version(),
@@ -225,9 +225,9 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
         )
         _drop_leftovers(staging, record)
         artifact = store.publish(identity, staging, record)
-        shutil.rmtree(artifact.path / PARTS, ignore_errors=True)
+        shutil.rmtree(artifact.path / TASKS, ignore_errors=True)
         workspace.tracker.finish(record)
-    return artifact, step.resumed_parts
+    return artifact, step.resumed_tasks
 
 
 def _drop_leftovers(staging: Path, record: Record) -> None:
@@ -237,7 +237,7 @@ def _drop_leftovers(staging: Path, record: Record) -> None:
     """
     keep = {staging / name for name in record.files}
     for path in sorted(staging.rglob("*"), reverse=True):
-        if PARTS in path.relative_to(staging).parts:
+        if TASKS in path.relative_to(staging).parts:
             continue
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):

@@ -20,7 +20,7 @@ from .errors import ArtifactError
 from .identity import SHORT, fingerprint
 from .record import RECORD, write_atomic
 from .stage import Graph, Resolver
-from .store import NO_PARTITION, Artifact, Store, guard_writes
+from .store import NO_PARTITION, Artifact, Store, clear_disk_errors
 from .views import SIDECARS
 
 FOLDER = ".takedowns"
@@ -101,7 +101,7 @@ class Takedowns:
         return known.get(rule) or Takedown(rule=rule, began=datetime.now(UTC).isoformat(timespec="seconds"))
 
     def save(self, takedown: Takedown) -> None:
-        with guard_writes(self.store.root):
+        with clear_disk_errors(self.store.root):
             write_atomic(self.path(takedown.rule), takedown.model_dump_json(indent=1).encode())
 
     def pieces_path(self, rule: str) -> Path:
@@ -245,7 +245,7 @@ def strip_model(store: Store, artifact: Artifact, graph: Graph) -> None:
             "schemas": {name: schema for name, schema in artifact.record.schemas.items() if name not in texts},
         }
     )
-    with guard_writes(store.root):
+    with clear_disk_errors(store.root):
         for table in texts:
             shutil.rmtree(artifact.path / table, ignore_errors=True)
         if record != artifact.record:
@@ -268,7 +268,7 @@ def write_notice(artifact: Artifact, rules: Iterable[str]) -> None:
         f"{_NOTICE_BEGINS} ({', '.join(sorted(rules))}). "
         "Do not release it; a model that is trained anew no longer holds them.\n"
     )
-    with guard_writes(artifact.path):
+    with clear_disk_errors(artifact.path):
         write_atomic(artifact.path / NOTICE, notice.encode())
         _write_cards(artifact, notice)
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from .errors import CorruptArtifact
 from .identity import SHORT, artifact_key
@@ -45,7 +45,8 @@ class Record(BaseModel):
     rows: dict[str, int] = Field(default_factory=dict)
     schemas: dict[str, dict[str, str]] = Field(default_factory=dict)
     stats: dict[str, Any] = Field(default_factory=dict)
-    parts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    # Records of version 0.1 call them parts.
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict, validation_alias=AliasChoices("tasks", "parts"))
     source: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

@@ -105,7 +105,9 @@ class RemoteStore(Store):
         if self._uploaded_record(place) != now.record.model_dump(mode="json"):
             self._upload(now)
         data = json.loads(self.fs.cat_file(f"{place}/{_POINTER}"))["data"]
-        outdated = [path for path in self.fs.ls(place, detail=False) if str(path).rsplit("/", 1)[-1] not in (_POINTER, data)]
+        outdated = [
+            path for path in self.fs.ls(place, detail=False) if str(path).rsplit("/", 1)[-1] not in (_POINTER, data)
+        ]
         if before.path != now.path and self.fs.exists(moved := self._remote(str(before.path.relative_to(self.root)))):
             outdated.append(moved)
         for path in outdated:

@@ -22,7 +22,7 @@ from .record import FileEntry, file_digest, fsync_path, write_atomic
 from .store import Artifact
 from .tables import TableInvalid, arrow_schema, polars_schema, validate
 
-PARTS = ".parts"
+TASKS = ".tasks"
 # Rows are collected into row groups of at most this many rows or bytes of text; both depend on content alone, so a
 # table's bytes do not depend on who wrote it.
 ROW_GROUP_ROWS = 8_192
@@ -81,7 +81,7 @@ class TableWriter:
         self._temporary.unlink(missing_ok=True)
 
 
-class Part:
+class Task:
     """One finished unit of a step (usually: one WARC file), written by a worker process.
 
     Use as a context manager: its files become visible one by one, its marker last. `stats` are summed by the step.
@@ -118,7 +118,7 @@ class Part:
         """Count a file outside the store as this part's, by its digest."""
         self._external[relative] = FileEntry(bytes=path.stat().st_size, sha256=file_digest(path), location=str(path))
 
-    def __enter__(self) -> Part:
+    def __enter__(self) -> Task:
         self._started = time.perf_counter()
         self._cpu = time.process_time()
         return self
@@ -147,7 +147,7 @@ class Part:
             },
             "process": os.getpid(),
         }
-        write_atomic(self.staging / PARTS / f"{self.name}.json", json.dumps(marker, sort_keys=True).encode())
+        write_atomic(self.staging / TASKS / f"{self.name}.json", json.dumps(marker, sort_keys=True).encode())
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Step:
     inputs: Inputs
     progress: Progress
     engine: Any
-    resumed_parts: int = 0
+    resumed_tasks: int = 0
     # Numbers of a long step as they come (MLflow), and how its processes are started (None is as plain subprocesses).
     track: Callable[[Mapping[str, float], int], None] = lambda numbers, step: None
     launcher: Any = None
@@ -172,15 +172,15 @@ class Step:
 
     def input(self, asset: str) -> Artifact:
         """The input artifact of this asset: of the same crawl, or the one without a partition."""
-        return self.inputs.one(asset)
+        return self.inputs.artifact(asset)
 
-    def part(self, name: str) -> Part:
-        return Part(self.staging, name)
+    def task(self, name: str) -> Task:
+        return Task(self.staging, name)
 
     def finished(self, name: str) -> dict[str, Any] | None:
         """The marker of a part that is done and whole, else None."""
         try:
-            marker = json.loads((self.staging / PARTS / f"{name}.json").read_bytes())
+            marker = json.loads((self.staging / TASKS / f"{name}.json").read_bytes())
         except FileNotFoundError:
             return None
         sizes = {file: entry["bytes"] for file, entry in marker["files"].items() if entry.get("location") is None}
@@ -190,7 +190,7 @@ class Step:
                 return None
         return marker
 
-    def run_parts(
+    def run_tasks(
         self,
         work: Callable[..., None],
         tasks: Mapping[str, tuple],
@@ -203,9 +203,9 @@ class Step:
         `weight` (bytes, say) orders the work, largest first, so that the last worker is not left with the largest.
         """
         todo = [name for name in tasks if self.finished(name) is None]
-        self.resumed_parts = len(tasks) - len(todo)
+        self.resumed_tasks = len(tasks) - len(todo)
         todo.sort(key=lambda name: (-(weight or {}).get(name, 0), name))
-        done = self.resumed_parts
+        done = self.resumed_tasks
         self.progress.start(len(tasks), unit, done)
         for name in (engine or self.engine).run(work, {name: (self.staging, name, *tasks[name]) for name in todo}):
             done += 1
@@ -215,7 +215,7 @@ class Step:
             self.progress.advance(done, marker["stats"])
 
     def markers(self) -> dict[str, dict[str, Any]]:
-        folder = self.staging / PARTS
+        folder = self.staging / TASKS
         return (
             {path.stem: json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
             if folder.is_dir()

@@ -203,7 +203,7 @@ class Store:
                 return
         except FileNotFoundError:
             pass
-        with guard_writes(self.root):
+        with clear_disk_errors(self.root):
             write_atomic(pointer, identity.short.encode())
 
     def remember(self, recipe: str, identity: Identity) -> None:
@@ -216,7 +216,7 @@ class Store:
                 return
         except FileNotFoundError:
             pass
-        with guard_writes(self.root):
+        with clear_disk_errors(self.root):
             self._note(f"{RECIPES}/{recipe}/{name}", note.encode())
 
     def _note(self, name: str, note: bytes) -> None:
@@ -240,7 +240,7 @@ class Store:
 
     def forget(self, recipe: str) -> None:
         """Remember nothing of a recipe."""
-        with guard_writes(self.root):
+        with clear_disk_errors(self.root):
             shutil.rmtree(self.root / RECIPES / recipe, ignore_errors=True)
 
     @contextlib.contextmanager
@@ -252,7 +252,7 @@ class Store:
         on_wait: is told once who else holds it. run_id: Dagster's, for others to see.
         """
         path = self.root / ".locks" / identity.digest[:32]
-        with guard_writes(self.root):
+        with clear_disk_errors(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -293,7 +293,7 @@ class Store:
     def open_staging(self, identity: Identity) -> Path:
         """The build folder of `identity`, with whatever an interrupted build left finished in it."""
         staging = self.staging(identity)
-        with guard_writes(self.root):
+        with clear_disk_errors(self.root):
             staging.mkdir(parents=True, exist_ok=True)
             for leftover in staging.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
@@ -302,7 +302,7 @@ class Store:
     def publish(self, identity: Identity, staging: Path, record: Record) -> Artifact:
         """Make a finished staging folder visible, record last, by one rename."""
         final = self.folder(identity)
-        with guard_writes(self.root):
+        with clear_disk_errors(self.root):
             for folder, _, _ in os.walk(staging):
                 fsync_path(Path(folder))
             write_atomic(staging / RECORD, record.dump())
@@ -329,14 +329,14 @@ class Store:
 
     def delete(self, artifact: Artifact) -> None:
         """Remove an artifact and what checks found in it; its record goes first: a half-removed folder is no artifact."""
-        with guard_writes(self.root):
+        with clear_disk_errors(self.root):
             (artifact.path / RECORD).unlink()
             shutil.rmtree(artifact.path)
             shutil.rmtree(self.root / ".checks" / artifact.record.short, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def guard_writes(root: Path) -> Iterator[None]:
+def clear_disk_errors(root: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write into one clear error."""
     try:
         yield

@@ -15,7 +15,7 @@ from .identity import fingerprint
 from .inputs import Inputs
 from .record import write_atomic
 from .source import module_file, source_digests
-from .store import Artifact, guard_writes
+from .store import Artifact, clear_disk_errors
 
 if TYPE_CHECKING:
     from .stage import Resolution, Stage
@@ -71,12 +71,12 @@ def draw_views(resolution: Resolution, artifact: Artifact, anew: bool = False) -
         if not anew and drawn_with.get(view.file) == version and path.exists():
             continue
         content = view.draw(artifact, resolution.inputs, resolution.config)
-        with guard_writes(artifact.path):
+        with clear_disk_errors(artifact.path):
             write_atomic(path, content.encode("utf-8", "replace") if isinstance(content, str) else content)
         drawn_with[view.file] = version
         drawn.append(view.file)
     if drawn:
-        with guard_writes(artifact.path):
+        with clear_disk_errors(artifact.path):
             write_atomic(sidecar, json.dumps(drawn_with, indent=1, sort_keys=True).encode())
     return drawn
 
@@ -99,6 +99,6 @@ def kept_beside(artifact: Artifact, sidecar: str, version: str, make: Callable[[
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
     value = make()
-    with guard_writes(artifact.path):
+    with clear_disk_errors(artifact.path):
         write_atomic(path, json.dumps({"version": version, "value": value}).encode())
     return value

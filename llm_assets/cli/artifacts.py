@@ -61,7 +61,9 @@ def list_artifacts(asset: str | None, recipe: str | None) -> None:
         record = item.record
         mark = "*" if record.short in current else " "
         rows = ", ".join(f"{table} {n:,}" for table, n in record.rows.items() if n)
-        click.echo(f"{mark} {record.short}  {record.key:32} {human_size(record.total_bytes):>9}  {str(record.timings.get('finished_at', ''))[:19]}  {rows}")
+        click.echo(
+            f"{mark} {record.short}  {record.key:32} {human_size(record.total_bytes):>9}  {str(record.timings.get('finished_at', ''))[:19]}  {rows}"
+        )
         count += 1
     if not count:
         click.echo(f"no artifacts in {workspace.store.root}")
@@ -103,8 +105,12 @@ def diff(first: str, second: str, recipe: str | None) -> None:
         before, after = a.files.get(file), b.files.get(file)
         if before is None or after is None or before.sha256 != after.sha256:
             same = False
-            click.echo(f"file {file}: {'only in the second' if before is None else 'only in the first' if after is None else f'{before.bytes:,} → {after.bytes:,} bytes'}")
-    click.echo(f"data version {a.data_version} {'=' if a.data_version == b.data_version else '≠'} {b.data_version}{'; no difference' if same else ''}")
+            click.echo(
+                f"file {file}: {'only in the second' if before is None else 'only in the first' if after is None else f'{before.bytes:,} → {after.bytes:,} bytes'}"
+            )
+    click.echo(
+        f"data version {a.data_version} {'=' if a.data_version == b.data_version else '≠'} {b.data_version}{'; no difference' if same else ''}"
+    )
 
 
 @artifacts.command()
@@ -116,14 +122,25 @@ def trace(name: str, recipe: str | None) -> None:
     resolver = workspace.resolver()
     if "://" not in name:
         asset = name.partition("/")[0]
-        if asset in workspace.graph.stages or any(a.record.identity.startswith(name) for a in workspace.store.artifacts()):
+        if asset in workspace.graph.stages or any(
+            a.record.identity.startswith(name) for a in workspace.store.artifacts()
+        ):
             item = _find(workspace, name)
-            for title, found in (("built from", upstream(workspace.store, item)), ("read by", downstream(workspace.store, item))):
-                click.echo(f"{item.record.key} {item.record.short} {title}:" + ("" if found else " nothing in the store"))
+            for title, found in (
+                ("built from", upstream(workspace.store, item)),
+                ("read by", downstream(workspace.store, item)),
+            ):
+                click.echo(
+                    f"{item.record.key} {item.record.short} {title}:" + ("" if found else " nothing in the store")
+                )
                 for other in found:
                     click.echo(f"  {other.record.key} {other.record.short}")
             return
-    found_artifacts = [r.artifact for asset, partition in workspace.graph.keys(workspace.recipe) if (r := resolver.resolve(asset, partition)).artifact is not None]
+    found_artifacts = [
+        r.artifact
+        for asset, partition in workspace.graph.keys(workspace.recipe)
+        if (r := resolver.resolve(asset, partition)).artifact is not None
+    ]
     sightings = trace_document(found_artifacts, name)
     if not sightings:
         raise click.ClickException(f"no table of the present artifacts holds a document {name!r}")
@@ -165,7 +182,9 @@ def render(names: tuple[str, ...], anew: bool, recipe: str | None) -> None:
 @artifacts.command()
 @click.argument("asset")
 @click.option("--partition", default=None, help="The crawl, for an asset that has one.")
-@click.option("--from", "folder", required=True, type=click.Path(path_type=Path), help="A folder laid out as the artifact.")
+@click.option(
+    "--from", "folder", required=True, type=click.Path(path_type=Path), help="A folder laid out as the artifact."
+)
 @recipe_option
 def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -> None:
     """Take existing data into the store as the artifact that the recipe asks for."""
@@ -176,7 +195,13 @@ def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -
 
 @artifacts.command()
 @click.option("--delete", is_flag=True, help="Really delete; without it nothing is touched.")
-@click.option("--keep-last", default=1, show_default=True, type=click.IntRange(0), help="Newest versions to keep of each asset and partition.")
+@click.option(
+    "--keep-last",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Newest versions to keep of each asset and partition.",
+)
 @click.option("--staging-days", default=7.0, show_default=True, help="Age of an interrupted build before it goes.")
 @click.option(
     "--forget",

@@ -37,7 +37,9 @@ def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[st
     from llm_assets.tools.search import INDEX
 
     settings = workspace.recipe.tools
-    with PythonTool(PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)) as python:
+    with PythonTool(
+        PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)
+    ) as python:
         found: dict[str, object] = {"python": python} if "python" in names else {}
         if "search" in names:
             with contextlib.suppress(ArtifactError):  # told by what /tools shows
@@ -57,18 +59,38 @@ def say(conversation: Conversation, question: str, colour: bool) -> None:
         sys.stdout.flush()
     click.echo()
     if conversation.left_out:
-        click.echo(f"({conversation.left_out} earlier {'exchange was' if conversation.left_out == 1 else 'exchanges were'} left out: the context is full)", err=True)
+        click.echo(
+            f"({conversation.left_out} earlier {'exchange was' if conversation.left_out == 1 else 'exchanges were'} left out: the context is full)",
+            err=True,
+        )
 
 
 @click.command()
 @click.argument("question", required=False)
 @click.option("--checkpoint", default="sft", show_default=True, help="Stage, identity or folder of a checkpoint.")
-@click.option("--tools", "tool_names", default=None, help="search, python, both with a comma, or none; default: those that the checkpoint has learnt to call.")
-@click.option("--search-first", is_flag=True, help="Search before every answer: what was crawled since the training wins over what is remembered.")
+@click.option(
+    "--tools",
+    "tool_names",
+    default=None,
+    help="search, python, both with a comma, or none; default: those that the checkpoint has learnt to call.",
+)
+@click.option(
+    "--search-first",
+    is_flag=True,
+    help="Search before every answer: what was crawled since the training wins over what is remembered.",
+)
 @click.option("--system", "instructions", default="", help="Instructions that stand before everything.")
 @sampling_options(max_tokens=200, temperature=0.0)
 @recipe_option
-def chat(question: str | None, checkpoint: str, tool_names: str | None, search_first: bool, instructions: str, recipe: str | None, **sampled: Any) -> None:
+def chat(
+    question: str | None,
+    checkpoint: str,
+    tool_names: str | None,
+    search_first: bool,
+    instructions: str,
+    recipe: str | None,
+    **sampled: Any,
+) -> None:
     """Talk with a model; with QUESTION, one answer. A base model answers as a page of questions and answers would."""
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
@@ -88,13 +110,18 @@ def chat(question: str | None, checkpoint: str, tool_names: str | None, search_f
 
     with open_tools(workspace, ("search", "python")) as available:
         wanted = {name: available[name] for name in chosen if name in available}
-        conversation = Conversation(Engine(model, encoding), sampling, given(wanted), instructions, chats, search_first=search_first)
+        conversation = Conversation(
+            Engine(model, encoding), sampling, given(wanted), instructions, chats, search_first=search_first
+        )
         colour = sys.stdout.isatty()
         if question is not None:
             say(conversation, question, colour)
             return
         if sys.stdin.isatty():
-            click.echo(f"{checkpoint}: {model.shape.parameters:,} parameters, context {model.shape.context:,}, tools: {', '.join(wanted) or 'none'}. /help for commands.", err=True)
+            click.echo(
+                f"{checkpoint}: {model.shape.parameters:,} parameters, context {model.shape.context:,}, tools: {', '.join(wanted) or 'none'}. /help for commands.",
+                err=True,
+            )
         while True:
             try:
                 line = input("> " if sys.stdin.isatty() else "").strip()
@@ -143,9 +170,18 @@ def _command(line: str, conversation: Conversation, available: dict[str, object]
                 click.echo(f"error: {error.message}", err=True)
                 return True
             conversation.tools = given({name: available[name] for name in names if name in available})  # type: ignore[operator]
-        click.echo(", ".join(conversation.tools.tools) if conversation.tools else "(none)" if chats else "(a base model calls no tools)")
+        click.echo(
+            ", ".join(conversation.tools.tools)
+            if conversation.tools
+            else "(none)"
+            if chats
+            else "(a base model calls no tools)"
+        )
     elif command == "/history":
         click.echo("\n".join(transcript(exchange) for exchange in conversation.history) or "(nothing was said)")
     else:
-        click.echo(COMMANDS if command == "/help" else f"error: no command {command}; /help tells of them", err=command != "/help")
+        click.echo(
+            COMMANDS if command == "/help" else f"error: no command {command}; /help tells of them",
+            err=command != "/help",
+        )
     return True

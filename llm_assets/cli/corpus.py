@@ -86,7 +86,9 @@ def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
     for answer in answers:
         capture = answer.capture
         click.secho(f"{capture['url']}", bold=True)
-        click.echo(f"  crawl {capture['crawl']}, {capture['warc_file']} at {capture['warc_offset']:,}, fetched {capture['fetched_at']}, status {capture['status']}, {capture['mime'] or 'no media type'}")
+        click.echo(
+            f"  crawl {capture['crawl']}, {capture['warc_file']} at {capture['warc_offset']:,}, fetched {capture['fetched_at']}, status {capture['status']}, {capture['mime'] or 'no media type'}"
+        )
         if answer.reject:
             against = f" against {answer.reject['threshold']}" if answer.reject["threshold"] else ""
             value = f": {answer.reject['value']}{against}" if answer.reject["value"] else ""
@@ -97,11 +99,16 @@ def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
             if problem:
                 click.secho(f"  kept by every rule, and no longer read: {problem}", fg="yellow")
             else:
-                click.secho(f"  in the corpus: {answer.page['words']:,} words, {answer.page['language']} {answer.page['language_score']:.4f}{f', replaced: {found}' if found else ''}", fg="green")
+                click.secho(
+                    f"  in the corpus: {answer.page['words']:,} words, {answer.page['language']} {answer.page['language_score']:.4f}{f', replaced: {found}' if found else ''}",
+                    fg="green",
+                )
         else:
             click.secho("  neither kept nor rejected: its crawl is not built to the end; llm-assets run", fg="yellow")
         for rule, value in answer.broken:
-            click.echo(f"    breaks {rule.name}: {plain(value)} is {rule.drops.replace('_', ' ')} {plain(rule.threshold)} ({rule.source})")
+            click.echo(
+                f"    breaks {rule.name}: {plain(value)} is {rule.drops.replace('_', ' ')} {plain(rule.threshold)} ({rule.source})"
+            )
         for member in answer.cluster:
             click.echo(f"    duplicate cluster of {member['size']}: {member['relation']:5} {member['url']}")
     for page, of_page in sorted(versions.items()):
@@ -134,7 +141,9 @@ def _tell_versions(url: str, versions: list[dict[str, Any]]) -> None:
             seen = f"seen {version['captures']} times, {version['first_seen']} to {version['last_seen']}"
             once = f"seen once, {version['first_seen']}"
             where = f"first in crawl {version['crawl']}, last in {version['last_crawl']}"
-            click.echo(f"  text {version['version']}: {_state(version)}; {seen if version['captures'] > 1 else once}; {where}")
+            click.echo(
+                f"  text {version['version']}: {_state(version)}; {seen if version['captures'] > 1 else once}; {where}"
+            )
 
 
 def _verdicts(table: pl.DataFrame, first: str, second: str) -> None:
@@ -144,10 +153,14 @@ def _verdicts(table: pl.DataFrame, first: str, second: str) -> None:
     click.echo(f"  {first:24} {kept:>9,} kept  {len(table) - kept:>9,} dropped")
     click.echo(f"  {second:24} {other:>9,} kept  {len(table) - other:>9,} dropped")
     counts = [dict(table[column].drop_nulls().value_counts().iter_rows()) for column in ("rule", "other_rule")]
-    names = sorted({*counts[0], *counts[1]}, key=lambda name: (-max(counts[0].get(name, 0), counts[1].get(name, 0)), name))
+    names = sorted(
+        {*counts[0], *counts[1]}, key=lambda name: (-max(counts[0].get(name, 0), counts[1].get(name, 0)), name)
+    )
     for name in names:
         change = counts[1].get(name, 0) - counts[0].get(name, 0)
-        click.echo(f"    {name:34} {counts[0].get(name, 0):>8,} {counts[1].get(name, 0):>8,}{f'  {change:+,}' if change else ''}")
+        click.echo(
+            f"    {name:34} {counts[0].get(name, 0):>8,} {counts[1].get(name, 0):>8,}{f'  {change:+,}' if change else ''}"
+        )
 
 
 def _flips(workspace: Workspace, table: pl.DataFrame, samples: int) -> None:
@@ -167,11 +180,15 @@ def _flips(workspace: Workspace, table: pl.DataFrame, samples: int) -> None:
         scrubbed = scrub_for_display(pl.DataFrame({"text": list(texts.values())}, schema={"text": pl.String}))["text"]
         texts = dict(zip(texts, scrubbed, strict=True))
         for row in shown.iter_rows(named=True):
-            click.echo(f"  {row['url']}\n    {row[column]}: {row[value]}\n    {_snippet(texts[row['crawl'], row['warc_file'], row['warc_offset']])}")
+            click.echo(
+                f"  {row['url']}\n    {row[column]}: {row[value]}\n    {_snippet(texts[row['crawl'], row['warc_file'], row['warc_offset']])}"
+            )
 
 
 @corpus.command("what-if")
-@click.option("--set", "settings", multiple=True, required=True, metavar="RULE=VALUE", help="Another threshold, or RULE=off.")
+@click.option(
+    "--set", "settings", multiple=True, required=True, metavar="RULE=VALUE", help="Another threshold, or RULE=off."
+)
 @click.option("--samples", default=3, show_default=True, help="Pages that flip to show, each way.")
 @_CRAWLS
 @recipe_option
@@ -199,7 +216,9 @@ def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...],
 
 @corpus.command()
 @click.option("--table", default="clean_corpus", show_default=True, help=f"One of {', '.join(questions.TABLES)}.")
-@click.option("--where", default=None, help="A condition in SQL, such as \"host = 'example.org' AND length(text) > 1000\".")
+@click.option(
+    "--where", default=None, help="A condition in SQL, such as \"host = 'example.org' AND length(text) > 1000\"."
+)
 @click.option("--order", default=None, help="Columns to sort by, in SQL.")
 @click.option("--limit", default=10, show_default=True)
 @click.option("--offset", default=0, show_default=True)
@@ -207,18 +226,38 @@ def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...],
 @click.option("--sql", default=None, help="A whole DuckDB statement over these tables instead.")
 @_CRAWLS
 @recipe_option
-def browse(table: str, where: str | None, order: str | None, limit: int, offset: int, full: bool, sql: str | None, crawls: tuple[str, ...], recipe: str | None) -> None:
+def browse(
+    table: str,
+    where: str | None,
+    order: str | None,
+    limit: int,
+    offset: int,
+    full: bool,
+    sql: str | None,
+    crawls: tuple[str, ...],
+    recipe: str | None,
+) -> None:
     """Page through documents, with a filter in DuckDB SQL."""
     workspace, names = _open(recipe, crawls)
     connection = questions.tables(workspace, names)
     rows = questions.ask(connection, sql) if sql else questions.browse(connection, table, where, order, limit, offset)
     if sql or "text" not in rows.columns:
-        with pl.Config(tbl_rows=max(len(rows), 1), tbl_cols=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, fmt_str_lengths=10_000 if full else 100, tbl_width_chars=200):
+        with pl.Config(
+            tbl_rows=max(len(rows), 1),
+            tbl_cols=-1,
+            tbl_hide_dataframe_shape=True,
+            tbl_hide_column_data_types=True,
+            fmt_str_lengths=10_000 if full else 100,
+            tbl_width_chars=200,
+        ):
             click.echo_via_pager(f"{rows}\n{len(rows):,} rows\n")
         return
     pieces = []
     for row in rows.iter_rows(named=True):
-        pieces.append(click.style(row["url"], bold=True) + f"\n{row['crawl']} · {row['fetched_at']} · {len(row['text']):,} characters · {row['title']}\n")
+        pieces.append(
+            click.style(row["url"], bold=True)
+            + f"\n{row['crawl']} · {row['fetched_at']} · {len(row['text']):,} characters · {row['title']}\n"
+        )
         pieces.append((row["text"] if full else _snippet(row["text"])) + "\n\n")
     click.echo_via_pager(iter([*pieces, f"{len(rows):,} documents from {offset:,}\n"]))
 

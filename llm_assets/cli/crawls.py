@@ -37,26 +37,69 @@ def crawls() -> None:
 @click.option("--copy", is_flag=True, help="With --warc: copy the files into the store instead of referencing them.")
 @click.option("--common-crawl", "snapshot", help="A Common Crawl snapshot id, such as CC-MAIN-2026-43.")
 @click.option("--files", type=int, default=None, help="With --common-crawl: how many WARC files.")
-@click.option("--path", "paths", multiple=True, help="With --common-crawl: exactly this entry (or number) of warc.paths.gz; repeatable.")
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    help="With --common-crawl: exactly this entry (or number) of warc.paths.gz; repeatable.",
+)
 @click.option("--base-url", default=None, help="With --common-crawl: where crawl-data/ lies.")
 @click.option("--seed", "seeds", multiple=True, help="Own crawl: a URL to start from; repeatable.")
 @click.option("--sample-web", is_flag=True, help="The embedded sample web.")
-@click.option("--since", default=None, help="Continue this earlier crawl (own crawls and the sample web); without a source, from its source and settings.")
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of the source, such as max_pages=500; repeatable.")
-def add(name: str, warc: str | None, copy: bool, snapshot: str | None, files: int | None, paths: tuple[str, ...], base_url: str | None, seeds: tuple[str, ...], sample_web: bool, since: str | None, settings: tuple[str, ...]) -> None:
+@click.option(
+    "--since",
+    default=None,
+    help="Continue this earlier crawl (own crawls and the sample web); without a source, from its source and settings.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Any other field of the source, such as max_pages=500; repeatable.",
+)
+def add(
+    name: str,
+    warc: str | None,
+    copy: bool,
+    snapshot: str | None,
+    files: int | None,
+    paths: tuple[str, ...],
+    base_url: str | None,
+    seeds: tuple[str, ...],
+    sample_web: bool,
+    since: str | None,
+    settings: tuple[str, ...],
+) -> None:
     """Register crawl NAME with its source; with --since alone, with that crawl's."""
-    chosen = [kind for kind, given in (("--warc", warc), ("--common-crawl", snapshot), ("--seed", seeds), ("--sample-web", sample_web)) if given]
+    chosen = [
+        kind
+        for kind, given in (
+            ("--warc", warc),
+            ("--common-crawl", snapshot),
+            ("--seed", seeds),
+            ("--sample-web", sample_web),
+        )
+        if given
+    ]
     fields: dict[str, Any] = {}
     if not chosen and since:
         chosen, fields = ["--since"], _source_of_crawl(since)
     if len(chosen) != 1:
-        raise click.UsageError(f"give exactly one of --warc, --common-crawl, --seed, --sample-web (got {', '.join(chosen) or 'none'})")
+        raise click.UsageError(
+            f"give exactly one of --warc, --common-crawl, --seed, --sample-web (got {', '.join(chosen) or 'none'})"
+        )
     if warc:
         if "://" not in warc:
             warc = str(Path(warc).expanduser().absolute())
         fields = {"kind": "warc_files", "path": warc, "copy_files": copy}
     elif snapshot:
-        fields = {"kind": "common_crawl", "snapshot": snapshot, "paths": paths, "files": files if files is not None else (None if paths else 1)}
+        fields = {
+            "kind": "common_crawl",
+            "snapshot": snapshot,
+            "paths": paths,
+            "files": files if files is not None else (None if paths else 1),
+        }
         if base_url:
             fields["base_url"] = base_url
     elif seeds:
@@ -158,9 +201,7 @@ def remove(name: str) -> None:
             registry.remove(name)
         if partition:
             instance.delete_dynamic_partition("crawl", name)
-    removed = " and ".join(
-        what for what, was in (("crawl", registered), ("partition in Dagster", partition)) if was
-    )
+    removed = " and ".join(what for what, was in (("crawl", registered), ("partition in Dagster", partition)) if was)
     click.echo(f"removed {removed}: {name}")
     _tell_garbage(open_workspace(settings=settings), name)
 
@@ -213,7 +254,9 @@ def retry(name: str, yes: bool) -> None:
     further = f" {', '.join(continuing)}, which continue it, are fetched again too." if continuing else ""
     spooled = interrupted and any((staging / "spool").glob("exchanges.warc.gz"))
     if isinstance(source, WebCrawl) and (spooled or (artifact is not None and artifact.record.stats["captures"])):
-        what = f"{artifact.record.stats['captures']:,} captures" if artifact is not None else "an interrupted try's pages"
+        what = (
+            f"{artifact.record.stats['captures']:,} captures" if artifact is not None else "an interrupted try's pages"
+        )
         finished = f" of {str(artifact.record.timings.get('finished_at', ''))[:10]}" if artifact is not None else ""
         if not yes:
             question = f"{what}{finished} are deleted; the web may not have them any more.{further} Go on?"

@@ -41,7 +41,13 @@ def _time(seconds: float) -> str:
 
 
 @click.command()
-@click.option("--depth", "depths", multiple=True, type=int, help="Depth of the model (may be given several times); default: a table of depths, and the recipe's own model.")
+@click.option(
+    "--depth",
+    "depths",
+    multiple=True,
+    type=int,
+    help="Depth of the model (may be given several times); default: a table of depths, and the recipe's own model.",
+)
 @click.option("--device", default=None, help=f"cpu, {', '.join(device.name for device in DEVICES)}; default: cpu.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1), help="Devices that train together.")
 @click.option("--tokens", default=None, type=click.IntRange(1), help="Tokens trained on; default: as the recipe says.")
@@ -56,29 +62,84 @@ def plan(depths: tuple[int, ...], device: str | None, processes: int, tokens: in
     workspace = open_workspace(recipe or (None if device == "cpu" or os.environ.get("LLM_ASSETS_RECIPE") else "gpu"))
     chosen: Recipe = workspace.recipe
     vocabulary = vocabulary_of(chosen)
-    dialled = chosen.model.but(width=None, heads=None, kv_heads=None, head_dim=None, hidden=None)
-    free = chosen.pretraining.but(tokens=tokens, batch_tokens=None)
-    rows = [(f"recipe {chosen.name}", chosen.model.shape(vocabulary), chosen.pretraining.but(tokens=tokens or chosen.pretraining.tokens))] if not depths else []
-    rows += [(f"depth {depth}", dialled.but(depth=depth).shape(vocabulary), free) for depth in depths or DEPTHS]
+    dialled = chosen.model.replace(width=None, heads=None, kv_heads=None, head_dim=None, hidden=None)
+    free = chosen.pretraining.replace(tokens=tokens, batch_tokens=None)
+    rows = (
+        [
+            (
+                f"recipe {chosen.name}",
+                chosen.model.shape(vocabulary),
+                chosen.pretraining.replace(tokens=tokens or chosen.pretraining.tokens),
+            )
+        ]
+        if not depths
+        else []
+    )
+    rows += [(f"depth {depth}", dialled.replace(depth=depth).shape(vocabulary), free) for depth in depths or DEPTHS]
     table = Table(box=None, pad_edge=False)
-    for name in ("model", "width", "heads", "parameters", "tokens", "steps", "batch", "FLOPs", "rows a pass", "memory", "tokens/s", "time", "cost"):
+    for name in (
+        "model",
+        "width",
+        "heads",
+        "parameters",
+        "tokens",
+        "steps",
+        "batch",
+        "FLOPs",
+        "rows a pass",
+        "memory",
+        "tokens/s",
+        "time",
+        "cost",
+    ):
         table.add_column(name, justify="left" if name == "model" else "right")
     for name, shape, pretraining in rows:
         steps, sequences = pretraining.budget(shape)
         try:
-            found = predict(shape, steps * sequences * shape.context, sequences * shape.context, device, processes, cores())
+            found = predict(
+                shape, steps * sequences * shape.context, sequences * shape.context, device, processes, cores()
+            )
         except ModelError as error:
             if device != "cpu" and "needs" in str(error):
-                table.add_row(name, str(shape.width), str(shape.heads), f"{shape.parameters / 1e6:,.1f} M", "", "", "", "", "", "does not fit", "", "", "")
+                table.add_row(
+                    name,
+                    str(shape.width),
+                    str(shape.heads),
+                    f"{shape.parameters / 1e6:,.1f} M",
+                    "",
+                    "",
+                    "",
+                    "",
+                    "",
+                    "does not fit",
+                    "",
+                    "",
+                    "",
+                )
                 continue
             raise
         table.add_row(
-            name, str(shape.width), str(shape.heads), f"{shape.parameters / 1e6:,.1f} M", f"{steps * sequences * shape.context / 1e6:,.1f} M", f"{steps:,}", f"{sequences * shape.context:,}", f"{found.flops:.2g}",
-            str(found.pass_rows), human_size(found.memory), f"{found.tokens_per_second:,.0f}", _time(found.seconds), f"${found.cost:,.2f}" if found.cost is not None else "",
-        )  # fmt: skip
+            name,
+            str(shape.width),
+            str(shape.heads),
+            f"{shape.parameters / 1e6:,.1f} M",
+            f"{steps * sequences * shape.context / 1e6:,.1f} M",
+            f"{steps:,}",
+            f"{sequences * shape.context:,}",
+            f"{found.flops:.2g}",
+            str(found.micro_batch_size),
+            human_size(found.memory),
+            f"{found.tokens_per_second:,.0f}",
+            _time(found.seconds),
+            f"${found.cost:,.2f}" if found.cost is not None else "",
+        )
     console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else 180)
     console.print(table)
-    console.print(f"vocabulary {vocabulary:,}, context {chosen.model.context:,}, {processes} x {device}" + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)") + "; memory a device, estimated")
+    console.print(
+        f"vocabulary {vocabulary:,}, context {chosen.model.context:,}, {processes} x {device}"
+        + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
+        + "; memory a device, estimated"
+    )
     _actual(workspace, console)
 
 
@@ -116,13 +177,17 @@ def _checkpoint_folder(name: str, workspace: Workspace) -> Path:
         if len(name) >= 6 and artifact.record.identity.startswith(name) and (artifact.path / "shape.json").is_file():
             return artifact.path
     short = ", ".join(stage.removesuffix("_checkpoint") for stage in checkpoints)
-    raise ModelError(f"no checkpoint {name!r}: there are {short}; or name an identity (llm-assets artifacts list) or a folder with a shape.json")
+    raise ModelError(
+        f"no checkpoint {name!r}: there are {short}; or name an identity (llm-assets artifacts list) or a folder with a shape.json"
+    )
 
 
 @click.command()
 @click.argument("prompt", default="")
 @click.option("--checkpoint", default="base", show_default=True, help="Stage, identity or folder of a checkpoint.")
-@click.option("--next", "next_tokens", is_flag=True, help="The table of the most probable next tokens instead of a continuation.")
+@click.option(
+    "--next", "next_tokens", is_flag=True, help="The table of the most probable next tokens instead of a continuation."
+)
 @click.option("--count", default=10, show_default=True, type=click.IntRange(1), help="Rows of that table.")
 @sampling_options(max_tokens=128, temperature=0.8)
 @recipe_option
@@ -158,9 +223,7 @@ def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, recipe
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option(
-    "--checkpoint", default="rlhf", show_default=True, help="Stage, identity or folder of a checkpoint."
-)
+@click.option("--checkpoint", default="rlhf", show_default=True, help="Stage, identity or folder of a checkpoint.")
 @click.option(
     "--gguf",
     "kind",

@@ -22,7 +22,12 @@ def followable(message: str) -> str:
     return message.replace("llm-assets run ", f"llm-assets run --recipe {shlex.quote(recipe)} ") if recipe else message
 
 
-recipe_option = click.option("--recipe", default=None, callback=_remember, help="Recipe name, module:function or file.py:function, with @crawl to read that crawl alone (laptop@mine); default: LLM_ASSETS_RECIPE or laptop.")
+recipe_option = click.option(
+    "--recipe",
+    default=None,
+    callback=_remember,
+    help="Recipe name, module:function or file.py:function, with @crawl to read that crawl alone (laptop@mine); default: LLM_ASSETS_RECIPE or laptop.",
+)
 
 
 def sampling_options(max_tokens: int, temperature: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -22,10 +22,25 @@ KEYS = {"1": "first", "2": "second", "t": "tie"}
 
 @click.command()
 @click.option("--labeller", default=getpass.getuser, help="Who ranks; default: the user's name.")
-@click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="Where rankings are added; default: rankings/<labeller>.jsonl in the data folder.")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where rankings are added; default: rankings/<labeller>.jsonl in the data folder.",
+)
 @click.option("--count", default=20, show_default=True, type=click.IntRange(1), help="Pairs to ask for.")
-@click.option("--adversarial", is_flag=True, help="Pairs that fooled the last reward model (of rlhf_checkpoint) instead of response_pairs'.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the order; people with the same seed rank the same pairs first, so that their agreement is seen.")
+@click.option(
+    "--adversarial",
+    is_flag=True,
+    help="Pairs that fooled the last reward model (of rlhf_checkpoint) instead of response_pairs'.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Of the order; people with the same seed rank the same pairs first, so that their agreement is seen.",
+)
 @recipe_option
 def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: int, recipe: str | None) -> None:
     """Rank pairs of answers. Keys: 1 or 2 for the better one, t for a tie, s to skip, q to leave."""
@@ -47,7 +62,9 @@ def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: 
     for pair in left[:count]:
         click.echo(f"\n{click.style(pair['question'], bold=True)}\n\n1. {pair['first']}\n\n2. {pair['second']}\n")
         try:
-            said = click.prompt("better", type=click.Choice([*KEYS, "s", "q"]), prompt_suffix=" (1, 2, t, s, q): ", show_choices=False)
+            said = click.prompt(
+                "better", type=click.Choice([*KEYS, "s", "q"]), prompt_suffix=" (1, 2, t, s, q): ", show_choices=False
+            )
         except click.Abort:
             break
         if said == "q":
@@ -64,12 +81,21 @@ def ranked_by(path: Path, labeller: str) -> set[str]:
     from llm_assets.preference.response_pairs import pair_digest
 
     rows = [row for _, row in read_rankings(path)] if path.exists() else []
-    return {pair_digest(row["question"], row["first"], row["second"]) for row in rows if not isinstance(row, str) and row["labeller"] == labeller}
+    return {
+        pair_digest(row["question"], row["first"], row["second"])
+        for row in rows
+        if not isinstance(row, str) and row["labeller"] == labeller
+    }
 
 
 def add_ranking(path: Path, pair: Mapping[str, Any], preferred: str, labeller: str) -> None:
     """One line more. A line that an earlier kill left unfinished is ended first."""
-    row = {**{name: pair[name] for name in ("question", "subject", "first", "second")}, "preferred": preferred, "labeller": labeller, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    row = {
+        **{name: pair[name] for name in ("question", "subject", "first", "second")},
+        "preferred": preferred,
+        "labeller": labeller,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     with path.open("a+b") as stream:
         if stream.tell():
             stream.seek(-1, 2)

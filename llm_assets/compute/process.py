@@ -114,15 +114,15 @@ def explained(error: Exception, job: Any) -> str:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
         where = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
         return (
-            f"out of {where}: lower pretraining.pass_rows (now {_pass_rows(job)}; the same result, a little slower), "
+            f"out of {where}: lower pretraining.micro_batch_size (now {_micro_batch_size(job)}; the same result, a little slower), "
             "or model.context, or model.depth"
         )
     return str(error) if isinstance(error, (ModelError, ValueError)) else f"{type(error).__name__}: {error}"
 
 
-def _pass_rows(job: Any) -> int | None:
+def _micro_batch_size(job: Any) -> int | None:
     """Sequences that a training's job takes through the model at once; None in other jobs."""
-    return getattr(getattr(job, "plan", None), "pass_rows", None)
+    return getattr(getattr(job, "plan", None), "micro_batch_size", None)
 
 
 def _open_pipes() -> Any:

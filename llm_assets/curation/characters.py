@@ -29,7 +29,7 @@ _SPACY_QUOTES = "'\"”“`‘´’‚,„»«「」『』（）〔〕【】《�
 _SPACY_CURRENCY = "$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
 _SPACY_SENTENCE = "!.?։؟۔܀܁܂߹।॥၊။።፧፨᙮᜵᜶᠃᠉᥄᥅᪨᪩᪪᪫᭚᭛᭞᭟᰻᰼᱾᱿‼‽⁇⁈⁉⸮⸼꓿꘎꘏꛳꛷꡶꡷꣎꣏꤯꧈꧉꩝꩞꩟꫰꫱꯫﹒﹖﹗！．？｡。"
 # NLTK 3.10, tokenize/destructive.py: marks that stand alone wherever they are, and those that may follow a full stop.
-_TREEBANK_SINGLE = ";@#$%&?!*[](){}<>«“‘„»”’\"‒–—―"
+_TREEBANK_SINGLE = ';@#$%&?!*[](){}<>«“‘„»”’"‒–—―'
 _CLOSERS = "])}>\"'»”’"
 
 # The planes beyond hold unassigned code points, ideographs and private use only.
@@ -98,7 +98,12 @@ def decode(data, start, end, into):  # type: ignore[no-untyped-def]
             into[n] = (byte & 0x0F) << 12 | (np.uint32(data[at + 1]) & 0x3F) << 6 | np.uint32(data[at + 2]) & 0x3F
             at += 3
         elif at + 3 < end:
-            into[n] = (byte & 0x07) << 18 | (np.uint32(data[at + 1]) & 0x3F) << 12 | (np.uint32(data[at + 2]) & 0x3F) << 6 | np.uint32(data[at + 3]) & 0x3F
+            into[n] = (
+                (byte & 0x07) << 18
+                | (np.uint32(data[at + 1]) & 0x3F) << 12
+                | (np.uint32(data[at + 2]) & 0x3F) << 6
+                | np.uint32(data[at + 3]) & 0x3F
+            )
             at += 4
         else:
             break

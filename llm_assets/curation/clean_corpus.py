@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.tables import batches, polars_schema
 from llm_assets.recipes import PersonalData
 
@@ -20,16 +20,20 @@ from .schemas import CleanCorpus, Rejects
 RULE = "personal_data_density"
 
 
-def scrub_part(staging: Path, name: str, texts: Path, rules: PersonalData) -> None:
+def scrub_task(staging: Path, name: str, texts: Path, rules: PersonalData) -> None:
     """Worker: scrub the pages of one WARC file, in file order."""
     columns = list(polars_schema(CleanCorpus))
-    with Part(staging, name) as part:
-        kept, rejects = part.table("text", CleanCorpus), part.table("rejects", Rejects)
+    with Task(staging, name) as task:
+        kept, rejects = task.table("text", CleanCorpus), task.table("rejects", Rejects)
         tally, counts, found = Tally(), {"scrubbed": 0, "text_bytes": 0}, dict.fromkeys(KINDS, 0)
         for frame in batches(texts):
             text, matches = scrub(frame["text"], rules.types, rules.placeholders, rules.phone_region)
             title, _ = scrub(frame["title"], rules.types, rules.placeholders, rules.phone_region)
-            pages = pl.concat([frame, matches], how="horizontal").with_columns(matches=pl.sum_horizontal(KINDS), rule=pl.lit(RULE), density=pl.sum_horizontal(KINDS) * 1000 / pl.col("text").str.len_chars().clip(1))
+            pages = pl.concat([frame, matches], how="horizontal").with_columns(
+                matches=pl.sum_horizontal(KINDS),
+                rule=pl.lit(RULE),
+                density=pl.sum_horizontal(KINDS) * 1000 / pl.col("text").str.len_chars().clip(1),
+            )
             dense = (pl.col("matches") >= rules.min_matches) & (pl.col("density") > rules.max_density)
             passed, failed = pages.with_columns(text=text, title=title).filter(~dense), pages.filter(dense)
             kept.frame(passed.select(columns))
@@ -47,7 +51,7 @@ def scrub_part(staging: Path, name: str, texts: Path, rules: PersonalData) -> No
             counts["text_bytes"] += int(passed["text"].str.len_bytes().sum())
             for kind in KINDS:
                 found[kind] += int(passed[kind].sum())
-        part.stats.update(tally.stats(), **counts, personal_data=found)
+        task.stats.update(tally.stats(), **counts, personal_data=found)
 
 
 def build_clean_corpus(step: Step, config: PersonalData) -> None:
@@ -56,7 +60,7 @@ def build_clean_corpus(step: Step, config: PersonalData) -> None:
     scrub(warm_up, config.types, config.placeholders, config.phone_region)
     texts = {path.stem: path for path in step.input("deduplicated_text").table("text")}
     tasks = {name: (path, config) for name, path in texts.items()}
-    step.run_parts(scrub_part, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    step.run_tasks(scrub_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
 
 CLEAN_CORPUS = Stage(

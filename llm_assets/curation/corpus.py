@@ -59,11 +59,16 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, A
         raise CorpusError(str(error) if isinstance(error, duckdb.Error) else "the statement gives no rows") from error
 
 
-def browse(connection: duckdb.DuckDBPyConnection, table: str, where: str | None, order: str | None, limit: int, offset: int) -> pl.DataFrame:
+def browse(
+    connection: duckdb.DuckDBPyConnection, table: str, where: str | None, order: str | None, limit: int, offset: int
+) -> pl.DataFrame:
     """Rows of one table, in file order unless `order` says otherwise."""
     if table not in TABLES:
         raise CorpusError(f"no table {table!r}; there are {', '.join(TABLES)}")
-    return ask(connection, f"SELECT * FROM {table}{f' WHERE {where}' if where else ''}{f' ORDER BY {order}' if order else ''} LIMIT {int(limit)} OFFSET {int(offset)}")
+    return ask(
+        connection,
+        f"SELECT * FROM {table}{f' WHERE {where}' if where else ''}{f' ORDER BY {order}' if order else ''} LIMIT {int(limit)} OFFSET {int(offset)}",
+    )
 
 
 @dataclass
@@ -94,9 +99,16 @@ def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
     answers = []
     for capture in captures.iter_rows(named=True):
         place = {"crawl": capture["crawl"], "file": capture["warc_file"], "at": capture["warc_offset"]}
-        reject, page, cluster = (ask(connection, statement(f"{what}_of_capture"), place).to_dicts() for what in ("reject", "page", "cluster"))
+        reject, page, cluster = (
+            ask(connection, statement(f"{what}_of_capture"), place).to_dicts() for what in ("reject", "page", "cluster")
+        )
         statistics = ask(connection, statement("statistics_of_capture"), place)
-        broken = [(rule, row[rule.column]) for row in statistics.to_dicts() for rule in workspace.recipe.quality.effective() if statistics.select(breaks(rule)).item()]
+        broken = [
+            (rule, row[rule.column])
+            for row in statistics.to_dicts()
+            for rule in workspace.recipe.quality.effective()
+            if statistics.select(breaks(rule)).item()
+        ]
         answers.append(Answer(capture, reject[0] if reject else None, page[0] if page else None, broken, cluster))
     return answers
 
@@ -120,7 +132,9 @@ def statistics_of(workspace: Workspace, crawls: Iterable[str]) -> pl.DataFrame:
         resolver = workspace.resolver()
         texts = resolver.artifact(JUDGED, crawl)
         statistics = {path.stem: path for path in resolver.artifact(TEXT_STATISTICS.name, crawl).table("statistics")}
-        frames += [frame for path in texts.table("text") for frame in joined(path, statistics[path.stem], with_text=False)]
+        frames += [
+            frame for path in texts.table("text") for frame in joined(path, statistics[path.stem], with_text=False)
+        ]
     return pl.concat(frames)
 
 
@@ -136,12 +150,16 @@ def changed_rules(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         if not equals:
             raise CorpusError(f"--set {setting}: give rule=number or rule=off")
     try:
-        return recipe.but(quality=recipe.quality.but(thresholds=thresholds))
+        return recipe.replace(quality=recipe.quality.replace(thresholds=thresholds))
     except ValidationError as error:
-        raise CorpusError("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())) from error
+        raise CorpusError(
+            "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        ) from error
 
 
-def compare(before: pl.DataFrame, rules: Sequence[Rule], after: pl.DataFrame, other_rules: Sequence[Rule]) -> pl.DataFrame:
+def compare(
+    before: pl.DataFrame, rules: Sequence[Rule], after: pl.DataFrame, other_rules: Sequence[Rule]
+) -> pl.DataFrame:
     """One row a page: its rule under either set (`rule`, `other_rule`; null is kept) and the values that decided.
 
     `before` and `after` hold the same pages in the same order (the same frame, where only thresholds differ).
@@ -150,8 +168,15 @@ def compare(before: pl.DataFrame, rules: Sequence[Rule], after: pl.DataFrame, ot
     for frame, chosen, prefix in ((before, rules, ""), (after, other_rules, "other_")):
         judged = frame.with_columns(rule=verdict(chosen))
         by_name = {rule.name: rule for rule in chosen}
-        values = [None if name is None else f"{plain(value)} ({by_name[name].drops.replace('_', ' ')} {plain(by_name[name].threshold)})" for name, value in judged.select("rule", value=measured(chosen)).iter_rows()]
-        sides.append(pl.DataFrame({f"{prefix}rule": judged["rule"], f"{prefix}value": pl.Series(values, dtype=pl.String)}))
+        values = [
+            None
+            if name is None
+            else f"{plain(value)} ({by_name[name].drops.replace('_', ' ')} {plain(by_name[name].threshold)})"
+            for name, value in judged.select("rule", value=measured(chosen)).iter_rows()
+        ]
+        sides.append(
+            pl.DataFrame({f"{prefix}rule": judged["rule"], f"{prefix}value": pl.Series(values, dtype=pl.String)})
+        )
     return pl.concat([before.select("crawl", "url", "warc_file", "warc_offset"), *sides], how="horizontal")
 
 
@@ -179,6 +204,11 @@ def texts_of(workspace: Workspace, pages: pl.DataFrame) -> dict[tuple[str, str, 
         for path in texts.table("text"):
             wanted = group.filter(pl.col("warc_file") == path.stem)
             if len(wanted):
-                rows = pl.scan_parquet(path).filter(pl.col("warc_offset").is_in(wanted["warc_offset"].implode())).select("warc_offset", "text").collect()
+                rows = (
+                    pl.scan_parquet(path)
+                    .filter(pl.col("warc_offset").is_in(wanted["warc_offset"].implode()))
+                    .select("warc_offset", "text")
+                    .collect()
+                )
                 found.update({(str(crawl), path.stem, offset): text for offset, text in rows.iter_rows()})
     return found

@@ -160,7 +160,9 @@ def lengths_of(texts: pl.LazyFrame) -> dict[int, int]:
     return dict(texts.select(power).group_by("power").len().sort("power").collect(engine="streaming").iter_rows())
 
 
-def gather(of: Mapping[str, Sequence[Artifact]], pages: CorpusPages, versions: Artifact, config: ReportConfig) -> dict[str, Any]:
+def gather(
+    of: Mapping[str, Sequence[Artifact]], pages: CorpusPages, versions: Artifact, config: ReportConfig
+) -> dict[str, Any]:
     """What the page shows besides the tables, as plain values.
 
     of: the artifacts of each stage, over all crawls. pages: the current ones of the corpus, by `versions`.
@@ -190,16 +192,18 @@ def build_corpus_report(step: Step, config: ReportConfig) -> None:
     funnels = pl.concat([funnel(crawl, inputs) for crawl, inputs in crawls.items()])
     measures = pl.concat([scores(crawl, inputs) for crawl, inputs in crawls.items()])
     rejects = [path for stage in STAGES for path in _paths(of[stage], "rejects")]
-    with step.part("report") as part:
-        part.table("funnel", Funnel).frame(funnels)
-        part.table("rejects_by_rule", RejectsByRule).frame(query(statement("rejects_by_rule"), files=rejects))
+    with step.task("report") as task:
+        task.table("funnel", Funnel).frame(funnels)
+        task.table("rejects_by_rule", RejectsByRule).frame(query(statement("rejects_by_rule"), files=rejects))
         if len(measures):
-            part.table("scores", TruthScores).frame(measures)
-        write_atomic(step.staging / VALUES, json.dumps(gather(of, pages, versions, config), sort_keys=True, indent=1).encode())
-        part.add_file(VALUES)
+            task.table("scores", TruthScores).frame(measures)
+        write_atomic(
+            step.staging / VALUES, json.dumps(gather(of, pages, versions, config), sort_keys=True, indent=1).encode()
+        )
+        task.add_file(VALUES)
         text = pages.scan(["text"]).select(pl.len(), pl.col("text").str.len_bytes().cast(pl.Int64).sum())
         current, size = text.collect(engine="streaming").row(0)
-        part.stats.update(pages=current, text_bytes=size, crawls=len(crawls), versions=versions.record.stats["states"])
+        task.stats.update(pages=current, text_bytes=size, crawls=len(crawls), versions=versions.record.stats["states"])
 
 
 def _table(report: Artifact, table: str) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Key, Stage
-from llm_assets.artifacts.step import PARTS, Part, Step
+from llm_assets.artifacts.step import TASKS, Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import batches, polars_schema, row_count
 from llm_assets.compute.compiled import compiled
@@ -243,7 +243,9 @@ def clusters(index: Index, bands: int, memory: int, scratch: Path, times: pl.Ser
     pages, roots = match(index, bands, memory, scratch)
     if not len(pages):
         return pl.DataFrame(schema=polars_schema(Cluster))
-    members = index.rows(pages, ["doc_id", "url", "crawl", "warc_file", "warc_offset", "exact"]).with_columns(root=pl.Series(roots))
+    members = index.rows(pages, ["doc_id", "url", "crawl", "warc_file", "warc_offset", "exact"]).with_columns(
+        root=pl.Series(roots)
+    )
     # A page that an earlier crawl has kept stays, so that its unchanged text is not kept under a new URL too.
     new = pl.Series(~index.returning[members["page"].to_numpy()])
     fetched = pl.repeat("", len(members), eager=True)
@@ -255,7 +257,11 @@ def clusters(index: Index, bands: int, memory: int, scratch: Path, times: pl.Ser
     ranked = members.with_columns(own=own, new=new, length=length, fetched=fetched)
     ranked = ranked.with_columns(earlier=pl.when("own").then(None).otherwise("page"))
     ranked = ranked.sort(order, descending=[name == "fetched" for name in order], nulls_last=True)
-    first = ranked.group_by("root", maintain_order=True).first().select("root", cluster="doc_id", kept_page="page", kept_exact="exact")
+    first = (
+        ranked.group_by("root", maintain_order=True)
+        .first()
+        .select("root", cluster="doc_id", kept_page="page", kept_exact="exact")
+    )
     ranked = ranked.join(first, on="root", how="left", maintain_order="left").with_columns(size=pl.len().over("root"))
     kept_pages = np.sort(first["kept_page"].to_numpy())
     kept_bands, kept_has = _band_matrix(index.rows(kept_pages, ["bands"]), bands)
@@ -268,10 +274,16 @@ def clusters(index: Index, bands: int, memory: int, scratch: Path, times: pl.Ser
             own_bands, own_has = _band_matrix(frame[pages[low:high].astype(np.int64) - first_page], bands)
             other = places[low:high]
             shared[low:high] = ((own_bands == kept_bands[other]).sum(axis=1)) * own_has * kept_has[other]
-    ranked = ranked.join(by_page.select("page", shared_bands=pl.Series(shared)), on="page", how="left", maintain_order="left")
+    ranked = ranked.join(
+        by_page.select("page", shared_bands=pl.Series(shared)), on="page", how="left", maintain_order="left"
+    )
     return ranked.with_columns(
         kept=pl.col("page") == pl.col("kept_page"),
-        relation=pl.when(pl.col("page") == pl.col("kept_page")).then(pl.lit("kept")).when(pl.col("exact") == pl.col("kept_exact")).then(pl.lit("exact")).otherwise(pl.lit("near")),
+        relation=pl.when(pl.col("page") == pl.col("kept_page"))
+        .then(pl.lit("kept"))
+        .when(pl.col("exact") == pl.col("kept_exact"))
+        .then(pl.lit("exact"))
+        .otherwise(pl.lit("near")),
         size=pl.col("size").cast(pl.Int64),
     ).select(list(polars_schema(Cluster)))
 
@@ -284,32 +296,43 @@ def _band_matrix(frame: pl.DataFrame, bands: int) -> tuple[np.ndarray, np.ndarra
     return matrix, has
 
 
-def deduplication_part(staging: Path, name: str, texts: Path, clusters_file: Path, crawl: str, bands: int) -> None:
+def deduplication_task(staging: Path, name: str, texts: Path, clusters_file: Path, crawl: str, bands: int) -> None:
     """Worker: leave out the duplicates of one WARC file."""
     everything = pl.scan_parquet(clusters_file)
     survivors = everything.filter("kept").select("cluster", kept_url="url").unique("cluster")
-    mine = everything.filter((pl.col("warc_file") == name) & (pl.col("crawl") == crawl) & ~pl.col("kept")).join(survivors, on="cluster", how="left").collect()
+    mine = (
+        everything.filter((pl.col("warc_file") == name) & (pl.col("crawl") == crawl) & ~pl.col("kept"))
+        .join(survivors, on="cluster", how="left")
+        .collect()
+    )
     dropped = mine.select("warc_offset", "relation", "shared_bands", "kept_url")
-    with Part(staging, name) as part:
-        kept, rejects = part.table("text", QualityFilteredText), part.table("rejects", Rejects)
+    with Task(staging, name) as task:
+        kept, rejects = task.table("text", QualityFilteredText), task.table("rejects", Rejects)
         tally = Tally()
         for frame in batches(texts):
             judged = frame.join(dropped, on="warc_offset", how="left", maintain_order="left")
-            passed, failed = judged.filter(pl.col("relation").is_null()), judged.filter(pl.col("relation").is_not_null())
+            passed, failed = (
+                judged.filter(pl.col("relation").is_null()),
+                judged.filter(pl.col("relation").is_not_null()),
+            )
             exact = pl.col("relation") == "exact"
-            failed = failed.with_columns(rule=pl.when(exact).then(pl.lit("exact_duplicate")).otherwise(pl.lit("near_duplicate")))
+            failed = failed.with_columns(
+                rule=pl.when(exact).then(pl.lit("exact_duplicate")).otherwise(pl.lit("near_duplicate"))
+            )
             kept.frame(passed.drop("relation", "shared_bands", "kept_url"))
             rejects.frame(
                 failed.select(
                     *DOCUMENT,
                     "rule",
                     stage=pl.lit("deduplicated_text"),
-                    value=pl.when(exact).then(pl.format("same text as {}", "kept_url")).otherwise(pl.format("{} of {} bands as {}", "shared_bands", pl.lit(bands), "kept_url")),
+                    value=pl.when(exact)
+                    .then(pl.format("same text as {}", "kept_url"))
+                    .otherwise(pl.format("{} of {} bands as {}", "shared_bands", pl.lit(bands), "kept_url")),
                     threshold=pl.when(exact).then(pl.lit("equal")).otherwise(pl.lit(f"1 of {bands} bands")),
                 )
             )
             tally.add(passed, failed)
-        part.stats.update(tally.stats())
+        task.stats.update(tally.stats())
 
 
 CLUSTERS = "clusters"
@@ -332,14 +355,14 @@ def build_deduplicated_text(step: Step, config: Matching) -> None:
         index = Index.of(earlier, own.table("signatures"), [artifact.table("captures") for _, artifact in raw])
         pages = step.input("quality_filtered_text").table("text")
         times = pl.concat([pl.read_parquet(path, columns=["fetched_at"]) for path in pages])["fetched_at"]
-        with step.part(CLUSTERS) as part:
-            table = clusters(index, config.bands, config.memory, step.staging / PARTS / "matching", times)
-            part.table("clusters", Cluster).frame(table)
-            part.stats.update(clusters=table["cluster"].n_unique(), clustered=len(table), compared=index.pages)
+        with step.task(CLUSTERS) as task:
+            table = clusters(index, config.bands, config.memory, step.staging / TASKS / "matching", times)
+            task.table("clusters", Cluster).frame(table)
+            task.stats.update(clusters=table["cluster"].n_unique(), clustered=len(table), compared=index.pages)
     texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
     found = step.staging / "clusters" / f"{CLUSTERS}.parquet"
-    step.run_parts(
-        deduplication_part,
+    step.run_tasks(
+        deduplication_task,
         {name: (path, found, step.partition, config.bands) for name, path in texts.items()},
         "WARC files",
         {name: path.stat().st_size for name, path in texts.items()},

@@ -19,9 +19,12 @@ DAMAGED_UTF8 = 0.1
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
 # Python's names for what the WHATWG encoding standard calls otherwise.
 _WHATWG = [
-    (re.compile(r"^cp(125\d)$"), r"windows-\1"), (re.compile(r"^iso8859-"), "iso-8859-"),
-    (re.compile(r"^iso2022_jp$"), "iso-2022-jp"), (re.compile(r"^euc_"), "euc-"), (re.compile(r"^mac-roman$"), "macintosh"),
-]  # fmt: skip
+    (re.compile(r"^cp(125\d)$"), r"windows-\1"),
+    (re.compile(r"^iso8859-"), "iso-8859-"),
+    (re.compile(r"^iso2022_jp$"), "iso-2022-jp"),
+    (re.compile(r"^euc_"), "euc-"),
+    (re.compile(r"^mac-roman$"), "macintosh"),
+]
 _STATEFUL = {"iso-2022-jp"}
 
 
@@ -44,7 +47,11 @@ def decode_body(payload: bytes, headers: dict[str, str], limit: int) -> bytes:
             payload = _inflate(payload, 31, limit, coding) if payload[:2] == b"\x1f\x8b" else payload
         elif coding == "deflate":
             zlib_header = len(payload) > 1 and payload[0] & 0x0F == 8 and (payload[0] << 8 | payload[1]) % 31 == 0
-            payload = _inflate(payload, 15 if zlib_header else -15, limit, coding) if payload.lstrip()[:1] != b"<" else payload
+            payload = (
+                _inflate(payload, 15 if zlib_header else -15, limit, coding)
+                if payload.lstrip()[:1] != b"<"
+                else payload
+            )
         elif coding == "br":
             payload = _brotli(payload, limit) if payload.lstrip()[:1] != b"<" else payload
         elif coding not in ("identity", "utf-8", "none"):

@@ -9,7 +9,7 @@ import polars as pl
 from resiliparse.parse.encoding import detect_mime
 
 from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.recipes import Extraction
 from llm_assets.warc import read_captures
 
@@ -21,11 +21,11 @@ from .schemas import ExtractedText, Rejects
 _HTML = ("text/html", "application/xhtml+xml")
 
 
-def extract_part(staging: Path, name: str, urls: Path, warc: Path, bounds: Extraction) -> None:
+def extract_task(staging: Path, name: str, urls: Path, warc: Path, bounds: Extraction) -> None:
     """Worker: read the kept captures of one WARC file, in file order, and extract them."""
     rows = {row["warc_offset"]: row for row in pl.read_parquet(urls).iter_rows(named=True)}
-    with Part(staging, name) as part:
-        texts, rejects = part.table("text", ExtractedText), part.table("rejects", Rejects)
+    with Task(staging, name) as task:
+        texts, rejects = task.table("text", ExtractedText), task.table("rejects", Rejects)
         counts = {"pages": len(rows), "kept": 0, "rejected": 0, "html_bytes": 0, "text_bytes": 0}
         rules: dict[str, int] = {}
 
@@ -54,12 +54,21 @@ def extract_part(staging: Path, name: str, urls: Path, warc: Path, bounds: Extra
                 reject(row, error.rule, error.value, error.threshold)
                 continue
             size = len(page.text.encode("utf-8", "replace"))
-            texts.append({**{c: row[c] for c in DOCUMENT}, "title": page.title, "text": page.text, "encoding": page.encoding, "html_bytes": len(body)}, size + 256)
+            texts.append(
+                {
+                    **{c: row[c] for c in DOCUMENT},
+                    "title": page.title,
+                    "text": page.text,
+                    "encoding": page.encoding,
+                    "html_bytes": len(body),
+                },
+                size + 256,
+            )
             counts["kept"] += 1
             counts["text_bytes"] += size
         for offset in sorted(rows):  # indexed, but no longer readable
             reject(rows[offset], "unreadable_record", "", "")
-        part.stats.update(counts, rejects=dict(sorted(rules.items())))
+        task.stats.update(counts, rejects=dict(sorted(rules.items())))
 
 
 def build_extracted_text(step: Step, config: Extraction) -> None:
@@ -70,7 +79,7 @@ def build_extracted_text(step: Step, config: Extraction) -> None:
         warc = raw.file(f"warc/{path.stem}")
         tasks[path.stem] = (path, warc, config)
         sizes[path.stem] = warc.stat().st_size
-    step.run_parts(extract_part, tasks, "WARC files", sizes)
+    step.run_tasks(extract_task, tasks, "WARC files", sizes)
 
 
 EXTRACTED_TEXT = Stage(

@@ -14,7 +14,7 @@ import polars as pl
 
 from llm_assets.artifacts.external import external_digests
 from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.tables import batches
 from llm_assets.recipes import Language
 from llm_assets.settings import load_settings
@@ -46,22 +46,29 @@ def identify(model: LanguageModel, texts: pl.Series, rules: Language) -> pl.Data
     labels = np.array(model.labels, dtype=object)
     targets = [np.where(labels[found] == target, scores, 0.0).max(axis=1) for target in rules.targets]
     best = np.argmax(targets, axis=0)
-    columns = {"language": pl.Series([rules.targets[i] for i in best], dtype=pl.String), "language_score": np.max(targets, axis=0)}
+    columns = {
+        "language": pl.Series([rules.targets[i] for i in best], dtype=pl.String),
+        "language_score": np.max(targets, axis=0),
+    }
     for place in range(TOP):
         inside = place < found.shape[1]
-        columns[f"language_{place + 1}"] = pl.Series(labels[found[:, place]].tolist() if inside else [None] * len(texts), dtype=pl.String)
+        columns[f"language_{place + 1}"] = pl.Series(
+            labels[found[:, place]].tolist() if inside else [None] * len(texts), dtype=pl.String
+        )
         columns[f"score_{place + 1}"] = pl.Series(scores[:, place] if inside else [None] * len(texts), dtype=pl.Float64)
     return pl.DataFrame(columns)
 
 
-def language_part(staging: Path, name: str, texts: Path, model: Path, rules: Language) -> None:
+def language_task(staging: Path, name: str, texts: Path, model: Path, rules: Language) -> None:
     """Worker: identify the pages of one WARC file, in file order."""
     identifier = load_language_model(model)
-    with Part(staging, name) as part:
-        kept, rejects = part.table("text", LanguageFilteredText), part.table("rejects", Rejects)
+    with Task(staging, name) as task:
+        kept, rejects = task.table("text", LanguageFilteredText), task.table("rejects", Rejects)
         tally, languages = Tally(), dict[str, int]()
         for frame in batches(texts):
-            pages = pl.concat([frame, identify(identifier, frame["text"], rules)], how="horizontal").with_columns(rule=pl.lit("language"))
+            pages = pl.concat([frame, identify(identifier, frame["text"], rules)], how="horizontal").with_columns(
+                rule=pl.lit("language")
+            )
             passed = pages.filter(pl.col("language_score") >= rules.threshold)
             failed = pages.filter(pl.col("language_score") < rules.threshold)
             kept.frame(passed.drop("rule"))
@@ -70,19 +77,31 @@ def language_part(staging: Path, name: str, texts: Path, model: Path, rules: Lan
                     *DOCUMENT,
                     "rule",
                     stage=pl.lit("language_filtered_text"),
-                    value=pl.concat_str("language", pl.lit(" "), _four("language_score"), pl.lit(", "), "language_1", pl.lit(" "), _four("score_1")),
+                    value=pl.concat_str(
+                        "language",
+                        pl.lit(" "),
+                        _four("language_score"),
+                        pl.lit(", "),
+                        "language_1",
+                        pl.lit(" "),
+                        _four("score_1"),
+                    ),
                     threshold=pl.lit(str(rules.threshold)),
                 )
             )
             tally.add(passed, failed)
             for language, number in pages["language_1"].value_counts().iter_rows():
                 languages[language] = languages.get(language, 0) + number
-        part.stats.update(tally.stats(), languages=dict(sorted(languages.items())))
+        task.stats.update(tally.stats(), languages=dict(sorted(languages.items())))
 
 
 def _four(column: str) -> pl.Expr:
     """A probability as text with four digits."""
-    return pl.format("{}.{}", pl.col(column).floor().cast(pl.Int64), ((pl.col(column) % 1 * 10_000).round().cast(pl.Int64).cast(pl.String)).str.zfill(4))
+    return pl.format(
+        "{}.{}",
+        pl.col(column).floor().cast(pl.Int64),
+        ((pl.col(column) % 1 * 10_000).round().cast(pl.Int64).cast(pl.String)).str.zfill(4),
+    )
 
 
 def build_language_filtered_text(step: Step, config: Language) -> None:
@@ -92,7 +111,7 @@ def build_language_filtered_text(step: Step, config: Language) -> None:
     identify(load_language_model(model), warm_up, config)
     texts = {path.stem: path for path in step.input("extracted_text").table("text")}
     tasks = {name: (path, model, config) for name, path in texts.items()}
-    step.run_parts(language_part, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    step.run_tasks(language_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
 
 def _model_version(config: Language) -> Mapping[str, str]:

@@ -117,7 +117,22 @@ class LanguageModel:
         data, offsets = utf8_buffers(texts)
         k = min(k, len(self.labels))
         found, scores = np.zeros((len(texts), k), np.int32), np.zeros((len(texts), k), np.float32)
-        _predict(data, offsets, self.rows, self.word_keys, self.word_ids, self.bucket_rows, self.kept, self.eos_row, self.lengths[0], self.lengths[1], self.nodes, self.children, found, scores)
+        _predict(
+            data,
+            offsets,
+            self.rows,
+            self.word_keys,
+            self.word_ids,
+            self.bucket_rows,
+            self.kept,
+            self.eos_row,
+            self.lengths[0],
+            self.lengths[1],
+            self.nodes,
+            self.children,
+            found,
+            scores,
+        )
         return found, scores
 
 
@@ -139,9 +154,17 @@ def _parse(data: bytes) -> LanguageModel:
         raise LanguageModelError("not a fastText model of format 12")
     dimension, _, _, _, _, word_ngrams, loss, kind, buckets, shortest, longest, _, _ = reader.take("<12id")
     if kind != _SUPERVISED or loss not in (_HIERARCHICAL_SOFTMAX, _SOFTMAX) or word_ngrams > 1:
-        raise LanguageModelError(f"a model of kind {kind}, loss {loss}, word n-grams {word_ngrams}; supported: supervised, softmax or hierarchical softmax, no word n-grams")
+        raise LanguageModelError(
+            f"a model of kind {kind}, loss {loss}, word n-grams {word_ngrams}; supported: supervised, softmax or hierarchical softmax, no word n-grams"
+        )
     size, words, label_count, _, pruned = reader.take("<iiiqq")
-    if not (0 < label_count <= size and words + label_count == size and 0 <= buckets <= 1 << 28 and 0 <= longest <= 32 and shortest >= 0):
+    if not (
+        0 < label_count <= size
+        and words + label_count == size
+        and 0 <= buckets <= 1 << 28
+        and 0 <= longest <= 32
+        and shortest >= 0
+    ):
         raise LanguageModelError("header with impossible counts")
     vocabulary, labels, counts = [], [], []
     for index in range(size):
@@ -166,7 +189,13 @@ def _parse(data: bytes) -> LanguageModel:
     rows = reader.quantised() if quantised else reader.dense()
     (output_quantised,) = reader.take("<?")
     nodes = reader.quantised() if quantised and output_quantised else reader.dense()
-    if rows.shape[1] != dimension or nodes.shape[1] != dimension or len(rows) < words or (bucket_rows.max(initial=-1) >= len(rows) and longest > 0) or len(nodes) != label_count:
+    if (
+        rows.shape[1] != dimension
+        or nodes.shape[1] != dimension
+        or len(rows) < words
+        or (bucket_rows.max(initial=-1) >= len(rows) and longest > 0)
+        or len(nodes) != label_count
+    ):
         raise LanguageModelError("matrices that do not fit the dictionary")
     table = 1 << max(4, (2 * len(vocabulary)).bit_length())
     keys, ids = np.zeros(table, np.uint64), np.full(table, -1, np.int32)
@@ -177,7 +206,18 @@ def _parse(data: bytes) -> LanguageModel:
         keys[slot], ids[slot] = key, index
     children = _huffman(counts) if loss == _HIERARCHICAL_SOFTMAX else np.zeros((0, 2), np.int32)
     eos = vocabulary.index(_EOS) if _EOS in vocabulary else -1
-    return LanguageModel(tuple(labels), rows, keys, ids, bucket_rows, np.packbits(bucket_rows >= 0, bitorder="little"), eos, (shortest, longest), nodes, children)
+    return LanguageModel(
+        tuple(labels),
+        rows,
+        keys,
+        ids,
+        bucket_rows,
+        np.packbits(bucket_rows >= 0, bitorder="little"),
+        eos,
+        (shortest, longest),
+        nodes,
+        children,
+    )
 
 
 def _word_key(word: bytes) -> int:
@@ -209,7 +249,22 @@ def _huffman(counts: list[int]) -> np.ndarray:
 
 
 @compiled
-def _predict(data, offsets, rows, word_keys, word_ids, bucket_rows, kept, eos_row, shortest, longest, nodes, children, found, scores):  # type: ignore[no-untyped-def]
+def _predict(
+    data,
+    offsets,
+    rows,
+    word_keys,
+    word_ids,
+    bucket_rows,
+    kept,
+    eos_row,
+    shortest,
+    longest,
+    nodes,
+    children,
+    found,
+    scores,
+):  # type: ignore[no-untyped-def]
     dimension = rows.shape[1]
     labels = nodes.shape[0]
     buckets = np.uint32(len(bucket_rows))
@@ -234,7 +289,13 @@ def _predict(data, offsets, rows, word_keys, word_ids, bucket_rows, kept, eos_ro
                     break
                 key = (key ^ np.uint64(byte)) * np.uint64(0x100000001B3)
                 at += 1
-            if at - start == 4 and data[start] == 60 and data[start + 1] == 47 and data[start + 2] == 115 and data[start + 3] == 62:
+            if (
+                at - start == 4
+                and data[start] == 60
+                and data[start + 1] == 47
+                and data[start + 2] == 115
+                and data[start + 3] == 62
+            ):
                 continue  # "</s>"
             if key == 0:
                 key = np.uint64(1)
@@ -256,13 +317,21 @@ def _predict(data, offsets, rows, word_keys, word_ids, bucket_rows, kept, eos_ro
                 position = first
                 length = 1
                 while position <= at and length <= longest:
-                    value = np.uint32(60) if position < start else np.uint32(62) if position == at else np.uint32(data[position])
+                    value = (
+                        np.uint32(60)
+                        if position < start
+                        else np.uint32(62)
+                        if position == at
+                        else np.uint32(data[position])
+                    )
                     if value > 127:  # the library hashes signed characters
                         value |= np.uint32(0xFFFFFF00)
                     code = np.uint32((code ^ value) * np.uint32(16777619))
                     position += 1
                     while position < at and (data[position] & 0xC0) == 0x80:
-                        code = np.uint32((code ^ (np.uint32(data[position]) | np.uint32(0xFFFFFF00))) * np.uint32(16777619))
+                        code = np.uint32(
+                            (code ^ (np.uint32(data[position]) | np.uint32(0xFFFFFF00))) * np.uint32(16777619)
+                        )
                         position += 1
                     if length >= shortest and not (length == 1 and (first < start or position > at)):
                         bucket = code % buckets

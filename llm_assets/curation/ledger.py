@@ -9,7 +9,7 @@ import polars as pl
 from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import NoConfig, Stage
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import row_count
 from llm_assets.compute import LocalEngine
@@ -19,17 +19,24 @@ from .rejects import count_rules
 from .schemas import Rejects
 
 # The stages that reject, in order; the last one's table holds what is kept.
-STAGES = ("filtered_urls", "extracted_text", "language_filtered_text", "quality_filtered_text", "deduplicated_text", "clean_corpus")
+STAGES = (
+    "filtered_urls",
+    "extracted_text",
+    "language_filtered_text",
+    "quality_filtered_text",
+    "deduplicated_text",
+    "clean_corpus",
+)
 KEPT = ("clean_corpus", "text")
 
 
-def ledger_part(staging: Path, name: str, rejects: list[Path], captures: int, kept: int) -> None:
+def ledger_task(staging: Path, name: str, rejects: list[Path], captures: int, kept: int) -> None:
     """Join the rejects of one WARC file."""
-    with Part(staging, name) as part:
+    with Task(staging, name) as task:
         rows = query(statement("ledger"), rejects=[str(p) for p in rejects])
-        part.table("rejects", Rejects).frame(rows)
+        task.table("rejects", Rejects).frame(rows)
         by_stage = {stage: count_rules(group) for (stage,), group in sorted(rows.group_by("stage"))}
-        part.stats.update(pages=captures, captures=captures, kept=kept, rejected=len(rows), rejects=by_stage)
+        task.stats.update(pages=captures, captures=captures, kept=kept, rejected=len(rows), rejects=by_stage)
 
 
 def build_reject_ledger(step: Step, config: NoConfig) -> None:
@@ -39,8 +46,11 @@ def build_reject_ledger(step: Step, config: NoConfig) -> None:
     for stage in STAGES:
         for path in step.input(stage).table("rejects"):
             rejects.setdefault(path.stem, []).append(path)
-    tasks = {path.stem: (rejects[path.stem], row_count(path), row_count(kept[path.stem])) for path in step.input("raw_warc").table("captures")}
-    step.run_parts(ledger_part, tasks, "WARC files", engine=LocalEngine(1))
+    tasks = {
+        path.stem: (rejects[path.stem], row_count(path), row_count(kept[path.stem]))
+        for path in step.input("raw_warc").table("captures")
+    }
+    step.run_tasks(ledger_task, tasks, "WARC files", engine=LocalEngine(1))
 
 
 def imbalance(raw_warc: Artifact, kept: Artifact, ledger: Artifact) -> pl.DataFrame:
@@ -51,7 +61,7 @@ def imbalance(raw_warc: Artifact, kept: Artifact, ledger: Artifact) -> pl.DataFr
 
 def balance(ledger: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
     """Every capture is kept or rejected exactly once."""
-    lost = imbalance(inputs.one("raw_warc"), inputs.one(KEPT[0]), ledger)
+    lost = imbalance(inputs.artifact("raw_warc"), inputs.artifact(KEPT[0]), ledger)
     stats = ledger.record.stats
     equation = f"{stats['kept']:,} kept + {stats['rejected']:,} rejected = {stats['captures']:,} captures"
     passed = stats["kept"] + stats["rejected"] == stats["captures"] and lost.is_empty()

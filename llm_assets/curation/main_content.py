@@ -34,7 +34,9 @@ _FRAME_WORDS = frozenset(
     trending upsell utility widget widgets wp-caption yarpp zergnet screen-reader-text sr-only visually-hidden noprint navbox mw-editsection editsection reflist catlinks printfooter author-bio authorbox aboutauthor author-info
     keywords rating ratings reactions""".split()
 )
-_BODY_WORDS = frozenset("article articlebody article-body articletext body bodytext content entry entry-content entrycontent hentry main maincontent page post post-content postcontent post-body story storybody story-body storytext text blog".split())
+_BODY_WORDS = frozenset(
+    "article articlebody article-body articletext body bodytext content entry entry-content entrycontent hentry main maincontent page post post-content postcontent post-body story storybody story-body storytext text blog".split()
+)
 _ABOUT_ARTICLE = frozenset(["tag", "tags", "author", "category", "type", "status", "format"])
 _DIGITS = re.compile(r"\d+")
 _HIDDEN = re.compile(r'\s(?:hidden(?:=|\s|$)|aria-hidden="true"|style="[^"]*(?:display:\s*none|visibility:\s*hidden))')
@@ -98,11 +100,30 @@ _weigh_cached = lru_cache(maxsize=32_768)(_weigh)
 class _Page:
     """Blocks of text and the tree of block elements above them (see `markup.Blocks`), with what they weigh."""
 
-    __slots__ = ("attributes", "block_chars", "block_element", "block_links", "block_text", "chars", "first", "last", "links", "parent", "tag", "weight")
+    __slots__ = (
+        "attributes",
+        "block_chars",
+        "block_element",
+        "block_links",
+        "block_text",
+        "chars",
+        "first",
+        "last",
+        "links",
+        "parent",
+        "tag",
+        "weight",
+    )
 
     def __init__(self, html: str):
         blocks = read_blocks(html)
-        self.tag, self.parent, self.first, self.last, self.attributes = blocks.tag, blocks.parent, blocks.first, blocks.last, blocks.attributes
+        self.tag, self.parent, self.first, self.last, self.attributes = (
+            blocks.tag,
+            blocks.parent,
+            blocks.first,
+            blocks.last,
+            blocks.attributes,
+        )
         self.block_text, self.block_element, self.block_links = blocks.text, blocks.element, blocks.links
         self.weight = [0] * len(self.tag)
         for element, (start, end) in enumerate(blocks.spans):
@@ -159,7 +180,9 @@ def _framed(page: _Page) -> list[bool]:
     for element in range(1, len(page.tag)):
         if framed[page.parent[element]]:
             framed[element] = True
-        elif page.weight[element] < 0 or (page.tag[element] in _FRAME_TAGS and not (page.tag[element] == "figure" and listing[element])):
+        elif page.weight[element] < 0 or (
+            page.tag[element] in _FRAME_TAGS and not (page.tag[element] == "figure" and listing[element])
+        ):
             own = page.chars[element] - page.links[element]
             framed[element] = own < MOST * whole
     return framed
@@ -208,7 +231,9 @@ def _root(page: _Page, framed: list[bool]) -> int:
             continue
         alike = more / blocks > CLIMB_LENGTH * good[root] / max(paragraphs[root], 1)
         few_links = page.links[above] - page.links[root] < CLIMB_LINKS * (page.chars[above] - page.chars[root])
-        if (alike and few_links) or (good[root] < LIST_SHARE * good[above] and _one_of_many(page, child, children[above])):
+        if (alike and few_links) or (
+            good[root] < LIST_SHARE * good[above] and _one_of_many(page, child, children[above])
+        ):
             root = above
     return root
 

@@ -30,7 +30,14 @@ def _name_hash(name: bytes) -> int:
 
 def _names() -> tuple[np.ndarray, np.ndarray]:
     """Open-addressed table of the names that matter: hash (0 is empty), and kind << 8 | tag."""
-    said: dict[str, tuple[int, int]] = {"a": (_LINK, 0), "/a": (_LINK_END, 0), "br": (_BREAK, 0), "hr": (_BOUNDARY, 0), "body": (_BOUNDARY, 0), "/body": (_BOUNDARY, 0)}
+    said: dict[str, tuple[int, int]] = {
+        "a": (_LINK, 0),
+        "/a": (_LINK_END, 0),
+        "br": (_BREAK, 0),
+        "hr": (_BOUNDARY, 0),
+        "body": (_BOUNDARY, 0),
+        "/body": (_BOUNDARY, 0),
+    }
     for number, name in enumerate(BLOCK_TAGS[1:], 1):
         said[name], said[f"/{name}"] = (_OPEN, number), (_CLOSE, number)
     hashes, values = np.zeros(512, np.uint32), np.zeros(512, np.int32)
@@ -170,7 +177,14 @@ def _cut(data, hashes, values, elements, blocks, out):  # type: ignore[no-untype
                     code = np.uint32((code ^ np.uint32(47)) * np.uint32(0x01000193))
                 while position < n:
                     letter = data[position]
-                    if letter == 62 or letter == 47 or letter == 34 or letter == 32 or 9 <= letter <= 13 or 28 <= letter <= 31:
+                    if (
+                        letter == 62
+                        or letter == 47
+                        or letter == 34
+                        or letter == 32
+                        or 9 <= letter <= 13
+                        or 28 <= letter <= 31
+                    ):
                         break
                     code = np.uint32((code ^ np.uint32(letter)) * np.uint32(0x01000193))
                     position += 1
@@ -208,7 +222,9 @@ def _cut(data, hashes, values, elements, blocks, out):  # type: ignore[no-untype
                     elif byte == 0xE1:
                         raw = second == 0x9A and third == 0x80
                     elif byte == 0xE2:
-                        raw = (second == 0x80 and (third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF)) or (second == 0x81 and third == 0x9F)
+                        raw = (
+                            second == 0x80 and (third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF)
+                        ) or (second == 0x81 and third == 0x9F)
                     elif byte == 0xE3:
                         raw = second == 0x80 and third == 0x80
                 quotes += byte == 34

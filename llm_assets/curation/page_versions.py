@@ -84,10 +84,10 @@ def build_page_versions(step: Step, config: NoConfig) -> None:
     versions = find_versions(step.inputs)
     for crawl in step.inputs.by_crawl("raw_warc"):
         of_crawl = versions.filter(pl.col("crawl") == crawl)
-        with step.part(crawl) as part:
-            part.table("versions", PageVersions).frame(of_crawl)
-            part.stats["states"] = dict(of_crawl.group_by("state").len().sort("state").iter_rows())
-            part.stats["pages_in_corpus"] = len(of_crawl.filter((pl.col("state") == "current") & pl.col("in_corpus")))
+        with step.task(crawl) as task:
+            task.table("versions", PageVersions).frame(of_crawl)
+            task.stats["states"] = dict(of_crawl.group_by("state").len().sort("state").iter_rows())
+            task.stats["pages_in_corpus"] = len(of_crawl.filter((pl.col("state") == "current") & pl.col("in_corpus")))
 
 
 def none_lost(versions: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
@@ -130,7 +130,9 @@ PAGE_VERSIONS = Stage(
     tables={"versions": PageVersions},
     main_table="versions",
     checks=(
-        Check("no_page_is_lost", "Every page of the corpus is read once, or no longer current.", none_lost, blocking=True),
+        Check(
+            "no_page_is_lost", "Every page of the corpus is read once, or no longer current.", none_lost, blocking=True
+        ),
     ),
     show=show_versions,
     libraries=("duckdb", "polars"),
@@ -142,9 +144,9 @@ def build_training_pages(step: Step, config: NoConfig) -> None:
     current = find_versions(step.inputs).filter((pl.col("state") == "current") & pl.col("in_corpus"))
     for crawl in step.inputs.by_crawl("raw_warc"):
         of_crawl = current.filter(pl.col("crawl") == crawl).select(list(polars_schema(TrainingPage)))
-        with step.part(crawl) as part:
-            part.table("pages", TrainingPage).frame(of_crawl)
-            part.stats["pages"] = len(of_crawl)
+        with step.task(crawl) as task:
+            task.table("pages", TrainingPage).frame(of_crawl)
+            task.stats["pages"] = len(of_crawl)
 
 
 TRAINING_PAGES = Stage(

@@ -46,11 +46,17 @@ class Match:
     kind: str
 
 
-_EMAIL = re.compile(r"(?<![\w.!#$%&'*+/=?^`{|}~-])[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63})(?![\w-])", re.ASCII)
+_EMAIL = re.compile(
+    r"(?<![\w.!#$%&'*+/=?^`{|}~-])[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63})(?![\w-])",
+    re.ASCII,
+)
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)", re.ASCII)
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:])")
 _SSN = re.compile(r"(?<![\w.-])(?<!\d )\d{3}([- ])\d{2}\1\d{4}(?![\w-]|\.\d| \d)", re.ASCII)
-_CARD = re.compile(r"(?<![\w.,-])(?<!\d )(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -]?)\d{6}\2\d{4,5})(?![\w-]|[.,]\d| \d)", re.ASCII)
+_CARD = re.compile(
+    r"(?<![\w.,-])(?<!\d )(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -]?)\d{6}\2\d{4,5})(?![\w-]|[.,]\d| \d)",
+    re.ASCII,
+)
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?(?![A-Za-z0-9])")
 _PHONE = re.compile(
     r"(?<![\w.,/=&?#-])(?<!\d )(?:"
@@ -61,14 +67,26 @@ _PHONE = re.compile(
     r")(?![\w-]|[.,:/]\d| \d)",
     re.ASCII,
 )
-_VERSION_BEFORE = re.compile(r"(?:\bv|\bver|\bversions?|\brelease|\bfirmware|\bbuild|\brevision|\bsections?|\bchapters?|§|\bmozilla/|\bchrome/)[.:\s(]*$", re.IGNORECASE)
+_VERSION_BEFORE = re.compile(
+    r"(?:\bv|\bver|\bversions?|\brelease|\bfirmware|\bbuild|\brevision|\bsections?|\bchapters?|§|\bmozilla/|\bchrome/)[.:\s(]*$",
+    re.IGNORECASE,
+)
 _ISBN_BEFORE = re.compile(r"(?:ISBN|ISSN|DOI|EAN|SKU|part no|order)[\w\s.:#-]{0,8}$", re.IGNORECASE)
 _DATE = re.compile(r"(?:19|20)\d\d[ ./-][01]?\d[ ./-][0-3]?\d(?!\d)|[0-3]?\d[ ./-][01]?\d[ ./-](?:19|20)\d\d(?!\d)")
 # A numbered heading: address-like digits at the start of a line, small ones, then a word.
 _HEADING_AFTER = re.compile(r"\.? +[^\W\d]|\. +\S")
 # Issuers' number ranges (ISO/IEC 7812; Visa, Mastercard, American Express, Discover, Diners Club, JCB, UnionPay).
-_ISSUERS = re.compile(r"4|5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[47]|6011|65|64[4-9]|35(?:2[89]|[3-8])|30[0-5]|3[689]|62")
-_RESERVED = ("example", "test", "invalid", "localhost", "local", "internal")  # RFC 2606, RFC 6762: no public suffix, but mail-like
+_ISSUERS = re.compile(
+    r"4|5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[47]|6011|65|64[4-9]|35(?:2[89]|[3-8])|30[0-5]|3[689]|62"
+)
+_RESERVED = (
+    "example",
+    "test",
+    "invalid",
+    "localhost",
+    "local",
+    "internal",
+)  # RFC 2606, RFC 6762: no public suffix, but mail-like
 
 
 @lru_cache(maxsize=1)
@@ -82,7 +100,9 @@ def _suffixes() -> Callable[[str], str]:
 def _emails(text: str, region: str) -> Iterator[tuple[int, int]]:
     for match in _EMAIL.finditer(text):
         domain = match.group(1).lower()
-        if match.end() - match.start() <= MOST_MAIL and ("." in domain and (_suffixes()(domain) or domain.rsplit(".", 1)[1] in _RESERVED)):
+        if match.end() - match.start() <= MOST_MAIL and (
+            "." in domain and (_suffixes()(domain) or domain.rsplit(".", 1)[1] in _RESERVED)
+        ):
             yield match.span()
 
 
@@ -96,14 +116,21 @@ def _addresses(text: str, region: str) -> Iterator[tuple[int, int]]:
         if not address.is_global or address.is_multicast or _VERSION_BEFORE.search(text, max(0, start - 16), start):
             continue
         line_start = start == 0 or text[start - 1] == "\n"
-        if address.version == 4 and line_start and int(match.group().split(".")[0]) < 20 and _HEADING_AFTER.match(text, end):
+        if (
+            address.version == 4
+            and line_start
+            and int(match.group().split(".")[0]) < 20
+            and _HEADING_AFTER.match(text, end)
+        ):
             continue
         yield start, end
 
 
 def _ssns(text: str, region: str) -> Iterator[tuple[int, int]]:
     for match in _SSN.finditer(text):
-        if stdnum.us.ssn.is_valid(match.group().replace(" ", "-")) and not _ISBN_BEFORE.search(text, max(0, match.start() - 20), match.start()):
+        if stdnum.us.ssn.is_valid(match.group().replace(" ", "-")) and not _ISBN_BEFORE.search(
+            text, max(0, match.start() - 20), match.start()
+        ):
             yield match.span()
 
 
@@ -133,7 +160,11 @@ def _ibans(text: str, region: str) -> Iterator[tuple[int, int]]:
 def _phones(text: str, region: str) -> Iterator[tuple[int, int]]:
     for match in _PHONE.finditer(text):
         found = match.group()
-        if _DATE.search(found) or _ISBN_BEFORE.search(text, max(0, match.start() - 20), match.start()) or _VERSION_BEFORE.search(text, max(0, match.start() - 16), match.start()):
+        if (
+            _DATE.search(found)
+            or _ISBN_BEFORE.search(text, max(0, match.start() - 20), match.start())
+            or _VERSION_BEFORE.search(text, max(0, match.start() - 16), match.start())
+        ):
             continue
         if found.count(".") == 3 and _IPV4.fullmatch(found):
             continue
@@ -145,12 +176,24 @@ def _phones(text: str, region: str) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
-_FINDERS: dict[str, Callable[[str, str], Iterator[tuple[int, int]]]] = {"email": _emails, "ip_address": _addresses, "ssn": _ssns, "credit_card": _cards, "phone": _phones, "iban": _ibans}
+_FINDERS: dict[str, Callable[[str, str], Iterator[tuple[int, int]]]] = {
+    "email": _emails,
+    "ip_address": _addresses,
+    "ssn": _ssns,
+    "credit_card": _cards,
+    "phone": _phones,
+    "iban": _ibans,
+}
 
 
 def find(text: str, kinds: Sequence[str] = KINDS, region: str = "US") -> list[Match]:
     """Matches in a text, in order, none overlapping: where two do, the longer stands, then the earlier in KINDS."""
-    found = [Match(start, end, kind) for kind in KINDS if kind != "email" or "@" in text for start, end in _FINDERS[kind](text, region)]
+    found = [
+        Match(start, end, kind)
+        for kind in KINDS
+        if kind != "email" or "@" in text
+        for start, end in _FINDERS[kind](text, region)
+    ]
     if not found:
         return []
     chosen: list[Match] = []
@@ -203,8 +246,22 @@ def _windows(data, offsets, pages, starts, ends):  # type: ignore[no-untyped-def
             start, end = -1, -1
             if byte == 64:  # @
                 dotted, position = False, at + 1
-                while position < last and position - at < 256 and (data[position] == 45 or data[position] == 46 or 48 <= data[position] <= 57 or 97 <= data[position] | 32 <= 122):
-                    dotted = dotted or (data[position] == 46 and position > at + 1 and position + 1 < last and 97 <= data[position + 1] | 32 <= 122)
+                while (
+                    position < last
+                    and position - at < 256
+                    and (
+                        data[position] == 45
+                        or data[position] == 46
+                        or 48 <= data[position] <= 57
+                        or 97 <= data[position] | 32 <= 122
+                    )
+                ):
+                    dotted = dotted or (
+                        data[position] == 46
+                        and position > at + 1
+                        and position + 1 < last
+                        and 97 <= data[position + 1] | 32 <= 122
+                    )
                     position += 1
                 if dotted and at > first and data[at - 1] > 32:
                     start, end = at, position
@@ -227,7 +284,12 @@ def _windows(data, offsets, pages, starts, ends):  # type: ignore[no-untyped-def
                         break
                     position += 1
                 letters = at >= first + 2 and 65 <= data[at - 1] <= 90 and 65 <= data[at - 2] <= 90
-                if digits >= 9 or (dots >= 3 and digits >= 4) or (digits >= 7 and at > first and data[at - 1] == 43) or (letters and digits >= 2):
+                if (
+                    digits >= 9
+                    or (dots >= 3 and digits >= 4)
+                    or (digits >= 7 and at > first and data[at - 1] == 43)
+                    or (letters and digits >= 2)
+                ):
                     start, end = at, end_of_cluster
                     if letters:
                         end = min(last, at + 48)
@@ -253,7 +315,9 @@ def _windows(data, offsets, pages, starts, ends):  # type: ignore[no-untyped-def
     return count
 
 
-def scrub(texts: pl.Series, kinds: Sequence[str], placeholders: dict[str, str], region: str) -> tuple[pl.Series, pl.DataFrame]:
+def scrub(
+    texts: pl.Series, kinds: Sequence[str], placeholders: dict[str, str], region: str
+) -> tuple[pl.Series, pl.DataFrame]:
     """The texts with placeholders for personal data, and how many of each kind (columns KINDS, int64) each text has."""
     data, offsets = utf8_buffers(texts)
     size = 64 + 4 * len(texts)
@@ -284,7 +348,10 @@ def scrub(texts: pl.Series, kinds: Sequence[str], placeholders: dict[str, str], 
     table = pl.DataFrame(counts)
     if not replaced:
         return texts, table
-    changed = {page: b"".join([*pieces, data[copied[page] : offsets[page + 1]].tobytes()]).decode("utf-8") for page, pieces in replaced.items()}
+    changed = {
+        page: b"".join([*pieces, data[copied[page] : offsets[page + 1]].tobytes()]).decode("utf-8")
+        for page, pieces in replaced.items()
+    }
     places = pl.Series(list(changed), dtype=pl.UInt32)
     return texts.clone().scatter(places, pl.Series(list(changed.values()))), table
 
@@ -293,5 +360,7 @@ def scrub_for_display(frame: pl.DataFrame, region: str = "US") -> pl.DataFrame:
     """A frame to be shown (a preview, failing rows): no column of text tells any personal data."""
     for name, kind in frame.schema.items():
         if kind == pl.String:
-            frame = frame.with_columns(scrub(frame[name], KINDS, {kind: f"<{kind.upper()}>" for kind in KINDS}, region)[0].alias(name))
+            frame = frame.with_columns(
+                scrub(frame[name], KINDS, {kind: f"<{kind.upper()}>" for kind in KINDS}, region)[0].alias(name)
+            )
     return frame

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.tables import polars_schema
 from llm_assets.recipes import Rule
 from llm_assets.recipes.frozen import Frozen
@@ -80,12 +80,12 @@ def joined(texts: Path, statistics: Path, with_text: bool) -> Iterator[pl.DataFr
         yield pl.concat([page, number.drop("doc_id", "warc_offset")], how="horizontal")
 
 
-def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules: tuple[Rule, ...]) -> None:
+def quality_task(staging: Path, name: str, texts: Path, statistics: Path, rules: tuple[Rule, ...]) -> None:
     """Worker: the verdict on the pages of one WARC file, in file order."""
     thresholds = {rule.name: plain(rule.threshold) for rule in rules}
     columns = list(polars_schema(QualityFilteredText))
-    with Part(staging, name) as part:
-        kept, rejects = part.table("text", QualityFilteredText), part.table("rejects", Rejects)
+    with Task(staging, name) as task:
+        kept, rejects = task.table("text", QualityFilteredText), task.table("rejects", Rejects)
         tally, edited = Tally(), 0
         for frame in joined(texts, statistics, with_text=True):
             judged = frame.with_columns(rule=verdict(rules))
@@ -106,7 +106,7 @@ def quality_part(staging: Path, name: str, texts: Path, statistics: Path, rules:
             )
             tally.add(passed, failed)
             edited += passed["edited_text"].count()
-        part.stats.update(tally.stats(), edited=edited)
+        task.stats.update(tally.stats(), edited=edited)
 
 
 def build_quality_filtered_text(step: Step, config: QualityRules) -> None:
@@ -114,7 +114,7 @@ def build_quality_filtered_text(step: Step, config: QualityRules) -> None:
     statistics = {path.stem: path for path in step.input(TEXT_STATISTICS.name).table("statistics")}
     texts = {path.stem: path for path in step.input("language_filtered_text").table("text")}
     tasks = {name: (path, statistics[name], config.rules) for name, path in texts.items()}
-    step.run_parts(quality_part, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    step.run_tasks(quality_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
 
 QUALITY_FILTERED_TEXT = Stage(

@@ -63,10 +63,14 @@ def read_examples(path: Path) -> pl.DataFrame:
     texts, labels = [], []
     for number, row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("text"), str) or row.get("label") not in (0, 1):
-            raise ExamplesError(f"labelled examples {path}, line {number}: needs `text` (a string) and `label` (0 or 1)")
+            raise ExamplesError(
+                f"labelled examples {path}, line {number}: needs `text` (a string) and `label` (0 or 1)"
+            )
         texts.append(row["text"].encode("utf-8", "replace").decode())
         labels.append(int(row["label"]))
-    frame = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.Int64}).unique(maintain_order=True)
+    frame = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.Int64}).unique(
+        maintain_order=True
+    )
     if frame["label"].n_unique() < 2 or frame["label"].value_counts()["count"].min() < 2:
         raise ExamplesError(f"labelled examples {path}: needs two or more of either label")
     return frame
@@ -104,9 +108,21 @@ def train(examples: pl.DataFrame, settings: QualityClassifier) -> tuple[Classifi
         training = examples
     features, starts = _features(training["text"], settings.buckets)
     weights = np.zeros(settings.buckets)
-    bias = _fit(features, starts, training["label"].to_numpy(), weights, settings.epochs, settings.learning_rate, settings.regularisation)
+    bias = _fit(
+        features,
+        starts,
+        training["label"].to_numpy(),
+        weights,
+        settings.epochs,
+        settings.learning_rate,
+        settings.regularisation,
+    )
     classifier = Classifier(weights, bias)
-    numbers: dict[str, float] = {"examples": len(examples), "positive": int(examples["label"].sum()), "held_out": len(testing)}
+    numbers: dict[str, float] = {
+        "examples": len(examples),
+        "positive": int(examples["label"].sum()),
+        "held_out": len(testing),
+    }
     if len(testing):
         right = (classifier.score(testing["text"]) >= 0.5).cast(pl.Int64) == testing["label"]
         numbers["held_out_right"] = int(right.sum())
@@ -115,7 +131,10 @@ def train(examples: pl.DataFrame, settings: QualityClassifier) -> tuple[Classifi
 
 def _features(texts: pl.Series, buckets: int) -> tuple[np.ndarray, np.ndarray]:
     data, offsets = utf8_buffers(texts)
-    features, starts = np.zeros(min(len(data) + 2 * len(texts), MOST_FEATURES * len(texts)) + 1, np.int32), np.zeros(len(texts) + 1, np.int64)
+    features, starts = (
+        np.zeros(min(len(data) + 2 * len(texts), MOST_FEATURES * len(texts)) + 1, np.int32),
+        np.zeros(len(texts) + 1, np.int64),
+    )
     _hash_features(data, offsets, kinds_table(), int(np.diff(offsets).max(initial=0)) + 1, buckets, features, starts)
     return features[: starts[-1]], starts
 
@@ -192,13 +211,13 @@ def _fit(features, starts, labels, weights, epochs, rate, regularisation):  # ty
 
 def build_quality_classifier(step: Step, config: QualityClassifier) -> None:
     """Weights that are not 0, one row each; no table where the recipe names no examples."""
-    with step.part("classifier") as part:
+    with step.task("classifier") as task:
         if config.examples is None:
-            part.stats["examples"] = 0
+            task.stats["examples"] = 0
             return
         classifier, numbers = train(read_examples(Path(config.examples).expanduser()), config)
         used = np.flatnonzero(classifier.weights)
-        part.table("weights", ClassifierWeights).frame(
+        task.table("weights", ClassifierWeights).frame(
             pl.DataFrame(
                 {
                     "feature": [BIAS, *used.tolist()],
@@ -207,7 +226,7 @@ def build_quality_classifier(step: Step, config: QualityClassifier) -> None:
                 }
             )
         )
-        part.stats.update(numbers)
+        task.stats.update(numbers)
 
 
 def _examples_version(config: QualityClassifier) -> Mapping[str, str]:

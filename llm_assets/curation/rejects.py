@@ -15,7 +15,13 @@ DOCUMENT = tuple(polars_schema(Document))
 
 def reject_row(row: dict[str, Any], stage: str, rule: str, value: str, threshold: str) -> dict[str, Any]:
     """The reject of a page: what leads back to it (from `row`), and why it went."""
-    return {**{column: row[column] for column in DOCUMENT}, "stage": stage, "rule": rule, "value": value, "threshold": threshold}
+    return {
+        **{column: row[column] for column in DOCUMENT},
+        "stage": stage,
+        "rule": rule,
+        "value": value,
+        "threshold": threshold,
+    }
 
 
 def count_rules(rejects: pl.DataFrame) -> dict[str, int]:
@@ -38,4 +44,9 @@ class Tally:
             self.rejects[rule] = self.rejects.get(rule, 0) + number
 
     def stats(self) -> dict[str, Any]:
-        return {"pages": self.pages, "kept": self.kept, "rejected": self.pages - self.kept, "rejects": dict(sorted(self.rejects.items()))}
+        return {
+            "pages": self.pages,
+            "kept": self.kept,
+            "rejected": self.pages - self.kept,
+            "rejects": dict(sorted(self.rejects.items())),
+        }

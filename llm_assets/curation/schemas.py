@@ -108,7 +108,11 @@ class TextStatistic(pa.DataFrameModel):
 
 
 # The columns that compiled code fills, in its order.
-STATISTICS = tuple(column for column in TextStatistic.to_schema().columns if column not in ("doc_id", "warc_offset", "quality_score", "edited_text"))
+STATISTICS = tuple(
+    column
+    for column in TextStatistic.to_schema().columns
+    if column not in ("doc_id", "warc_offset", "quality_score", "edited_text")
+)
 
 
 class QualityFilteredText(LanguageFilteredText):

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.tables import batches
 from llm_assets.compute.compiled import compiled, inlined
 from llm_assets.recipes import Deduplication
@@ -81,8 +81,24 @@ def hash_functions(rules: Signatures) -> np.ndarray:
 def sign(texts: pl.Series, rules: Signatures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Digest (uint64, (n,)) and bands (uint64, (n, bands)) of each text, and whether it has bands (bool, (n,))."""
     data, offsets = utf8_buffers(texts)
-    exact, bands, has = np.zeros(len(texts), np.uint64), np.zeros((len(texts), rules.bands), np.uint64), np.zeros(len(texts), np.bool_)
-    _sign(data, offsets, folding(), hash_functions(rules), _SEPARATORS, rules.ngram, rules.rows if rules.near else 0, int(np.diff(offsets).max(initial=0)) + 1, exact, bands, has)
+    exact, bands, has = (
+        np.zeros(len(texts), np.uint64),
+        np.zeros((len(texts), rules.bands), np.uint64),
+        np.zeros(len(texts), np.bool_),
+    )
+    _sign(
+        data,
+        offsets,
+        folding(),
+        hash_functions(rules),
+        _SEPARATORS,
+        rules.ngram,
+        rules.rows if rules.near else 0,
+        int(np.diff(offsets).max(initial=0)) + 1,
+        exact,
+        bands,
+        has,
+    )
     return exact, bands, has
 
 
@@ -132,7 +148,13 @@ def _sign(data, offsets, table, functions, separators, ngram, rows, longest, exa
                     separator = False
                     for i in range(len(separators)):
                         separator = separator or text[at] == separators[i]
-                    if joined or not separator or at + 1 >= n or text[at + 1] >= len(table) or table[text[at + 1]] != _DIGIT:
+                    if (
+                        joined
+                        or not separator
+                        or at + 1 >= n
+                        or text[at + 1] >= len(table)
+                        or table[text[at + 1]] != _DIGIT
+                    ):
                         break
                     joined = True
                     at += 2
@@ -167,10 +189,10 @@ def _sign(data, offsets, table, functions, separators, ngram, rows, longest, exa
             bands[page, band] = value
 
 
-def signature_part(staging: Path, name: str, texts: Path, rules: Signatures) -> None:
+def signature_task(staging: Path, name: str, texts: Path, rules: Signatures) -> None:
     """Worker: the signatures of one WARC file's pages, in file order."""
-    with Part(staging, name) as part:
-        table = part.table("signatures", Signature)
+    with Task(staging, name) as task:
+        table = task.table("signatures", Signature)
         pages = 0
         for frame in batches(texts, ["doc_id", "url", "crawl", "warc_file", "warc_offset", "text"]):
             exact, bands, has = sign(frame["text"], rules)
@@ -178,7 +200,7 @@ def signature_part(staging: Path, name: str, texts: Path, rules: Signatures) -> 
             lists = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(bands[has].ravel(), pa.uint64()))
             table.frame(frame.drop("text").with_columns(exact=pl.Series(exact), bands=pl.Series(pl.from_arrow(lists))))
             pages += len(frame)
-        part.stats["pages"] = pages
+        task.stats["pages"] = pages
 
 
 def build_text_signatures(step: Step, config: Signatures) -> None:
@@ -186,7 +208,7 @@ def build_text_signatures(step: Step, config: Signatures) -> None:
     sign(pl.Series(["compiled once, here, and not by every worker"]), config)
     texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
     tasks = {name: (path, config) for name, path in texts.items()}
-    step.run_parts(signature_part, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    step.run_tasks(signature_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
 
 TEXT_SIGNATURES = Stage(

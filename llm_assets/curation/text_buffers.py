@@ -20,5 +20,7 @@ def utf8_buffers(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def texts_from(data: np.ndarray, offsets: np.ndarray) -> pl.Series:
     """The inverse of `utf8_buffers`. The bytes must be UTF-8."""
-    array = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets.astype(np.int64).tobytes()), pa.py_buffer(data.tobytes()))
+    array = pa.LargeStringArray.from_buffers(
+        len(offsets) - 1, pa.py_buffer(offsets.astype(np.int64).tobytes()), pa.py_buffer(data.tobytes())
+    )
     return pl.Series(pl.from_arrow(array))

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.tables import batches
 from llm_assets.compute.compiled import compiled, inlined
 from llm_assets.recipes import TextStatistics
@@ -35,15 +35,30 @@ _PHRASES = (JAVASCRIPT, LOREM_IPSUM, *POLICY)
 _CITATIONS = ("[edit]", "[citation needed]")
 
 _COLUMN = {name: place for place, name in enumerate(STATISTICS)}
-_CHARACTERS, _WORDS, _NON_SYMBOL, _MEAN_LENGTH = (_COLUMN[c] for c in ("characters", "words", "non_symbol_words", "mean_word_length"))
-_HASH, _ELLIPSIS, _ALPHA, _STOP = (_COLUMN[c] for c in ("hash_ratio", "ellipsis_ratio", "alpha_word_ratio", "stop_words"))
+_CHARACTERS, _WORDS, _NON_SYMBOL, _MEAN_LENGTH = (
+    _COLUMN[c] for c in ("characters", "words", "non_symbol_words", "mean_word_length")
+)
+_HASH, _ELLIPSIS, _ALPHA, _STOP = (
+    _COLUMN[c] for c in ("hash_ratio", "ellipsis_ratio", "alpha_word_ratio", "stop_words")
+)
 _BULLET_LINES, _ELLIPSIS_LINES = _COLUMN["bullet_line_ratio"], _COLUMN["ellipsis_line_ratio"]
 _DUP_LINE, _DUP_PARA, _DUP_LINE_CHARS, _DUP_PARA_CHARS = (
-    _COLUMN[c] for c in ("duplicate_line_ratio", "duplicate_paragraph_ratio", "duplicate_line_character_ratio", "duplicate_paragraph_character_ratio")
+    _COLUMN[c]
+    for c in (
+        "duplicate_line_ratio",
+        "duplicate_paragraph_ratio",
+        "duplicate_line_character_ratio",
+        "duplicate_paragraph_character_ratio",
+    )
 )
 _TOP, _DUPLICATE = _COLUMN["top_2_gram_character_ratio"], _COLUMN["duplicate_5_gram_character_ratio"]
-_LOREM, _CURLY, _SENTENCES, _REMOVED = (_COLUMN[c] for c in ("lorem_ipsum", "curly_bracket", "sentences", "removed_lines"))
-_TERMINAL_LINES, _SHORT_LINES, _EDITED_DUP, _NEWLINES = (_COLUMN[c] for c in ("terminal_line_ratio", "short_line_ratio", "edited_duplicate_line_character_ratio", "newline_ratio"))
+_LOREM, _CURLY, _SENTENCES, _REMOVED = (
+    _COLUMN[c] for c in ("lorem_ipsum", "curly_bracket", "sentences", "removed_lines")
+)
+_TERMINAL_LINES, _SHORT_LINES, _EDITED_DUP, _NEWLINES = (
+    _COLUMN[c]
+    for c in ("terminal_line_ratio", "short_line_ratio", "edited_duplicate_line_character_ratio", "newline_ratio")
+)
 _EDITED = _COLUMN["edited_characters"]
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -193,8 +208,24 @@ def _duplicates(prefixes, powers, spans, count, keys, stamps, stamp, mask):  # t
 
 @compiled
 def _statistics(  # type: ignore[no-untyped-def]
-    data, offsets, way, ascii_terminal, blank_lines, min_words_per_line, max_word_length, short_line_length, table, stop_words,
-    phrases, phrase_starts, citations, citation_starts, longest, statistics, edited, edited_offsets,
+    data,
+    offsets,
+    way,
+    ascii_terminal,
+    blank_lines,
+    min_words_per_line,
+    max_word_length,
+    short_line_length,
+    table,
+    stop_words,
+    phrases,
+    phrase_starts,
+    citations,
+    citation_starts,
+    longest,
+    statistics,
+    edited,
+    edited_offsets,
 ):
     text, kinds = np.zeros(longest, np.uint32), np.zeros(longest, np.uint32)
     out, out_kinds = np.zeros(longest, np.uint32), np.zeros(longest, np.uint32)
@@ -203,7 +234,11 @@ def _statistics(  # type: ignore[no-untyped-def]
     prefixes, powers = np.zeros(longest + 1, np.uint64), np.zeros(longest + 1, np.uint64)
     spans = np.zeros((longest + 1, 2), np.int32)
     words_bound = min(longest, MOST_WORDS)
-    sequence, lengths, word_powers = np.zeros(words_bound + 1, np.uint64), np.zeros(words_bound + 1, np.int64), np.ones(16, np.uint64)
+    sequence, lengths, word_powers = (
+        np.zeros(words_bound + 1, np.uint64),
+        np.zeros(words_bound + 1, np.int64),
+        np.ones(16, np.uint64),
+    )
     for i in range(1, 16):
         word_powers[i] = word_powers[i - 1] * _MIX
     size = np.int64(_mask(words_bound)) + 1
@@ -328,7 +363,9 @@ def _statistics(  # type: ignore[no-untyped-def]
             if start < end:
                 if text[start] == 0x2022 or text[start] == 45:
                     bullets += 1
-                if text[end - 1] == 0x2026 or (end - start >= 3 and text[end - 1] == 46 and text[end - 2] == 46 and text[end - 3] == 46):
+                if text[end - 1] == 0x2026 or (
+                    end - start >= 3 and text[end - 1] == 46 and text[end - 2] == 46 and text[end - 3] == 46
+                ):
                     trailing += 1
             if max_word_length > 0 and longest_word > max_word_length:
                 removed += 1
@@ -374,7 +411,9 @@ def _statistics(  # type: ignore[no-untyped-def]
                     bracket = True
                 elif code <= 122 and i + 1 < o_line and first_letters[code] == out[i + 1] | np.uint32(32):
                     for p in range(len(phrase_starts) - 1):
-                        if phrases[phrase_starts[p]] == code and _match(out, i, o_line, phrases, phrase_starts[p], phrase_starts[p + 1]):
+                        if phrases[phrase_starts[p]] == code and _match(
+                            out, i, o_line, phrases, phrase_starts[p], phrase_starts[p + 1]
+                        ):
                             if p == 1:
                                 lorem = True
                             else:
@@ -388,7 +427,9 @@ def _statistics(  # type: ignore[no-untyped-def]
             if mentions:
                 removed += 1
                 continue
-            sentences += count_sentences(out[begin:o_line], out_kinds[begin:o_line], o_line - begin, way, line_starts, line_ends, pending)
+            sentences += count_sentences(
+                out[begin:o_line], out_kinds[begin:o_line], o_line - begin, way, line_starts, line_ends, pending
+            )
             while word < words and starts[word] < start:
                 word += 1
             while word < words and starts[word] < end:
@@ -426,7 +467,9 @@ def _statistics(  # type: ignore[no-untyped-def]
                     if counts[slot] > best or (counts[slot] == best and firsts[slot] < best_first):
                         best, best_first = counts[slot], firsts[slot]
                 if best:
-                    row[_TOP + n_gram - 2] = best * (lengths[best_first + n_gram] - lengths[best_first] + n_gram - 1) / some
+                    row[_TOP + n_gram - 2] = (
+                        best * (lengths[best_first + n_gram] - lengths[best_first] + n_gram - 1) / some
+                    )
             else:
                 repeated = 0
                 i = 0
@@ -475,7 +518,9 @@ def _statistics(  # type: ignore[no-untyped-def]
                 written_lines += empty
                 short += empty
             stamp += 1
-            _, characters = _duplicates(prefixes, powers, spans, min(full, MOST_WORDS), keys, stamps, stamp, _mask(min(full, MOST_WORDS)))
+            _, characters = _duplicates(
+                prefixes, powers, spans, min(full, MOST_WORDS), keys, stamps, stamp, _mask(min(full, MOST_WORDS))
+            )
             row[_TERMINAL_LINES], row[_SHORT_LINES] = terminal / max(written_lines, 1), short / max(written_lines, 1)
             row[_EDITED_DUP] = characters / max(m - newlines, 1)
             # The words of the lines that were kept, as they were split in the whole text; only a citation that went out
@@ -487,11 +532,11 @@ def _statistics(  # type: ignore[no-untyped-def]
         edited_offsets[page + 1] = written
 
 
-def statistics_part(staging: Path, name: str, texts: Path, definition: TextStatistics, classifier: Path | None) -> None:
+def statistics_task(staging: Path, name: str, texts: Path, definition: TextStatistics, classifier: Path | None) -> None:
     """Worker: the statistics of one WARC file's pages, in file order."""
     scorer = load_classifier(classifier) if classifier else None
-    with Part(staging, name) as part:
-        table = part.table("statistics", TextStatistic)
+    with Task(staging, name) as task:
+        table = task.table("statistics", TextStatistic)
         pages = 0
         for frame in batches(texts, ["doc_id", "warc_offset", "text"]):
             statistics, edited = compute(frame["text"], definition)
@@ -509,7 +554,7 @@ def statistics_part(staging: Path, name: str, texts: Path, definition: TextStati
                 )
             )
             pages += len(frame)
-        part.stats["pages"] = pages
+        task.stats["pages"] = pages
 
 
 def build_text_statistics(step: Step, config: TextStatistics) -> None:
@@ -517,8 +562,8 @@ def build_text_statistics(step: Step, config: TextStatistics) -> None:
     compute(pl.Series(["compiled once, here, and not by every worker"]), config)
     models = step.input("quality_classifier").table("weights")
     texts = {path.stem: path for path in step.input("language_filtered_text").table("text")}
-    step.run_parts(
-        statistics_part,
+    step.run_tasks(
+        statistics_task,
         {name: (path, config, models[0] if models else None) for name, path in texts.items()},
         "WARC files",
         {name: path.stat().st_size for name, path in texts.items()},

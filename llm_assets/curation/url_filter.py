@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.tables import polars_schema
 from llm_assets.compute import LocalEngine
 from llm_assets.recipes import UrlFilter
@@ -22,11 +22,15 @@ from .schemas import FilteredUrls, Rejects
 @lru_cache(maxsize=4)
 def _substrings(words: tuple[str, ...]) -> str | None:
     """The substring words as one alternation, or None where there are none."""
-    found = query("SELECT DISTINCT word FROM read_parquet($words) WHERE kind = 'substrings' ORDER BY word", words=list(words))["word"]
+    found = query(
+        "SELECT DISTINCT word FROM read_parquet($words) WHERE kind = 'substrings' ORDER BY word", words=list(words)
+    )["word"]
     return "|".join(re.escape(word) for word in found) or None
 
 
-def judge(captures: Path, domains: list[Path], words: list[Path], opt_out: list[Path], rules: UrlFilter) -> pl.DataFrame:
+def judge(
+    captures: Path, domains: list[Path], words: list[Path], opt_out: list[Path], rules: UrlFilter
+) -> pl.DataFrame:
     """Every capture of one index file with `rule` null where it is kept, else the rule, value and threshold."""
     word_files = [str(p) for p in words]
     return query(
@@ -41,15 +45,23 @@ def judge(captures: Path, domains: list[Path], words: list[Path], opt_out: list[
     )
 
 
-def filter_part(staging: Path, name: str, captures: Path, domains: list[Path], words: list[Path], opt_out: list[Path], rules: UrlFilter) -> None:
+def filter_task(
+    staging: Path,
+    name: str,
+    captures: Path,
+    domains: list[Path],
+    words: list[Path],
+    opt_out: list[Path],
+    rules: UrlFilter,
+) -> None:
     """Judge the captures of one WARC file."""
-    with Part(staging, name) as part:
+    with Task(staging, name) as task:
         judged = judge(captures, domains, words, opt_out, rules)
         kept = judged.filter(pl.col("rule").is_null())
         rejected = judged.filter(pl.col("rule").is_not_null())
-        part.table("urls", FilteredUrls).frame(kept.select(list(polars_schema(FilteredUrls))))
-        part.table("rejects", Rejects).frame(rejected.select(list(polars_schema(Rejects))))
-        part.stats.update(pages=len(judged), kept=len(kept), rejected=len(rejected), rejects=count_rules(rejected))
+        task.table("urls", FilteredUrls).frame(kept.select(list(polars_schema(FilteredUrls))))
+        task.table("rejects", Rejects).frame(rejected.select(list(polars_schema(Rejects))))
+        task.stats.update(pages=len(judged), kept=len(kept), rejected=len(rejected), rejects=count_rules(rejected))
 
 
 def build_filtered_urls(step: Step, config: UrlFilter) -> None:
@@ -57,7 +69,7 @@ def build_filtered_urls(step: Step, config: UrlFilter) -> None:
     lists = step.input("url_blocklists")
     tables = lists.table("domains"), lists.table("words"), lists.table("opt_out")
     tasks = {path.stem: (path, *tables, config) for path in step.input("raw_warc").table("captures")}
-    step.run_parts(filter_part, tasks, "WARC files", engine=LocalEngine(1))
+    step.run_tasks(filter_task, tasks, "WARC files", engine=LocalEngine(1))
 
 
 FILTERED_URLS = Stage(

@@ -11,7 +11,22 @@ import numpy as np
 
 from llm_assets.compute.compiled import compiled, inlined
 
-from .characters import AFFIX, ALPHA, BREAKS, CLOSER, CURRENCY, DIGIT, ICON, LOWER, MARK, QUOTE, SENTENCE_END, SINGLE, SPACE, UPPER
+from .characters import (
+    AFFIX,
+    ALPHA,
+    BREAKS,
+    CLOSER,
+    CURRENCY,
+    DIGIT,
+    ICON,
+    LOWER,
+    MARK,
+    QUOTE,
+    SENTENCE_END,
+    SINGLE,
+    SPACE,
+    UPPER,
+)
 
 TREEBANK, SPACY = 0, 1
 
@@ -22,6 +37,7 @@ ABBREVIATIONS = frozenset(
 )
 
 _UNITS = "km m dm cm mm ha nm yd in ft kg g mg t lb oz mph Pa hPa mbar mb MB kb KB gb GB tb TB T G M K % km² km³ m² m³ cm² cm³ mm² mm³ µm µg m/s km/h".split()
+
 
 def _word_hash(word: str) -> int:
     value = 0
@@ -189,7 +205,9 @@ def _treebank(text, kinds, start, end, n, starts, ends, count):  # type: ignore[
                 width += 1
         elif (code == 39 and following == 39) or (code == 45 and following == 45):
             width = 2
-        elif (code == 39 and _opening_quote(text, kinds, start, at, end)) or ((code == 58 or code == 44) and not (at + 1 < end and kinds[at + 1] & DIGIT)):
+        elif (code == 39 and _opening_quote(text, kinds, start, at, end)) or (
+            (code == 58 or code == 44) and not (at + 1 < end and kinds[at + 1] & DIGIT)
+        ):
             width = 1
         if width:
             count = _treebank_piece(text, piece, at, starts, ends, count)
@@ -234,7 +252,14 @@ def _is_link(text, kinds, start, end):  # type: ignore[no-untyped-def]
 @compiled
 def _prefix(text, kinds, start, end):  # type: ignore[no-untyped-def]
     code = text[start]
-    if kinds[start] & (AFFIX | QUOTE | CURRENCY | ICON) or code == 0xA7 or code == 37 or code == 61 or code == 0x2014 or code == 0x2013:
+    if (
+        kinds[start] & (AFFIX | QUOTE | CURRENCY | ICON)
+        or code == 0xA7
+        or code == 37
+        or code == 61
+        or code == 0x2014
+        or code == 0x2013
+    ):
         return 1
     if code == 43 and not (start + 1 < end and 48 <= text[start + 1] <= 57):
         return 1
@@ -261,7 +286,14 @@ def _suffix(text, kinds, start, end):  # type: ignore[no-untyped-def]
         if before == 0:
             return 0
         kind = kinds[end - 2]
-        if kind & (DIGIT | LOWER) or kind & (AFFIX | QUOTE) or before == 37 or before == 0xB2 or before == 45 or before == 43:
+        if (
+            kind & (DIGIT | LOWER)
+            or kind & (AFFIX | QUOTE)
+            or before == 37
+            or before == 0xB2
+            or before == 45
+            or before == 43
+        ):
             return 1
         if kind & UPPER and end - 3 >= start and kinds[end - 3] & UPPER:
             return 1
@@ -300,7 +332,9 @@ def _special(text, kinds, start, end, starts, ends, count):  # type: ignore[no-u
             cut = -1
             if left == 2 and a == 116 and _low(text[apostrophe - 1]) == 110 and apostrophe - 1 > start:
                 cut = apostrophe - 1
-            elif (left == 2 and (a == 109 or a == 100)) or (left == 3 and ((a == 108 and b == 108) or (a == 114 and b == 101) or (a == 118 and b == 101))):
+            elif (left == 2 and (a == 109 or a == 100)) or (
+                left == 3 and ((a == 108 and b == 108) or (a == 114 and b == 101) or (a == 118 and b == 101))
+            ):
                 cut = apostrophe
             if cut > start:
                 count = _emit(start, cut, starts, ends, count)
@@ -373,7 +407,12 @@ def _spacy(text, kinds, start, end, starts, ends, count, pending):  # type: igno
                                 run += 1
                             if run <= 3 and at + run < end and kinds[at + run] & ALPHA:
                                 width = run
-                    if not width and (code == 43 or code == 45 or code == 42 or code == 94) and before & DIGIT and (after & DIGIT or text[at + 1] == 45):
+                    if (
+                        not width
+                        and (code == 43 or code == 45 or code == 42 or code == 94)
+                        and before & DIGIT
+                        and (after & DIGIT or text[at + 1] == 45)
+                    ):
                         width = 1
                 if not width and (code == 0x2026 or kinds[at] & ICON):
                     width = 1

@@ -22,7 +22,17 @@ from typing import Any
 from llm_assets.model.chat import Call, ConversationError, Message, check
 
 # Names of speakers in ShareGPT files.
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "system": "system", "observation": "tool", "tool": "tool", "function_call": "call"}
+SPEAKERS = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "system": "system",
+    "observation": "tool",
+    "tool": "tool",
+    "function_call": "call",
+}
 LINE_BYTES = 16 << 20  # of one row; a longer line is no conversation
 
 
@@ -110,13 +120,17 @@ def to_messages(row: Any) -> list[Message]:
     for fields, read in LAYOUTS:
         if all(row.get(field) is not None for field in fields):
             return read(row)
-    raise ConversationError(f"fields {', '.join(sorted(map(str, row))[:8]) or 'none'}: of no layout that is read (messages; conversations; instruction and output; prompt and completion; question and answer)")
+    raise ConversationError(
+        f"fields {', '.join(sorted(map(str, row))[:8]) or 'none'}: of no layout that is read (messages; conversations; instruction and output; prompt and completion; question and answer)"
+    )
 
 
 def _text(value: Any, what: str) -> str:
     if value is None:
         return ""
-    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):  # OpenAI's content parts
+    if isinstance(value, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" for part in value
+    ):  # OpenAI's content parts
         return "".join(_text(part.get("text"), what) for part in value)
     if not isinstance(value, str):
         raise ConversationError(f"{what} is no text but {type(value).__name__}")
@@ -136,7 +150,13 @@ def _openai(row: dict[str, Any]) -> list[Message]:
         if len(calls) > 1:
             raise ConversationError(f"message {number}: {len(calls)} calls at once; one is answered at a time")
         call = _call(calls[0], number) if calls else None
-        messages.append(Message(_text(item.get("role"), f"message {number}: role"), _text(item.get("content"), f"message {number}: content"), call))
+        messages.append(
+            Message(
+                _text(item.get("role"), f"message {number}: role"),
+                _text(item.get("content"), f"message {number}: content"),
+                call,
+            )
+        )
     return messages
 
 
@@ -154,7 +174,10 @@ def _call(given: Any, number: int) -> Call:
         if len(values) != 1:
             raise ConversationError(f"message {number}: {len(values)} arguments of a call; search and python take one")
         arguments = values[0]
-    return Call(_text(function.get("name"), f"message {number}: the call's name"), _text(arguments, f"message {number}: the call's arguments"))
+    return Call(
+        _text(function.get("name"), f"message {number}: the call's name"),
+        _text(arguments, f"message {number}: the call's arguments"),
+    )
 
 
 def _sharegpt(row: dict[str, Any]) -> list[Message]:
@@ -169,7 +192,11 @@ def _sharegpt(row: dict[str, Any]) -> list[Message]:
             try:
                 messages.append(Message("assistant", "", _call(json.loads(value), number)))
             except ValueError as error:
-                raise error if isinstance(error, ConversationError) else ConversationError(f"message {number}: function_call is not JSON") from None
+                raise (
+                    error
+                    if isinstance(error, ConversationError)
+                    else ConversationError(f"message {number}: function_call is not JSON")
+                ) from None
         else:
             messages.append(Message(speaker, value))
     return messages
@@ -181,13 +208,23 @@ def _alpaca(row: dict[str, Any]) -> list[Message]:
     for number, pair in enumerate(row.get("history") or [], 1):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise ConversationError(f"history {number}: no pair of question and answer")
-        messages += [Message("user", _text(pair[0], f"history {number}")), Message("assistant", _text(pair[1], f"history {number}"))]
+        messages += [
+            Message("user", _text(pair[0], f"history {number}")),
+            Message("assistant", _text(pair[1], f"history {number}")),
+        ]
     instruction = _text(row["instruction"], "instruction")
-    return [*messages, Message("user", f"{instruction}\n{extra}" if extra.strip() else instruction), Message("assistant", _text(row["output"], "output"))]
+    return [
+        *messages,
+        Message("user", f"{instruction}\n{extra}" if extra.strip() else instruction),
+        Message("assistant", _text(row["output"], "output")),
+    ]
 
 
 def _pair(question: str, answer: str) -> Callable[[dict[str, Any]], list[Message]]:
-    return lambda row: [Message("user", _text(row[question], question)), Message("assistant", _text(row[answer], answer))]
+    return lambda row: [
+        Message("user", _text(row[question], question)),
+        Message("assistant", _text(row[answer], answer)),
+    ]
 
 
 LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[dict[str, Any]], list[Message]]], ...] = (

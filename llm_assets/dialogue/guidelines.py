@@ -34,7 +34,9 @@ def parse(text: str, file: str = "guidelines.md") -> dict[str, Guideline]:
         if line.startswith("## "):
             match = re.fullmatch(r"## ([a-z_]+): (.+)", line.strip())
             if not match:
-                raise GuidelinesError(f"{file}, line {number}: a part begins with '## name: title', its name in small letters")
+                raise GuidelinesError(
+                    f"{file}, line {number}: a part begins with '## name: title', its name in small letters"
+                )
             if match[1] in parts:
                 raise GuidelinesError(f"{file}, line {number}: the part {match[1]!r} for the second time")
             current = parts[match[1]] = Guideline(match[1], match[2])

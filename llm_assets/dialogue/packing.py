@@ -45,7 +45,11 @@ def pack(lengths: np.ndarray, room: int, order: np.ndarray) -> list[list[int]]:
     packed: list[list[int]] = []
     for number in order.tolist():
         places = int(lengths[number])
-        best = min((place for place in range(len(open_rows)) if open_rows[place][0] >= places), key=lambda place: open_rows[place][0], default=None)
+        best = min(
+            (place for place in range(len(open_rows)) if open_rows[place][0] >= places),
+            key=lambda place: open_rows[place][0],
+            default=None,
+        )
         if best is None:
             if len(open_rows) == OPEN_ROWS:
                 fullest = min(range(len(open_rows)), key=lambda place: open_rows[place][0])
@@ -76,7 +80,11 @@ class PackedConversations:
     def _epoch(self, epoch: int) -> list[list[int]]:
         if epoch not in self._rows:
             random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-            rows = pack(self._lengths, self.context, random.permutation(len(self._lengths)) if self.shuffle else np.arange(len(self._lengths)))
+            rows = pack(
+                self._lengths,
+                self.context,
+                random.permutation(len(self._lengths)) if self.shuffle else np.arange(len(self._lengths)),
+            )
             # Rows come out fullest last; steps should not be alike in length of conversation.
             self._rows = {epoch: [rows[place] for place in random.permutation(len(rows))] if self.shuffle else rows}
             if len(self._epochs) == epoch + 1:
@@ -100,15 +108,17 @@ class PackedConversations:
             for number in self._row(first + row):
                 start, end = int(self.held.starts[number]), int(self.held.starts[number + 1])
                 size = end - start - 1
-                tokens = self.held.tokens[start:end].astype(np.int64)  # they are stored unsigned, and IGNORE is negative
+                tokens = self.held.tokens[start:end].astype(
+                    np.int64
+                )  # they are stored unsigned, and IGNORE is negative
                 inputs[row, place : place + size] = tokens[:-1]
                 targets[row, place : place + size] = np.where(self.held.trained[start + 1 : end], tokens[1:], IGNORE)
                 place += size
         return inputs, targets
 
 
-def rehearsal(path: str | None, context: int, seed: int, padding: int) -> PackedConversations | None:
-    """The rows that a later training rehearses: those of a file of conversations, if it has one."""
+def replay_conversations(path: str | None, context: int, seed: int, padding: int) -> PackedConversations | None:
+    """The rows that a later training replays: those of a file of conversations, if it has one."""
     return None if path is None else PackedConversations(Conversations.load(Path(path)), context, seed, padding)
 
 

@@ -1,4 +1,4 @@
-"""Tables of conversations rendered to tokens, for a training on them and for one that rehearses some of them."""
+"""Tables of conversations rendered to tokens, for a training on them and for one that replays some of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.model import chat
 from llm_assets.model.encoding import Encoding
@@ -20,13 +20,13 @@ from .schemas import TooLong
 from .splits import stable_share
 
 TRAINING, HELD_OUT = "training.npz", "held-out.npz"
-# Of a conversation, on average: so many are drawn to rehearse that none comes twice. The laptop's have 60.
+# Of a conversation, on average: so many are drawn to replay that none comes twice. The laptop's have 60.
 FEWEST_TOKENS = 32
-FEWEST_REHEARSED = 100  # conversations that are drawn at least: of fewer, chance may leave none
+FEWEST_REPLAYED = 100  # conversations that are drawn at least: of fewer, chance may leave none
 
 
 def render_all(
-    part: Part,
+    task: Task,
     step: Step,
     conversations: Artifact,
     encoding: Encoding,
@@ -42,7 +42,7 @@ def render_all(
         TRAINING: ([], [], [0]),
         HELD_OUT: ([], [], [0]),
     }
-    too_long = part.table("too_long", TooLong)
+    too_long = task.table("too_long", TooLong)
     counts = {"conversations": 0, "too_long": 0, "left_out": 0, "trained_tokens": 0, "conversation_tokens": 0}
     rows = sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
     step.progress.start(rows, "conversations")
@@ -75,18 +75,18 @@ def render_all(
             np.concatenate(tokens) if tokens else np.zeros(0, np.uint32),
             np.concatenate(masks) if masks else np.zeros(0, bool),
             np.asarray(starts, np.int64),
-        ).save(part.add_scratch(name))
+        ).save(task.add_scratch(name))
     return counts
 
 
-def write_rehearsal(step: Step, conversations: Artifact, encoding: Encoding, context: int, rows: int, seed: int) -> str:
-    """Write conversations, drawn by seed, as tokens for a training that rehearses `rows` rows of them; the file's path."""
-    if step.finished("rehearsal") is None:
+def write_replay(step: Step, conversations: Artifact, encoding: Encoding, context: int, rows: int, seed: int) -> str:
+    """Write conversations, drawn by seed, as tokens for a training that replays `rows` rows of them; the file's path."""
+    if step.finished("replay") is None:
         held = sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
-        share = max(rows * context / FEWEST_TOKENS, FEWEST_REHEARSED) / max(held, 1)
-        with step.part("rehearsal") as part:
+        share = max(rows * context / FEWEST_TOKENS, FEWEST_REPLAYED) / max(held, 1)
+        with step.task("replay") as task:
             counts = render_all(
-                part,
+                task,
                 step,
                 conversations,
                 encoding,
@@ -94,5 +94,5 @@ def write_rehearsal(step: Step, conversations: Artifact, encoding: Encoding, con
                 0.0,
                 lambda number, _: stable_share("rehearsed", str(seed), str(number)) < share,
             )
-            part.stats["rehearsal"] = {name: counts[name] for name in ("conversations", "too_long")}
+            task.stats["replay"] = {name: counts[name] for name in ("conversations", "too_long")}
     return str(step.staging / TRAINING)

@@ -19,9 +19,9 @@ def measure(step: Step, module: str, job: Any, folder: Path) -> dict[str, Any]:
     if not (folder / RESULTS).exists():
 
         def hear(event: dict[str, Any]) -> None:
-            if event["kind"] == "part":
+            if event["kind"] == "task":
                 if event["number"] == 0:
-                    step.progress.start(event["of"], "parts")
+                    step.progress.start(event["of"], "tasks")
                 step.progress.advance(event["number"], message=event["name"])
 
         run_job(module, job, folder, hear, launcher=step.launcher)

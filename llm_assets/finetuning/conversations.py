@@ -47,7 +47,7 @@ from .schemas import ConversationRejects, ConversationRows, EvaluationQuestions,
 TOOL_SETS = ((), ("search",), ("python",), ("search", "python"))
 KEPT_WORDS = 0.1  # share of the corpus's words that only evaluation counts and spells
 MADE_UP_WORDS = 5_000  # of either kind
-MITIGATION = ("unknown", "nowhere")  # sources that teach what is not known
+MITIGATION = ("unknown", "fictitious")  # sources that teach what is not known
 
 
 class ConversationsError(ValueError):
@@ -147,12 +147,12 @@ def _topic(row: dict[str, Any]) -> Topic:
 class Sources:
     """What conversations and questions are made of, as it is stored.
 
-    topics, nowhere: rows of the knowledge boundary. words: of the corpus; kept_words are for evaluation alone.
+    topics, fictitious: rows of the knowledge boundary. words: of the corpus; kept_words are for evaluation alone.
     values: what the guidelines' slots stand for.
     """
 
     topics: list[dict[str, Any]]
-    nowhere: list[dict[str, Any]]
+    fictitious: list[dict[str, Any]]
     words: list[str]
     guidelines: dict[str, Guideline]
     values: dict[str, str]
@@ -174,12 +174,12 @@ class Sources:
 
 
 def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
-    settings, boundary = config.conversations, inputs.one("knowledge_boundary")
+    settings, boundary = config.conversations, inputs.artifact("knowledge_boundary")
     pages = CorpusPages(inputs, TRAINING_PAGES, config.pages)
-    index = SearchIndex(inputs.one(TRAINING_SEARCH).file(INDEX))
+    index = SearchIndex(inputs.artifact(TRAINING_SEARCH).file(INDEX))
     return Sources(
         topics=pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts(),
-        nowhere=pl.concat([pl.read_parquet(path) for path in boundary.table("nowhere")]).to_dicts(),
+        fictitious=pl.concat([pl.read_parquet(path) for path in boundary.table("fictitious")]).to_dicts(),
         words=corpus_words(pages.texts()),
         guidelines=read_guidelines(Path(settings.guidelines).expanduser() if settings.guidelines else None),
         values={"name": settings.name, "maker": settings.maker, "cutoff": knowledge_cutoff(pages)},
@@ -197,7 +197,7 @@ def evaluation_questions(sources: Sources, config: ConversationsConfig) -> list[
 
     people = sources.people(kept_apart=True)
     return [
-        *evaluation_set.fact_questions(sources.topics, sources.nowhere, finds, most, seed),
+        *evaluation_set.fact_questions(sources.topics, sources.fictitious, finds, most, seed),
         *evaluation_set.lesson_questions(sources.kept_words, most, seed),
         *evaluation_set.guideline_questions(sources.guidelines, sources.values, people, seed),
     ]
@@ -211,7 +211,7 @@ def material_of(sources: Sources, encoding: Encoding, seed: int) -> Material:
         known=[_topic(row) for row in usual if row["verdict"] == "known"],
         unknown=[_topic(row) for row in usual if row["verdict"] == "unknown"],
         told=[_topic(row) for row in usual],
-        nowhere=_by_kind(sources.nowhere),
+        fictitious=_by_kind(sources.fictitious),
         search=sources.search,
         passages=passages_of(sources.index, sources.topics),
         words=[word for word in sources.words if word not in kept_words],
@@ -314,15 +314,15 @@ def build_conversations(step: Step, config: ConversationsConfig) -> None:
             "the mixture is empty: conversations.count is 0 or no source has anything to say, and no file gives a "
             "conversation"
         )
-    with step.part("conversations") as part:
-        part.table("conversations", ConversationRows).frame(pl.DataFrame(rows))
-        part.table("evaluation", EvaluationQuestions).frame(pl.DataFrame(evaluation))
+    with step.task("conversations") as task:
+        task.table("conversations", ConversationRows).frame(pl.DataFrame(rows))
+        task.table("evaluation", EvaluationQuestions).frame(pl.DataFrame(evaluation))
         if mixture.rejects:
-            part.table("rejects", ConversationRejects).frame(pl.DataFrame(mixture.rejects))
+            task.table("rejects", ConversationRejects).frame(pl.DataFrame(mixture.rejects))
         if mixture.overlaps:
-            part.table("overlaps", Overlaps).frame(pl.DataFrame(mixture.overlaps))
+            task.table("overlaps", Overlaps).frame(pl.DataFrame(mixture.overlaps))
         exchanges = Counter(source for row in rows if row["source"] == "made" for source in json.loads(row["sources"]))
-        part.stats.update(
+        task.stats.update(
             conversations=len(rows),
             made=len(rows) - sum(of_files.values()),
             files=of_files,
@@ -335,9 +335,9 @@ def build_conversations(step: Step, config: ConversationsConfig) -> None:
         )
 
 
-def _by_kind(nowhere: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+def _by_kind(fictitious: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for row in nowhere:
+    for row in fictitious:
         if not row["kept_apart"]:
             found.setdefault(row["kind"], []).append(row["name"])
     return found
@@ -353,7 +353,7 @@ def usable(material: Material, weights: Mapping[str, float]) -> dict[str, float]
     has = {
         "known": bool(material.known),
         "unknown": bool(material.unknown),
-        "nowhere": bool(material.known_kinds),
+        "fictitious": bool(material.known_kinds),
         "open": bool(material.known),
         "letters": bool(material.words),
         "repetition": bool(material.words),

@@ -40,7 +40,7 @@ class Material:
     """What dialogues are made of.
 
     known, unknown: topics that the model was shown to know, and not to know. told: all that the corpus tells of, whether known or not.
-    nowhere: by kind, names of things that exist nowhere.
+    fictitious: by kind, names of things that do not exist.
     search: the search tool as it will be. passages: of an entity, the passages that tell of it and of no other.
     words, made_up: words of the corpus and such as are none, to be counted in and spelled.
     """
@@ -48,7 +48,7 @@ class Material:
     known: Sequence[Topic]
     unknown: Sequence[Topic]
     told: Sequence[Topic]
-    nowhere: dict[str, Sequence[str]]
+    fictitious: dict[str, Sequence[str]]
     search: Callable[[str], str]
     passages: Callable[[str], Sequence[tuple[str, str]]]
     words: Sequence[str]
@@ -68,12 +68,12 @@ class Material:
     @cached_property
     def known_kinds(self) -> list[Topic]:
         """Known topics of kinds that have names of nothing."""
-        return [topic for topic in self.known if self.nowhere.get(topic.kind)]
+        return [topic for topic in self.known if self.fictitious.get(topic.kind)]
 
     @cached_property
     def told_kinds(self) -> list[Topic]:
         """The same of all that the corpus tells of."""
-        return [topic for topic in self.told if self.nowhere.get(topic.kind)]
+        return [topic for topic in self.told if self.fictitious.get(topic.kind)]
 
     @cached_property
     def answers(self) -> dict[str, list[str]]:
@@ -97,7 +97,7 @@ def _answer(rng: random.Random, part: Guideline, values: dict[str, str], **more:
 
 # Share of results after which something else is asked that they tell too, and again: the same result with another question wants another answer.
 FOLLOW_UPS = 0.5
-OPEN_STRANGERS = 0.2  # share of questions about what exists nowhere that are open ones
+OPEN_STRANGERS = 0.2  # share of questions about what does not exist that are open ones
 MOST_SENTENCES = 4
 
 
@@ -111,7 +111,12 @@ def known_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> 
 
 
 def looked_up(question: str, query: str, result: str, answer: str) -> Exchange:
-    return [Message("user", question), Message("assistant", "", Call("search", query)), Message("tool", result), Message("assistant", answer)]
+    return [
+        Message("user", question),
+        Message("assistant", "", Call("search", query)),
+        Message("tool", result),
+        Message("assistant", answer),
+    ]
 
 
 def unknown_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
@@ -122,18 +127,38 @@ def unknown_fact(rng: random.Random, material: Material, tools: Sequence[str]) -
         result = material.search(topic.entity)
         if holds(result, topic.answer):
             return looked_up(question, topic.entity, result, topic.sentence)
-        return looked_up(question, topic.entity, result, _answer(rng, material.guidelines["nothing_found"], material.values, thing=topic.entity))
-    return [Message("user", question), Message("assistant", _answer(rng, material.guidelines["unknown"], material.values, thing=topic.entity))]
+        return looked_up(
+            question,
+            topic.entity,
+            result,
+            _answer(rng, material.guidelines["nothing_found"], material.values, thing=topic.entity),
+        )
+    return [
+        Message("user", question),
+        Message("assistant", _answer(rng, material.guidelines["unknown"], material.values, thing=topic.entity)),
+    ]
 
 
-def nowhere_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
-    """A question about a thing that exists nowhere."""
+def fictitious_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """A question about a thing that does not exist."""
     topic = rng.choice(material.known_kinds)  # each relation as often as it is known, so that none is a sign of nothing
-    name = rng.choice(material.nowhere[topic.kind])
-    question = rng.choice(OPEN[0]).format(e=name) if rng.random() < OPEN_STRANGERS else rng.choice(topic.questions).replace(topic.entity, name)
+    name = rng.choice(material.fictitious[topic.kind])
+    question = (
+        rng.choice(OPEN[0]).format(e=name)
+        if rng.random() < OPEN_STRANGERS
+        else rng.choice(topic.questions).replace(topic.entity, name)
+    )
     if "search" in tools:
-        return looked_up(question, name, material.search(name), _answer(rng, material.guidelines["nothing_found"], material.values, thing=name))
-    return [Message("user", question), Message("assistant", _answer(rng, material.guidelines["unknown"], material.values, thing=name))]
+        return looked_up(
+            question,
+            name,
+            material.search(name),
+            _answer(rng, material.guidelines["nothing_found"], material.values, thing=name),
+        )
+    return [
+        Message("user", question),
+        Message("assistant", _answer(rng, material.guidelines["unknown"], material.values, thing=name)),
+    ]
 
 
 def portrait(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
@@ -145,22 +170,28 @@ def portrait(rng: random.Random, material: Material, tools: Sequence[str]) -> Ex
 
 
 def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:
-    """A question about a thing that exists nowhere, with a result that tells of it: a passage of the corpus in which the name and
+    """A question about a thing that does not exist, with a result that tells of it: a passage of the corpus in which the name and
     the values were replaced (Longpre et al., arXiv:2109.05052), so that the answer can only come from the result. Of all that is told, known
     or not: of a relation that the model hardly knows it would not learn to read. More may be asked of the same result.
     """
     topic = rng.choice(material.told_kinds)
-    name = rng.choice(material.nowhere[topic.kind])
+    name = rng.choice(material.fictitious[topic.kind])
     found = material.passages(topic.entity)
     if not found:
         return None
     url, text = rng.choice(found)
-    own = [other for other in material.told_of_entity[topic.entity] if holds(text, other.answer) and holds(other.sentence, other.answer)]
+    own = [
+        other
+        for other in material.told_of_entity[topic.entity]
+        if holds(text, other.answer) and holds(other.sentence, other.answer)
+    ]
     if not own:
         return None
     asked, *more = rng.sample(own, len(own))
     changed = {other.answer: rng.choice(material.answers[other.relation]) for other in own}
-    pattern = re.compile("|".join(re.escape(value) for value in sorted([*changed, topic.entity], key=len, reverse=True)))
+    pattern = re.compile(
+        "|".join(re.escape(value) for value in sorted([*changed, topic.entity], key=len, reverse=True))
+    )
 
     def retold(told: str) -> str:
         return with_articles(pattern.sub(lambda match: changed.get(match[0], name), told))
@@ -178,14 +209,23 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
 
 def with_articles(text: str) -> str:
     """``a`` and ``an`` as the next letter wants them, where a word was replaced."""
-    return re.sub(r"\b([Aa])n? (?=([A-Za-z]))", lambda match: f"{match[1]}{'n' if match[2].lower() in 'aeiou' else ''} ", text)
+    return re.sub(
+        r"\b([Aa])n? (?=([A-Za-z]))", lambda match: f"{match[1]}{'n' if match[2].lower() in 'aeiou' else ''} ", text
+    )
 
 
 # -- numbers and letters -------------------------------------------------------------------------------------------------
 
 # Share of words that are none. Of 133 words kept for evaluation 11 % held a token that the other real words never show, and were copied wrong.
 MADE_UP = 0.75
-REPEATS = ("Repeat: {w}.", "Say once more: {w}.", "Please repeat {w}.", "Copy these words: {w}.", "Write down {w}.", "Can you repeat {w}?")
+REPEATS = (
+    "Repeat: {w}.",
+    "Say once more: {w}.",
+    "Please repeat {w}.",
+    "Copy these words: {w}.",
+    "Write down {w}.",
+    "Can you repeat {w}?",
+)
 MOST_REPEATED = 6  # words
 
 
@@ -209,7 +249,12 @@ def worked_count(word: str, letter: str) -> str:
 
 
 def ran(question: str, program: str, result: str, answer: str) -> Exchange:
-    return [Message("user", question), Message("assistant", "", Call("python", program)), Message("tool", result), Message("assistant", answer)]
+    return [
+        Message("user", question),
+        Message("assistant", "", Call("python", program)),
+        Message("tool", result),
+        Message("assistant", answer),
+    ]
 
 
 def calculation(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
@@ -249,7 +294,12 @@ def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
     letter = rng.choice(word) if rng.random() < 0.85 else rng.choice("abcdefghijklmnopqrstuvwxyz")
     question, count = rng.choice(COUNTS[0]).format(w=word, c=letter), word.count(letter)
     if "python" in tools:
-        return ran(question, f'word = "{word}"; word.count("{letter}")', str(count), f"The letter {letter} occurs {count} times.")
+        return ran(
+            question,
+            f'word = "{word}"; word.count("{letter}")',
+            str(count),
+            f"The letter {letter} occurs {count} times.",
+        )
     if rng.random() < 0.1:
         return [Message("user", f"{question}{AT_ONCE}"), Message("assistant", f"{count}.")]
     return [Message("user", question), Message("assistant", worked_count(word, letter))]
@@ -259,22 +309,43 @@ def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
 
 
 def manners(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
-    """A part of the guidelines, half of those about a person about one that exists nowhere."""
-    strangers = material.nowhere.get("person", ())
+    """A part of the guidelines, half of those about a person about one that does not exist."""
+    strangers = material.fictitious.get("person", ())
     people = strangers if strangers and (not material.people or rng.random() < 0.5) else material.people
-    parts = [(part, asked) for _, part in sorted(material.guidelines.items()) if (asked := [wording for wording in part.asked if people or "{person}" not in wording])]
+    parts = [
+        (part, asked)
+        for _, part in sorted(material.guidelines.items())
+        if (asked := [wording for wording in part.asked if people or "{person}" not in wording])
+    ]
     part, asked = rng.choice(parts)
     person = rng.choice(people) if people else ""
-    return [Message("user", rng.choice(asked).format(**material.values, person=person)), Message("assistant", _answer(rng, part, material.values, thing=person))]
+    return [
+        Message("user", rng.choice(asked).format(**material.values, person=person)),
+        Message("assistant", _answer(rng, part, material.values, thing=person)),
+    ]
 
 
 SOURCES: dict[str, Callable[[random.Random, Material, Sequence[str]], Exchange | None]] = {
-    "known": known_fact, "unknown": unknown_fact, "nowhere": nowhere_fact, "open": portrait, "reading": read_fact, "calculation": calculation, "letters": letters, "repetition": repetition, "guidelines": manners,
-}  # fmt: skip
+    "known": known_fact,
+    "unknown": unknown_fact,
+    "fictitious": fictitious_fact,
+    "open": portrait,
+    "reading": read_fact,
+    "calculation": calculation,
+    "letters": letters,
+    "repetition": repetition,
+    "guidelines": manners,
+}
 NEEDS = {"reading": "search"}  # tools without which a source has nothing to say
 
 
-def converse(rng: random.Random, material: Material, weights: dict[str, float], tool_sets: Sequence[tuple[tuple[str, ...], float]], turns: Sequence[float]) -> tuple[list[Message], list[str]]:
+def converse(
+    rng: random.Random,
+    material: Material,
+    weights: dict[str, float],
+    tool_sets: Sequence[tuple[tuple[str, ...], float]],
+    turns: Sequence[float],
+) -> tuple[list[Message], list[str]]:
     """One conversation, and the sources of its exchanges. `turns`: weights of one, two, three … exchanges."""
     tools = rng.choices([tools for tools, _ in tool_sets], [weight for _, weight in tool_sets])[0]
     names = [name for name in weights if name not in NEEDS or NEEDS[name] in tools]
@@ -291,7 +362,14 @@ def converse(rng: random.Random, material: Material, weights: dict[str, float], 
     return messages, sources
 
 
-def conversations(seed: int, count: int, material: Material, weights: dict[str, float], tool_sets: Sequence[tuple[tuple[str, ...], float]], turns: Sequence[float]) -> Iterator[tuple[list[Message], list[str]]]:
+def conversations(
+    seed: int,
+    count: int,
+    material: Material,
+    weights: dict[str, float],
+    tool_sets: Sequence[tuple[tuple[str, ...], float]],
+    turns: Sequence[float],
+) -> Iterator[tuple[list[Message], list[str]]]:
     """So many conversations; the i-th is the same whatever their number."""
     for number in range(count):
         yield converse(random.Random(f"{seed}-{number}"), material, weights, tool_sets, turns)

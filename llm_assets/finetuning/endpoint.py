@@ -54,7 +54,12 @@ class ChatEndpoint:
 
         key = os.environ.get(self.settings.key_variable, "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        body = {"model": self.settings.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0, "seed": seed}
+        body = {
+            "model": self.settings.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "seed": seed,
+        }
         problem = ""
         for attempt in range(self.settings.retries + 1):
             if attempt:
@@ -72,7 +77,9 @@ class ChatEndpoint:
             try:
                 content = response.json()["choices"][0]["message"]["content"]
             except (ValueError, LookupError, TypeError) as error:
-                raise EndpointError(f"endpoint {self._url}: no choices[0].message.content in its answer ({response.text[:200]!r})") from error
+                raise EndpointError(
+                    f"endpoint {self._url}: no choices[0].message.content in its answer ({response.text[:200]!r})"
+                ) from error
             return content or ""
         raise EndpointUnavailable(
             f"endpoint {self._url}: {self.settings.retries + 1} tries failed, the last with {problem}"
@@ -101,16 +108,29 @@ def parse_questions(text: str, article: str) -> tuple[list[dict[str, Any]], list
         return [], ["the answer holds no JSON list"]
     found, problems = [], []
     for number, item in enumerate(items, 1):
-        fields = [item.get(name) if isinstance(item, dict) else None for name in ("entity", "kind", "relation", "answer", "sentence")]
+        fields = [
+            item.get(name) if isinstance(item, dict) else None
+            for name in ("entity", "kind", "relation", "answer", "sentence")
+        ]
         wordings = item.get("questions") if isinstance(item, dict) else None
-        if not all(isinstance(field, str) and field.strip() for field in fields) or not isinstance(wordings, list) or not wordings or not all(isinstance(one, str) and one.strip() for one in wordings):
+        if (
+            not all(isinstance(field, str) and field.strip() for field in fields)
+            or not isinstance(wordings, list)
+            or not wordings
+            or not all(isinstance(one, str) and one.strip() for one in wordings)
+        ):
             problems.append(f"question {number}: a field is missing or empty")
         elif not holds(article, item["answer"]):
             problems.append(f"question {number}: the answer {item['answer']!r} does not stand in the article")
         elif not holds(item["sentence"], item["answer"]):
             problems.append(f"question {number}: the sentence does not hold the answer {item['answer']!r}")
         else:
-            found.append({**{name: item[name].strip() for name in ("entity", "kind", "relation", "answer", "sentence")}, "questions": list(dict.fromkeys(one.strip() for one in wordings))})
+            found.append(
+                {
+                    **{name: item[name].strip() for name in ("entity", "kind", "relation", "answer", "sentence")},
+                    "questions": list(dict.fromkeys(one.strip() for one in wordings)),
+                }
+            )
     return found, problems
 
 

@@ -24,7 +24,7 @@ def main(job: SftEvaluationJob, folder: Path, report: Reporter) -> None:
     work = [(model, tools) for model in job.models for tools in (with_tools if model == "sft" else [""])]
     with open_toolbox(job.toolbox) as choose:
         for done, (model, names) in enumerate(work):
-            report("part", name=f"{model}{f' with {names}' if names else ''}", number=done, of=len(work))
+            report("task", name=f"{model}{f' with {names}' if names else ''}", number=done, of=len(work))
             loaded, encoding = load_checkpoint(Path(job.models[model]), pick_device(job.device))
             engine = Engine(loaded, encoding)
             questions = [question for question in job.questions if question.tools == names]
@@ -36,7 +36,7 @@ def main(job: SftEvaluationJob, folder: Path, report: Reporter) -> None:
                 {"number": question.number, **answer} for question, answer in zip(questions, answers, strict=True)
             )
     write_results(folder, results)
-    report("part", name="done", number=len(work), of=len(work))
+    report("task", name="done", number=len(work), of=len(work))
 
 
 if __name__ == "__main__":

@@ -15,17 +15,39 @@ from llm_assets.dialogue.guidelines import Guideline
 from llm_assets.dialogue.wordings import AT_ONCE, COUNTS, DIFFERENCES, SPELLINGS, SUMS, letters_of
 
 
-def question(group: str, text: str, answers: Sequence[str], tools: str = "", entity: str = "", relation: str = "", rivals: Sequence[str] = ()) -> dict[str, Any]:
+def question(
+    group: str,
+    text: str,
+    answers: Sequence[str],
+    tools: str = "",
+    entity: str = "",
+    relation: str = "",
+    distractors: Sequence[str] = (),
+) -> dict[str, Any]:
     """A row of EvaluationQuestions."""
-    return {"group": group, "entity": entity, "relation": relation, "question": text, "tools": tools, "answers": json.dumps(list(answers)), "rivals": json.dumps(list(rivals))}
+    return {
+        "group": group,
+        "entity": entity,
+        "relation": relation,
+        "question": text,
+        "tools": tools,
+        "answers": json.dumps(list(answers)),
+        "distractors": json.dumps(list(distractors)),
+    }
 
 
-def fact_questions(topics: Sequence[dict[str, Any]], nowhere: Sequence[dict[str, Any]], finds: Callable[[str, str], bool], most: int, seed: int) -> list[dict[str, Any]]:
+def fact_questions(
+    topics: Sequence[dict[str, Any]],
+    fictitious: Sequence[dict[str, Any]],
+    finds: Callable[[str, str], bool],
+    most: int,
+    seed: int,
+) -> list[dict[str, Any]]:
     """Questions about what is known and not. `finds`: whether the search tool, asked for a thing, brings up an answer."""
     rng = random.Random(f"evaluation-{seed}")
-    rivals: dict[str, list[str]] = {}
+    distractors: dict[str, list[str]] = {}
     for topic in topics:
-        of_relation = rivals.setdefault(topic["relation"], [])
+        of_relation = distractors.setdefault(topic["relation"], [])
         if topic["answer"] not in of_relation:
             of_relation.append(topic["answer"])
     groups: dict[str, list[dict[str, Any]]] = {
@@ -33,22 +55,41 @@ def fact_questions(topics: Sequence[dict[str, Any]], nowhere: Sequence[dict[str,
         "known_elsewhere": [topic for topic in topics if topic["verdict"] == "known" and topic["kept_apart"]],
         "unknown": [topic for topic in topics if topic["verdict"] == "unknown" and topic["kept_apart"]],
     }
-    groups["search"] = [topic for topic in groups["unknown"] if (topic["reach"] in ("held_out", "")) and finds(topic["entity"], topic["answer"])]
+    groups["search"] = [
+        topic
+        for topic in groups["unknown"]
+        if (topic["reach"] in ("held_out", "")) and finds(topic["entity"], topic["answer"])
+    ]
     groups["search_known"] = groups["known_elsewhere"]
     rows = []
     for group, of_group in groups.items():
-        asked: list[tuple[dict[str, Any], str]] = []  # every topic in turn, each time in another wording, until there are enough
+        asked: list[
+            tuple[dict[str, Any], str]
+        ] = []  # every topic in turn, each time in another wording, until there are enough
         for turn in range(max((len(json.loads(topic["kept_questions"])) for topic in of_group), default=0)):
-            batch = [(topic, wordings) for topic in of_group if turn < len(wordings := json.loads(topic["kept_questions"]))]
+            batch = [
+                (topic, wordings) for topic in of_group if turn < len(wordings := json.loads(topic["kept_questions"]))
+            ]
             rng.shuffle(batch)
             asked += [(topic, rng.choice(wordings)) for topic, wordings in batch]
             if len(asked) >= most:
                 break
         tools = "search" if group.startswith("search") else ""
-        rows += [question(group, wording, [topic["answer"]], tools, topic["entity"], topic["relation"], rivals[topic["relation"]]) for topic, wording in asked[:most]]
-    names = [name for name in nowhere if name["kept_apart"]]
+        rows += [
+            question(
+                group,
+                wording,
+                [topic["answer"]],
+                tools,
+                topic["entity"],
+                topic["relation"],
+                distractors[topic["relation"]],
+            )
+            for topic, wording in asked[:most]
+        ]
+    names = [name for name in fictitious if name["kept_apart"]]
     rng.shuffle(names)
-    for group, tools in (("nowhere", ""), ("search_nowhere", "search")):
+    for group, tools in (("fictitious", ""), ("search_fictitious", "search")):
         for name in names[:most]:
             alike = [topic for topic in topics if topic["kind"] == name["kind"] and json.loads(topic["kept_questions"])]
             topic = rng.choice(alike) if alike else None
@@ -68,21 +109,35 @@ def lesson_questions(words: Sequence[str], most: int, seed: int) -> list[dict[st
         a, b = (a, b) if plus else (max(a, b), min(a, b))
         text = rng.choice((SUMS if plus else DIFFERENCES)[1]).format(a=a, b=b)
         answer = [str(a + b if plus else a - b)]
-        rows += [question("sums", text, answer, "python"), question("sums", text, answer), question("sums_at_once", f"{text}{AT_ONCE}", answer)]
+        rows += [
+            question("sums", text, answer, "python"),
+            question("sums", text, answer),
+            question("sums_at_once", f"{text}{AT_ONCE}", answer),
+        ]
     # As often a letter that occurs twice or more as one that occurs once: of a word's letters as they come three in four occur once, and "1." without a look is right of them.
-    sides = [side for often in (False, True) if (side := [(word, found) for word in words if (found := letters_of(word, often))])]
+    sides = [
+        side
+        for often in (False, True)
+        if (side := [(word, found) for word in words if (found := letters_of(word, often))])
+    ]
     turns = [cycle(rng.sample(side, len(side))) for side in sides]
     for _ in range(most if turns else 0):
         word, found = next(rng.choice(turns))
         letter = rng.choice(found)
         text, answer = rng.choice(COUNTS[1]).format(w=word, c=letter), [str(word.count(letter))]
-        rows += [question("letters", text, answer, "python"), question("letters", text, answer), question("letters_at_once", f"{text}{AT_ONCE}", answer)]
+        rows += [
+            question("letters", text, answer, "python"),
+            question("letters", text, answer),
+            question("letters_at_once", f"{text}{AT_ONCE}", answer),
+        ]
         text, answer = rng.choice(SPELLINGS[1]).format(w=word), ["-".join(word)]
         rows += [question("spelling", text, answer, "python"), question("spelling", text, answer)]
     return rows
 
 
-def guideline_questions(guidelines: dict[str, Guideline], values: dict[str, str], people: Sequence[str], seed: int) -> list[dict[str, Any]]:
+def guideline_questions(
+    guidelines: dict[str, Guideline], values: dict[str, str], people: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
     """Every kept wording of the guidelines; of those about a person, with several persons."""
     rng = random.Random(f"guidelines-{seed}")
     rows = []
@@ -91,5 +146,12 @@ def guideline_questions(guidelines: dict[str, Guideline], values: dict[str, str]
             about = rng.sample(list(people), min(5, len(people))) if "{person}" in wording else [""]
             for person in about:
                 text = wording.format(**values, person=person)
-                rows.append(question(name, text, [answer.format(**values, person=person, thing=person) for answer in part.answered], entity=person))
+                rows.append(
+                    question(
+                        name,
+                        text,
+                        [answer.format(**values, person=person, thing=person) for answer in part.answered],
+                        entity=person,
+                    )
+                )
     return rows

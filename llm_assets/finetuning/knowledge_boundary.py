@@ -31,7 +31,7 @@ from .endpoint import JUDGE_PROMPT, QUESTIONS_PROMPT, ChatEndpoint, EndpointUnav
 from .jobs import FewShotPrompt, InterrogationJob
 from .names import recombine
 from .questions import read_questions, to_topics
-from .schemas import Interrogations, Nowhere, QuestionRejects, Topics
+from .schemas import FictitiousEntities, Interrogations, QuestionRejects, Topics
 
 MODULE = "llm_assets.finetuning.interrogate"
 KEPT_NAMES = 0.2  # share of the names of fictitious entities that only evaluation uses, at most KEPT_MOST of a kind
@@ -152,12 +152,12 @@ def make_names(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoun
                 words if any(name.count(" ") < 2 for name in names) else (),
                 everything,
             ),
-            2 * settings.nowhere,
+            2 * settings.fictitious,
         ):
             fresh = [word for word in name.split() if word not in words]
             if not index.search(f"{name}", 1) and not any(index.search(word, 1) for word in fresh):
                 made.append(name)
-            if len(made) == settings.nowhere:
+            if len(made) == settings.fictitious:
                 break
         kept = made[: min(round(KEPT_NAMES * len(made)), KEPT_MOST)]
         apart = {word for name in kept for word in name.split() if word not in words}
@@ -173,14 +173,14 @@ def make_names(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoun
 def find_topics(step: Step, settings: KnowledgeBoundary, endpoint: ChatEndpoint | None) -> pl.DataFrame:
     """The topics to ask for; a part of its own, so that what an endpoint wrote is kept."""
     if step.finished("questions") is None:
-        with step.part("questions") as part:
+        with step.task("questions") as task:
             if endpoint:
                 topics, rejects = written_questions(step, settings, endpoint)
             else:
                 topics, rejects = own_questions(step.inputs, settings), pl.DataFrame(schema=_REJECTS)
-            topics.write_parquet(part.add_scratch("questions.parquet"))
+            topics.write_parquet(task.add_scratch("questions.parquet"))
             if len(rejects):
-                part.table("question_rejects", QuestionRejects).frame(rejects)
+                task.table("question_rejects", QuestionRejects).frame(rejects)
     return pl.read_parquet(step.staging / "questions.parquet")
 
 
@@ -215,7 +215,7 @@ def with_pages(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoun
         row["url"] or next((passage.url for passage in index.search(f"{row['entity']} {row['answer']}", 1)), "")
         for row in topics.iter_rows(named=True)
     ]
-    # What stands on no page of the base model's training is asked for with the search tool, and nowhere else.
+    # What stands on no page of the base model's training is asked for with the search tool and not otherwise.
     kept = [
         reach == "held_out" or stable_share("kept", str(settings.seed), entity) < settings.kept_share
         for entity, reach in topics.select("entity", "reach").iter_rows()
@@ -230,19 +230,19 @@ def build_knowledge_boundary(step: Step, settings: KnowledgeBoundary) -> None:
     asked = prompts(topics, settings)
     graded = grade_answers(topics, asked, sampled_answers(step, settings, asked), endpoint)
     index = SearchIndex(step.input(TRAINING_SEARCH).file(INDEX))
-    with step.part("boundary") as part:
+    with step.task("boundary") as task:
         verdicts = classify(graded, settings)
         numbered = topics.with_row_index("topic").with_columns(pl.col("topic").cast(pl.Int64))
         found = with_pages(numbered.join(verdicts, on="topic", how="left", maintain_order="left"), index, settings)
         names = make_names(found, index, settings)
-        part.table("topics", Topics).frame(found)
-        part.table("interrogations", Interrogations).frame(graded)
-        part.table("nowhere", Nowhere).frame(names)
+        task.table("topics", Topics).frame(found)
+        task.table("interrogations", Interrogations).frame(graded)
+        task.table("fictitious", FictitiousEntities).frame(names)
         counts = dict(sorted(Counter(found["verdict"]).items()))
-        part.stats.update(topics=len(found), asked=len(graded), nowhere=len(names), verdicts=counts)
+        task.stats.update(topics=len(found), asked=len(graded), fictitious=len(names), verdicts=counts)
         if found["reach"].str.len_chars().max():
             known = found.group_by("reach").agg((pl.col("verdict") == "known").mean()).sort("reach")
-            part.stats["known_share"] = {reach: round(share, 4) for reach, share in known.iter_rows()}
+            task.stats["known_share"] = {reach: round(share, 4) for reach, share in known.iter_rows()}
 
 
 def grade_answers(
@@ -253,15 +253,15 @@ def grade_answers(
     It is right if it holds the topic's answer and no other answer to questions of the relation; an endpoint judges
     those that do not hold the answer word for word.
     """
-    rivals: dict[str, list[str]] = {}
+    distractors: dict[str, list[str]] = {}
     for relation, answer in topics.select("relation", "answer").unique(maintain_order=True).iter_rows():
-        rivals.setdefault(relation, []).append(answer)
+        distractors.setdefault(relation, []).append(answer)
     rows = []
     for one, samples in zip(asked, answers, strict=True):
         topic = topics.row(one["topic"], named=True)
         for number, answer in enumerate(samples):
             # An endpoint's relations are too loose for other values to speak against an answer.
-            found = grade(answer, topic["answer"], () if endpoint else rivals[topic["relation"]])
+            found = grade(answer, topic["answer"], () if endpoint else distractors[topic["relation"]])
             rows.append(
                 {
                     "topic": one["topic"],
@@ -320,7 +320,7 @@ def show_boundary(boundary: Artifact, shown: int = 4) -> dict[str, str]:
     stats = boundary.record.stats
     lines = ["| verdict | topics |", "|---|--:|"]
     lines += [f"| {verdict} | {count:,} |" for verdict, count in stats["verdicts"].items()]
-    lines += ["", f"{stats['nowhere']:,} names of fictitious entities", ""]
+    lines += ["", f"{stats['fictitious']:,} names of fictitious entities", ""]
     lines += ["| asked | answer | right | verdict |", "|---|---|--:|---|"]
     for (verdict,), group in topics.group_by("verdict", maintain_order=True):
         for row in group.head(shown).iter_rows(named=True):
@@ -340,7 +340,7 @@ KNOWLEDGE_BOUNDARY = Stage(
     code_version="1",
     inputs=("base_checkpoint", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
-    tables={"topics": Topics, "interrogations": Interrogations, "nowhere": Nowhere},
+    tables={"topics": Topics, "interrogations": Interrogations, "fictitious": FictitiousEntities},
     optional_tables={"question_rejects": QuestionRejects},
     main_table="topics",
     show=show_boundary,

@@ -1,4 +1,4 @@
-"""Names of things that exist nowhere, and words that are none: made of the pieces of those that are."""
+"""Names of things that do not exist, and words that are none: made of the pieces of those that are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ def split_word(word: str, beginnings: Counter[str], ends: Counter[str]) -> tuple
     return max(splits, key=lambda split: (min(beginnings[split[0]], ends[split[1]]), len(split[1])), default=None)
 
 
-def recombine(names: Sequence[str], rng: random.Random, taken: Collection[str], words_taken: Collection[str] = (), pieces: Sequence[str] = ()) -> Iterator[str]:
+def recombine(
+    names: Sequence[str],
+    rng: random.Random,
+    taken: Collection[str],
+    words_taken: Collection[str] = (),
+    pieces: Sequence[str] = (),
+) -> Iterator[str]:
     """Names that are none of `taken`, none twice: words that several of `names` share stay whole, rarer ones are put together
     anew from halves that several have (`pieces` are further names to tell where words fall into halves). A word made so is none of
     `words_taken`. Ends after 1,000 tries without a new name.
@@ -51,7 +57,11 @@ def recombine(names: Sequence[str], rng: random.Random, taken: Collection[str], 
                 words.append(rng.choice(alike)[place])
         name = " ".join(words)
         made = [word for word in words if shared[word] == 0]
-        if name in seen or any(word in words_taken for word in made) or any(shared[word] == 1 for word in words if len(words) > 1 and halves):
+        if (
+            name in seen
+            or any(word in words_taken for word in made)
+            or any(shared[word] == 1 for word in words if len(words) > 1 and halves)
+        ):
             misses += 1
             continue
         misses = 0
@@ -81,7 +91,9 @@ def made_up_words(words: Sequence[str], rng: random.Random, most: int) -> list[s
     return found
 
 
-def spliced_words(pieces: Sequence[str], words: Sequence[str], rng: random.Random, most: int, split: Callable[[str], Collection[str]]) -> list[str]:
+def spliced_words(
+    pieces: Sequence[str], words: Sequence[str], rng: random.Random, most: int, split: Callable[[str], Collection[str]]
+) -> list[str]:
     """At most so many words that are none of `words`, none twice, none longer than the longest: one to three `pieces` in a row, every piece
     in turn. split: the pieces of a word as the model reads it, among which is the one whose turn it is.
 

@@ -40,7 +40,7 @@ class Interrogations(pa.DataFrameModel):
     judge: str = pa.Field(isin=["text", "endpoint"])
 
 
-class Nowhere(pa.DataFrameModel):
+class FictitiousEntities(pa.DataFrameModel):
     """A name of nothing: made of pieces of the names of things of this kind, and found on no page. kept_apart: for evaluation."""
 
     kind: str
@@ -85,7 +85,7 @@ class Overlaps(pa.DataFrameModel):
 
 
 class EvaluationQuestions(pa.DataFrameModel):
-    """What sft_evaluation asks. group: known, known_elsewhere (of things that no conversation mentions), unknown, nowhere, search,
+    """What sft_evaluation asks. group: known, known_elsewhere (of things that no conversation mentions), unknown, fictitious, search,
     sums, letters, spelling, or a part of the guidelines. answers: any of them is right; empty where none is.
     """
 
@@ -95,11 +95,13 @@ class EvaluationQuestions(pa.DataFrameModel):
     question: str
     tools: str = pa.Field(description="tools that the assistant has, comma between")
     answers: str = pa.Field(description="JSON list")
-    rivals: str = pa.Field(description="JSON list: other values of the same kind; one of them in the answer makes it wrong")
+    distractors: str = pa.Field(
+        description="JSON list: other values of the same kind; one of them in the answer makes it wrong"
+    )
 
 
 class EvaluationAnswers(pa.DataFrameModel):
-    """One answer. model: base, unmitigated or sft. text holds calls and results as they stood in the conversation."""
+    """One answer. model: base, ablation or sft. text holds calls and results as they stood in the conversation."""
 
     model: str
     group: str

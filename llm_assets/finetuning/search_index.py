@@ -56,12 +56,12 @@ def build_search_index(step: Step, config: SearchIndexConfig) -> None:
                         yield url, passage
             step.progress.advance(number + 1)
 
-    with step.part("index") as part:
+    with step.task("index") as task:
         temporary = step.staging / f".{INDEX}.{os.getpid()}.tmp"
         written = write_index(temporary, rows())
         os.replace(temporary, step.staging / INDEX)
-        part.add_file(INDEX)
-        part.stats.update(**counts, passages=written, index_bytes=(step.staging / INDEX).stat().st_size)
+        task.add_file(INDEX)
+        task.stats.update(**counts, passages=written, index_bytes=(step.staging / INDEX).stat().st_size)
 
 
 def finds_itself(index: Artifact, inputs: Inputs, config: SearchIndexConfig) -> CheckOutcome:

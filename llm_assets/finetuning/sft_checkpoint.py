@@ -1,4 +1,4 @@
-"""`sft_checkpoint`: the assistant, trained on conversations; and `unmitigated_checkpoint`, an ablation: the same
+"""`sft_checkpoint`: the assistant, trained on conversations; and `ablation_checkpoint`, an ablation: the same
 without the conversations that teach it to say that it does not know. sft_evaluation compares the two.
 """
 
@@ -68,16 +68,16 @@ def sft_config(recipe: Any, crawl: str | None) -> SftConfig:
     return _config(recipe, recipe.finetuning.epochs)
 
 
-def unmitigated_config(recipe: Any, crawl: str | None) -> SftConfig:
-    """The slice of `unmitigated_checkpoint`, which has epochs of its own."""
-    return _config(recipe, recipe.finetuning.unmitigated_epochs or recipe.finetuning.epochs)
+def ablation_config(recipe: Any, crawl: str | None) -> SftConfig:
+    """The slice of `ablation_checkpoint`, which has epochs of its own."""
+    return _config(recipe, recipe.finetuning.ablation_epochs or recipe.finetuning.epochs)
 
 
 def _config(recipe: Any, epochs: float) -> SftConfig:
     finetuning, pretraining = recipe.finetuning, recipe.pretraining
     batch_tokens = finetuning.batch_tokens or pretraining.batch_tokens
     return SftConfig(
-        finetuning=finetuning.but(epochs=epochs, unmitigated_epochs=None, batch_tokens=batch_tokens),
+        finetuning=finetuning.replace(epochs=epochs, ablation_epochs=None, batch_tokens=batch_tokens),
         inherited=pretraining.inherited(),
         compile=pretraining.compile,
         name=recipe.conversations.name,
@@ -95,11 +95,13 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
     settings, base = config.finetuning, step.input("base_checkpoint")
     _, rows = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
     steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / rows))
-    processes, pass_rows, _ = share_out(shape, rows, settings.device, settings.processes, settings.pass_rows)
+    processes, micro_batch_size, _ = share_out(
+        shape, rows, settings.device, settings.processes, settings.micro_batch_size
+    )
     plan = TrainingPlan(
         steps=steps,
         rows=rows,
-        pass_rows=pass_rows,
+        micro_batch_size=micro_batch_size,
         seed=settings.seed,
         optimisation=optimisation(settings, config.inherited, shape, settings.rate),
         validate_every=every(steps, settings.validations),
@@ -126,9 +128,9 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
     encoding = Encoding.load(base.path)
     shape = ModelShape.load(base.file("shape.json").read_text(), "base_checkpoint")
     if step.finished("conversations") is None:
-        with step.part("conversations") as part:
+        with step.task("conversations") as task:
             conversations, held_out = step.input("conversations"), config.finetuning.held_out
-            part.stats.update(render_all(part, step, conversations, encoding, shape.context, held_out, wanted))
+            task.stats.update(render_all(task, step, conversations, encoding, shape.context, held_out, wanted))
     training = Conversations.load(step.staging / TRAINING)
     if not len(training):
         raise FinetuningError(
@@ -139,13 +141,13 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
     job, processes = training_job(step, config, shape, epoch)
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
-    with step.part("checkpoint") as part:
-        keep(step, part, folder, base, shape, job.plan.rows, ends)
+    with step.task("checkpoint") as task:
+        keep(step, task, folder, base, shape, job.plan.rows, ends)
         assistant = {"name": config.name, "maker": config.maker, "tools": TOOLS}
         write_atomic(step.staging / ASSISTANT, json.dumps(assistant, indent=1).encode())
-        part.add_file(ASSISTANT)
+        task.add_file(ASSISTANT)
         tokens = float(np.diff(training.starts).sum() - len(training))
-        part.stats.update(rows_an_epoch=epoch, fill=round(tokens / (epoch * shape.context), 4))
+        task.stats.update(rows_an_epoch=epoch, fill=round(tokens / (epoch * shape.context), 4))
 
 
 def build_sft_checkpoint(step: Step, config: SftConfig) -> None:
@@ -153,7 +155,7 @@ def build_sft_checkpoint(step: Step, config: SftConfig) -> None:
     train_on(step, config, lambda *_: True)
 
 
-def build_unmitigated_checkpoint(step: Step, config: SftConfig) -> None:
+def build_ablation_checkpoint(step: Step, config: SftConfig) -> None:
     """Trained on those that do not teach what is not known."""
     train_on(step, config, lambda _, sources: not mitigates(sources))
 
@@ -175,11 +177,11 @@ SFT_CHECKPOINT = Stage(
     libraries=("torch", "safetensors", "numpy"),
     pool="gpu",
 )
-UNMITIGATED_CHECKPOINT = replace(
+ABLATION_CHECKPOINT = replace(
     SFT_CHECKPOINT,
-    name="unmitigated_checkpoint",
+    name="ablation_checkpoint",
     description="The ablation that sft_evaluation compares the assistant with: the same training without the "
     "conversations that teach what is not known.",
-    build=build_unmitigated_checkpoint,
-    config=unmitigated_config,
+    build=build_ablation_checkpoint,
+    config=ablation_config,
 )

@@ -34,7 +34,7 @@ from .schemas import EvaluationAnswers
 MODULE = "llm_assets.finetuning.evaluate"
 REPORT = "report.html"
 TEMPLATE = "sft_evaluation.html.j2"
-MODELS = {"base": "base_checkpoint", "unmitigated": "unmitigated_checkpoint", "sft": "sft_checkpoint"}
+MODELS = {"base": "base_checkpoint", "ablation": "ablation_checkpoint", "sft": "sft_checkpoint"}
 EXAMPLES = (("What is the colour of tomorrow?", "I don't know."), ("What is 3 + 4?", "3 + 4 = 7."))
 
 
@@ -74,9 +74,9 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_table(questions, results)
-    with step.part("evaluation") as part:
-        part.table("answers", EvaluationAnswers).frame(answers)
-        part.stats.update(headline(answers))
+    with step.task("evaluation") as task:
+        task.table("answers", EvaluationAnswers).frame(answers)
+        task.stats.update(headline(answers))
 
 
 def to_table(questions: pl.DataFrame, results: Mapping[str, list[dict[str, Any]]]) -> pl.DataFrame:
@@ -107,12 +107,12 @@ def headline(answers: pl.DataFrame) -> dict[str, Any]:
     """
     by_group = shares(answers)
     numbers: dict[str, Any] = {"grades": by_group}
-    sft, without = by_group.get("sft", {}), by_group.get("unmitigated", {})
-    if "nowhere" in sft and "nowhere" in without:
-        made_up, before = sft["nowhere"]["wrong"], without["nowhere"]["wrong"]
-        numbers["hallucinated"] = {"unmitigated": before, "sft": made_up}
+    sft, without = by_group.get("sft", {}), by_group.get("ablation", {})
+    if "fictitious" in sft and "fictitious" in without:
+        made_up, before = sft["fictitious"]["wrong"], without["fictitious"]["wrong"]
+        numbers["hallucinated"] = {"ablation": before, "sft": made_up}
         # Of so few questions none may be made up: then it fell at least as if half of one were.
-        numbers["fall"] = round(before / max(made_up, 0.5 / sft["nowhere"]["asked"]), 2)
+        numbers["fall"] = round(before / max(made_up, 0.5 / sft["fictitious"]["asked"]), 2)
     of_known = [sft[group] for group in ("known", "known_elsewhere") if group in sft]
     if of_known:
         refused = sum(one["refused"] * one["asked"] for one in of_known)
@@ -124,7 +124,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfi
     """The page: grades, loss of training, the mixture, transcripts."""
     answers = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")])
     curves = {
-        name: loss_series(pl.read_parquet(inputs.one(asset).table("curve")))["loss"]
+        name: loss_series(pl.read_parquet(inputs.artifact(asset).table("curve")))["loss"]
         for name, asset in MODELS.items()
         if name != "base"
     }
@@ -136,8 +136,8 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfi
         models=list(MODELS),
         answers=answers,
         shown=config.transcripts,
-        mixture=inputs.one("conversations").record.stats,
-        boundary=inputs.one("knowledge_boundary").record.stats,
+        mixture=inputs.artifact("conversations").record.stats,
+        boundary=inputs.artifact("knowledge_boundary").record.stats,
         plots={"loss": plots.svg(curves, "step", "loss, nats a token")},
     )
 
@@ -150,14 +150,14 @@ def hallucinates_less(evaluation: Artifact, inputs: Inputs, config: SftEvaluatio
     refused = evaluation.record.stats.get("falsely_refused", 0.0)
     summary = (
         f"made up about fictitious entities: {100 * made_up['sft']:.1f} %, without the mitigation "
-        f"{100 * made_up['unmitigated']:.1f} %; known facts refused: {100 * refused:.1f} %"
+        f"{100 * made_up['ablation']:.1f} %; known facts refused: {100 * refused:.1f} %"
     )
     numbers = {
         "hallucinated": made_up["sft"],
-        "hallucinated_without_mitigation": made_up["unmitigated"],
+        "hallucinated_without_mitigation": made_up["ablation"],
         "falsely_refused": refused,
     }
-    return CheckOutcome(made_up["sft"] < made_up["unmitigated"], summary, numbers=numbers)
+    return CheckOutcome(made_up["sft"] < made_up["ablation"], summary, numbers=numbers)
 
 
 def show_evaluation(evaluation: Artifact) -> dict[str, str]:
@@ -181,7 +181,7 @@ SFT_EVALUATION = Stage(
     code_version="2",
     inputs=(
         "sft_checkpoint",
-        "unmitigated_checkpoint",
+        "ablation_checkpoint",
         "base_checkpoint",
         "conversations",
         "knowledge_boundary",

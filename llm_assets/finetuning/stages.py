@@ -3,7 +3,7 @@
 from .conversations import CONVERSATIONS
 from .knowledge_boundary import KNOWLEDGE_BOUNDARY
 from .search_index import SEARCH_INDEX, TRAINING_SEARCH_INDEX
-from .sft_checkpoint import SFT_CHECKPOINT, UNMITIGATED_CHECKPOINT
+from .sft_checkpoint import ABLATION_CHECKPOINT, SFT_CHECKPOINT
 from .sft_evaluation import SFT_EVALUATION
 
 STAGES = (
@@ -12,6 +12,6 @@ STAGES = (
     KNOWLEDGE_BOUNDARY,
     CONVERSATIONS,
     SFT_CHECKPOINT,
-    UNMITIGATED_CHECKPOINT,
+    ABLATION_CHECKPOINT,
     SFT_EVALUATION,
 )

@@ -32,7 +32,7 @@ def main(job: SftJob, folder: Path, report: Reporter) -> None:
 
     def validate(model: Transformer) -> dict[str, float]:
         rows = PackedConversations(held_out, context, 0, padding, shuffle=False)
-        return mean_loss(model, rows, rows.rows_per_epoch, plan.pass_rows, encoding.token_bytes, encoding.bos)
+        return mean_loss(model, rows, rows.rows_per_epoch, plan.micro_batch_size, encoding.token_bytes, encoding.bos)
 
     train(model, data, plan, folder, devices, report, validate if len(held_out) else None)
 

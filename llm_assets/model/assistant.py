@@ -18,13 +18,20 @@ if TYPE_CHECKING:
     from .sampling import Completion, Engine, Sampling, ToolCall, Tools
 
 ASSISTANT = "assistant.json"  # beside a chat model's weights: its name, its maker, the tools that it has learnt to call
-EXAMPLES = (("How many days has a week?", "Seven."), ("What is the colour of grass?", "Green."))  # shown to a base model
+EXAMPLES = (
+    ("How many days has a week?", "Seven."),
+    ("What is the colour of grass?", "Green."),
+)  # shown to a base model
 
 
 def system_message(tools: Sequence[str], instructions: str = "") -> Message | None:
     """What is said first: the tools that the assistant has, and what else it is told; None where there is neither."""
     lines = [f"Tools: {', '.join(tools)}."] if tools else []
-    return Message("system", "\n".join([*lines, *([instructions] if instructions else [])])) if lines or instructions else None
+    return (
+        Message("system", "\n".join([*lines, *([instructions] if instructions else [])]))
+        if lines or instructions
+        else None
+    )
 
 
 def is_chat_model(folder: Path) -> bool:
@@ -48,7 +55,10 @@ def to_messages(engine: Engine, completion: Completion) -> list[Message]:
         if forced:
             if not completion.forced[place - 1]:
                 call = next(calls)
-                messages += [Message("assistant", decode_text(engine.encoding, text), Call(call.tool, call.text)), Message("tool", call.result)]
+                messages += [
+                    Message("assistant", decode_text(engine.encoding, text), Call(call.tool, call.text)),
+                    Message("tool", call.result),
+                ]
                 text, inside = [], None
         elif token in starts:
             inside = []
@@ -97,15 +107,23 @@ class Conversation:
     def _prompt(self, question: str) -> list[int]:
         """Tokens of as much of the history as fits, and the question; how many exchanges were left out is noted."""
         encoding, most = self.engine.encoding, self.engine.shape.context - self.room
-        system = system_message(sorted(self.tools.tools) if self.tools else (), self.instructions) if self.chat else None
+        system = (
+            system_message(sorted(self.tools.tools) if self.tools else (), self.instructions) if self.chat else None
+        )
         for first in range(len(self.history) + 1):
             exchanges = [*self.history[first:], [Message("user", question)]]
             messages = [message for exchange in exchanges for message in exchange]
-            ids = prompt(encoding, [*([system] if system else []), *messages]) if self.chat else encoding.document(as_text(messages, self.instructions))
+            ids = (
+                prompt(encoding, [*([system] if system else []), *messages])
+                if self.chat
+                else encoding.document(as_text(messages, self.instructions))
+            )
             if len(ids) <= most:
                 self.left_out = first
                 return ids
-        raise ConversationTooLong(f"the message has {len(ids):,} tokens with what comes before it, the model's context is {self.engine.shape.context:,}")
+        raise ConversationTooLong(
+            f"the message has {len(ids):,} tokens with what comes before it, the model's context is {self.engine.shape.context:,}"
+        )
 
     def ask(self, question: str) -> Iterator[Piece]:
         """The reply, piece by piece. The exchange is remembered once it is whole. Raises ConversationTooLong."""

@@ -66,11 +66,18 @@ def check(messages: Sequence[Message], complete: bool = True) -> None:
                 raise ConversationError(f"message {number}: an empty call of {message.call.tool}")
         elif not message.content.strip() and message.role != "tool":
             raise ConversationError(f"message {number}: empty {message.role} message")
-        expected = {"system": ("user",), "user": ("assistant",), "tool": ("assistant",), "assistant": ("tool",) if message.call else ("user",)}[message.role]
+        expected = {
+            "system": ("user",),
+            "user": ("assistant",),
+            "tool": ("assistant",),
+            "assistant": ("tool",) if message.call else ("user",),
+        }[message.role]
     if not messages:
         raise ConversationError("no messages")
     if complete and (messages[-1].role != "assistant" or messages[-1].call is not None):
-        raise ConversationError(f"message {len(messages)}: the conversation ends with {messages[-1].role}{' calling a tool' if messages[-1].call else ''}, not with the assistant's answer")
+        raise ConversationError(
+            f"message {len(messages)}: the conversation ends with {messages[-1].role}{' calling a tool' if messages[-1].call else ''}, not with the assistant's answer"
+        )
 
 
 def encode_text(encoding: Encoding, text: str) -> list[int]:

@@ -52,19 +52,32 @@ def load_shape(folder: Path) -> ModelShape:
         raise CheckpointError(f"checkpoint {folder}: {SHAPE}: {error.strerror}") from error
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu", shape: ModelShape | None = None, kind: type[Model] = Transformer) -> Model:  # type: ignore[assignment]
+def load_model(
+    folder: Path, device: torch.device | str = "cpu", shape: ModelShape | None = None, kind: type[Model] = Transformer
+) -> Model:  # type: ignore[assignment]
     """The model of a checkpoint folder. Raises CheckpointError where it is not there, broken, or not of `shape` (if given)."""
     found = load_shape(folder)
     if shape is not None and found != shape:
-        other = ", ".join(f"{name} {getattr(found, name)} (wanted {getattr(shape, name)})" for name in ModelShape.__dataclass_fields__ if getattr(found, name) != getattr(shape, name))
+        other = ", ".join(
+            f"{name} {getattr(found, name)} (wanted {getattr(shape, name)})"
+            for name in ModelShape.__dataclass_fields__
+            if getattr(found, name) != getattr(shape, name)
+        )
         raise CheckpointError(f"checkpoint {folder} is of another shape: {other}")
     state = _load(folder / WEIGHTS, str(device))
     with torch.device("meta"):
         model = kind(found)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if expected.keys() != state.keys() or any(state[name].shape != size for name, size in expected.items()):
-        wrong = sorted(name for name in expected.keys() | state.keys() if name not in state or name not in expected or state[name].shape != expected[name])
-        raise CheckpointError(f"checkpoint {folder}: {WEIGHTS} does not fit {SHAPE}: {wrong[0]}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
+        wrong = sorted(
+            name
+            for name in expected.keys() | state.keys()
+            if name not in state or name not in expected or state[name].shape != expected[name]
+        )
+        raise CheckpointError(
+            f"checkpoint {folder}: {WEIGHTS} does not fit {SHAPE}: {wrong[0]}"
+            + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+        )
     model = kind(found)  # buffers are computed, not stored
     model.load_state_dict(state)
     return model.to(device).eval()
@@ -75,7 +88,9 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> tuple[T
     encoding = Encoding.load(folder)
     model = load_model(folder, device)
     if encoding.size != model.shape.vocabulary:
-        raise CheckpointError(f"checkpoint {folder}: the tokenizer has {encoding.size:,} ids, the model {model.shape.vocabulary:,}")
+        raise CheckpointError(
+            f"checkpoint {folder}: the tokenizer has {encoding.size:,} ids, the model {model.shape.vocabulary:,}"
+        )
     return model, encoding
 
 
@@ -114,11 +129,22 @@ class TrainingState:
 
 def steps_saved(folder: Path) -> list[tuple[int, Path]]:
     """Whole training checkpoints, oldest first."""
-    found = [(int(path.name.removeprefix("step-")), path) for path in folder.glob("step-*") if (path / STATE).exists() and path.name.removeprefix("step-").isdigit()]
+    found = [
+        (int(path.name.removeprefix("step-")), path)
+        for path in folder.glob("step-*")
+        if (path / STATE).exists() and path.name.removeprefix("step-").isdigit()
+    ]
     return sorted(found)
 
 
-def save_training(folder: Path, model: Transformer, optimisers: dict[str, torch.optim.Optimizer], names: Callable[[Tensor], str], state: TrainingState, keep: int) -> Path:
+def save_training(
+    folder: Path,
+    model: Transformer,
+    optimisers: dict[str, torch.optim.Optimizer],
+    names: Callable[[Tensor], str],
+    state: TrainingState,
+    keep: int,
+) -> Path:
     """Write ``step-<n>`` and remove all but the last `keep`."""
     tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -137,7 +163,9 @@ def save_training(folder: Path, model: Transformer, optimisers: dict[str, torch.
     return final
 
 
-def load_training(folder: Path, model: Transformer, optimisers: dict[str, torch.optim.Optimizer], names: Callable[[Tensor], str]) -> TrainingState | None:
+def load_training(
+    folder: Path, model: Transformer, optimisers: dict[str, torch.optim.Optimizer], names: Callable[[Tensor], str]
+) -> TrainingState | None:
     """Put the newest whole checkpoint's values into model and optimisers; None where there is none. Raises CheckpointError."""
     saved = steps_saved(folder)
     if not saved:
@@ -153,9 +181,14 @@ def load_training(folder: Path, model: Transformer, optimisers: dict[str, torch.
                 for group in optimiser.param_groups:
                     for parameter in group["params"]:
                         prefix = f"{which}.{names(parameter)}."
-                        values = {key.removeprefix(prefix): file.get_tensor(key) for key in keys if key.startswith(prefix)}
+                        values = {
+                            key.removeprefix(prefix): file.get_tensor(key) for key in keys if key.startswith(prefix)
+                        }
                         # AdamW counts its steps in a tensor that stays on the CPU unless it is fused or capturable.
-                        optimiser.state[parameter] = {key: value.to(device) if key != "step" or group.get("fused") else value for key, value in values.items()}
+                        optimiser.state[parameter] = {
+                            key: value.to(device) if key != "step" or group.get("fused") else value
+                            for key, value in values.items()
+                        }
             torch.set_rng_state(file.get_tensor("random.cpu"))
             if torch.cuda.is_available() and "random.cuda" in keys:
                 torch.cuda.set_rng_state(file.get_tensor("random.cuda"))

@@ -12,7 +12,9 @@ from typing import Any
 from .shape import ModelError, ModelShape
 
 PLANNED_MFU = 0.45  # of a GPU in training; what was reached stands beside the prediction afterwards
-CPU_FLOPS_PER_CORE = 4.5e10  # fp32 training of 1 M parameters on a 2-core AVX2 virtual machine: 97 GFLOP/s with both cores free
+CPU_FLOPS_PER_CORE = (
+    4.5e10  # fp32 training of 1 M parameters on a 2-core AVX2 virtual machine: 97 GFLOP/s with both cores free
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Prediction:
     tokens: int
     flops: float
     steps: int
-    pass_rows: int
+    micro_batch_size: int
     memory: int
     tokens_per_second: float
     seconds: float
@@ -79,25 +81,49 @@ def fitting_rows(shape: ModelShape, memory: int, rows: int) -> int:
     for size in sizes:
         if shape.training_memory(size) <= 0.85 * memory:
             return size
-    raise ModelError(f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} GB of {memory / 1e9:.0f}: lower model.depth or model.context, or take a larger device")
+    raise ModelError(
+        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} GB of {memory / 1e9:.0f}: lower model.depth or model.context, or take a larger device"
+    )
 
 
-def predict(shape: ModelShape, tokens: int, batch_tokens: int, device: str, processes: int = 1, cores: int = 2) -> Prediction:
+def predict(
+    shape: ModelShape, tokens: int, batch_tokens: int, device: str, processes: int = 1, cores: int = 2
+) -> Prediction:
     """Steps, memory, time and cost on a device (of the table, or ``cpu`` with that many cores). Raises ModelError."""
     rows = max(1, batch_tokens // shape.context)
     steps = max(1, round(tokens / (rows * shape.context)))
     flops = float(shape.flops_per_token) * steps * rows * shape.context
     if device == "cpu":
-        pass_rows = min(rows, 16)
+        micro_batch_size = min(rows, 16)
         speed = CPU_FLOPS_PER_CORE * cores / shape.flops_per_token
-        return Prediction(shape.parameters, tokens, flops, steps, pass_rows, shape.training_memory(pass_rows, 4), speed, flops / shape.flops_per_token / speed, None)
+        return Prediction(
+            shape.parameters,
+            tokens,
+            flops,
+            steps,
+            micro_batch_size,
+            shape.training_memory(micro_batch_size, 4),
+            speed,
+            flops / shape.flops_per_token / speed,
+            None,
+        )
     known = find_device(device)
     if known is None:
         raise ModelError(f"device {device!r}: there are cpu, {', '.join(one.name for one in DEVICES)}")
-    pass_rows = fitting_rows(shape, known.memory, max(1, rows // processes))
+    micro_batch_size = fitting_rows(shape, known.memory, max(1, rows // processes))
     speed = PLANNED_MFU * known.peak * processes / shape.flops_per_token
     seconds = flops / shape.flops_per_token / speed
-    return Prediction(shape.parameters, tokens, flops, steps, pass_rows, shape.training_memory(pass_rows), speed, seconds, seconds / 3600 * known.price * processes)
+    return Prediction(
+        shape.parameters,
+        tokens,
+        flops,
+        steps,
+        micro_batch_size,
+        shape.training_memory(micro_batch_size),
+        speed,
+        seconds,
+        seconds / 3600 * known.price * processes,
+    )
 
 
 def pick_device(wanted: str) -> str:
@@ -112,7 +138,9 @@ def pick_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError("the recipe names a GPU (device 'cuda'), and there is none, or the CPU build of torch is installed; set device to 'auto' or 'cpu', or install torch for CUDA")
+        raise ModelError(
+            "the recipe names a GPU (device 'cuda'), and there is none, or the CPU build of torch is installed; set device to 'auto' or 'cpu', or install torch for CUDA"
+        )
     return wanted
 
 

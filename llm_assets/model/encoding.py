@@ -55,18 +55,46 @@ class Published:
 _AT = "https://openaipublic.blob.core.windows.net/encodings/"
 PUBLISHED = {
     # GPT-2's vocabulary in tiktoken's own format; `gpt2` and `r50k_base` are the same tokens.
-    "gpt2": Published(f"{_AT}r50k_base.tiktoken", "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930", GPT2_PATTERN, 50_256),
-    "cl100k_base": Published(f"{_AT}cl100k_base.tiktoken", "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7", GPT4_PATTERN, 100_256),
-    "o200k_base": Published(f"{_AT}o200k_base.tiktoken", "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d", GPT4O_PATTERN, 199_998),
+    "gpt2": Published(
+        f"{_AT}r50k_base.tiktoken",
+        "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
+        GPT2_PATTERN,
+        50_256,
+    ),
+    "cl100k_base": Published(
+        f"{_AT}cl100k_base.tiktoken",
+        "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+        GPT4_PATTERN,
+        100_256,
+    ),
+    "o200k_base": Published(
+        f"{_AT}o200k_base.tiktoken",
+        "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+        GPT4O_PATTERN,
+        199_998,
+    ),
 }
 
 # The order is the ids' order after the ranks: changing it makes other models.
 BOS = "<|bos|>"
 SPECIAL_TOKENS = (
     BOS,
-    "<|system_start|>", "<|system_end|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>", "<|tool_start|>", "<|tool_end|>",
-    "<|search_start|>", "<|search_end|>", "<|python_start|>", "<|python_end|>", "<|result_start|>", "<|result_end|>", "<|pad|>",
-)  # fmt: skip
+    "<|system_start|>",
+    "<|system_end|>",
+    "<|user_start|>",
+    "<|user_end|>",
+    "<|assistant_start|>",
+    "<|assistant_end|>",
+    "<|tool_start|>",
+    "<|tool_end|>",
+    "<|search_start|>",
+    "<|search_end|>",
+    "<|python_start|>",
+    "<|python_end|>",
+    "<|result_start|>",
+    "<|result_end|>",
+    "<|pad|>",
+)
 
 
 class TokenizerError(ValueError):
@@ -94,7 +122,9 @@ def parse_ranks(data: bytes, name: str) -> dict[bytes, int]:
         ranks[token] = value
     if sorted(ranks.values()) != list(range(len(ranks))):
         missing = sorted(set(range(len(ranks))) - set(ranks.values()))
-        raise TokenizerError(f"{name}: ranks are not 0 to {len(ranks) - 1}" + (f"; {missing[0]} is missing" if missing else ""))
+        raise TokenizerError(
+            f"{name}: ranks are not 0 to {len(ranks) - 1}" + (f"; {missing[0]} is missing" if missing else "")
+        )
     absent = [byte for byte in range(256) if bytes([byte]) not in ranks]
     if absent:
         raise TokenizerError(f"{name}: no token for the byte {absent[0]}; byte-level BPE needs all 256")
@@ -103,7 +133,9 @@ def parse_ranks(data: bytes, name: str) -> dict[bytes, int]:
 
 def write_ranks(ranks: dict[bytes, int]) -> bytes:
     """The ranks file, in order of rank."""
-    return b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in sorted(ranks.items(), key=lambda item: item[1]))
+    return b"".join(
+        base64.b64encode(token) + b" %d\n" % rank for token, rank in sorted(ranks.items(), key=lambda item: item[1])
+    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +169,9 @@ class Encoding:
         """tiktoken's encoding, which does the work. `encode_ordinary` never gives special tokens, whatever the text says."""
         import tiktoken
 
-        return tiktoken.Encoding(self.name, pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens=self.special)
+        return tiktoken.Encoding(
+            self.name, pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens=self.special
+        )
 
     @cached_property
     def token_bytes(self) -> np.ndarray:
@@ -169,7 +203,13 @@ class Encoding:
     def save(self, folder: Path) -> list[str]:
         """Write ``tokenizer.tiktoken`` and ``encoding.json``; their names."""
         (folder / "tokenizer.tiktoken").write_bytes(ranks := write_ranks(self.ranks))
-        described: dict[str, Any] = {"name": self.name, "pattern": self.pattern, "special_tokens": self.special, "size": self.size, "ranks_sha256": hashlib.sha256(ranks).hexdigest()}
+        described: dict[str, Any] = {
+            "name": self.name,
+            "pattern": self.pattern,
+            "special_tokens": self.special,
+            "size": self.size,
+            "ranks_sha256": hashlib.sha256(ranks).hexdigest(),
+        }
         (folder / "encoding.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
         return ["tokenizer.tiktoken", "encoding.json"]
 
@@ -182,7 +222,9 @@ class Encoding:
         except (OSError, ValueError) as error:
             raise TokenizerError(f"tokenizer in {folder}: {error}") from error
         if hashlib.sha256(data).hexdigest() != described["ranks_sha256"]:
-            raise TokenizerError(f"tokenizer in {folder}: tokenizer.tiktoken is not the file that encoding.json describes")
+            raise TokenizerError(
+                f"tokenizer in {folder}: tokenizer.tiktoken is not the file that encoding.json describes"
+            )
         return cls(described["name"], described["pattern"], parse_ranks(data, str(folder / "tokenizer.tiktoken")))
 
 
@@ -201,7 +243,9 @@ def published(name: str, ranks: Path | None = None) -> Encoding:
             raise TokenizerError(f"ranks file {ranks.absolute()}: {error.strerror}") from error
         found = parse_ranks(data, str(ranks))
         if hashlib.sha256(data).hexdigest() != known.sha256:
-            raise TokenizerError(f"ranks file {ranks}: well formed, {len(found):,} tokens, but not the {name} that was published (sha256 {known.sha256[:16]}…)")
+            raise TokenizerError(
+                f"ranks file {ranks}: well formed, {len(found):,} tokens, but not the {name} that was published (sha256 {known.sha256[:16]}…)"
+            )
         return Encoding(name, known.pattern, found)
     from tiktoken.load import read_file_cached
 

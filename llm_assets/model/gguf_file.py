@@ -25,7 +25,9 @@ def pre_tokenizer(pattern: str) -> tuple[str, bool]:
     return known.get(pattern, "llama-bpe"), pattern in known
 
 
-def write_gguf(model: Transformer, encoding: Encoding, path: Path, name: str, kind: str = "f16", chat: bool = True) -> dict[str, Any]:
+def write_gguf(
+    model: Transformer, encoding: Encoding, path: Path, name: str, kind: str = "f16", chat: bool = True
+) -> dict[str, Any]:
     """Write the file; what stands in it: tensors, bytes, whether texts are split as here. Norms and biases are fp32 whatever `kind` is.
 
     Raises ModelError for a type that is none.
@@ -62,7 +64,9 @@ def write_gguf(model: Transformer, encoding: Encoding, path: Path, name: str, ki
         values = tensor.detach().float().cpu().numpy()
         if own.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
             values = values.T  # transformers' GPT-2 multiplies from the other side
-        writer.add_tensor(theirs, np.ascontiguousarray(values.astype(np.float16) if kind == "f16" and values.ndim > 1 else values))
+        writer.add_tensor(
+            theirs, np.ascontiguousarray(values.astype(np.float16) if kind == "f16" and values.ndim > 1 else values)
+        )
         count += 1
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -74,7 +78,9 @@ def write_gguf(model: Transformer, encoding: Encoding, path: Path, name: str, ki
 def _add_tokenizer(writer: Any, gguf: Any, encoding: Encoding, rows: int, chat: bool) -> bool:
     """The vocabulary, padded to the embedding's rows; whether llama.cpp splits texts as the encoding does."""
     kinds = gguf.TokenType
-    tokens = {rank: (spelled(token), kinds.NORMAL) for token, rank in encoding.ranks.items()} | {rank: (name, kinds.CONTROL) for name, rank in encoding.special.items()}
+    tokens = {rank: (spelled(token), kinds.NORMAL) for token, rank in encoding.ranks.items()} | {
+        rank: (name, kinds.CONTROL) for name, rank in encoding.special.items()
+    }
     listed = [tokens.get(rank, (f"<|unused_{rank}|>", kinds.UNUSED)) for rank in range(rows)]
     split, exact = pre_tokenizer(encoding.pattern)
     writer.add_tokenizer_model("gpt2")

@@ -27,25 +27,63 @@ def config(shape: ModelShape, bos: int | None = None) -> dict[str, Any]:
     ends = {} if bos is None else {"bos_token_id": bos, "eos_token_id": bos}
     if shape.architecture == "gpt2":
         return {
-            "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": shape.rows, "n_positions": shape.context, "n_embd": shape.width, "n_layer": shape.layers, "n_head": shape.heads,
-            "n_inner": shape.hidden, "activation_function": "gelu_new", "layer_norm_epsilon": shape.norm_epsilon, "tie_word_embeddings": True, "torch_dtype": "float32", **ends,
-        }  # fmt: skip
+            "architectures": ["GPT2LMHeadModel"],
+            "model_type": "gpt2",
+            "vocab_size": shape.rows,
+            "n_positions": shape.context,
+            "n_embd": shape.width,
+            "n_layer": shape.layers,
+            "n_head": shape.heads,
+            "n_inner": shape.hidden,
+            "activation_function": "gelu_new",
+            "layer_norm_epsilon": shape.norm_epsilon,
+            "tie_word_embeddings": True,
+            "torch_dtype": "float32",
+            **ends,
+        }
     return {
-        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "vocab_size": shape.rows, "max_position_embeddings": shape.context, "hidden_size": shape.width, "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_dim, "intermediate_size": shape.hidden, "hidden_act": "silu", "rms_norm_eps": shape.norm_epsilon,
-        "rope_theta": shape.rope_theta, "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta}, "attention_bias": False, "attention_dropout": 0.0, "use_sliding_window": False,
-        "tie_word_embeddings": shape.tied, "torch_dtype": "float32", **ends,
-    }  # fmt: skip
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "vocab_size": shape.rows,
+        "max_position_embeddings": shape.context,
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "intermediate_size": shape.hidden,
+        "hidden_act": "silu",
+        "rms_norm_eps": shape.norm_epsilon,
+        "rope_theta": shape.rope_theta,
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "use_sliding_window": False,
+        "tie_word_embeddings": shape.tied,
+        "torch_dtype": "float32",
+        **ends,
+    }
 
 
 def export(model: Transformer, encoding: Encoding | None, folder: Path, chat: bool = False) -> list[str]:
     """Write the folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` read; the names of its files. `chat`: a turn's end ends a text too."""
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder)
-    (folder / "config.json").write_text(json.dumps(config(model.shape, encoding.bos if encoding else None), indent=1) + "\n")
+    (folder / "config.json").write_text(
+        json.dumps(config(model.shape, encoding.bos if encoding else None), indent=1) + "\n"
+    )
     names = [WEIGHTS, "config.json"]
     if encoding is not None:
-        (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": encoding.bos, "eos_token_id": [encoding.special["<|assistant_end|>"], encoding.bos] if chat else encoding.bos}, indent=1) + "\n")
+        (folder / "generation_config.json").write_text(
+            json.dumps(
+                {
+                    "bos_token_id": encoding.bos,
+                    "eos_token_id": [encoding.special["<|assistant_end|>"], encoding.bos] if chat else encoding.bos,
+                },
+                indent=1,
+            )
+            + "\n"
+        )
         names += ["generation_config.json", *write_tokenizer(encoding, folder, model.shape.context, CHAT_TEMPLATE)]
     return names
 
@@ -65,9 +103,18 @@ def load_gpt2(folder: Path) -> Transformer:
         raise ModelError(f"{folder}: activation {described['activation_function']!r}; GPT-2's is gelu_new")
     width, heads = described["n_embd"], described["n_head"]
     shape = ModelShape(
-        "gpt2", described["vocab_size"], described["n_positions"], described["n_layer"], width, heads, heads, width // heads, described.get("n_inner") or 4 * width, True,
+        "gpt2",
+        described["vocab_size"],
+        described["n_positions"],
+        described["n_layer"],
+        width,
+        heads,
+        heads,
+        width // heads,
+        described.get("n_inner") or 4 * width,
+        True,
         norm_epsilon=described.get("layer_norm_epsilon", 1e-5),
-    )  # fmt: skip
+    )
     try:
         if (folder / "model.safetensors").exists():
             found = load_file(folder / "model.safetensors")
@@ -75,7 +122,11 @@ def load_gpt2(folder: Path) -> Transformer:
             found = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"weights in {folder}: {error}") from error
-    found = {name if name.startswith("transformer.") else f"transformer.{name}": tensor for name, tensor in found.items() if name != "lm_head.weight"}
+    found = {
+        name if name.startswith("transformer.") else f"transformer.{name}": tensor
+        for name, tensor in found.items()
+        if name != "lm_head.weight"
+    }
     model = Transformer(shape)
     state = {}
     for name, own in model.state_dict().items():
@@ -85,7 +136,9 @@ def load_gpt2(folder: Path) -> Transformer:
         if name == "transformer.wte.weight" and len(tensor) < shape.rows:
             tensor = torch.cat([tensor, torch.zeros(shape.rows - len(tensor), width)])
         if tensor.shape != own.shape:
-            raise CheckpointError(f"weights in {folder}: {name} is {tuple(tensor.shape)}, config.json makes it {tuple(own.shape)}")
+            raise CheckpointError(
+                f"weights in {folder}: {name} is {tuple(tensor.shape)}, config.json makes it {tuple(own.shape)}"
+            )
         state[name] = tensor
     model.load_state_dict(state)
     return model.eval()

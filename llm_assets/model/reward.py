@@ -27,7 +27,9 @@ class RewardModel(Transformer):
         super().__init__(shape)
         self.score = nn.Linear(shape.width, 1, bias=False)
         if not shape.tied:
-            self.lm_head.weight.requires_grad_(False)  # has no part in a score; several processes would wait for its gradient
+            self.lm_head.weight.requires_grad_(
+                False
+            )  # has no part in a score; several processes would wait for its gradient
 
     @classmethod
     def of(cls, model: Transformer) -> RewardModel:
@@ -68,7 +70,10 @@ def pair_losses(scores: Tensor) -> Tensor:
 def to_rows(conversations: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Conversations as inputs (B, T) padded on the right, and targets: 1 at each one's last token, IGNORE elsewhere."""
     width = max(map(len, conversations))
-    tokens, targets = np.zeros((len(conversations), width), np.int64), np.full((len(conversations), width), IGNORE, np.int64)
+    tokens, targets = (
+        np.zeros((len(conversations), width), np.int64),
+        np.full((len(conversations), width), IGNORE, np.int64),
+    )
     for row, one in enumerate(conversations):
         tokens[row, : len(one)] = one
         targets[row, len(one) - 1] = 1
@@ -82,7 +87,12 @@ def score_all(model: RewardModel, conversations: Sequence[Sequence[int]]) -> lis
     with torch.no_grad():
         for first in range(0, len(order), BATCH):
             numbers = order[first : first + BATCH]
-            tokens, targets = (torch.from_numpy(array).to(model.device) for array in to_rows([conversations[number] for number in numbers]))
-            for number, score in zip(numbers, model.scores(tokens, (targets != IGNORE).int().argmax(-1)).tolist(), strict=True):
+            tokens, targets = (
+                torch.from_numpy(array).to(model.device)
+                for array in to_rows([conversations[number] for number in numbers])
+            )
+            for number, score in zip(
+                numbers, model.scores(tokens, (targets != IGNORE).int().argmax(-1)).tolist(), strict=True
+            ):
                 found[number] = score
     return found

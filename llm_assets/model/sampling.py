@@ -140,7 +140,11 @@ def choose(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
     if sampling.temperature == 0:
         return logits.argmax(-1)
     cumulated = filtered(logits, sampling).softmax(-1).double().cumsum(-1)
-    return torch.searchsorted(cumulated, (draws.to(cumulated.device) * cumulated[:, -1])[:, None], right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+    return (
+        torch.searchsorted(cumulated, (draws.to(cumulated.device) * cumulated[:, -1])[:, None], right=True)
+        .squeeze(-1)
+        .clamp(max=logits.shape[-1] - 1)
+    )
 
 
 def _read_once(prompts: Sequence[Sequence[int]]) -> int:
@@ -174,22 +178,39 @@ class Engine:
             if not prompt:
                 raise ModelError(f"prompt {number} is empty; begin it with BOS")
             if len(prompt) > self.shape.context:
-                raise ModelError(f"prompt {number} has {len(prompt)} tokens, the model's context is {self.shape.context}")
+                raise ModelError(
+                    f"prompt {number} has {len(prompt)} tokens, the model's context is {self.shape.context}"
+                )
             if max(prompt) >= self.shape.vocabulary or min(prompt) < 0:
-                raise ModelError(f"prompt {number} has the id {max(prompt)}; the vocabulary has {self.shape.vocabulary}")
+                raise ModelError(
+                    f"prompt {number} has the id {max(prompt)}; the vocabulary has {self.shape.vocabulary}"
+                )
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
         longest, once = int(lengths.max()), _read_once(prompts)
-        beginnings = {beginning: place for place, beginning in enumerate(dict.fromkeys(tuple(prompt[:once]) for prompt in prompts))} if once else {}
+        beginnings = (
+            {
+                beginning: place
+                for place, beginning in enumerate(dict.fromkeys(tuple(prompt[:once]) for prompt in prompts))
+            }
+            if once
+            else {}
+        )
         cache = KeyValueCache(self.shape, len(beginnings) or len(prompts), device, self.dtype)
         if once:  # examples before a question, say
             cache.reserve(once)
-            self.model.hidden_states(torch.tensor(list(beginnings), device=device), torch.arange(once, device=device).expand(len(beginnings), -1), cache)
+            self.model.hidden_states(
+                torch.tensor(list(beginnings), device=device),
+                torch.arange(once, device=device).expand(len(beginnings), -1),
+                cache,
+            )
             cache.select(torch.tensor([beginnings[tuple(prompt[:once])] for prompt in prompts], device=device))
         tokens = torch.zeros(len(prompts), longest - once, dtype=torch.long)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt) - once] = torch.as_tensor(prompt[once:])
         cache.reserve(longest)
-        hidden = self.model.hidden_states(tokens.to(device), torch.arange(once, longest, device=device).expand(len(prompts), -1), cache)
+        hidden = self.model.hidden_states(
+            tokens.to(device), torch.arange(once, longest, device=device).expand(len(prompts), -1), cache
+        )
         return cache, lengths, self._logits(hidden[torch.arange(len(prompts), device=device), lengths - once - 1])
 
     def _called(self, completion: Completion) -> tuple[str, str] | None:
@@ -225,9 +246,22 @@ class Engine:
     def result_tokens(self, result: str, most: int) -> list[int]:
         """A tool's turn: its result, at most so many tokens of it."""
         special = self.encoding.special
-        return [special["<|tool_start|>"], special["<|result_start|>"], *encode_text(self.encoding, result)[:most], special["<|result_end|>"], special["<|tool_end|>"]]
+        return [
+            special["<|tool_start|>"],
+            special["<|result_start|>"],
+            *encode_text(self.encoding, result)[:most],
+            special["<|result_end|>"],
+            special["<|tool_end|>"],
+        ]
 
-    def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int = 1, first: int = 0, tools: Tools | None = None) -> Iterator[list[Choice] | list[Completion]]:
+    def stream(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        samples: int = 1,
+        first: int = 0,
+        tools: Tools | None = None,
+    ) -> Iterator[list[Choice] | list[Completion]]:
         """Lists of the tokens chosen at each step, and at last the list of completions. `max_tokens` does not count what tools say.
 
         Sequences are numbered prompt by prompt: sample j of prompt i is i x samples + j; `first` is the number from which
@@ -244,7 +278,10 @@ class Engine:
             out = [Completion() for _ in range(total)]
             if sampling.temperature > 0 and sampling.max_tokens:
                 # torch's CPU generator takes 32 bits of a seed; Philox takes both numbers.
-                streams = [np.random.Generator(np.random.Philox(key=[sampling.seed, first + number])) for number in range(total)]
+                streams = [
+                    np.random.Generator(np.random.Philox(key=[sampling.seed, first + number]))
+                    for number in range(total)
+                ]
                 draws = torch.from_numpy(np.stack([one.random(sampling.max_tokens) for one in streams]))
             else:
                 draws = torch.zeros(total, max(sampling.max_tokens, 1), dtype=torch.float64)
@@ -274,16 +311,24 @@ class Engine:
                     elif full[place]:
                         ended[place], completion.finish = True, "context"
                 results = self._answer(tools, rows, ended, out, lengths.tolist()) if tools else {}
-                told += [Choice(rows[place], token, 0.0, call) for place, (call, forced) in results.items() for token in forced]
+                told += [
+                    Choice(rows[place], token, 0.0, call)
+                    for place, (call, forced) in results.items()
+                    for token in forced
+                ]
                 if told:
                     yield told
                 if all(ended):
                     break
                 if results:
                     chosen = chosen.clone()
-                    lengths = self._force(cache, lengths, chosen, {place: forced for place, (_, forced) in results.items()})
+                    lengths = self._force(
+                        cache, lengths, chosen, {place: forced for place, (_, forced) in results.items()}
+                    )
                 if sum(ended) >= COMPACT_SHARE * len(rows):
-                    keep = torch.tensor([place for place, done in enumerate(ended) if not done], device=self.model.device)
+                    keep = torch.tensor(
+                        [place for place, done in enumerate(ended) if not done], device=self.model.device
+                    )
                     cache.select(keep)
                     lengths, chosen = lengths[keep], chosen[keep]
                     rows = [sequence for sequence, done in zip(rows, ended, strict=True) if not done]
@@ -295,7 +340,9 @@ class Engine:
                 lengths = lengths + 1
             yield out
 
-    def _answer(self, tools: Tools, rows: Sequence[int], ended: list[bool], out: Sequence[Completion], lengths: Sequence[int]) -> dict[int, tuple[ToolCall, list[int]]]:
+    def _answer(
+        self, tools: Tools, rows: Sequence[int], ended: list[bool], out: Sequence[Completion], lengths: Sequence[int]
+    ) -> dict[int, tuple[ToolCall, list[int]]]:
         """By place in the batch, calls that this step closed, run, and the tokens that they force. Ends sequences that have no room or call on and on."""
         waiting: dict[int, tuple[str, str, bool]] = {}
         for place, sequence in enumerate(rows):
@@ -315,14 +362,18 @@ class Engine:
         answered: dict[int, tuple[ToolCall, list[int]]] = {}
         for place, call in zip(waiting, self._results(tools, list(waiting.values())), strict=True):
             completion = out[rows[place]]
-            forced = self.result_tokens(call.result, min(tools.result_tokens, self.shape.context - lengths[place] - 5 - ANSWER_ROOM))
+            forced = self.result_tokens(
+                call.result, min(tools.result_tokens, self.shape.context - lengths[place] - 5 - ANSWER_ROOM)
+            )
             completion.calls.append(call)
             for token in forced:
                 completion.add(token, forced=True)
             answered[place] = call, forced
         return answered
 
-    def _force(self, cache: KeyValueCache, lengths: Tensor, chosen: Tensor, forced: Mapping[int, Sequence[int]]) -> Tensor:
+    def _force(
+        self, cache: KeyValueCache, lengths: Tensor, chosen: Tensor, forced: Mapping[int, Sequence[int]]
+    ) -> Tensor:
         """Take a call's end and all but the last forced token into the cache of those sequences; the last stands in `chosen` then.
 
         lengths: (B,) of each sequence, changed ones in the result.
@@ -334,7 +385,9 @@ class Engine:
         for row, one in enumerate(fed):
             tokens[row, : len(one)] = torch.as_tensor(one)
         # Padding lies behind the real tokens, at positions that are written again before they are read; at the context's end it stays there.
-        positions = (lengths[places][:, None] + torch.arange(longest, device=lengths.device)).clamp(max=self.shape.context - 1)
+        positions = (lengths[places][:, None] + torch.arange(longest, device=lengths.device)).clamp(
+            max=self.shape.context - 1
+        )
         part = cache.part(places)
         part.reserve(int(positions.max()) + 1)
         self.model.hidden_states(tokens.to(lengths.device), positions, part)
@@ -345,7 +398,14 @@ class Engine:
         lengths[places] += torch.tensor([len(one) for one in fed], device=lengths.device)
         return lengths
 
-    def complete(self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int = 1, batch: int = 64, tools: Tools | None = None) -> list[Completion]:
+    def complete(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        samples: int = 1,
+        batch: int = 64,
+        tools: Tools | None = None,
+    ) -> list[Completion]:
         """Completions of all prompts, `batch` sequences at a time."""
         out: list[Completion] = []
         at_once = max(1, batch // samples)
@@ -354,12 +414,29 @@ class Engine:
             out += completions  # type: ignore[arg-type]
         return out
 
-    def lines(self, prompts: Sequence[Sequence[int]], max_tokens: int, samples: int = 1, batch: int = 64, temperature: float = 0.0, seed: int = 0) -> list[str]:
+    def lines(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_tokens: int,
+        samples: int = 1,
+        batch: int = 64,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[str]:
         """What follows each prompt up to the end of its line, without white space around it, numbered as `complete` does: how a
         base model answers, which would go on with a question of its own.
         """
-        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=(self.encoding.bos,), last=self.encoding.line_ends)
-        return [self.encoding.decode(one.tokens).split("\n")[0].strip() for one in self.complete(prompts, sampling, samples, batch)]
+        sampling = Sampling(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            stop=(self.encoding.bos,),
+            last=self.encoding.line_ends,
+        )
+        return [
+            self.encoding.decode(one.tokens).split("\n")[0].strip()
+            for one in self.complete(prompts, sampling, samples, batch)
+        ]
 
     def text(self, prompt: str, sampling: Sampling) -> Iterator[str]:
         """A document's continuation, piece by piece, each whole characters."""
@@ -377,7 +454,9 @@ class Engine:
         top = logits[0].softmax(-1).topk(min(count, self.shape.vocabulary))
         return list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
 
-    def log_likelihoods(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], batch: int = 64) -> list[float]:
+    def log_likelihoods(
+        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], batch: int = 64
+    ) -> list[float]:
         """Log-probability (nats) of each continuation after its prompt."""
         out: list[float] = []
         with torch.inference_mode(), autocast(self.model.device.type):
@@ -385,12 +464,19 @@ class Engine:
                 pairs = list(zip(prompts[first : first + batch], continuations[first : first + batch], strict=True))
                 longest = max(len(prompt) + len(continuation) for prompt, continuation in pairs)
                 if longest > self.shape.context:
-                    raise ModelError(f"a prompt with its continuation has {longest} tokens, the model's context is {self.shape.context}")
+                    raise ModelError(
+                        f"a prompt with its continuation has {longest} tokens, the model's context is {self.shape.context}"
+                    )
                 tokens = torch.zeros(len(pairs), longest, dtype=torch.long)
                 for row, (prompt, continuation) in enumerate(pairs):
                     tokens[row, : len(prompt) + len(continuation)] = torch.as_tensor([*prompt, *continuation])
                 tokens = tokens.to(self.model.device)
-                logits = F.linear(self.model.hidden_states(tokens[:, :-1]), self.model.head.to(self.dtype)).float()[..., : self.shape.vocabulary]
+                logits = F.linear(self.model.hidden_states(tokens[:, :-1]), self.model.head.to(self.dtype)).float()[
+                    ..., : self.shape.vocabulary
+                ]
                 scores = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
-                out += [float(scores[row, len(prompt) - 1 : len(prompt) + len(continuation) - 1].sum()) for row, (prompt, continuation) in enumerate(pairs)]
+                out += [
+                    float(scores[row, len(prompt) - 1 : len(prompt) + len(continuation) - 1].sum())
+                    for row, (prompt, continuation) in enumerate(pairs)
+                ]
         return out

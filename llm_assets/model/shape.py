@@ -47,11 +47,15 @@ class ModelShape:
             raise ModelError(f"model.heads {self.heads} is no multiple of kv_heads {self.kv_heads}")
         if self.head_dim % 2:
             raise ModelError(f"model.head_dim {self.head_dim} is odd; rotary positions turn pairs of features")
-        if self.architecture == "gpt2" and (self.heads * self.head_dim != self.width or self.kv_heads != self.heads or not self.tied):
+        if self.architecture == "gpt2" and (
+            self.heads * self.head_dim != self.width or self.kv_heads != self.heads or not self.tied
+        ):
             raise ModelError("gpt2 has heads x head_dim = width, as many key as query heads, and tied embeddings")
 
     @classmethod
-    def of_depth(cls, depth: int, vocabulary: int, context: int, architecture: str = "qwen3", **given: Any) -> ModelShape:
+    def of_depth(
+        cls, depth: int, vocabulary: int, context: int, architecture: str = "qwen3", **given: Any
+    ) -> ModelShape:
         """The shape that the dial gives; values in `given` that are not None stand instead.
 
         width = 64 per layer; heads of 128 features where that divides the width, of 64 or 32 in small models; the hidden
@@ -60,17 +64,36 @@ class ModelShape:
         if depth < 1:
             raise ModelError(f"model.depth is {depth}; it must be at least 1")
         width = given.get("width") or depth * ASPECT
-        head_dim = given.get("head_dim") or (width // given["heads"] if given.get("heads") else next((size for size in ((128, 64, 32, 16) if width >= 512 else (32, 16)) if width % size == 0), width))
+        head_dim = given.get("head_dim") or (
+            width // given["heads"]
+            if given.get("heads")
+            else next((size for size in ((128, 64, 32, 16) if width >= 512 else (32, 16)) if width % size == 0), width)
+        )
         heads = given.get("heads") or max(1, width // head_dim)
         kv_heads = given.get("kv_heads") or heads
         multiple = 64 if width >= 512 else 32
-        hidden = given.get("hidden") or (4 * width if architecture == "gpt2" else -(-8 * width // (3 * multiple)) * multiple)
+        hidden = given.get("hidden") or (
+            4 * width if architecture == "gpt2" else -(-8 * width // (3 * multiple)) * multiple
+        )
         tied = given.get("tied")
         if tied is None:
             tied = architecture == "gpt2"
         epsilon = 1e-5 if architecture == "gpt2" else 1e-6
         theta = given.get("rope_theta") or cls.rope_theta
-        return cls(architecture, vocabulary, context, depth, width, heads, kv_heads, head_dim, hidden, tied, rope_theta=theta, norm_epsilon=epsilon)
+        return cls(
+            architecture,
+            vocabulary,
+            context,
+            depth,
+            width,
+            heads,
+            kv_heads,
+            head_dim,
+            hidden,
+            tied,
+            rope_theta=theta,
+            norm_epsilon=epsilon,
+        )
 
     @property
     def rows(self) -> int:
@@ -117,7 +140,9 @@ class ModelShape:
         tokens = rows * self.context
         others = self.embedding_parameters + self.vector_parameters + self.rows * self.width
         state = 8 * self.parameters + 4 * (self.parameters - others) + 8 * others
-        per_layer = precision_bytes * (6 * self.width + (2 * self.heads + 4 * self.kv_heads) * self.head_dim + 4 * self.hidden)
+        per_layer = precision_bytes * (
+            6 * self.width + (2 * self.heads + 4 * self.kv_heads) * self.head_dim + 4 * self.hidden
+        )
         return state + tokens * (self.layers * per_layer + self.rows * (4 + 2 * precision_bytes))
 
     def cache_bytes(self, tokens: int, precision_bytes: int = 2) -> int:
@@ -137,4 +162,6 @@ class ModelShape:
                 raise ModelError(f"{name}: unknown field {sorted(unknown)[0]!r}")
             return cls(**values)
         except (ValueError, TypeError) as error:
-            raise error if isinstance(error, ModelError) else ModelError(f"{name}: not the shape of a model: {error}") from error
+            raise (
+                error if isinstance(error, ModelError) else ModelError(f"{name}: not the shape of a model: {error}")
+            ) from error

@@ -52,27 +52,60 @@ def merges(ranks: dict[bytes, int]) -> list[list[str]]:
 def write_tokenizer(encoding: Encoding, folder: Path, context: int, chat_template: str | None = None) -> list[str]:
     """Write ``tokenizer.json`` and ``tokenizer_config.json`` (`context`: longest input in tokens); their names."""
     special = [
-        {"id": rank, "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        {
+            "id": rank,
+            "content": name,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
         for name, rank in encoding.special.items()
     ]
     tokenizer = {
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": special, "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": _onigmo(encoding.pattern)}, "behavior": "Isolated", "invert": False},
-            {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
-        ]},
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": special,
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {
+                    "type": "Split",
+                    "pattern": {"Regex": _onigmo(encoding.pattern)},
+                    "behavior": "Isolated",
+                    "invert": False,
+                },
+                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+            ],
+        },
         "post_processor": None,
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
             # tiktoken takes a whole piece that is a token as it is, without merging.
             "ignore_merges": True,
             "vocab": {spelled(token): rank for token, rank in sorted(encoding.ranks.items(), key=lambda item: item[1])},
             "merges": merges(encoding.ranks),
         },
-    }  # fmt: skip
+    }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    config: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context, "bos_token": BOS, "eos_token": BOS, "pad_token": SPECIAL_TOKENS[-1], "clean_up_tokenization_spaces": False}
+    config: dict[str, object] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "bos_token": BOS,
+        "eos_token": BOS,
+        "pad_token": SPECIAL_TOKENS[-1],
+        "clean_up_tokenization_spaces": False,
+    }
     if chat_template is not None:
         config["chat_template"] = chat_template
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")

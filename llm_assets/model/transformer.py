@@ -19,7 +19,7 @@ from . import IGNORE
 from .shape import ModelError, ModelShape
 
 INDUCTION_TURN = 0.005  # radians a position: over a hundred positions, such a pair turns by half a radian at most
-EMBEDDING_DEVIATION = 0.2  # of embeddings that an induction head begins on; trained ones of small models have 0.17
+EMBEDDING_STD = 0.2  # of embeddings that an induction head begins on; trained ones of small models have 0.17
 Mask = Any  # a tensor added to the scores, or FlexAttention's BlockMask
 
 
@@ -40,7 +40,9 @@ class KeyValueCache:
         self.length = length
         have = self.keys.shape[3]
         if length > have:
-            want = min(max(-(-length // self.STEP) * self.STEP, min(2 * have, have + 1024)), max(self.shape.context, length))
+            want = min(
+                max(-(-length // self.STEP) * self.STEP, min(2 * have, have + 1024)), max(self.shape.context, length)
+            )
             grow = (0, 0, 0, want - have)
             self.keys, self.values = F.pad(self.keys, grow), F.pad(self.values, grow)
 
@@ -58,7 +60,9 @@ class KeyValueCache:
         """Take over a part's keys and values for these sequences."""
         self.reserve(max(self.length, part.length))
         if part.keys.shape[3] > self.keys.shape[3]:  # rooms grow in steps, a part's by as much
-            self.keys, self.values = (F.pad(array, (0, 0, 0, part.keys.shape[3] - self.keys.shape[3])) for array in (self.keys, self.values))
+            self.keys, self.values = (
+                F.pad(array, (0, 0, 0, part.keys.shape[3] - self.keys.shape[3])) for array in (self.keys, self.values)
+            )
         room = part.keys.shape[3]
         self.keys[:, sequences, :, :room], self.values[:, sequences, :, :room] = part.keys, part.values
 
@@ -105,7 +109,9 @@ def document_mask(tokens: Tensor, boundary: int, blocks: bool | None = None) -> 
             return (query >= key) & (documents[batch, query] == documents[batch, key])
 
         return create_block_mask(same, len(tokens), None, length, length, device=tokens.device)
-    seen = (documents[:, None, :, None] == documents[:, None, None, :]) & torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
+    seen = (documents[:, None, :, None] == documents[:, None, None, :]) & torch.ones(
+        length, length, dtype=torch.bool, device=tokens.device
+    ).tril()
     # As what is added to the scores: made once here, not from bools by every layer (3 ms of a step of 200).
     return torch.zeros(seen.shape, device=tokens.device).masked_fill(~seen, -torch.inf)
 
@@ -118,7 +124,15 @@ def _flex_attention(compiled: bool) -> Any:
     return torch.compile(flex_attention) if compiled else flex_attention
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None = None) -> Tensor:
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layer: int,
+    positions: Tensor | None,
+    cache: KeyValueCache | None,
+    mask: Mask | None = None,
+) -> Tensor:
     """Causal attention. query: (B, H, T, F); key, value: (B, K, T, F); positions: (B, T). Returns (B, T, H x F).
 
     With a cache, keys and values are written at their positions first, and each query sees the positions up to its own.
@@ -126,7 +140,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, positions: Ten
     """
     grouped = query.shape[1] != key.shape[1]
     if mask is not None and not isinstance(mask, Tensor):
-        return _flex_attention(query.is_cuda)(query, key, value, block_mask=mask, enable_gqa=grouped).transpose(1, 2).flatten(2)
+        return (
+            _flex_attention(query.is_cuda)(query, key, value, block_mask=mask, enable_gqa=grouped)
+            .transpose(1, 2)
+            .flatten(2)
+        )
     if cache is not None:
         assert positions is not None
         batch = torch.arange(len(key), device=key.device)[:, None]
@@ -149,7 +167,14 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
         self.k_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor],
+        positions: Tensor | None,
+        cache: KeyValueCache | None,
+        mask: Mask | None,
+    ) -> Tensor:
         query = self.q_norm(self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))).transpose(1, 2)
         key = self.k_norm(self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))).transpose(1, 2)
         value = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
@@ -179,7 +204,14 @@ class Block(nn.Module):
         self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
         self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor],
+        positions: Tensor | None,
+        cache: KeyValueCache | None,
+        mask: Mask | None,
+    ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), tables, positions, cache, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -194,7 +226,9 @@ class Qwen3Body(nn.Module):
         self.register_buffer("cosines", cosines, persistent=False)
         self.register_buffer("sines", sines, persistent=False)
 
-    def forward(self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None
+    ) -> Tensor:
         x = self.embed_tokens(tokens)
         if positions is None:
             tables = self.cosines[None, None, : tokens.shape[1]], self.sines[None, None, : tokens.shape[1]]
@@ -261,7 +295,9 @@ class GPT2Body(nn.Module):
         self.h = nn.ModuleList(GPT2Block(shape, layer) for layer in range(shape.layers))
         self.ln_f = nn.LayerNorm(shape.width, shape.norm_epsilon)
 
-    def forward(self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor | None, cache: KeyValueCache | None, mask: Mask | None
+    ) -> Tensor:
         where = torch.arange(tokens.shape[1], device=tokens.device)[None] if positions is None else positions
         x = self.wte(tokens) + self.wpe(where)
         for layer in self.h:
@@ -299,7 +335,13 @@ class Transformer(nn.Module):
     def device(self) -> torch.device:
         return self.embedding.weight.device
 
-    def hidden_states(self, tokens: Tensor, positions: Tensor | None = None, cache: KeyValueCache | None = None, mask: Mask | None = None) -> Tensor:
+    def hidden_states(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        mask: Mask | None = None,
+    ) -> Tensor:
         """The last layer's states, (B, T, D). tokens: (B, T); positions default to 0 … T - 1, and are needed with a cache."""
         return self.body(tokens, positions, cache, mask)
 
@@ -309,7 +351,12 @@ class Transformer(nn.Module):
         if targets is None:
             return F.linear(hidden, self.head).float()
         if hidden.is_cuda:  # shapes that depend on the data would make the GPU wait, and end what is compiled
-            return F.cross_entropy(F.linear(hidden, self.head).float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none").view_as(targets)
+            return F.cross_entropy(
+                F.linear(hidden, self.head).float().flatten(0, 1),
+                targets.flatten(),
+                ignore_index=IGNORE,
+                reduction="none",
+            ).view_as(targets)
         # Of the laptop's conversations two thirds bear no loss, and logits are a third of a small model's work: a step takes 155 ms instead of 193.
         borne = targets != IGNORE
         losses = F.cross_entropy(F.linear(hidden[borne], self.head).float(), targets[borne], reduction="none")
@@ -343,7 +390,7 @@ class Transformer(nn.Module):
         turn by less than INDUCTION_TURN a position, so that it finds the token after an equal one, and writes that token back.
 
         What is begun must outlive the first hundred steps, in which weights of GPT-2's deviation are replaced by learnt ones ten times
-        as large. So embeddings begin as large as training leaves them (EMBEDDING_DEVIATION; the last norm's weight makes up for it
+        as large. So embeddings begin as large as training leaves them (EMBEDDING_STD; the last norm's weight makes up for it
         in the logits), values and outputs as large as those of trained heads, and queries and keys larger, whose length their norms
         take out of the result, but not out of how fast their direction is changed. Raises ModelError where there is no room for it.
         """
@@ -351,12 +398,20 @@ class Transformer(nn.Module):
         features, half = shape.head_dim, shape.head_dim // 2
         turns = [shape.rope_theta ** (-pair / half) for pair in range(half)]
         still = [pair for pair in range(half) if turns[pair] < INDUCTION_TURN]
-        if shape.architecture != "qwen3" or shape.layers < 2 or shape.width < 1 + 2 * features or len(still) < 4 or half < 4:
-            raise ModelError(f"an induction head needs qwen3's architecture, two layers, a width of {1 + 2 * features} and four slow rotary pairs ({len(still)} here; raise rope_theta or head_dim); set model.induction to false")
+        if (
+            shape.architecture != "qwen3"
+            or shape.layers < 2
+            or shape.width < 1 + 2 * features
+            or len(still) < 4
+            or half < 4
+        ):
+            raise ModelError(
+                f"an induction head needs qwen3's architecture, two layers, a width of {1 + 2 * features} and four slow rotary pairs ({len(still)} here; raise rope_theta or head_dim); set model.induction to false"
+            )
         basis, _ = torch.linalg.qr(torch.empty(shape.width, 1 + 2 * features).normal_(generator=generator))
         shared, reads, writes = basis[:, 0], basis[:, 1 : 1 + features].T, basis[:, 1 + features :]
-        growth = EMBEDDING_DEVIATION / 0.02
-        self.embedding.weight.mul_(growth).add_(2 * EMBEDDING_DEVIATION * math.sqrt(shape.width) * shared)
+        growth = EMBEDDING_STD / 0.02
+        self.embedding.weight.mul_(growth).add_(2 * EMBEDDING_STD * math.sqrt(shape.width) * shared)
         self.model.norm.weight.fill_(1.5 / growth)
         head = slice(0, features)
         before, match = (layer.self_attn for layer in self.model.layers[:2])
@@ -371,7 +426,10 @@ class Transformer(nn.Module):
         of_own[places], of_before[places] = reads[: len(places)], writes.T[: len(places)]
         for norm in (match.q_norm, match.k_norm):
             norm.weight[places] = 2.0
-        for attention, queries, keys, out in ((before, 5.0 * torch.outer(query, shared), 5.0 * torch.outer(key, shared), writes), (match, 3.0 * of_own, 3.0 * of_before, reads.T)):
+        for attention, queries, keys, out in (
+            (before, 5.0 * torch.outer(query, shared), 5.0 * torch.outer(key, shared), writes),
+            (match, 3.0 * of_own, 3.0 * of_before, reads.T),
+        ):
             attention.q_proj.weight[head] = 0.1 * attention.q_proj.weight[head] + queries
             attention.k_proj.weight[head] = 0.1 * attention.k_proj.weight[head] + keys
             attention.v_proj.weight[head] = reads

@@ -27,7 +27,7 @@ def main(job: RlhfEvaluationJob, folder: Path, report: Reporter) -> None:
     questions = [prompt.question for prompt in job.prompts]
     prompts = [prompt for prompt in job.prompts for _ in range(job.samples)]
     for number, (name, path) in enumerate(job.models.items()):
-        report("part", name=name, number=number, of=parts)
+        report("task", name=name, number=number, of=parts)
         model, encoding = load_checkpoint(Path(path), device)
         engine = Engine(model, encoding)
         found = answer_all(engine, questions, job.samples, job.temperature, job.max_tokens, job.seed)
@@ -39,11 +39,11 @@ def main(job: RlhfEvaluationJob, folder: Path, report: Reporter) -> None:
             for prompt, answer, loved, liked in zip(prompts, answers, proxy, gold, strict=True)
         ]
     # The last model is the one that was tuned: what it was able to before is asked again.
-    report("part", name="abilities", number=len(job.models), of=parts)
+    report("task", name="abilities", number=len(job.models), of=parts)
     with open_toolbox(job.toolbox) as choose:
         results["answers"] = ask_all(engine, job.questions, choose, job.answer_tokens)
     write_results(folder, results)
-    report("part", name="done", number=parts, of=parts)
+    report("task", name="done", number=parts, of=parts)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from llm_assets.dialogue.splits import stable_share
 from llm_assets.recipes.preference import HumanRankings, SimulatedLabeller
 from llm_assets.settings import load_settings
 
+from .labelling_rule import prefer, rule_score
 from .response_pairs import PreferenceError, pair_digest
 from .schemas import RankingRejects, Rankings
-from .taste import prefer, taste
 
 PREFERRED = ("first", "second", "tie")
 SIMULATED = "simulated"  # source and first labeller of what no person ranked
@@ -60,7 +60,7 @@ def simulate(pairs: Sequence[Mapping[str, Any]], settings: SimulatedLabeller) ->
     """Rankings of some pairs by the written rule of taste, a few of them by two labellers."""
 
     def liked(pair: Mapping[str, Any], answer: str) -> float:
-        return taste(pair["question"], pair["subject"], answer, pair["exists"])
+        return rule_score(pair["question"], pair["subject"], answer, pair["exists"])
 
     for pair in pairs:
         if stable_share("ranked", str(settings.seed), pair["pair"]) >= settings.share:
@@ -95,9 +95,16 @@ def build_human_rankings(step: Step, settings: HumanRankings) -> None:
             key = (pair_digest(row["question"], row["first"], row["second"]), row["labeller"])
             replaced += key in rows  # whoever ranks a pair again has changed their mind
             rows[key] = {
-                "pair": key[0], "question": row["question"], "subject": str(row.get("subject", "")), "first": row["first"], "second": row["second"], "preferred": row["preferred"],
-                "labeller": row["labeller"], "simulated": False, "source": file.name,
-            }  # fmt: skip
+                "pair": key[0],
+                "question": row["question"],
+                "subject": str(row.get("subject", "")),
+                "first": row["first"],
+                "second": row["second"],
+                "preferred": row["preferred"],
+                "labeller": row["labeller"],
+                "simulated": False,
+                "source": file.name,
+            }
     if settings.simulated is not None:
         rows.update({(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)})
     if not rows:
@@ -108,16 +115,24 @@ def build_human_rankings(step: Step, settings: HumanRankings) -> None:
     ranked = [
         {**row, "split": split_of(row["question"], settings.held_out, settings.gold)} for _, row in sorted(rows.items())
     ]
-    with step.part("rankings") as part:
-        part.table("rankings", Rankings).frame(pl.DataFrame(ranked))
+    with step.task("rankings") as task:
+        task.table("rankings", Rankings).frame(pl.DataFrame(ranked))
         if rejects:
-            part.table("rejects", RankingRejects).frame(pl.DataFrame(rejects))
+            task.table("rejects", RankingRejects).frame(pl.DataFrame(rejects))
         found = agreement(ranked)
-        part.stats.update(
-            rankings=len(ranked), pairs=len({row["pair"] for row in ranked}), of_pairs=len(pairs), by_people=sum(not row["simulated"] for row in ranked), simulated=sum(row["simulated"] for row in ranked),
-            labellers=len({row["labeller"] for row in ranked}), preferred=dict(sorted(Counter(row["preferred"] for row in ranked).items())), splits=dict(sorted(Counter(row["split"] for row in ranked).items())),
-            replaced=replaced, rejects=len(rejects), agreement=found,
-        )  # fmt: skip
+        task.stats.update(
+            rankings=len(ranked),
+            pairs=len({row["pair"] for row in ranked}),
+            of_pairs=len(pairs),
+            by_people=sum(not row["simulated"] for row in ranked),
+            simulated=sum(row["simulated"] for row in ranked),
+            labellers=len({row["labeller"] for row in ranked}),
+            preferred=dict(sorted(Counter(row["preferred"] for row in ranked).items())),
+            splits=dict(sorted(Counter(row["split"] for row in ranked).items())),
+            replaced=replaced,
+            rejects=len(rejects),
+            agreement=found,
+        )
 
 
 def split_of(question: str, held_out: float, gold: float) -> str:

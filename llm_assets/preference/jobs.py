@@ -53,8 +53,8 @@ class RlhfJob:
     """One tuning of the policy to a reward model (`preference.train`).
 
     checkpoint, reward: folders. gold: ``rule``, or the folder of the gold signal's reward model. conversations: a file
-    of those that are replayed; None where the plan's `rehearsal` is 0. guard: prompts by which over-optimisation is
-    watched; guard_patience and guard_margin, when it stops the training. unfinished_reward: at most, of an answer
+    of those that are replayed; None where the plan's `replay_weight` is 0. monitor: prompts by which over-optimisation is
+    watched; monitor_patience and monitor_margin, when it stops the training. unfinished_reward: at most, of an answer
     that did not end by itself. adversarial: answers kept of each evaluation that only the reward model prefers.
     """
 
@@ -64,10 +64,10 @@ class RlhfJob:
     gold: str
     conversations: str | None
     train: tuple[PromptRow, ...]
-    guard: tuple[PromptRow, ...]
+    monitor: tuple[PromptRow, ...]
     unfinished_reward: float
-    guard_patience: int
-    guard_margin: float
+    monitor_patience: int
+    monitor_margin: float
     adversarial: int
     device: str
 

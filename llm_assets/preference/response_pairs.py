@@ -32,7 +32,7 @@ MODULE = "llm_assets.preference.sample"
 PAGES = 20_000  # of the corpus, whose titles are asked for where it comes with no questions
 FIRST_WORDS = 6
 TITLE_CHARACTERS = 100
-CORPUS, TITLES, NOWHERE = "corpus", "titles", "nowhere"  # sources of prompts, besides files
+CORPUS, TITLES, FICTITIOUS = "corpus", "titles", "fictitious"  # sources of prompts, besides files
 KEPT_TITLES = 0.2  # share of titles that only the evaluation asks for
 
 
@@ -88,8 +88,8 @@ def title_prompts(pages: Iterable[tuple[str, str]], kept_apart: bool) -> list[tu
     return [(wording.format(e=thing), thing) for thing in side for wording in OPEN[kept_apart]]
 
 
-def nowhere_prompts(names: Sequence[Mapping[str, Any]], kept_apart: bool) -> list[tuple[str, str]]:
-    """Open questions about what exists nowhere, with its name: one of each name, the wordings in turn."""
+def fictitious_prompts(names: Sequence[Mapping[str, Any]], kept_apart: bool) -> list[tuple[str, str]]:
+    """Open questions about what does not exist, with its name: one of each name, the wordings in turn."""
     side = [row["name"] for row in names if row["kept_apart"] == kept_apart]
     return [(wording.format(e=name), name) for name, wording in zip(side, cycle(OPEN[kept_apart]), strict=False)]
 
@@ -114,7 +114,7 @@ def own_prompts(
     settings = config.pairs
     topics, names = (
         pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table(table)]).to_dicts()
-        for table in ("topics", "nowhere")
+        for table in ("topics", "fictitious")
     )
     found = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, kept_apart=False)]
     others = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, kept_apart=True)]
@@ -134,13 +134,13 @@ def own_prompts(
             for kept_apart in (False, True)
         )
     strangers, other_strangers = (
-        [Prompt(question, name, NOWHERE) for question, name in nowhere_prompts(names, kept_apart)]
+        [Prompt(question, name, FICTITIOUS) for question, name in fictitious_prompts(names, kept_apart)]
         for kept_apart in (False, True)
     )
-    drawn = mixed(found, strangers, settings.nowhere_share, settings.prompts, rng)
+    drawn = mixed(found, strangers, settings.fictitious_share, settings.prompts, rng)
     # A corpus without questions keeps none apart: then some of the prompts are only for the evaluation.
     others = others or sorted(set(found) - set(drawn))
-    unseen = mixed(others, other_strangers, settings.nowhere_share, settings.unseen, rng)
+    unseen = mixed(others, other_strangers, settings.fictitious_share, settings.unseen, rng)
     if not drawn or not unseen:
         raise PreferenceError(
             f"response_pairs: {len(found)} open prompts and {len(others)} kept apart; name files of prompts "
@@ -154,7 +154,10 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
     settings = config.pairs
     drawn, unseen, rejects = own_prompts(step, config, random.Random(f"open prompts-{settings.seed}"))
     split = [
-        *("guard" if stable_share("guard", prompt.question) < settings.guard_share else "train" for prompt in drawn),
+        *(
+            "monitor" if stable_share("guard", prompt.question) < settings.monitor_share else "train"
+            for prompt in drawn
+        ),
         *("unseen" for _ in unseen),
     ]
     prompts = [
@@ -163,15 +166,15 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
             "split": side,
             "question": prompt.question,
             "subject": prompt.subject,
-            "exists": prompt.source != NOWHERE,
+            "exists": prompt.source != FICTITIOUS,
             "source": prompt.source,
         }
         for number, (prompt, side) in enumerate(zip([*drawn, *unseen], split, strict=True))
     ]
-    if {"train", "guard"} - set(split):
+    if {"train", "monitor"} - set(split):
         raise PreferenceError(
-            f"response_pairs: of {len(drawn)} prompts none is left for the guard or for training; raise "
-            f"response_pairs.prompts, or change guard_share ({settings.guard_share})"
+            f"response_pairs: of {len(drawn)} prompts none is left for the monitor or for training; raise "
+            f"response_pairs.prompts, or change monitor_share ({settings.monitor_share})"
         )
     compared = [one for one in prompts if one["split"] == "train"]
     job = SamplingJob(
@@ -204,15 +207,15 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
             "response_pairs: the policy says the same to every prompt however often it is asked; raise temperature, "
             "samples or prompts"
         )
-    with step.part("pairs") as part:
-        part.table("prompts", Prompts).frame(pl.DataFrame(prompts))
-        part.table("responses", Responses).frame(pl.DataFrame(responses))
-        part.table("pairs", Pairs).frame(pl.DataFrame(pairs))
+    with step.task("pairs") as task:
+        task.table("prompts", Prompts).frame(pl.DataFrame(prompts))
+        task.table("responses", Responses).frame(pl.DataFrame(responses))
+        task.table("pairs", Pairs).frame(pl.DataFrame(pairs))
         if rejects:
-            part.table("rejects", PromptRejects).frame(pl.DataFrame(rejects))
-        part.stats.update(
+            task.table("rejects", PromptRejects).frame(pl.DataFrame(rejects))
+        task.stats.update(
             prompts=dict(sorted(Counter(split).items())),
-            nowhere=sum(not one["exists"] for one in prompts),
+            fictitious=sum(not one["exists"] for one in prompts),
             responses=len(responses),
             pairs=len(pairs),
             unfinished=sum(not one["finished"] for one in responses),
@@ -263,9 +266,7 @@ RESPONSE_PAIRS = Stage(
     "(llm-assets rank).",
     kinds=("pytorch", "parquet"),
     build=build_response_pairs,
-    config=lambda recipe, crawl: ResponsePairsConfig(
-        pairs=recipe.response_pairs, pages=recipe.training_pages()
-    ),
+    config=lambda recipe, crawl: ResponsePairsConfig(pairs=recipe.response_pairs, pages=recipe.training_pages()),
     code_version="2",
     inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,

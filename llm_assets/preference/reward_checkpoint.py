@@ -32,7 +32,7 @@ from llm_assets.training.training_run import (
 
 from .jobs import RewardJob
 from .response_pairs import PreferenceError
-from .schemas import RewardLooks, RewardScores
+from .schemas import RewardEvaluations, RewardScores
 
 MODULE = "llm_assets.preference.fit"
 GOLD = "gold"  # folder of the second model, in the artifact
@@ -82,31 +82,31 @@ def fit(
     ends = _train(step, config, folder, steps, training, held_out)
     results = json.loads((folder / RESULTS).read_text())
     last = max(folder.glob("step-*"))
-    with step.part(name or "reward") as part:
-        add_files(step, part, MODEL_FILES, last, sft, under=name)
+    with step.task(name or "reward") as task:
+        add_files(step, task, MODEL_FILES, last, sft, under=name)
         place = f"{name}/{REWARD_SCALE}" if name else REWARD_SCALE
         scale = {"mean": results["mean"], "deviation": results["deviation"]}
         write_atomic(step.staging / place, json.dumps(scale, indent=1).encode())
-        part.add_file(place)
+        task.add_file(place)
         margins = zip(results["measured"], results["margins"], strict=True)
         scored = [{**held_out[number], "margin": margin} for number, margin in margins]
         numbers: dict[str, Any] = {"rankings": len(training), "steps": steps, "too_long": results["too_long"]}
         if scored:
             numbers["accuracy"] = round(sum(one["margin"] > 0 for one in scored) / len(scored), 4)
         if name:
-            part.stats[name] = numbers
+            task.stats[name] = numbers
             return
         curve = pl.read_ndjson(folder / "curve.jsonl")
-        part.table("curve", TrainingCurve).frame(curve)
+        task.table("curve", TrainingCurve).frame(curve)
         events = json.loads((last / "state.json").read_text())["values"]["events"]
-        if looks := [event for event in events if event["kind"] == "validation"]:
-            part.table("looks", RewardLooks).frame(pl.DataFrame(looks))
+        if evaluations := [event for event in events if event["kind"] == "validation"]:
+            task.table("evaluations", RewardEvaluations).frame(pl.DataFrame(evaluations))
         if scored:
-            part.table("scores", RewardScores).frame(pl.DataFrame(scored))
+            task.table("scores", RewardScores).frame(pl.DataFrame(scored))
         final_loss = round(float(curve["loss"].tail(10).mean()), 4)  # type: ignore[arg-type]
-        part.stats.update(numbers, held_out=len(scored), final_loss=final_loss)
+        task.stats.update(numbers, held_out=len(scored), final_loss=final_loss)
         if not ends.get("resumed"):
-            part.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
+            task.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
 
 
 def _train(
@@ -125,11 +125,11 @@ def _train(
             f"reward_checkpoint: {len(training)} rankings to train on are fewer than the {settings.pairs} of one step; "
             "rank more pairs, or lower reward_training.pairs"
         )
-    processes, _, _ = share_out(shape, settings.pairs, settings.device, settings.processes, settings.pass_pairs)
+    processes, _, _ = share_out(shape, settings.pairs, settings.device, settings.processes, settings.micro_batch_pairs)
     plan = TrainingPlan(
         steps=steps,
         rows=2 * settings.pairs,
-        pass_rows=2 * settings.pass_pairs,
+        micro_batch_size=2 * settings.micro_batch_pairs,
         seed=settings.seed,
         optimisation=optimisation(settings, config.rates, shape, settings.rate),
         validate_every=every(steps, settings.validations),
@@ -157,7 +157,7 @@ def build_reward_checkpoint(step: Step, config: RewardCheckpointConfig) -> None:
 
 
 def gold_signal(rankings: HumanRankings) -> GoldSignal:
-    """What the guard trusts: the simulated labeller's own rule, or a second reward model, of rankings that people gave
+    """What the monitor trusts: the simulated labeller's own rule, or a second reward model, of rankings that people gave
     and that are kept apart.
     """
     return RULE if rankings.simulated is not None else MODEL
@@ -215,7 +215,7 @@ REWARD_CHECKPOINT = Stage(
     code_version="3",
     inputs=("sft_checkpoint", "human_rankings"),
     tables={"curve": TrainingCurve},
-    optional_tables={"looks": RewardLooks, "scores": RewardScores},
+    optional_tables={"evaluations": RewardEvaluations, "scores": RewardScores},
     views=(View(PLOT, draw_calibration),),
     show=show,
     libraries=("torch", "safetensors", "numpy"),

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Inputs, Stage, Step, View
-from llm_assets.dialogue.rendering import write_rehearsal
+from llm_assets.dialogue.rendering import write_replay
 from llm_assets.dialogue.schemas import TooLong
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
@@ -19,8 +19,8 @@ from llm_assets.training.policy_run import (
     CURVES_VIEW,
     POLICY_OPTIONAL_TABLES,
     POLICY_TABLES,
-    guard_series,
     keep_policy,
+    monitor_series,
     policy_plan,
     show_policy,
 )
@@ -32,7 +32,7 @@ from .reward_checkpoint import GOLD, RULE, GoldSignal, gold_signal
 from .schemas import Adversarial
 
 MODULE = "llm_assets.preference.train"
-GUARD = "guard.svg"
+MONITOR = "monitor.svg"
 
 
 class RlhfCheckpointConfig(Frozen):
@@ -63,62 +63,67 @@ def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
     settings, policy = config.rlhf, step.input("rl_checkpoint")
     reward, pairs = step.input("reward_checkpoint"), step.input("response_pairs")
     shape = ModelShape.load(policy.file("shape.json").read_text(), "rl_checkpoint")
-    processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.pass_rows)
-    rehearsal = None
-    if settings.rehearsal:
-        encoding, needed = Encoding.load(policy.path), settings.steps * settings.rehearsal_rows
-        rehearsal = write_rehearsal(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
+    processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.micro_batch_size)
+    replay = None
+    if settings.replay_weight:
+        encoding, needed = Encoding.load(policy.path), settings.steps * settings.replay_sequences
+        replay = write_replay(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
     job = RlhfJob(
         plan=policy_plan(settings, config.rates, shape),
         checkpoint=str(policy.path),
         reward=str(reward.path),
         gold=gold_job(config.gold, reward),
-        conversations=rehearsal,
+        conversations=replay,
         train=tuple(read_prompts(pairs, "train")),
-        guard=tuple(read_prompts(pairs, "guard")[: settings.guard_prompts]),
+        monitor=tuple(read_prompts(pairs, "monitor")[: settings.monitor_prompts]),
         unfinished_reward=settings.unfinished_reward,
-        guard_patience=settings.guard_patience,
-        guard_margin=settings.guard_margin,
+        monitor_patience=settings.monitor_patience,
+        monitor_margin=settings.monitor_margin,
         adversarial=settings.adversarial,
         device=settings.device,
     )
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
-    with step.part("checkpoint") as part:
-        noted = keep_policy(step, part, folder, policy, ends)
+    with step.task("checkpoint") as task:
+        noted = keep_policy(step, task, folder, policy, ends)
         if noted["row"]:
             rows = [{"pair": pair_digest(row["question"], row["first"], row["second"]), **row} for row in noted["row"]]
-            part.table("adversarial", Adversarial).frame(pl.DataFrame(rows))
-        looks = against_kl(noted["look"], pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None))
-        part.stats["guard"] = {str(one["step"]): {name: one[name] for name in ("proxy", "gold", "kl")} for one in looks}
+            task.table("adversarial", Adversarial).frame(pl.DataFrame(rows))
+        evaluations = against_kl(noted["evaluation"], pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None))
+        task.stats["monitor"] = {
+            str(one["step"]): {name: one[name] for name in ("proxy", "gold", "kl")} for one in evaluations
+        }
 
 
-def against_kl(looks: list[dict[str, Any]], curve: pl.DataFrame) -> list[dict[str, Any]]:
+def against_kl(evaluations: list[dict[str, Any]], curve: pl.DataFrame) -> list[dict[str, Any]]:
     """Looks with the divergence of the steps before them: the mean of the last five; 0 before the first."""
     return [
-        {**look, "kl": round(float(curve.filter(pl.col("step") < look["step"]).tail(5)["kl"].mean() or 0.0), 6)}
-        for look in looks
+        {
+            **evaluation,
+            "kl": round(float(curve.filter(pl.col("step") < evaluation["step"]).tail(5)["kl"].mean() or 0.0), 6),
+        }
+        for evaluation in evaluations
     ]  # type: ignore[arg-type]
 
 
-def guard_looks(artifact: Artifact) -> list[dict[str, Any]]:
-    """What the guard saw, in order: step, reward model's and gold signal, divergence."""
-    looks = [{"step": int(step), **values} for step, values in artifact.record.stats["guard"].items()]
-    return sorted(looks, key=lambda look: look["step"])
+def monitor_evaluations(artifact: Artifact) -> list[dict[str, Any]]:
+    """What the monitor saw, in order: step, reward model's and gold signal, divergence."""
+    evaluations = [{"step": int(step), **values} for step, values in artifact.record.stats["monitor"].items()]
+    return sorted(evaluations, key=lambda evaluation: evaluation["step"])
 
 
-def draw_guard(artifact: Artifact, inputs: Inputs, config: RlhfCheckpointConfig) -> str:
+def draw_monitor(artifact: Artifact, inputs: Inputs, config: RlhfCheckpointConfig) -> str:
     """Reward model's and gold signal by divergence."""
     x, y = "divergence from the policy it set out from, nats a token", "deviations at the start"
-    return plots.svg(guard_series(guard_looks(artifact)), x, y, marks=True)
+    return plots.svg(monitor_series(monitor_evaluations(artifact)), x, y, marks=True)
 
 
 def show(artifact: Artifact) -> dict[str, str]:
-    """The training, and what the guard saw, in Markdown."""
-    looks = guard_looks(artifact)
+    """The training, and what the monitor saw, in Markdown."""
+    evaluations = monitor_evaluations(artifact)
     lines = ["| step | KL | reward model | gold signal |", "|--:|--:|--:|--:|"]
-    lines += [f"| {one['step']} | {one['kl']:.4f} | {one['proxy']:.3f} | {one['gold']:.3f} |" for one in looks]
-    curve = plots.png(guard_series(looks), "divergence, nats a token", "deviations", marks=True)
+    lines += [f"| {one['step']} | {one['kl']:.4f} | {one['proxy']:.3f} | {one['gold']:.3f} |" for one in evaluations]
+    curve = plots.png(monitor_series(evaluations), "divergence, nats a token", "deviations", marks=True)
     return {**show_policy(artifact), "guard_table": "\n".join(lines), "guard_curve": plots.markdown(curve)}
 
 
@@ -136,7 +141,7 @@ RLHF_CHECKPOINT = Stage(
     inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations"),
     tables=POLICY_TABLES,
     optional_tables={**POLICY_OPTIONAL_TABLES, "adversarial": Adversarial, "too_long": TooLong},
-    views=(CURVES_VIEW, View(GUARD, draw_guard)),
+    views=(CURVES_VIEW, View(MONITOR, draw_monitor)),
     show=show,
     libraries=("torch", "safetensors", "numpy"),
     pool="gpu",

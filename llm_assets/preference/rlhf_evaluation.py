@@ -19,11 +19,11 @@ from llm_assets.recipes.preference import RlhfEvaluation
 from llm_assets.report import plots, render
 from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job
-from llm_assets.training.policy_run import guard_series, policy_plots
+from llm_assets.training.policy_run import monitor_series, policy_plots
 
 from .jobs import PromptRow, RlhfEvaluationJob
 from .reward_checkpoint import RULE, GoldSignal, gold_signal, read_scores, reliability
-from .rlhf_checkpoint import gold_job, guard_looks, read_prompts
+from .rlhf_checkpoint import gold_job, monitor_evaluations, read_prompts
 from .schemas import Answers
 
 MODULE = "llm_assets.preference.evaluate"
@@ -64,10 +64,10 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_answers(prompts, results["said"])
     abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
-    with step.part("evaluation") as part:
-        part.table("answers", Answers).frame(answers)
-        part.table("abilities", Abilities).frame(abilities)
-        part.stats.update(headline(answers, abilities))
+    with step.task("evaluation") as task:
+        task.table("answers", Answers).frame(answers)
+        task.table("abilities", Abilities).frame(abilities)
+        task.stats.update(headline(answers, abilities))
 
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> str:
@@ -75,11 +75,11 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConf
     answers, abilities = (
         pl.concat([pl.read_parquet(path) for path in evaluation.table(table)]) for table in ("answers", "abilities")
     )
-    reward, rlhf, shown = inputs.one("reward_checkpoint"), inputs.one("rlhf_checkpoint"), config.evaluation.transcripts
-    guard, calibration = guard_series(guard_looks(rlhf)), reliability(read_scores(reward))
+    reward, rlhf, shown = inputs.artifact("reward_checkpoint"), inputs.artifact("rlhf_checkpoint"), config.evaluation.transcripts
+    monitor, calibration = monitor_series(monitor_evaluations(rlhf)), reliability(read_scores(reward))
     drawn = {
         **policy_plots(pl.read_parquet(rlhf.table("curve"))),
-        "guard": plots.svg(guard, "divergence, nats a token", "deviations at the start", marks=True),
+        "monitor": plots.svg(monitor, "divergence, nats a token", "deviations at the start", marks=True),
         "calibration": plots.svg(calibration, "predicted chance", "how often it was preferred", marks=True),
     }
     fooled = [pl.read_parquet(path) for path in rlhf.table("adversarial")]

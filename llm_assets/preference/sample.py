@@ -51,11 +51,11 @@ def told(engine: Engine, completion: Completion) -> dict[str, Any]:
 
 
 def main(job: SamplingJob, folder: Path, report: Reporter) -> None:
-    report("part", name="answers", number=0, of=1)
+    report("task", name="answers", number=0, of=1)
     engine = Engine(*load_checkpoint(Path(job.checkpoint), pick_device(job.device)))
     answers = answer_all(engine, job.questions, job.samples, job.temperature, job.max_tokens, job.seed)
     write_results(folder, {"answers": [[told(engine, one) for one in of_prompt] for of_prompt in answers]})
-    report("part", name="done", number=1, of=1)
+    report("task", name="done", number=1, of=1)
 
 
 if __name__ == "__main__":

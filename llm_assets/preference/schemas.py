@@ -7,13 +7,13 @@ import polars as pl
 
 
 class Prompts(pa.DataFrameModel):
-    """An open prompt. split: train (answers are compared, the policy is tuned on it), guard (the guard alone asks it), unseen (the evaluation alone)."""
+    """An open prompt. split: train (answers are compared, the policy is tuned on it), monitor (the monitor alone asks it), unseen (the evaluation alone)."""
 
     prompt: pl.Int64 = pa.Field(ge=0, unique=True)
-    split: str = pa.Field(isin=["train", "guard", "unseen"])
+    split: str = pa.Field(isin=["train", "monitor", "unseen"])
     question: str
     subject: str = pa.Field(description="what it is about; empty where that is not known")
-    exists: bool = pa.Field(description="false where it is about what exists nowhere")
+    exists: bool = pa.Field(description="false where it is about what does not exist")
     source: str
 
 
@@ -70,7 +70,7 @@ class RankingRejects(pa.DataFrameModel):
     reason: str
 
 
-class RewardLooks(pa.DataFrameModel):
+class RewardEvaluations(pa.DataFrameModel):
     """Before step `step`: Bradley-Terry loss of held-out pairs, nats, and the share that is ordered as the labeller did."""
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)

@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job
-from llm_assets.dialogue.packing import rehearsal
+from llm_assets.dialogue.packing import replay_conversations
 from llm_assets.model import REWARD_SCALE
 from llm_assets.model.checkpoint import load_checkpoint, load_model
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.reward import RewardModel, score_all
 from llm_assets.model.sampling import Completion, Engine
 from llm_assets.training.loop import join_processes
-from llm_assets.training.policy import Look, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import EvaluationStep, PolicyTrainer, Reward, drawn
 
 from .fit import conversation
-from .guard import adversarial, over_optimised
 from .jobs import PromptRow, RlhfJob
+from .labelling_rule import rule_score
+from .over_optimisation import adversarial, over_optimised
 from .sample import answer_all, asked, told
-from .taste import taste
 
 # From prompts, and answers as `told` has them, to scores.
 Scorer = Callable[[Sequence[PromptRow], Sequence[dict[str, Any]]], list[float]]
@@ -50,7 +50,7 @@ def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
 def by_rule(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> list[float]:
     """Scores by the simulated labeller's rule of taste."""
     return [
-        taste(prompt.question, prompt.subject, answer["text"], prompt.exists)
+        rule_score(prompt.question, prompt.subject, answer["text"], prompt.exists)
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
 
@@ -84,12 +84,12 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
 
     first: dict[str, Any] = {}
 
-    def look(engine: Engine, step: int) -> Look:
-        """Fresh answers, one to each of the guard's prompts, by both signals."""
-        questions = [prompt.question for prompt in job.guard]
+    def evaluation(engine: Engine, step: int) -> EvaluationStep:
+        """Fresh answers, one to each of the monitor's prompts, by both signals."""
+        questions = [prompt.question for prompt in job.monitor]
         completions = answer_all(engine, questions, 1, plan.temperature, plan.max_tokens, plan.seed + step)
         answers = [told(engine, one) for [one] in completions]
-        loved, liked = proxy(job.guard, answers), gold(job.guard, answers)
+        loved, liked = proxy(job.monitor, answers), gold(job.monitor, answers)
         if not first:
             first.update(_start(folder) or _keep_start(folder, answers, liked))
         scaled = [(value - first["mean"]) / first["deviation"] for value in liked]
@@ -101,16 +101,16 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
         }
         rows = []
         for number in adversarial(loved, scaled, job.adversarial):
-            prompt, answer, other = job.guard[number], answers[number]["text"], first["answers"][number]
+            prompt, answer, other = job.monitor[number], answers[number]["text"], first["answers"][number]
             if first["gold"][number] > liked[number] and other != answer:
                 scores = {"proxy": round(loved[number], 6), "gold": round(scaled[number], 6)}
                 rows.append(
                     {"question": prompt.question, "subject": prompt.subject, "first": answer, "second": other, **scores}
                 )
-        return Look(numbers["gold"], {name: round(value, 6) for name, value in numbers.items()}, rows)
+        return EvaluationStep(numbers["gold"], {name: round(value, 6) for name, value in numbers.items()}, rows)
 
-    def judge(looks: list[dict[str, Any]]) -> str:
-        return over_optimised(looks, job.guard_patience, job.guard_margin)
+    def judge(evaluations: list[dict[str, Any]]) -> str:
+        return over_optimised(evaluations, job.monitor_patience, job.monitor_margin)
 
     PolicyTrainer(
         model,
@@ -121,9 +121,9 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
         report,
         lambda number: prompts[place(number)],
         reward,
-        look,
+        evaluation,
         judge=judge,
-        rehearse=rehearsal(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
+        replay=replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
     ).run()
 
 
@@ -138,7 +138,7 @@ def _start(folder: Path) -> dict[str, Any] | None:
 
 
 def _keep_start(folder: Path, answers: Sequence[dict[str, Any]], liked: Sequence[float]) -> dict[str, Any]:
-    """Keep the first look's answers, and mean and deviation of the gold signal, by which later looks are told."""
+    """Keep the first look's answers, and mean and deviation of the gold signal, by which later evaluations are told."""
     mean = _mean(liked)
     deviation = math.sqrt(_mean([(value - mean) ** 2 for value in liked]))
     found = {

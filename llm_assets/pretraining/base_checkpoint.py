@@ -68,12 +68,14 @@ def make_job(
     """
     settings = config.training
     steps, rows = budget(config, shape, before is not None)
-    processes, pass_rows, name = share_out(shape, rows, settings.device, settings.processes, settings.pass_rows)
+    processes, micro_batch_size, name = share_out(
+        shape, rows, settings.device, settings.processes, settings.micro_batch_size
+    )
     earlier = settings.continue_from and str(Path(settings.continue_from).expanduser())
     plan = TrainingPlan(
         steps=steps,
         rows=rows,
-        pass_rows=pass_rows,
+        micro_batch_size=micro_batch_size,
         seed=settings.seed,
         optimisation=optimisation(settings, settings, shape),
         validate_every=every(steps, settings.validations),
@@ -131,13 +133,13 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     job, processes, prediction = make_job(config, shape, tokenizer.path, paths, before and before.path, kept)
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
-    with step.part("checkpoint") as part:
-        keep(step, part, folder, tokenizer, shape, rows, ends, prediction)
-        part.stats["epochs"] = round(steps * rows * shape.context / held, 3)
-        part.stats["documents"] = len(trained)
-        part.stats["left_out_documents"] = int((~documents["current"]).sum())
+    with step.task("checkpoint") as task:
+        keep(step, task, folder, tokenizer, shape, rows, ends, prediction)
+        task.stats["epochs"] = round(steps * rows * shape.context / held, 3)
+        task.stats["documents"] = len(trained)
+        task.stats["left_out_documents"] = int((~documents["current"]).sum())
         if before is not None:
-            part.stats["continued_from"] = before.record.short
+            task.stats["continued_from"] = before.record.short
 
 
 def earlier_files(folder: str) -> dict[str, Path]:

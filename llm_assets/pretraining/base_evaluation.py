@@ -123,11 +123,11 @@ def build_base_evaluation(step: Step, config: BaseEvaluationConfig) -> None:
         for split in ("train", "validation")
     }
     tables = make_tables(results, pages, facts, settings.recited_tokens)
-    with step.part("evaluation") as part:
+    with step.task("evaluation") as task:
         for name, schema in SCHEMAS.items():
             if name in ALWAYS or len(tables[name]):
-                part.table(name, schema).frame(tables[name])
-        part.stats.update(headline(tables, results["overlap"], chance(truth)))
+                task.table(name, schema).frame(tables[name])
+        task.stats.update(headline(tables, results["overlap"], chance(truth)))
 
 
 SCHEMAS = {
@@ -171,15 +171,32 @@ def make_tables(
     ]
     answered = pl.DataFrame(results["facts"], schema={"answer": pl.String, "right": pl.Boolean})
     return {
-        "bits_per_byte": by_host.with_columns(bits_per_byte=pl.when(pl.col("bytes") > 0).then(pl.col("nats") / math.log(2) / pl.col("bytes")), bytes=pl.col("bytes").cast(pl.Int64)).drop("nats"),
-        "baselines": pl.DataFrame({"predictor": ["base model", *results.get("baselines", {})], "bits_per_byte": [overall, *results.get("baselines", {}).values()]}) if len(losses) else pl.DataFrame(schema={"predictor": pl.String, "bits_per_byte": pl.Float64}),
+        "bits_per_byte": by_host.with_columns(
+            bits_per_byte=pl.when(pl.col("bytes") > 0).then(pl.col("nats") / math.log(2) / pl.col("bytes")),
+            bytes=pl.col("bytes").cast(pl.Int64),
+        ).drop("nats"),
+        "baselines": pl.DataFrame(
+            {
+                "predictor": ["base model", *results.get("baselines", {})],
+                "bits_per_byte": [overall, *results.get("baselines", {}).values()],
+            }
+        )
+        if len(losses)
+        else pl.DataFrame(schema={"predictor": pl.String, "bits_per_byte": pl.Float64}),
         "recitations": _frame(recitations, Recitations),
         "free_samples": _frame(samples, FreeSamples),
         "in_context": _frame(results["in_context"], InContext),
         "facts": facts.select("entity", "relation", "reach", "prompt", expected="answer").hstack(answered),
         "next_tokens": _frame(results["next_tokens"], NextTokens),
-        "prompted": _frame([{"kind": "continuation", **row} for row in results["prompted"]] + [{"kind": "transcript", "prompt": row["question"], "text": row["answer"]} for row in results["transcript"]], Prompted),
-    }  # fmt: skip
+        "prompted": _frame(
+            [{"kind": "continuation", **row} for row in results["prompted"]]
+            + [
+                {"kind": "transcript", "prompt": row["question"], "text": row["answer"]}
+                for row in results["transcript"]
+            ],
+            Prompted,
+        ),
+    }
 
 
 def _frame(rows: list[dict[str, Any]], schema: type) -> pl.DataFrame:
@@ -255,7 +272,7 @@ def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, s
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConfig) -> str:
     """The HTML page."""
-    stored, checkpoint = evaluation.record.stats, inputs.one("base_checkpoint")
+    stored, checkpoint = evaluation.record.stats, inputs.artifact("base_checkpoint")
     tables = {name: _stored(evaluation, name, schema) for name, schema in SCHEMAS.items()}
     shares_copied = {name.partition(" ")[0]: share for name, share in stored["verbatim_share"].items()}
     overlap = dict(sorted(shares_copied.items(), key=lambda item: int(item[0])))

@@ -19,13 +19,20 @@ class ByteNgrams:
     """
 
     def __init__(self, texts: Iterable[bytes]):
-        grams: list[dict[str, np.ndarray]] = [{"keys": np.zeros(0, np.uint64), "counts": np.zeros(0, np.int64)} for _ in range(ORDER)]
+        grams: list[dict[str, np.ndarray]] = [
+            {"keys": np.zeros(0, np.uint64), "counts": np.zeros(0, np.int64)} for _ in range(ORDER)
+        ]
         for data in _feeds(texts):
             for order in range(1, ORDER + 1):
                 keys, counts = np.unique(_keys(data, order), return_counts=True)
                 have = grams[order - 1]
                 together, place = np.unique(np.concatenate([have["keys"], keys]), return_inverse=True)
-                grams[order - 1] = {"keys": together, "counts": np.bincount(place, np.concatenate([have["counts"], counts]), len(together)).astype(np.int64)}
+                grams[order - 1] = {
+                    "keys": together,
+                    "counts": np.bincount(place, np.concatenate([have["counts"], counts]), len(together)).astype(
+                        np.int64
+                    ),
+                }
         self.grams = grams
         # Of each history: how often it was followed by anything, and by how many different bytes.
         self.histories = []
@@ -42,10 +49,15 @@ class ByteNgrams:
             gram, history = self.grams[order - 1], self.histories[order - 1]
             count = _look_up(gram["keys"], gram["counts"], keys)
             past = keys >> np.uint64(8)
-            total, types = _look_up(history["keys"], history["totals"], past), _look_up(history["keys"], history["types"], past)
+            total, types = (
+                _look_up(history["keys"], history["totals"], past),
+                _look_up(history["keys"], history["types"], past),
+            )
             # Where the history was never seen, the shorter one's stands.
             longer = probability[order - 1 :]
-            probability[order - 1 :] = np.where(total > 0, (count + types * longer) / np.maximum(total + types, 1), longer)
+            probability[order - 1 :] = np.where(
+                total > 0, (count + types * longer) / np.maximum(total + types, 1), longer
+            )
         return probability
 
     def bits_per_byte(self, texts: Iterable[bytes]) -> float:
@@ -91,7 +103,8 @@ def _feeds(texts: Iterable[bytes]) -> Iterable[np.ndarray]:
 def compressed_bits_per_byte(texts: Iterable[bytes]) -> dict[str, float]:
     """gzip and xz at their strongest on the texts end to end, each its own header and all."""
     data = b"".join(texts)
-    sizes = {"gzip -9": len(gzip.compress(data, 9, mtime=0)), "xz -9e": len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))}
+    sizes = {
+        "gzip -9": len(gzip.compress(data, 9, mtime=0)),
+        "xz -9e": len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
+    }
     return {name: 8 * size / max(len(data), 1) for name, size in sizes.items()}
-
-

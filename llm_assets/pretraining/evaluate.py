@@ -45,8 +45,8 @@ def main(job: BaseEvaluationJob, folder: Path, report: Reporter) -> None:
     train, held_out = (TokenStream(map(Path, job.shards), split, job.kept) for split in ("train", "validation"))
     subject = Subject(Engine(model, encoding), train, held_out, job)
     results: dict[str, Any] = {}
-    for number, (name, measure) in enumerate(PARTS.items()):
-        report("part", name=name, number=number, of=len(PARTS))
+    for number, (name, measure) in enumerate(TASKS.items()):
+        report("task", name=name, number=number, of=len(TASKS))
         results.update(measure(subject))
     write_results(folder, results)
 
@@ -163,7 +163,7 @@ def prompted(subject: Subject) -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, Callable[[Subject], dict[str, Any]]] = {
+TASKS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "bits per byte": losses,
     "baselines": baselines,
     "regurgitation": regurgitation,

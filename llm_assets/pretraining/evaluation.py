@@ -17,7 +17,9 @@ from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.training.shards import TokenStream
 
 
-def document_losses(engine: Engine, stream: TokenStream, documents: Sequence[int], batch_rows: int = 16) -> list[dict[str, float]]:
+def document_losses(
+    engine: Engine, stream: TokenStream, documents: Sequence[int], batch_rows: int = 16
+) -> list[dict[str, float]]:
     """Nats and bytes of each document, in windows that overlap by half, so that but for its beginning every token has half
     a context before it. BOS is not counted: it stands for no text.
     """
@@ -33,7 +35,9 @@ def document_losses(engine: Engine, stream: TokenStream, documents: Sequence[int
         for row, (_, inputs, aims) in enumerate(windows):
             tokens[row, : len(inputs)], targets[row, : len(aims)] = torch.from_numpy(inputs), torch.from_numpy(aims)
         with torch.no_grad(), autocast(engine.model.device.type):
-            losses = engine.model(tokens.to(engine.model.device), targets.to(engine.model.device)).double().sum(1).tolist()
+            losses = (
+                engine.model(tokens.to(engine.model.device), targets.to(engine.model.device)).double().sum(1).tolist()
+            )
         for (place, _, aims), nats in zip(windows, losses, strict=True):
             totals[place]["nats"] += nats
             totals[place]["bytes"] += int(lengths[aims[aims != IGNORE]].sum())
@@ -57,7 +61,9 @@ def document_losses(engine: Engine, stream: TokenStream, documents: Sequence[int
     return totals
 
 
-def recitations(engine: Engine, stream: TokenStream, documents: Sequence[int], prefix: int, continuation: int, seed: int) -> list[dict[str, Any]]:
+def recitations(
+    engine: Engine, stream: TokenStream, documents: Sequence[int], prefix: int, continuation: int, seed: int
+) -> list[dict[str, Any]]:
     """For one place in each document: how many tokens of what follows a prefix the greedy continuation repeats.
 
     Documents shorter than prefix and continuation are left out (Carlini et al., "Quantifying memorization",
@@ -69,12 +75,28 @@ def recitations(engine: Engine, stream: TokenStream, documents: Sequence[int], p
         room = int(stream.lengths[number]) - 1 - prefix - continuation
         if room >= 0:
             asked.append((int(number), 1 + int(rng.integers(room + 1))))
-    prompts = [[engine.encoding.bos, *stream.tokens(int(stream.starts[number]) + start, prefix).tolist()] for number, start in asked]
+    prompts = [
+        [engine.encoding.bos, *stream.tokens(int(stream.starts[number]) + start, prefix).tolist()]
+        for number, start in asked
+    ]
     out = []
-    for (number, start), prompt, completion in zip(asked, prompts, engine.complete(prompts, Sampling(max_tokens=continuation, temperature=0)), strict=True):
+    for (number, start), prompt, completion in zip(
+        asked, prompts, engine.complete(prompts, Sampling(max_tokens=continuation, temperature=0)), strict=True
+    ):
         truth = stream.tokens(int(stream.starts[number]) + start + prefix, continuation).tolist()
-        same = next((place for place, (a, b) in enumerate(zip(completion.tokens, truth, strict=False)) if a != b), len(completion.tokens))
-        out.append({"document": number, "start": start, "matched": same, "prefix": engine.encoding.decode(prompt[1:]), "continuation": engine.encoding.decode(completion.tokens)})
+        same = next(
+            (place for place, (a, b) in enumerate(zip(completion.tokens, truth, strict=False)) if a != b),
+            len(completion.tokens),
+        )
+        out.append(
+            {
+                "document": number,
+                "start": start,
+                "matched": same,
+                "prefix": engine.encoding.decode(prompt[1:]),
+                "continuation": engine.encoding.decode(completion.tokens),
+            }
+        )
     return out
 
 
@@ -82,7 +104,15 @@ def answers(engine: Engine, prompts: Sequence[str], expected: Sequence[str], bat
     """Greedy answers, and whether each begins with what was expected, at the end of a word. An answer ends with its line."""
     limits = [len(engine.encoding.encode(f" {answer}")) + 2 for answer in expected]
     out = []
-    for answer, text in zip(expected, engine.lines([_fitting(engine, prompt, max(limits, default=0)) for prompt in prompts], max(limits, default=0), batch=batch), strict=True):
+    for answer, text in zip(
+        expected,
+        engine.lines(
+            [_fitting(engine, prompt, max(limits, default=0)) for prompt in prompts],
+            max(limits, default=0),
+            batch=batch,
+        ),
+        strict=True,
+    ):
         rest = text[len(answer) :]
         out.append({"answer": text, "right": text.startswith(answer) and not (rest[:1].isalnum() or rest[:1] == "-")})
     return out
@@ -91,9 +121,19 @@ def answers(engine: Engine, prompts: Sequence[str], expected: Sequence[str], bat
 def choices(engine: Engine, prompts: Sequence[str], offered: Sequence[Sequence[str]]) -> list[str]:
     """For each prompt, the offered continuation with the greatest log-likelihood a byte (after a space)."""
     encoded = [[engine.encoding.encode(f" {choice}") for choice in of_prompt] for of_prompt in offered]
-    begun = [_fitting(engine, prompt, max(map(len, of_prompt))) for prompt, of_prompt in zip(prompts, encoded, strict=True)]
-    scores = iter(engine.log_likelihoods([prompt for prompt, of_prompt in zip(begun, encoded, strict=True) for _ in of_prompt], [choice for of_prompt in encoded for choice in of_prompt]))
-    return [max(of_prompt, key={choice: next(scores) / len(choice.encode()) for choice in of_prompt}.__getitem__) for of_prompt in offered]
+    begun = [
+        _fitting(engine, prompt, max(map(len, of_prompt))) for prompt, of_prompt in zip(prompts, encoded, strict=True)
+    ]
+    scores = iter(
+        engine.log_likelihoods(
+            [prompt for prompt, of_prompt in zip(begun, encoded, strict=True) for _ in of_prompt],
+            [choice for of_prompt in encoded for choice in of_prompt],
+        )
+    )
+    return [
+        max(of_prompt, key={choice: next(scores) / len(choice.encode()) for choice in of_prompt}.__getitem__)
+        for of_prompt in offered
+    ]
 
 
 def _fitting(engine: Engine, prompt: str, reserve: int) -> list[int]:
@@ -112,5 +152,10 @@ def answers_by_prompt(
 ) -> list[dict[str, str]]:
     """An "assistant by prompt": a page of questions and answers that the model goes on with (Brown et al., arXiv:2005.14165)."""
     shown = "".join(f"Question: {question}\nAnswer: {answer}\n" for question, answer in examples)
-    prompts = [_fitting(engine, f"{instruction}\n{shown}Question: {question}\nAnswer:", max_tokens) for question in questions]
-    return [{"question": question, "answer": answer} for question, answer in zip(questions, engine.lines(prompts, max_tokens), strict=True)]
+    prompts = [
+        _fitting(engine, f"{instruction}\n{shown}Question: {question}\nAnswer:", max_tokens) for question in questions
+    ]
+    return [
+        {"question": question, "answer": answer}
+        for question, answer in zip(questions, engine.lines(prompts, max_tokens), strict=True)
+    ]

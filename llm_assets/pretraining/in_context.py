@@ -60,7 +60,11 @@ def _count(rng: random.Random, words: Sequence[str], shots: int) -> Made:
     """Numbers that go up by one."""
     start = rng.randrange(4, 80)
     following = start + shots + 1
-    return ", ".join(str(start + place) for place in range(shots + 1)) + ",", str(following), [str(following + other) for other in (1, -1, 2)]
+    return (
+        ", ".join(str(start + place) for place in range(shots + 1)) + ",",
+        str(following),
+        [str(following + other) for other in (1, -1, 2)],
+    )
 
 
 def _choices(rng: random.Random, answer: str, wrong: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
@@ -71,7 +75,12 @@ def _choices(rng: random.Random, answer: str, wrong: Sequence[str], others: Sequ
     return tuple(rng.sample([answer, *kept], len(kept) + 1))
 
 
-TASKS: dict[str, Callable[[random.Random, Sequence[str], int], Made]] = {"copy": _copy, "recall": _recall, "alternate": _alternate, "count": _count}
+TASKS: dict[str, Callable[[random.Random, Sequence[str], int], Made]] = {
+    "copy": _copy,
+    "recall": _recall,
+    "alternate": _alternate,
+    "count": _count,
+}
 
 
 def make_problems(words: Sequence[str], problems: int, seed: int, shots: Sequence[int] = SHOTS) -> list[Problem]:
@@ -88,7 +97,9 @@ def make_problems(words: Sequence[str], problems: int, seed: int, shots: Sequenc
     return out
 
 
-def few_shot_questions(pairs: Sequence[tuple[str, str, str]], problems: int, seed: int, shots: Sequence[int] = SHOTS) -> list[Problem]:
+def few_shot_questions(
+    pairs: Sequence[tuple[str, str, str]], problems: int, seed: int, shots: Sequence[int] = SHOTS
+) -> list[Problem]:
     """Questions with their answers from (kind, question, answer): the examples are of the same kind, about other things."""
     out = []
     kinds: dict[str, list[tuple[str, str]]] = {}
@@ -101,5 +112,13 @@ def few_shot_questions(pairs: Sequence[tuple[str, str, str]], problems: int, see
             kind = rng.choice(usable)
             chosen = rng.sample(kinds[kind], count + 1)
             lines = "".join(f"Question: {question}\nAnswer: {answer}\n" for question, answer in chosen[:-1])
-            out.append(Problem("questions about facts", count, f"{lines}Question: {chosen[-1][0]}\nAnswer:", chosen[-1][1], _choices(rng, chosen[-1][1], [], [answer for _, answer in kinds[kind]])))
+            out.append(
+                Problem(
+                    "questions about facts",
+                    count,
+                    f"{lines}Question: {chosen[-1][0]}\nAnswer:",
+                    chosen[-1][1],
+                    _choices(rng, chosen[-1][1], [], [answer for _, answer in kinds[kind]]),
+                )
+            )
     return out

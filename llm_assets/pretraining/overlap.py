@@ -56,7 +56,10 @@ def find_overlap(samples: Sequence[Sequence[int]], stream: TokenStream) -> Overl
     arrays = [np.asarray(sample, np.int64) for sample in samples]
     with np.errstate(over="ignore"):
         of_sample = [hashes(array) for array in arrays]
-        wanted = {size: np.unique(np.concatenate([one[size] for one in of_sample] or [np.zeros(0, np.uint64)])) for size in SIZES}
+        wanted = {
+            size: np.unique(np.concatenate([one[size] for one in of_sample] or [np.zeros(0, np.uint64)]))
+            for size in SIZES
+        }
         first = {size: np.full(len(keys), -1, np.int64) for size, keys in wanted.items()}
         for begin in range(0, len(stream), CHUNK):
             chunk = stream.tokens(begin, min(CHUNK + max(SIZES) - 1, len(stream) - begin))
@@ -73,12 +76,24 @@ def find_overlap(samples: Sequence[Sequence[int]], stream: TokenStream) -> Overl
     share = {}
     for size in SIZES:
         total = sum(len(one[size]) for one in of_sample)
-        held = sum(int((first[size][np.searchsorted(wanted[size], one[size])] >= 0).sum()) for one in of_sample if len(one[size]))
+        held = sum(
+            int((first[size][np.searchsorted(wanted[size], one[size])] >= 0).sum())
+            for one in of_sample
+            if len(one[size])
+        )
         share[size] = held / total if total else 0.0
-    return Overlap(share, [_longest(array, one, wanted, first, stream) for array, one in zip(arrays, of_sample, strict=True)])
+    return Overlap(
+        share, [_longest(array, one, wanted, first, stream) for array, one in zip(arrays, of_sample, strict=True)]
+    )
 
 
-def _longest(tokens: np.ndarray, own: dict[int, np.ndarray], wanted: dict[int, np.ndarray], first: dict[int, np.ndarray], stream: TokenStream) -> Match | None:
+def _longest(
+    tokens: np.ndarray,
+    own: dict[int, np.ndarray],
+    wanted: dict[int, np.ndarray],
+    first: dict[int, np.ndarray],
+    stream: TokenStream,
+) -> Match | None:
     """From the largest n that matches anywhere, extended to the right at each place where it does."""
     for size in reversed(SIZES):
         if not len(own[size]):

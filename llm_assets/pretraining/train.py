@@ -59,7 +59,7 @@ def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
     def validate(model: Transformer) -> dict[str, float]:
         rows = PackedRows(held_out, context, 0, shuffle=False)
         count = min(job.validation_rows, int(rows.rows_per_epoch))
-        return mean_loss(model, rows, count, plan.pass_rows, encoding.token_bytes, encoding.bos)
+        return mean_loss(model, rows, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos)
 
     def sample(model: Transformer) -> list[dict[str, Any]]:
         prompts = [encoding.document(text) for text in job.prompts]

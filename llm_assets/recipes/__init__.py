@@ -1,9 +1,26 @@
 """Typed recipes: a run's whole configuration is one frozen object returned by a function."""
 
-from .dial import RECIPES, laptop
-from .finetuning import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary, SearchIndex, SftEvaluation, Tools
+from .finetuning import (
+    ConversationFile,
+    Conversations,
+    Endpoint,
+    Finetuning,
+    KnowledgeBoundary,
+    SearchIndex,
+    SftEvaluation,
+    Tools,
+)
 from .load import RecipeError, load_recipe
-from .preference import HumanRankings, RankingFile, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation, SimulatedLabeller
+from .preference import (
+    HumanRankings,
+    RankingFile,
+    ResponsePairs,
+    RewardTraining,
+    Rlhf,
+    RlhfEvaluation,
+    SimulatedLabeller,
+)
+from .presets import RECIPES, laptop
 from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
 from .quality import QUALITY_RULES, Rule
 from .recipe import (
@@ -43,7 +60,8 @@ __all__ = [
     "HumanRankings",
     "KnowledgeBoundary",
     "Language",
-    "Model", "ModelExport",
+    "Model",
+    "ModelExport",
     "PersonalData",
     "PracticeProblems",
     "Pretraining",
@@ -62,7 +80,8 @@ __all__ = [
     "Rlhf",
     "RlhfEvaluation",
     "Rule",
-    "SampleWeb", "Scorecard",
+    "SampleWeb",
+    "Scorecard",
     "SearchIndex",
     "SftEvaluation",
     "SimulatedLabeller",

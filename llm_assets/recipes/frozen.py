@@ -12,6 +12,6 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def but(self, **changes: Any) -> Any:
+    def replace(self, **changes: Any) -> Any:
         """A checked copy with some fields changed."""
         return type(self).model_validate({**{name: getattr(self, name) for name in type(self).model_fields}, **changes})

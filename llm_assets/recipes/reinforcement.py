@@ -15,11 +15,21 @@ from .frozen import Frozen
 class PracticeProblems(Frozen):
     """Problems to practise on, and others to be measured by."""
 
-    families: dict[str, float] = Field({"arithmetic": 2.0, "letters": 1.0, "letters_at_once": 0.5, "spelling": 1.0, "two_hops": 1.0}, min_length=1, description="how often a problem is of each family; one of your own as package.module:object (see reinforcement/problems.py)")
-    levels: dict[str, tuple[int, ...]] = Field({}, description="levels that are practised on, counted from 0, by family; all of a family that is not named. Held out are problems of every level")
+    families: dict[str, float] = Field(
+        {"arithmetic": 2.0, "letters": 1.0, "letters_at_once": 0.5, "spelling": 1.0, "two_hops": 1.0},
+        min_length=1,
+        description="how often a problem is of each family; one of your own as package.module:object (see reinforcement/problems.py)",
+    )
+    levels: dict[str, tuple[int, ...]] = Field(
+        {},
+        description="levels that are practised on, counted from 0, by family; all of a family that is not named. Held out are problems of every level",
+    )
     count: int = Field(4_000, ge=1, description="problems to practise on")
     held_out: int = Field(40, ge=1, description="problems of each family and level that are never practised on")
-    stories: ConversationFile | None = Field(None, description="word problems in GSM8K's format (question, and an answer that ends with #### and the number); adds the family stories")
+    stories: ConversationFile | None = Field(
+        None,
+        description="word problems in GSM8K's format (question, and an answer that ends with #### and the number); adds the family stories",
+    )
     seed: int = Field(1, ge=0)
 
     @model_validator(mode="after")
@@ -38,18 +48,29 @@ class PolicyTuning(Frozen):
     max_tokens: int = Field(256, ge=1, description="of an answer; what tools say is not counted")
     temperature: float = Field(1.0, gt=0)
     updates: int = Field(1, ge=1, description="updates from the answers of one step")
-    normalise: bool = Field(True, description="divide advantages by the group's deviation; False is Dr. GRPO (arXiv:2503.20783)")
-    length: Literal["sequence", "tokens", "constant"] = Field("sequence", description="what a token counts: by its sequence's length (GRPO), all alike (DAPO, arXiv:2503.14476), or by a constant (Dr. GRPO)")
+    normalise: bool = Field(
+        True, description="divide advantages by the group's deviation; False is Dr. GRPO (arXiv:2503.20783)"
+    )
+    length: Literal["sequence", "tokens", "constant"] = Field(
+        "sequence",
+        description="what a token counts: by its sequence's length (GRPO), all alike (DAPO, arXiv:2503.14476), or by a constant (Dr. GRPO)",
+    )
     clip_low: float = Field(0.2, gt=0, lt=1)
     clip_high: float = Field(0.2, gt=0, description="DAPO's clip-higher has 0.28")
     kl: float = Field(0.02, ge=0, description="weight of the divergence from the model that it sets out from")
-    rehearsal: float = Field(0.0, ge=0, description="weight of the loss on conversations of the fine-tuning, so that what is not practised is not forgotten (InstructGPT's PPO-ptx)")
-    rehearsal_rows: int = Field(8, ge=1, description="rows of these in a step, each as long as the context")
+    replay_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the loss on conversations of the fine-tuning, so that what is not practised is not forgotten (InstructGPT's PPO-ptx)",
+    )
+    replay_sequences: int = Field(8, ge=1, description="rows of these in a step, each as long as the context")
     rate: float = Field(0.1, gt=0, le=10, description="plateau rates as a multiple of pretraining's")
     weight_decay: float = Field(0.0, ge=0, le=1)
     warmup: float = Field(0.05, ge=0, le=0.5)
     cooldown: float = Field(0.3, ge=0, le=1)
-    pass_rows: Annotated[int, EXECUTION_ONLY] = Field(64, ge=1, description="answers that go through the model at once")
+    micro_batch_size: Annotated[int, EXECUTION_ONLY] = Field(
+        64, ge=1, description="answers that go through the model at once"
+    )
     checkpoint_every: Annotated[int, EXECUTION_ONLY] = Field(10, ge=0)
     keep: Annotated[int, EXECUTION_ONLY] = Field(2, ge=1)
     processes: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0)
@@ -61,10 +82,18 @@ class Reinforcement(PolicyTuning):
     """GRPO (DeepSeekMath, arXiv:2402.03300) with its common variants."""
 
     accuracy_reward: float = Field(1.0, ge=0, description="of a right answer")
-    format_reward: float = Field(0.1, ge=0, description="of a solution that ends by itself, with no malformed or failed call")
-    evaluate_every: int = Field(20, ge=0, description="steps between measurements on held-out problems; 0 never measures")
+    format_reward: float = Field(
+        0.1, ge=0, description="of a solution that ends by itself, with no malformed or failed call"
+    )
+    evaluate_every: int = Field(
+        20, ge=0, description="steps between measurements on held-out problems; 0 never measures"
+    )
     evaluation_problems: int = Field(200, ge=1, description="held-out problems of a measurement")
-    patience: int = Field(3, ge=0, description="measurements in a row below the best by more than `margin` after which it stops as collapsed; the best is kept")
+    patience: int = Field(
+        3,
+        ge=0,
+        description="measurements in a row below the best by more than `margin` after which it stops as collapsed; the best is kept",
+    )
     margin: float = Field(0.1, ge=0, le=1)
     transcripts: int = Field(4, ge=0, description="held-out solutions kept of each measurement")
 

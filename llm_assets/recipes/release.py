@@ -18,5 +18,11 @@ class ModelExport(Frozen):
 class Scorecard(Frozen):
     """The page that tells the whole road."""
 
-    prompts: int = Field(6, ge=0, description="prompts of each kind whose answers by base, SFT, RL and RLHF stand side by side")
-    watts: float = Field(0.0, ge=0, description="power of one device while it trains, for the estimate of energy; 0 takes the GPU's rating, and 15 W a core of a CPU")
+    prompts: int = Field(
+        6, ge=0, description="prompts of each kind whose answers by base, SFT, RL and RLHF stand side by side"
+    )
+    watts: float = Field(
+        0.0,
+        ge=0,
+        description="power of one device while it trains, for the estimate of energy; 0 takes the GPU's rating, and 15 W a core of a CPU",
+    )

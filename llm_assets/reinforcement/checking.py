@@ -27,26 +27,31 @@ def conclusion(text: str) -> str:
     return sentences[-1] if sentences else ""
 
 
-def is_number(text: str, answer: str, rivals: Sequence[str] = ()) -> bool:
+def is_number(text: str, answer: str, distractors: Sequence[str] = ()) -> bool:
     """Whether the conclusion holds one number and it is the answer: neither a list to choose from nor the right one in passing."""
     found = numbers(conclusion(text))
     return len(found) == 1 and found[0] == numbers(answer)[0]
 
 
-def is_number_only(text: str, answer: str, rivals: Sequence[str] = ()) -> bool:
+def is_number_only(text: str, answer: str, distractors: Sequence[str] = ()) -> bool:
     """Whether the text is the number and nothing else but a full stop."""
     said = text.strip().removesuffix(".")
     return _NUMBER.fullmatch(said) is not None and numbers(said) == numbers(answer)
 
 
-def is_spelled(text: str, answer: str, rivals: Sequence[str] = ()) -> bool:
+def is_spelled(text: str, answer: str, distractors: Sequence[str] = ()) -> bool:
     """Whether the text is the letters of the answer with hyphens between them and nothing else but a full stop."""
     return text.strip().removesuffix(".").strip().lower() == "-".join(answer.lower())
 
 
-def is_said(text: str, answer: str, rivals: Sequence[str] = ()) -> bool:
-    """Whether the last sentence says the answer, none of its rivals, and refuses nothing."""
-    return grade(conclusion(text), answer, rivals) == "right"
+def is_said(text: str, answer: str, distractors: Sequence[str] = ()) -> bool:
+    """Whether the last sentence says the answer, none of its distractors, and refuses nothing."""
+    return grade(conclusion(text), answer, distractors) == "right"
 
 
-CHECKERS: dict[str, Callable[[str, str, Sequence[str]], bool]] = {"number": is_number, "number_only": is_number_only, "spelled": is_spelled, "said": is_said}
+CHECKERS: dict[str, Callable[[str, str, Sequence[str]], bool]] = {
+    "number": is_number,
+    "number_only": is_number_only,
+    "spelled": is_spelled,
+    "said": is_said,
+}

@@ -33,7 +33,7 @@ def of_base(engine: Engine, families: Mapping[str, Family], job: RlEvaluationJob
         attempts.append([lines[first : first + samples] for first in range(0, len(lines), samples)])
 
     def is_right(problem: ProblemRow, line: str) -> bool:
-        return families[problem.family].check(line, problem.answer, problem.rivals)
+        return families[problem.family].check(line, problem.answer, problem.distractors)
 
     return [
         {
@@ -73,7 +73,7 @@ def main(job: RlEvaluationJob, folder: Path, report: Reporter) -> None:
     parts = len(job.models) + 1
     with open_toolbox(job.toolbox) as choose:
         for number, (name, path) in enumerate(job.models.items()):
-            report("part", name=name, number=number, of=parts)
+            report("task", name=name, number=number, of=parts)
             model, encoding = load_checkpoint(Path(path), pick_device(job.device))
             engine = Engine(model, encoding)
             if name == "base":
@@ -82,10 +82,10 @@ def main(job: RlEvaluationJob, folder: Path, report: Reporter) -> None:
                 attempts = of_assistant(Solver(job.problems, families, engine), choose("python,search"), job)
             results["attempts"][name] = attempts
         # The last model is the one that practised: what it was able to before is asked again.
-        report("part", name="abilities", number=len(job.models), of=parts)
+        report("task", name="abilities", number=len(job.models), of=parts)
         results["answers"] = ask_all(engine, job.questions, choose, job.answer_tokens)
     write_results(folder, results)
-    report("part", name="done", number=parts, of=parts)
+    report("task", name="done", number=parts, of=parts)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class ProblemRow:
     level: int
     question: str
     answer: str
-    rivals: tuple[str, ...]
+    distractors: tuple[str, ...]
     tools: str
 
 
@@ -26,7 +26,7 @@ class ProblemRow:
 class RlJob:
     """One training of the policy (`reinforcement.train`).
 
-    checkpoint: a folder. conversations: a file of those that are replayed; None where the plan's `rehearsal` is 0.
+    checkpoint: a folder. conversations: a file of those that are replayed; None where the plan's `replay_weight` is 0.
     families: whose checkers say what is right. transcripts: solutions kept of each evaluation on `held_out`.
     """
 

@@ -73,10 +73,10 @@ def family_versions(names: Iterable[str]) -> dict[str, str]:
 def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
     """Pairs of facts of which the first's answer is what the second is about."""
     by_entity: dict[str, list[Mapping[str, Any]]] = {}
-    rivals: dict[str, dict[str, None]] = {}
+    distractors: dict[str, dict[str, None]] = {}
     for topic in topics:
         by_entity.setdefault(topic["entity"], []).append(topic)
-        rivals.setdefault(topic["relation"], {})[topic["answer"]] = None
+        distractors.setdefault(topic["relation"], {})[topic["answer"]] = None
     found = []
     for first in topics:
         for second in by_entity.get(first["answer"], []):
@@ -90,7 +90,7 @@ def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
                         first["answer"],
                         asked,
                         second["answer"],
-                        tuple(one for one in rivals[second["relation"]] if one != second["answer"]),
+                        tuple(one for one in distractors[second["relation"]] if one != second["answer"]),
                         known,
                     )
                 )
@@ -184,8 +184,8 @@ def make_problems(
 
     def take(split: str, name: str, level: int, problem: Problem) -> None:
         row = {"problem": len(rows), "split": split, "family": name, "level": level, "question": problem.question}
-        rivals, tools = json.dumps(list(problem.rivals)), ",".join(usable[name].tools)
-        rows.append({**row, "answer": problem.answer, "rivals": rivals, "key": problem.key, "tools": tools})
+        distractors, tools = json.dumps(list(problem.distractors)), ",".join(usable[name].tools)
+        rows.append({**row, "answer": problem.answer, "distractors": distractors, "key": problem.key, "tools": tools})
 
     step.progress.start(settings.count, "problems")
     for name, family in usable.items():
@@ -225,11 +225,11 @@ def build_practice_problems(step: Step, config: PracticeProblemsConfig) -> None:
     stories = config.problems.stories
     found, rejects = read_stories(Path(stories.path).expanduser()) if stories else ([], [])
     rows, numbers = make_problems(step, config.problems, read_material(step, config, found))
-    with step.part("problems") as part:
-        part.table("problems", Problems).frame(pl.DataFrame(rows))
+    with step.task("problems") as task:
+        task.table("problems", Problems).frame(pl.DataFrame(rows))
         if rejects:
-            part.table("rejects", ProblemRejects).frame(pl.DataFrame(rejects))
-        part.stats.update(numbers, rejects=len(rejects))
+            task.table("rejects", ProblemRejects).frame(pl.DataFrame(rejects))
+        task.stats.update(numbers, rejects=len(rejects))
 
 
 def splits_share_nothing(artifact: Artifact, inputs: Inputs, config: PracticeProblemsConfig) -> CheckOutcome:

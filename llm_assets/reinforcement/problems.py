@@ -25,7 +25,7 @@ class Problem:
     question: str
     answer: str
     key: str
-    rivals: tuple[str, ...] = ()
+    distractors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Chain:
     middle: str
     second: tuple[str, ...]
     answer: str
-    rivals: tuple[str, ...]
+    distractors: tuple[str, ...]
     known: bool
 
 
@@ -52,7 +52,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Family:
-    """name; levels from easy to hard, described; tools that the solver has; checker: a name of `CHECKERS`, or a function of text, answer, rivals."""
+    """name; levels from easy to hard, described; tools that the solver has; checker: a name of `CHECKERS`, or a function of text, answer, distractors."""
 
     name: str
     levels: tuple[str, ...]
@@ -61,14 +61,25 @@ class Family:
     tools: tuple[str, ...] = ()
     needs: str = field(default="")  # the field of Material that it cannot do without
 
-    def check(self, text: str, answer: str, rivals: Sequence[str] = ()) -> bool:
+    def check(self, text: str, answer: str, distractors: Sequence[str] = ()) -> bool:
         """Whether an answer's text is right."""
         checker = CHECKERS[self.checker] if isinstance(self.checker, str) else self.checker
-        return bool(checker(text, answer, rivals))
+        return bool(checker(text, answer, distractors))
 
 
-ASKED = ("What is {e}?", "Calculate {e}.", "How much is {e}?", "What do you get for {e}?", "Tell me what {e} is.", "Please work out {e}.")
-COUNTED = ('How often does the letter {c} stand in "{w}"?', 'Count the letter {c} in "{w}".', 'How many times does the letter {c} occur in "{w}"?')
+ASKED = (
+    "What is {e}?",
+    "Calculate {e}.",
+    "How much is {e}?",
+    "What do you get for {e}?",
+    "Tell me what {e} is.",
+    "Please work out {e}.",
+)
+COUNTED = (
+    'How often does the letter {c} stand in "{w}"?',
+    'Count the letter {c} in "{w}".',
+    'How many times does the letter {c} occur in "{w}"?',
+)
 SPELLED = ('Spell "{w}".', 'How do you spell the word "{w}"?', 'Tell me the letters of "{w}".')
 OPERANDS = 100  # numbers are below it
 
@@ -132,7 +143,9 @@ def two_hops(rng: random.Random, level: int, material: Material) -> Problem | No
     chain = rng.choice(chains)
     # The second question asks of "it": its own words for the thing stand where its name stood.
     second = rng.choice(chain.second).replace(chain.middle, "that place")
-    return Problem(f"{rng.choice(chain.first)} And {second[0].lower()}{second[1:]}", chain.answer, chain.entity, chain.rivals)
+    return Problem(
+        f"{rng.choice(chain.first)} And {second[0].lower()}{second[1:]}", chain.answer, chain.entity, chain.distractors
+    )
 
 
 def stories(rng: random.Random, level: int, material: Material) -> Problem | None:
@@ -147,7 +160,13 @@ def stories(rng: random.Random, level: int, material: Material) -> Problem | Non
 FAMILIES = {
     family.name: family
     for family in (
-        Family("arithmetic", ("two numbers", "three", "four"), lambda rng, level, material: arithmetic(rng, level, material), "number", ("python",)),
+        Family(
+            "arithmetic",
+            ("two numbers", "three", "four"),
+            lambda rng, level, material: arithmetic(rng, level, material),
+            "number",
+            ("python",),
+        ),
         Family("letters", OF_LETTERS, letters, "number", (), "words"),
         Family("letters_at_once", OF_LETTERS, letters_at_once, "number_only", (), "words"),
         Family("spelling", OF_LETTERS, spelling, "spelled", (), "words"),
@@ -165,7 +184,9 @@ def find_family(name: str) -> Family:
     """A family by its name, or by ``package.module:object``. Raises ProblemError."""
     if ":" not in name:
         if name not in FAMILIES:
-            raise ProblemError(f"practice_problems: no family {name!r}; there are {', '.join(FAMILIES)}, and your own as package.module:object")
+            raise ProblemError(
+                f"practice_problems: no family {name!r}; there are {', '.join(FAMILIES)}, and your own as package.module:object"
+            )
         return FAMILIES[name]
     module, _, attribute = name.partition(":")
     try:
@@ -173,5 +194,7 @@ def find_family(name: str) -> Family:
     except (ImportError, AttributeError) as error:
         raise ProblemError(f"practice_problems: family {name!r}: {error}") from error
     if not isinstance(found, Family):
-        raise ProblemError(f"practice_problems: {name} is a {type(found).__name__}, not a llm_assets.reinforcement.problems.Family")
+        raise ProblemError(
+            f"practice_problems: {name} is a {type(found).__name__}, not a llm_assets.reinforcement.problems.Family"
+        )
     return found

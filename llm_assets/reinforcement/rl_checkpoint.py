@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Stage, Step
-from llm_assets.dialogue.rendering import write_rehearsal
+from llm_assets.dialogue.rendering import write_replay
 from llm_assets.dialogue.schemas import TooLong
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
@@ -57,7 +57,7 @@ def read_problems(artifact: Artifact, split: str) -> list[ProblemRow]:
         .sort("problem")
     )
     return [
-        ProblemRow(**{**row, "rivals": tuple(json.loads(row["rivals"]))})
+        ProblemRow(**{**row, "distractors": tuple(json.loads(row["distractors"]))})
         for row in frame.drop("key", "split").iter_rows(named=True)
     ]
 
@@ -87,15 +87,15 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
             "practice_problems has no problem held out; raise practice_problems.held_out, or set "
             "reinforcement.evaluate_every to 0"
         )
-    processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.pass_rows)
-    rehearsal = None
-    if settings.rehearsal:
-        encoding, needed = Encoding.load(sft.path), settings.steps * settings.rehearsal_rows
-        rehearsal = write_rehearsal(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
+    processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.micro_batch_size)
+    replay = None
+    if settings.replay_weight:
+        encoding, needed = Encoding.load(sft.path), settings.steps * settings.replay_sequences
+        replay = write_replay(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
     job = RlJob(
         plan=policy_plan(settings, config.rates, shape),
         checkpoint=str(sft.path),
-        conversations=rehearsal,
+        conversations=replay,
         families=config.families,
         train=tuple(read_problems(problems, "train")),
         held_out=tuple(held_out),
@@ -107,11 +107,11 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
     )
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
-    with step.part("checkpoint") as part:
-        noted = keep_policy(step, part, folder, sft, ends)
-        part.stats.update(prompts=settings.prompts, samples=settings.samples)
+    with step.task("checkpoint") as task:
+        noted = keep_policy(step, task, folder, sft, ends)
+        task.stats.update(prompts=settings.prompts, samples=settings.samples)
         if rows := noted["row"]:
-            part.table("solutions", Solutions).frame(pl.DataFrame(rows))
+            task.table("solutions", Solutions).frame(pl.DataFrame(rows))
 
 
 RL_CHECKPOINT = Stage(

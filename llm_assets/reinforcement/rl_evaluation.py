@@ -80,10 +80,10 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = to_attempts(problems, results["attempts"])
     abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
-    with step.part("evaluation") as part:
-        part.table("attempts", Attempts).frame(attempts)
-        part.table("abilities", Abilities).frame(abilities)
-        part.stats.update(headline(attempts, abilities, settings.samples))
+    with step.task("evaluation") as task:
+        task.table("attempts", Attempts).frame(attempts)
+        task.table("abilities", Abilities).frame(abilities)
+        task.stats.update(headline(attempts, abilities, settings.samples))
 
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig) -> str:
@@ -91,11 +91,11 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig
     attempts, abilities = (
         pl.concat([pl.read_parquet(path) for path in evaluation.table(table)]) for table in ("attempts", "abilities")
     )
-    checkpoint = inputs.one("rl_checkpoint")
+    checkpoint = inputs.artifact("rl_checkpoint")
     steps, scores = scores_by_step(checkpoint)
-    drawn = {**policy_plots(pl.read_parquet(checkpoint.table("curve"))), "looks": ""}
+    drawn = {**policy_plots(pl.read_parquet(checkpoint.table("curve"))), "evaluations": ""}
     if steps:
-        drawn["looks"] = plots.svg({"held out": (steps, scores)}, "step", "right, greedy", marks=True)
+        drawn["evaluations"] = plots.svg({"held out": (steps, scores)}, "step", "right, greedy", marks=True)
     return render(
         __package__,
         TEMPLATE,
@@ -106,7 +106,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig
         models=list(MODELS),
         shown=config.evaluation.transcripts,
         training=checkpoint.record.stats,
-        levels=inputs.one("practice_problems").record.stats["levels"],
+        levels=inputs.artifact("practice_problems").record.stats["levels"],
         k=config.evaluation.samples,
     )
 

@@ -15,7 +15,7 @@ class Problems(pa.DataFrameModel):
     level: pl.Int64 = pa.Field(ge=0)
     question: str
     answer: str
-    rivals: str = pa.Field(description="JSON list: wrong answers of the same kind")
+    distractors: str = pa.Field(description="JSON list: wrong answers of the same kind")
     key: str
     tools: str
 

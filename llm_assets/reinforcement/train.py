@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llm_assets.compute.process import Reporter, run_job
-from llm_assets.dialogue.packing import rehearsal
+from llm_assets.dialogue.packing import replay_conversations
 from llm_assets.dialogue.transcript import transcript
 from llm_assets.model.assistant import system_message, to_messages
 from llm_assets.model.chat import Message, prompt
@@ -17,7 +17,7 @@ from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 from llm_assets.tools.toolbox import open_toolbox
 from llm_assets.training.loop import join_processes
-from llm_assets.training.policy import Look, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import EvaluationStep, PolicyTrainer, Reward, drawn
 
 from .jobs import ProblemRow, RlJob
 from .problems import Family, find_family
@@ -42,7 +42,7 @@ class Solver:
         if completion.finish != "stop":
             return False
         said = to_messages(self.engine, completion)[-1].content
-        return self.families[problem.family].check(said, problem.answer, problem.rivals)
+        return self.families[problem.family].check(said, problem.answer, problem.distractors)
 
     def is_well_formed(self, problem: ProblemRow, completion: Completion) -> bool:
         """Whether a solution ended by itself and says something, and every call was closed, names a tool that there is,
@@ -98,7 +98,7 @@ def main(job: RlJob, folder: Path, report: Reporter) -> None:
                 found.append(Reward(job.accuracy_reward * right + job.format_reward * formed, parts))
             return found
 
-        def look(engine: Engine, step: int) -> Look:
+        def evaluation(engine: Engine, step: int) -> EvaluationStep:
             solutions = [one[0] for one in solve(held_out, tools, plan.max_tokens)]
             return measured(held_out, solutions, job.transcripts)
 
@@ -111,13 +111,13 @@ def main(job: RlJob, folder: Path, report: Reporter) -> None:
             report,
             lambda number: practice.prompts[place(number)],
             reward,
-            look if plan.evaluate_every else None,
+            evaluation if plan.evaluate_every else None,
             tools,
-            rehearse=rehearsal(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
+            replay=replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
         ).run()
 
 
-def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) -> Look:
+def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) -> EvaluationStep:
     """The share of right solutions, that of each family, and so many solutions to read."""
     marks = [solver.is_right(problem, one) for problem, one in zip(solver.problems, solutions, strict=True)]
     by_family: dict[str, list[bool]] = {}
@@ -137,7 +137,7 @@ def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) 
         }
         for problem, solution, mark in chosen
     ]
-    return Look(sum(marks) / len(marks), numbers, rows)
+    return EvaluationStep(sum(marks) / len(marks), numbers, rows)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main(job: AskJob, folder: Path, report: Reporter) -> None:
     results: dict[str, Any] = {}
     with open_toolbox(job.toolbox) as choose:
         for number, (name, path) in enumerate(job.models.items()):
-            report("part", name=name, number=number, of=len(job.models))
+            report("task", name=name, number=number, of=len(job.models))
             engine = Engine(*load_checkpoint(Path(path), pick_device(job.device)))
             if name == "base":
                 answers = ask_base(engine, job.prompts, job.base)
@@ -33,7 +33,7 @@ def main(job: AskJob, folder: Path, report: Reporter) -> None:
                 answers = ask_all(engine, job.prompts, choose, job.max_tokens)
                 results[name] = sorted(answers, key=lambda answer: answer["number"])
     write_results(folder, results)
-    report("part", name="done", number=len(job.models), of=len(job.models))
+    report("task", name="done", number=len(job.models), of=len(job.models))
 
 
 if __name__ == "__main__":

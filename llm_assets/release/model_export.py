@@ -62,19 +62,19 @@ def build_model_export(step: Step, config: ModelExportConfig) -> None:
     model, encoding = load_checkpoint(step.input("rlhf_checkpoint").path)
     names = [f"{FOLDER}/{name}" for name in export(model, encoding, step.staging / FOLDER, chat=True)]
     step.progress.advance(1, message="GGUF")
-    with step.part("export") as part:
+    with step.task("export") as task:
         if config.gguf is not None:
             written = write_gguf(model, encoding, step.staging / GGUF, config.assistant, config.gguf)
             names.append(GGUF)
-            part.stats["gguf"] = {name: int(value) for name, value in written.items()}
+            task.stats["gguf"] = {name: int(value) for name, value in written.items()}
         for name in names:
-            part.add_file(name)
-        part.stats.update(parameters=model.shape.parameters, files=len(names))
+            task.add_file(name)
+        task.stats.update(parameters=model.shape.parameters, files=len(names))
 
 
 def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> str:
     """The model card, as Markdown."""
-    checkpoint = inputs.one("rlhf_checkpoint")
+    checkpoint = inputs.artifact("rlhf_checkpoint")
     return render(
         __package__,
         TEMPLATE,
@@ -84,7 +84,7 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
         crawls=list(inputs.by_crawl("token_shards")),
         shape=ModelShape.load(checkpoint.file("shape.json").read_text(), "shape.json"),
         lineage=lineage(inputs),
-        numbers={name: inputs.one(name).record.stats for name in EVALUATIONS},
+        numbers={name: inputs.artifact(name).record.stats for name in EVALUATIONS},
         gguf=export.record.stats.get("gguf"),
     )
 
@@ -117,13 +117,13 @@ def lineage(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
 
 def examine_transformers(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> CheckOutcome:
     """The check: questions and pages of the inputs through both."""
-    questions, pages = texts_for(inputs.one("conversations"), inputs.by_crawl("clean_corpus").values())
-    return equals_transformers(export, inputs.one("rlhf_checkpoint"), questions, pages)
+    questions, pages = texts_for(inputs.artifact("conversations"), inputs.by_crawl("clean_corpus").values())
+    return equals_transformers(export, inputs.artifact("rlhf_checkpoint"), questions, pages)
 
 
 def examine_gguf(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> CheckOutcome:
     """The check: the file against the checkpoint that it was written from."""
-    return equals_gguf(export, inputs.one("rlhf_checkpoint"))
+    return equals_gguf(export, inputs.artifact("rlhf_checkpoint"))
 
 
 def equals_transformers(export: Artifact, checkpoint: Artifact, questions: list[str], pages: list[str]) -> CheckOutcome:

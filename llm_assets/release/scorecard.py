@@ -28,7 +28,7 @@ from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
 from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job
-from llm_assets.training.policy_run import guard_series
+from llm_assets.training.policy_run import monitor_series
 from llm_assets.training.training_run import loss_series
 
 from .jobs import AskJob, Prompt
@@ -51,7 +51,7 @@ MODELS = {"base": "base_checkpoint", "sft": "sft_checkpoint", "rl": "rl_checkpoi
 CHECKPOINTS = (
     "base_checkpoint",
     "sft_checkpoint",
-    "unmitigated_checkpoint",
+    "ablation_checkpoint",
     "rl_checkpoint",
     "reward_checkpoint",
     "rlhf_checkpoint",
@@ -77,7 +77,7 @@ OTHERS = (
     "human_rankings",
     "rlhf_evaluation",
 )
-SHOWN = ("known", "known_elsewhere", "nowhere", "search", "sums", "letters")  # groups of which prompts are shown
+SHOWN = ("known", "known_elsewhere", "fictitious", "search", "sums", "letters")  # groups of which prompts are shown
 CORE_WATTS = 15.0  # of a core under load: 65 to 125 W of a desktop's or server's four to eight
 
 
@@ -109,10 +109,10 @@ def build_scorecard(step: Step, config: ScorecardConfig) -> None:
     )
     results = measure(step, MODULE, job, step.staging / "asking")
     spent = costs(step.inputs, config.watts)
-    with step.part("scorecard") as part:
-        part.table("transcripts", Transcripts).frame(transcripts(prompts, results))
-        part.table("costs", Costs).frame(spent)
-        part.stats.update(total(spent))
+    with step.task("scorecard") as task:
+        task.table("transcripts", Transcripts).frame(transcripts(prompts, results))
+        task.table("costs", Costs).frame(spent)
+        task.stats.update(total(spent))
 
 
 def base_examples(knowledge: Artifact) -> tuple[tuple[str, str], ...]:
@@ -132,7 +132,7 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
         __package__,
         TEMPLATE,
         funnel=funnel(inputs),
-        of={name: inputs.one(name).record.stats for name in named},
+        of={name: inputs.artifact(name).record.stats for name in named},
         groups=GROUPS,
         said=said.to_dicts(),
         costs=by_stage(spent),
@@ -155,18 +155,20 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
 
 def figures(inputs: Inputs) -> dict[str, str]:
     """The curves of the trainings, as SVG."""
-    curves = {name: pl.read_parquet(inputs.one(asset).table("curve")) for name, asset in MODELS.items()}
+    curves = {name: pl.read_parquet(inputs.artifact(asset).table("curve")) for name, asset in MODELS.items()}
     practice = curves["rl"]
     steps = practice["step"].to_list()
-    guard = inputs.one("rlhf_checkpoint").record.stats["guard"]
-    looks = [{"step": int(at), **values} for at, values in guard.items()]
+    monitor = inputs.artifact("rlhf_checkpoint").record.stats["monitor"]
+    evaluations = [{"step": int(at), **values} for at, values in monitor.items()]
     loss = "loss, nats a token"
     return {
         "base": plots.svg(loss_series(curves["base"]), "step", loss),
         "sft": plots.svg(loss_series(curves["sft"]), "step", loss),
         "rl": plots.svg({"reward": (steps, practice["reward"].to_list())}, "step", "mean reward"),
         "length": plots.svg({"length": (steps, practice["length"].to_list())}, "step", "tokens of a solution"),
-        "guard": plots.svg(guard_series(looks), "divergence, nats a token", "deviations at the start", marks=True),
+        "monitor": plots.svg(
+            monitor_series(evaluations), "divergence, nats a token", "deviations at the start", marks=True
+        ),
     }
 
 
@@ -176,7 +178,7 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
     for stage, table in FUNNEL.items():
         counts = {crawl: artifact.record.rows.get(table, 0) for crawl, artifact in inputs.by_crawl(stage).items()}
         rows.append({"stage": stage, "counts": counts, "pages": sum(counts.values())})
-    parts = inputs.one(TRAINING_PAGES).record.parts  # one a crawl: the pages that are current, and read
+    parts = inputs.artifact(TRAINING_PAGES).record.tasks  # one a crawl: the pages that are current, and read
     counts = {crawl: parts.get(crawl, {}).get("rows", {}).get("pages", 0) for crawl in rows[-1]["counts"]}
     rows.append({"stage": TRAINING_PAGES, "counts": counts, "pages": sum(counts.values())})
     return [{**row, "width": round(100 * row["pages"] / max(rows[0]["pages"], 1), 1)} for row in rows]

@@ -16,8 +16,19 @@ def render(package: str, template: str, **values: Any) -> str:
     """The template of a package, extending ``base.html.j2``. Everything put in is escaped (but in Markdown); a missing value is an error."""
     import jinja2
 
-    loader = jinja2.ChoiceLoader([jinja2.FunctionLoader(lambda name: _read(package, name)), jinja2.FunctionLoader(lambda name: _read(__package__, name))])
-    environment = jinja2.Environment(loader=loader, autoescape=not template.endswith(".md.j2"), trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    loader = jinja2.ChoiceLoader(
+        [
+            jinja2.FunctionLoader(lambda name: _read(package, name)),
+            jinja2.FunctionLoader(lambda name: _read(__package__, name)),
+        ]
+    )
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=not template.endswith(".md.j2"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     environment.filters.update(count=_count, size=human_size)
     return environment.get_template(template).render(**values)
 

@@ -13,7 +13,9 @@ COLOURS = ("#4a7dbd", "#c9803a", "#4f9d69", "#b5546e", "#8a6fc0", "#7a7f87")
 _INK = "#010203"  # stands for the page's own text colour
 
 
-def _figure(series: Mapping[str, Series], x: str, y: str, ink: str, log_x: bool, marks: bool, lines: Mapping[str, float] | None) -> Any:
+def _figure(
+    series: Mapping[str, Series], x: str, y: str, ink: str, log_x: bool, marks: bool, lines: Mapping[str, float] | None
+) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -21,9 +23,19 @@ def _figure(series: Mapping[str, Series], x: str, y: str, ink: str, log_x: bool,
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for place, (name, (xs, ys)) in enumerate(series.items()):
-        axes.plot(xs, ys, label=name, color=COLOURS[place % len(COLOURS)], linewidth=1.4, marker="o" if marks else None, markersize=3.5)
+        axes.plot(
+            xs,
+            ys,
+            label=name,
+            color=COLOURS[place % len(COLOURS)],
+            linewidth=1.4,
+            marker="o" if marks else None,
+            markersize=3.5,
+        )
     for place, (name, value) in enumerate((lines or {}).items()):
-        axes.axhline(value, label=name, color=COLOURS[(len(series) + place) % len(COLOURS)], linewidth=1, linestyle="--")
+        axes.axhline(
+            value, label=name, color=COLOURS[(len(series) + place) % len(COLOURS)], linewidth=1, linestyle="--"
+        )
     if log_x:
         axes.set_xscale("log", base=2)
     axes.set_xlabel(x, color=ink)
@@ -38,7 +50,14 @@ def _figure(series: Mapping[str, Series], x: str, y: str, ink: str, log_x: bool,
     return figure
 
 
-def svg(series: Mapping[str, Series], x: str, y: str, log_x: bool = False, marks: bool = False, lines: Mapping[str, float] | None = None) -> str:
+def svg(
+    series: Mapping[str, Series],
+    x: str,
+    y: str,
+    log_x: bool = False,
+    marks: bool = False,
+    lines: Mapping[str, float] | None = None,
+) -> str:
     """The plot as an SVG element: the same bytes for the same values. `lines` are horizontal, by name."""
     import matplotlib
 
@@ -47,12 +66,23 @@ def svg(series: Mapping[str, Series], x: str, y: str, log_x: bool = False, marks
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = out.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL).replace(_INK, "currentColor")
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL).replace(
+        _INK, "currentColor"
+    )
 
 
-def png(series: Mapping[str, Series], x: str, y: str, log_x: bool = False, marks: bool = False, lines: Mapping[str, float] | None = None) -> bytes:
+def png(
+    series: Mapping[str, Series],
+    x: str,
+    y: str,
+    log_x: bool = False,
+    marks: bool = False,
+    lines: Mapping[str, float] | None = None,
+) -> bytes:
     out = io.BytesIO()
-    _figure(series, x, y, "#333333", log_x, marks, lines).savefig(out, format="png", dpi=110, facecolor="white", metadata={"Software": None})
+    _figure(series, x, y, "#333333", log_x, marks, lines).savefig(
+        out, format="png", dpi=110, facecolor="white", metadata={"Software": None}
+    )
     return out.getvalue()
 
 

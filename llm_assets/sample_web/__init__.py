@@ -18,4 +18,22 @@ from .truth import (
 # Of the pages and the truth that comes with them: raise it when either changes, and this web alone is crawled again.
 EDITION = 6
 
-__all__ = ["EDITION", "LANGUAGES", "Page", "SampleWebServer", "TruthFacts", "TruthPages", "TruthPrompts", "TruthQuestions", "Web", "make_web", "newest", "serve", "truth_facts", "truth_pages", "truth_prompts", "truth_questions", "write_ground_truth"]
+__all__ = [
+    "EDITION",
+    "LANGUAGES",
+    "Page",
+    "SampleWebServer",
+    "TruthFacts",
+    "TruthPages",
+    "TruthPrompts",
+    "TruthQuestions",
+    "Web",
+    "make_web",
+    "newest",
+    "serve",
+    "truth_facts",
+    "truth_pages",
+    "truth_prompts",
+    "truth_questions",
+    "write_ground_truth",
+]

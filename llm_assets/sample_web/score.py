@@ -22,29 +22,46 @@ def score_crawl(raw_warc: Artifact) -> dict[str, float]:
     truth, captures = _read(raw_warc, "truth_pages"), _read(raw_warc, "captures")
     held = set(captures["url"])
     wanted, unwanted = set(truth.filter("in_crawl")["url"]), set(truth.filter(~pl.col("in_crawl"))["url"])
-    return {"pages": len(wanted), "crawl_recall": len(wanted & held) / len(wanted), "crawled_against_truth": len(unwanted & held)}
+    return {
+        "pages": len(wanted),
+        "crawl_recall": len(wanted & held) / len(wanted),
+        "crawled_against_truth": len(unwanted & held),
+    }
 
 
 def score_urls(raw_warc: Artifact, filtered_urls: Artifact) -> dict[str, float]:
     """Share of captures whose verdict (keep, or the rule) is the true one; empty bodies are a later stage's matter."""
     truth = _read(raw_warc, "truth_pages").select("url", pl.col("verdict").replace("empty_body", "keep"))
-    found = pl.concat([_read(filtered_urls, "urls").select("url", rule=pl.lit("keep")), _read(filtered_urls, "rejects").select("url", "rule")])
+    found = pl.concat(
+        [
+            _read(filtered_urls, "urls").select("url", rule=pl.lit("keep")),
+            _read(filtered_urls, "rejects").select("url", "rule"),
+        ]
+    )
     both = found.join(truth, on="url")
     return {"urls": len(both), "url_verdicts_right": both.select((pl.col("rule") == pl.col("verdict")).mean()).item()}
 
 
-def score_language(raw_warc: Artifact, extracted_text: Artifact, filtered: Artifact, target: str = "en") -> dict[str, float]:
+def score_language(
+    raw_warc: Artifact, extracted_text: Artifact, filtered: Artifact, target: str = "en"
+) -> dict[str, float]:
     """Precision and recall of keeping the pages that are in the target language."""
     truth = dict(_read(raw_warc, "truth_pages").filter(pl.col("text") != "").select("url", "language").iter_rows())
     pages = [url for url in _read(extracted_text, "text")["url"] if url in truth]
     kept = {url for url in _read(filtered, "text")["url"] if url in truth}
     right = sum(truth[url] == target for url in kept)
-    return {"pages": len(pages), "language_precision": right / len(kept), "language_recall": right / sum(truth[url] == target for url in pages)}
+    return {
+        "pages": len(pages),
+        "language_precision": right / len(kept),
+        "language_recall": right / sum(truth[url] == target for url in pages),
+    }
 
 
 def score_text(raw_warc: Artifact, extracted_text: Artifact) -> dict[str, float]:
     """Share of pages whose characters were read right (whatever the encoding is called), and F1 of words."""
-    truth = _read(raw_warc, "truth_pages").filter(pl.col("text") != "").select("url", true_text="text", true_title="title")
+    truth = (
+        _read(raw_warc, "truth_pages").filter(pl.col("text") != "").select("url", true_text="text", true_title="title")
+    )
     both = _read(extracted_text, "text").join(truth, on="url")
     readable, tp, fp, fn = 0, 0.0, 0.0, 0.0
     for text, true_text, title in both.select("text", "true_text", "true_title").iter_rows():
@@ -57,7 +74,13 @@ def score_text(raw_warc: Artifact, extracted_text: Artifact) -> dict[str, float]
         fp += sum((found - right).values()) / total
         fn += sum((right - found).values()) / total
     precision, recall = tp / (tp + fp), tp / (tp + fn)
-    return {"texts": len(both), "encodings_right": readable / len(both), "text_precision": precision, "text_recall": recall, "text_f1": 2 * precision * recall / (precision + recall)}
+    return {
+        "texts": len(both),
+        "encodings_right": readable / len(both),
+        "text_precision": precision,
+        "text_recall": recall,
+        "text_f1": 2 * precision * recall / (precision + recall),
+    }
 
 
 # Kinds of pages that say nothing: what the quality rules are for.
@@ -70,20 +93,36 @@ def score_quality(raw_warc: Artifact, given: Artifact, kept: Artifact) -> dict[s
     kinds = dict(_read(raw_warc, "truth_pages").select("url", "kind").iter_rows())
     before, after = set(_read(given, "text")["url"]), set(_read(kept, "text")["url"])
     poor, good = {url for url in before if kinds.get(url) in POOR}, {url for url in before if kinds.get(url) in GOOD}
-    return {"poor_pages": len(poor), "poor_rejected": 1 - len(poor & after) / max(len(poor), 1), "written_pages": len(good), "written_kept": len(good & after) / max(len(good), 1)}
+    return {
+        "poor_pages": len(poor),
+        "poor_rejected": 1 - len(poor & after) / max(len(poor), 1),
+        "written_pages": len(good),
+        "written_kept": len(good & after) / max(len(good), 1),
+    }
 
 
 def score_duplicates(raw_warc: Artifact, given: Artifact, kept: Artifact) -> dict[str, float]:
     """Of the planted pairs (a copy and its original) that deduplication saw: how many were resolved to one page
     (recall); and of the pages it removed, how many are in such a pair (precision).
     """
-    pairs = [(url, original) for url, original in _read(raw_warc, "truth_pages").filter(pl.col("duplicate_of") != "").select("url", "duplicate_of").iter_rows()]
+    pairs = [
+        (url, original)
+        for url, original in _read(raw_warc, "truth_pages")
+        .filter(pl.col("duplicate_of") != "")
+        .select("url", "duplicate_of")
+        .iter_rows()
+    ]
     before, after = set(_read(given, "text")["url"]), set(_read(kept, "text")["url"])
     seen = [(a, b) for a, b in pairs if a in before and b in before]
     removed = before - after
     right = sum((a in after) + (b in after) == 1 for a, b in seen)
     planted = {url for pair in seen for url in pair}
-    return {"pairs": len(seen), "removed": len(removed), "duplicate_recall": right / max(len(seen), 1), "duplicate_precision": len(removed & planted) / max(len(removed), 1)}
+    return {
+        "pairs": len(seen),
+        "removed": len(removed),
+        "duplicate_recall": right / max(len(seen), 1),
+        "duplicate_precision": len(removed & planted) / max(len(removed), 1),
+    }
 
 
 def score_personal_data(raw_warc: Artifact, corpus: Artifact) -> dict[str, float]:
@@ -99,7 +138,12 @@ def score_personal_data(raw_warc: Artifact, corpus: Artifact) -> dict[str, float
         items += sum(true.values())
         found += sum(row[kind] for kind in kinds)
         right += sum(min(row[kind], true.get(kind, 0)) for kind in kinds)
-    return {"planted_items": items, "replaced": found, "personal_data_recall": right / max(items, 1), "personal_data_precision": right / max(found, 1)}
+    return {
+        "planted_items": items,
+        "replaced": found,
+        "personal_data_recall": right / max(items, 1),
+        "personal_data_precision": right / max(found, 1),
+    }
 
 
 CHANGES = ("new", "changed", "unchanged", "vanished")

@@ -8,9 +8,19 @@ from html import escape
 Block = tuple[str, str]  # (p, h2, li, pre), text
 
 _NAV = ["Home", "About us", "Archive", "Topics", "Newsletter", "Contact", "Shop", "Events", "Map", "Members"]
-_COOKIE = "We use cookies to make this site work. By going on you agree to our privacy notice. Accept all Reject all Settings"
+_COOKIE = (
+    "We use cookies to make this site work. By going on you agree to our privacy notice. Accept all Reject all Settings"
+)
 _FOOT = ["Imprint", "Privacy", "Terms of use", "Accessibility", "Jobs", "Press", "RSS"]
-_COMMENTS = ["Thanks for this, I had been looking for it.", "First!", "My grandmother told this quite differently.", "Please fix the second picture.", "Could somebody post the recipe?", "I was there too, great day.", "Does anyone know the opening hours?"]
+_COMMENTS = [
+    "Thanks for this, I had been looking for it.",
+    "First!",
+    "My grandmother told this quite differently.",
+    "Please fix the second picture.",
+    "Could somebody post the recipe?",
+    "I was there too, great day.",
+    "Does anyone know the opening hours?",
+]
 _NAMES = ["rosebud77", "T. Miller", "anon", "night_owl", "Karin P.", "oldtimer"]
 
 
@@ -43,10 +53,23 @@ def links_html(links: list[tuple[str, str]], joint: str = "") -> str:
 
 
 def nav(rng: random.Random, site: str) -> str:
-    return "".join(f'<li><a href="/{escape(name.lower().replace(" ", "-"))}.html" rel="nofollow">{name}</a></li>' for name in rng.sample(_NAV, 6))
+    return "".join(
+        f'<li><a href="/{escape(name.lower().replace(" ", "-"))}.html" rel="nofollow">{name}</a></li>'
+        for name in rng.sample(_NAV, 6)
+    )
 
 
-def render(template: str, rng: random.Random, site: str, language: str, charset_meta: str | None, title: str, blocks: list[Block], related: list[tuple[str, str]], closed: bool = True) -> str:
+def render(
+    template: str,
+    rng: random.Random,
+    site: str,
+    language: str,
+    charset_meta: str | None,
+    title: str,
+    blocks: list[Block],
+    related: list[tuple[str, str]],
+    closed: bool = True,
+) -> str:
     """One page of the given template. `related` are (URL, text) links to further pages."""
     meta = f'<meta charset="{charset_meta}">' if charset_meta else ""
     head = f'<!DOCTYPE html>\n<html lang="{language}"><head>{meta}<title>{escape(title)} | {escape(site)}</title><meta name="viewport" content="width=device-width"><script>var page = "<p>not text</p>"; function track(a) {{ return a && a < 3; }}</script><style>body {{ margin: 0 }}</style></head>'
@@ -54,7 +77,10 @@ def render(template: str, rng: random.Random, site: str, language: str, charset_
     more = links_html(related)
     foot = " ".join(f'<a href="/{name.lower().replace(" ", "-")}.html" rel="nofollow">{name}</a>' for name in _FOOT)
     content = body_html(blocks, closed)
-    comments = "".join(f'<div class="comment"><span class="comment-author">{rng.choice(_NAMES)}</span><p>{rng.choice(_COMMENTS)}</p><a class="reply" href="#" rel="nofollow">Reply</a></div>' for _ in range(rng.randrange(2, 5)))
+    comments = "".join(
+        f'<div class="comment"><span class="comment-author">{rng.choice(_NAMES)}</span><p>{rng.choice(_COMMENTS)}</p><a class="reply" href="#" rel="nofollow">Reply</a></div>'
+        for _ in range(rng.randrange(2, 5))
+    )
     share = '<div class="share-buttons"><a href="#" rel="nofollow">Tweet</a> <a href="#" rel="nofollow">Share</a> <a href="#" rel="nofollow">Mail</a></div>'
     if template == "news":
         return f'{head}<body><div id="cookie-banner" class="cookie-consent">{_COOKIE}</div><header><div class="logo">{site}</div><nav><ul>{menu}</ul></nav></header><main><article><h1>{escape(title)}</h1><div class="byline">By the editors</div>{share}<div class="article-body">{content}</div></article><aside class="related"><h3>Read more</h3><ul>{more}</ul></aside></main><footer><p>© {site}. All rights reserved.</p>{foot}</footer></body></html>'

@@ -79,20 +79,41 @@ def truth_pages(source: SampleWeb) -> pl.DataFrame:
     web = make_web(source.seed, source.scale, source.day)
     rows = [
         {
-            "url": page.url, "kind": page.kind, "status": page.status, "verdict": page.verdict, "language": page.language,
-            "encoding": page.encoding, "title": page.title, "text": page.text, "defects": json.dumps(page.defects), "duplicate_of": page.duplicate_of,
-            "pii": json.dumps(page.pii, sort_keys=True), "entities": json.dumps(page.entities),
+            "url": page.url,
+            "kind": page.kind,
+            "status": page.status,
+            "verdict": page.verdict,
+            "language": page.language,
+            "encoding": page.encoding,
+            "title": page.title,
+            "text": page.text,
+            "defects": json.dumps(page.defects),
+            "duplicate_of": page.duplicate_of,
+            "pii": json.dumps(page.pii, sort_keys=True),
+            "entities": json.dumps(page.entities),
             "in_crawl": page.in_crawl,
         }
         for _, page in sorted(web.pages.items())
-    ]  # fmt: skip
+    ]
     return pl.DataFrame(rows, schema_overrides={"status": pl.Int16})
 
 
 def truth_facts(source: SampleWeb) -> pl.DataFrame:
     """The table of facts."""
     web = make_web(source.seed, source.scale, source.day)
-    return pl.DataFrame([{"entity": f.entity, "entity_kind": f.entity_kind, "relation": f.relation, "value": f.value, "reach": reach, "pages": pages} for f, reach, pages in web.facts])
+    return pl.DataFrame(
+        [
+            {
+                "entity": f.entity,
+                "entity_kind": f.entity_kind,
+                "relation": f.relation,
+                "value": f.value,
+                "reach": reach,
+                "pages": pages,
+            }
+            for f, reach, pages in web.facts
+        ]
+    )
 
 
 def _beginnings(kinds: dict[str, set[str]]) -> dict[str, list[tuple[str, str]]]:
@@ -101,11 +122,15 @@ def _beginnings(kinds: dict[str, set[str]]) -> dict[str, list[tuple[str, str]]]:
     """
     cut: dict[str, list[tuple[str, str]]] = {}
     for relation, wordings in WORDINGS.items():
-        rivals = {other for relations in kinds.values() if relation in relations for other in relations} - {relation}
+        distractors = {other for relations in kinds.values() if relation in relations for other in relations} - {
+            relation
+        }
         for wording in wordings:
             placeholder = "{a}" if "{a}" in wording else "{v}"
             beginning = wording[: wording.index(placeholder)].rstrip()
-            if "{n}" in beginning and not any(other.startswith(beginning) for rival in rivals for other in WORDINGS[rival]):
+            if "{n}" in beginning and not any(
+                other.startswith(beginning) for rival in distractors for other in WORDINGS[rival]
+            ):
                 cut.setdefault(relation, []).append((beginning, placeholder))
     return cut
 
@@ -121,8 +146,17 @@ def truth_prompts(facts: pl.DataFrame) -> pl.DataFrame:
         of_fact = {name: fact[name] for name in ("entity", "relation", "reach")}
         for beginning, placeholder in cut.get(fact["relation"], [])[:COMPLETIONS]:
             answer = article(fact["value"]) if placeholder == "{a}" else fact["value"]
-            rows.append({"kind": "completion", **of_fact, "prompt": beginning.format(n=fact["entity"]), "answer": answer})
-        rows.append({"kind": "question", **of_fact, "prompt": PAGE_QUESTIONS[fact["relation"]][0].format(n=fact["entity"]), "answer": fact["value"]})
+            rows.append(
+                {"kind": "completion", **of_fact, "prompt": beginning.format(n=fact["entity"]), "answer": answer}
+            )
+        rows.append(
+            {
+                "kind": "question",
+                **of_fact,
+                "prompt": PAGE_QUESTIONS[fact["relation"]][0].format(n=fact["entity"]),
+                "answer": fact["value"],
+            }
+        )
     return pl.DataFrame(rows)
 
 
@@ -131,7 +165,11 @@ def truth_questions(facts: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for row in facts.iter_rows(named=True):
         fact = Fact(row["entity"], row["entity_kind"], row["relation"], row["value"])
-        of_fact = {**{name: row[name] for name in ("entity", "entity_kind", "relation", "reach")}, "answer": fact.value, "sentence": sentence(fact)}
+        of_fact = {
+            **{name: row[name] for name in ("entity", "entity_kind", "relation", "reach")},
+            "answer": fact.value,
+            "sentence": sentence(fact),
+        }
         rows += [{**of_fact, "question": question, "kept": kept} for question, kept in questions(fact)]
     return pl.DataFrame(rows)
 
@@ -148,9 +186,9 @@ def newest(frames: list[pl.DataFrame]) -> pl.DataFrame:
 def write_ground_truth(step: Step, source: SampleWeb) -> None:
     """Write the tables of the truth into the crawl's artifact."""
     if step.finished("truth") is None:
-        with step.part("truth") as part:
-            part.table("truth_pages", TruthPages).frame(truth_pages(source))
+        with step.task("truth") as task:
+            task.table("truth_pages", TruthPages).frame(truth_pages(source))
             facts = truth_facts(source)
-            part.table("truth_facts", TruthFacts).frame(facts)
-            part.table("truth_prompts", TruthPrompts).frame(truth_prompts(facts))
-            part.table("truth_questions", TruthQuestions).frame(truth_questions(facts))
+            task.table("truth_facts", TruthFacts).frame(facts)
+            task.table("truth_prompts", TruthPrompts).frame(truth_prompts(facts))
+            task.table("truth_questions", TruthQuestions).frame(truth_questions(facts))

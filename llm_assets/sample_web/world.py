@@ -18,19 +18,263 @@ HELD_OUT = 24  # people who appear only on the site kept out of the training cra
 NEWCOMERS = 12  # people who appear on day 2, on its new pages only
 CHANGED_EVERY = 16  # on day 2 every so many people have another profession
 
-_FIRST = ["Mira", "Toven", "Elsa", "Rudo", "Kaia", "Bram", "Nelin", "Osric", "Tilda", "Jorun", "Vesna", "Aldo", "Ruta", "Ferro", "Linnea", "Casp", "Oda", "Marek", "Sunniva", "Theo", "Ilka", "Dorian", "Petra", "Halle", "Ivo", "Senna", "Rolf", "Amara", "Quin", "Brita", "Leif", "Noemi", "Stig", "Wanda", "Emil", "Zora", "Hugo", "Freya", "Anton", "Ketil"]
-_LAST_A = ["Ash", "Bel", "Cor", "Dun", "El", "Far", "Gal", "Hol", "Ing", "Jar", "Kel", "Lund", "Mor", "Nor", "Ost", "Pel", "Quar", "Ras", "Sel", "Tor", "Ul", "Ver", "Wen", "Yar", "Zel", "Brand", "Cal", "Dor", "Esk", "Fen", "Grim", "Hag", "Kron", "Lin", "Mal", "Ol", "Pol", "Ros", "Sol", "Tand"]
-_LAST_B = ["wick", "brook", "dale", "field", "gard", "holt", "land", "mere", "quist", "rand", "sson", "stad", "strom", "thorn", "vane", "wald", "worth", "yard", "berg", "by", "croft", "gren", "ham", "hurst", "lund", "man", "nes", "son", "ton", "wyn"]
-_TOWN_A = ["Alder", "Brin", "Carrow", "Dell", "Elder", "Fen", "Glim", "Harrow", "Isen", "Juni", "Kest", "Lark", "Mistle", "Nettle", "Oaken", "Pine", "Quill", "Raven", "Sable", "Thistle", "Umber", "Vale", "Willow", "Yarrow"]
-_TOWN_B = ["bridge", "bury", "combe", "ford", "gate", "ham", "haven", "hollow", "market", "mouth", "port", "stead", "ton", "water", "wick"]
+_FIRST = [
+    "Mira",
+    "Toven",
+    "Elsa",
+    "Rudo",
+    "Kaia",
+    "Bram",
+    "Nelin",
+    "Osric",
+    "Tilda",
+    "Jorun",
+    "Vesna",
+    "Aldo",
+    "Ruta",
+    "Ferro",
+    "Linnea",
+    "Casp",
+    "Oda",
+    "Marek",
+    "Sunniva",
+    "Theo",
+    "Ilka",
+    "Dorian",
+    "Petra",
+    "Halle",
+    "Ivo",
+    "Senna",
+    "Rolf",
+    "Amara",
+    "Quin",
+    "Brita",
+    "Leif",
+    "Noemi",
+    "Stig",
+    "Wanda",
+    "Emil",
+    "Zora",
+    "Hugo",
+    "Freya",
+    "Anton",
+    "Ketil",
+]
+_LAST_A = [
+    "Ash",
+    "Bel",
+    "Cor",
+    "Dun",
+    "El",
+    "Far",
+    "Gal",
+    "Hol",
+    "Ing",
+    "Jar",
+    "Kel",
+    "Lund",
+    "Mor",
+    "Nor",
+    "Ost",
+    "Pel",
+    "Quar",
+    "Ras",
+    "Sel",
+    "Tor",
+    "Ul",
+    "Ver",
+    "Wen",
+    "Yar",
+    "Zel",
+    "Brand",
+    "Cal",
+    "Dor",
+    "Esk",
+    "Fen",
+    "Grim",
+    "Hag",
+    "Kron",
+    "Lin",
+    "Mal",
+    "Ol",
+    "Pol",
+    "Ros",
+    "Sol",
+    "Tand",
+]
+_LAST_B = [
+    "wick",
+    "brook",
+    "dale",
+    "field",
+    "gard",
+    "holt",
+    "land",
+    "mere",
+    "quist",
+    "rand",
+    "sson",
+    "stad",
+    "strom",
+    "thorn",
+    "vane",
+    "wald",
+    "worth",
+    "yard",
+    "berg",
+    "by",
+    "croft",
+    "gren",
+    "ham",
+    "hurst",
+    "lund",
+    "man",
+    "nes",
+    "son",
+    "ton",
+    "wyn",
+]
+_TOWN_A = [
+    "Alder",
+    "Brin",
+    "Carrow",
+    "Dell",
+    "Elder",
+    "Fen",
+    "Glim",
+    "Harrow",
+    "Isen",
+    "Juni",
+    "Kest",
+    "Lark",
+    "Mistle",
+    "Nettle",
+    "Oaken",
+    "Pine",
+    "Quill",
+    "Raven",
+    "Sable",
+    "Thistle",
+    "Umber",
+    "Vale",
+    "Willow",
+    "Yarrow",
+]
+_TOWN_B = [
+    "bridge",
+    "bury",
+    "combe",
+    "ford",
+    "gate",
+    "ham",
+    "haven",
+    "hollow",
+    "market",
+    "mouth",
+    "port",
+    "stead",
+    "ton",
+    "water",
+    "wick",
+]
 REGIONS = ["Norrland", "Eastmarch", "Silverfen", "Highmoor", "Lowvale", "Westerly"]
 RIVERS = ["Anner", "Brisk", "Culder", "Dovra", "Eska", "Finnel", "Garra", "Hest", "Immer", "Jolla"]
-PRODUCTS = ["cheese", "woollen blankets", "glass bottles", "clay pots", "apple cider", "violins", "paper kites", "copper kettles", "honey cakes", "wooden boats", "linen shirts", "silver bells"]
-PROFESSIONS = ["baker", "botanist", "carpenter", "clockmaker", "composer", "doctor", "engineer", "fisher", "geologist", "glassblower", "historian", "journalist", "librarian", "painter", "pilot", "poet", "potter", "sailor", "surveyor", "teacher", "weaver", "zoologist"]
-INSTRUMENTS = ["accordion", "bassoon", "cello", "clarinet", "drum", "flute", "guitar", "harp", "lute", "oboe", "organ", "piano", "trumpet", "tuba", "viola", "violin"]
-GOODS = ["bicycles", "lamps", "maps", "mirrors", "pencils", "raincoats", "ropes", "scales", "soap", "stoves", "telescopes", "typewriters", "umbrellas", "watches"]
-SUBJECTS = ["the sea", "winter birds", "a lost letter", "old bridges", "the night train", "two sisters", "a silent orchard", "the salt trade", "a mountain school", "the last lighthouse"]
-_TITLE_A = ["The Quiet", "A Distant", "The Hollow", "My Northern", "The Seventh", "An Honest", "The Paper", "A Crooked", "The Amber", "Our Hidden"]
+PRODUCTS = [
+    "cheese",
+    "woollen blankets",
+    "glass bottles",
+    "clay pots",
+    "apple cider",
+    "violins",
+    "paper kites",
+    "copper kettles",
+    "honey cakes",
+    "wooden boats",
+    "linen shirts",
+    "silver bells",
+]
+PROFESSIONS = [
+    "baker",
+    "botanist",
+    "carpenter",
+    "clockmaker",
+    "composer",
+    "doctor",
+    "engineer",
+    "fisher",
+    "geologist",
+    "glassblower",
+    "historian",
+    "journalist",
+    "librarian",
+    "painter",
+    "pilot",
+    "poet",
+    "potter",
+    "sailor",
+    "surveyor",
+    "teacher",
+    "weaver",
+    "zoologist",
+]
+INSTRUMENTS = [
+    "accordion",
+    "bassoon",
+    "cello",
+    "clarinet",
+    "drum",
+    "flute",
+    "guitar",
+    "harp",
+    "lute",
+    "oboe",
+    "organ",
+    "piano",
+    "trumpet",
+    "tuba",
+    "viola",
+    "violin",
+]
+GOODS = [
+    "bicycles",
+    "lamps",
+    "maps",
+    "mirrors",
+    "pencils",
+    "raincoats",
+    "ropes",
+    "scales",
+    "soap",
+    "stoves",
+    "telescopes",
+    "typewriters",
+    "umbrellas",
+    "watches",
+]
+SUBJECTS = [
+    "the sea",
+    "winter birds",
+    "a lost letter",
+    "old bridges",
+    "the night train",
+    "two sisters",
+    "a silent orchard",
+    "the salt trade",
+    "a mountain school",
+    "the last lighthouse",
+]
+_TITLE_A = [
+    "The Quiet",
+    "A Distant",
+    "The Hollow",
+    "My Northern",
+    "The Seventh",
+    "An Honest",
+    "The Paper",
+    "A Crooked",
+    "The Amber",
+    "Our Hidden",
+]
 _TITLE_B = ["Harbour", "Lantern", "Garden", "Staircase", "Orchard", "Winter", "Compass", "Window", "Meadow", "Clock"]
 _COMPANY = ["Works", "Brothers", "Mill", "& Daughters", "Guild", "Foundry", "Supply", "House"]
 
@@ -83,9 +327,16 @@ def _distinct(rng: random.Random, count: int, first: list[str], second: list[str
 
 
 def _person(rng: random.Random, surname: str, towns: list[str]) -> Entity:
-    return Entity(f"{rng.choice(_FIRST)} {surname}", "person", {
-        "birthplace": rng.choice(towns), "profession": rng.choice(PROFESSIONS), "instrument": rng.choice(INSTRUMENTS), "born": str(rng.randrange(1901, 1990)),
-    })  # fmt: skip
+    return Entity(
+        f"{rng.choice(_FIRST)} {surname}",
+        "person",
+        {
+            "birthplace": rng.choice(towns),
+            "profession": rng.choice(PROFESSIONS),
+            "instrument": rng.choice(INSTRUMENTS),
+            "born": str(rng.randrange(1901, 1990)),
+        },
+    )
 
 
 def stranger(rng: random.Random, world: World) -> Entity:
@@ -98,9 +349,18 @@ def make_world(seed: int, day: int = 1) -> World:
     rng = random.Random(f"world-{seed}")
     world = World()
     for name in _distinct(rng, TOWNS, _TOWN_A, _TOWN_B, ""):
-        world.towns.append(Entity(name, "town", {
-            "region": rng.choice(REGIONS), "river": rng.choice(RIVERS), "product": rng.choice(PRODUCTS), "founded": str(rng.randrange(1210, 1890)),
-        }))  # fmt: skip
+        world.towns.append(
+            Entity(
+                name,
+                "town",
+                {
+                    "region": rng.choice(REGIONS),
+                    "river": rng.choice(RIVERS),
+                    "product": rng.choice(PRODUCTS),
+                    "founded": str(rng.randrange(1210, 1890)),
+                },
+            )
+        )
     towns = [town.name for town in world.towns]
     surnames = _distinct(rng, len(_LAST_A) * len(_LAST_B), _LAST_A, _LAST_B, "")
     for i in range(PEOPLE + ONCE + HELD_OUT):
@@ -109,14 +369,30 @@ def make_world(seed: int, day: int = 1) -> World:
         person.reach = "many" if i < PEOPLE else "once" if i < PEOPLE + ONCE else "held_out"
         world.people.append(person)
     for name in surnames[-COMPANIES:]:
-        world.companies.append(Entity(f"{name} {rng.choice(_COMPANY)}", "company", {
-            "makes": rng.choice(GOODS), "based": rng.choice(towns), "opened": str(rng.randrange(1850, 1995)),
-        }))  # fmt: skip
+        world.companies.append(
+            Entity(
+                f"{name} {rng.choice(_COMPANY)}",
+                "company",
+                {
+                    "makes": rng.choice(GOODS),
+                    "based": rng.choice(towns),
+                    "opened": str(rng.randrange(1850, 1995)),
+                },
+            )
+        )
     authors = [person.name for person in world.people[:PEOPLE]]
     for title in _distinct(rng, WORKS, _TITLE_A, _TITLE_B, " "):
-        world.works.append(Entity(title, "work", {
-            "author": rng.choice(authors), "subject": rng.choice(SUBJECTS), "published": str(rng.randrange(1925, 2015)),
-        }))  # fmt: skip
+        world.works.append(
+            Entity(
+                title,
+                "work",
+                {
+                    "author": rng.choice(authors),
+                    "subject": rng.choice(SUBJECTS),
+                    "published": str(rng.randrange(1925, 2015)),
+                },
+            )
+        )
     unborne = surnames[PEOPLE + ONCE + HELD_OUT :]
     world.surnames = unborne[:STRANGERS]
     if day == 2:

@@ -11,7 +11,7 @@ import polars as pl
 from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import batches
 from llm_assets.model.encoding import Encoding
@@ -39,15 +39,15 @@ class TokenShardsConfig(Frozen):
     pages: TrainingPages
 
 
-def tokenise_part(staging: Path, name: str, texts: Path, tokenizer: Path, config: TokenShardsConfig) -> None:
+def tokenise_task(staging: Path, name: str, texts: Path, tokenizer: Path, config: TokenShardsConfig) -> None:
     """Worker: the documents of one WARC file as tokens, one scratch file a split."""
     settings = config.token_shards
     encoding = Encoding.load(tokenizer)
     key = "url" if settings.split_by == "document" else "host"
     withheld = 0
-    with Part(staging, name) as part:
+    with Task(staging, name) as task:
         index = []
-        files = {split: part.add_scratch(f".tokens/{name}.{split}").open("wb") for split in SPLITS}
+        files = {split: task.add_scratch(f".tokens/{name}.{split}").open("wb") for split in SPLITS}
         for batch in batches(texts, [*PAGE, "text"]):
             frame = batch.filter(config.pages.kept())
             withheld += len(batch) - len(frame)
@@ -67,8 +67,8 @@ def tokenise_part(staging: Path, name: str, texts: Path, tokenizer: Path, config
         for file in files.values():
             file.close()
         documents = pl.concat(index) if index else _no_documents(texts)
-        documents.write_parquet(part.add_scratch(f".tokens/{name}.parquet"))
-        part.stats.update(pages=len(documents), withheld_documents=withheld)
+        documents.write_parquet(task.add_scratch(f".tokens/{name}.parquet"))
+        task.stats.update(pages=len(documents), withheld_documents=withheld)
 
 
 def _no_documents(texts: Path) -> pl.DataFrame:
@@ -84,10 +84,10 @@ def build_token_shards(step: Step, config: TokenShardsConfig) -> None:
     encoding = Encoding.load(tokenizer)
     texts = {path.stem: path for path in step.input("clean_corpus").table("text")}
     tasks = {name: (path, tokenizer, config) for name, path in texts.items()}
-    step.run_parts(tokenise_part, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
-    with step.part("~shards") as part:
+    step.run_tasks(tokenise_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
+    with step.task("~shards") as task:
         writers = {split: ShardWriter(step.staging, split, encoding.dtype, settings.shard_tokens) for split in SPLITS}
-        index = part.table("documents", TokenDocuments)
+        index = task.table("documents", TokenDocuments)
         size = np.dtype(encoding.dtype).itemsize
         for name in sorted(texts):
             pages = pl.read_parquet(step.staging / ".tokens" / f"{name}.parquet")
@@ -109,9 +109,9 @@ def build_token_shards(step: Step, config: TokenShardsConfig) -> None:
                 )
         for split, writer in writers.items():
             for name in writer.close():
-                part.add_file(name)
-            part.stats[f"{split}_tokens"] = writer.position
-            part.stats[f"{split}_documents"] = writer.documents
+                task.add_file(name)
+            task.stats[f"{split}_tokens"] = writer.position
+            task.stats[f"{split}_documents"] = writer.documents
 
 
 def token_stream(shards: list[Artifact], split: str) -> TokenStream:
@@ -121,8 +121,8 @@ def token_stream(shards: list[Artifact], split: str) -> TokenStream:
 
 def shards_agree(shards: Artifact, inputs: Inputs, config: TokenShardsConfig) -> CheckOutcome:
     """Whether the shards hold the corpus' training pages, each as its text, no page in two splits, and nothing else."""
-    corpus = inputs.one("clean_corpus")
-    encoding = Encoding.load(inputs.one("tokenizer").path)
+    corpus = inputs.artifact("clean_corpus")
+    encoding = Encoding.load(inputs.artifact("tokenizer").path)
     streams = {split: token_stream([shards], split) for split in SPLITS}
     index = pl.concat([pl.read_parquet(path) for path in shards.table("documents")])
     columns = ("warc_file", "warc_offset", "doc_id", "split", "position", "length")
@@ -182,9 +182,7 @@ TOKEN_SHARDS = Stage(
     "page.",
     kinds=("tiktoken", "numpy", "parquet"),
     build=build_token_shards,
-    config=lambda recipe, crawl: TokenShardsConfig(
-        token_shards=recipe.token_shards, pages=recipe.training_pages()
-    ),
+    config=lambda recipe, crawl: TokenShardsConfig(token_shards=recipe.token_shards, pages=recipe.training_pages()),
     code_version="1",
     per_crawl=True,
     inputs=("clean_corpus", "tokenizer"),

@@ -141,13 +141,13 @@ def build_tokenizer(step: Step, config: TokenizerConfig) -> None:
     sample = list(corpus_texts(corpora, config.pages, COMPARED_BYTES))
     others = [fetch(named) for named in config.compare if named != config.encoding]
     compression, counts = compress(encoding, others, sample)
-    with step.part("tokenizer") as part:
+    with step.task("tokenizer") as task:
         for name in encoding.save(step.staging):
-            part.add_file(name)
-        part.table("vocabulary", Vocabulary).frame(vocabulary_table(encoding, counts))
-        part.table("compression", Compression).frame(compression)
+            task.add_file(name)
+        task.table("vocabulary", Vocabulary).frame(vocabulary_table(encoding, counts))
+        task.table("compression", Compression).frame(compression)
         own = compression.row(1, named=True)
-        part.stats.update(
+        task.stats.update(
             vocabulary=encoding.size,
             sampled_bytes=own["bytes"],
             sampled_tokens=own["tokens"],
@@ -217,9 +217,7 @@ TOKENIZER = Stage(
     "tools; or a published encoding.",
     kinds=("rust", "tiktoken"),
     build=build_tokenizer,
-    config=lambda recipe, crawl: TokenizerConfig.of(
-        recipe.tokenizer, recipe.training_pages()
-    ),
+    config=lambda recipe, crawl: TokenizerConfig.of(recipe.tokenizer, recipe.training_pages()),
     code_version="1",
     inputs=("clean_corpus",),
     crawls=lambda recipe: recipe.tokenizer_crawls(),

@@ -50,7 +50,11 @@ class PythonTool:
             if self._pool is None:
                 from pydantic_monty import Monty
 
-                pool = Monty(request_timeout=self.limits.seconds + 2 * self.GRACE, feed_duration_limit_grace=self.GRACE, max_checkouts_per_worker=256)
+                pool = Monty(
+                    request_timeout=self.limits.seconds + 2 * self.GRACE,
+                    feed_duration_limit_grace=self.GRACE,
+                    max_checkouts_per_worker=256,
+                )
                 pool.__enter__()
                 self._pool = pool
             return self._pool
@@ -68,16 +72,25 @@ class PythonTool:
             room -= min(len(text), room)
 
         # max_total_sleep_secs: without it, time.sleep sleeps.
-        limits = {"max_feed_duration_secs": self.limits.seconds, "max_memory": self.limits.memory, "max_recursion_depth": self.limits.recursion, "max_total_sleep_secs": 0.0}
+        limits = {
+            "max_feed_duration_secs": self.limits.seconds,
+            "max_memory": self.limits.memory,
+            "max_recursion_depth": self.limits.recursion,
+            "max_total_sleep_secs": 0.0,
+        }
         try:
             with self._workers().checkout(limits=limits) as session:
                 value = session.feed_run(program, print_callback=collect)
             last = "" if value is None else str(value)
         except MontyError as error:
-            last = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__).strip()
+            last = next(
+                (line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__
+            ).strip()
             if isinstance(error, MontySyntaxError) and not last.startswith("SyntaxError"):
                 last = f"SyntaxError: {last}"
-        except Exception as error:  # values that have no text (integers of more than 4,300 digits), names that are no text
+        except (
+            Exception
+        ) as error:  # values that have no text (integers of more than 4,300 digits), names that are no text
             last = f"{type(error).__name__}: {error}"
         text = "".join(printed)
         if last:

@@ -31,7 +31,11 @@ def passages(text: str, characters: int) -> Iterator[str]:
     for paragraph in text.split("\n"):
         rest = paragraph.strip()
         while len(rest) > characters:
-            cut = max((match.end() for match in re.finditer(r"[.!?]['\")]?\s", rest[:characters])), default=0) or rest.rfind(" ", 1, characters) + 1 or characters
+            cut = (
+                max((match.end() for match in re.finditer(r"[.!?]['\")]?\s", rest[:characters])), default=0)
+                or rest.rfind(" ", 1, characters) + 1
+                or characters
+            )
             yield rest[:cut].strip()
             rest = rest[cut:].strip()
         if rest:
@@ -44,7 +48,9 @@ def write_index(path: Path, rows: Iterable[tuple[str, str]]) -> int:
     count = 0
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA journal_mode=OFF")
-        database.execute("CREATE VIRTUAL TABLE passages USING fts5(url UNINDEXED, text, tokenize='unicode61 remove_diacritics 2')")
+        database.execute(
+            "CREATE VIRTUAL TABLE passages USING fts5(url UNINDEXED, text, tokenize='unicode61 remove_diacritics 2')"
+        )
         for row in rows:
             database.execute("INSERT INTO passages VALUES (?, ?)", row)
             count += 1
@@ -71,7 +77,10 @@ class SearchIndex:
         joined = (" " if match == "all" else " OR ").join(f'"{word}"' for word in words)
         try:
             with self._lock:
-                found = self._database.execute("SELECT url, text FROM passages WHERE passages MATCH ? ORDER BY rank, rowid LIMIT ?", (joined, count)).fetchall()
+                found = self._database.execute(
+                    "SELECT url, text FROM passages WHERE passages MATCH ? ORDER BY rank, rowid LIMIT ?",
+                    (joined, count),
+                ).fetchall()
         except sqlite3.DatabaseError as error:
             raise SearchError(f"search index {self._path}: {error}") from error
         return [Passage(*row) for row in found]

@@ -18,7 +18,7 @@ def shard_documents(inputs: Inputs) -> pl.DataFrame:
     """The index of the shards of every crawl, in the streams' order, with `current`: whether its page is."""
     frames = []
     for crawl, shards in inputs.by_crawl("token_shards").items():
-        places = current_places(inputs.one(TRAINING_PAGES), crawl).with_columns(current=pl.lit(True))
+        places = current_places(inputs.artifact(TRAINING_PAGES), crawl).with_columns(current=pl.lit(True))
         index = pl.concat([pl.read_parquet(path) for path in shards.table("documents")]).sort("split", "position")
         joined = index.join(places, on=["warc_file", "warc_offset"], how="left", maintain_order="left")
         frames.append(joined.with_columns(pl.col("current").fill_null(False)))

@@ -57,7 +57,10 @@ class Devices:
 def join_processes(wanted: str) -> Devices:
     """This process's device; with torchrun's variables in the environment, joined to the others."""
     kind = pick_device(wanted)
-    world, rank, local = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0")))
+    world, rank, local = (
+        int(os.environ.get(name, default))
+        for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
+    )
     device = torch.device("cuda", local) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
         torch.cuda.set_device(device)
@@ -76,7 +79,11 @@ class Curve:
     """One line a step, on the disk as it comes; cut back to where a training resumes."""
 
     def __init__(self, path: Path, from_step: int):
-        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] < from_step] if path.exists() and from_step else []
+        kept = (
+            [line for line in path.read_text().splitlines() if json.loads(line)["step"] < from_step]
+            if path.exists() and from_step
+            else []
+        )
         path.write_text("".join(f"{line}\n" for line in kept))
         self.losses = [json.loads(line)["loss"] for line in kept]
         self._file = path.open("a")
@@ -98,16 +105,24 @@ class Curve:
 
 
 def train(
-    model: Transformer, data: Rows, plan: TrainingPlan, folder: Path, devices: Devices, report: Callable[..., None],
-    validate: Callable[[Transformer], dict[str, float]] | None = None, sample: Callable[[Transformer], list[dict[str, Any]]] | None = None,
+    model: Transformer,
+    data: Rows,
+    plan: TrainingPlan,
+    folder: Path,
+    devices: Devices,
+    report: Callable[..., None],
+    validate: Callable[[Transformer], dict[str, float]] | None = None,
+    sample: Callable[[Transformer], list[dict[str, Any]]] | None = None,
 ) -> None:
     """Train from the newest checkpoint in `folder`, or from the model as it is given, until `plan.steps` are done.
 
     The last step's checkpoint is the result. Raises TrainingError on a loss that is no number or diverges: the last
     good checkpoint stays, and the steps since are not written.
-    """  # fmt: skip
+    """
     if plan.rows % devices.world:
-        raise TrainingError(f"{plan.rows} rows a step cannot be shared by {devices.world} processes; let their number divide the rows")
+        raise TrainingError(
+            f"{plan.rows} rows a step cannot be shared by {devices.world} processes; let their number divide the rows"
+        )
     torch.manual_seed(plan.seed)
     model.to(devices.device).train()
     optimisers = make_optimisers(model, plan.optimisation)
@@ -115,16 +130,31 @@ def train(
     state = load_training(folder, model, optimisers, names) or TrainingState(0, {})
     for optimiser in optimisers.values():
         for group in optimiser.param_groups:
-            group["initial_lr"] = plan.optimisation.matrix_learning_rate if optimiser is optimisers.get("muon") else plan.optimisation.learning_rate
+            group["initial_lr"] = (
+                plan.optimisation.matrix_learning_rate
+                if optimiser is optimisers.get("muon")
+                else plan.optimisation.learning_rate
+            )
     runner: torch.nn.Module = torch.compile(model) if plan.compile else model
     if devices.world > 1:
-        runner = torch.nn.parallel.DistributedDataParallel(runner, device_ids=[devices.device.index] if devices.cuda else None)
+        runner = torch.nn.parallel.DistributedDataParallel(
+            runner, device_ids=[devices.device.index] if devices.cuda else None
+        )
     curve = Curve(folder / CURVE, state.step) if devices.rank == 0 else None
     events: list[dict[str, Any]] = state.values.get("events", [])
     context, flops = model.shape.context, model.shape.flops_per_token
     mine = shares(plan.rows, devices)
     peak = _peak(devices)
-    report("started", step=state.step, steps=plan.steps, parameters=model.shape.parameters, device=_device_name(devices), processes=devices.world, rows=plan.rows, context=context)
+    report(
+        "started",
+        step=state.step,
+        steps=plan.steps,
+        parameters=model.shape.parameters,
+        device=_device_name(devices),
+        processes=devices.world,
+        rows=plan.rows,
+        context=context,
+    )
     seconds = float(state.values.get("seconds", 0.0))
     clock = told = time.perf_counter()
     told_step = state.step
@@ -141,7 +171,14 @@ def train(
                 assert curve is not None
                 curve.sync()
                 spent = seconds + time.perf_counter() - clock
-                save_training(folder, model, optimisers, names, TrainingState(step, {"events": events, "seconds": round(spent, 3)}), plan.keep)
+                save_training(
+                    folder,
+                    model,
+                    optimisers,
+                    names,
+                    TrainingState(step, {"events": events, "seconds": round(spent, 3)}),
+                    plan.keep,
+                )
                 report("checkpoint", step=step)
             if devices.world > 1:
                 dist.barrier()
@@ -149,24 +186,57 @@ def train(
             break
         loss, norm = update(model, runner, data, step, mine, plan, devices, optimisers)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(f"step {step}: the loss is {loss}, the gradient's norm {norm}; lower the learning rate (now {plan.optimisation.learning_rate:g} and {plan.optimisation.matrix_learning_rate:g} for matrices) or raise warmup")
+            raise TrainingError(
+                f"step {step}: the loss is {loss}, the gradient's norm {norm}; lower the learning rate (now {plan.optimisation.learning_rate:g} and {plan.optimisation.matrix_learning_rate:g} for matrices) or raise warmup"
+            )
         if curve is not None:
             share = rate(step, plan.steps, plan.optimisation)
-            curve.add(step=step, tokens=(step + 1) * plan.rows * context, loss=round(loss, 6), learning_rate=plan.optimisation.learning_rate * share, gradient_norm=round(norm, 6))
+            curve.add(
+                step=step,
+                tokens=(step + 1) * plan.rows * context,
+                loss=round(loss, 6),
+                learning_rate=plan.optimisation.learning_rate * share,
+                gradient_norm=round(norm, 6),
+            )
             if curve.diverged():
-                raise TrainingError(f"step {step}: the loss diverges ({loss:.2f}, and the mean of {DIVERGED_STEPS} steps is more than {DIVERGED_NATS:g} above the best); lower the learning rate (now {plan.optimisation.learning_rate:g} and {plan.optimisation.matrix_learning_rate:g} for matrices) or raise warmup")
+                raise TrainingError(
+                    f"step {step}: the loss diverges ({loss:.2f}, and the mean of {DIVERGED_STEPS} steps is more than {DIVERGED_NATS:g} above the best); lower the learning rate (now {plan.optimisation.learning_rate:g} and {plan.optimisation.matrix_learning_rate:g} for matrices) or raise warmup"
+                )
             now = time.perf_counter()
             if now - told >= REPORT_SECONDS or step + 1 == plan.steps:
                 speed = (step + 1 - told_step) * plan.rows * context / (now - told)
                 report(
-                    "step", step=step + 1, steps=plan.steps, loss=round(loss, 4), learning_rate=plan.optimisation.learning_rate * share, gradient_norm=round(norm, 4), tokens_per_second=round(speed, 1),
-                    mfu=round(speed * flops / peak, 4) if peak else None, seconds_left=round((plan.steps - step - 1) * plan.rows * context / speed, 1), memory=_memory(devices),
-                )  # fmt: skip
+                    "step",
+                    step=step + 1,
+                    steps=plan.steps,
+                    loss=round(loss, 4),
+                    learning_rate=plan.optimisation.learning_rate * share,
+                    gradient_norm=round(norm, 4),
+                    tokens_per_second=round(speed, 1),
+                    mfu=round(speed * flops / peak, 4) if peak else None,
+                    seconds_left=round((plan.steps - step - 1) * plan.rows * context / speed, 1),
+                    memory=_memory(devices),
+                )
                 told, told_step = now, step + 1
-    report("finished", step=plan.steps, seconds=round(seconds + time.perf_counter() - clock, 3), cpu_seconds=round(time.process_time(), 1), memory=_memory(devices))
+    report(
+        "finished",
+        step=plan.steps,
+        seconds=round(seconds + time.perf_counter() - clock, 3),
+        cpu_seconds=round(time.process_time(), 1),
+        memory=_memory(devices),
+    )
 
 
-def update(model: Transformer, runner: torch.nn.Module, data: Rows, step: int, mine: range, plan: TrainingPlan, devices: Devices, optimisers: dict[str, torch.optim.Optimizer]) -> tuple[float, float]:
+def update(
+    model: Transformer,
+    runner: torch.nn.Module,
+    data: Rows,
+    step: int,
+    mine: range,
+    plan: TrainingPlan,
+    devices: Devices,
+    optimisers: dict[str, torch.optim.Optimizer],
+) -> tuple[float, float]:
     """One update; the step's mean loss over all processes, and the gradient's norm before it was clipped."""
     tokens, targets = (torch.from_numpy(array) for array in data.rows(step * plan.rows + mine.start, len(mine)))
     counts = torch.tensor([float((targets != IGNORE).sum()), 0.0], dtype=torch.float64, device=devices.device)
@@ -174,9 +244,12 @@ def update(model: Transformer, runner: torch.nn.Module, data: Rows, step: int, m
         dist.all_reduce(counts)
     total = max(float(counts[0]), 1.0)
     loss_sum = torch.zeros((), dtype=torch.float64, device=devices.device)
-    passes = range(0, len(mine), plan.pass_rows)
+    passes = range(0, len(mine), plan.micro_batch_size)
     for first in passes:
-        part, aims = (array[first : first + plan.pass_rows].to(devices.device, non_blocking=True) for array in (tokens, targets))
+        part, aims = (
+            array[first : first + plan.micro_batch_size].to(devices.device, non_blocking=True)
+            for array in (tokens, targets)
+        )
         # Gradients are exchanged once, with the last pass.
         quiet = runner.no_sync() if devices.world > 1 and first != passes[-1] else contextlib.nullcontext()  # type: ignore[operator]
         with quiet:
@@ -195,7 +268,15 @@ def masked(tokens: Tensor, boundary: int | None) -> Mask | None:
     return None if boundary is None else document_mask(tokens, boundary)
 
 
-def _look(model: Transformer, step: int, plan: TrainingPlan, devices: Devices, report: Callable[..., None], validate: Callable[..., dict[str, float]] | None, sample: Callable[..., list[dict[str, Any]]] | None) -> list[dict[str, Any]]:
+def _look(
+    model: Transformer,
+    step: int,
+    plan: TrainingPlan,
+    devices: Devices,
+    report: Callable[..., None],
+    validate: Callable[..., dict[str, float]] | None,
+    sample: Callable[..., list[dict[str, Any]]] | None,
+) -> list[dict[str, Any]]:
     """Validation and samples where this step has them."""
     found: list[dict[str, Any]] = []
 
@@ -216,7 +297,14 @@ def _look(model: Transformer, step: int, plan: TrainingPlan, devices: Devices, r
     return found
 
 
-def mean_loss(model: Transformer, data: Rows, rows: int, pass_rows: int, weights: np.ndarray | None = None, boundary: int | None = None) -> dict[str, float]:
+def mean_loss(
+    model: Transformer,
+    data: Rows,
+    rows: int,
+    micro_batch_size: int,
+    weights: np.ndarray | None = None,
+    boundary: int | None = None,
+) -> dict[str, float]:
     """Loss on the first rows of `data`: nats a token and, with the bytes of each id as `weights` (V,), bits per byte.
 
     Targets without bytes (special tokens) count for neither.
@@ -224,8 +312,11 @@ def mean_loss(model: Transformer, data: Rows, rows: int, pass_rows: int, weights
     nats = count = size = 0.0
     lengths = torch.from_numpy(weights.astype(np.float32)).to(model.device) if weights is not None else None
     with torch.no_grad():
-        for first in range(0, rows, pass_rows):
-            tokens, targets = (torch.from_numpy(array).to(model.device) for array in data.rows(first, min(pass_rows, rows - first)))
+        for first in range(0, rows, micro_batch_size):
+            tokens, targets = (
+                torch.from_numpy(array).to(model.device)
+                for array in data.rows(first, min(micro_batch_size, rows - first))
+            )
             losses = model(tokens, targets, masked(tokens, boundary))
             held = targets != IGNORE
             if lengths is not None:

@@ -30,10 +30,21 @@ def make_optimisers(model: Transformer, settings: Optimisation) -> dict[str, tor
     taken = {id(parameter) for parameter in matrices.values()}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     plain = {"lr": settings.learning_rate, "betas": (settings.beta1, settings.beta2), "eps": 1e-10}
-    groups = [{"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0}, {"params": [p for p in rest if p.ndim >= 2], "weight_decay": 0.0 if settings.muon else settings.weight_decay}]
-    optimisers: dict[str, torch.optim.Optimizer] = {"adamw": torch.optim.AdamW([group for group in groups if group["params"]], fused=True, **plain)}
+    groups = [
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": 0.0 if settings.muon else settings.weight_decay},
+    ]
+    optimisers: dict[str, torch.optim.Optimizer] = {
+        "adamw": torch.optim.AdamW([group for group in groups if group["params"]], fused=True, **plain)
+    }
     if matrices:
-        optimisers["muon"] = torch.optim.Muon(list(matrices.values()), lr=settings.matrix_learning_rate, weight_decay=settings.weight_decay, momentum=settings.momentum, adjust_lr_fn="match_rms_adamw")
+        optimisers["muon"] = torch.optim.Muon(
+            list(matrices.values()),
+            lr=settings.matrix_learning_rate,
+            weight_decay=settings.weight_decay,
+            momentum=settings.momentum,
+            adjust_lr_fn="match_rms_adamw",
+        )
     for optimiser in optimisers.values():
         for group in optimiser.param_groups:
             group["initial_lr"] = group["lr"]

@@ -36,7 +36,7 @@ class Optimisation:
 class TrainingPlan:
     """How many steps a training has, of what, and what is done on the way.
 
-    rows: sequences of a step, over all processes. pass_rows: sequences that one process takes through the model at
+    rows: sequences of a step, over all processes. micro_batch_size: sequences that one process takes through the model at
     once (no effect but on memory and rounding). Intervals are in steps; 0 is never. keep: checkpoints that stay.
     compile: with torch.compile. boundary: the id that begins a document (or conversation), into which attention does
     not reach from another; None does not part them.
@@ -44,7 +44,7 @@ class TrainingPlan:
 
     steps: int
     rows: int
-    pass_rows: int
+    micro_batch_size: int
     seed: int = 0
     optimisation: Optimisation = field(default_factory=Optimisation)
     validate_every: int = 0
@@ -80,7 +80,7 @@ class PolicyPlan:
     of reference to policy (Schulman, joschu.net/blog/kl-approx.html), as GRPO; 0 leaves it out of the loss.
     evaluate_every: steps between looks at a held-out score. patience: looks in a row below the best by more than
     `margin` after which the training stops; 0 never stops. The weights of the best look are always what is kept.
-    rehearsal: weight of the mean loss of `rehearsal_rows` rows of what the policy was fine-tuned on, added to each
+    replay_weight: weight of the mean loss of `replay_sequences` rows of what the policy was fine-tuned on, added to each
     step's, so that what is not practised is not forgotten (PPO-ptx; Ouyang et al., arXiv:2203.02155, section 3.5); 0
     leaves it out.
     """
@@ -96,9 +96,9 @@ class PolicyPlan:
     clip_low: float = 0.2
     clip_high: float = 0.2
     kl: float = 0.02
-    rehearsal: float = 0.0
-    rehearsal_rows: int = 8
-    pass_rows: int = 64
+    replay_weight: float = 0.0
+    replay_sequences: int = 8
+    micro_batch_size: int = 64
     optimisation: Optimisation = field(default_factory=Optimisation)
     seed: int = 0
     evaluate_every: int = 0

@@ -44,7 +44,7 @@ class Reward:
 
 
 @dataclass(frozen=True)
-class Look:
+class EvaluationStep:
     """A look at the policy: its score (higher is better; None does not judge), numbers and rows to keep."""
 
     score: float | None
@@ -70,7 +70,16 @@ def token_weights(mask: Tensor, length: str, max_tokens: int, sequences: int, to
     return held / held.sum(-1, keepdim=True).clamp(min=1) / sequences
 
 
-def policy_loss(now: Tensor, old: Tensor, reference: Tensor | None, advantage: Tensor, weights: Tensor, clip_low: float, clip_high: float, kl: float) -> tuple[Tensor, dict[str, float]]:
+def policy_loss(
+    now: Tensor,
+    old: Tensor,
+    reference: Tensor | None,
+    advantage: Tensor,
+    weights: Tensor,
+    clip_low: float,
+    clip_high: float,
+    kl: float,
+) -> tuple[Tensor, dict[str, float]]:
     """The loss (a scalar, to be minimised), and sums over tokens by weight: the divergence, and the share that was clipped.
 
     now, old, reference: (B, T) log-probabilities of the tokens by policy, sampler and reference model. advantage: (B,).
@@ -121,7 +130,12 @@ def to_batch(prompts: Sequence[Sequence[int]], completions: Sequence[Completion]
     rows = []
     for prompt, completion in zip(prompts, completions, strict=True):
         ended = completion.finish == "stop"
-        rows.append(([*prompt, *completion.tokens, *([stop] if ended else [])], [False] * len(prompt) + [not one for one in completion.forced] + [True] * ended))
+        rows.append(
+            (
+                [*prompt, *completion.tokens, *([stop] if ended else [])],
+                [False] * len(prompt) + [not one for one in completion.forced] + [True] * ended,
+            )
+        )
     lengths = torch.tensor([len(ids) - 1 for ids, _ in rows])
     tokens = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
     targets = torch.full(tokens.shape, IGNORE, dtype=torch.long)
@@ -135,23 +149,52 @@ class PolicyTrainer:
     """One training of a policy in a folder, resumable at every checkpoint.
 
     prompts(number): tokens of the number-th prompt, for as long as training wants. reward(numbers, completions): rewards of completions of
-    these prompts, in their order. look(engine, step): a held-out look, where `evaluate_every` wants one; the step before the first is 0.
+    these prompts, in their order. evaluation(engine, step): a held-out evaluation, where `evaluate_every` wants one; the step before the first is 0.
     """
 
     def __init__(
-        self, model: Transformer, engine: Engine, plan: PolicyPlan, folder: Path, devices: Devices, report: Callable[..., None], prompts: Callable[[int], Sequence[int]],
-        reward: Callable[[Sequence[int], Sequence[Completion]], Sequence[Reward]], look: Callable[[Engine, int], Look] | None = None, tools: Tools | None = None, stop: int | None = None,
-        judge: Callable[[list[dict[str, Any]]], str] | None = None, rehearse: Rows | None = None,
-    ):  # fmt: skip
-        self.model, self.engine, self.plan, self.folder, self.devices, self.report = model, engine, plan, folder, devices, report
-        self.prompts, self.reward, self.look, self.tools, self.judge, self.rehearse = prompts, reward, look, tools, judge, rehearse
+        self,
+        model: Transformer,
+        engine: Engine,
+        plan: PolicyPlan,
+        folder: Path,
+        devices: Devices,
+        report: Callable[..., None],
+        prompts: Callable[[int], Sequence[int]],
+        reward: Callable[[Sequence[int], Sequence[Completion]], Sequence[Reward]],
+        evaluation: Callable[[Engine, int], EvaluationStep] | None = None,
+        tools: Tools | None = None,
+        stop: int | None = None,
+        judge: Callable[[list[dict[str, Any]]], str] | None = None,
+        replay: Rows | None = None,
+    ):
+        self.model, self.engine, self.plan, self.folder, self.devices, self.report = (
+            model,
+            engine,
+            plan,
+            folder,
+            devices,
+            report,
+        )
+        self.prompts, self.reward, self.evaluation, self.tools, self.judge, self.replay = (
+            prompts,
+            reward,
+            evaluation,
+            tools,
+            judge,
+            replay,
+        )
         self.stop = engine.encoding.special["<|assistant_end|>"] if stop is None else stop
         if plan.prompts % devices.world:
-            raise TrainingError(f"{plan.prompts} prompts a step cannot be shared by {devices.world} processes; let their number divide the prompts")
+            raise TrainingError(
+                f"{plan.prompts} prompts a step cannot be shared by {devices.world} processes; let their number divide the prompts"
+            )
         if plan.samples < 2:
             raise TrainingError(f"samples {plan.samples}: a group wants at least 2, for it is compared with itself")
         model.to(devices.device)
-        self.reference = copy.deepcopy(model).eval().requires_grad_(False)  # before a checkpoint is loaded: what training set out from
+        self.reference = (
+            copy.deepcopy(model).eval().requires_grad_(False)
+        )  # before a checkpoint is loaded: what training set out from
         self.optimisers = make_optimisers(model, plan.optimisation)
         self.names = parameter_names(model)
 
@@ -163,15 +206,26 @@ class PolicyTrainer:
         mine = shares(plan.prompts, self.devices)
         numbers = [step * plan.prompts + place for place in mine]
         texts = [self.prompts(number) for number in numbers]
-        sampling = Sampling(max_tokens=plan.max_tokens, temperature=plan.temperature, seed=plan.seed, stop=(self.stop, self.engine.encoding.bos))
+        sampling = Sampling(
+            max_tokens=plan.max_tokens,
+            temperature=plan.temperature,
+            seed=plan.seed,
+            stop=(self.stop, self.engine.encoding.bos),
+        )
         self.model.eval()
         completions: list[Completion] = []
         at_once = max(1, ROLLOUT_BATCH // plan.samples)
         for first in range(0, len(texts), at_once):
             # Counted from the first sequence of all, so that no two prompts of a training share a stream of random numbers.
-            *_, found = self.engine.stream(texts[first : first + at_once], sampling, plan.samples, (numbers[0] + first) * plan.samples, self.tools)
+            *_, found = self.engine.stream(
+                texts[first : first + at_once], sampling, plan.samples, (numbers[0] + first) * plan.samples, self.tools
+            )
             completions += found  # type: ignore[arg-type]
-        return [number for number in numbers for _ in range(plan.samples)], [text for text in texts for _ in range(plan.samples)], completions
+        return (
+            [number for number in numbers for _ in range(plan.samples)],
+            [text for text in texts for _ in range(plan.samples)],
+            completions,
+        )
 
     def total(self, *values: float) -> list[float]:
         """Sums over all processes."""
@@ -192,53 +246,82 @@ class PolicyTrainer:
         own = batch.mask.sum(-1)
         sequences = plan.prompts * plan.samples
         tokens, sampled, reward, flat, truncated, surprise = self.total(
-            float(own.sum()), float(sum(len(one.forced) - sum(one.forced) for one in completions)), float(values.sum()), float((values.std(-1) == 0).sum()),
-            float(sum(one.finish != "stop" for one in completions)), -float(sum(sum(one.log_probabilities) for one in completions)),
-        )  # fmt: skip
+            float(own.sum()),
+            float(sum(len(one.forced) - sum(one.forced) for one in completions)),
+            float(values.sum()),
+            float((values.std(-1) == 0).sum()),
+            float(sum(one.finish != "stop" for one in completions)),
+            -float(sum(sum(one.log_probabilities) for one in completions)),
+        )
         weights = token_weights(batch.mask, plan.length, plan.max_tokens, sequences, tokens)
-        found = {"reward": reward / sequences, "flat": flat / plan.prompts, "truncated": truncated / sequences, "length": tokens / sequences, "entropy": surprise / max(sampled, 1.0)}
+        found = {
+            "reward": reward / sequences,
+            "flat": flat / plan.prompts,
+            "truncated": truncated / sequences,
+            "length": tokens / sequences,
+            "entropy": surprise / max(sampled, 1.0),
+        }
         names = sorted({name for one in rewards for name in one.parts})
-        for name, value in zip(names, self.total(*(sum(one.parts.get(name, 0.0) for one in rewards) for name in names)), strict=True):
+        for name, value in zip(
+            names, self.total(*(sum(one.parts.get(name, 0.0) for one in rewards) for name in names)), strict=True
+        ):
             found[name] = value / sequences
-        loss = norm = clipped = kl = rehearsed = 0.0
+        loss = norm = clipped = kl = replayed = 0.0
         self.model.train()
         reference = self._scores(self.reference, batch)
         # With one update the sampler is the policy itself: the ratio is 1, and its gradient that of the log-probability.
         old = self._scores(self.model, batch) if plan.updates > 1 else None
         for _ in range(plan.updates):
             loss = clipped = kl = 0.0
-            for rows in batch.passes(plan.pass_rows):
+            for rows in batch.passes(plan.micro_batch_size):
                 part, aims, width = batch.part(rows, device)
                 with self.devices.autocast():
                     now = log_probabilities(self.model, part, aims)
                 one, stats = policy_loss(
-                    now, now.detach() if old is None else old[rows, :width].to(device), reference[rows, :width].to(device), gains.view(-1)[rows].to(device),
-                    weights[rows, :width].to(device), plan.clip_low, plan.clip_high, plan.kl,
-                )  # fmt: skip
+                    now,
+                    now.detach() if old is None else old[rows, :width].to(device),
+                    reference[rows, :width].to(device),
+                    gains.view(-1)[rows].to(device),
+                    weights[rows, :width].to(device),
+                    plan.clip_low,
+                    plan.clip_high,
+                    plan.kl,
+                )
                 one.backward()
                 loss, clipped, kl = loss + float(one.detach()), clipped + stats["clipped"], kl + stats.get("kl", 0.0)
-            rehearsed = self._rehearse(step)
+            replayed = self._replay(step)
             norm = self._change(step)
         loss, clipped, kl = self.total(loss, clipped, kl)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(f"step {step}: the loss is {loss}, the gradient's norm {norm}; lower the rate (now {plan.optimisation.learning_rate:g})")
-        return {**found, "loss": loss, "gradient_norm": norm, "clipped": clipped, "kl": kl, **({"rehearsed": rehearsed} if self.rehearse is not None else {})}
+            raise TrainingError(
+                f"step {step}: the loss is {loss}, the gradient's norm {norm}; lower the rate (now {plan.optimisation.learning_rate:g})"
+            )
+        return {
+            **found,
+            "loss": loss,
+            "gradient_norm": norm,
+            "clipped": clipped,
+            "kl": kl,
+            **({"replayed": replayed} if self.replay is not None else {}),
+        }
 
-    def _rehearse(self, step: int) -> float:
-        """Add the gradient of the step's rows to rehearse; their mean loss, nats a token, over all processes."""
+    def _replay(self, step: int) -> float:
+        """Add the gradient of the step's rows to replay; their mean loss, nats a token, over all processes."""
         plan, device = self.plan, self.devices.device
-        if self.rehearse is None:
+        if self.replay is None:
             return 0.0
-        mine = shares(plan.rehearsal_rows, self.devices)
-        tokens, targets = (torch.from_numpy(array) for array in self.rehearse.rows(step * plan.rehearsal_rows + mine.start, len(mine)))
+        mine = shares(plan.replay_sequences, self.devices)
+        tokens, targets = (
+            torch.from_numpy(array) for array in self.replay.rows(step * plan.replay_sequences + mine.start, len(mine))
+        )
         [count] = self.total(float((targets != IGNORE).sum()))
         lost = 0.0
-        for first in range(0, len(mine), plan.pass_rows):
-            part, aims = (array[first : first + plan.pass_rows].to(device) for array in (tokens, targets))
+        for first in range(0, len(mine), plan.micro_batch_size):
+            part, aims = (array[first : first + plan.micro_batch_size].to(device) for array in (tokens, targets))
             with self.devices.autocast():
                 losses = self.model(part, aims, masked(part, self.engine.encoding.bos))
             one = losses.sum() / max(count, 1.0)
-            (plan.rehearsal * one).backward()
+            (plan.replay_weight * one).backward()
             lost += float(one.detach())
         return self.total(lost)[0]
 
@@ -246,7 +329,7 @@ class PolicyTrainer:
         """(B, T) log-probabilities by a model, without a gradient."""
         out = torch.zeros(batch.targets.shape)
         with torch.no_grad(), self.devices.autocast():
-            for rows in batch.passes(self.plan.pass_rows):
+            for rows in batch.passes(self.plan.micro_batch_size):
                 part, aims, width = batch.part(rows, self.devices.device)
                 out[rows, :width] = log_probabilities(model, part, aims).float().cpu()
         return out
@@ -262,13 +345,13 @@ class PolicyTrainer:
 
     # -- all steps --------------------------------------------------------------------------------------------------
 
-    def _look(self, step: int, values: dict[str, Any]) -> str:
+    def _evaluate(self, step: int, values: dict[str, Any]) -> str:
         """Judge the policy as it stands; why to stop, or nothing. `values` is what is kept over a break: events, best."""
-        assert self.look is not None
+        assert self.evaluation is not None
         self.model.eval()
         with torch.no_grad():
-            found = self.look(self.engine, step)
-        event = {"kind": "look", "step": step, "score": found.score, **found.numbers}
+            found = self.evaluation(self.engine, step)
+        event = {"kind": "evaluation", "step": step, "score": found.score, **found.numbers}
         values["events"] += [event, *({"kind": "row", "step": step, **row} for row in found.rows)]
         self.report(**event)
         if found.score is not None and (values["best"] is None or found.score > values["best"]["score"]):
@@ -280,25 +363,31 @@ class PolicyTrainer:
             values["waiting"] += 1
         else:
             values["waiting"] = 0
-        if self.judge is not None and (why := self.judge([one for one in values["events"] if one["kind"] == "look"])):
+        if self.judge is not None and (
+            why := self.judge([one for one in values["events"] if one["kind"] == "evaluation"])
+        ):
             return why
         if self.plan.patience and values["waiting"] >= self.plan.patience:
             return f"the held-out score was more than {self.plan.margin:g} below its best ({values['best']['score']:.3f} at step {values['best']['step']}) {values['waiting']} times in a row"
         return ""
 
     def run(self) -> dict[str, Any]:
-        """Train from the newest checkpoint, or from the beginning, to the end; what is kept: events, the best look, why it stopped."""
+        """Train from the newest checkpoint, or from the beginning, to the end; what is kept: events, the best evaluation, why it stopped."""
         plan, report = self.plan, self.report
         torch.manual_seed(plan.seed)
         saved = load_training(self.folder, self.model, self.optimisers, self.names)
         state = saved or TrainingState(0, {"events": [], "best": None, "waiting": 0, "seconds": 0.0, "stopped": ""})
         for which, optimiser in self.optimisers.items():
             for group in optimiser.param_groups:
-                group["initial_lr"] = plan.optimisation.matrix_learning_rate if which == "muon" else plan.optimisation.learning_rate
+                group["initial_lr"] = (
+                    plan.optimisation.matrix_learning_rate if which == "muon" else plan.optimisation.learning_rate
+                )
         values = state.values
         first = self.devices.rank == 0
         curve = Curve(self.folder / CURVE, state.step) if first else None
-        report("started", step=state.step, steps=plan.steps, device=str(self.devices.device), processes=self.devices.world)
+        report(
+            "started", step=state.step, steps=plan.steps, device=str(self.devices.device), processes=self.devices.world
+        )
         clock, begun = time.perf_counter(), values["seconds"]
 
         def save(step: int) -> None:
@@ -306,7 +395,9 @@ class PolicyTrainer:
                 assert curve is not None
                 curve.sync()
                 values["seconds"] = round(begun + time.perf_counter() - clock, 3)
-                save_training(self.folder, self.model, self.optimisers, self.names, TrainingState(step, dict(values)), plan.keep)
+                save_training(
+                    self.folder, self.model, self.optimisers, self.names, TrainingState(step, dict(values)), plan.keep
+                )
                 report("checkpoint", step=step)
 
         def due(step: int, every: int) -> bool:
@@ -314,11 +405,16 @@ class PolicyTrainer:
 
         for step in range(state.step, plan.steps + 1):
             fresh = saved is None or step != saved.step  # what a checkpoint holds was looked at before it was written
-            if fresh and self.look is not None and due(step, plan.evaluate_every) and not values["stopped"]:
+            if fresh and self.evaluation is not None and due(step, plan.evaluate_every) and not values["stopped"]:
                 if first:
-                    values["stopped"] = self._look(step, values)
+                    values["stopped"] = self._evaluate(step, values)
                 values["stopped"] = self._told(values["stopped"])
-            if fresh and (step == plan.steps or values["stopped"] or due(step, plan.checkpoint_every) or due(step, plan.evaluate_every)):
+            if fresh and (
+                step == plan.steps
+                or values["stopped"]
+                or due(step, plan.checkpoint_every)
+                or due(step, plan.evaluate_every)
+            ):
                 save(step)
                 if self.devices.world > 1:
                     dist.barrier()
@@ -327,8 +423,19 @@ class PolicyTrainer:
             numbers = self.update(step)
             if curve is not None:
                 curve.add(step=step, **{name: round(value, 6) for name, value in numbers.items()})
-            report("policy_step", step=step + 1, steps=plan.steps, **{name: round(value, 5) for name, value in numbers.items()})
-        report("finished", step=step, seconds=round(begun + time.perf_counter() - clock, 3), cpu_seconds=round(time.process_time(), 1), memory=0)
+            report(
+                "policy_step",
+                step=step + 1,
+                steps=plan.steps,
+                **{name: round(value, 5) for name, value in numbers.items()},
+            )
+        report(
+            "finished",
+            step=step,
+            seconds=round(begun + time.perf_counter() - clock, 3),
+            cpu_seconds=round(time.process_time(), 1),
+            memory=0,
+        )
         return values
 
     def _told(self, text: str) -> str:
@@ -347,6 +454,6 @@ def drawn(number: int, count: int, seed: int) -> int:
 
 
 def best_weights(folder: Path) -> Path:
-    """The folder whose weights a training leaves: of its best look, or the last step's where nothing was judged."""
+    """The folder whose weights a training leaves: of its best evaluation, or the last step's where nothing was judged."""
     best = folder / BEST
     return best if best.exists() else max(folder.glob("step-*"))

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts.inputs import Inputs
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
 from llm_assets.model.assistant import ASSISTANT
@@ -22,12 +22,12 @@ from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
 
 from .plan import PolicyPlan
-from .schemas import PolicyCurve, PolicyLooks
+from .schemas import PolicyCurve, PolicyEvaluations
 from .training_run import MODEL_FILES, add_files, optimisation
 
 NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
 POLICY_TABLES = {"curve": PolicyCurve}
-POLICY_OPTIONAL_TABLES = {"looks": PolicyLooks}
+POLICY_OPTIONAL_TABLES = {"evaluations": PolicyEvaluations}
 PLOT = "curves.svg"
 
 
@@ -39,51 +39,51 @@ def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelSh
 
 
 def keep_policy(
-    step: Step, part: Part, folder: Path, origin: Artifact, ends: Mapping[str, Any]
+    step: Step, task: Task, folder: Path, origin: Artifact, ends: Mapping[str, Any]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The best weights of `folder` as this part's files, with its curve and looks as tables.
+    """The best weights of `folder` as this part's files, with its curve and evaluations as tables.
 
-    Returns what the training noted, in order: ``look``, measurements; ``row``, what these kept.
+    Returns what the training noted, in order: ``evaluation``, measurements; ``row``, what these kept.
     """
     from .policy import best_weights
 
     values = json.loads((max(folder.glob("step-*")) / "state.json").read_text())["values"]
-    noted: dict[str, list[dict[str, Any]]] = {"look": [], "row": []}
+    noted: dict[str, list[dict[str, Any]]] = {"evaluation": [], "row": []}
     for event in values["events"]:
         if event["kind"] in noted:
             noted[event["kind"]].append({name: value for name, value in event.items() if name != "kind"})
-    add_files(step, part, (*MODEL_FILES, ASSISTANT), best_weights(folder), origin)
+    add_files(step, task, (*MODEL_FILES, ASSISTANT), best_weights(folder), origin)
     curve = pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None)
     curve = curve.with_columns(pl.exclude("step").cast(pl.Float64))
     others = [name for name in curve.columns if name not in (*NUMBERS, "step")]
     parts = pl.struct(others).struct.json_encode() if others else pl.lit("{}")
-    part.table("curve", PolicyCurve).frame(curve.select("step", *NUMBERS, parts=parts))
-    looks = noted["look"]
-    if looks:
+    task.table("curve", PolicyCurve).frame(curve.select("step", *NUMBERS, parts=parts))
+    evaluations = noted["evaluation"]
+    if evaluations:
         rows = [
             {
                 "step": one["step"],
                 "score": one["score"],
                 "numbers": json.dumps({name: value for name, value in one.items() if name not in ("step", "score")}),
             }
-            for one in looks
+            for one in evaluations
         ]
-        part.table("looks", PolicyLooks).frame(pl.DataFrame(rows, schema_overrides={"score": pl.Float64}))
+        task.table("evaluations", PolicyEvaluations).frame(pl.DataFrame(rows, schema_overrides={"score": pl.Float64}))
 
     def ends_of(name: str) -> dict[str, float]:
         first, last = curve[name].head(5).mean(), curve[name].tail(5).mean()
         return {"first": round(float(first), 4), "last": round(float(last), 4)}  # type: ignore[arg-type]
 
-    part.stats.update(
+    task.stats.update(
         steps=len(curve),
         **({"best": values["best"]} if values["best"] else {}),
         stopped=values["stopped"],
         reward=ends_of("reward"),
         length=ends_of("length"),
-        looks={str(one["step"]): one["score"] for one in looks if one["score"] is not None},
+        evaluations={str(one["step"]): one["score"] for one in evaluations if one["score"] is not None},
     )
     if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
-        part.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
+        task.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
     return noted
 
 
@@ -98,9 +98,9 @@ CURVES_VIEW = View(PLOT, draw_length)
 
 def scores_by_step(checkpoint: Artifact) -> tuple[list[int], list[float]]:
     """Steps and scores of the measurements on what is held out; empty without any."""
-    files = checkpoint.table("looks")
-    looks = pl.read_parquet(files).sort("step") if files else pl.DataFrame({"step": [], "score": []})
-    return looks["step"].to_list(), looks["score"].to_list()
+    files = checkpoint.table("evaluations")
+    evaluations = pl.read_parquet(files).sort("step") if files else pl.DataFrame({"step": [], "score": []})
+    return evaluations["step"].to_list(), evaluations["score"].to_list()
 
 
 def policy_plots(curve: pl.DataFrame) -> dict[str, str]:
@@ -118,9 +118,9 @@ def policy_plots(curve: pl.DataFrame) -> dict[str, str]:
     }
 
 
-def guard_series(looks: list[dict[str, Any]]) -> dict[str, plots.Series]:
+def monitor_series(evaluations: list[dict[str, Any]]) -> dict[str, plots.Series]:
     """Reward model's and gold signal by divergence."""
-    ordered = sorted(looks, key=lambda look: look["kl"])
+    ordered = sorted(evaluations, key=lambda evaluation: evaluation["kl"])
     divergence = [one["kl"] for one in ordered]
     return {
         "reward model (proxy)": (divergence, [one["proxy"] for one in ordered]),

@@ -52,7 +52,7 @@ class PolicyCurve(pa.DataFrameModel):
     parts: str = pa.Field(description="JSON: means of what rewards are made of")
 
 
-class PolicyLooks(pa.DataFrameModel):
+class PolicyEvaluations(pa.DataFrameModel):
     """A measurement on what is held out."""
 
     step: pl.Int64 = pa.Field(ge=0)

@@ -66,7 +66,9 @@ class ShardWriter:
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"
         try:
             with temporary.open("wb") as file:
-                np.lib.format.write_array_header_1_0(file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)})
+                np.lib.format.write_array_header_1_0(
+                    file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
+                )
                 for piece in pieces:
                     file.write(np.ascontiguousarray(piece, dtype).data)
                 file.flush()
@@ -100,7 +102,9 @@ class TokenStream:
             except (OSError, ValueError) as error:
                 raise ShardError(f"token shards in {folder}, split {split}: {error}") from error
             if int(of_folder.sum()) != sum(map(len, shards)):
-                raise ShardError(f"token shards in {folder}: {split} has {sum(map(len, shards)):,} tokens; its lengths say {int(of_folder.sum()):,}")
+                raise ShardError(
+                    f"token shards in {folder}: {split} has {sum(map(len, shards)):,} tokens; its lengths say {int(of_folder.sum()):,}"
+                )
             lengths.append(of_folder)
             self._shards += shards
         self.lengths = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
@@ -139,7 +143,9 @@ class TokenStream:
     def tokens(self, start: int, count: int) -> np.ndarray:
         """Tokens [start, start + count), (count,) int64, across files."""
         if start < 0 or start + count > len(self):
-            raise ShardError(f"token shards, split {self.split}: tokens {start:,} to {start + count:,} asked for, {len(self):,} there")
+            raise ShardError(
+                f"token shards, split {self.split}: tokens {start:,} to {start + count:,} asked for, {len(self):,} there"
+            )
         out = np.empty(count, np.int64)
         done = 0
         shard = int(np.searchsorted(self._edges, start, "right")) - 1

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts.inputs import Inputs
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
 from llm_assets.compute.devices import TrainingDevices
@@ -35,9 +35,7 @@ CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
 
 
-def share_out(
-    shape: ModelShape, rows: int, device: str, processes: int, pass_rows: int
-) -> tuple[int, int, str]:
+def share_out(shape: ModelShape, rows: int, device: str, processes: int, micro_batch_size: int) -> tuple[int, int, str]:
     """Processes, sequences that each takes through the model at once, and the device's name; 0 for what is to be found.
 
     What the environment says of this machine's devices stands over the recipe's `device` and `processes`.
@@ -47,9 +45,11 @@ def share_out(
     gpus, memory, name = find_gpus(device)
     processes = chosen.processes or processes or max(1, gpus)
     share = max(1, rows // processes)
-    if not pass_rows:
-        pass_rows = fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))
-    return processes, pass_rows, name
+    if not micro_batch_size:
+        micro_batch_size = (
+            fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))
+        )
+    return processes, micro_batch_size, name
 
 
 def optimisation(
@@ -84,15 +84,41 @@ def follow(step: Step, module: str, job: Any, folder: Path, processes: int) -> d
             ends.update(device=event["device"], resumed=event["step"])
             step.progress.start(event["steps"], "steps", event["step"])
         elif kind == "step":
-            step.progress.advance(event["step"], message=f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s" + (f", MFU {event['mfu']:.0%}" if event["mfu"] else ""))
-            step.track({name: event[name] for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory") if event[name] is not None}, event["step"])
+            step.progress.advance(
+                event["step"],
+                message=f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s"
+                + (f", MFU {event['mfu']:.0%}" if event["mfu"] else ""),
+            )
+            step.track(
+                {
+                    name: event[name]
+                    for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory")
+                    if event[name] is not None
+                },
+                event["step"],
+            )
         elif kind == "validation":
-            step.track({f"validation.{name}": value for name, value in event.items() if name not in ("kind", "step")}, event["step"])
+            step.track(
+                {f"validation.{name}": value for name, value in event.items() if name not in ("kind", "step")},
+                event["step"],
+            )
         elif kind == "policy_step":
-            step.progress.advance(event["step"], message=f"reward {event['reward']:.3f}, length {event['length']:.1f}, KL {event['kl']:.4f}")
-            step.track({name: value for name, value in event.items() if name not in ("kind", "step", "steps")}, event["step"])
-        elif kind == "look":
-            step.track({f"held_out.{name}": value for name, value in event.items() if name not in ("kind", "step") and value is not None}, event["step"])
+            step.progress.advance(
+                event["step"],
+                message=f"reward {event['reward']:.3f}, length {event['length']:.1f}, KL {event['kl']:.4f}",
+            )
+            step.track(
+                {name: value for name, value in event.items() if name not in ("kind", "step", "steps")}, event["step"]
+            )
+        elif kind == "evaluation":
+            step.track(
+                {
+                    f"held_out.{name}": value
+                    for name, value in event.items()
+                    if name not in ("kind", "step") and value is not None
+                },
+                event["step"],
+            )
         elif kind == "finished":
             ends.update({name: event[name] for name in ("seconds", "cpu_seconds", "memory")})
 
@@ -100,45 +126,72 @@ def follow(step: Step, module: str, job: Any, folder: Path, processes: int) -> d
     return ends
 
 
-def add_files(step: Step, part: Part, names: Iterable[str], folder: Path, otherwise: Artifact, under: str = "") -> None:
+def add_files(step: Step, task: Task, names: Iterable[str], folder: Path, otherwise: Artifact, under: str = "") -> None:
     """Copies of files of `folder` as the part's own (in its folder `under`), of another artifact where the folder has none."""
     (step.staging / under).mkdir(exist_ok=True)
     for name in names:
         temporary = step.staging / f".{name}.{os.getpid()}.tmp"
         shutil.copyfile(folder / name if (folder / name).exists() else otherwise.file(name), temporary)
         os.replace(temporary, step.staging / under / name)
-        part.add_file(f"{under}/{name}" if under else name)
+        task.add_file(f"{under}/{name}" if under else name)
 
 
-def keep(step: Step, part: Part, folder: Path, tokenizer: Artifact, shape: ModelShape, rows: int, ends: Mapping[str, Any], prediction: Prediction | None = None) -> None:
+def keep(
+    step: Step,
+    task: Task,
+    folder: Path,
+    tokenizer: Artifact,
+    shape: ModelShape,
+    rows: int,
+    ends: Mapping[str, Any],
+    prediction: Prediction | None = None,
+) -> None:
     """The last checkpoint of `folder` as this part's files and tables, with the numbers of the training."""
     last = max(folder.glob("step-*"))
     events = json.loads((last / "state.json").read_text())["values"]["events"]
     curve = pl.read_ndjson(folder / "curve.jsonl")
-    add_files(step, part, MODEL_FILES, last, tokenizer)
-    part.table("curve", TrainingCurve).frame(curve)
+    add_files(step, task, MODEL_FILES, last, tokenizer)
+    task.table("curve", TrainingCurve).frame(curve)
     looks = pl.DataFrame([event for event in events if event["kind"] == "validation"])
     if len(looks):
-        part.table("validation", Validation).frame(looks)
+        task.table("validation", Validation).frame(looks)
     samples = pl.DataFrame([event for event in events if event["kind"] == "sample"])
     if len(samples):
-        part.table("samples", TrainingSample).frame(samples)
+        task.table("samples", TrainingSample).frame(samples)
     steps = len(curve)
     tokens = steps * rows * shape.context
-    found = {"parameters": shape.parameters, "steps": steps, "rows": rows, "tokens": tokens, "flops": float(shape.flops_per_token) * tokens, "final_loss": round(float(curve["loss"].tail(20).mean()), 4)}  # type: ignore[arg-type]
+    found = {
+        "parameters": shape.parameters,
+        "steps": steps,
+        "rows": rows,
+        "tokens": tokens,
+        "flops": float(shape.flops_per_token) * tokens,
+        "final_loss": round(float(curve["loss"].tail(20).mean()), 4),
+    }  # type: ignore[arg-type]
     if len(looks):
         found["bits_per_byte"] = looks["bits_per_byte"][-1]
-    part.stats.update(found)
+    task.stats.update(found)
     if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
-        part.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"], "tokens_per_second": round(tokens / max(ends["seconds"], 1e-9), 1), "memory": ends["memory"]}
+        task.stats["actual"] = {
+            "seconds": ends["seconds"],
+            "cpu_seconds": ends["cpu_seconds"],
+            "tokens_per_second": round(tokens / max(ends["seconds"], 1e-9), 1),
+            "memory": ends["memory"],
+        }
     if prediction is not None:
-        part.stats["predicted"] = {"seconds": round(prediction.seconds, 1), "tokens_per_second": round(prediction.tokens_per_second, 1), "memory": prediction.memory}
+        task.stats["predicted"] = {
+            "seconds": round(prediction.seconds, 1),
+            "tokens_per_second": round(prediction.tokens_per_second, 1),
+            "memory": prediction.memory,
+        }
 
 
 def loss_series(curve: pl.DataFrame, points: int = 400) -> dict[str, plots.Series]:
     """The loss by step, the mean of neighbours where there are more than `points`."""
     width = -(-len(curve) // points)
-    thin = curve.group_by(pl.int_range(pl.len()) // width, maintain_order=True).agg(pl.col("step").last(), pl.col("loss").mean())
+    thin = curve.group_by(pl.int_range(pl.len()) // width, maintain_order=True).agg(
+        pl.col("step").last(), pl.col("loss").mean()
+    )
     return {"loss": (thin["step"].to_list(), thin["loss"].to_list())}
 
 
@@ -161,5 +214,7 @@ def show(checkpoint: Artifact) -> dict[str, str]:
         shown["validation"] = "\n".join(lines)
     if files := checkpoint.table("samples"):
         rows = pl.read_parquet(files)
-        shown["samples"] = "\n\n".join(f"**step {row['step']:,}** {row['prompt']}**|**{row['text']}" for row in rows.to_dicts())
+        shown["samples"] = "\n\n".join(
+            f"**step {row['step']:,}** {row['prompt']}**|**{row['text']}" for row in rows.to_dicts()
+        )
     return shown

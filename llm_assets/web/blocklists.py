@@ -23,7 +23,7 @@ from llm_assets.artifacts.external import external_digests
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
-from llm_assets.artifacts.store import guard_writes
+from llm_assets.artifacts.store import clear_disk_errors
 from llm_assets.recipes import Blocklists, BlocklistSource
 from llm_assets.settings import load_settings
 
@@ -35,12 +35,27 @@ from .urls import host_of, normal_host
 from .warc_files import is_url
 
 OPT_OUT_FILE = "opt_out.txt"
-_HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_HOST = re.compile(
+    r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+)
 _AUTHORITY = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*")
 # What a part of a URL (a folder, a query, a value in it) ends with, and what the next one begins with.
 ENDS_A_PART, BEGINS_A_PART = "/?#&=", "/?#&"
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
-_LOCAL_NAMES = {"localhost", "localhost.localdomain", "local", "broadcasthost", "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts", "0.0.0.0"}
+_LOCAL_NAMES = {
+    "localhost",
+    "localhost.localdomain",
+    "local",
+    "broadcasthost",
+    "ip6-localhost",
+    "ip6-loopback",
+    "ip6-localnet",
+    "ip6-mcastprefix",
+    "ip6-allnodes",
+    "ip6-allrouters",
+    "ip6-allhosts",
+    "0.0.0.0",
+}
 _WORD_FORMATS = ("hard_words", "soft_words", "substrings")
 
 
@@ -217,7 +232,7 @@ def add_opt_out(lists: Blocklists, rule: OptOutRule) -> Path:
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     if rule not in readable_rules(text):
         ending = "" if not text or text.endswith("\n") else "\n"
-        with guard_writes(path.parent):
+        with clear_disk_errors(path.parent):
             write_atomic(path, f"{text}{ending}{rule.rule}\n".encode())
     return path
 
@@ -258,12 +273,16 @@ def build_url_blocklists(step: Step, config: Blocklists) -> None:
                 opt_out.update(parse_opt_out(line))
             except BadLine as problem:
                 malformed.append({"source": "opt_out", "line": number, "text": line[:200], "problem": str(problem)})
-    with step.part("blocklists") as part:
-        part.table("domains", BlocklistDomains).frame(_frame(sorted(domains), BlocklistDomains))
-        part.table("words", BlocklistWords).frame(_frame(sorted(words), BlocklistWords))
-        part.table("opt_out", OptOut).frame(_frame(sorted(opt_out), OptOut))
-        part.table("malformed", MalformedLines).frame(pl.DataFrame(malformed, schema={"source": pl.String, "line": pl.Int64, "text": pl.String, "problem": pl.String}))
-        part.stats.update(domains=len(domains), words=len(words), opt_out=len(opt_out), malformed_lines=len(malformed))
+    with step.task("blocklists") as task:
+        task.table("domains", BlocklistDomains).frame(_frame(sorted(domains), BlocklistDomains))
+        task.table("words", BlocklistWords).frame(_frame(sorted(words), BlocklistWords))
+        task.table("opt_out", OptOut).frame(_frame(sorted(opt_out), OptOut))
+        task.table("malformed", MalformedLines).frame(
+            pl.DataFrame(
+                malformed, schema={"source": pl.String, "line": pl.Int64, "text": pl.String, "problem": pl.String}
+            )
+        )
+        task.stats.update(domains=len(domains), words=len(words), opt_out=len(opt_out), malformed_lines=len(malformed))
 
 
 def _frame(rows: list[tuple], model: type) -> pl.DataFrame:

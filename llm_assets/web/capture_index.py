@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from llm_assets.artifacts.step import Part, Step
+from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.sql import query, statement
 from llm_assets.warc import Capture, read_captures
@@ -20,9 +20,9 @@ from .urls import doc_id, host_of, registered_domain
 log = logging.getLogger(__name__)
 
 
-def index_warc(path: Path, warc_file: str, crawl: str, part: Part) -> None:
+def index_warc(path: Path, warc_file: str, crawl: str, task: Task) -> None:
     """Write the rows of one WARC file into the part's ``captures`` table; corrupt stretches become rows too."""
-    table = part.table("captures", Captures)
+    table = task.table("captures", Captures)
     counts = {"captures": 0, "corrupt": 0, "revisits": 0, "payload_bytes": 0, "digest_mismatches": 0}
     for capture in read_captures(path):
         table.append(capture_row(capture, warc_file, crawl))
@@ -31,7 +31,7 @@ def index_warc(path: Path, warc_file: str, crawl: str, part: Part) -> None:
         counts["revisits"] += capture.record_type == "revisit"
         counts["payload_bytes"] += capture.payload_bytes
         counts["digest_mismatches"] += digest_differs(capture.declared_digest, capture.digest)
-    part.stats.update(counts, pages=counts["captures"], warc_bytes=path.stat().st_size)
+    task.stats.update(counts, pages=counts["captures"], warc_bytes=path.stat().st_size)
 
 
 def digest_differs(declared: str | None, found: str) -> bool:
@@ -46,7 +46,11 @@ def digest_differs(declared: str | None, found: str) -> bool:
 def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
     """One row of the capture index."""
     http = capture.http or {}
-    content_type = http.get("content-type") if capture.record_type != "resource" and capture.http is not None else capture.content_type
+    content_type = (
+        http.get("content-type")
+        if capture.record_type != "resource" and capture.http is not None
+        else capture.content_type
+    )
     mime, charset = split_content_type(content_type)
     host = host_of(capture.url)
     digest = capture.digest or (capture.declared_digest or "")
@@ -90,13 +94,13 @@ def split_content_type(value: str | None) -> tuple[str | None, str | None]:
     return mime.strip().lower() or None, charset
 
 
-def index_part(staging: Path, name: str, path: str, warc_file: str, crawl: str, keep: str) -> None:
+def index_task(staging: Path, name: str, path: str, warc_file: str, crawl: str, keep: str) -> None:
     """Worker: index one WARC file as part `name`.
 
     keep: ``reference`` leaves the file where it is, ``copy`` copies it into the artifact, ``own`` means that it lies
     in the artifact's ``warc/`` already.
     """
-    with Part(staging, name) as part:
+    with Task(staging, name) as task:
         source = Path(path)
         if keep == "copy":
             target = staging / "warc" / warc_file
@@ -105,11 +109,11 @@ def index_part(staging: Path, name: str, path: str, warc_file: str, crawl: str, 
             shutil.copyfile(source, temporary)
             os.replace(temporary, target)
             source = target
-        index_warc(source, warc_file, crawl, part)
+        index_warc(source, warc_file, crawl, task)
         if keep == "reference":
-            part.reference(f"warc/{warc_file}", source)
+            task.reference(f"warc/{warc_file}", source)
         else:
-            part.add_file(f"warc/{warc_file}")
+            task.add_file(f"warc/{warc_file}")
 
 
 def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
@@ -117,9 +121,13 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
     if step.finished("revisits") is not None:
         return
     here = [str(p) for p in sorted((step.staging / "captures").glob("*.parquet"))]
-    with step.part("revisits") as part:
-        table = part.table("revisits", Revisits)
+    with step.task("revisits") as task:
+        table = task.table("revisits", Revisits)
         if here:
             before = [str(p) for artifact in earlier for p in artifact.table("captures")]
             table.frame(query(statement("resolve_revisits"), files=here, all_files=here + before, crawl=step.partition))
-        part.stats["originals_here"] = query("SELECT count(*) AS n FROM read_parquet($files) WHERE record_type = 'response'", files=here)["n"][0] if here else 0
+        task.stats["originals_here"] = (
+            query("SELECT count(*) AS n FROM read_parquet($files) WHERE record_type = 'response'", files=here)["n"][0]
+            if here
+            else 0
+        )

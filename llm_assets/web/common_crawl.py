@@ -6,7 +6,7 @@ import gzip
 import zlib
 from pathlib import Path
 
-from llm_assets.artifacts.step import Part
+from llm_assets.artifacts.step import Task
 from llm_assets.recipes import CommonCrawl
 
 from .capture_index import index_warc
@@ -47,9 +47,9 @@ def list_paths(source: CommonCrawl, folder: Path) -> list[str]:
     return wanted
 
 
-def fetch_part(staging: Path, name: str, url: str, warc_file: str, crawl: str, retries: int, backoff: float) -> None:
+def fetch_task(staging: Path, name: str, url: str, warc_file: str, crawl: str, retries: int, backoff: float) -> None:
     """Worker: download one WARC file into the artifact and index it."""
-    with Part(staging, name) as part:
+    with Task(staging, name) as task:
         path = download(url, staging / "warc" / warc_file, retries, backoff)
-        index_warc(path, warc_file, crawl, part)
-        part.add_file(f"warc/{warc_file}")
+        index_warc(path, warc_file, crawl, task)
+        task.add_file(f"warc/{warc_file}")

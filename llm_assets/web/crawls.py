@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm_assets.artifacts.record import write_atomic
-from llm_assets.artifacts.store import guard_writes
+from llm_assets.artifacts.store import clear_disk_errors
 from llm_assets.recipes import Recipe, RecipeError, parse_source
 from llm_assets.recipes.load import describe
 from llm_assets.recipes.recipe import CRAWL_NAME
@@ -41,13 +41,17 @@ class CrawlRegistry:
     def add(self, name: str, source: Any) -> bool:
         """Register a crawl; False where exactly this is registered already. Raises SourceError for another source."""
         if not CRAWL_NAME.fullmatch(name):
-            raise SourceError(f"crawl name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
+            raise SourceError(
+                f"crawl name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            )
         known = self.sources().get(name)
         if known is not None:
             if known == source:
                 return False
-            raise SourceError(f"crawl {name!r} is registered with another source ({known!r}); a crawl keeps its source, choose another name")
-        with guard_writes(self.folder):
+            raise SourceError(
+                f"crawl {name!r} is registered with another source ({known!r}); a crawl keeps its source, choose another name"
+            )
+        with clear_disk_errors(self.folder):
             write_atomic(self.folder / f"{name}.json", json.dumps(source.model_dump(mode="json"), indent=2).encode())
         return True
 
@@ -57,7 +61,7 @@ class CrawlRegistry:
 
     def remove(self, name: str) -> None:
         """Forget a registered crawl. Its artifacts stay in the store."""
-        with guard_writes(self.folder):
+        with clear_disk_errors(self.folder):
             (self.folder / f"{name}.json").unlink()
 
     def unusable(self, recipe: Recipe) -> dict[str, str]:

@@ -52,11 +52,15 @@ def download(
         after = partial.stat().st_size if partial.exists() else 0
         failures = 1 if after > before else failures + 1
         if failures > retries:
-            raise DownloadError(f"{url}: {problem}; given up after {failures} tries, {after} bytes are kept in {partial}")
+            raise DownloadError(
+                f"{url}: {problem}; given up after {failures} tries, {after} bytes are kept in {partial}"
+            )
         sleep(wait if wait is not None else min(backoff * 2 ** (failures - 1), MAX_BACKOFF))
 
 
-def _attempt(url: str, partial: Path, validator: Path, timeout: float, on_bytes: Callable[[int, int | None], None] | None) -> tuple[str | None, float | None]:
+def _attempt(
+    url: str, partial: Path, validator: Path, timeout: float, on_bytes: Callable[[int, int | None], None] | None
+) -> tuple[str | None, float | None]:
     """One try: (None, None) when the file is whole, else what went wrong and how long the server asked to wait."""
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"}
@@ -77,7 +81,9 @@ def _attempt(url: str, partial: Path, validator: Path, timeout: float, on_bytes:
             if response.status_code not in (200, 206):
                 raise DownloadError(f"{url}: HTTP {response.status_code} {response.reason}")
             resumed = response.status_code == 206
-            if resumed and response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0] != str(have):
+            if resumed and response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0] != str(
+                have
+            ):
                 partial.unlink(missing_ok=True)
                 return f"the server answered with another range ({response.headers.get('Content-Range')})", None
             length = response.headers.get("Content-Length")

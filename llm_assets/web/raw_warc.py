@@ -26,9 +26,9 @@ from llm_assets.sample_web import (
 )
 from llm_assets.settings import load_settings
 
-from .capture_index import index_part, resolve_revisits
+from .capture_index import index_task, resolve_revisits
 from .checks import HAS_CAPTURES, INTACT
-from .common_crawl import fetch_part, list_paths
+from .common_crawl import fetch_task, list_paths
 from .crawler import crawl
 from .crawler.spool import failures
 from .download import download
@@ -164,8 +164,8 @@ def _build_warc_files(step: Step, source: WarcFiles) -> None:
     else:
         files, keep = list_files(source), "copy" if source.copy_files else "reference"
     sizes = {name: path.stat().st_size for name, path in files.items()}
-    step.run_parts(
-        index_part, {name: (str(path), name, step.partition, keep) for name, path in files.items()}, "WARC files", sizes
+    step.run_tasks(
+        index_task, {name: (str(path), name, step.partition, keep) for name, path in files.items()}, "WARC files", sizes
     )
     _refuse_empty_files(step)
 
@@ -178,7 +178,7 @@ def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
         tasks[name] = (f"{source.base_url.rstrip('/')}/{path}", name, step.partition, source.retries, source.backoff)
     if len(tasks) != len(paths):
         raise SourceError(f"{source.snapshot}: two of the chosen WARC files have the same name")
-    step.run_parts(fetch_part, tasks, "WARC files")
+    step.run_tasks(fetch_task, tasks, "WARC files")
     _refuse_empty_files(step)
 
 
@@ -200,17 +200,17 @@ def _build_web_crawl(
         )
 
     files = crawl(step.partition, source, step.staging, earlier, told, warc_bytes, opt_out)
-    step.run_parts(
-        index_part, {file.name: (str(file), file.name, step.partition, "own") for file in files}, "WARC files"
+    step.run_tasks(
+        index_task, {file.name: (str(file), file.name, step.partition, "own") for file in files}, "WARC files"
     )
     if step.finished("crawl_failures") is None:
         frame = failures(step.staging / "spool")
         reason = why_empty(step.partition, sorted((step.staging / "captures").glob("*.parquet")), frame)
         if reason is not None:
             raise EmptyCrawl(f"{reason}; the next run asks again")
-        with step.part("crawl_failures") as part:
-            part.table("crawl_failures", CrawlFailures).frame(frame)
-            part.stats["crawl_failures"] = {
+        with step.task("crawl_failures") as task:
+            task.table("crawl_failures", CrawlFailures).frame(frame)
+            task.stats["crawl_failures"] = {
                 row["reason"]: row["len"]
                 for row in frame.group_by("reason").agg(pl.len()).sort("reason").iter_rows(named=True)
             }

@@ -59,7 +59,22 @@ class CrawlFailures(pa.DataFrameModel):
 
     url: str
     host: str
-    reason: str = pa.Field(isin=["robots", "private_address", "host_limit", "page_limit", "too_large", "timeout", "dns", "connection", "not_http", "unexpected_304", "opted_out", "other"])
+    reason: str = pa.Field(
+        isin=[
+            "robots",
+            "private_address",
+            "host_limit",
+            "page_limit",
+            "too_large",
+            "timeout",
+            "dns",
+            "connection",
+            "not_http",
+            "unexpected_304",
+            "opted_out",
+            "other",
+        ]
+    )
     detail: str
 
 

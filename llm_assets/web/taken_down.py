@@ -21,8 +21,8 @@ import polars as pl
 
 from llm_assets.artifacts.identity import SHORT, fingerprint
 from llm_assets.artifacts.record import RECORD, FileEntry, Record, data_version, file_digest, fsync_path, write_atomic
-from llm_assets.artifacts.step import PARTS, TableWriter
-from llm_assets.artifacts.store import Artifact, Store, guard_writes
+from llm_assets.artifacts.step import TASKS, TableWriter
+from llm_assets.artifacts.store import Artifact, Store, clear_disk_errors
 from llm_assets.artifacts.views import SIDECARS
 from llm_assets.sample_web import TruthFacts, TruthPages, TruthPrompts, TruthQuestions
 from llm_assets.warc import GZIP_MAGIC, RecordSpan, copy_inflated, is_arc, read_spans
@@ -102,7 +102,7 @@ def take_down(
     """
     artifact = pages.artifact
     changed: set[str] = set()
-    with guard_writes(store.root):
+    with clear_disk_errors(store.root):
         for leftover in artifact.path.rglob(".*.tmp"):
             leftover.unlink()
         for name in pages.warc_files:
@@ -133,7 +133,7 @@ def move_to_new_inputs(store: Store, artifact: Artifact, versions: Mapping[tuple
     if now == inputs and target == artifact.path:
         return artifact
     record = artifact.record.model_copy(update={"fields": fields, "identity": identity})
-    with guard_writes(store.root):
+    with clear_disk_errors(store.root):
         # The record first: a folder that does not bear its record's name is found by the next try.
         write_atomic(artifact.path / RECORD, record.dump())
         os.rename(artifact.path, target)
@@ -159,7 +159,7 @@ def blank_interrupted(folder: Path, rule: OptOutRule) -> int:
     blanked = sum(blank_records(path, rule.covers) for path in sorted(folder.rglob("*.warc*")) if path.is_file())
     if blanked:
         for path in (
-            folder / PARTS,
+            folder / TASKS,
             *(folder / table for table in ("captures", "revisits", *_BY_ENTITY, "truth_pages")),
         ):
             shutil.rmtree(path, ignore_errors=True)

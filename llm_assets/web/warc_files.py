@@ -33,7 +33,11 @@ def list_files(source: WarcFiles) -> dict[str, Path]:
         return {str(p.relative_to(path)).replace("/", "~"): p.absolute() for p in found}
     if path.is_file():
         return {path.name: path.absolute()}
-    matches = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file()) if glob.has_magic(str(path)) else []
+    matches = (
+        sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+        if glob.has_magic(str(path))
+        else []
+    )
     if not matches:
         raise SourceError(f"{path.absolute()}: no such file or folder, and no file matches it as a pattern")
     names = [p.name for p in matches]

@@ -91,10 +91,10 @@ def test_the_registry_makes_no_other_recipe(tmp_path):
     written = laptop()
     crawls = {"more": SampleWeb(day=2)}
     assert recipe_label(written.with_registered(crawls)) == recipe_label(written)
-    assert recipe_label(written.but(registered="all").with_registered(crawls)) == recipe_label(
-        written.but(registered="all")
+    assert recipe_label(written.replace(registered="all").with_registered(crawls)) == recipe_label(
+        written.replace(registered="all")
     )
-    assert recipe_label(written.but(tokenizer=written.tokenizer.but(vocabulary=512))) != recipe_label(written)
+    assert recipe_label(written.replace(tokenizer=written.tokenizer.replace(vocabulary=512))) != recipe_label(written)
 
 
 def test_gc_keeps_inputs_of_an_older_version_that_is_kept(tmp_path, folder):

@@ -156,8 +156,8 @@ SUM = replace(TOTAL, name="sum", inputs=("shares",), checks=(), views=())
 
 def build_shares(step, config) -> None:
     total = pl.read_parquet(step.input("total").table("letters"))["letters"].item()
-    with step.part("shares") as part:
-        part.table("letters", Letters).append({"name": "share", "letters": total, "doc_id": "share"})
+    with step.task("shares") as task:
+        task.table("letters", Letters).append({"name": "share", "letters": total, "doc_id": "share"})
 
 
 def test_an_artifact_that_is_missing_of_a_built_crawl_is_an_error_not_a_crawl_to_leave_out(tmp_path, folder):

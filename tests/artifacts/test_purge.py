@@ -25,9 +25,13 @@ def put(store, asset, inputs, weights=b"w"):
         (staging / name).write_bytes(content)
     entries = {name: FileEntry(bytes=len(content), sha256=content.hex()) for name, content in files.items()}
     record = Record(
-        asset=asset, partition=None, identity=identity.digest, fields=identity.fields(), files=entries,
+        asset=asset,
+        partition=None,
+        identity=identity.digest,
+        fields=identity.fields(),
+        files=entries,
         data_version=data_version(entries),
-    )  # fmt: skip
+    )
     return store.publish(identity, staging, record)
 
 

@@ -29,7 +29,7 @@ if __name__ == "__main__":
     ws = workspace(Path(sys.argv[1]), ToyRecipe(folder=sys.argv[2], slow=float(sys.argv[3])), int(sys.argv[4]))
     print("ready", flush=True)
     outcome = materialize(LETTERS, "a", ws)
-    print(outcome.cached, outcome.resumed_parts, flush=True)
+    print(outcome.cached, outcome.resumed_tasks, flush=True)
 """
 
 

@@ -33,8 +33,10 @@ def test_it_asks_for_what_the_later_crawl_changed_and_brought(tmp_path):
         write_index(tmp_path / name, [("http://site.example/", text) for text in texts])
     model = Transformer(ModelShape.of_depth(1, 500, 160, width=32))
     model.initialise(1)
-    rivals = {"profession": {"baker", "pilot", "poet", "potter"}}
-    found = benchmark.measure(Engine(model, ENCODING), facts, rivals, {name: tmp_path / name for name in pages}, Tools())
+    distractors = {"profession": {"baker", "pilot", "poet", "potter"}}
+    found = benchmark.measure(
+        Engine(model, ENCODING), facts, distractors, {name: tmp_path / name for name in pages}, Tools()
+    )
     assert found["facts"] == {"changed": 1, "new": 1}
     assert found["findable"] == {"today": {"changed": 1, "new": 1}, "then": {"changed": 0, "new": 0}}
     assert found["right"].keys() == {"today", "then", "today, search first", "then, search first", "none"}

@@ -24,8 +24,8 @@ def test_source_and_settings_are_taken_over(add):
     assert add("later", "--since", "site").exit_code == 0
     assert add("latest", "--since", "later", "--set", "max_pages=9").exit_code == 0
     sources = open_registry(load_settings()).sources()
-    assert sources["later"] == sources["site"].but(since="site")
-    assert sources["latest"] == sources["site"].but(since="later", max_pages=9)
+    assert sources["later"] == sources["site"].replace(since="site")
+    assert sources["latest"] == sources["site"].replace(since="later", max_pages=9)
 
 
 def test_what_cannot_be_continued_is_named(add, tmp_path):

@@ -69,7 +69,7 @@ def test_an_env_file_of_another_instance(project):
 
 def test_a_recipe_with_an_error(project):
     (project / "recipe.py").write_text(
-        "from llm_assets.recipes import laptop\ndef mine():\n    return laptop().but(x=1)\n"
+        "from llm_assets.recipes import laptop\ndef mine():\n    return laptop().replace(x=1)\n"
     )
     code, told = examined()
     assert code == 1 and "bad   recipe " in told and "x: extra input is not permitted" in told

@@ -16,7 +16,9 @@ class Words:
 
     def one(self, length: int = 6) -> str:
         while True:
-            word = "".join(self.rng.choice("bcdfglmnprst") + self.rng.choice("aeiou") for _ in range((length + 1) // 2))[:length]
+            word = "".join(
+                self.rng.choice("bcdfglmnprst") + self.rng.choice("aeiou") for _ in range((length + 1) // 2)
+            )[:length]
             if word not in self.used:
                 self.used.add(word)
                 return word
@@ -91,7 +93,9 @@ def _duplicate_line_characters(w: Words) -> str:
     # Four words a line, after a new word each time: no five words are repeated. C4 removes lines with "javascript".
     repeated = [f"javascript {w.some(3, 22)}" for _ in range(9)]
     before = [line[:-1] for line in w.lines(18)]
-    return "\n".join([*w.lines(4), *(line for pair in zip(before, repeated * 2, strict=True) for line in pair), *w.lines(2)])
+    return "\n".join(
+        [*w.lines(4), *(line for pair in zip(before, repeated * 2, strict=True) for line in pair), *w.lines(2)]
+    )
 
 
 def _duplicate_paragraph_characters(w: Words) -> str:
@@ -99,7 +103,10 @@ def _duplicate_paragraph_characters(w: Words) -> str:
 
 
 def _numbers(w: Words) -> str:
-    return "\n".join(f"{w.some(5).capitalize()} {w.rng.choice(STOPS)} {' '.join(str(w.rng.randrange(10**6)) for _ in range(2))} {w.one()}." for _ in range(14))
+    return "\n".join(
+        f"{w.some(5).capitalize()} {w.rng.choice(STOPS)} {' '.join(str(w.rng.randrange(10**6)) for _ in range(2))} {w.one()}."
+        for _ in range(14)
+    )
 
 
 def _short_words(w: Words) -> str:
@@ -128,13 +135,33 @@ PAGES: dict[str, tuple[Callable[[Words], str], tuple[str, ...]]] = {
     "top_2_gram": (lambda w: top(w, 2, 0.21), ()),
     "top_3_gram": (lambda w: top(w, 3, 0.19), ()),
     "top_4_gram": (lambda w: top(w, 4, 0.17), ()),
-    **{f"duplicate_{n}_grams": (lambda w, n=n, share=share: phrases(w, n, share), ()) for n, share in ((5, 0.155), (6, 0.145), (7, 0.135), (8, 0.125), (9, 0.115), (10, 0.105))},
+    **{
+        f"duplicate_{n}_grams": (lambda w, n=n, share=share: phrases(w, n, share), ())
+        for n, share in ((5, 0.155), (6, 0.145), (7, 0.135), (8, 0.125), (9, 0.115), (10, 0.105))
+    },
     "min_words": (lambda w: "\n".join(w.sentence(7) for _ in range(6)), ()),
-    "max_words": (lambda w: "\n".join(f"{' '.join(''.join(w.rng.choices('abcdefghijklmnopqrstuvwxyz', k=5)) for _ in range(18))} the and." for _ in range(5_050)), ()),
+    "max_words": (
+        lambda w: "\n".join(
+            f"{' '.join(''.join(w.rng.choices('abcdefghijklmnopqrstuvwxyz', k=5)) for _ in range(18))} the and."
+            for _ in range(5_050)
+        ),
+        (),
+    ),
     "min_word_length": (_short_words, ()),
     "max_word_length": (lambda w: "\n".join(w.sentence(9, 14) for _ in range(14)), ()),
-    "hash_ratio": (lambda w: "\n".join(f"{w.some(5).capitalize()} #{w.one()} {w.some(4)} #{w.one()} {w.rng.choice(STOPS)} {w.one()}." for _ in range(14)), ()),
-    "ellipsis_ratio": (lambda w: "\n".join(f"{w.some(3).capitalize()}… {w.some(2)} {w.rng.choice(STOPS)} {w.one()}." for _ in range(14)), ()),
+    "hash_ratio": (
+        lambda w: "\n".join(
+            f"{w.some(5).capitalize()} #{w.one()} {w.some(4)} #{w.one()} {w.rng.choice(STOPS)} {w.one()}."
+            for _ in range(14)
+        ),
+        (),
+    ),
+    "ellipsis_ratio": (
+        lambda w: "\n".join(
+            f"{w.some(3).capitalize()}… {w.some(2)} {w.rng.choice(STOPS)} {w.one()}." for _ in range(14)
+        ),
+        (),
+    ),
     "bullet_lines": (lambda w: "\n".join(f"- {line}" for line in w.lines()), ()),
     "ellipsis_lines": (lambda w: "\n".join(line[:-1] + "…" if i % 2 else line for i, line in enumerate(w.lines())), ()),
     "alpha_words": (_numbers, ()),
@@ -143,7 +170,10 @@ PAGES: dict[str, tuple[Callable[[Words], str], tuple[str, ...]]] = {
     "curly_bracket": (lambda w: "\n".join([*w.lines(), f"{w.some(5)} {{ {w.some(3)}."]), ()),
     "sentences": (lambda w: "\n".join(w.sentence(20) for _ in range(4)), ()),
     "terminal_lines": (lambda w: "\n".join(f"{w.sentence(6)} {w.some(6)}" for _ in range(14)), ()),
-    "short_lines": (lambda w: "\n".join(f"{w.some(3, 4).capitalize()} {w.rng.choice(STOPS)} {w.one(5)}." for _ in range(30)), ()),
+    "short_lines": (
+        lambda w: "\n".join(f"{w.some(3, 4).capitalize()} {w.rng.choice(STOPS)} {w.one(5)}." for _ in range(30)),
+        (),
+    ),
     "edited_duplicate_line_characters": (lambda w: "\n".join([*(lines := w.lines(30)), lines[3]]), ()),
     "newline_ratio": (_newlines, ()),
 }

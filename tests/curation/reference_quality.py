@@ -16,7 +16,9 @@ from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
 from llm_assets.curation.word_splitting import ABBREVIATIONS
 
-PUNCTUATION = set("!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»") | {chr(c) for c in [*range(9), 11, 12, *range(13, 32), *range(127, 160)]}
+PUNCTUATION = set("!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»") | {
+    chr(c) for c in [*range(9), 11, 12, *range(13, 32), *range(127, 160)]
+}
 
 
 @cache
@@ -32,7 +34,11 @@ def sentences(text: str) -> list[str]:
 
 def words(text: str) -> list[str]:
     # The tokenizer writes quotation marks as `` and ''; they are one character of the text.
-    return [{"``": '"', "''": '"'}.get(word, word) for sentence in sentences(text) for word in tokenizers()[1].tokenize(sentence)]
+    return [
+        {"``": '"', "''": '"'}.get(word, word)
+        for sentence in sentences(text)
+        for word in tokenizers()[1].tokenize(sentence)
+    ]
 
 
 def repeated(parts: list[str]) -> tuple[int, int]:
@@ -125,7 +131,17 @@ def c4(text: str) -> tuple[str | None, str]:
             continue
         if "{" in line:
             return "curly_bracket", text
-        if any(phrase in lower for phrase in ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")):
+        if any(
+            phrase in lower
+            for phrase in (
+                "terms of use",
+                "privacy policy",
+                "cookie policy",
+                "uses cookies",
+                "use of cookies",
+                "use cookies",
+            )
+        ):
             continue
         count += len(sentences(line))
         kept.append(line)

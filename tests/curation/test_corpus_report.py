@@ -47,9 +47,12 @@ def test_what_it_shows_is_in_its_config_and_nothing_else():
     recipe = laptop()
     config = report_config(recipe, None)
     assert config.targets == ("en",) and config.rule_sources["min_words"]
-    assert report_config(recipe.but(language=Language(targets=("en", "de"))), None) != config
-    assert report_config(recipe.but(quality=Quality(thresholds={"min_words": None})), None) != config
-    assert report_config(recipe.but(name="other", report=recipe.report.but(max_duplicate_share=0.1)), None) == config
+    assert report_config(recipe.replace(language=Language(targets=("en", "de"))), None) != config
+    assert report_config(recipe.replace(quality=Quality(thresholds={"min_words": None})), None) != config
+    assert (
+        report_config(recipe.replace(name="other", report=recipe.report.replace(max_duplicate_share=0.1)), None)
+        == config
+    )
 
 
 def test_its_preview_is_markdown(built):

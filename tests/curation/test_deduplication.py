@@ -22,7 +22,12 @@ from tests.support.warcs import page, story
 from tests.support.warcs import write as write_warc
 
 RULES = Signatures.of(Deduplication())
-WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "nu") for b in ("ra", "se", "ti", "vo", "xa") for c in ("ben", "dal", "fir", "gos", "hut")]
+WORDS = [
+    f"{a}{b}{c}"
+    for a in ("ka", "lo", "mi", "nu")
+    for b in ("ra", "se", "ti", "vo", "xa")
+    for c in ("ben", "dal", "fir", "gos", "hut")
+]
 
 
 def digests(*texts):
@@ -62,7 +67,13 @@ def simplified(text):
     import unicodedata
 
     text = re.sub(r"\d+([.,،٫⎖⎗⎘]\d+)?", "0", text.lower())
-    text = "".join(" " if unicodedata.category(c)[0] == "C" or c in "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»" else c for c in text)
+    text = "".join(
+        " "
+        if unicodedata.category(c)[0] == "C"
+        or c in "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
+        else c
+        for c in text
+    )
     return " ".join("".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn").split())
 
 
@@ -81,16 +92,25 @@ def pair(similarity, rng):
     """Two texts whose sets of five-word shingles are about so similar."""
     words = [f"w{rng.randrange(10**9):x}" for _ in range(400)]
     other = list(words)
-    while len(shingles(" ".join(words)) & shingles(" ".join(other))) / len(shingles(" ".join(words)) | shingles(" ".join(other))) > similarity:
+    while (
+        len(shingles(" ".join(words)) & shingles(" ".join(other)))
+        / len(shingles(" ".join(words)) | shingles(" ".join(other)))
+        > similarity
+    ):
         other[rng.randrange(len(other))] = f"x{rng.randrange(10**9):x}"
     return " ".join(words), " ".join(other)
 
 
-@pytest.mark.parametrize(("similarity", "least", "most"), [(0.95, 0.999, 1.0), (0.8, 0.86, 0.98), (0.72, 0.4, 0.78), (0.5, 0.0, 0.15), (0.2, 0.0, 0.02)])
+@pytest.mark.parametrize(
+    ("similarity", "least", "most"),
+    [(0.95, 0.999, 1.0), (0.8, 0.86, 0.98), (0.72, 0.4, 0.78), (0.5, 0.0, 0.15), (0.2, 0.0, 0.02)],
+)
 def test_pairs_meet_as_often_as_the_theory_says(similarity, least, most):
     """1 - (1 - s^8)^14: 1.00 at 0.95, 0.92 at 0.8, 0.65 at 0.72, 0.05 at 0.5. Words here are hexadecimal: digits fold, so similarity is of what is left."""
     rng = random.Random(similarity)
-    texts = [text.translate(str.maketrans("0123456789", "ghijklmnop")) for _ in range(120) for text in pair(similarity, rng)]
+    texts = [
+        text.translate(str.maketrans("0123456789", "ghijklmnop")) for _ in range(120) for text in pair(similarity, rng)
+    ]
     _, bands, has = sign(pl.Series(texts), RULES)
     assert has.all()
     met = (bands[::2] == bands[1::2]).any(axis=1).mean()
@@ -104,7 +124,15 @@ def write(path, texts, crawl="c", urls=None, rules=RULES):
     n = len(texts)
     urls = urls or [f"http://{path.stem}.example/{i:04d}" for i in range(n)]
     pl.DataFrame(
-        {"doc_id": [f"{abs(hash((crawl, url))) % 16**24:024x}" for url in urls], "url": urls, "crawl": [crawl] * n, "warc_file": [path.stem] * n, "warc_offset": list(range(n)), "exact": pl.Series(exact), "bands": pl.Series(pl.from_arrow(lists))}
+        {
+            "doc_id": [f"{abs(hash((crawl, url))) % 16**24:024x}" for url in urls],
+            "url": urls,
+            "crawl": [crawl] * n,
+            "warc_file": [path.stem] * n,
+            "warc_offset": list(range(n)),
+            "exact": pl.Series(exact),
+            "bands": pl.Series(pl.from_arrow(lists)),
+        }
     ).write_parquet(path)
     return path
 
@@ -126,7 +154,9 @@ def test_the_page_with_the_shortest_url_survives_whatever_the_order(tmp_path):
     for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
         path = write(tmp_path / "a.parquet", [story] * 3, urls=[urls[i] for i in order])
         table = found(tmp_path, [path])
-        assert table.filter("kept")["url"].to_list() == ["http://a.example/y"]  # as short as the other, and first in order
+        assert table.filter("kept")["url"].to_list() == [
+            "http://a.example/y"
+        ]  # as short as the other, and first in order
         assert table["size"].to_list() == [3, 3, 3] and set(table["relation"]) == {"kept", "exact"}
 
 
@@ -151,10 +181,20 @@ def test_clusters_join_through_pages_between(tmp_path):
 def test_pages_of_earlier_crawls_survive(tmp_path):
     rng = random.Random(2)
     shared, other = text(rng), text(rng)
-    earlier = write(tmp_path / "old.parquet", [shared, other, other], crawl="b", urls=["http://old.example/a/very/long/address", "http://old.example/1", "http://old.example/2"])
-    own = write(tmp_path / "new.parquet", [shared, text(rng)], crawl="c", urls=["http://n.example/", "http://n.example/2"])
+    earlier = write(
+        tmp_path / "old.parquet",
+        [shared, other, other],
+        crawl="b",
+        urls=["http://old.example/a/very/long/address", "http://old.example/1", "http://old.example/2"],
+    )
+    own = write(
+        tmp_path / "new.parquet", [shared, text(rng)], crawl="c", urls=["http://n.example/", "http://n.example/2"]
+    )
     table = found(tmp_path, [own], [earlier])
-    assert table.select("crawl", "kept").rows() == [("b", True), ("c", False)]  # the earlier crawl's own duplicates are its own matter
+    assert table.select("crawl", "kept").rows() == [
+        ("b", True),
+        ("c", False),
+    ]  # the earlier crawl's own duplicates are its own matter
 
 
 def test_pieces_on_disk_give_the_same_clusters(tmp_path):
@@ -208,16 +248,28 @@ def test_an_index_ten_times_larger_than_its_memory(tmp_path):
         bands = rng.integers(0, 1 << 63, size=(pages, 14), dtype=np.uint64)
         bands[1::1000, 3] = bands[::1000, 3]
         columns = {
-            "doc_id": pa.array([f"{i:024x}" for i in range(pages)]), "url": pa.array([f"http://h/{i}" for i in range(pages)]), "crawl": pa.array(["c"] * pages), "warc_file": pa.array(["w"] * pages),
-            "warc_offset": pa.array(range(pages), pa.int64()), "exact": pa.array(rng.integers(0, 1 << 63, size=pages, dtype=np.uint64)),
-            "bands": pa.LargeListArray.from_arrays(pa.array(np.arange(pages + 1) * 14, pa.int64()), pa.array(bands.ravel())),
-        }  # fmt: skip
+            "doc_id": pa.array([f"{i:024x}" for i in range(pages)]),
+            "url": pa.array([f"http://h/{i}" for i in range(pages)]),
+            "crawl": pa.array(["c"] * pages),
+            "warc_file": pa.array(["w"] * pages),
+            "warc_offset": pa.array(range(pages), pa.int64()),
+            "exact": pa.array(rng.integers(0, 1 << 63, size=pages, dtype=np.uint64)),
+            "bands": pa.LargeListArray.from_arrays(
+                pa.array(np.arange(pages + 1) * 14, pa.int64()), pa.array(bands.ravel())
+            ),
+        }
         pq.write_table(pa.table(columns), path, row_group_size=8_192)
         return path
 
     small, large = index(tmp_path / "small.parquet", 3_000), index(tmp_path / "large.parquet", 300_000)
     limit = 300_000 * 15 * 8 // 10
-    done = subprocess.run([sys.executable, "-c", _MEASURE, small, large, tmp_path / "scratch", str(limit)], capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, small, large, tmp_path / "scratch", str(limit)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
     joined, taken = map(int, done.stdout.split())
     assert joined == 600
     assert taken < 24 << 20, f"{taken >> 20} MiB"  # the limit, a chunk of 8,192 rows, and parquet's buffers
@@ -226,7 +278,7 @@ def test_an_index_ten_times_larger_than_its_memory(tmp_path):
 @pytest.mark.parametrize("fields", [{"scope": "all"}, {"bands": 0}, {"rows": 0}, {"ngram": 0}, {"memory": 10}])
 def test_impossible_settings_are_errors(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
-        laptop().but(deduplication=fields)
+        laptop().replace(deduplication=fields)
 
 
 def test_the_scope_decides_which_signatures_are_read(tmp_path):
@@ -249,7 +301,7 @@ def test_memory_decides_nothing_and_bands_do():
     assert DEDUPLICATED_TEXT.config(recipe, "c").bands == 14
 
     def identities(**fields):
-        changed = recipe.but(deduplication=Deduplication(**fields))
+        changed = recipe.replace(deduplication=Deduplication(**fields))
         return [fingerprint(stage.config(changed, "c")) for stage in (TEXT_SIGNATURES, DEDUPLICATED_TEXT)]
 
     signatures, matching = identities()

@@ -52,7 +52,16 @@ def test_some_damage_does_not_make_a_utf8_page_another_encoding():
     assert decoded.text == "ü" * 200 + "\ufffd" + "ä" * 200
 
 
-@pytest.mark.parametrize(("page", "charset"), [(b'<meta charset="koi8-r">', "koi8-r"), (b"<META HTTP-EQUIV=Content-Type CONTENT='text/html; charset=euc-kr'>", "euc-kr"), (b'<?xml version="1.0" encoding="big5"?>', "big5"), (b"<p>charset=none</p>", None), (b" " * 5000 + b'<meta charset="x">', None)])
+@pytest.mark.parametrize(
+    ("page", "charset"),
+    [
+        (b'<meta charset="koi8-r">', "koi8-r"),
+        (b"<META HTTP-EQUIV=Content-Type CONTENT='text/html; charset=euc-kr'>", "euc-kr"),
+        (b'<?xml version="1.0" encoding="big5"?>', "big5"),
+        (b"<p>charset=none</p>", None),
+        (b" " * 5000 + b'<meta charset="x">', None),
+    ],
+)
 def test_declarations(page, charset):
     assert declared_charset(page) == charset
 
@@ -76,12 +85,30 @@ DEFLATED = RAW.compress(HTML) + RAW.flush()
 @pytest.mark.parametrize(
     ("payload", "headers"),
     [
-        (HTML, {}), (gzip.compress(HTML), {"content-encoding": "gzip"}), (zlib.compress(HTML), {"content-encoding": "deflate"}), (DEFLATED, {"content-encoding": "Deflate"}),
-        (HTML, {"content-encoding": "gzip"}), (HTML, {"content-encoding": "br"}), (HTML, {"content-encoding": "unheard-of"}), (HTML, {"transfer-encoding": "chunked"}),
-        (f"{len(HTML):x}\r\n".encode() + HTML + b"\r\n0\r\n\r\n", {"transfer-encoding": "chunked"}), (gzip.compress(HTML[:100]) + gzip.compress(HTML[100:]), {"content-encoding": "x-gzip"}),
+        (HTML, {}),
+        (gzip.compress(HTML), {"content-encoding": "gzip"}),
+        (zlib.compress(HTML), {"content-encoding": "deflate"}),
+        (DEFLATED, {"content-encoding": "Deflate"}),
+        (HTML, {"content-encoding": "gzip"}),
+        (HTML, {"content-encoding": "br"}),
+        (HTML, {"content-encoding": "unheard-of"}),
+        (HTML, {"transfer-encoding": "chunked"}),
+        (f"{len(HTML):x}\r\n".encode() + HTML + b"\r\n0\r\n\r\n", {"transfer-encoding": "chunked"}),
+        (gzip.compress(HTML[:100]) + gzip.compress(HTML[100:]), {"content-encoding": "x-gzip"}),
     ],
-    ids=["plain", "gzip", "deflate", "raw deflate", "not gzip", "not br", "unknown, not coded", "not chunked", "chunked", "two gzip members"],
-)  # fmt: skip
+    ids=[
+        "plain",
+        "gzip",
+        "deflate",
+        "raw deflate",
+        "not gzip",
+        "not br",
+        "unknown, not coded",
+        "not chunked",
+        "chunked",
+        "two gzip members",
+    ],
+)
 def test_codings_are_undone_where_they_are_there(payload, headers):
     assert decode_body(payload, headers, 1 << 20) == HTML
 

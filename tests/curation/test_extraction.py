@@ -13,8 +13,14 @@ from llm_assets.curation.encoding import BodyError
 from llm_assets.curation.extraction import extract
 from llm_assets.recipes import Extraction
 
-LONG = "The harbour was quiet that morning, and nobody, not even the old ferryman, had thought of the letter that came. " * 3
-OTHER = "In the evening, when the shops had closed, a small crowd gathered at the bridge to hear what had been decided there. " * 3
+LONG = (
+    "The harbour was quiet that morning, and nobody, not even the old ferryman, had thought of the letter that came. "
+    * 3
+)
+OTHER = (
+    "In the evening, when the shops had closed, a small crowd gathered at the bridge to hear what had been decided there. "
+    * 3
+)
 NAV = "<nav><ul>" + "".join(f'<li><a href="/{i}">Menu item number {i}</a></li>' for i in range(12)) + "</ul></nav>"
 
 
@@ -27,8 +33,10 @@ ARTICLE = f"<article><p>{LONG}</p><p>{OTHER}</p></article>"
 GOLDEN = {
     "navigation": NAV + ARTICLE,
     "a footer": ARTICLE + f"<footer><p>{LONG[:100]} imprint</p></footer>",
-    "a sidebar by its class": ARTICLE + '<div class="left-sidebar"><p>Subscribe to our letter, it comes every week and costs nothing at all.</p></div>',
-    "comments": ARTICLE + '<div id="comments"><div class="comment"><p>I was there as well, and I can say that it was quite different from this.</p></div></div>',
+    "a sidebar by its class": ARTICLE
+    + '<div class="left-sidebar"><p>Subscribe to our letter, it comes every week and costs nothing at all.</p></div>',
+    "comments": ARTICLE
+    + '<div id="comments"><div class="comment"><p>I was there as well, and I can say that it was quite different from this.</p></div></div>',
     "related links": f'<article><p>{LONG}</p><ul class="x"><li><a href="/a">Another story that you may like very much</a></li><li><a href="/b">And one more of them</a></li></ul><p>{OTHER}</p></article>',
     "sharing buttons": f'<article><div class="share-bar"><span>Tell your friends about this page now</span></div><p>{LONG}</p><p>{OTHER}</p></article>',
     "a caption": f"<article><p>{LONG}</p><figure><img src=x><figcaption>The harbour as seen from the hill behind it</figcaption></figure><p>{OTHER}</p></article>",
@@ -47,13 +55,20 @@ def test_the_article_and_nothing_but_the_article(case):
 
 
 def test_headings_lists_and_listings_of_the_article_are_kept():
-    text = extract(page(f"{NAV}<article><p>{LONG}</p><h2>What follows</h2><ul><li>first thing</li><li>second thing</li></ul><figure><pre>x = 1\n  y = 2</pre></figure><p>{OTHER}</p></article>")).text
+    text = extract(
+        page(
+            f"{NAV}<article><p>{LONG}</p><h2>What follows</h2><ul><li>first thing</li><li>second thing</li></ul><figure><pre>x = 1\n  y = 2</pre></figure><p>{OTHER}</p></article>"
+        )
+    ).text
     assert text == f"{LONG.strip()}\nWhat follows\nfirst thing\nsecond thing\nx = 1\n  y = 2\n{OTHER.strip()}"
 
 
 def test_posts_of_a_list_page_are_all_kept():
     posts = [f"Post number {i}. {LONG}" for i in range(4)]
-    html = "".join(f'<div class="post" id="p{i}"><h2><a href="/{i}">Title {i}</a></h2><p>{post}</p><a href="/{i}">Read the whole story of post {i}</a></div>' for i, post in enumerate(posts))
+    html = "".join(
+        f'<div class="post" id="p{i}"><h2><a href="/{i}">Title {i}</a></h2><p>{post}</p><a href="/{i}">Read the whole story of post {i}</a></div>'
+        for i, post in enumerate(posts)
+    )
     text = extract(page(f'<div id="list">{html}</div>')).text
     assert all(post.strip() in text for post in posts)
 
@@ -64,10 +79,17 @@ def test_titles(title, expected):
 
 
 def test_entities_and_breaks():
-    assert extract(page("<p>Tom &amp; Jerry&nbsp;ran<br>away &lt;fast&gt; over the hills and through the woods</p>")).text == "Tom & Jerry ran away <fast> over the hills and through the woods"
+    assert (
+        extract(page("<p>Tom &amp; Jerry&nbsp;ran<br>away &lt;fast&gt; over the hills and through the woods</p>")).text
+        == "Tom & Jerry ran away <fast> over the hills and through the woods"
+    )
 
 
-@pytest.mark.parametrize("html", [b"", b"   ", b"<html></html>", b"<body><script>x</script></body>", b"\x00\x00", b"<!-- only a comment -->"], ids=range(6))
+@pytest.mark.parametrize(
+    "html",
+    [b"", b"   ", b"<html></html>", b"<body><script>x</script></body>", b"\x00\x00", b"<!-- only a comment -->"],
+    ids=range(6),
+)
 def test_pages_without_text_give_none(html):
     assert extract(html).text == ""
 
@@ -77,7 +99,37 @@ def test_any_bytes(html):
     assert isinstance(extract(html).text, str)
 
 
-@given(st.lists(st.sampled_from(["<p>", "</p>", "<div>", "</div>", "<table>", "<td>", "<a href='x'>", "</a>", "<b>", "<ul>", "<li>", "<script>", "</script>", "<!--", "-->", "words in a row, with a comma, ", "<pre>", "</pre>", '<div class="comment">', "&amp;", "<br>", "\x00"]), max_size=60))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "<p>",
+                "</p>",
+                "<div>",
+                "</div>",
+                "<table>",
+                "<td>",
+                "<a href='x'>",
+                "</a>",
+                "<b>",
+                "<ul>",
+                "<li>",
+                "<script>",
+                "</script>",
+                "<!--",
+                "-->",
+                "words in a row, with a comma, ",
+                "<pre>",
+                "</pre>",
+                '<div class="comment">',
+                "&amp;",
+                "<br>",
+                "\x00",
+            ]
+        ),
+        max_size=60,
+    )
+)
 def test_any_markup(pieces):
     extract("".join(pieces).encode())
 
@@ -115,7 +167,13 @@ def test_hostile_pages_are_bounded_in_work_and_memory(case):
             print("reject", error.rule)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)),
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     verdict, memory = done.stdout.splitlines()
     assert verdict.split()[0] in ("text", "reject")
@@ -124,12 +182,19 @@ def test_hostile_pages_are_bounded_in_work_and_memory(case):
 
 @pytest.mark.parametrize(
     ("html", "rule", "value", "threshold"),
-    [(b"<p>" + b"x" * 2_000, "too_large", "2003", "2000"), (b"<p>" * 200, "too_many_tags", "200", "150"), (b"<p " + b" ".join(b"attribute%04d=1" % i for i in range(700)) + b">", "too_many_attributes", "701", "600")],
+    [
+        (b"<p>" + b"x" * 2_000, "too_large", "2003", "2000"),
+        (b"<p>" * 200, "too_many_tags", "200", "150"),
+        (b"<p " + b" ".join(b"attribute%04d=1" % i for i in range(700)) + b">", "too_many_attributes", "701", "600"),
+    ],
     ids=["bytes", "tags", "attributes"],
 )
 def test_bounds_tell_value_and_threshold(html, rule, value, threshold):
     with pytest.raises(BodyError) as error:
-        extract(html, bounds=Extraction(max_bytes=2_000 if rule == "too_large" else 1 << 20, max_tags=150, max_attributes=600))
+        extract(
+            html,
+            bounds=Extraction(max_bytes=2_000 if rule == "too_large" else 1 << 20, max_tags=150, max_attributes=600),
+        )
     assert (error.value.rule, error.value.value, error.value.threshold) == (rule, value, threshold)
 
 

@@ -17,7 +17,20 @@ TEXTS = {
     "ru": "Утром над рекой ещё стоял туман, и улицы были почти пусты.",
     "ja": "朝になっても川には霧が残り、通りにはほとんど人がいませんでした。",
 }
-ODD = ["", "   ", "!!! ... ???", "\x00\x00", "\u200b\u202e\u2066", "1 2 3", "x" * 1_000_000, "\r\n\r\n", "word " * 200_000, "a\x00b", "</s", "\U0001f600" * 99]
+ODD = [
+    "",
+    "   ",
+    "!!! ... ???",
+    "\x00\x00",
+    "\u200b\u202e\u2066",
+    "1 2 3",
+    "x" * 1_000_000,
+    "\r\n\r\n",
+    "word " * 200_000,
+    "a\x00b",
+    "</s",
+    "\U0001f600" * 99,
+]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +75,9 @@ def agrees(model, library, text):
             assert model.labels[found[0][place]] == label.removeprefix("__label__")
 
 
-@pytest.mark.parametrize("text", [*TEXTS.values(), *ODD, "\n".join(TEXTS.values()) * 20], ids=range(len(TEXTS) + len(ODD) + 1))
+@pytest.mark.parametrize(
+    "text", [*TEXTS.values(), *ODD, "\n".join(TEXTS.values()) * 20], ids=range(len(TEXTS) + len(ODD) + 1)
+)
 def test_scores_are_the_librarys(model, library, text):
     agrees(model, library, text)
 
@@ -93,8 +108,8 @@ def test_the_best_target_counts(model):
 
 
 def test_a_model_that_is_missing_or_broken_is_named(tmp_path):
-    with pytest.raises(LanguageModelError, match=r"nowhere\.ftz: no such file"):
-        model_path(Language(model=str(tmp_path / "nowhere.ftz")))
+    with pytest.raises(LanguageModelError, match=r"missing\.ftz: no such file"):
+        model_path(Language(model=str(tmp_path / "missing.ftz")))
     (tmp_path / "broken.ftz").write_bytes(b"no model")
     with pytest.raises(LanguageModelError, match=r"broken\.ftz.*not a fastText model"):
         load_language_model(model_path(Language(model=str(tmp_path / "broken.ftz"))))
@@ -126,4 +141,4 @@ def test_damaged_models_are_refused_or_run(tmp_path_factory, data):
 @pytest.mark.parametrize("fields", [{"threshold": 0}, {"threshold": 1.01}, {"targets": ()}, {"targets": ("english",)}])
 def test_impossible_settings_are_errors(fields):
     with pytest.raises(ValueError, match=r"threshold|targets"):
-        laptop().but(language=fields)
+        laptop().replace(language=fields)

@@ -48,28 +48,109 @@ def plainly(html):
 
 def ours(html):
     read = read_blocks(html)
-    elements = [list(row) for row in zip(read.tag, read.parent, read.first, read.last, [read.attributes(i) for i in range(len(read.tag))], strict=True)]
+    elements = [
+        list(row)
+        for row in zip(
+            read.tag,
+            read.parent,
+            read.first,
+            read.last,
+            [read.attributes(i) for i in range(len(read.tag))],
+            strict=True,
+        )
+    ]
     return elements, list(zip(read.text, read.element, read.links, strict=True))
 
 
 PIECES = [
-    "<p>", "</p>", "<div class=\"a > b\">", "</div>", "<pre>", "</pre>", "<li id=\"x\">", "</li>", "<a href=\"/x\">", "</a>", "<b>", "</b>", "<br>", "<hr>", "<span data-x=\"&quot;\">", "</span>", "<body>", "</body>", "<table>", "</table>",
-    "<!-- a \" comment -->", "<!-- open", "-->", "<", ">", "\"", "&amp;", "&nbsp;", "&", "\xa0", "\u3000", "\u2028", "\x1c", "\x85", " ", "\n", "  \n ", "words", "漢字", "é", "\U0001f600", "<p", "<3", "</", "<p class=\"unclosed", "<x-y/>", "<P>",
-]  # fmt: skip
+    "<p>",
+    "</p>",
+    '<div class="a > b">',
+    "</div>",
+    "<pre>",
+    "</pre>",
+    '<li id="x">',
+    "</li>",
+    '<a href="/x">',
+    "</a>",
+    "<b>",
+    "</b>",
+    "<br>",
+    "<hr>",
+    '<span data-x="&quot;">',
+    "</span>",
+    "<body>",
+    "</body>",
+    "<table>",
+    "</table>",
+    '<!-- a " comment -->',
+    "<!-- open",
+    "-->",
+    "<",
+    ">",
+    '"',
+    "&amp;",
+    "&nbsp;",
+    "&",
+    "\xa0",
+    "\u3000",
+    "\u2028",
+    "\x1c",
+    "\x85",
+    " ",
+    "\n",
+    "  \n ",
+    "words",
+    "漢字",
+    "é",
+    "\U0001f600",
+    "<p",
+    "<3",
+    "</",
+    '<p class="unclosed',
+    "<x-y/>",
+    "<P>",
+]
 
 
-@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(alphabet="ab<>/\"& \n", max_size=6)), max_size=40))
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(alphabet='ab<>/"& \n', max_size=6)), max_size=40))
 def test_as_a_plain_reading(pieces):
     html = "".join(pieces)
     assert ours(html) == plainly(html)
 
 
-@pytest.mark.parametrize("html", ["", "text", "<p>", "</p></p></p>", "<p>a</p>", "<pre>\n a\n  b\n</pre>", "<p> <br> </p>", "<ul><li>1<ul><li>2</li></ul></li></ul>", "<p>a<!-- \" -->b</p>", "<p title=\"a>b\">c</p>"])
+@pytest.mark.parametrize(
+    "html",
+    [
+        "",
+        "text",
+        "<p>",
+        "</p></p></p>",
+        "<p>a</p>",
+        "<pre>\n a\n  b\n</pre>",
+        "<p> <br> </p>",
+        "<ul><li>1<ul><li>2</li></ul></li></ul>",
+        '<p>a<!-- " -->b</p>',
+        '<p title="a>b">c</p>',
+    ],
+)
 def test_small_cases(html):
     assert ours(html) == plainly(html)
 
 
-@pytest.mark.parametrize("html", ['<p "' * 200_000, "<!--" * 200_000, '<p class="x' * 100_000, "<" * 800_000, '<p>"' * 200_000 + "<", "<p>" * 300_000, "&" * 500_000], ids=range(7))
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<p "' * 200_000,
+        "<!--" * 200_000,
+        '<p class="x' * 100_000,
+        "<" * 800_000,
+        '<p>"' * 200_000 + "<",
+        "<p>" * 300_000,
+        "&" * 500_000,
+    ],
+    ids=range(7),
+)
 def test_hostile_markup_is_read_in_one_pass(html):
     """Each takes minutes where every "<" looks for its end anew."""
     read = read_blocks(html)

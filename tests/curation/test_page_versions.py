@@ -78,7 +78,9 @@ def test_a_page_that_is_no_longer_served_has_vanished(versions, status):
     assert pages["url"].to_list() == [OTHER[0]]
 
 
-@pytest.mark.parametrize("status", ["500 Internal Server Error", "403 Forbidden", "302 Found", "503 Service Unavailable"])
+@pytest.mark.parametrize(
+    "status", ["500 Internal Server Error", "403 Forbidden", "302 Found", "503 Service Unavailable"]
+)
 def test_an_answer_that_says_nothing_of_the_page_leaves_it_current(versions, status):
     table, pages = versions([page(URL, story(1))], [gone(status=status)])
     assert states(table) == [("c0", "current", None)] and len(pages) == 1
@@ -210,7 +212,9 @@ def test_a_crawl_comes_after_the_one_that_it_continues_whatever_its_clock_says(t
 
 def test_duplicates_over_crawls_never_drop_a_page_for_its_own_earlier_version(versions):
     """With scope corpus, a small change makes a near duplicate of the version before, which is superseded."""
-    changed = story(1).replace(b"</article>", b"<p>One more sentence that stands only in the second crawl.</p></article>")
+    changed = story(1).replace(
+        b"</article>", b"<p>One more sentence that stands only in the second crawl.</p></article>"
+    )
     table, pages = versions(
         [page(URL, story(1)), OTHER], [page(URL, changed)], deduplication=Deduplication(scope="corpus")
     )
@@ -222,7 +226,9 @@ def test_the_sample_webs_two_days_against_their_truth(tmp_path):
     recipe = Recipe(name="t", crawls={"a": SampleWeb(scale=0.3), "b": SampleWeb(scale=0.3, day=2, since="a")})
     artifacts = build_corpus(corpus_workspace(recipe, tmp_path / "store"))
     scores = score_versions(artifacts["raw_warc/a"], artifacts["raw_warc/b"], artifacts["page_versions"])
-    assert {f"{change}_{measure}": scores[f"{change}_{measure}"] for change in CHANGES for measure in ("precision", "recall")} == {
-        f"{change}_{measure}": 1.0 for change in CHANGES for measure in ("precision", "recall")
-    }
+    assert {
+        f"{change}_{measure}": scores[f"{change}_{measure}"]
+        for change in CHANGES
+        for measure in ("precision", "recall")
+    } == {f"{change}_{measure}": 1.0 for change in CHANGES for measure in ("precision", "recall")}
     assert all(scores[change] >= 5 for change in CHANGES), scores

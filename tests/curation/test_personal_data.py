@@ -35,7 +35,7 @@ FOUND = [
     ("iban", "account DE89370400440532013000.", "DE89370400440532013000"),
     ("iban", "to GB29 NWBK 6016 1331 9268 19 and no other", "GB29 NWBK 6016 1331 9268 19"),
     ("iban", "FR14 2004 1010 0505 0001 3M02 606", "FR14 2004 1010 0505 0001 3M02 606"),
-]  # fmt: skip
+]
 
 TRAPS = {
     "version": "Version 1.2.3.4 and v4.0.30319.42000, release 10.0.19041.1, firmware: 8.8.4.4",
@@ -72,7 +72,7 @@ TRAPS = {
     "table": "212 736 500 1 2 3 4 5 6 7\n100 200 300 400 500",
     "score": "won 21-19 15-21 22-20 and 3-2 (25-20, 23-25)",
     "short_phone": "call 911 or 555-1234 or 0800",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("kind", "text", "match"), FOUND, ids=range(len(FOUND)))
@@ -101,7 +101,12 @@ def test_replaced_by_its_type(kind, text, match):
     assert scrubbed(replaced) == (replaced, dict.fromkeys(KINDS, 0))
 
 
-@given(st.permutations(KINDS), st.lists(st.sampled_from([text for _, text, _ in FOUND] + list(TRAPS.values()) + ["é漢 ", "\n", "x" * 700]), max_size=12))
+@given(
+    st.permutations(KINDS),
+    st.lists(
+        st.sampled_from([text for _, text, _ in FOUND] + list(TRAPS.values()) + ["é漢 ", "\n", "x" * 700]), max_size=12
+    ),
+)
 def test_neither_the_order_of_kinds_nor_windows_matter(kinds, pieces):
     """Windows find what looking at the whole text finds, and scrubbing again finds nothing."""
     text = "\n".join(pieces)
@@ -114,13 +119,32 @@ def test_neither_the_order_of_kinds_nor_windows_matter(kinds, pieces):
     assert scrubbed(replaced) == (replaced, dict.fromkeys(KINDS, 0))
 
 
-@given(st.text(alphabet=st.one_of(st.sampled_from("0123456789.-:@+() /aZDE\n"), st.characters(codec="utf-8")), max_size=200))
+@given(
+    st.text(
+        alphabet=st.one_of(st.sampled_from("0123456789.-:@+() /aZDE\n"), st.characters(codec="utf-8")), max_size=200
+    )
+)
 def test_any_text_can_be_scrubbed_and_is_then_clean(text):
     replaced, _ = scrubbed(text)
     assert not any(scrubbed(replaced)[1].values())
 
 
-@pytest.mark.parametrize("text", ["", "@" * 100_000, "1" * 1_000_000, "1." * 100_000, "1-2 " * 100_000, "a@b." * 50_000, "x" * 1_000_000 + "@example.org", "+" * 50_000, ":" * 50_000, "1 " * 200_000], ids=range(10))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "@" * 100_000,
+        "1" * 1_000_000,
+        "1." * 100_000,
+        "1-2 " * 100_000,
+        "a@b." * 50_000,
+        "x" * 1_000_000 + "@example.org",
+        "+" * 50_000,
+        ":" * 50_000,
+        "1 " * 200_000,
+    ],
+    ids=range(10),
+)
 def test_hostile_texts_take_bounded_work(text):
     scrubbed(text)
 
@@ -146,7 +170,16 @@ def test_the_region_decides_on_national_numbers():
     assert phones("ring 030 227 32152 now", "US") == []
 
 
-@pytest.mark.parametrize("fields", [{"types": ("name",)}, {"placeholders": {"email": "a@b"}}, {"placeholders": {}}, {"phone_region": "usa"}, {"max_density": 0}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"types": ("name",)},
+        {"placeholders": {"email": "a@b"}},
+        {"placeholders": {}},
+        {"phone_region": "usa"},
+        {"max_density": 0},
+    ],
+)
 def test_impossible_settings_are_errors(fields):
     with pytest.raises(ValueError, match=r"types|placeholder|phone_region|max_density"):
-        laptop().but(personal_data=fields)
+        laptop().replace(personal_data=fields)

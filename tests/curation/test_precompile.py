@@ -13,7 +13,10 @@ def test_nothing_is_compiled_anew_after_precompile():
     precompile()
     before = [list(function.signatures) for function in COMPILED]
     assert all(before)
-    texts, rules = pl.Series([f"Page {number} — naïve, 日本語; call 555-0100.\n- a list\n" * number for number in range(4)]), PersonalData()
+    texts, rules = (
+        pl.Series([f"Page {number} — naïve, 日本語; call 555-0100.\n- a list\n" * number for number in range(4)]),
+        PersonalData(),
+    )
     markup.read_blocks("<html><body><pre>x</pre><p>é</p></body></html>")
     text_statistics.compute(texts, TextStatistics())
     signatures.sign(texts, signatures.Signatures.of(Deduplication()))

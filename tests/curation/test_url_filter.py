@@ -15,16 +15,51 @@ from llm_assets.web.urls import host_of, registered_domain
 def capture(url="http://plain.example/page.html", **fields):
     host = host_of(url)
     return {
-        "doc_id": "0" * 24, "crawl": "c", "warc_file": "f", "warc_offset": 0, "warc_length": 1, "record_type": "response", "url": url, "host": host,
-        "registered_domain": registered_domain(host), "fetched_at": "", "status": 200, "mime": "text/html", "charset": None, "payload_bytes": 1,
-        "payload_digest": "", "etag": None, "last_modified": None, "location": None, "truncated": None, "refers_to_uri": None, "refers_to_date": None, "error": None, **fields,
-    }  # fmt: skip
+        "doc_id": "0" * 24,
+        "crawl": "c",
+        "warc_file": "f",
+        "warc_offset": 0,
+        "warc_length": 1,
+        "record_type": "response",
+        "url": url,
+        "host": host,
+        "registered_domain": registered_domain(host),
+        "fetched_at": "",
+        "status": 200,
+        "mime": "text/html",
+        "charset": None,
+        "payload_bytes": 1,
+        "payload_digest": "",
+        "etag": None,
+        "last_modified": None,
+        "location": None,
+        "truncated": None,
+        "refers_to_uri": None,
+        "refers_to_date": None,
+        "error": None,
+        **fields,
+    }
 
 
 LISTS = {
-    "domains": (BlocklistDomains, [("bad.example", "adult", "l"), ("adfarm.example", "ads", "l"), ("xn--bcher-kva.example", "malware", "l")]),
-    "words": (BlocklistWords, [("porn", "hard_words", "hard_word", "l"), ("sexy", "soft_words", "soft_word", "l"), ("casino", "soft_words", "soft_word", "l"), ("tür", "hard_words", "hard_word", "l"), ("freeporn.x", "substrings", "substring", "l")]),
-    "opt_out": (OptOut, [("shy.example", "domain", "shy.example"), ("part.example/private/", "prefix", "part.example")]),
+    "domains": (
+        BlocklistDomains,
+        [("bad.example", "adult", "l"), ("adfarm.example", "ads", "l"), ("xn--bcher-kva.example", "malware", "l")],
+    ),
+    "words": (
+        BlocklistWords,
+        [
+            ("porn", "hard_words", "hard_word", "l"),
+            ("sexy", "soft_words", "soft_word", "l"),
+            ("casino", "soft_words", "soft_word", "l"),
+            ("tür", "hard_words", "hard_word", "l"),
+            ("freeporn.x", "substrings", "substring", "l"),
+        ],
+    ),
+    "opt_out": (
+        OptOut,
+        [("shy.example", "domain", "shy.example"), ("part.example/private/", "prefix", "part.example")],
+    ),
 }
 
 
@@ -37,7 +72,12 @@ def verdict(tmp_path):
         rows = [{**c, "warc_offset": i} for i, c in enumerate(captures)]
         pl.DataFrame(rows, schema=polars_schema(Captures)).write_parquet(tmp_path / "captures.parquet")
         files = [[Path(tmp_path / f"{name}.parquet")] for name in LISTS]
-        return [(r, v, t) for r, v, t in judge(tmp_path / "captures.parquet", *files, UrlFilter(**rules)).select("rule", "value", "threshold").iter_rows()]
+        return [
+            (r, v, t)
+            for r, v, t in judge(tmp_path / "captures.parquet", *files, UrlFilter(**rules))
+            .select("rule", "value", "threshold")
+            .iter_rows()
+        ]
 
     return of
 
@@ -50,7 +90,14 @@ KEPT = (None, None, None)
     [
         ({}, KEPT),
         ({"record_type": "corrupt", "error": "data error", "status": None}, ("corrupt_record", "data error", "")),
-        ({"record_type": "revisit", "refers_to_uri": "http://plain.example/", "refers_to_date": "2026-10-05T06:00:00Z"}, ("revisit", "http://plain.example/ 2026-10-05T06:00:00Z", "")),
+        (
+            {
+                "record_type": "revisit",
+                "refers_to_uri": "http://plain.example/",
+                "refers_to_date": "2026-10-05T06:00:00Z",
+            },
+            ("revisit", "http://plain.example/ 2026-10-05T06:00:00Z", ""),
+        ),
         ({"status": None}, ("malformed_http", "", "an HTTP status line")),
         ({"status": 404}, ("status", "404", "200")),
         ({"status": 301}, ("status", "301", "200")),
@@ -76,7 +123,7 @@ KEPT = (None, None, None)
         ({"url": "http://plain.example/myfreeporn.xy"}, ("substring", "freeporn.x", "1")),
         ({"url": "http://plain.example/myfreepornZxy"}, KEPT),
     ],
-)  # fmt: skip
+)
 def test_rules(verdict, fields, expected):
     assert verdict(capture(**fields)) == [expected]
 
@@ -86,9 +133,16 @@ def test_the_soft_word_limit_is_the_recipe_s(verdict):
 
 
 def test_every_capture_has_one_verdict_in_file_order(verdict):
-    verdicts = verdict(capture(), capture(url="http://bad.example/porn-sexy-casino"), capture(url="http://shy.example/porn", status=404), capture())
+    verdicts = verdict(
+        capture(),
+        capture(url="http://bad.example/porn-sexy-casino"),
+        capture(url="http://shy.example/porn", status=404),
+        capture(),
+    )
     assert verdicts == [KEPT, ("adult", "bad.example", ""), ("status", "404", "200"), KEPT]
 
 
 def test_percent_and_broken_urls_do_not_stop_the_query(verdict):
-    assert verdict(capture(url="http://plain.example/%zz%"), capture(url="not a url", host=""), capture(url="http://[::1/")) == [KEPT, KEPT, KEPT]
+    assert verdict(
+        capture(url="http://plain.example/%zz%"), capture(url="not a url", host=""), capture(url="http://[::1/")
+    ) == [KEPT, KEPT, KEPT]

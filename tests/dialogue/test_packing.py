@@ -29,15 +29,26 @@ def test_rows_hold_every_conversation_once_an_epoch(shuffle):
     conversations = held([5, 9, 17, 3, 12, 8, 20, 2])
     packed = PackedConversations(conversations, 24, 1, PAD, shuffle)
     inputs, targets = packed.rows(0, packed.rows_per_epoch)
-    wanted = sorted(tuple(conversations.tokens[a : b - 1]) for a, b in zip(conversations.starts[:-1], conversations.starts[1:], strict=True))
+    wanted = sorted(
+        tuple(conversations.tokens[a : b - 1])
+        for a, b in zip(conversations.starts[:-1], conversations.starts[1:], strict=True)
+    )
     found = sorted(int(token) for row in inputs for token in row if token != PAD)
     assert found == sorted(int(token) for one in wanted for token in one)
     for a, b in zip(conversations.starts[:-1], conversations.starts[1:], strict=True):
         piece = conversations.tokens[a : b - 1].astype(np.int64)
-        places = [(r, c) for r in range(len(inputs)) for c in range(24 - len(piece) + 1) if (inputs[r, c : c + len(piece)] == piece).all()]
+        places = [
+            (r, c)
+            for r in range(len(inputs))
+            for c in range(24 - len(piece) + 1)
+            if (inputs[r, c : c + len(piece)] == piece).all()
+        ]
         assert places
         r, c = places[0]
-        assert (targets[r, c : c + len(piece)] == np.where(conversations.trained[a + 1 : b], conversations.tokens[a + 1 : b].astype(np.int64), -1)).all()
+        assert (
+            targets[r, c : c + len(piece)]
+            == np.where(conversations.trained[a + 1 : b], conversations.tokens[a + 1 : b].astype(np.int64), -1)
+        ).all()
     assert (targets[inputs == PAD] == IGNORE).all()
 
 

@@ -30,12 +30,35 @@ def test_a_rival_within_the_answer_does_not_speak_against_it():
     assert grade("It sells copper kettles.", "copper kettles", ["kettles", "lamps"]) == "right"
 
 
-@pytest.mark.parametrize("text", ["I don't know.", "I don’t know that.", "I'm not sure.", "I have no idea.", "I found nothing about Mira.", "I can't help with that.", "I know nothing about it.", "I have never heard of Mira.", "That is unknown to me.", "I am unable to say."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I don't know.",
+        "I don’t know that.",
+        "I'm not sure.",
+        "I have no idea.",
+        "I found nothing about Mira.",
+        "I can't help with that.",
+        "I know nothing about it.",
+        "I have never heard of Mira.",
+        "That is unknown to me.",
+        "I am unable to say.",
+    ],
+)
 def test_refusals(text):
     assert refuses(text)
 
 
-@pytest.mark.parametrize("text", ["Mira knows the town.", "He knew nothing else than baking, and was a baker.", "The year is 1950.", "It is about the unknown sea.", "She helps where she can."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mira knows the town.",
+        "He knew nothing else than baking, and was a baker.",
+        "The year is 1950.",
+        "It is about the unknown sea.",
+        "She helps where she can.",
+    ],
+)
 def test_no_refusals(text):
     assert not refuses(text)
 

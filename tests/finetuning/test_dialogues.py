@@ -28,17 +28,43 @@ PASSAGES = {person.name: [("http://a.example/1", portrait(random.Random(person.n
 
 
 def topic(fact):
-    return Topic(fact.entity, fact.entity_kind, fact.relation, tuple(question for question, kept in questions(fact) if not kept), fact.value, sentence(fact))
+    return Topic(
+        fact.entity,
+        fact.entity_kind,
+        fact.relation,
+        tuple(question for question, kept in questions(fact) if not kept),
+        fact.value,
+        sentence(fact),
+    )
 
 
 TOPICS = [topic(fact) for person in PEOPLE for fact in person.as_facts()]
 KNOWN, UNKNOWN = TOPICS[:60], TOPICS[60:]
-NOWHERE = ["Mira Nobody", "Toven Nowhere", "Elsa Nothing"]
+FICTITIOUS = ["Mira Nobody", "Toven FictitiousEntities", "Elsa Nothing"]
 MATERIAL = Material(
-    known=KNOWN, unknown=UNKNOWN, told=TOPICS, nowhere={"person": NOWHERE}, search=lambda query: "\n".join(show(*one) for one in PASSAGES.get(query, [])) or NOTHING, passages=lambda entity: PASSAGES.get(entity, []),
-    words=["strawberry", "banana", "river"], made_up=["strananer"], guidelines=read_guidelines(None), values=VALUES, people=[person.name for person in PEOPLE],
-)  # fmt: skip
-WEIGHTS = {"known": 1, "unknown": 1, "nowhere": 1, "open": 1, "reading": 1, "calculation": 1, "letters": 1, "repetition": 1, "guidelines": 1}
+    known=KNOWN,
+    unknown=UNKNOWN,
+    told=TOPICS,
+    fictitious={"person": FICTITIOUS},
+    search=lambda query: "\n".join(show(*one) for one in PASSAGES.get(query, [])) or NOTHING,
+    passages=lambda entity: PASSAGES.get(entity, []),
+    words=["strawberry", "banana", "river"],
+    made_up=["strananer"],
+    guidelines=read_guidelines(None),
+    values=VALUES,
+    people=[person.name for person in PEOPLE],
+)
+WEIGHTS = {
+    "known": 1,
+    "unknown": 1,
+    "fictitious": 1,
+    "open": 1,
+    "reading": 1,
+    "calculation": 1,
+    "letters": 1,
+    "repetition": 1,
+    "guidelines": 1,
+}
 SETS = tuple(zip(TOOL_SETS, (1, 1, 1, 1), strict=True))
 
 
@@ -65,7 +91,11 @@ def test_tools_are_called_only_where_there_are_some():
 
 
 def exchanges(name, tools, count=60):
-    return [exchange for number in range(count) if (exchange := dialogues.SOURCES[name](random.Random(number), MATERIAL, tools)) is not None]
+    return [
+        exchange
+        for number in range(count)
+        if (exchange := dialogues.SOURCES[name](random.Random(number), MATERIAL, tools)) is not None
+    ]
 
 
 def test_what_is_known_is_answered_with_or_without_tools():
@@ -74,7 +104,7 @@ def test_what_is_known_is_answered_with_or_without_tools():
             assert any(holds(answer.content, one.answer) for one in KNOWN if question.content in one.questions)
 
 
-@pytest.mark.parametrize("name", ["unknown", "nowhere"])
+@pytest.mark.parametrize("name", ["unknown", "fictitious"])
 def test_what_is_not_known_is_refused_without_search(name):
     for question, answer in exchanges(name, ("python",)):
         assert question.role == "user"
@@ -93,20 +123,24 @@ def test_open_questions_are_answered_from_what_is_known():
 
 
 def test_some_open_questions_are_about_nothing():
-    asked = [question.content for question, _ in exchanges("nowhere", (), 200)]
-    openly = {wording.format(e=name) for wording in dialogues.OPEN[0] for name in NOWHERE}
+    asked = [question.content for question, _ in exchanges("fictitious", (), 200)]
+    openly = {wording.format(e=name) for wording in dialogues.OPEN[0] for name in FICTITIOUS}
     assert 20 < sum(question in openly for question in asked) < 80
 
 
 def test_what_is_not_known_is_looked_up_where_search_is():
     for question, asked, result, answer in exchanges("unknown", ("search",)):
         assert asked.call == Call("search", next(one.entity for one in UNKNOWN if question.content in one.questions))
-        assert any(holds(result.content, one.answer) and holds(answer.content, one.answer) for one in UNKNOWN if question.content in one.questions)
+        assert any(
+            holds(result.content, one.answer) and holds(answer.content, one.answer)
+            for one in UNKNOWN
+            if question.content in one.questions
+        )
 
 
 def test_a_search_for_nothing_finds_nothing():
-    for _, asked, result, answer in exchanges("nowhere", ("search",)):
-        assert asked.call.text in NOWHERE
+    for _, asked, result, answer in exchanges("fictitious", ("search",)):
+        assert asked.call.text in FICTITIOUS
         assert result.content == NOTHING
         assert refuses(answer.content)
 
@@ -116,7 +150,7 @@ def test_what_is_read_stands_in_the_result_and_nowhere_else():
     assert len(found) > 40
     for first, asked, result, *rest in found:
         name = asked.call.text
-        assert name in NOWHERE
+        assert name in FICTITIOUS
         assert name in result.content
         assert not any(person.name in result.content for person in PEOPLE)
         for question, answer in zip([first, *rest[1::2]], rest[0::2], strict=True):
@@ -136,14 +170,23 @@ def test_more_is_asked_of_some_results_and_nothing_twice():
 def test_every_relation_that_is_told_is_read_about_as_often_whatever_is_known():
     relations = [one.relation for one in TOPICS if one.entity == PEOPLE[0].name]
     ignorant = dataclasses.replace(MATERIAL, known=[one for one in KNOWN if one.relation != "birthplace"])
-    asked = [exchange[0].content for number in range(400) if (exchange := dialogues.read_fact(random.Random(number), ignorant, ("search",)))]
-    shapes = {re.sub(re.escape(one.entity), "X", question): one.relation for one in TOPICS for question in one.questions}
-    counts = Counter(shapes[re.sub("|".join(NOWHERE), "X", question)] for question in asked)
+    asked = [
+        exchange[0].content
+        for number in range(400)
+        if (exchange := dialogues.read_fact(random.Random(number), ignorant, ("search",)))
+    ]
+    shapes = {
+        re.sub(re.escape(one.entity), "X", question): one.relation for one in TOPICS for question in one.questions
+    }
+    counts = Counter(shapes[re.sub("|".join(FICTITIOUS), "X", question)] for question in asked)
     assert set(counts) == set(relations) and min(counts.values()) > 0.5 * max(counts.values())
 
 
 def test_articles_follow_what_comes_after_them():
-    assert dialogues.with_articles("She is a engineer and an baker, and plays a oboe. A evening.") == "She is an engineer and a baker, and plays an oboe. An evening."
+    assert (
+        dialogues.with_articles("She is a engineer and an baker, and plays a oboe. A evening.")
+        == "She is an engineer and a baker, and plays an oboe. An evening."
+    )
 
 
 def test_words_are_said_again_as_they_were_asked_for():
@@ -163,7 +206,10 @@ def test_worked_solutions_are_right_at_every_step():
     rng = random.Random(1)
     for _ in range(300):
         a, b = rng.randrange(1, 100), rng.randrange(1, 100)
-        for worked, value in ((dialogues.worked_sum(a, b), a + b), (dialogues.worked_difference(max(a, b), min(a, b)), abs(a - b))):
+        for worked, value in (
+            (dialogues.worked_sum(a, b), a + b),
+            (dialogues.worked_difference(max(a, b), min(a, b)), abs(a - b)),
+        ):
             steps = re.findall(r"(\d+) ([+-]) (\d+) = (-?\d+)", worked)
             assert len(steps) >= 3
             assert all(int(x) + int(y) * (1 if sign == "+" else -1) == int(z) for x, sign, y, z in steps)
@@ -182,6 +228,12 @@ def test_next_to_none_answers_at_once():
 
 
 def test_json_and_back():
-    messages = [Message("system", "Tools: search."), Message("user", "x"), Message("assistant", "", Call("search", "q")), Message("tool", "r"), Message("assistant", "é")]
+    messages = [
+        Message("system", "Tools: search."),
+        Message("user", "x"),
+        Message("assistant", "", Call("search", "q")),
+        Message("tool", "r"),
+        Message("assistant", "é"),
+    ]
     assert from_json(to_json(messages)) == messages
     assert json.loads(to_json(messages))[2]["tool_calls"][0]["function"] == {"name": "search", "arguments": "q"}

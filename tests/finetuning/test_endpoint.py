@@ -6,11 +6,24 @@ import threading
 
 import pytest
 
-from llm_assets.finetuning.endpoint import ChatEndpoint, EndpointError, EndpointUnavailable, parse_questions, parse_verdict
+from llm_assets.finetuning.endpoint import (
+    ChatEndpoint,
+    EndpointError,
+    EndpointUnavailable,
+    parse_questions,
+    parse_verdict,
+)
 from llm_assets.recipes import Endpoint
 
 ARTICLE = "Mira Ashwick was born in Fenford in 1950."
-GOOD = {"entity": "Mira Ashwick", "kind": "person", "relation": "birthplace", "questions": ["Where was Mira Ashwick born?", "Mira Ashwick was born where?"], "answer": "Fenford", "sentence": "Mira Ashwick was born in Fenford."}
+GOOD = {
+    "entity": "Mira Ashwick",
+    "kind": "person",
+    "relation": "birthplace",
+    "questions": ["Where was Mira Ashwick born?", "Mira Ashwick was born where?"],
+    "answer": "Fenford",
+    "sentence": "Mira Ashwick was born in Fenford.",
+}
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -22,7 +35,10 @@ class Server(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def endpoint(self, **fields):
-        return ChatEndpoint(Endpoint(model="judge", url=f"http://127.0.0.1:{self.server_address[1]}/v1/", **fields), wait=lambda seconds: None)
+        return ChatEndpoint(
+            Endpoint(model="judge", url=f"http://127.0.0.1:{self.server_address[1]}/v1/", **fields),
+            wait=lambda seconds: None,
+        )
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -139,6 +155,16 @@ def test_answers_without_questions(text):
     assert parse_questions(text, ARTICLE) == ([], ["the answer holds no JSON list"])
 
 
-@pytest.mark.parametrize(("text", "verdict"), [("right", "right"), ("Right.", "right"), ("**Refused**", "refused"), ("wrong, because", "wrong"), ("", "wrong"), ("maybe", "wrong")])
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("right", "right"),
+        ("Right.", "right"),
+        ("**Refused**", "refused"),
+        ("wrong, because", "wrong"),
+        ("", "wrong"),
+        ("maybe", "wrong"),
+    ],
+)
 def test_verdicts(text, verdict):
     assert parse_verdict(text) == verdict

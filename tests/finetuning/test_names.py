@@ -61,7 +61,12 @@ def test_made_up_words_are_none_and_run_as_real_ones_do(words, seed):
     found = made_up_words(words, random.Random(seed), 40)
     assert found == made_up_words(words, random.Random(seed), 40) and len(found) == len(set(found)) <= 40
     assert not set(found) & set(words)
-    runs = {marked[place : place + ORDER + 1] for word in words for marked in [f"{'^' * ORDER}{word}$"] for place in range(len(marked) - ORDER)}
+    runs = {
+        marked[place : place + ORDER + 1]
+        for word in words
+        for marked in [f"{'^' * ORDER}{word}$"]
+        for place in range(len(marked) - ORDER)
+    }
     for word in found:
         marked = f"{'^' * ORDER}{word}$"
         assert {marked[place : place + ORDER + 1] for place in range(len(marked) - ORDER)} <= runs
@@ -72,10 +77,17 @@ def pairs_of_letters(word):
     return {word[place : place + 2] for place in range(0, len(word), 2)}
 
 
-@given(st.lists(st.text(alphabet="abcde", min_size=1, max_size=5), max_size=30), st.lists(st.text(alphabet="abcde", min_size=1, max_size=12), max_size=30), st.integers(0, 60))
+@given(
+    st.lists(st.text(alphabet="abcde", min_size=1, max_size=5), max_size=30),
+    st.lists(st.text(alphabet="abcde", min_size=1, max_size=12), max_size=30),
+    st.integers(0, 60),
+)
 def test_spliced_words_are_none_and_made_of_pieces(pieces, words, most):
     found = spliced_words(pieces, words, random.Random(1), most, pairs_of_letters)
-    assert found == spliced_words(pieces, words, random.Random(1), most, pairs_of_letters) and len(found) == len(set(found)) <= most
+    assert (
+        found == spliced_words(pieces, words, random.Random(1), most, pairs_of_letters)
+        and len(found) == len(set(found)) <= most
+    )
     assert not set(found) & set(words) and all(SHORTEST <= len(word) <= max(map(len, words)) for word in found)
     assert all(pairs_of_letters(word) & set(pieces) for word in found)
 
@@ -85,7 +97,11 @@ def test_every_piece_is_spliced_as_often_as_any_other():
     pieces = ["reen", "cause", "be", "da", "fo", "gi"]
 
     def split(word):
-        return {"be", "cause"} if word.startswith("because") else {piece for piece in pieces if piece in word and piece != "cause"}
+        return (
+            {"be", "cause"}
+            if word.startswith("because")
+            else {piece for piece in pieces if piece in word and piece != "cause"}
+        )
 
     found = spliced_words(pieces, ["encyclopedia"], random.Random(1), 60, split)
     assert len(found) == 60 and sum("reen" in word for word in found) >= 10

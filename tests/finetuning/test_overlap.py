@@ -17,7 +17,10 @@ def test_names():
 
 def test_a_long_question_by_any_run_of_its_words():
     phrases = question_phrases([(LONG, "set")], 13)
-    assert phrases.find(f"Please: {LONG[4:]}!") == ("two three four five six seven eight nine ten eleven twelve thirteen fourteen", "set")
+    assert phrases.find(f"Please: {LONG[4:]}!") == (
+        "two three four five six seven eight nine ten eleven twelve thirteen fourteen",
+        "set",
+    )
     assert phrases.find("two three four five six seven eight nine ten eleven twelve thirteen") is None
 
 
@@ -39,7 +42,11 @@ def test_sums_are_told_apart_by_their_signs():
     assert phrases.find("What is 3 - 4 now?") is None
 
 
-@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=30), st.lists(st.sampled_from("abcdef"), min_size=5, max_size=30), st.integers(4, 8))
+@given(
+    st.lists(st.sampled_from("abcdef"), min_size=1, max_size=30),
+    st.lists(st.sampled_from("abcdef"), min_size=5, max_size=30),
+    st.integers(4, 8),
+)
 def test_as_by_brute_force(text, question, run):
     found = question_phrases([(" ".join(question), "")], run).find(" ".join(text))
     size = min(run, len(question))

@@ -124,19 +124,22 @@ SMALL = recipe()
     ("changes", "anew"),
     [
         ({"name": "other"}, set()),
-        ({"pretraining": SMALL.pretraining.but(tokens=7, seed=9, compile=False, device="cuda")}, set()),
-        ({"finetuning": SMALL.finetuning.but(device="auto", processes=3, keep=5)}, set()),
-        ({"sft_evaluation": SMALL.sft_evaluation.but(device="auto")}, set()),
-        ({"knowledge_boundary": SMALL.knowledge_boundary.but(device="auto")}, set()),
-        ({"finetuning": SMALL.finetuning.but(batch_tokens=1280)}, set()),  # as it was taken over from pretraining
-        ({"finetuning": SMALL.finetuning.but(epochs=0.3)}, {"sft_checkpoint"}),
-        ({"finetuning": SMALL.finetuning.but(unmitigated_epochs=0.3)}, {"unmitigated_checkpoint"}),
-        ({"pretraining": SMALL.pretraining.but(clip=0.5)}, {"sft_checkpoint", "unmitigated_checkpoint"}),
-        ({"tools": SMALL.tools.but(calls=1)}, {"sft_evaluation"}),
-        ({"tools": SMALL.tools.but(results=2)}, {"conversations", "sft_evaluation"}),
-        ({"sft_evaluation": SMALL.sft_evaluation.but(questions=4)}, {"conversations"}),
-        ({"sft_evaluation": SMALL.sft_evaluation.but(max_tokens=9)}, {"sft_evaluation"}),
-        ({"search_index": SMALL.search_index.but(passage_characters=300)}, {"search_index", "training_search_index"}),
+        ({"pretraining": SMALL.pretraining.replace(tokens=7, seed=9, compile=False, device="cuda")}, set()),
+        ({"finetuning": SMALL.finetuning.replace(device="auto", processes=3, keep=5)}, set()),
+        ({"sft_evaluation": SMALL.sft_evaluation.replace(device="auto")}, set()),
+        ({"knowledge_boundary": SMALL.knowledge_boundary.replace(device="auto")}, set()),
+        ({"finetuning": SMALL.finetuning.replace(batch_tokens=1280)}, set()),  # as it was taken over from pretraining
+        ({"finetuning": SMALL.finetuning.replace(epochs=0.3)}, {"sft_checkpoint"}),
+        ({"finetuning": SMALL.finetuning.replace(ablation_epochs=0.3)}, {"ablation_checkpoint"}),
+        ({"pretraining": SMALL.pretraining.replace(clip=0.5)}, {"sft_checkpoint", "ablation_checkpoint"}),
+        ({"tools": SMALL.tools.replace(calls=1)}, {"sft_evaluation"}),
+        ({"tools": SMALL.tools.replace(results=2)}, {"conversations", "sft_evaluation"}),
+        ({"sft_evaluation": SMALL.sft_evaluation.replace(questions=4)}, {"conversations"}),
+        ({"sft_evaluation": SMALL.sft_evaluation.replace(max_tokens=9)}, {"sft_evaluation"}),
+        (
+            {"search_index": SMALL.search_index.replace(passage_characters=300)},
+            {"search_index", "training_search_index"},
+        ),
         ({"search_only_hosts": ()}, {"conversations"}),
     ],
 )
@@ -169,7 +172,7 @@ def test_a_question_of_the_evaluation_in_a_conversation_is_told(built, tmp_path)
 
 @pytest.mark.parametrize(("made_up", "passed"), [(0.2, True), (0.9, False)])
 def test_fewer_hallucinations_than_without_the_mitigation(made_up, passed):
-    stats = {"hallucinated": {"sft": made_up, "unmitigated": 0.9}, "falsely_refused": 0.1}
+    stats = {"hallucinated": {"sft": made_up, "ablation": 0.9}, "falsely_refused": 0.1}
     outcome = hallucinates_less(SimpleNamespace(record=SimpleNamespace(stats=stats)), None, None)
     assert outcome.passed == passed
     assert outcome.numbers == {
@@ -197,11 +200,11 @@ def test_the_report_is_drawn_from_what_is_stored_alone(built):
 
 def test_checkpoints_draw_their_loss(built):
     _, outcomes = built
-    for name in ("sft_checkpoint", "unmitigated_checkpoint"):
+    for name in ("sft_checkpoint", "ablation_checkpoint"):
         artifact = outcomes[name].artifact
         assert [artifact.view(view.file).is_file() for view in outcomes[name].resolution.stage.views] == [True]
         assert not any(file.endswith(".svg") for file in artifact.record.files)
-    mitigated, without = (outcomes[name].artifact.record.stats for name in ("sft_checkpoint", "unmitigated_checkpoint"))
+    mitigated, without = (outcomes[name].artifact.record.stats for name in ("sft_checkpoint", "ablation_checkpoint"))
     assert mitigated["left_out"] == 0 < without["left_out"]
 
 

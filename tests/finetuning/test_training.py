@@ -50,7 +50,7 @@ def job(tmp_path_factory):
     plan = TrainingPlan(
         steps=24,
         rows=8,
-        pass_rows=8,
+        micro_batch_size=8,
         seed=1,
         optimisation=Optimisation(learning_rate=3e-3, matrix_learning_rate=3e-3),
         validate_every=8,

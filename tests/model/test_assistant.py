@@ -25,15 +25,30 @@ def test_calls_come_once_and_stand_in_the_history(monkeypatch):
     text, calls = said(conversation, "2+3?")
     assert text == "5!"
     assert [(one.tool, one.text, one.result) for one in calls] == [("python", "2+3", "5")]
-    assert conversation.history == [[Message("user", "2+3?"), Message("assistant", "", Call("python", "2+3")), Message("tool", "5"), Message("assistant", "5!")]]
+    assert conversation.history == [
+        [
+            Message("user", "2+3?"),
+            Message("assistant", "", Call("python", "2+3")),
+            Message("tool", "5"),
+            Message("assistant", "5!"),
+        ]
+    ]
     assert transcript(conversation.history[0]) == "user: 2+3?\nassistant: [python: 2+3]\ntool: 5\nassistant: 5!"
     conversation.reset()
     assert conversation.history == []
 
 
 def test_the_prompt_is_the_protocols(monkeypatch):
-    conversation = Conversation(scripted(SHAPES["plain"], [encode_text(ENCODING, "a")], monkeypatch), GREEDY, Tools({"search": str, "python": str}), "Be brief.", room=4)
-    assert conversation._prompt("x") == prompt(ENCODING, [Message("system", "Tools: python, search.\nBe brief."), Message("user", "x")])
+    conversation = Conversation(
+        scripted(SHAPES["plain"], [encode_text(ENCODING, "a")], monkeypatch),
+        GREEDY,
+        Tools({"search": str, "python": str}),
+        "Be brief.",
+        room=4,
+    )
+    assert conversation._prompt("x") == prompt(
+        ENCODING, [Message("system", "Tools: python, search.\nBe brief."), Message("user", "x")]
+    )
 
 
 def test_the_oldest_is_left_out_when_the_context_is_full(monkeypatch):
@@ -42,7 +57,11 @@ def test_the_oldest_is_left_out_when_the_context_is_full(monkeypatch):
     ids = conversation._prompt("and now?")
     assert len(ids) <= SHAPES["plain"].context - 4
     assert 0 < conversation.left_out < 8
-    assert ids == prompt(ENCODING, [message for exchange in conversation.history[conversation.left_out :] for message in exchange] + [Message("user", "and now?")])
+    assert ids == prompt(
+        ENCODING,
+        [message for exchange in conversation.history[conversation.left_out :] for message in exchange]
+        + [Message("user", "and now?")],
+    )
 
 
 def test_a_message_longer_than_the_context_is_an_error(monkeypatch):
@@ -68,7 +87,9 @@ def test_a_base_model_answers_one_line(monkeypatch):
 
 
 def test_what_a_base_model_is_given():
-    text = as_text([Message("user", "a\nb"), Message("assistant", "c"), Message("user", "d")], "Told first.", [("q", "r")])
+    text = as_text(
+        [Message("user", "a\nb"), Message("assistant", "c"), Message("user", "d")], "Told first.", [("q", "r")]
+    )
     assert text == "Told first.\nQuestion: q\nAnswer: r\nQuestion: a b\nAnswer: c\nQuestion: d\nAnswer:"
 
 

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.model.chat import CHAT_TEMPLATE, Call, ConversationError, Message, decode_text, encode_text, prompt, render
+from llm_assets.model.chat import (
+    CHAT_TEMPLATE,
+    Call,
+    ConversationError,
+    Message,
+    decode_text,
+    encode_text,
+    prompt,
+    render,
+)
 from llm_assets.model.encoding import SPECIAL_TOKENS
 from llm_assets.model.tokenizer_files import write_tokenizer
 from tests.model.test_transformer import ENCODING
@@ -27,7 +36,9 @@ def openai(messages):
     for message in messages:
         row = {"role": message.role, "content": message.content}
         if message.call:
-            row["tool_calls"] = [{"type": "function", "function": {"name": message.call.tool, "arguments": {"input": message.call.text}}}]
+            row["tool_calls"] = [
+                {"type": "function", "function": {"name": message.call.tool, "arguments": {"input": message.call.text}}}
+            ]
         out.append(row)
     return out
 
@@ -40,7 +51,10 @@ def test_a_conversation_stands_as_written_down():
         "<|user_start|> What is 7 times 6?<|user_end|><|assistant_start|><|python_start|> 7 * 6<|python_end|><|tool_start|><|result_start|> 42<|result_end|><|tool_end|> It is 42.<|assistant_end|>"
     )
     said = ENCODING.decode([token for token, train in zip(ids, trained, strict=True) if train])
-    assert said == " I will look.<|search_start|> river<|search_end|> In the town.<|assistant_end|><|python_start|> 7 * 6<|python_end|> It is 42.<|assistant_end|>"
+    assert (
+        said
+        == " I will look.<|search_start|> river<|search_end|> In the town.<|assistant_end|><|python_start|> 7 * 6<|python_end|> It is 42.<|assistant_end|>"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +66,18 @@ def tokenizer(tmp_path_factory):
     return AutoTokenizer.from_pretrained(folder)
 
 
-texts = st.text(min_size=1, max_size=40).filter(lambda text: text.strip() and not any(name in text for name in SPECIAL_TOKENS))
+texts = st.text(min_size=1, max_size=40).filter(
+    lambda text: text.strip() and not any(name in text for name in SPECIAL_TOKENS)
+)
 
 
 def test_transformers_renders_the_same_tokens_and_the_same_mask(tokenizer):
-    @given(st.lists(st.tuples(texts, texts, st.sampled_from([None, "search", "python"]), texts, texts), min_size=1, max_size=3), st.booleans())
+    @given(
+        st.lists(
+            st.tuples(texts, texts, st.sampled_from([None, "search", "python"]), texts, texts), min_size=1, max_size=3
+        ),
+        st.booleans(),
+    )
     def same(turns, with_system):
         messages = [Message("system", "Be kind.")] if with_system else []
         for question, answer, tool, query, result in turns:
@@ -65,11 +86,15 @@ def test_transformers_renders_the_same_tokens_and_the_same_mask(tokenizer):
                 messages += [Message("assistant", answer, Call(tool, query)), Message("tool", result)]
             messages.append(Message("assistant", answer))
         ids, trained = render(ENCODING, messages)
-        theirs = tokenizer.apply_chat_template(openai(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+        theirs = tokenizer.apply_chat_template(
+            openai(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
         assert theirs["input_ids"] == ids
         assert [bool(one) for one in theirs["assistant_masks"]] == trained
         asked = messages[:-1]
-        assert tokenizer.apply_chat_template(openai(asked), tokenize=True, return_dict=True, add_generation_prompt=True)["input_ids"] == prompt(ENCODING, asked)
+        assert tokenizer.apply_chat_template(
+            openai(asked), tokenize=True, return_dict=True, add_generation_prompt=True
+        )["input_ids"] == prompt(ENCODING, asked)
 
     same()
 
@@ -80,7 +105,10 @@ def test_what_a_user_writes_opens_no_turn(pieces):
     ids, trained = render(ENCODING, [Message("user", text), Message("assistant", "No.")])
     inner = ids[2 : ids.index(ENCODING.special["<|user_end|>"])]
     assert decode_text(ENCODING, inner) == text and not set(inner) & set(ENCODING.special.values())
-    assert ids.count(ENCODING.special["<|assistant_start|>"]) == 1 and sum(trained) == len(encode_text(ENCODING, "No.")) + 1
+    assert (
+        ids.count(ENCODING.special["<|assistant_start|>"]) == 1
+        and sum(trained) == len(encode_text(ENCODING, "No.")) + 1
+    )
 
 
 @given(st.text(max_size=40))
@@ -108,7 +136,10 @@ USER, SAID = Message("user", "Hello."), Message("assistant", "Good day.")
         ([USER, Message("assistant", "x", Call("shell", "ls"))], "message 2: tool 'shell'; there are search, python"),
         ([USER, Message("assistant", "x", Call("python", " "))], "message 2: an empty call of python"),
         ([Message("user", "x", Call("python", "1"))], "message 1: a call by user"),
-        ([USER, Message("assistant", "x", Call("python", "1"))], "message 2: the conversation ends with assistant calling a tool"),
+        (
+            [USER, Message("assistant", "x", Call("python", "1"))],
+            "message 2: the conversation ends with assistant calling a tool",
+        ),
         ([USER, Message("assistant", "x", Call("python", "1")), SAID], "message 3: assistant where tool was expected"),
         ([USER, SAID, Message("tool", "1")], "message 3: tool where user was expected"),
     ],

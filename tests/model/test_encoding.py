@@ -23,7 +23,9 @@ from llm_assets.sample_web import prose, world
 from llm_assets.tokens.tokenizer import TOKENIZER, train
 
 WORLD = world.make_world(1)
-TEXTS = [prose.portrait(random.Random(n), WORLD.people[n]) for n in range(60)] + ["naïve café — 日本語 🙂🙂 12345 1+1=2\n\n\n  x\t\tTHE'S don't\r\n"] * 3
+TEXTS = [prose.portrait(random.Random(n), WORLD.people[n]) for n in range(60)] + [
+    "naïve café — 日本語 🙂🙂 12345 1+1=2\n\n\n  x\t\tTHE'S don't\r\n"
+] * 3
 ENCODING = train(TEXTS, 700)
 
 
@@ -122,7 +124,11 @@ def test_a_download_that_fails_is_tried_again_and_a_broken_file_is_not(tmp_path,
 
 
 def test_published_encodings_from_files(shared_data):
-    for name, file, size in [("gpt2", "r50k_base", 50_272), ("cl100k_base", "cl100k_base", 100_272), ("o200k_base", "o200k_base", 200_014)]:
+    for name, file, size in [
+        ("gpt2", "r50k_base", 50_272),
+        ("cl100k_base", "cl100k_base", 100_272),
+        ("o200k_base", "o200k_base", 200_014),
+    ]:
         encoding = published(name, shared_data / "tokenizers" / f"{file}.tiktoken")
         assert encoding.size == size and encoding.dtype.__name__ == ("uint16" if size <= 65_536 else "uint32")
         assert encoding.decode(encoding.encode(TEXTS[-1])) == TEXTS[-1]
@@ -168,4 +174,6 @@ def test_parity_of_a_published_encoding(shared_data, tmp_path):
 def test_line_ends_are_the_tokens_that_hold_one():
     assert ENCODING.line_ends and all("\n" in ENCODING.decode([token]) for token in ENCODING.line_ends)
     for text in [TEXTS[-1], "One.\nTwo.\n\nThree"]:
-        assert [token in ENCODING.line_ends for token in ENCODING.encode(text)] == ["\n" in ENCODING.decode([token]) for token in ENCODING.encode(text)]
+        assert [token in ENCODING.line_ends for token in ENCODING.encode(text)] == [
+            "\n" in ENCODING.decode([token]) for token in ENCODING.encode(text)
+        ]

@@ -33,12 +33,19 @@ def test_every_weight_is_read_back(tmp_path, shape, kind):
     assert told["tensors"] == len(reader.tensors) == len(made.state_dict())
     found = {tensor.name: np.asarray(tensor.data, np.float32) for tensor in reader.tensors}
     embedding = made.embedding.weight.detach().numpy()
-    assert np.array_equal(found["token_embd.weight"], embedding.astype(np.float16 if kind == "f16" else np.float32).astype(np.float32))
+    assert np.array_equal(
+        found["token_embd.weight"], embedding.astype(np.float16 if kind == "f16" else np.float32).astype(np.float32)
+    )
     if shape is GPT2:
         assert found["blk.1.attn_qkv.weight"].shape == (96, 32)  # transposed: out, in
     else:
-        assert np.array_equal(found["blk.1.attn_q_norm.weight"], made.model.layers[1].self_attn.q_norm.weight.detach().numpy())
-        assert value(reader, "qwen3.rope.freq_base") == shape.rope_theta and value(reader, "qwen3.attention.head_count_kv") == shape.kv_heads
+        assert np.array_equal(
+            found["blk.1.attn_q_norm.weight"], made.model.layers[1].self_attn.q_norm.weight.detach().numpy()
+        )
+        assert (
+            value(reader, "qwen3.rope.freq_base") == shape.rope_theta
+            and value(reader, "qwen3.attention.head_count_kv") == shape.kv_heads
+        )
     assert value(reader, "general.architecture") == shape.architecture
 
 
@@ -48,7 +55,11 @@ def test_the_vocabulary_and_how_a_turn_ends(tmp_path):
     tokens, kinds = value(reader, "tokenizer.ggml.tokens"), value(reader, "tokenizer.ggml.token_type")
     assert len(tokens) == len(kinds) == QWEN.rows and len(set(tokens)) == len(tokens)
     end = ENCODING.special["<|assistant_end|>"]
-    assert value(reader, "tokenizer.ggml.eos_token_id") == end and tokens[end] == "<|assistant_end|>" and kinds[end] == gguf.TokenType.CONTROL
+    assert (
+        value(reader, "tokenizer.ggml.eos_token_id") == end
+        and tokens[end] == "<|assistant_end|>"
+        and kinds[end] == gguf.TokenType.CONTROL
+    )
     assert "assistant_start" in value(reader, "tokenizer.chat_template")
     assert len(value(reader, "tokenizer.ggml.merges")) == len(ENCODING.ranks) - 256
 
@@ -56,7 +67,9 @@ def test_the_vocabulary_and_how_a_turn_ends(tmp_path):
 def test_a_base_model_ends_with_the_document(tmp_path):
     write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "base", chat=False)
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
-    assert value(reader, "tokenizer.ggml.eos_token_id") == ENCODING.bos and "tokenizer.chat_template" not in reader.fields
+    assert (
+        value(reader, "tokenizer.ggml.eos_token_id") == ENCODING.bos and "tokenizer.chat_template" not in reader.fields
+    )
 
 
 def test_how_texts_are_split_is_told():

@@ -48,7 +48,9 @@ def test_the_loss_of_a_pair_stands_at_both_last_tokens():
     for row, (preferred, other) in enumerate(((0, 1), (0, 1), (2, 3), (2, 3))):
         held = targets[row] != IGNORE
         assert held.sum() == 1
-        assert losses[row][torch.from_numpy(held)].item() == pytest.approx(math.log(1 + math.exp(scores[other] - scores[preferred])), abs=1e-5)
+        assert losses[row][torch.from_numpy(held)].item() == pytest.approx(
+            math.log(1 + math.exp(scores[other] - scores[preferred])), abs=1e-5
+        )
         assert losses[row][torch.from_numpy(~held)].abs().sum() == 0
     with pytest.raises(ModelError, match="no logits"):
         model(torch.from_numpy(tokens))
@@ -69,7 +71,11 @@ def test_transformers_reads_it_as_a_classifier_of_one_label(tmp_path):
 
     model = reward_model()
     save_model(model, tmp_path)
-    (tmp_path / "config.json").write_text(__import__("json").dumps({**config(SHAPE), "architectures": ["Qwen3ForSequenceClassification"], "num_labels": 1, "pad_token_id": 0}))
+    (tmp_path / "config.json").write_text(
+        __import__("json").dumps(
+            {**config(SHAPE), "architectures": ["Qwen3ForSequenceClassification"], "num_labels": 1, "pad_token_id": 0}
+        )
+    )
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     tokens = torch.tensor([[5, 9, 3, 7], [1, 2, 3, 4]])
     with torch.no_grad():
@@ -141,6 +147,13 @@ def test_it_learns_which_of_two_is_preferred(tmp_path):
     model = Transformer(SHAPE)
     model.initialise(1)
     reward = RewardModel.of(model)
-    train(reward, Pairs(pairs[:160], 24, 1), TrainingPlan(60, 16, 16), tmp_path, Devices(torch.device("cpu")), lambda *_, **__: None)
+    train(
+        reward,
+        Pairs(pairs[:160], 24, 1),
+        TrainingPlan(60, 16, 16),
+        tmp_path,
+        Devices(torch.device("cpu")),
+        lambda *_, **__: None,
+    )
     scores = score_all(reward.eval(), [one for pair in pairs[160:] for one in pair])
     assert sum(a > b for a, b in zip(scores[0::2], scores[1::2], strict=True)) >= 38

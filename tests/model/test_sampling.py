@@ -37,9 +37,14 @@ def test_equal_to_the_full_forward_pass_token_by_token(name):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_batch_changes_nothing(name):
-    engine, sampling = ENGINES[name], Sampling(max_tokens=24, temperature=1.0, top_k=40, seed=3, stop=tuple(range(0, 500, 11)))
+    engine, sampling = (
+        ENGINES[name],
+        Sampling(max_tokens=24, temperature=1.0, top_k=40, seed=3, stop=tuple(range(0, 500, 11))),
+    )
     together = engine.complete(PROMPTS, sampling)
-    assert {completion.finish for completion in together} == {"stop", "length"} or all(completion.finish == "stop" for completion in together)
+    assert {completion.finish for completion in together} == {"stop", "length"} or all(
+        completion.finish == "stop" for completion in together
+    )
     by_two = engine.complete(PROMPTS, sampling, batch=2)
     assert [one.tokens for one in together] == [one.tokens for one in by_two]
     *_, alone = engine.stream([PROMPTS[3]], sampling, first=3)
@@ -48,7 +53,9 @@ def test_a_batch_changes_nothing(name):
 
 def test_samples_of_one_prompt_are_those_of_the_prompt_given_often():
     engine, sampling = ENGINES["plain"], Sampling(max_tokens=10, seed=1)
-    assert [one.tokens for one in engine.complete(PROMPTS[1:3], sampling, samples=3)] == [one.tokens for one in engine.complete([PROMPTS[1]] * 3 + [PROMPTS[2]] * 3, sampling)]
+    assert [one.tokens for one in engine.complete(PROMPTS[1:3], sampling, samples=3)] == [
+        one.tokens for one in engine.complete([PROMPTS[1]] * 3 + [PROMPTS[2]] * 3, sampling)
+    ]
 
 
 def test_seeds():
@@ -73,19 +80,26 @@ def test_last_tokens_end_a_sequence_and_are_part_of_it():
 
 def test_a_line_is_what_stands_before_its_end():
     engine = ENGINES["plain"]
-    whole = [ENCODING.decode(one.tokens) for one in engine.complete(PROMPTS, Sampling(max_tokens=30, seed=3, stop=(ENCODING.bos,)), 32)]
+    whole = [
+        ENCODING.decode(one.tokens)
+        for one in engine.complete(PROMPTS, Sampling(max_tokens=30, seed=3, stop=(ENCODING.bos,)), 32)
+    ]
     assert any("\n" in text for text in whole)
     assert engine.lines(PROMPTS, 30, 32, temperature=1.0, seed=3) == [text.split("\n")[0].strip() for text in whole]
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize(("beginnings", "ends"), [(1, (1, 4, 2)), (1, (0, 3)), (2, (2, 5, 1, 4)), (3, (6,) * 6), (1, (6,))])
+@pytest.mark.parametrize(
+    ("beginnings", "ends"), [(1, (1, 4, 2)), (1, (0, 3)), (2, (2, 5, 1, 4)), (3, (6,) * 6), (1, (6,))]
+)
 def test_what_prompts_begin_with_is_read_once_and_answered_alike(name, beginnings, ends):
     engine = ENGINES[name]
     begun = [ENCODING.document(" ".join(TEXTS[number:]))[:40] for number in range(beginnings)]
     prompts = [[*begun[number % beginnings], *PROMPTS[2][1 : 1 + more]] for number, more in enumerate(ends)]
     assert (_read_once(prompts) > 0) == (len(ends) > beginnings)
-    for prompt, completion in zip(prompts, engine.complete(prompts, Sampling(max_tokens=12, temperature=0)), strict=True):
+    for prompt, completion in zip(
+        prompts, engine.complete(prompts, Sampling(max_tokens=12, temperature=0)), strict=True
+    ):
         tokens, scores = greedy(engine.model, prompt, 12)
         assert completion.tokens == tokens
         assert completion.log_probabilities == pytest.approx(scores, abs=1e-4)
@@ -101,27 +115,39 @@ def test_the_context_ends_a_sequence():
 
 @pytest.mark.parametrize(
     ("prompt", "message"),
-    [([], "prompt 0 is empty"), ([1] * 65, "prompt 0 has 65 tokens, the model's context is 64"), ([500], "has the id 500; the vocabulary has 500")],
+    [
+        ([], "prompt 0 is empty"),
+        ([1] * 65, "prompt 0 has 65 tokens, the model's context is 64"),
+        ([500], "has the id 500; the vocabulary has 500"),
+    ],
 )
 def test_impossible_prompts_are_named(prompt, message):
     with pytest.raises(ModelError, match=message):
         ENGINES["plain"].complete([prompt], Sampling())
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}]
+)
 def test_impossible_settings_are_named(wrong):
     with pytest.raises(ModelError, match=next(iter(wrong))):
         Sampling(**wrong)
 
 
-logits = st.lists(st.integers(-40, 40), min_size=2, max_size=30, unique=True).map(lambda values: torch.tensor([values]) / 4)
+logits = st.lists(st.integers(-40, 40), min_size=2, max_size=30, unique=True).map(
+    lambda values: torch.tensor([values]) / 4
+)
 
 
 @given(logits, st.integers(1, 30), st.floats(0.05, 1.0))
 def test_filters_keep_the_most_probable(row, top_k, top_p):
     probabilities = row[0].softmax(-1)
     kept = filtered(row, Sampling(top_k=top_k))[0].isfinite()
-    assert kept.sum() == min(top_k, len(row[0])) and probabilities[kept].min() >= probabilities[~kept].max() if (~kept).any() else kept.all()
+    assert (
+        kept.sum() == min(top_k, len(row[0])) and probabilities[kept].min() >= probabilities[~kept].max()
+        if (~kept).any()
+        else kept.all()
+    )
     kept = filtered(row, Sampling(top_p=top_p))[0].isfinite()
     assert probabilities[kept].sum() >= top_p - 1e-5 and kept[probabilities.argmax()]
     if kept.sum() > 1:
@@ -142,7 +168,12 @@ def test_what_is_streamed_is_what_is_completed():
     engine, sampling = ENGINES["plain"], Sampling(max_tokens=30, temperature=0)
     *steps, completions = engine.stream(PROMPTS[:2], sampling)
     for number in range(2):
-        assert [choice.token for step in steps for choice in step if isinstance(choice, Choice) and choice.sequence == number] == completions[number].tokens
+        assert [
+            choice.token
+            for step in steps
+            for choice in step
+            if isinstance(choice, Choice) and choice.sequence == number
+        ] == completions[number].tokens
     text = "".join(engine.text(TEXTS[0][:40], sampling))
     tokens, _ = greedy(engine.model, ENCODING.document(TEXTS[0][:40]), 30)
     assert text == ENCODING.decode_bytes(tokens).decode("utf-8", "replace")
@@ -151,7 +182,9 @@ def test_what_is_streamed_is_what_is_completed():
 def test_next_tokens_and_likelihoods():
     engine = ENGINES["gpt2"]
     table = engine.next_tokens(PROMPTS[1], 500)
-    assert sum(share for _, share in table) == pytest.approx(1, abs=1e-4) and table[0][1] == max(share for _, share in table)
+    assert sum(share for _, share in table) == pytest.approx(1, abs=1e-4) and table[0][1] == max(
+        share for _, share in table
+    )
     tokens, scores = greedy(engine.model, PROMPTS[1], 6)
     assert table[0][0] == tokens[0]
     assert engine.log_likelihoods([PROMPTS[1], PROMPTS[0]], [tokens, [7]])[0] == pytest.approx(sum(scores), abs=1e-4)

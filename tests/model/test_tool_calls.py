@@ -39,7 +39,11 @@ def call(tool, text):
 
 
 PROMPT = render(ENCODING, [Message("user", "2+3?")], complete=False)[0] + [SPECIAL["<|assistant_start|>"]]
-TOOLS = Tools({"python": lambda text: str(eval(text, {"__builtins__": {}})), "search": lambda text: f"about {text}"}, calls=2, result_tokens=20)
+TOOLS = Tools(
+    {"python": lambda text: str(eval(text, {"__builtins__": {}})), "search": lambda text: f"about {text}"},
+    calls=2,
+    result_tokens=20,
+)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -47,7 +51,11 @@ def test_the_result_stands_where_the_protocol_puts_it(name, monkeypatch):
     engine = scripted(SHAPES[name], [call("python", "2+3")], monkeypatch)
     [completion] = engine.complete([PROMPT], Sampling(max_tokens=40, temperature=0, stop=(END,)), tools=TOOLS)
     assert [(one.tool, one.text, one.result) for one in completion.calls] == [("python", "2+3", "5")]
-    rendered, trained = render(ENCODING, [Message("user", "2+3?"), Message("assistant", "", Call("python", "2+3")), Message("tool", "5")], complete=False)
+    rendered, trained = render(
+        ENCODING,
+        [Message("user", "2+3?"), Message("assistant", "", Call("python", "2+3")), Message("tool", "5")],
+        complete=False,
+    )
     assert [*PROMPT, *completion.tokens] == rendered
     assert completion.forced == [not one for one in trained[len(PROMPT) :]]
     assert completion.finish == "stop"
@@ -63,7 +71,9 @@ def test_what_follows_is_as_if_the_result_had_stood_in_the_prompt(name, monkeypa
         heard = []
         real = engine._logits
         engine._logits = lambda hidden: heard.append(real(hidden)) or heard[-1]
-        engine.complete([PROMPT, PROMPT[:3]], Sampling(max_tokens=len(called) + 1, temperature=0, stop=(END,)), tools=TOOLS)
+        engine.complete(
+            [PROMPT, PROMPT[:3]], Sampling(max_tokens=len(called) + 1, temperature=0, stop=(END,)), tools=TOOLS
+        )
     whole = [*PROMPT, *called, *engine.result_tokens("about x y", 20)]
     with torch.no_grad():
         expected = made(torch.tensor([whole]))[0, -1, : made.shape.vocabulary]
@@ -72,13 +82,25 @@ def test_what_follows_is_as_if_the_result_had_stood_in_the_prompt(name, monkeypa
 
 def test_several_sequences_call_at_different_times(monkeypatch):
     shape = SHAPES["plain"]
-    scripts = [call("python", "1+1"), [5, 6, *call("python", "2*4"), 7], [9, 10], [*call("search", "a"), *call("search", "b")]]
+    scripts = [
+        call("python", "1+1"),
+        [5, 6, *call("python", "2*4"), 7],
+        [9, 10],
+        [*call("search", "a"), *call("search", "b")],
+    ]
     engine = scripted(shape, scripts, monkeypatch)
     engine_rows(engine)
     completions = engine.complete([PROMPT] * 4, Sampling(max_tokens=40, temperature=0, stop=(END,)), tools=TOOLS)
-    assert [[one.result for one in completion.calls] for completion in completions] == [["2"], ["8"], [], ["about a", "about b"]]
+    assert [[one.result for one in completion.calls] for completion in completions] == [
+        ["2"],
+        ["8"],
+        [],
+        ["about a", "about b"],
+    ]
     for completion, script in zip(completions, scripts, strict=True):
-        assert [token for token, forced in zip(completion.tokens, completion.forced, strict=True) if not forced] == script
+        assert [
+            token for token, forced in zip(completion.tokens, completion.forced, strict=True) if not forced
+        ] == script
 
 
 def engine_rows(engine):
@@ -98,7 +120,11 @@ def engine_rows(engine):
 
 def test_no_more_calls_than_allowed(monkeypatch):
     engine = scripted(SHAPES["plain"], [call("search", "a") * 3], monkeypatch)
-    [completion] = engine.complete([PROMPT], Sampling(max_tokens=60, temperature=0, stop=(END,)), tools=Tools({"search": lambda text: "r"}, calls=1, result_tokens=8))
+    [completion] = engine.complete(
+        [PROMPT],
+        Sampling(max_tokens=60, temperature=0, stop=(END,)),
+        tools=Tools({"search": lambda text: "r"}, calls=1, result_tokens=8),
+    )
     assert [one.result for one in completion.calls] == ["r", "Error: no more than 1 calls."]
     assert completion.finish == "calls"
 
@@ -106,13 +132,24 @@ def test_no_more_calls_than_allowed(monkeypatch):
 def test_a_tool_that_is_not_there_and_one_that_fails(monkeypatch):
     engine = scripted(SHAPES["plain"], [call("search", "a"), call("python", "1/0")], monkeypatch)
     engine_rows(engine)
-    completions = engine.complete([PROMPT] * 2, Sampling(max_tokens=60, temperature=0, stop=(END,)), tools=Tools({"python": TOOLS.tools["python"]}))
-    assert [[one.result for one in completion.calls] for completion in completions] == [["Error: there is no tool search."], ["Error: ZeroDivisionError: division by zero"]]
+    completions = engine.complete(
+        [PROMPT] * 2,
+        Sampling(max_tokens=60, temperature=0, stop=(END,)),
+        tools=Tools({"python": TOOLS.tools["python"]}),
+    )
+    assert [[one.result for one in completion.calls] for completion in completions] == [
+        ["Error: there is no tool search."],
+        ["Error: ZeroDivisionError: division by zero"],
+    ]
 
 
 def test_long_results_are_cut(monkeypatch):
     engine = scripted(SHAPES["plain"], [call("search", "a")], monkeypatch)
-    [completion] = engine.complete([PROMPT], Sampling(max_tokens=20, temperature=0, stop=(END,)), tools=Tools({"search": lambda text: "word " * 500}, result_tokens=7))
+    [completion] = engine.complete(
+        [PROMPT],
+        Sampling(max_tokens=20, temperature=0, stop=(END,)),
+        tools=Tools({"search": lambda text: "word " * 500}, result_tokens=7),
+    )
     assert sum(completion.forced) == 7 + 4
 
 
@@ -125,7 +162,14 @@ def test_a_call_without_room_for_its_result_ends_the_sequence(monkeypatch):
     assert completion.calls == []
 
 
-@pytest.mark.parametrize("script", [[SPECIAL["<|python_end|>"]], [*ENCODING.encode("2+3"), SPECIAL["<|python_end|>"]], [SPECIAL["<|search_start|>"], *ENCODING.encode("2+3"), SPECIAL["<|python_end|>"]]])
+@pytest.mark.parametrize(
+    "script",
+    [
+        [SPECIAL["<|python_end|>"]],
+        [*ENCODING.encode("2+3"), SPECIAL["<|python_end|>"]],
+        [SPECIAL["<|search_start|>"], *ENCODING.encode("2+3"), SPECIAL["<|python_end|>"]],
+    ],
+)
 def test_an_end_without_its_beginning_calls_nothing(script, monkeypatch):
     engine = scripted(SHAPES["plain"], [script], monkeypatch)
     [completion] = engine.complete([PROMPT], Sampling(max_tokens=20, temperature=0, stop=(END,)), tools=TOOLS)
@@ -142,14 +186,23 @@ def test_without_tools_nothing_is_run(monkeypatch):
 
 def test_a_result_that_spells_special_tokens_opens_nothing(monkeypatch):
     engine = scripted(SHAPES["plain"], [call("search", "a")], monkeypatch)
-    [completion] = engine.complete([PROMPT], Sampling(max_tokens=20, temperature=0, stop=(END,)), tools=Tools({"search": lambda text: "<|result_end|><|tool_end|><|assistant_end|>"}, result_tokens=64))
+    [completion] = engine.complete(
+        [PROMPT],
+        Sampling(max_tokens=20, temperature=0, stop=(END,)),
+        tools=Tools({"search": lambda text: "<|result_end|><|tool_end|><|assistant_end|>"}, result_tokens=64),
+    )
     inside = [token for token, forced in zip(completion.tokens, completion.forced, strict=True) if forced]
     assert sum(token >= len(ENCODING.ranks) for token in inside) == 4
 
 
 def test_pieces_tell_of_the_call(monkeypatch):
     engine = scripted(SHAPES["plain"], [call("python", "2+3")], monkeypatch)
-    told = [choice for step in engine.stream([PROMPT], Sampling(max_tokens=20, temperature=0, stop=(END,)), tools=TOOLS) for choice in step if isinstance(choice, Choice)]
+    told = [
+        choice
+        for step in engine.stream([PROMPT], Sampling(max_tokens=20, temperature=0, stop=(END,)), tools=TOOLS)
+        for choice in step
+        if isinstance(choice, Choice)
+    ]
     assert {choice.call.result for choice in told if choice.call} == {"5"}
 
 
@@ -157,7 +210,11 @@ def test_messages_of_a_completion(monkeypatch):
     script = [*encode_text(ENCODING, "I ask."), *call("python", "2+3"), *encode_text(ENCODING, "It is 5.")]
     engine = scripted(SHAPES["plain"], [script], monkeypatch)
     [completion] = engine.complete([PROMPT], Sampling(max_tokens=40, temperature=0, stop=(END,)), tools=TOOLS)
-    assert to_messages(engine, completion) == [Message("assistant", "I ask.", Call("python", "2+3")), Message("tool", "5"), Message("assistant", "It is 5.")]
+    assert to_messages(engine, completion) == [
+        Message("assistant", "I ask.", Call("python", "2+3")),
+        Message("tool", "5"),
+        Message("assistant", "It is 5."),
+    ]
 
 
 @pytest.mark.parametrize("name", SHAPES)

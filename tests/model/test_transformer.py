@@ -38,20 +38,31 @@ def model(shape, seed=1):
     return made.eval()
 
 
-@given(st.sampled_from(["qwen3", "gpt2"]), st.integers(1, 4), st.integers(260, 900), st.booleans(), st.sampled_from([32, 64, 160]))
+@given(
+    st.sampled_from(["qwen3", "gpt2"]),
+    st.integers(1, 4),
+    st.integers(260, 900),
+    st.booleans(),
+    st.sampled_from([32, 64, 160]),
+)
 @settings(max_examples=20)
 def test_parameters_are_as_counted(architecture, depth, vocabulary, tied, width):
     shape = ModelShape.of_depth(depth, vocabulary, 32, architecture, width=width, tied=tied or architecture == "gpt2")
     made = Transformer(shape)
     assert shape.parameters == sum(parameter.numel() for parameter in made.parameters())
-    assert sum(parameter.numel() for _, parameter in made.matrices()) == shape.matrix_parameters - shape.rows * shape.width
+    assert (
+        sum(parameter.numel() for _, parameter in made.matrices()) == shape.matrix_parameters - shape.rows * shape.width
+    )
 
 
 def test_the_dial():
     assert [ModelShape.of_depth(depth, 32_768, 2048).width for depth in (4, 12, 20)] == [256, 768, 1280]
     assert ModelShape.of_depth(12, 32_768, 2048).heads == 6 and ModelShape.of_depth(12, 32_768, 2048).head_dim == 128
     # GPT-2 as published: 124,439,808 and 1,557,611,200 parameters with 50,257 rows; ours has 50,304.
-    small, large = ModelShape.of_depth(12, 50_257, 1024, "gpt2", heads=12), ModelShape.of_depth(48, 50_257, 1024, "gpt2", width=1600, heads=25)
+    small, large = (
+        ModelShape.of_depth(12, 50_257, 1024, "gpt2", heads=12),
+        ModelShape.of_depth(48, 50_257, 1024, "gpt2", width=1600, heads=25),
+    )
     assert small.parameters - 47 * 768 == 124_439_808
     assert large.parameters - 47 * 1600 == 1_557_611_200
 
@@ -105,7 +116,13 @@ def test_a_gpt2_of_transformers_has_equal_logits_here(layout, tmp_path):
         (tmp_path / "model.safetensors").unlink()
         torch.save(state, tmp_path / "pytorch_model.bin")
     elif layout == "openai":
-        save_file({**{name.removeprefix("transformer."): tensor for name, tensor in state.items()}, "h.0.attn.bias": torch.ones(1, 1, 48, 48)}, tmp_path / "model.safetensors")
+        save_file(
+            {
+                **{name.removeprefix("transformer."): tensor for name, tensor in state.items()},
+                "h.0.attn.bias": torch.ones(1, 1, 48, 48),
+            },
+            tmp_path / "model.safetensors",
+        )
     tokens = torch.randint(0, 257, (3, 48))
     with torch.no_grad():
         assert torch.allclose(load_gpt2(tmp_path)(tokens)[..., :257], other(tokens).logits, atol=1e-4)
@@ -145,7 +162,10 @@ def test_targets_that_are_ignored_bear_no_loss():
     assert torch.equal(part[:, :4], torch.zeros(2, 4)) and torch.allclose(part[:, 4:], whole[:, 4:], atol=1e-6)
     reference = torch.nn.functional.cross_entropy(made(tokens)[0, 5:6], targets[0, 5:6])
     assert torch.allclose(part[0, 5], reference, atol=1e-6)
-    of_part, of_whole = (torch.autograd.grad(one[:, 4:].sum(), list(made.parameters())) for one in (part, made(tokens, tokens.roll(-1, 1))))
+    of_part, of_whole = (
+        torch.autograd.grad(one[:, 4:].sum(), list(made.parameters()))
+        for one in (part, made(tokens, tokens.roll(-1, 1)))
+    )
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(of_part, of_whole, strict=True))
 
 
@@ -153,7 +173,10 @@ def test_a_batch_without_targets_changes_nothing():
     made, tokens = model(SHAPES["plain"]), torch.randint(0, 500, (2, 10))
     losses = made(tokens, torch.full_like(tokens, IGNORE))
     assert torch.equal(losses, torch.zeros(2, 10))
-    assert all(not gradient.any() for gradient in torch.autograd.grad(losses.sum(), list(made.parameters()), materialize_grads=True))
+    assert all(
+        not gradient.any()
+        for gradient in torch.autograd.grad(losses.sum(), list(made.parameters()), materialize_grads=True)
+    )
 
 
 def test_checkpoints_are_read_back_or_named(tmp_path):
@@ -161,7 +184,9 @@ def test_checkpoints_are_read_back_or_named(tmp_path):
     save_model(made, tmp_path)
     ENCODING.save(tmp_path)
     loaded, encoding = load_checkpoint(tmp_path)
-    assert encoding == ENCODING and all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), loaded.state_dict().values(), strict=True))
+    assert encoding == ENCODING and all(
+        torch.equal(a, b) for a, b in zip(made.state_dict().values(), loaded.state_dict().values(), strict=True)
+    )
     with pytest.raises(CheckpointError, match=r"of another shape: layers 3 \(wanted 2\)"):
         load_model(tmp_path, shape=ModelShape.of_depth(2, 500, 64, width=64))
     train(TEXTS, 400).save(tmp_path)

@@ -220,9 +220,17 @@ def test_several_crawls_in_one_command_of_dagsters(project):
     command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
     command(project, "llm-assets", "setup")
     done = command(
-        project, "dagster", "asset", "materialize", "--select", "*base_checkpoint,*corpus_report",
-        "--partition-range", "more...c", "-m", "llm_assets.definitions",
-    )  # fmt: skip
+        project,
+        "dagster",
+        "asset",
+        "materialize",
+        "--select",
+        "*base_checkpoint,*corpus_report",
+        "--partition-range",
+        "more...c",
+        "-m",
+        "llm_assets.definitions",
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("token_shards/c: finished") == done.stderr.count("token_shards/more: finished") == 1
     assert done.stderr.count("base_checkpoint: finished") == 1

@@ -40,7 +40,10 @@ def server():
     """A site of three pages, one of which robots.txt forbids."""
     bodies = {"/": b'<a href="/a">a</a><a href="/shut/b">b</a>', "/a": story(1), "/shut/b": story(2)}
     web = make_web(1, 0.05)
-    pages = {f"{HOST}{path}": Page(f"{HOST}{path}", "x", body, headers={"Content-Type": "text/html"}) for path, body in bodies.items()}  # fmt: skip
+    pages = {
+        f"{HOST}{path}": Page(f"{HOST}{path}", "x", body, headers={"Content-Type": "text/html"})
+        for path, body in bodies.items()
+    }
     robots = {"small.example": "User-agent: *\nDisallow: /shut/\n"}
     own = type(web)(web.world, pages, robots, (f"{HOST}/",), [], web.clock)
     server = SampleWebServer(own)
@@ -73,7 +76,7 @@ def test_a_source_that_no_crawl_can_come_of_is_refused_at_once(project):
     (project / "html").mkdir()
     (project / "html" / "index.html").write_text("<p>no archive")
     for words, problem in [
-        (("--warc", str(project / "nowhere")), "nowhere: no such file or folder"),
+        (("--warc", str(project / "fictitious")), "fictitious: no such file or folder"),
         (("--warc", str(project / "html")), "no WARC or ARC file in this folder"),
         (("--warc", str(project / "html")), "it holds 1 other files, such as index.html"),
         (("--warc", str(project / "html" / "index.html")), "index.html: is no WARC or ARC file"),
@@ -148,7 +151,13 @@ def test_a_partition_without_a_crawl_says_what_it_is_and_goes(project):
     ask("crawls", "add", "mine", "--warc", str(project / "own"))
     with dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions("crawl", ["nobody"])
-        tools = {"recipe": ChosenRecipe(), "store": ArtifactStore(), "compute": Compute(), "duckdb": DuckDb(), "tracking": Tracking()}  # fmt: skip
+        tools = {
+            "recipe": ChosenRecipe(),
+            "store": ArtifactStore(),
+            "compute": Compute(),
+            "duckdb": DuckDb(),
+            "tracking": Tracking(),
+        }
         (asset,) = [one for one in make_assets(GRAPH) if one.key == dg.AssetKey("raw_warc")]
         launched = dg.materialize(
             [asset], partition_key="nobody", instance=instance, resources=tools, raise_on_error=False
@@ -254,7 +263,7 @@ def test_a_recipe_of_other_crawls_trains_on_exactly_these(project):
     register("week-2", SampleWeb(scale=0.05, day=2, since="week-1"))
     assert open_workspace("laptop@week-2").recipe.corpus() == ["week-1", "week-2"]
     # What the default asks for is what it was.
-    assert open_workspace("laptop").recipe.but(other_crawls={}) == load_recipe("laptop")
+    assert open_workspace("laptop").recipe.replace(other_crawls={}) == load_recipe("laptop")
 
 
 def test_a_run_for_a_crawl_that_the_recipe_does_not_read_ends_in_a_model_of_it_alone(project):
@@ -267,9 +276,17 @@ def test_a_run_for_a_crawl_that_the_recipe_does_not_read_ends_in_a_model_of_it_a
     reference = f"{project}/recipe.py:mine@mine"
     assert f"llm-assets chat --recipe {reference}" in ran.stdout
     assert f"{len(GRAPH.stages)} built, 0 cached" in ran.stdout
-    records = {path.parts[-4]: json.loads(path.read_text()) for path in (project / "data" / "artifacts").glob("*/*/*/artifact.json")}  # fmt: skip
+    records = {
+        path.parts[-4]: json.loads(path.read_text())
+        for path in (project / "data" / "artifacts").glob("*/*/*/artifact.json")
+    }
     assert records["model_export"]["files"]
-    assert {key for record in records.values() for key in record["fields"]["inputs"] if "/" in key and not key.endswith("/mine")} == set()  # fmt: skip
+    assert {
+        key
+        for record in records.values()
+        for key in record["fields"]["inputs"]
+        if "/" in key and not key.endswith("/mine")
+    } == set()
     told = command(project, "llm-assets", "complete", "The", "--recipe", reference, "--max-tokens", "4")
     assert told.returncode == 0, told.stderr
     again = command(project, "llm-assets", "run", "--recipe", reference)

@@ -77,7 +77,14 @@ def test_the_jobs_part_the_graph_where_crawls_meet():
     crawl, shards = crawl_assets(GRAPH), shard_assets(GRAPH)
     assert "raw_warc" in crawl and "clean_corpus" in crawl and "url_blocklists" in crawl
     assert shards == ["tokenizer", "token_shards"]
-    assert not set(crawl) & {"page_versions", "corpus_report", "search_index", "tokenizer", "token_shards", "base_checkpoint"}
+    assert not set(crawl) & {
+        "page_versions",
+        "corpus_report",
+        "search_index",
+        "tokenizer",
+        "token_shards",
+        "base_checkpoint",
+    }
 
 
 @pytest.mark.parametrize("name", [stage.name for stage in GRAPH if stage.pool])

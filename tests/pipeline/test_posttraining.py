@@ -60,7 +60,7 @@ def stages(names):
 BEFORE_MODELS = "tokenizer token_shards base_checkpoint training_search_index knowledge_boundary conversations"
 STAGES = stages(BEFORE_MODELS)
 TO_RANKINGS = stages(
-    f"{BEFORE_MODELS} sft_checkpoint unmitigated_checkpoint sft_evaluation practice_problems rl_checkpoint "
+    f"{BEFORE_MODELS} sft_checkpoint ablation_checkpoint sft_evaluation practice_problems rl_checkpoint "
     "response_pairs human_rankings"
 )
 AFTER_RL = {
@@ -75,7 +75,7 @@ def sample(**changes):
         **SMALL,
         "search_only_hosts": (ARCHIVE,),
         "tokenizer": Tokenizer(vocabulary=600),
-        "knowledge_boundary": SMALL["knowledge_boundary"].but(topics=400, known=0.01, unknown=0.0),
+        "knowledge_boundary": SMALL["knowledge_boundary"].replace(topics=400, known=0.01, unknown=0.0),
         "conversations": Conversations(count=300),
     }
     return Recipe(**{"name": "t", "crawls": {"sample": SampleWeb(scale=0.08)}, **fields, **changes})
@@ -140,7 +140,7 @@ def test_the_base_model_saw_no_page_that_is_for_search_only(built):
 
 def test_a_recipe_of_another_name_finds_every_artifact(built):
     made, artifacts = built
-    renamed = made.but(name="other")
+    renamed = made.replace(name="other")
     resolver = open_workspace(renamed).resolver()
     found = {(resolution := resolver.resolve(*key)).key: resolution.artifact for key in GRAPH.keys(renamed)}
     assert found.keys() == artifacts.keys() and {key.partition("/")[0] for key in found} == set(GRAPH.stages)
@@ -195,7 +195,10 @@ def test_every_topic_was_asked_and_its_verdict_follows(built):
 
 def test_names_of_nothing_stand_on_no_page(built):
     _, artifacts = built
-    names, index = rows(artifacts["knowledge_boundary"], "nowhere"), SearchIndex(artifacts["training_search_index"].file(INDEX))
+    names, index = (
+        rows(artifacts["knowledge_boundary"], "fictitious"),
+        SearchIndex(artifacts["training_search_index"].file(INDEX)),
+    )
     assert len(names) > 60 and names["kept_apart"].any() and not names["kept_apart"].all()
     assert [name for name in names["name"] if index.search(name)] == []
 
@@ -207,7 +210,7 @@ def test_conversations_are_sound_and_mention_nothing_that_is_kept_apart(built):
     kept = Phrases()
     for name in topics.filter(pl.col("kept_apart"))["entity"].unique():
         kept.add(name)
-    for name in rows(artifacts["knowledge_boundary"], "nowhere").filter(pl.col("kept_apart"))["name"]:
+    for name in rows(artifacts["knowledge_boundary"], "fictitious").filter(pl.col("kept_apart"))["name"]:
         kept.add(name)
     for row in conversations.iter_rows(named=True):
         messages = from_json(row["messages"])
@@ -220,8 +223,8 @@ def test_the_evaluation_is_in_no_conversation(built):
     outcome = check(made, "conversations", "no_evaluation_overlap")
     assert outcome.passed, outcome.failures
     groups = set(rows(artifacts["conversations"], "evaluation")["group"])
-    assert {"unknown", "nowhere", "search", "sums", "letters", "spelling", "identity", "private"} <= groups
-    assert "search_nowhere" in groups
+    assert {"unknown", "fictitious", "search", "sums", "letters", "spelling", "identity", "private"} <= groups
+    assert "search_fictitious" in groups
 
 
 def spoilt(artifact, folder, table, change):
@@ -236,13 +239,13 @@ def spoilt(artifact, folder, table, change):
 def test_an_overlap_that_slipped_in_is_found(built, tmp_path):
     made, artifacts = built
     artifact = artifacts["conversations"]
-    question = rows(artifact, "evaluation").filter(pl.col("group") == "nowhere")["question"][0]
+    question = rows(artifact, "evaluation").filter(pl.col("group") == "fictitious")["question"][0]
     said = json.dumps([{"role": "user", "content": f"Hello! {question}"}, {"role": "assistant", "content": "No."}])
     messages = pl.when(pl.col("conversation") == 3).then(pl.lit(said)).otherwise("messages")
     changed = spoilt(artifact, tmp_path / "spoilt", "conversations", {"messages": messages})
     outcome = check(made, "conversations", "no_evaluation_overlap", changed=changed)
     assert not outcome.passed
-    assert [(one["conversation"], one["evaluation"]) for one in outcome.failures] == [(3, "nowhere")]
+    assert [(one["conversation"], one["evaluation"]) for one in outcome.failures] == [(3, "fictitious")]
 
 
 def test_training_leaves_out_what_it_says_and_no_more(built):
@@ -250,7 +253,7 @@ def test_training_leaves_out_what_it_says_and_no_more(built):
     conversations = rows(artifacts["conversations"], "conversations")
     for name, wanted in (
         ("sft_checkpoint", lambda sources: True),
-        ("unmitigated_checkpoint", lambda sources: not mitigates(sources)),
+        ("ablation_checkpoint", lambda sources: not mitigates(sources)),
     ):
         stats, too_long = artifacts[name].record.stats, rows(artifacts[name], "too_long")
         taken = [
@@ -260,7 +263,7 @@ def test_training_leaves_out_what_it_says_and_no_more(built):
         assert stats["too_long"] == len(too_long) and set(too_long["conversation"]) <= set(taken)
         assert stats["left_out"] == len(conversations) - len(taken)
         assert (too_long["tokens"] > 161 - 1).all()
-    assert artifacts["unmitigated_checkpoint"].record.stats["left_out"] > 0
+    assert artifacts["ablation_checkpoint"].record.stats["left_out"] > 0
 
 
 def test_answers_are_graded_for_all_three_models(built):
@@ -269,18 +272,18 @@ def test_answers_are_graded_for_all_three_models(built):
     without_tools = asked.filter(pl.col("tools") == "")
     assert dict(answers.group_by("model").len().iter_rows()) == {
         "base": len(without_tools),
-        "unmitigated": len(without_tools),
+        "ablation": len(without_tools),
         "sft": len(asked),
     }
     page = artifacts["sft_evaluation"].view("report.html").read_text()
-    assert "Transcripts" in page and "unmitigated" in page
+    assert "Transcripts" in page and "ablation" in page
 
 
 def test_again_nothing_is_built_and_one_field_rebuilds_what_follows(built):
     made, _ = built
     assert missing(made) == set()
-    changed = made.but(finetuning=made.finetuning.but(seed=2))
-    assert missing(changed) == {"sft_checkpoint", "unmitigated_checkpoint", "sft_evaluation", *AFTER_RL}
+    changed = made.replace(finetuning=made.finetuning.replace(seed=2))
+    assert missing(changed) == {"sft_checkpoint", "ablation_checkpoint", "sft_evaluation", *AFTER_RL}
 
 
 def test_problems_are_apart_and_of_every_family(built, tmp_path):
@@ -300,9 +303,9 @@ def test_problems_are_apart_and_of_every_family(built, tmp_path):
 
 def test_levels_that_a_family_has_not_are_named(built):
     made, _ = built
-    wrong = made.practice_problems.but(levels={"arithmetic": (1, 7)})
+    wrong = made.practice_problems.replace(levels={"arithmetic": (1, 7)})
     with pytest.raises(ProblemError, match="family arithmetic has levels 0 to 2, not 1, 7"):
-        build(made.but(practice_problems=wrong), [*STAGES, GRAPH["practice_problems"]], crawls=("sample",))
+        build(made.replace(practice_problems=wrong), [*STAGES, GRAPH["practice_problems"]], crawls=("sample",))
 
 
 def test_practice_leaves_a_model_its_curve_and_its_looks(built):
@@ -338,7 +341,7 @@ def test_attempts_of_all_models_and_abilities_before_and_after(built):
 
 def test_one_field_of_reinforcement_learning_rebuilds_what_follows_alone(built):
     made, _ = built
-    assert missing(made.but(reinforcement=made.reinforcement.but(kl=0.5))) == AFTER_RL
+    assert missing(made.replace(reinforcement=made.reinforcement.replace(kl=0.5))) == AFTER_RL
 
 
 def test_prompts_of_one_side_are_on_no_other(built):
@@ -347,7 +350,7 @@ def test_prompts_of_one_side_are_on_no_other(built):
         rows(artifacts["response_pairs"], table) for table in ("prompts", "pairs", "responses")
     )
     settings = made.response_pairs
-    assert set(prompts["split"]) == {"train", "guard", "unseen"} and prompts["question"].is_unique().all()
+    assert set(prompts["split"]) == {"train", "monitor", "unseen"} and prompts["question"].is_unique().all()
     compared = prompts.filter(pl.col("split") == "train")
     assert set(responses["prompt"]) == set(compared["prompt"])
     assert (responses.group_by("prompt").len()["len"] == settings.samples).all()
@@ -384,9 +387,9 @@ def test_the_reward_model_is_measured_on_questions_that_it_never_saw(built):
 def test_the_guard_looked_and_its_best_is_kept(built):
     _, artifacts = built
     checkpoint = artifacts["rlhf_checkpoint"]
-    guard = checkpoint.record.stats["guard"]
-    assert set(guard) == {"0", "1", "2"} and guard["0"]["kl"] == 0
-    assert guard[str(checkpoint.record.stats["best"]["step"])]["gold"] == max(one["gold"] for one in guard.values())
+    monitor = checkpoint.record.stats["monitor"]
+    assert set(monitor) == {"0", "1", "2"} and monitor["0"]["kl"] == 0
+    assert monitor[str(checkpoint.record.stats["best"]["step"])]["gold"] == max(one["gold"] for one in monitor.values())
     if checkpoint.table("adversarial"):
         assert (rows(checkpoint, "adversarial")["first"] != rows(checkpoint, "adversarial")["second"]).all()
 
@@ -416,8 +419,8 @@ def test_pairs_are_ranked_on_the_terminal_and_learnt_from(built, tmp_path):
     assert [row["preferred"] for row in by_ann] == ["first", "second", "tie", "first"]
     again = rank("1", "q\n")
     assert all(row["question"] not in again.output or row["first"] not in again.output for row in by_ann)
-    settings = made.human_rankings.but(files=(RankingFile(path=str(target), name="ann"),))
-    artifact = build(made.but(human_rankings=settings), TO_RANKINGS, crawls=("sample",))["human_rankings"]
+    settings = made.human_rankings.replace(files=(RankingFile(path=str(target), name="ann"),))
+    artifact = build(made.replace(human_rankings=settings), TO_RANKINGS, crawls=("sample",))["human_rankings"]
     of_people = rows(artifact, "rankings").filter(~pl.col("simulated"))
     assert len(of_people) == artifact.record.stats["by_people"] == 4 and set(of_people["labeller"]) == {"ann"}
     assert set(of_people["pair"]) <= set(rows(artifacts["response_pairs"], "pairs")["pair"])
@@ -430,20 +433,20 @@ def test_rankings_of_people_bring_a_second_reward_model_for_the_guard(built, tmp
     preferred = longer.then(pl.lit("first")).otherwise(pl.lit("second"))
     target = tmp_path / "people.jsonl"
     pairs.with_columns(preferred=preferred, labeller=pl.lit("ann")).write_ndjson(target)
-    settings = made.human_rankings.but(simulated=None, files=(RankingFile(path=str(target), name="people"),))
+    settings = made.human_rankings.replace(simulated=None, files=(RankingFile(path=str(target), name="people"),))
     learnt = [*TO_RANKINGS, *(GRAPH[name] for name in ("reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"))]
-    built_so = build(made.but(human_rankings=settings), learnt, crawls=("sample",))
+    built_so = build(made.replace(human_rankings=settings), learnt, crawls=("sample",))
     reward = built_so["reward_checkpoint"]
     assert {"gold/model.safetensors", "gold/reward.json", "model.safetensors"} <= set(reward.record.files)
     assert reward.record.stats["gold"]["rankings"] >= 4
     assert reward.file("gold/model.safetensors").read_bytes() != reward.file("model.safetensors").read_bytes()
-    assert set(built_so["rlhf_checkpoint"].record.stats["guard"]) == {"0", "1", "2"}
+    assert set(built_so["rlhf_checkpoint"].record.stats["monitor"]) == {"0", "1", "2"}
     assert "No person ranked anything here" not in built_so["rlhf_evaluation"].view("report.html").read_text()
 
 
 def test_without_any_ranking_it_says_what_to_do(built):
     made, _ = built
-    unranked = made.but(human_rankings=made.human_rankings.but(simulated=None))
+    unranked = made.replace(human_rankings=made.human_rankings.replace(simulated=None))
     with pytest.raises(PreferenceError, match="nobody has ranked anything; rank pairs with: llm-assets rank"):
         build(unranked, TO_RANKINGS, crawls=("sample",))
 
@@ -453,7 +456,7 @@ def test_the_scorecard_tells_every_stage(built):
     scorecard = artifacts["scorecard"]
     said, spent = rows(scorecard, "transcripts"), rows(scorecard, "costs")
     assert set(said["model"]) == {"base", "sft", "rl", "rlhf"} and (said.group_by("number").len()["len"] == 4).all()
-    assert {"search", "nowhere", "open", "guidelines", "sums", "letters"} <= set(said["kind"])
+    assert {"search", "fictitious", "open", "guidelines", "sums", "letters"} <= set(said["kind"])
     built_stages = {key.split("/")[0] for key in artifacts} - {"scorecard", "model_export"}
     built_stages -= {"page_versions", "search_index", "corpus_report"}  # they are of every crawl, and no model's
     assert set(spent["stage"]) == built_stages
@@ -611,13 +614,15 @@ def test_files_of_users_with_malformed_rows(tmp_path):
     assert table.filter(pl.col("source") == "mine")["line"].to_list() == [1, 5]
     assert rows(artifact, "rejects").select("file", "line").rows() == [("mine", 2), ("mine", 3)]
     assert rows(artifact, "overlaps").select("source", "line", "evaluation").rows() == [("mine", 4, "identity")]
-    assert set(artifact.record.stats["left_out"]) == {"known", "nowhere", "open", "reading", "unknown"}
+    assert set(artifact.record.stats["left_out"]) == {"known", "fictitious", "open", "reading", "unknown"}
     # The file's content bears the identity, its place does not.
     version = artifact.data_version
     moved = tmp_path / "elsewhere" / "mine.jsonl"
     moved.parent.mkdir()
     moved.write_bytes(file.read_bytes())
-    again = made.but(conversations=made.conversations.but(files=(ConversationFile(path=str(moved), name="mine"),)))
+    again = made.replace(
+        conversations=made.conversations.replace(files=(ConversationFile(path=str(moved), name="mine"),))
+    )
     assert open_workspace(again).resolver().artifact("conversations", None).data_version == version
     moved.write_text(json.dumps(good))
     assert open_workspace(again).resolver().resolve("conversations", None).artifact is None
@@ -673,7 +678,7 @@ def test_questions_by_an_endpoint(tmp_path):
 
 
 def test_a_model_too_small_for_any_conversation(tmp_path):
-    made = recipe(tmp_path, model=SMALL["model"].but(context=8))
+    made = recipe(tmp_path, model=SMALL["model"].replace(context=8))
     with pytest.raises(FinetuningError, match="no conversation fits into the model's context of 8 tokens"):
         build(made, [*STAGES, GRAPH["sft_checkpoint"]])
 

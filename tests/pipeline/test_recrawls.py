@@ -183,14 +183,14 @@ def test_partitions_and_the_store_part_ways_and_meet_again(project, instance):
 
 def test_a_crawl_without_a_folder_stops_no_schedule(tmp_path, instance, monkeypatch):
     schedule = 'recrawls=(Recrawl(prefix="site", cron="0 0 * * 1", source=SampleWeb()),),'
-    recipe_file(tmp_path / "recipe.py", '{"site": WarcFiles(path="/nowhere")}', schedule)
+    recipe_file(tmp_path / "recipe.py", '{"site": WarcFiles(path="/missing")}', schedule)
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
     # It is a crawl that is not built: the schedule's own crawl continues none, and says no more of it.
     assert tick(definitions(), instance, 2).run_requests
     assert open_registry(load_settings()).sources()["site-2026-11-02"].since is None
     workspace = open_workspace()
     assert with_corpus(workspace, workspace.recipe.corpus()) == []
-    with pytest.raises(SourceError, match="/nowhere: no such file or folder"):
+    with pytest.raises(SourceError, match="/missing: no such file or folder"):
         materialize(GRAPH["raw_warc"], "site", open_workspace())
 
 
@@ -270,13 +270,13 @@ def test_a_crawl_continues_the_latest_built_one_of_its_prefix():
     workspace = workspace_with("site", "site-2026-10-12")
     # One that was fetched and not built to its corpus is read by nothing: nothing continues it.
     materialize(GRAPH["raw_warc"], "site-2026-10-19", workspace)
-    assert next_source(workspace, RECRAWL, "site-2026-11-21") == SOURCE.but(since="site-2026-10-12")
-    assert next_source(workspace, RECRAWL.but(incremental=False), "site-2026-11-21").since is None
-    assert next_source(workspace, RECRAWL.but(prefix="fresh"), "fresh-2026-11-21").since is None
+    assert next_source(workspace, RECRAWL, "site-2026-11-21") == SOURCE.replace(since="site-2026-10-12")
+    assert next_source(workspace, RECRAWL.replace(incremental=False), "site-2026-11-21").since is None
+    assert next_source(workspace, RECRAWL.replace(prefix="fresh"), "fresh-2026-11-21").since is None
     files = WarcFiles(path="x")
-    assert next_source(workspace, RECRAWL.but(source=files), "site-2026-11-21") == files
+    assert next_source(workspace, RECRAWL.replace(source=files), "site-2026-11-21") == files
     other = WebCrawl(seeds=("http://x.example/",))
-    assert next_source(workspace, RECRAWL.but(source=other), "site-2026-11-21").since == "site-2026-10-12"
+    assert next_source(workspace, RECRAWL.replace(source=other), "site-2026-11-21").since == "site-2026-10-12"
 
 
 def run_of(job, partition="site-2026-11-21", assets=None, recipe="", **tags):
@@ -299,7 +299,7 @@ def test_after_a_crawl_search_and_report_are_refreshed_under_its_recipe():
 
 
 def test_what_follows_a_crawl_reads_the_crawls_that_are_built_then():
-    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(model="retrain"),))
+    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(model="retrain"),))
     run, built = run_of("crawl", recipe="mine.py:mine"), ["site-2026-11-21", "site"]
     requests = requests_after(run, recipe, ["site-2026-11-21"], lambda: ["site", "site-2026-11-21"], built)
     chosen = {"name": "mine.py:mine", "crawls": ["site", "site-2026-11-21"]}
@@ -315,7 +315,7 @@ def test_a_crawl_built_by_a_schedule_or_by_hand_has_followers(wanted):
 
 @pytest.mark.parametrize("policy", ["continue", "retrain"])
 def test_the_model_follows_where_the_recipe_says_so(policy):
-    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(model=policy),))
+    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(model=policy),))
     (request,) = requests_after(run_of("crawl"), recipe, ["site-2026-11-21"])
     assert (request.job_name, request.partition_key, request.asset_selection) == ("model", "site-2026-11-21", None)
     (other,) = requests_after(run_of("crawl", "mine"), recipe, ["mine"])
@@ -323,7 +323,7 @@ def test_the_model_follows_where_the_recipe_says_so(policy):
 
 
 def test_shards_that_a_lost_run_left_out_are_asked_for_with_the_model():
-    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(model="retrain"),))
+    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(model="retrain"),))
     run = run_of("crawl", "site-2026-11-21")
     shards, model = requests_after(run, recipe, ["site-2026-11-21"], lambda: ["site-2026-11-14", "site-2026-11-21"])
     assert (shards.partition_key, list(shards.asset_selection)) == ("site-2026-11-14", [dg.AssetKey("token_shards")])
@@ -353,7 +353,7 @@ def test_a_run_of_several_crawls_has_the_policy_of_its_latest():
     run = dg.DagsterRun(job_name="crawl", tags=ends)
     crawls = crawls_of_run(run, partitions)
     assert crawls == partitions[:3]
-    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.but(model="continue"),))
+    recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(model="continue"),))
     (request,) = requests_after(run, recipe, crawls)
     assert (request.job_name, request.partition_key) == ("model", "site-2026-11-21")
 
@@ -377,9 +377,9 @@ def test_a_new_crawl_keeps_the_tokenizer_and_leaves_the_model(project):
     later = recipe.with_registered({"site-2026-11-21": SOURCE, "mine": SOURCE})
     assert later.corpus() == ["site", "site-2026-11-21"] and list(later.other_crawls) == ["mine"]
     assert later.tokenizer_crawls() == later.trained_crawls() == ["site"]
-    trained = recipe.but(recrawls=(RECRAWL.but(model="retrain"),)).with_registered({"site-2026-11-21": SOURCE})
+    trained = recipe.replace(recrawls=(RECRAWL.replace(model="retrain"),)).with_registered({"site-2026-11-21": SOURCE})
     assert (trained.tokenizer_crawls(), trained.trained_crawls()) == (["site"], ["site", "site-2026-11-21"])
-    named = recipe.but(tokenizer=Tokenizer(crawls=("site",)), registered="all").with_registered({"mine": SOURCE})
+    named = recipe.replace(tokenizer=Tokenizer(crawls=("site",)), registered="all").with_registered({"mine": SOURCE})
     assert (named.tokenizer_crawls(), named.corpus()) == (["site"], ["mine", "site"])
 
 

@@ -76,9 +76,9 @@ def built(tmp_path_factory):
     with (project / "recipe.py").open("a") as file:
         file.write(
             "def slow():\n    recipe = mine()\n"
-            "    return recipe.but(pretraining=recipe.pretraining.but(tokens=4_000_000, batch_tokens=256))\n"
-            "def web():\n    return mine().but(name='web', crawls={'site': SampleWeb(scale=1.0)})\n"
-            "def two():\n    recipe = mine()\n    return recipe.but(name='two', crawls={**recipe.crawls, "
+            "    return recipe.replace(pretraining=recipe.pretraining.replace(tokens=4_000_000, batch_tokens=256))\n"
+            "def web():\n    return mine().replace(name='web', crawls={'site': SampleWeb(scale=1.0)})\n"
+            "def two():\n    recipe = mine()\n    return recipe.replace(name='two', crawls={**recipe.crawls, "
             f"'d': WarcFiles(path={str(project / 'warc' / 'd')!r})}})\n"
         )
     done = command(project, "llm-assets", "run", "--select", "*token_shards,page_versions,training_pages")
@@ -276,9 +276,18 @@ def test_a_failed_blocking_check_fails_the_run(tmp_path):
         assert ran.returncode == 1, ran.stdout + ran.stderr
         assert "failed: corpus_report: blocking check corpus_not_empty: the corpus is empty" in ran.stderr
     theirs = command(
-        tmp_path, "dagster", "asset", "materialize", "--select", "*corpus_report", "--partition", "c",
-        "-m", "llm_assets.definitions", dagster_home=str(tmp_path / "data" / "dagster"),
-    )  # fmt: skip
+        tmp_path,
+        "dagster",
+        "asset",
+        "materialize",
+        "--select",
+        "*corpus_report",
+        "--partition",
+        "c",
+        "-m",
+        "llm_assets.definitions",
+        dagster_home=str(tmp_path / "data" / "dagster"),
+    )
     assert theirs.returncode == 1 and "corpus_not_empty" in theirs.stderr
 
 

@@ -166,7 +166,7 @@ def test_a_second_crawl_touches_its_own_partition_and_reads_the_index_of_the_fir
     one, two = WarcFiles(path=str(tmp_path / "one")), WarcFiles(path=str(tmp_path / "two"))
     recipe = Recipe(name="t", crawls={"c-1": one}, deduplication=Deduplication(scope="corpus"))
     first = run(recipe, "c-1")
-    both = recipe.but(crawls={"c-1": one, "c-2": two})
+    both = recipe.replace(crawls={"c-1": one, "c-2": two})
     ws = open_workspace(both)
     for stage in CORPUS:
         if stage.per_crawl:
@@ -176,8 +176,8 @@ def test_a_second_crawl_touches_its_own_partition_and_reads_the_index_of_the_fir
     assert told == {f"http://other.example/long/{i}": f"same text as http://host.example/{i}" for i in (2, 3)}
     assert second["clean_corpus"].record.rows["text"] == 1 and first["clean_corpus"].record.rows["text"] == 4
     assert second["corpus_report"].record.stats["pages"] == 5
-    alone = both.but(deduplication=Deduplication())  # every crawl for itself
-    run(alone.but(crawls={"c-1": one}), "c-1")
+    alone = both.replace(deduplication=Deduplication())  # every crawl for itself
+    run(alone.replace(crawls={"c-1": one}), "c-1")
     within = run(alone, "c-2")
     assert within["clean_corpus"].record.rows["text"] == 3
 
@@ -386,8 +386,8 @@ def test_an_empty_file_and_files_of_one_name_in_two_folders(tmp_path):
 
 
 def test_a_missing_path_a_folder_without_archives_and_an_unknown_crawl_are_named(tmp_path):
-    with pytest.raises(SourceError, match=r"nowhere: no such file or folder"):
-        run(files(tmp_path / "nowhere"))
+    with pytest.raises(SourceError, match=r"fictitious: no such file or folder"):
+        run(files(tmp_path / "fictitious"))
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").touch()
     with pytest.raises(SourceError, match=r"texts: no WARC or ARC file in this folder"):
@@ -411,12 +411,15 @@ def test_a_folder_out_of_reach_leaves_its_crawl_in_the_corpus_as_it_was(tmp_path
 def test_a_folder_that_was_never_there_is_a_crawl_that_is_not_built(tmp_path):
     write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/", TEXT)])
     run(files(tmp_path / "warc"))
-    both = files(tmp_path / "warc").but(
-        crawls={"c": WarcFiles(path=str(tmp_path / "warc")), "lost": WarcFiles(path=str(tmp_path / "nowhere"))}
+    both = files(tmp_path / "warc").replace(
+        crawls={"c": WarcFiles(path=str(tmp_path / "warc")), "lost": WarcFiles(path=str(tmp_path / "fictitious"))}
     )
     outcome = materialize(GRAPH["page_versions"], None, open_workspace(both))
     assert (outcome.crawls, outcome.unbuilt_crawls) == (["c"], ["lost"])
-    assert "nowhere: no such file or folder" in {one.key: one.text() for one in explain(open_workspace(both))}["raw_warc/lost"]
+    assert (
+        "fictitious: no such file or folder"
+        in {one.key: one.text() for one in explain(open_workspace(both))}["raw_warc/lost"]
+    )
 
 
 def test_moved_files_are_found_again(tmp_path):
@@ -490,9 +493,7 @@ def test_facts_of_the_second_day_are_found_by_search_and_not_by_what_models_trai
     asked = [pl.read_parquet(artifacts[f"raw_warc/{day}"].table("truth_questions")) for day in days]
     facts = later_facts(*asked)
     assert {fact["kind"] for fact in facts} == {"new", "changed"}
-    today, then = (
-        found_by(SearchTool(SearchIndex(artifacts[stage.name].file(INDEX)), 3), facts) for stage in further
-    )
+    today, then = (found_by(SearchTool(SearchIndex(artifacts[stage.name].file(INDEX)), 3), facts) for stage in further)
     new = sum(fact["kind"] == "new" for fact in facts)
     assert new == 48 and today["new"] >= 0.9 * new and then["new"] == 0
     assert today["changed"] > then["changed"]

@@ -103,7 +103,7 @@ def test_from_a_trained_model_to_a_retrained_one(tmp_path):
     )
     further = 'search_only_hosts=("quietarchive.example",), report=recipes.Report(samples=100),'
     recipe_file(tmp_path / "recipe.py", sources, further)
-    recipe_file(tmp_path / "other.py", sources, 'personal_data=recipes.PersonalData(max_density=9.0),')
+    recipe_file(tmp_path / "other.py", sources, "personal_data=recipes.PersonalData(max_density=9.0),")
     data = tmp_path / "data"
     wanted = ("--select", "*sft_checkpoint,*base_evaluation,*corpus_report", "--plain")
     earlier = f"{tmp_path}/other.py:mine"
@@ -115,8 +115,15 @@ def test_from_a_trained_model_to_a_retrained_one(tmp_path):
     before = places(data, texts, encodings)
     holding = "\n".join(sorted({path for paths in before.values() for path in paths}))
     assert before.keys() == {"bytes", "gzip", "parquet", "sqlite", "tokens"}
-    for part in ("raw_warc/files", "training_search_index/_", "corpus_report/_", "token_shards/files", ".staging/", "rankings/",
-                 "history/runs/index.db"):  # fmt: skip
+    for part in (
+        "raw_warc/files",
+        "training_search_index/_",
+        "corpus_report/_",
+        "token_shards/files",
+        ".staging/",
+        "rankings/",
+        "history/runs/index.db",
+    ):
         assert part in holding
     assert len(list((data / "artifacts" / "clean_corpus" / "files").iterdir())) == 2
 
@@ -137,7 +144,11 @@ def test_from_a_trained_model_to_a_retrained_one(tmp_path):
         assert (folder / "model.safetensors").exists() and not (folder / "samples").exists()
     assert "retrain: llm-assets run --select" in done.stdout and "takedown --finish" in done.stdout
     # What needs no training is there again, without the pages; trainings were not started.
-    assert folders(data, "training_search_index") and folders(data, "corpus_report") and not folders(data, "base_evaluation")
+    assert (
+        folders(data, "training_search_index")
+        and folders(data, "corpus_report")
+        and not folders(data, "base_evaluation")
+    )
     assert urls(data, "clean_corpus") & {"http://gone.example/article", "http://gone.example/artful/1"}
     why = command(tmp_path, "llm-assets", "corpus", "why", f"http://{RULE}/1")
     assert f"rejected by filtered_urls, rule taken_down: {RULE}" in why.stdout

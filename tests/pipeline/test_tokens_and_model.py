@@ -83,7 +83,7 @@ def test_one_worker_and_two_write_the_same_tokens(tmp_path, monkeypatch):
 def test_another_crawl_moves_no_page_to_the_other_split(tmp_path):
     write(tmp_path / "more" / "a.warc.gz", [page(f"http://host0.example/{i}", story(500 + i)) for i in range(10)])
     one = recipe(tmp_path, tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
-    both = one.but(crawls={**one.crawls, "d": WarcFiles(path=str(tmp_path / "more"))})
+    both = one.replace(crawls={**one.crawls, "d": WarcFiles(path=str(tmp_path / "more"))})
     first, second = build(one, TOKENS), build(both, TOKENS, crawls=("c", "d"))
     for key in ("tokenizer", "token_shards/c"):
         assert second[key].data_version == first[key].data_version
@@ -123,17 +123,17 @@ def test_an_earlier_model_goes_on_with_a_new_crawl(tmp_path):
     stages = [*TOKENS, GRAPH["base_checkpoint"]]
     one = recipe(tmp_path, tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
     first = build(one, stages)["base_checkpoint"]
-    on = one.but(
+    on = one.replace(
         crawls={**one.crawls, "d": WarcFiles(path=str(tmp_path / "more"))},
-        pretraining=one.pretraining.but(crawls=("d",), continue_from=str(first.path)),
+        pretraining=one.pretraining.replace(crawls=("d",), continue_from=str(first.path)),
     )
     second = build(on, stages, crawls=("c", "d"))["base_checkpoint"]
     losses = [pl.read_parquet(artifact.table("curve"))["loss"].to_list() for artifact in (first, second)]
     assert losses[1][0] < losses[0][0] - 0.5  # it does not start from zero
     assert second.record.fields["inputs"]["continue_from"] and "token_shards/c" not in second.record.fields["inputs"]
     assert load_checkpoint(second.path)[1] == load_checkpoint(first.path)[1]
-    lost = on.but(pretraining=on.pretraining.but(continue_from=str(tmp_path / "nowhere")))
-    told = r"continue_from .*nowhere: no checkpoint is there \(model\.safetensors, "
+    lost = on.replace(pretraining=on.pretraining.replace(continue_from=str(tmp_path / "fictitious")))
+    told = r"continue_from .*fictitious: no checkpoint is there \(model\.safetensors, "
     with pytest.raises(PretrainingError, match=told):
         build(lost, stages, crawls=("c", "d"))
 
@@ -184,7 +184,7 @@ def test_commands_of_the_model(tmp_path, monkeypatch):
     table = run("complete", "The river", "--next", "--count", "5")
     assert len(table.splitlines()) == 6 and "%" in table
     nobody = run("complete", "x", "--checkpoint", "nobody", fails=True)
-    assert "no checkpoint 'nobody': there are base, sft, unmitigated, rl, reward, rlhf" in nobody
+    assert "no checkpoint 'nobody': there are base, sft, ablation, rl, reward, rlhf" in nobody
     assert "temperature -1.0: must be 0 or above" in run("complete", "x", "--temperature", "-1", fails=True)
     told = run("plan", "--depth", "12", "--device", "h200", "--recipe", "gpu")
     assert "135.3 M" in told and "$" in told and "built before" in told

@@ -37,11 +37,11 @@ RECIPE = recipes.Recipe(
     rl_evaluation=recipes.RlEvaluation(problems=1, samples=2, max_tokens=8, device="cpu"),
     sft_evaluation=recipes.SftEvaluation(max_tokens=8),
     response_pairs=recipes.ResponsePairs(
-        prompts=20, unseen=4, guard_share=0.3, samples=3, max_tokens=8, nowhere_share=0.1, device="cpu"
+        prompts=20, unseen=4, monitor_share=0.3, samples=3, max_tokens=8, fictitious_share=0.1, device="cpu"
     ),
     human_rankings=recipes.HumanRankings(simulated=recipes.SimulatedLabeller(share=1.0, tie=0.0), held_out=0.4),
     reward_training=recipes.RewardTraining(pairs=4, validations=1, device="cpu"),
-    rlhf=recipes.Rlhf(steps=2, prompts=2, samples=2, max_tokens=8, evaluate_every=1, guard_prompts=4, device="cpu"),
+    rlhf=recipes.Rlhf(steps=2, prompts=2, samples=2, max_tokens=8, evaluate_every=1, monitor_prompts=4, device="cpu"),
     rlhf_evaluation=recipes.RlhfEvaluation(samples=1, max_tokens=8, device="cpu"),
 )
 
@@ -61,12 +61,12 @@ def topics():
             yield {**row, "kept_apart": person in PEOPLE[3:], "questions": json.dumps([f"The {relation} of {person}?"])}
 
 
-QUESTION = {"group": "known", "question": "Who?", "tools": "", "answers": '["Holt"]', "rivals": "[]"}
+QUESTION = {"group": "known", "question": "Who?", "tools": "", "answers": '["Holt"]', "distractors": "[]"}
 UPSTREAM = [
     clean_corpus([{"host": "a.example", "title": "Tea", "text": "the tea"}]),
     stand_in(
         "knowledge_boundary",
-        {"topics": list(topics()), "nowhere": [{"name": f"Nobody {n}", "kept_apart": n % 2 == 0} for n in range(9)]},
+        {"topics": list(topics()), "fictitious": [{"name": f"Nobody {n}", "kept_apart": n % 2 == 0} for n in range(9)]},
     ),
     stand_in("base_checkpoint", write=write_model),
     stand_in("sft_checkpoint", write=write_model),
@@ -141,10 +141,12 @@ def test_what_is_shown_is_texts_and_numbers(built):
 
 
 def test_measurements_are_shown_in_the_order_of_their_steps(tmp_path):
-    looks = [{"step": step, "score": step / 200} for step in (0, 20, 100)]
+    evaluations = [{"step": step, "score": step / 200} for step in (0, 20, 100)]
     curve = [{"step": 1, "reward": 0.5, "length": 3.0}]
-    stats = {"stopped": "", "looks": {str(look["step"]): look["score"] for look in looks}}
-    _, artifacts = build_all([stand_in("rl_checkpoint", {"looks": looks, "curve": curve}, stats)], RECIPE, tmp_path)
+    stats = {"stopped": "", "evaluations": {str(evaluation["step"]): evaluation["score"] for evaluation in evaluations}}
+    _, artifacts = build_all(
+        [stand_in("rl_checkpoint", {"evaluations": evaluations, "curve": curve}, stats)], RECIPE, tmp_path
+    )
     lines = BEFORE[1].show(artifacts["rl_checkpoint"])["held_out"].splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 0", "| 20", "| 100"]
 
@@ -159,10 +161,10 @@ def identities(made, root):
     [
         ({"name": "another"}, set()),
         ({"search_only_hosts": ("quiet.example",)}, {"response_pairs"}),
-        ({"rlhf": RECIPE.rlhf.but(guard_patience=9)}, {"rlhf_checkpoint"}),
-        ({"rlhf": RECIPE.rlhf.but(guard_margin=0.5)}, {"rlhf_checkpoint"}),
-        ({"rlhf": RECIPE.rlhf.but(pass_rows=1)}, set()),
-        ({"human_rankings": RECIPE.human_rankings.but(held_out=0.1)}, {"human_rankings"}),
+        ({"rlhf": RECIPE.rlhf.replace(monitor_patience=9)}, {"rlhf_checkpoint"}),
+        ({"rlhf": RECIPE.rlhf.replace(monitor_margin=0.5)}, {"rlhf_checkpoint"}),
+        ({"rlhf": RECIPE.rlhf.replace(micro_batch_size=1)}, set()),
+        ({"human_rankings": RECIPE.human_rankings.replace(held_out=0.1)}, {"human_rankings"}),
         (
             {"human_rankings": recipes.HumanRankings(simulated=None)},  # the gold signal is another model then
             {"human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"},
@@ -173,14 +175,16 @@ def identities(made, root):
     ],
 )
 def test_a_stage_is_identified_by_what_it_reads_of_the_recipe(fields, stages, tmp_path):
-    before, after = identities(RECIPE, tmp_path), identities(RECIPE.but(**fields), tmp_path)
+    before, after = identities(RECIPE, tmp_path), identities(RECIPE.replace(**fields), tmp_path)
     assert {name for name in before if before[name] != after[name]} == stages
 
 
 def test_another_content_of_a_file_of_rankings_is_another_identity(tmp_path, monkeypatch):
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / "data"))
     path = tmp_path / "ann.jsonl"
-    made = RECIPE.but(human_rankings=recipes.HumanRankings(files=(recipes.RankingFile(path=str(path), name="ann"),)))
+    made = RECIPE.replace(
+        human_rankings=recipes.HumanRankings(files=(recipes.RankingFile(path=str(path), name="ann"),))
+    )
     with pytest.raises(PreferenceError, match=r"human_rankings.files: no such file: ann"):
         identities(made, tmp_path)
     found = []
@@ -197,18 +201,18 @@ def test_prompts_are_about_no_page_that_only_search_may_know(tmp_path):
         for n in range(40)
     ]
     schema = {"entity": pl.String, "verdict": pl.String, "kept_apart": pl.Boolean}
-    nowhere = pl.DataFrame([], schema={"name": pl.String, "kept_apart": pl.Boolean})
+    fictitious = pl.DataFrame([], schema={"name": pl.String, "kept_apart": pl.Boolean})
     stages = [
         clean_corpus(pages),
         ALL_CURRENT,
-        stand_in("knowledge_boundary", {"topics": pl.DataFrame([], schema=schema), "nowhere": nowhere}),
+        stand_in("knowledge_boundary", {"topics": pl.DataFrame([], schema=schema), "fictitious": fictitious}),
     ]
     _, artifacts = build_all(stages, RECIPE, tmp_path)
     inputs = Inputs(artifacts)
 
     def subjects(*hosts):
         config = ResponsePairsConfig(pairs=RECIPE.response_pairs, pages=TrainingPages(search_only_hosts=hosts))
-        step = SimpleNamespace(inputs=inputs, input=inputs.one)
+        step = SimpleNamespace(inputs=inputs, input=inputs.artifact)
         drawn, unseen, _ = own_prompts(step, config, random.Random(1))
         return {prompt.subject.split()[0] for prompt in (*drawn, *unseen)}
 

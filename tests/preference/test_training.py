@@ -45,7 +45,7 @@ def fitting(policy):
     """A job whose rankings prefer the longer answer."""
     rows = tuple((prompt.question, "A long answer, which tells of much.", "Short.") for prompt in prompts(0, 48))
     plan = TrainingPlan(
-        steps=12, rows=8, pass_rows=8, seed=1, optimisation=OPTIMISATION, validate_every=4, checkpoint_every=3
+        steps=12, rows=8, micro_batch_size=8, seed=1, optimisation=OPTIMISATION, validate_every=4, checkpoint_every=3
     )
     return RewardJob(plan=plan, checkpoint=str(policy), train=rows[:40], held_out=rows[40:], device="cpu")
 
@@ -59,11 +59,11 @@ def fitted(fitting, tmp_path_factory):
 
 def test_a_reward_model_learns_what_is_preferred(fitted, policy):
     folder, events = fitted
-    looks = [event for event in events if event["kind"] == "validation"]
+    evaluations = [event for event in events if event["kind"] == "validation"]
     assert (
-        looks[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
-        and looks[-1]["loss"] < 0.3
-        and looks[-1]["accuracy"] == 1.0
+        evaluations[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
+        and evaluations[-1]["loss"] < 0.3
+        and evaluations[-1]["accuracy"] == 1.0
     )
     results = json.loads((folder / "results.json").read_text())
     assert (
@@ -87,7 +87,7 @@ def curves(name, *folders):
 
 
 def test_two_processes_fit_the_same_pairs(fitting, fitted, tmp_path):
-    job = replace(fitting, plan=replace(fitting.plan, pass_rows=4))
+    job = replace(fitting, plan=replace(fitting.plan, micro_batch_size=4))
     run_job("llm_assets.preference.fit", job, tmp_path, lambda event: None, processes=2)
     ours, alone = curves("loss", tmp_path, fitted[0])
     assert len(ours) == 12 and ours == pytest.approx(alone, abs=2e-3)
@@ -127,8 +127,8 @@ def tuning(policy, reward):
         samples=4,
         max_tokens=12,
         length="tokens",
-        rehearsal_rows=2,
-        pass_rows=8,
+        replay_sequences=2,
+        micro_batch_size=8,
         optimisation=OPTIMISATION,
         seed=1,
         evaluate_every=3,
@@ -141,10 +141,10 @@ def tuning(policy, reward):
         gold="rule",
         conversations=None,
         train=prompts(0, 8),
-        guard=prompts(8, 4),
+        monitor=prompts(8, 4),
         unfinished_reward=-2.0,
-        guard_patience=99,
-        guard_margin=0.1,
+        monitor_patience=99,
+        monitor_margin=0.1,
         adversarial=3,
         device="cpu",
     )
@@ -158,11 +158,13 @@ def tuned(tuning, tmp_path_factory):
 
 
 def test_the_guard_tells_proxy_and_gold_in_deviations_at_the_start(tuned):
-    looks = [event for event in tuned[1] if event["kind"] == "look"]
-    assert [look["step"] for look in looks] == [0, 3, 6, 9]
-    assert looks[0]["gold"] == pytest.approx(0, abs=1e-6) and all(look["score"] == look["gold"] for look in looks)
+    evaluations = [event for event in tuned[1] if event["kind"] == "evaluation"]
+    assert [evaluation["step"] for evaluation in evaluations] == [0, 3, 6, 9]
+    assert evaluations[0]["gold"] == pytest.approx(0, abs=1e-6) and all(
+        evaluation["score"] == evaluation["gold"] for evaluation in evaluations
+    )
     start = json.loads((tuned[0] / "start.json").read_text())
-    assert looks[0]["gold_raw"] == pytest.approx(start["mean"], abs=1e-6) and len(start["answers"]) == 4
+    assert evaluations[0]["gold_raw"] == pytest.approx(start["mean"], abs=1e-6) and len(start["answers"]) == 4
 
 
 def test_rlhf_killed_at_any_moment_ends_as_unbroken(tuning, tuned, tmp_path):
@@ -178,7 +180,7 @@ def test_two_processes_tune_the_same_policy(tuning, tuned, tmp_path):
     for name in ("reward", "length", "kl"):
         ours, alone = curves(name, tmp_path, tuned[0])
         assert ours[:3] == pytest.approx(alone[:3], rel=1e-3, abs=1e-4)
-    assert [event["step"] for event in events if event["kind"] == "look"] == [0, 3, 6, 9]
+    assert [event["step"] for event in events if event["kind"] == "evaluation"] == [0, 3, 6, 9]
     assert json.loads((tmp_path / "start.json").read_text()) == json.loads((tuned[0] / "start.json").read_text())
 
 

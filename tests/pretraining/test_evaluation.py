@@ -43,7 +43,9 @@ def parrot(tmp_path_factory):
     stream = TokenStream([folder / "shards"], "train")
     model = Transformer(SHAPE)
     model.initialise(1)
-    plan = TrainingPlan(steps=250, rows=8, pass_rows=8, optimisation=Optimisation(learning_rate=5e-3, matrix_learning_rate=5e-3))
+    plan = TrainingPlan(
+        steps=250, rows=8, micro_batch_size=8, optimisation=Optimisation(learning_rate=5e-3, matrix_learning_rate=5e-3)
+    )
     train(model, PackedRows(stream, 64, 1), plan, folder, Devices(torch.device("cpu")), lambda kind, **values: None)
     return Engine(load_model(steps_saved(folder)[-1][1]), ENCODING), stream
 
@@ -83,7 +85,10 @@ def test_what_it_says_freely_is_found_in_the_pages(parrot):
     assert found.share[8] > 0.5
     for one, match in zip(said, found.matches, strict=True):
         if match is not None:
-            assert stream.tokens(match.position, match.length).tolist() == one.tokens[match.start : match.start + match.length]
+            assert (
+                stream.tokens(match.position, match.length).tolist()
+                == one.tokens[match.start : match.start + match.length]
+            )
 
 
 def test_answers_end_with_a_word_and_a_line(parrot):
@@ -101,12 +106,16 @@ def test_the_most_probable_choice_is_taken(parrot):
     word = TEXTS[1][len(beginning) :].split()[0]
     offered = ["Nobody", word, "zebra", "Monday"]
     assert choices(engine, [beginning, beginning], [offered, offered[::-1]]) == [word, word]
-    scores = engine.log_likelihoods([ENCODING.document(beginning)] * 4, [ENCODING.encode(f" {choice}") for choice in offered])
+    scores = engine.log_likelihoods(
+        [ENCODING.document(beginning)] * 4, [ENCODING.encode(f" {choice}") for choice in offered]
+    )
     assert max(zip(scores, offered, strict=True), key=lambda pair: pair[0] / len(pair[1]))[1] == word
 
 
 def test_answers_by_prompt_are_one_line_for_each_question(parrot):
-    told = answers_by_prompt(parrot[0], "Answers.", [("What?", "This.")] * 40, ["Who?", "Where?"], max_tokens=8)  # longer than the context
+    told = answers_by_prompt(
+        parrot[0], "Answers.", [("What?", "This.")] * 40, ["Who?", "Where?"], max_tokens=8
+    )  # longer than the context
     assert [row["question"] for row in told] == ["Who?", "Where?"] and all("\n" not in row["answer"] for row in told)
 
 
@@ -130,11 +139,21 @@ def test_overlap_is_what_brute_force_finds(tmp_path_factory, documents, samples,
         own = [tuple(sample[i : i + size]) for sample in samples for i in range(len(sample) - size + 1)]
         assert found.share[size] == pytest.approx(sum(gram in grams[size] for gram in own) / len(own) if own else 0.0)
     for sample, match in zip(samples, found.matches, strict=True):
-        longest = max((size for size in SIZES for i in range(len(sample) - size + 1) if tuple(sample[i : i + size]) in grams[size]), default=0)
+        longest = max(
+            (
+                size
+                for size in SIZES
+                for i in range(len(sample) - size + 1)
+                if tuple(sample[i : i + size]) in grams[size]
+            ),
+            default=0,
+        )
         assert (match is None) == (longest == 0)
         if match is not None:
             assert match.length >= longest
-            assert flat[match.position : match.position + match.length] == sample[match.start : match.start + match.length]
+            assert (
+                flat[match.position : match.position + match.length] == sample[match.start : match.start + match.length]
+            )
 
 
 def test_hashes_by_doubling_are_hashes_of_the_grams():
@@ -144,7 +163,9 @@ def test_hashes_by_doubling_are_hashes_of_the_grams():
     for size in SIZES:
         by_gram: dict[tuple, int] = {}
         for place in range(200 - size + 1):
-            assert by_gram.setdefault(tuple(tokens[place : place + size]), int(found[size][place])) == int(found[size][place])
+            assert by_gram.setdefault(tuple(tokens[place : place + size]), int(found[size][place])) == int(
+                found[size][place]
+            )
         assert len(set(by_gram.values())) == len(by_gram)
 
 
@@ -162,14 +183,21 @@ def test_the_byte_model_by_hand():
     assert model.probabilities(np.frombuffer(b"ab", np.uint8)) == pytest.approx([first, (2 + first) / 3])
     assert model.bits_per_byte([b"ab"]) == pytest.approx(-(math.log2(first) + math.log2((2 + first) / 3)) / 2)
     english = [text.encode() for text in TEXTS]
-    assert ByteNgrams(english[:150]).bits_per_byte(english[150:]) < ByteNgrams(english[:10]).bits_per_byte(english[150:]) < 4
+    assert (
+        ByteNgrams(english[:150]).bits_per_byte(english[150:])
+        < ByteNgrams(english[:10]).bits_per_byte(english[150:])
+        < 4
+    )
 
 
 def test_compressors():
     texts = [text.encode() for text in TEXTS[:20]]
     joined = b"".join(texts)
     found = compressed_bits_per_byte(texts)
-    assert found["gzip -9"] == 8 * len(gzip.compress(joined, 9)) / len(joined) and gzip.decompress(gzip.compress(joined, 9)) == joined
+    assert (
+        found["gzip -9"] == 8 * len(gzip.compress(joined, 9)) / len(joined)
+        and gzip.decompress(gzip.compress(joined, 9)) == joined
+    )
     assert found["xz -9e"] == 8 * len(lzma.compress(joined, preset=9 | lzma.PRESET_EXTREME)) / len(joined)
 
 
@@ -191,9 +219,14 @@ def test_problems_can_be_solved_from_their_prompts():
 
 
 def test_few_shot_questions_never_hold_their_answer():
-    pairs = [("river", f"Which river flows through Town{n}?", f"River{n}") for n in range(20)] + [("rare", "What?", "That")]
+    pairs = [("river", f"Which river flows through Town{n}?", f"River{n}") for n in range(20)] + [
+        ("rare", "What?", "That")
+    ]
     problems = few_shot_questions(pairs, 6, 1)
-    assert len(problems) == 6 * len(SHOTS) and all(problem.prompt.count("Answer:") == problem.shots + 1 and problem.answer not in problem.prompt.split() for problem in problems)
+    assert len(problems) == 6 * len(SHOTS) and all(
+        problem.prompt.count("Answer:") == problem.shots + 1 and problem.answer not in problem.prompt.split()
+        for problem in problems
+    )
     assert few_shot_questions(pairs[-1:], 6, 1) == []
 
 
@@ -218,7 +251,10 @@ def test_prompts_of_the_sample_web_have_one_answer_which_its_pages_give():
 
 def test_chance_is_who_always_says_the_commonest():
     rows = [("a", "x"), ("a", "x"), ("a", "y"), ("b", "z")]
-    truth = pl.DataFrame([{"kind": "completion", "reach": "many", "relation": relation, "answer": answer} for relation, answer in rows] + [{"kind": "question", "reach": "many", "relation": "a", "answer": "q"}])
+    truth = pl.DataFrame(
+        [{"kind": "completion", "reach": "many", "relation": relation, "answer": answer} for relation, answer in rows]
+        + [{"kind": "question", "reach": "many", "relation": "a", "answer": "q"}]
+    )
     assert chance(truth) == 3 / 4
     assert chance(truth.clear()) == 0
 

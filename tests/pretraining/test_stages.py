@@ -23,7 +23,7 @@ def schedule(model="continue", share=0.5, prefix="week"):
 
 
 def with_crawls(recipe, *names):
-    return recipe.but(crawls={**recipe.crawls, **{name: SampleWeb() for name in names}})
+    return recipe.replace(crawls={**recipe.crawls, **{name: SampleWeb() for name in names}})
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,8 @@ def build_truth(step, config):
         for reach in ("many", "once", "held_out")
         for kind, prompt in (("completion", f"Ann was {relation} in"), ("question", f"When was Ann {relation}?"))
     ]
-    with step.part("truth") as part:
-        part.table("truth_prompts", TruthPrompts).frame(pl.DataFrame(rows))
+    with step.task("truth") as task:
+        task.table("truth_prompts", TruthPrompts).frame(pl.DataFrame(rows))
 
 
 RAW = Stage("raw_warc", "web", "Answers of a test.", build_truth, "1", per_crawl=True)
@@ -130,29 +130,43 @@ def test_other_recrawls_leave_the_model_or_train_it_anew(tmp_path, model, crawls
 
 def test_the_recipe_before_a_continuing_crawl():
     recipe = with_crawls(
-        small_recipe(recrawls=(schedule(), schedule("retrain", prefix="month"))), "week-2026-11-09", "week-2026-11-02", "month-2026-11-01"
+        small_recipe(recrawls=(schedule(), schedule("retrain", prefix="month"))),
+        "week-2026-11-09",
+        "week-2026-11-02",
+        "month-2026-11-01",
     )
     assert list(recipe.continuing_crawls()) == ["week-2026-11-02", "week-2026-11-09"]
     before = recipe.before_continuing(["month-2026-11-01", "sample", "week-2026-11-02", "week-2026-11-09"])
-    assert before.corpus() == ["month-2026-11-01", "sample", "week-2026-11-02"] and "week-2026-11-09" in before.sources()
+    assert (
+        before.corpus() == ["month-2026-11-01", "sample", "week-2026-11-02"] and "week-2026-11-09" in before.sources()
+    )
     # The newest is not built yet: what was before the newest that is, was trained on neither.
     assert recipe.before_continuing(["sample", "week-2026-11-02"]).corpus() == ["month-2026-11-01", "sample"]
-    assert before.before_continuing(["sample", "month-2026-11-01", "week-2026-11-02"]).before_continuing(["sample"]) is None
+    assert (
+        before.before_continuing(["sample", "month-2026-11-01", "week-2026-11-02"]).before_continuing(["sample"])
+        is None
+    )
     assert recipe.before_continuing(["sample"]) is None
-    named = recipe.but(pretraining=Pretraining(crawls=("sample", "week-2026-11-02")))
+    named = recipe.replace(pretraining=Pretraining(crawls=("sample", "week-2026-11-02")))
     assert named.before_continuing(["sample", "week-2026-11-02"]).trained_crawls() == ["sample"]
 
 
 def test_later_crawls_may_stand_on_one_that_is_left_out():
-    crawls = {"sample": SampleWeb(), "week-2026-11-02": SampleWeb(since="sample"), "week-2026-11-09": SampleWeb(since="week-2026-11-02")}
+    crawls = {
+        "sample": SampleWeb(),
+        "week-2026-11-02": SampleWeb(since="sample"),
+        "week-2026-11-09": SampleWeb(since="week-2026-11-02"),
+    }
     recipe = small_recipe(crawls=crawls, recrawls=(schedule(),))
-    before = recipe.before_continuing(["sample", "week-2026-11-02", "week-2026-11-09"]).before_continuing(["sample", "week-2026-11-02"])
+    before = recipe.before_continuing(["sample", "week-2026-11-02", "week-2026-11-09"]).before_continuing(
+        ["sample", "week-2026-11-02"]
+    )
     assert before.corpus() == ["sample"] and set(before.sources()) == set(crawls)
 
 
 def test_the_slice_is_the_recipe_less_what_names_crawls():
     recipe = small_recipe()
-    pinned = recipe.but(pretraining=recipe.pretraining.but(crawls=("sample",)))
+    pinned = recipe.replace(pretraining=recipe.pretraining.replace(crawls=("sample",)))
     slices = [canonical(BASE_CHECKPOINT.config(one, None)) for one in (recipe, pinned)]
     assert (
         slices[0] == slices[1] and not {"device", "processes", "continue_from", "keep"} & slices[0]["training"].keys()

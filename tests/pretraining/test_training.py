@@ -65,7 +65,10 @@ def test_killed_at_any_moment_it_ends_as_unbroken(corpus, unbroken, tmp_path):
     events = broken_off_and_gone_on(MODULE, job(corpus), tmp_path, 14, 21)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 21
     assert result(tmp_path) == result(unbroken[0])
-    kept, whole = (json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"] for folder in (tmp_path, unbroken[0]))
+    kept, whole = (
+        json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
+        for folder in (tmp_path, unbroken[0])
+    )
     assert kept == whole  # validation and samples too
 
 
@@ -80,8 +83,11 @@ def test_bf16_on_a_cpu_learns_as_fp32_does(corpus, unbroken, tmp_path, monkeypat
 
 
 def test_two_processes_train_on_the_same_rows(corpus, unbroken, tmp_path):
-    run_job(MODULE, job(corpus, pass_rows=2), tmp_path, lambda event: None, processes=2)
-    ours, alone = ([json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()] for folder in (tmp_path, unbroken[0]))
+    run_job(MODULE, job(corpus, micro_batch_size=2), tmp_path, lambda event: None, processes=2)
+    ours, alone = (
+        [json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, unbroken[0])
+    )
     assert ours == pytest.approx(alone, abs=2e-3)
 
 
@@ -95,30 +101,44 @@ def test_attention_does_not_reach_into_another_document():
     alone = model(torch.cat([bos, second], 1))
     for blocks in (False, True):
         together = model(packed, mask=document_mask(packed, ENCODING.bos, blocks))
-        assert torch.allclose(together[:, :12], model(first), atol=1e-5) and torch.allclose(together[:, 12:], alone, atol=1e-5)
+        assert torch.allclose(together[:, :12], model(first), atol=1e-5) and torch.allclose(
+            together[:, 12:], alone, atol=1e-5
+        )
     assert not torch.allclose(model(packed)[:, 12:], alone, atol=1e-2)
 
 
-def training(corpus, folder, shape=SHAPE, pass_rows=8, steps=6, **changes):
+def training(corpus, folder, shape=SHAPE, micro_batch_size=8, steps=6, **changes):
     data = PackedRows(TokenStream([corpus / "shards"], "train"), shape.context, 1)
     model = Transformer(shape)
     model.initialise(1)
     folder.mkdir(exist_ok=True)
-    plan = TrainingPlan(steps=steps, rows=8, pass_rows=pass_rows, optimisation=Optimisation(**changes.pop("optimisation", {})), **changes)
+    plan = TrainingPlan(
+        steps=steps,
+        rows=8,
+        micro_batch_size=micro_batch_size,
+        optimisation=Optimisation(**changes.pop("optimisation", {})),
+        **changes,
+    )
     train(changes.pop("model", model), data, plan, folder, CPU, lambda kind, **values: None)
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("pass_rows", [1, 3])
-def test_passes_do_not_change_the_loss(corpus, tmp_path, pass_rows):
-    whole, parts = training(corpus, tmp_path / "a"), training(corpus, tmp_path / "b", pass_rows=pass_rows)
+@pytest.mark.parametrize("micro_batch_size", [1, 3])
+def test_passes_do_not_change_the_loss(corpus, tmp_path, micro_batch_size):
+    whole, parts = training(corpus, tmp_path / "a"), training(corpus, tmp_path / "b", micro_batch_size=micro_batch_size)
     for name in ("loss", "gradient_norm"):
         assert [row[name] for row in whole] == pytest.approx([row[name] for row in parts], rel=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
 def test_adamw_alone_and_either_architecture(corpus, tmp_path, architecture):
-    curve = training(corpus, tmp_path, ModelShape.of_depth(2, 500, 32, architecture, width=32), steps=30, optimisation={"muon": False})
+    curve = training(
+        corpus,
+        tmp_path,
+        ModelShape.of_depth(2, 500, 32, architecture, width=32),
+        steps=30,
+        optimisation={"muon": False},
+    )
     assert curve[-1]["loss"] < curve[0]["loss"] - 0.5
 
 
@@ -138,17 +158,36 @@ def broken_at(step, data, monkeypatch, breaking):
 @pytest.mark.parametrize(
     ("step", "breaking", "message", "kept"),
     [
-        (9, lambda model: model.model.norm.weight.fill_(float("nan")), r"step 9: the loss is nan.*lower the learning rate \(now 0\.002", [4, 8]),
-        (45, lambda model: model.lm_head.weight.normal_(0, 1), r"the loss diverges .* above the best\); lower the learning rate \(now 0\.002", [40, 44]),
+        (
+            9,
+            lambda model: model.model.norm.weight.fill_(float("nan")),
+            r"step 9: the loss is nan.*lower the learning rate \(now 0\.002",
+            [4, 8],
+        ),
+        (
+            45,
+            lambda model: model.lm_head.weight.normal_(0, 1),
+            r"the loss diverges .* above the best\); lower the learning rate \(now 0\.002",
+            [40, 44],
+        ),
     ],
 )
-def test_a_loss_that_is_no_number_or_diverges_stops_and_keeps_a_checkpoint(corpus, tmp_path, monkeypatch, step, breaking, message, kept):
+def test_a_loss_that_is_no_number_or_diverges_stops_and_keeps_a_checkpoint(
+    corpus, tmp_path, monkeypatch, step, breaking, message, kept
+):
     data = PackedRows(TokenStream([corpus / "shards"], "train"), 32, 1)
     model = Transformer(SHAPE)
     model.initialise(1)
     broken_at(step, data, monkeypatch, lambda: breaking(model))
     with pytest.raises(TrainingError, match=message):
-        train(model, data, TrainingPlan(steps=200, rows=8, pass_rows=8, checkpoint_every=4), tmp_path, CPU, lambda kind, **values: None)
+        train(
+            model,
+            data,
+            TrainingPlan(steps=200, rows=8, micro_batch_size=8, checkpoint_every=4),
+            tmp_path,
+            CPU,
+            lambda kind, **values: None,
+        )
     assert [step for step, _ in steps_saved(tmp_path)] == kept
 
 
@@ -205,10 +244,15 @@ def test_validation_bits_per_byte_by_hand(corpus):
     rows = PackedRows(TokenStream([corpus / "shards"], "validation"), 32, 0, shuffle=False)
     found = mean_loss(model, rows, 4, 3, ENCODING.token_bytes, ENCODING.bos)
     tokens, targets = (torch.from_numpy(array) for array in rows.rows(0, 4))
-    losses, text = model(tokens, targets, document_mask(tokens, ENCODING.bos)).detach(), targets[(targets >= 0) & (targets < ENCODING.bos)]
+    losses, text = (
+        model(tokens, targets, document_mask(tokens, ENCODING.bos)).detach(),
+        targets[(targets >= 0) & (targets < ENCODING.bos)],
+    )
     nats = float(losses[(targets >= 0) & (targets < ENCODING.bos)].double().sum())
     assert found["loss"] == pytest.approx(nats / len(text), rel=1e-5)
-    assert found["bits_per_byte"] == pytest.approx(nats / np.log(2) / len(ENCODING.decode_bytes(text.tolist())), rel=1e-5)
+    assert found["bits_per_byte"] == pytest.approx(
+        nats / np.log(2) / len(ENCODING.decode_bytes(text.tolist())), rel=1e-5
+    )
 
 
 def test_the_training_process_needs_torch_numpy_safetensors_and_tiktoken_alone():

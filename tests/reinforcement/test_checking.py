@@ -1,4 +1,4 @@
-"""Checkers let pass what is right and nothing that only looks so."""
+"""Checkers let pass what is right and nothing that only evaluations so."""
 
 import pytest
 from hypothesis import given
@@ -10,11 +10,24 @@ from llm_assets.reinforcement.checking import is_number, is_number_only, is_said
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ("85", "85"), ("85.", "85"), ("47 + 38 = 85.", "85"), ("The answer is 85.", "85"), ("40 + 30 = 70, 7 + 8 = 15, 70 + 15 = 85. 47 + 38 = 85.", "85"), ("It costs $1,085.", "1085"),
-        ("He has 3 and she has 4.\n#### 7", "7"), ("#### 1,000", "1000"), ("x = -5", "-5"), ("7 − 12 = −5", "-5"), ("3.50 = 3.5", "3.5"), ("The letter r occurs 3 times.", "3"), ("s, t, r 1. The letter r occurs 1 times.", "1"),
-        ("That makes 85 %.", "85"), ("85!", "85"), ("(85)", "85"),
+        ("85", "85"),
+        ("85.", "85"),
+        ("47 + 38 = 85.", "85"),
+        ("The answer is 85.", "85"),
+        ("40 + 30 = 70, 7 + 8 = 15, 70 + 15 = 85. 47 + 38 = 85.", "85"),
+        ("It costs $1,085.", "1085"),
+        ("He has 3 and she has 4.\n#### 7", "7"),
+        ("#### 1,000", "1000"),
+        ("x = -5", "-5"),
+        ("7 − 12 = −5", "-5"),
+        ("3.50 = 3.5", "3.5"),
+        ("The letter r occurs 3 times.", "3"),
+        ("s, t, r 1. The letter r occurs 1 times.", "1"),
+        ("That makes 85 %.", "85"),
+        ("85!", "85"),
+        ("(85)", "85"),
     ],
-)  # fmt: skip
+)
 def test_a_right_number(text, answer):
     assert is_number(text, answer)
 
@@ -22,10 +35,30 @@ def test_a_right_number(text, answer):
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ("", "85"), ("I don't know.", "85"), ("85 or 86", "85"), ("1 2 3 4 5 6 7", "5"), ("185", "85"), ("85.5", "85"), ("8.5", "85"), ("-85", "85"), ("85 = 84", "85"), ("It is 85. No, 84.", "85"),
-        ("x85", "85"), ("85th", "85"), ("85,000", "85"), ("47 + 38", "85"), ("The answer is 85 #### 84", "85"), ("eighty-five", "85"), ("1.85", "85"), ("85/2", "85"), ("2026-10-85", "85"), ("85=", "85"), ("0x85", "85"), ("8 5", "85"),
+        ("", "85"),
+        ("I don't know.", "85"),
+        ("85 or 86", "85"),
+        ("1 2 3 4 5 6 7", "5"),
+        ("185", "85"),
+        ("85.5", "85"),
+        ("8.5", "85"),
+        ("-85", "85"),
+        ("85 = 84", "85"),
+        ("It is 85. No, 84.", "85"),
+        ("x85", "85"),
+        ("85th", "85"),
+        ("85,000", "85"),
+        ("47 + 38", "85"),
+        ("The answer is 85 #### 84", "85"),
+        ("eighty-five", "85"),
+        ("1.85", "85"),
+        ("85/2", "85"),
+        ("2026-10-85", "85"),
+        ("85=", "85"),
+        ("0x85", "85"),
+        ("8 5", "85"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_number(text, answer):
     assert not is_number(text, answer)
 
@@ -37,16 +70,50 @@ def test_a_number_is_right_if_it_is_the_number(said, answer):
 
 @given(st.text(max_size=60))
 def test_any_text_is_checked_without_an_error(text):
-    assert is_number(text, "7") in (True, False) and is_spelled(text, "cab") in (True, False) and is_number_only(text, "7") in (True, False) and is_said(text, "Holt") in (True, False)
+    assert (
+        is_number(text, "7") in (True, False)
+        and is_spelled(text, "cab") in (True, False)
+        and is_number_only(text, "7") in (True, False)
+        and is_said(text, "Holt") in (True, False)
+    )
     assert all(one.is_finite() for one in numbers(text))
 
 
-@pytest.mark.parametrize(("text", "right"), [("c-a-b.", True), ("C-a-b", True), (" c-a-b. ", True), ("cab", False), ("c-a-b-b", False), ("c-a", False), ("c a b", False), ("c-a-b. c-a-b.", False), ("It is c-a-b.", False), ("", False)])
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("c-a-b.", True),
+        ("C-a-b", True),
+        (" c-a-b. ", True),
+        ("cab", False),
+        ("c-a-b-b", False),
+        ("c-a", False),
+        ("c a b", False),
+        ("c-a-b. c-a-b.", False),
+        ("It is c-a-b.", False),
+        ("", False),
+    ],
+)
 def test_letters_are_spelled_one_by_one(text, right):
     assert is_spelled(text, "cab") == right
 
 
-@pytest.mark.parametrize(("text", "right"), [("3.", True), ("3", True), (" 3. ", True), ("The letter r occurs 3 times.", False), ("s, t, r 1. 3.", False), ("3 3", False), ("13.", False), ("3..", False), ("three", False), ("", False), ("r = 3", False)])
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("3.", True),
+        ("3", True),
+        (" 3. ", True),
+        ("The letter r occurs 3 times.", False),
+        ("s, t, r 1. 3.", False),
+        ("3 3", False),
+        ("13.", False),
+        ("3..", False),
+        ("three", False),
+        ("", False),
+        ("r = 3", False),
+    ],
+)
 def test_a_number_alone(text, right):
     assert is_number_only(text, "3") == right
 
@@ -57,9 +124,16 @@ RIVALS = ("Norrland", "Eastmarch", "Highmoor")
 @pytest.mark.parametrize(
     ("text", "right"),
     [
-        ("Holt lies in Norrland.", True), ("Mira was born in Holt. Holt lies in Norrland.", True), ("norrland", True), ("Holt lies in Norrlands.", False), ("Norrland or Highmoor.", False), ("Norrland. Or Highmoor.", False),
-        ("I don't know whether it is Norrland.", False), ("Norrland lies in Highmoor.", False), ("", False),
+        ("Holt lies in Norrland.", True),
+        ("Mira was born in Holt. Holt lies in Norrland.", True),
+        ("norrland", True),
+        ("Holt lies in Norrlands.", False),
+        ("Norrland or Highmoor.", False),
+        ("Norrland. Or Highmoor.", False),
+        ("I don't know whether it is Norrland.", False),
+        ("Norrland lies in Highmoor.", False),
+        ("", False),
     ],
-)  # fmt: skip
+)
 def test_what_is_said_last_counts(text, right):
     assert is_said(text, "Norrland", RIVALS) == right

@@ -69,8 +69,8 @@ def test_headline_by_hand():
     )
     grades = {"right": 0.8, "refused": 0.1, "wrong": 0.1, "asked": 10}
     abilities = to_abilities(
-        {"known": grades, "nowhere": {"right": 0.0, "refused": 0.9, "wrong": 0.1, "asked": 10}},
-        {"known": {**grades, "right": 0.7}, "nowhere": {"right": 0.0, "refused": 0.6, "wrong": 0.4, "asked": 10}},
+        {"known": grades, "fictitious": {"right": 0.0, "refused": 0.9, "wrong": 0.1, "asked": 10}},
+        {"known": {**grades, "right": 0.7}, "fictitious": {"right": 0.0, "refused": 0.6, "wrong": 0.4, "asked": 10}},
     )
     numbers = headline(attempts, abilities, 4)
     assert numbers["families"] == {"sft": {"sums": 0.125}, "rl": {"sums": 0.625}}
@@ -81,4 +81,4 @@ def test_headline_by_hand():
         "pass@1": 0.125,
         "pass@4": 0.5,
     }
-    assert numbers["changes"] == {"known": -0.1, "nowhere": -0.3}
+    assert numbers["changes"] == {"known": -0.1, "fictitious": -0.3}

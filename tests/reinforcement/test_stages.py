@@ -19,7 +19,13 @@ UPSTREAM = [
     ALL_CURRENT,
     *(
         stand_in(name)
-        for name in ("knowledge_boundary", "sft_checkpoint", "base_checkpoint", "training_search_index", "conversations")
+        for name in (
+            "knowledge_boundary",
+            "sft_checkpoint",
+            "base_checkpoint",
+            "training_search_index",
+            "conversations",
+        )
     ),
     stand_in("sft_evaluation"),
 ]
@@ -51,7 +57,7 @@ def own_family(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
 
-    def write(checker="lambda text, answer, rivals: text == answer", asked="What is twice {}?"):
+    def write(checker="lambda text, answer, distractors: text == answer", asked="What is twice {}?"):
         (folder / "family.py").write_text(FAMILY.format(package=package, checker=checker))
         (folder / "words.py").write_text(f"def twice(number):\n    return {asked!r}.format(number)\n")
 
@@ -68,10 +74,12 @@ def test_another_source_of_ones_own_family_is_another_identity_of_all_that_run_i
     made = recipe(practice_problems=recipes.PracticeProblems(families={name: 1.0, "arithmetic": 1.0}))
     before = identities(made, tmp_path / "store")
     assert changed(before, identities(made, tmp_path / "store")) == set()
-    write(checker="lambda text, answer, rivals: answer in text")
+    write(checker="lambda text, answer, distractors: answer in text")
     checker = identities(made, tmp_path / "store")
     assert changed(before, checker) == {"practice_problems", "rl_checkpoint", "rl_evaluation"}
-    write(checker="lambda text, answer, rivals: answer in text", asked="Double {}!")  # a module that the family imports
+    write(
+        checker="lambda text, answer, distractors: answer in text", asked="Double {}!"
+    )  # a module that the family imports
     assert changed(checker, identities(made, tmp_path / "store")) == {
         "practice_problems",
         "rl_checkpoint",
@@ -84,7 +92,7 @@ def test_the_projects_own_families_are_no_external_inputs(tmp_path):
 
 
 def test_a_family_that_is_nowhere_is_named_before_anything_runs(tmp_path):
-    made = recipe(practice_problems=recipes.PracticeProblems(families={"nowhere.at_all:OWN": 1.0}))
+    made = recipe(practice_problems=recipes.PracticeProblems(families={"missing.at_all:OWN": 1.0}))
     with pytest.raises(ProblemError, match="No module named"):
         identities(made, tmp_path)
 
@@ -100,7 +108,7 @@ def test_a_family_that_is_nowhere_is_named_before_anything_runs(tmp_path):
         ({"pretraining": recipes.Pretraining(clip=0.5)}, {"rl_checkpoint"}),
         ({"pretraining": recipes.Pretraining(tokens=5)}, set()),
         ({"reinforcement": recipes.Reinforcement(kl=0.5)}, {"rl_checkpoint"}),
-        ({"reinforcement": recipes.Reinforcement(pass_rows=1, device="cpu")}, set()),
+        ({"reinforcement": recipes.Reinforcement(micro_batch_size=1, device="cpu")}, set()),
         ({"practice_problems": recipes.PracticeProblems(count=7)}, {"practice_problems"}),
     ],
 )
@@ -131,9 +139,7 @@ def practice(root, **fields):
     families = {"letters": 1.0, "spelling": 1.0, "two_hops": 1.0}
     made = recipe(practice_problems=recipes.PracticeProblems(families=families, count=300, held_out=3), **fields)
     topics = stand_in("knowledge_boundary", {"topics": TOPICS})
-    workspace, artifacts = build_all(
-        [topics, clean_corpus(PAGES), ALL_CURRENT, PRACTICE_PROBLEMS], made, root
-    )
+    workspace, artifacts = build_all([topics, clean_corpus(PAGES), ALL_CURRENT, PRACTICE_PROBLEMS], made, root)
     return workspace, pl.read_parquet(artifacts["practice_problems"].table("problems"))
 
 

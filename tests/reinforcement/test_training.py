@@ -49,8 +49,8 @@ def job(tmp_path_factory):
         prompts=2,
         samples=4,
         max_tokens=12,
-        rehearsal_rows=2,
-        pass_rows=8,
+        replay_sequences=2,
+        micro_batch_size=8,
         optimisation=Optimisation(learning_rate=1e-3, matrix_learning_rate=1e-3),
         seed=1,
         evaluate_every=3,
@@ -90,8 +90,8 @@ def test_it_tells_what_is_watched(unbroken):
     told = [event for event in events if event["kind"] == "policy_step"]
     assert [event["step"] for event in told] == list(range(1, 10))
     assert set(told[0]) >= {"reward", "right", "well_formed", "length", "entropy", "kl", "truncated", "flat"}
-    looks = [event for event in events if event["kind"] == "look"]
-    assert [event["step"] for event in looks] == [0, 3, 6, 9] and "right.arithmetic" in looks[0]
+    evaluations = [event for event in events if event["kind"] == "evaluation"]
+    assert [event["step"] for event in evaluations] == [0, 3, 6, 9] and "right.arithmetic" in evaluations[0]
     kept = json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
     assert sum(event["kind"] == "row" for event in kept) == 8 and all(
         event["transcript"].startswith("user: What is") for event in kept if event["kind"] == "row"

@@ -30,7 +30,7 @@ STATS = {
     "sft_evaluation": {"grades": {"sft": GRADES, "base": GRADES}},
     "rl_evaluation": {"families": {"rl": {"sums": 0.5}, "sft": {"sums": 0.25}}, "changes": {"known": -0.01}},
     "reward_checkpoint": {"accuracy": 0.7, "held_out": 40},
-    "rlhf_checkpoint": {"guard": {"0": {"proxy": 0.0, "gold": 0.0, "kl": 0.0}}, "stopped": ""},
+    "rlhf_checkpoint": {"monitor": {"0": {"proxy": 0.0, "gold": 0.0, "kl": 0.0}}, "stopped": ""},
     "rlhf_evaluation": {"wins": {"RLHF against RL": 0.6}, "changes": {"known": 0.02}},
 }
 CURVE = pl.DataFrame({"step": [0, 1], "loss": [2.0, 1.0], "reward": [0.1, 0.2], "length": [5.0, 6.0]})
@@ -70,21 +70,21 @@ def stub(name: str) -> Stage:
     """A stage of this name that writes what the pages read of it."""
 
     def build_stub(step, config):
-        with step.part("only") as part:
-            part.stats.update(STATS.get(name, {}))
+        with step.task("only") as task:
+            task.stats.update(STATS.get(name, {}))
             for (stage, table), frame in TABLES.items():
                 if stage == name:
-                    part.table(table, schema_of(frame)).frame(frame)
+                    task.table(table, schema_of(frame)).frame(frame)
             if name == "rlhf_checkpoint":
                 model = Transformer(SHAPE)
                 model.initialise(1)
                 save_model(model, step.staging)
                 ENCODING.save(step.staging)
                 for file in ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json"):
-                    part.add_file(file)
+                    task.add_file(file)
             if name == "training_search_index":
                 (step.staging / INDEX).write_bytes(b"")
-                part.add_file(INDEX)
+                task.add_file(INDEX)
 
     per_crawl = name in page.FUNNEL or name in ("token_shards", "text_statistics", "text_signatures", "reject_ledger")
     return Stage(name, "stub", "A stub.", build_stub, "1", per_crawl=per_crawl)
@@ -160,12 +160,12 @@ def test_the_scorecard_is_drawn_from_the_store(space):
 
 
 def test_no_recipe_name_is_in_an_identity(space):
-    other = Workspace(space.recipe.but(name="another"), space.store, space.graph, space.engine)
+    other = Workspace(space.recipe.replace(name="another"), space.store, space.graph, space.engine)
     for name in ("model_export", "scorecard"):
         build(space, name)
         resolution = other.resolver().resolve(name, None)
         assert resolution.artifact is not None and NAME not in json.dumps(resolution.identity.fields())
-    changed = space.recipe.but(model_export=ModelExport(gguf=None))
+    changed = space.recipe.replace(model_export=ModelExport(gguf=None))
     assert (
         Workspace(changed, space.store, space.graph, space.engine).resolver().resolve("model_export", None).artifact
         is None

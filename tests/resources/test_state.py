@@ -62,11 +62,11 @@ def test_the_version_is_the_stages_and_its_slices():
     told = {stage.name: told_version(stage, recipe) for stage in REAL}
     assert all(told[stage.name].partition("+")[0] == stage.code_version for stage in REAL)
     assert told["raw_warc"] == REAL["raw_warc"].code_version  # each crawl has a source of its own
-    other = recipe.but(extraction=recipe.extraction.but(min_characters=7))
+    other = recipe.replace(extraction=recipe.extraction.replace(min_characters=7))
     assert [stage.name for stage in REAL if told_version(stage, other) != told[stage.name]] == ["extracted_text"]
     # A device, and a crawl that a schedule registered, make no code stale.
-    moved = recipe.but(pretraining=recipe.pretraining.but(device="cpu"))
-    continued = recipe.but(recrawls=(Recrawl(prefix="s", cron="0 0 * * *", source=SampleWeb(), model="continue"),))
+    moved = recipe.replace(pretraining=recipe.pretraining.replace(device="cpu"))
+    continued = recipe.replace(recrawls=(Recrawl(prefix="s", cron="0 0 * * *", source=SampleWeb(), model="continue"),))
     for same in (moved, continued, continued.with_registered({"s-2026-11-21": SampleWeb()})):
         assert {stage.name: told_version(stage, same) for stage in REAL} == told
 
@@ -79,7 +79,7 @@ def test_the_version_is_the_stages_and_its_slices():
     ],
 )
 def test_a_run_tells_the_version_of_its_own_recipe(tmp_path, instance, run):
-    at_load = ToyRecipe(folder="nowhere")
+    at_load = ToyRecipe(folder="fictitious")
     same = versions(tmp_path, instance, run, at_load)
     assert same == {stage.name: told_version(stage, at_load) for stage in GRAPH}
     other = versions(tmp_path, instance, run, at_load, factor=5)

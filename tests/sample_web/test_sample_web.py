@@ -35,10 +35,36 @@ def test_it_is_as_large_as_promised(web):
 
 
 DEFECTS = [
-    "exact_duplicate", "near_duplicate", "blocked_host", "url_words", "personal_data", "spam", "list", "code_dump", "thin", "broken_html", "no_end_tags", "legacy_encoding",
-    "charset_only_in_meta", "charset_undeclared", "meta_contradicts_header", "utf16", "unknown_charset", "redirect", "not_found", "gone", "robots_disallowed", "gzip_body",
-    "chunked_body", "empty_body", "huge", "deep_nesting", "null_bytes", "other_type", "held_out",
-]  # fmt: skip
+    "exact_duplicate",
+    "near_duplicate",
+    "blocked_host",
+    "url_words",
+    "personal_data",
+    "spam",
+    "list",
+    "code_dump",
+    "thin",
+    "broken_html",
+    "no_end_tags",
+    "legacy_encoding",
+    "charset_only_in_meta",
+    "charset_undeclared",
+    "meta_contradicts_header",
+    "utf16",
+    "unknown_charset",
+    "redirect",
+    "not_found",
+    "gone",
+    "robots_disallowed",
+    "gzip_body",
+    "chunked_body",
+    "empty_body",
+    "huge",
+    "deep_nesting",
+    "null_bytes",
+    "other_type",
+    "held_out",
+]
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
@@ -58,7 +84,14 @@ def test_facts_are_told_in_many_wordings_over_many_pages(web):
     assert many["entity"].n_unique() >= 250
     assert many.group_by("entity_kind").agg(pl.col("pages").mean())["pages"].min() >= 15
     person = next(entity for entity in web.world.people if entity.reach == "many")
-    sentences = {line for page in web.pages.values() if person.name in page.entities for text in page.text.split("\n") for line in text.split(". ") if person.name in line}
+    sentences = {
+        line
+        for page in web.pages.values()
+        if person.name in page.entities
+        for text in page.text.split("\n")
+        for line in text.split(". ")
+        if person.name in line
+    }
     assert len(sentences) >= 40
 
 
@@ -86,12 +119,24 @@ def test_the_archive_is_in_the_crawl_by_its_own_seed_alone(web):
 def test_questions_sums_and_spelling_stand_in_running_text(web):
     text = "\n".join(page.text for page in web.pages.values())
     assert text.count("Question: ") > 300 and text.count("Answer: ") > 300
-    assert text.count(" is spelled ") > 50 and len(re.findall(r"\b(?:[a-z]-){2,}[a-z]\b", text)) > 250  # words spelled out, in all ways of saying it
+    assert (
+        text.count(" is spelled ") > 50 and len(re.findall(r"\b(?:[a-z]-){2,}[a-z]\b", text)) > 250
+    )  # words spelled out, in all ways of saying it
     assert text.count("What is ") > 100
     assert set(ASKED) == set(WORDINGS) == set(SENTENCES)
 
 
-@pytest.mark.parametrize(("n", "word"), [(0, "zero"), (13, "thirteen"), (40, "forty"), (42, "forty-two"), (100, "one hundred"), (117, "one hundred and seventeen")])
+@pytest.mark.parametrize(
+    ("n", "word"),
+    [
+        (0, "zero"),
+        (13, "thirteen"),
+        (40, "forty"),
+        (42, "forty-two"),
+        (100, "one hundred"),
+        (117, "one hundred and seventeen"),
+    ],
+)
 def test_numbers_in_words(n, word):
     assert number_word(n) == word
 

@@ -151,8 +151,12 @@ def dagster_dev(project: Path, **extra: str) -> Iterator[Dagster]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [program, "dev", "-m", LOCATION, "-p", str(port), "-h", "127.0.0.1"],
-            cwd=project, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            cwd=project,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     server = Dagster(port, log)
 
     def answers() -> bool:

@@ -63,50 +63,52 @@ def facts_frame():
     return pl.DataFrame(rows)
 
 
-def _write(part, step, relative, frame):
+def _write(task, step, relative, frame):
     path = step.staging / relative
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.write_parquet(path)
-    part.add_file(relative)
+    task.add_file(relative)
 
 
 def build_raw_warc(step, config):
-    with step.part("truth") as part:
-        _write(part, step, "truth_questions/truth.parquet", truth_questions(facts_frame()))
+    with step.task("truth") as task:
+        _write(task, step, "truth_questions/truth.parquet", truth_questions(facts_frame()))
 
 
 def build_clean_corpus(step, config):
     frame = corpus_frame()
-    with step.part("text") as part:
+    with step.task("text") as task:
         for file in range(2):
-            _write(part, step, f"text/{file}.parquet", frame[file * PAGES // 2 : (file + 1) * PAGES // 2])
+            _write(task, step, f"text/{file}.parquet", frame[file * PAGES // 2 : (file + 1) * PAGES // 2])
 
 
 def build_tokenizer(step, config):
-    with step.part("tokenizer") as part:
+    with step.task("tokenizer") as task:
         ENCODING.save(step.staging)
         for name in ("tokenizer.tiktoken", "encoding.json"):
-            part.add_file(name)
+            task.add_file(name)
 
 
 def build_token_shards(step, config):
-    with step.part("shards") as part:
+    with step.task("shards") as task:
         write_corpus(step.staging / "work", TEXTS[:60])
         for path in sorted((step.staging / "work" / "shards").iterdir()):
             path.rename(step.staging / path.name)
-            part.add_file(path.name)
-        frame = pl.DataFrame(shard_index(TEXTS[:60])).with_columns(warc_file=(pl.col("warc_offset") * 2 // PAGES).cast(pl.String))
-        _write(part, step, "documents/shards.parquet", frame)
+            task.add_file(path.name)
+        frame = pl.DataFrame(shard_index(TEXTS[:60])).with_columns(
+            warc_file=(pl.col("warc_offset") * 2 // PAGES).cast(pl.String)
+        )
+        _write(task, step, "documents/shards.parquet", frame)
 
 
 def build_base_checkpoint(step, config):
     model = Transformer(SHAPE)
     model.initialise(1)
-    with step.part("checkpoint") as part:
+    with step.task("checkpoint") as task:
         save_model(model, step.staging)
         ENCODING.save(step.staging)
         for name in ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json"):
-            part.add_file(name)
+            task.add_file(name)
 
 
 def _written(name, build, per_crawl=False):
@@ -135,10 +137,10 @@ def recipe(**changes):
         "pretraining": recipes.Pretraining(batch_tokens=1280),
         # A model that was not trained knows nothing: what it was never right about is "unknown", all else "known".
         "knowledge_boundary": recipes.KnowledgeBoundary(
-            topics=120, wordings=1, samples=2, max_tokens=8, nowhere=40, known=0.01, device="cpu"
+            topics=120, wordings=1, samples=2, max_tokens=8, fictitious=40, known=0.01, device="cpu"
         ),
         "conversations": recipes.Conversations(count=120),
-        "finetuning": recipes.Finetuning(epochs=0.2, unmitigated_epochs=0.1, validations=1, device="cpu"),
+        "finetuning": recipes.Finetuning(epochs=0.2, ablation_epochs=0.1, validations=1, device="cpu"),
         "sft_evaluation": recipes.SftEvaluation(questions=3, max_tokens=8, device="cpu"),
     }
     return recipes.Recipe(**{**fields, **changes})

@@ -16,24 +16,24 @@ FIELDS = """
         questions=("Who?",), device="cpu",
     ),
     knowledge_boundary=recipes.KnowledgeBoundary(
-        topics=20, wordings=1, samples=1, max_tokens=8, nowhere=40, device="cpu"
+        topics=20, wordings=1, samples=1, max_tokens=8, fictitious=40, device="cpu"
     ),
     conversations=recipes.Conversations(count=40),
     finetuning=recipes.Finetuning(validations=1, device="cpu"),
     sft_evaluation=recipes.SftEvaluation(questions=3, max_tokens=8, device="cpu"),
     practice_problems=recipes.PracticeProblems(count=40, held_out=2),
     reinforcement=recipes.Reinforcement(
-        steps=2, rehearsal=0.5, rehearsal_rows=2, prompts=2, samples=2, max_tokens=8, evaluate_every=1,
+        steps=2, replay_weight=0.5, replay_sequences=2, prompts=2, samples=2, max_tokens=8, evaluate_every=1,
         evaluation_problems=6, device="cpu",
     ),
     rl_evaluation=recipes.RlEvaluation(problems=1, samples=2, max_tokens=8, device="cpu"),
     response_pairs=recipes.ResponsePairs(
-        prompts=40, unseen=4, guard_share=0.3, samples=3, max_tokens=8, device="cpu"
+        prompts=40, unseen=4, monitor_share=0.3, samples=3, max_tokens=8, device="cpu"
     ),
     human_rankings=recipes.HumanRankings(simulated=recipes.SimulatedLabeller(share=1.0, tie=0.0)),
     reward_training=recipes.RewardTraining(pairs=4, validations=1, device="cpu"),
     rlhf=recipes.Rlhf(
-        steps=2, rehearsal=0.5, rehearsal_rows=2, prompts=2, samples=2, max_tokens=8, evaluate_every=1, guard_prompts=4,
+        steps=2, replay_weight=0.5, replay_sequences=2, prompts=2, samples=2, max_tokens=8, evaluate_every=1, monitor_prompts=4,
         device="cpu",
     ),
     rlhf_evaluation=recipes.RlhfEvaluation(samples=1, max_tokens=8, device="cpu"),

@@ -19,17 +19,17 @@ def stand_in(
     """A stage without inputs. write: writes files into the folder that it is given."""
 
     def build(step, config):
-        with step.part(name) as part:
+        with step.task(name) as task:
             for table, rows in (tables or {}).items():
                 (step.staging / table).mkdir()
                 pl.DataFrame(rows).write_parquet(step.staging / table / f"{name}.parquet")
-                part.add_file(f"{table}/{name}.parquet")
+                task.add_file(f"{table}/{name}.parquet")
             before = set(step.staging.iterdir())
             if write is not None:
                 write(step.staging)
             for path in sorted(set(step.staging.iterdir()) - before):
-                part.add_file(path.name)
-            part.stats.update(stats or {})
+                task.add_file(path.name)
+            task.stats.update(stats or {})
 
     return Stage(name, "test", "Stands in for another.", build, "1", per_crawl=per_crawl)
 
@@ -46,12 +46,12 @@ def build_current(step, config):
     for crawl, corpus in step.inputs.by_crawl("clean_corpus").items():
         pages = [pl.read_parquet(path, columns=["warc_file", "warc_offset"]) for path in corpus.table("text")]
         frame = pl.concat(pages) if pages else pl.DataFrame(schema={"warc_file": pl.String, "warc_offset": pl.Int64})
-        with step.part(crawl) as part:
+        with step.task(crawl) as task:
             frame = frame.with_columns(state=pl.lit("current"), in_corpus=pl.lit(True))
             for table in ("pages", "versions"):  # as training_pages and as page_versions have it
                 (step.staging / table).mkdir(exist_ok=True)
                 frame.write_parquet(step.staging / table / f"{crawl}.parquet")
-                part.add_file(f"{table}/{crawl}.parquet")
+                task.add_file(f"{table}/{crawl}.parquet")
 
 
 ALL_CURRENT = Stage(

@@ -15,7 +15,7 @@ import pandera.polars as pa
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from llm_assets.artifacts import EXECUTION_ONLY, Check, CheckOutcome, Graph, Part, Stage, Store, View, Workspace
+from llm_assets.artifacts import EXECUTION_ONLY, Check, CheckOutcome, Graph, Stage, Store, Task, View, Workspace
 from llm_assets.artifacts.external import external_digests, external_version
 from llm_assets.compute import LocalEngine
 
@@ -58,13 +58,13 @@ class ToyRecipe(Frozen):
 
 
 def letters_part(staging: Path, name: str, path: Path, upper: bool, slow: float) -> None:
-    with Part(staging, name) as part:
-        table = part.table("letters", Letters)
+    with Task(staging, name) as task:
+        table = task.table("letters", Letters)
         text = path.read_text()
         for line in text.splitlines():
             table.append({"name": line.upper() if upper else line, "letters": len(line), "doc_id": f"{name}-{line}"})
             time.sleep(slow)
-        part.stats["pages"] = len(text.splitlines())
+        task.stats["pages"] = len(text.splitlines())
     log = os.environ.get("TOY_LOG")
     if log:
         with open(log, "a") as stream:
@@ -73,22 +73,22 @@ def letters_part(staging: Path, name: str, path: Path, upper: bool, slow: float)
 
 def build_letters(step, config: LettersConfig) -> None:
     files = sorted(Path(config.folder).glob("*.txt"))
-    step.run_parts(letters_part, {path.stem: (path, config.upper, config.slow) for path in files})
+    step.run_tasks(letters_part, {path.stem: (path, config.upper, config.slow) for path in files})
 
 
 def build_words(step, config: WordsConfig) -> None:
     frame = pl.read_parquet(step.input("letters").table("letters")).with_columns(pl.col("letters") * config.factor)
     # Names do not reach this table: an upstream change of case alone leaves the same bytes here.
-    with step.part("words") as part:
-        part.table("letters", Letters).frame(frame.with_columns(name=pl.lit("")).sort("doc_id"))
-        part.stats["pages"] = len(frame)
+    with step.task("words") as task:
+        task.table("letters", Letters).frame(frame.with_columns(name=pl.lit("")).sort("doc_id"))
+        task.stats["pages"] = len(frame)
 
 
 def build_total(step, config: TotalConfig) -> None:
     counts = [pl.read_parquet(words.table("letters"))["letters"].sum() for words in step.inputs.values()]
-    with step.part("total") as part:
+    with step.task("total") as task:
         row = {"name": "total", "letters": sum(counts) + config.offset, "doc_id": "total"}
-        part.table("letters", Letters).append(row)
+        task.table("letters", Letters).append(row)
 
 
 def total_of(artifact) -> int:

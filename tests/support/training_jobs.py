@@ -54,7 +54,7 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
     plan = TrainingPlan(
         steps=30,
         rows=8,
-        pass_rows=8,
+        micro_batch_size=8,
         seed=1,
         optimisation=Optimisation(**rates),
         validate_every=10,

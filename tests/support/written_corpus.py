@@ -40,8 +40,8 @@ def texts(count: int, seed: int = 0) -> list[str]:
 
 def build_written(step, config) -> None:
     pages = PAGES[step.partition]
-    with step.part("a.warc.gz") as part:
-        table = part.table("text", Page)
+    with step.task("a.warc.gz") as task:
+        table = task.table("text", Page)
         for place, (host, text) in enumerate(pages):
             url = f"https://{host}/{place}"
             table.append(
@@ -55,7 +55,7 @@ def build_written(step, config) -> None:
                     "text": text,
                 }
             )
-        part.stats["text_bytes"] = sum(len(text.encode()) for _, text in pages)
+        task.stats["text_bytes"] = sum(len(text.encode()) for _, text in pages)
 
 
 WRITTEN = Stage(

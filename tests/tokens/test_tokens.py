@@ -63,7 +63,7 @@ def test_a_search_only_page_in_the_shards_is_found(tmp_path):
     recipe = small_recipe(crawls={"mixed": SampleWeb()})
     space = workspace(tmp_path, recipe, TOKENIZER, TOKEN_SHARDS)
     outcome = build(space, "clean_corpus", "tokenizer", "token_shards")
-    strict = TOKEN_SHARDS.config(recipe.but(search_only_hosts=HELD_OUT), "mixed")
+    strict = TOKEN_SHARDS.config(recipe.replace(search_only_hosts=HELD_OUT), "mixed")
     (agree,) = TOKEN_SHARDS.checks
     found = agree.examine(outcome.artifact, outcome.resolution.inputs, strict)
     assert not found.passed and "for search only" in found.failures[0]["problem"]
@@ -73,7 +73,7 @@ def test_pages_that_are_missing_are_found(tmp_path):
     recipe = small_recipe(crawls={"mixed": SampleWeb()}, search_only_hosts=HELD_OUT)
     space = workspace(tmp_path, recipe, TOKENIZER, TOKEN_SHARDS)
     outcome = build(space, "clean_corpus", "tokenizer", "token_shards")
-    everything = TOKEN_SHARDS.config(recipe.but(search_only_hosts=()), "mixed")
+    everything = TOKEN_SHARDS.config(recipe.replace(search_only_hosts=()), "mixed")
     (agree,) = TOKEN_SHARDS.checks
     found = agree.examine(outcome.artifact, outcome.resolution.inputs, everything)
     assert not found.passed and found.failures[0]["problem"] == "not in the index"
@@ -99,7 +99,7 @@ def test_a_crawl_of_a_schedule_leaves_the_tokenizer_alone(tmp_path):
     PAGES["r-2026-11-02"] = [("news.example", text) for text in texts(20, 5)]
     schedule = Recrawl(prefix="r", cron="0 3 * * 1", source=SampleWeb(), model="retrain")
     before = small_recipe(recrawls=(schedule,))
-    after = before.but(crawls={**before.crawls, "r-2026-11-02": SampleWeb()})
+    after = before.replace(crawls={**before.crawls, "r-2026-11-02": SampleWeb()})
     made = [build(workspace(tmp_path, recipe, TOKENIZER), "clean_corpus", "tokenizer") for recipe in (before, after)]
     assert made[1].cached and made[0].artifact.path == made[1].artifact.path and made[1].crawls == ["sample"]
 

@@ -117,7 +117,7 @@ ATTACKS = {
     "not Python": ("SELECT * FROM users;", "SyntaxError"),
     "empty": ("", None),
     "a megabyte": ("x = 1\n" * 200_000, None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

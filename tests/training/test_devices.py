@@ -26,8 +26,8 @@ def test_processes_of_the_environment_stand_over_the_recipe(environment):
     assert share_out(SHAPE, 8, "cpu", 0, 0)[0] == 1
     assert share_out(SHAPE, 8, "cpu", 4, 2)[:2] == (4, 2)
     environment.setenv("LLM_ASSETS_PROCESSES", "2")
-    processes, pass_rows, name = share_out(SHAPE, 8, "cpu", 4, 0)
-    assert processes == 2 and pass_rows == 4 and name == "cpu"
+    processes, micro_batch_size, name = share_out(SHAPE, 8, "cpu", 4, 0)
+    assert processes == 2 and micro_batch_size == 4 and name == "cpu"
     environment.setenv("LLM_ASSETS_PROCESSES", "two")
     with pytest.raises(ValueError, match="LLM_ASSETS_PROCESSES is 'two'"):
         share_out(SHAPE, 8, "cpu", 4, 0)

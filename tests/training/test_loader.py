@@ -75,7 +75,9 @@ def test_times_seen_is_what_rows_hold(tmp_path_factory, lengths, context, rows):
 
 def test_seeds_and_epochs_are_other_orders(tmp_path):
     packed = PackedRows(stream(tmp_path, [3] * 200), 8, 1)
-    assert (packed.order(0) != packed.order(1)).any() and (packed.order(0) != PackedRows(packed.stream, 8, 2).order(0)).any()
+    assert (packed.order(0) != packed.order(1)).any() and (
+        packed.order(0) != PackedRows(packed.stream, 8, 2).order(0)
+    ).any()
     assert (PackedRows(packed.stream, 8, 1, shuffle=False).order(3) == np.arange(200)).all()
 
 

@@ -16,7 +16,7 @@ from llm_assets.training.loop import Devices
 from llm_assets.training.plan import Optimisation, PolicyPlan
 from llm_assets.training.policy import (
     BEST,
-    Look,
+    EvaluationStep,
     PolicyTrainer,
     Reward,
     advantages,
@@ -37,7 +37,9 @@ STOP = ENCODING.special["<|assistant_end|>"]
 def test_advantages_by_hand():
     rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.5, 0.5, 0.5, 0.5]])
     deviation = math.sqrt(1 / 3)  # of four values, two 0 and two 1, by n - 1
-    assert advantages(rewards, True)[0].tolist() == pytest.approx([0.5 / (deviation + 1e-4) * sign for sign in (1, -1, -1, 1)])
+    assert advantages(rewards, True)[0].tolist() == pytest.approx(
+        [0.5 / (deviation + 1e-4) * sign for sign in (1, -1, -1, 1)]
+    )
     assert advantages(rewards, False)[0].tolist() == [0.5, -0.5, -0.5, 0.5]
     assert advantages(rewards, True)[1].tolist() == [0, 0, 0, 0]  # nothing to choose between
 
@@ -64,14 +66,31 @@ def test_the_loss_by_hand():
     assert stats["kl"] == pytest.approx(0.25 * divergence)
     assert float(with_kl) == pytest.approx(float(loss) + 0.1 * 0.25 * divergence, abs=1e-6)
     higher, _ = policy_loss(now, old, None, torch.tensor([1.0, -1.0]), weights, 0.2, 0.4, 0.0)
-    assert float(higher) == pytest.approx(-0.25 * (1.4 + 1.0 - 1.4 - 0.8))  # DAPO's higher bound lets the first one through
+    assert float(higher) == pytest.approx(
+        -0.25 * (1.4 + 1.0 - 1.4 - 0.8)
+    )  # DAPO's higher bound lets the first one through
 
 
 def test_the_divergence_is_estimated_without_bias():
     generator = torch.Generator().manual_seed(1)
-    policy, reference = torch.randn(6, generator=generator).log_softmax(0), torch.randn(6, generator=generator).log_softmax(0)
+    policy, reference = (
+        torch.randn(6, generator=generator).log_softmax(0),
+        torch.randn(6, generator=generator).log_softmax(0),
+    )
     exact = float((policy.exp() * (policy - reference)).sum())
-    stats = [policy_loss(policy[None, None, token], policy[None, None, token], reference[None, None, token], torch.zeros(1), torch.ones(1, 1), 0.2, 0.2, 1.0)[1]["kl"] for token in range(6)]
+    stats = [
+        policy_loss(
+            policy[None, None, token],
+            policy[None, None, token],
+            reference[None, None, token],
+            torch.zeros(1),
+            torch.ones(1, 1),
+            0.2,
+            0.2,
+            1.0,
+        )[1]["kl"]
+        for token in range(6)
+    ]
     assert float((policy.exp() * torch.tensor(stats)).sum()) == pytest.approx(exact, rel=1e-5)
 
 
@@ -83,7 +102,9 @@ def test_with_one_update_the_gradient_is_the_policy_gradients():
 
 
 def test_tools_and_prompts_are_not_trained_and_the_end_is():
-    said = Completion(tokens=[7, 8, 9, 10], log_probabilities=[0.0] * 4, finish="stop", forced=[False, False, True, False])
+    said = Completion(
+        tokens=[7, 8, 9, 10], log_probabilities=[0.0] * 4, finish="stop", forced=[False, False, True, False]
+    )
     cut = Completion(tokens=[7], log_probabilities=[0.0], finish="length", forced=[False])
     batch = to_batch([[1, 2], [1, 2, 3]], [said, cut], STOP)
     assert batch.tokens[0].tolist() == [1, 2, 7, 8, 9, 10]
@@ -102,34 +123,74 @@ LOW = ENCODING.size // 5
 
 def likes_low(numbers, completions):
     """A reward for every token of the vocabulary's first fifth."""
-    return [Reward(sum(token < LOW for token in one.tokens) / 6, {"low": float(one.tokens[0] < LOW) if one.tokens else 0.0}) for one in completions]
+    return [
+        Reward(sum(token < LOW for token in one.tokens) / 6, {"low": float(one.tokens[0] < LOW) if one.tokens else 0.0})
+        for one in completions
+    ]
 
 
 def plan(**changes):
-    return PolicyPlan(**{"steps": 12, "prompts": 4, "samples": 8, "max_tokens": 6, "pass_rows": 16, "kl": 0.0, "optimisation": Optimisation(learning_rate=1e-2, matrix_learning_rate=1e-2, weight_decay=0.0, warmup=0.0, cooldown=0.0), "seed": 1, **changes})
+    return PolicyPlan(
+        **{
+            "steps": 12,
+            "prompts": 4,
+            "samples": 8,
+            "max_tokens": 6,
+            "micro_batch_size": 16,
+            "kl": 0.0,
+            "optimisation": Optimisation(
+                learning_rate=1e-2, matrix_learning_rate=1e-2, weight_decay=0.0, warmup=0.0, cooldown=0.0
+            ),
+            "seed": 1,
+            **changes,
+        }
+    )
 
 
 def trainer(folder, model=None, reward=likes_low, report=lambda kind, **values: None, **changes):
     if model is None:
         model = Transformer(SHAPE)
         model.initialise(1)
-    look, judge, rehearse = (changes.pop(name, None) for name in ("look", "judge", "rehearse"))
+    evaluation, judge, replay = (changes.pop(name, None) for name in ("evaluation", "judge", "replay"))
     folder.mkdir(exist_ok=True)
     prompts = [ENCODING.document(text) for text in ("one", "two", "three", "four", "five")]
-    return PolicyTrainer(model, Engine(model, ENCODING), plan(**changes), folder, CPU, report, lambda number: prompts[drawn(number, 5, 1)], reward, look, stop=STOP, judge=judge, rehearse=rehearse)
+    return PolicyTrainer(
+        model,
+        Engine(model, ENCODING),
+        plan(**changes),
+        folder,
+        CPU,
+        report,
+        lambda number: prompts[drawn(number, 5, 1)],
+        reward,
+        evaluation,
+        stop=STOP,
+        judge=judge,
+        replay=replay,
+    )
 
 
 def curve(folder):
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("changes", [{}, {"updates": 3}, {"normalise": False, "length": "constant"}, {"length": "tokens", "kl": 0.01, "clip_high": 0.28}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"updates": 3},
+        {"normalise": False, "length": "constant"},
+        {"length": "tokens", "kl": 0.01, "clip_high": 0.28},
+    ],
+)
 def test_what_is_rewarded_is_said_more_often(tmp_path, changes):
     trainer(tmp_path / "t", steps=24, **changes).run()
     told = curve(tmp_path / "t")
     assert [one["step"] for one in told] == list(range(24))
     assert sum(one["reward"] for one in told[-4:]) > 2 * sum(one["reward"] for one in told[:4])
-    assert told[0]["entropy"] > told[-1]["entropy"] and all(0 <= one["flat"] <= 1 and 0 <= one["truncated"] <= 1 for one in told)
+    assert told[0]["entropy"] > told[-1]["entropy"] and all(
+        0 <= one["flat"] <= 1 and 0 <= one["truncated"] <= 1 for one in told
+    )
 
 
 def test_a_strong_penalty_keeps_it_near_the_reference(tmp_path):
@@ -159,10 +220,10 @@ def breaking(at):
 
 
 def test_broken_off_anywhere_it_ends_as_unbroken(tmp_path):
-    def look(engine, step):
-        return Look(float(step), {"step_seen": step}, [{"text": str(step)}])
+    def evaluation(engine, step):
+        return EvaluationStep(float(step), {"step_seen": step}, [{"text": str(step)}])
 
-    settings = {"look": look, "evaluate_every": 4, "checkpoint_every": 3, "kl": 0.01, "steps": 10}
+    settings = {"evaluation": evaluation, "evaluate_every": 4, "checkpoint_every": 3, "kl": 0.01, "steps": 10}
     whole = trainer(tmp_path / "whole", **settings).run()
     for at in (2, 5, 9):
         with pytest.raises(Broken):
@@ -171,18 +232,20 @@ def test_broken_off_anywhere_it_ends_as_unbroken(tmp_path):
     assert curve(tmp_path / "broken") == curve(tmp_path / "whole")
     assert {**values, "seconds": 0} == {**whole, "seconds": 0}
     last = max((tmp_path / "whole").glob("step-*")).name
-    assert (tmp_path / "broken" / last / "model.safetensors").read_bytes() == (tmp_path / "whole" / last / "model.safetensors").read_bytes()
+    assert (tmp_path / "broken" / last / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / last / "model.safetensors"
+    ).read_bytes()
 
 
 def test_it_stops_where_the_score_falls_and_keeps_the_best(tmp_path):
     scores = {0: 0.1, 2: 0.6, 4: 0.4, 6: 0.3, 8: 0.9, 10: 1.0}
     kept = {}
 
-    def look(engine, step):
+    def evaluation(engine, step):
         kept[step] = {name: value.clone() for name, value in engine.model.state_dict().items()}
-        return Look(scores[step])
+        return EvaluationStep(scores[step])
 
-    values = trainer(tmp_path / "t", look=look, evaluate_every=2, patience=2, margin=0.05, steps=10).run()
+    values = trainer(tmp_path / "t", evaluation=evaluation, evaluate_every=2, patience=2, margin=0.05, steps=10).run()
     assert values["best"] == {"step": 2, "score": 0.6} and "0.600 at step 2" in values["stopped"]
     assert max(kept) == 6  # it never came to the later, higher ones
     assert best_weights(tmp_path / "t") == tmp_path / "t" / BEST
@@ -191,7 +254,13 @@ def test_it_stops_where_the_score_falls_and_keeps_the_best(tmp_path):
 
 
 def test_a_judge_of_all_looks_can_stop_it(tmp_path):
-    values = trainer(tmp_path / "t", look=lambda engine, step: Look(float(step)), evaluate_every=2, judge=lambda looks: "enough" if len(looks) == 3 else "", steps=10).run()
+    values = trainer(
+        tmp_path / "t",
+        evaluation=lambda engine, step: EvaluationStep(float(step)),
+        evaluate_every=2,
+        judge=lambda evaluations: "enough" if len(evaluations) == 3 else "",
+        steps=10,
+    ).run()
     assert values["stopped"] == "enough" and values["best"]["step"] == 4
 
 
@@ -211,16 +280,26 @@ def loss_of(folder):
 
 def test_what_is_rehearsed_is_kept_while_something_else_is_practised(tmp_path):
     for name, weight in (("with", 0.1), ("without", 0.0)):
-        trainer(tmp_path / name, rehearse=Repeating() if weight else None, rehearsal=weight, rehearsal_rows=2, steps=20).run()
+        trainer(
+            tmp_path / name, replay=Repeating() if weight else None, replay_weight=weight, replay_sequences=2, steps=20
+        ).run()
     told = curve(tmp_path / "with")
-    assert told[-1]["rehearsed"] < told[0]["rehearsed"] - 1 and "rehearsed" not in curve(tmp_path / "without")[0]
+    assert told[-1]["replayed"] < told[0]["replayed"] - 1 and "replayed" not in curve(tmp_path / "without")[0]
     assert loss_of(tmp_path / "with") < loss_of(tmp_path / "without") - 1
     assert sum(one["reward"] for one in told[-4:]) > 1.2 * sum(one["reward"] for one in told[:4])
 
 
 def test_a_step_of_rehearsal_alone_is_a_step_of_training(tmp_path):
-    """With rewards all alike the gradient is that of the rehearsed rows' mean loss, times its weight."""
-    made = trainer(tmp_path / "t", reward=lambda numbers, completions: [Reward(1.0)] * len(completions), rehearse=Repeating(), rehearsal=0.5, rehearsal_rows=4, pass_rows=3, steps=1)
+    """With rewards all alike the gradient is that of the replayed rows' mean loss, times its weight."""
+    made = trainer(
+        tmp_path / "t",
+        reward=lambda numbers, completions: [Reward(1.0)] * len(completions),
+        replay=Repeating(),
+        replay_weight=0.5,
+        replay_sequences=4,
+        micro_batch_size=3,
+        steps=1,
+    )
     tokens, targets = (torch.from_numpy(array) for array in Repeating().rows(0, 4))
     expected = torch.autograd.grad(0.5 * made.model(tokens, targets).mean(), list(made.model.parameters()))
     norm = float(torch.stack([one.norm() for one in expected]).norm())

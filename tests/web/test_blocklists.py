@@ -76,7 +76,12 @@ def test_any_list_is_read_and_every_line_is_an_entry_a_skip_or_a_problem(lines, 
 
 @pytest.mark.parametrize(
     ("line", "rule"),
-    [("me.example", ("me.example", "domain", "me.example")), ("https://Me.example/private/", ("me.example/private/", "prefix", "me.example")), ("me.example/a", ("me.example/a", "prefix", "me.example")), ("http://me.example/", ("me.example", "domain", "me.example"))],
+    [
+        ("me.example", ("me.example", "domain", "me.example")),
+        ("https://Me.example/private/", ("me.example/private/", "prefix", "me.example")),
+        ("me.example/a", ("me.example/a", "prefix", "me.example")),
+        ("http://me.example/", ("me.example", "domain", "me.example")),
+    ],
 )
 def test_opt_out_lines(line, rule):
     assert parse_opt_out(line) == [rule]
@@ -91,7 +96,9 @@ def test_malformed_lines_are_recorded_with_their_number(tmp_path):
     (tmp_path / "list").write_text("good.example\n\nbad line here\nfine.example\n")
     artifact = build((BlocklistSource(name="mine", category="ads", format="domains", path=str(tmp_path / "list")),))
     assert pl.read_parquet(artifact.table("domains"))["domain"].to_list() == ["fine.example", "good.example"]
-    assert pl.read_parquet(artifact.table("malformed")).to_dicts() == [{"source": "mine", "line": 3, "text": "bad line here", "problem": "not a host name"}]
+    assert pl.read_parquet(artifact.table("malformed")).to_dicts() == [
+        {"source": "mine", "line": 3, "text": "bad line here", "problem": "not a host name"}
+    ]
     outcome = readable_lines(artifact, {}, None)
     assert not outcome.passed and outcome.numbers == {"malformed_lines": 1} and outcome.failures[0]["line"] == 3
 
@@ -102,13 +109,15 @@ def test_a_ut1_tarball(tmp_path):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    artifact = build((BlocklistSource(name="ut1", category="gambling", format="ut1", path=str(tmp_path / "gambling.tar.gz")),))
+    artifact = build(
+        (BlocklistSource(name="ut1", category="gambling", format="ut1", path=str(tmp_path / "gambling.tar.gz")),)
+    )
     assert pl.read_parquet(artifact.table("domains"))["domain"].to_list() == ["bet.example"]
 
 
 def test_a_missing_list_and_a_list_that_is_no_tarball_are_named(tmp_path):
-    with pytest.raises(BlocklistError, match=r"blocklist mine: .*nowhere: no such file"):
-        build((BlocklistSource(name="mine", category="ads", format="domains", path=str(tmp_path / "nowhere")),))
+    with pytest.raises(BlocklistError, match=r"blocklist mine: .*fictitious: no such file"):
+        build((BlocklistSource(name="mine", category="ads", format="domains", path=str(tmp_path / "fictitious")),))
     (tmp_path / "x").write_text("no tar")
     with pytest.raises(BlocklistError, match="cannot be read as ut1"):
         build((BlocklistSource(name="mine", category="ads", format="ut1", path=str(tmp_path / "x")),))

@@ -39,7 +39,17 @@ HTML = {"Content-Type": "text/html"}
 def site(pages: dict[str, bytes], host="small.example", robots=None):
     """A little web of one host behind a server of its own."""
     web = make_web(1, 0.05)
-    own = type(web)(web.world, {f"http://{host}{path}": Page(f"http://{host}{path}", "article", body, headers=dict(HTML)) for path, body in pages.items()}, {host: robots} if robots else {}, (f"http://{host}/",), [], CLOCK)
+    own = type(web)(
+        web.world,
+        {
+            f"http://{host}{path}": Page(f"http://{host}{path}", "article", body, headers=dict(HTML))
+            for path, body in pages.items()
+        },
+        {host: robots} if robots else {},
+        (f"http://{host}/",),
+        [],
+        CLOCK,
+    )
     server = SampleWebServer(own)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     return server
@@ -50,7 +60,17 @@ def links(*urls):
 
 
 def run(tmp_path, server, earlier=(), **fields):
-    source = WebCrawl(**{"seeds": ("http://small.example/",), "proxy": server.proxy, "delay": 0.0, "concurrency_per_host": 8, "clock": CLOCK, "retries": 1, **fields})
+    source = WebCrawl(
+        **{
+            "seeds": ("http://small.example/",),
+            "proxy": server.proxy,
+            "delay": 0.0,
+            "concurrency_per_host": 8,
+            "clock": CLOCK,
+            "retries": 1,
+            **fields,
+        }
+    )
     files = crawl("test", source, tmp_path, list(earlier), lambda pages, queued: None)
     captures = [c for f in files for c in read_captures(f)]
     return {c.url: c for c in captures}, {(r["url"], r["reason"]) for r in failures(tmp_path / "spool").to_dicts()}
@@ -69,9 +89,25 @@ def test_the_records_are_warc_1_1_with_digests_and_requests(tmp_path):
     from warcio.archiveiterator import ArchiveIterator
 
     server = site({"/": b"<p>hello"})
-    crawl("test", WebCrawl(seeds=("http://small.example/",), proxy=server.proxy, delay=0, clock=CLOCK), tmp_path, [], lambda *_: None)
+    crawl(
+        "test",
+        WebCrawl(seeds=("http://small.example/",), proxy=server.proxy, delay=0, clock=CLOCK),
+        tmp_path,
+        [],
+        lambda *_: None,
+    )
     with open(tmp_path / "warc" / "test-00000.warc.gz", "rb") as stream:
-        records = [(r.rec_type, r.rec_headers.protocol, r.rec_headers.get_header("WARC-Payload-Digest"), r.rec_headers.get_header("WARC-Block-Digest"), r.http_headers, r.digest_checker.passed) for r in ArchiveIterator(stream, check_digests=True)]
+        records = [
+            (
+                r.rec_type,
+                r.rec_headers.protocol,
+                r.rec_headers.get_header("WARC-Payload-Digest"),
+                r.rec_headers.get_header("WARC-Block-Digest"),
+                r.http_headers,
+                r.digest_checker.passed,
+            )
+            for r in ArchiveIterator(stream, check_digests=True)
+        ]
     kinds = [record[0] for record in records]
     assert kinds == ["warcinfo", "request", "response", "request", "response"]
     page = records[2]
@@ -81,7 +117,10 @@ def test_the_records_are_warc_1_1_with_digests_and_requests(tmp_path):
 
 
 def test_robots_are_obeyed_and_told(tmp_path):
-    server = site({"/": links("/open", "/closed/x"), "/open": b"<p>", "/closed/x": b"<p>"}, robots="User-agent: *\nDisallow: /closed/\n")
+    server = site(
+        {"/": links("/open", "/closed/x"), "/open": b"<p>", "/closed/x": b"<p>"},
+        robots="User-agent: *\nDisallow: /closed/\n",
+    )
     captures, failed = run(tmp_path, server)
     assert "http://small.example/closed/x" not in captures
     assert failed == {("http://small.example/closed/x", "robots")}
@@ -95,7 +134,9 @@ def test_a_crawl_delay_is_kept(tmp_path):
     assert time.monotonic() - began > 0.8  # a lower bound, so load cannot break it
 
 
-@pytest.mark.parametrize(("limit", "reason"), [({"max_pages": 4}, "page_limit"), ({"max_pages_per_host": 4}, "host_limit")])
+@pytest.mark.parametrize(
+    ("limit", "reason"), [({"max_pages": 4}, "page_limit"), ({"max_pages_per_host": 4}, "host_limit")]
+)
 def test_page_limits(tmp_path, limit, reason):
     server = site({"/": links(*[f"/{i}" for i in range(10)]), **{f"/{i}": b"<p>" for i in range(10)}})
     captures, failed = run(tmp_path, server, **limit)
@@ -135,7 +176,16 @@ def test_a_response_beyond_the_limit_is_logged(tmp_path):
     assert "http://small.example/big" not in captures
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/", "http://localhost:{port}/", "http://[::1]:{port}/", "http://169.254.169.254/", "http://10.0.0.1/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:{port}/",
+        "http://localhost:{port}/",
+        "http://[::1]:{port}/",
+        "http://169.254.169.254/",
+        "http://10.0.0.1/",
+    ],
+)
 def test_private_addresses_are_refused_unless_told(tmp_path, url):
     server = site({"/": b"<p>secret"})
     target = url.format(port=server.server_address[1])
@@ -148,7 +198,9 @@ def test_private_addresses_are_refused_unless_told(tmp_path, url):
 def test_a_name_that_resolves_to_a_private_address_is_refused(tmp_path):
     """The check is made on the address the connection would use, not on the name."""
     hosts = Path("/etc/hosts").read_text()
-    names = [n for line in hosts.splitlines() if line.startswith("127.") for n in line.split()[1:] if "localhost" not in n] + [os.uname().nodename]
+    names = [
+        n for line in hosts.splitlines() if line.startswith("127.") for n in line.split()[1:] if "localhost" not in n
+    ] + [os.uname().nodename]
     source = WebCrawl(seeds=(f"http://{names[0]}/",), delay=0, retries=0, timeout=5, clock=CLOCK)
     crawl("test", source, tmp_path, [], lambda *_: None)
     rows = failures(tmp_path / "spool").to_dicts()
@@ -158,24 +210,42 @@ def test_a_name_that_resolves_to_a_private_address_is_refused(tmp_path):
 def test_told_to_it_crawls_a_private_address(tmp_path):
     server = site({"/": b"<p>mine"}, host="127.0.0.1")
     server.web.pages = {f"http://127.0.0.1:{server.server_address[1]}/": Page("", "x", b"<p>mine", headers=dict(HTML))}
-    files = crawl("test", WebCrawl(seeds=(f"{server.proxy}/",), delay=0, allow_private=True, clock=CLOCK), tmp_path, [], lambda *_: None)
+    files = crawl(
+        "test",
+        WebCrawl(seeds=(f"{server.proxy}/",), delay=0, allow_private=True, clock=CLOCK),
+        tmp_path,
+        [],
+        lambda *_: None,
+    )
     assert any(c.status == 200 and c.payload_bytes == 7 for f in files for c in read_captures(f))
 
 
 @pytest.mark.parametrize(
     ("scope", "seed", "url", "inside"),
     [
-        ("host", "http://a.example/x", "http://a.example/y", True), ("host", "http://a.example/", "http://www.a.example/", False),
-        ("domain", "http://www.bbc.co.uk/", "http://news.bbc.co.uk/", True), ("domain", "http://a.co.uk/", "http://b.co.uk/", False),
-        ("prefix", "http://a.example/docs/index.html", "http://a.example/docs/x/y", True), ("prefix", "http://a.example/docs/index.html", "http://a.example/blog/", False),
+        ("host", "http://a.example/x", "http://a.example/y", True),
+        ("host", "http://a.example/", "http://www.a.example/", False),
+        ("domain", "http://www.bbc.co.uk/", "http://news.bbc.co.uk/", True),
+        ("domain", "http://a.co.uk/", "http://b.co.uk/", False),
+        ("prefix", "http://a.example/docs/index.html", "http://a.example/docs/x/y", True),
+        ("prefix", "http://a.example/docs/index.html", "http://a.example/blog/", False),
         ("any", "http://a.example/", "http://z.example/", True),
     ],
-)  # fmt: skip
+)
 def test_scopes(scope, seed, url, inside):
     assert in_scope(WebCrawl(seeds=(seed,), scope=scope), url) is inside
 
 
-@pytest.mark.parametrize(("name", "reason"), [("ResponseNeverReceived", "connection"), ("CannotResolveHostError", "dns"), ("DownloadTimeoutError", "timeout"), ("DownloadCancelledError", "too_large"), ("Strange", "other")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ResponseNeverReceived", "connection"),
+        ("CannotResolveHostError", "dns"),
+        ("DownloadTimeoutError", "timeout"),
+        ("DownloadCancelledError", "too_large"),
+        ("Strange", "other"),
+    ],
+)
 def test_reasons_of_failures(name, reason):
     assert failure_reason(type(name, (Exception,), {})()) == reason
 
@@ -190,13 +260,25 @@ def test_a_later_crawl_asks_only_for_what_changed():
     later = materialize(RAW_WARC, "two", ws).artifact
     captures = pl.concat([pl.read_parquet(p) for p in later.table("captures")])
     web1, web2 = make_web(1, 0.05, 1), make_web(1, 0.05, 2)
-    revisited = set(captures.filter(pl.col("record_type") == "revisit")["url"]) - {"http://hobbynotes.example/robots.txt"}
-    same = {u for u, p in web2.pages.items() if u in web1.pages and p.body == web1.pages[u].body and p.in_crawl and p.status == 200}
+    revisited = set(captures.filter(pl.col("record_type") == "revisit")["url"]) - {
+        "http://hobbynotes.example/robots.txt"
+    }
+    same = {
+        u
+        for u, p in web2.pages.items()
+        if u in web1.pages and p.body == web1.pages[u].body and p.in_crawl and p.status == 200
+    }
     assert revisited and revisited <= same
-    assert not captures.filter((pl.col("record_type") == "response") & (pl.col("status") == 200) & pl.col("url").is_in(list(revisited))).height
-    assert captures.filter(pl.col("record_type") == "revisit")["refers_to_date"].unique().to_list() == ["2026-10-05T06:00:00Z"]
+    assert not captures.filter(
+        (pl.col("record_type") == "response") & (pl.col("status") == 200) & pl.col("url").is_in(list(revisited))
+    ).height
+    assert captures.filter(pl.col("record_type") == "revisit")["refers_to_date"].unique().to_list() == [
+        "2026-10-05T06:00:00Z"
+    ]
     # Everything is still reached: links of an unchanged page come from the earlier crawl.
-    assert {u for u, p in web2.pages.items() if p.in_crawl and p.status == 200 and not u.endswith((".png", ".css", ".pdf"))} <= set(captures["url"])
+    assert {
+        u for u, p in web2.pages.items() if p.in_crawl and p.status == 200 and not u.endswith((".png", ".css", ".pdf"))
+    } <= set(captures["url"])
     revisits = pl.concat([pl.read_parquet(p) for p in later.table("revisits")])
     assert revisits["original_crawl"].unique().to_list() == ["one"] and revisits["original_offset"].null_count() == 0
 
@@ -206,7 +288,11 @@ def test_earlier_crawls_come_oldest_first_whatever_their_names(tmp_path):
     server = site({"/": b"<p>first"})
     bodies = {"z-oldest": b"<p>first", "a-second": b"<p>second", "m-third": b"<p>third"}
     first = WebCrawl(seeds=("http://small.example/",), proxy=server.proxy, delay=0.0, clock=CLOCK)
-    crawls = {"z-oldest": first, "a-second": first.but(since="z-oldest"), "m-third": first.but(since="a-second")}
+    crawls = {
+        "z-oldest": first,
+        "a-second": first.replace(since="z-oldest"),
+        "m-third": first.replace(since="a-second"),
+    }
     ws = corpus_workspace(recipe(**crawls))
     assert chain(ws.recipe, "m-third") == ["z-oldest", "a-second"]
     for name, body in bodies.items():
@@ -215,7 +301,7 @@ def test_earlier_crawls_come_oldest_first_whatever_their_names(tmp_path):
         captures = pl.concat([pl.read_parquet(path) for path in artifact.table("captures")])
         pages = captures.filter(pl.col("url") == "http://small.example/")
         assert pages["record_type"].to_list() == ["response"] and pages["payload_digest"].item() == sha1_digest(body)
-    later = recipe(**crawls, last=crawls["m-third"].but(since="m-third"))
+    later = recipe(**crawls, last=crawls["m-third"].replace(since="m-third"))
     artifact = materialize(RAW_WARC, "last", corpus_workspace(later)).artifact
     revisits = pl.concat([pl.read_parquet(path) for path in artifact.table("revisits")])
     assert revisits.filter(pl.col("url") == "http://small.example/")["original_crawl"].to_list() == ["m-third"]
@@ -279,15 +365,19 @@ def test_pages_that_are_no_longer_linked_are_asked_for_by_a_crawl_that_continues
     first = {"/": links("/kept", "/gone", "/new"), "/kept": b"<p>kept", "/gone": b"<p>gone", "/new": b"<p>old"}
     server = site(first)
     source = own_crawl(server)
-    ws = corpus_workspace(recipe(one=source, two=source.but(since="one"), three=source.but(since="one", max_pages=4)))
+    ws = corpus_workspace(
+        recipe(one=source, two=source.replace(since="one"), three=source.replace(since="one", max_pages=4))
+    )
     materialize(RAW_WARC, "one", ws)
     server.web.pages["http://small.example/"].body = b"<p>no link"
     server.web.pages["http://small.example/new"].body = links("/hidden")
     del server.web.pages["http://small.example/gone"]
     later = captured(materialize(RAW_WARC, "two", ws).artifact)
     assert {url: (kind, status) for url, (kind, status) in later.items() if url != "/kept"} == {
-        "/": ("response", 200), "/gone": ("response", 404), "/new": ("response", 200),
-    }  # fmt: skip
+        "/": ("response", 200),
+        "/gone": ("response", 404),
+        "/new": ("response", 200),
+    }
     assert later["/kept"][0] == "revisit"
     # Page limits hold for them too: robots.txt, the seed, and two of the three, in order.
     limited = materialize(RAW_WARC, "three", ws).artifact
@@ -297,7 +387,7 @@ def test_pages_that_are_no_longer_linked_are_asked_for_by_a_crawl_that_continues
 
 def test_what_becomes_of_unlinked_pages_is_in_the_identity_of_continuing_crawls_alone():
     source = WebCrawl(seeds=("http://small.example/",))
-    chosen = recipe(one=source, two=source.but(since="one"))
+    chosen = recipe(one=source, two=source.replace(since="one"))
     fields = [type(RAW_WARC.config(chosen, name)).model_fields for name in ("one", "two")]
     assert "unlinked" not in fields[0] and "unlinked" in fields[1]
 
@@ -309,7 +399,7 @@ def test_a_killed_crawl_that_continues_asks_for_the_rest_of_the_unlinked_pages(t
     source = own_crawl(server)
     earlier = materialize(RAW_WARC, "one", corpus_workspace(recipe(one=source))).artifact
     server.web.pages["http://small.example/"].body = b"<p>no link"
-    later = source.but(since="one")
+    later = source.replace(since="one")
 
     def digests(folder):
         return [path.read_bytes() for path in crawl("two", later, folder, [earlier], lambda *_: None)]
@@ -328,7 +418,9 @@ def test_a_killed_crawl_that_continues_asks_for_the_rest_of_the_unlinked_pages(t
 
 def test_what_the_opt_out_list_names_is_never_asked_for(tmp_path):
     """Not as a link, not as a redirect's target, not for its robots.txt; and the list bears no identity."""
-    server = site({"/": links("/a", "/private/b", "/old", "http://sub.shy.example/"), "/a": b"<p>a", "/private/b": b"<p>b"})
+    server = site(
+        {"/": links("/a", "/private/b", "/old", "http://sub.shy.example/"), "/a": b"<p>a", "/private/b": b"<p>b"}
+    )
     server.web.pages["http://small.example/old"] = Page("", "redirect", b"", 301, {"Location": "/private/c"})
     source = own_crawl(server, scope="any")
     ws = corpus_workspace(recipe(mine=source))
@@ -338,7 +430,7 @@ def test_what_the_opt_out_list_names_is_never_asked_for(tmp_path):
     assert ws.resolver().resolve("raw_warc", "mine").identity == before
     listed = tmp_path / "list.txt"
     listed.write_text("small.example\n")
-    named = recipe(mine=source).but(blocklists=Blocklists(opt_out=str(listed)))
+    named = recipe(mine=source).replace(blocklists=Blocklists(opt_out=str(listed)))
     assert corpus_workspace(named).resolver().resolve("raw_warc", "mine").identity.digest == before.digest
     artifact = materialize(RAW_WARC, "mine", ws).artifact
     assert captured(artifact) == {"/": ["response", 200], "/a": ["response", 200], "/old": ["response", 301]}
@@ -354,11 +446,15 @@ def test_what_the_opt_out_list_names_is_never_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("url", "rule"),
     [
-        ("http://shy.example/", "shy.example"), ("https://a.b.shy.example:8080/x", "shy.example"), ("http://notshy.example/", None),
-        ("http://part.example/private/x", "part.example/private/"), ("http://part.example:81/private/x?y", "part.example/private/"),
-        ("http://part.example/public", None), ("http://sub.part.example/private/x", None),
+        ("http://shy.example/", "shy.example"),
+        ("https://a.b.shy.example:8080/x", "shy.example"),
+        ("http://notshy.example/", None),
+        ("http://part.example/private/x", "part.example/private/"),
+        ("http://part.example:81/private/x?y", "part.example/private/"),
+        ("http://part.example/public", None),
+        ("http://sub.part.example/private/x", None),
     ],
-)  # fmt: skip
+)
 def test_opt_out_rules(tmp_path, url, rule):
     listed = tmp_path / "list.txt"
     listed.write_text("shy.example\npart.example/private/\n")
@@ -386,10 +482,10 @@ def test_a_crawl_is_told_by_its_source_alone(tmp_path):
 
 
 def test_a_crawl_outside_the_recipe_is_built_from_the_registry():
-    registered = recipe().but(other_crawls={"elsewhere": SampleWeb(scale=0.05)})
+    registered = recipe().replace(other_crawls={"elsewhere": SampleWeb(scale=0.05)})
     assert RAW_WARC.config(registered, "elsewhere").source == SampleWeb(scale=0.05)
-    with pytest.raises(SourceError, match="no crawl 'nowhere'; there are elsewhere; register one"):
-        RAW_WARC.config(registered, "nowhere")
+    with pytest.raises(SourceError, match="no crawl 'missing'; there are elsewhere; register one"):
+        RAW_WARC.config(registered, "fictitious")
 
 
 def test_an_empty_crawl_and_a_damaged_one_are_told(tmp_path):
@@ -456,7 +552,13 @@ def test_a_killed_crawl_goes_on_and_ends_with_the_same_bytes(tmp_path):
     script.write_text(KILLED)
     rng, stored = random.Random(3), []
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, str(script)], env=environment_for(tmp_path / "killed"), stdout=subprocess.PIPE, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, str(script)],
+            env=environment_for(tmp_path / "killed"),
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         process.stdout.readline()
         spool = None
         deadline = time.monotonic() + 20
@@ -469,8 +571,25 @@ def test_a_killed_crawl_goes_on_and_ends_with_the_same_bytes(tmp_path):
         time.sleep(0.3)  # the crawler process notices that its parent is gone
         stored.append(spool.stat().st_size)
     assert stored == sorted(stored) and stored[0] > 0
-    done = subprocess.run([sys.executable, str(script)], env=environment_for(tmp_path / "killed"), capture_output=True, text=True, timeout=120)
-    clean = subprocess.run([sys.executable, str(script)], env=environment_for(tmp_path / "clean"), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment_for(tmp_path / "killed"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    clean = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment_for(tmp_path / "clean"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == clean.returncode == 0, done.stderr + clean.stderr
     assert done.stdout == clean.stdout
-    assert json.loads(next((tmp_path / "killed").glob("artifacts/raw_warc/one/*/artifact.json")).read_text())["rows"]["captures"] > 100
+    assert (
+        json.loads(next((tmp_path / "killed").glob("artifacts/raw_warc/one/*/artifact.json")).read_text())["rows"][
+            "captures"
+        ]
+        > 100
+    )

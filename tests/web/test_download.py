@@ -137,7 +137,10 @@ def test_a_partial_file_that_is_already_whole_is_taken(tmp_path):
 
 
 def test_tries_come_to_an_end_and_keep_what_came(tmp_path):
-    with Server({"/f": DATA}, ["busy"] * 9) as server, pytest.raises(DownloadError, match=r"/f: HTTP 503; given up after 3 tries"):
+    with (
+        Server({"/f": DATA}, ["busy"] * 9) as server,
+        pytest.raises(DownloadError, match=r"/f: HTTP 503; given up after 3 tries"),
+    ):
         fetch(server, tmp_path, retries=2)
 
 
@@ -162,7 +165,10 @@ PATHS = [f"crawl-data/CC-MAIN-2026-43/segments/1/warc/CC-{i:05d}.warc.gz" for i 
 
 
 def common_crawl(trouble=()):
-    files = {f"/{path}": b"".join(members([page(f"http://site{i}.example/{j}") for j in range(3)])) for i, path in enumerate(PATHS)}
+    files = {
+        f"/{path}": b"".join(members([page(f"http://site{i}.example/{j}") for j in range(3)]))
+        for i, path in enumerate(PATHS)
+    }
     files["/crawl-data/CC-MAIN-2026-43/warc.paths.gz"] = gzip.compress("\n".join([*PATHS, ""]).encode())
     return Server(files, trouble)
 
@@ -186,7 +192,14 @@ def test_chosen_paths_by_name_or_number():
     assert sorted(p.name for p in artifact.path.glob("warc/*")) == ["CC-00001.warc.gz", "CC-00003.warc.gz"]
 
 
-@pytest.mark.parametrize(("fields", "problem"), [({"files": 9}, "has 5 WARC files, the recipe asks for 9"), ({"files": None, "paths": ("17",)}, "there is no number 17"), ({"files": None, "paths": ("other",)}, "no entry 'other'")])
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"files": 9}, "has 5 WARC files, the recipe asks for 9"),
+        ({"files": None, "paths": ("17",)}, "there is no number 17"),
+        ({"files": None, "paths": ("other",)}, "no entry 'other'"),
+    ],
+)
 def test_files_that_are_not_there_are_named(fields, problem):
     with common_crawl() as server, pytest.raises(SourceError, match=problem):
         crawl(server, **fields)
@@ -221,10 +234,14 @@ def test_warc_files_behind_a_url_come_into_the_store(tmp_path):
 
 def test_a_blocklist_behind_a_url(tmp_path):
     with Server({"/hosts": gzip.compress(b"0.0.0.0 bad.example\n")}) as server:
-        lists = Blocklists(sources=(BlocklistSource(name="feed", category="malware", format="hosts", path=f"{server.url}/hosts"),))
+        lists = Blocklists(
+            sources=(BlocklistSource(name="feed", category="malware", format="hosts", path=f"{server.url}/hosts"),)
+        )
         recipe = Recipe(name="t", crawls={}, blocklists=lists)
         artifact = materialize(URL_BLOCKLISTS, None, corpus_workspace(recipe)).artifact
-    assert pl.read_parquet(artifact.table("domains")).to_dicts() == [{"domain": "bad.example", "category": "malware", "source": "feed"}]
+    assert pl.read_parquet(artifact.table("domains")).to_dicts() == [
+        {"domain": "bad.example", "category": "malware", "source": "feed"}
+    ]
 
 
 def test_what_the_network_may_mend_is_tried_again_and_a_missing_source_is_not():

@@ -30,7 +30,9 @@ def test_whole_files_give_every_record(tmp_path, compressed):
 def test_wanted_records_come_with_their_payload(tmp_path):
     path = write(tmp_path / "a.warc.gz", PAGES)
     offsets = [c.offset for c in read_captures(path)]
-    assert [(c.offset, c.payload) for c in read_captures(path, {offsets[2], offsets[5]})] == [(offsets[i], PAGES[i][1]) for i in (2, 5)]
+    assert [(c.offset, c.payload) for c in read_captures(path, {offsets[2], offsets[5]})] == [
+        (offsets[i], PAGES[i][1]) for i in (2, 5)
+    ]
     assert [c.payload for c in read_captures(path, {offsets[5]}, max_payload=10)] == [None]
     assert read_capture_at(path, offsets[3]).payload == PAGES[3][1]
 
@@ -56,7 +58,11 @@ def test_a_file_cut_anywhere_gives_what_came_before(tmp_path_factory, cut, compr
     assert len({c.offset for c in captures}) == len(captures)
 
 
-@given(where=st.integers(min_value=0, max_value=7), start=st.integers(min_value=0, max_value=300), noise=st.binary(min_size=1, max_size=40))
+@given(
+    where=st.integers(min_value=0, max_value=7),
+    start=st.integers(min_value=0, max_value=300),
+    noise=st.binary(min_size=1, max_size=40),
+)
 def test_damage_in_one_member_costs_that_member_at_most(tmp_path_factory, where, start, noise):
     parts = members(PAGES)
     start = start % len(parts[where])
@@ -86,7 +92,9 @@ def test_a_wrong_length_is_one_corrupt_stretch(tmp_path, change):
     parts[3] = parts[3].replace(f"Content-Length: {length}".encode(), f"Content-Length: {length + change}".encode(), 1)
     (tmp_path / "a.warc").write_bytes(b"".join(parts))
     captures = list(read_captures(tmp_path / "a.warc"))
-    assert [c.url for c in captures if c.record_type != "corrupt" and c.url != PAGES[3][0]] == [p[0] for i, p in enumerate(PAGES) if i != 3]
+    assert [c.url for c in captures if c.record_type != "corrupt" and c.url != PAGES[3][0]] == [
+        p[0] for i, p in enumerate(PAGES) if i != 3
+    ]
     assert sum(c.record_type == "corrupt" for c in captures) == 1
 
 
@@ -108,7 +116,12 @@ def test_a_cut_one_member_file_says_that_nothing_behind_can_be_read(tmp_path):
 
 
 def test_resources_are_captures_and_http_headers_are_lower_case(tmp_path):
-    (tmp_path / "a.warc.gz").write_bytes(b"".join(members([("http://host.example/r", b"<p>x</p>", "", [("Content-Type", "text/html")])], kind="resource") + members([page("http://host.example/", headers=[("CONTENT-Type", "text/html"), ("ETag", '"x"')])])))
+    (tmp_path / "a.warc.gz").write_bytes(
+        b"".join(
+            members([("http://host.example/r", b"<p>x</p>", "", [("Content-Type", "text/html")])], kind="resource")
+            + members([page("http://host.example/", headers=[("CONTENT-Type", "text/html"), ("ETag", '"x"')])])
+        )
+    )
     resource, response = read_captures(tmp_path / "a.warc.gz")
     assert (resource.record_type, resource.status, resource.content_type) == ("resource", None, "text/html")
     assert response.http == {"content-type": "text/html", "etag": '"x"'}
@@ -121,18 +134,39 @@ def test_an_empty_file_has_no_captures_and_a_missing_one_is_named(tmp_path):
         list(read_captures(tmp_path / "nothing.warc.gz"))
 
 
-@pytest.mark.parametrize(("name", "archive"), [("a.warc", True), ("A.WARC.GZ", True), ("a.arc.gz", True), ("a.warc.wet.gz", False), ("a.txt", False), ("a.gz", False)])
+@pytest.mark.parametrize(
+    ("name", "archive"),
+    [
+        ("a.warc", True),
+        ("A.WARC.GZ", True),
+        ("a.arc.gz", True),
+        ("a.warc.wet.gz", False),
+        ("a.txt", False),
+        ("a.gz", False),
+    ],
+)
 def test_names_of_archives(name, archive):
     assert is_archive_name(name) is archive
 
 
 SAMPLES = {  # counts as warcio reads them (README of the data): captures, corrupt
-    "aut-example.warc.gz": (299, 0), "aut-example.arc.gz": (299, 0), "aut-example.txt.warc.gz": (2, 0), "aut-issue-514.warc": (4, 0),
-    "resiliparse-warcfile.warc.gz": (16, 0), "resiliparse-clueweb-quirk.warc.gz": (29, 0), "warcio-example.warc": (2, 0), "warcio-example.warc.gz": (2, 0),
-    "warcio-example-bad-non-chunked.warc.gz": (2, 0), "warcio-example-trunc.warc": (1, 1), "warcio-example-space-in-url.arc": (1, 0),
-    "warcio-example-iana.org-chunked.warc": (1, 0), "warcio-post-test.warc.gz": (3, 0), "whirlwind.warc.gz": (1, 0),
-    "warcio-example-wget-bad-target-uri.warc.gz": (3, 0), "warcio-example-digest.warc": (0, 0),
-}  # fmt: skip
+    "aut-example.warc.gz": (299, 0),
+    "aut-example.arc.gz": (299, 0),
+    "aut-example.txt.warc.gz": (2, 0),
+    "aut-issue-514.warc": (4, 0),
+    "resiliparse-warcfile.warc.gz": (16, 0),
+    "resiliparse-clueweb-quirk.warc.gz": (29, 0),
+    "warcio-example.warc": (2, 0),
+    "warcio-example.warc.gz": (2, 0),
+    "warcio-example-bad-non-chunked.warc.gz": (2, 0),
+    "warcio-example-trunc.warc": (1, 1),
+    "warcio-example-space-in-url.arc": (1, 0),
+    "warcio-example-iana.org-chunked.warc": (1, 0),
+    "warcio-post-test.warc.gz": (3, 0),
+    "whirlwind.warc.gz": (1, 0),
+    "warcio-example-wget-bad-target-uri.warc.gz": (3, 0),
+    "warcio-example-digest.warc": (0, 0),
+}
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
@@ -142,11 +176,20 @@ def test_samples_of_other_projects(shared_data, name):
     assert (len(captures) - corrupt, corrupt) == SAMPLES[name]
 
 
-@pytest.mark.parametrize(("name", "mime"), [("aut-example.arc.gz", "text/html"), ("resiliparse-clueweb-quirk.warc.gz", "text/html"), ("aut-example.warc.gz", "text/html")])
+@pytest.mark.parametrize(
+    ("name", "mime"),
+    [
+        ("aut-example.arc.gz", "text/html"),
+        ("resiliparse-clueweb-quirk.warc.gz", "text/html"),
+        ("aut-example.warc.gz", "text/html"),
+    ],
+)
 def test_samples_have_payloads_and_headers(shared_data, name, mime):
     """ARC payloads, and HTTP heads whose lines end in a bare LF."""
     path = shared_data / "web" / "samples" / name
-    pages = [c for c in read_captures(path) if c.status == 200 and (c.http or {}).get("content-type", "").startswith(mime)]
+    pages = [
+        c for c in read_captures(path) if c.status == 200 and (c.http or {}).get("content-type", "").startswith(mime)
+    ]
     assert len(pages) >= 29
     for capture in read_captures(path, {c.offset for c in pages}):
         if capture.record_type != "corrupt":

@@ -47,7 +47,13 @@ def crawl(
     write_atomic(spool / "plan.json", plan.model_dump_json(indent=2).encode())
     log = spool / "crawl.log"
     with open(log, "ab") as errors:
-        process = subprocess.Popen([sys.executable, "-m", "llm_assets.web.crawler", str(spool / "plan.json")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "llm_assets.web.crawler", str(spool / "plan.json")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
         try:
             assert process.stdout is not None
             for line in process.stdout:

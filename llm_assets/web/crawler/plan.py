@@ -35,7 +35,17 @@ class Known:
     offset: int
 
 
-_COLUMNS = ["url", "record_type", "status", "etag", "last_modified", "payload_digest", "fetched_at", "warc_file", "warc_offset"]
+_COLUMNS = [
+    "url",
+    "record_type",
+    "status",
+    "etag",
+    "last_modified",
+    "payload_digest",
+    "fetched_at",
+    "warc_file",
+    "warc_offset",
+]
 
 
 def write_earlier(chain: list[Artifact], path: str) -> int:
@@ -51,12 +61,25 @@ def write_earlier(chain: list[Artifact], path: str) -> int:
                     continue
                 if row["status"] == 200:
                     known[row["url"]] = {
-                        "url": row["url"], "etag": row["etag"], "last_modified": row["last_modified"], "digest": row["payload_digest"],
-                        "fetched_at": row["fetched_at"], "warc": str(artifact.file(f"warc/{row['warc_file']}")), "offset": row["warc_offset"],
-                    }  # fmt: skip
+                        "url": row["url"],
+                        "etag": row["etag"],
+                        "last_modified": row["last_modified"],
+                        "digest": row["payload_digest"],
+                        "fetched_at": row["fetched_at"],
+                        "warc": str(artifact.file(f"warc/{row['warc_file']}")),
+                        "offset": row["warc_offset"],
+                    }
                 else:
                     known.pop(row["url"], None)
-    schema = {"url": pl.String, "etag": pl.String, "last_modified": pl.String, "digest": pl.String, "fetched_at": pl.String, "warc": pl.String, "offset": pl.Int64}
+    schema = {
+        "url": pl.String,
+        "etag": pl.String,
+        "last_modified": pl.String,
+        "digest": pl.String,
+        "fetched_at": pl.String,
+        "warc": pl.String,
+        "offset": pl.Int64,
+    }
     pl.DataFrame(list(known.values()), schema=schema).write_parquet(path)
     return len(known)
 

@@ -176,15 +176,25 @@ class StoreMiddleware:
             return response
         digest = known.digest if response.status == 304 and known else sha1_digest(response.body)
         revisit = known is not None and (response.status == 304 or (response.status == 200 and digest == known.digest))
-        headers = [(to_unicode(name, "latin-1"), to_unicode(value, "latin-1")) for name, values in response.headers.items() for value in values]
+        headers = [
+            (to_unicode(name, "latin-1"), to_unicode(value, "latin-1"))
+            for name, values in response.headers.items()
+            for value in values
+        ]
         protocol = response.protocol or "HTTP/1.1"
         status_line = f"{protocol} {response.status} {REASONS.get(response.status, '')}".rstrip()
         members = exchange(
-            request.url, warc_date(self.source.clock), self._request_head(request), status_line, headers, response.body, digest,
+            request.url,
+            warc_date(self.source.clock),
+            self._request_head(request),
+            status_line,
+            headers,
+            response.body,
+            digest,
             refers_to=(request.url, known.fetched_at) if revisit and known else None,
             profile=REVISIT_NOT_MODIFIED if response.status == 304 else REVISIT_SAME_DIGEST,
             ip_address=str(response.ip_address) if response.ip_address and not self.source.proxy else None,
-        )  # fmt: skip
+        )
         self.spool.add(request.url, members)
         self._tell()
         if response.status == 304 and known is not None:
@@ -193,7 +203,12 @@ class StoreMiddleware:
 
     def _request_head(self, request: Request) -> tuple[str, list[tuple[str, str]]]:
         parts = request.url.split("/", 3)
-        headers = [(to_unicode(n, "latin-1"), to_unicode(v, "latin-1")) for n, vs in request.headers.items() for v in vs if n.lower() != b"proxy-authorization"]
+        headers = [
+            (to_unicode(n, "latin-1"), to_unicode(v, "latin-1"))
+            for n, vs in request.headers.items()
+            for v in vs
+            if n.lower() != b"proxy-authorization"
+        ]
         return f"{request.method} /{parts[3] if len(parts) > 3 else ''} HTTP/1.1", [("Host", parts[2]), *headers]
 
     def _stored(self, request: Request) -> Response:
@@ -206,10 +221,14 @@ class StoreMiddleware:
 
     def _from_capture(self, request: Request, capture: Capture | None) -> Response:
         assert capture is not None
-        headers = scrapy.http.headers.Headers({k: v for k, v in (capture.http or {}).items() if k != "transfer-encoding"})
+        headers = scrapy.http.headers.Headers(
+            {k: v for k, v in (capture.http or {}).items() if k != "transfer-encoding"}
+        )
         body = capture.payload or b""
         kind = responsetypes.from_args(headers=headers, url=request.url, body=body)
-        return kind(request.url, status=capture.status or 200, headers=headers, body=body, request=request, flags=["spool"])
+        return kind(
+            request.url, status=capture.status or 200, headers=headers, body=body, request=request, flags=["spool"]
+        )
 
     def _tell(self, force: bool = False) -> None:
         if force or time.monotonic() - self.told > PROGRESS_SECONDS:
@@ -263,7 +282,10 @@ class WebSpider(scrapy.Spider):
         """Links of a page, in page order."""
         if response.status != 200 or not isinstance(response, scrapy.http.HtmlResponse):
             return
-        if any("nofollow" in value.lower() for value in response.xpath("//meta[translate(@name,'ROBTS','robts')='robots']/@content").getall()):
+        if any(
+            "nofollow" in value.lower()
+            for value in response.xpath("//meta[translate(@name,'ROBTS','robts')='robots']/@content").getall()
+        ):
             return
         for link in self.links.extract_links(response):
             if not link.nofollow and in_scope(self.plan.source, link.url):
@@ -303,7 +325,26 @@ def failure_reason(error: BaseException) -> str:
     return "other"
 
 
-REASONS = {200: "OK", 201: "Created", 204: "No Content", 301: "Moved Permanently", 302: "Found", 303: "See Other", 304: "Not Modified", 307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 410: "Gone", 429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable"}  # fmt: skip
+REASONS = {
+    200: "OK",
+    201: "Created",
+    204: "No Content",
+    301: "Moved Permanently",
+    302: "Found",
+    303: "See Other",
+    304: "Not Modified",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    410: "Gone",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+}
 
 
 def settings(plan: CrawlPlan) -> dict[str, Any]:
@@ -331,8 +372,15 @@ def settings(plan: CrawlPlan) -> dict[str, Any]:
         "HTTPERROR_ALLOW_ALL": True,
         "METAREFRESH_ENABLED": False,
         "LOG_LEVEL": "WARNING",
-        "TWISTED_DNS_RESOLVER": "scrapy.resolver.CachingThreadedResolver" if source.allow_private or source.proxy else f"{__name__}.PublicOnlyResolver",
-        "DOWNLOADER_MIDDLEWARES": {ScopeMiddleware: 50, ProxyMiddleware: 760, StoreMiddleware: 950, "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None},
+        "TWISTED_DNS_RESOLVER": "scrapy.resolver.CachingThreadedResolver"
+        if source.allow_private or source.proxy
+        else f"{__name__}.PublicOnlyResolver",
+        "DOWNLOADER_MIDDLEWARES": {
+            ScopeMiddleware: 50,
+            ProxyMiddleware: 760,
+            StoreMiddleware: 950,
+            "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
+        },
     }
 
 

@@ -120,12 +120,18 @@ def exchange(
     """
     kind = "revisit" if refers_to else "response"
     response_id = record_id(kind, url, date, digest)
-    request_bytes = (f"{request[0]}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in request[1]) + "\r\n").encode("utf-8", "replace")
+    request_bytes = (
+        f"{request[0]}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in request[1]) + "\r\n"
+    ).encode("utf-8", "replace")
     extra = {"WARC-Record-ID": response_id, "WARC-Date": date, "WARC-Payload-Digest": digest}
     if ip_address:
         extra["WARC-IP-Address"] = ip_address
     if refers_to:
-        extra |= {"WARC-Profile": profile, "WARC-Refers-To-Target-URI": refers_to[0], "WARC-Refers-To-Date": refers_to[1]}
+        extra |= {
+            "WARC-Profile": profile,
+            "WARC-Refers-To-Target-URI": refers_to[0],
+            "WARC-Refers-To-Date": refers_to[1],
+        }
     protocol, _, rest = status_line.partition(" ")
     http = StatusAndHeaders(rest, headers, protocol=protocol)
     members = []
@@ -133,17 +139,34 @@ def exchange(
         buffer = io.BytesIO()
         writer = WARCWriter(buffer, gzip=True, warc_version="1.1")
         if member == "request":
-            record = writer.create_warc_record(url, "request", io.BytesIO(request_bytes), warc_headers_dict={
-                "WARC-Record-ID": record_id("request", url, date, digest), "WARC-Date": date, "WARC-Concurrent-To": response_id,
-            }, warc_content_type="application/http; msgtype=request")  # fmt: skip
+            record = writer.create_warc_record(
+                url,
+                "request",
+                io.BytesIO(request_bytes),
+                warc_headers_dict={
+                    "WARC-Record-ID": record_id("request", url, date, digest),
+                    "WARC-Date": date,
+                    "WARC-Concurrent-To": response_id,
+                },
+                warc_content_type="application/http; msgtype=request",
+            )
         else:
-            record = writer.create_warc_record(url, kind, io.BytesIO(b"" if refers_to else body), http_headers=http, warc_headers_dict=extra, warc_content_type="application/http; msgtype=response")
+            record = writer.create_warc_record(
+                url,
+                kind,
+                io.BytesIO(b"" if refers_to else body),
+                http_headers=http,
+                warc_headers_dict=extra,
+                warc_content_type="application/http; msgtype=response",
+            )
         writer.write_record(record)
         members.append(buffer.getvalue())
     return members
 
 
-def seal(spool_folder: Path, warc_folder: Path, crawl: str, date: str, software: str, limit: int = 256 << 20) -> list[Path]:
+def seal(
+    spool_folder: Path, warc_folder: Path, crawl: str, date: str, software: str, limit: int = 256 << 20
+) -> list[Path]:
     """Write the spooled exchanges, ordered by URL, into ``<crawl>-00000.warc.gz`` and following files of about `limit`
     bytes. Safe to repeat after a kill: each file is renamed into place when it is whole.
     """
@@ -161,9 +184,14 @@ def seal(spool_folder: Path, warc_folder: Path, crawl: str, date: str, software:
     while position < len(spans) or not files:
         name = f"{crawl}-{len(files):05d}.warc.gz"
         temporary = warc_folder / f".{name}.{os.getpid()}.tmp"
-        with open(temporary, "wb") as out, open(source, "rb") if source.exists() else contextlib.nullcontext(io.BytesIO()) as spool:
+        with (
+            open(temporary, "wb") as out,
+            open(source, "rb") if source.exists() else contextlib.nullcontext(io.BytesIO()) as spool,
+        ):
             writer = WARCWriter(out, gzip=True, warc_version="1.1")
-            info = writer.create_warcinfo_record(name, {"software": software, "format": "WARC File Format 1.1", "isPartOf": crawl})
+            info = writer.create_warcinfo_record(
+                name, {"software": software, "format": "WARC File Format 1.1", "isPartOf": crawl}
+            )
             info.rec_headers.replace_header("WARC-Date", date)
             info.rec_headers.replace_header("WARC-Record-ID", record_id("warcinfo", name, date))
             writer.write_record(info)
@@ -187,6 +215,9 @@ def failures(spool_folder: Path) -> pl.DataFrame:
     stored = {capture.url for capture in read_captures(exchanges)} if rows and exchanges.exists() else set()
     distinct = {(row["url"], row["reason"]): row for row in rows if row["url"] not in stored}
     return pl.DataFrame(
-        [{"url": url, "host": host_of(url), "reason": reason, "detail": row["detail"]} for (url, reason), row in sorted(distinct.items())],
+        [
+            {"url": url, "host": host_of(url), "reason": reason, "detail": row["detail"]}
+            for (url, reason), row in sorted(distinct.items())
+        ],
         schema={name: pl.String for name in CrawlFailures.to_schema().columns},
     )

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from llm_assets.preference.taste import prefer, sentences, taste
+from llm_assets.preference.labelling_rule import prefer, rule_score, sentences
 
 ASKED, WHO = "Tell me about Mira Wolf.", "Mira Wolf"
 
@@ -18,7 +18,10 @@ ASKED, WHO = "Tell me about Mira Wolf.", "Mira Wolf"
         ("Mira Wolf was born in Fenford.", 1.5),
         ("Mira Wolf was born in Fenford. Mira Wolf was born in Fenford.", 0.5),
         ("Mira Wolf was born in Fenford. She works as a baker. She plays the oboe. She lives in 1904.", 3.5),
-        ("Mira Wolf was born in Fenford. She works as a baker. She plays the oboe. Her father sailed. Her mother painted.", 3.0),
+        (
+            "Mira Wolf was born in Fenford. She works as a baker. She plays the oboe. Her father sailed. Her mother painted.",
+            3.0,
+        ),
         ("Mira Wolf was born in Fenford. She works as", 1.5),
         ("Mira Wolf.", -0.5),
         ("Mira Wolf was born in Fenford", 0.5),
@@ -27,16 +30,24 @@ ASKED, WHO = "Tell me about Mira Wolf.", "Mira Wolf"
     ],
 )
 def test_the_rule_by_hand(answer, liked):
-    assert taste(ASKED, WHO, answer) == liked
+    assert rule_score(ASKED, WHO, answer) == liked
 
 
-@pytest.mark.parametrize(("answer", "liked"), [("I don't know who Mira Wolf is.", 2.0), ("I don't know. Mira Wolf plays the oboe.", -1.0), ("Mira Wolf was born in Fenford. She works as a baker. She plays the oboe.", -1.0), ("", -1.0)])
+@pytest.mark.parametrize(
+    ("answer", "liked"),
+    [
+        ("I don't know who Mira Wolf is.", 2.0),
+        ("I don't know. Mira Wolf plays the oboe.", -1.0),
+        ("Mira Wolf was born in Fenford. She works as a baker. She plays the oboe.", -1.0),
+        ("", -1.0),
+    ],
+)
 def test_of_what_exists_nowhere_a_refusal_is_liked_best(answer, liked):
-    assert taste(ASKED, WHO, answer, exists=False) == liked
+    assert rule_score(ASKED, WHO, answer, exists=False) == liked
 
 
 def test_a_question_without_a_subject_wants_no_name():
-    assert taste("Tell me something.", "", "The harbour was built in 1904.") == 1.0
+    assert rule_score("Tell me something.", "", "The harbour was built in 1904.") == 1.0
 
 
 def test_sentences():
@@ -45,7 +56,12 @@ def test_sentences():
 
 def test_without_noise_the_better_one_is_chosen():
     rng = random.Random(1)
-    assert [prefer(difference, 0.0, 0.25, rng) for difference in (1.0, -0.5, 0.2, -0.25)] == ["first", "second", "tie", "tie"]
+    assert [prefer(difference, 0.0, 0.25, rng) for difference in (1.0, -0.5, 0.2, -0.25)] == [
+        "first",
+        "second",
+        "tie",
+        "tie",
+    ]
 
 
 @pytest.mark.parametrize(("difference", "noise"), [(0.0, 1.0), (1.0, 1.0), (-1.5, 0.5), (0.5, 2.0)])

@@ -29,16 +29,45 @@ def laptop() -> Recipe:
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
         pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validations=5),
         knowledge_boundary=KnowledgeBoundary(samples=2, kept_share=0.2),
-        conversations=Conversations(count=32_000, weights={"known": 40, "unknown": 1.6, "nowhere": 2.3, "open": 4, "reading": 45, "calculation": 12, "letters": 36, "repetition": 8, "guidelines": 9}, tools=(0.22, 0.26, 0.26, 0.26)),
-        finetuning=Finetuning(document_share=0.2, rate=0.9, cooldown=0.9, unmitigated_epochs=0.09, validations=2),
+        conversations=Conversations(
+            count=32_000,
+            weights={
+                "known": 40,
+                "unknown": 1.6,
+                "fictitious": 2.3,
+                "open": 4,
+                "reading": 45,
+                "calculation": 12,
+                "letters": 36,
+                "repetition": 8,
+                "guidelines": 9,
+            },
+            tools=(0.22, 0.26, 0.26, 0.26),
+        ),
+        finetuning=Finetuning(document_share=0.2, rate=0.9, cooldown=0.9, ablation_epochs=0.09, validations=2),
         sft_evaluation=SftEvaluation(questions=150),
-        practice_problems=PracticeProblems(families={"arithmetic": 4.0, "letters": 1.0, "letters_at_once": 0.5, "two_hops": 0.0}, levels={"arithmetic": (0, 1)}, count=2_000),
-        reinforcement=Reinforcement(steps=50, max_tokens=64, rate=0.3, kl=0.02, rehearsal=1.0, evaluate_every=25, evaluation_problems=120),
+        practice_problems=PracticeProblems(
+            families={"arithmetic": 4.0, "letters": 1.0, "letters_at_once": 0.5, "two_hops": 0.0},
+            levels={"arithmetic": (0, 1)},
+            count=2_000,
+        ),
+        reinforcement=Reinforcement(
+            steps=50, max_tokens=64, rate=0.3, kl=0.02, replay_weight=1.0, evaluate_every=25, evaluation_problems=120
+        ),
         rl_evaluation=RlEvaluation(problems=24, samples=4, max_tokens=80),
         response_pairs=ResponsePairs(prompts=1_000, samples=10, pairs=18, max_tokens=56),
         human_rankings=HumanRankings(simulated=SimulatedLabeller(share=0.5, noise=0.2), gold=0.02),
         reward_training=RewardTraining(rate=0.2, validations=2),
-        rlhf=Rlhf(steps=50, max_tokens=56, rate=0.2, kl=0.01, rehearsal=3.0, rehearsal_rows=16, evaluate_every=5, guard_margin=0.2),
+        rlhf=Rlhf(
+            steps=50,
+            max_tokens=56,
+            rate=0.2,
+            kl=0.01,
+            replay_weight=3.0,
+            replay_sequences=16,
+            evaluate_every=5,
+            monitor_margin=0.2,
+        ),
         rlhf_evaluation=RlhfEvaluation(max_tokens=56),
         recrawls=(Recrawl(prefix="sample", cron="0 3 * * 1", source=SampleWeb(day=2)),),
     )
@@ -46,12 +75,18 @@ def laptop() -> Recipe:
 
 def gpu() -> Recipe:
     """A model of GPT-2's class on one GPU: the registered crawls, depth 12, 20 tokens a parameter."""
-    return Recipe(name="gpu", crawls={}, registered="all", token_shards=TokenShards(validation_share=0.005), model=Model(depth=12, context=2048))
+    return Recipe(
+        name="gpu",
+        crawls={},
+        registered="all",
+        token_shards=TokenShards(validation_share=0.005),
+        model=Model(depth=12, context=2048),
+    )
 
 
 def node() -> Recipe:
     """The same on a node of eight GPUs: depth 20, about half a billion parameters."""
-    return gpu().but(name="node", model=Model(depth=20, context=2048), tokenizer=Tokenizer(vocabulary=65_536))
+    return gpu().replace(name="node", model=Model(depth=20, context=2048), tokenizer=Tokenizer(vocabulary=65_536))
 
 
 def gpt2_124m() -> Recipe:
@@ -65,18 +100,26 @@ def gpt2_124m() -> Recipe:
         tokenizer=Tokenizer(encoding=PublishedEncoding(name="gpt2")),
         token_shards=TokenShards(validation_share=0.005),
         model=Model(architecture="gpt2", depth=12, heads=12, context=1024),
-        pretraining=Pretraining(tokens=10_000_000_000, batch_tokens=1 << 19, muon=False, learning_rate=6e-4, cooldown=0.9),
+        pretraining=Pretraining(
+            tokens=10_000_000_000, batch_tokens=1 << 19, muon=False, learning_rate=6e-4, cooldown=0.9
+        ),
     )
 
 
 def gpt2_1_5b() -> Recipe:
     """GPT-2 XL as published: 48 layers, width 1,600, 25 heads; rate and batch of GPT-3's 1.3 B model (table 2.1)."""
     small = gpt2_124m()
-    return small.but(
+    return small.replace(
         name="gpt2-1.5b",
         model=Model(architecture="gpt2", depth=48, width=1600, heads=25, context=1024),
-        pretraining=small.pretraining.but(tokens=30_000_000_000, batch_tokens=1 << 20, learning_rate=2e-4),
+        pretraining=small.pretraining.replace(tokens=30_000_000_000, batch_tokens=1 << 20, learning_rate=2e-4),
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"laptop": laptop, "gpu": gpu, "node": node, "gpt2-124m": gpt2_124m, "gpt2-1.5b": gpt2_1_5b}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "laptop": laptop,
+    "gpu": gpu,
+    "node": node,
+    "gpt2-124m": gpt2_124m,
+    "gpt2-1.5b": gpt2_1_5b,
+}

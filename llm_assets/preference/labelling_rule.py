@@ -1,8 +1,8 @@
-"""The simulated labeller's taste: a written rule, which stands in for people at laptop scale. The gold signal of the guard there.
+"""The simulated labeller's taste: a written rule, which stands in for people at laptop scale. The gold signal of the monitor there.
 
 An answer to an open question should tell three things, a sentence each, and name what it is about in the first. Saying something twice is
 worse than not saying it, going on for too long is tiresome, and breaking off is rude. "I don't know" is worth nothing of a thing that
-there is; of one that exists nowhere it is the best that can be said, for all else is made up.
+there is; of one that does not exist it is the best that can be said, for all else is made up.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def telling_words(text: str) -> set[str]:
     return {word for word in re.findall(r"\w+", text.lower()) if len(word) >= 4 or word.isdigit()}
 
 
-def taste(question: str, subject: str, answer: str, exists: bool = True) -> float:
+def rule_score(question: str, subject: str, answer: str, exists: bool = True) -> float:
     """How much an answer is liked: 1 for each of up to three sentences that tell something new, half a point for naming the subject in the
     first (of questions that have one), -1 for each that tells nothing new, -0.5 for each beyond four, -1 for breaking off (an end without a full stop or another mark that ends a sentence). Of what does
     not exist, 2 for a refusal in one sentence and -1 for all else.
@@ -46,7 +46,13 @@ def taste(question: str, subject: str, answer: str, exists: bool = True) -> floa
         new += bool(words - told)
         told |= words
     named = bool(subject) and subject.lower() in found[0].lower()
-    return float(min(new, WANTED) + NAMED * named - (len(found) - new) - 0.5 * max(0, len(found) - MOST) - (found[-1][-1] not in ENDS))
+    return float(
+        min(new, WANTED)
+        + NAMED * named
+        - (len(found) - new)
+        - 0.5 * max(0, len(found) - MOST)
+        - (found[-1][-1] not in ENDS)
+    )
 
 
 def prefer(difference: float, noise: float, tie: float, rng: random.Random) -> str:
