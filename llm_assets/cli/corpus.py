@@ -12,7 +12,7 @@ from llm_assets.artifacts import ArtifactError, Workspace
 from llm_assets.curation import corpus as questions
 from llm_assets.curation.corpus_report import REPORT
 from llm_assets.curation.personal_data import KINDS, scrub_for_display
-from llm_assets.curation.quality import plain
+from llm_assets.curation.quality import format_number
 from llm_assets.graph import open_workspace
 from llm_assets.recipes import QUALITY_RULES
 from llm_assets.web.last_try import not_fetched
@@ -105,9 +105,9 @@ def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
                 )
         else:
             click.secho("  neither kept nor rejected: its crawl is not built to the end; llm-assets run", fg="yellow")
-        for rule, value in answer.broken:
+        for rule, value in answer.broken_rules:
             click.echo(
-                f"    breaks {rule.name}: {plain(value)} is {rule.drops.replace('_', ' ')} {plain(rule.threshold)} ({rule.source})"
+                f"    breaks {rule.name}: {format_number(value)} is {rule.drops.replace('_', ' ')} {format_number(rule.threshold)} ({rule.source})"
             )
         for member in answer.cluster:
             click.echo(f"    duplicate cluster of {member['size']}: {member['relation']:5} {member['url']}")
@@ -240,7 +240,9 @@ def browse(
     """Page through documents, with a filter in DuckDB SQL."""
     workspace, names = _open(recipe, crawls)
     connection = questions.tables(workspace, names)
-    rows = questions.ask(connection, sql) if sql else questions.browse(connection, table, where, order, limit, offset)
+    rows = (
+        questions.run_sql(connection, sql) if sql else questions.browse(connection, table, where, order, limit, offset)
+    )
     if sql or "text" not in rows.columns:
         with pl.Config(
             tbl_rows=max(len(rows), 1),

@@ -13,7 +13,7 @@ from llm_assets.recipes import PersonalData
 
 from .corpus_checks import MEDIAN_LENGTH, NO_PERSONAL_DATA, TARGET_LANGUAGE_SHARE
 from .personal_data import KINDS, scrub
-from .quality import plain
+from .quality import format_number
 from .rejects import DOCUMENT, Tally
 from .schemas import CleanCorpus, Rejects
 
@@ -42,8 +42,8 @@ def scrub_task(staging: Path, name: str, texts: Path, rules: PersonalData) -> No
                     *DOCUMENT,
                     "rule",
                     stage=pl.lit("clean_corpus"),
-                    value=pl.col("density").map_elements(plain, return_dtype=pl.String),
-                    threshold=pl.lit(plain(rules.max_density)),
+                    value=pl.col("density").map_elements(format_number, return_dtype=pl.String),
+                    threshold=pl.lit(format_number(rules.max_density)),
                 )
             )
             tally.add(passed, failed)

@@ -18,7 +18,7 @@ from llm_assets.sql import connect, statement
 
 from .ledger import STAGES
 from .page_versions import PAGE_VERSIONS
-from .quality import breaks, joined, measured, plain, verdict
+from .quality import breaks, format_number, joined, measured, verdict
 from .text_statistics import TEXT_STATISTICS
 
 # What can be browsed: stage → its main table.
@@ -51,7 +51,7 @@ def tables(workspace: Workspace, crawls: Sequence[str]) -> duckdb.DuckDBPyConnec
     return connection
 
 
-def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None) -> pl.DataFrame:
+def run_sql(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None) -> pl.DataFrame:
     """The rows of a statement. Raises CorpusError with DuckDB's message."""
     try:
         return connection.sql(sql, params=parameters or {}).pl()
@@ -65,7 +65,7 @@ def browse(
     """Rows of one table, in file order unless `order` says otherwise."""
     if table not in TABLES:
         raise CorpusError(f"no table {table!r}; there are {', '.join(TABLES)}")
-    return ask(
+    return run_sql(
         connection,
         f"SELECT * FROM {table}{f' WHERE {where}' if where else ''}{f' ORDER BY {order}' if order else ''} LIMIT {int(limit)} OFFSET {int(offset)}",
     )
@@ -78,7 +78,7 @@ class Answer:
     capture: dict[str, Any]
     reject: dict[str, Any] | None
     page: dict[str, Any] | None
-    broken: list[tuple[Rule, float]]
+    broken_rules: list[tuple[Rule, float]]
     cluster: list[dict[str, Any]]
 
 
@@ -90,19 +90,20 @@ def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
     if not any(workspace.resolver().resolve("raw_warc", crawl).artifact for crawl in crawls):
         raise CorpusError(f"none of the crawls {', '.join(crawls) or 'of the recipe'} is built; run: llm-assets run")
     connection = tables(workspace, crawls)
-    captures = ask(connection, statement("captures_of_url"), {"url": url})
+    captures = run_sql(connection, statement("captures_of_url"), {"url": url})
     if captures.is_empty():
-        captures = ask(connection, statement("captures_of_address"), {"url": url})
+        captures = run_sql(connection, statement("captures_of_address"), {"url": url})
     if captures.is_empty():
-        near = ask(connection, statement("nearest_urls"), {"url": url[:500]})
+        near = run_sql(connection, statement("nearest_urls"), {"url": url[:500]})
         raise CorpusError(f"{url} is in none of the crawls {', '.join(crawls)}; the nearest: {', '.join(near['url'])}")
     answers = []
     for capture in captures.iter_rows(named=True):
         place = {"crawl": capture["crawl"], "file": capture["warc_file"], "at": capture["warc_offset"]}
         reject, page, cluster = (
-            ask(connection, statement(f"{what}_of_capture"), place).to_dicts() for what in ("reject", "page", "cluster")
+            run_sql(connection, statement(f"{what}_of_capture"), place).to_dicts()
+            for what in ("reject", "page", "cluster")
         )
-        statistics = ask(connection, statement("statistics_of_capture"), place)
+        statistics = run_sql(connection, statement("statistics_of_capture"), place)
         broken = [
             (rule, row[rule.column])
             for row in statistics.to_dicts()
@@ -171,7 +172,7 @@ def compare(
         values = [
             None
             if name is None
-            else f"{plain(value)} ({by_name[name].drops.replace('_', ' ')} {plain(by_name[name].threshold)})"
+            else f"{format_number(value)} ({by_name[name].drops.replace('_', ' ')} {format_number(by_name[name].threshold)})"
             for name, value in judged.select("rule", value=measured(chosen)).iter_rows()
         ]
         sides.append(

@@ -27,7 +27,7 @@ STAGES = (
     "deduplicated_text",
     "clean_corpus",
 )
-KEPT = ("clean_corpus", "text")
+FINAL_TABLE = ("clean_corpus", "text")
 
 
 def ledger_task(staging: Path, name: str, rejects: list[Path], captures: int, kept: int) -> None:
@@ -41,7 +41,7 @@ def ledger_task(staging: Path, name: str, rejects: list[Path], captures: int, ke
 
 def build_reject_ledger(step: Step, config: NoConfig) -> None:
     """One part a WARC file."""
-    kept = {path.stem: path for path in step.input(KEPT[0]).table(KEPT[1])}
+    kept = {path.stem: path for path in step.input(FINAL_TABLE[0]).table(FINAL_TABLE[1])}
     rejects: dict[str, list[Path]] = {}
     for stage in STAGES:
         for path in step.input(stage).table("rejects"):
@@ -55,13 +55,17 @@ def build_reject_ledger(step: Step, config: NoConfig) -> None:
 
 def imbalance(raw_warc: Artifact, kept: Artifact, ledger: Artifact) -> pl.DataFrame:
     """Captures that are not accounted for exactly once (up to 20); an empty frame is the proof."""
-    files = {"captures": raw_warc.table("captures"), "kept": kept.table(KEPT[1]), "rejects": ledger.table("rejects")}
+    files = {
+        "captures": raw_warc.table("captures"),
+        "kept": kept.table(FINAL_TABLE[1]),
+        "rejects": ledger.table("rejects"),
+    }
     return query(statement("balance"), **{name: [str(p) for p in paths] for name, paths in files.items()})
 
 
 def balance(ledger: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
     """Every capture is kept or rejected exactly once."""
-    lost = imbalance(inputs.artifact("raw_warc"), inputs.artifact(KEPT[0]), ledger)
+    lost = imbalance(inputs.artifact("raw_warc"), inputs.artifact(FINAL_TABLE[0]), ledger)
     stats = ledger.record.stats
     equation = f"{stats['kept']:,} kept + {stats['rejected']:,} rejected = {stats['captures']:,} captures"
     passed = stats["kept"] + stats["rejected"] == stats["captures"] and lost.is_empty()

@@ -58,7 +58,7 @@ def measured(rules: Sequence[Rule]) -> pl.Expr:
     return value
 
 
-def plain(number: float) -> str:
+def format_number(number: float) -> str:
     """A number for a person: whole numbers whole, others to six significant digits (so that 0.30004 is not "0.3")."""
     return f"{number:.0f}" if number == int(number) else f"{number:.6g}"
 
@@ -82,7 +82,7 @@ def joined(texts: Path, statistics: Path, with_text: bool) -> Iterator[pl.DataFr
 
 def quality_task(staging: Path, name: str, texts: Path, statistics: Path, rules: tuple[Rule, ...]) -> None:
     """Worker: the verdict on the pages of one WARC file, in file order."""
-    thresholds = {rule.name: plain(rule.threshold) for rule in rules}
+    thresholds = {rule.name: format_number(rule.threshold) for rule in rules}
     columns = list(polars_schema(QualityFilteredText))
     with Task(staging, name) as task:
         kept, rejects = task.table("text", QualityFilteredText), task.table("rejects", Rejects)
@@ -100,7 +100,7 @@ def quality_task(staging: Path, name: str, texts: Path, statistics: Path, rules:
                     *DOCUMENT,
                     "rule",
                     stage=pl.lit("quality_filtered_text"),
-                    value=measured(rules).map_elements(plain, return_dtype=pl.String),
+                    value=measured(rules).map_elements(format_number, return_dtype=pl.String),
                     threshold=pl.col("rule").replace_strict(thresholds, return_dtype=pl.String),
                 )
             )

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_assets.artifacts.identity import fingerprint
-from llm_assets.curation.quality import QUALITY_FILTERED_TEXT, breaks, measured, plain, verdict
+from llm_assets.curation.quality import QUALITY_FILTERED_TEXT, breaks, format_number, measured, verdict
 from llm_assets.curation.quality_classifier import ExamplesError, read_examples, train
 from llm_assets.curation.schemas import STATISTICS, TextStatistic
 from llm_assets.curation.text_statistics import compute
@@ -46,7 +46,9 @@ def test_a_page_that_only_this_rule_rejects(name):
     judged = statistics([golden(name)]).with_columns(rule=verdict(rules))
     assert judged["rule"].item() == name
     assert judged.select(measured(rules)).item() == found[name]
-    assert judged.select(measured(rules).map_elements(plain, return_dtype=pl.String)).item() == plain(found[name])
+    assert judged.select(measured(rules).map_elements(format_number, return_dtype=pl.String)).item() == format_number(
+        found[name]
+    )
     # Just beyond its threshold, not anywhere: another threshold would keep it.
     loosened = {
         "below": found[name],

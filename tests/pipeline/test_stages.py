@@ -15,7 +15,7 @@ from llm_assets.artifacts.checks import check_schemas
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
-from llm_assets.curation.ledger import KEPT, imbalance
+from llm_assets.curation.ledger import FINAL_TABLE, imbalance
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.encoding import Encoding
 from llm_assets.recipes import (
@@ -51,7 +51,7 @@ TEXT = (
 def run(recipe, crawl="c", workers=2, stages=CORPUS):
     """Materialise the stages for one crawl; the artifacts by name, checked."""
     artifacts = {one.record.asset: one for one in build(recipe, stages, (crawl,), workers).values()}
-    lost = imbalance(artifacts["raw_warc"], artifacts[KEPT[0]], artifacts["reject_ledger"])
+    lost = imbalance(artifacts["raw_warc"], artifacts[FINAL_TABLE[0]], artifacts["reject_ledger"])
     assert lost.is_empty(), lost
     stats = artifacts["reject_ledger"].record.stats
     assert stats["kept"] + stats["rejected"] == stats["captures"] == artifacts["raw_warc"].record.rows["captures"]
