@@ -1,4 +1,4 @@
-"""`corpus_report`: the dataset preview. What went where, and what it looks like, as tables and one HTML page."""
+"""`corpus_report`: a preview of the dataset, as tables and one HTML page: what each stage kept, and how it looks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .ledger import STAGES
 from .personal_data import scrub_for_display
 from .schemas import Funnel, RejectsByRule, TruthScores
 
-# What each rejecting stage reads, where that is text.
+# The text that each rejecting stage reads, if it reads any.
 READS = {
     "language_filtered_text": "extracted_text",
     "quality_filtered_text": "language_filtered_text",
@@ -50,10 +50,11 @@ REJECTED_SAMPLE = ("url", "crawl", "value", "threshold", "characters", "text")
 
 
 class ReportConfig(Frozen):
-    """What the report shows: how many samples, of what length, and what it holds the pages against.
+    """What the report shows.
 
-    phone_region: ISO 3166 region in which phone numbers of samples are read before they are replaced.
-    targets: target languages. rule_sources: where each quality rule that holds was published.
+    samples: rejected pages per rule, and a quarter of the corpus's pages. sample_characters: where texts are cut.
+    phone_region: ISO 3166 region for reading the phone numbers in samples, which are replaced.
+    targets: target languages. rule_sources: where each quality rule that applies was published.
     """
 
     samples: int
@@ -64,6 +65,7 @@ class ReportConfig(Frozen):
 
 
 def report_config(recipe: Recipe, crawl: str | None) -> ReportConfig:
+    """What the report reads of a recipe."""
     return ReportConfig(
         samples=recipe.report.samples,
         sample_characters=recipe.report.sample_characters,
@@ -78,8 +80,9 @@ def _paths(artifacts: Sequence[Artifact], table: str) -> list[str]:
 
 
 def funnel(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
-    """Pages and bytes that each stage of one crawl was given and kept (schema Funnel). The captures' bytes are those of
-    their bodies; later ones those of text.
+    """Pages that each stage of one crawl kept and rejected, and their bytes (schema Funnel).
+
+    Bytes of captures and filtered URLs are those of bodies; later ones are those of text.
     """
     raw = inputs["raw_warc"]
     rows: list[dict[str, Any]] = [
@@ -104,35 +107,30 @@ def funnel(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
 
 
 def scores(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
-    """Scores of every stage against the ground truth, where the crawl is of the sample web (schema TruthScores)."""
+    """Scores of every stage compared with the ground truth (schema TruthScores); no rows unless the crawl has one."""
     raw = inputs["raw_warc"]
     if not raw.table("truth_pages"):
         return pl.DataFrame(schema={"crawl": pl.String, "measure": pl.String, "value": pl.Float64})
-    found = {
-        **{f"crawl: {k}": v for k, v in score_crawl(raw).items()},
-        **{f"URLs: {k}": v for k, v in score_urls(raw, inputs["filtered_urls"]).items()},
-        **{f"text: {k}": v for k, v in score_text(raw, inputs["extracted_text"]).items()},
-        **{
-            f"language: {k}": v
-            for k, v in score_language(raw, inputs["extracted_text"], inputs["language_filtered_text"]).items()
-        },
-        **{
-            f"quality: {k}": v
-            for k, v in score_quality(raw, inputs["language_filtered_text"], inputs["quality_filtered_text"]).items()
-        },
-        **{
-            f"duplicates: {k}": v
-            for k, v in score_duplicates(raw, inputs["quality_filtered_text"], inputs["deduplicated_text"]).items()
-        },
-        **{f"personal data: {k}": v for k, v in score_personal_data(raw, inputs["clean_corpus"]).items()},
+    urls, extracted, in_language, of_quality, unique, corpus = (inputs[stage] for stage in STAGES)
+    by_subject = {
+        "crawl": score_crawl(raw),
+        "URLs": score_urls(raw, urls),
+        "text": score_text(raw, extracted),
+        "language": score_language(raw, extracted, in_language),
+        "quality": score_quality(raw, in_language, of_quality),
+        "duplicates": score_duplicates(raw, of_quality, unique),
+        "personal data": score_personal_data(raw, corpus),
     }
-    return pl.DataFrame(
-        {"crawl": [crawl] * len(found), "measure": list(found), "value": [float(v) for v in found.values()]}
-    )
+    rows = [
+        {"crawl": crawl, "measure": f"{subject}: {measure}", "value": float(value)}
+        for subject, values in by_subject.items()
+        for measure, value in values.items()
+    ]
+    return pl.DataFrame(rows)
 
 
 def _scrubbed(frame: pl.DataFrame, columns: Sequence[str], config: ReportConfig) -> list[dict[str, Any]]:
-    """Rows with their texts scrubbed (rejected text was never scrubbed) and cut."""
+    """Rows with their texts scrubbed, as rejected text never was, and cut."""
     frame = scrub_for_display(frame.with_columns(pl.col("text").fill_null("")), config.phone_region)
     length = pl.col("text").str.len_chars()
     beginning = pl.format("{} …", pl.col("text").str.slice(0, config.sample_characters))
@@ -141,7 +139,7 @@ def _scrubbed(frame: pl.DataFrame, columns: Sequence[str], config: ReportConfig)
 
 
 def rejected_samples(of: Mapping[str, Sequence[Artifact]], config: ReportConfig) -> list[dict[str, Any]]:
-    """Sample pages (`pages`) of each stage and rule that rejected some whose text is known."""
+    """Sample pages (`pages`) of each stage and rule that rejected pages whose text is known."""
     samples: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for stage in STAGES:
         texts = _paths(of[READS[stage]], "text") if stage in READS else []
@@ -154,7 +152,7 @@ def rejected_samples(of: Mapping[str, Sequence[Artifact]], config: ReportConfig)
 
 
 def lengths_of(texts: pl.LazyFrame) -> dict[int, int]:
-    """Pages by length of their text, in powers of two of characters."""
+    """Number of pages by the length of their text: the key n stands for 2^n characters or more, up to 2^(n + 1)."""
     characters = pl.col("text").str.len_chars().cast(pl.Int64).clip(1)
     power = (63 - characters.bitwise_leading_zeros().cast(pl.Int64)).alias("power")
     return dict(texts.select(power).group_by("power").len().sort("power").collect(engine="streaming").iter_rows())
@@ -163,13 +161,13 @@ def lengths_of(texts: pl.LazyFrame) -> dict[int, int]:
 def gather(
     of: Mapping[str, Sequence[Artifact]], pages: CorpusPages, versions: Artifact, config: ReportConfig
 ) -> dict[str, Any]:
-    """What the page shows besides the tables, as plain values.
+    """What the HTML page shows besides the tables, as JSON values.
 
-    of: the artifacts of each stage, over all crawls. pages: the current ones of the corpus, by `versions`.
+    of: the artifacts of each stage, over all crawls. pages: the corpus's current pages, by `versions`.
     """
     corpus, current = _paths(of["clean_corpus"], "text"), _paths([versions], "versions")
     clusters = _paths(of["deduplicated_text"], "clusters")
-    kept = query(statement("sample_pages"), files=corpus, versions=current, number=config.samples * 4)
+    samples = query(statement("sample_pages"), files=corpus, versions=current, number=config.samples * 4)
     extracted = pl.concat([pl.scan_parquet(path).select("text") for path in _paths(of["extracted_text"], "text")])
     return {
         "languages": sum_stats(a.record.stats.get("languages", {}) for a in of["language_filtered_text"]),
@@ -178,17 +176,19 @@ def gather(
         "cluster_sizes": query(statement("cluster_sizes"), files=clusters).to_dicts(),
         "largest_clusters": query(statement("largest_clusters"), files=clusters, number=TOP_CLUSTERS).to_dicts(),
         "personal_data": sum_stats(a.record.stats.get("personal_data", {}) for a in of["clean_corpus"]),
-        "kept_samples": _scrubbed(kept, KEPT_SAMPLE, config),
+        "kept_samples": _scrubbed(samples, KEPT_SAMPLE, config),
         "rejected_samples": rejected_samples(of, config),
     }
 
 
 def build_corpus_report(step: Step, config: ReportConfig) -> None:
-    """One part: three tables, and what else the page shows as JSON."""
+    """One task: three tables, and a JSON file with what else the HTML page shows."""
     versions, pages = step.input(VERSIONS), CorpusPages(step.inputs, VERSIONS)
     by_stage = {stage: step.inputs.by_crawl(stage) for stage in ("raw_warc", *STAGES)}
-    crawls = {crawl: {stage: found[crawl] for stage, found in by_stage.items()} for crawl in by_stage["raw_warc"]}
-    of = {stage: list(found.values()) for stage, found in by_stage.items()}
+    crawls = {
+        crawl: {stage: artifacts[crawl] for stage, artifacts in by_stage.items()} for crawl in by_stage["raw_warc"]
+    }
+    of = {stage: list(artifacts.values()) for stage, artifacts in by_stage.items()}
     funnels = pl.concat([funnel(crawl, inputs) for crawl, inputs in crawls.items()])
     measures = pl.concat([scores(crawl, inputs) for crawl, inputs in crawls.items()])
     rejects = [path for stage in STAGES for path in _paths(of[stage], "rejects")]
@@ -211,13 +211,13 @@ def _table(report: Artifact, table: str) -> pl.DataFrame:
 
 
 def _totals(report: Artifact) -> pl.DataFrame:
-    """The funnel over all crawls."""
+    """The funnel, summed over all crawls."""
     funnels = _table(report, "funnel")
     return funnels.group_by("stage", maintain_order=True).agg(pl.col("pages", "rejected", "bytes").sum())
 
 
 def _rule_totals(report: Artifact) -> pl.DataFrame:
-    """Rejected pages by stage and rule over all crawls, most first."""
+    """Rejected pages by stage and rule over all crawls, the most frequent rules first."""
     by_rule = _table(report, "rejects_by_rule").group_by("stage", "rule").agg(pl.col("pages").sum())
     return by_rule.sort("pages", "stage", "rule", descending=[True, False, False])
 
@@ -228,9 +228,6 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
     funnels, total = _table(report, "funnel"), _totals(report)
     order = {stage: place for place, stage in enumerate(STAGES)}
     rules = sorted(_rule_totals(report).iter_rows(), key=lambda row: (order[row[0]], -row[2], row[1]))
-    lengths = {name: {int(power): pages for power, pages in of.items()} for name, of in values["lengths"].items()}
-    powers = sorted({*lengths["extracted"], *lengths["corpus"]})
-    most = max([*lengths["extracted"].values(), *lengths["corpus"].values()], default=0) or 1
     languages = sorted(values["languages"].items(), key=lambda item: (-item[1], item[0]))
     return render(
         __package__,
@@ -246,15 +243,7 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
         languages=bars(dict(languages[:TOP_LANGUAGES])),
         hosts=values["hosts"],
         host_bytes=max((host["bytes"] for host in values["hosts"]), default=1) or 1,
-        lengths=[
-            {
-                "from": 2**p,
-                "extracted": lengths["extracted"].get(p, 0),
-                "corpus": lengths["corpus"].get(p, 0),
-                "most": most,
-            }
-            for p in powers
-        ],
+        lengths=_length_rows(values["lengths"]),
         clusters=bars({row["size"]: row["clusters"] for row in values["cluster_sizes"]}),
         largest=values["largest_clusters"],
         personal=bars(values["personal_data"]),
@@ -264,8 +253,20 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
     )
 
 
+def _length_rows(lengths: dict[str, dict[str, int]]) -> list[dict[str, int]]:
+    """Rows by length, in powers of two: the least length, pages extracted and in the corpus, and the most pages."""
+    extracted, corpus = (
+        {int(power): pages for power, pages in lengths[key].items()} for key in ("extracted", "corpus")
+    )
+    most = max([*extracted.values(), *corpus.values()], default=0) or 1
+    return [
+        {"from": 2**power, "extracted": extracted.get(power, 0), "corpus": corpus.get(power, 0), "most": most}
+        for power in sorted({*extracted, *corpus})
+    ]
+
+
 def preview(report: Artifact) -> str:
-    """The report in Markdown, for Dagster's page of the asset."""
+    """The report in Markdown, for the asset's page in Dagster."""
     lines = ["| stage | pages | rejected | bytes |", "|---|--:|--:|--:|"]
     lines += [
         f"| {row['stage']} | {row['pages']:,} | {row['rejected']:,} | {human_size(row['bytes'])} |"
@@ -275,7 +276,7 @@ def preview(report: Artifact) -> str:
     rules = _rule_totals(report).head(PREVIEW_RULES).to_dicts()
     lines += [f"| {row['stage']} | {row['rule']} | {row['pages']:,} |" for row in rules]
     for path in report.table("scores"):
-        lines += ["", "| crawl | against the ground truth | |", "|---|---|--:|"]
+        lines += ["", "| crawl | measure (ground truth) | value |", "|---|---|--:|"]
         lines += [
             f"| {row['crawl']} | {row['measure']} | {row['value']:,.4g} |" for row in pl.read_parquet(path).to_dicts()
         ]
@@ -283,19 +284,20 @@ def preview(report: Artifact) -> str:
 
 
 def not_empty(report: Artifact, inputs: Inputs, config: ReportConfig) -> CheckOutcome:
-    """The corpus has pages; if not, which rules took the most."""
+    """Check that the corpus has pages. If it has none, the failures are the rules that rejected the most."""
     pages = report.record.stats["pages"]
     if pages:
         return CheckOutcome(True, f"{pages:,} pages", numbers={"pages": pages})
     return CheckOutcome(False, "the corpus is empty", _rule_totals(report).head(20).to_dicts(), {"pages": 0})
 
 
-CORPUS_NOT_EMPTY = Check("corpus_not_empty", "The corpus is not empty.", not_empty, blocking=True)
+CORPUS_NOT_EMPTY = Check("corpus_not_empty", "The corpus has at least one page.", not_empty, blocking=True)
 
 CORPUS_REPORT = Stage(
     name="corpus_report",
     group="curation",
-    description="The dataset preview: funnel, rejects, languages, hosts, lengths, duplicates, personal data, samples.",
+    description="A preview of the dataset: funnel, rejects, languages, hosts, lengths, duplicates, personal data, "
+    "samples.",
     kinds=("duckdb", "html"),
     build=build_corpus_report,
     code_version="3",
