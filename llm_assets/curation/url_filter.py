@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -43,18 +44,18 @@ def judge(
     )
 
 
-def filter_task(
-    staging: Path,
-    name: str,
-    captures: Path,
-    domains: list[Path],
-    words: list[Path],
-    opt_out: list[Path],
-    rules: UrlFilter,
-) -> None:
+class UrlLists(NamedTuple):
+    """Tables of `url_blocklists`."""
+
+    domains: list[Path]
+    words: list[Path]
+    opt_out: list[Path]
+
+
+def filter_task(staging: Path, name: str, captures: Path, lists: UrlLists, rules: UrlFilter) -> None:
     """Worker: judge the captures of one WARC file."""
     with Task(staging, name) as task:
-        judged = judge(captures, domains, words, opt_out, rules)
+        judged = judge(captures, *lists, rules)
         passed = judged.filter(pl.col("rule").is_null())
         rejected = judged.filter(pl.col("rule").is_not_null())
         task.table("urls", FilteredUrls).frame(passed.select(list(polars_schema(FilteredUrls))))
@@ -64,9 +65,9 @@ def filter_task(
 
 def build_filtered_urls(step: Step, config: UrlFilter) -> None:
     """One task per WARC file. DuckDB uses all cores by itself, so the tasks run in this process, one after another."""
-    lists = step.input("url_blocklists")
-    tables = lists.table("domains"), lists.table("words"), lists.table("opt_out")
-    tasks = {path.stem: (path, *tables, config) for path in step.input("raw_warc").table("captures")}
+    blocklists = step.input("url_blocklists")
+    lists = UrlLists(blocklists.table("domains"), blocklists.table("words"), blocklists.table("opt_out"))
+    tasks = {path.stem: (path, lists, config) for path in step.input("raw_warc").table("captures")}
     step.run_tasks(filter_task, tasks, "WARC files", engine=LocalEngine(1))
 
 
