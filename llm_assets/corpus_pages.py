@@ -13,10 +13,10 @@ from llm_assets.artifacts.tables import batches
 from llm_assets.recipes.training_pages import TrainingPages
 
 # Of every crawl, and of those that models are trained on.
-VERSIONS, TRAINING_PAGES = "page_versions", "training_pages"
+PAGE_VERSIONS, TRAINING_PAGES = "page_versions", "training_pages"
 
 
-def current_places(pages: Artifact, crawl: str) -> pl.DataFrame:
+def current_page_locations(pages: Artifact, crawl: str) -> pl.DataFrame:
     """Where the current pages of the corpus lie in a crawl, by either asset: columns warc_file, warc_offset."""
     if pages.record.asset == TRAINING_PAGES:
         table = pl.scan_parquet(pages.file(f"pages/{crawl}.parquet"))
@@ -29,14 +29,14 @@ def current_places(pages: Artifact, crawl: str) -> pl.DataFrame:
 class CorpusPages:
     """Pages of the clean corpora among a stage's inputs, in the corpus's order, without those no longer current.
 
-    versions: the name of the input that says which are (VERSIONS or TRAINING_PAGES). pages: narrows them to those that
+    versions: the name of the input that says which are (PAGE_VERSIONS or TRAINING_PAGES). pages: narrows them to those that
     models may be trained on; without it, pages that only the search tool may know are among them.
     """
 
     def __init__(self, inputs: Inputs, versions: str, pages: TrainingPages | None = None):
         self.files: list[tuple[Path, pl.Expr]] = []
         for crawl, corpus in inputs.by_crawl("clean_corpus").items():
-            places = current_places(inputs.artifact(versions), crawl)
+            places = current_page_locations(inputs.artifact(versions), crawl)
             offsets = dict(places.group_by("warc_file").agg("warc_offset").iter_rows())
             for path in corpus.table("text"):
                 kept = pl.col("warc_offset").is_in(offsets.get(path.stem, []))
@@ -62,4 +62,4 @@ class CorpusPages:
             yield from batch["text"]
 
 
-__all__ = ["TRAINING_PAGES", "VERSIONS", "CorpusPages", "current_places"]
+__all__ = ["PAGE_VERSIONS", "TRAINING_PAGES", "CorpusPages", "current_page_locations"]

@@ -29,7 +29,7 @@ class DuckDbSettings:
     temporary_folder: str = ""
 
     @classmethod
-    def of_environment(cls) -> DuckDbSettings:
+    def from_environment(cls) -> DuckDbSettings:
         """As the environment says, which worker processes inherit. Raises ValueError naming the variable."""
         threads = os.environ.get(THREADS, "0")
         if not threads.isdigit():
@@ -51,7 +51,7 @@ class DuckDbSettings:
 
 def connect() -> duckdb.DuckDBPyConnection:
     """An in-memory connection with the settings of the environment. Raises ValueError for a setting DuckDB refuses."""
-    settings = DuckDbSettings.of_environment()
+    settings = DuckDbSettings.from_environment()
     config: dict[str, Any] = {}
     if settings.memory:
         config["memory_limit"] = settings.memory
@@ -74,7 +74,7 @@ def statement(name: str) -> str:
 
 def query(text: str, **parameters: Any) -> pl.DataFrame:
     """The result of one statement that reads files; a thread keeps its connection (opening one takes 14 ms)."""
-    settings = DuckDbSettings.of_environment()
+    settings = DuckDbSettings.from_environment()
     if getattr(_connections, "settings", None) != settings:
         _connections.connection, _connections.settings = connect(), settings
     return _connections.connection.sql(text, params=parameters).pl()

@@ -25,7 +25,7 @@ from .tracking import Tracking
 CRAWLS = dg.DynamicPartitionsDefinition(name="crawl")
 OWNER = "team:llm-assets"
 CRAWLS_BUILT = "every_crawl_is_built"
-UP_TO_DATE = "as_the_recipe_says"
+UP_TO_DATE = "up_to_date"
 
 
 def make_assets(graph: Graph, recipe: Any = None) -> list[dg.AssetsDefinition]:
@@ -35,13 +35,13 @@ def make_assets(graph: Graph, recipe: Any = None) -> list[dg.AssetsDefinition]:
         return [make_asset(stage, graph, recipe) for stage in graph]
 
 
-def told_version(stage: Stage, recipe: Any) -> str:
+def dagster_code_version(stage: Stage, recipe: Any) -> str:
     """The code version that Dagster is told: the stage's own, and a fingerprint of its slice of the recipe.
 
     So a changed recipe shows as a new code version. It is of the recipe as it is written: a crawl that is registered
     makes no code stale. A slice that is another for each crawl has no part in it, as an asset has one code version.
     """
-    if recipe is None or stage.config_of_crawl:
+    if recipe is None or stage.config_per_crawl:
         return stage.code_version
     return f"{stage.code_version}+{fingerprint(stage.config(as_written(recipe), None))[:8]}"
 
@@ -73,7 +73,7 @@ def make_asset(stage: Stage, graph: Graph, recipe: Any = None) -> dg.AssetsDefin
         kinds=set(stage.kinds),
         description=stage.description,
         metadata=asset_metadata(stage),
-        code_version=told_version(stage, recipe),
+        code_version=dagster_code_version(stage, recipe),
         partitions_def=CRAWLS if stage.per_crawl else None,
         # One run may take several crawls: --partition-range, and the waves of a backfill.
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -120,7 +120,7 @@ def make_asset(stage: Stage, graph: Graph, recipe: Any = None) -> dg.AssetsDefin
         shown = {crawl: materialisation_metadata(stage, outcome, tracker.link) for crawl, outcome in outcomes.items()}
         versions = {crawl: outcome.artifact.data_version for crawl, outcome in outcomes.items()}
         # The recipe of the run need not be that of the code location.
-        version = {"dagster/code_version": told_version(stage, workspace.recipe)}
+        version = {"dagster/code_version": dagster_code_version(stage, workspace.recipe)}
         if len(crawls) == 1:
             (crawl,) = crawls
             yield dg.MaterializeResult(

@@ -9,7 +9,7 @@ from llm_assets.compute import LocalEngine
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.settings import load_settings
 
-from .live_runs import announced, watched
+from .live_runs import announce_run, report_pool_waits
 
 
 class Compute(dg.ConfigurableResource):
@@ -34,7 +34,7 @@ class Compute(dg.ConfigurableResource):
         if run is None or instance is None or instance.is_ephemeral:
             yield self
             return
-        with announced(run.run_id), watched(instance, run.run_id, context.log or dg.get_dagster_logger()):
+        with announce_run(run.run_id), report_pool_waits(instance, run.run_id, context.log or dg.get_dagster_logger()):
             yield self
 
     def open_engine(self) -> LocalEngine:
@@ -45,7 +45,7 @@ class Compute(dg.ConfigurableResource):
 
     def apply_devices(self) -> None:
         """Make the devices those of this process's trainings. Raises ValueError."""
-        usual = TrainingDevices.of_environment()
+        usual = TrainingDevices.from_environment()
         TrainingDevices(
             self.gpus or usual.gpus,
             self.processes or usual.processes,

@@ -17,7 +17,7 @@ class DuckDb(dg.ConfigurableResource):
     temporary_folder: str = ""
 
     def apply(self) -> None:
-        usual = DuckDbSettings.of_environment()
+        usual = DuckDbSettings.from_environment()
         DuckDbSettings(
             self.memory or usual.memory,
             self.threads or usual.threads,

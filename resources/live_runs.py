@@ -32,7 +32,7 @@ def announced_runs() -> list[str]:
 
 
 @contextmanager
-def announced(run_id: str) -> Iterator[None]:
+def announce_run(run_id: str) -> Iterator[None]:
     """Says for as long as the block lasts, and this process lives, that the run does. A second one changes nothing."""
     if run_id in _announced:
         yield
@@ -103,7 +103,7 @@ def is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
     return (run is None or run.is_finished) and not is_announced(run_id)
 
 
-def waiting_for(instance: dg.DagsterInstance, run_id: str, close_dead: bool = False) -> dict[str, str]:
+def pool_waits(instance: dg.DagsterInstance, run_id: str, close_dead: bool = False) -> dict[str, str]:
     """What steps of a run wait for to get into their pools, by step.
 
     close_dead: put runs that are over, and hold a slot all the same, out of the way.
@@ -130,7 +130,7 @@ def waiting_for(instance: dg.DagsterInstance, run_id: str, close_dead: bool = Fa
 
 
 @contextmanager
-def watched(instance: dg.DagsterInstance, run_id: str, log: Any) -> Iterator[None]:
+def report_pool_waits(instance: dg.DagsterInstance, run_id: str, log: Any) -> Iterator[None]:
     """While the block lasts: says, in the log and to this process's listeners, what the run waits for."""
     ended = threading.Event()
 
@@ -138,7 +138,7 @@ def watched(instance: dg.DagsterInstance, run_id: str, log: Any) -> Iterator[Non
         told: dict[str, str] = {}
         while not ended.wait(WATCH_SECONDS):
             try:
-                waits = waiting_for(instance, run_id, close_dead=True)
+                waits = pool_waits(instance, run_id, close_dead=True)
             except Exception as error:  # a database that is busy for a moment must not end the watch
                 log.debug(f"cannot see what the run waits for: {error}")
                 continue

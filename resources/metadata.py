@@ -8,10 +8,10 @@ import dagster as dg
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Outcome, Stage
-from llm_assets.artifacts.checks import Examined
+from llm_assets.artifacts.checks import CheckResult
 from llm_assets.artifacts.explain import Explanation, state_of_asset
 from llm_assets.artifacts.tables import polars_schema, row_count
-from llm_assets.artifacts.views import PREVIEW, drawing_version, kept_beside, shown
+from llm_assets.artifacts.views import PREVIEW, cached_beside, drawing_version, shown
 from llm_assets.curation.personal_data import scrub_for_display
 
 PREVIEW_ROWS = 10
@@ -32,7 +32,7 @@ def materialisation_metadata(stage: Stage, outcome: Outcome, link: Callable[[str
     artifact, record = outcome.artifact, outcome.artifact.record
     metadata: dict[str, Any] = {
         "cached": outcome.cached,
-        "identity": record.short,
+        "identity": record.short_id,
         "dagster/uri": str(artifact.path),
         "bytes": record.total_bytes,
         "files": len(record.files),
@@ -85,7 +85,7 @@ def preview(artifact: Artifact, table: str) -> str:
         return markdown_table(pl.scan_parquet(first).head(PREVIEW_ROWS).collect())
 
     version = f"{drawing_version(markdown_table)}-{drawing_version(scrub_for_display)}"
-    return str(kept_beside(artifact, PREVIEW, version, make))
+    return str(cached_beside(artifact, PREVIEW, version, make))
 
 
 def own_metadata(stage: Stage, artifact: Artifact) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def own_metadata(stage: Stage, artifact: Artifact) -> dict[str, Any]:
     return {name: dg.MetadataValue.md(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
-def check_result(examined: dict[str, Examined]) -> dg.AssetCheckResult:
+def check_result(examined: dict[str, CheckResult]) -> dg.AssetCheckResult:
     """One check's outcomes, by artifact: a number of each that can be plotted, the failing rows, what drifted."""
     check = next(iter(examined.values())).check
     failed = {key: one.outcome for key, one in examined.items() if not one.outcome.passed}

@@ -24,9 +24,13 @@ from .store import ArtifactStore
 
 PARTITIONS = CRAWLS.name or "crawl"
 PARTITION_TAG, BACKFILL_TAG = "dagster/partition", "dagster/backfill"
-REFRESHES = "llm-assets/refreshes"  # a tag of runs whose command brings what follows itself
-REFRESHED = ("page_versions", "search_index", "corpus_report")  # after every crawl; the model only as the recipe says
-LAST_OF_CRAWL = "clean_corpus"
+REFRESHES_TAG = "llm-assets/refreshes"  # a tag of runs whose command brings what follows itself
+REFRESHED_ASSETS = (
+    "page_versions",
+    "search_index",
+    "corpus_report",
+)  # after every crawl; the model only as the recipe says
+LAST_CRAWL_ASSET = "clean_corpus"
 SHARDS = "token_shards"
 # A run that fails or is killed is tried again by Dagster, from the step it was at; what it built is in the store.
 RETRIES = {"dagster/max_retries": "2", "dagster/retry_strategy": "FROM_FAILURE"}
@@ -118,7 +122,7 @@ def crawls_of_run(run: dg.DagsterRun, partitions: Sequence[str]) -> list[str]:
 def with_corpus(workspace: Workspace, crawls: Sequence[str]) -> list[str]:
     """Those of the crawls whose corpus is built."""
     resolver = workspace.resolver()
-    return [crawl for crawl in crawls if resolver.resolve(LAST_OF_CRAWL, crawl).artifact is not None]
+    return [crawl for crawl in crawls if resolver.resolve(LAST_CRAWL_ASSET, crawl).artifact is not None]
 
 
 def crawls_without_shards(workspace: Workspace, built: Sequence[str]) -> list[str]:
@@ -131,8 +135,8 @@ def crawls_without_shards(workspace: Workspace, built: Sequence[str]) -> list[st
 def builds_a_crawl(run: dg.DagsterRun) -> bool:
     """Whether a run built a crawl to its end and does not refresh what follows itself."""
     chosen = {key.to_user_string() for key in run.asset_selection or ()}
-    built = LAST_OF_CRAWL in chosen if chosen else run.job_name == CRAWL
-    return built and not set(REFRESHED) <= chosen and REFRESHES not in run.tags
+    built = LAST_CRAWL_ASSET in chosen if chosen else run.job_name == CRAWL
+    return built and not set(REFRESHED_ASSETS) <= chosen and REFRESHES_TAG not in run.tags
 
 
 def requests_after(
@@ -163,7 +167,7 @@ def requests_after(
             if name != latest
         ]
         return [*requests, dg.RunRequest(key, config, tags, MODEL, partition_key=latest)]
-    assets = [dg.AssetKey(name) for name in REFRESHED]
+    assets = [dg.AssetKey(name) for name in REFRESHED_ASSETS]
     return [dg.RunRequest(key, config, tags, MODEL, asset_selection=assets)]
 
 
@@ -210,7 +214,7 @@ def why_to_leave_a_backfill(instance: dg.DagsterInstance, backfill_id: str) -> s
     """Why nothing is asked for after a run of a backfill: it refreshes what follows itself, or others of it still run."""
     backfill = instance.get_backfill(backfill_id)
     chosen = {key.to_user_string() for key in backfill.asset_selection or ()} if backfill else set()
-    if set(REFRESHED) <= chosen:
+    if set(REFRESHED_ASSETS) <= chosen:
         return f"backfill {backfill_id} refreshes what follows itself"
     unfinished = instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: backfill_id}, statuses=UNFINISHED))
     return f"{len(unfinished)} runs of backfill {backfill_id} are not finished" if unfinished else ""

@@ -16,7 +16,7 @@ from .store import ArtifactStore
 
 
 def state_sensor(graph: Graph) -> dg.SensorDefinition:
-    """Tells the check `as_the_recipe_says` of an asset anew when what `explain` says of it has changed."""
+    """Tells the check `up_to_date` of an asset anew when what `explain` says of it has changed."""
 
     @dg.sensor(
         name="recipe_state",

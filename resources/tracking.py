@@ -96,7 +96,7 @@ class MlflowTracker:
             "mlflow.runName": identity.key,
             "asset": identity.asset,
             "partition": identity.partition or "",
-            "identity": identity.short,
+            "identity": identity.short_id,
             "code_version": identity.code_version,
             "recipe": recipe.name,
             "dagster/run_id": self.dagster_run_id or "",

@@ -60,7 +60,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Examined:
+class CheckResult:
     """The outcome of a check, and the modules whose source has changed since it was found."""
 
     check: Check
@@ -88,21 +88,21 @@ def stage_checks(stage: Stage) -> tuple[Check, ...]:
     return (schema, *stage.checks)
 
 
-def recall(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Examined | None:
+def remembered_result(check: Check, resolution: Resolution, recipe: Any, store: Store) -> CheckResult | None:
     """What the check found in the resolution's artifact before, if it did.
 
     It is remembered for the artifact's identity and data version, the check's `code_version` and its config.
     """
     try:
         remembered = json.loads(_place(check, resolution, recipe, store).read_text())
-        return Examined(check, CheckOutcome(**remembered["outcome"]), changed(check.digests(), remembered["source"]))
+        return CheckResult(check, CheckOutcome(**remembered["outcome"]), changed(check.digests(), remembered["source"]))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
 
 
-def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Examined:
+def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> CheckResult:
     """What the check finds in the resolution's artifact: remembered, or found now."""
-    remembered = recall(check, resolution, recipe, store)
+    remembered = remembered_result(check, resolution, recipe, store)
     if remembered is not None:
         return remembered
     artifact = resolution.artifact
@@ -110,7 +110,7 @@ def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> 
     outcome = check.examine(artifact, resolution.inputs, _config(check, resolution, recipe))
     kept = {"outcome": asdict(outcome), "source": check.digests()}
     write_atomic(_place(check, resolution, recipe, store), json.dumps(kept, default=str).encode())
-    return Examined(check, CheckOutcome(**json.loads(json.dumps(asdict(outcome), default=str))), [])
+    return CheckResult(check, CheckOutcome(**json.loads(json.dumps(asdict(outcome), default=str))), [])
 
 
 def _config(check: Check, resolution: Resolution, recipe: Any) -> Any:
@@ -124,7 +124,7 @@ def _place(check: Check, resolution: Resolution, recipe: Any, store: Store) -> P
     versions = {"code_version": check.code_version, "data_version": artifact.data_version}
     config = _config(check, resolution, recipe)
     key = fingerprint({**versions, "config": config, "identity": artifact.record.identity})[:16]
-    return store.root / ".checks" / artifact.record.short / f"{check.name}@{key}.json"
+    return store.root / ".checks" / artifact.record.short_id / f"{check.name}@{key}.json"
 
 
 def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:

@@ -38,19 +38,19 @@ class Explanation:
             kept = f"; as it was last built: {self.problem}" if self.problem else ""
             return f"cached {self.identity}{without}{kept}{drift}"
         if self.state == "unknown":
-            return f"cannot be told: {self.problem}"
+            return f"unknown: {self.problem}"
         reasons = [f"{path}: {_shown(old)} → {_shown(new)}" for path, old, new in self.differences]
         if self.never_built:
             reasons.insert(0, "never built")
         if self.waits_for:
             reasons.append(
-                f"rebuilds if the bytes of {', '.join(self.waits_for)} change"
+                f"only if the bytes of {', '.join(self.waits_for)} change"
                 if self.state == "depends"
                 else f"after {', '.join(self.waits_for)}"
             )
         if self.unbuilt_crawls:
             reasons.append(f"without {', '.join(self.unbuilt_crawls)}, not built")
-        return f"{'would build' if self.state == 'build' else 'open'}: {'; '.join(reasons)}"
+        return f"{'would build' if self.state == 'build' else 'may build'}: {'; '.join(reasons)}"
 
 
 def _shown(value: Any) -> str:
@@ -73,7 +73,7 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
             continue
         if resolution.artifact is not None and resolution.identity is not None:
             drifted = drifted_modules(resolution.stage, resolution.artifact)
-            short = resolution.identity.short
+            short = resolution.identity.short_id
             out.append(
                 Explanation(
                     resolution.key,
@@ -104,7 +104,7 @@ def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explana
             Explanation(
                 resolution.key,
                 state,
-                resolution.identity.short if resolution.identity else None,
+                resolution.identity.short_id if resolution.identity else None,
                 changed,
                 resolution.missing,
                 unbuilt_crawls=resolution.unbuilt_crawls,
@@ -118,9 +118,9 @@ def state_of_asset(explanations: list[Explanation]) -> CheckOutcome:
     cached = [one for one in explanations if one.state == "cached"]
     told = [one for one in explanations if one.state != "cached" or one.drifted or one.unbuilt_crawls]
     numbers = {
-        "in_the_store": len(cached),
+        "cached": len(cached),
         "would_build": sum(one.state == "build" for one in explanations),
-        "open": sum(one.state == "depends" for one in explanations),
+        "may_build": sum(one.state == "depends" for one in explanations),
         "drifted": sum(bool(one.drifted) for one in explanations),
     }
     passed = len(cached) == len(explanations) and not any(one.drifted for one in explanations)

@@ -17,7 +17,7 @@ from .store import Artifact
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptForRecipe:
     """What another recipe keeps: artifacts that would go without it, and when it was last used."""
 
     recipe: str
@@ -33,13 +33,13 @@ class Kept:
 class Garbage:
     """What a collection would remove: artifacts, the folders of interrupted builds, and notes of forgotten recipes.
 
-    kept: what is there for other recipes alone, by recipe.
+    kept_for_recipes: what is there for other recipes alone, by recipe.
     """
 
     artifacts: list[Artifact]
     staging: list[Path]
     bytes: int
-    kept: list[Kept]
+    kept_for_recipes: list[KeptForRecipe]
     forgotten: list[str]
 
 
@@ -58,7 +58,7 @@ def find_garbage(
     store = workspace.store
     everything = list(store.artifacts())
     current = recipe_label(workspace.recipe)
-    remembered = store.remembered()
+    remembered = store.remembered_recipes()
     for name in forget:
         if not any(name in (label, label.rpartition("@")[0]) for label in remembered):
             raise ArtifactError(f"no recipe {name!r}; the store knows {', '.join(sorted(remembered)) or 'none'}")
@@ -84,7 +84,7 @@ def find_garbage(
     for label in sorted(of_recipes):
         without = _with_inputs(everything, roots.union(*(of_recipes[other] for other in of_recipes if other != label)))
         alone = [artifact for artifact in everything if artifact.record.identity in kept - without]
-        others.append(Kept(label, remembered[label].last_used, alone))
+        others.append(KeptForRecipe(label, remembered[label].last_used, alone))
     garbage = [artifact for artifact in everything if artifact.record.identity not in kept]
     staging = [
         p for p in (store.root / ".staging").glob("*/*/*") if p.is_dir() and _abandoned(store.root, p, staging_days)
@@ -117,7 +117,7 @@ def collect(workspace: Workspace, garbage: Garbage) -> None:
     for folder in garbage.staging:
         shutil.rmtree(folder, ignore_errors=True)
     for label in garbage.forgotten:
-        workspace.store.forget(label)
+        workspace.store.forget_recipe(label)
 
 
 def _abandoned(root: Path, folder: Path, days: float) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import UnstableValue
 
-SHORT = 16  # hex digits of the identity used in folder names: 64 bits
+SHORT_ID_DIGITS = 16  # hex digits of the identity used in folder names: 64 bits
 
 
 class ExecutionOnly:
@@ -119,8 +119,8 @@ class Identity:
         return fingerprint(self.fields())
 
     @property
-    def short(self) -> str:
-        return self.digest[:SHORT]
+    def short_id(self) -> str:
+        return self.digest[:SHORT_ID_DIGITS]
 
     @property
     def key(self) -> str:

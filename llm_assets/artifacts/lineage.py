@@ -60,5 +60,7 @@ def trace_document(artifacts: list[Artifact], document: str) -> list[Sighting]:
             shown = ", ".join(f'left("{c}", 200) AS "{c}"' if t == "String" else f'"{c}"' for c, t in schema.items())
             where = " OR ".join(f'"{column}" = $document' for column in named)
             rows = query(f"SELECT {shown} FROM read_parquet($files) WHERE {where}", files=files, document=document)
-            sightings += [Sighting(artifact.record.key, artifact.record.short, table, row) for row in rows.to_dicts()]
+            sightings += [
+                Sighting(artifact.record.key, artifact.record.short_id, table, row) for row in rows.to_dicts()
+            ]
     return sightings

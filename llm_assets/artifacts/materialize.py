@@ -77,7 +77,7 @@ class Workspace:
     def remember(self, resolution: Resolution) -> None:
         """Note in the store that the recipe resolves to this artifact: `gc` keeps it, whatever recipe it is asked for."""
         assert resolution.identity is not None
-        self.store.remember(recipe_label(self.recipe), resolution.identity)
+        self.store.remember_recipe(recipe_label(self.recipe), resolution.identity)
 
     def resolver(self) -> Resolver:
         return Resolver(self.graph, self.recipe, self.store, crawls=self.crawls)

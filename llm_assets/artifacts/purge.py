@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from .errors import ArtifactError
-from .identity import SHORT, fingerprint
+from .identity import SHORT_ID_DIGITS, fingerprint
 from .record import RECORD, write_atomic
 from .stage import Graph, Resolver
 from .store import NO_PARTITION, Artifact, Store, clear_disk_errors
@@ -54,7 +54,7 @@ class Takedown(BaseModel):
     finished: str | None = None
     urls: int = 0
     crawls: list[str] = Field(default_factory=list)
-    outside: list[str] = Field(default_factory=list)
+    external_files: list[str] = Field(default_factory=list, validation_alias=AliasChoices("external_files", "outside"))
     removed: dict[str, str] = Field(default_factory=dict)
     models: list[MarkedModel] = Field(default_factory=list)
     cleared: list[str] = Field(default_factory=list)
@@ -69,10 +69,10 @@ class Takedown(BaseModel):
     @property
     def shorts(self) -> set[str]:
         """Short identities of what it removed or marked."""
-        return {*self.removed, *(model.identity[:SHORT] for model in self.models)}
+        return {*self.removed, *(model.identity[:SHORT_ID_DIGITS] for model in self.models)}
 
     @property
-    def version_map(self) -> dict[Version, str]:
+    def new_versions(self) -> dict[Version, str]:
         return {(key.split(" ")[0], key.split(" ")[1]): new for key, new in self.versions.items()}
 
 
@@ -85,7 +85,7 @@ class Takedowns:
     def path(self, rule: str) -> Path:
         return self.folder / f"{fingerprint(rule)[:16]}.json"
 
-    def all(self) -> list[Takedown]:
+    def load_all(self) -> list[Takedown]:
         """Every takedown, in the order in which they began. Raises ArtifactError for a file that cannot be read."""
         found = []
         for path in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []:
@@ -95,9 +95,9 @@ class Takedowns:
                 raise ArtifactError(f"{path}: not a readable takedown ({error})") from error
         return sorted(found, key=lambda one: one.began)
 
-    def open(self, rule: str) -> Takedown:
+    def load_or_new(self, rule: str) -> Takedown:
         """The takedown of a rule: the one that is remembered, or a new one."""
-        known = {one.rule: one for one in self.all()}
+        known = {one.rule: one for one in self.load_all()}
         return known.get(rule) or Takedown(rule=rule, began=datetime.now(UTC).isoformat(timespec="seconds"))
 
     def save(self, takedown: Takedown) -> None:
@@ -108,17 +108,17 @@ class Takedowns:
         """Where pieces of the text are kept while the purge is under way, so that what is left of it can be looked for."""
         return self.path(rule).with_suffix(".pieces")
 
-    def forget(self, takedown: Takedown) -> None:
+    def delete(self, takedown: Takedown) -> None:
         self.path(takedown.rule).unlink(missing_ok=True)
 
-    def marked(self) -> dict[str, list[str]]:
+    def marked_models(self) -> dict[str, list[str]]:
         """The rules of the takedowns that each model of the store still holds pages of, by the model's identity."""
         everything = list(self.store.artifacts())
         by_version: dict[Version, list[Artifact]] = defaultdict(list)
         for artifact in everything:
             by_version[artifact.record.key, artifact.data_version].append(artifact)
         found: dict[str, list[str]] = {}
-        for takedown in self.all():
+        for takedown in self.load_all():
             cleared = set(takedown.cleared)
             marked = {one.identity for one in takedown.models} - cleared
             versions = {(one.key, one.data_version) for one in takedown.models if one.identity not in cleared}
@@ -149,7 +149,7 @@ def refuse_unfinished(store: Store) -> None:
     folder = store.root / FOLDER
     if not folder.is_dir():
         return
-    for takedown in Takedowns(store).all():
+    for takedown in Takedowns(store).load_all():
         if takedown.finished is None:
             raise ArtifactError(
                 f"a takedown of {takedown.rule} has begun and is not finished; wait for it, or run again: "
@@ -161,7 +161,7 @@ def is_model(artifact: Artifact) -> bool:
     return any(name.endswith(WEIGHTS) for name in artifact.record.files)
 
 
-def holders(
+def artifacts_holding(
     store: Store, graph: Graph, pages: Mapping[str, tuple[frozenset[str], frozenset[str]]], sources: set[str]
 ) -> list[Artifact]:
     """Artifacts behind the crawls that hold text of some pages, or may hold it.
@@ -259,7 +259,7 @@ def forget_views(store: Store, artifact: Artifact) -> None:
     for name in (*SIDECARS, *artifact.record.views):
         if not name.endswith(CARD):
             (artifact.path / name).unlink(missing_ok=True)
-    shutil.rmtree(store.root / ".checks" / artifact.record.short, ignore_errors=True)
+    shutil.rmtree(store.root / ".checks" / artifact.record.short_id, ignore_errors=True)
 
 
 def write_notice(artifact: Artifact, rules: Iterable[str]) -> None:
@@ -298,14 +298,14 @@ def clear_marks(takedowns: Takedowns, resolver: Resolver) -> list[Artifact]:
     cleared = []
     for stage in resolver.graph:
         artifact = resolver.resolve(stage.name, None).artifact if not stage.per_crawl else None
-        marked = takedowns.marked() if artifact is not None and is_model(artifact) else {}
+        marked = takedowns.marked_models() if artifact is not None and is_model(artifact) else {}
         if artifact is None or artifact.record.identity not in marked:
             continue
         by_version = {(one.record.key, one.data_version): one for one in takedowns.store.artifacts()}
         upstream = [by_version[pair] for pair in artifact.record.inputs if pair in by_version]
         if any(one.record.identity in marked for one in upstream):
             continue  # what it was trained from is marked
-        for takedown in takedowns.all():
+        for takedown in takedowns.load_all():
             if takedown.rule in marked[artifact.record.identity]:
                 takedown.cleared.append(artifact.record.identity)
                 takedowns.save(takedown)
@@ -316,7 +316,7 @@ def clear_marks(takedowns: Takedowns, resolver: Resolver) -> list[Artifact]:
 
 def replaced_models(takedowns: Takedowns, resolver: Resolver) -> tuple[list[Artifact], list[Artifact]]:
     """Marked models in whose place the recipe has another by now, and those in whose place it has none."""
-    marked = takedowns.marked()
+    marked = takedowns.marked_models()
     done, open_ = [], []
     for artifact in takedowns.store.artifacts():
         if artifact.record.identity not in marked:

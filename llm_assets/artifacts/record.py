@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from .errors import CorruptArtifact
-from .identity import SHORT, artifact_key
+from .identity import SHORT_ID_DIGITS, artifact_key
 
 RECORD = "artifact.json"
 RECORD_VERSION = 1
@@ -55,8 +55,8 @@ class Record(BaseModel):
     adopted: bool = False
 
     @property
-    def short(self) -> str:
-        return self.identity[:SHORT]
+    def short_id(self) -> str:
+        return self.identity[:SHORT_ID_DIGITS]
 
     @property
     def key(self) -> str:

@@ -41,7 +41,7 @@ class RemoteStore(Store):
         return (
             local
             if local is not None
-            else self._fetch(f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short}")
+            else self._fetch(f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short_id}")
         )
 
     def _fetch(self, relative: str) -> Artifact | None:
@@ -140,11 +140,11 @@ class RemoteStore(Store):
         notes = self.fs.cat(names) if names else {}
         return {path[path.rindex(f"{RECIPES}/") :]: note.decode() for path, note in sorted(notes.items())}
 
-    def forget(self, recipe: str) -> None:
+    def forget_recipe(self, recipe: str) -> None:
         folder = self._remote(f"{RECIPES}/{recipe}")
         if self.fs.exists(folder):
             self.fs.rm(folder, recursive=True)
-        super().forget(recipe)
+        super().forget_recipe(recipe)
 
     def delete(self, artifact: Artifact) -> None:
         relative = str(artifact.path.relative_to(self.root))

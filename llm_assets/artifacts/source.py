@@ -88,7 +88,7 @@ def _is_framework(name: str) -> bool:
 
 
 @lru_cache
-def modules_behind(name: str) -> tuple[str, ...]:
+def modules_used_by(name: str) -> tuple[str, ...]:
     """A module and all of the same top-level package that it imports, directly or not, less the framework."""
     top = name.partition(".")[0]
     seen: set[str] = set()
@@ -114,7 +114,7 @@ def _digest(path: Path) -> str:
 def source_digests(*functions: Callable[..., Any]) -> dict[str, str]:
     """SHA-256 (16 hex digits) of every module behind functions or classes, and of every ``sql/<name>.sql`` it uses."""
     digests = {}
-    for name in sorted({name for function in functions for name in modules_behind(function.__module__)}):
+    for name in sorted({name for function in functions for name in modules_used_by(function.__module__)}):
         path = module_file(name)
         if path is not None:
             digests[name] = _digest(path)

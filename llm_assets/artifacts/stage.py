@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .step import Step
 
 Key = tuple[str, str | None]
-BEFORE = "@before"  # of an input: the artifact of the same stage that is gone on from
+PREDECESSOR = "@before"  # of an input: the artifact of the same stage that is gone on from
 
 
 class NoConfig(BaseModel):
@@ -49,13 +49,13 @@ class Stage:
     build: ``build(step, config)`` writes the data into the step's staging folder.
     config: the typed, frozen slice of the recipe that `build` sees, by recipe and crawl. It is the identity's, less
     the fields marked EXECUTION_ONLY.
-    config_of_crawl: whether that slice is another for each crawl (where it comes from); otherwise no crawl changes it.
+    config_per_crawl: whether that slice is another for each crawl (where it comes from); otherwise no crawl changes it.
     code_version: raised by hand whenever a change of code can change bytes.
     per_crawl: whether there is one artifact a crawl (a partition).
     inputs: names of the stages whose artifacts it reads: of the same crawl where both are per crawl; of every crawl of
     the recipe that is built (or of those that `crawls` gives) where only the input is.
     external_inputs: versions of inputs that are no artifacts (a folder of WARC files), by name, from the config.
-    earlier: keys of further artifacts that it reads (an earlier crawl of the same site).
+    earlier_artifacts: keys of further artifacts that it reads (an earlier crawl of the same site).
     continues: the recipe whose artifact of this stage is gone on from, by the recipe and the crawls that are read; the
     build finds it among its inputs as ``<name>@before``, where it is in the store.
     locations: where files that the artifact references outside the store lie now, from the config.
@@ -71,12 +71,12 @@ class Stage:
     build: Callable[[Step, Any], None]
     code_version: str
     config: Callable[[Any, str | None], Any] = _no_config
-    config_of_crawl: bool = False
+    config_per_crawl: bool = False
     kinds: tuple[str, ...] = ()
     per_crawl: bool = False
     inputs: tuple[str, ...] = ()
     external_inputs: Callable[[Any], Mapping[str, str]] | None = None
-    earlier: Callable[[Any, str | None], list[Key]] | None = None
+    earlier_artifacts: Callable[[Any, str | None], list[Key]] | None = None
     continues: Callable[[Any, list[str]], Any] | None = None
     crawls: Callable[[Any], list[str]] | None = None
     locations: Callable[[Any], Mapping[str, str]] | None = None
@@ -136,7 +136,7 @@ class Graph:
 
         def add(crawl: str) -> None:
             for stage in self:
-                for name, earlier in stage.earlier(recipe, crawl) if stage.earlier else []:
+                for name, earlier in stage.earlier_artifacts(recipe, crawl) if stage.earlier_artifacts else []:
                     if name == stage.name and earlier in crawls and earlier not in ordered and earlier is not None:
                         add(earlier)
             ordered[crawl] = None
@@ -230,8 +230,8 @@ class Resolver:
             else:
                 # With no crawl built, the first that is not says what is missing.
                 keys.extend((name, crawl) for crawl in crawls or unbuilt[:1])
-        if stage.earlier is not None:
-            keys.extend(stage.earlier(self.recipe, partition))
+        if stage.earlier_artifacts is not None:
+            keys.extend(stage.earlier_artifacts(self.recipe, partition))
         return keys, unbuilt
 
     def _resolve(self, stage: Stage, partition: str | None) -> Resolution:
@@ -247,7 +247,7 @@ class Resolver:
         if stage.continues is not None and not missing:
             before = self._before(stage, [key[1] for key in keys if key[1] is not None])
             if before is not None:
-                found[f"{stage.name}{BEFORE}"] = before
+                found[f"{stage.name}{PREDECESSOR}"] = before
         config = stage.config(self._recipe_of(stage, unbuilt), partition)
         versions = {key: artifact.data_version for key, artifact in found.items()}
         unreachable = None

@@ -177,7 +177,7 @@ class Step:
     def task(self, name: str) -> Task:
         return Task(self.staging, name)
 
-    def finished(self, name: str) -> dict[str, Any] | None:
+    def finished_task(self, name: str) -> dict[str, Any] | None:
         """The marker of a part that is done and whole, else None."""
         try:
             marker = json.loads((self.staging / TASKS / f"{name}.json").read_bytes())
@@ -202,14 +202,14 @@ class Step:
 
         `weight` (bytes, say) orders the work, largest first, so that the last worker is not left with the largest.
         """
-        todo = [name for name in tasks if self.finished(name) is None]
+        todo = [name for name in tasks if self.finished_task(name) is None]
         self.resumed_tasks = len(tasks) - len(todo)
         todo.sort(key=lambda name: (-(weight or {}).get(name, 0), name))
         done = self.resumed_tasks
         self.progress.start(len(tasks), unit, done)
         for name in (engine or self.engine).run(work, {name: (self.staging, name, *tasks[name]) for name in todo}):
             done += 1
-            marker = self.finished(name)
+            marker = self.finished_task(name)
             if marker is None:
                 raise ArtifactError(f"{self.identity.key}: the worker of part {name} returned without finishing it")
             self.progress.advance(done, marker["stats"])

@@ -125,10 +125,10 @@ class Store:
         self.root = Path(root).absolute()
 
     def folder(self, identity: Identity) -> Path:
-        return self.root / identity.asset / (identity.partition or NO_PARTITION) / identity.short
+        return self.root / identity.asset / (identity.partition or NO_PARTITION) / identity.short_id
 
     def staging(self, identity: Identity) -> Path:
-        return self.root / ".staging" / identity.asset / (identity.partition or NO_PARTITION) / identity.short
+        return self.root / ".staging" / identity.asset / (identity.partition or NO_PARTITION) / identity.short_id
 
     def lookup(self, identity: Identity) -> Artifact | None:
         """The artifact of this identity, or None. Costs one small read and a stat for each file."""
@@ -199,17 +199,17 @@ class Store:
     def touch_latest(self, identity: Identity) -> None:
         pointer = self.root / ".latest" / identity.asset / (identity.partition or NO_PARTITION)
         try:
-            if pointer.read_text() == identity.short:
+            if pointer.read_text() == identity.short_id:
                 return
         except FileNotFoundError:
             pass
         with clear_disk_errors(self.root):
-            write_atomic(pointer, identity.short.encode())
+            write_atomic(pointer, identity.short_id.encode())
 
-    def remember(self, recipe: str, identity: Identity) -> None:
+    def remember_recipe(self, recipe: str, identity: Identity) -> None:
         """Note that the recipe of this label resolves to `identity`: `gc` keeps it. Rewritten once a day at most."""
         name = f"{identity.asset}/{identity.partition or NO_PARTITION}"
-        note = f"{identity.short} {datetime.now(UTC):%Y-%m-%d}\n"
+        note = f"{identity.short_id} {datetime.now(UTC):%Y-%m-%d}\n"
         pointer = self.root / RECIPES / recipe / name
         try:
             if pointer.read_text() == note:
@@ -227,7 +227,7 @@ class Store:
         paths = [path for path in sorted((self.root / RECIPES).glob("*/*/*")) if not path.name.endswith(".tmp")]
         return {str(path.relative_to(self.root)): path.read_text() for path in paths}
 
-    def remembered(self) -> dict[str, RememberedRecipe]:
+    def remembered_recipes(self) -> dict[str, RememberedRecipe]:
         """The recipes that artifacts of this store were built or found for, by label."""
         found: dict[str, RememberedRecipe] = {}
         for name, note in self._notes().items():
@@ -238,7 +238,7 @@ class Store:
             known.last_used = max(known.last_used, day)
         return found
 
-    def forget(self, recipe: str) -> None:
+    def forget_recipe(self, recipe: str) -> None:
         """Remember nothing of a recipe."""
         with clear_disk_errors(self.root):
             shutil.rmtree(self.root / RECIPES / recipe, ignore_errors=True)
@@ -276,7 +276,7 @@ class Store:
         finally:
             os.close(lock)
 
-    def builds(self) -> list[Build]:
+    def builds_in_progress(self) -> list[Build]:
         """The builds of this store that are in progress on this machine."""
         builds = []
         folder = self.root / ".locks"
@@ -324,7 +324,7 @@ class Store:
         """Make what was changed in place in the local folder what everybody reads (a takedown); the artifact as it is now."""
         pointer = self.root / ".latest" / now.record.asset / (now.record.partition or NO_PARTITION)
         if before.path != now.path and pointer.exists() and pointer.read_text().strip() == before.path.name:
-            write_atomic(pointer, now.record.short.encode())
+            write_atomic(pointer, now.record.short_id.encode())
         return now
 
     def delete(self, artifact: Artifact) -> None:
@@ -332,7 +332,7 @@ class Store:
         with clear_disk_errors(self.root):
             (artifact.path / RECORD).unlink()
             shutil.rmtree(artifact.path)
-            shutil.rmtree(self.root / ".checks" / artifact.record.short, ignore_errors=True)
+            shutil.rmtree(self.root / ".checks" / artifact.record.short_id, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ _BUFFER = 32 << 20
 _CHUNK = 4 << 20
 
 
-def pieces_of(texts: Iterable[str]) -> list[str]:
+def text_pieces(texts: Iterable[str]) -> list[str]:
     """Pieces of texts that a search can find: each line in runs of CHARACTERS characters, evenly thinned out to MOST_PIECES."""
     found: dict[str, None] = {}
     for text in texts:
@@ -37,7 +37,7 @@ def pieces_of(texts: Iterable[str]) -> list[str]:
     return pieces[::step]
 
 
-def only_there(pieces: list[str], other_texts: Iterable[pl.Series]) -> list[str]:
+def pieces_found_nowhere_else(pieces: list[str], other_texts: Iterable[pl.Series]) -> list[str]:
     """Those of the pieces that no other text holds (a menu, a quotation)."""
     left = pieces
     for texts in other_texts:
@@ -47,7 +47,7 @@ def only_there(pieces: list[str], other_texts: Iterable[pl.Series]) -> list[str]
     return left
 
 
-def files_holding(
+def files_containing(
     pieces: list[str], files: Iterable[Path], decoders: Callable[[Path], Callable[[], Iterator[bytes]] | None]
 ) -> list[Path]:
     """Files in which a piece stands, as it is or once decoded.
@@ -83,7 +83,7 @@ def files_holding(
     return list(dict.fromkeys(holding))
 
 
-def lines_without(pieces: list[str], lines: list[bytes]) -> list[bytes]:
+def lines_not_containing(pieces: list[str], lines: list[bytes]) -> list[bytes]:
     """The lines in which no piece stands."""
     if not pieces or not lines:
         return lines

@@ -86,10 +86,10 @@ def shown(stage: Stage, artifact: Artifact) -> dict[str, Any]:
     show = stage.show
     if show is None:
         return {}
-    return dict(kept_beside(artifact, SHOWN, drawing_version(show), lambda: dict(show(artifact))))
+    return dict(cached_beside(artifact, SHOWN, drawing_version(show), lambda: dict(show(artifact))))
 
 
-def kept_beside(artifact: Artifact, sidecar: str, version: str, make: Callable[[], Any]) -> Any:
+def cached_beside(artifact: Artifact, sidecar: str, version: str, make: Callable[[], Any]) -> Any:
     """A plain value that `make` gives, kept in a file beside the artifact while its version is the same."""
     path = artifact.path / sidecar
     try:

@@ -59,10 +59,10 @@ def list_artifacts(asset: str | None, recipe: str | None) -> None:
     count = 0
     for item in workspace.store.artifacts(asset):
         record = item.record
-        mark = "*" if record.short in current else " "
+        mark = "*" if record.short_id in current else " "
         rows = ", ".join(f"{table} {n:,}" for table, n in record.rows.items() if n)
         click.echo(
-            f"{mark} {record.short}  {record.key:32} {human_size(record.total_bytes):>9}  {str(record.timings.get('finished_at', ''))[:19]}  {rows}"
+            f"{mark} {record.short_id}  {record.key:32} {human_size(record.total_bytes):>9}  {str(record.timings.get('finished_at', ''))[:19]}  {rows}"
         )
         count += 1
     if not count:
@@ -131,10 +131,10 @@ def trace(name: str, recipe: str | None) -> None:
                 ("read by", downstream(workspace.store, item)),
             ):
                 click.echo(
-                    f"{item.record.key} {item.record.short} {title}:" + ("" if found else " nothing in the store")
+                    f"{item.record.key} {item.record.short_id} {title}:" + ("" if found else " nothing in the store")
                 )
                 for other in found:
-                    click.echo(f"  {other.record.key} {other.record.short}")
+                    click.echo(f"  {other.record.key} {other.record.short_id}")
             return
     found_artifacts = [
         r.artifact
@@ -151,11 +151,13 @@ def trace(name: str, recipe: str | None) -> None:
                 click.echo(f"    {column}: {value}")
     # Models hold no rows of it; that they read the last table which does is where it went.
     seen = {sighting.identity for sighting in sightings}
-    last = next(a for a in reversed(found_artifacts) if a.record.short in seen)
+    last = next(a for a in reversed(found_artifacts) if a.record.short_id in seen)
     present = {a.record.identity for a in found_artifacts}
     for other in downstream(workspace.store, last):
-        if other.record.identity in present and other.record.short not in seen:
-            click.echo(f"{other.record.key} {other.record.short} was made from {last.record.key} {last.record.short}")
+        if other.record.identity in present and other.record.short_id not in seen:
+            click.echo(
+                f"{other.record.key} {other.record.short_id} was made from {last.record.key} {last.record.short_id}"
+            )
 
 
 @artifacts.command()
@@ -190,7 +192,9 @@ def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -
     """Take existing data into the store as the artifact that the recipe asks for."""
     workspace = open_workspace(recipe)
     item = adopt_folder(workspace.graph[asset], partition, workspace, folder)
-    click.echo(f"adopted {item.record.key} {item.record.short}: {human_size(item.record.total_bytes)} in {item.path}")
+    click.echo(
+        f"adopted {item.record.key} {item.record.short_id}: {human_size(item.record.total_bytes)} in {item.path}"
+    )
 
 
 @artifacts.command()
@@ -216,12 +220,12 @@ def gc(delete: bool, keep_last: int, staging_days: float, forget: tuple[str, ...
     garbage = find_garbage(workspace, keep_last, staging_days, forget)
     verb = "deleting" if delete else "would delete"
     for item in garbage.artifacts:
-        click.echo(f"{verb} {item.record.key} {item.record.short} {human_size(item.record.total_bytes)}")
+        click.echo(f"{verb} {item.record.key} {item.record.short_id} {human_size(item.record.total_bytes)}")
     for folder in garbage.staging:
         click.echo(f"{verb} interrupted build {folder}")
     for label in garbage.forgotten:
         click.echo(f"{'forgetting' if delete else 'would forget'} recipe {label}")
-    for kept in garbage.kept:
+    for kept in garbage.kept_for_recipes:
         if kept.artifacts:
             names = ", ".join(dict.fromkeys(item.record.asset for item in kept.artifacts))
             click.echo(

@@ -95,7 +95,7 @@ def chat(
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
     chosen = _names(tool_names) if tool_names is not None else tools_of(folder)
-    TrainingDevices.of_environment().to_environment()
+    TrainingDevices.from_environment().to_environment()
     from llm_assets.model.checkpoint import load_checkpoint
     from llm_assets.model.devices import pick_device
     from llm_assets.model.sampling import Engine, Sampling, Tools

@@ -227,7 +227,7 @@ def _tell_garbage(workspace: Workspace, crawl: str) -> None:
         size = human_size(sum(artifact.record.total_bytes for artifact in collected))
         click.echo(f"`llm-assets artifacts gc --keep-last 0` would collect {len(collected)} artifacts of it, {size}:")
         for artifact in collected:
-            click.echo(f"  {artifact.record.key} {artifact.record.short}")
+            click.echo(f"  {artifact.record.key} {artifact.record.short_id}")
     if len(collected) < len(artifacts):
         click.echo(f"{len(artifacts) - len(collected)} artifacts of it are kept: others are made from them")
 

@@ -22,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from llm_assets.artifacts import ArtifactError, Workspace
-from llm_assets.artifacts.checks import recall, stage_checks
+from llm_assets.artifacts.checks import remembered_result, stage_checks
 from llm_assets.artifacts.explain import explain
 from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.progress import human_size
@@ -168,7 +168,7 @@ def store_folder(workspace: Workspace) -> Iterator[Finding]:
 def build_locks(root: Path) -> Iterator[Finding]:
     """Builds that go on. A lock goes with its process, unless a process that it started outlives it."""
     living = []
-    for build in Store(root).builds():
+    for build in Store(root).builds_in_progress():
         found = re.search(r"process (\d+) on ([^)]+)", build.holder)
         is_here = found is not None and found[2] == os.uname().nodename and Path("/proc/1").exists()
         if found is not None and is_here and not Path(f"/proc/{found[1]}").exists():
@@ -241,7 +241,9 @@ def crawls(workspace: Workspace) -> Iterator[Finding]:
                 continue
             yield Finding("warn", f"crawl {name} {'was begun and is not finished' if begun else 'is not built'}", build)
             continue
-        examined = [recall(check, pages, workspace.recipe, workspace.store) for check in stage_checks(pages.stage)]
+        examined = [
+            remembered_result(check, pages, workspace.recipe, workspace.store) for check in stage_checks(pages.stage)
+        ]
         failed = [one for one in examined if one is not None and one.check.blocking and not one.outcome.passed]
         if failed:
             text = f"crawl {name} failed {failed[0].check.name}: {failed[0].outcome.summary}"

@@ -150,7 +150,7 @@ def _actual(workspace: Workspace, console: object) -> None:
         if "actual" in stats and "predicted" in stats:
             actual, predicted = stats["actual"], stats["predicted"]
             console.print(  # type: ignore[attr-defined]
-                f"built before: {artifact.record.short}, {stats['parameters'] / 1e6:,.1f} M parameters, {stats['tokens'] / 1e6:,.1f} M tokens: {_time(actual['seconds'])} at {actual['tokens_per_second']:,.0f} tokens/s, {human_size(actual['memory'])}"
+                f"built before: {artifact.record.short_id}, {stats['parameters'] / 1e6:,.1f} M parameters, {stats['tokens'] / 1e6:,.1f} M tokens: {_time(actual['seconds'])} at {actual['tokens_per_second']:,.0f} tokens/s, {human_size(actual['memory'])}"
                 f" (predicted {_time(predicted['seconds'])}, {predicted['tokens_per_second']:,.0f} tokens/s, {human_size(predicted['memory'])})"
             )
 
@@ -195,7 +195,7 @@ def complete(prompt: str, checkpoint: str, next_tokens: bool, count: int, recipe
     """Go on with PROMPT as a document of the crawl would; without one, begin a document."""
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
-    TrainingDevices.of_environment().to_environment()
+    TrainingDevices.from_environment().to_environment()
     from llm_assets.model.checkpoint import load_checkpoint
     from llm_assets.model.devices import pick_device
     from llm_assets.model.sampling import Engine, Sampling

@@ -69,9 +69,9 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     from llm_assets.definitions import defs
     from resources.assets import CRAWLS_BUILT, reads_crawls_first
     from resources.jobs import crawl_assets
-    from resources.live_runs import announced, close_killed_runs
+    from resources.live_runs import announce_run, close_killed_runs
     from resources.metadata import crawls_summary
-    from resources.recrawls import REFRESHED, REFRESHES
+    from resources.recrawls import REFRESHED_ASSETS, REFRESHES_TAG
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -97,7 +97,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
 
     def build() -> None:
         with dg.DagsterInstance.get() as instance:
-            tags = {REFRESHES: "yes"} if {dg.AssetKey(name) for name in REFRESHED} <= keys else {}
+            tags = {REFRESHES_TAG: "yes"} if {dg.AssetKey(name) for name in REFRESHED_ASSETS} <= keys else {}
             register_partitions(names, instance)
             close_killed_runs(instance)
             found = find_everything(workspace, instance, {key.to_user_string() for key in keys}, names)
@@ -115,7 +115,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
                 if failures and job != "crawl":
                     break  # the other crawls are built all the same; no model is made without one that was asked for
                 run_id = str(uuid.uuid4())
-                with announced(run_id):
+                with announce_run(run_id):
                     result = defs.resolve_job_def(job).execute_in_process(
                         instance=instance,
                         partition_key=partition,

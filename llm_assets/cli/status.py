@@ -84,7 +84,7 @@ def runs(settings: Settings) -> list[str]:
 def _run(instance: dg.DagsterInstance, record: dg.RunRecord) -> str:
     import dagster as dg
 
-    from resources.live_runs import waiting_for, was_killed
+    from resources.live_runs import pool_waits, was_killed
 
     run = record.dagster_run
     name = f"run {run.run_id[:8]}"
@@ -95,7 +95,7 @@ def _run(instance: dg.DagsterInstance, record: dg.RunRecord) -> str:
     if was_killed(run.run_id):
         return f"{name} (killed; the next run closes it)"
     steps = [step.step_key for step in instance.get_run_step_stats(run.run_id) if step.start_time and not step.end_time]
-    waits = [f"{step} waits {reason}" for step, reason in waiting_for(instance, run.run_id).items()]
+    waits = [f"{step} waits {reason}" for step, reason in pool_waits(instance, run.run_id).items()]
     return f"{name} ({', '.join([*steps, *waits]) or 'between assets'}, {since})"
 
 
@@ -104,5 +104,5 @@ def builds(workspace: Workspace) -> list[str]:
     return [
         f"build of {one.key} by {one.holder}"
         + (f" since {datetime.fromisoformat(one.since).astimezone():%Y-%m-%d %H:%M:%S}" if one.since else "")
-        for one in workspace.store.builds()
+        for one in workspace.store.builds_in_progress()
     ]

@@ -93,7 +93,7 @@ def tell_plan(plan: Plan) -> None:
         click.echo(
             f"crawl {one.crawl}: {len(one.urls):,} URLs, {one.left:,} captures with text, of {len(one.warc_files):,} WARC files in the store"
         )
-        for path in one.outside:
+        for path in one.external_files:
             click.secho(f"  outside of the store, for you to delete: {path}", fg="yellow")
     for folder in plan.crawling:
         click.echo(f"interrupted crawl {folder.parent.name}")
@@ -113,7 +113,7 @@ def tell_plan(plan: Plan) -> None:
         click.echo(f"interrupted build to delete: {folder.parts[-3]}/{folder.parts[-2]}")
     click.echo(
         f"models that were trained on them: {len(plan.models)}"
-        + "".join(f"\n  {one.record.key} {one.record.short}" for one in plan.models)
+        + "".join(f"\n  {one.record.key} {one.record.short_id}" for one in plan.models)
     )
     if plan.copies:
         shown = ", ".join(plan.copies[:SHOWN]) + (" …" if len(plan.copies) > SHOWN else "")
@@ -155,7 +155,7 @@ def tell_cleared(takedowns: Takedowns, workspace: Workspace) -> None:
     """Take marks off models that turn out the same without the pages, and say so."""
     for model in clear_marks(takedowns, workspace.resolver()):
         click.echo(
-            f"{model.record.key} {model.record.short} is the same, byte for byte, without the pages: its mark is gone"
+            f"{model.record.key} {model.record.short_id} is the same, byte for byte, without the pages: its mark is gone"
         )
 
 
@@ -164,12 +164,12 @@ def delete_replaced(takedowns: Takedowns, workspace: Workspace) -> None:
     replaced, _ = replaced_models(takedowns, workspace.resolver())
     for model in replaced:
         workspace.store.delete(model)
-        click.echo(f"deleted {model.record.key} {model.record.short}: a model without the pages is in its place")
+        click.echo(f"deleted {model.record.key} {model.record.short_id}: a model without the pages is in its place")
 
 
 def tell_takedowns(takedowns: Takedowns, workspace: Workspace, rule: str | None = None) -> None:
     """Takedowns (or one), and the models that still hold pages of them, with what to do."""
-    known = [one for one in takedowns.all() if rule in (None, one.rule)]
+    known = [one for one in takedowns.load_all() if rule in (None, one.rule)]
     if not known:
         click.echo("nothing has been taken down from this store")
     for one in known:
@@ -179,7 +179,7 @@ def tell_takedowns(takedowns: Takedowns, workspace: Workspace, rule: str | None 
             else f"begun {one.began[:10]} and NOT FINISHED: llm-assets takedown {one.rule}"
         )
         click.echo(f"{one.rule}: {one.urls:,} URLs of {', '.join(one.crawls) or 'no crawl'}, {when}")
-    marked = takedowns.marked()
+    marked = takedowns.marked_models()
     still = {identity for identity, rules in marked.items() if rule is None or rule in rules}
     replaced, waiting = (
         [one for one in group if one.record.identity in still]
@@ -187,7 +187,7 @@ def tell_takedowns(takedowns: Takedowns, workspace: Workspace, rule: str | None 
     )
     for model in (*replaced, *waiting):
         click.secho(
-            f"  {model.record.key} {model.record.short} was trained on pages of {', '.join(marked[model.record.identity])}",
+            f"  {model.record.key} {model.record.short_id} was trained on pages of {', '.join(marked[model.record.identity])}",
             fg="yellow",
         )
     if replaced:

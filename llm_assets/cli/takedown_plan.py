@@ -10,7 +10,7 @@ import click
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Workspace
-from llm_assets.artifacts.purge import Takedowns, holders, interrupted_builds, is_model
+from llm_assets.artifacts.purge import Takedowns, artifacts_holding, interrupted_builds, is_model
 from llm_assets.web.blocklists import OptOutRule
 from llm_assets.web.taken_down import CoveredPages, covered_pages, holds_records, interrupted
 
@@ -64,8 +64,8 @@ def make_plan(workspace: Workspace, rule: OptOutRule, everything: bool = False) 
         urls, ids = by_crawl.get(one.crawl, (frozenset(), frozenset()))
         by_crawl[one.crawl] = (urls | one.urls, ids | one.doc_ids)
     sources = {one.artifact.record.identity for one in pages if one.in_ground_truth}
-    held = holders(store, workspace.graph, by_crawl, sources) if pages else []
-    before = Takedowns(store).open(rule.rule)
+    held = artifacts_holding(store, workspace.graph, by_crawl, sources) if pages else []
+    before = Takedowns(store).load_or_new(rule.rule)
     known = {one.identity for one in before.models} - set(before.cleared)
     models = [one for one in held if is_model(one)]
     models += [one for one in store.artifacts() if one.record.identity in known and one not in models]

@@ -23,7 +23,12 @@ from llm_assets.artifacts.purge import (
     write_notice,
 )
 from llm_assets.artifacts.record import write_atomic
-from llm_assets.artifacts.text_search import files_holding, lines_without, only_there, pieces_of
+from llm_assets.artifacts.text_search import (
+    files_containing,
+    lines_not_containing,
+    pieces_found_nowhere_else,
+    text_pieces,
+)
 from llm_assets.model.encoding import Encoding
 from llm_assets.settings import Settings
 from llm_assets.web.blocklists import add_opt_out
@@ -56,7 +61,7 @@ def purge(plan: Plan, workspace: Workspace, settings: Settings, takedowns: Taked
         home = settings.dagster_home
         quoting = {
             path.stem if path.is_relative_to(home / "history") else path.relative_to(home / "storage").parts[0]
-            for path in files_holding(
+            for path in files_containing(
                 pieces, files_below(home / "history" / "runs", home / "storage"), lambda path: None
             )
         }
@@ -91,19 +96,19 @@ def holding_files(
     left = [
         folder for one in plan.pages for folder in crawls.glob(f"{one.crawl}/*") if holds_records(folder, plan.rule)
     ]
-    return files_holding(pieces, files, decoders.get) + left
+    return files_containing(pieces, files, decoders.get) + left
 
 
 def begin(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> Takedown:
     """Write down what will go, so that nobody builds until it has, and a second try knows it."""
     is_new = not takedowns.path(plan.rule.rule).exists()
-    one = takedowns.open(plan.rule.rule)
+    one = takedowns.load_or_new(plan.rule.rule)
     before = one.model_copy(deep=True)
     one.finished = None
     one.urls = max(one.urls, len(plan.urls))
     one.crawls = sorted({*one.crawls, *(pages.crawl for pages in plan.pages)})
-    one.outside = sorted({*one.outside, *(path for pages in plan.pages for path in pages.outside)})
-    one.removed.update({artifact.record.short: artifact.record.key for artifact in plan.removed})
+    one.external_files = sorted({*one.external_files, *(path for pages in plan.pages for path in pages.external_files)})
+    one.removed.update({artifact.record.short_id: artifact.record.key for artifact in plan.removed})
     one.cleared = [identity for identity in one.cleared if identity not in {m.record.identity for m in plan.models}]
     known = {model.identity for model in one.models}
     one.models += [
@@ -112,9 +117,9 @@ def begin(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> Takedown:
         if found.record.identity not in known
     ]
     takedowns.save(one)
-    if builds := workspace.store.builds():
+    if builds := workspace.store.builds_in_progress():
         if is_new:
-            takedowns.forget(one)
+            takedowns.delete(one)
         else:
             takedowns.save(before)
         raise click.ClickException(f"{builds[0].holder} is building in the store; wait for it, then run again")
@@ -143,7 +148,7 @@ def gather_pieces(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> lis
                 for file in one.table(name):
                     yield from pl.read_parquet(file).select(pl.col(pl.String)).iter_columns()
 
-    pieces = only_there(pieces_of(texts), others())
+    pieces = pieces_found_nowhere_else(text_pieces(texts), others())
     write_atomic(path, json.dumps(pieces).encode())
     return pieces
 
@@ -170,7 +175,7 @@ def decoded(path: Path, encoding: Encoding) -> Iterator[bytes]:
 
 def remove_artifacts(plan: Plan, workspace: Workspace, one: Takedown, takedowns: Takedowns) -> None:
     """Delete what may hold text, leave models their weights, and drop interrupted builds."""
-    store, marked = workspace.store, takedowns.marked()
+    store, marked = workspace.store, takedowns.marked_models()
     for artifact in plan.removed:
         store.delete(artifact)
     delete_leftovers(store, one)
@@ -195,7 +200,7 @@ def rewrite_crawls(plan: Plan, workspace: Workspace, one: Takedown, takedowns: T
         pages = covered.get(artifact.path)
         if pages is not None:
             artifact = take_down(store, pages, plan.rule, announce)
-        move_to_new_inputs(store, artifact, one.version_map)
+        move_to_new_inputs(store, artifact, one.new_versions)
     for folder in plan.crawling:
         blank_interrupted(folder, plan.rule)
 
@@ -204,7 +209,7 @@ def remove_rankings(settings: Settings, pieces: list[str]) -> None:
     """Drop rankings of answers that quote the pages, from the files that `llm-assets rank` writes."""
     for path in sorted((settings.data / "rankings").glob("*.jsonl")):
         lines = path.read_bytes().splitlines(keepends=True)
-        left = lines_without(pieces, lines)
+        left = lines_not_containing(pieces, lines)
         if len(left) < len(lines):
             write_atomic(path, b"".join(left))
             click.echo(f"{path}: {len(lines) - len(left)} rankings that quote these pages are removed")

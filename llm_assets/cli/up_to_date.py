@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_assets.artifacts import Workspace
-from llm_assets.artifacts.checks import Examined, recall, stage_checks
+from llm_assets.artifacts.checks import CheckResult, remembered_result, stage_checks
 from llm_assets.artifacts.progress import Progress
 from llm_assets.artifacts.stage import Resolution
 from llm_assets.artifacts.views import draw_views
@@ -22,7 +22,7 @@ class Found:
     """An artifact that is there, and what its checks found."""
 
     resolution: Resolution
-    checks: list[Examined]
+    checks: list[CheckResult]
 
     def tell(self) -> None:
         """Report it as cached to whoever hears this process's builds."""
@@ -39,7 +39,7 @@ def find_everything(
     Nothing is left where every artifact is in the store, every crawl that one would be made from is built, Dagster's
     history holds the same data and code version as the latest, and every check has been examined and blocks nothing.
     """
-    from resources.assets import told_version
+    from resources.assets import dagster_code_version
 
     resolver = workspace.resolver()
     found = []
@@ -49,10 +49,12 @@ def find_everything(
             artifact = resolution.artifact
             if artifact is None or resolution.unbuilt_crawls:
                 return None
-            versions = (artifact.data_version, told_version(stage, workspace.recipe))
+            versions = (artifact.data_version, dagster_code_version(stage, workspace.recipe))
             if versions != latest_versions(instance, stage.name, crawl):
                 return None
-            examined = [recall(check, resolution, workspace.recipe, workspace.store) for check in stage_checks(stage)]
+            examined = [
+                remembered_result(check, resolution, workspace.recipe, workspace.store) for check in stage_checks(stage)
+            ]
             known = [one for one in examined if one is not None and (one.outcome.passed or not one.check.blocking)]
             if len(known) < len(examined):
                 return None

@@ -32,7 +32,7 @@ class TrainingDevices:
             raise ValueError(f"precision {self.precision!r}: auto, bf16 or fp32")
 
     @classmethod
-    def of_environment(cls) -> TrainingDevices:
+    def from_environment(cls) -> TrainingDevices:
         """LLM_ASSETS_GPUS, LLM_ASSETS_PROCESSES and LLM_ASSETS_PRECISION. Raises ValueError naming what is wrong."""
         processes = os.environ.get("LLM_ASSETS_PROCESSES", "0")
         if not processes.isdigit():

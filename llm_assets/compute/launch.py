@@ -55,7 +55,7 @@ def run_job(
     the process's own message, and OSError where that is a disk that cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    TrainingDevices.of_environment().to_environment()
+    TrainingDevices.from_environment().to_environment()
     write_atomic(folder / "job.json", dump_job(job, os.getpid()).encode())
     (folder / PROGRESS).write_text("")
     command = [sys.executable, "-m"]

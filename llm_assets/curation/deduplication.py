@@ -347,7 +347,7 @@ class Matching(Frozen):
 
 def build_deduplicated_text(step: Step, config: Matching) -> None:
     """Match all signatures first (one part), then one part a WARC file over the engine's workers."""
-    if step.finished(CLUSTERS) is None:
+    if step.finished_task(CLUSTERS) is None:
         signatures = step.inputs.by_crawl(TEXT_SIGNATURES.name)
         own = signatures.pop(step.partition)
         earlier = [path for _, artifact in sorted(signatures.items()) for path in artifact.table("signatures")]
@@ -425,7 +425,7 @@ DEDUPLICATED_TEXT = Stage(
     config=lambda recipe, _: Matching(bands=recipe.deduplication.bands, memory=recipe.deduplication.memory),
     per_crawl=True,
     inputs=("quality_filtered_text", TEXT_SIGNATURES.name),
-    earlier=_earlier,
+    earlier_artifacts=_earlier,
     tables={"text": QualityFilteredText, "rejects": Rejects, "clusters": Cluster},
     main_table="text",
     checks=(DUPLICATE_SHARE,),

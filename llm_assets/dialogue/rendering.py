@@ -81,7 +81,7 @@ def render_all(
 
 def write_replay(step: Step, conversations: Artifact, encoding: Encoding, context: int, rows: int, seed: int) -> str:
     """Write conversations, drawn by seed, as tokens for a training that replays `rows` rows of them; the file's path."""
-    if step.finished("replay") is None:
+    if step.finished_task("replay") is None:
         held = sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
         share = max(rows * context / FEWEST_TOKENS, FEWEST_REPLAYED) / max(held, 1)
         with step.task("replay") as task:

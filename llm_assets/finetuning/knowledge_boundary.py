@@ -172,7 +172,7 @@ def make_names(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoun
 
 def find_topics(step: Step, settings: KnowledgeBoundary, endpoint: ChatEndpoint | None) -> pl.DataFrame:
     """The topics to ask for; a part of its own, so that what an endpoint wrote is kept."""
-    if step.finished("questions") is None:
+    if step.finished_task("questions") is None:
         with step.task("questions") as task:
             if endpoint:
                 topics, rejects = written_questions(step, settings, endpoint)

@@ -15,7 +15,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import row_count
-from llm_assets.corpus_pages import TRAINING_PAGES, VERSIONS, CorpusPages
+from llm_assets.corpus_pages import PAGE_VERSIONS, TRAINING_PAGES, CorpusPages
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX, passages, write_index
@@ -37,7 +37,7 @@ def search_index_config(recipe: Any, crawl: str | None) -> SearchIndexConfig:
 
 def indexed_pages(inputs: Inputs) -> CorpusPages:
     """The pages that are indexed: the current ones of every crawl that is read."""
-    return CorpusPages(inputs, VERSIONS if VERSIONS in inputs else TRAINING_PAGES)
+    return CorpusPages(inputs, PAGE_VERSIONS if PAGE_VERSIONS in inputs else TRAINING_PAGES)
 
 
 def build_search_index(step: Step, config: SearchIndexConfig) -> None:
@@ -96,7 +96,7 @@ SEARCH_INDEX = Stage(
     build=build_search_index,
     config=search_index_config,
     code_version="1",
-    inputs=("clean_corpus", VERSIONS),
+    inputs=("clean_corpus", PAGE_VERSIONS),
     checks=(
         Check(
             "search_finds_pages",

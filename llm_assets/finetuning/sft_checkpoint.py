@@ -127,7 +127,7 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
     base = step.input("base_checkpoint")
     encoding = Encoding.load(base.path)
     shape = ModelShape.load(base.file("shape.json").read_text(), "base_checkpoint")
-    if step.finished("conversations") is None:
+    if step.finished_task("conversations") is None:
         with step.task("conversations") as task:
             conversations, held_out = step.input("conversations"), config.finetuning.held_out
             task.stats.update(render_all(task, step, conversations, encoding, shape.context, held_out, wanted))

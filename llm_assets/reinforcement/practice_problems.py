@@ -14,7 +14,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step
 from llm_assets.artifacts.external import external_digests, external_version, files_version
-from llm_assets.artifacts.source import PROJECT, module_file, modules_behind
+from llm_assets.artifacts.source import PROJECT, module_file, modules_used_by
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import stable_share
@@ -58,7 +58,7 @@ def family_files(names: Iterable[str]) -> dict[str, Path]:
             raise ProblemError(f"{where}: {declared_in} has no source file to tell its versions by")
         elsewhere = {one.__module__ for one in (family.make, family.checker) if not isinstance(one, str)}
         modules = {one for one in elsewhere if one.partition(".")[0] not in {PROJECT, *sys.stdlib_module_names}}
-        for module in {behind for one in (declared_in, *modules) for behind in modules_behind(one)}:
+        for module in {behind for one in (declared_in, *modules) for behind in modules_used_by(one)}:
             if (path := module_file(module)) is not None:
                 files[module] = path
     return files

@@ -105,7 +105,7 @@ def lineage(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
     return [
         {
             "key": key,
-            "identity": artifact.record.short,
+            "identity": artifact.record.short_id,
             "data_version": artifact.data_version,
             "rows": sum(artifact.record.rows.values()),
         }

@@ -144,7 +144,7 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
         identities=[
             {
                 "key": key,
-                "identity": artifact.record.short,
+                "identity": artifact.record.short_id,
                 "data_version": artifact.data_version[:16],
                 "code_version": artifact.record.fields.get("code_version", ""),
             }

@@ -185,7 +185,7 @@ def newest(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 def write_ground_truth(step: Step, source: SampleWeb) -> None:
     """Write the tables of the truth into the crawl's artifact."""
-    if step.finished("truth") is None:
+    if step.finished_task("truth") is None:
         with step.task("truth") as task:
             task.table("truth_pages", TruthPages).frame(truth_pages(source))
             facts = truth_facts(source)

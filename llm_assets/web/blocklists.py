@@ -248,7 +248,7 @@ def readable_rules(text: str) -> set[OptOutRule]:
 
 def build_url_blocklists(step: Step, config: Blocklists) -> None:
     """Parse every source into domains, words, opt-outs and malformed lines."""
-    if step.finished("blocklists") is not None:
+    if step.finished_task("blocklists") is not None:
         return
     domains: set[tuple[str, str, str]] = set()
     words: set[tuple[str, str, str, str]] = set()

@@ -118,7 +118,7 @@ def index_task(staging: Path, name: str, path: str, warc_file: str, crawl: str, 
 
 def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
     """Write the ``revisits`` table: each revisit with the place of its original, in this crawl or an earlier one."""
-    if step.finished("revisits") is not None:
+    if step.finished_task("revisits") is not None:
         return
     here = [str(p) for p in sorted((step.staging / "captures").glob("*.parquet"))]
     with step.task("revisits") as task:

@@ -203,7 +203,7 @@ def _build_web_crawl(
     step.run_tasks(
         index_task, {file.name: (str(file), file.name, step.partition, "own") for file in files}, "WARC files"
     )
-    if step.finished("crawl_failures") is None:
+    if step.finished_task("crawl_failures") is None:
         frame = failures(step.staging / "spool")
         reason = why_empty(step.partition, sorted((step.staging / "captures").glob("*.parquet")), frame)
         if reason is not None:
@@ -224,10 +224,10 @@ RAW_WARC = Stage(
     build=build_raw_warc,
     code_version="5",
     config=_config,
-    config_of_crawl=True,
+    config_per_crawl=True,
     per_crawl=True,
     external_inputs=_file_versions,
-    earlier=_earlier,
+    earlier_artifacts=_earlier,
     locations=_locations,
     tables={"captures": Captures, "revisits": Revisits},
     optional_tables={

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
-from llm_assets.artifacts.identity import SHORT, fingerprint
+from llm_assets.artifacts.identity import SHORT_ID_DIGITS, fingerprint
 from llm_assets.artifacts.record import RECORD, FileEntry, Record, data_version, file_digest, fsync_path, write_atomic
 from llm_assets.artifacts.step import TASKS, TableWriter
 from llm_assets.artifacts.store import Artifact, Store, clear_disk_errors
@@ -41,7 +41,7 @@ class CoveredPages:
     """The captures of one artifact of `raw_warc` that a rule covers.
 
     left: those whose text has not been taken down before. others: captures with text that the rule does not cover.
-    warc_files: those of the store that may hold their records. outside: those that do and lie outside of the store.
+    warc_files: those of the store that may hold their records. external_files: those that do and lie outside of the store.
     """
 
     artifact: Artifact
@@ -50,7 +50,7 @@ class CoveredPages:
     left: int
     others: int
     warc_files: tuple[str, ...]
-    outside: tuple[str, ...]
+    external_files: tuple[str, ...]
 
     @property
     def crawl(self) -> str:
@@ -85,10 +85,10 @@ def covered_pages(artifact: Artifact, rule: OptOutRule) -> CoveredPages:
                 f"{artifact.path / 'warc' / name}: records of zst and lz4 files cannot be taken down one by one; write the "
                 "file anew as .warc.gz without these pages, register it as a crawl, and remove this one"
             )
-    outside = sorted(locations[f"warc/{name}"] for name in names if f"warc/{name}" in locations)
+    external_files = sorted(locations[f"warc/{name}"] for name in names if f"warc/{name}" in locations)
     left, everything = len(covered.filter(with_text)), len(rows.filter(with_text))
     return CoveredPages(
-        artifact, urls, frozenset(covered["doc_id"]), left, everything - left, tuple(inside), tuple(outside)
+        artifact, urls, frozenset(covered["doc_id"]), left, everything - left, tuple(inside), tuple(external_files)
     )
 
 
@@ -129,7 +129,7 @@ def move_to_new_inputs(store: Store, artifact: Artifact, versions: Mapping[tuple
     now = {key: versions.get((key, version), version) for key, version in inputs.items()}
     fields = {**artifact.record.fields, "inputs": now}
     identity = fingerprint(fields)
-    target = artifact.path.with_name(identity[:SHORT])
+    target = artifact.path.with_name(identity[:SHORT_ID_DIGITS])
     if now == inputs and target == artifact.path:
         return artifact
     record = artifact.record.model_copy(update={"fields": fields, "identity": identity})

@@ -42,7 +42,7 @@ def test_gc_deletes_of_a_forgotten_recipe_what_no_other_needs(tmp_path, folder):
     assert {a.record.identity for a in new.store.artifacts()} == kept
     # The present recipe is never forgotten, and the other is not known any more.
     again = find_garbage(new, keep_last=0, forget=["toy"])
-    assert (again.artifacts, again.kept, again.forgotten) == ([], [], [])
+    assert (again.artifacts, again.kept_for_recipes, again.forgotten) == ([], [], [])
     with pytest.raises(ArtifactError, match="no recipe 'other'; the store knows toy@"):
         find_garbage(new, forget=["other"])
 
@@ -56,9 +56,11 @@ def test_gc_deletes_nothing_that_another_recipe_resolves_to(tmp_path, folder):
         everything(ws)
     garbage = find_garbage(mine, keep_last=0)
     assert garbage.artifacts == [] and garbage.bytes == 0
-    told = {kept.recipe: {a.record.key for a in kept.artifacts} for kept in garbage.kept}
+    told = {kept.recipe: {a.record.key for a in kept.artifacts} for kept in garbage.kept_for_recipes}
     assert told == {recipe_label(other.recipe): {"words/a", "total"}, recipe_label(edited.recipe): {"total"}}
-    assert all(kept.last_used == f"{datetime.now(UTC):%Y-%m-%d}" and kept.bytes > 0 for kept in garbage.kept)
+    assert all(
+        kept.last_used == f"{datetime.now(UTC):%Y-%m-%d}" and kept.bytes > 0 for kept in garbage.kept_for_recipes
+    )
     # An earlier state of the recipe of the same name goes by its own label; the other recipe stays as it is.
     collect(mine, find_garbage(mine, keep_last=0, forget=[recipe_label(edited.recipe)]))
     assert all(materialize(stage, "a" if stage.per_crawl else None, other).cached for stage in GRAPH)
@@ -83,7 +85,7 @@ def test_notes_of_recipes_are_shared_behind_a_url(tmp_path, folder):
     other = replace(workspace(tmp_path, ToyRecipe(folder=str(folder), name="other", factor=2)), store=two)
     assert find_garbage(other, keep_last=0).artifacts == []
     collect(other, find_garbage(other, keep_last=0, forget=["mine"]))
-    assert one.remembered() == {}
+    assert one.remembered_recipes() == {}
     assert {path.split("/")[2] for path in one.fs.find(one.base)} == {"letters"}  # which the other recipe resolves to
 
 
@@ -162,7 +164,7 @@ def test_adopt_reads_optional_tables_too(tmp_path, folder):
 def test_what_checks_found_goes_with_the_artifact(tmp_path, folder):
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
     total = everything(ws)["total"]
-    remembered = ws.store.root / ".checks" / total.record.short
+    remembered = ws.store.root / ".checks" / total.record.short_id
     examine(TOTAL.checks[0], ws.resolver().resolve("total", None), ws.recipe, ws.store)
     assert list(remembered.iterdir())
     ws.store.delete(total)

@@ -224,6 +224,8 @@ def test_a_long_chain_of_predecessors_is_worked_out_once_each(tmp_path, folder, 
 
 def test_crawls_come_after_those_that_they_continue():
     since = {"a": "c", "b": None, "c": "b"}
-    stage = replace(LETTERS, earlier=lambda recipe, crawl: [("letters", since[crawl])] if since[crawl] else [])
+    stage = replace(
+        LETTERS, earlier_artifacts=lambda recipe, crawl: [("letters", since[crawl])] if since[crawl] else []
+    )
     assert Graph([stage]).crawl_order(None, ["a", "b", "c"]) == ["b", "c", "a"]
     assert Graph([stage]).crawl_order(None, ["a"]) == ["a"]

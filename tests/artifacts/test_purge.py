@@ -11,7 +11,12 @@ from llm_assets.artifacts import ArtifactError, Store
 from llm_assets.artifacts.identity import Identity
 from llm_assets.artifacts.purge import MarkedModel, Takedown, Takedowns, refuse_unfinished
 from llm_assets.artifacts.record import FileEntry, Record, data_version
-from llm_assets.artifacts.text_search import files_holding, lines_without, only_there, pieces_of
+from llm_assets.artifacts.text_search import (
+    files_containing,
+    lines_not_containing,
+    pieces_found_nowhere_else,
+    text_pieces,
+)
 
 TEXT = "The keeper of the northern lighthouse counted eleven herring boats; “none” came home before Ämter & sons.\nHer own title"
 
@@ -45,13 +50,13 @@ def test_what_is_made_from_a_marked_model_is_marked(tmp_path):
     model = MarkedModel(key="base_checkpoint", identity=base.record.identity, data_version=base.data_version)
     takedown = Takedown(rule="site.example", began="2026-11-25", finished="2026-11-25", models=[model])
     takedowns.save(takedown)
-    assert takedowns.marked() == {one.record.identity: ["site.example"] for one in (base, continued, tuned)}
-    assert other.record.identity not in takedowns.marked()
+    assert takedowns.marked_models() == {one.record.identity: ["site.example"] for one in (base, continued, tuned)}
+    assert other.record.identity not in takedowns.marked_models()
     store.delete(base)  # what went on from it holds the pages as before
-    assert takedowns.marked() == {one.record.identity: ["site.example"] for one in (continued, tuned)}
+    assert takedowns.marked_models() == {one.record.identity: ["site.example"] for one in (continued, tuned)}
     takedown.cleared = [base.record.identity]
     takedowns.save(takedown)
-    assert takedowns.marked() == {}
+    assert takedowns.marked_models() == {}
 
 
 def test_an_unfinished_takedown_is_told_and_an_unreadable_one_too(tmp_path):
@@ -63,11 +68,11 @@ def test_an_unfinished_takedown_is_told_and_an_unreadable_one_too(tmp_path):
         refuse_unfinished(store)
     takedowns.path("site.example").write_text("{")
     with pytest.raises(ArtifactError, match="not a readable takedown"):
-        takedowns.all()
+        takedowns.load_all()
 
 
 def test_text_is_found_in_every_kind_of_file(tmp_path):
-    pieces = pieces_of([TEXT])
+    pieces = text_pieces([TEXT])
     assert all(piece in TEXT for piece in pieces) and len(pieces) == 3
     pl.DataFrame({"a": [[{"b": TEXT}]]}).write_parquet(tmp_path / "nested.parquet")
     (tmp_path / "page.html").write_text(TEXT.replace("&", "&amp;"))
@@ -81,18 +86,18 @@ def test_text_is_found_in_every_kind_of_file(tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and nothing else")
     (tmp_path / "tokens").write_bytes(b"123")
     files = sorted(tmp_path.iterdir())
-    found = files_holding(pieces, files, {tmp_path / "tokens": lambda: iter([b"...", TEXT.encode()])}.get)
+    found = files_containing(pieces, files, {tmp_path / "tokens": lambda: iter([b"...", TEXT.encode()])}.get)
     assert {path.name for path in files} - {path.name for path in found} == {"nothing.txt", "broken.parquet"}
-    assert files_holding([], files, lambda path: None) == []
+    assert files_containing([], files, lambda path: None) == []
     lines = [json.dumps({"question": TEXT}).encode(), b"another line"]
-    assert lines_without(pieces, lines) == [b"another line"]
+    assert lines_not_containing(pieces, lines) == [b"another line"]
 
 
 def test_what_other_pages_say_too_is_not_looked_for():
-    pieces = pieces_of([TEXT])
-    assert only_there(pieces, [pl.Series([f"quoted: {pieces[0]}", "nothing"])]) == pieces[1:]
+    pieces = text_pieces([TEXT])
+    assert pieces_found_nowhere_else(pieces, [pl.Series([f"quoted: {pieces[0]}", "nothing"])]) == pieces[1:]
 
 
 def test_many_texts_are_looked_for_by_a_sample():
-    pieces = pieces_of(" ".join(f"{number}-{word}" for word in range(200)) for number in range(1000))
+    pieces = text_pieces(" ".join(f"{number}-{word}" for word in range(200)) for number in range(1000))
     assert 10_000 <= len(pieces) <= 20_000

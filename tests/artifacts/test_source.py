@@ -33,7 +33,7 @@ def test_an_edited_file_is_told(monkeypatch, stage, file, told):
 
 
 def test_the_framework_is_not_told_of_every_stage():
-    assert source.modules_behind("llm_assets.tokens.token_shards")
+    assert source.modules_used_by("llm_assets.tokens.token_shards")
     for stage in GRAPH:
         behind = set(source.source_digests(stage.build)) - set(source.NOT_FRAMEWORK)
         assert not [name for name in behind if name.startswith(source.FRAMEWORK)], stage.name

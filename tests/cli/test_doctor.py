@@ -18,7 +18,7 @@ from llm_assets.cli import cli
 from llm_assets.cli.setup import open_instance
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.settings import PROJECT, load_settings
-from resources.live_runs import announced
+from resources.live_runs import announce_run
 from tests.conftest import environment_for
 from tests.support import toy
 from tests.support.small import recipe_file
@@ -135,7 +135,7 @@ def test_dead_runs_and_their_slots(project):
         status = dg.DagsterRunStatus.STARTED
         living = instance.create_run_for_job(nothing, status=status).run_id
         dead = instance.create_run_for_job(nothing, status=status).run_id
-        with announced(living):
+        with announce_run(living):
             assert [one.level for one in doctor.dead_runs(instance)] == ["ok"]
         (processes / dead).touch()  # as its process left it
         ended = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.FAILURE).run_id

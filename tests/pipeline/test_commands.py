@@ -84,9 +84,9 @@ def test_a_session_on_the_command_line(project):
     )
     told = command(project, "llm-assets", "artifacts", "explain").stdout
     assert "extracted_text/c: would build: config.min_characters: 1 → 100000" in told
-    assert "language_filtered_text/c: open: rebuilds if the bytes of extracted_text/c change" in told
+    assert "language_filtered_text/c: may build: only if the bytes of extracted_text/c change" in told
     assert (
-        "deduplicated_text/c: open: rebuilds if the bytes of quality_filtered_text/c, text_signatures/c change" in told
+        "deduplicated_text/c: may build: only if the bytes of quality_filtered_text/c, text_signatures/c change" in told
     )
     third = command(project, "llm-assets", "run")
     assert third.returncode == 1 and "0 kept + 12 rejected = 12 captures" in third.stdout

@@ -116,7 +116,7 @@ def test_a_removed_crawl_is_gone_from_registry_and_dagster(project):
     assert "mine" in partitions()
     said = ask("crawls", "remove", "mine")
     assert "removed crawl and partition in Dagster: mine" in said
-    assert "gc --keep-last 0` would collect 1 artifacts of it" in said and artifact.record.short in said
+    assert "gc --keep-last 0` would collect 1 artifacts of it" in said and artifact.record.short_id in said
     assert open_registry(load_settings()).sources() == {} and "mine" not in partitions()
     with (
         dg.DagsterInstance.get() as instance,

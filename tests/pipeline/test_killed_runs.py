@@ -11,7 +11,7 @@ import pytest
 
 from llm_assets.settings import PROJECT, load_settings
 from resources import Compute
-from resources.live_runs import announced, close_killed_runs, close_run, is_over, waiting_for, was_killed
+from resources.live_runs import announce_run, close_killed_runs, close_run, is_over, pool_waits, was_killed
 
 # What any way of running a job does: the resource is set up in the process of the run. No command of ours is in it.
 PROGRAM = """
@@ -103,7 +103,7 @@ def start(instance, **tags):
 
 def test_runs_that_live_and_runs_of_others_are_left_alone(instance):
     mine, other = start(instance), start(instance)
-    with announced(mine.run_id):
+    with announce_run(mine.run_id):
         assert close_killed_runs(instance) == []
         assert not is_over(instance, mine.run_id) and not is_over(instance, other.run_id)
         instance.report_run_canceled(mine)  # somebody marks it in the UI; its process still uses the GPU
@@ -122,16 +122,16 @@ def test_a_run_that_is_tried_again_is_not_the_killed_one(killed):
 
 def test_a_run_says_for_which_run_it_waits(instance):
     storage, first, second = instance.event_log_storage, start(instance), start(instance)
-    with announced(first.run_id), announced(second.run_id):
+    with announce_run(first.run_id), announce_run(second.run_id):
         assert storage.claim_concurrency_slot("gpu", first.run_id, "training").is_claimed
         assert not storage.claim_concurrency_slot("gpu", second.run_id, "evaluation").is_claimed
-        assert waiting_for(instance, first.run_id) == {}
+        assert pool_waits(instance, first.run_id) == {}
         reason = f"for run {first.run_id[:8]} (training), which holds the pool 'gpu'"
-        assert waiting_for(instance, second.run_id, close_dead=True) == {"evaluation": reason}
+        assert pool_waits(instance, second.run_id, close_dead=True) == {"evaluation": reason}
         close_run(instance, first.run_id)
-        assert waiting_for(instance, second.run_id) == {"evaluation": "for the pool 'gpu'"}
+        assert pool_waits(instance, second.run_id) == {"evaluation": "for the pool 'gpu'"}
         assert storage.claim_concurrency_slot("gpu", second.run_id, "evaluation").is_claimed
-        assert waiting_for(instance, second.run_id) == {}
+        assert pool_waits(instance, second.run_id) == {}
 
 
 def test_the_log_of_a_run_of_dagsters_says_what_it_waits_for(instance, monkeypatch):
@@ -151,7 +151,7 @@ def test_the_log_of_a_run_of_dagsters_says_what_it_waits_for(instance, monkeypat
         return [entry.user_message for run in runs for entry in instance.all_logs(run.run_id)]
 
     reason = f"work: waiting for run {first.run_id[:8]} (training), which holds the pool 'gpu'"
-    with announced(first.run_id):
+    with announce_run(first.run_id):
         waits = threading.Thread(target=lambda: working.execute_in_process(instance=instance))
         waits.start()
         deadline = time.monotonic() + 30

@@ -467,7 +467,7 @@ def test_the_scorecard_tells_every_stage(built):
     titles = ("From captures to text", "Base model", "Practice", "Taste", "Side by side", "What it cost", "Identities")
     assert [title for title in titles if title not in page] == []
     for key in ("base_checkpoint", "rlhf_checkpoint", "clean_corpus/sample"):
-        assert artifacts[key].record.short in page
+        assert artifacts[key].record.short_id in page
 
 
 def test_the_export_is_the_model_in_transformers_and_in_gguf(built):
@@ -480,7 +480,7 @@ def test_the_export_is_the_model_in_transformers_and_in_gguf(built):
     assert not equals_transformers(export, artifacts["base_checkpoint"], questions[:2], pages[:2]).passed
     assert not equals_gguf(export, artifacts["base_checkpoint"]).passed
     card = export.view("huggingface/README.md").read_text()
-    for words in (checkpoint.record.short, "simulated", artifacts["clean_corpus/sample"].record.short):
+    for words in (checkpoint.record.short_id, "simulated", artifacts["clean_corpus/sample"].record.short_id):
         assert words in card
     ends = json.loads(export.file("huggingface/generation_config.json").read_text())["eos_token_id"]
     assert ends[0] == Encoding.load(checkpoint.path).special["<|assistant_end|>"]

@@ -21,7 +21,7 @@ from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, ma
 from resources.assets import CRAWLS_BUILT
 from resources.jobs import crawl_assets, make_jobs
 from resources.recrawls import (
-    REFRESHES,
+    REFRESHES_TAG,
     builds_a_crawl,
     crawls_of_run,
     next_source,
@@ -344,7 +344,7 @@ def test_nothing_follows_what_built_no_crawl_or_brought_the_rest_itself(job, ass
 
 
 def test_nothing_follows_a_command_that_brings_the_rest_in_another_run():
-    assert not builds_a_crawl(run_of("crawl", **{REFRESHES: "yes"}))
+    assert not builds_a_crawl(run_of("crawl", **{REFRESHES_TAG: "yes"}))
 
 
 def test_a_run_of_several_crawls_has_the_policy_of_its_latest():

@@ -16,7 +16,7 @@ import pytest
 from llm_assets.cli import main
 from llm_assets.cli.run import chosen_assets
 from llm_assets.graph import open_workspace
-from resources.live_runs import announced
+from resources.live_runs import announce_run
 from tests.conftest import environment_for
 from tests.support.commands import command
 from tests.support.small import recipe_file
@@ -105,7 +105,7 @@ def training(instance, step="sft_checkpoint"):
 
     run = instance.create_run_for_job(other, status=dg.DagsterRunStatus.STARTED)
     instance.event_log_storage.initialize_concurrency_limit_to_default("gpu")
-    with announced(run.run_id):
+    with announce_run(run.run_id):
         assert instance.event_log_storage.claim_concurrency_slot("gpu", run.run_id, step).is_claimed
         try:
             yield run

@@ -30,7 +30,7 @@ def write_recipe(folder, further=""):
 def state(server, asset):
     """The evaluation of the check that tells the recipe's state."""
     node = server.ask(CHECKS, key={"path": [asset]})["assetNodeOrError"]
-    (check,) = [one for one in node["assetChecksOrError"]["checks"] if one["name"] == "as_the_recipe_says"]
+    (check,) = [one for one in node["assetChecksOrError"]["checks"] if one["name"] == "up_to_date"]
     return check["executionForLatestMaterialization"]["evaluation"]
 
 
@@ -48,7 +48,7 @@ def test_the_ui_tells_a_changed_recipe(project):
         assert changed["severity"] == "WARN"
         assert "extracted_text/c: would build: config.min_characters: 1 → 7" in changed["description"]
         further = state(server, "text_statistics")
-        assert "open: rebuilds if the bytes of language_filtered_text/c change" in further["description"]
+        assert "may build: only if the bytes of language_filtered_text/c change" in further["description"]
         assert state(server, "filtered_urls")["success"]
         # Once it is built, both say so.
         assert server.end(server.launch(assets, "c")) == "SUCCESS", server.log.read_text()[-5000:]

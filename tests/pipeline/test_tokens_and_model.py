@@ -179,7 +179,7 @@ def test_commands_of_the_model(tmp_path, monkeypatch):
     base = made["base_checkpoint"]
     greedily = ("complete", "The river", "--temperature", "0", "--max-tokens", "12")
     greedy, drawn = run(*greedily), run("complete", "The river", "--seed", "3")
-    assert greedy.startswith("The river") and greedy == run(*greedily, "--checkpoint", base.record.short)
+    assert greedy.startswith("The river") and greedy == run(*greedily, "--checkpoint", base.record.short_id)
     assert drawn == run("complete", "The river", "--seed", "3", "--checkpoint", str(base.path))
     table = run("complete", "The river", "--next", "--count", "5")
     assert len(table.splitlines()) == 6 and "%" in table

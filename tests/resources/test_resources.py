@@ -35,7 +35,7 @@ def test_duckdb_has_one_set_of_settings_for_every_connection(tmp_path):
     assert query("SELECT current_setting('threads') AS threads")["threads"].to_list() == [1]
     DuckDb(threads=2).apply()  # what a run leaves empty is as the environment says
     assert query("SELECT current_setting('threads') AS threads")["threads"].to_list() == [2]
-    assert DuckDbSettings.of_environment().memory == "300MB"
+    assert DuckDbSettings.from_environment().memory == "300MB"
 
 
 def test_a_setting_that_duckdb_refuses_is_named():
@@ -50,7 +50,7 @@ def test_compute_says_workers_and_devices(monkeypatch):
     assert Compute(workers=2).open_engine().workers == 2
     Compute(gpus="0,1", processes=2, precision="fp32").apply_devices()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
-    assert TrainingDevices.of_environment() == TrainingDevices("0,1", 2, "fp32")
+    assert TrainingDevices.from_environment() == TrainingDevices("0,1", 2, "fp32")
     Compute(gpus="none").apply_devices()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
@@ -160,7 +160,7 @@ def test_checks_run_with_the_partition_of_their_asset(tmp_path, instance):
         "total: schema",
         "total: is_positive",
         "total: every_crawl_is_built",
-        *(f"{name}: as_the_recipe_says" for name in GRAPH.stages),
+        *(f"{name}: up_to_date" for name in GRAPH.stages),
     }
     assert found["letters: schema"].metadata["rows"].value == 10
     assert found["total: is_positive"].metadata["letters"].value > 0
