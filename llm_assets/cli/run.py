@@ -182,10 +182,10 @@ def runs_for(names: list[str], keys: set[dg.AssetKey]) -> list[Run]:
     """
     import dagster as dg
 
-    from resources.jobs import ALL, crawl_assets, shard_assets
+    from resources.jobs import EVERYTHING_JOB, crawl_assets, shard_assets
 
     if len(names) == 1:
-        return [(ALL, names[0], keys)]
+        return [(EVERYTHING_JOB, names[0], keys)]
     crawl, shards = ({dg.AssetKey(name) for name in chosen(GRAPH)} & keys for chosen in (crawl_assets, shard_assets))
     waves: list[Run] = [("crawl", name, crawl) for name in names] + [("model", name, shards) for name in names]
     waves.append(("model", names[-1], keys - crawl - shards))

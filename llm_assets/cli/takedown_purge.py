@@ -52,7 +52,7 @@ def purge(plan: Plan, workspace: Workspace, settings: Settings, takedowns: Taked
         add_opt_out(workspace.recipe.blocklists, plan.rule)
         pieces = gather_pieces(plan, workspace, takedowns)
         decoders = token_decoders(workspace)
-        runs = runs_showing(instance, one.assets, one.shorts)
+        runs = runs_showing(instance, one.assets, one.short_ids)
         remove_artifacts(plan, workspace, one, takedowns)
         rewrite_crawls(plan, workspace, one, takedowns)
         remove_rankings(settings, pieces)

@@ -28,7 +28,7 @@ class Found:
         """Report it as cached to whoever hears this process's builds."""
         assert self.resolution.artifact is not None
         pages = int(self.resolution.artifact.record.stats.get("pages", 0))
-        Progress(self.resolution.key).tell("cached", pages=pages)
+        Progress(self.resolution.key).report("cached", pages=pages)
 
 
 def find_everything(

@@ -31,7 +31,7 @@ def longest_silence(printed, began, ended):
 
 def test_a_step_that_says_nothing_is_told_to_run(printed):
     with Display(live=False):
-        Progress("letters/a").tell("started")
+        Progress("letters/a").report("started")
         began = time.monotonic()
         time.sleep(5 * QUIET)
         ended = time.monotonic()
@@ -56,14 +56,14 @@ def test_progress_is_told_as_often_and_no_oftener(printed):
 
 def test_a_run_between_two_steps_is_told_to_go_on(printed):
     with Display(live=False):
-        Progress("letters/a").tell("finished", seconds=1.0)
+        Progress("letters/a").report("finished", seconds=1.0)
         time.sleep(3 * QUIET)
     assert printed[0][1] == "letters/a: finished" and printed[1][1].startswith("the run goes on after ")
 
 
 def test_nothing_is_printed_after_the_end(printed):
     with Display(live=False):
-        Progress("letters/a").tell("started")
+        Progress("letters/a").report("started")
     count = len(printed)
     time.sleep(2 * QUIET)
     assert len(printed) == count

@@ -192,7 +192,7 @@ def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
     to_model = ("--select", "*base_checkpoint,*corpus_report")
     one = command(project, "llm-assets", "run", "--crawl", "c", *to_model)
     assert one.returncode == 0, one.stdout + one.stderr
-    assert "page_versions: warning: without more, which the recipe names and nobody has built" in one.stdout
+    assert "page_versions: warning: without more: in the recipe, but not built" in one.stdout
     assert "✗ page_versions: every_crawl_is_built: made from c; not built: more" in one.stdout
     assert "corpus_report: corpus_not_empty: 10 pages" in one.stdout
     both = command(project, "llm-assets", "run", *to_model)

@@ -24,13 +24,13 @@ from resources.recrawls import (
     REFRESHES_TAG,
     builds_a_crawl,
     crawls_of_run,
+    crawls_with_corpus,
     next_source,
+    reason_to_skip_backfill,
     recrawl_schedule,
+    refresh_requests,
     refresh_sensor,
     registered_crawls,
-    requests_after,
-    why_to_leave_a_backfill,
-    with_corpus,
 )
 from tests.conftest import environment_for
 from tests.support.building import build
@@ -189,7 +189,7 @@ def test_a_crawl_without_a_folder_stops_no_schedule(tmp_path, instance, monkeypa
     assert tick(definitions(), instance, 2).run_requests
     assert open_registry(load_settings()).sources()["site-2026-11-02"].since is None
     workspace = open_workspace()
-    assert with_corpus(workspace, workspace.recipe.corpus()) == []
+    assert crawls_with_corpus(workspace, workspace.recipe.corpus()) == []
     with pytest.raises(SourceError, match="/missing: no such file or folder"):
         materialize(GRAPH["raw_warc"], "site", open_workspace())
 
@@ -289,7 +289,7 @@ def run_of(job, partition="site-2026-11-21", assets=None, recipe="", **tags):
 
 def test_after_a_crawl_search_and_report_are_refreshed_under_its_recipe():
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL,))
-    (request,) = requests_after(run_of("crawl", recipe="mine.py:mine"), recipe, ["site-2026-11-21"])
+    (request,) = refresh_requests(run_of("crawl", recipe="mine.py:mine"), recipe, ["site-2026-11-21"])
     assert request.job_name == "model" and {key.to_user_string() for key in request.asset_selection} == {
         "page_versions",
         "search_index",
@@ -301,10 +301,10 @@ def test_after_a_crawl_search_and_report_are_refreshed_under_its_recipe():
 def test_what_follows_a_crawl_reads_the_crawls_that_are_built_then():
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(model="retrain"),))
     run, built = run_of("crawl", recipe="mine.py:mine"), ["site-2026-11-21", "site"]
-    requests = requests_after(run, recipe, ["site-2026-11-21"], lambda: ["site", "site-2026-11-21"], built)
+    requests = refresh_requests(run, recipe, ["site-2026-11-21"], lambda: ["site", "site-2026-11-21"], built)
     chosen = {"name": "mine.py:mine", "crawls": ["site", "site-2026-11-21"]}
     assert [request.run_config["resources"] for request in requests] == [{"recipe": {"config": chosen}}] * 2
-    (request,) = requests_after(run_of("crawl"), recipe, ["mine"], built=["mine"])
+    (request,) = refresh_requests(run_of("crawl"), recipe, ["mine"], built=["mine"])
     assert request.run_config == {"resources": {"recipe": {"config": {"crawls": ["mine"]}}}}
 
 
@@ -316,16 +316,16 @@ def test_a_crawl_built_by_a_schedule_or_by_hand_has_followers(wanted):
 @pytest.mark.parametrize("policy", ["continue", "retrain"])
 def test_the_model_follows_where_the_recipe_says_so(policy):
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(model=policy),))
-    (request,) = requests_after(run_of("crawl"), recipe, ["site-2026-11-21"])
+    (request,) = refresh_requests(run_of("crawl"), recipe, ["site-2026-11-21"])
     assert (request.job_name, request.partition_key, request.asset_selection) == ("model", "site-2026-11-21", None)
-    (other,) = requests_after(run_of("crawl", "mine"), recipe, ["mine"])
+    (other,) = refresh_requests(run_of("crawl", "mine"), recipe, ["mine"])
     assert other.asset_selection is not None
 
 
 def test_shards_that_a_lost_run_left_out_are_asked_for_with_the_model():
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(model="retrain"),))
     run = run_of("crawl", "site-2026-11-21")
-    shards, model = requests_after(run, recipe, ["site-2026-11-21"], lambda: ["site-2026-11-14", "site-2026-11-21"])
+    shards, model = refresh_requests(run, recipe, ["site-2026-11-21"], lambda: ["site-2026-11-14", "site-2026-11-21"])
     assert (shards.partition_key, list(shards.asset_selection)) == ("site-2026-11-14", [dg.AssetKey("token_shards")])
     assert (model.partition_key, model.asset_selection) == ("site-2026-11-21", None)
     assert shards.run_key != model.run_key and model.tags["dagster/max_retries"] == "2"
@@ -354,7 +354,7 @@ def test_a_run_of_several_crawls_has_the_policy_of_its_latest():
     crawls = crawls_of_run(run, partitions)
     assert crawls == partitions[:3]
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(model="continue"),))
-    (request,) = requests_after(run, recipe, crawls)
+    (request,) = refresh_requests(run, recipe, crawls)
     assert (request.job_name, request.partition_key) == ("model", "site-2026-11-21")
 
 
@@ -364,11 +364,11 @@ def test_the_runs_of_a_backfill_ask_once_when_all_have_ended(instance):
     )
     instance.add_run(run.with_status(dg.DagsterRunStatus.SUCCESS))
     instance.add_run(other.with_status(dg.DagsterRunStatus.STARTED))
-    assert "1 runs of backfill abc are not finished" in why_to_leave_a_backfill(instance, "abc")
+    assert "1 runs of backfill abc are not finished" in reason_to_skip_backfill(instance, "abc")
     instance.report_run_failed(instance.get_run_by_id(other.run_id), "lost")
-    assert why_to_leave_a_backfill(instance, "abc") == ""
+    assert reason_to_skip_backfill(instance, "abc") == ""
     recipe = Recipe(name="t", crawls={}, recrawls=(RECRAWL,))
-    keys = {requests_after(one, recipe, [one.tags["dagster/partition"]])[0].run_key for one in (run, other)}
+    keys = {refresh_requests(one, recipe, [one.tags["dagster/partition"]])[0].run_key for one in (run, other)}
     assert keys == {"abc"}
 
 

@@ -154,7 +154,8 @@ def test_a_run_says_which_run_builds_what_it_waits_for(built, home):
         run = Started(built, "locked", "run", "--select", "search_index")
         said = run.says("waiting")
         assert (
-            f"search_index: waiting for run 01234567 (process {os.getpid()} on " in said and "which builds it" in said
+            f"search_index: waiting for run 01234567 (process {os.getpid()} on " in said
+            and "which is building it" in said
         )
         running = command(built, "llm-assets", "status").stdout.splitlines()[2]
         assert f"build of search_index by run 01234567 (process {os.getpid()} on " in running and " since 20" in running
