@@ -195,7 +195,7 @@ def _build_web_crawl(
     step: Step, source: WebCrawl, earlier: list[Artifact], opt_out: tuple[str, ...], warc_bytes: int
 ) -> None:
     def told(pages: int, queued: int) -> None:
-        step.progress.tell(
+        step.progress.report(
             "progress", done=pages, total=pages + queued, unit="URLs", pages=pages, message=f"{queued} waiting"
         )
 
