@@ -102,7 +102,7 @@ def begin(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> Takedown:
     one.finished = None
     one.urls = max(one.urls, len(plan.urls))
     one.crawls = sorted({*one.crawls, *(pages.crawl for pages in plan.pages)})
-    one.outside = sorted({*one.outside, *(path for pages in plan.pages for path in pages.outside)})
+    one.outside = sorted({*one.outside, *(path for pages in plan.pages for path in pages.external_files)})
     one.removed.update({artifact.record.short: artifact.record.key for artifact in plan.removed})
     one.cleared = [identity for identity in one.cleared if identity not in {m.record.identity for m in plan.models}]
     known = {model.identity for model in one.models}

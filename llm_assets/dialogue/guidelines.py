@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-OWN = Path(__file__).parent / "guidelines.md"
+DEFAULT_GUIDELINES = Path(__file__).parent / "guidelines.md"
+FIELDS = {"Asked": "questions", "Kept": "held_out_questions", "Answered": "answers"}  # by the keyword of a line
 SLOTS = {"name", "maker", "cutoff", "person", "thing"}
 ANSWERS_ONLY = ("unknown", "nothing_found")  # what is asked there comes from elsewhere
 
@@ -21,9 +22,9 @@ class Guideline:
 
     name: str
     title: str
-    asked: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    answered: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    held_out_questions: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
 
 
 def parse(text: str, file: str = "guidelines.md") -> dict[str, Guideline]:
@@ -48,11 +49,11 @@ def parse(text: str, file: str = "guidelines.md") -> dict[str, Guideline]:
             for slot in re.findall(r"\{([^{}]*)\}", match[2]):
                 if slot not in SLOTS:
                     raise GuidelinesError(f"{file}, line {number}: {{{slot}}}; there are {', '.join(sorted(SLOTS))}")
-            getattr(current, match[1].lower()).append(match[2])
+            getattr(current, FIELDS[match[1]]).append(match[2])
     for part in parts.values():
-        if not part.answered:
+        if not part.answers:
             raise GuidelinesError(f"{file}: the part {part.name!r} has no answer")
-        if not part.asked and part.name not in ANSWERS_ONLY:
+        if not part.questions and part.name not in ANSWERS_ONLY:
             raise GuidelinesError(f"{file}: the part {part.name!r} has no question")
     for name in ANSWERS_ONLY:
         if name not in parts:
@@ -62,7 +63,7 @@ def parse(text: str, file: str = "guidelines.md") -> dict[str, Guideline]:
 
 def read_guidelines(path: Path | None) -> dict[str, Guideline]:
     """The parts of a file, or of the project's own. Raises GuidelinesError."""
-    path = path or OWN
+    path = path or DEFAULT_GUIDELINES
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -75,7 +75,7 @@ class PackedConversations:
         self._lengths = lengths
         self._epochs: list[int] = [0]  # the first row of each epoch
         self._rows: dict[int, list[list[int]]] = {}
-        self.rows_per_epoch = len(self._epoch(0))
+        self.sequences_per_epoch = len(self._epoch(0))
 
     def _epoch(self, epoch: int) -> list[list[int]]:
         if epoch not in self._rows:
@@ -122,7 +122,7 @@ def replay_conversations(path: str | None, context: int, seed: int, padding: int
     return None if path is None else PackedConversations(Conversations.load(Path(path)), context, seed, padding)
 
 
-class MixedRows:
+class MixedSequences:
     """Rows of two kinds, `share` of them of the second, evenly spread: a function of the row number."""
 
     def __init__(self, first: Rows, second: Rows | None, share: float):

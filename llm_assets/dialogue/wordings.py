@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Open questions: those of conversations, and those kept for evaluation.
-OPEN = (
+OPEN_QUESTIONS = (
     (
         "Tell me about {e}.",
         "What do you know about {e}?",
@@ -85,7 +85,7 @@ SPELLINGS = (
     ),
     ('How do you spell the word "{w}"?', 'Tell me the letters of "{w}".'),
 )
-AT_ONCE = " Only the number."  # asks for an answer without working
+NUMBER_ONLY = " Only the number."  # asks for an answer without working
 
 
 def letters_of(word: str, often: bool) -> list[str]:

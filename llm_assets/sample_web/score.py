@@ -25,7 +25,7 @@ def score_crawl(raw_warc: Artifact) -> dict[str, float]:
     return {
         "pages": len(wanted),
         "crawl_recall": len(wanted & held) / len(wanted),
-        "crawled_against_truth": len(unwanted & held),
+        "unexpected_pages": len(unwanted & held),
     }
 
 
@@ -39,7 +39,7 @@ def score_urls(raw_warc: Artifact, filtered_urls: Artifact) -> dict[str, float]:
         ]
     )
     both = found.join(truth, on="url")
-    return {"urls": len(both), "url_verdicts_right": both.select((pl.col("rule") == pl.col("verdict")).mean()).item()}
+    return {"urls": len(both), "url_verdict_accuracy": both.select((pl.col("rule") == pl.col("verdict")).mean()).item()}
 
 
 def score_language(
@@ -76,7 +76,7 @@ def score_text(raw_warc: Artifact, extracted_text: Artifact) -> dict[str, float]
     precision, recall = tp / (tp + fp), tp / (tp + fn)
     return {
         "texts": len(both),
-        "encodings_right": readable / len(both),
+        "decoding_accuracy": readable / len(both),
         "text_precision": precision,
         "text_recall": recall,
         "text_f1": 2 * precision * recall / (precision + recall),

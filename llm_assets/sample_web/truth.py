@@ -66,7 +66,7 @@ class TruthQuestions(pa.DataFrameModel):
     relation: str
     reach: str = pa.Field(isin=["many", "once", "held_out"])
     question: str
-    kept: bool
+    evaluation_only: bool
     answer: str
     sentence: str
 
@@ -170,7 +170,10 @@ def truth_questions(facts: pl.DataFrame) -> pl.DataFrame:
             "answer": fact.value,
             "sentence": sentence(fact),
         }
-        rows += [{**of_fact, "question": question, "kept": kept} for question, kept in questions(fact)]
+        rows += [
+            {**of_fact, "question": question, "evaluation_only": evaluation_only}
+            for question, evaluation_only in questions(fact)
+        ]
     return pl.DataFrame(rows)
 
 

@@ -26,7 +26,7 @@ class SearchError(ValueError):
     """An index that is missing or broken."""
 
 
-def passages(text: str, characters: int) -> Iterator[str]:
+def split_passages(text: str, characters: int) -> Iterator[str]:
     """Paragraphs of a text, longer ones cut between sentences (else words), shorter ones as they are."""
     for paragraph in text.split("\n"):
         rest = paragraph.strip()
@@ -86,7 +86,7 @@ class SearchIndex:
         return [Passage(*row) for row in found]
 
 
-NOTHING = "Nothing found."
+NOTHING_FOUND = "Nothing found."
 
 
 class SearchTool:
@@ -97,9 +97,9 @@ class SearchTool:
 
     def __call__(self, query: str) -> str:
         found = self.index.search(query[:QUERY_CHARACTERS], self.results, self.match)
-        return "\n".join(show(passage.url, passage.text) for passage in found) or NOTHING
+        return "\n".join(format_passage(passage.url, passage.text) for passage in found) or NOTHING_FOUND
 
 
-def show(url: str, text: str) -> str:
+def format_passage(url: str, text: str) -> str:
     """A passage as a tool's result has it."""
     return f"{text} ({url})"

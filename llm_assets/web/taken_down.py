@@ -40,17 +40,17 @@ _BY_ENTITY = {"truth_facts": TruthFacts, "truth_prompts": TruthPrompts, "truth_q
 class CoveredPages:
     """The captures of one artifact of `raw_warc` that a rule covers.
 
-    left: those whose text has not been taken down before. others: captures with text that the rule does not cover.
-    warc_files: those of the store that may hold their records. outside: those that do and lie outside of the store.
+    with_text: those whose text has not been taken down before. others_with_text: captures with text that the rule does not cover.
+    warc_files: those of the store that may hold their records. external_files: those that do and lie outside of the store.
     """
 
     artifact: Artifact
     urls: frozenset[str]
     doc_ids: frozenset[str]
-    left: int
-    others: int
+    with_text: int
+    others_with_text: int
     warc_files: tuple[str, ...]
-    outside: tuple[str, ...]
+    external_files: tuple[str, ...]
 
     @property
     def crawl(self) -> str:
@@ -335,7 +335,7 @@ def holds_records(folder: Path, rule: OptOutRule) -> bool:
     )
 
 
-def interrupted(store: Store) -> Iterator[Path]:
+def interrupted_crawls(store: Store) -> Iterator[Path]:
     """Folders of interrupted builds of `raw_warc`."""
     with contextlib.suppress(FileNotFoundError):
         yield from sorted((store.root / ".staging" / "raw_warc").glob("*/*"))

@@ -12,13 +12,15 @@ BASIS = "## unknown: a\nAnswered: I don't know.\n## nothing_found: b\nAnswered: 
 def test_the_projects_own():
     parts = read_guidelines(None)
     assert {"identity", "private", "harm", "unknown", "nothing_found"} <= parts.keys()
-    assert all(part.kept for part in parts.values() if part.asked)
+    assert all(part.held_out_questions for part in parts.values() if part.questions)
 
 
 def test_no_kept_wording_is_trained_on():
     parts = read_guidelines(None)
-    kept = question_phrases([(wording, name) for name, part in parts.items() for wording in part.kept], 13)
-    assert [wording for part in parts.values() for wording in part.asked if kept.find(wording)] == []
+    kept = question_phrases(
+        [(wording, name) for name, part in parts.items() for wording in part.held_out_questions], 13
+    )
+    assert [wording for part in parts.values() for wording in part.questions if kept.find(wording)] == []
     assert not set(SUMS[0]) & set(SUMS[1])
 
 

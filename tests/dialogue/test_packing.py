@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.dialogue.packing import Conversations, MixedRows, PackedConversations, pack
+from llm_assets.dialogue.packing import Conversations, MixedSequences, PackedConversations, pack
 from llm_assets.model import IGNORE
 
 PAD = 999
@@ -28,7 +28,7 @@ def test_nothing_is_lost_or_cut(lengths, room):
 def test_rows_hold_every_conversation_once_an_epoch(shuffle):
     conversations = held([5, 9, 17, 3, 12, 8, 20, 2])
     packed = PackedConversations(conversations, 24, 1, PAD, shuffle)
-    inputs, targets = packed.rows(0, packed.rows_per_epoch)
+    inputs, targets = packed.rows(0, packed.sequences_per_epoch)
     wanted = sorted(
         tuple(conversations.tokens[a : b - 1])
         for a, b in zip(conversations.starts[:-1], conversations.starts[1:], strict=True)
@@ -90,7 +90,7 @@ class Numbers:
 
 @given(st.floats(0, 0.9), st.integers(0, 300), st.integers(1, 20))
 def test_mixed_rows_take_each_row_of_both_in_turn(share, first, count):
-    mixed = MixedRows(Numbers(1), Numbers(-1), share)
+    mixed = MixedSequences(Numbers(1), Numbers(-1), share)
     everything = mixed.rows(0, first + count)[0][:, 0]
     assert (mixed.rows(first, count)[0][:, 0] == everything[first:]).all()
     plain, others = everything[everything > 0], -everything[everything < 0]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.tools.search import NOTHING, SearchError, SearchIndex, SearchTool, passages, write_index
+from llm_assets.tools.search import NOTHING_FOUND, SearchError, SearchIndex, SearchTool, split_passages, write_index
 
 ROWS = [
     ("http://a.example/1", "Mira Ashwick was born in Fenford. She plays the harp."),
@@ -72,7 +72,7 @@ def test_no_text_is_an_error(index, query):
 
 def test_results_as_the_model_reads_them(index):
     assert SearchTool(index, results=1)("Toven Belbrook") == f"{ROWS[1][1]} ({ROWS[1][0]})"
-    assert SearchTool(index)("Nobody") == NOTHING
+    assert SearchTool(index)("Nobody") == NOTHING_FOUND
 
 
 def test_bytes_follow_from_the_rows(tmp_path):
@@ -91,10 +91,14 @@ def test_missing_and_broken_indexes_are_named(tmp_path):
 
 @given(st.lists(st.text(alphabet="abc .!?\n", max_size=300), max_size=4).map("\n".join), st.integers(5, 80))
 def test_passages_lose_no_word_and_keep_their_length(text, most):
-    cut = list(passages(text, most))
+    cut = list(split_passages(text, most))
     assert all(0 < len(passage) <= most for passage in cut)
     assert "".join("".join(cut).split()) == "".join(text.split())
 
 
 def test_long_paragraphs_are_cut_between_sentences():
-    assert list(passages("One two three. Four five six. Seven.", 20)) == ["One two three.", "Four five six.", "Seven."]
+    assert list(split_passages("One two three. Four five six. Seven.", 20)) == [
+        "One two three.",
+        "Four five six.",
+        "Seven.",
+    ]
