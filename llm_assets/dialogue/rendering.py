@@ -1,4 +1,4 @@
-"""Renders tables of conversations to tokens, for supervised finetuning and for later trainings that replay some of them."""
+"""Renders tables of conversations to tokens, for supervised finetuning and for later trainings that replay some."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _rows_of(conversations: Artifact) -> int:
 
 
 def _read_rows(step: Step, conversations: Artifact) -> Iterator[tuple[int, str, str, str]]:
-    """(number, source, JSON list of sources, JSON messages) of every conversation; reports progress after each batch."""
+    """(number, source, JSON list of sources, JSON messages) of every conversation; reports progress per batch."""
     step.progress.start(_rows_of(conversations), "conversations")
     rows_read = 0
     for path in sorted(conversations.table("conversations")):
@@ -82,7 +82,7 @@ def _read_rows(step: Step, conversations: Artifact) -> Iterator[tuple[int, str, 
 
 
 def render_all(step: Step, task: Task, conversations: Artifact, settings: RenderSettings) -> dict[str, Any]:
-    """Render the wanted conversations, and write the training and held-out tokens and the table of those that do not fit.
+    """Render the wanted conversations: training tokens, held-out tokens, and the table of those that do not fit.
 
     Returns how many conversations and tokens there are, by name.
     """
@@ -112,9 +112,9 @@ def render_all(step: Step, task: Task, conversations: Artifact, settings: Render
 def write_replay(
     step: Step, conversations: Artifact, encoding: Encoding, context: int, sequences: int, seed: int
 ) -> str:
-    """Write conversations, drawn by seed, as tokens for a training that replays `sequences` sequences of `context` tokens.
+    """Write conversations, drawn by seed, as tokens for a training that replays some of them; returns the file's path.
 
-    Returns the file's path.
+    sequences: how many sequences of `context` tokens are replayed.
     """
     if step.finished("replay") is None:
         available = _rows_of(conversations)
