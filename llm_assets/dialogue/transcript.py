@@ -11,8 +11,8 @@ from llm_assets.model.chat import Call, Message
 def transcript(messages: Sequence[Message], layout: Literal["lines", "verbatim", "unnamed"] = "lines") -> str:
     """Write a conversation as text, with tool calls in brackets.
 
-    lines: ``role: text`` on one line, line breaks within a text become spaces. verbatim: the same, with texts unchanged.
-    unnamed: an assistant's turn without roles; a call replaces the text of its message, and an arrow precedes a tool's
+    lines: ``role: text`` on one line; line breaks within a text become spaces. verbatim: the same with texts unchanged.
+    unnamed: an assistant's turn without roles. A call replaces the text of its message; an arrow precedes a tool's
     result.
     """
     return "\n".join(_format_message(message, layout) for message in messages)
