@@ -15,8 +15,8 @@ from llm_assets.finetuning import dialogues
 from llm_assets.finetuning.conversations import TOOL_SETS
 from llm_assets.finetuning.dialogues import Material, Topic
 from llm_assets.model.chat import Call, Message, check
-from llm_assets.sample_web.asking import questions, sentence
 from llm_assets.sample_web.prose import portrait
+from llm_assets.sample_web.questions import answer_sentence, questions
 from llm_assets.sample_web.world import make_world
 from llm_assets.tools import PythonTool
 from llm_assets.tools.search import NOTHING_FOUND, format_passage
@@ -34,7 +34,7 @@ def topic(fact):
         fact.relation,
         tuple(question for question, kept in questions(fact) if not kept),
         fact.value,
-        sentence(fact),
+        answer_sentence(fact),
     )
 
 
