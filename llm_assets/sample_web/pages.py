@@ -28,9 +28,9 @@ class Page:
     """One URL of the web: the server's answer, and the truth about it.
 
     verdict: keep, or the rule that should reject the URL or the answer (a reject's ``rule``). text: the main content
-    that an extractor should find; empty where there is none. defects: names, sorted. duplicate_of: URL of the original. pii:
-    number of planted items of personal data by type. entities: names of those that the page is about. in_crawl: whether
-    a crawl should store an answer. transfer: "chunked" if the server should send the body in chunks.
+    that an extractor should find; empty where there is none. defects: names, sorted. duplicate_of: URL of the original.
+    pii: number of planted items of personal data by type. entities: names of those that the page is about. in_crawl:
+    whether a crawl should store an answer. transfer: "chunked" if the server should send the body in chunks.
     """
 
     url: str
