@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from llm_assets.tools.search import SearchIndex, passages, write_index
+from llm_assets.tools.search import SearchIndex, split_passages, write_index
 
 
 def size(path: Path) -> int:
@@ -114,7 +114,7 @@ def main() -> None:
     arguments = parser.parse_args()
     files = sorted(arguments.corpus.rglob("text/*.parquet"))
     texts = pl.concat([pl.read_parquet(path, columns=["url", "text"]) for path in files])
-    rows = [(url, passage) for url, text in texts.iter_rows() for passage in passages(text, 400)]
+    rows = [(url, passage) for url, text in texts.iter_rows() for passage in split_passages(text, 400)]
     rng = random.Random(1)
     names = [
         match[0]

@@ -34,7 +34,7 @@ def later_facts(before: pl.DataFrame, after: pl.DataFrame) -> list[dict[str, Any
     """Facts of the later crawl's questions that the earlier has not, or with another answer; one question each."""
     key = ["entity", "relation"]
     known = before.select(*key, old="answer").unique(key)
-    asked = after.filter(~pl.col("kept")).unique(key, keep="first", maintain_order=True)
+    asked = after.filter(~pl.col("evaluation_only")).unique(key, keep="first", maintain_order=True)
     facts = asked.join(known, on=key, how="left", maintain_order="left")
     facts = facts.with_columns(kind=pl.when(pl.col("old").is_null()).then(pl.lit("new")).otherwise(pl.lit("changed")))
     return facts.filter(pl.col("old").is_null() | (pl.col("old") != pl.col("answer"))).to_dicts()

@@ -91,7 +91,7 @@ def tell_plan(plan: Plan) -> None:
     """What would change, on the terminal."""
     for one in plan.pages:
         click.echo(
-            f"crawl {one.crawl}: {len(one.urls):,} URLs, {one.left:,} captures with text, of {len(one.warc_files):,} WARC files in the store"
+            f"crawl {one.crawl}: {len(one.urls):,} URLs, {one.with_text:,} captures with text, of {len(one.warc_files):,} WARC files in the store"
         )
         for path in one.external_files:
             click.secho(f"  outside of the store, for you to delete: {path}", fg="yellow")

@@ -12,7 +12,7 @@ import polars as pl
 from llm_assets.artifacts import Artifact, Workspace
 from llm_assets.artifacts.purge import Takedowns, artifacts_holding, interrupted_builds, is_model
 from llm_assets.web.blocklists import OptOutRule
-from llm_assets.web.taken_down import CoveredPages, covered_pages, holds_records, interrupted
+from llm_assets.web.taken_down import CoveredPages, covered_pages, holds_records, interrupted_crawls
 
 
 @dataclass
@@ -47,16 +47,16 @@ def make_plan(workspace: Workspace, rule: OptOutRule, everything: bool = False) 
     store = workspace.store
     crawls = [covered_pages(artifact, rule) for artifact in store.artifacts("raw_warc")]
     pages = [one for one in crawls if one.urls]
-    crawling = [folder for folder in interrupted(store) if holds_records(folder, rule)]
+    crawling = [folder for folder in interrupted_crawls(store) if holds_records(folder, rule)]
     if not pages and not crawling:
         names = ", ".join(sorted({one.crawl for one in crawls})) or "none"
         raise click.ClickException(
             f"no page of {rule.rule} is in the store (crawls: {names}); nothing was changed. "
             "To keep it out of later crawls, add it to the opt-out list, data/opt_out.txt"
         )
-    if any(one.left for one in crawls) and not any(one.others for one in crawls) and not everything:
+    if any(one.with_text for one in crawls) and not any(one.others_with_text for one in crawls) and not everything:
         raise click.ClickException(
-            f"{rule.rule} covers every page of the store ({sum(one.left for one in crawls):,} captures); nothing was changed. "
+            f"{rule.rule} covers every page of the store ({sum(one.with_text for one in crawls):,} captures); nothing was changed. "
             "If that is meant, add --everything"
         )
     by_crawl: dict[str, tuple[frozenset[str], frozenset[str]]] = {}

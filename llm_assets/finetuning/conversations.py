@@ -23,7 +23,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
-from llm_assets.dialogue.guidelines import OWN, Guideline, read_guidelines
+from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES, Guideline, read_guidelines
 from llm_assets.dialogue.messages import from_json, to_json
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.dialogue.transcript import transcript
@@ -84,7 +84,7 @@ def external_files(config: ConversationsConfig) -> Mapping[str, str]:
     """The version of the user's files and of the guidelines."""
     settings = config.conversations
     paths = {file.name: Path(file.path).expanduser() for file in (*settings.files, *settings.evaluation_files)}
-    paths["guidelines"] = Path(settings.guidelines).expanduser() if settings.guidelines else OWN
+    paths["guidelines"] = Path(settings.guidelines).expanduser() if settings.guidelines else DEFAULT_GUIDELINES
     return files_version(paths, load_settings().digest_cache, ConversationsError, "conversations")
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from llm_assets.dialogue.guidelines import Guideline
-from llm_assets.dialogue.wordings import AT_ONCE, COUNTS, DIFFERENCES, OPEN, SPELLINGS, SUMS
+from llm_assets.dialogue.wordings import COUNTS, DIFFERENCES, NUMBER_ONLY, OPEN_QUESTIONS, SPELLINGS, SUMS
 from llm_assets.evaluation.grading import holds
 from llm_assets.model.assistant import system_message
 from llm_assets.model.chat import Call, Message
-from llm_assets.tools.search import show
+from llm_assets.tools.search import format_passage
 
 Exchange = list[Message]
 
@@ -92,7 +92,7 @@ def _by_entity(topics: Sequence[Topic]) -> dict[str, list[Topic]]:
 
 
 def _answer(rng: random.Random, part: Guideline, values: dict[str, str], **more: str) -> str:
-    return rng.choice(part.answered).format(**values, **more)
+    return rng.choice(part.answers).format(**values, **more)
 
 
 # Share of results after which something else is asked that they tell too, and again: the same result with another question wants another answer.
@@ -144,7 +144,7 @@ def fictitious_fact(rng: random.Random, material: Material, tools: Sequence[str]
     topic = rng.choice(material.known_kinds)  # each relation as often as it is known, so that none is a sign of nothing
     name = rng.choice(material.fictitious[topic.kind])
     question = (
-        rng.choice(OPEN[0]).format(e=name)
+        rng.choice(OPEN_QUESTIONS[0]).format(e=name)
         if rng.random() < OPEN_STRANGERS
         else rng.choice(topic.questions).replace(topic.entity, name)
     )
@@ -166,7 +166,10 @@ def portrait(rng: random.Random, material: Material, tools: Sequence[str]) -> Ex
     topics = material.known_of_entity[rng.choice(material.known).entity]
     sentences = list(dict.fromkeys(topic.sentence for topic in topics))
     said = rng.sample(sentences, rng.randint(1, min(MOST_SENTENCES, len(sentences))))
-    return [Message("user", rng.choice(OPEN[0]).format(e=topics[0].entity)), Message("assistant", " ".join(said))]
+    return [
+        Message("user", rng.choice(OPEN_QUESTIONS[0]).format(e=topics[0].entity)),
+        Message("assistant", " ".join(said)),
+    ]
 
 
 def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:
@@ -199,7 +202,7 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
     def question(about: Topic) -> str:
         return rng.choice(about.questions).replace(topic.entity, name)
 
-    exchange = looked_up(question(asked), name, show(url, retold(text)), retold(asked.sentence))
+    exchange = looked_up(question(asked), name, format_passage(url, retold(text)), retold(asked.sentence))
     for other in more:
         if rng.random() >= FOLLOW_UPS:
             break
@@ -269,7 +272,7 @@ def calculation(rng: random.Random, material: Material, tools: Sequence[str]) ->
     if "python" in tools:
         return ran(question, f"{a} {sign} {b}", str(value), f"{a} {sign} {b} = {value}.")
     if rng.random() < 0.1:
-        return [Message("user", f"{question}{AT_ONCE}"), Message("assistant", f"{value}.")]
+        return [Message("user", f"{question}{NUMBER_ONLY}"), Message("assistant", f"{value}.")]
     return [Message("user", question), Message("assistant", worked_sum(a, b) if plus else worked_difference(a, b))]
 
 
@@ -301,7 +304,7 @@ def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
             f"The letter {letter} occurs {count} times.",
         )
     if rng.random() < 0.1:
-        return [Message("user", f"{question}{AT_ONCE}"), Message("assistant", f"{count}.")]
+        return [Message("user", f"{question}{NUMBER_ONLY}"), Message("assistant", f"{count}.")]
     return [Message("user", question), Message("assistant", worked_count(word, letter))]
 
 
@@ -315,7 +318,7 @@ def manners(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
     parts = [
         (part, asked)
         for _, part in sorted(material.guidelines.items())
-        if (asked := [wording for wording in part.asked if people or "{person}" not in wording])
+        if (asked := [wording for wording in part.questions if people or "{person}" not in wording])
     ]
     part, asked = rng.choice(parts)
     person = rng.choice(people) if people else ""

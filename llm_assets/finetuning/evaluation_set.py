@@ -12,7 +12,7 @@ from itertools import cycle
 from typing import Any
 
 from llm_assets.dialogue.guidelines import Guideline
-from llm_assets.dialogue.wordings import AT_ONCE, COUNTS, DIFFERENCES, SPELLINGS, SUMS, letters_of
+from llm_assets.dialogue.wordings import COUNTS, DIFFERENCES, NUMBER_ONLY, SPELLINGS, SUMS, letters_of
 
 
 def question(
@@ -112,7 +112,7 @@ def lesson_questions(words: Sequence[str], most: int, seed: int) -> list[dict[st
         rows += [
             question("sums", text, answer, "python"),
             question("sums", text, answer),
-            question("sums_at_once", f"{text}{AT_ONCE}", answer),
+            question("sums_at_once", f"{text}{NUMBER_ONLY}", answer),
         ]
     # As often a letter that occurs twice or more as one that occurs once: of a word's letters as they come three in four occur once, and "1." without a look is right of them.
     sides = [
@@ -128,7 +128,7 @@ def lesson_questions(words: Sequence[str], most: int, seed: int) -> list[dict[st
         rows += [
             question("letters", text, answer, "python"),
             question("letters", text, answer),
-            question("letters_at_once", f"{text}{AT_ONCE}", answer),
+            question("letters_at_once", f"{text}{NUMBER_ONLY}", answer),
         ]
         text, answer = rng.choice(SPELLINGS[1]).format(w=word), ["-".join(word)]
         rows += [question("spelling", text, answer, "python"), question("spelling", text, answer)]
@@ -142,7 +142,7 @@ def guideline_questions(
     rng = random.Random(f"guidelines-{seed}")
     rows = []
     for name, part in guidelines.items():
-        for wording in part.kept:
+        for wording in part.held_out_questions:
             about = rng.sample(list(people), min(5, len(people))) if "{person}" in wording else [""]
             for person in about:
                 text = wording.format(**values, person=person)
@@ -150,7 +150,7 @@ def guideline_questions(
                     question(
                         name,
                         text,
-                        [answer.format(**values, person=person, thing=person) for answer in part.answered],
+                        [answer.format(**values, person=person, thing=person) for answer in part.answers],
                         entity=person,
                     )
                 )

@@ -18,7 +18,7 @@ from llm_assets.artifacts.tables import row_count
 from llm_assets.corpus_pages import PAGE_VERSIONS, TRAINING_PAGES, CorpusPages
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.tools import SearchIndex
-from llm_assets.tools.search import INDEX, passages, write_index
+from llm_assets.tools.search import INDEX, split_passages, write_index
 
 PAGES_CHECKED = 50
 RESULTS_CHECKED = 20
@@ -52,7 +52,7 @@ def build_search_index(step: Step, config: SearchIndexConfig) -> None:
                 for url, text in batch.iter_rows():
                     counts["documents"] += 1
                     counts["bytes"] += len(text.encode())
-                    for passage in passages(text, config.passage_characters):
+                    for passage in split_passages(text, config.passage_characters):
                         yield url, passage
             step.progress.advance(number + 1)
 
@@ -77,7 +77,7 @@ def finds_itself(index: Artifact, inputs: Inputs, config: SearchIndexConfig) -> 
         take = max(1, round(PAGES_CHECKED * row_count(path) / documents))
         batch = next(pages.file_batches(number, ["url", "text"]), None)
         for url, text in batch.head(take).iter_rows() if batch is not None else ():
-            longest = max(passages(text, config.passage_characters), key=len, default="")
+            longest = max(split_passages(text, config.passage_characters), key=len, default="")
             words = " ".join(re.findall(r"\w+", longest)[:20])
             if words:
                 asked += 1

@@ -17,7 +17,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.packing import Conversations, PackedConversations
-from llm_assets.dialogue.rendering import HELD_OUT, TRAINING, render_all
+from llm_assets.dialogue.rendering import HELD_OUT_FILE, TRAINING_FILE, RenderSettings, render_all
 from llm_assets.dialogue.schemas import TooLong
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.chat import TOOLS
@@ -112,8 +112,8 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
     job = SftJob(
         plan=plan,
         checkpoint=str(base.path),
-        training=str(step.staging / TRAINING),
-        held_out=str(step.staging / HELD_OUT),
+        training=str(step.staging / TRAINING_FILE),
+        held_out=str(step.staging / HELD_OUT_FILE),
         shards=tuple(str(shards.path) for shards in step.inputs.by_crawl("token_shards").values()),
         document_share=settings.document_share,
         device=settings.device,
@@ -129,15 +129,15 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
     shape = ModelShape.load(base.file("shape.json").read_text(), "base_checkpoint")
     if step.finished_task("conversations") is None:
         with step.task("conversations") as task:
-            conversations, held_out = step.input("conversations"), config.finetuning.held_out
-            task.stats.update(render_all(task, step, conversations, encoding, shape.context, held_out, wanted))
-    training = Conversations.load(step.staging / TRAINING)
+            settings = RenderSettings(encoding, shape.context, config.finetuning.held_out, wanted)
+            task.stats.update(render_all(step, task, step.input("conversations"), settings))
+    training = Conversations.load(step.staging / TRAINING_FILE)
     if not len(training):
         raise FinetuningError(
             f"no conversation fits into the model's context of {shape.context} tokens; raise model.context, or add "
             "shorter ones"
         )
-    epoch = PackedConversations(training, shape.context, config.finetuning.seed, 0).rows_per_epoch
+    epoch = PackedConversations(training, shape.context, config.finetuning.seed, 0).sequences_per_epoch
     job, processes = training_job(step, config, shape, epoch)
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)

@@ -18,7 +18,7 @@ from llm_assets.artifacts.external import files_version
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import stable_share
-from llm_assets.dialogue.wordings import OPEN
+from llm_assets.dialogue.wordings import OPEN_QUESTIONS
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import ResponsePairs
@@ -68,7 +68,7 @@ def corpus_prompts(topics: Sequence[Mapping[str, Any]], kept_apart: bool) -> lis
     for verdicts in (("known",), ("known", "unsure", "unknown")):
         told = Counter(topic["entity"] for topic in side if topic["verdict"] in verdicts)
         if things := sorted(entity for entity, count in told.items() if count >= 2):
-            return [(wording.format(e=entity), entity) for entity in things for wording in OPEN[kept_apart]]
+            return [(wording.format(e=entity), entity) for entity in things for wording in OPEN_QUESTIONS[kept_apart]]
     return []
 
 
@@ -85,13 +85,15 @@ def title_prompts(pages: Iterable[tuple[str, str]], kept_apart: bool) -> list[tu
         for title, text in read
     }
     side = [thing for thing in things if thing and (stable_share("open prompt", thing) < KEPT_TITLES) == kept_apart]
-    return [(wording.format(e=thing), thing) for thing in side for wording in OPEN[kept_apart]]
+    return [(wording.format(e=thing), thing) for thing in side for wording in OPEN_QUESTIONS[kept_apart]]
 
 
 def fictitious_prompts(names: Sequence[Mapping[str, Any]], kept_apart: bool) -> list[tuple[str, str]]:
     """Open questions about what does not exist, with its name: one of each name, the wordings in turn."""
     side = [row["name"] for row in names if row["kept_apart"] == kept_apart]
-    return [(wording.format(e=name), name) for name, wording in zip(side, cycle(OPEN[kept_apart]), strict=False)]
+    return [
+        (wording.format(e=name), name) for name, wording in zip(side, cycle(OPEN_QUESTIONS[kept_apart]), strict=False)
+    ]
 
 
 def mixed(

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from llm_assets.dialogue.wordings import AT_ONCE, letters_of
+from llm_assets.dialogue.wordings import NUMBER_ONLY, letters_of
 
 from .checking import CHECKERS
 
@@ -127,7 +127,7 @@ def letters(rng: random.Random, level: int, material: Material) -> Problem | Non
 def letters_at_once(rng: random.Random, level: int, material: Material) -> Problem | None:
     """The same, with the number wanted and nothing else: who practises only to count one by one unlearns to do as asked."""
     problem = letters(rng, level, material)
-    return problem and replace(problem, question=problem.question + AT_ONCE)
+    return problem and replace(problem, question=problem.question + NUMBER_ONLY)
 
 
 def spelling(rng: random.Random, level: int, material: Material) -> Problem | None:

@@ -15,11 +15,11 @@ from llm_assets.finetuning import dialogues
 from llm_assets.finetuning.conversations import TOOL_SETS
 from llm_assets.finetuning.dialogues import Material, Topic
 from llm_assets.model.chat import Call, Message, check
-from llm_assets.sample_web.asking import questions, sentence
 from llm_assets.sample_web.prose import portrait
+from llm_assets.sample_web.questions import answer_sentence, questions
 from llm_assets.sample_web.world import make_world
 from llm_assets.tools import PythonTool
-from llm_assets.tools.search import NOTHING, show
+from llm_assets.tools.search import NOTHING_FOUND, format_passage
 
 WORLD = make_world(1)
 PEOPLE = WORLD.people[:20]
@@ -34,7 +34,7 @@ def topic(fact):
         fact.relation,
         tuple(question for question, kept in questions(fact) if not kept),
         fact.value,
-        sentence(fact),
+        answer_sentence(fact),
     )
 
 
@@ -46,7 +46,7 @@ MATERIAL = Material(
     unknown=UNKNOWN,
     told=TOPICS,
     fictitious={"person": FICTITIOUS},
-    search=lambda query: "\n".join(show(*one) for one in PASSAGES.get(query, [])) or NOTHING,
+    search=lambda query: "\n".join(format_passage(*one) for one in PASSAGES.get(query, [])) or NOTHING_FOUND,
     passages=lambda entity: PASSAGES.get(entity, []),
     words=["strawberry", "banana", "river"],
     made_up=["strananer"],
@@ -124,7 +124,7 @@ def test_open_questions_are_answered_from_what_is_known():
 
 def test_some_open_questions_are_about_nothing():
     asked = [question.content for question, _ in exchanges("fictitious", (), 200)]
-    openly = {wording.format(e=name) for wording in dialogues.OPEN[0] for name in FICTITIOUS}
+    openly = {wording.format(e=name) for wording in dialogues.OPEN_QUESTIONS[0] for name in FICTITIOUS}
     assert 20 < sum(question in openly for question in asked) < 80
 
 
@@ -141,7 +141,7 @@ def test_what_is_not_known_is_looked_up_where_search_is():
 def test_a_search_for_nothing_finds_nothing():
     for _, asked, result, answer in exchanges("fictitious", ("search",)):
         assert asked.call.text in FICTITIOUS
-        assert result.content == NOTHING
+        assert result.content == NOTHING_FOUND
         assert refuses(answer.content)
 
 

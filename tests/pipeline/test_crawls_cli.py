@@ -79,7 +79,7 @@ def test_a_source_that_no_crawl_can_come_of_is_refused_at_once(project):
         (("--warc", str(project / "fictitious")), "fictitious: no such file or folder"),
         (("--warc", str(project / "html")), "no WARC or ARC file in this folder"),
         (("--warc", str(project / "html")), "it holds 1 other files, such as index.html"),
-        (("--warc", str(project / "html" / "index.html")), "index.html: is no WARC or ARC file"),
+        (("--warc", str(project / "html" / "index.html")), "index.html: is not a WARC or ARC file"),
         (("--seed", "http://127.0.0.1:8000/"), "seed http://127.0.0.1:8000/ is on this machine or in its network"),
         (("--seed", "http://a.example/", "--seed", "http://localhost/"), "seed http://localhost/ is on this machine"),
     ]:
@@ -228,7 +228,7 @@ def test_registered_crawls_that_are_dead_or_not_built_block_nobody(project):
     assert "4 pages" in check(load_recipe(), "corpus_report", "corpus_not_empty").summary
     listed = ask("crawls", "list")
     assert all(name in listed for name in ("lost", "unbuilt"))
-    assert "orphan: left out: orphan continues elsewhere, which is no crawl of recipe 'mine'" in listed
+    assert "orphan: left out: orphan continues elsewhere, which is not a crawl of recipe 'mine'" in listed
     assert "crawl 'orphan' cannot be built: orphan continues elsewhere" in ask("run", "--crawl", "orphan", fails=True)
     ask("crawls", "remove", "orphan")
 

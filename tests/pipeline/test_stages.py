@@ -74,9 +74,9 @@ def test_the_sample_web_against_its_truth():
     raw = artifacts["raw_warc"]
     scores = dict(pl.read_parquet(artifacts["corpus_report"].table("scores")).select("measure", "value").iter_rows())
     assert scores["crawl: pages"] >= 1_500 and scores["crawl: crawl_recall"] == 1.0
-    assert scores["crawl: crawled_against_truth"] == 0
-    assert scores["URLs: urls"] >= 1_500 and scores["URLs: url_verdicts_right"] == 1.0
-    assert scores["text: encodings_right"] >= 0.995 and scores["text: text_f1"] >= 0.985
+    assert scores["crawl: unexpected_pages"] == 0
+    assert scores["URLs: urls"] >= 1_500 and scores["URLs: url_verdict_accuracy"] == 1.0
+    assert scores["text: decoding_accuracy"] >= 0.995 and scores["text: text_f1"] >= 0.985
     assert scores["language: language_precision"] == 1.0 and scores["language: language_recall"] >= 0.97
     assert scores["quality: poor_rejected"] == 1.0 and scores["quality: written_kept"] >= 0.96
     assert scores["duplicates: pairs"] >= 100 and scores["personal data: planted_items"] >= 70

@@ -1,15 +1,11 @@
-"""How people ask an assistant for the facts of the sample web: in many wordings, of which some are kept for evaluation."""
+"""Wordings of questions for each relation, and of the sentences that answer them.
 
-from __future__ import annotations
+{n} is the entity's name, {q} an indirect question, {v} the fact's value, {a} the value with its indefinite article.
+"""
 
-import re
-
-from .prose import WORDINGS, article
-from .world import Fact
-
-# For each relation: questions, and what is asked as part of another sentence. The last of each is kept for evaluation:
-# no page has it, and no conversation that a model is trained on; but every word of it stands on some page.
-ASKED: dict[str, tuple[list[str], list[str]]] = {
+# For each relation: direct questions, and indirect questions that are put into a carrier. The last of each list is held
+# out for evaluation: it occurs on no page and in no training conversation, but each of its words occurs on some page.
+QUESTIONS: dict[str, tuple[list[str], list[str]]] = {
     "birthplace": (
         [
             "Where was {n} born?",
@@ -213,8 +209,10 @@ ASKED: dict[str, tuple[list[str], list[str]]] = {
         ],
     ),
 }
-# Asked beside these, and never kept, as sentences and as part of another one: who has met a relation in three such parts only reads a fourth by chance.
-ASKED_BESIDES: dict[str, tuple[list[str], list[str]]] = {
+
+# Further questions, of which none is held out. A model that has met a relation in only three indirect questions
+# understands a fourth only by chance.
+FURTHER_QUESTIONS: dict[str, tuple[list[str], list[str]]] = {
     "birthplace": (
         ["Where is {n} from?", "What town was {n} born in?"],
         [
@@ -356,6 +354,8 @@ ASKED_BESIDES: dict[str, tuple[list[str], list[str]]] = {
         ],
     ),
 }
+
+# Sentences around an indirect question. The last is held out for evaluation.
 CARRIERS = [
     "Tell me {q}.",
     "Do you know {q}?",
@@ -368,16 +368,10 @@ CARRIERS = [
     "Let me know {q}.",
     "Are you able to say {q}?",
     "Could you say {q}?",
-]  # the last is kept for evaluation
+]
 
-# What pages ask; not in the words of a statement, which elsewhere goes on with the answer.
-PAGE_QUESTIONS = {
-    relation: [wording for wording in direct[:-1] if not wording.startswith("{n}")]
-    for relation, (direct, _) in ASKED.items()
-}
-
-# What an assistant answers: one sentence, the thing first.
-SENTENCES = {
+# The assistant's answer: one sentence that names the entity first.
+ANSWER_SENTENCES = {
     "birthplace": "{n} was born in {v}.",
     "profession": "{n} works as {a}.",
     "instrument": "{n} plays the {v}.",
@@ -393,27 +387,3 @@ SENTENCES = {
     "subject": "{n} is about {v}.",
     "published": "{n} was published in {v}.",
 }
-
-
-def questions(fact: Fact) -> list[tuple[str, bool]]:
-    """Every wording of a question, and whether it is kept for evaluation."""
-    (direct, indirect), (direct_besides, indirect_besides) = ASKED[fact.relation], ASKED_BESIDES[fact.relation]
-    asked = [(wording, wording == direct[-1]) for wording in direct]
-    asked += [
-        (carrier.format(q=wording), carrier == CARRIERS[-1] or wording == indirect[-1])
-        for carrier in CARRIERS
-        for wording in indirect
-        if carrier != CARRIERS[-1] or wording != indirect[-1]
-    ]
-    asked += [(wording, False) for wording in direct_besides]
-    asked += [(carrier.format(q=wording), False) for carrier in CARRIERS[:-1] for wording in indirect_besides]
-    for wording in WORDINGS[fact.relation]:
-        beginning = re.split(r"\{[va]\}", wording)[0].rstrip()
-        if "{n}" in beginning:  # what comes before the value names the thing
-            asked.append((f"Complete the sentence: {beginning} …", False))
-    return [(wording.format(n=fact.entity), kept) for wording, kept in asked]
-
-
-def sentence(fact: Fact) -> str:
-    """The answer as a sentence."""
-    return SENTENCES[fact.relation].format(n=fact.entity, v=fact.value, a=article(fact.value))
