@@ -28,7 +28,7 @@ def _line(message: Message, layout: str) -> str:
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Message]:
-    """The messages of an answer, as an evaluation's process writes them (`evaluation.asking.told`)."""
+    """The messages of an answer, as an evaluation's process writes them (`evaluation.answers.answer_record`)."""
     return [
         Message(row["role"], row["content"], Call(row["tool"], row["call"]) if "tool" in row else None) for row in rows
     ]

@@ -53,7 +53,7 @@ def grade_row(row: Mapping[str, Any], answer: str) -> str:
     return max((grade(answer, one, distractors) for one in expected), key=["wrong", "refused", "right"].index)
 
 
-def shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+def grade_shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """Shares of grades and the number of questions, by model and group.
 
     A group that is asked with and without tools is two groups.
@@ -69,13 +69,13 @@ def shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
         counts = dict(rows["grade"].value_counts().iter_rows())
         found.setdefault(str(model), {})[str(group)] = {
             **{name: round(counts.get(name, 0) / len(rows), 4) for name in ("right", "refused", "wrong")},
-            "asked": len(rows),
+            "questions": len(rows),
             "tokens": round(float(rows["tokens"].mean() or 0), 1),
         }  # type: ignore[arg-type]
     return found
 
 
-def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Question, ...]]:
+def evaluation_questions(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Question, ...]]:
     """The questions that the assistant is evaluated by, and how a job asks them."""
     questions = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
     return questions, tuple(
@@ -83,7 +83,7 @@ def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Questi
     )
 
 
-def before_and_after(
+def grades_before_and_after(
     evaluation: Artifact, questions: pl.DataFrame, answers: Sequence[Mapping[str, Any]]
 ) -> pl.DataFrame:
     """Grades by group (schema Abilities): of `evaluation` (sft_evaluation), and of new answers to its questions."""
@@ -96,10 +96,12 @@ def before_and_after(
         grade=pl.Series([grade_row(row, row["answer"]) for row in graded.iter_rows(named=True)], dtype=pl.String),
     )
     before = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")]).filter(pl.col("model") == "sft")
-    return to_abilities(shares(before)["sft"], shares(graded)["after"])
+    return abilities_table(grade_shares(before)["sft"], grade_shares(graded)["after"])
 
 
-def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> pl.DataFrame:
+def abilities_table(
+    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]
+) -> pl.DataFrame:
     """Shares of grades before and after, by group (schema Abilities)."""
     grades = ("right", "refused", "wrong")
     return pl.DataFrame(
@@ -108,7 +110,7 @@ def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, 
                 "group": group,
                 **{f"{grade}_before": float(before[group][grade]) for grade in grades},
                 **{f"{grade}_after": float(after[group][grade]) for grade in grades},
-                "asked": int(before[group]["asked"]),
+                "questions": int(before[group]["questions"]),
             }
             for group in before
             if group in after
@@ -116,7 +118,7 @@ def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, 
     )
 
 
-def changes(abilities: pl.DataFrame) -> dict[str, float]:
+def ability_changes(abilities: pl.DataFrame) -> dict[str, float]:
     """By group, what became of the share that is as wanted: refused of what nobody can know, right of all else."""
     found = {}
     for row in abilities.iter_rows(named=True):
@@ -125,7 +127,7 @@ def changes(abilities: pl.DataFrame) -> dict[str, float]:
     return found
 
 
-def keeps_abilities(evaluation: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
+def check_abilities(evaluation: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
     """Whether no ability of the assistant's fell by more than ten points."""
     found = evaluation.record.stats["changes"]
     fallen = {group: change for group, change in found.items() if change < -LOSS}

@@ -16,4 +16,4 @@ class Abilities(pa.DataFrameModel):
     right_after: float = pa.Field(ge=0, le=1)
     refused_after: float = pa.Field(ge=0, le=1)
     wrong_after: float = pa.Field(ge=0, le=1)
-    asked: pl.Int64 = pa.Field(ge=1)
+    questions: pl.Int64 = pa.Field(ge=1)

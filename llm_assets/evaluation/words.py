@@ -11,18 +11,18 @@ WORD_CHARACTERS = 32 << 20  # of the corpus, in which they are counted
 
 
 def common_words(
-    texts: Iterable[str], pattern: str, count: int, characters: int | None = None, once_a_text: bool = False
+    texts: Iterable[str], pattern: str, count: int, characters: int | None = None, count_texts: bool = False
 ) -> list[str]:
     """The `count` commonest matches of `pattern`, the commonest first, ties in alphabetical order.
 
     characters: reading stops after the text that exceeds so many; None reads all.
-    once_a_text: count the texts that hold a word rather than its occurrences.
+    count_texts: count the texts that hold a word rather than its occurrences.
     """
     counts: Counter[str] = Counter()
     room = characters
     for text in texts:
         words = re.findall(pattern, text)
-        counts.update(set(words) if once_a_text else words)
+        counts.update(set(words) if count_texts else words)
         if room is not None:
             room -= len(text)
             if room < 0:

@@ -17,8 +17,8 @@ class Prompt(Question):
 
 
 @dataclass(frozen=True)
-class AskJob:
-    """The same prompts to every model (`release.ask`). models: checkpoints' folders, by name; `base` is asked as a base
+class AnswerJob:
+    """The same prompts to every model (`release.answer_prompts`). models: checkpoints' folders, by name; `base` is asked as a base
     model.
     """
 

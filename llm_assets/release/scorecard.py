@@ -31,10 +31,10 @@ from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import monitor_series
 from llm_assets.training.training_run import loss_series
 
-from .jobs import AskJob, Prompt
+from .jobs import AnswerJob, Prompt
 from .schemas import Costs, Transcripts
 
-MODULE = "llm_assets.release.ask"
+MODULE = "llm_assets.release.answer_prompts"
 REPORT = "scorecard.html"
 TEMPLATE = "scorecard.html.j2"
 # Stages from captures to text, with the table that holds what is left.
@@ -99,7 +99,7 @@ class ScorecardConfig(Frozen):
 def build_scorecard(step: Step, config: ScorecardConfig) -> None:
     """One part; the models are asked in a process of its own."""
     prompts = chosen_prompts(step.input("conversations"), step.input("response_pairs"), config.prompts)
-    job = AskJob(
+    job = AnswerJob(
         models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
         prompts=tuple(prompts),
         max_tokens=config.max_tokens,

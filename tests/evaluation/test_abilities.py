@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from llm_assets.evaluation.abilities import keeps_abilities
+from llm_assets.evaluation.abilities import check_abilities
 
 
 def found(changes):
-    return keeps_abilities(SimpleNamespace(record=SimpleNamespace(stats={"changes": changes})), None, None)
+    return check_abilities(SimpleNamespace(record=SimpleNamespace(stats={"changes": changes})), None, None)
 
 
 def test_every_change_can_be_plotted():

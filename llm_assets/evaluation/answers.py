@@ -14,7 +14,7 @@ from .jobs import BasePrompting, Question
 BATCH = 128
 
 
-def told(engine: Engine, completion: Completion) -> dict[str, Any]:
+def answer_record(engine: Engine, completion: Completion) -> dict[str, Any]:
     """An answer with its calls."""
     messages = to_messages(engine, completion)
     return {
@@ -32,7 +32,7 @@ def told(engine: Engine, completion: Completion) -> dict[str, Any]:
     }
 
 
-def ask_chat(
+def chat_answers(
     engine: Engine, questions: Sequence[Question], tools: Tools | None, max_tokens: int, search_first: bool = False
 ) -> list[dict[str, Any]]:
     """Greedy answers by the chat protocol. search_first: every answer begins with a search, whatever the model knows."""
@@ -45,10 +45,10 @@ def ask_chat(
         stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
         opening=encoding.special["<|search_start|>"] if search_first else None,
     )
-    return [told(engine, one) for one in engine.complete(prompts, sampling, batch=BATCH, tools=tools)]
+    return [answer_record(engine, one) for one in engine.complete(prompts, sampling, batch=BATCH, tools=tools)]
 
 
-def ask_all(
+def answers_with_tools(
     engine: Engine, questions: Sequence[Question], choose: Callable[[str], Tools | None], max_tokens: int
 ) -> list[dict[str, Any]]:
     """Greedy answers with the tools that each question names, by the questions' numbers."""
@@ -57,12 +57,12 @@ def ask_all(
         asked = [one for one in questions if one.tools == names]
         found += [
             {"number": one.number, **answer}
-            for one, answer in zip(asked, ask_chat(engine, asked, choose(names), max_tokens), strict=True)
+            for one, answer in zip(asked, chat_answers(engine, asked, choose(names), max_tokens), strict=True)
         ]
     return found
 
 
-def base_prompts(engine: Engine, questions: Sequence[str], settings: BasePrompting) -> list[list[int]]:
+def base_model_prompts(engine: Engine, questions: Sequence[str], settings: BasePrompting) -> list[list[int]]:
     """Prompts for a base model: questions after an instruction and examples, the first dropped if there is no room."""
     encoding, room = engine.encoding, engine.shape.context - settings.max_tokens
     examples = list(settings.examples)
@@ -81,9 +81,9 @@ def base_prompts(engine: Engine, questions: Sequence[str], settings: BasePrompti
     return prompts
 
 
-def ask_base(engine: Engine, questions: Sequence[Question], settings: BasePrompting) -> list[dict[str, Any]]:
+def base_model_answers(engine: Engine, questions: Sequence[Question], settings: BasePrompting) -> list[dict[str, Any]]:
     """Greedy answers of a base model, made to answer by examples of questions and answers."""
-    prompts = base_prompts(engine, [one.question for one in questions], settings)
+    prompts = base_model_prompts(engine, [one.question for one in questions], settings)
     lines = engine.lines(prompts, settings.max_tokens, batch=BATCH)
     return [
         {
