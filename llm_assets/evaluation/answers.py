@@ -1,4 +1,8 @@
-"""Questions put to a model, by the chat protocol or as a base model is asked, and its answers."""
+"""Answers of models to questions: of an assistant by the chat protocol, of a base model after examples.
+
+All answers are greedy. Each is a dictionary: `answer` (the final text), `messages` (every message of the assistant and
+its tools, with calls), `calls` (how many), `tokens` (how many the model generated itself, without tool output).
+"""
 
 from __future__ import annotations
 
@@ -11,80 +15,88 @@ from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 
 from .jobs import BasePrompting, Question
 
-BATCH = 128
+BATCH = 128  # questions that are answered at once
 
 
 def answer_record(engine: Engine, completion: Completion) -> dict[str, Any]:
-    """An answer with its calls."""
+    """A completion as the dictionary that the module's docstring describes."""
     messages = to_messages(engine, completion)
     return {
         "answer": messages[-1].content,
-        "messages": [
-            {
-                "role": message.role,
-                "content": message.content,
-                **({"tool": message.call.tool, "call": message.call.text} if message.call else {}),
-            }
-            for message in messages
-        ],
+        "messages": [_message_row(message) for message in messages],
         "calls": len(completion.calls),
         "tokens": len(completion.tokens) - sum(completion.forced),
     }
 
 
+def _message_row(message: Message) -> dict[str, str]:
+    row = {"role": message.role, "content": message.content}
+    if message.call is not None:
+        row |= {"tool": message.call.tool, "call": message.call.text}
+    return row
+
+
 def chat_answers(
     engine: Engine, questions: Sequence[Question], tools: Tools | None, max_tokens: int, search_first: bool = False
 ) -> list[dict[str, Any]]:
-    """Greedy answers by the chat protocol. search_first: every answer begins with a search, whatever the model knows."""
+    """Answers by the chat protocol, in the order of the questions.
+
+    search_first: begin every answer with a search, even if the model would answer from memory.
+    """
     encoding = engine.encoding
-    system = system_message(sorted(tools.tools)) if tools else None
-    prompts = [prompt(encoding, [*([system] if system else []), Message("user", one.question)]) for one in questions]
+    system_messages = [system_message(sorted(tools.tools))] if tools else []
+    prompts = [prompt(encoding, [*system_messages, Message("user", question.question)]) for question in questions]
     sampling = Sampling(
         max_tokens=max_tokens,
         temperature=0.0,
         stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
         opening=encoding.special["<|search_start|>"] if search_first else None,
     )
-    return [answer_record(engine, one) for one in engine.complete(prompts, sampling, batch=BATCH, tools=tools)]
+    completions = engine.complete(prompts, sampling, batch=BATCH, tools=tools)
+    return [answer_record(engine, completion) for completion in completions]
 
 
 def answers_with_tools(
     engine: Engine, questions: Sequence[Question], choose: Callable[[str], Tools | None], max_tokens: int
 ) -> list[dict[str, Any]]:
-    """Greedy answers with the tools that each question names, by the questions' numbers."""
-    found = []
-    for names in sorted({one.tools for one in questions}):
-        asked = [one for one in questions if one.tools == names]
-        found += [
-            {"number": one.number, **answer}
-            for one, answer in zip(asked, chat_answers(engine, asked, choose(names), max_tokens), strict=True)
+    """Answers with the tools that each question names, grouped by these tools; `number` is the question's number.
+
+    choose: opens tools by their names (`tools.toolbox.open_toolbox`).
+    """
+    answers: list[dict[str, Any]] = []
+    for tool_names in sorted({question.tools for question in questions}):
+        group = [question for question in questions if question.tools == tool_names]
+        group_answers = chat_answers(engine, group, choose(tool_names), max_tokens)
+        answers += [
+            {"number": question.number, **answer} for question, answer in zip(group, group_answers, strict=True)
         ]
-    return found
+    return answers
 
 
 def base_model_prompts(engine: Engine, questions: Sequence[str], settings: BasePrompting) -> list[list[int]]:
-    """Prompts for a base model: questions after an instruction and examples, the first dropped if there is no room."""
+    """Prompts for a base model, as token ids: an instruction, examples, and the question."""
+    return [_base_model_prompt(engine, question, settings) for question in questions]
+
+
+def _base_model_prompt(engine: Engine, question: str, settings: BasePrompting) -> list[int]:
+    """The longest prompt that leaves room for the answer.
+
+    Where the context is too short, the instruction goes first, then one example after the other. A question that is
+    too long by itself is cut off.
+    """
     encoding, room = engine.encoding, engine.shape.context - settings.max_tokens
     examples = list(settings.examples)
-    prompts = []
-    for question in questions:
-        texts = (
-            as_text([Message("user", question)], settings.instruction if first == 0 else "", examples[first:])
-            for first in range(len(examples) + 1)
-        )
-        prompts.append(
-            next(
-                (ids for text in texts if len(ids := encoding.document(text)) <= room),
-                encoding.document(question)[:room],
-            )
-        )
-    return prompts
+    for dropped in range(len(examples) + 1):
+        instruction = settings.instruction if dropped == 0 else ""
+        ids = encoding.document(as_text([Message("user", question)], instruction, examples[dropped:]))
+        if len(ids) <= room:
+            return ids
+    return encoding.document(question)[:room]
 
 
 def base_model_answers(engine: Engine, questions: Sequence[Question], settings: BasePrompting) -> list[dict[str, Any]]:
-    """Greedy answers of a base model, made to answer by examples of questions and answers."""
-    prompts = base_model_prompts(engine, [one.question for one in questions], settings)
-    lines = engine.lines(prompts, settings.max_tokens, batch=BATCH)
+    """Answers of a base model, which examples of questions and answers lead to answer; in the questions' order."""
+    prompts = base_model_prompts(engine, [question.question for question in questions], settings)
     return [
         {
             "answer": text,
@@ -92,5 +104,5 @@ def base_model_answers(engine: Engine, questions: Sequence[Question], settings: 
             "calls": 0,
             "tokens": len(engine.encoding.encode(text)),
         }
-        for text in lines
+        for text in engine.lines(prompts, settings.max_tokens, batch=BATCH)
     ]

@@ -7,7 +7,10 @@ import polars as pl
 
 
 class Abilities(pa.DataFrameModel):
-    """Grades of a group of sft_evaluation's questions before and after a later stage, as shares."""
+    """Grades of sft_evaluation's questions before and after a later stage, one row per group of questions.
+
+    The grades are shares of the group's questions; `questions` is their number.
+    """
 
     group: str
     right_before: float = pa.Field(ge=0, le=1)
