@@ -1,6 +1,7 @@
-"""The process of `scorecard`: ``python -m llm_assets.release.answer_prompts job.json``; the same prompts to every model.
+"""The process of `scorecard`: every model answers the same prompts.
 
-Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
+Run as ``python -m llm_assets.release.answer_prompts job.json``; it writes ``results.json`` beside the job. It needs
+torch, numpy, safetensors and tiktoken, and pydantic-monty for the Python tool.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .jobs import AnswerJob
 
 
 def main(job: AnswerJob, folder: Path, report: Reporter) -> None:
+    """Write the answers of each model, in the order of the prompts' numbers."""
     results: dict[str, Any] = {}
     with open_toolbox(job.toolbox) as choose:
         for number, (name, path) in enumerate(job.models.items()):
