@@ -172,7 +172,7 @@ def test_lost_views_are_drawn_again_and_nothing_is_built(built):
     assert {path: path.read_bytes() for path in drawn} == before
     assert written() == data and missing(made) == set()
     again = CliRunner().invoke(cli, ["artifacts", "render", "--recipe", RECIPE])
-    assert "every view is as its template draws it" in again.output
+    assert "every view is up to date with its template" in again.output
     resolver = open_workspace(made).resolver()
     for artifact in artifacts.values():
         found = resolver.artifact(artifact.record.asset, artifact.record.partition)
