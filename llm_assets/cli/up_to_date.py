@@ -45,7 +45,7 @@ def find_all_cached(
     that failed is blocking. Views whose template or code has changed are drawn again.
     """
     resolver = workspace.resolver()
-    found = []
+    artifacts = []
     for stage in workspace.graph:
         if stage.name not in assets:
             continue
@@ -54,8 +54,8 @@ def find_all_cached(
             cached = _cached(workspace, instance, stage, resolution)
             if cached is None:
                 return None
-            found.append(cached)
-    return found
+            artifacts.append(cached)
+    return artifacts
 
 
 def _cached(

@@ -68,8 +68,8 @@ def _normalised(answer: str) -> str:
 def grade_shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """Shares of the grades, the number of questions and the mean number of tokens, by model and group.
 
-    Groups that are asked with and without Python are reported as two, the former with the suffix ``_python``; all parts
-    of the guidelines are one group.
+    Questions with the Python tool form groups of their own, with the suffix ``_python``. All parts of the guidelines
+    form one group.
     """
     by_model: dict[str, dict[str, dict[str, float]]] = {}
     group = pl.when(pl.col("group").is_in(list(GROUPS))).then(pl.col("group")).otherwise(pl.lit(GUIDELINES))

@@ -81,17 +81,17 @@ def base_model_prompts(engine: Engine, questions: Sequence[str], settings: BaseP
 def _base_model_prompt(engine: Engine, question: str, settings: BasePrompting) -> list[int]:
     """The longest prompt that leaves room for the answer.
 
-    Where the context is too short, the instruction goes first, then one example after the other. A question that is
-    too long by itself is cut off.
+    If the context is too short, the instruction and the first example are dropped, then the other examples one by one.
+    A question that is too long by itself is cut off.
     """
-    encoding, room = engine.encoding, engine.shape.context - settings.max_tokens
+    encoding, longest = engine.encoding, engine.shape.context - settings.max_tokens
     examples = list(settings.examples)
     for dropped in range(len(examples) + 1):
         instruction = settings.instruction if dropped == 0 else ""
         ids = encoding.document(as_text([Message("user", question)], instruction, examples[dropped:]))
-        if len(ids) <= room:
+        if len(ids) <= longest:
             return ids
-    return encoding.document(question)[:room]
+    return encoding.document(question)[:longest]
 
 
 def base_model_answers(engine: Engine, questions: Sequence[Question], settings: BasePrompting) -> list[dict[str, Any]]:
