@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.cli.model import checkpoint_folder
-from llm_assets.evaluation.asking import ask_chat
+from llm_assets.evaluation.answers import chat_answers
 from llm_assets.evaluation.grading import grade, holds
 from llm_assets.evaluation.jobs import Question
 from llm_assets.graph import open_workspace
@@ -67,7 +67,7 @@ def measure(
             search = SearchTool(SearchIndex(indexes[index]), tools.results, tools.match)
             given = Tools({"search": search}, tools.calls, tools.result_tokens)
             findable[index] = found_by(search, facts)
-        answers = ask_chat(engine, questions, given, max_tokens=80, search_first=bool(first))
+        answers = chat_answers(engine, questions, given, max_tokens=80, search_first=bool(first))
         grades = [
             grade(said["answer"], fact["answer"], distractors[fact["relation"]] - {fact["answer"]})
             for said, fact in zip(answers, facts, strict=True)

@@ -31,9 +31,7 @@ def _format_message(message: Message, layout: str) -> str:
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Message]:
-    """The messages of an answer, from the rows that an evaluation process writes."""
-    messages = []
-    for row in rows:
-        call = Call(row["tool"], row["call"]) if "tool" in row else None
-        messages.append(Message(row["role"], row["content"], call))
-    return messages
+    """The messages of an answer, as an evaluation's process writes them (`evaluation.answers.answer_record`)."""
+    return [
+        Message(row["role"], row["content"], Call(row["tool"], row["call"]) if "tool" in row else None) for row in rows
+    ]

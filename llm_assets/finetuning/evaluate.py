@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job, write_results
-from llm_assets.evaluation.asking import ask_base, ask_chat
+from llm_assets.evaluation.answers import base_model_answers, chat_answers
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
@@ -29,9 +29,9 @@ def main(job: SftEvaluationJob, folder: Path, report: Reporter) -> None:
             engine = Engine(loaded, encoding)
             questions = [question for question in job.questions if question.tools == names]
             if model == "base":
-                answers = ask_base(engine, questions, job.base)
+                answers = base_model_answers(engine, questions, job.base)
             else:
-                answers = ask_chat(engine, questions, choose(names), job.max_tokens)
+                answers = chat_answers(engine, questions, choose(names), job.max_tokens)
             results.setdefault(model, []).extend(
                 {"number": question.number, **answer} for question, answer in zip(questions, answers, strict=True)
             )

@@ -18,7 +18,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
 from llm_assets.dialogue.transcript import from_rows, transcript
-from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, grade_row, questions_again, shares
+from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, evaluation_questions, grade_row, grade_shares
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.recipes import Tools
@@ -59,7 +59,7 @@ def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig
 
 def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
     """One part; the asking runs in a process of its own."""
-    questions, again = questions_again(step.input("conversations"))
+    questions, again = evaluation_questions(step.input("conversations"))
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
     known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart"))
     shown = known.unique("relation", maintain_order=True).head(3).to_dicts()
@@ -105,18 +105,18 @@ def headline(answers: pl.DataFrame) -> dict[str, Any]:
     """Shares of grades by model and group; answers made up about fictitious entities, with and without the mitigation;
     known facts refused.
     """
-    by_group = shares(answers)
+    by_group = grade_shares(answers)
     numbers: dict[str, Any] = {"grades": by_group}
     sft, without = by_group.get("sft", {}), by_group.get("ablation", {})
     if "fictitious" in sft and "fictitious" in without:
         made_up, before = sft["fictitious"]["wrong"], without["fictitious"]["wrong"]
         numbers["hallucinated"] = {"ablation": before, "sft": made_up}
         # Of so few questions none may be made up: then it fell at least as if half of one were.
-        numbers["fall"] = round(before / max(made_up, 0.5 / sft["fictitious"]["asked"]), 2)
+        numbers["fall"] = round(before / max(made_up, 0.5 / sft["fictitious"]["questions"]), 2)
     of_known = [sft[group] for group in ("known", "known_elsewhere") if group in sft]
     if of_known:
-        refused = sum(one["refused"] * one["asked"] for one in of_known)
-        numbers["falsely_refused"] = round(refused / sum(one["asked"] for one in of_known), 4)
+        refused = sum(one["refused"] * one["questions"] for one in of_known)
+        numbers["falsely_refused"] = round(refused / sum(one["questions"] for one in of_known), 4)
     return numbers
 
 
@@ -166,7 +166,7 @@ def show_evaluation(evaluation: Artifact) -> dict[str, str]:
     for model, groups in evaluation.record.stats["grades"].items():
         for group, one in groups.items():
             cells = (f"{100 * one[grade]:.1f} %" for grade in ("right", "refused", "wrong"))
-            lines.append(f"| {model}: {group} | {' | '.join(cells)} | {one['asked']} |")
+            lines.append(f"| {model}: {group} | {' | '.join(cells)} | {one['questions']} |")
     return {"summary": "\n".join(lines)}
 
 
@@ -178,7 +178,7 @@ SFT_EVALUATION = Stage(
     kinds=("pytorch", "html"),
     build=build_sft_evaluation,
     config=sft_evaluation_config,
-    code_version="2",
+    code_version="3",
     inputs=(
         "sft_checkpoint",
         "ablation_checkpoint",

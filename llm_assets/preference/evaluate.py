@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job, write_results
-from llm_assets.evaluation.asking import ask_all
+from llm_assets.evaluation.answers import answers_with_tools
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
@@ -41,7 +41,7 @@ def main(job: RlhfEvaluationJob, folder: Path, report: Reporter) -> None:
     # The last model is the one that was tuned: what it was able to before is asked again.
     report("task", name="abilities", number=len(job.models), of=parts)
     with open_toolbox(job.toolbox) as choose:
-        results["answers"] = ask_all(engine, job.questions, choose, job.answer_tokens)
+        results["answers"] = answers_with_tools(engine, job.questions, choose, job.answer_tokens)
     write_results(folder, results)
     report("task", name="done", number=parts, of=parts)
 

@@ -10,7 +10,12 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
-from llm_assets.evaluation.abilities import before_and_after, changes, keeps_abilities, questions_again
+from llm_assets.evaluation.abilities import (
+    ability_changes,
+    check_abilities,
+    evaluation_questions,
+    grades_before_and_after,
+)
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.schemas import Abilities
 from llm_assets.recipes.finetuning import Tools
@@ -46,7 +51,7 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     """One part; the models are asked in a process of its own."""
     settings, reward = config.evaluation, step.input("reward_checkpoint")
     prompts = read_prompts(step.input("response_pairs"), "unseen")
-    questions, again = questions_again(step.input("conversations"))
+    questions, again = evaluation_questions(step.input("conversations"))
     job = RlhfEvaluationJob(
         models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
         prompts=tuple(prompts),
@@ -63,7 +68,7 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     answers = to_answers(prompts, results["said"])
-    abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
+    abilities = grades_before_and_after(step.input("sft_evaluation"), questions, results["answers"])
     with step.task("evaluation") as task:
         task.table("answers", Answers).frame(answers)
         task.table("abilities", Abilities).frame(abilities)
@@ -145,7 +150,7 @@ def headline(answers: pl.DataFrame, abilities: pl.DataFrame) -> dict[str, Any]:
         for other in of
         if other != "rlhf"
     }
-    return {"models": means, "wins": won, "asked": len(next(iter(of.values()))), "changes": changes(abilities)}
+    return {"models": means, "wins": won, "asked": len(next(iter(of.values()))), "changes": ability_changes(abilities)}
 
 
 def preferred_more(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> CheckOutcome:
@@ -184,7 +189,7 @@ RLHF_EVALUATION = Stage(
         answer_tokens=recipe.sft_evaluation.max_tokens,
         tools=recipe.tools,
     ),
-    code_version="1",
+    code_version="2",
     inputs=(
         "rlhf_checkpoint",
         "rl_checkpoint",
@@ -199,7 +204,7 @@ RLHF_EVALUATION = Stage(
     main_table="answers",
     checks=(
         Check("preferred_to_sft", "The gold signal prefers RLHF's answers to unseen prompts to SFT's.", preferred_more),
-        Check("keeps_what_it_learnt", "No ability of the assistant's fell by more than ten points.", keeps_abilities),
+        Check("keeps_what_it_learnt", "No ability of the assistant's fell by more than ten points.", check_abilities),
     ),
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
     show=show,

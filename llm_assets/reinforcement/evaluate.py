@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job, write_results
 from llm_assets.dialogue.transcript import transcript
-from llm_assets.evaluation.asking import ask_all, base_prompts
+from llm_assets.evaluation.answers import answers_with_tools, base_model_prompts
 from llm_assets.model.chat import Message
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
@@ -26,7 +26,7 @@ from .train import EVALUATION_BATCH, Solver, solve
 def of_base(engine: Engine, families: Mapping[str, Family], job: RlEvaluationJob) -> list[dict[str, Any]]:
     """A base model's attempts: it is made to answer by examples of questions and answers, and says one line."""
     encoding = engine.encoding
-    prompts = base_prompts(engine, [problem.question for problem in job.problems], job.base)
+    prompts = base_model_prompts(engine, [problem.question for problem in job.problems], job.base)
     attempts = []
     for samples, temperature in ((1, 0.0), (job.samples, job.temperature)):
         lines = engine.lines(prompts, job.base.max_tokens, samples, EVALUATION_BATCH, temperature, job.seed)
@@ -83,7 +83,7 @@ def main(job: RlEvaluationJob, folder: Path, report: Reporter) -> None:
             results["attempts"][name] = attempts
         # The last model is the one that practised: what it was able to before is asked again.
         report("task", name="abilities", number=len(job.models), of=parts)
-        results["answers"] = ask_all(engine, job.questions, choose, job.answer_tokens)
+        results["answers"] = answers_with_tools(engine, job.questions, choose, job.answer_tokens)
     write_results(folder, results)
     report("task", name="done", number=parts, of=parts)
 

@@ -9,7 +9,13 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
-from llm_assets.evaluation.abilities import INSTRUCTION, before_and_after, changes, keeps_abilities, questions_again
+from llm_assets.evaluation.abilities import (
+    INSTRUCTION,
+    ability_changes,
+    check_abilities,
+    evaluation_questions,
+    grades_before_and_after,
+)
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.evaluation.schemas import Abilities
@@ -62,7 +68,7 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     settings = config.evaluation
     held_out = ranked(read_problems(step.input("practice_problems"), "held_out"))
     problems = [problem for place, problem in held_out if place < settings.problems]
-    questions, again = questions_again(step.input("conversations"))
+    questions, again = evaluation_questions(step.input("conversations"))
     job = RlEvaluationJob(
         models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
         families=config.families,
@@ -79,7 +85,7 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = to_attempts(problems, results["attempts"])
-    abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
+    abilities = grades_before_and_after(step.input("sft_evaluation"), questions, results["answers"])
     with step.task("evaluation") as task:
         task.table("attempts", Attempts).frame(attempts)
         task.table("abilities", Abilities).frame(abilities)
@@ -147,7 +153,7 @@ def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[st
     for (model, family), rows in attempts.group_by("model", "family", maintain_order=True):
         share = (rows["right"] / rows["samples"]).mean()
         families.setdefault(str(model), {})[str(family)] = round(float(share), 4)  # type: ignore[arg-type]
-    return {"passed": passed, "families": families, "changes": changes(abilities)}
+    return {"passed": passed, "families": families, "changes": ability_changes(abilities)}
 
 
 def practice_helps(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig) -> CheckOutcome:
@@ -190,7 +196,7 @@ RL_EVALUATION = Stage(
         tools=recipe.tools,
         families=family_names(recipe.practice_problems),
     ),
-    code_version="1",
+    code_version="2",
     inputs=(
         "rl_checkpoint",
         "sft_checkpoint",
@@ -209,7 +215,7 @@ RL_EVALUATION = Stage(
             "More held-out problems are solved after reinforcement learning than before, in some family.",
             practice_helps,
         ),
-        Check("keeps_what_it_knew", "No ability of the assistant's fell by more than ten points.", keeps_abilities),
+        Check("keeps_what_it_knew", "No ability of the assistant's fell by more than ten points.", check_abilities),
     ),
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
     show=show,

@@ -153,7 +153,7 @@ def test_crawls_are_registered_once_and_with_clear_errors(project):
     added = command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
     assert added.returncode == 0 and "registered more" in added.stdout, added.stderr
     assert (
-        "was registered already"
+        "already registered"
         in command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz")).stdout
     )
     ran = command(project, "llm-assets", "run", "--crawl", "more", "--select", "*extracted_text")

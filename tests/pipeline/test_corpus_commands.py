@@ -68,9 +68,9 @@ def test_an_unknown_url_and_crawl_are_told(ask):
 def test_what_another_threshold_would_do(ask):
     told = ask("what-if", "--set", "min_words=5000")
     assert re.search(r"today +3 kept +1 dropped", told) and re.search(r"min_words=5000 +0 kept +4 dropped", told)
-    assert "3 pages flip (75.00%)" in told and "kept before, dropped now: 3" in told
+    assert "3 pages change (75.00%)" in told and "kept before, dropped now: 3" in told
     assert re.search(r"min_words: \d+ \(below 5000\)", told)
-    assert "0 pages flip" in ask("what-if", "--set", "max_words=off")
+    assert "0 pages change" in ask("what-if", "--set", "max_words=off")
     assert "no rule 'nope'" in ask("what-if", "--set", "nope=1", fails=True)
     assert "give rule=number or rule=off" in ask("what-if", "--set", "min_words", fails=True)
     assert "must lie in [0, 1]" in ask("what-if", "--set", "alpha_words=8", fails=True)
@@ -79,7 +79,7 @@ def test_what_another_threshold_would_do(ask):
 def test_two_sets_of_rules(ask):
     told = ask("diff-recipes", "fineweb-2024", "fineweb-head")
     assert re.search(r"fineweb-2024 +3 kept +1 dropped", told) and re.search(r"fineweb-head +\d kept", told)
-    assert "pages flip" in told
+    assert "pages change" in told
 
 
 def test_rules_are_compared_on_the_crawls_that_are_built(ask, tmp_path, monkeypatch):
@@ -91,7 +91,7 @@ def test_rules_are_compared_on_the_crawls_that_are_built(ask, tmp_path, monkeypa
     open_registry(load_settings()).add("c", WarcFiles(path=path))
     monkeypatch.delenv("LLM_ASSETS_RECIPE")
     told = ask("diff-recipes", "fineweb-2024", "fineweb-head")
-    assert "no crawl of recipe 'laptop' is built; judged is c" in told and "4 pages\n" in told
+    assert "no crawl of recipe 'laptop' is built; using c" in told and "4 pages\n" in told
     monkeypatch.setenv("LLM_ASSETS_STORE", str(tmp_path / "empty"))
     told = ask("diff-recipes", "fineweb-2024", "fineweb-head", fails=True)
     assert "run: llm-assets run --select '*language_filtered_text'" in told
@@ -148,10 +148,10 @@ def test_why_tells_what_became_of_a_page_over_crawls(tmp_path, monkeypatch):
         return done.output
 
     told = why(changed)
-    assert "kept by every rule, and no longer read: superseded since crawl second" in told
+    assert "kept by every rule, but no longer used: superseded since crawl second" in told
     assert told.count("  in the corpus: ") == 1
     assert "text 1: superseded since crawl second; seen once, 2026-10-01T06:00:00Z; first in crawl first" in told
     assert "text 2: current; seen once, 2026-10-02T06:00:00Z" in told
     assert "text 1: vanished since crawl second" in why(gone)
     told = why(kept)
-    assert "its text is that of another capture, which counts" in told and "text 1: current; seen 2 times" in told
+    assert "another capture with the same text is used" in told and "text 1: current; seen 2 times" in told

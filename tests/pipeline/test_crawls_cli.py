@@ -130,8 +130,8 @@ def test_a_removed_crawl_is_gone_from_registry_and_dagster(project):
 def test_a_crawl_that_others_need_is_not_removed(project):
     register("first", WebCrawl(seeds=("http://a.example/",)))
     register("second", WebCrawl(seeds=("http://a.example/",), since="first"))
-    assert "crawl 'first' stays: second continue it" in ask("crawls", "remove", "first", fails=True)
-    assert "is one that the recipe 'mine' names itself" in ask("crawls", "remove", "own", fails=True)
+    assert "crawl 'first' is continued by second" in ask("crawls", "remove", "first", fails=True)
+    assert "is defined by the recipe 'mine' itself" in ask("crawls", "remove", "own", fails=True)
     ask("crawls", "remove", "second")
     ask("crawls", "remove", "first")
     assert open_registry(load_settings()).sources() == {}
@@ -187,8 +187,8 @@ def test_a_crawl_is_fetched_again_where_that_is_asked_for(project, server):
 
 def test_what_cannot_be_fetched_again_says_so(project):
     register("sample", SampleWeb())
-    assert "crawl 'own' is of your WARC files" in ask("crawls", "retry", "own", fails=True)
-    assert "crawl 'sample' is of the sample web" in ask("crawls", "retry", "sample", fails=True)
+    assert "crawl 'own' reads your WARC files" in ask("crawls", "retry", "own", fails=True)
+    assert "crawl 'sample' reads the sample web" in ask("crawls", "retry", "sample", fails=True)
     assert "no crawl 'never'; there are own, sample" in ask("crawls", "retry", "never", fails=True)
 
 

@@ -40,7 +40,7 @@ from llm_assets.recipes import (
     Tokenizer,
 )
 from llm_assets.reinforcement.problems import ProblemError
-from llm_assets.release.model_export import equals_gguf, equals_transformers, texts_for
+from llm_assets.release.model_export import compare_with_gguf, compare_with_transformers, texts_to_compare
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX
 from tests.finetuning.test_endpoint import Server, chat
@@ -172,7 +172,7 @@ def test_lost_views_are_drawn_again_and_nothing_is_built(built):
     assert {path: path.read_bytes() for path in drawn} == before
     assert written() == data and missing(made) == set()
     again = CliRunner().invoke(cli, ["artifacts", "render", "--recipe", RECIPE])
-    assert "every view is as its template draws it" in again.output
+    assert "every view is up to date with its template" in again.output
     resolver = open_workspace(made).resolver()
     for artifact in artifacts.values():
         found = resolver.artifact(artifact.record.asset, artifact.record.partition)
@@ -464,7 +464,15 @@ def test_the_scorecard_tells_every_stage(built):
     page = scorecard.view("scorecard.html").read_text()
     assert "http" not in page.split("<style>")[1].split("</style>")[0]
     assert "<script" not in page and page.count("<svg") >= 5
-    titles = ("From captures to text", "Base model", "Practice", "Taste", "Side by side", "What it cost", "Identities")
+    titles = (
+        "From captures to text",
+        "Base model",
+        "Reinforcement learning",
+        "Preference tuning",
+        "Side by side",
+        "Costs",
+        "Identities",
+    )
     assert [title for title in titles if title not in page] == []
     for key in ("base_checkpoint", "rlhf_checkpoint", "clean_corpus/sample"):
         assert artifacts[key].record.short_id in page
@@ -473,12 +481,12 @@ def test_the_scorecard_tells_every_stage(built):
 def test_the_export_is_the_model_in_transformers_and_in_gguf(built):
     _, artifacts = built
     export, checkpoint = artifacts["model_export"], artifacts["rlhf_checkpoint"]
-    questions, pages = texts_for(artifacts["conversations"], [artifacts["clean_corpus/sample"]])
-    outcome = equals_transformers(export, checkpoint, questions[:8], pages[:8])
+    questions, pages = texts_to_compare(artifacts["conversations"], [artifacts["clean_corpus/sample"]])
+    outcome = compare_with_transformers(export, checkpoint, questions[:8], pages[:8])
     assert outcome.passed, outcome.failures
-    assert equals_gguf(export, checkpoint).passed
-    assert not equals_transformers(export, artifacts["base_checkpoint"], questions[:2], pages[:2]).passed
-    assert not equals_gguf(export, artifacts["base_checkpoint"]).passed
+    assert compare_with_gguf(export, checkpoint).passed
+    assert not compare_with_transformers(export, artifacts["base_checkpoint"], questions[:2], pages[:2]).passed
+    assert not compare_with_gguf(export, artifacts["base_checkpoint"]).passed
     card = export.view("huggingface/README.md").read_text()
     for words in (checkpoint.record.short_id, "simulated", artifacts["clean_corpus/sample"].record.short_id):
         assert words in card

@@ -298,7 +298,7 @@ def test_status_without_and_with_an_instance(tmp_path):
     )
     recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")
     built, open_ones, running = command(tmp_path, "llm-assets", "status").stdout.splitlines()
-    assert built.startswith("built: 0 of ") and built.endswith("of each crawl: c 0 of 11")
+    assert built.startswith("built: 0 of ") and built.endswith("by crawl: c 0 of 11")
     assert open_ones.startswith("stale or missing: missing url_blocklists, raw_warc/c, ")
     assert running == "running: nothing" and not (tmp_path / "data" / "dagster").exists()
     assert command(tmp_path, "llm-assets", "run", "--select", "*extracted_text").returncode == 0
@@ -307,6 +307,6 @@ def test_status_without_and_with_an_instance(tmp_path):
         recipe.read_text().replace("Recipe(name", "Recipe(extraction=recipes.Extraction(min_characters=2), name")
     )
     built, open_ones, running = command(tmp_path, "llm-assets", "status").stdout.splitlines()
-    assert built.startswith("built: 3 of ") and built.endswith("of each crawl: c 2 of 11")
+    assert built.startswith("built: 3 of ") and built.endswith("by crawl: c 2 of 11")
     assert open_ones.startswith("stale or missing: stale extracted_text/c; missing language_filtered_text/c, ")
     assert running == "running: nothing"

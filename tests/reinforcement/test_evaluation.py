@@ -5,7 +5,7 @@ from itertools import combinations
 import polars as pl
 import pytest
 
-from llm_assets.evaluation.abilities import to_abilities
+from llm_assets.evaluation.abilities import abilities_table
 from llm_assets.reinforcement.jobs import ProblemRow
 from llm_assets.reinforcement.rl_checkpoint import ranked, spread
 from llm_assets.reinforcement.rl_evaluation import headline, pass_at
@@ -67,10 +67,13 @@ def test_headline_by_hand():
             attempt("rl", "sums", 1, False),
         ]
     )
-    grades = {"right": 0.8, "refused": 0.1, "wrong": 0.1, "asked": 10}
-    abilities = to_abilities(
-        {"known": grades, "fictitious": {"right": 0.0, "refused": 0.9, "wrong": 0.1, "asked": 10}},
-        {"known": {**grades, "right": 0.7}, "fictitious": {"right": 0.0, "refused": 0.6, "wrong": 0.4, "asked": 10}},
+    grades = {"right": 0.8, "refused": 0.1, "wrong": 0.1, "questions": 10}
+    abilities = abilities_table(
+        {"known": grades, "fictitious": {"right": 0.0, "refused": 0.9, "wrong": 0.1, "questions": 10}},
+        {
+            "known": {**grades, "right": 0.7},
+            "fictitious": {"right": 0.0, "refused": 0.6, "wrong": 0.4, "questions": 10},
+        },
     )
     numbers = headline(attempts, abilities, 4)
     assert numbers["families"] == {"sft": {"sums": 0.125}, "rl": {"sums": 0.625}}
