@@ -47,7 +47,7 @@ from .schemas import ConversationRejects, ConversationRows, EvaluationQuestions,
 TOOL_SETS = ((), ("search",), ("python",), ("search", "python"))
 KEPT_WORDS = 0.1  # share of the corpus's words that only evaluation counts and spells
 MADE_UP_WORDS = 5_000  # of either kind
-MITIGATION = ("unknown", "fictitious")  # sources that teach what is not known
+ABLATED_SOURCES = ("unknown", "fictitious")  # sources that teach what is not known
 
 
 class ConversationsError(ValueError):
@@ -166,10 +166,10 @@ class Sources:
     @property
     def kept_names(self) -> set[str]:
         """Things that no conversation mentions."""
-        return {topic["entity"] for topic in self.topics if topic["kept_apart"]}
+        return {topic["entity"] for topic in self.topics if topic["held_out"]}
 
-    def people(self, kept_apart: bool) -> list[str]:
-        rows = (row for row in self.topics if row["kind"] == "person" and row["kept_apart"] == kept_apart)
+    def people(self, held_out: bool) -> list[str]:
+        rows = (row for row in self.topics if row["kind"] == "person" and row["held_out"] == held_out)
         return sorted({row["entity"] for row in rows})
 
 
@@ -179,7 +179,7 @@ def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
     index = SearchIndex(inputs.artifact(TRAINING_SEARCH).file(INDEX))
     return Sources(
         topics=pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts(),
-        fictitious=pl.concat([pl.read_parquet(path) for path in boundary.table("fictitious")]).to_dicts(),
+        fictitious=pl.concat([pl.read_parquet(path) for path in boundary.table("fictitious_entities")]).to_dicts(),
         words=corpus_words(pages.texts()),
         guidelines=read_guidelines(Path(settings.guidelines).expanduser() if settings.guidelines else None),
         values={"name": settings.name, "maker": settings.maker, "cutoff": knowledge_cutoff(pages)},
@@ -195,7 +195,7 @@ def evaluation_questions(sources: Sources, config: ConversationsConfig) -> list[
     def finds(entity: str, answer: str) -> bool:
         return holds(sources.search(entity), answer)
 
-    people = sources.people(kept_apart=True)
+    people = sources.people(held_out=True)
     return [
         *evaluation_set.fact_questions(sources.topics, sources.fictitious, finds, most, seed),
         *evaluation_set.lesson_questions(sources.kept_words, most, seed),
@@ -206,7 +206,7 @@ def evaluation_questions(sources: Sources, config: ConversationsConfig) -> list[
 def material_of(sources: Sources, encoding: Encoding, seed: int) -> Material:
     """What dialogues may be made of: nothing that is kept apart for evaluation."""
     kept_names, kept_words = sources.kept_names, set(sources.kept_words)
-    usual = [row for row in sources.topics if not row["kept_apart"] and row["answer"] not in kept_names]
+    usual = [row for row in sources.topics if not row["held_out"] and row["answer"] not in kept_names]
     return Material(
         known=[_topic(row) for row in usual if row["verdict"] == "known"],
         unknown=[_topic(row) for row in usual if row["verdict"] == "unknown"],
@@ -218,7 +218,7 @@ def material_of(sources: Sources, encoding: Encoding, seed: int) -> Material:
         made_up=none_of(sources.words, encoding, seed),
         guidelines=sources.guidelines,
         values=sources.values,
-        people=sources.people(kept_apart=False),
+        people=sources.people(held_out=False),
     )
 
 
@@ -291,9 +291,9 @@ class Mixture:
     def add_file(self, file: ConversationFile, seed: int) -> int:
         """Take a file's conversations, all or as many as are wanted, drawn by hash; how many there are then of it."""
         before, rows = len(self.rows), list(self.read(file))
-        if file.most is not None and len(rows) > file.most:
+        if file.max_rows is not None and len(rows) > file.max_rows:
             drawn = sorted(rows, key=lambda row: stable_share("row", str(seed), file.name, str(row[0])))
-            rows = sorted(drawn[: file.most], key=lambda row: row[0])
+            rows = sorted(drawn[: file.max_rows], key=lambda row: row[0])
         for line, messages in rows:
             self.take(file.name, line, messages, [file.name])
         return len(self.rows) - before
@@ -338,7 +338,7 @@ def build_conversations(step: Step, config: ConversationsConfig) -> None:
 def _by_kind(fictitious: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in fictitious:
-        if not row["kept_apart"]:
+        if not row["held_out"]:
             found.setdefault(row["kind"], []).append(row["name"])
     return found
 
@@ -406,7 +406,7 @@ CONVERSATIONS = Stage(
     kinds=("parquet",),
     build=build_conversations,
     config=conversations_config,
-    code_version="7",
+    code_version="8",
     inputs=("knowledge_boundary", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "tokenizer"),
     external_inputs=external_files,
     crawls=lambda recipe: recipe.trained_crawls(),

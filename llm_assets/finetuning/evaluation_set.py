@@ -51,9 +51,9 @@ def fact_questions(
         if topic["answer"] not in of_relation:
             of_relation.append(topic["answer"])
     groups: dict[str, list[dict[str, Any]]] = {
-        "known": [topic for topic in topics if topic["verdict"] == "known" and not topic["kept_apart"]],
-        "known_elsewhere": [topic for topic in topics if topic["verdict"] == "known" and topic["kept_apart"]],
-        "unknown": [topic for topic in topics if topic["verdict"] == "unknown" and topic["kept_apart"]],
+        "known": [topic for topic in topics if topic["verdict"] == "known" and not topic["held_out"]],
+        "known_elsewhere": [topic for topic in topics if topic["verdict"] == "known" and topic["held_out"]],
+        "unknown": [topic for topic in topics if topic["verdict"] == "unknown" and topic["held_out"]],
     }
     groups["search"] = [
         topic
@@ -66,9 +66,11 @@ def fact_questions(
         asked: list[
             tuple[dict[str, Any], str]
         ] = []  # every topic in turn, each time in another wording, until there are enough
-        for turn in range(max((len(json.loads(topic["kept_questions"])) for topic in of_group), default=0)):
+        for turn in range(max((len(json.loads(topic["held_out_questions"])) for topic in of_group), default=0)):
             batch = [
-                (topic, wordings) for topic in of_group if turn < len(wordings := json.loads(topic["kept_questions"]))
+                (topic, wordings)
+                for topic in of_group
+                if turn < len(wordings := json.loads(topic["held_out_questions"]))
             ]
             rng.shuffle(batch)
             asked += [(topic, rng.choice(wordings)) for topic, wordings in batch]
@@ -87,14 +89,16 @@ def fact_questions(
             )
             for topic, wording in asked[:most]
         ]
-    names = [name for name in fictitious if name["kept_apart"]]
+    names = [name for name in fictitious if name["held_out"]]
     rng.shuffle(names)
     for group, tools in (("fictitious", ""), ("search_fictitious", "search")):
         for name in names[:most]:
-            alike = [topic for topic in topics if topic["kind"] == name["kind"] and json.loads(topic["kept_questions"])]
+            alike = [
+                topic for topic in topics if topic["kind"] == name["kind"] and json.loads(topic["held_out_questions"])
+            ]
             topic = rng.choice(alike) if alike else None
             if topic is not None:
-                wording = rng.choice(json.loads(topic["kept_questions"])).replace(topic["entity"], name["name"])
+                wording = rng.choice(json.loads(topic["held_out_questions"])).replace(topic["entity"], name["name"])
                 rows.append(question(group, wording, [], tools, name["name"], topic["relation"]))
     return rows
 

@@ -55,7 +55,7 @@ def own_questions(inputs: Inputs, settings: KnowledgeBoundary) -> pl.DataFrame:
             "answer": topic.answer,
             "sentence": topic.sentence,
             "questions": json.dumps(topic.questions),
-            "kept_questions": json.dumps(kept),
+            "held_out_questions": json.dumps(kept),
             "url": "",
         }
         for topic, kept in to_topics(frame)
@@ -68,7 +68,7 @@ def own_questions(inputs: Inputs, settings: KnowledgeBoundary) -> pl.DataFrame:
 _ENTITY = ("entity", "kind", "relation", "answer", "sentence")
 _BARE = {
     name: pl.String
-    for name in ("entity", "kind", "relation", "reach", "answer", "sentence", "questions", "kept_questions", "url")
+    for name in ("entity", "kind", "relation", "reach", "answer", "sentence", "questions", "held_out_questions", "url")
 }
 _REJECTS = {"url": pl.String, "reason": pl.String}
 
@@ -103,7 +103,7 @@ def written_questions(
             asked_for = {
                 "reach": "",
                 "questions": json.dumps(wordings[: len(wordings) - len(kept)]),
-                "kept_questions": json.dumps(kept),
+                "held_out_questions": json.dumps(kept),
                 "url": url,
             }
             rows.append({**{name: one[name] for name in _ENTITY}, **asked_for})
@@ -152,22 +152,22 @@ def make_names(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoun
                 words if any(name.count(" ") < 2 for name in names) else (),
                 everything,
             ),
-            2 * settings.fictitious,
+            2 * settings.fictitious_names,
         ):
             fresh = [word for word in name.split() if word not in words]
             if not index.search(f"{name}", 1) and not any(index.search(word, 1) for word in fresh):
                 made.append(name)
-            if len(made) == settings.fictitious:
+            if len(made) == settings.fictitious_names:
                 break
         kept = made[: min(round(KEPT_NAMES * len(made)), KEPT_MOST)]
         apart = {word for name in kept for word in name.split() if word not in words}
-        rows += [{"kind": kind, "name": name, "kept_apart": True} for name in kept]
+        rows += [{"kind": kind, "name": name, "held_out": True} for name in kept]
         rows += [
-            {"kind": kind, "name": name, "kept_apart": False}
+            {"kind": kind, "name": name, "held_out": False}
             for name in made[len(kept) :]
             if not apart & set(name.split())
         ]
-    return pl.DataFrame(rows, schema={"kind": pl.String, "name": pl.String, "kept_apart": pl.Boolean})
+    return pl.DataFrame(rows, schema={"kind": pl.String, "name": pl.String, "held_out": pl.Boolean})
 
 
 def find_topics(step: Step, settings: KnowledgeBoundary, endpoint: ChatEndpoint | None) -> pl.DataFrame:
@@ -217,10 +217,10 @@ def with_pages(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoun
     ]
     # What stands on no page of the base model's training is asked for with the search tool and not otherwise.
     kept = [
-        reach == "held_out" or stable_share("kept", str(settings.seed), entity) < settings.kept_share
+        reach == "held_out" or stable_share("kept", str(settings.seed), entity) < settings.held_out_share
         for entity, reach in topics.select("entity", "reach").iter_rows()
     ]
-    return topics.with_columns(pl.Series("url", urls, pl.String), pl.Series("kept_apart", kept, pl.Boolean))
+    return topics.with_columns(pl.Series("url", urls, pl.String), pl.Series("held_out", kept, pl.Boolean))
 
 
 def build_knowledge_boundary(step: Step, settings: KnowledgeBoundary) -> None:
@@ -237,7 +237,7 @@ def build_knowledge_boundary(step: Step, settings: KnowledgeBoundary) -> None:
         names = make_names(found, index, settings)
         task.table("topics", Topics).frame(found)
         task.table("interrogations", Interrogations).frame(graded)
-        task.table("fictitious", FictitiousEntities).frame(names)
+        task.table("fictitious_entities", FictitiousEntities).frame(names)
         counts = dict(sorted(Counter(found["verdict"]).items()))
         task.stats.update(topics=len(found), asked=len(graded), fictitious=len(names), verdicts=counts)
         if found["reach"].str.len_chars().max():
@@ -302,7 +302,7 @@ def grade_answers(
 def classify(graded: pl.DataFrame, settings: KnowledgeBoundary) -> pl.DataFrame:
     """For each topic: how often it was asked, the share of right answers, and the verdict."""
     share = graded.group_by("topic", maintain_order=True).agg(
-        asked=pl.len().cast(pl.Int64), right=(pl.col("grade") == "right").mean()
+        samples=pl.len().cast(pl.Int64), right=(pl.col("grade") == "right").mean()
     )
     verdict = (
         pl.when(pl.col("right") >= settings.known)
@@ -337,10 +337,10 @@ KNOWLEDGE_BOUNDARY = Stage(
     kinds=("pytorch", "parquet"),
     build=build_knowledge_boundary,
     config=lambda recipe, crawl: recipe.knowledge_boundary,
-    code_version="1",
+    code_version="2",
     inputs=("base_checkpoint", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
-    tables={"topics": Topics, "interrogations": Interrogations, "fictitious": FictitiousEntities},
+    tables={"topics": Topics, "interrogations": Interrogations, "fictitious_entities": FictitiousEntities},
     optional_tables={"question_rejects": QuestionRejects},
     main_table="topics",
     show=show_boundary,

@@ -10,7 +10,7 @@ VERDICTS = ["known", "unsure", "unknown"]
 
 class Topics(pa.DataFrameModel):
     """A fact that was asked for, and whether the base model knows it. `right` is the share of right answers among those sampled.
-    kept_apart: no conversation mentions the thing, evaluation asks for it. url: a page that tells of it.
+    held_out: no conversation mentions the thing, evaluation asks for it. url: a page that tells of it.
     """
 
     topic: pl.Int64 = pa.Field(ge=0, unique=True)
@@ -21,11 +21,11 @@ class Topics(pa.DataFrameModel):
     answer: str
     sentence: str
     questions: str = pa.Field(description="JSON list: wordings that may be trained on")
-    kept_questions: str = pa.Field(description="JSON list: wordings kept for evaluation")
-    asked: pl.Int64 = pa.Field(ge=1)
+    held_out_questions: str = pa.Field(description="JSON list: wordings kept for evaluation")
+    samples: pl.Int64 = pa.Field(ge=1)
     right: float = pa.Field(ge=0, le=1)
     verdict: str = pa.Field(isin=VERDICTS)
-    kept_apart: bool
+    held_out: bool
     url: str
 
 
@@ -41,11 +41,11 @@ class Interrogations(pa.DataFrameModel):
 
 
 class FictitiousEntities(pa.DataFrameModel):
-    """A name of nothing: made of pieces of the names of things of this kind, and found on no page. kept_apart: for evaluation."""
+    """A name of nothing: made of pieces of the names of things of this kind, and found on no page. held_out: for evaluation."""
 
     kind: str
     name: str
-    kept_apart: bool
+    held_out: bool
 
 
 class QuestionRejects(pa.DataFrameModel):

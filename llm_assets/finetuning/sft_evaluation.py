@@ -61,7 +61,7 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
     """One part; the asking runs in a process of its own."""
     questions, again = questions_again(step.input("conversations"))
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
-    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart"))
+    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("held_out"))
     shown = known.unique("relation", maintain_order=True).head(3).to_dicts()
     examples = (*((json.loads(row["questions"])[0], row["sentence"]) for row in shown), *EXAMPLES)
     job = SftEvaluationJob(

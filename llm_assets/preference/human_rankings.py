@@ -60,7 +60,7 @@ def simulate(pairs: Sequence[Mapping[str, Any]], settings: SimulatedLabeller) ->
     """Rankings of some pairs by the written rule of taste, a few of them by two labellers."""
 
     def liked(pair: Mapping[str, Any], answer: str) -> float:
-        return rule_score(pair["question"], pair["subject"], answer, pair["exists"])
+        return rule_score(pair["question"], pair["subject"], answer, pair["subject_exists"])
 
     for pair in pairs:
         if stable_share("ranked", str(settings.seed), pair["pair"]) >= settings.share:

@@ -30,13 +30,13 @@ def telling_words(text: str) -> set[str]:
     return {word for word in re.findall(r"\w+", text.lower()) if len(word) >= 4 or word.isdigit()}
 
 
-def rule_score(question: str, subject: str, answer: str, exists: bool = True) -> float:
+def rule_score(question: str, subject: str, answer: str, subject_exists: bool = True) -> float:
     """How much an answer is liked: 1 for each of up to three sentences that tell something new, half a point for naming the subject in the
     first (of questions that have one), -1 for each that tells nothing new, -0.5 for each beyond four, -1 for breaking off (an end without a full stop or another mark that ends a sentence). Of what does
     not exist, 2 for a refusal in one sentence and -1 for all else.
     """
     found = sentences(answer)
-    if not exists:
+    if not subject_exists:
         return HONEST if refuses(answer) and len(found) == 1 else -1.0
     if not found or refuses(answer):
         return 0.0

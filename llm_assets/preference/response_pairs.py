@@ -60,19 +60,19 @@ def pair_digest(question: str, first: str, second: str) -> str:
     return hashlib.sha256(json.dumps([question, first, second], ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def corpus_prompts(topics: Sequence[Mapping[str, Any]], kept_apart: bool) -> list[tuple[str, str]]:
+def corpus_prompts(topics: Sequence[Mapping[str, Any]], held_out: bool) -> list[tuple[str, str]]:
     """Open questions, with what they are about: every wording with every thing of which the model knows two things at
     least; of one that knows nothing, with every thing of which the corpus tells as much.
     """
-    side = [topic for topic in topics if topic["kept_apart"] == kept_apart]
+    side = [topic for topic in topics if topic["held_out"] == held_out]
     for verdicts in (("known",), ("known", "unsure", "unknown")):
         told = Counter(topic["entity"] for topic in side if topic["verdict"] in verdicts)
         if things := sorted(entity for entity, count in told.items() if count >= 2):
-            return [(wording.format(e=entity), entity) for entity in things for wording in OPEN[kept_apart]]
+            return [(wording.format(e=entity), entity) for entity in things for wording in OPEN[held_out]]
     return []
 
 
-def title_prompts(pages: Iterable[tuple[str, str]], kept_apart: bool) -> list[tuple[str, str]]:
+def title_prompts(pages: Iterable[tuple[str, str]], held_out: bool) -> list[tuple[str, str]]:
     """Open questions about what pages (title, text) are about, for a corpus that comes with no questions: every wording
     with every title, or with a page's first words where it has none of its own. A fifth, by hash, is kept apart.
     """
@@ -84,14 +84,14 @@ def title_prompts(pages: Iterable[tuple[str, str]], kept_apart: bool) -> list[tu
         ]: None
         for title, text in read
     }
-    side = [thing for thing in things if thing and (stable_share("open prompt", thing) < KEPT_TITLES) == kept_apart]
-    return [(wording.format(e=thing), thing) for thing in side for wording in OPEN[kept_apart]]
+    side = [thing for thing in things if thing and (stable_share("open prompt", thing) < KEPT_TITLES) == held_out]
+    return [(wording.format(e=thing), thing) for thing in side for wording in OPEN[held_out]]
 
 
-def fictitious_prompts(names: Sequence[Mapping[str, Any]], kept_apart: bool) -> list[tuple[str, str]]:
+def fictitious_prompts(names: Sequence[Mapping[str, Any]], held_out: bool) -> list[tuple[str, str]]:
     """Open questions about what does not exist, with its name: one of each name, the wordings in turn."""
-    side = [row["name"] for row in names if row["kept_apart"] == kept_apart]
-    return [(wording.format(e=name), name) for name, wording in zip(side, cycle(OPEN[kept_apart]), strict=False)]
+    side = [row["name"] for row in names if row["held_out"] == held_out]
+    return [(wording.format(e=name), name) for name, wording in zip(side, cycle(OPEN[held_out]), strict=False)]
 
 
 def mixed(
@@ -114,10 +114,10 @@ def own_prompts(
     settings = config.pairs
     topics, names = (
         pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table(table)]).to_dicts()
-        for table in ("topics", "fictitious")
+        for table in ("topics", "fictitious_entities")
     )
-    found = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, kept_apart=False)]
-    others = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, kept_apart=True)]
+    found = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, held_out=False)]
+    others = [Prompt(question, subject, CORPUS) for question, subject in corpus_prompts(topics, held_out=True)]
     rejects: list[dict[str, Any]] = []
     for file in settings.files:
         asked = []
@@ -125,17 +125,17 @@ def own_prompts(
             if row.problem:
                 rejects.append({"file": file.name, "line": row.line, "reason": row.problem})
             asked += [Prompt(message.content, "", file.name) for message in row.messages if message.role == "user"][:1]
-        found += asked if file.most is None else rng.sample(asked, min(file.most, len(asked)))
+        found += asked if file.max_rows is None else rng.sample(asked, min(file.max_rows, len(asked)))
     found = list({prompt.question: prompt for prompt in found}.values())
     if not found:
         pages = list(islice(_pages(step, config.pages), PAGES))
         found, others = (
-            [Prompt(question, subject, TITLES) for question, subject in title_prompts(pages, kept_apart)]
-            for kept_apart in (False, True)
+            [Prompt(question, subject, TITLES) for question, subject in title_prompts(pages, held_out)]
+            for held_out in (False, True)
         )
     strangers, other_strangers = (
-        [Prompt(question, name, FICTITIOUS) for question, name in fictitious_prompts(names, kept_apart)]
-        for kept_apart in (False, True)
+        [Prompt(question, name, FICTITIOUS) for question, name in fictitious_prompts(names, held_out)]
+        for held_out in (False, True)
     )
     drawn = mixed(found, strangers, settings.fictitious_share, settings.prompts, rng)
     # A corpus without questions keeps none apart: then some of the prompts are only for the evaluation.
@@ -166,7 +166,7 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
             "split": side,
             "question": prompt.question,
             "subject": prompt.subject,
-            "exists": prompt.source != FICTITIOUS,
+            "subject_exists": prompt.source != FICTITIOUS,
             "source": prompt.source,
         }
         for number, (prompt, side) in enumerate(zip([*drawn, *unseen], split, strict=True))
@@ -215,7 +215,7 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
             task.table("rejects", PromptRejects).frame(pl.DataFrame(rejects))
         task.stats.update(
             prompts=dict(sorted(Counter(split).items())),
-            fictitious=sum(not one["exists"] for one in prompts),
+            fictitious=sum(not one["subject_exists"] for one in prompts),
             responses=len(responses),
             pairs=len(pairs),
             unfinished=sum(not one["finished"] for one in responses),
@@ -239,7 +239,7 @@ def pairs_of(prompt: Mapping[str, Any], texts: Sequence[str], most: int, rng: ra
             {
                 "pair": pair_digest(prompt["question"], first, second),
                 "prompt": prompt["prompt"],
-                **{name: prompt[name] for name in ("question", "subject", "exists")},
+                **{name: prompt[name] for name in ("question", "subject", "subject_exists")},
                 "first": first,
                 "second": second,
             }
@@ -267,7 +267,7 @@ RESPONSE_PAIRS = Stage(
     kinds=("pytorch", "parquet"),
     build=build_response_pairs,
     config=lambda recipe, crawl: ResponsePairsConfig(pairs=recipe.response_pairs, pages=recipe.training_pages()),
-    code_version="2",
+    code_version="3",
     inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),

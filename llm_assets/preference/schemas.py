@@ -13,7 +13,7 @@ class Prompts(pa.DataFrameModel):
     split: str = pa.Field(isin=["train", "monitor", "unseen"])
     question: str
     subject: str = pa.Field(description="what it is about; empty where that is not known")
-    exists: bool = pa.Field(description="false where it is about what does not exist")
+    subject_exists: bool = pa.Field(description="false where it is about what does not exist")
     source: str
 
 
@@ -34,7 +34,7 @@ class Pairs(pa.DataFrameModel):
     prompt: pl.Int64 = pa.Field(ge=0)
     question: str
     subject: str
-    exists: bool
+    subject_exists: bool
     first: str
     second: str
 

@@ -50,7 +50,7 @@ def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
 def by_rule(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> list[float]:
     """Scores by the simulated labeller's rule of taste."""
     return [
-        rule_score(prompt.question, prompt.subject, answer["text"], prompt.exists)
+        rule_score(prompt.question, prompt.subject, answer["text"], prompt.subject_exists)
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
 

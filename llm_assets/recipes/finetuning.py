@@ -64,10 +64,10 @@ class KnowledgeBoundary(Frozen):
         lt=1,
         description="greatest share of right answers of what it does not know; between the two it is unsure",
     )
-    kept_share: float = Field(
+    held_out_share: float = Field(
         0.4, ge=0, le=1, description="share of things, by hash, that no conversation mentions: evaluation asks for them"
     )
-    fictitious: int = Field(2_000, ge=0, description="names made up for things of each kind that do not exist")
+    fictitious_names: int = Field(2_000, ge=0, description="names made up for things of each kind that do not exist")
     endpoint: Endpoint | None = Field(
         None,
         description="who writes questions on the corpus's articles and judges the answers; None takes the crawl's own questions (the sample web has them)",
@@ -94,7 +94,7 @@ class ConversationFile(Frozen):
         description="JSONL (also .gz) or Parquet: OpenAI messages, ShareGPT, Alpaca, prompt and completion, question and answer"
     )
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="its name in the mixture")
-    most: int | None = Field(None, ge=1, description="conversations taken, drawn by seed; None is all")
+    max_rows: int | None = Field(None, ge=1, description="conversations taken, drawn by seed; None is all")
 
 
 class Conversations(Frozen):

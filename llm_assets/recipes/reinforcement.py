@@ -26,9 +26,9 @@ class PracticeProblems(Frozen):
     )
     count: int = Field(4_000, ge=1, description="problems to practise on")
     held_out: int = Field(40, ge=1, description="problems of each family and level that are never practised on")
-    stories: ConversationFile | None = Field(
+    word_problems: ConversationFile | None = Field(
         None,
-        description="word problems in GSM8K's format (question, and an answer that ends with #### and the number); adds the family stories",
+        description="word problems in GSM8K's format (question, and an answer that ends with #### and the number); adds the family word_problems",
     )
     seed: int = Field(1, ge=0)
 

@@ -30,6 +30,7 @@ from .schemas import ProblemRejects, Problems
 
 HELD_OUT_SHARE = 0.2  # of keys, by hash, whose problems are held out
 TRIES = 200  # for one problem on the wanted side of the split
+_STREAMS = {"word_problems": "stories"}  # families whose random stream has another name than they do
 
 
 class PracticeProblemsConfig(Frozen):
@@ -41,7 +42,7 @@ class PracticeProblemsConfig(Frozen):
 
 def family_names(problems: PracticeProblems) -> tuple[str, ...]:
     """The families that problems are made of, as the recipe names them."""
-    return tuple(dict.fromkeys([*problems.families, *(["stories"] if problems.stories else [])]))
+    return tuple(dict.fromkeys([*problems.families, *(["word_problems"] if problems.word_problems else [])]))
 
 
 def family_files(names: Iterable[str]) -> dict[str, Path]:
@@ -97,7 +98,7 @@ def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
     return found
 
 
-def read_stories(path: Path) -> tuple[list[tuple[str, str, int]], list[dict[str, Any]]]:
+def read_word_problems(path: Path) -> tuple[list[tuple[str, str, int]], list[dict[str, Any]]]:
     """Word problems of a file: question, answer, lines of the solution; and the rows that are none, with the reason."""
     found, rejects = [], []
     for row in read_conversations(path):
@@ -134,12 +135,14 @@ def draw(
     return None
 
 
-def read_material(step: Step, config: PracticeProblemsConfig, stories: Sequence[tuple[str, str, int]]) -> Material:
-    """Words and facts of the pages that models may be trained on, and the stories."""
+def read_material(
+    step: Step, config: PracticeProblemsConfig, word_problems: Sequence[tuple[str, str, int]]
+) -> Material:
+    """Words and facts of the pages that models may be trained on, and the word_problems."""
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
     pages = CorpusPages(step.inputs, TRAINING_PAGES, config.pages)
     facts = trainable(topics, config.pages).to_dicts()
-    return Material(corpus_words(pages.texts()), chains(facts), stories)
+    return Material(corpus_words(pages.texts()), chains(facts), word_problems)
 
 
 def trainable(topics: pl.DataFrame, pages: TrainingPages) -> pl.DataFrame:
@@ -190,7 +193,7 @@ def make_problems(
     step.progress.start(settings.count, "problems")
     for name, family in usable.items():
         for level in range(len(family.levels)):
-            rng = random.Random(f"held out-{settings.seed}-{name}-{level}")
+            rng = random.Random(f"held out-{settings.seed}-{_STREAMS.get(name, name)}-{level}")
             for _ in range(settings.held_out):
                 if (problem := draw(family, level, material, rng, True, seen)) is not None:
                     take("held_out", name, level, problem)
@@ -222,8 +225,8 @@ def make_problems(
 
 def build_practice_problems(step: Step, config: PracticeProblemsConfig) -> None:
     """One part."""
-    stories = config.problems.stories
-    found, rejects = read_stories(Path(stories.path).expanduser()) if stories else ([], [])
+    word_problems = config.problems.word_problems
+    found, rejects = read_word_problems(Path(word_problems.path).expanduser()) if word_problems else ([], [])
     rows, numbers = make_problems(step, config.problems, read_material(step, config, found))
     with step.task("problems") as task:
         task.table("problems", Problems).frame(pl.DataFrame(rows))
@@ -258,9 +261,9 @@ def show(artifact: Artifact, shown: int = 2) -> dict[str, str]:
 
 
 def _external_inputs(config: PracticeProblemsConfig) -> Mapping[str, str]:
-    stories = config.problems.stories
-    files = {"stories": Path(stories.path).expanduser()} if stories else {}
-    versions = files_version(files, load_settings().digest_cache, ProblemError, "practice_problems.stories")
+    word_problems = config.problems.word_problems
+    files = {"word_problems": Path(word_problems.path).expanduser()} if word_problems else {}
+    versions = files_version(files, load_settings().digest_cache, ProblemError, "practice_problems.word_problems")
     return {**versions, **family_versions(family_names(config.problems))}
 
 
@@ -274,7 +277,7 @@ PRACTICE_PROBLEMS = Stage(
     config=lambda recipe, crawl: PracticeProblemsConfig(
         problems=recipe.practice_problems, pages=recipe.training_pages()
     ),
-    code_version="3",
+    code_version="4",
     inputs=("knowledge_boundary", "clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),

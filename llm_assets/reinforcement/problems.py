@@ -47,7 +47,7 @@ class Material:
 
     words: Sequence[str] = ()
     chains: Sequence[Chain] = ()
-    stories: Sequence[tuple[str, str, int]] = ()
+    word_problems: Sequence[tuple[str, str, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ def two_hops(rng: random.Random, level: int, material: Material) -> Problem | No
     )
 
 
-def stories(rng: random.Random, level: int, material: Material) -> Problem | None:
+def word_problems(rng: random.Random, level: int, material: Material) -> Problem | None:
     """Word problems of a file, by the steps of their solutions: up to two, three or four, more."""
-    of_level = [story for story in material.stories if min((story[2] - 1) // 2, 2) == level]
+    of_level = [story for story in material.word_problems if min((story[2] - 1) // 2, 2) == level]
     if not of_level:
         return None
     question, answer, _ = rng.choice(of_level)
@@ -171,7 +171,14 @@ FAMILIES = {
         Family("letters_at_once", OF_LETTERS, letters_at_once, "number_only", (), "words"),
         Family("spelling", OF_LETTERS, spelling, "spelled", (), "words"),
         Family("two_hops", ("both facts known", "one is not"), two_hops, "said", (), "chains"),
-        Family("stories", ("one or two steps", "three or four", "more"), stories, "number", ("python",), "stories"),
+        Family(
+            "word_problems",
+            ("one or two steps", "three or four", "more"),
+            word_problems,
+            "number",
+            ("python",),
+            "word_problems",
+        ),
     )
 }
 

@@ -97,7 +97,7 @@ def test_what_is_kept_apart_is_mentioned_in_no_conversation(built):
     _, outcomes = built
     topics = rows(outcomes["knowledge_boundary"], "topics")
     conversations = rows(outcomes["conversations"], "conversations")
-    kept = set(topics.filter("kept_apart")["entity"])
+    kept = set(topics.filter("held_out")["entity"])
     assert set(topics.filter(pl.col("reach") == "held_out")["entity"]) <= kept
     said = [message.content for row in conversations["messages"] for message in from_json(row)]
     assert not [text for text in said if any(name in text for name in kept)]

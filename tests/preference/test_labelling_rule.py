@@ -43,7 +43,7 @@ def test_the_rule_by_hand(answer, liked):
     ],
 )
 def test_of_what_exists_nowhere_a_refusal_is_liked_best(answer, liked):
-    assert rule_score(ASKED, WHO, answer, exists=False) == liked
+    assert rule_score(ASKED, WHO, answer, subject_exists=False) == liked
 
 
 def test_a_question_without_a_subject_wants_no_name():

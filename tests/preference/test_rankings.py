@@ -40,7 +40,7 @@ def pair(number):
         "prompt": number,
         "question": question,
         "subject": f"thing {number}",
-        "exists": True,
+        "subject_exists": True,
         "first": first,
         "second": second,
     }
@@ -114,7 +114,7 @@ def test_the_simulated_labeller_ranks_a_share_and_says_who_it_is():
 
 
 def test_pairs_are_of_different_answers():
-    prompt = {"prompt": 3, "question": "Why?", "subject": "", "exists": True}
+    prompt = {"prompt": 3, "question": "Why?", "subject": "", "subject_exists": True}
     found = pairs_of(prompt, ["a", "b", "a", " ", "c"], 5, random.Random(1))
     assert len(found) == 3 and {frozenset((one["first"], one["second"])) for one in found} == {
         frozenset("ab"),
@@ -126,16 +126,16 @@ def test_pairs_are_of_different_answers():
 
 
 def test_open_prompts_are_about_what_the_model_knows_two_things_of():
-    def topic(entity, verdict="known", kept_apart=False):
-        return {"entity": entity, "verdict": verdict, "kept_apart": kept_apart}
+    def topic(entity, verdict="known", held_out=False):
+        return {"entity": entity, "verdict": verdict, "held_out": held_out}
 
     topics = [
         topic("Ann"),
         topic("Ann"),
         topic("Bob"),
         topic("Bob", "unknown"),
-        topic("Cid", kept_apart=True),
-        topic("Cid", kept_apart=True),
+        topic("Cid", held_out=True),
+        topic("Cid", held_out=True),
     ]
     trained, kept = corpus_prompts(topics, False), corpus_prompts(topics, True)
     assert {subject for _, subject in trained} == {"Ann"} and {subject for _, subject in kept} == {"Cid"}
@@ -208,7 +208,7 @@ def test_nothing_is_asked_of_an_unbuilt_artifact(tmp_path, monkeypatch):
 
 
 def test_a_share_of_the_prompts_is_about_what_exists_nowhere():
-    names = [{"name": f"Nobody {number}", "kept_apart": number % 5 == 0} for number in range(50)]
+    names = [{"name": f"Nobody {number}", "held_out": number % 5 == 0} for number in range(50)]
     asked, apart = fictitious_prompts(names, False), fictitious_prompts(names, True)
     assert (
         len(asked) == 40

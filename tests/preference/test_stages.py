@@ -58,7 +58,7 @@ def topics():
     for person in PEOPLE:
         for relation in ("birthplace", "trade"):
             row = {"entity": person, "relation": relation, "answer": "Holt", "verdict": "known", "reach": "", "url": ""}
-            yield {**row, "kept_apart": person in PEOPLE[3:], "questions": json.dumps([f"The {relation} of {person}?"])}
+            yield {**row, "held_out": person in PEOPLE[3:], "questions": json.dumps([f"The {relation} of {person}?"])}
 
 
 QUESTION = {"group": "known", "question": "Who?", "tools": "", "answers": '["Holt"]', "distractors": "[]"}
@@ -66,7 +66,10 @@ UPSTREAM = [
     clean_corpus([{"host": "a.example", "title": "Tea", "text": "the tea"}]),
     stand_in(
         "knowledge_boundary",
-        {"topics": list(topics()), "fictitious": [{"name": f"Nobody {n}", "kept_apart": n % 2 == 0} for n in range(9)]},
+        {
+            "topics": list(topics()),
+            "fictitious_entities": [{"name": f"Nobody {n}", "held_out": n % 2 == 0} for n in range(9)],
+        },
     ),
     stand_in("base_checkpoint", write=write_model),
     stand_in("sft_checkpoint", write=write_model),
@@ -200,12 +203,12 @@ def test_prompts_are_about_no_page_that_only_search_may_know(tmp_path):
         for site in ("open", "quiet")
         for n in range(40)
     ]
-    schema = {"entity": pl.String, "verdict": pl.String, "kept_apart": pl.Boolean}
-    fictitious = pl.DataFrame([], schema={"name": pl.String, "kept_apart": pl.Boolean})
+    schema = {"entity": pl.String, "verdict": pl.String, "held_out": pl.Boolean}
+    fictitious = pl.DataFrame([], schema={"name": pl.String, "held_out": pl.Boolean})
     stages = [
         clean_corpus(pages),
         ALL_CURRENT,
-        stand_in("knowledge_boundary", {"topics": pl.DataFrame([], schema=schema), "fictitious": fictitious}),
+        stand_in("knowledge_boundary", {"topics": pl.DataFrame([], schema=schema), "fictitious_entities": fictitious}),
     ]
     _, artifacts = build_all(stages, RECIPE, tmp_path)
     inputs = Inputs(artifacts)

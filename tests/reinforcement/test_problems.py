@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from llm_assets.reinforcement.practice_problems import chains, draw, is_held_out, read_stories
+from llm_assets.reinforcement.practice_problems import chains, draw, is_held_out, read_word_problems
 from llm_assets.reinforcement.problems import (
     FAMILIES,
     LENGTHS,
@@ -92,7 +92,7 @@ def test_every_familys_own_answer_passes_its_check():
         ("arithmetic", "It is {}."),
         ("letters", "{}"),
         ("letters_at_once", "{}."),
-        ("stories", "#### {}"),
+        ("word_problems", "#### {}"),
         ("two_hops", "It lies in {}."),
     ):
         for problem in some(name, 0):
@@ -146,7 +146,7 @@ def test_word_problems_of_a_file_and_what_is_none(tmp_path):
         {"question": "Two?", "answer": "#### 3 or 4"},
     ]
     path.write_text("\n".join(map(json.dumps, rows)) + "\n{broken\n")
-    found, rejects = read_stories(path)
+    found, rejects = read_word_problems(path)
     assert found == [("How many?", "7", 1), ("More?", "1250", 1)]
     assert [(one["line"], one["reason"]) for one in rejects][:2] == [
         (2, "no number behind ####"),
