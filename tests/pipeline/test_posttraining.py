@@ -669,7 +669,7 @@ def test_questions_by_an_endpoint(tmp_path):
     topics, answers = rows(artifact, "topics"), rows(artifact, "interrogations")
     assert len(topics) == 6 and asked["questions"] == 6
     assert (topics["held_out_questions"].str.json_decode(pl.List(pl.String)).list.len() == 1).all()
-    reason = "question 2: the answer 'no word of the article' does not stand in the article"
+    reason = "question 2: the article does not contain the answer 'no word of the article'"
     assert rows(artifact, "question_rejects")["reason"].to_list() == [reason] * 6
     judged = answers.filter(pl.col("judge") == "endpoint")
     assert len(judged) == asked["judged"] > 0
