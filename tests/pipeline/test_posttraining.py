@@ -686,7 +686,7 @@ def test_a_model_too_small_for_any_conversation(tmp_path):
 @pytest.mark.parametrize(
     ("part", "fields", "told"),
     [
-        (KnowledgeBoundary, {"known": 0.2, "unknown": 0.3}, "unknown 0.3 must lie below known 0.2"),
+        (KnowledgeBoundary, {"known": 0.2, "unknown": 0.3}, "unknown 0.3 must be below known 0.2"),
         (Conversations, {"weights": {"known": -1}}, "weights"),
         (Conversations, {"tools": (0, 0, 0, 0)}, "not all 0"),
         (Conversations, {"weights": {"nonsense": 1}}, "nonsense"),
