@@ -401,7 +401,7 @@ def test_answers_of_three_models_to_the_same_unseen_prompts(built):
     for model in ("sft", "rl", "rlhf"):
         assert answers.filter(pl.col("model") == model)["prompt"].to_list() == unseen
     stats = artifacts["rlhf_evaluation"].record.stats
-    assert set(stats["wins"]) == {"rlhf against sft", "rlhf against rl"} and stats["asked"] == len(unseen)
+    assert set(stats["wins"]) == {"rlhf against sft", "rlhf against rl"} and stats["answers_per_model"] == len(unseen)
 
 
 def test_pairs_are_ranked_on_the_terminal_and_learnt_from(built, tmp_path):
