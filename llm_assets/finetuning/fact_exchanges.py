@@ -85,7 +85,7 @@ def open_question(rng: random.Random, material: Material, tools: Sequence[str]) 
 
 
 def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:
-    """A question whose answer stands only in the search result; None if no passage fits.
+    """A question whose answer only the search result contains; None if no passage fits.
 
     The result is a passage of the corpus in which the entity is renamed to a fictitious one and its values are replaced
     (Longpre et al., arXiv:2109.05052), so the model cannot answer from memory. Topics are drawn from the whole corpus,

@@ -23,7 +23,7 @@ def numbers(text: str) -> list[Decimal]:
 
 
 def conclusion(text: str) -> str:
-    """The part of an answer that states its result.
+    """The text of an answer that states its result.
 
     This is the text after the last ``####``, else after the last ``=``, else the last sentence.
     """

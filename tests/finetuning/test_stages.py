@@ -1,5 +1,6 @@
 """The fine-tuning stages on a small corpus: what is kept out of training, identities, checks and views."""
 
+import shutil
 import sqlite3
 from types import SimpleNamespace
 
@@ -187,14 +188,15 @@ def test_the_hallucination_check_passes_if_nothing_was_asked():
     assert hallucinates_less(SimpleNamespace(record=SimpleNamespace(stats={})), None, None).passed
 
 
-def test_a_lost_report_is_drawn_again_from_stored_data_only(built):
-    folder, outcomes = built
-    evaluation = outcomes["sft_evaluation"].artifact
+def test_a_lost_report_is_drawn_again_from_stored_data_only(built, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(built[0], store)
+    evaluation = build(store, recipe())["sft_evaluation"].artifact
     page = evaluation.view(REPORT).read_text()
     assert "Right, refused, wrong" in page and "<svg" in page
     assert REPORT not in evaluation.record.files and evaluation.record.views == [REPORT]
     evaluation.view(REPORT).unlink()
-    again = build(folder, recipe(name="renamed"))
+    again = build(store, recipe(name="renamed"))
     assert all(outcome.cached for outcome in again.values())
     assert evaluation.view(REPORT).read_text() == page
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import polars as pl
 import pytest
@@ -106,8 +107,9 @@ def test_reports_and_plots_are_drawn_and_are_not_data(built):
     assert all(words in report for words in ("pass@1", "arithmetic, level 2", "level 0: two numbers", "Length", "<svg"))
 
 
-def test_a_lost_report_is_drawn_again_without_building_anything(built, monkeypatch):
-    workspace, artifacts = built
+def test_a_lost_report_is_drawn_again_without_building_anything(built, monkeypatch, tmp_path):
+    shutil.copytree(built[0].store.root, tmp_path / "store")
+    workspace, artifacts = build_all([*UPSTREAM, *RL_STAGES, *STAGES], RECIPE, tmp_path / "store")
     monkeypatch.setattr("llm_assets.compute.launch.subprocess_launcher", None)  # starting a process fails
     for stage in (*RL_STAGES, *STAGES):
         drawn = {view.file: artifacts[stage.name].view(view.file).read_bytes() for view in stage.views}
