@@ -33,8 +33,8 @@ def complete() -> Any:
     """A recipe in which every model that may be left out is there."""
     recipe = laptop()
     published = PublishedEncoding(name="gpt2", ranks="/missing/ranks")
-    conversations = ConversationFile(path="/missing/own.jsonl", name="own", most=10)
-    questions = ConversationFile(path="/missing/questions.jsonl", name="questions", most=10)
+    conversations = ConversationFile(path="/missing/own.jsonl", name="own", max_rows=10)
+    questions = ConversationFile(path="/missing/questions.jsonl", name="questions", max_rows=10)
     return recipe.replace(
         crawls=CRAWLS,
         search_only_hosts=("held-out.example",),
@@ -45,7 +45,7 @@ def complete() -> Any:
             endpoint=Endpoint(model="m", url="http://endpoint.example")
         ),
         conversations=recipe.conversations.replace(files=(conversations,), evaluation_files=(questions,)),
-        practice_problems=recipe.practice_problems.replace(stories=conversations),
+        practice_problems=recipe.practice_problems.replace(word_problems=conversations),
         response_pairs=recipe.response_pairs.replace(files=(conversations,)),
         human_rankings=recipe.human_rankings.replace(
             files=(RankingFile(path="/missing/rankings.jsonl", name="own"),), simulated=SimulatedLabeller()
@@ -155,5 +155,5 @@ def test_models_in_tuples_and_optional_models_are_looked_into():
     assert {"rules[0].threshold", "rules[0].source"} <= places["quality_filtered_text"]
     assert {"compare[0].name", "compare[0].ranks", "encoding.name"} <= places["tokenizer"]
     assert {"endpoint.model", "endpoint.key_variable"} <= places["knowledge_boundary"]
-    assert "conversations.evaluation_files[0].most" in places["conversations"]
+    assert "conversations.evaluation_files[0].max_rows" in places["conversations"]
     assert {"files[0].path", "simulated.noise"} <= places["human_rankings"]

@@ -191,7 +191,9 @@ def _trace_document(workspace: Workspace, name: str) -> None:
     current_identities = {artifact.record.identity for artifact in current}
     for other in downstream(workspace.store, last):
         if other.record.identity in current_identities and other.record.short_id not in holders:
-            click.echo(f"{other.record.key} {other.record.short_id} was made from {last.record.key} {last.record.short_id}")
+            click.echo(
+                f"{other.record.key} {other.record.short_id} was made from {last.record.key} {last.record.short_id}"
+            )
 
 
 @artifacts.command()

@@ -57,7 +57,11 @@ def make_plan(workspace: Workspace, rule: OptOutRule, everything: bool = False) 
             f"no page of {rule.rule} is in the store (crawls: {names}); nothing was changed. "
             "To keep it out of later crawls, add it to the opt-out list, data/opt_out.txt"
         )
-    if any(pages.with_text for pages in crawls) and not any(pages.others_with_text for pages in crawls) and not everything:
+    if (
+        any(pages.with_text for pages in crawls)
+        and not any(pages.others_with_text for pages in crawls)
+        and not everything
+    ):
         captures = sum(pages.with_text for pages in crawls)
         raise click.ClickException(
             f"{rule.rule} covers every page of the store ({captures:,} captures); nothing was changed. "

@@ -113,7 +113,9 @@ def begin(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> Takedown:
     takedown.finished = None
     takedown.urls = max(takedown.urls, len(plan.urls))
     takedown.crawls = sorted({*takedown.crawls, *(pages.crawl for pages in plan.pages)})
-    takedown.external_files = sorted({*takedown.external_files, *(path for pages in plan.pages for path in pages.external_files)})
+    takedown.external_files = sorted(
+        {*takedown.external_files, *(path for pages in plan.pages for path in pages.external_files)}
+    )
     takedown.removed.update({artifact.record.short_id: artifact.record.key for artifact in plan.removed})
     takedown.cleared = [identity for identity in takedown.cleared if identity not in marked_again]
     known = {model.identity for model in takedown.models}

@@ -69,7 +69,9 @@ def _cached(
     versions = (artifact.data_version, dagster_code_version(stage, workspace.recipe))
     if versions != latest_versions(instance, stage.name, resolution.partition):
         return None
-    examined = [remembered_result(check, resolution, workspace.recipe, workspace.store) for check in stage_checks(stage)]
+    examined = [
+        remembered_result(check, resolution, workspace.recipe, workspace.store) for check in stage_checks(stage)
+    ]
     good = [check for check in examined if check is not None and (check.outcome.passed or not check.check.blocking)]
     if len(good) < len(examined):
         return None

@@ -39,7 +39,7 @@ from llm_assets.training.training_run import (
     show,
 )
 
-from .conversations import MITIGATION
+from .conversations import ABLATED_SOURCES
 from .jobs import SftJob
 
 MODULE = "llm_assets.finetuning.train"
@@ -85,9 +85,9 @@ def _config(recipe: Any, epochs: float) -> SftConfig:
     )
 
 
-def mitigates(sources: list[str]) -> bool:
+def is_ablated(sources: list[str]) -> bool:
     """Whether a conversation teaches what is not known."""
-    return any(source in MITIGATION for source in sources)
+    return any(source in ABLATED_SOURCES for source in sources)
 
 
 def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -> tuple[SftJob, int]:
@@ -157,7 +157,7 @@ def build_sft_checkpoint(step: Step, config: SftConfig) -> None:
 
 def build_ablation_checkpoint(step: Step, config: SftConfig) -> None:
     """Trained on those that do not teach what is not known."""
-    train_on(step, config, lambda _, sources: not mitigates(sources))
+    train_on(step, config, lambda _, sources: not is_ablated(sources))
 
 
 SFT_CHECKPOINT = Stage(

@@ -129,7 +129,7 @@ def build_scorecard(step: Step, config: ScorecardConfig) -> None:
 def base_examples(knowledge: Artifact) -> tuple[tuple[str, str], ...]:
     """Example questions and answers for the base model: three facts that it knows, and a sum."""
     topics = pl.concat([pl.read_parquet(path) for path in knowledge.table("topics")])
-    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart"))
+    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("held_out"))
     rows = known.unique("relation", maintain_order=True).head(3).to_dicts()
     return (*((json.loads(row["questions"])[0], row["sentence"]) for row in rows), ("What is 3 + 4?", "3 + 4 = 7."))
 

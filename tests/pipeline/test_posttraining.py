@@ -20,7 +20,7 @@ from llm_assets.cli import cli
 from llm_assets.dialogue.messages import from_json
 from llm_assets.finetuning.conversations import ConversationsError
 from llm_assets.finetuning.overlap import Phrases
-from llm_assets.finetuning.sft_checkpoint import FinetuningError, mitigates
+from llm_assets.finetuning.sft_checkpoint import FinetuningError, is_ablated
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.chat import check as check_messages
@@ -184,22 +184,22 @@ def test_every_topic_was_asked_and_its_verdict_follows(built):
     topics, asked = (rows(artifacts["knowledge_boundary"], table) for table in ("topics", "interrogations"))
     settings = made.knowledge_boundary
     assert set(asked["topic"]) == set(topics["topic"])
-    assert (topics["asked"] == settings.wordings * settings.samples).all()
+    assert (topics["samples"] == settings.wordings * settings.samples).all()
     right = dict(asked.group_by("topic").agg((pl.col("grade") == "right").mean()).iter_rows())
     for row in topics.iter_rows(named=True):
         assert row["right"] == right[row["topic"]]
         assert row["verdict"] == ("known" if row["right"] >= settings.known else "unknown")
-        assert row["kept_apart"] or row["reach"] != "held_out"
-        assert not set(json.loads(row["questions"])) & set(json.loads(row["kept_questions"]))
+        assert row["held_out"] or row["reach"] != "held_out"
+        assert not set(json.loads(row["questions"])) & set(json.loads(row["held_out_questions"]))
 
 
 def test_names_of_nothing_stand_on_no_page(built):
     _, artifacts = built
     names, index = (
-        rows(artifacts["knowledge_boundary"], "fictitious"),
+        rows(artifacts["knowledge_boundary"], "fictitious_entities"),
         SearchIndex(artifacts["training_search_index"].file(INDEX)),
     )
-    assert len(names) > 60 and names["kept_apart"].any() and not names["kept_apart"].all()
+    assert len(names) > 60 and names["held_out"].any() and not names["held_out"].all()
     assert [name for name in names["name"] if index.search(name)] == []
 
 
@@ -208,9 +208,9 @@ def test_conversations_are_sound_and_mention_nothing_that_is_kept_apart(built):
     conversations = rows(artifacts["conversations"], "conversations")
     topics = rows(artifacts["knowledge_boundary"], "topics")
     kept = Phrases()
-    for name in topics.filter(pl.col("kept_apart"))["entity"].unique():
+    for name in topics.filter(pl.col("held_out"))["entity"].unique():
         kept.add(name)
-    for name in rows(artifacts["knowledge_boundary"], "fictitious").filter(pl.col("kept_apart"))["name"]:
+    for name in rows(artifacts["knowledge_boundary"], "fictitious_entities").filter(pl.col("held_out"))["name"]:
         kept.add(name)
     for row in conversations.iter_rows(named=True):
         messages = from_json(row["messages"])
@@ -253,7 +253,7 @@ def test_training_leaves_out_what_it_says_and_no_more(built):
     conversations = rows(artifacts["conversations"], "conversations")
     for name, wanted in (
         ("sft_checkpoint", lambda sources: True),
-        ("ablation_checkpoint", lambda sources: not mitigates(sources)),
+        ("ablation_checkpoint", lambda sources: not is_ablated(sources)),
     ):
         stats, too_long = artifacts[name].record.stats, rows(artifacts[name], "too_long")
         taken = [
@@ -360,7 +360,7 @@ def test_prompts_of_one_side_are_on_no_other(built):
         row["first"] in said[row["prompt"]] and row["second"] in said[row["prompt"]] and row["first"] != row["second"]
         for row in pairs.iter_rows(named=True)
     )
-    kept = set(rows(artifacts["knowledge_boundary"], "topics").filter(pl.col("kept_apart"))["entity"])
+    kept = set(rows(artifacts["knowledge_boundary"], "topics").filter(pl.col("held_out"))["entity"])
     assert set(prompts.filter(pl.col("split") == "unseen")["subject"]) <= kept and not set(compared["subject"]) & kept
 
 
@@ -401,7 +401,7 @@ def test_answers_of_three_models_to_the_same_unseen_prompts(built):
     for model in ("sft", "rl", "rlhf"):
         assert answers.filter(pl.col("model") == model)["prompt"].to_list() == unseen
     stats = artifacts["rlhf_evaluation"].record.stats
-    assert set(stats["wins"]) == {"rlhf against sft", "rlhf against rl"} and stats["asked"] == len(unseen)
+    assert set(stats["wins"]) == {"rlhf against sft", "rlhf against rl"} and stats["answers_per_model"] == len(unseen)
 
 
 def test_pairs_are_ranked_on_the_terminal_and_learnt_from(built, tmp_path):
@@ -676,8 +676,8 @@ def test_questions_by_an_endpoint(tmp_path):
         server.server_close()
     topics, answers = rows(artifact, "topics"), rows(artifact, "interrogations")
     assert len(topics) == 6 and asked["questions"] == 6
-    assert (topics["kept_questions"].str.json_decode(pl.List(pl.String)).list.len() == 1).all()
-    reason = "question 2: the answer 'no word of the article' does not stand in the article"
+    assert (topics["held_out_questions"].str.json_decode(pl.List(pl.String)).list.len() == 1).all()
+    reason = "question 2: the article does not contain the answer 'no word of the article'"
     assert rows(artifact, "question_rejects")["reason"].to_list() == [reason] * 6
     judged = answers.filter(pl.col("judge") == "endpoint")
     assert len(judged) == asked["judged"] > 0
@@ -694,7 +694,7 @@ def test_a_model_too_small_for_any_conversation(tmp_path):
 @pytest.mark.parametrize(
     ("part", "fields", "told"),
     [
-        (KnowledgeBoundary, {"known": 0.2, "unknown": 0.3}, "unknown 0.3 must lie below known 0.2"),
+        (KnowledgeBoundary, {"known": 0.2, "unknown": 0.3}, "unknown 0.3 must be below known 0.2"),
         (Conversations, {"weights": {"known": -1}}, "weights"),
         (Conversations, {"tools": (0, 0, 0, 0)}, "not all 0"),
         (Conversations, {"weights": {"nonsense": 1}}, "nonsense"),

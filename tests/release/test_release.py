@@ -47,7 +47,7 @@ TABLES = {
     ("knowledge_boundary", "topics"): pl.DataFrame(
         {
             "verdict": ["known"],
-            "kept_apart": [False],
+            "held_out": [False],
             "relation": ["born"],
             "questions": ['["When?"]'],
             "sentence": ["In 1900."],

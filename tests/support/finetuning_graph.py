@@ -137,7 +137,7 @@ def recipe(**changes):
         "pretraining": recipes.Pretraining(batch_tokens=1280),
         # A model that was not trained knows nothing: what it was never right about is "unknown", all else "known".
         "knowledge_boundary": recipes.KnowledgeBoundary(
-            topics=120, wordings=1, samples=2, max_tokens=8, fictitious=40, known=0.01, device="cpu"
+            topics=120, wordings=1, samples=2, max_tokens=8, fictitious_names=40, known=0.01, device="cpu"
         ),
         "conversations": recipes.Conversations(count=120),
         "finetuning": recipes.Finetuning(epochs=0.2, ablation_epochs=0.1, validations=1, device="cpu"),

@@ -16,7 +16,7 @@ FIELDS = """
         questions=("Who?",), device="cpu",
     ),
     knowledge_boundary=recipes.KnowledgeBoundary(
-        topics=20, wordings=1, samples=1, max_tokens=8, fictitious=40, device="cpu"
+        topics=20, wordings=1, samples=1, max_tokens=8, fictitious_names=40, device="cpu"
     ),
     conversations=recipes.Conversations(count=40),
     finetuning=recipes.Finetuning(validations=1, device="cpu"),
