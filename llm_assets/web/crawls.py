@@ -13,7 +13,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.store import clear_disk_errors
 from llm_assets.recipes import Recipe, RecipeError, parse_source
 from llm_assets.recipes.load import describe
-from llm_assets.recipes.recipe import CRAWL_NAME
+from llm_assets.recipes.recrawls import CRAWL_NAME
 from llm_assets.settings import Settings
 
 from .errors import SourceError
@@ -87,7 +87,7 @@ class CrawlRegistry:
     def effective(self, recipe: Recipe) -> Recipe:
         """The recipe with the registered crawls that are usable. Raises RecipeError where it names one that is not."""
         unusable = self.unusable(recipe)
-        for name in recipe.only:
+        for name in recipe.only_crawls:
             if name in unusable:
                 raise RecipeError(f"crawl {name!r} cannot be built: {unusable[name]}")
         try:
