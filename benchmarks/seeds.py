@@ -10,6 +10,7 @@ Nothing was tuned on the webs of seeds 2 and 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,17 @@ def percent(value: float) -> float:
 
 
 def grade(model: str, group: str, verdict: str) -> Callable[[dict[str, Stats]], float]:
-    return lambda stats: percent(stats["sft_evaluation"]["grades"][model][group][verdict])
+    """The share of a verdict among a model's answers to a group of questions; NaN where the group is empty."""
+    return lambda stats: percent(stats["sft_evaluation"]["grades"][model].get(group, {}).get(verdict, math.nan))
 
 
 def rate(model: str, family: str) -> Callable[[dict[str, Stats]], float]:
+    """pass@1 of a model on the held-out problems of a family."""
     return lambda stats: percent(stats["rl_evaluation"]["families"][model][family])
 
 
 def largest_loss(stage: str) -> Callable[[dict[str, Stats]], float]:
+    """The largest loss among the abilities of the assistant's evaluation, in percentage points."""
     return lambda stats: percent(min(stats[stage]["changes"].values()))
 
 
