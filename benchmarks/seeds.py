@@ -70,7 +70,7 @@ MEASURES: dict[str, Callable[[dict[str, Stats]], float]] = {
     "known facts right, base model after examples, %": grade("base", "known", "right"),
     "known facts right, SFT, %": grade("sft", "known", "right"),
     "known facts of unmentioned entities right, SFT, %": grade("sft", "known_elsewhere", "right"),
-    "known facts refused, SFT, %": lambda stats: percent(stats["sft_evaluation"]["falsely_refused"]),
+    "known facts refused, SFT, %": lambda stats: percent(stats["sft_evaluation"].get("falsely_refused", math.nan)),
     "answers made up about fictitious entities, ablation, %": grade("ablation", "fictitious", "wrong"),
     "answers made up about fictitious entities, SFT, %": grade("sft", "fictitious", "wrong"),
     "unseen pages found by search and read right, SFT, %": grade("sft", "search", "right"),
