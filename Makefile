@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WARC ?= ../shared/data/web/2026-10
 JOBS ?= 2
 
-.PHONY: run test ui bench bench-model check setup clean
+.PHONY: run test ui docs bench bench-model check setup clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ check: $(STAMP)
 
 ui: setup
 	$(BIN)/dagster dev
+
+# The pages of docs/reference that follow from the code.
+docs: $(STAMP)
+	$(BIN)/python -m docs.generate
 
 # Pages per CPU-second of each stage; where datatrove is installed in $(DATATROVE_PYTHON), its recipe in the same run.
 bench: $(STAMP)

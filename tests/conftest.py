@@ -18,7 +18,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 # What takes minutes in one test begins first, so that no worker is left alone with it at the end.
-SLOW = ("test_three_ways", "test_takedown", "test_runs", "test_killed_runs", "test_posttraining")
+SLOW = ("test_three_ways", "test_takedown", "test_runs", "test_killed_runs", "test_posttraining", "test_docs")
 
 
 def pytest_collection_modifyitems(items):

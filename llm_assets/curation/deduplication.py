@@ -342,7 +342,7 @@ class Matching(Frozen):
     """What matching signatures reads of Deduplication; its scope is told by the signatures that it is given."""
 
     bands: int
-    memory: Annotated[int, EXECUTION_ONLY]
+    memory_bytes: Annotated[int, EXECUTION_ONLY]
 
 
 def build_deduplicated_text(step: Step, config: Matching) -> None:
@@ -356,7 +356,7 @@ def build_deduplicated_text(step: Step, config: Matching) -> None:
         pages = step.input("quality_filtered_text").table("text")
         times = pl.concat([pl.read_parquet(path, columns=["fetched_at"]) for path in pages])["fetched_at"]
         with step.task(CLUSTERS) as task:
-            table = clusters(index, config.bands, config.memory, step.staging / TASKS / "matching", times)
+            table = clusters(index, config.bands, config.memory_bytes, step.staging / TASKS / "matching", times)
             task.table("clusters", Cluster).frame(table)
             task.stats.update(clusters=table["cluster"].n_unique(), clustered=len(table), compared=index.pages)
     texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
@@ -385,7 +385,7 @@ class DuplicateBounds(Frozen):
 
 def duplicates_within(kept: Artifact, inputs: Inputs, config: DuplicateBounds) -> CheckOutcome:
     """Digests of the normalised texts of all kept pages must differ; the share that went must be within bounds."""
-    exact_alone = Signatures.of(Deduplication(near=False))
+    exact_alone = Signatures.of(Deduplication(near_duplicates=False))
     # Digests alone first: 8 bytes a page. Addresses only of pages that share one.
     digests = [sign(frame["text"], exact_alone)[0] for path in kept.table("text") for frame in batches(path, ["text"])]
     values, times = np.unique(np.concatenate(digests) if digests else np.zeros(0, np.uint64), return_counts=True)
@@ -422,7 +422,7 @@ DEDUPLICATED_TEXT = Stage(
     kinds=("numba", "parquet"),
     build=build_deduplicated_text,
     code_version="2",
-    config=lambda recipe, _: Matching(bands=recipe.deduplication.bands, memory=recipe.deduplication.memory),
+    config=lambda recipe, _: Matching(bands=recipe.deduplication.bands, memory_bytes=recipe.deduplication.memory_bytes),
     per_crawl=True,
     inputs=("quality_filtered_text", TEXT_SIGNATURES.name),
     earlier_artifacts=_earlier,

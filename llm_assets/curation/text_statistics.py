@@ -89,9 +89,9 @@ def compute(texts: pl.Series, definition: TextStatistics) -> tuple[np.ndarray, p
     _statistics(
         data,
         offsets,
-        TREEBANK if definition.words == "treebank" else SPACY,
+        TREEBANK if definition.word_splitting == "treebank" else SPACY,
         definition.terminal_punctuation == "ascii",
-        definition.blank_lines,
+        definition.count_blank_lines,
         definition.min_words_per_line,
         definition.max_word_length,
         definition.short_line_length,

@@ -13,7 +13,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.store import clear_disk_errors
 from llm_assets.recipes import Recipe, RecipeError, parse_source
 from llm_assets.recipes.load import describe
-from llm_assets.recipes.recipe import CRAWL_NAME
+from llm_assets.recipes.recrawls import CRAWL_NAME
 from llm_assets.settings import Settings
 
 from .errors import SourceError
@@ -81,7 +81,7 @@ class CrawlRegistry:
     def effective(self, recipe: Recipe) -> Recipe:
         """The recipe together with the usable registered crawls. Raises RecipeError if it names an unusable one."""
         unusable = self.unusable(recipe)
-        for name in recipe.only:
+        for name in recipe.only_crawls:
             if name in unusable:
                 raise RecipeError(f"crawl {name!r} cannot be built: {unusable[name]}")
         try:

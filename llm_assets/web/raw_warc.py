@@ -14,7 +14,7 @@ from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
 from llm_assets.recipes import Blocklists, CommonCrawl, Recipe, SampleWeb, Source, WarcFiles, WebCrawl
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.recipes.recipe import chain_of
+from llm_assets.recipes.recrawls import chain_of
 from llm_assets.sample_web import (
     EDITION,
     TruthFacts,

@@ -94,8 +94,8 @@ def test_registered_crawls_do_not_change_a_recipes_label(tmp_path):
     written = laptop()
     crawls = {"more": SampleWeb(day=2)}
     assert recipe_label(written.with_registered(crawls)) == recipe_label(written)
-    assert recipe_label(written.replace(registered="all").with_registered(crawls)) == recipe_label(
-        written.replace(registered="all")
+    assert recipe_label(written.replace(registered_crawls="all").with_registered(crawls)) == recipe_label(
+        written.replace(registered_crawls="all")
     )
     assert recipe_label(written.replace(tokenizer=written.tokenizer.replace(vocabulary=512))) != recipe_label(written)
 

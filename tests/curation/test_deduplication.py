@@ -305,7 +305,7 @@ def test_memory_decides_nothing_and_bands_do():
         return [fingerprint(stage.config(changed, "c")) for stage in (TEXT_SIGNATURES, DEDUPLICATED_TEXT)]
 
     signatures, matching = identities()
-    assert identities(memory=1 << 20) == [signatures, matching]
+    assert identities(memory_bytes=1 << 20) == [signatures, matching]
     assert identities(scope="corpus") == [signatures, matching]
     assert identities(seed=2)[0] != signatures and identities(seed=2)[1] == matching
     assert identities(bands=7) != [signatures, matching]

@@ -187,7 +187,9 @@ def test_crawls_are_registered_once_and_with_clear_errors(project):
 
 def test_what_spans_all_crawls_is_built_once_and_with_all_of_them(project):
     """A recipe that asks for registered crawls: a crawl that is not built is a warning, not a wall."""
-    recipe_file(project / "recipe.py", f"{{'c': WarcFiles(path={str(project / 'warc')!r})}}", 'registered="all",')
+    recipe_file(
+        project / "recipe.py", f"{{'c': WarcFiles(path={str(project / 'warc')!r})}}", 'registered_crawls="all",'
+    )
     command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
     to_model = ("--select", "*base_checkpoint,*corpus_report")
     one = command(project, "llm-assets", "run", "--crawl", "c", *to_model)
@@ -216,7 +218,9 @@ def test_a_registered_crawl_that_the_recipe_does_not_read_can_be_built(project):
 
 
 def test_several_crawls_in_one_command_of_dagsters(project):
-    recipe_file(project / "recipe.py", f"{{'c': WarcFiles(path={str(project / 'warc')!r})}}", 'registered="all",')
+    recipe_file(
+        project / "recipe.py", f"{{'c': WarcFiles(path={str(project / 'warc')!r})}}", 'registered_crawls="all",'
+    )
     command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
     command(project, "llm-assets", "setup")
     done = command(

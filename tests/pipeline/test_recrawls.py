@@ -379,7 +379,9 @@ def test_a_new_crawl_keeps_the_tokenizer_and_leaves_the_model(project):
     assert later.tokenizer_crawls() == later.trained_crawls() == ["site"]
     trained = recipe.replace(recrawls=(RECRAWL.replace(model="retrain"),)).with_registered({"site-2026-11-21": SOURCE})
     assert (trained.tokenizer_crawls(), trained.trained_crawls()) == (["site"], ["site", "site-2026-11-21"])
-    named = recipe.replace(tokenizer=Tokenizer(crawls=("site",)), registered="all").with_registered({"mine": SOURCE})
+    named = recipe.replace(tokenizer=Tokenizer(crawls=("site",)), registered_crawls="all").with_registered(
+        {"mine": SOURCE}
+    )
     assert (named.tokenizer_crawls(), named.corpus()) == (["site"], ["mine", "site"])
 
 

@@ -155,7 +155,7 @@ def test_changing_a_field_rebuilds_what_reads_it(tmp_path):
     assert rebuilt(quality=Quality(thresholds={"min_words": None})) == {"quality_filtered_text", "corpus_report"}
     assert rebuilt(quality=Quality(thresholds={"min_words": 5_000})) == {"quality_filtered_text", *AFTER_QUALITY}
     assert rebuilt(personal_data=PersonalData(phone_region="DE")) == {"clean_corpus", "corpus_report"}
-    assert rebuilt(deduplication=Deduplication(memory=1 << 20)) == set()
+    assert rebuilt(deduplication=Deduplication(memory_bytes=1 << 20)) == set()
     assert rebuilt(deduplication=Deduplication(seed=2)) == {"text_signatures", "deduplicated_text"}
     assert rebuilt(report=Report(samples=1)) == {"corpus_report"}
 
