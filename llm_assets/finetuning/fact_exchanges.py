@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from llm_assets.dialogue.wordings import OPEN_QUESTIONS
 from llm_assets.evaluation.grading import holds
 from llm_assets.model.chat import Call, Message
-from llm_assets.tools.search import show
+from llm_assets.tools.search import format_passage
 
 from .material import Exchange, Material, Topic
 
@@ -118,7 +118,7 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
     def question_about(stated: Topic) -> str:
         return rng.choice(stated.questions).replace(topic.entity, name)
 
-    result = show(url, replace_values(text))
+    result = format_passage(url, replace_values(text))
     exchange = search_exchange(question_about(first_topic), name, result, replace_values(first_topic.sentence))
     for other in other_topics:
         if rng.random() >= FOLLOW_UP_CHANCE:

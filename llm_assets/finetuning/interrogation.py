@@ -120,7 +120,7 @@ def _judge_wrong_answers(rows: list[dict[str, Any]], topics: pl.DataFrame, endpo
     for row in wrong_rows:
         reference = topics.row(row["topic"], named=True)["answer"]
         prompts.append(JUDGE_PROMPT.format(question=row["question"], reference=reference, answer=row["answer"]))
-    for row, reply in zip(wrong_rows, endpoint.answers_with_tools(prompts), strict=True):
+    for row, reply in zip(wrong_rows, endpoint.complete_all(prompts), strict=True):
         row.update(grade=parse_verdict(reply), judge="endpoint")
 
 

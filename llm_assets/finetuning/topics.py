@@ -99,7 +99,7 @@ def endpoint_topics(
     excerpts = [text[: settings.article_characters] for text in articles["text"]]
     step.progress.start(len(excerpts), "articles")
     prompts = [QUESTIONS_PROMPT.format(count=settings.questions_per_article, article=text) for text in excerpts]
-    replies = endpoint.answers_with_tools(prompts, lambda done: step.progress.advance(done))
+    replies = endpoint.complete_all(prompts, lambda done: step.progress.advance(done))
     rows, rejects = [], []
     for url, text, reply in zip(articles["url"], excerpts, replies, strict=True):
         questions, problems = parse_questions(reply, text)
