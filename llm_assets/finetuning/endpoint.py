@@ -95,9 +95,7 @@ class ChatEndpoint:
             f"endpoint {self._url}: {self.settings.retries + 1} tries failed, the last one with {problem}"
         )
 
-    def complete_all(
-        self, prompts: Sequence[str], report: Callable[[int], None] = lambda done: None
-    ) -> list[str]:
+    def complete_all(self, prompts: Sequence[str], report: Callable[[int], None] = lambda done: None) -> list[str]:
         """The answers to all prompts, in order. report: called with the number of answers so far."""
         with ThreadPoolExecutor(self.settings.concurrency) as threads:
             answers = []

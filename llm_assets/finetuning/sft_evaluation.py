@@ -118,12 +118,12 @@ def headline(answers: pl.DataFrame) -> dict[str, Any]:
         numbers["hallucinated"] = {"ablation": ablation_share, "sft": sft_share}
         # With few questions the assistant may make up no answer at all. The factor is then computed as if it had made
         # up half an answer.
-        least_share = 0.5 / sft["fictitious"]["asked"]
+        least_share = 0.5 / sft["fictitious"]["questions"]
         numbers["reduction"] = round(ablation_share / max(sft_share, least_share), 2)
     known_groups = [sft[group] for group in ("known", "known_elsewhere") if group in sft]
     if known_groups:
-        refused = sum(group["refused"] * group["asked"] for group in known_groups)
-        numbers["falsely_refused"] = round(refused / sum(group["asked"] for group in known_groups), 4)
+        refused = sum(group["refused"] * group["questions"] for group in known_groups)
+        numbers["falsely_refused"] = round(refused / sum(group["questions"] for group in known_groups), 4)
     return numbers
 
 
@@ -173,7 +173,7 @@ def show_evaluation(evaluation: Artifact) -> dict[str, str]:
     for model, groups in evaluation.record.stats["grades"].items():
         for group, grades in groups.items():
             cells = (f"{100 * grades[grade]:.1f} %" for grade in ("right", "refused", "wrong"))
-            lines.append(f"| {model}: {group} | {' | '.join(cells)} | {grades['asked']} |")
+            lines.append(f"| {model}: {group} | {' | '.join(cells)} | {grades['questions']} |")
     return {"summary": "\n".join(lines)}
 
 

@@ -26,14 +26,16 @@ TOPIC_SCHEMA = {
     for name in ("entity", "kind", "relation", "reach", "answer", "sentence", "questions", "held_out_questions", "url")
 }
 REJECT_SCHEMA = {"url": pl.String, "reason": pl.String}
-QUESTION_COLUMNS = ("entity", "entity_kind", "relation", "reach", "question", "kept", "answer", "sentence")
+QUESTION_COLUMNS = ("entity", "entity_kind", "relation", "reach", "question", "evaluation_only", "answer", "sentence")
 
 
 def read_questions(files: Iterable[Path]) -> pl.DataFrame:
     """The questions of crawls that come with ground truth; an empty frame if none does."""
     frames = [pl.read_parquet(path) for path in files]
     if not frames:
-        return pl.DataFrame(schema={name: pl.Boolean if name == "kept" else pl.String for name in QUESTION_COLUMNS})
+        return pl.DataFrame(
+            schema={name: pl.Boolean if name == "evaluation_only" else pl.String for name in QUESTION_COLUMNS}
+        )
     return newest(frames).select(QUESTION_COLUMNS)
 
 
@@ -43,7 +45,7 @@ def to_topics(frame: pl.DataFrame) -> list[tuple[Topic, list[str]]]:
     for row in frame.iter_rows(named=True):
         key = (row["entity"], row["relation"], row["answer"])
         _, training_wordings, held_out_wordings = groups.setdefault(key, (row, [], []))
-        (held_out_wordings if row["kept"] else training_wordings).append(row["question"])
+        (held_out_wordings if row["evaluation_only"] else training_wordings).append(row["question"])
     topics = []
     for row, training_wordings, held_out_wordings in groups.values():
         if training_wordings:

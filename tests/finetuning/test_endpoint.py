@@ -125,9 +125,7 @@ def test_an_unreachable_endpoint_raises_endpoint_error():
 
 def test_answers_are_in_the_order_of_the_prompts(serve):
     server = serve(lambda number, text: (200, chat(text.upper())))
-    assert server.endpoint(concurrency=4).complete_all([f"q{i}" for i in range(20)]) == [
-        f"Q{i}" for i in range(20)
-    ]
+    assert server.endpoint(concurrency=4).complete_all([f"q{i}" for i in range(20)]) == [f"Q{i}" for i in range(20)]
 
 
 def test_questions_are_parsed_from_the_text_around_them():
