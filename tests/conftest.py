@@ -55,8 +55,3 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real data not present: {SHARED} (a checkout without the shared folder)")
     return SHARED
-
-
-def environment_for(folder: Path, **extra: str) -> dict[str, str]:
-    """An environment for a subprocess that keeps its data in `folder`."""
-    return {**os.environ, "LLM_ASSETS_DATA": str(folder), "LLM_ASSETS_TRACKING": "off", **extra}

@@ -12,9 +12,8 @@ import pytest
 from llm_assets.graph import GRAPH
 from resources.jobs import crawl_assets
 from resources.tracking import metric_name
-from tests.conftest import environment_for
-from tests.support.commands import command, dagster_dev
-from tests.support.small import CORPUS, recipe_file
+from tests.support.commands import command, dagster_dev, environment_for
+from tests.support.small_recipe import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
 
 STAGES = len(GRAPH.stages)

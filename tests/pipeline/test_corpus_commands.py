@@ -10,7 +10,7 @@ from llm_assets.recipes import WarcFiles, load_recipe
 from llm_assets.settings import load_settings
 from llm_assets.web.crawls import open_registry
 from tests.support.building import build
-from tests.support.small import CORPUS, recipe_file
+from tests.support.small_recipe import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
 
 THIN = (

@@ -20,7 +20,7 @@ from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, ma
 from resources.recrawls import registered_crawls
 from tests.support.building import build, check
 from tests.support.commands import command
-from tests.support.small import CORPUS, recipe_file
+from tests.support.small_recipe import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
 
 HOST = "http://small.example"

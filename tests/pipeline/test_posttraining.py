@@ -43,10 +43,9 @@ from llm_assets.reinforcement.problems import ProblemError
 from llm_assets.release.model_export import equals_gguf, equals_transformers, texts_for
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX
-from tests.finetuning.test_endpoint import Server, chat
-from tests.pipeline.test_tokens_and_model import recipe
 from tests.support.building import build, check
-from tests.support.small import CORPUS, SMALL
+from tests.support.chat_server import Server, chat
+from tests.support.small_recipe import CORPUS, SMALL, warc_recipe
 
 ARCHIVE = "quietarchive.example"  # the host that only the search tool knows
 RECIPE = f"{__name__}:sample"  # as commands take it
@@ -608,7 +607,7 @@ def test_files_of_users_with_malformed_rows(tmp_path):
         files=(ConversationFile(path=str(file), name="mine"),),
         evaluation_files=(ConversationFile(path=str(held), name="held"),),
     )
-    made = recipe(tmp_path, conversations=mixture)
+    made = warc_recipe(tmp_path, conversations=mixture)
     artifact = build(made, STAGES)["conversations"]
     table = rows(artifact, "conversations")
     assert table.filter(pl.col("source") == "mine")["line"].to_list() == [1, 5]
@@ -630,14 +629,14 @@ def test_files_of_users_with_malformed_rows(tmp_path):
 
 def test_a_missing_file_is_named(tmp_path):
     absent = ConversationFile(path=str(tmp_path / "none.jsonl"), name="mine")
-    made = recipe(tmp_path, conversations=Conversations(files=(absent,)))
+    made = warc_recipe(tmp_path, conversations=Conversations(files=(absent,)))
     with pytest.raises(ConversationsError, match=r"no such file: mine \(.*none\.jsonl\)"):
         open_workspace(made).resolver().resolve("conversations", None)
 
 
 def test_an_empty_mixture_says_so(tmp_path):
     with pytest.raises(ConversationsError, match="the mixture is empty"):
-        build(recipe(tmp_path, conversations=Conversations(count=0)), STAGES)
+        build(warc_recipe(tmp_path, conversations=Conversations(count=0)), STAGES)
 
 
 def test_questions_by_an_endpoint(tmp_path):
@@ -662,7 +661,7 @@ def test_questions_by_an_endpoint(tmp_path):
         endpoint = Endpoint(model="writer", url=f"http://127.0.0.1:{server.server_address[1]}/v1", concurrency=1)
         asking = {"samples": 2, "wordings": 2, "max_tokens": 8, "device": "cpu", "known": 0.9}
         boundary = KnowledgeBoundary(endpoint=endpoint, articles=6, questions_per_article=2, **asking)
-        artifact = build(recipe(tmp_path, knowledge_boundary=boundary), STAGES)["knowledge_boundary"]
+        artifact = build(warc_recipe(tmp_path, knowledge_boundary=boundary), STAGES)["knowledge_boundary"]
     finally:
         server.shutdown()
         server.server_close()
@@ -678,7 +677,7 @@ def test_questions_by_an_endpoint(tmp_path):
 
 
 def test_a_model_too_small_for_any_conversation(tmp_path):
-    made = recipe(tmp_path, model=SMALL["model"].replace(context=8))
+    made = warc_recipe(tmp_path, model=SMALL["model"].replace(context=8))
     with pytest.raises(FinetuningError, match="no conversation fits into the model's context of 8 tokens"):
         build(made, [*STAGES, GRAPH["sft_checkpoint"]])
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -17,7 +16,7 @@ from llm_assets.recipes import Recipe, Recrawl, SampleWeb, Tokenizer, WarcFiles,
 from llm_assets.settings import PROJECT, load_settings
 from llm_assets.web.crawls import open_registry
 from llm_assets.web.errors import SourceError
-from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
+from resources import ArtifactStore, ChosenRecipe
 from resources.assets import CRAWLS_BUILT
 from resources.jobs import crawl_assets, make_jobs
 from resources.recrawls import (
@@ -25,16 +24,16 @@ from resources.recrawls import (
     builds_a_crawl,
     crawls_of_run,
     next_source,
-    recrawl_schedule,
     refresh_sensor,
     registered_crawls,
     requests_after,
     why_to_leave_a_backfill,
     with_corpus,
 )
-from tests.conftest import environment_for
 from tests.support.building import build
-from tests.support.small import CORPUS, recipe_file
+from tests.support.commands import environment_for
+from tests.support.recrawl_schedules import definitions, tick
+from tests.support.small_recipe import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
 
 SOURCE = SampleWeb(scale=0.05, day=2)
@@ -60,34 +59,6 @@ def instance(tmp_path):
     (tmp_path / "instance").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
         yield instance
-
-
-def definitions():
-    """The code location anew, with the schedules of the recipe of the environment."""
-    return dg.Definitions(
-        assets=make_assets(GRAPH),
-        jobs=make_jobs(GRAPH),
-        schedules=[recrawl_schedule(recrawl, GRAPH) for recrawl in load_recipe().recrawls],
-        resources={
-            "recipe": ChosenRecipe(),
-            "store": ArtifactStore(),
-            "compute": Compute(),
-            "duckdb": DuckDb(),
-            "tracking": Tracking(),
-        },
-        executor=dg.in_process_executor,
-    )
-
-
-def tick(defs, instance, day, hour=0, name="recrawl_site"):
-    """What the schedule says on a day of November 2026."""
-    with dg.build_schedule_context(
-        instance=instance,
-        repository_def=defs.get_repository_def(),
-        scheduled_execution_time=datetime(2026, 11, day, hour, tzinfo=UTC),
-        resources={"recipe": ChosenRecipe(), "store": ArtifactStore()},
-    ) as context:
-        return defs.resolve_schedule_def(name).evaluate_tick(context)
 
 
 def test_a_killed_week_is_followed_by_a_good_one(project, instance):
@@ -197,7 +168,7 @@ def test_a_crawl_without_a_folder_stops_no_schedule(tmp_path, instance, monkeypa
 KILLED = """
 import os, signal, sys
 import dagster as dg
-from tests.pipeline.test_recrawls import definitions, tick
+from tests.support.recrawl_schedules import definitions, tick
 
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)

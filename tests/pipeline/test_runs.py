@@ -17,9 +17,8 @@ from llm_assets.cli import main
 from llm_assets.cli.run import chosen_assets
 from llm_assets.graph import open_workspace
 from resources.live_runs import announced
-from tests.conftest import environment_for
-from tests.support.commands import command
-from tests.support.small import recipe_file
+from tests.support.commands import command, environment_for
+from tests.support.small_recipe import recipe_file
 from tests.support.warcs import page, story, write
 
 LINE = "interrupted; run again to resume\n"

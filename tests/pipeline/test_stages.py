@@ -38,9 +38,9 @@ from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.shards import SPLITS, TokenStream
 from llm_assets.warc import read_captures
 from llm_assets.web.errors import SourceError
-from tests.conftest import environment_for
 from tests.support.building import build, check
-from tests.support.small import CORPUS, FIELDS, SMALL
+from tests.support.commands import environment_for
+from tests.support.small_recipe import CORPUS, SMALL, SMALL_SOURCE
 from tests.support.warcs import members, page, story, write
 
 TEXT = (
@@ -238,13 +238,13 @@ from llm_assets.graph import GRAPH, open_workspace
 from llm_assets import recipes
 from llm_assets.recipes import Recipe, WarcFiles
 if __name__ == "__main__":
-    ws = open_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=sys.argv[1])}, FIELDS))
+    ws = open_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=sys.argv[1])}, SETTINGS))
     ws.engine = LocalEngine(2)
     for stage in GRAPH:
         tell = [lambda event: print(event.kind, stage.name, flush=True)]
         outcome = materialize(stage, "c" if stage.per_crawl else None, ws, tell)
         print("done", stage.name, outcome.artifact.data_version, flush=True)
-""".replace("FIELDS", FIELDS)
+""".replace("SETTINGS", SMALL_SOURCE)
 
 
 KILLED_IN = (

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.commands import command, dagster_dev
-from tests.support.small import recipe_file
+from tests.support.small_recipe import recipe_file
 from tests.support.warcs import page, story, write
 
 PARTITION = """query($assets: [AssetKeyInput!]!) { assetNodes(assetKeys: $assets) {

@@ -20,7 +20,7 @@ from llm_assets.settings import load_settings
 from tests.support.building import build
 from tests.support.byte_search import places, tokenizers
 from tests.support.commands import command
-from tests.support.small import CORPUS, recipe_file
+from tests.support.small_recipe import CORPUS, recipe_file
 from tests.support.warcs import page, story, write
 
 RULE = "gone.example/art"

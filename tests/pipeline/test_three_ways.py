@@ -12,7 +12,7 @@ from llm_assets.graph import GRAPH
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import make_web
 from tests.support.commands import command, dagster_dev
-from tests.support.small import recipe_file
+from tests.support.small_recipe import recipe_file
 from tests.support.warcs import page, story, write
 
 ASSETS = [stage.name for stage in GRAPH]

@@ -12,23 +12,13 @@ from llm_assets.graph import GRAPH
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.encoding import Encoding, TokenizerError
 from llm_assets.pretraining.base_checkpoint import PretrainingError
-from llm_assets.recipes import Model, Pretraining, PublishedEncoding, Recipe, Tokenizer, TokenShards, WarcFiles
+from llm_assets.recipes import Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards, WarcFiles
 from llm_assets.training.shards import TokenStream
 from tests.support.building import build, check
-from tests.support.small import CORPUS, SMALL, recipe_file
+from tests.support.small_recipe import CORPUS, recipe_file, warc_recipe
 from tests.support.warcs import page, story, write
 
 TOKENS = [*CORPUS, GRAPH["tokenizer"], GRAPH["token_shards"]]
-
-
-def recipe(tmp_path, pages=20, **changes):
-    if not (tmp_path / "warc").exists():
-        for number in range(2):
-            write(
-                tmp_path / "warc" / f"{number}.warc.gz",
-                [page(f"http://host{number}.example/{i}", story(100 * number + i)) for i in range(pages // 2)],
-            )
-    return Recipe(**{"name": "t", "crawls": {"c": WarcFiles(path=str(tmp_path / "warc"))}, **SMALL, **changes})
 
 
 def shards_of(artifacts):
@@ -44,7 +34,7 @@ def shards_match_corpus(made, changed=None):
 
 
 def test_shards_hold_the_corpus_and_lead_back_to_it(tmp_path):
-    made = recipe(tmp_path, token_shards=TokenShards(shard_tokens=1024, validation_share=0.2))
+    made = warc_recipe(tmp_path, token_shards=TokenShards(shard_tokens=1024, validation_share=0.2))
     shards, corpus, tokenizer = shards_of(build(made, TOKENS))
     index, outcome = documents(shards), shards_match_corpus(made)
     assert outcome.passed and outcome.numbers["documents"] == len(index)
@@ -61,7 +51,7 @@ def test_shards_hold_the_corpus_and_lead_back_to_it(tmp_path):
 
 
 def test_a_token_changed_on_the_disk_is_found(tmp_path):
-    made = recipe(tmp_path)
+    made = warc_recipe(tmp_path)
     shards, _, _ = shards_of(build(made, TOKENS))
     path = shards.path / "train-00000.npy"
     data = bytearray(path.read_bytes())
@@ -75,14 +65,14 @@ def test_one_worker_and_two_write_the_same_tokens(tmp_path, monkeypatch):
     versions = []
     for workers in (1, 2):
         monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / f"data{workers}"))
-        artifacts = build(recipe(tmp_path), TOKENS, workers=workers)
+        artifacts = build(warc_recipe(tmp_path), TOKENS, workers=workers)
         versions.append([artifacts[key].data_version for key in ("tokenizer", "token_shards/c")])
     assert versions[0] == versions[1]
 
 
 def test_another_crawl_moves_no_page_to_the_other_split(tmp_path):
     write(tmp_path / "more" / "a.warc.gz", [page(f"http://host0.example/{i}", story(500 + i)) for i in range(10)])
-    one = recipe(tmp_path, tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
+    one = warc_recipe(tmp_path, tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
     both = one.replace(crawls={**one.crawls, "d": WarcFiles(path=str(tmp_path / "more"))})
     first, second = build(one, TOKENS), build(both, TOKENS, crawls=("c", "d"))
     for key in ("tokenizer", "token_shards/c"):
@@ -97,7 +87,7 @@ def test_a_published_encoding_instead(tmp_path, shared_data):
     folder = shared_data / "tokenizers"
     named = PublishedEncoding(name="cl100k_base", ranks=str(folder / "cl100k_base.tiktoken"))
     other = PublishedEncoding(name="gpt2", ranks=str(folder / "r50k_base.tiktoken"))
-    made = recipe(tmp_path, tokenizer=Tokenizer(encoding=named, compare=(other,)))
+    made = warc_recipe(tmp_path, tokenizer=Tokenizer(encoding=named, compare=(other,)))
     _, _, tokenizer = shards_of(build(made, TOKENS))
     assert shards_match_corpus(made).passed and Encoding.load(tokenizer.path).dtype.__name__ == "uint32"
     compared = dict(pl.read_parquet(tokenizer.table("compression")).select("encoding", "bytes_per_token").iter_rows())
@@ -108,11 +98,11 @@ def test_a_published_encoding_instead(tmp_path, shared_data):
 def test_a_vocabulary_that_the_corpus_cannot_fill(tmp_path):
     told = r"tokenizer\.vocabulary 60,000: the corpus supports [\d,]+ only; lower it, or add crawls"
     with pytest.raises(TokenizerError, match=told):
-        build(recipe(tmp_path, tokenizer=Tokenizer(vocabulary=60_000)), TOKENS)
+        build(warc_recipe(tmp_path, tokenizer=Tokenizer(vocabulary=60_000)), TOKENS)
 
 
 def test_a_corpus_smaller_than_a_batch(tmp_path):
-    made = recipe(tmp_path, pretraining=Pretraining(tokens=2_000_000, batch_tokens=1 << 20, device="cpu"))
+    made = warc_recipe(tmp_path, pretraining=Pretraining(tokens=2_000_000, batch_tokens=1 << 20, device="cpu"))
     told = "tokens to train on, fewer than one batch of 1,048,480; lower pretraining.batch_tokens"
     with pytest.raises(PretrainingError, match=rf"the corpus has [\d,]+ {re.escape(told)}"):
         build(made, [*TOKENS, GRAPH["base_checkpoint"]])
@@ -121,7 +111,7 @@ def test_a_corpus_smaller_than_a_batch(tmp_path):
 def test_an_earlier_model_goes_on_with_a_new_crawl(tmp_path):
     write(tmp_path / "more" / "a.warc.gz", [page(f"http://other.example/{i}", story(500 + i)) for i in range(10)])
     stages = [*TOKENS, GRAPH["base_checkpoint"]]
-    one = recipe(tmp_path, tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
+    one = warc_recipe(tmp_path, tokenizer=Tokenizer(vocabulary=360, crawls=("c",)))
     first = build(one, stages)["base_checkpoint"]
     on = one.replace(
         crawls={**one.crawls, "d": WarcFiles(path=str(tmp_path / "more"))},
@@ -139,7 +129,7 @@ def test_an_earlier_model_goes_on_with_a_new_crawl(tmp_path):
 
 
 def test_an_evaluation_names_the_pages_that_it_speaks_of(tmp_path):
-    artifacts = build(recipe(tmp_path), stages=[*TOKENS, GRAPH["base_checkpoint"], GRAPH["base_evaluation"]])
+    artifacts = build(warc_recipe(tmp_path), stages=[*TOKENS, GRAPH["base_checkpoint"], GRAPH["base_evaluation"]])
     evaluation, corpus, shards = artifacts["base_evaluation"], artifacts["clean_corpus/c"], artifacts["token_shards/c"]
     pages = {row["url"]: row for path in corpus.table("text") for row in pl.read_parquet(path).to_dicts()}
     splits = dict(documents(shards).select("url", "split").iter_rows())
@@ -167,7 +157,7 @@ def test_shapes_that_cannot_be_say_so_before_anything_runs(tmp_path):
 
 
 def test_commands_of_the_model(tmp_path, monkeypatch):
-    made = build(recipe(tmp_path), stages=[*TOKENS, GRAPH["base_checkpoint"]])
+    made = build(warc_recipe(tmp_path), stages=[*TOKENS, GRAPH["base_checkpoint"]])
     recipe_file(tmp_path / "recipe.py", f"{{'c': WarcFiles(path={str(tmp_path / 'warc')!r})}}")
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import environment_for
-
 LOCATION = "llm_assets.definitions"
 SELECTOR = f'repositoryLocationName: "{LOCATION}", repositoryName: "__repository__"'
 
@@ -24,6 +22,11 @@ LAUNCH = """mutation($assets: [AssetKeyInput!]!, $partition: String!, $config: R
       jobName: "__ASSET_JOB", assetSelection: $assets},
     executionMetadata: {tags: [{key: "dagster/partition", value: $partition}]}, runConfigData: $config}) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+
+
+def environment_for(folder: Path, **extra: str) -> dict[str, str]:
+    """An environment for a subprocess that keeps its data in `folder`."""
+    return {**os.environ, "LLM_ASSETS_DATA": str(folder), "LLM_ASSETS_TRACKING": "off", **extra}
 
 
 def command(project: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:

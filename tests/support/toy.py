@@ -57,7 +57,7 @@ class ToyRecipe(Frozen):
         return sorted(self.crawls)
 
 
-def letters_part(staging: Path, name: str, path: Path, upper: bool, slow: float) -> None:
+def letters_task(staging: Path, name: str, path: Path, upper: bool, slow: float) -> None:
     with Task(staging, name) as task:
         table = task.table("letters", Letters)
         text = path.read_text()
@@ -73,7 +73,7 @@ def letters_part(staging: Path, name: str, path: Path, upper: bool, slow: float)
 
 def build_letters(step, config: LettersConfig) -> None:
     files = sorted(Path(config.folder).glob("*.txt"))
-    step.run_tasks(letters_part, {path.stem: (path, config.upper, config.slow) for path in files})
+    step.run_tasks(letters_task, {path.stem: (path, config.upper, config.slow) for path in files})
 
 
 def build_words(step, config: WordsConfig) -> None:

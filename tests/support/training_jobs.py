@@ -86,7 +86,7 @@ def result(folder):
     )
 
 
-def broken_off_and_gone_on(module, job, folder, saving, between):
+def resume_after_kills(module, job, folder, saving, between):
     """Events of the last of three runs of a job: killed while step `saving` is written, killed once `between` stands, run to the end."""
     moments = [
         (lambda f: any(f.glob(f".step-{saving:08d}.*.tmp")), saving // 2),

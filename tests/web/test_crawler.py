@@ -28,7 +28,7 @@ from llm_assets.web.errors import EmptyCrawl, SourceError
 from llm_assets.web.last_try import last_try, not_fetched
 from llm_assets.web.opt_out import OptOutRules, read_opt_out
 from llm_assets.web.raw_warc import RAW_WARC, chain
-from tests.conftest import environment_for
+from tests.support.commands import environment_for
 from tests.support.corpus import corpus_workspace
 from tests.support.warcs import members, page, write
 
