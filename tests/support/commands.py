@@ -180,3 +180,8 @@ def dagster_dev(project: Path, **extra: str) -> Iterator[Dagster]:
             os.killpg(
                 process.pid, signal.SIGKILL
             )  # its code servers outlive it by a minute, and take their share of the cores
+
+
+def dagster_materialize(project: Path, select: str, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run `dagster asset materialize` on the project's code location."""
+    return command(project, "dagster", "asset", "materialize", "--select", select, *words, "-m", LOCATION, **extra)

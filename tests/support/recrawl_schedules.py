@@ -12,7 +12,7 @@ from resources.recrawls import recrawl_schedule
 
 
 def definitions():
-    """The code location anew, with the schedules of the recipe of the environment."""
+    """The code location as it is loaded now, with the schedules of the recipe that the environment names."""
     return dg.Definitions(
         assets=make_assets(GRAPH),
         jobs=make_jobs(GRAPH),
@@ -29,7 +29,7 @@ def definitions():
 
 
 def tick(defs, instance, day, hour=0, name="recrawl_site"):
-    """What the schedule says on a day of November 2026."""
+    """The result of the schedule's tick on a day of November 2026: run requests, or why it was skipped."""
     with dg.build_schedule_context(
         instance=instance,
         repository_def=defs.get_repository_def(),

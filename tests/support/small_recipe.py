@@ -97,6 +97,12 @@ def recipe_file(path, sources, further=""):
     path.write_text(RECIPE_FILE.format(sources=sources, further=further, settings=SMALL_SOURCE))
 
 
+def warc_sources(path, crawl="c", **fields):
+    """The Python source of a recipe's `crawls`: one crawl of the WARC files at `path`."""
+    settings = "".join(f", {name}={value!r}" for name, value in fields.items())
+    return f"{{{crawl!r}: WarcFiles(path={str(path)!r}{settings})}}"
+
+
 def warc_recipe(folder, pages=20, **changes):
     """A small recipe of one crawl `c`: two WARC files in `folder`, written at the first call, with stories of two hosts."""
     if not (folder / "warc").exists():
