@@ -40,7 +40,7 @@ def pipeline(shared_pipeline, monkeypatch):
 
 @pytest.fixture
 def pipeline_copy(shared_pipeline, tmp_path):
-    """The same in a store of the test's own, in which it may build and delete."""
+    """The same in a separate store, in which the test may build and delete."""
     folder, _ = shared_pipeline
     shutil.copytree(folder / "data", tmp_path / "data")
     return build_sample_pipeline()
@@ -57,7 +57,7 @@ def shared_base(tmp_path_factory):
 
 @pytest.fixture
 def base_recipe(shared_base, tmp_path):
-    """A small recipe of two WARC files whose base model is built in a store of the test's own."""
+    """A small recipe of two WARC files whose base model is built in a separate store."""
     folder, recipe = shared_base
     shutil.copytree(folder / "data", tmp_path / "data")
     return recipe
@@ -74,7 +74,7 @@ def shared_takedown_corpus(tmp_path_factory):
 
 @pytest.fixture
 def takedown_corpus(shared_takedown_corpus, tmp_path, monkeypatch):
-    """A data folder of the test's own with that crawl, and runs of text that only the pages to take down hold."""
+    """A separate data folder with that crawl, and runs of text that only the pages to take down hold."""
     shutil.copytree(shared_takedown_corpus / "data", tmp_path / "data")
     shutil.copy(shared_takedown_corpus / "recipe.py", tmp_path / "recipe.py")
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
@@ -110,7 +110,7 @@ def recrawl_project(shared_recrawl_project, tmp_path, monkeypatch):
 
 @pytest.fixture
 def instance(tmp_path):
-    """A Dagster instance of the test's own."""
+    """A temporary Dagster instance."""
     (tmp_path / "instance").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
         yield instance

@@ -1,4 +1,4 @@
-"""What users give to the conversations: files of their own, an endpoint, and settings; and the errors that name them."""
+"""What users give to the conversations: files, an endpoint and settings; and the errors that name them."""
 
 import json
 
@@ -53,8 +53,8 @@ def test_a_users_file_is_identified_by_its_content_and_not_by_its_path(base_reci
         for path in (file, moved_file)
     )
     artifact = build(recipe, TO_CONVERSATIONS)["conversations"]
-    found = open_workspace(moved_recipe).resolver().artifact("conversations", None)
-    assert found.data_version == artifact.data_version
+    moved_artifact = open_workspace(moved_recipe).resolver().artifact("conversations", None)
+    assert moved_artifact.data_version == artifact.data_version
     moved_file.write_text(json.dumps(conversation("What is coffee?", "A drink.")))
     assert open_workspace(moved_recipe).resolver().resolve("conversations", None).artifact is None
 
@@ -91,9 +91,9 @@ class QuestionWriter:
             "entity": thing,
             "kind": "thing",
             "relation": "told",
-            "questions": [f"What is told of {thing}?", f"Tell me of {thing}.", f"{thing}: what is told?"],
+            "questions": [f"What is known about {thing}?", f"Tell me about {thing}.", f"{thing}: what is it?"],
             "answer": word,
-            "sentence": f"Of {thing}, {word} is told.",
+            "sentence": f"{thing} is about {word}.",
         }
         return [good, {**good, "answer": "no word of the article"}]
 

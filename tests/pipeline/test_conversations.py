@@ -108,7 +108,7 @@ def check_training_counts(pipeline, checkpoint, is_wanted):
     assert (too_long["tokens"] > 161 - 1).all()
 
 
-def test_sft_trains_on_every_conversation_and_the_ablation_on_those_that_mitigate_nothing(pipeline):
+def test_sft_trains_on_every_conversation_and_the_ablation_on_the_remaining_ones(pipeline):
     check_training_counts(pipeline, "sft_checkpoint", lambda sources: True)
     check_training_counts(pipeline, "ablation_checkpoint", lambda sources: not mitigates(sources))
     assert pipeline.stats("ablation_checkpoint")["left_out"] > 0

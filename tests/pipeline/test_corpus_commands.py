@@ -130,10 +130,10 @@ def test_the_report_is_one_file_that_needs_no_network(corpus):
 
 
 def test_why_lists_the_versions_of_a_page_over_crawls(tmp_path, monkeypatch):
-    changed, gone, kept = (f"http://host.example/{name}" for name in ("changed", "gone", "kept"))
+    changed, gone, unchanged = (f"http://host.example/{name}" for name in ("changed", "gone", "unchanged"))
     crawls = {
-        "first": [page(changed, story(1)), page(gone, story(2)), page(kept, story(3))],
-        "second": [page(changed, story(4)), page(gone, b"x", "410 Gone"), page(kept, story(3))],
+        "first": [page(changed, story(1)), page(gone, story(2)), page(unchanged, story(3))],
+        "second": [page(changed, story(4)), page(gone, b"x", "410 Gone"), page(unchanged, story(3))],
     }
     for day, (crawl, pages) in enumerate(crawls.items(), 1):
         write(tmp_path / crawl / "a.warc.gz", pages, date=f"2026-10-0{day}T06:00:00Z")
@@ -153,5 +153,5 @@ def test_why_lists_the_versions_of_a_page_over_crawls(tmp_path, monkeypatch):
     assert "text 1: superseded since crawl second; seen once, 2026-10-01T06:00:00Z; first in crawl first" in output
     assert "text 2: current; seen once, 2026-10-02T06:00:00Z" in output
     assert "text 1: vanished since crawl second" in why(gone)
-    output = why(kept)
+    output = why(unchanged)
     assert "its text is that of another capture, which counts" in output and "text 1: current; seen 2 times" in output

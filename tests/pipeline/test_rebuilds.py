@@ -93,10 +93,10 @@ def test_a_changed_field_rebuilds_only_what_reads_it(rebuilt):
 def test_a_second_crawl_builds_its_own_partition_and_is_deduplicated_against_the_first(tmp_path):
     write(tmp_path / "one" / "a.warc.gz", [page(f"http://host.example/{i}", story(i)) for i in range(4)])
     write(tmp_path / "two" / "a.warc.gz", [page(f"http://other.example/long/{i}", story(i)) for i in (2, 3, 4)])
-    one, two = WarcFiles(path=str(tmp_path / "one")), WarcFiles(path=str(tmp_path / "two"))
-    recipe = Recipe(name="t", crawls={"c-1": one}, deduplication=Deduplication(scope="corpus"))
+    first_source, second_source = WarcFiles(path=str(tmp_path / "one")), WarcFiles(path=str(tmp_path / "two"))
+    recipe = Recipe(name="t", crawls={"c-1": first_source}, deduplication=Deduplication(scope="corpus"))
     first = build_crawl(recipe, "c-1")
-    both = recipe.replace(crawls={"c-1": one, "c-2": two})
+    both = recipe.replace(crawls={"c-1": first_source, "c-2": second_source})
     workspace = open_workspace(both)
     for stage in CORPUS:
         if stage.per_crawl:
@@ -108,7 +108,7 @@ def test_a_second_crawl_builds_its_own_partition_and_is_deduplicated_against_the
     assert second["corpus_report"].record.stats["pages"] == 5
     # By default, each crawl is deduplicated by itself.
     separate = both.replace(deduplication=Deduplication())
-    build_crawl(separate.replace(crawls={"c-1": one}), "c-1")
+    build_crawl(separate.replace(crawls={"c-1": first_source}), "c-1")
     assert build_crawl(separate, "c-2")["clean_corpus"].record.rows["text"] == 3
 
 

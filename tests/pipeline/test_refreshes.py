@@ -1,4 +1,4 @@
-"""Which crawl a re-crawl continues, and which runs follow it: search index, report, and by the recipe's policy the model."""
+"""Which crawl a re-crawl continues, and which runs follow it: search index, report, and by policy the model."""
 
 import dagster as dg
 import pytest

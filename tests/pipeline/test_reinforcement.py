@@ -1,4 +1,4 @@
-"""Practice problems and reinforcement learning on the small sample web."""
+"""Reinforcement learning on the small sample web: its problems, its training and its evaluation."""
 
 import polars as pl
 import pytest
@@ -9,7 +9,7 @@ from tests.support.building import build, check
 from tests.support.sample_pipeline import FROM_RL, TO_CONVERSATIONS, missing_assets, with_changed_columns
 
 
-def test_practice_problems_are_of_every_family_and_split_without_overlap(pipeline):
+def test_problems_are_of_every_family_and_split_without_overlap(pipeline):
     problems = pipeline.table("practice_problems", "problems")
     assert check(pipeline.recipe, "practice_problems", "no_shared_problems").passed
     assert {"arithmetic", "letters", "letters_at_once", "spelling", "two_hops"} == set(problems["family"])

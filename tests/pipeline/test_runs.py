@@ -131,17 +131,36 @@ def test_a_run_names_the_run_that_builds_what_it_waits_for(run_project, instance
     assert run.process.returncode == 130 and run.err.read_text() == INTERRUPTED
 
 
+def mlflow_runs(project):
+    """Name and status of the runs that MLflow has of a project; none before its database is complete."""
+    path = project / "data" / "mlflow" / "mlflow.db"
+    if not path.exists():
+        return []
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        try:
+            return database.execute("SELECT name, status FROM runs").fetchall()
+        except sqlite3.OperationalError:  # the table is not there yet, or is being written
+            return []
+
+
+def wait_for_mlflow_run(project):
+    deadline = time.monotonic() + PATIENCE
+    while not mlflow_runs(project):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_an_interrupt_ends_a_training_at_once_and_leaves_the_pool_free(run_project, instance):
     tracking = {"LLM_ASSETS_TRACKING": "on"}
     run = BackgroundCommand(run_project, "trains", "run", "--select", "base_checkpoint", recipe="slow", **tracking)
     run.wait_for("base_checkpoint: started")
+    wait_for_mlflow_run(run_project)
     time.sleep(4)  # enough for its process to start; the first line of progress could come after a fast machine's end
     assert run.interrupt() < 8
     assert run.process.returncode == 130 and run.err.read_text().endswith(INTERRUPTED)  # after MLflow's own lines
     assert "Traceback" not in run.out.read_text() + run.err.read_text() and run.group_is_gone()
     assert instance.get_runs(limit=1)[0].status == dg.DagsterRunStatus.CANCELED
-    with sqlite3.connect(run_project / "data" / "mlflow" / "mlflow.db") as database:
-        assert database.execute("SELECT name, status FROM runs").fetchall() == [("base_checkpoint", "KILLED")]
+    assert mlflow_runs(run_project) == [("base_checkpoint", "KILLED")]
     again = BackgroundCommand(run_project, "again", "run", "--select", "base_checkpoint", recipe="slow")
     assert "waiting" not in again.wait_for("base_checkpoint: started")
     os.kill(again.process.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A changed recipe in Dagster's UI: the stale status of the assets it changes, and a check on every asset it reaches."""
+"""A changed recipe in Dagster's UI: stale assets, and a check on every asset that the change reaches."""
 
 import pytest
 

@@ -14,10 +14,10 @@ def test_a_recipe_with_another_name_finds_every_artifact(pipeline):
     renamed = pipeline.recipe.replace(name="other")
     resolver = open_workspace(renamed).resolver()
     resolutions = [resolver.resolve(*key) for key in GRAPH.keys(renamed)]
-    found = {resolution.key: resolution.artifact for resolution in resolutions}
-    assert found.keys() == pipeline.artifacts.keys()
-    assert {key.partition("/")[0] for key in found} == set(GRAPH.stages)
-    for key, artifact in found.items():
+    found_artifacts = {resolution.key: resolution.artifact for resolution in resolutions}
+    assert found_artifacts.keys() == pipeline.artifacts.keys()
+    assert {key.partition("/")[0] for key in found_artifacts} == set(GRAPH.stages)
+    for key, artifact in found_artifacts.items():
         assert artifact is not None and artifact.path == pipeline.artifacts[key].path, key
 
 
@@ -70,8 +70,8 @@ def test_lost_views_are_rendered_again_without_building_anything(pipeline_copy):
     assert "every view is as its template draws it" in again.output
     resolver = open_workspace(pipeline_copy.recipe).resolver()
     for artifact in artifacts:
-        found = resolver.artifact(artifact.record.asset, artifact.record.partition)
-        assert found.data_version == artifact.data_version == data_version(found.record.files)
+        resolved = resolver.artifact(artifact.record.asset, artifact.record.partition)
+        assert resolved.data_version == artifact.data_version == data_version(resolved.record.files)
 
 
 def test_a_page_can_be_followed_to_the_assistant(pipeline):

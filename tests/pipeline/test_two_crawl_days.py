@@ -40,9 +40,9 @@ def check_training_documents(artifacts, recipe, current, folder):
     """Training reads the current pages of hosts that are not search-only, and each document is its page's text."""
     inputs = Inputs(artifacts)
     documents = shard_documents(inputs)
-    kept = documents.filter("current")
-    assert set(kept["url"]) == {url for url in current["url"] if f"//{ARCHIVE}/" not in url}
-    assert len(kept) < len(documents) and kept["url"].is_unique().all()
+    current_documents = documents.filter("current")
+    assert set(current_documents["url"]) == {url for url in current["url"] if f"//{ARCHIVE}/" not in url}
+    assert len(current_documents) < len(documents) and current_documents["url"].is_unique().all()
     pages = CorpusPages(inputs, TRAINING_PAGES, recipe.training_pages()).scan(["url", "text"]).collect()
     texts = dict(pages.iter_rows())
     kept_folder = write_kept(documents, folder)
@@ -50,7 +50,7 @@ def check_training_documents(artifacts, recipe, current, folder):
     encoding = Encoding.load(artifacts["tokenizer"].path)
     for split in SPLITS:
         stream = TokenStream(folders, split, kept_folder)
-        urls = kept.filter(pl.col("split") == split)["url"].to_list()
+        urls = current_documents.filter(pl.col("split") == split)["url"].to_list()
         assert stream.documents == len(urls)
         for number, url in enumerate(urls):
             assert encoding.decode(stream.document(number)[1:].tolist()) == texts[url]

@@ -9,7 +9,7 @@ from llm_assets.recipes import Endpoint
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers with what `say` makes of each request; remembers the requests."""
+    """Replies with `say(number, text)`, the status and body for a request; keeps all requests in `seen`."""
 
     def __init__(self, say):
         self.say, self.seen = say, []
@@ -39,4 +39,5 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def chat(text):
+    """The body of a chat completion with this text."""
     return {"choices": [{"message": {"role": "assistant", "content": text}}]}

@@ -20,13 +20,15 @@ LOW = ENCODING.size // 5
 
 def likes_low(numbers, completions):
     """A reward for every token of the vocabulary's first fifth."""
-    return [
-        Reward(sum(token < LOW for token in one.tokens) / 6, {"low": float(one.tokens[0] < LOW) if one.tokens else 0.0})
-        for one in completions
-    ]
+    rewards = []
+    for completion in completions:
+        starts_low = bool(completion.tokens) and completion.tokens[0] < LOW
+        rewards.append(Reward(sum(token < LOW for token in completion.tokens) / 6, {"low": float(starts_low)}))
+    return rewards
 
 
 def plan(**changes):
+    """A plan of 12 steps, with these fields changed."""
     return PolicyPlan(
         **{
             "steps": 12,
@@ -45,6 +47,7 @@ def plan(**changes):
 
 
 def trainer(folder, model=None, reward=likes_low, report=lambda kind, **values: None, **changes):
+    """A trainer of `model`, or of a new one, on five prompts. changes: fields of its plan, or the trainer's options."""
     if model is None:
         model = Transformer(SHAPE)
         model.initialise(1)
@@ -68,4 +71,5 @@ def trainer(folder, model=None, reward=likes_low, report=lambda kind, **values: 
 
 
 def curve(folder):
+    """The recorded steps of a training."""
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]

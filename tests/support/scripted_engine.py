@@ -11,7 +11,7 @@ END = SPECIAL["<|assistant_end|>"]
 
 
 def scripted(shape, scripts, monkeypatch):
-    """The engine whose sampled tokens are those of the scripts (by sequence, then by step), then the end of the turn."""
+    """An engine that samples the tokens of the scripts, by sequence and step, and then the end of the turn."""
     import llm_assets.model.sampling as sampling
 
     engine = Engine(model(shape), ENCODING)
@@ -33,4 +33,5 @@ def scripted(shape, scripts, monkeypatch):
 
 
 def call(tool, text):
+    """The tokens of a tool call."""
     return [SPECIAL[f"<|{tool}_start|>"], *encode_text(ENCODING, text), SPECIAL[f"<|{tool}_end|>"]]

@@ -20,10 +20,10 @@ SHAPES = {
 
 
 def model(shape, seed=1):
-    """A model whose weights are all random, norms and biases among them."""
-    made = Transformer(shape)
-    made.initialise(seed)
+    """A model with random weights, including its norms and biases."""
+    transformer = Transformer(shape)
+    transformer.initialise(seed)
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in transformer.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) * 0.1)
-    return made.eval()
+    return transformer.eval()

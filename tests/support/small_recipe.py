@@ -104,7 +104,7 @@ def warc_sources(path, crawl="c", **fields):
 
 
 def warc_recipe(folder, pages=20, **changes):
-    """A small recipe of one crawl `c`: two WARC files in `folder`, written at the first call, with stories of two hosts."""
+    """A small recipe of one crawl `c`: two WARC files with stories of two hosts, written into `folder` if absent."""
     if not (folder / "warc").exists():
         for number in range(2):
             write(

@@ -21,11 +21,13 @@ def gone_story(number):
     """A page that every rule keeps, with people that no other page knows."""
     rng = random.Random(number)
     names = ["".join(rng.choice("bdfgklmnprstv") + rng.choice("aeiou") for _ in range(4)).title() for _ in range(4)]
-    own = f"<p>In the year when {names[0]} left for {names[1]}, the people of {names[2]} asked {names[3]} to stay.</p>"
-    return story(100 + number).replace(b"</article>", own.encode() + b"</article>")
+    sentence = (
+        f"<p>In the year when {names[0]} left for {names[1]}, the people of {names[2]} asked {names[3]} to stay.</p>"
+    )
+    return story(100 + number).replace(b"</article>", sentence.encode() + b"</article>")
 
 
-def write_crawl(folder, kept=8):
+def write_crawl(folder):
     """WARC files of two sites; one has pages under the rule, and pages whose URL only begins like the rule."""
     write(
         folder / "a.warc.gz",
@@ -33,7 +35,7 @@ def write_crawl(folder, kept=8):
             *(page(f"http://{RULE}/{number}", gone_story(number)) for number in range(COUNT)),
             page("http://gone.example/article", story(90)),
             page("http://gone.example/artful/1", story(91)),
-            *(page(f"http://kept.example/{number}", story(number)) for number in range(kept)),
+            *(page(f"http://kept.example/{number}", story(number)) for number in range(8)),
         ],
     )
     write(folder / "b.warc.gz", [page(f"http://kept.example/b{number}", story(50 + number)) for number in range(3)])
