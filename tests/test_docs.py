@@ -19,7 +19,7 @@ from llm_assets.recipes import Recipe, laptop, load_recipe
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.settings import PROJECT
 from tests.support.commands import command
-from tests.support.small import recipe_file
+from tests.support.small_recipe import recipe_file
 from tests.support.warcs import page, story, write
 
 README, TUTORIAL = PROJECT / "README.md", PROJECT / "docs" / "tutorial.md"

@@ -19,9 +19,9 @@ from llm_assets.cli.setup import open_instance
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.settings import PROJECT, load_settings
 from resources.live_runs import announce_run
-from tests.conftest import environment_for
 from tests.support import toy
-from tests.support.small import recipe_file
+from tests.support.commands import environment_for
+from tests.support.small_recipe import recipe_file
 from tests.support.warcs import page, story, write
 
 doctor = sys.modules["llm_assets.cli.doctor"]  # the package's attribute of this name is the command

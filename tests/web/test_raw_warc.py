@@ -19,7 +19,7 @@ from llm_assets.web.checks import has_captures, intact
 from llm_assets.web.errors import EmptyCrawl, SourceError
 from llm_assets.web.last_try import last_try, not_fetched
 from llm_assets.web.raw_warc import RAW_WARC, continued_crawls
-from tests.conftest import environment_for
+from tests.support.commands import environment_for
 from tests.support.corpus import corpus_workspace
 from tests.support.small_site import CLOCK, SEED, links, serve_site, site_crawl
 from tests.support.warcs import members, page, write
