@@ -308,14 +308,14 @@ def test_levels_that_a_family_has_not_are_named(built):
         build(made.replace(practice_problems=wrong), [*STAGES, GRAPH["practice_problems"]], crawls=("sample",))
 
 
-def test_practice_leaves_a_model_its_curve_and_its_looks(built):
+def test_reinforcement_learning_leaves_a_model_its_curve_and_its_evaluation_steps(built):
     made, artifacts = built
     checkpoint, settings = artifacts["rl_checkpoint"], made.reinforcement
-    assert len(rows(checkpoint, "curve")) == settings.steps and rows(checkpoint, "looks")["step"].to_list() == [0, 1, 2]
+    assert len(rows(checkpoint, "curve")) == settings.steps and rows(checkpoint, "evaluations")["step"].to_list() == [0, 1, 2]
     solutions = rows(checkpoint, "solutions")
     assert set(solutions["step"]) == {0, 1, 2} and solutions["transcript"].str.starts_with("user: ").all()
     best = checkpoint.record.stats["best"]
-    assert best["score"] == max(checkpoint.record.stats["looks"].values())
+    assert best["score"] == max(checkpoint.record.stats["evaluations"].values())
     assert {"model.safetensors", "shape.json", "tokenizer.tiktoken", "assistant.json"} <= set(checkpoint.record.files)
     if best["step"] == 0:  # nothing was better than what it set out from
         weights = [one.file("model.safetensors").read_bytes() for one in (checkpoint, artifacts["sft_checkpoint"])]
@@ -447,7 +447,7 @@ def test_rankings_of_people_bring_a_second_reward_model_for_the_guard(built, tmp
 def test_without_any_ranking_it_says_what_to_do(built):
     made, _ = built
     unranked = made.replace(human_rankings=made.human_rankings.replace(simulated=None))
-    with pytest.raises(PreferenceError, match="nobody has ranked anything; rank pairs with: llm-assets rank"):
+    with pytest.raises(PreferenceError, match="there are no rankings; rank pairs with: llm-assets rank"):
         build(unranked, TO_RANKINGS, crawls=("sample",))
 
 
@@ -696,7 +696,7 @@ def test_a_model_too_small_for_any_conversation(tmp_path):
     [
         (KnowledgeBoundary, {"known": 0.2, "unknown": 0.3}, "unknown 0.3 must be below known 0.2"),
         (Conversations, {"weights": {"known": -1}}, "weights"),
-        (Conversations, {"tools": (0, 0, 0, 0)}, "not all 0"),
+        (Conversations, {"tools": (0, 0, 0, 0)}, "not all of them 0"),
         (Conversations, {"weights": {"nonsense": 1}}, "nonsense"),
         (Finetuning, {"document_share": 1.0}, "document_share"),
     ],
