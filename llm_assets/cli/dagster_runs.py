@@ -120,10 +120,10 @@ def runs_for(crawls: list[str], keys: set[dg.AssetKey]) -> list[Run]:
     """
     import dagster as dg
 
-    from resources.jobs import ALL, crawl_assets, shard_assets
+    from resources.jobs import EVERYTHING_JOB, crawl_assets, shard_assets
 
     if len(crawls) == 1:
-        return [(ALL, crawls[0], keys)]
+        return [(EVERYTHING_JOB, crawls[0], keys)]
     of_crawl = {dg.AssetKey(name) for name in crawl_assets(GRAPH)} & keys
     shards = {dg.AssetKey(name) for name in shard_assets(GRAPH)} & keys
     runs: list[Run] = [

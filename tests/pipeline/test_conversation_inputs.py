@@ -139,7 +139,7 @@ def test_a_context_too_short_for_any_conversation_is_an_error(base_recipe):
     [
         (KnowledgeBoundary, {"known": 0.2, "unknown": 0.3}, "unknown 0.3 must be below known 0.2"),
         (Conversations, {"weights": {"known": -1}}, "weights"),
-        (Conversations, {"tools": (0, 0, 0, 0)}, "not all 0"),
+        (Conversations, {"tools": (0, 0, 0, 0)}, "not all of them 0"),
         (Conversations, {"weights": {"nonsense": 1}}, "nonsense"),
         (Finetuning, {"document_share": 1.0}, "document_share"),
     ],

@@ -118,5 +118,5 @@ def test_rankings_by_people_train_a_second_reward_model_as_gold(pipeline_copy, t
 def test_without_rankings_the_error_names_the_command_to_rank_with(pipeline_copy):
     recipe = pipeline_copy.recipe
     unranked = recipe.replace(human_rankings=recipe.human_rankings.replace(simulated=None))
-    with pytest.raises(PreferenceError, match="nobody has ranked anything; rank pairs with: llm-assets rank"):
+    with pytest.raises(PreferenceError, match="there are no rankings; rank pairs with: llm-assets rank"):
         build(unranked, TO_RANKINGS, crawls=("sample",))
