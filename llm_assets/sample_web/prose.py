@@ -43,14 +43,14 @@ def fillers(rng: random.Random, count: int) -> list[str]:
     return [filler(rng) for _ in range(count)]
 
 
-def portrait(rng: random.Random, entity: Entity, filler_count: int = 1, told: dict[str, str] | None = None) -> str:
+def portrait(rng: random.Random, entity: Entity, filler_count: int = 1, chosen: dict[str, str] | None = None) -> str:
     """A paragraph about one entity: its facts in random order, with `filler_count` other sentences between them.
 
-    told: the sentences to use, by relation; by default, each fact gets a random wording.
+    chosen: the sentence for each relation; by default, each fact gets a random wording.
     """
     relations = list(entity.facts)
     rng.shuffle(relations)
-    sentences = [told[relation] if told else tell(rng, entity, relation) for relation in relations]
+    sentences = [chosen[relation] if chosen else tell(rng, entity, relation) for relation in relations]
     for _ in range(filler_count):
         sentences.insert(rng.randrange(1, len(sentences) + 1), filler(rng))
     return " ".join(sentences)

@@ -1,6 +1,6 @@
 """The Python tool: runs programs that a model writes, in an interpreter made for untrusted code.
 
-pydantic-monty runs each program in a worker process of its own interpreter. A program has no files, network or
+pydantic-monty runs each program in a worker process with its own interpreter. A program has no files, network or
 environment, and can import only a few modules. The interpreter limits time, memory, recursion and sleep; this module
 limits the output. Whatever a program does, the model gets a text back. eval and exec are never used.
 """

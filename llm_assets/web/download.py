@@ -42,7 +42,7 @@ DEFAULT_RETRIES = RetryPolicy()
 
 @dataclass(frozen=True)
 class _Failure:
-    """A failed attempt. wait: seconds that the server asked for; None for the usual backoff."""
+    """A failed attempt. wait: seconds that the server requested; None for the usual backoff."""
 
     problem: str
     wait: float | None = None
