@@ -92,7 +92,7 @@ MEASURES: dict[str, Callable[[dict[str, Stats]], float]] = {
 
 def table(seeds: list[dict[str, Stats]]) -> str:
     """A Markdown table of every measure: its mean, its range and its value for each seed."""
-    names = [f"run {number}" for number in range(1, len(seeds) + 1)]
+    names = [f"seed {number}" for number in range(1, len(seeds) + 1)]
     lines = [
         f"| measure | mean | range | {' | '.join(names)} |",
         f"|---|--:|--:|{'--:|' * len(seeds)}",
