@@ -9,7 +9,7 @@ import pytest
 import llm_assets
 
 ROOT = Path(llm_assets.__file__).parent
-# From the lowest to the highest; each imports only those before it. `model` is early as it imports nothing of the project.
+# From the lowest to the highest; each imports only those before it. `model` is early, as it imports none of the others.
 SHARED = (
     "settings",
     "sql",

@@ -34,20 +34,22 @@ class Term:
 
 
 SAMPLE_WEB = "llm_assets/sample_web/"  # the texts of its pages
+GUIDELINES = "llm_assets/dialogue/guidelines.md"  # questions and answers of conversations
 STORY_TESTS = "tests/"  # texts that tests write into pages
 _QUANTITY = r"(bits|nats|bytes|megabytes|MB|tokens|pages|captures|documents|FLOPs|seconds|milliseconds)"
 _UNIT = r"(byte|token|page|capture|document|second|CPU-second|step|asset|row|sequence|parameter|weight|query|call)"
 TERMS = [
     # Field terms
     Term(r"(?<![a-z])tastes?(?![a-z])", "preference tuning, preference"),
-    Term(r"(?<![a-z])practi[cs](e|ed|es|ing)(?![a-z])", "reinforcement learning, RL, training"),
+    Term(r"(?<![a-z])practi[cs](e|ed|es|ing)(?![a-z])", "reinforcement learning, RL, training", (SAMPLE_WEB,)),
     Term(r"(?<![a-z])(policy)?looks\b(?=[\"'`\]])|\bPolicyLooks\b|\blooks = ", "evaluation steps"),
     Term(r"\b(best|last|first|each|every|patience`?|two|\d+) looks?\b(?! (up|at|for|like|into))", "evaluation step"),
     Term(r"(?<![a-z])pass_(rows|pairs)", "micro-batch size"),
     Term(r"(?<![a-z])(run|resumed)_parts?(?![a-z])|\w_part\(|(?-i:\bPARTS\b)", "tasks, shards"),
     Term(r"\bliterals\b", "config"),
     Term(r"\boutside (inputs?|versions?|files?|state)\b|_outside\b|\boutside_", "external inputs"),
-    Term(r"(?<![a-z])nowhere(?![a-z])|(?<![a-z])strangers?(?![a-z])", "fictitious entities"),
+    Term(r"[\"'`_]nowhere|nowhere[\"'`_]|\b(of|about|from) nowhere\b|(?-i:Nowhere)", "fictitious entities"),
+    Term(r"(?<![a-z])strangers?(?![a-z])", "fictitious entities"),
     Term(r"mitigat(e|es|ed|ing|ion)", "ablation"),
     Term(r"(?<![a-z])guard(s|ed|ing)?(?![a-z])", "over-optimisation monitor, monitor"),
     Term(r"rehears", "replay"),
@@ -60,24 +62,33 @@ TERMS = [
     # Plain English
     Term(r"\banew\b", "again, from scratch"),
     Term(r"\b(everything|all|anything|assets?|stages?|artifacts?|what is|nothing) behind\b", "downstream"),
-    Term(r"\bof (a|the|an) \w+'s own\b|\bof (Dagster|MLflow|torch|transformers|DuckDB|Polars)'s\b", "its"),
-    Term(r"\b(held|measured) against\b", "compared with"),
+    Term(r"\bof (a|the|an) \w+'s own(?! \w)|\bof (Dagster|MLflow|torch|transformers|DuckDB|Polars)'s\b", "its"),
+    Term(r"\bheld against\b", "compared with"),
     Term(r"\b(go|goes|gone|went|going) on (with|from)\b", "continue"),
     Term(r"(?<![a-z])(keep|keeps|kept|keeping)[ _]apart(?![a-z])", "held out, separate"),
     Term(r"\bto be had\b|\bas it stood\b|\bwhat it was given\b", "a plain verb"),
-    Term(r"\b(is|are|was|were|be) told\b|\btells (of|what|how|which|whether|that)\b", "reported, recorded"),
+    Term(
+        r"\b(is|are|was|were|be) told\b|\btells (of|what|how|which|whether|that)\b",
+        "reported, recorded",
+        (SAMPLE_WEB,),
+    ),
     Term(
         r"\b(stands?|lies) (in|on|at|below|above|beside|behind|between|within)\b(?! for\b)",
         "is, is stored",
         (SAMPLE_WEB, STORY_TESTS),
     ),
-    Term(r"\bthings\b", "the noun", (SAMPLE_WEB,)),
+    Term(r"\bthings\b", "the noun", (SAMPLE_WEB, GUIDELINES)),
 ]
 ALLOWED = [
-    (r"practice[_-]problems|PracticeProblems", "the name of an asset and of its section of a recipe"),
+    (r"(?i)practice[ _-]problems|PracticeProblems", "the name of an asset and of its section of a recipe"),
     (r"\bin practice\b|\bbest practices?\b|\bcommon practice\b", "another meaning"),
     (r"f\"practice-\{", "seeds a random generator"),
     (r"f\"nowhere-", "seeds a random generator"),
+    (r"nowhere[_ ]else", "another meaning"),
+    (r"\"resumed_parts\"", "a field in records of earlier versions"),
+    (r"the letter \S+ stand in|answers stand in the article", "a question or a prompt, hence data"),
+    (r"\b[A-Z]\w+ lies in [A-Z]\w+", "a sentence of the sample web"),
+    (r"tells of much", "an answer in tests, hence data"),
     (r"stable_share\(\"(rehearsed|guard)\"", "feeds a hash"),
     (r"\bstand-ins?\b|\bstands? in for\b", "a substitute"),
     (r"\bsafeguards?\b", "another word"),
@@ -197,6 +208,10 @@ def test_the_formatter_is_switched_off_nowhere_and_long_lines_are_not_ignored(li
         ("practice_problems", False),
         ("def test_practice_leaves_a_curve():", True),
         ('random.Random(f"nowhere-{seed}")', False),
+        ("matched values are stored nowhere", False),
+        ('kind == "nowhere"', True),
+        ("the version of the user's own families", False),
+        ("a partition of a crawl's own", True),
         ("it stands in the corpus", True),
         ("a stage that stands in for another", False),
         ("a page that looks like a list", False),
