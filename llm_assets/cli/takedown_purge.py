@@ -55,7 +55,7 @@ def purge(plan: Plan, workspace: Workspace, settings: Settings, takedowns: Taked
         add_opt_out(workspace.recipe.blocklists, plan.rule)
         pieces = gather_pieces(plan, workspace, takedowns)
         decoders = token_decoders(workspace)
-        runs = runs_showing(instance, takedown.assets, takedown.shorts)
+        runs = runs_showing(instance, takedown.assets, takedown.short_ids)
         remove_artifacts(plan, workspace, takedown, takedowns)
         rewrite_crawls(plan, workspace, takedown, takedowns)
         remove_rankings(settings, pieces)
