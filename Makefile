@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WARC ?= ../shared/data/web/2026-10
 JOBS ?= 2
 
-.PHONY: run test ui bench bench-model check setup clean
+.PHONY: run test quick ui docs bench bench-model check setup clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,13 +17,19 @@ $(STAMP): pyproject.toml constraints.txt
 setup: $(STAMP)
 	$(BIN)/llm-assets setup
 
-# The whole graph on the embedded default: crawl the sample web, then every stage. A second run is all cached.
+# The whole graph with the default recipe: crawl the sample web, then build every stage. A second run finds all cached.
 run: setup
 	$(BIN)/llm-assets run
 
-# Tests, after the code location's own check.
+# All tests, after a check of the code location and of the style.
 test: $(STAMP) check
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# The tests to run while you work, in under three minutes on two cores. They leave out the modules that start Dagster's
+# servers, train models in several stages, or build whole crawls (SLOW_MODULES in tests/conftest.py).
+quick: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 check: $(STAMP)
 	$(BIN)/dagster definitions validate
@@ -32,11 +38,15 @@ check: $(STAMP)
 ui: setup
 	$(BIN)/dagster dev
 
-# Pages per CPU-second of each stage; where datatrove is installed in $(DATATROVE_PYTHON), its recipe in the same run.
+# The pages of docs/reference that follow from the code.
+docs: $(STAMP)
+	$(BIN)/python -m docs.generate
+
+# Pages per CPU-second of each stage, and of datatrove's FineWeb recipe in the same run if datatrove is installed.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/curation.py --warc $(WARC) --json benchmarks/latest.json
 
-# Training, sampling and tokenizing against transformers and tokenizers in the same run, at the laptop's shape.
+# Training, sampling and tokenising at the laptop's shape, compared with transformers and tokenizers in the same run.
 SHAPE := --depth 4 --width 128 --context 256 --vocabulary 2048 --tied
 TEXT ?= data/artifacts/clean_corpus
 bench-model: $(STAMP)

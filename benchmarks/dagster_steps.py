@@ -1,9 +1,9 @@
-"""What a step of Dagster's costs, by executor, and what a check costs as a step of its own or within its asset's step.
+"""The cost of a Dagster step by executor, and of a check in a step of its own or within its asset's step.
 
     python benchmarks/dagster_steps.py --assets 20 --json benchmarks/results/dagster-steps.json
 
-Runs Dagster's own command line over a chain of assets that do nothing, and over a chain of one; the difference by the
-number of assets is the cost of a step. Seconds of the wall clock, in one run, one after another.
+Runs Dagster's command line over a chain of assets that do nothing, and over a chain of one asset. The difference in
+wall-clock time, divided by the difference in assets, is the cost of a step. All commands run one after another.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ executors = {
 }
 defs = dg.Definitions(
     assets=[make(number) for number in range(COUNT)],
-    asset_checks=[check(number) for number in range(COUNT)] if CHECKS == "apart" else [],
+    asset_checks=[check(number) for number in range(COUNT)] if CHECKS == "separate" else [],
     executor=executors[EXECUTOR],
 )
 """
 
 
-def seconds(folder: Path, count: int, executor: str, checks: str) -> float:
-    """Wall seconds of one command."""
+def command_seconds(folder: Path, count: int, executor: str, checks: str) -> float:
+    """Wall-clock seconds of one command. checks: `none`, `within` the step of the asset, or `separate` steps."""
     environment = {
         **os.environ,
         "COUNT": str(count),
@@ -82,13 +82,13 @@ def seconds(folder: Path, count: int, executor: str, checks: str) -> float:
 
 def step_cost(folder: Path, assets: int, executor: str, checks: str) -> float:
     """Seconds that one more asset takes."""
-    one, many = (seconds(folder, count, executor, checks) for count in (1, assets))
-    return round((many - one) / (assets - 1), 3)
+    single, chain = (command_seconds(folder, count, executor, checks) for count in (1, assets))
+    return round((chain - single) / (assets - 1), 3)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=int, default=20, help="assets of the chain, at least 2")
+    parser.add_argument("--assets", type=int, default=20, help="number of assets in the chain, at least 2")
     parser.add_argument("--executors", default="in process,forkserver,spawn")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -96,18 +96,22 @@ def main() -> None:
         folder = Path(name)
         (folder / "program.py").write_text(PROGRAM)
         (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-        seconds(folder, 1, "in process", "none")  # the first command makes the instance's databases
+        command_seconds(folder, 1, "in process", "none")  # the first command creates the instance's databases
         steps = {
             executor: step_cost(folder, arguments.assets, executor, "none")
             for executor in arguments.executors.split(",")
         }
-        checks = {kind: step_cost(folder, arguments.assets, "in process", kind) for kind in ("none", "within", "apart")}
+        checks = {
+            kind: step_cost(folder, arguments.assets, "in process", kind) for kind in ("none", "within", "separate")
+        }
     result = {
         "assets": arguments.assets,
         "cores": os.cpu_count(),
-        "seconds_a_step": steps,
-        "seconds_an_asset_in_process": {
-            f"check {kind}" if kind != "none" else "no check": value for kind, value in checks.items()
+        "seconds_per_step": steps,
+        "seconds_per_asset_in_process": {
+            "no check": checks["none"],
+            "check within its asset's step": checks["within"],
+            "check in a step of its own": checks["separate"],
         },
     }
     print(json.dumps(result, indent=1))

@@ -1,4 +1,4 @@
-"""What the benchmarks of the model share: the shape on the command line, and the result on the screen and in a file."""
+"""Command-line options and output that the benchmarks of the model share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from llm_assets.model.shape import ModelShape
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the model's shape, of the rounds to measure, and of the device."""
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--width", type=int)
     parser.add_argument("--context", type=int, default=2048)
@@ -21,13 +22,14 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
 
 
 def read_shape(options: argparse.Namespace) -> ModelShape:
+    """The shape that these options describe. Raises ModelError if it is impossible."""
     return ModelShape.of_depth(
         options.depth, options.vocabulary, options.context, width=options.width, tied=options.tied or None
     )
 
 
 def finish(result: dict[str, Any], path: Path | None) -> None:
-    """Print the result, and write it where a path is given."""
+    """Print the result as JSON, and write it to `path` if that is given."""
     text = json.dumps(result, indent=1)
     print(text)
     if path:

@@ -1,9 +1,10 @@
-"""Search indexes over the same passages: SQLite FTS5 (the project's), tantivy and bm25s, in turn in one run.
+"""Search indexes over the same passages: SQLite FTS5 (the project's), tantivy and bm25s, one after another in one run.
 
     python benchmarks/search.py --corpus data/artifacts/clean_corpus --json out.json
 
-Times of building, of opening, of a query (names of two words that stand in the corpus, and words at random), bytes on disk.
-tantivy and bm25s are measured where they are installed.
+Measures the time to build, to open and to query an index, its bytes on disk, and the share of queries whose words are
+all in one of the first three results. A query is a name of two words that is in the corpus. tantivy and bm25s are
+measured if they are installed.
 """
 
 from __future__ import annotations
@@ -16,21 +17,33 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
-from llm_assets.tools.search import SearchIndex, passages, write_index
+from llm_assets.tools.search import SearchIndex, split_passages, write_index
+
+PASSAGE_CHARACTERS = 400
+RESULTS = 3
+NAME = re.compile(r"\b[A-Z][a-z]+ [A-Z][a-z]+\b")
 
 
-def size(path: Path) -> int:
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
+class SearchEngine(Protocol):
+    """An index of passages. name: as the result is reported."""
+
+    name: str
+
+    def build(self, rows: list[tuple[str, str]], folder: Path) -> None:
+        """Write the index of passages, as (URL, text), into a folder."""
+
+    def open(self, folder: Path) -> None: ...
+
+    def query(self, text: str) -> list[str]:
+        """The texts of the first results."""
 
 
 class Fts5:
-    """The project's own."""
+    """The project's index."""
 
     name = "sqlite fts5"
 
@@ -41,11 +54,11 @@ class Fts5:
         self.index = SearchIndex(folder / "index.sqlite")
 
     def query(self, text: str) -> list[str]:
-        return [passage.text for passage in self.index.search(text, 3)]
+        return [passage.text for passage in self.index.search(text, RESULTS)]
 
 
 class Tantivy:
-    """Rust's Lucene, by its Python binding; all words must match."""
+    """A search library in Rust, by its Python binding; all words must match."""
 
     name = "tantivy"
 
@@ -75,7 +88,7 @@ class Tantivy:
     def query(self, text: str) -> list[str]:
         searcher = self.index.searcher()
         parsed = self.index.parse_query(" AND ".join(f'"{word}"' for word in re.findall(r"\w+", text)), ["text"])
-        return [searcher.doc(address)["text"][0] for _, address in searcher.search(parsed, 3).hits]
+        return [searcher.doc(address)["text"][0] for _, address in searcher.search(parsed, RESULTS).hits]
 
 
 class Bm25s:
@@ -87,9 +100,8 @@ class Bm25s:
         import bm25s
 
         index = bm25s.BM25()
-        index.index(
-            bm25s.tokenize([text for _, text in rows], show_progress=False, stopwords=None), show_progress=False
-        )
+        tokens = bm25s.tokenize([text for _, text in rows], show_progress=False, stopwords=None)
+        index.index(tokens, show_progress=False)
         index.save(str(folder), corpus=[{"text": text} for _, text in rows])
 
     def open(self, folder: Path) -> None:
@@ -100,63 +112,77 @@ class Bm25s:
     def query(self, text: str) -> list[str]:
         import bm25s
 
-        found, _ = self.index.retrieve(
-            bm25s.tokenize(text, show_progress=False, stopwords=None), k=3, show_progress=False
-        )
-        return [one["text"] for one in found[0]]
+        tokens = bm25s.tokenize(text, show_progress=False, stopwords=None)
+        documents, _ = self.index.retrieve(tokens, k=RESULTS, show_progress=False)
+        return [document["text"] for document in documents[0]]
+
+
+def read_passages(corpus: Path) -> list[tuple[str, str]]:
+    """The passages of all clean corpora below a folder, as (URL, text)."""
+    files = sorted(corpus.rglob("text/*.parquet"))
+    pages = pl.concat([pl.read_parquet(path, columns=["url", "text"]) for path in files])
+    return [(url, passage) for url, text in pages.iter_rows() for passage in split_passages(text, PASSAGE_CHARACTERS)]
+
+
+def names_in(rows: list[tuple[str, str]], count: int) -> list[str]:
+    """Up to `count` names of two words from passages drawn at random, the same in every run."""
+    sample = random.Random(1).sample(rows, min(len(rows), 20 * count))
+    matches = (NAME.search(text) for _, text in sample)
+    return [match[0] for match in matches if match][:count]
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def measure(engine: SearchEngine, rows: list[tuple[str, str]], names: list[str], folder: Path) -> dict[str, Any]:
+    """Times, bytes and hits of an engine that builds its index in `folder`. Raises ImportError if it is missing."""
+    began = time.perf_counter()
+    engine.build(rows, folder)
+    built = time.perf_counter()
+    engine.open(folder)
+    opened = time.perf_counter()
+    answers = [engine.query(name) for name in names]
+    ended = time.perf_counter()
+    hits = 0
+    for name, texts in zip(names, answers, strict=True):
+        words = name.lower().split()
+        hits += any(all(word in text.lower() for word in words) for text in texts)
+    return {
+        "build_seconds": round(built - began, 3),
+        "open_ms": round(1e3 * (opened - built), 2),
+        "query_ms": round(1e3 * (ended - opened) / max(len(names), 1), 3),
+        "bytes": folder_bytes(folder),
+        "found": round(hits / max(len(names), 1), 4),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--corpus", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, required=True, help="folder with the artifacts of clean_corpus")
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    files = sorted(arguments.corpus.rglob("text/*.parquet"))
-    texts = pl.concat([pl.read_parquet(path, columns=["url", "text"]) for path in files])
-    rows = [(url, passage) for url, text in texts.iter_rows() for passage in passages(text, 400)]
-    rng = random.Random(1)
-    names = [
-        match[0]
-        for _, text in rng.sample(rows, min(len(rows), 20 * arguments.queries))
-        if (match := re.search(r"\b[A-Z][a-z]+ [A-Z][a-z]+\b", text))
-    ][: arguments.queries]
-    results: dict[str, Any] = {
-        "passages": len(rows),
-        "bytes": sum(len(text.encode()) for _, text in rows),
-        "queries": len(names),
-        "engines": {},
-    }
+    rows = read_passages(arguments.corpus)
+    names = names_in(rows, arguments.queries)
+    engines: dict[str, Any] = {}
     for engine in (Fts5(), Tantivy(), Bm25s()):
         folder = Path(tempfile.mkdtemp())
         try:
-            began = time.perf_counter()
-            engine.build(rows, folder)
-            built = time.perf_counter()
-            engine.open(folder)
-            opened = time.perf_counter()
-            found = [engine.query(name) for name in names]
-            ended = time.perf_counter()
+            engines[engine.name] = measure(engine, rows, names, folder)
         except ImportError as error:
-            results["engines"][engine.name] = {"missing": str(error)}
-            continue
+            engines[engine.name] = {"missing": str(error)}
         finally:
-            total = size(folder)
             shutil.rmtree(folder)
-        right = sum(
-            any(all(word.lower() in text.lower() for word in name.split()) for text in texts)
-            for name, texts in zip(names, found, strict=True)
-        )
-        results["engines"][engine.name] = {
-            "build_seconds": round(built - began, 3),
-            "open_ms": round(1e3 * (opened - built), 2),
-            "query_ms": round(1e3 * (ended - opened) / max(len(names), 1), 3),
-            "bytes": total,
-            "found": round(right / max(len(names), 1), 4),
-        }
-    print(json.dumps(results, indent=1))
+    result = {
+        "passages": len(rows),
+        "bytes": sum(len(text.encode()) for _, text in rows),
+        "queries": len(names),
+        "engines": engines,
+    }
+    print(json.dumps(result, indent=1))
     if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

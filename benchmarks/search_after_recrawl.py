@@ -1,25 +1,29 @@
-"""Facts that a re-crawl brought, asked of an assistant that was trained before it: what fresh search is worth.
+"""What a fresh search index is worth: an assistant is asked for facts of a crawl that is later than its training.
 
     python benchmarks/search_after_recrawl.py --recipe recipe.py:mine --checkpoint rlhf --json out.json
 
-Reads a store with two crawls of the sample web, of day 1 and day 2, of which the model was trained on the first alone
-(`Recrawl(model="leave")`). Asked are the facts that are on pages of day 2 alone (new) and those that are others than on
-day 1 (changed): with the search index of today, with that of the training (as the assistant likes, and with a search before every answer,
-as `chat --search-first` does), and without search. `findable` is the share of
-facts whose answer stands in what search gives for the name of the thing: no assistant that reads can do better.
+Reads a store with two crawls of the sample web, of day 1 and day 2; the model was trained on the first only
+(`Recrawl(model="leave")`). The questions are about facts that are only on pages of day 2 (new) and facts that differ
+from those of day 1 (changed). They are asked with the current search index, with the index of the training, and without
+search; with an index once as the assistant likes and once with a search before every answer, as `chat --search-first`
+does. `findable` counts the facts whose answer is in the search results for the entity's name: no assistant that only
+reads them can do better.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from llm_assets.artifacts.stage import Resolver
 from llm_assets.cli.model import checkpoint_folder
-from llm_assets.evaluation.asking import ask_chat
+from llm_assets.evaluation.answers import chat_answers
 from llm_assets.evaluation.grading import grade, holds
 from llm_assets.evaluation.jobs import Question
 from llm_assets.graph import open_workspace
@@ -31,51 +35,75 @@ from llm_assets.tools.search import INDEX, SEARCH, TRAINING_SEARCH, SearchIndex,
 
 
 def later_facts(before: pl.DataFrame, after: pl.DataFrame) -> list[dict[str, Any]]:
-    """Facts of the later crawl's questions that the earlier has not, or with another answer; one question each."""
+    """Facts of the later crawl's questions that are new or have another answer; one question for each.
+
+    before, after: tables `truth_questions` of the earlier and the later crawl.
+    """
     key = ["entity", "relation"]
     known = before.select(*key, old="answer").unique(key)
-    asked = after.filter(~pl.col("kept")).unique(key, keep="first", maintain_order=True)
-    facts = asked.join(known, on=key, how="left", maintain_order="left")
+    questions = after.filter(~pl.col("evaluation_only")).unique(key, keep="first", maintain_order=True)
+    facts = questions.join(known, on=key, how="left", maintain_order="left")
     facts = facts.with_columns(kind=pl.when(pl.col("old").is_null()).then(pl.lit("new")).otherwise(pl.lit("changed")))
     return facts.filter(pl.col("old").is_null() | (pl.col("old") != pl.col("answer"))).to_dicts()
 
 
+def count_by_kind(facts: list[dict[str, Any]], kinds: list[str]) -> dict[str, int]:
+    facts_kinds = [fact["kind"] for fact in facts]
+    return {kind: facts_kinds.count(kind) for kind in kinds}
+
+
+def kinds_of(facts: list[dict[str, Any]]) -> list[str]:
+    return sorted({fact["kind"] for fact in facts})
+
+
 def found_by(search: SearchTool, facts: list[dict[str, Any]]) -> dict[str, int]:
-    """How many facts, by kind, stand in what search gives for the name of their thing."""
-    found = [fact["kind"] for fact in facts if holds(search(fact["entity"]), fact["answer"])]
-    return {kind: found.count(kind) for kind in sorted({fact["kind"] for fact in facts})}
+    """How many facts, by kind, are in the search results for the name of their entity."""
+    findable = [fact for fact in facts if holds(search(fact["entity"]), fact["answer"])]
+    return count_by_kind(findable, kinds_of(facts))
 
 
-def measure(
-    engine: Engine,
-    facts: list[dict[str, Any]],
-    distractors: dict[str, set[str]],
-    indexes: dict[str, Path],
-    tools: ToolSettings,
-) -> dict[str, Any]:
-    """Right answers by kind of fact, with each index and with none; and how many answers each index has.
+@dataclass(frozen=True)
+class Examination:
+    """The facts to ask for, and the settings of the tools.
 
-    distractors: other values of each relation, which a right answer does not name.
+    distractors: by relation, the values that a right answer does not name besides its own.
     """
-    questions = [Question(number, fact["question"]) for number, fact in enumerate(facts)]
-    kinds = sorted({fact["kind"] for fact in facts})
-    right: dict[str, dict[str, int]] = {}
-    findable: dict[str, dict[str, int]] = {}
-    for name in (*indexes, *(f"{name}, search first" for name in indexes), "none"):
-        given, (index, _, first) = None, name.partition(", ")
-        if index in indexes:
-            search = SearchTool(SearchIndex(indexes[index]), tools.results, tools.match)
-            given = Tools({"search": search}, tools.calls, tools.result_tokens)
-            findable[index] = found_by(search, facts)
-        answers = ask_chat(engine, questions, given, max_tokens=80, search_first=bool(first))
-        grades = [
-            grade(said["answer"], fact["answer"], distractors[fact["relation"]] - {fact["answer"]})
-            for said, fact in zip(answers, facts, strict=True)
-        ]
-        scored = [fact["kind"] for fact, verdict in zip(facts, grades, strict=True) if verdict == "right"]
-        right[name] = {kind: scored.count(kind) for kind in kinds}
-    asked = [fact["kind"] for fact in facts]
-    return {"facts": {kind: asked.count(kind) for kind in kinds}, "findable": findable, "right": right}
+
+    facts: list[dict[str, Any]]
+    distractors: Mapping[str, set[str]]
+    tools: ToolSettings
+
+    def right_answers(self, engine: Engine, search: SearchTool | None, search_first: bool) -> dict[str, int]:
+        """How many facts the assistant answers correctly, by kind. search: None for no tool."""
+        questions = [Question(number, fact["question"]) for number, fact in enumerate(self.facts)]
+        tools = Tools({"search": search}, self.tools.calls, self.tools.result_tokens) if search else None
+        answers = chat_answers(engine, questions, tools, max_tokens=80, search_first=search_first)
+        right = []
+        for fact, reply in zip(self.facts, answers, strict=True):
+            others = self.distractors[fact["relation"]] - {fact["answer"]}
+            if grade(reply["answer"], fact["answer"], others) == "right":
+                right.append(fact)
+        return count_by_kind(right, kinds_of(self.facts))
+
+
+def measure(engine: Engine, examination: Examination, indexes: Mapping[str, Path]) -> dict[str, Any]:
+    """Facts, findable facts and right answers by kind of fact, with each index and without search."""
+    settings, facts = examination.tools, examination.facts
+    searches = {name: SearchTool(SearchIndex(path), settings.results, settings.match) for name, path in indexes.items()}
+    right = {name: examination.right_answers(engine, search, False) for name, search in searches.items()}
+    for name, search in searches.items():
+        right[f"{name}, search first"] = examination.right_answers(engine, search, True)
+    right["none"] = examination.right_answers(engine, None, False)
+    return {
+        "facts": count_by_kind(facts, kinds_of(facts)),
+        "findable": {name: found_by(search, facts) for name, search in searches.items()},
+        "right": right,
+    }
+
+
+def truth_questions(resolver: Resolver, crawl: str) -> pl.DataFrame:
+    tables = resolver.artifact("raw_warc", crawl).table("truth_questions")
+    return pl.concat([pl.read_parquet(path) for path in tables])
 
 
 def main() -> None:
@@ -87,19 +115,14 @@ def main() -> None:
     workspace = open_workspace(options.recipe)
     resolver = workspace.resolver()
     trained, crawls = workspace.recipe.trained_crawls(), workspace.recipe.corpus()
-    frames = {
-        crawl: pl.concat(
-            [pl.read_parquet(path) for path in resolver.artifact("raw_warc", crawl).table("truth_questions")]
-        )
-        for crawl in crawls
-    }
     later = [crawl for crawl in crawls if crawl not in trained][-1]
-    facts = later_facts(pl.concat([frames[crawl] for crawl in trained]), frames[later])
-    values = frames[later].group_by("relation").agg(pl.col("answer").unique())
+    after = truth_questions(resolver, later)
+    facts = later_facts(pl.concat([truth_questions(resolver, crawl) for crawl in trained]), after)
+    values = after.group_by("relation").agg(pl.col("answer").unique())
+    distractors = {relation: set(answers) for relation, answers in values.iter_rows()}
     model, encoding = load_checkpoint(checkpoint_folder(options.checkpoint, workspace), pick_device("auto"))
     indexes = {name: resolver.artifact(name, None).file(INDEX) for name in (SEARCH, TRAINING_SEARCH)}
-    distractors = {relation: set(answers) for relation, answers in values.iter_rows()}
-    result = measure(Engine(model, encoding), facts, distractors, indexes, workspace.recipe.tools)
+    result = measure(Engine(model, encoding), Examination(facts, distractors, workspace.recipe.tools), indexes)
     text = json.dumps({"checkpoint": options.checkpoint, "crawl": later, **result}, indent=1)
     print(text)
     if options.json is not None:

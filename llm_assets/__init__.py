@@ -1,3 +1,3 @@
-"""From raw web pages to a chat model: every artifact on the way is a cached, versioned asset."""
+"""From raw web pages to a chat model, with a cached, versioned asset for every intermediate result."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The current pages of the clean corpus: what is searched, reported and trained on after pages have changed."""
+"""The current pages of the clean corpus: those that are searched, reported and trained on after pages have changed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import batches
 from llm_assets.recipes.training_pages import TrainingPages
 
-# Of every crawl, and of those that models are trained on.
-VERSIONS, TRAINING_PAGES = "page_versions", "training_pages"
+# The two assets that list current pages: of all crawls, and of the crawls that models are trained on.
+PAGE_VERSIONS = "page_versions"
+TRAINING_PAGES = "training_pages"
 
 
-def current_places(pages: Artifact, crawl: str) -> pl.DataFrame:
-    """Where the current pages of the corpus lie in a crawl, by either asset: columns warc_file, warc_offset."""
+def current_page_locations(pages: Artifact, crawl: str) -> pl.DataFrame:
+    """Where a crawl's files hold the current pages of the corpus: columns warc_file and warc_offset.
+
+    pages: an artifact of either asset.
+    """
     if pages.record.asset == TRAINING_PAGES:
         table = pl.scan_parquet(pages.file(f"pages/{crawl}.parquet"))
     else:
@@ -27,39 +31,41 @@ def current_places(pages: Artifact, crawl: str) -> pl.DataFrame:
 
 
 class CorpusPages:
-    """Pages of the clean corpora among a stage's inputs, in the corpus's order, without those no longer current.
+    """The current pages of the clean corpora among a stage's inputs, in the corpus's order.
 
-    versions: the name of the input that says which are (VERSIONS or TRAINING_PAGES). pages: narrows them to those that
-    models may be trained on; without it, pages that only the search tool may know are among them.
+    versions: the input that lists the current pages (PAGE_VERSIONS or TRAINING_PAGES).
+    pages: selects the pages that models may be trained on. If it is None, pages that only the search tool may use are
+    included.
     """
 
     def __init__(self, inputs: Inputs, versions: str, pages: TrainingPages | None = None):
         self.files: list[tuple[Path, pl.Expr]] = []
         for crawl, corpus in inputs.by_crawl("clean_corpus").items():
-            places = current_places(inputs.artifact(versions), crawl)
-            offsets = dict(places.group_by("warc_file").agg("warc_offset").iter_rows())
+            locations = current_page_locations(inputs.artifact(versions), crawl)
+            offsets = dict(locations.group_by("warc_file").agg("warc_offset").iter_rows())
             for path in corpus.table("text"):
-                kept = pl.col("warc_offset").is_in(offsets.get(path.stem, []))
-                self.files.append((path, kept if pages is None else kept & pages.kept()))
+                is_current = pl.col("warc_offset").is_in(offsets.get(path.stem, []))
+                self.files.append((path, is_current if pages is None else is_current & pages.kept()))
 
     def scan(self, columns: Sequence[str]) -> pl.LazyFrame:
         """These columns of all pages."""
-        return pl.concat([pl.scan_parquet(path).filter(kept).select(columns) for path, kept in self.files])
+        return pl.concat([pl.scan_parquet(path).filter(selected).select(columns) for path, selected in self.files])
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """These columns, a few hundred pages at a time."""
+        """These columns of all pages, a few hundred pages at a time."""
         for number in range(len(self.files)):
             yield from self.file_batches(number, columns)
 
     def file_batches(self, number: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """The same of one of the files."""
-        path, kept = self.files[number]
+        """These columns of the pages of file `number`, a few hundred pages at a time."""
+        path, selected = self.files[number]
         for batch in batches(path, list({*columns, "warc_offset", "host"})):
-            yield batch.filter(kept).select(columns)
+            yield batch.filter(selected).select(columns)
 
     def texts(self) -> Iterator[str]:
+        """The text of every page."""
         for batch in self.batches(["text"]):
             yield from batch["text"]
 
 
-__all__ = ["TRAINING_PAGES", "VERSIONS", "CorpusPages", "current_places"]
+__all__ = ["PAGE_VERSIONS", "TRAINING_PAGES", "CorpusPages", "current_page_locations"]

@@ -1,7 +1,8 @@
-"""The code location: assets and checks of every stage, jobs, schedules, sensors, resources.
+"""The Dagster code location: assets and checks of every stage, jobs, schedules, sensors, resources.
 
-Importing it takes seconds; torch and mlflow wait. Steps run in one process: 0.04 s a step, where processes of their own
-cost 1 to 2 s (benchmarks/dagster_steps.py), and what is heavy or may crash (training) has a process of its own anyway.
+Importing it takes seconds, so torch and mlflow are imported only when they are used. All steps of a run share one
+process: that costs 0.04 s per step, a process per step 1 to 2 s (benchmarks/dagster_steps.py). Whatever is heavy or may
+crash (training) runs in a separate process anyway.
 """
 
 import dagster as dg

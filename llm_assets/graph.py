@@ -1,4 +1,4 @@
-"""The asset graph without Dagster: the stages of every room, upstream first."""
+"""The asset graph without Dagster: the stages of every package, upstream first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ GRAPH = Graph([*WEB, *CURATION, *TOKENS, *PRETRAINING, *FINETUNING, *REINFORCEME
 
 
 def open_workspace(recipe: Recipe | str | None = None, settings: Settings | None = None) -> Workspace:
-    """The workspace that the environment describes: recipe with registered crawls, store, workers."""
+    """The workspace of this installation: a recipe with the registered crawls, the store, and the worker count.
+
+    recipe: a recipe or its name; None takes that of the environment. settings: None reads the environment.
+    """
     settings = settings or load_settings()
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     store = open_store(settings.store, settings.data / "cache")

@@ -1,4 +1,4 @@
-"""Where this installation keeps its data. Paths and worker counts live here, never in a recipe."""
+"""Where this installation stores its data. Paths and worker counts belong here, never in a recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Settings:
-    """Environment variables, with defaults below ``data/`` of the project (or of the working directory)."""
+    """Settings of the installation, from environment variables.
+
+    store: a folder or fsspec URL. workers: None uses every core. Paths default to below `data`.
+    """
 
     store: str
     mlflow_uri: str
@@ -23,11 +26,12 @@ class Settings:
 
     @property
     def digest_cache(self) -> Path:
+        """The cache file of digests of external inputs."""
         return self.data / "digests.json"
 
 
 def data_folder() -> Path:
-    """LLM_ASSETS_DATA, or ``data/`` beside the package when run from a checkout, else in the working directory."""
+    """LLM_ASSETS_DATA, or else ``data/``: beside the package in a checkout, otherwise in the working directory."""
     configured = os.environ.get("LLM_ASSETS_DATA")
     if configured:
         return Path(configured).absolute()
@@ -35,9 +39,9 @@ def data_folder() -> Path:
 
 
 def load_settings() -> Settings:
-    """Read the environment (and a `.env` file in or above the working directory, which never overrides it).
+    """Read the environment, and a `.env` file in or above the working directory. The environment takes precedence.
 
-    Raises ValueError naming the variable for a worker count that is no positive number.
+    Raises ValueError, naming the variable, for a worker count that is not a positive number.
     """
     load_dotenv(find_dotenv(usecwd=True))
     data = data_folder()

@@ -1,4 +1,4 @@
-"""DuckDB: the statements of ``sql/``, one file per question, and the settings of every connection."""
+"""DuckDB: the statements in ``sql/``, one file per question, and the settings of every connection."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from typing import Any
 import duckdb
 import polars as pl
 
-MEMORY, THREADS, TEMPORARY = "LLM_ASSETS_DUCKDB_MEMORY", "LLM_ASSETS_DUCKDB_THREADS", "LLM_ASSETS_DUCKDB_TEMPORARY"
+# Environment variables.
+MEMORY = "LLM_ASSETS_DUCKDB_MEMORY"
+THREADS = "LLM_ASSETS_DUCKDB_THREADS"
+TEMPORARY_FOLDER = "LLM_ASSETS_DUCKDB_TEMPORARY"
 _connections = threading.local()
 
 
 @dataclass(frozen=True)
 class DuckDbSettings:
-    """What a connection may use. Empty and 0 leave DuckDB's own default. None of it changes a result.
+    """What a connection may use. Empty strings and 0 stand for DuckDB's defaults. No setting changes a result.
 
-    memory: such as ``4GB``; what does not fit goes to the temporary folder. threads: CPU threads of one statement.
+    memory: a limit such as ``4GB``; DuckDB spills the rest to the temporary folder. threads: CPU threads per statement.
     """
 
     memory: str = ""
@@ -29,19 +32,19 @@ class DuckDbSettings:
     temporary_folder: str = ""
 
     @classmethod
-    def of_environment(cls) -> DuckDbSettings:
-        """As the environment says, which worker processes inherit. Raises ValueError naming the variable."""
+    def from_environment(cls) -> DuckDbSettings:
+        """Read the environment, which worker processes inherit. Raises ValueError naming the variable."""
         threads = os.environ.get(THREADS, "0")
         if not threads.isdigit():
-            raise ValueError(f"{THREADS} is {threads!r}; it must be a number, 0 for DuckDB's own")
-        return cls(os.environ.get(MEMORY, ""), int(threads), os.environ.get(TEMPORARY, ""))
+            raise ValueError(f"{THREADS} is {threads!r}; it must be a number; 0 is DuckDB's default")
+        return cls(os.environ.get(MEMORY, ""), int(threads), os.environ.get(TEMPORARY_FOLDER, ""))
 
     def to_environment(self) -> None:
-        """Make these the settings of this process's new connections, and of the processes that it starts."""
+        """Use these settings for new connections of this process and of the processes that it starts."""
         for name, value in (
             (MEMORY, self.memory),
             (THREADS, str(self.threads or "")),
-            (TEMPORARY, self.temporary_folder),
+            (TEMPORARY_FOLDER, self.temporary_folder),
         ):
             if value:
                 os.environ[name] = value
@@ -50,8 +53,8 @@ class DuckDbSettings:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory connection with the settings of the environment. Raises ValueError for a setting DuckDB refuses."""
-    settings = DuckDbSettings.of_environment()
+    """An in-memory connection with the environment's settings. Raises ValueError if DuckDB refuses one of them."""
+    settings = DuckDbSettings.from_environment()
     config: dict[str, Any] = {}
     if settings.memory:
         config["memory_limit"] = settings.memory
@@ -73,8 +76,8 @@ def statement(name: str) -> str:
 
 
 def query(text: str, **parameters: Any) -> pl.DataFrame:
-    """The result of one statement that reads files; a thread keeps its connection (opening one takes 14 ms)."""
-    settings = DuckDbSettings.of_environment()
+    """The result of a statement that reads files. Each thread keeps its connection, because opening one takes 14 ms."""
+    settings = DuckDbSettings.from_environment()
     if getattr(_connections, "settings", None) != settings:
         _connections.connection, _connections.settings = connect(), settings
     return _connections.connection.sql(text, params=parameters).pl()

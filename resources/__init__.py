@@ -1,4 +1,4 @@
-"""What Dagster needs of the project: resources, assets and checks made from the stages, jobs, schedules and sensors."""
+"""The Dagster side of the project: resources, assets and checks made from the stages, jobs, schedules and sensors."""
 
 from .assets import make_assets
 from .compute import Compute

@@ -1,4 +1,4 @@
-"""Where work runs: worker processes for CPU-heavy steps, devices for trainings. None of it bears identity."""
+"""Where work runs: worker processes for CPU-heavy steps, devices for training. No setting is part of an identity."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +9,18 @@ from llm_assets.compute import LocalEngine
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.settings import load_settings
 
-from .live_runs import announced, watched
+from .live_runs import announce_run, report_pool_waits
 
 
 class Compute(dg.ConfigurableResource):
     """What a run may use of this machine.
 
-    engine: ``local``, worker processes of this machine. workers: how many; 0 is LLM_ASSETS_WORKERS, or one a core.
-    gpus: numbers of the GPUs that a training may use, such as ``0,1``; ``none`` is the CPU, empty all of them.
-    processes: of a training, one a GPU; 0 is as the recipe says. precision: auto, bf16 or fp32; auto is bf16 on a GPU.
-    What is left at its default is as LLM_ASSETS_GPUS, LLM_ASSETS_PROCESSES and LLM_ASSETS_PRECISION say.
+    engine: ``local``, for worker processes on this machine. workers: their number; 0 takes LLM_ASSETS_WORKERS, or one
+    worker per core.
+    gpus: numbers of the GPUs for training, such as ``0,1``; ``none`` for the CPU, empty for all GPUs.
+    processes: number of training processes, one per GPU; 0 takes the recipe's number.
+    precision: auto, bf16 or fp32; auto is bf16 on a GPU that supports it, else fp32.
+    Fields left at their defaults take LLM_ASSETS_GPUS, LLM_ASSETS_PROCESSES and LLM_ASSETS_PRECISION.
     """
 
     engine: str = "local"
@@ -29,25 +31,25 @@ class Compute(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Compute"]:
-        """In a run: for as long as its process lives others see that it does, and it says what it waits for."""
+        """In a run: show other processes that this one is alive, and report which pools its steps wait for."""
         run, instance = context.run, context.instance
         if run is None or instance is None or instance.is_ephemeral:
             yield self
             return
-        with announced(run.run_id), watched(instance, run.run_id, context.log or dg.get_dagster_logger()):
+        with announce_run(run.run_id), report_pool_waits(instance, run.run_id, context.log or dg.get_dagster_logger()):
             yield self
 
     def open_engine(self) -> LocalEngine:
-        """The engine. Raises ValueError for one that there is not."""
+        """The engine that runs tasks. Raises ValueError for an unknown name."""
         if self.engine != "local":
-            raise ValueError(f"compute.engine {self.engine!r}: there is 'local'")
+            raise ValueError(f"compute.engine {self.engine!r}: must be 'local'")
         return LocalEngine(self.workers or load_settings().workers)
 
     def apply_devices(self) -> None:
-        """Make the devices those of this process's trainings. Raises ValueError."""
-        usual = TrainingDevices.of_environment()
+        """Use these devices for training in this process. Raises ValueError for an invalid field."""
+        defaults = TrainingDevices.from_environment()
         TrainingDevices(
-            self.gpus or usual.gpus,
-            self.processes or usual.processes,
-            usual.precision if self.precision == "auto" else self.precision,  # type: ignore[arg-type]
+            self.gpus or defaults.gpus,
+            self.processes or defaults.processes,
+            defaults.precision if self.precision == "auto" else self.precision,  # type: ignore[arg-type]
         ).to_environment()

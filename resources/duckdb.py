@@ -1,4 +1,4 @@
-"""What DuckDB may use."""
+"""The memory, threads and temporary folder that DuckDB may use."""
 
 import dagster as dg
 
@@ -6,10 +6,10 @@ from llm_assets.sql import DuckDbSettings
 
 
 class DuckDb(dg.ConfigurableResource):
-    """The settings of every connection of a run, those of its worker processes too. They change no result.
+    """Settings of every DuckDB connection of a run and its worker processes. They change no result.
 
-    memory: such as ``4GB``. threads: of one statement; 0 is one a core. temporary_folder: for what does not fit into
-    memory. What is left empty is as LLM_ASSETS_DUCKDB_MEMORY, _THREADS and _TEMPORARY say.
+    memory: a limit such as ``4GB``. threads: per statement; 0 is one per core. temporary_folder: for data that does not
+    fit into memory. Empty fields take LLM_ASSETS_DUCKDB_MEMORY, _THREADS and _TEMPORARY.
     """
 
     memory: str = ""
@@ -17,9 +17,10 @@ class DuckDb(dg.ConfigurableResource):
     temporary_folder: str = ""
 
     def apply(self) -> None:
-        usual = DuckDbSettings.of_environment()
+        """Use these settings in this process and in the processes that it starts."""
+        defaults = DuckDbSettings.from_environment()
         DuckDbSettings(
-            self.memory or usual.memory,
-            self.threads or usual.threads,
-            self.temporary_folder or usual.temporary_folder,
+            self.memory or defaults.memory,
+            self.threads or defaults.threads,
+            self.temporary_folder or defaults.temporary_folder,
         ).to_environment()

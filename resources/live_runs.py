@@ -1,8 +1,9 @@
-"""Which runs live, and what a live one waits for, however each was started: by a command, the UI, a schedule.
+"""Which runs are alive and what they wait for, whether a command, the UI or a schedule started them.
 
-Dagster cannot see that the process of a run was killed: the run stays "started", and what it holds of a pool stays
-taken. So every run's process holds a file called like the run with flock, which the system lets go of when the process
-ends, however it ends. A run that waits for a pool closes the dead runs that it waits for, and says which live one it is.
+Dagster does not notice when the process of a run is killed: the run stays "started", and its pool slots stay taken.
+Every run's process therefore locks a file named after the run with flock. The system releases the lock when the process
+ends, however it ends. A run that waits for a pool closes dead runs that hold its slots, and reports which live run it
+waits for.
 """
 
 import fcntl
@@ -27,22 +28,22 @@ _announced: set[str] = set()
 
 
 def announced_runs() -> list[str]:
-    """Ids of the runs that this process has announced and that are not over."""
+    """Ids of the unfinished runs that this process has announced."""
     return list(_announced)
 
 
 @contextmanager
-def announced(run_id: str) -> Iterator[None]:
-    """Says for as long as the block lasts, and this process lives, that the run does. A second one changes nothing."""
+def announce_run(run_id: str) -> Iterator[None]:
+    """Show other processes that a run is alive, while the block runs and this process lives. May be nested."""
     if run_id in _announced:
         yield
         return
-    path = _file(run_id)
+    path = _lock_file(run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{run_id}")
-    with fresh.open("w") as stream:
+    temporary = path.with_name(f".{run_id}")
+    with temporary.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        fresh.rename(path)  # held before anybody can look at it
+        temporary.rename(path)  # locked before another process can see it
         _announced.add(run_id)
         try:
             yield
@@ -51,43 +52,43 @@ def announced(run_id: str) -> Iterator[None]:
             _announced.discard(run_id)
 
 
-def _file(run_id: str) -> Path:
+def _lock_file(run_id: str) -> Path:
     return load_settings().data / "processes" / run_id
 
 
 def is_announced(run_id: str) -> bool:
-    """Whether the process that announced the run lives; False where none has."""
+    """Whether the process that announced the run is alive; False if none has announced it."""
     return _state(run_id) == "alive"
 
 
 def was_killed(run_id: str) -> bool:
-    """Whether the process that announced the run is gone without having ended it; False where none has announced it."""
+    """Whether the process that announced the run ended before the run did; False if none has announced it."""
     return _state(run_id) == "killed"
 
 
 def _state(run_id: str) -> str:
     try:
-        with _file(run_id).open("r+") as stream:
+        with _lock_file(run_id).open("r+") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return "alive"
-            return "killed" if _file(run_id).exists() else "over"  # it may have ended as we opened the file
+            return "killed" if _lock_file(run_id).exists() else "over"  # it may have ended while we opened the file
     except FileNotFoundError:
         return "over"
 
 
 def close_run(instance: dg.DagsterInstance, run_id: str, message: str = KILLED, canceled: bool = False) -> None:
-    """Tell Dagster that a run is over, where it does not know, and free what it holds of pools."""
+    """Report to Dagster that a run is over, unless it knows, and free the run's pool slots."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         (instance.report_run_canceled if canceled else instance.report_run_failed)(run, message)
     instance.event_log_storage.free_concurrency_slots_for_run(run_id)
-    _file(run_id).unlink(missing_ok=True)
+    _lock_file(run_id).unlink(missing_ok=True)
 
 
 def close_killed_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Close the runs whose process was killed; their ids."""
+    """Close the runs whose process was killed. Returns their ids."""
     runs = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
     killed = [run.run_id for run in runs if was_killed(run.run_id)]
     for run_id in killed:
@@ -96,17 +97,17 @@ def close_killed_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether nobody works on the run any longer: killed, or ended without having freed what it held."""
+    """Whether no process works on the run any more. Such a run may still hold pool slots."""
     if was_killed(run_id):
         return True
     run = instance.get_run_by_id(run_id)
     return (run is None or run.is_finished) and not is_announced(run_id)
 
 
-def waiting_for(instance: dg.DagsterInstance, run_id: str, close_dead: bool = False) -> dict[str, str]:
-    """What steps of a run wait for to get into their pools, by step.
+def pool_waits(instance: dg.DagsterInstance, run_id: str, close_dead: bool = False) -> dict[str, str]:
+    """Which pools and runs the steps of a run wait for, as text, by step.
 
-    close_dead: put runs that are over, and hold a slot all the same, out of the way.
+    close_dead: close runs that are over but still hold a slot.
     """
     storage = instance.event_log_storage
     waits = {}
@@ -117,7 +118,7 @@ def waiting_for(instance: dg.DagsterInstance, run_id: str, close_dead: bool = Fa
         waiting = [step for step in waiting if (run_id, step) not in holders]
         if not waiting:
             continue
-        # A free slot is given to the step that has waited longest, before its run has taken it.
+        # Dagster assigns a free slot to the step that has waited longest, before that step's run claims it.
         holders |= {(step.run_id, step.step_key) for step in info.pending_steps if step.assigned_timestamp is not None}
         holders = {holder for holder in holders if holder[0] != run_id}
         over = {other for other, _ in holders if is_over(instance, other)}
@@ -130,22 +131,22 @@ def waiting_for(instance: dg.DagsterInstance, run_id: str, close_dead: bool = Fa
 
 
 @contextmanager
-def watched(instance: dg.DagsterInstance, run_id: str, log: Any) -> Iterator[None]:
-    """While the block lasts: says, in the log and to this process's listeners, what the run waits for."""
+def report_pool_waits(instance: dg.DagsterInstance, run_id: str, log: Any) -> Iterator[None]:
+    """While the block runs, report which pools the run waits for, in the log and to this process's listeners."""
     ended = threading.Event()
 
     def watch() -> None:
-        told: dict[str, str] = {}
+        reported: dict[str, str] = {}
         while not ended.wait(WATCH_SECONDS):
             try:
-                waits = waiting_for(instance, run_id, close_dead=True)
-            except Exception as error:  # a database that is busy for a moment must not end the watch
-                log.debug(f"cannot see what the run waits for: {error}")
+                waits = pool_waits(instance, run_id, close_dead=True)
+            except Exception as error:  # a database that is busy for a moment must not end this thread
+                log.debug(f"cannot read which pools the run waits for: {error}")
                 continue
             for step, reason in waits.items():
-                if told.get(step) != reason:
-                    Progress(step, [progress_logger(log)]).tell("waiting", message=reason)
-            told = waits
+                if reported.get(step) != reason:
+                    Progress(step, [progress_logger(log)]).report("waiting", message=reason)
+            reported = waits
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -1,4 +1,4 @@
-"""What Dagster's page of an asset shows of an artifact."""
+"""Metadata for Dagster's page of an asset."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +8,10 @@ import dagster as dg
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Outcome, Stage
-from llm_assets.artifacts.checks import Examined
+from llm_assets.artifacts.checks import CheckResult
 from llm_assets.artifacts.explain import Explanation, state_of_asset
 from llm_assets.artifacts.tables import polars_schema, row_count
-from llm_assets.artifacts.views import PREVIEW, drawing_version, kept_beside, shown
+from llm_assets.artifacts.views import PREVIEW, cached_beside, drawing_version, stage_metadata
 from llm_assets.curation.personal_data import scrub_for_display
 
 PREVIEW_ROWS = 10
@@ -19,7 +19,7 @@ PREVIEW_CHARACTERS = 80
 
 
 def asset_metadata(stage: Stage) -> dict[str, Any]:
-    """What is known of an asset before it is built: the columns of its main table."""
+    """Metadata of an asset before it is built: the columns of its main table."""
     if stage.main_table is None:
         return {}
     model = {**stage.tables, **stage.optional_tables}[stage.main_table]
@@ -28,11 +28,14 @@ def asset_metadata(stage: Stage) -> dict[str, Any]:
 
 
 def materialisation_metadata(stage: Stage, outcome: Outcome, link: Callable[[str], str | None]) -> dict[str, Any]:
-    """Counts, bytes, where the artifact lies, how it came to be, links to its pages, and a preview of its rows."""
+    """Metadata of a materialisation: counts, sizes, paths, the build, links to views, and a preview of the rows.
+
+    link: gives the URL of an MLflow run, or None.
+    """
     artifact, record = outcome.artifact, outcome.artifact.record
     metadata: dict[str, Any] = {
         "cached": outcome.cached,
-        "identity": record.short,
+        "identity": record.short_id,
         "dagster/uri": str(artifact.path),
         "bytes": record.total_bytes,
         "files": len(record.files),
@@ -45,7 +48,7 @@ def materialisation_metadata(stage: Stage, outcome: Outcome, link: Callable[[str
         "stats": dg.MetadataValue.json(record.stats),
         **{f"rows_{table}": rows for table, rows in record.rows.items()},
     }
-    # A step's own number may be called as one of these: the page then shows it in `stats` alone.
+    # A number of the step may have the name of one of these. The page then shows it only in `stats`.
     numbers = {name: value for name, value in record.stats.items() if type(value) in (int, float)}
     metadata = {**metadata, **{name: value for name, value in numbers.items() if name not in metadata}}
     if stage.main_table is not None:
@@ -70,12 +73,12 @@ def materialisation_metadata(stage: Stage, outcome: Outcome, link: Callable[[str
     if record.mlflow_run_id:
         address = link(record.mlflow_run_id)
         metadata["mlflow_run"] = dg.MetadataValue.url(address) if address else record.mlflow_run_id
-    metadata.update(own_metadata(stage, artifact))
+    metadata.update(stage_metadata_values(stage, artifact))
     return metadata
 
 
 def preview(artifact: Artifact, table: str) -> str:
-    """The first rows of a table in Markdown, kept beside the artifact (looking for personal data takes its time)."""
+    """The first rows of a table in Markdown, cached beside the artifact because scrubbing personal data takes time."""
 
     def make() -> str:
         files = artifact.table(table)
@@ -85,33 +88,33 @@ def preview(artifact: Artifact, table: str) -> str:
         return markdown_table(pl.scan_parquet(first).head(PREVIEW_ROWS).collect())
 
     version = f"{drawing_version(markdown_table)}-{drawing_version(scrub_for_display)}"
-    return str(kept_beside(artifact, PREVIEW, version, make))
+    return str(cached_beside(artifact, PREVIEW, version, make))
 
 
-def own_metadata(stage: Stage, artifact: Artifact) -> dict[str, Any]:
-    """What the stage itself shows: Markdown for texts, numbers as numbers."""
-    values = shown(stage, artifact)
+def stage_metadata_values(stage: Stage, artifact: Artifact) -> dict[str, Any]:
+    """The stage's own metadata: texts as Markdown, numbers as numbers."""
+    values = stage_metadata(stage, artifact)
     return {name: dg.MetadataValue.md(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
-def check_result(examined: dict[str, Examined]) -> dg.AssetCheckResult:
-    """One check's outcomes, by artifact: a number of each that can be plotted, the failing rows, what drifted."""
-    check = next(iter(examined.values())).check
-    failed = {key: one.outcome for key, one in examined.items() if not one.outcome.passed}
+def check_result(results: dict[str, CheckResult]) -> dg.AssetCheckResult:
+    """Merge a check's results, by artifact key: summaries, numbers to plot, failing rows, and drifted modules."""
+    check = next(iter(results.values())).check
+    outcomes = {key: result.outcome for key, result in results.items()}
+    failed = {key: outcome for key, outcome in outcomes.items() if not outcome.passed}
     metadata: dict[str, Any] = {}
-    for key, one in examined.items():
-        metadata["summary" if len(examined) == 1 else f"summary of {key}"] = one.outcome.summary
-        for name, value in one.outcome.numbers.items():
-            metadata[name if len(examined) == 1 else f"{name} of {key}"] = value
+    for key, outcome in outcomes.items():
+        suffix = "" if len(outcomes) == 1 else f" of {key}"
+        metadata[f"summary{suffix}"] = outcome.summary
+        for name, value in outcome.numbers.items():
+            metadata[f"{name}{suffix}"] = value
     rows = [row for outcome in failed.values() for row in outcome.failures]
     if rows:
         metadata["failing_rows"] = dg.MetadataValue.md(markdown_table(pl.DataFrame(rows, infer_schema_length=None)))
-    drifted = sorted({module for one in examined.values() for module in one.drifted})
+    drifted = sorted({module for result in results.values() for module in result.drifted})
     if drifted:
-        metadata["drifted"] = dg.MetadataValue.md("Code changed since this was found: " + ", ".join(drifted))
-    summaries = [
-        outcome.summary for outcome in (failed or {key: one.outcome for key, one in examined.items()}).values()
-    ]
+        metadata["drifted"] = dg.MetadataValue.md("Code changed since the check ran: " + ", ".join(drifted))
+    summaries = [outcome.summary for outcome in (failed or outcomes).values()]
     return dg.AssetCheckResult(
         passed=not failed,
         check_name=check.name,
@@ -122,7 +125,7 @@ def check_result(examined: dict[str, Examined]) -> dg.AssetCheckResult:
 
 
 def crawls_built(name: str, outcome: Outcome) -> dg.AssetCheckResult:
-    """Which crawls an artifact was made from; a warning where the recipe has some that are not built."""
+    """Which crawls an artifact was built from. It is a warning if the recipe has crawls that are not built."""
     read, unbuilt = outcome.crawls, outcome.unbuilt_crawls
     return dg.AssetCheckResult(
         passed=not unbuilt,
@@ -134,12 +137,12 @@ def crawls_built(name: str, outcome: Outcome) -> dg.AssetCheckResult:
 
 
 def crawls_summary(read: list[str], unbuilt: list[str]) -> str:
-    """Which crawls an artifact was made from, and which it would have been made from."""
+    """Which crawls an artifact was built from, and which crawls it lacks because they are not built."""
     return (f"made from {', '.join(read)}" + (f"; not built: {', '.join(unbuilt)}" if unbuilt else ""))[:500]
 
 
 def state_result(explanations: list[Explanation], recipe: str) -> dict[str, Any]:
-    """What `explain` says of an asset, as the fields of a check's result."""
+    """An asset's explanations as the fields of a check result."""
     state = state_of_asset(explanations)
     metadata: dict[str, Any] = {"recipe": recipe, **state.numbers}
     if state.failures:
@@ -154,12 +157,12 @@ def state_result(explanations: list[Explanation], recipe: str) -> dict[str, Any]
 
 
 def _cell(text: str) -> str:
-    """A text as it can stand in a Markdown table."""
+    """A text escaped for a cell of a Markdown table."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("\r", " ")
 
 
 def markdown_table(frame: pl.DataFrame) -> str:
-    """A frame as a Markdown table, personal data replaced and long values cut."""
+    """A frame as a Markdown table, with personal data replaced and long values cut."""
     frame = scrub_for_display(frame)
 
     def cell(value: Any) -> str:

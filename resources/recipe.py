@@ -1,4 +1,4 @@
-"""Which recipe a run follows."""
+"""The resource that selects a run's recipe."""
 
 import dagster as dg
 
@@ -8,19 +8,21 @@ from llm_assets.web.crawls import open_registry
 
 
 class ChosenRecipe(dg.ConfigurableResource):
-    """`name`: a recipe's name, ``module:function`` or ``file.py:function``; empty for LLM_ASSETS_RECIPE or `laptop`.
+    """The recipe of a run.
 
-    `crawls`: those that may count as built in the run, for assets that read several; empty is all. A refresh names the
-    crawls that were built when it was asked for: one that is built meanwhile would change what its later steps read.
+    name: a recipe's name, ``module:function`` or ``file.py:function``; empty for LLM_ASSETS_RECIPE, or else `laptop`.
+    crawls: crawls that may count as built in the run, for assets that read several crawls; empty allows all. A refresh
+    names the crawls that were built when it was requested, because a crawl that is built meanwhile would change the
+    inputs of its later steps.
     """
 
     name: str = ""
     crawls: list[str] = []
 
     def load(self) -> Recipe:
-        """The recipe with the crawls of the registry. Raises RecipeError, SourceError."""
+        """The recipe with the registered crawls. Raises RecipeError, SourceError."""
         return open_registry(load_settings()).effective(load_recipe(self.name or None))
 
     def built(self) -> frozenset[str] | None:
-        """The crawls that may count as built; None is all."""
+        """The crawls that may count as built; None allows all."""
         return frozenset(self.crawls) or None

@@ -1,4 +1,4 @@
-"""Keeps what stands on an asset's page true while nothing is materialised: the recipe, its crawls and the code change."""
+"""Keeps each asset's `up_to_date` check current between materialisations, when recipe, crawls or code change."""
 
 import json
 
@@ -16,13 +16,13 @@ from .store import ArtifactStore
 
 
 def state_sensor(graph: Graph) -> dg.SensorDefinition:
-    """Tells the check `as_the_recipe_says` of an asset anew when what `explain` says of it has changed."""
+    """A sensor that reports an asset's `up_to_date` check again when its explanation has changed."""
 
     @dg.sensor(
         name="recipe_state",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Says on each asset's page what the recipe would build, and why; it starts no run.",
+        description="Shows on each asset's page what the recipe would build, and why. It starts no run.",
     )
     def recipe_state(
         context: dg.SensorEvaluationContext, recipe: ChosenRecipe, store: ArtifactStore
@@ -32,19 +32,19 @@ def state_sensor(graph: Graph) -> dg.SensorDefinition:
         by_asset: dict[str, list[Explanation]] = {stage.name: [] for stage in graph}
         for (name, _), explanation in zip(keys, explain(workspace, keys), strict=True):
             by_asset[name].append(explanation)
-        told = json.loads(context.cursor or "{}")
-        now, evaluations = {}, []
+        reported = json.loads(context.cursor or "{}")
+        current, evaluations = {}, []
         for name, explanations in by_asset.items():
             event = context.instance.get_latest_materialization_event(dg.AssetKey(name))
             if event is None:
-                continue  # Dagster says itself what was never materialised
+                continue  # Dagster itself shows assets that were never materialised
             state = state_result(explanations, workspace.recipe.name)
-            # A materialisation tells the check too, under the recipe of its run: it is told again after each.
-            now[name] = fingerprint([state["description"], event.timestamp])[:16]
-            if told.get(name) != now[name]:
+            # A materialisation reports the check too, under the recipe of its run, so report it again after each.
+            current[name] = fingerprint([state["description"], event.timestamp])[:16]
+            if reported.get(name) != current[name]:
                 evaluations.append(dg.AssetCheckEvaluation(dg.AssetKey(name), UP_TO_DATE, **state))
         if not evaluations:
-            return dg.SkipReason("every asset's page says what the recipe would build")
-        return dg.SensorResult(asset_events=evaluations, cursor=json.dumps(now))
+            return dg.SkipReason("every asset's page is current")
+        return dg.SensorResult(asset_events=evaluations, cursor=json.dumps(current))
 
     return recipe_state

@@ -1,4 +1,4 @@
-"""Where artifacts lie."""
+"""The resource for the artifact store."""
 
 import dagster as dg
 
@@ -7,7 +7,10 @@ from llm_assets.settings import load_settings
 
 
 class ArtifactStore(dg.ConfigurableResource):
-    """`url`: a folder or an fsspec URL; empty for LLM_ASSETS_STORE, or the folder ``artifacts`` of the data folder."""
+    """The artifact store.
+
+    url: a folder or fsspec URL; empty for LLM_ASSETS_STORE, or else the folder ``artifacts`` in the data folder.
+    """
 
     url: str = ""
 

@@ -1,4 +1,4 @@
-"""MLflow: one run for each materialisation that did work. Embedded SQLite by default, a server by URL."""
+"""MLflow tracking: one run per build. The default is an embedded SQLite database; a URL selects a server."""
 
 import os
 import re
@@ -18,26 +18,30 @@ from llm_assets.settings import load_settings
 
 EXPERIMENT = "llm-assets"
 FLUSH_SECONDS = 5.0
-BATCH_METRICS = 1000  # MLflow takes no more in one call
-PARAM_CHARACTERS = 500  # MLflow's own limit is 6,000; longer values make the run table unreadable
+BATCH_METRICS = 1000  # the most that MLflow accepts in one call
+PARAM_CHARACTERS = 500  # MLflow allows 6,000, but longer values make the table of runs unreadable
 
 
-_in_progress: dict[str, Any] = {}  # MLflow's runs of this process, with the clients that started them
+_in_progress: dict[str, Any] = {}  # unfinished MLflow runs of this process, with the clients that started them
 
 
 def end_open_runs() -> None:
-    """Tell MLflow that the runs of this process are over: the process ends before they do."""
+    """Mark the unfinished MLflow runs of this process as killed, because the process is about to end."""
     for run_id, client in list(_in_progress.items()):
         client.set_terminated(run_id, "KILLED")
 
 
 def metric_name(name: str) -> str:
-    """A name that MLflow takes: it refuses all characters but letters, digits, and ``_ - . / :`` and spaces."""
+    """A valid MLflow metric name: letters, digits, spaces and ``_ - . / :``, at most 250 characters."""
     return re.sub(r"[^\w\-./: ]", "", name)[:250]
 
 
 class Tracking(dg.ConfigurableResource):
-    """`uri` empty means MLFLOW_TRACKING_URI, or SQLite below the data folder; `enabled` false tracks nothing."""
+    """MLflow tracking.
+
+    uri: of the MLflow server or database; empty for MLFLOW_TRACKING_URI, or else SQLite below the data folder.
+    enabled: if false, nothing is tracked.
+    """
 
     uri: str = ""
     enabled: bool = True
@@ -50,7 +54,7 @@ class Tracking(dg.ConfigurableResource):
 
 
 class MlflowTracker:
-    """Tracks builds as MLflow runs. Uses the client, not the fluent API: no process-wide active run."""
+    """Tracks builds as MLflow runs, with the client instead of the fluent API, whose active run is process-wide."""
 
     def __init__(self, uri: str, artifact_folder: Path, dagster_run_id: str | None):
         self.uri, self.artifact_folder, self.dagster_run_id = uri, artifact_folder, dagster_run_id
@@ -60,7 +64,7 @@ class MlflowTracker:
         self._flushed = 0.0
 
     def client(self) -> Any:
-        """The client; creates the database and the experiment on first use (mlflow's import alone takes seconds)."""
+        """The client, created on first use, because importing mlflow takes seconds."""
         if self._client is None:
             if self.uri.startswith("sqlite:///"):
                 Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
@@ -70,23 +74,24 @@ class MlflowTracker:
         return self._client
 
     def experiment(self) -> str:
+        """The id of the experiment, which is created on first use."""
         client = self.client()
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return found.experiment_id
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return experiment.experiment_id
         self.artifact_folder.mkdir(parents=True, exist_ok=True)
         location = self.artifact_folder.as_uri() if self.uri.startswith("sqlite:") else None
         return client.create_experiment(EXPERIMENT, artifact_location=location)
 
     def link(self, run_id: str) -> str | None:
-        """The address of a run's page, where a server serves it."""
+        """The URL of a run's page; None without a server."""
         if not self.uri.startswith(("http://", "https://")):
             return None
         return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment()}/runs/{run_id}"
 
     @contextmanager
     def run(self, resolution: Resolution, recipe: Any) -> Iterator[str]:
-        """A run around one build: parameters are its config, inputs the data versions it reads."""
+        """A run around one build: its parameters are the config, its inputs the data versions that it reads."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
         client = self.client()
@@ -96,7 +101,7 @@ class MlflowTracker:
             "mlflow.runName": identity.key,
             "asset": identity.asset,
             "partition": identity.partition or "",
-            "identity": identity.short,
+            "identity": identity.short_id,
             "code_version": identity.code_version,
             "recipe": recipe.name,
             "dagster/run_id": self.dagster_run_id or "",
@@ -128,7 +133,7 @@ class MlflowTracker:
         client.set_terminated(self._run, "FINISHED")
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
-        """Collected and sent in batches: a call costs 23 ms, one of a thousand numbers 124."""
+        """Record numbers of a step. They are sent in batches: a call takes 23 ms, one with 1,000 numbers 124 ms."""
         from mlflow.entities import Metric
 
         self._pending += [
@@ -145,7 +150,7 @@ class MlflowTracker:
         self._flushed = time.monotonic()
 
     def finish(self, record: Record) -> None:
-        """Metrics of a finished build: rows, bytes, times, and the step's own numbers."""
+        """Record the metrics of a finished build: rows, bytes, times, and the step's numbers."""
         from mlflow.entities import Metric, RunTag
 
         self._flush()

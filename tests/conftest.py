@@ -1,4 +1,4 @@
-"""Shared fixtures. Every test has a data folder of its own; nothing is tracked in MLflow unless a test asks for it."""
+"""Fixtures of all tests. Each test has its own data folder; nothing is tracked in MLflow unless a test asks for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Two workers on two cores: threads of torch's that wait for each other spin, and take the other worker's core.
+from tests.support.isolation import isolate
+
+# With two workers on two cores, torch threads that wait for each other spin, and take the other worker's core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("tests", deadline=None, max_examples=60, derandomize=True)
@@ -16,47 +18,61 @@ settings.load_profile("tests")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
+# Modules that start servers, train models in several stages, or build whole crawls. `make quick` leaves them out, and
+# `make test` starts with them, in this order, so that no worker is left alone with one of them at the end.
+SLOW_MODULES = (
+    "tests.pipeline.test_three_ways",
+    "tests.pipeline.test_takedown_of_models",
+    "tests.pipeline.test_conversations",
+    "tests.pipeline.test_preference_tuning",
+    "tests.pipeline.test_reinforcement",
+    "tests.pipeline.test_exported_model",
+    "tests.pipeline.test_store_of_the_pipeline",
+    "tests.pipeline.test_commands",
+    "tests.pipeline.test_registered_crawls",
+    "tests.pipeline.test_run_messages",
+    "tests.pipeline.test_runs",
+    "tests.pipeline.test_mlflow_runs",
+    "tests.pipeline.test_rebuilds",
+    "tests.pipeline.test_whole_crawls",
+    "tests.pipeline.test_two_crawl_days",
+    "tests.pipeline.test_crawls_cli",
+    "tests.pipeline.test_state",
+    "tests.pipeline.test_killed_runs",
+    "tests.pipeline.test_recrawl_schedules",
+    "tests.pipeline.test_interrupted_takedown",
+    "tests.pipeline.test_conversation_inputs",
+    "tests.benchmarks.test_small_runs",
+)
 
-# What takes minutes in one test begins first, so that no worker is left alone with it at the end.
-SLOW = ("test_three_ways", "test_takedown", "test_runs", "test_killed_runs", "test_posttraining")
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: left out by `make quick`; see SLOW_MODULES in tests/conftest.py")
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not item.module.__name__.endswith(SLOW))
+    places = {name: place for place, name in enumerate(SLOW_MODULES)}
+    for item in items:
+        if item.module.__name__ in places:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: places.get(item.module.__name__, len(places)))
 
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path, monkeypatch):
-    """A data folder below the test's own temporary folder, and no settings of the person who runs the tests."""
+    """A data folder below the test's temporary folder, and no settings of the person who runs the tests."""
     before = set(os.environ)
-    for name in (
-        "LLM_ASSETS_STORE",
-        "LLM_ASSETS_RECIPE",
-        "LLM_ASSETS_WORKERS",
-        "MLFLOW_TRACKING_URI",
-        "DAGSTER_HOME",
-        "http_proxy",
-        "HTTP_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("LLM_ASSETS_TRACKING", "off")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    isolate(monkeypatch, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     yield
-    # What a command that ran in this process has set is not for the next test, nor for the commands that it starts.
+    # Variables that a command set in this process must not reach the next test or the processes that it starts.
     for name in set(os.environ) - before:
         del os.environ[name]
 
 
 @pytest.fixture
 def shared_data() -> Path:
-    """The folder of real crawls; tests that need it skip where it is absent."""
+    """The folder of real crawls; tests that need it are skipped if it is absent."""
     if not SHARED.is_dir():
         pytest.skip(f"real data not present: {SHARED} (a checkout without the shared folder)")
     return SHARED
-
-
-def environment_for(folder: Path, **extra: str) -> dict[str, str]:
-    """An environment for a subprocess that keeps its data in `folder`."""
-    return {**os.environ, "LLM_ASSETS_DATA": str(folder), "LLM_ASSETS_TRACKING": "off", **extra}

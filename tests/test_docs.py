@@ -1,19 +1,221 @@
-"""What the docs name is there."""
+"""The README and the documentation: links, files, generated pages, recipes and commands are right."""
 
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from benchmarks import seeds
+from docs.generate import pages
 from llm_assets.artifacts.store import NO_PARTITION
+from llm_assets.cli import cli
 from llm_assets.graph import GRAPH
+from llm_assets.recipes import Recipe, laptop, load_recipe
+from llm_assets.recipes.frozen import Frozen
 from llm_assets.settings import PROJECT
+from tests.support.commands import command
+from tests.support.small_recipe import recipe_file
+from tests.support.warcs import page, story, write
 
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+README, TUTORIAL = PROJECT / "README.md", PROJECT / "docs" / "tutorial.md"
+PAGES = [README, *sorted((PROJECT / "docs").rglob("*.md"))]
+FOLDERS = ("llm_assets", "resources", "sql", "tests", "benchmarks", "docs")
+# Files that commands write, and modules that a guide tells the reader to write.
+WRITTEN_BY_READERS = ("benchmarks/latest.json",)
+
+each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_folders_of_artifacts_are_named_as_the_store_names_them(page: Path):
+class Fence(NamedTuple):
+    """A fenced block: its language and its text, without common indentation."""
+
+    language: str
+    text: str
+
+
+def fences(path: Path) -> list[Fence]:
+    found, lines = [], iter(path.read_text().splitlines())
+    for line in lines:
+        opening = re.match(r"(\s*)```(\w*)", line)
+        if opening is None:
+            continue
+        indent, body = len(opening[1]), []
+        for inner in lines:
+            if inner.strip() == "```":
+                break
+            body.append(inner[indent:])
+        found.append(Fence(opening[2], "\n".join(body)))
+    return found
+
+
+def prose(path: Path) -> str:
+    """The page without its fenced blocks."""
+    return re.sub(r"^(\s*)```.*?^\s*```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+
+
+@each_page
+def test_every_link_leads_to_a_file_and_a_heading(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", " ".join(prose(path).split())):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (path.parent / file).resolve() if file else path
+        assert linked.exists(), f"{path.name}: no file {target}"
+        assert not anchor or anchor in anchors(linked), f"{path.name}: no heading for {target}"
+
+
+@each_page
+def test_every_file_of_the_project_that_is_named_exists(path):
+    named = re.findall(rf"(?<![\w/.<-])(?:{'|'.join(FOLDERS)})/[\w./*-]+", path.read_text())
+    for name in named:
+        name = name.rstrip(".")
+        assert name in WRITTEN_BY_READERS or list(PROJECT.glob(name)), f"{path.name}: no file {name}"
+
+
+@each_page
+def test_folders_of_artifacts_are_named_as_in_the_store(path):
     folder = re.compile(rf"\b({'|'.join(GRAPH.stages)})/([^/\s`\"']+)/[^\s`\"']")
-    for asset, partition in folder.findall(page.read_text()):
-        assert (partition == NO_PARTITION) == (not GRAPH[asset].per_crawl), f"{asset}/{partition}"
+    for asset, partition in folder.findall(path.read_text()):
+        if partition != "*":
+            assert (partition == NO_PARTITION) == (not GRAPH[asset].per_crawl), f"{asset}/{partition}"
+
+
+@each_page
+def test_lines_are_at_most_120_columns_long(path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 120] == []
+
+
+def test_the_readme_is_at_most_150_lines_long():
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_generated_pages_are_fresh(path):
+    assert path.read_text() == pages()[path], f"{path.name} is stale; run: make docs"
+
+
+# Recipes
+
+
+def recipe_blocks() -> Iterator[object]:
+    for path in PAGES:
+        for number, fence in enumerate(fences(path)):
+            if fence.language == "python" and "def mine() -> Recipe" in fence.text:
+                yield pytest.param(fence.text, id=f"{path.relative_to(PROJECT)}-{number}")
+
+
+@pytest.mark.parametrize("text", recipe_blocks())
+def test_recipes_of_the_documentation_load(text, tmp_path):
+    (tmp_path / "my_recipe.py").write_text(text)
+    recipe = load_recipe(f"{tmp_path}/my_recipe.py:mine")
+    assert recipe.name == "mine"
+    # Nested `replace` keeps what the preset set: an example changes a few fields of a group, and no others.
+    for name in Recipe.model_fields:
+        group, preset = getattr(recipe, name), getattr(laptop(), name)
+        if isinstance(group, Frozen):
+            changed = [field for field in type(group).model_fields if getattr(group, field) != getattr(preset, field)]
+            assert len(changed) <= 3 and all(field in text or name == "text_statistics" for field in changed), name
+
+
+def test_recipes_of_other_seeds_change_every_seed_and_the_sample_web():
+    for seed, recipe in ((2, seeds.seed_2()), (3, seeds.seed_3())):
+        assert {source.seed for source in recipe.crawls.values()} == {seed}
+        groups = [getattr(recipe, name) for name in Recipe.model_fields]
+        assert {group.seed for group in groups if hasattr(group, "seed")} == {seed}
+        assert recipe.model == laptop().model
+
+
+# Commands
+
+
+def commands_of(path: Path) -> list[str]:
+    """The ``llm-assets …`` commands of a page's console blocks, without comments, with continued lines joined."""
+    blocks = [fence.text.replace("\\\n", " ") for fence in fences(path) if fence.language == "console"]
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if re.match(r"(\w+=\S+ )*llm-assets ", line)]
+
+
+def words_of(line: str) -> list[str]:
+    """The words after ``llm-assets``, without comments and variables."""
+    words = shlex.split(line, comments=True)
+    return words[words.index("llm-assets") + 1 :]
+
+
+@each_page
+def test_every_command_has_valid_words_and_options(path):
+    for line in commands_of(path):
+        group, words = cli, words_of(line.replace("…", "sft"))
+        while isinstance(group, click.Group):
+            name, *words = words
+            assert name in group.commands, f"{path.name}: no command in {line!r}"
+            group = group.commands[name]
+        group.make_context(name, words)  # raises UsageError for an unknown option or a wrong value
+
+
+@each_page
+def test_commands_named_in_the_text_exist(path):
+    for name, word in re.findall(r"`llm-assets (\w[\w-]*)(?: (\w[\w-]*))?", prose(path)):
+        assert name in cli.commands, f"{path.name}: no command {name}"
+        group = cli.commands[name]
+        if isinstance(group, click.Group) and word:
+            assert word in group.commands, f"{path.name}: no command {name} {word}"
+
+
+FULL_SIZE = "trains at full size"
+NOT_RUN = {
+    "llm-assets crawls add mine --seed https://example.org/ --set max_pages=500": "needs the network",
+    "llm-assets run --recipe my_recipe.py:mine": FULL_SIZE,
+    "LLM_ASSETS_RECIPE=benchmarks/seeds.py:seed_2 llm-assets run": FULL_SIZE,
+    "LLM_ASSETS_RECIPE=benchmarks/seeds.py:seed_3 llm-assets run": FULL_SIZE,
+}
+
+
+def readers_commands() -> list[str]:
+    """The commands of README and tutorial in the order in which a reader meets them, each once."""
+    lines = [re.sub(r"\s+#.*", "", line) for path in (TUTORIAL, README) for line in commands_of(path)]
+    return list(dict.fromkeys(lines))
+
+
+def test_commands_that_are_not_run_are_still_in_the_documentation():
+    assert NOT_RUN.keys() <= set(readers_commands())
+
+
+def test_the_commands_of_the_tutorial_and_the_readme_run(tmp_path, monkeypatch):
+    """In their order, on a small sample web and a small model, in a folder that begins empty."""
+    recipe_file(
+        tmp_path / "recipe.py",
+        "{'sample': SampleWeb(scale=0.08)}",
+        'search_only_hosts=("quietarchive.example",),',
+    )
+    pages_of_a_user = [page(f"http://mine.example/{number}", story(number)) for number in range(24)]
+    write(tmp_path / "warc" / "mine.warc.gz", pages_of_a_user)
+    replaced = {"/data/warc": str(tmp_path / "warc"), "laptop@mine": f"{tmp_path}/recipe.py:mine@mine"}
+    monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
+    assert command(tmp_path, "llm-assets", "setup").returncode == 0
+    for line in readers_commands():
+        if line in NOT_RUN:
+            continue
+        words = [replaced.get(word, word) for word in words_of(line)]
+        if words[0] == "run":
+            done = command(tmp_path, "llm-assets", *words)
+            assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        else:  # in this process, which has imported everything already
+            result = CliRunner().invoke(cli, words, input="")
+            assert result.exit_code == 0, f"{line}\n{result.output[-3000:]}\n{result.exception!r}"
+            assert result.output.strip() or words[0] == "chat", f"{line} printed nothing"
+    # The benchmark of seeds finds its numbers in what was built.
+    rows = seeds.table([seeds.stats_of(load_recipe())]).splitlines()[2:]
+    assert len(rows) == len(seeds.MEASURES)

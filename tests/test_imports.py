@@ -1,4 +1,4 @@
-"""Imports follow the data: stages import shared rooms, these import lower ones, and only the top knows Dagster."""
+"""Imports follow the data: stages import shared packages, these import lower ones, and only the top knows Dagster."""
 
 import ast
 import sys
@@ -9,7 +9,7 @@ import pytest
 import llm_assets
 
 ROOT = Path(llm_assets.__file__).parent
-# From the lowest on: each imports those before it alone. `model` comes early because it imports nothing of the project.
+# From the lowest to the highest; each imports only those before it. `model` is early, as it imports none of the others.
 SHARED = (
     "settings",
     "sql",
@@ -27,88 +27,88 @@ SHARED = (
     "sample_web",
 )
 STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "reinforcement", "preference", "release")
-TOP = ("graph", "definitions", "cli")
+TOP_LEVEL = ("graph", "definitions", "cli")
 MODEL_MAY = {"torch", "numpy", "safetensors", "tiktoken"}
 EXPORTS_MAY = {"model/huggingface.py": {"transformers"}, "model/gguf_file.py": {"gguf"}}
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names of all that a module imports, inside functions too; of ``from a import b``, ``a.b``."""
-    package = ("llm_assets", *path.relative_to(ROOT).parent.parts)
-    found: set[str] = set()
+    """Dotted names of everything that a module imports, also inside functions; `from a import b` counts as `a.b`."""
+    parts = ("llm_assets", *path.relative_to(ROOT).parent.parts)
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
+            base = parts[: len(parts) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {f"{module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{module}.{alias.name}" for alias in node.names}
+    return names
 
 
-def room(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
-def broken(path: Path, name: str) -> str | None:
-    """The rule that an import breaks."""
-    own, file = room(path), path.relative_to(ROOT).as_posix()
+def broken_rule(path: Path, name: str) -> str | None:
+    """The rule that an import of a module breaks, if any."""
+    package, file = package_of(path), path.relative_to(ROOT).as_posix()
     top, *rest = name.split(".")
-    if own in TOP or own == "__init__":
+    if package in TOP_LEVEL or package == "__init__":
         return None
-    if own == "model" and top != "llm_assets":
+    if package == "model" and top != "llm_assets":
         allowed = sys.stdlib_module_names | MODEL_MAY | EXPORTS_MAY.get(file, set())
-        return None if top in allowed else "the model needs torch, numpy, safetensors and tiktoken alone"
+        return None if top in allowed else "the model needs only torch, numpy, safetensors and tiktoken"
     if top in ("dagster", "resources"):
-        return "only the top imports Dagster and its resources"
-    if top != "llm_assets" or not rest or rest[0] in (own, "__version__"):
+        return "only the top level imports Dagster and its resources"
+    if top != "llm_assets" or not rest or rest[0] in (package, "__version__"):
         return None
     other = rest[0]
-    if other in TOP:
-        return "what is below the top imports nothing of it"
-    if own in SHARED:
+    if other in TOP_LEVEL:
+        return "packages below the top level import nothing of it"
+    if package in SHARED:
         if other not in SHARED:
-            return "shared rooms import no stage"
-        return None if SHARED.index(other) < SHARED.index(own) else "shared rooms import lower ones alone"
+            return "shared packages import no stage"
+        return None if SHARED.index(other) < SHARED.index(package) else "shared packages import only lower ones"
     if other in SHARED:
         return None
     if rest[1:2] != ["schemas"]:
-        return "of another stage, only its schemas"
-    return None if STAGES.index(other) < STAGES.index(own) else "data flows one way"
+        return "a stage imports only the schemas of another"
+    return None if STAGES.index(other) < STAGES.index(package) else "data flows one way"
 
 
-def test_every_room_has_a_place():
-    rooms = {room(path) for path in ROOT.rglob("*.py")} - {"__init__"}
-    assert rooms == {*SHARED, *STAGES, *TOP}
+def test_every_package_has_a_place():
+    packages = {package_of(path) for path in ROOT.rglob("*.py")} - {"__init__"}
+    assert packages == {*SHARED, *STAGES, *TOP_LEVEL}
 
 
 @pytest.mark.parametrize("name", [*SHARED, *STAGES])
 def test_imports_follow_the_data(name):
-    paths = [path for path in sorted(ROOT.rglob("*.py")) if room(path) == name]
-    found = {
+    paths = [path for path in sorted(ROOT.rglob("*.py")) if package_of(path) == name]
+    violations = {
         f"{path.relative_to(ROOT)} imports {imported}": rule
         for path in paths
         for imported in sorted(imports(path))
-        if (rule := broken(path, imported))
+        if (rule := broken_rule(path, imported))
     }
-    assert paths and not found
+    assert paths and not violations
 
 
 @pytest.mark.parametrize(
     ("file", "imported", "rule"),
     [
-        ("tokens/tokenizer.py", "llm_assets.curation.text_buffers.batches", "only its schemas"),
+        ("tokens/tokenizer.py", "llm_assets.curation.text_buffers.batches", "only the schemas"),
         ("web/raw_warc.py", "llm_assets.curation.schemas.Rejects", "one way"),
         ("training/loop.py", "llm_assets.pretraining.schemas.Facts", "no stage"),
-        ("training/loop.py", "llm_assets.dialogue.packing.pack", "lower ones"),
-        ("artifacts/store.py", "dagster", "only the top imports Dagster"),
+        ("training/loop.py", "llm_assets.dialogue.packing.pack", "only lower ones"),
+        ("artifacts/store.py", "dagster", "only the top level imports Dagster"),
         ("finetuning/train.py", "llm_assets.graph.GRAPH", "nothing of it"),
-        ("model/chat.py", "polars", "alone"),
-        ("model/chat.py", "llm_assets.recipes.Recipe", "lower ones"),
+        ("model/chat.py", "polars", "only torch"),
+        ("model/chat.py", "llm_assets.recipes.Recipe", "only lower ones"),
     ],
 )
-def test_a_wrong_direction_is_seen(file, imported, rule):
-    assert rule in (broken(ROOT / file, imported) or "")
+def test_a_wrong_import_is_found(file, imported, rule):
+    assert rule in (broken_rule(ROOT / file, imported) or "")
 
 
 @pytest.mark.parametrize(
@@ -120,5 +120,5 @@ def test_a_wrong_direction_is_seen(file, imported, rule):
         ("compute/process.py", "dagster_pipes.open_dagster_pipes"),
     ],
 )
-def test_the_right_direction_is_free(file, imported):
-    assert broken(ROOT / file, imported) is None
+def test_a_right_import_is_allowed(file, imported):
+    assert broken_rule(ROOT / file, imported) is None

@@ -1,4 +1,4 @@
-"""Recipes: found by name or file, immutable, and clear about what is wrong."""
+"""Recipes are found by name or file, are immutable, and report errors by field."""
 
 import pytest
 from pydantic import ValidationError
@@ -10,12 +10,12 @@ from llm_assets.web.errors import SourceError
 RECRAWL = Recrawl(prefix="a", cron="0 0 * * *", source=SampleWeb())
 
 
-def test_the_default_is_the_sample_web(monkeypatch):
+def test_the_default_recipe_reads_the_sample_web():
     assert load_recipe() == laptop()
     assert laptop().corpus() == ["sample"]
 
 
-def test_a_recipe_from_a_file(tmp_path, monkeypatch):
+def test_a_recipe_is_loaded_from_a_file(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "from llm_assets.recipes import laptop\ndef mine():\n    return laptop().replace(name='mine')\n"
     )
@@ -35,12 +35,12 @@ def test_a_recipe_from_a_file(tmp_path, monkeypatch):
         ("builtins:dict", "returned dict, not Recipe"),
     ],
 )
-def test_what_cannot_be_found_is_named(reference, problem):
+def test_the_error_names_a_recipe_that_cannot_be_found(reference, problem):
     with pytest.raises(RecipeError, match=problem):
         load_recipe(reference)
 
 
-def test_recipes_are_immutable_and_copies_are_checked():
+def test_recipes_are_immutable_and_copies_are_validated():
     with pytest.raises(ValidationError):
         laptop().name = "other"
     with pytest.raises(ValidationError):
@@ -66,12 +66,12 @@ def test_recipes_are_immutable_and_copies_are_checked():
         ({"crawls": {}, "extraction": {"max_bytes": 3}}, "extraction.max_bytes"),
     ],
 )
-def test_impossible_recipes_say_why(fields, problem):
+def test_an_impossible_recipe_is_an_error_with_a_reason(fields, problem):
     with pytest.raises(ValidationError, match=problem):
         Recipe(name="t", **fields)
 
 
-def test_the_registry_keeps_a_crawl_s_source(tmp_path):
+def test_the_registry_keeps_the_source_of_a_crawl(tmp_path):
     registry = CrawlRegistry(tmp_path)
     assert registry.add("mine", WarcFiles(path="/x"))
     assert not registry.add("mine", WarcFiles(path="/x"))
@@ -79,13 +79,13 @@ def test_the_registry_keeps_a_crawl_s_source(tmp_path):
         registry.add("mine", WarcFiles(path="/y"))
     effective = registry.effective(laptop())
     assert effective.corpus() == ["sample"] and effective.sources().keys() == {"mine", "sample"}
-    assert registry.effective(laptop().replace(registered="all")).corpus() == ["mine", "sample"]
-    assert registry.effective(laptop().replace(registered=("mi",))).corpus() == ["mine", "sample"]
-    assert registry.effective(laptop().replace(registered=("other",))).corpus() == ["sample"]
+    assert registry.effective(laptop().replace(registered_crawls="all")).corpus() == ["mine", "sample"]
+    assert registry.effective(laptop().replace(registered_crawls=("mi",))).corpus() == ["mine", "sample"]
+    assert registry.effective(laptop().replace(registered_crawls=("other",))).corpus() == ["sample"]
     assert registry.effective(laptop().replace(crawls={"mine": SampleWeb()})).crawls == {"mine": SampleWeb()}
 
 
-def test_a_damaged_registration_is_named(tmp_path):
+def test_the_error_names_a_damaged_registration(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(SourceError, match=r"broken\.json: not JSON"):
         CrawlRegistry(tmp_path).sources()
@@ -98,11 +98,11 @@ def test_gpt2_recipes_have_the_published_shapes():
     small, large = (load_recipe(name).model.shape(50_272) for name in ("gpt2-124m", "gpt2-1.5b"))
     assert (small.layers, small.width, small.heads, small.context, small.hidden) == (12, 768, 12, 1024, 3072)
     assert (large.layers, large.width, large.heads, large.context, large.hidden) == (48, 1600, 25, 1024, 6400)
-    # GPT-2's own 50,257 rows, and ours for 16 special tokens more in a multiple of 64.
+    # GPT-2 has 50,257 embeddings; with 16 special tokens, in a multiple of 64, there are 47 more.
     assert small.parameters - 47 * 768 == 124_439_808 and large.parameters - 47 * 1600 == 1_557_611_200
 
 
-def test_the_budget_follows_from_the_dial():
+def test_the_training_budget_follows_from_the_depth():
     gpu = load_recipe("gpu")
     shape = gpu.model.shape(gpu.tokenizer.vocabulary)
     steps, rows = gpu.pretraining.budget(shape)
@@ -114,7 +114,7 @@ def test_the_budget_follows_from_the_dial():
 
 
 @pytest.mark.parametrize(
-    ("part", "fields", "problem"),
+    ("group", "fields", "problem"),
     [
         ("tokenizer", {"vocabulary": 271}, "greater than or equal to 272"),
         ("tokenizer", {"encoding": {"name": "p50k"}}, "'gpt2', 'cl100k_base' or 'o200k_base'"),
@@ -126,12 +126,12 @@ def test_the_budget_follows_from_the_dial():
         ("model", {"depth": 0}, "greater than or equal to 1"),
     ],
 )
-def test_wrong_values_of_the_model_are_named(part, fields, problem):
+def test_the_error_names_a_wrong_value(group, fields, problem):
     with pytest.raises(ValueError, match=problem):
-        laptop().replace(**{part: {**getattr(laptop(), part).model_dump(), **fields}})
+        laptop().replace(**{group: {**getattr(laptop(), group).model_dump(), **fields}})
 
 
-def test_a_schedule_owns_the_crawls_that_it_registered_and_no_others():
+def test_a_schedule_owns_only_the_crawls_that_it_registered():
     recrawl = RECRAWL.replace(prefix="sample")
     assert recrawl.owns("sample-2026-11-21")
     assert not any(
@@ -139,16 +139,16 @@ def test_a_schedule_owns_the_crawls_that_it_registered_and_no_others():
     )
 
 
-def test_two_schedules_may_not_have_one_name():
+def test_two_schedules_with_one_name_are_an_error():
     with pytest.raises(ValidationError, match="two schedules"):
         Recipe(name="t", crawls={}, recrawls=(RECRAWL.replace(prefix="a-b"), RECRAWL.replace(prefix="a.b")))
 
 
-def test_the_tokenizer_is_kept_when_crawls_are_added():
-    named = Recipe(name="t", crawls={"b": SampleWeb()}, registered="all", recrawls=(RECRAWL,))
+def test_the_tokenizer_stays_the_same_when_crawls_are_added():
+    named = Recipe(name="t", crawls={"b": SampleWeb()}, registered_crawls="all", recrawls=(RECRAWL,))
     later = named.with_registered({"c": SampleWeb(), "a-2026-11-21": SampleWeb()})
     assert (later.tokenizer_crawls(), later.corpus()) == (["b"], ["a-2026-11-21", "b", "c"])
-    unnamed = Recipe(name="t", crawls={}, registered="all", recrawls=(RECRAWL,))
+    unnamed = Recipe(name="t", crawls={}, registered_crawls="all", recrawls=(RECRAWL,))
     scheduled = {"a-2026-11-14": SampleWeb(), "a-2026-11-21": SampleWeb()}
     assert unnamed.with_registered(scheduled).tokenizer_crawls() == ["a-2026-11-14"]
     assert unnamed.with_registered({**scheduled, "c": SampleWeb()}).tokenizer_crawls() == ["c"]
@@ -166,7 +166,8 @@ def test_the_tokenizer_is_kept_when_crawls_are_added():
             "pretraining.learning_rate: Input should be",
         ),
         (
-            "laptop().replace(knowledge_boundary=laptop().knowledge_boundary.replace(endpoint=recipes.Endpoint(model='', url='')))",
+            "laptop().replace(knowledge_boundary=laptop().knowledge_boundary"
+            ".replace(endpoint=recipes.Endpoint(model='', url='')))",
             "knowledge_boundary.endpoint.model: String should have at least 1 character",
         ),
         (
@@ -187,7 +188,7 @@ def test_the_tokenizer_is_kept_when_crawls_are_added():
         ("nothing", "r.py:f: NameError: name 'nothing' is not defined ("),
     ],
 )
-def test_an_error_in_a_recipe_names_the_field_from_the_recipe_down(tmp_path, recipe, problem):
+def test_the_error_gives_the_path_of_the_field_within_the_recipe(tmp_path, recipe, problem):
     source = f"from llm_assets import recipes\nfrom llm_assets.recipes import laptop\ndef f():\n    return {recipe}\n"
     (tmp_path / "r.py").write_text(source)
     with pytest.raises(RecipeError) as error:
@@ -195,6 +196,6 @@ def test_an_error_in_a_recipe_names_the_field_from_the_recipe_down(tmp_path, rec
     assert problem in str(error.value) and "\n" not in str(error.value)
 
 
-def test_every_preset_has_a_possible_shape():
+def test_every_preset_has_a_valid_model_shape():
     for name, preset in RECIPES.items():
         assert preset().model.shape(65_536).parameters > 0, name

@@ -1,4 +1,4 @@
-"""Config is identity: every field of every stage's slice of the recipe bears it, but those marked EXECUTION_ONLY."""
+"""Config is identity: it depends on every field of every stage's config, except those marked EXECUTION_ONLY."""
 
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -30,11 +30,11 @@ CRAWLS = {
 
 
 def complete() -> Any:
-    """A recipe in which every model that may be left out is there."""
+    """A recipe in which every optional section is set."""
     recipe = laptop()
     published = PublishedEncoding(name="gpt2", ranks="/missing/ranks")
-    conversations = ConversationFile(path="/missing/own.jsonl", name="own", most=10)
-    questions = ConversationFile(path="/missing/questions.jsonl", name="questions", most=10)
+    conversations = ConversationFile(path="/missing/own.jsonl", name="own", max_rows=10)
+    questions = ConversationFile(path="/missing/questions.jsonl", name="questions", max_rows=10)
     return recipe.replace(
         crawls=CRAWLS,
         search_only_hosts=("held-out.example",),
@@ -45,7 +45,7 @@ def complete() -> Any:
             endpoint=Endpoint(model="m", url="http://endpoint.example")
         ),
         conversations=recipe.conversations.replace(files=(conversations,), evaluation_files=(questions,)),
-        practice_problems=recipe.practice_problems.replace(stories=conversations),
+        practice_problems=recipe.practice_problems.replace(word_problems=conversations),
         response_pairs=recipe.response_pairs.replace(files=(conversations,)),
         human_rankings=recipe.human_rankings.replace(
             files=(RankingFile(path="/missing/rankings.jsonl", name="own"),), simulated=SimulatedLabeller()
@@ -72,7 +72,7 @@ def changed(value: Any) -> Any:
 
 
 def variants(config: BaseModel, path: str = "", free: bool = False) -> Iterator[tuple[str, bool, BaseModel]]:
-    """(path, whether it bears no identity, copy with that field changed) of every field, nested ones too."""
+    """(path, whether it is execution-only, copy with that field changed) of every field, also of nested ones."""
     for name, info in type(config).model_fields.items():
         value = getattr(config, name)
         place = f"{path}.{name}".lstrip(".")
@@ -83,7 +83,7 @@ def variants(config: BaseModel, path: str = "", free: bool = False) -> Iterator[
 
 
 def nested(value: Any, place: str, free: bool) -> Iterator[tuple[str, bool, Any]]:
-    """The variants of a value by the models in it: itself one, or a tuple, list or dict of some."""
+    """The variants of a value that is a model, or a tuple, list or dict of models."""
     if isinstance(value, BaseModel):
         yield from variants(value, place, free)
     elif isinstance(value, dict):
@@ -104,7 +104,7 @@ def models_in(annotation: Any) -> set[type[BaseModel]]:
 
 
 def absent(config: BaseModel, path: str) -> Iterator[str]:
-    """Fields, nested ones too, that may hold models and hold none."""
+    """Fields, also nested ones, that may hold models and hold none."""
     for name, info in type(config).model_fields.items():
         value, place = getattr(config, name), f"{path}.{name}"
         if models_in(info.annotation) and not value:
@@ -125,7 +125,7 @@ def config_of(name: str, crawl: str, recipe: Any = RECIPE) -> BaseModel:
 
 
 @pytest.mark.parametrize(("name", "crawl"), cases())
-def test_every_field_bears_identity_unless_it_is_execution_only(name, crawl):
+def test_identity_depends_on_every_field_that_is_not_execution_only(name, crawl):
     config = config_of(name, crawl)
     assert type(config).model_config.get("frozen") and type(config).model_config.get("extra") == "forbid"
     for place, execution_only, copy in variants(config):
@@ -133,27 +133,27 @@ def test_every_field_bears_identity_unless_it_is_execution_only(name, crawl):
 
 
 @pytest.mark.parametrize("name", [stage.name for stage in GRAPH])
-def test_a_recipes_name_is_in_no_slice(name):
+def test_no_config_depends_on_the_name_of_the_recipe(name):
     assert config_of(name, "sample") == config_of(name, "sample", RECIPE.replace(name="another"))
 
 
 def test_some_fields_are_execution_only_and_most_are_not():
-    """The property above is no tautology: it has both kinds to tell apart."""
+    """Otherwise the property above would hold trivially."""
     kinds = [execution_only for name, crawl in cases() for _, execution_only, _ in variants(config_of(name, crawl))]
     assert 20 < sum(kinds) < len(kinds) / 2
 
 
 @pytest.mark.parametrize(("name", "crawl"), cases())
-def test_the_recipe_leaves_no_model_out(name, crawl):
-    """A field whose model is None, or whose tuple is empty, would not be looked into above: `complete` sets it."""
+def test_the_recipe_sets_every_optional_section(name, crawl):
+    """The fields of a section that is None, or in an empty tuple, would not be tested above."""
     assert list(absent(config_of(name, crawl), name)) == []
 
 
-def test_models_in_tuples_and_optional_models_are_looked_into():
+def test_fields_of_optional_sections_and_of_tuples_are_tested():
     places = {name: {place for place, _, _ in variants(config_of(name, "sample"))} for name in GRAPH.stages}
     assert {"sources[0].name", "sources[0].path"} <= places["url_blocklists"]
     assert {"rules[0].threshold", "rules[0].source"} <= places["quality_filtered_text"]
     assert {"compare[0].name", "compare[0].ranks", "encoding.name"} <= places["tokenizer"]
     assert {"endpoint.model", "endpoint.key_variable"} <= places["knowledge_boundary"]
-    assert "conversations.evaluation_files[0].most" in places["conversations"]
+    assert "conversations.evaluation_files[0].max_rows" in places["conversations"]
     assert {"files[0].path", "simulated.noise"} <= places["human_rankings"]

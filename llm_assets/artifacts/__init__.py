@@ -1,4 +1,4 @@
-"""Cached, versioned artifacts: identity, record, store, lineage. Knows nothing of Dagster."""
+"""Cached, versioned artifacts: identity, record, store, lineage. Independent of Dagster."""
 
 from .checks import Check, CheckOutcome
 from .errors import ArtifactError, CorruptArtifact, ExternalInputError, NotBuilt, StoreUnwritable, UnstableValue

@@ -1,4 +1,4 @@
-"""Take data that already exists into the store, as the artifact that the recipe asks for."""
+"""Copy existing data into the store, as the artifact that the recipe asks for."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .views import SIDECARS, draw_views
 
 
 def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Path) -> Artifact:
-    """Copy `folder` (laid out as the artifact: ``<table>/<part>.parquet`` and other files) into the store.
+    """Copy `folder` (laid out as the artifact: ``<table>/<task>.parquet`` and other files) into the store.
 
-    Every table is checked against its schema. Views are drawn anew: of a folder out of another store, only the data is
-    taken. Raises ArtifactError when a table is missing or the artifact exists,
-    TableInvalid with the failing rows, NotBuilt when an input is missing (the identity needs its data version).
+    Every table is checked against its schema. If the folder comes from another store, only its data is taken; views are
+    drawn again. Raises ArtifactError if a table is missing or the artifact exists, TableInvalid with the failing rows,
+    and NotBuilt if an input is missing (the identity needs its data version).
     """
     resolution = workspace.resolver().resolve(stage.name, partition)
     if resolution.identity is None:
@@ -33,33 +33,11 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
         raise ArtifactError(f"{resolution.key} is in the store already: {resolution.artifact.path}")
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder")
-    rows, schemas = {}, {}
-    for table, model in {**stage.tables, **stage.optional_tables}.items():
-        files = sorted((folder / table).glob("*.parquet"))
-        if not files and table in stage.optional_tables:
-            continue
-        if not files:
-            raise ArtifactError(f"{folder}: no {table}/*.parquet, which {stage.name} must hold")
-        rows[table] = 0
-        schemas[table] = {name: str(dtype) for name, dtype in polars_schema(model).items()}
-        for file in files:
-            frame = pl.read_parquet(file)
-            try:
-                validate(model, frame)
-            except TableInvalid as error:
-                raise TableInvalid(f"{file}: {error}", error.failures) from error
-            rows[table] += len(frame)
+    rows, schemas = _validated_tables(stage, folder)
     store = workspace.store
     with store.lock(resolution.identity), clear_disk_errors(store.root):
         staging = store.open_staging(resolution.identity)
-        shutil.rmtree(staging)
-        shutil.copytree(folder, staging)
-        for name in (RECORD, LOCATIONS, *SIDECARS, *(view.file for view in stage.views)):
-            (staging / name).unlink(missing_ok=True)
-        files = {}
-        for path in sorted(p for p in staging.rglob("*") if p.is_file()):
-            files[str(path.relative_to(staging))] = FileEntry(bytes=path.stat().st_size, sha256=file_digest(path))
-            fsync_path(path)
+        files = _copy_data(stage, folder, staging)
         now = datetime.now(UTC).isoformat()
         record = Record(
             asset=stage.name,
@@ -78,3 +56,38 @@ def adopt(stage: Stage, partition: str | None, workspace: Workspace, folder: Pat
     draw_views(resolution, artifact)
     workspace.remember(resolution)
     return artifact
+
+
+def _validated_tables(stage: Stage, folder: Path) -> tuple[dict[str, int], dict[str, dict[str, str]]]:
+    """Row counts and column types of the stage's tables in `folder`, by table. Raises ArtifactError, TableInvalid."""
+    rows: dict[str, int] = {}
+    schemas: dict[str, dict[str, str]] = {}
+    for table, model in {**stage.tables, **stage.optional_tables}.items():
+        files = sorted((folder / table).glob("*.parquet"))
+        if not files and table in stage.optional_tables:
+            continue
+        if not files:
+            raise ArtifactError(f"{folder}: no {table}/*.parquet, which {stage.name} must hold")
+        rows[table] = 0
+        schemas[table] = {name: str(dtype) for name, dtype in polars_schema(model).items()}
+        for file in files:
+            frame = pl.read_parquet(file)
+            try:
+                validate(model, frame)
+            except TableInvalid as error:
+                raise TableInvalid(f"{file}: {error}", error.failures) from error
+            rows[table] += len(frame)
+    return rows, schemas
+
+
+def _copy_data(stage: Stage, folder: Path, staging: Path) -> dict[str, FileEntry]:
+    """Copy a folder into staging, without its record, views and sidecars. Returns the entries of the files."""
+    shutil.rmtree(staging)
+    shutil.copytree(folder, staging)
+    for name in (RECORD, LOCATIONS, *SIDECARS, *(view.file for view in stage.views)):
+        (staging / name).unlink(missing_ok=True)
+    entries = {}
+    for path in sorted(path for path in staging.rglob("*") if path.is_file()):
+        entries[str(path.relative_to(staging))] = FileEntry(bytes=path.stat().st_size, sha256=file_digest(path))
+        fsync_path(path)
+    return entries

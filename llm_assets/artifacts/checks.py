@@ -1,4 +1,4 @@
-"""Checks of stored artifacts. An artifact never changes, so what a check found is remembered beside it."""
+"""Checks of stored artifacts. An artifact never changes, so a check's outcome is stored and reused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMA = "schema"
 
 @dataclass
 class CheckOutcome:
-    """What a check found. `failures` holds up to 20 failing rows as plain values, `numbers` what can be plotted."""
+    """The outcome of a check. `failures` holds up to 20 failing rows as plain values, `numbers` what can be plotted."""
 
     passed: bool
     summary: str
@@ -36,14 +36,13 @@ class CheckOutcome:
 
 @dataclass(frozen=True)
 class Check:
-    """One question about an artifact.
+    """A question about an artifact.
 
-    examine: ``examine(artifact, inputs, config)`` answers it, from the artifact, what it was built from, and a slice
-    of the recipe.
-    config: that slice, by recipe and crawl; None is the stage's own.
-    blocking: whether what follows waits for it to pass; otherwise a failure is a warning.
-    code_version: raised by hand when `examine` would find something else in the same artifact.
-    source: functions or classes whose modules decide what it finds, where these are not `examine`'s.
+    examine: ``examine(artifact, inputs, config)`` answers it from the artifact, its inputs and a slice of the recipe.
+    config: gives that slice for a recipe and a crawl. None uses the config of the stage.
+    blocking: whether downstream assets wait for the check to pass. Otherwise, a failure is a warning.
+    code_version: raise it by hand when `examine` would find something else in the same artifact.
+    source: functions or classes whose modules decide the outcome, if these are not the modules of `examine`.
     """
 
     name: str
@@ -55,13 +54,13 @@ class Check:
     source: tuple[Callable[..., Any], ...] = ()
 
     def digests(self) -> dict[str, str]:
-        """Digests of the source that decides what the check finds."""
+        """Digests of the source files that decide the outcome."""
         return source_digests(*(self.source or (self.examine,)))
 
 
 @dataclass(frozen=True)
-class Examined:
-    """The outcome of a check, and the modules whose source has changed since it was found."""
+class CheckResult:
+    """The outcome of a check, and the modules whose source has changed since the check ran."""
 
     check: Check
     outcome: CheckOutcome
@@ -69,7 +68,7 @@ class Examined:
 
 
 def stage_checks(stage: Stage) -> tuple[Check, ...]:
-    """The checks of a stage: its schemas, where it has tables, then its own."""
+    """The checks of a stage: a schema check if it has tables, then the stage's own checks."""
     if not (stage.tables or stage.optional_tables):
         return stage.checks
 
@@ -79,7 +78,7 @@ def stage_checks(stage: Stage) -> tuple[Check, ...]:
     models = {**stage.tables, **stage.optional_tables}
     schema = Check(
         name=SCHEMA,
-        description=f"Every row of {', '.join(models)} obeys its pandera schema.",
+        description=f"Every row of {', '.join(models)} conforms to its pandera schema.",
         examine=examine,
         blocking=True,
         code_version=stage.code_version,
@@ -88,52 +87,51 @@ def stage_checks(stage: Stage) -> tuple[Check, ...]:
     return (schema, *stage.checks)
 
 
-def recall(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Examined | None:
-    """What the check found in the resolution's artifact before, if it did.
+def remembered_result(check: Check, resolution: Resolution, recipe: Any, store: Store) -> CheckResult | None:
+    """The stored result of a check of the resolution's artifact; None if the check has not run.
 
-    It is remembered for the artifact's identity and data version, the check's `code_version` and its config.
+    A result belongs to the artifact's identity and data version, and to the check's `code_version` and config.
     """
     try:
-        remembered = json.loads(_place(check, resolution, recipe, store).read_text())
-        return Examined(check, CheckOutcome(**remembered["outcome"]), changed(check.digests(), remembered["source"]))
+        stored = json.loads(_result_file(check, resolution, recipe, store).read_text())
+        return CheckResult(check, CheckOutcome(**stored["outcome"]), changed(check.digests(), stored["source"]))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
 
 
-def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Examined:
-    """What the check finds in the resolution's artifact: remembered, or found now."""
-    remembered = recall(check, resolution, recipe, store)
+def examine(check: Check, resolution: Resolution, recipe: Any, store: Store) -> CheckResult:
+    """The result of a check of the resolution's artifact: the stored one, or else the check runs now."""
+    remembered = remembered_result(check, resolution, recipe, store)
     if remembered is not None:
         return remembered
     artifact = resolution.artifact
     assert artifact is not None
     outcome = check.examine(artifact, resolution.inputs, _config(check, resolution, recipe))
-    kept = {"outcome": asdict(outcome), "source": check.digests()}
-    write_atomic(_place(check, resolution, recipe, store), json.dumps(kept, default=str).encode())
-    return Examined(check, CheckOutcome(**json.loads(json.dumps(asdict(outcome), default=str))), [])
+    result = {"outcome": asdict(outcome), "source": check.digests()}
+    write_atomic(_result_file(check, resolution, recipe, store), json.dumps(result, default=str).encode())
+    # Through JSON, so that a new result equals the one that is read back later.
+    return CheckResult(check, CheckOutcome(**json.loads(json.dumps(asdict(outcome), default=str))), [])
 
 
 def _config(check: Check, resolution: Resolution, recipe: Any) -> Any:
     return check.config(recipe, resolution.partition) if check.config else resolution.config
 
 
-def _place(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Path:
-    """The file that remembers what the check found."""
+def _result_file(check: Check, resolution: Resolution, recipe: Any, store: Store) -> Path:
+    """The file that stores the result of a check."""
     artifact = resolution.artifact
     assert artifact is not None
     versions = {"code_version": check.code_version, "data_version": artifact.data_version}
     config = _config(check, resolution, recipe)
     key = fingerprint({**versions, "config": config, "identity": artifact.record.identity})[:16]
-    return store.root / ".checks" / artifact.record.short / f"{check.name}@{key}.json"
+    return store.root / ".checks" / artifact.record.short_id / f"{check.name}@{key}.json"
 
 
 def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:
-    """Every row of every table on the disk against its pandera schema, in batches."""
+    """Validate every row of every table on disk against its pandera schema, in batches."""
     rows = 0
-    tables = {
-        **stage.tables,
-        **{table: model for table, model in stage.optional_tables.items() if artifact.table(table)},
-    }
+    present = {table: model for table, model in stage.optional_tables.items() if artifact.table(table)}
+    tables = {**stage.tables, **present}
     for table, model in tables.items():
         for path in artifact.table(table):
             total = row_count(path)

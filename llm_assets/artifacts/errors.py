@@ -1,16 +1,16 @@
-"""Errors of the artifact store: what was wrong, where, and what to do."""
+"""Errors of the artifact store. Each message says what was wrong, where, and what to do."""
 
 
 class ArtifactError(Exception):
-    """Base of everything the store raises on purpose."""
+    """Base class of all errors that the store raises."""
 
 
 class UnstableValue(ArtifactError):
-    """A value without stable bytes was put into an identity."""
+    """An identity contains a value without stable bytes."""
 
 
 class NotBuilt(ArtifactError):
-    """An input artifact is not in the store under the present recipe."""
+    """An input artifact is not in the store under the current recipe."""
 
 
 class CorruptArtifact(ArtifactError):
@@ -22,4 +22,4 @@ class StoreUnwritable(ArtifactError):
 
 
 class ExternalInputError(ArtifactError):
-    """An input that is no artifact (a user's file, a crawl's source) is missing or unreadable."""
+    """An external input (a user's file, a crawl's source) is missing or unreadable."""

@@ -1,4 +1,4 @@
-"""Why would this rebuild? Field by field, through the whole graph, before anything is run."""
+"""Why would this rebuild? Compares every artifact with the recipe, field by field, before anything runs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import Any
 
 from .checks import CheckOutcome
 from .errors import ArtifactError
-from .identity import artifact_key, differences
+from .identity import ABSENT, artifact_key, differences
 from .materialize import Workspace
-from .stage import Key, drifted_modules
+from .stage import Key, Resolution, drifted_modules
+
+SHOWN_CHARACTERS = 60  # of a value in an explanation; longer values are cut
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The state of one artifact under the present recipe.
+    """The state of an artifact under the current recipe.
 
     state: ``cached`` (in the store), ``build`` (its own fields differ, or it was never built), ``depends`` (an
-    input would rebuild; it rebuilds only if that input's bytes change), or ``unknown`` (`problem` says why).
-    differences: (field, before, now) against the version last used.
+    input would rebuild; this artifact rebuilds only if that input's bytes change), or ``unknown`` (see `problem`).
+    differences: (field, old value, new value) compared with the version that was last used; ABSENT for a field that one
+    of the two does not have. A renamed field is one that was removed and one that was added.
+    waits_for: keys of inputs that would be built first. drifted: modules whose source has changed since the build.
     """
 
     key: str
@@ -32,101 +36,108 @@ class Explanation:
     problem: str = ""
 
     def text(self) -> str:
+        """One line for a person."""
         if self.state == "cached":
-            drift = f"; code drifted since: {', '.join(self.drifted)}" if self.drifted else ""
-            without = f"; without {', '.join(self.unbuilt_crawls)}, not built" if self.unbuilt_crawls else ""
-            kept = f"; as it was last built: {self.problem}" if self.problem else ""
-            return f"cached {self.identity}{without}{kept}{drift}"
+            return self._cached_text()
         if self.state == "unknown":
-            return f"cannot be told: {self.problem}"
-        reasons = [f"{path}: {_shown(old)} → {_shown(new)}" for path, old, new in self.differences]
+            return f"unknown: {self.problem}"
+        reasons = [_difference_text(*difference) for difference in self.differences]
         if self.never_built:
             reasons.insert(0, "never built")
         if self.waits_for:
+            inputs = ", ".join(self.waits_for)
             reasons.append(
-                f"rebuilds if the bytes of {', '.join(self.waits_for)} change"
-                if self.state == "depends"
-                else f"after {', '.join(self.waits_for)}"
+                f"only if the bytes of {inputs} change" if self.state == "depends" else f"needs {inputs} first"
             )
         if self.unbuilt_crawls:
-            reasons.append(f"without {', '.join(self.unbuilt_crawls)}, not built")
-        return f"{'would build' if self.state == 'build' else 'open'}: {'; '.join(reasons)}"
+            reasons.append(self._left_out())
+        return f"{'would build' if self.state == 'build' else 'may build'}: {'; '.join(reasons)}"
+
+    def _cached_text(self) -> str:
+        parts = [f"cached {self.identity}"]
+        if self.unbuilt_crawls:
+            parts.append(self._left_out())
+        if self.problem:
+            parts.append(f"as it was last built: {self.problem}")
+        if self.drifted:
+            parts.append(f"code changed since the build: {', '.join(self.drifted)}")
+        return "; ".join(parts)
+
+    def _left_out(self) -> str:
+        return f"without {', '.join(self.unbuilt_crawls)} (not built)"
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "(absent)"
+def _difference_text(path: str, old: Any, new: Any) -> str:
+    if old is ABSENT:
+        return f"{path} added: {_cut(new)}"
+    if new is ABSENT:
+        return f"{path} removed: was {_cut(old)}"
+    return f"{path}: {_cut(old)} → {_cut(new)}"
+
+
+def _cut(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
 def explain(workspace: Workspace, keys: list[Key] | None = None) -> list[Explanation]:
     """Explain the given artifacts (default: all that the recipe spans), upstream first."""
     resolver = workspace.resolver()
-    out = []
+    explanations = []
     for name, partition in keys if keys is not None else workspace.graph.keys(workspace.recipe):
         try:
             resolution = resolver.resolve(name, partition)
         except (ArtifactError, OSError) as error:
-            # A folder of WARC files that is gone must not hide what is known of the rest.
-            out.append(Explanation(artifact_key(name, partition), "unknown", None, problem=str(error)))
-            continue
-        if resolution.artifact is not None and resolution.identity is not None:
-            drifted = drifted_modules(resolution.stage, resolution.artifact)
-            short = resolution.identity.short
-            out.append(
-                Explanation(
-                    resolution.key,
-                    "cached",
-                    short,
-                    drifted=drifted,
-                    unbuilt_crawls=resolution.unbuilt_crawls,
-                    problem=str(resolution.unreachable or ""),
-                )
-            )
-            continue
-        if resolution.unreachable is not None:
-            problem = str(resolution.unreachable)
-            out.append(Explanation(resolution.key, "unknown", None, problem=problem))
-            continue
-        latest = workspace.store.latest(name, partition)
-        if latest is None:
-            out.append(Explanation(resolution.key, "build", None, waits_for=resolution.missing, never_built=True))
-            continue
-        unknown = {f"inputs.{key}" for key in resolution.missing}
-        changed = [
-            difference
-            for difference in differences(latest.record.fields, resolution.partial.fields())
-            if difference[0] not in unknown
-        ]
-        state = "build" if changed or not resolution.missing else "depends"
-        out.append(
-            Explanation(
-                resolution.key,
-                state,
-                resolution.identity.short if resolution.identity else None,
-                changed,
-                resolution.missing,
-                unbuilt_crawls=resolution.unbuilt_crawls,
-            )
+            # A missing folder of WARC files must not hide the state of the other artifacts.
+            explanations.append(Explanation(artifact_key(name, partition), "unknown", None, problem=str(error)))
+        else:
+            explanations.append(_explain_resolution(workspace, resolution))
+    return explanations
+
+
+def _explain_resolution(workspace: Workspace, resolution: Resolution) -> Explanation:
+    if resolution.artifact is not None and resolution.identity is not None:
+        return Explanation(
+            resolution.key,
+            "cached",
+            resolution.identity.short_id,
+            drifted=drifted_modules(resolution.stage, resolution.artifact),
+            unbuilt_crawls=resolution.unbuilt_crawls,
+            problem=str(resolution.unreachable or ""),
         )
-    return out
+    if resolution.unreachable is not None:
+        return Explanation(resolution.key, "unknown", None, problem=str(resolution.unreachable))
+    latest = workspace.store.latest(resolution.stage.name, resolution.partition)
+    if latest is None:
+        return Explanation(resolution.key, "build", None, waits_for=resolution.missing, never_built=True)
+    unknown = {f"inputs.{key}" for key in resolution.missing}
+    changes = [
+        change for change in differences(latest.record.fields, resolution.partial.fields()) if change[0] not in unknown
+    ]
+    return Explanation(
+        resolution.key,
+        "build" if changes or not resolution.missing else "depends",
+        resolution.identity.short_id if resolution.identity else None,
+        changes,
+        resolution.missing,
+        unbuilt_crawls=resolution.unbuilt_crawls,
+    )
 
 
 def state_of_asset(explanations: list[Explanation]) -> CheckOutcome:
-    """What there is to say of one asset, over its crawls; it passes where all is in the store and nothing drifted."""
-    cached = [one for one in explanations if one.state == "cached"]
-    told = [one for one in explanations if one.state != "cached" or one.drifted or one.unbuilt_crawls]
+    """Summarise an asset over its crawls. It passes if every artifact is in the store and no code has drifted."""
+    cached = [item for item in explanations if item.state == "cached"]
+    notable = [item for item in explanations if item.state != "cached" or item.drifted or item.unbuilt_crawls]
     numbers = {
-        "in_the_store": len(cached),
-        "would_build": sum(one.state == "build" for one in explanations),
-        "open": sum(one.state == "depends" for one in explanations),
-        "drifted": sum(bool(one.drifted) for one in explanations),
+        "cached": len(cached),
+        "would_build": sum(item.state == "build" for item in explanations),
+        "may_build": sum(item.state == "depends" for item in explanations),
+        "drifted": sum(bool(item.drifted) for item in explanations),
     }
-    passed = len(cached) == len(explanations) and not any(one.drifted for one in explanations)
+    passed = len(cached) == len(explanations) and not any(item.drifted for item in explanations)
     return CheckOutcome(
         passed,
-        "; ".join(f"{one.key}: {one.text()}" for one in told) or f"{len(cached)} of {len(cached)} in the store",
-        [{"artifact": one.key, "state": one.text()} for one in told[:20]],
+        "; ".join(f"{item.key}: {item.text()}" for item in notable) or f"{len(cached)} of {len(cached)} in the store",
+        [{"artifact": item.key, "state": item.text()} for item in notable[:20]],
         {name: float(count) for name, count in numbers.items()},
     )

@@ -1,4 +1,4 @@
-"""Digests of inputs that are no artifacts (a user's files), remembered by path, size and time of change."""
+"""Digests of external inputs (a user's files), cached by path, size and modification time."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from pathlib import Path
 from .identity import fingerprint
 from .record import file_digest, write_atomic
 
-_memory: dict[str, dict[str, list]] = {}
+# By cache file, then by absolute path: [size, modification time in ns, SHA-256].
+_digests_in_memory: dict[str, dict[str, list]] = {}
 
 
 def external_digests(files: dict[str, Path], cache: Path | None = None) -> dict[str, str]:
-    """SHA-256 of each file. `cache` (a JSON file) spares reading again what has neither another size nor another mtime."""
-    known = _memory.setdefault(str(cache), {})
+    """SHA-256 of each file, in hex, by name.
+
+    cache: a JSON file of digests; a file whose size and modification time are unchanged is not read again.
+    """
+    known = _digests_in_memory.setdefault(str(cache), {})
     if cache is not None and not known and cache.exists():
         try:
             known.update(json.loads(cache.read_text()))
         except ValueError:
-            known.clear()  # a cache that cannot be read costs time, nothing else
+            known.clear()  # an unreadable cache costs only time
     changed = False
     digests = {}
     for name, path in files.items():
@@ -35,14 +39,14 @@ def external_digests(files: dict[str, Path], cache: Path | None = None) -> dict[
 
 
 def external_version(digests: dict[str, str]) -> str:
-    """One data version for a set of named files."""
+    """One data version (32 hex digits) for a set of named files."""
     return fingerprint(digests)[:32]
 
 
 def files_version(files: dict[str, Path], cache: Path | None, error: type[Exception], where: str) -> dict[str, str]:
-    """What a stage that reads files of the user's gives as `external_inputs`: one version for all, nothing without any.
+    """The `external_inputs` of a stage that reads a user's files: one version for all; empty if there are no files.
 
-    Raises `error` where some are missing; `where` says which field of the recipe names them.
+    Raises `error` if a file is missing; `where` is the recipe field that names the files.
     """
     missing = [f"{name} ({path})" for name, path in files.items() if not path.is_file()]
     if missing:

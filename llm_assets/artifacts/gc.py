@@ -1,4 +1,4 @@
-"""Garbage: what no recipe of the store, recent build or kept artifact needs."""
+"""Garbage collection: finds and removes what no known recipe, recent build or retained artifact needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from .store import Artifact
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What another recipe keeps: artifacts that would go without it, and when it was last used."""
+class KeptForRecipe:
+    """Artifacts that only one other recipe still needs, and the day on which that recipe was last used."""
 
     recipe: str
     last_used: str
@@ -31,83 +31,98 @@ class Kept:
 
 @dataclass(frozen=True)
 class Garbage:
-    """What a collection would remove: artifacts, the folders of interrupted builds, and notes of forgotten recipes.
+    """What a collection would remove: artifacts, folders of interrupted builds, and notes of forgotten recipes.
 
-    kept: what is there for other recipes alone, by recipe.
+    kept_for_recipes: artifacts that the workspace's recipe does not need but another one does, by recipe.
     """
 
     artifacts: list[Artifact]
     staging: list[Path]
     bytes: int
-    kept: list[Kept]
+    kept_for_recipes: list[KeptForRecipe]
     forgotten: list[str]
 
 
 def find_garbage(
     workspace: Workspace, keep_last: int = 1, staging_days: float = 7.0, forget: Sequence[str] = ()
 ) -> Garbage:
-    """Artifacts to remove: all but those that a recipe of the store resolves to, the `keep_last` newest of each asset
-    and partition, and every input of a kept one. Interrupted builds older than `staging_days` that nobody is working
-    on go too.
+    """Find what a collection would remove.
 
-    The recipes of the store are the workspace's, with what it resolves to now, and all others that artifacts were
-    built or found for, with what each resolved to when it was last used.
-    forget: names, or labels (``name@digest``), of recipes that keep nothing any more; the workspace's always does.
-    Raises ArtifactError for one that the store does not know.
+    An artifact is kept if a known recipe resolves to it, if it is among the `keep_last` newest of its asset and
+    partition, or if a kept artifact was built from it. Interrupted builds are garbage once they are older than
+    `staging_days` and nobody is working on them.
+
+    Known recipes are the workspace's, with what it resolves to now, and every recipe that the store has been used with,
+    with what it resolved to then.
+    forget: names, or labels (``name@digest``), of recipes that keep nothing any more. The workspace's recipe is never
+    forgotten. Raises ArtifactError for a recipe that the store does not know.
     """
     store = workspace.store
-    everything = list(store.artifacts())
-    current = recipe_label(workspace.recipe)
-    remembered = store.remembered()
+    artifacts = list(store.artifacts())
+    remembered = store.remembered_recipes()
+    forgotten = _forgotten_labels(remembered, forget, recipe_label(workspace.recipe))
+    roots = _current_roots(workspace) | _newest_versions(artifacts, keep_last)
+    by_folder = {str(artifact.path.relative_to(store.root)): artifact.record.identity for artifact in artifacts}
+    roots_by_recipe = {
+        label: {by_folder[folder] for folder in recipe.folders if folder in by_folder}
+        for label, recipe in remembered.items()
+        if label != recipe_label(workspace.recipe) and label not in forgotten
+    }
+    kept = _with_inputs(artifacts, roots.union(*roots_by_recipe.values()))
+    kept_for_recipes = []
+    for label in sorted(roots_by_recipe):
+        other_roots = [roots_by_recipe[other] for other in roots_by_recipe if other != label]
+        only_for_this = kept - _with_inputs(artifacts, roots.union(*other_roots))
+        exclusive = [artifact for artifact in artifacts if artifact.record.identity in only_for_this]
+        kept_for_recipes.append(KeptForRecipe(label, remembered[label].last_used, exclusive))
+    garbage = [artifact for artifact in artifacts if artifact.record.identity not in kept]
+    folders = (store.root / ".staging").glob("*/*/*")
+    staging = [folder for folder in folders if folder.is_dir() and _abandoned(store.root, folder, staging_days)]
+    size = sum(artifact.record.total_bytes for artifact in garbage) + sum(map(_folder_bytes, staging))
+    return Garbage(garbage, staging, size, kept_for_recipes, forgotten)
+
+
+def _forgotten_labels(remembered: Collection[str], forget: Sequence[str], current: str) -> list[str]:
+    """Labels of the recipes to forget. Raises ArtifactError for a name or label that the store does not know."""
     for name in forget:
         if not any(name in (label, label.rpartition("@")[0]) for label in remembered):
             raise ArtifactError(f"no recipe {name!r}; the store knows {', '.join(sorted(remembered)) or 'none'}")
-    forgotten = [
+    return [
         label for label in remembered if label != current and not {label, label.rpartition("@")[0]}.isdisjoint(forget)
     ]
+
+
+def _current_roots(workspace: Workspace) -> set[str]:
+    """Identities of the artifacts that the workspace's recipe resolves to."""
     resolver = workspace.resolver()
     resolved = [resolver.resolve(*key).artifact for key in workspace.graph.keys(workspace.recipe)]
-    roots = {artifact.record.identity for artifact in resolved if artifact is not None}
+    return {artifact.record.identity for artifact in resolved if artifact is not None}
+
+
+def _newest_versions(artifacts: list[Artifact], count: int) -> set[str]:
+    """Identities of the `count` newest artifacts of each asset and partition."""
     by_key: dict[str, list[Artifact]] = defaultdict(list)
-    for artifact in everything:
+    for artifact in artifacts:
         by_key[artifact.record.key].append(artifact)
-    for versions in by_key.values():
-        roots |= {artifact.record.identity for artifact in versions[len(versions) - keep_last :] if keep_last}
-    by_folder = {str(artifact.path.relative_to(store.root)): artifact.record.identity for artifact in everything}
-    of_recipes = {
-        label: {by_folder[folder] for folder in recipe.folders if folder in by_folder}
-        for label, recipe in remembered.items()
-        if label != current and label not in forgotten
-    }
-    kept = _with_inputs(everything, roots.union(*of_recipes.values()))
-    others = []
-    for label in sorted(of_recipes):
-        without = _with_inputs(everything, roots.union(*(of_recipes[other] for other in of_recipes if other != label)))
-        alone = [artifact for artifact in everything if artifact.record.identity in kept - without]
-        others.append(Kept(label, remembered[label].last_used, alone))
-    garbage = [artifact for artifact in everything if artifact.record.identity not in kept]
-    staging = [
-        p for p in (store.root / ".staging").glob("*/*/*") if p.is_dir() and _abandoned(store.root, p, staging_days)
-    ]
-    size = sum(a.record.total_bytes for a in garbage) + sum(
-        f.stat().st_size for p in staging for f in p.rglob("*") if f.is_file()
-    )
-    return Garbage(garbage, staging, size, others, forgotten)
+    newest: set[str] = set()
+    for versions in by_key.values() if count else ():
+        newest |= {artifact.record.identity for artifact in versions[len(versions) - count :]}
+    return newest
 
 
-def _with_inputs(everything: list[Artifact], roots: set[str]) -> set[str]:
-    """Identities of artifacts and of all that they were built from."""
-    by_identity = {artifact.record.identity: artifact for artifact in everything}
-    by_version = {(artifact.record.key, artifact.data_version): artifact.record.identity for artifact in everything}
-    kept: set[str] = set()
+def _with_inputs(artifacts: list[Artifact], roots: set[str]) -> set[str]:
+    """Identities of the root artifacts and of everything that they were built from."""
+    by_identity = {artifact.record.identity: artifact for artifact in artifacts}
+    by_version = {(artifact.record.key, artifact.data_version): artifact.record.identity for artifact in artifacts}
+    reached: set[str] = set()
     front = [identity for identity in roots if identity in by_identity]
     while front:
         identity = front.pop()
-        if identity not in kept:
-            kept.add(identity)
+        if identity not in reached:
+            reached.add(identity)
             inputs = by_identity[identity].record.inputs
-            front += [by_version[pair] for pair in inputs if pair in by_version]
-    return kept
+            front += [by_version[version] for version in inputs if version in by_version]
+    return reached
 
 
 def collect(workspace: Workspace, garbage: Garbage) -> None:
@@ -117,11 +132,16 @@ def collect(workspace: Workspace, garbage: Garbage) -> None:
     for folder in garbage.staging:
         shutil.rmtree(folder, ignore_errors=True)
     for label in garbage.forgotten:
-        workspace.store.forget(label)
+        workspace.store.forget_recipe(label)
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _abandoned(root: Path, folder: Path, days: float) -> bool:
-    newest = max((p.stat().st_mtime for p in [folder, *folder.rglob("*")]), default=0.0)
+    """Whether a build folder has not changed for `days` and nobody holds its lock."""
+    newest = max((path.stat().st_mtime for path in [folder, *folder.rglob("*")]), default=0.0)
     if time.time() - newest < days * 86_400:
         return False
     for lock in (root / ".locks").glob(f"{folder.name}*"):

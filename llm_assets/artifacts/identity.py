@@ -1,7 +1,7 @@
-"""What an artifact *is*: the hash of its asset, partition, config slice, code version and inputs.
+"""The identity of an artifact: a hash of its asset, partition, config slice, code version and inputs.
 
-Paths, hardware, worker counts and dates are never part of it. Anything whose bytes could differ between
-two machines or two processes raises `UnstableValue` rather than being hashed by its `repr`.
+Paths, hardware, worker counts and dates are never part of it. A value whose bytes could differ between two machines or
+two processes raises `UnstableValue`; it is never hashed by its `repr`.
 """
 
 from __future__ import annotations
@@ -18,22 +18,36 @@ from typing import Any
 
 from .errors import UnstableValue
 
-SHORT = 16  # hex digits of the identity used in folder names: 64 bits
+# Suffix of an input's key: the input is an artifact of the same stage, which the build continues.
+PREDECESSOR = "@before"
+SHORT_ID_DIGITS = 16  # hex digits of an identity in folder names: 64 bits
 
 
 class ExecutionOnly:
-    """Marks a recipe field (``Annotated[str, EXECUTION_ONLY]``) that never bears identity: a path, a worker count."""
+    """Marks a recipe field that is not in the identity (a path, a worker count): ``Annotated[str, EXECUTION_ONLY]``."""
 
 
 EXECUTION_ONLY = ExecutionOnly()
 
 
+class Absent(Enum):
+    """The value, in `differences`, of a field that one of two identities does not have."""
+
+    ABSENT = "(absent)"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+ABSENT = Absent.ABSENT
+
+
 def canonical(value: Any, where: str = "value") -> Any:
     """Reduce `value` to JSON types with exactly one encoding.
 
-    Accepts None, bool, int, finite float, str, list, tuple, set of strings or ints, str-keyed mappings, enums,
-    dates and pydantic models (less their execution-only fields). Raises `UnstableValue` on everything else,
-    naming the place.
+    Accepts None, bool, int, finite float, str, list, tuple, sets of strings or integers, mappings with string keys,
+    enums, dates and pydantic models (without their execution-only fields). Raises `UnstableValue` for anything else;
+    the message starts with `where`, extended by the path to the value.
     """
     if value is None or isinstance(value, (bool, str)):
         return value.value if isinstance(value, Enum) else value
@@ -48,7 +62,7 @@ def canonical(value: Any, where: str = "value") -> Any:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise UnstableValue(
-                f"{where}: a date-time without a time zone means different instants on different machines"
+                f"{where}: a date-time without a time zone is a different instant on different machines"
             )
         return value.isoformat()
     if isinstance(value, date):
@@ -62,7 +76,7 @@ def canonical(value: Any, where: str = "value") -> Any:
         return [canonical(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, (set, frozenset)):
         if not (all(isinstance(item, str) for item in value) or all(type(item) is int for item in value)):
-            raise UnstableValue(f"{where}: only sets of strings or of integers have one order")
+            raise UnstableValue(f"{where}: a set must hold only strings or only integers, to be sorted in one way")
         return sorted(value)
     fields = getattr(type(value), "model_fields", None)
     if fields is not None:
@@ -77,7 +91,7 @@ def canonical(value: Any, where: str = "value") -> Any:
 
 
 def stable_bytes(value: Any) -> bytes:
-    """The one encoding of `value`: UTF-8 JSON with sorted keys and no spaces."""
+    """The canonical encoding of `value`: UTF-8 JSON with sorted keys and no spaces."""
     return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "surrogatepass"
     )
@@ -90,10 +104,10 @@ def fingerprint(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """The fields that decide whether a stored artifact can stand in for a new build.
+    """The fields that decide whether a stored artifact can be used in place of a new build.
 
-    config: the part of the recipe that the build sees, less its execution-only fields.
-    inputs maps ``asset`` or ``asset/partition`` (or the name of an external input) to its data version.
+    config: the slice of the recipe that the build sees; execution-only fields are ignored.
+    inputs: data versions by ``asset``, by ``asset/partition``, or by the name of an external input.
     """
 
     asset: str
@@ -103,6 +117,7 @@ class Identity:
     inputs: dict[str, str] = field(default_factory=dict)
 
     def fields(self) -> dict[str, Any]:
+        """The fields as JSON types. Raises UnstableValue."""
         return canonical(
             {
                 "asset": self.asset,
@@ -116,71 +131,82 @@ class Identity:
 
     @cached_property
     def digest(self) -> str:
+        """SHA-256 of the fields, in hex."""
         return fingerprint(self.fields())
 
     @property
-    def short(self) -> str:
-        return self.digest[:SHORT]
+    def short_id(self) -> str:
+        """The first 16 hex digits of the digest, as in folder names."""
+        return self.digest[:SHORT_ID_DIGITS]
 
     @property
     def key(self) -> str:
-        """``asset`` or ``asset/partition``: how inputs and people refer to it."""
+        """``asset`` or ``asset/partition``."""
         return artifact_key(self.asset, self.partition)
 
 
 def artifact_key(asset: str, partition: str | None) -> str:
+    """``asset`` or ``asset/partition``."""
     return f"{asset}/{partition}" if partition is not None else asset
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted paths, for field-by-field comparison."""
+    """The leaves of nested mappings, by dotted path."""
     if isinstance(value, Mapping) and value:
-        out: dict[str, Any] = {}
+        leaves: dict[str, Any] = {}
         for key, item in value.items():
-            out.update(flatten(item, f"{prefix}.{key}" if prefix else str(key)))
-        return out
+            leaves.update(flatten(item, f"{prefix}.{key}" if prefix else str(key)))
+        return leaves
     return {prefix: value}
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """(path, old, new) of everything that differs between two identities' fields; None where it is absent.
+    """Compare two identities' fields: (path, old, new) of every difference; ABSENT for a missing field.
 
-    Lists are compared item by item where the items can be told apart: by their ``name``, or by their place in lists of
-    one length. So a changed threshold is one line, whatever list of rules it is in.
+    Lists are compared item by item if their items can be matched: by their ``name``, or by position in lists of equal
+    length. A changed threshold is therefore one line, wherever the rule is in its list.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found = []
-        for key in sorted(old.keys() | new.keys()):
-            place = f"{path}.{key}" if path else str(key)
-            if key in old and key in new:
-                found += differences(old[key], new[key], place)
-            else:
-                found.append((place, old.get(key), new.get(key)))
-        return found
+        return _mapping_differences(old, new, path)
     if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
-        before, after = _by_name(old), _by_name(new)
-        if before and after:
-            found = differences(before, after, path)
-            if [name for name in before if name in after] != [name for name in after if name in before]:
-                found.append((f"{path} (order)", list(before), list(after)))
-            return found
+        old_by_name, new_by_name = _by_name(old), _by_name(new)
+        if old_by_name and new_by_name:
+            changes = differences(old_by_name, new_by_name, path)
+            old_order = [name for name in old_by_name if name in new_by_name]
+            new_order = [name for name in new_by_name if name in old_by_name]
+            if old_order != new_order:
+                changes.append((f"{path} (order)", list(old_by_name), list(new_by_name)))
+            return changes
         if len(old) == len(new):
-            places = enumerate(zip(old, new, strict=True))
-            return [item for i, (a, b) in places for item in differences(a, b, f"{path}[{i}]")]
+            changes = []
+            for position, (old_item, new_item) in enumerate(zip(old, new, strict=True)):
+                changes += differences(old_item, new_item, f"{path}[{position}]")
+            return changes
     return [] if old == new else [(path, old, new)]
 
 
+def _mapping_differences(old: Mapping, new: Mapping, path: str) -> list[tuple[str, Any, Any]]:
+    changes = []
+    for key in sorted(old.keys() | new.keys()):
+        key_path = f"{path}.{key}" if path else str(key)
+        if key in old and key in new:
+            changes += differences(old[key], new[key], key_path)
+        else:
+            changes.append((key_path, old.get(key, ABSENT), new.get(key, ABSENT)))
+    return changes
+
+
 def _by_name(items: Sequence[Any]) -> dict[str, Any]:
-    """The items by their ``name``; empty where one has none or two have the same."""
+    """The items by their ``name``; empty if an item has no name or two items share one."""
     named = {item["name"]: item for item in items if isinstance(item, Mapping) and isinstance(item.get("name"), str)}
     return named if len(named) == len(items) else {}
 
 
 def as_written(recipe: Any) -> Any:
-    """The recipe without what an installation adds to it (the registered crawls), where it has a form without."""
+    """The recipe without the registered crawls that an installation adds to it."""
     return recipe.written() if hasattr(recipe, "written") else recipe
 
 
 def recipe_label(recipe: Any) -> str:
-    """``<name>@<8 hex digits>``: a recipe as it is written. Execution-only fields and registered crawls change nothing."""
+    """``<name>@<8 hex digits>`` of a recipe. It does not depend on execution-only fields or registered crawls."""
     return f"{recipe.name}@{fingerprint(as_written(recipe))[:8]}"

@@ -9,8 +9,9 @@ from .store import Artifact
 
 
 class Inputs(Mapping[str, Artifact]):
-    """Artifacts by key (``asset`` or ``asset/crawl``), in the order in which they are read: crawls sorted by name, or
-    oldest first where one continues the other.
+    """Artifacts by key (``asset`` or ``asset/crawl``), in reading order.
+
+    Crawls are sorted by name, or oldest first where one continues another.
     """
 
     def __init__(self, artifacts: Mapping[str, Artifact], crawl: str | None = None):
@@ -26,13 +27,18 @@ class Inputs(Mapping[str, Artifact]):
         return len(self._artifacts)
 
     def artifact(self, asset: str) -> Artifact:
-        """The input of this asset: of the same crawl, or the one without a partition. Raises ArtifactError."""
+        """The input artifact of an asset: the one without a partition, or that of the same crawl.
+
+        Raises ArtifactError if there is none.
+        """
         for key in (asset, f"{asset}/{self._crawl}"):
             if key in self._artifacts:
                 return self._artifacts[key]
-        raise ArtifactError(f"no input {asset}; there are {', '.join(self._artifacts) or 'none'}")
+        raise ArtifactError(f"no input {asset}; the inputs are {', '.join(self._artifacts) or 'none'}")
 
     def by_crawl(self, asset: str) -> dict[str, Artifact]:
-        """The inputs of this asset by crawl: those of the crawls that the stage reads and that are built."""
+        """The input artifacts of an asset by crawl, for the crawls that the stage reads and that are built."""
         prefix = f"{asset}/"
-        return {key.removeprefix(prefix): value for key, value in self._artifacts.items() if key.startswith(prefix)}
+        return {
+            key.removeprefix(prefix): artifact for key, artifact in self._artifacts.items() if key.startswith(prefix)
+        }

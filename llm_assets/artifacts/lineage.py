@@ -1,7 +1,8 @@
-"""Where did this come from, and where did it go: artifacts through their inputs, documents through tables."""
+"""Where data came from and where it went: artifacts are followed through their inputs, documents through tables."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from .store import Artifact, Store
 
 @dataclass(frozen=True)
 class Sighting:
-    """One row of one table that holds a document."""
+    """A row of a table that holds a document."""
 
     key: str
     identity: str
@@ -21,44 +22,58 @@ class Sighting:
 
 
 def upstream(store: Store, artifact: Artifact) -> list[Artifact]:
-    """The artifacts whose content this one was built from, nearest first, transitively."""
-    by_version = {(a.record.key, a.data_version): a for a in store.artifacts()}
-    return _walk(artifact, lambda one: [by_version[pair] for pair in one.record.inputs if pair in by_version])
+    """The artifacts that this one was built from, directly or indirectly, nearest first."""
+    by_version = {(stored.record.key, stored.data_version): stored for stored in store.artifacts()}
+
+    def inputs(consumer: Artifact) -> list[Artifact]:
+        return [by_version[version] for version in consumer.record.inputs if version in by_version]
+
+    return _walk(artifact, inputs)
 
 
 def downstream(store: Store, artifact: Artifact) -> list[Artifact]:
-    """The artifacts built from this one's content, nearest first, transitively."""
-    everything = list(store.artifacts())
-    return _walk(artifact, lambda one: [a for a in everything if (one.record.key, one.data_version) in a.record.inputs])
+    """The artifacts that were built from this one, directly or indirectly, nearest first."""
+    stored_artifacts = list(store.artifacts())
+
+    def consumers(source: Artifact) -> list[Artifact]:
+        version = (source.record.key, source.data_version)
+        return [stored for stored in stored_artifacts if version in stored.record.inputs]
+
+    return _walk(artifact, consumers)
 
 
-def _walk(start: Artifact, neighbours: Any) -> list[Artifact]:
+def _walk(start: Artifact, neighbours: Callable[[Artifact], list[Artifact]]) -> list[Artifact]:
+    """Breadth-first walk over the artifact graph, without `start`."""
     seen: dict[str, Artifact] = {}
     front = neighbours(start)
     while front:
         following = []
-        for one in front:
-            if one.record.identity not in seen:
-                seen[one.record.identity] = one
-                following.extend(neighbours(one))
+        for artifact in front:
+            if artifact.record.identity not in seen:
+                seen[artifact.record.identity] = artifact
+                following.extend(neighbours(artifact))
         front = following
     return list(seen.values())
 
 
 def trace_document(artifacts: list[Artifact], document: str) -> list[Sighting]:
-    """Every row, in the given artifacts' tables, of a document named by `doc_id` or URL; upstream first.
+    """Every row of the artifacts' tables about a document, named by its `doc_id` or URL, in the artifacts' order.
 
-    Columns of text are cut to 200 characters.
+    String columns are cut to 200 characters.
     """
     sightings = []
     for artifact in artifacts:
         for table, schema in artifact.record.schemas.items():
-            named = [column for column in ("doc_id", "url") if column in schema]
+            document_columns = [column for column in ("doc_id", "url") if column in schema]
             files = [str(path) for path in artifact.table(table)]
-            if not named or not files:
+            if not document_columns or not files:
                 continue
-            shown = ", ".join(f'left("{c}", 200) AS "{c}"' if t == "String" else f'"{c}"' for c, t in schema.items())
-            where = " OR ".join(f'"{column}" = $document' for column in named)
-            rows = query(f"SELECT {shown} FROM read_parquet($files) WHERE {where}", files=files, document=document)
-            sightings += [Sighting(artifact.record.key, artifact.record.short, table, row) for row in rows.to_dicts()]
+            columns = ", ".join(
+                f'left("{name}", 200) AS "{name}"' if dtype == "String" else f'"{name}"'
+                for name, dtype in schema.items()
+            )
+            where = " OR ".join(f'"{column}" = $document' for column in document_columns)
+            rows = query(f"SELECT {columns} FROM read_parquet($files) WHERE {where}", files=files, document=document)
+            record = artifact.record
+            sightings += [Sighting(record.key, record.short_id, table, row) for row in rows.to_dicts()]
     return sightings

@@ -1,4 +1,4 @@
-"""Look up first, build only on a miss: the one way an artifact comes into being."""
+"""Materialising: looks an artifact up in the store and builds it if it is not there."""
 
 from __future__ import annotations
 
@@ -27,22 +27,28 @@ from .views import draw_views
 
 
 class Tracker(Protocol):
-    """Where runs that did work are tracked (MLflow); `run` yields the tracking run's id."""
+    """Tracks builds (MLflow). A cached artifact is not tracked."""
 
-    def run(self, resolution: Resolution, recipe: Any) -> AbstractContextManager[str | None]: ...
-
-    def log(self, numbers: Mapping[str, float], step: int) -> None:
-        """Numbers of a step of a training, as it goes on."""
+    def run(self, resolution: Resolution, recipe: Any) -> AbstractContextManager[str | None]:
+        """A tracking run around one build; yields its id."""
         ...
 
-    def finish(self, record: Record) -> None: ...
+    def log(self, numbers: Mapping[str, float], step: int) -> None:
+        """Record numbers of a training step while the training runs."""
+        ...
+
+    def finish(self, record: Record) -> None:
+        """Record the numbers of a finished build."""
+        ...
 
     def link(self, run_id: str) -> str | None:
-        """The address of a tracking run's page, where it has one."""
+        """The URL of a tracking run's page, or None if it has none."""
         ...
 
 
 class NoTracker:
+    """Tracks nothing."""
+
     @contextmanager
     def run(self, resolution: Resolution, recipe: Any) -> Iterator[None]:
         yield None
@@ -59,10 +65,11 @@ class NoTracker:
 
 @dataclass
 class Workspace:
-    """What materialising needs besides the stage: recipe, store, graph, and how work is done and told.
+    """What materialising needs besides the stage: recipe, store, graph, and how work is run and tracked.
 
-    engine: runs the parts of a step. launcher: starts training processes (None is as plain subprocesses). Neither
-    bears identity. crawls: those that may count as built for a stage that reads several; None is all.
+    engine: runs the tasks of a step. launcher: starts training processes; None starts plain subprocesses. Neither is
+    part of the identity.
+    crawls: crawls that may count as built for a stage that reads several crawls; None allows all.
     """
 
     recipe: Any
@@ -75,9 +82,9 @@ class Workspace:
     crawls: frozenset[str] | None = None
 
     def remember(self, resolution: Resolution) -> None:
-        """Note in the store that the recipe resolves to this artifact: `gc` keeps it, whatever recipe it is asked for."""
+        """Note in the store that the recipe resolves to this artifact, so that `gc` keeps it under any other recipe."""
         assert resolution.identity is not None
-        self.store.remember(recipe_label(self.recipe), resolution.identity)
+        self.store.remember_recipe(recipe_label(self.recipe), resolution.identity)
 
     def resolver(self) -> Resolver:
         return Resolver(self.graph, self.recipe, self.store, crawls=self.crawls)
@@ -85,9 +92,11 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The artifact, whether it was there already, and how it came to be.
+    """A materialised artifact.
 
-    crawls, unbuilt_crawls: of an artifact without a partition, the crawls it was made from and those left out.
+    cached: whether it was in the store already. drifted: modules whose source has changed since it was built.
+    resumed_tasks: tasks taken over from an interrupted build.
+    crawls, unbuilt_crawls: for an artifact without a partition, the crawls that it was built from and those left out.
     """
 
     artifact: Artifact
@@ -111,9 +120,9 @@ def materialize(
 ) -> Outcome:
     """Return the artifact that the recipe asks for, building it when the store does not have it.
 
-    Raises NotBuilt when an input is missing, ExternalInputError when one from outside the store is, StoreUnwritable when
-    the disk is full or read-only, ArtifactError while a takedown is under way, and whatever the stage's build raises. On
-    any of them nothing is published and the parts that were finished stay for the next try.
+    Raises NotBuilt if an input artifact is missing, ExternalInputError if an external input is missing, StoreUnwritable
+    if the disk is full or read-only, ArtifactError while a takedown is unfinished, and any error of the stage's build.
+    After an error nothing is published, and finished tasks are kept for the next try.
     """
     began = time.perf_counter()
     resolution = workspace.resolver().resolve(stage.name, partition)
@@ -123,28 +132,13 @@ def materialize(
     if resolution.unreachable is not None:
         raise resolution.unreachable
     if resolution.unbuilt_crawls:
-        progress.tell(
+        progress.report(
             "warning",
-            message=f"without {', '.join(resolution.unbuilt_crawls)}, which the recipe names and nobody has built",
+            message=f"without {', '.join(resolution.unbuilt_crawls)}: in the recipe, but not built",
         )
-    artifact, resumed = resolution.artifact, 0
-    cached = artifact is not None
+    artifact, cached, resumed_tasks = resolution.artifact, True, 0
     if artifact is None:
-        with workspace.store.lock(
-            resolution.identity,
-            lambda holder: progress.tell("waiting", message=f"for {holder}, which builds it"),
-            workspace.dagster_run_id,
-        ):
-            artifact = workspace.store.lookup(resolution.identity)  # the one we waited for may have built it
-            cached = artifact is not None
-            if artifact is None:
-                refuse_unfinished(workspace.store)
-                try:
-                    artifact, resumed = _build(stage, workspace, resolution, progress)
-                except BaseException as error:
-                    seconds = time.perf_counter() - began
-                    progress.tell("failed", seconds=seconds, message=f"{type(error).__name__}: {error}")
-                    raise
+        artifact, cached, resumed_tasks = _build_under_lock(stage, workspace, resolution, progress, began)
     resolution = replace(resolution, artifact=artifact)
     if stage.locations is not None:
         artifact.relocate(dict(stage.locations(resolution.config)))
@@ -153,12 +147,40 @@ def materialize(
         workspace.store.touch_latest(resolution.identity)
     workspace.remember(resolution)
     seconds = time.perf_counter() - began
-    progress.tell("cached" if cached else "finished", seconds=seconds, pages=int(artifact.record.stats.get("pages", 0)))
-    return Outcome(artifact, resolution, cached, drifted_modules(stage, artifact), seconds, resumed)
+    pages = int(artifact.record.stats.get("pages", 0))
+    progress.report("cached" if cached else "finished", seconds=seconds, pages=pages)
+    return Outcome(artifact, resolution, cached, drifted_modules(stage, artifact), seconds, resumed_tasks)
+
+
+def _build_under_lock(
+    stage: Stage, workspace: Workspace, resolution: Resolution, progress: Progress, began: float
+) -> tuple[Artifact, bool, int]:
+    """Build the artifact, unless another process does so first.
+
+    began: `time.perf_counter()` at the start. Returns the artifact, whether another process built it, and the number of
+    tasks taken over from an interrupted build.
+    """
+    assert resolution.identity is not None
+    with workspace.store.lock(
+        resolution.identity,
+        lambda holder: progress.report("waiting", message=f"for {holder}, which is building it"),
+        workspace.dagster_run_id,
+    ):
+        artifact = workspace.store.lookup(resolution.identity)  # another process may have built it while we waited
+        if artifact is not None:
+            return artifact, True, 0
+        refuse_unfinished(workspace.store)
+        try:
+            artifact, resumed_tasks = _build(stage, workspace, resolution, progress)
+        except BaseException as error:
+            seconds = time.perf_counter() - began
+            progress.report("failed", seconds=seconds, message=f"{type(error).__name__}: {error}")
+            raise
+        return artifact, False, resumed_tasks
 
 
 def _missing(resolution: Resolution, recipe: str) -> str:
-    """Why a stage cannot be built, and what to do."""
+    """The message for missing inputs: which, and the command that builds them."""
     missing = ", ".join(resolution.missing)
     crawls = {key.partition("/")[2] for key in resolution.missing if "/" in key}
     if resolution.partition is not None:
@@ -171,12 +193,12 @@ def _missing(resolution: Resolution, recipe: str) -> str:
 
 
 def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress: Progress) -> tuple[Artifact, int]:
+    """Build and publish the artifact. Returns it and the number of tasks taken over from an interrupted build."""
     identity = resolution.identity
     assert identity is not None
     store = workspace.store
-    started = datetime.now(UTC)
-    clock, cpu = time.perf_counter(), time.process_time()
-    progress.tell("started")
+    clocks = _Clocks(datetime.now(UTC), time.perf_counter(), time.process_time())
+    progress.report("started")
     staging = store.open_staging(identity)
     step = Step(
         identity,
@@ -187,42 +209,13 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
         track=workspace.tracker.log,
         launcher=workspace.launcher,
     )
-    source = source_digests(stage.build)  # as it is now: it may be edited while a long step runs
+    source = source_digests(stage.build)  # before the build: the files may be edited while a long step runs
     with workspace.tracker.run(resolution, workspace.recipe) as tracking_id, clear_disk_errors(store.root):
         stage.build(step, resolution.config)
-        markers = step.markers()
-        files = {name: FileEntry(**entry) for marker in markers.values() for name, entry in marker["files"].items()}
-        # What this process did is in its own clock already.
-        worker_cpu = sum(
-            marker["timings"]["cpu_seconds"] for marker in markers.values() if marker["process"] != os.getpid()
-        )
-        record = Record(
-            asset=identity.asset,
-            partition=identity.partition,
-            identity=identity.digest,
-            fields=identity.fields(),
-            data_version=data_version(files),
-            files=dict(sorted(files.items())),
-            views=[view.file for view in stage.views],
-            rows=sum_stats(marker["rows"] for marker in markers.values()),
-            schemas={table: schema for marker in markers.values() for table, schema in marker["schemas"].items()},
-            stats=sum_stats(marker["stats"] for marker in markers.values()),
-            tasks={name: {"rows": marker["rows"], **marker["timings"]} for name, marker in markers.items()},
-            source=source,
-            timings={
-                "started_at": started.isoformat(),
-                "finished_at": datetime.now(UTC).isoformat(),
-                "seconds": round(time.perf_counter() - clock, 4),
-                "cpu_seconds": round(worker_cpu + time.process_time() - cpu, 4),
-                "resumed_tasks": step.resumed_tasks,
-            },
-            versions={
-                "python": platform.python_version(),
-                **{name: importlib.metadata.version(name) for name in stage.libraries},
-            },
-            mlflow_run_id=tracking_id,
-            dagster_run_id=workspace.dagster_run_id,
-        )
+        record = _record_of(stage, step, clocks)
+        record.source = source
+        record.mlflow_run_id = tracking_id
+        record.dagster_run_id = workspace.dagster_run_id
         _drop_leftovers(staging, record)
         artifact = store.publish(identity, staging, record)
         shutil.rmtree(artifact.path / TASKS, ignore_errors=True)
@@ -230,10 +223,53 @@ def _build(stage: Stage, workspace: Workspace, resolution: Resolution, progress:
     return artifact, step.resumed_tasks
 
 
-def _drop_leftovers(staging: Path, record: Record) -> None:
-    """Remove what a build left besides the record's files (a crawl's spool), so that the folder is the artifact.
+@dataclass(frozen=True)
+class _Clocks:
+    """When a build began: the date, `time.perf_counter()` and `time.process_time()`."""
 
-    The markers of finished parts stay until the artifact is published: a kill in between must not lose them.
+    date: datetime
+    wall: float
+    cpu: float
+
+
+def _record_of(stage: Stage, step: Step, began: _Clocks) -> Record:
+    """The record of a finished step, from the markers of its tasks."""
+    identity, markers = step.identity, step.markers()
+    files = {name: FileEntry(**entry) for marker in markers.values() for name, entry in marker["files"].items()}
+    # The CPU time of tasks that ran in this process is in its own clock already.
+    worker_cpu = sum(
+        marker["timings"]["cpu_seconds"] for marker in markers.values() if marker["process"] != os.getpid()
+    )
+    return Record(
+        asset=identity.asset,
+        partition=identity.partition,
+        identity=identity.digest,
+        fields=identity.fields(),
+        data_version=data_version(files),
+        files=dict(sorted(files.items())),
+        views=[view.file for view in stage.views],
+        rows=sum_stats(marker["rows"] for marker in markers.values()),
+        schemas={table: schema for marker in markers.values() for table, schema in marker["schemas"].items()},
+        stats=sum_stats(marker["stats"] for marker in markers.values()),
+        tasks={name: {"rows": marker["rows"], **marker["timings"]} for name, marker in markers.items()},
+        timings={
+            "started_at": began.date.isoformat(),
+            "finished_at": datetime.now(UTC).isoformat(),
+            "seconds": round(time.perf_counter() - began.wall, 4),
+            "cpu_seconds": round(worker_cpu + time.process_time() - began.cpu, 4),
+            "resumed_tasks": step.resumed_tasks,
+        },
+        versions={
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in stage.libraries},
+        },
+    )
+
+
+def _drop_leftovers(staging: Path, record: Record) -> None:
+    """Remove files that are not in the record (such as a crawl's spool) from a finished build's folder.
+
+    The markers of finished tasks stay until the artifact is published: a kill in between must not lose them.
     """
     keep = {staging / name for name in record.files}
     for path in sorted(staging.rglob("*"), reverse=True):

@@ -1,4 +1,4 @@
-"""Progress of a build, told to whoever listens: Dagster's log, the terminal, a test."""
+"""Progress of a build, reported to listeners: Dagster's log, the terminal, a test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """One report. `kind` is warning, waiting, started, progress, cached, finished or failed."""
+    """A progress report.
+
+    kind: warning, waiting, started, progress, cached, finished or failed. done, total: in `unit`.
+    pages: pages handled so far. seconds, seconds_left: time since the start, and the estimate of the rest.
+    """
 
     kind: str
     key: str
@@ -46,7 +50,7 @@ _listeners: list[Listener] = []
 
 
 def subscribe(listener: Listener) -> Callable[[], None]:
-    """Hear every event of this process; returns the way to stop."""
+    """Call the listener with every event of this process. Returns a function that unsubscribes it."""
     _listeners.append(listener)
     return lambda: _listeners.remove(listener)
 
@@ -61,42 +65,46 @@ class Progress:
     unit: str = ""
     _pages: int = 0
     _began: float = field(default_factory=time.monotonic)
-    _first: int = 0
+    _done_before: int = 0
 
-    def tell(self, kind: str, **fields: Any) -> None:
+    def report(self, kind: str, **fields: Any) -> None:
+        """Send an event to this build's listeners and to the subscribers of the process."""
         event = Event(kind, self.key, **fields)
         for listener in [*self.listeners, *_listeners]:
             listener(event)
 
     def start(self, total: int, unit: str, done: int = 0) -> None:
-        self.total, self.unit, self._first, self._began = total, unit, done, time.monotonic()
-        self.tell(
+        """Report how much there is to do. done: how much an interrupted build has done already."""
+        self.total, self.unit, self._done_before, self._began = total, unit, done, time.monotonic()
+        self.report(
             "progress",
             done=done,
             total=total,
             unit=unit,
-            message=f"{done} kept from an interrupted build" if done else "",
+            message=f"{done} done by an interrupted build" if done else "",
         )
 
     def advance(self, done: int, stats: dict[str, Any] | None = None, message: str = "") -> None:
-        """Report that `done` of the total are finished; the `pages` in `stats` are added up."""
+        """Report that `done` of the total are finished. The `pages` of all `stats` are added up."""
         self._pages += int((stats or {}).get("pages", 0))
         seconds = time.monotonic() - self._began
-        left = seconds / (done - self._first) * (self.total - done) if done > self._first and self.total else None
-        self.tell(
+        seconds_left = None
+        if done > self._done_before and self.total:
+            seconds_left = seconds / (done - self._done_before) * (self.total - done)
+        self.report(
             "progress",
             done=done,
             total=self.total,
             unit=self.unit,
             pages=self._pages,
             seconds=seconds,
-            seconds_left=left,
+            seconds_left=seconds_left,
             message=message,
         )
 
 
 def human_size(count: float) -> str:
-    """Bytes for a person, in powers of 1,000."""
+    """A number of bytes for a person, in powers of 1,000: ``1.5 MB``."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""`artifact.json`: the record that makes a folder an artifact. A person can read it."""
+"""`artifact.json`: the record that makes a folder an artifact, as readable JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from .errors import CorruptArtifact
-from .identity import SHORT, artifact_key
+from .identity import PREDECESSOR, SHORT_ID_DIGITS, artifact_key
 
 RECORD = "artifact.json"
 RECORD_VERSION = 1
@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 
 
 class FileEntry(BaseModel):
-    """One file of an artifact. `location` is set when the bytes live outside the store (a referenced WARC file)."""
+    """A file of an artifact. `location` is set if the file is outside the store (a referenced WARC file)."""
 
     model_config = ConfigDict(extra="forbid")
     bytes: int
@@ -28,9 +28,12 @@ class FileEntry(BaseModel):
 
 
 class Record(BaseModel):
-    """Everything known about one artifact; written last, so that its presence means the artifact is whole.
+    """Everything known about an artifact. It is written last, so its presence means that the artifact is whole.
 
-    files: the data, which `data_version` is the digest of. views: pages and plots drawn from it, which lie beside it.
+    fields: the fields of the identity, as they were at the build: fields and tables that have been renamed since keep
+    their old names here. files: the data; `data_version` is their digest. views: pages and plots drawn from the data,
+    stored beside it. rows, schemas: row counts and column types (as text), by table. tasks: rows and timings, by task.
+    source: digests of the source files that the build used, by module. versions: of Python and the stage's libraries.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,7 +48,7 @@ class Record(BaseModel):
     rows: dict[str, int] = Field(default_factory=dict)
     schemas: dict[str, dict[str, str]] = Field(default_factory=dict)
     stats: dict[str, Any] = Field(default_factory=dict)
-    # Records of version 0.1 call them parts.
+    # Records of version 0.1 call this field `parts`.
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict, validation_alias=AliasChoices("tasks", "parts"))
     source: dict[str, str] = Field(default_factory=dict)
     timings: dict[str, Any] = Field(default_factory=dict)
@@ -55,8 +58,8 @@ class Record(BaseModel):
     adopted: bool = False
 
     @property
-    def short(self) -> str:
-        return self.identity[:SHORT]
+    def short_id(self) -> str:
+        return self.identity[:SHORT_ID_DIGITS]
 
     @property
     def key(self) -> str:
@@ -64,18 +67,20 @@ class Record(BaseModel):
 
     @property
     def inputs(self) -> list[tuple[str, str]]:
-        """What it was built from: key and data version of every artifact, name and version of every external input."""
-        return [(key.removesuffix("@before"), version) for key, version in self.fields["inputs"].items()]
+        """What it was built from: (key, data version) of every artifact, (name, version) of every external input."""
+        return [(key.removesuffix(PREDECESSOR), version) for key, version in self.fields["inputs"].items()]
 
     @property
     def total_bytes(self) -> int:
         return sum(entry.bytes for entry in self.files.values())
 
     def dump(self) -> bytes:
+        """The record as indented JSON with sorted keys."""
         return (json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def load(cls, data: bytes, where: str) -> Record:
+        """Read a record. Raises CorruptArtifact; `where` is the file that the message names."""
         try:
             return cls.model_validate_json(data)
         except ValueError as error:
@@ -94,7 +99,7 @@ def file_digest(path: Path) -> str:
 
 
 def data_version(files: dict[str, FileEntry]) -> str:
-    """Digest of an artifact's content: names and bytes of its files, wherever they lie. 32 hex digits."""
+    """Digest (32 hex digits) of an artifact's content: the names and bytes of its files, wherever they are stored."""
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{files[name].sha256}\n".encode())
@@ -102,7 +107,7 @@ def data_version(files: dict[str, FileEntry]) -> str:
 
 
 def fsync_path(path: Path) -> None:
-    """Flush a file or a folder entry to the disk."""
+    """Flush a file or folder to disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -111,7 +116,7 @@ def fsync_path(path: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write so that a reader sees the old bytes or the new, never a mixture."""
+    """Write a file so that a reader sees the old bytes or the new ones, never a mixture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

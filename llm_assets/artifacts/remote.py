@@ -1,8 +1,8 @@
-"""The same store on any fsspec URL (``s3://bucket/prefix``), with a local folder in front of it.
+"""A store on any fsspec URL (``s3://bucket/prefix``), with a local folder as its cache.
 
-Builds happen in the local folder. Publishing uploads the data under a name of its own (``data-<nonce>``) and the
-record last, so that two machines that build the same artifact never mix their files: the record that is there names
-one upload. Reading downloads a whole artifact once.
+Builds happen in the local folder. Publishing uploads the data under a unique name (``data-<nonce>``), then the record
+that refers to it. Two machines that build the same artifact therefore never mix their files. Reading downloads a whole
+artifact once.
 """
 
 from __future__ import annotations
@@ -26,25 +26,24 @@ _POINTER = "artifact.json"
 
 
 class RemoteStore(Store):
-    """A store at `url`; `cache` is the local folder that builds and reads go through."""
+    """A store at `url`. Builds and reads go through the local folder `cache`."""
 
     def __init__(self, url: str, cache: Path | str):
         super().__init__(cache)
         self.url = url.rstrip("/")
         self.fs, self.base = fsspec.core.url_to_fs(self.url)
 
-    def _remote(self, identity_path: str) -> str:
-        return f"{self.base}/{identity_path}"
+    def _remote(self, relative: str) -> str:
+        return f"{self.base}/{relative}"
 
     def lookup(self, identity: Identity) -> Artifact | None:
         local = super().lookup(identity)
-        return (
-            local
-            if local is not None
-            else self._fetch(f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short}")
-        )
+        if local is not None:
+            return local
+        return self._fetch(f"{identity.asset}/{identity.partition or NO_PARTITION}/{identity.short_id}")
 
     def _fetch(self, relative: str) -> Artifact | None:
+        """Download the artifact at a path below the root. Raises CorruptArtifact if a file differs from the record."""
         pointer = f"{self._remote(relative)}/{_POINTER}"
         if not self.fs.exists(pointer):
             return None
@@ -60,7 +59,7 @@ class RemoteStore(Store):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self.fs.get_file(f"{self._remote(relative)}/{envelope['data']}/{name}", str(target))
                 if file_digest(target) != entry.sha256:
-                    raise CorruptArtifact(f"{self.url}/{relative}/{name}: the bytes there are not those of its record")
+                    raise CorruptArtifact(f"{self.url}/{relative}/{name}: the bytes are not those of its record")
             (staging / RECORD).write_bytes(record.dump())
             final = self.root / relative
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +78,7 @@ class RemoteStore(Store):
         return artifact
 
     def _upload(self, artifact: Artifact) -> None:
-        """Put the data under a name of its own, and the record that names it last. Raises StoreUnwritable."""
+        """Upload the data under a unique name, then the record that refers to it. Raises StoreUnwritable."""
         relative, record = str(artifact.path.relative_to(self.root)), artifact.record
         pointer = f"{self._remote(relative)}/{_POINTER}"
         data = f"data-{secrets.token_hex(8)}"
@@ -96,11 +95,12 @@ class RemoteStore(Store):
             )
         except OSError as error:
             raise StoreUnwritable(
-                f"cannot upload {record.key} to {self.url}: {error}; it is whole in {artifact.path}, run again to upload it"
+                f"cannot upload {record.key} to {self.url}: {error}; it is complete in {artifact.path}, "
+                "run again to upload it"
             ) from error
 
     def replace(self, before: Artifact, now: Artifact) -> Artifact:
-        """Upload an artifact that was changed in place, and remove what was there of it. Safe to repeat."""
+        """Upload an artifact that was changed in place, and remove its earlier upload. Safe to repeat."""
         place = self._remote(str(now.path.relative_to(self.root)))
         if self._uploaded_record(place) != now.record.model_dump(mode="json"):
             self._upload(now)
@@ -108,8 +108,9 @@ class RemoteStore(Store):
         outdated = [
             path for path in self.fs.ls(place, detail=False) if str(path).rsplit("/", 1)[-1] not in (_POINTER, data)
         ]
-        if before.path != now.path and self.fs.exists(moved := self._remote(str(before.path.relative_to(self.root)))):
-            outdated.append(moved)
+        moved_from = self._remote(str(before.path.relative_to(self.root)))
+        if before.path != now.path and self.fs.exists(moved_from):
+            outdated.append(moved_from)
         for path in outdated:
             self.fs.rm(path, recursive=True)
         return super().replace(before, now)
@@ -119,7 +120,7 @@ class RemoteStore(Store):
         return json.loads(self.fs.cat_file(pointer))["record"] if self.fs.exists(pointer) else None
 
     def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
-        """Local and remote artifacts; those only at the URL are downloaded."""
+        """Local and remote artifacts. Those that are only at the URL are downloaded."""
         pattern = f"{self.base}/{asset or '*'}/{partition or '*'}/*/{_POINTER}"
         for pointer in sorted(self.fs.glob(pattern)):
             relative = "/".join(str(pointer).rsplit("/", 4)[-4:-1])
@@ -128,23 +129,23 @@ class RemoteStore(Store):
         yield from super().artifacts(asset, partition)
 
     def _note(self, name: str, note: bytes) -> None:
-        """A note of a recipe is for every machine that uses the store: what it says is kept by all of them."""
+        """Write a note about a recipe, at the URL too: garbage collection on every machine respects it."""
         self.fs.makedirs(self._remote(name).rsplit("/", 1)[0], exist_ok=True)
         self.fs.pipe_file(self._remote(name), note)
         super()._note(name, note)
 
     def _notes(self) -> dict[str, str]:
         folder = self._remote(RECIPES)
-        self.fs.invalidate_cache()  # other machines write there
+        self.fs.invalidate_cache()  # other machines write notes too
         names = self.fs.find(folder)
         notes = self.fs.cat(names) if names else {}
         return {path[path.rindex(f"{RECIPES}/") :]: note.decode() for path, note in sorted(notes.items())}
 
-    def forget(self, recipe: str) -> None:
+    def forget_recipe(self, recipe: str) -> None:
         folder = self._remote(f"{RECIPES}/{recipe}")
         if self.fs.exists(folder):
             self.fs.rm(folder, recursive=True)
-        super().forget(recipe)
+        super().forget_recipe(recipe)
 
     def delete(self, artifact: Artifact) -> None:
         relative = str(artifact.path.relative_to(self.root))
@@ -156,7 +157,7 @@ class RemoteStore(Store):
 
 
 def open_store(url: str | Path, cache: Path | None = None) -> Store:
-    """A store for a folder or an fsspec URL; `cache` is where a remote store keeps its local copies."""
+    """Open the store at a folder or fsspec URL. A remote store keeps its local copies in `cache`."""
     text = str(url)
     if "://" not in text:
         return Store(text)

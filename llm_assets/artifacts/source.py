@@ -1,6 +1,6 @@
-"""The source code behind a function, by digest: its module, the project's modules it imports, their SQL statements.
+"""Digests of the source code that a function uses: its module, the project modules it imports, and their SQL files.
 
-A record keeps these digests, so that a change of code without a new `code_version` (drift) can be told.
+A record stores these digests, so that a change of code without a new `code_version` (drift) is noticed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = "llm_assets"
-# What every stage stands on, and what decides no bytes of any: a change there would be told of everything.
+# Packages that every stage uses and that decide no artifact's bytes. A change there would be reported for every stage.
 FRAMEWORK = tuple(f"{PROJECT}.{name}" for name in ("artifacts", "recipes", "compute", "report", "settings", "sql"))
-# Below the framework, but its code decides which pages reach the data.
+# Below the framework packages, but this module decides which pages reach the data.
 NOT_FRAMEWORK = (f"{PROJECT}.recipes.training_pages",)
 STATEMENTS = "sql"  # the package of the statements that llm_assets.sql.statement reads
 _FROM = re.compile(r"^[ \t]*from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)", re.MULTILINE)
@@ -33,13 +33,13 @@ def _top_folder(top: str) -> Path | None:
 
 @lru_cache
 def module_file(name: str) -> Path | None:
-    """The source file of a module of a package, or None where there is no such module. Nothing is executed."""
+    """The source file of a module, or None if there is no such module. Executes nothing."""
     top, _, rest = name.partition(".")
     folder = _top_folder(top)
     if folder is None:
         return None
-    place = folder.joinpath(*rest.split(".")) if rest else folder
-    for path in (place / "__init__.py", place.with_suffix(".py")):
+    base = folder.joinpath(*rest.split(".")) if rest else folder
+    for path in (base / "__init__.py", base.with_suffix(".py")):
         if path.is_file():
             return path
     return None
@@ -47,40 +47,43 @@ def module_file(name: str) -> Path | None:
 
 @lru_cache
 def _text(name: str) -> str:
-    """The source of a module; empty where there is no such module."""
+    """The source of a module; empty if there is no such module."""
     path = module_file(name)
     return "" if path is None else path.read_text(encoding="utf-8")
 
 
 @lru_cache
 def imported_modules(name: str) -> frozenset[str]:
-    """What a module's source may import, as dotted names, those in strings too (how a process of its own is started).
+    """Dotted names that a module's source may import, including names in strings (separate processes start that way).
 
-    Found by regular expressions: parsing 150 modules took 1.3 s of a run that has nothing to do. A name that is no
-    module (a function that is imported) does no harm.
+    Regular expressions find them, because parsing 150 modules took 1.3 s of a run with nothing to build. Names that
+    are no modules (imported functions) do no harm.
     """
     path = module_file(name)
     if path is None:
         return frozenset()
     text = _text(name)
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    found = set(_IN_STRING.findall(text))
-    for place, names in _FROM.findall(text):
-        dots = len(place) - len(place.lstrip("."))
-        base = [*package[: len(package) - dots + 1], place[dots:]] if dots else [place]
-        module = ".".join(part for part in base if part)
-        found |= {module, *(f"{module}.{part.split()[0]}" for part in names.strip("()").split(",") if part.split())}
+    imported = set(_IN_STRING.findall(text))
+    for origin, names in _FROM.findall(text):
+        dots = len(origin) - len(origin.lstrip("."))
+        base = [*package[: len(package) - dots + 1], origin[dots:]] if dots else [origin]
+        module = ".".join(segment for segment in base if segment)
+        imported.add(module)
+        imported |= {f"{module}.{item.split()[0]}" for item in names.strip("()").split(",") if item.split()}
     for names in _IMPORT.findall(text):
-        found |= {part.split()[0] for part in names.split(",")}
-    return frozenset(found - {name})
+        imported |= {item.split()[0] for item in names.split(",")}
+    return frozenset(imported - {name})
 
 
 @lru_cache
 def statement_files(name: str) -> tuple[Path, ...]:
-    """The files of the SQL statements that a module names; of a formatted name, all that it may stand for."""
+    """The SQL files that a module refers to. A formatted name refers to every file that it could produce."""
     folder = _top_folder(STATEMENTS)
+    if folder is None:
+        return ()
     patterns = {re.sub(r"{[^{}]*}", "*", statement) for statement in _STATEMENT.findall(_text(name))}
-    return tuple(path for pattern in sorted(patterns) if folder for path in sorted(folder.glob(f"{pattern}.sql")))
+    return tuple(path for pattern in sorted(patterns) for path in sorted(folder.glob(f"{pattern}.sql")))
 
 
 def _is_framework(name: str) -> bool:
@@ -88,8 +91,8 @@ def _is_framework(name: str) -> bool:
 
 
 @lru_cache
-def modules_behind(name: str) -> tuple[str, ...]:
-    """A module and all of the same top-level package that it imports, directly or not, less the framework."""
+def modules_used_by(name: str) -> tuple[str, ...]:
+    """A module and the modules of its package that it imports, directly or indirectly, without the framework."""
     top = name.partition(".")[0]
     seen: set[str] = set()
     front = [name]
@@ -99,9 +102,9 @@ def modules_behind(name: str) -> tuple[str, ...]:
             continue
         seen.add(module)
         front += [
-            found
-            for found in imported_modules(module)
-            if found.partition(".")[0] == top and not _is_framework(found) and found not in seen
+            imported
+            for imported in imported_modules(module)
+            if imported.partition(".")[0] == top and not _is_framework(imported) and imported not in seen
         ]
     return tuple(sorted(seen))
 
@@ -112,9 +115,9 @@ def _digest(path: Path) -> str:
 
 
 def source_digests(*functions: Callable[..., Any]) -> dict[str, str]:
-    """SHA-256 (16 hex digits) of every module behind functions or classes, and of every ``sql/<name>.sql`` it uses."""
+    """SHA-256 (16 hex digits) of every module that the functions or classes use, and of every ``sql/<name>.sql``."""
     digests = {}
-    for name in sorted({name for function in functions for name in modules_behind(function.__module__)}):
+    for name in sorted({name for function in functions for name in modules_used_by(function.__module__)}):
         path = module_file(name)
         if path is not None:
             digests[name] = _digest(path)
@@ -123,10 +126,10 @@ def source_digests(*functions: Callable[..., Any]) -> dict[str, str]:
 
 
 def drift(function: Callable[..., Any], then: dict[str, str]) -> list[str]:
-    """Modules and SQL files behind a function whose source is not what it was `then`."""
+    """Modules and SQL files of a function whose source differs from the digests `then`."""
     return changed(source_digests(function), then)
 
 
 def changed(now: dict[str, str], then: dict[str, str]) -> list[str]:
-    """Names whose digests differ, or that only one of the two has."""
+    """Names whose digests differ, or that only one of the two mappings has."""
     return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))

@@ -1,4 +1,4 @@
-"""A stage: one asset, declared once. The graph of stages is the asset graph without Dagster."""
+"""Stages, each of which declares one asset, and the graph of stages: the asset graph without Dagster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .checks import Check
 from .errors import ArtifactError, ExternalInputError, NotBuilt
-from .identity import Identity, artifact_key
+from .identity import PREDECESSOR, Identity, artifact_key
 from .inputs import Inputs
 from .source import drift
 from .store import NO_PARTITION, Artifact, Store
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from .step import Step
 
 Key = tuple[str, str | None]
-BEFORE = "@before"  # of an input: the artifact of the same stage that is gone on from
 
 
 class NoConfig(BaseModel):
-    """The config of a stage that reads nothing of the recipe."""
+    """The config of a stage that does not read the recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +34,7 @@ def _no_config(recipe: Any, crawl: str | None) -> NoConfig:
 
 @dataclass(frozen=True)
 class Retry:
-    """Try a step again after these errors: what touches a network may fail for a moment."""
+    """Retry a step after these errors, such as temporary network errors."""
 
     on: tuple[type[Exception], ...]
     times: int = 2
@@ -44,25 +43,26 @@ class Retry:
 
 @dataclass(frozen=True)
 class Stage:
-    """One asset: how its artifact is identified and built, what is checked of it, what is drawn from it.
+    """The declaration of an asset: how its artifact is identified and built, its checks and its views.
 
     build: ``build(step, config)`` writes the data into the step's staging folder.
-    config: the typed, frozen slice of the recipe that `build` sees, by recipe and crawl. It is the identity's, less
-    the fields marked EXECUTION_ONLY.
-    config_of_crawl: whether that slice is another for each crawl (where it comes from); otherwise no crawl changes it.
-    code_version: raised by hand whenever a change of code can change bytes.
-    per_crawl: whether there is one artifact a crawl (a partition).
-    inputs: names of the stages whose artifacts it reads: of the same crawl where both are per crawl; of every crawl of
-    the recipe that is built (or of those that `crawls` gives) where only the input is.
-    external_inputs: versions of inputs that are no artifacts (a folder of WARC files), by name, from the config.
-    earlier: keys of further artifacts that it reads (an earlier crawl of the same site).
-    continues: the recipe whose artifact of this stage is gone on from, by the recipe and the crawls that are read; the
-    build finds it among its inputs as ``<name>@before``, where it is in the store.
-    locations: where files that the artifact references outside the store lie now, from the config.
-    tables, optional_tables: pandera schemas of the tables that it always, or sometimes, holds.
-    main_table: the table whose rows are the asset's rows; None where it has none (a checkpoint, a page).
-    show: Markdown texts and numbers for the asset's page, from the artifact.
-    pool: Dagster's pool that a build takes a slot of.
+    config: gives the typed, frozen slice of the recipe that `build` sees, for a recipe and a crawl. The slice, without
+    its EXECUTION_ONLY fields, is part of the identity.
+    config_per_crawl: whether the slice differs between crawls (as the source of a crawl does).
+    code_version: raise it by hand whenever a change of code can change the artifact's bytes.
+    per_crawl: whether there is one artifact per crawl. A crawl is a partition.
+    inputs: names of the stages whose artifacts it reads. If both stages are per crawl, it reads that of the same crawl.
+    If only the input is, it reads those of all built crawls of the recipe (or of the crawls that `crawls` gives).
+    external_inputs: gives the versions of external inputs (a folder of WARC files), by name, for a config.
+    earlier_artifacts: gives the keys of further artifacts that it reads (an earlier crawl of the same site).
+    continues: gives the earlier recipe whose artifact of this stage the build continues, for a recipe and the crawls
+    that are read. If that artifact is in the store, it is the input ``<name>@before``.
+    locations: gives the current paths of files that the artifact references outside the store, for a config.
+    tables, optional_tables: pandera schemas of the tables that it always, or sometimes, has.
+    libraries: distributions whose versions the record stores.
+    main_table: the table whose rows count as the asset's rows; None if there is none (a checkpoint, a page).
+    show: gives Markdown texts and numbers for the asset's page, for an artifact.
+    pool: the Dagster pool in which a build takes a slot.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Stage:
     build: Callable[[Step, Any], None]
     code_version: str
     config: Callable[[Any, str | None], Any] = _no_config
-    config_of_crawl: bool = False
+    config_per_crawl: bool = False
     kinds: tuple[str, ...] = ()
     per_crawl: bool = False
     inputs: tuple[str, ...] = ()
     external_inputs: Callable[[Any], Mapping[str, str]] | None = None
-    earlier: Callable[[Any, str | None], list[Key]] | None = None
+    earlier_artifacts: Callable[[Any, str | None], list[Key]] | None = None
     continues: Callable[[Any, list[str]], Any] | None = None
     crawls: Callable[[Any], list[str]] | None = None
     locations: Callable[[Any], Mapping[str, str]] | None = None
@@ -92,7 +92,7 @@ class Stage:
 
 
 class Graph:
-    """All stages, in an order in which each comes after its inputs."""
+    """All stages, upstream first. Raises ArtifactError for a stage that comes before one of its inputs."""
 
     def __init__(self, stages: list[Stage]):
         self.stages = {stage.name: stage for stage in stages}
@@ -107,13 +107,13 @@ class Graph:
         try:
             return self.stages[name]
         except KeyError:
-            raise ArtifactError(f"no asset {name!r}; there are {', '.join(self.stages)}") from None
+            raise ArtifactError(f"no asset {name!r}; the assets are {', '.join(self.stages)}") from None
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages.values())
 
     def spans_crawls(self, name: str) -> bool:
-        """Whether the asset depends, directly or not, on an artifact that is made from every crawl."""
+        """Whether the asset is, or is downstream of, an artifact that is built from all crawls."""
         stage = self[name]
         return any(
             (self[upstream].per_crawl and not stage.per_crawl) or self.spans_crawls(upstream)
@@ -121,22 +121,24 @@ class Graph:
         )
 
     def crawl_stages(self, name: str) -> frozenset[str]:
-        """Of a per-crawl asset and the per-crawl assets that it is built from, the last that need no other crawl.
+        """The last stages on the way to a per-crawl asset that need no crawl but their own.
 
-        A crawl is built where these are: ``clean_corpus`` for ``token_shards``, whose tokenizer reads several crawls.
+        A crawl counts as built if these are built. For ``token_shards``, whose tokenizer reads several crawls, that is
+        ``clean_corpus``.
         """
         if not self.spans_crawls(name):
             return frozenset({name})
-        parts = [self.crawl_stages(upstream) for upstream in self[name].inputs if self[upstream].per_crawl]
-        return frozenset().union(*parts)
+        return frozenset().union(
+            *(self.crawl_stages(upstream) for upstream in self[name].inputs if self[upstream].per_crawl)
+        )
 
     def crawl_order(self, recipe: Any, crawls: list[str]) -> list[str]:
-        """The crawls in an order in which each comes after those that it continues."""
+        """The crawls, ordered so that each comes after those that it continues."""
         ordered: dict[str, None] = {}
 
         def add(crawl: str) -> None:
             for stage in self:
-                for name, earlier in stage.earlier(recipe, crawl) if stage.earlier else []:
+                for name, earlier in stage.earlier_artifacts(recipe, crawl) if stage.earlier_artifacts else []:
                     if name == stage.name and earlier in crawls and earlier not in ordered and earlier is not None:
                         add(earlier)
             ordered[crawl] = None
@@ -146,18 +148,19 @@ class Graph:
         return list(ordered)
 
     def keys(self, recipe: Any) -> list[Key]:
-        """Every (asset, crawl) that the recipe spans, upstream first."""
+        """Every (asset, crawl) of the recipe, upstream first; the crawl is None for an asset without partitions."""
         return [(stage.name, crawl) for stage in self for crawl in (recipe.corpus() if stage.per_crawl else [None])]
 
 
 @dataclass
 class Resolution:
-    """What the recipe asks for, and what the store has of it.
+    """The identity that a recipe gives a stage, and the artifact that the store has for it.
 
-    identity: None while an input is not built; `missing` names those, and `partial` is what is known of the identity.
-    unbuilt_crawls: crawls of the recipe that the stage would read, were they built.
-    unreachable: why its external inputs cannot be read now; the artifact is then the newest that was made of this
-    config, and there is none to build anew.
+    identity: None if an input is not built. `missing` then names these inputs, and `partial` is the identity without
+    them.
+    unbuilt_crawls: crawls of the recipe that the stage would read if they were built.
+    unreachable: why the external inputs cannot be read now. The artifact is then the newest one with this config, and a
+    new one cannot be built.
     """
 
     stage: Stage
@@ -177,12 +180,12 @@ class Resolution:
 
     @property
     def crawls(self) -> list[str]:
-        """The crawls whose artifacts it is made from."""
+        """The crawls whose artifacts it is built from, sorted."""
         return sorted({key.partition("/")[2] for key in self.inputs if "/" in key})
 
 
 class Resolver:
-    """Works out identities from the recipe and the store, input by input, without building anything."""
+    """Computes identities from the recipe and the store, input by input, without building anything."""
 
     def __init__(
         self,
@@ -192,34 +195,38 @@ class Resolver:
         states: dict[tuple[str, ...], Resolver] | None = None,
         crawls: frozenset[str] | None = None,
     ):
-        """crawls: those that may count as built for a stage that reads several; None is all."""
+        """crawls: crawls that may count as built for a stage that reads several crawls; None allows all."""
         self.graph, self.recipe, self.store, self.crawls = graph, recipe, store, crawls
         self._known: dict[Key, Resolution] = {}
-        # Resolvers of earlier states of the recipe, by their crawls: each state is worked out once.
+        # Resolvers of earlier states of the recipe, by their crawls, so that each state is resolved once.
         self._states: dict[tuple[str, ...], Resolver] = {} if states is None else states
 
     def resolve(self, name: str, partition: str | None) -> Resolution:
+        """Resolve an asset. Raises ArtifactError for an unknown asset or a corrupt artifact."""
         key = (name, partition)
         if key not in self._known:
             self._known[key] = self._resolve(self.graph[name], partition)
         return self._known[key]
 
     def built_crawls(self, stage: Stage) -> tuple[list[str], list[str]]:
-        """Crawls of the recipe that a stage without a partition reads: those that are built, and those that are not.
+        """Crawls of the recipe that a stage without partitions reads: the built ones, and the others.
 
-        A crawl is built where what needs no other crawl is: an artifact of a built crawl that is then missing (token
-        shards of an earlier tokenizer) is an error, not a crawl to leave out.
+        A crawl counts as built if everything that needs no other crawl is. If a further artifact of a built crawl is
+        missing (token shards of the current tokenizer), that is an error; the crawl is not left out.
         """
-        last = {one for name in stage.inputs if self.graph[name].per_crawl for one in self.graph.crawl_stages(name)}
+        last: set[str] = set()
+        for name in stage.inputs:
+            if self.graph[name].per_crawl:
+                last |= self.graph.crawl_stages(name)
         built, unbuilt = [], []
         for crawl in stage.crawls(self.recipe) if stage.crawls else self.recipe.corpus():
-            counts = self.crawls is None or crawl in self.crawls
-            is_built = counts and all(self.resolve(name, crawl).artifact is not None for name in last)
+            allowed = self.crawls is None or crawl in self.crawls
+            is_built = allowed and all(self.resolve(name, crawl).artifact is not None for name in last)
             (built if is_built else unbuilt).append(crawl)
         return built, unbuilt
 
     def dependencies(self, stage: Stage, partition: str | None) -> tuple[list[Key], list[str]]:
-        """Keys of the artifacts that `stage` reads for this partition, and the crawls it leaves out as not built."""
+        """Keys of the artifacts that `stage` reads for a partition, and the crawls that it leaves out as not built."""
         keys: list[Key] = []
         crawls, unbuilt = ([], []) if stage.per_crawl else self.built_crawls(stage)
         for name in stage.inputs:
@@ -228,14 +235,14 @@ class Resolver:
             elif stage.per_crawl:
                 keys.append((name, partition))
             else:
-                # With no crawl built, the first that is not says what is missing.
+                # If no crawl is built, the first one is reported as missing.
                 keys.extend((name, crawl) for crawl in crawls or unbuilt[:1])
-        if stage.earlier is not None:
-            keys.extend(stage.earlier(self.recipe, partition))
+        if stage.earlier_artifacts is not None:
+            keys.extend(stage.earlier_artifacts(self.recipe, partition))
         return keys, unbuilt
 
     def _resolve(self, stage: Stage, partition: str | None) -> Resolution:
-        found: dict[str, Artifact] = {}
+        inputs: dict[str, Artifact] = {}
         missing: list[str] = []
         keys, unbuilt = self.dependencies(stage, partition)
         for name, upstream_partition in keys:
@@ -243,13 +250,13 @@ class Resolver:
             if upstream.artifact is None:
                 missing.append(upstream.key)
             else:
-                found[upstream.key] = upstream.artifact
+                inputs[upstream.key] = upstream.artifact
         if stage.continues is not None and not missing:
-            before = self._before(stage, [key[1] for key in keys if key[1] is not None])
-            if before is not None:
-                found[f"{stage.name}{BEFORE}"] = before
+            predecessor = self._predecessor(stage, [crawl for _, crawl in keys if crawl is not None])
+            if predecessor is not None:
+                inputs[f"{stage.name}{PREDECESSOR}"] = predecessor
         config = stage.config(self._recipe_of(stage, unbuilt), partition)
-        versions = {key: artifact.data_version for key, artifact in found.items()}
+        versions = {key: artifact.data_version for key, artifact in inputs.items()}
         unreachable = None
         if stage.external_inputs is not None:
             try:
@@ -266,7 +273,7 @@ class Resolver:
             config,
             None if missing else identity,
             artifact,
-            Inputs(found, partition),
+            Inputs(inputs, partition),
             missing,
             identity,
             unbuilt,
@@ -274,9 +281,9 @@ class Resolver:
         )
 
     def _last_seen(self, identity: Identity) -> Identity | None:
-        """Of the newest artifact that differs from this identity in its external inputs alone.
+        """The identity of the newest artifact that differs from this one only in its external inputs.
 
-        A folder that is out of reach for a day must not take its crawl out of the corpus, and so out of the model.
+        A folder that is unreachable for a day must not remove its crawl from the corpus, and so from the model.
         """
         wanted = identity.fields()
         for artifact in reversed(list(self.store.artifacts(identity.asset, identity.partition or NO_PARTITION))):
@@ -287,15 +294,15 @@ class Resolver:
         return None
 
     def _recipe_of(self, stage: Stage, unbuilt: list[str]) -> Any:
-        """The recipe that a stage's config is a slice of: of built crawls only, where crawls change it (`continues`)."""
+        """The recipe of a stage's config. For a stage that `continues` another, it has only the built crawls."""
         recipe = self.recipe
         if stage.continues is not None:
             for crawl in unbuilt:
                 recipe = recipe.without_crawl(crawl)
         return recipe
 
-    def _before(self, stage: Stage, crawls: list[str]) -> Artifact | None:
-        """The latest artifact of the stage, under an earlier state of the recipe, that is there to go on from."""
+    def _predecessor(self, stage: Stage, crawls: list[str]) -> Artifact | None:
+        """The artifact that the stage continues: the latest one in the store under an earlier state of the recipe."""
         assert stage.continues is not None
         recipe = stage.continues(self.recipe, sorted(set(crawls)))
         while recipe is not None:
@@ -310,7 +317,7 @@ class Resolver:
         return None
 
     def artifact(self, name: str, partition: str | None) -> Artifact:
-        """The artifact that the recipe asks for. Raises NotBuilt where it is not there."""
+        """The artifact that the recipe asks for. Raises NotBuilt, or ExternalInputError for an unreadable input."""
         resolution = self.resolve(name, partition)
         if resolution.artifact is None:
             if resolution.unreachable is not None:
@@ -324,9 +331,9 @@ class Resolver:
 
 
 def drifted_modules(stage: Stage, artifact: Artifact) -> list[str]:
-    """Modules of the stage's code whose source is not what it was when the artifact was built.
+    """Modules of the stage's code whose source has changed since the artifact was built.
 
-    The artifact stays valid while `code_version` is the same: drift is told, not acted on.
+    The artifact stays valid as long as `code_version` is the same: drift is reported but causes no rebuild.
     """
     return drift(stage.build, artifact.record.source)
 

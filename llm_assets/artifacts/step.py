@@ -1,4 +1,4 @@
-"""Inside one build: parts that are kept as they finish, so that a killed step resumes at the file it was at."""
+"""A build in progress. Each task is stored when it finishes, so that a killed step resumes at the file it was at."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from .store import Artifact
 from .tables import TableInvalid, arrow_schema, polars_schema, validate
 
 TASKS = ".tasks"
-# Rows are collected into row groups of at most this many rows or bytes of text; both depend on content alone, so a
-# table's bytes do not depend on who wrote it.
+# A row group holds at most this many rows, or bytes of text. Both bounds depend only on the content, so a table's bytes
+# are the same whichever process writes it.
 ROW_GROUP_ROWS = 8_192
 ROW_GROUP_BYTES = 32 << 20
 
 
 class TableWriter:
-    """Streams rows of one schema into one parquet file (zstd), validating each row group before it is written."""
+    """Writes rows of one schema into a parquet file (zstd). Each row group is validated before it is written.
+
+    Raises TableInvalid, which names the file and the first row of the failing group.
+    """
 
     def __init__(self, path: Path, schema: type):
         self.path, self.schema = path, schema
@@ -43,19 +46,20 @@ class TableWriter:
         self._writer = pq.ParquetWriter(self._temporary, arrow_schema(schema), compression="zstd", compression_level=3)
 
     def append(self, row: dict[str, Any], weight: int = 256) -> None:
-        """Add one row; `weight` is about how many bytes it holds."""
+        """Add a row; `weight` is its approximate size in bytes."""
         self._pending.append(row)
         self._pending_bytes += weight
         if len(self._pending) >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
             self.flush()
 
     def frame(self, frame: pl.DataFrame) -> None:
-        """Add a whole frame."""
+        """Add a frame."""
         self.flush()
-        for piece in frame.iter_slices(ROW_GROUP_ROWS):
-            self._write(piece)
+        for row_group in frame.iter_slices(ROW_GROUP_ROWS):
+            self._write(row_group)
 
     def flush(self) -> None:
+        """Write the pending rows as a row group."""
         if self._pending:
             rows, self._pending, self._pending_bytes = self._pending, [], 0
             self._write(pl.DataFrame(rows, schema=self._types))
@@ -70,26 +74,28 @@ class TableWriter:
         self.rows += len(frame)
 
     def close(self) -> None:
+        """Finish the file and make it visible under its name."""
         self.flush()
         self._writer.close()
         fsync_path(self._temporary)
         os.replace(self._temporary, self.path)
 
     def abort(self) -> None:
-        with contextlib.suppress(OSError):  # the error that led here is the one to tell
+        """Discard the file."""
+        with contextlib.suppress(OSError):  # report the error that led here, not this one
             self._writer.close()
         self._temporary.unlink(missing_ok=True)
 
 
 class Task:
-    """One finished unit of a step (usually: one WARC file), written by a worker process.
+    """A unit of a step's work (usually one WARC file), written by a worker process.
 
-    Use as a context manager: its files become visible one by one, its marker last. `stats` are summed by the step.
+    Use it as a context manager. Its files become visible one by one, its marker last. The step sums the tasks' `stats`.
     """
 
     def __init__(self, staging: Path, name: str):
         if "/" in name or name.startswith("."):
-            raise ArtifactError(f"part name {name!r} must be a plain file name")
+            raise ArtifactError(f"task name {name!r} must be a plain file name")
         self.staging, self.name = staging, name
         self.stats: dict[str, Any] = {}
         self._tables: dict[str, TableWriter] = {}
@@ -98,24 +104,24 @@ class Task:
         self._scratch: dict[str, Path] = {}
 
     def table(self, table: str, schema: type) -> TableWriter:
-        """A writer for ``<table>/<part>.parquet``."""
+        """A writer for ``<table>/<task>.parquet``."""
         path = self.staging / table / f"{self.name}.parquet"
         writer = self._tables[table] = TableWriter(path, schema)
         self._files[f"{table}/{self.name}.parquet"] = path
         return writer
 
     def add_file(self, relative: str) -> None:
-        """Count a file that was put into the staging folder (whole, by a rename) as this part's."""
+        """Add a complete file in the staging folder to this task's files."""
         self._files[relative] = self.staging / relative
 
     def add_scratch(self, relative: str) -> Path:
-        """A path for a file that a later part of this step reads: kept while the step is unfinished, no part of the artifact."""
+        """A path for a file that a later task of this step reads. It is removed when the step is finished."""
         path = self._scratch[relative] = self.staging / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def reference(self, relative: str, path: Path) -> None:
-        """Count a file outside the store as this part's, by its digest."""
+        """Add a file outside the store to this task's files, by its digest."""
         self._external[relative] = FileEntry(bytes=path.stat().st_size, sha256=file_digest(path), location=str(path))
 
     def __enter__(self) -> Task:
@@ -139,7 +145,10 @@ class Task:
             "files": files,
             "scratch": {name: path.stat().st_size for name, path in self._scratch.items()},
             "rows": {table: writer.rows for table, writer in self._tables.items()},
-            "schemas": {table: {k: str(v) for k, v in writer._types.items()} for table, writer in self._tables.items()},
+            "schemas": {
+                table: {name: str(dtype) for name, dtype in writer._types.items()}
+                for table, writer in self._tables.items()
+            },
             "stats": self.stats,
             "timings": {
                 "seconds": round(time.perf_counter() - self._started, 4),
@@ -152,7 +161,11 @@ class Task:
 
 @dataclass
 class Step:
-    """What a stage's build function is given besides its config."""
+    """The first argument of a stage's build function: its inputs, its staging folder, and ways to run and track work.
+
+    track: records numbers of a long step while it runs (MLflow). launcher: starts the step's processes; None starts
+    plain subprocesses.
+    """
 
     identity: Identity
     staging: Path
@@ -160,25 +173,25 @@ class Step:
     progress: Progress
     engine: Any
     resumed_tasks: int = 0
-    # Numbers of a long step as they come (MLflow), and how its processes are started (None is as plain subprocesses).
     track: Callable[[Mapping[str, float], int], None] = lambda numbers, step: None
     launcher: Any = None
 
     @property
     def partition(self) -> str:
+        """The crawl that is built. Raises ArtifactError for an asset without partitions."""
         if self.identity.partition is None:
             raise ArtifactError(f"{self.identity.asset} has no partition")
         return self.identity.partition
 
     def input(self, asset: str) -> Artifact:
-        """The input artifact of this asset: of the same crawl, or the one without a partition."""
+        """The input artifact of an asset: that of the same crawl, or the one without a partition."""
         return self.inputs.artifact(asset)
 
     def task(self, name: str) -> Task:
         return Task(self.staging, name)
 
-    def finished(self, name: str) -> dict[str, Any] | None:
-        """The marker of a part that is done and whole, else None."""
+    def finished_task(self, name: str) -> dict[str, Any] | None:
+        """The marker of a task that is finished and whose files are whole, else None."""
         try:
             marker = json.loads((self.staging / TASKS / f"{name}.json").read_bytes())
         except FileNotFoundError:
@@ -198,36 +211,38 @@ class Step:
         weight: Mapping[str, int] | None = None,
         engine: Any = None,
     ) -> None:
-        """Run ``work(staging, name, *args)`` for every part that is not finished yet, over the engine's workers (or those of `engine`).
+        """Run ``work(staging, name, *arguments)`` for every unfinished task.
 
-        `weight` (bytes, say) orders the work, largest first, so that the last worker is not left with the largest.
+        tasks: the arguments of each task, by name. engine: runs the tasks in place of the step's engine.
+        weight: a size of each task (bytes, for example). The largest tasks run first, so that none of them runs alone
+        at the end.
         """
-        todo = [name for name in tasks if self.finished(name) is None]
-        self.resumed_tasks = len(tasks) - len(todo)
-        todo.sort(key=lambda name: (-(weight or {}).get(name, 0), name))
+        unfinished = [name for name in tasks if self.finished_task(name) is None]
+        self.resumed_tasks = len(tasks) - len(unfinished)
+        unfinished.sort(key=lambda name: (-(weight or {}).get(name, 0), name))
         done = self.resumed_tasks
         self.progress.start(len(tasks), unit, done)
-        for name in (engine or self.engine).run(work, {name: (self.staging, name, *tasks[name]) for name in todo}):
+        arguments = {name: (self.staging, name, *tasks[name]) for name in unfinished}
+        for name in (engine or self.engine).run(work, arguments):
             done += 1
-            marker = self.finished(name)
+            marker = self.finished_task(name)
             if marker is None:
-                raise ArtifactError(f"{self.identity.key}: the worker of part {name} returned without finishing it")
+                raise ArtifactError(f"{self.identity.key}: the worker of task {name} returned without finishing it")
             self.progress.advance(done, marker["stats"])
 
     def markers(self) -> dict[str, dict[str, Any]]:
+        """The markers of finished tasks, by task name, sorted."""
         folder = self.staging / TASKS
-        return (
-            {path.stem: json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
-            if folder.is_dir()
-            else {}
-        )
+        if not folder.is_dir():
+            return {}
+        return {path.stem: json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
 
 
 def sum_stats(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Add up the numbers of many parts' stats, key by key (nested mappings too); of texts the last is kept."""
+    """Add up the numbers of many tasks' stats, key by key, also in nested mappings. Of texts, the last is kept."""
     total: dict[str, Any] = {}
-    for one in stats:
-        for key, value in one.items():
+    for task_stats in stats:
+        for key, value in task_stats.items():
             if isinstance(value, Mapping):
                 total[key] = sum_stats([total.get(key, {}), value])
             elif isinstance(value, (int, float)) and not isinstance(value, bool):

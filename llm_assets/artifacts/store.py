@@ -1,15 +1,15 @@
-"""The artifact store: whole, immutable, content-addressed folders; nothing half-written is ever visible.
+"""The artifact store: immutable, content-addressed folders, of which only whole ones are ever visible.
 
 Layout below the root (a local folder)::
 
     <asset>/<partition or _>/<short identity>/artifact.json   the record, beside the data
-    .staging/<asset>/<partition>/<short identity>/            a build in progress, kept when it is killed
-    .locks/<short identity>                                    held with flock while building
-    .latest/<asset>/<partition>                                identity last published or hit
-    .recipes/<name>@<digest>/<asset>/<partition>               the same for each recipe, with the day
+    .staging/<asset>/<partition>/<short identity>/             a build in progress; kept if it is killed
+    .locks/<32 hex digits of the identity>                     held with flock during the build
+    .latest/<asset>/<partition>                                the short identity last published or found
+    .recipes/<name>@<digest>/<asset>/<partition>               the same per recipe, with the day
 
-A build happens in staging and becomes visible by one rename after its record is on the disk. `RemoteStore` puts
-the same layout on any fsspec URL, with a local folder in front of it.
+A build happens in staging and becomes visible by one rename, after its record is on disk. `RemoteStore` puts the same
+layout on any fsspec URL, with a local folder as its cache.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 
 @dataclass(frozen=True)
 class Artifact:
-    """A whole artifact on the local disk."""
+    """An artifact on the local disk."""
 
     path: Path
     record: Record
@@ -49,23 +49,24 @@ class Artifact:
         return self.record.data_version
 
     def file(self, name: str) -> Path:
-        """Local path of one of the record's files. Raises CorruptArtifact where it is gone."""
+        """Local path of one of the record's files. Raises CorruptArtifact if it is missing."""
         entry = self.record.files.get(name)
         if entry is None:
             raise CorruptArtifact(f"{self.record.key}: no file {name!r} in the record of {self.path}")
         path = Path(self.locations()[name]) if entry.location is not None else self.path / name
         if not path.exists():
             raise CorruptArtifact(
-                f"{self.record.key}: {path} has disappeared; materialise {self.record.asset} again with its source in place"
+                f"{self.record.key}: {path} has disappeared; "
+                f"materialise {self.record.asset} again with its source in place"
             )
         return path
 
     def view(self, name: str) -> Path:
-        """Path of a page or plot that is drawn from the artifact; it may have to be drawn first."""
+        """Path of a page or plot drawn from the artifact. The file may not have been drawn yet."""
         return self.path / name
 
     def locations(self) -> dict[str, str]:
-        """Where files referenced outside the store lie now (it may differ from when they were recorded)."""
+        """Current paths of the files outside the store, by name. They may have moved since they were recorded."""
         sidecar = self.path / LOCATIONS
         known = {name: entry.location for name, entry in self.record.files.items() if entry.location is not None}
         if sidecar.exists():
@@ -73,12 +74,12 @@ class Artifact:
         return known
 
     def relocate(self, locations: dict[str, str]) -> None:
-        """Remember that referenced files moved; their bytes, and so the identity, are the same."""
+        """Store new paths of files outside the store. Their bytes, and so the identity, are the same."""
         if locations and locations != self.locations():
             write_atomic(self.path / LOCATIONS, json.dumps(locations, indent=2, sort_keys=True).encode())
 
     def table(self, name: str) -> list[Path]:
-        """The parquet files of one table, in stable (name) order."""
+        """The parquet files of a table, sorted by name."""
         prefix = f"{name}/"
         return [
             self.file(file)
@@ -98,7 +99,7 @@ class RememberedRecipe:
 
 @dataclass(frozen=True)
 class Build:
-    """A build in progress: which artifact, who builds it, since when (UTC, ISO 8601), the file that is locked."""
+    """A build in progress: the artifact's key, the process, its start (UTC, ISO 8601), and the locked file."""
 
     key: str
     holder: str
@@ -107,15 +108,19 @@ class Build:
 
 
 def _holder(lock: int, path: Path) -> Build:
-    """What the holder of a lock has written about itself; it may not have come to it yet."""
+    """What the holder of a lock has written about itself; it may not have done so yet."""
     holder, key, since, *_ = [*os.pread(lock, 500, 0).decode("utf-8", "replace").split("\n"), "", "", ""]
     return Build(key or "an artifact", holder or "another process", since, path)
 
 
 @lru_cache(maxsize=4096)
 def _load_record(path: str, modified: int, size: int) -> Record:
-    """The record in a file, read once while the file is the same: a run of 33 stages looks 479 of them up."""
+    """Load a record, cached while the file is unchanged: a run of 33 stages looks up 479 records."""
     return Record.load(Path(path).read_bytes(), path)
+
+
+def _build_order(artifact: Artifact) -> tuple[str, str]:
+    return str(artifact.record.timings.get("finished_at", "")), artifact.record.identity
 
 
 class Store:
@@ -125,19 +130,25 @@ class Store:
         self.root = Path(root).absolute()
 
     def folder(self, identity: Identity) -> Path:
-        return self.root / identity.asset / (identity.partition or NO_PARTITION) / identity.short
+        """The folder of an artifact."""
+        return self.root / identity.asset / (identity.partition or NO_PARTITION) / identity.short_id
 
     def staging(self, identity: Identity) -> Path:
-        return self.root / ".staging" / identity.asset / (identity.partition or NO_PARTITION) / identity.short
+        """The folder of a build in progress."""
+        return self.root / ".staging" / identity.asset / (identity.partition or NO_PARTITION) / identity.short_id
 
     def lookup(self, identity: Identity) -> Artifact | None:
-        """The artifact of this identity, or None. Costs one small read and a stat for each file."""
+        """The artifact of this identity, or None. Costs one small read, and a stat per file.
+
+        Raises CorruptArtifact if a file is missing or has the wrong size.
+        """
         artifact = self._read(self.folder(identity))
         if artifact is None:
             return None
         if artifact.record.identity != identity.digest:
             raise CorruptArtifact(
-                f"{artifact.path}: holds identity {artifact.record.identity}, not {identity.digest}; two identities share 64 bits or the folder was edited"
+                f"{artifact.path}: holds identity {artifact.record.identity}, not {identity.digest}; "
+                "two identities share 64 bits, or the folder was edited"
             )
         self._check_sizes(artifact)
         return artifact
@@ -145,8 +156,8 @@ class Store:
     def _read(self, folder: Path) -> Artifact | None:
         record = folder / RECORD
         try:
-            found = record.stat()
-            return Artifact(folder, _load_record(str(record), found.st_mtime_ns, found.st_size))
+            stat = record.stat()
+            return Artifact(folder, _load_record(str(record), stat.st_mtime_ns, stat.st_size))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -158,13 +169,13 @@ class Store:
                 except FileNotFoundError:
                     size = -1
                 if size != entry.bytes:
-                    found = "is gone" if size < 0 else f"has {size} bytes, the record says {entry.bytes}"
+                    problem = "is missing" if size < 0 else f"has {size} bytes, but the record says {entry.bytes}"
                     raise CorruptArtifact(
-                        f"{artifact.path / name}: {found}; remove the folder {artifact.path} to rebuild it"
+                        f"{artifact.path / name}: {problem}; remove the folder {artifact.path} to rebuild it"
                     )
 
     def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
-        """Every whole artifact, by asset, partition, then time of building."""
+        """Every artifact, sorted by asset, partition, then the time of its build."""
         if not self.root.is_dir():
             return
         for asset_folder in sorted(self.root.iterdir()):
@@ -173,22 +184,19 @@ class Store:
             for partition_folder in sorted(p for p in asset_folder.iterdir() if p.is_dir()):
                 if partition is not None and partition_folder.name != partition:
                     continue
-                found = [a for folder in partition_folder.iterdir() if (a := self._read(folder)) is not None]
-                yield from sorted(
-                    found, key=lambda a: (str(a.record.timings.get("finished_at", "")), a.record.identity)
-                )
+                artifacts = [self._read(folder) for folder in partition_folder.iterdir()]
+                yield from sorted((artifact for artifact in artifacts if artifact is not None), key=_build_order)
 
     def find(self, prefix: str) -> Artifact:
-        """The one artifact whose identity starts with `prefix`. Raises ArtifactError on none or several."""
-        hits = [a for a in self.artifacts() if a.record.identity.startswith(prefix)]
-        if len(hits) != 1:
-            raise ArtifactError(
-                f"{'no artifact' if not hits else 'several artifacts'} in {self.root} with an identity that starts with {prefix!r}"
-            )
-        return hits[0]
+        """The artifact whose identity starts with `prefix`. Raises ArtifactError if there is none or several."""
+        matches = [artifact for artifact in self.artifacts() if artifact.record.identity.startswith(prefix)]
+        if len(matches) != 1:
+            count = "several artifacts" if matches else "no artifact"
+            raise ArtifactError(f"{count} in {self.root} with an identity that starts with {prefix!r}")
+        return matches[0]
 
     def latest(self, asset: str, partition: str | None) -> Artifact | None:
-        """What was last built or hit for this asset and partition: the natural thing to compare with."""
+        """The artifact that was last built or found for this asset and partition, to compare a recipe with."""
         pointer = self.root / ".latest" / asset / (partition or NO_PARTITION)
         try:
             short = pointer.read_text().strip()
@@ -197,19 +205,20 @@ class Store:
         return self._read(self.root / asset / (partition or NO_PARTITION) / short)
 
     def touch_latest(self, identity: Identity) -> None:
+        """Make this artifact the latest of its asset and partition."""
         pointer = self.root / ".latest" / identity.asset / (identity.partition or NO_PARTITION)
         try:
-            if pointer.read_text() == identity.short:
+            if pointer.read_text() == identity.short_id:
                 return
         except FileNotFoundError:
             pass
         with clear_disk_errors(self.root):
-            write_atomic(pointer, identity.short.encode())
+            write_atomic(pointer, identity.short_id.encode())
 
-    def remember(self, recipe: str, identity: Identity) -> None:
-        """Note that the recipe of this label resolves to `identity`: `gc` keeps it. Rewritten once a day at most."""
+    def remember_recipe(self, recipe: str, identity: Identity) -> None:
+        """Note that a recipe, by label, resolves to `identity`, so that `gc` keeps it. Writes at most once a day."""
         name = f"{identity.asset}/{identity.partition or NO_PARTITION}"
-        note = f"{identity.short} {datetime.now(UTC):%Y-%m-%d}\n"
+        note = f"{identity.short_id} {datetime.now(UTC):%Y-%m-%d}\n"
         pointer = self.root / RECIPES / recipe / name
         try:
             if pointer.read_text() == note:
@@ -223,23 +232,23 @@ class Store:
         write_atomic(self.root / name, note)
 
     def _notes(self) -> dict[str, str]:
-        """What is noted of recipes, by path below the root."""
+        """The notes about recipes, by path below the root."""
         paths = [path for path in sorted((self.root / RECIPES).glob("*/*/*")) if not path.name.endswith(".tmp")]
         return {str(path.relative_to(self.root)): path.read_text() for path in paths}
 
-    def remembered(self) -> dict[str, RememberedRecipe]:
-        """The recipes that artifacts of this store were built or found for, by label."""
-        found: dict[str, RememberedRecipe] = {}
+    def remembered_recipes(self) -> dict[str, RememberedRecipe]:
+        """The recipes that this store has been used with, by label."""
+        recipes: dict[str, RememberedRecipe] = {}
         for name, note in self._notes().items():
             recipe, asset, partition = name.split("/")[1:]
             short, _, day = note.strip().partition(" ")
-            known = found.setdefault(recipe, RememberedRecipe(recipe))
+            known = recipes.setdefault(recipe, RememberedRecipe(recipe))
             known.folders.add(f"{asset}/{partition}/{short}")
             known.last_used = max(known.last_used, day)
-        return found
+        return recipes
 
-    def forget(self, recipe: str) -> None:
-        """Remember nothing of a recipe."""
+    def forget_recipe(self, recipe: str) -> None:
+        """Remove the notes about a recipe."""
         with clear_disk_errors(self.root):
             shutil.rmtree(self.root / RECIPES / recipe, ignore_errors=True)
 
@@ -247,9 +256,10 @@ class Store:
     def lock(
         self, identity: Identity, on_wait: Callable[[str], None] | None = None, run_id: str | None = None
     ) -> Iterator[None]:
-        """Hold the right to build `identity`, once nobody else does. The kernel releases it when the holder dies.
+        """Wait for the lock of `identity` and hold it. The kernel releases it when the holder dies.
 
-        on_wait: is told once who else holds it. run_id: Dagster's, for others to see.
+        on_wait: called once, with the current holder, if another process holds the lock. run_id: the Dagster run, to
+        show to those who wait.
         """
         path = self.root / ".locks" / identity.digest[:32]
         with clear_disk_errors(self.root):
@@ -266,7 +276,7 @@ class Store:
                         on_wait(_holder(lock, path).holder)
                     waited = True
                     time.sleep(0.1)
-            with contextlib.suppress(OSError):  # who holds it is a courtesy; on a full disk the lock still holds
+            with contextlib.suppress(OSError):  # only a courtesy: the lock holds even if the disk is full
                 process = f"process {os.getpid()} on {os.uname().nodename}"
                 holder = f"run {run_id[:8]} ({process})" if run_id else process
                 since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -276,8 +286,8 @@ class Store:
         finally:
             os.close(lock)
 
-    def builds(self) -> list[Build]:
-        """The builds of this store that are in progress on this machine."""
+    def builds_in_progress(self) -> list[Build]:
+        """The builds of this store in progress on this machine."""
         builds = []
         folder = self.root / ".locks"
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -291,7 +301,7 @@ class Store:
         return builds
 
     def open_staging(self, identity: Identity) -> Path:
-        """The build folder of `identity`, with whatever an interrupted build left finished in it."""
+        """The build folder of `identity`, with the finished tasks of an interrupted build."""
         staging = self.staging(identity)
         with clear_disk_errors(self.root):
             staging.mkdir(parents=True, exist_ok=True)
@@ -300,7 +310,7 @@ class Store:
         return staging
 
     def publish(self, identity: Identity, staging: Path, record: Record) -> Artifact:
-        """Make a finished staging folder visible, record last, by one rename."""
+        """Write the record into a finished staging folder, then make the folder visible by one rename."""
         final = self.folder(identity)
         with clear_disk_errors(self.root):
             for folder, _, _ in os.walk(staging):
@@ -312,39 +322,39 @@ class Store:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or self.lookup(identity) is None:
                     raise
-                shutil.rmtree(staging)  # somebody else published the same identity; theirs is as good
+                shutil.rmtree(staging)  # another process has published the same identity
             fsync_path(final.parent)
         self.touch_latest(identity)
         artifact = self.lookup(identity)
         if artifact is None:
-            raise CorruptArtifact(f"{final}: vanished right after it was published")
+            raise CorruptArtifact(f"{final}: disappeared right after it was published")
         return artifact
 
     def replace(self, before: Artifact, now: Artifact) -> Artifact:
-        """Make what was changed in place in the local folder what everybody reads (a takedown); the artifact as it is now."""
+        """Publish an artifact that a takedown changed in place in the local folder; returns the changed artifact."""
         pointer = self.root / ".latest" / now.record.asset / (now.record.partition or NO_PARTITION)
         if before.path != now.path and pointer.exists() and pointer.read_text().strip() == before.path.name:
-            write_atomic(pointer, now.record.short.encode())
+            write_atomic(pointer, now.record.short_id.encode())
         return now
 
     def delete(self, artifact: Artifact) -> None:
-        """Remove an artifact and what checks found in it; its record goes first: a half-removed folder is no artifact."""
+        """Remove an artifact and its check results. The record goes first: a folder without it is no artifact."""
         with clear_disk_errors(self.root):
             (artifact.path / RECORD).unlink()
             shutil.rmtree(artifact.path)
-            shutil.rmtree(self.root / ".checks" / artifact.record.short, ignore_errors=True)
+            shutil.rmtree(self.root / ".checks" / artifact.record.short_id, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def clear_disk_errors(root: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write into one clear error."""
+    """Turn the operating system's write errors into StoreUnwritable, whose message says what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in DISK_ERRORS:
+            file = f" ({error.filename})" if error.filename else ""
             raise StoreUnwritable(
-                f"cannot write to the artifact store {root}: {error.strerror}"
-                f"{f' ({error.filename})' if error.filename else ''}. Nothing was published and finished parts are kept; "
-                "free space or make the folder writable, then run again"
+                f"cannot write to the artifact store {root}: {error.strerror}{file}. Nothing was published, and "
+                "finished tasks are kept; free space or make the folder writable, then run again"
             ) from error
         raise

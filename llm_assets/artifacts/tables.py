@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 
 from .errors import ArtifactError
 
-# A batch ends at this many rows. It bounds memory (with a page's bound of 8 MiB) and amortises the calls: below about
-# 100 pages the fixed cost of a call shows.
+# Rows per batch. The bound limits memory (a page has at most 8 MiB) and amortises the fixed cost of a call, which shows
+# below about 100 pages.
 BATCH_ROWS = 512
 
 
 class TableInvalid(ArtifactError):
-    """Rows that break their table's schema; `failures` holds up to 20 of them."""
+    """Rows violate their table's schema; `failures` holds up to 20 of them."""
 
     def __init__(self, message: str, failures: pl.DataFrame | None = None):
         super().__init__(message)
@@ -37,61 +37,67 @@ def _polars_schema(model: type) -> pl.Schema:
 
 
 def polars_schema(model: type) -> pl.Schema:
-    """Column types of a pandera model, in the model's order."""
+    """Column types of a pandera model, in the order of the model."""
     return _polars_schema(model)
 
 
 @lru_cache
 def arrow_schema(model: type) -> pa.Schema:
+    """The Arrow schema of a pandera model."""
     return pl.DataFrame(schema=_polars_schema(model)).to_arrow().schema
 
 
 @lru_cache
 def _violations(model: type) -> list[pl.Expr] | None:
-    """The model's rules as expressions that are true where a rule is broken; None where one of them has no such form.
+    """The model's rules as expressions that are true if a rule is violated; None if a rule has no such form.
 
-    pandera runs every check of every column as queries of its own: 60 to 110 ms a frame of 27 to 38 columns however few
-    its rows. As one query the same rules take about 1 ms; pandera is asked only where one is broken.
+    pandera runs every check of every column as a separate query: 60 to 110 ms per frame of 27 to 38 columns, even for a
+    few rows. As one query, the same rules take about 1 ms. pandera then runs only if a rule is violated.
     """
     schema = _schema(model)
     if schema.checks or schema.unique or schema.parsers:
         return None
-    broken: list[pl.Expr] = []
+    violations: list[pl.Expr] = []
     for name, column in schema.columns.items():
         values = pl.col(name)
         if column.parsers or not column.required or column.regex:
             return None
         if not column.nullable:
-            broken.append(
-                (values.is_null() | values.is_nan() if column.dtype.type.is_float() else values.is_null()).any()
-            )
+            missing = values.is_null() | values.is_nan() if column.dtype.type.is_float() else values.is_null()
+            violations.append(missing.any())
         if column.unique:
-            broken.append(values.is_duplicated().any())
+            violations.append(values.is_duplicated().any())
         for check in column.checks:
-            said = check.statistics or {}
-            if check.name == "greater_than_or_equal_to":
-                kept = values >= said["min_value"]
-            elif check.name == "less_than_or_equal_to":
-                kept = values <= said["max_value"]
-            elif check.name == "isin":
-                kept = values.is_in(list(said["allowed_values"]))
-            elif check.name == "str_matches":
-                kept = values.str.contains(f"^(?:{said['pattern'].removeprefix('^')})")
-            elif (
-                check.name == "str_length"
-                and said.get("min_value") is not None
-                and said.get("max_value") is None
-                and said.get("exact_value") is None
-            ):
-                kept = values.str.len_chars() >= said["min_value"]
-            else:
+            passes = _passes(check, values)
+            if passes is None:
                 return None
-            broken.append((~kept).any())
-    return [expression.alias(str(place)) for place, expression in enumerate(broken)]
+            violations.append((~passes).any())
+    return [expression.alias(str(number)) for number, expression in enumerate(violations)]
+
+
+def _passes(check: Any, values: pl.Expr) -> pl.Expr | None:
+    """An expression that is true for the values that pass a pandera check; None for an unknown kind of check."""
+    statistics = check.statistics or {}
+    if check.name == "greater_than_or_equal_to":
+        return values >= statistics["min_value"]
+    if check.name == "less_than_or_equal_to":
+        return values <= statistics["max_value"]
+    if check.name == "isin":
+        return values.is_in(list(statistics["allowed_values"]))
+    if check.name == "str_matches":
+        return values.str.contains(f"^(?:{statistics['pattern'].removeprefix('^')})")
+    if check.name == "str_length":
+        least, most, exact = (statistics.get(name) for name in ("min_value", "max_value", "exact_value"))
+        if least is not None and most is None and exact is None:
+            return values.str.len_chars() >= least
+    return None
 
 
 def validate(model: type, frame: pl.DataFrame) -> None:
-    """Check every row. Raises TableInvalid with the failing rows (pandera checks only the schema of a lazy frame)."""
+    """Validate every row of a frame. Raises TableInvalid with the failing rows.
+
+    The frame is not lazy, because pandera checks only the schema of a lazy frame.
+    """
     violations = _violations(model)
     if violations is not None and frame.schema == _polars_schema(model) and not any(frame.select(violations).row(0)):
         return
@@ -107,11 +113,11 @@ def validate(model: type, frame: pl.DataFrame) -> None:
 
 
 def row_count(path: Path) -> int:
-    """Rows of a parquet file, from its footer."""
+    """The number of rows of a parquet file, from its footer."""
     return pl.scan_parquet(path).select(pl.len()).collect().item()
 
 
 def batches(table: Path, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
-    """A parquet table in frames of at most BATCH_ROWS rows, in file order."""
+    """Read a parquet file in frames of at most BATCH_ROWS rows, in file order."""
     for batch in pq.ParquetFile(table).iter_batches(BATCH_ROWS, columns=columns):
         yield pl.DataFrame(batch)

@@ -1,4 +1,4 @@
-"""Looking for text in files of every kind a store has: tables, databases, token files, archives, pages, logs."""
+"""Searching for text in every kind of file of a store: tables, databases, token files, archives, pages, logs."""
 
 from __future__ import annotations
 
@@ -14,96 +14,93 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# A run of 2 × CHARACTERS - 1 characters of a text holds one of its pieces whole.
+# Length of a piece. Any 2 × CHARACTERS - 1 successive characters of a line contain a whole piece.
 CHARACTERS = 32
-LEAST_CHARACTERS = 20  # of a shorter line (a title): below, other pages say the same
-MOST_PIECES = 20_000  # spread over all texts: the search takes a page's text to be gone where this sample of it is
-_BUFFER = 32 << 20
-_CHUNK = 4 << 20
+LEAST_CHARACTERS = 20  # of a shorter line (a title); other pages have the same lines below this length
+MOST_PIECES = 20_000  # over all texts; if this sample is gone from the store, the texts are taken to be gone
+_BUFFER_BYTES = 32 << 20
+_CHUNK_BYTES = 4 << 20
 
 
-def pieces_of(texts: Iterable[str]) -> list[str]:
-    """Pieces of texts that a search can find: each line in runs of CHARACTERS characters, evenly thinned out to MOST_PIECES."""
-    found: dict[str, None] = {}
+def text_pieces(texts: Iterable[str]) -> list[str]:
+    """Pieces of texts to search for: runs of CHARACTERS characters of each line, thinned out evenly to MOST_PIECES."""
+    pieces: dict[str, None] = {}
     for text in texts:
         for line in text.splitlines():
             line = line.strip()
             if LEAST_CHARACTERS <= len(line) < CHARACTERS:
-                found[line] = None
+                pieces[line] = None
             for start in range(0, len(line) - CHARACTERS + 1, CHARACTERS):
-                found[line[start : start + CHARACTERS]] = None
-    pieces = list(found)
+                pieces[line[start : start + CHARACTERS]] = None
     step = -(-len(pieces) // MOST_PIECES) or 1
-    return pieces[::step]
+    return list(pieces)[::step]
 
 
-def only_there(pieces: list[str], other_texts: Iterable[pl.Series]) -> list[str]:
-    """Those of the pieces that no other text holds (a menu, a quotation)."""
-    left = pieces
+def pieces_found_nowhere_else(pieces: list[str], other_texts: Iterable[pl.Series]) -> list[str]:
+    """The pieces that no other text contains, as it would a menu or a quotation."""
+    unshared = pieces
     for texts in other_texts:
-        if left:
-            shared = texts.str.extract_many(left, overlapping=True).explode().drop_nulls().unique().to_list()
-            left = [piece for piece in left if piece not in set(shared)]
-    return left
+        if unshared:
+            shared = set(texts.str.extract_many(unshared, overlapping=True).explode().drop_nulls().unique().to_list())
+            unshared = [piece for piece in unshared if piece not in shared]
+    return unshared
 
 
-def files_holding(
+def files_containing(
     pieces: list[str], files: Iterable[Path], decoders: Callable[[Path], Callable[[], Iterator[bytes]] | None]
 ) -> list[Path]:
-    """Files in which a piece stands, as it is or once decoded.
+    """The files that contain a piece, as plain text or after decoding.
 
-    decoders: gives a function that yields a file's content as text, for files that only their writer can read (tokens).
-    Files that vanish meanwhile are passed over.
+    decoders: returns, for a file that only its writer can read (tokens), a function that yields the file's text; None
+    for any other file. Files that disappear during the search are skipped.
     """
     if not pieces:
         return []
-    wanted = _wanted(pieces)
-    holding: list[Path] = []
-    names: list[Path] = []
-    contents: list[str] = []
-    held = 0
+    patterns = _patterns(pieces)
+    matches: list[Path] = []
+    buffer: list[tuple[Path, str]] = []
+    buffered_bytes = 0
 
-    def look() -> None:
-        nonlocal held
-        if contents:
-            hits = pl.Series(contents, dtype=pl.String).str.contains_any(wanted)
-            holding.extend(name for name, hit in zip(names, hits, strict=True) if hit)
-        names.clear()
-        contents.clear()
-        held = 0
+    def search_buffer() -> None:
+        nonlocal buffered_bytes
+        if buffer:
+            contents = pl.Series([content for _, content in buffer], dtype=pl.String)
+            hits = contents.str.contains_any(patterns)
+            matches.extend(path for (path, _), hit in zip(buffer, hits, strict=True) if hit)
+        buffer.clear()
+        buffered_bytes = 0
 
     for path in files:
         for content in _contents(path, decoders(path)):
-            names.append(path)
-            contents.append(content.decode("latin-1"))  # a character for each byte
-            held += len(content)
-            if held > _BUFFER:
-                look()
-    look()
-    return list(dict.fromkeys(holding))
+            buffer.append((path, content.decode("latin-1")))  # one character per byte
+            buffered_bytes += len(content)
+            if buffered_bytes > _BUFFER_BYTES:
+                search_buffer()
+    search_buffer()
+    return list(dict.fromkeys(matches))
 
 
-def lines_without(pieces: list[str], lines: list[bytes]) -> list[bytes]:
-    """The lines in which no piece stands."""
+def lines_not_containing(pieces: list[str], lines: list[bytes]) -> list[bytes]:
+    """The lines that contain no piece."""
     if not pieces or not lines:
         return lines
-    hits = pl.Series([line.decode("latin-1") for line in lines]).str.contains_any(_wanted(pieces))
+    hits = pl.Series([line.decode("latin-1") for line in lines]).str.contains_any(_patterns(pieces))
     return [line for line, hit in zip(lines, hits, strict=True) if not hit]
 
 
-def _wanted(pieces: list[str]) -> list[str]:
-    """The bytes to look for, a character for each."""
+def _patterns(pieces: list[str]) -> list[str]:
+    """The byte sequences to search for, with one character per byte."""
     variants = dict.fromkeys(variant for piece in pieces for variant in sorted(_variants(piece)))
     return [variant.encode("utf-8", "replace").decode("latin-1") for variant in variants]
 
 
 def _variants(piece: str) -> set[str]:
-    """A piece as it stands in plain text, in JSON (one way or another) and in HTML."""
+    """A piece as plain text, as JSON with and without escaped characters, and as HTML."""
     return {piece, json.dumps(piece)[1:-1], json.dumps(piece, ensure_ascii=False)[1:-1], html.escape(piece)}
 
 
 def _contents(path: Path, decode: Callable[[], Iterator[bytes]] | None) -> Iterator[bytes]:
-    """A file's bytes in overlapping chunks, and, where it is packed in a known way, what it holds."""
+    """A file's bytes in overlapping chunks and, for a known format, the unpacked text."""
     with contextlib.suppress(FileNotFoundError):
         with open(path, "rb") as stream:
             head = stream.read(16)
@@ -120,12 +117,12 @@ def _contents(path: Path, decode: Callable[[], Iterator[bytes]] | None) -> Itera
 
 def _chunks(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
+        while chunk := stream.read(_CHUNK_BYTES):
             yield chunk
 
 
 def _overlapping(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Chunks, each with the end of the one before it, so that a piece on the boundary is found."""
+    """The chunks, each preceded by the end of the one before, so that a piece across a boundary is found."""
     tail = b""
     for chunk in chunks:
         yield tail + chunk
@@ -133,7 +130,7 @@ def _overlapping(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _inflated(path: Path) -> Iterator[bytes]:
-    """All members of a gzip file; one that is damaged is read as far as it goes."""
+    """The content of all members of a gzip file, up to the first damage."""
     with open(path, "rb") as stream:
         inflate = zlib.decompressobj(31)
         while chunk := stream.read(1 << 16):
@@ -148,41 +145,39 @@ def _inflated(path: Path) -> Iterator[bytes]:
 
 
 def _parquet(path: Path) -> Iterator[bytes]:
-    """Every text of every column, nested ones too."""
+    """The texts of every column, also of nested ones."""
     try:
-        file = pq.ParquetFile(path)
-        batches = file.iter_batches(4096)
-        for batch in batches:
+        for batch in pq.ParquetFile(path).iter_batches(4096):
             for column in batch.columns:
                 for values in _text_arrays(column):
                     yield "\n".join(value for value in values.to_pylist() if value).encode("utf-8", "replace")
     except (pa.ArrowException, OSError):
-        return  # half-written; its bytes were looked at
+        return  # half-written; its raw bytes have been searched already
 
 
 def _text_arrays(array: pa.Array) -> Iterator[pa.Array]:
-    kind = array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    dtype = array.type
+    if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype):
         yield array
-    elif pa.types.is_dictionary(kind):
+    elif pa.types.is_dictionary(dtype):
         yield from _text_arrays(array.dictionary)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    elif pa.types.is_list(dtype) or pa.types.is_large_list(dtype):
         yield from _text_arrays(array.flatten())
-    elif pa.types.is_struct(kind):
+    elif pa.types.is_struct(dtype):
         for field in array.flatten():
             yield from _text_arrays(field)
 
 
 def _database(path: Path) -> Iterator[bytes]:
-    """Every text of every table of an SQLite file: a long one is not in one piece in the file's bytes."""
+    """The texts of every table of an SQLite file, whose bytes hold a long text in several places."""
     with (
         contextlib.suppress(sqlite3.Error),
-        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base,
+        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection,
     ):
-        base.text_factory = bytes
-        tables = [row[0].decode() for row in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for table in tables:
+        connection.text_factory = bytes
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
             with contextlib.suppress(sqlite3.Error):
-                rows = base.execute(f'SELECT * FROM "{table}"')
-                while some := rows.fetchmany(1000):
-                    yield b"\n".join(value for row in some for value in row if isinstance(value, bytes))
+                cursor = connection.execute(f'SELECT * FROM "{table.decode()}"')
+                while rows := cursor.fetchmany(1000):
+                    yield b"\n".join(value for row in rows for value in row if isinstance(value, bytes))

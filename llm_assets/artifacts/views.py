@@ -1,5 +1,7 @@
-"""Views: pages and plots drawn from an artifact. They lie beside its data, are no part of its data version, and are
-drawn again where their template or code has changed, without building anything.
+"""Views: pages and plots drawn from an artifact.
+
+They are stored beside its data and are no part of its data version. If their template or code changes, they are drawn
+again without a build.
 """
 
 from __future__ import annotations
@@ -20,19 +22,21 @@ from .store import Artifact, clear_disk_errors
 if TYPE_CHECKING:
     from .stage import Resolution, Stage
 
-SIDECAR = "views.json"
-SHOWN, PREVIEW = "shown.json", "preview.json"
-SIDECARS = (SIDECAR, SHOWN, PREVIEW)  # beside the data, and no part of it
+# Files that are stored beside the data and are no part of the artifact.
+VIEW_VERSIONS = "views.json"
+STAGE_METADATA = "shown.json"
+PREVIEW = "preview.json"
+SIDECARS = (VIEW_VERSIONS, STAGE_METADATA, PREVIEW)
 REPORT_PACKAGE = "llm_assets.report"
 
 
 @dataclass(frozen=True)
 class View:
-    """One file that is drawn from an artifact.
+    """A file that is drawn from an artifact.
 
-    file: its path within the artifact's folder.
-    draw: ``draw(artifact, inputs, config)`` gives its text or bytes, from what is stored alone.
-    templates: files beside `draw`'s module that it is drawn with.
+    file: its path in the artifact's folder.
+    draw: ``draw(artifact, inputs, config)`` returns its text or bytes, from stored data only.
+    templates: files beside the module of `draw` that it uses.
     """
 
     file: str
@@ -40,13 +44,13 @@ class View:
     templates: tuple[str, ...] = ()
 
     def version(self) -> str:
-        """Digest of the code and the templates that draw it."""
+        """Digest of the code and templates that draw it."""
         return drawing_version(self.draw, self.templates)
 
 
 @lru_cache
 def drawing_version(draw: Callable[..., Any], templates: tuple[str, ...] = ()) -> str:
-    """Digest of the code behind a function that draws something, of the files beside it that it reads, and of plots."""
+    """Digest of a drawing function's code, of its template files, and of the report package."""
     module, report = module_file(draw.__module__), module_file(REPORT_PACKAGE)
     assert module is not None and report is not None
     files = [module.parent / name for name in templates]
@@ -55,12 +59,12 @@ def drawing_version(draw: Callable[..., Any], templates: tuple[str, ...] = ()) -
     return fingerprint({"templates": digests, "source": source_digests(draw)})[:16]
 
 
-def draw_views(resolution: Resolution, artifact: Artifact, anew: bool = False) -> list[str]:
-    """Draw the artifact's views that are missing, or whose template or code has changed (all of them where `anew`).
+def draw_views(resolution: Resolution, artifact: Artifact, redraw: bool = False) -> list[str]:
+    """Draw the artifact's views that are missing or whose template or code has changed; all of them if `redraw`.
 
-    Returns the files that were drawn. Raises StoreUnwritable.
+    Returns the drawn files. Raises StoreUnwritable.
     """
-    sidecar = artifact.path / SIDECAR
+    sidecar = artifact.path / VIEW_VERSIONS
     try:
         drawn_with = dict(json.loads(sidecar.read_text()))
     except (FileNotFoundError, ValueError):
@@ -68,7 +72,7 @@ def draw_views(resolution: Resolution, artifact: Artifact, anew: bool = False) -
     drawn = []
     for view in resolution.stage.views:
         version, path = view.version(), artifact.path / view.file
-        if not anew and drawn_with.get(view.file) == version and path.exists():
+        if not redraw and drawn_with.get(view.file) == version and path.exists():
             continue
         content = view.draw(artifact, resolution.inputs, resolution.config)
         with clear_disk_errors(artifact.path):
@@ -81,21 +85,21 @@ def draw_views(resolution: Resolution, artifact: Artifact, anew: bool = False) -
     return drawn
 
 
-def shown(stage: Stage, artifact: Artifact) -> dict[str, Any]:
-    """What the stage shows of an artifact: Markdown and numbers, kept beside it (a plot takes 0.2 s to draw)."""
+def stage_metadata(stage: Stage, artifact: Artifact) -> dict[str, Any]:
+    """The stage's Markdown texts and numbers for an artifact's page, cached beside it (a plot takes 0.2 s to draw)."""
     show = stage.show
     if show is None:
         return {}
-    return dict(kept_beside(artifact, SHOWN, drawing_version(show), lambda: dict(show(artifact))))
+    return dict(cached_beside(artifact, STAGE_METADATA, drawing_version(show), lambda: dict(show(artifact))))
 
 
-def kept_beside(artifact: Artifact, sidecar: str, version: str, make: Callable[[], Any]) -> Any:
-    """A plain value that `make` gives, kept in a file beside the artifact while its version is the same."""
+def cached_beside(artifact: Artifact, sidecar: str, version: str, make: Callable[[], Any]) -> Any:
+    """The JSON value that `make` returns, cached in a file beside the artifact as long as `version` is the same."""
     path = artifact.path / sidecar
     try:
-        kept = json.loads(path.read_text())
-        if kept["version"] == version:
-            return kept["value"]
+        cached = json.loads(path.read_text())
+        if cached["version"] == version:
+            return cached["value"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
     value = make()

@@ -1,9 +1,10 @@
-"""``llm-assets artifacts``: what is in the store, why something would rebuild, where something came from."""
+"""``llm-assets artifacts``: list the store, explain rebuilds, follow lineage, collect garbage."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.identity import differences
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
 from llm_assets.artifacts.progress import human_size
+from llm_assets.artifacts.record import Record
 from llm_assets.artifacts.stage import Key
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import draw_views
@@ -25,11 +27,11 @@ from .options import recipe_option
 
 @click.group()
 def artifacts() -> None:
-    """The artifact store."""
+    """Inspect and manage the artifact store."""
 
 
-def _find(workspace: Workspace, name: str) -> Artifact:
-    """An artifact by the start of its identity, or by ``asset`` or ``asset/partition`` (what the recipe asks for)."""
+def find_artifact(workspace: Workspace, name: str) -> Artifact:
+    """An artifact by the start of its identity, or the recipe's current one by ``asset`` or ``asset/partition``."""
     asset, _, partition = name.partition("/")
     if asset in workspace.graph.stages:
         return workspace.resolver().artifact(asset, partition or None)
@@ -39,33 +41,34 @@ def _find(workspace: Workspace, name: str) -> Artifact:
 
 
 def named_keys(workspace: Workspace, names: tuple[str, ...]) -> list[Key]:
-    """The (asset, partition) pairs that are called by an asset's name or by ``asset/partition``. Raises ClickException."""
-    every = workspace.graph.keys(workspace.recipe)
-    keys = [key for name in names for key in every if name in (key[0], f"{key[0]}/{key[1]}")]
+    """The (asset, partition) pairs with these names (``asset`` or ``asset/partition``). Raises ClickException."""
+    known = workspace.graph.keys(workspace.recipe)
+    keys = [key for name in names for key in known if name in (key[0], f"{key[0]}/{key[1]}")]
     if not keys:
         raise click.ClickException(f"nothing in the graph is called {', '.join(names)}")
     return keys
 
 
 @artifacts.command("list")
-@click.option("--asset", default=None, help="Only this asset.")
+@click.option("--asset", default=None, help="List only this asset.")
 @recipe_option
 def list_artifacts(asset: str | None, recipe: str | None) -> None:
-    """Every artifact; * marks what the recipe resolves to now."""
+    """List every artifact in the store.
+
+    An asterisk marks those that the recipe resolves to now.
+    """
     workspace = open_workspace(recipe)
     if asset is not None:
-        workspace.graph[asset]  # raises where there is none
-    current = {item.identity for item in explain_graph(workspace) if item.state == "cached"}
-    count = 0
-    for item in workspace.store.artifacts(asset):
-        record = item.record
-        mark = "*" if record.short in current else " "
-        rows = ", ".join(f"{table} {n:,}" for table, n in record.rows.items() if n)
-        click.echo(
-            f"{mark} {record.short}  {record.key:32} {human_size(record.total_bytes):>9}  {str(record.timings.get('finished_at', ''))[:19]}  {rows}"
-        )
-        count += 1
-    if not count:
+        workspace.graph[asset]  # raises if there is no such asset
+    current = {explanation.identity for explanation in explain_graph(workspace) if explanation.state == "cached"}
+    stored = list(workspace.store.artifacts(asset))
+    for artifact in stored:
+        record = artifact.record
+        mark = "*" if record.short_id in current else " "
+        rows = ", ".join(f"{table} {count:,}" for table, count in record.rows.items() if count)
+        finished = str(record.timings.get("finished_at", ""))[:19]
+        click.echo(f"{mark} {record.short_id}  {record.key:32} {human_size(record.total_bytes):>9}  {finished}  {rows}")
+    if not stored:
         click.echo(f"no artifacts in {workspace.store.root}")
 
 
@@ -73,19 +76,25 @@ def list_artifacts(asset: str | None, recipe: str | None) -> None:
 @click.argument("name")
 @recipe_option
 def show(name: str, recipe: str | None) -> None:
-    """The record of one artifact: by identity, asset, or asset/partition."""
-    item = _find(open_workspace(recipe), name)
-    click.echo(f"{item.path}\n{json.dumps(item.record.model_dump(mode='json'), indent=2, sort_keys=True)}")
+    """Show the record of the artifact NAME.
+
+    NAME is the start of an identity, an asset, or asset/partition.
+    """
+    artifact = find_artifact(open_workspace(recipe), name)
+    click.echo(f"{artifact.path}\n{json.dumps(artifact.record.model_dump(mode='json'), indent=2, sort_keys=True)}")
 
 
 @artifacts.command()
 @click.argument("names", nargs=-1)
 @recipe_option
 def explain(names: tuple[str, ...], recipe: str | None) -> None:
-    """Why would this rebuild? Field by field, before anything is run. NAMES: assets or asset/partition."""
+    """Explain why artifacts would be rebuilt, field by field.
+
+    NAMES are assets or asset/partition; without NAMES, the whole graph is explained. Nothing is run.
+    """
     workspace = open_workspace(recipe)
-    for item in explain_graph(workspace, named_keys(workspace, names) if names else None):
-        click.echo(f"{item.key}: {item.text()}")
+    for explanation in explain_graph(workspace, named_keys(workspace, names) if names else None):
+        click.echo(f"{explanation.key}: {explanation.text()}")
 
 
 @artifacts.command()
@@ -93,140 +102,190 @@ def explain(names: tuple[str, ...], recipe: str | None) -> None:
 @click.argument("second")
 @recipe_option
 def diff(first: str, second: str, recipe: str | None) -> None:
-    """What differs between two artifacts: identity fields, rows, files."""
+    """Compare the artifacts FIRST and SECOND.
+
+    Shows how their identity fields, rows, stats and files differ.
+    """
     workspace = open_workspace(recipe)
-    a, b = _find(workspace, first).record, _find(workspace, second).record
-    same = True
-    for title, old, new in (("field", a.fields, b.fields), ("rows", a.rows, b.rows), ("stats", a.stats, b.stats)):
-        for path, before, after in differences(old, new):
-            same = False
-            click.echo(f"{title} {path}: {before} → {after}")
-    for file in sorted(a.files.keys() | b.files.keys()):
-        before, after = a.files.get(file), b.files.get(file)
-        if before is None or after is None or before.sha256 != after.sha256:
-            same = False
-            click.echo(
-                f"file {file}: {'only in the second' if before is None else 'only in the first' if after is None else f'{before.bytes:,} → {after.bytes:,} bytes'}"
-            )
-    click.echo(
-        f"data version {a.data_version} {'=' if a.data_version == b.data_version else '≠'} {b.data_version}{'; no difference' if same else ''}"
+    before, after = find_artifact(workspace, first).record, find_artifact(workspace, second).record
+    lines = [*_field_differences(before, after), *_file_differences(before, after)]
+    for line in lines:
+        click.echo(line)
+    equality = "=" if before.data_version == after.data_version else "≠"
+    end = "" if lines else "; no difference"
+    click.echo(f"data version {before.data_version} {equality} {after.data_version}{end}")
+
+
+def _field_differences(before: Record, after: Record) -> Iterator[str]:
+    pairs = (
+        ("field", before.fields, after.fields),
+        ("rows", before.rows, after.rows),
+        ("stats", before.stats, after.stats),
     )
+    for title, old_values, new_values in pairs:
+        for path, old, new in differences(old_values, new_values):
+            yield f"{title} {path}: {old} → {new}"
+
+
+def _file_differences(before: Record, after: Record) -> Iterator[str]:
+    for name in sorted(before.files.keys() | after.files.keys()):
+        old, new = before.files.get(name), after.files.get(name)
+        if old is None:
+            yield f"file {name}: only in the second"
+        elif new is None:
+            yield f"file {name}: only in the first"
+        elif old.sha256 != new.sha256:
+            yield f"file {name}: {old.bytes:,} → {new.bytes:,} bytes"
 
 
 @artifacts.command()
 @click.argument("name")
 @recipe_option
 def trace(name: str, recipe: str | None) -> None:
-    """Follow a document (doc_id or URL) through the tables, or an artifact up and down its lineage."""
+    """Follow a document or an artifact through the graph.
+
+    If NAME is a doc_id or URL, shows every table row of the document. If it is an identity, an asset or
+    asset/partition, shows what the artifact was built from and what reads it.
+    """
     workspace = open_workspace(recipe)
+    if _names_artifact(workspace, name):
+        _trace_artifact(workspace, find_artifact(workspace, name))
+    else:
+        _trace_document(workspace, name)
+
+
+def _names_artifact(workspace: Workspace, name: str) -> bool:
+    if "://" in name:
+        return False
+    if name.partition("/")[0] in workspace.graph.stages:
+        return True
+    return any(artifact.record.identity.startswith(name) for artifact in workspace.store.artifacts())
+
+
+def _trace_artifact(workspace: Workspace, artifact: Artifact) -> None:
+    label = f"{artifact.record.key} {artifact.record.short_id}"
+    for title, related in (
+        ("built from", upstream(workspace.store, artifact)),
+        ("read by", downstream(workspace.store, artifact)),
+    ):
+        click.echo(f"{label} {title}:" + ("" if related else " nothing in the store"))
+        for other in related:
+            click.echo(f"  {other.record.key} {other.record.short_id}")
+
+
+def _trace_document(workspace: Workspace, name: str) -> None:
     resolver = workspace.resolver()
-    if "://" not in name:
-        asset = name.partition("/")[0]
-        if asset in workspace.graph.stages or any(
-            a.record.identity.startswith(name) for a in workspace.store.artifacts()
-        ):
-            item = _find(workspace, name)
-            for title, found in (
-                ("built from", upstream(workspace.store, item)),
-                ("read by", downstream(workspace.store, item)),
-            ):
-                click.echo(
-                    f"{item.record.key} {item.record.short} {title}:" + ("" if found else " nothing in the store")
-                )
-                for other in found:
-                    click.echo(f"  {other.record.key} {other.record.short}")
-            return
-    found_artifacts = [
-        r.artifact
-        for asset, partition in workspace.graph.keys(workspace.recipe)
-        if (r := resolver.resolve(asset, partition)).artifact is not None
-    ]
-    sightings = trace_document(found_artifacts, name)
+    resolutions = [resolver.resolve(*key) for key in workspace.graph.keys(workspace.recipe)]
+    current = [resolution.artifact for resolution in resolutions if resolution.artifact is not None]
+    sightings = trace_document(current, name)
     if not sightings:
-        raise click.ClickException(f"no table of the present artifacts holds a document {name!r}")
+        raise click.ClickException(f"no table of the current artifacts holds a document {name!r}")
     for sighting in sightings:
         click.echo(f"{sighting.key} {sighting.identity} {sighting.table}")
         for column, value in sighting.row.items():
             if value is not None and value != "":
                 click.echo(f"    {column}: {value}")
-    # Models hold no rows of it; that they read the last table which does is where it went.
-    seen = {sighting.identity for sighting in sightings}
-    last = next(a for a in reversed(found_artifacts) if a.record.short in seen)
-    present = {a.record.identity for a in found_artifacts}
+    # Models hold no rows of documents. They are found as downstream of the last table that does.
+    holders = {sighting.identity for sighting in sightings}
+    last = next(artifact for artifact in reversed(current) if artifact.record.short_id in holders)
+    current_identities = {artifact.record.identity for artifact in current}
     for other in downstream(workspace.store, last):
-        if other.record.identity in present and other.record.short not in seen:
-            click.echo(f"{other.record.key} {other.record.short} was made from {last.record.key} {last.record.short}")
+        if other.record.identity in current_identities and other.record.short_id not in holders:
+            click.echo(
+                f"{other.record.key} {other.record.short_id} was made from {last.record.key} {last.record.short_id}"
+            )
 
 
 @artifacts.command()
 @click.argument("names", nargs=-1)
-@click.option("--all", "anew", is_flag=True, help="All of them, not only those whose template or code has changed.")
+@click.option("--all", "draw_all", is_flag=True, help="Draw all views, not only those whose template or code changed.")
 @recipe_option
-def render(names: tuple[str, ...], anew: bool, recipe: str | None) -> None:
-    """Draw reports and other views again, from what is stored. NAMES: assets or asset/partition; default: all."""
+def render(names: tuple[str, ...], draw_all: bool, recipe: str | None) -> None:
+    """Draw reports and other views again from stored data.
+
+    NAMES are assets or asset/partition; without NAMES, the views of every asset are drawn.
+    """
     workspace = open_workspace(recipe)
     resolver = workspace.resolver()
     keys = named_keys(workspace, names) if names else workspace.graph.keys(workspace.recipe)
     count = 0
-    for name, partition in keys:
-        resolution = resolver.resolve(name, partition)
+    for asset, partition in keys:
+        resolution = resolver.resolve(asset, partition)
         if resolution.artifact is None:
             continue
-        for file in draw_views(resolution, resolution.artifact, anew):
+        for file in draw_views(resolution, resolution.artifact, draw_all):
             click.echo(f"drew {resolution.artifact.view(file)}")
             count += 1
     if not count:
-        click.echo("every view is as its template draws it; --all draws them again")
+        click.echo("every view is up to date with its template; --all draws them again")
 
 
 @artifacts.command()
 @click.argument("asset")
-@click.option("--partition", default=None, help="The crawl, for an asset that has one.")
+@click.option("--partition", default=None, help="Crawl, if the asset is built per crawl.")
 @click.option(
-    "--from", "folder", required=True, type=click.Path(path_type=Path), help="A folder laid out as the artifact."
+    "--from",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder with the files, laid out as in the artifact.",
 )
 @recipe_option
 def adopt(asset: str, partition: str | None, folder: Path, recipe: str | None) -> None:
-    """Take existing data into the store as the artifact that the recipe asks for."""
+    """Add existing data to the store as an artifact of ASSET.
+
+    It becomes the artifact that the recipe asks for.
+    """
     workspace = open_workspace(recipe)
-    item = adopt_folder(workspace.graph[asset], partition, workspace, folder)
-    click.echo(f"adopted {item.record.key} {item.record.short}: {human_size(item.record.total_bytes)} in {item.path}")
+    artifact = adopt_folder(workspace.graph[asset], partition, workspace, folder)
+    record = artifact.record
+    click.echo(f"adopted {record.key} {record.short_id}: {human_size(record.total_bytes)} in {artifact.path}")
 
 
 @artifacts.command()
-@click.option("--delete", is_flag=True, help="Really delete; without it nothing is touched.")
+@click.option("--delete", is_flag=True, help="Delete the garbage. Without this option, it is only listed.")
 @click.option(
     "--keep-last",
     default=1,
     show_default=True,
     type=click.IntRange(0),
-    help="Newest versions to keep of each asset and partition.",
+    help="Number of newest versions to keep of each asset and partition.",
 )
-@click.option("--staging-days", default=7.0, show_default=True, help="Age of an interrupted build before it goes.")
+@click.option(
+    "--staging-days",
+    default=7.0,
+    show_default=True,
+    help="Age in days at which an interrupted build becomes garbage.",
+)
 @click.option(
     "--forget",
     multiple=True,
     metavar="RECIPE",
-    help="A recipe that keeps nothing any more, by name or name@digest; never the present one. Repeatable.",
+    help="Recipe (name or name@digest) whose artifacts need no longer be kept; not the current one. Repeatable.",
 )
 @recipe_option
 def gc(delete: bool, keep_last: int, staging_days: float, forget: tuple[str, ...], recipe: str | None) -> None:
-    """Find (and with --delete remove) what no recipe of the store, recent build or kept artifact needs."""
+    """Find artifacts that nothing needs, and delete them with --delete.
+
+    Kept are the artifacts that a recipe used with this store resolves to, the newest versions of each asset and
+    partition, and everything that these were built from.
+    """
     workspace = open_workspace(recipe)
     garbage = find_garbage(workspace, keep_last, staging_days, forget)
     verb = "deleting" if delete else "would delete"
-    for item in garbage.artifacts:
-        click.echo(f"{verb} {item.record.key} {item.record.short} {human_size(item.record.total_bytes)}")
+    for artifact in garbage.artifacts:
+        record = artifact.record
+        click.echo(f"{verb} {record.key} {record.short_id} {human_size(record.total_bytes)}")
     for folder in garbage.staging:
         click.echo(f"{verb} interrupted build {folder}")
     for label in garbage.forgotten:
         click.echo(f"{'forgetting' if delete else 'would forget'} recipe {label}")
-    for kept in garbage.kept:
+    for kept in garbage.kept_for_recipes:
         if kept.artifacts:
-            names = ", ".join(dict.fromkeys(item.record.asset for item in kept.artifacts))
+            assets = ", ".join(dict.fromkeys(artifact.record.asset for artifact in kept.artifacts))
             click.echo(
-                f"recipe {kept.recipe}, last used {kept.last_used}, alone keeps {human_size(kept.bytes)} "
-                f"({names}); to let it go: --forget {kept.recipe}"
+                f"recipe {kept.recipe}, last used {kept.last_used}, is the only one to keep {human_size(kept.bytes)} "
+                f"({assets}); to release them: --forget {kept.recipe}"
             )
     if delete:
         collect(workspace, garbage)

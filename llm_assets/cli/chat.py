@@ -1,10 +1,11 @@
-"""``llm-assets chat``: talk with a model from the terminal."""
+"""``llm-assets chat``: talk with a model on the terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,64 +23,135 @@ from .options import recipe_option, sampling_options
 if TYPE_CHECKING:
     from llm_assets.model.sampling import Tools
 
-COMMANDS = """/reset          forget what was said
-/system [text]  instructions that stand before everything; alone, to see them
-/tools [names]  tools that the assistant has (search, python, none); alone, to see them
-/history        what was said, with calls and results
-/help           this
-/exit           leave (also Ctrl-D)"""
+TOOLS = ("search", "python")
+COMMANDS = """/reset          forget the conversation
+/system [text]  set the instructions before the conversation; without text, show them
+/tools [names]  set the tools of the assistant (search, python, none); without names, show them
+/history        show the conversation, with tool calls and their results
+/help           show this list
+/exit           quit (also Ctrl-D)"""
 
 
 @contextlib.contextmanager
 def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
-    """The tools of these names that there is something for: search needs its index to be built."""
+    """The tools of these names, by name. Search is left out if its index is not built."""
     from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
     from llm_assets.tools.search import INDEX
 
     settings = workspace.recipe.tools
-    with PythonTool(
-        PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)
-    ) as python:
-        found: dict[str, object] = {"python": python} if "python" in names else {}
+    limits = PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)
+    with PythonTool(limits) as python:
+        tools: dict[str, object] = {"python": python} if "python" in names else {}
         if "search" in names:
-            with contextlib.suppress(ArtifactError):  # told by what /tools shows
+            with contextlib.suppress(ArtifactError):  # /tools shows what there is
                 index = workspace.resolver().artifact("search_index", None)
-                found["search"] = SearchTool(SearchIndex(index.file(INDEX)), settings.results, settings.match)
-        yield found
+                tools["search"] = SearchTool(SearchIndex(index.file(INDEX)), settings.results, settings.match)
+        yield tools
 
 
-def say(conversation: Conversation, question: str, colour: bool) -> None:
-    """Ask, and write the reply as it comes; calls are shown between brackets, in another colour."""
-    for piece in conversation.ask(question):
-        if piece.call is not None:
-            shown = f"[{piece.call.tool}: {piece.call.text.strip()}]\n[{piece.call.result}]\n"
-            click.echo(click.style(shown, fg="cyan") if colour else shown, nl=False)
+@dataclass
+class Session:
+    """A conversation on the terminal.
+
+    available: every tool that can be given to the model. make_tools: makes the model's tools from some of these.
+    is_chat: whether the model is an assistant; a base model has no tools.
+    """
+
+    conversation: Conversation
+    available: dict[str, object]
+    make_tools: Callable[[dict[str, object]], Tools | None]
+    is_chat: bool
+
+    def ask(self, question: str) -> None:
+        """Print the reply as it is generated, tool calls in brackets and in another colour."""
+        has_colour = sys.stdout.isatty()
+        for piece in self.conversation.ask(question):
+            if piece.call is not None:
+                shown = f"[{piece.call.tool}: {piece.call.text.strip()}]\n[{piece.call.result}]\n"
+                click.echo(click.style(shown, fg="cyan") if has_colour else shown, nl=False)
+            else:
+                click.echo(piece.text, nl=False)
+            sys.stdout.flush()
+        click.echo()
+        if count := self.conversation.left_out:
+            exchanges = "exchange was" if count == 1 else "exchanges were"
+            click.echo(f"({count} earlier {exchanges} left out: the context is full)", err=True)
+
+    def loop(self) -> None:
+        """Read questions and commands until the end of the input or /exit."""
+        prompt = "> " if sys.stdin.isatty() else ""
+        while True:
+            try:
+                line = input(prompt).strip()
+            except (EOFError, KeyboardInterrupt):
+                return
+            if line.partition(" ")[0] in ("/exit", "/quit"):
+                return
+            if line.startswith("/"):
+                self.obey(line)
+            elif line:
+                try:
+                    self.ask(line)
+                except ConversationTooLong as error:
+                    click.echo(f"error: {error}", err=True)
+                except KeyboardInterrupt:
+                    click.echo(" (stopped)")
+
+    def obey(self, line: str) -> None:
+        """Carry out a command that begins with a slash."""
+        command, _, argument = line.partition(" ")
+        argument = argument.strip()
+        if command == "/reset":
+            self.conversation.reset()
+            click.echo("(forgotten)")
+        elif command == "/system":
+            self.conversation.instructions = argument or self.conversation.instructions
+            click.echo(self.conversation.instructions or "(no instructions)")
+        elif command == "/tools":
+            self.set_tools(argument)
+        elif command == "/history":
+            exchanges = [transcript(exchange) for exchange in self.conversation.history]
+            click.echo("\n".join(exchanges) or "(nothing was said)")
+        elif command == "/help":
+            click.echo(COMMANDS)
         else:
-            click.echo(piece.text, nl=False)
-        sys.stdout.flush()
-    click.echo()
-    if conversation.left_out:
-        click.echo(
-            f"({conversation.left_out} earlier {'exchange was' if conversation.left_out == 1 else 'exchanges were'} left out: the context is full)",
-            err=True,
-        )
+            click.echo(f"error: no command {command}; /help lists them", err=True)
+
+    def set_tools(self, text: str) -> None:
+        """Give the model the tools that the text names, if it names any, and print the model's tools."""
+        if text and self.is_chat:
+            try:
+                names = tool_names_in(text)
+            except click.BadParameter as error:
+                click.echo(f"error: {error.message}", err=True)
+                return
+            self.conversation.tools = self.make_tools(self.choose(names))
+        if self.conversation.tools:
+            click.echo(", ".join(self.conversation.tools.tools))
+        else:
+            click.echo("(none)" if self.is_chat else "(a base model calls no tools)")
+
+    def choose(self, names: tuple[str, ...]) -> dict[str, object]:
+        """The available tools among these."""
+        return {name: self.available[name] for name in names if name in self.available}
 
 
 @click.command()
 @click.argument("question", required=False)
-@click.option("--checkpoint", default="sft", show_default=True, help="Stage, identity or folder of a checkpoint.")
+@click.option("--checkpoint", default="sft", show_default=True, help="Stage, identity or folder of the checkpoint.")
 @click.option(
     "--tools",
     "tool_names",
     default=None,
-    help="search, python, both with a comma, or none; default: those that the checkpoint has learnt to call.",
+    help="Tools of the assistant: search, python, both separated by a comma, or none.  [default: the tools that the "
+    "checkpoint has learned to call]",
 )
 @click.option(
     "--search-first",
     is_flag=True,
-    help="Search before every answer: what was crawled since the training wins over what is remembered.",
+    help="Search before every answer, so that pages crawled after the training take precedence over memory.",
 )
-@click.option("--system", "instructions", default="", help="Instructions that stand before everything.")
+@click.option("--system", "instructions", default="", help="Instructions before the conversation.")
 @sampling_options(max_tokens=200, temperature=0.0)
 @recipe_option
 def chat(
@@ -91,97 +163,50 @@ def chat(
     recipe: str | None,
     **sampled: Any,
 ) -> None:
-    """Talk with a model; with QUESTION, one answer. A base model answers as a page of questions and answers would."""
+    """Talk with a model.
+
+    With QUESTION, it gives one answer and exits. A base model is prompted with a page of questions and answers.
+    """
     workspace = open_workspace(recipe)
     folder = checkpoint_folder(checkpoint, workspace)
-    chosen = _names(tool_names) if tool_names is not None else tools_of(folder)
-    TrainingDevices.of_environment().to_environment()
+    chosen = tool_names_in(tool_names) if tool_names is not None else tools_of(folder)
+    TrainingDevices.from_environment().to_environment()
     from llm_assets.model.checkpoint import load_checkpoint
     from llm_assets.model.devices import pick_device
     from llm_assets.model.sampling import Engine, Sampling, Tools
 
     sampling = Sampling(**sampled)
     model, encoding = load_checkpoint(folder, pick_device("auto"))
-    chats = is_chat_model(folder)
+    is_chat = is_chat_model(folder)
     settings = workspace.recipe.tools
 
-    def given(found: dict[str, object]) -> Tools | None:
-        return Tools(found, settings.calls, settings.result_tokens) if found and chats else None  # type: ignore[arg-type]
+    def make_tools(tools: dict[str, object]) -> Tools | None:
+        if not tools or not is_chat:
+            return None
+        return Tools(tools, settings.calls, settings.result_tokens)  # type: ignore[arg-type]
 
-    with open_tools(workspace, ("search", "python")) as available:
-        wanted = {name: available[name] for name in chosen if name in available}
+    with open_tools(workspace, TOOLS) as available:
+        tools = {name: available[name] for name in chosen if name in available}
         conversation = Conversation(
-            Engine(model, encoding), sampling, given(wanted), instructions, chats, search_first=search_first
+            Engine(model, encoding), sampling, make_tools(tools), instructions, is_chat, search_first=search_first
         )
-        colour = sys.stdout.isatty()
+        session = Session(conversation, available, make_tools, is_chat)
         if question is not None:
-            say(conversation, question, colour)
+            session.ask(question)
             return
         if sys.stdin.isatty():
             click.echo(
-                f"{checkpoint}: {model.shape.parameters:,} parameters, context {model.shape.context:,}, tools: {', '.join(wanted) or 'none'}. /help for commands.",
+                f"{checkpoint}: {model.shape.parameters:,} parameters, context {model.shape.context:,}, "
+                f"tools: {', '.join(tools) or 'none'}. /help lists the commands.",
                 err=True,
             )
-        while True:
-            try:
-                line = input("> " if sys.stdin.isatty() else "").strip()
-            except (EOFError, KeyboardInterrupt):
-                break
-            if not line:
-                continue
-            if line.startswith("/"):
-                if not _command(line, conversation, available, given, chats):
-                    break
-                continue
-            try:
-                say(conversation, line, colour)
-            except ConversationTooLong as error:
-                click.echo(f"error: {error}", err=True)
-            except KeyboardInterrupt:
-                click.echo(" (stopped)")
+        session.loop()
 
 
-def _names(text: str) -> tuple[str, ...]:
+def tool_names_in(text: str) -> tuple[str, ...]:
+    """Names of tools, separated by commas; ``none`` is no tool. Raises BadParameter for an unknown name."""
     names = tuple(name.strip() for name in text.split(",") if name.strip() and name.strip() != "none")
     for name in names:
-        if name not in ("search", "python"):
+        if name not in TOOLS:
             raise click.BadParameter(f"{name!r}: there are search, python and none", param_hint="--tools")
     return names
-
-
-def _command(line: str, conversation: Conversation, available: dict[str, object], given: object, chats: bool) -> bool:
-    """Do what a line that begins with a slash says; False to leave."""
-    command, _, rest = line.partition(" ")
-    rest = rest.strip()
-    if command in ("/exit", "/quit"):
-        return False
-    if command == "/reset":
-        conversation.reset()
-        click.echo("(forgotten)")
-    elif command == "/system":
-        if rest:
-            conversation.instructions = rest
-        click.echo(conversation.instructions or "(no instructions)")
-    elif command == "/tools":
-        if rest and chats:
-            try:
-                names = _names(rest)
-            except click.BadParameter as error:
-                click.echo(f"error: {error.message}", err=True)
-                return True
-            conversation.tools = given({name: available[name] for name in names if name in available})  # type: ignore[operator]
-        click.echo(
-            ", ".join(conversation.tools.tools)
-            if conversation.tools
-            else "(none)"
-            if chats
-            else "(a base model calls no tools)"
-        )
-    elif command == "/history":
-        click.echo("\n".join(transcript(exchange) for exchange in conversation.history) or "(nothing was said)")
-    else:
-        click.echo(
-            COMMANDS if command == "/help" else f"error: no command {command}; /help tells of them",
-            err=command != "/help",
-        )
-    return True

@@ -1,4 +1,4 @@
-"""``llm-assets corpus``: why a page went, what another threshold would do, what is in the corpus."""
+"""``llm-assets corpus``: why a page was dropped, what other thresholds would do, what the corpus contains."""
 
 from __future__ import annotations
 
@@ -19,16 +19,22 @@ from llm_assets.web.last_try import not_fetched
 
 from .options import recipe_option
 
-_CRAWLS = click.option("--crawl", "crawls", multiple=True, help="Only this crawl (may be given several times).")
-SNIPPET = 300
+_crawl_option = click.option("--crawl", "crawls", multiple=True, help="Only this crawl; repeatable.")
+_samples_option = click.option(
+    "--samples", default=3, show_default=True, help="Number of changed pages to show, in each direction."
+)
+SNIPPET = 300  # characters of a text that are shown
+CELL = 100  # characters of a cell that are shown
+CELL_IN_FULL = 10_000
 
 
 @click.group()
 def corpus() -> None:
-    """The corpus: look into it, and ask why it is as it is."""
+    """Inspect the corpus and explain what the filters did."""
 
 
 def _open(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[str]]:
+    """The workspace, and the crawls of these names, or all that the recipe reads. Raises CorpusError."""
     workspace = open_workspace(recipe)
     known = workspace.recipe.sources()
     for crawl in crawls:
@@ -38,25 +44,26 @@ def _open(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[
 
 
 def _open_judged(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[str]]:
-    """The crawls that the quality rules can judge: those named, else the recipe's that are built, else any that is.
+    """The workspace, and crawls whose pages the quality rules can judge.
 
-    Raises CorpusError where none is built.
+    These are the named crawls, or else the recipe's that are built, or else any that is built. Raises CorpusError if
+    none is.
     """
     workspace, names = _open(recipe, crawls)
     if crawls:
         return workspace, names
     resolver, built = workspace.resolver(), []
     for name in sorted(workspace.recipe.sources()):
-        with contextlib.suppress(ArtifactError):  # a source that is out of reach
+        with contextlib.suppress(ArtifactError):  # the source cannot be reached
             if resolver.resolve(questions.JUDGED, name).artifact is not None:
                 built.append(name)
     if not built:
         command = f"llm-assets run --select '*{questions.JUDGED}'"
         raise questions.CorpusError(f"no crawl of recipe {workspace.recipe.name!r} is built; run: {command}")
-    own = [name for name in built if name in names]
-    if not own:
-        click.echo(f"no crawl of recipe {workspace.recipe.name!r} is built; judged is {', '.join(built)}", err=True)
-    return workspace, own or built
+    of_recipe = [name for name in built if name in names]
+    if not of_recipe:
+        click.echo(f"no crawl of recipe {workspace.recipe.name!r} is built; using {', '.join(built)}", err=True)
+    return workspace, of_recipe or built
 
 
 def _snippet(text: str) -> str:
@@ -66,10 +73,13 @@ def _snippet(text: str) -> str:
 
 @corpus.command()
 @click.argument("url")
-@_CRAWLS
+@_crawl_option
 @recipe_option
 def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
-    """Where a page went: the stage and rule, the measured value, the threshold."""
+    """Show what happened to the page at URL.
+
+    If the page was dropped, shows the stage, the rule, the measured value and the threshold.
+    """
     workspace, names = _open(recipe, crawls)
     failures = not_fetched(workspace, url, list(crawls) or sorted(workspace.recipe.sources()))
     try:
@@ -82,49 +92,61 @@ def why(url: str, crawls: tuple[str, ...], recipe: str | None) -> None:
         click.secho(failure.url, bold=True)
         when = f", whose last try failed at {failure.at}" if failure.at else ""
         click.secho(f"  not fetched by crawl {failure.crawl}{when}: {failure.reason} ({failure.detail})", fg="red")
-    versions = {url: questions.versions_of(workspace, url) for url in {answer.capture["url"] for answer in answers}}
+    urls = {answer.capture["url"] for answer in answers}
+    versions = {page: questions.versions_of(workspace, page) for page in urls}
     for answer in answers:
-        capture = answer.capture
-        click.secho(f"{capture['url']}", bold=True)
+        _print_answer(answer, versions[answer.capture["url"]])
+    for page, page_versions in sorted(versions.items()):
+        _print_versions(page, page_versions)
+
+
+def _print_answer(answer: questions.Answer, versions: list[dict[str, Any]]) -> None:
+    """Print what happened to one capture."""
+    capture = answer.capture
+    click.secho(f"{capture['url']}", bold=True)
+    click.echo(
+        f"  crawl {capture['crawl']}, {capture['warc_file']} at {capture['warc_offset']:,}, "
+        f"fetched {capture['fetched_at']}, status {capture['status']}, {capture['mime'] or 'no media type'}"
+    )
+    if answer.reject:
+        threshold = f" against {answer.reject['threshold']}" if answer.reject["threshold"] else ""
+        value = f": {answer.reject['value']}{threshold}" if answer.reject["value"] else ""
+        click.secho(f"  rejected by {answer.reject['stage']}, rule {answer.reject['rule']}{value}", fg="red")
+    elif answer.page:
+        _print_kept_page(answer.page, _why_not_current(capture, versions))
+    else:
+        click.secho("  neither kept nor rejected: its crawl is not completely built; run: llm-assets run", fg="yellow")
+    for rule, value in answer.broken_rules:
+        comparison = rule.drops.replace("_", " ")
         click.echo(
-            f"  crawl {capture['crawl']}, {capture['warc_file']} at {capture['warc_offset']:,}, fetched {capture['fetched_at']}, status {capture['status']}, {capture['mime'] or 'no media type'}"
+            f"    breaks {rule.name}: {format_number(value)} is {comparison} {format_number(rule.threshold)} ({rule.source})"
         )
-        if answer.reject:
-            against = f" against {answer.reject['threshold']}" if answer.reject["threshold"] else ""
-            value = f": {answer.reject['value']}{against}" if answer.reject["value"] else ""
-            click.secho(f"  rejected by {answer.reject['stage']}, rule {answer.reject['rule']}{value}", fg="red")
-        elif answer.page:
-            found = ", ".join(f"{answer.page[kind]} {kind}" for kind in KINDS if answer.page[kind])
-            problem = _why_not_current(capture, versions[capture["url"]])
-            if problem:
-                click.secho(f"  kept by every rule, and no longer read: {problem}", fg="yellow")
-            else:
-                click.secho(
-                    f"  in the corpus: {answer.page['words']:,} words, {answer.page['language']} {answer.page['language_score']:.4f}{f', replaced: {found}' if found else ''}",
-                    fg="green",
-                )
-        else:
-            click.secho("  neither kept nor rejected: its crawl is not built to the end; llm-assets run", fg="yellow")
-        for rule, value in answer.broken_rules:
-            click.echo(
-                f"    breaks {rule.name}: {format_number(value)} is {rule.drops.replace('_', ' ')} {format_number(rule.threshold)} ({rule.source})"
-            )
-        for member in answer.cluster:
-            click.echo(f"    duplicate cluster of {member['size']}: {member['relation']:5} {member['url']}")
-    for page, of_page in sorted(versions.items()):
-        _tell_versions(page, of_page)
+    for member in answer.cluster:
+        click.echo(f"    duplicate cluster of {member['size']}: {member['relation']:5} {member['url']}")
+
+
+def _print_kept_page(page: dict[str, Any], problem: str) -> None:
+    if problem:
+        click.secho(f"  kept by every rule, but no longer used: {problem}", fg="yellow")
+        return
+    replaced = ", ".join(f"{page[kind]} {kind}" for kind in KINDS if page[kind])
+    click.secho(
+        f"  in the corpus: {page['words']:,} words, {page['language']} {page['language_score']:.4f}"
+        + (f", replaced: {replaced}" if replaced else ""),
+        fg="green",
+    )
 
 
 def _why_not_current(capture: dict[str, Any], versions: list[dict[str, Any]]) -> str:
-    """Why a capture that the corpus holds is not what is searched, reported and trained on; empty where it is."""
+    """Why a capture of the corpus is not searched, reported and trained on; empty if it is."""
     if not versions:
         return ""
     place = ("crawl", "warc_file", "warc_offset")
     for version in versions:
         if all(version[name] == capture[name] for name in place):
             return "" if version["state"] == "current" else _state(version)
-    read = any(version["state"] == "current" and version["in_corpus"] for version in versions)
-    return "its text is that of another capture, which counts" if read else ""
+    is_read = any(version["state"] == "current" and version["in_corpus"] for version in versions)
+    return "another capture with the same text is used" if is_read else ""
 
 
 def _state(version: dict[str, Any]) -> str:
@@ -133,98 +155,124 @@ def _state(version: dict[str, Any]) -> str:
     return f"{version['state'].replace('_', ' ')}{to}{since}"
 
 
-def _tell_versions(url: str, versions: list[dict[str, Any]]) -> None:
-    """What became of a page over the crawls, a line for each of its texts."""
-    if len(versions) > 1 or any(version["captures"] > 1 or version["state"] != "current" for version in versions):
+def _print_versions(url: str, versions: list[dict[str, Any]]) -> None:
+    """Print the history of a page over the crawls, one line for each of its texts, if it has a history."""
+    if len(versions) == 1 and versions[0]["captures"] <= 1 and versions[0]["state"] == "current":
+        return
+    if versions:
         click.secho(f"{url} over time", bold=True)
-        for version in versions:
+    for version in versions:
+        if version["captures"] > 1:
             seen = f"seen {version['captures']} times, {version['first_seen']} to {version['last_seen']}"
-            once = f"seen once, {version['first_seen']}"
-            where = f"first in crawl {version['crawl']}, last in {version['last_crawl']}"
-            click.echo(
-                f"  text {version['version']}: {_state(version)}; {seen if version['captures'] > 1 else once}; {where}"
-            )
+        else:
+            seen = f"seen once, {version['first_seen']}"
+        crawls = f"first in crawl {version['crawl']}, last in {version['last_crawl']}"
+        click.echo(f"  text {version['version']}: {_state(version)}; {seen}; {crawls}")
 
 
-def _verdicts(table: pl.DataFrame, first: str, second: str) -> None:
-    """Kept and dropped under both, by rule, and how many flip."""
-    kept, other = table["rule"].null_count(), table["other_rule"].null_count()
+def _print_verdicts(table: pl.DataFrame, first: str, second: str) -> None:
+    """Print how many pages two sets of rules keep and drop, in total and by rule.
+
+    table: a row per page with the rules that drop it, `rule` by the first set and `other_rule` by the second.
+    """
     click.echo(f"{len(table):,} pages")
-    click.echo(f"  {first:24} {kept:>9,} kept  {len(table) - kept:>9,} dropped")
-    click.echo(f"  {second:24} {other:>9,} kept  {len(table) - other:>9,} dropped")
-    counts = [dict(table[column].drop_nulls().value_counts().iter_rows()) for column in ("rule", "other_rule")]
-    names = sorted(
-        {*counts[0], *counts[1]}, key=lambda name: (-max(counts[0].get(name, 0), counts[1].get(name, 0)), name)
-    )
-    for name in names:
-        change = counts[1].get(name, 0) - counts[0].get(name, 0)
-        click.echo(
-            f"    {name:34} {counts[0].get(name, 0):>8,} {counts[1].get(name, 0):>8,}{f'  {change:+,}' if change else ''}"
-        )
+    for title, column in ((first, "rule"), (second, "other_rule")):
+        kept = table[column].null_count()
+        click.echo(f"  {title:24} {kept:>9,} kept  {len(table) - kept:>9,} dropped")
+    before, after = (dict(table[column].drop_nulls().value_counts().iter_rows()) for column in ("rule", "other_rule"))
+    for name in sorted({*before, *after}, key=lambda name: (-max(before.get(name, 0), after.get(name, 0)), name)):
+        change = after.get(name, 0) - before.get(name, 0)
+        shown_change = f"  {change:+,}" if change else ""
+        click.echo(f"    {name:34} {before.get(name, 0):>8,} {after.get(name, 0):>8,}{shown_change}")
 
 
-def _flips(workspace: Workspace, table: pl.DataFrame, samples: int) -> None:
-    flipped = table.filter(pl.col("rule").is_null() != pl.col("other_rule").is_null())
-    click.echo(f"{len(flipped):,} pages flip ({len(flipped) / max(len(table), 1):.2%})")
-    for title, column, value, group in (
-        ("kept before, dropped now", "other_rule", "other_value", flipped.filter(pl.col("rule").is_null())),
-        ("dropped before, kept now", "rule", "value", flipped.filter(pl.col("other_rule").is_null())),
-    ):
-        if group.is_empty():
-            continue
-        click.secho(f"{title}: {len(group):,}", bold=True)
-        for name, pages in group[column].value_counts().sort("count", column, descending=[True, False]).iter_rows():
-            click.echo(f"  {name}: {pages:,}")
-        shown = group.sort(pl.col("url").hash(seed=1), "url", "crawl", "warc_offset").head(samples)
-        texts = questions.texts_of(workspace, shown)
-        scrubbed = scrub_for_display(pl.DataFrame({"text": list(texts.values())}, schema={"text": pl.String}))["text"]
-        texts = dict(zip(texts, scrubbed, strict=True))
-        for row in shown.iter_rows(named=True):
-            click.echo(
-                f"  {row['url']}\n    {row[column]}: {row[value]}\n    {_snippet(texts[row['crawl'], row['warc_file'], row['warc_offset']])}"
-            )
+def _print_changed_pages(workspace: Workspace, table: pl.DataFrame, samples: int) -> None:
+    """Print how many pages are kept by one set of rules only, and samples of them in each direction."""
+    changed = table.filter(pl.col("rule").is_null() != pl.col("other_rule").is_null())
+    click.echo(f"{len(changed):,} pages change ({len(changed) / max(len(table), 1):.2%})")
+    now_dropped = changed.filter(pl.col("rule").is_null())
+    _print_samples(workspace, "kept before, dropped now", now_dropped, ("other_rule", "other_value"), samples)
+    now_kept = changed.filter(pl.col("other_rule").is_null())
+    _print_samples(workspace, "dropped before, kept now", now_kept, ("rule", "value"), samples)
+
+
+def _print_samples(
+    workspace: Workspace, title: str, pages: pl.DataFrame, columns: tuple[str, str], samples: int
+) -> None:
+    """Print a group of pages. columns: those of the rule that drops them, and of the value that it measured."""
+    if pages.is_empty():
+        return
+    rule, value = columns
+    click.secho(f"{title}: {len(pages):,}", bold=True)
+    for name, count in pages[rule].value_counts().sort("count", rule, descending=[True, False]).iter_rows():
+        click.echo(f"  {name}: {count:,}")
+    shown = pages.sort(pl.col("url").hash(seed=1), "url", "crawl", "warc_offset").head(samples)
+    texts = questions.texts_of(workspace, shown)
+    scrubbed = scrub_for_display(pl.DataFrame({"text": list(texts.values())}, schema={"text": pl.String}))["text"]
+    texts = dict(zip(texts, scrubbed, strict=True))
+    for row in shown.iter_rows(named=True):
+        text = texts[row["crawl"], row["warc_file"], row["warc_offset"]]
+        click.echo(f"  {row['url']}\n    {row[rule]}: {row[value]}\n    {_snippet(text)}")
 
 
 @corpus.command("what-if")
 @click.option(
-    "--set", "settings", multiple=True, required=True, metavar="RULE=VALUE", help="Another threshold, or RULE=off."
+    "--set",
+    "settings",
+    multiple=True,
+    required=True,
+    metavar="RULE=VALUE",
+    help="Threshold to try; RULE=off switches the rule off. Repeatable.",
 )
-@click.option("--samples", default=3, show_default=True, help="Pages that flip to show, each way.")
-@_CRAWLS
+@_samples_option
+@_crawl_option
 @recipe_option
 def what_if(settings: tuple[str, ...], samples: int, crawls: tuple[str, ...], recipe: str | None) -> None:
-    """What other thresholds of the quality rules would keep and drop. Nothing is rebuilt."""
+    """Show what other quality thresholds would keep and drop.
+
+    Nothing is rebuilt.
+    """
     workspace, names = _open_judged(recipe, crawls)
     table = questions.what_if(workspace, settings, names)
-    _verdicts(table, "today", ", ".join(settings))
-    _flips(workspace, table, samples)
+    _print_verdicts(table, "today", ", ".join(settings))
+    _print_changed_pages(workspace, table, samples)
 
 
 @corpus.command("diff-recipes")
 @click.argument("first", type=click.Choice(list(QUALITY_RULES)))
 @click.argument("second", type=click.Choice(list(QUALITY_RULES)))
-@click.option("--samples", default=3, show_default=True, help="Pages that flip to show, each way.")
-@_CRAWLS
+@_samples_option
+@_crawl_option
 @recipe_option
 def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...], recipe: str | None) -> None:
-    """Which pages two pinned sets of quality rules judge differently, and why."""
+    """Compare two published sets of quality rules.
+
+    Shows which pages they judge differently.
+    """
     workspace, names = _open_judged(recipe, crawls)
     table = questions.diff_recipes(workspace, first, second, names)
-    _verdicts(table, first, second)
-    _flips(workspace, table, samples)
+    _print_verdicts(table, first, second)
+    _print_changed_pages(workspace, table, samples)
 
 
 @corpus.command()
-@click.option("--table", default="clean_corpus", show_default=True, help=f"One of {', '.join(questions.TABLES)}.")
 @click.option(
-    "--where", default=None, help="A condition in SQL, such as \"host = 'example.org' AND length(text) > 1000\"."
+    "--table",
+    default="clean_corpus",
+    show_default=True,
+    help=f"Table to browse: {', '.join(questions.TABLES)}.",
+)
+@click.option(
+    "--where",
+    default=None,
+    help="Condition in SQL, such as \"host = 'example.org' AND length(text) > 1000\".",
 )
 @click.option("--order", default=None, help="Columns to sort by, in SQL.")
-@click.option("--limit", default=10, show_default=True)
-@click.option("--offset", default=0, show_default=True)
-@click.option("--full", is_flag=True, help="Whole texts, not their beginnings.")
-@click.option("--sql", default=None, help="A whole DuckDB statement over these tables instead.")
-@_CRAWLS
+@click.option("--limit", default=10, show_default=True, help="Number of rows to show.")
+@click.option("--offset", default=0, show_default=True, help="Number of rows to skip.")
+@click.option("--full", is_flag=True, help="Show whole texts instead of their beginnings.")
+@click.option("--sql", default=None, help="DuckDB statement over these tables, instead of the options above.")
+@_crawl_option
 @recipe_option
 def browse(
     table: str,
@@ -237,29 +285,35 @@ def browse(
     crawls: tuple[str, ...],
     recipe: str | None,
 ) -> None:
-    """Page through documents, with a filter in DuckDB SQL."""
+    """Page through documents, or the rows of a table."""
     workspace, names = _open(recipe, crawls)
     connection = questions.tables(workspace, names)
     rows = (
         questions.run_sql(connection, sql) if sql else questions.browse(connection, table, where, order, limit, offset)
     )
     if sql or "text" not in rows.columns:
-        with pl.Config(
-            tbl_rows=max(len(rows), 1),
-            tbl_cols=-1,
-            tbl_hide_dataframe_shape=True,
-            tbl_hide_column_data_types=True,
-            fmt_str_lengths=10_000 if full else 100,
-            tbl_width_chars=200,
-        ):
-            click.echo_via_pager(f"{rows}\n{len(rows):,} rows\n")
-        return
+        _page_table(rows, full)
+    else:
+        _page_documents(rows, full, offset)
+
+
+def _page_table(rows: pl.DataFrame, full: bool) -> None:
+    with pl.Config(
+        tbl_rows=max(len(rows), 1),
+        tbl_cols=-1,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        fmt_str_lengths=CELL_IN_FULL if full else CELL,
+        tbl_width_chars=200,
+    ):
+        click.echo_via_pager(f"{rows}\n{len(rows):,} rows\n")
+
+
+def _page_documents(rows: pl.DataFrame, full: bool, offset: int) -> None:
     pieces = []
     for row in rows.iter_rows(named=True):
-        pieces.append(
-            click.style(row["url"], bold=True)
-            + f"\n{row['crawl']} · {row['fetched_at']} · {len(row['text']):,} characters · {row['title']}\n"
-        )
+        details = f"{row['crawl']} · {row['fetched_at']} · {len(row['text']):,} characters · {row['title']}"
+        pieces.append(f"{click.style(row['url'], bold=True)}\n{details}\n")
         pieces.append((row["text"] if full else _snippet(row["text"])) + "\n\n")
     click.echo_via_pager(iter([*pieces, f"{len(rows):,} documents from {offset:,}\n"]))
 
@@ -267,6 +321,6 @@ def browse(
 @corpus.command()
 @recipe_option
 def report(recipe: str | None) -> None:
-    """Where the report (one HTML file) lies."""
+    """Print the path of the corpus report, an HTML file."""
     workspace = open_workspace(recipe)
     click.echo(str(workspace.resolver().artifact("corpus_report", None).view(REPORT)))

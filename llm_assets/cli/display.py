@@ -1,4 +1,4 @@
-"""Progress of a run for a person: a live table on a terminal, lines elsewhere."""
+"""Progress of a run for people: a live table on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 
 from llm_assets.artifacts.progress import Event, subscribe
 
-QUIET_SECONDS = 25.0  # without a terminal: after so long without a line, one says how far it is
-DONE = {"cached": "cached", "finished": "built", "failed": "failed"}
+QUIET_SECONDS = 25.0  # without a terminal, the longest time without a line
+FINAL_STATES = {"cached": "cached", "finished": "built", "failed": "failed"}  # of an artifact, by kind of event
+STATE_COLOURS = {"cached": "cyan", "built": "green", "failed": "red", "running": "yellow"}
 
 
 @dataclass
 class Line:
-    """One artifact's state as the run goes on."""
+    """The state of one artifact during the run."""
 
     state: str
     event: Event
@@ -24,26 +25,30 @@ class Line:
     seconds: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
+    @property
+    def is_done(self) -> bool:
+        return self.state in FINAL_STATES.values()
+
 
 def note(line: Line) -> str:
-    """What stands at the end of an artifact's line: its warning as long as it is shown, its message while it runs."""
+    """The text at the end of an artifact's line: its warning, and its latest message while it runs."""
     from rich.markup import escape
 
-    shown = line.state in ("running", "waiting") and line.event.kind != "warning"
-    message = escape(line.event.message) if shown else ""
+    shows_message = line.state in ("running", "waiting") and line.event.kind != "warning"
+    message = escape(line.event.message) if shows_message else ""
     warning = f"[yellow]warning: {escape(line.warning)}[/]" if line.warning else ""
     return "; ".join(text for text in (warning, message) if text)
 
 
 class Display:
-    """Hears the progress of every build of this process."""
+    """Shows the progress of every build in this process. Use it as a context manager."""
 
     def __init__(self, live: bool):
         from rich.console import Console
         from rich.live import Live
 
         self.lines: dict[str, Line] = {}
-        # A stream of our own: while a step runs, Dagster sends this process's standard output to the step's log file.
+        # A duplicate, because Dagster redirects this process's standard output to a log file while a step runs.
         stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
         self.console = Console(file=stream, highlight=False, force_terminal=live, soft_wrap=not live)
         self.live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4) if live else None
@@ -51,12 +56,12 @@ class Display:
         self._began = self._printed = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        state = DONE.get(event.kind, "waiting" if event.kind == "waiting" else "running")
+        state = FINAL_STATES.get(event.kind, "waiting" if event.kind == "waiting" else "running")
         line = self.lines.setdefault(event.key, Line(state, event))
         line.state, line.event = state, event
         if event.kind == "warning":
             line.warning = event.message
-        if event.kind in DONE:
+        if event.kind in FINAL_STATES:
             line.seconds = event.seconds
         if self.live is None and (event.kind != "progress" or time.monotonic() - self._printed >= QUIET_SECONDS):
             self._print(event.text())
@@ -66,35 +71,37 @@ class Display:
         self.console.print(text, markup=False)
 
     def _break_silence(self) -> None:
-        """A step, or a check of what it built, may tell nothing for minutes: say then that the run goes on."""
+        """Print a line after `QUIET_SECONDS` without one: a step or a check may report nothing for minutes."""
         while not self._ended.wait(max(0.0, self._printed + QUIET_SECONDS - time.monotonic())):
             now = time.monotonic()
             if now - self._printed >= QUIET_SECONDS:
-                running = [(key, line) for key, line in list(self.lines.items()) if line.state not in DONE.values()]
-                if running:
-                    key, line = running[-1]
-                    so_far = f"{line.event.text()}, " if line.event.kind in ("progress", "waiting") else f"{key}: "
-                    self._print(f"{so_far}{line.state} for {now - line.began:.0f} s")
-                else:
-                    self._print(f"the run goes on after {now - self._began:.0f} s")
+                self._print(self._still_running(now))
+
+    def _still_running(self, now: float) -> str:
+        running = [(key, line) for key, line in list(self.lines.items()) if not line.is_done]
+        if not running:
+            return f"still running after {now - self._began:.0f} s"
+        key, line = running[-1]
+        progress = f"{line.event.text()}, " if line.event.kind in ("progress", "waiting") else f"{key}: "
+        return f"{progress}{line.state} for {now - line.began:.0f} s"
 
     def table(self) -> object:
+        """All artifacts of the run, as a rich table."""
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
         for name in ("artifact", "state", "progress", "pages", "pages/s", "seconds", "left", ""):
             table.add_column(name, justify="left" if name in ("artifact", "state", "") else "right")
         for key, line in self.lines.items():
-            event, running = line.event, line.state == "running"
-            colour = {"cached": "cyan", "built": "green", "failed": "red", "running": "yellow"}.get(line.state, "white")
+            event, is_running = line.event, line.state == "running"
             table.add_row(
                 key,
-                f"[{colour}]{line.state}[/]",
+                f"[{STATE_COLOURS.get(line.state, 'white')}]{line.state}[/]",
                 f"{event.done}/{event.total} {event.unit}" if event.total else "",
                 f"{event.pages:,}" if event.pages else "",
-                f"{event.pages_per_second:,.0f}" if event.pages_per_second and running else "",
-                f"{line.seconds:.2f}" if line.state in DONE.values() else f"{time.monotonic() - line.began:.0f}",
-                f"{event.seconds_left:.0f} s" if event.seconds_left is not None and running else "",
+                f"{event.pages_per_second:,.0f}" if event.pages_per_second and is_running else "",
+                f"{line.seconds:.2f}" if line.is_done else f"{time.monotonic() - line.began:.0f}",
+                f"{event.seconds_left:.0f} s" if event.seconds_left is not None and is_running else "",
                 note(line),
             )
         return table
@@ -115,7 +122,10 @@ class Display:
 
 
 def summarise(display: Display, checks: list[tuple[str, bool, str]], seconds: float) -> None:
-    """Artifacts with state, seconds and pages; checks with what they found; how many of each."""
+    """Print the artifacts (unless the live table shows them), the checks with their results, and totals.
+
+    checks: name, whether it passed, and its summary.
+    """
     from rich.table import Table
 
     if display.live is None:
@@ -125,10 +135,9 @@ def summarise(display: Display, checks: list[tuple[str, bool, str]], seconds: fl
         for key, line in display.lines.items():
             table.add_row(key, line.state, f"{line.seconds:.2f}", f"{line.event.pages:,}" if line.event.pages else "")
         display.console.print(table)
-    for name, passed, description in checks:
-        display.console.print(
-            f"{'✓' if passed else '✗'} {name}: {description}", style=None if passed else "yellow", markup=False
-        )
+    for name, passed, summary in checks:
+        mark, style = ("✓", None) if passed else ("✗", "yellow")
+        display.console.print(f"{mark} {name}: {summary}", style=style, markup=False)
     states = [line.state for line in display.lines.values()]
     failed = sum(not passed for _, passed, _ in checks)
     built, cached = states.count("built"), states.count("cached")

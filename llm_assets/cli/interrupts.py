@@ -1,8 +1,8 @@
-"""Ctrl-C ends a run at once, and the next one goes on from there.
+"""Ctrl-C ends a run at once, and the next run resumes it.
 
-Dagster looks at an interrupt only while a step runs in the main thread, so a run that waits for a pool would not hear it,
-and one that is inside native code would hear it late. The work has a thread of its own; the main thread does nothing but
-listen.
+Dagster handles an interrupt only while a step runs in the main thread. A run that waits for a pool would ignore it, and
+a run inside native code would notice it late. So the work runs in its own thread, and the main thread only waits for
+signals.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INTERRUPTED = "interrupted; run again to resume"
 
 
 class Interrupted(BaseException):
-    """The process was told to end by this signal; the work still goes on in its thread."""
+    """The process received this signal. The work still runs in its thread."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -30,13 +30,15 @@ class Interrupted(BaseException):
 
 
 def until_interrupted(work: Callable[[], Result]) -> Result:
-    """What `work` returns or raises. Raises Interrupted at the first SIGINT or SIGTERM, after which nothing is left but
-    `end_process`."""
+    """Run `work` in a thread and return or raise what it does.
+
+    Raises Interrupted at the first SIGINT or SIGTERM. The caller can then do nothing but call `end_process`.
+    """
     outcome: Future[Result] = Future()
 
     def body() -> None:
-        # A terminal sends Ctrl-C to every process of the run. Those that this thread starts inherit that they do not
-        # hear it, and end when this process does, without a traceback each.
+        # A terminal sends Ctrl-C to every process of the run. Processes that this thread starts inherit the blocked
+        # signal. They end together with this process, instead of printing a traceback each.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             outcome.set_result(work())
@@ -47,25 +49,25 @@ def until_interrupted(work: Callable[[], Result]) -> Result:
         raise Interrupted(number)
 
     thread = threading.Thread(target=body, name="run", daemon=True)
-    usual = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    previous_handlers = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         thread.start()
-        thread.join()  # to its very end: native libraries let go of what they keep for the thread
+        thread.join()  # until the thread is gone: native libraries release what they hold for it
         return outcome.result()
     finally:
-        for number, handler in usual.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
 def end_process(number: int, stderr: int, clean_up: Callable[[], None]) -> None:
-    """Say that the run was interrupted, clean up for five seconds at most, and end with the signal's exit code.
+    """Print that the run was interrupted, clean up for at most five seconds, and exit with the signal's exit code.
 
-    The thread of the work cannot be stopped; the process ends as if it were killed, which every build is made for. A
-    second signal ends it without cleaning up, which the next run does then.
-    stderr: a descriptor of its own; while a step runs Dagster sends the process's to a file.
+    The thread of the work cannot be stopped, so the process ends as if it had been killed, which every build survives.
+    A second signal ends it without cleaning up; the next run does that instead.
+    stderr: a duplicate of the descriptor; while a step runs, Dagster redirects the process's own to a file.
     """
-    for again in SIGNALS:
-        signal.signal(again, lambda *_: os._exit(128 + number))
+    for signal_number in SIGNALS:
+        signal.signal(signal_number, lambda *_: os._exit(128 + number))
     sys.stdout.flush()
     os.write(stderr, f"{INTERRUPTED}\n".encode())
     cleaner = threading.Thread(target=clean_up, daemon=True)

@@ -1,4 +1,4 @@
-"""``llm-assets rank``: which of two answers is better, asked on the terminal and written down."""
+"""``llm-assets rank``: ask a person which of two answers is better, and record the ranking."""
 
 from __future__ import annotations
 
@@ -17,33 +17,37 @@ from llm_assets.settings import load_settings
 
 from .options import recipe_option
 
-KEYS = {"1": "first", "2": "second", "t": "tie"}
+PREFERENCES = {"1": "first", "2": "second", "t": "tie"}  # by key
 
 
 @click.command()
-@click.option("--labeller", default=getpass.getuser, help="Who ranks; default: the user's name.")
+@click.option("--labeller", default=getpass.getuser, help="Name of the person who ranks.  [default: the user's name]")
 @click.option(
     "--file",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where rankings are added; default: rankings/<labeller>.jsonl in the data folder.",
+    help="File to which rankings are added.  [default: rankings/<labeller>.jsonl in the data folder]",
 )
-@click.option("--count", default=20, show_default=True, type=click.IntRange(1), help="Pairs to ask for.")
+@click.option("--count", default=20, show_default=True, type=click.IntRange(1), help="Number of pairs to rank.")
 @click.option(
     "--adversarial",
     is_flag=True,
-    help="Pairs that fooled the last reward model (of rlhf_checkpoint) instead of response_pairs'.",
+    help="Rank the pairs of rlhf_checkpoint that misled the reward model, instead of those of response_pairs.",
 )
 @click.option(
     "--seed",
     default=0,
     show_default=True,
     type=click.IntRange(0),
-    help="Of the order; people with the same seed rank the same pairs first, so that their agreement is seen.",
+    help="Seed of the order. Labellers with the same seed rank the same pairs first, so that their agreement can be "
+    "measured.",
 )
 @recipe_option
 def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: int, recipe: str | None) -> None:
-    """Rank pairs of answers. Keys: 1 or 2 for the better one, t for a tie, s to skip, q to leave."""
+    """Rank pairs of answers by hand.
+
+    Press 1 or 2 for the better answer, t for a tie, s to skip the pair, q to quit.
+    """
     import polars as pl
 
     workspace = open_workspace(recipe)
@@ -51,32 +55,36 @@ def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: 
     files = workspace.resolver().artifact(stage, None).table(table)
     pairs = pl.concat([pl.read_parquet(file) for file in files]).to_dicts() if files else []
     target = path or load_settings().data / "rankings" / f"{labeller}.jsonl"
-    done = ranked_by(target, labeller)
-    left = [pair for pair in sorted(pairs, key=lambda one: one["pair"]) if pair["pair"] not in done]
-    random.Random(f"rank-{seed}").shuffle(left)
-    if not left:
+    ranked = ranked_by(target, labeller)
+    unranked = [pair for pair in sorted(pairs, key=lambda pair: pair["pair"]) if pair["pair"] not in ranked]
+    random.Random(f"rank-{seed}").shuffle(unranked)
+    if not unranked:
         click.echo(f"nothing is left to rank: {len(pairs):,} pairs, all ranked by {labeller} in {target}")
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    given = 0
-    for pair in left[:count]:
-        click.echo(f"\n{click.style(pair['question'], bold=True)}\n\n1. {pair['first']}\n\n2. {pair['second']}\n")
-        try:
-            said = click.prompt(
-                "better", type=click.Choice([*KEYS, "s", "q"]), prompt_suffix=" (1, 2, t, s, q): ", show_choices=False
-            )
-        except click.Abort:
+    added = 0
+    for pair in unranked[:count]:
+        key = ask_preference(pair)
+        if key == "q":
             break
-        if said == "q":
-            break
-        if said in KEYS:
-            add_ranking(target, pair, KEYS[said], labeller)
-            given += 1
-    click.echo(f"\n{given} rankings by {labeller} added to {target}; name it in human_rankings.files")
+        if key in PREFERENCES:
+            add_ranking(target, pair, PREFERENCES[key], labeller)
+            added += 1
+    click.echo(f"\n{added} rankings by {labeller} added to {target}; name it in human_rankings.files")
+
+
+def ask_preference(pair: Mapping[str, Any]) -> str:
+    """Show a pair and return the key that was pressed; Ctrl-C counts as q."""
+    click.echo(f"\n{click.style(pair['question'], bold=True)}\n\n1. {pair['first']}\n\n2. {pair['second']}\n")
+    keys = click.Choice([*PREFERENCES, "s", "q"])
+    try:
+        return str(click.prompt("better", type=keys, prompt_suffix=" (1, 2, t, s, q): ", show_choices=False))
+    except click.Abort:
+        return "q"
 
 
 def ranked_by(path: Path, labeller: str) -> set[str]:
-    """Pairs that a labeller has ranked in a file."""
+    """The pairs in a file that the labeller has ranked."""
     from llm_assets.preference.human_rankings import read_rankings
     from llm_assets.preference.response_pairs import pair_digest
 
@@ -89,7 +97,7 @@ def ranked_by(path: Path, labeller: str) -> set[str]:
 
 
 def add_ranking(path: Path, pair: Mapping[str, Any], preferred: str, labeller: str) -> None:
-    """One line more. A line that an earlier kill left unfinished is ended first."""
+    """Append a line to the file, after completing a line that a killed process left without its end."""
     row = {
         **{name: pair[name] for name in ("question", "subject", "first", "second")},
         "preferred": preferred,

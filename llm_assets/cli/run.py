@@ -1,36 +1,32 @@
-"""``llm-assets run``: Dagster's runs for the recipe's crawls, started in this process, with live progress."""
+"""``llm-assets run``: run the graph for the recipe's crawls in this process, with live progress."""
 
 from __future__ import annotations
 
 import difflib
 import gc
-import logging
 import os
 import re
 import sys
 import time
-import uuid
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from llm_assets.artifacts import Workspace
 from llm_assets.compute.engine import GARBAGE_THRESHOLD
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes.load import chosen_recipe, with_crawls
-from llm_assets.settings import load_settings
+from llm_assets.settings import Settings, load_settings
 from llm_assets.web.crawls import open_registry
 
+from .dagster_runs import DagsterRuns, close_interrupted, silence_libraries
 from .display import Display, summarise
 from .interrupts import Interrupted, end_process, until_interrupted
-from .options import followable, recipe_option
-from .setup import prepare_instance, register_partitions
-from .up_to_date import find_everything
+from .options import recipe_option, with_chosen_recipe
+from .setup import prepare_instance
 
 if TYPE_CHECKING:
     import dagster as dg
-
-Run = tuple[str, "str | None", "set[dg.AssetKey]"]
 
 
 @click.command()
@@ -38,21 +34,52 @@ Run = tuple[str, "str | None", "set[dg.AssetKey]"]
     "--select",
     default="*",
     show_default=True,
-    help="Dagster asset selection, such as '*extracted_text' (with all it needs) or 'group:web'.",
+    help="Assets to build, as a Dagster selection: '*extracted_text' is that asset with everything upstream, "
+    "'group:web' is a group.",
 )
-@click.option("--crawl", "crawl_names", multiple=True, help="Crawl(s) to run for; default: all of the recipe.")
+@click.option(
+    "--crawl",
+    "crawl_names",
+    multiple=True,
+    help="Crawl to run for; repeatable.  [default: every crawl that the recipe reads]",
+)
 @recipe_option
-@click.option("--plain", is_flag=True, help="Lines instead of a live table.")
+@click.option("--plain", is_flag=True, help="Print lines instead of a live table.")
 def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bool) -> None:
-    """Materialise the graph: what is in the store is returned, the rest is built."""
+    """Build the assets. What is in the store already is reused."""
     began = time.monotonic()
     gc.set_threshold(*GARBAGE_THRESHOLD)
     settings = load_settings()
     prepare_instance(settings)
     workspace = open_workspace(recipe, settings)
-    names = list(crawl_names) or workspace.recipe.corpus()
+    crawls = chosen_crawls(workspace, crawl_names, settings)
+    from llm_assets.definitions import defs
+
+    silence_libraries()
+    keys = chosen_assets(select, defs)
+    extended_recipe = recipe_that_reads(workspace, crawls, keys, recipe)
+    if extended_recipe is not None:
+        recipe, workspace = extended_recipe, open_workspace(extended_recipe, settings)
+    runs = DagsterRuns(workspace, recipe, workspace.graph.crawl_order(workspace.recipe, crawls), keys)
+    display = Display(live=not plain and sys.stdout.isatty())
+    stderr = os.dup(sys.stderr.fileno())
+    try:
+        with display:
+            until_interrupted(runs.build)
+    except Interrupted as interrupted:
+        end_process(interrupted.number, stderr, close_interrupted)
+    summarise(display, runs.checks, time.monotonic() - began)
+    for failure in runs.failures:
+        click.secho(f"failed: {with_chosen_recipe(failure)}", fg="red", err=True)
+    if runs.failures:
+        sys.exit(1)
+
+
+def chosen_crawls(workspace: Workspace, names: tuple[str, ...], settings: Settings) -> list[str]:
+    """The crawls of these names, or all that the recipe reads. Raises ClickException if one is unknown or unusable."""
     sources = workspace.recipe.sources()
-    unknown = [name for name in names if name not in sources]
+    chosen = list(names) or workspace.recipe.corpus()
+    unknown = [name for name in chosen if name not in sources]
     if unknown:
         reason = open_registry(settings).unusable(workspace.recipe).get(unknown[0])
         if reason is not None:
@@ -60,98 +87,24 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
         raise click.ClickException(
             f"no crawl {unknown[0]!r}; there are {', '.join(sorted(sources))}; register one with: llm-assets crawls add"
         )
-    if not names:
+    if not chosen:
         raise click.ClickException(
             f"recipe {workspace.recipe.name!r} has no crawl; register one with: llm-assets crawls add"
         )
-    import dagster as dg
-
-    from llm_assets.definitions import defs
-    from resources.assets import CRAWLS_BUILT, reads_crawls_first
-    from resources.jobs import crawl_assets
-    from resources.live_runs import announced, close_killed_runs
-    from resources.metadata import crawls_summary
-    from resources.recrawls import REFRESHED, REFRESHES
-
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    for category in (dg.BetaWarning, dg.PreviewWarning):
-        warnings.filterwarnings("ignore", category=category)
-    keys = chosen_assets(select, defs)
-    unread = [name for name in names if name not in workspace.recipe.crawls]
-    if unread and not {key.to_user_string() for key in keys} <= set(crawl_assets(GRAPH)):
-        recipe = with_crawls(chosen_recipe(recipe), names)
-        click.echo(
-            f"recipe {workspace.recipe.name} does not read {', '.join(unread)}: everything behind the corpus is made "
-            f"under recipe {recipe}, from {', '.join(names)} alone. Name it to later commands, such as: "
-            f"llm-assets chat --recipe {recipe}"
-        )
-        workspace = open_workspace(recipe, settings)
-    names = workspace.graph.crawl_order(workspace.recipe, names)
-    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    if recipe:
-        config["resources"] = {"recipe": {"config": {"name": recipe}}}
-    display = Display(live=not plain and sys.stdout.isatty())
-    failures: list[str] = []
-    checks: list[tuple[str, bool, str]] = []
-
-    def build() -> None:
-        with dg.DagsterInstance.get() as instance:
-            tags = {REFRESHES: "yes"} if {dg.AssetKey(name) for name in REFRESHED} <= keys else {}
-            register_partitions(names, instance)
-            close_killed_runs(instance)
-            found = find_everything(workspace, instance, {key.to_user_string() for key in keys}, names)
-            for one in found or []:
-                one.tell()
-                checks.extend(
-                    (f"{one.resolution.key}: {examined.check.name}", examined.outcome.passed, examined.outcome.summary)
-                    for examined in one.checks
-                )
-                if reads_crawls_first(one.resolution.stage, GRAPH):
-                    checks.append(
-                        (f"{one.resolution.key}: {CRAWLS_BUILT}", True, crawls_summary(one.resolution.crawls, []))
-                    )
-            for job, partition, wanted in [] if found else runs_for(names, keys):
-                if failures and job != "crawl":
-                    break  # the other crawls are built all the same; no model is made without one that was asked for
-                run_id = str(uuid.uuid4())
-                with announced(run_id):
-                    result = defs.resolve_job_def(job).execute_in_process(
-                        instance=instance,
-                        partition_key=partition,
-                        asset_selection=list(wanted),
-                        run_config=config,
-                        tags=tags,
-                        run_id=run_id,
-                        raise_on_error=False,
-                    )
-                checks.extend(_checks(result, partition))
-                failures.extend(_failures(result))
-
-    stderr = os.dup(sys.stderr.fileno())
-    try:
-        with display:
-            until_interrupted(build)
-    except Interrupted as interrupted:
-        end_process(interrupted.number, stderr, _close_interrupted)
-    summarise(display, checks, time.monotonic() - began)
-    for failure in failures:
-        click.secho(f"failed: {followable(failure)}", fg="red", err=True)
-    if failures:
-        sys.exit(1)
+    return chosen
 
 
 def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
-    """The assets of a selection. Raises ClickException in one line for a misspelt one, or one that selects nothing."""
+    """The assets of a selection. Raises ClickException, in one line, if it is misspelt or selects nothing."""
     import dagster as dg
 
     for term in select.split(","):
-        plain = re.fullmatch(r"[*+\d]*([A-Za-z_]\w*)[*+\d]*", term.strip())  # Dagster answers for all other syntax
-        if plain is not None and plain[1] not in GRAPH.stages:
-            near = difflib.get_close_matches(plain[1], GRAPH.stages, 1)
-            raise click.ClickException(
-                f"--select: no asset {plain[1]!r}" + (f"; did you mean {near[0]}?" if near else "")
-            )
+        # A single name is checked here, for a better message. Dagster checks all other syntax.
+        name = re.fullmatch(r"[*+\d]*([A-Za-z_]\w*)[*+\d]*", term.strip())
+        if name is not None and name[1] not in GRAPH.stages:
+            similar = difflib.get_close_matches(name[1], GRAPH.stages, 1)
+            question = f"; did you mean {similar[0]}?" if similar else ""
+            raise click.ClickException(f"--select: no asset {name[1]!r}{question}")
     try:
         keys = set(dg.AssetSelection.from_coercible(select.split(",")).resolve(defs.resolve_asset_graph()))
     except dg.DagsterError as error:
@@ -162,68 +115,22 @@ def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
     return keys
 
 
-def _close_interrupted() -> None:
-    """Tell Dagster and MLflow that what this process was at is over."""
-    import dagster as dg
+def recipe_that_reads(
+    workspace: Workspace, crawls: list[str], keys: set[dg.AssetKey], recipe: str | None
+) -> str | None:
+    """A recipe that reads only these crawls, if the chosen one leaves some out and more than the crawls is to be built.
 
-    from resources.live_runs import announced_runs, close_run
-    from resources.tracking import end_open_runs
-
-    with dg.DagsterInstance.get() as instance:
-        for run_id in announced_runs():
-            close_run(instance, run_id, "Interrupted.", canceled=True)
-    end_open_runs()
-
-
-def runs_for(names: list[str], keys: set[dg.AssetKey]) -> list[Run]:
-    """Dagster's runs for some crawls, in order: job, partition, assets. For one crawl it is one run.
-
-    For several they are what a backfill of Dagster's starts: each crawl, the tokenizer and shards, the rest.
+    Prints which recipe that is. None if the chosen recipe will do.
     """
-    import dagster as dg
+    from resources.jobs import crawl_assets
 
-    from resources.jobs import ALL, crawl_assets, shard_assets
-
-    if len(names) == 1:
-        return [(ALL, names[0], keys)]
-    crawl, shards = ({dg.AssetKey(name) for name in chosen(GRAPH)} & keys for chosen in (crawl_assets, shard_assets))
-    waves: list[Run] = [("crawl", name, crawl) for name in names] + [("model", name, shards) for name in names]
-    waves.append(("model", names[-1], keys - crawl - shards))
-    return [(job, name, wanted) for job, name, wanted in waves if wanted]
-
-
-def _checks(result: dg.ExecuteInProcessResult, partition: str | None) -> list[tuple[str, bool, str]]:
-    """Name, whether it passed, and what was found, of every check of a run."""
-    from resources.assets import UP_TO_DATE
-
-    found = []
-    for evaluation in result.get_asset_check_evaluations():
-        if evaluation.check_name == UP_TO_DATE:
-            continue  # of what a run has just built it says nothing new
-        asset = evaluation.asset_key.to_user_string()
-        key = f"{asset}/{partition}" if GRAPH[asset].per_crawl else asset
-        found.append((f"{key}: {evaluation.check_name}", evaluation.passed, evaluation.description or ""))
-    return found
-
-
-def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    """Step and cause of every failed step of a run: of blocking checks which, and what they found."""
-    import dagster as dg
-
-    blocking: dict[str, list[str]] = {}
-    for evaluation in result.get_asset_check_evaluations():
-        if evaluation.blocking and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
-            found = f"blocking check {evaluation.check_name}: {evaluation.description}"
-            blocking.setdefault(evaluation.asset_key.to_user_string(), []).append(found)
-    failed = [event for event in result.all_events if event.is_step_failure]
-    return [
-        f"{event.step_key}: {'; '.join(blocking.get(event.step_key or '', [])) or _cause(event)}" for event in failed
-    ]
-
-
-def _cause(event: Any) -> str:
-    """The innermost message of a step's failure; errors of the project itself say it all without their type."""
-    error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return re.sub(r"^llm_assets\.[\w.]+: ", "", error.message.strip()) if error is not None else "unknown"
+    unread = [name for name in crawls if name not in workspace.recipe.crawls]
+    if not unread or {key.to_user_string() for key in keys} <= set(crawl_assets(GRAPH)):
+        return None
+    extended_recipe = with_crawls(chosen_recipe(recipe), crawls)
+    click.echo(
+        f"recipe {workspace.recipe.name} does not read {', '.join(unread)}. Everything downstream of the corpus is "
+        f"built under recipe {extended_recipe}, from {', '.join(crawls)} only. Pass that recipe to later commands, "
+        f"such as: llm-assets chat --recipe {extended_recipe}"
+    )
+    return extended_recipe

@@ -1,4 +1,4 @@
-"""``llm-assets setup``: a persistent Dagster instance, its `.env`, and the recipe's crawls as partitions."""
+"""``llm-assets setup``: a persistent Dagster instance, the file `.env`, and the recipe's crawls as partitions."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ ENV_FILE = Path(".env")
 
 
 def prepare_instance(settings: Settings) -> None:
-    """Make DAGSTER_HOME a normal instance: the folder, `dagster.yaml`, and the variable for this process."""
+    """Make DAGSTER_HOME a Dagster instance: create the folder and `dagster.yaml`, set the variable in this process."""
     home = settings.dagster_home.absolute()
     home.mkdir(parents=True, exist_ok=True)
-    target, shipped = home / "dagster.yaml", PROJECT / "dagster.yaml"
+    target, template = home / "dagster.yaml", PROJECT / "dagster.yaml"
     if not target.exists():
-        if shipped.exists():
-            shutil.copyfile(shipped, target)
+        if template.exists():
+            shutil.copyfile(template, target)
         else:
             target.touch()
     os.environ["DAGSTER_HOME"] = str(home)
 
 
 def register_partitions(names: list[str], instance: dg.DagsterInstance) -> list[str]:
-    """Add crawls to Dagster's dynamic partitions; returns those that were new."""
+    """Add crawls to Dagster's dynamic partitions; return those that were new."""
     known = set(instance.get_dynamic_partitions("crawl"))
     new = [name for name in names if name not in known]
     if new:
@@ -42,7 +42,7 @@ def register_partitions(names: list[str], instance: dg.DagsterInstance) -> list[
 
 
 def open_instance() -> dg.DagsterInstance:
-    """The instance of DAGSTER_HOME, to be closed by the caller."""
+    """The instance in DAGSTER_HOME. The caller closes it."""
     import dagster as dg
 
     return dg.DagsterInstance.get()
@@ -57,15 +57,19 @@ def remember_instance(home: Path) -> None:
 
 @click.command()
 def setup() -> None:
-    """Write `.env` with an absolute DAGSTER_HOME, prepare the Dagster instance, register the recipe's crawls."""
-    chosen = os.environ.get("DAGSTER_HOME")
+    """Prepare the Dagster instance in this folder.
+
+    Writes an absolute DAGSTER_HOME into `.env`, creates the instance there, and registers the recipe's crawls as
+    partitions.
+    """
+    home_in_environment = os.environ.get("DAGSTER_HOME")
     settings = load_settings()
     prepare_instance(settings)
     home = settings.dagster_home.absolute()
-    if chosen is None:
+    if home_in_environment is None:
         remember_instance(home)
-    else:  # a choice for this command is not one for all that follow
-        click.echo(f"{ENV_FILE} is left as it is: DAGSTER_HOME is set in the environment")
+    else:  # a variable set for this one command is no decision for later commands
+        click.echo(f"{ENV_FILE} is left as it is, because DAGSTER_HOME is set in the environment")
     workspace = open_workspace(settings=settings)
     names = sorted(workspace.recipe.sources())
     with open_instance() as instance:

@@ -19,11 +19,13 @@ from .options import recipe_option
 if TYPE_CHECKING:
     import dagster as dg
 
+TIME = "%Y-%m-%d %H:%M:%S"  # local time
+
 
 @click.command()
 @recipe_option
 def status(recipe: str | None) -> None:
-    """What is built, what is stale or missing, what is running: a line each."""
+    """Show what is built, stale, missing and running."""
     settings = load_settings()
     workspace = open_workspace(recipe, settings)
     resolver = workspace.resolver()
@@ -34,40 +36,49 @@ def status(recipe: str | None) -> None:
 
 
 def built(workspace: Workspace, resolutions: list[Resolution]) -> str:
-    """How many assets are built, and of which crawls all of theirs."""
-    graph, there = workspace.graph, {one.key for one in resolutions if one.artifact is not None}
+    """How many assets are built, and how many of the per-crawl assets for each crawl."""
+    graph, crawls = workspace.graph, workspace.recipe.corpus()
+    built_keys = {resolution.key for resolution in resolutions if resolution.artifact is not None}
     per_crawl = [stage.name for stage in graph if stage.per_crawl]
-    whole = {stage.name for stage in graph if not stage.per_crawl and stage.name in there}
-    crawls = workspace.recipe.corpus()
-    whole |= {name for name in per_crawl if crawls and all(f"{name}/{crawl}" in there for crawl in crawls)}
-    parts = []
+    complete = {stage.name for stage in graph if not stage.per_crawl and stage.name in built_keys}
+    if crawls:
+        complete |= {name for name in per_crawl if all(f"{name}/{crawl}" in built_keys for crawl in crawls)}
+    by_crawl = []
     for crawl in crawls:
-        count = sum(f"{name}/{crawl}" in there for name in per_crawl)
-        parts.append(f"{crawl} {count} of {len(per_crawl)}" if count < len(per_crawl) else f"{crawl} all {count}")
+        count = sum(f"{name}/{crawl}" in built_keys for name in per_crawl)
+        by_crawl.append(f"{crawl} {count} of {len(per_crawl)}" if count < len(per_crawl) else f"{crawl} all {count}")
     return (
-        f"{len(whole)} of {len(graph.stages)} assets under recipe {workspace.recipe.name!r}; "
-        f"of each crawl: {', '.join(parts) or 'there is none'}"
+        f"{len(complete)} of {len(graph.stages)} assets under recipe {workspace.recipe.name!r}; "
+        f"by crawl: {', '.join(by_crawl) or 'there is no crawl'}"
     )
 
 
 def stale_or_missing(workspace: Workspace, resolutions: list[Resolution]) -> str:
-    """Names of the artifacts that are not there: missing ones were never built, stale ones under another recipe or code."""
-    open_ones = [one for one in resolutions if one.artifact is None]
-    stale = [one for one in open_ones if workspace.store.latest(one.stage.name, one.partition) is not None]
-    missing = [one for one in open_ones if one not in stale]
-    named = [f"{title} {_by_asset(ones)}" for title, ones in (("stale", stale), ("missing", missing)) if ones]
-    return "; ".join(named) or "nothing"
+    """Names of the artifacts that are not in the store.
+
+    Missing ones were never built; stale ones were, under another recipe or by other code.
+    """
+    unbuilt = [resolution for resolution in resolutions if resolution.artifact is None]
+    stale = [
+        resolution
+        for resolution in unbuilt
+        if workspace.store.latest(resolution.stage.name, resolution.partition) is not None
+    ]
+    missing = [resolution for resolution in unbuilt if resolution not in stale]
+    groups = [f"{title} {_by_asset(group)}" for title, group in (("stale", stale), ("missing", missing)) if group]
+    return "; ".join(groups) or "nothing"
 
 
 def _by_asset(resolutions: list[Resolution]) -> str:
+    """Assets, each with its crawls: ``tokenizer, token_shards/a,b``."""
     crawls: dict[str, list[str]] = {}
-    for one in resolutions:
-        crawls.setdefault(one.stage.name, []).extend([one.partition] if one.partition else [])
-    return ", ".join(f"{name}/{','.join(of)}" if of else name for name, of in crawls.items())
+    for resolution in resolutions:
+        crawls.setdefault(resolution.stage.name, []).extend([resolution.partition] if resolution.partition else [])
+    return ", ".join(f"{name}/{','.join(partitions)}" if partitions else name for name, partitions in crawls.items())
 
 
 def runs(settings: Settings) -> list[str]:
-    """Runs in progress of the Dagster instance, where there is one: id, assets at work, since when."""
+    """Dagster runs in progress: id, assets that are being built, start time. Empty if there is no instance."""
     home = settings.dagster_home.absolute()
     if not Path(home, "dagster.yaml").exists():
         return []
@@ -84,25 +95,25 @@ def runs(settings: Settings) -> list[str]:
 def _run(instance: dg.DagsterInstance, record: dg.RunRecord) -> str:
     import dagster as dg
 
-    from resources.live_runs import waiting_for, was_killed
+    from resources.live_runs import pool_waits, was_killed
 
     run = record.dagster_run
     name = f"run {run.run_id[:8]}"
     began = datetime.fromtimestamp(record.start_time) if record.start_time else record.create_timestamp.astimezone()
-    since = f"since {began:%Y-%m-%d %H:%M:%S}"
+    since = f"since {began.strftime(TIME)}"
     if run.status == dg.DagsterRunStatus.QUEUED:
         return f"{name} (queued {since})"
     if was_killed(run.run_id):
         return f"{name} (killed; the next run closes it)"
     steps = [step.step_key for step in instance.get_run_step_stats(run.run_id) if step.start_time and not step.end_time]
-    waits = [f"{step} waits {reason}" for step, reason in waiting_for(instance, run.run_id).items()]
+    waits = [f"{step} waits {reason}" for step, reason in pool_waits(instance, run.run_id).items()]
     return f"{name} ({', '.join([*steps, *waits]) or 'between assets'}, {since})"
 
 
 def builds(workspace: Workspace) -> list[str]:
-    """Builds in progress in the store, by whomever: artifact, process, since when."""
-    return [
-        f"build of {one.key} by {one.holder}"
-        + (f" since {datetime.fromisoformat(one.since).astimezone():%Y-%m-%d %H:%M:%S}" if one.since else "")
-        for one in workspace.store.builds()
-    ]
+    """Builds in progress in the store, in any process: artifact, process, start time."""
+    lines = []
+    for build in workspace.store.builds_in_progress():
+        since = f" since {datetime.fromisoformat(build.since).astimezone().strftime(TIME)}" if build.since else ""
+        lines.append(f"build of {build.key} by {build.holder}{since}")
+    return lines

@@ -1,4 +1,7 @@
-"""What Dagster's history and MLflow hold of texts: previews of tables, failing rows, errors that quote a page."""
+"""Remove the texts of pages from Dagster's history and MLflow.
+
+These hold previews of tables, rows that failed a schema, and errors that quote a page.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,14 @@ from llm_assets.settings import Settings
 if TYPE_CHECKING:
     import dagster as dg
 
-PAGE = 500  # events asked for at once
-LOCK_SECONDS = 30.0
+EVENTS_AT_ONCE = 500
+RUNS_AT_ONCE = 1_000
+LOCK_SECONDS = 30.0  # how long to wait for a locked database
 SQLITE = "sqlite:///"
 
 
 def refuse_live_runs(instance: dg.DagsterInstance) -> None:
-    """Raise ClickException while a run of Dagster's is waiting or under way: it would go on writing."""
+    """Raise ClickException if a Dagster run is queued or in progress, because it would write more texts."""
     import dagster as dg
 
     from resources.live_runs import close_killed_runs
@@ -35,40 +39,46 @@ def refuse_live_runs(instance: dg.DagsterInstance) -> None:
 
 
 def runs_showing(instance: dg.DagsterInstance, assets: Iterable[str], versions: set[str]) -> set[str]:
-    """Runs whose events tell of these versions (short identities) of assets, cached ones too, or failed at the assets."""
+    """Ids of runs that may hold text of these versions (short identities) of assets.
+
+    These are runs that materialised them, from the cache too, and runs that failed at one of the assets.
+    """
     import dagster as dg
 
-    found: set[str] = set()
+    run_ids: set[str] = set()
     names = sorted(set(assets))
     for name in names:
         cursor = None
         while True:
-            wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(name))
-            answer = instance.fetch_materializations(wanted, limit=PAGE, cursor=cursor)
-            for record in answer.records:
+            record_filter = dg.AssetRecordsFilter(asset_key=dg.AssetKey(name))
+            page = instance.fetch_materializations(record_filter, limit=EVENTS_AT_ONCE, cursor=cursor)
+            for record in page.records:
                 event = record.asset_materialization
                 identity = event.metadata.get("identity") if event is not None else None
                 if identity is not None and identity.value in versions:
-                    found.add(record.run_id)
-            if not answer.has_more:
+                    run_ids.add(record.run_id)
+            if not page.has_more:
                 break
-            cursor = answer.cursor
+            cursor = page.cursor
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])):
-        chosen = {key.to_user_string() for key in run.asset_selection or ()}
-        if not chosen or chosen & set(names):
-            found.add(run.run_id)  # the error of a step may quote a page
-    return found
+        selected = {key.to_user_string() for key in run.asset_selection or ()}
+        if not selected or selected & set(names):
+            run_ids.add(run.run_id)  # the error of a step may quote a page
+    return run_ids
 
 
 def delete_runs(instance: dg.DagsterInstance, runs: Iterable[str], assets: Iterable[str]) -> None:
-    """Delete runs with their events and logs, and the history of assets, which keeps the last event of each on its own."""
+    """Delete runs with their events and logs, and the history of assets.
+
+    Dagster stores the last event of each asset apart from its run, so the history of assets is deleted separately.
+    """
     import dagster as dg
 
-    for run in sorted(runs):
-        if instance.has_run(run):
-            instance.delete_run(run)
-        with contextlib.suppress(Exception):  # logs that are kept elsewhere are not for us to delete
-            instance.compute_log_manager.delete_logs(prefix=[run])
+    for run_id in sorted(runs):
+        if instance.has_run(run_id):
+            instance.delete_run(run_id)
+        with contextlib.suppress(Exception):  # a log manager that stores logs elsewhere may not support this
+            instance.compute_log_manager.delete_logs(prefix=[run_id])
     known = set(instance.get_asset_keys())
     keys = [key for name in sorted(set(assets)) if (key := dg.AssetKey(name)) in known]
     if keys:
@@ -76,16 +86,17 @@ def delete_runs(instance: dg.DagsterInstance, runs: Iterable[str], assets: Itera
 
 
 def forget_errors(uri: str, assets: set[str]) -> int:
-    """Remove the error messages of MLflow runs that built these assets; how many there were."""
+    """Remove the error messages of MLflow runs that built these assets. Returns how many there were."""
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return 0
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
-    experiments = [one.experiment_id for one in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    failed = "attributes.status = 'FAILED'"
     token, count = None, 0
     while True:
-        runs = client.search_runs(experiments, "attributes.status = 'FAILED'", max_results=1000, page_token=token)
+        runs = client.search_runs(experiments, failed, max_results=RUNS_AT_ONCE, page_token=token)
         for run in runs:
             if "error" in run.data.tags and run.data.tags.get("asset") in assets:
                 client.delete_tag(run.info.run_id, "error")
@@ -96,15 +107,15 @@ def forget_errors(uri: str, assets: set[str]) -> int:
 
 
 def databases(settings: Settings) -> list[Path]:
-    """SQLite files of Dagster and MLflow."""
-    found = sorted(settings.dagster_home.rglob("*.db"))
+    """The SQLite files of Dagster and MLflow."""
+    paths = sorted(settings.dagster_home.rglob("*.db"))
     if settings.mlflow_uri.startswith(SQLITE) and (path := Path(settings.mlflow_uri.removeprefix(SQLITE))).exists():
-        found.append(path)
-    return found
+        paths.append(path)
+    return paths
 
 
 def compact(paths: Iterable[Path]) -> None:
-    """Write SQLite files anew: what is deleted stays in their free pages until then. Raises ClickException."""
+    """Rewrite SQLite files, because deleted rows stay in their free pages. Raises ClickException for one in use."""
     for path in paths:
         try:
             with contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)) as base:

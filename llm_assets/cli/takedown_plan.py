@@ -1,4 +1,4 @@
-"""What a takedown would change, before anything is."""
+"""The plan of a takedown: what it would change."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import click
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Workspace
-from llm_assets.artifacts.purge import Takedowns, holders, interrupted_builds, is_model
+from llm_assets.artifacts.purge import Takedowns, artifacts_holding, interrupted_builds, is_model
 from llm_assets.web.blocklists import OptOutRule
-from llm_assets.web.taken_down import CoveredPages, covered_pages, holds_records, interrupted
+from llm_assets.web.taken_down import CoveredPages, covered_pages, holds_records, interrupted_crawls
 
 
 @dataclass
 class Plan:
     """What a takedown would change.
 
-    pages: what the rule covers, by artifact of `raw_warc`. removed: artifacts that may hold text of them. models: those
-    that were trained on them. crawling: interrupted crawls that hold records of them. staging: other interrupted builds.
-    copies: URLs that the rule does not cover and that were answered with the same bytes.
+    pages: the covered pages, by artifact of `raw_warc`.
+    removed: artifacts that may hold their text.
+    models: models that were trained on them.
+    crawling: staging folders of interrupted crawls that hold records of them.
+    staging: staging folders of other interrupted builds.
+    copies: URLs that the rule does not cover but that returned the same bytes.
     """
 
     rule: OptOutRule
@@ -34,58 +37,75 @@ class Plan:
 
     @cached_property
     def urls(self) -> frozenset[str]:
-        return frozenset().union(*(one.urls for one in self.pages))
+        return frozenset().union(*(pages.urls for pages in self.pages))
 
     @property
     def assets(self) -> set[str]:
-        """Assets of which something is removed."""
-        return {one.record.asset for one in self.removed}
+        """Assets of which artifacts are removed."""
+        return {artifact.record.asset for artifact in self.removed}
 
 
 def make_plan(workspace: Workspace, rule: OptOutRule, everything: bool = False) -> Plan:
-    """What a takedown would change. Raises ClickException where it covers nothing, or everything."""
+    """The plan for a rule. Raises ClickException if it covers nothing, or every page unless `everything` is set."""
     store = workspace.store
     crawls = [covered_pages(artifact, rule) for artifact in store.artifacts("raw_warc")]
-    pages = [one for one in crawls if one.urls]
-    crawling = [folder for folder in interrupted(store) if holds_records(folder, rule)]
-    if not pages and not crawling:
-        names = ", ".join(sorted({one.crawl for one in crawls})) or "none"
+    covered = [pages for pages in crawls if pages.urls]
+    crawling = [folder for folder in interrupted_crawls(store) if holds_records(folder, rule)]
+    if not covered and not crawling:
+        names = ", ".join(sorted({pages.crawl for pages in crawls})) or "none"
         raise click.ClickException(
             f"no page of {rule.rule} is in the store (crawls: {names}); nothing was changed. "
             "To keep it out of later crawls, add it to the opt-out list, data/opt_out.txt"
         )
-    if any(one.left for one in crawls) and not any(one.others for one in crawls) and not everything:
+    if (
+        any(pages.with_text for pages in crawls)
+        and not any(pages.others_with_text for pages in crawls)
+        and not everything
+    ):
+        captures = sum(pages.with_text for pages in crawls)
         raise click.ClickException(
-            f"{rule.rule} covers every page of the store ({sum(one.left for one in crawls):,} captures); nothing was changed. "
-            "If that is meant, add --everything"
+            f"{rule.rule} covers every page of the store ({captures:,} captures); nothing was changed. "
+            "If you mean that, add --everything"
         )
-    by_crawl: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
-    for one in pages:
-        urls, ids = by_crawl.get(one.crawl, (frozenset(), frozenset()))
-        by_crawl[one.crawl] = (urls | one.urls, ids | one.doc_ids)
-    sources = {one.artifact.record.identity for one in pages if one.in_ground_truth}
-    held = holders(store, workspace.graph, by_crawl, sources) if pages else []
-    before = Takedowns(store).open(rule.rule)
-    known = {one.identity for one in before.models} - set(before.cleared)
-    models = [one for one in held if is_model(one)]
-    models += [one for one in store.artifacts() if one.record.identity in known and one not in models]
-    staging = list(interrupted_builds(store, "raw_warc"))
-    removed = [one for one in held if not is_model(one)]
-    return Plan(rule, pages, removed, models, crawling, staging, copies_of(pages, crawls))
-
-
-def copies_of(pages: list[CoveredPages], crawls: list[CoveredPages]) -> list[str]:
-    """URLs that the rule does not cover and that were answered with the same bytes."""
-    covered = frozenset().union(*(one.urls for one in pages))
-    rows = [
-        pl.read_parquet(path, columns=["url", "payload_digest", "payload_bytes", "record_type", "status"])
-        for one in crawls
-        for path in one.artifact.table("captures")
+    holding = _holders_of(workspace, covered)
+    record = Takedowns(store).load_or_new(rule.rule)
+    still_marked = {model.identity for model in record.models} - set(record.cleared)
+    models = [artifact for artifact in holding if is_model(artifact)]
+    models += [
+        artifact
+        for artifact in store.artifacts()
+        if artifact.record.identity in still_marked and artifact not in models
     ]
-    if not rows:
+    removed = [artifact for artifact in holding if not is_model(artifact)]
+    staging = list(interrupted_builds(store, "raw_warc"))
+    return Plan(rule, covered, removed, models, crawling, staging, copies_of(covered, crawls))
+
+
+def _holders_of(workspace: Workspace, covered: list[CoveredPages]) -> list[Artifact]:
+    """Artifacts downstream of the crawls that may hold text of the covered pages."""
+    if not covered:
         return []
-    captures = pl.concat(rows).filter((pl.col("payload_bytes") > 0) & (pl.col("status").fill_null(200) == 200))
-    is_covered = pl.col("url").is_in(list(covered))
+    by_crawl: dict[str, tuple[frozenset[str], frozenset[str]]] = {}  # URLs and doc_ids
+    for pages in covered:
+        urls, ids = by_crawl.get(pages.crawl, (frozenset(), frozenset()))
+        by_crawl[pages.crawl] = (urls | pages.urls, ids | pages.doc_ids)
+    sources = {pages.artifact.record.identity for pages in covered if pages.in_ground_truth}
+    return artifacts_holding(workspace.store, workspace.graph, by_crawl, sources)
+
+
+def copies_of(covered: list[CoveredPages], crawls: list[CoveredPages]) -> list[str]:
+    """URLs that the rule does not cover but that returned the same bytes."""
+    urls = frozenset().union(*(pages.urls for pages in covered))
+    tables = [
+        pl.read_parquet(path, columns=["url", "payload_digest", "payload_bytes", "record_type", "status"])
+        for pages in crawls
+        for path in pages.artifact.table("captures")
+    ]
+    if not tables:
+        return []
+    captures = pl.concat(tables).filter((pl.col("payload_bytes") > 0) & (pl.col("status").fill_null(200) == 200))
+    is_covered = pl.col("url").is_in(list(urls))
     digests = captures.filter(is_covered)["payload_digest"].unique()
-    same = pl.col("payload_digest").is_in(digests.implode()) & pl.col("record_type").is_in(["response", "resource"])
-    return captures.filter(~is_covered & same)["url"].unique().sort().to_list()
+    has_digest = pl.col("payload_digest").is_in(digests.implode())
+    is_page = pl.col("record_type").is_in(["response", "resource"])
+    return captures.filter(~is_covered & has_digest & is_page)["url"].unique().sort().to_list()

@@ -1,4 +1,4 @@
-"""Doing a takedown: every step can be repeated, so that a command that was killed is run again."""
+"""Carry out a takedown. Every step can be repeated, so a command that was killed can be run again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ from llm_assets.artifacts.purge import (
     write_notice,
 )
 from llm_assets.artifacts.record import write_atomic
-from llm_assets.artifacts.text_search import files_holding, lines_without, only_there, pieces_of
+from llm_assets.artifacts.text_search import (
+    files_containing,
+    lines_not_containing,
+    pieces_found_nowhere_else,
+    text_pieces,
+)
 from llm_assets.model.encoding import Encoding
 from llm_assets.settings import Settings
 from llm_assets.web.blocklists import add_opt_out
@@ -34,41 +39,43 @@ from .takedown_history import compact, databases, delete_runs, forget_errors, re
 from .takedown_plan import Plan
 
 Decoder = Callable[[], Iterator[bytes]]
-DECODED_TOKENS = 1 << 20  # at once
-OVERLAP = 256  # tokens
+TOKENS_AT_ONCE = 1 << 20  # decoded at once
+OVERLAP = 256  # tokens that are decoded twice, so that text across two blocks is found
 
 
 def purge(plan: Plan, workspace: Workspace, settings: Settings, takedowns: Takedowns) -> list[Path]:
-    """Do it; the files in which text of the pages is found afterwards. Raises ClickException while something is built."""
+    """Carry out the plan. Returns the files that still hold text of the pages.
+
+    Raises ClickException while a run is in progress or something is being built.
+    """
     prepare_instance(settings)
     with open_instance() as instance:
         refuse_live_runs(instance)
-        one = begin(plan, workspace, takedowns)
+        takedown = begin(plan, workspace, takedowns)
         add_opt_out(workspace.recipe.blocklists, plan.rule)
         pieces = gather_pieces(plan, workspace, takedowns)
         decoders = token_decoders(workspace)
-        runs = runs_showing(instance, one.assets, one.shorts)
-        remove_artifacts(plan, workspace, one, takedowns)
-        rewrite_crawls(plan, workspace, one, takedowns)
+        runs = runs_showing(instance, takedown.assets, takedown.short_ids)
+        remove_artifacts(plan, workspace, takedown, takedowns)
+        rewrite_crawls(plan, workspace, takedown, takedowns)
         remove_rankings(settings, pieces)
-        delete_runs(instance, runs, one.assets)
-        # What else quotes them: a message of a run that failed, a log.
-        home = settings.dagster_home
-        quoting = {
-            path.stem if path.is_relative_to(home / "history") else path.relative_to(home / "storage").parts[0]
-            for path in files_holding(
-                pieces, files_below(home / "history" / "runs", home / "storage"), lambda path: None
-            )
-        }
-        delete_runs(instance, quoting, [])
-    forget_errors(settings.mlflow_uri, one.assets)
+        delete_runs(instance, runs, takedown.assets)
+        delete_runs(instance, runs_quoting(pieces, settings.dagster_home), [])
+    forget_errors(settings.mlflow_uri, takedown.assets)
     compact(databases(settings))
     holding = holding_files(pieces, plan, workspace, settings, takedowns, decoders)
-    one.finished = datetime.now(UTC).isoformat(timespec="seconds")
+    takedown.finished = datetime.now(UTC).isoformat(timespec="seconds")
     if not holding:
-        takedowns.pieces_path(one.rule).unlink(missing_ok=True)  # else they are looked for again by the next try
-    takedowns.save(one)
+        takedowns.pieces_path(takedown.rule).unlink(missing_ok=True)  # otherwise, the next try searches for them again
+    takedowns.save(takedown)
     return holding
+
+
+def runs_quoting(pieces: list[str], dagster_home: Path) -> set[str]:
+    """Ids of runs that quote the pages elsewhere: in the message of a failure, or in a log."""
+    history, storage = dagster_home / "history", dagster_home / "storage"
+    paths = files_containing(pieces, files_below(history / "runs", storage), lambda path: None)
+    return {path.stem if path.is_relative_to(history) else path.relative_to(storage).parts[0] for path in paths}
 
 
 def holding_files(
@@ -79,101 +86,113 @@ def holding_files(
     takedowns: Takedowns,
     decoders: dict[Path, Decoder],
 ) -> list[Path]:
-    """Files of the store, the data folder and Dagster's that still hold text of the pages; none is as it should be."""
+    """Files of the store, the data folder and Dagster that still hold text of the pages. There should be none."""
     crawls = workspace.store.root / "raw_warc"
-    kept = takedowns.pieces_path(plan.rule.rule)
+    pieces_file = takedowns.pieces_path(plan.rule.rule)
     files = (
         path
         for path in files_below(settings.data, workspace.store.root, settings.dagster_home)
-        if path != kept and not path.is_relative_to(crawls)
+        if path != pieces_file and not path.is_relative_to(crawls)
     )
-    # A crawl may hold the same words on other pages, also on those that were never read: its records are known by URL.
-    left = [
-        folder for one in plan.pages for folder in crawls.glob(f"{one.crawl}/*") if holds_records(folder, plan.rule)
+    # Other pages of a crawl, even pages that were never extracted, may hold the same words: find records by URL.
+    folders = [
+        folder for pages in plan.pages for folder in crawls.glob(f"{pages.crawl}/*") if holds_records(folder, plan.rule)
     ]
-    return files_holding(pieces, files, decoders.get) + left
+    return files_containing(pieces, files, decoders.get) + folders
 
 
 def begin(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> Takedown:
-    """Write down what will go, so that nobody builds until it has, and a second try knows it."""
+    """Record what will be removed, so that nothing is built before it is, and a second try knows it.
+
+    Raises ClickException, and undoes the record, while something is being built.
+    """
     is_new = not takedowns.path(plan.rule.rule).exists()
-    one = takedowns.open(plan.rule.rule)
-    before = one.model_copy(deep=True)
-    one.finished = None
-    one.urls = max(one.urls, len(plan.urls))
-    one.crawls = sorted({*one.crawls, *(pages.crawl for pages in plan.pages)})
-    one.outside = sorted({*one.outside, *(path for pages in plan.pages for path in pages.outside)})
-    one.removed.update({artifact.record.short: artifact.record.key for artifact in plan.removed})
-    one.cleared = [identity for identity in one.cleared if identity not in {m.record.identity for m in plan.models}]
-    known = {model.identity for model in one.models}
-    one.models += [
-        MarkedModel(key=found.record.key, identity=found.record.identity, data_version=found.data_version)
-        for found in plan.models
-        if found.record.identity not in known
+    takedown = takedowns.load_or_new(plan.rule.rule)
+    before = takedown.model_copy(deep=True)
+    marked_again = {model.record.identity for model in plan.models}
+    takedown.finished = None
+    takedown.urls = max(takedown.urls, len(plan.urls))
+    takedown.crawls = sorted({*takedown.crawls, *(pages.crawl for pages in plan.pages)})
+    takedown.external_files = sorted(
+        {*takedown.external_files, *(path for pages in plan.pages for path in pages.external_files)}
+    )
+    takedown.removed.update({artifact.record.short_id: artifact.record.key for artifact in plan.removed})
+    takedown.cleared = [identity for identity in takedown.cleared if identity not in marked_again]
+    known = {model.identity for model in takedown.models}
+    takedown.models += [
+        MarkedModel(key=model.record.key, identity=model.record.identity, data_version=model.data_version)
+        for model in plan.models
+        if model.record.identity not in known
     ]
-    takedowns.save(one)
-    if builds := workspace.store.builds():
+    takedowns.save(takedown)
+    if builds := workspace.store.builds_in_progress():
         if is_new:
-            takedowns.forget(one)
+            takedowns.delete(takedown)
         else:
             takedowns.save(before)
         raise click.ClickException(f"{builds[0].holder} is building in the store; wait for it, then run again")
-    return one
+    return takedown
 
 
 def gather_pieces(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> list[str]:
-    """Pieces of the pages' texts that no other page has, to be looked for at the end; kept until then, for a second try."""
+    """Pieces of the pages' texts that no other page contains. They are searched for at the end.
+
+    They are stored until the takedown is finished, for a second try.
+    """
     path = takedowns.pieces_path(plan.rule.rule)
     if path.exists():
         return list(json.loads(path.read_text()))
+    store = workspace.store
     covered = pl.col("url").is_in(list(plan.urls))
-    files = [file for one in workspace.store.artifacts("extracted_text") for file in one.table("text")]
+    files = [file for artifact in store.artifacts("extracted_text") for file in artifact.table("text")]
     tables = [pl.scan_parquet(file).select("url", "title", "text") for file in files]
     texts: list[str] = []
     for table in tables:
         rows = table.filter(covered).collect()
         texts += [*rows["title"], *rows["text"]]
 
-    def others() -> Iterator[pl.Series]:
+    def texts_elsewhere() -> Iterator[pl.Series]:
         for table in tables:
             rows = table.filter(~covered).collect()
             yield from (rows["title"], rows["text"])
-        for one in workspace.store.artifacts("raw_warc"):  # what the sample web tells of its facts, page or not
+        for artifact in store.artifacts("raw_warc"):  # the sample web's statements of its facts, on a page or not
             for name in ("truth_questions", "truth_prompts"):
-                for file in one.table(name):
+                for file in artifact.table(name):
                     yield from pl.read_parquet(file).select(pl.col(pl.String)).iter_columns()
 
-    pieces = only_there(pieces_of(texts), others())
+    pieces = pieces_found_nowhere_else(text_pieces(texts), texts_elsewhere())
     write_atomic(path, json.dumps(pieces).encode())
     return pieces
 
 
 def token_decoders(workspace: Workspace) -> dict[Path, Decoder]:
-    """How to read each file of tokens, by the tokenizer that it was written with."""
-    tokenizers = {one.data_version: Encoding.load(one.path) for one in workspace.store.artifacts("tokenizer")}
-    found: dict[Path, Decoder] = {}
+    """For each file of tokens, a function that decodes it with the tokenizer that encoded it."""
+    tokenizers = {
+        artifact.data_version: Encoding.load(artifact.path) for artifact in workspace.store.artifacts("tokenizer")
+    }
+    decoders: dict[Path, Decoder] = {}
     for shards in workspace.store.artifacts("token_shards"):
         encoding = tokenizers.get(shards.record.fields["inputs"].get("tokenizer", ""))
         for name in shards.record.files if encoding is not None else []:
             if name.endswith(".npy") and not name.endswith("-lengths.npy"):
                 path = shards.path / name
-                found[path] = lambda path=path, encoding=encoding: decoded(path, encoding)
-    return found
+                decoders[path] = lambda path=path, encoding=encoding: decoded(path, encoding)
+    return decoders
 
 
 def decoded(path: Path, encoding: Encoding) -> Iterator[bytes]:
-    """What a token file says."""
+    """The text of a token file, in blocks that overlap."""
     tokens = np.load(path, mmap_mode="r")
-    for start in range(0, len(tokens), DECODED_TOKENS):
-        yield encoding.decode_bytes(tokens[max(0, start - OVERLAP) : start + DECODED_TOKENS].tolist())
+    for start in range(0, len(tokens), TOKENS_AT_ONCE):
+        yield encoding.decode_bytes(tokens[max(0, start - OVERLAP) : start + TOKENS_AT_ONCE].tolist())
 
 
-def remove_artifacts(plan: Plan, workspace: Workspace, one: Takedown, takedowns: Takedowns) -> None:
-    """Delete what may hold text, leave models their weights, and drop interrupted builds."""
-    store, marked = workspace.store, takedowns.marked()
+def remove_artifacts(plan: Plan, workspace: Workspace, takedown: Takedown, takedowns: Takedowns) -> None:
+    """Delete artifacts that may hold text, reduce models to their weights, and delete interrupted builds."""
+    store, marked = workspace.store, takedowns.marked_models()
     for artifact in plan.removed:
         store.delete(artifact)
-    delete_leftovers(store, one)
+    delete_leftovers(store, takedown)
     for artifact in plan.models:
         strip_model(store, artifact, workspace.graph)
         write_notice(artifact, marked[artifact.record.identity])
@@ -181,37 +200,37 @@ def remove_artifacts(plan: Plan, workspace: Workspace, one: Takedown, takedowns:
         shutil.rmtree(folder)
 
 
-def rewrite_crawls(plan: Plan, workspace: Workspace, one: Takedown, takedowns: Takedowns) -> None:
-    """Take the records out of the crawls, those that others continue first."""
+def rewrite_crawls(plan: Plan, workspace: Workspace, takedown: Takedown, takedowns: Takedowns) -> None:
+    """Remove the records from the crawls. A crawl comes before those that continue it."""
     store = workspace.store
 
-    def announce(key: str, before: str, now: str) -> None:
-        one.versions[f"{key} {before}"] = now
-        takedowns.save(one)
+    def announce(key: str, old_version: str, new_version: str) -> None:
+        takedown.versions[f"{key} {old_version}"] = new_version
+        takedowns.save(takedown)
 
     covered = {pages.artifact.path: pages for pages in plan.pages}
-    crawls = sorted(store.artifacts("raw_warc"), key=lambda found: len(found.record.fields["inputs"]))
+    crawls = sorted(store.artifacts("raw_warc"), key=lambda artifact: len(artifact.record.fields["inputs"]))
     for artifact in crawls:
         pages = covered.get(artifact.path)
         if pages is not None:
             artifact = take_down(store, pages, plan.rule, announce)
-        move_to_new_inputs(store, artifact, one.version_map)
+        move_to_new_inputs(store, artifact, takedown.new_versions)
     for folder in plan.crawling:
         blank_interrupted(folder, plan.rule)
 
 
 def remove_rankings(settings: Settings, pieces: list[str]) -> None:
-    """Drop rankings of answers that quote the pages, from the files that `llm-assets rank` writes."""
+    """Remove rankings of answers that quote the pages from the files that `llm-assets rank` writes."""
     for path in sorted((settings.data / "rankings").glob("*.jsonl")):
         lines = path.read_bytes().splitlines(keepends=True)
-        left = lines_without(pieces, lines)
-        if len(left) < len(lines):
-            write_atomic(path, b"".join(left))
-            click.echo(f"{path}: {len(lines) - len(left)} rankings that quote these pages are removed")
+        remaining = lines_not_containing(pieces, lines)
+        if len(remaining) < len(lines):
+            write_atomic(path, b"".join(remaining))
+            click.echo(f"{path}: removed {len(lines) - len(remaining)} rankings that quote these pages")
 
 
 def files_below(*folders: Path) -> Iterator[Path]:
-    """Every file below some folders, once."""
+    """Every file below these folders, once."""
     seen: set[Path] = set()
     for folder in folders:
         for path in sorted(folder.rglob("*")):

@@ -4,7 +4,7 @@ from .engine import LocalEngine, cores
 
 __all__ = ["LocalEngine", "cores"]
 
-# The file in which a training process tells its events, beside its job.
+# The file, beside its job, to which a training process writes its events.
 PROGRESS = "progress.jsonl"
-# The file in which an evaluation's process leaves what it found.
+# The file, beside its job, to which an evaluation process writes its results.
 RESULTS = "results.json"

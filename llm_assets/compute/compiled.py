@@ -1,8 +1,8 @@
-"""Python compiled by numba, with a cache that cannot be stale.
+"""Functions compiled by numba, with a cache that cannot be stale.
 
-numba renews a function's compiled code when the file that defines it changes, but not when a function in another file
-that it calls does. The cache folder's name therefore holds a digest of every compiled module: whatever changes, all is
-compiled anew (about 30 seconds, once; `curation.precompile` does it where the package is installed).
+numba recompiles a function when the file that defines it changes, but not when it calls a function in another file that
+changed. The name of the cache folder therefore holds a digest of every compiled module: after any change, all of them
+are compiled again (about 30 seconds, once; `curation.precompile` does it after an installation).
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ import numba
 from numba import config
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_KEEP_SECONDS = 7 * 86_400  # folders of other versions of the code, which another checkout may still use
+_KEEP_SECONDS = 7 * 86_400  # for folders of other versions of the code, which another checkout may still use
 
 
 def _folder() -> Path:
+    """The cache folder: in the package if that is writable, else in the user's cache."""
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(_PACKAGE.rglob("*.py")):
         source = path.read_bytes()
         if b"compute.compiled import" in source or path == Path(__file__):
             digest.update(source)
     name = f"numba-{digest.hexdigest()[:12]}"
-    beside = _PACKAGE / "__pycache__"
+    package_cache = _PACKAGE / "__pycache__" / name
     with suppress(OSError):
-        (beside / name).mkdir(parents=True, exist_ok=True)
-        return beside / name
+        package_cache.mkdir(parents=True, exist_ok=True)
+        return package_cache
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llm-assets" / name
 
 
 def _prune(folder: Path) -> None:
+    """Remove cache folders of other versions that have not been used for a week."""
     for other in folder.parent.glob("numba-*"):
         with suppress(OSError):
             if other != folder and time.time() - other.stat().st_mtime > _KEEP_SECONDS:

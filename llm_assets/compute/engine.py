@@ -1,4 +1,4 @@
-"""Fans the parts of a step out over worker processes. Same functions, same outputs for any number of workers."""
+"""Runs the tasks of a step on worker processes. The outputs do not depend on the number of workers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from concurrent.futures.process import BrokenProcessPool
 
 
 class WorkerDied(RuntimeError):
-    """A worker process was killed (out of memory, most often)."""
+    """A worker process was killed, most often because it ran out of memory."""
 
 
 def cores() -> int:
-    """CPU cores this process may use (respects affinity, which containers set)."""
+    """The number of CPU cores that this process may use. Respects CPU affinity, which containers set."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# Objects between two looks for cycles. Pages become millions of short-lived strings and lists without cycles: at
-# Python's 700, looking takes 12 % of extraction.
+# Allocations between two collections of the cyclic garbage collector. Pages become millions of short-lived strings and
+# lists without cycles: at Python's default of 700, collections take 12 % of the extraction time.
 GARBAGE_THRESHOLD = (50_000, 20, 20)
 
 
 def _start_worker() -> None:
-    """Exit as soon as the parent is gone, so that a killed run leaves nobody writing; look for cycles less often."""
+    """Collect cycles less often, and exit when the parent is gone, so that no worker of a killed run keeps writing."""
     gc.set_threshold(*GARBAGE_THRESHOLD)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -34,25 +34,28 @@ def _start_worker() -> None:
 
 
 class LocalEngine:
-    """Runs parts on `workers` processes of this machine; one worker means this process itself.
+    """Runs tasks on `workers` processes of this machine. With one worker, tasks run in this process.
 
-    Workers are spawned, not forked: a forked child would hold the store's build lock after its parent was killed,
-    and polars' threads do not survive a fork.
+    Workers are spawned, not forked: a forked child would hold the store's build lock after its parent was killed, and
+    polars' threads do not survive a fork.
     """
 
     def __init__(self, workers: int | None = None):
         self.workers = max(1, workers if workers is not None else cores())
 
     def run(self, work: Callable[..., None], tasks: Mapping[str, tuple]) -> Iterator[str]:
-        """Call ``work(*tasks[name])`` for every name; yield names as they finish. The first error ends it all."""
+        """Call ``work(*tasks[name])`` for every name, and yield each name when its task finishes.
+
+        The first error stops all tasks. Raises WorkerDied if a worker process is killed.
+        """
         if self.workers == 1 or len(tasks) <= 1:
             for name, arguments in tasks.items():
-                usual = gc.get_threshold()
+                default_threshold = gc.get_threshold()
                 gc.set_threshold(*GARBAGE_THRESHOLD)
                 try:
                     work(*arguments)
                 finally:
-                    gc.set_threshold(*usual)
+                    gc.set_threshold(*default_threshold)
                 yield name
             return
         pool = _pool(self.workers)
@@ -60,7 +63,7 @@ class LocalEngine:
         queue = iter(tasks.items())
         running: dict[Future, str] = {}
         try:
-            # Two tasks a worker are in flight: a thousand queued ones would all hold their arguments.
+            # Each worker has at most two tasks in flight: a thousand queued tasks would all hold their arguments.
             for name, arguments in queue:
                 running[pool.submit(work, *arguments)] = name
                 if len(running) >= 2 * count:
@@ -73,14 +76,15 @@ class LocalEngine:
                         future.result()
                     except BrokenProcessPool as error:
                         raise WorkerDied(
-                            f"a worker died while {name} was in work: killed, or out of memory; lower LLM_ASSETS_WORKERS (now {self.workers})"
+                            f"a worker died while it ran {name}: killed, or out of memory; "
+                            f"lower LLM_ASSETS_WORKERS (now {self.workers})"
                         ) from error
                     upcoming = next(queue, None)
                     if upcoming is not None:
                         running[pool.submit(work, *upcoming[1])] = upcoming[0]
                     yield name
         except BaseException:
-            # Nobody may write into the staging folder once this has returned.
+            # No worker may write into the staging folder after this call.
             _drop(pool)
             raise
 
@@ -90,7 +94,7 @@ _pools_lock = threading.Lock()
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    """Worker processes that stay for the next step: starting two and importing what they need takes 2 to 3 seconds."""
+    """Worker processes, kept for the next step: starting two of them and their imports takes 2 to 3 seconds."""
     with _pools_lock:
         if workers not in _pools:
             _pools[workers] = ProcessPoolExecutor(
@@ -100,7 +104,8 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _drop(pool: ProcessPoolExecutor) -> None:
+    """Shut a pool down once its running tasks have ended, and forget it."""
     with _pools_lock:
-        for workers in [workers for workers, one in _pools.items() if one is pool]:
+        for workers in [workers for workers, known in _pools.items() if known is pool]:
             del _pools[workers]
     pool.shutdown(wait=True, cancel_futures=True)

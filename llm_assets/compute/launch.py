@@ -1,4 +1,4 @@
-"""Runs a training job in processes of its own, so that its memory is given back and its crash is nobody else's."""
+"""Runs a training job in separate processes, so that its memory is returned and its crash affects nothing else."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from . import PROGRESS
 from .devices import TrainingDevices
 from .jobs import dump_job
 
-# Runs a command with an environment to its end; returns its exit code. Dagster's goes through Pipes.
+# Runs a command with an environment until it ends; returns its exit code. Dagster's launcher uses Pipes.
 Launcher = Callable[[list[str], Mapping[str, str]], int]
 POLL_SECONDS = 0.2
-# glibc hands arrays of some megabytes back to the kernel and takes them anew, zeroed page by page, in every pass: kept,
-# a step of the laptop's base model takes 162 ms instead of 193. One arena, or the backward pass's thread would fill
-# another. Others than glibc do not read these.
+# By default, glibc returns arrays of some megabytes to the kernel and takes them back, zeroed page by page, in every
+# pass. If it keeps them, a step of the laptop's base model takes 162 ms instead of 193. With one arena, the thread of
+# the backward pass does not fill a second one. Other C libraries ignore these variables.
 ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 
 class JobFailed(RuntimeError):
-    """A process that ended with an error; the message is its own, or what its exit code means."""
+    """A process ended with an error. The message is the process's own, or explains its exit code."""
 
 
 def subprocess_launcher(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run a command as a plain subprocess, with its output on this process's standard error."""
     with subprocess.Popen(
         command, env=dict(environment), stdout=sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None
     ) as process:
@@ -49,13 +50,16 @@ def run_job(
     processes: int = 1,
     launcher: Launcher | None = None,
 ) -> None:
-    """Run ``python -m module job.json`` (by torchrun where `processes` > 1) in `folder`, handing on its events.
+    """Run ``python -m module job.json`` (with torchrun if `processes` > 1), and pass its events to `on_event`.
 
-    job: a frozen dataclass, which the process reads back as that type. Raises JobError where it is none, JobFailed with
-    the process's own message, and OSError where that is a disk that cannot be written.
+    folder: for the job, the events and the results. job: a frozen dataclass; the process reads it back as the same type,
+    with `process.run_job`.
+
+    Raises JobError if `job` is not a dataclass of plain values, JobFailed with the process's own message, OSError if
+    the process could not write to its disk, and any error of `on_event`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    TrainingDevices.of_environment().to_environment()
+    TrainingDevices.from_environment().to_environment()
     write_atomic(folder / "job.json", dump_job(job, os.getpid()).encode())
     (folder / PROGRESS).write_text("")
     command = [sys.executable, "-m"]
@@ -63,49 +67,70 @@ def run_job(
         command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     command += [module, str(folder / "job.json")]
     environment = {**ALLOCATOR, **os.environ, "PYTHONUNBUFFERED": "1"}
-    failure: dict[str, Any] = {}
-    problems: list[BaseException] = []
-    ended = threading.Event()
-
-    def follow() -> None:
-        with (folder / PROGRESS).open() as file:
-            while True:
-                done = ended.is_set()  # asked before reading: what was written before the end is read after it
-                while line := file.readline():
-                    if not line.endswith("\n"):
-                        file.seek(file.tell() - len(line.encode()))
-                        break
-                    event = json.loads(line)
-                    if event["kind"] == "error":
-                        failure.update(failure or event)  # the first is the cause; others lose their connection to it
-                    elif not problems:
-                        try:
-                            on_event(event)
-                        except Exception as error:
-                            problems.append(error)
-                if done:
-                    return
-                ended.wait(POLL_SECONDS)
-
-    follower = threading.Thread(target=follow, daemon=True)
+    follower = _EventFollower(folder / PROGRESS, on_event)
     follower.start()
     try:
         code = (launcher or subprocess_launcher)(command, environment)
     finally:
-        ended.set()
-        follower.join()
-    if problems:
-        raise problems[0]
+        follower.finish()
+    if follower.listener_error is not None:
+        raise follower.listener_error
     if code:
+        failure = follower.failure
         if failure.get("errno"):
             raise OSError(failure["errno"], failure["message"])
-        raise JobFailed(failure.get("message") or _meaning(code))
+        raise JobFailed(failure.get("message") or _exit_code_message(code))
 
 
-def _meaning(code: int) -> str:
+class _EventFollower:
+    """A thread that reads a process's events while they are written, and passes them to a listener.
+
+    failure: the first error event. listener_error: the first exception of the listener, which is not called after it.
+    """
+
+    def __init__(self, path: Path, on_event: Callable[[dict[str, Any]], None]):
+        self._path, self._on_event = path, on_event
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self.failure: dict[str, Any] = {}
+        self.listener_error: Exception | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Read the remaining events of a process that has ended."""
+        self._ended.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        with self._path.open() as file:
+            while True:
+                is_last_pass = self._ended.is_set()  # tested before reading, so that the last pass misses nothing
+                while line := file.readline():
+                    if not line.endswith("\n"):
+                        file.seek(file.tell() - len(line.encode()))
+                        break
+                    self._handle(json.loads(line))
+                if is_last_pass:
+                    return
+                self._ended.wait(POLL_SECONDS)
+
+    def _handle(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "error":
+            # The first error is the cause: after it, the other processes lose their connection to the failed one.
+            self.failure = self.failure or event
+        elif self.listener_error is None:
+            try:
+                self._on_event(event)
+            except Exception as error:
+                self.listener_error = error
+
+
+def _exit_code_message(code: int) -> str:
     if code in (-9, 137):
         return (
             "the process was killed (out of memory, most often): lower pretraining.micro_batch_size, model.context or "
-            "model.depth; what was saved is kept, and the next run goes on from there"
+            "model.depth; what was saved is kept, and the next run continues from there"
         )
-    return f"the process ended with exit code {code}; its output says why"
+    return f"the process ended with exit code {code}; see its output for the reason"

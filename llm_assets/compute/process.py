@@ -1,7 +1,7 @@
-"""What a training process does around its training: tell its parent how it goes, die with it, say what went wrong.
+"""The frame of a training process: reports events and errors to its parent, and ends when the parent does.
 
-A job is a JSON file; events go to ``progress.jsonl`` beside it, one a line, and to Dagster's log where the process was
-launched through Dagster Pipes. Several processes (torchrun) run the same module; the first of them reports.
+A job is a JSON file. Events go to ``progress.jsonl`` beside it, one per line, and to Dagster's log if the process was
+launched with Dagster Pipes. With torchrun, several processes run the same module; only the first (rank 0) reports.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOG_SECONDS = 10.0
 
 
 class Reporter:
-    """Tells events to the parent and to Dagster's log; of other processes than the first, errors alone."""
+    """Reports events to the parent process and to Dagster's log. Processes other than the first report only errors."""
 
     def __init__(self, folder: Path, rank: int, log: Callable[[str], None] | None = None):
         self._progress = folder / PROGRESS
@@ -40,10 +40,10 @@ class Reporter:
         self._file.write(json.dumps({"kind": kind, **values}) + "\n")
         if self._log is not None and (kind != "step" or time.monotonic() - self._logged >= LOG_SECONDS):
             self._logged = time.monotonic() if kind == "step" else self._logged
-            self._log(described(kind, values))
+            self._log(event_line(kind, values))
 
     def error(self, **values: Any) -> None:
-        """Tell an error of any process: torchrun ends the others, the first perhaps before it has met its own."""
+        """Report an error, from any process: torchrun may end the first process before that meets an error itself."""
         if self._file is not None:
             self("error", **values)
             return
@@ -52,29 +52,30 @@ class Reporter:
 
 
 def write_results(folder: Path, results: Any) -> None:
-    """What an evaluation found, as ``results.json``, whole or not at all."""
+    """Write an evaluation's results to ``results.json``, atomically."""
     temporary = folder / f".{RESULTS}.tmp"
     temporary.write_text(json.dumps(results))
     os.replace(temporary, folder / RESULTS)
 
 
-def described(kind: str, values: dict[str, Any]) -> str:
-    """One line for a log."""
+def event_line(kind: str, values: dict[str, Any]) -> str:
+    """An event as a line for a log."""
     if kind == "step":
-        speed, left = values["tokens_per_second"], values["seconds_left"]
-        used = f" MFU {values['mfu']:.1%}," if values.get("mfu") else ""
+        speed, seconds_left = values["tokens_per_second"], values["seconds_left"]
+        utilisation = f" MFU {values['mfu']:.1%}," if values.get("mfu") else ""
         return (
-            f"step {values['step']:,} of {values['steps']:,}: loss {values['loss']:.3f}, {speed:,.0f} tokens/s,{used} "
-            f"gradient {values['gradient_norm']:.2f}, rate {values['learning_rate']:.2g}, {left:,.0f} s left"
+            f"step {values['step']:,} of {values['steps']:,}: loss {values['loss']:.3f}, {speed:,.0f} tokens/s,"
+            f"{utilisation} gradient norm {values['gradient_norm']:.2f}, learning rate {values['learning_rate']:.2g}, "
+            f"{seconds_left:,.0f} s left"
         )
-    shown = ", ".join(
+    numbers = ", ".join(
         f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
     )
-    return f"{kind}: {shown}"
+    return f"{kind}: {numbers}"
 
 
 def _die_with_parent(parent: int) -> None:
-    """End this process once `parent` is gone, however it went: nobody may write into its folder any longer."""
+    """End this process when `parent` has ended: nothing may write into its folder after that."""
     while True:
         try:
             os.kill(parent, 0)
@@ -84,9 +85,9 @@ def _die_with_parent(parent: int) -> None:
 
 
 def run_job(main: Callable[[Job, Path, Reporter], None], job_type: type[Job]) -> None:
-    """Run `main(job, folder, report)` for the job file named on the command line; exit with 1 after telling an error.
+    """Run `main(job, folder, report)` for the job file named on the command line. After an error, exit with 1.
 
-    job_type: the dataclass that the job is of.
+    job_type: the dataclass of the job. `launch.run_job` starts such a process.
     """
     path = Path(sys.argv[1])
     rank = int(os.environ.get("RANK", "0"))
@@ -99,34 +100,34 @@ def run_job(main: Callable[[Job, Path, Reporter], None], job_type: type[Job]) ->
             threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
         main(job, path.parent, report)
     except Exception as error:
-        report.error(message=explained(error, job), errno=getattr(error, "errno", None))
+        report.error(message=error_message(error, job), errno=getattr(error, "errno", None))
         if isinstance(error, (ModelError, OSError)):
-            sys.exit(1)  # the message says it all
+            sys.exit(1)  # a traceback would add nothing to the message
         raise
     finally:
         if pipes is not None:
             pipes.close()
 
 
-def explained(error: Exception, job: Any) -> str:
-    """What went wrong, in words for who wrote the recipe."""
-    # The second are torch's words on a CPU.
+def error_message(error: Exception, job: Any) -> str:
+    """What went wrong, in terms of the recipe."""
+    # On a CPU, torch raises a RuntimeError with these words.
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
         where = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
         return (
-            f"out of {where}: lower pretraining.micro_batch_size (now {_micro_batch_size(job)}; the same result, a little slower), "
-            "or model.context, or model.depth"
+            f"out of {where}: lower pretraining.micro_batch_size (now {_micro_batch_size(job)}; the same result, a "
+            "little slower), or model.context, or model.depth"
         )
     return str(error) if isinstance(error, (ModelError, ValueError)) else f"{type(error).__name__}: {error}"
 
 
 def _micro_batch_size(job: Any) -> int | None:
-    """Sequences that a training's job takes through the model at once; None in other jobs."""
+    """The micro-batch size of a training job; None for other jobs."""
     return getattr(getattr(job, "plan", None), "micro_batch_size", None)
 
 
 def _open_pipes() -> Any:
-    """Dagster Pipes' context where this process was launched through it, else None."""
+    """The context of Dagster Pipes if this process was launched with it, else None."""
     if "DAGSTER_PIPES_CONTEXT" not in os.environ:
         return None
     from dagster_pipes import open_dagster_pipes

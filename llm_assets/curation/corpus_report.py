@@ -16,7 +16,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
-from llm_assets.corpus_pages import VERSIONS, CorpusPages
+from llm_assets.corpus_pages import PAGE_VERSIONS, CorpusPages
 from llm_assets.recipes import Recipe
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import bars, render
@@ -183,7 +183,7 @@ def gather(
 
 def build_corpus_report(step: Step, config: ReportConfig) -> None:
     """One task: three tables, and a JSON file with what else the HTML page shows."""
-    versions, pages = step.input(VERSIONS), CorpusPages(step.inputs, VERSIONS)
+    versions, pages = step.input(PAGE_VERSIONS), CorpusPages(step.inputs, PAGE_VERSIONS)
     by_stage = {stage: step.inputs.by_crawl(stage) for stage in ("raw_warc", *STAGES)}
     crawls = {
         crawl: {stage: artifacts[crawl] for stage, artifacts in by_stage.items()} for crawl in by_stage["raw_warc"]
@@ -300,9 +300,9 @@ CORPUS_REPORT = Stage(
     "samples.",
     kinds=("duckdb", "html"),
     build=build_corpus_report,
-    code_version="3",
+    code_version="4",
     config=report_config,
-    inputs=("raw_warc", *STAGES, "reject_ledger", VERSIONS),
+    inputs=("raw_warc", *STAGES, "reject_ledger", PAGE_VERSIONS),
     tables={"funnel": Funnel, "rejects_by_rule": RejectsByRule},
     optional_tables={"scores": TruthScores},
     checks=(CORPUS_NOT_EMPTY,),

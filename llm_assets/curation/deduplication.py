@@ -35,7 +35,7 @@ class Matching(Frozen):
     """What matching reads of Deduplication. Its scope shows in the signatures that are among the inputs."""
 
     bands: int
-    memory: Annotated[int, EXECUTION_ONLY]
+    memory_bytes: Annotated[int, EXECUTION_ONLY]
 
 
 def deduplication_task(staging: Path, name: str, texts: Path, clusters_file: Path, crawl: str, bands: int) -> None:
@@ -78,7 +78,7 @@ def _dropped_pages(warc_file: str, clusters_file: Path, crawl: str) -> pl.DataFr
 
 def build_deduplicated_text(step: Step, config: Matching) -> None:
     """Match all signatures in one task; then one task per WARC file, over the engine's workers."""
-    if step.finished(CLUSTERS) is None:
+    if step.finished_task(CLUSTERS) is None:
         _match_signatures(step, config)
     texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
     clusters_file = step.staging / "clusters" / f"{CLUSTERS}.parquet"
@@ -102,7 +102,7 @@ def _match_signatures(step: Step, config: Matching) -> None:
     fetched_at = pl.concat([pl.read_parquet(path, columns=["fetched_at"]) for path in pages])["fetched_at"]
     with step.task(CLUSTERS) as task:
         scratch = step.staging / TASKS / "matching"
-        table = find_clusters(index, config.bands, config.memory, scratch, fetched_at)
+        table = find_clusters(index, config.bands, config.memory_bytes, scratch, fetched_at)
         task.table("clusters", Cluster).frame(table)
         task.stats.update(clusters=table["cluster"].n_unique(), clustered=len(table), compared=index.pages)
 
@@ -138,7 +138,7 @@ def duplicates_within(deduplicated: Artifact, inputs: Inputs, config: DuplicateB
 
 def _urls_with_repeated_text(deduplicated: Artifact) -> list[str]:
     """URLs of pages whose normalised text another page has too."""
-    digests_only = Signatures.of(Deduplication(near=False))
+    digests_only = Signatures.of(Deduplication(near_duplicates=False))
     # Digests alone first (8 bytes per page), then the URLs of just the pages that share one.
     digests = [
         sign(frame["text"], digests_only)[0] for path in deduplicated.table("text") for frame in batches(path, ["text"])
@@ -169,10 +169,10 @@ DEDUPLICATED_TEXT = Stage(
     kinds=("numba", "parquet"),
     build=build_deduplicated_text,
     code_version="3",
-    config=lambda recipe, _: Matching(bands=recipe.deduplication.bands, memory=recipe.deduplication.memory),
+    config=lambda recipe, _: Matching(bands=recipe.deduplication.bands, memory_bytes=recipe.deduplication.memory_bytes),
     per_crawl=True,
     inputs=("quality_filtered_text", TEXT_SIGNATURES.name),
-    earlier=_earlier_inputs,
+    earlier_artifacts=_earlier_inputs,
     tables={"text": QualityFilteredText, "rejects": Rejects, "clusters": Cluster},
     main_table="text",
     checks=(DUPLICATE_SHARE,),

@@ -21,14 +21,14 @@ from .signature_index import SignatureIndex
 
 
 def find_clusters(
-    index: SignatureIndex, bands: int, memory: int, scratch: Path, fetched_at: pl.Series | None = None
+    index: SignatureIndex, bands: int, memory_bytes: int, scratch: Path, fetched_at: pl.Series | None = None
 ) -> pl.DataFrame:
     """The cluster table (schema Cluster), in order of the surviving page.
 
     fetched_at: when this crawl's pages were fetched. Of several captures of one URL the latest survives, as it is the
     current one.
     """
-    pages, roots = match_pages(index, bands, memory, scratch)
+    pages, roots = match_pages(index, bands, memory_bytes, scratch)
     if not len(pages):
         return pl.DataFrame(schema=polars_schema(Cluster))
     ranked = _rank(index, pages, roots, fetched_at)

@@ -23,13 +23,13 @@ _SORTING_BYTES = 4 * _KEY.itemsize
 _MAX_FILES = 1_024
 
 
-def match_pages(index: SignatureIndex, bands: int, memory: int, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
+def match_pages(index: SignatureIndex, bands: int, memory_bytes: int, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
     """Pages (sorted numbers, int64) in a cluster with another page and one of this crawl; and each one's cluster.
 
-    A cluster is named by its first page. Keys take about `memory` bytes; what does not fit is written to `scratch`.
+    A cluster is named by its first page. Keys take about `memory_bytes`; what does not fit is written to `scratch`.
     """
     left_pages, right_pages = [], []
-    for keys in _key_files(index, bands, memory, scratch):
+    for keys in _key_files(index, bands, memory_bytes, scratch):
         order = np.argsort(keys["key"], kind="stable")  # stable: equal keys stay in order of their pages
         left, right = np.zeros(len(keys), np.uint64), np.zeros(len(keys), np.uint64)
         count = _link_equal_keys(keys, order, np.uint64(index.first_new), left, right)
@@ -43,9 +43,9 @@ def match_pages(index: SignatureIndex, bands: int, memory: int, scratch: Path) -
     return pages, pages[parents]
 
 
-def _key_files(index: SignatureIndex, bands: int, memory: int, scratch: Path) -> Iterator[np.ndarray]:
+def _key_files(index: SignatureIndex, bands: int, memory_bytes: int, scratch: Path) -> Iterator[np.ndarray]:
     """All keys of the pages that are no old versions, in portions of which each holds all keys of its range."""
-    wanted = min(_MAX_FILES, max(1, -(-index.pages * (bands + 1) * _SORTING_BYTES // memory)))
+    wanted = min(_MAX_FILES, max(1, -(-index.pages * (bands + 1) * _SORTING_BYTES // memory_bytes)))
     bits = (wanted - 1).bit_length()
     if bits == 0:
         chunks = list(_key_chunks(index))
@@ -53,7 +53,7 @@ def _key_files(index: SignatureIndex, bands: int, memory: int, scratch: Path) ->
         return
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    _spread_keys(index, bits, memory, scratch)
+    _spread_keys(index, bits, memory_bytes, scratch)
     for number in range(1 << bits):
         path = scratch / f"{number:04d}"
         keys = np.fromfile(path, _KEY) if path.exists() else np.zeros(0, _KEY)
@@ -73,7 +73,7 @@ def _key_chunks(index: SignatureIndex) -> Iterator[np.ndarray]:
         yield keys[~index.superseded[keys["page"].astype(np.int64)]]
 
 
-def _spread_keys(index: SignatureIndex, bits: int, memory: int, scratch: Path) -> None:
+def _spread_keys(index: SignatureIndex, bits: int, memory_bytes: int, scratch: Path) -> None:
     """Write the keys to files in `scratch` that are numbered by the keys' first `bits` bits."""
     shift = np.uint64(64 - bits)
     waiting: list[list[np.ndarray]] = [[] for _ in range(1 << bits)]
@@ -86,7 +86,7 @@ def _spread_keys(index: SignatureIndex, bits: int, memory: int, scratch: Path) -
             if bounds[number + 1] > bounds[number]:
                 pieces.append(keys[order[bounds[number] : bounds[number + 1]]])
         waiting_bytes += keys.nbytes
-        if waiting_bytes >= memory // 4:
+        if waiting_bytes >= memory_bytes // 4:
             waiting_bytes = 0
             _append(waiting, scratch)
     _append(waiting, scratch)

@@ -45,7 +45,7 @@ def _match(texts: pl.Series) -> None:
         signatures = Path(folder) / "signatures.parquet"
         signature_columns(*sign(texts, rules), rules.bands).write_parquet(signatures)
         index = SignatureIndex.of([], [signatures])
-        match_pages(index, rules.bands, Deduplication().memory, Path(folder) / "scratch")
+        match_pages(index, rules.bands, Deduplication().memory_bytes, Path(folder) / "scratch")
 
 
 if __name__ == "__main__":

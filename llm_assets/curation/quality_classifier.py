@@ -117,7 +117,7 @@ def train(examples: pl.DataFrame, settings: QualityClassifier) -> tuple[Classifi
     """
     digest = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") for text in examples["text"]]
     examples = examples.with_columns(order=pl.Series(digest, dtype=pl.UInt64)).sort("order", "label")
-    held_out = examples["order"].to_numpy() % np.uint64(1000) < np.uint64(round(settings.held_out * 1000))
+    held_out = examples["order"].to_numpy() % np.uint64(1000) < np.uint64(round(settings.held_out_share * 1000))
     training, testing = examples.filter(~held_out), examples.filter(held_out)
     if training["label"].n_unique() < 2:
         training = examples

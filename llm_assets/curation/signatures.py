@@ -64,10 +64,10 @@ def folding_table() -> np.ndarray:
 class Signatures(Frozen):
     """How signatures are made: the fields of Deduplication that `sign` reads, described there."""
 
-    near: bool
+    near_duplicates: bool
     ngram: int
     bands: int
-    rows: int
+    rows_per_band: int
     seed: int
 
     @classmethod
@@ -79,7 +79,7 @@ class Signatures(Frozen):
 def hash_functions(rules: Signatures) -> np.ndarray:
     """uint32 (3, bands × rows): seed, first and second multiplier (odd) of each hash function."""
     generator = np.random.Generator(np.random.PCG64(rules.seed))
-    drawn = generator.integers(0, 1 << 32, size=(3, rules.bands * rules.rows), dtype=np.uint32)
+    drawn = generator.integers(0, 1 << 32, size=(3, rules.bands * rules.rows_per_band), dtype=np.uint32)
     drawn[1:] |= np.uint32(1)
     return drawn
 
@@ -99,7 +99,7 @@ def sign(texts: pl.Series, rules: Signatures) -> tuple[np.ndarray, np.ndarray, n
         folding_table(),
         hash_functions(rules),
         rules.ngram,
-        rules.rows if rules.near else 0,
+        rules.rows_per_band if rules.near_duplicates else 0,
         int(np.diff(offsets).max(initial=0)) + 1,
         digests,
         bands,

@@ -1,1 +1,1 @@
-"""Conversations: file formats, rendering to tokens, packing, transcripts, labelling guidelines."""
+"""Conversations: file formats, rendering to tokens, packing into sequences, transcripts, and labelling guidelines."""

@@ -1,10 +1,12 @@
-"""Conversations in files: JSONL (also gzipped) and Parquet, in the layouts in common use. A malformed row is told and the rest goes on.
+"""Reads conversations from JSONL (also gzipped) and Parquet files, in the layouts in common use.
 
-| layout | a row has | source |
+A malformed row becomes a reject with its reason, and reading continues.
+
+| layout | fields of a row | source |
 |---|---|---|
 | messages | ``messages``: list of {role, content, tool_calls?} | OpenAI's chat API |
-| sharegpt | ``conversations``: list of {from, value}, perhaps ``system`` | ShareGPT, LLaMA-Factory |
-| alpaca | ``instruction``, ``input``, ``output``, perhaps ``system`` and ``history`` (pairs) | Stanford Alpaca |
+| sharegpt | ``conversations``: list of {from, value}; optional ``system`` | ShareGPT, LLaMA-Factory |
+| alpaca | ``instruction``, ``input``, ``output``; optional ``system`` and ``history`` (pairs) | Stanford Alpaca |
 | prompt | ``prompt`` and ``completion``, or ``question`` and ``answer`` | P3, GSM8K |
 """
 
@@ -21,7 +23,7 @@ from typing import Any
 
 from llm_assets.model.chat import Call, ConversationError, Message, check
 
-# Names of speakers in ShareGPT files.
+# Roles by the names that ShareGPT files give to speakers.
 SPEAKERS = {
     "human": "user",
     "user": "user",
@@ -33,16 +35,18 @@ SPEAKERS = {
     "tool": "tool",
     "function_call": "call",
 }
-LINE_BYTES = 16 << 20  # of one row; a longer line is no conversation
+MAX_LINE_BYTES = 16 << 20  # a longer line is not a conversation
+PARQUET_BATCH_ROWS = 256
+FIELDS_IN_ERRORS = 8
 
 
 class ConversationFileError(ValueError):
-    """A file that cannot be read at all; the message names it."""
+    """The file cannot be read at all; the message names it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a file: its number from 1 on, and its messages, or why it has none."""
+    """One row of a file: its number, from 1, and its messages, or the problem why it has none."""
 
     line: int
     messages: tuple[Message, ...] = ()
@@ -50,10 +54,10 @@ class Row:
 
 
 def read_conversations(path: Path) -> Iterator[Row]:
-    """Every row of a file, in order, as a conversation or as a reject with its reason.
+    """Read every row of a file, in order, as a conversation or as a reject with its reason.
 
-    Raises ConversationFileError where the file is missing or of no kind that is read. What is left of a truncated gzip
-    file is one reject at the line where it breaks.
+    Raises ConversationFileError if the file is missing or its format is not supported. Where a gzip file is truncated,
+    the last row is a reject at the line at which it breaks.
     """
     if not path.is_file():
         raise ConversationFileError(f"conversations {path.absolute()}: no such file")
@@ -62,7 +66,9 @@ def read_conversations(path: Path) -> Iterator[Row]:
     elif path.suffix == ".parquet":
         rows = _parquet_rows(path)
     else:
-        raise ConversationFileError(f"conversations {path}: neither .jsonl, .jsonl.gz nor .parquet")
+        raise ConversationFileError(
+            f"conversations {path}: the name ends with neither .jsonl, .jsonl.gz nor .parquet; convert the file"
+        )
     for line, row in rows:
         if isinstance(row, str):
             yield Row(line, problem=row)
@@ -76,19 +82,20 @@ def read_conversations(path: Path) -> Iterator[Row]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number, parsed row, or the problem as a string) of every line that is not blank."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         number = 0
         while True:
             number += 1
             try:
-                line = file.readline(LINE_BYTES)
+                line = file.readline(MAX_LINE_BYTES)
             except (EOFError, OSError, zlib.error) as error:
                 yield number, f"the file breaks off: {error}"
                 return
             if not line:
                 return
-            if len(line) == LINE_BYTES and not line.endswith(b"\n"):
-                yield number, f"longer than {LINE_BYTES:,} bytes; nothing after it is read"
+            if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+                yield number, f"longer than {MAX_LINE_BYTES:,} bytes; the rest of the file is not read"
                 return
             if not line.strip():
                 continue
@@ -105,7 +112,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         file = pq.ParquetFile(path)
         number = 0
-        for batch in file.iter_batches(256):
+        for batch in file.iter_batches(PARQUET_BATCH_ROWS):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
@@ -114,32 +121,32 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def to_messages(row: Any) -> list[Message]:
-    """The messages of a row, by the fields that it has. Raises ConversationError."""
+    """The messages of a row; its fields decide the layout. Raises ConversationError."""
     if not isinstance(row, dict):
-        raise ConversationError(f"a row is an object, not {type(row).__name__}")
+        raise ConversationError(f"a row must be an object, not {type(row).__name__}")
     for fields, read in LAYOUTS:
         if all(row.get(field) is not None for field in fields):
             return read(row)
+    fields_found = ", ".join(sorted(map(str, row))[:FIELDS_IN_ERRORS]) or "none"
     raise ConversationError(
-        f"fields {', '.join(sorted(map(str, row))[:8]) or 'none'}: of no layout that is read (messages; conversations; instruction and output; prompt and completion; question and answer)"
+        f"fields {fields_found}: not a known layout (messages; conversations; instruction and output; prompt and "
+        "completion; question and answer)"
     )
 
 
-def _text(value: Any, what: str) -> str:
+def _text(value: Any, name: str) -> str:
     if value is None:
         return ""
-    if isinstance(value, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" for part in value
-    ):  # OpenAI's content parts
-        return "".join(_text(part.get("text"), what) for part in value)
+    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+        return "".join(_text(part.get("text"), name) for part in value)  # OpenAI's content parts
     if not isinstance(value, str):
-        raise ConversationError(f"{what} is no text but {type(value).__name__}")
+        raise ConversationError(f"{name} must be text, not {type(value).__name__}")
     return value
 
 
-def _list(value: Any, what: str) -> list[dict[str, Any]]:
+def _list(value: Any, name: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise ConversationError(f"{what} is no list of objects")
+        raise ConversationError(f"{name} must be a list of objects")
     return value
 
 
@@ -148,76 +155,73 @@ def _openai(row: dict[str, Any]) -> list[Message]:
     for number, item in enumerate(_list(row["messages"], "messages"), 1):
         calls = item.get("tool_calls") or []
         if len(calls) > 1:
-            raise ConversationError(f"message {number}: {len(calls)} calls at once; one is answered at a time")
+            raise ConversationError(f"message {number}: {len(calls)} tool calls; a message may have one")
         call = _call(calls[0], number) if calls else None
-        messages.append(
-            Message(
-                _text(item.get("role"), f"message {number}: role"),
-                _text(item.get("content"), f"message {number}: content"),
-                call,
-            )
-        )
+        role = _text(item.get("role"), f"message {number}: role")
+        content = _text(item.get("content"), f"message {number}: content")
+        messages.append(Message(role, content, call))
     return messages
 
 
-def _call(given: Any, number: int) -> Call:
-    """A call of OpenAI's form: its arguments are text, or an object (perhaps as JSON) of one value."""
-    function = given.get("function", given) if isinstance(given, dict) else None
+def _call(value: Any, number: int) -> Call:
+    """A call in OpenAI's form: its arguments are text, or an object (possibly as JSON) with one value."""
+    function = value.get("function", value) if isinstance(value, dict) else None
     if not isinstance(function, dict):
-        raise ConversationError(f"message {number}: a call without a function")
+        raise ConversationError(f"message {number}: a tool call without a function")
     arguments = function.get("arguments")
     if isinstance(arguments, str) and arguments.lstrip().startswith("{"):
         with contextlib.suppress(ValueError, RecursionError):  # a program may begin with a brace
             arguments = json.loads(arguments)
     if isinstance(arguments, dict):
-        values = [value for value in arguments.values() if value is not None]
+        values = [argument for argument in arguments.values() if argument is not None]
         if len(values) != 1:
-            raise ConversationError(f"message {number}: {len(values)} arguments of a call; search and python take one")
+            raise ConversationError(
+                f"message {number}: a tool call with {len(values)} arguments; search and python take one"
+            )
         arguments = values[0]
-    return Call(
-        _text(function.get("name"), f"message {number}: the call's name"),
-        _text(arguments, f"message {number}: the call's arguments"),
-    )
+    name = _text(function.get("name"), f"message {number}: the call's name")
+    return Call(name, _text(arguments, f"message {number}: the call's arguments"))
 
 
 def _sharegpt(row: dict[str, Any]) -> list[Message]:
-    system = _text(row.get("system"), "system")
-    messages = [Message("system", system)] if system.strip() else []
+    messages = _system_message(row)
     for number, item in enumerate(_list(row["conversations"], "conversations"), 1):
-        speaker = SPEAKERS.get(_text(item.get("from"), f"message {number}: from"))
-        if speaker is None:
-            raise ConversationError(f"message {number}: from {item.get('from')!r}; there are {', '.join(SPEAKERS)}")
+        role = SPEAKERS.get(_text(item.get("from"), f"message {number}: from"))
+        if role is None:
+            raise ConversationError(
+                f"message {number}: unknown speaker, from {item.get('from')!r}; use one of {', '.join(SPEAKERS)}"
+            )
         value = _text(item.get("value"), f"message {number}: value")
-        if speaker == "call":
+        if role == "call":
             try:
-                messages.append(Message("assistant", "", _call(json.loads(value), number)))
-            except ValueError as error:
-                raise (
-                    error
-                    if isinstance(error, ConversationError)
-                    else ConversationError(f"message {number}: function_call is not JSON")
-                ) from None
+                call = json.loads(value)
+            except ValueError:
+                raise ConversationError(f"message {number}: function_call is not JSON") from None
+            messages.append(Message("assistant", "", _call(call, number)))
         else:
-            messages.append(Message(speaker, value))
+            messages.append(Message(role, value))
     return messages
 
 
 def _alpaca(row: dict[str, Any]) -> list[Message]:
-    system, extra = _text(row.get("system"), "system"), _text(row.get("input"), "input")
-    messages = [Message("system", system)] if system.strip() else []
+    messages = _system_message(row)
+    extra = _text(row.get("input"), "input")
     for number, pair in enumerate(row.get("history") or [], 1):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ConversationError(f"history {number}: no pair of question and answer")
-        messages += [
-            Message("user", _text(pair[0], f"history {number}")),
-            Message("assistant", _text(pair[1], f"history {number}")),
-        ]
+            raise ConversationError(f"history {number}: must be a pair of question and answer")
+        question, answer = (_text(text, f"history {number}") for text in pair)
+        messages += [Message("user", question), Message("assistant", answer)]
     instruction = _text(row["instruction"], "instruction")
     return [
         *messages,
         Message("user", f"{instruction}\n{extra}" if extra.strip() else instruction),
         Message("assistant", _text(row["output"], "output")),
     ]
+
+
+def _system_message(row: dict[str, Any]) -> list[Message]:
+    system = _text(row.get("system"), "system")
+    return [Message("system", system)] if system.strip() else []
 
 
 def _pair(question: str, answer: str) -> Callable[[dict[str, Any]], list[Message]]:

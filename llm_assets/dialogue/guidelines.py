@@ -1,4 +1,7 @@
-"""Labelling guidelines: a Markdown file for people, from which dialogues are made (`guidelines.md` beside this module)."""
+"""Labelling guidelines: a Markdown file for people, from which dialogues are made.
+
+The default is `guidelines.md` beside this module.
+"""
 
 from __future__ import annotations
 
@@ -6,63 +9,80 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-OWN = Path(__file__).parent / "guidelines.md"
+DEFAULT_GUIDELINES = Path(__file__).parent / "guidelines.md"
+FIELDS = {"Asked": "questions", "Kept": "held_out_questions", "Answered": "answers"}  # by the keyword of a line
 SLOTS = {"name", "maker", "cutoff", "person", "thing"}
-ANSWERS_ONLY = ("unknown", "nothing_found")  # what is asked there comes from elsewhere
+ANSWERS_ONLY = ("unknown", "nothing_found")  # sections whose questions come from elsewhere
 
 
 class GuidelinesError(ValueError):
-    """Guidelines that cannot be read; the message names file and line."""
+    """The guidelines cannot be read; the message names file and line."""
 
 
 @dataclass
 class Guideline:
-    """One part: its questions, those kept for evaluation, and answers that fit all of them."""
+    """One section: its questions, those held out for evaluation, and answers that fit every question."""
 
     name: str
     title: str
-    asked: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    answered: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    held_out_questions: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
 
 
 def parse(text: str, file: str = "guidelines.md") -> dict[str, Guideline]:
-    """Parts by name. Raises GuidelinesError for a part that is unnamed, twice there, without answers or questions, or with an unknown slot."""
-    parts: dict[str, Guideline] = {}
+    """Read the sections of a text, by name.
+
+    Raises GuidelinesError for a section without a valid name, a repeated name, a section without answers or questions,
+    an unknown slot, and a missing section of ANSWERS_ONLY.
+    """
+    sections: dict[str, Guideline] = {}
     current: Guideline | None = None
     for number, line in enumerate(text.splitlines(), 1):
+        place = f"{file}, line {number}"
         if line.startswith("## "):
-            match = re.fullmatch(r"## ([a-z_]+): (.+)", line.strip())
-            if not match:
-                raise GuidelinesError(
-                    f"{file}, line {number}: a part begins with '## name: title', its name in small letters"
-                )
-            if match[1] in parts:
-                raise GuidelinesError(f"{file}, line {number}: the part {match[1]!r} for the second time")
-            current = parts[match[1]] = Guideline(match[1], match[2])
-        elif match := re.fullmatch(r"(Asked|Kept|Answered): *(.*)", line.strip()):
+            current = _parse_heading(line, place)
+            if current.name in sections:
+                raise GuidelinesError(f"{place}: the section {current.name!r} appears twice; rename or remove one")
+            sections[current.name] = current
+        elif example := re.fullmatch(rf"({'|'.join(FIELDS)}): *(.*)", line.strip()):
             if current is None:
-                raise GuidelinesError(f"{file}, line {number}: an example before the first part")
-            if not match[2]:
-                raise GuidelinesError(f"{file}, line {number}: an empty example")
-            for slot in re.findall(r"\{([^{}]*)\}", match[2]):
-                if slot not in SLOTS:
-                    raise GuidelinesError(f"{file}, line {number}: {{{slot}}}; there are {', '.join(sorted(SLOTS))}")
-            getattr(current, match[1].lower()).append(match[2])
-    for part in parts.values():
-        if not part.answered:
-            raise GuidelinesError(f"{file}: the part {part.name!r} has no answer")
-        if not part.asked and part.name not in ANSWERS_ONLY:
-            raise GuidelinesError(f"{file}: the part {part.name!r} has no question")
+                raise GuidelinesError(f"{place}: an example before the first section")
+            _check_example(example[2], place)
+            getattr(current, FIELDS[example[1]]).append(example[2])
+    _check_complete(sections, file)
+    return sections
+
+
+def _parse_heading(line: str, place: str) -> Guideline:
+    heading = re.fullmatch(r"## ([a-z_]+): (.+)", line.strip())
+    if not heading:
+        raise GuidelinesError(f"{place}: a section begins with '## name: title', its name in lower-case letters")
+    return Guideline(heading[1], heading[2])
+
+
+def _check_example(text: str, place: str) -> None:
+    if not text:
+        raise GuidelinesError(f"{place}: an empty example")
+    for slot in re.findall(r"\{([^{}]*)\}", text):
+        if slot not in SLOTS:
+            raise GuidelinesError(f"{place}: unknown slot {{{slot}}}; use one of {', '.join(sorted(SLOTS))}")
+
+
+def _check_complete(sections: dict[str, Guideline], file: str) -> None:
+    for section in sections.values():
+        if not section.answers:
+            raise GuidelinesError(f"{file}: the section {section.name!r} has no answer")
+        if not section.questions and section.name not in ANSWERS_ONLY:
+            raise GuidelinesError(f"{file}: the section {section.name!r} has no question")
     for name in ANSWERS_ONLY:
-        if name not in parts:
-            raise GuidelinesError(f"{file}: no part {name!r}")
-    return parts
+        if name not in sections:
+            raise GuidelinesError(f"{file}: there is no section {name!r}; add one with at least one answer")
 
 
 def read_guidelines(path: Path | None) -> dict[str, Guideline]:
-    """The parts of a file, or of the project's own. Raises GuidelinesError."""
-    path = path or OWN
+    """Read the sections of a file, or of the default guidelines. Raises GuidelinesError."""
+    path = path or DEFAULT_GUIDELINES
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

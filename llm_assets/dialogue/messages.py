@@ -1,4 +1,4 @@
-"""Messages as JSON in OpenAI's layout, as tables hold them."""
+"""Messages as JSON in the layout of OpenAI's chat API, as tables store them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,23 @@ from llm_assets.model.chat import Call, Message
 
 
 def to_json(messages: Sequence[Message]) -> str:
-    """OpenAI's layout."""
-    rows: list[dict[str, Any]] = []
+    """Messages as a JSON list of {role, content, tool_calls?}."""
+    items: list[dict[str, Any]] = []
     for message in messages:
-        row: dict[str, Any] = {"role": message.role, "content": message.content}
+        item: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.call is not None:
-            row["tool_calls"] = [
-                {"type": "function", "function": {"name": message.call.tool, "arguments": message.call.text}}
-            ]
-        rows.append(row)
-    return json.dumps(rows, ensure_ascii=False)
+            function = {"name": message.call.tool, "arguments": message.call.text}
+            item["tool_calls"] = [{"type": "function", "function": function}]
+        items.append(item)
+    return json.dumps(items, ensure_ascii=False)
 
 
 def from_json(text: str) -> list[Message]:
-    """The messages of a row of the table."""
-    found = []
-    for row in json.loads(text):
-        calls = row.get("tool_calls")
-        found.append(
-            Message(
-                row["role"],
-                row["content"],
-                Call(calls[0]["function"]["name"], calls[0]["function"]["arguments"]) if calls else None,
-            )
-        )
-    return found
+    """The messages that `to_json` wrote."""
+    messages = []
+    for item in json.loads(text):
+        calls = item.get("tool_calls")
+        function = calls[0]["function"] if calls else None
+        call = Call(function["name"], function["arguments"]) if function else None
+        messages.append(Message(item["role"], item["content"], call))
+    return messages

@@ -1,8 +1,8 @@
-"""Conversations packed into rows: whole ones, several a row, nothing cut.
+"""Packs whole conversations into sequences, several to a sequence; none is cut.
 
-A conversation of n tokens takes n - 1 places of a row: all but its last as inputs, all but its first as targets. What bears no
-loss (what users and tools say, padding) has IGNORE as its target. That attention does not reach from one conversation
-into another is the model's mask, by the BOS in front of each.
+A conversation of n tokens takes n - 1 positions of a sequence: all but its last token are inputs, all but its first are
+targets. Positions without loss (text of users and tools, padding) have IGNORE as their target. Attention does not cross
+from one conversation into another, because the model masks it at the BOS token that begins each conversation.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ import numpy as np
 from llm_assets.model import IGNORE
 from llm_assets.training.rows import Rows
 
-OPEN_ROWS = 32  # rows that are being filled at once: with 32, conversations of 65 tokens fill rows of 256 to 98 %
+# Sequences that are filled at the same time. With 32, conversations of 65 tokens fill sequences of 256 tokens to 98 %.
+OPEN_SEQUENCES = 32
 
 
 @dataclass(frozen=True)
 class Conversations:
-    """Tokens of all conversations end to end, which of them are trained, and where each begins: (n,), (n,), (conversations + 1,)."""
+    """All conversations end to end.
+
+    tokens: (n,) uint32. trained: (n,) bool, whether loss is computed on the token as a target. starts:
+    (conversations + 1,) int64, the offset at which each conversation begins, and n.
+    """
 
     tokens: np.ndarray
     trained: np.ndarray
@@ -32,113 +37,131 @@ class Conversations:
 
     @classmethod
     def load(cls, path: Path) -> Conversations:
-        with np.load(path) as found:
-            return cls(found["tokens"], found["trained"], found["starts"])
+        with np.load(path) as arrays:
+            return cls(arrays["tokens"], arrays["trained"], arrays["starts"])
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
 
-def pack(lengths: np.ndarray, room: int, order: np.ndarray) -> list[list[int]]:
-    """Rows as lists of conversations, each of at most `room` places in sum: best fit among the rows being filled."""
-    open_rows: list[tuple[int, list[int]]] = []  # places left, conversations
+def pack(lengths: np.ndarray, capacity: int, order: np.ndarray) -> list[list[int]]:
+    """Assign conversations, in the given order, to sequences of at most `capacity` positions, by best fit.
+
+    lengths: (conversations,) positions that each conversation takes. Returns the conversation numbers of each sequence.
+    """
+    open_sequences: list[tuple[int, list[int]]] = []  # free positions, conversations
     packed: list[list[int]] = []
+
+    def free_positions(index: int) -> int:
+        return open_sequences[index][0]
+
     for number in order.tolist():
-        places = int(lengths[number])
-        best = min(
-            (place for place in range(len(open_rows)) if open_rows[place][0] >= places),
-            key=lambda place: open_rows[place][0],
-            default=None,
-        )
+        length = int(lengths[number])
+        candidates = (index for index in range(len(open_sequences)) if free_positions(index) >= length)
+        best = min(candidates, key=free_positions, default=None)
         if best is None:
-            if len(open_rows) == OPEN_ROWS:
-                fullest = min(range(len(open_rows)), key=lambda place: open_rows[place][0])
-                packed.append(open_rows.pop(fullest)[1])
-            open_rows.append((room - places, [number]))
+            if len(open_sequences) == OPEN_SEQUENCES:
+                fullest = min(range(len(open_sequences)), key=free_positions)
+                packed.append(open_sequences.pop(fullest)[1])
+            open_sequences.append((capacity - length, [number]))
         else:
-            left, held = open_rows[best]
-            held.append(number)
-            open_rows[best] = (left - places, held)
-    return [*packed, *(held for _, held in open_rows)]
+            free, conversations = open_sequences[best]
+            conversations.append(number)
+            open_sequences[best] = (free - length, conversations)
+    return [*packed, *(conversations for _, conversations in open_sequences)]
 
 
 class PackedConversations:
-    """Rows of packed conversations, epoch after epoch, each in another order: a function of seed and row number."""
+    """Sequences of packed conversations, epoch after epoch, each in another order.
 
-    def __init__(self, held: Conversations, context: int, seed: int, padding: int, shuffle: bool = True):
-        lengths = np.diff(held.starts) - 1
+    A sequence is a function of the seed and of its number, so that a resumed training continues with the same data.
+    Raises ValueError if there is no conversation, or one that does not fit into the context.
+    """
+
+    def __init__(self, conversations: Conversations, context: int, seed: int, padding: int, shuffle: bool = True):
+        lengths = np.diff(conversations.starts) - 1
         if not len(lengths):
             raise ValueError("no conversation to train on")
         if int(lengths.max()) > context:
             raise ValueError(f"a conversation of {int(lengths.max()) + 1} tokens does not fit into {context}")
-        self.held, self.context, self.seed, self.padding, self.shuffle = held, context, seed, padding, shuffle
+        self.conversations, self.context, self.seed = conversations, context, seed
+        self.padding, self.shuffle = padding, shuffle
         self._lengths = lengths
-        self._epochs: list[int] = [0]  # the first row of each epoch
-        self._rows: dict[int, list[list[int]]] = {}
-        self.rows_per_epoch = len(self._epoch(0))
+        self._epoch_starts: list[int] = [0]  # the number of each epoch's first sequence
+        self._cached_epoch: dict[int, list[list[int]]] = {}  # the sequences of the last epoch that was used
+        self.sequences_per_epoch = len(self._epoch(0))
 
     def _epoch(self, epoch: int) -> list[list[int]]:
-        if epoch not in self._rows:
+        """The sequences of an epoch, as lists of conversation numbers."""
+        if epoch not in self._cached_epoch:
             random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-            rows = pack(
-                self._lengths,
-                self.context,
-                random.permutation(len(self._lengths)) if self.shuffle else np.arange(len(self._lengths)),
-            )
-            # Rows come out fullest last; steps should not be alike in length of conversation.
-            self._rows = {epoch: [rows[place] for place in random.permutation(len(rows))] if self.shuffle else rows}
-            if len(self._epochs) == epoch + 1:
-                self._epochs.append(self._epochs[epoch] + len(rows))
-        return self._rows[epoch]
+            count = len(self._lengths)
+            order = random.permutation(count) if self.shuffle else np.arange(count)
+            sequences = pack(self._lengths, self.context, order)
+            if self.shuffle:
+                # Packing emits the fullest sequences last; a step's batch should mix conversations of all lengths.
+                sequences = [sequences[index] for index in random.permutation(len(sequences))]
+            self._cached_epoch = {epoch: sequences}
+            if len(self._epoch_starts) == epoch + 1:
+                self._epoch_starts.append(self._epoch_starts[epoch] + len(sequences))
+        return self._cached_epoch[epoch]
 
-    def _row(self, number: int) -> list[int]:
-        epoch = next((place for place in range(len(self._epochs) - 1) if number < self._epochs[place + 1]), None)
-        while epoch is None:
-            self._epoch(len(self._epochs) - 1)
-            if number < self._epochs[-1]:
-                epoch = len(self._epochs) - 2
-        return self._epoch(epoch)[number - self._epochs[epoch]]
+    def _sequence(self, number: int) -> list[int]:
+        """The conversation numbers of a sequence."""
+        while number >= self._epoch_starts[-1]:
+            self._epoch(len(self._epoch_starts) - 1)
+        epoch = next(index for index, end in enumerate(self._epoch_starts[1:]) if number < end)
+        return self._epoch(epoch)[number - self._epoch_starts[epoch]]
 
     def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows [first, first + count): inputs and targets, (count, context) int64."""
+        """Sequences [first, first + count): inputs and targets, both (count, context) int64."""
         inputs = np.full((count, self.context), self.padding, np.int64)
         targets = np.full((count, self.context), IGNORE, np.int64)
+        tokens_of_all, trained, starts = (
+            self.conversations.tokens,
+            self.conversations.trained,
+            self.conversations.starts,
+        )
         for row in range(count):
-            place = 0
-            for number in self._row(first + row):
-                start, end = int(self.held.starts[number]), int(self.held.starts[number + 1])
-                size = end - start - 1
-                tokens = self.held.tokens[start:end].astype(
-                    np.int64
-                )  # they are stored unsigned, and IGNORE is negative
-                inputs[row, place : place + size] = tokens[:-1]
-                targets[row, place : place + size] = np.where(self.held.trained[start + 1 : end], tokens[1:], IGNORE)
-                place += size
+            position = 0
+            for number in self._sequence(first + row):
+                start, end = int(starts[number]), int(starts[number + 1])
+                stop = position + end - start - 1
+                # Tokens are stored unsigned, and IGNORE is negative.
+                tokens = tokens_of_all[start:end].astype(np.int64)
+                inputs[row, position:stop] = tokens[:-1]
+                targets[row, position:stop] = np.where(trained[start + 1 : end], tokens[1:], IGNORE)
+                position = stop
         return inputs, targets
 
 
 def replay_conversations(path: str | None, context: int, seed: int, padding: int) -> PackedConversations | None:
-    """The rows that a later training replays: those of a file of conversations, if it has one."""
+    """The sequences that a later training replays, from a file of conversations; None if there is no file."""
     return None if path is None else PackedConversations(Conversations.load(Path(path)), context, seed, padding)
 
 
-class MixedRows:
-    """Rows of two kinds, `share` of them of the second, evenly spread: a function of the row number."""
+class MixedSequences:
+    """Sequences of two sources, of which the second has the given share, evenly spread.
+
+    Each sequence is a function of its number.
+    """
 
     def __init__(self, first: Rows, second: Rows | None, share: float):
-        self.first, self.second, self.share = first, second, share if second is not None else 0.0
+        self.first, self.second = first, second
+        self.share = share if second is not None else 0.0
 
-    def _seconds(self, number: int) -> int:
-        """How many rows of the second kind come before row `number`."""
+    def _second_before(self, number: int) -> int:
+        """How many sequences of the second source come before sequence `number`."""
         return int(number * self.share + 1e-9)
 
     def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        found = []
+        """Sequences [first, first + count): inputs and targets, both (count, context) int64."""
+        batches = []
         for number in range(first, first + count):
-            before = self._seconds(number)
-            if self._seconds(number + 1) > before:
+            before = self._second_before(number)
+            if self._second_before(number + 1) > before:
                 assert self.second is not None
-                found.append(self.second.rows(before, 1))
+                batches.append(self.second.rows(before, 1))
             else:
-                found.append(self.first.rows(number - before, 1))
-        return np.concatenate([inputs for inputs, _ in found]), np.concatenate([targets for _, targets in found])
+                batches.append(self.first.rows(number - before, 1))
+        return np.concatenate([inputs for inputs, _ in batches]), np.concatenate([targets for _, targets in batches])

@@ -1,9 +1,11 @@
-"""Tables of conversations rendered to tokens, for a training on them and for one that replays some of them."""
+"""Renders tables of conversations to tokens, for supervised finetuning and for later trainings that replay some."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,80 +21,110 @@ from .packing import Conversations
 from .schemas import TooLong
 from .splits import stable_share
 
-TRAINING, HELD_OUT = "training.npz", "held-out.npz"
-# Of a conversation, on average: so many are drawn to replay that none comes twice. The laptop's have 60.
+TRAINING_FILE, HELD_OUT_FILE = "training.npz", "held-out.npz"
+# A lower bound on the average length of a conversation (the laptop preset's have 60 tokens). It overestimates how many
+# conversations a replay needs, so that none has to be replayed twice.
 FEWEST_TOKENS = 32
-FEWEST_REPLAYED = 100  # conversations that are drawn at least: of fewer, chance may leave none
+FEWEST_REPLAYED = 100  # conversations to draw at least; with a smaller sample, chance could draw none at all
+BATCH_ROWS = 1024
 
 
-def render_all(
-    task: Task,
-    step: Step,
-    conversations: Artifact,
-    encoding: Encoding,
-    context: int,
-    held_out: float,
-    wanted: Callable[[int, list[str]], bool],
-) -> dict[str, Any]:
-    """Write the tokens of the wanted conversations, and the table of those that do not fit; returns their counts.
+@dataclass(frozen=True)
+class RenderSettings:
+    """Which conversations are rendered, and how.
 
-    wanted: of a conversation's number and sources. held_out: share of the conversations that are held out.
+    context: length of the model's context, in tokens; longer conversations are left out and recorded. held_out_share:
+    share of the conversations that is held out for validation. wanted(number, sources): whether a conversation is
+    rendered at all.
     """
-    kept: dict[str, tuple[list[np.ndarray], list[np.ndarray], list[int]]] = {
-        TRAINING: ([], [], [0]),
-        HELD_OUT: ([], [], [0]),
-    }
+
+    encoding: Encoding
+    context: int
+    held_out_share: float
+    wanted: Callable[[int, list[str]], bool]
+
+
+@dataclass
+class _TokenLists:
+    """Tokens and loss mask of each conversation so far, and the offset at which each begins."""
+
+    tokens: list[np.ndarray] = field(default_factory=list)
+    loss_masks: list[np.ndarray] = field(default_factory=list)
+    starts: list[int] = field(default_factory=lambda: [0])
+
+    def append(self, ids: list[int], loss_mask: list[bool]) -> None:
+        self.tokens.append(np.asarray(ids, np.uint32))
+        self.loss_masks.append(np.asarray(loss_mask, bool))
+        self.starts.append(self.starts[-1] + len(ids))
+
+    def save(self, path: Path) -> None:
+        Conversations(
+            np.concatenate(self.tokens) if self.tokens else np.zeros(0, np.uint32),
+            np.concatenate(self.loss_masks) if self.loss_masks else np.zeros(0, bool),
+            np.asarray(self.starts, np.int64),
+        ).save(path)
+
+
+def _rows_of(conversations: Artifact) -> int:
+    return sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
+
+
+def _read_rows(step: Step, conversations: Artifact) -> Iterator[tuple[int, str, str, str]]:
+    """(number, source, JSON list of sources, JSON messages) of every conversation; reports progress per batch."""
+    step.progress.start(_rows_of(conversations), "conversations")
+    rows_read = 0
+    for path in sorted(conversations.table("conversations")):
+        columns = ["conversation", "source", "sources", "messages"]
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            rows_read += len(batch)
+            step.progress.advance(rows_read)
+
+
+def render_all(step: Step, task: Task, conversations: Artifact, settings: RenderSettings) -> dict[str, Any]:
+    """Render the wanted conversations: training tokens, held-out tokens, and the table of those that do not fit.
+
+    Returns how many conversations and tokens there are, by name.
+    """
+    splits = {TRAINING_FILE: _TokenLists(), HELD_OUT_FILE: _TokenLists()}
     too_long = task.table("too_long", TooLong)
     counts = {"conversations": 0, "too_long": 0, "left_out": 0, "trained_tokens": 0, "conversation_tokens": 0}
-    rows = sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
-    step.progress.start(rows, "conversations")
-    seen = 0
-    for path in sorted(conversations.table("conversations")):
-        for batch in pq.ParquetFile(path).iter_batches(1024, columns=["conversation", "source", "sources", "messages"]):
-            for number, source, sources, messages in zip(
-                *(column.to_pylist() for column in batch.columns), strict=True
-            ):
-                if not wanted(number, json.loads(sources)):
-                    counts["left_out"] += 1
-                    continue
-                ids, trained = chat.render(encoding, from_json(messages))
-                if len(ids) - 1 > context:
-                    counts["too_long"] += 1
-                    too_long.append({"conversation": number, "source": source, "tokens": len(ids)})
-                    continue
-                # By its text, so that a conversation stays on its side when others are added.
-                tokens, masks, starts = kept[HELD_OUT if stable_share("held out", messages) < held_out else TRAINING]
-                tokens.append(np.asarray(ids, np.uint32))
-                masks.append(np.asarray(trained, bool))
-                starts.append(starts[-1] + len(ids))
-                counts["conversations"] += 1
-                counts["conversation_tokens"] += len(ids)
-                counts["trained_tokens"] += sum(trained)
-            seen += len(batch)
-            step.progress.advance(seen)
-    for name, (tokens, masks, starts) in kept.items():
-        Conversations(
-            np.concatenate(tokens) if tokens else np.zeros(0, np.uint32),
-            np.concatenate(masks) if masks else np.zeros(0, bool),
-            np.asarray(starts, np.int64),
-        ).save(task.add_scratch(name))
+    for number, source, sources, messages in _read_rows(step, conversations):
+        if not settings.wanted(number, json.loads(sources)):
+            counts["left_out"] += 1
+            continue
+        ids, loss_mask = chat.render(settings.encoding, from_json(messages))
+        if len(ids) - 1 > settings.context:
+            counts["too_long"] += 1
+            too_long.append({"conversation": number, "source": source, "tokens": len(ids)})
+            continue
+        # The text decides, so that a conversation stays in its split when others are added.
+        is_held_out = stable_share("held out", messages) < settings.held_out_share
+        splits[HELD_OUT_FILE if is_held_out else TRAINING_FILE].append(ids, loss_mask)
+        counts["conversations"] += 1
+        counts["conversation_tokens"] += len(ids)
+        counts["trained_tokens"] += sum(loss_mask)
+    for name, token_lists in splits.items():
+        token_lists.save(task.add_scratch(name))
     return counts
 
 
-def write_replay(step: Step, conversations: Artifact, encoding: Encoding, context: int, rows: int, seed: int) -> str:
-    """Write conversations, drawn by seed, as tokens for a training that replays `rows` rows of them; the file's path."""
-    if step.finished("replay") is None:
-        held = sum(pq.ParquetFile(path).metadata.num_rows for path in conversations.table("conversations"))
-        share = max(rows * context / FEWEST_TOKENS, FEWEST_REPLAYED) / max(held, 1)
+def write_replay(
+    step: Step, conversations: Artifact, encoding: Encoding, context: int, sequences: int, seed: int
+) -> str:
+    """Write conversations, drawn by seed, as tokens for a training that replays some of them; returns the file's path.
+
+    sequences: how many sequences of `context` tokens are replayed.
+    """
+    if step.finished_task("replay") is None:
+        available = _rows_of(conversations)
+        share = max(sequences * context / FEWEST_TOKENS, FEWEST_REPLAYED) / max(available, 1)
+
+        def is_drawn(number: int, sources: list[str]) -> bool:
+            return stable_share("rehearsed", str(seed), str(number)) < share
+
         with step.task("replay") as task:
-            counts = render_all(
-                task,
-                step,
-                conversations,
-                encoding,
-                context,
-                0.0,
-                lambda number, _: stable_share("rehearsed", str(seed), str(number)) < share,
-            )
+            settings = RenderSettings(encoding, context, held_out_share=0.0, wanted=is_drawn)
+            counts = render_all(step, task, conversations, settings)
             task.stats["replay"] = {name: counts[name] for name in ("conversations", "too_long")}
-    return str(step.staging / TRAINING)
+    return str(step.staging / TRAINING_FILE)

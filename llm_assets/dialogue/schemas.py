@@ -1,4 +1,4 @@
-"""Schemas of the tables that are written where conversations are rendered."""
+"""Schemas of the tables that rendering conversations writes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import polars as pl
 
 
 class TooLong(pa.DataFrameModel):
-    """A conversation that does not fit into the context, and was left out."""
+    """Conversations that do not fit into the model's context and were left out, with their length in tokens."""
 
     conversation: pl.Int64 = pa.Field(ge=0)
     source: str

@@ -1,4 +1,4 @@
-"""Conversations to read."""
+"""Conversations as plain text for people to read."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from llm_assets.model.chat import Call, Message
 
 
 def transcript(messages: Sequence[Message], layout: Literal["lines", "verbatim", "unnamed"] = "lines") -> str:
-    """A conversation to read, calls in brackets.
+    """Write a conversation as text, with tool calls in brackets.
 
-    lines: ``role: text``, line breaks within a text as spaces. verbatim: the same with texts as they are. unnamed: the
-    assistant's turn without roles, a call in the place of what is said with it, a tool's result behind an arrow.
+    lines: ``role: text`` on one line; line breaks within a text become spaces. verbatim: the same with texts unchanged.
+    unnamed: an assistant's turn without roles. A call replaces the text of its message; an arrow precedes a tool's
+    result.
     """
-    return "\n".join(_line(message, layout) for message in messages)
+    return "\n".join(_format_message(message, layout) for message in messages)
 
 
-def _line(message: Message, layout: str) -> str:
+def _format_message(message: Message, layout: str) -> str:
     call = f"[{message.call.tool}: {message.call.text}]" if message.call is not None else ""
     if layout == "unnamed":
-        return call or (f"→ {message.content}" if message.role == "tool" else message.content)
+        if call:
+            return call
+        return f"→ {message.content}" if message.role == "tool" else message.content
     if layout == "verbatim":
         return f"{message.role}: {message.content}" + (f" {call}" if call else "")
     text = message.content.replace("\n", " ")
@@ -28,7 +31,7 @@ def _line(message: Message, layout: str) -> str:
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Message]:
-    """The messages of an answer, as an evaluation's process writes them (`evaluation.asking.told`)."""
+    """The messages of an answer, as an evaluation's process writes them (`evaluation.answers.answer_record`)."""
     return [
         Message(row["role"], row["content"], Call(row["tool"], row["call"]) if "tool" in row else None) for row in rows
     ]

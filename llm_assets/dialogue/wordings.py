@@ -1,9 +1,11 @@
-"""Wordings of questions: those that conversations are made of, and those that are kept for evaluation."""
+"""Wordings of questions: each pair holds those for training conversations, and those held out for evaluation.
+
+{e} is an entity, {a} and {b} are numbers, {w} is a word and {c} a letter.
+"""
 
 from __future__ import annotations
 
-# Open questions: those of conversations, and those kept for evaluation.
-OPEN = (
+OPEN_QUESTIONS = (
     (
         "Tell me about {e}.",
         "What do you know about {e}?",
@@ -85,9 +87,9 @@ SPELLINGS = (
     ),
     ('How do you spell the word "{w}"?', 'Tell me the letters of "{w}".'),
 )
-AT_ONCE = " Only the number."  # asks for an answer without working
+NUMBER_ONLY = " Only the number."  # appended to a question: the answer is to be given without working
 
 
-def letters_of(word: str, often: bool) -> list[str]:
-    """Letters that stand in a word twice or more, or once, in their order in the alphabet."""
-    return sorted({letter for letter in word if (word.count(letter) > 1) == often})
+def letters_of(word: str, repeated: bool) -> list[str]:
+    """The letters that occur in a word more than once (`repeated`) or exactly once, in alphabetical order."""
+    return sorted({letter for letter in word if (word.count(letter) > 1) == repeated})

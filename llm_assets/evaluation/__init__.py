@@ -1,1 +1,1 @@
-"""What every evaluation shares: asking models, grading answers, and an evaluation as a step's work."""
+"""What the evaluations share: answering with a model, grading answers, and running an evaluation as a step."""

@@ -1,4 +1,4 @@
-"""The assistant's abilities: groups of questions, their grades, and how a later stage changed them."""
+"""The assistant's abilities: groups of evaluation questions, their grades, and how a later stage changed them."""
 
 from __future__ import annotations
 
@@ -15,100 +15,116 @@ from llm_assets.artifacts.store import Artifact
 from .grading import grade
 from .jobs import Question
 
+# How a base model is prompted: part of the prompt, so another wording gives other answers.
 INSTRUCTION = "A conversation in which questions are answered, one line each. What is not known is not made up."
+# Groups of questions, with their titles on pages. Questions on the guidelines have groups of their own, one per part.
 GROUPS = {
-    "known": "known, asked in new wordings",
-    "known_elsewhere": "known, of things that no conversation mentions",
-    "unknown": "not known",
-    "fictitious": "things that do not exist",
-    "search": "not known, with search",
-    "search_known": "known, with search",
-    "search_fictitious": "things that do not exist, with search",
+    "known": "known facts, in new wordings",
+    "known_elsewhere": "known facts that no conversation mentions",
+    "unknown": "unknown facts",
+    "fictitious": "fictitious entities",
+    "search": "unknown facts, with search",
+    "search_known": "known facts, with search",
+    "search_fictitious": "fictitious entities, with search",
     "sums": "sums and differences",
-    "sums_at_once": "sums, the number only",
-    "letters": "letters counted",
-    "letters_at_once": "letters, the number only",
-    "spelling": "words spelled",
+    "sums_at_once": "sums and differences, the number only",
+    "letters": "letter counting",
+    "letters_at_once": "letter counting, the number only",
+    "spelling": "spelling",
 }
-MANNERS = "guidelines"  # the parts of the guidelines, together
-REFUSED = ("unknown", "fictitious", "search_fictitious")  # groups of which a refusal is wanted
-LOSS = 0.1  # of an ability: more is told by a check
+GUIDELINES = "guidelines"  # the group that stands for all parts of the guidelines together
+REFUSAL_GROUPS = ("unknown", "fictitious", "search_fictitious")  # groups in which the right behaviour is to refuse
+LARGEST_LOSS = 0.1  # of an ability's share; the check fails beyond it
+GRADES = ("right", "refused", "wrong")
 
 
 def grade_row(row: Mapping[str, Any], answer: str) -> str:
-    """The grade of an answer to a question of the evaluation: right if it holds one of the expected answers.
+    """Grade an answer to a question of the evaluation.
 
-    The parts of the guidelines want one of their own answers; a refusal is right there if it is one.
+    row: the question's row of the table `evaluation` of `conversations`; `answers` and `distractors` are JSON lists.
+
+    In most groups an answer is right if it contains one of the expected answers. Questions on the guidelines expect one
+    of the listed answers word for word; if a refusal is expected, it is among them. Sums and letter counting expect the
+    last number of the answer to be right.
     """
     expected, distractors = json.loads(row["answers"]), json.loads(row["distractors"])
     if row["group"] not in GROUPS:
-        said = answer.strip().rstrip(".!").lower()
-        return "right" if any(said == one.strip().rstrip(".!").lower() for one in expected) else grade(answer, None)
+        is_expected = _normalised(answer) in [_normalised(wording) for wording in expected]
+        return "right" if is_expected else grade(answer, None)
     if row["group"].startswith(("sums", "letters")):
-        # Worked solutions name many numbers; the last is the answer.
+        # Worked solutions mention many numbers; the last one is the answer.
         numbers = [word.strip(".,!?") for word in answer.split() if word.strip(".,!?-").isdigit()]
         return "right" if numbers and numbers[-1] in expected else grade(answer, None)
     if not expected:
         return grade(answer, None)
-    return max((grade(answer, one, distractors) for one in expected), key=["wrong", "refused", "right"].index)
+    grades = [grade(answer, wording, distractors) for wording in expected]
+    return max(grades, key=["wrong", "refused", "right"].index)
 
 
-def shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """Shares of grades and the number of questions, by model and group.
+def _normalised(answer: str) -> str:
+    return answer.strip().rstrip(".!").lower()
 
-    A group that is asked with and without tools is two groups.
+
+def grade_shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """Shares of the grades, the number of questions and the mean number of tokens, by model and group.
+
+    Questions with the Python tool form groups of their own, with the suffix ``_python``. All parts of the guidelines
+    form one group.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    named = answers.with_columns(
-        group=pl.when(pl.col("group").is_in(list(GROUPS))).then(pl.col("group")).otherwise(pl.lit(MANNERS))
-    )
-    named = named.with_columns(
-        group=pl.when(pl.col("tools") == "python").then(pl.col("group") + "_python").otherwise(pl.col("group"))
-    )
-    for (model, group), rows in named.group_by("model", "group", maintain_order=True):
+    by_model: dict[str, dict[str, dict[str, float]]] = {}
+    group = pl.when(pl.col("group").is_in(list(GROUPS))).then(pl.col("group")).otherwise(pl.lit(GUIDELINES))
+    suffix = pl.when(pl.col("tools") == "python").then(pl.lit("_python")).otherwise(pl.lit(""))
+    grouped = answers.with_columns(group=group + suffix)
+    for (model, name), rows in grouped.group_by("model", "group", maintain_order=True):
         counts = dict(rows["grade"].value_counts().iter_rows())
-        found.setdefault(str(model), {})[str(group)] = {
-            **{name: round(counts.get(name, 0) / len(rows), 4) for name in ("right", "refused", "wrong")},
-            "asked": len(rows),
+        by_model.setdefault(str(model), {})[str(name)] = {
+            **{grade: round(counts.get(grade, 0) / len(rows), 4) for grade in GRADES},
+            "questions": len(rows),
             "tokens": round(float(rows["tokens"].mean() or 0), 1),
         }  # type: ignore[arg-type]
-    return found
+    return by_model
 
 
-def questions_again(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Question, ...]]:
-    """The questions that the assistant is evaluated by, and how a job asks them."""
-    questions = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
-    return questions, tuple(
-        Question(number, row["question"], row["tools"]) for number, row in enumerate(questions.iter_rows(named=True))
+def evaluation_questions(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Question, ...]]:
+    """The questions that the assistant is evaluated by: as a table, and as a job passes them to a process."""
+    table = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
+    questions = tuple(
+        Question(number, row["question"], row["tools"]) for number, row in enumerate(table.iter_rows(named=True))
     )
+    return table, questions
 
 
-def before_and_after(
+def grades_before_and_after(
     evaluation: Artifact, questions: pl.DataFrame, answers: Sequence[Mapping[str, Any]]
 ) -> pl.DataFrame:
-    """Grades by group (schema Abilities): of `evaluation` (sft_evaluation), and of new answers to its questions."""
-    given = pl.DataFrame(
-        [{"number": one["number"], "answer": one["answer"], "tokens": one["tokens"]} for one in answers]
+    """Grades by group (schema Abilities) before and after a later stage.
+
+    evaluation: `sft_evaluation`, whose answers by the assistant are those before.
+    questions, answers: the same questions, and a later model's answers with the questions' numbers.
+    """
+    answered = pl.DataFrame(
+        [{"number": answer["number"], "answer": answer["answer"], "tokens": answer["tokens"]} for answer in answers]
     ).cast({"number": pl.UInt32})
-    graded = questions.with_row_index("number").join(given, on="number").sort("number")
+    graded = questions.with_row_index("number").join(answered, on="number").sort("number")
     graded = graded.with_columns(
         model=pl.lit("after"),
         grade=pl.Series([grade_row(row, row["answer"]) for row in graded.iter_rows(named=True)], dtype=pl.String),
     )
     before = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")]).filter(pl.col("model") == "sft")
-    return to_abilities(shares(before)["sft"], shares(graded)["after"])
+    return abilities_table(grade_shares(before)["sft"], grade_shares(graded)["after"])
 
 
-def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> pl.DataFrame:
-    """Shares of grades before and after, by group (schema Abilities)."""
-    grades = ("right", "refused", "wrong")
+def abilities_table(
+    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]
+) -> pl.DataFrame:
+    """The shares before and after of every group that both have, as a table (schema Abilities)."""
     return pl.DataFrame(
         [
             {
                 "group": group,
-                **{f"{grade}_before": float(before[group][grade]) for grade in grades},
-                **{f"{grade}_after": float(after[group][grade]) for grade in grades},
-                "asked": int(before[group]["asked"]),
+                **{f"{grade}_before": float(before[group][grade]) for grade in GRADES},
+                **{f"{grade}_after": float(after[group][grade]) for grade in GRADES},
+                "questions": int(before[group]["questions"]),
             }
             for group in before
             if group in after
@@ -116,21 +132,20 @@ def to_abilities(before: Mapping[str, Mapping[str, float]], after: Mapping[str, 
     )
 
 
-def changes(abilities: pl.DataFrame) -> dict[str, float]:
-    """By group, what became of the share that is as wanted: refused of what nobody can know, right of all else."""
-    found = {}
+def ability_changes(abilities: pl.DataFrame) -> dict[str, float]:
+    """By group, the change of the share that should be high: refusals in `REFUSAL_GROUPS`, right answers elsewhere."""
+    changes = {}
     for row in abilities.iter_rows(named=True):
-        wanted = "refused" if row["group"] in REFUSED else "right"
-        found[row["group"]] = round(row[f"{wanted}_after"] - row[f"{wanted}_before"], 4)
-    return found
+        wanted = "refused" if row["group"] in REFUSAL_GROUPS else "right"
+        changes[row["group"]] = round(row[f"{wanted}_after"] - row[f"{wanted}_before"], 4)
+    return changes
 
 
-def keeps_abilities(evaluation: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
-    """Whether no ability of the assistant's fell by more than ten points."""
-    found = evaluation.record.stats["changes"]
-    fallen = {group: change for group, change in found.items() if change < -LOSS}
-    least = min(found.values(), default=0.0)
-    summary = f"largest loss of {len(found)} abilities: {100 * least:.1f} points"
-    failures = [{"group": group, "change": change} for group, change in fallen.items()]
-    numbers = {"largest_loss": least, **{f"change_{group}": change for group, change in found.items()}}
-    return CheckOutcome(not fallen, summary, failures, numbers)
+def check_abilities(evaluation: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
+    """Check that none of the assistant's abilities fell by more than ten points."""
+    changes = evaluation.record.stats["changes"]
+    failures = [{"group": group, "change": change} for group, change in changes.items() if change < -LARGEST_LOSS]
+    smallest = min(changes.values(), default=0.0)
+    summary = f"largest loss of {len(changes)} abilities: {100 * smallest:.1f} points"
+    numbers = {"largest_loss": smallest, **{f"change_{group}": change for group, change in changes.items()}}
+    return CheckOutcome(not failures, summary, failures, numbers)

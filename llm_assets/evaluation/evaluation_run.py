@@ -1,4 +1,4 @@
-"""An evaluation as a step's work: its process is run and followed, and its results are read."""
+"""An evaluation as the work of a step: run its process, follow its progress, read its results."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from llm_assets.compute.launch import run_job
 
 
 def measure(step: Step, module: str, job: Any, folder: Path) -> dict[str, Any]:
-    """Run an evaluation in `folder`, with its progress told, unless that was done before; its results.
+    """Run an evaluation in `folder` and return its results; if they are there from an earlier try, only read them.
 
-    job: a frozen dataclass, which `module` reads back as that type.
+    The process's progress is reported as the step's.
+    job: a frozen dataclass, which `module` reads back as the same type.
     """
     if not (folder / RESULTS).exists():
 
-        def hear(event: dict[str, Any]) -> None:
+        def report_progress(event: dict[str, Any]) -> None:
             if event["kind"] == "task":
                 if event["number"] == 0:
                     step.progress.start(event["of"], "tasks")
                 step.progress.advance(event["number"], message=event["name"])
 
-        run_job(module, job, folder, hear, launcher=step.launcher)
+        run_job(module, job, folder, report_progress, launcher=step.launcher)
     return dict(json.loads((folder / RESULTS).read_text()))

@@ -1,4 +1,7 @@
-"""What the jobs of several evaluations have in common. Plain values: neither side needs the other's packages."""
+"""Fields that the jobs of several evaluations share.
+
+They are plain values, so that the process which writes a job does not need the packages of the process which runs it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Question:
-    """A question to an assistant. tools: names of the tools that may be called, with commas between them."""
+    """A question to an assistant. tools: names of the tools that may be called, separated by commas."""
 
     number: int
     question: str
@@ -16,7 +19,10 @@ class Question:
 
 @dataclass(frozen=True)
 class BasePrompting:
-    """How a base model is asked: an instruction, and examples of questions and answers. max_tokens: of an answer."""
+    """How a base model is prompted: an instruction, then example pairs of question and answer.
+
+    max_tokens: limit of each answer.
+    """
 
     max_tokens: int
     instruction: str

@@ -7,7 +7,10 @@ import polars as pl
 
 
 class Abilities(pa.DataFrameModel):
-    """Grades of a group of sft_evaluation's questions before and after a later stage, as shares."""
+    """Grades of sft_evaluation's questions before and after a later stage, one row per group of questions.
+
+    The grades are shares of the group's questions; `questions` is their number.
+    """
 
     group: str
     right_before: float = pa.Field(ge=0, le=1)
@@ -16,4 +19,4 @@ class Abilities(pa.DataFrameModel):
     right_after: float = pa.Field(ge=0, le=1)
     refused_after: float = pa.Field(ge=0, le=1)
     wrong_after: float = pa.Field(ge=0, le=1)
-    asked: pl.Int64 = pa.Field(ge=1)
+    questions: pl.Int64 = pa.Field(ge=1)

@@ -1,4 +1,4 @@
-"""The commonest words of a corpus, to make questions and problems of."""
+"""The most common words of a corpus, from which questions and problems are made."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-WORDS = 5_000  # commonest words of the corpus, of three to twelve letters
-WORD_CHARACTERS = 32 << 20  # of the corpus, in which they are counted
+COMMON_WORDS = 5_000  # most common words of three to twelve letters to take from the corpus
+CHARACTERS_READ = 32 << 20  # of the corpus, in which words are counted
 
 
 def common_words(
-    texts: Iterable[str], pattern: str, count: int, characters: int | None = None, once_a_text: bool = False
+    texts: Iterable[str], pattern: str, count: int, characters: int | None = None, count_texts: bool = False
 ) -> list[str]:
-    """The `count` commonest matches of `pattern`, the commonest first, ties in alphabetical order.
+    """The `count` most common matches of `pattern`, most common first, ties in alphabetical order.
 
-    characters: reading stops after the text that exceeds so many; None reads all.
-    once_a_text: count the texts that hold a word rather than its occurrences.
+    characters: stop reading after the text with which more than this many characters have been read; None reads all.
+    count_texts: count the texts that contain a word rather than its occurrences.
     """
     counts: Counter[str] = Counter()
-    room = characters
+    characters_left = characters
     for text in texts:
         words = re.findall(pattern, text)
-        counts.update(set(words) if once_a_text else words)
-        if room is not None:
-            room -= len(text)
-            if room < 0:
+        counts.update(set(words) if count_texts else words)
+        if characters_left is not None:
+            characters_left -= len(text)
+            if characters_left < 0:
                 break
-    return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:count]]
+    by_frequency = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [word for word, _ in by_frequency[:count]]
 
 
 def corpus_words(texts: Iterable[str]) -> list[str]:
-    """The commonest lower-case words of the first megabytes of a corpus' texts, in alphabetical order."""
-    return sorted(common_words(texts, r"(?<!\w)[a-z]{3,12}(?!\w)", WORDS, WORD_CHARACTERS))
+    """The most common lower-case words in the first 33.5 million characters of a corpus, in alphabetical order."""
+    return sorted(common_words(texts, r"(?<!\w)[a-z]{3,12}(?!\w)", COMMON_WORDS, CHARACTERS_READ))

@@ -1,1 +1,1 @@
-"""Finetuning: from a base model to an assistant."""
+"""Fine-tuning: from a base model to an assistant."""

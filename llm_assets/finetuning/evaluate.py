@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job, write_results
-from llm_assets.evaluation.asking import ask_base, ask_chat
+from llm_assets.evaluation.answers import base_model_answers, chat_answers
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
@@ -20,23 +20,24 @@ from .jobs import SftEvaluationJob
 
 def main(job: SftEvaluationJob, folder: Path, report: Reporter) -> None:
     results: dict[str, list[dict[str, Any]]] = {}
-    with_tools = sorted({question.tools for question in job.questions})
-    work = [(model, tools) for model in job.models for tools in (with_tools if model == "sft" else [""])]
-    with open_toolbox(job.toolbox) as choose:
-        for done, (model, names) in enumerate(work):
-            report("task", name=f"{model}{f' with {names}' if names else ''}", number=done, of=len(work))
-            loaded, encoding = load_checkpoint(Path(job.models[model]), pick_device(job.device))
-            engine = Engine(loaded, encoding)
-            questions = [question for question in job.questions if question.tools == names]
-            if model == "base":
-                answers = ask_base(engine, questions, job.base)
+    tool_sets = sorted({question.tools for question in job.questions})
+    runs = [(model, tools) for model in job.models for tools in (tool_sets if model == "sft" else [""])]
+    with open_toolbox(job.toolbox) as choose_tools:
+        for number, (model_name, tools) in enumerate(runs):
+            run_name = f"{model_name} with {tools}" if tools else model_name
+            report("task", name=run_name, number=number, of=len(runs))
+            model, encoding = load_checkpoint(Path(job.models[model_name]), pick_device(job.device))
+            engine = Engine(model, encoding)
+            questions = [question for question in job.questions if question.tools == tools]
+            if model_name == "base":
+                answers = base_model_answers(engine, questions, job.base)
             else:
-                answers = ask_chat(engine, questions, choose(names), job.max_tokens)
-            results.setdefault(model, []).extend(
+                answers = chat_answers(engine, questions, choose_tools(tools), job.max_tokens)
+            results.setdefault(model_name, []).extend(
                 {"number": question.number, **answer} for question, answer in zip(questions, answers, strict=True)
             )
     write_results(folder, results)
-    report("task", name="done", number=len(work), of=len(work))
+    report("task", name="done", number=len(runs), of=len(runs))
 
 
 if __name__ == "__main__":

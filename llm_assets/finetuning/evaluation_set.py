@@ -1,157 +1,193 @@
-"""What the assistant will be asked: fixed before it is trained, so that no conversation can hold it.
+"""The questions that the assistant is evaluated with.
 
-Wordings are those kept for evaluation, words and names those kept apart.
+They are fixed before the assistant is trained, so that they can be kept out of its training conversations. They use the
+wordings, words and names that are held out for evaluation.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
 from llm_assets.dialogue.guidelines import Guideline
-from llm_assets.dialogue.wordings import AT_ONCE, COUNTS, DIFFERENCES, SPELLINGS, SUMS, letters_of
+from llm_assets.dialogue.wordings import COUNTS, DIFFERENCES, NUMBER_ONLY, SPELLINGS, SUMS, letters_of
+
+PEOPLE_PER_WORDING = 5  # people that each wording about a person is asked about
+
+Row = dict[str, Any]
 
 
-def question(
-    group: str,
-    text: str,
-    answers: Sequence[str],
-    tools: str = "",
-    entity: str = "",
-    relation: str = "",
-    distractors: Sequence[str] = (),
-) -> dict[str, Any]:
-    """A row of EvaluationQuestions."""
-    return {
-        "group": group,
-        "entity": entity,
-        "relation": relation,
-        "question": text,
-        "tools": tools,
-        "answers": json.dumps(list(answers)),
-        "distractors": json.dumps(list(distractors)),
-    }
+@dataclass(frozen=True)
+class EvaluationQuestion:
+    """A question of the evaluation; the fields are those of the schema EvaluationQuestions."""
+
+    group: str
+    question: str
+    answers: Sequence[str]
+    tools: str = ""
+    entity: str = ""
+    relation: str = ""
+    distractors: Sequence[str] = ()
+
+    def row(self) -> Row:
+        """A row of the table."""
+        return {
+            "group": self.group,
+            "entity": self.entity,
+            "relation": self.relation,
+            "question": self.question,
+            "tools": self.tools,
+            "answers": json.dumps(list(self.answers)),
+            "distractors": json.dumps(list(self.distractors)),
+        }
 
 
 def fact_questions(
-    topics: Sequence[dict[str, Any]],
-    fictitious: Sequence[dict[str, Any]],
-    finds: Callable[[str, str], bool],
-    most: int,
+    topics: Sequence[Row],
+    fictitious: Sequence[Row],
+    search_finds: Callable[[str, str], bool],
+    limit: int,
     seed: int,
-) -> list[dict[str, Any]]:
-    """Questions about what is known and not. `finds`: whether the search tool, asked for a thing, brings up an answer."""
+) -> list[Row]:
+    """Questions about facts, known and unknown, and about fictitious entities; at most `limit` per group.
+
+    topics, fictitious: rows of the tables of `knowledge_boundary`. search_finds: whether a search for an entity brings
+    up an answer.
+    """
     rng = random.Random(f"evaluation-{seed}")
-    distractors: dict[str, list[str]] = {}
-    for topic in topics:
-        of_relation = distractors.setdefault(topic["relation"], [])
-        if topic["answer"] not in of_relation:
-            of_relation.append(topic["answer"])
-    groups: dict[str, list[dict[str, Any]]] = {
-        "known": [topic for topic in topics if topic["verdict"] == "known" and not topic["kept_apart"]],
-        "known_elsewhere": [topic for topic in topics if topic["verdict"] == "known" and topic["kept_apart"]],
-        "unknown": [topic for topic in topics if topic["verdict"] == "unknown" and topic["kept_apart"]],
-    }
-    groups["search"] = [
-        topic
-        for topic in groups["unknown"]
-        if (topic["reach"] in ("held_out", "")) and finds(topic["entity"], topic["answer"])
-    ]
-    groups["search_known"] = groups["known_elsewhere"]
+    values = _values_by_relation(topics)
     rows = []
-    for group, of_group in groups.items():
-        asked: list[
-            tuple[dict[str, Any], str]
-        ] = []  # every topic in turn, each time in another wording, until there are enough
-        for turn in range(max((len(json.loads(topic["kept_questions"])) for topic in of_group), default=0)):
-            batch = [
-                (topic, wordings) for topic in of_group if turn < len(wordings := json.loads(topic["kept_questions"]))
-            ]
-            rng.shuffle(batch)
-            asked += [(topic, rng.choice(wordings)) for topic, wordings in batch]
-            if len(asked) >= most:
-                break
+    for group, group_topics in _topic_groups(topics, search_finds).items():
         tools = "search" if group.startswith("search") else ""
-        rows += [
-            question(
-                group,
-                wording,
-                [topic["answer"]],
-                tools,
-                topic["entity"],
-                topic["relation"],
-                distractors[topic["relation"]],
+        for topic, wording in _drawn_wordings(group_topics, limit, rng):
+            relation = topic["relation"]
+            question = EvaluationQuestion(
+                group, wording, [topic["answer"]], tools, topic["entity"], relation, values[relation]
             )
-            for topic, wording in asked[:most]
-        ]
-    names = [name for name in fictitious if name["kept_apart"]]
+            rows.append(question.row())
+    names = [name for name in fictitious if name["held_out"]]
     rng.shuffle(names)
+    return [*rows, *_fictitious_questions(names[:limit], topics, rng)]
+
+
+def _values_by_relation(topics: Sequence[Row]) -> dict[str, list[str]]:
+    """Different answers by relation, in order: the distractors of its questions."""
+    values: dict[str, dict[str, None]] = {}
+    for topic in topics:
+        values.setdefault(topic["relation"], {})[topic["answer"]] = None
+    return {relation: list(answers) for relation, answers in values.items()}
+
+
+def _topic_groups(topics: Sequence[Row], search_finds: Callable[[str, str], bool]) -> dict[str, list[Row]]:
+    """The topics of each group of questions about facts."""
+    known = [topic for topic in topics if topic["verdict"] == "known"]
+    held_out_known = [topic for topic in known if topic["held_out"]]
+    unknown = [topic for topic in topics if topic["verdict"] == "unknown" and topic["held_out"]]
+    return {
+        "known": [topic for topic in known if not topic["held_out"]],
+        "known_elsewhere": held_out_known,
+        "unknown": unknown,
+        "search": [
+            topic
+            for topic in unknown
+            if topic["reach"] in ("held_out", "") and search_finds(topic["entity"], topic["answer"])
+        ],
+        "search_known": held_out_known,
+    }
+
+
+def _drawn_wordings(topics: Sequence[Row], limit: int, rng: random.Random) -> list[tuple[Row, str]]:
+    """At most `limit` topics, each with a held-out wording drawn at random.
+
+    Every topic comes once before any comes again, and none more often than it has wordings.
+    """
+    wordings = [(topic, json.loads(topic["held_out_questions"])) for topic in topics]
+    most_wordings = max((len(of_topic) for _, of_topic in wordings), default=0)
+    drawn: list[tuple[Row, str]] = []
+    for turn in range(most_wordings):
+        batch = [(topic, of_topic) for topic, of_topic in wordings if turn < len(of_topic)]
+        rng.shuffle(batch)
+        drawn += [(topic, rng.choice(of_topic)) for topic, of_topic in batch]
+        if len(drawn) >= limit:
+            break
+    return drawn[:limit]
+
+
+def _fictitious_questions(names: Sequence[Row], topics: Sequence[Row], rng: random.Random) -> Iterator[Row]:
+    """Questions about fictitious entities, without and with search; each borrows a wording of a topic of its kind."""
     for group, tools in (("fictitious", ""), ("search_fictitious", "search")):
-        for name in names[:most]:
-            alike = [topic for topic in topics if topic["kind"] == name["kind"] and json.loads(topic["kept_questions"])]
-            topic = rng.choice(alike) if alike else None
-            if topic is not None:
-                wording = rng.choice(json.loads(topic["kept_questions"])).replace(topic["entity"], name["name"])
-                rows.append(question(group, wording, [], tools, name["name"], topic["relation"]))
-    return rows
+        for name in names:
+            similar_topics = [
+                topic for topic in topics if topic["kind"] == name["kind"] and json.loads(topic["held_out_questions"])
+            ]
+            if not similar_topics:
+                continue
+            topic = rng.choice(similar_topics)
+            wording = rng.choice(json.loads(topic["held_out_questions"]))
+            question = wording.replace(topic["entity"], name["name"])
+            yield EvaluationQuestion(group, question, [], tools, name["name"], topic["relation"]).row()
 
 
-def lesson_questions(words: Sequence[str], most: int, seed: int) -> list[dict[str, Any]]:
-    """Sums, letters counted and words spelled: with Python, without, and at once. words: those kept for evaluation."""
+def skill_questions(words: Sequence[str], limit: int, seed: int) -> list[Row]:
+    """Sums, letter counting and spelling; `limit` of each, with Python, without it, and with the number only.
+
+    words: words that are held out for evaluation.
+    """
     rng = random.Random(f"lessons-{seed}")
-    rows = []
-    for _ in range(most):
+    return [*_sum_questions(limit, rng), *_word_questions(words, limit, rng)]
+
+
+def _sum_questions(count: int, rng: random.Random) -> Iterator[Row]:
+    for _ in range(count):
         a, b = rng.randrange(1, 100), rng.randrange(1, 100)
-        plus = rng.random() < 0.5
-        a, b = (a, b) if plus else (max(a, b), min(a, b))
-        text = rng.choice((SUMS if plus else DIFFERENCES)[1]).format(a=a, b=b)
-        answer = [str(a + b if plus else a - b)]
-        rows += [
-            question("sums", text, answer, "python"),
-            question("sums", text, answer),
-            question("sums_at_once", f"{text}{AT_ONCE}", answer),
-        ]
-    # As often a letter that occurs twice or more as one that occurs once: of a word's letters as they come three in four occur once, and "1." without a look is right of them.
-    sides = [
-        side
-        for often in (False, True)
-        if (side := [(word, found) for word in words if (found := letters_of(word, often))])
-    ]
-    turns = [cycle(rng.sample(side, len(side))) for side in sides]
-    for _ in range(most if turns else 0):
-        word, found = next(rng.choice(turns))
-        letter = rng.choice(found)
-        text, answer = rng.choice(COUNTS[1]).format(w=word, c=letter), [str(word.count(letter))]
-        rows += [
-            question("letters", text, answer, "python"),
-            question("letters", text, answer),
-            question("letters_at_once", f"{text}{AT_ONCE}", answer),
-        ]
-        text, answer = rng.choice(SPELLINGS[1]).format(w=word), ["-".join(word)]
-        rows += [question("spelling", text, answer, "python"), question("spelling", text, answer)]
-    return rows
+        is_sum = rng.random() < 0.5
+        if not is_sum:
+            a, b = max(a, b), min(a, b)
+        text = rng.choice((SUMS if is_sum else DIFFERENCES)[1]).format(a=a, b=b)
+        answers = [str(a + b if is_sum else a - b)]
+        yield EvaluationQuestion("sums", text, answers, "python").row()
+        yield EvaluationQuestion("sums", text, answers).row()
+        yield EvaluationQuestion("sums_at_once", f"{text}{NUMBER_ONLY}", answers).row()
+
+
+def _word_questions(words: Sequence[str], count: int, rng: random.Random) -> Iterator[Row]:
+    # Half of the counted letters occur once, half twice or more. Of all letters of words three in four occur once, so
+    # that "1." would be right most of the time without counting.
+    pools = []
+    for is_repeated in (False, True):
+        pool = [(word, letters) for word in words if (letters := letters_of(word, is_repeated))]
+        if pool:
+            pools.append(pool)
+    turns = [cycle(rng.sample(pool, len(pool))) for pool in pools]
+    for _ in range(count if turns else 0):
+        word, letters = next(rng.choice(turns))
+        letter = rng.choice(letters)
+        text, answers = rng.choice(COUNTS[1]).format(w=word, c=letter), [str(word.count(letter))]
+        yield EvaluationQuestion("letters", text, answers, "python").row()
+        yield EvaluationQuestion("letters", text, answers).row()
+        yield EvaluationQuestion("letters_at_once", f"{text}{NUMBER_ONLY}", answers).row()
+        text, answers = rng.choice(SPELLINGS[1]).format(w=word), ["-".join(word)]
+        yield EvaluationQuestion("spelling", text, answers, "python").row()
+        yield EvaluationQuestion("spelling", text, answers).row()
 
 
 def guideline_questions(
-    guidelines: dict[str, Guideline], values: dict[str, str], people: Sequence[str], seed: int
-) -> list[dict[str, Any]]:
-    """Every kept wording of the guidelines; of those about a person, with several persons."""
+    guidelines: Mapping[str, Guideline], values: Mapping[str, str], people: Sequence[str], seed: int
+) -> list[Row]:
+    """Every held-out wording of the guidelines; those about a person are asked about several people."""
     rng = random.Random(f"guidelines-{seed}")
     rows = []
-    for name, part in guidelines.items():
-        for wording in part.kept:
-            about = rng.sample(list(people), min(5, len(people))) if "{person}" in wording else [""]
-            for person in about:
+    for name, guideline in guidelines.items():
+        for wording in guideline.held_out_questions:
+            persons = [""]
+            if "{person}" in wording:
+                persons = rng.sample(list(people), min(PEOPLE_PER_WORDING, len(people)))
+            for person in persons:
+                answers = [answer.format(**values, person=person, thing=person) for answer in guideline.answers]
                 text = wording.format(**values, person=person)
-                rows.append(
-                    question(
-                        name,
-                        text,
-                        [answer.format(**values, person=person, thing=person) for answer in part.answered],
-                        entity=person,
-                    )
-                )
+                rows.append(EvaluationQuestion(name, text, answers, entity=person).row())
     return rows

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job
 from llm_assets.model.checkpoint import load_checkpoint
@@ -18,35 +17,38 @@ from llm_assets.model.sampling import Engine
 
 from .jobs import InterrogationJob
 
-ROUND = 256  # prompts between two reports
+PROMPTS_PER_ROUND = 256  # prompts between two progress reports
+BATCH = 128  # sequences that the model samples at a time
 
 
-def within(examples: Sequence[str], question: str, encode: Any, room: int) -> list[int]:
-    """Tokens of examples and question, of as many of the examples (the last ones) as fit into `room`."""
+def fit_prompt(
+    examples: Sequence[str], question: str, encode: Callable[[str], list[int]], max_tokens: int
+) -> list[int]:
+    """Tokens of the examples and the question, at most `max_tokens`. The first examples are left out as needed."""
     for first in range(len(examples) + 1):
         ids = encode("\n".join([*examples[first:], question]))
-        if len(ids) <= room:
+        if len(ids) <= max_tokens:
             return ids
-    return ids[:1] + ids[-(room - 1) :]
+    return ids[:1] + ids[-(max_tokens - 1) :]
 
 
 def main(job: InterrogationJob, folder: Path, report: Reporter) -> None:
     model, encoding = load_checkpoint(Path(job.checkpoint), pick_device(job.device))
     engine = Engine(model, encoding)
-    room = model.shape.context - job.max_tokens
-    prompts = [within(one.examples, one.question, encoding.document, room) for one in job.prompts]
+    max_tokens = model.shape.context - job.max_tokens
+    prompts = [fit_prompt(prompt.examples, prompt.question, encoding.document, max_tokens) for prompt in job.prompts]
     answers: list[list[str]] = []
-    for first in range(0, len(prompts), ROUND):
-        report("asked", done=first, of=len(prompts))
-        batch = prompts[first : first + ROUND]
-        # Random streams are numbered within a call: another seed for each round keeps them apart.
+    for first in range(0, len(prompts), PROMPTS_PER_ROUND):
+        report("answered", done=first, of=len(prompts))
+        batch = prompts[first : first + PROMPTS_PER_ROUND]
+        # Random streams are numbered within a call, so each round needs a seed of its own.
         seed = job.seed * 1_000_003 + first
-        texts = engine.lines(batch, job.max_tokens, job.samples, 128, job.temperature, seed)
+        texts = engine.lines(batch, job.max_tokens, job.samples, BATCH, job.temperature, seed)
         answers += [texts[i * job.samples : (i + 1) * job.samples] for i in range(len(batch))]
     temporary = folder / ".answers.json.tmp"
     temporary.write_text(json.dumps(answers))
     os.replace(temporary, folder / "answers.json")
-    report("asked", done=len(prompts), of=len(prompts))
+    report("answered", done=len(prompts), of=len(prompts))
 
 
 if __name__ == "__main__":

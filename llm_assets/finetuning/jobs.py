@@ -1,4 +1,4 @@
-"""What the processes of the assistant are given. Plain values, so that neither side needs the other's packages."""
+"""The jobs of the fine-tuning processes, as plain values, so that neither side needs the other's packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm_assets.training.plan import TrainingPlan
 
 @dataclass(frozen=True)
 class FewShotPrompt:
-    """A question to a base model, and the examples that come before it, as pages have them."""
+    """A question to a base model, and the examples that come before it, written as on a page."""
 
     question: str
     examples: tuple[str, ...]
@@ -19,9 +19,9 @@ class FewShotPrompt:
 
 @dataclass(frozen=True)
 class InterrogationJob:
-    """Prompts put to the base model (`finetuning.interrogate`). checkpoint: a folder. samples: answers to each prompt.
+    """Prompts put to the base model (`finetuning.interrogate`).
 
-    max_tokens: of an answer.
+    checkpoint: a folder. samples: answers per prompt. max_tokens: per answer.
     """
 
     checkpoint: str
@@ -35,10 +35,10 @@ class InterrogationJob:
 
 @dataclass(frozen=True)
 class SftJob:
-    """One training of the assistant (`finetuning.train`).
+    """A training run of the assistant (`finetuning.train`).
 
-    checkpoint, shards: folders. training, held_out: files of conversations as tokens. document_share: of the sequences
-    that are documents of the shards. kept: a folder that says which of these are trained on; None is all of them.
+    checkpoint, shards: folders. training, held_out: files of tokenised conversations. document_share: share of the
+    sequences that are documents of the shards. kept: a folder that lists the documents to train on; None is all.
     """
 
     plan: TrainingPlan
@@ -55,7 +55,7 @@ class SftJob:
 class SftEvaluationJob:
     """The evaluation's questions to each model (`finetuning.evaluate`).
 
-    models: checkpoints' folders, by name; `base` is asked as a base model, and only `sft` has tools. max_tokens: of an
+    models: checkpoint folders by name; `base` is prompted with examples, and only `sft` has tools. max_tokens: per
     answer.
     """
 

@@ -1,22 +1,78 @@
-"""Names of things that do not exist, and words that are none: made of the pieces of those that are."""
+"""Invented names and words, put together from pieces of real ones."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
-LEAST = 2  # letters of a piece
-SHORTEST = 3  # letters of a word that is spliced
-TRIES = 10  # of a splice that holds its piece: pieces in a row may be split elsewhere
-ORDER = 3  # letters after which the next one of a made-up word is drawn
+MIN_PIECE_LETTERS = 2
+MIN_SPLICED_LETTERS = 3
+SPLICE_TRIES = 10  # per piece; beside other pieces, the tokeniser may split a piece differently
+ORDER = 3  # letters of context from which the next letter of a made-up word is drawn
+MAX_MISSES = 1000  # tries in a row without a new name after which `recombine` ends
 
 
 def split_word(word: str, beginnings: Counter[str], ends: Counter[str]) -> tuple[str, str] | None:
-    """Where a word falls into a beginning and an end that other words have too: the split whose rarer half is commonest."""
-    splits = [(word[:place], word[place:]) for place in range(LEAST, len(word) - LEAST + 1)]
-    splits = [(a, b) for a, b in splits if beginnings[a] > 1 and ends[b] > 1]
-    return max(splits, key=lambda split: (min(beginnings[split[0]], ends[split[1]]), len(split[1])), default=None)
+    """A beginning and an end of the word that other words share; None if no split has both.
+
+    beginnings, ends: how many words have each. Of several splits, the one whose rarer half is most common.
+    """
+    splits = [(word[:place], word[place:]) for place in range(MIN_PIECE_LETTERS, len(word) - MIN_PIECE_LETTERS + 1)]
+    shared_splits = [(beginning, end) for beginning, end in splits if beginnings[beginning] > 1 and ends[end] > 1]
+    return max(
+        shared_splits,
+        key=lambda split: (min(beginnings[split[0]], ends[split[1]]), len(split[1])),
+        default=None,
+    )
+
+
+@dataclass(frozen=True)
+class NamePieces:
+    """Names taken apart.
+
+    by_length: names as lists of words, by the number of words. lengths: the number of words of each name. uses: how
+    many names a word occurs in. halves: (beginning, end) of the words that occur in one name only.
+    """
+
+    by_length: dict[int, list[list[str]]]
+    lengths: list[int]
+    uses: Counter[str]
+    halves: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, names: Sequence[str], other_names: Sequence[str]) -> NamePieces:
+        """The pieces of `names`. other_names: further names that show where words can be split."""
+        by_length: dict[int, list[list[str]]] = {}
+        for name in sorted(set(names)):
+            by_length.setdefault(len(name.split()), []).append(name.split())
+        uses = Counter(word for same_length in by_length.values() for words in same_length for word in set(words))
+        rare_words = sorted(word for word, count in uses.items() if count == 1)
+        split_at = sorted({*rare_words, *(word for name in other_names for word in name.split())})
+        beginnings: Counter[str] = Counter()
+        ends: Counter[str] = Counter()
+        for word in split_at:
+            for place in range(MIN_PIECE_LETTERS, len(word) - MIN_PIECE_LETTERS + 1):
+                beginnings[word[:place]] += 1
+                ends[word[place:]] += 1
+        splits = (split_word(word, beginnings, ends) for word in rare_words)
+        lengths = [length for length, same_length in by_length.items() for _ in same_length]
+        return cls(by_length, lengths, uses, [split for split in splits if split is not None])
+
+    def draw(self, rng: random.Random) -> list[str]:
+        """The words of a random name, not necessarily a new one."""
+        same_length = self.by_length[rng.choice(self.lengths)]
+        words = []
+        for place, word in enumerate(rng.choice(same_length)):
+            if self.uses[word] > 1:
+                other = rng.choice(same_length)[place]
+                words.append(other if self.uses[other] > 1 else word)
+            elif self.halves:
+                words.append(rng.choice(self.halves)[0] + rng.choice(self.halves)[1])
+            else:
+                words.append(rng.choice(same_length)[place])
+        return words
 
 
 def recombine(
@@ -24,44 +80,24 @@ def recombine(
     rng: random.Random,
     taken: Collection[str],
     words_taken: Collection[str] = (),
-    pieces: Sequence[str] = (),
+    other_names: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Names that are none of `taken`, none twice: words that several of `names` share stay whole, rarer ones are put together
-    anew from halves that several have (`pieces` are further names to tell where words fall into halves). A word made so is none of
-    `words_taken`. Ends after 1,000 tries without a new name.
+    """New names made from `names`, all different and none of `taken`.
+
+    Words that several names share stay whole. Rarer words are put together from halves that several words share;
+    `other_names` are further names that show where words can be split. A word made this way is none of `words_taken`.
+    Ends after MAX_MISSES tries in a row without a new name.
     """
-    by_length: dict[int, list[list[str]]] = {}
-    for name in sorted(set(names)):
-        by_length.setdefault(len(name.split()), []).append(name.split())
-    if not by_length:
+    pieces = NamePieces.of(names, other_names)
+    if not pieces.by_length:
         return
-    shared = Counter(word for words in by_length.values() for name in words for word in set(name))
-    rare = sorted(word for word, count in shared.items() if count == 1)
-    known = sorted({*rare, *(word for name in pieces for word in name.split())})
-    beginnings = Counter(word[:place] for word in known for place in range(LEAST, len(word) - LEAST + 1))
-    ends = Counter(word[place:] for word in known for place in range(LEAST, len(word) - LEAST + 1))
-    halves = [split for split in (split_word(word, beginnings, ends) for word in rare) if split is not None]
-    lengths = [length for length, alike in by_length.items() for _ in alike]
     seen, misses = set(taken), 0
-    while misses < 1000:
-        alike = by_length[rng.choice(lengths)]
-        pattern = rng.choice(alike)
-        words = []
-        for place, word in enumerate(pattern):
-            if shared[word] > 1:
-                other = rng.choice(alike)[place]
-                words.append(other if shared[other] > 1 else word)
-            elif halves:
-                words.append(rng.choice(halves)[0] + rng.choice(halves)[1])
-            else:
-                words.append(rng.choice(alike)[place])
+    while misses < MAX_MISSES:
+        words = pieces.draw(rng)
         name = " ".join(words)
-        made = [word for word in words if shared[word] == 0]
-        if (
-            name in seen
-            or any(word in words_taken for word in made)
-            or any(shared[word] == 1 for word in words if len(words) > 1 and halves)
-        ):
+        has_taken_word = any(word in words_taken for word in words if pieces.uses[word] == 0)
+        has_rare_word = len(words) > 1 and pieces.halves and any(pieces.uses[word] == 1 for word in words)
+        if name in seen or has_taken_word or has_rare_word:
             misses += 1
             continue
         misses = 0
@@ -69,50 +105,61 @@ def recombine(
         yield name
 
 
-def made_up_words(words: Sequence[str], rng: random.Random, most: int) -> list[str]:
-    """At most so many words that are none of `words`, none twice, none longer than the longest: what follows three letters in them
-    follows these in some word (Shannon, "A Mathematical Theory of Communication", 1948, section 3, letter by letter).
+def made_up_words(words: Sequence[str], rng: random.Random, count: int) -> list[str]:
+    """At most `count` different letter strings that resemble `words`: none is one of them or longer than the longest.
+
+    Each letter is drawn from those that follow the three letters before it in some word (Shannon, "A Mathematical
+    Theory of Communication", 1948, section 3, applied to letters).
     """
-    real = sorted(set(words))
-    follows: dict[str, list[str]] = {}
-    for word in real:
+    real_words = sorted(set(words))
+    followers: dict[str, list[str]] = {}
+    for word in real_words:
         marked = f"{'^' * ORDER}{word}$"
         for place in range(ORDER, len(marked)):
-            follows.setdefault(marked[place - ORDER : place], []).append(marked[place])
-    longest, taken, found = max(map(len, real), default=0), set(real), []
-    for _ in range(20 * most if real else 0):
-        made = "^" * ORDER
-        while not made.endswith("$") and len(made) <= ORDER + longest:
-            made += rng.choice(follows[made[-ORDER:]])
-        word = made.strip("^$")
-        if len(found) < most and made.endswith("$") and word not in taken:
+            followers.setdefault(marked[place - ORDER : place], []).append(marked[place])
+    longest = max(map(len, real_words), default=0)
+    taken, new_words = set(real_words), []
+    for _ in range(20 * count if real_words else 0):
+        letters = "^" * ORDER
+        while not letters.endswith("$") and len(letters) <= ORDER + longest:
+            letters += rng.choice(followers[letters[-ORDER:]])
+        word = letters.strip("^$")
+        if len(new_words) < count and letters.endswith("$") and word not in taken:
             taken.add(word)
-            found.append(word)
-    return found
+            new_words.append(word)
+    return new_words
 
 
 def spliced_words(
-    pieces: Sequence[str], words: Sequence[str], rng: random.Random, most: int, split: Callable[[str], Collection[str]]
+    pieces: Sequence[str],
+    words: Sequence[str],
+    rng: random.Random,
+    count: int,
+    split_into_tokens: Callable[[str], Collection[str]],
 ) -> list[str]:
-    """At most so many words that are none of `words`, none twice, none longer than the longest: one to three `pieces` in a row, every piece
-    in turn. split: the pieces of a word as the model reads it, among which is the one whose turn it is.
+    """At most `count` different strings of one to three pieces; none is one of `words` or longer than the longest.
 
-    A model copies a word token by token; one that no other word of its training holds, as `reen` of `green`, it copies wrong.
+    Every piece gets its turn. A string is taken only if `split_into_tokens`, which splits it as the model reads it,
+    keeps that piece whole.
+
+    A model copies a word token by token. It copies a token wrongly that no other word of its training contains, such as
+    `reen` of `green`.
     """
-    longest, taken, found = max(map(len, words), default=0), set(words), []
+    longest, taken, new_words = max(map(len, words), default=0), set(words), []
     usable = sorted({piece for piece in pieces if len(piece) <= longest})
-    while usable and len(found) < most:
-        before = len(found)
+    while usable and len(new_words) < count:
+        count_before = len(new_words)
         for piece in rng.sample(usable, len(usable)):
-            for _ in range(TRIES):
-                row = [piece]
+            for _ in range(SPLICE_TRIES):
+                parts = [piece]
                 for _ in range(rng.randrange(3)):
-                    row.insert(rng.randrange(len(row) + 1), rng.choice(usable))
-                word = "".join(row)
-                if SHORTEST <= len(word) <= longest and word not in taken and piece in split(word):
+                    parts.insert(rng.randrange(len(parts) + 1), rng.choice(usable))
+                word = "".join(parts)
+                is_new = MIN_SPLICED_LETTERS <= len(word) <= longest and word not in taken
+                if is_new and piece in split_into_tokens(word):
                     taken.add(word)
-                    found.append(word)
+                    new_words.append(word)
                     break
-        if len(found) == before:
+        if len(new_words) == count_before:
             break
-    return found[:most]
+    return new_words[:count]

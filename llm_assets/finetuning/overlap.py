@@ -1,20 +1,20 @@
-"""Phrases found in texts: for names that may not be mentioned, and for evaluation questions that may not be trained on."""
+"""Phrase search: for names that may not be mentioned, and for evaluation questions that may not be trained on."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 
-WHOLE_BELOW = 5  # words: a shorter question must be the whole message to count as the same
+WHOLE_BELOW = 5  # words; a shorter question counts as the same only if it is the whole message
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Words in small letters and figures, without what stands between them."""
+    """Words, numbers and arithmetic signs in lower case, without punctuation and spaces."""
     return tuple(re.findall(r"[^\W_]+|[+\-*/=]", text.lower()))
 
 
 class Phrases:
-    """Runs of words to look for in texts, each with what it belongs to."""
+    """Runs of words to look for in texts, each with an owner: the name or evaluation that it comes from."""
 
     def __init__(self) -> None:
         self._runs: dict[tuple[str, ...], str] = {}
@@ -22,14 +22,16 @@ class Phrases:
         self._whole: dict[tuple[str, ...], str] = {}
 
     def add(self, phrase: str, owner: str = "") -> None:
-        """A phrase, wherever it stands."""
+        """Add a phrase that is found anywhere in a text."""
         if words := words_of(phrase):
             self._runs.setdefault(words, owner)
             self._lengths.add(len(words))
 
     def add_question(self, question: str, owner: str, run: int) -> None:
-        """A question: any `run` words in a row of it; a shorter one as a whole, one of less than WHOLE_BELOW words only where
-        nothing else is said.
+        """Add a question, of which any `run` consecutive words are found.
+
+        A question of fewer words is found as a whole; one of fewer than WHOLE_BELOW words only if the text contains
+        nothing else.
         """
         words = words_of(question)
         if len(words) < WHOLE_BELOW:
@@ -43,7 +45,7 @@ class Phrases:
             self._lengths.add(run)
 
     def find(self, text: str) -> tuple[str, str] | None:
-        """The first phrase that the text holds, and its owner."""
+        """The first phrase in the text and its owner, or None."""
         words = words_of(text)
         if words in self._whole:
             return " ".join(words), self._whole[words]
@@ -61,7 +63,7 @@ class Phrases:
 
 
 def question_phrases(questions: Iterable[tuple[str, str]], run: int) -> Phrases:
-    """Phrases of (question, evaluation) pairs."""
+    """The phrases of (question, evaluation) pairs. run: consecutive words that count as the same question."""
     phrases = Phrases()
     for question, evaluation in questions:
         phrases.add_question(question, evaluation, run)

@@ -1,4 +1,4 @@
-"""Schemas of the finetuning room's tables."""
+"""Schemas of the tables of the fine-tuning stages."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ VERDICTS = ["known", "unsure", "unknown"]
 
 
 class Topics(pa.DataFrameModel):
-    """A fact that was asked for, and whether the base model knows it. `right` is the share of right answers among those sampled.
-    kept_apart: no conversation mentions the thing, evaluation asks for it. url: a page that tells of it.
-    """
+    """A fact that the base model was asked for, and whether it knows it."""
 
     topic: pl.Int64 = pa.Field(ge=0, unique=True)
     entity: str
     kind: str
     relation: str
-    reach: str
+    reach: str = pa.Field(description="many (on many pages), once or held_out (on search-only pages); empty if unknown")
     answer: str
     sentence: str
     questions: str = pa.Field(description="JSON list: wordings that may be trained on")
-    kept_questions: str = pa.Field(description="JSON list: wordings kept for evaluation")
-    asked: pl.Int64 = pa.Field(ge=1)
-    right: float = pa.Field(ge=0, le=1)
+    held_out_questions: str = pa.Field(description="JSON list: wordings that only evaluation uses")
+    samples: pl.Int64 = pa.Field(ge=1, description="sampled answers")
+    right: float = pa.Field(ge=0, le=1, description="share of right answers among the sampled ones")
     verdict: str = pa.Field(isin=VERDICTS)
-    kept_apart: bool
-    url: str
+    held_out: bool = pa.Field(description="no conversation mentions the entity; only evaluation asks for it")
+    url: str = pa.Field(description="a page that states the fact; empty if none was found")
 
 
 class Interrogations(pa.DataFrameModel):
@@ -41,34 +39,32 @@ class Interrogations(pa.DataFrameModel):
 
 
 class FictitiousEntities(pa.DataFrameModel):
-    """A name of nothing: made of pieces of the names of things of this kind, and found on no page. kept_apart: for evaluation."""
+    """An invented name, made of pieces of names of this kind; it occurs on no page."""
 
     kind: str
     name: str
-    kept_apart: bool
+    held_out: bool = pa.Field(description="only evaluation uses it")
 
 
 class QuestionRejects(pa.DataFrameModel):
-    """What an endpoint wrote that was left out."""
+    """A question of an endpoint that was rejected."""
 
     url: str
     reason: str
 
 
 class ConversationRows(pa.DataFrameModel):
-    """One conversation. messages is JSON in OpenAI's layout; sources are those of its exchanges, in order; source the mixture's part
-    (made, or the name of a file), line its line there.
-    """
+    """One conversation."""
 
     conversation: pl.Int64 = pa.Field(ge=0, unique=True)
-    source: str
-    sources: str = pa.Field(description="JSON list")
-    line: pl.Int64 = pa.Field(ge=0)
-    messages: str
+    source: str = pa.Field(description="generated, or the name of a file")
+    sources: str = pa.Field(description="JSON list: the sources of its exchanges, in order")
+    line: pl.Int64 = pa.Field(ge=0, description="line in the file, or number among the generated conversations")
+    messages: str = pa.Field(description="JSON list in OpenAI's layout")
 
 
 class ConversationRejects(pa.DataFrameModel):
-    """A row of a file that is no conversation, with its line and the reason."""
+    """A row of a file that is not a valid conversation."""
 
     file: str
     line: pl.Int64 = pa.Field(ge=0)
@@ -85,25 +81,26 @@ class Overlaps(pa.DataFrameModel):
 
 
 class EvaluationQuestions(pa.DataFrameModel):
-    """What sft_evaluation asks. group: known, known_elsewhere (of things that no conversation mentions), unknown, fictitious, search,
-    sums, letters, spelling, or a part of the guidelines. answers: any of them is right; empty where none is.
-    """
+    """A question of sft_evaluation."""
 
-    group: str
+    group: str = pa.Field(
+        description="known, known_elsewhere (entities that no conversation mentions), unknown, fictitious, search, "
+        "search_known, search_fictitious, sums, letters, spelling, sums_at_once, letters_at_once, or a guideline"
+    )
     entity: str
     relation: str
     question: str
-    tools: str = pa.Field(description="tools that the assistant has, comma between")
-    answers: str = pa.Field(description="JSON list")
+    tools: str = pa.Field(description="tools that the assistant has, separated by commas")
+    answers: str = pa.Field(description="JSON list: right answers; empty if the question has none")
     distractors: str = pa.Field(
-        description="JSON list: other values of the same kind; one of them in the answer makes it wrong"
+        description="JSON list: other values of the same kind; an answer that contains one is wrong"
     )
 
 
 class EvaluationAnswers(pa.DataFrameModel):
-    """One answer. model: base, ablation or sft. text holds calls and results as they stood in the conversation."""
+    """A model's answer to a question of sft_evaluation."""
 
-    model: str
+    model: str = pa.Field(description="base, ablation or sft")
     group: str
     tools: str
     entity: str
@@ -111,7 +108,7 @@ class EvaluationAnswers(pa.DataFrameModel):
     question: str
     expected: str
     answer: str
-    transcript: str
+    transcript: str = pa.Field(description="the conversation with its tool calls and their results")
     grade: str = pa.Field(isin=["right", "refused", "wrong"])
     calls: pl.Int64 = pa.Field(ge=0)
-    tokens: pl.Int64 = pa.Field(ge=0)
+    tokens: pl.Int64 = pa.Field(ge=0, description="tokens of the answer, without tool-output tokens")

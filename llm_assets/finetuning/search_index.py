@@ -1,4 +1,4 @@
-"""`search_index`: full-text search over the clean corpus, behind the assistant's search tool."""
+"""`search_index`: full-text index over the clean corpus for the assistant's search tool."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import row_count
-from llm_assets.corpus_pages import TRAINING_PAGES, VERSIONS, CorpusPages
+from llm_assets.corpus_pages import PAGE_VERSIONS, TRAINING_PAGES, CorpusPages
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.tools import SearchIndex
-from llm_assets.tools.search import INDEX, passages, write_index
+from llm_assets.tools.search import INDEX, split_passages, write_index
 
 PAGES_CHECKED = 50
 RESULTS_CHECKED = 20
+QUERY_WORDS = 20  # of the longest passage
 
 
 class SearchIndexConfig(Frozen):
-    """The greatest length of a passage, and the version of SQLite, which decides the file's bytes."""
+    """The maximum length of a passage in characters, and the version of SQLite, on which the file's bytes depend."""
 
     passage_characters: int
     sqlite: str
@@ -36,71 +37,74 @@ def search_index_config(recipe: Any, crawl: str | None) -> SearchIndexConfig:
 
 
 def indexed_pages(inputs: Inputs) -> CorpusPages:
-    """The pages that are indexed: the current ones of every crawl that is read."""
-    return CorpusPages(inputs, VERSIONS if VERSIONS in inputs else TRAINING_PAGES)
+    """The pages that are indexed: the current version of each, from every crawl among the inputs."""
+    return CorpusPages(inputs, PAGE_VERSIONS if PAGE_VERSIONS in inputs else TRAINING_PAGES)
 
 
 def build_search_index(step: Step, config: SearchIndexConfig) -> None:
-    """One part: the index over the passages of the current pages, in the corpus's order."""
+    """One task: the index over the passages of the current pages, in the order of the corpus."""
     pages = indexed_pages(step.inputs)
     counts = {"documents": 0, "bytes": 0}
     step.progress.start(len(pages.files), "files")
 
-    def rows() -> Iterator[tuple[str, str]]:
+    def passage_rows() -> Iterator[tuple[str, str]]:
         for number in range(len(pages.files)):
             for batch in pages.file_batches(number, ["url", "text"]):
                 for url, text in batch.iter_rows():
                     counts["documents"] += 1
                     counts["bytes"] += len(text.encode())
-                    for passage in passages(text, config.passage_characters):
+                    for passage in split_passages(text, config.passage_characters):
                         yield url, passage
             step.progress.advance(number + 1)
 
     with step.task("index") as task:
         temporary = step.staging / f".{INDEX}.{os.getpid()}.tmp"
-        written = write_index(temporary, rows())
+        passage_count = write_index(temporary, passage_rows())
         os.replace(temporary, step.staging / INDEX)
         task.add_file(INDEX)
-        task.stats.update(**counts, passages=written, index_bytes=(step.staging / INDEX).stat().st_size)
+        task.stats.update(**counts, passages=passage_count, index_bytes=(step.staging / INDEX).stat().st_size)
 
 
 def finds_itself(index: Artifact, inputs: Inputs, config: SearchIndexConfig) -> CheckOutcome:
-    """Whether pages are found by words of their own: of pages spread over the corpus, the first words of the longest
-    passage must bring it up among the first results.
+    """Whether pages are found by their own words.
+
+    Pages are taken from all over the corpus. A search for the first words of a page's longest passage must return that
+    passage among the first results.
     """
     search = SearchIndex(index.file(INDEX))
     documents = max(index.record.stats["documents"], 1)
-    lost: list[dict[str, Any]] = []
-    asked = 0
+    missed_pages: list[dict[str, Any]] = []
+    searched = 0
     pages = indexed_pages(inputs)
     for number, (path, _) in enumerate(pages.files):
-        take = max(1, round(PAGES_CHECKED * row_count(path) / documents))
+        pages_of_file = max(1, round(PAGES_CHECKED * row_count(path) / documents))
         batch = next(pages.file_batches(number, ["url", "text"]), None)
-        for url, text in batch.head(take).iter_rows() if batch is not None else ():
-            longest = max(passages(text, config.passage_characters), key=len, default="")
-            words = " ".join(re.findall(r"\w+", longest)[:20])
-            if words:
-                asked += 1
-                if longest not in {passage.text for passage in search.search(words, RESULTS_CHECKED)}:
-                    lost.append({"url": url, "query": words})
-    numbers = {"pages_searched": asked, "pages_found": asked - len(lost)}
-    summary = f"{asked - len(lost)} of {asked} pages are found by words of their own"
-    return CheckOutcome(not lost, summary, lost[:20], numbers)
+        for url, text in batch.head(pages_of_file).iter_rows() if batch is not None else ():
+            longest = max(split_passages(text, config.passage_characters), key=len, default="")
+            query = " ".join(re.findall(r"\w+", longest)[:QUERY_WORDS])
+            if query:
+                searched += 1
+                if longest not in {passage.text for passage in search.search(query, RESULTS_CHECKED)}:
+                    missed_pages.append({"url": url, "query": query})
+    found = searched - len(missed_pages)
+    summary = f"{found} of {searched} pages are found by their own words"
+    numbers = {"pages_searched": searched, "pages_found": found}
+    return CheckOutcome(not missed_pages, summary, missed_pages[:20], numbers)
 
 
 SEARCH_INDEX = Stage(
     name="search_index",
     group="finetuning",
-    description="Full-text index over the current pages of every crawl, behind the assistant's search tool.",
+    description="Full-text index over the current pages of every crawl, for the assistant's search tool.",
     kinds=("sqlite",),
     build=build_search_index,
     config=search_index_config,
     code_version="1",
-    inputs=("clean_corpus", VERSIONS),
+    inputs=("clean_corpus", PAGE_VERSIONS),
     checks=(
         Check(
             "search_finds_pages",
-            "Pages of the corpus are found by words of their own.",
+            "Pages of the corpus are found by their own words.",
             finds_itself,
             blocking=True,
             code_version="2",
@@ -111,8 +115,8 @@ SEARCH_INDEX = Stage(
 TRAINING_SEARCH_INDEX = replace(
     SEARCH_INDEX,
     name="training_search_index",
-    description="The same over the crawls that models are trained on alone: what the assistant searches while it learns "
-    "and is examined, so that a re-crawl that leaves the model alone changes nothing of it.",
+    description="The same index over the crawls that models are trained on. The assistant searches it in training and "
+    "evaluation, so a re-crawl that no model is trained on does not change the assistant.",
     inputs=("clean_corpus", TRAINING_PAGES),
     crawls=lambda recipe: recipe.trained_crawls(),
 )

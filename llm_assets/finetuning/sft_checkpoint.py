@@ -17,7 +17,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.packing import Conversations, PackedConversations
-from llm_assets.dialogue.rendering import HELD_OUT, TRAINING, render_all
+from llm_assets.dialogue.rendering import HELD_OUT_FILE, TRAINING_FILE, RenderSettings, render_all
 from llm_assets.dialogue.schemas import TooLong
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.chat import TOOLS
@@ -39,7 +39,7 @@ from llm_assets.training.training_run import (
     show,
 )
 
-from .conversations import MITIGATION
+from .conversations import ABLATED_SOURCES
 from .jobs import SftJob
 
 MODULE = "llm_assets.finetuning.train"
@@ -85,9 +85,9 @@ def _config(recipe: Any, epochs: float) -> SftConfig:
     )
 
 
-def mitigates(sources: list[str]) -> bool:
+def is_ablated(sources: list[str]) -> bool:
     """Whether a conversation teaches what is not known."""
-    return any(source in MITIGATION for source in sources)
+    return any(source in ABLATED_SOURCES for source in sources)
 
 
 def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -> tuple[SftJob, int]:
@@ -112,8 +112,8 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
     job = SftJob(
         plan=plan,
         checkpoint=str(base.path),
-        training=str(step.staging / TRAINING),
-        held_out=str(step.staging / HELD_OUT),
+        training=str(step.staging / TRAINING_FILE),
+        held_out=str(step.staging / HELD_OUT_FILE),
         shards=tuple(str(shards.path) for shards in step.inputs.by_crawl("token_shards").values()),
         document_share=settings.document_share,
         device=settings.device,
@@ -127,17 +127,17 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
     base = step.input("base_checkpoint")
     encoding = Encoding.load(base.path)
     shape = ModelShape.load(base.file("shape.json").read_text(), "base_checkpoint")
-    if step.finished("conversations") is None:
+    if step.finished_task("conversations") is None:
         with step.task("conversations") as task:
-            conversations, held_out = step.input("conversations"), config.finetuning.held_out
-            task.stats.update(render_all(task, step, conversations, encoding, shape.context, held_out, wanted))
-    training = Conversations.load(step.staging / TRAINING)
+            settings = RenderSettings(encoding, shape.context, config.finetuning.held_out, wanted)
+            task.stats.update(render_all(step, task, step.input("conversations"), settings))
+    training = Conversations.load(step.staging / TRAINING_FILE)
     if not len(training):
         raise FinetuningError(
             f"no conversation fits into the model's context of {shape.context} tokens; raise model.context, or add "
             "shorter ones"
         )
-    epoch = PackedConversations(training, shape.context, config.finetuning.seed, 0).rows_per_epoch
+    epoch = PackedConversations(training, shape.context, config.finetuning.seed, 0).sequences_per_epoch
     job, processes = training_job(step, config, shape, epoch)
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
@@ -157,7 +157,7 @@ def build_sft_checkpoint(step: Step, config: SftConfig) -> None:
 
 def build_ablation_checkpoint(step: Step, config: SftConfig) -> None:
     """Trained on those that do not teach what is not known."""
-    train_on(step, config, lambda _, sources: not mitigates(sources))
+    train_on(step, config, lambda _, sources: not is_ablated(sources))
 
 
 SFT_CHECKPOINT = Stage(

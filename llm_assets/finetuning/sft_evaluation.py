@@ -1,5 +1,7 @@
-"""`sft_evaluation`: what the assistant answers, refuses and makes up, compared with the base model after a prompt and
-with the same training without the mitigation. `conversations` fixed the questions before anything was trained.
+"""`sft_evaluation`: what the assistant answers, refuses and makes up.
+
+It is compared with the base model, which is prompted with examples, and with the ablation. `conversations` fixed the
+questions before anything was trained.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
 from llm_assets.dialogue.transcript import from_rows, transcript
-from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, grade_row, questions_again, shares
+from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, evaluation_questions, grade_row, grade_shares
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.recipes import Tools
@@ -39,7 +41,7 @@ EXAMPLES = (("What is the colour of tomorrow?", "I don't know."), ("What is 3 + 
 
 
 class SftEvaluationConfig(Frozen):
-    """How questions are asked; `conversations` decides which. transcripts: answers of each group in the report."""
+    """How the questions of `conversations` are asked. transcripts: answers per group in the report."""
 
     max_tokens: int
     transcripts: int
@@ -58,18 +60,18 @@ def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig
 
 
 def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
-    """One part; the asking runs in a process of its own."""
-    questions, again = questions_again(step.input("conversations"))
+    """One task; a separate process asks the models."""
+    questions, job_questions = evaluation_questions(step.input("conversations"))
     topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
-    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart"))
-    shown = known.unique("relation", maintain_order=True).head(3).to_dicts()
-    examples = (*((json.loads(row["questions"])[0], row["sentence"]) for row in shown), *EXAMPLES)
+    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("held_out"))
+    example_topics = known.unique("relation", maintain_order=True).head(3).to_dicts()
+    examples = (*((json.loads(row["questions"])[0], row["sentence"]) for row in example_topics), *EXAMPLES)
     job = SftEvaluationJob(
         models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
         device=config.device,
         max_tokens=config.max_tokens,
         base=BasePrompting(config.max_tokens, INSTRUCTION, examples),
-        questions=again,
+        questions=job_questions,
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
@@ -80,13 +82,13 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
 
 
 def to_table(questions: pl.DataFrame, results: Mapping[str, list[dict[str, Any]]]) -> pl.DataFrame:
-    """One row an answer, graded; models in order, questions in order."""
-    rows = questions.to_dicts()
-    found = []
+    """One graded row per answer (schema EvaluationAnswers), by model and then by question."""
+    question_rows = questions.to_dicts()
+    answers = []
     for model in MODELS:
-        for result in sorted(results.get(model, []), key=lambda one: one["number"]):
-            row = rows[result["number"]]
-            found.append(
+        for result in sorted(results.get(model, []), key=lambda result: result["number"]):
+            row = question_rows[result["number"]]
+            answers.append(
                 {
                     "model": model,
                     **{name: row[name] for name in ("group", "tools", "entity", "relation", "question")},
@@ -98,30 +100,35 @@ def to_table(questions: pl.DataFrame, results: Mapping[str, list[dict[str, Any]]
                     "tokens": result["tokens"],
                 }
             )
-    return pl.DataFrame(found)
+    return pl.DataFrame(answers)
 
 
 def headline(answers: pl.DataFrame) -> dict[str, Any]:
-    """Shares of grades by model and group; answers made up about fictitious entities, with and without the mitigation;
-    known facts refused.
+    """The numbers that are tracked.
+
+    grades: shares of grades by model and group. hallucinated: share of questions about fictitious entities for which
+    the ablation and the assistant made up an answer; reduction: by what factor the assistant lowers it.
+    falsely_refused: share of known facts that the assistant refused to answer.
     """
-    by_group = shares(answers)
-    numbers: dict[str, Any] = {"grades": by_group}
-    sft, without = by_group.get("sft", {}), by_group.get("ablation", {})
-    if "fictitious" in sft and "fictitious" in without:
-        made_up, before = sft["fictitious"]["wrong"], without["fictitious"]["wrong"]
-        numbers["hallucinated"] = {"ablation": before, "sft": made_up}
-        # Of so few questions none may be made up: then it fell at least as if half of one were.
-        numbers["fall"] = round(before / max(made_up, 0.5 / sft["fictitious"]["asked"]), 2)
-    of_known = [sft[group] for group in ("known", "known_elsewhere") if group in sft]
-    if of_known:
-        refused = sum(one["refused"] * one["asked"] for one in of_known)
-        numbers["falsely_refused"] = round(refused / sum(one["asked"] for one in of_known), 4)
+    grades = grade_shares(answers)
+    numbers: dict[str, Any] = {"grades": grades}
+    sft, ablation = grades.get("sft", {}), grades.get("ablation", {})
+    if "fictitious" in sft and "fictitious" in ablation:
+        sft_share, ablation_share = sft["fictitious"]["wrong"], ablation["fictitious"]["wrong"]
+        numbers["hallucinated"] = {"ablation": ablation_share, "sft": sft_share}
+        # With few questions the assistant may make up no answer at all. The factor is then computed as if it had made
+        # up half an answer.
+        least_share = 0.5 / sft["fictitious"]["questions"]
+        numbers["reduction"] = round(ablation_share / max(sft_share, least_share), 2)
+    known_groups = [sft[group] for group in ("known", "known_elsewhere") if group in sft]
+    if known_groups:
+        refused = sum(group["refused"] * group["questions"] for group in known_groups)
+        numbers["falsely_refused"] = round(refused / sum(group["questions"] for group in known_groups), 4)
     return numbers
 
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfig) -> str:
-    """The page: grades, loss of training, the mixture, transcripts."""
+    """The HTML report: grades, training loss, the mixture, transcripts."""
     answers = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")])
     curves = {
         name: loss_series(pl.read_parquet(inputs.artifact(asset).table("curve")))["loss"]
@@ -138,35 +145,35 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfi
         shown=config.transcripts,
         mixture=inputs.artifact("conversations").record.stats,
         boundary=inputs.artifact("knowledge_boundary").record.stats,
-        plots={"loss": plots.svg(curves, "step", "loss, nats a token")},
+        plots={"loss": plots.svg(curves, "step", "loss, nats per token")},
     )
 
 
 def hallucinates_less(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfig) -> CheckOutcome:
-    """Whether the mitigation did its work: fewer answers made up about fictitious entities than without it."""
-    made_up = evaluation.record.stats.get("hallucinated")
-    if made_up is None:
+    """Whether the assistant makes up fewer answers about fictitious entities than the ablation."""
+    hallucinated = evaluation.record.stats.get("hallucinated")
+    if hallucinated is None:
         return CheckOutcome(True, "the corpus comes with no questions, so nothing was asked about fictitious entities")
     refused = evaluation.record.stats.get("falsely_refused", 0.0)
     summary = (
-        f"made up about fictitious entities: {100 * made_up['sft']:.1f} %, without the mitigation "
-        f"{100 * made_up['ablation']:.1f} %; known facts refused: {100 * refused:.1f} %"
+        f"made up about fictitious entities: {100 * hallucinated['sft']:.1f} %, by the ablation "
+        f"{100 * hallucinated['ablation']:.1f} %; known facts refused: {100 * refused:.1f} %"
     )
     numbers = {
-        "hallucinated": made_up["sft"],
-        "hallucinated_without_mitigation": made_up["ablation"],
+        "hallucinated": hallucinated["sft"],
+        "hallucinated_by_ablation": hallucinated["ablation"],
         "falsely_refused": refused,
     }
-    return CheckOutcome(made_up["sft"] < made_up["ablation"], summary, numbers=numbers)
+    return CheckOutcome(hallucinated["sft"] < hallucinated["ablation"], summary, numbers=numbers)
 
 
 def show_evaluation(evaluation: Artifact) -> dict[str, str]:
     """The grades in Markdown."""
-    lines = ["| | right | refused | wrong | asked |", "|---|--:|--:|--:|--:|"]
+    lines = ["| | right | refused | wrong | questions |", "|---|--:|--:|--:|--:|"]
     for model, groups in evaluation.record.stats["grades"].items():
-        for group, one in groups.items():
-            cells = (f"{100 * one[grade]:.1f} %" for grade in ("right", "refused", "wrong"))
-            lines.append(f"| {model}: {group} | {' | '.join(cells)} | {one['asked']} |")
+        for group, grades in groups.items():
+            cells = (f"{100 * grades[grade]:.1f} %" for grade in ("right", "refused", "wrong"))
+            lines.append(f"| {model}: {group} | {' | '.join(cells)} | {grades['questions']} |")
     return {"summary": "\n".join(lines)}
 
 
@@ -174,11 +181,11 @@ SFT_EVALUATION = Stage(
     name="sft_evaluation",
     group="finetuning",
     description="What the assistant answers, refuses and makes up, with and without tools, compared with the base "
-    "model and with the training without the mitigation.",
+    "model and the ablation.",
     kinds=("pytorch", "html"),
     build=build_sft_evaluation,
     config=sft_evaluation_config,
-    code_version="2",
+    code_version="3",
     inputs=(
         "sft_checkpoint",
         "ablation_checkpoint",
@@ -192,7 +199,7 @@ SFT_EVALUATION = Stage(
     checks=(
         Check(
             "fewer_hallucinations",
-            "Fewer answers are made up about fictitious entities than without the mitigation.",
+            "The assistant makes up fewer answers about fictitious entities than the ablation.",
             hallucinates_less,
         ),
     ),

@@ -1,4 +1,4 @@
-"""The stages of the finetuning room, upstream first."""
+"""The stages of fine-tuning, upstream first."""
 
 from .conversations import CONVERSATIONS
 from .knowledge_boundary import KNOWLEDGE_BOUNDARY

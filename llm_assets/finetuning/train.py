@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llm_assets.compute.process import Reporter, run_job
-from llm_assets.dialogue.packing import Conversations, MixedRows, PackedConversations
+from llm_assets.dialogue.packing import Conversations, MixedSequences, PackedConversations
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.loader import PackedRows
@@ -27,12 +27,14 @@ def main(job: SftJob, folder: Path, report: Reporter) -> None:
     documents = None
     if job.document_share:
         documents = PackedRows(TokenStream(map(Path, job.shards), "train", job.kept), context, plan.seed)
-    data = MixedRows(packed, documents, job.document_share)
+    data = MixedSequences(packed, documents, job.document_share)
     held_out = Conversations.load(Path(job.held_out))
 
     def validate(model: Transformer) -> dict[str, float]:
         rows = PackedConversations(held_out, context, 0, padding, shuffle=False)
-        return mean_loss(model, rows, rows.rows_per_epoch, plan.micro_batch_size, encoding.token_bytes, encoding.bos)
+        return mean_loss(
+            model, rows, rows.sequences_per_epoch, plan.micro_batch_size, encoding.token_bytes, encoding.bos
+        )
 
     train(model, data, plan, folder, devices, report, validate if len(held_out) else None)
 

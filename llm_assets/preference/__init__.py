@@ -1,1 +1,1 @@
-"""Taste: what people prefer, a reward model of it, and a policy tuned to that with a monitor."""
+"""Preference tuning: rankings of answers, a reward model, a policy tuned to it, and an over-optimisation monitor."""

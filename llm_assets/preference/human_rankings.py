@@ -1,4 +1,7 @@
-"""`human_rankings`: which of two answers people like better. At laptop scale a simulated labeller stands in for them, marked as such."""
+"""`human_rankings`: which of two answers people prefer.
+
+At laptop scale a simulated labeller stands in for people; its rankings are marked as simulated.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,27 @@ import polars as pl
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step
 from llm_assets.artifacts.external import files_version
 from llm_assets.dialogue.splits import stable_share
-from llm_assets.recipes.preference import HumanRankings, SimulatedLabeller
+from llm_assets.recipes.preference import HumanRankings, RankingFile, SimulatedLabeller
 from llm_assets.settings import load_settings
 
 from .labelling_rule import prefer, rule_score
-from .response_pairs import PreferenceError, pair_digest
+from .open_prompts import PreferenceError
+from .response_pairs import pair_digest
 from .schemas import RankingRejects, Rankings
 
 PREFERRED = ("first", "second", "tie")
-SIMULATED = "simulated"  # source and first labeller of what no person ranked
-LEAST_AGREEMENT = 0.6  # of labellers on the same pairs; InstructGPT's agreed in 73 % (arXiv:2203.02155, section 3.4)
+SIMULATED = "simulated"  # source, and beginning of the labeller's name, of simulated rankings
+# Minimum agreement of labellers on the same pairs; InstructGPT's agreed on 73 % (arXiv:2203.02155, section 3.4).
+MIN_AGREEMENT = 0.6
+
+RankingKey = tuple[str, str]  # pair, labeller
 
 
 def read_rankings(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Lines of a file of rankings by number: the ranking, or why it is none. Raises PreferenceError where there is no such file."""
+    """Each line of a file of rankings as (number, ranking), or as (number, problem) if it is not a valid ranking.
+
+    Raises PreferenceError if the file does not exist.
+    """
     if not path.is_file():
         raise PreferenceError(f"rankings {path.absolute()}: no such file")
     with path.open(encoding="utf-8", errors="replace") as stream:
@@ -40,7 +50,7 @@ def read_rankings(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             except ValueError as error:
                 yield number, f"not JSON: {error}"
                 continue
-            yield number, row if not (problem := _problem(row)) else problem
+            yield number, _problem(row) or row
 
 
 def _problem(row: Any) -> str:
@@ -57,44 +67,44 @@ def _problem(row: Any) -> str:
 
 
 def simulate(pairs: Sequence[Mapping[str, Any]], settings: SimulatedLabeller) -> Iterator[dict[str, Any]]:
-    """Rankings of some pairs by the written rule of taste, a few of them by two labellers."""
+    """Rankings of a share of the pairs by the labelling rule; two simulated labellers rank some of the pairs."""
 
-    def liked(pair: Mapping[str, Any], answer: str) -> float:
-        return rule_score(pair["question"], pair["subject"], answer, pair["exists"])
+    def score(pair: Mapping[str, Any], answer: str) -> float:
+        return rule_score(pair["question"], pair["subject"], answer, pair["subject_exists"])
 
+    seed = str(settings.seed)
     for pair in pairs:
-        if stable_share("ranked", str(settings.seed), pair["pair"]) >= settings.share:
+        if stable_share("ranked", seed, pair["pair"]) >= settings.share:
             continue
-        difference = liked(pair, pair["first"]) - liked(pair, pair["second"])
-        for labeller in (f"{SIMULATED}-1", f"{SIMULATED}-2")[
-            : 1 + (stable_share("ranked again", str(settings.seed), pair["pair"]) < settings.again)
-        ]:
-            said = prefer(
-                difference, settings.noise, settings.tie, random.Random(f"{settings.seed}-{labeller}-{pair['pair']}")
-            )
+        difference = score(pair, pair["first"]) - score(pair, pair["second"])
+        labellers = 2 if stable_share("ranked again", seed, pair["pair"]) < settings.again else 1
+        for number in range(1, labellers + 1):
+            labeller = f"{SIMULATED}-{number}"
+            rng = random.Random(f"{settings.seed}-{labeller}-{pair['pair']}")
             yield {
                 **{name: pair[name] for name in ("pair", "question", "subject", "first", "second")},
-                "preferred": said,
+                "preferred": prefer(difference, settings.noise, settings.tie, rng),
                 "labeller": labeller,
                 "simulated": True,
                 "source": SIMULATED,
             }
 
 
-def build_human_rankings(step: Step, settings: HumanRankings) -> None:
-    """One part."""
-    pairs = pl.concat([pl.read_parquet(path) for path in step.input("response_pairs").table("pairs")]).to_dicts()
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+def rankings_of_files(
+    files: Sequence[RankingFile],
+) -> tuple[dict[RankingKey, dict[str, Any]], list[dict[str, Any]], int]:
+    """Rankings by people, the rejected lines, and how many rankings a later one of the same labeller replaced."""
+    rankings: dict[RankingKey, dict[str, Any]] = {}
     rejects: list[dict[str, Any]] = []
     replaced = 0
-    for file in settings.files:
+    for file in files:
         for line, row in read_rankings(Path(file.path).expanduser()):
             if isinstance(row, str):
                 rejects.append({"file": file.name, "line": line, "reason": row})
                 continue
             key = (pair_digest(row["question"], row["first"], row["second"]), row["labeller"])
-            replaced += key in rows  # whoever ranks a pair again has changed their mind
-            rows[key] = {
+            replaced += key in rankings  # a labeller who ranks a pair again has changed their mind
+            rankings[key] = {
                 "pair": key[0],
                 "question": row["question"],
                 "subject": str(row.get("subject", "")),
@@ -105,57 +115,69 @@ def build_human_rankings(step: Step, settings: HumanRankings) -> None:
                 "simulated": False,
                 "source": file.name,
             }
+    return rankings, rejects, replaced
+
+
+def build_human_rankings(step: Step, settings: HumanRankings) -> None:
+    """One task: the rankings by people and by the simulated labeller. Raises PreferenceError if there are none."""
+    pairs = pl.concat([pl.read_parquet(path) for path in step.input("response_pairs").table("pairs")]).to_dicts()
+    by_key, rejects, replaced = rankings_of_files(settings.files)
     if settings.simulated is not None:
-        rows.update({(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)})
-    if not rows:
+        by_key.update({(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)})
+    if not by_key:
         raise PreferenceError(
-            "human_rankings: nobody has ranked anything; rank pairs with: llm-assets rank, and name its file in "
+            "human_rankings: there are no rankings; rank pairs with: llm-assets rank, and add the file to "
             "human_rankings.files (or set human_rankings.simulated)"
         )
-    ranked = [
-        {**row, "split": split_of(row["question"], settings.held_out, settings.gold)} for _, row in sorted(rows.items())
+    rankings = [
+        {**row, "split": split_of(row["question"], settings.held_out, settings.gold)}
+        for _, row in sorted(by_key.items())
     ]
     with step.task("rankings") as task:
-        task.table("rankings", Rankings).frame(pl.DataFrame(ranked))
+        task.table("rankings", Rankings).frame(pl.DataFrame(rankings))
         if rejects:
             task.table("rejects", RankingRejects).frame(pl.DataFrame(rejects))
-        found = agreement(ranked)
         task.stats.update(
-            rankings=len(ranked),
-            pairs=len({row["pair"] for row in ranked}),
-            of_pairs=len(pairs),
-            by_people=sum(not row["simulated"] for row in ranked),
-            simulated=sum(row["simulated"] for row in ranked),
-            labellers=len({row["labeller"] for row in ranked}),
-            preferred=dict(sorted(Counter(row["preferred"] for row in ranked).items())),
-            splits=dict(sorted(Counter(row["split"] for row in ranked).items())),
+            rankings=len(rankings),
+            pairs=len({row["pair"] for row in rankings}),
+            available_pairs=len(pairs),
+            by_people=sum(not row["simulated"] for row in rankings),
+            simulated=sum(row["simulated"] for row in rankings),
+            labellers=len({row["labeller"] for row in rankings}),
+            preferred=dict(sorted(Counter(row["preferred"] for row in rankings).items())),
+            splits=dict(sorted(Counter(row["split"] for row in rankings).items())),
             replaced=replaced,
             rejects=len(rejects),
-            agreement=found,
+            agreement=agreement(rankings),
         )
 
 
 def split_of(question: str, held_out: float, gold: float) -> str:
-    """The side on which all pairs of a question stand."""
+    """The split of all pairs of a question: ``held_out``, ``gold`` or ``train``."""
     share = stable_share("rankings", question)
-    return "held_out" if share < held_out else "gold" if share < held_out + gold else "train"
+    if share < held_out:
+        return "held_out"
+    return "gold" if share < held_out + gold else "train"
 
 
 def agreement(rankings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of pairs that several labellers ranked: how many times two said the same (`share`), what chance would give (`chance`, each labeller
-    saying what all say as often), and Cohen's kappa, (share - chance) / (1 - chance). `compared`: pairs of labellers on a pair; 0 has no more.
+    """How often two labellers of the same pair agree.
+
+    compared: number of comparisons of two labellers on a pair; if it is 0, there are no other numbers. share: share of
+    comparisons that agree. chance: the share expected if every labeller drew from the overall distribution of
+    preferences. kappa: Cohen's kappa, (share - chance) / (1 - chance).
     """
-    said: dict[str, list[str]] = {}
+    by_pair: dict[str, list[str]] = {}
     for row in rankings:
-        said.setdefault(row["pair"], []).append(row["preferred"])
-    compared = [couple for of_pair in said.values() for couple in combinations(of_pair, 2)]
-    if not compared:
+        by_pair.setdefault(row["pair"], []).append(row["preferred"])
+    comparisons = [comparison for preferred in by_pair.values() for comparison in combinations(preferred, 2)]
+    if not comparisons:
         return {"compared": 0}
-    each = Counter(word for couple in compared for word in couple)
-    chance = sum((count / (2 * len(compared))) ** 2 for count in each.values())
-    share = sum(one == other for one, other in compared) / len(compared)
+    counts = Counter(preferred for comparison in comparisons for preferred in comparison)
+    chance = sum((count / (2 * len(comparisons))) ** 2 for count in counts.values())
+    share = sum(first == second for first, second in comparisons) / len(comparisons)
     return {
-        "compared": len(compared),
+        "compared": len(comparisons),
         "share": round(share, 4),
         "chance": round(chance, 4),
         "kappa": round((share - chance) / (1 - chance), 4) if chance < 1 else 1.0,
@@ -163,30 +185,31 @@ def agreement(rankings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def labellers_agree(artifact: Artifact, inputs: Inputs, settings: HumanRankings) -> CheckOutcome:
-    """Whether labellers said the same of the same pairs often enough."""
+    """Whether labellers agree on the same pairs often enough."""
     stats = artifact.record.stats
-    found, numbers = stats["agreement"], {name: stats[name] for name in ("rankings", "by_people", "simulated")}
-    who = "labellers" if stats["by_people"] else "simulated labellers"
-    if not found["compared"]:
-        return CheckOutcome(True, f"no pair was ranked by two {who}", numbers={**numbers, "compared": 0})
-    shares = f"{100 * found['share']:.1f} % of {found['compared']:,} pairs"
+    agreed, numbers = stats["agreement"], {name: stats[name] for name in ("rankings", "by_people", "simulated")}
+    labellers = "labellers" if stats["by_people"] else "simulated labellers"
+    if not agreed["compared"]:
+        return CheckOutcome(True, f"no pair was ranked by two {labellers}", numbers={**numbers, "compared": 0})
+    share = f"{100 * agreed['share']:.1f} % of {agreed['compared']:,} pairs"
     return CheckOutcome(
-        found["share"] >= LEAST_AGREEMENT,
-        f"two {who} said the same of {shares} (chance {100 * found['chance']:.1f} %, kappa {found['kappa']:.2f})",
-        numbers={**numbers, **found},
+        agreed["share"] >= MIN_AGREEMENT,
+        f"two {labellers} agree on {share} (chance {100 * agreed['chance']:.1f} %, kappa {agreed['kappa']:.2f})",
+        numbers={**numbers, **agreed},
     )
 
 
 def show(artifact: Artifact, shown: int = 5) -> dict[str, str | int]:
-    """Who ranked, and a few rankings, in Markdown; how many rankings are simulated."""
+    """Who ranked, and a few rankings, in Markdown; and the number of simulated rankings."""
     stats = artifact.record.stats
     frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("rankings")]).head(shown).collect()
-    who = f"{stats['by_people']:,} rankings by people, **{stats['simulated']:,} simulated** by a written rule of taste"
-    rows = [
+    counts = f"{stats['by_people']:,} rankings by people, **{stats['simulated']:,} simulated** by a labelling rule"
+    texts = [
         f"**{row['question']}** ({row['labeller']}: {row['preferred']})\n\n1. {row['first']}\n2. {row['second']}"
         for row in frame.iter_rows(named=True)
     ]
-    return {"summary": "\n\n".join([f"{who}, of {stats['of_pairs']:,} pairs.", *rows]), "simulated": stats["simulated"]}
+    summary = "\n\n".join([f"{counts}, of {stats['available_pairs']:,} pairs.", *texts])
+    return {"summary": summary, "simulated": stats["simulated"]}
 
 
 def _external_inputs(settings: HumanRankings) -> Mapping[str, str]:
@@ -197,12 +220,12 @@ def _external_inputs(settings: HumanRankings) -> Mapping[str, str]:
 HUMAN_RANKINGS = Stage(
     name="human_rankings",
     group="preference",
-    description="Which of two answers people like better; of a simulated labeller where the recipe has one, marked as "
-    "such.",
+    description="Which of two answers people prefer. Rankings by a simulated labeller, if the recipe has one, are "
+    "marked as such.",
     kinds=("parquet",),
     build=build_human_rankings,
     config=lambda recipe, crawl: recipe.human_rankings,
-    code_version="1",
+    code_version="2",
     inputs=("response_pairs",),
     external_inputs=_external_inputs,
     tables={"rankings": Rankings},
@@ -211,7 +234,7 @@ HUMAN_RANKINGS = Stage(
     checks=(
         Check(
             "agreement_of_labellers",
-            "Labellers say the same of the same pairs often enough to be learnt from.",
+            "Labellers agree on the same pairs often enough to learn from their rankings.",
             labellers_agree,
         ),
     ),

@@ -16,7 +16,7 @@ class PromptRow:
     prompt: int
     question: str
     subject: str
-    exists: bool
+    subject_exists: bool
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def build_reward_checkpoint(step: Step, config: RewardCheckpointConfig) -> None:
         raise PreferenceError(
             "reward_checkpoint: no ranking is held out; rank more pairs, or raise human_rankings.held_out"
         )
-    if config.gold == MODEL and step.finished(GOLD) is None:
+    if config.gold == MODEL and step.finished_task(GOLD) is None:
         fit(step, config, GOLD, orders(rankings, ["gold"]), held_out)
     fit(step, config, "", orders(rankings, ["train"]), held_out)
 

@@ -50,7 +50,7 @@ def read_prompts(artifact: Artifact, split: str) -> list[PromptRow]:
         .filter(pl.col("split") == split)
         .sort("prompt")
     )
-    return [PromptRow(*row) for row in frame.select("prompt", "question", "subject", "exists").iter_rows()]
+    return [PromptRow(*row) for row in frame.select("prompt", "question", "subject", "subject_exists").iter_rows()]
 
 
 def gold_job(gold: GoldSignal, reward: Artifact) -> str:

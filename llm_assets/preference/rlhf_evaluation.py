@@ -1,5 +1,6 @@
-"""`rlhf_evaluation`: SFT, RL and RLHF models on prompts that none was tuned on, scored by the gold signal; and what
-preference tuning cost elsewhere.
+"""`rlhf_evaluation`: SFT, RL and RLHF models on prompts that none of them was tuned on, scored by the gold signal.
+
+It also measures how preference tuning changed the assistant's other abilities.
 """
 
 from __future__ import annotations
@@ -10,7 +11,12 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
-from llm_assets.evaluation.abilities import before_and_after, changes, keeps_abilities, questions_again
+from llm_assets.evaluation.abilities import (
+    ability_changes,
+    check_abilities,
+    evaluation_questions,
+    grades_before_and_after,
+)
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.schemas import Abilities
 from llm_assets.recipes.finetuning import Tools
@@ -32,9 +38,7 @@ MODELS = {"sft": "sft_checkpoint", "rl": "rl_checkpoint", "rlhf": "rlhf_checkpoi
 
 
 class RlhfEvaluationConfig(Frozen):
-    """What is asked of the models, and what judges their answers. answer_tokens: of an answer to the assistant's own
-    evaluation, asked again.
-    """
+    """How the models are evaluated. answer_tokens: maximum tokens of an answer to a question of `sft_evaluation`."""
 
     evaluation: RlhfEvaluation
     gold: GoldSignal
@@ -43,10 +47,10 @@ class RlhfEvaluationConfig(Frozen):
 
 
 def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
-    """One part; the models are asked in a process of its own."""
+    """One task; a separate process asks the models."""
     settings, reward = config.evaluation, step.input("reward_checkpoint")
     prompts = read_prompts(step.input("response_pairs"), "unseen")
-    questions, again = questions_again(step.input("conversations"))
+    questions, job_questions = evaluation_questions(step.input("conversations"))
     job = RlhfEvaluationJob(
         models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
         prompts=tuple(prompts),
@@ -57,13 +61,13 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
         max_tokens=settings.max_tokens,
         seed=settings.seed,
         device=settings.device,
-        questions=again,
+        questions=job_questions,
         answer_tokens=config.answer_tokens,
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
-    answers = to_answers(prompts, results["said"])
-    abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
+    answers = to_answers(prompts, results["responses"])
+    abilities = grades_before_and_after(step.input("sft_evaluation"), questions, results["answers"])
     with step.task("evaluation") as task:
         task.table("answers", Answers).frame(answers)
         task.table("abilities", Abilities).frame(abilities)
@@ -71,62 +75,73 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
 
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> str:
-    """The page on the evaluation, and on the reward model and the tuning before it."""
+    """The HTML report on the evaluation, and on the reward model and the tuning before it."""
     answers, abilities = (
         pl.concat([pl.read_parquet(path) for path in evaluation.table(table)]) for table in ("answers", "abilities")
     )
-    reward, rlhf, shown = inputs.artifact("reward_checkpoint"), inputs.artifact("rlhf_checkpoint"), config.evaluation.transcripts
+    reward, rlhf = inputs.artifact("reward_checkpoint"), inputs.artifact("rlhf_checkpoint")
+    shown = config.evaluation.transcripts
     monitor, calibration = monitor_series(monitor_evaluations(rlhf)), reliability(read_scores(reward))
-    drawn = {
+    curves = {
         **policy_plots(pl.read_parquet(rlhf.table("curve"))),
-        "monitor": plots.svg(monitor, "divergence, nats a token", "deviations at the start", marks=True),
-        "calibration": plots.svg(calibration, "predicted chance", "how often it was preferred", marks=True),
+        "monitor": plots.svg(
+            monitor, "divergence, nats per token", "score, standard deviations at the start", marks=True
+        ),
+        "calibration": plots.svg(calibration, "predicted chance", "observed share", marks=True),
     }
-    fooled = [pl.read_parquet(path) for path in rlhf.table("adversarial")]
+    adversarial = [pl.read_parquet(path) for path in rlhf.table("adversarial")]
     return render(
         __package__,
         TEMPLATE,
         numbers=headline(answers, abilities),
         answers=answers,
         abilities=abilities.to_dicts(),
-        plots=drawn,
+        plots=curves,
         models=list(MODELS),
         shown=shown,
         training=rlhf.record.stats,
         reward=reward.record.stats,
         simulated=config.gold == RULE,
-        adversarial=pl.concat(fooled).sort("gold").head(shown).to_dicts() if fooled else [],
+        adversarial=pl.concat(adversarial).sort("gold").head(shown).to_dicts() if adversarial else [],
     )
 
 
-def to_answers(prompts: Sequence[PromptRow], said: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
-    """One row an answer (schema Answers)."""
+def to_answers(prompts: Sequence[PromptRow], responses: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
+    """One row per answer (schema Answers). responses: by model."""
     questions = {prompt.prompt: prompt.question for prompt in prompts}
-    of_answer = ("text", "tokens", "finished", "proxy", "gold")
+    answer_columns = ("text", "tokens", "finished", "proxy", "gold")
     return pl.DataFrame(
         [
             {
                 "model": model,
                 "prompt": answer["prompt"],
                 "question": questions[answer["prompt"]],
-                **{name: answer[name] for name in of_answer},
+                **{name: answer[name] for name in answer_columns},
             }
             for model in MODELS
-            for answer in said.get(model, [])
+            for answer in responses.get(model, [])
         ]
     )
 
 
-def wins(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How often ours is better, one answer against another's to the same prompt; answers that are alike count half."""
-    return round(
-        sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(ours, theirs, strict=True)) / max(len(ours), 1), 4
-    )
+def wins(scores: Sequence[float], other_scores: Sequence[float]) -> float:
+    """The share of answers with a higher score than the other model's answer to the same prompt; ties count half."""
+    points = 0.0
+    for score, other_score in zip(scores, other_scores, strict=True):
+        if score == other_score:
+            points += 0.5
+        elif score > other_score:
+            points += 1.0
+    return round(points / max(len(scores), 1), 4)
 
 
 def headline(answers: pl.DataFrame, abilities: pl.DataFrame) -> dict[str, Any]:
-    """The numbers that are tracked."""
-    of = {str(model): rows for (model,), rows in answers.group_by("model", maintain_order=True)}
+    """The numbers that are tracked.
+
+    models: mean scores and tokens, and the share of unfinished answers, by model. wins: of RLHF against each other
+    model. answers_per_model: number of answers. changes: how the assistant's other abilities changed.
+    """
+    by_model = {str(model): rows for (model,), rows in answers.group_by("model", maintain_order=True)}
     means = {
         model: {
             "gold": round(float(rows["gold"].mean()), 4),  # type: ignore[arg-type]
@@ -134,44 +149,52 @@ def headline(answers: pl.DataFrame, abilities: pl.DataFrame) -> dict[str, Any]:
             "tokens": round(float(rows["tokens"].mean()), 1),  # type: ignore[arg-type]
             "unfinished": round(1 - float(rows["finished"].mean()), 4),  # type: ignore[arg-type]
         }
-        for model, rows in of.items()
+        for model, rows in by_model.items()
     }
-    won = {
-        f"rlhf against {other}": wins(of["rlhf"]["gold"].to_list(), of[other]["gold"].to_list())
-        for other in of
-        if other != "rlhf"
+    rlhf_scores = by_model["rlhf"]["gold"].to_list()
+    win_shares = {
+        f"rlhf against {model}": wins(rlhf_scores, rows["gold"].to_list())
+        for model, rows in by_model.items()
+        if model != "rlhf"
     }
-    return {"models": means, "wins": won, "asked": len(next(iter(of.values()))), "changes": changes(abilities)}
+    answers_per_model = len(next(iter(by_model.values())))
+    return {
+        "models": means,
+        "wins": win_shares,
+        "answers_per_model": answers_per_model,
+        "changes": ability_changes(abilities),
+    }
 
 
 def preferred_more(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> CheckOutcome:
     """Whether the gold signal prefers RLHF's answers to SFT's."""
     stats = evaluation.record.stats
-    won = ", ".join(f"{name}: {100 * share:.1f} % won" for name, share in stats["wins"].items())
+    win_shares = ", ".join(f"{name}: {100 * share:.1f} % won" for name, share in stats["wins"].items())
     numbers = {f"wins.{name.replace(' ', '_')}": share for name, share in stats["wins"].items()}
-    scores = {f"{score}.{model}": of[score] for model, of in stats["models"].items() for score in ("gold", "proxy")}
+    for model, means in stats["models"].items():
+        numbers.update({f"{score}.{model}": means[score] for score in ("gold", "proxy")})
     return CheckOutcome(
         stats["wins"]["rlhf against sft"] > 0.5,
-        f"of {stats['asked']:,} answers to unseen prompts, {won}",
-        numbers={**numbers, **scores, "answers": stats["asked"]},
+        f"of {stats['answers_per_model']:,} answers to unseen prompts, {win_shares}",
+        numbers={**numbers, "answers": stats["answers_per_model"]},
     )
 
 
 def show(evaluation: Artifact) -> dict[str, str]:
-    """Scores and wins in Markdown, for Dagster's page of the asset."""
+    """Scores and wins in Markdown, for the asset's page in Dagster."""
     stats = evaluation.record.stats
     lines = ["| model | gold signal | reward model | tokens |", "|---|--:|--:|--:|"]
-    for model, one in stats["models"].items():
-        lines.append(f"| {model} | {one['gold']:.3f} | {one['proxy']:.3f} | {one['tokens']:.1f} |")
-    won = [f"{name}: {100 * share:.1f} % won  " for name, share in stats["wins"].items()]
-    return {"summary": "\n".join([*lines, "", *won])}
+    for model, means in stats["models"].items():
+        lines.append(f"| {model} | {means['gold']:.3f} | {means['proxy']:.3f} | {means['tokens']:.1f} |")
+    win_lines = [f"{name}: {100 * share:.1f} % won  " for name, share in stats["wins"].items()]
+    return {"summary": "\n".join([*lines, "", *win_lines])}
 
 
 RLHF_EVALUATION = Stage(
     name="rlhf_evaluation",
     group="preference",
-    description="SFT, RL and RLHF models on unseen prompts in the eyes of the gold signal, and what preference tuning "
-    "did to everything else.",
+    description="SFT, RL and RLHF models on unseen prompts, scored by the gold signal, and how preference tuning "
+    "changed the assistant's other abilities.",
     kinds=("pytorch", "html"),
     build=build_rlhf_evaluation,
     config=lambda recipe, crawl: RlhfEvaluationConfig(
@@ -180,7 +203,7 @@ RLHF_EVALUATION = Stage(
         answer_tokens=recipe.sft_evaluation.max_tokens,
         tools=recipe.tools,
     ),
-    code_version="1",
+    code_version="2",
     inputs=(
         "rlhf_checkpoint",
         "rl_checkpoint",
@@ -194,8 +217,10 @@ RLHF_EVALUATION = Stage(
     tables={"answers": Answers, "abilities": Abilities},
     main_table="answers",
     checks=(
-        Check("preferred_to_sft", "The gold signal prefers RLHF's answers to unseen prompts to SFT's.", preferred_more),
-        Check("keeps_what_it_learnt", "No ability of the assistant's fell by more than ten points.", keeps_abilities),
+        Check("preferred_to_sft", "On unseen prompts the gold signal prefers RLHF's answers to SFT's.", preferred_more),
+        Check(
+            "keeps_what_it_learnt", "None of the assistant's abilities fell by more than ten points.", check_abilities
+        ),
     ),
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
     show=show,

@@ -21,12 +21,12 @@ from .jobs import SamplingJob
 BATCH = 256
 
 
-def asked(engine: Engine, question: str) -> list[int]:
-    """Tokens up to the answer of an open question, which is answered without tools."""
+def prompt_tokens(engine: Engine, question: str) -> list[int]:
+    """Tokens of an open question, up to the answer. The model answers without tools."""
     return prompt(engine.encoding, [Message("user", question)])
 
 
-def answer_all(
+def sample_answers(
     engine: Engine, questions: Sequence[str], samples: int, temperature: float, max_tokens: int, seed: int
 ) -> list[list[Completion]]:
     """Answers to all questions, `samples` of each."""
@@ -37,12 +37,13 @@ def answer_all(
         seed=seed,
         stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
     )
-    found = engine.complete([asked(engine, question) for question in questions], sampling, samples, BATCH)
-    return [found[first : first + samples] for first in range(0, len(found), samples)]
+    prompts = [prompt_tokens(engine, question) for question in questions]
+    completions = engine.complete(prompts, sampling, samples, BATCH)
+    return [completions[first : first + samples] for first in range(0, len(completions), samples)]
 
 
-def told(engine: Engine, completion: Completion) -> dict[str, Any]:
-    """An answer as text, its length in tokens, and whether it ended by itself."""
+def answer_row(engine: Engine, completion: Completion) -> dict[str, Any]:
+    """An answer as text, its length in tokens, and whether the model ended it."""
     return {
         "text": to_messages(engine, completion)[-1].content,
         "tokens": len(completion.tokens),
@@ -53,8 +54,9 @@ def told(engine: Engine, completion: Completion) -> dict[str, Any]:
 def main(job: SamplingJob, folder: Path, report: Reporter) -> None:
     report("task", name="answers", number=0, of=1)
     engine = Engine(*load_checkpoint(Path(job.checkpoint), pick_device(job.device)))
-    answers = answer_all(engine, job.questions, job.samples, job.temperature, job.max_tokens, job.seed)
-    write_results(folder, {"answers": [[told(engine, one) for one in of_prompt] for of_prompt in answers]})
+    answers = sample_answers(engine, job.questions, job.samples, job.temperature, job.max_tokens, job.seed)
+    rows = [[answer_row(engine, completion) for completion in completions] for completions in answers]
+    write_results(folder, {"answers": rows})
     report("task", name="done", number=1, of=1)
 
 

@@ -1,4 +1,4 @@
-"""Schemas of the preference room's tables."""
+"""Schemas of the tables of preference tuning."""
 
 from __future__ import annotations
 
@@ -7,40 +7,44 @@ import polars as pl
 
 
 class Prompts(pa.DataFrameModel):
-    """An open prompt. split: train (answers are compared, the policy is tuned on it), monitor (the monitor alone asks it), unseen (the evaluation alone)."""
+    """An open prompt."""
 
     prompt: pl.Int64 = pa.Field(ge=0, unique=True)
-    split: str = pa.Field(isin=["train", "monitor", "unseen"])
+    split: str = pa.Field(
+        isin=["train", "monitor", "unseen"],
+        description="train (answers are compared and the policy is tuned on it), monitor (only the over-optimisation "
+        "monitor uses it) or unseen (only the evaluation uses it)",
+    )
     question: str
-    subject: str = pa.Field(description="what it is about; empty where that is not known")
-    exists: bool = pa.Field(description="false where it is about what does not exist")
+    subject: str = pa.Field(description="what it is about; empty if unknown")
+    subject_exists: bool = pa.Field(description="false if the subject is a fictitious entity")
     source: str
 
 
 class Responses(pa.DataFrameModel):
-    """An answer that the policy gave to a prompt. tokens: of its own."""
+    """An answer of the policy to a prompt."""
 
     prompt: pl.Int64 = pa.Field(ge=0)
     response: pl.Int64 = pa.Field(ge=0)
     text: str
     tokens: pl.Int64 = pa.Field(ge=0)
-    finished: bool
+    finished: bool = pa.Field(description="whether the model ended the answer within the token limit")
 
 
 class Pairs(pa.DataFrameModel):
-    """Two different answers to one prompt, to be ranked. pair: digest of question and answers."""
+    """Two different answers to a prompt, to be ranked."""
 
-    pair: str = pa.Field(unique=True)
+    pair: str = pa.Field(unique=True, description="digest of the question and the answers")
     prompt: pl.Int64 = pa.Field(ge=0)
     question: str
     subject: str
-    exists: bool
+    subject_exists: bool
     first: str
     second: str
 
 
 class PromptRejects(pa.DataFrameModel):
-    """A row of a file that is no prompt."""
+    """A row of a file that is not a valid prompt."""
 
     file: str
     line: pl.Int64 = pa.Field(ge=0)
@@ -48,7 +52,7 @@ class PromptRejects(pa.DataFrameModel):
 
 
 class Rankings(pa.DataFrameModel):
-    """What a labeller said of a pair. simulated: by the written rule of taste, not by a person."""
+    """A labeller's ranking of a pair."""
 
     pair: str
     question: str
@@ -57,13 +61,13 @@ class Rankings(pa.DataFrameModel):
     second: str
     preferred: str = pa.Field(isin=["first", "second", "tie"])
     labeller: str
-    simulated: bool
+    simulated: bool = pa.Field(description="by the labelling rule, not by a person")
     source: str
     split: str = pa.Field(isin=["train", "held_out", "gold"])
 
 
 class RankingRejects(pa.DataFrameModel):
-    """A row of a file that is no ranking."""
+    """A line of a file that is not a valid ranking."""
 
     file: str
     line: pl.Int64 = pa.Field(ge=0)
@@ -71,27 +75,31 @@ class RankingRejects(pa.DataFrameModel):
 
 
 class RewardEvaluations(pa.DataFrameModel):
-    """Before step `step`: Bradley-Terry loss of held-out pairs, nats, and the share that is ordered as the labeller did."""
+    """Metrics of the reward model on held-out pairs before a training step."""
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)
-    loss: float = pa.Field(ge=0)
-    accuracy: float = pa.Field(ge=0, le=1)
+    loss: float = pa.Field(ge=0, description="Bradley-Terry loss in nats per pair")
+    accuracy: float = pa.Field(ge=0, le=1, description="share of pairs ordered as the labeller did")
 
 
 class RewardScores(pa.DataFrameModel):
-    """A pair that was not trained on. margin: score of the preferred answer less that of the other; above 0 is as the labeller said."""
+    """A held-out pair with the reward model's margin."""
 
     pair: str
     question: str
     preferred: str
     other: str
     labeller: str
-    margin: float
+    margin: float = pa.Field(
+        description="score of the preferred answer minus that of the other; above 0 agrees with the labeller"
+    )
 
 
 class Adversarial(pa.DataFrameModel):
-    """An answer that the reward model loves and the gold signal does not, with one of the first look's to the same prompt that gold likes better.
-    In the layout of pairs, so that people can rank them for the next round.
+    """An answer that scores high with the reward model but low with the gold signal.
+
+    The other answer of the pair is from the first evaluation step and scores higher with gold. The columns are those of
+    pairs, so that people can rank them for the next round.
     """
 
     pair: str
@@ -105,7 +113,7 @@ class Adversarial(pa.DataFrameModel):
 
 
 class Answers(pa.DataFrameModel):
-    """A model's answer to an unseen prompt, with its scores by reward model (proxy, in deviations) and gold signal."""
+    """A model's answer to an unseen prompt."""
 
     model: str
     prompt: pl.Int64 = pa.Field(ge=0)
@@ -113,5 +121,5 @@ class Answers(pa.DataFrameModel):
     text: str
     tokens: pl.Int64 = pa.Field(ge=0)
     finished: bool
-    proxy: float
-    gold: float
+    proxy: float = pa.Field(description="the reward model's score, in standard deviations")
+    gold: float = pa.Field(description="the gold signal's score")

@@ -25,9 +25,9 @@ from .fit import conversation
 from .jobs import PromptRow, RlhfJob
 from .labelling_rule import rule_score
 from .over_optimisation import adversarial, over_optimised
-from .sample import answer_all, asked, told
+from .sample import answer_row, prompt_tokens, sample_answers
 
-# From prompts, and answers as `told` has them, to scores.
+# From prompts, and answers as `answer_row` has them, to scores.
 Scorer = Callable[[Sequence[PromptRow], Sequence[dict[str, Any]]], list[float]]
 
 
@@ -50,7 +50,7 @@ def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
 def by_rule(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> list[float]:
     """Scores by the simulated labeller's rule of taste."""
     return [
-        rule_score(prompt.question, prompt.subject, answer["text"], prompt.exists)
+        rule_score(prompt.question, prompt.subject, answer["text"], prompt.subject_exists)
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
 
@@ -66,13 +66,13 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
     engine = Engine(model, encoding)
     proxy = by_model(Path(job.reward), encoding, devices.device)
     gold = gold_scorer(job.gold, encoding, devices.device)
-    prompts = [asked(engine, prompt.question) for prompt in job.train]
+    prompts = [prompt_tokens(engine, prompt.question) for prompt in job.train]
 
     def place(number: int) -> int:
         return drawn(number, len(job.train), plan.seed)
 
     def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
-        answers = [told(engine, one) for one in completions]
+        answers = [answer_row(engine, one) for one in completions]
         scores = proxy([job.train[place(number)] for number in numbers], answers)
         return [
             Reward(
@@ -87,8 +87,8 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
     def evaluation(engine: Engine, step: int) -> EvaluationStep:
         """Fresh answers, one to each of the monitor's prompts, by both signals."""
         questions = [prompt.question for prompt in job.monitor]
-        completions = answer_all(engine, questions, 1, plan.temperature, plan.max_tokens, plan.seed + step)
-        answers = [told(engine, one) for [one] in completions]
+        completions = sample_answers(engine, questions, 1, plan.temperature, plan.max_tokens, plan.seed + step)
+        answers = [answer_row(engine, one) for [one] in completions]
         loved, liked = proxy(job.monitor, answers), gold(job.monitor, answers)
         if not first:
             first.update(_start(folder) or _keep_start(folder, answers, liked))

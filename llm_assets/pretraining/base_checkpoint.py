@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from llm_assets.artifacts.external import external_digests, external_version
-from llm_assets.artifacts.stage import BEFORE, Stage
+from llm_assets.artifacts.stage import PREDECESSOR, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.engine import cores
@@ -118,7 +118,7 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     encoding = Encoding.load(tokenizer.path)
     shape = config.model.shape(encoding.size)
     shards = list(step.inputs.by_crawl("token_shards").values())
-    before: Artifact | None = step.inputs.get(f"{NAME}{BEFORE}")
+    before: Artifact | None = step.inputs.get(f"{NAME}{PREDECESSOR}")
     steps, rows = budget(config, shape, before is not None)
     documents = shard_documents(step.inputs)
     trained = documents.filter((pl.col("split") == "train") & pl.col("current"))
@@ -139,7 +139,7 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
         task.stats["documents"] = len(trained)
         task.stats["left_out_documents"] = int((~documents["current"]).sum())
         if before is not None:
-            task.stats["continued_from"] = before.record.short
+            task.stats["continued_from"] = before.record.short_id
 
 
 def earlier_files(folder: str) -> dict[str, Path]:

@@ -30,7 +30,7 @@ class Problem:
 
 def prompt_words(texts: Sequence[str], count: int = 200) -> list[str]:
     """Words of four to nine lower-case letters, those that occur in most texts first."""
-    return common_words(texts, r"(?<![\w'])[a-z]{4,9}(?![\w'])", count, once_a_text=True)
+    return common_words(texts, r"(?<![\w'])[a-z]{4,9}(?![\w'])", count, count_texts=True)
 
 
 Made = tuple[str, str, list[str]]  # prompt, answer, wrong choices in order of preference

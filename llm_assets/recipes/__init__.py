@@ -1,5 +1,17 @@
 """Typed recipes: a run's whole configuration is one frozen object returned by a function."""
 
+from .curation import (
+    PII_TYPES,
+    Deduplication,
+    Extraction,
+    Language,
+    PersonalData,
+    Quality,
+    QualityClassifier,
+    Report,
+    TextStatistics,
+    UrlFilter,
+)
 from .finetuning import (
     ConversationFile,
     Conversations,
@@ -23,27 +35,15 @@ from .preference import (
 from .presets import RECIPES, laptop
 from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
 from .quality import QUALITY_RULES, Rule
-from .recipe import (
-    PII_TYPES,
-    Blocklists,
-    BlocklistSource,
-    Deduplication,
-    Extraction,
-    Language,
-    PersonalData,
-    Quality,
-    QualityClassifier,
-    Recipe,
-    Recrawl,
-    Report,
-    TextStatistics,
-    UrlFilter,
-)
+from .recipe import Recipe
+from .recrawls import CRAWL_NAME, Recrawl, chain_of
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
 from .release import ModelExport, Scorecard
 from .sources import CommonCrawl, SampleWeb, Source, WarcFiles, WebCrawl, parse_source
+from .web import Blocklists, BlocklistSource
 
 __all__ = [
+    "CRAWL_NAME",
     "PII_TYPES",
     "QUALITY_RULES",
     "RECIPES",
@@ -93,6 +93,7 @@ __all__ = [
     "UrlFilter",
     "WarcFiles",
     "WebCrawl",
+    "chain_of",
     "laptop",
     "load_recipe",
     "parse_source",

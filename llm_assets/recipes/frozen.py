@@ -1,4 +1,4 @@
-"""The base of a recipe's parts."""
+"""Base class of all recipe types."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Base of all recipe parts: immutable, and an unknown field is an error."""
+    """An immutable pydantic model for which an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def replace(self, **changes: Any) -> Any:
-        """A checked copy with some fields changed."""
+        """A validated copy with some fields changed. Raises pydantic's ValidationError, which names the field."""
         return type(self).model_validate({**{name: getattr(self, name) for name in type(self).model_fields}, **changes})

@@ -1,4 +1,4 @@
-"""Taste: answers to open prompts, what people prefer of them, a reward model of that, and a policy tuned to it."""
+"""Preference tuning: answers to open prompts, rankings of them, a reward model, and a policy tuned to it."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from .reinforcement import PolicyTuning
 
 
 class ResponsePairs(Frozen):
-    """Open prompts with several answers each, of which pairs are to be ranked."""
+    """Open prompts, several answers to each, and pairs of answers to rank."""
 
     prompts: int = Field(
-        1_000, ge=1, description="prompts whose answers are compared and on which the policy is tuned, drawn by seed"
+        1_000, ge=1, description="prompts to compare answers of and to tune the policy on, drawn by seed"
     )
     unseen: int = Field(
-        100, ge=1, description="prompts, in other words and about other things, that only rlhf_evaluation asks"
+        100, ge=1, description="prompts that only rlhf_evaluation uses, with other wordings and about other entities"
     )
     monitor_share: float = Field(
         0.1,
         gt=0,
         lt=1,
-        description="share of the prompts, by hash, that only the monitor asks while the policy is tuned",
+        description="share of the prompts, by hash, that only the over-optimisation monitor uses",
     )
     fictitious_share: float = Field(
         0.07,
         ge=0,
         lt=1,
-        description="share of the prompts that are about what does not exist, as far as names were made up: there a refusal is the best answer",
+        description="share of the prompts that are about fictitious entities, as far as there are names; the best "
+        "answer to them is a refusal",
     )
     files: tuple[ConversationFile, ...] = Field(
-        (), description="prompts of one's own: the first user message of each conversation"
+        (), description="your own prompts: the first user message of each conversation"
     )
-    samples: int = Field(4, ge=2, description="answers sampled of each prompt")
-    pairs: int = Field(3, ge=1, description="pairs of different answers of each prompt, at most")
+    samples: int = Field(4, ge=2, description="answers sampled per prompt")
+    pairs: int = Field(3, ge=1, description="maximum pairs of different answers per prompt")
     temperature: float = Field(1.0, gt=0)
     max_tokens: int = Field(256, ge=1)
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field(
@@ -48,40 +49,47 @@ class ResponsePairs(Frozen):
 
 
 class RankingFile(Frozen):
-    """Rankings that people gave, as `llm-assets rank` writes them."""
+    """A file of rankings by people, as `llm-assets rank` writes it."""
 
     path: Annotated[str, EXECUTION_ONLY] = Field(
-        description="JSONL: question, first, second, preferred (first, second, tie), labeller (its content is part of the identity)"
+        description="JSONL: question, first, second, preferred (first, second or tie), labeller; the file's content is "
+        "part of the identity"
     )
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
 
 
 class SimulatedLabeller(Frozen):
-    """Stands in for people at laptop scale: the written rule of taste (preference/taste.py), with noise. Marked wherever it shows."""
+    """Stands in for people at laptop scale: the labelling rule (preference/labelling_rule.py), with noise.
 
-    share: float = Field(0.4, gt=0, le=1, description="share of the pairs that it ranks, by hash: people rank few")
+    Its rankings are marked as simulated wherever they appear.
+    """
+
+    share: float = Field(
+        0.4, gt=0, le=1, description="share of the pairs that it ranks, by hash, since people rank few"
+    )
     again: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="share of these that a second labeller of the same taste ranks too, so that agreement is seen",
+        description="share of the ranked pairs that a second labeller of the same rule ranks too, to measure agreement",
     )
-    noise: float = Field(0.4, ge=0, description="scale of the logistic noise on a difference of taste")
-    tie: float = Field(0.25, ge=0, description="difference up to which two answers are alike to it")
+    noise: float = Field(0.4, ge=0, description="scale of the logistic noise on a difference of scores")
+    tie: float = Field(0.25, ge=0, description="difference of scores up to which two answers are a tie")
     seed: int = Field(1, ge=0)
 
 
 class HumanRankings(Frozen):
-    """Who ranked what. Questions are split by hash, so that no question stands on two sides."""
+    """The sources of rankings, and their splits. Questions are split by hash, so that each is in one split only."""
 
     files: tuple[RankingFile, ...] = ()
-    simulated: SimulatedLabeller | None = Field(None, description="None: only people")
-    held_out: float = Field(0.15, gt=0, lt=1, description="share of questions on which the reward model is measured")
+    simulated: SimulatedLabeller | None = Field(None, description="None takes only rankings by people")
+    held_out: float = Field(0.15, gt=0, lt=1, description="share of questions that the reward model is evaluated on")
     gold: float = Field(
         0.25,
         gt=0,
         lt=1,
-        description="share of questions kept apart for the monitor: a second reward model is fitted to them, unless the labeller is simulated, whose rule is asked",
+        description="share of questions reserved for the over-optimisation monitor: a second reward model is fitted to "
+        "their rankings, unless the labeller is simulated, in which case the monitor uses its rule",
     )
 
     @model_validator(mode="after")
@@ -89,20 +97,20 @@ class HumanRankings(Frozen):
         if self.held_out + self.gold >= 1:
             raise ValueError(f"human_rankings: held_out {self.held_out} and gold {self.gold} leave nothing to train on")
         if len({file.name for file in self.files}) != len(self.files):
-            raise ValueError("human_rankings.files: two have the same name")
+            raise ValueError("human_rankings.files: several have the same name")
         return self
 
 
 class RewardTraining(Frozen):
-    """The reward model: the SFT model with a head, fitted by the Bradley-Terry loss."""
+    """Training of the reward model: the SFT model with a scalar head, fitted with the Bradley-Terry loss."""
 
     epochs: float = Field(
         1.0,
         gt=0,
         le=100,
-        description="times that each pair is seen (InstructGPT: one, or it overfits; arXiv:2203.02155, appendix C.2)",
+        description="passes over the pairs (InstructGPT takes one, since more overfit; arXiv:2203.02155, appendix C.2)",
     )
-    pairs: int = Field(16, ge=1, description="pairs of a step")
+    pairs: int = Field(16, ge=1, description="pairs per step")
     rate: float = Field(0.1, gt=0, le=10, description="plateau rates as a multiple of pretraining's")
     weight_decay: float = Field(0.0, ge=0, le=1)
     warmup: float = Field(0.05, ge=0, le=0.5)
@@ -119,31 +127,36 @@ class RewardTraining(Frozen):
 
 
 class Rlhf(PolicyTuning):
-    """Policy optimisation against the reward model."""
+    """Optimisation of the policy against the reward model."""
 
     length: Literal["sequence", "tokens", "constant"] = "tokens"
-    kl: float = Field(0.05, ge=0, description="weight of the divergence from the policy that it sets out from")
+    kl: float = Field(0.05, ge=0, description="weight of the divergence from the initial policy")
     cooldown: float = Field(0.0, ge=0, le=1)
     unfinished_reward: float = Field(
-        -2.0, le=0, description="of an answer that did not end by itself, in deviations of the reward model's scores"
+        -2.0,
+        le=0,
+        description="maximum reward of an unfinished answer, in standard deviations of the reward model's scores",
     )
-    evaluate_every: int = Field(10, ge=1, description="steps between looks of the monitor")
-    monitor_prompts: int = Field(100, ge=1, description="prompts of a look")
+    evaluate_every: int = Field(10, ge=1, description="steps between evaluation steps of the over-optimisation monitor")
+    monitor_prompts: int = Field(100, ge=1, description="prompts per evaluation step of the monitor")
     monitor_patience: int = Field(
         2,
         ge=1,
-        description="looks after gold's best, each below it by more than the margin while the reward is above what it was then, after which the run stops",
+        description="consecutive evaluation steps after which the run stops, if at each of them the gold signal is "
+        "below its best by more than the margin and the reward is above its value at that best step",
     )
-    monitor_margin: float = Field(0.1, ge=0, description="in deviations of the gold signal at the start")
+    monitor_margin: float = Field(0.1, ge=0, description="in standard deviations of the gold signal at the start")
     adversarial: int = Field(
-        8, ge=0, description="answers kept of each look that the reward model loves and the gold signal does not"
+        8,
+        ge=0,
+        description="answers stored per evaluation step that score high with the reward model but low with gold",
     )
 
 
 class RlhfEvaluation(Frozen):
-    """SFT, RL and RLHF models on prompts that none of them was tuned on."""
+    """Evaluation of the SFT, RL and RLHF models on prompts that none of them was tuned on."""
 
-    samples: int = Field(2, ge=1, description="answers sampled of each prompt")
+    samples: int = Field(2, ge=1, description="answers sampled per prompt")
     temperature: float = Field(1.0, gt=0)
     max_tokens: int = Field(256, ge=1)
     transcripts: int = Field(8, ge=0)

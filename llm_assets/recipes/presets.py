@@ -1,6 +1,6 @@
-"""Ready recipes. A user's own: copy one into a file, change a few fields, name it in LLM_ASSETS_RECIPE.
+"""Preset recipes. For your own, write a function that changes some fields of one, and name it in LLM_ASSETS_RECIPE.
 
-Only `laptop` names a crawl of its own. The others read every registered crawl: llm-assets crawls add …
+Only `laptop` has a crawl of its own. The others read every registered crawl (``llm-assets crawls add``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .sources import SampleWeb
 
 
 def laptop() -> Recipe:
-    """The embedded default: the sample web, in minutes on two cores. Sized by the experiments in docs/LOG.md.
+    """The default: the sample web, in minutes on two cores. Its sizes come from the experiments in docs/experiments.
 
-    The base model sees the sample web but for one site, whose pages only the search tool finds.
+    Models are trained on the whole sample web except one site, whose pages only the search tool finds.
     """
     return Recipe(
         name="laptop",
@@ -28,7 +28,7 @@ def laptop() -> Recipe:
         token_shards=TokenShards(shard_tokens=1 << 18),
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
         pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validations=5),
-        knowledge_boundary=KnowledgeBoundary(samples=2, kept_share=0.2),
+        knowledge_boundary=KnowledgeBoundary(samples=2, held_out_share=0.2),
         conversations=Conversations(
             count=32_000,
             weights={
@@ -74,29 +74,31 @@ def laptop() -> Recipe:
 
 
 def gpu() -> Recipe:
-    """A model of GPT-2's class on one GPU: the registered crawls, depth 12, 20 tokens a parameter."""
+    """A model of GPT-2's size on one GPU: all registered crawls, depth 12, 20 tokens per parameter."""
     return Recipe(
         name="gpu",
         crawls={},
-        registered="all",
+        registered_crawls="all",
         token_shards=TokenShards(validation_share=0.005),
         model=Model(depth=12, context=2048),
     )
 
 
 def node() -> Recipe:
-    """The same on a node of eight GPUs: depth 20, about half a billion parameters."""
+    """As `gpu`, for a node of eight GPUs: depth 20, about half a billion parameters."""
     return gpu().replace(name="node", model=Model(depth=20, context=2048), tokenizer=Tokenizer(vocabulary=65_536))
 
 
 def gpt2_124m() -> Recipe:
-    """GPT-2 small as published (Radford et al., 2019): shape, encoding, context; trained as GPT-3's small model was
-    (Brown et al., arXiv:2005.14165, table 2.1: rate 6e-4, batch of half a million tokens, decay 0.1) on ten billion tokens.
+    """GPT-2 small as published (Radford et al., 2019): its shape, encoding and context length.
+
+    It trains on ten billion tokens with the settings of GPT-3's small model (Brown et al., arXiv:2005.14165, table 2.1:
+    learning rate 6e-4, batch of half a million tokens, weight decay 0.1).
     """
     return Recipe(
         name="gpt2-124m",
         crawls={},
-        registered="all",
+        registered_crawls="all",
         tokenizer=Tokenizer(encoding=PublishedEncoding(name="gpt2")),
         token_shards=TokenShards(validation_share=0.005),
         model=Model(architecture="gpt2", depth=12, heads=12, context=1024),
@@ -107,7 +109,7 @@ def gpt2_124m() -> Recipe:
 
 
 def gpt2_1_5b() -> Recipe:
-    """GPT-2 XL as published: 48 layers, width 1,600, 25 heads; rate and batch of GPT-3's 1.3 B model (table 2.1)."""
+    """GPT-2 XL as published: 48 layers, width 1,600, 25 heads; learning rate and batch of GPT-3's 1.3 B model."""
     small = gpt2_124m()
     return small.replace(
         name="gpt2-1.5b",

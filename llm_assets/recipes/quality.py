@@ -1,4 +1,4 @@
-"""Quality rules with published constants, as named and pinned recipes.
+"""Quality rules with published constants, as named and pinned sets.
 
 | rule | drops a page if | fineweb-2024 | source |
 |---|---|---|---|
@@ -10,8 +10,8 @@
 Of C4, its rule on lines without terminal punctuation is left out (FineWeb, section 3.4).
 
 The FineWeb paper prints 0.1 for characters in duplicate lines; the pipeline that made the data (datatrove,
-examples/fineweb.py with the filter's default) used 0.01. The recipe follows the data. Its newline rule stands in the
-code only.
+examples/fineweb.py with the filter's default) used 0.01. The rules follow the data. FineWeb's newline rule is in its
+code only, not in the paper.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Drops = Literal["below", "above", "at_or_below", "at_or_above"]
 
 
 class Rule(Frozen):
-    """Drop a page whose `column` is `drops` (below, above, …) `threshold`. `ratio`: the threshold lies in [0, 1].
+    """Drops a page whose `column` is below, above, … `threshold`; `ratio` limits the threshold to [0, 1].
 
-    `source` and `ratio` have no part in the verdict on a page, and none in the identity of what is filtered.
+    `source` and `ratio` do not affect which pages are dropped, so they are not part of the identity.
     """
 
     name: str
@@ -88,8 +88,8 @@ def _rules(drops: dict[str, Drops]) -> tuple[Rule, ...]:
     )
 
 
-# What the pipeline of FineWeb (datatrove of May 2024) counted, and what datatrove counts since: bounds that drop or
-# keep the page that lies on them.
+# fineweb-2024 is the pipeline that made FineWeb (datatrove of May 2024), fineweb-head is datatrove since. They differ
+# in whether a page exactly at a threshold is dropped.
 QUALITY_RULES: dict[str, tuple[Rule, ...]] = {
     "fineweb-2024": _rules(
         {
@@ -102,9 +102,9 @@ QUALITY_RULES: dict[str, tuple[Rule, ...]] = {
         {"terminal_lines": "below", "short_lines": "above", "edited_duplicate_line_characters": "above"}
     ),
 }
-# How each of them defines the numbers that it holds against the thresholds.
+# How each set counts the numbers that it compares with the thresholds.
 STATISTICS_OF: dict[str, dict[str, object]] = {
-    "fineweb-2024": {"words": "treebank", "terminal_punctuation": "ascii", "blank_lines": True},
-    "fineweb-head": {"words": "spacy", "terminal_punctuation": "unicode", "blank_lines": False},
+    "fineweb-2024": {"word_splitting": "treebank", "terminal_punctuation": "ascii", "count_blank_lines": True},
+    "fineweb-head": {"word_splitting": "spacy", "terminal_punctuation": "unicode", "count_blank_lines": False},
 }
 LEARNED_RULE = _rule("quality_score", "quality_score", "below", 0.0, "learned from the user's examples")

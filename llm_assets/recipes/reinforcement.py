@@ -1,4 +1,4 @@
-"""Practice on problems with checkable answers: which problems, and how the policy learns from them."""
+"""Reinforcement learning on problems with checkable answers: the problems, the training and the evaluation."""
 
 from __future__ import annotations
 
@@ -13,57 +13,62 @@ from .frozen import Frozen
 
 
 class PracticeProblems(Frozen):
-    """Problems to practise on, and others to be measured by."""
+    """Problems to train on, and held-out problems to evaluate with."""
 
     families: dict[str, float] = Field(
         {"arithmetic": 2.0, "letters": 1.0, "letters_at_once": 0.5, "spelling": 1.0, "two_hops": 1.0},
         min_length=1,
-        description="how often a problem is of each family; one of your own as package.module:object (see reinforcement/problems.py)",
+        description="relative frequencies of the families; name a family of your own as package.module:object "
+        "(see reinforcement/problems.py)",
     )
     levels: dict[str, tuple[int, ...]] = Field(
         {},
-        description="levels that are practised on, counted from 0, by family; all of a family that is not named. Held out are problems of every level",
+        description="levels to train on by family, counted from 0; all levels of a family that is not named. Held-out "
+        "problems are of every level",
     )
-    count: int = Field(4_000, ge=1, description="problems to practise on")
-    held_out: int = Field(40, ge=1, description="problems of each family and level that are never practised on")
-    stories: ConversationFile | None = Field(
+    count: int = Field(4_000, ge=1, description="problems to train on")
+    held_out: int = Field(40, ge=1, description="held-out problems of each family and level")
+    word_problems: ConversationFile | None = Field(
         None,
-        description="word problems in GSM8K's format (question, and an answer that ends with #### and the number); adds the family stories",
+        description="word problems in GSM8K's format (a question, and an answer that ends with #### and the number); "
+        "adds the family word_problems",
     )
     seed: int = Field(1, ge=0)
 
     @model_validator(mode="after")
     def _weights(self) -> PracticeProblems:
         if any(weight < 0 for weight in self.families.values()) or not sum(self.families.values()) > 0:
-            raise ValueError("practice_problems.families: weights are 0 or above, and not all 0")
+            raise ValueError("practice_problems.families: weights must be at least 0, and not all of them 0")
         return self
 
 
 class PolicyTuning(Frozen):
-    """What practice and RLHF have in common; the fields are those of `model.policy.PolicyPlan`."""
+    """The settings that RL and RLHF share; the fields are those of `training.plan.PolicyPlan`."""
 
     steps: int = Field(200, ge=1)
-    prompts: int = Field(16, ge=1, description="prompts of a step")
-    samples: int = Field(8, ge=2, description="answers sampled of each: the group that an answer is compared with")
-    max_tokens: int = Field(256, ge=1, description="of an answer; what tools say is not counted")
+    prompts: int = Field(16, ge=1, description="prompts per step")
+    samples: int = Field(8, ge=2, description="answers sampled per prompt: the group that each is compared with")
+    max_tokens: int = Field(256, ge=1, description="per answer, without tool-output tokens")
     temperature: float = Field(1.0, gt=0)
-    updates: int = Field(1, ge=1, description="updates from the answers of one step")
+    updates: int = Field(1, ge=1, description="updates per step, from the same answers")
     normalise: bool = Field(
-        True, description="divide advantages by the group's deviation; False is Dr. GRPO (arXiv:2503.20783)"
+        True, description="divide advantages by the group's standard deviation; False is Dr. GRPO (arXiv:2503.20783)"
     )
     length: Literal["sequence", "tokens", "constant"] = Field(
         "sequence",
-        description="what a token counts: by its sequence's length (GRPO), all alike (DAPO, arXiv:2503.14476), or by a constant (Dr. GRPO)",
+        description="weight of a token's loss: one over the length of its sequence (GRPO), equal for all tokens (DAPO, "
+        "arXiv:2503.14476), or one over a constant (Dr. GRPO)",
     )
     clip_low: float = Field(0.2, gt=0, lt=1)
-    clip_high: float = Field(0.2, gt=0, description="DAPO's clip-higher has 0.28")
-    kl: float = Field(0.02, ge=0, description="weight of the divergence from the model that it sets out from")
+    clip_high: float = Field(0.2, gt=0, description="DAPO's clip-higher uses 0.28")
+    kl: float = Field(0.02, ge=0, description="weight of the divergence from the initial model")
     replay_weight: float = Field(
         0.0,
         ge=0,
-        description="weight of the loss on conversations of the fine-tuning, so that what is not practised is not forgotten (InstructGPT's PPO-ptx)",
+        description="weight of the loss on replayed fine-tuning conversations, which keeps the model from forgetting "
+        "other abilities (PPO-ptx of InstructGPT)",
     )
-    replay_sequences: int = Field(8, ge=1, description="rows of these in a step, each as long as the context")
+    replay_sequences: int = Field(8, ge=1, description="replayed sequences per step, each as long as the context")
     rate: float = Field(0.1, gt=0, le=10, description="plateau rates as a multiple of pretraining's")
     weight_decay: float = Field(0.0, ge=0, le=1)
     warmup: float = Field(0.05, ge=0, le=0.5)
@@ -81,28 +86,29 @@ class PolicyTuning(Frozen):
 class Reinforcement(PolicyTuning):
     """GRPO (DeepSeekMath, arXiv:2402.03300) with its common variants."""
 
-    accuracy_reward: float = Field(1.0, ge=0, description="of a right answer")
+    accuracy_reward: float = Field(1.0, ge=0, description="reward of a right answer")
     format_reward: float = Field(
-        0.1, ge=0, description="of a solution that ends by itself, with no malformed or failed call"
+        0.1, ge=0, description="reward of a solution that ends by itself, without malformed or failed tool calls"
     )
     evaluate_every: int = Field(
-        20, ge=0, description="steps between measurements on held-out problems; 0 never measures"
+        20, ge=0, description="steps between evaluation steps on held-out problems; 0 never evaluates"
     )
-    evaluation_problems: int = Field(200, ge=1, description="held-out problems of a measurement")
+    evaluation_problems: int = Field(200, ge=1, description="held-out problems per evaluation step")
     patience: int = Field(
         3,
         ge=0,
-        description="measurements in a row below the best by more than `margin` after which it stops as collapsed; the best is kept",
+        description="consecutive evaluation steps more than `margin` below the best after which the training stops as "
+        "collapsed; the best weights are kept",
     )
     margin: float = Field(0.1, ge=0, le=1)
-    transcripts: int = Field(4, ge=0, description="held-out solutions kept of each measurement")
+    transcripts: int = Field(4, ge=0, description="held-out solutions stored per evaluation step")
 
 
 class RlEvaluation(Frozen):
-    """Base, SFT and RL models on held-out problems."""
+    """Evaluation of the base, SFT and RL models on held-out problems."""
 
-    problems: int = Field(40, ge=1, description="of each family and level")
-    samples: int = Field(8, ge=1, description="solutions of each problem, for pass@k")
+    problems: int = Field(40, ge=1, description="held-out problems of each family and level")
+    samples: int = Field(8, ge=1, description="solutions sampled per problem, for pass@k")
     temperature: float = Field(1.0, gt=0)
     max_tokens: int = Field(256, ge=1)
     transcripts: int = Field(4, ge=0)

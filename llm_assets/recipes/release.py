@@ -1,4 +1,4 @@
-"""What leaves the house."""
+"""The scorecard and the exported model."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from .frozen import Frozen
 
 
 class ModelExport(Frozen):
-    """The assistant in the formats of others."""
+    """The final model in formats that other tools read."""
 
     gguf: Literal["f32", "f16"] | None = Field("f16", description="precision of the GGUF file; None writes none")
 
 
 class Scorecard(Frozen):
-    """The page that tells the whole road."""
+    """The HTML page that summarises the whole pipeline."""
 
     prompts: int = Field(
-        6, ge=0, description="prompts of each kind whose answers by base, SFT, RL and RLHF stand side by side"
+        6, ge=0, description="prompts of each kind that the base, SFT, RL and RLHF models answer side by side"
     )
     watts: float = Field(
         0.0,
         ge=0,
-        description="power of one device while it trains, for the estimate of energy; 0 takes the GPU's rating, and 15 W a core of a CPU",
+        description="power of one device during training, for the energy estimate; 0 uses the GPU's rated power, or "
+        "15 W per CPU core",
     )

@@ -1,4 +1,4 @@
-"""Which pages of a clean corpus a model may be trained on."""
+"""Which pages of a clean corpus models are trained on."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .frozen import Frozen
 
 
 class TrainingPages(Frozen):
-    """All pages but those of hosts that only the search tool may know."""
+    """All pages except those of `search_only_hosts`, which only the search tool may find."""
 
     search_only_hosts: tuple[str, ...] = ()
 
     def kept(self) -> pl.Expr:
-        """True for a page (by its column `host`) that may be trained on; subdomains go with their domain."""
+        """True for a page (by its column `host`) that may be trained on; a host stands for its subdomains too."""
         host = pl.col("host").str.to_lowercase()
-        held_out = pl.lit(False)
+        search_only = pl.lit(False)
         for name in self.search_only_hosts:
-            held_out = held_out | (host == name.lower()) | host.str.ends_with(f".{name.lower()}")
-        return ~held_out
+            search_only = search_only | (host == name.lower()) | host.str.ends_with(f".{name.lower()}")
+        return ~search_only
 
     def scan(self, files: Iterable[Path], columns: Iterable[str] = ("text",)) -> pl.LazyFrame:
-        """The pages of a corpus' text tables that may be trained on, in the order of the files given."""
-        wanted = list(columns)
-        frames = [pl.scan_parquet(path).filter(self.kept()).select(wanted) for path in files]
+        """The pages of text tables that may be trained on, in the order of `files`."""
+        selected = list(columns)
+        frames = [pl.scan_parquet(path).filter(self.kept()).select(selected) for path in files]
         return pl.concat(frames)

@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job, write_results
 from llm_assets.dialogue.transcript import transcript
-from llm_assets.evaluation.asking import ask_all, base_prompts
+from llm_assets.evaluation.answers import answers_with_tools, base_model_prompts
 from llm_assets.model.chat import Message
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
@@ -22,15 +22,17 @@ from .jobs import ProblemRow, RlEvaluationJob
 from .problems import Family, find_family
 from .train import EVALUATION_BATCH, Solver, solve
 
+ALL_TOOLS = "python,search"
 
-def of_base(engine: Engine, families: Mapping[str, Family], job: RlEvaluationJob) -> list[dict[str, Any]]:
-    """A base model's attempts: it is made to answer by examples of questions and answers, and says one line."""
+
+def base_attempts(engine: Engine, families: Mapping[str, Family], job: RlEvaluationJob) -> list[dict[str, Any]]:
+    """A base model's attempts at every problem. Examples of questions and answers prompt it to answer in one line."""
     encoding = engine.encoding
-    prompts = base_prompts(engine, [problem.question for problem in job.problems], job.base)
-    attempts = []
+    prompts = base_model_prompts(engine, [problem.question for problem in job.problems], job.base)
+    lines_by_problem = []
     for samples, temperature in ((1, 0.0), (job.samples, job.temperature)):
         lines = engine.lines(prompts, job.base.max_tokens, samples, EVALUATION_BATCH, temperature, job.seed)
-        attempts.append([lines[first : first + samples] for first in range(0, len(lines), samples)])
+        lines_by_problem.append([lines[first : first + samples] for first in range(0, len(lines), samples)])
 
     def is_right(problem: ProblemRow, line: str) -> bool:
         return families[problem.family].check(line, problem.answer, problem.distractors)
@@ -45,47 +47,47 @@ def of_base(engine: Engine, families: Mapping[str, Family], job: RlEvaluationJob
             "calls": 0,
             "transcript": transcript([Message("user", problem.question), Message("assistant", greedy[0])], "verbatim"),
         }
-        for problem, greedy, sampled in zip(job.problems, *attempts, strict=True)
+        for problem, greedy, sampled in zip(job.problems, *lines_by_problem, strict=True)
     ]
 
 
-def of_assistant(solver: Solver, tools: Tools | None, job: RlEvaluationJob) -> list[dict[str, Any]]:
-    """An assistant's attempts: greedy, and sampled."""
-    greedy = [one[0] for one in solve(solver, tools, job.max_tokens)]
-    sampled = solve(solver, tools, job.max_tokens, job.samples, job.temperature, job.seed)
+def assistant_attempts(solver: Solver, tools: Tools | None, job: RlEvaluationJob) -> list[dict[str, Any]]:
+    """An assistant's attempts at every problem: one greedy solution and several sampled ones."""
+    greedy_solutions = [solutions[0] for solutions in solve(solver, tools, job.max_tokens)]
+    sampled_solutions = solve(solver, tools, job.max_tokens, job.samples, job.temperature, job.seed)
     return [
         {
             "problem": problem.problem,
-            "greedy": solver.is_right(problem, best),
-            "right": sum(solver.is_right(problem, one) for one in others),
-            "samples": len(others),
-            "tokens": len(best.tokens) - sum(best.forced),
-            "calls": len(best.calls),
-            "transcript": solver.told(problem, best),
+            "greedy": solver.is_right(problem, greedy),
+            "right": sum(solver.is_right(problem, solution) for solution in sampled),
+            "samples": len(sampled),
+            "tokens": len(greedy.tokens) - sum(greedy.forced),
+            "calls": len(greedy.calls),
+            "transcript": solver.told(problem, greedy),
         }
-        for problem, best, others in zip(solver.problems, greedy, sampled, strict=True)
+        for problem, greedy, sampled in zip(solver.problems, greedy_solutions, sampled_solutions, strict=True)
     ]
 
 
 def main(job: RlEvaluationJob, folder: Path, report: Reporter) -> None:
     families = {name: find_family(name) for name in job.families}
     results: dict[str, Any] = {"attempts": {}}
-    parts = len(job.models) + 1
-    with open_toolbox(job.toolbox) as choose:
+    runs = len(job.models) + 1
+    with open_toolbox(job.toolbox) as choose_tools:
         for number, (name, path) in enumerate(job.models.items()):
-            report("task", name=name, number=number, of=parts)
+            report("task", name=name, number=number, of=runs)
             model, encoding = load_checkpoint(Path(path), pick_device(job.device))
             engine = Engine(model, encoding)
             if name == "base":
-                attempts = of_base(engine, families, job)
+                attempts = base_attempts(engine, families, job)
             else:
-                attempts = of_assistant(Solver(job.problems, families, engine), choose("python,search"), job)
+                attempts = assistant_attempts(Solver(job.problems, families, engine), choose_tools(ALL_TOOLS), job)
             results["attempts"][name] = attempts
-        # The last model is the one that practised: what it was able to before is asked again.
-        report("task", name="abilities", number=len(job.models), of=parts)
-        results["answers"] = ask_all(engine, job.questions, choose, job.answer_tokens)
+        # The last model is the one after RL. It answers the assistant's own evaluation again.
+        report("task", name="abilities", number=len(job.models), of=runs)
+        results["answers"] = answers_with_tools(engine, job.questions, choose_tools, job.answer_tokens)
     write_results(folder, results)
-    report("task", name="done", number=parts, of=parts)
+    report("task", name="done", number=runs, of=runs)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Families of problems, each with a maker and a checker.
+"""Families of problems. Each family has a function that makes problems and a checker of answers.
 
-A family of your own: an object with the fields of `Family`, named in ``practice_problems.families`` as
-``package.module:object``. Its `make` is called with a random stream, a level and the material, and gives a `Problem` or
-None where it has nothing to ask. The source of its module, and of what that imports from the same package, bears the
-identity of the problems, of the checkpoint and of the evaluation.
+A family of your own is a `Family` object that ``practice_problems.families`` names as ``package.module:object``. Its
+`make` receives a random generator, a level and the material, and returns a `Problem`, or None if the material has
+nothing to ask about. The source of its module, and of the modules that this imports from the same package, is part of
+the identity of the problems, the checkpoint and the evaluation.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ import importlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from llm_assets.dialogue.wordings import AT_ONCE, letters_of
+from llm_assets.dialogue.wordings import NUMBER_ONLY, letters_of
 
 from .checking import CHECKERS
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is asked, and the answer that the checker wants. `key`: problems of the same key, whatever their family, never stand on both sides of the split."""
+    """A question, and the answer that the checker compares with.
+
+    key: problems of the same key, of any family, are in the same split.
+    """
 
     question: str
     answer: str
@@ -30,7 +34,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Chain:
-    """Two facts of which the first's answer is what the second is about: wordings of both questions, and the answers."""
+    """Two linked facts: the answer of the first is the entity of the second.
+
+    first, second: wordings of the two questions. middle: the answer of the first. answer: the answer of the second.
+    known: whether the base model knows both facts.
+    """
 
     entity: str
     first: tuple[str, ...]
@@ -41,33 +49,45 @@ class Chain:
     known: bool
 
 
+class WordProblem(NamedTuple):
+    """A word problem of a file. answer: a number. steps: lines of its worked solution."""
+
+    question: str
+    answer: str
+    steps: int
+
+
 @dataclass
 class Material:
-    """What problems are made of: words, chains of facts, word problems as (question, answer, steps of its solution)."""
+    """What problems are made from."""
 
     words: Sequence[str] = ()
     chains: Sequence[Chain] = ()
-    stories: Sequence[tuple[str, str, int]] = ()
+    word_problems: Sequence[WordProblem] = ()
 
 
 @dataclass(frozen=True)
 class Family:
-    """name; levels from easy to hard, described; tools that the solver has; checker: a name of `CHECKERS`, or a function of text, answer, distractors."""
+    """A family of problems.
+
+    levels: descriptions, from easy to hard. checker: a key of `CHECKERS`, or a function of (text, answer, distractors).
+    tools: names of the tools that the solver has. needs: the field of Material without which no problem can be made.
+    """
 
     name: str
     levels: tuple[str, ...]
     make: Callable[[random.Random, int, Material], Problem | None]
     checker: str | Callable[[str, str, Sequence[str]], bool]
     tools: tuple[str, ...] = ()
-    needs: str = field(default="")  # the field of Material that it cannot do without
+    needs: str = field(default="")
 
     def check(self, text: str, answer: str, distractors: Sequence[str] = ()) -> bool:
-        """Whether an answer's text is right."""
+        """Whether the text is a right answer."""
         checker = CHECKERS[self.checker] if isinstance(self.checker, str) else self.checker
         return bool(checker(text, answer, distractors))
 
 
-ASKED = (
+ARITHMETIC_WORDINGS = (
     "What is {e}?",
     "Calculate {e}.",
     "How much is {e}?",
@@ -75,126 +95,137 @@ ASKED = (
     "Tell me what {e} is.",
     "Please work out {e}.",
 )
-COUNTED = (
+COUNTING_WORDINGS = (
     'How often does the letter {c} stand in "{w}"?',
     'Count the letter {c} in "{w}".',
     'How many times does the letter {c} occur in "{w}"?',
 )
-SPELLED = ('Spell "{w}".', 'How do you spell the word "{w}"?', 'Tell me the letters of "{w}".')
-OPERANDS = 100  # numbers are below it
+SPELLING_WORDINGS = ('Spell "{w}".', 'How do you spell the word "{w}"?', 'Tell me the letters of "{w}".')
+OPERAND_LIMIT = 100  # operands are below it
 
 
 def arithmetic(rng: random.Random, level: int, material: Material) -> Problem:
-    """Sums and differences of two numbers and more, none of whose parts is negative."""
-    value = rng.randrange(1, OPERANDS)
+    """Sums and differences of two or more numbers, of which no intermediate result is negative."""
+    value = rng.randrange(1, OPERAND_LIMIT)
     terms = [str(value)]
     for _ in range(level + 1):
-        other = rng.randrange(1, OPERANDS)
+        other = rng.randrange(1, OPERAND_LIMIT)
         if rng.random() < 0.5 and other <= value:
             value, sign = value - other, "-"
         else:
             value, sign = value + other, "+"
         terms += [sign, str(other)]
     expression = " ".join(terms)
-    return Problem(rng.choice(ASKED).format(e=expression), str(value), expression)
+    return Problem(rng.choice(ARITHMETIC_WORDINGS).format(e=expression), str(value), expression)
 
 
-LENGTHS = ((3, 4), (5, 7), (8, 12))  # letters of a word, by level
-OF_LETTERS = ("3 or 4 letters", "5 to 7", "8 to 12")
+LENGTHS = ((3, 4), (5, 7), (8, 12))  # minimum and maximum number of letters of a word, by level
+LENGTH_LEVELS = ("3 or 4 letters", "5 to 7", "8 to 12")
+WORD_TRIES = 100  # draws in search of a word of the level's length
+LETTER_TRIES = 20  # words in search of a letter to count
 
 
 def _word(rng: random.Random, level: int, material: Material) -> str | None:
-    least, most = LENGTHS[level]
-    for _ in range(100):
+    shortest, longest = LENGTHS[level]
+    for _ in range(WORD_TRIES):
         word = rng.choice(material.words)
-        if least <= len(word) <= most:
+        if shortest <= len(word) <= longest:
             return word
     return None
 
 
 def letters(rng: random.Random, level: int, material: Material) -> Problem | None:
-    """A letter counted; as often one that occurs twice or more as one that occurs once, so that no guess is right in most cases."""
-    for _ in range(20):
+    """A letter to count in a word.
+
+    Letters that occur once and letters that occur more often are equally likely, so that no guess is right most of the
+    time.
+    """
+    for _ in range(LETTER_TRIES):
         word = _word(rng, level, material)
         if word is None:
             return None
-        if wanted := letters_of(word, rng.random() < 0.5):
-            letter = rng.choice(wanted)
-            return Problem(rng.choice(COUNTED).format(w=word, c=letter), str(word.count(letter)), word)
+        if candidates := letters_of(word, rng.random() < 0.5):
+            letter = rng.choice(candidates)
+            return Problem(rng.choice(COUNTING_WORDINGS).format(w=word, c=letter), str(word.count(letter)), word)
     return None
 
 
 def letters_at_once(rng: random.Random, level: int, material: Material) -> Problem | None:
-    """The same, with the number wanted and nothing else: who practises only to count one by one unlearns to do as asked."""
+    """A letter to count, where the answer must be the number only.
+
+    A policy that is trained only on counting step by step unlearns to answer with the number alone on request.
+    """
     problem = letters(rng, level, material)
-    return problem and replace(problem, question=problem.question + AT_ONCE)
+    return problem and replace(problem, question=problem.question + NUMBER_ONLY)
 
 
 def spelling(rng: random.Random, level: int, material: Material) -> Problem | None:
+    """A word to spell."""
     word = _word(rng, level, material)
-    return Problem(rng.choice(SPELLED).format(w=word), word, word) if word else None
+    return Problem(rng.choice(SPELLING_WORDINGS).format(w=word), word, word) if word else None
 
 
 def two_hops(rng: random.Random, level: int, material: Material) -> Problem | None:
-    """A fact about what another fact's answer is; first of what the model knows both of, then of what it does not."""
+    """A fact about the entity that answers another fact. Level 0: the model knows both facts; level 1: it does not."""
     chains = [chain for chain in material.chains if chain.known == (level == 0)]
     if not chains:
         return None
     chain = rng.choice(chains)
-    # The second question asks of "it": its own words for the thing stand where its name stood.
+    # The second question must not name the entity, since that is the answer of the first.
     second = rng.choice(chain.second).replace(chain.middle, "that place")
-    return Problem(
-        f"{rng.choice(chain.first)} And {second[0].lower()}{second[1:]}", chain.answer, chain.entity, chain.distractors
-    )
+    question = f"{rng.choice(chain.first)} And {second[0].lower()}{second[1:]}"
+    return Problem(question, chain.answer, chain.entity, chain.distractors)
 
 
-def stories(rng: random.Random, level: int, material: Material) -> Problem | None:
-    """Word problems of a file, by the steps of their solutions: up to two, three or four, more."""
-    of_level = [story for story in material.stories if min((story[2] - 1) // 2, 2) == level]
-    if not of_level:
+def word_problems(rng: random.Random, level: int, material: Material) -> Problem | None:
+    """A word problem of a file. Its level is that of the number of steps: one or two, three or four, more."""
+    candidates = [problem for problem in material.word_problems if min((problem.steps - 1) // 2, 2) == level]
+    if not candidates:
         return None
-    question, answer, _ = rng.choice(of_level)
-    return Problem(question, answer, question)
+    problem = rng.choice(candidates)
+    return Problem(problem.question, problem.answer, problem.question)
 
 
 FAMILIES = {
     family.name: family
     for family in (
+        Family("arithmetic", ("two numbers", "three", "four"), arithmetic, "number", ("python",)),
+        Family("letters", LENGTH_LEVELS, letters, "number", needs="words"),
+        Family("letters_at_once", LENGTH_LEVELS, letters_at_once, "number_only", needs="words"),
+        Family("spelling", LENGTH_LEVELS, spelling, "spelled", needs="words"),
+        Family("two_hops", ("both facts known", "one is not"), two_hops, "stated", needs="chains"),
         Family(
-            "arithmetic",
-            ("two numbers", "three", "four"),
-            lambda rng, level, material: arithmetic(rng, level, material),
+            "word_problems",
+            ("one or two steps", "three or four", "more"),
+            word_problems,
             "number",
             ("python",),
+            needs="word_problems",
         ),
-        Family("letters", OF_LETTERS, letters, "number", (), "words"),
-        Family("letters_at_once", OF_LETTERS, letters_at_once, "number_only", (), "words"),
-        Family("spelling", OF_LETTERS, spelling, "spelled", (), "words"),
-        Family("two_hops", ("both facts known", "one is not"), two_hops, "said", (), "chains"),
-        Family("stories", ("one or two steps", "three or four", "more"), stories, "number", ("python",), "stories"),
     )
 }
 
 
 class ProblemError(ValueError):
-    """A family that does not exist or is none; the message says which."""
+    """A family that does not exist or is not valid; the message names it."""
 
 
 def find_family(name: str) -> Family:
-    """A family by its name, or by ``package.module:object``. Raises ProblemError."""
+    """The family of a name, or of ``package.module:object``. Raises ProblemError."""
     if ":" not in name:
         if name not in FAMILIES:
             raise ProblemError(
-                f"practice_problems: no family {name!r}; there are {', '.join(FAMILIES)}, and your own as package.module:object"
+                f"practice_problems: no family {name!r}; there are {', '.join(FAMILIES)}, and your own as "
+                "package.module:object"
             )
         return FAMILIES[name]
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        family = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ProblemError(f"practice_problems: family {name!r}: {error}") from error
-    if not isinstance(found, Family):
+    if not isinstance(family, Family):
         raise ProblemError(
-            f"practice_problems: {name} is a {type(found).__name__}, not a llm_assets.reinforcement.problems.Family"
+            f"practice_problems: {name} is a {type(family).__name__}, not a llm_assets.reinforcement.problems.Family"
         )
-    return found
+    return family

@@ -1,4 +1,4 @@
-"""`rl_evaluation`: base, SFT and RL models on held-out problems; and what practice did to everything else."""
+"""`rl_evaluation`: base, SFT and RL models on held-out problems, and how RL changed the assistant's other abilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
-from llm_assets.evaluation.abilities import INSTRUCTION, before_and_after, changes, keeps_abilities, questions_again
+from llm_assets.evaluation.abilities import (
+    INSTRUCTION,
+    ability_changes,
+    check_abilities,
+    evaluation_questions,
+    grades_before_and_after,
+)
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.evaluation.schemas import Abilities
@@ -30,16 +36,17 @@ MODULE = "llm_assets.reinforcement.evaluate"
 REPORT, TEMPLATE = "report.html", "rl_evaluation.html.j2"
 MODELS = {"base": "base_checkpoint", "sft": "sft_checkpoint", "rl": "rl_checkpoint"}
 
-EXAMPLES = (  # of questions and answers, for the base model
+# Questions and answers that prompt the base model to answer.
+EXAMPLES = (
     ("What is 3 + 4?", "3 + 4 = 7."),
     ('How often does the letter b stand in "bib"?', "2"),
     ('Spell "tin".', "t-i-n."),
 )
-BASE_TOKENS = 64  # that the base model's one line may have
+BASE_MAX_TOKENS = 64  # of the base model's one-line answer
 
 
 class RlEvaluationConfig(Frozen):
-    """What is asked of the models. answer_tokens: of an answer to the assistant's own evaluation, asked again."""
+    """How the models are evaluated. answer_tokens: maximum tokens of an answer to a question of `sft_evaluation`."""
 
     evaluation: RlEvaluation
     answer_tokens: int
@@ -48,21 +55,21 @@ class RlEvaluationConfig(Frozen):
 
 
 def pass_at(samples: int, right: int, k: int) -> float:
-    """Probability that one of k solutions is right, from `right` of `samples`.
+    """Estimated probability that at least one of k solutions is right, given `right` of `samples`.
 
-    It is 1 - C(n - c, k) / C(n, k) (Chen et al., arXiv:2107.03374).
+    It is 1 - C(n - c, k) / C(n, k) (Chen et al., arXiv:2107.03374). Raises ValueError if k exceeds `samples`.
     """
     if k > samples:
-        raise ValueError(f"pass@{k} wants {k} samples, there are {samples}")
+        raise ValueError(f"pass@{k} needs {k} samples, there are {samples}")
     return 1.0 - comb(samples - right, k) / comb(samples, k)
 
 
 def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
-    """One part; the models are asked in a process of its own."""
+    """One task; a separate process asks the models."""
     settings = config.evaluation
     held_out = ranked(read_problems(step.input("practice_problems"), "held_out"))
     problems = [problem for place, problem in held_out if place < settings.problems]
-    questions, again = questions_again(step.input("conversations"))
+    questions, job_questions = evaluation_questions(step.input("conversations"))
     job = RlEvaluationJob(
         models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
         families=config.families,
@@ -72,14 +79,14 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
         max_tokens=settings.max_tokens,
         seed=settings.seed,
         device=settings.device,
-        base=BasePrompting(min(settings.max_tokens, BASE_TOKENS), INSTRUCTION, EXAMPLES),
-        questions=again,
+        base=BasePrompting(min(settings.max_tokens, BASE_MAX_TOKENS), INSTRUCTION, EXAMPLES),
+        questions=job_questions,
         answer_tokens=config.answer_tokens,
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = to_attempts(problems, results["attempts"])
-    abilities = before_and_after(step.input("sft_evaluation"), questions, results["answers"])
+    abilities = grades_before_and_after(step.input("sft_evaluation"), questions, results["answers"])
     with step.task("evaluation") as task:
         task.table("attempts", Attempts).frame(attempts)
         task.table("abilities", Abilities).frame(abilities)
@@ -87,22 +94,22 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
 
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig) -> str:
-    """The page on the evaluation and on the training before it."""
+    """The HTML report on the evaluation and on the training run before it."""
     attempts, abilities = (
         pl.concat([pl.read_parquet(path) for path in evaluation.table(table)]) for table in ("attempts", "abilities")
     )
     checkpoint = inputs.artifact("rl_checkpoint")
     steps, scores = scores_by_step(checkpoint)
-    drawn = {**policy_plots(pl.read_parquet(checkpoint.table("curve"))), "evaluations": ""}
+    policy_curves = {**policy_plots(pl.read_parquet(checkpoint.table("curve"))), "evaluations": ""}
     if steps:
-        drawn["evaluations"] = plots.svg({"held out": (steps, scores)}, "step", "right, greedy", marks=True)
+        policy_curves["evaluations"] = plots.svg({"held out": (steps, scores)}, "step", "right, greedy", marks=True)
     return render(
         __package__,
         TEMPLATE,
         numbers=headline(attempts, abilities, config.evaluation.samples),
         attempts=attempts,
         abilities=abilities.to_dicts(),
-        plots=drawn,
+        plots=policy_curves,
         models=list(MODELS),
         shown=config.evaluation.transcripts,
         training=checkpoint.record.stats,
@@ -112,67 +119,80 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig
 
 
 def to_attempts(problems: Sequence[ProblemRow], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
-    """One row a model and problem (schema Attempts)."""
+    """One row per model and problem (schema Attempts)."""
     by_number = {problem.problem: problem for problem in problems}
-    of_problem = ("problem", "family", "level", "question", "answer")
-    of_attempt = ("greedy", "right", "samples", "tokens", "calls", "transcript")
+    problem_columns = ("problem", "family", "level", "question", "answer")
+    attempt_columns = ("greedy", "right", "samples", "tokens", "calls", "transcript")
     return pl.DataFrame(
         [
             {
                 "model": model,
-                **{name: getattr(by_number[one["problem"]], name) for name in of_problem},
-                **{name: one[name] for name in of_attempt},
+                **{name: getattr(by_number[attempt["problem"]], name) for name in problem_columns},
+                **{name: attempt[name] for name in attempt_columns},
             }
             for model in MODELS
-            for one in results.get(model, [])
+            for attempt in results.get(model, [])
         ]
     )
 
 
 def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[str, Any]:
-    """The numbers that are tracked: pass@1 and pass@k by model, family and level, lengths, changes elsewhere."""
+    """The numbers that are tracked.
+
+    passed: pass@1, pass@k, greedy accuracy and tokens by model, family and level. families: pass@1 by model and family.
+    changes: how the assistant's other abilities changed.
+    """
     passed: dict[str, dict[str, dict[str, float]]] = {}
     for (model, family, level), rows in attempts.group_by("model", "family", "level", maintain_order=True):
-        one = {
+        numbers = {
             "problems": len(rows),
             "greedy": round(float(rows["greedy"].mean()), 4),
             "tokens": round(float(rows["tokens"].mean()), 1),
         }  # type: ignore[arg-type]
-        for wanted in (1, k):
-            one[f"pass@{wanted}"] = round(
-                sum(pass_at(row["samples"], row["right"], wanted) for row in rows.iter_rows(named=True)) / len(rows), 4
-            )
-        passed.setdefault(str(model), {})[f"{family}, level {level}"] = one
+        for samples in (1, k):
+            numbers[f"pass@{samples}"] = mean_pass_at(rows, samples)
+        passed.setdefault(str(model), {})[f"{family}, level {level}"] = numbers
     families: dict[str, dict[str, float]] = {}
     for (model, family), rows in attempts.group_by("model", "family", maintain_order=True):
         share = (rows["right"] / rows["samples"]).mean()
         families.setdefault(str(model), {})[str(family)] = round(float(share), 4)  # type: ignore[arg-type]
-    return {"passed": passed, "families": families, "changes": changes(abilities)}
+    return {"passed": passed, "families": families, "changes": ability_changes(abilities)}
 
 
-def practice_helps(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig) -> CheckOutcome:
-    """Whether RL solves more held-out problems than SFT in some family."""
+def mean_pass_at(attempts: pl.DataFrame, k: int) -> float:
+    """pass@k, averaged over problems."""
+    shares = [pass_at(row["samples"], row["right"], k) for row in attempts.iter_rows(named=True)]
+    return round(sum(shares) / len(shares), 4)
+
+
+def solves_more(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig) -> CheckOutcome:
+    """Whether the RL model solves more held-out problems of some family than the SFT model."""
     families = evaluation.record.stats["families"]
     before, after = families["sft"], families["rl"]
     gains = {family: round(share - before[family], 4) for family, share in after.items()}
-    told = ", ".join(f"{family} {100 * before[family]:.1f} % → {100 * after[family]:.1f} %" for family in gains)
-    shares = {"sft": before, "rl": after}
-    numbers = {f"pass@1.{model}.{family}": share for model, of in shares.items() for family, share in of.items()}
+    changes_by_family = ", ".join(
+        f"{family} {100 * before[family]:.1f} % → {100 * after[family]:.1f} %" for family in gains
+    )
+    numbers = {}
+    for model, shares in (("sft", before), ("rl", after)):
+        numbers.update({f"pass@1.{model}.{family}": share for family, share in shares.items()})
+    numbers.update({f"gain.{family}": gain for family, gain in gains.items()})
     return CheckOutcome(
         max(gains.values(), default=0.0) > 0,
-        f"pass@1 on held-out problems, SFT → RL: {told}",
-        numbers={**numbers, **{f"gain.{family}": gain for family, gain in gains.items()}},
+        f"pass@1 on held-out problems, SFT → RL: {changes_by_family}",
+        numbers=numbers,
     )
 
 
 def show(evaluation: Artifact) -> dict[str, str]:
-    """pass@1 and pass@k in Markdown, for Dagster's page of the asset."""
+    """pass@1 and pass@k in Markdown, for the asset's page in Dagster."""
     passed = evaluation.record.stats["passed"]
-    ks = [name for name in next(iter(next(iter(passed.values())).values())) if name.startswith("pass@")]
-    heads = " | ".join(f"{model} {name}" for model in passed for name in ks)
-    lines = [f"| | {heads} |", "|---" + "|--:" * (len(passed) * len(ks)) + "|"]
+    first_numbers = next(iter(next(iter(passed.values())).values()))
+    metrics = [name for name in first_numbers if name.startswith("pass@")]
+    heads = " | ".join(f"{model} {metric}" for model in passed for metric in metrics)
+    lines = [f"| | {heads} |", "|---" + "|--:" * (len(passed) * len(metrics)) + "|"]
     for group in passed["rl"]:
-        shares = " | ".join(f"{100 * passed[model][group][name]:.1f} %" for model in passed for name in ks)
+        shares = " | ".join(f"{100 * passed[model][group][metric]:.1f} %" for model in passed for metric in metrics)
         lines.append(f"| {group} | {shares} |")
     return {"summary": "\n".join(lines)}
 
@@ -180,8 +200,8 @@ def show(evaluation: Artifact) -> dict[str, str]:
 RL_EVALUATION = Stage(
     name="rl_evaluation",
     group="reinforcement",
-    description="Base, SFT and RL models on held-out problems, and what reinforcement learning did to everything else "
-    "that the assistant can do.",
+    description="Base, SFT and RL models on held-out problems, and how reinforcement learning changed the assistant's "
+    "other abilities.",
     kinds=("pytorch", "html"),
     build=build_rl_evaluation,
     config=lambda recipe, crawl: RlEvaluationConfig(
@@ -190,7 +210,7 @@ RL_EVALUATION = Stage(
         tools=recipe.tools,
         families=family_names(recipe.practice_problems),
     ),
-    code_version="1",
+    code_version="2",
     inputs=(
         "rl_checkpoint",
         "sft_checkpoint",
@@ -206,10 +226,10 @@ RL_EVALUATION = Stage(
     checks=(
         Check(
             "solves_more",
-            "More held-out problems are solved after reinforcement learning than before, in some family.",
-            practice_helps,
+            "After reinforcement learning the assistant solves more held-out problems of some family than before.",
+            solves_more,
         ),
-        Check("keeps_what_it_knew", "No ability of the assistant's fell by more than ten points.", keeps_abilities),
+        Check("keeps_what_it_knew", "None of the assistant's abilities fell by more than ten points.", check_abilities),
     ),
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
     show=show,

@@ -1,4 +1,4 @@
-"""Schemas of the reinforcement room's tables."""
+"""Schemas of the tables of reinforcement learning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import polars as pl
 
 
 class Problems(pa.DataFrameModel):
-    """A problem with its answer. Problems of the same key, of whatever family, stand on one side of the split. tools: what the solver has."""
+    """A problem with its answer."""
 
     problem: pl.Int64 = pa.Field(ge=0, unique=True)
     split: str = pa.Field(isin=["train", "held_out"])
@@ -16,19 +16,19 @@ class Problems(pa.DataFrameModel):
     question: str
     answer: str
     distractors: str = pa.Field(description="JSON list: wrong answers of the same kind")
-    key: str
-    tools: str
+    key: str = pa.Field(description="problems of the same key, of any family, are in the same split")
+    tools: str = pa.Field(description="tools that the solver has, separated by commas")
 
 
 class ProblemRejects(pa.DataFrameModel):
-    """A row of a file that is no problem."""
+    """A row of a file that is not a valid word problem."""
 
     line: pl.Int64 = pa.Field(ge=0)
     reason: str
 
 
 class Solutions(pa.DataFrameModel):
-    """A held-out problem's solution, as it was at a step."""
+    """A solution of a held-out problem at an evaluation step."""
 
     step: pl.Int64 = pa.Field(ge=0)
     problem: pl.Int64 = pa.Field(ge=0)
@@ -38,7 +38,7 @@ class Solutions(pa.DataFrameModel):
 
 
 class Attempts(pa.DataFrameModel):
-    """A model's attempts at a held-out problem: the greedy solution, and how many of the sampled ones are right. tokens and calls are of the greedy one."""
+    """A model's attempts at a held-out problem."""
 
     model: str
     problem: pl.Int64 = pa.Field(ge=0)
@@ -46,9 +46,9 @@ class Attempts(pa.DataFrameModel):
     level: pl.Int64 = pa.Field(ge=0)
     question: str
     answer: str
-    greedy: bool
-    right: pl.Int64 = pa.Field(ge=0)
+    greedy: bool = pa.Field(description="whether the greedy solution is right")
+    right: pl.Int64 = pa.Field(ge=0, description="right solutions among the sampled ones")
     samples: pl.Int64 = pa.Field(ge=1)
-    tokens: pl.Int64 = pa.Field(ge=0)
-    calls: pl.Int64 = pa.Field(ge=0)
-    transcript: str
+    tokens: pl.Int64 = pa.Field(ge=0, description="tokens of the greedy solution, without tool-output tokens")
+    calls: pl.Int64 = pa.Field(ge=0, description="tool calls of the greedy solution")
+    transcript: str = pa.Field(description="the greedy solution")

@@ -1,1 +1,1 @@
-"""Release: the model in the formats of others, and one page from crawl to assistant."""
+"""Release: the assistant in the file formats of other libraries, and a scorecard of the whole pipeline."""

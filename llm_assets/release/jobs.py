@@ -1,4 +1,7 @@
-"""What the process of the scorecard is given. Plain values, so that neither side needs the other's packages."""
+"""The job of the scorecard's process.
+
+It holds plain values, so that the process which writes it does not need the packages of the process which runs it.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,18 @@ from llm_assets.tools.jobs import ToolboxJob
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt(Question):
-    """One prompt, put to every model. expected: what a right answer holds."""
+    """A prompt that every model answers. expected: what a right answer contains; empty if there is none."""
 
     kind: str
     expected: str = ""
 
 
 @dataclass(frozen=True)
-class AskJob:
-    """The same prompts to every model (`release.ask`). models: checkpoints' folders, by name; `base` is asked as a base
-    model.
+class AnswerJob:
+    """The same prompts for several models (`release.answer_prompts`).
+
+    models: folders of the checkpoints, by name; the one named `base` is prompted as a base model.
+    max_tokens: limit of each answer.
     """
 
     models: dict[str, str]

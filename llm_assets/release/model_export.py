@@ -1,10 +1,10 @@
-"""`model_export`: the assistant as others read it: a Hugging Face folder and a GGUF file. Its card is a view."""
+"""`model_export`: the assistant as a Hugging Face folder and a GGUF file. The model card is a view."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -14,17 +14,22 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact, Store
 from llm_assets.artifacts.views import View
+from llm_assets.evaluation.abilities import GROUPS
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import render
+
+if TYPE_CHECKING:
+    from llm_assets.model.encoding import Encoding
 
 FOLDER = "huggingface"
 GGUF = "model.gguf"
 CARD = f"{FOLDER}/README.md"
 TEMPLATE = "model_card.md.j2"
-TOLERANCE = 1e-4  # of logits, against the largest of them: both sides compute in fp32, in another order
-TEXTS = 64  # pages and questions that the check reads
-# What the model was made of, from the corpus on.
+# Largest difference of logits, relative to the largest logit. Both sides compute in fp32, but in another order.
+TOLERANCE = 1e-4
+TEXTS = 64  # pages, and questions, that the check compares
+# Assets that the model is made from, from the corpus on.
 LINEAGE = (
     "clean_corpus",
     "tokenizer",
@@ -44,7 +49,7 @@ EVALUATIONS = ("base_evaluation", "sft_evaluation", "rl_evaluation", "rlhf_evalu
 
 
 class ModelExportConfig(Frozen):
-    """Precision of the GGUF file; the assistant's name and maker, and whether its rankings are simulated."""
+    """Precision of the GGUF file (None for no file), the assistant's name and maker, whether rankings are simulated."""
 
     gguf: Literal["f32", "f16"] | None
     assistant: str
@@ -53,7 +58,7 @@ class ModelExportConfig(Frozen):
 
 
 def build_model_export(step: Step, config: ModelExportConfig) -> None:
-    """One part."""
+    """Write both formats, as one task."""
     from llm_assets.model.checkpoint import load_checkpoint
     from llm_assets.model.gguf_file import write_gguf
     from llm_assets.model.huggingface import export
@@ -73,7 +78,7 @@ def build_model_export(step: Step, config: ModelExportConfig) -> None:
 
 
 def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> str:
-    """The model card, as Markdown."""
+    """Draw the model card, in Markdown."""
     checkpoint = inputs.artifact("rlhf_checkpoint")
     return render(
         __package__,
@@ -84,28 +89,30 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
         crawls=list(inputs.by_crawl("token_shards")),
         shape=ModelShape.load(checkpoint.file("shape.json").read_text(), "shape.json"),
         lineage=lineage(inputs),
+        groups=GROUPS,
         numbers={name: inputs.artifact(name).record.stats for name in EVALUATIONS},
         gguf=export.record.stats.get("gguf"),
     )
 
 
 def card_of(checkpoint: Path, store: Store) -> Path | None:
-    """The model card of the latest export that was made of the checkpoint in this folder; None where there is none."""
-    known = next((artifact for artifact in store.artifacts("rlhf_checkpoint") if artifact.path == checkpoint), None)
-    if known is None:
+    """The model card of the latest export of the checkpoint in this folder, or None."""
+    artifact = next((other for other in store.artifacts("rlhf_checkpoint") if other.path == checkpoint), None)
+    if artifact is None:
         return None
     for export in reversed(list(store.artifacts("model_export"))):
-        if export.record.fields["inputs"].get("rlhf_checkpoint") == known.data_version and export.view(CARD).is_file():
+        is_of_checkpoint = export.record.fields["inputs"].get("rlhf_checkpoint") == artifact.data_version
+        if is_of_checkpoint and export.view(CARD).is_file():
             return export.view(CARD)
     return None
 
 
 def lineage(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
-    """What the model was made of: artifacts with identity and version."""
+    """Rows of the card's lineage table: the artifacts that the model is made from."""
     return [
         {
             "key": key,
-            "identity": artifact.record.short,
+            "identity": artifact.record.short_id,
             "data_version": artifact.data_version,
             "rows": sum(artifact.record.rows.values()),
         }
@@ -116,19 +123,23 @@ def lineage(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
 
 
 def examine_transformers(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> CheckOutcome:
-    """The check: questions and pages of the inputs through both."""
-    questions, pages = texts_for(inputs.artifact("conversations"), inputs.by_crawl("clean_corpus").values())
-    return equals_transformers(export, inputs.artifact("rlhf_checkpoint"), questions, pages)
+    """The check `same_in_transformers`, with questions and pages of the inputs."""
+    questions, pages = texts_to_compare(inputs.artifact("conversations"), inputs.by_crawl("clean_corpus").values())
+    return compare_with_transformers(export, inputs.artifact("rlhf_checkpoint"), questions, pages)
 
 
 def examine_gguf(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> CheckOutcome:
-    """The check: the file against the checkpoint that it was written from."""
-    return equals_gguf(export, inputs.artifact("rlhf_checkpoint"))
+    """The check `same_in_gguf`, with the checkpoint that the file was written from."""
+    return compare_with_gguf(export, inputs.artifact("rlhf_checkpoint"))
 
 
-def equals_transformers(export: Artifact, checkpoint: Artifact, questions: list[str], pages: list[str]) -> CheckOutcome:
-    """Whether transformers gives the same tokens of texts and conversations, the same logits, and the same greedy
-    answers, from the folder.
+def compare_with_transformers(
+    export: Artifact, checkpoint: Artifact, questions: list[str], pages: list[str]
+) -> CheckOutcome:
+    """Check that transformers reads the exported folder as this project reads the checkpoint.
+
+    For pages and for conversations of one question, both must give the same tokens, logits within `TOLERANCE`, and the
+    same most probable next tokens.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -139,113 +150,127 @@ def equals_transformers(export: Artifact, checkpoint: Artifact, questions: list[
     folder = export.path / FOLDER
     model, encoding = load_checkpoint(checkpoint.path)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    failures: list[dict[str, Any]] = []
-    for text in pages:
-        ours, theirs = encoding.encode(text), tokenizer(text, add_special_tokens=False)["input_ids"]
-        if ours != theirs:
-            failures.append(
-                {"what": "tokens of a page", "text": text[:100], "first_difference": _differs(ours, theirs)}
-            )
-    asked = []
-    for question in questions:
-        ours = prompt(encoding, [Message("user", question)])
-        theirs = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        if ours != list(theirs):
-            failures.append(
-                {"what": "tokens of a conversation", "text": question, "first_difference": _differs(ours, list(theirs))}
-            )
-        asked.append(ours)
-    other = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    worst = 0.0
-    rows = [ids[: model.shape.context] for ids in [*asked, *(encoding.document(text) for text in pages)]]
-    with torch.no_grad():
-        for ids in rows:
-            ours, theirs = model(torch.tensor([ids])), other(torch.tensor([ids])).logits
-            apart = float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-6))
-            worst = max(worst, apart)
-            if apart > TOLERANCE:
-                failures.append({"what": "logits", "tokens": len(ids), "difference": apart})
-            if not torch.equal(ours.argmax(-1), theirs.argmax(-1)):
-                # Where two logits are alike, rounding decides; that is no difference.
-                at = (ours.argmax(-1) != theirs.argmax(-1)).nonzero()[0].tolist()
-                top = ours[tuple(at)].topk(2).values
-                if float(top[0] - top[1]) > TOLERANCE * float(ours.abs().max()):
-                    failures.append({"what": "most probable token", "place": at[-1]})
+    prompts = [prompt(encoding, [Message("user", question)]) for question in questions]
+    failures = [
+        *_different_page_tokens(encoding, tokenizer, pages),
+        *_different_prompt_tokens(prompts, tokenizer, questions),
+    ]
+    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    sequences = [ids[: model.shape.context] for ids in [*prompts, *(encoding.document(text) for text in pages)]]
+    largest, different_logits = _different_logits(model, reference, sequences)
+    failures += different_logits
     texts = f"{len(pages)} pages and {len(questions)} conversations"
-    summary = f"{texts}: the same tokens in transformers, logits within {worst:.1e} of the largest"
-    numbers = {"pages": len(pages), "conversations": len(questions), "largest_difference": worst}
+    summary = f"{texts}: the same tokens in transformers, logits within {largest:.1e} of the largest"
+    numbers = {"pages": len(pages), "conversations": len(questions), "largest_difference": largest}
     return CheckOutcome(not failures, summary, failures[:10], numbers)
 
 
-def equals_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
-    """Whether the GGUF file, read by the `gguf` package, holds the checkpoint's weights and vocabulary."""
+def _different_page_tokens(encoding: Encoding, tokenizer: Any, pages: list[str]) -> Iterator[dict[str, Any]]:
+    """Pages of which transformers gives other tokens."""
+    for text in pages:
+        ours, theirs = encoding.encode(text), tokenizer(text, add_special_tokens=False)["input_ids"]
+        if ours != theirs:
+            place = _first_difference(ours, theirs)
+            yield {"problem": "tokens of a page", "text": text[:100], "first_difference": place}
+
+
+def _different_prompt_tokens(
+    prompts: list[list[int]], tokenizer: Any, questions: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Questions of which the chat template of transformers gives another prompt."""
+    for ours, question in zip(prompts, questions, strict=True):
+        messages = [{"role": "user", "content": question}]
+        theirs = list(
+            tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        )
+        if ours != theirs:
+            place = _first_difference(ours, theirs)
+            yield {"problem": "tokens of a conversation", "text": question, "first_difference": place}
+
+
+def _different_logits(model: Any, reference: Any, sequences: list[list[int]]) -> tuple[float, list[dict[str, Any]]]:
+    """The largest difference of logits, relative to the largest logit of the sequence; and the differences that count.
+
+    reference: the model of transformers. sequences: token ids, each at most as long as the context.
+    """
+    import torch
+
+    largest, failures = 0.0, []
+    with torch.no_grad():
+        for ids in sequences:
+            ours, theirs = model(torch.tensor([ids])), reference(torch.tensor([ids])).logits
+            difference = float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-6))
+            largest = max(largest, difference)
+            if difference > TOLERANCE:
+                failures.append({"problem": "logits", "tokens": len(ids), "difference": difference})
+            if not torch.equal(ours.argmax(-1), theirs.argmax(-1)):
+                # If the two largest logits are nearly equal, rounding decides between them: that does not count.
+                place = (ours.argmax(-1) != theirs.argmax(-1)).nonzero()[0].tolist()
+                top = ours[tuple(place)].topk(2).values
+                if float(top[0] - top[1]) > TOLERANCE * float(ours.abs().max()):
+                    failures.append({"problem": "most probable token", "place": place[-1]})
+    return largest, failures
+
+
+def _first_difference(ours: list[int], theirs: list[int]) -> int:
+    """The first index at which two lists differ."""
+    for index, (our_token, their_token) in enumerate(zip(ours, theirs, strict=False)):
+        if our_token != their_token:
+            return index
+    return min(len(ours), len(theirs))
+
+
+def compare_with_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
+    """Check that the GGUF file, read by the `gguf` package, holds the checkpoint's weights and vocabulary."""
     import gguf
-    import numpy as np
 
     from llm_assets.model.checkpoint import load_checkpoint
 
     if "gguf" not in export.record.stats:
-        return CheckOutcome(True, "the recipe wants no GGUF file")
+        return CheckOutcome(True, "the recipe asks for no GGUF file")
     model, encoding = load_checkpoint(checkpoint.path)
     reader = gguf.GGUFReader(export.file(GGUF))
-    names = gguf.get_tensor_name_map(
-        {"qwen3": gguf.MODEL_ARCH.QWEN3, "gpt2": gguf.MODEL_ARCH.GPT2}[model.shape.architecture], model.shape.layers
-    )
-    found = {tensor.name: tensor for tensor in reader.tensors}
+    architecture = {"qwen3": gguf.MODEL_ARCH.QWEN3, "gpt2": gguf.MODEL_ARCH.GPT2}[model.shape.architecture]
+    names = gguf.get_tensor_name_map(architecture, model.shape.layers)
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
     failures: list[dict[str, Any]] = []
-    for own, tensor in model.state_dict().items():
-        theirs = found.get(names.get_name(own, try_suffixes=(".weight", ".bias")))
-        values = tensor.float().numpy()
-        if own.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
-            values = values.T
-        if theirs is None:
-            failures.append({"tensor": own, "what": "missing"})
-        elif not np.array_equal(
-            np.asarray(theirs.data, np.float32).reshape(values.shape),
-            values.astype(theirs.data.dtype).astype(np.float32),
-        ):
-            failures.append({"tensor": own, "what": "other values"})
+    for name, weight in model.state_dict().items():
+        problem = _tensor_problem(name, weight, tensors.get(names.get_name(name, try_suffixes=(".weight", ".bias"))))
+        if problem:
+            failures.append({"tensor": name, "problem": problem})
     tokens = reader.fields["tokenizer.ggml.tokens"]
     if len(tokens.data) < encoding.size:
-        failures.append(
-            {"tensor": "vocabulary", "what": f"{len(tokens.data)} tokens, the tokenizer has {encoding.size}"}
-        )
-    summary = f"{len(found)} tensors and {len(tokens.data):,} tokens read back as they were"
-    return CheckOutcome(not failures, summary, failures[:10], {"tensors": len(found), "tokens": len(tokens.data)})
+        problem = f"{len(tokens.data)} tokens, the tokenizer has {encoding.size}"
+        failures.append({"tensor": "vocabulary", "problem": problem})
+    summary = f"{len(tensors)} tensors and {len(tokens.data):,} tokens are the checkpoint's"
+    return CheckOutcome(not failures, summary, failures[:10], {"tensors": len(tensors), "tokens": len(tokens.data)})
 
 
-def texts_for(conversations: Artifact, corpus: Iterable[Artifact]) -> tuple[list[str], list[str]]:
-    """Questions and pages that the check reads: the first of each."""
-    questions = (
-        pl.concat([pl.read_parquet(path, columns=["question"]) for path in conversations.table("evaluation")])[
-            "question"
-        ]
-        .unique(maintain_order=True)
-        .head(TEXTS)
-        .to_list()
-    )
-    pages = (
-        pl.concat(
-            [pl.scan_parquet(path).select("text") for artifact in corpus for path in sorted(artifact.table("text"))]
-        )
-        .head(TEXTS)
-        .collect()["text"]
-        .to_list()
-    )
+def _tensor_problem(name: str, weight: Any, exported: Any) -> str:
+    """What is wrong with an exported tensor; empty if it holds the weight in the file's precision."""
+    import numpy as np
+
+    if exported is None:
+        return "missing"
+    values = weight.float().numpy()
+    if name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
+        values = values.T  # GPT-2 stores these transposed
+    rounded = values.astype(exported.data.dtype).astype(np.float32)
+    is_same = np.array_equal(np.asarray(exported.data, np.float32).reshape(values.shape), rounded)
+    return "" if is_same else "other values"
+
+
+def texts_to_compare(conversations: Artifact, corpus: Iterable[Artifact]) -> tuple[list[str], list[str]]:
+    """The first questions of the evaluation and the first pages of the corpus, `TEXTS` of each at most."""
+    tables = [pl.read_parquet(path, columns=["question"]) for path in conversations.table("evaluation")]
+    questions = pl.concat(tables)["question"].unique(maintain_order=True).head(TEXTS).to_list()
+    scans = [pl.scan_parquet(path).select("text") for artifact in corpus for path in sorted(artifact.table("text"))]
+    pages = pl.concat(scans).head(TEXTS).collect()["text"].to_list()
     return questions, pages
 
 
-def _differs(ours: list[int], theirs: list[int]) -> int:
-    """The first place where two lists differ."""
-    return next(
-        (place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
-    )
-
-
 def show(export: Artifact) -> dict[str, str]:
-    """The model card, and how to use the files."""
+    """The model card and how to load the files, in Markdown for Dagster."""
     folder: Path = export.path
     card = export.view(CARD)
     use = (
@@ -259,7 +284,7 @@ def show(export: Artifact) -> dict[str, str]:
 MODEL_EXPORT = Stage(
     name="model_export",
     group="release",
-    description="The assistant as a Hugging Face folder and a GGUF file, with a card that tells its lineage.",
+    description="The assistant as a Hugging Face folder and a GGUF file, with a model card that lists its lineage.",
     kinds=("huggingface", "safetensors"),
     build=build_model_export,
     config=lambda recipe, crawl: ModelExportConfig(
@@ -274,7 +299,7 @@ MODEL_EXPORT = Stage(
     checks=(
         Check(
             "same_in_transformers",
-            "transformers gives the same tokens and the same logits from the exported folder.",
+            "transformers gives the same tokens and logits from the exported folder.",
             examine_transformers,
             blocking=True,
         ),

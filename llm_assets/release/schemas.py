@@ -1,4 +1,4 @@
-"""Schemas of the release room's tables."""
+"""Schemas of the release tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import polars as pl
 
 
 class Transcripts(pa.DataFrameModel):
-    """What a model says to a prompt. text: with calls in brackets, and results after an arrow."""
+    """The answer of one model to one prompt. text: tool calls in brackets, their results after an arrow."""
 
     number: pl.Int64 = pa.Field(ge=0)
     kind: str
@@ -18,7 +18,10 @@ class Transcripts(pa.DataFrameModel):
 
 
 class Costs(pa.DataFrameModel):
-    """What an artifact took when it was built. flops: of trainings; watt_hours: an estimate; bytes: on the disk."""
+    """What building an artifact cost.
+
+    flops: of training runs. watt_hours: an estimate. bytes: size on disk.
+    """
 
     key: str = pa.Field(unique=True)
     stage: str

@@ -1,6 +1,6 @@
-"""`scorecard`: from crawl to assistant on one page: what each stage left, what it brought, what it cost.
+"""`scorecard`: the whole pipeline on one page: pages left by each stage, evaluations, answers side by side, costs.
 
-It tells times, so it is the one artifact whose bytes are not the same in every run.
+It holds measured times, so it is the only artifact whose bytes differ between runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.transcript import from_rows, transcript
-from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION
+from llm_assets.evaluation.abilities import GROUPS, GUIDELINES, INSTRUCTION
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.model.devices import find_device, find_gpus
@@ -31,13 +31,13 @@ from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import monitor_series
 from llm_assets.training.training_run import loss_series
 
-from .jobs import AskJob, Prompt
+from .jobs import AnswerJob, Prompt
 from .schemas import Costs, Transcripts
 
-MODULE = "llm_assets.release.ask"
+MODULE = "llm_assets.release.answer_prompts"
 REPORT = "scorecard.html"
 TEMPLATE = "scorecard.html.j2"
-# Stages from captures to text, with the table that holds what is left.
+# Stages from captures to text, each with the table whose rows are the pages left.
 FUNNEL = {
     "raw_warc": "captures",
     "filtered_urls": "urls",
@@ -57,7 +57,7 @@ CHECKPOINTS = (
     "rlhf_checkpoint",
 )
 EVALUATIONS = ("base_evaluation", "sft_evaluation", "rl_evaluation", "rlhf_evaluation")
-OTHERS = (
+OTHER_INPUTS = (
     "url_blocklists",
     "quality_classifier",
     "text_statistics",
@@ -77,14 +77,25 @@ OTHERS = (
     "human_rankings",
     "rlhf_evaluation",
 )
-SHOWN = ("known", "known_elsewhere", "fictitious", "search", "sums", "letters")  # groups of which prompts are shown
-CORE_WATTS = 15.0  # of a core under load: 65 to 125 W of a desktop's or server's four to eight
+# Groups of the evaluation from which prompts are shown, with the tools of these prompts.
+SHOWN_GROUPS = {
+    "known": "",
+    "known_elsewhere": "",
+    "fictitious": "",
+    "search": "search",
+    "sums": "python",
+    "letters": "python",
+}
+# Power of one CPU core under load: desktop and server CPUs take 65 to 125 W for four to eight cores.
+CORE_WATTS = 15.0
+COSTS = ("seconds", "cpu_seconds", "gpu_seconds", "flops", "watt_hours", "bytes")  # columns that can be added up
 
 
 class ScorecardConfig(Frozen):
-    """What every model is asked and with which tools; what the page says of the assistant and of its rankings.
+    """Prompts and tools of the answers side by side; what the page says about the assistant and its rankings.
 
-    prompts: of each kind. max_tokens: of an answer. watts: power of one device while it trains; 0 takes what is known.
+    prompts: number of prompts of each kind. max_tokens: limit of each answer. watts: power of one device while it
+    trains; 0 takes the rated power of known GPUs.
     """
 
     prompts: int
@@ -97,9 +108,9 @@ class ScorecardConfig(Frozen):
 
 
 def build_scorecard(step: Step, config: ScorecardConfig) -> None:
-    """One part; the models are asked in a process of its own."""
+    """Build the artifact as one task. The models answer in a separate process."""
     prompts = chosen_prompts(step.input("conversations"), step.input("response_pairs"), config.prompts)
-    job = AskJob(
+    job = AnswerJob(
         models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
         prompts=tuple(prompts),
         max_tokens=config.max_tokens,
@@ -107,36 +118,35 @@ def build_scorecard(step: Step, config: ScorecardConfig) -> None:
         base=BasePrompting(config.max_tokens, INSTRUCTION, base_examples(step.input("knowledge_boundary"))),
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
-    results = measure(step, MODULE, job, step.staging / "asking")
-    spent = costs(step.inputs, config.watts)
+    results = measure(step, MODULE, job, step.staging / "answers")
+    cost_rows = costs(step.inputs, config.watts)
     with step.task("scorecard") as task:
         task.table("transcripts", Transcripts).frame(transcripts(prompts, results))
-        task.table("costs", Costs).frame(spent)
-        task.stats.update(total(spent))
+        task.table("costs", Costs).frame(cost_rows)
+        task.stats.update(total(cost_rows))
 
 
 def base_examples(knowledge: Artifact) -> tuple[tuple[str, str], ...]:
-    """Questions with their answers that a base model is shown: things that it knows, and a sum."""
+    """Example questions and answers for the base model: three facts that it knows, and a sum."""
     topics = pl.concat([pl.read_parquet(path) for path in knowledge.table("topics")])
-    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("kept_apart"))
+    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("held_out"))
     rows = known.unique("relation", maintain_order=True).head(3).to_dicts()
     return (*((json.loads(row["questions"])[0], row["sentence"]) for row in rows), ("What is 3 + 4?", "3 + 4 = 7."))
 
 
 def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig) -> str:
-    """The HTML page."""
-    spent = pl.concat([pl.read_parquet(path) for path in scorecard.table("costs")])
-    said = pl.concat([pl.read_parquet(path) for path in scorecard.table("transcripts")])
-    named = (*CHECKPOINTS, *EVALUATIONS, "tokenizer", "human_rankings")
+    """Draw the HTML page."""
+    cost_rows = read_table(scorecard, "costs")
+    assets = (*CHECKPOINTS, *EVALUATIONS, "tokenizer", "human_rankings")
     return render(
         __package__,
         TEMPLATE,
         funnel=funnel(inputs),
-        of={name: inputs.artifact(name).record.stats for name in named},
+        stats={name: inputs.artifact(name).record.stats for name in assets},
         groups=GROUPS,
-        said=said.to_dicts(),
-        costs=by_stage(spent),
-        total=total(spent),
+        transcripts=read_table(scorecard, "transcripts").to_dicts(),
+        costs=by_stage(cost_rows),
+        total=total(cost_rows),
         plots=figures(inputs),
         tokens={crawl: shards.record.stats for crawl, shards in inputs.by_crawl("token_shards").items()},
         assistant=config.assistant,
@@ -144,7 +154,7 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
         identities=[
             {
                 "key": key,
-                "identity": artifact.record.short,
+                "identity": artifact.record.short_id,
                 "data_version": artifact.data_version[:16],
                 "code_version": artifact.record.fields.get("code_version", ""),
             }
@@ -154,44 +164,57 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
 
 
 def figures(inputs: Inputs) -> dict[str, str]:
-    """The curves of the trainings, as SVG."""
+    """The training curves, as SVG."""
     curves = {name: pl.read_parquet(inputs.artifact(asset).table("curve")) for name, asset in MODELS.items()}
-    practice = curves["rl"]
-    steps = practice["step"].to_list()
+    rl_curve = curves["rl"]
+    steps = rl_curve["step"].to_list()
     monitor = inputs.artifact("rlhf_checkpoint").record.stats["monitor"]
-    evaluations = [{"step": int(at), **values} for at, values in monitor.items()]
-    loss = "loss, nats a token"
+    evaluations = [{"step": int(step), **values} for step, values in monitor.items()]
+    loss = "loss, nats per token"
     return {
         "base": plots.svg(loss_series(curves["base"]), "step", loss),
         "sft": plots.svg(loss_series(curves["sft"]), "step", loss),
-        "rl": plots.svg({"reward": (steps, practice["reward"].to_list())}, "step", "mean reward"),
-        "length": plots.svg({"length": (steps, practice["length"].to_list())}, "step", "tokens of a solution"),
+        "rl": plots.svg({"reward": (steps, rl_curve["reward"].to_list())}, "step", "mean reward"),
+        "length": plots.svg({"length": (steps, rl_curve["length"].to_list())}, "step", "tokens per solution"),
         "monitor": plots.svg(
-            monitor_series(evaluations), "divergence, nats a token", "deviations at the start", marks=True
+            monitor_series(evaluations),
+            "divergence, nats per token",
+            "score, standard deviations at the start",
+            marks=True,
         ),
     }
 
 
+def read_table(artifact: Artifact, table: str) -> pl.DataFrame:
+    """All rows of a table of an artifact."""
+    return pl.concat([pl.read_parquet(path) for path in artifact.table(table)])
+
+
 def funnel(inputs: Inputs) -> list[dict[str, Any]]:
-    """Pages left after each stage, by crawl; width: per cent of the first stage's of all crawls."""
-    rows = []
+    """Pages left after each stage, by crawl and in total. width: per cent of the captures of all crawls."""
+    rows: list[dict[str, Any]] = []
     for stage, table in FUNNEL.items():
         counts = {crawl: artifact.record.rows.get(table, 0) for crawl, artifact in inputs.by_crawl(stage).items()}
         rows.append({"stage": stage, "counts": counts, "pages": sum(counts.values())})
-    parts = inputs.artifact(TRAINING_PAGES).record.tasks  # one a crawl: the pages that are current, and read
-    counts = {crawl: parts.get(crawl, {}).get("rows", {}).get("pages", 0) for crawl in rows[-1]["counts"]}
+    # One task per crawl, whose pages are those that are current and that the models read.
+    tasks = inputs.artifact(TRAINING_PAGES).record.tasks
+    counts = {crawl: tasks.get(crawl, {}).get("rows", {}).get("pages", 0) for crawl in rows[-1]["counts"]}
     rows.append({"stage": TRAINING_PAGES, "counts": counts, "pages": sum(counts.values())})
-    return [{**row, "width": round(100 * row["pages"] / max(rows[0]["pages"], 1), 1)} for row in rows]
+    captures = max(rows[0]["pages"], 1)
+    return [{**row, "width": round(100 * row["pages"] / captures, 1)} for row in rows]
 
 
-def chosen_prompts(conversations: Artifact, pairs: Artifact, most: int) -> list[Prompt]:
-    """Prompts of each kind, the first of the evaluation's, and open ones that no model was tuned on."""
-    asked = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
-    found: list[dict[str, str]] = []
-    for group in SHOWN:
-        tools = {"search": "search", "sums": "python", "letters": "python"}.get(group, "")
-        of_group = asked.filter((pl.col("group") == group) & (pl.col("tools") == tools)).head(most)
-        found += [
+def chosen_prompts(conversations: Artifact, pairs: Artifact, count: int) -> list[Prompt]:
+    """The first `count` prompts of each kind.
+
+    Kinds are groups of the evaluation, questions on the guidelines (one per part of them), and open prompts that no
+    model was tuned on.
+    """
+    evaluation = read_table(conversations, "evaluation")
+    prompts: list[dict[str, str]] = []
+    for group, tools in SHOWN_GROUPS.items():
+        of_group = evaluation.filter((pl.col("group") == group) & (pl.col("tools") == tools)).head(count)
+        prompts += [
             {
                 "kind": group,
                 "question": row["question"],
@@ -200,16 +223,15 @@ def chosen_prompts(conversations: Artifact, pairs: Artifact, most: int) -> list[
             }
             for row in of_group.iter_rows(named=True)
         ]
-    manners = asked.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True).head(most)
-    found += [{"kind": "guidelines", "question": row["question"]} for row in manners.iter_rows(named=True)]
-    prompts = pl.concat([pl.read_parquet(path) for path in pairs.table("prompts")])
-    unseen = prompts.filter(pl.col("split") == "unseen").head(most)
-    found += [{"kind": "open", "question": question} for question in unseen["question"]]
-    return [Prompt(number=number, **prompt) for number, prompt in enumerate(found)]
+    on_guidelines = evaluation.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
+    prompts += [{"kind": GUIDELINES, "question": question} for question in on_guidelines.head(count)["question"]]
+    unseen = read_table(pairs, "prompts").filter(pl.col("split") == "unseen").head(count)
+    prompts += [{"kind": "open", "question": question} for question in unseen["question"]]
+    return [Prompt(number=number, **prompt) for number, prompt in enumerate(prompts)]
 
 
 def transcripts(prompts: Sequence[Prompt], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
-    """One row a prompt and model (schema Transcripts)."""
+    """One row per prompt and model (schema Transcripts)."""
     rows = []
     for prompt in prompts:
         for model in MODELS:
@@ -228,19 +250,22 @@ def transcripts(prompts: Sequence[Prompt], results: Mapping[str, Sequence[Mappin
 
 
 def costs(inputs: Mapping[str, Artifact], watts: float) -> pl.DataFrame:
-    """What each artifact took when it was built (schema Costs). Energy is an estimate: seconds of a training on GPUs by
-    their rated power, CPU seconds by 15 W; or by `watts` a device where they are given.
+    """What building each artifact cost (schema Costs).
+
+    The energy is an estimate: the rated power of the GPUs for the seconds that they trained, and 15 W for every CPU
+    second. watts: power of one device instead, unless 0.
     """
     gpus, _, name = find_gpus("auto")
-    known = find_device(name) if gpus else None
+    known_gpu = find_device(name) if gpus else None
+    gpu_watts = watts or (known_gpu.watts if known_gpu else 0.0)
+    core_watts = watts if watts and not gpus else CORE_WATTS
     rows = []
     for key, artifact in sorted(inputs.items()):
         timings, stats = artifact.record.timings, artifact.record.stats
-        actual = stats.get("actual", {})
-        gpu_seconds = float(actual.get("seconds", 0.0)) * gpus
-        cpu_seconds = float(timings.get("cpu_seconds", 0.0)) + float(actual.get("cpu_seconds", 0.0))
-        power = watts or (known.watts if known else 0.0)
-        joules = gpu_seconds * power + cpu_seconds * (watts if watts and not gpus else CORE_WATTS)
+        training = stats.get("actual", {})
+        gpu_seconds = float(training.get("seconds", 0.0)) * gpus
+        cpu_seconds = float(timings.get("cpu_seconds", 0.0)) + float(training.get("cpu_seconds", 0.0))
+        joules = gpu_seconds * gpu_watts + cpu_seconds * core_watts
         rows.append(
             {
                 "key": key,
@@ -256,39 +281,32 @@ def costs(inputs: Mapping[str, Artifact], watts: float) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def by_stage(spent: pl.DataFrame) -> list[dict[str, Any]]:
-    """Costs of each stage over its crawls, the longest first; width: per cent of the longest."""
-    rows = (
-        spent.group_by("stage", maintain_order=True)
-        .agg(pl.col("seconds", "cpu_seconds", "gpu_seconds", "flops", "watt_hours", "bytes").sum())
-        .sort("seconds", descending=True)
-    )
-    most = max(rows["seconds"].max() or 1.0, 1e-9)  # type: ignore[type-var]
+def by_stage(cost_rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """Costs of each stage over all its crawls, longest first. width: per cent of the longest."""
+    stages = cost_rows.group_by("stage", maintain_order=True).agg(pl.col(COSTS).sum()).sort("seconds", descending=True)
+    longest = max(stages["seconds"].max() or 1.0, 1e-9)  # type: ignore[type-var]
     return [
-        {**row, "width": round(100 * row["seconds"] / most, 1)}  # type: ignore[operator]
-        for row in rows.iter_rows(named=True)
+        {**row, "width": round(100 * row["seconds"] / longest, 1)}  # type: ignore[operator]
+        for row in stages.iter_rows(named=True)
     ]
 
 
-def total(spent: pl.DataFrame) -> dict[str, float]:
-    """Sums of all costs."""
-    return {
-        name: round(float(spent[name].sum()), 3)
-        for name in ("seconds", "cpu_seconds", "gpu_seconds", "flops", "watt_hours", "bytes")
-    }
+def total(cost_rows: pl.DataFrame) -> dict[str, float]:
+    """The sum of every cost over all artifacts."""
+    return {name: round(float(cost_rows[name].sum()), 3) for name in COSTS}
 
 
-def show(scorecard: Artifact, most: int = 8) -> dict[str, str]:
-    """What it cost, in Markdown, for Dagster's page of the asset."""
-    spent = pl.concat([pl.read_parquet(path) for path in scorecard.table("costs")])
-    sums = total(spent)
+def show(scorecard: Artifact, stages: int = 8) -> dict[str, str]:
+    """Total costs and the slowest stages, in Markdown for Dagster."""
+    cost_rows = read_table(scorecard, "costs")
+    sums = total(cost_rows)
     lines = [
         f"{sums['seconds']:,.0f} s, {sums['cpu_seconds']:,.0f} CPU seconds, {sums['flops']:.2e} FLOPs, "
         f"about {sums['watt_hours']:,.1f} Wh",
         "",
         "| stage | seconds |",
         "|---|--:|",
-        *(f"| {row['stage']} | {row['seconds']:,.1f} |" for row in by_stage(spent)[:most]),
+        *(f"| {row['stage']} | {row['seconds']:,.1f} |" for row in by_stage(cost_rows)[:stages]),
     ]
     return {"summary": "\n".join(lines)}
 
@@ -296,8 +314,8 @@ def show(scorecard: Artifact, most: int = 8) -> dict[str, str]:
 SCORECARD = Stage(
     name="scorecard",
     group="release",
-    description="From crawl to assistant on one page: funnel, curves, evaluations before and after each stage, the "
-    "same prompts by every model, costs.",
+    description="The whole pipeline on one page: pages left by each stage, training curves, evaluations before and "
+    "after each stage, answers of all models side by side, costs.",
     kinds=("pytorch", "html"),
     build=build_scorecard,
     config=lambda recipe, crawl: ScorecardConfig(
@@ -310,7 +328,7 @@ SCORECARD = Stage(
         device=recipe.sft_evaluation.device,
     ),
     code_version="1",
-    inputs=(*FUNNEL, *CHECKPOINTS, *OTHERS),
+    inputs=(*FUNNEL, *CHECKPOINTS, *OTHER_INPUTS),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"transcripts": Transcripts, "costs": Costs},
     main_table="transcripts",

@@ -1,4 +1,4 @@
-"""The stages of this room, upstream first."""
+"""The stages of this package, upstream first."""
 
 from .model_export import MODEL_EXPORT
 from .scorecard import SCORECARD

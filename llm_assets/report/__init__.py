@@ -1,4 +1,4 @@
-"""HTML pages and plots that the assets show: one file each, nothing loaded from elsewhere, light and dark."""
+"""HTML pages and plots of the assets. A page is one file that loads nothing else, in light and dark colours."""
 
 from .page import bars, render
 

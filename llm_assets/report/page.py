@@ -1,4 +1,4 @@
-"""Jinja2 pages on one base: no script, font, style or picture from elsewhere; light and dark by the reader's setting."""
+"""Pages from Jinja2 templates. HTML pages extend one base and load no script, font, style sheet or image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ def _count(value: float) -> str:
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """The template of a package, extending ``base.html.j2``. Everything put in is escaped (but in Markdown); a missing value is an error."""
+    """Render a template of a package. HTML templates may extend ``base.html.j2``.
+
+    Values are escaped, except in Markdown templates (``.md.j2``). Raises jinja2.UndefinedError for a missing value.
+    """
     import jinja2
 
     loader = jinja2.ChoiceLoader(
@@ -39,6 +42,8 @@ def _read(package: str | None, name: str) -> str | None:
 
 
 def bars(values: dict[Any, int | float]) -> list[dict[str, Any]]:
-    """Rows of a bar chart: label, value, width in per cent of the largest."""
-    most = max(values.values(), default=0) or 1
-    return [{"label": label, "value": value, "width": round(100 * value / most, 1)} for label, value in values.items()]
+    """Rows of a bar chart: label, value, and width in per cent of the largest value."""
+    largest = max(values.values(), default=0) or 1
+    return [
+        {"label": label, "value": value, "width": round(100 * value / largest, 1)} for label, value in values.items()
+    ]

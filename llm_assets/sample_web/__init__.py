@@ -1,6 +1,6 @@
-"""The sample web: a deterministic, fictional little web with every defect of the real one, and its ground truth."""
+"""The sample web: a small, deterministic, fictional web with the defects of the real one, and its ground truth."""
 
-from .pages import LANGUAGES, Page, Web, make_web
+from .pages import LANGUAGES, Page, Web
 from .server import SampleWebServer, serve
 from .truth import (
     TruthFacts,
@@ -14,9 +14,10 @@ from .truth import (
     truth_questions,
     write_ground_truth,
 )
+from .web import make_web
 
-# Of the pages and the truth that comes with them: raise it when either changes, and this web alone is crawled again.
-EDITION = 6
+# The version of the pages and of their ground truth. Raise it when either changes; then only this web is crawled again.
+EDITION = 7
 
 __all__ = [
     "EDITION",

@@ -1,12 +1,12 @@
-"""Pages in other languages: the same facts, told by seven little grammars, some in legacy encodings."""
+"""Texts in seven languages other than English, filled with people and towns of the world."""
 
 from __future__ import annotations
 
 import random
 
-from .world import World
+from .world import PEOPLE, World
 
-# language → (fact templates: {p} person, {t} town, {y} year; plain sentences; titles)
+# Language → templates of facts, plain sentences, and templates of titles. {p} is a person, {t} a town, {y} a year.
 TEXTS: dict[str, tuple[list[str], list[str], list[str]]] = {
     "de": (
         [
@@ -129,8 +129,8 @@ TEXTS: dict[str, tuple[list[str], list[str], list[str]]] = {
     ),
 }
 
-# The encodings pages of a language may be stored in, besides UTF-8.
-LEGACY = {
+# The encoding of some pages of a language, besides UTF-8.
+LEGACY_ENCODINGS = {
     "de": "iso-8859-1",
     "fr": "windows-1252",
     "es": "iso-8859-1",
@@ -142,19 +142,18 @@ LEGACY = {
 
 
 def page_text(rng: random.Random, language: str, world: World) -> tuple[str, list[str]]:
-    """Title and paragraphs of one page in a language."""
+    """Title and paragraphs of one page in a language of TEXTS."""
     facts, plain, titles = TEXTS[language]
-    people, towns = world.people[:160], world.towns
+    people, towns = world.people[:PEOPLE], world.towns
 
     def fill(template: str) -> str:
         return template.format(p=rng.choice(people).name, t=rng.choice(towns).name, y=rng.randrange(1905, 2020))
 
     paragraphs = []
-    joint = "" if language == "ja" else " "
+    separator = "" if language == "ja" else " "
     for _ in range(rng.randrange(4, 8)):
-        sentences = [fill(rng.choice(facts)) for _ in range(rng.randrange(1, 4))] + rng.sample(
-            plain, rng.randrange(2, 4)
-        )
+        sentences = [fill(rng.choice(facts)) for _ in range(rng.randrange(1, 4))]
+        sentences += rng.sample(plain, rng.randrange(2, 4))
         rng.shuffle(sentences)
-        paragraphs.append(joint.join(sentences))
+        paragraphs.append(separator.join(sentences))
     return fill(rng.choice(titles)), paragraphs

@@ -1,4 +1,4 @@
-"""Serve the sample web over real HTTP on loopback, as a forward proxy, so that its hosts look like hosts."""
+"""Serves the sample web over HTTP on the loopback interface, as a forward proxy, so that its host names work."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from urllib.parse import urlsplit
 
 from llm_assets.recipes import SampleWeb
 
-from .pages import Web, make_web
+from .pages import Web
+from .web import make_web
+
+CHUNK_BYTES = 1000
 
 
 class SampleWebServer(ThreadingHTTPServer):
-    """Answers ``GET http://host/path`` from a Web; unknown URLs are 404. Requests are kept in `requests`."""
+    """Answers ``GET http://host/path`` from a Web, and unknown URLs with 404.
+
+    requests: path and headers of every request so far.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -27,7 +33,7 @@ class SampleWebServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, dict[str, str]]] = []
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up (it refuses the huge page) is no error of the server's."""
+        """Ignore clients that close the connection, as the crawler does when a page is too large."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -53,15 +59,15 @@ class _Handler(BaseHTTPRequestHandler):
         if page is None:
             self._send(404, {"Content-Type": "text/html"}, b"<html><body><h1>404</h1></body></html>")
             return
-        asked = self.headers.get("If-None-Match")
-        if page.status == 200 and asked is not None and asked == page.headers.get("ETag"):
+        etag = self.headers.get("If-None-Match")
+        if page.status == 200 and etag is not None and etag == page.headers.get("ETag"):
             self._send(304, {"ETag": page.headers["ETag"]}, None)
             return
         self._send(page.status, page.headers, page.body, page.transfer == "chunked")
 
     def _send(self, status: int, headers: dict[str, str], body: bytes | None, chunked: bool = False) -> None:
         self.send_response_only(status)
-        # The date is the web's own, so that a crawl's records do not depend on when it is made.
+        # The web's own clock, so that the records of a crawl do not depend on when it runs.
         self.send_header("Date", self.server.web.clock.strftime("%a, %d %b %Y %H:%M:%S GMT"))
         self.send_header("Server", "samplehttpd")
         for name, value in headers.items():
@@ -74,9 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             return
         if chunked:
-            for start in range(0, len(body), 1000):
-                piece = body[start : start + 1000]
-                self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            for start in range(0, len(body), CHUNK_BYTES):
+                chunk = body[start : start + CHUNK_BYTES]
+                self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
             self.wfile.write(b"0\r\n\r\n")
         else:
             self.wfile.write(body)
@@ -87,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve(source: SampleWeb) -> Iterator[tuple[tuple[str, ...], str, datetime]]:
-    """Run the server; yields (seed URLs, proxy URL, the fixed clock of the crawl)."""
+    """Run the server; yields the seed URLs, the proxy's URL, and the crawl's fixed clock."""
     web = make_web(source.seed, source.scale, source.day)
     server = SampleWebServer(web)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -10,14 +10,17 @@ import polars as pl
 from llm_assets.artifacts.step import Step
 from llm_assets.recipes import SampleWeb
 
-from .asking import PAGE_QUESTIONS, questions, sentence
-from .pages import make_web
-from .prose import WORDINGS, article
+from .fact_wordings import WORDINGS
+from .prose import article
+from .questions import PAGE_QUESTIONS, answer_sentence, questions
+from .web import make_web
 from .world import Fact
+
+COMPLETIONS = 2  # prompts to complete a sentence, for each fact at most
 
 
 class TruthPages(pa.DataFrameModel):
-    """One row a URL of the sample web (see pages.Page). `in_crawl`: the crawl should hold an answer for it."""
+    """Every URL of the sample web (see `pages.Page`). in_crawl: whether a crawl should store an answer."""
 
     url: str = pa.Field(unique=True)
     kind: str
@@ -29,13 +32,17 @@ class TruthPages(pa.DataFrameModel):
     text: str
     defects: str = pa.Field(description="JSON list")
     duplicate_of: str
-    pii: str = pa.Field(description="JSON object: type → number planted")
-    entities: str = pa.Field(description="JSON list of names the page tells about")
+    pii: str = pa.Field(description="JSON object: type → number of planted items")
+    entities: str = pa.Field(description="JSON list of the entities that the page is about")
     in_crawl: bool
 
 
 class TruthFacts(pa.DataFrameModel):
-    """One row a fact of the world. reach: many, once (one page), held_out (only on the site kept out of training)."""
+    """Every fact of the world.
+
+    reach: many (pages), once (one page), or held_out (only on the site that is held out of training). pages: number of
+    pages about the entity.
+    """
 
     entity: str
     entity_kind: str
@@ -46,7 +53,7 @@ class TruthFacts(pa.DataFrameModel):
 
 
 class TruthPrompts(pa.DataFrameModel):
-    """Ways to ask for a fact: the beginning of a sentence that tells it, or a question. `answer` is what must follow."""
+    """Prompts for facts: the beginning of a sentence that states the fact, or a question; `answer` should follow."""
 
     kind: str = pa.Field(isin=["completion", "question"])
     entity: str
@@ -57,8 +64,10 @@ class TruthPrompts(pa.DataFrameModel):
 
 
 class TruthQuestions(pa.DataFrameModel):
-    """A fact asked for in one wording, as an assistant would be. `kept`: no conversation that a model is trained on may have this
-    wording. `answer` is what must stand in the assistant's answer, `sentence` a good one.
+    """Questions about facts, as a user would ask an assistant.
+
+    evaluation_only: the question is held out, and must not occur in a training conversation. answer: the text that a
+    correct answer contains. sentence: a good answer.
     """
 
     entity: str
@@ -66,16 +75,13 @@ class TruthQuestions(pa.DataFrameModel):
     relation: str
     reach: str = pa.Field(isin=["many", "once", "held_out"])
     question: str
-    kept: bool
+    evaluation_only: bool
     answer: str
     sentence: str
 
 
-COMPLETIONS = 2  # beginnings asked for each fact
-
-
 def truth_pages(source: SampleWeb) -> pl.DataFrame:
-    """The table of pages."""
+    """The table of pages, in order of URL."""
     web = make_web(source.seed, source.scale, source.day)
     rows = [
         {
@@ -104,88 +110,83 @@ def truth_facts(source: SampleWeb) -> pl.DataFrame:
     return pl.DataFrame(
         [
             {
-                "entity": f.entity,
-                "entity_kind": f.entity_kind,
-                "relation": f.relation,
-                "value": f.value,
+                "entity": fact.entity,
+                "entity_kind": fact.entity_kind,
+                "relation": fact.relation,
+                "value": fact.value,
                 "reach": reach,
                 "pages": pages,
             }
-            for f, reach, pages in web.facts
+            for fact, reach, pages in web.facts
         ]
     )
 
 
-def _beginnings(kinds: dict[str, set[str]]) -> dict[str, list[tuple[str, str]]]:
-    """For each relation, wordings cut before the value: (beginning, the value's placeholder). Only those that no other
-    relation of the same kind of thing can go on from: "{n} was born in" fits a town and a year.
+def _beginnings(relations_by_kind: dict[str, set[str]]) -> dict[str, list[tuple[str, str]]]:
+    """Wordings cut before the value, by relation: (beginning, placeholder of the value).
+
+    A beginning is left out if a fact of another relation of the same kind of entity can continue it: "{n} was born in"
+    fits a town and a year.
     """
-    cut: dict[str, list[tuple[str, str]]] = {}
+    beginnings: dict[str, list[tuple[str, str]]] = {}
     for relation, wordings in WORDINGS.items():
-        distractors = {other for relations in kinds.values() if relation in relations for other in relations} - {
-            relation
-        }
+        related = {other for relations in relations_by_kind.values() if relation in relations for other in relations}
+        distractors = [wording for other in related - {relation} for wording in WORDINGS[other]]
         for wording in wordings:
             placeholder = "{a}" if "{a}" in wording else "{v}"
             beginning = wording[: wording.index(placeholder)].rstrip()
-            if "{n}" in beginning and not any(
-                other.startswith(beginning) for rival in distractors for other in WORDINGS[rival]
-            ):
-                cut.setdefault(relation, []).append((beginning, placeholder))
-    return cut
+            is_ambiguous = any(distractor.startswith(beginning) for distractor in distractors)
+            if "{n}" in beginning and not is_ambiguous:
+                beginnings.setdefault(relation, []).append((beginning, placeholder))
+    return beginnings
 
 
 def truth_prompts(facts: pl.DataFrame) -> pl.DataFrame:
-    """The table of prompts: for each fact up to two beginnings of sentences, and a question."""
-    kinds: dict[str, set[str]] = {}
+    """The table of prompts: for each fact at most two beginnings of sentences, and a question."""
+    relations_by_kind: dict[str, set[str]] = {}
     for kind, relation in facts.select("entity_kind", "relation").unique().iter_rows():
-        kinds.setdefault(kind, set()).add(relation)
-    cut = _beginnings(kinds)
+        relations_by_kind.setdefault(kind, set()).add(relation)
+    beginnings = _beginnings(relations_by_kind)
     rows = []
     for fact in facts.iter_rows(named=True):
+        entity, relation, value = fact["entity"], fact["relation"], fact["value"]
         of_fact = {name: fact[name] for name in ("entity", "relation", "reach")}
-        for beginning, placeholder in cut.get(fact["relation"], [])[:COMPLETIONS]:
-            answer = article(fact["value"]) if placeholder == "{a}" else fact["value"]
-            rows.append(
-                {"kind": "completion", **of_fact, "prompt": beginning.format(n=fact["entity"]), "answer": answer}
-            )
-        rows.append(
-            {
-                "kind": "question",
-                **of_fact,
-                "prompt": PAGE_QUESTIONS[fact["relation"]][0].format(n=fact["entity"]),
-                "answer": fact["value"],
-            }
-        )
+        for beginning, placeholder in beginnings.get(relation, [])[:COMPLETIONS]:
+            answer = article(value) if placeholder == "{a}" else value
+            rows.append({"kind": "completion", **of_fact, "prompt": beginning.format(n=entity), "answer": answer})
+        question = PAGE_QUESTIONS[relation][0].format(n=entity)
+        rows.append({"kind": "question", **of_fact, "prompt": question, "answer": value})
     return pl.DataFrame(rows)
 
 
 def truth_questions(facts: pl.DataFrame) -> pl.DataFrame:
-    """The table of questions: each fact in every wording."""
+    """The table of questions: every wording for each fact."""
     rows = []
     for row in facts.iter_rows(named=True):
         fact = Fact(row["entity"], row["entity_kind"], row["relation"], row["value"])
         of_fact = {
             **{name: row[name] for name in ("entity", "entity_kind", "relation", "reach")},
             "answer": fact.value,
-            "sentence": sentence(fact),
+            "sentence": answer_sentence(fact),
         }
-        rows += [{**of_fact, "question": question, "kept": kept} for question, kept in questions(fact)]
+        for question, evaluation_only in questions(fact):
+            rows.append({**of_fact, "question": question, "evaluation_only": evaluation_only})
     return pl.DataFrame(rows)
 
 
 def newest(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Rows of several crawls' truth, oldest first, as columns `entity` and `relation` have them: a fact that changed
-    between crawls is told as the last one has it.
+    """Rows of several crawls' truth tables, oldest crawl first; of a fact that changed, the last crawl's rows remain.
+
+    The columns `entity` and `relation` identify a fact.
     """
     numbered = pl.concat([frame.with_columns(crawl_number=pl.lit(number)) for number, frame in enumerate(frames)])
-    last = pl.col("crawl_number") == pl.col("crawl_number").max().over("entity", "relation")
-    return numbered.filter(last).drop("crawl_number").unique(maintain_order=True)
+    is_newest = pl.col("crawl_number") == pl.col("crawl_number").max().over("entity", "relation")
+    return numbered.filter(is_newest).drop("crawl_number").unique(maintain_order=True)
 
 
 def write_ground_truth(step: Step, source: SampleWeb) -> None:
-    """Write the tables of the truth into the crawl's artifact."""
-    if step.finished("truth") is None:
+    """Write the tables of the ground truth into the crawl's artifact, unless they are there."""
+    if step.finished_task("truth") is None:
         with step.task("truth") as task:
             task.table("truth_pages", TruthPages).frame(truth_pages(source))
             facts = truth_facts(source)

@@ -1,287 +1,42 @@
-"""The fictional world: people, towns, companies and works, and the facts about them.
-
-Everything follows from a seed. Names are put together from syllables, so that no real person or place is meant.
-"""
+"""The fictional world: people, towns, companies and works, and the facts about them. A seed determines all of it."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
 
-PEOPLE = 160
+from .names import (
+    BOOK_SUBJECTS,
+    COMPANY_ENDINGS,
+    FIRST_NAMES,
+    GOODS,
+    INSTRUMENTS,
+    PRODUCTS,
+    PROFESSIONS,
+    REGIONS,
+    RIVERS,
+    SURNAME_BEGINNINGS,
+    SURNAME_ENDINGS,
+    TITLE_BEGINNINGS,
+    TITLE_ENDINGS,
+    TOWN_BEGINNINGS,
+    TOWN_ENDINGS,
+)
+
+PEOPLE = 160  # people who appear on many pages
 TOWNS = 40
 COMPANIES = 36
 WORKS = 60
-ONCE = 30  # people mentioned on one page only
-STRANGERS = 400  # surnames of people made up for a page of reading lessons
-HELD_OUT = 24  # people who appear only on the site kept out of the training crawl
+ONCE = 30  # people who appear on one page only
+HELD_OUT = 24  # people who appear only on the site that is held out of training
 NEWCOMERS = 12  # people who appear on day 2, on its new pages only
-CHANGED_EVERY = 16  # on day 2 every so many people have another profession
-
-_FIRST = [
-    "Mira",
-    "Toven",
-    "Elsa",
-    "Rudo",
-    "Kaia",
-    "Bram",
-    "Nelin",
-    "Osric",
-    "Tilda",
-    "Jorun",
-    "Vesna",
-    "Aldo",
-    "Ruta",
-    "Ferro",
-    "Linnea",
-    "Casp",
-    "Oda",
-    "Marek",
-    "Sunniva",
-    "Theo",
-    "Ilka",
-    "Dorian",
-    "Petra",
-    "Halle",
-    "Ivo",
-    "Senna",
-    "Rolf",
-    "Amara",
-    "Quin",
-    "Brita",
-    "Leif",
-    "Noemi",
-    "Stig",
-    "Wanda",
-    "Emil",
-    "Zora",
-    "Hugo",
-    "Freya",
-    "Anton",
-    "Ketil",
-]
-_LAST_A = [
-    "Ash",
-    "Bel",
-    "Cor",
-    "Dun",
-    "El",
-    "Far",
-    "Gal",
-    "Hol",
-    "Ing",
-    "Jar",
-    "Kel",
-    "Lund",
-    "Mor",
-    "Nor",
-    "Ost",
-    "Pel",
-    "Quar",
-    "Ras",
-    "Sel",
-    "Tor",
-    "Ul",
-    "Ver",
-    "Wen",
-    "Yar",
-    "Zel",
-    "Brand",
-    "Cal",
-    "Dor",
-    "Esk",
-    "Fen",
-    "Grim",
-    "Hag",
-    "Kron",
-    "Lin",
-    "Mal",
-    "Ol",
-    "Pol",
-    "Ros",
-    "Sol",
-    "Tand",
-]
-_LAST_B = [
-    "wick",
-    "brook",
-    "dale",
-    "field",
-    "gard",
-    "holt",
-    "land",
-    "mere",
-    "quist",
-    "rand",
-    "sson",
-    "stad",
-    "strom",
-    "thorn",
-    "vane",
-    "wald",
-    "worth",
-    "yard",
-    "berg",
-    "by",
-    "croft",
-    "gren",
-    "ham",
-    "hurst",
-    "lund",
-    "man",
-    "nes",
-    "son",
-    "ton",
-    "wyn",
-]
-_TOWN_A = [
-    "Alder",
-    "Brin",
-    "Carrow",
-    "Dell",
-    "Elder",
-    "Fen",
-    "Glim",
-    "Harrow",
-    "Isen",
-    "Juni",
-    "Kest",
-    "Lark",
-    "Mistle",
-    "Nettle",
-    "Oaken",
-    "Pine",
-    "Quill",
-    "Raven",
-    "Sable",
-    "Thistle",
-    "Umber",
-    "Vale",
-    "Willow",
-    "Yarrow",
-]
-_TOWN_B = [
-    "bridge",
-    "bury",
-    "combe",
-    "ford",
-    "gate",
-    "ham",
-    "haven",
-    "hollow",
-    "market",
-    "mouth",
-    "port",
-    "stead",
-    "ton",
-    "water",
-    "wick",
-]
-REGIONS = ["Norrland", "Eastmarch", "Silverfen", "Highmoor", "Lowvale", "Westerly"]
-RIVERS = ["Anner", "Brisk", "Culder", "Dovra", "Eska", "Finnel", "Garra", "Hest", "Immer", "Jolla"]
-PRODUCTS = [
-    "cheese",
-    "woollen blankets",
-    "glass bottles",
-    "clay pots",
-    "apple cider",
-    "violins",
-    "paper kites",
-    "copper kettles",
-    "honey cakes",
-    "wooden boats",
-    "linen shirts",
-    "silver bells",
-]
-PROFESSIONS = [
-    "baker",
-    "botanist",
-    "carpenter",
-    "clockmaker",
-    "composer",
-    "doctor",
-    "engineer",
-    "fisher",
-    "geologist",
-    "glassblower",
-    "historian",
-    "journalist",
-    "librarian",
-    "painter",
-    "pilot",
-    "poet",
-    "potter",
-    "sailor",
-    "surveyor",
-    "teacher",
-    "weaver",
-    "zoologist",
-]
-INSTRUMENTS = [
-    "accordion",
-    "bassoon",
-    "cello",
-    "clarinet",
-    "drum",
-    "flute",
-    "guitar",
-    "harp",
-    "lute",
-    "oboe",
-    "organ",
-    "piano",
-    "trumpet",
-    "tuba",
-    "viola",
-    "violin",
-]
-GOODS = [
-    "bicycles",
-    "lamps",
-    "maps",
-    "mirrors",
-    "pencils",
-    "raincoats",
-    "ropes",
-    "scales",
-    "soap",
-    "stoves",
-    "telescopes",
-    "typewriters",
-    "umbrellas",
-    "watches",
-]
-SUBJECTS = [
-    "the sea",
-    "winter birds",
-    "a lost letter",
-    "old bridges",
-    "the night train",
-    "two sisters",
-    "a silent orchard",
-    "the salt trade",
-    "a mountain school",
-    "the last lighthouse",
-]
-_TITLE_A = [
-    "The Quiet",
-    "A Distant",
-    "The Hollow",
-    "My Northern",
-    "The Seventh",
-    "An Honest",
-    "The Paper",
-    "A Crooked",
-    "The Amber",
-    "Our Hidden",
-]
-_TITLE_B = ["Harbour", "Lantern", "Garden", "Staircase", "Orchard", "Winter", "Compass", "Window", "Meadow", "Clock"]
-_COMPANY = ["Works", "Brothers", "Mill", "& Daughters", "Guild", "Foundry", "Supply", "House"]
+FICTITIOUS_SURNAMES = 400  # surnames for people who are invented for one reading lesson
+CHANGED_EVERY = 16  # on day 2, one person in so many has a new profession
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact: what is asked of which thing, and the one right answer, as it stands in text."""
+    """One fact: an entity, a relation, and the one correct value, as it appears in text."""
 
     entity: str
     entity_kind: str
@@ -291,7 +46,10 @@ class Fact:
 
 @dataclass
 class Entity:
-    """A thing of the world. `reach` is many (told on many pages), once, or held_out."""
+    """A person, town, company or work.
+
+    facts: values by relation. reach: many (it appears on many pages), once, or held_out.
+    """
 
     name: str
     kind: str
@@ -304,31 +62,39 @@ class Entity:
 
 @dataclass
 class World:
+    """The entities by kind. unused_surnames: no person of the world has them. newcomers: people of day 2."""
+
     people: list[Entity] = field(default_factory=list)
     towns: list[Entity] = field(default_factory=list)
     companies: list[Entity] = field(default_factory=list)
     works: list[Entity] = field(default_factory=list)
-    surnames: list[str] = field(default_factory=list)  # borne by nobody
-    newcomers: list[Entity] = field(default_factory=list)  # of day 2
+    unused_surnames: list[str] = field(default_factory=list)
+    newcomers: list[Entity] = field(default_factory=list)
 
     @property
     def entities(self) -> list[Entity]:
         return [*self.people, *self.towns, *self.companies, *self.works, *self.newcomers]
 
     def known(self) -> list[Entity]:
-        """Things told on many pages."""
+        """Entities that appear on many pages."""
         return [entity for entity in self.entities if entity.reach == "many"]
 
+    def of_kind(self, kind: str) -> list[Entity]:
+        """Entities of one kind that appear on many pages."""
+        return [entity for entity in self.known() if entity.kind == kind]
 
-def _distinct(rng: random.Random, count: int, first: list[str], second: list[str], joint: str) -> list[str]:
-    pool = [f"{a}{joint}{b}" for a in first for b in second]
-    rng.shuffle(pool)
-    return pool[:count]
+
+def _shuffled_pairs(
+    rng: random.Random, count: int, beginnings: list[str], endings: list[str], separator: str
+) -> list[str]:
+    pairs = [f"{beginning}{separator}{ending}" for beginning in beginnings for ending in endings]
+    rng.shuffle(pairs)
+    return pairs[:count]
 
 
 def _person(rng: random.Random, surname: str, towns: list[str]) -> Entity:
     return Entity(
-        f"{rng.choice(_FIRST)} {surname}",
+        f"{rng.choice(FIRST_NAMES)} {surname}",
         "person",
         {
             "birthplace": rng.choice(towns),
@@ -339,73 +105,85 @@ def _person(rng: random.Random, surname: str, towns: list[str]) -> Entity:
     )
 
 
-def stranger(rng: random.Random, world: World) -> Entity:
-    """Somebody made up for one page, of whom the world knows nothing."""
-    return _person(rng, rng.choice(world.surnames), [town.name for town in world.towns])
+def _town(rng: random.Random, name: str) -> Entity:
+    return Entity(
+        name,
+        "town",
+        {
+            "region": rng.choice(REGIONS),
+            "river": rng.choice(RIVERS),
+            "product": rng.choice(PRODUCTS),
+            "founded": str(rng.randrange(1210, 1890)),
+        },
+    )
+
+
+def _company(rng: random.Random, surname: str, towns: list[str]) -> Entity:
+    return Entity(
+        f"{surname} {rng.choice(COMPANY_ENDINGS)}",
+        "company",
+        {
+            "makes": rng.choice(GOODS),
+            "based": rng.choice(towns),
+            "opened": str(rng.randrange(1850, 1995)),
+        },
+    )
+
+
+def _work(rng: random.Random, title: str, authors: list[str]) -> Entity:
+    return Entity(
+        title,
+        "work",
+        {
+            "author": rng.choice(authors),
+            "subject": rng.choice(BOOK_SUBJECTS),
+            "published": str(rng.randrange(1925, 2015)),
+        },
+    )
+
+
+def fictitious_person(rng: random.Random, world: World) -> Entity:
+    """A person invented for one page; no other page of the web mentions them."""
+    return _person(rng, rng.choice(world.unused_surnames), [town.name for town in world.towns])
+
+
+def _reach(index: int) -> str:
+    if index < PEOPLE:
+        return "many"
+    return "once" if index < PEOPLE + ONCE else "held_out"
 
 
 def make_world(seed: int, day: int = 1) -> World:
-    """The world of a seed. On day 2 some people have another profession, and there are some more people."""
+    """The world of a seed. On day 2 some people have a new profession, and there are some newcomers."""
     rng = random.Random(f"world-{seed}")
     world = World()
-    for name in _distinct(rng, TOWNS, _TOWN_A, _TOWN_B, ""):
-        world.towns.append(
-            Entity(
-                name,
-                "town",
-                {
-                    "region": rng.choice(REGIONS),
-                    "river": rng.choice(RIVERS),
-                    "product": rng.choice(PRODUCTS),
-                    "founded": str(rng.randrange(1210, 1890)),
-                },
-            )
-        )
-    towns = [town.name for town in world.towns]
-    surnames = _distinct(rng, len(_LAST_A) * len(_LAST_B), _LAST_A, _LAST_B, "")
-    for i in range(PEOPLE + ONCE + HELD_OUT):
-        # Surnames are unique: a name is told apart by either half.
-        person = _person(rng, surnames[i], towns)
-        person.reach = "many" if i < PEOPLE else "once" if i < PEOPLE + ONCE else "held_out"
+    town_names = _shuffled_pairs(rng, TOWNS, TOWN_BEGINNINGS, TOWN_ENDINGS, "")
+    world.towns = [_town(rng, name) for name in town_names]
+    # Surnames are unique, so that either half of a name identifies the person.
+    count = len(SURNAME_BEGINNINGS) * len(SURNAME_ENDINGS)
+    surnames = _shuffled_pairs(rng, count, SURNAME_BEGINNINGS, SURNAME_ENDINGS, "")
+    people = PEOPLE + ONCE + HELD_OUT
+    for index, surname in enumerate(surnames[:people]):
+        person = _person(rng, surname, town_names)
+        person.reach = _reach(index)
         world.people.append(person)
-    for name in surnames[-COMPANIES:]:
-        world.companies.append(
-            Entity(
-                f"{name} {rng.choice(_COMPANY)}",
-                "company",
-                {
-                    "makes": rng.choice(GOODS),
-                    "based": rng.choice(towns),
-                    "opened": str(rng.randrange(1850, 1995)),
-                },
-            )
-        )
+    world.companies = [_company(rng, surname, town_names) for surname in surnames[-COMPANIES:]]
     authors = [person.name for person in world.people[:PEOPLE]]
-    for title in _distinct(rng, WORKS, _TITLE_A, _TITLE_B, " "):
-        world.works.append(
-            Entity(
-                title,
-                "work",
-                {
-                    "author": rng.choice(authors),
-                    "subject": rng.choice(SUBJECTS),
-                    "published": str(rng.randrange(1925, 2015)),
-                },
-            )
-        )
-    unborne = surnames[PEOPLE + ONCE + HELD_OUT :]
-    world.surnames = unborne[:STRANGERS]
+    titles = _shuffled_pairs(rng, WORKS, TITLE_BEGINNINGS, TITLE_ENDINGS, " ")
+    world.works = [_work(rng, title, authors) for title in titles]
+    unused = surnames[people:]
+    world.unused_surnames = unused[:FICTITIOUS_SURNAMES]
     if day == 2:
         for person in changed_people(world):
             old = PROFESSIONS.index(person.facts["profession"])
             person.facts["profession"] = PROFESSIONS[(old + 1) % len(PROFESSIONS)]
-        for surname in unborne[STRANGERS:][:NEWCOMERS]:
-            person = _person(rng, surname, towns)
+        for surname in unused[FICTITIOUS_SURNAMES:][:NEWCOMERS]:
+            person = _person(rng, surname, town_names)
             person.reach = "once"
             world.newcomers.append(person)
     return world
 
 
 def changed_people(world: World) -> list[Entity]:
-    """People whose profession is another on day 2."""
+    """People who have a new profession on day 2."""
     return world.people[:PEOPLE][::CHANGED_EVERY]

@@ -1,4 +1,4 @@
-"""Tools that a model may call: a search over the corpus, and Python in an interpreter made for code that nobody trusts."""
+"""Tools that a model may call: search over the corpus, and Python in an interpreter made for untrusted code."""
 
 from .python import PythonLimits, PythonTool
 from .search import SearchError, SearchIndex, SearchTool

@@ -1,4 +1,4 @@
-"""What a process that lets a model call tools is given. Plain values: neither side needs the other's packages."""
+"""The tool settings that a process receives: plain values, so that neither side needs the other's packages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from .python import PythonLimits
 class ToolboxJob:
     """The tools of a process (`tools.toolbox.open_toolbox`).
 
-    index: file of the search index. results: passages that a search gives back. match: whether a passage must hold all
-    words of the query. calls: in one answer. result_tokens: of a result; what is longer is cut.
+    index: path of the search index. results: passages that a search returns. match: whether a passage must contain all
+    words of the query or any. calls: tool calls allowed in one answer. result_tokens: length at which a tool's result
+    is cut.
     """
 
     index: str

@@ -1,8 +1,8 @@
-"""The Python tool: programs that a model writes, in an interpreter made for code that nobody trusts.
+"""The Python tool: runs programs that a model writes, in an interpreter made for untrusted code.
 
-pydantic-monty runs each program in a worker process of its own interpreter: no files, no network, no environment, no import beyond
-its few modules; time, memory, recursion and sleep are bounded there, the output here. Whatever a program does, the model gets a
-text back. Never eval or exec.
+pydantic-monty runs each program in a worker process with its own interpreter. A program has no files, network or
+environment, and can import only a few modules. The interpreter limits time, memory, recursion and sleep; this module
+limits the output. Whatever a program does, the model gets a text back. eval and exec are never used.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+PROGRAMS_PER_WORKER = 256
+
 
 @dataclass(frozen=True)
 class PythonLimits:
-    """seconds of running; bytes of memory; frames of recursion; characters of what the model is given back."""
+    """Limits of one program.
+
+    seconds: run time. memory: bytes. recursion: stack frames. characters: length of the result that the model gets.
+    """
 
     seconds: float = 1.0
     memory: int = 64 << 20
@@ -23,11 +28,13 @@ class PythonLimits:
 
 
 class PythonTool:
-    """A function from programs to what they print and give. Its worker processes start with the first program, and end with `close`
-    (or the end of a `with` block). Safe to call from several threads.
+    """Maps a program to what it prints and returns.
+
+    Worker processes start with the first program, and stop with `close` or at the end of a `with` block. Safe to call
+    from several threads.
     """
 
-    GRACE = 1.0  # seconds past its limit after which a worker is killed that did not stop by itself
+    GRACE = 1.0  # seconds; a worker that has not stopped this long after its time limit is killed
 
     def __init__(self, limits: PythonLimits | None = None):
         self.limits = limits or PythonLimits()
@@ -53,7 +60,7 @@ class PythonTool:
                 pool = Monty(
                     request_timeout=self.limits.seconds + 2 * self.GRACE,
                     feed_duration_limit_grace=self.GRACE,
-                    max_checkouts_per_worker=256,
+                    max_checkouts_per_worker=PROGRAMS_PER_WORKER,
                 )
                 pool.__enter__()
                 self._pool = pool
@@ -61,38 +68,55 @@ class PythonTool:
 
     def __call__(self, program: str) -> str:
         """What the program printed, then the value of its last expression, or its error as ``Type: message``."""
-        from pydantic_monty import MontyError, MontySyntaxError
+        output = _CappedOutput(self.limits.characters + 1)  # one more than the limit shows whether to cut
+        last_line = self._run(program, output)
+        text = output.text()
+        if last_line:
+            text = f"{text.rstrip()}\n{last_line}" if text.strip() else last_line
+        return text if len(text) <= self.limits.characters else f"{text[: self.limits.characters - 1]}…"
 
-        printed: list[str] = []
-        room = self.limits.characters + 1  # one more than is given back, to see that something was cut
+    def _run(self, program: str, output: _CappedOutput) -> str:
+        """Run a program; returns its last value or its error as text."""
+        from pydantic_monty import MontyError
 
-        def collect(stream: str, text: str) -> None:
-            nonlocal room
-            printed.append(text[:room])
-            room -= min(len(text), room)
-
-        # max_total_sleep_secs: without it, time.sleep sleeps.
         limits = {
             "max_feed_duration_secs": self.limits.seconds,
             "max_memory": self.limits.memory,
             "max_recursion_depth": self.limits.recursion,
-            "max_total_sleep_secs": 0.0,
+            "max_total_sleep_secs": 0.0,  # without this limit, time.sleep really sleeps
         }
         try:
             with self._workers().checkout(limits=limits) as session:
-                value = session.feed_run(program, print_callback=collect)
-            last = "" if value is None else str(value)
+                value = session.feed_run(program, print_callback=output.collect)
+            return "" if value is None else str(value)
         except MontyError as error:
-            last = next(
-                (line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__
-            ).strip()
-            if isinstance(error, MontySyntaxError) and not last.startswith("SyntaxError"):
-                last = f"SyntaxError: {last}"
-        except (
-            Exception
-        ) as error:  # values that have no text (integers of more than 4,300 digits), names that are no text
-            last = f"{type(error).__name__}: {error}"
-        text = "".join(printed)
-        if last:
-            text = f"{text.rstrip()}\n{last}" if text.strip() else last
-        return text if len(text) <= self.limits.characters else f"{text[: self.limits.characters - 1]}…"
+            return _error_line(error)
+        except Exception as error:
+            # A value without a text form (an integer of more than 4,300 digits), or a program that is not valid UTF-8.
+            return f"{type(error).__name__}: {error}"
+
+
+class _CappedOutput:
+    """Collects what a program prints, up to a number of characters."""
+
+    def __init__(self, characters: int):
+        self._pieces: list[str] = []
+        self._free = characters
+
+    def collect(self, stream: str, text: str) -> None:
+        self._pieces.append(text[: self._free])
+        self._free -= min(len(text), self._free)
+
+    def text(self) -> str:
+        return "".join(self._pieces)
+
+
+def _error_line(error: Exception) -> str:
+    """The last line of an error's traceback, which holds type and message."""
+    from pydantic_monty import MontySyntaxError
+
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    last_line = lines[-1].strip() if lines else type(error).__name__
+    if isinstance(error, MontySyntaxError) and not last_line.startswith("SyntaxError"):
+        return f"SyntaxError: {last_line}"
+    return last_line

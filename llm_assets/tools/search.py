@@ -1,4 +1,7 @@
-"""Full-text search over passages: an SQLite FTS5 index (BM25), one file, read without loading it."""
+"""Full-text search over passages with an SQLite FTS5 index, ranked by BM25.
+
+The index is one file, and is queried without loading it into memory.
+"""
 
 from __future__ import annotations
 
@@ -10,40 +13,48 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INDEX = "index.sqlite"  # the file's name in an artifact
-SEARCH, TRAINING_SEARCH = "search_index", "training_search_index"  # assets: of every crawl, of those trained on
+# Names of the assets: an index of every crawl, and one of the crawls that the model was trained on.
+SEARCH, TRAINING_SEARCH = "search_index", "training_search_index"
 QUERY_CHARACTERS = 500  # a longer query is cut
+NOTHING_FOUND = "Nothing found."
+_SENTENCE_END = re.compile(r"[.!?]['\")]?\s")
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A stretch of a page."""
+    """A passage of a page."""
 
     url: str
     text: str
 
 
 class SearchError(ValueError):
-    """An index that is missing or broken."""
+    """The index is missing or damaged; the message names the file."""
 
 
-def passages(text: str, characters: int) -> Iterator[str]:
-    """Paragraphs of a text, longer ones cut between sentences (else words), shorter ones as they are."""
+def split_passages(text: str, characters: int) -> Iterator[str]:
+    """The paragraphs of a text; one of more than `characters` is cut between sentences, or else between words."""
     for paragraph in text.split("\n"):
         rest = paragraph.strip()
         while len(rest) > characters:
-            cut = (
-                max((match.end() for match in re.finditer(r"[.!?]['\")]?\s", rest[:characters])), default=0)
-                or rest.rfind(" ", 1, characters) + 1
-                or characters
-            )
+            cut = _cut_position(rest, characters)
             yield rest[:cut].strip()
             rest = rest[cut:].strip()
         if rest:
             yield rest
 
 
+def _cut_position(text: str, characters: int) -> int:
+    """Where to cut a text: after its last sentence within `characters`, else after its last word, else there."""
+    sentence_ends = [match.end() for match in _SENTENCE_END.finditer(text[:characters])]
+    return max(sentence_ends, default=0) or text.rfind(" ", 1, characters) + 1 or characters
+
+
 def write_index(path: Path, rows: Iterable[tuple[str, str]]) -> int:
-    """Write (url, passage) rows, in order; how many there were. The bytes depend on the rows and SQLite's version alone."""
+    """Write (URL, passage) rows, in order; returns their number.
+
+    The file's bytes depend only on the rows and on SQLite's version.
+    """
     path.unlink(missing_ok=True)
     count = 0
     with sqlite3.connect(path) as database:
@@ -60,7 +71,7 @@ def write_index(path: Path, rows: Iterable[tuple[str, str]]) -> int:
 
 
 class SearchIndex:
-    """An index to search, from any thread."""
+    """An index that can be searched from any thread. Raises SearchError if the file is missing."""
 
     def __init__(self, path: Path):
         if not path.is_file():
@@ -70,36 +81,36 @@ class SearchIndex:
         self._lock = threading.Lock()
 
     def search(self, query: str, count: int = 3, match: str = "all") -> list[Passage]:
-        """The best passages by BM25. `match`: passages must hold all words of the query, or any."""
+        """The best passages by BM25.
+
+        match: passages must contain ``all`` words of the query, or ``any``. Raises SearchError for a damaged index.
+        """
         words = re.findall(r"\w+", query)
         if not words:
             return []
-        joined = (" " if match == "all" else " OR ").join(f'"{word}"' for word in words)
+        expression = (" " if match == "all" else " OR ").join(f'"{word}"' for word in words)
         try:
             with self._lock:
-                found = self._database.execute(
+                rows = self._database.execute(
                     "SELECT url, text FROM passages WHERE passages MATCH ? ORDER BY rank, rowid LIMIT ?",
-                    (joined, count),
+                    (expression, count),
                 ).fetchall()
         except sqlite3.DatabaseError as error:
             raise SearchError(f"search index {self._path}: {error}") from error
-        return [Passage(*row) for row in found]
-
-
-NOTHING = "Nothing found."
+        return [Passage(*row) for row in rows]
 
 
 class SearchTool:
-    """A function from queries to the best passages with their URLs, as the model is to read them."""
+    """Maps a query to the best passages and their URLs, as text for the model."""
 
     def __init__(self, index: SearchIndex, results: int = 3, match: str = "all"):
         self.index, self.results, self.match = index, results, match
 
     def __call__(self, query: str) -> str:
-        found = self.index.search(query[:QUERY_CHARACTERS], self.results, self.match)
-        return "\n".join(show(passage.url, passage.text) for passage in found) or NOTHING
+        passages = self.index.search(query[:QUERY_CHARACTERS], self.results, self.match)
+        return "\n".join(format_passage(passage.url, passage.text) for passage in passages) or NOTHING_FOUND
 
 
-def show(url: str, text: str) -> str:
-    """A passage as a tool's result has it."""
+def format_passage(url: str, text: str) -> str:
+    """A passage as it appears in a tool's result."""
     return f"{text} ({url})"

@@ -1,4 +1,4 @@
-"""The tools that a process lets a model call: how its job describes them, and how it opens them."""
+"""The tools that a process offers to a model: how its job describes them, and how the process opens them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def toolbox_job(index: Artifact, tools: finetuning.Tools) -> ToolboxJob:
-    """What a process needs to give a model its tools (`open_toolbox`)."""
+    """The settings that a process needs to open a model's tools with `open_toolbox`."""
     return ToolboxJob(
         index=str(index.file(INDEX)),
         results=tools.results,
@@ -33,7 +33,7 @@ def toolbox_job(index: Artifact, tools: finetuning.Tools) -> ToolboxJob:
 
 @contextmanager
 def open_toolbox(job: ToolboxJob) -> Iterator[Callable[[str], Tools | None]]:
-    """From names with commas between them to the tools, none of no name."""
+    """Open the tools; yields a function from comma-separated tool names to the tools, None for no name."""
     from llm_assets.model.sampling import Tools  # torch
 
     with PythonTool(job.python) as python:

@@ -40,7 +40,7 @@ def share_out(shape: ModelShape, rows: int, device: str, processes: int, micro_b
 
     What the environment says of this machine's devices stands over the recipe's `device` and `processes`.
     """
-    chosen = TrainingDevices.of_environment()
+    chosen = TrainingDevices.from_environment()
     chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not meant
     gpus, memory, name = find_gpus(device)
     processes = chosen.processes or processes or max(1, gpus)

@@ -1,1 +1,1 @@
-"""How a crawl comes in: the sample web, an own crawl, Common Crawl, or WARC files; and the index of its captures."""
+"""Sources of crawls (the sample web, the crawler, Common Crawl, WARC files), and the index of their captures."""

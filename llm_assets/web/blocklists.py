@@ -1,7 +1,7 @@
-"""`url_blocklists`: lists of hosts and words in the usual formats, as one versioned artifact.
+"""`url_blocklists`: lists of hosts and words in the common formats, as one versioned artifact.
 
-Formats: a hosts file (``0.0.0.0 host``), one domain a line, a UT1 tarball (``<category>/domains`` inside), ABP-style
-domain rules (``||domain^``), and word lists. A line that cannot be read is recorded with its number and reason.
+Formats: a hosts file (``0.0.0.0 host``), one domain per line, a UT1 tarball (``<category>/domains`` inside), ABP-style
+domain rules (``||domain^``), and word lists. A line that cannot be read is recorded with its number and the reason.
 """
 
 from __future__ import annotations
@@ -39,28 +39,21 @@ _HOST = re.compile(
     r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 )
 _AUTHORITY = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*")
-# What a part of a URL (a folder, a query, a value in it) ends with, and what the next one begins with.
-ENDS_A_PART, BEGINS_A_PART = "/?#&=", "/?#&"
+# Characters with which a component of a URL (a folder, a query, a value in a query) ends, and the next one begins.
+COMPONENT_ENDS, COMPONENT_BEGINNINGS = "/?#&=", "/?#&"
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
-_LOCAL_NAMES = {
-    "localhost",
-    "localhost.localdomain",
-    "local",
-    "broadcasthost",
-    "ip6-localhost",
-    "ip6-loopback",
-    "ip6-localnet",
-    "ip6-mcastprefix",
-    "ip6-allnodes",
-    "ip6-allrouters",
-    "ip6-allhosts",
-    "0.0.0.0",
-}
+_LOCAL_NAMES = set(
+    "localhost localhost.localdomain local broadcasthost ip6-localhost ip6-loopback ip6-localnet ip6-mcastprefix "
+    "ip6-allnodes ip6-allrouters ip6-allhosts 0.0.0.0".split()
+)
 _WORD_FORMATS = ("hard_words", "soft_words", "substrings")
+_WHOLE_DOMAIN_OPTIONS = {"all", "document", "important", "doc"}
+_LINE_CHARACTERS = 200  # of a malformed line that are recorded
+_UNDECODABLE_BYTES = 80  # of a line that is not UTF-8
 
 
 class BadLine(ValueError):
-    """A line that is not of its list's format."""
+    """The line does not have the format of its list."""
 
 
 def _domain(text: str) -> str:
@@ -71,7 +64,7 @@ def _domain(text: str) -> str:
 
 
 def parse_hosts_line(line: str) -> list[str]:
-    """``0.0.0.0 a.example b.example # comment`` → hosts; the machine's own names are skipped."""
+    """The hosts of ``0.0.0.0 a.example b.example # comment``; names of the machine itself are skipped."""
     fields = line.split("#", 1)[0].split()
     if not fields:
         return []
@@ -81,7 +74,7 @@ def parse_hosts_line(line: str) -> list[str]:
 
 
 def parse_domain_line(line: str) -> list[str]:
-    """One domain; ``#`` and ``!`` begin comments; a leading ``*.`` or ``.`` says what is true anyway."""
+    """One domain; ``#`` and ``!`` begin comments. A leading ``*.`` or ``.`` is dropped: subdomains are included."""
     text = line.split("#", 1)[0].strip()
     if not text or text.startswith("!"):
         return []
@@ -89,26 +82,26 @@ def parse_domain_line(line: str) -> list[str]:
 
 
 def parse_abp_line(line: str) -> list[str]:
-    """``||domain^`` with nothing but ``$all``-like options that keep it a whole-domain rule; others are not for us.
+    """The domain of ``||domain^``, if its options leave it a rule about the whole domain, such as ``$all``.
 
-    Comments, headers, exceptions (``@@``), element hiding (``##``) and rules with a path are skipped: they say nothing
-    about a domain as a whole.
+    Comments, headers, exceptions (``@@``), element hiding (``##``) and rules with a path are skipped, because they do
+    not concern a domain as a whole.
     """
     text = line.strip()
-    if not text or text.startswith(("!", "[", "@@")) or "##" in text or "#@#" in text or "#?#" in text or "#$#" in text:
+    if not text or text.startswith(("!", "[", "@@")) or any(mark in text for mark in ("##", "#@#", "#?#", "#$#")):
         return []
     rule, _, options = text.partition("$")
     if not rule.startswith("||") or not rule.endswith("^") or "/" in rule or "*" in rule:
         if re.match(r"[|/*&?=._:\-a-zA-Z0-9~]", text):
-            return []  # a well-formed rule about URLs, not about a domain
+            return []  # a valid rule about URLs, not about a domain
         raise BadLine("not an ABP rule")
-    if options and not set(options.split(",")) <= {"all", "document", "important", "doc"}:
+    if options and not set(options.split(",")) <= _WHOLE_DOMAIN_OPTIONS:
         return []
     return [_domain(rule[2:-1])]
 
 
 def parse_word_line(line: str) -> list[str]:
-    """One word, lower-cased; ``#`` begins a comment."""
+    """One word, in lower case; ``#`` begins a comment."""
     text = line.split("#", 1)[0].strip().lower()
     if not text:
         return []
@@ -127,22 +120,22 @@ _PARSERS: dict[str, Callable[[str], list[str]]] = {
 
 
 def parse_lines(lines: Iterator[bytes], kind: str) -> Iterator[tuple[int, list[str], str | None, str]]:
-    """(line number, entries, problem, text) of every line of a list of the given format."""
+    """(line number, entries, problem, text) of every line of a list; `kind` is its format."""
     parser = _PARSERS[kind]
     for number, raw in enumerate(lines, 1):
         try:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
-            yield number, [], "not UTF-8", raw[:80].decode("latin-1").rstrip()
+            yield number, [], "not UTF-8", raw[:_UNDECODABLE_BYTES].decode("latin-1").rstrip()
             continue
         try:
             yield number, parser(text), None, text
         except BadLine as problem:
-            yield number, [], str(problem), text[:200]
+            yield number, [], str(problem), text[:_LINE_CHARACTERS]
 
 
 def source_path(source: BlocklistSource, folder: Path | None = None) -> Path:
-    """The list's file; a URL is downloaded into `folder`. Raises BlocklistError where it is missing."""
+    """The list's file; a URL is downloaded into `folder`. Raises BlocklistError if the file is missing."""
     if source.path.startswith("builtin:"):
         return Path(str(files("llm_assets.web").joinpath("builtin", source.path.removeprefix("builtin:"))))
     if is_url(source.path):
@@ -155,15 +148,16 @@ def source_path(source: BlocklistSource, folder: Path | None = None) -> Path:
 
 
 def open_lines(path: Path, kind: str) -> Iterator[bytes]:
-    """Lines of a list, out of gzip or a UT1 tarball (every ``domains`` file in it) where it is one."""
+    """The lines of a list; gzip is decompressed, and of a UT1 tarball every ``domains`` file is read."""
     try:
         data = path.read_bytes()
         if kind == "ut1":
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                members = [m for m in tar.getmembers() if m.isfile() and m.name.rsplit("/", 1)[-1] == "domains"]
-                if not members:
+                files = [member for member in tar.getmembers() if member.isfile()]
+                lists = [file for file in files if file.name.rsplit("/", 1)[-1] == "domains"]
+                if not lists:
                     raise BlocklistError(f"{path}: no file named 'domains' in this tarball")
-                for member in sorted(members, key=lambda m: m.name):
+                for member in sorted(lists, key=lambda file: file.name):
                     stream = tar.extractfile(member)
                     if stream is not None:
                         yield from stream
@@ -176,7 +170,10 @@ def open_lines(path: Path, kind: str) -> Iterator[bytes]:
 
 
 def opt_out_path(lists: Blocklists) -> Path | None:
-    """The opt-out list that the user edits: the recipe's, or ``opt_out.txt`` in the data folder if there is one."""
+    """The opt-out list that the user edits: that of the recipe, or ``opt_out.txt`` in the data folder, if it exists.
+
+    Raises BlocklistError if the recipe names a file that does not exist.
+    """
     if lists.opt_out is not None:
         path = Path(lists.opt_out).expanduser()
         if not path.is_file():
@@ -189,8 +186,8 @@ def opt_out_path(lists: Blocklists) -> Path | None:
 class OptOutRule(NamedTuple):
     """One line of the opt-out list: a domain with its subdomains, or a URL prefix on one host.
 
-    A prefix ends where a part of the URL ends: ``site.example/art`` covers ``/art``, ``/art/x`` and ``/art?x``, and neither
-    ``/article`` nor ``/art.html``. ``sql/filter_urls.sql`` says the same of many pages at once.
+    A prefix ends where a component of the URL ends: ``site.example/art`` covers ``/art``, ``/art/x`` and ``/art?x``,
+    but neither ``/article`` nor ``/art.html``. ``sql/filter_urls.sql`` applies the same rule to many pages at once.
     """
 
     rule: str
@@ -198,36 +195,36 @@ class OptOutRule(NamedTuple):
     host: str
 
     def covers_host(self, host: str) -> bool:
-        """Whether pages of this (normal) host may be covered."""
+        """Whether the rule may cover pages of this (normal) host."""
         return host == self.host or (self.kind == "domain" and host.endswith(f".{self.host}"))
 
     def covers(self, url: str) -> bool:
-        """Whether the rule is about this URL."""
+        """Whether the rule covers a URL."""
         host = host_of(url)
         if not self.covers_host(host) or self.kind == "domain":
             return self.covers_host(host)
-        place = host + _AUTHORITY.sub("", url)
-        return place.startswith(self.rule) and (
-            self.rule[-1] in ENDS_A_PART or place[len(self.rule) :][:1] in ("", *BEGINS_A_PART)
-        )
+        bare_url = host + _AUTHORITY.sub("", url)  # without scheme and port
+        if not bare_url.startswith(self.rule):
+            return False
+        return self.rule[-1] in COMPONENT_ENDS or bare_url[len(self.rule) :][:1] in ("", *COMPONENT_BEGINNINGS)
 
 
 def parse_opt_out(line: str) -> list[OptOutRule]:
-    """A domain, or a URL prefix (with or without scheme). Raises BadLine."""
+    """The rule of a line: a domain, or a URL prefix with or without scheme; none for a comment. Raises BadLine."""
     text = line.split(" #", 1)[0].strip()
     if not text or text.startswith("#"):
         return []
     bare = re.sub(r"^https?://", "", text, flags=re.IGNORECASE)
     authority, _, rest = bare.partition("/")
     host = host_of(f"http://{bare}")
-    # A query without a path would otherwise stand for the whole domain.
+    # Otherwise, a query without a path would cover the whole domain.
     if not _HOST.fullmatch(host) or re.search(r"[?#@]", authority):
         raise BadLine("neither a domain nor a URL prefix")
     return [OptOutRule(f"{host}/{rest}", "prefix", host)] if rest else [OptOutRule(host, "domain", host)]
 
 
 def add_opt_out(lists: Blocklists, rule: OptOutRule) -> Path:
-    """Add a rule to the opt-out list, unless it is there; the list's file."""
+    """Add a rule to the opt-out list, unless it is there already; returns the list's file."""
     path = opt_out_path(lists) or load_settings().data / OPT_OUT_FILE
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     if rule not in readable_rules(text):
@@ -238,17 +235,17 @@ def add_opt_out(lists: Blocklists, rule: OptOutRule) -> Path:
 
 
 def readable_rules(text: str) -> set[OptOutRule]:
-    """The rules of an opt-out list, less the lines that cannot be read: `url_blocklists` records those."""
-    found: set[OptOutRule] = set()
+    """The rules of an opt-out list, without the lines that cannot be read; `url_blocklists` records those."""
+    rules: set[OptOutRule] = set()
     for line in text.splitlines():
         with contextlib.suppress(BadLine):
-            found.update(parse_opt_out(line))
-    return found
+            rules.update(parse_opt_out(line))
+    return rules
 
 
 def build_url_blocklists(step: Step, config: Blocklists) -> None:
-    """Parse every source into domains, words, opt-outs and malformed lines."""
-    if step.finished("blocklists") is not None:
+    """Parse every source into domains, words, opt-out rules and malformed lines."""
+    if step.finished_task("blocklists") is not None:
         return
     domains: set[tuple[str, str, str]] = set()
     words: set[tuple[str, str, str, str]] = set()
@@ -265,32 +262,38 @@ def build_url_blocklists(step: Step, config: Blocklists) -> None:
                 else:
                     domains.add((entry, source.category, source.name))
         step.progress.advance(done)
-    opt_out: set[OptOutRule] = set()
-    path_or_none = opt_out_path(config)
-    if path_or_none is not None:
-        for number, line in enumerate(path_or_none.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            try:
-                opt_out.update(parse_opt_out(line))
-            except BadLine as problem:
-                malformed.append({"source": "opt_out", "line": number, "text": line[:200], "problem": str(problem)})
+    opt_out = _read_opt_out(config, malformed)
     with step.task("blocklists") as task:
         task.table("domains", BlocklistDomains).frame(_frame(sorted(domains), BlocklistDomains))
         task.table("words", BlocklistWords).frame(_frame(sorted(words), BlocklistWords))
         task.table("opt_out", OptOut).frame(_frame(sorted(opt_out), OptOut))
-        task.table("malformed", MalformedLines).frame(
-            pl.DataFrame(
-                malformed, schema={"source": pl.String, "line": pl.Int64, "text": pl.String, "problem": pl.String}
-            )
-        )
+        schema = {"source": pl.String, "line": pl.Int64, "text": pl.String, "problem": pl.String}
+        task.table("malformed", MalformedLines).frame(pl.DataFrame(malformed, schema=schema))
         task.stats.update(domains=len(domains), words=len(words), opt_out=len(opt_out), malformed_lines=len(malformed))
 
 
+def _read_opt_out(config: Blocklists, malformed: list[dict[str, Any]]) -> set[OptOutRule]:
+    """The rules of the opt-out list; lines that cannot be read are added to `malformed`."""
+    path = opt_out_path(config)
+    if path is None:
+        return set()
+    rules: set[OptOutRule] = set()
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            rules.update(parse_opt_out(line))
+        except BadLine as problem:
+            text = line[:_LINE_CHARACTERS]
+            malformed.append({"source": "opt_out", "line": number, "text": text, "problem": str(problem)})
+    return rules
+
+
 def _frame(rows: list[tuple], model: type) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=dict.fromkeys(model.to_schema().columns, pl.String), orient="row")  # type: ignore[attr-defined]
+    columns = model.to_schema().columns  # type: ignore[attr-defined]
+    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
 
 
 def _list_versions(config: Blocklists) -> Mapping[str, str]:
-    """A digest for each local list; a list behind a URL is known by its address alone."""
+    """A digest for each local list; a list at a URL is identified by its address."""
     files = {source.name: source_path(source) for source in config.sources if not is_url(source.path)}
     opt_out = opt_out_path(config)
     if opt_out is not None:
@@ -303,7 +306,7 @@ def _list_versions(config: Blocklists) -> Mapping[str, str]:
 URL_BLOCKLISTS = Stage(
     name="url_blocklists",
     group="web",
-    description="Versioned lists of malware, adult, gambling and ads hosts and of URL words, and the opt-out list.",
+    description="Blocklists of malware, adult, gambling and ads hosts and of URL words, and the opt-out list.",
     kinds=("parquet",),
     build=build_url_blocklists,
     code_version="1",

@@ -1,4 +1,4 @@
-"""The capture index: what a WARC file holds, one row a capture, without its bodies."""
+"""The capture index: the captures of WARC files, one row for each, without their bodies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def index_warc(path: Path, warc_file: str, crawl: str, task: Task) -> None:
-    """Write the rows of one WARC file into the part's ``captures`` table; corrupt stretches become rows too."""
+    """Write the captures of one WARC file, corrupt stretches included, into the task's ``captures`` table."""
     table = task.table("captures", Captures)
     counts = {"captures": 0, "corrupt": 0, "revisits": 0, "payload_bytes": 0, "digest_mismatches": 0}
     for capture in read_captures(path):
@@ -34,26 +34,22 @@ def index_warc(path: Path, warc_file: str, crawl: str, task: Task) -> None:
     task.stats.update(counts, pages=counts["captures"], warc_bytes=path.stat().st_size)
 
 
-def digest_differs(declared: str | None, found: str) -> bool:
-    """Whether a record's own SHA-1 (in base32, or in hexadecimal as some writers have it) is not that of its payload."""
+def digest_differs(declared: str | None, computed: str) -> bool:
+    """Whether the SHA-1 that a record declares (in base32, or in hex, as some writers have it) is not its payload's."""
     algorithm, _, value = (declared or "").partition(":")
-    if algorithm.lower() != "sha1" or not found:
+    if algorithm.lower() != "sha1" or not computed:
         return False
-    expected = found.partition(":")[2]
+    expected = computed.partition(":")[2]
     return value.upper() != expected and value.lower() != base64.b32decode(expected).hex()
 
 
 def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
     """One row of the capture index."""
     http = capture.http or {}
-    content_type = (
-        http.get("content-type")
-        if capture.record_type != "resource" and capture.http is not None
-        else capture.content_type
-    )
-    mime, charset = split_content_type(content_type)
+    has_http_head = capture.record_type != "resource" and capture.http is not None
+    mime, charset = split_content_type(http.get("content-type") if has_http_head else capture.content_type)
     host = host_of(capture.url)
-    digest = capture.digest or (capture.declared_digest or "")
+    digest = capture.digest or capture.declared_digest or ""
     identity = capture.url or f"{warc_file}:{capture.offset}"
     return {
         "doc_id": doc_id(identity, digest),
@@ -82,7 +78,7 @@ def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
 
 
 def split_content_type(value: str | None) -> tuple[str | None, str | None]:
-    """``text/html; charset=UTF-8`` as (media type in lower case, charset in lower case); None where absent."""
+    """Media type and charset of a Content-Type such as ``text/html; charset=UTF-8``, in lower case; None if absent."""
     if not value:
         return None, None
     mime, _, parameters = value.partition(";")
@@ -95,10 +91,10 @@ def split_content_type(value: str | None) -> tuple[str | None, str | None]:
 
 
 def index_task(staging: Path, name: str, path: str, warc_file: str, crawl: str, keep: str) -> None:
-    """Worker: index one WARC file as part `name`.
+    """Worker: index one WARC file as task `name`.
 
-    keep: ``reference`` leaves the file where it is, ``copy`` copies it into the artifact, ``own`` means that it lies
-    in the artifact's ``warc/`` already.
+    keep: ``reference`` leaves the file where it is, ``copy`` copies it into the artifact, ``own`` means that it is
+    already in the artifact's ``warc/``.
     """
     with Task(staging, name) as task:
         source = Path(path)
@@ -117,17 +113,19 @@ def index_task(staging: Path, name: str, path: str, warc_file: str, crawl: str, 
 
 
 def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
-    """Write the ``revisits`` table: each revisit with the place of its original, in this crawl or an earlier one."""
-    if step.finished("revisits") is not None:
+    """Write the ``revisits`` table: each revisit with the location of its original, in this crawl or an earlier one."""
+    if step.finished_task("revisits") is not None:
         return
-    here = [str(p) for p in sorted((step.staging / "captures").glob("*.parquet"))]
+    captures = [str(path) for path in sorted((step.staging / "captures").glob("*.parquet"))]
     with step.task("revisits") as task:
         table = task.table("revisits", Revisits)
-        if here:
-            before = [str(p) for artifact in earlier for p in artifact.table("captures")]
-            table.frame(query(statement("resolve_revisits"), files=here, all_files=here + before, crawl=step.partition))
-        task.stats["originals_here"] = (
-            query("SELECT count(*) AS n FROM read_parquet($files) WHERE record_type = 'response'", files=here)["n"][0]
-            if here
-            else 0
-        )
+        originals = 0
+        if captures:
+            earlier_captures = [str(path) for artifact in earlier for path in artifact.table("captures")]
+            all_captures = captures + earlier_captures
+            table.frame(
+                query(statement("resolve_revisits"), files=captures, all_files=all_captures, crawl=step.partition)
+            )
+            responses = "SELECT count(*) AS n FROM read_parquet($files) WHERE record_type = 'response'"
+            originals = query(responses, files=captures)["n"][0]
+        task.stats["originals_in_crawl"] = originals

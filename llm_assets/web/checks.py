@@ -1,4 +1,4 @@
-"""Checks of the web room's artifacts."""
+"""Checks of the artifacts of the web package."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
 
-SHOWN = 20
+SHOWN_ROWS = 20
 
 
 def readable_lines(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
-    """Malformed lines are a warning: the rest of the list is in force."""
+    """Malformed lines are a warning, because the rest of the list is applied."""
     malformed = pl.concat([pl.read_parquet(path) for path in artifact.table("malformed")])
     summary, numbers = f"{len(malformed)} malformed lines", {"malformed_lines": len(malformed)}
-    return CheckOutcome(malformed.is_empty(), summary, malformed.head(SHOWN).to_dicts(), numbers)
+    return CheckOutcome(malformed.is_empty(), summary, malformed.head(SHOWN_ROWS).to_dicts(), numbers)
 
 
 def has_captures(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
-    """An empty crawl would make an empty corpus without a word."""
+    """An empty crawl would silently give an empty corpus."""
     stats = artifact.record.stats
     failures = stats.get("crawl_failures", {})
     numbers = {"captures": stats["captures"], "corrupt": stats["corrupt"], "not_fetched": sum(failures.values())}
@@ -33,21 +33,22 @@ def has_captures(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcom
 
 
 def intact(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
-    """Damage is a warning: it is counted and recorded, and the rest of the crawl goes on."""
+    """Damage is a warning, because it is recorded and the rest of the crawl is used."""
     stats = artifact.record.stats
     numbers = {"corrupt": stats["corrupt"], "digest_mismatches": stats["digest_mismatches"]}
     captures = pl.concat([pl.scan_parquet(path) for path in artifact.table("captures")])
     corrupt = (
-        captures.filter(pl.col("record_type") == "corrupt").select("warc_file", "warc_offset", "error").head(SHOWN)
+        captures.filter(pl.col("record_type") == "corrupt").select("warc_file", "warc_offset", "error").head(SHOWN_ROWS)
     )
-    summary = f"{stats['corrupt']:,} corrupt stretches, {stats['digest_mismatches']:,} payloads unlike their digest"
+    mismatches = stats["digest_mismatches"]
+    summary = f"{stats['corrupt']:,} corrupt stretches, {mismatches:,} payloads that do not match their digest"
     return CheckOutcome(not any(numbers.values()), summary, corrupt.collect().to_dicts(), numbers)
 
 
-READABLE_LINES = Check("readable_lines", "Every line of every list could be read.", readable_lines)
+READABLE_LINES = Check("readable_lines", "Every line of every list can be read.", readable_lines)
 HAS_CAPTURES = Check(
     "has_captures",
-    "The crawl holds captures, and not only corrupt ones.",
+    "The crawl has captures, and not only corrupt ones.",
     has_captures,
     blocking=True,
     code_version="2",

@@ -1,4 +1,4 @@
-"""The registry of crawls: names and sources, beside the artifacts. The recipe's own crawls come on top."""
+"""The registry of crawls, their names and sources, beside the artifacts. It complements the crawls of the recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.store import clear_disk_errors
 from llm_assets.recipes import Recipe, RecipeError, parse_source
 from llm_assets.recipes.load import describe
-from llm_assets.recipes.recipe import CRAWL_NAME
+from llm_assets.recipes.recrawls import CRAWL_NAME
 from llm_assets.settings import Settings
 
 from .errors import SourceError
@@ -21,73 +21,67 @@ from .errors import SourceError
 
 @dataclass(frozen=True)
 class CrawlRegistry:
-    """One JSON file a crawl, below ``<folder>``."""
+    """The registered crawls: one JSON file for each, in `folder`."""
 
     folder: Path
 
     def sources(self) -> dict[str, Any]:
-        """Every registered crawl. Raises SourceError naming the file that cannot be read."""
-        found = {}
+        """The sources of all registered crawls, by name. Raises SourceError for a file that cannot be read."""
+        sources = {}
         for path in sorted(self.folder.glob("*.json")):
-            advice = f"mend it, or: llm-assets crawls remove {path.stem}"
+            advice = f"correct it, or: llm-assets crawls remove {path.stem}"
             try:
-                found[path.stem] = parse_source(json.loads(path.read_text()))
+                sources[path.stem] = parse_source(json.loads(path.read_text()))
             except ValidationError as error:
                 raise SourceError(f"{path}: {describe(error)}; {advice}") from error
             except ValueError as error:
                 raise SourceError(f"{path}: not JSON ({error}); {advice}") from error
-        return found
+        return sources
 
     def add(self, name: str, source: Any) -> bool:
-        """Register a crawl; False where exactly this is registered already. Raises SourceError for another source."""
+        """Register a crawl; False if it is already registered with this source.
+
+        Raises SourceError for an invalid name, and for a name that is registered with another source.
+        """
         if not CRAWL_NAME.fullmatch(name):
             raise SourceError(
                 f"crawl name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit"
             )
-        known = self.sources().get(name)
-        if known is not None:
-            if known == source:
+        registered = self.sources().get(name)
+        if registered is not None:
+            if registered == source:
                 return False
             raise SourceError(
-                f"crawl {name!r} is registered with another source ({known!r}); a crawl keeps its source, choose another name"
+                f"crawl {name!r} is registered with another source ({registered!r}); a crawl keeps its source, so "
+                "choose another name"
             )
         with clear_disk_errors(self.folder):
             write_atomic(self.folder / f"{name}.json", json.dumps(source.model_dump(mode="json"), indent=2).encode())
         return True
 
     def holds(self, name: str) -> bool:
-        """Whether a crawl of this name is registered, readable or not."""
+        """Whether a crawl of this name is registered, even if its file cannot be read."""
         return CRAWL_NAME.fullmatch(name) is not None and (self.folder / f"{name}.json").exists()
 
     def remove(self, name: str) -> None:
-        """Forget a registered crawl. Its artifacts stay in the store."""
+        """Unregister a crawl. Its artifacts stay in the store."""
         with clear_disk_errors(self.folder):
             (self.folder / f"{name}.json").unlink()
 
     def unusable(self, recipe: Recipe) -> dict[str, str]:
-        """Registered crawls that cannot be built under a recipe, with the reason: one that they continue is not there.
+        """Registered crawls that cannot be built under a recipe, because a crawl that they continue is missing.
 
-        It is a crawl of another recipe, or somebody deleted its file. They are left out; the others go on.
+        That crawl belongs to another recipe, or its file was deleted. Returns reasons by name of the crawl.
         """
         registered = self.sources()
         sources = {**registered, **recipe.sources()}
-        found = {}
-        for name in registered:
-            chain = [name]
-            while (since := getattr(sources[chain[-1]], "since", None)) is not None:
-                if since not in sources:
-                    found[name] = f"{chain[-1]} continues {since}, which is no crawl of recipe {recipe.name!r}"
-                    break
-                if since in chain:
-                    found[name] = f"crawls continue each other in a circle: {' → '.join([*chain, since])}"
-                    break
-                chain.append(since)
-        return found
+        problems = {name: _chain_problem(name, sources, recipe.name) for name in registered}
+        return {name: problem for name, problem in problems.items() if problem is not None}
 
     def effective(self, recipe: Recipe) -> Recipe:
-        """The recipe with the registered crawls that are usable. Raises RecipeError where it names one that is not."""
+        """The recipe together with the usable registered crawls. Raises RecipeError if it names an unusable one."""
         unusable = self.unusable(recipe)
-        for name in recipe.only:
+        for name in recipe.only_crawls:
             if name in unusable:
                 raise RecipeError(f"crawl {name!r} cannot be built: {unusable[name]}")
         try:
@@ -95,6 +89,18 @@ class CrawlRegistry:
             return recipe.with_registered(registered)
         except ValidationError as error:
             raise RecipeError(f"registered crawls in {self.folder}: {describe(error)}") from error
+
+
+def _chain_problem(name: str, sources: dict[str, Any], recipe_name: str) -> str | None:
+    """Why the chain of crawls that `name` continues is broken; None if it is not."""
+    chain = [name]
+    while (since := getattr(sources[chain[-1]], "since", None)) is not None:
+        if since not in sources:
+            return f"{chain[-1]} continues {since}, which is not a crawl of recipe {recipe_name!r}"
+        if since in chain:
+            return f"crawls continue each other in a circle: {' → '.join([*chain, since])}"
+        chain.append(since)
+    return None
 
 
 def open_registry(settings: Settings) -> CrawlRegistry:

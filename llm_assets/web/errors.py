@@ -1,18 +1,18 @@
-"""Errors of the web room."""
+"""Errors of the web package."""
 
 from llm_assets.artifacts.errors import ExternalInputError
 
 
 class WebError(Exception):
-    """Base of the room's errors."""
+    """Base of the package's errors."""
 
 
 class SourceError(WebError, ExternalInputError):
-    """A crawl's source cannot be used: a missing path, an unknown snapshot, a folder with no WARC."""
+    """A crawl's source cannot be used: a missing path, an unknown snapshot, a folder without WARC files."""
 
 
 class DownloadError(WebError):
-    """A download failed for good, after its retries."""
+    """A download failed after all its retries."""
 
 
 class CrawlError(WebError):
@@ -20,8 +20,8 @@ class CrawlError(WebError):
 
 
 class EmptyCrawl(CrawlError):
-    """A crawl that stored no page, or files that hold no capture; the message says why."""
+    """The crawl stored no page, or its files contain no capture; the message says why."""
 
 
 class BlocklistError(WebError, ExternalInputError):
-    """A blocklist that cannot be read at all."""
+    """A blocklist cannot be read at all."""

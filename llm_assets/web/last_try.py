@@ -1,4 +1,7 @@
-"""Why the last try of a crawl failed: kept in its staging folder until a try succeeds, for `crawls list` and `corpus why`."""
+"""Why the last attempt at a crawl failed.
+
+The reason stays in the crawl's staging folder until an attempt succeeds; `crawls list` and `corpus why` report it.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ from llm_assets.sql import query, statement
 from .errors import EmptyCrawl
 
 LAST_TRY, LAST_FAILURES = "last_try.json", "last_failures.parquet"
-EXAMPLES = 4  # reasons that an error tells of
+REASONS_IN_ERROR = 4
 DETAIL_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
 class LastTry:
-    """When the last try of a crawl failed (ISO 8601, UTC), and why."""
+    """When the last attempt at a crawl failed (ISO 8601, UTC), and why."""
 
     at: str
     message: str
@@ -31,7 +34,7 @@ class LastTry:
 
 @dataclass(frozen=True)
 class NotFetched:
-    """A URL that a crawl met and did not store. at: when, where the whole crawl failed; None for a built crawl."""
+    """A URL that a crawl found and did not store. at: when the whole crawl failed; None for a built crawl."""
 
     crawl: str
     url: str
@@ -41,17 +44,20 @@ class NotFetched:
 
 
 def remember_failure(staging: Path, error: Exception, failures: pl.DataFrame) -> None:
-    """Keep why a try failed. After an empty crawl nothing else stays, so that the next try asks for everything anew."""
+    """Record why an attempt failed. After an empty crawl, remove all else, so that the next attempt starts afresh."""
     if isinstance(error, EmptyCrawl):
         for path in staging.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     failures.write_parquet(staging / LAST_FAILURES)
     last = LastTry(datetime.now(UTC).isoformat(timespec="seconds"), str(error))
     write_atomic(staging / LAST_TRY, json.dumps(asdict(last)).encode())
 
 
 def last_try(staging: Path) -> LastTry | None:
-    """Why the last try failed; None where it did not fail, or was killed."""
+    """Why the last attempt failed; None if it did not fail, or was killed."""
     try:
         return LastTry(**json.loads((staging / LAST_TRY).read_text()))
     except FileNotFoundError:
@@ -64,39 +70,49 @@ def failed_try(workspace: Workspace, crawl: str) -> tuple[LastTry, Path] | None:
     if resolution.artifact is not None or resolution.identity is None:
         return None
     staging = workspace.store.staging(resolution.identity)
-    found = last_try(staging)
-    return (found, staging / LAST_FAILURES) if found is not None else None
+    last = last_try(staging)
+    return (last, staging / LAST_FAILURES) if last is not None else None
 
 
 def why_empty(crawl: str, captures: list[Path], failures: pl.DataFrame) -> str | None:
-    """Why a crawl's pages are none, in one line; None where it stored one (robots.txt is no page)."""
+    """Why a crawl stored no page, in one line; None if it stored one (robots.txt does not count)."""
     files = [str(path) for path in captures]
     if files and query(statement("pages_stored"), files=files)["pages"][0]:
         return None
-    reasons = failures.group_by("reason").agg(pl.len(), pl.col("url").first(), pl.col("detail").first())
-    told = [
+    by_reason = failures.group_by("reason").agg(pl.len(), pl.col("url").first(), pl.col("detail").first())
+    causes = [
         (count, reason, f"{url}: {detail[:DETAIL_CHARACTERS]}")
-        for reason, count, url, detail in reasons.select("reason", "len", "url", "detail").iter_rows()
+        for reason, count, url, detail in by_reason.select("reason", "len", "url", "detail").iter_rows()
     ]
     if files:
         answers = query(statement("answers_without_page"), files=files)
-        told += [(count, f"status {status}", url) for status, count, url in answers.iter_rows()]
-    told.sort(key=lambda one: (-one[0], one[1]))
-    listed = ", ".join(f"{count} × {reason} ({example})" for count, reason, example in told[:EXAMPLES])
-    more = f", and {len(told) - EXAMPLES} further reasons" if len(told) > EXAMPLES else ""
-    return f"crawl {crawl} stored no page: {listed}{more}" if told else f"crawl {crawl} stored no page, and met no URL"
+        causes += [(count, f"status {status}", url) for status, count, url in answers.iter_rows()]
+    if not causes:
+        return f"crawl {crawl} stored no page, and found no URL"
+    causes.sort(key=lambda cause: (-cause[0], cause[1]))
+    listed = ", ".join(f"{count} × {reason} ({example})" for count, reason, example in causes[:REASONS_IN_ERROR])
+    further = len(causes) - REASONS_IN_ERROR
+    return f"crawl {crawl} stored no page: {listed}" + (f", and {further} further reasons" if further > 0 else "")
 
 
 def not_fetched(workspace: Workspace, url: str, crawls: list[str]) -> list[NotFetched]:
-    """What crawls, built or failed, say of a URL that they did not store. Scheme, "www." and a closing slash may be left out."""
-    found: list[NotFetched] = []
+    """The failures that crawls, built or failed, recorded for a URL.
+
+    The URL may omit the scheme, "www." and a closing slash.
+    """
+    results: list[NotFetched] = []
     resolver = workspace.resolver()
     for crawl in crawls:
         artifact = resolver.resolve("raw_warc", crawl).artifact
-        files, at = (artifact.table("crawl_failures"), None) if artifact is not None else ([], None)
-        if artifact is None and (failed := failed_try(workspace, crawl)) is not None:
-            files, at = [failed[1]], failed[0].at
+        files: list[Path] = []
+        failed_at = None
+        if artifact is not None:
+            files = artifact.table("crawl_failures")
+        elif (failed := failed_try(workspace, crawl)) is not None:
+            last, failures_file = failed
+            files, failed_at = [failures_file], last.at
         if files:
             rows = query(statement("failures_of_url"), files=[str(path) for path in files], url=url)
-            found += [NotFetched(crawl, *row, at) for row in rows.select("url", "reason", "detail").iter_rows()]
-    return found
+            for found_url, reason, detail in rows.select("url", "reason", "detail").iter_rows():
+                results.append(NotFetched(crawl, found_url, reason, detail, failed_at))
+    return results

@@ -1,4 +1,4 @@
-"""What a crawl may not ask for: the user's opt-out list, as it is when the crawl starts."""
+"""The URLs that a crawl must not request: the user's opt-out list, as it is when the crawl starts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .urls import host_of
 def read_opt_out(lists: Blocklists) -> tuple[str, ...]:
     """The rules of the opt-out list, sorted: a domain, or ``host/path`` for a URL prefix.
 
-    Lines that cannot be read are skipped here; `url_blocklists` records them. Raises BlocklistError where the recipe
-    names a list that is not there.
+    Lines that cannot be read are skipped here; `url_blocklists` records them. Raises BlocklistError if the recipe names
+    a list that does not exist.
     """
     path = opt_out_path(lists)
     text = path.read_text(encoding="utf-8", errors="replace") if path is not None else ""
@@ -22,15 +22,16 @@ def read_opt_out(lists: Blocklists) -> tuple[str, ...]:
 
 
 class OptOutRules:
-    """Tells which rule, if any, names a URL; the same as `sql/filter_urls.sql` finds for a capture."""
+    """Finds the rule that covers a URL; `sql/filter_urls.sql` finds the same for a capture."""
 
-    def __init__(self, rules: Iterable[str]):
+    def __init__(self, lines: Iterable[str]):
         self.by_host: dict[str, list[OptOutRule]] = {}
-        for rule in (parsed for line in rules for parsed in parse_opt_out(line)):
-            self.by_host.setdefault(rule.host, []).append(rule)
+        for line in lines:
+            for rule in parse_opt_out(line):
+                self.by_host.setdefault(rule.host, []).append(rule)
 
     def rule_for(self, url: str) -> str | None:
-        """The rule that names this URL: its host or a domain above it, or a prefix of the URL; None where none does."""
+        """The rule that covers a URL: its host, a domain above it, or a prefix of the URL; None if there is none."""
         labels = host_of(url).split(".")
         for start in range(len(labels)):
             for rule in self.by_host.get(".".join(labels[start:]), ()):

@@ -1,4 +1,4 @@
-"""`raw_warc`: the WARC files of one crawl, however it comes in, and their capture index."""
+"""`raw_warc`: the WARC files of one crawl, whatever its source, and their capture index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
 from llm_assets.recipes import Blocklists, CommonCrawl, Recipe, SampleWeb, Source, WarcFiles, WebCrawl
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.recipes.recipe import chain_of
+from llm_assets.recipes.recrawls import chain_of
 from llm_assets.sample_web import (
     EDITION,
     TruthFacts,
@@ -29,26 +29,25 @@ from llm_assets.settings import load_settings
 from .capture_index import index_task, resolve_revisits
 from .checks import HAS_CAPTURES, INTACT
 from .common_crawl import fetch_task, list_paths
-from .crawler import crawl
+from .crawler import CrawlJob, crawl
 from .crawler.spool import failures
-from .download import download
+from .download import RetryPolicy, download
 from .errors import DownloadError, EmptyCrawl, SourceError, WebError
 from .last_try import remember_failure, why_empty
 from .opt_out import read_opt_out
 from .schemas import Captures, CrawlFailures, Revisits
 from .warc_files import is_url, list_files
 
-# The sample web is small: files of 256 KiB give both cores something to do.
+# The sample web is small; files of 256 KiB give several processes something to do.
 SAMPLE_WARC_BYTES = 256 << 10
 WARC_BYTES = 256 << 20
 
 
 class CrawlConfig(Frozen):
-    """Where a crawl comes from.
+    """The source of a crawl.
 
-    edition: of the sample web's pages and truth, where it is one of the sample web.
-    opt_out: the file that the recipe names. What it holds while a crawl runs is as little known afterwards as what the
-    web held: it bears no identity.
+    edition: version of the sample web's pages and ground truth, for a crawl of the sample web. opt_out: the file that
+    the recipe names. It is no part of the identity: like the web itself, the list is known only while the crawl runs.
     """
 
     source: Source
@@ -57,9 +56,9 @@ class CrawlConfig(Frozen):
 
 
 class ContinuedCrawlConfig(CrawlConfig):
-    """A crawl that continues earlier ones. unlinked: what becomes of their pages that no link leads to any more."""
+    """A crawl that continues earlier ones. unlinked_pages: what it does with their pages that are no longer linked."""
 
-    unlinked: str = "asked for"
+    unlinked_pages: str = "requested"
 
 
 def source_of(recipe: Recipe, name: str | None) -> Any:
@@ -69,28 +68,28 @@ def source_of(recipe: Recipe, name: str | None) -> Any:
     if source is None:
         known = ", ".join(sorted(sources)) or "none"
         raise SourceError(
-            f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add. If it is a partition that "
-            f"was left in Dagster: llm-assets crawls remove {name}. If it is a crawl of another recipe than "
-            f"{recipe.name!r}, name that one (in the launchpad: resources.recipe.config.name)"
+            f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add. If it is a partition "
+            f"that was left in Dagster: llm-assets crawls remove {name}. If it belongs to another recipe than "
+            f"{recipe.name!r}, name that recipe (in the launchpad: resources.recipe.config.name)"
         )
     return source
 
 
-def chain(recipe: Recipe, name: str | None) -> list[str]:
-    """The crawls that `name` continues, oldest first."""
-    source_of(recipe, name)  # or says which there are
+def continued_crawls(recipe: Recipe, name: str | None) -> list[str]:
+    """The crawls that `name` continues, oldest first. Raises SourceError for an unknown name."""
+    source_of(recipe, name)
     return chain_of(name or "", recipe.sources())[::-1]
 
 
 def _earlier(recipe: Recipe, name: str | None) -> list[Key]:
-    return [("raw_warc", crawl_name) for crawl_name in chain(recipe, name)]
+    return [("raw_warc", crawl_name) for crawl_name in continued_crawls(recipe, name)]
 
 
 def _config(recipe: Recipe, name: str | None) -> CrawlConfig:
     source = source_of(recipe, name)
-    kind = CrawlConfig if getattr(source, "since", None) is None else ContinuedCrawlConfig
+    config_type = CrawlConfig if getattr(source, "since", None) is None else ContinuedCrawlConfig
     edition = EDITION if isinstance(source, SampleWeb) else None
-    return kind(source=source, edition=edition, opt_out=recipe.blocklists.opt_out)
+    return config_type(source=source, edition=edition, opt_out=recipe.blocklists.opt_out)
 
 
 def _file_versions(config: CrawlConfig) -> Mapping[str, str]:
@@ -98,7 +97,7 @@ def _file_versions(config: CrawlConfig) -> Mapping[str, str]:
     if not isinstance(source, WarcFiles):
         return {}
     if is_url(source.path):
-        # Nothing of the content is known before the download: the URL, or the digest given with it, stands for it.
+        # The content is unknown before the download, so the URL, or the digest given with it, stands for it.
         return {"warc_files": source.sha256 or f"url:{source.path}"}
     return {"warc_files": external_version(external_digests(list_files(source), load_settings().digest_cache))}
 
@@ -111,13 +110,13 @@ def _locations(config: CrawlConfig) -> Mapping[str, str]:
 
 
 def build_raw_warc(step: Step, config: CrawlConfig) -> None:
-    """Bring the crawl in, index it, and find the originals of its revisits.
+    """Obtain the crawl's WARC files, index them, and find the originals of the revisits.
 
-    Raises EmptyCrawl where it stored no page, so that the next run tries again.
+    Raises EmptyCrawl if the crawl stored no page, so that the next run tries again.
     """
-    earlier = list(step.inputs.by_crawl("raw_warc").values())  # oldest first, as `chain` gives them
+    earlier = list(step.inputs.by_crawl("raw_warc").values())  # oldest first, like `continued_crawls`
     try:
-        _bring_in(step, config, earlier)
+        _obtain(step, config, earlier)
     except WebError as error:
         remember_failure(step.staging, error, failures(step.staging / "spool"))
         raise
@@ -126,7 +125,7 @@ def build_raw_warc(step: Step, config: CrawlConfig) -> None:
     resolve_revisits(step, earlier)
 
 
-def _bring_in(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
+def _obtain(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
     source = config.source
     opt_out = read_opt_out(Blocklists(opt_out=config.opt_out))
     if isinstance(source, WarcFiles):
@@ -135,7 +134,7 @@ def _bring_in(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
         _build_common_crawl(step, source)
     elif isinstance(source, SampleWeb):
         with serve(source) as (seeds, proxy, clock):
-            plan = WebCrawl(
+            sample_source = WebCrawl(
                 seeds=seeds,
                 scope="any",
                 proxy=proxy,
@@ -148,7 +147,7 @@ def _bring_in(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
                 timeout=20.0,
                 since=source.since,
             )
-            _build_web_crawl(step, plan, earlier, opt_out, SAMPLE_WARC_BYTES)
+            _build_web_crawl(step, sample_source, earlier, opt_out, SAMPLE_WARC_BYTES)
     else:
         _build_web_crawl(step, source, earlier, opt_out, WARC_BYTES)
 
@@ -164,20 +163,20 @@ def _build_warc_files(step: Step, source: WarcFiles) -> None:
     else:
         files, keep = list_files(source), "copy" if source.copy_files else "reference"
     sizes = {name: path.stat().st_size for name, path in files.items()}
-    step.run_tasks(
-        index_task, {name: (str(path), name, step.partition, keep) for name, path in files.items()}, "WARC files", sizes
-    )
+    tasks = {name: (str(path), name, step.partition, keep) for name, path in files.items()}
+    step.run_tasks(index_task, tasks, "WARC files", sizes)
     _refuse_empty_files(step)
 
 
 def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
     paths = list_paths(source, step.staging / ".download")
+    base_url, policy = source.base_url.rstrip("/"), RetryPolicy(source.retries, source.backoff)
     tasks = {}
     for path in paths:
         name = path.rsplit("/", 1)[-1]
-        tasks[name] = (f"{source.base_url.rstrip('/')}/{path}", name, step.partition, source.retries, source.backoff)
+        tasks[name] = (f"{base_url}/{path}", name, step.partition, policy)
     if len(tasks) != len(paths):
-        raise SourceError(f"{source.snapshot}: two of the chosen WARC files have the same name")
+        raise SourceError(f"{source.snapshot}: two of the selected WARC files have the same name")
     step.run_tasks(fetch_task, tasks, "WARC files")
     _refuse_empty_files(step)
 
@@ -185,49 +184,47 @@ def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
 def _refuse_empty_files(step: Step) -> None:
     stats = sum_stats(marker["stats"] for marker in step.markers().values())
     if stats["captures"] == stats["corrupt"]:
+        corrupt = f", {stats['corrupt']} stretches that cannot be read" if stats["corrupt"] else ""
         raise EmptyCrawl(
-            f"crawl {step.partition} holds no page: no capture in {len(step.markers())} WARC files"
-            + (f", {stats['corrupt']} stretches that cannot be read" if stats["corrupt"] else "")
+            f"crawl {step.partition} holds no page: no capture in {len(step.markers())} WARC files{corrupt}"
         )
 
 
 def _build_web_crawl(
     step: Step, source: WebCrawl, earlier: list[Artifact], opt_out: tuple[str, ...], warc_bytes: int
 ) -> None:
-    def told(pages: int, queued: int) -> None:
-        step.progress.tell(
+    def report_progress(pages: int, queued: int) -> None:
+        step.progress.report(
             "progress", done=pages, total=pages + queued, unit="URLs", pages=pages, message=f"{queued} waiting"
         )
 
-    files = crawl(step.partition, source, step.staging, earlier, told, warc_bytes, opt_out)
-    step.run_tasks(
-        index_task, {file.name: (str(file), file.name, step.partition, "own") for file in files}, "WARC files"
-    )
-    if step.finished("crawl_failures") is None:
+    job = CrawlJob(step.partition, source, step.staging, tuple(earlier), warc_bytes, opt_out)
+    files = crawl(job, report_progress)
+    tasks = {file.name: (str(file), file.name, step.partition, "own") for file in files}
+    step.run_tasks(index_task, tasks, "WARC files")
+    if step.finished_task("crawl_failures") is None:
         frame = failures(step.staging / "spool")
         reason = why_empty(step.partition, sorted((step.staging / "captures").glob("*.parquet")), frame)
         if reason is not None:
-            raise EmptyCrawl(f"{reason}; the next run asks again")
+            raise EmptyCrawl(f"{reason}; the next run tries again")
         with step.task("crawl_failures") as task:
             task.table("crawl_failures", CrawlFailures).frame(frame)
-            task.stats["crawl_failures"] = {
-                row["reason"]: row["len"]
-                for row in frame.group_by("reason").agg(pl.len()).sort("reason").iter_rows(named=True)
-            }
+            task.stats["crawl_failures"] = dict(frame.group_by("reason").agg(pl.len()).sort("reason").iter_rows())
 
 
 RAW_WARC = Stage(
     name="raw_warc",
     group="web",
-    description="WARC files of one crawl (own, Common Crawl's, a user's, or the sample web's), and their index.",
+    description="The WARC files of one crawl (by the crawler, of Common Crawl, a user's own, or of the sample web), "
+    "and an index of their captures.",
     kinds=("warc", "parquet", "scrapy"),
     build=build_raw_warc,
-    code_version="5",
+    code_version="6",
     config=_config,
-    config_of_crawl=True,
+    config_per_crawl=True,
     per_crawl=True,
     external_inputs=_file_versions,
-    earlier=_earlier,
+    earlier_artifacts=_earlier,
     locations=_locations,
     tables={"captures": Captures, "revisits": Revisits},
     optional_tables={

@@ -1,18 +1,17 @@
-"""Tables of the web room."""
+"""Tables of the web package."""
 
 import pandera.polars as pa
 import polars as pl
 
 
 class Captures(pa.DataFrameModel):
-    """The capture index: one row a response, revisit or resource record, and one a corrupt stretch of a WARC file.
+    """The capture index: one row for each response, revisit or resource record, and for each corrupt stretch of a file.
 
-    record_type is response, revisit, resource or corrupt; taken_down where a takedown has removed the record's text (the
-    other columns say what it was). warc_offset is where the record's gzip member (or the
-    record, in an uncompressed file) begins; in a file that is one gzip member over all records it counts decompressed
-    bytes. payload_digest is computed from the payload as stored, before content decoding; a revisit carries the digest its
-    record declares. A revisit points to its original by refers_to_uri and refers_to_date, and, where the original
-    is in the same crawl, by original_file and original_offset.
+    record_type: response, revisit, resource or corrupt; taken_down after a takedown has removed the record's text (the
+    other columns keep their values). warc_offset: where the record's gzip member begins, or the record in an
+    uncompressed file; in a file that is one gzip member over all records, it counts decompressed bytes. payload_digest:
+    computed from the payload as stored, before content decoding; for a revisit, the digest that its record declares.
+    refers_to_uri, refers_to_date: the original of a revisit; the table `revisits` locates it.
     """
 
     doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
@@ -24,7 +23,7 @@ class Captures(pa.DataFrameModel):
     url: str
     host: str
     registered_domain: str
-    fetched_at: str = pa.Field(description="WARC-Date as recorded (ISO 8601, UTC); empty where missing")
+    fetched_at: str = pa.Field(description="WARC-Date as recorded (ISO 8601, UTC); empty if missing")
     status: pl.Int16 = pa.Field(nullable=True, ge=0, le=999)
     mime: str = pa.Field(nullable=True)
     charset: str = pa.Field(nullable=True)
@@ -40,9 +39,9 @@ class Captures(pa.DataFrameModel):
 
 
 class Revisits(pa.DataFrameModel):
-    """Where the original of each revisit lies: the crawl, file and offset of the response with the same URL and digest.
+    """The original of each revisit: crawl, file and offset of the response with the same URL and digest.
 
-    The three are null where the original is neither in this crawl nor in an earlier one that this crawl continues.
+    The three are null if the original is neither in this crawl nor in one that it continues.
     """
 
     warc_file: str
@@ -55,7 +54,7 @@ class Revisits(pa.DataFrameModel):
 
 
 class CrawlFailures(pa.DataFrameModel):
-    """URLs that the crawler met and did not store, with the reason."""
+    """URLs that the crawler found and did not store, with the reason."""
 
     url: str
     host: str
@@ -79,7 +78,7 @@ class CrawlFailures(pa.DataFrameModel):
 
 
 class BlocklistDomains(pa.DataFrameModel):
-    """Domains (each stands for all its subdomains) by the list they come from."""
+    """Blocked domains, each including its subdomains, with the list that they come from."""
 
     domain: str = pa.Field(str_length={"min_value": 1})
     category: str
@@ -87,7 +86,7 @@ class BlocklistDomains(pa.DataFrameModel):
 
 
 class BlocklistWords(pa.DataFrameModel):
-    """Words of the URL rules; kind is hard_words, soft_words or substrings."""
+    """Words of the URL rules."""
 
     word: str = pa.Field(str_length={"min_value": 1})
     kind: str = pa.Field(isin=["hard_words", "soft_words", "substrings"])
@@ -96,7 +95,7 @@ class BlocklistWords(pa.DataFrameModel):
 
 
 class OptOut(pa.DataFrameModel):
-    """What site owners asked to leave out: a domain, or a URL prefix; `host` is the host the rule belongs to."""
+    """Domains and URL prefixes whose owners opted out. host: the host that the rule belongs to."""
 
     rule: str = pa.Field(str_length={"min_value": 1})
     kind: str = pa.Field(isin=["domain", "prefix"])
@@ -104,7 +103,7 @@ class OptOut(pa.DataFrameModel):
 
 
 class MalformedLines(pa.DataFrameModel):
-    """Blocklist lines that could not be read, so that nothing is dropped in silence."""
+    """Lines of blocklists that could not be read; they are recorded, so that nothing is dropped silently."""
 
     source: str
     line: pl.Int64 = pa.Field(ge=1)

@@ -1,4 +1,4 @@
-"""A look at a crawl's source before it is registered. Nothing is fetched."""
+"""Checks a crawl's source before it is registered. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from .urls import host_of, is_private_host
 from .warc_files import is_url, list_files
 
 _BEGINNINGS = (b"WARC/", b"filedesc:")
-_PROBE = 512
+_PROBE_BYTES = 512
 
 
 def check_source(source: Any) -> list[str]:
-    """Warnings about a source. Raises SourceError for one that no crawl can come of.
+    """Return warnings about a source, and raise SourceError for one that cannot give a crawl.
 
-    WARC files: a missing path, a folder without any, files that cannot be read; files of which some are no archives are
-    a warning. Own crawls: a seed on this machine or in its network without `allow_private`. A URL is taken as it is.
+    WARC files: a missing path, a folder without archives, and files of which none can be read are errors; files of
+    which some are not archives are a warning. The crawler: a seed on this machine or in its network is an error without
+    `allow_private`. A URL of WARC files is not checked.
     """
     if isinstance(source, WarcFiles) and not is_url(source.path):
         return _check_files(source)
@@ -29,7 +30,7 @@ def check_source(source: Any) -> list[str]:
         private = [seed for seed in source.seeds if is_private_host(host_of(seed))]
         if private:
             raise SourceError(
-                f"seed {private[0]} is on this machine or in its network, where crawls do not go unless told to: "
+                f"seed {private[0]} is on this machine or in its network, which crawls do not enter by default; "
                 "add --set allow_private=true"
             )
     return []
@@ -37,26 +38,27 @@ def check_source(source: Any) -> list[str]:
 
 def _check_files(source: WarcFiles) -> list[str]:
     files = list_files(source)
-    problems = {str(path): problem for path in files.values() if (problem := _problem(path)) is not None}
+    problems = {str(path): _problem(path) for path in files.values()}
+    problems = {path: problem for path, problem in problems.items() if problem is not None}
     if len(problems) == len(files):
         path, problem = next(iter(problems.items()))
-        others = f" (nor can {len(files) - 1} others be used)" if len(files) > 1 else ""
+        others = f" (and {len(files) - 1} other files cannot be used either)" if len(files) > 1 else ""
         raise SourceError(f"{path}: {problem}{others}; give WARC or ARC files")
     return [f"{path}: {problem}" for path, problem in problems.items()]
 
 
 def _problem(path: Path) -> str | None:
-    """What is wrong with the beginning of an archive."""
+    """What is wrong with the first bytes of an archive; None if nothing is."""
     try:
         with path.open("rb") as stream:
-            head = stream.read(_PROBE)
+            head = stream.read(_PROBE_BYTES)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if not head:
         return "is empty"
     if head.startswith(GZIP_MAGIC):
         try:
-            head = zlib.decompressobj(31).decompress(head, _PROBE)
+            head = zlib.decompressobj(31).decompress(head, _PROBE_BYTES)
         except zlib.error as error:
             return f"its first gzip member is damaged ({error})"
-    return None if head.lstrip().startswith(_BEGINNINGS) else "is no WARC or ARC file"
+    return None if head.lstrip().startswith(_BEGINNINGS) else "is not a WARC or ARC file"

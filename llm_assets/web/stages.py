@@ -1,4 +1,4 @@
-"""Stages of the web room, upstream first."""
+"""Stages of the web package, upstream first."""
 
 from .blocklists import URL_BLOCKLISTS
 from .raw_warc import RAW_WARC

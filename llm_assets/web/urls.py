@@ -1,4 +1,4 @@
-"""URLs as identities: host, registered domain, document id."""
+"""Identities derived from URLs: host, registered domain, document id."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from urllib.parse import urlsplit
 def _suffixes():  # type: ignore[no-untyped-def]
     import tldextract
 
-    # No download: the public suffix list snapshot that the package ships.
+    # The snapshot of the public suffix list that the package ships; nothing is downloaded.
     return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
 @lru_cache(maxsize=65_536)
 def registered_domain(host: str) -> str:
-    """``b.co.uk`` for ``a.b.co.uk``; the last two labels under a suffix that is not on the public list; an address as it is."""
-    known = _suffixes()(host).top_domain_under_public_suffix
-    if known:
-        return known
+    """``b.co.uk`` for ``a.b.co.uk``; the last two labels if the suffix is not on the list; an address unchanged."""
+    domain = _suffixes()(host).top_domain_under_public_suffix
+    if domain:
+        return domain
     labels = host.split(".")
-    return host if len(labels) <= 2 or ":" in host or labels[-1].isdigit() else ".".join(labels[-2:])
+    is_address = ":" in host or labels[-1].isdigit()
+    return host if is_address or len(labels) <= 2 else ".".join(labels[-2:])
 
 
 @lru_cache(maxsize=65_536)
 def normal_host(host: str) -> str:
-    """Lower case, no trailing dot, international names in their ASCII form."""
+    """A host in lower case, without a trailing dot, international names in their ASCII form."""
     host = host.strip().rstrip(".").lower()
     if not host.isascii():
         with contextlib.suppress(UnicodeError):
@@ -38,7 +39,7 @@ def normal_host(host: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """The normal host of a URL; empty where it has none."""
+    """The normal host of a URL; empty if it has none."""
     try:
         return normal_host(urlsplit(url).hostname or "")
     except ValueError:  # such as an unclosed '[' of an IPv6 address
@@ -46,7 +47,7 @@ def host_of(url: str) -> str:
 
 
 def doc_id(url: str, payload_digest: str) -> str:
-    """Stable id of a page's content at a URL: 96 bits of SHA-256 over both, in hex.
+    """The stable id of some content at a URL: 96 bits of SHA-256 over both, in hex.
 
     With 10**12 documents the chance of any collision is about 10**-5 (birthday bound).
     """
@@ -54,15 +55,15 @@ def doc_id(url: str, payload_digest: str) -> str:
 
 
 def is_private_address(text: str) -> bool:
-    """True for an IP literal that is not on the public internet (loopback, private, link-local, reserved ...)."""
+    """Whether a text is an IP address outside the public internet (loopback, private, link-local, reserved …)."""
     try:
         address = ipaddress.ip_address(text.strip("[]"))
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return not (mapped or address).is_global or (mapped or address).is_multicast
+    address = getattr(address, "ipv4_mapped", None) or address
+    return not address.is_global or address.is_multicast
 
 
 def is_private_host(host: str) -> bool:
-    """True for a host that is a private address, or a name of this machine; other names are not looked up."""
+    """Whether a host is a private address or a name of this machine; other names are not looked up."""
     return is_private_address(host) or host == "localhost" or host.endswith(".localhost")

@@ -1,4 +1,4 @@
-"""Anyone's WARC and ARC files as a crawl."""
+"""A user's WARC and ARC files as a crawl."""
 
 from __future__ import annotations
 
@@ -16,31 +16,40 @@ def is_url(path: str) -> bool:
 
 
 def list_files(source: WarcFiles) -> dict[str, Path]:
-    """Name in the crawl → file, for a folder (searched recursively), one file, or a glob; in name order.
+    """The files of a folder (searched recursively), of one path, or of a glob, by their name in the crawl, in order.
 
-    Files of a folder must be named like WARC or ARC files; a file or glob that the user names is taken as it is.
-    Raises SourceError where nothing is found.
+    In a folder, only files named like WARC or ARC files count; a file or glob that the user names is taken as it is.
+    Raises SourceError if there is no file.
     """
     path = Path(source.path).expanduser()
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and is_archive_name(p.name))
-        if not found:
-            others = [p.name for p in path.rglob("*") if p.is_file()]
-            raise SourceError(
-                f"{path.absolute()}: no WARC or ARC file in this folder (looked for *.warc, *.warc.gz, *.arc, *.arc.gz"
-                + (f"; it holds {len(others)} other files, such as {min(others)})" if others else "; it is empty)")
-            )
-        return {str(p.relative_to(path)).replace("/", "~"): p.absolute() for p in found}
+        archives = _archives_in(path)
+        return {_flat_name(archive.relative_to(path)): archive.absolute() for archive in archives}
     if path.is_file():
         return {path.name: path.absolute()}
-    matches = (
-        sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
-        if glob.has_magic(str(path))
-        else []
-    )
+    matches = []
+    if glob.has_magic(str(path)):
+        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file())
     if not matches:
         raise SourceError(f"{path.absolute()}: no such file or folder, and no file matches it as a pattern")
-    names = [p.name for p in matches]
-    if len(set(names)) == len(names):
-        return {p.name: p.absolute() for p in matches}
-    return {str(p).strip("/").replace("/", "~"): p.absolute() for p in matches}
+    names = {match.name for match in matches}
+    if len(names) == len(matches):
+        return {match.name: match.absolute() for match in matches}
+    return {_flat_name(match): match.absolute() for match in matches}
+
+
+def _archives_in(folder: Path) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    archives = sorted(path for path in files if is_archive_name(path.name))
+    if archives:
+        return archives
+    others = f"; it holds {len(files)} other files, such as {min(file.name for file in files)}" if files else ""
+    raise SourceError(
+        f"{folder.absolute()}: no WARC or ARC file in this folder (looked for *.warc, *.warc.gz, *.arc, *.arc.gz"
+        f"{others or '; it is empty'})"
+    )
+
+
+def _flat_name(path: Path) -> str:
+    """A path as a file name, so that files of the same name in different folders stay distinct."""
+    return str(path).strip("/").replace("/", "~")

@@ -1,4 +1,4 @@
-"""What a check found is remembered; views are drawn beside the data, and again when their code changed."""
+"""Check results are stored and reused; views are drawn beside the data, and again when their code has changed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +9,13 @@ from llm_assets.artifacts import Check, CheckOutcome, Graph, View, materialize, 
 from llm_assets.artifacts.checks import examine, stage_checks
 from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.views import draw_views, drawing_version
-from llm_assets.graph import GRAPH as STAGES
+from llm_assets.graph import GRAPH as PROJECT_GRAPH
 from tests.support.toy import LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
 
 
 @pytest.fixture
 def built(tmp_path):
-    """A workspace in which everything is built for one crawl."""
+    """A workspace with everything built for one crawl."""
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(make_folder(tmp_path / "in"))))
     for stage, crawl in ((LETTERS, "a"), (WORDS, "a"), (TOTAL, None)):
         materialize(stage, crawl, ws)
@@ -26,18 +26,18 @@ def total(ws):
     return materialize(ws.graph["total"], None, ws)
 
 
-def test_a_check_is_examined_once(built, tmp_path, monkeypatch):
+def test_a_check_runs_once(built, tmp_path, monkeypatch):
     log = tmp_path / "checks.log"
     monkeypatch.setenv("TOY_CHECKS", str(log))
     (check,) = TOTAL.checks
-    found = [examine(check, total(built).resolution, built.recipe, built.store) for _ in range(3)]
+    results = [examine(check, total(built).resolution, built.recipe, built.store) for _ in range(3)]
     assert log.read_text().splitlines() == ["examined"]
-    assert {one.outcome.summary for one in found} == {"140 letters"}
-    assert found[0].outcome.numbers == found[2].outcome.numbers == {"letters": 140, "crawls": 1}
+    assert {result.outcome.summary for result in results} == {"140 letters"}
+    assert results[0].outcome.numbers == results[2].outcome.numbers == {"letters": 140, "crawls": 1}
 
 
 @pytest.mark.parametrize("change", [{"code_version": "2"}, {"config": lambda recipe, crawl: recipe}])
-def test_another_code_version_or_config_examines_again(built, tmp_path, monkeypatch, change):
+def test_a_check_runs_again_for_another_code_version_or_config(built, tmp_path, monkeypatch, change):
     (check,) = TOTAL.checks
     examine(check, total(built).resolution, built.recipe, built.store)
     log = tmp_path / "checks.log"
@@ -46,67 +46,67 @@ def test_another_code_version_or_config_examines_again(built, tmp_path, monkeypa
     assert log.exists()
 
 
-def test_a_checks_drift_is_told(built, monkeypatch):
+def test_drift_of_a_checks_code_is_reported(built, monkeypatch):
     (check,) = TOTAL.checks
     assert examine(check, total(built).resolution, built.recipe, built.store).drifted == []
     monkeypatch.setattr("llm_assets.artifacts.source._digest", lambda path: "another")
     assert "tests.support.toy" in examine(check, total(built).resolution, built.recipe, built.store).drifted
 
 
-def test_tables_bring_a_schema_check(built):
+def test_a_stage_with_tables_has_a_schema_check(built):
     schema, own = stage_checks(TOTAL)
     assert (schema.name, schema.blocking, own.name) == ("schema", True, "is_positive")
     outcome = examine(schema, total(built).resolution, built.recipe, built.store).outcome
     assert (outcome.passed, outcome.numbers) == (True, {"rows": 1})
 
 
-def test_an_edited_schemas_module_is_told_by_the_schema_check(monkeypatch):
-    schema, *_ = stage_checks(STAGES["token_shards"])
-    then = schema.digests()
-    assert then.keys() == {"llm_assets.tokens.schemas"}
+def test_the_schema_check_reports_an_edited_schema_module(monkeypatch):
+    schema, *_ = stage_checks(PROJECT_GRAPH["token_shards"])
+    digests_before = schema.digests()
+    assert digests_before.keys() == {"llm_assets.tokens.schemas"}
     digest = source._digest
     edited = source.module_file("llm_assets.tokens.schemas")
     monkeypatch.setattr(source, "_digest", lambda path: "another" if path == edited else digest(path))
-    assert source.changed(schema.digests(), then) == ["llm_assets.tokens.schemas"]
+    assert source.changed(schema.digests(), digests_before) == ["llm_assets.tokens.schemas"]
 
 
-def test_the_schema_checks_drift_is_of_the_table_models(built, monkeypatch):
+def test_drift_of_the_schema_check_covers_the_table_models(built, monkeypatch):
     schema, _ = stage_checks(TOTAL)
     assert examine(schema, total(built).resolution, built.recipe, built.store).drifted == []
     monkeypatch.setattr(source, "_digest", lambda path: "another")
     assert examine(schema, total(built).resolution, built.recipe, built.store).drifted == ["tests.support.toy"]
 
 
-def test_a_view_is_drawn_beside_the_data_and_is_no_part_of_its_version(built):
+def test_a_view_is_stored_beside_the_data_and_outside_its_version(built):
     artifact = total(built).artifact
     assert artifact.view("total.txt").read_text() == "140 letters of words/a"
     assert artifact.record.views == ["total.txt"]
     assert "total.txt" not in artifact.record.files
 
 
-def test_a_lost_view_is_drawn_again(built):
+def test_a_missing_view_is_drawn_again(built):
     artifact = total(built).artifact
     artifact.view("total.txt").unlink()
     assert total(built).cached
     assert artifact.view("total.txt").exists()
 
 
-def test_a_changed_template_draws_the_view_without_building(built, monkeypatch):
+def test_a_view_is_drawn_again_after_its_code_changed_without_a_build(built, monkeypatch):
     before = total(built).artifact
     assert draw_views(total(built).resolution, before) == []
-    changed = replace(TOTAL, views=(replace(TOTAL.views[0], draw=_draw_otherwise),))
+    changed = replace(TOTAL, views=(replace(TOTAL.views[0], draw=_draw_differently),))
     monkeypatch.setattr(built, "graph", Graph([LETTERS, WORDS, changed]))
     outcome = total(built)
     assert outcome.cached and outcome.artifact.data_version == before.data_version
-    assert before.view("total.txt").read_text() == "otherwise"
+    assert before.view("total.txt").read_text() == "different"
 
 
-def _draw_otherwise(artifact, inputs, config) -> str:
-    return "otherwise"
+def _draw_differently(artifact, inputs, config) -> str:
+    return "different"
 
 
-def test_a_template_file_is_part_of_a_views_version(tmp_path, monkeypatch):
-    view = View("x.html", _draw_otherwise, ("test_checks_and_views.template",))
+def test_a_views_version_covers_its_template_files(tmp_path, monkeypatch):
+    view = View("x.html", _draw_differently, ("test_checks_and_views.template",))
     template = Path(__file__).with_name(view.templates[0])
     try:
         template.write_text("one")
@@ -118,12 +118,12 @@ def test_a_template_file_is_part_of_a_views_version(tmp_path, monkeypatch):
         template.unlink()
 
 
-def test_garbage_leaves_views_alone(built):
+def test_garbage_collection_leaves_views_alone(built):
     assert find_garbage(built).artifacts == []
     assert total(built).artifact.view("total.txt").exists()
 
 
-def test_a_failing_check_keeps_its_rows(built):
+def test_a_failing_check_reports_its_rows(built):
     check = Check("never", "Never true.", _never)
     outcome = examine(check, total(built).resolution, built.recipe, built.store).outcome
     assert not outcome.passed and outcome.failures == [{"url": "http://a.example/"}]

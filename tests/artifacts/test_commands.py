@@ -1,4 +1,4 @@
-"""gc, adopt, trace: what they keep, take in and find."""
+"""Garbage collection, adoption, lineage and tracing of documents."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.identity import recipe_label
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
 from llm_assets.artifacts.tables import TableInvalid
-from llm_assets.artifacts.views import SHOWN, shown
+from llm_assets.artifacts.views import STAGE_METADATA, stage_metadata
 from llm_assets.recipes import SampleWeb, laptop
 from tests.support.toy import GRAPH, LETTERS, TOTAL, WORDS, Letters, ToyRecipe, make_folder, workspace
 
@@ -26,86 +26,89 @@ def folder(tmp_path):
     return make_folder(tmp_path / "in")
 
 
-def everything(ws):
+def build_all(ws):
+    """Materialise every stage; the artifacts, by stage."""
     return {stage.name: materialize(stage, "a" if stage.per_crawl else None, ws).artifact for stage in GRAPH}
 
 
-def test_gc_deletes_of_a_forgotten_recipe_what_no_other_needs(tmp_path, folder):
+def test_gc_deletes_what_only_a_forgotten_recipe_needed(tmp_path, folder):
     old = workspace(tmp_path / "store", ToyRecipe(folder=str(folder), factor=5))
     new = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
-    everything(old)
-    kept = {a.record.identity for a in everything(new).values()}
+    build_all(old)
+    kept = {a.record.identity for a in build_all(new).values()}
     garbage = find_garbage(new, keep_last=0, forget=["toy"])
     assert {a.record.key for a in garbage.artifacts} == {"words/a", "total"}
     assert garbage.bytes > 0
     collect(new, garbage)
     assert {a.record.identity for a in new.store.artifacts()} == kept
-    # The present recipe is never forgotten, and the other is not known any more.
+    # The current recipe is never forgotten, and the store no longer knows the other one.
     again = find_garbage(new, keep_last=0, forget=["toy"])
-    assert (again.artifacts, again.kept, again.forgotten) == ([], [], [])
+    assert (again.artifacts, again.kept_for_recipes, again.forgotten) == ([], [], [])
     with pytest.raises(ArtifactError, match="no recipe 'other'; the store knows toy@"):
         find_garbage(new, forget=["other"])
 
 
-def test_gc_deletes_nothing_that_another_recipe_resolves_to(tmp_path, folder):
+def test_gc_keeps_what_another_recipe_resolves_to(tmp_path, folder):
     store = tmp_path / "store"
     other = workspace(store, ToyRecipe(folder=str(folder), name="other", factor=5))
     edited = workspace(store, ToyRecipe(folder=str(folder), name="mine", offset=3))
     mine = workspace(store, ToyRecipe(folder=str(folder), name="mine"))
     for ws in (other, edited, mine):
-        everything(ws)
+        build_all(ws)
     garbage = find_garbage(mine, keep_last=0)
     assert garbage.artifacts == [] and garbage.bytes == 0
-    told = {kept.recipe: {a.record.key for a in kept.artifacts} for kept in garbage.kept}
-    assert told == {recipe_label(other.recipe): {"words/a", "total"}, recipe_label(edited.recipe): {"total"}}
-    assert all(kept.last_used == f"{datetime.now(UTC):%Y-%m-%d}" and kept.bytes > 0 for kept in garbage.kept)
-    # An earlier state of the recipe of the same name goes by its own label; the other recipe stays as it is.
+    kept_keys = {kept.recipe: {a.record.key for a in kept.artifacts} for kept in garbage.kept_for_recipes}
+    assert kept_keys == {recipe_label(other.recipe): {"words/a", "total"}, recipe_label(edited.recipe): {"total"}}
+    assert all(
+        kept.last_used == f"{datetime.now(UTC):%Y-%m-%d}" and kept.bytes > 0 for kept in garbage.kept_for_recipes
+    )
+    # An earlier state of the recipe is forgotten by its label; the other recipe keeps its artifacts.
     collect(mine, find_garbage(mine, keep_last=0, forget=[recipe_label(edited.recipe)]))
     assert all(materialize(stage, "a" if stage.per_crawl else None, other).cached for stage in GRAPH)
     assert edited.resolver().resolve("total", None).artifact is None
 
 
-def test_a_recipe_keeps_what_it_resolved_to_last(tmp_path, folder):
-    """Its inputs changed: what was made of the earlier ones is garbage, whatever recipe one asks with."""
+def test_a_recipe_keeps_only_what_it_resolved_to_last(tmp_path, folder):
+    """Artifacts of inputs that have changed since are garbage, also for a collection under another recipe."""
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
-    before = {a.record.identity for a in everything(ws).values()}
+    before = {a.record.identity for a in build_all(ws).values()}
     (folder / "a" / "file0.txt").write_text("another line")
-    everything(ws)
+    build_all(ws)
     third = workspace(tmp_path / "store", ToyRecipe(folder=str(folder), name="third", factor=7))
     assert {a.record.identity for a in find_garbage(third, keep_last=0).artifacts} == before
 
 
-def test_notes_of_recipes_are_shared_behind_a_url(tmp_path, folder):
-    one, two = (RemoteStore("memory://gc-store", tmp_path / name) for name in ("one", "two"))
+def test_machines_share_notes_about_recipes_in_a_remote_store(tmp_path, folder):
+    first, second = (RemoteStore("memory://gc-store", tmp_path / name) for name in ("first", "second"))
     recipe = ToyRecipe(folder=str(folder), name="mine")
-    mine = replace(workspace(tmp_path, recipe), store=one)
-    everything(mine)
-    other = replace(workspace(tmp_path, ToyRecipe(folder=str(folder), name="other", factor=2)), store=two)
+    mine = replace(workspace(tmp_path, recipe), store=first)
+    build_all(mine)
+    other = replace(workspace(tmp_path, ToyRecipe(folder=str(folder), name="other", factor=2)), store=second)
     assert find_garbage(other, keep_last=0).artifacts == []
     collect(other, find_garbage(other, keep_last=0, forget=["mine"]))
-    assert one.remembered() == {}
-    assert {path.split("/")[2] for path in one.fs.find(one.base)} == {"letters"}  # which the other recipe resolves to
+    assert first.remembered_recipes() == {}
+    assert {path.split("/")[2] for path in first.fs.find(first.base)} == {"letters"}  # the other recipe resolves to it
 
 
-def test_the_registry_makes_no_other_recipe(tmp_path):
+def test_registered_crawls_do_not_change_a_recipes_label(tmp_path):
     written = laptop()
     crawls = {"more": SampleWeb(day=2)}
     assert recipe_label(written.with_registered(crawls)) == recipe_label(written)
-    assert recipe_label(written.replace(registered="all").with_registered(crawls)) == recipe_label(
-        written.replace(registered="all")
+    assert recipe_label(written.replace(registered_crawls="all").with_registered(crawls)) == recipe_label(
+        written.replace(registered_crawls="all")
     )
     assert recipe_label(written.replace(tokenizer=written.tokenizer.replace(vocabulary=512))) != recipe_label(written)
 
 
-def test_gc_keeps_inputs_of_an_older_version_that_is_kept(tmp_path, folder):
-    everything(workspace(tmp_path / "store", ToyRecipe(folder=str(folder), factor=5)))
+def test_gc_keeps_the_inputs_of_an_older_version_that_is_kept(tmp_path, folder):
+    build_all(workspace(tmp_path / "store", ToyRecipe(folder=str(folder), factor=5)))
     new = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
     materialize(WORDS, "a", new)
-    # `total` of the old recipe is the newest of its kind, so the old `words` that it was built from stays as well.
+    # The `total` of the old recipe is the newest one, so the old `words` that it was built from is kept as well.
     assert find_garbage(new, keep_last=1).artifacts == []
 
 
-def test_gc_removes_interrupted_builds_only_when_old_and_free(tmp_path, folder):
+def test_gc_removes_interrupted_builds_only_if_old_and_unlocked(tmp_path, folder):
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
     identity = ws.resolver().resolve("letters", "a").identity
     staging = ws.store.open_staging(identity)
@@ -116,60 +119,60 @@ def test_gc_removes_interrupted_builds_only_when_old_and_free(tmp_path, folder):
         assert find_garbage(ws, staging_days=1).staging == []
 
 
-def test_adopt_takes_in_data_that_fits_its_schema(tmp_path, folder):
+def test_adopt_copies_data_that_matches_its_schema(tmp_path, folder):
     recipe = ToyRecipe(folder=str(folder))
     source = materialize(LETTERS, "a", workspace(tmp_path / "elsewhere", recipe)).artifact
-    shutil.copytree(source.path / "letters", tmp_path / "data-there" / "letters")
+    shutil.copytree(source.path / "letters", tmp_path / "data" / "letters")
     ws = workspace(tmp_path / "store", recipe)
-    adopted = adopt(LETTERS, "a", ws, tmp_path / "data-there")
+    adopted = adopt(LETTERS, "a", ws, tmp_path / "data")
     assert adopted.record.adopted and adopted.data_version == source.data_version
     assert materialize(LETTERS, "a", ws).cached
     with pytest.raises(ArtifactError, match="in the store already"):
-        adopt(LETTERS, "a", ws, tmp_path / "data-there")
+        adopt(LETTERS, "a", ws, tmp_path / "data")
 
 
-def test_adopt_takes_only_the_data_of_an_artifact_of_another_store(tmp_path, folder):
+def test_adopt_takes_only_the_data_from_another_stores_artifact(tmp_path, folder):
     recipe = ToyRecipe(folder=str(folder))
-    there, here = workspace(tmp_path / "elsewhere", recipe), workspace(tmp_path / "store", recipe)
-    source = everything(there)["total"]
-    shown(replace(TOTAL, show=lambda total: {"numbers": "140"}), source)
+    other, ws = workspace(tmp_path / "elsewhere", recipe), workspace(tmp_path / "store", recipe)
+    source = build_all(other)["total"]
+    stage_metadata(replace(TOTAL, show=lambda total: {"numbers": "140"}), source)
     for stage in (LETTERS, WORDS):
-        materialize(stage, "a", here)
-    adopted = adopt(TOTAL, None, here, source.path)
+        materialize(stage, "a", ws)
+    adopted = adopt(TOTAL, None, ws, source.path)
     assert adopted.data_version == source.data_version and adopted.record.files == source.record.files
     assert adopted.record.views == ["total.txt"]
     assert adopted.view("total.txt").read_text() == "140 letters of words/a"
-    assert not adopted.view(SHOWN).exists()
+    assert not adopted.view(STAGE_METADATA).exists()
 
 
-def test_adopt_reads_optional_tables_too(tmp_path, folder):
+def test_adopt_validates_optional_tables_too(tmp_path, folder):
     recipe = ToyRecipe(folder=str(folder))
     source = materialize(LETTERS, "a", workspace(tmp_path / "elsewhere", recipe)).artifact
-    optional = replace(LETTERS, optional_tables={"further": Letters})
-    shutil.copytree(source.path / "letters", tmp_path / "there" / "letters")
-    shutil.copytree(source.path / "letters", tmp_path / "there" / "further")
-    here = workspace(tmp_path / "store", recipe)
-    here.graph = Graph([optional])
-    assert adopt(optional, "a", here, tmp_path / "there").record.rows == {"letters": 20, "further": 20}
-    frame = pl.read_parquet(tmp_path / "there" / "further")
-    frame.with_columns(letters=-pl.col("letters")).write_parquet(tmp_path / "there" / "further" / "file0.parquet")
+    optional = replace(LETTERS, optional_tables={"optional": Letters})
+    shutil.copytree(source.path / "letters", tmp_path / "folder" / "letters")
+    shutil.copytree(source.path / "letters", tmp_path / "folder" / "optional")
+    ws = workspace(tmp_path / "store", recipe)
+    ws.graph = Graph([optional])
+    assert adopt(optional, "a", ws, tmp_path / "folder").record.rows == {"letters": 20, "optional": 20}
+    frame = pl.read_parquet(tmp_path / "folder" / "optional")
+    frame.with_columns(letters=-pl.col("letters")).write_parquet(tmp_path / "folder" / "optional" / "file0.parquet")
     again = workspace(tmp_path / "another", recipe)
-    again.graph = here.graph
-    with pytest.raises(TableInvalid, match=r"further/file0\.parquet"):
-        adopt(optional, "a", again, tmp_path / "there")
+    again.graph = ws.graph
+    with pytest.raises(TableInvalid, match=r"optional/file0\.parquet"):
+        adopt(optional, "a", again, tmp_path / "folder")
 
 
-def test_what_checks_found_goes_with_the_artifact(tmp_path, folder):
+def test_check_results_are_deleted_with_the_artifact(tmp_path, folder):
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
-    total = everything(ws)["total"]
-    remembered = ws.store.root / ".checks" / total.record.short
+    total = build_all(ws)["total"]
+    remembered = ws.store.root / ".checks" / total.record.short_id
     examine(TOTAL.checks[0], ws.resolver().resolve("total", None), ws.recipe, ws.store)
     assert list(remembered.iterdir())
     ws.store.delete(total)
     assert not remembered.exists()
 
 
-def test_adopt_refuses_what_breaks_the_schema(tmp_path, folder):
+def test_adopt_refuses_data_that_violates_the_schema(tmp_path, folder):
     (tmp_path / "bad" / "letters").mkdir(parents=True)
     broken = pl.DataFrame({"name": ["x"], "letters": [-1], "doc_id": ["d"]})
     broken.write_parquet(tmp_path / "bad" / "letters" / "one.parquet")
@@ -179,17 +182,17 @@ def test_adopt_refuses_what_breaks_the_schema(tmp_path, folder):
         adopt(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))), tmp_path)
 
 
-def test_lineage_goes_up_and_down(tmp_path, folder):
+def test_lineage_goes_upstream_and_downstream(tmp_path, folder):
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
-    built = everything(ws)
+    built = build_all(ws)
     assert [a.record.key for a in upstream(ws.store, built["total"])] == ["words/a", "letters/a"]
     assert [a.record.key for a in downstream(ws.store, built["letters"])] == ["words/a", "total"]
 
 
-def test_a_document_is_found_in_every_table(tmp_path, folder):
+def test_a_document_is_traced_through_every_table(tmp_path, folder):
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
-    built = everything(ws)
-    found = trace_document(list(built.values()), "file1-line1x")
-    assert [(s.key, s.row["letters"]) for s in found] == [("letters/a", 6), ("words/a", 6)]
+    built = build_all(ws)
+    sightings = trace_document(list(built.values()), "file1-line1x")
+    assert [(s.key, s.row["letters"]) for s in sightings] == [("letters/a", 6), ("words/a", 6)]
     assert trace_document([built["total"]], "nothing") == []
     assert TOTAL.name == "total"

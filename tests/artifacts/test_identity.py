@@ -1,4 +1,4 @@
-"""Identities: one encoding for each value, an error for values without stable bytes."""
+"""Identities: one encoding per value, and an error for values without stable bytes."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.artifacts import Identity, UnstableValue
-from llm_assets.artifacts.identity import differences, fingerprint, flatten, stable_bytes
+from llm_assets.artifacts.identity import ABSENT, differences, fingerprint, flatten, stable_bytes
 from llm_assets.recipes import WarcFiles, WebCrawl
 
 plain = st.recursive(
@@ -19,12 +19,12 @@ plain = st.recursive(
 
 
 @given(st.dictionaries(st.text(), plain))
-def test_order_of_keys_does_not_matter(value):
+def test_the_order_of_keys_does_not_matter(value):
     assert stable_bytes(value) == stable_bytes(dict(reversed(list(value.items()))))
 
 
 @given(st.sets(st.text()))
-def test_sets_have_one_order(value):
+def test_the_order_of_sets_does_not_matter(value):
     assert fingerprint(value) == fingerprint(frozenset(sorted(value)))
 
 
@@ -48,11 +48,11 @@ def test_values_without_stable_bytes_raise_and_name_the_place(value):
         Identity("asset", None, "1", {"field": value}).fields()
 
 
-def test_a_time_zone_makes_a_date_time_stable():
+def test_a_date_time_with_a_time_zone_is_stable():
     assert b"2026-01-01T00:00:00+00:00" in stable_bytes(datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def test_paths_and_politeness_never_bear_identity():
+def test_paths_and_politeness_are_no_part_of_the_identity():
     assert fingerprint(WarcFiles(path="/here")) == fingerprint(WarcFiles(path="/there", copy_files=True))
     assert fingerprint(WebCrawl(seeds=("http://a.example/",))) == fingerprint(
         WebCrawl(seeds=("http://a.example/",), delay=9.0, concurrency=3, proxy="http://127.0.0.1:1")
@@ -74,7 +74,7 @@ def test_each_field_changes_the_digest():
     assert len({base.digest, *(other.digest for other in others)}) == 6
 
 
-def test_differences_name_the_leaf():
+def test_differences_name_the_changed_leaf():
     old, new = (
         {"config": {"filter": {"limit": 2, "words": ["a"]}}},
         {"config": {"filter": {"limit": 3, "words": ["a"]}}},
@@ -86,19 +86,19 @@ def rules(**thresholds):
     return [{"name": name, "column": f"{name}_count", "threshold": value} for name, value in thresholds.items()]
 
 
-def test_differences_find_the_one_threshold_in_a_list_of_rules():
+def test_differences_find_a_threshold_in_a_list_of_rules():
     old, new = rules(words=50, lines=0.3, stops=2), rules(words=20, lines=0.3, stops=2)
     assert differences({"rules": old}, {"rules": new}) == [("rules.words.threshold", 50, 20)]
-    assert differences({"rules": old}, {"rules": rules(words=50, stops=2)}) == [("rules.lines", old[1], None)]
+    assert differences({"rules": old}, {"rules": rules(words=50, stops=2)}) == [("rules.lines", old[1], ABSENT)]
     assert differences({"rules": old}, {"rules": old[::-1]}) == [
         ("rules (order)", ["words", "lines", "stops"], ["stops", "lines", "words"])
     ]
 
 
-def test_differences_of_plain_lists_name_the_place():
+def test_differences_of_plain_lists_name_the_index():
     assert differences({"shares": [1, 2, 3]}, {"shares": [1, 5, 3]}) == [("shares[1]", 2, 5)]
     assert differences({"words": ["a"]}, {"words": ["a", "b"]}) == [("words", ["a"], ["a", "b"])]
-    assert differences({"a": {"b": 1}}, {}) == [("a", {"b": 1}, None)]
+    assert differences({"a": {"b": 1}}, {}) == [("a", {"b": 1}, ABSENT)]
 
 
 nested = st.recursive(
@@ -109,7 +109,7 @@ nested = st.recursive(
 
 
 @given(nested, nested)
-def test_values_differ_where_a_difference_is_told(old, new):
+def test_differences_are_empty_exactly_for_equal_values(old, new):
     assert bool(differences(old, new)) == (old != new)
 
 

@@ -1,4 +1,4 @@
-"""What is remembered of a takedown: which models hold the pages, and what is left of a text where."""
+"""Takedowns: which models are marked, and which files still contain a text."""
 
 import gzip
 import json
@@ -11,13 +11,21 @@ from llm_assets.artifacts import ArtifactError, Store
 from llm_assets.artifacts.identity import Identity
 from llm_assets.artifacts.purge import MarkedModel, Takedown, Takedowns, refuse_unfinished
 from llm_assets.artifacts.record import FileEntry, Record, data_version
-from llm_assets.artifacts.text_search import files_holding, lines_without, only_there, pieces_of
+from llm_assets.artifacts.text_search import (
+    files_containing,
+    lines_not_containing,
+    pieces_found_nowhere_else,
+    text_pieces,
+)
 
-TEXT = "The keeper of the northern lighthouse counted eleven herring boats; “none” came home before Ämter & sons.\nHer own title"
+TEXT = (
+    "The keeper of the northern lighthouse counted eleven herring boats; “none” came home before Ämter & sons.\n"
+    "Her own title"
+)
 
 
-def put(store, asset, inputs, weights=b"w"):
-    """A model in the store."""
+def put_model(store, asset, inputs, weights=b"w"):
+    """Publish a model."""
     files = {"model.safetensors": weights + asset.encode()}
     identity = Identity(asset, None, "1", {}, inputs)
     staging = store.open_staging(identity)
@@ -35,26 +43,26 @@ def put(store, asset, inputs, weights=b"w"):
     return store.publish(identity, staging, record)
 
 
-def test_what_is_made_from_a_marked_model_is_marked(tmp_path):
+def test_models_built_from_a_marked_model_are_marked(tmp_path):
     store = Store(tmp_path)
-    base = put(store, "base_checkpoint", {"token_shards/c": "gone"})
-    continued = put(store, "base_checkpoint", {"base_checkpoint@before": base.data_version}, b"further")
-    tuned = put(store, "sft_checkpoint", {"base_checkpoint": continued.data_version})
-    other = put(store, "base_checkpoint", {"token_shards/d": "there"}, b"other")
+    base = put_model(store, "base_checkpoint", {"token_shards/c": "gone"})
+    continued = put_model(store, "base_checkpoint", {"base_checkpoint@before": base.data_version}, b"further")
+    tuned = put_model(store, "sft_checkpoint", {"base_checkpoint": continued.data_version})
+    other = put_model(store, "base_checkpoint", {"token_shards/d": "there"}, b"other")
     takedowns = Takedowns(store)
-    model = MarkedModel(key="base_checkpoint", identity=base.record.identity, data_version=base.data_version)
-    takedown = Takedown(rule="site.example", began="2026-11-25", finished="2026-11-25", models=[model])
+    marked = MarkedModel(key="base_checkpoint", identity=base.record.identity, data_version=base.data_version)
+    takedown = Takedown(rule="site.example", began="2026-11-25", finished="2026-11-25", models=[marked])
     takedowns.save(takedown)
-    assert takedowns.marked() == {one.record.identity: ["site.example"] for one in (base, continued, tuned)}
-    assert other.record.identity not in takedowns.marked()
-    store.delete(base)  # what went on from it holds the pages as before
-    assert takedowns.marked() == {one.record.identity: ["site.example"] for one in (continued, tuned)}
+    assert takedowns.marked_models() == {model.record.identity: ["site.example"] for model in (base, continued, tuned)}
+    assert other.record.identity not in takedowns.marked_models()
+    store.delete(base)  # the models that continue it still hold the pages
+    assert takedowns.marked_models() == {model.record.identity: ["site.example"] for model in (continued, tuned)}
     takedown.cleared = [base.record.identity]
     takedowns.save(takedown)
-    assert takedowns.marked() == {}
+    assert takedowns.marked_models() == {}
 
 
-def test_an_unfinished_takedown_is_told_and_an_unreadable_one_too(tmp_path):
+def test_unfinished_and_unreadable_takedowns_are_refused(tmp_path):
     store = Store(tmp_path)
     refuse_unfinished(store)
     takedowns = Takedowns(store)
@@ -63,36 +71,45 @@ def test_an_unfinished_takedown_is_told_and_an_unreadable_one_too(tmp_path):
         refuse_unfinished(store)
     takedowns.path("site.example").write_text("{")
     with pytest.raises(ArtifactError, match="not a readable takedown"):
-        takedowns.all()
+        takedowns.load_all()
+
+
+def test_a_takedown_of_version_0_1_is_readable(tmp_path):
+    takedowns = Takedowns(Store(tmp_path))
+    takedowns.save(Takedown(rule="site.example", began="2026-11-25", external_files=["/warcs/a.warc.gz"]))
+    path = takedowns.path("site.example")
+    path.write_text(path.read_text().replace('"external_files"', '"outside"'))
+    (takedown,) = takedowns.load_all()
+    assert takedown.external_files == ["/warcs/a.warc.gz"]
 
 
 def test_text_is_found_in_every_kind_of_file(tmp_path):
-    pieces = pieces_of([TEXT])
+    pieces = text_pieces([TEXT])
     assert all(piece in TEXT for piece in pieces) and len(pieces) == 3
     pl.DataFrame({"a": [[{"b": TEXT}]]}).write_parquet(tmp_path / "nested.parquet")
     (tmp_path / "page.html").write_text(TEXT.replace("&", "&amp;"))
     (tmp_path / "rows.json").write_text(json.dumps({"text": TEXT}))
     (tmp_path / "two.gz").write_bytes(gzip.compress(b"first") + gzip.compress(TEXT.encode())[:-4])
-    (tmp_path / "long.bin").write_bytes(bytes((4 << 20) - 40) + TEXT.encode())  # over the boundary of two chunks
-    with sqlite3.connect(tmp_path / "base.db") as base:
-        base.execute("CREATE TABLE t (a TEXT)")
-        base.execute("INSERT INTO t VALUES (?)", ("x" * 5000 + TEXT,))
+    (tmp_path / "long.bin").write_bytes(bytes((4 << 20) - 40) + TEXT.encode())  # across the boundary of two chunks
+    with sqlite3.connect(tmp_path / "base.db") as connection:
+        connection.execute("CREATE TABLE t (a TEXT)")
+        connection.execute("INSERT INTO t VALUES (?)", ("x" * 5000 + TEXT,))
     (tmp_path / "nothing.txt").write_text("The keeper of the southern lighthouse")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and nothing else")
     (tmp_path / "tokens").write_bytes(b"123")
     files = sorted(tmp_path.iterdir())
-    found = files_holding(pieces, files, {tmp_path / "tokens": lambda: iter([b"...", TEXT.encode()])}.get)
-    assert {path.name for path in files} - {path.name for path in found} == {"nothing.txt", "broken.parquet"}
-    assert files_holding([], files, lambda path: None) == []
+    matches = files_containing(pieces, files, {tmp_path / "tokens": lambda: iter([b"...", TEXT.encode()])}.get)
+    assert {path.name for path in files} - {path.name for path in matches} == {"nothing.txt", "broken.parquet"}
+    assert files_containing([], files, lambda path: None) == []
     lines = [json.dumps({"question": TEXT}).encode(), b"another line"]
-    assert lines_without(pieces, lines) == [b"another line"]
+    assert lines_not_containing(pieces, lines) == [b"another line"]
 
 
-def test_what_other_pages_say_too_is_not_looked_for():
-    pieces = pieces_of([TEXT])
-    assert only_there(pieces, [pl.Series([f"quoted: {pieces[0]}", "nothing"])]) == pieces[1:]
+def test_text_that_other_pages_contain_is_not_searched_for():
+    pieces = text_pieces([TEXT])
+    assert pieces_found_nowhere_else(pieces, [pl.Series([f"quoted: {pieces[0]}", "nothing"])]) == pieces[1:]
 
 
-def test_many_texts_are_looked_for_by_a_sample():
-    pieces = pieces_of(" ".join(f"{number}-{word}" for word in range(200)) for number in range(1000))
+def test_a_sample_of_many_texts_is_searched_for():
+    pieces = text_pieces(" ".join(f"{number}-{word}" for word in range(200)) for number in range(1000))
     assert 10_000 <= len(pieces) <= 20_000

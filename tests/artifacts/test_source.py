@@ -1,4 +1,4 @@
-"""What decides a stage's bytes is among the source whose change is told: modules, and the SQL that they use."""
+"""Drift covers the source that decides a stage's bytes: modules, and the SQL that they use."""
 
 import pytest
 
@@ -9,13 +9,13 @@ from llm_assets.sql import statement
 
 
 def edit(monkeypatch, name):
-    """Make one file's digest another, as an edit of it would."""
+    """Change the digest of a file, as an edit would."""
     digest = source._digest
     monkeypatch.setattr(source, "_digest", lambda path: "another" if path.name == name else digest(path))
 
 
 @pytest.mark.parametrize(
-    ("stage", "file", "told"),
+    ("stage", "file", "drifted"),
     [
         ("token_shards", "training_pages.py", "llm_assets.recipes.training_pages"),
         ("tokenizer", "training_pages.py", "llm_assets.recipes.training_pages"),
@@ -24,22 +24,22 @@ def edit(monkeypatch, name):
         ("reject_ledger", "ledger.sql", "sql/ledger.sql"),
     ],
 )
-def test_an_edited_file_is_told(monkeypatch, stage, file, told):
+def test_an_edited_file_is_reported(monkeypatch, stage, file, drifted):
     build = GRAPH[stage].build
-    then = source.source_digests(build)
-    assert source.drift(build, then) == []
+    digests_before = source.source_digests(build)
+    assert source.drift(build, digests_before) == []
     edit(monkeypatch, file)
-    assert source.drift(build, then) == [told]
+    assert source.drift(build, digests_before) == [drifted]
 
 
-def test_the_framework_is_not_told_of_every_stage():
-    assert source.modules_behind("llm_assets.tokens.token_shards")
+def test_no_stage_covers_the_framework():
+    assert source.modules_used_by("llm_assets.tokens.token_shards")
     for stage in GRAPH:
-        behind = set(source.source_digests(stage.build)) - set(source.NOT_FRAMEWORK)
-        assert not [name for name in behind if name.startswith(source.FRAMEWORK)], stage.name
+        covered = set(source.source_digests(stage.build)) - set(source.NOT_FRAMEWORK)
+        assert not [name for name in covered if name.startswith(source.FRAMEWORK)], stage.name
 
 
-def test_a_formatted_statement_name_stands_for_every_file_that_it_may_be():
+def test_a_formatted_statement_name_covers_every_file_that_it_may_name():
     files = {path.name for path in source.statement_files(corpus.__name__)}
     assert {"captures_of_url.sql", "reject_of_capture.sql", "page_of_capture.sql"} <= files
     assert "ledger.sql" not in files and statement("page_of_capture")

@@ -1,4 +1,4 @@
-"""The store under stress: kills, two builders, full and read-only disks, damage."""
+"""The store under stress: kills, concurrent builders, full and read-only disks, damaged files."""
 
 import json
 import multiprocessing
@@ -51,8 +51,8 @@ def build(tmp_path, folder, slow=0.0, workers=1, store="store", **extra):
     )
 
 
-def whole(store: Path) -> list[Path]:
-    return [p for p in store.glob("letters/*/*/artifact.json")]
+def published_records(store: Path) -> list[Path]:
+    return list(store.glob("letters/*/*/artifact.json"))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -65,10 +65,10 @@ def test_a_kill_at_any_moment_loses_nothing_and_the_next_run_resumes(tmp_path, f
         time.sleep(rng.uniform(0.0, 0.6 if workers == 1 else 2.5))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        for record in whole(tmp_path / "store"):  # whatever looks whole is whole
+        for record in published_records(tmp_path / "store"):  # whatever is visible is whole
             entry = json.loads(record.read_text())
             assert all(file_digest(record.parent / name) == file["sha256"] for name, file in entry["files"].items())
-    time.sleep(0.5)  # workers notice that their parent is gone
+    time.sleep(0.5)  # workers notice that their parent has ended
     process = build(tmp_path, folder, slow=0.0, workers=workers, TOY_LOG=str(log))
     _out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -79,7 +79,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_the_next_run_resumes(tmp_path, f
     assert resumed.artifact.record.files == reference.record.files
 
 
-def test_a_killed_step_goes_on_at_the_file_it_was_at(tmp_path, folder):
+def test_a_killed_step_resumes_at_the_file_it_was_at(tmp_path, folder):
     log = tmp_path / "log"
     process = build(tmp_path, folder, slow=0.05, TOY_LOG=str(log))
     while not log.exists() or len(log.read_text().splitlines()) < 3:
@@ -90,12 +90,12 @@ def test_a_killed_step_goes_on_at_the_file_it_was_at(tmp_path, folder):
     process = build(tmp_path, folder, TOY_LOG=str(log))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert int(out.split()[-1]) >= 3  # parts kept
-    assert len(log.read_text().splitlines()) == len(set(log.read_text().splitlines()))  # no part was built twice
+    assert int(out.split()[-1]) >= 3  # tasks taken over
+    assert len(log.read_text().splitlines()) == len(set(log.read_text().splitlines()))  # no task ran twice
     assert set(done) <= set(log.read_text().splitlines())
 
 
-def test_two_builders_at_once_one_builds(tmp_path, folder):
+def test_of_concurrent_builders_only_one_builds(tmp_path, folder):
     log = tmp_path / "log"
     builders = [build(tmp_path, folder, slow=0.02, TOY_LOG=str(log)) for _ in range(3)]
     outputs = [builder.communicate(timeout=60) for builder in builders]
@@ -104,7 +104,7 @@ def test_two_builders_at_once_one_builds(tmp_path, folder):
     assert len(log.read_text().splitlines()) == 6
 
 
-def _hold(store, folder, ready, leave):
+def _hold_lock(store, folder, ready, leave):
     ws = workspace(store, ToyRecipe(folder=str(folder)))
     identity = ws.resolver().resolve("letters", "a").identity
     with ws.store.lock(identity):
@@ -112,31 +112,31 @@ def _hold(store, folder, ready, leave):
         leave.wait(30)
 
 
-def test_a_second_builder_waits_and_says_for_whom(tmp_path, folder):
+def test_a_second_builder_waits_and_reports_for_whom(tmp_path, folder):
     context = multiprocessing.get_context("spawn")
     ready, leave = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path / "store", folder, ready, leave))
+    holder = context.Process(target=_hold_lock, args=(tmp_path / "store", folder, ready, leave))
     holder.start()
     assert ready.wait(30)
-    heard = []
+    events = []
 
-    def hear(event):
-        heard.append(event)
+    def listen(event):
+        events.append(event)
         if event.kind == "waiting":
             leave.set()
 
     try:
-        outcome = materialize(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))), [hear])
+        outcome = materialize(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))), [listen])
     finally:
         leave.set()
         holder.join()
     assert not outcome.cached
-    (waited,) = [event.message for event in heard if event.kind == "waiting"]
-    assert re.fullmatch(r"for process \d+ on \S+, which builds it", waited)
+    (message,) = [event.message for event in events if event.kind == "waiting"]
+    assert re.fullmatch(r"for process \d+ on \S+, which is building it", message)
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_the_store_unharmed(tmp_path, folder):
-    """A limit on file size stands in for a full disk: the write fails in the same place, in the same way."""
+    """A limit on file size simulates a full disk: the write fails in the same place and in the same way."""
     script = tmp_path / "full.py"
     script.write_text(
         textwrap.dedent("""
@@ -163,7 +163,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_store_unharmed(tmp_path, fo
         )
         assert "cannot write to the artifact store" in out.stdout, out
         assert "free space" in out.stdout
-        assert whole(tmp_path / "store") == []
+        assert published_records(tmp_path / "store") == []
     assert not materialize(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))).cached
 
 
@@ -194,11 +194,11 @@ def test_a_build_that_fails_publishes_nothing(tmp_path, folder):
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
     with pytest.raises(UnicodeDecodeError):
         materialize(LETTERS, "a", ws)
-    assert whole(tmp_path / "store") == []
+    assert published_records(tmp_path / "store") == []
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "record"])
-def test_damage_is_noticed(tmp_path, folder, damage):
+def test_damage_is_detected(tmp_path, folder, damage):
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
     artifact = materialize(LETTERS, "a", ws).artifact
     path = artifact.file("letters/file0.parquet")
@@ -243,14 +243,14 @@ def test_a_remote_store_shares_artifacts_between_machines(tmp_path, folder):
     assert [a.record.key for a in second.store.artifacts()] == ["letters/a"]
 
 
-def test_a_remote_store_refuses_bytes_that_are_not_the_record_s(tmp_path, folder):
+def test_a_remote_store_refuses_bytes_that_differ_from_the_record(tmp_path, folder):
     recipe, url = ToyRecipe(folder=str(folder)), f"memory://broken-{os.getpid()}"
     first = workspace(tmp_path / "x", recipe)
     first.store = RemoteStore(url, tmp_path / "machine1")
     materialize(LETTERS, "a", first)
     fs = first.store.fs
-    victim = next(p for p in fs.find(first.store.base) if p.endswith("file0.parquet"))
-    fs.pipe_file(victim, b"something else")
+    damaged = next(path for path in fs.find(first.store.base) if path.endswith("file0.parquet"))
+    fs.pipe_file(damaged, b"something else")
     second = workspace(tmp_path / "x", recipe)
     second.store = RemoteStore(url, tmp_path / "machine2")
     with pytest.raises(CorruptArtifact, match="not those of its record"):

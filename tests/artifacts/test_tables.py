@@ -1,4 +1,4 @@
-"""Tables: the quick validation says what pandera says, for every schema of the graph."""
+"""Tables: the quick validation agrees with pandera, for every schema of the graph."""
 
 import math
 
@@ -13,7 +13,7 @@ MODELS = sorted(
     {model for stage in GRAPH for model in {**stage.tables, **stage.optional_tables}.values()},
     key=lambda model: model.__name__,
 )
-STRANGE = {
+EDGE_CASES = {
     pl.String: [None, "", "x", "0" * 24, "é" * 24, "0" * 24 + "\n"],
     pl.Float64: [None, -0.5, 0.0, 1.0, 1.5, math.nan, math.inf],
     pl.Int64: [None, -1, 0, 10**15],
@@ -23,42 +23,31 @@ STRANGE = {
 }
 
 
-def rows(model, number):
-    """Valid rows, by the schema's own words."""
+def valid_frame(model, number):
+    """A frame of `number` rows that satisfy the checks of a schema."""
     columns = {}
     for name, column in model.to_schema().columns.items():
-        allowed = next(
-            (list(check.statistics["allowed_values"]) for check in column.checks if check.name == "isin"), None
-        )
-        least = max(
-            [1, *(check.statistics["min_value"] for check in column.checks if check.name == "greater_than_or_equal_to")]
-        )
-        kind = column.dtype.type
-        value = (
-            allowed[0]
-            if allowed
-            else {pl.String: "0" * 24, pl.Boolean: True}.get(
-                kind.base_type() if hasattr(kind, "base_type") else kind, least
-            )
-        )
-        columns[name] = pl.Series(
-            [
-                f"{value}{i}"
-                if column.unique and kind == pl.String
-                else i
-                if column.unique
-                else [value]
-                if isinstance(kind, pl.List)
-                else value
-                for i in range(number)
-            ],
-            dtype=kind,
-            strict=False,
-        )
+        dtype = column.dtype.type
+        value = valid_value(column, dtype)
+        if column.unique:
+            values = [f"{value}{i}" if dtype == pl.String else i for i in range(number)]
+        else:
+            values = [[value] if isinstance(dtype, pl.List) else value] * number
+        columns[name] = pl.Series(values, dtype=dtype, strict=False)
     return pl.DataFrame(columns)
 
 
-def panderas(model, frame):
+def valid_value(column, dtype):
+    """A value that satisfies the checks of a column."""
+    for check in column.checks:
+        if check.name == "isin":
+            return next(iter(check.statistics["allowed_values"]))
+    bounds = [check.statistics["min_value"] for check in column.checks if check.name == "greater_than_or_equal_to"]
+    base = dtype.base_type() if hasattr(dtype, "base_type") else dtype
+    return {pl.String: "0" * 24, pl.Boolean: True}.get(base, max([1, *bounds]))
+
+
+def pandera_accepts(model, frame):
     try:
         model.to_schema().validate(frame, lazy=True)
     except pandera.errors.SchemaErrors:
@@ -66,7 +55,7 @@ def panderas(model, frame):
     return True
 
 
-def ours(model, frame):
+def validate_accepts(model, frame):
     try:
         validate(model, frame)
     except TableInvalid:
@@ -75,16 +64,16 @@ def ours(model, frame):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_what_pandera_says(model):
+def test_validate_agrees_with_pandera(model):
     assert _violations(model) is not None
-    frame = rows(model, 3)
-    assert panderas(model, frame) and ours(model, frame)
-    for name, kind in polars_schema(model).items():
-        for value in STRANGE.get(kind, []):
-            changed = frame.with_columns(pl.Series(name, [frame[name][0], value, frame[name][2]], dtype=kind))
-            assert ours(model, changed) == panderas(model, changed), (name, value)
-    assert not ours(model, frame.select(frame.columns[1:]))
+    frame = valid_frame(model, 3)
+    assert pandera_accepts(model, frame) and validate_accepts(model, frame)
+    for name, dtype in polars_schema(model).items():
+        for value in EDGE_CASES.get(dtype, []):
+            changed = frame.with_columns(pl.Series(name, [frame[name][0], value, frame[name][2]], dtype=dtype))
+            assert validate_accepts(model, changed) == pandera_accepts(model, changed), (name, value)
+    assert not validate_accepts(model, frame.select(frame.columns[1:]))
     first = frame.columns[0]
-    assert ours(model, frame.with_columns(pl.lit(frame[first][0]).alias(first))) == panderas(
+    assert validate_accepts(model, frame.with_columns(pl.lit(frame[first][0]).alias(first))) == pandera_accepts(
         model, frame.with_columns(pl.lit(frame[first][0]).alias(first))
     )

@@ -1,4 +1,4 @@
-"""What a command says of a checkpoint that is none, or that is not built."""
+"""Errors of commands for a name that is no checkpoint, or a checkpoint that is not built."""
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +16,6 @@ from llm_assets.cli import cli
         ("base_checkpoint", "base_checkpoint is not built under recipe 'laptop'; run: llm-assets run --select"),
     ],
 )
-def test_the_error_says_what_there_is(words, name, problem):
-    done = CliRunner().invoke(cli, [*words, "--checkpoint", name])
-    assert problem in str(done.exception)
+def test_the_error_lists_the_checkpoints_or_the_command_that_builds_one(words, name, problem):
+    result = CliRunner().invoke(cli, [*words, "--checkpoint", name])
+    assert problem in str(result.exception)

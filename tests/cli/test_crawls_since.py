@@ -1,4 +1,4 @@
-"""``crawls add --since``: a crawl goes on from another with its source and settings, unless others are given."""
+"""``crawls add --since``: a crawl continues another with its source and settings, unless others are given."""
 
 import pytest
 from click.testing import CliRunner
@@ -20,7 +20,7 @@ def add(tmp_path):
     return run
 
 
-def test_source_and_settings_are_taken_over(add):
+def test_a_later_crawl_takes_over_source_and_settings(add):
     assert add("later", "--since", "site").exit_code == 0
     assert add("latest", "--since", "later", "--set", "max_pages=9").exit_code == 0
     sources = open_registry(load_settings()).sources()
@@ -28,9 +28,12 @@ def test_source_and_settings_are_taken_over(add):
     assert sources["latest"] == sources["site"].replace(since="later", max_pages=9)
 
 
-def test_what_cannot_be_continued_is_named(add, tmp_path):
+def test_crawls_that_cannot_be_continued_are_rejected(add, tmp_path):
     write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/")])
     assert add("files", "--warc", str(tmp_path / "warc")).exit_code == 0
-    for name, problem in (("never", "no such crawl; there are"), ("files", "only own crawls and the sample web")):
+    for name, problem in (
+        ("never", "no such crawl; there are"),
+        ("files", "only crawls from seeds and of the sample web"),
+    ):
         assert f"--since {name}: {problem}" in str(add("x", "--since", name).exception)
     assert "give exactly one of --warc" in add("x").output

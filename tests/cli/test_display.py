@@ -1,4 +1,4 @@
-"""Without a terminal a run is never silent for long; a warning is shown as one."""
+"""Without a terminal, a run is never silent for long. Warnings stay visible."""
 
 import io
 import time
@@ -29,9 +29,9 @@ def longest_silence(printed, began, ended):
     return max(later - earlier for earlier, later in pairwise(times))
 
 
-def test_a_step_that_says_nothing_is_told_to_run(printed):
+def test_a_silent_step_is_reported_as_running(printed):
     with Display(live=False):
-        Progress("letters/a").tell("started")
+        Progress("letters/a").report("started")
         began = time.monotonic()
         time.sleep(5 * QUIET)
         ended = time.monotonic()
@@ -40,7 +40,7 @@ def test_a_step_that_says_nothing_is_told_to_run(printed):
     assert longest_silence(printed[1:], began, ended) < QUIET + LATE
 
 
-def test_progress_is_told_as_often_and_no_oftener(printed):
+def test_progress_is_printed_often_enough_and_not_more_often(printed):
     began = time.monotonic()
     with Display(live=False):
         progress = Progress("letters/a")
@@ -54,32 +54,32 @@ def test_progress_is_told_as_often_and_no_oftener(printed):
     assert len(printed) <= (ended - began) / QUIET + 2
 
 
-def test_a_run_between_two_steps_is_told_to_go_on(printed):
+def test_a_run_between_two_steps_is_reported_as_running(printed):
     with Display(live=False):
-        Progress("letters/a").tell("finished", seconds=1.0)
+        Progress("letters/a").report("finished", seconds=1.0)
         time.sleep(3 * QUIET)
-    assert printed[0][1] == "letters/a: finished" and printed[1][1].startswith("the run goes on after ")
+    assert printed[0][1] == "letters/a: finished" and printed[1][1].startswith("still running after ")
 
 
 def test_nothing_is_printed_after_the_end(printed):
     with Display(live=False):
-        Progress("letters/a").tell("started")
+        Progress("letters/a").report("started")
     count = len(printed)
     time.sleep(2 * QUIET)
     assert len(printed) == count
 
 
-def test_a_warning_is_shown_as_one_until_the_end():
-    shown = Display(live=True)
-    shown(Event("warning", "total", message="without b [1], which nobody has built"))
-    assert shown.lines["total"].state == "running"
-    shown(Event("progress", "total", done=1, total=2, unit="steps", message="first"))
-    assert "warning: without b [1], which nobody has built; first" in text_of(shown)
-    shown(Event("finished", "total", seconds=1.0))
-    assert "warning: without b [1], which nobody has built" in text_of(shown) and "waiting" not in text_of(shown)
+def test_a_warning_stays_visible_until_the_end():
+    display = Display(live=True)
+    display(Event("warning", "total", message="without b [1], which nobody has built"))
+    assert display.lines["total"].state == "running"
+    display(Event("progress", "total", done=1, total=2, unit="steps", message="first"))
+    assert "warning: without b [1], which nobody has built; first" in text_of(display)
+    display(Event("finished", "total", seconds=1.0))
+    assert "warning: without b [1], which nobody has built" in text_of(display) and "waiting" not in text_of(display)
 
 
-def text_of(shown):
+def text_of(display):
     stream = io.StringIO()
-    Console(file=stream, width=200).print(shown.table())
+    Console(file=stream, width=200).print(display.table())
     return stream.getvalue()

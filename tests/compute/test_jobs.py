@@ -1,4 +1,4 @@
-"""Jobs are read back as what they were written from, or refused."""
+"""Jobs are read back as they were written, or refused."""
 
 import importlib
 import json
@@ -15,7 +15,7 @@ from llm_assets.compute.jobs import JobError, dump_job, load_job
 from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.shape import ModelShape
 
-ROOMS = ("tools", "evaluation", "pretraining", "finetuning", "reinforcement", "preference", "release")
+PACKAGES = ("tools", "evaluation", "pretraining", "finetuning", "reinforcement", "preference", "release")
 
 
 @dataclass(frozen=True)
@@ -55,34 +55,34 @@ jobs = st.builds(
 
 
 @given(jobs, st.none() | st.integers(1))
-def test_a_job_comes_back_as_it_was(job, parent):
+def test_a_job_is_read_back_as_it_was_written(job, parent):
     assert load_job(dump_job(job, parent), Job) == (job, parent)
 
 
 @pytest.mark.parametrize("job", [{"rate": 1.0}, ["a"], Rates])
-def test_a_job_is_a_dataclass(job):
-    with pytest.raises(JobError, match=r"a job is a dataclass, not (dict|list|type)"):
+def test_a_job_must_be_a_dataclass(job):
+    with pytest.raises(JobError, match=r"a job must be a dataclass instance, not (dict|list|type)"):
         dump_job(job)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"rate": 1.0, "kind": "muon", "more": 1}, "Rates: fields unknown more"),
+        ({"rate": 1.0, "kind": "muon", "momentum": 1}, "Rates: fields unknown momentum"),
         ({"rate": 1.0}, "Rates: fields missing kind"),
-        ({"rate": "1", "kind": "muon"}, r"Rates\.rate: '1' is no float"),
-        ({"rate": True, "kind": "muon"}, r"Rates\.rate: True is no float"),
-        ({"rate": 1.0, "kind": "sgd"}, r"Rates\.kind: 'sgd' is none of 'muon', 'adamw'"),
-        ([], r"Rates: \[\] is no Rates"),
+        ({"rate": "1", "kind": "muon"}, r"Rates\.rate: '1' is not of type float"),
+        ({"rate": True, "kind": "muon"}, r"Rates\.rate: True is not of type float"),
+        ({"rate": 1.0, "kind": "sgd"}, r"Rates\.kind: 'sgd' is not one of 'muon', 'adamw'"),
+        ([], r"Rates: \[\] is not of type Rates"),
     ],
 )
-def test_what_does_not_fit_is_refused(values, message):
+def test_values_that_do_not_match_the_type_are_refused(values, message):
     with pytest.raises(JobError, match=message):
         load_job(json.dumps({"parent": None, "job": values}), Rates)
 
 
-def test_what_has_no_plain_form_is_refused():
-    with pytest.raises(JobError, match=r"Job\.anything: a job holds plain values and dataclasses, not set"):
+def test_a_value_without_a_plain_form_is_refused():
+    with pytest.raises(JobError, match=r"Job\.anything: a job may hold plain values and dataclasses, not set"):
         dump_job(Job("x", Rates(1.0), anything={1}))
 
 
@@ -96,32 +96,32 @@ class Bounds:
     bounds: tuple[int, ...]
 
 
-def test_a_tuple_has_as_many_values_as_its_type_says():
-    with pytest.raises(JobError, match=r"Window\.bounds: 3 values, not 2"):
+def test_a_tuple_must_have_the_length_of_its_type():
+    with pytest.raises(JobError, match=r"Window\.bounds: 3 values, expected 2"):
         load_job(dump_job(Bounds((1, 2, 3))), Window)
 
 
-def test_the_process_says_what_is_wrong_with_its_job(tmp_path):
+def test_a_process_reports_what_is_wrong_with_its_job(tmp_path):
     with pytest.raises(JobFailed, match="PretrainingJob: fields unknown kind, rate; missing shape, plan"):
         run_job("llm_assets.pretraining.train", Rates(1.0), tmp_path, lambda event: None)
 
 
-def kinds_of_jobs():
-    """The dataclasses that processes are given: all that end with Job in ``<room>/jobs.py``."""
-    modules = [importlib.import_module(f"llm_assets.{room}.jobs") for room in ROOMS]
+def job_types():
+    """The dataclasses that processes read: all in ``<package>/jobs.py`` whose names end with Job."""
+    modules = [importlib.import_module(f"llm_assets.{package}.jobs") for package in PACKAGES]
     return list(
         dict.fromkeys(kind for module in modules for name, kind in vars(module).items() if name.endswith("Job"))
     )
 
 
-@pytest.mark.parametrize("kind", kinds_of_jobs())
-def test_every_job_comes_back_as_it_was(kind):
+@pytest.mark.parametrize("kind", job_types())
+def test_every_job_type_is_read_back_as_it_was_written(kind):
     job = example(kind)
     assert load_job(dump_job(job), kind) == (job, None)
 
 
 def example(kind):
-    """A value of a type, as long as jobs may use it."""
+    """A value of a type that jobs may use."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is ModelShape:
         return ModelShape.of_depth(2, 500, 32, width=32)
@@ -137,7 +137,7 @@ def example(kind):
     return example(arguments[0]) if origin is not None else {str: "text", int: 3, float: 0.5, bool: True}[kind]
 
 
-def test_reading_jobs_and_plans_needs_python_alone():
+def test_reading_jobs_and_plans_needs_only_the_standard_library():
     code = """
 import importlib, sys
 class Refuse:
@@ -148,5 +148,5 @@ sys.meta_path.insert(0, Refuse())
 for name in sys.argv[1:]:
     importlib.import_module(f"llm_assets.{name}")
 """
-    names = ["training.plan", *(f"{room}.jobs" for room in ("compute", *ROOMS))]
+    names = ["training.plan", *(f"{package}.jobs" for package in ("compute", *PACKAGES))]
     subprocess.run([sys.executable, "-c", code, *names], check=True)

@@ -1,4 +1,4 @@
-"""What a job's process is given, and what is told of its errors."""
+"""The environment of a job's process, and how its errors are reported."""
 
 from dataclasses import dataclass
 
@@ -13,19 +13,19 @@ class Job:
     steps: int = 1
 
 
-def test_a_process_keeps_its_memory_unless_its_user_says_otherwise(tmp_path, monkeypatch):
+def test_a_process_keeps_its_memory_unless_the_environment_says_otherwise(tmp_path, monkeypatch):
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
-    seen = {}
+    received = {}
 
     def launcher(command, environment):
-        seen.update(environment)
+        received.update(environment)
         return 0
 
     run_job("a.module", Job(), tmp_path, lambda event: None, launcher=launcher)
-    assert {name: seen[name] for name in ALLOCATOR} == {**ALLOCATOR, "MALLOC_ARENA_MAX": "4"}
+    assert {name: received[name] for name in ALLOCATOR} == {**ALLOCATOR, "MALLOC_ARENA_MAX": "4"}
 
 
-def test_the_first_error_is_told_whichever_process_it_is_of(tmp_path):
+def test_the_first_error_is_reported_whichever_process_raised_it(tmp_path):
     events = []
 
     def launcher(command, environment):

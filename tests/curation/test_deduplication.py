@@ -284,7 +284,9 @@ def test_an_index_ten_times_larger_than_its_memory(tmp_path):
     assert taken < 24 << 20, f"{taken >> 20} MiB"  # the limit, a chunk of 8,192 rows, and parquet's buffers
 
 
-@pytest.mark.parametrize("fields", [{"scope": "all"}, {"bands": 0}, {"rows": 0}, {"ngram": 0}, {"memory": 10}])
+@pytest.mark.parametrize(
+    "fields", [{"scope": "all"}, {"bands": 0}, {"rows_per_band": 0}, {"ngram": 0}, {"memory_bytes": 10}]
+)
 def test_impossible_settings_are_errors(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         laptop().replace(deduplication=fields)
@@ -314,7 +316,7 @@ def test_memory_is_not_part_of_the_identity_and_bands_are():
         return [fingerprint(stage.config(changed, "c")) for stage in (TEXT_SIGNATURES, DEDUPLICATED_TEXT)]
 
     signatures, matching = identities()
-    assert identities(memory=1 << 20) == [signatures, matching]
+    assert identities(memory_bytes=1 << 20) == [signatures, matching]
     assert identities(scope="corpus") == [signatures, matching]
     assert identities(seed=2)[0] != signatures and identities(seed=2)[1] == matching
     assert identities(bands=7) != [signatures, matching]

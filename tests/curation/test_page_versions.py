@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from llm_assets.corpus_pages import VERSIONS, CorpusPages
+from llm_assets.corpus_pages import PAGE_VERSIONS, CorpusPages
 from llm_assets.curation.page_versions import in_order
 from llm_assets.recipes import Blocklists, Deduplication, Recipe, SampleWeb, WarcFiles
 from llm_assets.sample_web.score import CHANGES, score_versions
@@ -41,7 +41,7 @@ def versions(tmp_path):
         artifacts = build_corpus(workspace)
         report = workspace.resolver().resolve("corpus_report", None)
         table = pl.concat([pl.read_parquet(path) for path in artifacts["page_versions"].table("versions")])
-        current = CorpusPages(report.inputs, VERSIONS)
+        current = CorpusPages(report.inputs, PAGE_VERSIONS)
         return table, current.scan(["url", "crawl", "text"]).collect()
 
     return build

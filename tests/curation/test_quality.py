@@ -163,7 +163,7 @@ ODD = {
 
 @pytest.mark.parametrize(
     "definition",
-    [TextStatistics(), TextStatistics(words="spacy", terminal_punctuation="unicode", blank_lines=False)],
+    [TextStatistics(), TextStatistics(word_splitting="spacy", terminal_punctuation="unicode", count_blank_lines=False)],
     ids=["treebank", "spacy"],
 )
 @pytest.mark.parametrize("name", ODD)
@@ -218,9 +218,9 @@ def test_verdicts_on_a_real_crawl_agree_with_the_reference(shared_data, tmp_path
     [
         ({"rules": "nope"}, "there are fineweb-2024, fineweb-head"),
         ({"thresholds": {"nope": 1}}, "no rule 'nope'"),
-        ({"thresholds": {"alpha_words": 1.5}}, r"must lie in \[0, 1\]"),
-        ({"thresholds": {"min_words": -1}}, "must lie at 0 or above"),
-        ({"thresholds": {"min_words": float("nan")}}, "must lie at 0 or above"),
+        ({"thresholds": {"alpha_words": 1.5}}, r"must be in \[0, 1\]"),
+        ({"thresholds": {"min_words": -1}}, "must be at 0 or above"),
+        ({"thresholds": {"min_words": float("nan")}}, "must be at 0 or above"),
         ({"min_quality_score": 0.5}, "needs quality_classifier.examples"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Conversations from files: every layout, and every malformed row told with its line while the rest goes on."""
+"""Conversations from files: every layout is read, and every malformed row is reported with its line number."""
 
 import gzip
 import json
@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from llm_assets.dialogue.conversation_files import ConversationFileError, read_conversations, to_messages
 from llm_assets.model.chat import Call, ConversationError, Message
 
-USER, SAID = Message("user", "Hello?"), Message("assistant", "Good day.")
-SEARCHED = [USER, Message("assistant", "", Call("search", "day")), Message("tool", "It is Monday."), SAID]
+USER, ASSISTANT = Message("user", "Hello?"), Message("assistant", "Good day.")
+WITH_SEARCH = [USER, Message("assistant", "", Call("search", "day")), Message("tool", "It is Monday."), ASSISTANT]
 
 
-def lines(path, *rows):
+def write_lines(path, *rows):
+    """Write rows as JSON lines; strings are written as they are."""
     data = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows).encode()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
@@ -26,7 +27,7 @@ def lines(path, *rows):
     [
         (
             {"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Good day."}]},
-            [USER, SAID],
+            [USER, ASSISTANT],
         ),
         (
             {
@@ -35,7 +36,7 @@ def lines(path, *rows):
                     {"role": "assistant", "content": "Good day."},
                 ]
             },
-            [USER, SAID],
+            [USER, ASSISTANT],
         ),
         (
             {
@@ -52,14 +53,14 @@ def lines(path, *rows):
                     {"role": "assistant", "content": "Good day."},
                 ]
             },
-            SEARCHED,
+            WITH_SEARCH,
         ),
         (
             {
                 "system": "Be kind.",
                 "conversations": [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Good day."}],
             },
-            [Message("system", "Be kind."), USER, SAID],
+            [Message("system", "Be kind."), USER, ASSISTANT],
         ),
         (
             {
@@ -70,24 +71,24 @@ def lines(path, *rows):
                     {"from": "gpt", "value": "Good day."},
                 ]
             },
-            SEARCHED,
+            WITH_SEARCH,
         ),
-        ({"instruction": "Hello?", "input": "", "output": "Good day."}, [USER, SAID]),
+        ({"instruction": "Hello?", "input": "", "output": "Good day."}, [USER, ASSISTANT]),
         (
             {"instruction": "Add.", "input": "1 and 2", "output": "3", "history": [["Hello?", "Good day."]]},
-            [USER, SAID, Message("user", "Add.\n1 and 2"), Message("assistant", "3")],
+            [USER, ASSISTANT, Message("user", "Add.\n1 and 2"), Message("assistant", "3")],
         ),
-        ({"prompt": "Hello?", "completion": "Good day."}, [USER, SAID]),
-        ({"question": "Hello?", "answer": "Good day."}, [USER, SAID]),
+        ({"prompt": "Hello?", "completion": "Good day."}, [USER, ASSISTANT]),
+        ({"question": "Hello?", "answer": "Good day."}, [USER, ASSISTANT]),
     ],
 )
-def test_every_layout(row, messages):
+def test_every_layout_is_read(row, messages):
     assert to_messages(row) == messages
 
 
-def test_rows_that_are_malformed_are_told_and_the_rest_goes_on(tmp_path):
+def test_malformed_rows_are_rejected_with_a_reason_and_the_others_are_read(tmp_path):
     good = {"prompt": "Hello?", "completion": "Good day."}
-    path = lines(
+    path = write_lines(
         tmp_path / "talk.jsonl",
         good,
         "{not json",
@@ -111,22 +112,22 @@ def test_rows_that_are_malformed_are_told_and_the_rest_goes_on(tmp_path):
     assert [row.line for row in rows] == [1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12]
     assert [row.line for row in rows if row.messages] == [1, 12]
     problems = {row.line: row.problem for row in rows if row.problem}
-    for line, words in {
+    for line, expected in {
         2: "not JSON",
-        4: "a row is an object, not list",
-        5: "fields text: of no layout",
+        4: "a row must be an object, not list",
+        5: "fields text: not a known layout",
         6: "ends with user",
-        7: "messages is no list",
-        8: "prompt is no text but int",
+        7: "messages must be a list",
+        8: "prompt must be text, not int",
         9: "from 'narrator'",
         10: "message 2: empty assistant message",
-        11: "2 arguments of a call",
+        11: "a tool call with 2 arguments",
     }.items():
-        assert words in problems[line], (line, problems[line])
+        assert expected in problems[line], (line, problems[line])
 
 
-def test_a_file_that_breaks_off_gives_what_it_holds(tmp_path):
-    path = lines(
+def test_a_truncated_file_gives_the_rows_before_the_break(tmp_path):
+    path = write_lines(
         tmp_path / "talk.jsonl.gz",
         *[{"prompt": f"What is {n} times {n * 7919}?", "completion": f"It is {n * n * 7919}."} for n in range(500)],
     )
@@ -136,7 +137,7 @@ def test_a_file_that_breaks_off_gives_what_it_holds(tmp_path):
     assert "the file breaks off" in rows[-1].problem or "not JSON" in rows[-1].problem
 
 
-def test_parquet_and_files_that_are_none(tmp_path):
+def test_parquet_is_read_and_unsupported_files_are_refused(tmp_path):
     pl.DataFrame(
         {
             "messages": [
@@ -146,7 +147,7 @@ def test_parquet_and_files_that_are_none(tmp_path):
         }
     ).write_parquet(tmp_path / "talk.parquet")
     first, second = read_conversations(tmp_path / "talk.parquet")
-    assert list(first.messages) == [USER, SAID] and second.line == 2 and "ends with user" in second.problem
+    assert list(first.messages) == [USER, ASSISTANT] and second.line == 2 and "ends with user" in second.problem
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     for name, problem in (
         ("broken.parquet", r"broken\.parquet"),
@@ -158,7 +159,7 @@ def test_parquet_and_files_that_are_none(tmp_path):
             list(read_conversations(tmp_path / name))
 
 
-values = st.recursive(
+VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -191,11 +192,11 @@ values = st.recursive(
                 "system",
             ]
         ),
-        values,
+        VALUES,
         max_size=5,
     )
 )
-def test_no_row_does_more_than_be_rejected(row):
+def test_any_row_is_read_or_rejected(row):
     try:
         assert all(isinstance(message, Message) for message in to_messages(row))
     except ConversationError as error:
@@ -203,10 +204,10 @@ def test_no_row_does_more_than_be_rejected(row):
 
 
 @pytest.mark.parametrize(
-    ("file", "least"),
+    ("file", "fewest_conversations"),
     [("alpaca_en", 840), ("alpaca_zh", 990), ("kto_en", 290), ("p3_instructions", 7_300), ("gsm8k_train", 7_473)],
 )
-def test_files_of_other_projects(shared_data, file, least):
+def test_data_sets_of_other_projects_are_read(shared_data, file, fewest_conversations):
     rows = list(read_conversations(shared_data / "posttraining" / f"{file}.jsonl.gz"))
-    assert sum(bool(row.messages) for row in rows) >= least
+    assert sum(bool(row.messages) for row in rows) >= fewest_conversations
     assert all(row.problem for row in rows if not row.messages)

@@ -1,4 +1,4 @@
-"""Guidelines: the project's own can be read, and what is wrong in a file is told with its line."""
+"""Labelling guidelines: the default file is readable, and an error names the file and the line."""
 
 import pytest
 
@@ -9,36 +9,38 @@ from llm_assets.finetuning.overlap import question_phrases
 BASIS = "## unknown: a\nAnswered: I don't know.\n## nothing_found: b\nAnswered: Nothing about {thing}.\n"
 
 
-def test_the_projects_own():
-    parts = read_guidelines(None)
-    assert {"identity", "private", "harm", "unknown", "nothing_found"} <= parts.keys()
-    assert all(part.kept for part in parts.values() if part.asked)
+def test_the_default_guidelines_are_complete():
+    sections = read_guidelines(None)
+    assert {"identity", "private", "harm", "unknown", "nothing_found"} <= sections.keys()
+    assert all(section.held_out_questions for section in sections.values() if section.questions)
 
 
-def test_no_kept_wording_is_trained_on():
-    parts = read_guidelines(None)
-    kept = question_phrases([(wording, name) for name, part in parts.items() for wording in part.kept], 13)
-    assert [wording for part in parts.values() for wording in part.asked if kept.find(wording)] == []
+def test_no_held_out_question_is_trained_on():
+    sections = read_guidelines(None)
+    held_out = [(wording, name) for name, section in sections.items() for wording in section.held_out_questions]
+    phrases = question_phrases(held_out, 13)
+    trained_on = [wording for section in sections.values() for wording in section.questions]
+    assert [wording for wording in trained_on if phrases.find(wording)] == []
     assert not set(SUMS[0]) & set(SUMS[1])
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
-        ("Asked: Who?\n", "line 1: an example before the first part"),
-        ("## Bad Name: x\n", "line 1: a part begins with"),
-        (f"{BASIS}## unknown: again\n", "line 5: the part 'unknown' for the second time"),
-        (f"{BASIS}## a: b\nAsked: Who is {{somebody}}?\n", "line 6: {somebody}; there are"),
+        ("Asked: Who?\n", "line 1: an example before the first section"),
+        ("## Bad Name: x\n", "line 1: a section begins with"),
+        (f"{BASIS}## unknown: again\n", "line 5: the section 'unknown' appears twice"),
+        (f"{BASIS}## a: b\nAsked: Who is {{somebody}}?\n", "line 6: unknown slot {somebody}; use one of"),
         (f"{BASIS}## a: b\nAsked:\nAnswered: x\n", "line 6: an empty example"),
-        (f"{BASIS}## a: b\nAsked: Who?\n", "the part 'a' has no answer"),
-        (f"{BASIS}## a: b\nAnswered: x\n", "the part 'a' has no question"),
-        ("## a: b\nAsked: c\nAnswered: d\n", "no part 'unknown'"),
+        (f"{BASIS}## a: b\nAsked: Who?\n", "the section 'a' has no answer"),
+        (f"{BASIS}## a: b\nAnswered: x\n", "the section 'a' has no question"),
+        ("## a: b\nAsked: c\nAnswered: d\n", "there is no section 'unknown'"),
     ],
 )
-def test_what_is_wrong_is_told(text, told):
+def test_errors_name_the_file_the_line_and_the_problem(text, problem):
     with pytest.raises(GuidelinesError, match=r"guidelines\.md") as error:
         parse(text)
-    assert told in str(error.value)
+    assert problem in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,85 +1,87 @@
-"""Packing: every conversation stands whole in one row an epoch, its targets one further on, and what bears no loss is marked."""
+"""Packing: each epoch holds every conversation whole, in one sequence; targets are shifted by one position."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.dialogue.packing import Conversations, MixedRows, PackedConversations, pack
+from llm_assets.dialogue.packing import Conversations, MixedSequences, PackedConversations, pack
 from llm_assets.model import IGNORE
 
-PAD = 999
+PADDING = 999
+CONTEXT = 24
 
 
-def held(lengths, seed=0):
+def random_conversations(lengths, seed=0):
     random = np.random.default_rng(seed)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Conversations(random.integers(0, 900, starts[-1]).astype(np.uint32), random.random(starts[-1]) < 0.5, starts)
 
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(40, 100))
-def test_nothing_is_lost_or_cut(lengths, room):
-    rows = pack(np.array(lengths, np.int64), room, np.arange(len(lengths)))
-    assert sorted(number for row in rows for number in row) == list(range(len(lengths)))
-    assert all(sum(lengths[number] for number in row) <= room for row in rows)
+def test_no_conversation_is_lost_or_cut(lengths, capacity):
+    sequences = pack(np.array(lengths, np.int64), capacity, np.arange(len(lengths)))
+    assert sorted(number for sequence in sequences for number in sequence) == list(range(len(lengths)))
+    assert all(sum(lengths[number] for number in sequence) <= capacity for sequence in sequences)
+
+
+def occurrences(inputs, piece):
+    """(sequence, position) of every occurrence of some tokens."""
+    return [
+        (sequence, position)
+        for sequence in range(len(inputs))
+        for position in range(CONTEXT - len(piece) + 1)
+        if (inputs[sequence, position : position + len(piece)] == piece).all()
+    ]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_rows_hold_every_conversation_once_an_epoch(shuffle):
-    conversations = held([5, 9, 17, 3, 12, 8, 20, 2])
-    packed = PackedConversations(conversations, 24, 1, PAD, shuffle)
-    inputs, targets = packed.rows(0, packed.rows_per_epoch)
-    wanted = sorted(
-        tuple(conversations.tokens[a : b - 1])
-        for a, b in zip(conversations.starts[:-1], conversations.starts[1:], strict=True)
-    )
-    found = sorted(int(token) for row in inputs for token in row if token != PAD)
-    assert found == sorted(int(token) for one in wanted for token in one)
-    for a, b in zip(conversations.starts[:-1], conversations.starts[1:], strict=True):
-        piece = conversations.tokens[a : b - 1].astype(np.int64)
-        places = [
-            (r, c)
-            for r in range(len(inputs))
-            for c in range(24 - len(piece) + 1)
-            if (inputs[r, c : c + len(piece)] == piece).all()
-        ]
+def test_an_epoch_holds_every_conversation_once(shuffle):
+    conversations = random_conversations([5, 9, 17, 3, 12, 8, 20, 2])
+    packed = PackedConversations(conversations, CONTEXT, 1, PADDING, shuffle)
+    inputs, targets = packed.rows(0, packed.sequences_per_epoch)
+    bounds = list(zip(conversations.starts[:-1], conversations.starts[1:], strict=True))
+    expected = sorted(int(token) for start, end in bounds for token in conversations.tokens[start : end - 1])
+    assert sorted(int(token) for sequence in inputs for token in sequence if token != PADDING) == expected
+    for start, end in bounds:
+        piece = conversations.tokens[start : end - 1].astype(np.int64)
+        places = occurrences(inputs, piece)
         assert places
-        r, c = places[0]
-        assert (
-            targets[r, c : c + len(piece)]
-            == np.where(conversations.trained[a + 1 : b], conversations.tokens[a + 1 : b].astype(np.int64), -1)
-        ).all()
-    assert (targets[inputs == PAD] == IGNORE).all()
+        sequence, position = places[0]
+        following = conversations.tokens[start + 1 : end].astype(np.int64)
+        expected_targets = np.where(conversations.trained[start + 1 : end], following, -1)
+        assert (targets[sequence, position : position + len(piece)] == expected_targets).all()
+    assert (targets[inputs == PADDING] == IGNORE).all()
 
 
-def test_rows_are_a_function_of_their_number():
-    conversations = held(np.random.default_rng(3).integers(2, 30, 200))
-    whole = PackedConversations(conversations, 64, 5, PAD)
-    inputs, targets = whole.rows(0, 200)
-    again = PackedConversations(conversations, 64, 5, PAD)
-    for first in (150, 0, 77, 199, 3):
-        one, aim = again.rows(first, 1)
-        assert (one[0] == inputs[first]).all()
-        assert (aim[0] == targets[first]).all()
-    assert not (PackedConversations(conversations, 64, 6, PAD).rows(0, 1)[0] == inputs[:1]).all()
+def test_a_sequence_is_a_function_of_its_number():
+    conversations = random_conversations(np.random.default_rng(3).integers(2, 30, 200))
+    inputs, targets = PackedConversations(conversations, 64, 5, PADDING).rows(0, 200)
+    again = PackedConversations(conversations, 64, 5, PADDING)
+    for number in (150, 0, 77, 199, 3):
+        one_input, one_target = again.rows(number, 1)
+        assert (one_input[0] == inputs[number]).all()
+        assert (one_target[0] == targets[number]).all()
+    assert not (PackedConversations(conversations, 64, 6, PADDING).rows(0, 1)[0] == inputs[:1]).all()
 
 
-def test_epochs_differ_in_order_and_hold_the_same():
-    conversations = held([10] * 40)
-    packed = PackedConversations(conversations, 9, 1, PAD)
+def test_epochs_differ_in_order_and_hold_the_same_sequences():
+    packed = PackedConversations(random_conversations([10] * 40), 9, 1, PADDING)
     first, second = (packed.rows(epoch * 40, 40)[0] for epoch in (0, 1))
     assert not (first == second).all()
     assert sorted(map(tuple, first)) == sorted(map(tuple, second))
 
 
-def test_too_long_and_none_are_errors():
+def test_a_conversation_that_is_too_long_and_an_empty_set_are_errors():
     with pytest.raises(ValueError, match="does not fit"):
-        PackedConversations(held([30]), 20, 0, PAD)
+        PackedConversations(random_conversations([30]), 20, 0, PADDING)
     with pytest.raises(ValueError, match="no conversation"):
-        PackedConversations(held([]), 20, 0, PAD)
+        PackedConversations(random_conversations([]), 20, 0, PADDING)
 
 
-class Numbers:
+class CountedSequences:
+    """Sequences of one token: their number, from 1, times a sign."""
+
     def __init__(self, sign):
         self.sign = sign
 
@@ -89,18 +91,19 @@ class Numbers:
 
 
 @given(st.floats(0, 0.9), st.integers(0, 300), st.integers(1, 20))
-def test_mixed_rows_take_each_row_of_both_in_turn(share, first, count):
-    mixed = MixedRows(Numbers(1), Numbers(-1), share)
-    everything = mixed.rows(0, first + count)[0][:, 0]
-    assert (mixed.rows(first, count)[0][:, 0] == everything[first:]).all()
-    plain, others = everything[everything > 0], -everything[everything < 0]
-    assert (plain == np.arange(len(plain)) + 1).all()
-    assert (others == np.arange(len(others)) + 1).all()
-    assert abs(len(others) - share * len(everything)) <= 1
+def test_mixed_sequences_take_both_sources_in_order(share, first, count):
+    mixed = MixedSequences(CountedSequences(1), CountedSequences(-1), share)
+    values = mixed.rows(0, first + count)[0][:, 0]
+    assert (mixed.rows(first, count)[0][:, 0] == values[first:]).all()
+    from_first, from_second = values[values > 0], -values[values < 0]
+    assert (from_first == np.arange(len(from_first)) + 1).all()
+    assert (from_second == np.arange(len(from_second)) + 1).all()
+    assert abs(len(from_second) - share * len(values)) <= 1
 
 
-def test_saved_and_loaded(tmp_path):
-    conversations = held([4, 6])
-    conversations.save(tmp_path / "held.npz")
-    found = Conversations.load(tmp_path / "held.npz")
-    assert all((getattr(found, name) == getattr(conversations, name)).all() for name in ("tokens", "trained", "starts"))
+def test_conversations_are_saved_and_loaded(tmp_path):
+    conversations = random_conversations([4, 6])
+    conversations.save(tmp_path / "conversations.npz")
+    loaded = Conversations.load(tmp_path / "conversations.npz")
+    for name in ("tokens", "trained", "starts"):
+        assert (getattr(loaded, name) == getattr(conversations, name)).all()

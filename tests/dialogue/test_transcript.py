@@ -1,4 +1,4 @@
-"""Conversations to read: one function, three layouts."""
+"""Transcripts of conversations in three layouts."""
 
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.model.chat import Call, Message
@@ -12,7 +12,7 @@ ANSWER = [
 ]
 
 
-def test_layouts():
+def test_the_three_layouts():
     assert transcript([Message("user", "What?"), *ANSWER]).split("\n") == [
         "user: What?",
         "assistant: I look. [search: Paris]",
@@ -33,6 +33,6 @@ def test_layouts():
     assert transcript(ANSWER, "unnamed") == "[search: Paris]\n→ a city\nof France\n[python: 1+1]\n→ 2\nA city.\nTwo."
 
 
-def test_rows_of_an_answer():
+def test_an_answers_rows_become_messages():
     rows = [{"role": "assistant", "content": "", "tool": "python", "call": "1+1"}, {"role": "tool", "content": "2"}]
     assert from_rows(rows) == [Message("assistant", "", Call("python", "1+1")), Message("tool", "2")]

@@ -1,4 +1,4 @@
-"""Grades of answers, by their text."""
+"""Grades of answers by their text."""
 
 import pytest
 
@@ -8,7 +8,7 @@ TOWNS = ["Fenford", "Oakenton", "Pinemouth"]
 
 
 @pytest.mark.parametrize(
-    ("text", "answer", "found"),
+    ("text", "answer", "expected"),
     [
         ("Mira was born in Fenford.", "Fenford", "right"),
         ("mira was born in FENFORD", "Fenford", "right"),
@@ -22,11 +22,11 @@ TOWNS = ["Fenford", "Oakenton", "Pinemouth"]
         ("I'm sorry, I do not know.", None, "refused"),
     ],
 )
-def test_grades(text, answer, found):
-    assert grade(text, answer, TOWNS) == found
+def test_an_answer_is_right_refused_or_wrong(text, answer, expected):
+    assert grade(text, answer, TOWNS) == expected
 
 
-def test_a_rival_within_the_answer_does_not_speak_against_it():
+def test_a_distractor_within_the_right_answer_does_not_contradict_it():
     assert grade("It sells copper kettles.", "copper kettles", ["kettles", "lamps"]) == "right"
 
 
@@ -45,7 +45,7 @@ def test_a_rival_within_the_answer_does_not_speak_against_it():
         "I am unable to say.",
     ],
 )
-def test_refusals(text):
+def test_a_refusal_is_recognised(text):
     assert refuses(text)
 
 
@@ -59,11 +59,11 @@ def test_refusals(text):
         "She helps where she can.",
     ],
 )
-def test_no_refusals(text):
+def test_a_statement_is_no_refusal(text):
     assert not refuses(text)
 
 
-def test_whole_words():
+def test_an_answer_must_occur_as_whole_words():
     assert holds("the year 1950.", "1950")
     assert not holds("the year 19501", "1950")
     assert not holds("art", "a")

@@ -1,4 +1,4 @@
-"""The endpoint: a local server that speaks the protocol, as it should and as it should not."""
+"""The client of the endpoint, against a local server that follows the protocol or breaks it."""
 
 import http.server
 import json
@@ -27,10 +27,10 @@ GOOD = {
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers with what `say` makes of each request; remembers the requests."""
+    """Answers each request with `respond(number of the request, prompt)`, a (status, body); records the requests."""
 
-    def __init__(self, say):
-        self.say, self.seen = say, []
+    def __init__(self, respond):
+        self.respond, self.requests = respond, []
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -44,8 +44,8 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append((self.path, self.headers, body))
-        status, answer = self.server.say(len(self.server.seen), body["messages"][0]["content"])
+        self.server.requests.append((self.path, self.headers, body))
+        status, answer = self.server.respond(len(self.server.requests), body["messages"][0]["content"])
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
@@ -64,8 +64,8 @@ def chat(text):
 def serve():
     servers = []
 
-    def start(say):
-        servers.append(Server(say))
+    def start(respond):
+        servers.append(Server(respond))
         return servers[-1]
 
     yield start
@@ -74,85 +74,85 @@ def serve():
         server.server_close()
 
 
-def test_the_protocol(serve, monkeypatch):
+def test_requests_follow_the_protocol(serve, monkeypatch):
     monkeypatch.setenv("SOME_KEY", "abc")
     server = serve(lambda number, text: (200, chat(f"heard {text}")))
     assert server.endpoint(key_variable="SOME_KEY").ask("hello") == "heard hello"
-    path, headers, body = server.seen[0]
+    path, headers, body = server.requests[0]
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == "Bearer abc"
     assert body == {"model": "judge", "messages": [{"role": "user", "content": "hello"}], "temperature": 0, "seed": 0}
 
 
-def test_without_a_key_none_is_sent(serve, monkeypatch):
+def test_no_authorization_is_sent_without_a_key(serve, monkeypatch):
     monkeypatch.delenv("SOME_KEY", raising=False)
     server = serve(lambda number, text: (200, chat("x")))
     server.endpoint(key_variable="SOME_KEY").ask("hello")
-    assert server.seen[0][1]["Authorization"] is None
+    assert server.requests[0][1]["Authorization"] is None
 
 
-def test_what_passes_is_tried_again(serve):
+def test_a_busy_endpoint_is_tried_again(serve):
     server = serve(lambda number, text: (429, {}) if number < 3 else (200, chat("at last")))
     assert server.endpoint(retries=2).ask("hello") == "at last"
-    assert len(server.seen) == 3
+    assert len(server.requests) == 3
 
 
-def test_what_does_not_pass_is_told(serve):
+def test_an_endpoint_that_stays_busy_raises_endpoint_unavailable(serve):
     server = serve(lambda number, text: (503, {"error": "busy"}))
-    with pytest.raises(EndpointUnavailable, match=r"3 tries failed, the last with status 503.*busy"):
+    with pytest.raises(EndpointUnavailable, match=r"3 tries failed, the last one with status 503.*busy"):
         server.endpoint(retries=2).ask("hello")
 
 
-def test_a_refusal_is_not_tried_again(serve):
+def test_an_error_of_the_client_is_not_tried_again(serve):
     server = serve(lambda number, text: (401, {"error": "no such key"}))
-    with pytest.raises(EndpointError, match=r"status 401.*no such key") as refusal:
+    with pytest.raises(EndpointError, match=r"status 401.*no such key") as raised:
         server.endpoint().ask("hello")
-    assert len(server.seen) == 1
-    assert not isinstance(refusal.value, EndpointUnavailable)  # nor by the run
+    assert len(server.requests) == 1
+    assert not isinstance(raised.value, EndpointUnavailable)  # so the run does not retry it either
 
 
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"text": "x"}]}, b"not JSON", []])
-def test_another_protocol_is_told(serve, answer):
+def test_a_response_in_another_layout_raises_endpoint_error(serve, answer):
     with pytest.raises(EndpointError, match="no choices"):
         serve(lambda number, text: (200, answer)).endpoint().ask("hello")
 
 
-def test_nobody_there_is_told():
+def test_an_unreachable_endpoint_raises_endpoint_error():
     endpoint = ChatEndpoint(Endpoint(model="judge", url="http://127.0.0.1:9/v1", retries=1), wait=lambda seconds: None)
     with pytest.raises(EndpointError, match=r"127.0.0.1:9.*2 tries failed"):
         endpoint.ask("hello")
 
 
-def test_answers_come_in_order(serve):
+def test_answers_are_in_the_order_of_the_prompts(serve):
     server = serve(lambda number, text: (200, chat(text.upper())))
-    assert server.endpoint(concurrency=4).ask_all([f"q{i}" for i in range(20)]) == [f"Q{i}" for i in range(20)]
+    assert server.endpoint(concurrency=4).complete_all([f"q{i}" for i in range(20)]) == [f"Q{i}" for i in range(20)]
 
 
-def test_questions_are_read():
-    found, problems = parse_questions(f"Here they are:\n```json\n{json.dumps([GOOD])}\n```", ARTICLE)
-    assert found == [GOOD]
+def test_questions_are_parsed_from_the_text_around_them():
+    questions, problems = parse_questions(f"Here they are:\n```json\n{json.dumps([GOOD])}\n```", ARTICLE)
+    assert questions == [GOOD]
     assert problems == []
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "problem"),
     [
-        ({"answer": "Oakenton"}, "the answer 'Oakenton' does not stand in the article"),
-        ({"sentence": "Mira was born."}, "the sentence does not hold the answer 'Fenford'"),
+        ({"answer": "Oakenton"}, "the article does not contain the answer 'Oakenton'"),
+        ({"sentence": "Mira was born."}, "the sentence does not contain the answer 'Fenford'"),
         ({"questions": []}, "a field is missing or empty"),
         ({"entity": 5}, "a field is missing or empty"),
         ({"questions": [""]}, "a field is missing or empty"),
     ],
 )
-def test_questions_that_are_left_out(change, told):
-    found, problems = parse_questions(json.dumps([{**GOOD, **change}, GOOD]), ARTICLE)
-    assert found == [GOOD]
-    assert problems == [f"question 1: {told}"]
+def test_invalid_questions_are_rejected_with_the_reason(change, problem):
+    questions, problems = parse_questions(json.dumps([{**GOOD, **change}, GOOD]), ARTICLE)
+    assert questions == [GOOD]
+    assert problems == [f"question 1: {problem}"]
 
 
 @pytest.mark.parametrize("text", ["", "I cannot do that.", "[1, 2", "{}", "[" * 100_000 + "]" * 100_000])
-def test_answers_without_questions(text):
-    assert parse_questions(text, ARTICLE) == ([], ["the answer holds no JSON list"])
+def test_an_answer_without_a_json_list_has_no_questions(text):
+    assert parse_questions(text, ARTICLE) == ([], ["the answer contains no JSON list"])
 
 
 @pytest.mark.parametrize(
@@ -166,5 +166,5 @@ def test_answers_without_questions(text):
         ("maybe", "wrong"),
     ],
 )
-def test_verdicts(text, verdict):
+def test_the_first_word_of_the_judge_is_the_verdict(text, verdict):
     assert parse_verdict(text) == verdict

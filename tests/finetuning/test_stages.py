@@ -1,5 +1,6 @@
-"""The room's stages on a small corpus: what is kept out of training, what bears identity, checks and views."""
+"""The fine-tuning stages on a small corpus: what is kept out of training, identities, checks and views."""
 
+import shutil
 import sqlite3
 from types import SimpleNamespace
 
@@ -13,7 +14,8 @@ from llm_assets.artifacts.identity import canonical
 from llm_assets.compute import LocalEngine
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.messages import from_json, to_json
-from llm_assets.finetuning.conversations import conversations_config, knowledge_cutoff, no_overlap, read_sources
+from llm_assets.finetuning.conversation_sources import knowledge_cutoff, read_sources
+from llm_assets.finetuning.conversations import conversations_config, no_overlap
 from llm_assets.finetuning.endpoint import EndpointUnavailable
 from llm_assets.finetuning.knowledge_boundary import KNOWLEDGE_BOUNDARY
 from llm_assets.finetuning.search_index import finds_itself, search_index_config
@@ -36,7 +38,7 @@ def rows(outcome, table):
     return pl.concat([pl.read_parquet(path) for path in outcome.artifact.table(table)])
 
 
-def test_every_table_fits_its_schema(built):
+def test_every_table_obeys_its_schema(built):
     _, outcomes = built
     for stage in STAGES:
         if stage.tables:
@@ -51,11 +53,11 @@ def test_the_index_holds_every_page_and_its_check_counts_them(built):
     index = outcomes["search_index"]
     assert index.artifact.record.stats["documents"] == PAGES
     assert {row.url.split("/")[2] for row in SearchIndex(index.artifact.file(INDEX)).search(ARCHIVE_WORD)} == {ARCHIVE}
-    found = checked(index, recipe(), folder)["search_finds_pages"]
-    assert found.passed and found.numbers["pages_found"] == found.numbers["pages_searched"] > 0
+    outcome = checked(index, recipe(), folder)["search_finds_pages"]
+    assert outcome.passed and outcome.numbers["pages_found"] == outcome.numbers["pages_searched"] > 0
 
 
-def test_pages_that_an_index_lacks_are_told(built, tmp_path):
+def test_the_check_lists_pages_that_the_index_lacks(built, tmp_path):
     _, outcomes = built
     index, inputs = outcomes["search_index"].artifact, outcomes["search_index"].resolution.inputs
     write_index(tmp_path / INDEX, [("http://a.example/", "nothing of the corpus")])
@@ -65,7 +67,7 @@ def test_pages_that_an_index_lacks_are_told(built, tmp_path):
     assert outcome.failures[0].keys() == {"url", "query"} and len(outcome.failures) <= 20
 
 
-def test_another_sqlite_is_another_index(built, monkeypatch):
+def test_another_version_of_sqlite_changes_the_identity_of_the_index(built, monkeypatch):
     folder, _ = built
     assert search_index_config(recipe(), None).sqlite == sqlite3.sqlite_version
     monkeypatch.setattr(sqlite3, "sqlite_version", "9.9.9")
@@ -73,10 +75,10 @@ def test_another_sqlite_is_another_index(built, monkeypatch):
     assert workspace.resolver().resolve("search_index", None).artifact is None
 
 
-# -- what may be trained on ------------------------------------------------------------------------------------------
+# -- training data ------------------------------------------------------------------------------------------
 
 
-def test_search_only_pages_give_conversations_neither_words_nor_the_cutoff(built):
+def test_search_only_pages_contribute_neither_words_nor_the_cutoff(built):
     _, outcomes = built
     inputs = outcomes["conversations"].resolution.inputs
     without = read_sources(inputs, conversations_config(recipe(), None))
@@ -86,29 +88,29 @@ def test_search_only_pages_give_conversations_neither_words_nor_the_cutoff(built
     assert len(without.words) > 50
 
 
-def test_texts_are_those_of_the_pages_that_may_be_trained_on(built):
+def test_texts_are_those_of_training_pages(built):
     _, outcomes = built
     inputs = outcomes["conversations"].resolution.inputs
-    kept = list(CorpusPages(inputs, TRAINING_PAGES, TrainingPages(search_only_hosts=(ARCHIVE,))).texts())
-    assert len(kept) == PAGES - PAGES // 6 and not any(ARCHIVE_WORD in text for text in kept)
+    texts = list(CorpusPages(inputs, TRAINING_PAGES, TrainingPages(search_only_hosts=(ARCHIVE,))).texts())
+    assert len(texts) == PAGES - PAGES // 6 and not any(ARCHIVE_WORD in text for text in texts)
 
 
-def test_what_is_kept_apart_is_mentioned_in_no_conversation(built):
+def test_no_conversation_mentions_a_held_out_entity(built):
     _, outcomes = built
     topics = rows(outcomes["knowledge_boundary"], "topics")
     conversations = rows(outcomes["conversations"], "conversations")
-    kept = set(topics.filter("kept_apart")["entity"])
-    assert set(topics.filter(pl.col("reach") == "held_out")["entity"]) <= kept
-    said = [message.content for row in conversations["messages"] for message in from_json(row)]
-    assert not [text for text in said if any(name in text for name in kept)]
+    held_out_names = set(topics.filter("held_out")["entity"])
+    assert set(topics.filter(pl.col("reach") == "held_out")["entity"]) <= held_out_names
+    texts = [message.content for row in conversations["messages"] for message in from_json(row)]
+    assert not [text for text in texts if any(name in text for name in held_out_names)]
 
 
-def test_the_questions_of_what_only_search_knows_are_asked(built):
-    """Boundary and evaluation read all pages: the archive's people are asked for, with the search tool."""
+def test_search_questions_are_about_facts_of_search_only_pages(built):
+    """The boundary and the evaluation read all pages, so they ask for the archive's people, with the search tool."""
     _, outcomes = built
     topics = rows(outcomes["knowledge_boundary"], "topics")
     held_out = topics.filter(pl.col("reach") == "held_out")
-    hosts = {url.split("/")[2] for url in held_out["url"] if url}  # a page need not tell every fact
+    hosts = {url.split("/")[2] for url in held_out["url"] if url}  # not every fact is on a page
     assert hosts == {ARCHIVE}
     questions = rows(outcomes["conversations"], "evaluation").filter(pl.col("group") == "search")
     assert set(questions["entity"]) <= set(held_out["entity"])
@@ -121,14 +123,14 @@ SMALL = recipe()
 
 
 @pytest.mark.parametrize(
-    ("changes", "anew"),
+    ("changes", "rebuilt"),
     [
         ({"name": "other"}, set()),
         ({"pretraining": SMALL.pretraining.replace(tokens=7, seed=9, compile=False, device="cuda")}, set()),
         ({"finetuning": SMALL.finetuning.replace(device="auto", processes=3, keep=5)}, set()),
         ({"sft_evaluation": SMALL.sft_evaluation.replace(device="auto")}, set()),
         ({"knowledge_boundary": SMALL.knowledge_boundary.replace(device="auto")}, set()),
-        ({"finetuning": SMALL.finetuning.replace(batch_tokens=1280)}, set()),  # as it was taken over from pretraining
+        ({"finetuning": SMALL.finetuning.replace(batch_tokens=1280)}, set()),  # the value inherited from pretraining
         ({"finetuning": SMALL.finetuning.replace(epochs=0.3)}, {"sft_checkpoint"}),
         ({"finetuning": SMALL.finetuning.replace(ablation_epochs=0.3)}, {"ablation_checkpoint"}),
         ({"pretraining": SMALL.pretraining.replace(clip=0.5)}, {"sft_checkpoint", "ablation_checkpoint"}),
@@ -143,22 +145,22 @@ SMALL = recipe()
         ({"search_only_hosts": ()}, {"conversations"}),
     ],
 )
-def test_what_is_built_anew(built, changes, anew):
-    """Of each stage by its own slice: with its inputs as they are, is it another artifact?"""
+def test_a_change_of_the_recipe_rebuilds_the_stages_whose_config_it_changes(built, changes, rebuilt):
+    """Compares each stage's own config, with its inputs unchanged."""
     _, outcomes = built
     before = {name: outcome.artifact.record.fields["config"] for name, outcome in outcomes.items()}
-    made = recipe(**changes)
-    assert {stage.name for stage in STAGES if canonical(stage.config(made, None)) != before[stage.name]} == anew
+    changed = recipe(**changes)
+    assert {stage.name for stage in STAGES if canonical(stage.config(changed, None)) != before[stage.name]} == rebuilt
 
 
 # -- checks and views ------------------------------------------------------------------------------------------------
 
 
-def test_a_question_of_the_evaluation_in_a_conversation_is_told(built, tmp_path):
+def test_the_check_finds_an_evaluation_question_in_a_conversation(built, tmp_path):
     folder, outcomes = built
     conversations, config = outcomes["conversations"].artifact, conversations_config(recipe(), None)
-    found = checked(outcomes["conversations"], recipe(), folder)["no_evaluation_overlap"]
-    assert found.passed and found.numbers["shared_messages"] == 0 and found.numbers["questions"] > 20
+    passed = checked(outcomes["conversations"], recipe(), folder)["no_evaluation_overlap"]
+    assert passed.passed and passed.numbers["shared_messages"] == 0 and passed.numbers["questions"] > 20
     question = next(text for text in rows(outcomes["conversations"], "evaluation")["question"] if len(text.split()) > 6)
     messages = to_json([Message("user", f"Please: {question}"), Message("assistant", "No.")])
     pl.DataFrame([{"conversation": 0, "messages": messages}]).write_parquet(tmp_path / "leaked.parquet")
@@ -170,45 +172,46 @@ def test_a_question_of_the_evaluation_in_a_conversation_is_told(built, tmp_path)
     assert not outcome.passed and outcome.numbers["shared_messages"] == 1 and outcome.failures[0]["conversation"] == 0
 
 
-@pytest.mark.parametrize(("made_up", "passed"), [(0.2, True), (0.9, False)])
-def test_fewer_hallucinations_than_without_the_mitigation(made_up, passed):
-    stats = {"hallucinated": {"sft": made_up, "ablation": 0.9}, "falsely_refused": 0.1}
+@pytest.mark.parametrize(("share", "passed"), [(0.2, True), (0.9, False)])
+def test_the_check_passes_if_the_assistant_hallucinates_less_than_the_ablation(share, passed):
+    stats = {"hallucinated": {"sft": share, "ablation": 0.9}, "falsely_refused": 0.1}
     outcome = hallucinates_less(SimpleNamespace(record=SimpleNamespace(stats=stats)), None, None)
     assert outcome.passed == passed
     assert outcome.numbers == {
-        "hallucinated": made_up,
-        "hallucinated_without_mitigation": 0.9,
+        "hallucinated": share,
+        "hallucinated_by_ablation": 0.9,
         "falsely_refused": 0.1,
     }
 
 
-def test_nothing_asked_nothing_made_up():
+def test_the_hallucination_check_passes_if_nothing_was_asked():
     assert hallucinates_less(SimpleNamespace(record=SimpleNamespace(stats={})), None, None).passed
 
 
-def test_the_report_is_drawn_from_what_is_stored_alone(built):
-    folder, outcomes = built
-    evaluation = outcomes["sft_evaluation"].artifact
+def test_a_lost_report_is_drawn_again_from_stored_data_only(built, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(built[0], store)
+    evaluation = build(store, recipe())["sft_evaluation"].artifact
     page = evaluation.view(REPORT).read_text()
     assert "Right, refused, wrong" in page and "<svg" in page
     assert REPORT not in evaluation.record.files and evaluation.record.views == [REPORT]
     evaluation.view(REPORT).unlink()
-    again = build(folder, recipe(name="renamed"))
+    again = build(store, recipe(name="renamed"))
     assert all(outcome.cached for outcome in again.values())
     assert evaluation.view(REPORT).read_text() == page
 
 
-def test_checkpoints_draw_their_loss(built):
+def test_checkpoints_have_a_plot_of_their_loss(built):
     _, outcomes = built
     for name in ("sft_checkpoint", "ablation_checkpoint"):
         artifact = outcomes[name].artifact
         assert [artifact.view(view.file).is_file() for view in outcomes[name].resolution.stage.views] == [True]
         assert not any(file.endswith(".svg") for file in artifact.record.files)
-    mitigated, without = (outcomes[name].artifact.record.stats for name in ("sft_checkpoint", "ablation_checkpoint"))
-    assert mitigated["left_out"] == 0 < without["left_out"]
+    sft, ablation = (outcomes[name].artifact.record.stats for name in ("sft_checkpoint", "ablation_checkpoint"))
+    assert sft["left_out"] == 0 < ablation["left_out"]
 
 
-def test_pages_of_assets_are_texts(built):
+def test_shown_metadata_are_texts_and_numbers(built):
     _, outcomes = built
     for stage in STAGES:
         if stage.show:
@@ -219,16 +222,16 @@ def test_pages_of_assets_are_texts(built):
 # -- endpoints -------------------------------------------------------------------------------------------------------
 
 
-def test_an_endpoint_that_is_down_is_tried_again_by_the_run(built, tmp_path):
+def test_the_run_retries_if_the_endpoint_is_down(built, tmp_path):
     endpoint = recipes.Endpoint(model="writer", url="http://127.0.0.1:9/v1", retries=0)
-    made = recipe(knowledge_boundary=recipes.KnowledgeBoundary(endpoint=endpoint, articles=2, device="cpu"))
+    with_endpoint = recipe(knowledge_boundary=recipes.KnowledgeBoundary(endpoint=endpoint, articles=2, device="cpu"))
     with pytest.raises(EndpointUnavailable, match="1 tries failed"):
-        build(built[0], made, "knowledge_boundary")
+        build(built[0], with_endpoint, "knowledge_boundary")
     assert issubclass(EndpointUnavailable, KNOWLEDGE_BOUNDARY.retry.on)
 
 
 @pytest.mark.parametrize(
-    ("dates", "told"),
+    ("dates", "cutoff"),
     [
         (["2026-10-05T06:00:00Z", "", "99 October"], "5 October 2026"),
         (["2026-10-05T06:00:00.123Z"], "5 October 2026"),
@@ -236,6 +239,6 @@ def test_an_endpoint_that_is_down_is_tried_again_by_the_run(built, tmp_path):
         ([], "an unknown day"),
     ],
 )
-def test_the_knowledge_cutoff_is_the_newest_day_that_can_be_read(dates, told):
+def test_the_knowledge_cutoff_is_the_newest_valid_day(dates, cutoff):
     frame = pl.LazyFrame({"fetched_at": dates}, schema={"fetched_at": pl.String})
-    assert knowledge_cutoff(SimpleNamespace(scan=lambda columns: frame.select(columns))) == told
+    assert knowledge_cutoff(SimpleNamespace(scan=lambda columns: frame.select(columns))) == cutoff

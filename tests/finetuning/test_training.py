@@ -12,7 +12,7 @@ from llm_assets.model.chat import Message, render
 from llm_assets.model.checkpoint import save_model, steps_saved
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.plan import Optimisation, TrainingPlan
-from tests.support.training_jobs import ENCODING, PEOPLE, SHAPE, broken_off_and_gone_on, result, write_corpus
+from tests.support.training_jobs import ENCODING, PEOPLE, SHAPE, result, resume_after_kills, write_corpus
 
 MODULE = "llm_assets.finetuning.train"
 
@@ -81,7 +81,7 @@ def test_it_learns_what_assistants_say(unbroken):
 
 
 def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
-    events = broken_off_and_gone_on(MODULE, job, tmp_path, 12, 18)
+    events = resume_after_kills(MODULE, job, tmp_path, 12, 18)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 18
     assert result(tmp_path) == result(unbroken[0])
     kept, whole = (

@@ -6,8 +6,8 @@ from llm_assets.dialogue.transcript import transcript
 from llm_assets.model.assistant import Conversation, ConversationTooLong, as_text, system_message
 from llm_assets.model.chat import Call, Message, encode_text, prompt
 from llm_assets.model.sampling import Sampling, Tools
-from tests.model.test_tool_calls import END, SHAPES, call, scripted
-from tests.model.test_transformer import ENCODING
+from tests.support.scripted_engine import END, call, scripted
+from tests.support.small_models import ENCODING, SHAPES
 
 GREEDY = Sampling(max_tokens=30, temperature=0)
 

@@ -16,7 +16,7 @@ from llm_assets.model.chat import (
 )
 from llm_assets.model.encoding import SPECIAL_TOKENS
 from llm_assets.model.tokenizer_files import write_tokenizer
-from tests.model.test_transformer import ENCODING
+from tests.support.small_models import ENCODING
 
 TALK = [
     Message("system", "Answer briefly."),

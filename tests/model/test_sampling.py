@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from llm_assets.model.sampling import Choice, Engine, Sampling, _read_once, choose, filtered
 from llm_assets.model.shape import ModelError
-from tests.model.test_transformer import ENCODING, SHAPES, TEXTS, model
+from tests.support.small_models import ENCODING, SHAPES, TEXTS, model
 
 ENGINES = {name: Engine(model(shape), ENCODING) for name, shape in SHAPES.items()}
 PROMPTS = [ENCODING.document(text)[:length] for text, length in zip(TEXTS, [1, 9, 30, 5, 17], strict=False)]

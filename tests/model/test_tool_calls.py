@@ -1,46 +1,28 @@
 """Tools in the sampling engine: a closed call is answered in the context, and what follows is as if it had always stood there."""
 
+import operator
+
 import pytest
 import torch
 
 from llm_assets.model.assistant import to_messages
 from llm_assets.model.chat import Call, Message, encode_text, render
 from llm_assets.model.sampling import Choice, Engine, Sampling, Tools
-from tests.model.test_transformer import ENCODING, SHAPES, model
-
-SPECIAL = ENCODING.special
-END = SPECIAL["<|assistant_end|>"]
-
-
-def scripted(shape, scripts, monkeypatch):
-    """The engine whose sampled tokens are those of the scripts (by sequence, then by step), then the end of the turn."""
-    import llm_assets.model.sampling as sampling
-
-    engine = Engine(model(shape), ENCODING)
-    counts = {}
-
-    def choose(logits, settings, draws):
-        rows = engine.rows
-        chosen = []
-        for sequence in rows:
-            place = counts.get(sequence, 0)
-            counts[sequence] = place + 1
-            script = scripts[sequence]
-            chosen.append(script[place] if place < len(script) else END)
-        return torch.tensor(chosen)
-
-    monkeypatch.setattr(sampling, "choose", choose)
-    engine.rows = list(range(len(scripts)))
-    return engine
-
-
-def call(tool, text):
-    return [SPECIAL[f"<|{tool}_start|>"], *encode_text(ENCODING, text), SPECIAL[f"<|{tool}_end|>"]]
-
+from tests.support.scripted_engine import END, SPECIAL, call, scripted
+from tests.support.small_models import ENCODING, SHAPES, model
 
 PROMPT = render(ENCODING, [Message("user", "2+3?")], complete=False)[0] + [SPECIAL["<|assistant_start|>"]]
+OPERATIONS = {"+": operator.add, "*": operator.mul, "/": operator.truediv}
+
+
+def calculate(text):
+    """The result of one operation on two digits, such as `2+3`."""
+    left, operation, right = text
+    return str(OPERATIONS[operation](int(left), int(right)))
+
+
 TOOLS = Tools(
-    {"python": lambda text: str(eval(text, {"__builtins__": {}})), "search": lambda text: f"about {text}"},
+    {"python": calculate, "search": lambda text: f"about {text}"},
     calls=2,
     result_tokens=20,
 )

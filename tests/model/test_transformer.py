@@ -1,7 +1,6 @@
 """The transformer against transformers' own: equal logits of both architectures, by export, by import, with the same tokens."""
 
 import json
-import random
 
 import pytest
 import torch
@@ -15,27 +14,8 @@ from llm_assets.model.devices import DEVICES, find_device, fitting_rows, predict
 from llm_assets.model.huggingface import export, load_gpt2
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.model.transformer import KeyValueCache, Transformer, document_mask
-from llm_assets.sample_web import prose, world
 from llm_assets.tokens.tokenizer import train
-
-PEOPLE = world.make_world(1).people
-TEXTS = [prose.portrait(random.Random(n), PEOPLE[n]) for n in range(60)]
-ENCODING = train(TEXTS, 500)
-SHAPES = {
-    "plain": ModelShape.of_depth(3, 500, 64, width=64),
-    "grouped and tied": ModelShape.of_depth(2, 500, 64, width=96, heads=6, kv_heads=2, head_dim=32, tied=True),
-    "gpt2": ModelShape.of_depth(3, 500, 64, "gpt2", width=64, heads=4),
-}
-
-
-def model(shape, seed=1):
-    """A model whose weights are all random, norms and biases among them."""
-    made = Transformer(shape)
-    made.initialise(seed)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) * 0.1)
-    return made.eval()
+from tests.support.small_models import ENCODING, SHAPES, TEXTS, model
 
 
 @given(

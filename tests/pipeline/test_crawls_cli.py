@@ -1,4 +1,4 @@
-"""``llm-assets crawls``, from adding to removing, and ``llm-assets run`` for a crawl that the recipe does not read."""
+"""`llm-assets crawls`, from adding to removing, and `llm-assets run` for a crawl that the recipe does not read."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, ma
 from resources.recrawls import registered_crawls
 from tests.support.building import build, check
 from tests.support.commands import command
-from tests.support.small import CORPUS, recipe_file
+from tests.support.small_recipe import CORPUS, recipe_file, warc_sources
 from tests.support.warcs import page, story, write
 
 HOST = "http://small.example"
@@ -28,16 +28,16 @@ HOST = "http://small.example"
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A recipe with a crawl of WARC files of its own, chosen in the environment."""
+    """A folder with a recipe of one crawl `own` of WARC files; the environment names the recipe."""
     write(tmp_path / "own" / "0.warc.gz", [page(f"http://own.example/{i}", story(i)) for i in range(4)])
-    recipe_file(tmp_path / "recipe.py", f"{{'own': WarcFiles(path={str(tmp_path / 'own')!r})}}")
+    recipe_file(tmp_path / "recipe.py", warc_sources(tmp_path / "own", "own"))
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
     return tmp_path
 
 
 @pytest.fixture
 def server():
-    """A site of three pages, one of which robots.txt forbids."""
+    """A server of a site with three pages, one of which robots.txt forbids."""
     bodies = {"/": b'<a href="/a">a</a><a href="/shut/b">b</a>', "/a": story(1), "/shut/b": story(2)}
     web = make_web(1, 0.05)
     pages = {
@@ -45,19 +45,19 @@ def server():
         for path, body in bodies.items()
     }
     robots = {"small.example": "User-agent: *\nDisallow: /shut/\n"}
-    own = type(web)(web.world, pages, robots, (f"{HOST}/",), [], web.clock)
-    server = SampleWebServer(own)
+    server = SampleWebServer(type(web)(web.world, pages, robots, (f"{HOST}/",), [], web.clock))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     yield server
     server.shutdown()
 
 
 def site(server, **fields):
+    """The source of a crawl of that site."""
     return WebCrawl(seeds=(f"{HOST}/",), proxy=server.proxy, delay=0.0, retries=0, **fields)
 
 
-def ask(*words, fails=False, answer=None):
-    """What a command says; its error where it is to fail."""
+def run_command(*words, fails=False, answer=None):
+    """The output of a command in this process; with `fails`, of one that must fail, with its error."""
     done = CliRunner().invoke(cli, list(words), input=answer)
     assert (done.exit_code != 0) == fails, done.output
     return f"{done.output}{done.exception or ''}" if fails else done.output
@@ -68,35 +68,36 @@ def register(name, source):
 
 
 def partitions():
+    """The partitions of crawls in Dagster."""
     with dg.DagsterInstance.get() as instance:
         return set(instance.get_dynamic_partitions("crawl"))
 
 
-def test_a_source_that_no_crawl_can_come_of_is_refused_at_once(project):
+def test_a_source_without_anything_to_crawl_is_refused_at_once(project):
     (project / "html").mkdir()
     (project / "html" / "index.html").write_text("<p>no archive")
-    for words, problem in [
+    for words, message in [
         (("--warc", str(project / "fictitious")), "fictitious: no such file or folder"),
         (("--warc", str(project / "html")), "no WARC or ARC file in this folder"),
         (("--warc", str(project / "html")), "it holds 1 other files, such as index.html"),
-        (("--warc", str(project / "html" / "index.html")), "index.html: is no WARC or ARC file"),
+        (("--warc", str(project / "html" / "index.html")), "index.html: is not a WARC or ARC file"),
         (("--seed", "http://127.0.0.1:8000/"), "seed http://127.0.0.1:8000/ is on this machine or in its network"),
         (("--seed", "http://a.example/", "--seed", "http://localhost/"), "seed http://localhost/ is on this machine"),
     ]:
-        assert problem in ask("crawls", "add", "mine", *words, fails=True)
+        assert message in run_command("crawls", "add", "mine", *words, fails=True)
     assert open_registry(load_settings()).sources() == {}
-    ask("crawls", "add", "local", "--seed", "http://127.0.0.1:8000/", "--set", "allow_private=true")
-    ask("crawls", "add", "far", "--warc", "https://never.example/a.warc.gz")  # nothing is asked of it
+    run_command("crawls", "add", "local", "--seed", "http://127.0.0.1:8000/", "--set", "allow_private=true")
+    run_command("crawls", "add", "far", "--warc", "https://never.example/a.warc.gz")  # no request is sent
     write(project / "mixed" / "a.warc.gz", [page("http://own.example/")])
     (project / "mixed" / "b.warc.gz").write_bytes(b"\x1f\x8b\x08nothing")
     (project / "mixed" / "c.warc").write_bytes(b"")
-    said = ask("crawls", "add", "mixed", "--warc", str(project / "mixed"))
-    assert "b.warc.gz: its first gzip member is damaged" in said and "c.warc: is empty" in said
+    output = run_command("crawls", "add", "mixed", "--warc", str(project / "mixed"))
+    assert "b.warc.gz: its first gzip member is damaged" in output and "c.warc: is empty" in output
     assert set(open_registry(load_settings()).sources()) == {"local", "far", "mixed"}
 
 
 def test_an_unreadable_archive_is_refused(project, monkeypatch):
-    """Whatever the system says of a file that it does not open (tests may run as root, who opens all)."""
+    """The error is simulated, because tests may run as root, who can open every file."""
     archive = write(project / "own" / "1.warc.gz", [page("http://own.example/")])
     path_open = type(archive).open
 
@@ -106,17 +107,17 @@ def test_an_unreadable_archive_is_refused(project, monkeypatch):
         return path_open(path, *words, **options)
 
     monkeypatch.setattr(type(archive), "open", refusing)
-    said = ask("crawls", "add", "mine", "--warc", str(archive), fails=True)
-    assert "1.warc.gz: cannot be read (Permission denied)" in said
+    output = run_command("crawls", "add", "mine", "--warc", str(archive), fails=True)
+    assert "1.warc.gz: cannot be read (Permission denied)" in output
 
 
-def test_a_removed_crawl_is_gone_from_registry_and_dagster(project):
-    ask("crawls", "add", "mine", "--warc", str(project / "own"))
+def test_a_removed_crawl_leaves_the_registry_and_dagster(project):
+    run_command("crawls", "add", "mine", "--warc", str(project / "own"))
     artifact = materialize(GRAPH["raw_warc"], "mine", open_workspace()).artifact
     assert "mine" in partitions()
-    said = ask("crawls", "remove", "mine")
-    assert "removed crawl and partition in Dagster: mine" in said
-    assert "gc --keep-last 0` would collect 1 artifacts of it" in said and artifact.record.short in said
+    output = run_command("crawls", "remove", "mine")
+    assert "removed crawl and partition in Dagster: mine" in output
+    assert "gc --keep-last 0` would collect 1 artifacts of it" in output and artifact.record.short_id in output
     assert open_registry(load_settings()).sources() == {} and "mine" not in partitions()
     with (
         dg.DagsterInstance.get() as instance,
@@ -124,117 +125,119 @@ def test_a_removed_crawl_is_gone_from_registry_and_dagster(project):
     ):
         (request,) = registered_crawls.evaluate_tick(context).dynamic_partitions_requests
     assert list(request.partition_keys) == ["own"]
-    assert "no crawl 'mine' is registered" in ask("crawls", "remove", "mine", fails=True)
+    assert "no crawl 'mine' is registered" in run_command("crawls", "remove", "mine", fails=True)
 
 
 def test_a_crawl_that_others_need_is_not_removed(project):
     register("first", WebCrawl(seeds=("http://a.example/",)))
     register("second", WebCrawl(seeds=("http://a.example/",), since="first"))
-    assert "crawl 'first' stays: second continue it" in ask("crawls", "remove", "first", fails=True)
-    assert "is one that the recipe 'mine' names itself" in ask("crawls", "remove", "own", fails=True)
-    ask("crawls", "remove", "second")
-    ask("crawls", "remove", "first")
+    assert "crawl 'first' is continued by second" in run_command("crawls", "remove", "first", fails=True)
+    assert "is defined by the recipe 'mine' itself" in run_command("crawls", "remove", "own", fails=True)
+    run_command("crawls", "remove", "second")
+    run_command("crawls", "remove", "first")
     assert open_registry(load_settings()).sources() == {}
 
 
-def test_a_file_of_the_registry_that_cannot_be_read_says_how_it_goes(project):
+def test_a_damaged_file_of_the_registry_is_named_with_the_command_that_removes_it(project):
     folder = load_settings().data / "crawls"
     folder.mkdir(parents=True)
     (folder / "torn.json").write_text("{")
-    assert "torn.json: not JSON" in (said := ask("crawls", "list", fails=True))
-    assert "llm-assets crawls remove torn" in said
-    ask("crawls", "remove", "torn")
-    assert "own" in ask("crawls", "list")
+    assert "torn.json: not JSON" in (output := run_command("crawls", "list", fails=True))
+    assert "llm-assets crawls remove torn" in output
+    run_command("crawls", "remove", "torn")
+    assert "own" in run_command("crawls", "list")
 
 
-def test_a_partition_without_a_crawl_says_what_it_is_and_goes(project):
-    ask("crawls", "add", "mine", "--warc", str(project / "own"))
+def test_a_partition_without_a_crawl_is_explained_and_can_be_removed(project):
+    run_command("crawls", "add", "mine", "--warc", str(project / "own"))
     with dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions("crawl", ["nobody"])
-        tools = {
+        resources = {
             "recipe": ChosenRecipe(),
             "store": ArtifactStore(),
             "compute": Compute(),
             "duckdb": DuckDb(),
             "tracking": Tracking(),
         }
-        (asset,) = [one for one in make_assets(GRAPH) if one.key == dg.AssetKey("raw_warc")]
+        (asset,) = [asset for asset in make_assets(GRAPH) if asset.key == dg.AssetKey("raw_warc")]
         launched = dg.materialize(
-            [asset], partition_key="nobody", instance=instance, resources=tools, raise_on_error=False
+            [asset], partition_key="nobody", instance=instance, resources=resources, raise_on_error=False
         )
         (failed,) = [event for event in launched.all_events if event.is_step_failure]
         message = failed.step_failure_data.error.cause.message
     assert "no crawl 'nobody'; there are mine, own" in message
     assert "If it is a partition that was left in Dagster: llm-assets crawls remove nobody" in message
-    assert "removed partition in Dagster: nobody" in ask("crawls", "remove", "nobody")
+    assert "removed partition in Dagster: nobody" in run_command("crawls", "remove", "nobody")
     assert partitions() == {"mine"}
 
 
-def test_a_crawl_is_fetched_again_where_that_is_asked_for(project, server):
+def test_a_crawl_is_fetched_again_on_request(project, server):
     register("site", site(server))
     register("later", site(server, since="site"))
-    assert "nothing of crawl site was fetched" in ask("crawls", "retry", "site")
+    assert "nothing of crawl site was fetched" in run_command("crawls", "retry", "site")
     first = materialize(GRAPH["raw_warc"], "site", open_workspace())
     assert materialize(GRAPH["raw_warc"], "site", open_workspace()).cached
-    refused = ask("crawls", "retry", "site", fails=True, answer="n\n")
+    refused = run_command("crawls", "retry", "site", fails=True, answer="n\n")
     assert "3 captures of" in refused and "later, which continue it" in refused and "Aborted" in refused
     assert materialize(GRAPH["raw_warc"], "site", open_workspace()).cached
-    assert "the next run fetches it again" in ask("crawls", "retry", "site", "--yes")
+    assert "the next run fetches it again" in run_command("crawls", "retry", "site", "--yes")
     server.web.pages[f"{HOST}/a"].body = story(7)
     again = materialize(GRAPH["raw_warc"], "site", open_workspace())
     assert not again.cached and again.artifact.data_version != first.artifact.data_version
 
 
-def test_what_cannot_be_fetched_again_says_so(project):
+def test_a_crawl_that_cannot_be_fetched_again_is_an_error(project):
     register("sample", SampleWeb())
-    assert "crawl 'own' is of your WARC files" in ask("crawls", "retry", "own", fails=True)
-    assert "crawl 'sample' is of the sample web" in ask("crawls", "retry", "sample", fails=True)
-    assert "no crawl 'never'; there are own, sample" in ask("crawls", "retry", "never", fails=True)
+    assert "crawl 'own' reads your WARC files" in run_command("crawls", "retry", "own", fails=True)
+    assert "crawl 'sample' reads the sample web" in run_command("crawls", "retry", "sample", fails=True)
+    assert "no crawl 'never'; there are own, sample" in run_command("crawls", "retry", "never", fails=True)
 
 
-def test_a_run_tells_what_a_crawl_did_not_fetch_and_a_later_one_tries_an_empty_crawl_again(project, server):
+def test_a_run_reports_what_a_crawl_did_not_fetch_and_a_later_run_retries_an_empty_crawl(project, server):
     register("site", site(server))
-    up = dict(server.web.pages)
+    working_pages = dict(server.web.pages)
     server.web.pages[f"{HOST}/"] = Page("", "x", b"down", 503, {})
-    to_crawl = ("llm-assets", "run", "--crawl", "site", "--select", "*raw_warc")
-    down = command(project, *to_crawl)
+    fetch_site = ("llm-assets", "run", "--crawl", "site", "--select", "*raw_warc")
+    down = command(project, *fetch_site)
     assert down.returncode == 1 and "crawl site stored no page: 1 × status 503 (http://small.example/)" in down.stderr
-    assert "site: failed at 20" in (listed := ask("crawls", "list")) and "crawl site stored no page" in listed
-    server.web.pages.update(up)
-    ran = command(project, *to_crawl)
+    assert "site: failed at 20" in (listing := run_command("crawls", "list")) and "crawl site stored no page" in listing
+    server.web.pages.update(working_pages)
+    ran = command(project, *fetch_site)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "raw_warc/site: has_captures: 3 captures, 0 corrupt stretches; not fetched: 1 robots" in ran.stdout
-    assert "failed at" not in ask("crawls", "list")
-    said = ask("corpus", "why", f"{HOST}/shut/b")
-    assert f"{HOST}/shut/b\n  not fetched by crawl site: robots (IgnoreRequest: Forbidden by robots.txt)" in said
+    assert "failed at" not in run_command("crawls", "list")
+    output = run_command("corpus", "why", f"{HOST}/shut/b")
+    assert f"{HOST}/shut/b\n  not fetched by crawl site: robots (IgnoreRequest: Forbidden by robots.txt)" in output
 
 
-def test_why_says_that_a_crawl_failed(project):
+def test_why_reports_a_failed_crawl(project):
     register("private", WebCrawl(seeds=("http://127.0.0.1:9/",), retries=0))
     with pytest.raises(Exception, match="1 × private_address"):
         materialize(GRAPH["raw_warc"], "private", open_workspace())
-    said = ask("corpus", "why", "127.0.0.1:9")
-    assert "not fetched by crawl private, whose last try failed at 20" in said and "private_address" in said
-    assert "none of the crawls own is built" in ask("corpus", "why", "http://else.example/", fails=True)
+    output = run_command("corpus", "why", "127.0.0.1:9")
+    assert "not fetched by crawl private, whose last try failed at 20" in output and "private_address" in output
+    assert "none of the crawls own is built" in run_command("corpus", "why", "http://else.example/", fails=True)
 
 
-def test_registered_crawls_that_are_dead_or_not_built_block_nobody(project):
-    """One lost its files, one was never built, one continues a crawl of another recipe."""
+def test_registered_crawls_that_are_lost_or_not_built_do_not_block_the_others(project):
+    """One has lost its files, one was never built, and one continues a crawl of another recipe."""
     register("lost", WarcFiles(path=str(project / "lost")))
     register("unbuilt", WebCrawl(seeds=("http://never.example/",)))
     register("orphan", WebCrawl(seeds=("http://never.example/",), since="elsewhere"))
     report = build(load_recipe(), CORPUS, crawls=["own"])["corpus_report"]
     assert all(key.endswith("/own") for key in report.record.fields["inputs"] if "/" in key)
     assert "4 pages" in check(load_recipe(), "corpus_report", "corpus_not_empty").summary
-    listed = ask("crawls", "list")
-    assert all(name in listed for name in ("lost", "unbuilt"))
-    assert "orphan: left out: orphan continues elsewhere, which is no crawl of recipe 'mine'" in listed
-    assert "crawl 'orphan' cannot be built: orphan continues elsewhere" in ask("run", "--crawl", "orphan", fails=True)
-    ask("crawls", "remove", "orphan")
+    listing = run_command("crawls", "list")
+    assert all(name in listing for name in ("lost", "unbuilt"))
+    assert "orphan: left out: orphan continues elsewhere, which is not a crawl of recipe 'mine'" in listing
+    assert "crawl 'orphan' cannot be built: orphan continues elsewhere" in run_command(
+        "run", "--crawl", "orphan", fails=True
+    )
+    run_command("crawls", "remove", "orphan")
 
 
 @pytest.mark.parametrize(
-    ("reference", "parts"),
+    ("reference", "path_and_crawls"),
     [
         ("laptop", ("laptop", ())),
         ("laptop@mine,site", ("laptop", ("mine", "site"))),
@@ -242,9 +245,9 @@ def test_registered_crawls_that_are_dead_or_not_built_block_nobody(project):
         ("/home/me@work/recipe.py:mine@a", ("/home/me@work/recipe.py:mine", ("a",))),
     ],
 )
-def test_a_recipe_is_named_with_the_crawls_that_it_reads(reference, parts):
-    assert split_crawls(reference) == parts
-    assert with_crawls(reference, ["x", "y"]) == f"{parts[0]}@x,y"
+def test_a_reference_names_a_recipe_and_the_crawls_that_it_reads(reference, path_and_crawls):
+    assert split_crawls(reference) == path_and_crawls
+    assert with_crawls(reference, ["x", "y"]) == f"{path_and_crawls[0]}@x,y"
 
 
 def test_a_recipe_of_other_crawls_trains_on_exactly_these(project):
@@ -258,16 +261,16 @@ def test_a_recipe_of_other_crawls_trains_on_exactly_these(project):
     assert open_workspace(both).recipe == both
     with pytest.raises(ValueError, match="no crawl 'never'; there are mine, mine-too, sample"):
         open_workspace("laptop@never")
-    # A crawl brings those that it continues, which hold the pages that did not change.
+    # A crawl adds the crawls that it continues, which hold the unchanged pages.
     register("week-1", SampleWeb(scale=0.05))
     register("week-2", SampleWeb(scale=0.05, day=2, since="week-1"))
     assert open_workspace("laptop@week-2").recipe.corpus() == ["week-1", "week-2"]
-    # What the default asks for is what it was.
+    # The default recipe does not change.
     assert open_workspace("laptop").recipe.replace(other_crawls={}) == load_recipe("laptop")
 
 
-def test_a_run_for_a_crawl_that_the_recipe_does_not_read_ends_in_a_model_of_it_alone(project):
-    """From a folder of WARC files to an export, and back to it by the recipe's name; no page of the recipe's own crawl."""
+def test_a_run_for_a_crawl_that_the_recipe_does_not_read_trains_a_model_on_that_crawl_alone(project):
+    """From a folder of WARC files to an export, which the printed reference names; no page of the recipe's crawl."""
     write(project / "warc" / "0.warc.gz", [page(f"http://mine.example/{i}", story(50 + i)) for i in range(24)])
     added = command(project, "llm-assets", "crawls", "add", "mine", "--warc", str(project / "warc"))
     assert added.returncode == 0, added.stderr
@@ -281,13 +284,9 @@ def test_a_run_for_a_crawl_that_the_recipe_does_not_read_ends_in_a_model_of_it_a
         for path in (project / "data" / "artifacts").glob("*/*/*/artifact.json")
     }
     assert records["model_export"]["files"]
-    assert {
-        key
-        for record in records.values()
-        for key in record["fields"]["inputs"]
-        if "/" in key and not key.endswith("/mine")
-    } == set()
-    told = command(project, "llm-assets", "complete", "The", "--recipe", reference, "--max-tokens", "4")
-    assert told.returncode == 0, told.stderr
+    per_crawl_inputs = {key for record in records.values() for key in record["fields"]["inputs"] if "/" in key}
+    assert {key for key in per_crawl_inputs if not key.endswith("/mine")} == set()
+    completed = command(project, "llm-assets", "complete", "The", "--recipe", reference, "--max-tokens", "4")
+    assert completed.returncode == 0, completed.stderr
     again = command(project, "llm-assets", "run", "--recipe", reference)
     assert "0 built" in again.stdout and "does not read" not in again.stdout

@@ -1,4 +1,4 @@
-"""The code location: all definitions as recorded, and nothing heavy imported with them."""
+"""The code location: its definitions are those of the snapshot, and importing it loads no heavy package."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def describe_definitions() -> dict:
             "group": node.group_name,
             "kinds": sorted(node.kinds),
             "owners": list(node.owners),
-            "code_version": node.code_version.partition("+")[0],  # what follows is the recipe's, told elsewhere
+            "code_version": node.code_version.partition("+")[0],  # the rest depends on the recipe
             "description": node.description,
             "partitions": getattr(node.partitions_def, "name", None),
             "deps": sorted(parent.to_user_string() for parent in node.parent_keys),
@@ -48,8 +48,8 @@ def describe_definitions() -> dict:
     }
 
 
-def test_all_definitions_are_as_recorded():
-    """After a wanted change: python -m tests.pipeline.test_definitions writes the snapshot anew."""
+def test_all_definitions_equal_the_snapshot():
+    """After an intended change, write the snapshot again with: python -m tests.pipeline.test_definitions"""
     assert describe_definitions() == json.loads(SNAPSHOT.read_text())
 
 
@@ -62,9 +62,11 @@ def test_every_asset_is_a_stage_with_the_same_inputs_version_and_checks():
         assert (asset["code_version"], asset["group"]) == (stage.code_version, stage.group)
         assert asset["description"] and asset["kinds"] and asset["owners"]
     names = {f"{stage.name}: {check.name}" for stage in GRAPH for check in stage_checks(stage)}
-    names |= {f"{stage.name}: as_the_recipe_says" for stage in GRAPH}
-    first = ("page_versions", "training_pages", "tokenizer")  # what is made of them is made of the same crawls
-    assert described["checks"].keys() == names | {f"{name}: every_crawl_is_built" for name in first}
+    names |= {f"{stage.name}: up_to_date" for stage in GRAPH}
+    # Everything further downstream is built from the same crawls as these.
+    first_cross_crawl = ("page_versions", "training_pages", "tokenizer")
+    names |= {f"{name}: every_crawl_is_built" for name in first_cross_crawl}
+    assert described["checks"].keys() == names
 
 
 def test_importing_the_code_location_loads_nothing_heavy():
@@ -73,7 +75,7 @@ def test_importing_the_code_location_loads_nothing_heavy():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_the_jobs_part_the_graph_where_crawls_meet():
+def test_the_crawl_job_ends_where_cross_crawl_assets_begin():
     crawl, shards = crawl_assets(GRAPH), shard_assets(GRAPH)
     assert "raw_warc" in crawl and "clean_corpus" in crawl and "url_blocklists" in crawl
     assert shards == ["tokenizer", "token_shards"]
@@ -88,8 +90,8 @@ def test_the_jobs_part_the_graph_where_crawls_meet():
 
 
 @pytest.mark.parametrize("name", [stage.name for stage in GRAPH if stage.pool])
-def test_what_takes_the_gpu_has_no_table_of_rows_that_is_not_its_own(name):
-    """A checkpoint has no row count; the numbers of its training are metadata of their own."""
+def test_a_checkpoint_has_no_main_table(name):
+    """A main table would give it a row count; the numbers of its training are metadata of their own."""
     stage = GRAPH[name]
     assert not name.endswith("_checkpoint") or stage.main_table is None
 

@@ -6,8 +6,8 @@ from llm_assets.model.checkpoint import load_model
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.preference.over_optimisation import adversarial, over_optimised
 from llm_assets.training.policy import BEST, EvaluationStep, Reward
+from tests.support.policy_training import LOW, STOP, curve, trainer
 from tests.support.training_jobs import ENCODING
-from tests.training.test_policy import LOW, STOP, curve, trainer
 
 
 def looks(proxy, gold):

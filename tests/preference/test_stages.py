@@ -1,8 +1,8 @@
-"""The stages of preference tuning on a tiny model: what they store, what is drawn from that alone, what checks count."""
+"""The stages of preference tuning on a tiny model: their tables, views, checks and identities."""
 
 import json
 import random
-from types import SimpleNamespace
+import shutil
 
 import polars as pl
 import pytest
@@ -17,10 +17,10 @@ from llm_assets.model.checkpoint import save_model
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
-from llm_assets.preference.response_pairs import PreferenceError, ResponsePairsConfig, own_prompts
+from llm_assets.preference.open_prompts import PreferenceError, ResponsePairsConfig, select_prompts
 from llm_assets.preference.stages import STAGES
 from llm_assets.recipes.training_pages import TrainingPages
-from llm_assets.reinforcement.stages import STAGES as BEFORE
+from llm_assets.reinforcement.stages import STAGES as RL_STAGES
 from llm_assets.tools.search import write_index
 from tests.support.stand_ins import ALL_CURRENT, build_all, clean_corpus, stand_in
 from tests.support.training_jobs import ENCODING
@@ -58,7 +58,7 @@ def topics():
     for person in PEOPLE:
         for relation in ("birthplace", "trade"):
             row = {"entity": person, "relation": relation, "answer": "Holt", "verdict": "known", "reach": "", "url": ""}
-            yield {**row, "kept_apart": person in PEOPLE[3:], "questions": json.dumps([f"The {relation} of {person}?"])}
+            yield {**row, "held_out": person in PEOPLE[3:], "questions": json.dumps([f"The {relation} of {person}?"])}
 
 
 QUESTION = {"group": "known", "question": "Who?", "tools": "", "answers": '["Holt"]', "distractors": "[]"}
@@ -66,7 +66,10 @@ UPSTREAM = [
     clean_corpus([{"host": "a.example", "title": "Tea", "text": "the tea"}]),
     stand_in(
         "knowledge_boundary",
-        {"topics": list(topics()), "fictitious": [{"name": f"Nobody {n}", "kept_apart": n % 2 == 0} for n in range(9)]},
+        {
+            "topics": list(topics()),
+            "fictitious_entities": [{"name": f"Nobody {n}", "held_out": n % 2 == 0} for n in range(9)],
+        },
     ),
     stand_in("base_checkpoint", write=write_model),
     stand_in("sft_checkpoint", write=write_model),
@@ -82,29 +85,33 @@ UPSTREAM = [
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The workspace and the artifacts of all stages of both rooms."""
+    """The workspace and the artifacts of all stages of reinforcement learning and preference tuning."""
     root = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLM_ASSETS_DATA", str(root / "data"))
-        yield build_all([*UPSTREAM, *BEFORE, *STAGES], RECIPE, root / "store")
+        yield build_all([*UPSTREAM, *RL_STAGES, *STAGES], RECIPE, root / "store")
 
 
-def test_pages_and_plots_are_drawn_and_are_no_data(built):
+def test_reports_and_plots_are_drawn_and_are_not_data(built):
     _, artifacts = built
-    for stage in (*BEFORE, *STAGES):
+    for stage in (*RL_STAGES, *STAGES):
         for view in stage.views:
             artifact = artifacts[stage.name]
             assert artifact.view(view.file).stat().st_size > 500 and view.file not in artifact.record.files
     report = artifacts["rlhf_evaluation"].view("report.html").read_text()
-    assert all(words in report for words in ("No person ranked anything here", "Guard", "<svg", *PEOPLE[3:4]))
+    assert all(
+        words in report
+        for words in ("No person ranked anything here", "Over-optimisation monitor", "<svg", *PEOPLE[3:4])
+    )
     report = artifacts["rl_evaluation"].view("report.html").read_text()
     assert all(words in report for words in ("pass@1", "arithmetic, level 2", "level 0: two numbers", "Length", "<svg"))
 
 
-def test_a_lost_page_is_drawn_again_without_building_anything(built, monkeypatch):
-    workspace, artifacts = built
-    monkeypatch.setattr("llm_assets.compute.launch.subprocess_launcher", None)  # whoever starts a process fails
-    for stage in (*BEFORE, *STAGES):
+def test_a_lost_report_is_drawn_again_without_building_anything(built, monkeypatch, tmp_path):
+    shutil.copytree(built[0].store.root, tmp_path / "store")
+    workspace, artifacts = build_all([*UPSTREAM, *RL_STAGES, *STAGES], RECIPE, tmp_path / "store")
+    monkeypatch.setattr("llm_assets.compute.launch.subprocess_launcher", None)  # starting a process fails
+    for stage in (*RL_STAGES, *STAGES):
         drawn = {view.file: artifacts[stage.name].view(view.file).read_bytes() for view in stage.views}
         for file in drawn:
             artifacts[stage.name].view(file).unlink()
@@ -113,10 +120,10 @@ def test_a_lost_page_is_drawn_again_without_building_anything(built, monkeypatch
         assert {file: outcome.artifact.view(file).read_bytes() for file in drawn} == drawn
 
 
-def test_every_table_obeys_its_schema_and_every_check_counts(built):
+def test_every_table_obeys_its_schema_and_every_check_reports_numbers(built):
     workspace, artifacts = built
     numbers = {}
-    for stage in (*BEFORE, *STAGES):
+    for stage in (*RL_STAGES, *STAGES):
         resolution = workspace.resolver().resolve(stage.name, None)
         for check in stage_checks(stage):
             outcome = examine(check, resolution, workspace.recipe, workspace.store).outcome
@@ -130,29 +137,29 @@ def test_every_table_obeys_its_schema_and_every_check_counts(built):
     assert numbers["keeps_what_it_learnt"] and numbers["solves_more"]
 
 
-def test_what_is_shown_is_texts_and_numbers(built):
+def test_shown_metadata_are_texts_and_numbers(built):
     _, artifacts = built
-    for stage in (*BEFORE, *STAGES):
+    for stage in (*RL_STAGES, *STAGES):
         shown = stage.show(artifacts[stage.name])
         views = {view.file.partition(".")[0] for view in stage.views}
         assert shown and all(isinstance(value, (str, int, float)) for value in shown.values())
-        assert not views & set(shown), f"{stage.name}: a text would stand in place of the link to a page"
+        assert not views & set(shown), f"{stage.name}: the text would replace the link to a view"
     assert HUMAN_RANKINGS.show(artifacts["human_rankings"])["simulated"] > 0
 
 
-def test_measurements_are_shown_in_the_order_of_their_steps(tmp_path):
+def test_evaluation_steps_are_shown_in_order(tmp_path):
     evaluations = [{"step": step, "score": step / 200} for step in (0, 20, 100)]
     curve = [{"step": 1, "reward": 0.5, "length": 3.0}]
     stats = {"stopped": "", "evaluations": {str(evaluation["step"]): evaluation["score"] for evaluation in evaluations}}
     _, artifacts = build_all(
         [stand_in("rl_checkpoint", {"evaluations": evaluations, "curve": curve}, stats)], RECIPE, tmp_path
     )
-    lines = BEFORE[1].show(artifacts["rl_checkpoint"])["held_out"].splitlines()
+    lines = RL_STAGES[1].show(artifacts["rl_checkpoint"])["held_out"].splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 0", "| 20", "| 100"]
 
 
-def identities(made, root):
-    resolver = Resolver(Graph([*UPSTREAM, *BEFORE, *STAGES]), made, Store(root))
+def identities(made_recipe, root):
+    resolver = Resolver(Graph([*UPSTREAM, *RL_STAGES, *STAGES]), made_recipe, Store(root))
     return {stage.name: resolver.resolve(stage.name, None).partial.digest for stage in STAGES}
 
 
@@ -166,7 +173,7 @@ def identities(made, root):
         ({"rlhf": RECIPE.rlhf.replace(micro_batch_size=1)}, set()),
         ({"human_rankings": RECIPE.human_rankings.replace(held_out=0.1)}, {"human_rankings"}),
         (
-            {"human_rankings": recipes.HumanRankings(simulated=None)},  # the gold signal is another model then
+            {"human_rankings": recipes.HumanRankings(simulated=None)},  # the gold signal is then a second reward model
             {"human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"},
         ),
         ({"tools": recipes.Tools(results=3)}, {"rlhf_evaluation"}),
@@ -174,47 +181,47 @@ def identities(made, root):
         ({"pretraining": recipes.Pretraining(muon=False)}, {"reward_checkpoint", "rlhf_checkpoint"}),
     ],
 )
-def test_a_stage_is_identified_by_what_it_reads_of_the_recipe(fields, stages, tmp_path):
+def test_a_stages_identity_depends_only_on_the_recipe_fields_that_it_reads(fields, stages, tmp_path):
     before, after = identities(RECIPE, tmp_path), identities(RECIPE.replace(**fields), tmp_path)
     assert {name for name in before if before[name] != after[name]} == stages
 
 
-def test_another_content_of_a_file_of_rankings_is_another_identity(tmp_path, monkeypatch):
+def test_changed_content_of_a_rankings_file_changes_the_identity_of_human_rankings(tmp_path, monkeypatch):
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / "data"))
     path = tmp_path / "ann.jsonl"
-    made = RECIPE.replace(
+    with_file = RECIPE.replace(
         human_rankings=recipes.HumanRankings(files=(recipes.RankingFile(path=str(path), name="ann"),))
     )
     with pytest.raises(PreferenceError, match=r"human_rankings.files: no such file: ann"):
-        identities(made, tmp_path)
-    found = []
+        identities(with_file, tmp_path)
+    by_content = []
     for text in ("{}", "{}\n{}"):
         path.write_text(text)
-        found.append(identities(made, tmp_path))
-    assert {name for name in found[0] if found[0][name] != found[1][name]} == {"human_rankings"}
+        by_content.append(identities(with_file, tmp_path))
+    before, after = by_content
+    assert {name for name in before if before[name] != after[name]} == {"human_rankings"}
 
 
-def test_prompts_are_about_no_page_that_only_search_may_know(tmp_path):
+def test_search_only_pages_are_subjects_of_no_prompt(tmp_path):
     pages = [
         {"host": f"{site}.example", "title": f"{site} {n}", "text": "text"}
         for site in ("open", "quiet")
         for n in range(40)
     ]
-    schema = {"entity": pl.String, "verdict": pl.String, "kept_apart": pl.Boolean}
-    fictitious = pl.DataFrame([], schema={"name": pl.String, "kept_apart": pl.Boolean})
+    schema = {"entity": pl.String, "verdict": pl.String, "held_out": pl.Boolean}
+    fictitious = pl.DataFrame([], schema={"name": pl.String, "held_out": pl.Boolean})
     stages = [
         clean_corpus(pages),
         ALL_CURRENT,
-        stand_in("knowledge_boundary", {"topics": pl.DataFrame([], schema=schema), "fictitious": fictitious}),
+        stand_in("knowledge_boundary", {"topics": pl.DataFrame([], schema=schema), "fictitious_entities": fictitious}),
     ]
     _, artifacts = build_all(stages, RECIPE, tmp_path)
     inputs = Inputs(artifacts)
 
     def subjects(*hosts):
         config = ResponsePairsConfig(pairs=RECIPE.response_pairs, pages=TrainingPages(search_only_hosts=hosts))
-        step = SimpleNamespace(inputs=inputs, input=inputs.artifact)
-        drawn, unseen, _ = own_prompts(step, config, random.Random(1))
-        return {prompt.subject.split()[0] for prompt in (*drawn, *unseen)}
+        selection = select_prompts(inputs, config, random.Random(1))
+        return {prompt.subject.split()[0] for prompt in (*selection.tuning, *selection.unseen)}
 
     assert subjects() == {"open", "quiet"}
     assert subjects("quiet.example") == {"open"}

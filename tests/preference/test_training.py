@@ -16,7 +16,7 @@ from llm_assets.preference.fit import conversation
 from llm_assets.preference.jobs import PromptRow, RewardJob, RlhfJob
 from llm_assets.preference.train import by_model, by_rule
 from llm_assets.training.plan import Optimisation, PolicyPlan, TrainingPlan
-from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result
+from tests.support.training_jobs import ENCODING, result, resume_after_kills
 
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 OPTIMISATION = Optimisation(learning_rate=3e-3, matrix_learning_rate=3e-3)
@@ -75,7 +75,7 @@ def test_a_reward_model_learns_what_is_preferred(fitted, policy):
 
 
 def test_a_reward_model_killed_at_any_moment_ends_as_unbroken(fitting, fitted, tmp_path):
-    broken_off_and_gone_on("llm_assets.preference.fit", fitting, tmp_path, 6, 9)
+    resume_after_kills("llm_assets.preference.fit", fitting, tmp_path, 6, 9)
     assert result(tmp_path) == result(fitted[0])
     assert (tmp_path / "results.json").read_text() == (fitted[0] / "results.json").read_text()
 
@@ -168,7 +168,7 @@ def test_the_guard_tells_proxy_and_gold_in_deviations_at_the_start(tuned):
 
 
 def test_rlhf_killed_at_any_moment_ends_as_unbroken(tuning, tuned, tmp_path):
-    broken_off_and_gone_on("llm_assets.preference.train", tuning, tmp_path, 4, 6)
+    resume_after_kills("llm_assets.preference.train", tuning, tmp_path, 4, 6)
     assert result(tmp_path) == result(tuned[0])
     for name in ("best/model.safetensors", "start.json"):
         assert (tmp_path / name).read_bytes() == (tuned[0] / name).read_bytes()

@@ -29,8 +29,8 @@ from llm_assets.training.loader import PackedRows
 from llm_assets.training.loop import Devices, train
 from llm_assets.training.plan import Optimisation, TrainingPlan
 from llm_assets.training.shards import TokenStream
+from tests.support.token_shards import write_shards
 from tests.support.training_jobs import ENCODING, TEXTS, write_corpus
-from tests.training.test_shards import write
 
 SHAPE = ModelShape.of_depth(2, 500, 64, width=64)
 
@@ -72,7 +72,7 @@ def test_a_model_that_knows_its_pages_recites_them_and_no_others(parrot, tmp_pat
     assert len(known) == 6 and sum(row["matched"] == 20 for row in known) >= 4
     text = ENCODING.decode(stream.document(known[0]["document"])[1:])
     assert known[0]["prefix"] in text
-    write(tmp_path, [ENCODING.document(text) for text in TEXTS[100:106]], 4_000)
+    write_shards(tmp_path, [ENCODING.document(text) for text in TEXTS[100:106]], 4_000)
     other = recitations(engine, TokenStream([tmp_path], "train"), range(6), 16, 20, 1)
     assert all(row["matched"] < 20 for row in other)
     assert recitations(engine, stream, range(6), 16, 100_000, 1) == []
@@ -130,7 +130,7 @@ def test_overlap_is_what_brute_force_finds(tmp_path_factory, documents, samples,
         start = data.draw(st.integers(0, len(whole) - 1))
         samples = [*samples, [7, *whole[start : start + 50], 8]]
     folder = tmp_path_factory.mktemp("s")
-    write(folder, documents, 16)
+    write_shards(folder, documents, 16)
     stream = TokenStream([folder], "train")
     flat = stream.tokens(0, len(stream)).tolist()
     grams = {size: {tuple(flat[i : i + size]) for i in range(len(flat) - size + 1)} for size in SIZES}

@@ -96,7 +96,7 @@ def test_a_continuing_recrawl_goes_on_from_the_checkpoint_before_it(tmp_path):
     continued = base(tmp_path, with_crawls(recipe, "week-2026-11-02"))
     assert continued.resolution.inputs["base_checkpoint@before"].path == whole.artifact.path
     assert continued.crawls == ["sample", "week-2026-11-02"] and continued.artifact.record.stats["steps"] == 8
-    assert continued.artifact.record.stats["continued_from"] == whole.artifact.record.short
+    assert continued.artifact.record.stats["continued_from"] == whole.artifact.record.short_id
     # It begins where a new model does not: with the weights of the one before.
     fresh, ours = (first_validation(one.artifact)["loss"] for one in (whole, continued))
     assert ours < fresh - 0.5

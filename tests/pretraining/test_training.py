@@ -26,7 +26,7 @@ from llm_assets.training.optimiser import rate
 from llm_assets.training.plan import Optimisation, TrainingPlan
 from llm_assets.training.rows import TrainingError
 from llm_assets.training.shards import TokenStream
-from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, broken_off_and_gone_on, job, result, write_corpus
+from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, job, result, resume_after_kills, write_corpus
 
 MODULE = "llm_assets.pretraining.train"
 CPU = Devices(torch.device("cpu"))
@@ -62,7 +62,7 @@ def test_it_learns_and_tells(unbroken):
 
 
 def test_killed_at_any_moment_it_ends_as_unbroken(corpus, unbroken, tmp_path):
-    events = broken_off_and_gone_on(MODULE, job(corpus), tmp_path, 14, 21)
+    events = resume_after_kills(MODULE, job(corpus), tmp_path, 14, 21)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 21
     assert result(tmp_path) == result(unbroken[0])
     kept, whole = (

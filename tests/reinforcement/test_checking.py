@@ -1,10 +1,10 @@
-"""Checkers let pass what is right and nothing that only evaluations so."""
+"""Checkers accept right answers and reject answers that only look right."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.reinforcement.checking import is_number, is_number_only, is_said, is_spelled, numbers
+from llm_assets.reinforcement.checking import is_number, is_number_only, is_spelled, is_stated, numbers
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from llm_assets.reinforcement.checking import is_number, is_number_only, is_said
         ("(85)", "85"),
     ],
 )
-def test_a_right_number(text, answer):
+def test_a_right_number_is_accepted(text, answer):
     assert is_number(text, answer)
 
 
@@ -59,13 +59,13 @@ def test_a_right_number(text, answer):
         ("8 5", "85"),
     ],
 )
-def test_a_wrong_number(text, answer):
+def test_a_wrong_or_ambiguous_number_is_rejected(text, answer):
     assert not is_number(text, answer)
 
 
 @given(st.integers(-10_000, 10_000), st.integers(-10_000, 10_000))
-def test_a_number_is_right_if_it_is_the_number(said, answer):
-    assert is_number(f"That is {said:,}.", str(answer)) == (said == answer)
+def test_a_number_is_accepted_exactly_if_it_equals_the_answer(number, answer):
+    assert is_number(f"That is {number:,}.", str(answer)) == (number == answer)
 
 
 @given(st.text(max_size=60))
@@ -74,9 +74,9 @@ def test_any_text_is_checked_without_an_error(text):
         is_number(text, "7") in (True, False)
         and is_spelled(text, "cab") in (True, False)
         and is_number_only(text, "7") in (True, False)
-        and is_said(text, "Holt") in (True, False)
+        and is_stated(text, "Holt") in (True, False)
     )
-    assert all(one.is_finite() for one in numbers(text))
+    assert all(number.is_finite() for number in numbers(text))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_any_text_is_checked_without_an_error(text):
         ("", False),
     ],
 )
-def test_letters_are_spelled_one_by_one(text, right):
+def test_only_letters_joined_by_hyphens_are_a_spelling(text, right):
     assert is_spelled(text, "cab") == right
 
 
@@ -114,11 +114,11 @@ def test_letters_are_spelled_one_by_one(text, right):
         ("r = 3", False),
     ],
 )
-def test_a_number_alone(text, right):
+def test_only_the_number_alone_is_accepted(text, right):
     assert is_number_only(text, "3") == right
 
 
-RIVALS = ("Norrland", "Eastmarch", "Highmoor")
+DISTRACTORS = ("Norrland", "Eastmarch", "Highmoor")
 
 
 @pytest.mark.parametrize(
@@ -135,5 +135,5 @@ RIVALS = ("Norrland", "Eastmarch", "Highmoor")
         ("", False),
     ],
 )
-def test_what_is_said_last_counts(text, right):
-    assert is_said(text, "Norrland", RIVALS) == right
+def test_only_the_last_sentence_counts(text, right):
+    assert is_stated(text, "Norrland", DISTRACTORS) == right

@@ -1,24 +1,24 @@
-"""What practice brought and what it cost: numbers by hand."""
+"""The numbers of the RL evaluation, compared with results by hand."""
 
 from itertools import combinations
 
 import polars as pl
 import pytest
 
-from llm_assets.evaluation.abilities import to_abilities
+from llm_assets.evaluation.abilities import abilities_table
 from llm_assets.reinforcement.jobs import ProblemRow
 from llm_assets.reinforcement.rl_checkpoint import ranked, spread
 from llm_assets.reinforcement.rl_evaluation import headline, pass_at
 
 
 @pytest.mark.parametrize(("samples", "right", "k"), [(8, 0, 1), (8, 3, 1), (8, 3, 4), (8, 8, 8), (5, 1, 5), (6, 2, 3)])
-def test_pass_at_k_is_the_share_of_draws_that_hold_a_right_one(samples, right, k):
+def test_pass_at_k_is_the_share_of_draws_with_a_right_solution(samples, right, k):
     draws = list(combinations([True] * right + [False] * (samples - right), k))
     assert pass_at(samples, right, k) == pytest.approx(sum(any(draw) for draw in draws) / len(draws))
 
 
-def test_more_than_was_sampled_is_an_error():
-    with pytest.raises(ValueError, match="pass@9 wants 9 samples, there are 8"):
+def test_pass_at_k_needs_k_samples():
+    with pytest.raises(ValueError, match="pass@9 needs 9 samples, there are 8"):
         pass_at(8, 1, 9)
 
 
@@ -29,15 +29,14 @@ PROBLEMS = [
 ]
 
 
-def test_places_are_counted_in_family_and_level():
-    assert [(place, one.problem) for place, one in ranked(PROBLEMS)] == [
-        (one.problem // 10, one.problem) for one in PROBLEMS
-    ]
+def test_ranks_are_counted_within_family_and_level():
+    expected = [(problem.problem // 10, problem.problem) for problem in PROBLEMS]
+    assert [(rank, problem.problem) for rank, problem in ranked(PROBLEMS)] == expected
 
 
-def test_a_few_problems_are_of_every_family_and_level():
+def test_a_small_selection_covers_every_family_and_level():
     lopsided = [*PROBLEMS[0::3], *PROBLEMS[1:4]]
-    assert [one.problem for one in spread(lopsided, 4)] == [0, 1, 2, 10]
+    assert [problem.problem for problem in spread(lopsided, 4)] == [0, 1, 2, 10]
     assert len(spread(PROBLEMS, 99)) == len(PROBLEMS)
 
 
@@ -58,7 +57,7 @@ def attempt(model, family, right, greedy):
     }
 
 
-def test_headline_by_hand():
+def test_headline_agrees_with_results_by_hand():
     attempts = pl.DataFrame(
         [
             attempt("sft", "sums", 1, False),
@@ -67,10 +66,13 @@ def test_headline_by_hand():
             attempt("rl", "sums", 1, False),
         ]
     )
-    grades = {"right": 0.8, "refused": 0.1, "wrong": 0.1, "asked": 10}
-    abilities = to_abilities(
-        {"known": grades, "fictitious": {"right": 0.0, "refused": 0.9, "wrong": 0.1, "asked": 10}},
-        {"known": {**grades, "right": 0.7}, "fictitious": {"right": 0.0, "refused": 0.6, "wrong": 0.4, "asked": 10}},
+    grades = {"right": 0.8, "refused": 0.1, "wrong": 0.1, "questions": 10}
+    abilities = abilities_table(
+        {"known": grades, "fictitious": {"right": 0.0, "refused": 0.9, "wrong": 0.1, "questions": 10}},
+        {
+            "known": {**grades, "right": 0.7},
+            "fictitious": {"right": 0.0, "refused": 0.6, "wrong": 0.4, "questions": 10},
+        },
     )
     numbers = headline(attempts, abilities, 4)
     assert numbers["families"] == {"sft": {"sums": 0.125}, "rl": {"sums": 0.625}}

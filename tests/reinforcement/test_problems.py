@@ -1,4 +1,4 @@
-"""Problems are what they say: right answers, levels, a split that shares nothing, families of one's own."""
+"""Problems have right answers and the stated level, splits share nothing, and the user's own families are found."""
 
 import json
 import random
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from llm_assets.reinforcement.practice_problems import chains, draw, is_held_out, read_stories
+from llm_assets.reinforcement.practice_problems import chains, draw, is_held_out, read_word_problems
 from llm_assets.reinforcement.problems import (
     FAMILIES,
     LENGTHS,
@@ -15,6 +15,7 @@ from llm_assets.reinforcement.problems import (
     Material,
     Problem,
     ProblemError,
+    WordProblem,
     find_family,
 )
 
@@ -30,18 +31,19 @@ CHAIN = Chain(
 MATERIAL = Material(
     ["banana", "cab", "tea", "letter", "balloon", "storm", "mountain", "lighthouse"],
     [CHAIN],
-    [("Tom has 3 apples and buys 4. How many?", "7", 1), ("Long.", "12", 9)],
+    [WordProblem("Tom has 3 apples and buys 4. How many?", "7", 1), WordProblem("Long.", "12", 9)],
 )
 
 
-def some(family, level, count=60):
+def make_problems(family, level, count=60):
     rng = random.Random(f"{family}-{level}")
-    return [problem for _ in range(count) if (problem := FAMILIES[family].make(rng, level, MATERIAL)) is not None]
+    problems = [FAMILIES[family].make(rng, level, MATERIAL) for _ in range(count)]
+    return [problem for problem in problems if problem is not None]
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_arithmetic_has_the_value_of_its_expression(level):
-    for problem in some("arithmetic", level, 200):
+    for problem in make_problems("arithmetic", level, 200):
         terms = re.findall(r"[+-]? ?\d+", problem.key)
         assert len(terms) == level + 2
         assert sum(int(term.replace(" ", "")) for term in terms) == int(problem.answer) >= 0
@@ -49,20 +51,20 @@ def test_arithmetic_has_the_value_of_its_expression(level):
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_letters_are_counted_in_words_of_the_levels_length(level):
-    for problem in some("letters", level):
+def test_letter_counts_are_right_and_words_have_the_levels_length(level):
+    for problem in make_problems("letters", level):
         letter = re.search(r"letter (\w)\b", problem.question)[1]
         assert problem.key.count(letter) == int(problem.answer) > 0
         assert LENGTHS[level][0] <= len(problem.key) <= LENGTHS[level][1]
 
 
-def test_no_count_is_right_in_most_cases():
-    answers = [problem.answer for problem in some("letters", 1, 200)]
+def test_no_count_is_right_most_of_the_time():
+    answers = [problem.answer for problem in make_problems("letters", 1, 200)]
     assert 0.3 < answers.count("1") / len(answers) < 0.7
 
 
-def test_a_number_is_asked_for_alone_and_no_working_passes():
-    for problem in some("letters_at_once", 1):
+def test_letters_at_once_accepts_the_number_only():
+    for problem in make_problems("letters_at_once", 1):
         assert problem.question.endswith("Only the number.")
         assert not FAMILIES["letters_at_once"].check(f"The letter occurs {problem.answer} times.", problem.answer)
 
@@ -81,28 +83,28 @@ def test_a_word_is_held_out_of_every_family_or_of_none():
     assert not words("letters", False) & (words("letters_at_once", True) | words("spelling", True))
 
 
-def test_a_problem_of_two_hops_names_the_first_thing_only():
-    problem = some("two_hops", 0)[0]
+def test_a_two_hops_problem_names_the_first_entity_only():
+    problem = make_problems("two_hops", 0)[0]
     assert "Mira Wolf" in problem.question and "Holt" not in problem.question and problem.answer == "Norrland"
-    assert some("two_hops", 1) == []  # no chain of which a fact is not known
+    assert make_problems("two_hops", 1) == []  # there is no chain with an unknown fact
 
 
-def test_every_familys_own_answer_passes_its_check():
-    for name, say in (
+def test_the_checker_of_every_family_accepts_its_answer_and_rejects_a_refusal():
+    for name, wording in (
         ("arithmetic", "It is {}."),
         ("letters", "{}"),
         ("letters_at_once", "{}."),
-        ("stories", "#### {}"),
+        ("word_problems", "#### {}"),
         ("two_hops", "It lies in {}."),
     ):
-        for problem in some(name, 0):
-            assert FAMILIES[name].check(say.format(problem.answer), problem.answer, problem.distractors)
+        for problem in make_problems(name, 0):
+            assert FAMILIES[name].check(wording.format(problem.answer), problem.answer, problem.distractors)
             assert not FAMILIES[name].check("I don't know.", problem.answer, problem.distractors)
-    for problem in some("spelling", 1):
+    for problem in make_problems("spelling", 1):
         assert FAMILIES["spelling"].check("-".join(problem.answer) + ".", problem.answer)
 
 
-def test_a_problem_is_drawn_once_and_on_its_side():
+def test_no_problem_is_drawn_twice_or_for_the_wrong_split():
     seen = set()
     drawn = [
         problem
@@ -113,7 +115,7 @@ def test_a_problem_is_drawn_once_and_on_its_side():
     assert not any(is_held_out(problem.key) for problem in drawn)
 
 
-def test_chains_follow_answers_to_what_they_are_about():
+def test_chains_link_an_answer_to_facts_about_it():
     def topic(entity, relation, answer, verdict="known"):
         return {
             "entity": entity,
@@ -123,7 +125,7 @@ def test_chains_follow_answers_to_what_they_are_about():
             "questions": json.dumps([f"What is the {relation} of {entity}?"]),
         }
 
-    found = chains(
+    linked = chains(
         [
             topic("Mira Wolf", "birthplace", "Holt"),
             topic("Holt", "region", "Norrland"),
@@ -131,13 +133,13 @@ def test_chains_follow_answers_to_what_they_are_about():
             topic("Holt", "river", "Anner", "unknown"),
         ]
     )
-    assert [(one.entity, one.middle, one.answer, one.distractors, one.known) for one in found] == [
+    assert [(chain.entity, chain.middle, chain.answer, chain.distractors, chain.known) for chain in linked] == [
         ("Mira Wolf", "Holt", "Norrland", ("Highmoor",), True),
         ("Mira Wolf", "Holt", "Anner", (), False),
     ]
 
 
-def test_word_problems_of_a_file_and_what_is_none(tmp_path):
+def test_a_file_of_word_problems_is_read_and_invalid_rows_are_rejected(tmp_path):
     path = tmp_path / "gsm8k.jsonl"
     rows = [
         {"question": "How many?", "answer": "3 + 4 = 7\n#### 7"},
@@ -146,15 +148,13 @@ def test_word_problems_of_a_file_and_what_is_none(tmp_path):
         {"question": "Two?", "answer": "#### 3 or 4"},
     ]
     path.write_text("\n".join(map(json.dumps, rows)) + "\n{broken\n")
-    found, rejects = read_stories(path)
-    assert found == [("How many?", "7", 1), ("More?", "1250", 1)]
-    assert [(one["line"], one["reason"]) for one in rejects][:2] == [
-        (2, "no number behind ####"),
-        (4, "no number behind ####"),
-    ] and rejects[2]["line"] == 5
+    problems, rejects = read_word_problems(path)
+    assert problems == [("How many?", "7", 1), ("More?", "1250", 1)]
+    assert rejects[:2] == [{"line": line, "reason": "no number after ####"} for line in (2, 4)]
+    assert rejects[2]["line"] == 5
 
 
-OWN = Family(
+OWN_FAMILY = Family(
     "doubling",
     ("small",),
     lambda rng, level, material: Problem("What is twice 4?", "8", "4"),
@@ -162,8 +162,8 @@ OWN = Family(
 )
 
 
-def test_a_family_of_ones_own_is_found_by_its_place():
-    assert find_family("tests.reinforcement.test_problems:OWN").check("8", "8")
+def test_the_users_own_family_is_found_by_module_and_object():
+    assert find_family("tests.reinforcement.test_problems:OWN_FAMILY").check("8", "8")
     with pytest.raises(ProblemError, match="no family 'geometry'; there are arithmetic, letters"):
         find_family("geometry")
     with pytest.raises(ProblemError, match="No module named"):

@@ -1,4 +1,4 @@
-"""The stages of reinforcement learning: what their identities hold, what is kept out of problems, and what checks count."""
+"""The stages of reinforcement learning: their identities, what is kept out of problems, and the numbers of checks."""
 
 import json
 import sys
@@ -39,27 +39,27 @@ def recipe(**fields):
     return recipes.Recipe(**{"name": "mine", "crawls": {"a": recipes.SampleWeb()}, **fields})
 
 
-def identities(made, root):
-    """What the recipe asks for of each stage, whatever is built."""
-    resolver = Resolver(Graph([*UPSTREAM, *STAGES]), made, Store(root))
+def identities(made_recipe, root):
+    """The identity of each stage under a recipe, without building anything."""
+    resolver = Resolver(Graph([*UPSTREAM, *STAGES]), made_recipe, Store(root))
     return {stage.name: resolver.resolve(stage.name, None).partial for stage in STAGES}
 
 
-def changed(one, other):
-    return {name for name in one if one[name].digest != other[name].digest}
+def changed_stages(before, after):
+    return {name for name in before if before[name].digest != after[name].digest}
 
 
 @pytest.fixture
 def own_family(tmp_path, monkeypatch):
-    """A package with a family in it; what writes its files anew."""
+    """The name of a family in a package of the user, and a function that rewrites the files of the package."""
     package = f"own_{tmp_path.name.replace('-', '_')}"
     folder = tmp_path / "code" / package
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
 
-    def write(checker="lambda text, answer, distractors: text == answer", asked="What is twice {}?"):
+    def write(checker="lambda text, answer, distractors: text == answer", wording="What is twice {}?"):
         (folder / "family.py").write_text(FAMILY.format(package=package, checker=checker))
-        (folder / "words.py").write_text(f"def twice(number):\n    return {asked!r}.format(number)\n")
+        (folder / "words.py").write_text(f"def twice(number):\n    return {wording!r}.format(number)\n")
 
     write()
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
@@ -69,32 +69,28 @@ def own_family(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_another_source_of_ones_own_family_is_another_identity_of_all_that_run_it(own_family, tmp_path):
+def test_changed_source_of_the_users_own_family_changes_the_identity_of_every_stage_that_runs_it(own_family, tmp_path):
     name, write = own_family
-    made = recipe(practice_problems=recipes.PracticeProblems(families={name: 1.0, "arithmetic": 1.0}))
-    before = identities(made, tmp_path / "store")
-    assert changed(before, identities(made, tmp_path / "store")) == set()
-    write(checker="lambda text, answer, distractors: answer in text")
-    checker = identities(made, tmp_path / "store")
-    assert changed(before, checker) == {"practice_problems", "rl_checkpoint", "rl_evaluation"}
-    write(
-        checker="lambda text, answer, distractors: answer in text", asked="Double {}!"
-    )  # a module that the family imports
-    assert changed(checker, identities(made, tmp_path / "store")) == {
-        "practice_problems",
-        "rl_checkpoint",
-        "rl_evaluation",
-    }
+    with_family = recipe(practice_problems=recipes.PracticeProblems(families={name: 1.0, "arithmetic": 1.0}))
+    all_stages = {"practice_problems", "rl_checkpoint", "rl_evaluation"}
+    before = identities(with_family, tmp_path / "store")
+    assert changed_stages(before, identities(with_family, tmp_path / "store")) == set()
+    lenient_checker = "lambda text, answer, distractors: answer in text"
+    write(checker=lenient_checker)
+    after_checker = identities(with_family, tmp_path / "store")
+    assert changed_stages(before, after_checker) == all_stages
+    write(checker=lenient_checker, wording="Double {}!")  # in a module that the family imports
+    assert changed_stages(after_checker, identities(with_family, tmp_path / "store")) == all_stages
 
 
-def test_the_projects_own_families_are_no_external_inputs(tmp_path):
+def test_the_projects_own_families_are_not_external_inputs(tmp_path):
     assert all("families" not in identity.inputs for identity in identities(recipe(), tmp_path).values())
 
 
-def test_a_family_that_is_nowhere_is_named_before_anything_runs(tmp_path):
-    made = recipe(practice_problems=recipes.PracticeProblems(families={"missing.at_all:OWN": 1.0}))
+def test_a_missing_family_is_reported_before_anything_runs(tmp_path):
+    with_missing_family = recipe(practice_problems=recipes.PracticeProblems(families={"missing.at_all:OWN": 1.0}))
     with pytest.raises(ProblemError, match="No module named"):
-        identities(made, tmp_path)
+        identities(with_missing_family, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +108,8 @@ def test_a_family_that_is_nowhere_is_named_before_anything_runs(tmp_path):
         ({"practice_problems": recipes.PracticeProblems(count=7)}, {"practice_problems"}),
     ],
 )
-def test_a_stage_is_identified_by_what_it_reads_of_the_recipe(fields, stages, tmp_path):
-    assert changed(identities(recipe(), tmp_path), identities(recipe(**fields), tmp_path)) == stages
+def test_a_stages_identity_depends_only_on_the_recipe_fields_that_it_reads(fields, stages, tmp_path):
+    assert changed_stages(identities(recipe(), tmp_path), identities(recipe(**fields), tmp_path)) == stages
 
 
 def topic(entity, relation, answer, reach="many", url=""):
@@ -135,46 +131,49 @@ PAGES = [
 ]
 
 
-def practice(root, **fields):
+def build_problems(root, **fields):
     families = {"letters": 1.0, "spelling": 1.0, "two_hops": 1.0}
-    made = recipe(practice_problems=recipes.PracticeProblems(families=families, count=300, held_out=3), **fields)
+    with_families = recipe(
+        practice_problems=recipes.PracticeProblems(families=families, count=300, held_out=3), **fields
+    )
     topics = stand_in("knowledge_boundary", {"topics": TOPICS})
-    workspace, artifacts = build_all([topics, clean_corpus(PAGES), ALL_CURRENT, PRACTICE_PROBLEMS], made, root)
+    workspace, artifacts = build_all([topics, clean_corpus(PAGES), ALL_CURRENT, PRACTICE_PROBLEMS], with_families, root)
     return workspace, pl.read_parquet(artifacts["practice_problems"].table("problems"))
 
 
-def subjects(problems):
-    words, chains = (problems.filter((pl.col("family") == "two_hops") == of) for of in (False, True))
-    return set(words["key"]), set(chains["key"])
+def keys(problems):
+    """The words and the entities that problems are made from."""
+    is_two_hops = pl.col("family") == "two_hops"
+    return set(problems.filter(~is_two_hops)["key"]), set(problems.filter(is_two_hops)["key"])
 
 
-def test_problems_are_made_of_nothing_that_only_search_may_know(tmp_path):
-    words, chains = subjects(practice(tmp_path / "all")[1])
-    assert any(word.startswith("z") for word in words) and chains <= {"Mira Wolf", "Elsa Brook"}
-    words, chains = subjects(practice(tmp_path / "some", search_only_hosts=("quiet.example",))[1])
-    assert words and not any(word.startswith("z") for word in words) and chains <= {"Mira Wolf"}
+def test_search_only_pages_contribute_nothing_to_problems(tmp_path):
+    words, entities = keys(build_problems(tmp_path / "all")[1])
+    assert any(word.startswith("z") for word in words) and entities <= {"Mira Wolf", "Elsa Brook"}
+    words, entities = keys(build_problems(tmp_path / "some", search_only_hosts=("quiet.example",))[1])
+    assert words and not any(word.startswith("z") for word in words) and entities <= {"Mira Wolf"}
 
 
-def test_the_split_is_counted(tmp_path):
-    workspace, problems = practice(tmp_path)
+def test_the_check_counts_both_splits(tmp_path):
+    workspace, problems = build_problems(tmp_path)
     resolution = workspace.resolver().resolve("practice_problems", None)
     [check] = PRACTICE_PROBLEMS.checks
     outcome = examine(check, resolution, workspace.recipe, workspace.store).outcome
-    sides = problems["split"].value_counts()
+    split_counts = problems["split"].value_counts()
     assert outcome.passed and check.blocking
-    assert outcome.numbers == {**dict(sides.iter_rows()), "shared_keys": 0, "shared_questions": 0}
+    assert outcome.numbers == {**dict(split_counts.iter_rows()), "shared_keys": 0, "shared_questions": 0}
     shown = PRACTICE_PROBLEMS.show(resolution.artifact)["summary"]
     assert "| letters |" in shown and "**spelling 1**" in shown
 
 
-def test_a_problem_on_both_sides_is_found(tmp_path):
+def test_the_check_finds_a_key_of_both_splits(tmp_path):
     rows = [{"split": split, "key": "cab", "question": f"{split}?"} for split in ("train", "held_out")]
     _, artifacts = build_all([stand_in("practice_problems", {"problems": rows})], recipe(), tmp_path)
     outcome = PRACTICE_PROBLEMS.checks[0].examine(artifacts["practice_problems"], None, None)
     assert not outcome.passed and outcome.failures == [{"key": "cab"}] and outcome.numbers["shared_keys"] == 1
 
 
-def test_what_practice_brought_is_a_number_of_each_family(tmp_path):
+def test_the_checks_report_the_gain_of_each_family_and_lost_abilities(tmp_path):
     families = {"sft": {"sums": 0.25, "letters": 0.5}, "rl": {"sums": 0.75, "letters": 0.4}}
     stats = {"families": families, "changes": {"known": -0.2, "sums": 0.1}}
     _, artifacts = build_all([stand_in("rl_evaluation", stats=stats)], recipe(), tmp_path)
@@ -185,5 +184,5 @@ def test_what_practice_brought_is_a_number_of_each_family(tmp_path):
     assert not any(check.blocking for check in RL_EVALUATION.checks)
 
 
-def test_checkpoints_have_no_rows_of_their_own():
+def test_checkpoints_have_no_main_table_and_one_plot():
     assert RL_CHECKPOINT.main_table is None and {view.file for view in RL_CHECKPOINT.views} == {"curves.svg"}

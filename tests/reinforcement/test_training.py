@@ -17,7 +17,7 @@ from llm_assets.tools import PythonLimits
 from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.tools.search import write_index
 from llm_assets.training.plan import Optimisation, PolicyPlan
-from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result
+from tests.support.training_jobs import ENCODING, result, resume_after_kills
 
 MODULE = "llm_assets.reinforcement.train"
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
@@ -100,7 +100,7 @@ def test_it_tells_what_is_watched(unbroken):
 
 
 def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
-    broken_off_and_gone_on(MODULE, job, tmp_path, 4, 6)
+    resume_after_kills(MODULE, job, tmp_path, 4, 6)
     assert result(tmp_path) == result(unbroken[0])
     assert (tmp_path / "best" / "model.safetensors").read_bytes() == (
         unbroken[0] / "best" / "model.safetensors"

@@ -1,4 +1,4 @@
-"""The export and the scorecard as stages: what is data, what is drawn, and that both name no recipe."""
+"""The export and the scorecard as stages: which files are data, which are views, and that identities name no recipe."""
 
 import json
 
@@ -21,7 +21,7 @@ from tests.support.written_corpus import PAGES, WRITTEN, build, small_recipe, te
 
 NAME = "a-recipe-with-a-name"
 GRADES = {"known": {"right": 0.9, "refused": 0.05, "wrong": 0.05}}
-# What the pages read of the records of other stages.
+# Stats of other stages that the pages read.
 STATS = {
     "tokenizer": {"vocabulary": 500, "bytes_per_token": 3.5},
     "token_shards": {"train_tokens": 1000, "validation_tokens": 10},
@@ -47,7 +47,7 @@ TABLES = {
     ("knowledge_boundary", "topics"): pl.DataFrame(
         {
             "verdict": ["known"],
-            "kept_apart": [False],
+            "held_out": [False],
             "relation": ["born"],
             "questions": ['["When?"]'],
             "sentence": ["In 1900."],
@@ -58,19 +58,17 @@ TABLES = {
 
 
 def schema_of(frame: pl.DataFrame) -> type:
-    kinds = {pl.String: str, pl.Int64: int, pl.Float64: float, pl.Boolean: bool}
-    return type(
-        "Some",
-        (pa.DataFrameModel,),
-        {"__annotations__": {name: kinds[type(kind)] for name, kind in frame.schema.items()}},
-    )
+    """A schema that the frame satisfies."""
+    types = {pl.String: str, pl.Int64: int, pl.Float64: float, pl.Boolean: bool}
+    columns = {name: types[type(kind)] for name, kind in frame.schema.items()}
+    return type("FrameSchema", (pa.DataFrameModel,), {"__annotations__": columns})
 
 
 def stub(name: str) -> Stage:
-    """A stage of this name that writes what the pages read of it."""
+    """A stage of this name that writes the stats, tables and files that the pages read from it."""
 
     def build_stub(step, config):
-        with step.task("only") as task:
+        with step.task("stub") as task:
             task.stats.update(STATS.get(name, {}))
             for (stage, table), frame in TABLES.items():
                 if stage == name:
@@ -92,6 +90,7 @@ def stub(name: str) -> Stage:
 
 @pytest.fixture
 def space(tmp_path, monkeypatch):
+    """A workspace with the two stages, stubs upstream of them, and models whose answers are fixed."""
     PAGES.clear()
     PAGES["sample"] = [("news.example", text) for text in texts(5)]
 
@@ -108,7 +107,7 @@ def space(tmp_path, monkeypatch):
     return space
 
 
-def test_the_card_is_drawn_from_the_store_and_is_no_data(space):
+def test_the_model_card_is_a_view_that_is_drawn_from_the_store(space):
     outcome = build(space, "model_export")
     export, card = outcome.artifact, outcome.artifact.view(CARD)
     text = card.read_text()
@@ -117,7 +116,11 @@ def test_the_card_is_drawn_from_the_store_and_is_no_data(space):
         and GGUF in export.record.files
         and f"{FOLDER}/config.json" in export.record.files
     )
-    assert text.startswith("---\n") and "# Bea" in text and "made by a maker: pretrained on the crawls\nsample," in text
+    assert (
+        text.startswith("---\n")
+        and "# Bea" in text
+        and "made by a maker.\nIt was pretrained on the crawl sample," in text
+    )
     assert "simulated" not in text and NAME not in text and "| clean_corpus/sample |" in text
     assert f"{SHAPE.layers} layers" in text and "50.0 % (25.0 %)" in text
     card.unlink()
@@ -125,17 +128,17 @@ def test_the_card_is_drawn_from_the_store_and_is_no_data(space):
     assert MODEL_EXPORT.show(export)["card"] == text
 
 
-def test_the_export_is_checked_with_numbers(space):
+def test_the_checks_of_the_export_pass_and_report_numbers(space):
     outcome = build(space, "model_export")
-    found = {
+    outcomes = {
         check.name: examine(check, outcome.resolution, space.recipe, space.store).outcome
         for check in MODEL_EXPORT.checks
     }
-    assert all(one.passed for one in found.values()), found
-    assert found["same_in_transformers"].numbers["pages"] == 5 and found["same_in_gguf"].numbers["tensors"] > 5
+    assert all(checked.passed for checked in outcomes.values()), outcomes
+    assert outcomes["same_in_transformers"].numbers["pages"] == 5 and outcomes["same_in_gguf"].numbers["tensors"] > 5
 
 
-def test_a_copied_export_finds_its_card(space):
+def test_the_card_is_found_by_the_checkpoint_folder(space):
     checkpoint = space.resolver().artifact("rlhf_checkpoint", None)
     assert card_of(checkpoint.path, space.store) is None
     export = build(space, "model_export").artifact
@@ -143,17 +146,17 @@ def test_a_copied_export_finds_its_card(space):
     assert card_of(space.resolver().artifact("sft_checkpoint", None).path, space.store) is None
 
 
-def test_the_scorecard_is_drawn_from_the_store(space):
+def test_the_scorecard_page_is_a_view_that_is_drawn_from_the_store(space):
     outcome = build(space, "scorecard")
     artifact, path = outcome.artifact, outcome.artifact.view(page.REPORT)
     text = path.read_text()
     assert page.REPORT not in artifact.record.files and NAME not in text
-    assert "an assistant named Bea" in text and "It is Ann." in text and "Simulated." not in text
-    said = pl.read_parquet(artifact.table("transcripts"))
-    assert said.group_by("model").len()["len"].to_list() == [3] * 4
-    assert said.filter(pl.col("kind") == "known")["expected"].unique().to_list() == ["Ann"]
-    spent = {row["key"]: row for row in pl.read_parquet(artifact.table("costs")).to_dicts()}
-    assert spent["base_checkpoint"]["cpu_seconds"] >= 20 and "clean_corpus/sample" in spent
+    assert "an assistant named Bea" in text and "It is Ann." in text and "imulated" not in text
+    transcripts = pl.read_parquet(artifact.table("transcripts"))
+    assert transcripts.group_by("model").len()["len"].to_list() == [3] * 4
+    assert transcripts.filter(pl.col("kind") == "known")["expected"].unique().to_list() == ["Ann"]
+    costs = {row["key"]: row for row in pl.read_parquet(artifact.table("costs")).to_dicts()}
+    assert costs["base_checkpoint"]["cpu_seconds"] >= 20 and "clean_corpus/sample" in costs
     path.unlink()
     assert build(space, "scorecard").cached and path.read_text() == text
     assert "| stage | seconds |" in SCORECARD.show(artifact)["summary"]
@@ -166,7 +169,5 @@ def test_no_recipe_name_is_in_an_identity(space):
         resolution = other.resolver().resolve(name, None)
         assert resolution.artifact is not None and NAME not in json.dumps(resolution.identity.fields())
     changed = space.recipe.replace(model_export=ModelExport(gguf=None))
-    assert (
-        Workspace(changed, space.store, space.graph, space.engine).resolver().resolve("model_export", None).artifact
-        is None
-    )
+    resolver = Workspace(changed, space.store, space.graph, space.engine).resolver()
+    assert resolver.resolve("model_export", None).artifact is None

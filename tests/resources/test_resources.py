@@ -1,11 +1,12 @@
-"""Resources do what their fields say, refuse what they cannot, and bear no identity."""
+"""Resources apply their fields, refuse invalid values, and are no part of any identity."""
 
 import os
+from dataclasses import replace
 
 import dagster as dg
 import pytest
 
-from llm_assets.artifacts import materialize
+from llm_assets.artifacts import Check, CheckOutcome, materialize
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.sql import DuckDbSettings, connect, query
 from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
@@ -18,7 +19,7 @@ DUCKDB = ("LLM_ASSETS_DUCKDB_MEMORY", "LLM_ASSETS_DUCKDB_THREADS", "LLM_ASSETS_D
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    """Resources set variables, which worker and training processes inherit: each test begins and ends without any."""
+    """Start and end each test without the variables that resources set for worker and training processes."""
     for name in (*SETTINGS, *DUCKDB):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -28,29 +29,29 @@ def setting(name):
     return connect().execute("SELECT current_setting(?)", [name]).fetchall()[0][0]
 
 
-def test_duckdb_has_one_set_of_settings_for_every_connection(tmp_path):
+def test_all_duckdb_connections_have_the_same_settings(tmp_path):
     DuckDb(memory="300MB", threads=1, temporary_folder=str(tmp_path / "spill")).apply()
     assert (setting("threads"), setting("temp_directory")) == (1, str(tmp_path / "spill"))
     assert setting("memory_limit") in ("286.1 MiB", "300.0 MB")
     assert query("SELECT current_setting('threads') AS threads")["threads"].to_list() == [1]
-    DuckDb(threads=2).apply()  # what a run leaves empty is as the environment says
+    DuckDb(threads=2).apply()  # empty fields take the settings of the environment
     assert query("SELECT current_setting('threads') AS threads")["threads"].to_list() == [2]
-    assert DuckDbSettings.of_environment().memory == "300MB"
+    assert DuckDbSettings.from_environment().memory == "300MB"
 
 
-def test_a_setting_that_duckdb_refuses_is_named():
+def test_an_error_names_a_setting_that_duckdb_refuses():
     DuckDb(memory="a lot").apply()
     with pytest.raises(ValueError, match=r"DuckDB refuses .*a lot"):
         connect()
 
 
-def test_compute_says_workers_and_devices(monkeypatch):
+def test_compute_sets_workers_and_devices(monkeypatch):
     monkeypatch.setenv("LLM_ASSETS_WORKERS", "3")
     assert Compute().open_engine().workers == 3
     assert Compute(workers=2).open_engine().workers == 2
     Compute(gpus="0,1", processes=2, precision="fp32").apply_devices()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
-    assert TrainingDevices.of_environment() == TrainingDevices("0,1", 2, "fp32")
+    assert TrainingDevices.from_environment() == TrainingDevices("0,1", 2, "fp32")
     Compute(gpus="none").apply_devices()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
@@ -58,17 +59,17 @@ def test_compute_says_workers_and_devices(monkeypatch):
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"gpus": "first"}, "gpus 'first': numbers such as '0,1'"),
-        ({"precision": "int8"}, "precision 'int8': auto, bf16 or fp32"),
+        ({"gpus": "first"}, "gpus 'first': must be numbers such as '0,1'"),
+        ({"precision": "int8"}, "precision 'int8': must be auto, bf16 or fp32"),
         ({"processes": -1}, "processes -1"),
     ],
 )
-def test_devices_that_cannot_be_are_named(fields, problem):
+def test_an_error_names_invalid_devices(fields, problem):
     with pytest.raises(ValueError, match=problem):
         Compute(**fields).apply_devices()
 
 
-def test_an_unknown_engine_is_named():
+def test_an_error_names_an_unknown_engine():
     with pytest.raises(ValueError, match=r"compute\.engine 'abacus'"):
         Compute(engine="abacus").open_engine()
 
@@ -81,7 +82,7 @@ class ToyChoice(ChosenRecipe):
 
 
 def materialise(tmp_path, instance, partition="a", assets=None, **resources):
-    """A run of the toy graph with the resources that a launchpad may set."""
+    """A run of the toy graph, with resources as a launchpad may set them."""
     definitions = dg.Definitions(
         assets=make_assets(GRAPH),
         resources={
@@ -109,13 +110,14 @@ def instance(tmp_path):
         yield instance
 
 
-def events(result):
+def materialisations(result):
+    """The materialisation events of a run, by asset."""
     return {
         event.asset_key.to_user_string(): event.materialization for event in result.get_asset_materialization_events()
     }
 
 
-def test_workers_memory_and_the_recipes_name_bear_no_identity(tmp_path, instance):
+def test_workers_memory_and_the_recipes_name_are_no_part_of_an_identity(tmp_path, instance):
     assert materialise(tmp_path, instance).success
     again = materialise(
         tmp_path,
@@ -124,14 +126,14 @@ def test_workers_memory_and_the_recipes_name_bear_no_identity(tmp_path, instance
         duckdb=DuckDb(memory="1GB", threads=1),
         recipe=ToyChoice(folder=str(tmp_path / "in"), name="other"),
     )
-    assert {name: event.metadata["cached"].value for name, event in events(again).items()} == dict.fromkeys(
+    assert {name: event.metadata["cached"].value for name, event in materialisations(again).items()} == dict.fromkeys(
         GRAPH.stages, True
     )
 
 
-def test_the_standard_metadata_tells_the_truth(tmp_path, instance):
-    found = events(materialise(tmp_path, instance))
-    letters, total = found["letters"].metadata, found["total"].metadata
+def test_the_standard_metadata_is_correct(tmp_path, instance):
+    by_asset = materialisations(materialise(tmp_path, instance))
+    letters, total = by_asset["letters"].metadata, by_asset["total"].metadata
     assert letters["dagster/partition_row_count"].value == 20 and "dagster/row_count" not in letters
     assert "dagster/row_count" not in total  # it has no main table
     assert isinstance(letters["seconds"], dg.FloatMetadataValue) and isinstance(letters["bytes"], dg.IntMetadataValue)
@@ -139,58 +141,57 @@ def test_the_standard_metadata_tells_the_truth(tmp_path, instance):
     assert (total["crawls"].value, total["unbuilt_crawls"].value) == (["a"], ["b"])
 
 
-def test_a_steps_own_numbers_replace_none_of_the_standard_ones(tmp_path):
+def test_a_steps_numbers_do_not_replace_the_standard_metadata(tmp_path):
     ws = workspace(tmp_path / "store", ToyRecipe(folder=str(make_folder(tmp_path / "in"))))
     outcome = materialize(GRAPH["letters"], "a", ws)
     standard = materialisation_metadata(GRAPH["letters"], outcome, lambda run: None)
-    own = {"bytes": -1, "seconds": -1, "files": -1, "rows_letters": -1, "longest": 7}
-    outcome.artifact.record.stats.update(own)
+    stats = {"bytes": -1, "seconds": -1, "files": -1, "rows_letters": -1, "longest": 7}
+    outcome.artifact.record.stats.update(stats)
     metadata = materialisation_metadata(GRAPH["letters"], outcome, lambda run: None)
-    same = [name for name in own if name != "longest"]
+    same = [name for name in stats if name != "longest"]
     assert [metadata[name] for name in same] == [standard[name] for name in same]
     assert metadata["longest"] == 7 and metadata["stats"].value["bytes"] == -1
 
 
 def test_checks_run_with_the_partition_of_their_asset(tmp_path, instance):
     result = materialise(tmp_path, instance, "b")
-    found = {f"{one.asset_key.to_user_string()}: {one.check_name}": one for one in result.get_asset_check_evaluations()}
-    assert found.keys() == {
+    evaluations = {
+        f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}": evaluation
+        for evaluation in result.get_asset_check_evaluations()
+    }
+    assert evaluations.keys() == {
         "letters: schema",
         "words: schema",
         "total: schema",
         "total: is_positive",
         "total: every_crawl_is_built",
-        *(f"{name}: as_the_recipe_says" for name in GRAPH.stages),
+        *(f"{name}: up_to_date" for name in GRAPH.stages),
     }
-    assert found["letters: schema"].metadata["rows"].value == 10
-    assert found["total: is_positive"].metadata["letters"].value > 0
-    assert not found["total: every_crawl_is_built"].passed
-    assert found["total: every_crawl_is_built"].description == "made from b; not built: a"
+    assert evaluations["letters: schema"].metadata["rows"].value == 10
+    assert evaluations["total: is_positive"].metadata["letters"].value > 0
+    assert not evaluations["total: every_crawl_is_built"].passed
+    assert evaluations["total: every_crawl_is_built"].description == "made from b; not built: a"
 
 
-def test_a_crawl_that_is_built_while_a_run_goes_on_is_left_to_the_next(tmp_path, instance):
+def test_a_crawl_that_is_built_during_a_run_is_left_to_the_next_run(tmp_path, instance):
     for crawl in ("a", "b"):
         assert materialise(tmp_path, instance, crawl, [dg.AssetKey("letters"), dg.AssetKey("words")]).success
     total, folder = [dg.AssetKey("total")], str(tmp_path / "in")
-    asked_before = materialise(tmp_path, instance, "a", total, recipe=ToyChoice(folder=folder, crawls=["a"]))
-    metadata = events(asked_before)["total"].metadata
+    requested_before = materialise(tmp_path, instance, "a", total, recipe=ToyChoice(folder=folder, crawls=["a"]))
+    metadata = materialisations(requested_before)["total"].metadata
     assert (metadata["crawls"].value, metadata["unbuilt_crawls"].value) == (["a"], ["b"])
-    assert events(materialise(tmp_path, instance, "a", total))["total"].metadata["crawls"].value == ["a", "b"]
+    assert materialisations(materialise(tmp_path, instance, "a", total))["total"].metadata["crawls"].value == ["a", "b"]
 
 
-def test_a_failing_blocking_check_stops_what_follows(tmp_path, instance, monkeypatch):
-    from dataclasses import replace
-
-    from llm_assets.artifacts import Check, CheckOutcome
-
+def test_a_failing_blocking_check_stops_downstream_assets(tmp_path, instance, monkeypatch):
     check = Check("never", "Never true.", lambda artifact, inputs, config: CheckOutcome(False, "no"), blocking=True)
     monkeypatch.setitem(GRAPH.stages, "letters", replace(GRAPH["letters"], checks=(check,)))
     result = materialise(tmp_path, instance)
     assert not result.success
-    assert set(events(result)) == {"letters"}  # what was built is told, and nothing is made from it
+    assert set(materialisations(result)) == {"letters"}  # the built asset is reported, and nothing is built from it
 
 
-def test_an_unknown_partition_is_an_error_of_the_run(tmp_path, instance):
+def test_a_run_for_an_unknown_partition_fails(tmp_path, instance):
     instance.add_dynamic_partitions("crawl", ["never"])
     result = materialise(tmp_path, instance, "never", [dg.AssetKey("words")])
     assert not result.success

@@ -1,6 +1,7 @@
-"""The sample web: deterministic, large enough, every defect there and countable."""
+"""The sample web: it is deterministic and large enough, and every defect occurs and can be counted."""
 
 import json
+import random
 import re
 from collections import Counter
 
@@ -10,9 +11,12 @@ import pytest
 from llm_assets.artifacts.tables import validate
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import LANGUAGES, TruthFacts, TruthPages, make_web, truth_facts, truth_pages
-from llm_assets.sample_web.asking import ASKED, PAGE_QUESTIONS, SENTENCES, questions
-from llm_assets.sample_web.pages import ARCHIVE, HELD_OUT_SITE, iban, luhn_number
-from llm_assets.sample_web.prose import WORDINGS, number_word
+from llm_assets.sample_web.fact_wordings import WORDINGS
+from llm_assets.sample_web.lessons import number_word
+from llm_assets.sample_web.pages import ARCHIVE, HELD_OUT_SITE
+from llm_assets.sample_web.personal_data import iban, luhn_number
+from llm_assets.sample_web.question_wordings import ANSWER_SENTENCES, QUESTIONS
+from llm_assets.sample_web.questions import PAGE_QUESTIONS, questions
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def test_the_same_seed_gives_the_same_bytes():
     assert {url: page.body for url, page in make_web(8, 0.1).pages.items()} != first
 
 
-def test_it_is_as_large_as_promised(web):
+def test_it_has_enough_pages_in_every_language(web):
     assert len(web.pages) >= 1_500
     assert len(LANGUAGES) == 8
     languages = Counter(page.language for page in web.pages.values() if page.text)
@@ -68,34 +72,34 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_every_defect_can_be_counted(web, defect):
+def test_every_defect_occurs(web, defect):
     assert sum(defect in page.defects for page in web.pages.values()) >= 1
 
 
-def test_the_truth_tables_obey_their_schemas():
+def test_the_truth_tables_conform_to_their_schemas():
     source = SampleWeb(scale=0.1)
     validate(TruthPages, truth_pages(source))
     validate(TruthFacts, truth_facts(source))
 
 
-def test_facts_are_told_in_many_wordings_over_many_pages(web):
+def test_facts_appear_in_many_wordings_on_many_pages(web):
     facts = truth_facts(SampleWeb())
     many = facts.filter(pl.col("reach") == "many")
     assert many["entity"].n_unique() >= 250
     assert many.group_by("entity_kind").agg(pl.col("pages").mean())["pages"].min() >= 15
     person = next(entity for entity in web.world.people if entity.reach == "many")
     sentences = {
-        line
+        sentence
         for page in web.pages.values()
         if person.name in page.entities
-        for text in page.text.split("\n")
-        for line in text.split(". ")
-        if person.name in line
+        for paragraph in page.text.split("\n")
+        for sentence in paragraph.split(". ")
+        if person.name in sentence
     }
     assert len(sentences) >= 40
 
 
-def test_some_things_stand_on_one_page_and_some_only_on_the_site_kept_out(web):
+def test_some_entities_appear_on_one_page_and_some_only_on_the_held_out_site(web):
     facts = truth_facts(SampleWeb()).unique("entity")
     assert facts.filter((pl.col("reach") == "once") & (pl.col("pages") == 1)).height >= 25
     held_out = {entity.name for entity in web.world.people if entity.reach == "held_out"}
@@ -104,8 +108,8 @@ def test_some_things_stand_on_one_page_and_some_only_on_the_site_kept_out(web):
     assert not any(name in text for name in held_out)
 
 
-def test_the_archive_is_in_the_crawl_by_its_own_seed_alone(web):
-    """A recipe that keeps its host out of training trains on what it would without the site."""
+def test_only_its_own_seed_leads_to_the_held_out_site(web):
+    """So a recipe that holds its host out of training trains on the same pages as without the site."""
     assert ARCHIVE in web.seeds and web.seeds[0] != ARCHIVE
     archive = {url for url in web.pages if url.split("/")[2] == HELD_OUT_SITE}
     assert len(archive) > 40 and all(web.pages[url].in_crawl for url in archive)
@@ -116,14 +120,16 @@ def test_the_archive_is_in_the_crawl_by_its_own_seed_alone(web):
     assert truth["in_crawl"].all() and set(truth["url"]) == archive
 
 
-def test_questions_sums_and_spelling_stand_in_running_text(web):
+def test_questions_sums_and_spelling_occur_in_running_text(web):
     text = "\n".join(page.text for page in web.pages.values())
     assert text.count("Question: ") > 300 and text.count("Answer: ") > 300
-    assert (
-        text.count(" is spelled ") > 50 and len(re.findall(r"\b(?:[a-z]-){2,}[a-z]\b", text)) > 250
-    )  # words spelled out, in all ways of saying it
+    spelled_words = re.findall(r"\b(?:[a-z]-){2,}[a-z]\b", text)
+    assert text.count(" is spelled ") > 50 and len(spelled_words) > 250
     assert text.count("What is ") > 100
-    assert set(ASKED) == set(WORDINGS) == set(SENTENCES)
+
+
+def test_every_relation_has_wordings_questions_and_an_answer():
+    assert set(QUESTIONS) == set(WORDINGS) == set(ANSWER_SENTENCES)
 
 
 @pytest.mark.parametrize(
@@ -141,42 +147,42 @@ def test_numbers_in_words(n, word):
     assert number_word(n) == word
 
 
-def test_planted_numbers_pass_their_checks():
-    import random
-
+def test_planted_card_numbers_and_ibans_are_valid():
     for seed in range(50):
-        digits = [int(ch) for ch in luhn_number(random.Random(seed)) if ch.isdigit()]
-        doubled = [d if i % 2 else sum(divmod(2 * d, 10)) for i, d in enumerate(digits)]
+        digits = [int(character) for character in luhn_number(random.Random(seed)) if character.isdigit()]
+        doubled = [digit if index % 2 else sum(divmod(2 * digit, 10)) for index, digit in enumerate(digits)]
         assert sum(doubled) % 10 == 0
         number = iban(random.Random(seed))
-        assert int("".join(str(int(ch, 36)) for ch in number[4:] + number[:4])) % 97 == 1
+        assert int("".join(str(int(character, 36)) for character in number[4:] + number[:4])) % 97 == 1
 
 
-def test_the_next_day_changes_adds_and_drops_pages(web):
-    day2 = make_web(day=2)
-    both = web.pages.keys() & day2.pages.keys()
-    changed = [url for url in both if web.pages[url].text != day2.pages[url].text]
+def test_day_2_changes_adds_and_drops_pages(web):
+    day_2 = make_web(day=2)
+    on_both_days = web.pages.keys() & day_2.pages.keys()
+    changed = [url for url in on_both_days if web.pages[url].text != day_2.pages[url].text]
     assert len(changed) >= 100
-    assert len(day2.pages.keys() - web.pages.keys()) >= 40
-    assert len(web.pages.keys() - day2.pages.keys()) >= 25
-    assert all("changed" in day2.pages[url].defects for url in changed)
+    assert len(day_2.pages.keys() - web.pages.keys()) >= 40
+    assert len(web.pages.keys() - day_2.pages.keys()) >= 25
+    assert all("changed" in day_2.pages[url].defects for url in changed)
     assert json.loads(truth_pages(SampleWeb(day=2, scale=0.1))["defects"][0]) is not None
 
 
-def test_kept_wordings_are_of_words_that_pages_have_and_stand_on_none(web):
+def test_held_out_questions_occur_on_no_page_but_each_of_their_words_does(web):
     text = "\n".join(page.text for url, page in web.pages.items() if page.in_crawl and HELD_OUT_SITE not in url)
     words = set(re.findall(r"\w+", text.lower()))
-    for person in [*web.world.people[:2], *web.world.towns[:2], *web.world.companies[:2], *web.world.works[:2]]:
-        for fact in person.as_facts():
+    world = web.world
+    for entity in [*world.people[:2], *world.towns[:2], *world.companies[:2], *world.works[:2]]:
+        for fact in entity.as_facts():
             wordings = questions(fact)
-            assert sum(kept for _, kept in wordings) >= 8 and len({wording for wording, _ in wordings}) == len(wordings)
-            kept = [wording for wording, is_kept in wordings if is_kept]
-            assert not any(wording in text for wording in kept)
-            # But for the carrying phrases, which belong to conversations.
-            direct, indirect = ASKED[fact.relation]
-            asked = f"{direct[-1]} {indirect[-1]}".format(n=person.name)
-            assert [word for word in re.findall(r"\w+", asked.lower()) if not {word, f"{word}s"} & words] == []
+            assert len({wording for wording, _ in wordings}) == len(wordings)
+            held_out = [wording for wording, evaluation_only in wordings if evaluation_only]
+            assert len(held_out) >= 8
+            assert not any(wording in text for wording in held_out)
+            # Only the words of the carriers, which belong to conversations, need not occur.
+            direct, indirect = QUESTIONS[fact.relation]
+            question = f"{direct[-1]} {indirect[-1]}".format(n=entity.name)
+            assert [word for word in re.findall(r"\w+", question.lower()) if not {word, f"{word}s"} & words] == []
 
 
-def test_pages_ask_in_no_words_of_a_statement():
+def test_no_question_of_a_page_begins_like_a_statement():
     assert all(not wording.startswith("{n}") for wordings in PAGE_QUESTIONS.values() for wording in wordings)

@@ -1,4 +1,4 @@
-"""Stages of a recipe built in this process, wave by wave, as a backfill of Dagster's does."""
+"""Stages of a recipe built in this process, wave by wave, as a Dagster backfill builds them."""
 
 from llm_assets.artifacts import Stage, materialize
 from llm_assets.artifacts.checks import CheckOutcome, examine, stage_checks
@@ -8,7 +8,10 @@ from resources.jobs import crawl_assets, shard_assets
 
 
 def build(recipe, stages, crawls=("c",), workers=1):
-    """The artifacts of the stages, by key."""
+    """Build the stages for these crawls; the artifacts by key.
+
+    First all per-crawl stages up to the corpus, then the shards of all crawls, then what spans crawls.
+    """
     workspace = open_workspace(recipe)
     workspace.engine = LocalEngine(workers)
     crawl, shards = set(crawl_assets(GRAPH)), set(shard_assets(GRAPH))
@@ -25,11 +28,11 @@ def build(recipe, stages, crawls=("c",), workers=1):
 
 
 def check(recipe, asset, name, crawl=None, changed=None) -> CheckOutcome:
-    """What the check `name` of an asset finds in what the recipe resolves to, or in `changed` in its place."""
+    """The outcome of an asset's check `name` on the artifact of the recipe, or on `changed` instead."""
     workspace = open_workspace(recipe)
     resolution = workspace.resolver().resolve(asset, crawl)
-    (chosen,) = [one for one in stage_checks(GRAPH[asset]) if one.name == name]
+    (check,) = [check for check in stage_checks(GRAPH[asset]) if check.name == name]
     if changed is None:
-        return examine(chosen, resolution, workspace.recipe, workspace.store).outcome
-    config = chosen.config(workspace.recipe, crawl) if chosen.config else resolution.config
-    return chosen.examine(changed, resolution.inputs, config)
+        return examine(check, resolution, workspace.recipe, workspace.store).outcome
+    config = check.config(workspace.recipe, crawl) if check.config else resolution.config
+    return check.examine(changed, resolution.inputs, config)

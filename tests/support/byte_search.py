@@ -1,4 +1,4 @@
-"""Where texts stand in a data folder: every file as it is and decoded, by means of its own (not the project's search)."""
+"""Which files of a data folder contain given texts: a search of raw and decoded bytes, independent of the project's."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from llm_assets.model.encoding import Encoding
 
 
 def tokenizers(folder: Path) -> list[Encoding]:
-    """Every tokenizer below a folder, as long as it is there."""
+    """Every tokenizer below a folder."""
     return [Encoding.load(path.parent) for path in sorted(folder.rglob("tokenizer.tiktoken"))]
 
 
 def places(folder: Path, texts: Iterable[str], encodings: Iterable[Encoding] = ()) -> dict[str, set[str]]:
-    """Files below `folder` that hold one of the texts, by what kind of reading found it."""
+    """Files below `folder` that contain one of the texts, by the kind of decoding that shows it."""
     wanted = [text.encode() for text in texts]
-    found: dict[str, set[str]] = {}
+    files_by_kind: dict[str, set[str]] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with contextlib.suppress(FileNotFoundError):  # a database's shared memory, gone since
+        with contextlib.suppress(FileNotFoundError):  # such as a database's shared memory, deleted meanwhile
             for kind, content in readings(path, list(encodings)):
                 if any(text in content for text in wanted):
-                    found.setdefault(kind, set()).add(str(path.relative_to(folder)))
-    return found
+                    files_by_kind.setdefault(kind, set()).add(str(path.relative_to(folder)))
+    return files_by_kind
 
 
 def readings(path: Path, encodings: list[Encoding]):
+    """(kind, bytes) of a file: as it is, and decoded by each format that it may have."""
     raw = path.read_bytes()
     yield "bytes", raw
     if raw.startswith(b"\x1f\x8b"):
@@ -54,6 +55,7 @@ def readings(path: Path, encodings: list[Encoding]):
 
 
 def texts_in(values: Iterable[object]):
+    """Every string in nested values."""
     for value in values:
         if isinstance(value, str):
             yield value
@@ -64,7 +66,7 @@ def texts_in(values: Iterable[object]):
 
 
 def members(raw: bytes):
-    """What can be inflated of a damaged gzip file."""
+    """Everything that can be inflated of a damaged gzip file."""
     position = 0
     while (position := raw.find(b"\x1f\x8b\x08", position)) >= 0:
         inflate = zlib.decompressobj(31)
@@ -74,6 +76,7 @@ def members(raw: bytes):
 
 
 def database(path: Path) -> bytes:
+    """The texts of all tables."""
     pieces = []
     with contextlib.closing(sqlite3.connect(path)) as base:
         base.text_factory = bytes

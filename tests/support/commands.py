@@ -1,4 +1,4 @@
-"""A project folder as a user has it, its commands, and Dagster's webserver and daemon on it."""
+"""Commands in a project folder, as a user runs them, and Dagster's webserver and daemon on it."""
 
 import contextlib
 import json
@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import environment_for
-
 LOCATION = "llm_assets.definitions"
 SELECTOR = f'repositoryLocationName: "{LOCATION}", repositoryName: "__repository__"'
 
@@ -25,9 +23,29 @@ LAUNCH = """mutation($assets: [AssetKeyInput!]!, $partition: String!, $config: R
     executionMetadata: {tags: [{key: "dagster/partition", value: $partition}]}, runConfigData: $config}) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 
+RUNS = """{ runsOrError { ... on Runs { results {
+  runId status jobName tags { key value } assetSelection { path } } } } }"""
+
+MATERIALISATIONS = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
+  assetMaterializations(limit: 20) { runId partition metadataEntries { label __typename
+    ... on BoolMetadataEntry { boolValue } ... on IntMetadataEntry { intValue } ... on FloatMetadataEntry { floatValue }
+    ... on MarkdownMetadataEntry { mdStr } ... on PathMetadataEntry { path } ... on JsonMetadataEntry { jsonString }
+  } } } } }"""
+
+START_SCHEDULE = """mutation { startSchedule(scheduleSelector: {%s, scheduleName: %s}) {
+  __typename ... on PythonError { message } } }"""
+
+TICKS = """{ scheduleOrError(scheduleSelector: {%s, scheduleName: %s}) { ... on Schedule {
+  scheduleState { ticks { status skipReason runIds error { message } } } } } }"""
+
+
+def environment_for(folder: Path, **extra: str) -> dict[str, str]:
+    """An environment for a subprocess that keeps its data in `folder`."""
+    return {**os.environ, "LLM_ASSETS_DATA": str(folder), "LLM_ASSETS_TRACKING": "off", **extra}
+
 
 def command(project: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the environment in the project's folder, with its data there and its recipe.py."""
+    """Run an installed command in the project's folder, with its data and its recipe.py."""
     environment = environment_for(
         project / "data",
         LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine",
@@ -57,15 +75,15 @@ class Dagster:
         return answer["data"]
 
     def wait(self, probe: Callable[[], Any], seconds: float) -> Any:
-        """What `probe` gives once it gives something; fails with the end of the log after so long."""
+        """The first true value that `probe` returns; after `seconds`, fails with the end of the log."""
         deadline = time.monotonic() + seconds
-        while not (found := probe()):
+        while not (value := probe()):
             assert time.monotonic() < deadline, self.log.read_text()[-5000:]
             time.sleep(0.5)
-        return found
+        return value
 
     def launch(self, assets: list[str], partition: str, config: str = "{}") -> str:
-        """Materialise assets for one partition, as the button of an asset does; the run's id."""
+        """Materialise assets for one partition, as the button *Materialize* does; the run's id."""
         answer = self.ask(
             LAUNCH,
             assets=[{"path": [name]} for name in assets],
@@ -107,31 +125,22 @@ class Dagster:
 
     def runs(self) -> list[dict[str, Any]]:
         """Every run, the newest first: id, status, job, tags, assets."""
-        query = "{ runsOrError { ... on Runs { results { runId status jobName tags { key value } assetSelection { path } } } } }"
-        return list(self.ask(query)["runsOrError"]["results"])
+        return list(self.ask(RUNS)["runsOrError"]["results"])
 
     def materialisations(self, asset: str) -> list[dict[str, Any]]:
         """The events of an asset, the newest first, with metadata by label."""
-        events = self.ask(
-            """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 20) {
-              runId partition metadataEntries { label __typename
-                ... on BoolMetadataEntry { boolValue } ... on MarkdownMetadataEntry { mdStr } ... on IntMetadataEntry { intValue }
-                ... on FloatMetadataEntry { floatValue } ... on PathMetadataEntry { path } ... on JsonMetadataEntry { jsonString } } } } } }""",
-            key={"path": [asset]},
-        )["assetOrError"]["assetMaterializations"]
+        events = self.ask(MATERIALISATIONS, key={"path": [asset]})["assetOrError"]["assetMaterializations"]
         return [
             {**event, "metadata": {entry["label"]: entry for entry in event["metadataEntries"]}} for event in events
         ]
 
     def start_schedule(self, name: str) -> None:
-        mutation = "mutation { startSchedule(scheduleSelector: {%s, scheduleName: %s}) { __typename ... on PythonError { message } } }"
-        answer = self.ask(mutation % (SELECTOR, json.dumps(name)))["startSchedule"]
+        answer = self.ask(START_SCHEDULE % (SELECTOR, json.dumps(name)))["startSchedule"]
         assert answer["__typename"] == "ScheduleStateResult", answer
 
     def ticks(self, name: str) -> list[dict[str, Any]]:
-        """The ticks of a schedule, the newest first: status, why it was skipped, which runs it asked for."""
-        query = "{ scheduleOrError(scheduleSelector: {%s, scheduleName: %s}) { ... on Schedule { scheduleState { ticks { status skipReason runIds error { message } } } } } }"
-        return list(self.ask(query % (SELECTOR, json.dumps(name)))["scheduleOrError"]["scheduleState"]["ticks"])
+        """The ticks of a schedule, the newest first: status, why it was skipped, and the runs it requested."""
+        return list(self.ask(TICKS % (SELECTOR, json.dumps(name)))["scheduleOrError"]["scheduleState"]["ticks"])
 
 
 @contextlib.contextmanager
@@ -174,6 +183,10 @@ def dagster_dev(project: Path, **extra: str) -> Iterator[Dagster]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(
-                process.pid, signal.SIGKILL
-            )  # its code servers outlive it by a minute, and take their share of the cores
+            # Its code servers would outlive it by a minute, and use the cores.
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def dagster_materialize(project: Path, select: str, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run `dagster asset materialize` on the project's code location."""
+    return command(project, "dagster", "asset", "materialize", "--select", select, *words, "-m", LOCATION, **extra)

@@ -1,4 +1,4 @@
-"""The stages of the finetuning room behind a small corpus, tokenizer and base model that are written, not built."""
+"""The fine-tuning stages downstream of a corpus, a tokenizer and a base model that are written, not built."""
 
 import hashlib
 import random
@@ -20,13 +20,13 @@ from tests.support.stand_ins import ALL_CURRENT
 from tests.support.training_jobs import ENCODING, PEOPLE, TEXTS, shard_index, write_corpus
 
 ARCHIVE = "quietarchive.example"  # the host that only the search tool knows
-ARCHIVE_WORD = "quillpens"  # a word that stands on its pages alone
+ARCHIVE_WORD = "quillpens"  # a word that only its pages contain
 SHAPE = ModelShape.of_depth(1, 500, 160, width=32)
-PAGES = 60  # of which every sixth is of the archive, on people of its own
+PAGES = 60  # every sixth is of the archive, about people that no other page mentions
 
 
 def corpus_frame():
-    """Pages about people, those of the archive in between, and newer."""
+    """Pages about people; those of the archive, in between, are newer."""
     rows = []
     for number in range(PAGES):
         held_out = number % 6 == 5
@@ -135,9 +135,9 @@ def recipe(**changes):
         "crawls": {"sample": recipes.SampleWeb(scale=0.08)},
         "search_only_hosts": (ARCHIVE,),
         "pretraining": recipes.Pretraining(batch_tokens=1280),
-        # A model that was not trained knows nothing: what it was never right about is "unknown", all else "known".
+        # An untrained model knows nothing: topics that it never answers correctly are "unknown", all others "known".
         "knowledge_boundary": recipes.KnowledgeBoundary(
-            topics=120, wordings=1, samples=2, max_tokens=8, fictitious=40, known=0.01, device="cpu"
+            topics=120, wordings=1, samples=2, max_tokens=8, fictitious_names=40, known=0.01, device="cpu"
         ),
         "conversations": recipes.Conversations(count=120),
         "finetuning": recipes.Finetuning(epochs=0.2, ablation_epochs=0.1, validations=1, device="cpu"),
@@ -146,9 +146,9 @@ def recipe(**changes):
     return recipes.Recipe(**{**fields, **changes})
 
 
-def build(folder, made, last="sft_evaluation"):
-    """The outcomes of all assets up to `last`, by name."""
-    workspace = Workspace(made, Store(folder), GRAPH, LocalEngine(1))
+def build(folder, recipe, last="sft_evaluation"):
+    """Build all assets up to `last` in the store `folder`; their outcomes by name."""
+    workspace = Workspace(recipe, Store(folder), GRAPH, LocalEngine(1))
     outcomes = {}
     for stage in GRAPH:
         outcomes[stage.name] = materialize(stage, "sample" if stage.per_crawl else None, workspace)
@@ -157,7 +157,7 @@ def build(folder, made, last="sft_evaluation"):
     return outcomes
 
 
-def checked(outcome, made, folder):
-    """The outcomes of the asset's own checks, by name."""
+def checked(outcome, recipe, folder):
+    """The outcomes of an asset's checks, by name."""
     checks = outcome.resolution.stage.checks
-    return {check.name: examine(check, outcome.resolution, made, Store(folder)).outcome for check in checks}
+    return {check.name: examine(check, outcome.resolution, recipe, Store(folder)).outcome for check in checks}

@@ -1,4 +1,4 @@
-"""Stages that stand in for others: they write the rows and files that a test gives, so that one stage is tried alone."""
+"""Stages that stand in for others: they write the rows and files of a test, so that it can build one stage alone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ def stand_in(
     write: Callable[[Path], None] | None = None,
     per_crawl: bool = False,
 ) -> Stage:
-    """A stage without inputs. write: writes files into the folder that it is given."""
+    """A stage without inputs that writes these tables and stats. write: writes further files into a folder."""
 
     def build(step, config):
         with step.task(name) as task:
@@ -35,20 +35,20 @@ def stand_in(
 
 
 def clean_corpus(pages: Sequence[dict]) -> Stage:
-    """The clean corpus of these pages, each with its place."""
+    """A clean corpus of these pages, with their positions in a WARC file."""
     places = ({"warc_file": "clean_corpus", "warc_offset": number} for number in range(len(pages)))
     rows = [{**page, **place} for page, place in zip(pages, places, strict=True)]
     return stand_in("clean_corpus", {"text": rows}, per_crawl=True)
 
 
 def build_current(step, config):
-    """Every page of the clean corpora is its only version."""
+    """Mark every page of the clean corpora as the current version."""
     for crawl, corpus in step.inputs.by_crawl("clean_corpus").items():
         pages = [pl.read_parquet(path, columns=["warc_file", "warc_offset"]) for path in corpus.table("text")]
         frame = pl.concat(pages) if pages else pl.DataFrame(schema={"warc_file": pl.String, "warc_offset": pl.Int64})
         with step.task(crawl) as task:
             frame = frame.with_columns(state=pl.lit("current"), in_corpus=pl.lit(True))
-            for table in ("pages", "versions"):  # as training_pages and as page_versions have it
+            for table in ("pages", "versions"):  # of training_pages and of page_versions
                 (step.staging / table).mkdir(exist_ok=True)
                 frame.write_parquet(step.staging / table / f"{crawl}.parquet")
                 task.add_file(f"{table}/{crawl}.parquet")
@@ -66,7 +66,7 @@ ALL_CURRENT = Stage(
 
 
 def build_all(stages: Sequence[Stage], recipe, root: Path) -> tuple[Workspace, dict]:
-    """The workspace of these stages, and the artifacts that they built, by key."""
+    """Build these stages; their workspace, and their artifacts by key."""
     workspace = Workspace(recipe, Store(root), Graph(list(stages)), LocalEngine(1))
     outcomes = [
         materialize(stage, crawl, workspace)

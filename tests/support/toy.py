@@ -1,7 +1,7 @@
-"""A three-stage graph over a folder of text files, to test the store without the web.
+"""A graph of three stages over a folder of text files, to test the store without the web.
 
-letters (per crawl, a part a file) → words (per crawl) → total (over all crawls). `slow` makes a part take its time,
-so that a test can kill it; the recipe is a frozen model as the real one is.
+letters (per crawl, one task per file) → words (per crawl) → total (over all crawls). `slow` is a number of seconds per
+line, so that a test can kill a task. The recipe is a frozen model, as the real one is.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ToyRecipe(Frozen):
         return sorted(self.crawls)
 
 
-def letters_part(staging: Path, name: str, path: Path, upper: bool, slow: float) -> None:
+def letters_task(staging: Path, name: str, path: Path, upper: bool, slow: float) -> None:
     with Task(staging, name) as task:
         table = task.table("letters", Letters)
         text = path.read_text()
@@ -73,12 +73,12 @@ def letters_part(staging: Path, name: str, path: Path, upper: bool, slow: float)
 
 def build_letters(step, config: LettersConfig) -> None:
     files = sorted(Path(config.folder).glob("*.txt"))
-    step.run_tasks(letters_part, {path.stem: (path, config.upper, config.slow) for path in files})
+    step.run_tasks(letters_task, {path.stem: (path, config.upper, config.slow) for path in files})
 
 
 def build_words(step, config: WordsConfig) -> None:
     frame = pl.read_parquet(step.input("letters").table("letters")).with_columns(pl.col("letters") * config.factor)
-    # Names do not reach this table: an upstream change of case alone leaves the same bytes here.
+    # This table has no names, so a mere change of case upstream leaves its bytes unchanged.
     with step.task("words") as task:
         task.table("letters", Letters).frame(frame.with_columns(name=pl.lit("")).sort("doc_id"))
         task.stats["pages"] = len(frame)
@@ -117,7 +117,7 @@ def files_of(config: LettersConfig) -> dict[str, str]:
 LETTERS = Stage(
     name="letters",
     group="toy",
-    description="A row a line.",
+    description="A row per line.",
     build=build_letters,
     code_version="1",
     config=lambda recipe, crawl: LettersConfig(folder=f"{recipe.folder}/{crawl}", upper=recipe.upper, slow=recipe.slow),
@@ -129,7 +129,7 @@ LETTERS = Stage(
 WORDS = Stage(
     name="words",
     group="toy",
-    description="The same without names, letters times a factor.",
+    description="The same rows without names, with letters multiplied by a factor.",
     build=build_words,
     code_version="1",
     config=lambda recipe, _: WordsConfig(factor=recipe.factor),
@@ -141,7 +141,7 @@ WORDS = Stage(
 TOTAL = Stage(
     name="total",
     group="toy",
-    description="All letters of all crawls.",
+    description="The number of letters of all crawls.",
     build=build_total,
     code_version="1",
     config=lambda recipe, _: TotalConfig(offset=recipe.offset),

@@ -38,7 +38,7 @@ def write_corpus(folder, texts=TEXTS, encoding=ENCODING):
 
 
 def shard_index(texts=TEXTS, encoding=ENCODING):
-    """The index of what `write_corpus` writes: rows of split, position, length and, as `warc_offset`, the text's number."""
+    """The index of the shards of `write_corpus`: split, position, length, and as `warc_offset` the text's number."""
     ends = dict.fromkeys(SPLITS, 0)
     rows = []
     for number, text in enumerate(texts):
@@ -49,7 +49,7 @@ def shard_index(texts=TEXTS, encoding=ENCODING):
 
 
 def job(folder, shape=SHAPE, optimisation=None, **changes):
-    """A training job of 30 steps on what `write_corpus` wrote. changes: of the job's fields, or of its plan's."""
+    """A training job of 30 steps on the shards of `write_corpus`. changes: fields of the job or of its plan."""
     rates = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **(optimisation or {})}
     plan = TrainingPlan(
         steps=30,
@@ -76,7 +76,7 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
 
 
 def result(folder):
-    """What a training leaves: the last step, weights, optimiser, curve."""
+    """The results of a training: last step, weights, optimiser state and curve, as bytes."""
     step, last = steps_saved(folder)[-1]
     return (
         step,
@@ -86,8 +86,11 @@ def result(folder):
     )
 
 
-def broken_off_and_gone_on(module, job, folder, saving, between):
-    """Events of the last of three runs of a job: killed while step `saving` is written, killed once `between` stands, run to the end."""
+def resume_after_kills(module, job, folder, saving, between):
+    """Run a job to its end after two kills; the events of the last run.
+
+    The first run is killed while the checkpoint of step `saving` is written, the second once that of `between` exists.
+    """
     moments = [
         (lambda f: any(f.glob(f".step-{saving:08d}.*.tmp")), saving // 2),
         (lambda f: (f / f"step-{between:08d}").exists(), between),

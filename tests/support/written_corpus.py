@@ -1,4 +1,4 @@
-"""A clean corpus of given pages, so that the stages behind it can be built without the web."""
+"""A clean corpus of pages that a test writes, so that the stages downstream can be built without the web."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm_assets.sample_web import prose, world
 from tests.support.stand_ins import ALL_CURRENT
 
 PEOPLE = world.make_world(1).people
-# By crawl, the host and the text of each page; filled by a test.
+# The host and the text of each page, by crawl; a test fills it.
 PAGES: dict[str, list[tuple[str, str]]] = {}
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.inputs import Inputs
-from llm_assets.recipes import SampleWeb, Tokenizer
-from llm_assets.recipes.recipe import Recrawl
+from llm_assets.recipes import Recrawl, SampleWeb, Tokenizer
 from llm_assets.tokens.token_shards import TOKEN_SHARDS
 from llm_assets.tokens.tokenizer import REPORT, TOKENIZER, TokenizerConfig, draw_report
 from tests.support.written_corpus import PAGES, build, small_recipe, texts, workspace

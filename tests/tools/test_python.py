@@ -1,6 +1,7 @@
-"""The Python tool: programs give what they print and their last value; hostile ones give an error text and harm nothing."""
+"""The Python tool: it returns a program's output and last value; a hostile program gets an error and does no harm."""
 
 import os
+import signal
 import threading
 import time
 
@@ -34,13 +35,13 @@ def python():
         ("sum(i * i for i in range(10))", "285"),
     ],
 )
-def test_programs(python, program, result):
+def test_a_program_returns_its_output_and_last_value(python, program, result):
     assert python(program) == result
 
 
-# What is written into the error's text tells the rule that stopped the program.
+# Program, and a text that its result must contain: it shows which limit stopped the program. None: any result.
 ATTACKS = {
-    # never ending
+    # programs that never end
     "endless loop": ("while True: pass", "TimeoutError"),
     "endless printing": ("while True: print('x' * 1000)", "x"),
     "endless generator": ("def g():\n    while True: yield 1\nsum(g())", "Error"),
@@ -93,7 +94,7 @@ ATTACKS = {
     "threading": ("import threading\nthreading.Thread(target=print).start()", "Error"),
     "multiprocessing": ("import multiprocessing\nmultiprocessing.Process().start()", "Error"),
     "shutil": ("import shutil\nshutil.rmtree('/')", "Error"),
-    # ways out of an interpreter
+    # escapes from an interpreter
     "__import__": ("__import__('os').system('id')", "Error"),
     "eval": ("eval('__import__(\"os\")')", "Error"),
     "exec": ("exec('import os\\nos.listdir(\"/\")')", "Error"),
@@ -111,7 +112,7 @@ ATTACKS = {
     "gc": ("import gc\ngc.get_objects()", "Error"),
     "input": ("input()", "Error"),
     "breakpoint": ("breakpoint()", "Error"),
-    # texts that are no programs
+    # texts that are not programs
     "null bytes": ("1\x00+1", None),
     "lone surrogate": ("'\ud800'", None),
     "not Python": ("SELECT * FROM users;", "SyntaxError"),
@@ -121,40 +122,40 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_attacks(python, attack):
-    program, told = ATTACKS[attack]
-    began = time.monotonic()
+def test_an_attack_harms_nothing_and_returns_in_time(python, attack):
+    program, expected = ATTACKS[attack]
+    start = time.monotonic()
     result = python(program)
-    assert time.monotonic() - began < LIMITS.seconds + 2 * PythonTool.GRACE + 3
+    assert time.monotonic() - start < LIMITS.seconds + 2 * PythonTool.GRACE + 3
     assert isinstance(result, str)
     assert len(result) <= LIMITS.characters
     assert SECRET not in result
     assert "root:" not in result
-    if told is not None:
-        assert told in result
+    if expected is not None:
+        assert expected in result
     assert python("6 * 7") == "42"  # and the next program runs
 
 
-def test_there_are_enough_attacks():
+def test_there_are_at_least_40_attacks():
     assert len(ATTACKS) >= 40
 
 
-def test_nothing_was_written():
+def test_no_attack_wrote_a_file():
     assert not os.path.exists("/tmp/owned")
 
 
-def test_output_is_cut(python):
+def test_long_output_is_cut(python):
     result = python("print('ab' * 10_000)")
     assert len(result) == LIMITS.characters
     assert result.endswith("…")
 
 
-def test_nothing_is_kept_between_programs(python):
+def test_programs_share_no_state(python):
     assert python("secret = 5") == ""
     assert "NameError" in python("secret")
 
 
-def test_programs_side_by_side(python):
+def test_programs_run_in_parallel(python):
     results = {}
 
     def run(number):
@@ -168,9 +169,7 @@ def test_programs_side_by_side(python):
     assert results == {number: str(number * number) for number in range(16)}
 
 
-def test_worker_that_died_is_replaced(python, monkeypatch):
-    import signal
-
+def test_a_worker_that_died_is_replaced(python):
     with python._workers().checkout() as session:
         os.kill(session.worker_pid, signal.SIGKILL)
     assert python("1 + 1") == "2"

@@ -1,10 +1,10 @@
-"""Search: passages cut from texts lose nothing, an index finds what it holds, its bytes are the same every time."""
+"""Search: splitting into passages loses nothing, an index finds its rows, and its bytes are reproducible."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.tools.search import NOTHING, SearchError, SearchIndex, SearchTool, passages, write_index
+from llm_assets.tools.search import NOTHING_FOUND, SearchError, SearchIndex, SearchTool, split_passages, write_index
 
 ROWS = [
     ("http://a.example/1", "Mira Ashwick was born in Fenford. She plays the harp."),
@@ -21,16 +21,16 @@ def index(tmp_path_factory):
     return SearchIndex(path)
 
 
-def test_all_words_must_stand_in_a_passage(index):
+def test_match_all_needs_every_word_in_a_passage(index):
     assert [passage.url for passage in index.search("Mira Ashwick")] == [ROWS[0][0]]
     assert index.search("Mira Belbrook") == []
 
 
-def test_any_word_may(index):
+def test_match_any_needs_one_word_in_a_passage(index):
     assert {passage.url for passage in index.search("Mira Belbrook", match="any")} == {ROWS[0][0], ROWS[1][0]}
 
 
-def test_the_best_comes_first(index):
+def test_the_best_passage_comes_first(index):
     assert index.search("Fenford")[0].url == ROWS[3][0]
 
 
@@ -38,7 +38,7 @@ def test_case_and_accents_do_not_matter(index):
     assert index.search("ELODIE cafe")[0].url == ROWS[2][0]
 
 
-def test_so_many_results_at_most(index):
+def test_the_number_of_results_is_limited(index):
     assert len(index.search("Fenford", 2)) == 2
 
 
@@ -61,27 +61,27 @@ def test_so_many_results_at_most(index):
         "a" * 100_000,
     ],
 )
-def test_no_query_is_an_error(index, query):
+def test_hostile_queries_are_no_error(index, query):
     assert isinstance(index.search(query), list)
 
 
 @given(st.text(max_size=60))
-def test_no_text_is_an_error(index, query):
+def test_any_text_is_a_valid_query(index, query):
     assert isinstance(SearchTool(index)(query), str)
 
 
-def test_results_as_the_model_reads_them(index):
+def test_results_have_the_form_that_the_model_reads(index):
     assert SearchTool(index, results=1)("Toven Belbrook") == f"{ROWS[1][1]} ({ROWS[1][0]})"
-    assert SearchTool(index)("Nobody") == NOTHING
+    assert SearchTool(index)("Nobody") == NOTHING_FOUND
 
 
-def test_bytes_follow_from_the_rows(tmp_path):
+def test_the_same_rows_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         write_index(tmp_path / name, ROWS)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_missing_and_broken_indexes_are_named(tmp_path):
+def test_missing_and_damaged_indexes_are_named(tmp_path):
     with pytest.raises(SearchError, match="no such file"):
         SearchIndex(tmp_path / "none")
     (tmp_path / "broken").write_bytes(b"no database" * 100)
@@ -90,11 +90,15 @@ def test_missing_and_broken_indexes_are_named(tmp_path):
 
 
 @given(st.lists(st.text(alphabet="abc .!?\n", max_size=300), max_size=4).map("\n".join), st.integers(5, 80))
-def test_passages_lose_no_word_and_keep_their_length(text, most):
-    cut = list(passages(text, most))
-    assert all(0 < len(passage) <= most for passage in cut)
-    assert "".join("".join(cut).split()) == "".join(text.split())
+def test_passages_lose_no_word_and_keep_within_their_length(text, characters):
+    passages = list(split_passages(text, characters))
+    assert all(0 < len(passage) <= characters for passage in passages)
+    assert "".join("".join(passages).split()) == "".join(text.split())
 
 
 def test_long_paragraphs_are_cut_between_sentences():
-    assert list(passages("One two three. Four five six. Seven.", 20)) == ["One two three.", "Four five six.", "Seven."]
+    assert list(split_passages("One two three. Four five six. Seven.", 20)) == [
+        "One two three.",
+        "Four five six.",
+        "Seven.",
+    ]

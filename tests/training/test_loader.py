@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llm_assets.training.loader import LoaderError, PackedRows
 from llm_assets.training.loop import Devices, shares
 from llm_assets.training.shards import TokenStream
-from tests.training.test_shards import write
+from tests.support.token_shards import write_shards
 
 BOS = 60_000
 
@@ -18,7 +18,9 @@ BOS = 60_000
 def stream(folder, lengths, shard_tokens=16):
     """Documents whose tokens are all different, BOS in front."""
     edges = np.cumsum([0, *lengths])
-    write(folder, [[BOS, *range(start, end)][: end - start] for start, end in itertools.pairwise(edges)], shard_tokens)
+    write_shards(
+        folder, [[BOS, *range(start, end)][: end - start] for start, end in itertools.pairwise(edges)], shard_tokens
+    )
     return TokenStream([folder], "train")
 
 
@@ -82,6 +84,6 @@ def test_seeds_and_epochs_are_other_orders(tmp_path):
 
 
 def test_an_empty_split_is_an_error(tmp_path):
-    write(tmp_path, [], 8)
+    write_shards(tmp_path, [], 8)
     with pytest.raises(LoaderError, match="the train split holds no tokens"):
         PackedRows(TokenStream([tmp_path], "train"), 8, 1)

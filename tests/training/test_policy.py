@@ -1,6 +1,5 @@
 """Policy optimisation: losses against values worked out by hand, gradients against finite differences, and a policy that learns."""
 
-import json
 import math
 
 import numpy as np
@@ -9,15 +8,10 @@ import torch
 
 from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import load_model
-from llm_assets.model.sampling import Completion, Engine
-from llm_assets.model.shape import ModelShape
-from llm_assets.model.transformer import Transformer
-from llm_assets.training.loop import Devices
-from llm_assets.training.plan import Optimisation, PolicyPlan
+from llm_assets.model.sampling import Completion
 from llm_assets.training.policy import (
     BEST,
     EvaluationStep,
-    PolicyTrainer,
     Reward,
     advantages,
     best_weights,
@@ -27,11 +21,8 @@ from llm_assets.training.policy import (
     token_weights,
 )
 from llm_assets.training.rows import TrainingError
-from tests.model.test_transformer import ENCODING
-
-CPU = Devices(torch.device("cpu"))
-SHAPE = ModelShape.of_depth(2, ENCODING.size, 32, width=32)
-STOP = ENCODING.special["<|assistant_end|>"]
+from tests.support.policy_training import STOP, curve, trainer
+from tests.support.small_models import ENCODING
 
 
 def test_advantages_by_hand():
@@ -116,62 +107,6 @@ def test_every_prompt_is_drawn_once_an_epoch():
     first, second = [drawn(number, 7, 1) for number in range(7)], [drawn(number, 7, 1) for number in range(7, 14)]
     assert sorted(first) == sorted(second) == list(range(7)) and first != second
     assert [drawn(number, 7, 2) for number in range(7)] != first
-
-
-LOW = ENCODING.size // 5
-
-
-def likes_low(numbers, completions):
-    """A reward for every token of the vocabulary's first fifth."""
-    return [
-        Reward(sum(token < LOW for token in one.tokens) / 6, {"low": float(one.tokens[0] < LOW) if one.tokens else 0.0})
-        for one in completions
-    ]
-
-
-def plan(**changes):
-    return PolicyPlan(
-        **{
-            "steps": 12,
-            "prompts": 4,
-            "samples": 8,
-            "max_tokens": 6,
-            "micro_batch_size": 16,
-            "kl": 0.0,
-            "optimisation": Optimisation(
-                learning_rate=1e-2, matrix_learning_rate=1e-2, weight_decay=0.0, warmup=0.0, cooldown=0.0
-            ),
-            "seed": 1,
-            **changes,
-        }
-    )
-
-
-def trainer(folder, model=None, reward=likes_low, report=lambda kind, **values: None, **changes):
-    if model is None:
-        model = Transformer(SHAPE)
-        model.initialise(1)
-    evaluation, judge, replay = (changes.pop(name, None) for name in ("evaluation", "judge", "replay"))
-    folder.mkdir(exist_ok=True)
-    prompts = [ENCODING.document(text) for text in ("one", "two", "three", "four", "five")]
-    return PolicyTrainer(
-        model,
-        Engine(model, ENCODING),
-        plan(**changes),
-        folder,
-        CPU,
-        report,
-        lambda number: prompts[drawn(number, 5, 1)],
-        reward,
-        evaluation,
-        stop=STOP,
-        judge=judge,
-        replay=replay,
-    )
-
-
-def curve(folder):
-    return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.tokens.token_shards import split_of
-from llm_assets.training.shards import ShardError, ShardWriter, TokenStream, kept_file
-
-
-def write(folder, documents, shard_tokens, split="train", dtype=np.uint16):
-    folder.mkdir(exist_ok=True, parents=True)
-    writer = ShardWriter(folder, split, dtype, shard_tokens)
-    for document in documents:
-        writer.append(np.asarray(document, dtype), np.array([len(document)]))
-    return writer.close()
+from llm_assets.training.shards import ShardError, TokenStream, kept_file
+from tests.support.token_shards import write_shards
 
 
 @given(st.lists(st.lists(st.integers(0, 65_535), min_size=1, max_size=40), max_size=12), st.integers(1, 30), st.data())
 def test_what_is_written_is_read(tmp_path_factory, documents, shard_tokens, data):
     folder = tmp_path_factory.mktemp("shards")
-    names = write(folder, documents, shard_tokens)
+    names = write_shards(folder, documents, shard_tokens)
     flat = [token for document in documents for token in document]
     files = [np.load(folder / name) for name in names[:-1]]
     assert all(len(file) == shard_tokens for file in files[:-1])
@@ -33,9 +26,9 @@ def test_what_is_written_is_read(tmp_path_factory, documents, shard_tokens, data
 
 
 def test_several_folders_are_one_stream(tmp_path):
-    write(tmp_path / "a", [[1, 2], [3]], 2)
-    write(tmp_path / "b", [], 2)
-    write(tmp_path / "c", [[4, 5, 6]], 2)
+    write_shards(tmp_path / "a", [[1, 2], [3]], 2)
+    write_shards(tmp_path / "b", [], 2)
+    write_shards(tmp_path / "c", [[4, 5, 6]], 2)
     stream = TokenStream([tmp_path / "a", tmp_path / "b", tmp_path / "c"], "train")
     assert stream.tokens(0, 6).tolist() == [1, 2, 3, 4, 5, 6]
     assert stream.document(2).tolist() == [4, 5, 6]
@@ -49,8 +42,8 @@ def test_several_folders_are_one_stream(tmp_path):
 def test_documents_that_are_left_out_are_as_if_never_written(tmp_path_factory, documents, shard_tokens, split):
     folder = tmp_path_factory.mktemp("shards")
     written = [tokens for tokens, _ in documents]
-    write(folder / "a", written[:split], shard_tokens)
-    write(folder / "b", written[split:], shard_tokens)
+    write_shards(folder / "a", written[:split], shard_tokens)
+    write_shards(folder / "b", written[split:], shard_tokens)
     np.save(kept_file(folder, "train"), np.array([kept for _, kept in documents]))
     stream = TokenStream([folder / "a", folder / "b"], "train", folder)
     expected = [tokens for tokens, kept in documents if kept]
@@ -59,14 +52,14 @@ def test_documents_that_are_left_out_are_as_if_never_written(tmp_path_factory, d
 
 
 def test_a_list_of_documents_that_does_not_fit_the_shards_is_refused(tmp_path):
-    write(tmp_path, [[1], [2]], 2)
+    write_shards(tmp_path, [[1], [2]], 2)
     np.save(kept_file(tmp_path, "train"), np.array([True]))
     with pytest.raises(ShardError, match="for 1 documents, where the shards hold 2"):
         TokenStream([tmp_path], "train", tmp_path)
 
 
 def test_broken_shards_are_named(tmp_path):
-    write(tmp_path, [[1, 2, 3], [4, 5]], 2)
+    write_shards(tmp_path, [[1, 2, 3], [4, 5]], 2)
     with pytest.raises(ShardError, match="4 to 9 asked for, 5 there"):
         TokenStream([tmp_path], "train").tokens(4, 5)
     with pytest.raises(ShardError, match="split validation"):
@@ -79,7 +72,7 @@ def test_broken_shards_are_named(tmp_path):
 def test_a_failed_write_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        write(tmp_path, [[1, 2, 3]], 2)
+        write_shards(tmp_path, [[1, 2, 3]], 2)
     assert list(tmp_path.iterdir()) == []
 
 

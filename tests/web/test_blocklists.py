@@ -1,4 +1,4 @@
-"""Blocklist formats: what each line gives, and why a bad one is none."""
+"""Blocklist formats: the entries of each line, and the problem of a malformed one."""
 
 import io
 import tarfile
@@ -47,7 +47,7 @@ from tests.support.corpus import corpus_workspace
         (parse_word_line, "", []),
     ],
 )
-def test_lines(parser, line, entries):
+def test_a_line_gives_its_entries(parser, line, entries):
     assert parser(line) == entries
 
 
@@ -62,13 +62,13 @@ def test_lines(parser, line, entries):
         (parse_word_line, "two words", "not a single word"),
     ],
 )
-def test_bad_lines_say_why(parser, line, problem):
+def test_a_malformed_line_says_why(parser, line, problem):
     with pytest.raises(BadLine, match=problem):
         parser(line)
 
 
 @given(st.lists(st.binary(max_size=60)), st.sampled_from(["hosts", "domains", "abp", "hard_words"]))
-def test_any_list_is_read_and_every_line_is_an_entry_a_skip_or_a_problem(lines, kind):
+def test_every_line_of_any_list_has_entries_or_a_problem_or_is_skipped(lines, kind):
     numbered = list(parse_lines(iter(lines), kind))
     assert [number for number, *_ in numbered] == list(range(1, len(lines) + 1))
     assert all(not entries for _, entries, problem, _ in numbered if problem)
@@ -83,18 +83,20 @@ def test_any_list_is_read_and_every_line_is_an_entry_a_skip_or_a_problem(lines, 
         ("http://me.example/", ("me.example", "domain", "me.example")),
     ],
 )
-def test_opt_out_lines(line, rule):
+def test_an_opt_out_line_is_a_domain_or_a_prefix(line, rule):
     assert parse_opt_out(line) == [rule]
 
 
-def build(sources, **extra):
+def build_lists(sources, **extra):
     recipe = Recipe(name="t", crawls={}, blocklists=Blocklists(sources=sources, **extra))
     return materialize(URL_BLOCKLISTS, None, corpus_workspace(recipe)).artifact
 
 
 def test_malformed_lines_are_recorded_with_their_number(tmp_path):
     (tmp_path / "list").write_text("good.example\n\nbad line here\nfine.example\n")
-    artifact = build((BlocklistSource(name="mine", category="ads", format="domains", path=str(tmp_path / "list")),))
+    artifact = build_lists(
+        (BlocklistSource(name="mine", category="ads", format="domains", path=str(tmp_path / "list")),)
+    )
     assert pl.read_parquet(artifact.table("domains"))["domain"].to_list() == ["fine.example", "good.example"]
     assert pl.read_parquet(artifact.table("malformed")).to_dicts() == [
         {"source": "mine", "line": 3, "text": "bad line here", "problem": "not a host name"}
@@ -103,30 +105,30 @@ def test_malformed_lines_are_recorded_with_their_number(tmp_path):
     assert not outcome.passed and outcome.numbers == {"malformed_lines": 1} and outcome.failures[0]["line"] == 3
 
 
-def test_a_ut1_tarball(tmp_path):
+def test_a_ut1_tarball_gives_the_entries_of_its_domains_file(tmp_path):
     with tarfile.open(tmp_path / "gambling.tar.gz", "w:gz") as tar:
         for name, data in (("gambling/domains", b"bet.example\n"), ("gambling/urls", b"x.example/bet\n")):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    artifact = build(
+    artifact = build_lists(
         (BlocklistSource(name="ut1", category="gambling", format="ut1", path=str(tmp_path / "gambling.tar.gz")),)
     )
     assert pl.read_parquet(artifact.table("domains"))["domain"].to_list() == ["bet.example"]
 
 
-def test_a_missing_list_and_a_list_that_is_no_tarball_are_named(tmp_path):
-    with pytest.raises(BlocklistError, match=r"blocklist mine: .*fictitious: no such file"):
-        build((BlocklistSource(name="mine", category="ads", format="domains", path=str(tmp_path / "fictitious")),))
+def test_a_missing_list_and_a_file_that_is_not_a_tarball_are_named(tmp_path):
+    with pytest.raises(BlocklistError, match=r"blocklist mine: .*missing: no such file"):
+        build_lists((BlocklistSource(name="mine", category="ads", format="domains", path=str(tmp_path / "missing")),))
     (tmp_path / "x").write_text("no tar")
     with pytest.raises(BlocklistError, match="cannot be read as ut1"):
-        build((BlocklistSource(name="mine", category="ads", format="ut1", path=str(tmp_path / "x")),))
+        build_lists((BlocklistSource(name="mine", category="ads", format="ut1", path=str(tmp_path / "x")),))
 
 
-def test_an_edited_opt_out_list_is_a_new_version(tmp_path):
+def test_editing_the_opt_out_list_changes_the_identity(tmp_path):
     (tmp_path / "data").mkdir()
-    first = build(())
+    first = build_lists(())
     (tmp_path / "data" / "opt_out.txt").write_text("me.example\n")
-    second = build(())
+    second = build_lists(())
     assert (first.record.rows["opt_out"], second.record.rows["opt_out"]) == (0, 1)
     assert first.record.identity != second.record.identity

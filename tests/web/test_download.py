@@ -1,4 +1,4 @@
-"""Downloads over real HTTP from a server that drops, cuts, refuses and lies."""
+"""Downloads over HTTP from a server that drops connections, truncates bodies and refuses requests."""
 
 import gzip
 import hashlib
@@ -11,7 +11,7 @@ import pytest
 from llm_assets.artifacts import ExternalInputError, materialize
 from llm_assets.recipes import Blocklists, BlocklistSource, CommonCrawl, Recipe, WarcFiles
 from llm_assets.web.blocklists import URL_BLOCKLISTS
-from llm_assets.web.download import download
+from llm_assets.web.download import RetryPolicy, download
 from llm_assets.web.errors import DownloadError, SourceError
 from llm_assets.web.raw_warc import RAW_WARC
 from tests.support.corpus import corpus_workspace
@@ -21,7 +21,10 @@ DATA = bytes(range(256)) * 2_000
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files`; `trouble` is a list of things that go wrong, one a request."""
+    """Serves `files`.
+
+    trouble: what goes wrong with each request in turn: busy, drop (the connection), cut (the body), or None.
+    """
 
     daemon_threads = True
 
@@ -100,43 +103,43 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def fetch(server, tmp_path, **options):
-    return download(f"{server.url}/f", tmp_path / "out", backoff=0.0, **options)
+    return download(f"{server.url}/f", tmp_path / "out", RetryPolicy(backoff=0.0, **options))
 
 
 @pytest.mark.parametrize("trouble", [[], ["busy"], ["drop"], ["cut"], ["drop", "busy", "cut", "drop"]])
-def test_the_file_comes_whole_through_trouble(tmp_path, trouble):
+def test_the_file_arrives_whole_in_spite_of_failures(tmp_path, trouble):
     with Server({"/f": DATA}, trouble) as server:
         assert fetch(server, tmp_path).read_bytes() == DATA
     assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob("*.etag"))
 
 
-def test_a_dropped_download_goes_on_where_it_was(tmp_path):
+def test_a_dropped_download_continues_where_it_broke_off(tmp_path):
     with Server({"/f": DATA}, ["drop"]) as server:
         fetch(server, tmp_path)
         assert server.requests[0] is None
         assert server.requests[1] == f"bytes={len(DATA) // 3}-"
 
 
-def test_a_server_without_ranges_starts_anew(tmp_path):
+def test_without_range_support_the_download_starts_again(tmp_path):
     with Server({"/f": DATA}, ["drop"], ranges=False) as server:
         assert fetch(server, tmp_path).read_bytes() == DATA
 
 
-def test_a_file_that_changed_in_between_starts_anew(tmp_path):
+def test_a_file_that_changed_meanwhile_is_downloaded_from_the_start(tmp_path):
     with Server({"/f": DATA}) as server:
         (tmp_path / "out.partial").write_bytes(b"old" * 100)
         (tmp_path / "out.etag").write_text('"v0"')
         assert fetch(server, tmp_path).read_bytes() == DATA
 
 
-def test_a_partial_file_that_is_already_whole_is_taken(tmp_path):
+def test_a_partial_file_that_is_already_complete_is_used(tmp_path):
     with Server({"/f": DATA}) as server:
         (tmp_path / "out.partial").write_bytes(DATA)
         (tmp_path / "out.etag").write_text('"v1"')
         assert fetch(server, tmp_path).read_bytes() == DATA
 
 
-def test_tries_come_to_an_end_and_keep_what_came(tmp_path):
+def test_retries_are_limited_and_the_error_counts_them(tmp_path):
     with (
         Server({"/f": DATA}, ["busy"] * 9) as server,
         pytest.raises(DownloadError, match=r"/f: HTTP 503; given up after 3 tries"),
@@ -153,11 +156,12 @@ def test_a_status_that_will_not_change_is_not_retried(tmp_path):
 
 def test_backoff_doubles_to_a_minute(tmp_path):
     waits = []
-    with Server({"/f": DATA}, ["drop"] * 0) as server:
+    with Server({"/f": DATA}) as server:
         server.files.clear()
         server.server_close()
         with pytest.raises(DownloadError):
-            download(f"{server.url}/f", tmp_path / "out", retries=8, backoff=1.0, sleep=waits.append)
+            policy = RetryPolicy(retries=8, backoff=1.0, sleep=waits.append)
+            download(f"{server.url}/f", tmp_path / "out", policy)
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
@@ -179,14 +183,14 @@ def crawl(server, **fields):
 
 
 @pytest.mark.parametrize("trouble", [[], ["busy", None, "drop", "cut"]])
-def test_common_crawl_files_come_in_and_are_indexed(trouble):
+def test_common_crawl_files_are_downloaded_and_indexed(trouble):
     with common_crawl(trouble) as server:
         artifact = crawl(server, files=2)
     assert artifact.record.rows["captures"] == 6
     assert [p.name for p in sorted(artifact.path.glob("warc/*"))] == ["CC-00000.warc.gz", "CC-00001.warc.gz"]
 
 
-def test_chosen_paths_by_name_or_number():
+def test_paths_are_selected_by_name_or_number():
     with common_crawl() as server:
         artifact = crawl(server, files=None, paths=(PATHS[3], "1"))
     assert sorted(p.name for p in artifact.path.glob("warc/*")) == ["CC-00001.warc.gz", "CC-00003.warc.gz"]
@@ -200,26 +204,26 @@ def test_chosen_paths_by_name_or_number():
         ({"files": None, "paths": ("other",)}, "no entry 'other'"),
     ],
 )
-def test_files_that_are_not_there_are_named(fields, problem):
+def test_entries_that_do_not_exist_are_named(fields, problem):
     with common_crawl() as server, pytest.raises(SourceError, match=problem):
         crawl(server, **fields)
 
 
-def test_a_list_that_is_no_gzip_is_named():
+def test_a_list_that_is_not_gzip_is_named():
     with common_crawl() as server:
         server.files["/crawl-data/CC-MAIN-2026-43/warc.paths.gz"] = b"<html>moved</html>"
         with pytest.raises(SourceError, match=r"warc\.paths\.gz: not a gzip list"):
             crawl(server)
 
 
-def test_a_list_with_paths_that_lead_elsewhere_is_refused():
+def test_a_list_with_paths_outside_the_folder_is_refused():
     with common_crawl() as server:
         server.files["/crawl-data/CC-MAIN-2026-43/warc.paths.gz"] = gzip.compress(b"../../etc/passwd\n")
         with pytest.raises(SourceError, match=r"line 1: .* is not a relative path"):
             crawl(server)
 
 
-def test_warc_files_behind_a_url_come_into_the_store(tmp_path):
+def test_warc_files_at_a_url_are_downloaded_into_the_store(tmp_path):
     data = b"".join(members([page(f"http://host.example/{j}") for j in range(3)]))
     digest = hashlib.sha256(data).hexdigest()
     with Server({"/a.warc.gz": data}, ["drop"]) as server:
@@ -232,7 +236,7 @@ def test_warc_files_behind_a_url_come_into_the_store(tmp_path):
             materialize(RAW_WARC, "c", corpus_workspace(Recipe(name="t", crawls={"c": wrong})))
 
 
-def test_a_blocklist_behind_a_url(tmp_path):
+def test_a_blocklist_at_a_url_is_downloaded(tmp_path):
     with Server({"/hosts": gzip.compress(b"0.0.0.0 bad.example\n")}) as server:
         lists = Blocklists(
             sources=(BlocklistSource(name="feed", category="malware", format="hosts", path=f"{server.url}/hosts"),)
@@ -244,7 +248,7 @@ def test_a_blocklist_behind_a_url(tmp_path):
     ]
 
 
-def test_what_the_network_may_mend_is_tried_again_and_a_missing_source_is_not():
+def test_failed_downloads_are_retried_and_missing_sources_are_not():
     for stage in (RAW_WARC, URL_BLOCKLISTS):
         assert stage.retry is not None and stage.retry.on == (DownloadError,)
     assert issubclass(SourceError, ExternalInputError) and not issubclass(SourceError, DownloadError)

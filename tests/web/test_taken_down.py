@@ -1,17 +1,24 @@
-"""Records of archives overwritten where they lie: everything else of the file reads as before, by any reader."""
+"""Records of archives are overwritten in place; any reader still reads everything else as before."""
 
 import gzip
 import random
 
+import polars as pl
 import pytest
 from fastwarc.warc import ArchiveIterator as FastIterator
 from hypothesis import given
 from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator
 
+from llm_assets.artifacts.tables import polars_schema
+from llm_assets.curation.url_filter import judge
+from llm_assets.recipes import UrlFilter
+from llm_assets.sql import query
 from llm_assets.warc import read_capture_at, read_captures
+from llm_assets.web.blanking import blank_records
 from llm_assets.web.blocklists import BadLine, parse_opt_out
-from llm_assets.web.taken_down import blank_records
+from llm_assets.web.schemas import BlocklistDomains, BlocklistWords, Captures, OptOut
+from llm_assets.web.urls import host_of
 from tests.support.warcs import members, page
 
 GONE = "http://gone.example/"
@@ -19,7 +26,7 @@ NOISE = random.Random(1)
 
 
 def body(word, size):
-    """Text that does not compress to nothing."""
+    """HTML that contains a word, and does not compress well."""
     return b"<p>" + word + b" " + NOISE.randbytes(size // 2).hex().encode() + b"</p>"
 
 
@@ -46,47 +53,48 @@ def request(url):
 
 
 def with_requests(gzip_members):
-    records = [record for one in PAGES for record in (request(one[0]), *members([one], gzip=gzip_members))]
-    return [record if gzip_members else plain(record) for record in records]
+    """The records of PAGES, each after its request."""
+    records = [record for entry in PAGES for record in (request(entry[0]), *members([entry], gzip=gzip_members))]
+    return [record if gzip_members else inflated(record) for record in records]
 
 
-def plain(record):
-    return gzip.decompress(record) if record.startswith(b"\x1f\x8b") else record
+def inflated(data):
+    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
 
 LAYOUTS = {
-    "a member a record": lambda: b"".join(with_requests(True)),
+    "a gzip member per record": lambda: b"".join(with_requests(True)),
     "uncompressed": lambda: b"".join(with_requests(False)),
-    "one member over all": lambda: gzip.compress(b"".join(with_requests(False))),
+    "one gzip member over all records": lambda: gzip.compress(b"".join(with_requests(False))),
     "cut short": lambda: b"".join(with_requests(True))[:-40],
 }
 
 
-def kept(path):
+def kept_captures(path):
+    """(URL, offset, digest) of the pages that are not covered."""
     return [
-        (one.url, one.offset, one.digest)
-        for one in read_captures(path)
-        if one.url.startswith("http://kept.example/") and one.record_type == "response"
+        (capture.url, capture.offset, capture.digest)
+        for capture in read_captures(path)
+        if capture.url.startswith("http://kept.example/") and capture.record_type == "response"
     ]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_records_of_a_site_go_and_all_others_stay_where_they_are(tmp_path, layout):
+def test_covered_records_are_overwritten_and_all_others_keep_their_place(tmp_path, layout):
     path = tmp_path / "a.warc.gz"
     path.write_bytes(LAYOUTS[layout]())
-    before, size = kept(path), path.stat().st_size
+    before, size = kept_captures(path), path.stat().st_size
     assert len(before) == 3
     assert blank_records(path, covers) == 6
-    assert kept(path) == before
-    assert not [one for one in read_captures(path) if covers(one.url)]
+    assert kept_captures(path) == before
+    assert not [capture for capture in read_captures(path) if covers(capture.url)]
     data = path.read_bytes()
-    inside = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    assert b"SECRET" not in inside and GONE.encode() not in inside
-    if layout != "one member over all":
+    assert b"SECRET" not in inflated(data) and GONE.encode() not in inflated(data)
+    if layout != "one gzip member over all records":
         assert len(data) == size
         for url, offset, _ in before:
             assert read_capture_at(path, offset).url == url
-        # Readers that know nothing of this: every record is whole.
+        # Other readers find every record whole.
         with path.open("rb") as stream:
             assert sum(record.rec_type == "response" for record in ArchiveIterator(stream)) == 3
         with path.open("rb") as stream:
@@ -96,44 +104,44 @@ def test_the_records_of_a_site_go_and_all_others_stay_where_they_are(tmp_path, l
 
 
 @pytest.mark.parametrize("damage", [30, 300])
-def test_a_record_that_is_damaged_goes_too(tmp_path, damage):
+def test_a_damaged_record_is_overwritten_too(tmp_path, damage):
     records = members([PAGES[0], page(f"{GONE}1", body(b"SECRET", 1000)), PAGES[2]])
     records[1] = records[1][: len(records[1]) - damage] + bytes(damage)  # its gzip member does not end well
     path = tmp_path / "a.warc.gz"
     path.write_bytes(b"".join(records))
     assert blank_records(path, covers) == 1
-    assert [url for url, _, _ in kept(path)] == ["http://kept.example/1", "http://kept.example/2"]
+    assert [url for url, _, _ in kept_captures(path)] == ["http://kept.example/1", "http://kept.example/2"]
     assert b"SECRET" not in gzip.decompress(path.read_bytes())
 
 
-def test_of_one_damaged_member_over_all_records_what_can_be_read_stays(tmp_path):
+def test_of_a_damaged_member_over_all_records_the_readable_part_is_kept(tmp_path):
     data = gzip.compress(b"".join(with_requests(False)))
     path = tmp_path / "a.warc.gz"
     path.write_bytes(data[: len(data) * 2 // 3])
-    before = kept(path)
+    before = kept_captures(path)
     assert len(before) == 2 and blank_records(path, covers) == 4
-    assert kept(path) == before
+    assert kept_captures(path) == before
     assert b"SECRET" not in gzip.decompress(path.read_bytes())
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_arc_files(tmp_path, compressed):
-    def record(url, text):
+def test_records_of_arc_files_are_overwritten(tmp_path, compressed):
+    def arc_record(url, text):
         content = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + text
         return b"%s 1.2.3.4 20261005060000 text/html %d\n%s\n" % (url, len(content), content)
 
     version = b"1 0 X\nURL IP-address Archive-date Content-type Archive-length\n"
     head = b"filedesc://a.arc 0.0.0.0 20261005060000 text/plain %d\n%s\n" % (len(version), version)
-    parts = [
+    records = [
         head,
-        record(b"http://gone.example/x", body(b"SECRET", 400)),
-        record(b"http://kept.example/y", body(b"kept", 50)),
+        arc_record(b"http://gone.example/x", body(b"SECRET", 400)),
+        arc_record(b"http://kept.example/y", body(b"kept", 50)),
     ]
     path = tmp_path / ("a.arc.gz" if compressed else "a.arc")
-    path.write_bytes(b"".join(gzip.compress(part) if compressed else part for part in parts))
-    before, size = kept(path), path.stat().st_size
+    path.write_bytes(b"".join(gzip.compress(record) if compressed else record for record in records))
+    before, size = kept_captures(path), path.stat().st_size
     assert len(before) == 1 and blank_records(path, covers) == 1
-    assert kept(path) == before and path.stat().st_size == size
+    assert kept_captures(path) == before and path.stat().st_size == size
     data = path.read_bytes()
     assert b"SECRET" not in (gzip.decompress(data) if compressed else data)
 
@@ -157,38 +165,29 @@ def test_arc_files(tmp_path, compressed):
         ("site.example/p?id=", "http://site.example/p?id=12", True),
     ],
 )
-def test_a_prefix_ends_where_a_part_of_the_url_ends(rule, url, covered, opted_out):
+def test_a_prefix_ends_where_a_component_of_the_url_ends(rule, url, covered, opted_out):
     (parsed,) = parse_opt_out(rule)
     assert parsed.covers(url) is covered
     assert opted_out(rule, url) is covered
 
 
 @pytest.mark.parametrize("line", ["site.example?id=3", "site.example#top", "me@site.example", "two words", "/path"])
-def test_what_is_neither_a_domain_nor_a_prefix(line):
+def test_other_lines_than_domains_and_prefixes_are_refused(line):
     with pytest.raises(BadLine):
         parse_opt_out(line)
 
 
 @pytest.fixture
 def opted_out(tmp_path):
-    """Whether the statement that filters a crawl's URLs rejects one under a rule of the opt-out list."""
-    from pathlib import Path
-
-    import polars as pl
-
-    from llm_assets.artifacts.tables import polars_schema
-    from llm_assets.curation.url_filter import judge
-    from llm_assets.recipes import UrlFilter
-    from llm_assets.web.schemas import BlocklistDomains, BlocklistWords, Captures, OptOut
-    from llm_assets.web.urls import host_of
+    """A function from a rule and a URL to whether the URL filter's SQL statement rejects the URL."""
 
     def write(name, model, rows):
         pl.DataFrame(rows, schema=polars_schema(model), orient="row").write_parquet(tmp_path / name)
-        return Path(tmp_path / name)
+        return tmp_path / name
 
-    lists = write("domains", BlocklistDomains, []), write("words", BlocklistWords, [])
+    domains, words = write("domains", BlocklistDomains, []), write("words", BlocklistWords, [])
 
-    def ask(rule, url):
+    def is_opted_out(rule, url):
         row = {
             "url": url,
             "host": host_of(url),
@@ -198,26 +197,24 @@ def opted_out(tmp_path):
             "warc_offset": 0,
         }
         captures = write("captures", Captures, [row])
-        (verdict,) = judge(
-            captures, [lists[0]], [lists[1]], [write("opt_out", OptOut, parse_opt_out(rule))], UrlFilter()
-        )["rule"]
+        opt_out = write("opt_out", OptOut, parse_opt_out(rule))
+        (verdict,) = judge(captures, [domains], [words], [opt_out], UrlFilter())["rule"]
         return verdict == "opt_out"
 
-    return ask
+    return is_opted_out
 
 
-PART = st.text("ab/?&=.", max_size=4)
+URL_PIECES = st.text("ab/?&=.", max_size=4)
 
 
-@given(PART, PART, PART)
-def test_python_and_sql_agree(rest, path, more):
+@given(URL_PIECES, URL_PIECES, URL_PIECES)
+def test_python_and_sql_agree_on_random_rules(rule_end, path, path_end):
     """The expression of sql/filter_urls.sql, on random prefixes and URLs."""
-    from llm_assets.sql import query
-
-    if not (rules := parse_opt_out(f"s.example/a{rest}")):
+    rules = parse_opt_out(f"s.example/a{rule_end}")
+    if not rules:
         return
-    url = f"http://s.example/a{path}{more}"
-    place = url.removeprefix("http://")
-    text = """SELECT starts_with($place, $rule) AND (right($rule, 1) IN ('/', '?', '#', '&', '=')
-        OR substr($place, len($rule) + 1, 1) IN ('', '/', '?', '#', '&')) AS covered"""
-    assert query(text, place=place, rule=rules[0].rule)["covered"][0] is rules[0].covers(url)
+    url = f"http://s.example/a{path}{path_end}"
+    bare_url = url.removeprefix("http://")
+    text = """SELECT starts_with($url, $rule) AND (right($rule, 1) IN ('/', '?', '#', '&', '=')
+        OR substr($url, len($rule) + 1, 1) IN ('', '/', '?', '#', '&')) AS covered"""
+    assert query(text, url=bare_url, rule=rules[0].rule)["covered"][0] is rules[0].covers(url)

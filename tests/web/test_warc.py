@@ -1,4 +1,4 @@
-"""Reading archives: nothing lost before or behind damage, nothing counted twice, never an exception."""
+"""Reading archives: damage loses no other record, no record is counted twice, and there is never an exception."""
 
 import gzip
 
@@ -12,34 +12,30 @@ from tests.support.warcs import DATE, members, page, write
 PAGES = [page(f"http://host.example/{i}", f"<p>page number {i}</p>".encode() * (i + 1)) for i in range(8)]
 
 
-def urls(path):
-    return [c.url for c in read_captures(path) if c.record_type != "corrupt"]
-
-
 @pytest.mark.parametrize("compressed", [True, False])
 def test_whole_files_give_every_record(tmp_path, compressed):
     path = write(tmp_path / "a.warc", PAGES, compressed)
     captures = list(read_captures(path))
-    assert [c.url for c in captures] == [p[0] for p in PAGES]
-    assert [c.digest for c in captures] == [sha1_digest(p[1]) for p in PAGES]
-    assert [c.payload_bytes for c in captures] == [len(p[1]) for p in PAGES]
-    assert {(c.status, c.date, c.record_type) for c in captures} == {(200, DATE, "response")}
-    assert sum(c.length for c in captures) == path.stat().st_size
+    assert [capture.url for capture in captures] == [p[0] for p in PAGES]
+    assert [capture.digest for capture in captures] == [sha1_digest(p[1]) for p in PAGES]
+    assert [capture.payload_bytes for capture in captures] == [len(p[1]) for p in PAGES]
+    assert {(capture.status, capture.date, capture.record_type) for capture in captures} == {(200, DATE, "response")}
+    assert sum(capture.length for capture in captures) == path.stat().st_size
 
 
-def test_wanted_records_come_with_their_payload(tmp_path):
+def test_wanted_records_have_their_payload(tmp_path):
     path = write(tmp_path / "a.warc.gz", PAGES)
-    offsets = [c.offset for c in read_captures(path)]
-    assert [(c.offset, c.payload) for c in read_captures(path, {offsets[2], offsets[5]})] == [
+    offsets = [capture.offset for capture in read_captures(path)]
+    assert [(capture.offset, capture.payload) for capture in read_captures(path, {offsets[2], offsets[5]})] == [
         (offsets[i], PAGES[i][1]) for i in (2, 5)
     ]
-    assert [c.payload for c in read_captures(path, {offsets[5]}, max_payload=10)] == [None]
+    assert [capture.payload for capture in read_captures(path, {offsets[5]}, max_payload=10)] == [None]
     assert read_capture_at(path, offsets[3]).payload == PAGES[3][1]
 
 
 @settings(max_examples=200)
 @given(cut=st.integers(min_value=1, max_value=10_000), compressed=st.booleans())
-def test_a_file_cut_anywhere_gives_what_came_before(tmp_path_factory, cut, compressed):
+def test_a_file_cut_anywhere_gives_the_records_before_the_cut(tmp_path_factory, cut, compressed):
     parts = members(PAGES, compressed)
     data = b"".join(parts)
     cut = cut % len(data)
@@ -48,14 +44,16 @@ def test_a_file_cut_anywhere_gives_what_came_before(tmp_path_factory, cut, compr
     captures = list(read_captures(path))
     ends = [sum(map(len, parts[: i + 1])) for i in range(len(parts))]
     whole = sum(end <= cut for end in ends)
-    assert [c.url for c in captures if c.record_type != "corrupt"][:whole] == [p[0] for p in PAGES[:whole]]
+    assert [capture.url for capture in captures if capture.record_type != "corrupt"][:whole] == [
+        p[0] for p in PAGES[:whole]
+    ]
     if compressed:
-        # A record of which only the gzip checksum (8 bytes) and the closing line breaks are cut off is read as a whole one.
+        # A record that lacks only the gzip checksum (8 bytes) and the closing line breaks is read as whole.
         readable = sum(end - 20 <= cut for end in ends)
-        assert len([c for c in captures if c.record_type != "corrupt"]) in (whole, readable)
-        # What remains of a record is one corrupt stretch.
+        assert len([capture for capture in captures if capture.record_type != "corrupt"]) in (whole, readable)
+        # The rest of an incomplete record is one corrupt stretch.
         assert len(captures) == whole + (cut not in (0, *ends))
-    assert len({c.offset for c in captures}) == len(captures)
+    assert len({capture.offset for capture in captures}) == len(captures)
 
 
 @given(
@@ -70,19 +68,19 @@ def test_damage_in_one_member_costs_that_member_at_most(tmp_path_factory, where,
     path = tmp_path_factory.mktemp("damage") / "a.warc.gz"
     path.write_bytes(b"".join([*parts[:where], damaged, *parts[where + 1 :]]))
     captures = list(read_captures(path))
-    good = [c.url for c in captures if c.record_type != "corrupt"]
+    good = [capture.url for capture in captures if capture.record_type != "corrupt"]
     others = [p[0] for i, p in enumerate(PAGES) if i != where]
     assert [u for u in good if u != PAGES[where][0]] == others
     if PAGES[where][0] not in good:
-        assert sum(c.record_type == "corrupt" for c in captures) == 1
-    assert len({c.offset for c in captures}) == len(captures)
+        assert sum(capture.record_type == "corrupt" for capture in captures) == 1
+    assert len({capture.offset for capture in captures}) == len(captures)
 
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read_without_an_exception(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("any") / "a.warc"
     path.write_bytes(data)
-    assert all(c.record_type == "corrupt" for c in read_captures(path))
+    assert all(capture.record_type == "corrupt" for capture in read_captures(path))
 
 
 @pytest.mark.parametrize("change", [-30, 30, 100_000])
@@ -92,27 +90,27 @@ def test_a_wrong_length_is_one_corrupt_stretch(tmp_path, change):
     parts[3] = parts[3].replace(f"Content-Length: {length}".encode(), f"Content-Length: {length + change}".encode(), 1)
     (tmp_path / "a.warc").write_bytes(b"".join(parts))
     captures = list(read_captures(tmp_path / "a.warc"))
-    assert [c.url for c in captures if c.record_type != "corrupt" and c.url != PAGES[3][0]] == [
+    assert [capture.url for capture in captures if capture.record_type != "corrupt" and capture.url != PAGES[3][0]] == [
         p[0] for i, p in enumerate(PAGES) if i != 3
     ]
-    assert sum(c.record_type == "corrupt" for c in captures) == 1
+    assert sum(capture.record_type == "corrupt" for capture in captures) == 1
 
 
 def test_one_gzip_member_over_all_records_has_usable_offsets(tmp_path):
     path = tmp_path / "a.warc.gz"
     path.write_bytes(gzip.compress(b"".join(members(PAGES, gzip=False))))
     captures = list(read_captures(path))
-    assert [c.url for c in captures] == [p[0] for p in PAGES]
+    assert [capture.url for capture in captures] == [p[0] for p in PAGES]
     wanted = captures[4].offset
-    assert [c.payload for c in read_captures(path, {wanted})] == [PAGES[4][1]]
+    assert [capture.payload for capture in read_captures(path, {wanted})] == [PAGES[4][1]]
 
 
-def test_a_cut_one_member_file_says_that_nothing_behind_can_be_read(tmp_path):
+def test_a_truncated_file_of_one_member_ends_with_a_corrupt_stretch(tmp_path):
     data = gzip.compress(b"".join(members(PAGES, gzip=False)))
     (tmp_path / "a.warc.gz").write_bytes(data[: len(data) * 2 // 3])
     captures = list(read_captures(tmp_path / "a.warc.gz"))
     assert captures[-1].record_type == "corrupt"
-    assert len([c for c in captures if c.record_type == "response"]) >= 1
+    assert len([capture for capture in captures if capture.record_type == "response"]) >= 1
 
 
 def test_resources_are_captures_and_http_headers_are_lower_case(tmp_path):
@@ -145,11 +143,12 @@ def test_an_empty_file_has_no_captures_and_a_missing_one_is_named(tmp_path):
         ("a.gz", False),
     ],
 )
-def test_names_of_archives(name, archive):
+def test_archives_are_recognised_by_name(name, archive):
     assert is_archive_name(name) is archive
 
 
-SAMPLES = {  # counts as warcio reads them (README of the data): captures, corrupt
+# Captures and corrupt stretches; the counts agree with warcio (see the README of the data).
+SAMPLES = {
     "aut-example.warc.gz": (299, 0),
     "aut-example.arc.gz": (299, 0),
     "aut-example.txt.warc.gz": (2, 0),
@@ -170,9 +169,9 @@ SAMPLES = {  # counts as warcio reads them (README of the data): captures, corru
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
-def test_samples_of_other_projects(shared_data, name):
+def test_sample_files_of_other_projects_are_read(shared_data, name):
     captures = list(read_captures(shared_data / "web" / "samples" / name))
-    corrupt = sum(c.record_type == "corrupt" for c in captures)
+    corrupt = sum(capture.record_type == "corrupt" for capture in captures)
     assert (len(captures) - corrupt, corrupt) == SAMPLES[name]
 
 
@@ -184,17 +183,19 @@ def test_samples_of_other_projects(shared_data, name):
         ("aut-example.warc.gz", "text/html"),
     ],
 )
-def test_samples_have_payloads_and_headers(shared_data, name, mime):
+def test_sample_files_have_payloads_and_headers(shared_data, name, mime):
     """ARC payloads, and HTTP heads whose lines end in a bare LF."""
     path = shared_data / "web" / "samples" / name
     pages = [
-        c for c in read_captures(path) if c.status == 200 and (c.http or {}).get("content-type", "").startswith(mime)
+        capture
+        for capture in read_captures(path)
+        if capture.status == 200 and (capture.http or {}).get("content-type", "").startswith(mime)
     ]
     assert len(pages) >= 29
-    for capture in read_captures(path, {c.offset for c in pages}):
+    for capture in read_captures(path, {capture.offset for capture in pages}):
         if capture.record_type != "corrupt":
             assert len(capture.payload) == capture.payload_bytes
-    assert sum(c.payload_bytes for c in pages) > 500_000
+    assert sum(capture.payload_bytes for capture in pages) > 500_000
 
 
 @pytest.mark.parametrize(
@@ -209,12 +210,12 @@ def test_samples_have_payloads_and_headers(shared_data, name, mime):
     ],
     ids=["first of two", "bare LF", "folded", "no end", "no head", "latin-1"],
 )
-def test_heads_of_responses(block, expected):
+def test_the_head_of_a_response(block, expected):
     assert parse_http(block) == expected
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_have_a_head_or_none(block):
+def test_any_bytes_have_a_head_or_none_at_all(block):
     status, headers, length = parse_http(block)
     assert 0 <= length <= len(block)
     assert (status is None) == (headers is None)

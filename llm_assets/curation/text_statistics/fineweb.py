@@ -35,7 +35,7 @@ class FineWebRules(NamedTuple):
 
     word_rules: int
     ascii_terminal: bool
-    blank_lines: bool
+    count_blank_lines: bool
     short_line_length: int
 
     @classmethod
@@ -43,7 +43,7 @@ class FineWebRules(NamedTuple):
         return cls(
             word_rules,
             definition.terminal_punctuation == "ascii",
-            definition.blank_lines,
+            definition.count_blank_lines,
             definition.short_line_length,
         )
 
@@ -64,7 +64,7 @@ def measure_fineweb(edited, rules, buffers, table, row):  # type: ignore[no-unty
     for i in range(n):
         newlines += text[i] == _LINE_FEED
     lines, terminal, short, written = _measure_lines(text, kinds, spans, count, rules)
-    if rules.blank_lines:
+    if rules.count_blank_lines:
         # `split_spans` takes a run of line feeds as one break; between them are empty lines.
         empty = newlines - (count - 1)
         lines += empty
@@ -96,7 +96,7 @@ def _measure_lines(text, kinds, spans, count, rules):  # type: ignore[no-untyped
         if not blank:
             spans[written, 0], spans[written, 1] = start, end
             written += 1
-        elif not rules.blank_lines:
+        elif not rules.count_blank_lines:
             continue
         lines += 1
         if end - start <= rules.short_line_length:

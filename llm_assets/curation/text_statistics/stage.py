@@ -65,7 +65,7 @@ def compute_statistics(texts: pl.Series, definition: TextStatistics) -> tuple[np
     longest = int(np.diff(offsets).max(initial=0)) + 2
     statistics = np.zeros((len(texts), len(STATISTICS)))
     edited, edited_offsets = np.zeros(max(len(data), 1), np.uint8), np.zeros(len(texts) + 1, np.int64)
-    word_rules = TREEBANK if definition.words == "treebank" else SPACY
+    word_rules = TREEBANK if definition.word_splitting == "treebank" else SPACY
     _measure_pages(
         data,
         offsets,

@@ -1,12 +1,12 @@
-"""The crawler: Scrapy in a process of its own, writing WARC 1.1.
+"""The crawler: Scrapy in a separate process, writing WARC 1.1.
 
-Scrapy and not a peer: it is the best-kept crawler on PyPI that brings politeness, retries, redirects, robots.txt and
-proxies as separate, replaceable parts; brozzler and browsertrix drive a browser (ten times the cost a page, nothing
-gained for text), and plain httpx would mean writing the scheduler ourselves. Twisted's reactor cannot be restarted,
-so a crawl runs as ``python -m llm_assets.web.crawler <plan.json>`` and can be killed at any moment.
+Why Scrapy: of the maintained crawlers on PyPI, it has politeness, retries, redirects, robots.txt and proxies as
+separate, replaceable parts. brozzler and browsertrix drive a browser, at ten times the cost per page and with no gain
+for text; with plain httpx we would have to write the scheduler. Twisted's reactor cannot be restarted, so each crawl
+runs as ``python -m llm_assets.web.crawler <plan.json>`` and can be killed at any moment.
 """
 
-from .launch import crawl
+from .launch import CrawlJob, crawl
 from .plan import CrawlPlan
 
-__all__ = ["CrawlPlan", "crawl"]
+__all__ = ["CrawlJob", "CrawlPlan", "crawl"]

@@ -1,4 +1,4 @@
-"""``python -m llm_assets.web.crawler <plan.json>``: one crawl in a process of its own."""
+"""``python -m llm_assets.web.crawler <plan.json>``: runs one crawl in a separate process."""
 
 import sys
 

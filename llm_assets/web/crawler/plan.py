@@ -1,7 +1,8 @@
-"""What a crawler process is told: the source's settings, where to write, what an earlier crawl knows, what opted out."""
+"""What a crawler process receives: the source, the spool's folder, what earlier crawls stored, and the opt-outs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,10 @@ from llm_assets.recipes import WebCrawl
 
 
 class CrawlPlan(BaseModel):
-    """The one argument of a crawler process, as JSON."""
+    """The argument of a crawler process, as a JSON file.
+
+    spool: folder. earlier: file of `write_earlier`, for a crawl that continues others.
+    """
 
     model_config = ConfigDict(extra="forbid")
     crawl: str
@@ -24,8 +28,8 @@ class CrawlPlan(BaseModel):
 
 
 @dataclass(frozen=True)
-class Known:
-    """What an earlier crawl stored of a URL."""
+class EarlierCapture:
+    """The newest page of a URL in earlier crawls. warc, offset: file and place of its record."""
 
     etag: str | None
     last_modified: str | None
@@ -46,21 +50,30 @@ _COLUMNS = [
     "warc_file",
     "warc_offset",
 ]
+_EARLIER_SCHEMA = {
+    "url": pl.String,
+    "etag": pl.String,
+    "last_modified": pl.String,
+    "digest": pl.String,
+    "fetched_at": pl.String,
+    "warc": pl.String,
+    "offset": pl.Int64,
+}
 
 
-def write_earlier(chain: list[Artifact], path: str) -> int:
-    """Write what is known of each URL after a chain of crawls (oldest first); returns how many URLs.
+def write_earlier(crawls: Sequence[Artifact], path: str) -> int:
+    """Write the newest page of each URL in a chain of crawls (oldest first); returns the number of URLs.
 
-    A revisit leaves what its original said; any later answer that is no page forgets it.
+    A revisit confirms the original; any other answer than a page (status 200) removes the URL.
     """
-    known: dict[str, dict[str, Any]] = {}
-    for artifact in chain:
+    newest: dict[str, dict[str, Any]] = {}
+    for artifact in crawls:
         for file in artifact.table("captures"):
             for row in pl.read_parquet(file, columns=_COLUMNS).iter_rows(named=True):
                 if row["record_type"] != "response":
                     continue
                 if row["status"] == 200:
-                    known[row["url"]] = {
+                    newest[row["url"]] = {
                         "url": row["url"],
                         "etag": row["etag"],
                         "last_modified": row["last_modified"],
@@ -70,21 +83,13 @@ def write_earlier(chain: list[Artifact], path: str) -> int:
                         "offset": row["warc_offset"],
                     }
                 else:
-                    known.pop(row["url"], None)
-    schema = {
-        "url": pl.String,
-        "etag": pl.String,
-        "last_modified": pl.String,
-        "digest": pl.String,
-        "fetched_at": pl.String,
-        "warc": pl.String,
-        "offset": pl.Int64,
-    }
-    pl.DataFrame(list(known.values()), schema=schema).write_parquet(path)
-    return len(known)
+                    newest.pop(row["url"], None)
+    pl.DataFrame(list(newest.values()), schema=_EARLIER_SCHEMA).write_parquet(path)
+    return len(newest)
 
 
-def read_earlier(path: str | None) -> dict[str, Known]:
+def read_earlier(path: str | None) -> dict[str, EarlierCapture]:
+    """The captures that `write_earlier` wrote, by URL; none without a file."""
     if path is None:
         return {}
-    return {row.pop("url"): Known(**row) for row in pl.read_parquet(path).to_dicts()}
+    return {row.pop("url"): EarlierCapture(**row) for row in pl.read_parquet(path).to_dicts()}

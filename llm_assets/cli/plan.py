@@ -1,0 +1,183 @@
+"""``llm-assets plan``: what training a base model will take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.progress import human_size
+from llm_assets.compute.engine import cores
+from llm_assets.graph import open_workspace
+from llm_assets.model.devices import DEVICES, PLANNED_MFU, Prediction, find_device, predict
+from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
+from llm_assets.model.shape import ModelError, ModelShape
+from llm_assets.recipes import Pretraining, Recipe
+
+from .options import recipe_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+DEPTHS = (4, 6, 8, 12, 16, 20, 24, 28, 32)  # of the models in the table
+COLUMNS = (
+    "model",
+    "width",
+    "heads",
+    "parameters",
+    "tokens",
+    "steps",
+    "batch",
+    "FLOPs",
+    "micro-batch",
+    "memory",
+    "tokens/s",
+    "time",
+    "cost",
+)
+WIDTH = 180  # columns of the table where the output is no terminal
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that could be trained: one row of the table."""
+
+    name: str
+    shape: ModelShape
+    pretraining: Pretraining
+
+    @property
+    def size(self) -> tuple[str, str, str, str]:
+        """The first four cells of the row."""
+        shape = self.shape
+        return self.name, str(shape.width), str(shape.heads), f"{shape.parameters / 1e6:,.1f} M"
+
+
+def vocabulary_of(recipe: Recipe) -> int:
+    """The vocabulary size of the recipe's tokenizer, which is known before it is trained."""
+    settings = recipe.tokenizer
+    return PUBLISHED[settings.encoding.name].tokens + len(SPECIAL_TOKENS) if settings.encoding else settings.vocabulary
+
+
+@click.command()
+@click.option(
+    "--depth",
+    "depths",
+    multiple=True,
+    type=int,
+    help="Depth of the model; repeatable.  [default: the recipe's own model, and a range of depths]",
+)
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help=f"Device to train on: cpu, {', '.join(device.name for device in DEVICES)}.",
+)
+@click.option(
+    "--processes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of devices that train together.",
+)
+@click.option(
+    "--tokens", default=None, type=click.IntRange(1), help="Tokens to train on.  [default: as the recipe says]"
+)
+@recipe_option
+def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | None, recipe: str | None) -> None:
+    """Predict what training a base model takes.
+
+    Shows parameters, tokens, FLOPs, memory, time and cost. Nothing is trained.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    # The laptop recipe's small vocabulary and context say little about a GPU.
+    takes_default = recipe is None and device != "cpu" and not os.environ.get("LLM_ASSETS_RECIPE")
+    workspace = open_workspace("gpu" if takes_default else recipe)
+    table = Table(box=None, pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for candidate in candidates(workspace.recipe, depths, tokens):
+        add_row(table, candidate, device, processes)
+    console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
+    console.print(table)
+    console.print(
+        f"vocabulary {vocabulary_of(workspace.recipe):,}, context {workspace.recipe.model.context:,}, "
+        f"{processes} x {device}"
+        + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
+        + "; memory is an estimate per device"
+    )
+    print_earlier_trainings(workspace, console)
+
+
+def candidates(recipe: Recipe, depths: tuple[int, ...], tokens: int | None) -> Iterator[Candidate]:
+    """Models of these depths; of no depth, the recipe's own model and then those of `DEPTHS`.
+
+    Models of a depth derive their widths, tokens and batch from it. tokens: replaces the recipe's.
+    """
+    vocabulary = vocabulary_of(recipe)
+    if not depths:
+        pretraining = recipe.pretraining.replace(tokens=tokens or recipe.pretraining.tokens)
+        yield Candidate(f"recipe {recipe.name}", recipe.model.shape(vocabulary), pretraining)
+    model = recipe.model.replace(width=None, heads=None, kv_heads=None, head_dim=None, hidden=None)
+    pretraining = recipe.pretraining.replace(tokens=tokens, batch_tokens=None)
+    for depth in depths or DEPTHS:
+        yield Candidate(f"depth {depth}", model.replace(depth=depth).shape(vocabulary), pretraining)
+
+
+def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> None:
+    """Add what the candidate takes, or that it does not fit. Raises ModelError for an unknown device."""
+    shape = candidate.shape
+    steps, sequences = candidate.pretraining.budget(shape)
+    batch_tokens = sequences * shape.context
+    try:
+        prediction = predict(shape, steps * batch_tokens, batch_tokens, device, processes, cores())
+    except ModelError:
+        if find_device(device) is None:
+            raise
+        cells = dict.fromkeys(COLUMNS[4:], "") | {"memory": "does not fit"}
+        table.add_row(*candidate.size, *cells.values())
+        return
+    table.add_row(*candidate.size, *_prediction_cells(prediction, steps, batch_tokens))
+
+
+def _prediction_cells(prediction: Prediction, steps: int, batch_tokens: int) -> Iterator[str]:
+    """The cells of `COLUMNS` from the tokens on."""
+    yield f"{steps * batch_tokens / 1e6:,.1f} M"
+    yield f"{steps:,}"
+    yield f"{batch_tokens:,}"
+    yield f"{prediction.flops:.2g}"
+    yield str(prediction.micro_batch_size)
+    yield human_size(prediction.memory)
+    yield f"{prediction.tokens_per_second:,.0f}"
+    yield _duration(prediction.seconds)
+    yield f"${prediction.cost:,.2f}" if prediction.cost is not None else ""
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.0f} s"
+
+
+def print_earlier_trainings(workspace: Workspace, console: Console) -> None:
+    """Print what the base models in the store took, beside what was predicted for them."""
+    for artifact in workspace.store.artifacts("base_checkpoint"):
+        stats = artifact.record.stats
+        if "actual" not in stats or "predicted" not in stats:
+            continue
+        actual, predicted = stats["actual"], stats["predicted"]
+        console.print(
+            f"built before: {artifact.record.short_id}, {stats['parameters'] / 1e6:,.1f} M parameters, "
+            f"{stats['tokens'] / 1e6:,.1f} M tokens: {_duration(actual['seconds'])} "
+            f"at {actual['tokens_per_second']:,.0f} tokens/s, {human_size(actual['memory'])} "
+            f"(predicted {_duration(predicted['seconds'])}, {predicted['tokens_per_second']:,.0f} tokens/s, "
+            f"{human_size(predicted['memory'])})"
+        )

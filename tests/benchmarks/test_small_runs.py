@@ -1,0 +1,106 @@
+"""Every benchmark runs at small size, and reports what its documentation promises."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from llm_assets.settings import PROJECT
+from tests.support.training_jobs import TEXTS
+from tests.support.warcs import page, story, write
+
+SHAPE = ("--depth", "1", "--width", "32", "--context", "64", "--vocabulary", "300", "--tied", "--rounds", "1")
+# Benchmarks with a test of their own.
+TESTED_ELSEWHERE = {"search_after_recrawl.py", "seeds.py"}
+
+
+def run_benchmark(name, tmp_path, *words):
+    """The result of a benchmark, as it writes it to a file."""
+    result = tmp_path / "result.json"
+    command = [sys.executable, str(PROJECT / "benchmarks" / name), *words, "--json", str(result)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(result.read_text())
+
+
+def check_curation(tmp_path):
+    for i in range(2):
+        pages = [page(f"http://host{i}.example/{j}", story(10 * i + j)) for j in range(2)]
+        write(tmp_path / "warc" / f"{i}.warc.gz", pages)
+    result = run_benchmark("curation.py", tmp_path, "--warc", str(tmp_path / "warc"), "--workers", "1")
+    assert result["pages"] == 4 and result["pages_per_cpu_second"] > 0
+    assert {"extracted_text", "clean_corpus", "corpus_report"} <= result["stages"].keys()
+    assert "quality_filtered_text" in result["threshold"]["rebuilt"]
+
+
+def check_dagster_steps(tmp_path):
+    result = run_benchmark("dagster_steps.py", tmp_path, "--assets", "3", "--executors", "in process")
+    assert result["seconds_per_step"].keys() == {"in process"}
+    assert result["seconds_per_asset_in_process"].keys() == {
+        "no check",
+        "check within its asset's step",
+        "check in a step of its own",
+    }
+
+
+def check_extraction(tmp_path):
+    rows = []
+    for number in range(2):
+        (tmp_path / f"{number}.html.gz").write_bytes(gzip.compress(story(number)))
+        rows.append({"name": str(number), "file": f"{number}.html.gz", "text": TEXTS[number]})
+    with gzip.open(tmp_path / "expected.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    result = run_benchmark("extraction.py", tmp_path, "--pages", str(tmp_path), "--only", "llm_assets")["llm_assets"]
+    assert result["pages"] == 2 and result["pages_per_cpu_second"] > 0
+    assert 0 <= result["f1"] <= 1
+
+
+def check_sampling(tmp_path):
+    result = run_benchmark("sampling.py", tmp_path, *SHAPE, "--prompt", "4", "--tokens", "4")
+    for batch in ("batch 1", "batch 64"):
+        assert result[batch]["tokens_per_second"] > 0 and result[batch]["transformers"] > 0
+
+
+def check_search(tmp_path):
+    (tmp_path / "corpus" / "text").mkdir(parents=True)
+    pages = pl.DataFrame({"url": [f"http://host.example/{n}" for n in range(40)], "text": TEXTS[:40]})
+    pages.write_parquet(tmp_path / "corpus" / "text" / "0.parquet")
+    result = run_benchmark("search.py", tmp_path, "--corpus", str(tmp_path / "corpus"), "--queries", "10")
+    assert result["queries"] == 10 and result["engines"]["sqlite fts5"]["found"] == 1.0
+
+
+def check_tokenizer(tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(TEXTS))
+    words = ("--text", str(tmp_path / "text.txt"), "--vocabulary", "400", "--bytes", "20000")
+    result = run_benchmark("tokenizer.py", tmp_path, *words)
+    assert result["bytes_per_token"] > 1 and result["training_ratio"] > 0 and result["encoding_ratio"] > 0
+
+
+def check_training(tmp_path):
+    result = run_benchmark("training.py", tmp_path, *SHAPE, "--micro-batch-size", "2", "--steps", "1")
+    assert result["tokens_per_second"].keys() == {"ours", "ours, AdamW alone", "reference"}
+    assert result["mfu"]["ours"] > 0
+
+
+SMALL_RUNS = {
+    "curation.py": check_curation,
+    "dagster_steps.py": check_dagster_steps,
+    "extraction.py": check_extraction,
+    "sampling.py": check_sampling,
+    "search.py": check_search,
+    "tokenizer.py": check_tokenizer,
+    "training.py": check_training,
+}
+
+
+@pytest.mark.parametrize("name", SMALL_RUNS)
+def test_a_benchmark_runs_at_small_size(name, tmp_path):
+    SMALL_RUNS[name](tmp_path)
+
+
+def test_every_benchmark_is_tested():
+    programs = {path.name for path in (PROJECT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    assert programs == SMALL_RUNS.keys() | TESTED_ELSEWHERE

@@ -1,0 +1,74 @@
+"""Reinforcement learning on the small sample web: its problems, its training and its evaluation."""
+
+import polars as pl
+import pytest
+
+from llm_assets.graph import GRAPH
+from llm_assets.reinforcement.problems import ProblemError
+from tests.support.building import build, check
+from tests.support.sample_pipeline import FROM_RL, TO_CONVERSATIONS, missing_assets, with_changed_columns
+
+
+def test_problems_are_of_every_family_and_split_without_overlap(pipeline):
+    problems = pipeline.table("practice_problems", "problems")
+    assert check(pipeline.recipe, "practice_problems", "no_shared_problems").passed
+    assert {"arithmetic", "letters", "letters_at_once", "spelling", "two_hops"} == set(problems["family"])
+    held_out = problems.filter(pl.col("split") == "held_out")
+    by_level = held_out.group_by("family", "level").len()
+    assert (by_level["len"] <= pipeline.recipe.practice_problems.held_out).all()
+
+
+def test_a_problem_in_both_splits_is_found(pipeline, tmp_path):
+    artifact = pipeline.artifacts["practice_problems"]
+    problems = pipeline.table("practice_problems", "problems")
+    held_out = problems.filter(pl.col("split") == "held_out")
+    moved = pl.when(pl.col("problem") == held_out["problem"][0])
+    columns = {
+        "split": moved.then(pl.lit("train")).otherwise("split"),
+        "key": moved.then(pl.lit(held_out["key"][1])).otherwise("key"),
+    }
+    changed = with_changed_columns(artifact, tmp_path / "changed", "problems", columns)
+    outcome = check(pipeline.recipe, "practice_problems", "no_shared_problems", changed=changed)
+    assert not outcome.passed and outcome.failures[0]["key"] == held_out["key"][1]
+
+
+def test_levels_that_a_family_does_not_have_are_named(pipeline_copy):
+    recipe = pipeline_copy.recipe
+    wrong = recipe.practice_problems.replace(levels={"arithmetic": (1, 7)})
+    stages = [*TO_CONVERSATIONS, GRAPH["practice_problems"]]
+    with pytest.raises(ProblemError, match="family arithmetic has levels 0 to 2, not 1, 7"):
+        build(recipe.replace(practice_problems=wrong), stages, crawls=("sample",))
+
+
+def test_reinforcement_learning_records_its_curve_and_its_evaluation_steps(pipeline):
+    checkpoint, settings = pipeline.artifacts["rl_checkpoint"], pipeline.recipe.reinforcement
+    assert len(pipeline.table("rl_checkpoint", "curve")) == settings.steps
+    assert pipeline.table("rl_checkpoint", "evaluations")["step"].to_list() == [0, 1, 2]
+    solutions = pipeline.table("rl_checkpoint", "solutions")
+    assert set(solutions["step"]) == {0, 1, 2} and solutions["transcript"].str.starts_with("user: ").all()
+    best = checkpoint.record.stats["best"]
+    assert best["score"] == max(checkpoint.record.stats["evaluations"].values())
+    assert {"model.safetensors", "shape.json", "tokenizer.tiktoken", "assistant.json"} <= set(checkpoint.record.files)
+    if best["step"] == 0:  # no later step was better than the model that training started from
+        started_from = pipeline.artifacts["sft_checkpoint"].file("model.safetensors")
+        assert checkpoint.file("model.safetensors").read_bytes() == started_from.read_bytes()
+
+
+def test_the_evaluation_has_attempts_of_every_model_and_abilities_before_and_after(pipeline):
+    attempts = pipeline.table("rl_evaluation", "attempts")
+    problems = pipeline.table("practice_problems", "problems").filter(pl.col("split") == "held_out")
+    groups = problems.select("family", "level").unique()
+    assert dict(attempts.group_by("model").len().iter_rows()) == dict.fromkeys(("base", "sft", "rl"), len(groups))
+    assert (attempts["samples"] == pipeline.recipe.rl_evaluation.samples).all()
+    assert set(attempts["problem"]) <= set(problems["problem"])
+    abilities, sft_grades = pipeline.table("rl_evaluation", "abilities"), pipeline.stats("sft_evaluation")["grades"]
+    assert {row["group"]: row["right_before"] for row in abilities.iter_rows(named=True)} == {
+        group: grades["right"] for group, grades in sft_grades["sft"].items()
+    }
+    report = pipeline.artifacts["rl_evaluation"].view("report.html").read_text()
+    assert all(title in report for title in ("pass@1", "Length", "<svg"))
+
+
+def test_a_field_of_reinforcement_learning_rebuilds_only_what_is_downstream(pipeline):
+    recipe = pipeline.recipe
+    assert missing_assets(recipe.replace(reinforcement=recipe.reinforcement.replace(kl=0.5))) == FROM_RL

@@ -1,0 +1,114 @@
+"""Recipes whose models train in seconds on a CPU, as objects and as files for commands."""
+
+from llm_assets.graph import GRAPH
+from llm_assets.recipes import Recipe, WarcFiles
+from tests.support.warcs import page, story, write
+
+# Plain values by section and field, so that the same settings become a recipe and the source of a recipe file.
+SETTINGS = {
+    "tokenizer": {"vocabulary": 360},
+    "token_shards": {"shard_tokens": 4096, "validation_share": 0.2},
+    "model": {"depth": 1, "width": 32, "context": 160},
+    "pretraining": {
+        "tokens": 4096,
+        "batch_tokens": 256,
+        "validations": 2,
+        "samples": 1,
+        "prompts": ("",),
+        "sample_tokens": 8,
+        "device": "cpu",
+    },
+    "base_evaluation": {
+        "prefixes": 4,
+        "prefix_tokens": 8,
+        "recited_tokens": 8,
+        "free_samples": 4,
+        "sample_tokens": 16,
+        "problems": 2,
+        "prompts": ("The",),
+        "questions": ("Who?",),
+        "device": "cpu",
+    },
+    "knowledge_boundary": {
+        "topics": 20,
+        "wordings": 1,
+        "samples": 1,
+        "max_tokens": 8,
+        "fictitious_names": 40,
+        "device": "cpu",
+    },
+    "conversations": {"count": 40},
+    "finetuning": {"validations": 1, "device": "cpu"},
+    "sft_evaluation": {"questions": 3, "max_tokens": 8, "device": "cpu"},
+    "practice_problems": {"count": 40, "held_out": 2},
+    "reinforcement": {
+        "steps": 2,
+        "replay_weight": 0.5,
+        "replay_sequences": 2,
+        "prompts": 2,
+        "samples": 2,
+        "max_tokens": 8,
+        "evaluate_every": 1,
+        "evaluation_problems": 6,
+        "device": "cpu",
+    },
+    "rl_evaluation": {"problems": 1, "samples": 2, "max_tokens": 8, "device": "cpu"},
+    "response_pairs": {
+        "prompts": 40,
+        "unseen": 4,
+        "monitor_share": 0.3,
+        "samples": 3,
+        "max_tokens": 8,
+        "device": "cpu",
+    },
+    "human_rankings": {"simulated": {"share": 1.0, "tie": 0.0}},
+    "reward_training": {"pairs": 4, "validations": 1, "device": "cpu"},
+    "rlhf": {
+        "steps": 2,
+        "replay_weight": 0.5,
+        "replay_sequences": 2,
+        "prompts": 2,
+        "samples": 2,
+        "max_tokens": 8,
+        "evaluate_every": 1,
+        "monitor_prompts": 4,
+        "device": "cpu",
+    },
+    "rlhf_evaluation": {"samples": 1, "max_tokens": 8, "device": "cpu"},
+}
+SMALL_RECIPE = Recipe(name="small", crawls={}, **SETTINGS)
+# The sections of that recipe, by name, and the same as keyword arguments in Python source.
+SMALL = {section: getattr(SMALL_RECIPE, section) for section in SETTINGS}
+SMALL_SOURCE = ", ".join(f"{section}={fields!r}" for section, fields in SETTINGS.items())
+
+CORPUS = [stage for stage in GRAPH if stage.group in ("web", "curation")]
+
+RECIPE_FILE = """from llm_assets import recipes
+from llm_assets.recipes import Recipe, Recrawl, SampleWeb, WarcFiles
+
+
+def mine():
+    return Recipe(name="mine", crawls={sources}, {further} {settings})
+"""
+
+
+def recipe_file(path, sources, further=""):
+    """Write a recipe `mine` of these crawls and further fields (Python source) into a file."""
+    path.write_text(RECIPE_FILE.format(sources=sources, further=further, settings=SMALL_SOURCE))
+
+
+def warc_sources(path, crawl="c", **fields):
+    """The Python source of a recipe's `crawls`: one crawl of the WARC files at `path`."""
+    settings = "".join(f", {name}={value!r}" for name, value in fields.items())
+    return f"{{{crawl!r}: WarcFiles(path={str(path)!r}{settings})}}"
+
+
+def warc_recipe(folder, pages=20, **changes):
+    """A small recipe of one crawl `c`: two WARC files with stories of two hosts, written into `folder` if absent."""
+    if not (folder / "warc").exists():
+        for number in range(2):
+            write(
+                folder / "warc" / f"{number}.warc.gz",
+                [page(f"http://host{number}.example/{i}", story(100 * number + i)) for i in range(pages // 2)],
+            )
+    return Recipe(**{"name": "t", "crawls": {"c": WarcFiles(path=str(folder / "warc"))}, **SMALL, **changes})
