@@ -145,13 +145,14 @@ class _Page:
                 self.weight[element] = weigh(attributes)
         self.block_chars = [len(text) for text in self.block_text]
         # Characters and linked characters of each element, those of the elements in it included.
-        self.chars, self.links = [0] * len(self.tag), [0] * len(self.tag)
+        chars, links = [0] * len(self.tag), [0] * len(self.tag)
         for element, size, linked in zip(self.block_element, self.block_chars, self.block_links, strict=True):
-            self.chars[element] += size
-            self.links[element] += linked
+            chars[element] += size
+            links[element] += linked
         for element in range(len(self.tag) - 1, 0, -1):
-            self.chars[self.parent[element]] += self.chars[element]
-            self.links[self.parent[element]] += self.links[element]
+            chars[self.parent[element]] += chars[element]
+            links[self.parent[element]] += links[element]
+        self.chars, self.links = chars, links
 
     def link_density(self, element: int) -> float:
         """Share of an element's characters that are links."""
@@ -207,24 +208,25 @@ class _Votes:
 def _find_root(page: _Page, in_frame: list[bool]) -> int:
     """The element with the most votes of paragraphs, or one above it if the text continues beside it."""
     counted = _count_votes(page, in_frame)
+    votes, good, paragraphs = counted.votes, counted.good, counted.paragraphs
     best, best_score = 0, 0.0
     for element in range(1, len(page.tag)):
-        if counted.votes[element]:
+        if votes[element]:
             is_article = page.weight[element] > 0 or page.tag[element] in ("article", "main")
             bonus = 1.25 if is_article else 1.0
-            score = counted.votes[element] * bonus * (1 - page.link_density(element))
+            score = votes[element] * bonus * (1 - page.link_density(element))
             if score > best_score:
                 best, best_score = element, score
     for element in range(len(page.tag) - 1, 0, -1):
-        counted.good[page.parent[element]] += counted.good[element]
-        counted.paragraphs[page.parent[element]] += counted.paragraphs[element]
+        good[page.parent[element]] += good[element]
+        paragraphs[page.parent[element]] += paragraphs[element]
     return _climb(page, best, counted)
 
 
 def _count_votes(page: _Page, in_frame: list[bool]) -> _Votes:
     """Votes of every block for the elements above it; good blocks of each element without those of the ones in it."""
     count = len(page.tag)
-    counted = _Votes([0.0] * count, [0] * count, [0] * count)
+    votes, good, paragraphs = [0.0] * count, [0] * count, [0] * count
     for block, element in enumerate(page.block_element):
         size = page.block_chars[block]
         if size < MIN_VOTE_CHARACTERS or in_frame[element] or page.block_links[block] > 0.5 * size:
@@ -232,16 +234,16 @@ def _count_votes(page: _Page, in_frame: list[bool]) -> _Votes:
         text = page.block_text[block]
         size = len(text.encode())  # a CJK character says about as much as three Latin ones
         if size >= CLIMB_BLOCK_BYTES:
-            counted.good[element] += size
-            counted.paragraphs[element] += 1
+            good[element] += size
+            paragraphs[element] += 1
         vote = 1 + min(text.count(",") + text.count("、") + text.count("，"), 10) + min(size / 100, 6)
         above = element if page.tag[element] not in ("p", "pre", "li", "blockquote") else page.parent[element]
         share = 1.0
         while above and share > 0.1:
-            counted.votes[above] += vote * share
+            votes[above] += vote * share
             share *= 0.6
             above = page.parent[above]
-    return counted
+    return _Votes(votes, good, paragraphs)
 
 
 def _climb(page: _Page, best: int, counted: _Votes) -> int:
@@ -286,7 +288,7 @@ def _select(page: _Page, root: int, in_frame: list[bool], title: str) -> str:
         element = page.block_element[block]
         if in_frame[element] and not in_frame[root]:
             continue
-        if _is_link_list(page, block, root):
+        if page.block_links[block] and _is_link_list(page, block, root):
             continue
         text = page.block_text[block]
         if page.tag[element] in _TITLES and len(text) > 3 and text.lower() in lower_title:

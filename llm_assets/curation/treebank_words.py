@@ -64,11 +64,10 @@ def ends_sentence(text, kinds, start, end, n):  # type: ignore[no-untyped-def]
 @compiled
 def split_treebank_run(text, kinds, start, end, n, starts, ends, count):  # type: ignore[no-untyped-def]
     """Add the words of the run text[start:end]; returns the new number of words."""
-    final = ends_sentence(text, kinds, start, end, n)
     piece = at = start
     while at < end:
         # Most characters can be no mark; they are not worth a call.
-        width = _mark_width(text, kinds, start, at, end, final) if kinds[at] & BREAKS else 0
+        width = _mark_width(text, kinds, start, at, end, n) if kinds[at] & BREAKS else 0
         if width:
             count = _split_piece(text, piece, at, starts, ends, count)
             count = add_word(at, at + width, starts, ends, count)
@@ -80,11 +79,8 @@ def split_treebank_run(text, kinds, start, end, n, starts, ends, count):  # type
 
 
 @compiled
-def _mark_width(text, kinds, start, at, end, final):  # type: ignore[no-untyped-def]
-    """Characters of the punctuation mark at `at` that is a word of its own, or 0. `final`: the run ends a sentence.
-
-    The character must have the flag BREAKS.
-    """
+def _mark_width(text, kinds, start, at, end, n):  # type: ignore[no-untyped-def]
+    """Characters of the punctuation mark at `at` that is a word of its own, or 0. Its flags must include BREAKS."""
     code = text[at]
     following = text[at + 1] if at + 1 < end else np.uint32(32)
     if kinds[at] & SINGLE:
@@ -95,13 +91,10 @@ def _mark_width(text, kinds, start, at, end, final):  # type: ignore[no-untyped-
             while at + width < end and text[at + width] == 46:
                 width += 1
             return width
-        if final:
-            closed = at + 1
-            while closed < end and kinds[closed] & CLOSER:
-                closed += 1
-            if closed == end:
-                return 1
-        return 0
+        closed = at + 1
+        while closed < end and kinds[closed] & CLOSER:
+            closed += 1
+        return 1 if closed == end and ends_sentence(text, kinds, start, end, n) else 0
     if code == 96:
         width = 1
         while at + width < end and text[at + width] == 96:
