@@ -69,11 +69,11 @@ def run_datatrove(python: str, folder: Path) -> dict | None:
     from llm_assets.recipes import Language
 
     command = [python, str(DATATROVE), str(folder), str(model_path(Language()))]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        print(f"datatrove did not run: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        print(f"datatrove did not run: {process.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
-    result = json.loads(done.stdout.strip().splitlines()[-1])
+    result = json.loads(process.stdout.strip().splitlines()[-1])
     return {**result, "pages_per_cpu_second": round(result["counts"]["captures"] / result["cpu_seconds"], 2)}
 
 

@@ -130,21 +130,21 @@ def scores(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
 
 
 def _scrubbed(frame: pl.DataFrame, columns: Sequence[str], config: ReportConfig) -> list[dict[str, Any]]:
-    """Rows with their texts scrubbed, as rejected text never was, and cut."""
+    """Rows with their texts scrubbed, since rejected texts are not yet, and shortened."""
     frame = scrub_for_display(frame.with_columns(pl.col("text").fill_null("")), config.phone_region)
     length = pl.col("text").str.len_chars()
     beginning = pl.format("{} …", pl.col("text").str.slice(0, config.sample_characters))
-    cut = pl.when(length > config.sample_characters).then(beginning).otherwise("text")
-    return frame.with_columns(characters=length, text=cut).select(columns).to_dicts()
+    shortened = pl.when(length > config.sample_characters).then(beginning).otherwise("text")
+    return frame.with_columns(characters=length, text=shortened).select(columns).to_dicts()
 
 
-def rejected_samples(of: Mapping[str, Sequence[Artifact]], config: ReportConfig) -> list[dict[str, Any]]:
+def rejected_samples(artifacts: Mapping[str, Sequence[Artifact]], config: ReportConfig) -> list[dict[str, Any]]:
     """Sample pages (`pages`) of each stage and rule that rejected pages whose text is known."""
     samples: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for stage in STAGES:
-        texts = _paths(of[READS[stage]], "text") if stage in READS else []
-        if texts and config.samples and any(artifact.record.rows.get("rejects") for artifact in of[stage]):
-            rejects = _paths(of[stage], "rejects")
+        texts = _paths(artifacts[READS[stage]], "text") if stage in READS else []
+        if texts and config.samples and any(artifact.record.rows.get("rejects") for artifact in artifacts[stage]):
+            rejects = _paths(artifacts[stage], "rejects")
             rows = query(statement("sample_rejects"), rejects=rejects, texts=texts, number=config.samples)
             for row in _scrubbed(rows, ("rule", *REJECTED_SAMPLE), config):
                 samples.setdefault((stage, row.pop("rule")), []).append(row)
@@ -159,25 +159,26 @@ def lengths_of(texts: pl.LazyFrame) -> dict[int, int]:
 
 
 def gather(
-    of: Mapping[str, Sequence[Artifact]], pages: CorpusPages, versions: Artifact, config: ReportConfig
+    artifacts: Mapping[str, Sequence[Artifact]], pages: CorpusPages, versions: Artifact, config: ReportConfig
 ) -> dict[str, Any]:
     """What the HTML page shows besides the tables, as JSON values.
 
-    of: the artifacts of each stage, over all crawls. pages: the corpus's current pages, by `versions`.
+    artifacts: those of each stage, over all crawls. pages: the corpus's current pages, by `versions`.
     """
-    corpus, current = _paths(of["clean_corpus"], "text"), _paths([versions], "versions")
-    clusters = _paths(of["deduplicated_text"], "clusters")
+    corpus, current = _paths(artifacts["clean_corpus"], "text"), _paths([versions], "versions")
+    clusters = _paths(artifacts["deduplicated_text"], "clusters")
     samples = query(statement("sample_pages"), files=corpus, versions=current, number=config.samples * 4)
-    extracted = pl.concat([pl.scan_parquet(path).select("text") for path in _paths(of["extracted_text"], "text")])
+    extracted_texts = _paths(artifacts["extracted_text"], "text")
+    extracted = pl.concat([pl.scan_parquet(path).select("text") for path in extracted_texts])
     return {
-        "languages": sum_stats(a.record.stats.get("languages", {}) for a in of["language_filtered_text"]),
+        "languages": sum_stats(a.record.stats.get("languages", {}) for a in artifacts["language_filtered_text"]),
         "hosts": query(statement("top_hosts"), files=corpus, versions=current, number=TOP_HOSTS).to_dicts(),
         "lengths": {"extracted": lengths_of(extracted), "corpus": lengths_of(pages.scan(["text"]))},
         "cluster_sizes": query(statement("cluster_sizes"), files=clusters).to_dicts(),
         "largest_clusters": query(statement("largest_clusters"), files=clusters, number=TOP_CLUSTERS).to_dicts(),
-        "personal_data": sum_stats(a.record.stats.get("personal_data", {}) for a in of["clean_corpus"]),
+        "personal_data": sum_stats(a.record.stats.get("personal_data", {}) for a in artifacts["clean_corpus"]),
         "kept_samples": _scrubbed(samples, KEPT_SAMPLE, config),
-        "rejected_samples": rejected_samples(of, config),
+        "rejected_samples": rejected_samples(artifacts, config),
     }
 
 
@@ -185,21 +186,18 @@ def build_corpus_report(step: Step, config: ReportConfig) -> None:
     """One task: three tables, and a JSON file with what else the HTML page shows."""
     versions, pages = step.input(PAGE_VERSIONS), CorpusPages(step.inputs, PAGE_VERSIONS)
     by_stage = {stage: step.inputs.by_crawl(stage) for stage in ("raw_warc", *STAGES)}
-    crawls = {
-        crawl: {stage: artifacts[crawl] for stage, artifacts in by_stage.items()} for crawl in by_stage["raw_warc"]
-    }
-    of = {stage: list(artifacts.values()) for stage, artifacts in by_stage.items()}
+    crawls = {crawl: {stage: of_stage[crawl] for stage, of_stage in by_stage.items()} for crawl in by_stage["raw_warc"]}
+    artifacts = {stage: list(of_stage.values()) for stage, of_stage in by_stage.items()}
     funnels = pl.concat([funnel(crawl, inputs) for crawl, inputs in crawls.items()])
     measures = pl.concat([scores(crawl, inputs) for crawl, inputs in crawls.items()])
-    rejects = [path for stage in STAGES for path in _paths(of[stage], "rejects")]
+    rejects = [path for stage in STAGES for path in _paths(artifacts[stage], "rejects")]
     with step.task("report") as task:
         task.table("funnel", Funnel).frame(funnels)
         task.table("rejects_by_rule", RejectsByRule).frame(query(statement("rejects_by_rule"), files=rejects))
         if len(measures):
             task.table("scores", TruthScores).frame(measures)
-        write_atomic(
-            step.staging / VALUES, json.dumps(gather(of, pages, versions, config), sort_keys=True, indent=1).encode()
-        )
+        values = gather(artifacts, pages, versions, config)
+        write_atomic(step.staging / VALUES, json.dumps(values, sort_keys=True, indent=1).encode())
         task.add_file(VALUES)
         text = pages.scan(["text"]).select(pl.len(), pl.col("text").str.len_bytes().cast(pl.Int64).sum())
         current, size = text.collect(engine="streaming").row(0)
@@ -254,7 +252,7 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
 
 
 def _length_rows(lengths: dict[str, dict[str, int]]) -> list[dict[str, int]]:
-    """Rows by length, in powers of two: the least length, pages extracted and in the corpus, and the most pages."""
+    """Rows by length, in powers of two: the least length, pages extracted and in the corpus, and the greatest count."""
     extracted, corpus = (
         {int(power): pages for power, pages in lengths[key].items()} for key in ("extracted", "corpus")
     )

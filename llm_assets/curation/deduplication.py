@@ -32,7 +32,7 @@ _MAX_FAILURES = 20
 
 
 class Matching(Frozen):
-    """What matching reads of Deduplication. Its scope shows in the signatures that are among the inputs."""
+    """The fields of Deduplication that matching reads. Its scope decides which signatures are inputs."""
 
     bands: int
     memory_bytes: Annotated[int, EXECUTION_ONLY]

@@ -59,14 +59,14 @@ def _rank(index: SignatureIndex, pages: np.ndarray, roots: np.ndarray, fetched_a
         position_in_crawl = np.maximum(members["page"].to_numpy().astype(np.int64) - index.first_new, 0)
         fetched = fetched_at.gather(position_in_crawl)
     of_this_crawl, length = pl.col("page") >= index.first_new, pl.col("url").str.len_chars()
-    order = ("root", "own", "earlier", "new", "length", "url", "fetched", "warc_file", "warc_offset")
-    ranked = members.with_columns(own=of_this_crawl, new=new, length=length, fetched=fetched)
-    ranked = ranked.with_columns(earlier=pl.when("own").then(None).otherwise("page"))
+    order = ("root", "of_this_crawl", "earlier", "new", "length", "url", "fetched", "warc_file", "warc_offset")
+    ranked = members.with_columns(of_this_crawl=of_this_crawl, new=new, length=length, fetched=fetched)
+    ranked = ranked.with_columns(earlier=pl.when("of_this_crawl").then(None).otherwise("page"))
     return ranked.sort(order, descending=[name == "fetched" for name in order], nulls_last=True)
 
 
 def _count_shared_bands(index: SignatureIndex, ranked: pl.DataFrame, bands: int) -> pl.DataFrame:
-    """How many bands each page (columns `page`, `shared_bands`) has in common with the page that was kept for it."""
+    """How many bands each page has in common with the kept page of its cluster (columns `page`, `shared_bands`)."""
     by_page = ranked.select("page", "kept_page").sort("page")
     pages = by_page["page"].to_numpy()
     kept_pages = by_page["kept_page"].unique().sort().to_numpy()

@@ -1,8 +1,8 @@
 """Which pages are duplicates: two pages match if their digests are equal, or one band of their signatures is.
 
 Matching works out of core. Every (band, hash) of every page is a key. Keys are spread by value over as many files as it
-takes for one file to fit the memory that the recipe allows, and each file is sorted; equal keys are in one file. Beyond
-that, memory holds 24 bytes for each page that matches another.
+takes for one file to fit the memory that the recipe allows, and each file is sorted; equal keys are in one file. Memory
+also holds 24 bytes for each page that matches another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_FILES = 1_024
 
 
 def match_pages(index: SignatureIndex, bands: int, memory_bytes: int, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pages (sorted numbers, int64) in a cluster with another page and one of this crawl; and each one's cluster.
+    """Pages in a cluster with another page and a page of this crawl (sorted numbers, int64), and their clusters.
 
     A cluster is named by its first page. Keys take about `memory_bytes`; what does not fit is written to `scratch`.
     """
@@ -44,7 +44,7 @@ def match_pages(index: SignatureIndex, bands: int, memory_bytes: int, scratch: P
 
 
 def _key_files(index: SignatureIndex, bands: int, memory_bytes: int, scratch: Path) -> Iterator[np.ndarray]:
-    """All keys of the pages that are no old versions, in portions of which each holds all keys of its range."""
+    """The keys of all pages except old versions, in portions. All keys with the same value are in one portion."""
     wanted = min(_MAX_FILES, max(1, -(-index.pages * (bands + 1) * _SORTING_BYTES // memory_bytes)))
     bits = (wanted - 1).bit_length()
     if bits == 0:
@@ -63,7 +63,7 @@ def _key_files(index: SignatureIndex, bands: int, memory_bytes: int, scratch: Pa
 
 
 def _key_chunks(index: SignatureIndex) -> Iterator[np.ndarray]:
-    """Keys of the pages that are no old versions, in the pages' order."""
+    """The keys of all pages except old versions, in the order of the pages."""
     for first, frame in index.chunks(["digest", "bands"]):
         lists = frame["bands"].to_arrow()
         hashes = lists.values.to_numpy(zero_copy_only=False).astype(np.uint64)
@@ -93,7 +93,7 @@ def _spread_keys(index: SignatureIndex, bits: int, memory_bytes: int, scratch: P
 
 
 def _append(waiting: list[list[np.ndarray]], scratch: Path) -> None:
-    """Append the pieces that wait for each file, and forget them."""
+    """Append the waiting pieces to their files, and clear the lists."""
     for number, pieces in enumerate(waiting):
         if pieces:
             with (scratch / f"{number:04d}").open("ab") as file:

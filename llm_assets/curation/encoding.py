@@ -45,8 +45,8 @@ class BodyError(ValueError):
 def decode_body(payload: bytes, headers: dict[str, str], limit: int) -> bytes:
     """Undo Transfer-Encoding and Content-Encoding.
 
-    Archives often store a decoded body with its original headers, so a body that is not in the stated coding is taken
-    as it is. Raises BodyError if more than `limit` bytes come out, or for an unknown coding.
+    Archives often store a decoded body with its original headers, so a body that is not in the stated coding is
+    returned unchanged. Raises BodyError if more than `limit` bytes come out, or for an unknown coding.
     """
     if "chunked" in headers.get("transfer-encoding", "").lower():
         payload = dechunk(payload)
@@ -106,7 +106,7 @@ def _inflate(payload: bytes, window: int, limit: int, coding: str) -> bytes:
         if total > limit:
             raise BodyError("too_large", f"more than {limit} bytes out of {len(payload)}", str(limit))
         if not decompressor.eof or window != _GZIP_WINDOW:
-            break  # of a truncated body, what came before is kept
+            break  # what precedes a truncation is kept
         rest = decompressor.unused_data
     return b"".join(pieces)
 
@@ -163,7 +163,7 @@ def decode_characters(body: bytes, charset: str | None = None) -> Decoded:
 
 
 def _decode_utf8(body: bytes, declared: list[str]) -> Decoded | None:
-    """A body that is valid UTF-8; ASCII with the escapes of a declared stateful encoding is in that."""
+    """A body that is valid UTF-8. ASCII with the escapes of a declared stateful encoding is in that encoding."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -175,7 +175,7 @@ def _decode_utf8(body: bytes, declared: list[str]) -> Decoded | None:
 
 
 def _decode_declared(body: bytes, declared: list[str]) -> Decoded | None:
-    """A body in the first declared encoding that it can be in."""
+    """The body, decoded in the first declared encoding that is plausible."""
     for name in declared:
         if name == "utf-8":
             text = body.decode("utf-8", "replace")
@@ -211,7 +211,7 @@ def _encoding_of(label: str) -> str | None:
 
 
 def _utf16_without_bom(body: bytes) -> str | None:
-    """UTF-16 shows in markup: every second byte of ASCII is zero."""
+    """The byte order of UTF-16 without a mark, or None. In UTF-16 markup, most of every second byte is zero."""
     head = body[:_UTF16_BYTES]
     if len(head) < 16 or head.count(0) < len(head) // 4:
         return None

@@ -56,7 +56,7 @@ def extract(html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BO
 
 def _most_attributes(markup: str) -> int:
     """About the greatest number of attributes of one tag; 0 where no tag is long enough to have many."""
-    most, position, end = 0, 0, len(markup)
+    greatest, position, end = 0, 0, len(markup)
     while position + LONG_TAG_CHARACTERS < end:
         following = markup.rfind("<", position + 1, position + LONG_TAG_CHARACTERS)
         if following > 0:
@@ -65,12 +65,12 @@ def _most_attributes(markup: str) -> int:
         following = markup.find("<", position + 1)
         piece = markup[position : following if following > 0 else end]
         if piece[1:2].isalpha() and not piece[1:7].lower().startswith(("script", "style")):
-            most = max(most, len(_QUOTED.sub("", piece).partition(">")[0].split()))
+            greatest = max(greatest, len(_QUOTED.sub("", piece).partition(">")[0].split()))
         if following < 0:
             break
         position = following
-    if most > SUSPICIOUS_ATTRIBUTES:
+    if greatest > SUSPICIOUS_ATTRIBUTES:
         without_scripts = _RAW.sub("", markup)
         if without_scripts != markup:
             return _most_attributes(without_scripts)
-    return most
+    return greatest

@@ -144,10 +144,10 @@ def _predict_pages(data, offsets, weights, best_labels, scores):  # type: ignore
         _pick_best(log_probabilities, labels, best_labels[page], scores[page])
 
 
-# The innermost loop of language identification: split into functions it takes a twentieth more time.
+# The innermost loop of language identification. It is one function because it takes 5 % more time when split.
 @compiled
 def _embed_page(data, start, end, weights, hidden):  # type: ignore[no-untyped-def]
-    """The page's embedding into `hidden`: the mean of the rows of its words and their character n-grams."""
+    """Write the page's embedding to `hidden`: the mean of the rows of its words and their character n-grams."""
     word_keys, word_ids, rows = weights.word_keys, weights.word_ids, weights.rows
     bucket_rows, kept_buckets = weights.bucket_rows, weights.kept_buckets
     shortest, longest = weights.shortest_ngram, weights.longest_ngram

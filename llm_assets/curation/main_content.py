@@ -249,7 +249,7 @@ def _count_votes(page: _Page, in_frame: list[bool]) -> _Votes:
 def _climb(page: _Page, best: int, counted: _Votes) -> int:
     """The element above `best` that holds the rest of its text, or `best`."""
     good, paragraphs = counted.good, counted.paragraphs
-    # Children with good text: each element is looked at once, however deep the page.
+    # Children with good text. Each element is visited once, however deep the page.
     children: dict[int, list[int]] = {}
     for element in range(1, len(page.tag)):
         if good[element]:
@@ -292,7 +292,7 @@ def _select(page: _Page, root: int, in_frame: list[bool], title: str) -> str:
             continue
         text = page.block_text[block]
         if page.tag[element] in _TITLES and len(text) > 3 and text.lower() in lower_title:
-            continue  # the title has its own column
+            continue  # the title is a column of the table
         selected.append(block)
     # Headings at the end, with no text after them, are no content.
     while selected and page.tag[page.block_element[selected[-1]]] in _HEADINGS:

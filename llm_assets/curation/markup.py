@@ -2,6 +2,8 @@
 
 The input is what the parser writes: tags are closed in order and attribute values are quoted. A "<" that begins neither
 a tag nor a comment is text. The cost is linear in the page, whatever it holds.
+
+Compiled functions take arrays one by one, so that the innermost loops look nothing up in a tuple.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ BLOCK_TAGS = tuple(
         "tfoot th thead tr ul"
     ).split()
 )
-# What a tag does to the blocks; _TEXT is a "<" that begins no tag.
+# Effects of a tag on the blocks. _TEXT is a "<" that begins no tag.
 _INLINE, _LINK, _LINK_END, _BREAK, _OPEN, _CLOSE, _BOUNDARY = range(7)
 _TEXT = -1
 _PRE = BLOCK_TAGS.index("pre")
@@ -135,15 +137,15 @@ def read_blocks(html: str) -> Blocks:
 def _cut_blocks(data, hashes, values, elements, blocks, out):  # type: ignore[no-untyped-def]
     """Fill `elements` and `blocks` (columns as above) and `out` with the blocks' bytes; returns how many of each.
 
-    A state machine over the tags: most of its length is its state, which the functions below take and return. Those
-    that run for every tag or text are inlined, as calls would cost a fifth of the time.
+    A state machine over the tags. It is long because the functions below take and return its state. Those that run for
+    every tag or text are inlined, since calls would cost a fifth of the time.
     """
     n = len(data)
     element_count, block_count, written, block_start = 1, 0, 0, 0
     current, linked, open_pres = 0, 0, 0
     in_link, raw = False, False
-    quotes = 0  # quotation marks so far: their parity tells where a tag's attributes can end
-    # From where on no tag is closed, by the parity of the quotes before it; and no comment.
+    quotes = 0  # quotation marks so far: their parity decides where a tag's attributes can end
+    # Positions from which on no tag is closed, by the parity of the quotes before it, and no comment.
     no_tag_end = np.full(2, n + 1, np.int64)
     no_comment_end = n + 1
     at = 0
@@ -224,7 +226,7 @@ def _comment_end(data, at, n):  # type: ignore[no-untyped-def]
 def _read_tag(data, at, n, hashes, values, no_tag_end, parity):  # type: ignore[no-untyped-def]
     """The tag at the "<" at `at`: kind, number of a block tag, where its name ends, and where its ">" is.
 
-    The kind is _TEXT where no tag begins, or none is closed. `no_tag_end` remembers the latter.
+    The kind is _TEXT if no tag begins there, or if it is not closed; `no_tag_end` remembers the latter.
     """
     position = at + 1
     if position < n and data[position] == _SLASH:

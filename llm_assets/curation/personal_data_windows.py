@@ -87,7 +87,9 @@ def _in_domain(byte):  # type: ignore[no-untyped-def]
 
 @compiled
 def _digits_window(data, at, first, last):  # type: ignore[no-untyped-def]
-    """The window of a possible number or address that begins with the digit at `at`, or (-1, -1); and where to go on.
+    """The window of a possible number or address that begins with the digit at `at`, or (-1, -1).
+
+    Also returns where the scan continues.
 
     A cluster is digits with at most three of " ()+-./" between two of them.
     """
@@ -125,32 +127,33 @@ def _digits_window(data, at, first, last):  # type: ignore[no-untyped-def]
 def _record(data, page, first, last, start, end, pages, starts, ends, count):  # type: ignore[no-untyped-def]
     """Add a window of a page (none where `end` is negative), widened, but not into the window before it.
 
-    Returns the new number of windows, or -1 where there is no room. The arrays come one by one: numba compiles a kernel
-    for their types.
+    Returns the new number of windows, or -1 where there is no room. The parameters are many because a kernel takes
+    its arrays one by one.
     """
     if end < 0:
         return count
     if count == len(pages):
         return -1
-    least = ends[count - 1] if count > 0 and pages[count - 1] == page else first
+    earliest = ends[count - 1] if count > 0 and pages[count - 1] == page else first
     pages[count] = page
-    starts[count], ends[count] = _widen(data, least, last, start, end)
+    starts[count], ends[count] = _widen(data, earliest, last, start, end)
     return count + 1
 
 
 @compiled
-def _widen(data, least, most, start, end):  # type: ignore[no-untyped-def]
-    """A window with its context, grown to whole words (a part of a word could look like something else) of up to 512
-    bytes, and in any case to whole characters.
+def _widen(data, first, last, start, end):  # type: ignore[no-untyped-def]
+    """A window with its context, grown to whole words of up to 512 bytes, and in any case to whole characters.
+
+    A part of a word could look like personal data.
     """
-    start, end = max(least, start - CONTEXT), min(most, end + CONTEXT)
+    start, end = max(first, start - CONTEXT), min(last, end + CONTEXT)
     for _ in range(_MAX_WORD):
-        if start > least and data[start - 1] > 32:
+        if start > first and data[start - 1] > 32:
             start -= 1
-        if end < most and data[end] > 32:
+        if end < last and data[end] > 32:
             end += 1
-    while start > least and data[start] & 0xC0 == 0x80:
+    while start > first and data[start] & 0xC0 == 0x80:
         start -= 1
-    while end < most and data[end] & 0xC0 == 0x80:
+    while end < last and data[end] & 0xC0 == 0x80:
         end += 1
     return start, end

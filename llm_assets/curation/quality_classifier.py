@@ -199,6 +199,7 @@ def _scores(features, starts, weights, bias):  # type: ignore[no-untyped-def]
     return scores
 
 
+# A kernel takes its arrays and numbers one by one: numba compiles it for their types.
 @compiled
 def _fit(features, starts, labels, weights, epochs, rate, regularisation):  # type: ignore[no-untyped-def]
     """Fit `weights` by Adagrad on the log loss, in the examples' order; returns the bias."""

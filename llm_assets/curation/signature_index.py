@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from llm_assets.artifacts.tables import row_count
 
 _CHUNK_ROWS = 8_192
-# Statuses that say what became of a page, as in sql/page_versions.sql.
-_TELLING_STATUSES = [200, 301, 308, 404, 410, 451]
+# Statuses that show whether a page still exists, as in sql/page_versions.sql.
+_ANSWER_STATUSES = [200, 301, 308, 404, 410, 451]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def find_other_versions(files: Sequence[Path], captures: Sequence[Sequence[Path]
     pages = pl.concat([pl.read_parquet(path, columns=["url", "crawl"]) for path in files])
     pages = pages.select(url=pl.col("url").hash(seed=1), crawl_number=pl.col("crawl").rank("dense").cast(pl.Int64))
     is_answer = pl.col("record_type").is_in(["response", "resource"])
-    is_answer &= pl.col("status").fill_null(200).is_in(_TELLING_STATUSES)
+    is_answer &= pl.col("status").fill_null(200).is_in(_ANSWER_STATUSES)
     answers = [
         pl.scan_parquet(path)
         .filter(is_answer)

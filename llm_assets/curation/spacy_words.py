@@ -1,7 +1,7 @@
 """The word rules of spaCy's blank English tokenizer (spaCy 3.8: exceptions, then affixes, then infixes).
 
 The input of each function is a run of characters without white space. Words are spans of the text; nothing is
-rewritten.
+rewritten. Compiled functions take arrays one by one, so that the innermost loops look nothing up in a tuple.
 """
 
 from __future__ import annotations

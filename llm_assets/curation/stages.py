@@ -1,4 +1,4 @@
-"""Stages of the curation room, upstream first."""
+"""The stages of curation, upstream first."""
 
 from .clean_corpus import CLEAN_CORPUS
 from .corpus_report import CORPUS_REPORT

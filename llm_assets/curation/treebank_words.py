@@ -1,7 +1,7 @@
 """The Penn Treebank word rules of NLTK's `word_tokenize`, and Punkt's rule for the end of a sentence.
 
 The input of each function is a run of characters without white space. Words are spans of the text; nothing is
-rewritten.
+rewritten. Compiled functions take arrays one by one, so that the innermost loops look nothing up in a tuple.
 """
 
 from __future__ import annotations

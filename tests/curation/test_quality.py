@@ -107,7 +107,7 @@ def test_a_page_of_ordinary_sentences_breaks_no_rule():
 
 
 @pytest.mark.parametrize(
-    ("lines", "kept"),
+    ("lines", "kept_lines"),
     [
         (["Two words.", "Now three words."], ["Now three words."]),
         (["Turn on JavaScript to read this.", "The other line stays here."], ["The other line stays here."]),
@@ -128,8 +128,8 @@ def test_a_page_of_ordinary_sentences_breaks_no_rule():
     ],
     ids=range(7),
 )
-def test_c4_removes_and_edits_lines(lines, kept):
-    assert statistics(["\n".join(lines)])["edited"].item() == "\n".join(kept)
+def test_c4_removes_and_edits_lines(lines, kept_lines):
+    assert statistics(["\n".join(lines)])["edited"].item() == "\n".join(kept_lines)
 
 
 def test_a_curly_bracket_in_a_removed_line_does_not_count():

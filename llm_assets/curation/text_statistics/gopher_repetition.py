@@ -129,7 +129,7 @@ def _top_ngram_characters(ngrams, words, n, table):  # type: ignore[no-untyped-d
 
 @compiled
 def _duplicate_ngram_characters(ngrams, words, n, table):  # type: ignore[no-untyped-def]
-    """Characters of the n-grams that repeat an earlier one. After such an n-gram, the search goes on behind it."""
+    """Characters of the n-grams that repeat an earlier one, without overlaps: the search continues after each."""
     hashes, lengths, power = ngrams.hashes, ngrams.lengths, ngrams.powers[n]
     keys, stamps = table.keys, table.stamps
     stamp, mask = clear_table(table), table_mask(words)

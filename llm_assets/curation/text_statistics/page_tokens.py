@@ -36,7 +36,7 @@ class Buffers(NamedTuple):
 
 
 class Page(NamedTuple):
-    """One page in the buffers. Only the first `characters`, `words` and `line_count` elements are its own.
+    """One page in the buffers. Only the first `characters`, `words` and `line_count` elements belong to it.
 
     A line is the text between two line breaks of any kind, without the white space around it.
     """
@@ -88,7 +88,7 @@ def read_page(data, start, end, table, word_rules, buffers):  # type: ignore[no-
 
 @compiled
 def _split_lines(text, kinds, n, lines):  # type: ignore[no-untyped-def]
-    """Lines of `n` code points into `lines`; returns their number. Words of a line are runs without white space."""
+    """Fill `lines` with the lines of `n` code points; returns how many. A line's words are runs without white space."""
     count = 0
     at = 0
     while at < n:

@@ -48,7 +48,7 @@ def table_mask(entries):  # type: ignore[no-untyped-def]
 
 @compiled
 def new_table(entries):  # type: ignore[no-untyped-def]
-    """A SeenTable with room for so many entries."""
+    """A SeenTable with room for this many entries."""
     size = np.int64(table_mask(entries)) + 1
     return SeenTable(
         np.zeros(size, np.uint64),
@@ -61,7 +61,7 @@ def new_table(entries):  # type: ignore[no-untyped-def]
 
 @compiled
 def clear_table(table):  # type: ignore[no-untyped-def]
-    """Forget all hashes; returns the stamp of those to come."""
+    """Forget all hashes; returns the stamp for the next ones."""
     table.stamp[0] += 1
     return table.stamp[0]
 
