@@ -206,9 +206,9 @@ def test_keys_on_disk_give_the_same_clusters(tmp_path):
     texts = [text(rng) for _ in range(400)]
     texts += [" ".join([*t.split()[:-2], "end", "here"]) for t in texts[:150]] + texts[150:200]
     paths = [write(tmp_path / f"{i}.parquet", texts[i::3]) for i in range(3)]
-    whole = clusters_of(tmp_path, paths)
-    assert whole["cluster"].n_unique() == 200
-    assert clusters_of(tmp_path, paths, memory=1 << 15).equals(whole)
+    in_memory = clusters_of(tmp_path, paths)
+    assert in_memory["cluster"].n_unique() == 200
+    assert clusters_of(tmp_path, paths, memory=1 << 15).equals(in_memory)
 
 
 def test_matching_agrees_with_comparing_all_pairs(tmp_path):
@@ -248,8 +248,9 @@ print(len(pages), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) 
 
 
 def test_an_index_ten_times_larger_than_its_memory(tmp_path):
-    """300,000 pages have an index of 36 MB and keys of 72 MB. With a limit of 3.6 MB, matching them takes little more
-    memory than matching 3,000 pages.
+    """With a limit of 3.6 MB, matching 300,000 pages takes little more memory than matching 3,000 pages.
+
+    300,000 pages have an index of 36 MB and keys of 72 MB.
     """
     rng = np.random.default_rng(1)
 
@@ -272,14 +273,14 @@ def test_an_index_ten_times_larger_than_its_memory(tmp_path):
 
     small, large = write_index(tmp_path / "small.parquet", 3_000), write_index(tmp_path / "large.parquet", 300_000)
     limit = 300_000 * 15 * 8 // 10
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _MEASURE, small, large, tmp_path / "scratch", str(limit)],
         capture_output=True,
         text=True,
         check=True,
         timeout=300,
     )
-    joined, taken = map(int, done.stdout.split())
+    joined, taken = map(int, process.stdout.split())
     assert joined == 600
     assert taken < 24 << 20, f"{taken >> 20} MiB"  # the limit, a chunk of 8,192 rows, and parquet's buffers
 
@@ -288,6 +289,7 @@ def test_an_index_ten_times_larger_than_its_memory(tmp_path):
     "fields", [{"scope": "all"}, {"bands": 0}, {"rows_per_band": 0}, {"ngram": 0}, {"memory_bytes": 10}]
 )
 def test_impossible_settings_are_errors(fields):
+    assert set(fields) <= set(Deduplication.model_fields)
     with pytest.raises(ValueError, match=next(iter(fields))):
         laptop().replace(deduplication=fields)
 

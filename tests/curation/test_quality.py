@@ -229,9 +229,16 @@ def test_impossible_settings_are_errors(fields, message):
         laptop().replace(quality=fields)
 
 
-@pytest.mark.parametrize("fields", [{"stop_words": ("two words",)}, {"words": "letters"}, {"min_words_per_line": -1}])
-def test_impossible_definitions_are_errors(fields):
-    with pytest.raises(ValueError, match=r"stop word|words|min_words_per_line"):
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stop_words": ("two words",)}, "stop word 'two words'"),
+        ({"word_splitting": "letters"}, "Input should be 'treebank' or 'spacy'"),
+        ({"min_words_per_line": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_impossible_definitions_are_errors(fields, message):
+    with pytest.raises(ValueError, match=message):
         laptop().replace(text_statistics=fields)
 
 
