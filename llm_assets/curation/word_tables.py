@@ -73,7 +73,7 @@ def contains(hashes, value):  # type: ignore[no-untyped-def]
     return low < len(hashes) and hashes[low] == value
 
 
-@compiled
+@inlined
 def is_joined(text, start, end):  # type: ignore[no-untyped-def]
     """Whether text[start:end] is two words written as one ("cannot"). All of these have five or six letters."""
     value = hash_lower(text, start, end)
@@ -83,7 +83,7 @@ def is_joined(text, start, end):  # type: ignore[no-untyped-def]
     return joined
 
 
-@compiled
+@inlined
 def add_word(start, end, starts, ends, count):  # type: ignore[no-untyped-def]
     """Record text[start:end] as word number `count` unless it is empty; returns the new number of words."""
     if end > start:
