@@ -56,8 +56,8 @@ def rate(model: str, family: str) -> Callable[[dict[str, Stats]], float]:
     return lambda stats: percent(stats["rl_evaluation"]["families"][model][family])
 
 
-def largest_loss(stage: str) -> Callable[[dict[str, Stats]], float]:
-    """The largest loss among the abilities of the assistant's evaluation, in percentage points."""
+def worst_change(stage: str) -> Callable[[dict[str, Stats]], float]:
+    """The worst change among the abilities of the assistant's evaluation, in percentage points."""
     return lambda stats: percent(min(stats[stage]["changes"].values()))
 
 
@@ -81,12 +81,12 @@ MEASURES: dict[str, Callable[[dict[str, Stats]], float]] = {
     "arithmetic, pass@1, RL, %": rate("rl", "arithmetic"),
     "letter counting, pass@1, SFT, %": rate("sft", "letters"),
     "letter counting, pass@1, RL, %": rate("rl", "letters"),
-    "largest loss of another ability through RL, points": largest_loss("rl_evaluation"),
+    "worst change of another ability through RL, points": worst_change("rl_evaluation"),
     "held-out pairs ordered as the labeller did, reward model, %": lambda stats: percent(
         stats["reward_checkpoint"]["accuracy"]
     ),
     "answers preferred to SFT's, RLHF, %": lambda stats: percent(stats["rlhf_evaluation"]["wins"]["rlhf against sft"]),
-    "largest loss of another ability through RLHF, points": largest_loss("rlhf_evaluation"),
+    "worst change of another ability through RLHF, points": worst_change("rlhf_evaluation"),
 }
 
 

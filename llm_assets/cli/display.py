@@ -141,4 +141,4 @@ def summarise(display: Display, checks: list[tuple[str, bool, str]], seconds: fl
     states = [line.state for line in display.lines.values()]
     failed = sum(not passed for _, passed, _ in checks)
     built, cached = states.count("built"), states.count("cached")
-    display.console.print(f"{built} built, {cached} cached, {failed} checks not passed, {seconds:.1f} s")
+    display.console.print(f"{built} built, {cached} cached, {failed} of {len(checks)} checks failed, {seconds:.1f} s")

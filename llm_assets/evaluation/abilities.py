@@ -145,7 +145,8 @@ def check_abilities(evaluation: Artifact, inputs: Inputs, config: Any) -> CheckO
     """Check that none of the assistant's abilities fell by more than ten points."""
     changes = evaluation.record.stats["changes"]
     failures = [{"group": group, "change": change} for group, change in changes.items() if change < -LARGEST_LOSS]
-    smallest = min(changes.values(), default=0.0)
-    summary = f"largest loss of {len(changes)} abilities: {100 * smallest:.1f} points"
-    numbers = {"largest_loss": smallest, **{f"change_{group}": change for group, change in changes.items()}}
+    worst, smallest = min(changes.items(), key=lambda item: item[1], default=("none", 0.0))
+    limit = -100 * LARGEST_LOSS
+    summary = f"worst change among {len(changes)} abilities: {worst} {100 * smallest:+.1f} points (limit {limit:.0f})"
+    numbers = {"worst_change": smallest, **{f"change_{group}": change for group, change in changes.items()}}
     return CheckOutcome(not failures, summary, failures, numbers)

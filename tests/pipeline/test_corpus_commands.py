@@ -75,7 +75,7 @@ def test_what_if_counts_the_pages_that_another_threshold_flips(corpus):
     assert "0 pages change" in corpus("what-if", "--set", "max_words=off")
     assert "no rule 'nope'" in corpus("what-if", "--set", "nope=1", fails=True)
     assert "give rule=number or rule=off" in corpus("what-if", "--set", "min_words", fails=True)
-    assert "must lie in [0, 1]" in corpus("what-if", "--set", "alpha_words=8", fails=True)
+    assert "must be in [0, 1]" in corpus("what-if", "--set", "alpha_words=8", fails=True)
 
 
 def test_two_sets_of_rules_are_compared(corpus):
