@@ -105,7 +105,7 @@ def run_job(
 def _meaning(code: int) -> str:
     if code in (-9, 137):
         return (
-            "the process was killed (out of memory, most often): lower pretraining.micro_batch_size, model.context or "
-            "model.depth; what was saved is kept, and the next run goes on from there"
+            "the process was killed (out of memory, most often): lower compute.micro_batch_size of the training, model.context "
+            "or model.depth; what was saved is kept, and the next run goes on from there"
         )
     return f"the process ended with exit code {code}; its output says why"

@@ -7,11 +7,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
-from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
@@ -58,7 +57,6 @@ class SftConfig(Frozen):
 
     finetuning: Finetuning
     inherited: Rates
-    compile: Annotated[bool, EXECUTION_ONLY]
     name: str
     maker: str
 
@@ -79,7 +77,6 @@ def _config(recipe: Any, epochs: float) -> SftConfig:
     return SftConfig(
         finetuning=finetuning.replace(epochs=epochs, ablation_epochs=None, batch_tokens=batch_tokens),
         inherited=pretraining.inherited(),
-        compile=pretraining.compile,
         name=recipe.conversations.name,
         maker=recipe.conversations.maker,
     )
@@ -95,19 +92,17 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
     settings, base = config.finetuning, step.input("base_checkpoint")
     _, rows = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
     steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / rows))
-    processes, micro_batch_size, _ = share_out(
-        shape, rows, settings.device, settings.processes, settings.micro_batch_size
-    )
+    processes, micro_batch_size, _ = share_out(shape, rows, settings.compute)
     plan = TrainingPlan(
         steps=steps,
         rows=rows,
         micro_batch_size=micro_batch_size,
         seed=settings.seed,
-        optimisation=optimisation(settings, config.inherited, shape, settings.rate),
-        validate_every=every(steps, settings.validations),
-        checkpoint_every=settings.checkpoint_every or max(10, steps // 10),
-        keep=settings.keep,
-        compile=config.compile,
+        optimisation=optimisation(settings, config.inherited, shape, settings.learning_rate_scale),
+        validate_every=every(steps, settings.validation_runs),
+        checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 10),
+        checkpoints_kept=settings.compute.checkpoints_kept,
+        compile=settings.compute.compile,
     )
     job = SftJob(
         plan=plan,
@@ -116,7 +111,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         held_out=str(step.staging / HELD_OUT),
         shards=tuple(str(shards.path) for shards in step.inputs.by_crawl("token_shards").values()),
         document_share=settings.document_share,
-        device=settings.device,
+        device=settings.compute.device,
         kept=write_kept(shard_documents(step.inputs), step.staging / "kept"),
     )
     return job, processes

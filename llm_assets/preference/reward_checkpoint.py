@@ -125,21 +125,21 @@ def _train(
             f"reward_checkpoint: {len(training)} rankings to train on are fewer than the {settings.pairs} of one step; "
             "rank more pairs, or lower reward_training.pairs"
         )
-    processes, _, _ = share_out(shape, settings.pairs, settings.device, settings.processes, settings.micro_batch_pairs)
+    processes, micro_batch_size, _ = share_out(shape, 2 * settings.pairs, settings.compute)
     plan = TrainingPlan(
         steps=steps,
         rows=2 * settings.pairs,
-        micro_batch_size=2 * settings.micro_batch_pairs,
+        micro_batch_size=max(2, micro_batch_size // 2 * 2),  # whole pairs,
         seed=settings.seed,
-        optimisation=optimisation(settings, config.rates, shape, settings.rate),
-        validate_every=every(steps, settings.validations),
-        checkpoint_every=settings.checkpoint_every or max(10, steps // 4),
-        keep=settings.keep,
+        optimisation=optimisation(settings, config.rates, shape, settings.learning_rate_scale),
+        validate_every=every(steps, settings.validation_runs),
+        checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 4),
+        checkpoints_kept=settings.compute.checkpoints_kept,
     )
     train, measured = (
         tuple((one["question"], one["preferred"], one["other"]) for one in side) for side in (training, held_out)
     )
-    job = RewardJob(plan=plan, checkpoint=str(sft.path), train=train, held_out=measured, device=settings.device)
+    job = RewardJob(plan=plan, checkpoint=str(sft.path), train=train, held_out=measured, device=settings.compute.device)
     return follow(step, MODULE, job, folder, processes)
 
 

@@ -24,7 +24,7 @@ from llm_assets.training.policy_run import (
     policy_plan,
     show_policy,
 )
-from llm_assets.training.training_run import follow, share_out
+from llm_assets.training.training_run import follow
 
 from .jobs import PromptRow, RlhfJob
 from .response_pairs import pair_digest
@@ -63,13 +63,13 @@ def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
     settings, policy = config.rlhf, step.input("rl_checkpoint")
     reward, pairs = step.input("reward_checkpoint"), step.input("response_pairs")
     shape = ModelShape.load(policy.file("shape.json").read_text(), "rl_checkpoint")
-    processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.micro_batch_size)
+    plan, processes = policy_plan(settings, config.rates, shape)
     replay = None
     if settings.replay_weight:
         encoding, needed = Encoding.load(policy.path), settings.steps * settings.replay_sequences
         replay = write_replay(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
     job = RlhfJob(
-        plan=policy_plan(settings, config.rates, shape),
+        plan=plan,
         checkpoint=str(policy.path),
         reward=str(reward.path),
         gold=gold_job(config.gold, reward),
@@ -80,7 +80,7 @@ def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
         monitor_patience=settings.monitor_patience,
         monitor_margin=settings.monitor_margin,
         adversarial=settings.adversarial,
-        device=settings.device,
+        device=settings.compute.device,
     )
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)

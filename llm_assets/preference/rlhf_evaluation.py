@@ -75,7 +75,11 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConf
     answers, abilities = (
         pl.concat([pl.read_parquet(path) for path in evaluation.table(table)]) for table in ("answers", "abilities")
     )
-    reward, rlhf, shown = inputs.artifact("reward_checkpoint"), inputs.artifact("rlhf_checkpoint"), config.evaluation.transcripts
+    reward, rlhf, shown = (
+        inputs.artifact("reward_checkpoint"),
+        inputs.artifact("rlhf_checkpoint"),
+        config.evaluation.transcripts,
+    )
     monitor, calibration = monitor_series(monitor_evaluations(rlhf)), reliability(read_scores(reward))
     drawn = {
         **policy_plots(pl.read_parquet(rlhf.table("curve"))),

@@ -21,11 +21,11 @@ from llm_assets.model.sampling import Completion, Engine
 from llm_assets.training.loop import join_processes
 from llm_assets.training.policy import EvaluationStep, PolicyTrainer, Reward, drawn
 
-from .fit import conversation
 from .jobs import PromptRow, RlhfJob
 from .labelling_rule import rule_score
 from .over_optimisation import adversarial, over_optimised
 from .sample import answer_all, asked, told
+from .fit import conversation
 
 # From prompts, and answers as `told` has them, to scores.
 Scorer = Callable[[Sequence[PromptRow], Sequence[dict[str, Any]]], list[float]]

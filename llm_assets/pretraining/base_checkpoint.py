@@ -68,9 +68,7 @@ def make_job(
     """
     settings = config.training
     steps, rows = budget(config, shape, before is not None)
-    processes, micro_batch_size, name = share_out(
-        shape, rows, settings.device, settings.processes, settings.micro_batch_size
-    )
+    processes, micro_batch_size, name = share_out(shape, rows, settings.compute)
     earlier = settings.continue_from and str(Path(settings.continue_from).expanduser())
     plan = TrainingPlan(
         steps=steps,
@@ -78,18 +76,18 @@ def make_job(
         micro_batch_size=micro_batch_size,
         seed=settings.seed,
         optimisation=optimisation(settings, settings, shape),
-        validate_every=every(steps, settings.validations),
+        validate_every=every(steps, settings.validation_runs),
         sample_every=every(steps, settings.samples),
-        checkpoint_every=settings.checkpoint_every or max(10, steps // 20),
-        keep=settings.keep,
-        compile=settings.compile,
+        checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 20),
+        checkpoints_kept=settings.compute.checkpoints_kept,
+        compile=settings.compute.compile,
     )
     job = PretrainingJob(
         shape=shape,
         plan=plan,
         tokenizer=str(tokenizer),
         shards=tuple(map(str, shards)),
-        device=settings.device,
+        device=settings.compute.device,
         continue_from=str(before) if before is not None else earlier,
         kept=kept,
         induction=config.model.induction,

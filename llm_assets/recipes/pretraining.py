@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.model.shape import ASPECT, ROW_MULTIPLE, ModelShape
 
+from .compute import Compute
 from .frozen import Frozen
 
 
@@ -164,8 +165,8 @@ class PretrainingRun(Rates):
     warmup: float = Field(0.02, ge=0, le=0.5, description="share of the steps in which the rates rise")
     cooldown: float = Field(0.5, ge=0, le=1, description="share of the steps in which they fall")
     seed: int = Field(1, ge=0, description="of weights, order of documents, samples")
-    validations: int = Field(10, ge=0, description="looks at the validation split, evenly over the run")
-    validation_tokens: int = Field(1 << 20, ge=1, description="of the validation split that a look reads")
+    validation_runs: int = Field(10, ge=0, description="evaluations of the validation split, evenly over the run")
+    validation_tokens: int = Field(1 << 20, ge=1, description="of the validation split that one evaluation reads")
     samples: int = Field(4, ge=0, description="times that texts are sampled on the way")
     prompts: tuple[str, ...] = Field(
         ("", "The capital of France is", "Once upon a time"), description="what they begin with; empty is from nothing"
@@ -175,20 +176,7 @@ class PretrainingRun(Rates):
         None,
         description="folder of an earlier base checkpoint to go on from (its content is part of the identity); needs the same shape and tokenizer",
     )
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field(
-        "auto", description="auto is a GPU where there is one"
-    )
-    processes: Annotated[int, EXECUTION_ONLY] = Field(
-        0, ge=0, description="processes, one a GPU (torchrun); 0 is one for each GPU, and one without"
-    )
-    micro_batch_size: Annotated[int, EXECUTION_ONLY] = Field(
-        0, ge=0, description="sequences that a process takes through the model at once; 0 is as many as should fit"
-    )
-    compile: Annotated[bool, EXECUTION_ONLY] = Field(True, description="torch.compile on a GPU")
-    checkpoint_every: Annotated[int, EXECUTION_ONLY] = Field(
-        0, ge=0, description="steps between checkpoints; 0 is a twentieth of the run, at least 10"
-    )
-    keep: Annotated[int, EXECUTION_ONLY] = Field(2, ge=1, description="training checkpoints that stay while it trains")
+    compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
 
     def budget(self, shape: ModelShape) -> tuple[int, int]:
         """Steps, and sequences a step."""

@@ -27,7 +27,7 @@ from llm_assets.training.policy_run import (
     policy_plan,
     show_policy,
 )
-from llm_assets.training.training_run import follow, share_out
+from llm_assets.training.training_run import follow
 
 from .jobs import ProblemRow, RlJob
 from .practice_problems import family_names, family_versions
@@ -87,13 +87,13 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
             "practice_problems has no problem held out; raise practice_problems.held_out, or set "
             "reinforcement.evaluate_every to 0"
         )
-    processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.micro_batch_size)
+    plan, processes = policy_plan(settings, config.rates, shape)
     replay = None
     if settings.replay_weight:
         encoding, needed = Encoding.load(sft.path), settings.steps * settings.replay_sequences
         replay = write_replay(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
     job = RlJob(
-        plan=policy_plan(settings, config.rates, shape),
+        plan=plan,
         checkpoint=str(sft.path),
         conversations=replay,
         families=config.families,
@@ -102,7 +102,7 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
         accuracy_reward=settings.accuracy_reward,
         format_reward=settings.format_reward,
         transcripts=settings.transcripts,
-        device=settings.device,
+        device=settings.compute.device,
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     folder = step.staging / "training"

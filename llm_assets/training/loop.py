@@ -177,7 +177,7 @@ def train(
                     optimisers,
                     names,
                     TrainingState(step, {"events": events, "seconds": round(spent, 3)}),
-                    plan.keep,
+                    plan.checkpoints_kept,
                 )
                 report("checkpoint", step=step)
             if devices.world > 1:

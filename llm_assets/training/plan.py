@@ -37,7 +37,7 @@ class TrainingPlan:
     """How many steps a training has, of what, and what is done on the way.
 
     rows: sequences of a step, over all processes. micro_batch_size: sequences that one process takes through the model at
-    once (no effect but on memory and rounding). Intervals are in steps; 0 is never. keep: checkpoints that stay.
+    once (no effect but on memory and rounding). Intervals are in steps; 0 is never. checkpoints_kept: newest checkpoints that stay.
     compile: with torch.compile. boundary: the id that begins a document (or conversation), into which attention does
     not reach from another; None does not part them.
     """
@@ -50,7 +50,7 @@ class TrainingPlan:
     validate_every: int = 0
     sample_every: int = 0
     checkpoint_every: int = 0
-    keep: int = 2
+    checkpoints_kept: int = 2
     compile: bool = False
     boundary: int | None = None
 
@@ -105,4 +105,4 @@ class PolicyPlan:
     patience: int = 0
     margin: float = 0.0
     checkpoint_every: int = 0
-    keep: int = 2
+    checkpoints_kept: int = 2

@@ -396,7 +396,12 @@ class PolicyTrainer:
                 curve.sync()
                 values["seconds"] = round(begun + time.perf_counter() - clock, 3)
                 save_training(
-                    self.folder, self.model, self.optimisers, self.names, TrainingState(step, dict(values)), plan.keep
+                    self.folder,
+                    self.model,
+                    self.optimisers,
+                    self.names,
+                    TrainingState(step, dict(values)),
+                    plan.checkpoints_kept,
                 )
                 report("checkpoint", step=step)
 

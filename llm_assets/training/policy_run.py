@@ -23,7 +23,7 @@ from llm_assets.report import plots
 
 from .plan import PolicyPlan
 from .schemas import PolicyCurve, PolicyEvaluations
-from .training_run import MODEL_FILES, add_files, optimisation
+from .training_run import MODEL_FILES, add_files, optimisation, share_out
 
 NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
 POLICY_TABLES = {"curve": PolicyCurve}
@@ -31,11 +31,19 @@ POLICY_OPTIONAL_TABLES = {"evaluations": PolicyEvaluations}
 PLOT = "curves.svg"
 
 
-def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelShape) -> PolicyPlan:
-    """How a policy is trained; what the settings do not name is the plan's own default."""
-    names = {field.name for field in fields(PolicyPlan)} - {"optimisation"}
-    rates = optimisation(settings, inherited, shape, settings.rate)
-    return PolicyPlan(**settings.model_dump(include=names), optimisation=rates)
+def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelShape) -> tuple[PolicyPlan, int]:
+    """How a policy is trained, and by how many processes. Fields that the settings do not have keep their defaults."""
+    names = {field.name for field in fields(PolicyPlan)} & set(type(settings).model_fields)
+    compute = settings.compute
+    processes, micro_batch_size, _ = share_out(shape, settings.prompts * settings.samples, compute)
+    plan = PolicyPlan(
+        **settings.model_dump(include=names),
+        micro_batch_size=micro_batch_size,
+        optimisation=optimisation(settings, inherited, shape, settings.learning_rate_scale),
+        checkpoint_every=compute.checkpoint_every or max(10, settings.steps // 20),
+        checkpoints_kept=compute.checkpoints_kept,
+    )
+    return plan, processes
 
 
 def keep_policy(

@@ -19,6 +19,7 @@ from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.launch import run_job
 from llm_assets.model.devices import Prediction, find_gpus, fitting_rows
 from llm_assets.model.shape import ModelShape
+from llm_assets.recipes.compute import Compute
 from llm_assets.recipes.finetuning import Finetuning
 from llm_assets.recipes.preference import RewardTraining, Rlhf
 from llm_assets.recipes.pretraining import PretrainingRun, Rates
@@ -35,16 +36,17 @@ CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
 
 
-def share_out(shape: ModelShape, rows: int, device: str, processes: int, micro_batch_size: int) -> tuple[int, int, str]:
-    """Processes, sequences that each takes through the model at once, and the device's name; 0 for what is to be found.
+def share_out(shape: ModelShape, rows: int, compute: Compute) -> tuple[int, int, str]:
+    """How a step's `rows` sequences are divided: the number of processes, the micro-batch size, the device's name.
 
-    What the environment says of this machine's devices stands over the recipe's `device` and `processes`.
+    The machine's settings (environment variables) take precedence over the recipe's `device` and `processes`.
     """
     chosen = TrainingDevices.of_environment()
-    chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not meant
-    gpus, memory, name = find_gpus(device)
-    processes = chosen.processes or processes or max(1, gpus)
+    chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not to be used
+    gpus, memory, name = find_gpus(compute.device)
+    processes = chosen.processes or compute.processes or max(1, gpus)
     share = max(1, rows // processes)
+    micro_batch_size = compute.micro_batch_size
     if not micro_batch_size:
         micro_batch_size = (
             fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))

@@ -12,7 +12,7 @@ from llm_assets.graph import GRAPH
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.encoding import Encoding, TokenizerError
 from llm_assets.pretraining.base_checkpoint import PretrainingError
-from llm_assets.recipes import Model, Pretraining, PublishedEncoding, Recipe, Tokenizer, TokenShards, WarcFiles
+from llm_assets.recipes import Compute, Model, Pretraining, PublishedEncoding, Recipe, Tokenizer, TokenShards, WarcFiles
 from llm_assets.training.shards import TokenStream
 from tests.support.building import build, check
 from tests.support.small import CORPUS, SMALL, recipe_file
@@ -112,7 +112,9 @@ def test_a_vocabulary_that_the_corpus_cannot_fill(tmp_path):
 
 
 def test_a_corpus_smaller_than_a_batch(tmp_path):
-    made = recipe(tmp_path, pretraining=Pretraining(tokens=2_000_000, batch_tokens=1 << 20, device="cpu"))
+    made = recipe(
+        tmp_path, pretraining=Pretraining(tokens=2_000_000, batch_tokens=1 << 20, compute=Compute(device="cpu"))
+    )
     told = "tokens to train on, fewer than one batch of 1,048,480; lower pretraining.batch_tokens"
     with pytest.raises(PretrainingError, match=rf"the corpus has [\d,]+ {re.escape(told)}"):
         build(made, [*TOKENS, GRAPH["base_checkpoint"]])

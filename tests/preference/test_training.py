@@ -12,8 +12,8 @@ from llm_assets.model.checkpoint import load_checkpoint, save_model, steps_saved
 from llm_assets.model.reward import RewardModel
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
-from llm_assets.preference.fit import conversation
 from llm_assets.preference.jobs import PromptRow, RewardJob, RlhfJob
+from llm_assets.preference.fit import conversation
 from llm_assets.preference.train import by_model, by_rule
 from llm_assets.training.plan import Optimisation, PolicyPlan, TrainingPlan
 from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result

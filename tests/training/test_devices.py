@@ -7,6 +7,7 @@ from llm_assets.model.devices import autocast, find_gpus, half_precision, pick_d
 from llm_assets.model.sampling import Engine
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.model.transformer import Transformer
+from llm_assets.recipes.compute import Compute
 from llm_assets.training.loop import Devices
 from llm_assets.training.training_run import share_out
 from tests.support.training_jobs import ENCODING
@@ -23,14 +24,14 @@ def environment(monkeypatch):
 
 
 def test_processes_of_the_environment_stand_over_the_recipe(environment):
-    assert share_out(SHAPE, 8, "cpu", 0, 0)[0] == 1
-    assert share_out(SHAPE, 8, "cpu", 4, 2)[:2] == (4, 2)
+    assert share_out(SHAPE, 8, Compute(device="cpu", processes=0, micro_batch_size=0))[0] == 1
+    assert share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=2))[:2] == (4, 2)
     environment.setenv("LLM_ASSETS_PROCESSES", "2")
-    processes, micro_batch_size, name = share_out(SHAPE, 8, "cpu", 4, 0)
+    processes, micro_batch_size, name = share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
     assert processes == 2 and micro_batch_size == 4 and name == "cpu"
     environment.setenv("LLM_ASSETS_PROCESSES", "two")
     with pytest.raises(ValueError, match="LLM_ASSETS_PROCESSES is 'two'"):
-        share_out(SHAPE, 8, "cpu", 4, 0)
+        share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
 
 
 def test_without_gpus_everything_runs_on_the_cpu(environment):
@@ -44,12 +45,15 @@ def test_without_gpus_everything_runs_on_the_cpu(environment):
         lambda _: type("Gpu", (), {"total_memory": 80 * 10**9, "name": "NVIDIA H100"}),
     )
     assert find_gpus("auto")[0] == 8 and pick_device("auto") == "cuda"
-    assert share_out(SHAPE, 8, "auto", 0, 0)[0] == 8
+    assert share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))[0] == 8
     environment.setenv("LLM_ASSETS_GPUS", "none")
     assert find_gpus("cuda") == (0, 0, "cpu") and pick_device("cuda") == "cpu"
-    assert share_out(SHAPE, 8, "auto", 0, 0)[0] == 1 and os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    assert (
+        share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))[0] == 1
+        and os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    )
     environment.setenv("LLM_ASSETS_GPUS", "0,2")
-    share_out(SHAPE, 8, "auto", 0, 0)
+    share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,2"
 
 
