@@ -19,7 +19,7 @@ class FewShotPrompt:
 
 @dataclass(frozen=True)
 class InterrogationJob:
-    """Prompts put to the base model (`finetuning.interrogate`). checkpoint: a folder. samples: answers to each prompt.
+    """Prompts put to the base model (`finetuning.knowledge_boundary_process`). checkpoint: a folder. samples: answers to each prompt.
 
     max_tokens: of an answer.
     """
@@ -35,7 +35,7 @@ class InterrogationJob:
 
 @dataclass(frozen=True)
 class SftJob:
-    """One training of the assistant (`finetuning.train`).
+    """One training of the assistant (`finetuning.sft_checkpoint_process`).
 
     checkpoint, shards: folders. training, held_out: files of conversations as tokens. document_share: of the sequences
     that are documents of the shards. kept: a folder that says which of these are trained on; None is all of them.
@@ -53,7 +53,7 @@ class SftJob:
 
 @dataclass(frozen=True)
 class SftEvaluationJob:
-    """The evaluation's questions to each model (`finetuning.evaluate`).
+    """The evaluation's questions to each model (`finetuning.sft_evaluation_process`).
 
     models: checkpoints' folders, by name; `base` is asked as a base model, and only `sft` has tools. max_tokens: of an
     answer.

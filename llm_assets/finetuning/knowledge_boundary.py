@@ -33,7 +33,7 @@ from .names import recombine
 from .questions import read_questions, to_topics
 from .schemas import FictitiousEntities, Interrogations, QuestionRejects, Topics
 
-MODULE = "llm_assets.finetuning.interrogate"
+MODULE = "llm_assets.finetuning.knowledge_boundary_process"
 KEPT_NAMES = 0.2  # share of the names of fictitious entities that only evaluation uses, at most KEPT_MOST of a kind
 KEPT_MOST = 200
 

@@ -41,7 +41,7 @@ from llm_assets.training.training_run import (
 from .conversations import MITIGATION
 from .jobs import SftJob
 
-MODULE = "llm_assets.finetuning.train"
+MODULE = "llm_assets.finetuning.sft_checkpoint_process"
 
 
 class FinetuningError(ValueError):

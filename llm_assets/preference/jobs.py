@@ -21,7 +21,7 @@ class PromptRow:
 
 @dataclass(frozen=True)
 class RewardJob:
-    """One training of a reward model (`preference.fit`). checkpoint: a folder. train, held_out: rankings, each as
+    """One training of a reward model (`preference.reward_checkpoint_process`). checkpoint: a folder. train, held_out: rankings, each as
     question, preferred answer and other answer. The plan's `rows` are answers: two of each pair.
     """
 
@@ -34,7 +34,7 @@ class RewardJob:
 
 @dataclass(frozen=True)
 class SamplingJob:
-    """Answers of the policy to open prompts (`preference.sample`). checkpoint: a folder. samples: answers to each.
+    """Answers of the policy to open prompts (`preference.response_pairs_process`). checkpoint: a folder. samples: answers to each.
 
     max_tokens: of an answer.
     """
@@ -50,7 +50,7 @@ class SamplingJob:
 
 @dataclass(frozen=True)
 class RlhfJob:
-    """One tuning of the policy to a reward model (`preference.train`).
+    """One tuning of the policy to a reward model (`preference.rlhf_checkpoint_process`).
 
     checkpoint, reward: folders. gold: ``rule``, or the folder of the gold signal's reward model. conversations: a file
     of those that are replayed; None where the plan's `replay_weight` is 0. monitor: prompts by which over-optimisation is
@@ -74,7 +74,7 @@ class RlhfJob:
 
 @dataclass(frozen=True)
 class RlhfEvaluationJob:
-    """What is asked of each model (`preference.evaluate`).
+    """What is asked of each model (`preference.rlhf_evaluation_process`).
 
     models: checkpoints' folders, by name, the tuned policy last. reward, gold: as in `RlhfJob`. samples, temperature,
     max_tokens, seed: of the answers to `prompts`. questions: those of the assistant's own evaluation, which the last

@@ -28,7 +28,7 @@ from llm_assets.settings import load_settings
 from .jobs import SamplingJob
 from .schemas import Pairs, PromptRejects, Prompts, Responses
 
-MODULE = "llm_assets.preference.sample"
+MODULE = "llm_assets.preference.response_pairs_process"
 PAGES = 20_000  # of the corpus, whose titles are asked for where it comes with no questions
 FIRST_WORDS = 6
 TITLE_CHARACTERS = 100

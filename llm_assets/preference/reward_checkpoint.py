@@ -34,7 +34,7 @@ from .jobs import RewardJob
 from .response_pairs import PreferenceError
 from .schemas import RewardEvaluations, RewardScores
 
-MODULE = "llm_assets.preference.fit"
+MODULE = "llm_assets.preference.reward_checkpoint_process"
 GOLD = "gold"  # folder of the second model, in the artifact
 GoldSignal = Literal["rule", "model"]  # what the gold signal is
 RULE: GoldSignal = "rule"

@@ -31,7 +31,7 @@ from .response_pairs import pair_digest
 from .reward_checkpoint import GOLD, RULE, GoldSignal, gold_signal
 from .schemas import Adversarial
 
-MODULE = "llm_assets.preference.train"
+MODULE = "llm_assets.preference.rlhf_checkpoint_process"
 MONITOR = "monitor.svg"
 
 

@@ -36,7 +36,7 @@ from llm_assets.training.training_run import (
 from .jobs import PretrainingJob
 
 NAME = "base_checkpoint"
-MODULE = "llm_assets.pretraining.train"
+MODULE = "llm_assets.pretraining.base_checkpoint_process"
 
 
 class PretrainingError(ValueError):

@@ -28,7 +28,7 @@ from .in_context import CHOICES
 from .jobs import BaseEvaluationJob
 from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
 
-MODULE = "llm_assets.pretraining.evaluate"
+MODULE = "llm_assets.pretraining.base_evaluation_process"
 REPORT = "report.html"
 SHOWN = 12  # rows of a kind in the report
 REACHES = ("many", "once", "held_out")  # on how many pages a fact stood

@@ -10,7 +10,7 @@ from llm_assets.training.plan import TrainingPlan
 
 @dataclass(frozen=True)
 class PretrainingJob:
-    """One training of the base model (`pretraining.train`).
+    """One training of the base model (`pretraining.base_checkpoint_process`).
 
     tokenizer, shards, continue_from: folders. kept: a folder that says which documents of the shards are trained on; None
     is all of them. continue_from: a checkpoint whose weights are gone on from; None begins
@@ -33,7 +33,7 @@ class PretrainingJob:
 
 @dataclass(frozen=True)
 class BaseEvaluationJob:
-    """What is measured of one base model (`pretraining.evaluate`); counts and lengths are those of the recipe.
+    """What is measured of one base model (`pretraining.base_evaluation_process`); counts and lengths are those of the recipe.
 
     checkpoint, shards: folders. kept: as in PretrainingJob. training_seed, training_rows: order and number of the sequences that it was trained on.
     facts: beginnings of sentences and what must follow. questions: relation, question, answer. examples, asked: what

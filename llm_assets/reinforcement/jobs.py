@@ -24,7 +24,7 @@ class ProblemRow:
 
 @dataclass(frozen=True)
 class RlJob:
-    """One training of the policy (`reinforcement.train`).
+    """One training of the policy (`reinforcement.rl_checkpoint_process`).
 
     checkpoint: a folder. conversations: a file of those that are replayed; None where the plan's `replay_weight` is 0.
     families: whose checkers say what is right. transcripts: solutions kept of each evaluation on `held_out`.
@@ -45,7 +45,7 @@ class RlJob:
 
 @dataclass(frozen=True)
 class RlEvaluationJob:
-    """What is asked of each model (`reinforcement.evaluate`).
+    """What is asked of each model (`reinforcement.rl_evaluation_process`).
 
     models: checkpoints' folders, by name, the tuned policy last; `base` is asked as a base model. samples, temperature,
     max_tokens, seed: of the solutions. questions: those of the assistant's own evaluation, which the last model is

@@ -33,7 +33,7 @@ from .jobs import ProblemRow, RlJob
 from .practice_problems import family_names, family_versions
 from .schemas import Solutions
 
-MODULE = "llm_assets.reinforcement.train"
+MODULE = "llm_assets.reinforcement.rl_checkpoint_process"
 
 
 class ReinforcementError(ValueError):

@@ -18,7 +18,7 @@ class Prompt(Question):
 
 @dataclass(frozen=True)
 class AskJob:
-    """The same prompts to every model (`release.ask`). models: checkpoints' folders, by name; `base` is asked as a base
+    """The same prompts to every model (`release.scorecard_process`). models: checkpoints' folders, by name; `base` is asked as a base
     model.
     """
 

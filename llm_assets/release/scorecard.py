@@ -34,7 +34,7 @@ from llm_assets.training.training_run import loss_series
 from .jobs import AskJob, Prompt
 from .schemas import Costs, Transcripts
 
-MODULE = "llm_assets.release.ask"
+MODULE = "llm_assets.release.scorecard_process"
 REPORT = "scorecard.html"
 TEMPLATE = "scorecard.html.j2"
 # Stages from captures to text, with the table that holds what is left.

@@ -14,7 +14,7 @@ from llm_assets.model.transformer import Transformer
 from llm_assets.training.plan import Optimisation, TrainingPlan
 from tests.support.training_jobs import ENCODING, PEOPLE, SHAPE, broken_off_and_gone_on, result, write_corpus
 
-MODULE = "llm_assets.finetuning.train"
+MODULE = "llm_assets.finetuning.sft_checkpoint_process"
 
 
 def talks(people):

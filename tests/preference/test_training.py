@@ -13,8 +13,8 @@ from llm_assets.model.reward import RewardModel
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.preference.jobs import PromptRow, RewardJob, RlhfJob
-from llm_assets.preference.fit import conversation
-from llm_assets.preference.train import by_model, by_rule
+from llm_assets.preference.reward_checkpoint_process import conversation
+from llm_assets.preference.rlhf_checkpoint_process import by_model, by_rule
 from llm_assets.training.plan import Optimisation, PolicyPlan, TrainingPlan
 from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result
 
@@ -53,7 +53,7 @@ def fitting(policy):
 @pytest.fixture(scope="module")
 def fitted(fitting, tmp_path_factory):
     folder, events = tmp_path_factory.mktemp("fitted"), []
-    run_job("llm_assets.preference.fit", fitting, folder, events.append)
+    run_job("llm_assets.preference.reward_checkpoint_process", fitting, folder, events.append)
     return folder, events
 
 
@@ -75,7 +75,7 @@ def test_a_reward_model_learns_what_is_preferred(fitted, policy):
 
 
 def test_a_reward_model_killed_at_any_moment_ends_as_unbroken(fitting, fitted, tmp_path):
-    broken_off_and_gone_on("llm_assets.preference.fit", fitting, tmp_path, 6, 9)
+    broken_off_and_gone_on("llm_assets.preference.reward_checkpoint_process", fitting, tmp_path, 6, 9)
     assert result(tmp_path) == result(fitted[0])
     assert (tmp_path / "results.json").read_text() == (fitted[0] / "results.json").read_text()
 
@@ -88,7 +88,7 @@ def curves(name, *folders):
 
 def test_two_processes_fit_the_same_pairs(fitting, fitted, tmp_path):
     job = replace(fitting, plan=replace(fitting.plan, micro_batch_size=4))
-    run_job("llm_assets.preference.fit", job, tmp_path, lambda event: None, processes=2)
+    run_job("llm_assets.preference.reward_checkpoint_process", job, tmp_path, lambda event: None, processes=2)
     ours, alone = curves("loss", tmp_path, fitted[0])
     assert len(ours) == 12 and ours == pytest.approx(alone, abs=2e-3)
     margins, others = (json.loads((folder / "results.json").read_text())["margins"] for folder in (tmp_path, fitted[0]))
@@ -103,7 +103,7 @@ def test_conversations_too_long_for_the_model_are_told(fitting, tmp_path):
         train=(*fitting.train, too_long),
         held_out=(*fitting.held_out[:2], too_long, fitting.held_out[2]),
     )
-    run_job("llm_assets.preference.fit", job, tmp_path, lambda event: None)
+    run_job("llm_assets.preference.reward_checkpoint_process", job, tmp_path, lambda event: None)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["too_long"] == 2 and results["measured"] == [0, 1, 3]
 
@@ -153,7 +153,7 @@ def tuning(policy, reward):
 @pytest.fixture(scope="module")
 def tuned(tuning, tmp_path_factory):
     folder, events = tmp_path_factory.mktemp("tuned"), []
-    run_job("llm_assets.preference.train", tuning, folder, events.append)
+    run_job("llm_assets.preference.rlhf_checkpoint_process", tuning, folder, events.append)
     return folder, events
 
 
@@ -168,7 +168,7 @@ def test_the_guard_tells_proxy_and_gold_in_deviations_at_the_start(tuned):
 
 
 def test_rlhf_killed_at_any_moment_ends_as_unbroken(tuning, tuned, tmp_path):
-    broken_off_and_gone_on("llm_assets.preference.train", tuning, tmp_path, 4, 6)
+    broken_off_and_gone_on("llm_assets.preference.rlhf_checkpoint_process", tuning, tmp_path, 4, 6)
     assert result(tmp_path) == result(tuned[0])
     for name in ("best/model.safetensors", "start.json"):
         assert (tmp_path / name).read_bytes() == (tuned[0] / name).read_bytes()
@@ -176,7 +176,7 @@ def test_rlhf_killed_at_any_moment_ends_as_unbroken(tuning, tuned, tmp_path):
 
 def test_two_processes_tune_the_same_policy(tuning, tuned, tmp_path):
     events = []
-    run_job("llm_assets.preference.train", tuning, tmp_path, events.append, processes=2)
+    run_job("llm_assets.preference.rlhf_checkpoint_process", tuning, tmp_path, events.append, processes=2)
     for name in ("reward", "length", "kl"):
         ours, alone = curves(name, tmp_path, tuned[0])
         assert ours[:3] == pytest.approx(alone[:3], rel=1e-3, abs=1e-4)

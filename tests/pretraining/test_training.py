@@ -18,7 +18,7 @@ from llm_assets.model.checkpoint import CheckpointError, steps_saved
 from llm_assets.model.devices import pick_device
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer, document_mask
-from llm_assets.pretraining.train import starting_model
+from llm_assets.pretraining.base_checkpoint_process import starting_model
 from llm_assets.tokens import tokenizer
 from llm_assets.training.loader import PackedRows
 from llm_assets.training.loop import Devices, mean_loss, train
@@ -28,7 +28,7 @@ from llm_assets.training.rows import TrainingError
 from llm_assets.training.shards import TokenStream
 from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, broken_off_and_gone_on, job, result, write_corpus
 
-MODULE = "llm_assets.pretraining.train"
+MODULE = "llm_assets.pretraining.base_checkpoint_process"
 CPU = Devices(torch.device("cpu"))
 
 
@@ -263,7 +263,7 @@ class Refuse:
         if name.split(".")[0] in {"dagster", "polars", "pyarrow", "pandera", "pydantic", "duckdb", "mlflow", "numba", "matplotlib", "rustbpe", "dotenv", "click", "resiliparse"}:
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-import llm_assets.pretraining.train, llm_assets.model.huggingface, llm_assets.model.sampling
+import llm_assets.pretraining.base_checkpoint_process, llm_assets.model.huggingface, llm_assets.model.sampling
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -12,14 +12,14 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.reinforcement.jobs import ProblemRow, RlJob
 from llm_assets.reinforcement.problems import FAMILIES
-from llm_assets.reinforcement.train import Solver
+from llm_assets.reinforcement.rl_checkpoint_process import Solver
 from llm_assets.tools import PythonLimits
 from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.tools.search import write_index
 from llm_assets.training.plan import Optimisation, PolicyPlan
 from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result
 
-MODULE = "llm_assets.reinforcement.train"
+MODULE = "llm_assets.reinforcement.rl_checkpoint_process"
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 
 

@@ -1,4 +1,4 @@
-"""The training process of `base_checkpoint`: ``python -m llm_assets.pretraining.train job.json``.
+"""The training process of `base_checkpoint`: ``python -m llm_assets.pretraining.base_checkpoint_process job.json``.
 
 Needs torch, numpy, safetensors and tiktoken, nothing else of this project's packages.
 """

@@ -1,4 +1,4 @@
-"""The training process of `reward_checkpoint`: ``python -m llm_assets.preference.fit job.json``.
+"""The training process of `reward_checkpoint`: ``python -m llm_assets.preference.reward_checkpoint_process job.json``.
 
 At its end it writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken.
 """

@@ -1,4 +1,4 @@
-"""The training process of `rlhf_checkpoint`: ``python -m llm_assets.preference.train job.json``.
+"""The training process of `rlhf_checkpoint`: ``python -m llm_assets.preference.rlhf_checkpoint_process job.json``.
 
 Needs torch, numpy, safetensors and tiktoken.
 """
@@ -24,8 +24,8 @@ from llm_assets.training.policy import EvaluationStep, PolicyTrainer, Reward, dr
 from .jobs import PromptRow, RlhfJob
 from .labelling_rule import rule_score
 from .over_optimisation import adversarial, over_optimised
-from .sample import answer_all, asked, told
-from .fit import conversation
+from .response_pairs_process import answer_all, asked, told
+from .reward_checkpoint_process import conversation
 
 # From prompts, and answers as `told` has them, to scores.
 Scorer = Callable[[Sequence[PromptRow], Sequence[dict[str, Any]]], list[float]]

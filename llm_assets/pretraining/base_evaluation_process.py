@@ -1,4 +1,4 @@
-"""The process of `base_evaluation`: ``python -m llm_assets.pretraining.evaluate job.json``; writes ``results.json`` beside it."""
+"""The process of `base_evaluation`: ``python -m llm_assets.pretraining.base_evaluation_process job.json``; writes ``results.json`` beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training process of `rl_checkpoint`: ``python -m llm_assets.reinforcement.train job.json``.
+"""The training process of `rl_checkpoint`: ``python -m llm_assets.reinforcement.rl_checkpoint_process job.json``.
 
 Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """

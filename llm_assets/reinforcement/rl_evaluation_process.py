@@ -1,4 +1,4 @@
-"""The process of `rl_evaluation`: ``python -m llm_assets.reinforcement.evaluate job.json``.
+"""The process of `rl_evaluation`: ``python -m llm_assets.reinforcement.rl_evaluation_process job.json``.
 
 Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """
@@ -20,7 +20,7 @@ from llm_assets.tools.toolbox import open_toolbox
 
 from .jobs import ProblemRow, RlEvaluationJob
 from .problems import Family, find_family
-from .train import EVALUATION_BATCH, Solver, solve
+from .rl_checkpoint_process import EVALUATION_BATCH, Solver, solve
 
 
 def of_base(engine: Engine, families: Mapping[str, Family], job: RlEvaluationJob) -> list[dict[str, Any]]:

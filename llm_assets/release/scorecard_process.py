@@ -1,4 +1,4 @@
-"""The process of `scorecard`: ``python -m llm_assets.release.ask job.json``; the same prompts to every model.
+"""The process of `scorecard`: ``python -m llm_assets.release.scorecard_process job.json``; the same prompts to every model.
 
 Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """

@@ -1,4 +1,4 @@
-"""The training process of `sft_checkpoint`: ``python -m llm_assets.finetuning.train job.json``.
+"""The training process of `sft_checkpoint`: ``python -m llm_assets.finetuning.sft_checkpoint_process job.json``.
 
 Needs torch, numpy, safetensors and tiktoken, nothing else of this project's packages.
 """
