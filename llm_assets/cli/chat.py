@@ -14,7 +14,7 @@ from llm_assets.artifacts.errors import ArtifactError
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.dialogue.transcript import transcript
 from llm_assets.graph import open_workspace
-from llm_assets.model.assistant import Conversation, ConversationTooLong, is_chat_model, tools_of
+from llm_assets.model.assistant import Conversation, ConversationSettings, ConversationTooLong, is_chat_model, tools_of
 
 from .model import checkpoint_folder
 from .options import recipe_option, sampling_options
@@ -111,7 +111,10 @@ def chat(
     with open_tools(workspace, ("search", "python")) as available:
         wanted = {name: available[name] for name in chosen if name in available}
         conversation = Conversation(
-            Engine(model, encoding), sampling, given(wanted), instructions, chats, search_first=search_first
+            Engine(model, encoding),
+            sampling,
+            given(wanted),
+            ConversationSettings(instructions, chats, search_first=search_first),
         )
         colour = sys.stdout.isatty()
         if question is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from llm_assets.model import IGNORE
-from llm_assets.training.rows import Rows
+from llm_assets.training.sequences import SequenceSource
 
 OPEN_ROWS = 32  # rows that are being filled at once: with 32, conversations of 65 tokens fill rows of 256 to 98 %
 
@@ -75,7 +75,7 @@ class PackedConversations:
         self._lengths = lengths
         self._epochs: list[int] = [0]  # the first row of each epoch
         self._rows: dict[int, list[list[int]]] = {}
-        self.rows_per_epoch = len(self._epoch(0))
+        self.sequences_per_epoch = len(self._epoch(0))
 
     def _epoch(self, epoch: int) -> list[list[int]]:
         if epoch not in self._rows:
@@ -99,7 +99,7 @@ class PackedConversations:
                 epoch = len(self._epochs) - 2
         return self._epoch(epoch)[number - self._epochs[epoch]]
 
-    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows [first, first + count): inputs and targets, (count, context) int64."""
         inputs = np.full((count, self.context), self.padding, np.int64)
         targets = np.full((count, self.context), IGNORE, np.int64)
@@ -122,23 +122,23 @@ def replay_conversations(path: str | None, context: int, seed: int, padding: int
     return None if path is None else PackedConversations(Conversations.load(Path(path)), context, seed, padding)
 
 
-class MixedRows:
+class MixedSequences:
     """Rows of two kinds, `share` of them of the second, evenly spread: a function of the row number."""
 
-    def __init__(self, first: Rows, second: Rows | None, share: float):
+    def __init__(self, first: SequenceSource, second: SequenceSource | None, share: float):
         self.first, self.second, self.share = first, second, share if second is not None else 0.0
 
     def _seconds(self, number: int) -> int:
         """How many rows of the second kind come before row `number`."""
         return int(number * self.share + 1e-9)
 
-    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         found = []
         for number in range(first, first + count):
             before = self._seconds(number)
             if self._seconds(number + 1) > before:
                 assert self.second is not None
-                found.append(self.second.rows(before, 1))
+                found.append(self.second.batch(before, 1))
             else:
-                found.append(self.first.rows(number - before, 1))
+                found.append(self.first.batch(number - before, 1))
         return np.concatenate([inputs for inputs, _ in found]), np.concatenate([targets for _, targets in found])

@@ -28,7 +28,7 @@ def told(engine: Engine, completion: Completion) -> dict[str, Any]:
             for message in messages
         ],
         "calls": len(completion.calls),
-        "tokens": len(completion.tokens) - sum(completion.forced),
+        "tokens": completion.own_length,
     }
 
 

@@ -31,11 +31,12 @@ from llm_assets.training.training_run import (
     CHECKPOINT_OPTIONAL_TABLES,
     CHECKPOINT_TABLES,
     LOSS_VIEW,
+    FinishedTraining,
     follow,
-    keep,
+    keep_checkpoint,
     optimisation,
     share_out,
-    show,
+    show_training,
 )
 
 from .conversations import MITIGATION
@@ -90,12 +91,12 @@ def mitigates(sources: list[str]) -> bool:
 def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -> tuple[SftJob, int]:
     """The job of the training process, and the number of processes. epoch: sequences of an epoch."""
     settings, base = config.finetuning, step.input("base_checkpoint")
-    _, rows = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
-    steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / rows))
-    processes, micro_batch_size, _ = share_out(shape, rows, settings.compute)
+    _, batch_size = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
+    steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / batch_size))
+    processes, micro_batch_size, _ = share_out(shape, batch_size, settings.compute)
     plan = TrainingPlan(
         steps=steps,
-        rows=rows,
+        batch_size=batch_size,
         micro_batch_size=micro_batch_size,
         seed=settings.seed,
         optimisation=optimisation(settings, config.inherited, shape, settings.learning_rate_scale),
@@ -132,17 +133,17 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
             f"no conversation fits into the model's context of {shape.context} tokens; raise model.context, or add "
             "shorter ones"
         )
-    epoch = PackedConversations(training, shape.context, config.finetuning.seed, 0).rows_per_epoch
+    epoch = PackedConversations(training, shape.context, config.finetuning.seed, 0).sequences_per_epoch
     job, processes = training_job(step, config, shape, epoch)
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.task("checkpoint") as task:
-        keep(step, task, folder, base, shape, job.plan.rows, ends)
+        keep_checkpoint(step, task, FinishedTraining(folder, shape, job.plan.batch_size, ends), base)
         assistant = {"name": config.name, "maker": config.maker, "tools": TOOLS}
         write_atomic(step.staging / ASSISTANT, json.dumps(assistant, indent=1).encode())
         task.add_file(ASSISTANT)
         tokens = float(np.diff(training.starts).sum() - len(training))
-        task.stats.update(rows_an_epoch=epoch, fill=round(tokens / (epoch * shape.context), 4))
+        task.stats.update(sequences_per_epoch=epoch, fill=round(tokens / (epoch * shape.context), 4))
 
 
 def build_sft_checkpoint(step: Step, config: SftConfig) -> None:
@@ -162,13 +163,13 @@ SFT_CHECKPOINT = Stage(
     kinds=("pytorch", "safetensors"),
     build=build_sft_checkpoint,
     config=sft_config,
-    code_version="3",
+    code_version="4",
     inputs=("base_checkpoint", "conversations", "token_shards", TRAINING_PAGES),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={**CHECKPOINT_TABLES, "too_long": TooLong},
     optional_tables=CHECKPOINT_OPTIONAL_TABLES,
     views=(LOSS_VIEW,),
-    show=show,
+    show=show_training,
     libraries=("torch", "safetensors", "numpy"),
     pool="gpu",
 )

@@ -8,11 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from llm_assets.compute.process import Reporter, run_job
-from llm_assets.dialogue.packing import Conversations, MixedRows, PackedConversations
+from llm_assets.dialogue.packing import Conversations, MixedSequences, PackedConversations
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.transformer import Transformer
-from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import join_processes, mean_loss, train
+from llm_assets.training.loader import PackedDocuments
+from llm_assets.training.loop import Hooks, train
+from llm_assets.training.losses import mean_loss
+from llm_assets.training.processes import TrainingProcess, join_processes
 from llm_assets.training.shards import TokenStream
 
 from .jobs import SftJob
@@ -26,15 +28,18 @@ def main(job: SftJob, folder: Path, report: Reporter) -> None:
     packed = PackedConversations(Conversations.load(Path(job.training)), context, plan.seed, padding)
     documents = None
     if job.document_share:
-        documents = PackedRows(TokenStream(map(Path, job.shards), "train", job.kept), context, plan.seed)
-    data = MixedRows(packed, documents, job.document_share)
+        documents = PackedDocuments(TokenStream(map(Path, job.shards), "train", job.kept), context, plan.seed)
+    data = MixedSequences(packed, documents, job.document_share)
     held_out = Conversations.load(Path(job.held_out))
 
     def validate(model: Transformer) -> dict[str, float]:
-        rows = PackedConversations(held_out, context, 0, padding, shuffle=False)
-        return mean_loss(model, rows, rows.rows_per_epoch, plan.micro_batch_size, encoding.token_bytes, encoding.bos)
+        sequences = PackedConversations(held_out, context, 0, padding, shuffle=False)
+        return mean_loss(
+            model, sequences, sequences.sequences_per_epoch, plan.micro_batch_size, encoding.token_bytes, encoding.bos
+        )
 
-    train(model, data, plan, folder, devices, report, validate if len(held_out) else None)
+    hooks = Hooks(validate if len(held_out) else None)
+    train(model, data, plan, TrainingProcess(folder, devices, report), hooks)
 
 
 if __name__ == "__main__":

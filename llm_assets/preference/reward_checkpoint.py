@@ -128,7 +128,7 @@ def _train(
     processes, micro_batch_size, _ = share_out(shape, 2 * settings.pairs, settings.compute)
     plan = TrainingPlan(
         steps=steps,
-        rows=2 * settings.pairs,
+        batch_size=2 * settings.pairs,
         micro_batch_size=max(2, micro_batch_size // 2 * 2),  # whole pairs,
         seed=settings.seed,
         optimisation=optimisation(settings, config.rates, shape, settings.learning_rate_scale),

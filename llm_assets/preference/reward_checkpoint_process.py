@@ -15,9 +15,9 @@ from llm_assets.model.chat import Message, encode_text, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.reward import RewardModel, pair_losses, score_all
-from llm_assets.model.transformer import Transformer
-from llm_assets.training.loop import join_processes, train
-from llm_assets.training.pairs import Pairs
+from llm_assets.training.loop import Hooks, train
+from llm_assets.training.pairs import Pairs, pair_target_losses
+from llm_assets.training.processes import TrainingProcess, join_processes
 
 from .jobs import RewardJob
 
@@ -61,17 +61,17 @@ def main(job: RewardJob, folder: Path, report: Reporter) -> None:
     used, training = to_pairs(encoding, job.train, context)
     measured, held_out = to_pairs(encoding, job.held_out, context)
 
-    def held_out_scores(model: Transformer) -> torch.Tensor:
-        assert isinstance(model, RewardModel)
+    def held_out_scores(model: RewardModel) -> torch.Tensor:
         return torch.tensor(score_all(model, [one for pair in held_out for one in pair]))
 
-    def validate(model: Transformer) -> dict[str, float]:
+    def validate(model: RewardModel) -> dict[str, float]:
         scores = held_out_scores(model)
         accuracy = (scores[0::2] > scores[1::2]).float().mean()
         return {"loss": round(float(pair_losses(scores).mean()), 6), "accuracy": round(float(accuracy), 6)}
 
-    pairs = Pairs(training, context, plan.seed, together=plan.rows // 2)
-    train(model, pairs, plan, folder, devices, report, validate if held_out else None)
+    pairs = Pairs(training, context, plan.seed, pairs_per_step=plan.batch_size // 2)
+    hooks = Hooks(validate if held_out else None)
+    train(model, pairs, plan, TrainingProcess(folder, devices, report), hooks, pair_target_losses)
     if devices.rank == 0:
         model.eval()
         scores = held_out_scores(model)

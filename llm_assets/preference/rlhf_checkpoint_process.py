@@ -18,8 +18,8 @@ from llm_assets.model.checkpoint import load_checkpoint, load_model
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.reward import RewardModel, score_all
 from llm_assets.model.sampling import Completion, Engine
-from llm_assets.training.loop import join_processes
-from llm_assets.training.policy import EvaluationStep, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
+from llm_assets.training.processes import TrainingProcess, join_processes
 
 from .jobs import PromptRow, RlhfJob
 from .labelling_rule import rule_score
@@ -112,19 +112,10 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
     def judge(evaluations: list[dict[str, Any]]) -> str:
         return over_optimised(evaluations, job.monitor_patience, job.monitor_margin)
 
-    PolicyTrainer(
-        model,
-        engine,
-        plan,
-        folder,
-        devices,
-        report,
-        lambda number: prompts[place(number)],
-        reward,
-        evaluation,
-        judge=judge,
-        replay=replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
-    ).run()
+    replay = replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"])
+    task = PolicyTask(lambda number: prompts[place(number)], reward, replay=replay)
+    process = TrainingProcess(folder, devices, report)
+    PolicyTrainer(engine, plan, process, task, PolicyEvaluation(evaluation, judge)).run()
 
 
 def _mean(values: Sequence[float]) -> float:

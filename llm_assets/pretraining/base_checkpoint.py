@@ -26,11 +26,12 @@ from llm_assets.training.training_run import (
     CHECKPOINT_TABLES,
     LOSS_VIEW,
     MODEL_FILES,
+    FinishedTraining,
     follow,
-    keep,
+    keep_checkpoint,
     optimisation,
     share_out,
-    show,
+    show_training,
 )
 
 from .jobs import PretrainingJob
@@ -67,12 +68,12 @@ def make_job(
     before: the base checkpoint that is continued, with fewer steps. kept: see PretrainingJob.
     """
     settings = config.training
-    steps, rows = budget(config, shape, before is not None)
-    processes, micro_batch_size, name = share_out(shape, rows, settings.compute)
+    steps, batch_size = budget(config, shape, before is not None)
+    processes, micro_batch_size, name = share_out(shape, batch_size, settings.compute)
     earlier = settings.continue_from and str(Path(settings.continue_from).expanduser())
     plan = TrainingPlan(
         steps=steps,
-        rows=rows,
+        batch_size=batch_size,
         micro_batch_size=micro_batch_size,
         seed=settings.seed,
         optimisation=optimisation(settings, settings, shape),
@@ -91,12 +92,14 @@ def make_job(
         continue_from=str(before) if before is not None else earlier,
         kept=kept,
         induction=config.model.induction,
-        validation_rows=max(1, settings.validation_tokens // shape.context),
+        validation_sequences=max(1, settings.validation_tokens // shape.context),
         prompts=settings.prompts if settings.samples else (),
         sample_tokens=settings.sample_tokens,
     )
     try:
-        prediction = predict(shape, steps * rows * shape.context, rows * shape.context, name, processes, cores())
+        prediction = predict(
+            shape, steps * batch_size * shape.context, batch_size * shape.context, name, processes, cores()
+        )
     except ModelError:
         prediction = None  # a GPU that the table does not know
     return job, processes, prediction
@@ -104,10 +107,10 @@ def make_job(
 
 def budget(config: BaseCheckpointConfig, shape: ModelShape, continued: bool) -> tuple[int, int]:
     """Steps, and sequences a step."""
-    steps, rows = config.training.budget(shape)
+    steps, batch_size = config.training.budget(shape)
     if continued and config.continue_share is not None:
         steps = max(1, round(steps * config.continue_share))
-    return steps, rows
+    return steps, batch_size
 
 
 def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
@@ -117,13 +120,13 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     shape = config.model.shape(encoding.size)
     shards = list(step.inputs.by_crawl("token_shards").values())
     before: Artifact | None = step.inputs.get(f"{NAME}{BEFORE}")
-    steps, rows = budget(config, shape, before is not None)
+    steps, batch_size = budget(config, shape, before is not None)
     documents = shard_documents(step.inputs)
     trained = documents.filter((pl.col("split") == "train") & pl.col("current"))
     held = int(trained["length"].sum())
-    if held < rows * shape.context:
+    if held < batch_size * shape.context:
         raise PretrainingError(
-            f"the corpus has {held:,} tokens to train on, fewer than one batch of {rows * shape.context:,}; "
+            f"the corpus has {held:,} tokens to train on, fewer than one batch of {batch_size * shape.context:,}; "
             "lower pretraining.batch_tokens, or add crawls"
         )
     paths = [artifact.path for artifact in shards]
@@ -132,8 +135,9 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.task("checkpoint") as task:
-        keep(step, task, folder, tokenizer, shape, rows, ends, prediction)
-        task.stats["epochs"] = round(steps * rows * shape.context / held, 3)
+        finished = FinishedTraining(folder, shape, batch_size, ends, prediction)
+        keep_checkpoint(step, task, finished, tokenizer)
+        task.stats["epochs"] = round(steps * batch_size * shape.context / held, 3)
         task.stats["documents"] = len(trained)
         task.stats["left_out_documents"] = int((~documents["current"]).sum())
         if before is not None:
@@ -169,7 +173,7 @@ BASE_CHECKPOINT = Stage(
     config=lambda recipe, crawl: BaseCheckpointConfig(
         model=recipe.model, training=recipe.pretraining.run(), continue_share=recipe.continue_share()
     ),
-    code_version="2",
+    code_version="3",
     inputs=("token_shards", "tokenizer", TRAINING_PAGES),
     external_inputs=earlier_checkpoint,
     continues=lambda recipe, crawls: recipe.before_continuing(crawls),
@@ -177,7 +181,7 @@ BASE_CHECKPOINT = Stage(
     tables=CHECKPOINT_TABLES,
     optional_tables=CHECKPOINT_OPTIONAL_TABLES,
     views=(LOSS_VIEW,),
-    show=show,
+    show=show_training,
     libraries=("torch", "safetensors", "numpy"),
     pool="gpu",
 )

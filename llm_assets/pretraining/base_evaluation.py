@@ -88,7 +88,7 @@ def make_job(
         shards=tuple(str(artifact.path) for artifact in shards),
         device=settings.device,
         training_seed=config.training_seed,
-        training_rows=int(stats["rows"]) * int(stats["steps"]),
+        training_sequences=int(stats["batch_size"]) * int(stats["steps"]),
         validation_tokens=settings.validation_tokens,
         baseline_tokens=settings.baseline_tokens,
         prefixes=settings.prefixes,

@@ -13,7 +13,7 @@ from llm_assets.compute.process import Reporter, run_job, write_results
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine, Sampling
-from llm_assets.training.loader import PackedRows
+from llm_assets.training.loader import PackedDocuments
 from llm_assets.training.shards import TokenStream
 
 from .baselines import ByteNgrams, compressed_bits_per_byte
@@ -74,8 +74,8 @@ def regurgitation(subject: Subject) -> dict[str, Any]:
     """How much of pages is recited, by how often they were seen; 0 times is the validation split."""
     job = subject.job
     prefix, continuation = job.prefix_tokens, job.recited_tokens
-    rows = PackedRows(subject.train, subject.engine.shape.context, job.training_seed)
-    seen = rows.times_seen(job.training_rows)
+    sequences = PackedDocuments(subject.train, subject.engine.shape.context, job.training_seed)
+    seen = sequences.times_seen(job.training_sequences)
     found: list[dict[str, Any]] = []
     for times in [0, *np.unique(seen[seen > 0]).tolist()]:
         stream = subject.train if times else subject.held_out

@@ -14,7 +14,7 @@ class PretrainingJob:
 
     tokenizer, shards, continue_from: folders. kept: a folder that says which documents of the shards are trained on; None
     is all of them. continue_from: a checkpoint whose weights are gone on from; None begins
-    with new ones. induction: new weights begin with an induction head. validation_rows: sequences that an evaluation
+    with new ones. induction: new weights begin with an induction head. validation_sequences: sequences that an evaluation
     of the validation split reads. prompts: what samples begin with; without any, none are taken.
     """
 
@@ -26,7 +26,7 @@ class PretrainingJob:
     continue_from: str | None = None
     kept: str | None = None
     induction: bool = False
-    validation_rows: int = 1
+    validation_sequences: int = 1
     prompts: tuple[str, ...] = ()
     sample_tokens: int = 64
 
@@ -35,7 +35,7 @@ class PretrainingJob:
 class BaseEvaluationJob:
     """What is measured of one base model (`pretraining.base_evaluation_process`); counts and lengths are those of the recipe.
 
-    checkpoint, shards: folders. kept: as in PretrainingJob. training_seed, training_rows: order and number of the sequences that it was trained on.
+    checkpoint, shards: folders. kept: as in PretrainingJob. training_seed, training_sequences: order and number of the sequences that it was trained on.
     facts: beginnings of sentences and what must follow. questions: relation, question, answer. examples, asked: what
     the assistant by prompt is shown and asked.
     """
@@ -44,7 +44,7 @@ class BaseEvaluationJob:
     shards: tuple[str, ...]
     device: str
     training_seed: int
-    training_rows: int
+    training_sequences: int
     validation_tokens: int
     baseline_tokens: int
     prefixes: int

@@ -16,8 +16,8 @@ from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 from llm_assets.tools.toolbox import open_toolbox
-from llm_assets.training.loop import join_processes
-from llm_assets.training.policy import EvaluationStep, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
+from llm_assets.training.processes import TrainingProcess, join_processes
 
 from .jobs import ProblemRow, RlJob
 from .problems import Family, find_family
@@ -49,7 +49,7 @@ class Solver:
         and ran.
         """
         special = self.engine.encoding.special
-        own = [token for token, forced in zip(completion.tokens, completion.forced, strict=True) if not forced]
+        own = [token for token, from_tool in zip(completion.tokens, completion.from_tool, strict=True) if not from_tool]
         opened = sum(own.count(special[f"<|{name}_start|>"]) for name in ("search", "python"))
         closed = sum(own.count(special[f"<|{name}_end|>"]) for name in ("search", "python"))
         tools = problem.tools.split(",")
@@ -102,19 +102,10 @@ def main(job: RlJob, folder: Path, report: Reporter) -> None:
             solutions = [one[0] for one in solve(held_out, tools, plan.max_tokens)]
             return measured(held_out, solutions, job.transcripts)
 
-        PolicyTrainer(
-            model,
-            engine,
-            plan,
-            folder,
-            devices,
-            report,
-            lambda number: practice.prompts[place(number)],
-            reward,
-            evaluation if plan.evaluate_every else None,
-            tools,
-            replay=replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
-        ).run()
+        replay = replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"])
+        task = PolicyTask(lambda number: practice.prompts[place(number)], reward, tools, replay)
+        process = TrainingProcess(folder, devices, report)
+        PolicyTrainer(engine, plan, process, task, PolicyEvaluation(evaluation)).run()
 
 
 def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) -> EvaluationStep:
@@ -124,7 +115,7 @@ def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) 
     for problem, mark in zip(solver.problems, marks, strict=True):
         by_family.setdefault(problem.family, []).append(mark)
     numbers = {f"right.{name}": sum(found) / len(found) for name, found in by_family.items()}
-    numbers["held_out_length"] = sum(len(one.tokens) - sum(one.forced) for one in solutions) / len(solutions)
+    numbers["held_out_length"] = sum(one.own_length for one in solutions) / len(solutions)
     # As many of each family, spread over the problems.
     every = max(1, len(solutions) // max(1, transcripts))
     chosen = list(zip(solver.problems, solutions, marks, strict=True))[::every][:transcripts]

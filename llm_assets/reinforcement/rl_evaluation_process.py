@@ -59,7 +59,7 @@ def of_assistant(solver: Solver, tools: Tools | None, job: RlEvaluationJob) -> l
             "greedy": solver.is_right(problem, best),
             "right": sum(solver.is_right(problem, one) for one in others),
             "samples": len(others),
-            "tokens": len(best.tokens) - sum(best.forced),
+            "tokens": best.own_length,
             "calls": len(best.calls),
             "transcript": solver.told(problem, best),
         }

@@ -1,1 +1,1 @@
-"""What every training shares: data order, optimiser, loop, policy gradient, and a training as a step's work."""
+"""What all trainings share: order of the data, the training step, loops, policy optimisation, and training as a stage."""

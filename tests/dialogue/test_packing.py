@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.dialogue.packing import Conversations, MixedRows, PackedConversations, pack
+from llm_assets.dialogue.packing import Conversations, MixedSequences, PackedConversations, pack
 from llm_assets.model import IGNORE
 
 PAD = 999
@@ -28,7 +28,7 @@ def test_nothing_is_lost_or_cut(lengths, room):
 def test_rows_hold_every_conversation_once_an_epoch(shuffle):
     conversations = held([5, 9, 17, 3, 12, 8, 20, 2])
     packed = PackedConversations(conversations, 24, 1, PAD, shuffle)
-    inputs, targets = packed.rows(0, packed.rows_per_epoch)
+    inputs, targets = packed.batch(0, packed.sequences_per_epoch)
     wanted = sorted(
         tuple(conversations.tokens[a : b - 1])
         for a, b in zip(conversations.starts[:-1], conversations.starts[1:], strict=True)
@@ -55,19 +55,19 @@ def test_rows_hold_every_conversation_once_an_epoch(shuffle):
 def test_rows_are_a_function_of_their_number():
     conversations = held(np.random.default_rng(3).integers(2, 30, 200))
     whole = PackedConversations(conversations, 64, 5, PAD)
-    inputs, targets = whole.rows(0, 200)
+    inputs, targets = whole.batch(0, 200)
     again = PackedConversations(conversations, 64, 5, PAD)
     for first in (150, 0, 77, 199, 3):
-        one, aim = again.rows(first, 1)
+        one, aim = again.batch(first, 1)
         assert (one[0] == inputs[first]).all()
         assert (aim[0] == targets[first]).all()
-    assert not (PackedConversations(conversations, 64, 6, PAD).rows(0, 1)[0] == inputs[:1]).all()
+    assert not (PackedConversations(conversations, 64, 6, PAD).batch(0, 1)[0] == inputs[:1]).all()
 
 
 def test_epochs_differ_in_order_and_hold_the_same():
     conversations = held([10] * 40)
     packed = PackedConversations(conversations, 9, 1, PAD)
-    first, second = (packed.rows(epoch * 40, 40)[0] for epoch in (0, 1))
+    first, second = (packed.batch(epoch * 40, 40)[0] for epoch in (0, 1))
     assert not (first == second).all()
     assert sorted(map(tuple, first)) == sorted(map(tuple, second))
 
@@ -83,16 +83,16 @@ class Numbers:
     def __init__(self, sign):
         self.sign = sign
 
-    def rows(self, first, count):
+    def batch(self, first, count):
         values = self.sign * (np.arange(first, first + count)[:, None] + 1)
         return values, values
 
 
 @given(st.floats(0, 0.9), st.integers(0, 300), st.integers(1, 20))
 def test_mixed_rows_take_each_row_of_both_in_turn(share, first, count):
-    mixed = MixedRows(Numbers(1), Numbers(-1), share)
-    everything = mixed.rows(0, first + count)[0][:, 0]
-    assert (mixed.rows(first, count)[0][:, 0] == everything[first:]).all()
+    mixed = MixedSequences(Numbers(1), Numbers(-1), share)
+    everything = mixed.batch(0, first + count)[0][:, 0]
+    assert (mixed.batch(first, count)[0][:, 0] == everything[first:]).all()
     plain, others = everything[everything > 0], -everything[everything < 0]
     assert (plain == np.arange(len(plain)) + 1).all()
     assert (others == np.arange(len(others)) + 1).all()

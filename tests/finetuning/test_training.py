@@ -49,7 +49,7 @@ def job(tmp_path_factory):
     talks(PEOPLE[150:]).save(folder / "held-out.npz")
     plan = TrainingPlan(
         steps=24,
-        rows=8,
+        batch_size=8,
         micro_batch_size=8,
         seed=1,
         optimisation=Optimisation(learning_rate=3e-3, matrix_learning_rate=3e-3),

@@ -16,7 +16,7 @@ from llm_assets.model.chat import (
 )
 from llm_assets.model.encoding import SPECIAL_TOKENS
 from llm_assets.model.tokenizer_files import write_tokenizer
-from tests.model.test_transformer import ENCODING
+from tests.support.tiny_models import ENCODING
 
 TALK = [
     Message("system", "Answer briefly."),
@@ -151,5 +151,5 @@ def test_conversations_out_of_order_are_named(messages, problem):
 
 def test_there_is_nothing_to_answer_after_an_answer():
     assert ENCODING.decode(prompt(ENCODING, [USER])).endswith("<|user_end|><|assistant_start|>")
-    with pytest.raises(ConversationError, match="nothing is left for it to answer"):
+    with pytest.raises(ConversationError, match="so there is nothing left to answer"):
         prompt(ENCODING, [USER, SAID])

@@ -1,7 +1,6 @@
 """The transformer against transformers' own: equal logits of both architectures, by export, by import, with the same tokens."""
 
 import json
-import random
 
 import pytest
 import torch
@@ -10,32 +9,15 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from llm_assets.model import IGNORE
+from llm_assets.model.attention import document_mask
+from llm_assets.model.cache import KeyValueCache
 from llm_assets.model.checkpoint import CheckpointError, load_checkpoint, load_model, save_model
-from llm_assets.model.devices import DEVICES, find_device, fitting_rows, predict
+from llm_assets.model.devices import DEVICES, find_device, fitting_micro_batch, predict
 from llm_assets.model.huggingface import export, load_gpt2
 from llm_assets.model.shape import ModelError, ModelShape
-from llm_assets.model.transformer import KeyValueCache, Transformer, document_mask
-from llm_assets.sample_web import prose, world
+from llm_assets.model.transformer import Transformer
 from llm_assets.tokens.tokenizer import train
-
-PEOPLE = world.make_world(1).people
-TEXTS = [prose.portrait(random.Random(n), PEOPLE[n]) for n in range(60)]
-ENCODING = train(TEXTS, 500)
-SHAPES = {
-    "plain": ModelShape.of_depth(3, 500, 64, width=64),
-    "grouped and tied": ModelShape.of_depth(2, 500, 64, width=96, heads=6, kv_heads=2, head_dim=32, tied=True),
-    "gpt2": ModelShape.of_depth(3, 500, 64, "gpt2", width=64, heads=4),
-}
-
-
-def model(shape, seed=1):
-    """A model whose weights are all random, norms and biases among them."""
-    made = Transformer(shape)
-    made.initialise(seed)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) * 0.1)
-    return made.eval()
+from tests.support.tiny_models import ENCODING, SHAPES, TEXTS, random_model
 
 
 @given(
@@ -87,7 +69,7 @@ def test_impossible_shapes_are_named(change, message):
 def test_an_exported_checkpoint_has_equal_logits_and_tokens_in_transformers(name, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    made = model(SHAPES[name])
+    made = random_model(SHAPES[name])
     export(made, ENCODING, tmp_path)
     other = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
@@ -140,7 +122,7 @@ def test_folders_that_are_no_gpt2_are_named(tmp_path):
 @torch.no_grad()
 def test_the_precision_of_a_gpu_goes_through_masks_and_cache(name):
     """bf16 under autocast, here on a CPU: the types of queries, keys, values, cache and masks fit each other."""
-    made, tokens = model(SHAPES[name]), torch.randint(0, 400, (2, 24))
+    made, tokens = random_model(SHAPES[name]), torch.randint(0, 400, (2, 24))
     tokens[:, 10] = ENCODING.bos
     plain = made(tokens, tokens, document_mask(tokens, ENCODING.bos))
     with torch.autocast("cpu", torch.bfloat16):
@@ -154,7 +136,7 @@ def test_the_precision_of_a_gpu_goes_through_masks_and_cache(name):
 
 
 def test_targets_that_are_ignored_bear_no_loss():
-    made, tokens = model(SHAPES["plain"]), torch.randint(0, 500, (2, 10))
+    made, tokens = random_model(SHAPES["plain"]), torch.randint(0, 500, (2, 10))
     targets = tokens.roll(-1, 1)
     whole = made(tokens, targets)
     targets[:, :4] = IGNORE
@@ -170,7 +152,7 @@ def test_targets_that_are_ignored_bear_no_loss():
 
 
 def test_a_batch_without_targets_changes_nothing():
-    made, tokens = model(SHAPES["plain"]), torch.randint(0, 500, (2, 10))
+    made, tokens = random_model(SHAPES["plain"]), torch.randint(0, 500, (2, 10))
     losses = made(tokens, torch.full_like(tokens, IGNORE))
     assert torch.equal(losses, torch.zeros(2, 10))
     assert all(
@@ -180,14 +162,14 @@ def test_a_batch_without_targets_changes_nothing():
 
 
 def test_checkpoints_are_read_back_or_named(tmp_path):
-    made = model(SHAPES["plain"])
+    made = random_model(SHAPES["plain"])
     save_model(made, tmp_path)
     ENCODING.save(tmp_path)
     loaded, encoding = load_checkpoint(tmp_path)
     assert encoding == ENCODING and all(
         torch.equal(a, b) for a, b in zip(made.state_dict().values(), loaded.state_dict().values(), strict=True)
     )
-    with pytest.raises(CheckpointError, match=r"of another shape: layers 3 \(wanted 2\)"):
+    with pytest.raises(CheckpointError, match=r"of another shape: layers 3 \(expected 2\)"):
         load_model(tmp_path, shape=ModelShape.of_depth(2, 500, 64, width=64))
     train(TEXTS, 400).save(tmp_path)
     with pytest.raises(CheckpointError, match="the tokenizer has 400 ids, the model 500"):
@@ -209,9 +191,9 @@ def test_predictions_follow_from_the_shape():
     assert one.steps == round(10**9 / 2**19) and one.flops == pytest.approx(shape.flops_per_token * one.steps * 2**19)
     assert one.seconds == pytest.approx(8 * eight.seconds) and one.cost == pytest.approx(eight.cost)
     assert find_device("NVIDIA H100 80GB HBM3") is DEVICES[1] and find_device("TPU") is None
-    assert fitting_rows(shape, 141 * 10**9, 256) > fitting_rows(shape, 24 * 10**9, 256) >= 1
+    assert fitting_micro_batch(shape, 141 * 10**9, 256) > fitting_micro_batch(shape, 24 * 10**9, 256) >= 1
     with pytest.raises(ModelError, match=r"needs .* GB of 24: lower model\.depth or model\.context"):
-        fitting_rows(ModelShape.of_depth(60, 32_768, 2048), 24 * 10**9, 8)
+        fitting_micro_batch(ModelShape.of_depth(60, 32_768, 2048), 24 * 10**9, 8)
     with pytest.raises(ModelError, match="device 'abacus': there are cpu, h200"):
         predict(shape, 10**9, 2**19, "abacus")
 

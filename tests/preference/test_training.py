@@ -45,7 +45,13 @@ def fitting(policy):
     """A job whose rankings prefer the longer answer."""
     rows = tuple((prompt.question, "A long answer, which tells of much.", "Short.") for prompt in prompts(0, 48))
     plan = TrainingPlan(
-        steps=12, rows=8, micro_batch_size=8, seed=1, optimisation=OPTIMISATION, validate_every=4, checkpoint_every=3
+        steps=12,
+        batch_size=8,
+        micro_batch_size=8,
+        seed=1,
+        optimisation=OPTIMISATION,
+        validate_every=4,
+        checkpoint_every=3,
     )
     return RewardJob(plan=plan, checkpoint=str(policy), train=rows[:40], held_out=rows[40:], device="cpu")
 

@@ -25,12 +25,13 @@ from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
 from llm_assets.sample_web.pages import HELD_OUT_SITE
-from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import Devices, train
+from llm_assets.training.loader import PackedDocuments
+from llm_assets.training.loop import train
 from llm_assets.training.plan import Optimisation, TrainingPlan
+from llm_assets.training.processes import Devices, TrainingProcess
 from llm_assets.training.shards import TokenStream
+from tests.support.shards import write_shards
 from tests.support.training_jobs import ENCODING, TEXTS, write_corpus
-from tests.training.test_shards import write
 
 SHAPE = ModelShape.of_depth(2, 500, 64, width=64)
 
@@ -44,9 +45,13 @@ def parrot(tmp_path_factory):
     model = Transformer(SHAPE)
     model.initialise(1)
     plan = TrainingPlan(
-        steps=250, rows=8, micro_batch_size=8, optimisation=Optimisation(learning_rate=5e-3, matrix_learning_rate=5e-3)
+        steps=250,
+        batch_size=8,
+        micro_batch_size=8,
+        optimisation=Optimisation(learning_rate=5e-3, matrix_learning_rate=5e-3),
     )
-    train(model, PackedRows(stream, 64, 1), plan, folder, Devices(torch.device("cpu")), lambda kind, **values: None)
+    process = TrainingProcess(folder, Devices(torch.device("cpu")), lambda kind, **values: None)
+    train(model, PackedDocuments(stream, 64, 1), plan, process)
     return Engine(load_model(steps_saved(folder)[-1][1]), ENCODING), stream
 
 
@@ -72,7 +77,7 @@ def test_a_model_that_knows_its_pages_recites_them_and_no_others(parrot, tmp_pat
     assert len(known) == 6 and sum(row["matched"] == 20 for row in known) >= 4
     text = ENCODING.decode(stream.document(known[0]["document"])[1:])
     assert known[0]["prefix"] in text
-    write(tmp_path, [ENCODING.document(text) for text in TEXTS[100:106]], 4_000)
+    write_shards(tmp_path, [ENCODING.document(text) for text in TEXTS[100:106]], 4_000)
     other = recitations(engine, TokenStream([tmp_path], "train"), range(6), 16, 20, 1)
     assert all(row["matched"] < 20 for row in other)
     assert recitations(engine, stream, range(6), 16, 100_000, 1) == []
@@ -130,7 +135,7 @@ def test_overlap_is_what_brute_force_finds(tmp_path_factory, documents, samples,
         start = data.draw(st.integers(0, len(whole) - 1))
         samples = [*samples, [7, *whole[start : start + 50], 8]]
     folder = tmp_path_factory.mktemp("s")
-    write(folder, documents, 16)
+    write_shards(folder, documents, 16)
     stream = TokenStream([folder], "train")
     flat = stream.tokens(0, len(stream)).tolist()
     grams = {size: {tuple(flat[i : i + size]) for i in range(len(flat) - size + 1)} for size in SIZES}

@@ -14,22 +14,29 @@ import torch
 
 from llm_assets.compute.jobs import dump_job
 from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.model.attention import document_mask
 from llm_assets.model.checkpoint import CheckpointError, steps_saved
 from llm_assets.model.devices import pick_device
 from llm_assets.model.shape import ModelShape
-from llm_assets.model.transformer import Transformer, document_mask
+from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining.base_checkpoint_process import starting_model
 from llm_assets.tokens import tokenizer
-from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import Devices, mean_loss, train
-from llm_assets.training.optimiser import rate
+from llm_assets.training.loader import PackedDocuments
+from llm_assets.training.loop import train
+from llm_assets.training.losses import mean_loss
+from llm_assets.training.optimiser import schedule
 from llm_assets.training.plan import Optimisation, TrainingPlan
-from llm_assets.training.rows import TrainingError
+from llm_assets.training.processes import Devices, TrainingProcess
+from llm_assets.training.sequences import TrainingError
 from llm_assets.training.shards import TokenStream
 from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, broken_off_and_gone_on, job, result, write_corpus
 
 MODULE = "llm_assets.pretraining.base_checkpoint_process"
 CPU = Devices(torch.device("cpu"))
+
+
+def on_cpu(folder):
+    return TrainingProcess(folder, CPU, lambda kind, **values: None)
 
 
 @pytest.fixture(scope="module")
@@ -108,18 +115,18 @@ def test_attention_does_not_reach_into_another_document():
 
 
 def training(corpus, folder, shape=SHAPE, micro_batch_size=8, steps=6, **changes):
-    data = PackedRows(TokenStream([corpus / "shards"], "train"), shape.context, 1)
+    data = PackedDocuments(TokenStream([corpus / "shards"], "train"), shape.context, 1)
     model = Transformer(shape)
     model.initialise(1)
     folder.mkdir(exist_ok=True)
     plan = TrainingPlan(
         steps=steps,
-        rows=8,
+        batch_size=8,
         micro_batch_size=micro_batch_size,
         optimisation=Optimisation(**changes.pop("optimisation", {})),
         **changes,
     )
-    train(changes.pop("model", model), data, plan, folder, CPU, lambda kind, **values: None)
+    train(changes.pop("model", model), data, plan, on_cpu(folder))
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
 
 
@@ -144,15 +151,15 @@ def test_adamw_alone_and_either_architecture(corpus, tmp_path, architecture):
 
 def broken_at(step, data, monkeypatch, breaking):
     """From this step on, `breaking` is done to the weights each time rows are read."""
-    whole = data.rows
+    whole = data.batch
 
-    def rows(first, count):
+    def batch(first, count):
         if first >= step * 8:
             with torch.no_grad():
                 breaking()
         return whole(first, count)
 
-    monkeypatch.setattr(data, "rows", rows)
+    monkeypatch.setattr(data, "batch", batch)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +182,7 @@ def broken_at(step, data, monkeypatch, breaking):
 def test_a_loss_that_is_no_number_or_diverges_stops_and_keeps_a_checkpoint(
     corpus, tmp_path, monkeypatch, step, breaking, message, kept
 ):
-    data = PackedRows(TokenStream([corpus / "shards"], "train"), 32, 1)
+    data = PackedDocuments(TokenStream([corpus / "shards"], "train"), 32, 1)
     model = Transformer(SHAPE)
     model.initialise(1)
     broken_at(step, data, monkeypatch, lambda: breaking(model))
@@ -183,20 +190,18 @@ def test_a_loss_that_is_no_number_or_diverges_stops_and_keeps_a_checkpoint(
         train(
             model,
             data,
-            TrainingPlan(steps=200, rows=8, micro_batch_size=8, checkpoint_every=4),
-            tmp_path,
-            CPU,
-            lambda kind, **values: None,
+            TrainingPlan(steps=200, batch_size=8, micro_batch_size=8, checkpoint_every=4),
+            on_cpu(tmp_path),
         )
     assert [step for step, _ in steps_saved(tmp_path)] == kept
 
 
 def test_the_rate_rises_stays_and_falls():
     settings = Optimisation(warmup=0.1, cooldown=0.5, final_share=0.1)
-    rates = [rate(step, 100, settings) for step in range(100)]
+    rates = [schedule(step, 100, settings) for step in range(100)]
     assert rates[0] == 0.1 and rates[9:50] == [1.0] * 41 and rates[-1] == pytest.approx(0.1, abs=0.02)
     assert all(a > b for a, b in itertools.pairwise(rates[49:]))
-    assert rate(0, 1, settings) > 0
+    assert schedule(0, 1, settings) > 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
@@ -241,9 +246,9 @@ def test_a_full_disk_while_saving_leaves_the_last_checkpoint(corpus, tmp_path, m
 def test_validation_bits_per_byte_by_hand(corpus):
     model = Transformer(SHAPE)
     model.initialise(1)
-    rows = PackedRows(TokenStream([corpus / "shards"], "validation"), 32, 0, shuffle=False)
+    rows = PackedDocuments(TokenStream([corpus / "shards"], "validation"), 32, 0, shuffle=False)
     found = mean_loss(model, rows, 4, 3, ENCODING.token_bytes, ENCODING.bos)
-    tokens, targets = (torch.from_numpy(array) for array in rows.rows(0, 4))
+    tokens, targets = (torch.from_numpy(array) for array in rows.batch(0, 4))
     losses, text = (
         model(tokens, targets, document_mask(tokens, ENCODING.bos)).detach(),
         targets[(targets >= 0) & (targets < ENCODING.bos)],

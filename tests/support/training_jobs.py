@@ -53,7 +53,7 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
     rates = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **(optimisation or {})}
     plan = TrainingPlan(
         steps=30,
-        rows=8,
+        batch_size=8,
         micro_batch_size=8,
         seed=1,
         optimisation=Optimisation(**rates),
@@ -68,7 +68,7 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
         tokenizer=str(folder / "tokenizer"),
         shards=(str(folder / "shards"),),
         device="cpu",
-        validation_rows=8,
+        validation_sequences=8,
         prompts=("", "In the evening"),
         sample_tokens=8,
     )
