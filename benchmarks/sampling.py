@@ -1,11 +1,12 @@
-"""Tokens per second of the sampling engine at batch 1 and 64, compared with the memory limit and transformers' generate.
+"""Tokens per second of the sampling engine at batch 1 and 64, compared with the memory limit and transformers'
+generate.
 
     python benchmarks/sampling.py --depth 4 --width 128 --context 256 --vocabulary 2048 --tied --json FILE
     python benchmarks/sampling.py --depth 12 --device cuda --json FILE
 
-The memory limit: a decoding step reads every weight once, and the keys and values of each sequence; the limit is bandwidth
-divided by these bytes. On a CPU the bandwidth is measured by copying a large array. Small models stay in the caches; their
-limit is the overhead of the calls.
+The memory limit: a decoding step reads every weight once, and the keys and values of each sequence; the limit is
+bandwidth divided by these bytes. On a CPU the bandwidth is measured by copying a large array. Small models stay in the
+caches; their limit is the overhead of the calls.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Tokens per second, model FLOPs utilisation and memory of training, compared with transformers' Qwen3 in an eager loop.
+"""Tokens per second, model FLOPs utilisation and memory of training, compared with transformers' Qwen3 in an eager
+loop.
 
     python benchmarks/training.py --depth 4 --width 128 --context 256 --vocabulary 2048 --tied --json FILE
     python benchmarks/training.py --depth 12 --device cuda --json FILE
 
 Both train the same shape on the same random tokens in the same run, in alternating rounds. "ours" is what
-`base_checkpoint` runs: Muon and AdamW, attention within documents, and on a GPU bf16, FlexAttention and torch.compile. The
-reference is transformers' model with AdamW (not fused), and on a GPU bf16 autocast. On a CPU, peak FLOP/s are measured
-with a large fp32 matrix product.
+`base_checkpoint` runs: Muon and AdamW, attention within documents, and on a GPU bf16, FlexAttention and torch.compile.
+The reference is transformers' model with AdamW (not fused), and on a GPU bf16 autocast. On a CPU, peak FLOP/s are
+measured with a large fp32 matrix product.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""`sft_checkpoint`: the assistant, trained on conversations; and `ablation_checkpoint`, an ablation: the same
-without the conversations that teach it to say that it does not know. sft_evaluation compares the two.
+"""`sft_checkpoint`: the assistant, trained on conversations; and `ablation_checkpoint`, which it is compared with.
+
+The ablation is trained without the conversations that teach the assistant to say that it does not know.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ MODULE = "llm_assets.finetuning.sft_checkpoint_process"
 
 
 class FinetuningError(ValueError):
-    """An assistant that cannot be trained as the recipe asks; the message says what to change."""
+    """A recipe by which no assistant can be trained; the message says what to change."""
 
 
 class SftConfig(Frozen):
-    """How the assistant is trained, and what it is told about itself.
+    """How the assistant is trained, and its name and maker.
 
-    finetuning: `epochs` are those of this checkpoint, `batch_tokens` pretraining's where it has none of its own.
+    finetuning: with the epochs of this checkpoint, and with pretraining's batch_tokens if it has none of its own.
     inherited: what is taken over from pretraining.
     """
 
@@ -63,12 +64,12 @@ class SftConfig(Frozen):
 
 
 def sft_config(recipe: Any, crawl: str | None) -> SftConfig:
-    """The slice of `sft_checkpoint`."""
+    """The config of `sft_checkpoint`."""
     return _config(recipe, recipe.finetuning.epochs)
 
 
 def ablation_config(recipe: Any, crawl: str | None) -> SftConfig:
-    """The slice of `ablation_checkpoint`, which has epochs of its own."""
+    """The config of `ablation_checkpoint`, which has its own number of epochs."""
     return _config(recipe, recipe.finetuning.ablation_epochs or recipe.finetuning.epochs)
 
 
@@ -84,12 +85,12 @@ def _config(recipe: Any, epochs: float) -> SftConfig:
 
 
 def mitigates(sources: list[str]) -> bool:
-    """Whether a conversation teaches what is not known."""
+    """Whether a conversation teaches the assistant to say that it does not know."""
     return any(source in MITIGATION for source in sources)
 
 
 def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -> tuple[SftJob, int]:
-    """The job of the training process, and the number of processes. epoch: sequences of an epoch."""
+    """The job of the training process, and the number of processes. epoch: sequences per epoch."""
     settings, base = config.finetuning, step.input("base_checkpoint")
     _, batch_size = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
     steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / batch_size))
@@ -119,7 +120,9 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
 
 
 def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], bool]) -> None:
-    """Two parts: the conversations as tokens, and the checkpoint."""
+    """Two tasks: the conversations as tokens, and the checkpoint. wanted(number, sources): which conversations to train
+    on.
+    """
     base = step.input("base_checkpoint")
     encoding = Encoding.load(base.path)
     shape = ModelShape.load(base.file("shape.json").read_text(), "base_checkpoint")
@@ -147,19 +150,20 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
 
 
 def build_sft_checkpoint(step: Step, config: SftConfig) -> None:
-    """Trained on every conversation of the mixture."""
+    """Train on every conversation of the mixture."""
     train_on(step, config, lambda *_: True)
 
 
 def build_ablation_checkpoint(step: Step, config: SftConfig) -> None:
-    """Trained on those that do not teach what is not known."""
+    """Train on the conversations that do not teach the assistant to say that it does not know."""
     train_on(step, config, lambda _, sources: not mitigates(sources))
 
 
 SFT_CHECKPOINT = Stage(
     name="sft_checkpoint",
     group="finetuning",
-    description="The assistant: the base model trained on conversations, by the same loop. Resumable at any step.",
+    description="The assistant: the base model trained on conversations by the same loop. Resumes from its last "
+    "checkpoint.",
     kinds=("pytorch", "safetensors"),
     build=build_sft_checkpoint,
     config=sft_config,
@@ -176,8 +180,8 @@ SFT_CHECKPOINT = Stage(
 ABLATION_CHECKPOINT = replace(
     SFT_CHECKPOINT,
     name="ablation_checkpoint",
-    description="The ablation that sft_evaluation compares the assistant with: the same training without the "
-    "conversations that teach what is not known.",
+    description="The ablation that sft_evaluation compares the assistant with: trained without the conversations that teach "
+    "it to say that it does not know.",
     build=build_ablation_checkpoint,
     config=ablation_config,
 )

@@ -1,6 +1,6 @@
 """The training process of `sft_checkpoint`: ``python -m llm_assets.finetuning.sft_checkpoint_process job.json``.
 
-Needs torch, numpy, safetensors and tiktoken, nothing else of this project's packages.
+Needs only torch, numpy, safetensors and tiktoken of this project's dependencies.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .jobs import SftJob
 
 
 def main(job: SftJob, folder: Path, report: Reporter) -> None:
+    """Train the assistant in `folder`, on packed conversations and a share of documents."""
     devices = join_processes(job.device)
     model, encoding = load_checkpoint(Path(job.checkpoint))
     plan = job.plan.on(devices.cuda, encoding.bos)

@@ -21,8 +21,8 @@ Mask = Any  # a tensor that is added to the scores, or FlexAttention's BlockMask
 class AttentionContext(NamedTuple):
     """What all layers attend with.
 
-    positions: (B, T), needed with a cache; None is 0 … T - 1. cache: keys and values of earlier tokens. mask: replaces plain
-    causality (`document_mask`).
+    positions: (B, T), needed with a cache; None is 0 … T - 1. cache: keys and values of earlier tokens. mask: replaces
+    plain causality (`document_mask`).
     """
 
     positions: Tensor | None = None
@@ -48,8 +48,8 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 def document_mask(tokens: Tensor, boundary: int, blocks: bool | None = None) -> Mask:
     """The mask with which a token sees itself and the tokens before it in its own document.
 
-    tokens: (B, T). boundary: id of the token that begins a document. On a GPU, or if `blocks` is set, the mask consists of
-    blocks for FlexAttention, which skips blocks between documents. On a CPU it is (B, 1, T, T) of 0 and -inf, which
+    tokens: (B, T). boundary: id of the token that begins a document. On a GPU, or if `blocks` is set, the mask consists
+    of blocks for FlexAttention, which skips blocks between documents. On a CPU it is (B, 1, T, T) of 0 and -inf, which
     costs no more than causality alone.
     """
     documents = (tokens == boundary).cumsum(1)
@@ -69,7 +69,10 @@ def document_mask(tokens: Tensor, boundary: int, blocks: bool | None = None) -> 
 
 @memoised
 def _flex_attention(compiled: bool) -> Any:
-    """FlexAttention. On a GPU it is compiled, or it would not be fused; within a compiled model that changes nothing."""
+    """FlexAttention.
+
+    On a GPU it is compiled, or it would not be fused; within a compiled model that changes nothing.
+    """
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention) if compiled else flex_attention

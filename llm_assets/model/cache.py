@@ -10,7 +10,10 @@ from .shape import ModelShape
 
 
 class KeyValueCache:
-    """Keys and values of B sequences, (layers, B, K, room, F) each. The room grows in steps of at least STEP positions."""
+    """Keys and values of B sequences, (layers, B, K, room, F) each.
+
+    The room grows in steps of at least STEP positions.
+    """
 
     STEP = 64
 

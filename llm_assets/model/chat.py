@@ -7,10 +7,10 @@ A tool call is part of the assistant's turn, which continues after the tool has 
     <|assistant_start|>I will look.<|search_start|>capital of France<|search_end|>
     <|tool_start|><|result_start|>…<|result_end|><|tool_end|>It is Paris.<|assistant_end|>
 
-(without the line breaks). Loss is computed only on the assistant's own tokens: its text, its calls with their special tokens,
-and the end of its turn. Texts are encoded without special tokens, so that nothing a user writes can open or close a turn.
-Each text is prefixed with a space, so that its first word has the tokens that it has within a sentence, and can be copied
-from one (SentencePiece's dummy prefix; Kudo, Richardson, arXiv:1808.06226).
+(without the line breaks). Loss is computed only on the assistant's own tokens: its text, its calls with their special
+tokens, and the end of its turn. Texts are encoded without special tokens, so that nothing a user writes can open or
+close a turn. Each text is prefixed with a space, so that its first word has the tokens that it has within a sentence,
+and can be copied from one (SentencePiece's dummy prefix; Kudo, Richardson, arXiv:1808.06226).
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Message:
-    """One message. An assistant's call, at most one per message, follows its content. A tool's content is the result."""
+    """One message.
+
+    An assistant's call, at most one per message, follows its content. A tool's content is the result.
+    """
 
     role: str
     content: str
@@ -77,8 +80,8 @@ def check(messages: Sequence[Message], complete: bool = True) -> None:
     if complete and (messages[-1].role != "assistant" or messages[-1].call is not None):
         calling = " calling a tool" if messages[-1].call else ""
         raise ConversationError(
-            f"message {len(messages)}: the conversation ends with {messages[-1].role}{calling}, not with the assistant's "
-            "answer"
+            f"message {len(messages)}: the conversation ends with {messages[-1].role}{calling}, not with the "
+            "assistant's answer"
         )
 
 
@@ -140,9 +143,9 @@ def prompt(encoding: Encoding, messages: Sequence[Message]) -> list[int]:
     return ids if messages[-1].role == "tool" else [*ids, encoding.special["<|assistant_start|>"]]
 
 
-# The protocol as a Jinja template over OpenAI's `messages`, for transformers' apply_chat_template; `generation` marks what is
-# trained. A call is ``{"function": {"name": "search", "arguments": "the query"}}``; its arguments may also be an object with
-# one value.
+# The protocol as a Jinja template over OpenAI's `messages`, for transformers' apply_chat_template; `generation` marks
+# what is trained. A call is ``{"function": {"name": "search", "arguments": "the query"}}``; its arguments may also be
+# an object with one value.
 CHAT_TEMPLATE = (
     "{{- '<|bos|>' -}}"
     "{%- for message in messages -%}"

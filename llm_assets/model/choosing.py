@@ -16,11 +16,11 @@ from .shape import ModelError
 class Sampling:
     """How tokens are chosen.
 
-    temperature: 0 is greedy. top_k: sample from the most probable tokens; 0 takes all. top_p: sample from the fewest tokens
-    whose probabilities reach it (Holtzman et al., arXiv:1904.09751). stop: ids that end a sequence and are not part of
-    it. last: ids that end a sequence and are part of it. seed: each sequence draws from its own random stream of (seed,
-    sequence number), whatever else is in the batch. opening: id that every sequence starts with instead of a sampled one,
-    such as the start of a tool call.
+    temperature: 0 is greedy. top_k: sample from the most probable tokens; 0 takes all. top_p: sample from the fewest
+    tokens whose probabilities reach it (Holtzman et al., arXiv:1904.09751). stop: ids that end a sequence and are not
+    part of it. last: ids that end a sequence and are part of it. seed: each sequence draws from its own random stream
+    of (seed, sequence number), whatever else is in the batch. opening: id that every sequence starts with instead of a
+    sampled one, such as the start of a tool call.
     """
 
     max_tokens: int = 128
@@ -42,7 +42,9 @@ class Sampling:
 
 
 def uniform_draws(sampling: Sampling, first: int, count: int) -> Tensor:
-    """Uniform random numbers for sequences [first, first + count), (count, max_tokens) float64; zeros if none are needed."""
+    """Uniform random numbers for sequences [first, first + count), (count, max_tokens) float64; zeros if none are
+    needed.
+    """
     if sampling.temperature == 0 or not sampling.max_tokens:
         return torch.zeros(count, max(sampling.max_tokens, 1), dtype=torch.float64)
     # torch's CPU generator takes 32 bits of a seed; Philox takes both numbers.
@@ -67,7 +69,9 @@ def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
 
 
 def choose(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
-    """One token per row, (B,), from logits (B, V) and uniform draws (B,), by the inverse of the cumulative distribution."""
+    """One token per row, (B,), from logits (B, V) and uniform draws (B,), by the inverse of the cumulative
+    distribution.
+    """
     if sampling.temperature == 0:
         return logits.argmax(-1)
     cumulative = filtered(logits, sampling).softmax(-1).double().cumsum(-1)

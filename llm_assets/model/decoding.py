@@ -76,8 +76,8 @@ class CallReader:
 class Decoder:
     """The state of a batch that is being sampled.
 
-    completions: of all sequences. rows: the sequence that each row of the batch holds; finished sequences are dropped from
-    the batch now and then. ended: whether a row's sequence is finished. lengths: (rows,) tokens in the cache.
+    completions: of all sequences. rows: the sequence that each row of the batch holds; finished sequences are dropped
+    from the batch now and then. ended: whether a row's sequence is finished. lengths: (rows,) tokens in the cache.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Speed and memory of devices, to predict trainings and to compute model FLOPs utilisation (MFU); numerical precision."""
+"""Speed, memory and precision of devices, to predict trainings and compute model FLOPs utilisation (MFU)."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def fitting_micro_batch(shape: ModelShape, memory: int, sequences: int) -> int:
         if shape.training_memory(size) <= 0.85 * memory:
             return size
     raise ModelError(
-        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} GB of "
-        f"{memory / 1e9:.0f}: lower model.depth or model.context, or use a larger device"
+        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} GB "
+        f"of {memory / 1e9:.0f}: lower model.depth or model.context, or use a larger device"
     )
 
 
@@ -140,8 +140,8 @@ def pick_device(wanted: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError(
-            "the recipe names a GPU (device 'cuda'), and there is none, or the CPU build of torch is installed; set device "
-            "to 'auto' or 'cpu', or install torch for CUDA"
+            "the recipe names a GPU (device 'cuda'), and there is none, or the CPU build of torch is installed; set "
+            "device to 'auto' or 'cpu', or install torch for CUDA"
         )
     return wanted
 

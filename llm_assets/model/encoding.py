@@ -1,7 +1,8 @@
-"""Byte-level BPE encodings: a tiktoken ranks file, a split pattern, and the special tokens of the chat and tool protocol.
+"""Byte-level BPE encodings: a tiktoken ranks file, a split pattern, and the special tokens of the chat and tool
+protocol.
 
-File format (openai/tiktoken): one line per token with its bytes in base64, a space, and its rank. Ranks are ids; special
-tokens follow.
+File format (openai/tiktoken): one line per token with its bytes in base64, a space, and its rank. Ranks are ids;
+special tokens follow.
 """
 
 from __future__ import annotations
@@ -23,12 +24,25 @@ if TYPE_CHECKING:
 
 # Split patterns as published (openai/tiktoken, tiktoken_ext/openai_public.py).
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-GPT4_PATTERN = r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
+GPT4_PATTERN = "|".join(
+    [
+        r"""'(?i:[sdmt]|ll|ve|re)""",
+        r"""[^\r\n\p{L}\p{N}]?+\p{L}++""",
+        r"""\p{N}{1,3}+""",
+        r""" ?[^\s\p{L}\p{N}]++[\r\n]*+""",
+        r"""\s++$""",
+        r"""\s*[\r\n]""",
+        r"""\s+(?!\S)""",
+        r"""\s""",
+    ]
+)
 
 GPT4O_PATTERN = "|".join(
     [
-        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
-        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"""
+        r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"""
+        r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
         r"""\p{N}{1,3}""",
         r""" ?[^\s\p{L}\p{N}]+[\r\n/]*""",
         r"""\s*[\r\n]+""",
@@ -39,7 +53,9 @@ GPT4O_PATTERN = "|".join(
 
 
 def gpt4_pattern(digits: int = 3) -> str:
-    """GPT-4's pattern, with numbers split into pieces of at most `digits` digits (nanochat uses 2 for small vocabularies)."""
+    """GPT-4's pattern, with numbers split into pieces of at most `digits` digits (nanochat uses 2 for small
+    vocabularies).
+    """
     return GPT4_PATTERN.replace("{1,3}", f"{{1,{digits}}}")
 
 

@@ -20,8 +20,8 @@ ENDS_TURN = "<|assistant_end|>"
 def pre_tokenizer(pattern: str) -> tuple[str, bool]:
     """llama.cpp's name for how a text is split before BPE, and whether it splits exactly like `pattern`.
 
-    llama.cpp knows GPT-2's pattern and GPT-4's with up to three digits, or one, per piece. It does not read a pattern from
-    the file.
+    llama.cpp knows GPT-2's pattern and GPT-4's with up to three digits, or one, per piece. It does not read a pattern
+    from the file.
     """
     known = {GPT2_PATTERN: "gpt-2", GPT4O_PATTERN: "gpt-4o", gpt4_pattern(3): "llama-bpe", gpt4_pattern(1): "qwen2"}
     return known.get(pattern, "llama-bpe"), pattern in known
@@ -30,10 +30,11 @@ def pre_tokenizer(pattern: str) -> tuple[str, bool]:
 def write_gguf(
     model: Transformer, encoding: Encoding, path: Path, name: str, kind: str = "f16", chat: bool = True
 ) -> dict[str, Any]:
-    """Write the file; returns the number of tensors and bytes, and whether llama.cpp splits texts exactly like the encoding.
+    """Write the file; returns the number of tensors and bytes, and whether llama.cpp splits texts exactly like the
+    encoding.
 
-    kind: ``f32`` or ``f16``; norms and biases are fp32 in any case. chat: the end of a turn ends a text. Raises ModelError
-    for another type.
+    kind: ``f32`` or ``f16``; norms and biases are fp32 in any case. chat: the end of a turn ends a text. Raises
+    ModelError for another type.
     """
     import gguf
 

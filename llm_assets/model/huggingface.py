@@ -94,7 +94,8 @@ def export(model: Transformer, encoding: Encoding | None, folder: Path, chat: bo
 def load_gpt2(folder: Path) -> Transformer:
     """A GPT-2 from a local Hugging Face folder, with the logits of the original; padding rows of the embedding are 0.
 
-    Raises CheckpointError if files are missing or broken, ModelError if the model is not a GPT-2 that is supported here.
+    Raises CheckpointError if files are missing or broken, ModelError if the model is not a GPT-2 that is supported
+    here.
     """
     try:
         described = json.loads((folder / "config.json").read_text())

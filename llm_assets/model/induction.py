@@ -1,17 +1,19 @@
 """Initial weights with an induction head, which small models trained for minutes do not find by themselves.
 
-An induction head (Olsson et al., arXiv:2209.11895) finds an earlier occurrence of the present token and copies the token
-that followed it. Setting it up in the initial weights follows mimetic initialisation (Trockman, Kolter,
+An induction head (Olsson et al., arXiv:2209.11895) finds an earlier occurrence of the present token and copies the
+token that followed it. Setting it up in the initial weights follows mimetic initialisation (Trockman, Kolter,
 arXiv:2305.09828). Only the initial weights differ: they are trained like all others.
 
 Two heads work together. The first head of the first layer attends to the previous token and writes what it reads there,
 through a projection P (`reads`), into directions O (`writes`). The first head of the second layer takes P of its own
-token as the query and O of other tokens as the key, so that it finds the token after an equal one, and writes that token back.
+token as the query and O of other tokens as the key, so that it finds the token after an equal one, and writes that
+token back.
 
-The head must survive the first hundred steps, in which weights of GPT-2's standard deviation are replaced by learnt ones
-ten times as large. Therefore embeddings start as large as training leaves them (EMBEDDING_STD; the weight of the last norm
-compensates for that in the logits), and values and outputs as large as those of trained heads. Queries and keys start
-larger still: their norms remove their length from the result, but a longer vector changes its direction more slowly.
+The head must survive the first hundred steps, in which weights of GPT-2's standard deviation are replaced by learnt
+ones ten times as large. Therefore embeddings start as large as training leaves them (EMBEDDING_STD; the weight of the
+last norm compensates for that in the logits), and values and outputs as large as those of trained heads. Queries and
+keys start larger still: their norms remove their length from the result, but a longer vector changes its direction more
+slowly.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ def check_shape(shape: ModelShape) -> None:
     fits = shape.architecture == "qwen3" and shape.layers >= 2 and shape.width >= needed_width
     if not fits or len(slow) < 4 or shape.head_dim < 8:
         raise ModelError(
-            f"an induction head needs the architecture qwen3, two layers, a width of {needed_width} and four slow rotary "
-            f"pairs (this shape has {len(slow)}; raise rope_theta or head_dim); set model.induction to false"
+            f"an induction head needs the architecture qwen3, two layers, a width of {needed_width} and four slow "
+            f"rotary pairs (this shape has {len(slow)}; raise rope_theta or head_dim); set model.induction to false"
         )
 
 
@@ -59,7 +61,8 @@ def begin_induction(model: Any, generator: torch.Generator) -> None:
     basis, _ = torch.linalg.qr(torch.empty(shape.width, 1 + 2 * features).normal_(generator=generator))
     shared, reads, writes = basis[:, 0], basis[:, 1 : 1 + features].T, basis[:, 1 + features :]
     growth = EMBEDDING_STD / 0.02
-    # All embeddings share one component. Tied logits do not notice it, because it shifts all of them by the same amount.
+    # All embeddings share one component. Tied logits do not notice it, because it shifts all of them by the same
+    # amount.
     model.embedding.weight.mul_(growth).add_(2 * EMBEDDING_STD * math.sqrt(shape.width) * shared)
     model.model.norm.weight.fill_(1.5 / growth)
     previous, match = (layer.self_attn for layer in model.model.layers[:2])
@@ -83,7 +86,8 @@ def _previous_token_weights(shape: ModelShape, attention: Any, shared: Tensor) -
 
 
 def _matching_token_weights(shape: ModelShape, attention: Any, reads: Tensor, writes: Tensor) -> tuple[Tensor, Tensor]:
-    """Query and key weights, (F, D), of a head that attends to tokens that follow an equal one; sets the norms' weights.
+    """Query and key weights, (F, D), of a head that attends to tokens that follow an equal one; sets the norms'
+    weights.
 
     It uses the slow rotary pairs, so that the distance hardly matters.
     """

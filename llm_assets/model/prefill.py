@@ -1,7 +1,8 @@
 """Prompts read into a cache of keys and values; tokens that several prompts begin with are read once.
 
 Prompts are padded on the right. A token's position is its index in the sequence, so padding is at positions after every
-real token, and its keys and values are overwritten before a query may see them. The outcome is that of each prompt alone.
+real token, and its keys and values are overwritten before a query may see them. The outcome is that of each prompt
+alone.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ class CachedModel:
                 )
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[KeyValueCache, Tensor, Tensor]:
-        """The cache of all prompts, their lengths (B,), and the logits after each, (B, vocabulary). Raises ModelError."""
+        """The cache of all prompts, their lengths (B,), and the logits after each, (B, vocabulary).
+
+        Raises ModelError.
+        """
         self.check(prompts)
         device = self.model.device
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)

@@ -23,7 +23,9 @@ _BODY = "language_model."
 
 
 class RewardModel(nn.Module):
-    """A score for each conversation, read at its last token (InstructGPT; Ouyang et al., arXiv:2203.02155, section 3.5)."""
+    """A score for each conversation, read at its last token (InstructGPT; Ouyang et al., arXiv:2203.02155, section
+    3.5).
+    """
 
     def __init__(self, shape: ModelShape):
         super().__init__()
@@ -52,7 +54,7 @@ class RewardModel(nn.Module):
         return self.language_model.matrices()
 
     def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """Scores (B,) fp32 of conversations. tokens: (B, T), padded on the right; last: (B,), index of the last token."""
+        """Scores (B,) fp32. tokens: (B, T) conversations, padded on the right. last: (B,), index of the last token."""
         # No token attends to what follows it, so padding is cut off. A GPU would have to wait for the width.
         width = tokens.shape[1] if tokens.is_cuda else int(last.max()) + 1
         hidden = self.language_model.hidden_states(tokens[:, :width])
@@ -79,7 +81,7 @@ def pair_losses(scores: Tensor) -> Tensor:
 
 
 def pad_conversations(conversations: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Conversations as inputs (B, T), padded on the right, and targets (B, T): 1 at the last token, IGNORE elsewhere."""
+    """Inputs (B, T), padded on the right, and targets (B, T): 1 at the last token, IGNORE elsewhere."""
     size = (len(conversations), max(map(len, conversations)))
     tokens, targets = np.zeros(size, np.int64), np.full(size, IGNORE, np.int64)
     for row, conversation in enumerate(conversations):

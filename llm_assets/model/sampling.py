@@ -32,7 +32,8 @@ class Engine:
         first: int = 0,
         tools: Tools | None = None,
     ) -> Iterator[list[Choice] | list[Completion]]:
-        """Yield the tokens chosen at each step, and at the end the completions. Tool output does not count as max_tokens.
+        """Yield the tokens chosen at each step, and at the end the completions. Tool output does not count as
+        max_tokens.
 
         Sequences are numbered prompt by prompt: sample j of prompt i is number i x samples + j. `first` is added to the
         number to give each sequence its random stream. Raises ModelError for a prompt that is empty or too long.

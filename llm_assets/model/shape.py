@@ -58,8 +58,9 @@ class ModelShape:
     ) -> ModelShape:
         """The shape of a model of this depth; values in `given` that are not None are used as they are.
 
-        The width is 64 per layer. Heads have 128 features, or fewer in models narrower than 512. The hidden layer is 8/3 of
-        the width with SwiGLU (Shazeer, arXiv:2002.05202) and 4 times with GELU, in multiples of 64 (32 in narrow models).
+        The width is 64 per layer. Heads have 128 features, or fewer in models narrower than 512. The hidden layer is
+        8/3 of the width with SwiGLU (Shazeer, arXiv:2002.05202) and 4 times with GELU, in multiples of 64 (32 in narrow
+        models).
         """
         if depth < 1:
             raise ModelError(f"model.depth is {depth}; it must be at least 1")
@@ -130,8 +131,9 @@ class ModelShape:
 
     @property
     def flops_per_token(self) -> int:
-        """FLOPs of training on a token, forward and backward: 6 per matrix parameter, and 12 x layers x heads x head_dim x
-        context for attention (PaLM, arXiv:2204.02311, appendix B, which also counts the masked half of causal attention).
+        """FLOPs of training on a token, forward and backward: 6 per matrix parameter, and 12 x layers x heads x
+        head_dim x context for attention (PaLM, arXiv:2204.02311, appendix B, which also counts the masked half of
+        causal attention).
         """
         return 6 * self.matrix_parameters + 12 * self.layers * self.heads * self.head_dim * self.context
 
@@ -139,7 +141,8 @@ class ModelShape:
         """An estimate of the bytes needed to train with micro-batches of `sequences` sequences.
 
         Counts parameters and gradients in fp32, the one moment of Muon and the two of AdamW, the activations that the
-        backward pass reads (flash attention keeps no scores), and logits with their gradients in fp32 and half precision.
+        backward pass reads (flash attention keeps no scores), and logits with their gradients in fp32 and half
+        precision.
         """
         tokens = sequences * self.context
         others = self.embedding_parameters + self.vector_parameters + self.rows * self.width

@@ -1,7 +1,7 @@
-"""The same tokenizer as Hugging Face's ``tokenizer.json``, written out without the library.
+"""Writes a tokenizer as Hugging Face's ``tokenizer.json``, without that library.
 
-A ranks file holds no merges. They follow from it: a token's two parts are what BPE makes of its bytes when only merges of
-lower rank are allowed (as in transformers' TikTokenConverter; Sennrich et al., arXiv:1508.07909).
+A ranks file holds no merges. They follow from it: a token's two parts are what BPE makes of its bytes when only merges
+of lower rank are allowed (as in transformers' TikTokenConverter; Sennrich et al., arXiv:1508.07909).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from .encoding import BOS, SPECIAL_TOKENS, Encoding
 
 @cache
 def byte_characters() -> dict[int, str]:
-    """GPT-2's printable stand-in for each byte (openai/gpt-2, encoder.py, `bytes_to_unicode`)."""
+    """GPT-2's printable character for each byte (openai/gpt-2, encoder.py, `bytes_to_unicode`)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     rest = [byte for byte in range(256) if byte not in printable]
     return {**{byte: chr(byte) for byte in printable}, **{byte: chr(256 + place) for place, byte in enumerate(rest)}}
 
 
 def spelled(token: bytes) -> str:
-    """A token as byte-level BPE files spell it."""
+    """A token as byte-level BPE files write it."""
     return "".join(byte_characters()[byte] for byte in token)
 
 
 def parts(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
-    """The pieces of a token before its own merge, by merges of lower rank alone."""
+    """The pieces of a token before its own merge, using only merges of lower rank."""
     limit = ranks[token]
     pieces = [bytes([byte]) for byte in token]
     while len(pieces) > 2:
@@ -40,7 +40,10 @@ def parts(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
 
 
 def merges(ranks: dict[bytes, int]) -> list[list[str]]:
-    """Merges in order of rank, as pairs of spelled tokens. A token that no pair of others makes has none (BPE cannot give it either)."""
+    """Merges in order of rank, as pairs of spelled tokens.
+
+    A token that no pair of others makes has none (BPE cannot give it either).
+    """
     pairs = []
     for token in sorted((token for token in ranks if len(token) > 1), key=ranks.__getitem__):
         pieces = parts(token, ranks)
@@ -113,7 +116,7 @@ def write_tokenizer(encoding: Encoding, folder: Path, context: int, chat_templat
 
 
 def _onigmo(pattern: str) -> str:
-    """The split pattern in the dialect of the `tokenizers` library (Oniguruma reads ``{1,3}+`` as a repeated repeat)."""
+    """The split pattern for the `tokenizers` library, whose Oniguruma reads ``{1,3}+`` as a repeated repeat."""
     return re.sub(r"(\\p\{N\}\{1,\d\})\+", r"\1", pattern)
 
 

@@ -33,8 +33,8 @@ class PendingCall:
 class Tools:
     """Tools by name (as in the token ``<|name_start|>``), each a function from the call's text to a result.
 
-    A tool limits its own running time. calls: how many calls a sequence may make; the next one is answered with an error,
-    and the one after that ends the sequence. result_tokens: longer results are cut.
+    A tool limits its own running time. calls: how many calls a sequence may make; the next one is answered with an
+    error, and the one after that ends the sequence. result_tokens: longer results are cut.
     """
 
     tools: Mapping[str, Callable[[str], str]]

@@ -1,5 +1,5 @@
-"""The transformer, as Qwen3 or GPT-2. Parameters have the names of transformers' Qwen3ForCausalLM and GPT2LMHeadModel, so
-that a state dict is the weights file that other software reads.
+"""The transformer, as Qwen3 or GPT-2. Parameters have the names of transformers' Qwen3ForCausalLM and GPT2LMHeadModel,
+so that a state dict is the weights file that other software reads.
 
 Shapes: B sequences, T tokens, D width, H query heads, K key/value heads, F features of a head, V embedding rows.
 """
@@ -54,7 +54,8 @@ class Attention(nn.Module):
         query = self.q_norm(self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))).transpose(1, 2)
         key = self.k_norm(self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))).transpose(1, 2)
         value = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
-        # Under autocast, what is rotated by the fp32 tables is fp32; FlexAttention and the cache need one type for all three.
+        # Under autocast, what is rotated by the fp32 tables is fp32; FlexAttention and the cache need one type for all
+        # three.
         query, key = rotate(query, *tables).to(value.dtype), rotate(key, *tables).to(value.dtype)
         return self.o_proj(attend(query, key, value, self.layer, context))
 
@@ -232,8 +233,8 @@ class Transformer(nn.Module):
                 ignore_index=IGNORE,
                 reduction="none",
             ).view_as(targets)
-        # Logits are a third of a small model's work, and two thirds of the tokens in the laptop's conversations have no loss:
-        # a step takes 155 ms instead of 193.
+        # Logits are a third of a small model's work, and two thirds of the tokens in the laptop's conversations have no
+        # loss: a step takes 155 ms instead of 193.
         has_loss = targets != IGNORE
         losses = F.cross_entropy(F.linear(hidden[has_loss], self.head).float(), targets[has_loss], reduction="none")
         return losses.new_zeros(targets.shape).masked_scatter(has_loss, losses)
@@ -241,8 +242,8 @@ class Transformer(nn.Module):
     def initialise(self, seed: int, induction: bool = False) -> None:
         """Draw normal weights of standard deviation 0.02, as GPT-2's; norms start at 1, biases at 0.
 
-        Weights that write into the residual stream are scaled by 1/sqrt(2 x layers). induction: set up an induction head
-        (`induction.begin_induction`), which raises ModelError if the shape has no room for it.
+        Weights that write into the residual stream are scaled by 1/sqrt(2 x layers). induction: set up an induction
+        head (`induction.begin_induction`), which raises ModelError if the shape has no room for it.
         """
         generator = torch.Generator().manual_seed(seed)
         residual = 0.02 / math.sqrt(2 * self.shape.layers)
@@ -257,7 +258,7 @@ class Transformer(nn.Module):
                 begin_induction(self, generator)
 
     def matrices(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The hidden matrices, which Muon trains: all two-dimensional weights except embeddings and the output layer."""
+        """The hidden matrices, which Muon trains: all matrices except embeddings and the output layer."""
         excluded = {id(self.embedding.weight), id(self.head)}
         if self.shape.architecture == "gpt2":
             excluded.add(id(self.transformer.wpe.weight))

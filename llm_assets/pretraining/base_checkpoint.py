@@ -1,4 +1,4 @@
-"""`base_checkpoint`: the base model, trained on the token shards in processes of its own."""
+"""`base_checkpoint`: the base model, trained on the token shards in separate processes."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ MODULE = "llm_assets.pretraining.base_checkpoint_process"
 
 
 class PretrainingError(ValueError):
-    """A base model that cannot be trained as the recipe asks; the message says what to change."""
+    """A recipe by which no base model can be trained; the message says what to change."""
 
 
 class BaseCheckpointConfig(Frozen):
-    """The model, how it is trained, and what share of a whole training it is continued with after a re-crawl.
+    """The model and its training.
 
-    continue_share: None where no crawl continues the model.
+    continue_share: share of the steps of a full training with which a re-crawl continues the model; None without one.
     """
 
     model: Model
@@ -63,14 +63,15 @@ def make_job(
     before: Path | None = None,
     kept: str | None = None,
 ) -> tuple[PretrainingJob, int, Prediction | None]:
-    """The training process's job, the number of processes, and what was predicted for it. Raises ModelError.
+    """The job of the training process, the number of processes, and the predicted cost. Raises ModelError.
 
-    before: the base checkpoint that is continued, with fewer steps. kept: see PretrainingJob.
+    before: the base checkpoint that is continued, with fewer steps. kept: see PretrainingJob. The prediction is None
+    for a GPU that is not listed.
     """
     settings = config.training
     steps, batch_size = budget(config, shape, before is not None)
     processes, micro_batch_size, name = share_out(shape, batch_size, settings.compute)
-    earlier = settings.continue_from and str(Path(settings.continue_from).expanduser())
+    continue_from = settings.continue_from and str(Path(settings.continue_from).expanduser())
     plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
@@ -89,7 +90,7 @@ def make_job(
         tokenizer=str(tokenizer),
         shards=tuple(map(str, shards)),
         device=settings.compute.device,
-        continue_from=str(before) if before is not None else earlier,
+        continue_from=str(before) if before is not None else continue_from,
         kept=kept,
         induction=config.model.induction,
         validation_sequences=max(1, settings.validation_tokens // shape.context),
@@ -101,12 +102,12 @@ def make_job(
             shape, steps * batch_size * shape.context, batch_size * shape.context, name, processes, cores()
         )
     except ModelError:
-        prediction = None  # a GPU that the table does not know
+        prediction = None  # a GPU that is not listed in model.devices
     return job, processes, prediction
 
 
 def budget(config: BaseCheckpointConfig, shape: ModelShape, continued: bool) -> tuple[int, int]:
-    """Steps, and sequences a step."""
+    """The number of steps and the batch size in sequences. continued: the training continues an earlier checkpoint."""
     steps, batch_size = config.training.budget(shape)
     if continued and config.continue_share is not None:
         steps = max(1, round(steps * config.continue_share))
@@ -114,7 +115,7 @@ def budget(config: BaseCheckpointConfig, shape: ModelShape, continued: bool) -> 
 
 
 def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
-    """One part: the checkpoint, its curve and samples. What training keeps for itself lies in ``training/`` until then."""
+    """Train in the folder ``training/``, and keep checkpoint, curve and samples as one task."""
     tokenizer = step.input("tokenizer")
     encoding = Encoding.load(tokenizer.path)
     shape = config.model.shape(encoding.size)
@@ -123,11 +124,11 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     steps, batch_size = budget(config, shape, before is not None)
     documents = shard_documents(step.inputs)
     trained = documents.filter((pl.col("split") == "train") & pl.col("current"))
-    held = int(trained["length"].sum())
-    if held < batch_size * shape.context:
+    corpus_tokens = int(trained["length"].sum())
+    if corpus_tokens < batch_size * shape.context:
         raise PretrainingError(
-            f"the corpus has {held:,} tokens to train on, fewer than one batch of {batch_size * shape.context:,}; "
-            "lower pretraining.batch_tokens, or add crawls"
+            f"the corpus has {corpus_tokens:,} tokens to train on, fewer than one batch of "
+            f"{batch_size * shape.context:,}; lower pretraining.batch_tokens, or add crawls"
         )
     paths = [artifact.path for artifact in shards]
     kept = write_kept(documents, step.staging / "kept")
@@ -137,7 +138,7 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     with step.task("checkpoint") as task:
         finished = FinishedTraining(folder, shape, batch_size, ends, prediction)
         keep_checkpoint(step, task, finished, tokenizer)
-        task.stats["epochs"] = round(steps * batch_size * shape.context / held, 3)
+        task.stats["epochs"] = round(steps * batch_size * shape.context / corpus_tokens, 3)
         task.stats["documents"] = len(trained)
         task.stats["left_out_documents"] = int((~documents["current"]).sum())
         if before is not None:
@@ -145,18 +146,18 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
 
 
 def earlier_files(folder: str) -> dict[str, Path]:
-    """The files of the checkpoint that a recipe continues from. Raises PretrainingError."""
+    """The files of the checkpoint folder that a recipe continues from. Raises PretrainingError if some are missing."""
     path = Path(folder).expanduser()
     missing = [name for name in MODEL_FILES if not (path / name).is_file()]
     if missing:
         raise PretrainingError(
-            f"pretraining.continue_from {path.absolute()}: no checkpoint is there ({', '.join(missing)} missing)"
+            f"pretraining.continue_from {path.absolute()}: not a checkpoint ({', '.join(missing)} missing)"
         )
     return {name: path / name for name in MODEL_FILES}
 
 
 def earlier_checkpoint(config: BaseCheckpointConfig) -> Mapping[str, str]:
-    """The version of the checkpoint that the recipe names to go on from."""
+    """The version of the checkpoint that the recipe continues from, by its content."""
     if config.training.continue_from is None:
         return {}
     digests = external_digests(earlier_files(config.training.continue_from), load_settings().digest_cache)
@@ -166,8 +167,8 @@ def earlier_checkpoint(config: BaseCheckpointConfig) -> Mapping[str, str]:
 BASE_CHECKPOINT = Stage(
     name=NAME,
     group="pretraining",
-    description="The base model: it goes on with a document as pages of the crawl would. "
-    "Trained in its own process, resumable at any step.",
+    description="The base model, which continues a text the way pages of the crawl would. Trained in a separate process "
+    "that resumes from its last checkpoint.",
     kinds=("pytorch", "safetensors"),
     build=build_base_checkpoint,
     config=lambda recipe, crawl: BaseCheckpointConfig(

@@ -1,6 +1,6 @@
 """The training process of `base_checkpoint`: ``python -m llm_assets.pretraining.base_checkpoint_process job.json``.
 
-Needs torch, numpy, safetensors and tiktoken, nothing else of this project's packages.
+Needs only torch, numpy, safetensors and tiktoken of this project's dependencies.
 """
 
 from __future__ import annotations
@@ -26,23 +26,28 @@ from .jobs import PretrainingJob
 def starting_model(
     shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding, induction: bool = False
 ) -> Transformer:
-    """A new model, or the weights of an earlier checkpoint. Raises CheckpointError where its shape or tokenizer differs."""
+    """A new model, or the model of the checkpoint `earlier`.
+
+    induction: a new model starts with an induction head. Raises CheckpointError if the shape or the tokenizer of the
+    earlier checkpoint differs.
+    """
     model = Transformer(shape)
     if earlier is None:
         model.initialise(seed, induction)
         return model
-    found, its_encoding = load_checkpoint(Path(earlier))
-    if its_encoding != encoding:
+    loaded, loaded_encoding = load_checkpoint(Path(earlier))
+    if loaded_encoding != encoding:
         raise CheckpointError(
-            f"checkpoint {earlier} has another tokenizer ({its_encoding.size:,} ids) than the shards ({encoding.size:,}); "
-            "name the crawls of the earlier one in tokenizer.crawls"
+            f"checkpoint {earlier} has another tokenizer ({loaded_encoding.size:,} ids) than the shards "
+            f"({encoding.size:,}); name the crawls of the earlier tokenizer in tokenizer.crawls"
         )
-    if found.shape != shape:
-        raise CheckpointError(f"checkpoint {earlier} is of another shape: {found.shape} where the recipe has {shape}")
-    return found
+    if loaded.shape != shape:
+        raise CheckpointError(f"checkpoint {earlier} is of another shape: {loaded.shape}; the recipe has {shape}")
+    return loaded
 
 
 def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
+    """Train the base model in `folder`."""
     devices = join_processes(job.device)
     encoding = Encoding.load(Path(job.tokenizer))
     plan = job.plan.on(devices.cuda, encoding.bos)

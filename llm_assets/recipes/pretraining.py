@@ -20,8 +20,8 @@ class PublishedEncoding(Frozen):
     name: Literal["gpt2", "cl100k_base", "o200k_base"]
     ranks: Annotated[str | None, EXECUTION_ONLY] = Field(
         None,
-        description="its ranks file; None uses tiktoken's cache (TIKTOKEN_CACHE_DIR) or downloads it. The file's digest is "
-        "known, so its name is enough to identify it",
+        description="its ranks file; None uses tiktoken's cache (TIKTOKEN_CACHE_DIR) or downloads it. The file's digest "
+        "is known, so its name is enough to identify it",
     )
 
 
@@ -38,7 +38,7 @@ class Tokenizer(Frozen):
         3,
         ge=1,
         le=3,
-        description="most digits in one token; GPT-4's pattern has 3, and a small vocabulary has room for all numbers of 2",
+        description="most digits in one token; GPT-4's pattern has 3; a small vocabulary has room for all numbers of 2",
     )
     training_bytes: int = Field(
         2 << 30, ge=1, description="bytes of text to train on; from a larger corpus, documents are selected by hash"
@@ -46,8 +46,8 @@ class Tokenizer(Frozen):
     encoding: PublishedEncoding | None = Field(None, description="use this published encoding instead of training one")
     crawls: tuple[str, ...] | None = Field(
         None,
-        description="crawls to train on; None uses those of the recipe that no schedule registered. If they are named, the "
-        "tokenizer and everything downstream of it are kept when a crawl is added",
+        description="crawls to train on; None uses those of the recipe that no schedule registered. If they are named, "
+        "the tokenizer and everything downstream of it are kept when a crawl is added",
     )
     compare: tuple[PublishedEncoding, ...] = Field(
         (), description="published encodings that the report compares the tokenizer with"
@@ -66,8 +66,8 @@ class TokenShards(Frozen):
     )
     split_by: Literal["document", "host"] = Field(
         "document",
-        description="what the hash is computed of: the page's URL, so that a page keeps its split when it is crawled again, or "
-        "its host",
+        description="what the hash is computed of: the page's URL, so that a page keeps its split when it is crawled again, "
+        "or its host",
     )
 
 
@@ -89,7 +89,7 @@ class Model(Frozen):
     hidden: int | None = Field(
         None,
         ge=8,
-        description="features of the feed-forward layer; None is 8/3 of the width (SwiGLU) or 4 times the width (GPT-2)",
+        description="features of the feed-forward layer; None is 8/3 of the width (SwiGLU) or 4 times it (GPT-2)",
     )
     tied: bool | None = Field(None, description="use one matrix for embedding and output; None does so in gpt2 only")
     rope_theta: float = Field(
@@ -115,7 +115,10 @@ class Model(Frozen):
         return self
 
     def shape(self, vocabulary: int) -> ModelShape:
-        """The complete shape for a tokenizer of `vocabulary` ids. Raises ModelError if the fields do not fit each other."""
+        """The complete shape for a tokenizer of `vocabulary` ids.
+
+        Raises ModelError if the fields do not fit each other.
+        """
         return ModelShape.of_depth(
             self.depth,
             vocabulary,
@@ -157,7 +160,9 @@ class Rates(Frozen):
 
 
 class PretrainingRun(Rates):
-    """How the base model is trained, apart from the crawls: how much, how fast, and what is evaluated during the training."""
+    """How the base model is trained, apart from the crawls: how much, how fast, and what is evaluated during the
+    training.
+    """
 
     tokens: int | None = Field(
         None, ge=1, description="tokens to train on; None is tokens_per_parameter times the number of parameters"
@@ -166,8 +171,8 @@ class PretrainingRun(Rates):
     batch_tokens: int | None = Field(
         None,
         ge=8,
-        description="tokens of a step, over all processes; None is 2^19 x sqrt(parameters / 124M), rounded to a power of two from "
-        "2^13 to 2^21",
+        description="tokens of a step, over all processes; None is 2^19 x sqrt(parameters / 124M), rounded to a power of two "
+        "from 2^13 to 2^21",
     )
     weight_decay: float = Field(0.1, ge=0, le=1, description="weight decay of matrices")
     warmup: float = Field(0.02, ge=0, le=0.5, description="share of the steps in which the learning rates rise")
@@ -185,8 +190,8 @@ class PretrainingRun(Rates):
     sample_tokens: int = Field(64, ge=1, description="tokens of a sample")
     continue_from: Annotated[str | None, EXECUTION_ONLY] = Field(
         None,
-        description="folder of an earlier base checkpoint to continue from, with the same shape and tokenizer; its content, not its "
-        "path, is part of the identity",
+        description="folder of an earlier base checkpoint to continue from, with the same shape and tokenizer; its content, not "
+        "its path, is part of the identity",
     )
     compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
 
@@ -209,7 +214,7 @@ class Pretraining(PretrainingRun):
 
     crawls: tuple[str, ...] | None = Field(
         None,
-        description="crawls to train on; None uses those of the recipe, except those of schedules that leave the model alone",
+        description="crawls to train on; None uses the recipe's, except those of schedules that leave the model alone",
     )
 
     def run(self) -> PretrainingRun:

@@ -1,1 +1,1 @@
-"""What all trainings share: order of the data, the training step, loops, policy optimisation, and training as a stage."""
+"""What all trainings share: data order, the training step, loops, policy optimisation, training as a stage."""

@@ -39,7 +39,7 @@ class Curve:
         os.fsync(self._file.fileno())
 
     def diverged(self) -> bool:
-        """Whether the mean loss of the last DIVERGED_STEPS steps is more than DIVERGED_NATS above the best such mean."""
+        """Whether the mean of the last DIVERGED_STEPS losses is more than DIVERGED_NATS above the best such mean."""
         if len(self.losses) < 2 * DIVERGED_STEPS:
             return False
         means = np.convolve(self.losses, np.full(DIVERGED_STEPS, 1 / DIVERGED_STEPS), "valid")

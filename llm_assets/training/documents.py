@@ -15,7 +15,9 @@ from .shards import SPLITS, kept_file
 
 
 def shard_documents(inputs: Inputs) -> pl.DataFrame:
-    """The document index of all crawls' shards, in stream order, with `current`: whether the document's page is current."""
+    """The document index of all crawls' shards, in stream order, with `current`: whether the document's page is
+    current.
+    """
     frames = []
     for crawl, shards in inputs.by_crawl("token_shards").items():
         places = current_places(inputs.artifact(TRAINING_PAGES), crawl).with_columns(current=pl.lit(True))
@@ -26,7 +28,10 @@ def shard_documents(inputs: Inputs) -> pl.DataFrame:
 
 
 def write_kept(documents: pl.DataFrame, folder: Path) -> str | None:
-    """Write the selection of each split's documents that TokenStream reads. Returns its folder; None if all are selected."""
+    """Write the selection of each split's documents that TokenStream reads.
+
+    Returns its folder; None if all are selected.
+    """
     if documents["current"].all():
         return None
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """One training step, the same for every training: micro-batches, processes, clipping, optimisers.
 
-Pretraining, fine-tuning, the reward model, reinforcement learning and RLHF differ in their losses. How the gradient of a
-loss is accumulated over micro-batches, exchanged between processes, clipped and applied is written here once.
+Pretraining, fine-tuning, the reward model, reinforcement learning and RLHF differ in their losses. How the gradient of
+a loss is accumulated over micro-batches, exchanged between processes, clipped and applied is written here once.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Learner:
     def step(self, number: int, losses: Sequence[Loss]) -> tuple[list[float], float]:
         """Take step `number` of [0, steps) on the weighted sum of `losses`.
 
-        Returns the value of each loss over all processes, and the norm of the gradient before clipping. If one of these is
-        not finite, the weights are not changed.
+        Returns the value of each loss over all processes, and the norm of the gradient before clipping. If one of these
+        is not finite, the weights are not changed.
         """
         world = self.devices.world
         sums = torch.zeros(len(losses), dtype=torch.float64, device=self.devices.device)

@@ -1,10 +1,10 @@
 """Sequences of documents, in an order that depends only on the seed and the sequence number.
 
-Each epoch's documents are shuffled by (seed, epoch) and concatenated, epoch after epoch, to one endless stream. Sequence n
-holds the T tokens at positions n·T … (n + 1)·T, and as targets the tokens one position later. Nothing is cut off or
-padded: in each epoch, every token is an input once and a target once. A document that does not fit into a sequence
-continues in the next one. The model's mask (`document_mask`) keeps attention within a document; it recognises documents by
-the BOS at their start.
+Each epoch's documents are shuffled by (seed, epoch) and concatenated, epoch after epoch, to one endless stream.
+Sequence n holds the T tokens at positions n·T … (n + 1)·T, and as targets the tokens one position later. Nothing is cut
+off or padded: in each epoch, every token is an input once and a target once. A document that does not fit into a
+sequence continues in the next one. The model's mask (`document_mask`) keeps attention within a document; it recognises
+documents by the BOS at their start.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""The training loop of pretraining, fine-tuning and the reward model. What is trained on, and on which loss, is the caller's.
+"""The training loop of pretraining, fine-tuning and the reward model. What is trained on, and on which loss, is the
+caller's.
 
-A step's sequences are a function of its number, and every process takes its share of them. The loss of a step is the sum
-over all its targets divided by their number, so that neither micro-batches nor processes change it, except for rounding.
+A step's sequences are a function of its number, and every process takes its share of them. The loss of a step is the
+sum over all its targets divided by their number, so that neither micro-batches nor processes change it, except for
+rounding.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ REPORT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Hooks:
-    """What is done during a training. validate(model): numbers of the validation split. sample(model): sampled texts."""
+    """What runs during a training. validate(model): numbers of the validation split. sample(model): sampled texts."""
 
     validate: Callable[[Any], dict[str, float]] | None = None
     sample: Callable[[Any], list[dict[str, Any]]] | None = None

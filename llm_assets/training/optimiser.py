@@ -38,7 +38,10 @@ def schedule(step: int, steps: int, optimisation: Optimisation) -> float:
 
 
 def make_optimisers(model: Trainable, optimisation: Optimisation) -> dict[str, torch.optim.Optimizer]:
-    """The optimisers by name: `adamw` and, if the plan uses it, `muon`. ``initial_lr`` of a group is its plateau rate."""
+    """The optimisers by name: `adamw` and, if the plan uses it, `muon`.
+
+    ``initial_lr`` of a group is its plateau rate.
+    """
     matrices = dict(model.matrices()) if optimisation.muon else {}
     matrix_ids = {id(parameter) for parameter in matrices.values()}
     others = [parameter for parameter in model.parameters() if id(parameter) not in matrix_ids]

@@ -16,8 +16,8 @@ from .sequences import TrainingError
 def pair_target_losses(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
     """The loss of each pair, at the target of both its conversations, (B, T), 0 elsewhere; a `losses.TargetLosses`.
 
-    tokens, targets: (B, T); rows 2i and 2i + 1 are a pair, the preferred conversation first. Each row has one target, at
-    its last token, where `model` (a RewardModel) reads the score.
+    tokens, targets: (B, T); rows 2i and 2i + 1 are a pair, the preferred conversation first. Each row has one target,
+    at its last token, where `model` (a RewardModel) reads the score.
     """
     is_last = targets != IGNORE
     losses = pair_losses(model(tokens, is_last.int().argmax(-1)))
@@ -25,11 +25,12 @@ def pair_target_losses(model: nn.Module, tokens: Tensor, targets: Tensor) -> Ten
 
 
 class Pairs:
-    """Conversations in pairs, epoch after epoch in another order; a SequenceSource that depends on seed and number alone.
+    """Conversations in pairs, epoch after epoch in another order; a SequenceSource that depends on seed and number
+    alone.
 
-    Sequences 2i and 2i + 1 are a pair, the preferred one first.
-    pairs: (preferred, other), as tokens. pairs_per_step: pairs of a step are sorted by length, so that each micro-batch has
-    little padding. Raises TrainingError if there is no pair, or if a conversation is longer than `context`.
+    Sequences 2i and 2i + 1 are a pair, the preferred one first. pairs: (preferred, other), as tokens. pairs_per_step:
+    pairs of a step are sorted by length, so that each micro-batch has little padding. Raises TrainingError if there is
+    no pair, or if a conversation is longer than `context`.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class Pairs:
         """Conversations and their targets, both (count, T). Raises TrainingError if a pair would be split."""
         if first % 2 or count % 2:
             raise TrainingError(
-                f"sequences {first} to {first + count} split a pair; the batch size and each process's share of it must "
-                "be even"
+                f"sequences {first} to {first + count} split a pair; the batch size and each process's share of it "
+                "must be even"
             )
         numbers = range(first, first + count)
         return pad_conversations([self.pairs[self._pair(number // 2)][number % 2] for number in numbers])

@@ -37,10 +37,11 @@ class Optimisation:
 class TrainingPlan:
     """The steps of a training, and what is done between them.
 
-    batch_size: sequences of a step, over all processes. micro_batch_size: sequences per forward and backward pass of one
-    process (affects only memory and rounding). validate_every, sample_every, checkpoint_every: in steps; 0 is never.
-    checkpoints_kept: newest checkpoints that are not deleted. compile: use torch.compile. boundary: id of the token that
-    begins a document or conversation; attention does not cross it. None lets attention reach over the whole sequence.
+    batch_size: sequences of a step, over all processes. micro_batch_size: sequences per forward and backward pass of
+    one process (affects only memory and rounding). validate_every, sample_every, checkpoint_every: in steps; 0 is
+    never. checkpoints_kept: newest checkpoints that are not deleted. compile: use torch.compile. boundary: id of the
+    token that begins a document or conversation; attention does not cross it. None lets attention reach over the whole
+    sequence.
     """
 
     steps: int
@@ -69,23 +70,23 @@ def every(steps: int, times: int) -> int:
 class PolicyPlan:
     """How a policy is trained.
 
-    prompts, samples: prompts of a step, over all processes, and completions of each; the completions of one prompt are a
-    group. updates: times that a step's completions are trained on (above 1, clipping begins to matter).
+    prompts, samples: prompts of a step, over all processes, and completions of each; the completions of one prompt are
+    a group. updates: times that a step's completions are trained on (above 1, clipping begins to matter).
 
     normalise: divide advantages by the group's standard deviation (DeepSeekMath, arXiv:2402.03300, section 4.1.2).
-    Without it as in Dr. GRPO (arXiv:2503.20783), which finds that the division favours problems that are too easy or too
-    hard. length: how a token is weighted: ``sequence`` by 1 / (length of its sequence x B), as GRPO; ``tokens`` by
-    1 / (all tokens), as DAPO (arXiv:2503.14476); ``constant`` by 1 / (max_tokens x B), as Dr. GRPO.
-    clip_low, clip_high: bounds 1 - low and 1 + high of the probability ratio (PPO, arXiv:1707.06347; DAPO raises the
-    upper one). kl: weight of the divergence from the reference model, estimated without bias by exp(d) - d - 1 with d the
-    log-ratio of reference to policy (Schulman, joschu.net/blog/kl-approx.html), as in GRPO; 0 leaves it out of the loss.
+    Without it as in Dr. GRPO (arXiv:2503.20783), which finds that the division favours problems that are too easy or
+    too hard. length: how a token is weighted: ``sequence`` by 1 / (length of its sequence x B), as GRPO; ``tokens`` by
+    1 / (all tokens), as DAPO (arXiv:2503.14476); ``constant`` by 1 / (max_tokens x B), as Dr. GRPO. clip_low,
+    clip_high: bounds 1 - low and 1 + high of the probability ratio (PPO, arXiv:1707.06347; DAPO raises the upper one).
+    kl: weight of the divergence from the reference model, estimated without bias by exp(d) - d - 1 with d the log-ratio
+    of reference to policy (Schulman, joschu.net/blog/kl-approx.html), as in GRPO; 0 leaves it out of the loss.
 
-    evaluate_every: steps between evaluations on held-out prompts; 0 never evaluates. patience: evaluations in a row that
-    are more than `margin` below the best score, after which the training stops; 0 never stops. The weights of the best
-    evaluation are always the result.
-    replay_weight: weight of the mean loss of `replay_sequences` sequences of the fine-tuning data, added to each step so
-    that the policy does not forget what is not rewarded (PPO-ptx; Ouyang et al., arXiv:2203.02155, section 3.5); 0 leaves
-    it out. micro_batch_size, checkpoint_every, checkpoints_kept: as in TrainingPlan.
+    evaluate_every: steps between evaluations on held-out prompts; 0 never evaluates. patience: evaluations in a row
+    that are more than `margin` below the best score, after which the training stops; 0 never stops. The weights of the
+    best evaluation are always the result. replay_weight: weight of the mean loss of `replay_sequences` sequences of the
+    fine-tuning data, added to each step so that the policy does not forget what is not rewarded (PPO-ptx; Ouyang et
+    al., arXiv:2203.02155, section 3.5); 0 leaves it out. micro_batch_size, checkpoint_every, checkpoints_kept: as in
+    TrainingPlan.
     """
 
     steps: int

@@ -1,7 +1,7 @@
 """Policy optimisation: a model learns to give the completions that were rewarded. Serves RL (GRPO) and RLHF.
 
-A step draws prompts, samples a group of completions of each (with tool calls), has them rewarded, and changes the weights
-by the clipped objective (`policy_loss`) with a penalty on the divergence from a reference model.
+A step draws prompts, samples a group of completions of each (with tool calls), has them rewarded, and changes the
+weights by the clipped objective (`policy_loss`) with a penalty on the divergence from a reference model.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Reward:
 class PolicyTask:
     """What a policy is rewarded for.
 
-    prompt(number): tokens of the number-th prompt, for any number. reward(numbers, completions): rewards of completions of
-    these prompts, in their order. tools: tools that completions may call. replay: fine-tuning sequences that are
+    prompt(number): tokens of the number-th prompt, for any number. reward(numbers, completions): rewards of completions
+    of these prompts, in their order. tools: tools that completions may call. replay: fine-tuning sequences that are
     trained on along with the completions.
     """
 
@@ -73,8 +73,8 @@ class EvaluationStep:
 class PolicyEvaluation:
     """How a policy is evaluated while it is trained.
 
-    evaluate(engine, step): the evaluation before `step`; step 0 is the policy as it was. why_stop(evaluations): the reason
-    to stop after these evaluations, as they are reported; empty to continue.
+    evaluate(engine, step): the evaluation before `step`; step 0 is the policy as it was. why_stop(evaluations): the
+    reason to stop after these evaluations, as they are reported; empty to continue.
     """
 
     evaluate: Callable[[Engine, int], EvaluationStep]
@@ -109,8 +109,8 @@ class PolicyTrainer:
         self.stop = engine.encoding.special["<|assistant_end|>"]
         if plan.prompts % self.devices.world:
             raise TrainingError(
-                f"{plan.prompts} prompts a step cannot be divided among {self.devices.world} processes; choose a number of "
-                "processes that divides the prompts"
+                f"{plan.prompts} prompts a step cannot be divided among {self.devices.world} processes; choose a number "
+                "of processes that divides the prompts"
             )
         if plan.samples < 2:
             raise TrainingError(
@@ -178,8 +178,8 @@ class PolicyTrainer:
         clipped, divergence = total(sums["clipped"], sums["kl"])
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(
-                f"step {step}: the loss is {loss} and the gradient norm {norm}; lower learning_rate_scale (the learning "
-                f"rate is now {plan.optimisation.learning_rate:g})"
+                f"step {step}: the loss is {loss} and the gradient norm {norm}; lower learning_rate_scale (the "
+                f"learning rate is now {plan.optimisation.learning_rate:g})"
             )
         numbers |= {"loss": loss, "gradient_norm": norm, "clipped": clipped, "kl": divergence}
         return {**numbers, "replayed": replayed[0]} if replayed else numbers

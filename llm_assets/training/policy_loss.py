@@ -46,9 +46,9 @@ def token_weights(mask: Tensor, plan: PolicyPlan, tokens: float) -> Tensor:
 class SampledTokens:
     """What the loss needs to know about sampled tokens, apart from their probability under the present policy.
 
-    sampler: (B, T) log-probabilities by the policy that sampled them; None if that is the present policy. reference: (B, T)
-    log-probabilities by the reference model; without them, no divergence is computed. advantages: (B,). weights: (B, T),
-    0 where a token is not the policy's own.
+    sampler: (B, T) log-probabilities by the policy that sampled them; None if that is the present policy. reference:
+    (B, T) log-probabilities by the reference model; without them, no divergence is computed. advantages: (B,). weights:
+    (B, T), 0 where a token is not the policy's own.
     """
 
     sampler: Tensor | None
@@ -116,7 +116,8 @@ class Batch:
 def to_batch(prompts: Sequence[Sequence[int]], completions: Sequence[Completion], stop: int) -> Batch:
     """Prompts with their completions, padded on the right.
 
-    A completion that ended by itself gets the `stop` token, which is trained too. Prompts and tool output are not trained.
+    A completion that ended by itself gets the `stop` token, which is trained too. Prompts and tool output are not
+    trained.
     """
     sequences: list[tuple[list[int], list[bool]]] = []
     for prompt, completion in zip(prompts, completions, strict=True):

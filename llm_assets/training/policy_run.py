@@ -51,8 +51,8 @@ def keep_policy(
 ) -> dict[str, list[dict[str, Any]]]:
     """Keep the best weights of `folder` as the task's files, and its curve and evaluations as tables.
 
-    origin: the artifact that the training started from, whose tokenizer is kept. ends: what `follow` returned. Returns the
-    training's events in order: ``evaluation``, and ``row``, what evaluations kept.
+    origin: the artifact that the training started from, whose tokenizer is kept. ends: what `follow` returned. Returns
+    the training's events in order: ``evaluation``, and ``row``, what evaluations kept.
     """
     from .policy import best_weights
 

@@ -81,7 +81,7 @@ class Devices:
 
 @dataclass(frozen=True)
 class TrainingProcess:
-    """Where a training runs. folder: its checkpoints and its curve. report(kind, **values): tells the parent process."""
+    """Where a training runs. folder: of checkpoints and curve. report(kind, **values): informs the parent process."""
 
     folder: Path
     devices: Devices

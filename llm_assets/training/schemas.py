@@ -7,7 +7,9 @@ import polars as pl
 
 
 class TrainingCurve(pa.DataFrameModel):
-    """One row per step: tokens so far, mean loss in nats per token, AdamW's rate, the norm of the gradient before clipping."""
+    """One row per step: tokens so far, mean loss in nats per token, AdamW's rate, the norm of the gradient before
+    clipping.
+    """
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)
     tokens: pl.Int64 = pa.Field(ge=1)

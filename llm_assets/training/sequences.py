@@ -16,8 +16,8 @@ class TrainingError(ModelError):
 class SequenceSource(Protocol):
     """An endless stream of numbered training sequences of T tokens.
 
-    batch(first, count): sequences [first, first + count) as inputs and targets, both (count, T) int64. A target is IGNORE
-    where no loss is computed.
+    batch(first, count): sequences [first, first + count) as inputs and targets, both (count, T) int64. A target is
+    IGNORE where no loss is computed.
     """
 
     def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...

@@ -1,8 +1,9 @@
 """Token shards on disk: ``<split>-<number>.npy``, one-dimensional arrays of ids that numpy memory-maps.
 
 A split is one stream of tokens: its shards concatenated. Documents follow each other, each with BOS at its start.
-``<split>-lengths.npy`` holds the documents' lengths in the same order (int64), so that a reader knows where each document
-starts without searching for BOS. Imports numpy only: training processes read shards where few packages are installed.
+``<split>-lengths.npy`` holds the documents' lengths in the same order (int64), so that a reader knows where each
+document starts without searching for BOS. Imports numpy only: training processes read shards where few packages are
+installed.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ class TokenStream:
                 raise ShardError(f"token shards in {folder}, split {split}: {error}") from error
             if int(document_lengths.sum()) != sum(map(len, shards)):
                 raise ShardError(
-                    f"token shards in {folder}: split {split} has {sum(map(len, shards)):,} tokens, but its lengths add "
-                    f"up to {int(document_lengths.sum()):,}; rebuild token_shards"
+                    f"token shards in {folder}: split {split} has {sum(map(len, shards)):,} tokens, but its lengths "
+                    f"add up to {int(document_lengths.sum()):,}; rebuild token_shards"
                 )
             lengths.append(document_lengths)
             self._shards += shards

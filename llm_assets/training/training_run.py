@@ -1,4 +1,7 @@
-"""A training as the build of a stage: run its process, follow its events, keep its result. Shared by all checkpoints."""
+"""A training as the build of a stage: run its process, follow its events, keep its result.
+
+Shared by all checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSampl
 
 
 def share_out(shape: ModelShape, batch_size: int, compute: Compute) -> tuple[int, int, str]:
-    """How a step's `batch_size` sequences are divided: the number of processes, the micro-batch size, the device's name.
+    """How a step's `batch_size` sequences are divided: the number of processes, the micro-batch size, the device's
+    name.
 
     The machine's settings (environment variables) take precedence over the recipe's `device` and `processes`.
     """
@@ -63,8 +67,8 @@ def optimisation(
 ) -> Optimisation:
     """How a stage changes the weights.
 
-    Learning rates (times `learning_rate_scale`), clipping and optimisers are pretraining's, weight decay and schedule the
-    stage's own.
+    Learning rates (times `learning_rate_scale`), clipping and optimisers are pretraining's, weight decay and schedule
+    the stage's own.
     """
     learning_rate, matrix_learning_rate = inherited.rates(shape)
     return Optimisation(
@@ -134,8 +138,8 @@ class _Follower:
 def follow(step: Step, module: str, job: Any, folder: Path, processes: int) -> dict[str, Any]:
     """Run the training process `module` in `folder` to its end, and pass on its progress.
 
-    Returns its device, the step that it resumed from (``resumed``; 0 is a new training), and the seconds, CPU-seconds and
-    memory that it took.
+    Returns its device, the step that it resumed from (``resumed``; 0 is a new training), and the seconds, CPU-seconds
+    and memory that it took.
     """
     follower = _Follower(step)
     run_job(module, job, folder, follower, processes, step.launcher)

@@ -1,4 +1,6 @@
-"""Encodings: any bytes round trip, special tokens stay out of texts, broken ranks files are named, parity with `tokenizers`."""
+"""Encodings: any bytes round trip, special tokens stay out of texts, broken ranks files are named, parity with
+`tokenizers`.
+"""
 
 import base64
 import random

@@ -1,4 +1,6 @@
-"""The sampling engine: equal to full forward passes, each prompt independent of its batch, filters and seeds as documented."""
+"""The sampling engine: equal to full forward passes, each prompt independent of its batch, filters and seeds as
+documented.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,6 @@
-"""Tools in the sampling engine: a call is answered in place, and sampling continues as if the output had been in the prompt."""
+"""Tools in the sampling engine: a call is answered in place, and sampling continues as if the output had been in the
+prompt.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,6 @@
-"""The transformer against transformers' own: equal logits of both architectures, by export, by import, with the same tokens."""
+"""The transformer against transformers' own: equal logits of both architectures, by export, by import, with the same
+tokens.
+"""
 
 import json
 

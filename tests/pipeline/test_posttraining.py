@@ -381,7 +381,7 @@ def test_the_reward_model_is_measured_on_questions_that_it_never_saw(built):
     assert len(scores) == len(held_out) and set(scores["question"]) == set(held_out["question"])
     stats = artifacts["reward_checkpoint"].record.stats
     assert stats["accuracy"] == pytest.approx((scores["margin"] > 0).mean(), abs=1e-4)
-    assert json.loads(artifacts["reward_checkpoint"].file("reward.json").read_text())["deviation"] > 0
+    assert json.loads(artifacts["reward_checkpoint"].file("reward.json").read_text())["standard_deviation"] > 0
 
 
 def test_the_guard_looked_and_its_best_is_kept(built):

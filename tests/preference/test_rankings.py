@@ -19,7 +19,7 @@ from llm_assets.preference.response_pairs import (
     pairs_of,
     title_prompts,
 )
-from llm_assets.preference.reward_checkpoint import orders, reliability
+from llm_assets.preference.reward_checkpoint import preference_rows, reliability
 from llm_assets.preference.rlhf_evaluation import wins
 from llm_assets.recipes import HumanRankings, SimulatedLabeller
 
@@ -174,7 +174,9 @@ def test_orders_are_rankings_without_ties():
             (("first", "train"), ("second", "train"), ("tie", "train"), ("first", "gold"))
         )
     ]
-    found = {one["question"]: (one["preferred"], one["other"]) for one in orders(pl.DataFrame(rows), ["train"])}
+    found = {
+        one["question"]: (one["preferred"], one["other"]) for one in preference_rows(pl.DataFrame(rows), ["train"])
+    }
     assert found == {
         rows[0]["question"]: (rows[0]["first"], rows[0]["second"]),
         rows[1]["question"]: (rows[1]["second"], rows[1]["first"]),

@@ -1,4 +1,4 @@
-"""The process of `rlhf_checkpoint` and that of `reward_checkpoint`: broken off and gone on."""
+"""The processes of `reward_checkpoint` and `rlhf_checkpoint`: learning, and resuming after they were killed."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from llm_assets.preference.jobs import PromptRow, RewardJob, RlhfJob
 from llm_assets.preference.reward_checkpoint_process import conversation
 from llm_assets.preference.rlhf_checkpoint_process import by_model, by_rule
 from llm_assets.training.plan import Optimisation, PolicyPlan, TrainingPlan
-from tests.support.training_jobs import ENCODING, broken_off_and_gone_on, result
+from tests.support.training_jobs import ENCODING, result, run_with_two_kills
 
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 OPTIMISATION = Optimisation(learning_rate=3e-3, matrix_learning_rate=3e-3)
@@ -42,7 +42,7 @@ def policy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitting(policy):
-    """A job whose rankings prefer the longer answer."""
+    """A job whose rankings all prefer the longer answer."""
     rows = tuple((prompt.question, "A long answer, which tells of much.", "Short.") for prompt in prompts(0, 48))
     plan = TrainingPlan(
         steps=12,
@@ -63,7 +63,7 @@ def fitted(fitting, tmp_path_factory):
     return folder, events
 
 
-def test_a_reward_model_learns_what_is_preferred(fitted, policy):
+def test_a_reward_model_learns_which_answers_are_preferred(fitted, policy):
     folder, events = fitted
     evaluations = [event for event in events if event["kind"] == "validation"]
     assert (
@@ -76,12 +76,12 @@ def test_a_reward_model_learns_what_is_preferred(fitted, policy):
         results["measured"] == list(range(8))
         and min(results["margins"]) > 0
         and results["too_long"] == 0
-        and results["deviation"] > 0
+        and results["standard_deviation"] > 0
     )
 
 
-def test_a_reward_model_killed_at_any_moment_ends_as_unbroken(fitting, fitted, tmp_path):
-    broken_off_and_gone_on("llm_assets.preference.reward_checkpoint_process", fitting, tmp_path, 6, 9)
+def test_a_killed_reward_training_ends_like_an_uninterrupted_one(fitting, fitted, tmp_path):
+    run_with_two_kills("llm_assets.preference.reward_checkpoint_process", fitting, tmp_path, 6, 9)
     assert result(tmp_path) == result(fitted[0])
     assert (tmp_path / "results.json").read_text() == (fitted[0] / "results.json").read_text()
 
@@ -92,7 +92,7 @@ def curves(name, *folders):
     ]
 
 
-def test_two_processes_fit_the_same_pairs(fitting, fitted, tmp_path):
+def test_two_processes_fit_the_same_pairs_as_one(fitting, fitted, tmp_path):
     job = replace(fitting, plan=replace(fitting.plan, micro_batch_size=4))
     run_job("llm_assets.preference.reward_checkpoint_process", job, tmp_path, lambda event: None, processes=2)
     ours, alone = curves("loss", tmp_path, fitted[0])
@@ -101,7 +101,7 @@ def test_two_processes_fit_the_same_pairs(fitting, fitted, tmp_path):
     assert margins == pytest.approx(others, rel=0.05)
 
 
-def test_conversations_too_long_for_the_model_are_told(fitting, tmp_path):
+def test_conversations_too_long_for_the_model_are_left_out_and_counted(fitting, tmp_path):
     too_long = ("Why?", "word " * 200, "No.")
     job = replace(
         fitting,
@@ -116,12 +116,14 @@ def test_conversations_too_long_for_the_model_are_told(fitting, tmp_path):
 
 @pytest.fixture(scope="module")
 def reward(fitted, policy, tmp_path_factory):
-    """A reward model as the artifact holds it."""
+    """The folder of a reward model, as in the artifact."""
     folder = tmp_path_factory.mktemp("reward")
     for name in ("model.safetensors", "shape.json"):
         (folder / name).write_bytes((steps_saved(fitted[0])[-1][1] / name).read_bytes())
     results = json.loads((fitted[0] / "results.json").read_text())
-    (folder / "reward.json").write_text(json.dumps({"mean": results["mean"], "deviation": results["deviation"]}))
+    (folder / "reward.json").write_text(
+        json.dumps({"mean": results["mean"], "standard_deviation": results["standard_deviation"]})
+    )
     return folder
 
 
@@ -163,7 +165,7 @@ def tuned(tuning, tmp_path_factory):
     return folder, events
 
 
-def test_the_guard_tells_proxy_and_gold_in_deviations_at_the_start(tuned):
+def test_the_monitor_reports_the_gold_signal_in_standard_deviations_at_the_start(tuned):
     evaluations = [event for event in tuned[1] if event["kind"] == "evaluation"]
     assert [evaluation["step"] for evaluation in evaluations] == [0, 3, 6, 9]
     assert evaluations[0]["gold"] == pytest.approx(0, abs=1e-6) and all(
@@ -173,14 +175,14 @@ def test_the_guard_tells_proxy_and_gold_in_deviations_at_the_start(tuned):
     assert evaluations[0]["gold_raw"] == pytest.approx(start["mean"], abs=1e-6) and len(start["answers"]) == 4
 
 
-def test_rlhf_killed_at_any_moment_ends_as_unbroken(tuning, tuned, tmp_path):
-    broken_off_and_gone_on("llm_assets.preference.rlhf_checkpoint_process", tuning, tmp_path, 4, 6)
+def test_a_killed_rlhf_training_ends_like_an_uninterrupted_one(tuning, tuned, tmp_path):
+    run_with_two_kills("llm_assets.preference.rlhf_checkpoint_process", tuning, tmp_path, 4, 6)
     assert result(tmp_path) == result(tuned[0])
     for name in ("best/model.safetensors", "start.json"):
         assert (tmp_path / name).read_bytes() == (tuned[0] / name).read_bytes()
 
 
-def test_two_processes_tune_the_same_policy(tuning, tuned, tmp_path):
+def test_two_processes_tune_the_same_policy_as_one(tuning, tuned, tmp_path):
     events = []
     run_job("llm_assets.preference.rlhf_checkpoint_process", tuning, tmp_path, events.append, processes=2)
     for name in ("reward", "length", "kl"):
@@ -190,16 +192,16 @@ def test_two_processes_tune_the_same_policy(tuning, tuned, tmp_path):
     assert json.loads((tmp_path / "start.json").read_text()) == json.loads((tuned[0] / "start.json").read_text())
 
 
-def test_scores_are_in_deviations_and_an_endless_answer_has_one(reward, policy):
+def test_scores_are_in_standard_deviations_also_for_an_endless_answer(reward, policy):
     model, encoding = load_checkpoint(policy)
     scorer = by_model(reward, encoding, "cpu")
-    asked = prompts(0, 3)
+    rows = prompts(0, 3)
     long, short, endless = scorer(
-        asked, [{"text": "A long answer, which tells of much."}, {"text": "Short."}, {"text": "word " * 300}]
+        rows, [{"text": "A long answer, which tells of much."}, {"text": "Short."}, {"text": "word " * 300}]
     )
     assert long > 0 > short and math.isfinite(endless)
-    assert math.isfinite(scorer(asked[:1], [{"text": ""}])[0])
-    said = [Message("user", "Why?"), Message("assistant", "Because it is so.")]
-    assert conversation(encoding, "Why?", "Because it is so.") == render(encoding, said)[0]
+    assert math.isfinite(scorer(rows[:1], [{"text": ""}])[0])
+    messages = [Message("user", "Why?"), Message("assistant", "Because it is so.")]
+    assert conversation(encoding, "Why?", "Because it is so.") == render(encoding, messages)[0]
     assert isinstance(model, Transformer) and not isinstance(model, RewardModel)
-    assert by_rule(asked[:1], [{"text": "Mira Wolf is a baker in Fenford."}]) == [1.5]
+    assert by_rule(rows[:1], [{"text": "Mira Wolf is a baker in Fenford."}]) == [1.5]

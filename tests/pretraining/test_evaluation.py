@@ -19,7 +19,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining.base_evaluation import beats_baselines, chance
 from llm_assets.pretraining.baselines import ByteNgrams, compressed_bits_per_byte
-from llm_assets.pretraining.evaluation import answers, answers_by_prompt, choices, document_losses, recitations
+from llm_assets.pretraining.evaluation import answers, choices, document_losses, prompted_answers, recitations
 from llm_assets.pretraining.in_context import SHOTS, TASKS, few_shot_questions, make_problems, prompt_words
 from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
@@ -57,7 +57,7 @@ def parrot(tmp_path_factory):
 
 def test_document_losses_by_hand(parrot):
     engine, stream = parrot
-    found = document_losses(engine, stream, [0, 3], batch_rows=3)
+    found = document_losses(engine, stream, [0, 3], batch_size=3)
     for number, loss in zip([0, 3], found, strict=True):
         ids = stream.document(number).tolist()
         nats = 0.0
@@ -117,8 +117,8 @@ def test_the_most_probable_choice_is_taken(parrot):
     assert max(zip(scores, offered, strict=True), key=lambda pair: pair[0] / len(pair[1]))[1] == word
 
 
-def test_answers_by_prompt_are_one_line_for_each_question(parrot):
-    told = answers_by_prompt(
+def test_prompted_answers_are_one_line_per_question(parrot):
+    told = prompted_answers(
         parrot[0], "Answers.", [("What?", "This.")] * 40, ["Who?", "Where?"], max_tokens=8
     )  # longer than the context
     assert [row["question"] for row in told] == ["Who?", "Where?"] and all("\n" not in row["answer"] for row in told)

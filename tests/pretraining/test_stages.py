@@ -76,7 +76,7 @@ def test_the_evaluation_is_measured_by_a_process_and_drawn_from_the_store(tmp_pa
     artifact, path = outcome.artifact, outcome.artifact.view(REPORT)
     page = path.read_text()
     assert REPORT not in artifact.record.files and recipe.name not in page
-    assert "Facts completed" in page and "An assistant by prompt" in page and "When was Ann born?" in page
+    assert "Facts completed" in page and "A prompted assistant" in page and "When was Ann born?" in page
     path.unlink()
     assert build(space, "base_evaluation").cached and path.read_text() == page
     (check,) = BASE_EVALUATION.checks

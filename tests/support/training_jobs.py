@@ -1,4 +1,4 @@
-"""A small corpus as shards, and training jobs on it."""
+"""A small corpus as token shards, and training jobs that read it."""
 
 import random
 import signal
@@ -38,7 +38,7 @@ def write_corpus(folder, texts=TEXTS, encoding=ENCODING):
 
 
 def shard_index(texts=TEXTS, encoding=ENCODING):
-    """The index of what `write_corpus` writes: rows of split, position, length and, as `warc_offset`, the text's number."""
+    """The document index of `write_corpus`: split, position, length and, as `warc_offset`, the number of the text."""
     ends = dict.fromkeys(SPLITS, 0)
     rows = []
     for number, text in enumerate(texts):
@@ -49,7 +49,7 @@ def shard_index(texts=TEXTS, encoding=ENCODING):
 
 
 def job(folder, shape=SHAPE, optimisation=None, **changes):
-    """A training job of 30 steps on what `write_corpus` wrote. changes: of the job's fields, or of its plan's."""
+    """A pretraining job of 30 steps on the corpus in `folder`. changes: fields of the job, or of its plan."""
     rates = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **(optimisation or {})}
     plan = TrainingPlan(
         steps=30,
@@ -61,10 +61,10 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
         sample_every=15,
         checkpoint_every=7,
     )
-    of_plan = {name: changes.pop(name) for name in list(changes) if hasattr(plan, name)}
+    plan_changes = {name: changes.pop(name) for name in list(changes) if hasattr(plan, name)}
     whole = PretrainingJob(
         shape=shape,
-        plan=replace(plan, **of_plan),
+        plan=replace(plan, **plan_changes),
         tokenizer=str(folder / "tokenizer"),
         shards=(str(folder / "shards"),),
         device="cpu",
@@ -76,7 +76,7 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
 
 
 def result(folder):
-    """What a training leaves: the last step, weights, optimiser, curve."""
+    """The result of a training: the last step, weights, optimisers, curve."""
     step, last = steps_saved(folder)[-1]
     return (
         step,
@@ -86,8 +86,12 @@ def result(folder):
     )
 
 
-def broken_off_and_gone_on(module, job, folder, saving, between):
-    """Events of the last of three runs of a job: killed while step `saving` is written, killed once `between` stands, run to the end."""
+def run_with_two_kills(module, job, folder, saving, between):
+    """Run a job three times: kill it while it writes step `saving`, kill it once step `between` is saved, let it
+    finish.
+
+    Returns the events of the last run.
+    """
     moments = [
         (lambda f: any(f.glob(f".step-{saving:08d}.*.tmp")), saving // 2),
         (lambda f: (f / f"step-{between:08d}").exists(), between),
@@ -102,7 +106,7 @@ def broken_off_and_gone_on(module, job, folder, saving, between):
 
 
 def killer(folder, moment):
-    """A launcher that kills the process (SIGKILL) when `moment(folder)` is true."""
+    """A launcher that kills the process (SIGKILL) once `moment(folder)` is true."""
 
     def launch(command, environment):
         with subprocess.Popen(command, env=environment) as process:
