@@ -180,8 +180,8 @@ SFT_CHECKPOINT = Stage(
 ABLATION_CHECKPOINT = replace(
     SFT_CHECKPOINT,
     name="ablation_checkpoint",
-    description="The ablation that sft_evaluation compares the assistant with: trained without the conversations that teach "
-    "it to say that it does not know.",
+    description="The ablation that sft_evaluation compares the assistant with: trained without the conversations that "
+    "teach it to say that it does not know.",
     build=build_ablation_checkpoint,
     config=ablation_config,
 )

@@ -126,7 +126,7 @@ class Conversation:
 
     def _prompt(self, question: str) -> list[int]:
         """Tokens of the question and as much of the history as fits. Raises ConversationTooLong."""
-        encoding, most = self.engine.encoding, self.engine.shape.context - self.room
+        encoding, room = self.engine.encoding, self.engine.shape.context - self.room
         system = system_message(sorted(self.tools.tools) if self.tools else (), self.instructions)
         for first in range(len(self.history) + 1):
             exchanges = [*self.history[first:], [Message("user", question)]]
@@ -135,7 +135,7 @@ class Conversation:
                 ids = prompt(encoding, [*([system] if system else []), *messages])
             else:
                 ids = encoding.document(as_text(messages, self.instructions))
-            if len(ids) <= most:
+            if len(ids) <= room:
                 self.left_out = first
                 return ids
         raise ConversationTooLong(

@@ -60,17 +60,17 @@ def load_model(
 
     kind: the model's class. Raises CheckpointError if the model is missing or broken, or if its shape is not `shape`.
     """
-    found = load_shape(folder)
-    if shape is not None and found != shape:
+    stored = load_shape(folder)
+    if shape is not None and stored != shape:
         other = ", ".join(
-            f"{name} {getattr(found, name)} (expected {getattr(shape, name)})"
+            f"{name} {getattr(stored, name)} (expected {getattr(shape, name)})"
             for name in ModelShape.__dataclass_fields__
-            if getattr(found, name) != getattr(shape, name)
+            if getattr(stored, name) != getattr(shape, name)
         )
         raise CheckpointError(f"checkpoint {folder} is of another shape: {other}")
     state = _load(folder / WEIGHTS, str(device))
     with torch.device("meta"):
-        model = kind(found)
+        model = kind(stored)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if expected.keys() != state.keys() or any(state[name].shape != size for name, size in expected.items()):
         wrong = sorted(
@@ -82,7 +82,7 @@ def load_model(
             f"checkpoint {folder}: {WEIGHTS} does not fit {SHAPE}: {wrong[0]}"
             + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
         )
-    model = kind(found)  # buffers are computed, not stored
+    model = kind(stored)  # buffers are computed, not stored
     model.load_state_dict(state)
     return model.to(device).eval()
 
@@ -133,12 +133,12 @@ class TrainingState:
 
 def steps_saved(folder: Path) -> list[tuple[int, Path]]:
     """The complete training checkpoints of a folder with their steps, oldest first."""
-    found = [
+    checkpoints = [
         (int(path.name.removeprefix("step-")), path)
         for path in folder.glob("step-*")
         if (path / STATE).exists() and path.name.removeprefix("step-").isdigit()
     ]
-    return sorted(found)
+    return sorted(checkpoints)
 
 
 def save_training(

@@ -212,12 +212,12 @@ class Decoder:
     def _drop_ended(self, chosen: Tensor) -> Tensor:
         """Remove the rows of finished sequences from the batch, the cache and `chosen`."""
         places = [place for place, ended in enumerate(self.ended) if not ended]
-        kept = torch.tensor(places, device=self.lengths.device)
-        self.cache.select(kept)
-        self.lengths = self.lengths[kept]
+        remaining = torch.tensor(places, device=self.lengths.device)
+        self.cache.select(remaining)
+        self.lengths = self.lengths[remaining]
         self.rows = [self.rows[place] for place in places]
         self.ended = [False] * len(self.rows)
-        return chosen[kept]
+        return chosen[remaining]
 
     def _advance(self, chosen: Tensor) -> None:
         """Read the chosen tokens and compute the next logits."""

@@ -258,13 +258,13 @@ def published(name: str, ranks: Path | None = None) -> Encoding:
             data = ranks.read_bytes()
         except OSError as error:
             raise TokenizerError(f"ranks file {ranks.absolute()}: {error.strerror}") from error
-        found = parse_ranks(data, str(ranks))
+        parsed = parse_ranks(data, str(ranks))
         if hashlib.sha256(data).hexdigest() != known.sha256:
             raise TokenizerError(
-                f"ranks file {ranks}: well formed, {len(found):,} tokens, but not the published {name} "
+                f"ranks file {ranks}: well formed, {len(parsed):,} tokens, but not the published {name} "
                 f"(sha256 {known.sha256[:16]}…)"
             )
-        return Encoding(name, known.pattern, found)
+        return Encoding(name, known.pattern, parsed)
     from tiktoken.load import read_file_cached
 
     try:

@@ -121,27 +121,27 @@ def load_gpt2(folder: Path) -> Transformer:
     )
     try:
         if (folder / "model.safetensors").exists():
-            found = load_file(folder / "model.safetensors")
+            weights = load_file(folder / "model.safetensors")
         else:
-            found = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+            weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"weights in {folder}: {error}") from error
-    found = {
+    weights = {
         name if name.startswith("transformer.") else f"transformer.{name}": tensor
-        for name, tensor in found.items()
+        for name, tensor in weights.items()
         if name != "lm_head.weight"
     }
     model = Transformer(shape)
     state = {}
-    for name, own in model.state_dict().items():
-        if name not in found:
+    for name, expected in model.state_dict().items():
+        if name not in weights:
             raise CheckpointError(f"weights in {folder}: {name} is missing")
-        tensor = found[name].float()
+        tensor = weights[name].float()
         if name == "transformer.wte.weight" and len(tensor) < shape.rows:
             tensor = torch.cat([tensor, torch.zeros(shape.rows - len(tensor), width)])
-        if tensor.shape != own.shape:
+        if tensor.shape != expected.shape:
             raise CheckpointError(
-                f"weights in {folder}: {name} is {tuple(tensor.shape)}, config.json makes it {tuple(own.shape)}"
+                f"weights in {folder}: {name} is {tuple(tensor.shape)}, config.json makes it {tuple(expected.shape)}"
             )
         state[name] = tensor
     model.load_state_dict(state)

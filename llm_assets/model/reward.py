@@ -70,9 +70,9 @@ def _drop_prefix(module: nn.Module, state: dict[str, Any], prefix: str, metadata
 def _add_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """The inverse of `_drop_prefix`, before weights are loaded."""
     for name in list(state):
-        own = name.removeprefix(prefix)
-        if not own.startswith("score."):
-            state[f"{prefix}{_BODY}{own}"] = state.pop(name)
+        plain_name = name.removeprefix(prefix)
+        if not plain_name.startswith("score."):
+            state[f"{prefix}{_BODY}{plain_name}"] = state.pop(name)
 
 
 def pair_losses(scores: Tensor) -> Tensor:

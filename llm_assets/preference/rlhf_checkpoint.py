@@ -131,8 +131,8 @@ def show(artifact: Artifact) -> dict[str, str]:
 RLHF_CHECKPOINT = Stage(
     name="rlhf_checkpoint",
     group="preference",
-    description="The policy tuned to the reward model, and stopped once the gold signal no longer follows. Resumes from "
-    "its last checkpoint.",
+    description="The policy tuned to the reward model, and stopped once the gold signal no longer follows. Resumes "
+    "from its last checkpoint.",
     kinds=("pytorch", "safetensors"),
     build=build_rlhf_checkpoint,
     config=lambda recipe, crawl: RlhfCheckpointConfig(

@@ -52,10 +52,10 @@ def _truth(crawls: Iterable[Artifact]) -> pl.DataFrame:
     return newest([pl.read_parquet(path) for path in files])
 
 
-def _select_sentences(truth: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
-    """At most `most` sentences to complete, selected by seed, in proportion to the sizes of the groups of `reach`."""
+def _select_sentences(truth: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
+    """At most `count` sentences to complete, selected by seed, in proportion to the sizes of the groups of `reach`."""
     completions = truth.filter(pl.col("kind") == "completion").with_row_index("place")
-    share = most / max(len(completions), 1)
+    share = count / max(len(completions), 1)
     drawn = completions.filter(
         pl.int_range(pl.len()).shuffle(seed).over("reach") < (pl.len() * share).ceil().over("reach")
     )
@@ -65,8 +65,8 @@ def _select_sentences(truth: pl.DataFrame, most: int, seed: int) -> pl.DataFrame
 def chance(truth: pl.DataFrame) -> float:
     """The share of right answers of a baseline that always gives the relation's most common answer."""
     completions = truth.filter((pl.col("kind") == "completion") & (pl.col("reach") == "many"))
-    most = completions.group_by("relation", "answer").len().group_by("relation").agg(pl.col("len").max())
-    return float(most["len"].sum()) / max(len(completions), 1)
+    most_common = completions.group_by("relation", "answer").len().group_by("relation").agg(pl.col("len").max())
+    return float(most_common["len"].sum()) / max(len(completions), 1)
 
 
 def make_job(
@@ -338,17 +338,17 @@ def show(evaluation: Artifact) -> dict[str, str]:
 def beats_baselines(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConfig) -> CheckOutcome:
     """Whether the base model predicts the validation text better than a 5-gram model of bytes, gzip and xz."""
     bits = dict(evaluation.record.stats["bits_per_byte"])
-    own = bits.pop("base model", None)
-    if own is None:
+    model_bits = bits.pop("base model", None)
+    if model_bits is None:
         problem = (
             "the validation split has no document that fits into base_evaluation.validation_tokens; raise that number"
         )
         return CheckOutcome(False, problem)
     others = ", ".join(f"{name} {value:.3f}" for name, value in sorted(bits.items(), key=lambda item: item[1]))
     best = min(bits.values())
-    better = [{"predictor": name, "bits_per_byte": value} for name, value in bits.items() if value <= own]
-    numbers = {"bits_per_byte": own, "best_baseline": best, "margin": round(best - own, 4)}
-    return CheckOutcome(own < best, f"{own:.3f} bits per byte; {others}", better, numbers)
+    better = [{"predictor": name, "bits_per_byte": value} for name, value in bits.items() if value <= model_bits]
+    numbers = {"bits_per_byte": model_bits, "best_baseline": best, "margin": round(best - model_bits, 4)}
+    return CheckOutcome(model_bits < best, f"{model_bits:.3f} bits per byte; {others}", better, numbers)
 
 
 BASE_EVALUATION = Stage(

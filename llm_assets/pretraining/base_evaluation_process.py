@@ -26,11 +26,11 @@ from .jobs import BaseEvaluationJob
 from .overlap import SIZES, find_overlap
 
 
-def drawn(numbers: np.ndarray, most: int, seed: int) -> list[int]:
-    """At most `most` of the numbers, selected by seed, in order."""
-    if len(numbers) <= most:
+def drawn(numbers: np.ndarray, count: int, seed: int) -> list[int]:
+    """At most `count` of the numbers, selected by seed, in order."""
+    if len(numbers) <= count:
         return numbers.tolist()
-    return sorted(np.random.Generator(np.random.Philox(key=[seed, 1])).choice(numbers, most, replace=False).tolist())
+    return sorted(np.random.Generator(np.random.Philox(key=[seed, 1])).choice(numbers, count, replace=False).tolist())
 
 
 @dataclass(frozen=True)

@@ -70,10 +70,10 @@ def _count(rng: random.Random, words: Sequence[str], shots: int) -> Draft:
 
 def _choices(rng: random.Random, answer: str, wrong: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     """The answer and three wrong choices in random order; `others` supplies what `wrong` lacks."""
-    kept = [choice for choice in dict.fromkeys(wrong) if choice != answer][: CHOICES - 1]
-    rest = sorted({*others} - {answer, *kept})
-    kept += rng.sample(rest, min(CHOICES - 1 - len(kept), len(rest)))
-    return tuple(rng.sample([answer, *kept], len(kept) + 1))
+    chosen = [choice for choice in dict.fromkeys(wrong) if choice != answer][: CHOICES - 1]
+    rest = sorted({*others} - {answer, *chosen})
+    chosen += rng.sample(rest, min(CHOICES - 1 - len(chosen), len(rest)))
+    return tuple(rng.sample([answer, *chosen], len(chosen) + 1))
 
 
 TASKS: dict[str, Callable[[random.Random, Sequence[str], int], Draft]] = {

@@ -20,8 +20,8 @@ class PublishedEncoding(Frozen):
     name: Literal["gpt2", "cl100k_base", "o200k_base"]
     ranks: Annotated[str | None, EXECUTION_ONLY] = Field(
         None,
-        description="its ranks file; None uses tiktoken's cache (TIKTOKEN_CACHE_DIR) or downloads it. The file's digest "
-        "is known, so its name is enough to identify it",
+        description="its ranks file; None uses tiktoken's cache (TIKTOKEN_CACHE_DIR) or downloads it. The file's "
+        "digest is known, so its name is enough to identify it",
     )
 
 
@@ -66,8 +66,8 @@ class TokenShards(Frozen):
     )
     split_by: Literal["document", "host"] = Field(
         "document",
-        description="what the hash is computed of: the page's URL, so that a page keeps its split when it is crawled again, "
-        "or its host",
+        description="what the hash is computed of: the page's URL, so that a page keeps its split when it is crawled "
+        "again, or its host",
     )
 
 
@@ -171,8 +171,8 @@ class PretrainingRun(Rates):
     batch_tokens: int | None = Field(
         None,
         ge=8,
-        description="tokens of a step, over all processes; None is 2^19 x sqrt(parameters / 124M), rounded to a power of two "
-        "from 2^13 to 2^21",
+        description="tokens of a step, over all processes; None is 2^19 x sqrt(parameters / 124M), rounded to a power "
+        "of two from 2^13 to 2^21",
     )
     weight_decay: float = Field(0.1, ge=0, le=1, description="weight decay of matrices")
     warmup: float = Field(0.02, ge=0, le=0.5, description="share of the steps in which the learning rates rise")
@@ -190,8 +190,8 @@ class PretrainingRun(Rates):
     sample_tokens: int = Field(64, ge=1, description="tokens of a sample")
     continue_from: Annotated[str | None, EXECUTION_ONLY] = Field(
         None,
-        description="folder of an earlier base checkpoint to continue from, with the same shape and tokenizer; its content, not "
-        "its path, is part of the identity",
+        description="folder of an earlier base checkpoint to continue from, with the same shape and tokenizer; its "
+        "content, not its path, is part of the identity",
     )
     compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
 

@@ -71,10 +71,10 @@ def ranked(problems: Sequence[ProblemRow]) -> Iterator[tuple[int, ProblemRow]]:
         seen[group] += 1
 
 
-def spread(problems: Sequence[ProblemRow], most: int) -> list[ProblemRow]:
-    """At most `most` problems, taken from every family and level in turn."""
+def spread(problems: Sequence[ProblemRow], count: int) -> list[ProblemRow]:
+    """At most `count` problems, taken from every family and level in turn."""
     in_turn = sorted(ranked(problems), key=lambda item: (item[0], item[1].problem))
-    return [problem for _, problem in in_turn[:most]]
+    return [problem for _, problem in in_turn[:count]]
 
 
 def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:

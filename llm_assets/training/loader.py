@@ -63,7 +63,7 @@ class PackedDocuments:
         return tokens[:-1].reshape(count, self.context), tokens[1:].reshape(count, self.context)
 
     def times_seen(self, sequences: int) -> np.ndarray:
-        """How often the first `sequences` sequences hold each document, wholly or in part, (documents,) int64."""
+        """How often the first `sequences` sequences hold each document, in whole or in part, (documents,) int64."""
         epochs, within = divmod(sequences * self.context, len(self.stream))
         seen = np.full(self.stream.documents, epochs, np.int64)
         if within:

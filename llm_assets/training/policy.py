@@ -109,8 +109,8 @@ class PolicyTrainer:
         self.stop = engine.encoding.special["<|assistant_end|>"]
         if plan.prompts % self.devices.world:
             raise TrainingError(
-                f"{plan.prompts} prompts a step cannot be divided among {self.devices.world} processes; choose a number "
-                "of processes that divides the prompts"
+                f"{plan.prompts} prompts a step cannot be divided among {self.devices.world} processes; choose a "
+                "number of processes that divides the prompts"
             )
         if plan.samples < 2:
             raise TrainingError(

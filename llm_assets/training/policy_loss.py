@@ -33,13 +33,13 @@ def token_weights(mask: Tensor, plan: PolicyPlan, tokens: float) -> Tensor:
 
     tokens: the policy's own tokens in the whole step, over all processes.
     """
-    own = mask.float()
+    is_own = mask.float()
     sequences = plan.prompts * plan.samples
     if plan.length == "tokens":
-        return own / max(tokens, 1.0)
+        return is_own / max(tokens, 1.0)
     if plan.length == "constant":
-        return own / (plan.max_tokens * sequences)
-    return own / own.sum(-1, keepdim=True).clamp(min=1) / sequences
+        return is_own / (plan.max_tokens * sequences)
+    return is_own / is_own.sum(-1, keepdim=True).clamp(min=1) / sequences
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,12 @@ def to_batch(prompts: Sequence[Sequence[int]], completions: Sequence[Completion]
     sequences: list[tuple[list[int], list[bool]]] = []
     for prompt, completion in zip(prompts, completions, strict=True):
         end = [stop] if completion.finish == "stop" else []
-        own = [False] * len(prompt) + [not from_tool for from_tool in completion.from_tool] + [True] * len(end)
-        sequences.append(([*prompt, *completion.tokens, *end], own))
+        is_own = [False] * len(prompt) + [not from_tool for from_tool in completion.from_tool] + [True] * len(end)
+        sequences.append(([*prompt, *completion.tokens, *end], is_own))
     lengths = torch.tensor([len(ids) - 1 for ids, _ in sequences])
     tokens = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.long)
     targets = torch.full(tokens.shape, IGNORE, dtype=torch.long)
-    for row, (ids, own) in enumerate(sequences):
+    for row, (ids, is_own) in enumerate(sequences):
         tokens[row, : len(ids) - 1] = torch.as_tensor(ids[:-1])
-        targets[row, : len(ids) - 1] = torch.where(torch.as_tensor(own[1:]), torch.as_tensor(ids[1:]), IGNORE)
+        targets[row, : len(ids) - 1] = torch.where(torch.as_tensor(is_own[1:]), torch.as_tensor(ids[1:]), IGNORE)
     return Batch(tokens, targets, lengths)

@@ -118,14 +118,14 @@ class TokenStream:
 
     def _leave_out(self, path: Path) -> None:
         """Keep the documents that a file selects, as the pieces of shards between those that it leaves out."""
-        kept = np.load(path)
-        if len(kept) != len(self.lengths):
+        selected = np.load(path)
+        if len(selected) != len(self.lengths):
             raise ShardError(
-                f"{path}: it selects among {len(kept):,} documents, but the shards hold {len(self.lengths):,}"
+                f"{path}: it selects among {len(selected):,} documents, but the shards hold {len(self.lengths):,}"
             )
         ends = np.cumsum(self.lengths)
-        # Where a run of kept documents begins (+1) and ends (-1).
-        steps = np.diff(np.concatenate([[False], kept, [False]]).astype(np.int8))
+        # Where a run of selected documents begins (+1) and ends (-1).
+        steps = np.diff(np.concatenate([[False], selected, [False]]).astype(np.int8))
         edges = np.concatenate([[0], ends])
         pieces = []
         shard_edges = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])]).astype(np.int64)
@@ -135,7 +135,7 @@ class TokenStream:
             for number in range(first, last):
                 low, high = max(begin, shard_edges[number]), min(end, shard_edges[number + 1])
                 pieces.append(self._shards[number][low - shard_edges[number] : high - shard_edges[number]])
-        self._shards, self.lengths = pieces, self.lengths[kept]
+        self._shards, self.lengths = pieces, self.lengths[selected]
 
     def __len__(self) -> int:
         """Number of tokens."""

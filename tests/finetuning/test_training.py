@@ -84,8 +84,8 @@ def test_a_killed_training_ends_like_an_uninterrupted_one(job, uninterrupted, tm
     events = run_with_two_kills(MODULE, job, tmp_path, 12, 18)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 18
     assert result(tmp_path) == result(uninterrupted[0])
-    kept, whole = (
+    resumed_events, whole_events = (
         json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
         for folder in (tmp_path, uninterrupted[0])
     )
-    assert kept == whole
+    assert resumed_events == whole_events

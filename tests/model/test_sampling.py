@@ -150,16 +150,16 @@ logits = st.lists(st.integers(-40, 40), min_size=2, max_size=30, unique=True).ma
 @given(logits, st.integers(1, 30), st.floats(0.05, 1.0))
 def test_filters_keep_the_most_probable(row, top_k, top_p):
     probabilities = row[0].softmax(-1)
-    kept = filtered(row, Sampling(top_k=top_k))[0].isfinite()
+    is_kept = filtered(row, Sampling(top_k=top_k))[0].isfinite()
     assert (
-        kept.sum() == min(top_k, len(row[0])) and probabilities[kept].min() >= probabilities[~kept].max()
-        if (~kept).any()
-        else kept.all()
+        is_kept.sum() == min(top_k, len(row[0])) and probabilities[is_kept].min() >= probabilities[~is_kept].max()
+        if (~is_kept).any()
+        else is_kept.all()
     )
-    kept = filtered(row, Sampling(top_p=top_p))[0].isfinite()
-    assert probabilities[kept].sum() >= top_p - 1e-5 and kept[probabilities.argmax()]
-    if kept.sum() > 1:
-        assert probabilities[kept].sum() - probabilities[kept].min() < top_p + 1e-5
+    is_kept = filtered(row, Sampling(top_p=top_p))[0].isfinite()
+    assert probabilities[is_kept].sum() >= top_p - 1e-5 and is_kept[probabilities.argmax()]
+    if is_kept.sum() > 1:
+        assert probabilities[is_kept].sum() - probabilities[is_kept].min() < top_p + 1e-5
 
 
 @settings(max_examples=10)

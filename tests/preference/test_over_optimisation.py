@@ -61,13 +61,13 @@ def test_a_policy_driven_past_the_peak_is_stopped_and_the_peak_is_kept(tmp_path)
     values = policy_trainer(
         tmp_path / "t",
         evaluate=evaluate,
-        why_stop=lambda made: over_optimised(made, 2, 0.1),
+        why_stop=lambda history: over_optimised(history, 2, 0.1),
         evaluate_every=3,
         steps=60,
     ).run()
     assert values["stopped"].startswith("over-optimised: the gold signal peaked at step")
-    made = [event for event in values["events"] if event["kind"] == "evaluation"]
-    first, last, peak = made[0], made[-1], max(made, key=lambda evaluation: evaluation["gold"])
+    history = [event for event in values["events"] if event["kind"] == "evaluation"]
+    first, last, peak = history[0], history[-1], max(history, key=lambda evaluation: evaluation["gold"])
     assert last["proxy"] > peak["proxy"] > first["proxy"] and last["gold"] < peak["gold"] - 0.1
     assert 0 < peak["step"] == values["best"]["step"] < last["step"] < 60
     assert len(read_curve(tmp_path / "t")) == last["step"]

@@ -75,11 +75,11 @@ def test_a_killed_training_ends_like_an_uninterrupted_one(corpus, uninterrupted,
     events = run_with_two_kills(MODULE, job(corpus), tmp_path, 14, 21)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 21
     assert result(tmp_path) == result(uninterrupted[0])
-    kept, whole = (
+    resumed_events, whole_events = (
         json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
         for folder in (tmp_path, uninterrupted[0])
     )
-    assert kept == whole  # validation and samples too
+    assert resumed_events == whole_events  # validation and samples too
 
 
 def test_bf16_on_a_cpu_learns_like_fp32(corpus, uninterrupted, tmp_path, monkeypatch):
@@ -250,15 +250,15 @@ def test_validation_bits_per_byte_by_hand(corpus):
     model = Transformer(SHAPE)
     model.initialise(1)
     sequences = PackedDocuments(TokenStream([corpus / "shards"], "validation"), 32, 0, shuffle=False)
-    found = mean_loss(model, sequences, 4, 3, ENCODING.token_bytes, ENCODING.bos)
+    numbers = mean_loss(model, sequences, 4, 3, ENCODING.token_bytes, ENCODING.bos)
     tokens, targets = (torch.from_numpy(array) for array in sequences.batch(0, 4))
     losses, text = (
         model(tokens, targets, document_mask(tokens, ENCODING.bos)).detach(),
         targets[(targets >= 0) & (targets < ENCODING.bos)],
     )
     nats = float(losses[(targets >= 0) & (targets < ENCODING.bos)].double().sum())
-    assert found["loss"] == pytest.approx(nats / len(text), rel=1e-5)
-    assert found["bits_per_byte"] == pytest.approx(
+    assert numbers["loss"] == pytest.approx(nats / len(text), rel=1e-5)
+    assert numbers["bits_per_byte"] == pytest.approx(
         nats / np.log(2) / len(ENCODING.decode_bytes(text.tolist())), rel=1e-5
     )
 
@@ -301,10 +301,10 @@ run_job({MODULE!r}, job, Path({str(tmp_path)!r}), lambda event: None)
 
 
 def test_initial_weights_depend_on_the_seed_alone():
-    made = []
+    models = []
     for seed in (1, 1, 2):
         random.seed(seed)
-        made.append(Transformer(SHAPE))
-        made[-1].initialise(seed)
-    weights = [torch.cat([parameter.flatten() for parameter in model.parameters()]) for model in made]
+        models.append(Transformer(SHAPE))
+        models[-1].initialise(seed)
+    weights = [torch.cat([parameter.flatten() for parameter in model.parameters()]) for model in models]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
