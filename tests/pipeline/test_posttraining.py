@@ -311,11 +311,15 @@ def test_levels_that_a_family_has_not_are_named(built):
 def test_practice_leaves_a_model_its_curve_and_its_looks(built):
     made, artifacts = built
     checkpoint, settings = artifacts["rl_checkpoint"], made.reinforcement
-    assert len(rows(checkpoint, "curve")) == settings.steps and rows(checkpoint, "looks")["step"].to_list() == [0, 1, 2]
+    assert len(rows(checkpoint, "curve")) == settings.steps and rows(checkpoint, "evaluations")["step"].to_list() == [
+        0,
+        1,
+        2,
+    ]
     solutions = rows(checkpoint, "solutions")
     assert set(solutions["step"]) == {0, 1, 2} and solutions["transcript"].str.starts_with("user: ").all()
     best = checkpoint.record.stats["best"]
-    assert best["score"] == max(checkpoint.record.stats["looks"].values())
+    assert best["score"] == max(checkpoint.record.stats["evaluations"].values())
     assert {"model.safetensors", "shape.json", "tokenizer.tiktoken", "assistant.json"} <= set(checkpoint.record.files)
     if best["step"] == 0:  # nothing was better than what it set out from
         weights = [one.file("model.safetensors").read_bytes() for one in (checkpoint, artifacts["sft_checkpoint"])]

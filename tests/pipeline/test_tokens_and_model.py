@@ -135,7 +135,7 @@ def test_an_earlier_model_goes_on_with_a_new_crawl(tmp_path):
     assert second.record.fields["inputs"]["continue_from"] and "token_shards/c" not in second.record.fields["inputs"]
     assert load_checkpoint(second.path)[1] == load_checkpoint(first.path)[1]
     lost = on.replace(pretraining=on.pretraining.replace(continue_from=str(tmp_path / "fictitious")))
-    told = r"continue_from .*fictitious: no checkpoint is there \(model\.safetensors, "
+    told = r"continue_from .*fictitious: not a checkpoint \(model\.safetensors, "
     with pytest.raises(PretrainingError, match=told):
         build(lost, stages, crawls=("c", "d"))
 
@@ -157,7 +157,7 @@ def test_an_evaluation_names_the_pages_that_it_speaks_of(tmp_path):
     baselines = dict(pl.read_parquet(evaluation.table("baselines")).iter_rows())
     assert set(baselines) == {"base model", "5-gram of bytes", "gzip -9", "xz -9e"}
     page = evaluation.view("report.html").read_text()
-    for title in ("Bits per byte", "Pages recited", "Learning in context", "An assistant by prompt"):
+    for title in ("Bits per byte", "Pages recited", "Learning in context", "A prompted assistant"):
         assert title in page
     assert "http" not in page.split("<style>")[1].split("</style>")[0]
     assert evaluation.record.stats["bits_per_byte"]["base model"] == round(baselines["base model"], 4)

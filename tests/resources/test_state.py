@@ -65,7 +65,9 @@ def test_the_version_is_the_stages_and_its_slices():
     other = recipe.replace(extraction=recipe.extraction.replace(min_characters=7))
     assert [stage.name for stage in REAL if told_version(stage, other) != told[stage.name]] == ["extracted_text"]
     # A device, and a crawl that a schedule registered, make no code stale.
-    moved = recipe.replace(pretraining=recipe.pretraining.replace(device="cpu"))
+    moved = recipe.replace(
+        pretraining=recipe.pretraining.replace(compute=recipe.pretraining.compute.replace(device="cpu"))
+    )
     continued = recipe.replace(recrawls=(Recrawl(prefix="s", cron="0 0 * * *", source=SampleWeb(), model="continue"),))
     for same in (moved, continued, continued.with_registered({"s-2026-11-21": SampleWeb()})):
         assert {stage.name: told_version(stage, same) for stage in REAL} == told
