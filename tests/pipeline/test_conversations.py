@@ -54,7 +54,7 @@ def test_every_topic_gets_the_verdict_of_its_answers(pipeline):
 
 
 def test_fictitious_names_are_on_no_page(pipeline):
-    fictitious = pipeline.table("knowledge_boundary", "fictitious")
+    fictitious = pipeline.table("knowledge_boundary", "fictitious_entities")
     assert len(fictitious) > 60 and fictitious["held_out"].any() and not fictitious["held_out"].all()
     index = training_index(pipeline)
     assert [name for name in fictitious["name"] if index.search(name)] == []
@@ -62,7 +62,7 @@ def test_fictitious_names_are_on_no_page(pipeline):
 
 def test_conversations_are_well_formed_and_mention_no_held_out_entity(pipeline):
     topics = pipeline.table("knowledge_boundary", "topics")
-    fictitious = pipeline.table("knowledge_boundary", "fictitious")
+    fictitious = pipeline.table("knowledge_boundary", "fictitious_entities")
     held_out_names = Phrases()
     for name in topics.filter(pl.col("held_out"))["entity"].unique():
         held_out_names.add(name)
