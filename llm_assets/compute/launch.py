@@ -130,7 +130,7 @@ class _EventFollower:
 def _exit_code_message(code: int) -> str:
     if code in (-9, 137):
         return (
-            "the process was killed (out of memory, most often): lower pretraining.micro_batch_size, model.context or "
-            "model.depth; what was saved is kept, and the next run continues from there"
+            "the process was killed (out of memory, most often): lower compute.micro_batch_size of the training, "
+            "model.context or model.depth; what was saved is kept, and the next run continues from there"
         )
     return f"the process ended with exit code {code}; see its output for the reason"
