@@ -1,4 +1,4 @@
--- Answers of a crawl that stored no page: how many of each status, with an example; robots.txt is left out.
+-- Answers of a crawl that stored no page, other than for robots.txt: how many of each status, with an example URL.
 -- $files: capture indexes.
 SELECT status, count(*) AS answers, min(url) AS url
 FROM read_parquet($files)

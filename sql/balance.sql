@@ -1,4 +1,4 @@
--- Kept + rejected = captures, capture by capture: every capture must be accounted for exactly once.
+-- Captures that are not accounted for exactly once (up to 20): each must be kept once or rejected once.
 -- $captures: the capture index; $kept: tables of the last stage; $rejects: the ledger.
 WITH accounted AS (
     SELECT warc_file, warc_offset, count(*) AS times

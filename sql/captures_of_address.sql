@@ -1,4 +1,4 @@
--- Captures of a URL as a person types it: without scheme, "www." and a closing slash, over the view raw_warc.
+-- Captures of a URL as a person types it, without scheme, "www." and a final slash, in the view raw_warc.
 -- $url: the address.
 SELECT crawl, url, warc_file, warc_offset, fetched_at, status, mime
 FROM raw_warc

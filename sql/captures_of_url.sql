@@ -1,4 +1,4 @@
--- Captures of exactly this URL, over the view raw_warc.
+-- Captures of exactly this URL, in the view raw_warc.
 -- $url: the URL.
 SELECT crawl, url, warc_file, warc_offset, fetched_at, status, mime
 FROM raw_warc

@@ -1,7 +1,7 @@
--- Duplicate clusters by their size.
+-- How many duplicate clusters there are of each size.
 -- $files: cluster tables.
 SELECT size, count(*) AS clusters
 FROM read_parquet($files)
-WHERE kept
+WHERE is_kept
 GROUP BY size
 ORDER BY size

@@ -1,12 +1,16 @@
--- The verdict on each capture of one WARC file: `rule` is NULL where it is kept, else the first rule it breaks.
+-- The verdict on each capture of one WARC file: `rule` is NULL for a kept capture, else the first rule it breaks.
+-- No page body is read.
 -- $captures, $domains, $words, $opt_out: parquet files; $mime_types: list; $soft_word_limit: number;
--- $substrings: an alternation of the substring words, or NULL. Reads no page bodies.
+-- $substrings: an alternation of the substring words, or NULL.
 WITH captures AS (
-    SELECT *, lower(url_decode(url)) AS plain_url, regexp_replace(url, '^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*', '') AS path
+    SELECT
+        *,
+        lower(url_decode(url)) AS plain_url,
+        regexp_replace(url, '^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*', '') AS path
     FROM read_parquet($captures)
 ),
 hosts AS (
-    -- Every host with itself and the domains above it, so that a listed domain stands for its subdomains.
+    -- Every host with itself and all domains above it, since a listed domain includes its subdomains.
     SELECT host, unnest([array_to_string(labels[i:], '.') FOR i IN range(1, len(labels) + 1)]) AS domain
     FROM (SELECT DISTINCT host, string_split(host, '.') AS labels FROM captures WHERE host <> '')
 ),
@@ -22,46 +26,66 @@ opted_out AS (
     JOIN read_parquet($opt_out) AS o
         ON o.host = h.domain AND (o.kind = 'domain' OR (
             o.host = c.host AND starts_with(c.host || c.path, o.rule)
-            -- A prefix ends where a part of the URL ends: site.example/art is not about site.example/article.
+            -- A prefix ends at a separator of the URL: site.example/art does not include site.example/article.
             AND (right(o.rule, 1) IN ('/', '?', '#', '&', '=')
                 OR substr(c.host || c.path, len(o.rule) + 1, 1) IN ('', '/', '?', '#', '&'))
         ))
     GROUP BY c.warc_offset
 ),
-words AS (
-    SELECT c.warc_offset, w.kind, list(DISTINCT w.word ORDER BY w.word) AS found
-    FROM (SELECT warc_offset, unnest(list_distinct(regexp_split_to_array(plain_url, '[^\p{L}\p{N}]+'))) AS word FROM captures) AS c
-    JOIN read_parquet($words) AS w ON w.word = c.word AND w.kind <> 'substrings'
-    GROUP BY c.warc_offset, w.kind
+url_words AS (
+    SELECT warc_offset, unnest(list_distinct(regexp_split_to_array(plain_url, '[^\p{L}\p{N}]+'))) AS word
+    FROM captures
+),
+listed_words AS (
+    SELECT u.warc_offset, w.kind, list(DISTINCT w.word ORDER BY w.word) AS words
+    FROM url_words AS u
+    JOIN read_parquet($words) AS w ON w.word = u.word AND w.kind <> 'substrings'
+    GROUP BY u.warc_offset, w.kind
 ),
 judged AS (
     SELECT
         c.*,
-        hard.found AS hard_words,
-        soft.found AS soft_words,
         CASE
-            WHEN record_type = 'corrupt' THEN {'rule': 'corrupt_record', 'value': coalesce(error, ''), 'threshold': ''}
-            WHEN record_type = 'taken_down' THEN {'rule': 'taken_down', 'value': coalesce(opted_out.rule, ''), 'threshold': ''}
-            WHEN record_type = 'revisit' THEN {'rule': 'revisit', 'value': coalesce(refers_to_uri, '') || ' ' || coalesce(refers_to_date, ''), 'threshold': ''}
+            WHEN record_type = 'corrupt'
+                THEN {'rule': 'corrupt_record', 'value': coalesce(error, ''), 'threshold': ''}
+            WHEN record_type = 'taken_down'
+                THEN {'rule': 'taken_down', 'value': coalesce(opted_out.rule, ''), 'threshold': ''}
+            WHEN record_type = 'revisit'
+                THEN {
+                    'rule': 'revisit',
+                    'value': coalesce(refers_to_uri, '') || ' ' || coalesce(refers_to_date, ''),
+                    'threshold': ''
+                }
             WHEN record_type = 'response' AND c.host <> '' AND starts_with(lower(url), 'http') AND status IS NULL
                 THEN {'rule': 'malformed_http', 'value': '', 'threshold': 'an HTTP status line'}
-            WHEN record_type = 'response' AND status IS NOT NULL AND status <> 200 THEN {'rule': 'status', 'value': status::VARCHAR, 'threshold': '200'}
-            WHEN mime IS NOT NULL AND NOT list_contains($mime_types, mime) THEN {'rule': 'mime', 'value': mime, 'threshold': array_to_string($mime_types, ' ')}
-            WHEN opted_out.rule IS NOT NULL THEN {'rule': 'opt_out', 'value': opted_out.rule, 'threshold': ''}
-            WHEN blocked.category IS NOT NULL THEN {'rule': blocked.category, 'value': blocked.domain, 'threshold': ''}
-            WHEN hard.found IS NOT NULL THEN {'rule': 'hard_word', 'value': array_to_string(hard.found, ' '), 'threshold': '1'}
-            WHEN len(soft.found) >= $soft_word_limit THEN {'rule': 'soft_word', 'value': array_to_string(soft.found, ' '), 'threshold': $soft_word_limit::VARCHAR}
+            WHEN record_type = 'response' AND status IS NOT NULL AND status <> 200
+                THEN {'rule': 'status', 'value': status::VARCHAR, 'threshold': '200'}
+            WHEN mime IS NOT NULL AND NOT list_contains($mime_types, mime)
+                THEN {'rule': 'mime', 'value': mime, 'threshold': array_to_string($mime_types, ' ')}
+            WHEN opted_out.rule IS NOT NULL
+                THEN {'rule': 'opt_out', 'value': opted_out.rule, 'threshold': ''}
+            WHEN blocked.category IS NOT NULL
+                THEN {'rule': blocked.category, 'value': blocked.domain, 'threshold': ''}
+            WHEN hard.words IS NOT NULL
+                THEN {'rule': 'hard_word', 'value': array_to_string(hard.words, ' '), 'threshold': '1'}
+            WHEN len(soft.words) >= $soft_word_limit
+                THEN {
+                    'rule': 'soft_word',
+                    'value': array_to_string(soft.words, ' '),
+                    'threshold': $soft_word_limit::VARCHAR
+                }
             WHEN $substrings IS NOT NULL AND regexp_matches(plain_url, $substrings)
                 THEN {'rule': 'substring', 'value': regexp_extract(plain_url, $substrings), 'threshold': '1'}
         END AS verdict
     FROM captures AS c
     LEFT JOIN blocked ON blocked.host = c.host
     LEFT JOIN opted_out ON opted_out.warc_offset = c.warc_offset
-    LEFT JOIN words AS hard ON hard.warc_offset = c.warc_offset AND hard.kind = 'hard_words'
-    LEFT JOIN words AS soft ON soft.warc_offset = c.warc_offset AND soft.kind = 'soft_words'
+    LEFT JOIN listed_words AS hard ON hard.warc_offset = c.warc_offset AND hard.kind = 'hard_words'
+    LEFT JOIN listed_words AS soft ON soft.warc_offset = c.warc_offset AND soft.kind = 'soft_words'
 )
 SELECT
     doc_id, url, host, crawl, warc_file, warc_offset, fetched_at, warc_length, registered_domain, record_type, mime,
-    charset, payload_bytes, 'filtered_urls' AS stage, verdict.rule AS rule, verdict.value AS value, verdict.threshold AS threshold
+    charset, payload_bytes, 'filtered_urls' AS stage,
+    verdict.rule AS rule, verdict.value AS value, verdict.threshold AS threshold
 FROM judged
 ORDER BY warc_offset

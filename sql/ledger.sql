@@ -1,4 +1,4 @@
--- All rejects of one WARC file, over the stages so far, in file order.
+-- All rejects of one WARC file over the stages, in file order.
 -- $rejects: the reject tables of the stages.
 SELECT doc_id, url, host, crawl, warc_file, warc_offset, fetched_at, stage, rule, value, threshold
 FROM read_parquet($rejects)

@@ -1,4 +1,4 @@
--- The three captured URLs that are most like an address, over the view raw_warc.
+-- The three captured URLs most similar to an address, in the view raw_warc.
 -- $url: the address.
 SELECT DISTINCT url, levenshtein(url, $url) AS distance
 FROM raw_warc

@@ -1,9 +1,10 @@
--- Every version of every page over several crawls, and what became of it; one row a version.
--- A version is a text (of a page without text, a payload) at a URL. Captures with the same text are one version, whatever
--- changed around it; it lies at the first of its captures that the clean corpus holds (of none, at the first).
--- $captures, $texts, $rejects, $corpus: parquet files of raw_warc, extracted_text, filtered_urls and clean_corpus over the
--- crawls; $crawls: their names, each after the one that it continues; $floors: of each, the time that its captures are not
--- before, since they were made after the crawl that it continues, whatever its clock said.
+-- Every version of every page over several crawls, and what became of it: one row per version.
+-- A version is a text at a URL (of a page without text, a payload). Captures with the same text are one version,
+-- whatever changed around it. A version is located at the first of its captures that the clean corpus holds, or, if the
+-- corpus holds none, at the first.
+-- $captures, $texts, $rejects, $corpus: parquet files of raw_warc, extracted_text, filtered_urls and clean_corpus over
+-- the crawls. $crawls: their names, each after the crawl that it continues. $floors: for each, the earliest time that
+-- its captures can have, whatever its clock says, since they were made after the crawl that it continues.
 WITH crawls AS (
     SELECT unnest($crawls) AS crawl, unnest($floors) AS floor, unnest(range(len($crawls))) AS place
 ),
@@ -11,10 +12,21 @@ answers AS (
     SELECT
         c.url, c.host, c.doc_id, c.crawl, c.warc_file, c.warc_offset, c.fetched_at, c.payload_digest, c.location,
         c.record_type = 'revisit' AS revisit,
-        -- A date that cannot be read comes before all others.
-        {'at': greatest(CASE WHEN regexp_matches(c.fetched_at, '^[0-9]{4}-[0-9]{2}-[0-9]{2}T') THEN c.fetched_at ELSE '' END, crawls.floor), 'place': crawls.place, 'file': c.warc_file, 'offset': c.warc_offset} AS moment,
+        {
+            -- A date that cannot be read comes before all others.
+            'at': greatest(
+                CASE WHEN regexp_matches(c.fetched_at, '^[0-9]{4}-[0-9]{2}-[0-9]{2}T') THEN c.fetched_at ELSE '' END,
+                crawls.floor
+            ),
+            'place': crawls.place,
+            'file': c.warc_file,
+            'offset': c.warc_offset
+        } AS moment,
         CASE
-            WHEN c.record_type = 'resource' OR c.status = 200 OR (c.record_type = 'revisit' AND coalesce(c.status, 304) = 304) THEN 'page'
+            WHEN c.record_type = 'resource'
+                OR c.status = 200
+                OR (c.record_type = 'revisit' AND coalesce(c.status, 304) = 304)
+                THEN 'page'
             WHEN c.status IN (404, 410, 451) THEN 'vanished'
             WHEN c.status IN (301, 308) THEN 'moved'
         END AS answer
@@ -25,7 +37,7 @@ texts AS (
     SELECT crawl, warc_file, warc_offset, md5(text) AS text FROM read_parquet($texts)
 ),
 payloads AS (
-    -- What a payload of a URL says; a revisit has only the payload's digest.
+    -- The text in each payload of a URL; a revisit has only the payload's digest.
     SELECT a.url, a.payload_digest, min(t.text) AS text
     FROM answers AS a JOIN texts AS t USING (crawl, warc_file, warc_offset)
     GROUP BY a.url, a.payload_digest
@@ -33,8 +45,8 @@ payloads AS (
 originals AS (
     SELECT DISTINCT url, payload_digest FROM answers WHERE answer = 'page' AND NOT revisit
 ),
-telling AS (
-    -- A revisit of a payload that none of these crawls holds says nothing: what the page said before stays.
+informative AS (
+    -- A revisit of a payload that none of these crawls holds gives no information: the page's last answer holds.
     SELECT a.* FROM answers AS a LEFT JOIN originals AS o ON o.url = a.url AND o.payload_digest = a.payload_digest
     WHERE a.answer IS NOT NULL AND NOT (a.revisit AND o.url IS NULL)
 ),
@@ -45,8 +57,10 @@ history AS (
     SELECT
         a.*, coalesce(c.in_corpus, false) AS in_corpus,
         CASE WHEN answer = 'page' THEN coalesce(p.text, a.payload_digest) END AS content,
-        lead(a.crawl) OVER later AS next_crawl, lead(a.answer) OVER later AS next_answer, lead(a.location) OVER later AS next_location
-    FROM telling AS a
+        lead(a.crawl) OVER later AS next_crawl,
+        lead(a.answer) OVER later AS next_answer,
+        lead(a.location) OVER later AS next_location
+    FROM informative AS a
     LEFT JOIN payloads AS p ON p.url = a.url AND p.payload_digest = a.payload_digest
     LEFT JOIN corpus AS c ON c.crawl = a.crawl AND c.warc_file = a.warc_file AND c.warc_offset = a.warc_offset
     WINDOW later AS (PARTITION BY a.url ORDER BY moment)
@@ -58,7 +72,10 @@ versions AS (
     SELECT
         url, content,
         arg_min(
-            {'doc_id': doc_id, 'host': host, 'crawl': crawl, 'warc_file': warc_file, 'warc_offset': warc_offset, 'in_corpus': in_corpus},
+            {
+                'doc_id': doc_id, 'host': host, 'crawl': crawl,
+                'warc_file': warc_file, 'warc_offset': warc_offset, 'in_corpus': in_corpus
+            },
             {'missing': NOT in_corpus, 'moment': moment}
         ) FILTER (NOT revisit) AS first,
         min(moment) AS since,

@@ -1,4 +1,4 @@
--- How many pages a crawl stored: answers with status 200, revisits and resources, less robots.txt.
+-- How many pages a crawl stored: answers with status 200, revisits and resources, without robots.txt.
 -- $files: capture indexes.
 SELECT count(*) AS pages
 FROM read_parquet($files)

@@ -1,4 +1,4 @@
--- Bytes of the bodies that passed the URL filter.
--- $files: url tables.
+-- Total bytes of the bodies that passed the URL filter.
+-- $files: tables of filtered_urls.
 SELECT coalesce(sum(payload_bytes), 0)::BIGINT AS bytes
 FROM read_parquet($files)

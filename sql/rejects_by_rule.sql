@@ -1,5 +1,5 @@
--- Rejected pages by crawl, stage and rule.
--- $files: reject tables (or ledgers).
+-- How many pages each rule of each stage rejected, by crawl.
+-- $files: reject tables or ledgers.
 SELECT crawl, stage, rule, count(*) AS pages
 FROM read_parquet($files)
 GROUP BY ALL

@@ -1,5 +1,5 @@
--- Each revisit of a crawl with the place of its original: the response with the same URL and payload digest, the
--- nearest in time before it where the revisit names a date, else the first in file order.
+-- Each revisit of a crawl with the location of its original, a response with the same URL and payload digest. Preferred
+-- is the response at the date that the revisit names, then one of this crawl, then the latest crawl; then file order.
 -- $files: captures of this crawl; $all_files: those and the captures of the crawls it continues; $crawl: this crawl.
 WITH revisits AS (
     SELECT warc_file, warc_offset, url, payload_digest, coalesce(refers_to_uri, url) AS original_url, refers_to_date

@@ -1,5 +1,5 @@
--- A few current pages, the same ones every time: those whose doc_id hashes lowest.
--- $files: text tables; $versions: versions of page_versions; $number: how many.
+-- A few current pages, always the same ones: those whose doc_id has the lowest hashes.
+-- $files: text tables; $versions: tables of page_versions; $number: how many.
 SELECT crawl, url, title, text
 FROM read_parquet($files)
 SEMI JOIN (SELECT crawl, warc_file, warc_offset FROM read_parquet($versions) WHERE state = 'current')

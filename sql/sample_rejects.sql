@@ -1,4 +1,4 @@
--- A few rejects of every rule of one stage, with the text that the stage was given.
+-- A few rejects of every rule of one stage, with the text that the stage read.
 -- $rejects: the stage's reject tables; $texts: the text tables that the stage read; $number: how many of each rule.
 WITH chosen AS (
     SELECT crawl, url, rule, value, threshold, warc_file, warc_offset,
@@ -7,6 +7,7 @@ WITH chosen AS (
 )
 SELECT c.crawl, c.url, c.rule, c.value, c.threshold, t.text
 FROM chosen AS c
-LEFT JOIN (SELECT crawl, warc_file, warc_offset, text FROM read_parquet($texts)) AS t USING (crawl, warc_file, warc_offset)
+LEFT JOIN (SELECT crawl, warc_file, warc_offset, text FROM read_parquet($texts)) AS t
+    USING (crawl, warc_file, warc_offset)
 WHERE c.place <= $number
 ORDER BY c.rule, c.place

@@ -1,5 +1,5 @@
--- What the quality rules saw of one capture, over the views text_statistics and language_filtered_text.
--- $crawl, $file, $at: the capture.
+-- The statistics of one capture that the quality rules test, in the views text_statistics and language_filtered_text.
+-- $crawl, $file, $at: the capture's crawl, WARC file and offset.
 SELECT s.*
 FROM text_statistics AS s
 JOIN language_filtered_text AS t USING (doc_id, warc_offset)

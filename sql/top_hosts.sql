@@ -1,5 +1,5 @@
 -- The hosts with the most text on current pages.
--- $files: text tables; $versions: versions of page_versions; $number: how many hosts.
+-- $files: text tables; $versions: tables of page_versions; $number: how many hosts.
 SELECT host, count(*) AS pages, sum(strlen(text))::BIGINT AS bytes
 FROM read_parquet($files)
 SEMI JOIN (SELECT crawl, warc_file, warc_offset FROM read_parquet($versions) WHERE state = 'current')

@@ -12,7 +12,7 @@ from llm_assets.artifacts import ArtifactError, Workspace
 from llm_assets.curation import corpus as questions
 from llm_assets.curation.corpus_report import REPORT
 from llm_assets.curation.personal_data import KINDS, scrub_for_display
-from llm_assets.curation.quality import plain
+from llm_assets.curation.quality import format_number
 from llm_assets.graph import open_workspace
 from llm_assets.recipes import QUALITY_RULES
 from llm_assets.web.last_try import not_fetched
@@ -116,9 +116,11 @@ def _print_answer(answer: questions.Answer, versions: list[dict[str, Any]]) -> N
         _print_kept_page(answer.page, _why_not_current(capture, versions))
     else:
         click.secho("  neither kept nor rejected: its crawl is not completely built; run: llm-assets run", fg="yellow")
-    for rule, value in answer.broken:
+    for rule, value in answer.broken_rules:
         comparison = rule.drops.replace("_", " ")
-        click.echo(f"    breaks {rule.name}: {plain(value)} is {comparison} {plain(rule.threshold)} ({rule.source})")
+        click.echo(
+            f"    breaks {rule.name}: {format_number(value)} is {comparison} {format_number(rule.threshold)} ({rule.source})"
+        )
     for member in answer.cluster:
         click.echo(f"    duplicate cluster of {member['size']}: {member['relation']:5} {member['url']}")
 
@@ -286,7 +288,9 @@ def browse(
     """Page through documents, or the rows of a table."""
     workspace, names = _open(recipe, crawls)
     connection = questions.tables(workspace, names)
-    rows = questions.ask(connection, sql) if sql else questions.browse(connection, table, where, order, limit, offset)
+    rows = (
+        questions.run_sql(connection, sql) if sql else questions.browse(connection, table, where, order, limit, offset)
+    )
     if sql or "text" not in rows.columns:
         _page_table(rows, full)
     else:

@@ -1,4 +1,4 @@
-"""What each character is, as a table of flags that compiled code can index, and UTF-8 to and from code points."""
+"""What each character is, as a table of flags that compiled code indexes; UTF-8 to code points and back."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import numpy as np
 from llm_assets.compute.compiled import compiled
 
 ALPHA, SPACE, LINE_BREAK, SYMBOL, TERMINAL, DIGIT, UPPER, LOWER = (1 << bit for bit in range(8))
-# What the word splitters ask.
+# Flags of the word splitters.
 AFFIX, QUOTE, CURRENCY, SENTENCE_END, SINGLE, CLOSER, ICON, MARK, BREAKS = (1 << bit for bit in range(8, 17))
 
-# Characters that alone make no word. CCNet's list (arXiv:1911.00359, text_normalizer.py), which datatrove's rules share.
+# Characters that alone make no word: CCNet's list (arXiv:1911.00359, text_normalizer.py), as in datatrove's rules.
 PUNCTUATION = "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
 CONTROLS = "".join(chr(c) for a, b in ((0, 9), (11, 13), (13, 32), (127, 160)) for c in range(a, b))
 
 # Unicode's Sentence_Terminal property (PropList.txt) as fineweb-head uses it.
 SENTENCE_TERMINAL = (
-    "᪩？⁈𑩂．꩞𑅃﹗𑂾\u1b7d፧𑅂꡶꘎⁉࠾᪨𑊩𑱂᱿𖩮᥅\U00011f43\U00011f44﹒𑈹𑈸።܂؞꛳\U00010f88𑗍𐩖𑙂\u061d꩟᠉\u1b7e𑗗᰼𑻸؟𑪜꧉𑗉𐽙𖫵𖬷܀꓿᜵𑗏𑁇𑗓𑥄៖𑥆𑗑𑗒꯫۔𐩗\U00010f86꡷\u2e54｡៕߹⸮."
-    "𑇅࠹𛲟꫰꤯𐽗᭞𑜼፨𑃁꣏𑇟𖬸𑪛𑜾࠷𝪈?𑃀𑗃！։꣎॥𑗖᭛᠃!၊𖺘⁇𑗌𑑋𖭄᭟𑅁𑙁⸼꩝𑗋。꧈꫱𑜽𐽖𑂿᙮។꛷\U00010f89៚᥄𑗕𑗎᪪᭚࠽𑇞𑗊𐽘\u2e53𑗔𖩯𑇍𑻷𐽕𑩃।𑗂𑇆𑁈။᱾𑱁꘏܁᜶‼𑈻‽᪫﹖𑑌𑈼\U00010f87𑗐៙᰻"
+    "᪩？⁈𑩂．꩞𑅃﹗𑂾᭽፧𑅂꡶꘎⁉࠾᪨𑊩𑱂᱿𖩮᥅\U00011f43\U00011f44﹒𑈹𑈸።܂؞꛳𐾈𑗍𐩖𑙂؝꩟᠉᭾𑗗᰼𑻸؟𑪜꧉𑗉𐽙𖫵𖬷܀"
+    "꓿᜵𑗏𑁇𑗓𑥄៖𑥆𑗑𑗒꯫۔𐩗𐾆꡷⹔｡៕߹⸮.𑇅࠹𛲟꫰꤯𐽗᭞𑜼፨𑃁꣏𑇟𖬸𑪛𑜾࠷𝪈?𑃀𑗃！։꣎॥𑗖᭛᠃!၊"
+    "𖺘⁇𑗌𑑋𖭄᭟𑅁𑙁⸼꩝𑗋。꧈꫱𑜽𐽖𑂿᙮។꛷𐾉៚᥄𑗕𑗎᪪᭚࠽𑇞𑗊𐽘⹓𑗔𖩯𑇍𑻷𐽕𑩃।𑗂𑇆𑁈။᱾𑱁꘏܁᜶‼𑈻"
+    "‽᪫﹖𑑌𑈼𐾇𑗐៙᰻"
 )
 
 # spaCy 3.8, lang/punctuation.py and char_classes.py.
@@ -28,24 +30,28 @@ _SPACY_PUNCTUATION = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،�
 _SPACY_QUOTES = "'\"”“`‘´’‚,„»«「」『』（）〔〕【】《》〈〉〈〉⟦⟧"
 _SPACY_CURRENCY = "$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
 _SPACY_SENTENCE = "!.?։؟۔܀܁܂߹।॥၊။።፧፨᙮᜵᜶᠃᠉᥄᥅᪨᪩᪪᪫᭚᭛᭞᭟᰻᰼᱾᱿‼‽⁇⁈⁉⸮⸼꓿꘎꘏꛳꛷꡶꡷꣎꣏꤯꧈꧉꩝꩞꩟꫰꫱꯫﹒﹖﹗！．？｡。"
-# NLTK 3.10, tokenize/destructive.py: marks that stand alone wherever they are, and those that may follow a full stop.
+# NLTK 3.10, tokenize/destructive.py: marks that are words wherever they are, and those that may follow a full stop.
 _TREEBANK_SINGLE = ';@#$%&?!*[](){}<>«“‘„»”’"‒–—―'
 _CLOSERS = "])}>\"'»”’"
 
-# The planes beyond hold unassigned code points, ideographs and private use only.
-TABLE = 0x20000
+# The planes above hold only unassigned code points, ideographs and private use.
+TABLE_SIZE = 0x20000
 IDEOGRAPHS_END = 0x323B0
 
 
 @lru_cache(maxsize=1)
 def kinds_table() -> np.ndarray:
-    """uint32 (0x20000,): flags of every character of the first two planes (ideographs above are letters)."""
-    table = np.zeros(TABLE, np.uint32)
-    for code in range(TABLE):
+    """uint32 (0x20000,): the flags of every character of the first two planes."""
+    table = np.zeros(TABLE_SIZE, np.uint32)
+    for code in range(TABLE_SIZE):
         character = chr(code)
         category = unicodedata.category(character)
         if category[0] == "L":
-            table[code] = ALPHA | (UPPER if category in ("Lu", "Lt") else LOWER if category == "Ll" else 0)
+            table[code] = ALPHA
+            if category in ("Lu", "Lt"):
+                table[code] |= UPPER
+            elif category == "Ll":
+                table[code] |= LOWER
         elif category == "Nd":
             table[code] = DIGIT
         elif category == "So" and character != "°":
@@ -73,10 +79,10 @@ def kinds_table() -> np.ndarray:
 
 @compiled
 def kinds_of(text, n, table, into):  # type: ignore[no-untyped-def]
-    """The flags of `n` code points into `into` (uint32)."""
+    """Write the flags of `n` code points to `into` (uint32). Ideographs beyond the table are letters."""
     for i in range(n):
         code = text[i]
-        if code < TABLE:
+        if code < TABLE_SIZE:
             into[i] = table[code]
         else:
             into[i] = ALPHA if code < IDEOGRAPHS_END else 0
@@ -84,7 +90,7 @@ def kinds_of(text, n, table, into):  # type: ignore[no-untyped-def]
 
 @compiled
 def decode(data, start, end, into):  # type: ignore[no-untyped-def]
-    """Code points of the UTF-8 bytes data[start:end] into `into` (uint32); returns their number."""
+    """Write the code points of the UTF-8 bytes data[start:end] to `into` (uint32); returns how many there are."""
     at, n = start, 0
     while at < end:
         byte = np.uint32(data[at])
@@ -113,7 +119,7 @@ def decode(data, start, end, into):  # type: ignore[no-untyped-def]
 
 @compiled
 def encode(text, n, into, at):  # type: ignore[no-untyped-def]
-    """UTF-8 of `n` code points into `into` (uint8) from `at`; returns where it ends."""
+    """Write the UTF-8 bytes of `n` code points to `into` (uint8) from `at` on; returns where they end."""
     for i in range(n):
         code = text[i]
         if code < 0x80:

@@ -1,4 +1,4 @@
-"""`clean_corpus`: text with personal data replaced; what the model may see."""
+"""`clean_corpus`: the text that models may see, with personal data replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm_assets.recipes import PersonalData
 
 from .corpus_checks import MEDIAN_LENGTH, NO_PERSONAL_DATA, TARGET_LANGUAGE_SHARE
 from .personal_data import KINDS, scrub
-from .quality import plain
+from .quality import format_number
 from .rejects import DOCUMENT, Tally
 from .schemas import CleanCorpus, Rejects
 
@@ -24,8 +24,8 @@ def scrub_task(staging: Path, name: str, texts: Path, rules: PersonalData) -> No
     """Worker: scrub the pages of one WARC file, in file order."""
     columns = list(polars_schema(CleanCorpus))
     with Task(staging, name) as task:
-        kept, rejects = task.table("text", CleanCorpus), task.table("rejects", Rejects)
-        tally, counts, found = Tally(), {"scrubbed": 0, "text_bytes": 0}, dict.fromkeys(KINDS, 0)
+        texts_table, rejects = task.table("text", CleanCorpus), task.table("rejects", Rejects)
+        tally, counts, replaced = Tally(), {"scrubbed": 0, "text_bytes": 0}, dict.fromkeys(KINDS, 0)
         for frame in batches(texts):
             text, matches = scrub(frame["text"], rules.types, rules.placeholders, rules.phone_region)
             title, _ = scrub(frame["title"], rules.types, rules.placeholders, rules.phone_region)
@@ -36,26 +36,26 @@ def scrub_task(staging: Path, name: str, texts: Path, rules: PersonalData) -> No
             )
             dense = (pl.col("matches") >= rules.min_matches) & (pl.col("density") > rules.max_density)
             passed, failed = pages.with_columns(text=text, title=title).filter(~dense), pages.filter(dense)
-            kept.frame(passed.select(columns))
+            texts_table.frame(passed.select(columns))
             rejects.frame(
                 failed.select(
                     *DOCUMENT,
                     "rule",
                     stage=pl.lit("clean_corpus"),
-                    value=pl.col("density").map_elements(plain, return_dtype=pl.String),
-                    threshold=pl.lit(plain(rules.max_density)),
+                    value=pl.col("density").map_elements(format_number, return_dtype=pl.String),
+                    threshold=pl.lit(format_number(rules.max_density)),
                 )
             )
             tally.add(passed, failed)
             counts["scrubbed"] += int((passed["matches"] > 0).sum())
             counts["text_bytes"] += int(passed["text"].str.len_bytes().sum())
             for kind in KINDS:
-                found[kind] += int(passed[kind].sum())
-        task.stats.update(tally.stats(), **counts, personal_data=found)
+                replaced[kind] += int(passed[kind].sum())
+        task.stats.update(tally.stats(), **counts, personal_data=replaced)
 
 
 def build_clean_corpus(step: Step, config: PersonalData) -> None:
-    """One part a WARC file, over the engine's workers."""
+    """One task per WARC file, over the engine's workers."""
     warm_up = pl.Series(["compiled once, here, and not by every worker: 0"])
     scrub(warm_up, config.types, config.placeholders, config.phone_region)
     texts = {path.stem: path for path in step.input("deduplicated_text").table("text")}
@@ -66,7 +66,7 @@ def build_clean_corpus(step: Step, config: PersonalData) -> None:
 CLEAN_CORPUS = Stage(
     name="clean_corpus",
     group="curation",
-    description="What the model may see: personal data replaced by typed placeholders.",
+    description="The text that models may see, with personal data replaced by typed placeholders.",
     kinds=("parquet",),
     build=build_clean_corpus,
     code_version="1",

@@ -1,4 +1,4 @@
-"""Questions to a corpus: why a page went, what another threshold would do, how two sets of rules differ, what is in it."""
+"""Questions about a corpus: why a page was rejected, what another threshold would do, what the corpus holds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from llm_assets.sql import connect, statement
 
 from .ledger import STAGES
 from .page_versions import PAGE_VERSIONS
-from .quality import breaks, joined, measured, plain, verdict
-from .text_statistics import TEXT_STATISTICS
+from .quality import breaks, format_number, measured_value, pages_with_statistics, verdict
+from .text_statistics.stage import TEXT_STATISTICS
 
-# What can be browsed: stage → its main table.
+# The tables that can be browsed: the name of the view, and the table of its stage.
 TABLES = {
     "raw_warc": "captures",
     "filtered_urls": "urls",
@@ -30,100 +30,110 @@ TABLES = {
     **{stage: "text" for stage in STAGES if stage != "filtered_urls"},
     "duplicate_clusters": "clusters",
 }
-JUDGED = "language_filtered_text"  # whose pages the quality rules judge
-_STAGE_OF = {"duplicate_clusters": "deduplicated_text"}
+JUDGED = "language_filtered_text"  # the stage whose pages the quality rules judge
+_OTHER_STAGES = {"duplicate_clusters": "deduplicated_text"}
 
 
 class CorpusError(ValueError):
-    """A question that cannot be answered as it was put."""
+    """A question that cannot be answered; the message says why."""
 
 
 def tables(workspace: Workspace, crawls: Sequence[str]) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with one view for each of TABLES over the crawls; stages that are not built have none."""
+    """A DuckDB connection with a view over the crawls for each of TABLES, except for stages that are not built."""
     connection = connect()
     resolver = workspace.resolver()
     for view, table in TABLES.items():
-        found = [resolver.resolve(_STAGE_OF.get(view, view), crawl).artifact for crawl in crawls]
-        paths = [str(path) for artifact in found if artifact is not None for path in artifact.table(table)]
+        artifacts = [resolver.resolve(_OTHER_STAGES.get(view, view), crawl).artifact for crawl in crawls]
+        paths = [str(path) for artifact in artifacts if artifact is not None for path in artifact.table(table)]
         if paths:
-            listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet([{listed}])")
+            quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet([{quoted}])")
     return connection
 
 
-def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None) -> pl.DataFrame:
-    """The rows of a statement. Raises CorpusError with DuckDB's message."""
+def run_sql(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None) -> pl.DataFrame:
+    """The rows that a statement returns. Raises CorpusError with DuckDB's message."""
     try:
         return connection.sql(sql, params=parameters or {}).pl()
     except (duckdb.Error, AttributeError) as error:
-        raise CorpusError(str(error) if isinstance(error, duckdb.Error) else "the statement gives no rows") from error
+        raise CorpusError(str(error) if isinstance(error, duckdb.Error) else "the statement returns no rows") from error
 
 
 def browse(
     connection: duckdb.DuckDBPyConnection, table: str, where: str | None, order: str | None, limit: int, offset: int
 ) -> pl.DataFrame:
-    """Rows of one table, in file order unless `order` says otherwise."""
+    """Rows of one table that meet the SQL condition `where`, in file order or in that of the SQL columns `order`."""
     if table not in TABLES:
-        raise CorpusError(f"no table {table!r}; there are {', '.join(TABLES)}")
-    return ask(
-        connection,
-        f"SELECT * FROM {table}{f' WHERE {where}' if where else ''}{f' ORDER BY {order}' if order else ''} LIMIT {int(limit)} OFFSET {int(offset)}",
-    )
+        raise CorpusError(f"no table {table!r}; choose one of {', '.join(TABLES)}")
+    condition = f" WHERE {where}" if where else ""
+    sorting = f" ORDER BY {order}" if order else ""
+    return run_sql(connection, f"SELECT * FROM {table}{condition}{sorting} LIMIT {int(limit)} OFFSET {int(offset)}")
 
 
 @dataclass
 class Answer:
-    """Where one capture of a URL went."""
+    """What became of one capture of a URL, and the quality rules that it breaks with the measured values."""
 
     capture: dict[str, Any]
     reject: dict[str, Any] | None
     page: dict[str, Any] | None
-    broken: list[tuple[Rule, float]]
+    broken_rules: list[tuple[Rule, float]]
     cluster: list[dict[str, Any]]
 
 
 def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
-    """What became of every capture of a URL. Raises CorpusError where no crawl has it, with near misses.
+    """What became of every capture of a URL.
 
-    A capture is found by its exact URL; failing that by the URL without scheme, "www." and a closing slash.
+    Captures are found by the exact URL or, if there are none, by the URL without scheme, "www." and a final slash.
+    Raises CorpusError, with the most similar URLs, if no crawl has captured it.
     """
     if not any(workspace.resolver().resolve("raw_warc", crawl).artifact for crawl in crawls):
         raise CorpusError(f"none of the crawls {', '.join(crawls) or 'of the recipe'} is built; run: llm-assets run")
     connection = tables(workspace, crawls)
-    captures = ask(connection, statement("captures_of_url"), {"url": url})
+    captures = run_sql(connection, statement("captures_of_url"), {"url": url})
     if captures.is_empty():
-        captures = ask(connection, statement("captures_of_address"), {"url": url})
+        captures = run_sql(connection, statement("captures_of_address"), {"url": url})
     if captures.is_empty():
-        near = ask(connection, statement("nearest_urls"), {"url": url[:500]})
-        raise CorpusError(f"{url} is in none of the crawls {', '.join(crawls)}; the nearest: {', '.join(near['url'])}")
-    answers = []
-    for capture in captures.iter_rows(named=True):
-        place = {"crawl": capture["crawl"], "file": capture["warc_file"], "at": capture["warc_offset"]}
-        reject, page, cluster = (
-            ask(connection, statement(f"{what}_of_capture"), place).to_dicts() for what in ("reject", "page", "cluster")
+        nearest = run_sql(connection, statement("nearest_urls"), {"url": url[:500]})["url"]
+        raise CorpusError(
+            f"{url} is in none of the crawls {', '.join(crawls)}; the most similar URLs: {', '.join(nearest)}"
         )
-        statistics = ask(connection, statement("statistics_of_capture"), place)
-        broken = [
-            (rule, row[rule.column])
-            for row in statistics.to_dicts()
-            for rule in workspace.recipe.quality.effective()
-            if statistics.select(breaks(rule)).item()
-        ]
-        answers.append(Answer(capture, reject[0] if reject else None, page[0] if page else None, broken, cluster))
-    return answers
+    rules = workspace.recipe.quality.effective()
+    return [_answer(connection, capture, rules) for capture in captures.iter_rows(named=True)]
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, capture: dict[str, Any], rules: Sequence[Rule]) -> Answer:
+    place = {"crawl": capture["crawl"], "file": capture["warc_file"], "at": capture["warc_offset"]}
+    reject, page, cluster, statistics = (
+        run_sql(connection, statement(f"{subject}_of_capture"), place)
+        for subject in ("reject", "page", "cluster", "statistics")
+    )
+    broken_rules = [
+        (rule, row[rule.column])
+        for row in statistics.to_dicts()
+        for rule in rules
+        if statistics.select(breaks(rule)).item()
+    ]
+    return Answer(
+        capture=capture,
+        reject=next(reject.iter_rows(named=True), None),
+        page=next(page.iter_rows(named=True), None),
+        broken_rules=broken_rules,
+        cluster=cluster.to_dicts(),
+    )
 
 
 def versions_of(workspace: Workspace, url: str) -> list[dict[str, Any]]:
-    """The versions of a page over all crawls (rows of PageVersions), oldest first; none where they are not built."""
-    versions = workspace.resolver().resolve(PAGE_VERSIONS.name, None).artifact
-    if versions is None:
+    """The versions of a page over all crawls (rows of PageVersions), oldest first; none if they are not built."""
+    artifact = workspace.resolver().resolve(PAGE_VERSIONS.name, None).artifact
+    if artifact is None:
         return []
-    found = [pl.scan_parquet(path).filter(pl.col("url") == url) for path in versions.table("versions")]
-    return pl.concat(found).sort("version").collect().to_dicts() if found else []
+    versions = [pl.scan_parquet(path).filter(pl.col("url") == url) for path in artifact.table("versions")]
+    return pl.concat(versions).sort("version").collect().to_dicts() if versions else []
 
 
 def statistics_of(workspace: Workspace, crawls: Iterable[str]) -> pl.DataFrame:
-    """Pages with their statistics, without their text. Builds `text_statistics` where only that is missing."""
+    """Pages with their statistics, without their text. Builds `text_statistics` if nothing else is missing."""
     frames = []
     for crawl in crawls:
         if workspace.resolver().resolve(TEXT_STATISTICS.name, crawl).artifact is None:
@@ -132,14 +142,13 @@ def statistics_of(workspace: Workspace, crawls: Iterable[str]) -> pl.DataFrame:
         resolver = workspace.resolver()
         texts = resolver.artifact(JUDGED, crawl)
         statistics = {path.stem: path for path in resolver.artifact(TEXT_STATISTICS.name, crawl).table("statistics")}
-        frames += [
-            frame for path in texts.table("text") for frame in joined(path, statistics[path.stem], with_text=False)
-        ]
+        for path in texts.table("text"):
+            frames += pages_with_statistics(path, statistics[path.stem], with_text=False)
     return pl.concat(frames)
 
 
 def changed_rules(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """The recipe with thresholds from ``rule=value`` (``rule=off`` switches one off). Raises CorpusError."""
+    """The recipe with thresholds from settings ``rule=value``; ``rule=off`` switches a rule off. Raises CorpusError."""
     thresholds = dict(recipe.quality.thresholds)
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -152,43 +161,43 @@ def changed_rules(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     try:
         return recipe.replace(quality=recipe.quality.replace(thresholds=thresholds))
     except ValidationError as error:
-        raise CorpusError(
-            "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
-        ) from error
+        problems = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
+        raise CorpusError("; ".join(problems)) from error
 
 
 def compare(
     before: pl.DataFrame, rules: Sequence[Rule], after: pl.DataFrame, other_rules: Sequence[Rule]
 ) -> pl.DataFrame:
-    """One row a page: its rule under either set (`rule`, `other_rule`; null is kept) and the values that decided.
+    """One row per page: the rule that rejects it under either set of rules, and the value that decided.
 
-    `before` and `after` hold the same pages in the same order (the same frame, where only thresholds differ).
+    Columns: `rule` and `value` by `rules` on `before`, `other_rule` and `other_value` by `other_rules` on `after`; null
+    for a page that is kept. Both frames hold the same pages in the same order; they are the same frame if only
+    thresholds differ.
     """
-    sides = []
-    for frame, chosen, prefix in ((before, rules, ""), (after, other_rules, "other_")):
-        judged = frame.with_columns(rule=verdict(chosen))
-        by_name = {rule.name: rule for rule in chosen}
-        values = [
-            None
-            if name is None
-            else f"{plain(value)} ({by_name[name].drops.replace('_', ' ')} {plain(by_name[name].threshold)})"
-            for name, value in judged.select("rule", value=measured(chosen)).iter_rows()
-        ]
-        sides.append(
-            pl.DataFrame({f"{prefix}rule": judged["rule"], f"{prefix}value": pl.Series(values, dtype=pl.String)})
-        )
-    return pl.concat([before.select("crawl", "url", "warc_file", "warc_offset"), *sides], how="horizontal")
+    verdicts = [_verdicts(before, rules, ""), _verdicts(after, other_rules, "other_")]
+    return pl.concat([before.select("crawl", "url", "warc_file", "warc_offset"), *verdicts], how="horizontal")
+
+
+def _verdicts(statistics: pl.DataFrame, rules: Sequence[Rule], prefix: str) -> pl.DataFrame:
+    """The first rule that each page breaks, and the measured value with the threshold, as text."""
+    judged = statistics.with_columns(rule=verdict(rules))
+    thresholds = {rule.name: f"({rule.drops.replace('_', ' ')} {format_number(rule.threshold)})" for rule in rules}
+    values = [
+        None if name is None else f"{format_number(value)} {thresholds[name]}"
+        for name, value in judged.select("rule", value=measured_value(rules)).iter_rows()
+    ]
+    return pl.DataFrame({f"{prefix}rule": judged["rule"], f"{prefix}value": pl.Series(values, dtype=pl.String)})
 
 
 def what_if(workspace: Workspace, settings: Sequence[str], crawls: Sequence[str]) -> pl.DataFrame:
-    """`compare` of the recipe's rules with the same rules under other thresholds: nothing is computed but the verdict."""
+    """`compare` the recipe's rules with the same rules under other thresholds. Only the verdicts are computed."""
     changed = changed_rules(workspace.recipe, settings)
     statistics = statistics_of(workspace, crawls)
     return compare(statistics, workspace.recipe.quality.effective(), statistics, changed.quality.effective())
 
 
 def diff_recipes(workspace: Workspace, first: str, second: str, crawls: Sequence[str]) -> pl.DataFrame:
-    """`compare` of two pinned sets of rules, each over its own statistics (built and cached where missing)."""
+    """`compare` two pinned sets of rules, each on its own statistics, which are built and cached if missing."""
     sides = []
     for name in (first, second):
         recipe = workspace.recipe.with_quality_rules(name)
@@ -197,18 +206,14 @@ def diff_recipes(workspace: Workspace, first: str, second: str, crawls: Sequence
 
 
 def texts_of(workspace: Workspace, pages: pl.DataFrame) -> dict[tuple[str, str, int], str]:
-    """Texts of pages (columns crawl, warc_file, warc_offset) as they came to the quality rules."""
-    found: dict[tuple[str, str, int], str] = {}
-    for (crawl,), group in pages.group_by("crawl"):
-        texts: Artifact = workspace.resolver().artifact(JUDGED, str(crawl))
-        for path in texts.table("text"):
-            wanted = group.filter(pl.col("warc_file") == path.stem)
-            if len(wanted):
-                rows = (
-                    pl.scan_parquet(path)
-                    .filter(pl.col("warc_offset").is_in(wanted["warc_offset"].implode()))
-                    .select("warc_offset", "text")
-                    .collect()
-                )
-                found.update({(str(crawl), path.stem, offset): text for offset, text in rows.iter_rows()})
-    return found
+    """Texts of pages by crawl, WARC file and offset (columns of `pages`), as the quality rules read them."""
+    texts: dict[tuple[str, str, int], str] = {}
+    for (crawl,), of_crawl in pages.group_by("crawl"):
+        artifact: Artifact = workspace.resolver().artifact(JUDGED, str(crawl))
+        for path in artifact.table("text"):
+            offsets = of_crawl.filter(pl.col("warc_file") == path.stem)["warc_offset"]
+            if len(offsets):
+                in_file = pl.scan_parquet(path).filter(pl.col("warc_offset").is_in(offsets.implode()))
+                rows = in_file.select("warc_offset", "text").collect()
+                texts.update({(str(crawl), path.stem, offset): text for offset, text in rows.iter_rows()})
+    return texts

@@ -1,4 +1,4 @@
-"""What must hold of a clean corpus before a model sees it."""
+"""Checks that a clean corpus must pass before a model is trained on it."""
 
 from __future__ import annotations
 
@@ -15,66 +15,68 @@ from .language import identify, model_path
 from .language_model import load_language_model
 from .personal_data import KINDS, scrub
 
-SHOWN = 20
+MAX_FAILURES = 20
 
 
 def pages_with_personal_data(corpus: Artifact, rules: PersonalData) -> dict[str, list[str]]:
-    """URLs of pages in which personal data is still found, up to 20 a kind. Their matches are not given."""
-    left: dict[str, list[str]] = {}
+    """URLs of pages in which personal data is still found, up to 20 of each kind. The matches are not returned."""
+    urls: dict[str, list[str]] = {}
     for path in corpus.table("text"):
         for frame in batches(path, ["url", "title", "text"]):
             texts = frame.select(text=pl.concat_str("title", "text", separator="\n"))["text"]
             _, matches = scrub(texts, rules.types, rules.placeholders, rules.phone_region)
             for kind in KINDS:
                 for url in frame["url"].filter(matches[kind] > 0):
-                    if len(left.setdefault(kind, [])) < SHOWN:
-                        left[kind].append(url)
-    return left
+                    if len(urls.setdefault(kind, [])) < MAX_FAILURES:
+                        urls[kind].append(url)
+    return urls
 
 
 def personal_data_left(corpus: Artifact, inputs: Inputs, config: PersonalData) -> CheckOutcome:
-    """Scrubbing again must find nothing. Names pages and kinds, never the matches."""
-    left = pages_with_personal_data(corpus, config)
-    rows = [{"kind": kind, "url": url} for kind, urls in left.items() for url in urls]
-    summary = f"personal data left: {', '.join(left)}" if rows else "no personal data found"
-    return CheckOutcome(not rows, summary, rows[:SHOWN], {"kinds_left": len(left)})
+    """Check that scrubbing again finds nothing. Reports pages and kinds, never the matches."""
+    urls_by_kind = pages_with_personal_data(corpus, config)
+    rows = [{"kind": kind, "url": url} for kind, urls in urls_by_kind.items() for url in urls]
+    summary = f"personal data left: {', '.join(urls_by_kind)}" if rows else "no personal data found"
+    return CheckOutcome(not rows, summary, rows[:MAX_FAILURES], {"kinds_left": len(urls_by_kind)})
 
 
 class LanguageBounds(Frozen):
-    """Target languages, and the least share of pages whose best language is one of them."""
+    """Target languages, and the least share of pages whose most probable language is one of them."""
 
     language: Language
     min_share: float
 
 
 def target_language(corpus: Artifact, inputs: Inputs, config: LanguageBounds) -> CheckOutcome:
-    """Share of pages whose most probable language, of the text as the model will see it, is a target."""
+    """Check the share of pages whose most probable language is a target. The text is the one that models will see."""
     model = load_language_model(model_path(config.language))
-    pages, right, strays = 0, 0, []
+    pages, pages_in_target, failures = 0, 0, []
     for path in corpus.table("text"):
         for frame in batches(path, ["url", "text"]):
             languages = identify(model, frame["text"], config.language)
             in_target = languages["language_1"].is_in(config.language.targets)
             pages += len(frame)
-            right += int(in_target.sum())
-            if len(strays) < SHOWN:
-                beside = pl.concat([frame.select("url"), languages.select("language_1", "score_1")], how="horizontal")
-                strays += beside.filter(~in_target).head(SHOWN - len(strays)).to_dicts()
-    share = right / pages if pages else 1.0
+            pages_in_target += int(in_target.sum())
+            if len(failures) < MAX_FAILURES:
+                described = pl.concat(
+                    [frame.select("url"), languages.select("language_1", "score_1")], how="horizontal"
+                )
+                failures += described.filter(~in_target).head(MAX_FAILURES - len(failures)).to_dicts()
+    share = pages_in_target / pages if pages else 1.0
     passed = share >= config.min_share
     targets = ", ".join(config.language.targets)
     summary = f"{share:.2%} of {pages:,} pages in {targets} (at least {config.min_share:.0%})"
-    return CheckOutcome(passed, summary, [] if passed else strays, {"share": share, "pages": pages})
+    return CheckOutcome(passed, summary, [] if passed else failures, {"share": share, "pages": pages})
 
 
 class LengthBounds(Frozen):
-    """Bounds of the median number of characters of a page."""
+    """Bounds of the median number of characters per page."""
 
     median_characters: tuple[int, int]
 
 
 def length_within(corpus: Artifact, inputs: Inputs, config: LengthBounds) -> CheckOutcome:
-    """Median number of characters of a page. An empty crawl has none, and passes."""
+    """Check the median number of characters per page. A crawl without pages has none, and passes."""
     lengths = [pl.scan_parquet(path).select(pl.col("text").str.len_chars()) for path in corpus.table("text")]
     median = pl.concat(lengths).select(pl.col("text").median()).collect().item()
     low, high = config.median_characters
@@ -89,14 +91,14 @@ NO_PERSONAL_DATA = Check(
 )
 TARGET_LANGUAGE_SHARE = Check(
     "target_language_share",
-    "The scrubbed and edited texts are still in a target language.",
+    "The texts, as scrubbed and edited, are still in a target language.",
     target_language,
     blocking=True,
     config=lambda recipe, _: LanguageBounds(language=recipe.language, min_share=recipe.report.min_target_share),
 )
 MEDIAN_LENGTH = Check(
     "median_length",
-    "The median page is neither a line nor a book.",
+    "The median length of a page is within the recipe's bounds.",
     length_within,
     config=lambda recipe, _: LengthBounds(median_characters=recipe.report.median_characters),
 )

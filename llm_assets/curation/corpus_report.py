@@ -1,4 +1,4 @@
-"""`corpus_report`: the dataset preview. What went where, and what it looks like, as tables and one HTML page."""
+"""`corpus_report`: a preview of the dataset, as tables and one HTML page: what each stage kept, and how it looks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .ledger import STAGES
 from .personal_data import scrub_for_display
 from .schemas import Funnel, RejectsByRule, TruthScores
 
-# What each rejecting stage reads, where that is text.
+# The text that each rejecting stage reads, if it reads any.
 READS = {
     "language_filtered_text": "extracted_text",
     "quality_filtered_text": "language_filtered_text",
@@ -50,10 +50,11 @@ REJECTED_SAMPLE = ("url", "crawl", "value", "threshold", "characters", "text")
 
 
 class ReportConfig(Frozen):
-    """What the report shows: how many samples, of what length, and what it holds the pages against.
+    """What the report shows.
 
-    phone_region: ISO 3166 region in which phone numbers of samples are read before they are replaced.
-    targets: target languages. rule_sources: where each quality rule that holds was published.
+    samples: rejected pages per rule, and a quarter of the corpus's pages. sample_characters: where texts are cut.
+    phone_region: ISO 3166 region for reading the phone numbers in samples, which are replaced.
+    targets: target languages. rule_sources: where each quality rule that applies was published.
     """
 
     samples: int
@@ -64,6 +65,7 @@ class ReportConfig(Frozen):
 
 
 def report_config(recipe: Recipe, crawl: str | None) -> ReportConfig:
+    """What the report reads of a recipe."""
     return ReportConfig(
         samples=recipe.report.samples,
         sample_characters=recipe.report.sample_characters,
@@ -78,8 +80,9 @@ def _paths(artifacts: Sequence[Artifact], table: str) -> list[str]:
 
 
 def funnel(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
-    """Pages and bytes that each stage of one crawl was given and kept (schema Funnel). The captures' bytes are those of
-    their bodies; later ones those of text.
+    """Pages that each stage of one crawl kept and rejected, and their bytes (schema Funnel).
+
+    Bytes of captures and filtered URLs are those of bodies; later ones are those of text.
     """
     raw = inputs["raw_warc"]
     rows: list[dict[str, Any]] = [
@@ -104,49 +107,44 @@ def funnel(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
 
 
 def scores(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
-    """Scores of every stage against the ground truth, where the crawl is of the sample web (schema TruthScores)."""
+    """Scores of every stage compared with the ground truth (schema TruthScores); no rows unless the crawl has one."""
     raw = inputs["raw_warc"]
     if not raw.table("truth_pages"):
         return pl.DataFrame(schema={"crawl": pl.String, "measure": pl.String, "value": pl.Float64})
-    found = {
-        **{f"crawl: {k}": v for k, v in score_crawl(raw).items()},
-        **{f"URLs: {k}": v for k, v in score_urls(raw, inputs["filtered_urls"]).items()},
-        **{f"text: {k}": v for k, v in score_text(raw, inputs["extracted_text"]).items()},
-        **{
-            f"language: {k}": v
-            for k, v in score_language(raw, inputs["extracted_text"], inputs["language_filtered_text"]).items()
-        },
-        **{
-            f"quality: {k}": v
-            for k, v in score_quality(raw, inputs["language_filtered_text"], inputs["quality_filtered_text"]).items()
-        },
-        **{
-            f"duplicates: {k}": v
-            for k, v in score_duplicates(raw, inputs["quality_filtered_text"], inputs["deduplicated_text"]).items()
-        },
-        **{f"personal data: {k}": v for k, v in score_personal_data(raw, inputs["clean_corpus"]).items()},
+    urls, extracted, in_language, of_quality, unique, corpus = (inputs[stage] for stage in STAGES)
+    by_subject = {
+        "crawl": score_crawl(raw),
+        "URLs": score_urls(raw, urls),
+        "text": score_text(raw, extracted),
+        "language": score_language(raw, extracted, in_language),
+        "quality": score_quality(raw, in_language, of_quality),
+        "duplicates": score_duplicates(raw, of_quality, unique),
+        "personal data": score_personal_data(raw, corpus),
     }
-    return pl.DataFrame(
-        {"crawl": [crawl] * len(found), "measure": list(found), "value": [float(v) for v in found.values()]}
-    )
+    rows = [
+        {"crawl": crawl, "measure": f"{subject}: {measure}", "value": float(value)}
+        for subject, values in by_subject.items()
+        for measure, value in values.items()
+    ]
+    return pl.DataFrame(rows)
 
 
 def _scrubbed(frame: pl.DataFrame, columns: Sequence[str], config: ReportConfig) -> list[dict[str, Any]]:
-    """Rows with their texts scrubbed (rejected text was never scrubbed) and cut."""
+    """Rows with their texts scrubbed, since rejected texts are not yet, and shortened."""
     frame = scrub_for_display(frame.with_columns(pl.col("text").fill_null("")), config.phone_region)
     length = pl.col("text").str.len_chars()
     beginning = pl.format("{} …", pl.col("text").str.slice(0, config.sample_characters))
-    cut = pl.when(length > config.sample_characters).then(beginning).otherwise("text")
-    return frame.with_columns(characters=length, text=cut).select(columns).to_dicts()
+    shortened = pl.when(length > config.sample_characters).then(beginning).otherwise("text")
+    return frame.with_columns(characters=length, text=shortened).select(columns).to_dicts()
 
 
-def rejected_samples(of: Mapping[str, Sequence[Artifact]], config: ReportConfig) -> list[dict[str, Any]]:
-    """Sample pages (`pages`) of each stage and rule that rejected some whose text is known."""
+def rejected_samples(artifacts: Mapping[str, Sequence[Artifact]], config: ReportConfig) -> list[dict[str, Any]]:
+    """Sample pages (`pages`) of each stage and rule that rejected pages whose text is known."""
     samples: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for stage in STAGES:
-        texts = _paths(of[READS[stage]], "text") if stage in READS else []
-        if texts and config.samples and any(artifact.record.rows.get("rejects") for artifact in of[stage]):
-            rejects = _paths(of[stage], "rejects")
+        texts = _paths(artifacts[READS[stage]], "text") if stage in READS else []
+        if texts and config.samples and any(artifact.record.rows.get("rejects") for artifact in artifacts[stage]):
+            rejects = _paths(artifacts[stage], "rejects")
             rows = query(statement("sample_rejects"), rejects=rejects, texts=texts, number=config.samples)
             for row in _scrubbed(rows, ("rule", *REJECTED_SAMPLE), config):
                 samples.setdefault((stage, row.pop("rule")), []).append(row)
@@ -154,52 +152,52 @@ def rejected_samples(of: Mapping[str, Sequence[Artifact]], config: ReportConfig)
 
 
 def lengths_of(texts: pl.LazyFrame) -> dict[int, int]:
-    """Pages by length of their text, in powers of two of characters."""
+    """Number of pages by the length of their text: the key n stands for 2^n characters or more, up to 2^(n + 1)."""
     characters = pl.col("text").str.len_chars().cast(pl.Int64).clip(1)
     power = (63 - characters.bitwise_leading_zeros().cast(pl.Int64)).alias("power")
     return dict(texts.select(power).group_by("power").len().sort("power").collect(engine="streaming").iter_rows())
 
 
 def gather(
-    of: Mapping[str, Sequence[Artifact]], pages: CorpusPages, versions: Artifact, config: ReportConfig
+    artifacts: Mapping[str, Sequence[Artifact]], pages: CorpusPages, versions: Artifact, config: ReportConfig
 ) -> dict[str, Any]:
-    """What the page shows besides the tables, as plain values.
+    """What the HTML page shows besides the tables, as JSON values.
 
-    of: the artifacts of each stage, over all crawls. pages: the current ones of the corpus, by `versions`.
+    artifacts: those of each stage, over all crawls. pages: the corpus's current pages, by `versions`.
     """
-    corpus, current = _paths(of["clean_corpus"], "text"), _paths([versions], "versions")
-    clusters = _paths(of["deduplicated_text"], "clusters")
-    kept = query(statement("sample_pages"), files=corpus, versions=current, number=config.samples * 4)
-    extracted = pl.concat([pl.scan_parquet(path).select("text") for path in _paths(of["extracted_text"], "text")])
+    corpus, current = _paths(artifacts["clean_corpus"], "text"), _paths([versions], "versions")
+    clusters = _paths(artifacts["deduplicated_text"], "clusters")
+    samples = query(statement("sample_pages"), files=corpus, versions=current, number=config.samples * 4)
+    extracted_texts = _paths(artifacts["extracted_text"], "text")
+    extracted = pl.concat([pl.scan_parquet(path).select("text") for path in extracted_texts])
     return {
-        "languages": sum_stats(a.record.stats.get("languages", {}) for a in of["language_filtered_text"]),
+        "languages": sum_stats(a.record.stats.get("languages", {}) for a in artifacts["language_filtered_text"]),
         "hosts": query(statement("top_hosts"), files=corpus, versions=current, number=TOP_HOSTS).to_dicts(),
         "lengths": {"extracted": lengths_of(extracted), "corpus": lengths_of(pages.scan(["text"]))},
         "cluster_sizes": query(statement("cluster_sizes"), files=clusters).to_dicts(),
         "largest_clusters": query(statement("largest_clusters"), files=clusters, number=TOP_CLUSTERS).to_dicts(),
-        "personal_data": sum_stats(a.record.stats.get("personal_data", {}) for a in of["clean_corpus"]),
-        "kept_samples": _scrubbed(kept, KEPT_SAMPLE, config),
-        "rejected_samples": rejected_samples(of, config),
+        "personal_data": sum_stats(a.record.stats.get("personal_data", {}) for a in artifacts["clean_corpus"]),
+        "kept_samples": _scrubbed(samples, KEPT_SAMPLE, config),
+        "rejected_samples": rejected_samples(artifacts, config),
     }
 
 
 def build_corpus_report(step: Step, config: ReportConfig) -> None:
-    """One part: three tables, and what else the page shows as JSON."""
+    """One task: three tables, and a JSON file with what else the HTML page shows."""
     versions, pages = step.input(PAGE_VERSIONS), CorpusPages(step.inputs, PAGE_VERSIONS)
     by_stage = {stage: step.inputs.by_crawl(stage) for stage in ("raw_warc", *STAGES)}
-    crawls = {crawl: {stage: found[crawl] for stage, found in by_stage.items()} for crawl in by_stage["raw_warc"]}
-    of = {stage: list(found.values()) for stage, found in by_stage.items()}
+    crawls = {crawl: {stage: of_stage[crawl] for stage, of_stage in by_stage.items()} for crawl in by_stage["raw_warc"]}
+    artifacts = {stage: list(of_stage.values()) for stage, of_stage in by_stage.items()}
     funnels = pl.concat([funnel(crawl, inputs) for crawl, inputs in crawls.items()])
     measures = pl.concat([scores(crawl, inputs) for crawl, inputs in crawls.items()])
-    rejects = [path for stage in STAGES for path in _paths(of[stage], "rejects")]
+    rejects = [path for stage in STAGES for path in _paths(artifacts[stage], "rejects")]
     with step.task("report") as task:
         task.table("funnel", Funnel).frame(funnels)
         task.table("rejects_by_rule", RejectsByRule).frame(query(statement("rejects_by_rule"), files=rejects))
         if len(measures):
             task.table("scores", TruthScores).frame(measures)
-        write_atomic(
-            step.staging / VALUES, json.dumps(gather(of, pages, versions, config), sort_keys=True, indent=1).encode()
-        )
+        values = gather(artifacts, pages, versions, config)
+        write_atomic(step.staging / VALUES, json.dumps(values, sort_keys=True, indent=1).encode())
         task.add_file(VALUES)
         text = pages.scan(["text"]).select(pl.len(), pl.col("text").str.len_bytes().cast(pl.Int64).sum())
         current, size = text.collect(engine="streaming").row(0)
@@ -211,13 +209,13 @@ def _table(report: Artifact, table: str) -> pl.DataFrame:
 
 
 def _totals(report: Artifact) -> pl.DataFrame:
-    """The funnel over all crawls."""
+    """The funnel, summed over all crawls."""
     funnels = _table(report, "funnel")
     return funnels.group_by("stage", maintain_order=True).agg(pl.col("pages", "rejected", "bytes").sum())
 
 
 def _rule_totals(report: Artifact) -> pl.DataFrame:
-    """Rejected pages by stage and rule over all crawls, most first."""
+    """Rejected pages by stage and rule over all crawls, the most frequent rules first."""
     by_rule = _table(report, "rejects_by_rule").group_by("stage", "rule").agg(pl.col("pages").sum())
     return by_rule.sort("pages", "stage", "rule", descending=[True, False, False])
 
@@ -228,9 +226,6 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
     funnels, total = _table(report, "funnel"), _totals(report)
     order = {stage: place for place, stage in enumerate(STAGES)}
     rules = sorted(_rule_totals(report).iter_rows(), key=lambda row: (order[row[0]], -row[2], row[1]))
-    lengths = {name: {int(power): pages for power, pages in of.items()} for name, of in values["lengths"].items()}
-    powers = sorted({*lengths["extracted"], *lengths["corpus"]})
-    most = max([*lengths["extracted"].values(), *lengths["corpus"].values()], default=0) or 1
     languages = sorted(values["languages"].items(), key=lambda item: (-item[1], item[0]))
     return render(
         __package__,
@@ -246,15 +241,7 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
         languages=bars(dict(languages[:TOP_LANGUAGES])),
         hosts=values["hosts"],
         host_bytes=max((host["bytes"] for host in values["hosts"]), default=1) or 1,
-        lengths=[
-            {
-                "from": 2**p,
-                "extracted": lengths["extracted"].get(p, 0),
-                "corpus": lengths["corpus"].get(p, 0),
-                "most": most,
-            }
-            for p in powers
-        ],
+        lengths=_length_rows(values["lengths"]),
         clusters=bars({row["size"]: row["clusters"] for row in values["cluster_sizes"]}),
         largest=values["largest_clusters"],
         personal=bars(values["personal_data"]),
@@ -264,8 +251,20 @@ def draw_report(report: Artifact, inputs: Inputs, config: ReportConfig) -> str:
     )
 
 
+def _length_rows(lengths: dict[str, dict[str, int]]) -> list[dict[str, int]]:
+    """Rows by length, in powers of two: the least length, pages extracted and in the corpus, and the greatest count."""
+    extracted, corpus = (
+        {int(power): pages for power, pages in lengths[key].items()} for key in ("extracted", "corpus")
+    )
+    most = max([*extracted.values(), *corpus.values()], default=0) or 1
+    return [
+        {"from": 2**power, "extracted": extracted.get(power, 0), "corpus": corpus.get(power, 0), "most": most}
+        for power in sorted({*extracted, *corpus})
+    ]
+
+
 def preview(report: Artifact) -> str:
-    """The report in Markdown, for Dagster's page of the asset."""
+    """The report in Markdown, for the asset's page in Dagster."""
     lines = ["| stage | pages | rejected | bytes |", "|---|--:|--:|--:|"]
     lines += [
         f"| {row['stage']} | {row['pages']:,} | {row['rejected']:,} | {human_size(row['bytes'])} |"
@@ -275,7 +274,7 @@ def preview(report: Artifact) -> str:
     rules = _rule_totals(report).head(PREVIEW_RULES).to_dicts()
     lines += [f"| {row['stage']} | {row['rule']} | {row['pages']:,} |" for row in rules]
     for path in report.table("scores"):
-        lines += ["", "| crawl | against the ground truth | |", "|---|---|--:|"]
+        lines += ["", "| crawl | measure (ground truth) | value |", "|---|---|--:|"]
         lines += [
             f"| {row['crawl']} | {row['measure']} | {row['value']:,.4g} |" for row in pl.read_parquet(path).to_dicts()
         ]
@@ -283,19 +282,20 @@ def preview(report: Artifact) -> str:
 
 
 def not_empty(report: Artifact, inputs: Inputs, config: ReportConfig) -> CheckOutcome:
-    """The corpus has pages; if not, which rules took the most."""
+    """Check that the corpus has pages. If it has none, the failures are the rules that rejected the most."""
     pages = report.record.stats["pages"]
     if pages:
         return CheckOutcome(True, f"{pages:,} pages", numbers={"pages": pages})
     return CheckOutcome(False, "the corpus is empty", _rule_totals(report).head(20).to_dicts(), {"pages": 0})
 
 
-CORPUS_NOT_EMPTY = Check("corpus_not_empty", "The corpus is not empty.", not_empty, blocking=True)
+CORPUS_NOT_EMPTY = Check("corpus_not_empty", "The corpus has at least one page.", not_empty, blocking=True)
 
 CORPUS_REPORT = Stage(
     name="corpus_report",
     group="curation",
-    description="The dataset preview: funnel, rejects, languages, hosts, lengths, duplicates, personal data, samples.",
+    description="A preview of the dataset: funnel, rejects, languages, hosts, lengths, duplicates, personal data, "
+    "samples.",
     kinds=("duckdb", "html"),
     build=build_corpus_report,
     code_version="4",

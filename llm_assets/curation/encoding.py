@@ -1,4 +1,7 @@
-"""From a stored payload to characters: transfer and content coding, then the character encoding. Bounded in bytes."""
+"""From a stored payload to characters: transfer and content coding first, then the character encoding.
+
+Output is bounded in bytes.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ _XML = re.compile(rb"""^\s*<\?xml[^>]{0,100}?encoding\s*=\s*["']([a-zA-Z0-9_:.-]
 # The HTML standard looks for a declaration in the first 1,024 bytes; real pages push it further down with scripts.
 META_BYTES = 4_096
 DETECT_BYTES = 131_072
-# Bytes that are no UTF-8 in a page that declares it: up to this share of the non-ASCII ones are taken as damage.
+# In a page declared as UTF-8, up to this share of the non-ASCII characters may be invalid: they count as damage.
 DAMAGED_UTF8 = 0.1
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
-# Python's names for what the WHATWG encoding standard calls otherwise.
+# Python's names of encodings, and their names in the WHATWG encoding standard.
 _WHATWG = [
     (re.compile(r"^cp(125\d)$"), r"windows-\1"),
     (re.compile(r"^iso8859-"), "iso-8859-"),
@@ -26,10 +29,13 @@ _WHATWG = [
     (re.compile(r"^mac-roman$"), "macintosh"),
 ]
 _STATEFUL = {"iso-2022-jp"}
+_FALLBACK = "windows-1252"
+_GZIP_WINDOW, _ZLIB_WINDOW = 31, 15  # of zlib; negative for a stream without a header
+_UTF16_BYTES = 1024  # read to recognise UTF-16
 
 
 class BodyError(ValueError):
-    """A body that cannot be decoded; `rule`, `value` and `threshold` go to the ledger."""
+    """A body that cannot be decoded or used. The reject ledger records its `rule`, `value` and `threshold`."""
 
     def __init__(self, rule: str, value: str, threshold: str = ""):
         super().__init__(f"{rule}: {value}")
@@ -37,66 +43,72 @@ class BodyError(ValueError):
 
 
 def decode_body(payload: bytes, headers: dict[str, str], limit: int) -> bytes:
-    """Undo Transfer-Encoding and Content-Encoding. Archives often store a body decoded and keep the header, so a body
-    that is not in the stated coding is taken as it is. Raises BodyError when more than `limit` bytes come out.
+    """Undo Transfer-Encoding and Content-Encoding.
+
+    Archives often store a decoded body with its original headers, so a body that is not in the stated coding is
+    returned unchanged. Raises BodyError if more than `limit` bytes come out, or for an unknown coding.
     """
     if "chunked" in headers.get("transfer-encoding", "").lower():
         payload = dechunk(payload)
-    for coding in reversed([c.strip().lower() for c in headers.get("content-encoding", "").split(",") if c.strip()]):
-        if coding in ("gzip", "x-gzip"):
-            payload = _inflate(payload, 31, limit, coding) if payload[:2] == b"\x1f\x8b" else payload
-        elif coding == "deflate":
-            zlib_header = len(payload) > 1 and payload[0] & 0x0F == 8 and (payload[0] << 8 | payload[1]) % 31 == 0
-            payload = (
-                _inflate(payload, 15 if zlib_header else -15, limit, coding)
-                if payload.lstrip()[:1] != b"<"
-                else payload
-            )
-        elif coding == "br":
-            payload = _brotli(payload, limit) if payload.lstrip()[:1] != b"<" else payload
-        elif coding not in ("identity", "utf-8", "none"):
-            if payload.lstrip()[:1] == b"<":
-                continue
-            raise BodyError("content_encoding", f"unknown coding {coding[:40]}", "gzip deflate br")
+    codings = [coding.strip().lower() for coding in headers.get("content-encoding", "").split(",")]
+    for coding in reversed([coding for coding in codings if coding]):
+        payload = _undo_coding(payload, coding, limit)
     if len(payload) > limit:
         raise BodyError("too_large", str(len(payload)), str(limit))
     return payload
 
 
+def _undo_coding(payload: bytes, coding: str, limit: int) -> bytes:
+    """Undo one content coding, or return the payload if it is not in that coding."""
+    is_markup = payload.lstrip()[:1] == b"<"
+    if coding in ("gzip", "x-gzip"):
+        return _inflate(payload, _GZIP_WINDOW, limit, coding) if payload[:2] == b"\x1f\x8b" else payload
+    if coding == "deflate":
+        if is_markup:
+            return payload
+        has_header = len(payload) > 1 and payload[0] & 0x0F == 8 and (payload[0] << 8 | payload[1]) % 31 == 0
+        return _inflate(payload, _ZLIB_WINDOW if has_header else -_ZLIB_WINDOW, limit, coding)
+    if coding == "br":
+        return payload if is_markup else _brotli(payload, limit)
+    if coding in ("identity", "utf-8", "none") or is_markup:
+        return payload
+    raise BodyError("content_encoding", f"unknown coding {coding[:40]}", "gzip deflate br")
+
+
 def dechunk(payload: bytes) -> bytes:
-    """Join the chunks of RFC 9112 section 7.1; the payload itself where it is not chunked after all."""
-    out, position = [], 0
+    """Join the chunks of RFC 9112 section 7.1; the payload itself if it is not chunked after all."""
+    chunks, position = [], 0
     while True:
         end = payload.find(b"\r\n", position, position + 64)
         size_text = payload[position:end].split(b";")[0].strip() if end >= 0 else b""
         if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size_text):
-            return b"".join(out) if out else payload
+            return b"".join(chunks) if chunks else payload
         size = int(size_text, 16)
         if size == 0:
-            return b"".join(out)
-        out.append(payload[end + 2 : end + 2 + size])
+            return b"".join(chunks)
+        chunks.append(payload[end + 2 : end + 2 + size])
         position = end + 2 + size + 2
 
 
 def _inflate(payload: bytes, window: int, limit: int, coding: str) -> bytes:
-    out, total = [], 0
-    data = payload
-    while data:
-        inflate = zlib.decompressobj(window)
+    pieces, total = [], 0
+    rest = payload
+    while rest:
+        decompressor = zlib.decompressobj(window)
         try:
-            piece = inflate.decompress(data, limit + 1 - total)
+            piece = decompressor.decompress(rest, limit + 1 - total)
         except zlib.error as error:
-            if out:
-                break  # garbage behind a whole member, as browsers accept
+            if pieces:
+                break  # garbage after a whole member, which browsers accept
             raise BodyError("content_encoding", f"{coding}: {error}") from error
-        out.append(piece)
+        pieces.append(piece)
         total += len(piece)
         if total > limit:
             raise BodyError("too_large", f"more than {limit} bytes out of {len(payload)}", str(limit))
-        if not inflate.eof or window != 31:
-            break  # a truncated body still holds what came before
-        data = inflate.unused_data
-    return b"".join(out)
+        if not decompressor.eof or window != _GZIP_WINDOW:
+            break  # what precedes a truncation is kept
+        rest = decompressor.unused_data
+    return b"".join(pieces)
 
 
 def _brotli(payload: bytes, limit: int) -> bytes:
@@ -106,20 +118,20 @@ def _brotli(payload: bytes, limit: int) -> bytes:
 
     try:
         reader = BrotliReader(io.BytesIO(payload))
-        out, total = [], 0
-        while chunk := reader.read(65_536):
-            out.append(chunk)
-            total += len(chunk)
+        pieces, total = [], 0
+        while piece := reader.read(65_536):
+            pieces.append(piece)
+            total += len(piece)
             if total > limit:
                 raise BodyError("too_large", f"more than {limit} bytes out of {len(payload)}", str(limit))
-        return b"".join(out)
+        return b"".join(pieces)
     except OSError as error:
         raise BodyError("content_encoding", f"br: {error}") from error
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Characters and the encoding (a WHATWG name) they were read in."""
+    """Characters, and the encoding (a WHATWG name) in which they were decoded."""
 
     text: str
     encoding: str
@@ -133,44 +145,56 @@ def declared_charset(body: bytes) -> str | None:
 
 
 def decode_characters(body: bytes, charset: str | None = None) -> Decoded:
-    """Read a page's bytes as characters.
+    """Decode a page's bytes.
 
-    In this order: a byte order mark; bytes that are valid UTF-8 (a text of another encoding hardly ever is by chance);
-    the HTTP header's `charset`; the page's own declaration; detection. Unknown labels are passed over. Never raises:
-    what has no meaning in the encoding becomes U+FFFD.
+    The encoding is determined in this order: a byte order mark; valid UTF-8 (text in another encoding hardly ever is,
+    by chance); the HTTP header's `charset`; the page's own declaration; detection. Unknown labels are ignored. Never
+    raises: bytes without a meaning in the encoding become U+FFFD.
     """
     for bom, name in _BOMS:
         if body.startswith(bom):
             return Decoded(body[len(bom) :].decode(name, "replace"), name)
-    wide = _utf16_without_bom(body)
-    if wide is not None:
-        return Decoded(body.decode(wide, "replace"), wide)
+    utf16 = _utf16_without_bom(body)
+    if utf16 is not None:
+        return Decoded(body.decode(utf16, "replace"), utf16)
     labels = [label for label in (charset, declared_charset(body)) if label]
-    known = [name for label in labels if (name := _known(label)) is not None]
+    declared = [name for name in map(_encoding_of, labels) if name is not None]
+    return _decode_utf8(body, declared) or _decode_declared(body, declared) or _decode_detected(body)
+
+
+def _decode_utf8(body: bytes, declared: list[str]) -> Decoded | None:
+    """A body that is valid UTF-8. ASCII with the escapes of a declared stateful encoding is in that encoding."""
     try:
         text = body.decode("utf-8")
-        stateful = next((name for name in known if name in _STATEFUL), None)
-        if stateful is None or not text.isascii() or ("\x1b$" not in text and "\x1b(" not in text):
-            return Decoded(text, "utf-8")
-        return Decoded(bytes_to_str(body, stateful, "replace"), stateful)
     except UnicodeDecodeError:
-        pass
-    for name in known:
+        return None
+    stateful = next((name for name in declared if name in _STATEFUL), None)
+    if stateful is None or not text.isascii() or ("\x1b$" not in text and "\x1b(" not in text):
+        return Decoded(text, "utf-8")
+    return Decoded(bytes_to_str(body, stateful, "replace"), stateful)
+
+
+def _decode_declared(body: bytes, declared: list[str]) -> Decoded | None:
+    """The body, decoded in the first declared encoding that is plausible."""
+    for name in declared:
         if name == "utf-8":
             text = body.decode("utf-8", "replace")
-            if text.count("\ufffd") <= DAMAGED_UTF8 * sum(not ch.isascii() for ch in text[:DETECT_BYTES]):
+            if text.count("\ufffd") <= DAMAGED_UTF8 * sum(not character.isascii() for character in text[:DETECT_BYTES]):
                 return Decoded(text, "utf-8")
-            continue
-        if name.startswith("utf-16"):
-            continue  # a page whose label could be read as ASCII is not UTF-16
-        return Decoded(bytes_to_str(body, name, "replace"), name)
-    name = _known(detect_encoding(body[:DETECT_BYTES]) or "") or "windows-1252"
+        elif not name.startswith("utf-16"):  # a page whose label could be read as ASCII is not UTF-16
+            return Decoded(bytes_to_str(body, name, "replace"), name)
+    return None
+
+
+def _decode_detected(body: bytes) -> Decoded:
+    name = _encoding_of(detect_encoding(body[:DETECT_BYTES]) or "") or _FALLBACK
     if name.startswith("utf-16"):
-        name = "windows-1252"
+        name = _FALLBACK
     return Decoded(bytes_to_str(body, name, "replace"), name)
 
 
-def _known(label: str) -> str | None:
+def _encoding_of(label: str) -> str | None:
+    """The WHATWG name of the encoding that a label stands for; None for an unknown label."""
     try:
         name = map_encoding_to_html5(label.strip().lower(), False)
     except (ValueError, LookupError):
@@ -187,8 +211,8 @@ def _known(label: str) -> str | None:
 
 
 def _utf16_without_bom(body: bytes) -> str | None:
-    """UTF-16 gives itself away in markup: every second byte of ASCII is zero."""
-    head = body[:1024]
+    """The byte order of UTF-16 without a mark, or None. In UTF-16 markup, most of every second byte is zero."""
+    head = body[:_UTF16_BYTES]
     if len(head) < 16 or head.count(0) < len(head) // 4:
         return None
     even, odd = head[0::2].count(0), head[1::2].count(0)

@@ -1,4 +1,4 @@
-"""From a page's bytes to its title and main text, bounded in work: the bounds count bytes and tags, never time."""
+"""From a page's bytes to its title and main text. Work is bounded by counts of bytes and tags, never by time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .encoding import BodyError, decode_characters
 from .main_content import main_content
 
 DEFAULT_BOUNDS = Bounds()
-# A tag of this many characters might hold thousands of attributes; below it the parser's quadratic cost is nothing.
-# Scripts and comments hold '<' that open no tag.
-LONG_TAG = 8_192
-MANY = 500
+# The parser's cost is quadratic in a tag's attributes, which only matters for thousands of them: those need a tag of at
+# least this many characters.
+LONG_TAG_CHARACTERS = 8_192
+# From this count on, what looks like a tag may be the "<" of a script or comment, so these are taken out first.
+SUSPICIOUS_ATTRIBUTES = 500
 _RAW = re.compile(r"<(script|style|textarea)\b.*?</\1|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _SPACE = re.compile(r"\s+")
@@ -24,7 +25,7 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class Extracted:
-    """What a page says: `text` has one line a block (paragraph, heading, list item, row), without boilerplate."""
+    """A page's content. `text`, without boilerplate, has a line for each block (paragraph, heading, list item, row)."""
 
     text: str
     title: str
@@ -34,9 +35,9 @@ class Extracted:
 def extract(html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BOUNDS) -> Extracted:
     """Main text and title of an HTML page.
 
-    html: the page as stored, after content decoding. charset: what the HTTP header says, if anything.
-    Raises BodyError (with rule, value and threshold) for a page beyond `bounds`; an empty or text-free page gives an
-    empty text.
+    html: the page as stored, after content decoding. charset: the one in the HTTP header, if any.
+    A page without text gives an empty text. Raises BodyError (with rule, value and threshold) for a page that exceeds
+    `bounds`.
     """
     if len(html) > bounds.max_bytes:
         raise BodyError("too_large", str(len(html)), str(bounds.max_bytes))
@@ -54,20 +55,22 @@ def extract(html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BO
 
 
 def _most_attributes(markup: str) -> int:
-    """About how many attributes the tag with the most of them has; 0 where no tag is long enough for many."""
-    most, position, end = 0, 0, len(markup)
-    while position + LONG_TAG < end:
-        following = markup.rfind("<", position + 1, position + LONG_TAG)
+    """About the greatest number of attributes of one tag; 0 where no tag is long enough to have many."""
+    greatest, position, end = 0, 0, len(markup)
+    while position + LONG_TAG_CHARACTERS < end:
+        following = markup.rfind("<", position + 1, position + LONG_TAG_CHARACTERS)
         if following > 0:
             position = following
             continue
         following = markup.find("<", position + 1)
         piece = markup[position : following if following > 0 else end]
         if piece[1:2].isalpha() and not piece[1:7].lower().startswith(("script", "style")):
-            most = max(most, len(_QUOTED.sub("", piece).partition(">")[0].split()))
+            greatest = max(greatest, len(_QUOTED.sub("", piece).partition(">")[0].split()))
         if following < 0:
             break
         position = following
-    if most > MANY and (raw := _RAW.sub("", markup)) != markup:
-        return _most_attributes(raw)  # it may have been a script's '<'
-    return most
+    if greatest > SUSPICIOUS_ATTRIBUTES:
+        without_scripts = _RAW.sub("", markup)
+        if without_scripts != markup:
+            return _most_attributes(without_scripts)
+    return greatest

@@ -1,6 +1,7 @@
 """`language_filtered_text`: pages whose text is in a target language, by fastText lid.176 over the whole page.
 
-Rule and threshold: P(language) ≥ 0.65, as RefinedWeb (arXiv:2306.01116, section G.2) and FineWeb (arXiv:2406.17557).
+The rule and its threshold, P(language) ≥ 0.65, are those of RefinedWeb (arXiv:2306.01116, section G.2) and FineWeb
+(arXiv:2406.17557).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .language_model import LanguageModel, LanguageModelError, load_language_mod
 from .rejects import DOCUMENT, Tally
 from .schemas import LanguageFilteredText, Rejects
 
-TOP = 3
+TOP_LANGUAGES = 3
 
 
 def model_path(language: Language) -> Path:
@@ -37,25 +38,26 @@ def model_path(language: Language) -> Path:
 
 
 def identify(model: LanguageModel, texts: pl.Series, rules: Language) -> pl.DataFrame:
-    """One row a text: `language` (the target with the highest probability), `language_score` (its P; 0.0 where no
-    target is among the top three) and the top three with their scores. Probabilities to four digits: more would differ
-    between processors.
+    """One row per text: its most probable target language and the top three languages, with their probabilities.
+
+    Columns: `language`, `language_score` (0.0 if no target is among the top three), and `language_1` to `score_3`.
+    Probabilities are rounded to four digits, as more would differ between processors.
     """
-    found, scores = model.top(texts, TOP)
+    top_labels, scores = model.top(texts, TOP_LANGUAGES)
     scores = np.minimum(scores.astype(np.float64).round(4), 1.0)
     labels = np.array(model.labels, dtype=object)
-    targets = [np.where(labels[found] == target, scores, 0.0).max(axis=1) for target in rules.targets]
+    targets = [np.where(labels[top_labels] == target, scores, 0.0).max(axis=1) for target in rules.targets]
     best = np.argmax(targets, axis=0)
     columns = {
         "language": pl.Series([rules.targets[i] for i in best], dtype=pl.String),
         "language_score": np.max(targets, axis=0),
     }
-    for place in range(TOP):
-        inside = place < found.shape[1]
-        columns[f"language_{place + 1}"] = pl.Series(
-            labels[found[:, place]].tolist() if inside else [None] * len(texts), dtype=pl.String
-        )
-        columns[f"score_{place + 1}"] = pl.Series(scores[:, place] if inside else [None] * len(texts), dtype=pl.Float64)
+    for place in range(TOP_LANGUAGES):
+        nothing = [None] * len(texts)  # a model may have fewer labels
+        has_label = place < top_labels.shape[1]
+        place_labels = labels[top_labels[:, place]].tolist() if has_label else nothing
+        columns[f"language_{place + 1}"] = pl.Series(place_labels, dtype=pl.String)
+        columns[f"score_{place + 1}"] = pl.Series(scores[:, place] if has_label else nothing, dtype=pl.Float64)
     return pl.DataFrame(columns)
 
 
@@ -63,7 +65,7 @@ def language_task(staging: Path, name: str, texts: Path, model: Path, rules: Lan
     """Worker: identify the pages of one WARC file, in file order."""
     identifier = load_language_model(model)
     with Task(staging, name) as task:
-        kept, rejects = task.table("text", LanguageFilteredText), task.table("rejects", Rejects)
+        texts_table, rejects = task.table("text", LanguageFilteredText), task.table("rejects", Rejects)
         tally, languages = Tally(), dict[str, int]()
         for frame in batches(texts):
             pages = pl.concat([frame, identify(identifier, frame["text"], rules)], how="horizontal").with_columns(
@@ -71,21 +73,14 @@ def language_task(staging: Path, name: str, texts: Path, model: Path, rules: Lan
             )
             passed = pages.filter(pl.col("language_score") >= rules.threshold)
             failed = pages.filter(pl.col("language_score") < rules.threshold)
-            kept.frame(passed.drop("rule"))
+            texts_table.frame(passed.drop("rule"))
+            target, best = _four_digits("language_score"), _four_digits("score_1")
             rejects.frame(
                 failed.select(
                     *DOCUMENT,
                     "rule",
                     stage=pl.lit("language_filtered_text"),
-                    value=pl.concat_str(
-                        "language",
-                        pl.lit(" "),
-                        _four("language_score"),
-                        pl.lit(", "),
-                        "language_1",
-                        pl.lit(" "),
-                        _four("score_1"),
-                    ),
+                    value=pl.concat_str("language", pl.lit(" "), target, pl.lit(", "), "language_1", pl.lit(" "), best),
                     threshold=pl.lit(str(rules.threshold)),
                 )
             )
@@ -95,19 +90,17 @@ def language_task(staging: Path, name: str, texts: Path, model: Path, rules: Lan
         task.stats.update(tally.stats(), languages=dict(sorted(languages.items())))
 
 
-def _four(column: str) -> pl.Expr:
-    """A probability as text with four digits."""
-    return pl.format(
-        "{}.{}",
-        pl.col(column).floor().cast(pl.Int64),
-        ((pl.col(column) % 1 * 10_000).round().cast(pl.Int64).cast(pl.String)).str.zfill(4),
-    )
+def _four_digits(column: str) -> pl.Expr:
+    """A probability as text with four digits after the point."""
+    digits = (pl.col(column) % 1 * 10_000).round().cast(pl.Int64).cast(pl.String).str.zfill(4)
+    return pl.format("{}.{}", pl.col(column).floor().cast(pl.Int64), digits)
 
 
 def build_language_filtered_text(step: Step, config: Language) -> None:
-    """One part a WARC file, over the engine's workers."""
+    """One task per WARC file, over the engine's workers."""
     model = model_path(config)
-    warm_up = pl.Series(["a broken model is told here, not by a worker; and the code is compiled once"])
+    # A broken model fails here rather than in a worker, and the code is compiled once.
+    warm_up = pl.Series(["a text"])
     identify(load_language_model(model), warm_up, config)
     texts = {path.stem: path for path in step.input("extracted_text").table("text")}
     tasks = {name: (path, model, config) for name, path in texts.items()}
@@ -122,7 +115,7 @@ def _model_version(config: Language) -> Mapping[str, str]:
 LANGUAGE_FILTERED_TEXT = Stage(
     name="language_filtered_text",
     group="curation",
-    description="Pages whose whole text is in a target language with P ≥ 0.65 (fastText lid.176), with the top scores.",
+    description="Pages whose whole text is in a target language with P ≥ 0.65 (fastText lid.176), with the top three.",
     kinds=("fasttext", "parquet"),
     build=build_language_filtered_text,
     code_version="2",

@@ -1,4 +1,4 @@
-"""`reject_ledger`: every page that did not make it, and the proof that none was lost or counted twice."""
+"""`reject_ledger`: every rejected page, and the proof that no capture was lost or counted twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llm_assets.sql import query, statement
 from .rejects import count_rules
 from .schemas import Rejects
 
-# The stages that reject, in order; the last one's table holds what is kept.
+# The stages that reject pages, in order. The last one's table holds the pages that are kept.
 STAGES = (
     "filtered_urls",
     "extracted_text",
@@ -27,55 +27,61 @@ STAGES = (
     "deduplicated_text",
     "clean_corpus",
 )
-KEPT = ("clean_corpus", "text")
+FINAL_TABLE = ("clean_corpus", "text")
 
 
-def ledger_task(staging: Path, name: str, rejects: list[Path], captures: int, kept: int) -> None:
+def ledger_task(staging: Path, name: str, rejects: list[Path], captures: int, kept_pages: int) -> None:
     """Join the rejects of one WARC file."""
     with Task(staging, name) as task:
         rows = query(statement("ledger"), rejects=[str(p) for p in rejects])
         task.table("rejects", Rejects).frame(rows)
         by_stage = {stage: count_rules(group) for (stage,), group in sorted(rows.group_by("stage"))}
-        task.stats.update(pages=captures, captures=captures, kept=kept, rejected=len(rows), rejects=by_stage)
+        task.stats.update(pages=captures, captures=captures, kept=kept_pages, rejected=len(rows), rejects=by_stage)
 
 
 def build_reject_ledger(step: Step, config: NoConfig) -> None:
-    """One part a WARC file."""
-    kept = {path.stem: path for path in step.input(KEPT[0]).table(KEPT[1])}
+    """One task per WARC file, in this process, since DuckDB uses all cores by itself."""
+    corpus = {path.stem: path for path in step.input(FINAL_TABLE[0]).table(FINAL_TABLE[1])}
     rejects: dict[str, list[Path]] = {}
     for stage in STAGES:
         for path in step.input(stage).table("rejects"):
             rejects.setdefault(path.stem, []).append(path)
     tasks = {
-        path.stem: (rejects[path.stem], row_count(path), row_count(kept[path.stem]))
+        path.stem: (rejects[path.stem], row_count(path), row_count(corpus[path.stem]))
         for path in step.input("raw_warc").table("captures")
     }
     step.run_tasks(ledger_task, tasks, "WARC files", engine=LocalEngine(1))
 
 
-def imbalance(raw_warc: Artifact, kept: Artifact, ledger: Artifact) -> pl.DataFrame:
-    """Captures that are not accounted for exactly once (up to 20); an empty frame is the proof."""
-    files = {"captures": raw_warc.table("captures"), "kept": kept.table(KEPT[1]), "rejects": ledger.table("rejects")}
+def imbalance(raw_warc: Artifact, corpus: Artifact, ledger: Artifact) -> pl.DataFrame:
+    """Captures that are not accounted for exactly once (up to 20). An empty frame is the proof that there are none."""
+    files = {
+        "captures": raw_warc.table("captures"),
+        "kept": corpus.table(FINAL_TABLE[1]),
+        "rejects": ledger.table("rejects"),
+    }
     return query(statement("balance"), **{name: [str(p) for p in paths] for name, paths in files.items()})
 
 
 def balance(ledger: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
-    """Every capture is kept or rejected exactly once."""
-    lost = imbalance(inputs.artifact("raw_warc"), inputs.artifact(KEPT[0]), ledger)
+    """Check that every capture is kept or rejected exactly once."""
+    lost = imbalance(inputs.artifact("raw_warc"), inputs.artifact(FINAL_TABLE[0]), ledger)
     stats = ledger.record.stats
     equation = f"{stats['kept']:,} kept + {stats['rejected']:,} rejected = {stats['captures']:,} captures"
     passed = stats["kept"] + stats["rejected"] == stats["captures"] and lost.is_empty()
-    summary = equation if passed else f"not so: {equation}; {len(lost)} captures lost or counted twice"
+    summary = equation if passed else f"unbalanced: {equation}; {len(lost)} captures lost or counted twice"
     numbers = {name: stats[name] for name in ("kept", "rejected", "captures")}
     return CheckOutcome(passed, summary, lost.to_dicts(), numbers)
 
 
-BALANCE = Check("balance", "Kept + rejected = captures, capture by capture.", balance, blocking=True)
+BALANCE = Check(
+    "balance", "Every capture is kept or rejected exactly once: kept + rejected = captures.", balance, blocking=True
+)
 
 REJECT_LEDGER = Stage(
     name="reject_ledger",
     group="curation",
-    description="Every page that did not make it: stage, rule, measured value, threshold.",
+    description="Every rejected page: stage, rule, measured value and threshold.",
     kinds=("duckdb", "parquet"),
     build=build_reject_ledger,
     code_version="2",

@@ -1,21 +1,22 @@
-"""Main content of a parsed page: which blocks of text are the page's own, and which are its frame.
+"""Main content of a parsed page: which blocks of text are the page's own, and which belong to its frame.
 
-One pass over the serialised tree (`markup.py`) cuts the page into blocks (paragraphs, headings, list items, cells) under
-a tree of block elements. Paragraphs vote for the elements around them (after Readability, mozilla/readability); the element
-with the most votes is the root, and what in it is links, navigation, sharing, comments or captions is dropped. The
-cost is linear in the page; nothing is matched by regular expressions with nested repetition.
+One pass over the serialised tree (`markup.py`) cuts the page into blocks (paragraphs, headings, list items, cells)
+under a tree of block elements. Paragraphs vote for the elements around them (after Readability, mozilla/readability).
+The element with the most votes is the root; links, navigation, sharing, comments and captions in it are dropped. The
+cost is linear in the page, and no regular expression has nested repetition.
 
-What it does not do: it knows no site, runs no script, and reads no microformats.
+It knows no sites, runs no scripts, and reads no microformats.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 from resiliparse.parse.html import HTMLTree
 
-from .markup import read_blocks
+from .markup import Blocks, read_blocks
 
 # Elements that never hold main text, removed in the parser's own tree before anything else.
 REMOVED = "script,style,noscript,template,svg,iframe,object,audio,video,canvas,button,select,textarea,annotation"
@@ -26,16 +27,26 @@ _FRAME_TAGS = frozenset(["nav", "aside", "footer", "menu", "form", "figure", "fi
 
 # Names (of class, id, role) that site builders give to a page's frame, as whole words between separators.
 _FRAME_WORDS = frozenset(
-    """gutter linenos lineno line-numbers linenumbers ad ads advert advertisement advertising adbox adslot banner breadcrumb breadcrumbs byline bylines caption captions cite comment comments commentlist commentlisting
-    complementary contentinfo copyright cookie cookies credit credits dateline disqus dropdown feedback filed footer footnav hidden jumplinks legal lightbox login
-    masthead menu meta metadata modal mostread mostpopular nav navbar navigation newsletter newsletters outbrain overlay pager pagination paging popular popup postmeta
-    print promo promotion promos promoted pullquote rail recirc recommend recommended recommendations related relatedlinks respond rss share sharebar sharebox sharedaddy sharethis sharing shares shopping
-    sidebar sidebars gallery slideshow carousel slider signup skip social sociable sponsor sponsored subscribe subscription subnav supplemental taboola tag tags taglist teaser teasers timestamp toc toolbar toolbox tools topbar tweet
-    trending upsell utility widget widgets wp-caption yarpp zergnet screen-reader-text sr-only visually-hidden noprint navbox mw-editsection editsection reflist catlinks printfooter author-bio authorbox aboutauthor author-info
-    keywords rating ratings reactions""".split()
+    (
+        "gutter linenos lineno line-numbers linenumbers ad ads advert advertisement advertising adbox adslot banner "
+        "breadcrumb breadcrumbs byline bylines caption captions cite comment comments commentlist commentlisting "
+        "complementary contentinfo copyright cookie cookies credit credits dateline disqus dropdown feedback filed "
+        "footer footnav hidden jumplinks legal lightbox login masthead menu meta metadata modal mostread mostpopular "
+        "nav navbar navigation newsletter newsletters outbrain overlay pager pagination paging popular popup postmeta "
+        "print promo promotion promos promoted pullquote rail recirc recommend recommended recommendations related "
+        "relatedlinks respond rss share sharebar sharebox sharedaddy sharethis sharing shares shopping sidebar "
+        "sidebars gallery slideshow carousel slider signup skip social sociable sponsor sponsored subscribe "
+        "subscription subnav supplemental taboola tag tags taglist teaser teasers timestamp toc toolbar toolbox tools "
+        "topbar tweet trending upsell utility widget widgets wp-caption yarpp zergnet screen-reader-text sr-only "
+        "visually-hidden noprint navbox mw-editsection editsection reflist catlinks printfooter author-bio authorbox "
+        "aboutauthor author-info keywords rating ratings reactions"
+    ).split()
 )
 _BODY_WORDS = frozenset(
-    "article articlebody article-body articletext body bodytext content entry entry-content entrycontent hentry main maincontent page post post-content postcontent post-body story storybody story-body storytext text blog".split()
+    (
+        "article articlebody article-body articletext body bodytext content entry entry-content entrycontent hentry "
+        "main maincontent page post post-content postcontent post-body story storybody story-body storytext text blog"
+    ).split()
 )
 _ABOUT_ARTICLE = frozenset(["tag", "tags", "author", "category", "type", "status", "format"])
 _DIGITS = re.compile(r"\d+")
@@ -44,24 +55,31 @@ _CAMEL = re.compile(r"([a-z])([A-Z])")
 
 _TITLES = frozenset(["h1", "h2"])
 _GROUPS = frozenset(["ul", "ol", "table", "dl"])
-CLIMB_SHARE = 0.1  # good text beside the root, as a share of the root's, from which the root is widened
-CLIMB_LENGTH = 0.5  # and the mean length of its blocks, as a share of the root's
-CLIMB_BLOCK = 80  # bytes of a block that counts for that
-CLIMB_LINKS = 0.25  # and the share of links in what is won
-LINKED = 0.5  # share of links in a block from which it is one,
-UNLINKED = 30  # unless it has this many characters besides
-LIST_SHARE = 0.6  # a root with less than this share of the good text around it may be one item of a list
-MOST = 0.8  # share of the page's unlinked text that makes a frame's name a mistake
-MIN_VOTE = 25  # characters of a block that votes (Readability)
-ENOUGH = 250  # characters of result below which a page is read again with fewer rules
-
+# The root is widened to an element above it if the good text won by that is at least this share of the root's text,
+CLIMB_SHARE = 0.1
+# its blocks have at least this share of the mean length of the root's blocks,
+CLIMB_LENGTH = 0.5
+# and at most this share of what is won are links. Blocks count as good text from so many bytes on.
+CLIMB_LINKS = 0.25
+CLIMB_BLOCK_BYTES = 80
+# A block with this share of links is one, unless it has so many other characters.
+LINK_BLOCK_SHARE = 0.5
+LINK_BLOCK_OTHER_CHARACTERS = 30
+# A root with less than this share of the good text around it may be one item of a list.
+LIST_SHARE = 0.6
+# An element with this share of the page's unlinked text is no frame, whatever its name.
+MAX_FRAME_SHARE = 0.8
+MIN_VOTE_CHARACTERS = 25  # of a block that votes (Readability)
+SHORT_RESULT_CHARACTERS = 250  # a page with a shorter result is read again with fewer rules
+_MIN_SIBLINGS = 3  # of one shape, to be the items of a list
+_MAX_CACHED_ATTRIBUTES = 400  # characters
 
 _FRAME, _BODY, _BODY_EXACT = 1, 2, 4
 
 
 @lru_cache(maxsize=65_536)
 def _name_weight(name: str) -> int:
-    """What one class name or id says: _FRAME, _BODY, _BODY and _BODY_EXACT, or 0."""
+    """What a class name or id says about its element: _FRAME, _BODY, _BODY and _BODY_EXACT, or 0."""
     lower = name.lower()
     if lower in _BODY_WORDS:
         return _BODY | _BODY_EXACT
@@ -80,25 +98,25 @@ def _name_weight(name: str) -> int:
 
 
 def _weigh(markup: bytes) -> int:
-    """-1 for an element that is hidden or named like a page's frame, 1 for one named like its body, 0 for others."""
+    """-1 for the attributes of an element that is hidden or named like a frame, 1 for one named like a body, else 0."""
     attributes = markup.decode()
     if ("hidden" in attributes or "display" in attributes) and _HIDDEN.search(attributes):
         return -1
-    said = 0
+    weights = 0
     for value in _CLASS.findall(attributes):
         for name in value.split():
-            said |= _name_weight(name)
-    if said & _FRAME and not said & _BODY_EXACT:
+            weights |= _name_weight(name)
+    if weights & _FRAME and not weights & _BODY_EXACT:
         return -1
-    return 1 if said & _BODY else 0
+    return 1 if weights & _BODY else 0
 
 
-# Sites repeat their templates; a long attribute list (data) is not worth remembering.
+# Sites repeat their templates; a long attribute list (data) is not worth caching.
 _weigh_cached = lru_cache(maxsize=32_768)(_weigh)
 
 
 class _Page:
-    """Blocks of text and the tree of block elements above them (see `markup.Blocks`), with what they weigh."""
+    """Blocks of text and the tree of block elements above them (see `markup.Blocks`), with weights and sizes."""
 
     __slots__ = (
         "attributes",
@@ -115,22 +133,18 @@ class _Page:
         "weight",
     )
 
-    def __init__(self, html: str):
-        blocks = read_blocks(html)
-        self.tag, self.parent, self.first, self.last, self.attributes = (
-            blocks.tag,
-            blocks.parent,
-            blocks.first,
-            blocks.last,
-            blocks.attributes,
-        )
+    def __init__(self, blocks: Blocks):
+        self.tag, self.parent, self.first, self.last = blocks.tag, blocks.parent, blocks.first, blocks.last
+        self.attributes = blocks.attributes
         self.block_text, self.block_element, self.block_links = blocks.text, blocks.element, blocks.links
         self.weight = [0] * len(self.tag)
         for element, (start, end) in enumerate(blocks.spans):
             if end > start:
-                said = blocks.markup[start:end]
-                self.weight[element] = _weigh_cached(said) if end - start < 400 else _weigh(said)
+                attributes = blocks.markup[start:end]
+                weigh = _weigh_cached if end - start < _MAX_CACHED_ATTRIBUTES else _weigh
+                self.weight[element] = weigh(attributes)
         self.block_chars = [len(text) for text in self.block_text]
+        # Characters and linked characters of each element, those of the elements in it included.
         chars, links = [0] * len(self.tag), [0] * len(self.tag)
         for element, size, linked in zip(self.block_element, self.block_chars, self.block_links, strict=True):
             chars[element] += size
@@ -140,66 +154,86 @@ class _Page:
             links[self.parent[element]] += links[element]
         self.chars, self.links = chars, links
 
-    def density(self, element: int) -> float:
+    def link_density(self, element: int) -> float:
         """Share of an element's characters that are links."""
         return self.links[element] / self.chars[element] if self.chars[element] else 0.0
 
 
 def main_content(tree: HTMLTree, title: str = "") -> str:
-    """The page's main text, a block a line. Changes the tree (removes scripts and the like from it)."""
+    """The page's main text, a line for each block. Changes the tree: scripts and the like are removed from it."""
     body = tree.body
     if body is None:
         return ""
     for node in body.query_selector_all(REMOVED).values():
         node.remove()
-    page = _Page(body.html)
+    page = _Page(read_blocks(body.html))
     if not page.block_text:
         return ""
-    framed = _framed(page)
-    root = _root(page, framed)
-    text = _select(page, root, framed, title)
-    if len(text) < ENOUGH and page.chars[0] > 2 * len(text):
-        relaxed = [False] * len(page.tag)
-        other = _select(page, _root(page, relaxed), relaxed, title)
-        if len(other) > 2 * len(text):
-            text = other
+    in_frame = _find_frame(page)
+    text = _select(page, _find_root(page, in_frame), in_frame, title)
+    if len(text) < SHORT_RESULT_CHARACTERS and page.chars[0] > 2 * len(text):
+        no_frame = [False] * len(page.tag)
+        longer = _select(page, _find_root(page, no_frame), no_frame, title)
+        if len(longer) > 2 * len(text):
+            text = longer
     return text or "\n".join(page.block_text)
 
 
-def _framed(page: _Page) -> list[bool]:
-    """For every element, whether it or one above it is part of the page's frame.
-
-    An element that holds most of the page's unlinked text is no frame, whatever it is called.
-    """
-    framed = [False] * len(page.tag)
-    listing = [tag == "pre" for tag in page.tag]  # it is one, or holds one
+def _find_frame(page: _Page) -> list[bool]:
+    """For every element, whether it or one above it belongs to the page's frame."""
+    in_frame = [False] * len(page.tag)
+    has_listing = [tag == "pre" for tag in page.tag]  # the element is a `pre`, or holds one
     for element in range(len(page.tag) - 1, 0, -1):
-        if listing[element]:
-            listing[page.parent[element]] = True
-    whole = page.chars[0] - page.links[0]
+        if has_listing[element]:
+            has_listing[page.parent[element]] = True
+    page_text = page.chars[0] - page.links[0]
     for element in range(1, len(page.tag)):
-        if framed[page.parent[element]]:
-            framed[element] = True
-        elif page.weight[element] < 0 or (
-            page.tag[element] in _FRAME_TAGS and not (page.tag[element] == "figure" and listing[element])
-        ):
-            own = page.chars[element] - page.links[element]
-            framed[element] = own < MOST * whole
-    return framed
+        tag = page.tag[element]
+        if in_frame[page.parent[element]]:
+            in_frame[element] = True
+        elif page.weight[element] < 0 or (tag in _FRAME_TAGS and not (tag == "figure" and has_listing[element])):
+            in_frame[element] = page.chars[element] - page.links[element] < MAX_FRAME_SHARE * page_text
+    return in_frame
 
 
-def _root(page: _Page, framed: list[bool]) -> int:
-    """The element with the most votes of paragraphs, or one above it where the text goes on beside it."""
+@dataclass
+class _Votes:
+    """Of every element: votes, and the bytes and number of its good blocks, those of the elements in it included."""
+
+    votes: list[float]
+    good: list[int]
+    paragraphs: list[int]
+
+
+def _find_root(page: _Page, in_frame: list[bool]) -> int:
+    """The element with the most votes of paragraphs, or one above it if the text continues beside it."""
+    counted = _count_votes(page, in_frame)
+    votes, good, paragraphs = counted.votes, counted.good, counted.paragraphs
+    best, best_score = 0, 0.0
+    for element in range(1, len(page.tag)):
+        if votes[element]:
+            is_article = page.weight[element] > 0 or page.tag[element] in ("article", "main")
+            bonus = 1.25 if is_article else 1.0
+            score = votes[element] * bonus * (1 - page.link_density(element))
+            if score > best_score:
+                best, best_score = element, score
+    for element in range(len(page.tag) - 1, 0, -1):
+        good[page.parent[element]] += good[element]
+        paragraphs[page.parent[element]] += paragraphs[element]
+    return _climb(page, best, counted)
+
+
+def _count_votes(page: _Page, in_frame: list[bool]) -> _Votes:
+    """Votes of every block for the elements above it; good blocks of each element without those of the ones in it."""
     count = len(page.tag)
-    votes = [0.0] * count
-    good, paragraphs = [0] * count, [0] * count
+    votes, good, paragraphs = [0.0] * count, [0] * count, [0] * count
     for block, element in enumerate(page.block_element):
         size = page.block_chars[block]
-        if size < MIN_VOTE or framed[element] or page.block_links[block] > 0.5 * size:
+        if size < MIN_VOTE_CHARACTERS or in_frame[element] or page.block_links[block] > 0.5 * size:
             continue
         text = page.block_text[block]
         size = len(text.encode())  # a CJK character says about as much as three Latin ones
-        if size >= CLIMB_BLOCK:
+        if size >= CLIMB_BLOCK_BYTES:
             good[element] += size
             paragraphs[element] += 1
         vote = 1 + min(text.count(",") + text.count("、") + text.count("，"), 10) + min(size / 100, 6)
@@ -209,39 +243,35 @@ def _root(page: _Page, framed: list[bool]) -> int:
             votes[above] += vote * share
             share *= 0.6
             above = page.parent[above]
-    best, most = 0, 0.0
-    for element in range(1, count):
-        if votes[element]:
-            bonus = 1.25 if page.weight[element] > 0 or page.tag[element] in ("article", "main") else 1.0
-            score = votes[element] * bonus * (1 - page.density(element))
-            if score > most:
-                best, most = element, score
-    for element in range(count - 1, 0, -1):
-        good[page.parent[element]] += good[element]
-        paragraphs[page.parent[element]] += paragraphs[element]
-    children: dict[int, list[int]] = {}  # those with good text; each element is looked at once, however deep the page
-    for element in range(1, count):
+    return _Votes(votes, good, paragraphs)
+
+
+def _climb(page: _Page, best: int, counted: _Votes) -> int:
+    """The element above `best` that holds the rest of its text, or `best`."""
+    good, paragraphs = counted.good, counted.paragraphs
+    # Children with good text. Each element is visited once, however deep the page.
+    children: dict[int, list[int]] = {}
+    for element in range(1, len(page.tag)):
         if good[element]:
             children.setdefault(page.parent[element], []).append(element)
     root = above = best
     while above:
         child, above = above, page.parent[above]
-        more, blocks = good[above] - good[root], paragraphs[above] - paragraphs[root]
-        if blocks <= 0 or more <= CLIMB_SHARE * good[root]:
+        won, won_blocks = good[above] - good[root], paragraphs[above] - paragraphs[root]
+        if won_blocks <= 0 or won <= CLIMB_SHARE * good[root]:
             continue
-        alike = more / blocks > CLIMB_LENGTH * good[root] / max(paragraphs[root], 1)
+        similar = won / won_blocks > CLIMB_LENGTH * good[root] / max(paragraphs[root], 1)
         few_links = page.links[above] - page.links[root] < CLIMB_LINKS * (page.chars[above] - page.chars[root])
-        if (alike and few_links) or (
-            good[root] < LIST_SHARE * good[above] and _one_of_many(page, child, children[above])
-        ):
+        small = good[root] < LIST_SHARE * good[above]
+        if (similar and few_links) or (small and _is_list_item(page, child, children[above])):
             root = above
     return root
 
 
-def _one_of_many(page: _Page, element: int, siblings: list[int]) -> bool:
-    """Whether an element is one of at least three with text, side by side and built alike, as the posts of a blog's page are."""
+def _is_list_item(page: _Page, element: int, siblings: list[int]) -> bool:
+    """Whether an element is one of at least three siblings of one shape with text, like the posts of a blog's page."""
     shape = _shape(page, element)
-    return sum(_shape(page, other) == shape for other in siblings) >= 3
+    return sum(_shape(page, sibling) == shape for sibling in siblings) >= _MIN_SIBLINGS
 
 
 def _shape(page: _Page, element: int) -> tuple[str, str]:
@@ -250,31 +280,34 @@ def _shape(page: _Page, element: int) -> tuple[str, str]:
     return page.tag[element], _DIGITS.sub("", names.group(1).split(" ", 1)[0]) if names else ""
 
 
-def _select(page: _Page, root: int, framed: list[bool], title: str) -> str:
-    """The blocks below `root` that are content, a line each."""
-    kept: list[int] = []
-    whole_title = title.lower()
+def _select(page: _Page, root: int, in_frame: list[bool], title: str) -> str:
+    """The blocks below `root` that are content, a line for each."""
+    selected: list[int] = []
+    lower_title = title.lower()
     for block in range(page.first[root], page.last[root]):
         element = page.block_element[block]
-        if framed[element] and not framed[root]:
+        if in_frame[element] and not in_frame[root]:
             continue
-        size, linked = page.block_chars[block], page.block_links[block]
-        tag = page.tag[element]
-        if linked > LINKED * size and size - linked < UNLINKED and tag not in _HEADINGS:
-            group = element
-            while group != root and page.tag[group] not in _GROUPS:
-                group = page.parent[group]
-            if group == root or page.density(group) > 0.5:
-                continue
+        if page.block_links[block] and _is_link_list(page, block, root):
+            continue
         text = page.block_text[block]
-        if tag in _TITLES and len(text) > 3 and text.lower() in whole_title:
-            continue  # the title has its own column
-        kept.append(block)
-    # Headings that nothing follows are no content.
-    result: list[int] = []
-    for block in reversed(kept):
-        if page.tag[page.block_element[block]] in _HEADINGS and not result:
-            continue
-        result.append(block)
-    result.reverse()
-    return "\n".join(page.block_text[block] for block in result)
+        if page.tag[element] in _TITLES and len(text) > 3 and text.lower() in lower_title:
+            continue  # the title is a column of the table
+        selected.append(block)
+    # Headings at the end, with no text after them, are no content.
+    while selected and page.tag[page.block_element[selected[-1]]] in _HEADINGS:
+        selected.pop()
+    return "\n".join(page.block_text[block] for block in selected)
+
+
+def _is_link_list(page: _Page, block: int, root: int) -> bool:
+    """Whether a block is a link in a list of links, or alone in `root`."""
+    size, linked = page.block_chars[block], page.block_links[block]
+    element = page.block_element[block]
+    is_link = linked > LINK_BLOCK_SHARE * size and size - linked < LINK_BLOCK_OTHER_CHARACTERS
+    if not is_link or page.tag[element] in _HEADINGS:
+        return False
+    group = element
+    while group != root and page.tag[group] not in _GROUPS:
+        group = page.parent[group]
+    return group == root or page.link_density(group) > 0.5

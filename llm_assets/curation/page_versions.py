@@ -1,6 +1,6 @@
-"""`page_versions`: for every page of all crawls, which of its versions is current, and what became of the others.
+"""`page_versions`: for every page of all crawls, which version is current, and what became of the others.
 
-`training_pages` are the current ones of the crawls that models are trained on.
+`training_pages` holds the current pages of the crawls that models are trained on.
 """
 
 from __future__ import annotations
@@ -22,44 +22,47 @@ from .schemas import PageVersions, TrainingPage
 
 
 def continued_crawls(crawls: Mapping[str, Artifact]) -> dict[str, str]:
-    """Of each crawl (its `raw_warc`), the latest of these that it continues, directly or through crawls not among them.
+    """For each crawl (with its `raw_warc`), the latest of the others that it continues, directly or through a chain.
 
-    A crawl's artifact names every crawl of the chain that it was made from among its inputs, oldest first.
+    Among the inputs of a crawl's artifact is every crawl of its chain, oldest first. Crawls that continue none of the
+    others are left out.
     """
-    found = {}
+    continued = {}
     for crawl, raw_warc in crawls.items():
-        chain = [key.partition("/")[2] for key in raw_warc.record.fields["inputs"] if key.startswith("raw_warc/")]
-        depth = {one: len(crawls[one].record.fields["inputs"]) for one in chain if one in crawls}
-        if depth:
-            found[crawl] = max(depth, key=lambda one: (depth[one], one))
-    return found
+        inputs = raw_warc.record.fields["inputs"]
+        chain = [key.partition("/")[2] for key in inputs if key.startswith("raw_warc/")]
+        chain_lengths = {name: len(crawls[name].record.fields["inputs"]) for name in chain if name in crawls}
+        if chain_lengths:
+            continued[crawl] = max(chain_lengths, key=lambda name: (chain_lengths[name], name))
+    return continued
 
 
 def in_order(crawls: Mapping[str, Artifact]) -> dict[str, str]:
-    """The crawls, each after the one that it continues, with the time that its captures are not before.
+    """The crawls, each after the one that it continues, with the earliest time that its captures can have.
 
-    That is the time of the newest capture of the crawl that it continues: clocks of machines may run backwards.
+    That is the time of the newest capture of the crawl that it continues, since clocks of machines may run backwards.
     """
     continued = continued_crawls(crawls)
-    newest = {
-        crawl: max((day for path in raw.table("captures") if (day := _newest(path))), default="")
-        for crawl, raw in crawls.items()
-    }
+    newest = {}
+    for crawl, raw_warc in crawls.items():
+        times = [_newest(path) for path in raw_warc.table("captures")]
+        newest[crawl] = max((time for time in times if time), default="")
     floors: dict[str, str] = {}
 
     def floor(crawl: str) -> str:
         if crawl not in floors:
-            since = continued.get(crawl)
-            floors[crawl] = "" if since is None else max(newest[since], floor(since))
+            previous = continued.get(crawl)
+            floors[crawl] = "" if previous is None else max(newest[previous], floor(previous))
         return floors[crawl]
 
     def depth(crawl: str) -> int:
         return 0 if crawl not in continued else 1 + depth(continued[crawl])
 
-    return {crawl: floor(crawl) for crawl in sorted(crawls, key=lambda one: (depth(one), one))}
+    return {crawl: floor(crawl) for crawl in sorted(crawls, key=lambda name: (depth(name), name))}
 
 
 def _newest(captures: Path) -> str | None:
+    """Time of the newest capture of an index file."""
     return pl.scan_parquet(captures).select(pl.col("fetched_at").max()).collect().item()
 
 
@@ -80,7 +83,7 @@ def find_versions(inputs: Inputs) -> pl.DataFrame:
 
 
 def build_page_versions(step: Step, config: NoConfig) -> None:
-    """One part a crawl: the versions that were first seen in it."""
+    """One task per crawl: the versions that are located in it."""
     versions = find_versions(step.inputs)
     for crawl in step.inputs.by_crawl("raw_warc"):
         of_crawl = versions.filter(pl.col("crawl") == crawl)
@@ -91,18 +94,18 @@ def build_page_versions(step: Step, config: NoConfig) -> None:
 
 
 def none_lost(versions: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:
-    """Whether every page of the clean corpora is read, or is known to be no longer current.
+    """Check that every page of the clean corpora is read, or is known to be no longer current.
 
-    A page of a corpus is accounted for where it is a version itself, or where another capture of its URL is read.
+    A page is accounted for if it is a version itself, or if another capture of its URL is read.
     """
-    found = pl.concat([pl.scan_parquet(path) for path in versions.table("versions")])
-    current = found.filter((pl.col("state") == "current") & pl.col("in_corpus"))
+    all_versions = pl.concat([pl.scan_parquet(path) for path in versions.table("versions")])
+    current = all_versions.filter((pl.col("state") == "current") & pl.col("in_corpus"))
     place = ["crawl", "warc_file", "warc_offset"]
     corpora = [path for corpus in inputs.by_crawl("clean_corpus").values() for path in corpus.table("text")]
     pages = pl.concat([pl.scan_parquet(path).select("url", *place) for path in corpora])
-    lost = pages.join(found, on=place, how="anti").join(current, on="url", how="anti").select("url").collect()
+    lost = pages.join(all_versions, on=place, how="anti").join(current, on="url", how="anti").select("url").collect()
     twice = current.filter(pl.col("url").is_duplicated()).select("url").collect()
-    states = found.group_by("state").len().sort("state").collect()
+    states = all_versions.group_by("state").len().sort("state").collect()
     read = current.select(pl.len()).collect().item()
     numbers = {"read": read, "lost": len(lost), "read_twice": len(twice), **dict(states.iter_rows())}
     summary = f"{read:,} pages of the corpus are current"
@@ -113,7 +116,7 @@ def none_lost(versions: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutc
 
 
 def show_versions(versions: Artifact) -> dict[str, str]:
-    """How many versions are in which state, in Markdown."""
+    """How many versions are in each state, in Markdown."""
     lines = ["| state | versions |", "|---|--:|"]
     lines += [f"| {state} | {count:,} |" for state, count in versions.record.stats["states"].items()]
     return {"summary": "\n".join([*lines, "", f"{versions.record.stats['pages_in_corpus']:,} pages in the corpus"])}
@@ -122,7 +125,8 @@ def show_versions(versions: Artifact) -> dict[str, str]:
 PAGE_VERSIONS = Stage(
     name="page_versions",
     group="curation",
-    description="Every page of all crawls over time: which version is current, superseded, vanished, moved or taken down.",
+    description="Every page of all crawls over time: which version is current, superseded, vanished, moved or taken "
+    "down.",
     kinds=("duckdb", "parquet"),
     build=build_page_versions,
     code_version="1",
@@ -131,7 +135,10 @@ PAGE_VERSIONS = Stage(
     main_table="versions",
     checks=(
         Check(
-            "no_page_is_lost", "Every page of the corpus is read once, or no longer current.", none_lost, blocking=True
+            "no_page_is_lost",
+            "Every page of the corpus is read exactly once, or is no longer current.",
+            none_lost,
+            blocking=True,
         ),
     ),
     show=show_versions,
@@ -140,7 +147,10 @@ PAGE_VERSIONS = Stage(
 
 
 def build_training_pages(step: Step, config: NoConfig) -> None:
-    """One part a crawl. Without anything that changes where a page does not: its data version is the models' input."""
+    """One task per crawl.
+
+    The table has no column that could change while its pages do not, since its data version is an input of the models.
+    """
     current = find_versions(step.inputs).filter((pl.col("state") == "current") & pl.col("in_corpus"))
     for crawl in step.inputs.by_crawl("raw_warc"):
         of_crawl = current.filter(pl.col("crawl") == crawl).select(list(polars_schema(TrainingPage)))
@@ -152,8 +162,8 @@ def build_training_pages(step: Step, config: NoConfig) -> None:
 TRAINING_PAGES = Stage(
     name="training_pages",
     group="curation",
-    description="Pages of the crawls that models are trained on which are current among these: what models learn from, "
-    "or find by search, whatever was crawled since.",
+    description="The current pages of the crawls that models are trained on. Models learn from these pages or find "
+    "them by search, whatever has been crawled since.",
     kinds=("duckdb", "parquet"),
     build=build_training_pages,
     code_version="1",

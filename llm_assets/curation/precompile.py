@@ -1,30 +1,51 @@
-"""``python -m llm_assets.curation.precompile``: compile what is compiled, once, where the package is installed.
+"""``python -m llm_assets.curation.precompile``: compile the curation code once, where the package is installed.
 
-Half a minute that the first crawl would spend otherwise, most of it on text statistics.
+It takes about half a minute, most of it for the text statistics, which the first crawl would otherwise spend.
 """
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import polars as pl
 
-from llm_assets.recipes import Deduplication, PersonalData, TextStatistics
+from llm_assets.recipes import Deduplication, Language, PersonalData, QualityClassifier, TextStatistics
 
+from .duplicate_matching import match_pages
+from .language import identify, model_path
+from .language_model import load_language_model
 from .markup import read_blocks
 from .personal_data import scrub
-from .signatures import Signatures, sign
-from .text_statistics import compute
+from .quality_classifier import train
+from .signature_index import SignatureIndex
+from .signatures import Signatures, sign, signature_columns
+from .text_statistics.stage import compute_statistics
 
 TEXTS = ["A few words, said by john@example.org. And a second sentence, which isn't longer!", ""]
 
 
 def precompile() -> None:
-    """Call each compiled function with what it is called with later: arguments of the same types are the same code."""
+    """Call every compiled function once. Later calls have arguments of the same types, so they need no compiling."""
     texts = pl.Series(TEXTS)
     read_blocks(f"<p>{TEXTS[0]}</p>")
-    compute(texts, TextStatistics())
-    sign(texts, Signatures.of(Deduplication()))
+    identify(load_language_model(model_path(Language())), texts, Language())
+    compute_statistics(texts, TextStatistics())
     rules = PersonalData()
     scrub(texts, rules.types, rules.placeholders, rules.phone_region)
+    examples = pl.DataFrame({"text": TEXTS, "label": [0, 1]})
+    train(examples, QualityClassifier())[0].score(texts)
+    _match(texts)
+
+
+def _match(texts: pl.Series) -> None:
+    """Sign the texts and match their signatures."""
+    rules = Signatures.of(Deduplication())
+    with tempfile.TemporaryDirectory() as folder:
+        signatures = Path(folder) / "signatures.parquet"
+        signature_columns(*sign(texts, rules), rules.bands).write_parquet(signatures)
+        index = SignatureIndex.of([], [signatures])
+        match_pages(index, rules.bands, Deduplication().memory_bytes, Path(folder) / "scratch")
 
 
 if __name__ == "__main__":

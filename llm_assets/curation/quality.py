@@ -1,7 +1,7 @@
 """`quality_filtered_text`: pages that pass the recipe's quality rules, as an expression over `text_statistics`.
 
-Rules and thresholds stand in `llm_assets/recipes/quality.py`. They are asked in the order of the published pipeline
-(Gopher's repetition, Gopher's quality, C4, FineWeb); a page is rejected by the first that it breaks.
+`llm_assets/recipes/quality.py` defines the rules and their thresholds. They are tested in the order of the published
+pipeline (Gopher's repetition, Gopher's quality, C4, FineWeb), and a page is rejected by the first rule that it breaks.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from llm_assets.recipes import Rule
 from llm_assets.recipes.frozen import Frozen
 
 from .rejects import DOCUMENT, Tally
-from .schemas import QualityFilteredText, Rejects, TextStatistic
-from .text_statistics import TEXT_STATISTICS
+from .schemas import QualityFilteredText, Rejects
+from .text_statistics.stage import TEXT_STATISTICS, TextStatistic
 
+_BATCH_ROWS = 4096
 _NUMBERS = [column for column in polars_schema(TextStatistic) if column != "edited_text"]
 
 
 class QualityRules(Frozen):
-    """The rules that hold, in the order in which they are asked."""
+    """The rules that apply, in the order in which they are tested."""
 
     rules: tuple[Rule, ...]
 
 
 def breaks(rule: Rule) -> pl.Expr:
-    """Whether a page's statistics break the rule."""
+    """Whether a page's statistics break a rule."""
     column, threshold = pl.col(rule.column), rule.threshold
     return {
         "below": column < threshold,
@@ -43,37 +44,36 @@ def breaks(rule: Rule) -> pl.Expr:
 
 
 def verdict(rules: Sequence[Rule]) -> pl.Expr:
-    """Name of the first rule that a page breaks; null for a page to keep."""
+    """Name of the first rule that a page breaks; null for a page that is kept."""
     decided: pl.Expr = pl.lit(None, dtype=pl.String)
     for rule in reversed(rules):
         decided = pl.when(breaks(rule)).then(pl.lit(rule.name)).otherwise(decided)
     return decided
 
 
-def measured(rules: Sequence[Rule]) -> pl.Expr:
-    """The value of the column of the rule that a row's `rule` names; null where it names none."""
+def measured_value(rules: Sequence[Rule]) -> pl.Expr:
+    """The value that the rule named in a row's `rule` tests; null where it names none."""
     value: pl.Expr = pl.lit(None, dtype=pl.Float64)
     for rule in rules:
         value = pl.when(pl.col("rule") == rule.name).then(pl.col(rule.column)).otherwise(value)
     return value
 
 
-def plain(number: float) -> str:
-    """A number for a person: whole numbers whole, others to six significant digits (so that 0.30004 is not "0.3")."""
+def format_number(number: float) -> str:
+    """A number for people: an integer, or six significant digits (so that 0.30004 does not become "0.3")."""
     return f"{number:.0f}" if number == int(number) else f"{number:.6g}"
 
 
-def joined(texts: Path, statistics: Path, with_text: bool) -> Iterator[pl.DataFrame]:
-    """Pages of one WARC file with their statistics beside them, in frames, in file order.
+def pages_with_statistics(texts: Path, statistics: Path, with_text: bool) -> Iterator[pl.DataFrame]:
+    """Frames of one WARC file's pages together with their statistics, in file order.
 
-    Both tables hold the same pages in the same order: they are read side by side, not joined. Raises ValueError where
-    they do not.
+    Both tables hold the same pages in the same order, so they are read in parallel instead of being joined. Raises
+    ValueError if they do not.
     """
     numbers = pq.ParquetFile(statistics)
-    size = 4096
-    pages = pq.ParquetFile(texts).iter_batches(size, columns=None if with_text else [*DOCUMENT])
+    pages = pq.ParquetFile(texts).iter_batches(_BATCH_ROWS, columns=None if with_text else [*DOCUMENT])
     columns = [*_NUMBERS, "edited_text"] if with_text else _NUMBERS
-    for page_batch, number_batch in zip(pages, numbers.iter_batches(size, columns=columns), strict=True):
+    for page_batch, number_batch in zip(pages, numbers.iter_batches(_BATCH_ROWS, columns=columns), strict=True):
         page, number = pl.DataFrame(page_batch), pl.DataFrame(number_batch)
         if not page["doc_id"].equals(number["doc_id"]) or not page["warc_offset"].equals(number["warc_offset"]):
             raise ValueError(f"{statistics} does not hold the pages of {texts}")
@@ -81,16 +81,16 @@ def joined(texts: Path, statistics: Path, with_text: bool) -> Iterator[pl.DataFr
 
 
 def quality_task(staging: Path, name: str, texts: Path, statistics: Path, rules: tuple[Rule, ...]) -> None:
-    """Worker: the verdict on the pages of one WARC file, in file order."""
-    thresholds = {rule.name: plain(rule.threshold) for rule in rules}
+    """Worker: judge the pages of one WARC file, in file order."""
+    thresholds = {rule.name: format_number(rule.threshold) for rule in rules}
     columns = list(polars_schema(QualityFilteredText))
     with Task(staging, name) as task:
-        kept, rejects = task.table("text", QualityFilteredText), task.table("rejects", Rejects)
+        texts_table, rejects = task.table("text", QualityFilteredText), task.table("rejects", Rejects)
         tally, edited = Tally(), 0
-        for frame in joined(texts, statistics, with_text=True):
+        for frame in pages_with_statistics(texts, statistics, with_text=True):
             judged = frame.with_columns(rule=verdict(rules))
             passed, failed = judged.filter(pl.col("rule").is_null()), judged.filter(pl.col("rule").is_not_null())
-            kept.frame(
+            texts_table.frame(
                 passed.with_columns(
                     text=pl.coalesce("edited_text", "text"), words=pl.col("words").cast(pl.Int64)
                 ).select(columns)
@@ -100,7 +100,7 @@ def quality_task(staging: Path, name: str, texts: Path, statistics: Path, rules:
                     *DOCUMENT,
                     "rule",
                     stage=pl.lit("quality_filtered_text"),
-                    value=measured(rules).map_elements(plain, return_dtype=pl.String),
+                    value=measured_value(rules).map_elements(format_number, return_dtype=pl.String),
                     threshold=pl.col("rule").replace_strict(thresholds, return_dtype=pl.String),
                 )
             )
@@ -110,7 +110,7 @@ def quality_task(staging: Path, name: str, texts: Path, statistics: Path, rules:
 
 
 def build_quality_filtered_text(step: Step, config: QualityRules) -> None:
-    """One part a WARC file, over the engine's workers."""
+    """One task per WARC file, over the engine's workers."""
     statistics = {path.stem: path for path in step.input(TEXT_STATISTICS.name).table("statistics")}
     texts = {path.stem: path for path in step.input("language_filtered_text").table("text")}
     tasks = {name: (path, statistics[name], config.rules) for name, path in texts.items()}

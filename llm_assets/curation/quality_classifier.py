@@ -1,8 +1,8 @@
-"""`quality_classifier`: a learned quality score, from examples that the user labels.
+"""`quality_classifier`: a quality score learned from examples that the user labels.
 
 Logistic regression over hashed word unigrams and bigrams (the model of fastText's classifier with its hidden layer
 folded away: arXiv:1607.01759; used to choose training text by GPT-3, arXiv:2005.14165, appendix A, and DCLM,
-arXiv:2406.11794). Trained in one thread in a fixed order, so that the same examples give the same weights.
+arXiv:2406.11794). Training runs in one thread and in a fixed order, so the same examples give the same weights.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,36 +31,22 @@ from .characters import ALPHA, DIGIT, decode, kinds_of, kinds_table
 from .schemas import ClassifierWeights
 from .text_buffers import utf8_buffers
 
-MOST_FEATURES = 20_000  # of one text: its first 10,000 words
+MAX_FEATURES = 20_000  # of one text: those of its first 10,000 words
 BIAS = -1
 
 
 class ExamplesError(ExternalInputError, ValueError):
-    """Labelled examples that cannot be used; the message names file and line."""
+    """Labelled examples that cannot be used; the message names the file and the line."""
 
 
 def read_examples(path: Path) -> pl.DataFrame:
-    """Columns `text` and `label` (0 or 1) of a .jsonl, .jsonl.gz or .parquet file. Raises ExamplesError."""
+    """Columns `text` and `label` (0 or 1) of a .jsonl, .jsonl.gz or .parquet file, without repeated rows.
+
+    Raises ExamplesError if the file cannot be read or has fewer than two examples of either label.
+    """
     if not path.is_file():
         raise ExamplesError(f"labelled examples {path.absolute()}: no such file")
-    if path.suffix == ".parquet":
-        try:
-            rows = [(str(i + 1), row) for i, row in enumerate(pl.read_parquet(path).iter_rows(named=True))]
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise ExamplesError(f"labelled examples {path}: {error}") from error
-    else:
-        content = path.read_bytes()
-        try:
-            content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-        except (OSError, EOFError) as error:
-            raise ExamplesError(f"labelled examples {path}: {error}") from error
-        rows = []
-        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-            if line.strip():
-                try:
-                    rows.append((str(number), json.loads(line)))
-                except ValueError as error:
-                    raise ExamplesError(f"labelled examples {path}, line {number}: {error}") from error
+    rows = _read_parquet(path) if path.suffix == ".parquet" else _read_json_lines(path)
     texts, labels = [], []
     for number, row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("text"), str) or row.get("label") not in (0, 1):
@@ -68,29 +55,54 @@ def read_examples(path: Path) -> pl.DataFrame:
             )
         texts.append(row["text"].encode("utf-8", "replace").decode())
         labels.append(int(row["label"]))
-    frame = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.Int64}).unique(
-        maintain_order=True
-    )
+    frame = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.Int64})
+    frame = frame.unique(maintain_order=True)
     if frame["label"].n_unique() < 2 or frame["label"].value_counts()["count"].min() < 2:
         raise ExamplesError(f"labelled examples {path}: needs two or more of either label")
     return frame
 
 
+def _read_parquet(path: Path) -> list[tuple[int, Any]]:
+    """Rows with their numbers, from 1."""
+    try:
+        return list(enumerate(pl.read_parquet(path).iter_rows(named=True), 1))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ExamplesError(f"labelled examples {path}: {error}") from error
+
+
+def _read_json_lines(path: Path) -> list[tuple[int, Any]]:
+    """Values with the numbers of their lines, from 1."""
+    content = path.read_bytes()
+    try:
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (OSError, EOFError) as error:
+        raise ExamplesError(f"labelled examples {path}: {error}") from error
+    rows = []
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+        if line.strip():
+            try:
+                rows.append((number, json.loads(line)))
+            except ValueError as error:
+                raise ExamplesError(f"labelled examples {path}, line {number}: {error}") from error
+    return rows
+
+
 @dataclass(frozen=True)
 class Classifier:
-    """Weights by hashed feature, and the bias."""
+    """The weight of each hashed feature (float64), and the bias."""
 
     weights: np.ndarray
     bias: float
 
     def score(self, texts: pl.Series) -> pl.Series:
-        """P(label 1) of each text, to four digits."""
+        """P(label 1) of each text, rounded to four digits."""
         features, starts = _features(texts, len(self.weights))
         return pl.Series(_scores(features, starts, self.weights, self.bias)).round(4)
 
 
 @lru_cache(maxsize=2)
 def load_classifier(path: Path) -> Classifier:
+    """A classifier from its table of weights (schema ClassifierWeights)."""
     frame = pl.read_parquet(path)
     weights = np.zeros(int(frame["buckets"][0]), np.float64)
     features = frame.filter(pl.col("feature") != BIAS)
@@ -99,7 +111,10 @@ def load_classifier(path: Path) -> Classifier:
 
 
 def train(examples: pl.DataFrame, settings: QualityClassifier) -> tuple[Classifier, dict[str, float]]:
-    """A classifier, and its numbers on the held-out examples (chosen by a hash of their text)."""
+    """A classifier, and counts of the examples, of the held-out ones, and of those of them that it labels correctly.
+
+    A hash of their text decides which examples are held out.
+    """
     digest = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") for text in examples["text"]]
     examples = examples.with_columns(order=pl.Series(digest, dtype=pl.UInt64)).sort("order", "label")
     held_out = examples["order"].to_numpy() % np.uint64(1000) < np.uint64(round(settings.held_out_share * 1000))
@@ -108,15 +123,8 @@ def train(examples: pl.DataFrame, settings: QualityClassifier) -> tuple[Classifi
         training = examples
     features, starts = _features(training["text"], settings.buckets)
     weights = np.zeros(settings.buckets)
-    bias = _fit(
-        features,
-        starts,
-        training["label"].to_numpy(),
-        weights,
-        settings.epochs,
-        settings.learning_rate,
-        settings.regularisation,
-    )
+    schedule = (settings.epochs, settings.learning_rate, settings.regularisation)
+    bias = _fit(features, starts, training["label"].to_numpy(), weights, *schedule)
     classifier = Classifier(weights, bias)
     numbers: dict[str, float] = {
         "examples": len(examples),
@@ -124,23 +132,25 @@ def train(examples: pl.DataFrame, settings: QualityClassifier) -> tuple[Classifi
         "held_out": len(testing),
     }
     if len(testing):
-        right = (classifier.score(testing["text"]) >= 0.5).cast(pl.Int64) == testing["label"]
-        numbers["held_out_right"] = int(right.sum())
+        correct = (classifier.score(testing["text"]) >= 0.5).cast(pl.Int64) == testing["label"]
+        numbers["held_out_right"] = int(correct.sum())
     return classifier, numbers
 
 
 def _features(texts: pl.Series, buckets: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hashed features of all texts end to end (int32), and where each text's start (int64, (n + 1,))."""
     data, offsets = utf8_buffers(texts)
-    features, starts = (
-        np.zeros(min(len(data) + 2 * len(texts), MOST_FEATURES * len(texts)) + 1, np.int32),
-        np.zeros(len(texts) + 1, np.int64),
-    )
-    _hash_features(data, offsets, kinds_table(), int(np.diff(offsets).max(initial=0)) + 1, buckets, features, starts)
+    size = min(len(data) + 2 * len(texts), MAX_FEATURES * len(texts)) + 1
+    features, starts = np.zeros(size, np.int32), np.zeros(len(texts) + 1, np.int64)
+    longest = int(np.diff(offsets).max(initial=0)) + 1
+    _hash_features(data, offsets, kinds_table(), longest, buckets, features, starts)
     return features[: starts[-1]], starts
 
 
+# A kernel takes its arrays one by one: numba compiles it for their types.
 @compiled
 def _hash_features(data, offsets, table, longest, buckets, features, starts):  # type: ignore[no-untyped-def]
+    """Features of every text: its words (runs of letters and digits, ASCII in lower case) and pairs of words."""
     text, kinds = np.zeros(longest, np.uint32), np.zeros(longest, np.uint32)
     total = 0
     for page in range(len(offsets) - 1):
@@ -149,7 +159,7 @@ def _hash_features(data, offsets, table, longest, buckets, features, starts):  #
         first = total
         at = 0
         before = np.uint64(0)
-        while at < n and total - first < MOST_FEATURES - 1:
+        while at < n and total - first < MAX_FEATURES - 1:
             if not kinds[at] & (ALPHA | DIGIT):
                 at += 1
                 continue
@@ -173,7 +183,8 @@ def _hash_features(data, offsets, table, longest, buckets, features, starts):  #
 
 @compiled
 def _logit(features, start, end, weights, bias):  # type: ignore[no-untyped-def]
-    # Divided by the root of their number: between a sum (long texts all certain) and a mean (none ever).
+    # Dividing by the root of the number of features is between a sum, which makes long texts certain, and a mean, which
+    # makes none certain.
     total = 0.0
     for i in range(start, end):
         total += weights[features[i]]
@@ -188,9 +199,10 @@ def _scores(features, starts, weights, bias):  # type: ignore[no-untyped-def]
     return scores
 
 
+# A kernel takes its arrays and numbers one by one: numba compiles it for their types.
 @compiled
 def _fit(features, starts, labels, weights, epochs, rate, regularisation):  # type: ignore[no-untyped-def]
-    """Adagrad on the log loss; returns the bias. The examples come in an order that their texts' hashes fix."""
+    """Fit `weights` by Adagrad on the log loss, in the examples' order; returns the bias."""
     bias = 0.0
     squares = np.zeros(len(weights))
     bias_square = 1e-8
@@ -210,7 +222,7 @@ def _fit(features, starts, labels, weights, epochs, rate, regularisation):  # ty
 
 
 def build_quality_classifier(step: Step, config: QualityClassifier) -> None:
-    """Weights that are not 0, one row each; no table where the recipe names no examples."""
+    """Write one row for each weight other than 0; no table if the recipe names no examples."""
     with step.task("classifier") as task:
         if config.examples is None:
             task.stats["examples"] = 0
@@ -241,7 +253,7 @@ def _examples_version(config: QualityClassifier) -> Mapping[str, str]:
 QUALITY_CLASSIFIER = Stage(
     name="quality_classifier",
     group="curation",
-    description="A learned quality score from the user's labelled examples; empty where the recipe names none.",
+    description="A quality score learned from the user's labelled examples; empty if the recipe names none.",
     kinds=("numba", "parquet"),
     build=build_quality_classifier,
     code_version="1",

@@ -1,4 +1,4 @@
-"""Rows of the reject tables, the same in every stage that rejects."""
+"""Rows of the reject tables, which are the same in every stage that rejects pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOCUMENT = tuple(polars_schema(Document))
 
 
 def reject_row(row: dict[str, Any], stage: str, rule: str, value: str, threshold: str) -> dict[str, Any]:
-    """The reject of a page: what leads back to it (from `row`), and why it went."""
+    """A row of schema Rejects: the columns that identify the page (from `row`), and why it was rejected."""
     return {
         **{column: row[column] for column in DOCUMENT},
         "stage": stage,
@@ -25,25 +25,26 @@ def reject_row(row: dict[str, Any], stage: str, rule: str, value: str, threshold
 
 
 def count_rules(rejects: pl.DataFrame) -> dict[str, int]:
-    """Rejects by rule, in order of name."""
+    """Number of rejects by rule, in order of the rules' names."""
     return dict(rejects.group_by("rule").len().sort("rule").iter_rows())
 
 
 class Tally:
-    """What a part of a stage that filters was given, kept and rejected, by rule."""
+    """How many pages a task of a filtering stage read, kept and rejected, by rule."""
 
     def __init__(self) -> None:
         self.pages = self.kept = 0
         self.rejects: dict[str, int] = {}
 
     def add(self, passed: pl.DataFrame, failed: pl.DataFrame) -> None:
-        """Count a batch; `failed` has the column `rule`."""
+        """Count a batch. `failed` has the column `rule`."""
         self.pages += len(passed) + len(failed)
         self.kept += len(passed)
         for rule, number in count_rules(failed).items():
             self.rejects[rule] = self.rejects.get(rule, 0) + number
 
     def stats(self) -> dict[str, Any]:
+        """The counts as stats of a task."""
         return {
             "pages": self.pages,
             "kept": self.kept,

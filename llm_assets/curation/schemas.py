@@ -1,11 +1,11 @@
-"""Tables of the curation room."""
+"""Schemas of the curation tables."""
 
 import pandera.polars as pa
 import polars as pl
 
 
 class Place(pa.DataFrameModel):
-    """Which page, and where it lies."""
+    """Which page it is, and where its capture is stored."""
 
     doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
     url: str
@@ -16,13 +16,13 @@ class Place(pa.DataFrameModel):
 
 
 class Document(Place):
-    """The columns that lead any text or reject back to its page."""
+    """The columns that lead a text or a reject back to its page."""
 
     fetched_at: str
 
 
 class FilteredUrls(Document):
-    """Captures that are worth reading."""
+    """Captures that pass the URL filter."""
 
     warc_length: pl.Int64 = pa.Field(ge=0)
     registered_domain: str
@@ -33,7 +33,7 @@ class FilteredUrls(Document):
 
 
 class ExtractedText(Document):
-    """Main text of each page; `encoding` is the one its bytes were read in, `html_bytes` their number."""
+    """The main text of each page. `encoding` is the one in which its `html_bytes` bytes were decoded."""
 
     title: str
     text: str = pa.Field(str_length={"min_value": 1})
@@ -42,7 +42,11 @@ class ExtractedText(Document):
 
 
 class LanguageFilteredText(ExtractedText):
-    """Pages in a target language. `language` is the target and `language_score` its P; the top three are kept beside."""
+    """Pages in a target language.
+
+    `language` is the most probable target and `language_score` its probability. The other columns are the three most
+    probable languages, whether targets or not, and their probabilities.
+    """
 
     language: str = pa.Field(str_length={"min_value": 2})
     language_score: float = pa.Field(ge=0, le=1)
@@ -55,78 +59,25 @@ class LanguageFilteredText(ExtractedText):
 
 
 class ClassifierWeights(pa.DataFrameModel):
-    """Weights of the learned quality score that are not 0, by hashed feature; feature -1 is the bias."""
+    """Weights of the learned quality score other than 0, by hashed feature. Feature -1 is the bias."""
 
     feature: pl.Int64 = pa.Field(ge=-1, unique=True)
     weight: float
     buckets: pl.Int64 = pa.Field(ge=1)
 
 
-class TextStatistic(pa.DataFrameModel):
-    """What the quality rules look at, one row a page of `language_filtered_text`, in its order.
-
-    Ratios are parts of the text's characters, words or lines. Columns from `lorem_ipsum` on follow C4's edit of the text;
-    those from `terminal_line_ratio` on are of the edited text.
-    """
-
-    doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
-    warc_offset: pl.Int64 = pa.Field(ge=0)
-    characters: float = pa.Field(ge=0)
-    words: float = pa.Field(ge=0)
-    non_symbol_words: float = pa.Field(ge=0)
-    mean_word_length: float = pa.Field(ge=0)
-    hash_ratio: float = pa.Field(ge=0)
-    ellipsis_ratio: float = pa.Field(ge=0)
-    alpha_word_ratio: float = pa.Field(ge=0, le=1)
-    stop_words: float = pa.Field(ge=0)
-    bullet_line_ratio: float = pa.Field(ge=0, le=1)
-    ellipsis_line_ratio: float = pa.Field(ge=0, le=1)
-    duplicate_line_ratio: float = pa.Field(ge=0, le=1)
-    duplicate_paragraph_ratio: float = pa.Field(ge=0, le=1)
-    duplicate_line_character_ratio: float = pa.Field(ge=0, le=1)
-    duplicate_paragraph_character_ratio: float = pa.Field(ge=0, le=1)
-    top_2_gram_character_ratio: float = pa.Field(ge=0)
-    top_3_gram_character_ratio: float = pa.Field(ge=0)
-    top_4_gram_character_ratio: float = pa.Field(ge=0)
-    duplicate_5_gram_character_ratio: float = pa.Field(ge=0, le=1)
-    duplicate_6_gram_character_ratio: float = pa.Field(ge=0, le=1)
-    duplicate_7_gram_character_ratio: float = pa.Field(ge=0, le=1)
-    duplicate_8_gram_character_ratio: float = pa.Field(ge=0, le=1)
-    duplicate_9_gram_character_ratio: float = pa.Field(ge=0, le=1)
-    duplicate_10_gram_character_ratio: float = pa.Field(ge=0, le=1)
-    lorem_ipsum: float = pa.Field(isin=[0.0, 1.0])
-    curly_bracket: float = pa.Field(isin=[0.0, 1.0])
-    sentences: float = pa.Field(ge=0)
-    removed_lines: float = pa.Field(ge=0)
-    terminal_line_ratio: float = pa.Field(ge=0, le=1)
-    short_line_ratio: float = pa.Field(ge=0, le=1)
-    edited_duplicate_line_character_ratio: float = pa.Field(ge=0, le=1)
-    newline_ratio: float = pa.Field(ge=0)
-    edited_characters: float = pa.Field(ge=0)
-    quality_score: float = pa.Field(nullable=True, ge=0, le=1)
-    edited_text: str = pa.Field(nullable=True)
-
-
-# The columns that compiled code fills, in its order.
-STATISTICS = tuple(
-    column
-    for column in TextStatistic.to_schema().columns
-    if column not in ("doc_id", "warc_offset", "quality_score", "edited_text")
-)
-
-
 class QualityFilteredText(LanguageFilteredText):
-    """Pages that pass the quality rules; `text` without the lines that C4's rules remove."""
+    """Pages that pass the quality rules. `text` is without the lines that C4's rules remove."""
 
     words: pl.Int64 = pa.Field(ge=0)
     quality_score: float = pa.Field(nullable=True, ge=0, le=1)
 
 
 class Signature(pa.DataFrameModel):
-    """The duplicate index: what later pages are compared with, one row a page, in file order.
+    """The duplicate index that later pages are compared with: one row per page, in file order.
 
-    `exact` is the digest of the normalised text; `bands` one hash for each band of the MinHash signature (none where the
-    text has too few words for a shingle).
+    `digest` is that of the normalised text. `bands` holds one hash for each band of the MinHash signature; it is empty
+    if the text has too few words for a shingle.
     """
 
     doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
@@ -134,12 +85,16 @@ class Signature(pa.DataFrameModel):
     crawl: str
     warc_file: str
     warc_offset: pl.Int64 = pa.Field(ge=0)
-    exact: pl.UInt64
+    digest: pl.UInt64
     bands: pl.List(pl.UInt64)
 
 
 class Cluster(pa.DataFrameModel):
-    """Pages of each cluster of two or more duplicates; `cluster` is the `doc_id` of the one that is kept."""
+    """The pages of each cluster of two or more duplicates, one row per page.
+
+    `cluster` is the `doc_id` of the kept page, and `relation` how a page relates to it: `exact` if their normalised
+    texts are equal, else `near`. `shared_bands` counts the MinHash bands that the two have in common.
+    """
 
     cluster: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
     size: pl.Int64 = pa.Field(ge=2)
@@ -148,13 +103,16 @@ class Cluster(pa.DataFrameModel):
     crawl: str
     warc_file: str
     warc_offset: pl.Int64 = pa.Field(ge=0)
-    kept: bool
+    is_kept: bool
     relation: str = pa.Field(isin=["kept", "exact", "near"])
     shared_bands: pl.Int64 = pa.Field(ge=0)
 
 
 class CleanCorpus(QualityFilteredText):
-    """What the model may see. `title` and `text` are scrubbed; the last columns count the placeholders in `text`, by type."""
+    """The text that models may see.
+
+    `title` and `text` have placeholders for personal data; the last columns count those in `text`, by type.
+    """
 
     email: pl.Int64 = pa.Field(ge=0)
     ip_address: pl.Int64 = pa.Field(ge=0)
@@ -165,7 +123,7 @@ class CleanCorpus(QualityFilteredText):
 
 
 class Rejects(Document):
-    """Pages that left the funnel: which stage and rule, the measured value, the threshold it was held against."""
+    """Rejected pages: which stage and rule rejected each, the measured value, and the threshold."""
 
     stage: str = pa.Field(str_length={"min_value": 1})
     rule: str = pa.Field(str_length={"min_value": 1})
@@ -174,7 +132,7 @@ class Rejects(Document):
 
 
 class Funnel(pa.DataFrameModel):
-    """Pages that came out of each stage of a crawl, those it rejected, and the bytes that came out."""
+    """How many pages each stage of a crawl kept and rejected, and the bytes of those it kept."""
 
     crawl: str
     stage: str
@@ -184,7 +142,7 @@ class Funnel(pa.DataFrameModel):
 
 
 class RejectsByRule(pa.DataFrameModel):
-    """Rejected pages by crawl, stage and rule."""
+    """How many pages each rule rejected, by crawl and stage."""
 
     crawl: str
     stage: str
@@ -193,7 +151,7 @@ class RejectsByRule(pa.DataFrameModel):
 
 
 class TruthScores(pa.DataFrameModel):
-    """Measures of the stages against a ground truth."""
+    """Measures of the stages, compared with the ground truth of the sample web."""
 
     crawl: str
     measure: str
@@ -201,10 +159,11 @@ class TruthScores(pa.DataFrameModel):
 
 
 class PageVersions(Place):
-    """One row a version of a page: a text at a URL (a payload, where a page has no text), however often it was captured.
+    """One row per version of a page: a text at a URL (a payload, for a page without text), however often captured.
 
-    crawl, warc_file, warc_offset: its first capture that the clean corpus holds; of none, its first. version: 1 for the page's first text, 2 for the next.
-    first_seen, last_seen: times of its first and last capture, revisits among them. last_crawl: of the last capture.
+    crawl, warc_file, warc_offset: the version's first capture that the clean corpus holds, or its first capture.
+    version: 1 for the page's first text, 2 for the next.
+    first_seen, last_seen: times of its first and last capture, revisits included. last_crawl: the crawl of the last.
     state: current; superseded by a later text; vanished (404, 410 or 451 since); moved (301 or 308 since); taken_down.
     ended_by: the crawl that found it no longer current. in_corpus: whether the clean corpus holds it.
     """
@@ -221,4 +180,4 @@ class PageVersions(Place):
 
 
 class TrainingPage(Place):
-    """A page that models learn from or find by search."""
+    """A page that models are trained on or find by search."""

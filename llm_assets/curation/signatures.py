@@ -1,9 +1,10 @@
-"""`text_signatures`: what duplicates are found by. One row a page: digest of its normalised text, and MinHash bands.
+"""`text_signatures`: the duplicate index, one row per page: a digest of its normalised text, and its MinHash bands.
 
-FineWeb's normalisation (arXiv:2406.17557, section 3.5; datatrove's `simplify_text`): lower case, numbers to 0,
+The normalisation is FineWeb's (arXiv:2406.17557, section 3.5; datatrove's `simplify_text`): lower case, numbers to 0,
 punctuation to spaces, white space collapsed, diacritics dropped (NFD without Mn). MinHash (Broder, "On the resemblance
-and containment of documents", 1997) over the set of word n-grams; bands as in Leskovec, Rajaraman, Ullman, "Mining of
-Massive Datasets", section 3.4: two pages of similarity s share a band with probability 1 - (1 - s^rows)^bands.
+and containment of documents", 1997) is taken over the set of word n-grams; bands as in Leskovec, Rajaraman, Ullman,
+"Mining of Massive Datasets", section 3.4: two pages of similarity s share a band with probability
+1 - (1 - s^rows)^bands.
 """
 
 from __future__ import annotations
@@ -23,26 +24,28 @@ from llm_assets.compute.compiled import compiled, inlined
 from llm_assets.recipes import Deduplication
 from llm_assets.recipes.frozen import Frozen
 
-from .characters import CONTROLS, PUNCTUATION, TABLE, decode
+from .characters import CONTROLS, PUNCTUATION, TABLE_SIZE, decode
 from .schemas import Signature
 from .text_buffers import utf8_buffers
 
 _DIGIT = 48
 _DROPPED, _SPACE = 0, 32
-# One of these between two digits joins them to one number.
+# One of these between two digits makes them one number.
 _SEPARATORS = np.array([ord(c) for c in ".,،٫⎖⎗⎘"], np.uint32)
+_HASH_BASE = np.uint64(0x100000001B3)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @lru_cache(maxsize=1)
-def folding() -> np.ndarray:
-    """uint32 (0x20000,): what each character becomes; 0 is nothing, 32 a break between words, 48 a digit.
+def folding_table() -> np.ndarray:
+    """uint32 (0x20000,): what each character becomes. 0 is nothing, 32 a break between words, 48 a digit.
 
-    A character whose decomposition leaves several (Hangul, some Indic vowels) stays as it is: composed and decomposed
-    spellings of it then differ, which NFC text does not show.
+    A character that decomposes into several (Hangul, some Indic vowels) stays as it is. Its composed and decomposed
+    spellings then differ, but NFC text has only the first.
     """
-    table = np.arange(TABLE, dtype=np.uint32)
+    table = np.arange(TABLE_SIZE, dtype=np.uint32)
     breaks = set(PUNCTUATION + CONTROLS)
-    for code in range(TABLE):
+    for code in range(TABLE_SIZE):
         character = chr(code)
         if unicodedata.category(character) == "Nd":
             table[code] = _DIGIT
@@ -51,12 +54,15 @@ def folding() -> np.ndarray:
         else:
             lowered = character.lower()
             base = [c for c in unicodedata.normalize("NFD", lowered) if unicodedata.category(c) != "Mn"]
-            table[code] = ord(base[0]) if len(base) == 1 else _DROPPED if not base else ord(lowered[0])
+            if not base:
+                table[code] = _DROPPED
+            else:
+                table[code] = ord(base[0]) if len(base) == 1 else ord(lowered[0])
     return table
 
 
 class Signatures(Frozen):
-    """How signatures are made: what `sign` reads of Deduplication, where each field is described."""
+    """How signatures are made: the fields of Deduplication that `sign` reads, described there."""
 
     near_duplicates: bool
     ngram: int
@@ -66,7 +72,7 @@ class Signatures(Frozen):
 
     @classmethod
     def of(cls, rules: Deduplication) -> Signatures:
-        """What of a recipe's rules decides signatures."""
+        """The fields that decide signatures."""
         return cls(**{name: getattr(rules, name) for name in cls.model_fields})
 
 
@@ -79,27 +85,35 @@ def hash_functions(rules: Signatures) -> np.ndarray:
 
 
 def sign(texts: pl.Series, rules: Signatures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Digest (uint64, (n,)) and bands (uint64, (n, bands)) of each text, and whether it has bands (bool, (n,))."""
+    """Digest (uint64, (n,)) and bands (uint64, (n, bands)) of each text, and whether it has bands (bool, (n,)).
+
+    A text with fewer words than an n-gram has no bands.
+    """
     data, offsets = utf8_buffers(texts)
-    exact, bands, has = (
-        np.zeros(len(texts), np.uint64),
-        np.zeros((len(texts), rules.bands), np.uint64),
-        np.zeros(len(texts), np.bool_),
-    )
-    _sign(
+    digests = np.zeros(len(texts), np.uint64)
+    bands = np.zeros((len(texts), rules.bands), np.uint64)
+    has_bands = np.zeros(len(texts), np.bool_)
+    _sign_pages(
         data,
         offsets,
-        folding(),
+        folding_table(),
         hash_functions(rules),
-        _SEPARATORS,
         rules.ngram,
         rules.rows_per_band if rules.near_duplicates else 0,
         int(np.diff(offsets).max(initial=0)) + 1,
-        exact,
+        digests,
         bands,
-        has,
+        has_bands,
     )
-    return exact, bands, has
+    return digests, bands, has_bands
+
+
+def signature_columns(digests: np.ndarray, bands: np.ndarray, has_bands: np.ndarray, band_count: int) -> pl.DataFrame:
+    """What `sign` gives, as the columns `digest` and `bands` of schema Signature."""
+    ends = np.concatenate([[0], np.cumsum(has_bands) * band_count])
+    hashes = pa.array(bands[has_bands].ravel(), pa.uint64())
+    lists = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), hashes)
+    return pl.DataFrame({"digest": pl.Series(digests), "bands": pl.Series(pl.from_arrow(lists))})
 
 
 @inlined
@@ -110,83 +124,96 @@ def _mix(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> np.uint64(31))
 
 
+# A kernel takes its arrays one by one: numba compiles it for their types.
 @compiled
-def _minimise(shingles, count, functions, least):  # type: ignore[no-untyped-def]
+def _sign_pages(  # type: ignore[no-untyped-def]
+    data, offsets, folding, functions, ngram, rows, longest, digests, bands, has_bands
+):
+    """Fill `digests`, `bands` and `has_bands`; without bands where `rows` is 0."""
+    text, words, shingles = np.zeros(longest, np.uint32), np.zeros(longest, np.uint64), np.zeros(longest, np.uint32)
+    minima = np.zeros(functions.shape[1], np.uint32)
+    for page in range(len(offsets) - 1):
+        n = decode(data, offsets[page], offsets[page + 1], text)
+        count, digests[page] = _hash_words(text, n, folding, words)
+        if rows == 0 or count < ngram:
+            continue
+        has_bands[page] = True
+        for i in range(count - ngram + 1):
+            value = np.uint64(0)
+            for k in range(ngram):
+                value = (value * _GOLDEN) + words[i + k]
+            shingles[i] = np.uint32(_mix(value) >> np.uint64(32))
+        _minimise(shingles, count - ngram + 1, functions, minima)
+        for band in range(bands.shape[1]):
+            value = np.uint64(band + 1)
+            for row in range(rows):
+                value = _mix(value ^ np.uint64(minima[band * rows + row]))
+            bands[page, band] = value
+
+
+@compiled
+def _hash_words(text, n, folding, words):  # type: ignore[no-untyped-def]
+    """Hashes of the words of the normalised text into `words`; returns how many, and the digest of all of them."""
+    count = 0
+    digest = _GOLDEN
+    word = np.uint64(0)
+    inside = False
+    at = 0
+    while at <= n:
+        # The end of the text is a break.
+        folded = np.uint32(_SPACE)
+        if at < n:
+            folded = folding[text[at]] if text[at] < len(folding) else text[at]
+        if folded == _DIGIT and at < n:
+            at = _number_end(text, at, n, folding)
+            word = word * _HASH_BASE + np.uint64(_DIGIT) + np.uint64(1)
+            inside = True
+            continue
+        if folded == _SPACE:
+            if inside:
+                words[count] = _mix(word)
+                digest = _mix(digest ^ words[count])
+                count += 1
+                word = np.uint64(0)
+                inside = False
+        elif folded != _DROPPED:
+            word = word * _HASH_BASE + np.uint64(folded) + np.uint64(1)
+            inside = True
+        at += 1
+    return count, digest
+
+
+@compiled
+def _number_end(text, at, n, folding):  # type: ignore[no-untyped-def]
+    """Where the number that begins at `at` ends: digits with at most one separator among them, all of it one 0."""
+    joined = False
+    at += 1
+    while at < n:
+        if text[at] < len(folding) and folding[text[at]] == _DIGIT:
+            at += 1
+            continue
+        separator = False
+        for i in range(len(_SEPARATORS)):
+            separator = separator or text[at] == _SEPARATORS[i]
+        if joined or not separator or at + 1 >= n or text[at + 1] >= len(folding) or folding[text[at + 1]] != _DIGIT:
+            break
+        joined = True
+        at += 2
+    return at
+
+
+@compiled
+def _minimise(shingles, count, functions, minima):  # type: ignore[no-untyped-def]
     """Least value of every hash function over the shingles: 32 bits, xor, multiply, shift, multiply."""
     size = functions.shape[1]
     for j in range(size):
-        least[j] = np.uint32(0xFFFFFFFF)
+        minima[j] = np.uint32(0xFFFFFFFF)
     for i in range(count):
         shingle = shingles[i]
         for j in range(size):
             value = np.uint32((shingle ^ functions[0, j]) * functions[1, j])
             value = np.uint32((value ^ np.uint32(value >> np.uint32(15))) * functions[2, j])
-            least[j] = min(least[j], value)
-
-
-@compiled
-def _sign(data, offsets, table, functions, separators, ngram, rows, longest, exact, bands, has):  # type: ignore[no-untyped-def]
-    text, words, shingles = np.zeros(longest, np.uint32), np.zeros(longest, np.uint64), np.zeros(longest, np.uint32)
-    least = np.zeros(functions.shape[1], np.uint32)
-    for page in range(len(offsets) - 1):
-        n = decode(data, offsets[page], offsets[page + 1], text)
-        count = 0
-        digest = np.uint64(0x9E3779B97F4A7C15)
-        word = np.uint64(0)
-        inside = False
-        at = 0
-        while at <= n:
-            folded = np.uint32(_SPACE) if at == n else table[text[at]] if text[at] < len(table) else text[at]
-            if folded == _DIGIT and at < n:
-                # Digits, with one separator between: all of it one 0.
-                joined = False
-                at += 1
-                while at < n:
-                    if text[at] < len(table) and table[text[at]] == _DIGIT:
-                        at += 1
-                        continue
-                    separator = False
-                    for i in range(len(separators)):
-                        separator = separator or text[at] == separators[i]
-                    if (
-                        joined
-                        or not separator
-                        or at + 1 >= n
-                        or text[at + 1] >= len(table)
-                        or table[text[at + 1]] != _DIGIT
-                    ):
-                        break
-                    joined = True
-                    at += 2
-                word = word * np.uint64(0x100000001B3) + np.uint64(_DIGIT) + np.uint64(1)
-                inside = True
-                continue
-            if folded == _SPACE:
-                if inside:
-                    words[count] = _mix(word)
-                    digest = _mix(digest ^ words[count])
-                    count += 1
-                    word = np.uint64(0)
-                    inside = False
-            elif folded != _DROPPED:
-                word = word * np.uint64(0x100000001B3) + np.uint64(folded) + np.uint64(1)
-                inside = True
-            at += 1
-        exact[page] = digest
-        if rows == 0 or count < ngram:
-            continue
-        has[page] = True
-        for i in range(count - ngram + 1):
-            value = np.uint64(0)
-            for k in range(ngram):
-                value = (value * np.uint64(0x9E3779B97F4A7C15)) + words[i + k]
-            shingles[i] = np.uint32(_mix(value) >> np.uint64(32))
-        _minimise(shingles, count - ngram + 1, functions, least)
-        for band in range(bands.shape[1]):
-            value = np.uint64(band + 1)
-            for row in range(rows):
-                value = _mix(value ^ np.uint64(least[band * rows + row]))
-            bands[page, band] = value
+            minima[j] = min(minima[j], value)
 
 
 def signature_task(staging: Path, name: str, texts: Path, rules: Signatures) -> None:
@@ -195,16 +222,14 @@ def signature_task(staging: Path, name: str, texts: Path, rules: Signatures) -> 
         table = task.table("signatures", Signature)
         pages = 0
         for frame in batches(texts, ["doc_id", "url", "crawl", "warc_file", "warc_offset", "text"]):
-            exact, bands, has = sign(frame["text"], rules)
-            ends = np.concatenate([[0], np.cumsum(has) * rules.bands])
-            lists = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(bands[has].ravel(), pa.uint64()))
-            table.frame(frame.drop("text").with_columns(exact=pl.Series(exact), bands=pl.Series(pl.from_arrow(lists))))
+            signatures = signature_columns(*sign(frame["text"], rules), rules.bands)
+            table.frame(pl.concat([frame.drop("text"), signatures], how="horizontal"))
             pages += len(frame)
         task.stats["pages"] = pages
 
 
 def build_text_signatures(step: Step, config: Signatures) -> None:
-    """One part a WARC file, over the engine's workers."""
+    """One task per WARC file, over the engine's workers."""
     sign(pl.Series(["compiled once, here, and not by every worker"]), config)
     texts = {path.stem: path for path in step.input("quality_filtered_text").table("text")}
     tasks = {name: (path, config) for name, path in texts.items()}
@@ -214,10 +239,10 @@ def build_text_signatures(step: Step, config: Signatures) -> None:
 TEXT_SIGNATURES = Stage(
     name="text_signatures",
     group="curation",
-    description="The duplicate index: digest of the normalised text and MinHash bands of each page.",
+    description="The duplicate index: each page's MinHash bands and the digest of its normalised text.",
     kinds=("numba", "parquet"),
     build=build_text_signatures,
-    code_version="1",
+    code_version="2",
     config=lambda recipe, _: Signatures.of(recipe.deduplication),
     per_crawl=True,
     inputs=("quality_filtered_text",),

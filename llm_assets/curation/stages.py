@@ -1,4 +1,4 @@
-"""Stages of the curation room, upstream first."""
+"""The stages of curation, upstream first."""
 
 from .clean_corpus import CLEAN_CORPUS
 from .corpus_report import CORPUS_REPORT
@@ -10,7 +10,7 @@ from .page_versions import PAGE_VERSIONS, TRAINING_PAGES
 from .quality import QUALITY_FILTERED_TEXT
 from .quality_classifier import QUALITY_CLASSIFIER
 from .signatures import TEXT_SIGNATURES
-from .text_statistics import TEXT_STATISTICS
+from .text_statistics.stage import TEXT_STATISTICS
 from .url_filter import FILTERED_URLS
 
 STAGES = (

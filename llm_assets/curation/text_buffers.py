@@ -1,4 +1,4 @@
-"""Text columns as plain arrays for compiled code: one UTF-8 buffer and where each text starts in it."""
+"""Text columns as arrays for compiled code: one UTF-8 buffer, and where each text starts in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 
 def utf8_buffers(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The texts' bytes end to end (uint8) and the n + 1 offsets that part them (int64). Nulls count as empty."""
+    """The bytes of n texts end to end (uint8), and the n + 1 offsets that separate them (int64). Nulls become empty."""
     array = texts.fill_null("").to_arrow()
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()

@@ -1,10 +1,11 @@
-"""`filtered_urls`: rules on the capture index, in DuckDB; no page body is read."""
+"""`filtered_urls`: the URL rules, applied to the capture index in DuckDB. No page body is read."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -21,17 +22,15 @@ from .schemas import FilteredUrls, Rejects
 
 @lru_cache(maxsize=4)
 def _substrings(words: tuple[str, ...]) -> str | None:
-    """The substring words as one alternation, or None where there are none."""
-    found = query(
-        "SELECT DISTINCT word FROM read_parquet($words) WHERE kind = 'substrings' ORDER BY word", words=list(words)
-    )["word"]
-    return "|".join(re.escape(word) for word in found) or None
+    """The substring words as one regular expression, or None if there are none."""
+    sql = "SELECT DISTINCT word FROM read_parquet($words) WHERE kind = 'substrings' ORDER BY word"
+    return "|".join(re.escape(word) for word in query(sql, words=list(words))["word"]) or None
 
 
 def judge(
     captures: Path, domains: list[Path], words: list[Path], opt_out: list[Path], rules: UrlFilter
 ) -> pl.DataFrame:
-    """Every capture of one index file with `rule` null where it is kept, else the rule, value and threshold."""
+    """Every capture of one index file: `rule` is null if it is kept; else there are the rule, value and threshold."""
     word_files = [str(p) for p in words]
     return query(
         statement("filter_urls"),
@@ -45,30 +44,30 @@ def judge(
     )
 
 
-def filter_task(
-    staging: Path,
-    name: str,
-    captures: Path,
-    domains: list[Path],
-    words: list[Path],
-    opt_out: list[Path],
-    rules: UrlFilter,
-) -> None:
-    """Judge the captures of one WARC file."""
+class UrlLists(NamedTuple):
+    """Tables of `url_blocklists`."""
+
+    domains: list[Path]
+    words: list[Path]
+    opt_out: list[Path]
+
+
+def filter_task(staging: Path, name: str, captures: Path, lists: UrlLists, rules: UrlFilter) -> None:
+    """Worker: judge the captures of one WARC file."""
     with Task(staging, name) as task:
-        judged = judge(captures, domains, words, opt_out, rules)
-        kept = judged.filter(pl.col("rule").is_null())
+        judged = judge(captures, *lists, rules)
+        passed = judged.filter(pl.col("rule").is_null())
         rejected = judged.filter(pl.col("rule").is_not_null())
-        task.table("urls", FilteredUrls).frame(kept.select(list(polars_schema(FilteredUrls))))
+        task.table("urls", FilteredUrls).frame(passed.select(list(polars_schema(FilteredUrls))))
         task.table("rejects", Rejects).frame(rejected.select(list(polars_schema(Rejects))))
-        task.stats.update(pages=len(judged), kept=len(kept), rejected=len(rejected), rejects=count_rules(rejected))
+        task.stats.update(pages=len(judged), kept=len(passed), rejected=len(rejected), rejects=count_rules(rejected))
 
 
 def build_filtered_urls(step: Step, config: UrlFilter) -> None:
-    """One part a WARC file. DuckDB uses all cores by itself, so the parts run in this process, one after another."""
-    lists = step.input("url_blocklists")
-    tables = lists.table("domains"), lists.table("words"), lists.table("opt_out")
-    tasks = {path.stem: (path, *tables, config) for path in step.input("raw_warc").table("captures")}
+    """One task per WARC file. DuckDB uses all cores by itself, so the tasks run in this process, one after another."""
+    blocklists = step.input("url_blocklists")
+    lists = UrlLists(blocklists.table("domains"), blocklists.table("words"), blocklists.table("opt_out"))
+    tasks = {path.stem: (path, lists, config) for path in step.input("raw_warc").table("captures")}
     step.run_tasks(filter_task, tasks, "WARC files", engine=LocalEngine(1))
 
 

@@ -1,1 +1,1 @@
-"""Tokens: the byte-level BPE tokenizer, token shards, and the loader that training reads them with."""
+"""Tokens: the byte-level BPE tokenizer, and the token shards that training reads."""

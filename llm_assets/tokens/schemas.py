@@ -1,4 +1,4 @@
-"""Schemas of the tokens room's tables."""
+"""Schemas of the tokens tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import polars as pl
 
 
 class Vocabulary(pa.DataFrameModel):
-    """Every id. `token` is its text where its bytes are UTF-8, else the bytes as \\xNN; `count` its occurrences in the sampled text."""
+    """One row per id.
+
+    `token` is its text, or its bytes as \\xNN if they are not UTF-8. `count` is how often the sampled text has it.
+    """
 
     id: pl.Int64 = pa.Field(ge=0, unique=True)
     token: str
@@ -17,7 +20,7 @@ class Vocabulary(pa.DataFrameModel):
 
 
 class Compression(pa.DataFrameModel):
-    """Bytes and tokens of one sample of the corpus, by encoding; raw bytes are an encoding of 256 ids."""
+    """Bytes and tokens of one sample of the corpus, by encoding. Raw bytes are an encoding of 256 ids."""
 
     encoding: str
     vocabulary: pl.Int64 = pa.Field(ge=256)
@@ -27,10 +30,11 @@ class Compression(pa.DataFrameModel):
 
 
 class TokenDocuments(pa.DataFrameModel):
-    """The index: where each document's tokens lie, and which page they come from.
+    """The index: where each document's tokens are stored, and which page they come from.
 
-    `position` counts tokens of the split from its first shard on; `shard` and `offset` say the same as a file. `length`
-    counts the document's BOS; a document longer than what is left of its shard goes on in the next.
+    `position` counts tokens from the first shard of the split; `shard` and `offset` are the same place as a file and a
+    position in it. `length` includes the document's BOS. A document that does not fit the rest of its shard continues
+    in the next.
     """
 
     doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")

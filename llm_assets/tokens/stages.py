@@ -1,4 +1,4 @@
-"""The stages of this room, upstream first."""
+"""The stages of tokens, upstream first."""
 
 from .token_shards import TOKEN_SHARDS
 from .tokenizer import TOKENIZER

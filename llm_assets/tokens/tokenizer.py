@@ -1,8 +1,8 @@
 """`tokenizer`: byte-level BPE trained on the clean corpus, or a published encoding.
 
-Sennrich, Haddow, Birch, arXiv:1508.07909; on bytes: Radford et al., "Language Models are Unsupervised Multitask Learners",
-2019. Trained by rustbpe, twice as fast as `tokenizers` (benchmarks/tokenizer.py). It sums the counts of pairs over all
-documents, so neither their order nor the number of threads changes the ranks.
+BPE: Sennrich, Haddow, Birch, arXiv:1508.07909; on bytes: Radford et al., "Language Models are Unsupervised Multitask
+Learners", 2019. rustbpe trains it twice as fast as `tokenizers` (benchmarks/tokenizer.py). It sums the counts of pairs
+over all documents, so neither their order nor the number of threads changes the ranks.
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ from llm_assets.report import render
 from .schemas import Compression, Vocabulary
 
 REPORT = "report.html"
-COMPARED_BYTES = 8 << 20  # of text, on which encodings are compared and tokens counted
+COMPARED_BYTES = 8 << 20  # of text, for comparing encodings and counting tokens
 SAMPLE_CHARACTERS = 1_200
-LONGEST = 40
+LONGEST_TOKENS = 40  # in the HTML page
+LONGEST_IN_SUMMARY = 20
 
 
 def fetch(named: PublishedEncoding) -> Encoding:
-    """The published encoding that a recipe names. Raises TokenizerError, of a failed download EncodingUnavailable."""
+    """The published encoding that a recipe names. Raises TokenizerError; EncodingUnavailable if a download fails."""
     return published(named.name, Path(named.ranks).expanduser() if named.ranks else None)
 
 
-def corpus_texts(corpora: Sequence[Artifact], pages: TrainingPages, most_bytes: int | None = None) -> Iterator[str]:
-    """Texts of the corpora's pages; where they hold more than `most_bytes`, about so many.
+def corpus_texts(corpora: Sequence[Artifact], pages: TrainingPages, max_bytes: int | None = None) -> Iterator[str]:
+    """Texts of the corpora's training pages, up to about `max_bytes` in all.
 
-    Of a larger corpus, the documents whose identifiers hash lowest are taken.
+    Of a larger corpus, the documents with the lowest identifiers are taken; these are hashes.
     """
     total = sum(text_bytes(corpus, pages) for corpus in corpora)
-    limit = None if most_bytes is None or total <= most_bytes else int(most_bytes / total * 16**8)
+    limit = None if max_bytes is None or total <= max_bytes else int(max_bytes / total * 16**8)
     for corpus in corpora:
         for path in corpus.table("text"):
             for frame in batches(path, ["doc_id", "host", "text"]):
@@ -62,7 +63,7 @@ def corpus_texts(corpora: Sequence[Artifact], pages: TrainingPages, most_bytes: 
 
 
 def text_bytes(corpus: Artifact, pages: TrainingPages) -> int:
-    """Bytes of text of those pages of a corpus."""
+    """Bytes of text of a corpus' training pages."""
     if not pages.search_only_hosts or not corpus.table("text"):
         return int(corpus.record.stats.get("text_bytes", 0))
     sizes = pages.scan(corpus.table("text")).select(pl.col("text").str.len_bytes().cast(pl.Int64).sum())
@@ -70,7 +71,11 @@ def text_bytes(corpus: Artifact, pages: TrainingPages) -> int:
 
 
 def train(documents: Iterable[str], vocabulary: int, digits: int = 3) -> Encoding:
-    """Ranks of `vocabulary` ids, the special tokens among them; numbers are split into pieces of at most so many digits. Raises TokenizerError where the text has too few pairs for it."""
+    """An encoding of `vocabulary` ids, special tokens included.
+
+    digits: the most digits in one token; longer numbers are split. Raises TokenizerError if the text has too few pairs
+    of bytes for the vocabulary.
+    """
     import rustbpe
 
     wanted, pattern = vocabulary - len(SPECIAL_TOKENS), gpt4_pattern(digits)
@@ -85,8 +90,8 @@ def train(documents: Iterable[str], vocabulary: int, digits: int = 3) -> Encodin
     return Encoding("llm-assets", pattern, ranks)
 
 
-def shown(token: bytes) -> str:
-    """A token for a table: its text, or its bytes where they are no UTF-8."""
+def readable(token: bytes) -> str:
+    """A token as text for people: its text, or its bytes if they are not UTF-8."""
     try:
         return token.decode()
     except UnicodeDecodeError:
@@ -94,9 +99,9 @@ def shown(token: bytes) -> str:
 
 
 def vocabulary_table(encoding: Encoding, counts: np.ndarray) -> pl.DataFrame:
-    """One row an id (schema Vocabulary)."""
+    """One row per id (schema Vocabulary)."""
     rows = [
-        {"id": rank, "token": shown(token), "bytes": len(token), "special": False}
+        {"id": rank, "token": readable(token), "bytes": len(token), "special": False}
         for token, rank in sorted(encoding.ranks.items(), key=lambda item: item[1])
     ]
     rows += [{"id": rank, "token": name, "bytes": 0, "special": True} for name, rank in encoding.special.items()]
@@ -104,12 +109,12 @@ def vocabulary_table(encoding: Encoding, counts: np.ndarray) -> pl.DataFrame:
 
 
 def coloured(encoding: Encoding, text: str) -> list[tuple[str, int]]:
-    """Pieces of text with the id of each token; tokens that part a character are shown as bytes."""
-    return [(shown(encoding.bpe.decode_single_token_bytes(rank)), rank) for rank in encoding.encode(text)]
+    """The tokens of a text with their ids. Tokens that split a character are shown as bytes."""
+    return [(readable(encoding.bpe.decode_single_token_bytes(rank)), rank) for rank in encoding.encode(text)]
 
 
 class TokenizerConfig(Frozen):
-    """Size and training of the tokenizer, or which published one; what it is held against; which pages it may read."""
+    """Size and training of the tokenizer, or a published one; what it is compared with; which pages it may read."""
 
     vocabulary: int
     digits: int
@@ -121,15 +126,16 @@ class TokenizerConfig(Frozen):
 
     @classmethod
     def of(cls, settings: Tokenizer, pages: TrainingPages) -> TokenizerConfig:
+        """What the build reads of a recipe."""
         return cls(pages=pages, **{name: getattr(settings, name) for name in cls.model_fields if name != "pages"})
 
 
 def build_tokenizer(step: Step, config: TokenizerConfig) -> None:
-    """One part: ranks and description, the vocabulary, and how well it compresses."""
+    """One task: the encoding's files, its vocabulary, and how well it compresses."""
     corpora = list(step.inputs.by_crawl("clean_corpus").values())
     if not any(corpus.record.rows.get("text") for corpus in corpora):
         raise TokenizerError(
-            "the corpus is empty: no page of any crawl came through; llm-assets corpus report says what took them"
+            "the corpus is empty: every page of every crawl was rejected; llm-assets corpus report shows by which rules"
         )
     step.progress.start(2, "steps")
     if config.encoding:
@@ -146,20 +152,20 @@ def build_tokenizer(step: Step, config: TokenizerConfig) -> None:
             task.add_file(name)
         task.table("vocabulary", Vocabulary).frame(vocabulary_table(encoding, counts))
         task.table("compression", Compression).frame(compression)
-        own = compression.row(1, named=True)
+        trained = compression.row(1, named=True)
         task.stats.update(
             vocabulary=encoding.size,
-            sampled_bytes=own["bytes"],
-            sampled_tokens=own["tokens"],
-            bytes_per_token=own["bytes_per_token"],
+            sampled_bytes=trained["bytes"],
+            sampled_tokens=trained["tokens"],
+            bytes_per_token=trained["bytes_per_token"],
         )
     step.progress.advance(2)
 
 
 def compress(encoding: Encoding, others: Sequence[Encoding], sample: list[str]) -> tuple[pl.DataFrame, np.ndarray]:
-    """How many tokens each encoding makes of a sample (schema Compression), and how often each id of the first occurs.
+    """Tokens of a sample in each encoding (schema Compression), and how often each id of `encoding` occurs (int64).
 
-    The first rows are raw bytes, and `encoding`.
+    The first two rows are raw bytes and `encoding`.
     """
     sampled_bytes = sum(len(text.encode()) for text in sample)
     counts = np.zeros(encoding.size, np.int64)
@@ -176,45 +182,48 @@ def compress(encoding: Encoding, others: Sequence[Encoding], sample: list[str]) 
     return pl.DataFrame([{**row, **size} for row, size in zip(rows, sizes, strict=True)]), counts
 
 
-def longest_tokens(tokenizer: Artifact, most: int) -> pl.DataFrame:
-    """Tokens that occur in the sampled text, the longest first."""
+def longest_tokens(tokenizer: Artifact, number: int) -> pl.DataFrame:
+    """The longest tokens that occur in the sampled text, the longest first."""
     used = pl.read_parquet(tokenizer.table("vocabulary")).filter(pl.col("count") > 0)
-    return used.sort("bytes", "id", descending=[True, False]).head(most)
+    return used.sort("bytes", "id", descending=[True, False]).head(number)
 
 
 def draw_report(tokenizer: Artifact, inputs: Inputs, config: TokenizerConfig) -> str:
-    """The HTML page: compression, the longest tokens, and documents with their tokens coloured."""
+    """The HTML page: compression, the longest tokens, and sample documents with coloured tokens."""
     encoding = Encoding.load(tokenizer.path)
     vocabulary = pl.read_parquet(tokenizer.table("vocabulary"))
     sample = list(corpus_texts(list(inputs.by_crawl("clean_corpus").values()), config.pages, COMPARED_BYTES))
-    shown = sample[:: max(1, len(sample) // max(config.samples, 1))][: config.samples]
+    step = max(1, len(sample) // max(config.samples, 1))
+    documents = sample[::step][: config.samples]
     return render(
         __package__,
         "tokenizer.html.j2",
         encoding=encoding,
         compression=pl.read_parquet(tokenizer.table("compression")).to_dicts(),
-        longest=longest_tokens(tokenizer, LONGEST).to_dicts(),
+        longest=longest_tokens(tokenizer, LONGEST_TOKENS).to_dicts(),
         unused=len(vocabulary.filter(~pl.col("special") & (pl.col("count") == 0))),
-        samples=[coloured(encoding, text[:SAMPLE_CHARACTERS]) for text in shown],
+        samples=[coloured(encoding, text[:SAMPLE_CHARACTERS]) for text in documents],
     )
 
 
 def show(tokenizer: Artifact) -> dict[str, str]:
-    """Compression and the longest tokens in Markdown, for Dagster's page of the asset."""
+    """Compression and the longest tokens in Markdown, for the asset's page in Dagster."""
     lines = ["| encoding | ids | tokens | bytes per token |", "|---|--:|--:|--:|"]
     lines += [
         f"| {row['encoding']} | {row['vocabulary']:,} | {row['tokens']:,} | {row['bytes_per_token']:.3f} |"
         for row in pl.read_parquet(tokenizer.table("compression")).to_dicts()
     ]
-    tokens = ", ".join(f"`{token.replace('`', ' ').strip()}`" for token in longest_tokens(tokenizer, 20)["token"])
+    tokens = ", ".join(
+        f"`{token.replace('`', ' ').strip()}`" for token in longest_tokens(tokenizer, LONGEST_IN_SUMMARY)["token"]
+    )
     return {"compression": "\n".join([*lines, "", f"Longest tokens in use: {tokens}"])}
 
 
 TOKENIZER = Stage(
     name="tokenizer",
     group="tokens",
-    description="Byte-level BPE trained on the clean corpus, as tiktoken ranks, with the special tokens of chat and "
-    "tools; or a published encoding.",
+    description="Byte-level BPE trained on the clean corpus, or a published encoding: tiktoken ranks, and the special "
+    "tokens of chat and tools.",
     kinds=("rust", "tiktoken"),
     build=build_tokenizer,
     config=lambda recipe, crawl: TokenizerConfig.of(recipe.tokenizer, recipe.training_pages()),

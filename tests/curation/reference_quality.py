@@ -1,7 +1,7 @@
-"""The published quality rules, slow and plain, straight from the papers' wording; to hold the compiled ones against.
+"""The published quality rules in slow, plain Python, by the papers' wording: the compiled rules are compared with it.
 
 Gopher: arXiv:2112.11446, section A1.1 and table A1. C4: arXiv:1910.10683, section 2.2. FineWeb: arXiv:2406.17557,
-section 3.4. Words are NLTK's, sentences Punkt's. Nothing here is shared with the code under test but the list of
+section 3.4. Words are NLTK's, sentences Punkt's. The only thing shared with the code under test is the list of
 abbreviations, which NLTK would download.
 """
 
@@ -14,7 +14,7 @@ from functools import cache
 from nltk.tokenize.destructive import NLTKWordTokenizer
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
-from llm_assets.curation.word_splitting import ABBREVIATIONS
+from llm_assets.curation.word_tables import ABBREVIATIONS
 
 PUNCTUATION = set("!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»") | {
     chr(c) for c in [*range(9), 11, 12, *range(13, 32), *range(127, 160)]
@@ -42,7 +42,7 @@ def words(text: str) -> list[str]:
 
 
 def repeated(parts: list[str]) -> tuple[int, int]:
-    """How many parts repeat an earlier one, and their characters."""
+    """How many parts repeat an earlier one, and how many characters these have."""
     seen, count, characters = set(), 0, 0
     for part in parts:
         if part in seen:
@@ -115,7 +115,7 @@ def gopher_quality(text: str) -> str | None:
 
 
 def c4(text: str) -> tuple[str | None, str]:
-    kept, count = [], 0
+    kept_lines, count = [], 0
     for line in text.splitlines():
         line = line.strip()
         parts = line.split()
@@ -144,10 +144,10 @@ def c4(text: str) -> tuple[str | None, str]:
         ):
             continue
         count += len(sentences(line))
-        kept.append(line)
+        kept_lines.append(line)
     if count < 5:
         return "sentences", text
-    return None, "\n".join(kept).strip()
+    return None, "\n".join(kept_lines).strip()
 
 
 def fineweb(text: str) -> str | None:
@@ -165,7 +165,7 @@ def fineweb(text: str) -> str | None:
 
 
 def verdict(text: str) -> str | None:
-    """The first rule of fineweb-2024 that a text breaks; None for one to keep."""
+    """The first rule of fineweb-2024 that a text breaks; None for a text that is kept."""
     rule = gopher_repetition(text) or gopher_quality(text)
     if rule:
         return rule

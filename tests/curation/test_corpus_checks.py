@@ -1,4 +1,4 @@
-"""What must hold of a corpus: each check fails on a corpus that breaks it, and names pages, never what it found on them."""
+"""Checks of a corpus: each fails on a corpus that violates it, and reports pages, never the personal data on them."""
 
 import polars as pl
 import pytest
@@ -21,7 +21,7 @@ GERMAN = "Am Morgen lag noch Nebel über dem Fluss, und die Straßen waren fast 
 
 
 class Corpus:
-    """As much of an artifact as a check reads."""
+    """The parts of an artifact that a check reads."""
 
     def __init__(self, path, tables, stats=None):
         self.paths = {}
@@ -36,26 +36,23 @@ class Corpus:
 
 @pytest.fixture
 def corpus(tmp_path):
-    def of(*texts, **stats):
-        frame = pl.DataFrame(
-            {
-                "url": [f"http://host.example/{i}" for i in range(len(texts))],
-                "title": ["A title"] * len(texts),
-                "text": texts,
-            },
-            schema={"url": pl.String, "title": pl.String, "text": pl.String},
-        )
-        missing = {
-            name: pl.lit(None, dtype=kind)
-            for name, kind in polars_schema(CleanCorpus).items()
-            if name not in frame.columns
+    """A function from texts and stats to a clean corpus of these texts."""
+
+    def build(*texts, **stats):
+        columns = {
+            "url": [f"http://host.example/{i}" for i in range(len(texts))],
+            "title": ["A title"] * len(texts),
+            "text": texts,
         }
-        return Corpus(tmp_path, {"text": frame.with_columns(**missing).select(list(polars_schema(CleanCorpus)))}, stats)
+        frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+        schema = polars_schema(CleanCorpus)
+        missing = {name: pl.lit(None, dtype=dtype) for name, dtype in schema.items() if name not in columns}
+        return Corpus(tmp_path, {"text": frame.with_columns(**missing).select(list(schema))}, stats)
 
-    return of
+    return build
 
 
-def test_personal_data_that_is_left_is_found_and_not_told(corpus):
+def test_remaining_personal_data_is_found_and_not_shown(corpus):
     assert personal_data_left(corpus(ENGLISH), {}, PersonalData()).passed
     outcome = personal_data_left(corpus(ENGLISH, "Write to someone@secretmail.example."), {}, PersonalData())
     assert outcome.numbers == {"kinds_left": 1}
@@ -63,7 +60,7 @@ def test_personal_data_that_is_left_is_found_and_not_told(corpus):
     assert "secretmail" not in outcome.summary
 
 
-def test_texts_in_other_languages(corpus):
+def test_too_many_texts_in_other_languages_fail(corpus):
     bounds = LanguageBounds(language=Language(), min_share=0.99)
     assert target_language(corpus(ENGLISH), {}, bounds).passed
     outcome = target_language(corpus(ENGLISH, GERMAN), {}, bounds)
@@ -73,7 +70,7 @@ def test_texts_in_other_languages(corpus):
     assert target_language(corpus(), {}, bounds).passed
 
 
-def test_lengths_out_of_bounds(corpus):
+def test_a_median_length_out_of_bounds_fails(corpus):
     bounds = LengthBounds(median_characters=Report().median_characters)
     outcome = length_within(corpus(ENGLISH * 10), {}, bounds)
     assert outcome.passed and outcome.numbers == {"median": len(ENGLISH * 10)}
@@ -82,7 +79,7 @@ def test_lengths_out_of_bounds(corpus):
     assert length_within(corpus(), {}, bounds).summary == "no pages"
 
 
-def test_duplicates_that_are_left_or_too_many(corpus):
+def test_remaining_or_too_many_duplicates_fail(corpus):
     assert DUPLICATE_SHARE.config is not None
     bounds = DUPLICATE_SHARE.config(laptop(), "c")
     assert bounds == DuplicateBounds(max_share=0.5)
@@ -97,7 +94,7 @@ def test_duplicates_that_are_left_or_too_many(corpus):
     assert not outcome.passed and outcome.summary.startswith("66.67% of 3 pages were duplicates (at most 50%)")
 
 
-def test_an_empty_corpus_names_the_rules(tmp_path):
+def test_an_empty_corpus_lists_the_rules_that_rejected_most(tmp_path):
     rejects = pl.DataFrame(
         [
             {"crawl": "c", "stage": "quality_filtered_text", "rule": "min_words", "pages": 7},

@@ -1,4 +1,4 @@
-"""The corpus report: what it stores, and the page that is drawn from that alone."""
+"""The corpus report: what it stores, and the HTML page that is drawn from that alone."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def built(tmp_path_factory):
     return build_corpus(workspace), workspace
 
 
-def test_the_page_is_drawn_from_the_store_alone(built, tmp_path):
+def test_the_page_is_drawn_from_stored_files_alone(built, tmp_path):
     artifacts, workspace = built
     stored = artifacts["corpus_report"]
     report = replace(stored, path=shutil.copytree(stored.path, tmp_path / "report"))
@@ -42,47 +42,51 @@ def test_the_page_is_drawn_from_the_store_alone(built, tmp_path):
     assert page.read_text() == first and report.data_version == version
     values = json.loads(report.file(VALUES).read_text())
     assert values["kept_samples"][0]["url"] in first and values["rejected_samples"][0]["rule"] in first
-    for heading in ("Funnel", "Rejects by rule", "Against the ground truth", "Pages of the corpus", "Rejected pages"):
+    for heading in (
+        "Funnel",
+        "Rejects by rule",
+        "Compared with the ground truth",
+        "Pages of the corpus",
+        "Rejected pages",
+    ):
         assert heading in first
 
 
-def test_what_it_shows_is_in_its_config_and_nothing_else():
+def test_the_config_holds_what_the_report_shows_and_nothing_else():
     recipe = laptop()
     config = report_config(recipe, None)
     assert config.targets == ("en",) and config.rule_sources["min_words"]
     assert report_config(recipe.replace(language=Language(targets=("en", "de"))), None) != config
     assert report_config(recipe.replace(quality=Quality(thresholds={"min_words": None})), None) != config
-    assert (
-        report_config(recipe.replace(name="other", report=recipe.report.replace(max_duplicate_share=0.1)), None)
-        == config
-    )
+    other_bounds = recipe.report.replace(max_duplicate_share=0.1)
+    assert report_config(recipe.replace(name="other", report=other_bounds), None) == config
 
 
-def test_its_preview_is_markdown(built):
+def test_the_preview_is_markdown(built):
     artifacts, _ = built
     assert CORPUS_REPORT.show is not None
-    shown = CORPUS_REPORT.show(artifacts["corpus_report"])
-    assert list(shown) == ["preview"] and "| raw_warc |" in shown["preview"]
+    previews = CORPUS_REPORT.show(artifacts["corpus_report"])
+    assert list(previews) == ["preview"] and "| raw_warc |" in previews["preview"]
 
 
-def test_the_ledger_balances_with_numbers_that_can_be_plotted(built):
+def test_the_ledger_balances_and_reports_its_numbers(built):
     artifacts, workspace = built
     resolution = workspace.resolver().resolve("reject_ledger", "c")
     outcome = examine(BALANCE, resolution, workspace.recipe, workspace.store).outcome
     assert outcome.passed and outcome.numbers["kept"] + outcome.numbers["rejected"] == outcome.numbers["captures"]
-    kept = sum(pl.read_parquet(path).height for path in artifacts["clean_corpus/c"].table("text"))
-    assert outcome.numbers["kept"] == kept
+    pages = sum(pl.read_parquet(path).height for path in artifacts["clean_corpus/c"].table("text"))
+    assert outcome.numbers["kept"] == pages
 
 
-def test_the_archive_is_in_the_corpus_and_left_out_of_training_by_its_host_alone(built):
-    """What is left is what a crawl without the site would give: no duplicate joins a page of it to one elsewhere."""
+def test_a_search_only_site_is_in_the_corpus_and_withheld_from_training_by_its_host_alone(built):
+    """The training pages are those of a crawl without the site: no cluster joins its pages to pages elsewhere."""
     artifacts, _ = built
     files = artifacts["clean_corpus/c"].table("text")
     pages = pl.concat([pl.read_parquet(path) for path in files])
     archive = pages.filter(pl.col("host") == HELD_OUT_SITE)
     assert len(archive) > 20
-    kept = TrainingPages(search_only_hosts=(HELD_OUT_SITE,)).scan(files, ["url", "text"]).collect()
-    assert kept.equals(pages.filter(pl.col("host") != HELD_OUT_SITE).select("url", "text"))
+    training_pages = TrainingPages(search_only_hosts=(HELD_OUT_SITE,)).scan(files, ["url", "text"]).collect()
+    assert training_pages.equals(pages.filter(pl.col("host") != HELD_OUT_SITE).select("url", "text"))
     clusters = pl.concat([pl.read_parquet(path) for path in artifacts["deduplicated_text/c"].table("clusters")])
     hosts = clusters.with_columns(archive=pl.col("url").str.contains(HELD_OUT_SITE, literal=True))
     assert len(clusters) and not hosts["archive"].any()

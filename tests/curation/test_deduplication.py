@@ -1,4 +1,4 @@
-"""Duplicates: normalisation, signatures, clusters, survivors, scope, memory."""
+"""Deduplication: normalisation, signatures, clusters, survivors, scope and memory."""
 
 import random
 import subprocess
@@ -13,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.artifacts.identity import fingerprint
-from llm_assets.curation.deduplication import DEDUPLICATED_TEXT, Index, clusters, match
+from llm_assets.curation.deduplication import DEDUPLICATED_TEXT
+from llm_assets.curation.duplicate_clusters import find_clusters
+from llm_assets.curation.duplicate_matching import match_pages
 from llm_assets.curation.schemas import Cluster
-from llm_assets.curation.signatures import TEXT_SIGNATURES, Signatures, sign
+from llm_assets.curation.signature_index import SignatureIndex
+from llm_assets.curation.signatures import TEXT_SIGNATURES, Signatures, sign, signature_columns
 from llm_assets.recipes import Deduplication, Recipe, WarcFiles, laptop
 from tests.support.corpus import build_corpus, corpus_workspace
 from tests.support.warcs import page, story
@@ -56,13 +59,13 @@ def digests(*texts):
     ],
     ids=range(16),
 )
-def test_normalisation(first, second, same):
+def test_texts_with_one_normalisation_have_one_digest(first, second, same):
     a, b = digests(first, second)
     assert (a == b) == same
 
 
 def simplified(text):
-    """FineWeb's normalisation, plainly."""
+    """FineWeb's normalisation in plain Python."""
     import re
     import unicodedata
 
@@ -78,7 +81,7 @@ def simplified(text):
 
 
 @given(st.lists(st.text(alphabet="aAbÉé 1.,-'\n", max_size=12), min_size=2, max_size=2))
-def test_normalisation_is_finewebs(texts):
+def test_the_normalisation_is_that_of_fineweb(texts):
     a, b = digests(*texts)
     assert (a == b) == (simplified(texts[0]) == simplified(texts[1]))
 
@@ -88,15 +91,15 @@ def shingles(text):
     return {tuple(words[i : i + 5]) for i in range(len(words) - 4)}
 
 
+def jaccard(first, second):
+    return len(first & second) / len(first | second)
+
+
 def pair(similarity, rng):
-    """Two texts whose sets of five-word shingles are about so similar."""
+    """Two texts whose sets of five-word shingles have about this Jaccard similarity."""
     words = [f"w{rng.randrange(10**9):x}" for _ in range(400)]
     other = list(words)
-    while (
-        len(shingles(" ".join(words)) & shingles(" ".join(other)))
-        / len(shingles(" ".join(words)) | shingles(" ".join(other)))
-        > similarity
-    ):
+    while jaccard(shingles(" ".join(words)), shingles(" ".join(other))) > similarity:
         other[rng.randrange(len(other))] = f"x{rng.randrange(10**9):x}"
     return " ".join(words), " ".join(other)
 
@@ -105,35 +108,36 @@ def pair(similarity, rng):
     ("similarity", "least", "most"),
     [(0.95, 0.999, 1.0), (0.8, 0.86, 0.98), (0.72, 0.4, 0.78), (0.5, 0.0, 0.15), (0.2, 0.0, 0.02)],
 )
-def test_pairs_meet_as_often_as_the_theory_says(similarity, least, most):
-    """1 - (1 - s^8)^14: 1.00 at 0.95, 0.92 at 0.8, 0.65 at 0.72, 0.05 at 0.5. Words here are hexadecimal: digits fold, so similarity is of what is left."""
+def test_pairs_share_a_band_as_often_as_the_theory_says(similarity, least, most):
+    """The probability 1 - (1 - s^8)^14 is 1.00 at 0.95, 0.92 at 0.8, 0.65 at 0.72 and 0.05 at 0.5.
+
+    Words are hexadecimal numbers with letters for the digits, since digits would be normalised.
+    """
     rng = random.Random(similarity)
-    texts = [
-        text.translate(str.maketrans("0123456789", "ghijklmnop")) for _ in range(120) for text in pair(similarity, rng)
-    ]
-    _, bands, has = sign(pl.Series(texts), RULES)
-    assert has.all()
-    met = (bands[::2] == bands[1::2]).any(axis=1).mean()
-    assert least <= met <= most
+    letters = str.maketrans("0123456789", "ghijklmnop")
+    texts = [text.translate(letters) for _ in range(120) for text in pair(similarity, rng)]
+    _, bands, has_bands = sign(pl.Series(texts), RULES)
+    assert has_bands.all()
+    share = (bands[::2] == bands[1::2]).any(axis=1).mean()
+    assert least <= share <= most
 
 
 def write(path, texts, crawl="c", urls=None, rules=RULES):
-    exact, bands, has = sign(pl.Series(texts), rules)
-    ends = np.concatenate([[0], np.cumsum(has) * rules.bands])
-    lists = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(bands[has].ravel(), pa.uint64()))
+    """A signature file of these texts."""
     n = len(texts)
     urls = urls or [f"http://{path.stem}.example/{i:04d}" for i in range(n)]
-    pl.DataFrame(
+    pages = pl.DataFrame(
         {
             "doc_id": [f"{abs(hash((crawl, url))) % 16**24:024x}" for url in urls],
             "url": urls,
             "crawl": [crawl] * n,
             "warc_file": [path.stem] * n,
             "warc_offset": list(range(n)),
-            "exact": pl.Series(exact),
-            "bands": pl.Series(pl.from_arrow(lists)),
-        }
-    ).write_parquet(path)
+        },
+        schema_overrides={"doc_id": pl.String, "url": pl.String, "crawl": pl.String, "warc_file": pl.String},
+    ).with_columns(pl.col("warc_offset").cast(pl.Int64))
+    signatures = signature_columns(*sign(pl.Series(texts, dtype=pl.String), rules), rules.bands)
+    pl.concat([pages, signatures], how="horizontal").write_parquet(path)
     return path
 
 
@@ -141,8 +145,9 @@ def text(rng, length=60):
     return " ".join(rng.choice(WORDS) for _ in range(length))
 
 
-def found(tmp_path, own, earlier=(), memory=1 << 30):
-    table = clusters(Index.of(list(earlier), list(own)), RULES.bands, memory, tmp_path / "scratch")
+def clusters_of(tmp_path, new, earlier=(), memory=1 << 30):
+    """The cluster table of these signature files, checked against its schema."""
+    table = find_clusters(SignatureIndex.of(list(earlier), list(new)), RULES.bands, memory, tmp_path / "scratch")
     Cluster.to_schema().validate(table)
     assert not (tmp_path / "scratch").exists()
     return table
@@ -153,28 +158,29 @@ def test_the_page_with_the_shortest_url_survives_whatever_the_order(tmp_path):
     urls = ["http://a.example/long/path/print", "http://b.example/x", "http://a.example/y"]
     for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
         path = write(tmp_path / "a.parquet", [story] * 3, urls=[urls[i] for i in order])
-        table = found(tmp_path, [path])
-        assert table.filter("kept")["url"].to_list() == [
-            "http://a.example/y"
-        ]  # as short as the other, and first in order
+        table = clusters_of(tmp_path, [path])
+        # As short as the other, and first in order.
+        assert table.filter("is_kept")["url"].to_list() == ["http://a.example/y"]
         assert table["size"].to_list() == [3, 3, 3] and set(table["relation"]) == {"kept", "exact"}
 
 
 def test_short_texts_are_compared_by_their_digest_only(tmp_path):
-    table = found(tmp_path, [write(tmp_path / "a.parquet", ["two words", "Two words!", "three other words", "", "."])])
+    table = clusters_of(
+        tmp_path, [write(tmp_path / "a.parquet", ["two words", "Two words!", "three other words", "", "."])]
+    )
     assert sorted(table["warc_offset"].to_list()) == [0, 1, 3, 4]
     assert set(table["shared_bands"]) == {0}
 
 
-def test_clusters_join_through_pages_between(tmp_path):
-    """A is near B and B near C: one cluster, though A and C share few shingles."""
+def test_two_pages_that_match_a_third_are_in_one_cluster(tmp_path):
+    """A is near B and B is near C, so they are one cluster, though A and C share few shingles."""
     rng = random.Random(4)
     words = [rng.choice(WORDS) for _ in range(300)]
     chain = []
     for _ in range(8):
         chain.append(" ".join(words))
         words = words[12:] + [rng.choice(WORDS) for _ in range(12)]
-    table = found(tmp_path, [write(tmp_path / "a.parquet", chain)])
+    table = clusters_of(tmp_path, [write(tmp_path / "a.parquet", chain)])
     assert table["size"].max() >= 4 and table["cluster"].n_unique() <= 2
 
 
@@ -187,64 +193,68 @@ def test_pages_of_earlier_crawls_survive(tmp_path):
         crawl="b",
         urls=["http://old.example/a/very/long/address", "http://old.example/1", "http://old.example/2"],
     )
-    own = write(
+    new = write(
         tmp_path / "new.parquet", [shared, text(rng)], crawl="c", urls=["http://n.example/", "http://n.example/2"]
     )
-    table = found(tmp_path, [own], [earlier])
-    assert table.select("crawl", "kept").rows() == [
-        ("b", True),
-        ("c", False),
-    ]  # the earlier crawl's own duplicates are its own matter
+    table = clusters_of(tmp_path, [new], [earlier])
+    # Duplicates within the earlier crawl do not concern this one.
+    assert table.select("crawl", "is_kept").rows() == [("b", True), ("c", False)]
 
 
-def test_pieces_on_disk_give_the_same_clusters(tmp_path):
+def test_keys_on_disk_give_the_same_clusters(tmp_path):
     rng = random.Random(3)
     texts = [text(rng) for _ in range(400)]
     texts += [" ".join([*t.split()[:-2], "end", "here"]) for t in texts[:150]] + texts[150:200]
     paths = [write(tmp_path / f"{i}.parquet", texts[i::3]) for i in range(3)]
-    whole = found(tmp_path, paths)
-    assert whole["cluster"].n_unique() == 200
-    assert found(tmp_path, paths, memory=1 << 15).equals(whole)
+    in_memory = clusters_of(tmp_path, paths)
+    assert in_memory["cluster"].n_unique() == 200
+    assert clusters_of(tmp_path, paths, memory=1 << 15).equals(in_memory)
 
 
-def test_matching_brute_force(tmp_path):
-    """Components over all pairs that share a digest or a band, computed plainly."""
+def test_matching_agrees_with_comparing_all_pairs(tmp_path):
+    """The components over all pairs that share a digest or a band, computed in plain Python."""
     rng = random.Random(6)
     texts = [text(rng, 20) for _ in range(60)]
     texts += [" ".join([*rng.choice(texts).split()[:18], rng.choice(WORDS), "x"]) for _ in range(60)]
-    exact, bands, _ = sign(pl.Series(texts), RULES)
+    text_digests, bands, _ = sign(pl.Series(texts), RULES)
     group = list(range(len(texts)))
     for i in range(len(texts)):
         for j in range(i):
-            if (exact[i] == exact[j] or (bands[i] == bands[j]).any()) and group[i] != group[j]:
+            if (text_digests[i] == text_digests[j] or (bands[i] == bands[j]).any()) and group[i] != group[j]:
                 group = [group[j] if g == group[i] else g for g in group]
     expected = {i: g for i, g in enumerate(group) if group.count(g) > 1}
-    pages, roots = match(Index.of([], [write(tmp_path / "a.parquet", texts)]), RULES.bands, 1 << 30, tmp_path / "s")
+    pages, roots = match_pages(
+        SignatureIndex.of([], [write(tmp_path / "a.parquet", texts)]), RULES.bands, 1 << 30, tmp_path / "s"
+    )
     assert set(pages.tolist()) == set(expected)
     ours = dict(zip(pages.tolist(), roots.tolist(), strict=True))
     assert all((ours[a] == ours[b]) == (expected[a] == expected[b]) for a in ours for b in ours)
 
 
-def test_no_pages(tmp_path):
-    assert found(tmp_path, [write(tmp_path / "a.parquet", [])]).is_empty()
+def test_no_pages_have_no_clusters(tmp_path):
+    assert clusters_of(tmp_path, [write(tmp_path / "a.parquet", [])]).is_empty()
 
 
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from llm_assets.curation.deduplication import Index, match
-match(Index.of([], [Path(sys.argv[1])]), 14, 1 << 30, Path(sys.argv[3]))
+from llm_assets.curation.duplicate_matching import match_pages
+from llm_assets.curation.signature_index import SignatureIndex
+match_pages(SignatureIndex.of([], [Path(sys.argv[1])]), 14, 1 << 30, Path(sys.argv[3]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-pages, _ = match(Index.of([], [Path(sys.argv[2])]), 14, int(sys.argv[4]), Path(sys.argv[3]))
+pages, _ = match_pages(SignatureIndex.of([], [Path(sys.argv[2])]), 14, int(sys.argv[4]), Path(sys.argv[3]))
 print(len(pages), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10)
 """
 
 
 def test_an_index_ten_times_larger_than_its_memory(tmp_path):
-    """300,000 pages: an index of 36 MB, keys of 72 MB, in 3.6 MB; what is taken beyond what 3,000 pages took is bounded."""
+    """With a limit of 3.6 MB, matching 300,000 pages takes little more memory than matching 3,000 pages.
+
+    300,000 pages have an index of 36 MB and keys of 72 MB.
+    """
     rng = np.random.default_rng(1)
 
-    def index(path, pages):
+    def write_index(path, pages):
         bands = rng.integers(0, 1 << 63, size=(pages, 14), dtype=np.uint64)
         bands[1::1000, 3] = bands[::1000, 3]
         columns = {
@@ -253,7 +263,7 @@ def test_an_index_ten_times_larger_than_its_memory(tmp_path):
             "crawl": pa.array(["c"] * pages),
             "warc_file": pa.array(["w"] * pages),
             "warc_offset": pa.array(range(pages), pa.int64()),
-            "exact": pa.array(rng.integers(0, 1 << 63, size=pages, dtype=np.uint64)),
+            "digest": pa.array(rng.integers(0, 1 << 63, size=pages, dtype=np.uint64)),
             "bands": pa.LargeListArray.from_arrays(
                 pa.array(np.arange(pages + 1) * 14, pa.int64()), pa.array(bands.ravel())
             ),
@@ -261,28 +271,31 @@ def test_an_index_ten_times_larger_than_its_memory(tmp_path):
         pq.write_table(pa.table(columns), path, row_group_size=8_192)
         return path
 
-    small, large = index(tmp_path / "small.parquet", 3_000), index(tmp_path / "large.parquet", 300_000)
+    small, large = write_index(tmp_path / "small.parquet", 3_000), write_index(tmp_path / "large.parquet", 300_000)
     limit = 300_000 * 15 * 8 // 10
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _MEASURE, small, large, tmp_path / "scratch", str(limit)],
         capture_output=True,
         text=True,
         check=True,
         timeout=300,
     )
-    joined, taken = map(int, done.stdout.split())
+    joined, taken = map(int, process.stdout.split())
     assert joined == 600
     assert taken < 24 << 20, f"{taken >> 20} MiB"  # the limit, a chunk of 8,192 rows, and parquet's buffers
 
 
-@pytest.mark.parametrize("fields", [{"scope": "all"}, {"bands": 0}, {"rows": 0}, {"ngram": 0}, {"memory": 10}])
+@pytest.mark.parametrize(
+    "fields", [{"scope": "all"}, {"bands": 0}, {"rows_per_band": 0}, {"ngram": 0}, {"memory_bytes": 10}]
+)
 def test_impossible_settings_are_errors(fields):
+    assert set(fields) <= set(Deduplication.model_fields)
     with pytest.raises(ValueError, match=next(iter(fields))):
         laptop().replace(deduplication=fields)
 
 
 def test_the_scope_decides_which_signatures_are_read(tmp_path):
-    """With scope `corpus` a page of an earlier crawl takes its copy's place; within a crawl both stay."""
+    """With scope `corpus`, a page of an earlier crawl replaces its copy; with scope `crawl`, both stay."""
     for crawl in ("a", "b"):
         write_warc(tmp_path / crawl / "x.warc.gz", [page(f"http://{crawl}.example/story", story(1))])
     crawls = {crawl: WarcFiles(path=str(tmp_path / crawl)) for crawl in ("a", "b")}
@@ -290,13 +303,13 @@ def test_the_scope_decides_which_signatures_are_read(tmp_path):
     for scope in ("crawl", "corpus"):
         recipe = Recipe(name="t", crawls=crawls, deduplication=Deduplication(scope=scope))
         artifacts = build_corpus(corpus_workspace(recipe))
-        kept = artifacts["deduplicated_text/b"]
-        assert ("text_signatures/a" in kept.record.fields["inputs"]) is (scope == "corpus")
-        rejected[scope] = pl.concat([pl.read_parquet(path) for path in kept.table("rejects")])["value"].to_list()
+        artifact = artifacts["deduplicated_text/b"]
+        assert ("text_signatures/a" in artifact.record.fields["inputs"]) is (scope == "corpus")
+        rejected[scope] = pl.concat([pl.read_parquet(path) for path in artifact.table("rejects")])["value"].to_list()
     assert rejected == {"crawl": [], "corpus": ["same text as http://a.example/story"]}
 
 
-def test_memory_decides_nothing_and_bands_do():
+def test_memory_is_not_part_of_the_identity_and_bands_are():
     recipe = laptop()
     assert DEDUPLICATED_TEXT.config(recipe, "c").bands == 14
 

@@ -1,6 +1,7 @@
-"""Encodings: which source of truth wins, and that nothing raises or grows without bound."""
+"""Encodings: which declaration wins, that decoding never raises, and that output is bounded."""
 
 import gzip
+import random
 import zlib
 
 import pytest
@@ -19,7 +20,7 @@ KOREAN = "<p>아침에도 강에는 안개가 남아 있었고 거리에는 사�
     ("text", "stored", "header", "meta", "encoding"),
     [
         (GERMAN, "utf-8", None, None, "utf-8"),
-        (GERMAN, "utf-8", "iso-8859-1", None, "utf-8"),  # valid UTF-8 beats a label
+        (GERMAN, "utf-8", "iso-8859-1", None, "utf-8"),  # valid UTF-8 wins over a label
         (GERMAN, "utf-8-sig", "windows-1251", None, "utf-8"),
         (GERMAN, "iso-8859-1", "ISO-8859-1", None, "windows-1252"),
         (GERMAN, "windows-1252", None, "windows-1252", "windows-1252"),
@@ -38,14 +39,14 @@ KOREAN = "<p>아침에도 강에는 안개가 남아 있었고 거리에는 사�
         (GERMAN, "utf-16-le", "utf-8", None, "utf-16le"),
     ],
 )
-def test_the_right_source_of_truth_wins(text, stored, header, meta, encoding):
+def test_the_right_declaration_wins(text, stored, header, meta, encoding):
     page = f'<meta charset="{meta}">{text}' if meta else text
     decoded = decode_characters(page.encode(stored), header)
     assert decoded.text == page
     assert decoded.encoding.replace("_", "-") == encoding.replace("_", "-")
 
 
-def test_some_damage_does_not_make_a_utf8_page_another_encoding():
+def test_a_slightly_damaged_utf8_page_is_still_utf8():
     body = ("ü" * 200).encode() + b"\xff" + ("ä" * 200).encode()
     decoded = decode_characters(body, "utf-8")
     assert decoded.encoding == "utf-8"
@@ -62,12 +63,12 @@ def test_some_damage_does_not_make_a_utf8_page_another_encoding():
         (b" " * 5000 + b'<meta charset="x">', None),
     ],
 )
-def test_declarations(page, charset):
+def test_declared_charsets_are_found(page, charset):
     assert declared_charset(page) == charset
 
 
 @given(st.binary(max_size=500), st.none() | st.text(max_size=20))
-def test_any_bytes_are_read(body, charset):
+def test_any_bytes_can_be_decoded(body, charset):
     assert isinstance(decode_characters(body, charset).text, str)
 
 
@@ -109,13 +110,11 @@ DEFLATED = RAW.compress(HTML) + RAW.flush()
         "two gzip members",
     ],
 )
-def test_codings_are_undone_where_they_are_there(payload, headers):
+def test_codings_are_undone_if_the_body_is_in_them(payload, headers):
     assert decode_body(payload, headers, 1 << 20) == HTML
 
 
-def test_a_truncated_gzip_body_gives_what_came():
-    import random
-
+def test_a_truncated_gzip_body_gives_its_beginning():
     noise = random.Random(1).randbytes(20_000)
     assert noise.startswith(decode_body(gzip.compress(noise)[:9_000], {"content-encoding": "gzip"}, 1 << 20))
 
@@ -131,7 +130,7 @@ def test_a_truncated_gzip_body_gives_what_came():
     ],
     ids=["gzip bomb", "gzip in gzip", "broken gzip", "unknown coding", "plain but large"],
 )
-def test_bombs_and_garbage_are_rejects_with_a_reason(payload, headers, rule):
+def test_bombs_and_garbage_are_rejected_with_a_rule(payload, headers, rule):
     with pytest.raises(BodyError) as error:
         decode_body(payload, headers, 1 << 20)
     assert error.value.rule == rule

@@ -1,4 +1,4 @@
-"""Language: whole pages, targets, thresholds, odd texts, models that are not there, parity with the library."""
+"""Language: whole pages, targets, odd texts, missing and broken models, and agreement with the fastText library."""
 
 import fasttext
 import polars as pl
@@ -44,11 +44,12 @@ def library():
 
 
 def top(model, text, **rules):
+    """The languages of one text, by column."""
     return identify(model, pl.Series([text]), Language(**rules)).row(0, named=True)
 
 
 @pytest.mark.parametrize("language", TEXTS)
-def test_plain_texts(model, language):
+def test_the_language_of_a_plain_text_is_found(model, language):
     page = top(model, TEXTS[language])
     assert page["language_1"] == language and page["score_1"] > 0.65
     assert page["score_1"] >= page["score_2"] >= page["score_3"]
@@ -61,34 +62,35 @@ def test_the_whole_page_counts_and_line_breaks_do_not(model):
 
 
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
-def test_odd_texts_have_some_answer(model, text):
+def test_odd_texts_have_probabilities_too(model, text):
     page = top(model, text)
     assert all(0 <= page[f"score_{place}"] <= 1 for place in (1, 2, 3))
 
 
-def agrees(model, library, text):
+def assert_agreement(model, library, text):
+    """The model's top three labels and probabilities are the library's."""
     labels, scores = library.predict(text.replace("\n", " "), k=3)
-    found, ours = model.top(pl.Series([text]), 3)
-    assert ours[0][: len(scores)].tolist() == pytest.approx(scores, abs=2e-5)  # it gives none below 1e-5
+    top_labels, ours = model.top(pl.Series([text]), 3)
+    assert ours[0][: len(scores)].tolist() == pytest.approx(scores, abs=2e-5)  # the library gives none below 1e-5
     for place, label in enumerate(labels):
-        if scores[place] > 1e-4:  # below, labels differ by less than the sums' rounding
-            assert model.labels[found[0][place]] == label.removeprefix("__label__")
+        if scores[place] > 1e-4:  # below, probabilities differ by less than rounding errors
+            assert model.labels[top_labels[0][place]] == label.removeprefix("__label__")
 
 
 @pytest.mark.parametrize(
     "text", [*TEXTS.values(), *ODD, "\n".join(TEXTS.values()) * 20], ids=range(len(TEXTS) + len(ODD) + 1)
 )
-def test_scores_are_the_librarys(model, library, text):
-    agrees(model, library, text)
+def test_scores_agree_with_the_library(model, library, text):
+    assert_agreement(model, library, text)
 
 
 @given(st.text(max_size=300).filter(lambda text: "</s>" not in text))
-def test_scores_are_the_librarys_on_any_text(model, library, text):
-    agrees(model, library, text.encode("utf-8", "replace").decode())
+def test_scores_agree_with_the_library_on_any_text(model, library, text):
+    assert_agreement(model, library, text.encode("utf-8", "replace").decode())
 
 
-def test_the_librarys_own_markers_are_plain_text(model, library):
-    """The library stops at a literal `</s>` and leaves out words that look like its labels: a page could hide in it."""
+def test_the_librarys_markers_are_treated_as_text(model, library):
+    """The library stops at a literal `</s>` and ignores words that look like labels, so a page could hide its text."""
     assert top(model, "</s> " + TEXTS["de"]) == top(model, TEXTS["de"])
     assert library.predict("__label__x")[1] == library.predict("")[1]
     assert top(model, "__label__x") != top(model, "")
@@ -100,14 +102,14 @@ def test_pages_do_not_depend_on_their_batch(model):
     assert together.equals(pl.concat([identify(model, texts[i : i + 1], Language()) for i in range(len(texts))]))
 
 
-def test_the_best_target_counts(model):
+def test_the_most_probable_target_decides(model):
     assert top(model, TEXTS["de"])["language"] == "en" and top(model, TEXTS["de"])["language_score"] < 0.1
     page = top(model, TEXTS["de"], targets=("en", "de"))
     assert (page["language"], page["language_score"]) == ("de", page["score_1"])
     assert top(model, TEXTS["ja"], targets=("cy",))["language_score"] == 0.0
 
 
-def test_a_model_that_is_missing_or_broken_is_named(tmp_path):
+def test_the_error_for_a_missing_or_broken_model_names_it(tmp_path):
     with pytest.raises(LanguageModelError, match=r"missing\.ftz: no such file"):
         model_path(Language(model=str(tmp_path / "missing.ftz")))
     (tmp_path / "broken.ftz").write_bytes(b"no model")
@@ -116,7 +118,7 @@ def test_a_model_that_is_missing_or_broken_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.001, 0.2, 0.5, 0.9, 0.999])
-def test_a_model_that_is_cut_short_is_named(tmp_path, share):
+def test_the_error_for_a_truncated_model_names_it(tmp_path, share):
     whole = model_path(Language()).read_bytes()
     (tmp_path / "cut.ftz").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(LanguageModelError, match=r"cut\.ftz: the file ends too early"):
@@ -124,7 +126,7 @@ def test_a_model_that_is_cut_short_is_named(tmp_path, share):
 
 
 @given(st.data())
-def test_damaged_models_are_refused_or_run(tmp_path_factory, data):
+def test_a_damaged_model_is_refused_or_runs(tmp_path_factory, data):
     damaged = bytearray(model_path(Language()).read_bytes())
     for _ in range(3):
         damaged[data.draw(st.integers(0, 4000))] = data.draw(st.integers(0, 255))

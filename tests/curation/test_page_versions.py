@@ -1,4 +1,4 @@
-"""Pages over time: every state, clocks, moves, returns; against WARC files written for each case."""
+"""Pages over time: every state, clocks, moves and returns, each with WARC files written for it."""
 
 import polars as pl
 import pytest
@@ -58,7 +58,7 @@ def test_a_changed_page_supersedes_its_earlier_version(versions):
     assert sorted(pages.select("url", "crawl").iter_rows()) == [(OTHER[0], "c0"), (URL, "c1")]
 
 
-def test_an_unchanged_page_counts_once_whatever_stands_around_its_text(versions):
+def test_an_unchanged_text_is_one_version_whatever_is_around_it(versions):
     around = story(1).replace(b"<body>", b"<body><nav><a href='/today'>Today</a></nav>")
     table, pages = versions([page(URL, story(1))], [page(URL, around)])
     assert states(table) == [("c0", "current", None)]
@@ -81,12 +81,12 @@ def test_a_page_that_is_no_longer_served_has_vanished(versions, status):
 @pytest.mark.parametrize(
     "status", ["500 Internal Server Error", "403 Forbidden", "302 Found", "503 Service Unavailable"]
 )
-def test_an_answer_that_says_nothing_of_the_page_leaves_it_current(versions, status):
+def test_a_temporary_answer_leaves_the_page_current(versions, status):
     table, pages = versions([page(URL, story(1))], [gone(status=status)])
     assert states(table) == [("c0", "current", None)] and len(pages) == 1
 
 
-def test_a_page_that_was_not_asked_for_stays_current(versions):
+def test_a_page_that_was_not_requested_stays_current(versions):
     table, _ = versions([page(URL, story(1)), OTHER], [OTHER])
     assert states(table) == [("c0", "current", None)]
 
@@ -116,7 +116,7 @@ def test_a_page_that_returns_with_another_text_is_current_with_that(versions):
 
 
 def test_a_site_that_answers_200_with_not_found_loses_the_page(versions):
-    """The new text is the page's; the quality rules take it like any page of no content, and the old one is not kept."""
+    """The new text is the current one. The quality rules reject it for lack of content, and the old one is not kept."""
     missing = b"<html><body><p>Sorry, this page was not found.</p></body></html>"
     table, pages = versions([page(URL, story(1)), OTHER], [page(URL, missing)])
     assert states(table) == [("c0", "superseded", "c1"), ("c1", "current", None)]
@@ -147,7 +147,7 @@ LONGER = story(1).replace(b"</article>", b"<p>One more sentence, which makes a n
 
 
 @pytest.mark.parametrize("times", [(EARLY, LATE), (LATE, EARLY)])
-def test_of_captures_of_one_url_that_are_duplicates_the_current_one_is_read(versions, times):
+def test_of_duplicate_captures_of_one_url_the_current_one_is_kept(versions, times):
     """Deduplication keeps one of them: the latest, whatever the order of the files."""
     texts = {EARLY: story(1), LATE: LONGER}
     table, pages = versions([(*page(URL, texts[time]), time) for time in times])
@@ -156,13 +156,13 @@ def test_of_captures_of_one_url_that_are_duplicates_the_current_one_is_read(vers
 
 
 @pytest.mark.parametrize("times", [(EARLY, LATE), (LATE, EARLY)])
-def test_a_page_that_one_crawl_has_twice_counts_once(versions, times):
+def test_a_page_that_one_crawl_captures_twice_has_one_version(versions, times):
     table, pages = versions([(*page(URL, story(1)), time) for time in times])
     assert [row[1] for row in states(table)] == ["current"] and table["captures"].to_list() == [2]
     assert len(pages) == 1
 
 
-def test_a_copy_outlives_the_page_that_it_was_dropped_for(versions):
+def test_a_copy_is_kept_when_the_page_that_replaced_it_vanishes(versions):
     copy = "http://host.example/a-longer-address-of-the-same-text"
     first = [page(URL, story(1)), page(copy, story(1)), OTHER]
     _, pages = versions(first, [gone(), page(copy, story(1)), OTHER])
@@ -177,7 +177,7 @@ def test_a_page_at_a_new_address_is_no_duplicate_of_the_one_that_left(versions, 
     assert sorted(pages["url"]) == [new, OTHER[0]]
 
 
-def test_a_revisit_of_something_that_no_crawl_holds_says_nothing(versions):
+def test_a_revisit_of_a_payload_that_no_crawl_holds_changes_nothing(versions):
     revisit = (*page(URL, b"", "304 Not Modified"), "2026-10-02T06:00:00Z", "revisit")
     table, pages = versions([page(URL, story(1))], [revisit])
     assert states(table) == [("c0", "current", None)] and pages["url"].to_list() == [URL]
@@ -211,7 +211,7 @@ def test_a_crawl_comes_after_the_one_that_it_continues_whatever_its_clock_says(t
 
 
 def test_duplicates_over_crawls_never_drop_a_page_for_its_own_earlier_version(versions):
-    """With scope corpus, a small change makes a near duplicate of the version before, which is superseded."""
+    """With scope `corpus`, a slightly changed page is a near duplicate of its earlier version, which is superseded."""
     changed = story(1).replace(
         b"</article>", b"<p>One more sentence that stands only in the second crawl.</p></article>"
     )
@@ -222,13 +222,10 @@ def test_duplicates_over_crawls_never_drop_a_page_for_its_own_earlier_version(ve
     assert sorted(pages["url"]) == [OTHER[0], URL]
 
 
-def test_the_sample_webs_two_days_against_their_truth(tmp_path):
+def test_two_days_of_the_sample_web_agree_with_their_ground_truth(tmp_path):
     recipe = Recipe(name="t", crawls={"a": SampleWeb(scale=0.3), "b": SampleWeb(scale=0.3, day=2, since="a")})
     artifacts = build_corpus(corpus_workspace(recipe, tmp_path / "store"))
     scores = score_versions(artifacts["raw_warc/a"], artifacts["raw_warc/b"], artifacts["page_versions"])
-    assert {
-        f"{change}_{measure}": scores[f"{change}_{measure}"]
-        for change in CHANGES
-        for measure in ("precision", "recall")
-    } == {f"{change}_{measure}": 1.0 for change in CHANGES for measure in ("precision", "recall")}
+    measures = [f"{change}_{measure}" for change in CHANGES for measure in ("precision", "recall")]
+    assert {measure: scores[measure] for measure in measures} == dict.fromkeys(measures, 1.0)
     assert all(scores[change] >= 5 for change in CHANGES), scores

@@ -1,4 +1,4 @@
-"""Personal data: what is found, what only looks like it, and that nothing of it is told."""
+"""Personal data: what is found, what only looks like it, and that none of it is left."""
 
 import polars as pl
 import pytest
@@ -10,7 +10,7 @@ from llm_assets.recipes import PersonalData, laptop
 
 RULES = PersonalData()
 
-FOUND = [
+EXAMPLES = [
     ("email", "Write to jane.doe@example.org today.", "jane.doe@example.org"),
     ("email", "mailto:o'neil+news@mail.co.uk, please", "o'neil+news@mail.co.uk"),
     ("email", "<a_b-c@sub.domain.museum>", "a_b-c@sub.domain.museum"),
@@ -43,7 +43,8 @@ TRAPS = {
     "section": "1.2.3.4 Results of the survey\n3.3.2.4. __slots__",
     "section_word": "see section 4.3.2.1 and chapter 2.2.2.2",
     "oid": "1.3.6.1.4.1.311.21.20",
-    "private_address": "192.168.0.1, 10.0.0.1, 127.0.0.1, 172.16.5.4, 169.254.1.1, 0.0.0.0, 255.255.255.255, fe80::1, ::1, 2001:db8::1",
+    "private_address": "192.168.0.1, 10.0.0.1, 127.0.0.1, 172.16.5.4, 169.254.1.1, 0.0.0.0, 255.255.255.255, "
+    "fe80::1, ::1, 2001:db8::1",
     "octets": "999.184.216.34 and 93.184.216.340",
     "times": "at 12:34:56 and 2015-09-03 14:21:15.128 mathcommand[1591:483805]",
     "mac_address": "00:07:80:C3:A1:4C",
@@ -75,13 +76,13 @@ TRAPS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "text", "match"), FOUND, ids=range(len(FOUND)))
-def test_found(kind, text, match):
+@pytest.mark.parametrize(("kind", "text", "match"), EXAMPLES, ids=range(len(EXAMPLES)))
+def test_personal_data_is_found(kind, text, match):
     assert [(m.kind, text[m.start : m.end]) for m in find(text)] == [(kind, match)]
 
 
 @pytest.mark.parametrize("trap", TRAPS)
-def test_traps_are_left_alone(trap):
+def test_what_only_looks_like_personal_data_is_left(trap):
     assert [(m.kind, TRAPS[trap][m.start : m.end]) for m in find(TRAPS[trap])] == []
     text, counts = scrubbed(TRAPS[trap])
     assert text == TRAPS[trap] and not any(counts.values())
@@ -92,8 +93,8 @@ def scrubbed(text, kinds=KINDS):
     return texts[0], counts.row(0, named=True)
 
 
-@pytest.mark.parametrize(("kind", "text", "match"), FOUND, ids=range(len(FOUND)))
-def test_replaced_by_its_type(kind, text, match):
+@pytest.mark.parametrize(("kind", "text", "match"), EXAMPLES, ids=range(len(EXAMPLES)))
+def test_personal_data_is_replaced_by_its_type(kind, text, match):
     padded = f"{'Some words before it. ' * 30}\n{text}\n{'And after it, too. ' * 30}"
     replaced, counts = scrubbed(padded)
     assert replaced == padded.replace(match, f"<{kind.upper()}>")
@@ -104,18 +105,19 @@ def test_replaced_by_its_type(kind, text, match):
 @given(
     st.permutations(KINDS),
     st.lists(
-        st.sampled_from([text for _, text, _ in FOUND] + list(TRAPS.values()) + ["é漢 ", "\n", "x" * 700]), max_size=12
+        st.sampled_from([text for _, text, _ in EXAMPLES] + list(TRAPS.values()) + ["é漢 ", "\n", "x" * 700]),
+        max_size=12,
     ),
 )
-def test_neither_the_order_of_kinds_nor_windows_matter(kinds, pieces):
-    """Windows find what looking at the whole text finds, and scrubbing again finds nothing."""
+def test_neither_the_order_of_kinds_nor_the_windows_change_the_result(kinds, pieces):
+    """Searching the windows finds what searching the whole text finds, and scrubbing again finds nothing."""
     text = "\n".join(pieces)
     replaced, _ = scrubbed(text, kinds)
-    whole, last = [], 0
+    pieces_of_text, end = [], 0
     for match in find(text):
-        whole += [text[last : match.start], RULES.placeholders[match.kind]]
-        last = match.end
-    assert replaced == "".join([*whole, text[last:]])
+        pieces_of_text += [text[end : match.start], RULES.placeholders[match.kind]]
+        end = match.end
+    assert replaced == "".join([*pieces_of_text, text[end:]])
     assert scrubbed(replaced) == (replaced, dict.fromkeys(KINDS, 0))
 
 
@@ -150,19 +152,19 @@ def test_hostile_texts_take_bounded_work(text):
 
 
 def test_pages_do_not_depend_on_their_batch():
-    texts = pl.Series([text for _, text, _ in FOUND] + list(TRAPS.values()))
+    texts = pl.Series([text for _, text, _ in EXAMPLES] + list(TRAPS.values()))
     before = texts.clone()
     together, counts = scrub(texts, KINDS, RULES.placeholders, "US")
-    assert texts.equals(before)  # the column it was given is as it was
+    assert texts.equals(before)  # the given column is unchanged
     for i, text in enumerate(texts):
         assert (together[i], counts.row(i, named=True)) == scrubbed(text)
 
 
-def test_kinds_can_be_left_out():
+def test_kinds_can_be_switched_off():
     assert scrubbed("a@example.org 93.184.216.34", ("email",))[0] == "<EMAIL> 93.184.216.34"
 
 
-def test_the_region_decides_on_national_numbers():
+def test_the_region_decides_how_national_numbers_are_read():
     def phones(text, region):
         return [text[m.start : m.end] for m in find(text, ("phone",), region)]
 

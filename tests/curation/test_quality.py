@@ -1,4 +1,4 @@
-"""Quality rules: a golden page for each, an independent implementation, odd texts, thresholds, learned scores."""
+"""Quality rules: a golden page for each, an independent implementation, odd texts, thresholds and learned scores."""
 
 import json
 
@@ -8,26 +8,25 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_assets.artifacts.identity import fingerprint
-from llm_assets.curation.quality import QUALITY_FILTERED_TEXT, breaks, measured, plain, verdict
+from llm_assets.curation.quality import QUALITY_FILTERED_TEXT, breaks, format_number, measured_value, verdict
 from llm_assets.curation.quality_classifier import ExamplesError, read_examples, train
-from llm_assets.curation.schemas import STATISTICS, TextStatistic
-from llm_assets.curation.text_statistics import compute
+from llm_assets.curation.text_statistics.stage import STATISTICS, TextStatistic, compute_statistics
 from llm_assets.recipes import QUALITY_RULES, Quality, QualityClassifier, TextStatistics, laptop
 from tests.curation import reference_quality
-from tests.curation.golden_pages import PAGES, Words, golden
+from tests.curation.golden_pages import PAGES, NewWords, golden
 
 RULES = {rule.name: rule for rule in QUALITY_RULES["fineweb-2024"]}
 
 
 def statistics(texts, definition=None):
-    numbers, edited = compute(pl.Series(texts, dtype=pl.String), definition or TextStatistics())
-    return pl.DataFrame({column: numbers[:, place] for place, column in enumerate(STATISTICS)}).with_columns(
-        quality_score=pl.lit(None, dtype=pl.Float64), edited=edited
-    )
+    """The statistics of texts and their edited texts, as a frame."""
+    numbers, edited = compute_statistics(pl.Series(texts, dtype=pl.String), definition or TextStatistics())
+    frame = pl.DataFrame(dict(zip(STATISTICS, numbers.T, strict=True)))
+    return frame.with_columns(quality_score=pl.lit(None, dtype=pl.Float64), edited=edited)
 
 
-def broken(text, rules=None):
-    """Every rule that a text breaks, with its value."""
+def broken_rules(text, rules=None):
+    """The name of every rule that a text breaks, with the measured value."""
     frame = statistics([text])
     return {rule.name: frame[rule.column][0] for rule in rules or RULES.values() if frame.select(breaks(rule)).item()}
 
@@ -37,36 +36,38 @@ def test_every_rule_has_a_golden_page():
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_that_only_this_rule_rejects(name):
+def test_only_this_rule_rejects_its_golden_page(name):
     off = dict.fromkeys(PAGES[name][1])
     rules = Quality(thresholds=off).effective()
-    found = broken(golden(name), rules)
-    assert found.keys() == {name}
+    values = broken_rules(golden(name), rules)
+    assert values.keys() == {name}
     rule = RULES[name]
     judged = statistics([golden(name)]).with_columns(rule=verdict(rules))
     assert judged["rule"].item() == name
-    assert judged.select(measured(rules)).item() == found[name]
-    assert judged.select(measured(rules).map_elements(plain, return_dtype=pl.String)).item() == plain(found[name])
-    # Just beyond its threshold, not anywhere: another threshold would keep it.
+    assert judged.select(measured_value(rules)).item() == values[name]
+    assert judged.select(
+        measured_value(rules).map_elements(format_number, return_dtype=pl.String)
+    ).item() == format_number(values[name])
+    # The page is just beyond the threshold: a slightly different threshold would keep it.
     loosened = {
-        "below": found[name],
-        "above": found[name],
-        "at_or_below": found[name] * 0.99 - 1e-9,
-        "at_or_above": found[name] * 1.01 + 1e-9,
+        "below": values[name],
+        "above": values[name],
+        "at_or_below": values[name] * 0.99 - 1e-9,
+        "at_or_above": values[name] * 1.01 + 1e-9,
     }[rule.drops]
     if 0 <= loosened <= 1 or not rule.ratio:
-        kept = Quality(thresholds={**off, name: max(loosened, 0)}).effective()
-        assert statistics([golden(name)]).select(verdict(kept)).item() is None
+        other_rules = Quality(thresholds={**off, name: max(loosened, 0)}).effective()
+        assert statistics([golden(name)]).select(verdict(other_rules)).item() is None
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_golden_pages_agree_with_the_papers_wording(name):
+def test_the_reference_rejects_the_golden_page_by_the_same_rule(name):
     if not PAGES[name][1]:
         assert reference_quality.verdict(golden(name)) == name
 
 
-def test_the_published_constants():
-    """Gopher, table A1 and section A1.1; C4, section 2.2; FineWeb, section 3.4 (0.01 as in the code that made the data)."""
+def test_thresholds_are_the_published_ones():
+    """Gopher, table A1 and section A1.1; C4, section 2.2; FineWeb, section 3.4 (0.01 as in the code for the data)."""
     assert {name: rule.threshold for name, rule in RULES.items()} == {
         "duplicate_paragraphs": 0.3,
         "duplicate_paragraph_characters": 0.2,
@@ -101,12 +102,12 @@ def test_the_published_constants():
     }
 
 
-def test_a_plain_page_passes():
-    assert broken("\n".join(Words().lines(14))) == {}
+def test_a_page_of_ordinary_sentences_breaks_no_rule():
+    assert broken_rules("\n".join(NewWords().lines(14))) == {}
 
 
 @pytest.mark.parametrize(
-    ("lines", "kept"),
+    ("lines", "kept_lines"),
     [
         (["Two words.", "Now three words."], ["Now three words."]),
         (["Turn on JavaScript to read this.", "The other line stays here."], ["The other line stays here."]),
@@ -127,11 +128,11 @@ def test_a_plain_page_passes():
     ],
     ids=range(7),
 )
-def test_c4_edits_lines(lines, kept):
-    assert statistics(["\n".join(lines)])["edited"].item() == "\n".join(kept)
+def test_c4_removes_and_edits_lines(lines, kept_lines):
+    assert statistics(["\n".join(lines)])["edited"].item() == "\n".join(kept_lines)
 
 
-def test_a_bracket_in_a_line_that_goes_does_not_count():
+def test_a_curly_bracket_in_a_removed_line_does_not_count():
     assert statistics(["A line of javascript { x } here.\nAnd a plain line."])["curly_bracket"].item() == 0
     assert statistics(["A line { x } of code here."])["curly_bracket"].item() == 1
 
@@ -192,13 +193,13 @@ def test_pages_do_not_depend_on_their_batch(texts):
 
 
 @given(st.text(alphabet=st.sampled_from("ab. \n'?!,:"), min_size=1, max_size=300))
-def test_words_are_nltks(text):
-    """On short texts of difficult characters the number of words is close to NLTK's (where it splits by context differs)."""
-    ours, theirs = statistics([text])["words"].item(), len(reference_quality.words(text))
-    assert abs(ours - theirs) <= 0.35 * max(theirs, 6)
+def test_the_number_of_words_is_close_to_that_of_nltk(text):
+    """Short texts of difficult characters may be split otherwise, as NLTK splits them by their context."""
+    count, nltk_count = statistics([text])["words"].item(), len(reference_quality.words(text))
+    assert abs(count - nltk_count) <= 0.35 * max(nltk_count, 6)
 
 
-def test_agreement_with_the_papers_wording_on_a_real_crawl(shared_data, tmp_path):
+def test_verdicts_on_a_real_crawl_agree_with_the_reference(shared_data, tmp_path):
     from llm_assets.recipes import Recipe, WarcFiles
     from tests.support.corpus import build_corpus, corpus_workspace
 
@@ -206,10 +207,10 @@ def test_agreement_with_the_papers_wording_on_a_real_crawl(shared_data, tmp_path
     artifacts = build_corpus(corpus_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=str(path))})))
     texts = pl.concat([pl.read_parquet(path) for path in artifacts["language_filtered_text/c"].table("text")])["text"]
     judged = statistics(texts).select(verdict(tuple(RULES.values()))).to_series()
-    theirs = pl.Series([reference_quality.verdict(text) for text in texts], dtype=pl.String)
+    reference = pl.Series([reference_quality.verdict(text) for text in texts], dtype=pl.String)
     assert len(texts) > 300
-    assert (judged.is_null() == theirs.is_null()).mean() >= 0.995
-    assert (judged.fill_null("") == theirs.fill_null("")).mean() >= 0.99
+    assert (judged.is_null() == reference.is_null()).mean() >= 0.995
+    assert (judged.fill_null("") == reference.fill_null("")).mean() >= 0.99
 
 
 @pytest.mark.parametrize(
@@ -228,9 +229,16 @@ def test_impossible_settings_are_errors(fields, message):
         laptop().replace(quality=fields)
 
 
-@pytest.mark.parametrize("fields", [{"stop_words": ("two words",)}, {"words": "letters"}, {"min_words_per_line": -1}])
-def test_impossible_definitions_are_errors(fields):
-    with pytest.raises(ValueError, match=r"stop word|words|min_words_per_line"):
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stop_words": ("two words",)}, "stop word 'two words'"),
+        ({"word_splitting": "letters"}, "Input should be 'treebank' or 'spacy'"),
+        ({"min_words_per_line": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_impossible_definitions_are_errors(fields, message):
+    with pytest.raises(ValueError, match=message):
         laptop().replace(text_statistics=fields)
 
 
@@ -243,15 +251,15 @@ def examples(path, rows):
 
 
 def labelled(count=60):
-    w = Words(7)
-    good = [{"text": f"The harbour lay quiet {w.some(8)} and the boats came home.", "label": 1} for _ in range(count)]
+    w = NewWords(7)
+    good = [{"text": f"The harbour lay quiet {w.phrase(8)} and the boats came home.", "label": 1} for _ in range(count)]
     return [
         *good,
-        *[{"text": f"buy cheap pills now {w.some(8)} click here for free offer", "label": 0} for _ in range(count)],
+        *[{"text": f"buy cheap pills now {w.phrase(8)} click here for free offer", "label": 0} for _ in range(count)],
     ]
 
 
-def test_a_learned_score_tells_the_labels_apart(tmp_path):
+def test_a_learned_score_separates_the_labels(tmp_path):
     classifier, numbers = train(
         read_examples(examples(tmp_path / "e.jsonl", labelled())), QualityClassifier(buckets=1 << 14)
     )
@@ -260,7 +268,7 @@ def test_a_learned_score_tells_the_labels_apart(tmp_path):
     assert scores[0] > 0.8 and scores[1] < 0.2 and 0 <= scores[2] <= 1
 
 
-def test_the_order_of_examples_does_not_matter(tmp_path):
+def test_the_order_of_examples_does_not_change_the_weights(tmp_path):
     rows = labelled(20)
     first, _ = train(read_examples(examples(tmp_path / "a.jsonl", rows)), QualityClassifier(buckets=1 << 12))
     second, _ = train(read_examples(examples(tmp_path / "b.jsonl", rows[::-1])), QualityClassifier(buckets=1 << 12))
@@ -278,7 +286,7 @@ def test_the_order_of_examples_does_not_matter(tmp_path):
     ],
     ids=range(5),
 )
-def test_bad_examples_are_named(tmp_path, content, message):
+def test_errors_for_bad_examples_name_the_line(tmp_path, content, message):
     (tmp_path / "e.jsonl").write_text(content)
     with pytest.raises(ExamplesError, match=message):
         read_examples(tmp_path / "e.jsonl")
@@ -286,7 +294,7 @@ def test_bad_examples_are_named(tmp_path, content, message):
         read_examples(tmp_path / "missing.jsonl")
 
 
-def test_the_rules_that_hold_are_the_identity_whatever_they_are_called():
+def test_the_identity_is_that_of_the_rules_that_apply_whatever_their_set_is_called():
     recipe = laptop()
     rules = QUALITY_FILTERED_TEXT.config(recipe, None)
     assert [rule.name for rule in rules.rules] == [rule.name for rule in recipe.quality.effective()]

@@ -1,4 +1,4 @@
-"""URL rules: one crafted capture a rule, asserting rule, value and threshold."""
+"""URL rules: for each a capture that it rejects, with the rule, the value and the threshold."""
 
 from pathlib import Path
 
@@ -65,21 +65,18 @@ LISTS = {
 
 @pytest.fixture
 def verdict(tmp_path):
+    """A function from captures to their verdicts: rule, value and threshold, or KEPT."""
     for name, (model, rows) in LISTS.items():
         pl.DataFrame(rows, schema=polars_schema(model), orient="row").write_parquet(tmp_path / f"{name}.parquet")
 
-    def of(*captures, **rules):
+    def judge_captures(*captures, **rules):
         rows = [{**c, "warc_offset": i} for i, c in enumerate(captures)]
         pl.DataFrame(rows, schema=polars_schema(Captures)).write_parquet(tmp_path / "captures.parquet")
         files = [[Path(tmp_path / f"{name}.parquet")] for name in LISTS]
-        return [
-            (r, v, t)
-            for r, v, t in judge(tmp_path / "captures.parquet", *files, UrlFilter(**rules))
-            .select("rule", "value", "threshold")
-            .iter_rows()
-        ]
+        judged = judge(tmp_path / "captures.parquet", *files, UrlFilter(**rules))
+        return judged.select("rule", "value", "threshold").rows()
 
-    return of
+    return judge_captures
 
 
 KEPT = (None, None, None)
@@ -124,11 +121,11 @@ KEPT = (None, None, None)
         ({"url": "http://plain.example/myfreepornZxy"}, KEPT),
     ],
 )
-def test_rules(verdict, fields, expected):
+def test_a_capture_is_judged_by_the_first_rule_that_it_breaks(verdict, fields, expected):
     assert verdict(capture(**fields)) == [expected]
 
 
-def test_the_soft_word_limit_is_the_recipe_s(verdict):
+def test_the_recipe_sets_the_soft_word_limit(verdict):
     assert verdict(capture(url="http://plain.example/sexy-hat"), soft_word_limit=1) == [("soft_word", "sexy", "1")]
 
 

@@ -3,7 +3,7 @@
 import polars as pl
 
 from llm_assets.artifacts.checks import check_schemas
-from llm_assets.curation.ledger import KEPT, imbalance
+from llm_assets.curation.ledger import FINAL_TABLE, imbalance
 from llm_assets.recipes import Recipe, WarcFiles
 from tests.support.building import build
 from tests.support.small_recipe import CORPUS
@@ -24,7 +24,7 @@ def build_crawl(recipe, crawl="c", workers=2, stages=CORPUS):
     Asserts that captures = kept + rejected, page by page, and that every table fits its schema.
     """
     artifacts = {artifact.record.asset: artifact for artifact in build(recipe, stages, (crawl,), workers).values()}
-    unaccounted = imbalance(artifacts["raw_warc"], artifacts[KEPT[0]], artifacts["reject_ledger"])
+    unaccounted = imbalance(artifacts["raw_warc"], artifacts[FINAL_TABLE[0]], artifacts["reject_ledger"])
     assert unaccounted.is_empty(), unaccounted
     stats = artifacts["reject_ledger"].record.stats
     assert stats["kept"] + stats["rejected"] == stats["captures"] == artifacts["raw_warc"].record.rows["captures"]
