@@ -52,8 +52,8 @@ def run_job(
 ) -> None:
     """Run ``python -m module job.json`` (with torchrun if `processes` > 1), and pass its events to `on_event`.
 
-    folder: for the job, the events and the results. job: a frozen dataclass; the process reads it back as the same type,
-    with `process.run_job`.
+    folder: for the job, the events and the results. job: a frozen dataclass; the process reads it back as the same
+    type, with `process.run_job`.
 
     Raises JobError if `job` is not a dataclass of plain values, JobFailed with the process's own message, OSError if
     the process could not write to its disk, and any error of `on_event`.

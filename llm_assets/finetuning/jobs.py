@@ -38,7 +38,8 @@ class SftJob:
     """A training run of the assistant (`finetuning.sft_checkpoint_process`).
 
     checkpoint, shards: folders. training, held_out: files of tokenised conversations. document_share: share of the
-    sequences that are documents of the shards. kept: a folder that lists the documents to train on; None is all.
+    sequences that are documents of the shards. kept_documents: a folder that lists the documents to train on; None is
+    all.
     """
 
     plan: TrainingPlan
@@ -48,7 +49,7 @@ class SftJob:
     shards: tuple[str, ...]
     document_share: float
     device: str
-    kept: str | None = None
+    kept_documents: str | None = None
 
 
 @dataclass(frozen=True)

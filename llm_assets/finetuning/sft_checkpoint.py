@@ -118,7 +118,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         shards=tuple(str(shards.path) for shards in step.inputs.by_crawl("token_shards").values()),
         document_share=settings.document_share,
         device=settings.compute.device,
-        kept=write_kept(shard_documents(step.inputs), step.staging / "kept"),
+        kept_documents=write_kept(shard_documents(step.inputs), step.staging / "kept"),
     )
     return job, processes
 

@@ -29,7 +29,7 @@ def main(job: SftJob, folder: Path, report: Reporter) -> None:
     packed = PackedConversations(Conversations.load(Path(job.training)), context, plan.seed, padding)
     documents = None
     if job.document_share:
-        documents = PackedDocuments(TokenStream(map(Path, job.shards), "train", job.kept), context, plan.seed)
+        documents = PackedDocuments(TokenStream(map(Path, job.shards), "train", job.kept_documents), context, plan.seed)
     data = MixedSequences(packed, documents, job.document_share)
     held_out = Conversations.load(Path(job.held_out))
 

@@ -86,7 +86,7 @@ class Piece:
 class ConversationSettings:
     """How a conversation is held.
 
-    instructions: what the model is told at the start. chat: use the chat protocol; otherwise questions and answers in
+    instructions: the system message. chat: use the chat protocol; otherwise questions and answers in
     plain text, for a base model. room: tokens of the context that are kept free for the reply. search_first: begin
     every reply with a search if the model has that tool, whatever the model knows.
     """

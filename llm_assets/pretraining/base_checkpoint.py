@@ -61,12 +61,12 @@ def make_job(
     tokenizer: Path,
     shards: list[Path],
     before: Path | None = None,
-    kept: str | None = None,
+    kept_documents: str | None = None,
 ) -> tuple[PretrainingJob, int, Prediction | None]:
     """The job of the training process, the number of processes, and the predicted cost. Raises ModelError.
 
-    before: the base checkpoint that is continued, with fewer steps. kept: see PretrainingJob. The prediction is None
-    for a GPU that is not listed.
+    before: the base checkpoint that is continued, with fewer steps. kept_documents: see PretrainingJob. The prediction
+    is None for a GPU that is not listed.
     """
     settings = config.training
     steps, batch_size = budget(config, shape, before is not None)
@@ -91,7 +91,7 @@ def make_job(
         shards=tuple(map(str, shards)),
         device=settings.compute.device,
         continue_from=str(before) if before is not None else continue_from,
-        kept=kept,
+        kept_documents=kept_documents,
         induction=config.model.induction,
         validation_sequences=max(1, settings.validation_tokens // shape.context),
         prompts=settings.prompts if settings.samples else (),
@@ -131,8 +131,8 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
             f"{batch_size * shape.context:,}; lower pretraining.batch_tokens, or add crawls"
         )
     paths = [artifact.path for artifact in shards]
-    kept = write_kept(documents, step.staging / "kept")
-    job, processes, prediction = make_job(config, shape, tokenizer.path, paths, before and before.path, kept)
+    kept_documents = write_kept(documents, step.staging / "kept")
+    job, processes, prediction = make_job(config, shape, tokenizer.path, paths, before and before.path, kept_documents)
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.task("checkpoint") as task:

@@ -37,7 +37,10 @@ REACHES = ("many", "once", "held_out")  # on how many pages a fact occurs
 
 
 class BaseEvaluationConfig(Frozen):
-    """The evaluation's settings. training_seed: of the order of documents, which tells how often a page was seen."""
+    """The evaluation's settings.
+
+    training_seed: seeds the order of documents, which determines how often a page was seen.
+    """
 
     evaluation: BaseEvaluation
     training_seed: int
@@ -75,11 +78,11 @@ def make_job(
     shards: Iterable[Artifact],
     truth: pl.DataFrame,
     facts: pl.DataFrame,
-    kept: str | None = None,
+    kept_documents: str | None = None,
 ) -> BaseEvaluationJob:
     """The job of the evaluation process.
 
-    truth: all prompts with known answers. facts: the sentences to complete. kept: see PretrainingJob.
+    truth: all prompts with known answers. facts: the sentences to complete. kept_documents: see PretrainingJob.
     """
     settings, stats = config.evaluation, checkpoint.record.stats
     questions = truth.filter((pl.col("kind") == "question") & (pl.col("reach") == "many"))
@@ -102,11 +105,11 @@ def make_job(
         seed=settings.seed,
         prompts=settings.prompts,
         instruction=settings.instruction,
-        kept=kept,
+        kept_documents=kept_documents,
         facts=tuple(facts.select("prompt", "answer").iter_rows()),
         questions=tuple(questions.select("relation", "prompt", "answer").iter_rows()),
         examples=tuple(shown.iter_rows()) if len(questions) else settings.examples,
-        asked=(*by_relation, *settings.questions),
+        assistant_questions=(*by_relation, *settings.questions),
     )
 
 
@@ -117,8 +120,8 @@ def build_base_evaluation(step: Step, config: BaseEvaluationConfig) -> None:
     truth = _truth(step.inputs.by_crawl("raw_warc").values())
     facts = _select_sentences(truth, settings.facts, settings.seed)
     documents = shard_documents(step.inputs)
-    kept = write_kept(documents, step.staging / "kept")
-    job = make_job(config, step.input("base_checkpoint"), shards, truth, facts, kept)
+    kept_documents = write_kept(documents, step.staging / "kept")
+    job = make_job(config, step.input("base_checkpoint"), shards, truth, facts, kept_documents)
     results = measure(step, MODULE, job, step.staging / "evaluation")
     pages = {
         split: documents.filter((pl.col("split") == split) & pl.col("current")).select("doc_id", "url", "host", "crawl")

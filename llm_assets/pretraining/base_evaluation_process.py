@@ -46,7 +46,9 @@ class Subject:
 def main(job: BaseEvaluationJob, folder: Path, report: Reporter) -> None:
     """Run all TASKS and write their results."""
     model, encoding = load_checkpoint(Path(job.checkpoint), pick_device(job.device))
-    train, held_out = (TokenStream(map(Path, job.shards), split, job.kept) for split in ("train", "validation"))
+    train, held_out = (
+        TokenStream(map(Path, job.shards), split, job.kept_documents) for split in ("train", "validation")
+    )
     subject = Subject(Engine(model, encoding), train, held_out, job)
     results: dict[str, Any] = {}
     for number, (name, measure) in enumerate(TASKS.items()):
@@ -165,7 +167,7 @@ def prompted(subject: Subject) -> dict[str, Any]:
             {"prompt": job.prompts[place // 2], "text": encoding.decode(completion.tokens)}
             for place, completion in enumerate(completions)
         ],
-        "transcript": prompted_answers(engine, job.instruction, job.examples, job.asked),
+        "transcript": prompted_answers(engine, job.instruction, job.examples, job.assistant_questions),
     }
 
 

@@ -12,10 +12,11 @@ from llm_assets.training.plan import TrainingPlan
 class PretrainingJob:
     """One training of the base model (`pretraining.base_checkpoint_process`).
 
-    tokenizer, shards, continue_from: folders. kept: a folder that selects the documents of the shards that are trained
-    on (`training.documents`); None selects all. continue_from: the checkpoint whose weights the training starts from;
-    None starts with new ones. induction: new weights start with an induction head. validation_sequences: sequences per
-    evaluation of the validation split. prompts: beginnings of sampled texts; without any, none are sampled.
+    tokenizer, shards, continue_from: folders. kept_documents: a folder that selects the documents of the shards that
+    are trained on (`training.documents`); None selects all. continue_from: the checkpoint whose weights the training
+    starts from; None starts with new ones. induction: new weights start with an induction head. validation_sequences:
+    sequences per evaluation of the validation split. prompts: beginnings of sampled texts; without any, none are
+    sampled.
     """
 
     shape: ModelShape
@@ -24,7 +25,7 @@ class PretrainingJob:
     shards: tuple[str, ...]
     device: str
     continue_from: str | None = None
-    kept: str | None = None
+    kept_documents: str | None = None
     induction: bool = False
     validation_sequences: int = 1
     prompts: tuple[str, ...] = ()
@@ -35,9 +36,10 @@ class PretrainingJob:
 class BaseEvaluationJob:
     """One evaluation of a base model (`pretraining.base_evaluation_process`); counts and lengths are the recipe's.
 
-    checkpoint, shards: folders. kept: as in PretrainingJob. training_seed, training_sequences: order and number of the
-    sequences that the model was trained on. facts: beginnings of sentences and what must follow. questions: relation,
-    question, answer. examples, asked: examples and questions for the prompted assistant.
+    checkpoint, shards: folders. kept_documents: as in PretrainingJob. training_seed, training_sequences: order and
+    number of the sequences that the model was trained on. facts: beginnings of sentences and what must follow.
+    questions: relation, question, answer. examples, assistant_questions: examples and questions for the prompted
+    assistant.
     """
 
     checkpoint: str
@@ -56,8 +58,8 @@ class BaseEvaluationJob:
     seed: int
     prompts: tuple[str, ...]
     instruction: str
-    kept: str | None = None
+    kept_documents: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
     questions: tuple[tuple[str, str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
-    asked: tuple[str, ...] = ()
+    assistant_questions: tuple[str, ...] = ()

@@ -30,9 +30,9 @@ class Solver:
 
     def __init__(self, problems: Sequence[ProblemRow], families: dict[str, Family], engine: Engine):
         self.problems, self.families, self.engine = problems, families, engine
-        self.prompts = [self.asked(problem) for problem in problems]
+        self.prompts = [self.prompt_for(problem) for problem in problems]
 
-    def asked(self, problem: ProblemRow) -> list[int]:
+    def prompt_for(self, problem: ProblemRow) -> list[int]:
         """The prompt of a problem: the available tools, and the question."""
         system = system_message([tool for tool in problem.tools.split(",") if tool])
         return prompt(self.engine.encoding, [*([system] if system else []), Message("user", problem.question)])
@@ -59,7 +59,7 @@ class Solver:
         ended = completion.finish == "stop" and opened == closed == len(completion.calls)
         return ended and called and bool(to_messages(self.engine, completion)[-1].content)
 
-    def told(self, problem: ProblemRow, completion: Completion) -> str:
+    def transcript_of(self, problem: ProblemRow, completion: Completion) -> str:
         """The transcript of a solution."""
         return transcript([Message("user", problem.question), *to_messages(self.engine, completion)])
 
@@ -85,18 +85,18 @@ def main(job: RlJob, folder: Path, report: Reporter) -> None:
     model, encoding = load_checkpoint(Path(job.checkpoint))
     engine = Engine(model, encoding)
     families = {name: find_family(name) for name in job.families}
-    practice, held_out = Solver(job.train, families, engine), Solver(job.held_out, families, engine)
+    training, held_out = Solver(job.train, families, engine), Solver(job.held_out, families, engine)
     with open_toolbox(job.toolbox) as choose:
         tools = choose("python,search")
 
         def place(number: int) -> int:
-            return drawn(number, len(practice.problems), plan.seed)
+            return drawn(number, len(training.problems), plan.seed)
 
         def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
             rewards = []
             for number, completion in zip(numbers, completions, strict=True):
-                problem = practice.problems[place(number)]
-                right, formed = practice.is_right(problem, completion), practice.is_well_formed(problem, completion)
+                problem = training.problems[place(number)]
+                right, formed = training.is_right(problem, completion), training.is_well_formed(problem, completion)
                 parts = {"right": float(right), "well_formed": float(formed), "calls": float(len(completion.calls))}
                 rewards.append(Reward(job.accuracy_reward * right + job.format_reward * formed, parts))
             return rewards
@@ -106,7 +106,7 @@ def main(job: RlJob, folder: Path, report: Reporter) -> None:
             return measured(held_out, solutions, job.transcripts)
 
         replay = replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"])
-        task = PolicyTask(lambda number: practice.prompts[place(number)], reward, tools, replay)
+        task = PolicyTask(lambda number: training.prompts[place(number)], reward, tools, replay)
         process = TrainingProcess(folder, devices, report)
         PolicyTrainer(engine, plan, process, task, PolicyEvaluation(evaluation)).run()
 
@@ -127,7 +127,7 @@ def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) 
             "problem": problem.problem,
             "family": problem.family,
             "right": mark,
-            "transcript": solver.told(problem, solution),
+            "transcript": solver.transcript_of(problem, solution),
         }
         for problem, solution, mark in chosen
     ]

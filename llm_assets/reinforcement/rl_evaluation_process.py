@@ -63,7 +63,7 @@ def assistant_attempts(solver: Solver, tools: Tools | None, job: RlEvaluationJob
             "samples": len(sampled),
             "tokens": greedy.own_length,
             "calls": len(greedy.calls),
-            "transcript": solver.told(problem, greedy),
+            "transcript": solver.transcript_of(problem, greedy),
         }
         for problem, greedy, sampled in zip(solver.problems, greedy_solutions, sampled_solutions, strict=True)
     ]

@@ -88,11 +88,11 @@ def kept_file(folder: Path, split: str) -> Path:
 class TokenStream:
     """One split of several shard folders as one sequence of tokens, memory-mapped.
 
-    kept: a folder with a `kept_file`; the sequence skips documents that the file leaves out. Raises ShardError if a
-    folder lacks the split, or if files do not fit each other.
+    kept_documents: a folder with a `kept_file`; the sequence skips documents that the file leaves out. Raises
+    ShardError if a folder lacks the split, or if files do not fit each other.
     """
 
-    def __init__(self, folders: Iterable[Path], split: str, kept: Path | str | None = None):
+    def __init__(self, folders: Iterable[Path], split: str, kept_documents: Path | str | None = None):
         self.folders = [Path(folder) for folder in folders]
         self.split = split
         self._shards: list[np.ndarray] = []
@@ -111,8 +111,8 @@ class TokenStream:
             lengths.append(document_lengths)
             self._shards += shards
         self.lengths = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
-        if kept is not None:
-            self._leave_out(kept_file(Path(kept), split))
+        if kept_documents is not None:
+            self._leave_out(kept_file(Path(kept_documents), split))
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._edges = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])]).astype(np.int64)
 

@@ -190,7 +190,7 @@ def test_a_completion_becomes_messages(monkeypatch):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_reply_can_be_forced_to_begin_with_a_search(name):
+def test_a_reply_can_be_made_to_begin_with_a_search(name):
     """The first token starts the call; the model samples the rest."""
     engine = Engine(random_model(SHAPES[name]), ENCODING)
     opening = SPECIAL["<|search_start|>"]

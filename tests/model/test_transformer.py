@@ -1,4 +1,4 @@
-"""The transformer compared with transformers: equal logits of both architectures, exported and imported; checkpoints."""
+"""The transformer compared with transformers: equal logits of both architectures, export and import; checkpoints."""
 
 import json
 

@@ -114,7 +114,10 @@ def test_the_identity_includes_the_checkpoint_that_is_continued(tmp_path):
     base(tmp_path, small_recipe(recrawls=(schedule(),)))
     after = space.resolver().resolve("base_checkpoint", None).identity
     assert alone.digest != after.digest and set(after.inputs) - set(alone.inputs) == {"base_checkpoint@before"}
-    shares = [canonical(BASE_CHECKPOINT.config(made, None))["continue_share"] for made in (recipe, small_recipe())]
+    shares = [
+        canonical(BASE_CHECKPOINT.config(recipe_read, None))["continue_share"]
+        for recipe_read in (recipe, small_recipe())
+    ]
     assert shares == [0.5, None]
 
 
@@ -167,7 +170,7 @@ def test_later_crawls_may_continue_one_that_is_left_out():
 def test_the_config_holds_neither_crawls_nor_compute_settings():
     recipe = small_recipe()
     pinned = recipe.replace(pretraining=recipe.pretraining.replace(crawls=("sample",)))
-    slices = [canonical(BASE_CHECKPOINT.config(made, None)) for made in (recipe, pinned)]
+    slices = [canonical(BASE_CHECKPOINT.config(recipe_read, None)) for recipe_read in (recipe, pinned)]
     assert slices[0] == slices[1] and not {"compute", "continue_from"} & slices[0]["training"].keys()
     assert canonical(BASE_EVALUATION.config(recipe, None))["training_seed"] == recipe.pretraining.seed
 

@@ -166,7 +166,7 @@ def break_at(step, data, monkeypatch, breaking):
 
 
 @pytest.mark.parametrize(
-    ("step", "breaking", "message", "kept"),
+    ("step", "breaking", "message", "steps_kept"),
     [
         (
             9,
@@ -183,7 +183,7 @@ def break_at(step, data, monkeypatch, breaking):
     ],
 )
 def test_a_loss_that_is_not_finite_or_diverges_stops_the_training_and_keeps_a_checkpoint(
-    corpus, tmp_path, monkeypatch, step, breaking, message, kept
+    corpus, tmp_path, monkeypatch, step, breaking, message, steps_kept
 ):
     data = PackedDocuments(TokenStream([corpus / "shards"], "train"), 32, 1)
     model = Transformer(SHAPE)
@@ -196,7 +196,7 @@ def test_a_loss_that_is_not_finite_or_diverges_stops_the_training_and_keeps_a_ch
             TrainingPlan(steps=200, batch_size=8, micro_batch_size=8, checkpoint_every=4),
             on_cpu(tmp_path),
         )
-    assert [step for step, _ in steps_saved(tmp_path)] == kept
+    assert [step for step, _ in steps_saved(tmp_path)] == steps_kept
 
 
 def test_the_learning_rate_rises_stays_and_falls():

@@ -90,9 +90,9 @@ def test_it_reports_steps_and_evaluations(uninterrupted):
     assert set(steps[0]) >= {"reward", "right", "well_formed", "length", "entropy", "kl", "truncated", "flat"}
     evaluations = [event for event in events if event["kind"] == "evaluation"]
     assert [event["step"] for event in evaluations] == [0, 3, 6, 9] and "right.arithmetic" in evaluations[0]
-    kept = json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
-    assert sum(event["kind"] == "row" for event in kept) == 8 and all(
-        event["transcript"].startswith("user: What is") for event in kept if event["kind"] == "row"
+    events_kept = json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
+    assert sum(event["kind"] == "row" for event in events_kept) == 8 and all(
+        event["transcript"].startswith("user: What is") for event in events_kept if event["kind"] == "row"
     )
     assert (folder / "best" / "model.safetensors").exists()
 

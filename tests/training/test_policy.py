@@ -64,9 +64,9 @@ def test_the_divergence_estimate_is_unbiased():
     exact = float((policy.exp() * (policy - reference)).sum())
     estimates = []
     for token in range(6):
-        own, other = policy[None, None, token], reference[None, None, token]
-        sampled = SampledTokens(own, other, torch.zeros(1), torch.ones(1, 1))
-        estimates.append(policy_loss(own, sampled, policy_plan(kl=1.0))[1]["kl"])
+        by_policy, by_reference = policy[None, None, token], reference[None, None, token]
+        sampled = SampledTokens(by_policy, by_reference, torch.zeros(1), torch.ones(1, 1))
+        estimates.append(policy_loss(by_policy, sampled, policy_plan(kl=1.0))[1]["kl"])
     assert float((policy.exp() * torch.tensor(estimates)).sum()) == pytest.approx(exact, rel=1e-5)
 
 

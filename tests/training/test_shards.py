@@ -44,9 +44,9 @@ def test_a_stream_has_no_trace_of_left_out_documents(tmp_path_factory, documents
     written = [tokens for tokens, _ in documents]
     write_shards(folder / "a", written[:split], shard_tokens)
     write_shards(folder / "b", written[split:], shard_tokens)
-    np.save(kept_file(folder, "train"), np.array([kept for _, kept in documents]))
+    np.save(kept_file(folder, "train"), np.array([is_kept for _, is_kept in documents]))
     stream = TokenStream([folder / "a", folder / "b"], "train", folder)
-    expected = [tokens for tokens, kept in documents if kept]
+    expected = [tokens for tokens, is_kept in documents if is_kept]
     assert [stream.document(i).tolist() for i in range(stream.documents)] == expected
     assert stream.tokens(0, len(stream)).tolist() == [token for tokens in expected for token in tokens]
 
