@@ -13,8 +13,8 @@ from tests.support.training_jobs import TEXTS
 from tests.support.warcs import page, story, write
 
 SHAPE = ("--depth", "1", "--width", "32", "--context", "64", "--vocabulary", "300", "--tied", "--rounds", "1")
-# Benchmarks with a test of their own.
-TESTED_ELSEWHERE = {"search_after_recrawl.py"}
+# Benchmarks with a test of their own: in test_search_after_recrawl.py, and seeds.py in test_docs.py.
+TESTED_ELSEWHERE = {"search_after_recrawl.py", "seeds.py"}
 
 
 def run_benchmark(name, tmp_path, *words):
