@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from model_shape import add_shape, finish, read_shape
@@ -54,6 +55,39 @@ def speed(work: Callable[[], object], tokens: int, cuda: bool, rounds: int) -> f
     return tokens / statistics.median(times[1:])
 
 
+def measure(
+    engine: Engine, reference: Any, options: argparse.Namespace, batch: int, bytes_per_second: float
+) -> dict[str, float]:
+    """Speed of a batch with our engine and with transformers' `reference`, and our share of the memory limit."""
+    shape, parameter = engine.model.shape, next(engine.model.parameters())
+    cuda, bytes_per_value = parameter.is_cuda, parameter.element_size()
+    prompts = torch.randint(0, shape.vocabulary, (batch, options.prompt), generator=torch.Generator().manual_seed(1))
+    sampling = Sampling(max_tokens=options.tokens, temperature=0)
+    tokens, inputs = batch * options.tokens, prompts.to(options.device)
+    complete = partial(engine.complete, prompts.tolist(), sampling, batch=batch)
+    our_speed = speed(complete, tokens, cuda, options.rounds)
+    generate = partial(
+        reference.generate,
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        max_new_tokens=options.tokens,
+        min_new_tokens=options.tokens,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    with torch.inference_mode():
+        reference_speed = speed(generate, tokens, cuda, options.rounds)
+    weight_bytes = bytes_per_value * (shape.parameters - shape.embedding_parameters)
+    step_bytes = weight_bytes + batch * shape.cache_bytes(options.prompt + options.tokens // 2, bytes_per_value)
+    return {
+        "tokens_per_second": round(our_speed, 1),
+        "transformers": round(reference_speed, 1),
+        "ratio": round(our_speed / reference_speed, 2),
+        "memory_limit": round(batch * bytes_per_second / step_bytes, 1),
+        "of_limit": round(our_speed * step_bytes / (batch * bytes_per_second), 4),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompt", type=int, default=32, help="tokens of each prompt")
@@ -69,46 +103,14 @@ def main() -> None:
     model = Transformer(shape)
     model.initialise(1)
     model.to(options.device, dtype)
-    engine = Engine(model, Encoding("none", ".", {}))
     values = config(shape)
-    reference = (
-        AutoModelForCausalLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
-        .to(options.device, dtype)
-        .eval()
-    )
+    reference_config = AutoConfig.for_model(values.pop("model_type"), **values)
+    reference = AutoModelForCausalLM.from_config(reference_config).to(options.device, dtype).eval()
     name = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
     known = find_device(name)
     bytes_per_second = known.bandwidth if known else bandwidth()
-    size = torch.finfo(dtype).bits // 8
-    weights = size * (shape.parameters - shape.embedding_parameters)
-    results = {}
-    for batch in (1, 64):
-        prompts = torch.randint(
-            0, shape.vocabulary, (batch, options.prompt), generator=torch.Generator().manual_seed(1)
-        )
-        sampling = Sampling(max_tokens=options.tokens, temperature=0)
-        tokens, inputs = batch * options.tokens, prompts.to(options.device)
-        complete = partial(engine.complete, prompts.tolist(), sampling, batch=batch)
-        our_speed = speed(complete, tokens, cuda, options.rounds)
-        generate = partial(
-            reference.generate,
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            max_new_tokens=options.tokens,
-            min_new_tokens=options.tokens,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        with torch.inference_mode():
-            reference_speed = speed(generate, tokens, cuda, options.rounds)
-        step_bytes = weights + batch * shape.cache_bytes(options.prompt + options.tokens // 2, size)
-        results[f"batch {batch}"] = {
-            "tokens_per_second": round(our_speed, 1),
-            "transformers": round(reference_speed, 1),
-            "ratio": round(our_speed / reference_speed, 2),
-            "memory_limit": round(batch * bytes_per_second / step_bytes, 1),
-            "of_limit": round(our_speed * step_bytes / (batch * bytes_per_second), 4),
-        }
+    engine = Engine(model, Encoding("none", ".", {}))
+    results = {f"batch {batch}": measure(engine, reference, options, batch, bytes_per_second) for batch in (1, 64)}
     result = {
         "device": name,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
