@@ -1,10 +1,12 @@
-"""Tokens per second of the sampling engine at batch 1 and 64, against memory's limit and transformers' generate.
+"""Tokens per second of the sampling engine at batch 1 and 64, compared with the memory limit and transformers'
+generate.
 
     python benchmarks/sampling.py --depth 4 --width 128 --context 256 --vocabulary 2048 --tied --json FILE
     python benchmarks/sampling.py --depth 12 --device cuda --json FILE
 
-The limit: a decoding step reads every weight once, and each sequence's keys and values; bytes over bandwidth. On a CPU the
-bandwidth is that of copying a large array here; small models lie in caches, and their limit is the calls themselves.
+The memory limit: a decoding step reads every weight once, and the keys and values of each sequence; the limit is
+bandwidth divided by these bytes. On a CPU the bandwidth is measured by copying a large array. Small models stay in the
+caches; their limit is the overhead of the calls.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ from llm_assets.model.transformer import Transformer
 
 
 def bandwidth() -> float:
-    """Bytes a second of copying 256 MB, read and written, the best of five."""
+    """Bytes per second of copying 256 MB, counted as read and as written; the best of five."""
     source, target = torch.ones(1 << 26), torch.empty(1 << 26)
     best = 0.0
     for _ in range(5):
@@ -38,7 +41,8 @@ def bandwidth() -> float:
     return best
 
 
-def speed(work: Any, tokens: int, cuda: bool, rounds: int) -> float:
+def speed(work: Callable[[], object], tokens: int, cuda: bool, rounds: int) -> float:
+    """Tokens per second of `work`, which makes so many tokens: the median of the rounds after the first."""
     times = []
     for _ in range(rounds + 1):
         if cuda:
@@ -51,12 +55,45 @@ def speed(work: Any, tokens: int, cuda: bool, rounds: int) -> float:
     return tokens / statistics.median(times[1:])
 
 
+def measure(
+    engine: Engine, reference: Any, options: argparse.Namespace, batch: int, bytes_per_second: float
+) -> dict[str, float]:
+    """Speed of a batch with our engine and with transformers' `reference`, and our share of the memory limit."""
+    shape, parameter = engine.model.shape, next(engine.model.parameters())
+    cuda, bytes_per_value = parameter.is_cuda, parameter.element_size()
+    prompts = torch.randint(0, shape.vocabulary, (batch, options.prompt), generator=torch.Generator().manual_seed(1))
+    sampling = Sampling(max_tokens=options.tokens, temperature=0)
+    tokens, inputs = batch * options.tokens, prompts.to(options.device)
+    complete = partial(engine.complete, prompts.tolist(), sampling, batch=batch)
+    our_speed = speed(complete, tokens, cuda, options.rounds)
+    generate = partial(
+        reference.generate,
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        max_new_tokens=options.tokens,
+        min_new_tokens=options.tokens,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    with torch.inference_mode():
+        reference_speed = speed(generate, tokens, cuda, options.rounds)
+    weight_bytes = bytes_per_value * (shape.parameters - shape.embedding_parameters)
+    step_bytes = weight_bytes + batch * shape.cache_bytes(options.prompt + options.tokens // 2, bytes_per_value)
+    return {
+        "tokens_per_second": round(our_speed, 1),
+        "transformers": round(reference_speed, 1),
+        "ratio": round(our_speed / reference_speed, 2),
+        "memory_limit": round(batch * bytes_per_second / step_bytes, 1),
+        "of_limit": round(our_speed * step_bytes / (batch * bytes_per_second), 4),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompt", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--prompt", type=int, default=32, help="tokens of each prompt")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens sampled after each prompt")
     add_shape(parser)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the result to this file")
     options = parser.parse_args()
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -66,55 +103,23 @@ def main() -> None:
     model = Transformer(shape)
     model.initialise(1)
     model.to(options.device, dtype)
-    engine = Engine(model, Encoding("none", ".", {}))
     values = config(shape)
-    other = (
-        AutoModelForCausalLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
-        .to(options.device, dtype)
-        .eval()
-    )
+    reference_config = AutoConfig.for_model(values.pop("model_type"), **values)
+    reference = AutoModelForCausalLM.from_config(reference_config).to(options.device, dtype).eval()
     name = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
     known = find_device(name)
-    rate = known.bandwidth if known else bandwidth()
-    size = torch.finfo(dtype).bits // 8
-    weights = size * (shape.parameters - shape.embedding_parameters)
-    rows = {}
-    for batch in (1, 64):
-        prompts = torch.randint(
-            0, shape.vocabulary, (batch, options.prompt), generator=torch.Generator().manual_seed(1)
-        )
-        sampling = Sampling(max_tokens=options.tokens, temperature=0)
-        tokens, inputs = batch * options.tokens, prompts.to(options.device)
-        complete = partial(engine.complete, prompts.tolist(), sampling, batch=batch)
-        ours = speed(complete, tokens, cuda, options.rounds)
-        generate = partial(
-            other.generate,
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            max_new_tokens=options.tokens,
-            min_new_tokens=options.tokens,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        with torch.inference_mode():
-            theirs = speed(generate, tokens, cuda, options.rounds)
-        step_bytes = weights + batch * shape.cache_bytes(options.prompt + options.tokens // 2, size)
-        rows[f"batch {batch}"] = {
-            "tokens_per_second": round(ours, 1),
-            "transformers": round(theirs, 1),
-            "ratio": round(ours / theirs, 2),
-            "memory_limit": round(batch * rate / step_bytes, 1),
-            "of_limit": round(ours * step_bytes / (batch * rate), 4),
-        }
+    bytes_per_second = known.bandwidth if known else bandwidth()
+    engine = Engine(model, Encoding("none", ".", {}))
+    results = {f"batch {batch}": measure(engine, reference, options, batch, bytes_per_second) for batch in (1, 64)}
     result = {
         "device": name,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "shape": shape.__dict__,
         "parameters": shape.parameters,
-        "bandwidth": rate,
+        "bandwidth": bytes_per_second,
         "prompt": options.prompt,
         "tokens": options.tokens,
-        **rows,
+        **results,
     }
     finish(result, options.json)
 

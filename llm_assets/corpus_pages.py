@@ -45,7 +45,7 @@ class CorpusPages:
             offsets = dict(locations.group_by("warc_file").agg("warc_offset").iter_rows())
             for path in corpus.table("text"):
                 is_current = pl.col("warc_offset").is_in(offsets.get(path.stem, []))
-                self.files.append((path, is_current if pages is None else is_current & pages.kept()))
+                self.files.append((path, is_current if pages is None else is_current & pages.is_kept()))
 
     def scan(self, columns: Sequence[str]) -> pl.LazyFrame:
         """These columns of all pages."""

@@ -39,7 +39,7 @@ class Fence(NamedTuple):
 
 
 def fences(path: Path) -> list[Fence]:
-    found, lines = [], iter(path.read_text().splitlines())
+    blocks, lines = [], iter(path.read_text().splitlines())
     for line in lines:
         opening = re.match(r"(\s*)```(\w*)", line)
         if opening is None:
@@ -49,8 +49,8 @@ def fences(path: Path) -> list[Fence]:
             if inner.strip() == "```":
                 break
             body.append(inner[indent:])
-        found.append(Fence(opening[2], "\n".join(body)))
-    return found
+        blocks.append(Fence(opening[2], "\n".join(body)))
+    return blocks
 
 
 def prose(path: Path) -> str:

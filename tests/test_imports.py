@@ -102,7 +102,7 @@ def test_imports_follow_the_data(name):
         ("training/loop.py", "llm_assets.pretraining.schemas.Facts", "no stage"),
         ("training/loop.py", "llm_assets.dialogue.packing.pack", "only lower ones"),
         ("artifacts/store.py", "dagster", "only the top level imports Dagster"),
-        ("finetuning/train.py", "llm_assets.graph.GRAPH", "nothing of it"),
+        ("finetuning/sft_checkpoint_process.py", "llm_assets.graph.GRAPH", "nothing of it"),
         ("model/chat.py", "polars", "only torch"),
         ("model/chat.py", "llm_assets.recipes.Recipe", "only lower ones"),
     ],
@@ -114,8 +114,8 @@ def test_a_wrong_import_is_found(file, imported, rule):
 @pytest.mark.parametrize(
     ("file", "imported"),
     [
-        ("finetuning/train.py", "llm_assets.pretraining.schemas.Facts"),
-        ("finetuning/train.py", "llm_assets.training.loop.train"),
+        ("finetuning/sft_checkpoint_process.py", "llm_assets.pretraining.schemas.Facts"),
+        ("finetuning/sft_checkpoint_process.py", "llm_assets.training.loop.train"),
         ("model/huggingface.py", "transformers"),
         ("compute/process.py", "dagster_pipes.open_dagster_pipes"),
     ],

@@ -122,7 +122,7 @@ def test_the_training_budget_follows_from_the_depth():
         ("pretraining", {"learning_rate": 2.0}, "less than 1"),
         ("pretraining", {"crawls": ("nope",)}, "pretraining.crawls names 'nope'"),
         ("tokenizer", {"crawls": ("nope",)}, "tokenizer.crawls names 'nope'"),
-        ("base_evaluation", {"prompts": ("",)}, "an empty prompt has samples of its own"),
+        ("base_evaluation", {"prompts": ("",)}, "a prompt is empty"),
         ("model", {"depth": 0}, "greater than or equal to 1"),
     ],
 )

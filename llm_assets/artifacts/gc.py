@@ -68,14 +68,14 @@ def find_garbage(
         for label, recipe in remembered.items()
         if label != recipe_label(workspace.recipe) and label not in forgotten
     }
-    kept = _with_inputs(artifacts, roots.union(*roots_by_recipe.values()))
+    kept_identities = _with_inputs(artifacts, roots.union(*roots_by_recipe.values()))
     kept_for_recipes = []
     for label in sorted(roots_by_recipe):
         other_roots = [roots_by_recipe[other] for other in roots_by_recipe if other != label]
-        only_for_this = kept - _with_inputs(artifacts, roots.union(*other_roots))
+        only_for_this = kept_identities - _with_inputs(artifacts, roots.union(*other_roots))
         exclusive = [artifact for artifact in artifacts if artifact.record.identity in only_for_this]
         kept_for_recipes.append(KeptForRecipe(label, remembered[label].last_used, exclusive))
-    garbage = [artifact for artifact in artifacts if artifact.record.identity not in kept]
+    garbage = [artifact for artifact in artifacts if artifact.record.identity not in kept_identities]
     folders = (store.root / ".staging").glob("*/*/*")
     staging = [folder for folder in folders if folder.is_dir() and _abandoned(store.root, folder, staging_days)]
     size = sum(artifact.record.total_bytes for artifact in garbage) + sum(map(_folder_bytes, staging))

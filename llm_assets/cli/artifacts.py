@@ -280,12 +280,13 @@ def gc(delete: bool, keep_last: int, staging_days: float, forget: tuple[str, ...
         click.echo(f"{verb} interrupted build {folder}")
     for label in garbage.forgotten:
         click.echo(f"{'forgetting' if delete else 'would forget'} recipe {label}")
-    for kept in garbage.kept_for_recipes:
-        if kept.artifacts:
-            assets = ", ".join(dict.fromkeys(artifact.record.asset for artifact in kept.artifacts))
+    for holder in garbage.kept_for_recipes:
+        if holder.artifacts:
+            assets = ", ".join(dict.fromkeys(artifact.record.asset for artifact in holder.artifacts))
+            size = human_size(holder.bytes)
             click.echo(
-                f"recipe {kept.recipe}, last used {kept.last_used}, is the only one to keep {human_size(kept.bytes)} "
-                f"({assets}); to release them: --forget {kept.recipe}"
+                f"recipe {holder.recipe}, last used {holder.last_used}, is the only one to keep {size} ({assets}); "
+                f"to release them: --forget {holder.recipe}"
             )
     if delete:
         collect(workspace, garbage)

@@ -15,7 +15,7 @@ from llm_assets.artifacts.errors import ArtifactError
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.dialogue.transcript import transcript
 from llm_assets.graph import open_workspace
-from llm_assets.model.assistant import Conversation, ConversationTooLong, is_chat_model, tools_of
+from llm_assets.model.assistant import Conversation, ConversationSettings, ConversationTooLong, is_chat_model, tools_of
 
 from .model import checkpoint_folder
 from .options import recipe_option, sampling_options
@@ -188,7 +188,10 @@ def chat(
     with open_tools(workspace, TOOLS) as available:
         tools = {name: available[name] for name in chosen if name in available}
         conversation = Conversation(
-            Engine(model, encoding), sampling, make_tools(tools), instructions, is_chat, search_first=search_first
+            Engine(model, encoding),
+            sampling,
+            make_tools(tools),
+            ConversationSettings(instructions, is_chat, search_first=search_first),
         )
         session = Session(conversation, available, make_tools, is_chat)
         if question is not None:

@@ -118,9 +118,8 @@ def _print_answer(answer: questions.Answer, versions: list[dict[str, Any]]) -> N
         click.secho("  neither kept nor rejected: its crawl is not completely built; run: llm-assets run", fg="yellow")
     for rule, value in answer.broken_rules:
         comparison = rule.drops.replace("_", " ")
-        click.echo(
-            f"    breaks {rule.name}: {format_number(value)} is {comparison} {format_number(rule.threshold)} ({rule.source})"
-        )
+        measured, threshold = format_number(value), format_number(rule.threshold)
+        click.echo(f"    breaks {rule.name}: {measured} is {comparison} {threshold} ({rule.source})")
     for member in answer.cluster:
         click.echo(f"    duplicate cluster of {member['size']}: {member['relation']:5} {member['url']}")
 
@@ -177,8 +176,8 @@ def _print_verdicts(table: pl.DataFrame, first: str, second: str) -> None:
     """
     click.echo(f"{len(table):,} pages")
     for title, column in ((first, "rule"), (second, "other_rule")):
-        kept = table[column].null_count()
-        click.echo(f"  {title:24} {kept:>9,} kept  {len(table) - kept:>9,} dropped")
+        kept_pages = table[column].null_count()
+        click.echo(f"  {title:24} {kept_pages:>9,} kept  {len(table) - kept_pages:>9,} dropped")
     before, after = (dict(table[column].drop_nulls().value_counts().iter_rows()) for column in ("rule", "other_rule"))
     for name in sorted({*before, *after}, key=lambda name: (-max(before.get(name, 0), after.get(name, 0)), name)):
         change = after.get(name, 0) - before.get(name, 0)

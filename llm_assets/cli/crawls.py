@@ -247,8 +247,8 @@ def _print_garbage(workspace: Workspace, crawl: str) -> None:
         for artifact in collected:
             click.echo(f"  {artifact.record.key} {artifact.record.short_id}")
     if len(collected) < len(artifacts):
-        kept = len(artifacts) - len(collected)
-        click.echo(f"{kept} artifacts of it are kept, because others were made from them")
+        kept_count = len(artifacts) - len(collected)
+        click.echo(f"{kept_count} artifacts of it are kept, because others were made from them")
 
 
 @crawls.command()

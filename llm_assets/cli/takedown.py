@@ -26,7 +26,7 @@ SHOWN = 10  # files or URLs in a message
 
 
 @click.command()
-@click.argument("what", metavar="[DOMAIN_OR_PREFIX]", required=False)
+@click.argument("target", metavar="[DOMAIN_OR_PREFIX]", required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--everything", is_flag=True, help="Confirm a takedown that covers every page of the store.")
 @click.option(
@@ -43,7 +43,7 @@ SHOWN = 10  # files or URLs in a message
 @click.pass_context
 def takedown(
     context: click.Context,
-    what: str | None,
+    target: str | None,
     dry_run: bool,
     everything: bool,
     rebuild: bool,
@@ -57,7 +57,7 @@ def takedown(
     list. Models that were trained on them cannot be changed. They are marked and listed with the command that retrains
     them.
     """
-    if (what is not None) + listing + finish != 1:
+    if (target is not None) + listing + finish != 1:
         raise click.UsageError("give a domain or a URL prefix, or --list, or --finish")
     settings = load_settings()
     workspace = open_workspace(recipe, settings)
@@ -68,7 +68,7 @@ def takedown(
             delete_replaced(takedowns, workspace)
         print_takedowns(takedowns, workspace)
         return
-    rule = parse_rule(what or "")
+    rule = parse_rule(target or "")
     plan = make_plan(workspace, rule, everything)
     print_plan(plan)
     if dry_run:

@@ -52,8 +52,8 @@ def run_job(
 ) -> None:
     """Run ``python -m module job.json`` (with torchrun if `processes` > 1), and pass its events to `on_event`.
 
-    folder: for the job, the events and the results. job: a frozen dataclass; the process reads it back as the same type,
-    with `process.run_job`.
+    folder: for the job, the events and the results. job: a frozen dataclass; the process reads it back as the same
+    type, with `process.run_job`.
 
     Raises JobError if `job` is not a dataclass of plain values, JobFailed with the process's own message, OSError if
     the process could not write to its disk, and any error of `on_event`.
@@ -130,7 +130,7 @@ class _EventFollower:
 def _exit_code_message(code: int) -> str:
     if code in (-9, 137):
         return (
-            "the process was killed (out of memory, most often): lower pretraining.micro_batch_size, model.context or "
-            "model.depth; what was saved is kept, and the next run continues from there"
+            "the process was killed (out of memory, most often): lower compute.micro_batch_size of the training, "
+            "model.context or model.depth; what was saved is kept, and the next run continues from there"
         )
     return f"the process ended with exit code {code}; see its output for the reason"

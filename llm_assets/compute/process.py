@@ -115,8 +115,8 @@ def error_message(error: Exception, job: Any) -> str:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
         where = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
         return (
-            f"out of {where}: lower pretraining.micro_batch_size (now {_micro_batch_size(job)}; the same result, a "
-            "little slower), or model.context, or model.depth"
+            f"out of {where}: lower compute.micro_batch_size of the training (now {_micro_batch_size(job)}; the same "
+            "result, a little slower), or model.context, or model.depth"
         )
     return str(error) if isinstance(error, (ModelError, ValueError)) else f"{type(error).__name__}: {error}"
 

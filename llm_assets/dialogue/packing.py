@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from llm_assets.model import IGNORE
-from llm_assets.training.rows import Rows
+from llm_assets.training.sequences import SequenceSource
 
 # Sequences that are filled at the same time. With 32, conversations of 65 tokens fill sequences of 256 tokens to 98 %.
 OPEN_SEQUENCES = 32
@@ -113,7 +113,7 @@ class PackedConversations:
         epoch = next(index for index, end in enumerate(self._epoch_starts[1:]) if number < end)
         return self._epoch(epoch)[number - self._epoch_starts[epoch]]
 
-    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Sequences [first, first + count): inputs and targets, both (count, context) int64."""
         inputs = np.full((count, self.context), self.padding, np.int64)
         targets = np.full((count, self.context), IGNORE, np.int64)
@@ -146,7 +146,7 @@ class MixedSequences:
     Each sequence is a function of its number.
     """
 
-    def __init__(self, first: Rows, second: Rows | None, share: float):
+    def __init__(self, first: SequenceSource, second: SequenceSource | None, share: float):
         self.first, self.second = first, second
         self.share = share if second is not None else 0.0
 
@@ -154,14 +154,14 @@ class MixedSequences:
         """How many sequences of the second source come before sequence `number`."""
         return int(number * self.share + 1e-9)
 
-    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Sequences [first, first + count): inputs and targets, both (count, context) int64."""
         batches = []
         for number in range(first, first + count):
             before = self._second_before(number)
             if self._second_before(number + 1) > before:
                 assert self.second is not None
-                batches.append(self.second.rows(before, 1))
+                batches.append(self.second.batch(before, 1))
             else:
-                batches.append(self.first.rows(number - before, 1))
+                batches.append(self.first.batch(number - before, 1))
         return np.concatenate([inputs for inputs, _ in batches]), np.concatenate([targets for _, targets in batches])

@@ -25,7 +25,7 @@ def answer_record(engine: Engine, completion: Completion) -> dict[str, Any]:
         "answer": messages[-1].content,
         "messages": [_message_row(message) for message in messages],
         "calls": len(completion.calls),
-        "tokens": len(completion.tokens) - sum(completion.forced),
+        "tokens": completion.own_length,
     }
 
 

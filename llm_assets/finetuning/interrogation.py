@@ -18,7 +18,7 @@ from llm_assets.recipes import KnowledgeBoundary
 from .endpoint import JUDGE_PROMPT, ChatEndpoint, parse_verdict
 from .jobs import FewShotPrompt, InterrogationJob
 
-MODULE = "llm_assets.finetuning.interrogate"
+MODULE = "llm_assets.finetuning.knowledge_boundary_process"
 INTERROGATION_SCHEMA = {
     "topic": pl.Int64,
     "question": pl.String,

@@ -19,7 +19,7 @@ class FewShotPrompt:
 
 @dataclass(frozen=True)
 class InterrogationJob:
-    """Prompts put to the base model (`finetuning.interrogate`).
+    """Prompts put to the base model (`finetuning.knowledge_boundary_process`).
 
     checkpoint: a folder. samples: answers per prompt. max_tokens: per answer.
     """
@@ -35,10 +35,11 @@ class InterrogationJob:
 
 @dataclass(frozen=True)
 class SftJob:
-    """A training run of the assistant (`finetuning.train`).
+    """A training run of the assistant (`finetuning.sft_checkpoint_process`).
 
     checkpoint, shards: folders. training, held_out: files of tokenised conversations. document_share: share of the
-    sequences that are documents of the shards. kept: a folder that lists the documents to train on; None is all.
+    sequences that are documents of the shards. kept_documents: a folder that lists the documents to train on; None is
+    all.
     """
 
     plan: TrainingPlan
@@ -48,12 +49,12 @@ class SftJob:
     shards: tuple[str, ...]
     document_share: float
     device: str
-    kept: str | None = None
+    kept_documents: str | None = None
 
 
 @dataclass(frozen=True)
 class SftEvaluationJob:
-    """The evaluation's questions to each model (`finetuning.evaluate`).
+    """The evaluation's questions to each model (`finetuning.sft_evaluation_process`).
 
     models: checkpoint folders by name; `base` is prompted with examples, and only `sft` has tools. max_tokens: per
     answer.

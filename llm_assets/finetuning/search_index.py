@@ -86,9 +86,9 @@ def finds_itself(index: Artifact, inputs: Inputs, config: SearchIndexConfig) -> 
                 searched += 1
                 if longest not in {passage.text for passage in search.search(query, RESULTS_CHECKED)}:
                     missed_pages.append({"url": url, "query": query})
-    found = searched - len(missed_pages)
-    summary = f"{found} of {searched} pages are found by their own words"
-    numbers = {"pages_searched": searched, "pages_found": found}
+    pages_found = searched - len(missed_pages)
+    summary = f"{pages_found} of {searched} pages are found by their own words"
+    numbers = {"pages_searched": searched, "pages_found": pages_found}
     return CheckOutcome(not missed_pages, summary, missed_pages[:20], numbers)
 
 

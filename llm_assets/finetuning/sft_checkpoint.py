@@ -1,5 +1,6 @@
-"""`sft_checkpoint`: the assistant, trained on conversations; and `ablation_checkpoint`, an ablation: the same
-without the conversations that teach it to say that it does not know. sft_evaluation compares the two.
+"""`sft_checkpoint`: the assistant, trained on conversations; and `ablation_checkpoint`, which it is compared with.
+
+The ablation is trained without the conversations that teach the assistant to say that it does not know.
 """
 
 from __future__ import annotations
@@ -7,11 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
-from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
@@ -32,82 +32,83 @@ from llm_assets.training.training_run import (
     CHECKPOINT_OPTIONAL_TABLES,
     CHECKPOINT_TABLES,
     LOSS_VIEW,
+    FinishedTraining,
     follow,
-    keep,
+    keep_checkpoint,
     optimisation,
     share_out,
-    show,
+    show_training,
 )
 
 from .conversations import ABLATED_SOURCES
 from .jobs import SftJob
 
-MODULE = "llm_assets.finetuning.train"
+MODULE = "llm_assets.finetuning.sft_checkpoint_process"
 
 
 class FinetuningError(ValueError):
-    """An assistant that cannot be trained as the recipe asks; the message says what to change."""
+    """A recipe by which no assistant can be trained; the message says what to change."""
 
 
 class SftConfig(Frozen):
-    """How the assistant is trained, and what it is told about itself.
+    """How the assistant is trained, and its name and maker.
 
-    finetuning: `epochs` are those of this checkpoint, `batch_tokens` pretraining's where it has none of its own.
+    finetuning: with the epochs of this checkpoint, and with pretraining's `batch_tokens` and `compute.compile` if it
+    has none of its own.
     inherited: what is taken over from pretraining.
     """
 
     finetuning: Finetuning
     inherited: Rates
-    compile: Annotated[bool, EXECUTION_ONLY]
     name: str
     maker: str
 
 
 def sft_config(recipe: Any, crawl: str | None) -> SftConfig:
-    """The slice of `sft_checkpoint`."""
+    """The config of `sft_checkpoint`."""
     return _config(recipe, recipe.finetuning.epochs)
 
 
 def ablation_config(recipe: Any, crawl: str | None) -> SftConfig:
-    """The slice of `ablation_checkpoint`, which has epochs of its own."""
+    """The config of `ablation_checkpoint`, which has its own number of epochs."""
     return _config(recipe, recipe.finetuning.ablation_epochs or recipe.finetuning.epochs)
 
 
 def _config(recipe: Any, epochs: float) -> SftConfig:
     finetuning, pretraining = recipe.finetuning, recipe.pretraining
     batch_tokens = finetuning.batch_tokens or pretraining.batch_tokens
+    compute = finetuning.compute
+    if compute.compile is None:
+        compute = compute.replace(compile=pretraining.compute.compile)
     return SftConfig(
-        finetuning=finetuning.replace(epochs=epochs, ablation_epochs=None, batch_tokens=batch_tokens),
+        finetuning=finetuning.replace(epochs=epochs, ablation_epochs=None, batch_tokens=batch_tokens, compute=compute),
         inherited=pretraining.inherited(),
-        compile=pretraining.compile,
         name=recipe.conversations.name,
         maker=recipe.conversations.maker,
     )
 
 
 def is_ablated(sources: list[str]) -> bool:
-    """Whether a conversation teaches what is not known."""
+    """Whether a conversation teaches the assistant to say that it does not know."""
     return any(source in ABLATED_SOURCES for source in sources)
 
 
 def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -> tuple[SftJob, int]:
-    """The job of the training process, and the number of processes. epoch: sequences of an epoch."""
+    """The job of the training process, and the number of processes. epoch: sequences per epoch."""
     settings, base = config.finetuning, step.input("base_checkpoint")
-    _, rows = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
-    steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / rows))
-    processes, micro_batch_size, _ = share_out(
-        shape, rows, settings.device, settings.processes, settings.micro_batch_size
-    )
+    _, batch_size = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
+    steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / batch_size))
+    processes, micro_batch_size, _ = share_out(shape, batch_size, settings.compute)
     plan = TrainingPlan(
         steps=steps,
-        rows=rows,
+        batch_size=batch_size,
         micro_batch_size=micro_batch_size,
         seed=settings.seed,
-        optimisation=optimisation(settings, config.inherited, shape, settings.rate),
-        validate_every=every(steps, settings.validations),
-        checkpoint_every=settings.checkpoint_every or max(10, steps // 10),
-        keep=settings.keep,
-        compile=config.compile,
+        optimisation=optimisation(settings, config.inherited, shape, settings.learning_rate_scale),
+        validate_every=every(steps, settings.validation_runs),
+        checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 10),
+        checkpoints_kept=settings.compute.checkpoints_kept,
+        compile=settings.compute.compile is not False,
     )
     job = SftJob(
         plan=plan,
@@ -116,14 +117,16 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         held_out=str(step.staging / HELD_OUT_FILE),
         shards=tuple(str(shards.path) for shards in step.inputs.by_crawl("token_shards").values()),
         document_share=settings.document_share,
-        device=settings.device,
-        kept=write_kept(shard_documents(step.inputs), step.staging / "kept"),
+        device=settings.compute.device,
+        kept_documents=write_kept(shard_documents(step.inputs), step.staging / "kept"),
     )
     return job, processes
 
 
 def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], bool]) -> None:
-    """Two parts: the conversations as tokens, and the checkpoint."""
+    """Two tasks: the conversations as tokens, and the checkpoint. wanted(number, sources): which conversations to train
+    on.
+    """
     base = step.input("base_checkpoint")
     encoding = Encoding.load(base.path)
     shape = ModelShape.load(base.file("shape.json").read_text(), "base_checkpoint")
@@ -142,46 +145,47 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.task("checkpoint") as task:
-        keep(step, task, folder, base, shape, job.plan.rows, ends)
+        keep_checkpoint(step, task, FinishedTraining(folder, shape, job.plan.batch_size, ends), base)
         assistant = {"name": config.name, "maker": config.maker, "tools": TOOLS}
         write_atomic(step.staging / ASSISTANT, json.dumps(assistant, indent=1).encode())
         task.add_file(ASSISTANT)
         tokens = float(np.diff(training.starts).sum() - len(training))
-        task.stats.update(rows_an_epoch=epoch, fill=round(tokens / (epoch * shape.context), 4))
+        task.stats.update(sequences_per_epoch=epoch, fill=round(tokens / (epoch * shape.context), 4))
 
 
 def build_sft_checkpoint(step: Step, config: SftConfig) -> None:
-    """Trained on every conversation of the mixture."""
+    """Train on every conversation of the mixture."""
     train_on(step, config, lambda *_: True)
 
 
 def build_ablation_checkpoint(step: Step, config: SftConfig) -> None:
-    """Trained on those that do not teach what is not known."""
+    """Train on the conversations that do not teach the assistant to say that it does not know."""
     train_on(step, config, lambda _, sources: not is_ablated(sources))
 
 
 SFT_CHECKPOINT = Stage(
     name="sft_checkpoint",
     group="finetuning",
-    description="The assistant: the base model trained on conversations, by the same loop. Resumable at any step.",
+    description="The assistant: the base model trained on conversations by the same loop. Resumes from its last "
+    "checkpoint.",
     kinds=("pytorch", "safetensors"),
     build=build_sft_checkpoint,
     config=sft_config,
-    code_version="3",
+    code_version="4",
     inputs=("base_checkpoint", "conversations", "token_shards", TRAINING_PAGES),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={**CHECKPOINT_TABLES, "too_long": TooLong},
     optional_tables=CHECKPOINT_OPTIONAL_TABLES,
     views=(LOSS_VIEW,),
-    show=show,
+    show=show_training,
     libraries=("torch", "safetensors", "numpy"),
     pool="gpu",
 )
 ABLATION_CHECKPOINT = replace(
     SFT_CHECKPOINT,
     name="ablation_checkpoint",
-    description="The ablation that sft_evaluation compares the assistant with: the same training without the "
-    "conversations that teach what is not known.",
+    description="The ablation that sft_evaluation compares the assistant with: trained without the conversations that "
+    "teach it to say that it does not know.",
     build=build_ablation_checkpoint,
     config=ablation_config,
 )

@@ -33,7 +33,7 @@ from llm_assets.training.training_run import loss_series
 from .jobs import SftEvaluationJob
 from .schemas import EvaluationAnswers
 
-MODULE = "llm_assets.finetuning.evaluate"
+MODULE = "llm_assets.finetuning.sft_evaluation_process"
 REPORT = "report.html"
 TEMPLATE = "sft_evaluation.html.j2"
 MODELS = {"base": "base_checkpoint", "ablation": "ablation_checkpoint", "sft": "sft_checkpoint"}

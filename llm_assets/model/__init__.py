@@ -1,10 +1,10 @@
 """The neural network: shapes, tokenizer, transformer, checkpoints, chat protocol, sampling.
 
-Imports torch, numpy, safetensors and tiktoken only, so that it runs unchanged where nothing else is installed. Importing
-the package itself, its shapes and its devices imports none of them.
+Imports only torch, numpy, safetensors and tiktoken, so that it runs where nothing else is installed. Importing the
+package itself, `shape` or `devices` imports none of these.
 """
 
-# The file beside a reward model's weights that tells mean and deviation of its scores.
+# The file next to a reward model's weights with the mean and standard deviation of its scores.
 REWARD_SCALE = "reward.json"
-# A target that bears no loss.
+# The target of tokens without a loss.
 IGNORE = -1

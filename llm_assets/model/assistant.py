@@ -1,6 +1,6 @@
-"""Talking with a model: a chat model by the chat protocol with its tools, a base model by a prompt that makes it answer.
+"""Conversations with a model: a chat model by the chat protocol with its tools, a base model by a prompt.
 
-Imports torch, numpy and tiktoken only, and those when a reply is made.
+Imports only torch, numpy and tiktoken, and these once a reply is sampled.
 """
 
 from __future__ import annotations
@@ -15,23 +15,27 @@ from typing import TYPE_CHECKING
 from .chat import TOOLS, Call, Message, decode_text, prompt
 
 if TYPE_CHECKING:
-    from .sampling import Completion, Engine, Sampling, ToolCall, Tools
+    from .sampling import Choice, Completion, Engine, Sampling, ToolCall, Tools
 
-ASSISTANT = "assistant.json"  # beside a chat model's weights: its name, its maker, the tools that it has learnt to call
+# The file next to a chat model's weights: its name, its maker, and the tools that it has learnt to call.
+ASSISTANT = "assistant.json"
+# Questions and answers with which a base model is prompted.
 EXAMPLES = (
     ("How many days has a week?", "Seven."),
     ("What is the colour of grass?", "Green."),
-)  # shown to a base model
+)
+
+
+class ConversationTooLong(ValueError):
+    """A message that does not fit into the model's context."""
 
 
 def system_message(tools: Sequence[str], instructions: str = "") -> Message | None:
-    """What is said first: the tools that the assistant has, and what else it is told; None where there is neither."""
+    """The system message that lists the assistant's tools and its instructions; None without either."""
     lines = [f"Tools: {', '.join(tools)}."] if tools else []
-    return (
-        Message("system", "\n".join([*lines, *([instructions] if instructions else [])]))
-        if lines or instructions
-        else None
-    )
+    if instructions:
+        lines.append(instructions)
+    return Message("system", "\n".join(lines)) if lines else None
 
 
 def is_chat_model(folder: Path) -> bool:
@@ -40,47 +44,63 @@ def is_chat_model(folder: Path) -> bool:
 
 
 def tools_of(folder: Path) -> tuple[str, ...]:
-    """Tools that a chat model has learnt to call."""
+    """The tools that a chat model has learnt to call."""
     return tuple(json.loads((folder / ASSISTANT).read_text())["tools"]) if is_chat_model(folder) else ()
 
 
 def to_messages(engine: Engine, completion: Completion) -> list[Message]:
-    """What the assistant said and called, with the results, as messages."""
+    """A completion as messages: the assistant's texts and calls, and the tools' results."""
     special, messages = engine.encoding.special, []
     starts = {special[f"<|{name}_start|>"] for name in TOOLS}
     text: list[int] = []
     calls = iter(completion.calls)
-    inside: list[int] | None = None  # tokens of a call that is not closed yet; the record of calls holds those that are
-    for place, (token, forced) in enumerate(zip(completion.tokens, completion.forced, strict=True)):
-        if forced:
-            if not completion.forced[place - 1]:
+    # Tokens of a call that is not closed yet. Closed calls are in completion.calls.
+    open_call: list[int] | None = None
+    for place, (token, from_tool) in enumerate(zip(completion.tokens, completion.from_tool, strict=True)):
+        if from_tool:
+            if not completion.from_tool[place - 1]:
                 call = next(calls)
                 messages += [
                     Message("assistant", decode_text(engine.encoding, text), Call(call.tool, call.text)),
                     Message("tool", call.result),
                 ]
-                text, inside = [], None
+                text, open_call = [], None
         elif token in starts:
-            inside = []
+            open_call = []
         elif token < len(engine.encoding.ranks):
-            (text if inside is None else inside).append(token)
-    # A call that was never closed was said all the same.
-    return [*messages, Message("assistant", engine.encoding.decode([*text, *(inside or [])]).strip())]
+            (text if open_call is None else open_call).append(token)
+    # The text of a call that was never closed is part of the answer.
+    answer = engine.encoding.decode([*text, *(open_call or [])]).strip()
+    return [*messages, Message("assistant", answer)]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a reply as it comes: text of the assistant's, or a call that was made."""
+    """A piece of a reply, in order: some of the assistant's text, or a call that was made."""
 
     text: str = ""
     call: ToolCall | None = None
 
 
-class Conversation:
-    """A conversation with a model, its history kept; the oldest exchanges are left out when the context is full.
+@dataclass(frozen=True)
+class ConversationSettings:
+    """How a conversation is held.
 
-    `room` tokens of the context are kept free for the reply. `chat`: by the chat protocol; otherwise as questions and answers in
-    plain text, for a base model. `search_first`: where it can search, every reply begins with a search, whatever it knows.
+    instructions: the system message. chat: use the chat protocol; otherwise questions and answers in
+    plain text, for a base model. room: tokens of the context that are kept free for the reply. search_first: begin
+    every reply with a search if the model has that tool, whatever the model knows.
+    """
+
+    instructions: str = ""
+    chat: bool = True
+    room: int = 64
+    search_first: bool = False
+
+
+class Conversation:
+    """A conversation with a model. Once the context is full, the oldest exchanges are left out of the prompt.
+
+    history: the exchanges so far. left_out: how many of them the last prompt left out.
     """
 
     def __init__(
@@ -88,100 +108,116 @@ class Conversation:
         engine: Engine,
         sampling: Sampling,
         tools: Tools | None = None,
-        instructions: str = "",
-        chat: bool = True,
-        room: int = 64,
-        search_first: bool = False,
+        settings: ConversationSettings | None = None,
     ):
-        self.engine, self.tools, self.chat = engine, tools, chat
-        self.room = min(room, engine.shape.context // 2)
-        self.sampling, self.instructions, self.search_first = sampling, instructions, search_first
-        self.history: list[list[Message]] = []  # exchanges
+        settings = settings or ConversationSettings()
+        self.engine, self.sampling, self.settings = engine, sampling, settings
+        self.instructions = settings.instructions
+        self.tools = tools if settings.chat else None
+        self.room = min(settings.room, engine.shape.context // 2)
+        self.history: list[list[Message]] = []
         self.left_out = 0
-        self._asked = 0
+        self._questions = 0
 
     def reset(self) -> None:
+        """Forget the history."""
         self.history.clear()
         self.left_out = 0
 
     def _prompt(self, question: str) -> list[int]:
-        """Tokens of as much of the history as fits, and the question; how many exchanges were left out is noted."""
-        encoding, most = self.engine.encoding, self.engine.shape.context - self.room
-        system = (
-            system_message(sorted(self.tools.tools) if self.tools else (), self.instructions) if self.chat else None
-        )
+        """Tokens of the question and as much of the history as fits. Raises ConversationTooLong."""
+        encoding, room = self.engine.encoding, self.engine.shape.context - self.room
+        system = system_message(sorted(self.tools.tools) if self.tools else (), self.instructions)
         for first in range(len(self.history) + 1):
             exchanges = [*self.history[first:], [Message("user", question)]]
             messages = [message for exchange in exchanges for message in exchange]
-            ids = (
-                prompt(encoding, [*([system] if system else []), *messages])
-                if self.chat
-                else encoding.document(as_text(messages, self.instructions))
-            )
-            if len(ids) <= most:
+            if self.settings.chat:
+                ids = prompt(encoding, [*([system] if system else []), *messages])
+            else:
+                ids = encoding.document(as_text(messages, self.instructions))
+            if len(ids) <= room:
                 self.left_out = first
                 return ids
         raise ConversationTooLong(
-            f"the message has {len(ids):,} tokens with what comes before it, the model's context is {self.engine.shape.context:,}"
+            f"the message and what must precede it have {len(ids):,} tokens, the model's context is "
+            f"{self.engine.shape.context:,}, of which {self.room:,} are kept for the reply; shorten the message"
         )
 
+    def _sampling(self) -> Sampling:
+        """How the next reply is sampled: with a random stream of its own."""
+        encoding, settings = self.engine.encoding, self.settings
+        stop = (encoding.bos, encoding.special["<|assistant_end|>"]) if settings.chat else (encoding.bos,)
+        searches = settings.search_first and self.tools is not None and "search" in self.tools.tools
+        opening = encoding.special["<|search_start|>"] if searches else None
+        seed = self.sampling.seed + self._questions
+        self._questions += 1
+        return replace(self.sampling, stop=stop, seed=seed, opening=opening)
+
     def ask(self, question: str) -> Iterator[Piece]:
-        """The reply, piece by piece. The exchange is remembered once it is whole. Raises ConversationTooLong."""
+        """Yield the reply in pieces; a complete exchange is added to the history. Raises ConversationTooLong."""
+        ids = self._prompt(question)
+        stream = self.engine.stream([ids], self._sampling(), tools=self.tools)
+        yield from self._chat_reply(question, stream) if self.settings.chat else self._line_reply(question, stream)
+
+    def _chat_reply(self, question: str, stream: Iterator[list[Choice] | list[Completion]]) -> Iterator[Piece]:
+        """The reply of a chat model: texts between calls, and each call once its result has come."""
         from .sampling import Choice
 
         encoding = self.engine.encoding
-        ids = self._prompt(question)
-        stop = (encoding.bos, encoding.special["<|assistant_end|>"]) if self.chat else (encoding.bos,)
-        # Another stream of random numbers for every question.
-        searches = self.search_first and self.chat and self.tools is not None and "search" in self.tools.tools
-        opening = encoding.special["<|search_start|>"] if searches else None
-        sampling = replace(self.sampling, stop=stop, seed=self.sampling.seed + self._asked, opening=opening)
-        self._asked += 1
         starts = {encoding.special[f"<|{name}_start|>"] for name in TOOLS}
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        said, quiet, ended = "", False, False
-        fresh = True  # a text begins, with the space that stands in front of it
-        completion = None
-        for step in self.engine.stream([ids], sampling, tools=self.tools if self.chat else None):
+        in_call, text_begins = False, True  # a text begins with a space, which the protocol puts in front of it
+        for step in stream:
             for choice in step:
                 if not isinstance(choice, Choice):
-                    completion = choice
+                    messages = to_messages(self.engine, choice)
+                    if messages[-1].content:
+                        self.history.append([Message("user", question), *messages])
                 elif choice.call is not None:
-                    if quiet:
-                        quiet, fresh = False, True
+                    if in_call:
+                        in_call, text_begins = False, True
                         yield Piece(call=choice.call)
                 elif choice.token in starts:
-                    quiet = True
-                elif not quiet and choice.token < len(encoding.ranks):
+                    in_call = True
+                elif not in_call and choice.token < len(encoding.ranks):
                     text = decoder.decode(encoding.bpe.decode_single_token_bytes(choice.token))
-                    if self.chat and fresh:
-                        fresh, text = not text, text.removeprefix(" ")
-                    if not self.chat:
-                        # Its answer is one line.
-                        text, newline, _ = (text if said else text.lstrip(" ")).partition("\n")
-                        ended = bool(newline)
-                    said += text
+                    if text_begins:
+                        text_begins, text = not text, text.removeprefix(" ")
                     if text:
                         yield Piece(text)
+
+    def _line_reply(self, question: str, stream: Iterator[list[Choice] | list[Completion]]) -> Iterator[Piece]:
+        """The reply of a base model: its first line."""
+        from .sampling import Choice
+
+        encoding = self.engine.encoding
+        starts = {encoding.special[f"<|{name}_start|>"] for name in TOOLS}
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        reply, ended = "", False
+        for step in stream:
+            for choice in step:
+                if not isinstance(choice, Choice):
+                    continue
+                ended = ended or choice.token in starts
+                if ended or choice.token >= len(encoding.ranks):
+                    continue
+                text = decoder.decode(encoding.bpe.decode_single_token_bytes(choice.token))
+                text, newline, _ = (text if reply else text.lstrip(" ")).partition("\n")
+                ended = bool(newline)
+                reply += text
+                if text:
+                    yield Piece(text)
             if ended:
                 break
-        if self.chat and completion is not None:
-            messages = to_messages(self.engine, completion)
-            if messages[-1].content:
-                self.history.append([Message("user", question), *messages])
-        elif said.strip():
-            self.history.append([Message("user", question), Message("assistant", said.strip())])
-
-
-class ConversationTooLong(ValueError):
-    """A message that does not fit into the model's context."""
+        if reply.strip():
+            self.history.append([Message("user", question), Message("assistant", reply.strip())])
 
 
 def as_text(messages: Sequence[Message], instructions: str = "", examples: Sequence[tuple[str, str]] = EXAMPLES) -> str:
-    """A conversation as a page of questions and answers, up to where the answer comes."""
+    """A conversation as plain text of questions and answers, up to the point where the answer follows."""
     lines = [instructions] if instructions else []
-    for asked, answer in examples:
-        lines += [f"Question: {asked}", f"Answer: {answer}"]
+    for question, answer in examples:
+        lines += [f"Question: {question}", f"Answer: {answer}"]
     for message in messages:
         lines.append(f"{'Question' if message.role == 'user' else 'Answer'}: {message.content}".replace("\n", " "))
     return "\n".join([*lines, "Answer:"])

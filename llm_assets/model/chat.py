@@ -1,16 +1,16 @@
-"""The chat protocol: how a conversation stands in tokens, and which of them are trained.
+"""The chat protocol: conversations as tokens, and which of the tokens are trained.
 
     <|bos|><|system_start|>…<|system_end|><|user_start|>…<|user_end|><|assistant_start|>…<|assistant_end|>
 
-A tool call stands within the assistant's turn, which goes on after the tool has answered:
+A tool call is part of the assistant's turn, which continues after the tool has answered:
 
     <|assistant_start|>I will look.<|search_start|>capital of France<|search_end|>
     <|tool_start|><|result_start|>…<|result_end|><|tool_end|>It is Paris.<|assistant_end|>
 
-(without the line breaks). Trained is what the assistant itself must say: its text, its calls with their tokens, and the end of
-its turn. Texts are encoded without special tokens: whatever a user writes, it cannot open or close a turn. Each text has a space
-put in front, so that its first word has the tokens that it has within a sentence, and can be copied from there (SentencePiece's
-dummy prefix; Kudo, Richardson, arXiv:1808.06226).
+(without the line breaks). Loss is computed only on the assistant's own tokens: its text, its calls with their special
+tokens, and the end of its turn. Texts are encoded without special tokens, so that nothing a user writes can open or
+close a turn. Each text is prefixed with a space, so that its first word has the tokens that it has within a sentence,
+and can be copied from one (SentencePiece's dummy prefix; Kudo, Richardson, arXiv:1808.06226).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TOOLS = ("search", "python")
 
 
 class ConversationError(ValueError):
-    """A conversation that the protocol has no place for; the message says which message of it, and why."""
+    """A conversation that breaks the protocol; the error says which message of it does, and why."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What the assistant asks of a tool: a query, or a program."""
+    """A tool call: the tool's name, and a query or a program."""
 
     tool: str
     text: str
@@ -38,7 +38,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Message:
-    """One message. An assistant's calls (at most one is answered at a time) come after its content; a tool's content is the result."""
+    """One message.
+
+    An assistant's call, at most one per message, follows its content. A tool's content is the result.
+    """
 
     role: str
     content: str
@@ -46,10 +49,10 @@ class Message:
 
 
 def check(messages: Sequence[Message], complete: bool = True) -> None:
-    """Raise ConversationError unless the roles follow each other as they must.
+    """Raise ConversationError unless the roles alternate as the protocol requires.
 
-    A system message may come first; then user and assistant in turn, where an assistant's call is followed by the tool's
-    result and by the assistant again. `complete`: the last message is the assistant's, and bears no call.
+    A system message may come first. User and assistant then take turns; an assistant's call is followed by the tool's
+    result and by the assistant again. complete: the last message must be the assistant's, without a call.
     """
     expected = ("system", "user")
     for number, message in enumerate(messages, 1):
@@ -75,13 +78,15 @@ def check(messages: Sequence[Message], complete: bool = True) -> None:
     if not messages:
         raise ConversationError("no messages")
     if complete and (messages[-1].role != "assistant" or messages[-1].call is not None):
+        calling = " calling a tool" if messages[-1].call else ""
         raise ConversationError(
-            f"message {len(messages)}: the conversation ends with {messages[-1].role}{' calling a tool' if messages[-1].call else ''}, not with the assistant's answer"
+            f"message {len(messages)}: the conversation ends with {messages[-1].role}{calling}, not with the "
+            "assistant's answer"
         )
 
 
 def encode_text(encoding: Encoding, text: str) -> list[int]:
-    """Tokens of a text as it stands in a turn."""
+    """Tokens of a text within a turn."""
     return encoding.encode(f" {text}") if text else []
 
 
@@ -91,7 +96,7 @@ def decode_text(encoding: Encoding, tokens: Sequence[int]) -> str:
 
 
 def render(encoding: Encoding, messages: Sequence[Message], complete: bool = True) -> tuple[list[int], list[bool]]:
-    """Tokens of a conversation, and which of them are trained (as what is to be predicted). Raises ConversationError."""
+    """Tokens of a conversation, and whether each is trained, as a target. Raises ConversationError."""
     check(messages, complete)
     special = encoding.special
     ids, trained = [encoding.bos], [False]
@@ -129,15 +134,18 @@ def render(encoding: Encoding, messages: Sequence[Message], complete: bool = Tru
 
 
 def prompt(encoding: Encoding, messages: Sequence[Message]) -> list[int]:
-    """Tokens up to where the assistant speaks next: after a user's message or a tool's result."""
+    """Tokens up to the assistant's next text, after a user's message or a tool's result. Raises ConversationError."""
     ids, _ = render(encoding, messages, complete=False)
     if messages[-1].role == "assistant":
-        raise ConversationError(f"message {len(messages)}: it is the assistant's own; nothing is left for it to answer")
+        raise ConversationError(
+            f"message {len(messages)}: it is the assistant's own, so there is nothing left to answer"
+        )
     return ids if messages[-1].role == "tool" else [*ids, encoding.special["<|assistant_start|>"]]
 
 
-# The same as a Jinja template over OpenAI's `messages`, for transformers' apply_chat_template; `generation` marks what is
-# trained. A call is ``{"function": {"name": "search", "arguments": "the query"}}`` or has its arguments as an object of one value.
+# The protocol as a Jinja template over OpenAI's `messages`, for transformers' apply_chat_template; `generation` marks
+# what is trained. A call is ``{"function": {"name": "search", "arguments": "the query"}}``; its arguments may also be
+# an object with one value.
 CHAT_TEMPLATE = (
     "{{- '<|bos|>' -}}"
     "{%- for message in messages -%}"
@@ -152,7 +160,8 @@ CHAT_TEMPLATE = (
     "{%- else -%}{{- '<|assistant_end|>' -}}{%- endif -%}"
     "{%- endgeneration -%}"
     "{%- elif message.role == 'tool' -%}"
-    "{{- '<|tool_start|><|result_start|>' + (' ' + message.content if message.content else '') + '<|result_end|><|tool_end|>' -}}"
+    "{{- '<|tool_start|><|result_start|>' + (' ' + message.content if message.content else '')"
+    " + '<|result_end|><|tool_end|>' -}}"
     "{%- else -%}"
     "{{- '<|' + message.role + '_start|> ' + message.content + '<|' + message.role + '_end|>' -}}"
     "{%- endif -%}"

@@ -1,6 +1,6 @@
-"""Checkpoints: a model as a folder (shape, weights, tokenizer), and the state of a training that can go on from it.
+"""Checkpoints: a model as a folder (shape, weights, tokenizer), and the state from which a training resumes.
 
-A folder appears under its name whole or not at all: it is written beside it, synced, and renamed.
+A folder gets its name once it is complete: it is written under a temporary name, synced, and renamed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .encoding import Encoding
 from .shape import ModelError, ModelShape
@@ -26,26 +26,27 @@ from .transformer import Transformer
 WEIGHTS, SHAPE, STATE, OPTIMISER = "model.safetensors", "shape.json", "state.json", "optimiser.safetensors"
 
 
-Model = TypeVar("Model", bound=Transformer)
+Model = TypeVar("Model", bound=nn.Module)  # built from its shape: a Transformer or a RewardModel
 
 
 class CheckpointError(ModelError):
-    """A checkpoint that is broken, of another shape, or of another tokenizer."""
+    """A checkpoint that is missing, broken, or of another shape or tokenizer; the message names the folder or file."""
 
 
-def save_weights(model: Transformer, folder: Path) -> None:
-    """Write ``model.safetensors`` (fp32), by transformers' names."""
+def save_weights(model: nn.Module, folder: Path) -> None:
+    """Write ``model.safetensors`` in fp32, with transformers' parameter names."""
     state = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def save_model(model: Transformer, folder: Path) -> None:
-    """Write shape and weights."""
+def save_model(model: Any, folder: Path) -> None:
+    """Write ``shape.json`` and the weights."""
     save_weights(model, folder)
     (folder / SHAPE).write_text(model.shape.dump())
 
 
 def load_shape(folder: Path) -> ModelShape:
+    """The shape of a checkpoint's model. Raises CheckpointError."""
     try:
         return ModelShape.load((folder / SHAPE).read_text(), str(folder / SHAPE))
     except OSError as error:
@@ -55,18 +56,21 @@ def load_shape(folder: Path) -> ModelShape:
 def load_model(
     folder: Path, device: torch.device | str = "cpu", shape: ModelShape | None = None, kind: type[Model] = Transformer
 ) -> Model:  # type: ignore[assignment]
-    """The model of a checkpoint folder. Raises CheckpointError where it is not there, broken, or not of `shape` (if given)."""
-    found = load_shape(folder)
-    if shape is not None and found != shape:
+    """The model of a checkpoint folder, in evaluation mode.
+
+    kind: the model's class. Raises CheckpointError if the model is missing or broken, or if its shape is not `shape`.
+    """
+    stored = load_shape(folder)
+    if shape is not None and stored != shape:
         other = ", ".join(
-            f"{name} {getattr(found, name)} (wanted {getattr(shape, name)})"
+            f"{name} {getattr(stored, name)} (expected {getattr(shape, name)})"
             for name in ModelShape.__dataclass_fields__
-            if getattr(found, name) != getattr(shape, name)
+            if getattr(stored, name) != getattr(shape, name)
         )
         raise CheckpointError(f"checkpoint {folder} is of another shape: {other}")
     state = _load(folder / WEIGHTS, str(device))
     with torch.device("meta"):
-        model = kind(found)
+        model = kind(stored)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if expected.keys() != state.keys() or any(state[name].shape != size for name, size in expected.items()):
         wrong = sorted(
@@ -78,7 +82,7 @@ def load_model(
             f"checkpoint {folder}: {WEIGHTS} does not fit {SHAPE}: {wrong[0]}"
             + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
         )
-    model = kind(found)  # buffers are computed, not stored
+    model = kind(stored)  # buffers are computed, not stored
     model.load_state_dict(state)
     return model.to(device).eval()
 
@@ -103,7 +107,7 @@ def _load(path: Path, device: str) -> dict[str, Tensor]:
 
 @contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
-    """A folder to write into that gets its name when everything in it is on the disk."""
+    """A temporary folder to write into, which is renamed to `final` once its files are on the disk."""
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -121,52 +125,52 @@ def whole_folder(final: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a training stands: `step` updates done; further values that it keeps, as JSON."""
+    """The progress of a training. step: steps done. values: whatever else the training keeps, as JSON."""
 
     step: int
     values: dict[str, Any]
 
 
 def steps_saved(folder: Path) -> list[tuple[int, Path]]:
-    """Whole training checkpoints, oldest first."""
-    found = [
+    """The complete training checkpoints of a folder with their steps, oldest first."""
+    checkpoints = [
         (int(path.name.removeprefix("step-")), path)
         for path in folder.glob("step-*")
         if (path / STATE).exists() and path.name.removeprefix("step-").isdigit()
     ]
-    return sorted(found)
+    return sorted(checkpoints)
 
 
 def save_training(
     folder: Path,
-    model: Transformer,
+    model: Any,
     optimisers: dict[str, torch.optim.Optimizer],
     names: Callable[[Tensor], str],
     state: TrainingState,
-    keep: int,
+    checkpoints_kept: int,
 ) -> Path:
-    """Write ``step-<n>`` and remove all but the last `keep`."""
+    """Write ``step-<n>``, and delete all but the newest checkpoints. names: from a parameter to its name."""
     tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    for which, optimiser in optimisers.items():
+    for name, optimiser in optimisers.items():
         for parameter, values in optimiser.state.items():
             for key, value in values.items():
-                tensors[f"{which}.{names(parameter)}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
+                tensors[f"{name}.{names(parameter)}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
     final = folder / f"step-{state.step:08d}"
     with whole_folder(final) as temporary:
         save_model(model, temporary)
         save_file(tensors, temporary / OPTIMISER)
         (temporary / STATE).write_text(json.dumps({"step": state.step, "values": state.values}))
-    for _, old in steps_saved(folder)[:-keep]:
+    for _, old in steps_saved(folder)[:-checkpoints_kept]:
         shutil.rmtree(old)
     return final
 
 
 def load_training(
-    folder: Path, model: Transformer, optimisers: dict[str, torch.optim.Optimizer], names: Callable[[Tensor], str]
+    folder: Path, model: Any, optimisers: dict[str, torch.optim.Optimizer], names: Callable[[Tensor], str]
 ) -> TrainingState | None:
-    """Put the newest whole checkpoint's values into model and optimisers; None where there is none. Raises CheckpointError."""
+    """Load the newest complete checkpoint into model and optimisers; None if there is none. Raises CheckpointError."""
     saved = steps_saved(folder)
     if not saved:
         return None
@@ -177,14 +181,14 @@ def load_training(
     try:
         with safe_open(path / OPTIMISER, "pt") as file:
             keys = set(file.keys())
-            for which, optimiser in optimisers.items():
+            for name, optimiser in optimisers.items():
                 for group in optimiser.param_groups:
                     for parameter in group["params"]:
-                        prefix = f"{which}.{names(parameter)}."
+                        prefix = f"{name}.{names(parameter)}."
                         values = {
                             key.removeprefix(prefix): file.get_tensor(key) for key in keys if key.startswith(prefix)
                         }
-                        # AdamW counts its steps in a tensor that stays on the CPU unless it is fused or capturable.
+                        # AdamW counts its steps in a tensor that stays on the CPU, unless it is fused or capturable.
                         optimiser.state[parameter] = {
                             key: value.to(device) if key != "step" or group.get("fused") else value
                             for key, value in values.items()

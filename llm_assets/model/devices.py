@@ -1,4 +1,4 @@
-"""What devices can do, for predictions and for model FLOPs utilisation (MFU)."""
+"""Speed, memory and precision of devices, to predict trainings and compute model FLOPs utilisation (MFU)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from .shape import ModelError, ModelShape
 
-PLANNED_MFU = 0.45  # of a GPU in training; what was reached stands beside the prediction afterwards
+PLANNED_MFU = 0.45  # of a GPU in training; the checkpoint records the MFU that was reached next to the prediction
 CPU_FLOPS_PER_CORE = (
     4.5e10  # fp32 training of 1 M parameters on a 2-core AVX2 virtual machine: 97 GFLOP/s with both cores free
 )
@@ -43,12 +43,12 @@ DEVICES = (
 
 
 def find_device(name: str) -> Device | None:
-    """The entry for a name such as ``h200`` or ``NVIDIA H200``; None where it is not known."""
+    """The entry of a device such as ``h200`` or ``NVIDIA H200``; None if it is not listed."""
     return next((device for device in DEVICES if device.matches.lower() in name.lower()), None)
 
 
 def measured_peak() -> float:
-    """FLOP/s of a matrix product in fp32 on this CPU, the best of five: what stands for its peak in MFU."""
+    """FLOP/s of an fp32 matrix product on this CPU, the best of five: the peak from which MFU is computed."""
     import torch
 
     a, b = torch.randn(1536, 1536), torch.randn(1536, 1536)
@@ -62,7 +62,7 @@ def measured_peak() -> float:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a training will take. Times in seconds, memory in bytes a device, cost in US dollars (None on one's own CPU)."""
+    """What a training will need. memory: bytes per device. cost: US dollars; None on a CPU."""
 
     parameters: int
     tokens: int
@@ -75,61 +75,62 @@ class Prediction:
     cost: float | None
 
 
-def fitting_rows(shape: ModelShape, memory: int, rows: int) -> int:
-    """The most sequences a pass, a power of two or all, that fit into 85 % of the memory by the estimate. Raises ModelError."""
-    sizes = sorted({rows, *(2**p for p in range(int(math.log2(rows)) + 1))}, reverse=True)
-    for size in sizes:
+def fitting_micro_batch(shape: ModelShape, memory: int, sequences: int) -> int:
+    """The largest micro-batch, a power of two or all sequences, that fits into 85 % of the memory by the estimate.
+
+    sequences: of a step on this device. Raises ModelError if not even one sequence fits.
+    """
+    powers = (2**power for power in range(int(math.log2(sequences)) + 1))
+    for size in sorted({sequences, *powers}, reverse=True):
         if shape.training_memory(size) <= 0.85 * memory:
             return size
     raise ModelError(
-        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} GB of {memory / 1e9:.0f}: lower model.depth or model.context, or take a larger device"
+        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} GB "
+        f"of {memory / 1e9:.0f}: lower model.depth or model.context, or use a larger device"
     )
 
 
 def predict(
     shape: ModelShape, tokens: int, batch_tokens: int, device: str, processes: int = 1, cores: int = 2
 ) -> Prediction:
-    """Steps, memory, time and cost on a device (of the table, or ``cpu`` with that many cores). Raises ModelError."""
-    rows = max(1, batch_tokens // shape.context)
-    steps = max(1, round(tokens / (rows * shape.context)))
-    flops = float(shape.flops_per_token) * steps * rows * shape.context
+    """Steps, memory, time and cost of a training on a device: one of DEVICES, or ``cpu``. Raises ModelError.
+
+    tokens: trained on in total. batch_tokens: of a step. processes: one per GPU. cores: of the CPU.
+    """
+    batch_size = max(1, batch_tokens // shape.context)
+    steps = max(1, round(tokens / (batch_size * shape.context)))
+    price = None
     if device == "cpu":
-        micro_batch_size = min(rows, 16)
+        micro_batch_size, precision_bytes = min(batch_size, 16), 4
         speed = CPU_FLOPS_PER_CORE * cores / shape.flops_per_token
-        return Prediction(
-            shape.parameters,
-            tokens,
-            flops,
-            steps,
-            micro_batch_size,
-            shape.training_memory(micro_batch_size, 4),
-            speed,
-            flops / shape.flops_per_token / speed,
-            None,
-        )
-    known = find_device(device)
-    if known is None:
-        raise ModelError(f"device {device!r}: there are cpu, {', '.join(one.name for one in DEVICES)}")
-    micro_batch_size = fitting_rows(shape, known.memory, max(1, rows // processes))
-    speed = PLANNED_MFU * known.peak * processes / shape.flops_per_token
+    else:
+        known = find_device(device)
+        if known is None:
+            names = ", ".join(device.name for device in DEVICES)
+            raise ModelError(f"device {device!r}: there are cpu, {names}")
+        price = known.price
+        micro_batch_size = fitting_micro_batch(shape, known.memory, max(1, batch_size // processes))
+        precision_bytes = 2
+        speed = PLANNED_MFU * known.peak * processes / shape.flops_per_token
+    flops = float(shape.flops_per_token) * steps * batch_size * shape.context
     seconds = flops / shape.flops_per_token / speed
     return Prediction(
-        shape.parameters,
-        tokens,
-        flops,
-        steps,
-        micro_batch_size,
-        shape.training_memory(micro_batch_size),
-        speed,
-        seconds,
-        seconds / 3600 * known.price * processes,
+        parameters=shape.parameters,
+        tokens=tokens,
+        flops=flops,
+        steps=steps,
+        micro_batch_size=micro_batch_size,
+        memory=shape.training_memory(micro_batch_size, precision_bytes),
+        tokens_per_second=speed,
+        seconds=seconds,
+        cost=None if price is None else seconds / 3600 * price * processes,
     )
 
 
 def pick_device(wanted: str) -> str:
-    """``auto``, ``cpu`` or ``cuda`` as cpu or cuda. Raises ModelError for a GPU that is not there.
+    """``cpu`` or ``cuda``, for ``auto``, ``cpu`` or ``cuda``. Raises ModelError if a GPU is required and there is none.
 
-    LLM_ASSETS_GPUS=none makes it cpu, whatever is wanted.
+    LLM_ASSETS_GPUS=none selects the CPU in every case.
     """
     import torch
 
@@ -139,16 +140,17 @@ def pick_device(wanted: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError(
-            "the recipe names a GPU (device 'cuda'), and there is none, or the CPU build of torch is installed; set device to 'auto' or 'cpu', or install torch for CUDA"
+            "the recipe names a GPU (device 'cuda'), and there is none, or the CPU build of torch is installed; set "
+            "device to 'auto' or 'cpu', or install torch for CUDA"
         )
     return wanted
 
 
 def half_precision(device: str) -> bool:
-    """Whether matrix products are in bf16 on a device of this type (``cuda``, ``cpu``), weights staying in fp32.
+    """Whether matrix products are computed in bf16 on a device type (``cuda``, ``cpu``); weights are fp32 in any case.
 
-    LLM_ASSETS_PRECISION says so: bf16, fp32, or auto, which is bf16 on a GPU and fp32 on a CPU, where bf16 without AMX
-    is 30 times slower. Raises ModelError for another value.
+    LLM_ASSETS_PRECISION is bf16, fp32 or auto. auto is bf16 on a GPU and fp32 on a CPU, where bf16 is 30 times slower
+    without AMX. Raises ModelError for another value.
     """
     precision = os.environ.get("LLM_ASSETS_PRECISION", "") or "auto"
     if precision not in ("auto", "bf16", "fp32"):
@@ -157,14 +159,14 @@ def half_precision(device: str) -> bool:
 
 
 def autocast(device: str) -> contextlib.AbstractContextManager[Any]:
-    """torch's automatic mixed precision on a device of this type, as `half_precision` says."""
+    """torch's automatic mixed precision on a device type, if `half_precision` says so."""
     import torch
 
     return torch.autocast(device, torch.bfloat16) if half_precision(device) else contextlib.nullcontext()
 
 
 def find_gpus(wanted: str) -> tuple[int, int, str]:
-    """Number of GPUs to train on (0 is a CPU), the memory of one in bytes, and its name."""
+    """The number of GPUs to train on (0 is a CPU), the memory of one in bytes, and its name."""
     import torch
 
     if wanted == "cpu" or os.environ.get("LLM_ASSETS_GPUS") == "none" or not torch.cuda.is_available():

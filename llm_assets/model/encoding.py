@@ -1,6 +1,8 @@
-"""Byte-level BPE encodings: a tiktoken ranks file, a split pattern, and the special tokens of the chat and tool protocol.
+"""Byte-level BPE encodings: a tiktoken ranks file, a split pattern, and the special tokens of the chat and tool
+protocol.
 
-Format: one token a line, base64 of its bytes, a space, its rank (openai/tiktoken). Ranks are ids; special tokens follow.
+File format (openai/tiktoken): one line per token with its bytes in base64, a space, and its rank. Ranks are ids;
+special tokens follow.
 """
 
 from __future__ import annotations
@@ -22,12 +24,25 @@ if TYPE_CHECKING:
 
 # Split patterns as published (openai/tiktoken, tiktoken_ext/openai_public.py).
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-GPT4_PATTERN = r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
+GPT4_PATTERN = "|".join(
+    [
+        r"""'(?i:[sdmt]|ll|ve|re)""",
+        r"""[^\r\n\p{L}\p{N}]?+\p{L}++""",
+        r"""\p{N}{1,3}+""",
+        r""" ?[^\s\p{L}\p{N}]++[\r\n]*+""",
+        r"""\s++$""",
+        r"""\s*[\r\n]""",
+        r"""\s+(?!\S)""",
+        r"""\s""",
+    ]
+)
 
 GPT4O_PATTERN = "|".join(
     [
-        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
-        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"""
+        r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"""
+        r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
         r"""\p{N}{1,3}""",
         r""" ?[^\s\p{L}\p{N}]+[\r\n/]*""",
         r"""\s*[\r\n]+""",
@@ -38,13 +53,15 @@ GPT4O_PATTERN = "|".join(
 
 
 def gpt4_pattern(digits: int = 3) -> str:
-    """GPT-4's pattern, with numbers in pieces of at most so many digits (nanochat has 2 for its small vocabularies)."""
+    """GPT-4's pattern, with numbers split into pieces of at most `digits` digits (nanochat uses 2 for small
+    vocabularies).
+    """
     return GPT4_PATTERN.replace("{1,3}", f"{{1,{digits}}}")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published encoding: where its ranks lie, their digest, its pattern."""
+    """A published encoding: URL and digest of its ranks file, its pattern, its number of tokens."""
 
     url: str
     sha256: str
@@ -75,7 +92,7 @@ PUBLISHED = {
     ),
 }
 
-# The order is the ids' order after the ranks: changing it makes other models.
+# Their ids follow the ranks in this order; another order would need other models.
 BOS = "<|bos|>"
 SPECIAL_TOKENS = (
     BOS,
@@ -98,11 +115,11 @@ SPECIAL_TOKENS = (
 
 
 class TokenizerError(ValueError):
-    """A tokenizer that cannot be built or read; the message names file and line, or the setting to change."""
+    """A tokenizer that cannot be built or read; the message names the file and line, or the setting to change."""
 
 
 class EncodingUnavailable(TokenizerError):
-    """The ranks of a published encoding could not be downloaded now; another try may succeed."""
+    """The ranks of a published encoding could not be downloaded; a retry may succeed."""
 
 
 def parse_ranks(data: bytes, name: str) -> dict[bytes, int]:
@@ -118,7 +135,7 @@ def parse_ranks(data: bytes, name: str) -> dict[bytes, int]:
         except (ValueError, binascii.Error):
             raise TokenizerError(f"{name}, line {number}: not a token in base64 and its rank") from None
         if token in ranks:
-            raise TokenizerError(f"{name}, line {number}: token {token!r} for the second time")
+            raise TokenizerError(f"{name}, line {number}: token {token!r} occurs twice")
         ranks[token] = value
     if sorted(ranks.values()) != list(range(len(ranks))):
         missing = sorted(set(range(len(ranks))) - set(ranks.values()))
@@ -132,7 +149,7 @@ def parse_ranks(data: bytes, name: str) -> dict[bytes, int]:
 
 
 def write_ranks(ranks: dict[bytes, int]) -> bytes:
-    """The ranks file, in order of rank."""
+    """The contents of a ranks file, in order of rank."""
     return b"".join(
         base64.b64encode(token) + b" %d\n" % rank for token, rank in sorted(ranks.items(), key=lambda item: item[1])
     )
@@ -148,7 +165,7 @@ class Encoding:
 
     @property
     def size(self) -> int:
-        """Number of ids, special tokens among them."""
+        """Number of ids, including special tokens."""
         return len(self.ranks) + len(SPECIAL_TOKENS)
 
     @property
@@ -166,7 +183,7 @@ class Encoding:
 
     @cached_property
     def bpe(self) -> tiktoken.Encoding:
-        """tiktoken's encoding, which does the work. `encode_ordinary` never gives special tokens, whatever the text says."""
+        """The encoding of tiktoken, which does the work. Its `encode_ordinary` never produces special tokens."""
         import tiktoken
 
         return tiktoken.Encoding(
@@ -175,7 +192,7 @@ class Encoding:
 
     @cached_property
     def token_bytes(self) -> np.ndarray:
-        """Length in bytes of each id's text, (size,) int32; 0 for special tokens, which stand for no text."""
+        """The length of each id's text in bytes, (size,) int32; 0 for special tokens."""
         lengths = np.zeros(self.size, np.int32)
         for token, rank in self.ranks.items():
             lengths[rank] = len(token)
@@ -183,25 +200,25 @@ class Encoding:
 
     @cached_property
     def line_ends(self) -> frozenset[int]:
-        """Ids of tokens with a line's end in them: the last ones where only a text's first line is wanted."""
+        """Ids of tokens that contain a line break, at which sampling of a single line stops."""
         return frozenset(rank for token, rank in self.ranks.items() if b"\n" in token)
 
     def encode(self, text: str) -> list[int]:
         return self.bpe.encode_ordinary(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; special tokens by their names, broken UTF-8 as U+FFFD."""
+        """The text of ids. Special tokens appear as their names, broken UTF-8 as U+FFFD."""
         return self.bpe.decode(list(ids))
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         return self.bpe.decode_bytes(list(ids))
 
     def document(self, text: str) -> list[int]:
-        """A document as it stands in the shards: BOS, then its text."""
+        """A document as in the token shards: BOS and its text."""
         return [self.bos, *self.bpe.encode_ordinary(text)]
 
     def save(self, folder: Path) -> list[str]:
-        """Write ``tokenizer.tiktoken`` and ``encoding.json``; their names."""
+        """Write ``tokenizer.tiktoken`` and ``encoding.json``; returns their names."""
         (folder / "tokenizer.tiktoken").write_bytes(ranks := write_ranks(self.ranks))
         described: dict[str, Any] = {
             "name": self.name,
@@ -231,7 +248,7 @@ class Encoding:
 def published(name: str, ranks: Path | None = None) -> Encoding:
     """A published encoding, from its ranks file by path or from tiktoken's cache (or, with a network, from its URL).
 
-    Raises EncodingUnavailable where the download fails, TokenizerError where the file is broken or another one.
+    Raises EncodingUnavailable if the download fails, TokenizerError if the file is broken or another one.
     """
     known = PUBLISHED.get(name)
     if known is None:
@@ -241,19 +258,20 @@ def published(name: str, ranks: Path | None = None) -> Encoding:
             data = ranks.read_bytes()
         except OSError as error:
             raise TokenizerError(f"ranks file {ranks.absolute()}: {error.strerror}") from error
-        found = parse_ranks(data, str(ranks))
+        parsed = parse_ranks(data, str(ranks))
         if hashlib.sha256(data).hexdigest() != known.sha256:
             raise TokenizerError(
-                f"ranks file {ranks}: well formed, {len(found):,} tokens, but not the {name} that was published (sha256 {known.sha256[:16]}…)"
+                f"ranks file {ranks}: well formed, {len(parsed):,} tokens, but not the published {name} "
+                f"(sha256 {known.sha256[:16]}…)"
             )
-        return Encoding(name, known.pattern, found)
+        return Encoding(name, known.pattern, parsed)
     from tiktoken.load import read_file_cached
 
     try:
         data = read_file_cached(known.url, known.sha256)
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a digest that is another is a ValueError
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong digest is a ValueError
         raise EncodingUnavailable(
-            f"encoding {name}: not in tiktoken's cache and not to be had from {known.url} ({type(error).__name__}); "
-            "give its ranks file by path"
+            f"encoding {name}: not in tiktoken's cache, and the download from {known.url} failed "
+            f"({type(error).__name__}); name a local ranks file instead"
         ) from error
     return Encoding(name, known.pattern, parse_ranks(data, name))

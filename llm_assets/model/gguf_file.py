@@ -1,4 +1,4 @@
-"""A model as one GGUF file, for llama.cpp and what is built on it."""
+"""Export of a model as one GGUF file, for llama.cpp and software built on it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ ENDS_TURN = "<|assistant_end|>"
 
 
 def pre_tokenizer(pattern: str) -> tuple[str, bool]:
-    """llama.cpp's name for how a text is split before BPE, and whether it is exactly ours. It knows GPT-2's pattern and GPT-4's with
-    up to three digits or one in a piece, and takes none that a file brings along.
+    """llama.cpp's name for how a text is split before BPE, and whether it splits exactly like `pattern`.
+
+    llama.cpp knows GPT-2's pattern and GPT-4's with up to three digits, or one, per piece. It does not read a pattern
+    from the file.
     """
     known = {GPT2_PATTERN: "gpt-2", GPT4O_PATTERN: "gpt-4o", gpt4_pattern(3): "llama-bpe", gpt4_pattern(1): "qwen2"}
     return known.get(pattern, "llama-bpe"), pattern in known
@@ -28,9 +30,11 @@ def pre_tokenizer(pattern: str) -> tuple[str, bool]:
 def write_gguf(
     model: Transformer, encoding: Encoding, path: Path, name: str, kind: str = "f16", chat: bool = True
 ) -> dict[str, Any]:
-    """Write the file; what stands in it: tensors, bytes, whether texts are split as here. Norms and biases are fp32 whatever `kind` is.
+    """Write the file; returns the number of tensors and bytes, and whether llama.cpp splits texts exactly like the
+    encoding.
 
-    Raises ModelError for a type that is none.
+    kind: ``f32`` or ``f16``; norms and biases are fp32 in any case. chat: the end of a turn ends a text. Raises
+    ModelError for another type.
     """
     import gguf
 
@@ -57,15 +61,15 @@ def write_gguf(
     exact = _add_tokenizer(writer, gguf, encoding, shape.rows, chat)
     names = gguf.get_tensor_name_map(arch, shape.layers)
     count = 0
-    for own, tensor in model.state_dict().items():
-        theirs = names.get_name(own, try_suffixes=(".weight", ".bias"))
-        if theirs is None:
-            raise ModelError(f"GGUF has no name for {own}")
+    for name_here, tensor in model.state_dict().items():
+        gguf_name = names.get_name(name_here, try_suffixes=(".weight", ".bias"))
+        if gguf_name is None:
+            raise ModelError(f"GGUF has no name for {name_here}")
         values = tensor.detach().float().cpu().numpy()
-        if own.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
-            values = values.T  # transformers' GPT-2 multiplies from the other side
+        if name_here.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
+            values = values.T  # transformers' GPT-2 stores the transposed weight
         writer.add_tensor(
-            theirs, np.ascontiguousarray(values.astype(np.float16) if kind == "f16" and values.ndim > 1 else values)
+            gguf_name, np.ascontiguousarray(values.astype(np.float16) if kind == "f16" and values.ndim > 1 else values)
         )
         count += 1
     writer.write_header_to_file()
@@ -76,7 +80,7 @@ def write_gguf(
 
 
 def _add_tokenizer(writer: Any, gguf: Any, encoding: Encoding, rows: int, chat: bool) -> bool:
-    """The vocabulary, padded to the embedding's rows; whether llama.cpp splits texts as the encoding does."""
+    """Add the vocabulary, padded to the embedding's rows; returns whether llama.cpp splits texts like the encoding."""
     kinds = gguf.TokenType
     tokens = {rank: (spelled(token), kinds.NORMAL) for token, rank in encoding.ranks.items()} | {
         rank: (name, kinds.CONTROL) for name, rank in encoding.special.items()

@@ -1,7 +1,7 @@
-"""To and from Hugging Face folders: ``config.json``, ``model.safetensors``, tokenizer files.
+"""Export to and import from Hugging Face folders: ``config.json``, ``model.safetensors``, tokenizer files.
 
-Parameters have transformers' names already, so the weights' file is the state dict itself. GPT-2 folders as OpenAI
-published them (no ``transformer.`` in front, masks among the tensors, 50,257 rows) are read too.
+Parameters already have transformers' names, so the weights file is the state dict. GPT-2 folders in OpenAI's layout
+(without the prefix ``transformer.``, with masks among the tensors, 50,257 rows) can be imported too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .transformer import Transformer
 
 
 def config(shape: ModelShape, bos: int | None = None) -> dict[str, Any]:
-    """transformers' configuration of a shape; `bos` ends a text too."""
+    """The configuration of a shape for transformers. bos: id that begins a document and therefore also ends one."""
     ends = {} if bos is None else {"bos_token_id": bos, "eos_token_id": bos}
     if shape.architecture == "gpt2":
         return {
@@ -66,7 +66,10 @@ def config(shape: ModelShape, bos: int | None = None) -> dict[str, Any]:
 
 
 def export(model: Transformer, encoding: Encoding | None, folder: Path, chat: bool = False) -> list[str]:
-    """Write the folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` read; the names of its files. `chat`: a turn's end ends a text too."""
+    """Write a folder for ``AutoModelForCausalLM`` and ``AutoTokenizer``; returns the names of its files.
+
+    chat: the end of an assistant's turn also ends a text.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder)
     (folder / "config.json").write_text(
@@ -89,9 +92,10 @@ def export(model: Transformer, encoding: Encoding | None, folder: Path, chat: bo
 
 
 def load_gpt2(folder: Path) -> Transformer:
-    """A GPT-2 from a local Hugging Face folder. Logits are those of the original for its ids; rows that pad the embedding are 0.
+    """A GPT-2 from a local Hugging Face folder, with the logits of the original; padding rows of the embedding are 0.
 
-    Raises CheckpointError where files are missing or broken, ModelError where it is no GPT-2 that this project computes.
+    Raises CheckpointError if files are missing or broken, ModelError if the model is not a GPT-2 that is supported
+    here.
     """
     try:
         described = json.loads((folder / "config.json").read_text())
@@ -117,27 +121,27 @@ def load_gpt2(folder: Path) -> Transformer:
     )
     try:
         if (folder / "model.safetensors").exists():
-            found = load_file(folder / "model.safetensors")
+            weights = load_file(folder / "model.safetensors")
         else:
-            found = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+            weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"weights in {folder}: {error}") from error
-    found = {
+    weights = {
         name if name.startswith("transformer.") else f"transformer.{name}": tensor
-        for name, tensor in found.items()
+        for name, tensor in weights.items()
         if name != "lm_head.weight"
     }
     model = Transformer(shape)
     state = {}
-    for name, own in model.state_dict().items():
-        if name not in found:
+    for name, expected in model.state_dict().items():
+        if name not in weights:
             raise CheckpointError(f"weights in {folder}: {name} is missing")
-        tensor = found[name].float()
+        tensor = weights[name].float()
         if name == "transformer.wte.weight" and len(tensor) < shape.rows:
             tensor = torch.cat([tensor, torch.zeros(shape.rows - len(tensor), width)])
-        if tensor.shape != own.shape:
+        if tensor.shape != expected.shape:
             raise CheckpointError(
-                f"weights in {folder}: {name} is {tuple(tensor.shape)}, config.json makes it {tuple(own.shape)}"
+                f"weights in {folder}: {name} is {tuple(tensor.shape)}, config.json makes it {tuple(expected.shape)}"
             )
         state[name] = tensor
     model.load_state_dict(state)

@@ -1,12 +1,13 @@
-"""The reward model: a language model's body with a head of one number, fitted to pairs of which one was preferred.
+"""The reward model: a language model with a head that gives one number, fitted to pairs of which one was preferred.
 
-Parameters bear the names of transformers' Qwen3ForSequenceClassification with one label, as reward models are commonly kept. Trained
-by `training.loop.train`: rows 2i and 2i + 1 are a pair of conversations, the preferred one first.
+Its checkpoints have the layout of transformers' Qwen3ForSequenceClassification with one label, as is common for reward
+models. `training.pairs` has its training data and loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,52 +15,64 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import IGNORE
-from .shape import ModelError, ModelShape
-from .transformer import Mask, Transformer
+from .shape import ModelShape
+from .transformer import Transformer
 
-BATCH = 64  # conversations that are scored at once
+SCORE_BATCH = 64  # conversations that are scored together
+_BODY = "language_model."
 
 
-class RewardModel(Transformer):
-    """A score for every conversation, read at its last token, as InstructGPT's (Ouyang et al., arXiv:2203.02155, section 3.5)."""
+class RewardModel(nn.Module):
+    """A score for each conversation, read at its last token (InstructGPT; Ouyang et al., arXiv:2203.02155, section
+    3.5).
+    """
 
     def __init__(self, shape: ModelShape):
-        super().__init__(shape)
+        super().__init__()
+        self.shape = shape
+        self.language_model = Transformer(shape)
         self.score = nn.Linear(shape.width, 1, bias=False)
         if not shape.tied:
-            self.lm_head.weight.requires_grad_(
-                False
-            )  # has no part in a score; several processes would wait for its gradient
+            # It has no part in a score; several processes would wait for its gradient.
+            self.language_model.lm_head.weight.requires_grad_(False)
+        self.register_state_dict_post_hook(_drop_prefix)
+        self.register_load_state_dict_pre_hook(_add_prefix)
 
     @classmethod
-    def of(cls, model: Transformer) -> RewardModel:
-        """A language model's body with a head that scores all alike."""
-        made = cls(model.shape)
-        made.load_state_dict({**model.state_dict(), "score.weight": torch.zeros(1, model.shape.width)})
-        return made.to(model.device)
+    def of(cls, language_model: Transformer) -> RewardModel:
+        """A reward model with this language model's weights; its head is zero, so that all scores are equal."""
+        model = cls(language_model.shape)
+        model.load_state_dict({**language_model.state_dict(), "score.weight": torch.zeros_like(model.score.weight)})
+        return model.to(language_model.device)
+
+    @property
+    def device(self) -> torch.device:
+        return self.language_model.device
 
     def matrices(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The body's hidden matrices."""
-        return ((name, parameter) for name, parameter in super().matrices() if parameter is not self.score.weight)
+        """The language model's hidden matrices, which Muon trains."""
+        return self.language_model.matrices()
 
-    def scores(self, tokens: Tensor, last: Tensor) -> Tensor:
-        """Scores (B,) fp32 of conversations (B, T), padded on the right; `last` (B,) is the place of each one's last token."""
-        hidden = self.hidden_states(tokens)
+    def forward(self, tokens: Tensor, last: Tensor) -> Tensor:
+        """Scores (B,) fp32. tokens: (B, T) conversations, padded on the right. last: (B,), index of the last token."""
+        # No token attends to what follows it, so padding is cut off. A GPU would have to wait for the width.
+        width = tokens.shape[1] if tokens.is_cuda else int(last.max()) + 1
+        hidden = self.language_model.hidden_states(tokens[:, :width])
         return self.score(hidden[torch.arange(len(tokens), device=tokens.device), last]).squeeze(-1).float()
 
-    def forward(self, tokens: Tensor, targets: Tensor | None = None, mask: Mask | None = None) -> Tensor:
-        """Of pairs, the preferred row first, each pair's loss at the last token of both rows, (B, T), 0 elsewhere.
 
-        targets: IGNORE but at the last token. Raises ModelError without targets.
-        """
-        if targets is None:
-            raise ModelError("a reward model has no logits; ask for scores")
-        held = targets != IGNORE
-        last = held.int().argmax(-1)
-        # Nothing sees what stands behind it. A GPU would have to be asked how much that is, and waits for nobody.
-        width = tokens.shape[1] if tokens.is_cuda else int(last.max()) + 1
-        losses = pair_losses(self.scores(tokens[:, :width], last))
-        return held * losses.repeat_interleave(2)[:, None]
+def _drop_prefix(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Name weights as transformers does: the language model's names, and score.weight."""
+    for name in list(state):
+        state[f"{prefix}{name.removeprefix(prefix).removeprefix(_BODY)}"] = state.pop(name)
+
+
+def _add_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """The inverse of `_drop_prefix`, before weights are loaded."""
+    for name in list(state):
+        plain_name = name.removeprefix(prefix)
+        if not plain_name.startswith("score."):
+            state[f"{prefix}{_BODY}{plain_name}"] = state.pop(name)
 
 
 def pair_losses(scores: Tensor) -> Tensor:
@@ -67,32 +80,26 @@ def pair_losses(scores: Tensor) -> Tensor:
     return -F.logsigmoid(scores[0::2] - scores[1::2])
 
 
-def to_rows(conversations: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Conversations as inputs (B, T) padded on the right, and targets: 1 at each one's last token, IGNORE elsewhere."""
-    width = max(map(len, conversations))
-    tokens, targets = (
-        np.zeros((len(conversations), width), np.int64),
-        np.full((len(conversations), width), IGNORE, np.int64),
-    )
-    for row, one in enumerate(conversations):
-        tokens[row, : len(one)] = one
-        targets[row, len(one) - 1] = 1
+def pad_conversations(conversations: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (B, T), padded on the right, and targets (B, T): 1 at the last token, IGNORE elsewhere."""
+    size = (len(conversations), max(map(len, conversations)))
+    tokens, targets = np.zeros(size, np.int64), np.full(size, IGNORE, np.int64)
+    for row, conversation in enumerate(conversations):
+        tokens[row, : len(conversation)] = conversation
+        targets[row, len(conversation) - 1] = 1
     return tokens, targets
 
 
 def score_all(model: RewardModel, conversations: Sequence[Sequence[int]]) -> list[float]:
-    """Scores of conversations (tokens), in their order."""
-    order = sorted(range(len(conversations)), key=lambda number: (len(conversations[number]), number))
-    found = [0.0] * len(conversations)
+    """The scores of conversations (as tokens), in their order."""
+    by_length = sorted(range(len(conversations)), key=lambda number: (len(conversations[number]), number))
+    scores = [0.0] * len(conversations)
     with torch.no_grad():
-        for first in range(0, len(order), BATCH):
-            numbers = order[first : first + BATCH]
-            tokens, targets = (
-                torch.from_numpy(array).to(model.device)
-                for array in to_rows([conversations[number] for number in numbers])
-            )
-            for number, score in zip(
-                numbers, model.scores(tokens, (targets != IGNORE).int().argmax(-1)).tolist(), strict=True
-            ):
-                found[number] = score
-    return found
+        for first in range(0, len(by_length), SCORE_BATCH):
+            numbers = by_length[first : first + SCORE_BATCH]
+            padded, _ = pad_conversations([conversations[number] for number in numbers])
+            last = torch.tensor([len(conversations[number]) - 1 for number in numbers], device=model.device)
+            values = model(torch.from_numpy(padded).to(model.device), last).tolist()
+            for number, value in zip(numbers, values, strict=True):
+                scores[number] = value
+    return scores

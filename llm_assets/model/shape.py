@@ -1,4 +1,4 @@
-"""The shape of a model, and what follows from it: parameters, FLOPs, memory. One dial, depth, derives the rest."""
+"""The shape of a model, and what follows from it: parameters, FLOPs, memory. The depth determines all other sizes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 ARCHITECTURES = ("qwen3", "gpt2")
-ASPECT = 64  # width per layer, as nanochat's depth dial
-ROW_MULTIPLE = 64  # embedding rows are padded to it: tensor cores want dimensions that 64 divides
+ASPECT = 64  # width per layer, as in nanochat
+ROW_MULTIPLE = 64  # embedding rows are padded to a multiple of it, which suits tensor cores
 
 
 class ModelError(ValueError):
-    """A model that cannot be built, read or run as asked; the message says which value and what would do."""
+    """A model that cannot be built, read or run; the message says which value is wrong and what would work."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class ModelShape:
     def of_depth(
         cls, depth: int, vocabulary: int, context: int, architecture: str = "qwen3", **given: Any
     ) -> ModelShape:
-        """The shape that the dial gives; values in `given` that are not None stand instead.
+        """The shape of a model of this depth; values in `given` that are not None are used as they are.
 
-        width = 64 per layer; heads of 128 features where that divides the width, of 64 or 32 in small models; the hidden
-        layer of SwiGLU is 8/3 of the width (Shazeer, arXiv:2002.05202), that of GELU 4 times, in multiples of 64 (32).
+        The width is 64 per layer. Heads have 128 features, or fewer in models narrower than 512. The hidden layer is
+        8/3 of the width with SwiGLU (Shazeer, arXiv:2002.05202) and 4 times with GELU, in multiples of 64 (32 in narrow
+        models).
         """
         if depth < 1:
             raise ModelError(f"model.depth is {depth}; it must be at least 1")
@@ -97,47 +98,53 @@ class ModelShape:
 
     @property
     def rows(self) -> int:
-        """Rows of the embedding: the vocabulary, padded. Ids from `vocabulary` on are never given nor sampled."""
+        """Rows of the embedding: the vocabulary, padded. Ids from `vocabulary` on never occur."""
         return -(-self.vocabulary // ROW_MULTIPLE) * ROW_MULTIPLE
 
     @property
     def embedding_parameters(self) -> int:
-        """Of the look-up tables, which cost no multiplication (with tied embeddings, the output layer is counted in `matrix_parameters`)."""
+        """Parameters of look-up tables, which cost no multiplication.
+
+        With tied embeddings, the matrix counts as the output layer, in `matrix_parameters`.
+        """
         positions = self.context * self.width if self.architecture == "gpt2" else 0
         return positions + (0 if self.tied else self.rows * self.width)
 
     @property
     def matrix_parameters(self) -> int:
-        """Of what every token is multiplied with, the output layer among it."""
+        """Parameters of the matrices that each token is multiplied with, including the output layer."""
         attention = self.width * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
         feed_forward = (2 if self.architecture == "gpt2" else 3) * self.width * self.hidden
         return self.layers * (attention + feed_forward) + self.rows * self.width
 
     @property
     def vector_parameters(self) -> int:
-        """Norms and biases."""
+        """Parameters of norms and biases."""
         if self.architecture == "gpt2":
             return self.layers * (4 * self.width + 4 * self.width + self.width + self.hidden) + 2 * self.width
         return self.layers * (2 * self.width + 2 * self.head_dim) + self.width
 
     @property
     def parameters(self) -> int:
+        """Number of all parameters."""
         return self.embedding_parameters + self.matrix_parameters + self.vector_parameters
 
     @property
     def flops_per_token(self) -> int:
-        """Of a training step, forward and backward: 6 a matrix parameter, and 12 x layers x heads x head_dim x context of
-        attention (PaLM, arXiv:2204.02311, appendix B; the causal half is counted in full, as everyone does).
+        """FLOPs of training on a token, forward and backward: 6 per matrix parameter, and 12 x layers x heads x
+        head_dim x context for attention (PaLM, arXiv:2204.02311, appendix B, which also counts the masked half of
+        causal attention).
         """
         return 6 * self.matrix_parameters + 12 * self.layers * self.heads * self.head_dim * self.context
 
-    def training_memory(self, rows: int, precision_bytes: int = 2) -> int:
-        """Bytes for training with `rows` sequences in one pass: parameters, gradients, optimiser, activations. An estimate.
+    def training_memory(self, sequences: int, precision_bytes: int = 2) -> int:
+        """An estimate of the bytes needed to train with micro-batches of `sequences` sequences.
 
-        Parameters and gradients in fp32, Muon's one and AdamW's two moments; per token and layer the tensors that the
-        backward pass reads (flash attention keeps no scores); logits with their gradient, in fp32 and half.
+        Counts parameters and gradients in fp32, the one moment of Muon and the two of AdamW, the activations that the
+        backward pass reads (flash attention keeps no scores), and logits with their gradients in fp32 and half
+        precision.
         """
-        tokens = rows * self.context
+        tokens = sequences * self.context
         others = self.embedding_parameters + self.vector_parameters + self.rows * self.width
         state = 8 * self.parameters + 4 * (self.parameters - others) + 8 * others
         per_layer = precision_bytes * (
@@ -146,15 +153,16 @@ class ModelShape:
         return state + tokens * (self.layers * per_layer + self.rows * (4 + 2 * precision_bytes))
 
     def cache_bytes(self, tokens: int, precision_bytes: int = 2) -> int:
-        """Of keys and values for that many tokens."""
+        """Bytes of the keys and values of that many tokens."""
         return 2 * self.layers * self.kv_heads * self.head_dim * tokens * precision_bytes
 
     def dump(self) -> str:
+        """The shape as JSON."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def load(cls, text: str, name: str) -> ModelShape:
-        """The inverse of `dump`. Raises ModelError."""
+        """The inverse of `dump`. name: of the file, for errors. Raises ModelError."""
         try:
             values = json.loads(text)
             unknown = set(values) - {field.name for field in fields(cls)}

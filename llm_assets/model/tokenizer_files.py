@@ -1,7 +1,7 @@
-"""The same tokenizer as Hugging Face's ``tokenizer.json``, written out without the library.
+"""Writes a tokenizer as Hugging Face's ``tokenizer.json``, without that library.
 
-A ranks file holds no merges. They follow from it: a token's two parts are what BPE makes of its bytes when only merges of
-lower rank are allowed (as in transformers' TikTokenConverter; Sennrich et al., arXiv:1508.07909).
+A ranks file holds no merges. They follow from it: a token's two parts are what BPE makes of its bytes when only merges
+of lower rank are allowed (as in transformers' TikTokenConverter; Sennrich et al., arXiv:1508.07909).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from .encoding import BOS, SPECIAL_TOKENS, Encoding
 
 @cache
 def byte_characters() -> dict[int, str]:
-    """GPT-2's printable stand-in for each byte (openai/gpt-2, encoder.py, `bytes_to_unicode`)."""
+    """GPT-2's printable character for each byte (openai/gpt-2, encoder.py, `bytes_to_unicode`)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     rest = [byte for byte in range(256) if byte not in printable]
     return {**{byte: chr(byte) for byte in printable}, **{byte: chr(256 + place) for place, byte in enumerate(rest)}}
 
 
 def spelled(token: bytes) -> str:
-    """A token as byte-level BPE files spell it."""
+    """A token as byte-level BPE files write it."""
     return "".join(byte_characters()[byte] for byte in token)
 
 
 def parts(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
-    """The pieces of a token before its own merge, by merges of lower rank alone."""
+    """The pieces of a token before its own merge, using only merges of lower rank."""
     limit = ranks[token]
     pieces = [bytes([byte]) for byte in token]
     while len(pieces) > 2:
@@ -40,7 +40,10 @@ def parts(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
 
 
 def merges(ranks: dict[bytes, int]) -> list[list[str]]:
-    """Merges in order of rank, as pairs of spelled tokens. A token that no pair of others makes has none (BPE cannot give it either)."""
+    """The merges in order of rank, as pairs of spelled tokens.
+
+    A token that is not made of two others has none; BPE cannot produce it either.
+    """
     pairs = []
     for token in sorted((token for token in ranks if len(token) > 1), key=ranks.__getitem__):
         pieces = parts(token, ranks)
@@ -50,54 +53,9 @@ def merges(ranks: dict[bytes, int]) -> list[list[str]]:
 
 
 def write_tokenizer(encoding: Encoding, folder: Path, context: int, chat_template: str | None = None) -> list[str]:
-    """Write ``tokenizer.json`` and ``tokenizer_config.json`` (`context`: longest input in tokens); their names."""
-    special = [
-        {
-            "id": rank,
-            "content": name,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for name, rank in encoding.special.items()
-    ]
-    tokenizer = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": special,
-        "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {
-                    "type": "Split",
-                    "pattern": {"Regex": _onigmo(encoding.pattern)},
-                    "behavior": "Isolated",
-                    "invert": False,
-                },
-                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
-            ],
-        },
-        "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            # tiktoken takes a whole piece that is a token as it is, without merging.
-            "ignore_merges": True,
-            "vocab": {spelled(token): rank for token, rank in sorted(encoding.ranks.items(), key=lambda item: item[1])},
-            "merges": merges(encoding.ranks),
-        },
-    }
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    """Write ``tokenizer.json`` and ``tokenizer_config.json``; returns their names. context: of the model, in tokens."""
+    tokenizer = json.dumps(tokenizer_description(encoding), ensure_ascii=False, indent=1)
+    (folder / "tokenizer.json").write_text(tokenizer + "\n", encoding="utf-8")
     config: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,
@@ -112,8 +70,43 @@ def write_tokenizer(encoding: Encoding, folder: Path, context: int, chat_templat
     return ["tokenizer.json", "tokenizer_config.json"]
 
 
+def tokenizer_description(encoding: Encoding) -> dict[str, object]:
+    """The contents of ``tokenizer.json``: special tokens, splitting, byte-level BPE."""
+    special_token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": _onigmo(encoding.pattern)},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": rank, "content": name, **special_token} for name, rank in encoding.special.items()],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            # A piece that is a token as a whole is not merged step by step, as in tiktoken.
+            "ignore_merges": True,
+            "vocab": {spelled(token): rank for token, rank in sorted(encoding.ranks.items(), key=lambda item: item[1])},
+            "merges": merges(encoding.ranks),
+        },
+    }
+
+
 def _onigmo(pattern: str) -> str:
-    """The split pattern in the dialect of the `tokenizers` library (Oniguruma reads ``{1,3}+`` as a repeated repeat)."""
+    """The split pattern for the `tokenizers` library, whose Oniguruma reads ``{1,3}+`` as a repeated repeat."""
     return re.sub(r"(\\p\{N\}\{1,\d\})\+", r"\1", pattern)
 
 

@@ -1,4 +1,4 @@
-"""What the processes of preference tuning are given. Plain values: neither side needs the other's packages."""
+"""Jobs of the processes of preference tuning: plain values, so that neither side needs the other's packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm_assets.training.plan import PolicyPlan, TrainingPlan
 
 @dataclass(frozen=True)
 class PromptRow:
-    """An open prompt: a row of the table Prompts, as far as a process needs it."""
+    """An open prompt: the columns of the table Prompts that processes need."""
 
     prompt: int
     question: str
@@ -21,8 +21,8 @@ class PromptRow:
 
 @dataclass(frozen=True)
 class RewardJob:
-    """One training of a reward model (`preference.fit`). checkpoint: a folder. train, held_out: rankings, each as
-    question, preferred answer and other answer. The plan's `rows` are answers: two of each pair.
+    """One training of a reward model (`preference.reward_checkpoint_process`). checkpoint: a folder. train, held_out:
+    rankings, each as question, preferred answer and other answer. A sequence of the plan is an answer, two per pair.
     """
 
     plan: TrainingPlan
@@ -34,9 +34,9 @@ class RewardJob:
 
 @dataclass(frozen=True)
 class SamplingJob:
-    """Answers of the policy to open prompts (`preference.sample`). checkpoint: a folder. samples: answers to each.
+    """Answers of the policy to open prompts (`preference.response_pairs_process`).
 
-    max_tokens: of an answer.
+    checkpoint: a folder. samples: answers per question. max_tokens: of an answer.
     """
 
     checkpoint: str
@@ -50,12 +50,13 @@ class SamplingJob:
 
 @dataclass(frozen=True)
 class RlhfJob:
-    """One tuning of the policy to a reward model (`preference.train`).
+    """One tuning of the policy to a reward model (`preference.rlhf_checkpoint_process`).
 
-    checkpoint, reward: folders. gold: ``rule``, or the folder of the gold signal's reward model. conversations: a file
-    of those that are replayed; None where the plan's `replay_weight` is 0. monitor: prompts by which over-optimisation is
-    watched; monitor_patience and monitor_margin, when it stops the training. unfinished_reward: at most, of an answer
-    that did not end by itself. adversarial: answers kept of each evaluation that only the reward model prefers.
+    checkpoint, reward: folders. gold: ``rule``, or the folder of the reward model that is the gold signal.
+    conversations: the file of conversations that are replayed; None if the plan's `replay_weight` is 0. monitor:
+    prompts of the over-optimisation monitor, which stops the training by monitor_patience and monitor_margin.
+    unfinished_reward: upper limit of the reward of an answer that did not end by itself. adversarial: answers kept per
+    evaluation that only the reward model prefers.
     """
 
     plan: PolicyPlan
@@ -74,11 +75,11 @@ class RlhfJob:
 
 @dataclass(frozen=True)
 class RlhfEvaluationJob:
-    """What is asked of each model (`preference.evaluate`).
+    """The evaluation of all models (`preference.rlhf_evaluation_process`).
 
-    models: checkpoints' folders, by name, the tuned policy last. reward, gold: as in `RlhfJob`. samples, temperature,
-    max_tokens, seed: of the answers to `prompts`. questions: those of the assistant's own evaluation, which the last
-    model is asked again; answer_tokens: of an answer to one.
+    models: checkpoint folders by name, the tuned policy last. reward, gold: as in `RlhfJob`. samples, temperature,
+    max_tokens, seed: of the answers to `prompts`. questions: those of the assistant's evaluation, which the last model
+    answers again. answer_tokens: most tokens of such an answer.
     """
 
     models: dict[str, str]

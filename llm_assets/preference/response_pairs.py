@@ -25,7 +25,7 @@ from .jobs import SamplingJob
 from .open_prompts import FICTITIOUS, PreferenceError, PromptSelection, ResponsePairsConfig, select_prompts
 from .schemas import Pairs, PromptRejects, Prompts, Responses
 
-MODULE = "llm_assets.preference.sample"
+MODULE = "llm_assets.preference.response_pairs_process"
 
 
 def pair_digest(question: str, first: str, second: str) -> str:

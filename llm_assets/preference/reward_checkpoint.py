@@ -1,4 +1,4 @@
-"""`reward_checkpoint`: a model of what was preferred; where people ranked, a second one of rankings kept apart."""
+"""`reward_checkpoint`: a model of preferences; with rankings by people, also a second one for the gold signal."""
 
 from __future__ import annotations
 
@@ -34,25 +34,26 @@ from .jobs import RewardJob
 from .response_pairs import PreferenceError
 from .schemas import RewardEvaluations, RewardScores
 
-MODULE = "llm_assets.preference.fit"
+MODULE = "llm_assets.preference.reward_checkpoint_process"
 GOLD = "gold"  # folder of the second model, in the artifact
 GoldSignal = Literal["rule", "model"]  # what the gold signal is
 RULE: GoldSignal = "rule"
 MODEL: GoldSignal = "model"
 PLOT = "calibration.svg"
 BINS = 8
+MICRO_BATCH_SIZE = 32  # answers per forward and backward pass, if the recipe sets none
 
 
 class RewardCheckpointConfig(Frozen):
-    """How the reward model is fitted. gold: `model` fits a second one, of the rankings kept apart."""
+    """How the reward model is fitted. gold: ``model`` fits a second one, to the rankings that are held out for it."""
 
     training: RewardTraining
     rates: Rates
     gold: GoldSignal
 
 
-def orders(rankings: pl.DataFrame, splits: Sequence[str]) -> list[dict[str, Any]]:
-    """Rankings of these splits that are no ties, as preferred and other."""
+def preference_rows(rankings: pl.DataFrame, splits: Sequence[str]) -> list[dict[str, Any]]:
+    """Rankings of these splits, without ties, as preferred and other answer."""
     rows = rankings.filter(pl.col("split").is_in(list(splits)) & (pl.col("preferred") != "tie")).sort(
         "pair", "labeller"
     )
@@ -75,7 +76,9 @@ def fit(
     training: Sequence[Mapping[str, Any]],
     held_out: Sequence[Mapping[str, Any]],
 ) -> None:
-    """One part: a reward model of some rankings, with its files in the folder `name` ("" is the artifact's own)."""
+    """One task: a reward model fitted to `training`, with its files in the folder `name` of the artifact ("" is its
+    root).
+    """
     sft, settings = step.input("sft_checkpoint"), config.training
     folder = step.staging / f"training-{name or 'reward'}"
     steps = max(1, round(settings.epochs * len(training) / settings.pairs))
@@ -85,14 +88,14 @@ def fit(
     with step.task(name or "reward") as task:
         add_files(step, task, MODEL_FILES, last, sft, under=name)
         place = f"{name}/{REWARD_SCALE}" if name else REWARD_SCALE
-        scale = {"mean": results["mean"], "deviation": results["deviation"]}
+        scale = {"mean": results["mean"], "standard_deviation": results["standard_deviation"]}
         write_atomic(step.staging / place, json.dumps(scale, indent=1).encode())
         task.add_file(place)
         margins = zip(results["measured"], results["margins"], strict=True)
         scored = [{**held_out[number], "margin": margin} for number, margin in margins]
         numbers: dict[str, Any] = {"rankings": len(training), "steps": steps, "too_long": results["too_long"]}
         if scored:
-            numbers["accuracy"] = round(sum(one["margin"] > 0 for one in scored) / len(scored), 4)
+            numbers["accuracy"] = round(sum(row["margin"] > 0 for row in scored) / len(scored), 4)
         if name:
             task.stats[name] = numbers
             return
@@ -109,6 +112,24 @@ def fit(
             task.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
 
 
+def training_plan(config: RewardCheckpointConfig, shape: ModelShape, steps: int) -> tuple[TrainingPlan, int]:
+    """The plan of a reward model's training, and the number of processes. A sequence is an answer, two per pair."""
+    settings = config.training
+    answers = 2 * settings.pairs
+    processes, micro_batch_size, _ = share_out(shape, answers, settings.compute, MICRO_BATCH_SIZE)
+    plan = TrainingPlan(
+        steps=steps,
+        batch_size=answers,
+        micro_batch_size=micro_batch_size,
+        seed=settings.seed,
+        optimisation=optimisation(settings, config.rates, shape, settings.learning_rate_scale),
+        validate_every=every(steps, settings.validation_runs),
+        checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 4),
+        checkpoints_kept=settings.compute.checkpoints_kept,
+    )
+    return plan, processes
+
+
 def _train(
     step: Step,
     config: RewardCheckpointConfig,
@@ -117,7 +138,7 @@ def _train(
     training: Sequence[Mapping[str, Any]],
     held_out: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Run the process of one reward model in `folder`; where it began, and what it spent."""
+    """Fit one reward model in a separate process in `folder`; returns what `follow` returns."""
     sft, settings = step.input("sft_checkpoint"), config.training
     shape = ModelShape.load(sft.file("shape.json").read_text(), "sft_checkpoint")
     if len(training) < settings.pairs:
@@ -125,79 +146,74 @@ def _train(
             f"reward_checkpoint: {len(training)} rankings to train on are fewer than the {settings.pairs} of one step; "
             "rank more pairs, or lower reward_training.pairs"
         )
-    processes, _, _ = share_out(shape, settings.pairs, settings.device, settings.processes, settings.micro_batch_pairs)
-    plan = TrainingPlan(
-        steps=steps,
-        rows=2 * settings.pairs,
-        micro_batch_size=2 * settings.micro_batch_pairs,
-        seed=settings.seed,
-        optimisation=optimisation(settings, config.rates, shape, settings.rate),
-        validate_every=every(steps, settings.validations),
-        checkpoint_every=settings.checkpoint_every or max(10, steps // 4),
-        keep=settings.keep,
-    )
+    plan, processes = training_plan(config, shape, steps)
     train, measured = (
-        tuple((one["question"], one["preferred"], one["other"]) for one in side) for side in (training, held_out)
+        tuple((row["question"], row["preferred"], row["other"]) for row in side) for side in (training, held_out)
     )
-    job = RewardJob(plan=plan, checkpoint=str(sft.path), train=train, held_out=measured, device=settings.device)
+    job = RewardJob(plan=plan, checkpoint=str(sft.path), train=train, held_out=measured, device=settings.compute.device)
     return follow(step, MODULE, job, folder, processes)
 
 
 def build_reward_checkpoint(step: Step, config: RewardCheckpointConfig) -> None:
-    """One part, or two where people ranked."""
+    """One task, or two if the gold signal is a model."""
     rankings = pl.concat([pl.read_parquet(path) for path in step.input("human_rankings").table("rankings")])
-    held_out = orders(rankings, ["held_out"])
+    held_out = preference_rows(rankings, ["held_out"])
     if not held_out:
         raise PreferenceError(
             "reward_checkpoint: no ranking is held out; rank more pairs, or raise human_rankings.held_out"
         )
     if config.gold == MODEL and step.finished_task(GOLD) is None:
-        fit(step, config, GOLD, orders(rankings, ["gold"]), held_out)
-    fit(step, config, "", orders(rankings, ["train"]), held_out)
+        fit(step, config, GOLD, preference_rows(rankings, ["gold"]), held_out)
+    fit(step, config, "", preference_rows(rankings, ["train"]), held_out)
 
 
 def gold_signal(rankings: HumanRankings) -> GoldSignal:
-    """What the monitor trusts: the simulated labeller's own rule, or a second reward model, of rankings that people gave
-    and that are kept apart.
+    """The signal that the over-optimisation monitor trusts.
+
+    It is the simulated labeller's rule, or a second reward model, fitted to rankings by people that are held out for
+    it.
     """
     return RULE if rankings.simulated is not None else MODEL
 
 
 def reliability(scored: Sequence[Mapping[str, Any]]) -> dict[str, plots.Series]:
-    """Predicted and observed chance that the first of two answers is preferred, over bins of the prediction.
+    """Predicted and observed probability that the first of two answers is preferred, by bins of the prediction.
 
-    A pair is told in both orders, so that the curve is symmetric about a half.
+    Each pair counts in both orders, so that the curve is symmetric about one half.
     """
-    predicted = [(1 / (1 + math.exp(-one["margin"])), 1.0) for one in scored]
+    predicted = [(1 / (1 + math.exp(-row["margin"])), 1.0) for row in scored]
     predicted += [(1 - chance, 0.0) for chance, _ in predicted]
     bins: dict[int, list[tuple[float, float]]] = {}
-    for chance, said in predicted:
-        bins.setdefault(min(int(chance * BINS), BINS - 1), []).append((chance, said))
+    for chance, observed in predicted:
+        bins.setdefault(min(int(chance * BINS), BINS - 1), []).append((chance, observed))
     means = [
-        tuple(sum(values) / len(values) for values in zip(*found, strict=True)) for _, found in sorted(bins.items())
+        tuple(sum(values) / len(values) for values in zip(*in_bin, strict=True)) for _, in_bin in sorted(bins.items())
     ]
-    return {"reward model": ([x for x, _ in means], [y for _, y in means]), "as it should be": ([0.0, 1.0], [0.0, 1.0])}
+    return {
+        "reward model": ([x for x, _ in means], [y for _, y in means]),
+        "perfect calibration": ([0.0, 1.0], [0.0, 1.0]),
+    }
 
 
 def read_scores(artifact: Artifact) -> list[dict[str, Any]]:
-    """Held-out pairs with their margins; none where all were too long for the model."""
+    """Held-out pairs with their margins; empty if all were too long for the model."""
     files = artifact.table("scores")
     return pl.concat([pl.read_parquet(path) for path in files]).to_dicts() if files else []
 
 
 def draw_calibration(artifact: Artifact, inputs: Inputs, config: RewardCheckpointConfig) -> str:
-    """How often the answer was preferred of which the model said with this chance that it would be."""
-    x, y = "predicted chance of the answer that is told first", "how often it was preferred"
+    """How often an answer was preferred, by the probability that the model predicted for it."""
+    x, y = "predicted probability of the first answer", "share that preferred it"
     return plots.svg(reliability(read_scores(artifact)), x, y, marks=True)
 
 
 def show(artifact: Artifact) -> dict[str, str]:
-    """Loss, accuracy and calibration in Markdown, for Dagster's page of the asset."""
+    """Loss, accuracy and calibration in Markdown, for the asset's page in Dagster."""
     stats, curve = artifact.record.stats, pl.read_parquet(artifact.table("curve"))
-    shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats a pair"))}
+    shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats per pair"))}
     if scored := read_scores(artifact):
         share = f"{100 * stats['accuracy']:.1f} % of {stats['held_out']:,} held-out pairs"
-        shown["accuracy"] = f"{share} are ordered as labellers did."
+        shown["accuracy"] = f"{share} are ordered as by the labellers."
         calibration = plots.png(reliability(scored), "predicted", "observed", marks=True)
         shown["calibration_curve"] = plots.markdown(calibration)
     return shown
@@ -206,13 +222,14 @@ def show(artifact: Artifact) -> dict[str, str]:
 REWARD_CHECKPOINT = Stage(
     name="reward_checkpoint",
     group="preference",
-    description="The SFT model with a head of one number, fitted to rankings (Bradley-Terry). Resumable at any step.",
+    description="The SFT model with a head that gives a score, fitted to rankings (Bradley-Terry). Resumes from its "
+    "last checkpoint.",
     kinds=("pytorch", "safetensors"),
     build=build_reward_checkpoint,
     config=lambda recipe, crawl: RewardCheckpointConfig(
         training=recipe.reward_training, rates=recipe.pretraining.inherited(), gold=gold_signal(recipe.human_rankings)
     ),
-    code_version="3",
+    code_version="4",
     inputs=("sft_checkpoint", "human_rankings"),
     tables={"curve": TrainingCurve},
     optional_tables={"evaluations": RewardEvaluations, "scores": RewardScores},

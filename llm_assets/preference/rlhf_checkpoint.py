@@ -1,4 +1,4 @@
-"""`rlhf_checkpoint`: the policy tuned to the reward model, kept where the gold signal peaked."""
+"""`rlhf_checkpoint`: the policy tuned to the reward model; the weights at the peak of the gold signal are kept."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from llm_assets.training.policy_run import (
     policy_plan,
     show_policy,
 )
-from llm_assets.training.training_run import follow, share_out
+from llm_assets.training.training_run import follow
 
 from .jobs import PromptRow, RlhfJob
 from .response_pairs import pair_digest
 from .reward_checkpoint import GOLD, RULE, GoldSignal, gold_signal
 from .schemas import Adversarial
 
-MODULE = "llm_assets.preference.train"
+MODULE = "llm_assets.preference.rlhf_checkpoint_process"
 MONITOR = "monitor.svg"
 
 
 class RlhfCheckpointConfig(Frozen):
-    """How the policy is tuned and when it is stopped. gold: what the tuning is held against."""
+    """How the policy is tuned and when it is stopped. gold: the signal of the over-optimisation monitor."""
 
     rlhf: Rlhf
     rates: Rates
@@ -44,7 +44,7 @@ class RlhfCheckpointConfig(Frozen):
 
 
 def read_prompts(artifact: Artifact, split: str) -> list[PromptRow]:
-    """Open prompts of one side, in order."""
+    """The open prompts of one split, in order."""
     frame = (
         pl.concat([pl.read_parquet(path) for path in artifact.table("prompts")])
         .filter(pl.col("split") == split)
@@ -54,22 +54,22 @@ def read_prompts(artifact: Artifact, split: str) -> list[PromptRow]:
 
 
 def gold_job(gold: GoldSignal, reward: Artifact) -> str:
-    """The gold signal for a job: the word for the rule, or the second reward model's folder."""
+    """The gold signal of a job: ``rule``, or the folder of the second reward model."""
     return RULE if gold == RULE else str(reward.path / GOLD)
 
 
 def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
-    """One part."""
+    """Tune the policy in a separate process, and keep its best weights as one task."""
     settings, policy = config.rlhf, step.input("rl_checkpoint")
     reward, pairs = step.input("reward_checkpoint"), step.input("response_pairs")
     shape = ModelShape.load(policy.file("shape.json").read_text(), "rl_checkpoint")
-    processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.micro_batch_size)
+    plan, processes = policy_plan(settings, config.rates, shape)
     replay = None
     if settings.replay_weight:
         encoding, needed = Encoding.load(policy.path), settings.steps * settings.replay_sequences
         replay = write_replay(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
     job = RlhfJob(
-        plan=policy_plan(settings, config.rates, shape),
+        plan=plan,
         checkpoint=str(policy.path),
         reward=str(reward.path),
         gold=gold_job(config.gold, reward),
@@ -80,23 +80,24 @@ def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
         monitor_patience=settings.monitor_patience,
         monitor_margin=settings.monitor_margin,
         adversarial=settings.adversarial,
-        device=settings.device,
+        device=settings.compute.device,
     )
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.task("checkpoint") as task:
-        noted = keep_policy(step, task, folder, policy, ends)
-        if noted["row"]:
-            rows = [{"pair": pair_digest(row["question"], row["first"], row["second"]), **row} for row in noted["row"]]
+        events = keep_policy(step, task, folder, policy, ends)
+        if events["row"]:
+            rows = [{"pair": pair_digest(row["question"], row["first"], row["second"]), **row} for row in events["row"]]
             task.table("adversarial", Adversarial).frame(pl.DataFrame(rows))
-        evaluations = against_kl(noted["evaluation"], pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None))
+        evaluations = against_kl(events["evaluation"], pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None))
         task.stats["monitor"] = {
-            str(one["step"]): {name: one[name] for name in ("proxy", "gold", "kl")} for one in evaluations
+            str(evaluation["step"]): {name: evaluation[name] for name in ("proxy", "gold", "kl")}
+            for evaluation in evaluations
         }
 
 
 def against_kl(evaluations: list[dict[str, Any]], curve: pl.DataFrame) -> list[dict[str, Any]]:
-    """Looks with the divergence of the steps before them: the mean of the last five; 0 before the first."""
+    """Evaluations with the divergence of the steps before them: the mean of the last five; 0 before the first step."""
     return [
         {
             **evaluation,
@@ -107,31 +108,31 @@ def against_kl(evaluations: list[dict[str, Any]], curve: pl.DataFrame) -> list[d
 
 
 def monitor_evaluations(artifact: Artifact) -> list[dict[str, Any]]:
-    """What the monitor saw, in order: step, reward model's and gold signal, divergence."""
+    """The monitor's evaluations in order: step, reward model's score (``proxy``), gold signal, divergence."""
     evaluations = [{"step": int(step), **values} for step, values in artifact.record.stats["monitor"].items()]
     return sorted(evaluations, key=lambda evaluation: evaluation["step"])
 
 
 def draw_monitor(artifact: Artifact, inputs: Inputs, config: RlhfCheckpointConfig) -> str:
-    """Reward model's and gold signal by divergence."""
-    x, y = "divergence from the policy it set out from, nats a token", "deviations at the start"
+    """The reward model's score and the gold signal by divergence, as SVG."""
+    x, y = "divergence from the initial policy, nats per token", "standard deviations at the start"
     return plots.svg(monitor_series(monitor_evaluations(artifact)), x, y, marks=True)
 
 
 def show(artifact: Artifact) -> dict[str, str]:
-    """The training, and what the monitor saw, in Markdown."""
+    """The training and the monitor's evaluations in Markdown, for the asset's page in Dagster."""
     evaluations = monitor_evaluations(artifact)
     lines = ["| step | KL | reward model | gold signal |", "|--:|--:|--:|--:|"]
-    lines += [f"| {one['step']} | {one['kl']:.4f} | {one['proxy']:.3f} | {one['gold']:.3f} |" for one in evaluations]
-    curve = plots.png(monitor_series(evaluations), "divergence, nats a token", "deviations", marks=True)
-    return {**show_policy(artifact), "guard_table": "\n".join(lines), "guard_curve": plots.markdown(curve)}
+    lines += [f"| {row['step']} | {row['kl']:.4f} | {row['proxy']:.3f} | {row['gold']:.3f} |" for row in evaluations]
+    curve = plots.png(monitor_series(evaluations), "divergence, nats per token", "standard deviations", marks=True)
+    return {**show_policy(artifact), "monitor_table": "\n".join(lines), "monitor_curve": plots.markdown(curve)}
 
 
 RLHF_CHECKPOINT = Stage(
     name="rlhf_checkpoint",
     group="preference",
-    description="The policy tuned to the reward model, stopped where the gold signal no longer follows. Resumable at "
-    "any step.",
+    description="The policy tuned to the reward model, and stopped once the gold signal no longer follows. Resumes "
+    "from its last checkpoint.",
     kinds=("pytorch", "safetensors"),
     build=build_rlhf_checkpoint,
     config=lambda recipe, crawl: RlhfCheckpointConfig(

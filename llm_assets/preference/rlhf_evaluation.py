@@ -32,7 +32,7 @@ from .reward_checkpoint import RULE, GoldSignal, gold_signal, read_scores, relia
 from .rlhf_checkpoint import gold_job, monitor_evaluations, read_prompts
 from .schemas import Answers
 
-MODULE = "llm_assets.preference.evaluate"
+MODULE = "llm_assets.preference.rlhf_evaluation_process"
 REPORT, TEMPLATE = "report.html", "rlhf_evaluation.html.j2"
 MODELS = {"sft": "sft_checkpoint", "rl": "rl_checkpoint", "rlhf": "rlhf_checkpoint"}
 

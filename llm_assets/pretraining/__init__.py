@@ -1,1 +1,1 @@
-"""Pretraining: the base model, and what it has learnt."""
+"""Pretraining: the base model and its evaluation."""

@@ -1,4 +1,4 @@
-"""`base_checkpoint`: the base model, trained on the token shards in processes of its own."""
+"""`base_checkpoint`: the base model, trained on the token shards in separate processes."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ from llm_assets.training.training_run import (
     CHECKPOINT_TABLES,
     LOSS_VIEW,
     MODEL_FILES,
+    FinishedTraining,
     follow,
-    keep,
+    keep_checkpoint,
     optimisation,
     share_out,
-    show,
+    show_training,
 )
 
 from .jobs import PretrainingJob
 
 NAME = "base_checkpoint"
-MODULE = "llm_assets.pretraining.train"
+MODULE = "llm_assets.pretraining.base_checkpoint_process"
 
 
 class PretrainingError(ValueError):
-    """A base model that cannot be trained as the recipe asks; the message says what to change."""
+    """A recipe by which no base model can be trained; the message says what to change."""
 
 
 class BaseCheckpointConfig(Frozen):
-    """The model, how it is trained, and what share of a whole training it is continued with after a re-crawl.
+    """The model and its training.
 
-    continue_share: None where no crawl continues the model.
+    continue_share: share of the steps of a full training with which a re-crawl continues the model; None without one.
     """
 
     model: Model
@@ -60,82 +61,84 @@ def make_job(
     tokenizer: Path,
     shards: list[Path],
     before: Path | None = None,
-    kept: str | None = None,
+    kept_documents: str | None = None,
 ) -> tuple[PretrainingJob, int, Prediction | None]:
-    """The training process's job, the number of processes, and what was predicted for it. Raises ModelError.
+    """The job of the training process, the number of processes, and the predicted cost. Raises ModelError.
 
-    before: the base checkpoint that is continued, with fewer steps. kept: see PretrainingJob.
+    before: the base checkpoint that is continued, with fewer steps. kept_documents: see PretrainingJob. The prediction
+    is None for a GPU that is not listed.
     """
     settings = config.training
-    steps, rows = budget(config, shape, before is not None)
-    processes, micro_batch_size, name = share_out(
-        shape, rows, settings.device, settings.processes, settings.micro_batch_size
-    )
-    earlier = settings.continue_from and str(Path(settings.continue_from).expanduser())
+    steps, batch_size = budget(config, shape, before is not None)
+    processes, micro_batch_size, name = share_out(shape, batch_size, settings.compute)
+    continue_from = settings.continue_from and str(Path(settings.continue_from).expanduser())
     plan = TrainingPlan(
         steps=steps,
-        rows=rows,
+        batch_size=batch_size,
         micro_batch_size=micro_batch_size,
         seed=settings.seed,
         optimisation=optimisation(settings, settings, shape),
-        validate_every=every(steps, settings.validations),
+        validate_every=every(steps, settings.validation_runs),
         sample_every=every(steps, settings.samples),
-        checkpoint_every=settings.checkpoint_every or max(10, steps // 20),
-        keep=settings.keep,
-        compile=settings.compile,
+        checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 20),
+        checkpoints_kept=settings.compute.checkpoints_kept,
+        compile=settings.compute.compile is not False,
     )
     job = PretrainingJob(
         shape=shape,
         plan=plan,
         tokenizer=str(tokenizer),
         shards=tuple(map(str, shards)),
-        device=settings.device,
-        continue_from=str(before) if before is not None else earlier,
-        kept=kept,
+        device=settings.compute.device,
+        continue_from=str(before) if before is not None else continue_from,
+        kept_documents=kept_documents,
         induction=config.model.induction,
-        validation_rows=max(1, settings.validation_tokens // shape.context),
+        validation_sequences=max(1, settings.validation_tokens // shape.context),
         prompts=settings.prompts if settings.samples else (),
         sample_tokens=settings.sample_tokens,
     )
     try:
-        prediction = predict(shape, steps * rows * shape.context, rows * shape.context, name, processes, cores())
+        prediction = predict(
+            shape, steps * batch_size * shape.context, batch_size * shape.context, name, processes, cores()
+        )
     except ModelError:
-        prediction = None  # a GPU that the table does not know
+        prediction = None  # a GPU that is not listed in model.devices
     return job, processes, prediction
 
 
 def budget(config: BaseCheckpointConfig, shape: ModelShape, continued: bool) -> tuple[int, int]:
-    """Steps, and sequences a step."""
-    steps, rows = config.training.budget(shape)
+    """The number of steps and the batch size in sequences. continued: the training continues an earlier checkpoint."""
+    steps, batch_size = config.training.budget(shape)
     if continued and config.continue_share is not None:
         steps = max(1, round(steps * config.continue_share))
-    return steps, rows
+    return steps, batch_size
 
 
 def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
-    """One part: the checkpoint, its curve and samples. What training keeps for itself lies in ``training/`` until then."""
+    """Train in the folder ``training/``, and keep checkpoint, curve and samples as one task."""
     tokenizer = step.input("tokenizer")
     encoding = Encoding.load(tokenizer.path)
     shape = config.model.shape(encoding.size)
     shards = list(step.inputs.by_crawl("token_shards").values())
     before: Artifact | None = step.inputs.get(f"{NAME}{PREDECESSOR}")
-    steps, rows = budget(config, shape, before is not None)
+    steps, batch_size = budget(config, shape, before is not None)
     documents = shard_documents(step.inputs)
     trained = documents.filter((pl.col("split") == "train") & pl.col("current"))
-    held = int(trained["length"].sum())
-    if held < rows * shape.context:
+    corpus_tokens = int(trained["length"].sum())
+    if corpus_tokens < batch_size * shape.context:
         raise PretrainingError(
-            f"the corpus has {held:,} tokens to train on, fewer than one batch of {rows * shape.context:,}; "
-            "lower pretraining.batch_tokens, or add crawls"
+            f"the corpus has {corpus_tokens:,} tokens to train on, fewer than one batch of "
+            f"{batch_size * shape.context:,}; lower pretraining.batch_tokens, or add crawls"
         )
     paths = [artifact.path for artifact in shards]
-    kept = write_kept(documents, step.staging / "kept")
-    job, processes, prediction = make_job(config, shape, tokenizer.path, paths, before and before.path, kept)
+    kept_documents = write_kept(documents, step.staging / "kept")
+    job, processes, prediction = make_job(config, shape, tokenizer.path, paths, before and before.path, kept_documents)
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.task("checkpoint") as task:
-        keep(step, task, folder, tokenizer, shape, rows, ends, prediction)
-        task.stats["epochs"] = round(steps * rows * shape.context / held, 3)
+        finished = FinishedTraining(folder, shape, batch_size, ends, prediction)
+        keep_checkpoint(step, task, finished, tokenizer)
+        task.stats["epochs"] = round(steps * batch_size * shape.context / corpus_tokens, 3)
         task.stats["documents"] = len(trained)
         task.stats["left_out_documents"] = int((~documents["current"]).sum())
         if before is not None:
@@ -143,18 +146,18 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
 
 
 def earlier_files(folder: str) -> dict[str, Path]:
-    """The files of the checkpoint that a recipe continues from. Raises PretrainingError."""
+    """The files of the checkpoint folder that a recipe continues from. Raises PretrainingError if some are missing."""
     path = Path(folder).expanduser()
     missing = [name for name in MODEL_FILES if not (path / name).is_file()]
     if missing:
         raise PretrainingError(
-            f"pretraining.continue_from {path.absolute()}: no checkpoint is there ({', '.join(missing)} missing)"
+            f"pretraining.continue_from {path.absolute()}: not a checkpoint ({', '.join(missing)} missing)"
         )
     return {name: path / name for name in MODEL_FILES}
 
 
 def earlier_checkpoint(config: BaseCheckpointConfig) -> Mapping[str, str]:
-    """The version of the checkpoint that the recipe names to go on from."""
+    """The version of the checkpoint that the recipe continues from, by its content."""
     if config.training.continue_from is None:
         return {}
     digests = external_digests(earlier_files(config.training.continue_from), load_settings().digest_cache)
@@ -164,14 +167,14 @@ def earlier_checkpoint(config: BaseCheckpointConfig) -> Mapping[str, str]:
 BASE_CHECKPOINT = Stage(
     name=NAME,
     group="pretraining",
-    description="The base model: it goes on with a document as pages of the crawl would. "
-    "Trained in its own process, resumable at any step.",
+    description="The base model, which continues a text the way pages of the crawl would. Trained in a separate "
+    "process that resumes from its last checkpoint.",
     kinds=("pytorch", "safetensors"),
     build=build_base_checkpoint,
     config=lambda recipe, crawl: BaseCheckpointConfig(
         model=recipe.model, training=recipe.pretraining.run(), continue_share=recipe.continue_share()
     ),
-    code_version="2",
+    code_version="3",
     inputs=("token_shards", "tokenizer", TRAINING_PAGES),
     external_inputs=earlier_checkpoint,
     continues=lambda recipe, crawls: recipe.before_continuing(crawls),
@@ -179,7 +182,7 @@ BASE_CHECKPOINT = Stage(
     tables=CHECKPOINT_TABLES,
     optional_tables=CHECKPOINT_OPTIONAL_TABLES,
     views=(LOSS_VIEW,),
-    show=show,
+    show=show_training,
     libraries=("torch", "safetensors", "numpy"),
     pool="gpu",
 )

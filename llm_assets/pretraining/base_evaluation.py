@@ -1,4 +1,6 @@
-"""`base_evaluation`: what the base model has memorised, makes up, and learns in context; tables, plots, one HTML page."""
+"""`base_evaluation`: what the base model has memorised, invents and learns in context, as tables, plots and an HTML
+page.
+"""
 
 from __future__ import annotations
 
@@ -28,21 +30,24 @@ from .in_context import CHOICES
 from .jobs import BaseEvaluationJob
 from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
 
-MODULE = "llm_assets.pretraining.evaluate"
+MODULE = "llm_assets.pretraining.base_evaluation_process"
 REPORT = "report.html"
-SHOWN = 12  # rows of a kind in the report
-REACHES = ("many", "once", "held_out")  # on how many pages a fact stood
+SHOWN = 12  # rows per section of the report
+REACHES = ("many", "once", "held_out")  # on how many pages a fact occurs
 
 
 class BaseEvaluationConfig(Frozen):
-    """What is asked; and the seed that the model's order of documents was drawn by, to know how often it saw a page."""
+    """The evaluation's settings.
+
+    training_seed: seeds the order of documents, which determines how often a page was seen.
+    """
 
     evaluation: BaseEvaluation
     training_seed: int
 
 
 def _truth(crawls: Iterable[Artifact]) -> pl.DataFrame:
-    """Prompts with known answers, of the crawls that come with them (the sample web)."""
+    """Prompts with known answers, from the crawls that come with them (the sample web)."""
     files = [path for raw in crawls for path in raw.table("truth_prompts")]
     if not files:
         columns = ("kind", "entity", "relation", "reach", "prompt", "answer")
@@ -50,10 +55,10 @@ def _truth(crawls: Iterable[Artifact]) -> pl.DataFrame:
     return newest([pl.read_parquet(path) for path in files])
 
 
-def _asked(truth: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
-    """At most so many sentences, the same ones every time, evenly over reach."""
+def _select_sentences(truth: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
+    """At most `count` sentences to complete, selected by seed, in proportion to the sizes of the groups of `reach`."""
     completions = truth.filter(pl.col("kind") == "completion").with_row_index("place")
-    share = most / max(len(completions), 1)
+    share = count / max(len(completions), 1)
     drawn = completions.filter(
         pl.int_range(pl.len()).shuffle(seed).over("reach") < (pl.len() * share).ceil().over("reach")
     )
@@ -61,10 +66,10 @@ def _asked(truth: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
 
 
 def chance(truth: pl.DataFrame) -> float:
-    """Share of all sentences that one completes right who knows no thing, but for each relation its most common answer."""
+    """The share of right answers of a baseline that always gives the relation's most common answer."""
     completions = truth.filter((pl.col("kind") == "completion") & (pl.col("reach") == "many"))
-    most = completions.group_by("relation", "answer").len().group_by("relation").agg(pl.col("len").max())
-    return float(most["len"].sum()) / max(len(completions), 1)
+    most_common = completions.group_by("relation", "answer").len().group_by("relation").agg(pl.col("len").max())
+    return float(most_common["len"].sum()) / max(len(completions), 1)
 
 
 def make_job(
@@ -73,11 +78,11 @@ def make_job(
     shards: Iterable[Artifact],
     truth: pl.DataFrame,
     facts: pl.DataFrame,
-    kept: str | None = None,
+    kept_documents: str | None = None,
 ) -> BaseEvaluationJob:
-    """The evaluation process's job. truth: all prompts with known answers; facts: the sentences to complete.
+    """The job of the evaluation process.
 
-    kept: see PretrainingJob.
+    truth: all prompts with known answers. facts: the sentences to complete. kept_documents: see PretrainingJob.
     """
     settings, stats = config.evaluation, checkpoint.record.stats
     questions = truth.filter((pl.col("kind") == "question") & (pl.col("reach") == "many"))
@@ -88,7 +93,7 @@ def make_job(
         shards=tuple(str(artifact.path) for artifact in shards),
         device=settings.device,
         training_seed=config.training_seed,
-        training_rows=int(stats["rows"]) * int(stats["steps"]),
+        training_sequences=int(stats["batch_size"]) * int(stats["steps"]),
         validation_tokens=settings.validation_tokens,
         baseline_tokens=settings.baseline_tokens,
         prefixes=settings.prefixes,
@@ -100,23 +105,23 @@ def make_job(
         seed=settings.seed,
         prompts=settings.prompts,
         instruction=settings.instruction,
-        kept=kept,
+        kept_documents=kept_documents,
         facts=tuple(facts.select("prompt", "answer").iter_rows()),
         questions=tuple(questions.select("relation", "prompt", "answer").iter_rows()),
         examples=tuple(shown.iter_rows()) if len(questions) else settings.examples,
-        asked=(*by_relation, *settings.questions),
+        assistant_questions=(*by_relation, *settings.questions),
     )
 
 
 def build_base_evaluation(step: Step, config: BaseEvaluationConfig) -> None:
-    """One part; the measuring itself runs in a process of its own."""
+    """Evaluate in a separate process, and keep the tables as one task."""
     settings = config.evaluation
     shards = list(step.inputs.by_crawl("token_shards").values())
     truth = _truth(step.inputs.by_crawl("raw_warc").values())
-    facts = _asked(truth, settings.facts, settings.seed)
+    facts = _select_sentences(truth, settings.facts, settings.seed)
     documents = shard_documents(step.inputs)
-    kept = write_kept(documents, step.staging / "kept")
-    job = make_job(config, step.input("base_checkpoint"), shards, truth, facts, kept)
+    kept_documents = write_kept(documents, step.staging / "kept")
+    job = make_job(config, step.input("base_checkpoint"), shards, truth, facts, kept_documents)
     results = measure(step, MODULE, job, step.staging / "evaluation")
     pages = {
         split: documents.filter((pl.col("split") == split) & pl.col("current")).select("doc_id", "url", "host", "crawl")
@@ -146,7 +151,7 @@ ALWAYS = ("bits_per_byte", "in_context", "next_tokens", "prompted")
 def make_tables(
     results: dict[str, Any], pages: dict[str, pl.DataFrame], facts: pl.DataFrame, recited_tokens: int
 ) -> dict[str, pl.DataFrame]:
-    """The tables by name, document numbers turned into pages."""
+    """The tables by name, with pages instead of document numbers."""
     losses = pl.DataFrame(results["documents"], schema={"document": pl.Int64, "nats": pl.Float64, "bytes": pl.Float64})
     of_page = (
         pages["validation"]
@@ -205,14 +210,15 @@ def _frame(rows: list[dict[str, Any]], schema: type) -> pl.DataFrame:
 
 
 def shares(frame: pl.DataFrame, *by: str) -> pl.DataFrame:
-    """Share of right answers and number of questions, by group."""
+    """The share of right answers and the number of questions, by group."""
     return frame.group_by(*by, maintain_order=True).agg(pl.col("right").mean().alias("share"), pl.len().alias("asked"))
 
 
 def headline(tables: dict[str, pl.DataFrame], overlap: dict[str, float], by_chance: float) -> dict[str, Any]:
-    """The numbers that are tracked: plain values, nested by kind.
+    """The numbers that are tracked, nested by kind.
 
-    overlap: by number of tokens, the share of the samples' stretches that stand in the training split.
+    overlap: by number of tokens, the share of the samples' stretches that occur in the training split. by_chance: see
+    `chance`.
     """
     numbers: dict[str, Any] = {
         "bits_per_byte": {name: round(value, 4) for name, value in tables["baselines"].iter_rows()}
@@ -229,8 +235,8 @@ def headline(tables: dict[str, pl.DataFrame], overlap: dict[str, float], by_chan
     numbers["in_context"] = {}
     for task, shots, share, _ in shares(tables["in_context"], "task", "shots").iter_rows():
         numbers["in_context"].setdefault(task, {})[f"{shots} examples"] = round(share, 4)
-    said = tables["in_context"].group_by("task", maintain_order=True).agg(pl.col("said").mean())
-    numbers["said_in_context"] = {task: round(share, 4) for task, share in said.iter_rows()}
+    answered = tables["in_context"].group_by("task", maintain_order=True).agg(pl.col("answer_right").mean())
+    numbers["answered_in_context"] = {task: round(share, 4) for task, share in answered.iter_rows()}
     facts = tables["facts"]
     if len(facts):
         right = {reach: round(share, 4) for reach, share, _ in shares(facts, "reach").iter_rows()}
@@ -240,8 +246,8 @@ def headline(tables: dict[str, pl.DataFrame], overlap: dict[str, float], by_chan
 
 
 def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, str]:
-    """The plots of the page, as SVG."""
-    shown = {"loss": plots.svg(loss_series(curve), "step", "loss, nats a token")}
+    """The plots of the report, as SVG by name."""
+    shown = {"loss": plots.svg(loss_series(curve), "step", "loss, nats per token")}
     by_task = shares(tables["in_context"], "task", "shots")
     if len(by_task):
         series = {
@@ -249,7 +255,7 @@ def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, s
             for (task,), group in by_task.group_by("task", maintain_order=True)
         }
         shown["in_context"] = plots.svg(
-            series, "examples in the prompt", "right of four choices, %", marks=True, lines={"chance": 100 / CHOICES}
+            series, "examples in the prompt", "right choices of four, %", marks=True, lines={"chance": 100 / CHOICES}
         )
     recited = (
         tables["recitations"]
@@ -263,7 +269,7 @@ def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, s
                 "recited, %": (recited["times_seen"].to_list(), recited["recited"].to_list()),
                 "tokens matched, mean": (recited["times_seen"].to_list(), recited["matched"].to_list()),
             },
-            "times that the page was seen",
+            "times that the model was trained on the page",
             "",
             marks=True,
         )
@@ -271,7 +277,7 @@ def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, s
 
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConfig) -> str:
-    """The HTML page."""
+    """The HTML report."""
     stored, checkpoint = evaluation.record.stats, inputs.artifact("base_checkpoint")
     tables = {name: _stored(evaluation, name, schema) for name, schema in SCHEMAS.items()}
     shares_copied = {name.partition(" ")[0]: share for name, share in stored["verbatim_share"].items()}
@@ -290,13 +296,13 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConf
 
 
 def _stored(evaluation: Artifact, name: str, schema: type) -> pl.DataFrame:
-    """A table of the evaluation; without rows where it has none."""
+    """A table of the evaluation; empty if it was not written."""
     files = evaluation.table(name)
     return pl.read_parquet(files) if files else pl.DataFrame(schema=polars_schema(schema))
 
 
 def show(evaluation: Artifact) -> dict[str, str]:
-    """The headline numbers in Markdown, for Dagster's page of the asset."""
+    """The headline numbers in Markdown, for the asset's page in Dagster."""
     stats = evaluation.record.stats
     lines = [
         "| bits per byte of the validation text | |",
@@ -309,7 +315,7 @@ def show(evaluation: Artifact) -> dict[str, str]:
     if "facts_right" in stats:
         lines += [
             "",
-            f"| facts completed right (chance {100 * stats['facts_chance']:.1f} %) | |",
+            f"| facts completed correctly (chance {100 * stats['facts_chance']:.1f} %) | |",
             "|---|--:|",
             *(f"| {reach} | {100 * share:.1f} % |" for reach, share in stats["facts_right"].items()),
         ]
@@ -325,8 +331,8 @@ def show(evaluation: Artifact) -> dict[str, str]:
         "|---|--:|",
         *(
             f"| {task}, {shots} | {100 * share:.0f} % |"
-            for task, of_task in stats["in_context"].items()
-            for shots, share in of_task.items()
+            for task, by_shots in stats["in_context"].items()
+            for shots, share in by_shots.items()
         ),
     ]
     return {"summary": "\n".join(lines)}
@@ -335,28 +341,30 @@ def show(evaluation: Artifact) -> dict[str, str]:
 def beats_baselines(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConfig) -> CheckOutcome:
     """Whether the base model predicts the validation text better than a 5-gram model of bytes, gzip and xz."""
     bits = dict(evaluation.record.stats["bits_per_byte"])
-    own = bits.pop("base model", None)
-    if own is None:
-        problem = "the validation split holds no whole document within base_evaluation.validation_tokens"
+    model_bits = bits.pop("base model", None)
+    if model_bits is None:
+        problem = (
+            "the validation split has no document that fits into base_evaluation.validation_tokens; raise that number"
+        )
         return CheckOutcome(False, problem)
     others = ", ".join(f"{name} {value:.3f}" for name, value in sorted(bits.items(), key=lambda item: item[1]))
     best = min(bits.values())
-    better = [{"predictor": name, "bits_per_byte": value} for name, value in bits.items() if value <= own]
-    numbers = {"bits_per_byte": own, "best_baseline": best, "margin": round(best - own, 4)}
-    return CheckOutcome(own < best, f"{own:.3f} bits per byte; {others}", better, numbers)
+    better = [{"predictor": name, "bits_per_byte": value} for name, value in bits.items() if value <= model_bits]
+    numbers = {"bits_per_byte": model_bits, "best_baseline": best, "margin": round(best - model_bits, 4)}
+    return CheckOutcome(model_bits < best, f"{model_bits:.3f} bits per byte; {others}", better, numbers)
 
 
 BASE_EVALUATION = Stage(
     name="base_evaluation",
     group="pretraining",
-    description="What the base model has memorised, makes up and learns in context: bits per byte, recited pages, "
+    description="What the base model has memorised, invents and learns in context: bits per byte, recited pages, "
     "facts, few-shot tasks, samples.",
     kinds=("pytorch", "html"),
     build=build_base_evaluation,
     config=lambda recipe, crawl: BaseEvaluationConfig(
         evaluation=recipe.base_evaluation, training_seed=recipe.pretraining.seed
     ),
-    code_version="2",
+    code_version="3",
     inputs=("base_checkpoint", "token_shards", TRAINING_PAGES, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={name: schema for name, schema in SCHEMAS.items() if name in ALWAYS},

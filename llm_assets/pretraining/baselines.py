@@ -1,4 +1,4 @@
-"""What a language model must beat: a 5-gram model of bytes, gzip and xz, in bits per byte of the same text."""
+"""Baselines of the language model, in bits per byte of the same text: a 5-gram model of bytes, gzip and xz."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 ORDER = 5
-FEEDS = 16 << 20  # bytes of text counted at a time
+CHUNK_BYTES = 16 << 20  # bytes of text that are counted together
 
 
 class ByteNgrams:
@@ -22,19 +22,19 @@ class ByteNgrams:
         grams: list[dict[str, np.ndarray]] = [
             {"keys": np.zeros(0, np.uint64), "counts": np.zeros(0, np.int64)} for _ in range(ORDER)
         ]
-        for data in _feeds(texts):
+        for data in _chunks(texts):
             for order in range(1, ORDER + 1):
                 keys, counts = np.unique(_keys(data, order), return_counts=True)
-                have = grams[order - 1]
-                together, place = np.unique(np.concatenate([have["keys"], keys]), return_inverse=True)
+                known = grams[order - 1]
+                merged, place = np.unique(np.concatenate([known["keys"], keys]), return_inverse=True)
                 grams[order - 1] = {
-                    "keys": together,
-                    "counts": np.bincount(place, np.concatenate([have["counts"], counts]), len(together)).astype(
+                    "keys": merged,
+                    "counts": np.bincount(place, np.concatenate([known["counts"], counts]), len(merged)).astype(
                         np.int64
                     ),
                 }
         self.grams = grams
-        # Of each history: how often it was followed by anything, and by how many different bytes.
+        # Of each history: how many bytes followed it, and how many different ones.
         self.histories = []
         for gram in grams:
             keys, first = np.unique(gram["keys"] >> np.uint64(8), return_index=True)
@@ -42,7 +42,9 @@ class ByteNgrams:
             self.histories.append({"keys": keys, "totals": totals, "types": np.diff([*first, len(gram["keys"])])})
 
     def probabilities(self, data: np.ndarray) -> np.ndarray:
-        """P of each byte after those before it, (n,) float64. data: (n,) uint8; the first bytes have shorter histories."""
+        """The probability of each byte after its history, (n,) float64. data: (n,) uint8; the first bytes have shorter
+        histories.
+        """
         probability = np.full(len(data), 1 / 256)
         for order in range(1, ORDER + 1):
             keys = _keys(data, order)
@@ -53,7 +55,7 @@ class ByteNgrams:
                 _look_up(history["keys"], history["totals"], past),
                 _look_up(history["keys"], history["types"], past),
             )
-            # Where the history was never seen, the shorter one's stands.
+            # If the history was never seen, the probability after the shorter one is kept.
             longer = probability[order - 1 :]
             probability[order - 1 :] = np.where(
                 total > 0, (count + types * longer) / np.maximum(total + types, 1), longer
@@ -61,7 +63,7 @@ class ByteNgrams:
         return probability
 
     def bits_per_byte(self, texts: Iterable[bytes]) -> float:
-        """Mean of -log2 P over all bytes; each text is begun without a history."""
+        """The mean of -log2 P over all bytes; each text starts without a history."""
         bits = size = 0.0
         for text in texts:
             data = np.frombuffer(text, np.uint8)
@@ -71,7 +73,7 @@ class ByteNgrams:
 
 
 def _keys(data: np.ndarray, order: int) -> np.ndarray:
-    """The n-grams of bytes as numbers, first byte highest; (len - order + 1,) uint64."""
+    """The n-grams of bytes as numbers, the first byte most significant; (len - order + 1,) uint64."""
     count = max(len(data) - order + 1, 0)
     keys = np.zeros(count, np.uint64)
     for place in range(order):
@@ -80,28 +82,32 @@ def _keys(data: np.ndarray, order: int) -> np.ndarray:
 
 
 def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The values of the wanted keys, 0 for keys that are missing. keys: sorted."""
     if not len(keys):
         return np.zeros(len(wanted), np.int64)
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[place] == wanted, values[place], 0)
 
 
-def _feeds(texts: Iterable[bytes]) -> Iterable[np.ndarray]:
-    """Texts end to end, in pieces that numpy sorts in a second or two. Grams across the ends of texts are counted: few, and as many bytes of training text more."""
-    held: list[bytes] = []
+def _chunks(texts: Iterable[bytes]) -> Iterable[np.ndarray]:
+    """The texts, concatenated in chunks that numpy sorts in a second or two.
+
+    N-grams across the ends of texts are counted too; they are few.
+    """
+    pending: list[bytes] = []
     size = 0
     for text in texts:
-        held.append(text)
+        pending.append(text)
         size += len(text)
-        if size >= FEEDS:
-            yield np.frombuffer(b"".join(held), np.uint8)
-            held, size = [], 0
+        if size >= CHUNK_BYTES:
+            yield np.frombuffer(b"".join(pending), np.uint8)
+            pending, size = [], 0
     if size:
-        yield np.frombuffer(b"".join(held), np.uint8)
+        yield np.frombuffer(b"".join(pending), np.uint8)
 
 
 def compressed_bits_per_byte(texts: Iterable[bytes]) -> dict[str, float]:
-    """gzip and xz at their strongest on the texts end to end, each its own header and all."""
+    """Bits per byte by gzip and xz at their highest levels, of the concatenated texts, headers included."""
     data = b"".join(texts)
     sizes = {
         "gzip -9": len(gzip.compress(data, 9, mtime=0)),

@@ -1,6 +1,6 @@
-"""What a base model has learnt, measured: plain functions over a sampling engine and token streams.
+"""Measurements of a base model, as functions of a sampling engine and token streams.
 
-Imports torch and numpy only. Documents are numbers in a stream; who asks knows which pages they are.
+Imports only torch and numpy. Documents are given as their numbers in a stream; the caller knows their pages.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from llm_assets.training.shards import TokenStream
 
 
 def document_losses(
-    engine: Engine, stream: TokenStream, documents: Sequence[int], batch_rows: int = 16
+    engine: Engine, stream: TokenStream, documents: Sequence[int], batch_size: int = 16
 ) -> list[dict[str, float]]:
-    """Nats and bytes of each document, in windows that overlap by half, so that but for its beginning every token has half
-    a context before it. BOS is not counted: it stands for no text.
+    """The nats and bytes of each document.
+
+    Documents are read in windows that overlap by half, so that every token, except at the start, has at least half a
+    context before it. BOS is not counted, because it represents no text.
     """
     context, lengths = engine.shape.context, engine.encoding.token_bytes
     stride = max(1, context // 2)
@@ -54,7 +56,7 @@ def document_losses(
             aims[: done - start - 1] = IGNORE
             done = start + 1 + len(aims)
             windows.append((place, inputs, aims))
-            if len(windows) == batch_rows:
+            if len(windows) == batch_size:
                 flush()
     if windows:
         flush()
@@ -64,27 +66,27 @@ def document_losses(
 def recitations(
     engine: Engine, stream: TokenStream, documents: Sequence[int], prefix: int, continuation: int, seed: int
 ) -> list[dict[str, Any]]:
-    """For one place in each document: how many tokens of what follows a prefix the greedy continuation repeats.
+    """At one place in each document, the number of tokens after a prefix that the greedy continuation repeats.
 
-    Documents shorter than prefix and continuation are left out (Carlini et al., "Quantifying memorization",
-    arXiv:2202.07646: extractable with k tokens of context).
+    Documents shorter than prefix and continuation are left out. A page that is repeated is extractable with k tokens of
+    context in the sense of Carlini et al. ("Quantifying memorization", arXiv:2202.07646).
     """
     rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
-    asked = []
+    places = []
     for number in documents:
         room = int(stream.lengths[number]) - 1 - prefix - continuation
         if room >= 0:
-            asked.append((int(number), 1 + int(rng.integers(room + 1))))
+            places.append((int(number), 1 + int(rng.integers(room + 1))))
     prompts = [
         [engine.encoding.bos, *stream.tokens(int(stream.starts[number]) + start, prefix).tolist()]
-        for number, start in asked
+        for number, start in places
     ]
     out = []
     for (number, start), prompt, completion in zip(
-        asked, prompts, engine.complete(prompts, Sampling(max_tokens=continuation, temperature=0)), strict=True
+        places, prompts, engine.complete(prompts, Sampling(max_tokens=continuation, temperature=0)), strict=True
     ):
         truth = stream.tokens(int(stream.starts[number]) + start + prefix, continuation).tolist()
-        same = next(
+        matched = next(
             (place for place, (a, b) in enumerate(zip(completion.tokens, truth, strict=False)) if a != b),
             len(completion.tokens),
         )
@@ -92,7 +94,7 @@ def recitations(
             {
                 "document": number,
                 "start": start,
-                "matched": same,
+                "matched": matched,
                 "prefix": engine.encoding.decode(prompt[1:]),
                 "continuation": engine.encoding.decode(completion.tokens),
             }
@@ -101,7 +103,7 @@ def recitations(
 
 
 def answers(engine: Engine, prompts: Sequence[str], expected: Sequence[str], batch: int = 256) -> list[dict[str, Any]]:
-    """Greedy answers, and whether each begins with what was expected, at the end of a word. An answer ends with its line."""
+    """Greedy answers of one line, and whether each begins with the expected words (`right`)."""
     limits = [len(engine.encoding.encode(f" {answer}")) + 2 for answer in expected]
     out = []
     for answer, text in zip(
@@ -119,38 +121,41 @@ def answers(engine: Engine, prompts: Sequence[str], expected: Sequence[str], bat
 
 
 def choices(engine: Engine, prompts: Sequence[str], offered: Sequence[Sequence[str]]) -> list[str]:
-    """For each prompt, the offered continuation with the greatest log-likelihood a byte (after a space)."""
-    encoded = [[engine.encoding.encode(f" {choice}") for choice in of_prompt] for of_prompt in offered]
-    begun = [
-        _fitting(engine, prompt, max(map(len, of_prompt))) for prompt, of_prompt in zip(prompts, encoded, strict=True)
+    """For each prompt, the offered continuation with the greatest log-likelihood per byte (after a space)."""
+    encoded = [[engine.encoding.encode(f" {choice}") for choice in prompt_choices] for prompt_choices in offered]
+    beginnings = [
+        _fitting(engine, prompt, max(map(len, prompt_choices)))
+        for prompt, prompt_choices in zip(prompts, encoded, strict=True)
     ]
     scores = iter(
         engine.log_likelihoods(
-            [prompt for prompt, of_prompt in zip(begun, encoded, strict=True) for _ in of_prompt],
-            [choice for of_prompt in encoded for choice in of_prompt],
+            [prompt for prompt, prompt_choices in zip(beginnings, encoded, strict=True) for _ in prompt_choices],
+            [choice for prompt_choices in encoded for choice in prompt_choices],
         )
     )
     return [
-        max(of_prompt, key={choice: next(scores) / len(choice.encode()) for choice in of_prompt}.__getitem__)
-        for of_prompt in offered
+        max(prompt_choices, key={choice: next(scores) / len(choice.encode()) for choice in prompt_choices}.__getitem__)
+        for prompt_choices in offered
     ]
 
 
 def _fitting(engine: Engine, prompt: str, reserve: int) -> list[int]:
-    """A document's beginning that leaves room for `reserve` tokens: its end, where it is too long."""
+    """A prompt as tokens, cut at its start to leave room for `reserve` tokens."""
     ids = engine.encoding.document(prompt)
     room = max(1, engine.shape.context - reserve)
     return ids if len(ids) <= room else [ids[0], *ids[len(ids) - room + 1 :]]
 
 
-def answers_by_prompt(
+def prompted_answers(
     engine: Engine,
     instruction: str,
     examples: Sequence[tuple[str, str]],
     questions: Sequence[str],
     max_tokens: int = 48,
 ) -> list[dict[str, str]]:
-    """An "assistant by prompt": a page of questions and answers that the model goes on with (Brown et al., arXiv:2005.14165)."""
+    """Answers of a prompted assistant: the model continues a text of questions and answers (Brown et al.,
+    arXiv:2005.14165).
+    """
     shown = "".join(f"Question: {question}\nAnswer: {answer}\n" for question, answer in examples)
     prompts = [
         _fitting(engine, f"{instruction}\n{shown}Question: {question}\nAnswer:", max_tokens) for question in questions

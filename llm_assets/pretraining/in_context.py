@@ -1,8 +1,9 @@
-"""In-context learning: tasks that can only be solved by what stands in the prompt, with more and more examples.
+"""In-context learning: tasks that can only be solved from the prompt, with an increasing number of examples.
 
-The words are the corpus's own, so that a small model is asked about patterns, not about words it never saw. Every problem
-has four choices, so that chance is a quarter: a small model seldom says the one right word of thousands, long after it has
-begun to prefer it. Wrong choices come from the prompt where it holds any, or the right one would stand out by being there.
+The words come from the corpus, so that a small model is tested on patterns and not on words that it never saw. Each
+problem has four choices, of which a guess finds the right one in a quarter of the cases: a small model prefers the
+right choice long before it gives that one word of thousands as its answer. Wrong choices come from the prompt if it has
+any, because otherwise the right one would stand out by occurring there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ CHOICES = 4
 
 @dataclass(frozen=True)
 class Problem:
-    """A prompt, what must follow it (after a space), and what else could; `shots` examples stand before it."""
+    """A prompt, the answer that follows it (after a space), and the choices. shots: examples in the prompt."""
 
     task: str
     shots: int
@@ -29,35 +30,35 @@ class Problem:
 
 
 def prompt_words(texts: Sequence[str], count: int = 200) -> list[str]:
-    """Words of four to nine lower-case letters, those that occur in most texts first."""
+    """Words of four to nine lower-case letters, those that occur in the most texts first."""
     return common_words(texts, r"(?<![\w'])[a-z]{4,9}(?![\w'])", count, count_texts=True)
 
 
-Made = tuple[str, str, list[str]]  # prompt, answer, wrong choices in order of preference
+Draft = tuple[str, str, list[str]]  # prompt, answer, wrong choices in order of preference
 
 
-def _copy(rng: random.Random, words: Sequence[str], shots: int) -> Made:
-    """Each line says its word again."""
+def _copy(rng: random.Random, words: Sequence[str], shots: int) -> Draft:
+    """Each line repeats its word."""
     chosen = rng.sample(words, shots + 1)
     return "".join(f"{word}, {word}\n" for word in chosen[:-1]) + f"{chosen[-1]},", chosen[-1], chosen[-2::-1]
 
 
-def _recall(rng: random.Random, words: Sequence[str], shots: int) -> Made:
-    """Pairs, then one of their first words again: what stood behind it?"""
+def _recall(rng: random.Random, words: Sequence[str], shots: int) -> Draft:
+    """Pairs of words, then the first word of one pair, whose second word is the answer."""
     chosen = rng.sample(words, 2 * max(shots, 1))
     pairs = list(zip(chosen[::2], chosen[1::2], strict=True))
     first, second = rng.choice(pairs)
     return "".join(f"{a}: {b}\n" for a, b in pairs[:shots]) + f"{first}:", second, [b for _, b in pairs if b != second]
 
 
-def _alternate(rng: random.Random, words: Sequence[str], shots: int) -> Made:
-    """Three words over and over."""
+def _alternate(rng: random.Random, words: Sequence[str], shots: int) -> Draft:
+    """Three words, repeated."""
     chosen = rng.sample(words, 3)
     return " ".join(chosen * shots + chosen[:2]), chosen[2], chosen[:2]
 
 
-def _count(rng: random.Random, words: Sequence[str], shots: int) -> Made:
-    """Numbers that go up by one."""
+def _count(rng: random.Random, words: Sequence[str], shots: int) -> Draft:
+    """Numbers that increase by one."""
     start = rng.randrange(4, 80)
     following = start + shots + 1
     return (
@@ -68,14 +69,14 @@ def _count(rng: random.Random, words: Sequence[str], shots: int) -> Made:
 
 
 def _choices(rng: random.Random, answer: str, wrong: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
-    """The answer and three others, in random order; words from elsewhere where the prompt holds too few."""
-    kept = [choice for choice in dict.fromkeys(wrong) if choice != answer][: CHOICES - 1]
-    rest = sorted({*others} - {answer, *kept})
-    kept += rng.sample(rest, min(CHOICES - 1 - len(kept), len(rest)))
-    return tuple(rng.sample([answer, *kept], len(kept) + 1))
+    """The answer and three wrong choices in random order; `others` supplies what `wrong` lacks."""
+    chosen = [choice for choice in dict.fromkeys(wrong) if choice != answer][: CHOICES - 1]
+    rest = sorted({*others} - {answer, *chosen})
+    chosen += rng.sample(rest, min(CHOICES - 1 - len(chosen), len(rest)))
+    return tuple(rng.sample([answer, *chosen], len(chosen) + 1))
 
 
-TASKS: dict[str, Callable[[random.Random, Sequence[str], int], Made]] = {
+TASKS: dict[str, Callable[[random.Random, Sequence[str], int], Draft]] = {
     "copy": _copy,
     "recall": _recall,
     "alternate": _alternate,
@@ -84,7 +85,7 @@ TASKS: dict[str, Callable[[random.Random, Sequence[str], int], Made]] = {
 
 
 def make_problems(words: Sequence[str], problems: int, seed: int, shots: Sequence[int] = SHOTS) -> list[Problem]:
-    """`problems` of each task and number of examples; none where the corpus has too few words."""
+    """`problems` problems per task and number of examples; none if there are too few words."""
     out = []
     for task, make in TASKS.items():
         if len(words) < 2 * max(shots) + 1:
@@ -100,7 +101,7 @@ def make_problems(words: Sequence[str], problems: int, seed: int, shots: Sequenc
 def few_shot_questions(
     pairs: Sequence[tuple[str, str, str]], problems: int, seed: int, shots: Sequence[int] = SHOTS
 ) -> list[Problem]:
-    """Questions with their answers from (kind, question, answer): the examples are of the same kind, about other things."""
+    """Few-shot problems from (kind, question, answer); the examples are other questions of the same kind."""
     out = []
     kinds: dict[str, list[tuple[str, str]]] = {}
     for kind, question, answer in pairs:

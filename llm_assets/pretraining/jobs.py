@@ -1,4 +1,4 @@
-"""What the processes of the base model are given. Plain values, so that neither side needs the other's packages."""
+"""Jobs of the base model's processes: plain values, so that neither side needs the packages of the other."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from llm_assets.training.plan import TrainingPlan
 
 @dataclass(frozen=True)
 class PretrainingJob:
-    """One training of the base model (`pretraining.train`).
+    """One training of the base model (`pretraining.base_checkpoint_process`).
 
-    tokenizer, shards, continue_from: folders. kept: a folder that says which documents of the shards are trained on; None
-    is all of them. continue_from: a checkpoint whose weights are gone on from; None begins
-    with new ones. induction: new weights begin with an induction head. validation_rows: sequences that an evaluation
-    of the validation split reads. prompts: what samples begin with; without any, none are taken.
+    tokenizer, shards, continue_from: folders. kept_documents: a folder that selects the documents of the shards that
+    are trained on (`training.documents`); None selects all. continue_from: the checkpoint whose weights the training
+    starts from; None starts with new ones. induction: new weights start with an induction head. validation_sequences:
+    sequences per evaluation of the validation split. prompts: beginnings of sampled texts; without any, none are
+    sampled.
     """
 
     shape: ModelShape
@@ -24,27 +25,28 @@ class PretrainingJob:
     shards: tuple[str, ...]
     device: str
     continue_from: str | None = None
-    kept: str | None = None
+    kept_documents: str | None = None
     induction: bool = False
-    validation_rows: int = 1
+    validation_sequences: int = 1
     prompts: tuple[str, ...] = ()
     sample_tokens: int = 64
 
 
 @dataclass(frozen=True)
 class BaseEvaluationJob:
-    """What is measured of one base model (`pretraining.evaluate`); counts and lengths are those of the recipe.
+    """One evaluation of a base model (`pretraining.base_evaluation_process`); counts and lengths are the recipe's.
 
-    checkpoint, shards: folders. kept: as in PretrainingJob. training_seed, training_rows: order and number of the sequences that it was trained on.
-    facts: beginnings of sentences and what must follow. questions: relation, question, answer. examples, asked: what
-    the assistant by prompt is shown and asked.
+    checkpoint, shards: folders. kept_documents: as in PretrainingJob. training_seed, training_sequences: order and
+    number of the sequences that the model was trained on. facts: beginnings of sentences and what must follow.
+    questions: relation, question, answer. examples, assistant_questions: examples and questions for the prompted
+    assistant.
     """
 
     checkpoint: str
     shards: tuple[str, ...]
     device: str
     training_seed: int
-    training_rows: int
+    training_sequences: int
     validation_tokens: int
     baseline_tokens: int
     prefixes: int
@@ -56,8 +58,8 @@ class BaseEvaluationJob:
     seed: int
     prompts: tuple[str, ...]
     instruction: str
-    kept: str | None = None
+    kept_documents: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
     questions: tuple[tuple[str, str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
-    asked: tuple[str, ...] = ()
+    assistant_questions: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Schemas of the pretraining room's tables."""
+"""Schemas of the tables of base_evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import polars as pl
 
 
 class BitsPerByte(pa.DataFrameModel):
-    """Of the validation documents of one host of one crawl."""
+    """Bits per byte of the validation documents of one host of one crawl."""
 
     crawl: str
     host: str
@@ -17,14 +17,17 @@ class BitsPerByte(pa.DataFrameModel):
 
 
 class Baselines(pa.DataFrameModel):
-    """Bits per byte of the same validation text, by who predicts or packs it."""
+    """Bits per byte of the same validation text, by the model or compressor that encodes it."""
 
     predictor: str
     bits_per_byte: float = pa.Field(ge=0)
 
 
 class Recitations(pa.DataFrameModel):
-    """One place of one page: how many tokens of what follows `prefix` the greedy continuation repeats. times_seen 0 is the validation split."""
+    """One place in one page: the number of tokens after `prefix` that the greedy continuation repeats (`matched`).
+
+    times_seen: how often the model was trained on the page; 0 is the validation split.
+    """
 
     times_seen: pl.Int64 = pa.Field(ge=0)
     url: str
@@ -37,7 +40,9 @@ class Recitations(pa.DataFrameModel):
 
 
 class FreeSamples(pa.DataFrameModel):
-    """A sample from nothing, the longest stretch of it that stands word for word in the training split, and a page that holds it."""
+    """A sample without a prompt, its longest stretch that occurs word for word in the training split, and a page with
+    it.
+    """
 
     text: str
     tokens: pl.Int64 = pa.Field(ge=0)
@@ -47,8 +52,10 @@ class FreeSamples(pa.DataFrameModel):
 
 
 class InContext(pa.DataFrameModel):
-    """A problem whose answer follows from its prompt: which of four choices the model prefers (`chosen`, `right`), and its
-    greedy answer (`answer`, `said`).
+    """A problem whose answer follows from its prompt.
+
+    chosen, right: which of four choices the model prefers, and whether it is the answer. answer, answer_right: the same
+    for its greedy answer.
     """
 
     task: str
@@ -58,11 +65,11 @@ class InContext(pa.DataFrameModel):
     chosen: str
     right: bool
     answer: str
-    said: bool
+    answer_right: bool
 
 
 class Facts(pa.DataFrameModel):
-    """A fact's sentence to complete, with the model's greedy completion. `reach` says on how many pages the fact stood."""
+    """A sentence about a fact, completed greedily by the model. reach: on how many training pages the fact occurs."""
 
     entity: str
     relation: str
@@ -74,7 +81,7 @@ class Facts(pa.DataFrameModel):
 
 
 class NextTokens(pa.DataFrameModel):
-    """The most probable tokens after a prompt."""
+    """One of the most probable tokens after a prompt."""
 
     prompt: str
     rank: pl.Int64 = pa.Field(ge=1)
@@ -84,7 +91,7 @@ class NextTokens(pa.DataFrameModel):
 
 
 class Prompted(pa.DataFrameModel):
-    """A continuation of a prompt; in a transcript, the answer to a question."""
+    """A continuation of a prompt, or, in a transcript, the prompted assistant's answer to a question."""
 
     kind: str = pa.Field(isin=["continuation", "transcript"])
     prompt: str

@@ -1,4 +1,4 @@
-"""The stages of this room, upstream first."""
+"""The stages of pretraining, upstream first."""
 
 from .base_checkpoint import BASE_CHECKPOINT
 from .base_evaluation import BASE_EVALUATION

@@ -1,5 +1,6 @@
 """Typed recipes: a run's whole configuration is one frozen object returned by a function."""
 
+from .compute import Compute
 from .curation import (
     PII_TYPES,
     Deduplication,
@@ -51,6 +52,7 @@ __all__ = [
     "BlocklistSource",
     "Blocklists",
     "CommonCrawl",
+    "Compute",
     "ConversationFile",
     "Conversations",
     "Deduplication",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 
+from .compute import Compute
 from .frozen import Frozen
 
 
@@ -184,20 +185,18 @@ class Finetuning(Frozen):
         "them",
     )
     batch_tokens: int | None = Field(None, ge=8, description="tokens per step; None is as in pretraining")
-    rate: float = Field(0.5, gt=0, le=10, description="plateau rates as a multiple of pretraining's")
+    learning_rate_scale: float = Field(
+        0.5, gt=0, le=10, description="plateau learning rates as a multiple of pretraining's"
+    )
     weight_decay: float = Field(0.0, ge=0, le=1)
     warmup: float = Field(0.05, ge=0, le=0.5)
     cooldown: float = Field(0.5, ge=0, le=1)
     held_out: float = Field(
         0.02, ge=0, lt=0.5, description="share of conversations, by hash, that the loss is validated on"
     )
-    validations: int = Field(4, ge=0)
+    validation_runs: int = Field(4, ge=0)
     seed: int = Field(1, ge=0)
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
-    processes: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0)
-    micro_batch_size: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0)
-    checkpoint_every: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0)
-    keep: Annotated[int, EXECUTION_ONLY] = Field(2, ge=1)
+    compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
 
 
 class SftEvaluation(Frozen):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 
+from .compute import Compute
 from .finetuning import ConversationFile
 from .frozen import Frozen
 from .reinforcement import PolicyTuning
@@ -111,19 +112,26 @@ class RewardTraining(Frozen):
         description="passes over the pairs (InstructGPT takes one, since more overfit; arXiv:2203.02155, appendix C.2)",
     )
     pairs: int = Field(16, ge=1, description="pairs per step")
-    rate: float = Field(0.1, gt=0, le=10, description="plateau rates as a multiple of pretraining's")
+    learning_rate_scale: float = Field(
+        0.1, gt=0, le=10, description="plateau learning rates as a multiple of pretraining's"
+    )
     weight_decay: float = Field(0.0, ge=0, le=1)
     warmup: float = Field(0.05, ge=0, le=0.5)
     cooldown: float = Field(0.5, ge=0, le=1)
-    validations: int = Field(4, ge=0)
+    validation_runs: int = Field(4, ge=0)
     seed: int = Field(1, ge=0)
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
-    processes: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0)
-    micro_batch_pairs: Annotated[int, EXECUTION_ONLY] = Field(
-        16, ge=1, description="pairs that go through the model at once"
+    compute: Annotated[Compute, EXECUTION_ONLY] = Field(
+        Compute(),
+        description="a sequence is one answer, so the micro-batch size is even: two answers per pair",
     )
-    checkpoint_every: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0)
-    keep: Annotated[int, EXECUTION_ONLY] = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _whole_pairs(self) -> RewardTraining:
+        if self.compute.micro_batch_size % 2:
+            raise ValueError(
+                f"compute.micro_batch_size {self.compute.micro_batch_size}: must be even, as each pair has two answers"
+            )
+        return self
 
 
 class Rlhf(PolicyTuning):

@@ -27,7 +27,7 @@ def laptop() -> Recipe:
         tokenizer=Tokenizer(vocabulary=2048, digits=2),
         token_shards=TokenShards(shard_tokens=1 << 18),
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
-        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validations=5),
+        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validation_runs=5),
         knowledge_boundary=KnowledgeBoundary(samples=2, held_out_share=0.2),
         conversations=Conversations(
             count=32_000,
@@ -44,7 +44,9 @@ def laptop() -> Recipe:
             },
             tools=(0.22, 0.26, 0.26, 0.26),
         ),
-        finetuning=Finetuning(document_share=0.2, rate=0.9, cooldown=0.9, ablation_epochs=0.09, validations=2),
+        finetuning=Finetuning(
+            document_share=0.2, learning_rate_scale=0.9, cooldown=0.9, ablation_epochs=0.09, validation_runs=2
+        ),
         sft_evaluation=SftEvaluation(questions=150),
         practice_problems=PracticeProblems(
             families={"arithmetic": 4.0, "letters": 1.0, "letters_at_once": 0.5, "two_hops": 0.0},
@@ -52,16 +54,22 @@ def laptop() -> Recipe:
             count=2_000,
         ),
         reinforcement=Reinforcement(
-            steps=50, max_tokens=64, rate=0.3, kl=0.02, replay_weight=1.0, evaluate_every=25, evaluation_problems=120
+            steps=50,
+            max_tokens=64,
+            learning_rate_scale=0.3,
+            kl=0.02,
+            replay_weight=1.0,
+            evaluate_every=25,
+            evaluation_problems=120,
         ),
         rl_evaluation=RlEvaluation(problems=24, samples=4, max_tokens=80),
         response_pairs=ResponsePairs(prompts=1_000, samples=10, pairs=18, max_tokens=56),
         human_rankings=HumanRankings(simulated=SimulatedLabeller(share=0.5, noise=0.2), gold=0.02),
-        reward_training=RewardTraining(rate=0.2, validations=2),
+        reward_training=RewardTraining(learning_rate_scale=0.2, validation_runs=2),
         rlhf=Rlhf(
             steps=50,
             max_tokens=56,
-            rate=0.2,
+            learning_rate_scale=0.2,
             kl=0.01,
             replay_weight=3.0,
             replay_sequences=16,

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 
+from .compute import Compute
 from .finetuning import ConversationFile
 from .frozen import Frozen
 
@@ -69,17 +70,13 @@ class PolicyTuning(Frozen):
         "other abilities (PPO-ptx of InstructGPT)",
     )
     replay_sequences: int = Field(8, ge=1, description="replayed sequences per step, each as long as the context")
-    rate: float = Field(0.1, gt=0, le=10, description="plateau rates as a multiple of pretraining's")
+    learning_rate_scale: float = Field(
+        0.1, gt=0, le=10, description="plateau learning rates as a multiple of pretraining's"
+    )
     weight_decay: float = Field(0.0, ge=0, le=1)
     warmup: float = Field(0.05, ge=0, le=0.5)
     cooldown: float = Field(0.3, ge=0, le=1)
-    micro_batch_size: Annotated[int, EXECUTION_ONLY] = Field(
-        64, ge=1, description="answers that go through the model at once"
-    )
-    checkpoint_every: Annotated[int, EXECUTION_ONLY] = Field(10, ge=0)
-    keep: Annotated[int, EXECUTION_ONLY] = Field(2, ge=1)
-    processes: Annotated[int, EXECUTION_ONLY] = Field(0, ge=0)
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
+    compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
     seed: int = Field(1, ge=0)
 
 

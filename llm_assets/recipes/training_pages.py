@@ -15,7 +15,7 @@ class TrainingPages(Frozen):
 
     search_only_hosts: tuple[str, ...] = ()
 
-    def kept(self) -> pl.Expr:
+    def is_kept(self) -> pl.Expr:
         """True for a page (by its column `host`) that may be trained on; a host stands for its subdomains too."""
         host = pl.col("host").str.to_lowercase()
         search_only = pl.lit(False)
@@ -26,5 +26,5 @@ class TrainingPages(Frozen):
     def scan(self, files: Iterable[Path], columns: Iterable[str] = ("text",)) -> pl.LazyFrame:
         """The pages of text tables that may be trained on, in the order of `files`."""
         selected = list(columns)
-        frames = [pl.scan_parquet(path).filter(self.kept()).select(selected) for path in files]
+        frames = [pl.scan_parquet(path).filter(self.is_kept()).select(selected) for path in files]
         return pl.concat(frames)

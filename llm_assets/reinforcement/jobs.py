@@ -1,4 +1,4 @@
-"""What the processes of reinforcement learning are given. Plain values: neither side needs the other's packages."""
+"""Jobs of the processes of reinforcement learning: plain values, so that neither side needs the other's packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm_assets.training.plan import PolicyPlan
 
 @dataclass(frozen=True)
 class ProblemRow:
-    """A row of the table Problems. tools: names of the tools that the solver has, with commas between them."""
+    """A row of the table Problems. tools: names of the tools that the solver may use, separated by commas."""
 
     problem: int
     family: str
@@ -24,10 +24,11 @@ class ProblemRow:
 
 @dataclass(frozen=True)
 class RlJob:
-    """One training of the policy (`reinforcement.train`).
+    """One training of the policy (`reinforcement.rl_checkpoint_process`).
 
-    checkpoint: a folder. conversations: a file of those that are replayed; None where the plan's `replay_weight` is 0.
-    families: whose checkers say what is right. transcripts: solutions kept of each evaluation on `held_out`.
+    checkpoint: a folder. conversations: the file of conversations that are replayed; None if the plan's `replay_weight`
+    is 0. families: problem families, whose checkers decide which answers are right. transcripts: solutions kept per
+    evaluation on `held_out`.
     """
 
     plan: PolicyPlan
@@ -45,11 +46,11 @@ class RlJob:
 
 @dataclass(frozen=True)
 class RlEvaluationJob:
-    """What is asked of each model (`reinforcement.evaluate`).
+    """The evaluation of all models (`reinforcement.rl_evaluation_process`).
 
-    models: checkpoints' folders, by name, the tuned policy last; `base` is asked as a base model. samples, temperature,
-    max_tokens, seed: of the solutions. questions: those of the assistant's own evaluation, which the last model is
-    asked again; answer_tokens: of an answer to one.
+    models: checkpoint folders by name, the trained policy last; `base` is prompted as a base model. samples,
+    temperature, max_tokens, seed: of the solutions. questions: those of the assistant's evaluation, which the last
+    model answers again. answer_tokens: most tokens of such an answer.
     """
 
     models: dict[str, str]

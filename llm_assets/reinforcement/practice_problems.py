@@ -81,7 +81,7 @@ def family_files(names: Iterable[str]) -> dict[str, Path]:
 
 
 def family_versions(names: Iterable[str]) -> dict[str, str]:
-    """External inputs of every stage that runs the families: the version of the user's own; empty if there are none."""
+    """External inputs of stages that run the families: the version of those that the user wrote, if there are any."""
     files = family_files(names)
     return {"families": external_version(external_digests(files, load_settings().digest_cache))} if files else {}
 
@@ -163,7 +163,7 @@ def trainable(topics: pl.DataFrame, pages: TrainingPages) -> pl.DataFrame:
     Topics of the sample web say so themselves; for others the page that states the fact decides.
     """
     host = pl.col("url").str.extract(r"^[a-z]+://([^/:]+)").fill_null("")
-    return topics.filter(pl.col("reach") != "held_out").with_columns(host=host).filter(pages.kept()).drop("host")
+    return topics.filter(pl.col("reach") != "held_out").with_columns(host=host).filter(pages.is_kept()).drop("host")
 
 
 def usable_families(

@@ -1,4 +1,4 @@
-"""`rl_checkpoint`: the assistant after practice on problems with checkable answers."""
+"""`rl_checkpoint`: the assistant after reinforcement learning on problems with checkable answers."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from llm_assets.training.policy_run import (
     policy_plan,
     show_policy,
 )
-from llm_assets.training.training_run import follow, share_out
+from llm_assets.training.training_run import follow
 
 from .jobs import ProblemRow, RlJob
 from .practice_problems import family_names, family_versions
 from .schemas import Solutions
 
-MODULE = "llm_assets.reinforcement.train"
+MODULE = "llm_assets.reinforcement.rl_checkpoint_process"
 
 
 class ReinforcementError(ValueError):
-    """A policy that cannot be trained as the recipe asks; the message says what to change."""
+    """A recipe by which no policy can be trained; the message says what to change."""
 
 
 class RlCheckpointConfig(Frozen):
-    """How the policy is trained. families: whose checkers say what is right."""
+    """How the policy is trained. families: problem families, whose checkers decide which answers are right."""
 
     reinforcement: Reinforcement
     rates: Rates
@@ -50,7 +50,7 @@ class RlCheckpointConfig(Frozen):
 
 
 def read_problems(artifact: Artifact, split: str) -> list[ProblemRow]:
-    """Problems of one side."""
+    """The problems of one split, in order."""
     frame = (
         pl.concat([pl.read_parquet(path) for path in sorted(artifact.table("problems"))])
         .filter(pl.col("split") == split)
@@ -63,7 +63,7 @@ def read_problems(artifact: Artifact, split: str) -> list[ProblemRow]:
 
 
 def ranked(problems: Sequence[ProblemRow]) -> Iterator[tuple[int, ProblemRow]]:
-    """Problems in order, each with its place in its family and level, counted from 0."""
+    """Each problem with its place within its family and level, counted from 0; in the given order."""
     seen: Counter[tuple[str, int]] = Counter()
     for problem in problems:
         group = (problem.family, problem.level)
@@ -71,29 +71,30 @@ def ranked(problems: Sequence[ProblemRow]) -> Iterator[tuple[int, ProblemRow]]:
         seen[group] += 1
 
 
-def spread(problems: Sequence[ProblemRow], most: int) -> list[ProblemRow]:
-    """At most so many problems, of every family and level in turn."""
-    return [problem for _, problem in sorted(ranked(problems), key=lambda one: (one[0], one[1].problem))[:most]]
+def spread(problems: Sequence[ProblemRow], count: int) -> list[ProblemRow]:
+    """At most `count` problems, taken from every family and level in turn."""
+    in_turn = sorted(ranked(problems), key=lambda item: (item[0], item[1].problem))
+    return [problem for _, problem in in_turn[:count]]
 
 
 def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
-    """One part."""
+    """Train the policy in a separate process, and keep its best weights as one task."""
     settings = config.reinforcement
     sft, problems = step.input("sft_checkpoint"), step.input("practice_problems")
     shape = ModelShape.load(sft.file("shape.json").read_text(), "sft_checkpoint")
     held_out = spread(read_problems(problems, "held_out"), settings.evaluation_problems)
     if not held_out and settings.evaluate_every:
         raise ReinforcementError(
-            "practice_problems has no problem held out; raise practice_problems.held_out, or set "
+            "practice_problems has no held-out problem; raise practice_problems.held_out, or set "
             "reinforcement.evaluate_every to 0"
         )
-    processes, _, _ = share_out(shape, settings.prompts, settings.device, settings.processes, settings.micro_batch_size)
+    plan, processes = policy_plan(settings, config.rates, shape)
     replay = None
     if settings.replay_weight:
         encoding, needed = Encoding.load(sft.path), settings.steps * settings.replay_sequences
         replay = write_replay(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
     job = RlJob(
-        plan=policy_plan(settings, config.rates, shape),
+        plan=plan,
         checkpoint=str(sft.path),
         conversations=replay,
         families=config.families,
@@ -102,23 +103,23 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
         accuracy_reward=settings.accuracy_reward,
         format_reward=settings.format_reward,
         transcripts=settings.transcripts,
-        device=settings.device,
+        device=settings.compute.device,
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     folder = step.staging / "training"
     ends = follow(step, MODULE, job, folder, processes)
     with step.task("checkpoint") as task:
-        noted = keep_policy(step, task, folder, sft, ends)
+        events = keep_policy(step, task, folder, sft, ends)
         task.stats.update(prompts=settings.prompts, samples=settings.samples)
-        if rows := noted["row"]:
+        if rows := events["row"]:
             task.table("solutions", Solutions).frame(pl.DataFrame(rows))
 
 
 RL_CHECKPOINT = Stage(
     name="rl_checkpoint",
     group="reinforcement",
-    description="The assistant after reinforcement learning (GRPO): groups of its own solutions, rewarded where they "
-    "are right. Resumable at any step.",
+    description="The assistant after reinforcement learning (GRPO) on groups of its own solutions, rewarded if they "
+    "are right. Resumes from its last checkpoint.",
     kinds=("pytorch", "safetensors"),
     build=build_rl_checkpoint,
     config=lambda recipe, crawl: RlCheckpointConfig(

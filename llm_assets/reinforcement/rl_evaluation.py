@@ -32,7 +32,7 @@ from .practice_problems import family_names, family_versions
 from .rl_checkpoint import ranked, read_problems
 from .schemas import Attempts
 
-MODULE = "llm_assets.reinforcement.evaluate"
+MODULE = "llm_assets.reinforcement.rl_evaluation_process"
 REPORT, TEMPLATE = "report.html", "rl_evaluation.html.j2"
 MODELS = {"base": "base_checkpoint", "sft": "sft_checkpoint", "rl": "rl_checkpoint"}
 

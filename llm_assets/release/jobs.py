@@ -21,7 +21,7 @@ class Prompt(Question):
 
 @dataclass(frozen=True)
 class AnswerJob:
-    """The same prompts for several models (`release.answer_prompts`).
+    """The same prompts for several models (`release.scorecard_process`).
 
     models: folders of the checkpoints, by name; the one named `base` is prompted as a base model.
     max_tokens: limit of each answer.

@@ -168,9 +168,9 @@ def compare_with_transformers(
 def _different_page_tokens(encoding: Encoding, tokenizer: Any, pages: list[str]) -> Iterator[dict[str, Any]]:
     """Pages of which transformers gives other tokens."""
     for text in pages:
-        ours, theirs = encoding.encode(text), tokenizer(text, add_special_tokens=False)["input_ids"]
-        if ours != theirs:
-            place = _first_difference(ours, theirs)
+        our_tokens, their_tokens = encoding.encode(text), tokenizer(text, add_special_tokens=False)["input_ids"]
+        if our_tokens != their_tokens:
+            place = _first_difference(our_tokens, their_tokens)
             yield {"problem": "tokens of a page", "text": text[:100], "first_difference": place}
 
 
@@ -178,13 +178,13 @@ def _different_prompt_tokens(
     prompts: list[list[int]], tokenizer: Any, questions: list[str]
 ) -> Iterator[dict[str, Any]]:
     """Questions of which the chat template of transformers gives another prompt."""
-    for ours, question in zip(prompts, questions, strict=True):
+    for our_tokens, question in zip(prompts, questions, strict=True):
         messages = [{"role": "user", "content": question}]
-        theirs = list(
+        their_tokens = list(
             tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         )
-        if ours != theirs:
-            place = _first_difference(ours, theirs)
+        if our_tokens != their_tokens:
+            place = _first_difference(our_tokens, their_tokens)
             yield {"problem": "tokens of a conversation", "text": question, "first_difference": place}
 
 
@@ -198,26 +198,26 @@ def _different_logits(model: Any, reference: Any, sequences: list[list[int]]) ->
     largest, failures = 0.0, []
     with torch.no_grad():
         for ids in sequences:
-            ours, theirs = model(torch.tensor([ids])), reference(torch.tensor([ids])).logits
-            difference = float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-6))
+            our_logits, their_logits = model(torch.tensor([ids])), reference(torch.tensor([ids])).logits
+            difference = float((our_logits - their_logits).abs().max() / our_logits.abs().max().clamp(min=1e-6))
             largest = max(largest, difference)
             if difference > TOLERANCE:
                 failures.append({"problem": "logits", "tokens": len(ids), "difference": difference})
-            if not torch.equal(ours.argmax(-1), theirs.argmax(-1)):
+            if not torch.equal(our_logits.argmax(-1), their_logits.argmax(-1)):
                 # If the two largest logits are nearly equal, rounding decides between them: that does not count.
-                place = (ours.argmax(-1) != theirs.argmax(-1)).nonzero()[0].tolist()
-                top = ours[tuple(place)].topk(2).values
-                if float(top[0] - top[1]) > TOLERANCE * float(ours.abs().max()):
+                place = (our_logits.argmax(-1) != their_logits.argmax(-1)).nonzero()[0].tolist()
+                top = our_logits[tuple(place)].topk(2).values
+                if float(top[0] - top[1]) > TOLERANCE * float(our_logits.abs().max()):
                     failures.append({"problem": "most probable token", "place": place[-1]})
     return largest, failures
 
 
-def _first_difference(ours: list[int], theirs: list[int]) -> int:
+def _first_difference(our_tokens: list[int], their_tokens: list[int]) -> int:
     """The first index at which two lists differ."""
-    for index, (our_token, their_token) in enumerate(zip(ours, theirs, strict=False)):
+    for index, (our_token, their_token) in enumerate(zip(our_tokens, their_tokens, strict=False)):
         if our_token != their_token:
             return index
-    return min(len(ours), len(theirs))
+    return min(len(our_tokens), len(their_tokens))
 
 
 def compare_with_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:

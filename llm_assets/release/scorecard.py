@@ -34,7 +34,7 @@ from llm_assets.training.training_run import loss_series
 from .jobs import AnswerJob, Prompt
 from .schemas import Costs, Transcripts
 
-MODULE = "llm_assets.release.answer_prompts"
+MODULE = "llm_assets.release.scorecard_process"
 REPORT = "scorecard.html"
 TEMPLATE = "scorecard.html.j2"
 # Stages from captures to text, each with the table whose rows are the pages left.

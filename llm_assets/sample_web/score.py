@@ -54,11 +54,11 @@ def score_language(
     """Precision and recall of keeping the pages that are in the target language."""
     truth = dict(_read(raw_warc, "truth_pages").filter(pl.col("text") != "").select("url", "language").iter_rows())
     pages = [url for url in _read(extracted_text, "text")["url"] if url in truth]
-    kept = {url for url in _urls(filtered) if url in truth}
-    kept_in_target = sum(truth[url] == target for url in kept)
+    kept_urls = {url for url in _urls(filtered) if url in truth}
+    kept_in_target = sum(truth[url] == target for url in kept_urls)
     return {
         "pages": len(pages),
-        "language_precision": kept_in_target / len(kept),
+        "language_precision": kept_in_target / len(kept_urls),
         "language_recall": kept_in_target / sum(truth[url] == target for url in pages),
     }
 
@@ -94,14 +94,14 @@ def score_quality(raw_warc: Artifact, before: Artifact, after: Artifact) -> dict
     before, after: the artifacts before and after the quality rules.
     """
     kinds = dict(_read(raw_warc, "truth_pages").select("url", "kind").iter_rows())
-    urls, kept = _urls(before), _urls(after)
+    urls, kept_urls = _urls(before), _urls(after)
     poor = {url for url in urls if kinds.get(url) in POOR_KINDS}
     written = {url for url in urls if kinds.get(url) in WRITTEN_KINDS}
     return {
         "poor_pages": len(poor),
-        "poor_rejected": 1 - len(poor & kept) / max(len(poor), 1),
+        "poor_rejected": 1 - len(poor & kept_urls) / max(len(poor), 1),
         "written_pages": len(written),
-        "written_kept": len(written & kept) / max(len(written), 1),
+        "written_kept": len(written & kept_urls) / max(len(written), 1),
     }
 
 
@@ -112,10 +112,10 @@ def score_duplicates(raw_warc: Artifact, before: Artifact, after: Artifact) -> d
     the removed pages, the share that is in such a pair.
     """
     copies = _read(raw_warc, "truth_pages").filter(pl.col("duplicate_of") != "")
-    urls, kept = _urls(before), _urls(after)
+    urls, kept_urls = _urls(before), _urls(after)
     pairs = [pair for pair in copies.select("url", "duplicate_of").iter_rows() if urls.issuperset(pair)]
-    removed = urls - kept
-    resolved = sum((copy in kept) + (original in kept) == 1 for copy, original in pairs)
+    removed = urls - kept_urls
+    resolved = sum((copy in kept_urls) + (original in kept_urls) == 1 for copy, original in pairs)
     planted = {url for pair in pairs for url in pair}
     return {
         "pairs": len(pairs),

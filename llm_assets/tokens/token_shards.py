@@ -51,7 +51,7 @@ def tokenise_task(staging: Path, name: str, texts: Path, tokenizer: Path, config
         index = []
         files = {split: task.add_scratch(f".tokens/{name}.{split}").open("wb") for split in SPLITS}
         for batch in batches(texts, [*PAGE_COLUMNS, "text"]):
-            frame = batch.filter(config.pages.kept())
+            frame = batch.filter(config.pages.is_kept())
             withheld += len(batch) - len(frame)
             splits, lengths, sizes = [], [], []
             for split_key, text in frame.select(key, "text").iter_rows():
@@ -136,7 +136,7 @@ def shards_agree(shards: Artifact, inputs: Inputs, config: TokenShardsConfig) ->
     comparison = _Comparison(Encoding.load(inputs.artifact("tokenizer").path), streams, index)
     for path in corpus.table("text"):
         for batch in batches(path, ["warc_file", "warc_offset", "doc_id", "url", "host", "text"]):
-            for page in batch.with_columns(is_training=config.pages.kept()).iter_rows(named=True):
+            for page in batch.with_columns(is_training=config.pages.is_kept()).iter_rows(named=True):
                 comparison.add(page)
     failures = comparison.failures
     by_url = index.group_by("url").agg(pl.col("split").n_unique().alias("splits"))

@@ -57,7 +57,7 @@ def corpus_texts(corpora: Sequence[Artifact], pages: TrainingPages, max_bytes: i
     for corpus in corpora:
         for path in corpus.table("text"):
             for frame in batches(path, ["doc_id", "host", "text"]):
-                for doc_id, text in frame.filter(pages.kept()).select("doc_id", "text").iter_rows():
+                for doc_id, text in frame.filter(pages.is_kept()).select("doc_id", "text").iter_rows():
                     if limit is None or int(doc_id[:8], 16) < limit:
                         yield text
 

@@ -1,1 +1,1 @@
-"""What every training shares: data order, optimiser, loop, policy gradient, and a training as a step's work."""
+"""What all trainings share: data order, the training step, loops, policy optimisation, training as a stage."""

@@ -1,4 +1,4 @@
-"""Which documents of token shards are trained on: all but those whose page is no longer current."""
+"""Selects the documents of token shards that are trained on: those whose page is still current."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from .shards import SPLITS, kept_file
 
 
 def shard_documents(inputs: Inputs) -> pl.DataFrame:
-    """The index of the shards of every crawl, in the streams' order, with `current`: whether its page is."""
+    """The document index of all crawls' shards, in stream order, with `current`: whether the document's page is
+    current.
+    """
     frames = []
     for crawl, shards in inputs.by_crawl("token_shards").items():
         places = current_page_locations(inputs.artifact(TRAINING_PAGES), crawl).with_columns(current=pl.lit(True))
@@ -26,7 +28,10 @@ def shard_documents(inputs: Inputs) -> pl.DataFrame:
 
 
 def write_kept(documents: pl.DataFrame, folder: Path) -> str | None:
-    """Write which documents of each split are trained on, for TokenStream; None where all are."""
+    """Write the selection of each split's documents that TokenStream reads.
+
+    Returns its folder; None if all are selected.
+    """
     if documents["current"].all():
         return None
     folder.mkdir(parents=True, exist_ok=True)

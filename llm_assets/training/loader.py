@@ -1,9 +1,10 @@
-"""The order in which tokens are trained on: a function of seed and row number, whatever the number of processes.
+"""Sequences of documents, in an order that depends only on the seed and the sequence number.
 
-Each epoch's documents are shuffled by (seed, epoch) and laid end to end, epoch after epoch: one endless stream. Row r
-holds the T tokens at positions r·T … (r + 1)·T, and as targets those one further on. Nothing is cut off or padded: every
-token is an input once an epoch, and a target once. Where a row's end cuts a document, it goes on in the next row; that
-attention does not reach from one document into another is the model's mask (`document_mask`), by the BOS in front of each.
+Each epoch's documents are shuffled by (seed, epoch) and concatenated, epoch after epoch, to one endless stream.
+Sequence n holds the T tokens at positions n·T … (n + 1)·T, and as targets the tokens one position later. Nothing is cut
+off or padded: in each epoch, every token is an input once and a target once. A document that does not fit into a
+sequence continues in the next one. The model's mask (`document_mask`) keeps attention within a document; it recognises
+documents by the BOS at their start.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from .shards import TokenStream
 
 
 class LoaderError(ValueError):
-    """Too little to train on; the message says how much there is."""
+    """A split without tokens; the message names it."""
 
 
-class PackedRows:
-    """Rows of one stream. `tokens` are inputs, `targets` what should follow each, both (rows, context) int64."""
+class PackedDocuments:
+    """Training sequences of one split; a SequenceSource. context: tokens of a sequence."""
 
     def __init__(self, stream: TokenStream, context: int, seed: int, shuffle: bool = True):
         if not len(stream):
@@ -27,7 +28,7 @@ class PackedRows:
         self._epoch = -1
 
     @property
-    def rows_per_epoch(self) -> float:
+    def sequences_per_epoch(self) -> float:
         return len(self.stream) / self.context
 
     def order(self, epoch: int) -> np.ndarray:
@@ -36,7 +37,7 @@ class PackedRows:
             return np.arange(self.stream.documents)
         return np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.stream.documents)
 
-    def _positions(self, start: int, count: int) -> np.ndarray:
+    def _tokens(self, start: int, count: int) -> np.ndarray:
         """Tokens [start, start + count) of the endless stream."""
         out = np.empty(count, np.int64)
         done = 0
@@ -56,17 +57,17 @@ class PackedRows:
                 place += 1
         return out
 
-    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows [first, first + count): inputs and targets."""
-        both = self._positions(first * self.context, count * self.context + 1)
-        return both[:-1].reshape(count, self.context), both[1:].reshape(count, self.context)
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sequences [first, first + count): inputs and targets, both (count, context) int64."""
+        tokens = self._tokens(first * self.context, count * self.context + 1)
+        return tokens[:-1].reshape(count, self.context), tokens[1:].reshape(count, self.context)
 
-    def times_seen(self, rows: int) -> np.ndarray:
-        """How often each document was trained on (wholly or in part) after so many rows, (documents,) int64."""
-        epochs, within = divmod(rows * self.context, len(self.stream))
+    def times_seen(self, sequences: int) -> np.ndarray:
+        """How often the first `sequences` sequences hold each document, in whole or in part, (documents,) int64."""
+        epochs, within = divmod(sequences * self.context, len(self.stream))
         seen = np.full(self.stream.documents, epochs, np.int64)
         if within:
             order = self.order(epochs)
-            edges = np.cumsum(self.stream.lengths[order]) - self.stream.lengths[order]
-            seen[order[edges < within]] += 1
+            starts = np.cumsum(self.stream.lengths[order]) - self.stream.lengths[order]
+            seen[order[starts < within]] += 1
         return seen

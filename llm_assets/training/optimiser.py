@@ -1,48 +1,72 @@
-"""Muon for the hidden matrices, AdamW for the rest, and the learning rate over the steps."""
+"""Muon for the hidden matrices, AdamW for the other weights, and the learning-rate schedule."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import torch
-from torch import Tensor
-
-from llm_assets.model.transformer import Transformer
+from torch import Tensor, nn
 
 from .plan import Optimisation
 
 
-def rate(step: int, steps: int, settings: Optimisation) -> float:
-    """What the learning rates are multiplied with at a step of [0, steps)."""
-    warmup, cooldown = math.ceil(settings.warmup * steps), math.ceil(settings.cooldown * steps)
+class Trainable(Protocol):
+    """A torch module that says which of its weights are hidden matrices, which Muon trains."""
+
+    def matrices(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+    def to(self, device: torch.device) -> Trainable: ...
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+
+def schedule(step: int, steps: int, optimisation: Optimisation) -> float:
+    """The factor of the plateau learning rates at step `step` of [0, steps): warmup, plateau, cooldown."""
+    warmup, cooldown = math.ceil(optimisation.warmup * steps), math.ceil(optimisation.cooldown * steps)
     if step < warmup:
         return (step + 1) / warmup
-    left = steps - step
-    if left <= cooldown:
-        return settings.final_share + (1 - settings.final_share) * left / (cooldown + 1)
+    remaining = steps - step
+    if remaining <= cooldown:
+        return optimisation.final_share + (1 - optimisation.final_share) * remaining / (cooldown + 1)
     return 1.0
 
 
-def make_optimisers(model: Transformer, settings: Optimisation) -> dict[str, torch.optim.Optimizer]:
-    """`adamw` and, where wanted, `muon`; each group's plateau rate stands in ``initial_lr``."""
-    matrices = dict(model.matrices()) if settings.muon else {}
-    taken = {id(parameter) for parameter in matrices.values()}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
-    plain = {"lr": settings.learning_rate, "betas": (settings.beta1, settings.beta2), "eps": 1e-10}
+def make_optimisers(model: Trainable, optimisation: Optimisation) -> dict[str, torch.optim.Optimizer]:
+    """The optimisers by name: `adamw` and, if the plan uses it, `muon`.
+
+    ``initial_lr`` of a group is its plateau rate.
+    """
+    matrices = dict(model.matrices()) if optimisation.muon else {}
+    matrix_ids = {id(parameter) for parameter in matrices.values()}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in matrix_ids]
     groups = [
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": 0.0 if settings.muon else settings.weight_decay},
+        {"params": [parameter for parameter in others if parameter.ndim < 2], "weight_decay": 0.0},
+        {
+            "params": [parameter for parameter in others if parameter.ndim >= 2],
+            "weight_decay": 0.0 if optimisation.muon else optimisation.weight_decay,
+        },
     ]
     optimisers: dict[str, torch.optim.Optimizer] = {
-        "adamw": torch.optim.AdamW([group for group in groups if group["params"]], fused=True, **plain)
+        "adamw": torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=optimisation.learning_rate,
+            betas=(optimisation.beta1, optimisation.beta2),
+            eps=1e-10,
+            fused=True,
+        )
     }
     if matrices:
         optimisers["muon"] = torch.optim.Muon(
             list(matrices.values()),
-            lr=settings.matrix_learning_rate,
-            weight_decay=settings.weight_decay,
-            momentum=settings.momentum,
+            lr=optimisation.matrix_learning_rate,
+            weight_decay=optimisation.weight_decay,
+            momentum=optimisation.momentum,
             adjust_lr_fn="match_rms_adamw",
         )
     for optimiser in optimisers.values():
@@ -51,29 +75,20 @@ def make_optimisers(model: Transformer, settings: Optimisation) -> dict[str, tor
     return optimisers
 
 
-def parameter_names(model: Transformer) -> Callable[[Tensor], str]:
+def parameter_names(model: Trainable) -> Callable[[Tensor], str]:
+    """A function from a parameter of the model to its name."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return lambda parameter: names[id(parameter)]
 
 
-def apply_gradients(
-    model: Transformer,
-    optimisers: Mapping[str, torch.optim.Optimizer],
-    settings: Optimisation,
-    step: int,
-    steps: int,
-    loss: float = 0.0,
-) -> float:
-    """Clip the gradient, change the weights by the rates of this step, and clear the gradient; its norm before clipping.
+def clip_gradient(model: Trainable, clip: float) -> float:
+    """Scale the gradient down to norm `clip`; returns its norm before."""
+    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
 
-    Weights stay as they are where the loss or the norm is not finite.
-    """
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
-    if math.isfinite(loss) and math.isfinite(norm):
-        share = rate(step, steps, settings)
-        for optimiser in optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = group["initial_lr"] * share
-            optimiser.step()
-    model.zero_grad(set_to_none=True)
-    return norm
+
+def apply_gradient(optimisers: Mapping[str, torch.optim.Optimizer], factor: float) -> None:
+    """Change the weights, at `factor` times the plateau learning rates."""
+    for optimiser in optimisers.values():
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        optimiser.step()

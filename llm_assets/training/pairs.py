@@ -1,22 +1,36 @@
-"""Pairs of conversations, of which one was preferred, as rows to train a reward model on."""
+"""Pairs of conversations of which one was preferred: the reward model's training sequences and loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor, nn
 
-from llm_assets.model.reward import to_rows
+from llm_assets.model import IGNORE
+from llm_assets.model.reward import pad_conversations, pair_losses
 
-from .rows import TrainingError
+from .sequences import TrainingError
+
+
+def pair_target_losses(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
+    """The loss of each pair, at the target of both its conversations, (B, T), 0 elsewhere; a `losses.TargetLosses`.
+
+    tokens, targets: (B, T); rows 2i and 2i + 1 are a pair, the preferred conversation first. Each row has one target,
+    at its last token, where `model` (a RewardModel) reads the score.
+    """
+    is_last = targets != IGNORE
+    losses = pair_losses(model(tokens, is_last.int().argmax(-1)))
+    return is_last * losses.repeat_interleave(2)[:, None]
 
 
 class Pairs:
-    """Rows of pairs, epoch after epoch, each in another order: a function of seed and row number.
+    """Conversations in pairs, epoch after epoch in another order; a SequenceSource that depends on seed and number
+    alone.
 
-    pairs: (preferred, other) tokens.
-    together: pairs of a step; these come in order of length, so that each micro-batch has little padding.
-    Raises TrainingError where there are none, and where one is longer than `context`.
+    Sequences 2i and 2i + 1 are a pair, the preferred one first. pairs: (preferred, other), as tokens. pairs_per_step:
+    pairs of a step are sorted by length, so that each micro-batch has little padding. Raises TrainingError if there is
+    no pair, or if a conversation is longer than `context`.
     """
 
     def __init__(
@@ -25,40 +39,40 @@ class Pairs:
         context: int,
         seed: int,
         shuffle: bool = True,
-        together: int = 1,
+        pairs_per_step: int = 1,
     ):
         if not pairs:
             raise TrainingError("no pair to train on")
-        longest = max(len(one) for pair in pairs for one in pair)
+        longest = max(len(conversation) for pair in pairs for conversation in pair)
         if longest > context:
-            raise TrainingError(f"a conversation of {longest} tokens does not fit into {context}")
-        self.pairs, self.seed, self.shuffle, self.together = pairs, seed, shuffle, together
+            raise TrainingError(f"a conversation of {longest} tokens does not fit into a context of {context}")
+        self.pairs, self.seed, self.shuffle, self.pairs_per_step = pairs, seed, shuffle, pairs_per_step
         self._lengths = [max(map(len, pair)) for pair in pairs]
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
 
-    def _pair(self, number: int) -> int:
+    def _shuffled(self, number: int) -> int:
+        """The pair at place `number` of the whole training, before sorting by length."""
         epoch, place = divmod(number, len(self.pairs))
         if not self.shuffle:
             return place
         if self._order[0] != epoch:
-            self._order = (
-                epoch,
-                np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self.pairs)),
-            )
+            random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+            self._order = (epoch, random.permutation(len(self.pairs)))
         return int(self._order[1][place])
 
-    def _in_order(self, number: int) -> int:
-        """The pair at a place of the whole training, where those of a step lie in order of length."""
-        first = number // self.together * self.together
-        of_step = sorted(
-            (self._pair(first + place) for place in range(self.together)), key=lambda pair: (self._lengths[pair], pair)
-        )
-        return of_step[number - first]
+    def _pair(self, number: int) -> int:
+        """The pair at place `number` of the whole training, with the pairs of each step sorted by length."""
+        first = number // self.pairs_per_step * self.pairs_per_step
+        pairs_of_step = [self._shuffled(first + place) for place in range(self.pairs_per_step)]
+        pairs_of_step.sort(key=lambda pair: (self._lengths[pair], pair))
+        return pairs_of_step[number - first]
 
-    def rows(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Conversations (count, T) and their targets. Raises TrainingError where a pair would be cut."""
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Conversations and their targets, both (count, T). Raises TrainingError if a pair would be split."""
         if first % 2 or count % 2:
             raise TrainingError(
-                f"rows {first} to {first + count} cut a pair; let the rows of a step and of a process be even"
+                f"sequences {first} to {first + count} split a pair; the batch size and each process's share of it "
+                "must be even"
             )
-        return to_rows([self.pairs[self._in_order(row // 2)][row % 2] for row in range(first, first + count)])
+        numbers = range(first, first + count)
+        return pad_conversations([self.pairs[self._pair(number // 2)][number % 2] for number in numbers])

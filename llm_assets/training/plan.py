@@ -1,6 +1,6 @@
-"""How a training goes, as its job says it: plain values, read by the stage that writes the job and by its process.
+"""How a training runs: plain values, written into a job by the stage and read by the training process.
 
-Imports nothing but Python, so that a stage's job can be made where torch is not loaded.
+Imports only Python's own modules, so that a stage can write a job where torch is not loaded.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Literal
 class Optimisation:
     """How weights are changed.
 
-    learning_rate: of AdamW at the plateau. matrix_learning_rate: of Muon, scaled so that an update has the size of
-    AdamW's (0.2 x sqrt(larger side); Liu et al., "Muon is scalable", arXiv:2502.16982). weight_decay: of matrices only.
-    warmup, cooldown: shares of the steps in which the rate rises from 0, and falls to `final_share` of the plateau
-    (trapezoid; Hägele et al., arXiv:2405.18392). clip: greatest norm of the whole gradient.
+    learning_rate: AdamW's plateau rate. matrix_learning_rate: Muon's, scaled so that an update has the size of AdamW's
+    (0.2 x sqrt(larger side); Liu et al., "Muon is scalable", arXiv:2502.16982). weight_decay: of matrices only.
+    warmup, cooldown: shares of the steps in which the rate rises from 0 and falls to `final_share` of the plateau
+    (trapezoid; Hägele et al., arXiv:2405.18392). clip: greatest norm of the whole gradient. muon: train the hidden
+    matrices by Muon; otherwise AdamW trains all weights.
     """
 
     learning_rate: float = 2e-3
@@ -34,33 +35,34 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How many steps a training has, of what, and what is done on the way.
+    """The steps of a training, and what is done between them.
 
-    rows: sequences of a step, over all processes. micro_batch_size: sequences that one process takes through the model at
-    once (no effect but on memory and rounding). Intervals are in steps; 0 is never. keep: checkpoints that stay.
-    compile: with torch.compile. boundary: the id that begins a document (or conversation), into which attention does
-    not reach from another; None does not part them.
+    batch_size: sequences of a step, over all processes. micro_batch_size: sequences per forward and backward pass of
+    one process (affects only memory and rounding). validate_every, sample_every, checkpoint_every: in steps; 0 is
+    never. checkpoints_kept: newest checkpoints that are not deleted. compile: use torch.compile. boundary: id of the
+    token that begins a document or conversation; attention does not cross it. None lets attention reach over the whole
+    sequence.
     """
 
     steps: int
-    rows: int
+    batch_size: int
     micro_batch_size: int
     seed: int = 0
     optimisation: Optimisation = field(default_factory=Optimisation)
     validate_every: int = 0
     sample_every: int = 0
     checkpoint_every: int = 0
-    keep: int = 2
+    checkpoints_kept: int = 2
     compile: bool = False
     boundary: int | None = None
 
     def on(self, cuda: bool, boundary: int | None) -> TrainingPlan:
-        """The plan as its process carries it out: compiled on GPUs only, documents parted by `boundary`."""
+        """The plan as its process carries it out: compiled on GPUs only, and with the tokenizer's boundary token."""
         return replace(self, compile=self.compile and cuda, boundary=boundary)
 
 
 def every(steps: int, times: int) -> int:
-    """Steps between what is done so many times in a training; 0 is never."""
+    """The interval, in steps, at which something happens `times` times in a training; 0 is never."""
     return -(-steps // times) if times else 0
 
 
@@ -68,21 +70,23 @@ def every(steps: int, times: int) -> int:
 class PolicyPlan:
     """How a policy is trained.
 
-    prompts, samples: of one step, over all processes; a group is the samples of one prompt.
-    updates: times that a step's completions are trained on (above 1, the clip begins to matter).
+    prompts, samples: prompts of a step, over all processes, and completions of each; the completions of one prompt are
+    a group. updates: times that a step's completions are trained on (above 1, clipping begins to matter).
 
-    normalise: divide advantages by the group's standard deviation (DeepSeekMath, arXiv:2402.03300, section 4.1.2);
-    without it as Dr. GRPO (arXiv:2503.20783), which finds that it favours problems that are too easy or too hard.
-    length: what a sequence's token counts: ``sequence`` 1 / (its length x B), as GRPO; ``tokens`` 1 / (all tokens), as
-    DAPO (arXiv:2503.14476); ``constant`` 1 / (max_tokens x B), as Dr. GRPO.
-    clip_low, clip_high: the ratio's bounds 1 - low, 1 + high (PPO, arXiv:1707.06347; DAPO raises the higher one).
+    normalise: divide advantages by the group's standard deviation (DeepSeekMath, arXiv:2402.03300, section 4.1.2).
+    Without it as in Dr. GRPO (arXiv:2503.20783), which finds that the division favours problems that are too easy or
+    too hard. length: how a token is weighted: ``sequence`` by 1 / (length of its sequence x B), as GRPO; ``tokens`` by
+    1 / (all tokens), as DAPO (arXiv:2503.14476); ``constant`` by 1 / (max_tokens x B), as Dr. GRPO. clip_low,
+    clip_high: bounds 1 - low and 1 + high of the probability ratio (PPO, arXiv:1707.06347; DAPO raises the upper one).
     kl: weight of the divergence from the reference model, estimated without bias by exp(d) - d - 1 with d the log-ratio
-    of reference to policy (Schulman, joschu.net/blog/kl-approx.html), as GRPO; 0 leaves it out of the loss.
-    evaluate_every: steps between looks at a held-out score. patience: looks in a row below the best by more than
-    `margin` after which the training stops; 0 never stops. The weights of the best look are always what is kept.
-    replay_weight: weight of the mean loss of `replay_sequences` rows of what the policy was fine-tuned on, added to each
-    step's, so that what is not practised is not forgotten (PPO-ptx; Ouyang et al., arXiv:2203.02155, section 3.5); 0
-    leaves it out.
+    of reference to policy (Schulman, joschu.net/blog/kl-approx.html), as in GRPO; 0 leaves it out of the loss.
+
+    evaluate_every: steps between evaluations on held-out prompts; 0 never evaluates. patience: evaluations in a row
+    that are more than `margin` below the best score, after which the training stops; 0 never stops. The weights of the
+    best evaluation are always the result. replay_weight: weight of the mean loss of `replay_sequences` sequences of the
+    fine-tuning data, added to each step so that the policy does not forget what is not rewarded (PPO-ptx; Ouyang et
+    al., arXiv:2203.02155, section 3.5); 0 leaves it out. micro_batch_size, checkpoint_every, checkpoints_kept: as in
+    TrainingPlan.
     """
 
     steps: int
@@ -105,4 +109,4 @@ class PolicyPlan:
     patience: int = 0
     margin: float = 0.0
     checkpoint_every: int = 0
-    keep: int = 2
+    checkpoints_kept: int = 2

@@ -1,4 +1,4 @@
-"""A policy's training as a step's work: its result kept and shown. What practice and RLHF have in common."""
+"""A policy's training as the build of a stage: plan it, keep its result, show it. Shared by RL and RLHF."""
 
 from __future__ import annotations
 
@@ -23,50 +23,65 @@ from llm_assets.report import plots
 
 from .plan import PolicyPlan
 from .schemas import PolicyCurve, PolicyEvaluations
-from .training_run import MODEL_FILES, add_files, optimisation
+from .training_run import MODEL_FILES, add_files, optimisation, share_out
 
 NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
 POLICY_TABLES = {"curve": PolicyCurve}
 POLICY_OPTIONAL_TABLES = {"evaluations": PolicyEvaluations}
 PLOT = "curves.svg"
+# Completions per forward and backward pass, and steps between checkpoints, if the recipe sets none.
+MICRO_BATCH_SIZE = 64
+CHECKPOINT_EVERY = 10
 
 
-def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelShape) -> PolicyPlan:
-    """How a policy is trained; what the settings do not name is the plan's own default."""
-    names = {field.name for field in fields(PolicyPlan)} - {"optimisation"}
-    rates = optimisation(settings, inherited, shape, settings.rate)
-    return PolicyPlan(**settings.model_dump(include=names), optimisation=rates)
+def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelShape) -> tuple[PolicyPlan, int]:
+    """How a policy is trained, and by how many processes. Fields that the settings do not have keep their defaults."""
+    names = {field.name for field in fields(PolicyPlan)} & set(type(settings).model_fields)
+    compute = settings.compute
+    completions = settings.prompts * settings.samples
+    processes, micro_batch_size, _ = share_out(shape, completions, compute, MICRO_BATCH_SIZE)
+    plan = PolicyPlan(
+        **settings.model_dump(include=names),
+        micro_batch_size=micro_batch_size,
+        optimisation=optimisation(settings, inherited, shape, settings.learning_rate_scale),
+        checkpoint_every=CHECKPOINT_EVERY if compute.checkpoint_every is None else compute.checkpoint_every,
+        checkpoints_kept=compute.checkpoints_kept,
+    )
+    return plan, processes
 
 
 def keep_policy(
     step: Step, task: Task, folder: Path, origin: Artifact, ends: Mapping[str, Any]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The best weights of `folder` as this part's files, with its curve and evaluations as tables.
+    """Keep the best weights of `folder` as the task's files, and its curve and evaluations as tables.
 
-    Returns what the training noted, in order: ``evaluation``, measurements; ``row``, what these kept.
+    origin: the artifact that the training started from, whose tokenizer is kept. ends: what `follow` returned. Returns
+    the training's events in order: ``evaluation``, and ``row``, what evaluations kept.
     """
     from .policy import best_weights
 
     values = json.loads((max(folder.glob("step-*")) / "state.json").read_text())["values"]
-    noted: dict[str, list[dict[str, Any]]] = {"evaluation": [], "row": []}
+    events_by_kind: dict[str, list[dict[str, Any]]] = {"evaluation": [], "row": []}
     for event in values["events"]:
-        if event["kind"] in noted:
-            noted[event["kind"]].append({name: value for name, value in event.items() if name != "kind"})
+        if event["kind"] in events_by_kind:
+            events_by_kind[event["kind"]].append({name: value for name, value in event.items() if name != "kind"})
     add_files(step, task, (*MODEL_FILES, ASSISTANT), best_weights(folder), origin)
     curve = pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None)
     curve = curve.with_columns(pl.exclude("step").cast(pl.Float64))
-    others = [name for name in curve.columns if name not in (*NUMBERS, "step")]
-    parts = pl.struct(others).struct.json_encode() if others else pl.lit("{}")
+    reward_parts = [name for name in curve.columns if name not in (*NUMBERS, "step")]
+    parts = pl.struct(reward_parts).struct.json_encode() if reward_parts else pl.lit("{}")
     task.table("curve", PolicyCurve).frame(curve.select("step", *NUMBERS, parts=parts))
-    evaluations = noted["evaluation"]
+    evaluations = events_by_kind["evaluation"]
     if evaluations:
         rows = [
             {
-                "step": one["step"],
-                "score": one["score"],
-                "numbers": json.dumps({name: value for name, value in one.items() if name not in ("step", "score")}),
+                "step": evaluation["step"],
+                "score": evaluation["score"],
+                "numbers": json.dumps(
+                    {name: value for name, value in evaluation.items() if name not in ("step", "score")}
+                ),
             }
-            for one in evaluations
+            for evaluation in evaluations
         ]
         task.table("evaluations", PolicyEvaluations).frame(pl.DataFrame(rows, schema_overrides={"score": pl.Float64}))
 
@@ -80,31 +95,35 @@ def keep_policy(
         stopped=values["stopped"],
         reward=ends_of("reward"),
         length=ends_of("length"),
-        evaluations={str(one["step"]): one["score"] for one in evaluations if one["score"] is not None},
+        evaluations={
+            str(evaluation["step"]): evaluation["score"]
+            for evaluation in evaluations
+            if evaluation["score"] is not None
+        },
     )
-    if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
+    if not ends.get("resumed"):  # the clock of a resumed run does not include the first one
         task.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
-    return noted
+    return events_by_kind
 
 
 def draw_length(checkpoint: Artifact, inputs: Inputs, config: Any) -> str:
-    """The length of answers over the steps, as SVG."""
+    """The length of completions by step, as SVG."""
     curve = pl.read_parquet(checkpoint.table("curve"))
-    return plots.svg({"length": (curve["step"].to_list(), curve["length"].to_list())}, "step", "tokens of a solution")
+    return plots.svg({"length": (curve["step"].to_list(), curve["length"].to_list())}, "step", "tokens per completion")
 
 
 CURVES_VIEW = View(PLOT, draw_length)
 
 
 def scores_by_step(checkpoint: Artifact) -> tuple[list[int], list[float]]:
-    """Steps and scores of the measurements on what is held out; empty without any."""
+    """Steps and scores of the evaluations on held-out prompts; empty without any."""
     files = checkpoint.table("evaluations")
     evaluations = pl.read_parquet(files).sort("step") if files else pl.DataFrame({"step": [], "score": []})
     return evaluations["step"].to_list(), evaluations["score"].to_list()
 
 
 def policy_plots(curve: pl.DataFrame) -> dict[str, str]:
-    """Curves of a policy's training as SVG."""
+    """Curves of a policy's training, as SVG by name."""
     steps = curve["step"].to_list()
 
     def of(names: Mapping[str, str], unit: str) -> str:
@@ -112,24 +131,24 @@ def policy_plots(curve: pl.DataFrame) -> dict[str, str]:
 
     return {
         "reward": of({"reward": "reward"}, "mean reward"),
-        "length": of({"length": "length"}, "tokens of an answer"),
-        "entropy": of({"entropy": "entropy", "KL": "kl"}, "nats a token"),
-        "shares": of({"groups all alike": "flat", "cut off": "truncated"}, "share"),
+        "length": of({"length": "length"}, "tokens per completion"),
+        "entropy": of({"entropy": "entropy", "KL": "kl"}, "nats per token"),
+        "shares": of({"groups with equal rewards": "flat", "truncated completions": "truncated"}, "share"),
     }
 
 
 def monitor_series(evaluations: list[dict[str, Any]]) -> dict[str, plots.Series]:
-    """Reward model's and gold signal by divergence."""
+    """The reward model's score and the gold signal by divergence."""
     ordered = sorted(evaluations, key=lambda evaluation: evaluation["kl"])
-    divergence = [one["kl"] for one in ordered]
+    divergence = [evaluation["kl"] for evaluation in ordered]
     return {
-        "reward model (proxy)": (divergence, [one["proxy"] for one in ordered]),
-        "gold signal": (divergence, [one["gold"] for one in ordered]),
+        "reward model (proxy)": (divergence, [evaluation["proxy"] for evaluation in ordered]),
+        "gold signal": (divergence, [evaluation["gold"] for evaluation in ordered]),
     }
 
 
 def show_policy(artifact: Artifact) -> dict[str, str]:
-    """A policy's training in Markdown: reward and length over the steps, and the looks at what is held out."""
+    """A policy's training in Markdown: reward and length by step, and the evaluations on held-out prompts."""
     curve, stopped = pl.read_parquet(artifact.table("curve")), artifact.record.stats["stopped"]
     steps = curve["step"].to_list()
     scores = zip(*scores_by_step(artifact), strict=True)
@@ -139,6 +158,6 @@ def show_policy(artifact: Artifact) -> dict[str, str]:
     reward, length = ({name: (steps, curve[name].to_list())} for name in ("reward", "length"))
     return {
         "reward": plots.markdown(plots.png(reward, "step", "mean reward")),
-        "length": plots.markdown(plots.png(length, "step", "tokens of a solution")),
+        "length": plots.markdown(plots.png(length, "step", "tokens per completion")),
         "held_out": "\n".join(lines),
     }

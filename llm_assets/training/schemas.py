@@ -1,4 +1,4 @@
-"""Schemas of the tables that every training writes."""
+"""Schemas of the tables that trainings write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import polars as pl
 
 
 class TrainingCurve(pa.DataFrameModel):
-    """One row a step: tokens so far, mean loss in nats a token, AdamW's rate, the gradient's norm before clipping."""
+    """One row per step: tokens so far, mean loss in nats per token, AdamW's rate, the norm of the gradient before
+    clipping.
+    """
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)
     tokens: pl.Int64 = pa.Field(ge=1)
@@ -17,7 +19,7 @@ class TrainingCurve(pa.DataFrameModel):
 
 
 class Validation(pa.DataFrameModel):
-    """Loss on the validation split, before step `step`: nats a token, and bits per byte of text."""
+    """Loss on the validation split, before step `step`: nats per token, and bits per byte of text."""
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)
     loss: float = pa.Field(ge=0)
@@ -25,7 +27,7 @@ class Validation(pa.DataFrameModel):
 
 
 class TrainingSample(pa.DataFrameModel):
-    """A text sampled on the way."""
+    """A text sampled during the training, before step `step`."""
 
     step: pl.Int64 = pa.Field(ge=0)
     prompt: str
@@ -35,8 +37,9 @@ class TrainingSample(pa.DataFrameModel):
 class PolicyCurve(pa.DataFrameModel):
     """One step of a policy's training.
 
-    flat: share of groups whose rewards are all alike; truncated: share of solutions that did not end by themselves;
-    length: tokens of the policy's own; entropy: nats a token; kl: from the reference model, nats a token by weight.
+    flat: share of groups whose rewards are all equal; truncated: share of completions that did not end by themselves;
+    length: tokens per completion that the policy sampled itself; entropy: nats per token; kl: divergence from the
+    reference model, nats per token, weighted; clipped: weighted share of tokens whose ratio was clipped.
     """
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)
@@ -49,12 +52,12 @@ class PolicyCurve(pa.DataFrameModel):
     loss: float
     gradient_norm: float = pa.Field(ge=0)
     clipped: float = pa.Field(ge=0)
-    parts: str = pa.Field(description="JSON: means of what rewards are made of")
+    parts: str = pa.Field(description="JSON: means of the components of rewards, by name")
 
 
 class PolicyEvaluations(pa.DataFrameModel):
-    """A measurement on what is held out."""
+    """An evaluation on held-out prompts, before step `step`."""
 
     step: pl.Int64 = pa.Field(ge=0)
     score: float
-    numbers: str = pa.Field(description="JSON")
+    numbers: str = pa.Field(description="JSON: further numbers, by name")

@@ -1,8 +1,9 @@
-"""Token shards on disk: ``<split>-<number>.npy``, one-dimensional arrays of ids that numpy maps into memory.
+"""Token shards on disk: ``<split>-<number>.npy``, one-dimensional arrays of ids that numpy memory-maps.
 
-A split is one stream: its shards end to end, documents one after another, each beginning with BOS. ``<split>-lengths.npy``
-holds the documents' lengths in that order (int64), so that a reader knows where each begins without looking for BOS.
-Imports numpy alone: the training process reads shards where nothing else of this project's packages is installed.
+A split is one stream of tokens: its shards concatenated. Documents follow each other, each with BOS at its start.
+``<split>-lengths.npy`` holds the documents' lengths in the same order (int64), so that a reader knows where each
+document starts without searching for BOS. Imports numpy only: training processes read shards where few packages are
+installed.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ SPLITS = ("train", "validation")
 
 
 class ShardError(ValueError):
-    """Shards that are missing, broken, or of another tokenizer; the message names the file."""
+    """Shards that are missing or inconsistent; the message names the file or the folder."""
 
 
 class ShardWriter:
-    """Writes one split's stream as files of exactly `shard_tokens` tokens, the last one shorter.
+    """Writes one split's stream as files of exactly `shard_tokens` tokens; the last may be shorter.
 
-    Each file appears under its name when it is whole. Plain writes, no memory map: on a full disk a map kills the process.
+    A file gets its name once it is complete. It is written without a memory map, which would kill the process on a full
+    disk.
     """
 
     def __init__(self, folder: Path, split: str, dtype: np.dtype | type, shard_tokens: int):
@@ -36,7 +38,7 @@ class ShardWriter:
         self._lengths: list[np.ndarray] = []
 
     def append(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
-        """Add documents: their tokens end to end, and how many each has."""
+        """Add documents. tokens: of all of them, concatenated. lengths: tokens of each."""
         self._lengths.append(np.asarray(lengths, np.int64))
         self.position += len(tokens)
         self.documents += len(lengths)
@@ -55,7 +57,7 @@ class ShardWriter:
         self._pending, self._held = [], 0
 
     def close(self) -> list[str]:
-        """Write what is left; the names of all files."""
+        """Write the remaining tokens and the lengths; returns the names of all files."""
         if self._held:
             self._flush()
         lengths = f"{self.split}-lengths.npy"
@@ -79,48 +81,51 @@ class ShardWriter:
 
 
 def kept_file(folder: Path, split: str) -> Path:
-    """Where it is written which documents of a split are read: booleans, one a document, over all shard folders."""
+    """The file that selects documents of a split: one boolean per document, over all shard folders."""
     return folder / f"{split}-kept.npy"
 
 
 class TokenStream:
-    """One split of any number of shard folders, as one sequence of tokens. Reads by memory map.
+    """One split of several shard folders as one sequence of tokens, memory-mapped.
 
-    kept: a folder with `kept_file`; documents that it leaves out are not in the sequence. Raises ShardError where a
-    folder has no such split, or files do not fit each other.
+    kept_documents: a folder with a `kept_file`; the sequence skips documents that the file leaves out. Raises
+    ShardError if a folder lacks the split, or if files do not fit each other.
     """
 
-    def __init__(self, folders: Iterable[Path], split: str, kept: Path | str | None = None):
+    def __init__(self, folders: Iterable[Path], split: str, kept_documents: Path | str | None = None):
         self.folders = [Path(folder) for folder in folders]
         self.split = split
         self._shards: list[np.ndarray] = []
         lengths = []
         for folder in self.folders:
             try:
-                of_folder = np.load(folder / f"{split}-lengths.npy")
+                document_lengths = np.load(folder / f"{split}-lengths.npy")
                 shards = [np.load(path, mmap_mode="r") for path in sorted(folder.glob(f"{split}-[0-9]*.npy"))]
             except (OSError, ValueError) as error:
                 raise ShardError(f"token shards in {folder}, split {split}: {error}") from error
-            if int(of_folder.sum()) != sum(map(len, shards)):
+            if int(document_lengths.sum()) != sum(map(len, shards)):
                 raise ShardError(
-                    f"token shards in {folder}: {split} has {sum(map(len, shards)):,} tokens; its lengths say {int(of_folder.sum()):,}"
+                    f"token shards in {folder}: split {split} has {sum(map(len, shards)):,} tokens, but its lengths "
+                    f"add up to {int(document_lengths.sum()):,}; rebuild token_shards"
                 )
-            lengths.append(of_folder)
+            lengths.append(document_lengths)
             self._shards += shards
         self.lengths = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
-        if kept is not None:
-            self._leave_out(kept_file(Path(kept), split))
+        if kept_documents is not None:
+            self._leave_out(kept_file(Path(kept_documents), split))
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._edges = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])]).astype(np.int64)
 
     def _leave_out(self, path: Path) -> None:
-        """Keep the documents that a file names: pieces of shards between those that are left out."""
-        kept = np.load(path)
-        if len(kept) != len(self.lengths):
-            raise ShardError(f"{path}: for {len(kept):,} documents, where the shards hold {len(self.lengths):,}")
+        """Keep the documents that a file selects, as the pieces of shards between those that it leaves out."""
+        selected = np.load(path)
+        if len(selected) != len(self.lengths):
+            raise ShardError(
+                f"{path}: it selects among {len(selected):,} documents, but the shards hold {len(self.lengths):,}"
+            )
         ends = np.cumsum(self.lengths)
-        # Places where a run of kept documents begins (+1) or ends (-1), as tokens of the whole split.
-        steps = np.diff(np.concatenate([[False], kept, [False]]).astype(np.int8))
+        # Where a run of selected documents begins (+1) and ends (-1).
+        steps = np.diff(np.concatenate([[False], selected, [False]]).astype(np.int8))
         edges = np.concatenate([[0], ends])
         pieces = []
         shard_edges = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])]).astype(np.int64)
@@ -130,10 +135,10 @@ class TokenStream:
             for number in range(first, last):
                 low, high = max(begin, shard_edges[number]), min(end, shard_edges[number + 1])
                 pieces.append(self._shards[number][low - shard_edges[number] : high - shard_edges[number]])
-        self._shards, self.lengths = pieces, self.lengths[kept]
+        self._shards, self.lengths = pieces, self.lengths[selected]
 
     def __len__(self) -> int:
-        """Tokens."""
+        """Number of tokens."""
         return int(self.starts[-1])
 
     @property
@@ -141,10 +146,11 @@ class TokenStream:
         return len(self.lengths)
 
     def tokens(self, start: int, count: int) -> np.ndarray:
-        """Tokens [start, start + count), (count,) int64, across files."""
+        """Tokens [start, start + count), (count,) int64. Raises ShardError if there are fewer."""
         if start < 0 or start + count > len(self):
             raise ShardError(
-                f"token shards, split {self.split}: tokens {start:,} to {start + count:,} asked for, {len(self):,} there"
+                f"token shards, split {self.split}: tokens {start:,} to {start + count:,} were requested, but it has "
+                f"{len(self):,}"
             )
         out = np.empty(count, np.int64)
         done = 0

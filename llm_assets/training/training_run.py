@@ -1,4 +1,7 @@
-"""A training as a step's work: its process followed, its result kept. What every checkpoint has in common."""
+"""A training as the build of a stage: run its process, follow its events, keep its result.
+
+Shared by all checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,9 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.views import View
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.launch import run_job
-from llm_assets.model.devices import Prediction, find_gpus, fitting_rows
+from llm_assets.model.devices import Prediction, find_gpus, fitting_micro_batch
 from llm_assets.model.shape import ModelShape
+from llm_assets.recipes.compute import Compute
 from llm_assets.recipes.finetuning import Finetuning
 from llm_assets.recipes.preference import RewardTraining, Rlhf
 from llm_assets.recipes.pretraining import PretrainingRun, Rates
@@ -30,25 +35,30 @@ from .schemas import TrainingCurve, TrainingSample, Validation
 
 MODEL_FILES = ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json")
 PLOT = "loss.svg"
-CPU_PASS_TOKENS = 4096  # what two cores' caches take well: from 1,024 to 16,384 tokens the speed is within 5 %
+CPU_MICRO_BATCH_TOKENS = 4096  # suits the caches of two cores: from 1,024 to 16,384 tokens the speed differs by 5 %
 CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
 
 
-def share_out(shape: ModelShape, rows: int, device: str, processes: int, micro_batch_size: int) -> tuple[int, int, str]:
-    """Processes, sequences that each takes through the model at once, and the device's name; 0 for what is to be found.
+def share_out(
+    shape: ModelShape, batch_size: int, compute: Compute, default_micro_batch: int = 0
+) -> tuple[int, int, str]:
+    """How a step's `batch_size` sequences are divided: the number of processes, the micro-batch size, the device's
+    name.
 
-    What the environment says of this machine's devices stands over the recipe's `device` and `processes`.
+    default_micro_batch: the micro-batch size if the recipe sets none; 0 is as many sequences as should fit.
+    The machine's settings (environment variables) take precedence over the recipe's `device` and `processes`.
     """
     chosen = TrainingDevices.from_environment()
-    chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not meant
-    gpus, memory, name = find_gpus(device)
-    processes = chosen.processes or processes or max(1, gpus)
-    share = max(1, rows // processes)
-    if not micro_batch_size:
-        micro_batch_size = (
-            fitting_rows(shape, memory, share) if gpus else max(1, min(share, CPU_PASS_TOKENS // shape.context))
-        )
+    chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not to be used
+    gpus, memory, name = find_gpus(compute.device)
+    processes = chosen.processes or compute.processes or max(1, gpus)
+    share = max(1, batch_size // processes)
+    micro_batch_size = compute.micro_batch_size or default_micro_batch
+    if not micro_batch_size and gpus:
+        micro_batch_size = fitting_micro_batch(shape, memory, share)
+    elif not micro_batch_size:
+        micro_batch_size = max(1, min(share, CPU_MICRO_BATCH_TOKENS // shape.context))
     return processes, micro_batch_size, name
 
 
@@ -56,16 +66,17 @@ def optimisation(
     settings: PretrainingRun | Finetuning | Reinforcement | RewardTraining | Rlhf,
     inherited: Rates,
     shape: ModelShape,
-    rate: float = 1.0,
+    learning_rate_scale: float = 1.0,
 ) -> Optimisation:
-    """How a stage's weights are changed.
+    """How a stage changes the weights.
 
-    Learning rates (times `rate`), clipping and optimiser are pretraining's; weight decay and the schedule its own.
+    Learning rates (times `learning_rate_scale`), clipping and optimisers are pretraining's, weight decay and schedule
+    the stage's own.
     """
-    plain, matrix = inherited.rates(shape)
+    learning_rate, matrix_learning_rate = inherited.rates(shape)
     return Optimisation(
-        learning_rate=plain * rate,
-        matrix_learning_rate=matrix * rate,
+        learning_rate=learning_rate * learning_rate_scale,
+        matrix_learning_rate=matrix_learning_rate * learning_rate_scale,
         weight_decay=settings.weight_decay,
         warmup=settings.warmup,
         cooldown=settings.cooldown,
@@ -74,60 +85,75 @@ def optimisation(
     )
 
 
+# Numbers of a "step" event that experiment tracking gets.
+TRACKED = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory")
+
+
+class _Follower:
+    """Passes a training's events on to the stage's progress and to experiment tracking.
+
+    ends: device, first step (`resumed`), seconds, CPU-seconds and memory of the process.
+    """
+
+    def __init__(self, step: Step):
+        self.step, self.ends = step, {}  # type: ignore[var-annotated]
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        handle = getattr(self, f"on_{event['kind']}", None)
+        if handle is not None:
+            handle(event)
+
+    def _track(self, event: dict[str, Any], prefix: str, leave_out: tuple[str, ...] = ()) -> None:
+        """Track the numbers of an event under their names with `prefix` in front."""
+        numbers = {
+            f"{prefix}{name}": value
+            for name, value in event.items()
+            if name not in ("kind", "step", *leave_out) and value is not None
+        }
+        self.step.track(numbers, event["step"])
+
+    def on_started(self, event: dict[str, Any]) -> None:
+        self.ends.update(device=event["device"], resumed=event["step"])
+        self.step.progress.start(event["steps"], "steps", event["step"])
+
+    def on_step(self, event: dict[str, Any]) -> None:
+        message = f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s"
+        if event["mfu"]:
+            message += f", MFU {event['mfu']:.0%}"
+        self.step.progress.advance(event["step"], message=message)
+        self._track({"step": event["step"], **{name: event[name] for name in TRACKED}}, "")
+
+    def on_policy_step(self, event: dict[str, Any]) -> None:
+        message = f"reward {event['reward']:.3f}, length {event['length']:.1f}, KL {event['kl']:.4f}"
+        self.step.progress.advance(event["step"], message=message)
+        self._track(event, "", leave_out=("steps",))
+
+    def on_validation(self, event: dict[str, Any]) -> None:
+        self._track(event, "validation.")
+
+    def on_evaluation(self, event: dict[str, Any]) -> None:
+        self._track(event, "held_out.")
+
+    def on_finished(self, event: dict[str, Any]) -> None:
+        self.ends.update({name: event[name] for name in ("seconds", "cpu_seconds", "memory")})
+
+
 def follow(step: Step, module: str, job: Any, folder: Path, processes: int) -> dict[str, Any]:
-    """Run the training in `folder` to its end, with its progress and its numbers told; where it began, and what it spent."""
-    ends: dict[str, Any] = {}
+    """Run the training process `module` in `folder` to its end, and pass on its progress.
 
-    def hear(event: dict[str, Any]) -> None:
-        kind = event["kind"]
-        if kind == "started":
-            ends.update(device=event["device"], resumed=event["step"])
-            step.progress.start(event["steps"], "steps", event["step"])
-        elif kind == "step":
-            step.progress.advance(
-                event["step"],
-                message=f"loss {event['loss']:.3f}, {event['tokens_per_second']:,.0f} tokens/s"
-                + (f", MFU {event['mfu']:.0%}" if event["mfu"] else ""),
-            )
-            step.track(
-                {
-                    name: event[name]
-                    for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory")
-                    if event[name] is not None
-                },
-                event["step"],
-            )
-        elif kind == "validation":
-            step.track(
-                {f"validation.{name}": value for name, value in event.items() if name not in ("kind", "step")},
-                event["step"],
-            )
-        elif kind == "policy_step":
-            step.progress.advance(
-                event["step"],
-                message=f"reward {event['reward']:.3f}, length {event['length']:.1f}, KL {event['kl']:.4f}",
-            )
-            step.track(
-                {name: value for name, value in event.items() if name not in ("kind", "step", "steps")}, event["step"]
-            )
-        elif kind == "evaluation":
-            step.track(
-                {
-                    f"held_out.{name}": value
-                    for name, value in event.items()
-                    if name not in ("kind", "step") and value is not None
-                },
-                event["step"],
-            )
-        elif kind == "finished":
-            ends.update({name: event[name] for name in ("seconds", "cpu_seconds", "memory")})
-
-    run_job(module, job, folder, hear, processes, step.launcher)
-    return ends
+    Returns its device, the step that it resumed from (``resumed``; 0 is a new training), and the seconds, CPU-seconds
+    and memory that it took.
+    """
+    follower = _Follower(step)
+    run_job(module, job, folder, follower, processes, step.launcher)
+    return follower.ends
 
 
 def add_files(step: Step, task: Task, names: Iterable[str], folder: Path, otherwise: Artifact, under: str = "") -> None:
-    """Copies of files of `folder` as the part's own (in its folder `under`), of another artifact where the folder has none."""
+    """Copy files of `folder` into the artifact. Files that `folder` lacks are copied from the artifact `otherwise`.
+
+    under: a folder in the artifact.
+    """
     (step.staging / under).mkdir(exist_ok=True)
     for name in names:
         temporary = step.staging / f".{name}.{os.getpid()}.tmp"
@@ -136,58 +162,59 @@ def add_files(step: Step, task: Task, names: Iterable[str], folder: Path, otherw
         task.add_file(f"{under}/{name}" if under else name)
 
 
-def keep(
-    step: Step,
-    task: Task,
-    folder: Path,
-    tokenizer: Artifact,
-    shape: ModelShape,
-    rows: int,
-    ends: Mapping[str, Any],
-    prediction: Prediction | None = None,
-) -> None:
-    """The last checkpoint of `folder` as this part's files and tables, with the numbers of the training."""
+@dataclass(frozen=True)
+class FinishedTraining:
+    """A training that has ended. ends: what `follow` returned. prediction: made before the training, if any."""
+
+    folder: Path
+    shape: ModelShape
+    batch_size: int
+    ends: Mapping[str, Any]
+    prediction: Prediction | None = None
+
+
+def keep_checkpoint(step: Step, task: Task, training: FinishedTraining, tokenizer: Artifact) -> None:
+    """Keep the last checkpoint of a training as the task's files and tables, and its numbers as statistics."""
+    folder, shape, ends = training.folder, training.shape, training.ends
     last = max(folder.glob("step-*"))
     events = json.loads((last / "state.json").read_text())["values"]["events"]
     curve = pl.read_ndjson(folder / "curve.jsonl")
     add_files(step, task, MODEL_FILES, last, tokenizer)
     task.table("curve", TrainingCurve).frame(curve)
-    looks = pl.DataFrame([event for event in events if event["kind"] == "validation"])
-    if len(looks):
-        task.table("validation", Validation).frame(looks)
+    validations = pl.DataFrame([event for event in events if event["kind"] == "validation"])
+    if len(validations):
+        task.table("validation", Validation).frame(validations)
     samples = pl.DataFrame([event for event in events if event["kind"] == "sample"])
     if len(samples):
         task.table("samples", TrainingSample).frame(samples)
-    steps = len(curve)
-    tokens = steps * rows * shape.context
-    found = {
-        "parameters": shape.parameters,
-        "steps": steps,
-        "rows": rows,
-        "tokens": tokens,
-        "flops": float(shape.flops_per_token) * tokens,
-        "final_loss": round(float(curve["loss"].tail(20).mean()), 4),
-    }  # type: ignore[arg-type]
-    if len(looks):
-        found["bits_per_byte"] = looks["bits_per_byte"][-1]
-    task.stats.update(found)
-    if not ends.get("resumed"):  # a resumed run's clock has no part in what the first one spent
+    tokens = len(curve) * training.batch_size * shape.context
+    task.stats.update(
+        parameters=shape.parameters,
+        steps=len(curve),
+        batch_size=training.batch_size,
+        tokens=tokens,
+        flops=float(shape.flops_per_token) * tokens,
+        final_loss=round(float(curve["loss"].tail(20).mean()), 4),  # type: ignore[arg-type]
+    )
+    if len(validations):
+        task.stats["bits_per_byte"] = validations["bits_per_byte"][-1]
+    if not ends.get("resumed"):  # the clock of a resumed run does not include the first one
         task.stats["actual"] = {
             "seconds": ends["seconds"],
             "cpu_seconds": ends["cpu_seconds"],
             "tokens_per_second": round(tokens / max(ends["seconds"], 1e-9), 1),
             "memory": ends["memory"],
         }
-    if prediction is not None:
+    if training.prediction is not None:
         task.stats["predicted"] = {
-            "seconds": round(prediction.seconds, 1),
-            "tokens_per_second": round(prediction.tokens_per_second, 1),
-            "memory": prediction.memory,
+            "seconds": round(training.prediction.seconds, 1),
+            "tokens_per_second": round(training.prediction.tokens_per_second, 1),
+            "memory": training.prediction.memory,
         }
 
 
 def loss_series(curve: pl.DataFrame, points: int = 400) -> dict[str, plots.Series]:
-    """The loss by step, the mean of neighbours where there are more than `points`."""
+    """The loss by step; with more than `points` steps, means of neighbouring steps."""
     width = -(-len(curve) // points)
     thin = curve.group_by(pl.int_range(pl.len()) // width, maintain_order=True).agg(
         pl.col("step").last(), pl.col("loss").mean()
@@ -196,20 +223,20 @@ def loss_series(curve: pl.DataFrame, points: int = 400) -> dict[str, plots.Serie
 
 
 def draw_loss(checkpoint: Artifact, inputs: Inputs, config: Any) -> str:
-    """The loss over the steps, as SVG."""
-    return plots.svg(loss_series(pl.read_parquet(checkpoint.table("curve"))), "step", "loss, nats a token")
+    """The loss by step, as SVG."""
+    return plots.svg(loss_series(pl.read_parquet(checkpoint.table("curve"))), "step", "loss, nats per token")
 
 
 LOSS_VIEW = View(PLOT, draw_loss)
 
 
-def show(checkpoint: Artifact) -> dict[str, str]:
-    """Loss curve, validation and samples in Markdown, for Dagster's page of the asset."""
+def show_training(checkpoint: Artifact) -> dict[str, str]:
+    """Loss curve, validation and samples in Markdown, for the asset's page in Dagster."""
     curve = pl.read_parquet(checkpoint.table("curve"))
-    shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats a token"))}
+    shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats per token"))}
     if files := checkpoint.table("validation"):
         rows = pl.read_parquet(files)
-        lines = ["| step | nats a token | bits per byte |", "|--:|--:|--:|"]
+        lines = ["| step | nats per token | bits per byte |", "|--:|--:|--:|"]
         lines += [f"| {row['step']:,} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} |" for row in rows.to_dicts()]
         shown["validation"] = "\n".join(lines)
     if files := checkpoint.table("samples"):

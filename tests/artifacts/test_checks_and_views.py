@@ -54,8 +54,8 @@ def test_drift_of_a_checks_code_is_reported(built, monkeypatch):
 
 
 def test_a_stage_with_tables_has_a_schema_check(built):
-    schema, own = stage_checks(TOTAL)
-    assert (schema.name, schema.blocking, own.name) == ("schema", True, "is_positive")
+    schema, is_positive = stage_checks(TOTAL)
+    assert (schema.name, schema.blocking, is_positive.name) == ("schema", True, "is_positive")
     outcome = examine(schema, total(built).resolution, built.recipe, built.store).outcome
     assert (outcome.passed, outcome.numbers) == (True, {"rows": 1})
 

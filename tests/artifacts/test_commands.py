@@ -35,12 +35,12 @@ def test_gc_deletes_what_only_a_forgotten_recipe_needed(tmp_path, folder):
     old = workspace(tmp_path / "store", ToyRecipe(folder=str(folder), factor=5))
     new = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
     build_all(old)
-    kept = {a.record.identity for a in build_all(new).values()}
+    needed = {a.record.identity for a in build_all(new).values()}
     garbage = find_garbage(new, keep_last=0, forget=["toy"])
     assert {a.record.key for a in garbage.artifacts} == {"words/a", "total"}
     assert garbage.bytes > 0
     collect(new, garbage)
-    assert {a.record.identity for a in new.store.artifacts()} == kept
+    assert {a.record.identity for a in new.store.artifacts()} == needed
     # The current recipe is never forgotten, and the store no longer knows the other one.
     again = find_garbage(new, keep_last=0, forget=["toy"])
     assert (again.artifacts, again.kept_for_recipes, again.forgotten) == ([], [], [])
@@ -57,10 +57,10 @@ def test_gc_keeps_what_another_recipe_resolves_to(tmp_path, folder):
         build_all(ws)
     garbage = find_garbage(mine, keep_last=0)
     assert garbage.artifacts == [] and garbage.bytes == 0
-    kept_keys = {kept.recipe: {a.record.key for a in kept.artifacts} for kept in garbage.kept_for_recipes}
+    kept_keys = {holder.recipe: {a.record.key for a in holder.artifacts} for holder in garbage.kept_for_recipes}
     assert kept_keys == {recipe_label(other.recipe): {"words/a", "total"}, recipe_label(edited.recipe): {"total"}}
     assert all(
-        kept.last_used == f"{datetime.now(UTC):%Y-%m-%d}" and kept.bytes > 0 for kept in garbage.kept_for_recipes
+        holder.last_used == f"{datetime.now(UTC):%Y-%m-%d}" and holder.bytes > 0 for holder in garbage.kept_for_recipes
     )
     # An earlier state of the recipe is forgotten by its label; the other recipe keeps its artifacts.
     collect(mine, find_garbage(mine, keep_last=0, forget=[recipe_label(edited.recipe)]))

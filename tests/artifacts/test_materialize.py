@@ -86,10 +86,10 @@ def test_a_moved_folder_rebuilds_nothing(tmp_path, folder):
 
 def test_one_worker_and_four_give_the_same_bytes(tmp_path, folder):
     recipe = ToyRecipe(folder=str(folder))
-    one = materialize(LETTERS, "a", workspace(tmp_path / "one", recipe, 1)).artifact
-    four = materialize(LETTERS, "a", workspace(tmp_path / "four", recipe, 4)).artifact
-    assert one.record.files == four.record.files
-    assert one.data_version == four.data_version
+    by_one = materialize(LETTERS, "a", workspace(tmp_path / "one", recipe, 1)).artifact
+    by_four = materialize(LETTERS, "a", workspace(tmp_path / "four", recipe, 4)).artifact
+    assert by_one.record.files == by_four.record.files
+    assert by_one.data_version == by_four.data_version
 
 
 def test_a_missing_input_is_a_clear_error(tmp_path, folder):

@@ -13,7 +13,7 @@ from tests.support.training_jobs import TEXTS
 from tests.support.warcs import page, story, write
 
 SHAPE = ("--depth", "1", "--width", "32", "--context", "64", "--vocabulary", "300", "--tied", "--rounds", "1")
-# Benchmarks with a test of their own.
+# Benchmarks with a test file of their own.
 TESTED_ELSEWHERE = {"search_after_recrawl.py", "seeds.py"}
 
 

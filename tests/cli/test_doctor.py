@@ -118,9 +118,9 @@ def test_builds_and_locks_of_dead_processes_are_reported(tmp_path, words, level)
         [sys.executable, "holder.py", "store", *words], cwd=tmp_path, env=environment, start_new_session=True
     )
     try:
-        while not (found := as_tuples(doctor.build_locks(tmp_path / "store"))) or (found[0][0] == "ok" and words):
+        while not (findings := as_tuples(doctor.build_locks(tmp_path / "store"))) or (findings[0][0] == "ok" and words):
             assert process.poll() in (None, 0)
-        ((found_level, text, fix),) = found
+        ((found_level, text, fix),) = findings
         assert found_level == level and f"process {process.pid} on {os.uname().nodename}" in text
         assert (f"fuser -k {tmp_path}/store/.locks/" in fix) == (level == "bad")
     finally:
@@ -147,11 +147,11 @@ def test_dead_runs_and_their_pool_slots_are_reported(project):
         storage.set_concurrency_slots("gpu", 1)
         storage.claim_concurrency_slot("gpu", dead, "step")
         storage.claim_concurrency_slot("gpu", ended, "step")  # pending: the slot is assigned, not claimed
-        found = as_tuples(doctor.dead_runs(instance))
-    assert {text[4:12] for _, text, _ in found} == {dead[:8], ended[:8]}
+        findings = as_tuples(doctor.dead_runs(instance))
+    assert {text[4:12] for _, text, _ in findings} == {dead[:8], ended[:8]}
     assert all(
         level == "bad" and "holds a slot of gpu" in text and fix.startswith("llm-assets run")
-        for level, text, fix in found
+        for level, text, fix in findings
     )
 
 

@@ -103,7 +103,7 @@ def test_a_tuple_must_have_the_length_of_its_type():
 
 def test_a_process_reports_what_is_wrong_with_its_job(tmp_path):
     with pytest.raises(JobFailed, match="PretrainingJob: fields unknown kind, rate; missing shape, plan"):
-        run_job("llm_assets.pretraining.train", Rates(1.0), tmp_path, lambda event: None)
+        run_job("llm_assets.pretraining.base_checkpoint_process", Rates(1.0), tmp_path, lambda event: None)
 
 
 def job_types():

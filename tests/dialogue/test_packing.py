@@ -39,7 +39,7 @@ def occurrences(inputs, piece):
 def test_an_epoch_holds_every_conversation_once(shuffle):
     conversations = random_conversations([5, 9, 17, 3, 12, 8, 20, 2])
     packed = PackedConversations(conversations, CONTEXT, 1, PADDING, shuffle)
-    inputs, targets = packed.rows(0, packed.sequences_per_epoch)
+    inputs, targets = packed.batch(0, packed.sequences_per_epoch)
     bounds = list(zip(conversations.starts[:-1], conversations.starts[1:], strict=True))
     expected = sorted(int(token) for start, end in bounds for token in conversations.tokens[start : end - 1])
     assert sorted(int(token) for sequence in inputs for token in sequence if token != PADDING) == expected
@@ -56,18 +56,18 @@ def test_an_epoch_holds_every_conversation_once(shuffle):
 
 def test_a_sequence_is_a_function_of_its_number():
     conversations = random_conversations(np.random.default_rng(3).integers(2, 30, 200))
-    inputs, targets = PackedConversations(conversations, 64, 5, PADDING).rows(0, 200)
+    inputs, targets = PackedConversations(conversations, 64, 5, PADDING).batch(0, 200)
     again = PackedConversations(conversations, 64, 5, PADDING)
     for number in (150, 0, 77, 199, 3):
-        one_input, one_target = again.rows(number, 1)
+        one_input, one_target = again.batch(number, 1)
         assert (one_input[0] == inputs[number]).all()
         assert (one_target[0] == targets[number]).all()
-    assert not (PackedConversations(conversations, 64, 6, PADDING).rows(0, 1)[0] == inputs[:1]).all()
+    assert not (PackedConversations(conversations, 64, 6, PADDING).batch(0, 1)[0] == inputs[:1]).all()
 
 
 def test_epochs_differ_in_order_and_hold_the_same_sequences():
     packed = PackedConversations(random_conversations([10] * 40), 9, 1, PADDING)
-    first, second = (packed.rows(epoch * 40, 40)[0] for epoch in (0, 1))
+    first, second = (packed.batch(epoch * 40, 40)[0] for epoch in (0, 1))
     assert not (first == second).all()
     assert sorted(map(tuple, first)) == sorted(map(tuple, second))
 
@@ -85,7 +85,7 @@ class CountedSequences:
     def __init__(self, sign):
         self.sign = sign
 
-    def rows(self, first, count):
+    def batch(self, first, count):
         values = self.sign * (np.arange(first, first + count)[:, None] + 1)
         return values, values
 
@@ -93,8 +93,8 @@ class CountedSequences:
 @given(st.floats(0, 0.9), st.integers(0, 300), st.integers(1, 20))
 def test_mixed_sequences_take_both_sources_in_order(share, first, count):
     mixed = MixedSequences(CountedSequences(1), CountedSequences(-1), share)
-    values = mixed.rows(0, first + count)[0][:, 0]
-    assert (mixed.rows(first, count)[0][:, 0] == values[first:]).all()
+    values = mixed.batch(0, first + count)[0][:, 0]
+    assert (mixed.batch(first, count)[0][:, 0] == values[first:]).all()
     from_first, from_second = values[values > 0], -values[values < 0]
     assert (from_first == np.arange(len(from_first)) + 1).all()
     assert (from_second == np.arange(len(from_second)) + 1).all()

@@ -126,8 +126,22 @@ SMALL = recipe()
     ("changes", "rebuilt"),
     [
         ({"name": "other"}, set()),
-        ({"pretraining": SMALL.pretraining.replace(tokens=7, seed=9, compile=False, device="cuda")}, set()),
-        ({"finetuning": SMALL.finetuning.replace(device="auto", processes=3, keep=5)}, set()),
+        (
+            {
+                "pretraining": SMALL.pretraining.replace(
+                    tokens=7, seed=9, compute=recipes.Compute(compile=False, device="cuda")
+                )
+            },
+            set(),
+        ),
+        (
+            {
+                "finetuning": SMALL.finetuning.replace(
+                    compute=recipes.Compute(device="auto", processes=3, checkpoints_kept=5)
+                )
+            },
+            set(),
+        ),
         ({"sft_evaluation": SMALL.sft_evaluation.replace(device="auto")}, set()),
         ({"knowledge_boundary": SMALL.knowledge_boundary.replace(device="auto")}, set()),
         ({"finetuning": SMALL.finetuning.replace(batch_tokens=1280)}, set()),  # the value inherited from pretraining

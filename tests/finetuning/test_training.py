@@ -1,4 +1,4 @@
-"""The assistant's training process: broken off and gone on."""
+"""The training process of `sft_checkpoint`: learning, and resuming after it was killed."""
 
 import json
 
@@ -12,13 +12,13 @@ from llm_assets.model.chat import Message, render
 from llm_assets.model.checkpoint import save_model, steps_saved
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.plan import Optimisation, TrainingPlan
-from tests.support.training_jobs import ENCODING, PEOPLE, SHAPE, result, resume_after_kills, write_corpus
+from tests.support.training_jobs import ENCODING, PEOPLE, SHAPE, result, run_with_two_kills, write_corpus
 
-MODULE = "llm_assets.finetuning.train"
+MODULE = "llm_assets.finetuning.sft_checkpoint_process"
 
 
-def talks(people):
-    """Short conversations as tokens, as the asset writes them."""
+def conversations_about(people):
+    """Short conversations as tokens, as `sft_checkpoint` writes them."""
     rendered = [
         render(
             ENCODING,
@@ -45,11 +45,11 @@ def job(tmp_path_factory):
     base.mkdir()
     save_model(model, base)
     ENCODING.save(base)
-    talks(PEOPLE[:150]).save(folder / "training.npz")
-    talks(PEOPLE[150:]).save(folder / "held-out.npz")
+    conversations_about(PEOPLE[:150]).save(folder / "training.npz")
+    conversations_about(PEOPLE[150:]).save(folder / "held-out.npz")
     plan = TrainingPlan(
         steps=24,
-        rows=8,
+        batch_size=8,
         micro_batch_size=8,
         seed=1,
         optimisation=Optimisation(learning_rate=3e-3, matrix_learning_rate=3e-3),
@@ -68,24 +68,24 @@ def job(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def unbroken(job, tmp_path_factory):
-    folder, events = tmp_path_factory.mktemp("unbroken"), []
+def uninterrupted(job, tmp_path_factory):
+    folder, events = tmp_path_factory.mktemp("uninterrupted"), []
     run_job(MODULE, job, folder, events.append)
     return folder, events
 
 
-def test_it_learns_what_assistants_say(unbroken):
-    looks = [event for event in unbroken[1] if event["kind"] == "validation"]
-    assert [event["step"] for event in looks] == [0, 8, 16, 24]
-    assert looks[-1]["loss"] < looks[0]["loss"] - 1
+def test_it_learns_the_assistants_answers(uninterrupted):
+    validations = [event for event in uninterrupted[1] if event["kind"] == "validation"]
+    assert [event["step"] for event in validations] == [0, 8, 16, 24]
+    assert validations[-1]["loss"] < validations[0]["loss"] - 1
 
 
-def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
-    events = resume_after_kills(MODULE, job, tmp_path, 12, 18)
+def test_a_killed_training_ends_like_an_uninterrupted_one(job, uninterrupted, tmp_path):
+    events = run_with_two_kills(MODULE, job, tmp_path, 12, 18)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 18
-    assert result(tmp_path) == result(unbroken[0])
-    kept, whole = (
+    assert result(tmp_path) == result(uninterrupted[0])
+    resumed_events, whole_events = (
         json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
-        for folder in (tmp_path, unbroken[0])
+        for folder in (tmp_path, uninterrupted[0])
     )
-    assert kept == whole
+    assert resumed_events == whole_events

@@ -1,4 +1,6 @@
-"""The chat protocol: tokens and loss mask as written down, equal to transformers' apply_chat_template, closed to impostors."""
+"""The chat protocol: tokens and loss mask as written down, equal to transformers' apply_chat_template, closed to
+impostors.
+"""
 
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ from llm_assets.model.chat import (
 )
 from llm_assets.model.encoding import SPECIAL_TOKENS
 from llm_assets.model.tokenizer_files import write_tokenizer
-from tests.support.small_models import ENCODING
+from tests.support.tiny_models import ENCODING
 
 TALK = [
     Message("system", "Answer briefly."),
@@ -43,17 +45,20 @@ def openai(messages):
     return out
 
 
-def test_a_conversation_stands_as_written_down():
+def test_a_conversation_is_rendered_as_documented():
     ids, trained = render(ENCODING, TALK)
     assert ENCODING.decode(ids) == (
         "<|bos|><|system_start|> Answer briefly.<|system_end|><|user_start|> Where is the river?<|user_end|>"
-        "<|assistant_start|> I will look.<|search_start|> river<|search_end|><|tool_start|><|result_start|> The river flows through the town.<|result_end|><|tool_end|> In the town.<|assistant_end|>"
-        "<|user_start|> What is 7 times 6?<|user_end|><|assistant_start|><|python_start|> 7 * 6<|python_end|><|tool_start|><|result_start|> 42<|result_end|><|tool_end|> It is 42.<|assistant_end|>"
+        "<|assistant_start|> I will look.<|search_start|> river<|search_end|>"
+        "<|tool_start|><|result_start|> The river flows through the town.<|result_end|><|tool_end|>"
+        " In the town.<|assistant_end|>"
+        "<|user_start|> What is 7 times 6?<|user_end|><|assistant_start|><|python_start|> 7 * 6<|python_end|>"
+        "<|tool_start|><|result_start|> 42<|result_end|><|tool_end|> It is 42.<|assistant_end|>"
     )
-    said = ENCODING.decode([token for token, train in zip(ids, trained, strict=True) if train])
-    assert (
-        said
-        == " I will look.<|search_start|> river<|search_end|> In the town.<|assistant_end|><|python_start|> 7 * 6<|python_end|> It is 42.<|assistant_end|>"
+    trained_text = ENCODING.decode([token for token, is_trained in zip(ids, trained, strict=True) if is_trained])
+    assert trained_text == (
+        " I will look.<|search_start|> river<|search_end|> In the town.<|assistant_end|>"
+        "<|python_start|> 7 * 6<|python_end|> It is 42.<|assistant_end|>"
     )
 
 
@@ -86,21 +91,21 @@ def test_transformers_renders_the_same_tokens_and_the_same_mask(tokenizer):
                 messages += [Message("assistant", answer, Call(tool, query)), Message("tool", result)]
             messages.append(Message("assistant", answer))
         ids, trained = render(ENCODING, messages)
-        theirs = tokenizer.apply_chat_template(
+        rendered = tokenizer.apply_chat_template(
             openai(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
-        assert theirs["input_ids"] == ids
-        assert [bool(one) for one in theirs["assistant_masks"]] == trained
-        asked = messages[:-1]
+        assert rendered["input_ids"] == ids
+        assert [bool(mask) for mask in rendered["assistant_masks"]] == trained
+        unanswered = messages[:-1]
         assert tokenizer.apply_chat_template(
-            openai(asked), tokenize=True, return_dict=True, add_generation_prompt=True
-        )["input_ids"] == prompt(ENCODING, asked)
+            openai(unanswered), tokenize=True, return_dict=True, add_generation_prompt=True
+        )["input_ids"] == prompt(ENCODING, unanswered)
 
     same()
 
 
 @given(st.lists(st.sampled_from([*SPECIAL_TOKENS, "hello ", "<|", "|>"]), min_size=1, max_size=8))
-def test_what_a_user_writes_opens_no_turn(pieces):
+def test_a_users_text_cannot_open_a_turn(pieces):
     text = "x" + "".join(pieces)
     ids, trained = render(ENCODING, [Message("user", text), Message("assistant", "No.")])
     inner = ids[2 : ids.index(ENCODING.special["<|user_end|>"])]
@@ -112,7 +117,7 @@ def test_what_a_user_writes_opens_no_turn(pieces):
 
 
 @given(st.text(max_size=40))
-def test_a_text_comes_back_as_it_was(text):
+def test_texts_are_decoded_unchanged(text):
     assert decode_text(ENCODING, encode_text(ENCODING, text)) == text
 
 
@@ -120,16 +125,16 @@ def test_a_text_begins_with_the_tokens_of_a_word_within_a_sentence():
     assert encode_text(ENCODING, "river") == ENCODING.encode("the river")[len(ENCODING.encode("the")) :]
 
 
-USER, SAID = Message("user", "Hello."), Message("assistant", "Good day.")
+USER, ANSWER = Message("user", "Hello."), Message("assistant", "Good day.")
 
 
 @pytest.mark.parametrize(
     ("messages", "problem"),
     [
         ([], "no messages"),
-        ([SAID], "message 1: assistant where system or user was expected"),
+        ([ANSWER], "message 1: assistant where system or user was expected"),
         ([USER, USER], "message 2: user where assistant was expected"),
-        ([USER, SAID, Message("system", "x")], "message 3: system where user was expected"),
+        ([USER, ANSWER, Message("system", "x")], "message 3: system where user was expected"),
         ([USER], "message 1: the conversation ends with user"),
         ([Message("critic", "x")], "message 1: role 'critic'"),
         ([USER, Message("assistant", " ")], "message 2: empty assistant message"),
@@ -140,16 +145,19 @@ USER, SAID = Message("user", "Hello."), Message("assistant", "Good day.")
             [USER, Message("assistant", "x", Call("python", "1"))],
             "message 2: the conversation ends with assistant calling a tool",
         ),
-        ([USER, Message("assistant", "x", Call("python", "1")), SAID], "message 3: assistant where tool was expected"),
-        ([USER, SAID, Message("tool", "1")], "message 3: tool where user was expected"),
+        (
+            [USER, Message("assistant", "x", Call("python", "1")), ANSWER],
+            "message 3: assistant where tool was expected",
+        ),
+        ([USER, ANSWER, Message("tool", "1")], "message 3: tool where user was expected"),
     ],
 )
-def test_conversations_out_of_order_are_named(messages, problem):
+def test_conversations_out_of_order_are_errors(messages, problem):
     with pytest.raises(ConversationError, match=problem):
         render(ENCODING, messages)
 
 
 def test_there_is_nothing_to_answer_after_an_answer():
     assert ENCODING.decode(prompt(ENCODING, [USER])).endswith("<|user_end|><|assistant_start|>")
-    with pytest.raises(ConversationError, match="nothing is left for it to answer"):
-        prompt(ENCODING, [USER, SAID])
+    with pytest.raises(ConversationError, match="so there is nothing left to answer"):
+        prompt(ENCODING, [USER, ANSWER])

@@ -1,4 +1,4 @@
-"""Encodings: any bytes round trip, special tokens stay out of texts, broken ranks files are named, parity with `tokenizers`."""
+"""Encodings: round trips, special tokens, broken ranks files, parity with the `tokenizers` library."""
 
 import base64
 import random
@@ -88,29 +88,29 @@ def ranks_file(change):
     [
         (lambda lines: lines.insert(3, b"not base64 at all"), "line 4: not a token"),
         (lambda lines: lines.insert(3, b"QUJD"), "line 4: not a token"),
-        (lambda lines: lines.append(lines[5].split()[0] + b" 684"), "line 685: token .* for the second time"),
+        (lambda lines: lines.append(lines[5].split()[0] + b" 684"), "line 685: token .* occurs twice"),
         (lambda lines: lines.pop(300), "ranks are not 0 to 682; 300 is missing"),
         (lambda lines: lines.append(base64.b64encode(b"zzzz") + b" 5"), "ranks are not 0 to 684"),
         (lambda lines: lines.__setitem__(65, base64.b64encode(b"qqqq") + b" 65"), "no token for the byte"),
     ],
 )
-def test_broken_ranks_are_named(change, message):
+def test_broken_ranks_are_errors(change, message):
     with pytest.raises(TokenizerError, match=message):
         parse_ranks(ranks_file(change), "mine.tiktoken")
 
 
-def test_a_ranks_file_that_is_not_there_or_another(tmp_path):
+def test_a_missing_or_wrong_ranks_file_is_an_error(tmp_path):
     with pytest.raises(TokenizerError, match="No such file"):
         published("gpt2", tmp_path / "none.tiktoken")
     (tmp_path / "own.tiktoken").write_bytes(write_ranks(ENCODING.ranks))
-    with pytest.raises(TokenizerError, match="well formed, 684 tokens, but not the gpt2 that was published"):
+    with pytest.raises(TokenizerError, match="well formed, 684 tokens, but not the published gpt2"):
         published("gpt2", tmp_path / "own.tiktoken")
     with pytest.raises(TokenizerError, match="there are gpt2, cl100k_base, o200k_base"):
         published("gpt5")
 
 
 @pytest.mark.parametrize("error", [requests.ConnectionError("no network"), ValueError("Hash mismatch for data")])
-def test_a_download_that_fails_is_tried_again_and_a_broken_file_is_not(tmp_path, monkeypatch, error):
+def test_only_a_failed_download_is_retried(tmp_path, monkeypatch, error):
     def read(url, sha256):
         raise error
 
@@ -171,7 +171,7 @@ def test_parity_of_a_published_encoding(shared_data, tmp_path):
     assert encoding.pattern == GPT4_PATTERN
 
 
-def test_line_ends_are_the_tokens_that_hold_one():
+def test_line_ends_are_the_tokens_with_a_line_break():
     assert ENCODING.line_ends and all("\n" in ENCODING.decode([token]) for token in ENCODING.line_ends)
     for text in [TEXTS[-1], "One.\nTwo.\n\nThree"]:
         assert [token in ENCODING.line_ends for token in ENCODING.encode(text)] == [

@@ -15,9 +15,9 @@ GPT2 = ModelShape("gpt2", 512, 64, 2, 32, 2, 2, 16, 128, True)
 
 
 def model(shape):
-    made = Transformer(shape)
-    made.initialise(1)
-    return made
+    transformer = Transformer(shape)
+    transformer.initialise(1)
+    return transformer
 
 
 def value(reader, name):
@@ -27,20 +27,20 @@ def value(reader, name):
 @pytest.mark.parametrize("shape", [QWEN, GPT2], ids=["qwen3", "gpt2"])
 @pytest.mark.parametrize("kind", ["f32", "f16"])
 def test_every_weight_is_read_back(tmp_path, shape, kind):
-    made = model(shape)
-    told = write_gguf(made, ENCODING, tmp_path / "m.gguf", "Ada", kind)
+    transformer = model(shape)
+    written = write_gguf(transformer, ENCODING, tmp_path / "m.gguf", "Ada", kind)
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
-    assert told["tensors"] == len(reader.tensors) == len(made.state_dict())
-    found = {tensor.name: np.asarray(tensor.data, np.float32) for tensor in reader.tensors}
-    embedding = made.embedding.weight.detach().numpy()
+    assert written["tensors"] == len(reader.tensors) == len(transformer.state_dict())
+    weights = {tensor.name: np.asarray(tensor.data, np.float32) for tensor in reader.tensors}
+    embedding = transformer.embedding.weight.detach().numpy()
     assert np.array_equal(
-        found["token_embd.weight"], embedding.astype(np.float16 if kind == "f16" else np.float32).astype(np.float32)
+        weights["token_embd.weight"], embedding.astype(np.float16 if kind == "f16" else np.float32).astype(np.float32)
     )
     if shape is GPT2:
-        assert found["blk.1.attn_qkv.weight"].shape == (96, 32)  # transposed: out, in
+        assert weights["blk.1.attn_qkv.weight"].shape == (96, 32)  # transposed: out, in
     else:
         assert np.array_equal(
-            found["blk.1.attn_q_norm.weight"], made.model.layers[1].self_attn.q_norm.weight.detach().numpy()
+            weights["blk.1.attn_q_norm.weight"], transformer.model.layers[1].self_attn.q_norm.weight.detach().numpy()
         )
         assert (
             value(reader, "qwen3.rope.freq_base") == shape.rope_theta
@@ -49,7 +49,7 @@ def test_every_weight_is_read_back(tmp_path, shape, kind):
     assert value(reader, "general.architecture") == shape.architecture
 
 
-def test_the_vocabulary_and_how_a_turn_ends(tmp_path):
+def test_the_vocabulary_and_the_end_of_a_turn(tmp_path):
     write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "Ada")
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
     tokens, kinds = value(reader, "tokenizer.ggml.tokens"), value(reader, "tokenizer.ggml.token_type")
@@ -72,7 +72,7 @@ def test_a_base_model_ends_with_the_document(tmp_path):
     )
 
 
-def test_how_texts_are_split_is_told():
+def test_known_split_patterns_are_named():
     assert pre_tokenizer(GPT2_PATTERN) == ("gpt-2", True)
     assert pre_tokenizer(gpt4_pattern(3)) == ("llama-bpe", True)
     assert pre_tokenizer(gpt4_pattern(2)) == ("llama-bpe", False)

@@ -1,24 +1,27 @@
-"""The sampling engine: with the cache as without, each prompt as if it were alone, filters and seeds as they say."""
+"""The sampling engine: equal to full forward passes, each prompt independent of its batch, filters and seeds as
+documented.
+"""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_assets.model.sampling import Choice, Engine, Sampling, _read_once, choose, filtered
+from llm_assets.model.prefill import shared_prefix_length
+from llm_assets.model.sampling import Choice, Engine, Sampling, choose, filtered
 from llm_assets.model.shape import ModelError
-from tests.support.small_models import ENCODING, SHAPES, TEXTS, model
+from tests.support.tiny_models import ENCODING, SHAPES, TEXTS, random_model
 
-ENGINES = {name: Engine(model(shape), ENCODING) for name, shape in SHAPES.items()}
+ENGINES = {name: Engine(random_model(shape), ENCODING) for name, shape in SHAPES.items()}
 PROMPTS = [ENCODING.document(text)[:length] for text, length in zip(TEXTS, [1, 9, 30, 5, 17], strict=False)]
 
 
-def greedy(made, prompt, count):
-    """Continuation and log-probabilities by the whole forward pass for every token."""
+def greedy(model, prompt, count):
+    """Continuation and log-probabilities by a full forward pass for each token."""
     tokens, scores = list(prompt), []
     for _ in range(count):
         with torch.no_grad():
-            row = made(torch.tensor([tokens]))[0, -1, : made.shape.vocabulary]
+            row = model(torch.tensor([tokens]))[0, -1, : model.shape.vocabulary]
         tokens.append(int(row.argmax()))
         scores.append(float(row.log_softmax(-1)[tokens[-1]]))
     return tokens[len(prompt) :], scores
@@ -36,7 +39,7 @@ def test_equal_to_the_full_forward_pass_token_by_token(name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_batch_changes_nothing(name):
+def test_completions_do_not_depend_on_the_batch(name):
     engine, sampling = (
         ENGINES[name],
         Sampling(max_tokens=24, temperature=1.0, top_k=40, seed=3, stop=tuple(range(0, 500, 11))),
@@ -46,25 +49,28 @@ def test_a_batch_changes_nothing(name):
         completion.finish == "stop" for completion in together
     )
     by_two = engine.complete(PROMPTS, sampling, batch=2)
-    assert [one.tokens for one in together] == [one.tokens for one in by_two]
+    assert [completion.tokens for completion in together] == [completion.tokens for completion in by_two]
     *_, alone = engine.stream([PROMPTS[3]], sampling, first=3)
     assert alone[0].tokens == together[3].tokens
 
 
-def test_samples_of_one_prompt_are_those_of_the_prompt_given_often():
+def test_several_samples_equal_a_repeated_prompt():
     engine, sampling = ENGINES["plain"], Sampling(max_tokens=10, seed=1)
-    assert [one.tokens for one in engine.complete(PROMPTS[1:3], sampling, samples=3)] == [
-        one.tokens for one in engine.complete([PROMPTS[1]] * 3 + [PROMPTS[2]] * 3, sampling)
+    assert [completion.tokens for completion in engine.complete(PROMPTS[1:3], sampling, samples=3)] == [
+        completion.tokens for completion in engine.complete([PROMPTS[1]] * 3 + [PROMPTS[2]] * 3, sampling)
     ]
 
 
-def test_seeds():
+def test_each_seed_gives_its_own_samples():
     engine = ENGINES["plain"]
-    runs = [[one.tokens for one in engine.complete(PROMPTS, Sampling(max_tokens=10, seed=seed))] for seed in (1, 1, 2)]
+    runs = [
+        [completion.tokens for completion in engine.complete(PROMPTS, Sampling(max_tokens=10, seed=seed))]
+        for seed in (1, 1, 2)
+    ]
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_stop_tokens_end_a_sequence_and_are_no_part_of_it():
+def test_stop_tokens_end_a_sequence_and_are_not_part_of_it():
     engine = ENGINES["plain"]
     tokens, _ = greedy(engine.model, PROMPTS[2], 12)
     completion = engine.complete([PROMPTS[2]], Sampling(max_tokens=12, temperature=0, stop=(tokens[5],)))[0]
@@ -78,11 +84,11 @@ def test_last_tokens_end_a_sequence_and_are_part_of_it():
     assert completion.finish == "stop" and completion.tokens == tokens[: tokens.index(tokens[5]) + 1]
 
 
-def test_a_line_is_what_stands_before_its_end():
+def test_a_line_is_the_text_before_its_end():
     engine = ENGINES["plain"]
     whole = [
-        ENCODING.decode(one.tokens)
-        for one in engine.complete(PROMPTS, Sampling(max_tokens=30, seed=3, stop=(ENCODING.bos,)), 32)
+        ENCODING.decode(completion.tokens)
+        for completion in engine.complete(PROMPTS, Sampling(max_tokens=30, seed=3, stop=(ENCODING.bos,)), 32)
     ]
     assert any("\n" in text for text in whole)
     assert engine.lines(PROMPTS, 30, 32, temperature=1.0, seed=3) == [text.split("\n")[0].strip() for text in whole]
@@ -92,11 +98,11 @@ def test_a_line_is_what_stands_before_its_end():
 @pytest.mark.parametrize(
     ("beginnings", "ends"), [(1, (1, 4, 2)), (1, (0, 3)), (2, (2, 5, 1, 4)), (3, (6,) * 6), (1, (6,))]
 )
-def test_what_prompts_begin_with_is_read_once_and_answered_alike(name, beginnings, ends):
+def test_shared_prefixes_are_read_once_and_change_no_completion(name, beginnings, ends):
     engine = ENGINES[name]
-    begun = [ENCODING.document(" ".join(TEXTS[number:]))[:40] for number in range(beginnings)]
-    prompts = [[*begun[number % beginnings], *PROMPTS[2][1 : 1 + more]] for number, more in enumerate(ends)]
-    assert (_read_once(prompts) > 0) == (len(ends) > beginnings)
+    prefixes = [ENCODING.document(" ".join(TEXTS[number:]))[:40] for number in range(beginnings)]
+    prompts = [[*prefixes[number % beginnings], *PROMPTS[2][1 : 1 + size]] for number, size in enumerate(ends)]
+    assert (shared_prefix_length(prompts) > 0) == (len(ends) > beginnings)
     for prompt, completion in zip(
         prompts, engine.complete(prompts, Sampling(max_tokens=12, temperature=0)), strict=True
     ):
@@ -110,7 +116,9 @@ def test_the_context_ends_a_sequence():
     long, short = (ENCODING.document(TEXTS[0]) * 3)[:60], PROMPTS[0]
     completions = engine.complete([long, short], Sampling(max_tokens=100, temperature=0))
     # 60 tokens, 4 more positions, and one token after the last of them.
-    assert [len(one.tokens) for one in completions] == [5, 64] and {one.finish for one in completions} == {"context"}
+    assert [len(completion.tokens) for completion in completions] == [5, 64] and {
+        completion.finish for completion in completions
+    } == {"context"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +129,7 @@ def test_the_context_ends_a_sequence():
         ([500], "has the id 500; the vocabulary has 500"),
     ],
 )
-def test_impossible_prompts_are_named(prompt, message):
+def test_impossible_prompts_are_errors(prompt, message):
     with pytest.raises(ModelError, match=message):
         ENGINES["plain"].complete([prompt], Sampling())
 
@@ -129,7 +137,7 @@ def test_impossible_prompts_are_named(prompt, message):
 @pytest.mark.parametrize(
     "wrong", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}]
 )
-def test_impossible_settings_are_named(wrong):
+def test_impossible_settings_are_errors(wrong):
     with pytest.raises(ModelError, match=next(iter(wrong))):
         Sampling(**wrong)
 
@@ -142,16 +150,16 @@ logits = st.lists(st.integers(-40, 40), min_size=2, max_size=30, unique=True).ma
 @given(logits, st.integers(1, 30), st.floats(0.05, 1.0))
 def test_filters_keep_the_most_probable(row, top_k, top_p):
     probabilities = row[0].softmax(-1)
-    kept = filtered(row, Sampling(top_k=top_k))[0].isfinite()
+    is_kept = filtered(row, Sampling(top_k=top_k))[0].isfinite()
     assert (
-        kept.sum() == min(top_k, len(row[0])) and probabilities[kept].min() >= probabilities[~kept].max()
-        if (~kept).any()
-        else kept.all()
+        is_kept.sum() == min(top_k, len(row[0])) and probabilities[is_kept].min() >= probabilities[~is_kept].max()
+        if (~is_kept).any()
+        else is_kept.all()
     )
-    kept = filtered(row, Sampling(top_p=top_p))[0].isfinite()
-    assert probabilities[kept].sum() >= top_p - 1e-5 and kept[probabilities.argmax()]
-    if kept.sum() > 1:
-        assert probabilities[kept].sum() - probabilities[kept].min() < top_p + 1e-5
+    is_kept = filtered(row, Sampling(top_p=top_p))[0].isfinite()
+    assert probabilities[is_kept].sum() >= top_p - 1e-5 and is_kept[probabilities.argmax()]
+    if is_kept.sum() > 1:
+        assert probabilities[is_kept].sum() - probabilities[is_kept].min() < top_p + 1e-5
 
 
 @settings(max_examples=10)
@@ -164,7 +172,7 @@ def test_choices_follow_the_probabilities(row):
     assert choose(row, Sampling(temperature=0), draws[:1]) == row.argmax()
 
 
-def test_what_is_streamed_is_what_is_completed():
+def test_streamed_tokens_are_those_of_the_completion():
     engine, sampling = ENGINES["plain"], Sampling(max_tokens=30, temperature=0)
     *steps, completions = engine.stream(PROMPTS[:2], sampling)
     for number in range(2):
@@ -179,7 +187,7 @@ def test_what_is_streamed_is_what_is_completed():
     assert text == ENCODING.decode_bytes(tokens).decode("utf-8", "replace")
 
 
-def test_next_tokens_and_likelihoods():
+def test_next_tokens_and_log_likelihoods_agree_with_greedy_sampling():
     engine = ENGINES["gpt2"]
     table = engine.next_tokens(PROMPTS[1], 500)
     assert sum(share for _, share in table) == pytest.approx(1, abs=1e-4) and table[0][1] == max(

@@ -48,7 +48,7 @@ def test_the_reward_model_is_measured_on_held_out_questions(pipeline):
     accuracy = pipeline.stats("reward_checkpoint")["accuracy"]
     assert accuracy == pytest.approx((scores["margin"] > 0).mean(), abs=1e-4)
     normalisation = json.loads(pipeline.artifacts["reward_checkpoint"].file("reward.json").read_text())
-    assert normalisation["deviation"] > 0
+    assert normalisation["standard_deviation"] > 0
 
 
 def test_the_over_optimisation_monitor_keeps_the_step_that_gold_scores_highest(pipeline):

@@ -12,7 +12,7 @@ from llm_assets.graph import GRAPH
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.encoding import Encoding, TokenizerError
 from llm_assets.pretraining.base_checkpoint import PretrainingError
-from llm_assets.recipes import Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards, WarcFiles
+from llm_assets.recipes import Compute, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards, WarcFiles
 from llm_assets.training.shards import TokenStream
 from tests.support.building import build, check
 from tests.support.small_recipe import CORPUS, recipe_file, warc_recipe, warc_sources
@@ -105,7 +105,8 @@ def test_a_vocabulary_too_large_for_the_corpus_is_an_error(tmp_path):
 
 
 def test_a_corpus_smaller_than_one_batch_is_an_error(tmp_path):
-    recipe = warc_recipe(tmp_path, pretraining=Pretraining(tokens=2_000_000, batch_tokens=1 << 20, device="cpu"))
+    pretraining = Pretraining(tokens=2_000_000, batch_tokens=1 << 20, compute=Compute(device="cpu"))
+    recipe = warc_recipe(tmp_path, pretraining=pretraining)
     message = "tokens to train on, fewer than one batch of 1,048,480; lower pretraining.batch_tokens"
     with pytest.raises(PretrainingError, match=rf"the corpus has [\d,]+ {re.escape(message)}"):
         build(recipe, [*TOKENS, GRAPH["base_checkpoint"]])
@@ -126,7 +127,7 @@ def test_training_can_continue_an_earlier_model_on_a_new_crawl(tmp_path):
     assert second.record.fields["inputs"]["continue_from"] and "token_shards/c" not in second.record.fields["inputs"]
     assert load_checkpoint(second.path)[1] == load_checkpoint(first.path)[1]
     lost = continued.replace(pretraining=continued.pretraining.replace(continue_from=str(tmp_path / "missing")))
-    message = r"continue_from .*missing: no checkpoint is there \(model\.safetensors, "
+    message = r"continue_from .*missing: not a checkpoint \(model\.safetensors, "
     with pytest.raises(PretrainingError, match=message):
         build(lost, stages, crawls=("c", "d"))
 
@@ -148,7 +149,7 @@ def test_the_evaluation_names_the_pages_behind_its_numbers(tmp_path):
     baselines = dict(pl.read_parquet(evaluation.table("baselines")).iter_rows())
     assert set(baselines) == {"base model", "5-gram of bytes", "gzip -9", "xz -9e"}
     page = evaluation.view("report.html").read_text()
-    for title in ("Bits per byte", "Pages recited", "Learning in context", "An assistant by prompt"):
+    for title in ("Bits per byte", "Pages recited", "Learning in context", "A prompted assistant"):
         assert title in page
     assert "http" not in page.split("<style>")[1].split("</style>")[0]
     assert evaluation.record.stats["bits_per_byte"]["base model"] == round(baselines["base model"], 4)

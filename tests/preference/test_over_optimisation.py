@@ -1,20 +1,19 @@
-"""The monitor: what is over-optimisation and what is not; and a real policy that is driven into it, and stopped."""
+"""The over-optimisation monitor: when it stops a training; and a real policy that is over-optimised and stopped."""
 
 import pytest
 
 from llm_assets.model.checkpoint import load_model
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.preference.over_optimisation import adversarial, over_optimised
-from llm_assets.training.policy import BEST, EvaluationStep, Reward
-from tests.support.policy_training import LOW, STOP, curve, trainer
-from tests.support.training_jobs import ENCODING
+from llm_assets.training.policy import BEST, EvaluationStep
+from tests.support.policy_training import LOW, STOP, policy_trainer, read_curve
+from tests.support.tiny_models import ENCODING
 
 
-def looks(proxy, gold):
-    return [
-        {"step": 10 * number, "proxy": loved, "gold": liked}
-        for number, (loved, liked) in enumerate(zip(proxy, gold, strict=True))
-    ]
+def evaluations(proxies, golds):
+    """Evaluations every ten steps."""
+    pairs = zip(proxies, golds, strict=True)
+    return [{"step": 10 * number, "proxy": proxy, "gold": gold} for number, (proxy, gold) in enumerate(pairs)]
 
 
 @pytest.mark.parametrize(
@@ -22,61 +21,54 @@ def looks(proxy, gold):
     [
         ([0, 1, 2, 3], [0, 1, 0.5, 0.4], True),
         ([0, 1, 2, 3], [0, 1, 0.5, 0.95], False),  # the last is within the margin
-        (
-            [0, 1, 2, 0.5],
-            [0, 1, 0.5, 0.4],
-            False,
-        ),  # the reward model no longer likes it: the policy falls apart, or was only unlucky
-        ([0, 1, 2], [0, 1, 0.5], False),  # one look is no trend
+        # The reward model's score falls too: the policy collapses, or this evaluation was unlucky.
+        ([0, 1, 2, 0.5], [0, 1, 0.5, 0.4], False),
+        ([0, 1, 2], [0, 1, 0.5], False),  # one evaluation is no trend
         ([0, 1, 2, 3], [0, 1, 2, 3], False),
         ([0, 1, 2], [1, 0.5, 0.2], True),  # worse from the start
         ([0, 1, 2, 3, 4], [0, 1, 1, 0.5, 0.4], True),  # of two equal peaks the first counts
     ],
 )
-def test_what_is_over_optimisation(proxy, gold, stops):
-    told = over_optimised(looks(proxy, gold), patience=2, margin=0.1)
-    assert bool(told) == stops
+def test_a_gold_signal_that_falls_while_the_reward_rises_stops_the_training(proxy, gold, stops):
+    reason = over_optimised(evaluations(proxy, gold), patience=2, margin=0.1)
+    assert bool(reason) == stops
     if stops:
-        assert f"peaked at step {10 * gold.index(max(gold))} " in told and f"to {gold[-1]:.3f}" in told
+        assert f"peaked at step {10 * gold.index(max(gold))} " in reason and f"to {gold[-1]:.3f}" in reason
 
 
-def test_adversarial_answers_are_loved_and_not_liked():
+def test_adversarial_answers_have_a_high_reward_and_a_low_gold_signal():
     assert adversarial([3, 2, 1, 0, 2.5], [-3, 2, -2, 1, 0], 5) == [0]
     assert adversarial([3, 3, 3, -9], [0, -1, -2, 9], 2) == [2, 1]
     assert adversarial([], [], 3) == []
 
 
+def low_share(model):
+    """The share of tokens of the vocabulary's first fifth in the model's answers."""
+    sampling = Sampling(max_tokens=6, seed=9, stop=(STOP, ENCODING.bos))
+    completions = Engine(model, ENCODING).complete([ENCODING.document("one")], sampling, 200)
+    tokens = [token for completion in completions for token in completion.tokens]
+    return sum(token < LOW for token in tokens) / len(tokens)
+
+
 def test_a_policy_driven_past_the_peak_is_stopped_and_the_peak_is_kept(tmp_path):
-    """The reward is for every token of the vocabulary's first fifth; gold likes answers half of which are such, and no more."""
+    """The reward is for each low token; the gold signal is best where half of the tokens are low."""
 
-    def share(model):
-        found = Engine(model, ENCODING).complete(
-            [ENCODING.document("one")], Sampling(max_tokens=6, seed=9, stop=(STOP, ENCODING.bos)), 200
-        )
-        return sum(token < LOW for one in found for token in one.tokens) / sum(len(one.tokens) for one in found)
-
-    def reward(numbers, completions):
-        return [Reward(sum(token < LOW for token in one.tokens) / 6) for one in completions]
-
-    def evaluation(engine, step):
-        low = share(engine.model)
+    def evaluate(engine, step):
+        low = low_share(engine.model)
         gold = 1 - 2 * abs(low - 0.5)
         return EvaluationStep(gold, {"proxy": low, "gold": gold})
 
-    values = trainer(
+    values = policy_trainer(
         tmp_path / "t",
-        reward=reward,
-        evaluation=evaluation,
+        evaluate=evaluate,
+        why_stop=lambda history: over_optimised(history, 2, 0.1),
         evaluate_every=3,
         steps=60,
-        judge=lambda seen: over_optimised(seen, 2, 0.1),
     ).run()
     assert values["stopped"].startswith("over-optimised: the gold signal peaked at step")
-    seen = [event for event in values["events"] if event["kind"] == "evaluation"]
-    peak = max(seen, key=lambda one: one["gold"])
-    assert seen[-1]["proxy"] > peak["proxy"] > seen[0]["proxy"] and seen[-1]["gold"] < peak["gold"] - 0.1
-    assert (
-        0 < peak["step"] == values["best"]["step"] < seen[-1]["step"] < 60
-        and len(curve(tmp_path / "t")) == seen[-1]["step"]
-    )
-    assert share(load_model(tmp_path / "t" / BEST)) == pytest.approx(peak["proxy"])
+    history = [event for event in values["events"] if event["kind"] == "evaluation"]
+    first, last, peak = history[0], history[-1], max(history, key=lambda evaluation: evaluation["gold"])
+    assert last["proxy"] > peak["proxy"] > first["proxy"] and last["gold"] < peak["gold"] - 0.1
+    assert 0 < peak["step"] == values["best"]["step"] < last["step"] < 60
+    assert len(read_curve(tmp_path / "t")) == last["step"]
+    assert low_share(load_model(tmp_path / "t" / BEST)) == pytest.approx(peak["proxy"])

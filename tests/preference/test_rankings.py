@@ -11,7 +11,7 @@ from llm_assets.cli.rank import add_ranking, rank, ranked_by
 from llm_assets.preference.human_rankings import agreement, read_rankings, simulate, split_of
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.preference.response_pairs import pair_digest, pairs_of
-from llm_assets.preference.reward_checkpoint import orders, reliability
+from llm_assets.preference.reward_checkpoint import preference_rows, reliability
 from llm_assets.preference.rlhf_evaluation import wins
 from llm_assets.recipes import HumanRankings, SimulatedLabeller
 
@@ -114,7 +114,8 @@ def test_orders_are_rankings_without_ties():
             (("first", "train"), ("second", "train"), ("tie", "train"), ("first", "gold"))
         )
     ]
-    by_question = {row["question"]: (row["preferred"], row["other"]) for row in orders(pl.DataFrame(rows), ["train"])}
+    pairs = preference_rows(pl.DataFrame(rows), ["train"])
+    by_question = {row["question"]: (row["preferred"], row["other"]) for row in pairs}
     assert by_question == {
         rows[0]["question"]: (rows[0]["first"], rows[0]["second"]),
         rows[1]["question"]: (rows[1]["second"], rows[1]["first"]),

@@ -32,7 +32,13 @@ RECIPE = recipes.Recipe(
     crawls={"a": recipes.SampleWeb()},
     practice_problems=recipes.PracticeProblems(families={"arithmetic": 1.0}, count=20, held_out=1),
     reinforcement=recipes.Reinforcement(
-        steps=2, prompts=2, samples=2, max_tokens=8, evaluate_every=1, evaluation_problems=3, device="cpu"
+        steps=2,
+        prompts=2,
+        samples=2,
+        max_tokens=8,
+        evaluate_every=1,
+        evaluation_problems=3,
+        compute=recipes.Compute(device="cpu"),
     ),
     rl_evaluation=recipes.RlEvaluation(problems=1, samples=2, max_tokens=8, device="cpu"),
     sft_evaluation=recipes.SftEvaluation(max_tokens=8),
@@ -40,8 +46,16 @@ RECIPE = recipes.Recipe(
         prompts=20, unseen=4, monitor_share=0.3, samples=3, max_tokens=8, fictitious_share=0.1, device="cpu"
     ),
     human_rankings=recipes.HumanRankings(simulated=recipes.SimulatedLabeller(share=1.0, tie=0.0), held_out=0.4),
-    reward_training=recipes.RewardTraining(pairs=4, validations=1, device="cpu"),
-    rlhf=recipes.Rlhf(steps=2, prompts=2, samples=2, max_tokens=8, evaluate_every=1, monitor_prompts=4, device="cpu"),
+    reward_training=recipes.RewardTraining(pairs=4, validation_runs=1, compute=recipes.Compute(device="cpu")),
+    rlhf=recipes.Rlhf(
+        steps=2,
+        prompts=2,
+        samples=2,
+        max_tokens=8,
+        evaluate_every=1,
+        monitor_prompts=4,
+        compute=recipes.Compute(device="cpu"),
+    ),
     rlhf_evaluation=recipes.RlhfEvaluation(samples=1, max_tokens=8, device="cpu"),
 )
 
@@ -170,7 +184,7 @@ def identities(made_recipe, root):
         ({"search_only_hosts": ("quiet.example",)}, {"response_pairs"}),
         ({"rlhf": RECIPE.rlhf.replace(monitor_patience=9)}, {"rlhf_checkpoint"}),
         ({"rlhf": RECIPE.rlhf.replace(monitor_margin=0.5)}, {"rlhf_checkpoint"}),
-        ({"rlhf": RECIPE.rlhf.replace(micro_batch_size=1)}, set()),
+        ({"rlhf": RECIPE.rlhf.replace(compute=recipes.Compute(micro_batch_size=1))}, set()),
         ({"human_rankings": RECIPE.human_rankings.replace(held_out=0.1)}, {"human_rankings"}),
         (
             {"human_rankings": recipes.HumanRankings(simulated=None)},  # the gold signal is then a second reward model

@@ -1,4 +1,4 @@
-"""The process of `rlhf_checkpoint` and that of `reward_checkpoint`: broken off and gone on."""
+"""The processes of `reward_checkpoint` and `rlhf_checkpoint`: learning, and resuming after they were killed."""
 
 import json
 import math
@@ -12,11 +12,11 @@ from llm_assets.model.checkpoint import load_checkpoint, save_model, steps_saved
 from llm_assets.model.reward import RewardModel
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
-from llm_assets.preference.fit import conversation
 from llm_assets.preference.jobs import PromptRow, RewardJob, RlhfJob
-from llm_assets.preference.train import by_model, by_rule
+from llm_assets.preference.reward_checkpoint_process import conversation
+from llm_assets.preference.rlhf_checkpoint_process import by_model, by_rule
 from llm_assets.training.plan import Optimisation, PolicyPlan, TrainingPlan
-from tests.support.training_jobs import ENCODING, result, resume_after_kills
+from tests.support.training_jobs import ENCODING, result, run_with_two_kills
 
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 OPTIMISATION = Optimisation(learning_rate=3e-3, matrix_learning_rate=3e-3)
@@ -42,10 +42,16 @@ def policy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitting(policy):
-    """A job whose rankings prefer the longer answer."""
+    """A job whose rankings all prefer the longer answer."""
     rows = tuple((prompt.question, "A long answer, which tells of much.", "Short.") for prompt in prompts(0, 48))
     plan = TrainingPlan(
-        steps=12, rows=8, micro_batch_size=8, seed=1, optimisation=OPTIMISATION, validate_every=4, checkpoint_every=3
+        steps=12,
+        batch_size=8,
+        micro_batch_size=8,
+        seed=1,
+        optimisation=OPTIMISATION,
+        validate_every=4,
+        checkpoint_every=3,
     )
     return RewardJob(plan=plan, checkpoint=str(policy), train=rows[:40], held_out=rows[40:], device="cpu")
 
@@ -53,11 +59,11 @@ def fitting(policy):
 @pytest.fixture(scope="module")
 def fitted(fitting, tmp_path_factory):
     folder, events = tmp_path_factory.mktemp("fitted"), []
-    run_job("llm_assets.preference.fit", fitting, folder, events.append)
+    run_job("llm_assets.preference.reward_checkpoint_process", fitting, folder, events.append)
     return folder, events
 
 
-def test_a_reward_model_learns_what_is_preferred(fitted, policy):
+def test_a_reward_model_learns_which_answers_are_preferred(fitted, policy):
     folder, events = fitted
     evaluations = [event for event in events if event["kind"] == "validation"]
     assert (
@@ -70,12 +76,12 @@ def test_a_reward_model_learns_what_is_preferred(fitted, policy):
         results["measured"] == list(range(8))
         and min(results["margins"]) > 0
         and results["too_long"] == 0
-        and results["deviation"] > 0
+        and results["standard_deviation"] > 0
     )
 
 
-def test_a_reward_model_killed_at_any_moment_ends_as_unbroken(fitting, fitted, tmp_path):
-    resume_after_kills("llm_assets.preference.fit", fitting, tmp_path, 6, 9)
+def test_a_killed_reward_training_ends_like_an_uninterrupted_one(fitting, fitted, tmp_path):
+    run_with_two_kills("llm_assets.preference.reward_checkpoint_process", fitting, tmp_path, 6, 9)
     assert result(tmp_path) == result(fitted[0])
     assert (tmp_path / "results.json").read_text() == (fitted[0] / "results.json").read_text()
 
@@ -86,16 +92,16 @@ def curves(name, *folders):
     ]
 
 
-def test_two_processes_fit_the_same_pairs(fitting, fitted, tmp_path):
+def test_two_processes_fit_the_same_pairs_as_one(fitting, fitted, tmp_path):
     job = replace(fitting, plan=replace(fitting.plan, micro_batch_size=4))
-    run_job("llm_assets.preference.fit", job, tmp_path, lambda event: None, processes=2)
+    run_job("llm_assets.preference.reward_checkpoint_process", job, tmp_path, lambda event: None, processes=2)
     ours, alone = curves("loss", tmp_path, fitted[0])
     assert len(ours) == 12 and ours == pytest.approx(alone, abs=2e-3)
     margins, others = (json.loads((folder / "results.json").read_text())["margins"] for folder in (tmp_path, fitted[0]))
     assert margins == pytest.approx(others, rel=0.05)
 
 
-def test_conversations_too_long_for_the_model_are_told(fitting, tmp_path):
+def test_conversations_too_long_for_the_model_are_left_out_and_counted(fitting, tmp_path):
     too_long = ("Why?", "word " * 200, "No.")
     job = replace(
         fitting,
@@ -103,19 +109,21 @@ def test_conversations_too_long_for_the_model_are_told(fitting, tmp_path):
         train=(*fitting.train, too_long),
         held_out=(*fitting.held_out[:2], too_long, fitting.held_out[2]),
     )
-    run_job("llm_assets.preference.fit", job, tmp_path, lambda event: None)
+    run_job("llm_assets.preference.reward_checkpoint_process", job, tmp_path, lambda event: None)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["too_long"] == 2 and results["measured"] == [0, 1, 3]
 
 
 @pytest.fixture(scope="module")
 def reward(fitted, policy, tmp_path_factory):
-    """A reward model as the artifact holds it."""
+    """The folder of a reward model, as in the artifact."""
     folder = tmp_path_factory.mktemp("reward")
     for name in ("model.safetensors", "shape.json"):
         (folder / name).write_bytes((steps_saved(fitted[0])[-1][1] / name).read_bytes())
     results = json.loads((fitted[0] / "results.json").read_text())
-    (folder / "reward.json").write_text(json.dumps({"mean": results["mean"], "deviation": results["deviation"]}))
+    (folder / "reward.json").write_text(
+        json.dumps({"mean": results["mean"], "standard_deviation": results["standard_deviation"]})
+    )
     return folder
 
 
@@ -153,11 +161,11 @@ def tuning(policy, reward):
 @pytest.fixture(scope="module")
 def tuned(tuning, tmp_path_factory):
     folder, events = tmp_path_factory.mktemp("tuned"), []
-    run_job("llm_assets.preference.train", tuning, folder, events.append)
+    run_job("llm_assets.preference.rlhf_checkpoint_process", tuning, folder, events.append)
     return folder, events
 
 
-def test_the_guard_tells_proxy_and_gold_in_deviations_at_the_start(tuned):
+def test_the_monitor_reports_the_gold_signal_in_standard_deviations_at_the_start(tuned):
     evaluations = [event for event in tuned[1] if event["kind"] == "evaluation"]
     assert [evaluation["step"] for evaluation in evaluations] == [0, 3, 6, 9]
     assert evaluations[0]["gold"] == pytest.approx(0, abs=1e-6) and all(
@@ -167,16 +175,16 @@ def test_the_guard_tells_proxy_and_gold_in_deviations_at_the_start(tuned):
     assert evaluations[0]["gold_raw"] == pytest.approx(start["mean"], abs=1e-6) and len(start["answers"]) == 4
 
 
-def test_rlhf_killed_at_any_moment_ends_as_unbroken(tuning, tuned, tmp_path):
-    resume_after_kills("llm_assets.preference.train", tuning, tmp_path, 4, 6)
+def test_a_killed_rlhf_training_ends_like_an_uninterrupted_one(tuning, tuned, tmp_path):
+    run_with_two_kills("llm_assets.preference.rlhf_checkpoint_process", tuning, tmp_path, 4, 6)
     assert result(tmp_path) == result(tuned[0])
     for name in ("best/model.safetensors", "start.json"):
         assert (tmp_path / name).read_bytes() == (tuned[0] / name).read_bytes()
 
 
-def test_two_processes_tune_the_same_policy(tuning, tuned, tmp_path):
+def test_two_processes_tune_the_same_policy_as_one(tuning, tuned, tmp_path):
     events = []
-    run_job("llm_assets.preference.train", tuning, tmp_path, events.append, processes=2)
+    run_job("llm_assets.preference.rlhf_checkpoint_process", tuning, tmp_path, events.append, processes=2)
     for name in ("reward", "length", "kl"):
         ours, alone = curves(name, tmp_path, tuned[0])
         assert ours[:3] == pytest.approx(alone[:3], rel=1e-3, abs=1e-4)
@@ -184,16 +192,16 @@ def test_two_processes_tune_the_same_policy(tuning, tuned, tmp_path):
     assert json.loads((tmp_path / "start.json").read_text()) == json.loads((tuned[0] / "start.json").read_text())
 
 
-def test_scores_are_in_deviations_and_an_endless_answer_has_one(reward, policy):
+def test_scores_are_in_standard_deviations_also_for_an_endless_answer(reward, policy):
     model, encoding = load_checkpoint(policy)
     scorer = by_model(reward, encoding, "cpu")
-    asked = prompts(0, 3)
+    rows = prompts(0, 3)
     long, short, endless = scorer(
-        asked, [{"text": "A long answer, which tells of much."}, {"text": "Short."}, {"text": "word " * 300}]
+        rows, [{"text": "A long answer, which tells of much."}, {"text": "Short."}, {"text": "word " * 300}]
     )
     assert long > 0 > short and math.isfinite(endless)
-    assert math.isfinite(scorer(asked[:1], [{"text": ""}])[0])
-    said = [Message("user", "Why?"), Message("assistant", "Because it is so.")]
-    assert conversation(encoding, "Why?", "Because it is so.") == render(encoding, said)[0]
+    assert math.isfinite(scorer(rows[:1], [{"text": ""}])[0])
+    messages = [Message("user", "Why?"), Message("assistant", "Because it is so.")]
+    assert conversation(encoding, "Why?", "Because it is so.") == render(encoding, messages)[0]
     assert isinstance(model, Transformer) and not isinstance(model, RewardModel)
-    assert by_rule(asked[:1], [{"text": "Mira Wolf is a baker in Fenford."}]) == [1.5]
+    assert by_rule(rows[:1], [{"text": "Mira Wolf is a baker in Fenford."}]) == [1.5]

@@ -19,15 +19,16 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining.base_evaluation import beats_baselines, chance
 from llm_assets.pretraining.baselines import ByteNgrams, compressed_bits_per_byte
-from llm_assets.pretraining.evaluation import answers, answers_by_prompt, choices, document_losses, recitations
+from llm_assets.pretraining.evaluation import answers, choices, document_losses, prompted_answers, recitations
 from llm_assets.pretraining.in_context import SHOTS, TASKS, few_shot_questions, make_problems, prompt_words
 from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
 from llm_assets.sample_web.pages import HELD_OUT_SITE
-from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import Devices, train
+from llm_assets.training.loader import PackedDocuments
+from llm_assets.training.loop import train
 from llm_assets.training.plan import Optimisation, TrainingPlan
+from llm_assets.training.processes import Devices, TrainingProcess
 from llm_assets.training.shards import TokenStream
 from tests.support.token_shards import write_shards
 from tests.support.training_jobs import ENCODING, TEXTS, write_corpus
@@ -44,16 +45,20 @@ def parrot(tmp_path_factory):
     model = Transformer(SHAPE)
     model.initialise(1)
     plan = TrainingPlan(
-        steps=250, rows=8, micro_batch_size=8, optimisation=Optimisation(learning_rate=5e-3, matrix_learning_rate=5e-3)
+        steps=250,
+        batch_size=8,
+        micro_batch_size=8,
+        optimisation=Optimisation(learning_rate=5e-3, matrix_learning_rate=5e-3),
     )
-    train(model, PackedRows(stream, 64, 1), plan, folder, Devices(torch.device("cpu")), lambda kind, **values: None)
+    process = TrainingProcess(folder, Devices(torch.device("cpu")), lambda kind, **values: None)
+    train(model, PackedDocuments(stream, 64, 1), plan, process)
     return Engine(load_model(steps_saved(folder)[-1][1]), ENCODING), stream
 
 
 def test_document_losses_by_hand(parrot):
     engine, stream = parrot
-    found = document_losses(engine, stream, [0, 3], batch_rows=3)
-    for number, loss in zip([0, 3], found, strict=True):
+    losses = document_losses(engine, stream, [0, 3], batch_size=3)
+    for number, loss in zip([0, 3], losses, strict=True):
         ids = stream.document(number).tolist()
         nats = 0.0
         for place in range(1, len(ids)):
@@ -66,7 +71,7 @@ def test_document_losses_by_hand(parrot):
         assert loss["nats"] == pytest.approx(nats, rel=1e-4) and loss["bytes"] == len(ENCODING.decode_bytes(ids[1:]))
 
 
-def test_a_model_that_knows_its_pages_recites_them_and_no_others(parrot, tmp_path):
+def test_a_model_recites_the_pages_that_it_knows_and_no_others(parrot, tmp_path):
     engine, stream = parrot
     known = recitations(engine, stream, range(6), 16, 20, 1)
     assert len(known) == 6 and sum(row["matched"] == 20 for row in known) >= 4
@@ -78,16 +83,18 @@ def test_a_model_that_knows_its_pages_recites_them_and_no_others(parrot, tmp_pat
     assert recitations(engine, stream, range(6), 16, 100_000, 1) == []
 
 
-def test_what_it_says_freely_is_found_in_the_pages(parrot):
+def test_samples_of_a_parrot_occur_in_its_pages(parrot):
     engine, stream = parrot
-    said = engine.complete([[ENCODING.bos]] * 4, Sampling(max_tokens=40, temperature=0.3, seed=2, stop=(ENCODING.bos,)))
-    found = find_overlap([one.tokens for one in said], stream)
-    assert found.share[8] > 0.5
-    for one, match in zip(said, found.matches, strict=True):
+    completions = engine.complete(
+        [[ENCODING.bos]] * 4, Sampling(max_tokens=40, temperature=0.3, seed=2, stop=(ENCODING.bos,))
+    )
+    overlap = find_overlap([completion.tokens for completion in completions], stream)
+    assert overlap.share[8] > 0.5
+    for completion, match in zip(completions, overlap.matches, strict=True):
         if match is not None:
             assert (
                 stream.tokens(match.position, match.length).tolist()
-                == one.tokens[match.start : match.start + match.length]
+                == completion.tokens[match.start : match.start + match.length]
             )
 
 
@@ -100,7 +107,7 @@ def test_answers_end_with_a_word_and_a_line(parrot):
     assert not half["right"] and not other["right"]
 
 
-def test_the_most_probable_choice_is_taken(parrot):
+def test_the_most_probable_choice_is_preferred(parrot):
     engine, _ = parrot
     beginning = TEXTS[1][:60].rsplit(" ", 1)[0]
     word = TEXTS[1][len(beginning) :].split()[0]
@@ -112,11 +119,11 @@ def test_the_most_probable_choice_is_taken(parrot):
     assert max(zip(scores, offered, strict=True), key=lambda pair: pair[0] / len(pair[1]))[1] == word
 
 
-def test_answers_by_prompt_are_one_line_for_each_question(parrot):
-    told = answers_by_prompt(
+def test_prompted_answers_are_one_line_per_question(parrot):
+    rows = prompted_answers(
         parrot[0], "Answers.", [("What?", "This.")] * 40, ["Who?", "Where?"], max_tokens=8
     )  # longer than the context
-    assert [row["question"] for row in told] == ["Who?", "Where?"] and all("\n" not in row["answer"] for row in told)
+    assert [row["question"] for row in rows] == ["Who?", "Where?"] and all("\n" not in row["answer"] for row in rows)
 
 
 small = st.lists(st.integers(0, 2), min_size=0, max_size=90)
@@ -124,7 +131,7 @@ small = st.lists(st.integers(0, 2), min_size=0, max_size=90)
 
 @settings(max_examples=40)
 @given(st.lists(small.filter(bool), min_size=1, max_size=4), st.lists(small, min_size=1, max_size=3), st.data())
-def test_overlap_is_what_brute_force_finds(tmp_path_factory, documents, samples, data):
+def test_the_overlap_equals_a_brute_force_search(tmp_path_factory, documents, samples, data):
     if data.draw(st.booleans()):  # a sample that is a piece of the corpus
         whole = [token for document in documents for token in document]
         start = data.draw(st.integers(0, len(whole) - 1))
@@ -134,11 +141,13 @@ def test_overlap_is_what_brute_force_finds(tmp_path_factory, documents, samples,
     stream = TokenStream([folder], "train")
     flat = stream.tokens(0, len(stream)).tolist()
     grams = {size: {tuple(flat[i : i + size]) for i in range(len(flat) - size + 1)} for size in SIZES}
-    found = find_overlap(samples, stream)
+    overlap = find_overlap(samples, stream)
     for size in SIZES:
-        own = [tuple(sample[i : i + size]) for sample in samples for i in range(len(sample) - size + 1)]
-        assert found.share[size] == pytest.approx(sum(gram in grams[size] for gram in own) / len(own) if own else 0.0)
-    for sample, match in zip(samples, found.matches, strict=True):
+        grams_of_samples = [tuple(sample[i : i + size]) for sample in samples for i in range(len(sample) - size + 1)]
+        assert overlap.share[size] == pytest.approx(
+            sum(gram in grams[size] for gram in grams_of_samples) / len(grams_of_samples) if grams_of_samples else 0.0
+        )
+    for sample, match in zip(samples, overlap.matches, strict=True):
         longest = max(
             (
                 size
@@ -159,12 +168,12 @@ def test_overlap_is_what_brute_force_finds(tmp_path_factory, documents, samples,
 def test_hashes_by_doubling_are_hashes_of_the_grams():
     tokens = np.random.default_rng(1).integers(0, 5, 200)
     with np.errstate(over="ignore"):
-        found = hashes(tokens)
+        by_size = hashes(tokens)
     for size in SIZES:
         by_gram: dict[tuple, int] = {}
         for place in range(200 - size + 1):
-            assert by_gram.setdefault(tuple(tokens[place : place + size]), int(found[size][place])) == int(
-                found[size][place]
+            assert by_gram.setdefault(tuple(tokens[place : place + size]), int(by_size[size][place])) == int(
+                by_size[size][place]
             )
         assert len(set(by_gram.values())) == len(by_gram)
 
@@ -190,15 +199,15 @@ def test_the_byte_model_by_hand():
     )
 
 
-def test_compressors():
+def test_compressors_by_hand():
     texts = [text.encode() for text in TEXTS[:20]]
     joined = b"".join(texts)
-    found = compressed_bits_per_byte(texts)
+    bits = compressed_bits_per_byte(texts)
     assert (
-        found["gzip -9"] == 8 * len(gzip.compress(joined, 9)) / len(joined)
+        bits["gzip -9"] == 8 * len(gzip.compress(joined, 9)) / len(joined)
         and gzip.decompress(gzip.compress(joined, 9)) == joined
     )
-    assert found["xz -9e"] == 8 * len(lzma.compress(joined, preset=9 | lzma.PRESET_EXTREME)) / len(joined)
+    assert bits["xz -9e"] == 8 * len(lzma.compress(joined, preset=9 | lzma.PRESET_EXTREME)) / len(joined)
 
 
 def test_problems_can_be_solved_from_their_prompts():
@@ -210,7 +219,7 @@ def test_problems_can_be_solved_from_their_prompts():
     for problem in problems:
         assert len(set(problem.choices)) == 4 and problem.answer in problem.choices
         if problem.shots >= 4 and problem.task in ("recall", "copy"):
-            assert all(choice in problem.prompt for choice in problem.choices)  # none stands out by being there
+            assert all(choice in problem.prompt for choice in problem.choices)  # the answer does not stand out
         if problem.shots and problem.task in ("recall", "alternate", "copy"):
             assert problem.answer in problem.prompt
         if problem.task == "count":
@@ -218,7 +227,7 @@ def test_problems_can_be_solved_from_their_prompts():
     assert make_problems(words[:5], 5, 1) == []
 
 
-def test_few_shot_questions_never_hold_their_answer():
+def test_few_shot_prompts_never_contain_the_answer():
     pairs = [("river", f"Which river flows through Town{n}?", f"River{n}") for n in range(20)] + [
         ("rare", "What?", "That")
     ]
@@ -230,7 +239,7 @@ def test_few_shot_questions_never_hold_their_answer():
     assert few_shot_questions(pairs[-1:], 6, 1) == []
 
 
-def test_prompts_of_the_sample_web_have_one_answer_which_its_pages_give():
+def test_prompts_of_the_sample_web_have_one_answer_which_its_pages_state():
     facts = truth_facts(SampleWeb())
     prompts = truth_prompts(facts)
     validate(TruthPrompts, prompts)
@@ -240,16 +249,16 @@ def test_prompts_of_the_sample_web_have_one_answer_which_its_pages_give():
     pages = [page for page in make_web(1, 1.0, 1).pages.values() if page.in_crawl]
     archive = "\n".join(page.text for page in pages if urlsplit(page.url).hostname == HELD_OUT_SITE)
     text = "\n".join(page.text for page in pages if urlsplit(page.url).hostname != HELD_OUT_SITE)
-    told = completions.filter(pl.col("reach") == "many").sample(300, seed=1)
-    # A fact is told in one of many wordings; most beginnings stand in some page, and none goes on otherwise.
-    stand = [(row["prompt"] in text, f"{row['prompt']} {row['answer']}" in text) for row in told.to_dicts()]
-    assert sum(found for found, _ in stand) > 200 and all(right for found, right in stand if found)
+    sampled = completions.filter(pl.col("reach") == "many").sample(300, seed=1)
+    # A fact is stated in one of many wordings; most beginnings occur on some page, and none continues otherwise.
+    stand = [(row["prompt"] in text, f"{row['prompt']} {row['answer']}" in text) for row in sampled.to_dicts()]
+    assert sum(occurs for occurs, _ in stand) > 200 and all(right for occurs, right in stand if occurs)
     held_out = completions.filter(pl.col("reach") == "held_out")
     assert not any(name in text for name in held_out["entity"])
     assert len(held_out) and all(name in archive for name in held_out["entity"])
 
 
-def test_chance_is_who_always_says_the_commonest():
+def test_chance_is_the_share_of_the_most_common_answers():
     rows = [("a", "x"), ("a", "x"), ("a", "y"), ("b", "z")]
     truth = pl.DataFrame(
         [{"kind": "completion", "reach": "many", "relation": relation, "answer": answer} for relation, answer in rows]

@@ -1,4 +1,4 @@
-"""The base model as a stage: what its identity knows, its plot, and going on after a re-crawl."""
+"""The stages of pretraining: identities, plots, the report, and continued training after a re-crawl."""
 
 import polars as pl
 import pytest
@@ -39,7 +39,7 @@ def base(store, recipe):
 
 
 def build_truth(step, config):
-    """A raw crawl that comes with prompts of known answers."""
+    """A raw crawl that comes with prompts and known answers."""
     rows = [
         {
             "kind": kind,
@@ -60,7 +60,7 @@ def build_truth(step, config):
 RAW = Stage("raw_warc", "web", "Answers of a test.", build_truth, "1", per_crawl=True)
 
 
-def test_the_evaluation_is_measured_by_a_process_and_drawn_from_the_store(tmp_path):
+def test_the_evaluation_runs_in_a_process_and_its_report_is_drawn_from_the_store(tmp_path):
     small = {
         "prefixes": 2,
         "prefix_tokens": 8,
@@ -69,19 +69,19 @@ def test_the_evaluation_is_measured_by_a_process_and_drawn_from_the_store(tmp_pa
         "sample_tokens": 8,
         "problems": 1,
     }
-    asked = BaseEvaluation(**small, prompts=("The",), questions=("Who?",), device="cpu")
-    recipe = small_recipe(name="a-recipe-with-a-name", base_evaluation=asked)
+    evaluation = BaseEvaluation(**small, prompts=("The",), questions=("Who?",), device="cpu")
+    recipe = small_recipe(name="a-recipe-with-a-name", base_evaluation=evaluation)
     space = workspace(tmp_path, recipe, RAW, *TOKENS, BASE_CHECKPOINT, BASE_EVALUATION)
     outcome = build(space, *BUILT, "raw_warc", "base_evaluation")
     artifact, path = outcome.artifact, outcome.artifact.view(REPORT)
     page = path.read_text()
     assert REPORT not in artifact.record.files and recipe.name not in page
-    assert "Facts completed" in page and "An assistant by prompt" in page and "When was Ann born?" in page
+    assert "Facts completed" in page and "A prompted assistant" in page and "When was Ann born?" in page
     path.unlink()
     assert build(space, "base_evaluation").cached and path.read_text() == page
     (check,) = BASE_EVALUATION.checks
-    found = examine(check, outcome.resolution, recipe, space.store).outcome
-    assert found.numbers["bits_per_byte"] > 0 and found.numbers.keys() == {"bits_per_byte", "best_baseline", "margin"}
+    numbers = examine(check, outcome.resolution, recipe, space.store).outcome.numbers
+    assert numbers["bits_per_byte"] > 0 and numbers.keys() == {"bits_per_byte", "best_baseline", "margin"}
     assert "| base model |" in BASE_EVALUATION.show(artifact)["summary"]
 
 
@@ -89,7 +89,7 @@ def first_validation(artifact):
     return pl.read_parquet(artifact.table("validation")).sort("step").row(0, named=True)
 
 
-def test_a_continuing_recrawl_goes_on_from_the_checkpoint_before_it(tmp_path):
+def test_a_continuing_recrawl_continues_the_checkpoint_before_it(tmp_path):
     recipe = small_recipe(recrawls=(schedule(),))
     whole = base(tmp_path, recipe)
     assert "base_checkpoint@before" not in whole.resolution.inputs and whole.artifact.record.stats["steps"] == 16
@@ -97,16 +97,16 @@ def test_a_continuing_recrawl_goes_on_from_the_checkpoint_before_it(tmp_path):
     assert continued.resolution.inputs["base_checkpoint@before"].path == whole.artifact.path
     assert continued.crawls == ["sample", "week-2026-11-02"] and continued.artifact.record.stats["steps"] == 8
     assert continued.artifact.record.stats["continued_from"] == whole.artifact.record.short_id
-    # It begins where a new model does not: with the weights of the one before.
-    fresh, ours = (first_validation(one.artifact)["loss"] for one in (whole, continued))
-    assert ours < fresh - 0.5
+    # It starts with the weights of the checkpoint before, not with those of a new model.
+    new_loss, continued_loss = (first_validation(outcome.artifact)["loss"] for outcome in (whole, continued))
+    assert continued_loss < new_loss - 0.5
     again = base(tmp_path, with_crawls(recipe, "week-2026-11-02", "week-2026-11-09"))
     assert again.resolution.inputs["base_checkpoint@before"].path == continued.artifact.path
-    curve = [pl.read_parquet(one.artifact.table("curve"))["loss"] for one in (whole, again)]
-    assert curve[1][0] < curve[0][0] - 0.5
+    curves = [pl.read_parquet(outcome.artifact.table("curve"))["loss"] for outcome in (whole, again)]
+    assert curves[1][0] < curves[0][0] - 0.5
 
 
-def test_identity_knows_what_was_gone_on_from(tmp_path):
+def test_the_identity_includes_the_checkpoint_that_is_continued(tmp_path):
     recipe = with_crawls(small_recipe(recrawls=(schedule(),)), "week-2026-11-02")
     space = workspace(tmp_path, recipe, *TOKENS, BASE_CHECKPOINT)
     build(space, *BUILT[:-1])
@@ -114,12 +114,15 @@ def test_identity_knows_what_was_gone_on_from(tmp_path):
     base(tmp_path, small_recipe(recrawls=(schedule(),)))
     after = space.resolver().resolve("base_checkpoint", None).identity
     assert alone.digest != after.digest and set(after.inputs) - set(alone.inputs) == {"base_checkpoint@before"}
-    shares = [canonical(BASE_CHECKPOINT.config(one, None))["continue_share"] for one in (recipe, small_recipe())]
+    shares = [
+        canonical(BASE_CHECKPOINT.config(recipe_read, None))["continue_share"]
+        for recipe_read in (recipe, small_recipe())
+    ]
     assert shares == [0.5, None]
 
 
 @pytest.mark.parametrize(("model", "crawls"), [("leave", ["sample"]), ("retrain", ["sample", "week-2026-11-02"])])
-def test_other_recrawls_leave_the_model_or_train_it_anew(tmp_path, model, crawls):
+def test_other_recrawls_leave_the_model_or_train_it_again(tmp_path, model, crawls):
     recipe = small_recipe(recrawls=(schedule(model),))
     before = base(tmp_path, recipe)
     after = base(tmp_path, with_crawls(recipe, "week-2026-11-02"))
@@ -140,7 +143,7 @@ def test_the_recipe_before_a_continuing_crawl():
     assert (
         before.corpus() == ["month-2026-11-01", "sample", "week-2026-11-02"] and "week-2026-11-09" in before.sources()
     )
-    # The newest is not built yet: what was before the newest that is, was trained on neither.
+    # The newest crawl is not built yet. The model before the newest one that is built was trained on neither of them.
     assert recipe.before_continuing(["sample", "week-2026-11-02"]).corpus() == ["month-2026-11-01", "sample"]
     assert (
         before.before_continuing(["sample", "month-2026-11-01", "week-2026-11-02"]).before_continuing(["sample"])
@@ -151,7 +154,7 @@ def test_the_recipe_before_a_continuing_crawl():
     assert named.before_continuing(["sample", "week-2026-11-02"]).trained_crawls() == ["sample"]
 
 
-def test_later_crawls_may_stand_on_one_that_is_left_out():
+def test_later_crawls_may_continue_one_that_is_left_out():
     crawls = {
         "sample": SampleWeb(),
         "week-2026-11-02": SampleWeb(since="sample"),
@@ -164,13 +167,11 @@ def test_later_crawls_may_stand_on_one_that_is_left_out():
     assert before.corpus() == ["sample"] and set(before.sources()) == set(crawls)
 
 
-def test_the_slice_is_the_recipe_less_what_names_crawls():
+def test_the_config_holds_neither_crawls_nor_compute_settings():
     recipe = small_recipe()
     pinned = recipe.replace(pretraining=recipe.pretraining.replace(crawls=("sample",)))
-    slices = [canonical(BASE_CHECKPOINT.config(one, None)) for one in (recipe, pinned)]
-    assert (
-        slices[0] == slices[1] and not {"device", "processes", "continue_from", "keep"} & slices[0]["training"].keys()
-    )
+    slices = [canonical(BASE_CHECKPOINT.config(recipe_read, None)) for recipe_read in (recipe, pinned)]
+    assert slices[0] == slices[1] and not {"compute", "continue_from"} & slices[0]["training"].keys()
     assert canonical(BASE_EVALUATION.config(recipe, None))["training_seed"] == recipe.pretraining.seed
 
 

@@ -1,4 +1,4 @@
-"""The training process: broken off and gone on, alone and with others, and what it says when it cannot."""
+"""The training process of `base_checkpoint`: learning, resuming, several processes, and errors."""
 
 import itertools
 import json
@@ -14,22 +14,29 @@ import torch
 
 from llm_assets.compute.jobs import dump_job
 from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.model.attention import document_mask
 from llm_assets.model.checkpoint import CheckpointError, steps_saved
 from llm_assets.model.devices import pick_device
 from llm_assets.model.shape import ModelShape
-from llm_assets.model.transformer import Transformer, document_mask
-from llm_assets.pretraining.train import starting_model
+from llm_assets.model.transformer import Transformer
+from llm_assets.pretraining.base_checkpoint_process import starting_model
 from llm_assets.tokens import tokenizer
-from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import Devices, mean_loss, train
-from llm_assets.training.optimiser import rate
+from llm_assets.training.loader import PackedDocuments
+from llm_assets.training.loop import train
+from llm_assets.training.losses import mean_loss
+from llm_assets.training.optimiser import schedule
 from llm_assets.training.plan import Optimisation, TrainingPlan
-from llm_assets.training.rows import TrainingError
+from llm_assets.training.processes import Devices, TrainingProcess
+from llm_assets.training.sequences import TrainingError
 from llm_assets.training.shards import TokenStream
-from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, job, result, resume_after_kills, write_corpus
+from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, job, result, run_with_two_kills, write_corpus
 
-MODULE = "llm_assets.pretraining.train"
+MODULE = "llm_assets.pretraining.base_checkpoint_process"
 CPU = Devices(torch.device("cpu"))
+
+
+def on_cpu(folder):
+    return TrainingProcess(folder, CPU, lambda kind, **values: None)
 
 
 @pytest.fixture(scope="module")
@@ -40,59 +47,62 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def unbroken(corpus, tmp_path_factory):
-    """A training that nothing disturbed: its folder and the events it told."""
-    folder, events = tmp_path_factory.mktemp("unbroken"), []
+def uninterrupted(corpus, tmp_path_factory):
+    """A training without interruption: its folder and its events."""
+    folder, events = tmp_path_factory.mktemp("uninterrupted"), []
     run_job(MODULE, job(corpus), folder, events.append)
     return folder, events
 
 
-def test_it_learns_and_tells(unbroken):
-    folder, events = unbroken
+def test_it_learns_and_reports(uninterrupted):
+    folder, events = uninterrupted
     kinds = [event["kind"] for event in events]
     assert kinds[0] == "started" and kinds[-1] == "finished" and "step" in kinds
-    looks = [event for event in events if event["kind"] == "validation"]
-    assert [event["step"] for event in looks] == [0, 10, 20, 30]
-    assert looks[0]["loss"] == pytest.approx(np.log(512), abs=0.2) and looks[-1]["loss"] < looks[0]["loss"] - 0.8
-    assert looks[-1]["bits_per_byte"] < looks[0]["bits_per_byte"]
+    validations = [event for event in events if event["kind"] == "validation"]
+    assert [event["step"] for event in validations] == [0, 10, 20, 30]
+    assert (
+        validations[0]["loss"] == pytest.approx(np.log(512), abs=0.2)
+        and validations[-1]["loss"] < validations[0]["loss"] - 0.8
+    )
+    assert validations[-1]["bits_per_byte"] < validations[0]["bits_per_byte"]
     assert [event["step"] for event in events if event["kind"] == "sample"] == [0, 0, 15, 15, 30, 30]
     curve = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
     assert [row["step"] for row in curve] == list(range(30)) and curve[-1]["tokens"] == 30 * 8 * 32
     assert [step for step, _ in steps_saved(folder)] == [28, 30]  # the last two stay
 
 
-def test_killed_at_any_moment_it_ends_as_unbroken(corpus, unbroken, tmp_path):
-    events = resume_after_kills(MODULE, job(corpus), tmp_path, 14, 21)
+def test_a_killed_training_ends_like_an_uninterrupted_one(corpus, uninterrupted, tmp_path):
+    events = run_with_two_kills(MODULE, job(corpus), tmp_path, 14, 21)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 21
-    assert result(tmp_path) == result(unbroken[0])
-    kept, whole = (
+    assert result(tmp_path) == result(uninterrupted[0])
+    resumed_events, whole_events = (
         json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
-        for folder in (tmp_path, unbroken[0])
+        for folder in (tmp_path, uninterrupted[0])
     )
-    assert kept == whole  # validation and samples too
+    assert resumed_events == whole_events  # validation and samples too
 
 
-def test_bf16_on_a_cpu_learns_as_fp32_does(corpus, unbroken, tmp_path, monkeypatch):
+def test_bf16_on_a_cpu_learns_like_fp32(corpus, uninterrupted, tmp_path, monkeypatch):
     monkeypatch.setenv("LLM_ASSETS_PRECISION", "bf16")
     run_job(MODULE, job(corpus, prompts=()), tmp_path, lambda event: None)
     half, full = (
         [json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()]
-        for folder in (tmp_path, unbroken[0])
+        for folder in (tmp_path, uninterrupted[0])
     )
     assert half != full and half == pytest.approx(full, abs=0.1)
 
 
-def test_two_processes_train_on_the_same_rows(corpus, unbroken, tmp_path):
+def test_two_processes_train_on_the_same_sequences_as_one(corpus, uninterrupted, tmp_path):
     run_job(MODULE, job(corpus, micro_batch_size=2), tmp_path, lambda event: None, processes=2)
     ours, alone = (
         [json.loads(line)["loss"] for line in (folder / "curve.jsonl").read_text().splitlines()]
-        for folder in (tmp_path, unbroken[0])
+        for folder in (tmp_path, uninterrupted[0])
     )
     assert ours == pytest.approx(alone, abs=2e-3)
 
 
 @torch.no_grad()
-def test_attention_does_not_reach_into_another_document():
+def test_attention_stays_within_a_document():
     model = Transformer(SHAPE)
     model.initialise(1)
     first, second = torch.randint(0, 400, (2, 12)), torch.randint(0, 400, (2, 19))
@@ -108,30 +118,30 @@ def test_attention_does_not_reach_into_another_document():
 
 
 def training(corpus, folder, shape=SHAPE, micro_batch_size=8, steps=6, **changes):
-    data = PackedRows(TokenStream([corpus / "shards"], "train"), shape.context, 1)
+    data = PackedDocuments(TokenStream([corpus / "shards"], "train"), shape.context, 1)
     model = Transformer(shape)
     model.initialise(1)
     folder.mkdir(exist_ok=True)
     plan = TrainingPlan(
         steps=steps,
-        rows=8,
+        batch_size=8,
         micro_batch_size=micro_batch_size,
         optimisation=Optimisation(**changes.pop("optimisation", {})),
         **changes,
     )
-    train(changes.pop("model", model), data, plan, folder, CPU, lambda kind, **values: None)
+    train(changes.pop("model", model), data, plan, on_cpu(folder))
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("micro_batch_size", [1, 3])
-def test_passes_do_not_change_the_loss(corpus, tmp_path, micro_batch_size):
+def test_micro_batches_do_not_change_the_loss(corpus, tmp_path, micro_batch_size):
     whole, parts = training(corpus, tmp_path / "a"), training(corpus, tmp_path / "b", micro_batch_size=micro_batch_size)
     for name in ("loss", "gradient_norm"):
         assert [row[name] for row in whole] == pytest.approx([row[name] for row in parts], rel=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
-def test_adamw_alone_and_either_architecture(corpus, tmp_path, architecture):
+def test_adamw_alone_trains_either_architecture(corpus, tmp_path, architecture):
     curve = training(
         corpus,
         tmp_path,
@@ -142,21 +152,21 @@ def test_adamw_alone_and_either_architecture(corpus, tmp_path, architecture):
     assert curve[-1]["loss"] < curve[0]["loss"] - 0.5
 
 
-def broken_at(step, data, monkeypatch, breaking):
-    """From this step on, `breaking` is done to the weights each time rows are read."""
-    whole = data.rows
+def break_at(step, data, monkeypatch, breaking):
+    """From this step on, call `breaking` each time a batch is read."""
+    whole = data.batch
 
-    def rows(first, count):
+    def batch(first, count):
         if first >= step * 8:
             with torch.no_grad():
                 breaking()
         return whole(first, count)
 
-    monkeypatch.setattr(data, "rows", rows)
+    monkeypatch.setattr(data, "batch", batch)
 
 
 @pytest.mark.parametrize(
-    ("step", "breaking", "message", "kept"),
+    ("step", "breaking", "message", "steps_kept"),
     [
         (
             9,
@@ -172,43 +182,41 @@ def broken_at(step, data, monkeypatch, breaking):
         ),
     ],
 )
-def test_a_loss_that_is_no_number_or_diverges_stops_and_keeps_a_checkpoint(
-    corpus, tmp_path, monkeypatch, step, breaking, message, kept
+def test_a_loss_that_is_not_finite_or_diverges_stops_the_training_and_keeps_a_checkpoint(
+    corpus, tmp_path, monkeypatch, step, breaking, message, steps_kept
 ):
-    data = PackedRows(TokenStream([corpus / "shards"], "train"), 32, 1)
+    data = PackedDocuments(TokenStream([corpus / "shards"], "train"), 32, 1)
     model = Transformer(SHAPE)
     model.initialise(1)
-    broken_at(step, data, monkeypatch, lambda: breaking(model))
+    break_at(step, data, monkeypatch, lambda: breaking(model))
     with pytest.raises(TrainingError, match=message):
         train(
             model,
             data,
-            TrainingPlan(steps=200, rows=8, micro_batch_size=8, checkpoint_every=4),
-            tmp_path,
-            CPU,
-            lambda kind, **values: None,
+            TrainingPlan(steps=200, batch_size=8, micro_batch_size=8, checkpoint_every=4),
+            on_cpu(tmp_path),
         )
-    assert [step for step, _ in steps_saved(tmp_path)] == kept
+    assert [step for step, _ in steps_saved(tmp_path)] == steps_kept
 
 
-def test_the_rate_rises_stays_and_falls():
+def test_the_learning_rate_rises_stays_and_falls():
     settings = Optimisation(warmup=0.1, cooldown=0.5, final_share=0.1)
-    rates = [rate(step, 100, settings) for step in range(100)]
+    rates = [schedule(step, 100, settings) for step in range(100)]
     assert rates[0] == 0.1 and rates[9:50] == [1.0] * 41 and rates[-1] == pytest.approx(0.1, abs=0.02)
     assert all(a > b for a, b in itertools.pairwise(rates[49:]))
-    assert rate(0, 1, settings) > 0
+    assert schedule(0, 1, settings) > 0
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
-def test_a_gpu_that_is_not_there(corpus, tmp_path):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu_is_an_error(corpus, tmp_path):
     assert pick_device("auto") == "cpu"
     with pytest.raises(JobFailed, match=r"the recipe names a GPU \(device 'cuda'\), and there is none"):
         run_job(MODULE, job(corpus, device="cuda"), tmp_path, lambda event: None)
 
 
-def test_an_earlier_checkpoint_is_continued_or_refused(corpus, unbroken, tmp_path):
+def test_an_earlier_checkpoint_is_continued_or_refused(corpus, uninterrupted, tmp_path):
     earlier = tmp_path / "earlier"
-    last = steps_saved(unbroken[0])[-1][1]
+    last = steps_saved(uninterrupted[0])[-1][1]
     earlier.mkdir()
     for name in ("model.safetensors", "shape.json"):
         (earlier / name).write_bytes((last / name).read_bytes())
@@ -216,7 +224,7 @@ def test_an_earlier_checkpoint_is_continued_or_refused(corpus, unbroken, tmp_pat
     events = []
     run_job(MODULE, job(corpus, continue_from=str(earlier), steps=4, validate_every=4), tmp_path / "on", events.append)
     first = next(event for event in events if event["kind"] == "validation")
-    assert first["loss"] == [event for event in unbroken[1] if event["kind"] == "validation"][-1]["loss"]
+    assert first["loss"] == [event for event in uninterrupted[1] if event["kind"] == "validation"][-1]["loss"]
     with pytest.raises(CheckpointError, match="is of another shape"):
         starting_model(ModelShape.of_depth(2, 500, 32, width=64), 1, str(earlier), ENCODING)
     tokenizer.train(TEXTS[:50], 500).save(earlier)
@@ -241,29 +249,32 @@ def test_a_full_disk_while_saving_leaves_the_last_checkpoint(corpus, tmp_path, m
 def test_validation_bits_per_byte_by_hand(corpus):
     model = Transformer(SHAPE)
     model.initialise(1)
-    rows = PackedRows(TokenStream([corpus / "shards"], "validation"), 32, 0, shuffle=False)
-    found = mean_loss(model, rows, 4, 3, ENCODING.token_bytes, ENCODING.bos)
-    tokens, targets = (torch.from_numpy(array) for array in rows.rows(0, 4))
+    sequences = PackedDocuments(TokenStream([corpus / "shards"], "validation"), 32, 0, shuffle=False)
+    numbers = mean_loss(model, sequences, 4, 3, ENCODING.token_bytes, ENCODING.bos)
+    tokens, targets = (torch.from_numpy(array) for array in sequences.batch(0, 4))
     losses, text = (
         model(tokens, targets, document_mask(tokens, ENCODING.bos)).detach(),
         targets[(targets >= 0) & (targets < ENCODING.bos)],
     )
     nats = float(losses[(targets >= 0) & (targets < ENCODING.bos)].double().sum())
-    assert found["loss"] == pytest.approx(nats / len(text), rel=1e-5)
-    assert found["bits_per_byte"] == pytest.approx(
+    assert numbers["loss"] == pytest.approx(nats / len(text), rel=1e-5)
+    assert numbers["bits_per_byte"] == pytest.approx(
         nats / np.log(2) / len(ENCODING.decode_bytes(text.tolist())), rel=1e-5
     )
 
 
-def test_the_training_process_needs_torch_numpy_safetensors_and_tiktoken_alone():
+def test_the_training_process_needs_only_torch_numpy_safetensors_and_tiktoken():
     code = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"dagster", "polars", "pyarrow", "pandera", "pydantic", "duckdb", "mlflow", "numba", "matplotlib", "rustbpe", "dotenv", "click", "resiliparse"}:
+        if name.split(".")[0] in {
+            "dagster", "polars", "pyarrow", "pandera", "pydantic", "duckdb", "mlflow", "numba", "matplotlib", "rustbpe",
+            "dotenv", "click", "resiliparse",
+        }:
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-import llm_assets.pretraining.train, llm_assets.model.huggingface, llm_assets.model.sampling
+import llm_assets.pretraining.base_checkpoint_process, llm_assets.model.huggingface, llm_assets.model.sampling
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -289,11 +300,11 @@ run_job({MODULE!r}, job, Path({str(tmp_path)!r}), lambda event: None)
     assert steps_saved(tmp_path)[-1][0] == newest
 
 
-def test_initial_weights_are_a_function_of_the_seed():
-    made = []
+def test_initial_weights_depend_on_the_seed_alone():
+    models = []
     for seed in (1, 1, 2):
         random.seed(seed)
-        made.append(Transformer(SHAPE))
-        made[-1].initialise(seed)
-    weights = [torch.cat([parameter.flatten() for parameter in model.parameters()]) for model in made]
+        models.append(Transformer(SHAPE))
+        models[-1].initialise(seed)
+    weights = [torch.cat([parameter.flatten() for parameter in model.parameters()]) for model in models]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

@@ -104,7 +104,7 @@ def test_a_missing_family_is_reported_before_anything_runs(tmp_path):
         ({"pretraining": recipes.Pretraining(clip=0.5)}, {"rl_checkpoint"}),
         ({"pretraining": recipes.Pretraining(tokens=5)}, set()),
         ({"reinforcement": recipes.Reinforcement(kl=0.5)}, {"rl_checkpoint"}),
-        ({"reinforcement": recipes.Reinforcement(micro_batch_size=1, device="cpu")}, set()),
+        ({"reinforcement": recipes.Reinforcement(compute=recipes.Compute(micro_batch_size=1, device="cpu"))}, set()),
         ({"practice_problems": recipes.PracticeProblems(count=7)}, {"practice_problems"}),
     ],
 )

@@ -1,4 +1,4 @@
-"""The process of `rl_checkpoint`: broken off and gone on, and what it tells."""
+"""The process of `rl_checkpoint`: resuming after it was killed, its reports, and how solutions are checked."""
 
 import json
 from dataclasses import replace
@@ -9,17 +9,17 @@ from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.checkpoint import save_model, steps_saved
 from llm_assets.model.sampling import Completion, Engine, ToolCall
 from llm_assets.model.shape import ModelShape
-from llm_assets.model.transformer import Transformer
 from llm_assets.reinforcement.jobs import ProblemRow, RlJob
 from llm_assets.reinforcement.problems import FAMILIES
-from llm_assets.reinforcement.train import Solver
+from llm_assets.reinforcement.rl_checkpoint_process import Solver
 from llm_assets.tools import PythonLimits
 from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.tools.search import write_index
 from llm_assets.training.plan import Optimisation, PolicyPlan
-from tests.support.training_jobs import ENCODING, result, resume_after_kills
+from tests.support.tiny_models import initialised_model
+from tests.support.training_jobs import ENCODING, result, run_with_two_kills
 
-MODULE = "llm_assets.reinforcement.train"
+MODULE = "llm_assets.reinforcement.rl_checkpoint_process"
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 
 
@@ -31,9 +31,7 @@ PROBLEMS = [problem(a, f"What is {a} + 2?", str(a + 2)) for a in range(12)]
 
 
 def model():
-    made = Transformer(SHAPE)
-    made.initialise(1)
-    return made
+    return initialised_model(SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -79,81 +77,89 @@ def job(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def unbroken(job, tmp_path_factory):
-    folder, events = tmp_path_factory.mktemp("unbroken"), []
+def uninterrupted(job, tmp_path_factory):
+    folder, events = tmp_path_factory.mktemp("uninterrupted"), []
     run_job(MODULE, job, folder, events.append)
     return folder, events
 
 
-def test_it_tells_what_is_watched(unbroken):
-    folder, events = unbroken
-    told = [event for event in events if event["kind"] == "policy_step"]
-    assert [event["step"] for event in told] == list(range(1, 10))
-    assert set(told[0]) >= {"reward", "right", "well_formed", "length", "entropy", "kl", "truncated", "flat"}
+def test_it_reports_steps_and_evaluations(uninterrupted):
+    folder, events = uninterrupted
+    steps = [event for event in events if event["kind"] == "policy_step"]
+    assert [event["step"] for event in steps] == list(range(1, 10))
+    assert set(steps[0]) >= {"reward", "right", "well_formed", "length", "entropy", "kl", "truncated", "flat"}
     evaluations = [event for event in events if event["kind"] == "evaluation"]
     assert [event["step"] for event in evaluations] == [0, 3, 6, 9] and "right.arithmetic" in evaluations[0]
-    kept = json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
-    assert sum(event["kind"] == "row" for event in kept) == 8 and all(
-        event["transcript"].startswith("user: What is") for event in kept if event["kind"] == "row"
+    events_kept = json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
+    assert sum(event["kind"] == "row" for event in events_kept) == 8 and all(
+        event["transcript"].startswith("user: What is") for event in events_kept if event["kind"] == "row"
     )
     assert (folder / "best" / "model.safetensors").exists()
 
 
-def test_killed_at_any_moment_it_ends_as_unbroken(job, unbroken, tmp_path):
-    resume_after_kills(MODULE, job, tmp_path, 4, 6)
-    assert result(tmp_path) == result(unbroken[0])
+def test_a_killed_training_ends_like_an_uninterrupted_one(job, uninterrupted, tmp_path):
+    run_with_two_kills(MODULE, job, tmp_path, 4, 6)
+    assert result(tmp_path) == result(uninterrupted[0])
     assert (tmp_path / "best" / "model.safetensors").read_bytes() == (
-        unbroken[0] / "best" / "model.safetensors"
+        uninterrupted[0] / "best" / "model.safetensors"
     ).read_bytes()
 
 
-def test_two_processes_take_the_same_steps(job, unbroken, tmp_path):
+def test_two_processes_take_the_same_steps_as_one(job, uninterrupted, tmp_path):
     run_job(MODULE, job, tmp_path, lambda event: None, processes=2)
     ours, alone = (
         [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
-        for folder in (tmp_path, unbroken[0])
+        for folder in (tmp_path, uninterrupted[0])
     )
     for name in ("reward", "length", "gradient_norm", "kl"):
-        assert [one[name] for one in ours][:3] == pytest.approx([one[name] for one in alone][:3], rel=1e-3, abs=1e-4)
+        assert [row[name] for row in ours][:3] == pytest.approx([row[name] for row in alone][:3], rel=1e-3, abs=1e-4)
 
 
-def test_a_plan_that_cannot_be_shared_is_an_error(job, tmp_path):
-    with pytest.raises(JobFailed, match="3 prompts a step cannot be shared by 2 processes"):
+def test_prompts_that_cannot_be_divided_among_processes_are_an_error(job, tmp_path):
+    with pytest.raises(JobFailed, match="3 prompts a step cannot be divided among 2 processes"):
         run_job(MODULE, replace(job, plan=replace(job.plan, prompts=3)), tmp_path, lambda event: None, processes=2)
 
 
-def said(text, finish="stop", calls=(), unclosed=False):
+def completion_of(text, finish="stop", calls=(), unclosed=False):
     special = ENCODING.special
-    tokens, forced = [], []
+    """A completion with these calls and then the text. unclosed: a call token before the text is never closed."""
+    tokens, from_tool = [], []
     for call in calls:
-        own = [special["<|python_start|>"], *ENCODING.encode(f" {call.text}"), special["<|python_end|>"]]
-        theirs = [
+        call_tokens = [special["<|python_start|>"], *ENCODING.encode(f" {call.text}"), special["<|python_end|>"]]
+        output = [
             special["<|tool_start|>"],
             special["<|result_start|>"],
             *ENCODING.encode(f" {call.result}"),
             special["<|result_end|>"],
             special["<|tool_end|>"],
         ]
-        tokens += own + theirs
-        forced += [False] * len(own) + [True] * len(theirs)
-    own = [*([special["<|python_start|>"]] if unclosed else []), *ENCODING.encode(f" {text}")]
+        tokens += call_tokens + output
+        from_tool += [False] * len(call_tokens) + [True] * len(output)
+    answer = [*([special["<|python_start|>"]] if unclosed else []), *ENCODING.encode(f" {text}")]
     return Completion(
-        [*tokens, *own], [0.0] * (len(tokens) + len(own)), finish, [*forced, *[False] * len(own)], list(calls)
+        [*tokens, *answer],
+        [0.0] * (len(tokens) + len(answer)),
+        finish,
+        [*from_tool, *[False] * len(answer)],
+        list(calls),
     )
 
 
-def test_what_is_right_and_what_is_well_formed():
+def test_right_and_well_formed_solutions():
     solver = Solver([problem(1, "What is 3 + 2?", "5")], FAMILIES, Engine(model(), ENCODING))
-    [asked] = solver.problems
+    [problem_row] = solver.problems
     call, failed = ToolCall("python", "3 + 2", "5", 0.0), ToolCall("python", "3 +", "Error: SyntaxError", 0.0)
     cases = {
-        "3 + 2 = 5.": (said("3 + 2 = 5.", calls=[call]), True, True),
-        "cut off": (said("3 + 2 = 5", "length", [call]), False, False),
-        "wrong": (said("3 + 2 = 6.", calls=[call]), False, True),
-        "never closed": (said("5", unclosed=True), True, False),
-        "nothing said": (said("", calls=[call]), False, False),
-        "of no such tool": (said("5", calls=[ToolCall("search", "x", "", 0.0)]), True, False),
-        "an error": (said("5", calls=[failed]), True, False),
+        "3 + 2 = 5.": (completion_of("3 + 2 = 5.", calls=[call]), True, True),
+        "cut off": (completion_of("3 + 2 = 5", "length", [call]), False, False),
+        "wrong": (completion_of("3 + 2 = 6.", calls=[call]), False, True),
+        "never closed": (completion_of("5", unclosed=True), True, False),
+        "no answer": (completion_of("", calls=[call]), False, False),
+        "a tool that is not available": (completion_of("5", calls=[ToolCall("search", "x", "", 0.0)]), True, False),
+        "an error": (completion_of("5", calls=[failed]), True, False),
     }
     for name, (completion, right, formed) in cases.items():
-        assert (solver.is_right(asked, completion), solver.is_well_formed(asked, completion)) == (right, formed), name
+        assert (solver.is_right(problem_row, completion), solver.is_well_formed(problem_row, completion)) == (
+            right,
+            formed,
+        ), name

@@ -69,7 +69,8 @@ def test_a_code_version_covers_the_stage_and_its_slice_of_the_recipe():
         "extracted_text"
     ]
     # A device, and a crawl that a schedule registered, make no asset stale.
-    moved = recipe.replace(pretraining=recipe.pretraining.replace(device="cpu"))
+    compute = recipe.pretraining.compute.replace(device="cpu")
+    moved = recipe.replace(pretraining=recipe.pretraining.replace(compute=compute))
     continued = recipe.replace(recrawls=(Recrawl(prefix="s", cron="0 0 * * *", source=SampleWeb(), model="continue"),))
     for unchanged in (moved, continued, continued.with_registered({"s-2026-11-21": SampleWeb()})):
         assert {stage.name: dagster_code_version(stage, unchanged) for stage in PROJECT_GRAPH} == by_stage

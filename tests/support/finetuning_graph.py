@@ -140,7 +140,9 @@ def recipe(**changes):
             topics=120, wordings=1, samples=2, max_tokens=8, fictitious_names=40, known=0.01, device="cpu"
         ),
         "conversations": recipes.Conversations(count=120),
-        "finetuning": recipes.Finetuning(epochs=0.2, ablation_epochs=0.1, validations=1, device="cpu"),
+        "finetuning": recipes.Finetuning(
+            epochs=0.2, ablation_epochs=0.1, validation_runs=1, compute=recipes.Compute(device="cpu")
+        ),
         "sft_evaluation": recipes.SftEvaluation(questions=3, max_tokens=8, device="cpu"),
     }
     return recipes.Recipe(**{**fields, **changes})

@@ -1,37 +1,32 @@
-"""A sampling engine whose tokens are scripted, so that tool calls happen where a test wants them."""
+"""A sampling engine whose tokens come from scripts, so that tests decide when a model calls a tool."""
 
 import torch
 
 from llm_assets.model.chat import encode_text
+from llm_assets.model.decoding import Decoder
 from llm_assets.model.sampling import Engine
-from tests.support.small_models import ENCODING, model
+from tests.support.tiny_models import ENCODING, random_model
 
 SPECIAL = ENCODING.special
 END = SPECIAL["<|assistant_end|>"]
 
 
-def scripted(shape, scripts, monkeypatch):
-    """An engine that samples the tokens of the scripts, by sequence and step, and then the end of the turn."""
-    import llm_assets.model.sampling as sampling
+def scripted_engine(shape, scripts, monkeypatch):
+    """An engine that samples the tokens of `scripts`, one script per sequence, and then the end of the turn."""
+    positions = dict.fromkeys(range(len(scripts)), 0)
 
-    engine = Engine(model(shape), ENCODING)
-    counts = {}
-
-    def choose(logits, settings, draws):
-        rows = engine.rows
+    def choose(decoder, step, draws):
         chosen = []
-        for sequence in rows:
-            place = counts.get(sequence, 0)
-            counts[sequence] = place + 1
-            script = scripts[sequence]
-            chosen.append(script[place] if place < len(script) else END)
+        for sequence in decoder.rows:
+            script, position = scripts[sequence], positions[sequence]
+            positions[sequence] += 1
+            chosen.append(script[position] if position < len(script) else END)
         return torch.tensor(chosen)
 
-    monkeypatch.setattr(sampling, "choose", choose)
-    engine.rows = list(range(len(scripts)))
-    return engine
+    monkeypatch.setattr(Decoder, "_choose", choose)
+    return Engine(random_model(shape), ENCODING)
 
 
-def call(tool, text):
-    """The tokens of a tool call."""
+def call_tokens(tool, text):
+    """A tool call, from its start token to its end token."""
     return [SPECIAL[f"<|{tool}_start|>"], *encode_text(ENCODING, text), SPECIAL[f"<|{tool}_end|>"]]

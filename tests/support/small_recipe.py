@@ -12,11 +12,11 @@ SETTINGS = {
     "pretraining": {
         "tokens": 4096,
         "batch_tokens": 256,
-        "validations": 2,
+        "validation_runs": 2,
         "samples": 1,
         "prompts": ("",),
         "sample_tokens": 8,
-        "device": "cpu",
+        "compute": {"device": "cpu"},
     },
     "base_evaluation": {
         "prefixes": 4,
@@ -38,7 +38,7 @@ SETTINGS = {
         "device": "cpu",
     },
     "conversations": {"count": 40},
-    "finetuning": {"validations": 1, "device": "cpu"},
+    "finetuning": {"validation_runs": 1, "compute": {"device": "cpu"}},
     "sft_evaluation": {"questions": 3, "max_tokens": 8, "device": "cpu"},
     "practice_problems": {"count": 40, "held_out": 2},
     "reinforcement": {
@@ -50,7 +50,7 @@ SETTINGS = {
         "max_tokens": 8,
         "evaluate_every": 1,
         "evaluation_problems": 6,
-        "device": "cpu",
+        "compute": {"device": "cpu"},
     },
     "rl_evaluation": {"problems": 1, "samples": 2, "max_tokens": 8, "device": "cpu"},
     "response_pairs": {
@@ -62,7 +62,7 @@ SETTINGS = {
         "device": "cpu",
     },
     "human_rankings": {"simulated": {"share": 1.0, "tie": 0.0}},
-    "reward_training": {"pairs": 4, "validations": 1, "device": "cpu"},
+    "reward_training": {"pairs": 4, "validation_runs": 1, "compute": {"device": "cpu"}},
     "rlhf": {
         "steps": 2,
         "replay_weight": 0.5,
@@ -72,7 +72,7 @@ SETTINGS = {
         "max_tokens": 8,
         "evaluate_every": 1,
         "monitor_prompts": 4,
-        "device": "cpu",
+        "compute": {"device": "cpu"},
     },
     "rlhf_evaluation": {"samples": 1, "max_tokens": 8, "device": "cpu"},
 }

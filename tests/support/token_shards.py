@@ -6,7 +6,7 @@ from llm_assets.training.shards import ShardWriter
 
 
 def write_shards(folder, documents, shard_tokens, split="train", dtype=np.uint16):
-    """Write the documents as shards of `shard_tokens` tokens; the names of the files, relative to `folder`."""
+    """Write documents (lists of tokens) as one split; returns the names of its files."""
     folder.mkdir(exist_ok=True, parents=True)
     writer = ShardWriter(folder, split, dtype, shard_tokens)
     for document in documents:

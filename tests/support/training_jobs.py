@@ -1,4 +1,4 @@
-"""A small corpus as shards, and training jobs on it."""
+"""A small corpus as token shards, and training jobs that read it."""
 
 import random
 import signal
@@ -53,7 +53,7 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
     rates = {"learning_rate": 3e-3, "matrix_learning_rate": 3e-3, **(optimisation or {})}
     plan = TrainingPlan(
         steps=30,
-        rows=8,
+        batch_size=8,
         micro_batch_size=8,
         seed=1,
         optimisation=Optimisation(**rates),
@@ -61,14 +61,14 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
         sample_every=15,
         checkpoint_every=7,
     )
-    of_plan = {name: changes.pop(name) for name in list(changes) if hasattr(plan, name)}
+    plan_changes = {name: changes.pop(name) for name in list(changes) if hasattr(plan, name)}
     whole = PretrainingJob(
         shape=shape,
-        plan=replace(plan, **of_plan),
+        plan=replace(plan, **plan_changes),
         tokenizer=str(folder / "tokenizer"),
         shards=(str(folder / "shards"),),
         device="cpu",
-        validation_rows=8,
+        validation_sequences=8,
         prompts=("", "In the evening"),
         sample_tokens=8,
     )
@@ -86,10 +86,11 @@ def result(folder):
     )
 
 
-def resume_after_kills(module, job, folder, saving, between):
-    """Run a job to its end after two kills; the events of the last run.
+def run_with_two_kills(module, job, folder, saving, between):
+    """Run a job three times: kill it while it writes step `saving`, kill it once step `between` is saved, let it
+    finish.
 
-    The first run is killed while the checkpoint of step `saving` is written, the second once that of `between` exists.
+    Returns the events of the last run.
     """
     moments = [
         (lambda f: any(f.glob(f".step-{saving:08d}.*.tmp")), saving // 2),
@@ -105,7 +106,7 @@ def resume_after_kills(module, job, folder, saving, between):
 
 
 def killer(folder, moment):
-    """A launcher that kills the process (SIGKILL) when `moment(folder)` is true."""
+    """A launcher that kills the process (SIGKILL) once `moment(folder)` is true."""
 
     def launch(command, environment):
         with subprocess.Popen(command, env=environment) as process:

@@ -11,7 +11,7 @@ import polars as pl
 
 from llm_assets.artifacts import Graph, Stage, Store, Workspace, materialize
 from llm_assets.compute import LocalEngine
-from llm_assets.recipes import Model, Pretraining, Recipe, SampleWeb, Tokenizer, TokenShards
+from llm_assets.recipes import Compute, Model, Pretraining, Recipe, SampleWeb, Tokenizer, TokenShards
 from llm_assets.sample_web import prose, world
 from tests.support.stand_ins import ALL_CURRENT
 
@@ -72,7 +72,12 @@ def small_recipe(**changes) -> Recipe:
         "token_shards": TokenShards(shard_tokens=4096, validation_share=0.2),
         "model": Model(depth=1, width=32, context=64),
         "pretraining": Pretraining(
-            tokens=4096, batch_tokens=256, validations=1, validation_tokens=512, samples=0, device="cpu", processes=1
+            tokens=4096,
+            batch_tokens=256,
+            validation_runs=1,
+            validation_tokens=512,
+            samples=0,
+            compute=Compute(device="cpu", processes=1),
         ),
     }
     return Recipe(**{**fields, **changes})

@@ -1,4 +1,4 @@
-"""What the environment says of the machine's devices stands over the recipe."""
+"""The machine's settings of devices and precision take precedence over the recipe."""
 
 import pytest
 import torch
@@ -7,7 +7,8 @@ from llm_assets.model.devices import autocast, find_gpus, half_precision, pick_d
 from llm_assets.model.sampling import Engine
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.model.transformer import Transformer
-from llm_assets.training.loop import Devices
+from llm_assets.recipes.compute import Compute
+from llm_assets.training.processes import Devices
 from llm_assets.training.training_run import share_out
 from tests.support.training_jobs import ENCODING
 
@@ -17,23 +18,23 @@ SHAPE = ModelShape.of_depth(1, 500, 32, width=32)
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     for name in ("LLM_ASSETS_GPUS", "LLM_ASSETS_PROCESSES", "LLM_ASSETS_PRECISION", "CUDA_VISIBLE_DEVICES"):
-        monkeypatch.setenv(name, "")  # so that what a test changes is put back
+        monkeypatch.setenv(name, "")  # registers the present value, to be restored after the test
         monkeypatch.delenv(name)
     return monkeypatch
 
 
-def test_processes_of_the_environment_stand_over_the_recipe(environment):
-    assert share_out(SHAPE, 8, "cpu", 0, 0)[0] == 1
-    assert share_out(SHAPE, 8, "cpu", 4, 2)[:2] == (4, 2)
+def test_the_environments_processes_take_precedence_over_the_recipe(environment):
+    assert share_out(SHAPE, 8, Compute(device="cpu", processes=0, micro_batch_size=0))[0] == 1
+    assert share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=2))[:2] == (4, 2)
     environment.setenv("LLM_ASSETS_PROCESSES", "2")
-    processes, micro_batch_size, name = share_out(SHAPE, 8, "cpu", 4, 0)
+    processes, micro_batch_size, name = share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
     assert processes == 2 and micro_batch_size == 4 and name == "cpu"
     environment.setenv("LLM_ASSETS_PROCESSES", "two")
     with pytest.raises(ValueError, match="LLM_ASSETS_PROCESSES is 'two'"):
-        share_out(SHAPE, 8, "cpu", 4, 0)
+        share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
 
 
-def test_without_gpus_everything_runs_on_the_cpu(environment):
+def test_the_environment_chooses_gpus_or_none(environment):
     import os
 
     environment.setattr(torch.cuda, "is_available", lambda: True)
@@ -44,12 +45,15 @@ def test_without_gpus_everything_runs_on_the_cpu(environment):
         lambda _: type("Gpu", (), {"total_memory": 80 * 10**9, "name": "NVIDIA H100"}),
     )
     assert find_gpus("auto")[0] == 8 and pick_device("auto") == "cuda"
-    assert share_out(SHAPE, 8, "auto", 0, 0)[0] == 8
+    assert share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))[0] == 8
     environment.setenv("LLM_ASSETS_GPUS", "none")
     assert find_gpus("cuda") == (0, 0, "cpu") and pick_device("cuda") == "cpu"
-    assert share_out(SHAPE, 8, "auto", 0, 0)[0] == 1 and os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    assert (
+        share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))[0] == 1
+        and os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    )
     environment.setenv("LLM_ASSETS_GPUS", "0,2")
-    share_out(SHAPE, 8, "auto", 0, 0)
+    share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,2"
 
 
@@ -67,13 +71,13 @@ def test_precision(environment, precision, on_gpu, on_cpu):
     assert product.dtype == (torch.bfloat16 if on_cpu else torch.float32)
 
 
-def test_a_precision_that_is_none(environment):
+def test_an_unknown_precision_is_an_error(environment):
     environment.setenv("LLM_ASSETS_PRECISION", "fp8")
     with pytest.raises(ModelError, match="LLM_ASSETS_PRECISION is 'fp8'; it must be auto, bf16 or fp32"):
         autocast("cpu")
 
 
-def test_sampling_takes_the_precision_too(environment):
+def test_sampling_uses_the_precision_too(environment):
     model = Transformer(SHAPE)
     model.initialise(1)
     prompt = ENCODING.document("In the evening")

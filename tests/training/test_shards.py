@@ -1,4 +1,4 @@
-"""Shards: one stream whatever the size of a file, documents found again, splits that never move."""
+"""Token shards: one stream for any file size, documents that are read back, splits that never change."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.support.token_shards import write_shards
 
 
 @given(st.lists(st.lists(st.integers(0, 65_535), min_size=1, max_size=40), max_size=12), st.integers(1, 30), st.data())
-def test_what_is_written_is_read(tmp_path_factory, documents, shard_tokens, data):
+def test_tokens_are_read_back_as_written(tmp_path_factory, documents, shard_tokens, data):
     folder = tmp_path_factory.mktemp("shards")
     names = write_shards(folder, documents, shard_tokens)
     flat = [token for document in documents for token in document]
@@ -25,7 +25,7 @@ def test_what_is_written_is_read(tmp_path_factory, documents, shard_tokens, data
     assert stream.tokens(start, count).tolist() == flat[start : start + count]
 
 
-def test_several_folders_are_one_stream(tmp_path):
+def test_several_folders_form_one_stream(tmp_path):
     write_shards(tmp_path / "a", [[1, 2], [3]], 2)
     write_shards(tmp_path / "b", [], 2)
     write_shards(tmp_path / "c", [[4, 5, 6]], 2)
@@ -39,33 +39,33 @@ def test_several_folders_are_one_stream(tmp_path):
     st.integers(1, 7),
     st.integers(0, 12),
 )
-def test_documents_that_are_left_out_are_as_if_never_written(tmp_path_factory, documents, shard_tokens, split):
+def test_a_stream_has_no_trace_of_left_out_documents(tmp_path_factory, documents, shard_tokens, split):
     folder = tmp_path_factory.mktemp("shards")
     written = [tokens for tokens, _ in documents]
     write_shards(folder / "a", written[:split], shard_tokens)
     write_shards(folder / "b", written[split:], shard_tokens)
-    np.save(kept_file(folder, "train"), np.array([kept for _, kept in documents]))
+    np.save(kept_file(folder, "train"), np.array([is_kept for _, is_kept in documents]))
     stream = TokenStream([folder / "a", folder / "b"], "train", folder)
-    expected = [tokens for tokens, kept in documents if kept]
+    expected = [tokens for tokens, is_kept in documents if is_kept]
     assert [stream.document(i).tolist() for i in range(stream.documents)] == expected
     assert stream.tokens(0, len(stream)).tolist() == [token for tokens in expected for token in tokens]
 
 
-def test_a_list_of_documents_that_does_not_fit_the_shards_is_refused(tmp_path):
+def test_a_selection_of_another_number_of_documents_is_an_error(tmp_path):
     write_shards(tmp_path, [[1], [2]], 2)
     np.save(kept_file(tmp_path, "train"), np.array([True]))
-    with pytest.raises(ShardError, match="for 1 documents, where the shards hold 2"):
+    with pytest.raises(ShardError, match="it selects among 1 documents, but the shards hold 2"):
         TokenStream([tmp_path], "train", tmp_path)
 
 
-def test_broken_shards_are_named(tmp_path):
+def test_errors_of_broken_shards_name_the_problem(tmp_path):
     write_shards(tmp_path, [[1, 2, 3], [4, 5]], 2)
-    with pytest.raises(ShardError, match="4 to 9 asked for, 5 there"):
+    with pytest.raises(ShardError, match="tokens 4 to 9 were requested, but it has 5"):
         TokenStream([tmp_path], "train").tokens(4, 5)
     with pytest.raises(ShardError, match="split validation"):
         TokenStream([tmp_path], "validation")
     (tmp_path / "train-00001.npy").unlink()
-    with pytest.raises(ShardError, match="train has 3 tokens; its lengths say 5"):
+    with pytest.raises(ShardError, match="split train has 3 tokens, but its lengths add up to 5"):
         TokenStream([tmp_path], "train")
 
 
@@ -76,7 +76,7 @@ def test_a_failed_write_leaves_no_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_split_is_a_function_of_the_key_alone():
+def test_the_split_depends_on_the_key_alone():
     keys = [f"http://site{n}.example/page/{n}" for n in range(20_000)]
     small, large = ({key for key in keys if split_of(key, share) == "validation"} for share in (0.05, 0.1))
     assert 0.045 < len(small) / len(keys) < 0.055

@@ -1,6 +1,6 @@
-"""The training process of `reward_checkpoint`: ``python -m llm_assets.preference.fit job.json``.
+"""The training process of `reward_checkpoint`: ``python -m llm_assets.preference.reward_checkpoint_process job.json``.
 
-At its end it writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken.
+At the end it writes ``results.json`` next to the job. Needs torch, numpy, safetensors and tiktoken.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from llm_assets.model.chat import Message, encode_text, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.reward import RewardModel, pair_losses, score_all
-from llm_assets.model.transformer import Transformer
-from llm_assets.training.loop import join_processes, train
-from llm_assets.training.pairs import Pairs
+from llm_assets.training.loop import Hooks, train
+from llm_assets.training.pairs import Pairs, pair_target_losses
+from llm_assets.training.processes import TrainingProcess, join_processes
 
 from .jobs import RewardJob
 
 Tokens = list[int]
-SCALED = 500  # pairs whose scores say what a deviation of the reward model's is: to 3 %
+SCALE_PAIRS = 500  # pairs whose scores give the standard deviation of scores, to 3 %
 
 
 def conversation(encoding: Encoding, question: str, answer: str) -> Tokens:
-    """Tokens of one exchange, to the end of the assistant's turn: where the score is read.
+    """Tokens of one exchange up to the end of the assistant's turn, where the score is read.
 
-    An answer may be empty: models say nothing at times.
+    The answer may be empty.
     """
     return [
         *prompt(encoding, [Message("user", question)]),
@@ -40,19 +40,20 @@ def conversation(encoding: Encoding, question: str, answer: str) -> Tokens:
 def to_pairs(
     encoding: Encoding, rows: Sequence[Sequence[str]], context: int
 ) -> tuple[list[int], list[tuple[Tokens, Tokens]]]:
-    """Rows of question, preferred answer and other one as tokens.
+    """Rows of question, preferred and other answer, as tokens.
 
-    Returns the numbers of those that fit into the context, and the pairs.
+    Returns the numbers of the rows that fit into the context, and their pairs.
     """
-    found = [
+    pairs = [
         (number, (conversation(encoding, question, preferred), conversation(encoding, question, other)))
         for number, (question, preferred, other) in enumerate(rows)
     ]
-    fitting = [(number, pair) for number, pair in found if max(map(len, pair)) <= context]
+    fitting = [(number, pair) for number, pair in pairs if max(map(len, pair)) <= context]
     return [number for number, _ in fitting], [pair for _, pair in fitting]
 
 
 def main(job: RewardJob, folder: Path, report: Reporter) -> None:
+    """Fit the reward model in `folder`, and score the held-out pairs."""
     devices = join_processes(job.device)
     body, encoding = load_checkpoint(Path(job.checkpoint))
     plan = job.plan.on(devices.cuda, None)
@@ -61,26 +62,26 @@ def main(job: RewardJob, folder: Path, report: Reporter) -> None:
     used, training = to_pairs(encoding, job.train, context)
     measured, held_out = to_pairs(encoding, job.held_out, context)
 
-    def held_out_scores(model: Transformer) -> torch.Tensor:
-        assert isinstance(model, RewardModel)
-        return torch.tensor(score_all(model, [one for pair in held_out for one in pair]))
+    def held_out_scores(model: RewardModel) -> torch.Tensor:
+        return torch.tensor(score_all(model, [tokens for pair in held_out for tokens in pair]))
 
-    def validate(model: Transformer) -> dict[str, float]:
+    def validate(model: RewardModel) -> dict[str, float]:
         scores = held_out_scores(model)
         accuracy = (scores[0::2] > scores[1::2]).float().mean()
         return {"loss": round(float(pair_losses(scores).mean()), 6), "accuracy": round(float(accuracy), 6)}
 
-    pairs = Pairs(training, context, plan.seed, together=plan.rows // 2)
-    train(model, pairs, plan, folder, devices, report, validate if held_out else None)
+    pairs = Pairs(training, context, plan.seed, pairs_per_step=plan.batch_size // 2)
+    hooks = Hooks(validate if held_out else None)
+    train(model, pairs, plan, TrainingProcess(folder, devices, report), hooks, pair_target_losses)
     if devices.rank == 0:
         model.eval()
         scores = held_out_scores(model)
-        answers = torch.tensor(score_all(model, [one for pair in training[:SCALED] for one in pair]))
+        answers = torch.tensor(score_all(model, [tokens for pair in training[:SCALE_PAIRS] for tokens in pair]))
         results = {
             "measured": measured,
             "margins": [round(margin, 6) for margin in (scores[0::2] - scores[1::2]).tolist()],
             "mean": round(float(answers.mean()), 6),
-            "deviation": round(float(answers.std()), 6),
+            "standard_deviation": round(float(answers.std()), 6),
             "too_long": len(job.train) - len(used) + len(job.held_out) - len(measured),
         }
         write_results(folder, results)

@@ -1,4 +1,4 @@
-"""The training process of `rl_checkpoint`: ``python -m llm_assets.reinforcement.train job.json``.
+"""The training process of `rl_checkpoint`: ``python -m llm_assets.reinforcement.rl_checkpoint_process job.json``.
 
 Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """
@@ -16,8 +16,8 @@ from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 from llm_assets.tools.toolbox import open_toolbox
-from llm_assets.training.loop import join_processes
-from llm_assets.training.policy import EvaluationStep, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
+from llm_assets.training.processes import TrainingProcess, join_processes
 
 from .jobs import ProblemRow, RlJob
 from .problems import Family, find_family
@@ -26,46 +26,48 @@ EVALUATION_BATCH = 256
 
 
 class Solver:
-    """Problems as prompts, and solutions as answers that are checked."""
+    """Turns problems into prompts, and checks solutions."""
 
     def __init__(self, problems: Sequence[ProblemRow], families: dict[str, Family], engine: Engine):
         self.problems, self.families, self.engine = problems, families, engine
-        self.prompts = [self.asked(one) for one in problems]
+        self.prompts = [self.prompt_for(problem) for problem in problems]
 
-    def asked(self, problem: ProblemRow) -> list[int]:
-        """Tokens up to the solution: the tools that there are, and the question."""
+    def prompt_for(self, problem: ProblemRow) -> list[int]:
+        """The prompt of a problem: the available tools, and the question."""
         system = system_message([tool for tool in problem.tools.split(",") if tool])
         return prompt(self.engine.encoding, [*([system] if system else []), Message("user", problem.question)])
 
     def is_right(self, problem: ProblemRow, completion: Completion) -> bool:
-        """Whether a solution that ended by itself says the answer."""
+        """Whether a solution ended by itself and gives the right answer."""
         if completion.finish != "stop":
             return False
-        said = to_messages(self.engine, completion)[-1].content
-        return self.families[problem.family].check(said, problem.answer, problem.distractors)
+        answer = to_messages(self.engine, completion)[-1].content
+        return self.families[problem.family].check(answer, problem.answer, problem.distractors)
 
     def is_well_formed(self, problem: ProblemRow, completion: Completion) -> bool:
-        """Whether a solution ended by itself and says something, and every call was closed, names a tool that there is,
-        and ran.
+        """Whether a solution ended by itself with an answer, and each call was closed, names an available tool, and
+        succeeded.
         """
         special = self.engine.encoding.special
-        own = [token for token, forced in zip(completion.tokens, completion.forced, strict=True) if not forced]
-        opened = sum(own.count(special[f"<|{name}_start|>"]) for name in ("search", "python"))
-        closed = sum(own.count(special[f"<|{name}_end|>"]) for name in ("search", "python"))
+        own_tokens = [
+            token for token, from_tool in zip(completion.tokens, completion.from_tool, strict=True) if not from_tool
+        ]
+        opened = sum(own_tokens.count(special[f"<|{name}_start|>"]) for name in ("search", "python"))
+        closed = sum(own_tokens.count(special[f"<|{name}_end|>"]) for name in ("search", "python"))
         tools = problem.tools.split(",")
         called = all(call.tool in tools and "Error: " not in call.result for call in completion.calls)
         ended = completion.finish == "stop" and opened == closed == len(completion.calls)
         return ended and called and bool(to_messages(self.engine, completion)[-1].content)
 
-    def told(self, problem: ProblemRow, completion: Completion) -> str:
-        """A solution to read."""
+    def transcript_of(self, problem: ProblemRow, completion: Completion) -> str:
+        """The transcript of a solution."""
         return transcript([Message("user", problem.question), *to_messages(self.engine, completion)])
 
 
 def solve(
     solver: Solver, tools: Tools | None, max_tokens: int, samples: int = 1, temperature: float = 0.0, seed: int = 0
 ) -> list[list[Completion]]:
-    """Solutions of all problems, `samples` of each."""
+    """`samples` solutions of each problem."""
     encoding = solver.engine.encoding
     sampling = Sampling(
         max_tokens=max_tokens,
@@ -73,59 +75,51 @@ def solve(
         seed=seed,
         stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
     )
-    found = solver.engine.complete(solver.prompts, sampling, samples, EVALUATION_BATCH, tools)
-    return [found[first : first + samples] for first in range(0, len(found), samples)]
+    completions = solver.engine.complete(solver.prompts, sampling, samples, EVALUATION_BATCH, tools)
+    return [completions[first : first + samples] for first in range(0, len(completions), samples)]
 
 
 def main(job: RlJob, folder: Path, report: Reporter) -> None:
+    """Train the policy in `folder`."""
     devices, plan = join_processes(job.device), job.plan
     model, encoding = load_checkpoint(Path(job.checkpoint))
     engine = Engine(model, encoding)
     families = {name: find_family(name) for name in job.families}
-    practice, held_out = Solver(job.train, families, engine), Solver(job.held_out, families, engine)
+    training, held_out = Solver(job.train, families, engine), Solver(job.held_out, families, engine)
     with open_toolbox(job.toolbox) as choose:
         tools = choose("python,search")
 
         def place(number: int) -> int:
-            return drawn(number, len(practice.problems), plan.seed)
+            return drawn(number, len(training.problems), plan.seed)
 
         def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
-            found = []
+            rewards = []
             for number, completion in zip(numbers, completions, strict=True):
-                problem = practice.problems[place(number)]
-                right, formed = practice.is_right(problem, completion), practice.is_well_formed(problem, completion)
+                problem = training.problems[place(number)]
+                right, formed = training.is_right(problem, completion), training.is_well_formed(problem, completion)
                 parts = {"right": float(right), "well_formed": float(formed), "calls": float(len(completion.calls))}
-                found.append(Reward(job.accuracy_reward * right + job.format_reward * formed, parts))
-            return found
+                rewards.append(Reward(job.accuracy_reward * right + job.format_reward * formed, parts))
+            return rewards
 
         def evaluation(engine: Engine, step: int) -> EvaluationStep:
-            solutions = [one[0] for one in solve(held_out, tools, plan.max_tokens)]
+            solutions = [completions[0] for completions in solve(held_out, tools, plan.max_tokens)]
             return measured(held_out, solutions, job.transcripts)
 
-        PolicyTrainer(
-            model,
-            engine,
-            plan,
-            folder,
-            devices,
-            report,
-            lambda number: practice.prompts[place(number)],
-            reward,
-            evaluation if plan.evaluate_every else None,
-            tools,
-            replay=replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
-        ).run()
+        replay = replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"])
+        task = PolicyTask(lambda number: training.prompts[place(number)], reward, tools, replay)
+        process = TrainingProcess(folder, devices, report)
+        PolicyTrainer(engine, plan, process, task, PolicyEvaluation(evaluation)).run()
 
 
 def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) -> EvaluationStep:
-    """The share of right solutions, that of each family, and so many solutions to read."""
-    marks = [solver.is_right(problem, one) for problem, one in zip(solver.problems, solutions, strict=True)]
+    """The share of right solutions, overall and by family, and the transcripts of some solutions."""
+    marks = [solver.is_right(problem, solution) for problem, solution in zip(solver.problems, solutions, strict=True)]
     by_family: dict[str, list[bool]] = {}
     for problem, mark in zip(solver.problems, marks, strict=True):
         by_family.setdefault(problem.family, []).append(mark)
-    numbers = {f"right.{name}": sum(found) / len(found) for name, found in by_family.items()}
-    numbers["held_out_length"] = sum(len(one.tokens) - sum(one.forced) for one in solutions) / len(solutions)
-    # As many of each family, spread over the problems.
+    numbers = {f"right.{name}": sum(family_marks) / len(family_marks) for name, family_marks in by_family.items()}
+    numbers["held_out_length"] = sum(solution.own_length for solution in solutions) / len(solutions)
+    # Spread over the problems, so that all families occur.
     every = max(1, len(solutions) // max(1, transcripts))
     chosen = list(zip(solver.problems, solutions, marks, strict=True))[::every][:transcripts]
     rows = [
@@ -133,7 +127,7 @@ def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) 
             "problem": problem.problem,
             "family": problem.family,
             "right": mark,
-            "transcript": solver.told(problem, solution),
+            "transcript": solver.transcript_of(problem, solution),
         }
         for problem, solution, mark in chosen
     ]

@@ -1,4 +1,4 @@
-"""The training process of `rlhf_checkpoint`: ``python -m llm_assets.preference.train job.json``.
+"""The training process of `rlhf_checkpoint`: ``python -m llm_assets.preference.rlhf_checkpoint_process job.json``.
 
 Needs torch, numpy, safetensors and tiktoken.
 """
@@ -18,37 +18,37 @@ from llm_assets.model.checkpoint import load_checkpoint, load_model
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.reward import RewardModel, score_all
 from llm_assets.model.sampling import Completion, Engine
-from llm_assets.training.loop import join_processes
-from llm_assets.training.policy import EvaluationStep, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
+from llm_assets.training.processes import TrainingProcess, join_processes
 
-from .fit import conversation
 from .jobs import PromptRow, RlhfJob
 from .labelling_rule import rule_score
 from .over_optimisation import adversarial, over_optimised
-from .sample import answer_row, prompt_tokens, sample_answers
+from .response_pairs_process import answer_row, prompt_tokens, sample_answers
+from .reward_checkpoint_process import conversation
 
-# From prompts, and answers as `answer_row` has them, to scores.
+# From prompts and answers (as `answer_row` returns them) to scores.
 Scorer = Callable[[Sequence[PromptRow], Sequence[dict[str, Any]]], list[float]]
 
 
 def by_model(folder: Path, encoding: Encoding, device: Any) -> Scorer:
-    """Scores by a reward model, in deviations from its mean."""
+    """Scores by a reward model, in standard deviations from its mean."""
     model, scale = load_model(folder, device, kind=RewardModel), json.loads((folder / REWARD_SCALE).read_text())
     context = model.shape.context
 
     def score(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> list[float]:
-        # An answer that fills the context has no room for the end of its turn; it is read without what does not fit.
+        # An answer that fills the context leaves no room for the end of its turn; what does not fit is cut off.
         tokens = [
             conversation(encoding, prompt.question, answer["text"])[:context]
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
-        return [(value - scale["mean"]) / max(scale["deviation"], 1e-6) for value in score_all(model, tokens)]
+        return [(value - scale["mean"]) / max(scale["standard_deviation"], 1e-6) for value in score_all(model, tokens)]
 
     return score
 
 
 def by_rule(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> list[float]:
-    """Scores by the simulated labeller's rule of taste."""
+    """Scores by the simulated labeller's rule."""
     return [
         rule_score(prompt.question, prompt.subject, answer["text"], prompt.subject_exists)
         for prompt, answer in zip(prompts, answers, strict=True)
@@ -56,11 +56,12 @@ def by_rule(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> 
 
 
 def gold_scorer(gold: str, encoding: Encoding, device: Any) -> Scorer:
-    """The gold signal that a job names: ``rule``, or a reward model's folder."""
+    """The gold signal of a job. gold: ``rule``, or the folder of a reward model."""
     return by_rule if gold == "rule" else by_model(Path(gold), encoding, device)
 
 
 def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
+    """Tune the policy in `folder`."""
     devices, plan = join_processes(job.device), job.plan
     model, encoding = load_checkpoint(Path(job.checkpoint))
     engine = Engine(model, encoding)
@@ -72,7 +73,7 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
         return drawn(number, len(job.train), plan.seed)
 
     def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
-        answers = [answer_row(engine, one) for one in completions]
+        answers = [answer_row(engine, completion) for completion in completions]
         scores = proxy([job.train[place(number)] for number in numbers], answers)
         return [
             Reward(
@@ -85,25 +86,25 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
     first: dict[str, Any] = {}
 
     def evaluation(engine: Engine, step: int) -> EvaluationStep:
-        """Fresh answers, one to each of the monitor's prompts, by both signals."""
+        """New answers to the monitor's prompts, one each, scored by the reward model and by the gold signal."""
         questions = [prompt.question for prompt in job.monitor]
         completions = sample_answers(engine, questions, 1, plan.temperature, plan.max_tokens, plan.seed + step)
-        answers = [answer_row(engine, one) for [one] in completions]
-        loved, liked = proxy(job.monitor, answers), gold(job.monitor, answers)
+        answers = [answer_row(engine, completion) for [completion] in completions]
+        proxy_scores, gold_scores = proxy(job.monitor, answers), gold(job.monitor, answers)
         if not first:
-            first.update(_start(folder) or _keep_start(folder, answers, liked))
-        scaled = [(value - first["mean"]) / first["deviation"] for value in liked]
+            first.update(_start(folder) or _keep_start(folder, answers, gold_scores))
+        scaled = [(value - first["mean"]) / first["standard_deviation"] for value in gold_scores]
         numbers = {
-            "proxy": _mean(loved),
+            "proxy": _mean(proxy_scores),
             "gold": _mean(scaled),
-            "gold_raw": _mean(liked),
-            "answer_length": _mean([one["tokens"] for one in answers]),
+            "gold_raw": _mean(gold_scores),
+            "answer_length": _mean([answer["tokens"] for answer in answers]),
         }
         rows = []
-        for number in adversarial(loved, scaled, job.adversarial):
+        for number in adversarial(proxy_scores, scaled, job.adversarial):
             prompt, answer, other = job.monitor[number], answers[number]["text"], first["answers"][number]
-            if first["gold"][number] > liked[number] and other != answer:
-                scores = {"proxy": round(loved[number], 6), "gold": round(scaled[number], 6)}
+            if first["gold"][number] > gold_scores[number] and other != answer:
+                scores = {"proxy": round(proxy_scores[number], 6), "gold": round(scaled[number], 6)}
                 rows.append(
                     {"question": prompt.question, "subject": prompt.subject, "first": answer, "second": other, **scores}
                 )
@@ -112,19 +113,10 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
     def judge(evaluations: list[dict[str, Any]]) -> str:
         return over_optimised(evaluations, job.monitor_patience, job.monitor_margin)
 
-    PolicyTrainer(
-        model,
-        engine,
-        plan,
-        folder,
-        devices,
-        report,
-        lambda number: prompts[place(number)],
-        reward,
-        evaluation,
-        judge=judge,
-        replay=replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"]),
-    ).run()
+    replay = replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"])
+    task = PolicyTask(lambda number: prompts[place(number)], reward, replay=replay)
+    process = TrainingProcess(folder, devices, report)
+    PolicyTrainer(engine, plan, process, task, PolicyEvaluation(evaluation, judge)).run()
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -132,25 +124,28 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _start(folder: Path) -> dict[str, Any] | None:
-    """What the first look found, of a training that is gone on with."""
+    """What the first evaluation of a resumed training found; None in a new training."""
     path = folder / "start.json"
     return dict(json.loads(path.read_text())) if path.exists() else None
 
 
-def _keep_start(folder: Path, answers: Sequence[dict[str, Any]], liked: Sequence[float]) -> dict[str, Any]:
-    """Keep the first look's answers, and mean and deviation of the gold signal, by which later evaluations are told."""
-    mean = _mean(liked)
-    deviation = math.sqrt(_mean([(value - mean) ** 2 for value in liked]))
-    found = {
-        "answers": [one["text"] for one in answers],
-        "gold": list(liked),
+def _keep_start(folder: Path, answers: Sequence[dict[str, Any]], gold_scores: Sequence[float]) -> dict[str, Any]:
+    """Keep the answers of the first evaluation, and mean and standard deviation of its gold signal.
+
+    Later evaluations are reported on this scale.
+    """
+    mean = _mean(gold_scores)
+    standard_deviation = math.sqrt(_mean([(value - mean) ** 2 for value in gold_scores]))
+    start = {
+        "answers": [answer["text"] for answer in answers],
+        "gold": list(gold_scores),
         "mean": mean,
-        "deviation": max(deviation, 1e-6),
+        "standard_deviation": max(standard_deviation, 1e-6),
     }
     temporary = folder / ".start.json.tmp"
-    temporary.write_text(json.dumps(found))
+    temporary.write_text(json.dumps(start))
     temporary.rename(folder / "start.json")
-    return found
+    return start
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The process of `scorecard`: every model answers the same prompts.
 
-Run as ``python -m llm_assets.release.answer_prompts job.json``; it writes ``results.json`` beside the job. It needs
+Run as ``python -m llm_assets.release.scorecard_process job.json``; it writes ``results.json`` beside the job. It needs
 torch, numpy, safetensors and tiktoken, and pydantic-monty for the Python tool.
 """
 

@@ -1,4 +1,4 @@
-"""The process that puts prompts to a model: ``python -m llm_assets.finetuning.interrogate job.json``.
+"""The process that puts prompts to a model: ``python -m llm_assets.finetuning.knowledge_boundary_process job.json``.
 
 Writes ``answers.json`` beside the job. Needs torch, numpy, safetensors and tiktoken.
 """

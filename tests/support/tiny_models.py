@@ -1,4 +1,4 @@
-"""Models of a few layers with random weights, and the small tokenizer that they share."""
+"""A small tokenizer, and models of every kind with random weights."""
 
 import random
 
@@ -10,7 +10,7 @@ from llm_assets.sample_web import prose, world
 from llm_assets.tokens.tokenizer import train
 
 PEOPLE = world.make_world(1).people
-TEXTS = [prose.portrait(random.Random(n), PEOPLE[n]) for n in range(60)]
+TEXTS = [prose.portrait(random.Random(number), PEOPLE[number]) for number in range(60)]
 ENCODING = train(TEXTS, 500)
 SHAPES = {
     "plain": ModelShape.of_depth(3, 500, 64, width=64),
@@ -19,11 +19,17 @@ SHAPES = {
 }
 
 
-def model(shape, seed=1):
-    """A model with random weights, including its norms and biases."""
-    transformer = Transformer(shape)
-    transformer.initialise(seed)
+def initialised_model(shape, seed=1):
+    """A model as training starts with it."""
+    model = Transformer(shape)
+    model.initialise(seed)
+    return model
+
+
+def random_model(shape, seed=1):
+    """A model whose weights are all random, including norms and biases."""
+    model = initialised_model(shape, seed)
     with torch.no_grad():
-        for parameter in transformer.parameters():
+        for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) * 0.1)
-    return transformer.eval()
+    return model.eval()

@@ -1,6 +1,6 @@
-"""The training process of `base_checkpoint`: ``python -m llm_assets.pretraining.train job.json``.
+"""The training process of `base_checkpoint`: ``python -m llm_assets.pretraining.base_checkpoint_process job.json``.
 
-Needs torch, numpy, safetensors and tiktoken, nothing else of this project's packages.
+Needs only torch, numpy, safetensors and tiktoken of this project's dependencies.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from llm_assets.model.encoding import Encoding
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
-from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import join_processes, mean_loss, train
+from llm_assets.training.loader import PackedDocuments
+from llm_assets.training.loop import Hooks, train
+from llm_assets.training.losses import mean_loss
+from llm_assets.training.processes import TrainingProcess, join_processes
 from llm_assets.training.shards import TokenStream
 
 from .jobs import PretrainingJob
@@ -24,29 +26,34 @@ from .jobs import PretrainingJob
 def starting_model(
     shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding, induction: bool = False
 ) -> Transformer:
-    """A new model, or the weights of an earlier checkpoint. Raises CheckpointError where its shape or tokenizer differs."""
+    """A new model, or the model of the checkpoint `earlier`.
+
+    induction: a new model starts with an induction head. Raises CheckpointError if the shape or the tokenizer of the
+    earlier checkpoint differs.
+    """
     model = Transformer(shape)
     if earlier is None:
         model.initialise(seed, induction)
         return model
-    found, its_encoding = load_checkpoint(Path(earlier))
-    if its_encoding != encoding:
+    loaded, loaded_encoding = load_checkpoint(Path(earlier))
+    if loaded_encoding != encoding:
         raise CheckpointError(
-            f"checkpoint {earlier} has another tokenizer ({its_encoding.size:,} ids) than the shards ({encoding.size:,}); "
-            "name the crawls of the earlier one in tokenizer.crawls"
+            f"checkpoint {earlier} has another tokenizer ({loaded_encoding.size:,} ids) than the shards "
+            f"({encoding.size:,}); name the crawls of the earlier tokenizer in tokenizer.crawls"
         )
-    if found.shape != shape:
-        raise CheckpointError(f"checkpoint {earlier} is of another shape: {found.shape} where the recipe has {shape}")
-    return found
+    if loaded.shape != shape:
+        raise CheckpointError(f"checkpoint {earlier} is of another shape: {loaded.shape}; the recipe has {shape}")
+    return loaded
 
 
 def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
+    """Train the base model in `folder`."""
     devices = join_processes(job.device)
     encoding = Encoding.load(Path(job.tokenizer))
     plan = job.plan.on(devices.cuda, encoding.bos)
     context = job.shape.context
-    training = PackedRows(TokenStream(map(Path, job.shards), "train", job.kept), context, plan.seed)
-    held_out = TokenStream(map(Path, job.shards), "validation", job.kept)
+    training = PackedDocuments(TokenStream(map(Path, job.shards), "train", job.kept_documents), context, plan.seed)
+    held_out = TokenStream(map(Path, job.shards), "validation", job.kept_documents)
     model = starting_model(job.shape, plan.seed, job.continue_from, encoding, job.induction)
     sampling = Sampling(
         max_tokens=min(job.sample_tokens, context // 2),
@@ -57,9 +64,9 @@ def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
     )
 
     def validate(model: Transformer) -> dict[str, float]:
-        rows = PackedRows(held_out, context, 0, shuffle=False)
-        count = min(job.validation_rows, int(rows.rows_per_epoch))
-        return mean_loss(model, rows, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos)
+        sequences = PackedDocuments(held_out, context, 0, shuffle=False)
+        count = min(job.validation_sequences, int(sequences.sequences_per_epoch))
+        return mean_loss(model, sequences, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos)
 
     def sample(model: Transformer) -> list[dict[str, Any]]:
         prompts = [encoding.document(text) for text in job.prompts]
@@ -69,8 +76,8 @@ def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
             for prompt, completion in zip(job.prompts, completions, strict=True)
         ]
 
-    enough = len(held_out) > context
-    train(model, training, plan, folder, devices, report, validate if enough else None, sample if job.prompts else None)
+    hooks = Hooks(validate if len(held_out) > context else None, sample if job.prompts else None)
+    train(model, training, plan, TrainingProcess(folder, devices, report), hooks)
 
 
 if __name__ == "__main__":

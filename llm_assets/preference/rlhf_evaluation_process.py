@@ -1,4 +1,4 @@
-"""The process of `rlhf_evaluation`: ``python -m llm_assets.preference.evaluate job.json``.
+"""The process of `rlhf_evaluation`: ``python -m llm_assets.preference.rlhf_evaluation_process job.json``.
 
 Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """
@@ -16,8 +16,8 @@ from llm_assets.model.sampling import Engine
 from llm_assets.tools.toolbox import open_toolbox
 
 from .jobs import RlhfEvaluationJob
-from .sample import answer_row, sample_answers
-from .train import by_model, gold_scorer
+from .response_pairs_process import answer_row, sample_answers
+from .rlhf_checkpoint_process import by_model, gold_scorer
 
 
 def main(job: RlhfEvaluationJob, folder: Path, report: Reporter) -> None:

@@ -1,6 +1,6 @@
-"""The training process of `sft_checkpoint`: ``python -m llm_assets.finetuning.train job.json``.
+"""The training process of `sft_checkpoint`: ``python -m llm_assets.finetuning.sft_checkpoint_process job.json``.
 
-Needs torch, numpy, safetensors and tiktoken, nothing else of this project's packages.
+Needs only torch, numpy, safetensors and tiktoken of this project's dependencies.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from llm_assets.compute.process import Reporter, run_job
 from llm_assets.dialogue.packing import Conversations, MixedSequences, PackedConversations
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.transformer import Transformer
-from llm_assets.training.loader import PackedRows
-from llm_assets.training.loop import join_processes, mean_loss, train
+from llm_assets.training.loader import PackedDocuments
+from llm_assets.training.loop import Hooks, train
+from llm_assets.training.losses import mean_loss
+from llm_assets.training.processes import TrainingProcess, join_processes
 from llm_assets.training.shards import TokenStream
 
 from .jobs import SftJob
 
 
 def main(job: SftJob, folder: Path, report: Reporter) -> None:
+    """Train the assistant in `folder`, on packed conversations and a share of documents."""
     devices = join_processes(job.device)
     model, encoding = load_checkpoint(Path(job.checkpoint))
     plan = job.plan.on(devices.cuda, encoding.bos)
@@ -26,17 +29,18 @@ def main(job: SftJob, folder: Path, report: Reporter) -> None:
     packed = PackedConversations(Conversations.load(Path(job.training)), context, plan.seed, padding)
     documents = None
     if job.document_share:
-        documents = PackedRows(TokenStream(map(Path, job.shards), "train", job.kept), context, plan.seed)
+        documents = PackedDocuments(TokenStream(map(Path, job.shards), "train", job.kept_documents), context, plan.seed)
     data = MixedSequences(packed, documents, job.document_share)
     held_out = Conversations.load(Path(job.held_out))
 
     def validate(model: Transformer) -> dict[str, float]:
-        rows = PackedConversations(held_out, context, 0, padding, shuffle=False)
+        sequences = PackedConversations(held_out, context, 0, padding, shuffle=False)
         return mean_loss(
-            model, rows, rows.sequences_per_epoch, plan.micro_batch_size, encoding.token_bytes, encoding.bos
+            model, sequences, sequences.sequences_per_epoch, plan.micro_batch_size, encoding.token_bytes, encoding.bos
         )
 
-    train(model, data, plan, folder, devices, report, validate if len(held_out) else None)
+    hooks = Hooks(validate if len(held_out) else None)
+    train(model, data, plan, TrainingProcess(folder, devices, report), hooks)
 
 
 if __name__ == "__main__":

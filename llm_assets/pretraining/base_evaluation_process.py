@@ -1,4 +1,7 @@
-"""The process of `base_evaluation`: ``python -m llm_assets.pretraining.evaluate job.json``; writes ``results.json`` beside it."""
+"""The process of `base_evaluation`: ``python -m llm_assets.pretraining.base_evaluation_process job.json``.
+
+It writes ``results.json`` next to the job.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +16,26 @@ from llm_assets.compute.process import Reporter, run_job, write_results
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine, Sampling
-from llm_assets.training.loader import PackedRows
+from llm_assets.training.loader import PackedDocuments
 from llm_assets.training.shards import TokenStream
 
 from .baselines import ByteNgrams, compressed_bits_per_byte
-from .evaluation import answers, answers_by_prompt, choices, document_losses, recitations
+from .evaluation import answers, choices, document_losses, prompted_answers, recitations
 from .in_context import few_shot_questions, make_problems, prompt_words
 from .jobs import BaseEvaluationJob
 from .overlap import SIZES, find_overlap
 
 
-def drawn(numbers: np.ndarray, most: int, seed: int) -> list[int]:
-    """At most `most` of the numbers, drawn by seed, in order."""
-    if len(numbers) <= most:
+def drawn(numbers: np.ndarray, count: int, seed: int) -> list[int]:
+    """At most `count` of the numbers, selected by seed, in order."""
+    if len(numbers) <= count:
         return numbers.tolist()
-    return sorted(np.random.Generator(np.random.Philox(key=[seed, 1])).choice(numbers, most, replace=False).tolist())
+    return sorted(np.random.Generator(np.random.Philox(key=[seed, 1])).choice(numbers, count, replace=False).tolist())
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: the model ready to sample, the two splits of its shards, and the job."""
+    """What is evaluated: the model, ready to sample, the two splits of the shards, and the job."""
 
     engine: Engine
     train: TokenStream
@@ -41,8 +44,11 @@ class Subject:
 
 
 def main(job: BaseEvaluationJob, folder: Path, report: Reporter) -> None:
+    """Run all TASKS and write their results."""
     model, encoding = load_checkpoint(Path(job.checkpoint), pick_device(job.device))
-    train, held_out = (TokenStream(map(Path, job.shards), split, job.kept) for split in ("train", "validation"))
+    train, held_out = (
+        TokenStream(map(Path, job.shards), split, job.kept_documents) for split in ("train", "validation")
+    )
     subject = Subject(Engine(model, encoding), train, held_out, job)
     results: dict[str, Any] = {}
     for number, (name, measure) in enumerate(TASKS.items()):
@@ -52,14 +58,16 @@ def main(job: BaseEvaluationJob, folder: Path, report: Reporter) -> None:
 
 
 def losses(subject: Subject) -> dict[str, Any]:
-    """Nats and bytes of the validation split's documents."""
+    """Nats and bytes of the validation documents."""
     documents = validation_documents(subject)
-    found = document_losses(subject.engine, subject.held_out, documents)
-    return {"documents": [{"document": number, **loss} for number, loss in zip(documents, found, strict=True)]}
+    losses_by_document = document_losses(subject.engine, subject.held_out, documents)
+    return {
+        "documents": [{"document": number, **loss} for number, loss in zip(documents, losses_by_document, strict=True)]
+    }
 
 
 def baselines(subject: Subject) -> dict[str, Any]:
-    """Bits per byte of the same documents by a 5-gram model of bytes, gzip and xz; nothing without documents."""
+    """Bits per byte of the same documents by a 5-gram model of bytes, gzip and xz; empty without documents."""
     train, held_out, job = subject.train, subject.held_out, subject.job
     decode = subject.engine.encoding.decode_bytes
     texts = [decode(held_out.document(number)[1:]) for number in validation_documents(subject)]
@@ -71,38 +79,38 @@ def baselines(subject: Subject) -> dict[str, Any]:
 
 
 def regurgitation(subject: Subject) -> dict[str, Any]:
-    """How much of pages is recited, by how often they were seen; 0 times is the validation split."""
+    """How much of a page is recited, by how often the model was trained on it; 0 times is the validation split."""
     job = subject.job
     prefix, continuation = job.prefix_tokens, job.recited_tokens
-    rows = PackedRows(subject.train, subject.engine.shape.context, job.training_seed)
-    seen = rows.times_seen(job.training_rows)
-    found: list[dict[str, Any]] = []
+    sequences = PackedDocuments(subject.train, subject.engine.shape.context, job.training_seed)
+    seen = sequences.times_seen(job.training_sequences)
+    rows: list[dict[str, Any]] = []
     for times in [0, *np.unique(seen[seen > 0]).tolist()]:
         stream = subject.train if times else subject.held_out
         long_enough = stream.lengths > prefix + continuation
         candidates = np.flatnonzero(long_enough & (seen == times)) if times else np.flatnonzero(long_enough)
         chosen = drawn(candidates, job.prefixes, job.seed)
         recited = recitations(subject.engine, stream, chosen, prefix, continuation, job.seed)
-        found += [{"split": stream.split, "times_seen": times, **one} for one in recited]
-    return {"recitations": found}
+        rows += [{"split": stream.split, "times_seen": times, **row} for row in recited]
+    return {"recitations": rows}
 
 
 def free_samples(subject: Subject) -> dict[str, Any]:
-    """Samples from nothing, and what of them stands in the training split."""
+    """Samples without a prompt, and what of them occurs in the training split."""
     engine, train, job = subject.engine, subject.train, subject.job
     encoding = engine.encoding
     length = min(job.sample_tokens, engine.shape.context - 1)
     sampling = Sampling(max_tokens=length, seed=job.seed, stop=(encoding.bos,))
-    free = engine.complete([[encoding.bos]] * job.free_samples, sampling)
-    overlap = find_overlap([one.tokens for one in free], train)
+    samples = engine.complete([[encoding.bos]] * job.free_samples, sampling)
+    overlap = find_overlap([sample.tokens for sample in samples], train)
     rows = []
-    for one, match in zip(free, overlap.matches, strict=True):
-        row: dict[str, Any] = {"text": encoding.decode(one.tokens), "tokens": len(one.tokens)}
+    for sample, match in zip(samples, overlap.matches, strict=True):
+        row: dict[str, Any] = {"text": encoding.decode(sample.tokens), "tokens": len(sample.tokens)}
         row.update(longest=0, copied="", document=None)
         if match is not None:
             row.update(
                 longest=match.length,
-                copied=encoding.decode(one.tokens[match.start : match.start + match.length]),
+                copied=encoding.decode(sample.tokens[match.start : match.start + match.length]),
                 document=int(np.searchsorted(train.starts, match.position, "right")) - 1,
             )
         rows.append(row)
@@ -110,14 +118,14 @@ def free_samples(subject: Subject) -> dict[str, Any]:
 
 
 def in_context(subject: Subject) -> dict[str, Any]:
-    """Problems whose answer follows from their prompt: the choice that is preferred, and the greedy answer."""
+    """Problems whose answer follows from the prompt: the preferred choice and the greedy answer."""
     engine, train, job = subject.engine, subject.train, subject.job
     sampled = drawn(np.arange(train.documents), 400, job.seed)
     words = prompt_words([engine.encoding.decode(train.document(number)[1:]) for number in sampled])
     problems = make_problems(words, job.problems, job.seed)
     problems += few_shot_questions(list(job.questions), job.problems, job.seed)
     prompts = [problem.prompt for problem in problems]
-    said = answers(engine, prompts, [problem.answer for problem in problems])
+    greedy = answers(engine, prompts, [problem.answer for problem in problems])
     chosen = choices(engine, prompts, [problem.choices for problem in problems])
     rows = [
         {
@@ -128,22 +136,22 @@ def in_context(subject: Subject) -> dict[str, Any]:
             "chosen": choice,
             "right": choice == problem.answer,
             "answer": answer["answer"],
-            "said": answer["right"],
+            "answer_right": answer["right"],
         }
-        for problem, choice, answer in zip(problems, chosen, said, strict=True)
+        for problem, choice, answer in zip(problems, chosen, greedy, strict=True)
     ]
     return {"in_context": rows}
 
 
 def facts(subject: Subject) -> dict[str, Any]:
-    """Greedy completions of sentences that tell a fact."""
+    """Greedy completions of sentences about facts."""
     pairs = subject.job.facts
     prompts, expected = [prompt for prompt, _ in pairs], [answer for _, answer in pairs]
     return {"facts": answers(subject.engine, prompts, expected) if pairs else []}
 
 
 def prompted(subject: Subject) -> dict[str, Any]:
-    """Next tokens and continuations of prompts, and the assistant by prompt."""
+    """Next tokens and continuations of prompts, and the answers of the prompted assistant."""
     engine, job = subject.engine, subject.job
     encoding, context = engine.encoding, engine.shape.context
     next_tokens = [
@@ -159,7 +167,7 @@ def prompted(subject: Subject) -> dict[str, Any]:
             {"prompt": job.prompts[place // 2], "text": encoding.decode(completion.tokens)}
             for place, completion in enumerate(completions)
         ],
-        "transcript": answers_by_prompt(engine, job.instruction, job.examples, job.asked),
+        "transcript": prompted_answers(engine, job.instruction, job.examples, job.assistant_questions),
     }
 
 
@@ -175,12 +183,12 @@ TASKS: dict[str, Callable[[Subject], dict[str, Any]]] = {
 
 
 def validation_documents(subject: Subject) -> list[int]:
-    """The validation split's documents that are measured."""
+    """The documents of the validation split that are evaluated."""
     return _within(subject.held_out, subject.job.validation_tokens, subject.job.seed)
 
 
 def _within(stream: TokenStream, tokens: int, seed: int) -> list[int]:
-    """Documents of at most so many tokens in all, drawn by seed, in order."""
+    """Documents with at most `tokens` tokens in total, selected by seed, in order."""
     order = np.random.Generator(np.random.Philox(key=[seed, 2])).permutation(stream.documents)
     return sorted(order[np.cumsum(stream.lengths[order]) <= tokens].tolist())
 

@@ -1,4 +1,4 @@
-"""The process of `response_pairs`: ``python -m llm_assets.preference.sample job.json``.
+"""The process of `response_pairs`: ``python -m llm_assets.preference.response_pairs_process job.json``.
 
 Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken.
 """

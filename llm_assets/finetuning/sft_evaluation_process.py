@@ -1,4 +1,4 @@
-"""The process of `sft_evaluation`: ``python -m llm_assets.finetuning.evaluate job.json``.
+"""The process of `sft_evaluation`: ``python -m llm_assets.finetuning.sft_evaluation_process job.json``.
 
 Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """

@@ -1,4 +1,4 @@
-"""The process of `rl_evaluation`: ``python -m llm_assets.reinforcement.evaluate job.json``.
+"""The process of `rl_evaluation`: ``python -m llm_assets.reinforcement.rl_evaluation_process job.json``.
 
 Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 """
@@ -20,7 +20,7 @@ from llm_assets.tools.toolbox import open_toolbox
 
 from .jobs import ProblemRow, RlEvaluationJob
 from .problems import Family, find_family
-from .train import EVALUATION_BATCH, Solver, solve
+from .rl_checkpoint_process import EVALUATION_BATCH, Solver, solve
 
 ALL_TOOLS = "python,search"
 
@@ -61,9 +61,9 @@ def assistant_attempts(solver: Solver, tools: Tools | None, job: RlEvaluationJob
             "greedy": solver.is_right(problem, greedy),
             "right": sum(solver.is_right(problem, solution) for solution in sampled),
             "samples": len(sampled),
-            "tokens": len(greedy.tokens) - sum(greedy.forced),
+            "tokens": greedy.own_length,
             "calls": len(greedy.calls),
-            "transcript": solver.told(problem, greedy),
+            "transcript": solver.transcript_of(problem, greedy),
         }
         for problem, greedy, sampled in zip(solver.problems, greedy_solutions, sampled_solutions, strict=True)
     ]

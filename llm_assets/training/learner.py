@@ -1,0 +1,97 @@
+"""One training step, the same for every training: micro-batches, processes, clipping, optimisers.
+
+Pretraining, fine-tuning, the reward model, reinforcement learning and RLHF differ in their losses. How the gradient of
+a loss is accumulated over micro-batches, exchanged between processes, clipped and applied is written here once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from llm_assets.model.checkpoint import TrainingState, load_training, save_training
+
+from .optimiser import Trainable, apply_gradient, clip_gradient, make_optimisers, parameter_names, schedule
+from .plan import Optimisation
+from .processes import Devices
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss that a step minimises.
+
+    micro_batches: this process's share; each takes the model and returns a scalar, its summed loss. divisor: what the
+    sum over all micro-batches of all processes is divided by, such as the number of target tokens. weight: of this loss
+    in the step.
+    """
+
+    micro_batches: Sequence[Callable[[nn.Module], Tensor]]
+    divisor: float = 1.0
+    weight: float = 1.0
+
+
+class Learner:
+    """A model, its optimisers, and the processes that train it together. steps: of the whole training."""
+
+    def __init__(
+        self, model: Trainable, optimisation: Optimisation, steps: int, devices: Devices, compile: bool = False
+    ):
+        self.model, self.optimisation, self.steps, self.devices = model, optimisation, steps, devices
+        self._compile = compile
+        model.to(devices.device)
+        self._optimisers = make_optimisers(model, optimisation)
+        self._names = parameter_names(model)
+
+    @cached_property
+    def _runner(self) -> nn.Module:
+        """The model as losses call it: compiled, and with its gradients averaged over the processes."""
+        runner: Any = torch.compile(self.model) if self._compile else self.model
+        if self.devices.world > 1:
+            device_ids = [self.devices.device.index] if self.devices.cuda else None
+            runner = torch.nn.parallel.DistributedDataParallel(runner, device_ids=device_ids)
+        return runner
+
+    def step(self, number: int, losses: Sequence[Loss]) -> tuple[list[float], float]:
+        """Take step `number` of [0, steps) on the weighted sum of `losses`.
+
+        Returns the value of each loss over all processes, and the norm of the gradient before clipping. If one of these
+        is not finite, the weights are not changed.
+        """
+        world = self.devices.world
+        sums = torch.zeros(len(losses), dtype=torch.float64, device=self.devices.device)
+        pending = [(place, micro_batch) for place, loss in enumerate(losses) for micro_batch in loss.micro_batches]
+        for count, (place, micro_batch) in enumerate(pending, 1):
+            loss = losses[place]
+            # Gradients are exchanged once, with the last micro-batch.
+            local = world > 1 and count < len(pending)
+            with self._runner.no_sync() if local else contextlib.nullcontext():  # type: ignore[operator]
+                with self.devices.autocast():
+                    summed = micro_batch(self._runner)
+                # DistributedDataParallel takes the mean over processes; the loss is a sum over all of them.
+                (summed / loss.divisor * (loss.weight * world)).backward()
+            sums[place] += summed.detach().double()
+        if world > 1:
+            dist.all_reduce(sums)
+        values = [value / loss.divisor for value, loss in zip(sums.tolist(), losses, strict=True)]
+        norm = clip_gradient(self.model, self.optimisation.clip)
+        if all(map(math.isfinite, [*values, norm])):
+            apply_gradient(self._optimisers, schedule(number, self.steps, self.optimisation))
+        self.model.zero_grad(set_to_none=True)
+        return values, norm
+
+    def restore(self, folder: Path) -> TrainingState | None:
+        """Load the newest training checkpoint of `folder`; None if there is none. Raises CheckpointError."""
+        return load_training(folder, self.model, self._optimisers, self._names)
+
+    def save(self, folder: Path, state: TrainingState, checkpoints_kept: int) -> None:
+        """Write a training checkpoint, and delete all but the newest ones. The first process alone writes."""
+        save_training(folder, self.model, self._optimisers, self._names, state, checkpoints_kept)

@@ -1,0 +1,66 @@
+"""The loss of tokens: as a training's objective, and measured on held-out sequences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llm_assets.model import IGNORE
+from llm_assets.model.attention import Mask, document_mask
+from llm_assets.model.transformer import Transformer
+
+from .sequences import SequenceSource
+
+# (model, tokens (B, T), targets (B, T)) to the loss of each target, (B, T), 0 where the target is IGNORE.
+TargetLosses = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def masked(tokens: Tensor, boundary: int | None) -> Mask | None:
+    """The attention mask that keeps documents apart (`document_mask`); None without a boundary token."""
+    return None if boundary is None else document_mask(tokens, boundary)
+
+
+def token_losses(boundary: int | None) -> TargetLosses:
+    """Cross-entropy of each target token, in nats; attention stays within documents that begin with `boundary`."""
+
+    def losses(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
+        return model(tokens, targets, masked(tokens, boundary))
+
+    return losses
+
+
+def mean_loss(
+    model: Transformer,
+    data: SequenceSource,
+    sequences: int,
+    micro_batch_size: int,
+    token_bytes: np.ndarray | None = None,
+    boundary: int | None = None,
+) -> dict[str, float]:
+    """The loss on the first `sequences` sequences of `data`.
+
+    Returns ``loss``, in nats per token, and with `token_bytes` (V,), the length of each token's text in bytes, also
+    ``bits_per_byte``. Targets without bytes (special tokens) then count in neither.
+    """
+    nats = count = size = 0.0
+    lengths = torch.from_numpy(token_bytes.astype(np.float32)).to(model.device) if token_bytes is not None else None
+    with torch.no_grad():
+        for first in range(0, sequences, micro_batch_size):
+            batch = data.batch(first, min(micro_batch_size, sequences - first))
+            tokens, targets = (torch.from_numpy(array).to(model.device) for array in batch)
+            losses = model(tokens, targets, masked(tokens, boundary))
+            counted = targets != IGNORE
+            if lengths is not None:
+                bytes_of_target = lengths[targets.clamp(min=0)] * counted
+                counted &= bytes_of_target > 0
+                size += float(bytes_of_target.sum())
+            nats += float((losses * counted).sum().double())
+            count += float(counted.sum())
+    result = {"loss": round(nats / max(count, 1), 6)}
+    if lengths is not None:
+        result["bits_per_byte"] = round(nats / math.log(2) / max(size, 1), 6)
+    return result
