@@ -75,7 +75,7 @@ def check_changed_recipe(project):
     assert f"{len(CORPUS) - 2} built, 4 cached, 1 of " in third.stdout
     assert "corpus_report: corpus_not_empty: the corpus is empty" in third.stdout
     assert "failed: tokenizer: " in third.stderr
-    assert "the corpus is empty: no page of any crawl came through" in third.stderr
+    assert "the corpus is empty: every page of every crawl was rejected" in third.stderr
 
 
 def check_lineage_commands(project, extracted):
