@@ -219,7 +219,7 @@ RAW_WARC = Stage(
     "and an index of their captures.",
     kinds=("warc", "parquet", "scrapy"),
     build=build_raw_warc,
-    code_version="6",
+    code_version="7",
     config=_config,
     config_per_crawl=True,
     per_crawl=True,
