@@ -11,7 +11,16 @@ from .compression import GZIP_MAGIC, compression_of
 from .http_head import parse_http
 from .members import copy_inflated, first_bytes
 from .reader import read_capture_at, read_captures
-from .records import Capture, RecordSpan, WarcError, is_archive_name, sha1_digest
+from .records import (
+    Capture,
+    RecordSpan,
+    WarcError,
+    digest_hasher,
+    digest_name,
+    is_archive_name,
+    normal_digest,
+    sha1_digest,
+)
 from .spans import read_spans
 
 __all__ = [
@@ -21,9 +30,12 @@ __all__ = [
     "WarcError",
     "compression_of",
     "copy_inflated",
+    "digest_hasher",
+    "digest_name",
     "first_bytes",
     "is_arc",
     "is_archive_name",
+    "normal_digest",
     "parse_http",
     "read_capture_at",
     "read_captures",

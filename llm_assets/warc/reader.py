@@ -15,7 +15,7 @@ from .compression import GZIP, PROBE_BYTES, RECORD_START, Compression, compressi
 from .http_head import parse_http
 from .members import Damage, MemberStream
 from .record_stream import Record, strict_records, tolerant_records
-from .records import Capture, WarcError, corrupt_stretch, digest_name
+from .records import Capture, WarcError, corrupt_stretch, digest_hasher, digest_name, normal_digest
 
 _CHUNK_BYTES = 1 << 20
 _TYPES = ("response", "revisit", "resource")
@@ -284,7 +284,8 @@ def _read_header(record: Record) -> Capture | None:
         return corrupt_stretch(start, 0, "a record without a valid Content-Length")
     capture = Capture(start, 0, record_type, url, record.header("warc-date"))
     capture.content_type = record.header("content-type") or None
-    capture.declared_digest = record.header("warc-payload-digest") or None
+    declared_digest = record.header("warc-payload-digest")
+    capture.declared_digest = normal_digest(declared_digest) if declared_digest else None
     capture.truncated = record.header("warc-truncated") or None
     if record_type == "revisit":
         capture.refers_to_uri = _uri(record.header("warc-refers-to-target-uri")) or url
@@ -295,12 +296,20 @@ def _read_header(record: Record) -> Capture | None:
 def _digest_payload(record: Record, capture: Capture, chunk: bytes, declared: int, head_bytes: int) -> Capture:
     """Read a payload, whose first bytes are `chunk`, to its end; a record cut short is a corrupt stretch."""
     digest, total = hashlib.sha1(usedforsecurity=False), 0
+    algorithm = (capture.declared_digest or "").partition(":")[0]
+    other_digest = digest_hasher(algorithm) if algorithm != digest.name else None
     while chunk:
         digest.update(chunk)
+        if other_digest is not None:
+            other_digest.update(chunk)
         total += len(chunk)
         chunk = record.reader.read(_CHUNK_BYTES)
     if total + head_bytes != declared:
         return corrupt_stretch(capture.offset, 0, f"a record cut short: {total + head_bytes} of {declared} bytes")
     capture.payload_bytes = total
     capture.digest = digest_name(digest)
+    if algorithm == digest.name:
+        capture.checked_digest = capture.digest
+    elif other_digest is not None:
+        capture.checked_digest = digest_name(other_digest)
     return capture

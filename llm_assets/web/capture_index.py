@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
 import shutil
@@ -12,12 +11,13 @@ from typing import Any
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.sql import query, statement
-from llm_assets.warc import Capture, read_captures
+from llm_assets.warc import Capture, digest_hasher, digest_name, read_captures
 
 from .schemas import Captures, Revisits
 from .urls import doc_id, host_of, registered_domain
 
 log = logging.getLogger(__name__)
+EMPTY_DIGESTS = [digest_name(digest_hasher(algorithm)) for algorithm in ("md5", "sha1", "sha256", "sha512")]
 
 
 def index_warc(path: Path, warc_file: str, crawl: str, task: Task) -> None:
@@ -30,17 +30,13 @@ def index_warc(path: Path, warc_file: str, crawl: str, task: Task) -> None:
         counts["corrupt"] += capture.record_type == "corrupt"
         counts["revisits"] += capture.record_type == "revisit"
         counts["payload_bytes"] += capture.payload_bytes
-        counts["digest_mismatches"] += digest_differs(capture.declared_digest, capture.digest)
+        counts["digest_mismatches"] += digest_differs(capture)
     task.stats.update(counts, pages=counts["captures"], warc_bytes=path.stat().st_size)
 
 
-def digest_differs(declared: str | None, computed: str) -> bool:
-    """Whether the SHA-1 that a record declares (in base32, or in hex, as some writers have it) is not its payload's."""
-    algorithm, _, value = (declared or "").partition(":")
-    if algorithm.lower() != "sha1" or not computed:
-        return False
-    expected = computed.partition(":")[2]
-    return value.upper() != expected and value.lower() != base64.b32decode(expected).hex()
+def digest_differs(capture: Capture) -> bool:
+    """Whether the digest that a record declares is not its payload's; False for an algorithm that is not known."""
+    return capture.checked_digest is not None and capture.checked_digest != capture.declared_digest
 
 
 def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
@@ -67,6 +63,7 @@ def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
         "charset": charset,
         "payload_bytes": capture.payload_bytes,
         "payload_digest": digest,
+        "declared_digest": capture.declared_digest,
         "etag": http.get("etag"),
         "last_modified": http.get("last-modified"),
         "location": http.get("location"),
@@ -124,7 +121,12 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
             earlier_captures = [str(path) for artifact in earlier for path in artifact.table("captures")]
             all_captures = captures + earlier_captures
             table.frame(
-                query(statement("resolve_revisits"), files=captures, all_files=all_captures, crawl=step.partition)
+                query(
+                    statement("resolve_revisits"),
+                    all_files=all_captures,
+                    crawl=step.partition,
+                    empty_digests=EMPTY_DIGESTS,
+                )
             )
             responses = "SELECT count(*) AS n FROM read_parquet($files) WHERE record_type = 'response'"
             originals = query(responses, files=captures)["n"][0]

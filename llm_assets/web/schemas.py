@@ -29,6 +29,9 @@ class Captures(pa.DataFrameModel):
     charset: str = pa.Field(nullable=True)
     payload_bytes: pl.Int64 = pa.Field(ge=0)
     payload_digest: str
+    declared_digest: str = pa.Field(
+        nullable=True, description="the payload digest that the record states, as algorithm:base32; null if none"
+    )
     etag: str = pa.Field(nullable=True)
     last_modified: str = pa.Field(nullable=True)
     location: str = pa.Field(nullable=True)
@@ -40,6 +43,8 @@ class Captures(pa.DataFrameModel):
 
 class Revisits(pa.DataFrameModel):
     """The original of each revisit: crawl, file and offset of the response with the same URL and digest.
+
+    Where the digests cannot be compared, URL and date decide (see `sql/resolve_revisits.sql`).
 
     The three are null if the original is neither in this crawl nor in one that it continues.
     """
