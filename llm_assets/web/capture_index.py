@@ -14,7 +14,7 @@ from llm_assets.sql import query, statement
 from llm_assets.warc import Capture, digest_hasher, digest_name, read_captures
 
 from .schemas import Captures, Revisits
-from .urls import doc_id, host_of, registered_domain
+from .urls import doc_id, host_of, registered_domain, without_fragment
 
 log = logging.getLogger(__name__)
 EMPTY_DIGESTS = [digest_name(digest_hasher(algorithm)) for algorithm in ("md5", "sha1", "sha256", "sha512")]
@@ -44,9 +44,10 @@ def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
     http = capture.http or {}
     has_http_head = capture.record_type != "resource" and capture.http is not None
     mime, charset = split_content_type(http.get("content-type") if has_http_head else capture.content_type)
-    host = host_of(capture.url)
+    url = without_fragment(capture.url)
+    host = host_of(url)
     digest = capture.digest or capture.declared_digest or ""
-    identity = capture.url or f"{warc_file}:{capture.offset}"
+    identity = url or f"{warc_file}:{capture.offset}"
     return {
         "doc_id": doc_id(identity, digest),
         "crawl": crawl,
@@ -54,7 +55,7 @@ def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
         "warc_offset": capture.offset,
         "warc_length": capture.length,
         "record_type": capture.record_type,
-        "url": capture.url,
+        "url": url,
         "host": host,
         "registered_domain": registered_domain(host),
         "fetched_at": capture.date,
@@ -68,7 +69,7 @@ def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
         "last_modified": http.get("last-modified"),
         "location": http.get("location"),
         "truncated": capture.truncated,
-        "refers_to_uri": capture.refers_to_uri,
+        "refers_to_uri": without_fragment(capture.refers_to_uri) if capture.refers_to_uri else None,
         "refers_to_date": capture.refers_to_date,
         "error": capture.error,
     }

@@ -20,7 +20,7 @@ class Captures(pa.DataFrameModel):
     warc_offset: pl.Int64 = pa.Field(ge=0)
     warc_length: pl.Int64 = pa.Field(ge=0)
     record_type: str = pa.Field(isin=["response", "revisit", "resource", "corrupt", "taken_down"])
-    url: str
+    url: str = pa.Field(description="without a fragment")
     host: str
     registered_domain: str
     fetched_at: str = pa.Field(description="WARC-Date as recorded (ISO 8601, UTC); empty if missing")
@@ -59,13 +59,22 @@ class Revisits(pa.DataFrameModel):
 
 
 class CrawlFailures(pa.DataFrameModel):
-    """URLs that the crawler found and did not store, with the reason."""
+    """URLs that the crawler found and did not store, with the reason.
+
+    robots: robots.txt forbids the URL, or cannot be read. out_of_scope: a redirect leads out of the scope. redirects:
+    there are too many in a row. retry_after: the host asked for a longer pause than the crawl waits. not_a_sitemap: the
+    answer is stored, but names no URL that could be read.
+    """
 
     url: str
     host: str
     reason: str = pa.Field(
         isin=[
             "robots",
+            "out_of_scope",
+            "redirects",
+            "retry_after",
+            "not_a_sitemap",
             "private_address",
             "host_limit",
             "page_limit",
