@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
-import zlib
 from dataclasses import dataclass
 
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
+
+from llm_assets.warc import CODINGS, ContentCodingError, TooLarge, dechunk, decode_coding
 
 _META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([a-zA-Z0-9_:.-]{1,40})""", re.IGNORECASE)
 _XML = re.compile(rb"""^\s*<\?xml[^>]{0,100}?encoding\s*=\s*["']([a-zA-Z0-9_:.-]{1,40})""")
@@ -37,84 +38,22 @@ class BodyError(ValueError):
 
 
 def decode_body(payload: bytes, headers: dict[str, str], limit: int) -> bytes:
-    """Undo Transfer-Encoding and Content-Encoding. Archives often store a body decoded and keep the header, so a body
-    that is not in the stated coding is taken as it is. Raises BodyError when more than `limit` bytes come out.
+    """Undo Transfer-Encoding and Content-Encoding. Archives often store a body decoded and keep the header, so text that
+    is not in the stated coding is taken as it is. Raises BodyError when more than `limit` bytes come out.
     """
     if "chunked" in headers.get("transfer-encoding", "").lower():
         payload = dechunk(payload)
-    for coding in reversed([c.strip().lower() for c in headers.get("content-encoding", "").split(",") if c.strip()]):
-        if coding in ("gzip", "x-gzip"):
-            payload = _inflate(payload, 31, limit, coding) if payload[:2] == b"\x1f\x8b" else payload
-        elif coding == "deflate":
-            zlib_header = len(payload) > 1 and payload[0] & 0x0F == 8 and (payload[0] << 8 | payload[1]) % 31 == 0
-            payload = (
-                _inflate(payload, 15 if zlib_header else -15, limit, coding)
-                if payload.lstrip()[:1] != b"<"
-                else payload
-            )
-        elif coding == "br":
-            payload = _brotli(payload, limit) if payload.lstrip()[:1] != b"<" else payload
-        elif coding not in ("identity", "utf-8", "none"):
-            if payload.lstrip()[:1] == b"<":
-                continue
-            raise BodyError("content_encoding", f"unknown coding {coding[:40]}", "gzip deflate br")
+    codings = [coding.strip().lower() for coding in headers.get("content-encoding", "").split(",")]
+    for coding in reversed([coding for coding in codings if coding]):
+        try:
+            payload = decode_coding(payload, coding, limit)
+        except TooLarge as error:
+            raise BodyError("too_large", str(error), str(limit)) from error
+        except ContentCodingError as error:
+            raise BodyError("content_encoding", str(error), CODINGS) from error
     if len(payload) > limit:
         raise BodyError("too_large", str(len(payload)), str(limit))
     return payload
-
-
-def dechunk(payload: bytes) -> bytes:
-    """Join the chunks of RFC 9112 section 7.1; the payload itself where it is not chunked after all."""
-    out, position = [], 0
-    while True:
-        end = payload.find(b"\r\n", position, position + 64)
-        size_text = payload[position:end].split(b";")[0].strip() if end >= 0 else b""
-        if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size_text):
-            return b"".join(out) if out else payload
-        size = int(size_text, 16)
-        if size == 0:
-            return b"".join(out)
-        out.append(payload[end + 2 : end + 2 + size])
-        position = end + 2 + size + 2
-
-
-def _inflate(payload: bytes, window: int, limit: int, coding: str) -> bytes:
-    out, total = [], 0
-    data = payload
-    while data:
-        inflate = zlib.decompressobj(window)
-        try:
-            piece = inflate.decompress(data, limit + 1 - total)
-        except zlib.error as error:
-            if out:
-                break  # garbage behind a whole member, as browsers accept
-            raise BodyError("content_encoding", f"{coding}: {error}") from error
-        out.append(piece)
-        total += len(piece)
-        if total > limit:
-            raise BodyError("too_large", f"more than {limit} bytes out of {len(payload)}", str(limit))
-        if not inflate.eof or window != 31:
-            break  # a truncated body still holds what came before
-        data = inflate.unused_data
-    return b"".join(out)
-
-
-def _brotli(payload: bytes, limit: int) -> bytes:
-    import io
-
-    from fastwarc.stream_io import BrotliReader
-
-    try:
-        reader = BrotliReader(io.BytesIO(payload))
-        out, total = [], 0
-        while chunk := reader.read(65_536):
-            out.append(chunk)
-            total += len(chunk)
-            if total > limit:
-                raise BodyError("too_large", f"more than {limit} bytes out of {len(payload)}", str(limit))
-        return b"".join(out)
-    except OSError as error:
-        raise BodyError("content_encoding", f"br: {error}") from error
 
 
 @dataclass(frozen=True)

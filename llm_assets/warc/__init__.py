@@ -8,6 +8,7 @@ offsets; zstd files may have a dictionary; and ARC files are read, through warci
 
 from .arc import is_arc
 from .compression import GZIP_MAGIC, compression_of
+from .content_coding import CODINGS, ContentCodingError, TooLarge, dechunk, decode_coding
 from .http_head import parse_http
 from .members import copy_inflated, first_bytes
 from .reader import read_capture_at, read_captures
@@ -24,12 +25,17 @@ from .records import (
 from .spans import read_spans
 
 __all__ = [
+    "CODINGS",
     "GZIP_MAGIC",
     "Capture",
+    "ContentCodingError",
     "RecordSpan",
+    "TooLarge",
     "WarcError",
     "compression_of",
     "copy_inflated",
+    "dechunk",
+    "decode_coding",
     "digest_hasher",
     "digest_name",
     "first_bytes",

@@ -68,6 +68,7 @@ def _read_payload(record: Any, capture: Capture, keep_payload: bool, max_payload
     digest, pieces, total = hashlib.sha1(usedforsecurity=False), [], 0
     while chunk := record.raw_stream.read(_CHUNK_BYTES):
         digest.update(chunk)
+        capture.payload_head = capture.payload_head or chunk
         total += len(chunk)
         if keep_payload and (max_payload is None or total <= max_payload):
             pieces.append(chunk)

@@ -296,6 +296,7 @@ def _read_header(record: Record) -> Capture | None:
 def _digest_payload(record: Record, capture: Capture, chunk: bytes, declared: int, head_bytes: int) -> Capture:
     """Read a payload, whose first bytes are `chunk`, to its end; a record cut short is a corrupt stretch."""
     digest, total = hashlib.sha1(usedforsecurity=False), 0
+    capture.payload_head = chunk
     algorithm = (capture.declared_digest or "").partition(":")[0]
     other_digest = digest_hasher(algorithm) if algorithm != digest.name else None
     while chunk:

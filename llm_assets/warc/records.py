@@ -27,6 +27,7 @@ class Capture:
     offset, length: bytes of the file. http: headers by lower-case name. payload: as stored; None unless requested.
     payload_bytes and digest (``sha1:`` and base32, as in WARC) are set for every whole record; declared_digest is what
     the record itself states (see `normal_digest`), and checked_digest that of the payload by the same algorithm.
+    payload_head: the payload's first bytes (up to 1 MiB), where the payload itself is not requested.
     """
 
     offset: int
@@ -45,6 +46,7 @@ class Capture:
     refers_to_uri: str | None = None
     refers_to_date: str | None = None
     payload: bytes | None = None
+    payload_head: bytes = b""
     error: str | None = None
 
 
