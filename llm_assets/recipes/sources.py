@@ -73,6 +73,10 @@ class WebCrawl(Frozen):
     obey_robots: bool = Field(
         True, description="follow robots.txt (RFC 9309); a host whose robots.txt cannot be read is not crawled"
     )
+    tdm_policies: bool = Field(
+        True,
+        description="also request /.well-known/tdmrep.json (TDMRep) of each host with a page; it is stored if it exists",
+    )
     user_agent: str = Field("llm-assets/0.1 (+research crawler; respects robots.txt)", min_length=1)
     proxy: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="HTTP proxy for all requests")
     allow_private: bool = Field(False, description="allow loopback, private and link-local addresses")

@@ -8,24 +8,37 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import polars_schema
 from llm_assets.sql import query, statement
 from llm_assets.warc import Capture, digest_hasher, digest_name, read_captures
 
-from .schemas import Captures, Revisits
+from .opt_out_signals import POLICY_BYTES, decoded_head, page_signals, policy_of, signal_row, site_signals
+from .schemas import Captures, OptOutSignals, Revisits, SitePolicies
 from .urls import doc_id, host_of, registered_domain, without_fragment
 
 log = logging.getLogger(__name__)
+SITE_SIGNALS = "site_signals"  # the task that records the signals of sites
+_POLICY_URL = r"^[a-zA-Z]+://[^/]+(/robots\.txt|/\.well-known/tdmrep\.json)(\?|$)"
 EMPTY_DIGESTS = [digest_name(digest_hasher(algorithm)) for algorithm in ("md5", "sha1", "sha256", "sha512")]
 
 
 def index_warc(path: Path, warc_file: str, crawl: str, task: Task) -> None:
-    """Write the captures of one WARC file, corrupt stretches included, into the task's ``captures`` table."""
+    """Write the captures of one WARC file, corrupt stretches included, with their signals and policies of sites."""
     table = task.table("captures", Captures)
+    signals, policies = task.table("opt_out_signals", OptOutSignals), task.table("site_policies", SitePolicies)
     counts = {"captures": 0, "corrupt": 0, "revisits": 0, "payload_bytes": 0, "digest_mismatches": 0}
     for capture in read_captures(path):
-        table.append(capture_row(capture, warc_file, crawl))
+        row = capture_row(capture, warc_file, crawl)
+        table.append(row)
+        if capture.record_type == "response" and capture.status == 200:
+            for signal in page_signals(capture):
+                signals.append(signal_row(row, signal))
+            if policy_of(row["url"]) is not None:
+                policies.append(_policy_row(row, capture))
         counts["captures"] += 1
         counts["corrupt"] += capture.record_type == "corrupt"
         counts["revisits"] += capture.record_type == "revisit"
@@ -73,6 +86,12 @@ def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
         "refers_to_date": capture.refers_to_date,
         "error": capture.error,
     }
+
+
+def _policy_row(row: dict[str, Any], capture: Capture) -> dict[str, Any]:
+    text = decoded_head(capture)[:POLICY_BYTES].decode("utf-8-sig", "replace")
+    columns = ("url", "host", "warc_file", "warc_offset", "fetched_at", "payload_digest")
+    return {**{name: row[name] for name in columns}, "text": text}
 
 
 def split_content_type(value: str | None) -> tuple[str | None, str | None]:
@@ -132,3 +151,40 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
             responses = "SELECT count(*) AS n FROM read_parquet($files) WHERE record_type = 'response'"
             originals = query(responses, files=captures)["n"][0]
         task.stats["originals_in_crawl"] = originals
+
+
+def record_site_signals(step: Step, earlier: list[Artifact]) -> None:
+    """Write the opt-out signals that captures have from the policies of their sites.
+
+    A policy that has not changed is a revisit; its text is that of an earlier crawl.
+    """
+    if step.finished_task(SITE_SIGNALS) is not None:
+        return
+    columns = ["doc_id", "url", "host", "warc_file", "warc_offset", "record_type", "status", "fetched_at"]
+    captures = _rows(step, "captures", Captures).select([*columns, "payload_digest"])
+    with step.task(SITE_SIGNALS) as task:
+        table = task.table("opt_out_signals", OptOutSignals)
+        policies = _rows(step, "site_policies", SitePolicies)
+        revisits = captures.filter((pl.col("record_type") == "revisit") & pl.col("url").str.contains(_POLICY_URL))
+        if earlier and len(revisits):
+            texts = pl.concat(
+                [pl.read_parquet(path) for artifact in earlier for path in artifact.table("site_policies")]
+            ).unique(["url", "payload_digest"], keep="last", maintain_order=True)
+            unchanged = revisits.join(
+                texts.select("url", "payload_digest", "text"), on=["url", "payload_digest"], maintain_order="left"
+            )
+            policies = pl.concat([policies, unchanged.select(policies.columns)])
+        of_tdm = _rows(step, "opt_out_signals", OptOutSignals).filter(pl.col("signal") == "tdm_reservation")
+        is_page = pl.col("status").is_null() | (pl.col("status") == 200) | (pl.col("record_type") == "revisit")
+        pages = captures.filter((pl.col("record_type") != "corrupt") & is_page)
+        keys = ["warc_file", "warc_offset"]
+        pages = pages.join(of_tdm.select(*keys, has_tdm=True), on=keys, how="left", maintain_order="left")
+        for row in site_signals(pages.with_columns(pl.col("has_tdm").fill_null(False)).sort(keys), policies):
+            table.append(row)
+
+
+def _rows(step: Step, table: str, schema: type) -> pl.DataFrame:
+    """The rows of a table that the tasks of a step have written."""
+    paths = sorted((step.staging / table).glob("*.parquet"))
+    empty = pl.DataFrame(schema=polars_schema(schema))
+    return pl.concat([empty, *(pl.read_parquet(path) for path in paths if path.stem != SITE_SIGNALS)])

@@ -58,6 +58,35 @@ class Revisits(pa.DataFrameModel):
     original_offset: pl.Int64 = pa.Field(nullable=True)
 
 
+class OptOutSignals(pa.DataFrameModel):
+    """What pages and their sites say about being used to train models: a row for each capture and signal.
+
+    signal: noai and noimageai are directives; tdm_reservation is that of TDMRep, ai_train that of a Content-Signal or
+    Content-Usage. source: the page's header or meta element, or a file of the site that the same crawl captured.
+    opts_out: whether the value is a refusal.
+    """
+
+    doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
+    warc_file: str
+    warc_offset: pl.Int64 = pa.Field(ge=0)
+    signal: str = pa.Field(isin=["noai", "noimageai", "tdm_reservation", "ai_train"])
+    source: str = pa.Field(isin=["header", "meta", "robots_txt", "tdmrep_json"])
+    value: str
+    opts_out: bool
+
+
+class SitePolicies(pa.DataFrameModel):
+    """The captured policies of sites, robots.txt and /.well-known/tdmrep.json, with status 200."""
+
+    url: str
+    host: str
+    warc_file: str
+    warc_offset: pl.Int64 = pa.Field(ge=0)
+    fetched_at: str
+    payload_digest: str
+    text: str
+
+
 class CrawlFailures(pa.DataFrameModel):
     """URLs that the crawler found and did not store, with the reason.
 

@@ -19,6 +19,7 @@ from .plan import CrawlPlan
 
 SEED = "seed"  # in the meta of a request: the seed that it asks for, also after redirects
 SITEMAP = "sitemap"  # in the meta of a request for a sitemap
+OPTIONAL = "optional"  # in the meta of a request for a file that few sites have: it is stored only if it exists
 
 
 class Refusal(IgnoreRequest):
@@ -127,7 +128,8 @@ class ScopeMiddleware:
 
     def _check_scope(self, request: Request) -> None:
         url, redirects = request.url, request.meta.get("redirect_urls")
-        if self.scope.includes(url) or (request.meta.get(SITEMAP) and self.scope.includes_host_of(url)):
+        is_file_of_site = request.meta.get(SITEMAP) or request.meta.get(OPTIONAL)
+        if self.scope.includes(url) or (is_file_of_site and self.scope.includes_host_of(url)):
             return
         seed = request.meta.get(SEED)
         if seed is not None and redirects and self.scope.may_lead_to(url, [seed]):

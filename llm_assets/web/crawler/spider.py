@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import scrapy
 from scrapy.http import Request, Response
 from scrapy.linkextractors import LinkExtractor
 from twisted.python.failure import Failure
 
+from ..opt_out_signals import TDMREP_JSON
 from ..robots_directives import header_directives, meta_directives, product_token
 from ..urls import without_fragment
 from .plan import CrawlPlan
 from .redirects import FragmentlessRedirects
 from .robots import DEFAULT_SITEMAP, RobotsMiddleware, SitemapsElsewhere
-from .scope import SEED, SITEMAP, CrawlScope, ProxyMiddleware, PublicOnlyResolver, ScopeMiddleware, failure_reason
+from .scope import (
+    OPTIONAL,
+    SEED,
+    SITEMAP,
+    CrawlScope,
+    ProxyMiddleware,
+    PublicOnlyResolver,
+    ScopeMiddleware,
+    failure_reason,
+)
 from .sitemaps import read_sitemap
 from .spool import Spool
 from .store import MIN_DELAY, RETRIED_STATUSES, StoreMiddleware
@@ -31,7 +41,7 @@ MAX_SITEMAP_DEPTH = 3  # of sitemap indexes that name others
 class WebSpider(scrapy.Spider):
     """Follows links in scope, breadth first; StoreMiddleware stores every answer.
 
-    crawl_delays: of robots.txt, by host, in seconds. waiting: links (URL → depth) that come into scope if a seed
+    origins: of the pages so far. crawl_delays: of robots.txt, by host, in seconds. waiting: links (URL → depth) that come into scope if a seed
     redirects to their host; they wait for it, so that what is crawled does not depend on which answer came first.
     """
 
@@ -43,6 +53,7 @@ class WebSpider(scrapy.Spider):
         self.scope = CrawlScope(plan.source)
         self.crawl_delays: dict[str, float] = {}
         self.waiting: dict[str, int] = {}
+        self.origins: set[str] = set()
         self.links = LinkExtractor(canonicalize=False, tags=("a", "area"), strip=True)
         self.agent = product_token(plan.source.user_agent)
 
@@ -50,13 +61,14 @@ class WebSpider(scrapy.Spider):
         for seed in self.plan.source.seeds:
             yield Request(seed, errback=self.failed, meta={SEED: seed})
         if self.plan.source.sitemaps:
-            for origin in dict.fromkeys(re.match(r"https?://[^/?]+", seed)[0] for seed in self.plan.source.seeds):
+            for origin in dict.fromkeys(map(_origin, self.plan.source.seeds)):
                 yield self._sitemap_request(f"{origin}/sitemap.xml", DEFAULT_SITEMAP)
 
     def parse(self, response: Response) -> Iterator[Request]:
         """Requests for the links of a page, in page order."""
         if response.status != 200 or not isinstance(response, scrapy.http.HtmlResponse):
             return
+        self.origins.add(_origin(response.url))
         if "nofollow" in self._directives(response):
             return
         depth = response.meta.get("depth", 0) + 1
@@ -83,6 +95,16 @@ class WebSpider(scrapy.Spider):
         """Requests for the waiting links that have come into scope."""
         urls = sorted(url for url in self.waiting if self.scope.includes(url))
         return [Request(url, errback=self.failed, meta={"depth": self.waiting.pop(url)}) for url in urls]
+
+    def tdm_requests(self) -> list[Request]:
+        """Requests for the TDMRep policies of the origins of pages. Each is made once: the next call gives none."""
+        urls = [f"{origin}{TDMREP_JSON}" for origin in sorted(self.origins)] if self.plan.source.tdm_policies else []
+        self.origins.clear()
+        meta = {OPTIONAL: True}
+        return [Request(url, callback=self.ignore_links, errback=self.ignore_failure, meta=meta) for url in urls]
+
+    def ignore_failure(self, failure: Failure) -> None:
+        """Few sites have the file, and that one has none is no failure of the crawl."""
 
     def ignore_links(self, response: Response) -> None:
         """Follow no link of a page that no link leads to: they do not belong to the site as it is now."""
@@ -117,6 +139,12 @@ class WebSpider(scrapy.Spider):
         url = failure.request.url  # type: ignore[attr-defined]
         if not isinstance(error, SitemapsElsewhere):
             self.spool.fail(url, failure_reason(error), f"{type(error).__name__}: {error}")
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of an http(s) URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def settings(plan: CrawlPlan) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from twisted.python.failure import Failure
 
 from llm_assets.warc import Capture, read_capture_at, sha1_digest
 
+from ..opt_out_signals import policy_of
 from ..urls import host_of
 from .exchange import REVISIT_NOT_MODIFIED, REVISIT_SAME_DIGEST, Exchange, Revisit, warc_date
 from .plan import CrawlPlan, EarlierCapture, read_earlier
-from .scope import LimitReached, Refusal
+from .scope import OPTIONAL, LimitReached, Refusal
 from .spool import Spool
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class StoreMiddleware:
         return middleware
 
     def continue_when_idle(self, spider: WebSpider) -> None:
-        """Once all links are followed, request what waits: links that came into scope, then pages of earlier crawls.
+        """Once all links are followed, request what waits: links that came into scope, then pages of earlier crawls, and then the
+        TDMRep policies of sites.
 
         The earlier pages are those that no link led to; this shows whether such a page still exists (304, 200) or is
         gone (404). Scrapy's duplicate filter drops what this crawl has already requested.
@@ -97,6 +99,8 @@ class StoreMiddleware:
                 Request(url, callback=spider.ignore_links, errback=spider.failed)
                 for url in itertools.islice(urls, EARLIER_BATCH)
             ]
+        if not batch:
+            batch = spider.tdm_requests()
         for request in batch:
             self.crawler.engine.crawl(request)
         if batch:
@@ -110,7 +114,7 @@ class StoreMiddleware:
             return self._stored_response(request)
         if host in self.closed:
             raise Refusal(self.closed[host], "retry_after")
-        if not request.meta.get("dont_obey_robotstxt"):  # set on requests for robots.txt
+        if not (request.meta.get("dont_obey_robotstxt") or request.meta.get(OPTIONAL)):  # the former for robots.txt
             self._check_limits(host)
         earlier = self.earlier.get(url)
         if earlier is not None:
@@ -178,6 +182,8 @@ class StoreMiddleware:
         earlier = self.earlier.get(request.url)
         if response.status == 304 and earlier is None:
             self.spool.fail(request.url, "unexpected_304", "304 without a conditional request")
+            return response
+        if request.meta.get(OPTIONAL) and response.status not in (200, 304):
             return response
         self.spool.add(request.url, self._exchange(request, response, earlier).members())
         self._report_progress()
@@ -257,5 +263,5 @@ def _decoded(headers: Headers) -> list[tuple[str, str]]:
 
 
 def _is_page(url: str) -> bool:
-    """Whether a stored URL is a page; robots.txt is requested with the first page of its host anyway."""
-    return url.partition("://")[2].partition("/")[2] != "robots.txt"
+    """Whether a stored URL is a page; the policies of a site are requested with its pages anyway."""
+    return policy_of(url) is None
