@@ -73,7 +73,7 @@ class RobotsMiddleware:
             if rules.refusal is not None:
                 raise Refusal(str(rules.refusal), rules.refusal.reason)
             if rules.parser is not None and not rules.parser.can_fetch(request.url, self.user_agent):
-                raise ForbiddenByRobots("robots.txt disallows the URL")
+                raise ForbiddenByRobots("forbidden by robots.txt")
         if is_default_sitemap and rules.parser is not None and (sitemaps := list(rules.parser.sitemaps)):
             self.crawler.spider.request_sitemaps(sitemaps)
             raise SitemapsElsewhere(request.url)

@@ -28,6 +28,7 @@ from .scope import (
     CrawlScope,
     ProxyMiddleware,
     PublicOnlyResolver,
+    Refusal,
     ScopeMiddleware,
     failure_reason,
 )
@@ -138,7 +139,8 @@ class WebSpider(scrapy.Spider):
         error = failure.value
         url = failure.request.url  # type: ignore[attr-defined]
         if not isinstance(error, SitemapsElsewhere):
-            self.spool.fail(url, failure_reason(error), f"{type(error).__name__}: {error}")
+            detail = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+            self.spool.fail(url, failure_reason(error), detail)
 
 
 def _origin(url: str) -> str:
