@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import codecs
 import re
-import zlib
 from dataclasses import dataclass
 
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
+
+from llm_assets.warc import CODINGS, ContentCodingError, TooLarge, dechunk, decode_coding
 
 _META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([a-zA-Z0-9_:.-]{1,40})""", re.IGNORECASE)
 _XML = re.compile(rb"""^\s*<\?xml[^>]{0,100}?encoding\s*=\s*["']([a-zA-Z0-9_:.-]{1,40})""")
@@ -30,7 +31,6 @@ _WHATWG = [
 ]
 _STATEFUL = {"iso-2022-jp"}
 _FALLBACK = "windows-1252"
-_GZIP_WINDOW, _ZLIB_WINDOW = 31, 15  # of zlib; negative for a stream without a header
 _UTF16_BYTES = 1024  # read to recognise UTF-16
 
 
@@ -52,81 +52,15 @@ def decode_body(payload: bytes, headers: dict[str, str], limit: int) -> bytes:
         payload = dechunk(payload)
     codings = [coding.strip().lower() for coding in headers.get("content-encoding", "").split(",")]
     for coding in reversed([coding for coding in codings if coding]):
-        payload = _undo_coding(payload, coding, limit)
+        try:
+            payload = decode_coding(payload, coding, limit)
+        except TooLarge as error:
+            raise BodyError("too_large", str(error), str(limit)) from error
+        except ContentCodingError as error:
+            raise BodyError("content_encoding", str(error), CODINGS) from error
     if len(payload) > limit:
         raise BodyError("too_large", str(len(payload)), str(limit))
     return payload
-
-
-def _undo_coding(payload: bytes, coding: str, limit: int) -> bytes:
-    """Undo one content coding, or return the payload if it is not in that coding."""
-    is_markup = payload.lstrip()[:1] == b"<"
-    if coding in ("gzip", "x-gzip"):
-        return _inflate(payload, _GZIP_WINDOW, limit, coding) if payload[:2] == b"\x1f\x8b" else payload
-    if coding == "deflate":
-        if is_markup:
-            return payload
-        has_header = len(payload) > 1 and payload[0] & 0x0F == 8 and (payload[0] << 8 | payload[1]) % 31 == 0
-        return _inflate(payload, _ZLIB_WINDOW if has_header else -_ZLIB_WINDOW, limit, coding)
-    if coding == "br":
-        return payload if is_markup else _brotli(payload, limit)
-    if coding in ("identity", "utf-8", "none") or is_markup:
-        return payload
-    raise BodyError("content_encoding", f"unknown coding {coding[:40]}", "gzip deflate br")
-
-
-def dechunk(payload: bytes) -> bytes:
-    """Join the chunks of RFC 9112 section 7.1; the payload itself if it is not chunked after all."""
-    chunks, position = [], 0
-    while True:
-        end = payload.find(b"\r\n", position, position + 64)
-        size_text = payload[position:end].split(b";")[0].strip() if end >= 0 else b""
-        if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size_text):
-            return b"".join(chunks) if chunks else payload
-        size = int(size_text, 16)
-        if size == 0:
-            return b"".join(chunks)
-        chunks.append(payload[end + 2 : end + 2 + size])
-        position = end + 2 + size + 2
-
-
-def _inflate(payload: bytes, window: int, limit: int, coding: str) -> bytes:
-    pieces, total = [], 0
-    rest = payload
-    while rest:
-        decompressor = zlib.decompressobj(window)
-        try:
-            piece = decompressor.decompress(rest, limit + 1 - total)
-        except zlib.error as error:
-            if pieces:
-                break  # garbage after a whole member, which browsers accept
-            raise BodyError("content_encoding", f"{coding}: {error}") from error
-        pieces.append(piece)
-        total += len(piece)
-        if total > limit:
-            raise BodyError("too_large", f"more than {limit} bytes out of {len(payload)}", str(limit))
-        if not decompressor.eof or window != _GZIP_WINDOW:
-            break  # what precedes a truncation is kept
-        rest = decompressor.unused_data
-    return b"".join(pieces)
-
-
-def _brotli(payload: bytes, limit: int) -> bytes:
-    import io
-
-    from fastwarc.stream_io import BrotliReader
-
-    try:
-        reader = BrotliReader(io.BytesIO(payload))
-        pieces, total = [], 0
-        while piece := reader.read(65_536):
-            pieces.append(piece)
-            total += len(piece)
-            if total > limit:
-                raise BodyError("too_large", f"more than {limit} bytes out of {len(payload)}", str(limit))
-        return b"".join(pieces)
-    except OSError as error:
-        raise BodyError("content_encoding", f"br: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -45,17 +45,38 @@ def judge(
 
 
 class UrlLists(NamedTuple):
-    """Tables of `url_blocklists`."""
+    """Tables of `url_blocklists`, and the opt-out signals of a crawl."""
 
     domains: list[Path]
     words: list[Path]
     opt_out: list[Path]
+    signals: list[Path]
+
+
+def obey_signals(judged: pl.DataFrame, signals: list[Path], rules: UrlFilter) -> pl.DataFrame:
+    """The verdicts, with a rejection of each capture that is kept so far and refuses to be used for training."""
+    refusals = pl.concat([pl.read_parquet(path) for path in signals]).filter(
+        pl.col("opts_out") & pl.col("signal").is_in(list(rules.obey_opt_outs))
+    )
+    # One rejection for each capture, by the same signal in every build.
+    ordered = refusals.sort("warc_file", "warc_offset", "signal", "source")
+    first = ordered.unique(["warc_file", "warc_offset"], keep="first", maintain_order=True).select(
+        "warc_file", "warc_offset", refusal=pl.format("{}={} ({})", "signal", "value", "source")
+    )
+    marked = judged.join(first, on=["warc_file", "warc_offset"], how="left", maintain_order="left")
+    refuses = pl.col("rule").is_null() & pl.col("refusal").is_not_null()
+    return marked.with_columns(
+        rule=pl.when(refuses).then(pl.lit("opt_out_signal")).otherwise("rule"),
+        value=pl.when(refuses).then("refusal").otherwise("value"),
+        threshold=pl.when(refuses).then(pl.lit("")).otherwise("threshold"),
+    ).drop("refusal")
 
 
 def filter_task(staging: Path, name: str, captures: Path, lists: UrlLists, rules: UrlFilter) -> None:
     """Worker: judge the captures of one WARC file."""
     with Task(staging, name) as task:
-        judged = judge(captures, *lists, rules)
+        judged = judge(captures, lists.domains, lists.words, lists.opt_out, rules)
+        judged = obey_signals(judged, lists.signals, rules)
         passed = judged.filter(pl.col("rule").is_null())
         rejected = judged.filter(pl.col("rule").is_not_null())
         task.table("urls", FilteredUrls).frame(passed.select(list(polars_schema(FilteredUrls))))
@@ -65,19 +86,20 @@ def filter_task(staging: Path, name: str, captures: Path, lists: UrlLists, rules
 
 def build_filtered_urls(step: Step, config: UrlFilter) -> None:
     """One task per WARC file. DuckDB uses all cores by itself, so the tasks run in this process, one after another."""
-    blocklists = step.input("url_blocklists")
-    lists = UrlLists(blocklists.table("domains"), blocklists.table("words"), blocklists.table("opt_out"))
-    tasks = {path.stem: (path, lists, config) for path in step.input("raw_warc").table("captures")}
+    blocklists, raw = step.input("url_blocklists"), step.input("raw_warc")
+    tables = blocklists.table("domains"), blocklists.table("words"), blocklists.table("opt_out")
+    lists = UrlLists(*tables, raw.table("opt_out_signals"))
+    tasks = {path.stem: (path, lists, config) for path in raw.table("captures")}
     step.run_tasks(filter_task, tasks, "WARC files", engine=LocalEngine(1))
 
 
 FILTERED_URLS = Stage(
     name="filtered_urls",
     group="curation",
-    description="The captures whose status, media type and URL pass the rules, the blocklists and the opt-out list.",
+    description="The captures whose status, media type and URL pass the rules, the blocklists and the opt-outs.",
     kinds=("duckdb", "parquet"),
     build=build_filtered_urls,
-    code_version="2",
+    code_version="3",
     config=lambda recipe, _: recipe.url_filter,
     per_crawl=True,
     inputs=("url_blocklists", "raw_warc"),

@@ -26,6 +26,10 @@ class UrlFilter(Frozen):
         ("text/html", "application/xhtml+xml"),
         description="accepted media types; where the header is missing, the body decides",
     )
+    obey_opt_outs: tuple[Literal["noai", "noimageai", "tdm_reservation", "ai_train"], ...] = Field(
+        ("noai", "noimageai", "tdm_reservation", "ai_train"),
+        description="signals with which a page or its site refuses to be used for training; `opt_out_signals` has them",
+    )
 
 
 class Extraction(Frozen):

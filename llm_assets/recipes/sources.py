@@ -37,6 +37,15 @@ class WebCrawl(Frozen):
         "host",
         description="links to follow: on a seed's host, on its registered domain, below its folder, or any",
     )
+    seed_redirects: Literal["none", "www", "domain", "any"] = Field(
+        "www", description="redirects of a seed to follow beyond the scope, which then includes where they lead: none;
+        www: to " "the same host but for www. and the scheme; domain: within the registered domain; any",
+    )
+    sitemaps: bool = Field(
+        False,
+        description="also start from the URLs in scope of the sitemaps that robots.txt of a seed's host names, else of "
+        "/sitemap.xml",
+    )
     max_pages: int = Field(10_000, ge=1, description="responses to store, over all hosts")
     max_pages_per_host: int = Field(5_000, ge=1, description="responses to store from one host")
     max_depth: int = Field(10, ge=0, description="links between a seed and a page")
@@ -54,11 +63,21 @@ class WebCrawl(Frozen):
     retries: Annotated[int, EXECUTION_ONLY] = Field(
         3, ge=0, le=20, description="retries after a connection error or status 429 or 5xx"
     )
-    obey_robots: bool = Field(True, description="follow robots.txt (RFC 9309)")
-    user_agent: str = Field("llm-assets/0.1 (+research crawler; respects robots.txt)", min_length=1)
-    proxy: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="HTTP proxy for all requests")
-    allow_private: bool = Field(False, description="allow loopback, private and link-local addresses")
-    since: str | None = Field(
+    max_retry_after: Annotated[float, EXECUTION_ONLY] = Field(
+        300.0,
+        ge=0,
+        description="longest Retry-After (of 429 and 503), in seconds, to wait for; a host that asks for more is not "
+        "requested again in this crawl",
+    )
+    obey_robots: bool = Field(
+        True, description="follow robots.txt (RFC 9309); a host whose robots.txt cannot be read is not crawled"
+    )
+    tdm_policies: bool = Field(
+        True,
+        description="also request /.well-known/tdmrep.json (TDMRep) of each host with a page; it is stored if it exists",
+    ) user_agent: str = Field("llm-assets/0.1 (+research crawler; respects robots.txt)", min_length=1) proxy:
+    Annotated[str | None, EXECUTION_ONLY] = Field(None, description="HTTP proxy for all requests") allow_private: bool =
+    Field(False, description="allow loopback, private and link-local addresses") since: str | None = Field(
         None, description="name of an earlier crawl, for conditional requests; a 304 becomes a revisit record"
     )
     clock: datetime | None = Field(None, description="fixed WARC-Date of every record; None uses the time of the fetch")
@@ -69,7 +88,7 @@ class WebCrawl(Frozen):
         for seed in seeds:
             if not re.match(r"https?://[^/\s]+", seed):
                 raise ValueError(f"seed {seed!r} is not an http(s) URL")
-        return seeds
+        return tuple(seed.partition("#")[0] for seed in seeds)  # a fragment is never sent (RFC 9110, section 7.1)
 
 
 class CommonCrawl(Frozen):

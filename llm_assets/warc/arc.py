@@ -9,25 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .gzip_members import PROBE_BYTES, probe
-from .records import Capture, WarcError, corrupt_stretch, digest_name
+from .members import first_bytes
+from .records import Capture, corrupt_stretch, digest_name
 
 _FIRST_BYTES = re.compile(rb"filedesc://")
 _CHUNK_BYTES = 1 << 20
 
 
-def begins_like_arc(plain: bytes) -> bool:
-    """Whether decompressed first bytes are those of an ARC file."""
-    return _FIRST_BYTES.match(plain) is not None
-
-
 def is_arc(path: Path) -> bool:
     """Whether a file is an ARC file. Raises WarcError for an unreadable path."""
-    try:
-        with open(path, "rb") as stream:
-            return begins_like_arc(probe(stream.read(PROBE_BYTES)))
-    except OSError as error:
-        raise WarcError(f"{path}: {error.strerror}") from error
+    return _FIRST_BYTES.match(first_bytes(path)) is not None
 
 
 def read_arc(path: Path, wanted: set[int] | None, max_payload: int | None) -> Iterator[Capture]:
@@ -77,6 +68,7 @@ def _read_payload(record: Any, capture: Capture, keep_payload: bool, max_payload
     digest, pieces, total = hashlib.sha1(usedforsecurity=False), [], 0
     while chunk := record.raw_stream.read(_CHUNK_BYTES):
         digest.update(chunk)
+        capture.payload_head = capture.payload_head or chunk
         total += len(chunk)
         if keep_payload and (max_payload is None or total <= max_payload):
             pieces.append(chunk)

@@ -1,38 +1,44 @@
-"""Parses the head of an HTTP response as archives store it."""
+"""Parses the heads of HTTP responses, as archives store them, and of WARC records."""
 
 from __future__ import annotations
 
 import re
 
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})")
-_LINE_PROBE = 200  # bytes after the status code in which the first line's ending is looked for
+# The empty line behind a head. Each line may end in CRLF or a bare LF (RFC 9112, section 2.2), whatever the others end
+# in: servers and crawlers mix them. Some write CR CR LF.
+BLANK_LINE = re.compile(rb"\n\r{0,2}\n")
+# Headers whose lines are parts of one list (RFC 9110, section 5.3), where dropping all but the first loses a rule.
+_LISTS = {"x-robots-tag"}
 
 
 def parse_http(block: bytes) -> tuple[int | None, dict[str, str] | None, int]:
     """Status, headers (lower-case names, the first of each) and length in bytes of the head of an HTTP response.
 
-    Lines may end in CRLF or, as in ClueWeb09, in a bare LF; folded lines are joined (RFC 9112, section 5.2). Bytes that
-    do not begin with a status line have no head: (None, None, 0).
+    The head ends at the first empty line; folded lines are joined (RFC 9112, section 5.2). Bytes that do not begin with
+    a status line have no head: (None, None, 0). Several lines of X-Robots-Tag are joined with commas.
     """
     status = _STATUS.match(block)
     if status is None:
         return None, None, 0
-    rest_of_line = block[status.end() : status.end() + _LINE_PROBE].split(b"\n", 1)[0]
-    line_ending = b"\r\n" if rest_of_line.endswith(b"\r") else b"\n"
-    end = block.find(line_ending * 2)
-    head = block[:end] if end >= 0 else block
+    blank = BLANK_LINE.search(block)
+    head = block[: blank.start()] if blank else block
+    return (
+        int(status.group(1)),
+        parse_headers(head.split(b"\n", 1)[-1] if b"\n" in head else b""),
+        (blank.end() if blank else len(block)),
+    )
+
+
+def parse_headers(lines: bytes) -> dict[str, str]:
+    """Headers by lower-case name, the first of each, from the lines behind the first one of a head."""
     try:
-        text = head.decode("utf-8")
+        text = lines.decode("utf-8")
     except UnicodeDecodeError:
-        text = head.decode("latin-1")
-    length = end + 2 * len(line_ending) if end >= 0 else len(block)
-    return int(status.group(1)), _parse_headers(text.split("\n")[1:]), length
-
-
-def _parse_headers(lines: list[str]) -> dict[str, str]:
+        text = lines.decode("latin-1")
     headers: dict[str, str] = {}
     name = ""  # the header that a folded line continues; empty for one that is ignored
-    for line in lines:
+    for line in text.split("\n"):
         line = line.rstrip("\r")
         if line[:1] in (" ", "\t"):
             if name:
@@ -42,6 +48,8 @@ def _parse_headers(lines: list[str]) -> dict[str, str]:
         name = name.strip().lower() if colon else ""
         if name and name not in headers:
             headers[name] = value.strip()
+        elif name in _LISTS:
+            headers[name] += ", " + value.strip()
         else:
             name = ""
     return headers

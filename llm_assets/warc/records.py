@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
 ARCHIVE_ENDINGS = (".warc", ".warc.gz", ".arc", ".arc.gz", ".warc.zst", ".warc.lz4")
 DERIVED_ENDINGS = (".wet.gz", ".wat.gz")  # Common Crawl's extracted text and metadata
+_DIGEST = re.compile(r"(?:([A-Za-z0-9_-]+)[:=])?([A-Za-z0-9+/_-]+=*)")
+_DIGEST_BYTES = {"md5": 16, "sha1": 20, "sha224": 28, "sha256": 32, "sha384": 48, "sha512": 64}
+# The algorithm of a value without one, by its length: SHA-1 in base32 or hex, SHA-256 in hex.
+_BARE_ALGORITHMS = {32: "sha1", 40: "sha1", 64: "sha256"}
 
 
 class WarcError(ValueError):
@@ -21,7 +26,8 @@ class Capture:
 
     offset, length: bytes of the file. http: headers by lower-case name. payload: as stored; None unless requested.
     payload_bytes and digest (``sha1:`` and base32, as in WARC) are set for every whole record; declared_digest is what
-    the record itself states.
+    the record itself states (see `normal_digest`), and checked_digest that of the payload by the same algorithm.
+    payload_head: the payload's first bytes (up to 1 MiB), where the payload itself is not requested.
     """
 
     offset: int
@@ -35,10 +41,12 @@ class Capture:
     payload_bytes: int = 0
     digest: str = ""
     declared_digest: str | None = None
+    checked_digest: str | None = None
     truncated: str | None = None
     refers_to_uri: str | None = None
     refers_to_date: str | None = None
     payload: bytes | None = None
+    payload_head: bytes = b""
     error: str | None = None
 
 
@@ -54,13 +62,50 @@ def corrupt_stretch(offset: int, length: int, error: str) -> Capture:
 
 
 def sha1_digest(payload: bytes) -> str:
-    """A WARC payload digest: ``sha1:`` and base32."""
+    """The SHA-1 digest of a payload, in the normal form."""
     return digest_name(hashlib.sha1(payload, usedforsecurity=False))
 
 
 def digest_name(digest: Any) -> str:
-    """The WARC form of a hashlib digest."""
-    return "sha1:" + base64.b32encode(digest.digest()).decode()
+    """The normal form of a hashlib digest."""
+    return _digest_form(digest.name, digest.digest())
+
+
+def _digest_form(algorithm: str, value: bytes) -> str:
+    return f"{algorithm}:{base64.b32encode(value).decode().rstrip('=')}"
+
+
+def digest_hasher(algorithm: str) -> Any | None:
+    """A hasher for one of the algorithms that WARC files name; None for an unknown one."""
+    return hashlib.new(algorithm, usedforsecurity=False) if algorithm in _DIGEST_BYTES else None
+
+
+def normal_digest(text: str) -> str:
+    """A declared digest as ``algorithm:value`` with the value in base32, as `digest_name` gives it.
+
+    WARC leaves the algorithm and the encoding to the writer (ISO 28500, section 5.8): crawlers write the value in
+    base32, hex or base64, in either case, and some leave the algorithm out. A value that cannot be read stays as it is.
+    """
+    match = _DIGEST.fullmatch(text.strip())
+    if match is None:
+        return text.strip()
+    value = match.group(2)
+    algorithm = (match.group(1) or _BARE_ALGORITHMS.get(len(value), "")).lower().replace("-", "").replace("_", "")
+    size = _DIGEST_BYTES.get(algorithm)
+    if size is None:
+        return f"{algorithm}:{value}" if algorithm else value
+    try:
+        if len(value) == 2 * size:
+            return _digest_form(algorithm, bytes.fromhex(value))
+        bare = value.rstrip("=")
+        if len(bare) == -(-size * 8 // 5):
+            return _digest_form(algorithm, base64.b32decode(bare.upper() + "=" * (-len(bare) % 8)))
+        if len(bare) == -(-size * 8 // 6):
+            standard = bare.replace("-", "+").replace("_", "/") + "=" * (-len(bare) % 4)
+            return _digest_form(algorithm, base64.b64decode(standard, validate=True))
+    except ValueError:
+        pass
+    return f"{algorithm}:{value}"
 
 
 def is_archive_name(name: str) -> bool:

@@ -6,11 +6,12 @@ import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from .arc import is_arc, read_arc
-from .gzip_members import GZIP_MAGIC, inflate_until_damage
-from .reader import RECORD_START, RecordReader, target_uri
+from .compression import GZIP_MAGIC, RECORD_START
+from .members import inflate_until_damage
+from .reader import RecordReader, target_uri
+from .record_stream import Record
 from .records import Capture, RecordSpan
 
 _TARGET_URI = re.compile(rb"(?i)\nWARC-Target-URI:[ \t]*<?([^\s>]+)")
@@ -27,9 +28,7 @@ def read_spans(path: Path) -> Iterator[RecordSpan]:
     if is_arc(path):
         captures = read_arc(path, None, None)
     else:
-        with open(path, "rb") as stream:
-            compressed = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        captures = _SpanReader(path, path.stat().st_size, None, None).captures(compressed)
+        captures = _SpanReader(path, None, None).captures()
     for capture in captures:
         if isinstance(capture, RecordSpan):
             yield capture
@@ -42,15 +41,14 @@ def read_spans(path: Path) -> Iterator[RecordSpan]:
 class _SpanReader(RecordReader):
     """Reads only the headers, of records of every type."""
 
-    def read_record(self, record: Any, start: int) -> Capture | None:
-        headers = record.headers
+    def read_record(self, record: Record) -> Capture | None:
         return RecordSpan(
-            start,
+            record.offset,
             0,
-            headers.get("WARC-Type") or "",
-            target_uri(headers),
-            (headers.get("WARC-Date") or "").strip(),
-            record_id=headers.get("WARC-Record-ID") or "",
+            record.header("warc-type"),
+            target_uri(record),
+            record.header("warc-date"),
+            record_id=record.header("warc-record-id"),
         )
 
 

@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import polars_schema
 from llm_assets.sql import query, statement
-from llm_assets.warc import Capture, read_captures
+from llm_assets.warc import Capture, digest_hasher, digest_name, read_captures
 
-from .schemas import Captures, Revisits
-from .urls import doc_id, host_of, registered_domain
+from .opt_out_signals import POLICY_BYTES, decoded_head, page_signals, policy_of, signal_row, site_signals
+from .schemas import Captures, OptOutSignals, Revisits, SitePolicies
+from .urls import doc_id, host_of, registered_domain, without_fragment
 
 log = logging.getLogger(__name__)
+SITE_SIGNALS = "site_signals"  # the task that records the signals of sites
+_POLICY_URL = r"^[a-zA-Z]+://[^/]+(/robots\.txt|/\.well-known/tdmrep\.json)(\?|$)"
+EMPTY_DIGESTS = [digest_name(digest_hasher(algorithm)) for algorithm in ("md5", "sha1", "sha256", "sha512")]
 
 
 def index_warc(path: Path, warc_file: str, crawl: str, task: Task) -> None:
-    """Write the captures of one WARC file, corrupt stretches included, into the task's ``captures`` table."""
+    """Write the captures of one WARC file, corrupt stretches included, with their signals and policies of sites."""
     table = task.table("captures", Captures)
+    signals, policies = task.table("opt_out_signals", OptOutSignals), task.table("site_policies", SitePolicies)
     counts = {"captures": 0, "corrupt": 0, "revisits": 0, "payload_bytes": 0, "digest_mismatches": 0}
     for capture in read_captures(path):
-        table.append(capture_row(capture, warc_file, crawl))
+        row = capture_row(capture, warc_file, crawl)
+        table.append(row)
+        if capture.record_type == "response" and capture.status == 200:
+            for signal in page_signals(capture):
+                signals.append(signal_row(row, signal))
+            if policy_of(row["url"]) is not None:
+                policies.append(_policy_row(row, capture))
         counts["captures"] += 1
         counts["corrupt"] += capture.record_type == "corrupt"
         counts["revisits"] += capture.record_type == "revisit"
         counts["payload_bytes"] += capture.payload_bytes
-        counts["digest_mismatches"] += digest_differs(capture.declared_digest, capture.digest)
+        counts["digest_mismatches"] += digest_differs(capture)
     task.stats.update(counts, pages=counts["captures"], warc_bytes=path.stat().st_size)
 
 
-def digest_differs(declared: str | None, computed: str) -> bool:
-    """Whether the SHA-1 that a record declares (in base32, or in hex, as some writers have it) is not its payload's."""
-    algorithm, _, value = (declared or "").partition(":")
-    if algorithm.lower() != "sha1" or not computed:
-        return False
-    expected = computed.partition(":")[2]
-    return value.upper() != expected and value.lower() != base64.b32decode(expected).hex()
+def digest_differs(capture: Capture) -> bool:
+    """Whether the digest that a record declares is not its payload's; False for an algorithm that is not known."""
+    return capture.checked_digest is not None and capture.checked_digest != capture.declared_digest
 
 
 def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
@@ -48,9 +57,10 @@ def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
     http = capture.http or {}
     has_http_head = capture.record_type != "resource" and capture.http is not None
     mime, charset = split_content_type(http.get("content-type") if has_http_head else capture.content_type)
-    host = host_of(capture.url)
+    url = without_fragment(capture.url)
+    host = host_of(url)
     digest = capture.digest or capture.declared_digest or ""
-    identity = capture.url or f"{warc_file}:{capture.offset}"
+    identity = url or f"{warc_file}:{capture.offset}"
     return {
         "doc_id": doc_id(identity, digest),
         "crawl": crawl,
@@ -58,7 +68,7 @@ def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
         "warc_offset": capture.offset,
         "warc_length": capture.length,
         "record_type": capture.record_type,
-        "url": capture.url,
+        "url": url,
         "host": host,
         "registered_domain": registered_domain(host),
         "fetched_at": capture.date,
@@ -67,14 +77,21 @@ def capture_row(capture: Capture, warc_file: str, crawl: str) -> dict[str, Any]:
         "charset": charset,
         "payload_bytes": capture.payload_bytes,
         "payload_digest": digest,
+        "declared_digest": capture.declared_digest,
         "etag": http.get("etag"),
         "last_modified": http.get("last-modified"),
         "location": http.get("location"),
         "truncated": capture.truncated,
-        "refers_to_uri": capture.refers_to_uri,
+        "refers_to_uri": without_fragment(capture.refers_to_uri) if capture.refers_to_uri else None,
         "refers_to_date": capture.refers_to_date,
         "error": capture.error,
     }
+
+
+def _policy_row(row: dict[str, Any], capture: Capture) -> dict[str, Any]:
+    text = decoded_head(capture)[:POLICY_BYTES].decode("utf-8-sig", "replace")
+    columns = ("url", "host", "warc_file", "warc_offset", "fetched_at", "payload_digest")
+    return {**{name: row[name] for name in columns}, "text": text}
 
 
 def split_content_type(value: str | None) -> tuple[str | None, str | None]:
@@ -124,8 +141,50 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
             earlier_captures = [str(path) for artifact in earlier for path in artifact.table("captures")]
             all_captures = captures + earlier_captures
             table.frame(
-                query(statement("resolve_revisits"), files=captures, all_files=all_captures, crawl=step.partition)
+                query(
+                    statement("resolve_revisits"),
+                    all_files=all_captures,
+                    crawl=step.partition,
+                    empty_digests=EMPTY_DIGESTS,
+                )
             )
             responses = "SELECT count(*) AS n FROM read_parquet($files) WHERE record_type = 'response'"
             originals = query(responses, files=captures)["n"][0]
         task.stats["originals_in_crawl"] = originals
+
+
+def record_site_signals(step: Step, earlier: list[Artifact]) -> None:
+    """Write the opt-out signals that captures have from the policies of their sites.
+
+    A policy that has not changed is a revisit; its text is that of an earlier crawl.
+    """
+    if step.finished_task(SITE_SIGNALS) is not None:
+        return
+    columns = ["doc_id", "url", "host", "warc_file", "warc_offset", "record_type", "status", "fetched_at"]
+    captures = _rows(step, "captures", Captures).select([*columns, "payload_digest"])
+    with step.task(SITE_SIGNALS) as task:
+        table = task.table("opt_out_signals", OptOutSignals)
+        policies = _rows(step, "site_policies", SitePolicies)
+        revisits = captures.filter((pl.col("record_type") == "revisit") & pl.col("url").str.contains(_POLICY_URL))
+        if earlier and len(revisits):
+            texts = pl.concat(
+                [pl.read_parquet(path) for artifact in earlier for path in artifact.table("site_policies")]
+            ).unique(["url", "payload_digest"], keep="last", maintain_order=True)
+            unchanged = revisits.join(
+                texts.select("url", "payload_digest", "text"), on=["url", "payload_digest"], maintain_order="left"
+            )
+            policies = pl.concat([policies, unchanged.select(policies.columns)])
+        of_tdm = _rows(step, "opt_out_signals", OptOutSignals).filter(pl.col("signal") == "tdm_reservation")
+        is_page = pl.col("status").is_null() | (pl.col("status") == 200) | (pl.col("record_type") == "revisit")
+        pages = captures.filter((pl.col("record_type") != "corrupt") & is_page)
+        keys = ["warc_file", "warc_offset"]
+        pages = pages.join(of_tdm.select(*keys, has_tdm=True), on=keys, how="left", maintain_order="left")
+        for row in site_signals(pages.with_columns(pl.col("has_tdm").fill_null(False)).sort(keys), policies):
+            table.append(row)
+
+
+def _rows(step: Step, table: str, schema: type) -> pl.DataFrame:
+    """The rows of a table that the tasks of a step have written."""
+    paths = sorted((step.staging / table).glob("*.parquet"))
+    empty = pl.DataFrame(schema=polars_schema(schema))
+    return pl.concat([empty, *(pl.read_parquet(path) for path in paths if path.stem != SITE_SIGNALS)])

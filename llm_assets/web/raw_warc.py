@@ -26,7 +26,7 @@ from llm_assets.sample_web import (
 )
 from llm_assets.settings import load_settings
 
-from .capture_index import index_task, resolve_revisits
+from .capture_index import index_task, record_site_signals, resolve_revisits
 from .checks import HAS_CAPTURES, INTACT
 from .common_crawl import fetch_task, list_paths
 from .crawler import CrawlJob, crawl
@@ -35,7 +35,7 @@ from .download import RetryPolicy, download
 from .errors import DownloadError, EmptyCrawl, SourceError, WebError
 from .last_try import remember_failure, why_empty
 from .opt_out import read_opt_out
-from .schemas import Captures, CrawlFailures, Revisits
+from .schemas import Captures, CrawlFailures, OptOutSignals, Revisits, SitePolicies
 from .warc_files import is_url, list_files
 
 # The sample web is small; files of 256 KiB give several processes something to do.
@@ -123,6 +123,7 @@ def build_raw_warc(step: Step, config: CrawlConfig) -> None:
     if isinstance(config.source, SampleWeb):
         write_ground_truth(step, config.source)
     resolve_revisits(step, earlier)
+    record_site_signals(step, earlier)
 
 
 def _obtain(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
@@ -146,6 +147,7 @@ def _obtain(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
                 max_bytes=1 << 20,
                 timeout=20.0,
                 since=source.since,
+                tdm_policies=False,  # it has none
             )
             _build_web_crawl(step, sample_source, earlier, opt_out, SAMPLE_WARC_BYTES)
     else:
@@ -219,14 +221,19 @@ RAW_WARC = Stage(
     "and an index of their captures.",
     kinds=("warc", "parquet", "scrapy"),
     build=build_raw_warc,
-    code_version="6",
+    code_version="7",
     config=_config,
     config_per_crawl=True,
     per_crawl=True,
     external_inputs=_file_versions,
     earlier_artifacts=_earlier,
     locations=_locations,
-    tables={"captures": Captures, "revisits": Revisits},
+    tables={
+        "captures": Captures,
+        "revisits": Revisits,
+        "opt_out_signals": OptOutSignals,
+        "site_policies": SitePolicies,
+    },
     optional_tables={
         "crawl_failures": CrawlFailures,
         "truth_pages": TruthPages,

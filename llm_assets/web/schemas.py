@@ -20,7 +20,7 @@ class Captures(pa.DataFrameModel):
     warc_offset: pl.Int64 = pa.Field(ge=0)
     warc_length: pl.Int64 = pa.Field(ge=0)
     record_type: str = pa.Field(isin=["response", "revisit", "resource", "corrupt", "taken_down"])
-    url: str
+    url: str = pa.Field(description="without a fragment")
     host: str
     registered_domain: str
     fetched_at: str = pa.Field(description="WARC-Date as recorded (ISO 8601, UTC); empty if missing")
@@ -29,6 +29,9 @@ class Captures(pa.DataFrameModel):
     charset: str = pa.Field(nullable=True)
     payload_bytes: pl.Int64 = pa.Field(ge=0)
     payload_digest: str
+    declared_digest: str = pa.Field(
+        nullable=True, description="the payload digest that the record states, as algorithm:base32; null if none"
+    )
     etag: str = pa.Field(nullable=True)
     last_modified: str = pa.Field(nullable=True)
     location: str = pa.Field(nullable=True)
@@ -40,6 +43,8 @@ class Captures(pa.DataFrameModel):
 
 class Revisits(pa.DataFrameModel):
     """The original of each revisit: crawl, file and offset of the response with the same URL and digest.
+
+    Where the digests cannot be compared, URL and date decide (see `sql/resolve_revisits.sql`).
 
     The three are null if the original is neither in this crawl nor in one that it continues.
     """
@@ -53,14 +58,52 @@ class Revisits(pa.DataFrameModel):
     original_offset: pl.Int64 = pa.Field(nullable=True)
 
 
+class OptOutSignals(pa.DataFrameModel):
+    """What pages and their sites say about being used to train models: a row for each capture and signal.
+
+    signal: noai and noimageai are directives; tdm_reservation is that of TDMRep, ai_train that of a Content-Signal or
+    Content-Usage. source: the page's header or meta element, or a file of the site that the same crawl captured.
+    opts_out: whether the value is a refusal.
+    """
+
+    doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
+    warc_file: str
+    warc_offset: pl.Int64 = pa.Field(ge=0)
+    signal: str = pa.Field(isin=["noai", "noimageai", "tdm_reservation", "ai_train"])
+    source: str = pa.Field(isin=["header", "meta", "robots_txt", "tdmrep_json"])
+    value: str
+    opts_out: bool
+
+
+class SitePolicies(pa.DataFrameModel):
+    """The captured policies of sites, robots.txt and /.well-known/tdmrep.json, with status 200."""
+
+    url: str
+    host: str
+    warc_file: str
+    warc_offset: pl.Int64 = pa.Field(ge=0)
+    fetched_at: str
+    payload_digest: str
+    text: str
+
+
 class CrawlFailures(pa.DataFrameModel):
-    """URLs that the crawler found and did not store, with the reason."""
+    """URLs that the crawler found and did not store, with the reason.
+
+    robots: robots.txt forbids the URL, or cannot be read. out_of_scope: a redirect leads out of the scope. redirects:
+    there are too many in a row. retry_after: the host asked for a longer pause than the crawl waits. not_a_sitemap: the
+    answer is stored, but names no URL that could be read.
+    """
 
     url: str
     host: str
     reason: str = pa.Field(
         isin=[
             "robots",
+            "out_of_scope",
+            "redirects",
+            "retry_after",
+            "not_a_sitemap",
             "private_address",
             "host_limit",
             "page_limit",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
 from llm_assets.recipes import WarcFiles, WebCrawl
-from llm_assets.warc import GZIP_MAGIC
+from llm_assets.warc import WarcError, compression_of, first_bytes
 
 from .errors import SourceError
 from .urls import host_of, is_private_host
 from .warc_files import is_url, list_files
 
 _BEGINNINGS = (b"WARC/", b"filedesc:")
-_PROBE_BYTES = 512
 
 
 def check_source(source: Any) -> list[str]:
@@ -50,15 +48,14 @@ def _check_files(source: WarcFiles) -> list[str]:
 def _problem(path: Path) -> str | None:
     """What is wrong with the first bytes of an archive; None if nothing is."""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(_PROBE_BYTES)
+        if not path.stat().st_size:
+            return "is empty"
+        path.open("rb").close()
+        compression, head = compression_of(path), first_bytes(path)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    if not head:
-        return "is empty"
-    if head.startswith(GZIP_MAGIC):
-        try:
-            head = zlib.decompressobj(31).decompress(head, _PROBE_BYTES)
-        except zlib.error as error:
-            return f"its first gzip member is damaged ({error})"
-    return None if head.lstrip().startswith(_BEGINNINGS) else "is not a WARC or ARC file"
+    except WarcError as error:
+        return str(error).removeprefix(f"{path}: ")
+    if compression is not None and not head:
+        return f"its first {compression.name} member is damaged"
+    return None if head.lstrip(b"\r\n\0").startswith(_BEGINNINGS) else "is not a WARC or ARC file"

@@ -27,7 +27,7 @@ from llm_assets.warc import read_spans
 from .blanking import blank_records
 from .blocklists import OptOutRule
 from .errors import SourceError
-from .schemas import Captures, Revisits
+from .schemas import Captures, Revisits, SitePolicies
 
 TAKEN_DOWN = "taken_down"
 # In these formats, no record can be overwritten without rewriting everything after it.
@@ -195,6 +195,7 @@ def _rewrite_tables(artifact: Artifact, urls: frozenset[str]) -> set[str]:
     is_taken_down = covered & (pl.col("record_type") != "corrupt")
     record_type = pl.when(is_taken_down).then(pl.lit(TAKEN_DOWN)).otherwise(pl.col("record_type"))
     rewrite("captures", Captures, lambda rows: rows.with_columns(record_type=record_type))
+    rewrite("site_policies", SitePolicies, lambda rows: rows.filter(~covered))
     originals = [
         pl.when(~covered).then(pl.col(name)).alias(name)
         for name in ("original_crawl", "original_file", "original_offset")

@@ -46,6 +46,11 @@ def host_of(url: str) -> str:
         return ""
 
 
+def without_fragment(url: str) -> str:
+    """A URL as it is requested: its fragment, which no server receives, does not identify another page."""
+    return url.partition("#")[0] if url[:4].lower() == "http" else url
+
+
 def doc_id(url: str, payload_digest: str) -> str:
     """The stable id of some content at a URL: 96 bits of SHA-256 over both, in hex.
 

@@ -207,7 +207,7 @@ def test_a_run_reports_what_a_crawl_did_not_fetch_and_a_later_run_retries_an_emp
     assert "raw_warc/site: has_captures: 3 captures, 0 corrupt stretches; not fetched: 1 robots" in ran.stdout
     assert "failed at" not in run_command("crawls", "list")
     output = run_command("corpus", "why", f"{HOST}/shut/b")
-    assert f"{HOST}/shut/b\n  not fetched by crawl site: robots (IgnoreRequest: Forbidden by robots.txt)" in output
+    assert f"{HOST}/shut/b\n  not fetched by crawl site: robots (forbidden by robots.txt)" in output
 
 
 def test_why_reports_a_failed_crawl(project):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import uuid
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -64,3 +65,22 @@ def story(number: int) -> bytes:
         + "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
         + "</article></body></html>"
     ).encode()
+
+
+def raw_record(
+    url: str,
+    block: bytes = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>text</p>",
+    rename: Callable[[str], str] = lambda name: name,
+    line_end: str = "\r\n",
+    **headers: str,
+) -> bytes:
+    """An uncompressed record as no library writes it. rename: changes the names of the headers."""
+    fields = {
+        "WARC-Type": "response",
+        "WARC-Target-URI": url,
+        "WARC-Date": DATE,
+        **{f"WARC-{name.replace('_', '-')}": value for name, value in headers.items()},
+        "Content-Length": str(len(block)),
+    }
+    lines = ["WARC/1.0", *(f"{rename(name)}: {value}" for name, value in fields.items())]
+    return (line_end.join(lines) + 2 * line_end).encode() + block + b"\r\n\r\n"

@@ -106,7 +106,8 @@ def test_redirects_are_stored_and_followed_within_scope(tmp_path):
     assert captures["http://small.example/old"].status == 301
     assert captures["http://small.example/new"].status == 200
     assert not any("elsewhere" in url for url in captures)
-    assert failed == set()
+    # What a redirect leads to is no link that was merely not followed: the page that was asked for is missing.
+    assert failed == {("http://elsewhere.example/", "out_of_scope")}
 
 
 def test_a_server_error_is_retried_and_stored_once(tmp_path):

@@ -8,54 +8,146 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import scrapy
 from scrapy.http import Request, Response
 from scrapy.linkextractors import LinkExtractor
 from twisted.python.failure import Failure
 
+from ..opt_out_signals import TDMREP_JSON
+from ..robots_directives import header_directives, meta_directives, product_token
+from ..urls import without_fragment
 from .plan import CrawlPlan
-from .scope import OutOfScope, ProxyMiddleware, PublicOnlyResolver, ScopeMiddleware, failure_reason, in_scope
+from .redirects import FragmentlessRedirects
+from .robots import DEFAULT_SITEMAP, RobotsMiddleware, SitemapsElsewhere
+from .scope import (
+    OPTIONAL,
+    SEED,
+    SITEMAP,
+    CrawlScope,
+    ProxyMiddleware,
+    PublicOnlyResolver,
+    Refusal,
+    ScopeMiddleware,
+    failure_reason,
+)
+from .sitemaps import read_sitemap
 from .spool import Spool
-from .store import RETRIED_STATUSES, StoreMiddleware
+from .store import MIN_DELAY, RETRIED_STATUSES, StoreMiddleware
 
-ROBOTS_META = "//meta[translate(@name,'ROBTS','robts')='robots']/@content"
+MAX_SITEMAP_DEPTH = 3  # of sitemap indexes that name others
 
 
 class WebSpider(scrapy.Spider):
-    """Follows links in scope, breadth first; StoreMiddleware stores every answer."""
+    """Follows links in scope, breadth first; StoreMiddleware stores every answer.
+
+    origins: of the pages so far. crawl_delays: of robots.txt, by host, in seconds. waiting: links (URL → depth) that
+    come into scope if a seed redirects to their host; they wait for it, so that what is crawled does not depend on
+    which answer came first.
+    """
 
     name = "llm-assets"
 
     def __init__(self, plan: CrawlPlan, spool: Spool, **arguments: Any):
         super().__init__(**arguments)
         self.plan, self.spool = plan, spool
+        self.scope = CrawlScope(plan.source)
+        self.crawl_delays: dict[str, float] = {}
+        self.waiting: dict[str, int] = {}
+        self.origins: set[str] = set()
         self.links = LinkExtractor(canonicalize=False, tags=("a", "area"), strip=True)
+        self.agent = product_token(plan.source.user_agent)
 
     async def start(self) -> AsyncIterator[Request]:
         for seed in self.plan.source.seeds:
-            yield Request(seed, errback=self.failed)
+            yield Request(seed, errback=self.failed, meta={SEED: seed})
+        if self.plan.source.sitemaps:
+            for origin in dict.fromkeys(map(_origin, self.plan.source.seeds)):
+                yield self._sitemap_request(f"{origin}/sitemap.xml", DEFAULT_SITEMAP)
 
     def parse(self, response: Response) -> Iterator[Request]:
         """Requests for the links of a page, in page order."""
         if response.status != 200 or not isinstance(response, scrapy.http.HtmlResponse):
             return
-        if any("nofollow" in content.lower() for content in response.xpath(ROBOTS_META).getall()):
+        self.origins.add(_origin(response.url))
+        if "nofollow" in self._directives(response):
             return
+        depth = response.meta.get("depth", 0) + 1
         for link in self.links.extract_links(response):
-            if not link.nofollow and in_scope(self.plan.source, link.url):
-                yield Request(link.url, errback=self.failed)
+            url = without_fragment(link.url)
+            if link.nofollow:
+                continue
+            if self.scope.includes(url):
+                yield Request(url, errback=self.failed)
+            elif depth <= self.plan.source.max_depth and self.scope.may_lead_to(url):
+                self.waiting[url] = min(depth, self.waiting.get(url, depth))
+
+    def _directives(self, response: Response) -> set[str]:
+        """What a page asks of this crawler, in its headers and its meta elements."""
+        directives: set[str] = set()
+        for value in response.headers.getlist("X-Robots-Tag"):
+            directives |= header_directives(value.decode("latin-1"), [self.agent])
+        for meta in response.xpath("//meta[@name and @content]"):
+            if meta.attrib["name"].strip().lower() in ("robots", self.agent):
+                directives |= meta_directives(meta.attrib["content"])
+        return directives
+
+    def released_links(self) -> list[Request]:
+        """Requests for the waiting links that have come into scope."""
+        urls = sorted(url for url in self.waiting if self.scope.includes(url))
+        return [Request(url, errback=self.failed, meta={"depth": self.waiting.pop(url)}) for url in urls]
+
+    def tdm_requests(self) -> list[Request]:
+        """Requests for the TDMRep policies of the origins of pages. Each is made once: the next call gives none."""
+        urls = [f"{origin}{TDMREP_JSON}" for origin in sorted(self.origins)] if self.plan.source.tdm_policies else []
+        self.origins.clear()
+        meta = {OPTIONAL: True}
+        return [Request(url, callback=self.ignore_links, errback=self.ignore_failure, meta=meta) for url in urls]
+
+    def ignore_failure(self, failure: Failure) -> None:
+        """Few sites have the file, and that one has none is no failure of the crawl."""
 
     def ignore_links(self, response: Response) -> None:
         """Follow no link of a page that no link leads to: they do not belong to the site as it is now."""
+
+    def request_sitemaps(self, urls: list[str]) -> None:
+        """Request the sitemaps that a robots.txt names."""
+        for url in urls:
+            self.crawler.engine.crawl(self._sitemap_request(without_fragment(url), "named"))
+
+    def _sitemap_request(self, url: str, kind: str, depth: int = 0) -> Request:
+        meta = {SITEMAP: kind, "sitemap_depth": depth}
+        return Request(url, callback=self.parse_sitemap, errback=self.failed, meta=meta)
+
+    def parse_sitemap(self, response: Response) -> None:
+        """Request what a sitemap names. Its pages count as seeds: no link leads to them."""
+        if response.status != 200:
+            return
+        sitemap = read_sitemap(response)
+        if sitemap is None:
+            self.spool.fail(response.url, "not_a_sitemap", "neither XML of sitemaps.org nor a list of URLs")
+            return
+        depth = response.meta["sitemap_depth"] + 1
+        for url in map(without_fragment, sitemap.urls):
+            if sitemap.is_index and depth <= MAX_SITEMAP_DEPTH:
+                self.crawler.engine.crawl(self._sitemap_request(url, "named", depth))
+            elif not sitemap.is_index and self.scope.includes(url):
+                self.crawler.engine.crawl(Request(url, errback=self.failed))
 
     def failed(self, failure: Failure) -> None:
         """Log a URL that the crawl met and did not store."""
         error = failure.value
         url = failure.request.url  # type: ignore[attr-defined]
-        if isinstance(error, OutOfScope):
-            return
-        self.spool.fail(url, failure_reason(error), f"{type(error).__name__}: {error}")
+        if not isinstance(error, SitemapsElsewhere):
+            detail = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+            self.spool.fail(url, failure_reason(error), detail)
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of an http(s) URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def settings(plan: CrawlPlan) -> dict[str, Any]:
@@ -66,11 +158,10 @@ def settings(plan: CrawlPlan) -> dict[str, Any]:
     public_only = f"{PublicOnlyResolver.__module__}.{PublicOnlyResolver.__name__}"
     return {
         "USER_AGENT": source.user_agent,
-        "ROBOTSTXT_OBEY": source.obey_robots,
-        "ROBOTSTXT_USER_AGENT": source.user_agent,
+        "ROBOTSTXT_OBEY": False,  # RobotsMiddleware does it
         "CONCURRENT_REQUESTS": source.concurrency,
         "CONCURRENT_REQUESTS_PER_DOMAIN": source.concurrency_per_host,
-        "DOWNLOAD_DELAY": source.delay,
+        "DOWNLOAD_DELAY": max(source.delay, MIN_DELAY),
         "DOWNLOAD_TIMEOUT": source.timeout,
         "DOWNLOAD_MAXSIZE": source.max_bytes,
         "DOWNLOAD_WARNSIZE": 0,
@@ -89,6 +180,9 @@ def settings(plan: CrawlPlan) -> dict[str, Any]:
         "TWISTED_DNS_RESOLVER": "scrapy.resolver.CachingThreadedResolver" if any_address else public_only,
         "DOWNLOADER_MIDDLEWARES": {
             ScopeMiddleware: 50,
+            RobotsMiddleware: 100,
+            "scrapy.downloadermiddlewares.redirect.RedirectMiddleware": None,
+            FragmentlessRedirects: 600,
             ProxyMiddleware: 760,
             StoreMiddleware: 950,
             "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,

@@ -164,13 +164,18 @@ def _write_warcinfo(out: io.BufferedWriter, name: str, output: WarcOutput) -> No
 
 
 def failures(spool_folder: Path) -> pl.DataFrame:
-    """The log of failures as a sorted table, without URLs that were stored on a later attempt."""
+    """The log of failures as a sorted table, without URLs that were stored on a later attempt.
+
+    A sitemap that cannot be read stays in it: it is stored, but not what it names.
+    """
     path, exchanges = spool_folder / FAILURES, spool_folder / EXCHANGES
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     complete_lines = text[: text.rfind("\n") + 1].splitlines()  # a kill may leave an incomplete last line
     rows = [json.loads(line) for line in complete_lines]
     stored = {capture.url for capture in read_captures(exchanges)} if rows and exchanges.exists() else set()
-    distinct = {(row["url"], row["reason"]): row for row in rows if row["url"] not in stored}
+    distinct = {
+        (row["url"], row["reason"]): row for row in rows if row["url"] not in stored or row["reason"] == "not_a_sitemap"
+    }
     return pl.DataFrame(
         [
             {"url": url, "host": host_of(url), "reason": reason, "detail": row["detail"]}

@@ -5,31 +5,38 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrapy import signals
-from scrapy.exceptions import DontCloseSpider, IgnoreRequest
+from scrapy.exceptions import DontCloseSpider
 from scrapy.http import Request, Response
 from scrapy.http.headers import Headers
 from scrapy.responsetypes import responsetypes
 from scrapy.utils.python import to_unicode
+from twisted.python.failure import Failure
 
 from llm_assets.warc import Capture, read_capture_at, sha1_digest
 
+from ..opt_out_signals import policy_of
 from ..urls import host_of
 from .exchange import REVISIT_NOT_MODIFIED, REVISIT_SAME_DIGEST, Exchange, Revisit, warc_date
 from .plan import CrawlPlan, EarlierCapture, read_earlier
-from .scope import LimitReached, in_scope
+from .scope import OPTIONAL, LimitReached, Refusal
 from .spool import Spool
 
 if TYPE_CHECKING:
     from .spider import WebSpider
 
-MAX_CRAWL_DELAY = 60.0  # seconds; a robots.txt that demands more would stall the crawl
+PAUSE_STATUSES = {429, 503}  # those with which Retry-After names when to come back # Seconds. Without any delay,
+Scrapy's downloader sends all that waits for a host at once, whatever its limit, and does not
+# wait for `lastseen`.
+MIN_DELAY = 0.001
 RETRIED_STATUSES = {429, 500, 502, 503, 504, 522, 524, 408}
 PROGRESS_SECONDS = 1.0
 EARLIER_BATCH = 1_000  # pages of earlier crawls that wait in memory at a time
+IN_FLIGHT = "in_flight"  # in the meta of a request that has been sent and not answered
 FROM_SPOOL = "spool"  # flag of a response that did not come from the network
 REASON_PHRASES = {
     200: "OK",
@@ -56,8 +63,8 @@ REASON_PHRASES = {
 class StoreMiddleware:
     """The middleware nearest to the network: it sees exactly what is sent and received.
 
-    earlier: captures of the crawls that this one continues, by URL. in_flight: unanswered requests by host. delays:
-    crawl delays from robots.txt by host, in seconds.
+    earlier: captures of the crawls that this one continues, by URL. in_flight: unanswered requests by host. closed:
+    hosts that asked for a longer pause than the crawl waits, with the reason.
     """
 
     def __init__(self, crawler: Any):
@@ -67,33 +74,37 @@ class StoreMiddleware:
         self.spool: Spool = crawler.spider.spool
         self.earlier = read_earlier(self.plan.earlier)
         self.in_flight: dict[str, int] = {}
-        self.delays: dict[str, float] = {}
-        self.earlier_pages = iter(sorted(url for url in self.earlier if _is_page(url) and in_scope(self.source, url)))
+        self.closed: dict[str, str] = {}
+        self.earlier_pages = iter(sorted(url for url in self.earlier if _is_page(url)))
         self.last_report = 0.0
 
     @classmethod
     def from_crawler(cls, crawler: Any) -> StoreMiddleware:
         middleware = cls(crawler)
-        crawler.signals.connect(middleware.robots_parsed, signal=signals.robots_parsed)
-        crawler.signals.connect(middleware.request_earlier_pages, signal=signals.spider_idle)
+        crawler.signals.connect(middleware.heed_retry_after, signal=signals.response_downloaded)
+        crawler.signals.connect(middleware.continue_when_idle, signal=signals.spider_idle)
         return middleware
 
-    def request_earlier_pages(self, spider: WebSpider) -> None:
-        """Once all links are followed, request the pages of earlier crawls that no link led to.
+    def continue_when_idle(self, spider: WebSpider) -> None:
+        """Once all links are followed, request what waits: links that came into scope, then pages of earlier crawls,
+        and then the TDMRep policies of sites.
 
-        This shows whether a page that is no longer linked still exists (304, 200) or is gone (404). Scrapy's duplicate
-        filter drops what this crawl has already requested.
+        The earlier pages are those that no link led to; this shows whether such a page still exists (304, 200) or is
+        gone (404). Scrapy's duplicate filter drops what this crawl has already requested.
         """
-        batch = list(itertools.islice(self.earlier_pages, EARLIER_BATCH))
-        for url in batch:
-            self.crawler.engine.crawl(Request(url, callback=spider.ignore_links, errback=spider.failed))
+        batch = spider.released_links()
+        if not batch:
+            urls = (url for url in self.earlier_pages if spider.scope.includes(url))
+            batch = [
+                Request(url, callback=spider.ignore_links, errback=spider.failed)
+                for url in itertools.islice(urls, EARLIER_BATCH)
+            ]
+        if not batch:
+            batch = spider.tdm_requests()
+        for request in batch:
+            self.crawler.engine.crawl(request)
         if batch:
             raise DontCloseSpider
-
-    def robots_parsed(self, robotparser: Any, request: Request) -> None:
-        delay = robotparser.crawl_delay(self.source.user_agent)
-        if delay:
-            self.delays[host_of(request.url)] = min(float(delay), MAX_CRAWL_DELAY)
 
     def process_request(self, request: Request) -> Response | None:
         """Answer from the spool what an interrupted run stored; make other requests conditional."""
@@ -101,7 +112,9 @@ class StoreMiddleware:
         host = host_of(url)
         if url in self.spool.stored:
             return self._stored_response(request)
-        if not request.meta.get("dont_obey_robotstxt"):  # which Scrapy sets on requests for robots.txt
+        if host in self.closed:
+            raise Refusal(self.closed[host], "retry_after")
+        if not (request.meta.get("dont_obey_robotstxt") or request.meta.get(OPTIONAL)):  # the former for robots.txt
             self._check_limits(host)
         earlier = self.earlier.get(url)
         if earlier is not None:
@@ -109,16 +122,18 @@ class StoreMiddleware:
                 request.headers["If-None-Match"] = earlier.etag
             if earlier.last_modified:
                 request.headers["If-Modified-Since"] = earlier.last_modified
-        if host in self.delays:
-            self._slow_down(request, self.delays[host])
+        delays = self.crawler.spider.crawl_delays
+        if host in delays:
+            self._slow_down(request, delays[host])
         self.in_flight[host] = self.in_flight.get(host, 0) + 1
+        request.meta[IN_FLIGHT] = True
         return None
 
     def _check_limits(self, host: str) -> None:
         if len(self.spool.stored) + sum(self.in_flight.values()) >= self.source.max_pages:
-            raise LimitReached("page_limit", f"{self.source.max_pages} pages")
+            raise LimitReached(f"{self.source.max_pages} pages", "page_limit")
         if self.spool.by_host.get(host, 0) + self.in_flight.get(host, 0) >= self.source.max_pages_per_host:
-            raise LimitReached("host_limit", f"{self.source.max_pages_per_host} pages of {host}")
+            raise LimitReached(f"{self.source.max_pages_per_host} pages of {host}", "host_limit")
 
     def _slow_down(self, request: Request, delay: float) -> None:
         downloader = self.crawler.engine.downloader
@@ -127,24 +142,48 @@ class StoreMiddleware:
             slot.delay = delay
             slot.jitter = 0.0
 
-    def _answered(self, request: Request) -> None:
+    def heed_retry_after(self, response: Response, request: Request) -> None:
+        """Send nothing to a host before the time that its answer names (RFC 9110, section 10.2.3).
+
+        Scrapy calls this before it sends the next request to the host; the middlewares see the answer too late.
+        """
+        seconds = retry_after(response.headers.get("Retry-After", b"").decode("latin-1"))
+        downloader = self.crawler.engine.downloader
+        slot = downloader.slots.get(downloader.get_slot_key(request))
+        if response.status not in PAUSE_STATUSES or seconds is None or slot is None:
+            return
+        if seconds <= self.source.max_retry_after:
+            slot.lastseen = max(slot.lastseen, time.monotonic() + seconds)
+            return
         host = host_of(request.url)
-        self.in_flight[host] = max(0, self.in_flight.get(host, 0) - 1)
+        self.closed[host] = f"{host} asked for a pause of {seconds:,.0f} s"
+        while slot.queue:
+            _, waiting = slot.queue.popleft()
+            waiting.errback(Failure(Refusal(self.closed[host], "retry_after")))
+
+    def _answered(self, request: Request) -> None:
+        if request.meta.pop(IN_FLIGHT, False):
+            self.in_flight[host_of(request.url)] -= 1
 
     def process_exception(self, request: Request, exception: Exception) -> None:
-        if not isinstance(exception, IgnoreRequest):
-            self._answered(request)
+        self._answered(request)
 
     def process_response(self, request: Request, response: Response) -> Response:
         """Store an answer; where the page has not changed, respond with the page of the earlier crawl."""
         if FROM_SPOOL in response.flags:
             return response
         self._answered(request)
-        if response.status in RETRIED_STATUSES and request.meta.get("retry_times", 0) < self.source.retries:
+        if (
+            response.status in RETRIED_STATUSES
+            and host_of(request.url) not in self.closed
+            and request.meta.get("retry_times", 0) < self.source.retries
+        ):
             return response  # the retry middleware requests it again; only the last answer is stored
         earlier = self.earlier.get(request.url)
         if response.status == 304 and earlier is None:
             self.spool.fail(request.url, "unexpected_304", "304 without a conditional request")
+            return response
+        if request.meta.get(OPTIONAL) and response.status not in (200, 304):
             return response
         self.spool.add(request.url, self._exchange(request, response, earlier).members())
         self._report_progress()
@@ -203,6 +242,17 @@ class StoreMiddleware:
             print(json.dumps({"pages": len(self.spool.stored), "queued": queued}), flush=True)
 
 
+def retry_after(value: str) -> float | None:
+    """The seconds of a Retry-After header, which gives them or a date; None if it gives neither."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def _decoded(headers: Headers) -> list[tuple[str, str]]:
     """Headers as text, in order, with one item for each value."""
     return [
@@ -213,5 +263,5 @@ def _decoded(headers: Headers) -> list[tuple[str, str]]:
 
 
 def _is_page(url: str) -> bool:
-    """Whether a stored URL is a page; robots.txt is requested with the first page of its host anyway."""
-    return url.partition("://")[2].partition("/")[2] != "robots.txt"
+    """Whether a stored URL is a page; the policies of a site are requested with its pages anyway."""
+    return policy_of(url) is None

@@ -1,0 +1,186 @@
+"""Opt-out signals: what pages and sites say, in machine-readable form, about being used to train models.
+
+noai and noimageai are directives of X-Robots-Tag and of the meta element robots. TDMRep (W3C Community Group, "TDM
+Reservation Protocol") reserves the rights of text and data mining in a header, a meta element, or a file of the site.
+Content-Signal (contentsignals.org) and Content-Usage (IETF aipref) are lines of robots.txt.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import polars as pl
+
+from llm_assets.warc import Capture, ContentCodingError, dechunk, decode_coding
+
+from .robots_directives import header_directives, meta_directives
+
+AGENT = "llm-assets"
+ROBOTS_TXT, TDMREP_JSON = "/robots.txt", "/.well-known/tdmrep.json"
+HEAD_BYTES = 32_768  # of a page's payload in which meta elements are looked for
+POLICY_BYTES = 512 << 10  # of a site's policy that are read; RFC 9309, section 2.5, asks for 500 KiB
+_DECODED_BYTES = 64 << 20
+_DIRECTIVES = ("noai", "noimageai")
+_MENTIONED = re.compile(rb"(?i)noai|noimageai|tdm-reservation")
+_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+_META = re.compile(rb"(?i)<meta\b([^>]{1,2000})>")
+_ATTRIBUTE = re.compile(rb"""([a-zA-Z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
+_USES = {"content-signal": "ai-train", "content-usage": "train-ai"}  # the use that training is, by name of the line
+_NO = {"no", "n"}
+
+
+class Signal(NamedTuple):
+    """One signal of a page. signal: noai, noimageai, tdm_reservation or ai_train. source: where it was found."""
+
+    signal: str
+    source: str
+    value: str
+    opts_out: bool
+
+
+class PathRule(NamedTuple):
+    """A value for the paths that a pattern of robots.txt matches (RFC 9309, section 2.2.3)."""
+
+    pattern: str
+    value: str
+    opts_out: bool
+
+
+def decoded_head(capture: Capture) -> bytes:
+    """The beginning of a capture's payload, decoded; empty if it cannot be decoded."""
+    headers, head = capture.http or {}, capture.payload_head
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        head = dechunk(head)
+    try:
+        for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
+            if coding.strip():
+                head = decode_coding(head, coding.strip(), _DECODED_BYTES)
+    except ContentCodingError:
+        return b""
+    return head
+
+
+def page_signals(capture: Capture) -> list[Signal]:
+    """The signals in a page's headers and meta elements."""
+    headers = capture.http or {}
+    signals = [
+        Signal(directive, "header", directive, True)
+        for directive in _DIRECTIVES
+        if directive in header_directives(headers.get("x-robots-tag", ""), [AGENT])
+    ]
+    reservation = Signal("tdm_reservation", "header", headers.get("tdm-reservation", ""), False)
+    for name, content in _metas(decoded_head(capture)):
+        if name in ("robots", AGENT):
+            directives = meta_directives(content)
+            signals += [Signal(d, "meta", d, True) for d in _DIRECTIVES if d in directives]
+        elif name == "tdm-reservation":
+            reservation = reservation._replace(source="meta", value=content)  # it overrides the header
+    value = reservation.value.strip()
+    if value in ("0", "1"):
+        signals.append(reservation._replace(value=value, opts_out=value == "1"))
+    return sorted(set(signals))
+
+
+def _metas(head: bytes) -> Iterator[tuple[str, str]]:
+    """(name, content) of the meta elements of a page, if it mentions a signal at all."""
+    if not _MENTIONED.search(head):
+        return
+    for element in _META.finditer(_COMMENT.sub(b"", head)):
+        attributes = {
+            match[1].decode().lower(): html.unescape((match[2] or match[3] or match[4] or b"").decode("latin-1"))
+            for match in _ATTRIBUTE.finditer(element[1])
+        }
+        yield attributes.get("name", "").strip().lower(), attributes.get("content", "")
+
+
+def policy_of(url: str) -> str | None:
+    """The path of a site's policy, if the URL is that of one."""
+    path = urlsplit(url).path
+    return path if path in (ROBOTS_TXT, TDMREP_JSON) else None
+
+
+def content_signals(robots_txt: str, agent: str = AGENT) -> list[PathRule]:
+    """The rules about training in the groups of a robots.txt for a crawler: its own, else those for all."""
+    rules: dict[str, list[PathRule]] = {}
+    group, in_rules = ["*"], True
+    for line in robots_txt.splitlines():
+        name, colon, value = line.split("#", 1)[0].partition(":")
+        name, value = name.strip().lower(), value.strip()
+        if name == "user-agent":
+            group = [value.lower()] if in_rules else [*group, value.lower()]
+            in_rules = False
+            for names in group:
+                rules.setdefault(names, [])
+            continue
+        in_rules = in_rules or bool(colon and name)
+        if name in _USES:
+            path, _, uses = value.partition(" ") if value.startswith(("/", "*")) else ("/", "", value)
+            for use, setting in (part.split("=", 1) for part in re.split(r"[,\s]+", uses.lower()) if "=" in part):
+                if use.strip() == _USES[name]:
+                    for names in group:
+                        rules.setdefault(names, []).append(PathRule(path, setting, setting in _NO))
+    return rules.get(agent, rules.get("*", []))
+
+
+def tdm_rules(tdmrep_json: str) -> list[PathRule]:
+    """The rules of a site's ``/.well-known/tdmrep.json``; none if it is not one."""
+    try:
+        entries: Any = json.loads(tdmrep_json)
+    except ValueError:
+        return []
+    rules = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        if isinstance(entry, dict) and isinstance(entry.get("location"), str):
+            value = str(entry.get("tdm-reservation", "")).strip()
+            if value in ("0", "1"):
+                path = entry["location"]
+                rules.append(PathRule(path if path.startswith(("/", "*")) else f"/{path}", value, value == "1"))
+    return rules
+
+
+def rule_for(rules: Iterable[PathRule], url: str) -> PathRule | None:
+    """The rule with the longest pattern that matches a URL (RFC 9309, section 2.2.2); of equal ones, an opt-out."""
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    matching = [rule for rule in rules if _matches(rule.pattern, path)]
+    return max(matching, key=lambda rule: (len(rule.pattern), rule.opts_out), default=None)
+
+
+def _matches(pattern: str, path: str) -> bool:
+    expression = ".*".join(map(re.escape, pattern.removesuffix("$").split("*")))
+    return re.match(expression + (r"\Z" if pattern.endswith("$") else ""), path) is not None
+
+
+def site_signals(captures: pl.DataFrame, policies: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows of OptOutSignals for the captures of hosts with a policy.
+
+    captures: of pages, with doc_id, url, host, warc_file, warc_offset and `has_tdm`, whether the page itself says
+    something about text and data mining, which overrides the site's file. policies: rows of SitePolicies; of each URL,
+    the latest counts.
+    """
+    rules: dict[str, list[tuple[str, str, list[PathRule]]]] = {}
+    latest = policies.sort("fetched_at", "warc_file", "warc_offset").unique("url", keep="last", maintain_order=True)
+    for url, host, text in latest.select("url", "host", "text").sort("url").iter_rows():
+        if policy_of(url) == ROBOTS_TXT:
+            rules.setdefault(host, []).append(("ai_train", "robots_txt", content_signals(text)))
+        else:
+            rules.setdefault(host, []).append(("tdm_reservation", "tdmrep_json", tdm_rules(text)))
+    rows = []
+    for row in captures.filter(pl.col("host").is_in(list(rules))).iter_rows(named=True):
+        found = set()
+        for signal, source, path_rules in rules[row["host"]]:
+            rule = rule_for(path_rules, row["url"])
+            if rule is not None and not (signal == "tdm_reservation" and row["has_tdm"]):
+                found.add(Signal(signal, source, rule.value, rule.opts_out))
+        rows += [signal_row(row, signal) for signal in sorted(found)]
+    return rows
+
+
+def signal_row(row: dict[str, Any], signal: Signal) -> dict[str, Any]:
+    """A row of OptOutSignals for a row of Captures."""
+    return {**{name: row[name] for name in ("doc_id", "warc_file", "warc_offset")}, **signal._asdict()}

@@ -1,0 +1,44 @@
+"""Directives for robots on single pages: the header X-Robots-Tag, and the meta element of the name robots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_PRODUCT = re.compile(r"[A-Za-z_-]+")
+# Directives with a value; any other name before a colon is that of a crawler, to which the directives behind it apply.
+_WITH_VALUE = {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
+
+
+def product_token(user_agent: str) -> str:
+    """The name by which robots.txt and directives address a crawler (RFC 9309, section 2.2.1): ``llm-assets``."""
+    match = _PRODUCT.match(user_agent)
+    return match.group().lower() if match else user_agent.lower()
+
+
+def header_directives(value: str, agents: Iterable[str] | None) -> set[str]:
+    """The directives of an X-Robots-Tag header for crawlers of these names, in lower case.
+
+    Those without a crawler's name apply to all. agents: None for the directives of any name.
+    """
+    names = None if agents is None else set(agents)
+    directives: set[str] = set()
+    applies = True
+    for item in value.lower().split(","):
+        name, colon, rest = (part.strip() for part in item.partition(":"))
+        if colon and name not in _WITH_VALUE:
+            applies = names is None or name in ("*", "robots") or name in names
+            name = rest
+        if applies:
+            directives |= _expanded(name)
+    return directives
+
+
+def meta_directives(content: str) -> set[str]:
+    """The directives in the content of a meta element, in lower case."""
+    return {directive for item in re.split(r"[,;\s]+", content.lower()) for directive in _expanded(item)}
+
+
+def _expanded(directive: str) -> set[str]:
+    """``none`` stands for two directives."""
+    return {"noindex", "nofollow"} if directive == "none" else {directive} - {""}

@@ -1,0 +1,198 @@
+"""Opt-out signals: found in headers, elements and policies of sites, recorded for each capture, and obeyed."""
+
+import brotli
+import polars as pl
+import pytest
+
+from llm_assets.artifacts import materialize
+from llm_assets.recipes import Recipe, UrlFilter, WarcFiles
+from llm_assets.warc import read_captures
+from llm_assets.web.opt_out_signals import PathRule, content_signals, page_signals, rule_for, tdm_rules
+from llm_assets.web.raw_warc import RAW_WARC
+from tests.support.building import build
+from tests.support.corpus import corpus_workspace
+from tests.support.crawl_builds import rejects
+from tests.support.scripted_site import ScriptedSite, html
+from tests.support.small_recipe import CORPUS
+from tests.support.small_site import links
+from tests.support.warcs import page, story, write
+
+URL = "http://a.example/page"
+
+
+def signals_of(tmp_path, body=b"<p>text</p>", **headers):
+    names = [("Content-Type", "text/html")] + [(name.replace("_", "-"), value) for name, value in headers.items()]
+    write(tmp_path / "a.warc.gz", [page(URL, body, headers=names)])
+    (capture,) = read_captures(tmp_path / "a.warc.gz")
+    return [(signal.signal, signal.source, signal.opts_out) for signal in page_signals(capture)]
+
+
+NOAI = [("noai", "meta", True)]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (b"<p>", {"X_Robots_Tag": "noai"}, [("noai", "header", True)]),
+        (
+            b"<p>",
+            {"X_Robots_Tag": "noindex, NoImageAI, noai"},
+            [("noai", "header", True), ("noimageai", "header", True)],
+        ),
+        (b"<p>", {"X_Robots_Tag": "otherbot: noai"}, []),
+        (b"<p>", {"X_Robots_Tag": "noindex"}, []),
+        (b"<meta name=robots content=noai>", {}, NOAI),
+        (b"<META CONTENT='noai, noimageai' NAME=\"Robots\" />", {}, [*NOAI, ("noimageai", "meta", True)]),
+        (b"<meta name=description content='about noai'>", {}, []),
+        (b"<!-- <meta name=robots content=noai> -->", {}, []),
+        (b"<p>The directive noai is new.</p>", {}, []),
+        (b"<p>", {"tdm_reservation": "1"}, [("tdm_reservation", "header", True)]),
+        (b"<p>", {"TDM_Reservation": "0"}, [("tdm_reservation", "header", False)]),
+        (b"<meta name='tdm-reservation' content='1'>", {}, [("tdm_reservation", "meta", True)]),
+        (
+            b"<meta name='tdm-reservation' content='0'>",
+            {"tdm_reservation": "1"},
+            [("tdm_reservation", "meta", False)],
+        ),
+        (brotli.compress(b"<meta name=robots content=noai>"), {"Content_Encoding": "br"}, NOAI),
+        (b"1f\r\n<meta name=robots content=noai>\r\n0\r\n\r\n", {"Transfer_Encoding": "chunked"}, NOAI),
+    ],
+)
+def test_the_signals_of_a_page(tmp_path, body, headers, expected):
+    """TDMRep, section 4: a page's element overrides its header."""
+    assert signals_of(tmp_path, body, **headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("robots", "expected"),
+    [
+        ("User-agent: *\nContent-Signal: search=yes, ai-train=no\nAllow: /\n", [PathRule("/", "no", True)]),
+        ("Content-Signal: ai-train=no\n", [PathRule("/", "no", True)]),
+        ("User-agent: *\ncontent-signal: AI-Train=yes\n", [PathRule("/", "yes", False)]),
+        ("User-agent: *\nContent-Signal: /art/ ai-train=no\n", [PathRule("/art/", "no", True)]),
+        ("User-agent: *\nContent-Usage: train-ai=n\n", [PathRule("/", "n", True)]),
+        ("User-agent: otherbot\nContent-Signal: ai-train=no\n", []),
+        (
+            "User-agent: a\nUser-agent: LLM-assets\nDisallow: /x\nContent-Signal: ai-train=no\n",
+            [PathRule("/", "no", True)],
+        ),
+        (
+            "User-agent: *\nContent-Signal: ai-train=no\n\nUser-agent: llm-assets\nContent-Signal: ai-train=yes\n",
+            [PathRule("/", "yes", False)],
+        ),
+        ("User-agent: *\nContent-Signal: search=yes, ai-input=no\n# Content-Signal: ai-train=no\n", []),
+    ],
+)
+def test_the_content_signals_of_a_robots_txt(robots, expected):
+    assert content_signals(robots) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[{"location": "/art*", "tdm-reservation": 1}]', [PathRule("/art*", "1", True)]),
+        ('[{"location": "/", "tdm-reservation": "1"}, {"location": "/free", "tdm-reservation": 0}]', None),
+        ('{"location": "*", "tdm-reservation": 1}', [PathRule("*", "1", True)]),
+        ("<html>not found", []),
+        ('[1, {"tdm-reservation": 1}, {"location": "/", "tdm-reservation": true}]', []),
+    ],
+)
+def test_the_rules_of_a_tdmrep_file(text, expected):
+    rules = tdm_rules(text)
+    assert rules == expected or expected is None
+    if expected is None:
+        assert rule_for(rules, "http://a.example/free/x").opts_out is False
+        assert rule_for(rules, "http://a.example/other").opts_out is True
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url", "matches"),
+    [
+        ("/", "http://a.example", True),
+        ("/a", "http://a.example/abc", True),
+        ("/a/", "http://a.example/abc", False),
+        ("/*.pdf$", "http://a.example/x/y.pdf", True),
+        ("/*.pdf$", "http://a.example/y.pdf?v=1", False),
+        ("*?print", "http://a.example/y?print", True),
+    ],
+)
+def test_patterns_of_paths(pattern, url, matches):
+    assert (rule_for([PathRule(pattern, "1", True)], url) is not None) is matches
+
+
+def test_signals_are_recorded_for_each_capture_and_obeyed_unless_the_recipe_says_otherwise(tmp_path):
+    def a_page(url, number, **headers):
+        names = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        return page(url, story(number), headers=[("Content-Type", "text/html"), *names])
+
+    text = [("Content-Type", "text/plain")]
+    write(
+        tmp_path / "crawl" / "a.warc.gz",
+        [
+            a_page("http://free.example/", 1),
+            a_page("http://header.example/", 2, X_Robots_Tag="noai"),
+            a_page("http://signal.example/", 3),
+            a_page("http://tdm.example/art/1", 4),
+            a_page("http://tdm.example/free", 5),
+            a_page("http://tdm.example/art/2", 6, tdm_reservation="0"),
+        ],
+    )
+    write(  # the policies are in another file of the crawl
+        tmp_path / "crawl" / "b.warc.gz",
+        [
+            page("http://signal.example/robots.txt", b"User-agent: *\nContent-Signal: ai-train=no\n", headers=text),
+            page(
+                "http://tdm.example/.well-known/tdmrep.json",
+                b'[{"location": "/art/", "tdm-reservation": 1}]',
+                headers=[("Content-Type", "application/json")],
+            ),
+        ],
+    )
+    crawls = {"c": WarcFiles(path=str(tmp_path / "crawl"))}
+
+    def refused(**fields):
+        recipe = Recipe(name="t", crawls=crawls, url_filter=UrlFilter(**fields))
+        artifacts = {artifact.record.asset: artifact for artifact in build(recipe, CORPUS, ("c",), 2).values()}
+        rows = rejects(artifacts).filter(pl.col("rule") == "opt_out_signal")
+        return dict(rows.sort("url").select("url", "value").iter_rows())
+
+    everything = {
+        "http://header.example/": "noai=noai (header)",
+        "http://signal.example/": "ai_train=no (robots_txt)",
+        "http://tdm.example/art/1": "tdm_reservation=1 (tdmrep_json)",
+    }
+    assert refused() == everything
+    assert refused(obey_opt_outs=("noai",)) == {"http://header.example/": everything["http://header.example/"]}
+    assert refused(obey_opt_outs=()) == {}
+
+
+def test_the_crawler_requests_tdmrep_once_a_host_and_stores_it_only_if_it_exists():
+    a, b = "http://a.example", "http://b.example"
+    policy = (200, {"Content-Type": "application/json"}, b'[{"location": "/x", "tdm-reservation": 1}]')
+    site = ScriptedSite(
+        {
+            f"{a}/": html(links("/x", f"{b}/")),
+            f"{a}/x": html(b"<p>x"),
+            f"{b}/": html(b"<p>b"),
+            f"{a}/.well-known/tdmrep.json": policy,
+            f"{a}/robots.txt": (200, {"ETag": '"1"'}, b"User-agent: *\nContent-Signal: ai-train=no\n"),
+        }
+    )
+    source = site.crawl(f"{a}/", scope="any")
+    workspace = corpus_workspace(Recipe(name="t", crawls={"one": source, "two": source.replace(since="one")}))
+
+    def recorded(crawl):
+        artifact = materialize(RAW_WARC, crawl, workspace).artifact
+        captures = pl.concat([pl.read_parquet(path) for path in artifact.table("captures")])
+        signals = pl.concat([pl.read_parquet(path) for path in artifact.table("opt_out_signals")])
+        joined = signals.join(captures, on="doc_id").filter(~pl.col("url").str.contains("robots|well-known"))
+        return set(captures["url"]), set(joined.select("url", "signal").iter_rows())
+
+    urls, signals = recorded("one")
+    assert site.urls.count(f"{a}/.well-known/tdmrep.json") == site.urls.count(f"{b}/.well-known/tdmrep.json") == 1
+    assert f"{a}/.well-known/tdmrep.json" in urls and f"{b}/.well-known/tdmrep.json" not in urls
+    assert signals == {(f"{a}/", "ai_train"), (f"{a}/x", "ai_train"), (f"{a}/x", "tdm_reservation")}
+    # Of an unchanged policy, the later crawl stores a revisit; a page that is new has the signals all the same.
+    site.answers[f"{a}/x"] = html(b"<p>new")
+    urls, again = recorded("two")
+    assert f"{a}/robots.txt" in urls and again == signals
