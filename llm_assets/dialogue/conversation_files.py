@@ -158,6 +158,7 @@ def _openai(row: dict[str, Any]) -> list[Message]:
             raise ConversationError(f"message {number}: {len(calls)} tool calls; a message may have one")
         call = _call(calls[0], number) if calls else None
         role = _text(item.get("role"), f"message {number}: role")
+        role = "system" if role == "developer" else role  # OpenAI's newer name
         content = _text(item.get("content"), f"message {number}: content")
         messages.append(Message(role, content, call))
     return messages
