@@ -154,7 +154,7 @@ _CODE_POINT = re.compile(r"\\u([0-9a-f]{4})")
 
 def _read_template() -> str:
     """The template, with characters in place of escapes such as ``\\u200d``, which llama.cpp does not read."""
-    source = Path(__file__).with_name("chat_template.j2").read_text().rstrip()
+    source = Path(__file__).with_name("chat_template.j2").read_text("utf-8").rstrip()
     return _CODE_POINT.sub(lambda match: chr(int(match[1], 16)), source)
 
 

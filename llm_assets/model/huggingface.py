@@ -96,7 +96,7 @@ def export(model: Transformer, encoding: Encoding | None, folder: Path, chat: bo
     names = [WEIGHTS]
 
     def write(name: str, text: str) -> None:
-        (folder / name).write_text(text + "\n")
+        (folder / name).write_text(text + "\n", encoding="utf-8")
         names.append(name)
 
     write("config.json", json.dumps(config(model.shape, encoding, chat), indent=1))
