@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.model.chat import Call, ConversationError, Message, check
+
+from .json_values import parse_json
 
 # Roles by the names that ShareGPT files give to speakers.
 SPEAKERS = {
@@ -100,7 +101,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
             if not line.strip():
                 continue
             try:
-                yield number, json.loads(line)
+                yield number, parse_json(line)
             except (ValueError, RecursionError) as error:
                 yield number, f"not JSON: {error}"
 
@@ -116,7 +117,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ConversationFileError(f"conversations {path}: {error}") from error
 
 
@@ -158,6 +159,7 @@ def _openai(row: dict[str, Any]) -> list[Message]:
             raise ConversationError(f"message {number}: {len(calls)} tool calls; a message may have one")
         call = _call(calls[0], number) if calls else None
         role = _text(item.get("role"), f"message {number}: role")
+        role = "system" if role == "developer" else role  # OpenAI's newer name
         content = _text(item.get("content"), f"message {number}: content")
         messages.append(Message(role, content, call))
     return messages
@@ -171,7 +173,7 @@ def _call(value: Any, number: int) -> Call:
     arguments = function.get("arguments")
     if isinstance(arguments, str) and arguments.lstrip().startswith("{"):
         with contextlib.suppress(ValueError, RecursionError):  # a program may begin with a brace
-            arguments = json.loads(arguments)
+            arguments = parse_json(arguments)
     if isinstance(arguments, dict):
         values = [argument for argument in arguments.values() if argument is not None]
         if len(values) != 1:
@@ -194,8 +196,8 @@ def _sharegpt(row: dict[str, Any]) -> list[Message]:
         value = _text(item.get("value"), f"message {number}: value")
         if role == "call":
             try:
-                call = json.loads(value)
-            except ValueError:
+                call = parse_json(value)
+            except (ValueError, RecursionError):
                 raise ConversationError(f"message {number}: function_call is not JSON") from None
             messages.append(Message("assistant", "", _call(call, number)))
         else:

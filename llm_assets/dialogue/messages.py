@@ -9,8 +9,8 @@ from typing import Any
 from llm_assets.model.chat import Call, Message
 
 
-def to_json(messages: Sequence[Message]) -> str:
-    """Messages as a JSON list of {role, content, tool_calls?}."""
+def to_openai(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as objects {role, content, tool_calls?}. A call's arguments are its text."""
     items: list[dict[str, Any]] = []
     for message in messages:
         item: dict[str, Any] = {"role": message.role, "content": message.content}
@@ -18,7 +18,12 @@ def to_json(messages: Sequence[Message]) -> str:
             function = {"name": message.call.tool, "arguments": message.call.text}
             item["tool_calls"] = [{"type": "function", "function": function}]
         items.append(item)
-    return json.dumps(items, ensure_ascii=False)
+    return items
+
+
+def to_json(messages: Sequence[Message]) -> str:
+    """Messages as a JSON list of {role, content, tool_calls?}."""
+    return json.dumps(to_openai(messages), ensure_ascii=False)
 
 
 def from_json(text: str) -> list[Message]:

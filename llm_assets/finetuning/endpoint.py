@@ -6,7 +6,6 @@ choices[0].message.content (platform.openai.com/docs/api-reference/chat).
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from llm_assets.dialogue.json_values import parse_json
 from llm_assets.evaluation.grading import holds
 from llm_assets.recipes import Endpoint
 
@@ -85,8 +85,8 @@ class ChatEndpoint:
             if response.status_code != 200:
                 raise EndpointError(f"endpoint {self._url}: status {response.status_code}: {response.text[:300]}")
             try:
-                content = response.json()["choices"][0]["message"]["content"]
-            except (ValueError, LookupError, TypeError) as error:
+                content = parse_json(response.content)["choices"][0]["message"]["content"]
+            except (ValueError, RecursionError, LookupError, TypeError) as error:
                 raise EndpointError(
                     f"endpoint {self._url}: no choices[0].message.content in its response ({response.text[:200]!r})"
                 ) from error
@@ -112,7 +112,7 @@ def parse_questions(text: str, article: str) -> tuple[list[dict[str, Any]], list
     """
     begin, end = text.find("["), text.rfind("]")
     try:
-        items = json.loads(text[begin : end + 1]) if 0 <= begin < end else None
+        items = parse_json(text[begin : end + 1]) if 0 <= begin < end else None
     except (ValueError, RecursionError):
         items = None
     if not isinstance(items, list):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .chat import TOOLS, Call, Message, decode_text, prompt
 
 if TYPE_CHECKING:
+    from .encoding import Encoding
     from .sampling import Choice, Completion, Engine, Sampling, ToolCall, Tools
 
 # The file next to a chat model's weights: its name, its maker, and the tools that it has learnt to call.
@@ -46,6 +47,15 @@ def is_chat_model(folder: Path) -> bool:
 def tools_of(folder: Path) -> tuple[str, ...]:
     """The tools that a chat model has learnt to call."""
     return tuple(json.loads((folder / ASSISTANT).read_text())["tools"]) if is_chat_model(folder) else ()
+
+
+def ended_turn(encoding: Encoding, completion: Completion) -> bool:
+    """Whether the model ended its turn, as the protocol has it.
+
+    A completion may also stop where a document would begin. That ends a text of pretraining, not an answer.
+    """
+    end = encoding.special["<|assistant_end|>"]
+    return completion.finish == "stop" and completion.stop in (end, None)
 
 
 def to_messages(engine: Engine, completion: Completion) -> list[Message]:

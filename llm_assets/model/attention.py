@@ -15,14 +15,23 @@ from torch import Tensor
 from .cache import KeyValueCache
 from .shape import ModelShape
 
-Mask = Any  # a tensor that is added to the scores, or FlexAttention's BlockMask
+
+class Mask(NamedTuple):
+    """What keeps the documents of a sequence apart (`document_mask`).
+
+    scores: (B, 1, T, T), added to the scores of attention, or FlexAttention's BlockMask. positions: (B, T), the place
+    of each token in its document.
+    """
+
+    scores: Any
+    positions: Tensor
 
 
 class AttentionContext(NamedTuple):
     """What all layers attend with.
 
     positions: (B, T), needed with a cache; None is 0 … T - 1. cache: keys and values of earlier tokens. mask: replaces
-    plain causality (`document_mask`).
+    plain causality; positions that are learned are then those within the document.
     """
 
     positions: Tensor | None = None
@@ -52,19 +61,21 @@ def document_mask(tokens: Tensor, boundary: int, blocks: bool | None = None) -> 
     of blocks for FlexAttention, which skips blocks between documents. On a CPU it is (B, 1, T, T) of 0 and -inf, which
     costs no more than causality alone.
     """
-    documents = (tokens == boundary).cumsum(1)
-    length = tokens.shape[1]
+    begins = tokens == boundary
+    documents, length = begins.cumsum(1), tokens.shape[1]
+    places = torch.arange(length, device=tokens.device).expand_as(tokens)
+    positions = places - (places * begins).cummax(1).values
     if tokens.is_cuda if blocks is None else blocks:
         from torch.nn.attention.flex_attention import create_block_mask
 
         def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return (query >= key) & (documents[batch, query] == documents[batch, key])
 
-        return create_block_mask(visible, len(tokens), None, length, length, device=tokens.device)
+        return Mask(create_block_mask(visible, len(tokens), None, length, length, device=tokens.device), positions)
     same_document = documents[:, None, :, None] == documents[:, None, None, :]
     seen = same_document & torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
     # Additive, so that it is made here once and not from booleans in every layer (3 ms of a step of 200).
-    return torch.zeros(seen.shape, device=tokens.device).masked_fill(~seen, -torch.inf)
+    return Mask(torch.zeros(seen.shape, device=tokens.device).masked_fill(~seen, -torch.inf), positions)
 
 
 @memoised
@@ -83,7 +94,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, context: Atten
 
     With a cache, keys and values are first written at their positions, and each query sees the positions up to its own.
     """
-    positions, cache, mask = context
+    positions, cache = context.positions, context.cache
+    mask = None if context.mask is None else context.mask.scores
     grouped = query.shape[1] != key.shape[1]
     if mask is not None and not isinstance(mask, Tensor):
         flex_attention = _flex_attention(query.is_cuda)

@@ -15,8 +15,10 @@ and can be copied from one (SentencePiece's dummy prefix; Kudo, Richardson, arXi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from .encoding import Encoding
 
@@ -143,28 +145,21 @@ def prompt(encoding: Encoding, messages: Sequence[Message]) -> list[int]:
     return ids if messages[-1].role == "tool" else [*ids, encoding.special["<|assistant_start|>"]]
 
 
-# The protocol as a Jinja template over OpenAI's `messages`, for transformers' apply_chat_template; `generation` marks
-# what is trained. A call is ``{"function": {"name": "search", "arguments": "the query"}}``; its arguments may also be
-# an object with one value.
-CHAT_TEMPLATE = (
-    "{{- '<|bos|>' -}}"
-    "{%- for message in messages -%}"
-    "{%- if message.role == 'assistant' -%}"
-    "{%- if loop.first or messages[loop.index0 - 1].role != 'tool' -%}{{- '<|assistant_start|>' -}}{%- endif -%}"
-    "{%- generation -%}"
-    "{%- if message.content -%}{{- ' ' + message.content -}}{%- endif -%}"
-    "{%- if message.tool_calls -%}"
-    "{%- set call = message.tool_calls[0].function -%}"
-    "{%- set text = call.arguments if call.arguments is string else (call.arguments.values() | list)[0] -%}"
-    "{{- '<|' + call.name + '_start|> ' + text + '<|' + call.name + '_end|>' -}}"
-    "{%- else -%}{{- '<|assistant_end|>' -}}{%- endif -%}"
-    "{%- endgeneration -%}"
-    "{%- elif message.role == 'tool' -%}"
-    "{{- '<|tool_start|><|result_start|>' + (' ' + message.content if message.content else '')"
-    " + '<|result_end|><|tool_end|>' -}}"
-    "{%- else -%}"
-    "{{- '<|' + message.role + '_start|> ' + message.content + '<|' + message.role + '_end|>' -}}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt and messages[-1].role != 'tool' -%}{{- '<|assistant_start|>' -}}{%- endif -%}"
-)
+# Transformers and llama.cpp recognise special tokens in the text of a template. The template therefore writes "<|" of a
+# message as "<", this character and "|", which is no special token. The exported tokenizer takes it out again.
+JOINER = "\u200d"
+
+_CODE_POINT = re.compile(r"\\u([0-9a-f]{4})")
+
+
+def _read_template() -> str:
+    """The template, with characters in place of escapes such as ``\\u200d``, which llama.cpp does not read."""
+    source = Path(__file__).with_name("chat_template.j2").read_text("utf-8").rstrip()
+    return _CODE_POINT.sub(lambda match: chr(int(match[1], 16)), source)
+
+
+# The template with transformers' `generation` tags around the tokens that are trained, which other engines cannot read.
+TRAINING_TEMPLATE = _read_template()
+# The protocol as a plain Jinja template over OpenAI's `messages`. A call is ``{"function": {"name": "search",
+# "arguments": …}}``; its arguments are the query, an object with one text, or such an object as JSON.
+CHAT_TEMPLATE = re.sub(r" *\{%- (end)?generation -%\}\n", "", TRAINING_TEMPLATE)

@@ -137,6 +137,7 @@ class Decoder:
                 continue
             token, log_probability = tokens[place], log_probabilities[place]
             if token in sampling.stop:
+                self.completions[sequence].stop = token
                 self._end(place, "stop")
                 continue
             self.completions[sequence].add(token, log_probability)

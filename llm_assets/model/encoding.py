@@ -94,6 +94,8 @@ PUBLISHED = {
 
 # Their ids follow the ranks in this order; another order would need other models.
 BOS = "<|bos|>"
+ENDS_TURN = "<|assistant_end|>"
+PAD = "<|pad|>"
 SPECIAL_TOKENS = (
     BOS,
     "<|system_start|>",
@@ -101,7 +103,7 @@ SPECIAL_TOKENS = (
     "<|user_start|>",
     "<|user_end|>",
     "<|assistant_start|>",
-    "<|assistant_end|>",
+    ENDS_TURN,
     "<|tool_start|>",
     "<|tool_end|>",
     "<|search_start|>",
@@ -110,7 +112,7 @@ SPECIAL_TOKENS = (
     "<|python_end|>",
     "<|result_start|>",
     "<|result_end|>",
-    "<|pad|>",
+    PAD,
 )
 
 

@@ -8,23 +8,13 @@ from typing import Any
 import numpy as np
 
 from .chat import CHAT_TEMPLATE
-from .encoding import BOS, GPT2_PATTERN, GPT4O_PATTERN, Encoding, gpt4_pattern
+from .encoding import ENDS_TURN, Encoding
+from .llama_cpp_splitting import pre_tokenizer
 from .shape import ModelError
-from .tokenizer_files import merges, spelled
+from .tokenizer_files import merges, spelled, text_tokens
 from .transformer import Transformer
 
 TYPES = ("f32", "f16")
-ENDS_TURN = "<|assistant_end|>"
-
-
-def pre_tokenizer(pattern: str) -> tuple[str, bool]:
-    """llama.cpp's name for how a text is split before BPE, and whether it splits exactly like `pattern`.
-
-    llama.cpp knows GPT-2's pattern and GPT-4's with up to three digits, or one, per piece. It does not read a pattern
-    from the file.
-    """
-    known = {GPT2_PATTERN: "gpt-2", GPT4O_PATTERN: "gpt-4o", gpt4_pattern(3): "llama-bpe", gpt4_pattern(1): "qwen2"}
-    return known.get(pattern, "llama-bpe"), pattern in known
 
 
 def write_gguf(
@@ -58,7 +48,7 @@ def write_gguf(
     else:
         writer.add_layer_norm_eps(shape.norm_epsilon)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32 if kind == "f32" else gguf.LlamaFileType.MOSTLY_F16)
-    exact = _add_tokenizer(writer, gguf, encoding, shape.rows, chat)
+    _add_tokenizer(writer, gguf, encoding, shape.rows, chat)
     names = gguf.get_tensor_name_map(arch, shape.layers)
     count = 0
     for name_here, tensor in model.state_dict().items():
@@ -76,27 +66,26 @@ def write_gguf(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return {"tensors": count, "bytes": path.stat().st_size, "exact_splitting": exact}
+    return {"tensors": count, "bytes": path.stat().st_size, "exact_splitting": pre_tokenizer(encoding.pattern)[1]}
 
 
-def _add_tokenizer(writer: Any, gguf: Any, encoding: Encoding, rows: int, chat: bool) -> bool:
-    """Add the vocabulary, padded to the embedding's rows; returns whether llama.cpp splits texts like the encoding."""
+def _add_tokenizer(writer: Any, gguf: Any, encoding: Encoding, rows: int, chat: bool) -> None:
+    """Add the vocabulary, padded to the embedding's rows, and the tokens that begin, end and pad a text."""
     kinds = gguf.TokenType
     tokens = {rank: (spelled(token), kinds.NORMAL) for token, rank in encoding.ranks.items()} | {
         rank: (name, kinds.CONTROL) for name, rank in encoding.special.items()
     }
     listed = [tokens.get(rank, (f"<|unused_{rank}|>", kinds.UNUSED)) for rank in range(rows)]
-    split, exact = pre_tokenizer(encoding.pattern)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(split)
+    writer.add_tokenizer_pre(pre_tokenizer(encoding.pattern)[0])
     writer.add_token_list([text for text, _ in listed])
     writer.add_token_types([kind for _, kind in listed])
     writer.add_token_merges([" ".join(pair) for pair in merges(encoding.ranks)])
-    writer.add_bos_token_id(encoding.bos)
-    writer.add_eos_token_id(encoding.special[ENDS_TURN if chat else BOS])
-    writer.add_pad_token_id(encoding.special["<|pad|>"])
+    names = text_tokens(chat)
+    writer.add_bos_token_id(encoding.special[names["bos_token"]])
+    writer.add_eos_token_id(encoding.special[names["eos_token"]])
+    writer.add_pad_token_id(encoding.special[names["pad_token"]])
     writer.add_add_bos_token(True)
     if chat:
         writer.add_eot_token_id(encoding.special[ENDS_TURN])
         writer.add_chat_template(CHAT_TEMPLATE)
-    return exact

@@ -14,17 +14,21 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from .chat import CHAT_TEMPLATE
+from .chat import CHAT_TEMPLATE, TOOLS, TRAINING_TEMPLATE
 from .checkpoint import WEIGHTS, CheckpointError, save_weights
-from .encoding import Encoding
+from .encoding import BOS, ENDS_TURN, Encoding
 from .shape import ModelError, ModelShape
-from .tokenizer_files import write_tokenizer
+from .tokenizer_files import text_tokens, write_tokenizer
 from .transformer import Transformer
 
+# The chat template with transformers' `generation` tags, for training on the assistant's tokens alone. It is no part of
+# the tokenizer's files, because engines that are not written in Python cannot read the tags.
+TRAINING_TEMPLATE_FILE = "training_chat_template.jinja"
 
-def config(shape: ModelShape, bos: int | None = None) -> dict[str, Any]:
-    """The configuration of a shape for transformers. bos: id that begins a document and therefore also ends one."""
-    ends = {} if bos is None else {"bos_token_id": bos, "eos_token_id": bos}
+
+def config(shape: ModelShape, encoding: Encoding | None = None, chat: bool = False) -> dict[str, Any]:
+    """The configuration of a shape for transformers, with the ids that begin, end and pad a text if there are texts."""
+    ids = {} if encoding is None else _text_ids(encoding, chat)
     if shape.architecture == "gpt2":
         return {
             "architectures": ["GPT2LMHeadModel"],
@@ -39,7 +43,7 @@ def config(shape: ModelShape, bos: int | None = None) -> dict[str, Any]:
             "layer_norm_epsilon": shape.norm_epsilon,
             "tie_word_embeddings": True,
             "torch_dtype": "float32",
-            **ends,
+            **ids,
         }
     return {
         "architectures": ["Qwen3ForCausalLM"],
@@ -61,33 +65,47 @@ def config(shape: ModelShape, bos: int | None = None) -> dict[str, Any]:
         "use_sliding_window": False,
         "tie_word_embeddings": shape.tied,
         "torch_dtype": "float32",
-        **ends,
+        **ids,
     }
+
+
+def _text_ids(encoding: Encoding, chat: bool) -> dict[str, int]:
+    """The ids that begin, end and pad a text, by transformers' names for them."""
+    return {f"{name}_id": encoding.special[token] for name, token in text_tokens(chat).items()}
+
+
+def generation_config(encoding: Encoding, chat: bool) -> dict[str, Any]:
+    """Where `generate` stops. A chat model also stops after a call, since a program must make it and insert the result.
+
+    A document's end stops both kinds of model.
+    """
+    calls = [f"<|{name}_end|>" for name in TOOLS]
+    ends = [ENDS_TURN, BOS, *calls] if chat else [BOS]
+    ids = [encoding.special[token] for token in ends]
+    return {**_text_ids(encoding, chat), "eos_token_id": ids if chat else ids[0]}
 
 
 def export(model: Transformer, encoding: Encoding | None, folder: Path, chat: bool = False) -> list[str]:
     """Write a folder for ``AutoModelForCausalLM`` and ``AutoTokenizer``; returns the names of its files.
 
-    chat: the end of an assistant's turn also ends a text.
+    chat: the model has been trained on conversations. It gets the chat template, and the end of an assistant's turn
+    ends a text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder)
-    (folder / "config.json").write_text(
-        json.dumps(config(model.shape, encoding.bos if encoding else None), indent=1) + "\n"
-    )
-    names = [WEIGHTS, "config.json"]
+    names = [WEIGHTS]
+
+    def write(name: str, text: str) -> None:
+        (folder / name).write_text(text + "\n", encoding="utf-8")
+        names.append(name)
+
+    write("config.json", json.dumps(config(model.shape, encoding, chat), indent=1))
     if encoding is not None:
-        (folder / "generation_config.json").write_text(
-            json.dumps(
-                {
-                    "bos_token_id": encoding.bos,
-                    "eos_token_id": [encoding.special["<|assistant_end|>"], encoding.bos] if chat else encoding.bos,
-                },
-                indent=1,
-            )
-            + "\n"
-        )
-        names += ["generation_config.json", *write_tokenizer(encoding, folder, model.shape.context, CHAT_TEMPLATE)]
+        write("generation_config.json", json.dumps(generation_config(encoding, chat), indent=1))
+        if chat:
+            write(TRAINING_TEMPLATE_FILE, TRAINING_TEMPLATE)
+        template = CHAT_TEMPLATE if chat else None
+        names += write_tokenizer(encoding, folder, model.shape.context, template)
     return names
 
 

@@ -11,7 +11,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from .encoding import BOS, SPECIAL_TOKENS, Encoding
+from .chat import JOINER
+from .encoding import BOS, ENDS_TURN, PAD, Encoding
 
 
 @cache
@@ -52,26 +53,40 @@ def merges(ranks: dict[bytes, int]) -> list[list[str]]:
     return pairs
 
 
+def text_tokens(chat: bool) -> dict[str, str]:
+    """The tokens that begin, end and pad a text, by transformers' names for them.
+
+    chat: a chat model's text ends with the assistant's turn, a base model's where the next document begins.
+    """
+    return {"bos_token": BOS, "eos_token": ENDS_TURN if chat else BOS, "pad_token": PAD}
+
+
 def write_tokenizer(encoding: Encoding, folder: Path, context: int, chat_template: str | None = None) -> list[str]:
-    """Write ``tokenizer.json`` and ``tokenizer_config.json``; returns their names. context: of the model, in tokens."""
-    tokenizer = json.dumps(tokenizer_description(encoding), ensure_ascii=False, indent=1)
+    """Write ``tokenizer.json`` and ``tokenizer_config.json``; returns their names.
+
+    context: of the model, in tokens. chat_template: of a chat model; a base model has none.
+    """
+    is_chat = chat_template is not None
+    tokenizer = json.dumps(tokenizer_description(encoding, is_chat), ensure_ascii=False, indent=1)
     (folder / "tokenizer.json").write_text(tokenizer + "\n", encoding="utf-8")
     config: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,
-        "bos_token": BOS,
-        "eos_token": BOS,
-        "pad_token": SPECIAL_TOKENS[-1],
+        **text_tokens(is_chat),
         "clean_up_tokenization_spaces": False,
     }
-    if chat_template is not None:
+    if is_chat:
         config["chat_template"] = chat_template
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
     return ["tokenizer.json", "tokenizer_config.json"]
 
 
-def tokenizer_description(encoding: Encoding) -> dict[str, object]:
-    """The contents of ``tokenizer.json``: special tokens, splitting, byte-level BPE."""
+def tokenizer_description(encoding: Encoding, chat: bool = False) -> dict[str, object]:
+    """The contents of ``tokenizer.json``: special tokens, splitting, byte-level BPE, and BOS before every text.
+
+    chat: undo the chat template's change of "<|". Special tokens are recognised before that, so none can arise from it.
+    """
+    joined = {"type": "Replace", "pattern": {"String": f"<{JOINER}|"}, "content": "<|"}
     special_token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     split = {
         "type": "Split",
@@ -85,9 +100,9 @@ def tokenizer_description(encoding: Encoding) -> dict[str, object]:
         "truncation": None,
         "padding": None,
         "added_tokens": [{"id": rank, "content": name, **special_token} for name, rank in encoding.special.items()],
-        "normalizer": None,
+        "normalizer": joined if chat else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
-        "post_processor": None,
+        "post_processor": _begins_with(BOS, encoding.bos),
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": {
             "type": "BPE",
@@ -105,9 +120,24 @@ def tokenizer_description(encoding: Encoding) -> dict[str, object]:
     }
 
 
+def _begins_with(token: str, rank: int) -> dict[str, object]:
+    """A post-processor that puts a token before every text, unless special tokens are turned off."""
+
+    def piece(kind: str, name: str, number: int) -> dict[str, object]:
+        return {kind: {"id": name, "type_id": number}}
+
+    single = [piece("SpecialToken", token, 0), piece("Sequence", "A", 0)]
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, piece("SpecialToken", token, 1), piece("Sequence", "B", 1)],
+        "special_tokens": {token: {"id": token, "ids": [rank], "tokens": [token]}},
+    }
+
+
 def _onigmo(pattern: str) -> str:
     """The split pattern for the `tokenizers` library, whose Oniguruma reads ``{1,3}+`` as a repeated repeat."""
     return re.sub(r"(\\p\{N\}\{1,\d\})\+", r"\1", pattern)
 
 
-__all__ = ["byte_characters", "merges", "parts", "spelled", "write_tokenizer"]
+__all__ = ["byte_characters", "merges", "parts", "spelled", "text_tokens", "write_tokenizer"]

@@ -69,7 +69,8 @@ class Completion:
     """What followed one prompt.
 
     tokens: sampled tokens and tool output; from_tool: which are tool output. log_probabilities: in nats, of the model
-    itself at temperature 1; 0 for tool output. finish: ``stop``, ``length``, ``context`` or ``calls``.
+    itself at temperature 1; 0 for tool output. finish: ``stop``, ``length``, ``context`` or ``calls``. stop: the
+    token that was drawn last if it ended the sequence and is not part of `tokens`.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -77,6 +78,7 @@ class Completion:
     finish: str = ""
     from_tool: list[bool] = field(default_factory=list)
     calls: list[ToolCall] = field(default_factory=list)
+    stop: int | None = None
 
     @property
     def own_length(self) -> int:

@@ -170,6 +170,10 @@ class GPT2Body(nn.Module):
 
     def forward(self, tokens: Tensor, context: AttentionContext) -> Tensor:
         positions = context.positions
+        if positions is None and context.mask is not None:
+            # Rotary positions are relative, so it does not matter where in a sequence a document begins. These do:
+            # trained at its place among others, a document would have positions that it never has by itself.
+            positions = context.mask.positions
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         x = self.wte(tokens) + self.wpe(positions)
@@ -218,17 +222,29 @@ class Transformer(nn.Module):
         """The states of the last layer, (B, T, D), of tokens (B, T). For the other arguments see `AttentionContext`."""
         return self.body(tokens, AttentionContext(positions, cache, mask))
 
-    def forward(self, tokens: Tensor, targets: Tensor | None = None, mask: Mask | None = None) -> Tensor:
+    def _logits(self, hidden: Tensor, temperature: float) -> Tensor:
+        """Logits (…, V) fp32 of hidden states (…, D), divided by the temperature."""
+        logits = F.linear(hidden, self.head).float()
+        return logits if temperature == 1 else logits / temperature
+
+    def forward(
+        self,
+        tokens: Tensor,
+        targets: Tensor | None = None,
+        mask: Mask | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Logits (B, T, V) fp32 of tokens (B, T).
 
         With targets (B, T), the loss of each target in nats instead, (B, T) fp32, 0 where the target is IGNORE.
+        temperature: of the distribution; logits are divided by it, as in sampling.
         """
         hidden = self.hidden_states(tokens, mask=mask)
         if targets is None:
-            return F.linear(hidden, self.head).float()
+            return self._logits(hidden, temperature)
         if hidden.is_cuda:  # shapes that depend on data would make the GPU wait, and break the compiled graph
             return F.cross_entropy(
-                F.linear(hidden, self.head).float().flatten(0, 1),
+                self._logits(hidden, temperature).flatten(0, 1),
                 targets.flatten(),
                 ignore_index=IGNORE,
                 reduction="none",
@@ -236,7 +252,7 @@ class Transformer(nn.Module):
         # Logits are a third of a small model's work, and two thirds of the tokens in the laptop's conversations have no
         # loss: a step takes 155 ms instead of 193.
         has_loss = targets != IGNORE
-        losses = F.cross_entropy(F.linear(hidden[has_loss], self.head).float(), targets[has_loss], reduction="none")
+        losses = F.cross_entropy(self._logits(hidden[has_loss], temperature), targets[has_loss], reduction="none")
         return losses.new_zeros(targets.shape).masked_scatter(has_loss, losses)
 
     def initialise(self, seed: int, induction: bool = False) -> None:

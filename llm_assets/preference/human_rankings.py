@@ -5,7 +5,6 @@ At laptop scale a simulated labeller stands in for people; its rankings are mark
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step
 from llm_assets.artifacts.external import files_version
+from llm_assets.dialogue.json_values import parse_json
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.recipes.preference import HumanRankings, RankingFile, SimulatedLabeller
 from llm_assets.settings import load_settings
@@ -41,13 +41,13 @@ def read_rankings(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """
     if not path.is_file():
         raise PreferenceError(f"rankings {path.absolute()}: no such file")
-    with path.open(encoding="utf-8", errors="replace") as stream:
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except ValueError as error:
+                row = parse_json(line)
+            except (ValueError, RecursionError) as error:
                 yield number, f"not JSON: {error}"
                 continue
             yield number, _problem(row) or row
@@ -225,7 +225,7 @@ HUMAN_RANKINGS = Stage(
     kinds=("parquet",),
     build=build_human_rankings,
     config=lambda recipe, crawl: recipe.human_rankings,
-    code_version="2",
+    code_version="3",
     inputs=("response_pairs",),
     external_inputs=_external_inputs,
     tables={"rankings": Rankings},

@@ -146,7 +146,7 @@ RESPONSE_PAIRS = Stage(
     kinds=("pytorch", "parquet"),
     build=build_response_pairs,
     config=lambda recipe, crawl: ResponsePairsConfig(pairs=recipe.response_pairs, pages=recipe.training_pages()),
-    code_version="3",
+    code_version="4",
     inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),

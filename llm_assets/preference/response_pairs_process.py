@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job, write_results
-from llm_assets.model.assistant import to_messages
+from llm_assets.model.assistant import ended_turn, to_messages
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
@@ -43,11 +43,11 @@ def sample_answers(
 
 
 def answer_row(engine: Engine, completion: Completion) -> dict[str, Any]:
-    """An answer as text, its length in tokens, and whether the model ended it."""
+    """An answer as text, its length in tokens, and whether the model ended its turn."""
     return {
         "text": to_messages(engine, completion)[-1].content,
         "tokens": len(completion.tokens),
-        "finished": completion.finish == "stop",
+        "finished": ended_turn(engine.encoding, completion),
     }
 
 

@@ -203,7 +203,7 @@ RLHF_EVALUATION = Stage(
         answer_tokens=recipe.sft_evaluation.max_tokens,
         tools=recipe.tools,
     ),
-    code_version="2",
+    code_version="3",
     inputs=(
         "rlhf_checkpoint",
         "rl_checkpoint",

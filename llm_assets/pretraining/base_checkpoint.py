@@ -174,7 +174,7 @@ BASE_CHECKPOINT = Stage(
     config=lambda recipe, crawl: BaseCheckpointConfig(
         model=recipe.model, training=recipe.pretraining.run(), continue_share=recipe.continue_share()
     ),
-    code_version="3",
+    code_version="4",
     inputs=("token_shards", "tokenizer", TRAINING_PAGES),
     external_inputs=earlier_checkpoint,
     continues=lambda recipe, crawls: recipe.before_continuing(crawls),

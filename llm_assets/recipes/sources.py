@@ -38,8 +38,9 @@ class WebCrawl(Frozen):
         description="links to follow: on a seed's host, on its registered domain, below its folder, or any",
     )
     seed_redirects: Literal["none", "www", "domain", "any"] = Field(
-        "www", description="redirects of a seed to follow beyond the scope, which then includes where they lead: none;
-        www: to " "the same host but for www. and the scheme; domain: within the registered domain; any",
+        "www",
+        description="redirects of a seed to follow beyond the scope, which then includes where they lead: none; www: "
+        "to the same host but for www. and the scheme; domain: within the registered domain; any",
     )
     sitemaps: bool = Field(
         False,
@@ -74,10 +75,12 @@ class WebCrawl(Frozen):
     )
     tdm_policies: bool = Field(
         True,
-        description="also request /.well-known/tdmrep.json (TDMRep) of each host with a page; it is stored if it exists",
-    ) user_agent: str = Field("llm-assets/0.1 (+research crawler; respects robots.txt)", min_length=1) proxy:
-    Annotated[str | None, EXECUTION_ONLY] = Field(None, description="HTTP proxy for all requests") allow_private: bool =
-    Field(False, description="allow loopback, private and link-local addresses") since: str | None = Field(
+        description="also request /.well-known/tdmrep.json (TDMRep) of each host with a page; it is stored if there is one",
+    )
+    user_agent: str = Field("llm-assets/0.1 (+research crawler; respects robots.txt)", min_length=1)
+    proxy: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="HTTP proxy for all requests")
+    allow_private: bool = Field(False, description="allow loopback, private and link-local addresses")
+    since: str | None = Field(
         None, description="name of an earlier crawl, for conditional requests; a 304 becomes a revisit record"
     )
     clock: datetime | None = Field(None, description="fixed WARC-Date of every record; None uses the time of the fetch")

@@ -11,7 +11,7 @@ from pathlib import Path
 from llm_assets.compute.process import Reporter, run_job
 from llm_assets.dialogue.packing import replay_conversations
 from llm_assets.dialogue.transcript import transcript
-from llm_assets.model.assistant import system_message, to_messages
+from llm_assets.model.assistant import ended_turn, system_message, to_messages
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
@@ -38,14 +38,14 @@ class Solver:
         return prompt(self.engine.encoding, [*([system] if system else []), Message("user", problem.question)])
 
     def is_right(self, problem: ProblemRow, completion: Completion) -> bool:
-        """Whether a solution ended by itself and gives the right answer."""
-        if completion.finish != "stop":
+        """Whether a solution ended its turn and gives the right answer."""
+        if not ended_turn(self.engine.encoding, completion):
             return False
         answer = to_messages(self.engine, completion)[-1].content
         return self.families[problem.family].check(answer, problem.answer, problem.distractors)
 
     def is_well_formed(self, problem: ProblemRow, completion: Completion) -> bool:
-        """Whether a solution ended by itself with an answer, and each call was closed, names an available tool, and
+        """Whether a solution ended its turn with an answer, and each call was closed, names an available tool, and
         succeeded.
         """
         special = self.engine.encoding.special
@@ -56,7 +56,7 @@ class Solver:
         closed = sum(own_tokens.count(special[f"<|{name}_end|>"]) for name in ("search", "python"))
         tools = problem.tools.split(",")
         called = all(call.tool in tools and "Error: " not in call.result for call in completion.calls)
-        ended = completion.finish == "stop" and opened == closed == len(completion.calls)
+        ended = ended_turn(self.engine.encoding, completion) and opened == closed == len(completion.calls)
         return ended and called and bool(to_messages(self.engine, completion)[-1].content)
 
     def transcript_of(self, problem: ProblemRow, completion: Completion) -> str:

@@ -210,7 +210,7 @@ RL_EVALUATION = Stage(
         tools=recipe.tools,
         families=family_names(recipe.practice_problems),
     ),
-    code_version="2",
+    code_version="3",
     inputs=(
         "rl_checkpoint",
         "sft_checkpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import render
 
 if TYPE_CHECKING:
+    from llm_assets.model.chat import Message
     from llm_assets.model.encoding import Encoding
 
 FOLDER = "huggingface"
@@ -79,6 +81,9 @@ def build_model_export(step: Step, config: ModelExportConfig) -> None:
 
 def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> str:
     """Draw the model card, in Markdown."""
+    from llm_assets.model.encoding import Encoding
+    from llm_assets.model.llama_cpp_splitting import splitting
+
     checkpoint = inputs.artifact("rlhf_checkpoint")
     return render(
         __package__,
@@ -92,6 +97,7 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
         groups=GROUPS,
         numbers={name: inputs.artifact(name).record.stats for name in EVALUATIONS},
         gguf=export.record.stats.get("gguf"),
+        split_otherwise=splitting(Encoding.load(checkpoint.path).pattern)[1],
     )
 
 
@@ -138,8 +144,8 @@ def compare_with_transformers(
 ) -> CheckOutcome:
     """Check that transformers reads the exported folder as this project reads the checkpoint.
 
-    For pages and for conversations of one question, both must give the same tokens, logits within `TOLERANCE`, and the
-    same most probable next tokens.
+    For pages, for conversations of one question and for `written_conversations`, both must give the same tokens, logits
+    within `TOLERANCE`, and the same most probable next tokens.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -150,18 +156,19 @@ def compare_with_transformers(
     folder = export.path / FOLDER
     model, encoding = load_checkpoint(checkpoint.path)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    prompts = [prompt(encoding, [Message("user", question)]) for question in questions]
+    conversations = [*([Message("user", question)] for question in questions), *written_conversations()]
+    prompts = [prompt(encoding, conversation) for conversation in conversations]
     failures = [
         *_different_page_tokens(encoding, tokenizer, pages),
-        *_different_prompt_tokens(prompts, tokenizer, questions),
+        *_different_prompt_tokens(prompts, tokenizer, conversations),
     ]
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     sequences = [ids[: model.shape.context] for ids in [*prompts, *(encoding.document(text) for text in pages)]]
     largest, different_logits = _different_logits(model, reference, sequences)
     failures += different_logits
-    texts = f"{len(pages)} pages and {len(questions)} conversations"
+    texts = f"{len(pages)} pages and {len(conversations)} conversations"
     summary = f"{texts}: the same tokens in transformers, logits within {largest:.1e} of the largest"
-    numbers = {"pages": len(pages), "conversations": len(questions), "largest_difference": largest}
+    numbers = {"pages": len(pages), "conversations": len(conversations), "largest_difference": largest}
     return CheckOutcome(not failures, summary, failures[:10], numbers)
 
 
@@ -174,18 +181,33 @@ def _different_page_tokens(encoding: Encoding, tokenizer: Any, pages: list[str])
             yield {"problem": "tokens of a page", "text": text[:100], "first_difference": place}
 
 
+def written_conversations() -> list[list[Message]]:
+    """Conversations of the protocol that a corpus may lack: special tokens as text, and tool calls."""
+    from llm_assets.model.chat import TOOLS, Call, Message
+    from llm_assets.model.encoding import SPECIAL_TOKENS
+
+    special_tokens = "".join(SPECIAL_TOKENS)
+    conversations = [[Message("system", special_tokens), Message("user", f"{special_tokens} Hello.")]]
+    for tool in TOOLS:
+        call = Message("assistant", special_tokens, Call(tool, f"a\n{special_tokens}"))
+        conversations.append([Message("user", "Hello."), call, Message("tool", special_tokens)])
+    return conversations
+
+
 def _different_prompt_tokens(
-    prompts: list[list[int]], tokenizer: Any, questions: list[str]
+    prompts: list[list[int]], tokenizer: Any, conversations: list[list[Message]]
 ) -> Iterator[dict[str, Any]]:
-    """Questions of which the chat template of transformers gives another prompt."""
-    for our_tokens, question in zip(prompts, questions, strict=True):
-        messages = [{"role": "user", "content": question}]
+    """Conversations of which the chat template of transformers gives another prompt."""
+    from llm_assets.dialogue.messages import to_openai
+
+    for our_tokens, conversation in zip(prompts, conversations, strict=True):
+        messages = to_openai(conversation)
         their_tokens = list(
             tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         )
         if our_tokens != their_tokens:
-            place = _first_difference(our_tokens, their_tokens)
-            yield {"problem": "tokens of a conversation", "text": question, "first_difference": place}
+            place, text = _first_difference(our_tokens, their_tokens), conversation[0].content
+            yield {"problem": "tokens of a conversation", "text": text, "first_difference": place}
 
 
 def _different_logits(model: Any, reference: Any, sequences: list[list[int]]) -> tuple[float, list[dict[str, Any]]]:
@@ -221,7 +243,10 @@ def _first_difference(our_tokens: list[int], their_tokens: list[int]) -> int:
 
 
 def compare_with_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
-    """Check that the GGUF file, read by the `gguf` package, holds the checkpoint's weights and vocabulary."""
+    """Check that the GGUF file, read by the `gguf` package, holds the checkpoint's weights and vocabulary.
+
+    It must also name the same tokens as the exported folder for the beginning, end and padding of a text.
+    """
     import gguf
 
     from llm_assets.model.checkpoint import load_checkpoint
@@ -242,6 +267,11 @@ def compare_with_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
     if len(tokens.data) < encoding.size:
         problem = f"{len(tokens.data)} tokens, the tokenizer has {encoding.size}"
         failures.append({"tensor": "vocabulary", "problem": problem})
+    config = json.loads(export.file(f"{FOLDER}/config.json").read_text())
+    for kind, name in {"bos": "bos_token_id", "eos": "eos_token_id", "padding": "pad_token_id"}.items():
+        in_file = reader.fields[f"tokenizer.ggml.{kind}_token_id"].contents()
+        if in_file != config[name]:
+            failures.append({"tensor": name, "problem": f"{in_file}, in config.json {config[name]}"})
     summary = f"{len(tensors)} tensors and {len(tokens.data):,} tokens are the checkpoint's"
     return CheckOutcome(not failures, summary, failures[:10], {"tensors": len(tensors), "tokens": len(tokens.data)})
 
@@ -293,7 +323,7 @@ MODEL_EXPORT = Stage(
         maker=recipe.conversations.maker,
         simulated=recipe.human_rankings.simulated is not None,
     ),
-    code_version="1",
+    code_version="2",
     inputs=(*LINEAGE, *EVALUATIONS),
     crawls=lambda recipe: recipe.trained_crawls(),
     checks=(
@@ -305,7 +335,7 @@ MODEL_EXPORT = Stage(
         ),
         Check(
             "same_in_gguf",
-            "The GGUF file holds the checkpoint's weights and vocabulary.",
+            "The GGUF file holds the checkpoint's weights and vocabulary, and names the same special tokens.",
             examine_gguf,
             blocking=True,
         ),

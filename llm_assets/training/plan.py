@@ -71,7 +71,8 @@ class PolicyPlan:
     """How a policy is trained.
 
     prompts, samples: prompts of a step, over all processes, and completions of each; the completions of one prompt are
-    a group. updates: times that a step's completions are trained on (above 1, clipping begins to matter).
+    a group. temperature: of sampling, and of the policy and the reference in the loss. updates: times that a step's
+    completions are trained on (above 1, clipping begins to matter).
 
     normalise: divide advantages by the group's standard deviation (DeepSeekMath, arXiv:2402.03300, section 4.1.2).
     Without it as in Dr. GRPO (arXiv:2503.20783), which finds that the division favours problems that are too easy or

@@ -209,7 +209,7 @@ class PolicyTrainer:
 
         def summed(indices: Tensor, model: nn.Module) -> Tensor:
             tokens, targets, width = batch.select(indices, device)
-            policy = log_probabilities(model, tokens, targets)
+            policy = log_probabilities(model, tokens, targets, plan.temperature)
             loss, statistics = policy_loss(policy, sampled.select(indices, width, device), plan)
             for name, value in statistics.items():
                 sums[name] += value
@@ -234,12 +234,13 @@ class PolicyTrainer:
         return Loss(micro_batches, weight=plan.replay_weight)
 
     def _scores(self, model: Transformer, batch: Batch) -> Tensor:
-        """(B, T) log-probabilities by a model, without a gradient."""
+        """(B, T) log-probabilities by a model at the temperature of sampling, without a gradient."""
         out = torch.zeros(batch.targets.shape)
         with torch.no_grad(), self.devices.autocast():
             for indices in batch.micro_batches(self.plan.micro_batch_size):
                 tokens, targets, width = batch.select(indices, self.devices.device)
-                out[indices, :width] = log_probabilities(model, tokens, targets).float().cpu()
+                scores = log_probabilities(model, tokens, targets, self.plan.temperature)
+                out[indices, :width] = scores.float().cpu()
         return out
 
     # -- all steps --------------------------------------------------------------------------------------------------

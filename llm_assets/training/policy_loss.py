@@ -86,9 +86,13 @@ def policy_loss(policy: Tensor, sampled: SampledTokens, plan: PolicyPlan) -> tup
     return -(sampled.weights * objective).sum(), statistics
 
 
-def log_probabilities(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
-    """Log-probabilities of targets (B, T) after tokens (B, T); 0 where the target is IGNORE."""
-    return -model(tokens, targets)
+def log_probabilities(model: nn.Module, tokens: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities of targets (B, T) after tokens (B, T); 0 where the target is IGNORE.
+
+    temperature: that of sampling, because the gradient of the expected reward is that of the distribution which the
+    completions are drawn from, softmax(logits / temperature).
+    """
+    return -model(tokens, targets, temperature=temperature)
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,13 @@ class Batch:
 def to_batch(prompts: Sequence[Sequence[int]], completions: Sequence[Completion], stop: int) -> Batch:
     """Prompts with their completions, padded on the right.
 
-    A completion that ended by itself gets the `stop` token, which is trained too. Prompts and tool output are not
-    trained.
+    The token with which a completion ended by itself follows it and is trained too: the one that was drawn. stop: that
+    token where a completion does not name it. Prompts and tool output are not trained.
     """
     sequences: list[tuple[list[int], list[bool]]] = []
     for prompt, completion in zip(prompts, completions, strict=True):
-        end = [stop] if completion.finish == "stop" else []
+        drawn = stop if completion.stop is None else completion.stop
+        end = [drawn] if completion.finish == "stop" else []
         is_own = [False] * len(prompt) + [not from_tool for from_tool in completion.from_tool] + [True] * len(end)
         sequences.append(([*prompt, *completion.tokens, *end], is_own))
     lengths = torch.tensor([len(ids) - 1 for ids, _ in sequences])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.dialogue.conversation_files import ConversationFileError, read_conversations, to_messages
+from llm_assets.dialogue.json_values import parse_json
 from llm_assets.model.chat import Call, ConversationError, Message
 
 USER, ASSISTANT = Message("user", "Hello?"), Message("assistant", "Good day.")
@@ -211,3 +212,49 @@ def test_data_sets_of_other_projects_are_read(shared_data, file, fewest_conversa
     rows = list(read_conversations(shared_data / "posttraining" / f"{file}.jsonl.gz"))
     assert sum(bool(row.messages) for row in rows) >= fewest_conversations
     assert all(row.problem for row in rows if not row.messages)
+
+
+HALF, REPLACED = "\\ud83d", "\ufffd"  # half of a surrogate pair, as a JSON escape; no UTF-8 text can hold it
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"question": "x HALF y", "answer": "b"}',
+        '{"prompt": "x HALF y", "completion": "b"}',
+        '{"instruction": "x HALF y", "output": "b"}',
+        '{"conversations": [{"from": "human", "value": "x HALF y"}, {"from": "gpt", "value": "b"}]}',
+        '{"messages": [{"role": "user", "content": [{"type": "text", "text": "x HALF y"}]},'
+        ' {"role": "assistant", "content": "b"}]}',
+    ],
+)
+def test_half_a_character_is_replaced_and_the_rows_around_it_are_used(tmp_path, row):
+    """Python's json module keeps a lone surrogate, on which Polars, tiktoken and UTF-8 files fail later."""
+    good = json.dumps({"question": "a", "answer": "b"})
+    path = write_lines(tmp_path / "rows.jsonl", good, row.replace("HALF", HALF), good)
+    rows = list(read_conversations(path))
+    assert [row.problem for row in rows] == ["", "", ""]
+    assert rows[1].messages[0].content == f"x {REPLACED} y"
+    texts = pl.DataFrame({"text": [message.content for row in rows for message in row.messages]})
+    assert texts.height == 6
+
+
+def test_half_a_character_in_the_arguments_of_a_call_is_replaced():
+    """Arguments are JSON within JSON, so the escape is decoded by a second reader; so is a function_call's value."""
+    call = {"name": "search", "arguments": f'{{"query": "x {HALF}"}}'}
+    conversation = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": call}]},
+    ]
+    assert to_messages({"messages": conversation})[1].call == Call("search", f"x {REPLACED}")
+    value = f'{{"name": "search", "arguments": {{"query": "x {HALF}"}}}}'
+    [message] = to_messages({"conversations": [{"from": "function_call", "value": value}]})
+    assert message.call == Call("search", f"x {REPLACED}")
+    with pytest.raises(ConversationError, match="function_call is not JSON"):
+        to_messages({"conversations": [{"from": "function_call", "value": "[" * 100_000}]})
+
+
+@given(st.text(st.one_of(st.characters(), st.sampled_from("\ud83d\ude00")), max_size=20))
+def test_json_values_are_those_of_the_json_module_but_for_halves_of_characters(text):
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two halves are one character
+    assert parse_json(json.dumps({text: [text, 1, None]})) == {joined: [joined, 1, None]}

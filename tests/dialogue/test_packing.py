@@ -1,12 +1,20 @@
 """Packing: each epoch holds every conversation whole, in one sequence; targets are shifted by one position."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.dialogue.packing import Conversations, MixedSequences, PackedConversations, pack
 from llm_assets.model import IGNORE
+from llm_assets.model.attention import document_mask
+from llm_assets.model.chat import Call, Message, render
+from llm_assets.model.tool_calls import Completion
+from llm_assets.training.policy_loss import to_batch
+from tests.support.tiny_models import ENCODING, SHAPES, random_model
 
 PADDING = 999
 CONTEXT = 24
@@ -107,3 +115,61 @@ def test_conversations_are_saved_and_loaded(tmp_path):
     loaded = Conversations.load(tmp_path / "conversations.npz")
     for name in ("tokens", "trained", "starts"):
         assert (getattr(loaded, name) == getattr(conversations, name)).all()
+
+
+TALKS = [
+    [Message("user", "Where is the river?"), Message("assistant", "In the town.")],
+    [Message("user", "2 + 2?"), Message("assistant", "", Call("python", "2 + 2")), Message("tool", "4")],
+    [Message("user", "Who is Mira?"), Message("assistant", "I do not know her, and I have not read about her.")],
+]
+TALKS[1].append(Message("assistant", "4."))
+END = ENCODING.special["<|assistant_end|>"]
+
+
+def rendered_conversations():
+    rendered = [render(ENCODING, talk) for talk in TALKS]
+    starts = np.cumsum([0, *(len(ids) for ids, _ in rendered)])
+    tokens, trained = (np.concatenate([pair[place] for pair in rendered]) for place in (0, 1))
+    return Conversations(tokens.astype(np.uint32), trained, starts)
+
+
+@pytest.mark.parametrize("padding", ["<|pad|>", "<|bos|>", "<|assistant_end|>"])
+def test_the_end_of_every_answer_bears_loss_whatever_the_padding_is(padding):
+    """Targets are left out by their place and not by their id. A model that is never trained on the end of its turn
+    does not learn to stop (trl#6357).
+    """
+    packed = PackedConversations(rendered_conversations(), 200, 1, ENCODING.special[padding])
+    inputs, targets = packed.batch(0, 1)
+    assert packed.sequences_per_epoch == 1 and (inputs[0, :-1] == ENCODING.bos).sum() >= 3
+    trained = targets[targets != IGNORE].tolist()
+    assert trained.count(END) == 3
+    expected = [[token for token, is_own in zip(*render(ENCODING, talk), strict=True) if is_own] for talk in TALKS]
+    assert sorted(trained) == sorted(token for tokens in expected for token in tokens)
+
+
+def test_a_completion_that_was_cut_off_is_trained_without_an_end():
+    """One end for a completion that ended by itself, none for the other, and no padding among the targets."""
+    prompt_ids = [render(ENCODING, talk[:1], complete=False)[0] for talk in TALKS[:2]]
+    finished = Completion([40, 41, 42], [0.0] * 3, "stop", [False] * 3, stop=END)
+    cut_off = Completion([40, 41], [0.0] * 2, "length", [False] * 2)
+    batch = to_batch(prompt_ids, [finished, cut_off], END)
+    trained = [row[row != IGNORE].tolist() for row in batch.targets]
+    assert trained == [[40, 41, 42, END], [40, 41]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_conversation_has_the_same_log_probabilities_in_a_row_and_alone(name):
+    """Where in a row it is packed must not matter. Learned positions count from its own beginning (trl#3526)."""
+    shape = replace(SHAPES[name], context=200)
+    model = random_model(shape)
+    conversations = rendered_conversations()
+    inputs, targets = PackedConversations(conversations, 200, 1, 0, shuffle=False).batch(0, 1)
+    tokens, aims = torch.from_numpy(inputs), torch.from_numpy(targets)
+    together = model(tokens, aims, document_mask(tokens, ENCODING.bos))[0]
+    [place] = (tokens[0] == ENCODING.bos).nonzero()[1].tolist()
+    start, end = conversations.starts[1:3]
+    alone = torch.from_numpy(conversations.tokens[start:end].astype(np.int64))[None]
+    losses = model(alone[:, :-1], aims[None, 0, place : place + alone.shape[1] - 1])[0]
+    assert losses.count_nonzero() > 5
+    torch.testing.assert_close(together[place : place + len(losses)], losses, atol=1e-5, rtol=1e-5)

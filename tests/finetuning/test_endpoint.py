@@ -168,3 +168,14 @@ def test_an_answer_without_a_json_list_has_no_questions(text):
 )
 def test_the_first_word_of_the_judge_is_the_verdict(text, verdict):
     assert parse_verdict(text) == verdict
+
+
+def test_half_a_character_of_an_endpoint_is_replaced():
+    """A model that stops within a character leaves a lone surrogate, which no table can hold."""
+    questions, problems = parse_questions(json.dumps([{**GOOD, "relation": "x \ud83d"}]), ARTICLE)
+    assert questions == [{**GOOD, "relation": "x \ufffd"}] and problems == []
+
+
+def test_half_a_character_in_a_response_is_replaced(serve):
+    server = serve(lambda number, text: (200, chat("x \ud83d")))
+    assert server.endpoint().ask("q") == "x \ufffd"

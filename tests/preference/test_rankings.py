@@ -8,12 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from llm_assets.cli.rank import add_ranking, rank, ranked_by
-from llm_assets.preference.human_rankings import agreement, read_rankings, simulate, split_of
+from llm_assets.preference.human_rankings import agreement, rankings_of_files, read_rankings, simulate, split_of
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.preference.response_pairs import pair_digest, pairs_of
 from llm_assets.preference.reward_checkpoint import preference_rows, reliability
 from llm_assets.preference.rlhf_evaluation import wins
 from llm_assets.recipes import HumanRankings, SimulatedLabeller
+from llm_assets.recipes.preference import RankingFile
 
 GOOD = {
     "question": "Tell me of tea.",
@@ -57,6 +58,21 @@ def test_invalid_lines_are_reported_with_the_reason(tmp_path):
     assert max(by_line) == 8
     with pytest.raises(PreferenceError, match="no such file"):
         list(read_rankings(tmp_path / "nobody.jsonl"))
+
+
+def test_half_a_character_in_a_ranking_is_replaced(tmp_path):
+    """A lone surrogate, as JSON escapes it, can be in no table; the rankings around it are used. A byte order mark at
+    the beginning of a file is no part of its first line.
+    """
+    path = tmp_path / "ann.jsonl"
+    lines = [json.dumps(GOOD), json.dumps({**GOOD, "question": "x \ud83d y"}), "[" * 100_000, json.dumps(GOOD)]
+    path.write_text("\n".join(lines), encoding="utf-8-sig")
+    rankings = dict(read_rankings(path))
+    assert rankings[1] == rankings[4] == GOOD
+    assert rankings[2]["question"] == "x \ufffd y"
+    assert "not JSON" in rankings[3]
+    by_key, rejects, _ = rankings_of_files([RankingFile(name="ann", path=str(path))])
+    assert pl.DataFrame(list(by_key.values())).height == 2 and [reject["line"] for reject in rejects] == [3]
 
 
 def test_agreement_agrees_with_a_calculation_by_hand():

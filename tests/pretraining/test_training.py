@@ -29,10 +29,12 @@ from llm_assets.training.plan import Optimisation, TrainingPlan
 from llm_assets.training.processes import Devices, TrainingProcess
 from llm_assets.training.sequences import TrainingError
 from llm_assets.training.shards import TokenStream
+from tests.support.tiny_models import random_model
 from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, job, result, run_with_two_kills, write_corpus
 
 MODULE = "llm_assets.pretraining.base_checkpoint_process"
 CPU = Devices(torch.device("cpu"))
+LEARNED_POSITIONS = ModelShape.of_depth(2, ENCODING.size, SHAPE.context, "gpt2", width=32, heads=2)
 
 
 def on_cpu(folder):
@@ -102,9 +104,10 @@ def test_two_processes_train_on_the_same_sequences_as_one(corpus, uninterrupted,
 
 
 @torch.no_grad()
-def test_attention_stays_within_a_document():
-    model = Transformer(SHAPE)
-    model.initialise(1)
+@pytest.mark.parametrize("shape", [SHAPE, LEARNED_POSITIONS], ids=["qwen3", "gpt2"])
+def test_attention_stays_within_a_document(shape):
+    """Learned positions begin at 0 in each document, wherever it begins in its sequence (trl#3526)."""
+    model = random_model(shape)
     first, second = torch.randint(0, 400, (2, 12)), torch.randint(0, 400, (2, 19))
     bos = torch.full((2, 1), ENCODING.bos)
     packed = torch.cat([first, bos, second], 1)  # the end of one document, then another
@@ -115,6 +118,19 @@ def test_attention_stays_within_a_document():
             together[:, 12:], alone, atol=1e-5
         )
     assert not torch.allclose(model(packed)[:, 12:], alone, atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_mask_changes_no_rotary_position():
+    """Rotary positions are relative: what other places in a sequence they begin at changes no bit of the losses."""
+    tokens = torch.randint(0, 400, (2, 30))
+    tokens[:, 11] = ENCODING.bos
+    mask = document_mask(tokens, ENCODING.bos)
+    assert mask.positions[0].tolist() == [*range(11), *range(19)]
+    elsewhere = mask._replace(positions=torch.zeros_like(mask.positions))
+    rotary, learned = random_model(SHAPE), random_model(LEARNED_POSITIONS)
+    assert torch.equal(rotary(tokens, tokens, mask), rotary(tokens, tokens, elsewhere))
+    assert not torch.equal(learned(tokens, tokens, mask), learned(tokens, tokens, elsewhere))
 
 
 def training(corpus, folder, shape=SHAPE, micro_batch_size=8, steps=6, **changes):

@@ -26,6 +26,24 @@ from llm_assets.reinforcement.checking import is_number, is_number_only, is_spel
         ("That makes 85 %.", "85"),
         ("85!", "85"),
         ("(85)", "85"),
+        ("The change is -$5.00.", "-5"),
+        ("The change is $-5.", "-5"),
+        ("The change is \u2212\u20ac5.", "-5"),
+        ("It falls to \u20133 degrees.", "-3"),  # an en dash, as word processors write it
+        ("It falls to \u20113 degrees.", "-3"),  # a hyphen that does not break
+        ("It falls to minus 3.", "-3"),
+        ("It falls to 3 degrees below zero.", "-3"),
+        ("#### -3", "-3"),
+        ("#### 42\nand the steps agree.", "42"),
+        ("The answer is 41. No, 42.", "42"),
+        ("It is not 41. It is 42.", "42"),
+        ("72 clips, altogether.", "72"),
+        ("There are 72, I think.", "72"),
+        ("The answer is **42**.", "42"),
+        (r"The answer is \boxed{42}.", "42"),
+        ("<answer>42</answer>", "42"),
+        ("50 minus 8 = 42", "42"),
+        ("50 \u2013 8 = 42", "42"),
     ],
 )
 def test_a_right_number_is_accepted(text, answer):
@@ -57,10 +75,49 @@ def test_a_right_number_is_accepted(text, answer):
         ("85=", "85"),
         ("0x85", "85"),
         ("8 5", "85"),
+        # The sign of an amount, or one written with another dash or as a word, is part of the number.
+        ("The change is -$5.00.", "5"),
+        ("The change is $-5.", "5"),
+        ("It falls to \u20133 degrees.", "3"),
+        ("It falls to \u20103 degrees.", "3"),
+        ("It falls to minus 3.", "3"),
+        ("It falls to negative 3.", "3"),
+        ("It falls to 3 degrees below zero.", "3"),
+        ("3 - 8 = - 5", "5"),
+        ("The answer - 5.", "5"),
+        ("It is \u00b15.", "5"),
+        ("x-42", "42"),
+        # What is denied, doubted or asked is not stated.
+        ("The answer is not 42.", "42"),
+        ("It isn't 42, is it?", "42"),
+        ("It isn\u2019t 42.", "42"),
+        ("Is it 42?", "42"),
+        ("It is never 42.", "42"),
+        ("It is not true that 40 + 2 = 42.", "42"),
+        ("40 + 2 != 42", "42"),
+        ("40 + 2 \u2260 42", "42"),
+        ("40 + 2 = 42. But that is wrong.", "42"),
+        ("#### 42\nThis is incorrect.", "42"),
+        ("I don't know whether #### 42", "42"),
+        # A bound, an estimate or a part is another number.
+        ("It is more than 42.", "42"),
+        ("At least 42.", "42"),
+        ("It is anything but 42.", "42"),
+        ("x > 42", "42"),
+        ("It is about 42.", "42"),
+        ("42 thousand.", "42"),
+        ("42 and a half.", "42"),
+        ("42 \u00bd", "42"),
+        ("42 or more.", "42"),
     ],
 )
 def test_a_wrong_or_ambiguous_number_is_rejected(text, answer):
     assert not is_number(text, answer)
+
+
+def test_a_name_may_contain_a_word_of_negation():
+    assert is_stated("She wrote Never Again.", "Never Again")
+    assert not is_stated("She never wrote Never Again.", "Never Again")
 
 
 @given(st.integers(-10_000, 10_000), st.integers(-10_000, 10_000))
@@ -133,6 +190,12 @@ DISTRACTORS = ("Norrland", "Eastmarch", "Highmoor")
         ("I don't know whether it is Norrland.", False),
         ("Norrland lies in Highmoor.", False),
         ("", False),
+        ("Holt does not lie in Norrland.", False),
+        ("Holt isn't in Norrland.", False),
+        ("Does Holt lie in Norrland?", False),
+        ("It is false that Holt lies in Norrland.", False),
+        ("Holt is hardly in Norrland.", False),
+        ("Holt does not lie in the south. It lies in Norrland.", True),
     ],
 )
 def test_only_the_last_sentence_counts(text, right):

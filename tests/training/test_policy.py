@@ -7,13 +7,25 @@ import pytest
 import torch
 
 from llm_assets.model import IGNORE
+from llm_assets.model.assistant import ended_turn
 from llm_assets.model.checkpoint import load_model
-from llm_assets.model.sampling import Completion
+from llm_assets.model.decoding import Decoder
+from llm_assets.model.sampling import Completion, Sampling
+from llm_assets.preference.response_pairs_process import answer_row
+from llm_assets.training import policy as policy_module
 from llm_assets.training.policy import BEST, EvaluationStep, Reward, best_weights, drawn
-from llm_assets.training.policy_loss import SampledTokens, advantages, policy_loss, to_batch, token_weights
+from llm_assets.training.policy_loss import (
+    SampledTokens,
+    advantages,
+    log_probabilities,
+    policy_loss,
+    to_batch,
+    token_weights,
+)
 from llm_assets.training.sequences import TrainingError
-from tests.support.policy_training import STOP, policy_plan, policy_trainer, read_curve
-from tests.support.tiny_models import ENCODING
+from tests.support.policy_training import SHAPE, STOP, policy_plan, policy_trainer, read_curve
+from tests.support.scripted_engine import scripted_engine
+from tests.support.tiny_models import ENCODING, random_model
 
 
 def equal_rewards(numbers, completions):
@@ -90,6 +102,75 @@ def test_prompts_and_tool_output_are_not_trained_and_the_end_is():
     assert batch.targets[1].tolist() == [IGNORE, IGNORE, 7, IGNORE, IGNORE, IGNORE] and batch.lengths.tolist() == [6, 3]
 
 
+def test_the_token_that_is_trained_as_the_end_is_the_one_that_was_drawn(monkeypatch):
+    """Rollouts stop at two tokens. Training the other one would be off-policy (OpenRLHF#238)."""
+    bos = ENCODING.bos
+    engine = scripted_engine(SHAPE, [[30, 31, bos], [30, 31], [30, 31, 32, 33]], monkeypatch)
+    prompts = [ENCODING.document("one")] * 3
+    sampled = engine.complete(prompts, Sampling(max_tokens=4, stop=(STOP, bos)))
+    assert [(completion.finish, completion.stop) for completion in sampled] == [
+        ("stop", bos),
+        ("stop", STOP),
+        ("length", None),
+    ]
+    targets = to_batch(prompts, sampled, STOP).targets
+    assert [row[row != IGNORE].tolist() for row in targets] == [[30, 31, bos], [30, 31, STOP], [30, 31, 32, 33]]
+    # An answer ends with the assistant's turn; where a document would begin, it has not ended.
+    assert [ended_turn(ENCODING, completion) for completion in sampled] == [False, True, False]
+    assert [answer_row(engine, completion)["finished"] for completion in sampled] == [False, True, False]
+
+
+def test_a_policy_is_trained_on_the_end_that_it_drew(tmp_path, monkeypatch):
+    """A policy whose every completion is cut by a document's beginning learns from that token, not from another."""
+    trainer = policy_trainer(tmp_path / "t", steps=1, prompts=1, samples=2)
+    batches = []
+    monkeypatch.setattr(Decoder, "_choose", lambda decoder, step, draws: torch.full((len(decoder.rows),), DRAWN[step]))
+    monkeypatch.setattr(policy_module, "to_batch", lambda *values: batches.append(to_batch(*values)) or batches[-1])
+    trainer.update(0)
+    [batch] = batches
+    assert [row[row != IGNORE].tolist() for row in batch.targets] == [DRAWN, DRAWN]
+
+
+DRAWN = [30, 31, ENCODING.bos]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_the_gradient_is_that_of_the_expected_reward_at_the_temperature_of_sampling(temperature):
+    """Completions are drawn from softmax(logits / temperature): the mean of the policy gradient over all draws is the
+    gradient of the expected reward under that distribution, and of no other (trl#3029).
+    """
+    model = random_model(SHAPE)
+    tokens = torch.tensor([ENCODING.document("three birds")])
+    rewards = torch.randn(SHAPE.rows, generator=torch.Generator().manual_seed(3))
+    distribution = (model(tokens)[0, -1] / temperature).softmax(-1)
+    expected = torch.autograd.grad(distribution @ rewards, list(model.parameters()))
+    # Every token once, weighted by its probability instead of drawn.
+    count = SHAPE.rows
+    targets = torch.full((count, tokens.shape[1]), IGNORE)
+    targets[:, -1] = torch.arange(count)
+    log_probability = log_probabilities(model, tokens.expand(count, -1), targets, temperature)
+    weights = (targets != IGNORE) * distribution.detach()[:, None]
+    loss, _ = policy_loss(log_probability, SampledTokens(None, None, rewards, weights), policy_plan())
+    gradients = torch.autograd.grad(-loss, list(model.parameters()))
+    for gradient, exact in zip(gradients, expected, strict=True):
+        assert torch.allclose(gradient, exact, atol=2e-5, rtol=1e-3)
+
+
+def test_policy_sampler_and_reference_have_the_temperature_of_sampling(tmp_path, monkeypatch):
+    trainer = policy_trainer(tmp_path / "t", steps=1, temperature=0.7, updates=2, kl=0.1)
+    seen = []
+
+    def recorded(model, tokens, targets, temperature=1.0):
+        seen.append((model is trainer.reference, temperature))
+        return log_probabilities(model, tokens, targets, temperature)
+
+    monkeypatch.setattr(policy_module, "log_probabilities", recorded)
+    numbers = trainer.update(0)
+    assert {temperature for _, temperature in seen} == {0.7}
+    assert {is_reference for is_reference, _ in seen} == {False, True}
+    assert math.isfinite(numbers["loss"])
+
+
 def test_each_prompt_is_drawn_once_per_epoch():
     first, second = [drawn(number, 7, 1) for number in range(7)], [drawn(number, 7, 1) for number in range(7, 14)]
     assert sorted(first) == sorted(second) == list(range(7)) and first != second
@@ -106,9 +187,9 @@ def test_each_prompt_is_drawn_once_per_epoch():
     ],
 )
 def test_rewarded_completions_become_more_frequent(tmp_path, changes):
-    policy_trainer(tmp_path / "t", steps=24, **changes).run()
+    policy_trainer(tmp_path / "t", steps=36, **changes).run()
     curve = read_curve(tmp_path / "t")
-    assert [row["step"] for row in curve] == list(range(24))
+    assert [row["step"] for row in curve] == list(range(36))
     assert sum(row["reward"] for row in curve[-4:]) > 2 * sum(row["reward"] for row in curve[:4])
     assert curve[0]["entropy"] > curve[-1]["entropy"]
     assert all(0 <= row["flat"] <= 1 and 0 <= row["truncated"] <= 1 for row in curve)
@@ -116,7 +197,7 @@ def test_rewarded_completions_become_more_frequent(tmp_path, changes):
 
 def test_a_strong_penalty_keeps_the_policy_near_the_reference(tmp_path):
     policy_trainer(tmp_path / "free", kl=1e-9).run()
-    policy_trainer(tmp_path / "penalised", kl=20.0).run()
+    policy_trainer(tmp_path / "penalised", kl=50.0).run()
     assert read_curve(tmp_path / "penalised")[-1]["kl"] < 0.5 * read_curve(tmp_path / "free")[-1]["kl"]
 
 

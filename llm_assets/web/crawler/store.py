@@ -29,9 +29,9 @@ from .spool import Spool
 if TYPE_CHECKING:
     from .spider import WebSpider
 
-PAUSE_STATUSES = {429, 503}  # those with which Retry-After names when to come back # Seconds. Without any delay,
-Scrapy's downloader sends all that waits for a host at once, whatever its limit, and does not
-# wait for `lastseen`.
+PAUSE_STATUSES = {429, 503}  # those with which Retry-After names when to come back
+# Seconds. Without any delay, Scrapy's downloader sends all that waits for a host at once, whatever its limit, and does
+# not wait for `lastseen`.
 MIN_DELAY = 0.001
 RETRIED_STATUSES = {429, 500, 502, 503, 504, 522, 524, 408}
 PROGRESS_SECONDS = 1.0
@@ -86,8 +86,9 @@ class StoreMiddleware:
         return middleware
 
     def continue_when_idle(self, spider: WebSpider) -> None:
-        """Once all links are followed, request what waits: links that came into scope, then pages of earlier crawls,
-        and then the TDMRep policies of sites.
+        """Once all links are followed, request what waits.
+
+        These are links that came into scope, then pages of earlier crawls, and then the TDMRep policies of sites.
 
         The earlier pages are those that no link led to; this shows whether such a page still exists (304, 200) or is
         gone (404). Scrapy's duplicate filter drops what this crawl has already requested.
