@@ -75,7 +75,7 @@ class WebCrawl(Frozen):
     )
     tdm_policies: bool = Field(
         True,
-        description="also request /.well-known/tdmrep.json (TDMRep) of each host with a page, and store it if it exists",
+        description="request and store /.well-known/tdmrep.json (TDMRep) of each host with a page, if it exists",
     )
     user_agent: str = Field("llm-assets/0.1 (+research crawler; respects robots.txt)", min_length=1)
     proxy: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="HTTP proxy for all requests")
