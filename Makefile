@@ -29,11 +29,13 @@ test: $(STAMP) check
 # servers, train models in several stages, or build whole crawls (SLOW_MODULES in tests/conftest.py).
 quick: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 check: $(STAMP)
 	$(BIN)/dagster definitions validate
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 ui: setup
 	$(BIN)/dagster dev
@@ -50,7 +52,7 @@ bench: $(STAMP)
 SHAPE := --depth 4 --width 128 --context 256 --vocabulary 2048 --tied
 TEXT ?= data/artifacts/clean_corpus
 bench-model: $(STAMP)
-	$(BIN)/python benchmarks/training.py $(SHAPE) --rows 8 --micro-batch-size 8 --steps 40
+	$(BIN)/python benchmarks/training.py $(SHAPE) --batch-size 8 --micro-batch-size 8 --steps 40
 	$(BIN)/python benchmarks/sampling.py $(SHAPE)
 	$(BIN)/python benchmarks/tokenizer.py --text $(TEXT) --vocabulary 2048
 

@@ -327,7 +327,7 @@ SCORECARD = Stage(
         simulated=recipe.human_rankings.simulated is not None,
         device=recipe.sft_evaluation.device,
     ),
-    code_version="1",
+    code_version="2",
     inputs=(*FUNNEL, *CHECKPOINTS, *OTHER_INPUTS),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"transcripts": Transcripts, "costs": Costs},

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 
@@ -104,3 +105,15 @@ def test_a_benchmark_runs_at_small_size(name, tmp_path):
 def test_every_benchmark_is_tested():
     programs = {path.name for path in (PROJECT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
     assert programs == SMALL_RUNS.keys() | TESTED_ELSEWHERE
+
+
+def test_the_makefile_passes_options_that_the_benchmarks_have():
+    """``make bench`` and ``make bench-model`` are too slow for a test; their options are compared with each --help."""
+    lines = re.findall(r"\$\(BIN\)/python (benchmarks/\w+\.py) (.*)", (PROJECT / "Makefile").read_text())
+    shape = re.search(r"^SHAPE := (.*)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert len(lines) == 4
+    for program, words in lines:
+        command = [sys.executable, str(PROJECT / program), "--help"]
+        usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        options = re.findall(r"--[\w-]+", words.replace("$(SHAPE)", shape))
+        assert options and all(re.search(rf"{option}\b", usage) for option in options), f"{program} {words}"

@@ -12,8 +12,8 @@ from llm_assets.curation.quality import QUALITY_FILTERED_TEXT, breaks, format_nu
 from llm_assets.curation.quality_classifier import ExamplesError, read_examples, train
 from llm_assets.curation.text_statistics.stage import STATISTICS, TextStatistic, compute_statistics
 from llm_assets.recipes import QUALITY_RULES, Quality, QualityClassifier, TextStatistics, laptop
-from tests.curation import reference_quality
-from tests.curation.golden_pages import PAGES, NewWords, golden
+from tests.support import reference_quality
+from tests.support.golden_pages import PAGES, NewWords, golden
 
 RULES = {rule.name: rule for rule in QUALITY_RULES["fineweb-2024"]}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.curation.text_statistics.measures import measure
+from tests.support.text_measures import measure
 
 LONG = "A line with quite a lot of words, more than thirty characters."
 

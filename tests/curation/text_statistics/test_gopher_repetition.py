@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.curation.text_statistics.measures import measure
+from tests.support.text_measures import measure
 
 FIVE = "aa bb cc dd ee"  # 10 characters without the spaces
 
