@@ -22,7 +22,8 @@ WITH captures AS (
 revisits AS (
     SELECT
         r.* REPLACE (
-            CASE WHEN NOT list_contains($empty_digests, payload_digest) THEN payload_digest ELSE '' END AS payload_digest
+            CASE WHEN NOT list_contains($empty_digests, payload_digest) THEN payload_digest ELSE '' END
+            AS payload_digest
         ),
         payload_digest AS stated_digest
     FROM captures r

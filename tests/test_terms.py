@@ -85,6 +85,7 @@ ALLOWED = [
     (r"f\"practice-\{", "seeds a random generator"),
     (r"f\"nowhere-", "seeds a random generator"),
     (r"nowhere[_ ]else", "another meaning"),
+    (r"\bsplit_part\(", "a function of DuckDB"),
     (r"\"resumed_parts\"", "a field in records of earlier versions"),
     (r"the letter \S+ stand in|answers stand in the article", "a question or a prompt, hence data"),
     (r"\b[A-Z]\w+ lies in [A-Z]\w+", "a sentence of the sample web"),

@@ -138,7 +138,7 @@ RLHF_CHECKPOINT = Stage(
     config=lambda recipe, crawl: RlhfCheckpointConfig(
         rlhf=recipe.rlhf, rates=recipe.pretraining.inherited(), gold=gold_signal(recipe.human_rankings)
     ),
-    code_version="3",
+    code_version="4",
     inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations"),
     tables=POLICY_TABLES,
     optional_tables={**POLICY_OPTIONAL_TABLES, "adversarial": Adversarial, "too_long": TooLong},

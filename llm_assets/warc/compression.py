@@ -111,7 +111,7 @@ class Compression:
 
     @property
     def is_framed(self) -> bool:
-        """Whether members can be told apart; the frames of lz4 are not."""
+        """Whether the boundaries of members can be found; those of lz4 frames cannot."""
         return self.name != "lz4"
 
     def begins(self, head: bytes) -> bool:

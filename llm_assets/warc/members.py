@@ -13,7 +13,7 @@ _READ_BYTES = 1 << 16
 _INFLATED_BYTES = 1 << 20  # decompressed at a time
 _STEP_BYTES = 16  # `inflate_until_damage` locates damage to this many compressed bytes
 _FIRST_BYTES = 64
-# What may stand between two records: line breaks, and the zeros with which tapes and file systems pad.
+# What may occur between two records: line breaks, and the zeros with which tapes and file systems pad.
 _FILLER = re.compile(rb"[\r\n\0]*")
 
 
@@ -107,7 +107,7 @@ class MemberStream(io.RawIOBase):
                 return None
 
     def skip_filler(self) -> bool:
-        """Skip what may stand between two records; False at the end of the file."""
+        """Skip what may occur between two records; False at the end of the file."""
         while True:
             if self._used == len(self._buffer) and not self._fill():
                 return False

@@ -172,12 +172,12 @@ def site_signals(captures: pl.DataFrame, policies: pl.DataFrame) -> list[dict[st
             rules.setdefault(host, []).append(("tdm_reservation", "tdmrep_json", tdm_rules(text)))
     rows = []
     for row in captures.filter(pl.col("host").is_in(list(rules))).iter_rows(named=True):
-        found = set()
+        signals = set()
         for signal, source, path_rules in rules[row["host"]]:
             rule = rule_for(path_rules, row["url"])
             if rule is not None and not (signal == "tdm_reservation" and row["has_tdm"]):
-                found.add(Signal(signal, source, rule.value, rule.opts_out))
-        rows += [signal_row(row, signal) for signal in sorted(found)]
+                signals.add(Signal(signal, source, rule.value, rule.opts_out))
+        rows += [signal_row(row, signal) for signal in sorted(signals)]
     return rows
 
 
