@@ -240,10 +240,12 @@ def command_section(command: click.Command, path: str, level: int) -> Iterator[s
     yield from ["```", f"{path} {usage}", "```", ""]
     for text in (command.help or "").replace("\b", "").split("\n\n"):
         yield from paragraph(text)
-    options = [record for parameter in command.params if (record := parameter.get_help_record(context)) is not None]
-    for names, help_text in options:
+    records = [record for parameter in command.params if (record := parameter.get_help_record(context)) is not None]
+    # Arguments have no help of their own: the command's text explains them.
+    described = [(names, help_text) for names, help_text in records if help_text]
+    for names, help_text in described:
         yield from bullet(f"`{names}`: {help_text}")
-    if options:
+    if described:
         yield ""
 
 

@@ -4,11 +4,12 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import click
 import pytest
 from click.testing import CliRunner
+from pydantic import BaseModel
 
 from benchmarks import seeds
 from docs.generate import pages
@@ -17,6 +18,8 @@ from llm_assets.cli import cli
 from llm_assets.graph import GRAPH
 from llm_assets.recipes import Recipe, laptop, load_recipe
 from llm_assets.recipes.frozen import Frozen
+from llm_assets.reinforcement.checking import CHECKERS
+from llm_assets.reinforcement.problems import FAMILIES
 from llm_assets.settings import PROJECT
 from tests.support.commands import command
 from tests.support.small_recipe import recipe_file
@@ -28,7 +31,14 @@ FOLDERS = ("llm_assets", "resources", "sql", "tests", "benchmarks", "docs")
 # Files that commands write, and modules that a guide tells the reader to write.
 WRITTEN_BY_READERS = ("benchmarks/latest.json",)
 
-each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
+HAND_WRITTEN = [path for path in PAGES if path not in pages()]
+
+
+def for_each(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(PROJECT)))
+
+
+each_page, each_hand_written_page = for_each(PAGES), for_each(HAND_WRITTEN)
 
 
 class Fence(NamedTuple):
@@ -56,6 +66,11 @@ def fences(path: Path) -> list[Fence]:
 def prose(path: Path) -> str:
     """The page without its fenced blocks."""
     return re.sub(r"^(\s*)```.*?^\s*```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def code_spans(path: Path) -> list[str]:
+    """What is in backticks outside of fenced blocks, each on one line."""
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(path))]
 
 
 def anchors(path: Path) -> set[str]:
@@ -130,6 +145,65 @@ def test_recipes_of_the_documentation_load(text, tmp_path):
             assert len(changed) <= 3 and all(field in text or name == "text_statistics" for field in changed), name
 
 
+# Files of artifacts whose names begin with that of a group.
+FILES_OF_ARTIFACTS = {"model.gguf", "scorecard.html", "tokenizer.tiktoken"}
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field's type is, or is one alternative of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for argument in get_args(annotation) if (model := model_in(argument))), None)
+
+
+def has_field(model: type[BaseModel] | None, names: list[str]) -> bool:
+    """Whether the model has a field of the first name, whose type has a field of the second, and so on."""
+    if not names:
+        return True
+    if model is None or names[0] not in model.model_fields:
+        return False
+    return has_field(model_in(model.model_fields[names[0]].annotation), names[1:])
+
+
+@each_hand_written_page
+def test_fields_of_recipes_that_are_named_exist(path):
+    for span in code_spans(path):
+        names = re.match(r"[a-z_]+(\.[a-z_]\w*)+", span)
+        if names is None or span in FILES_OF_ARTIFACTS:
+            continue
+        group, *fields = names[0].split(".")
+        model = model_in(Recipe.model_fields[group].annotation) if group in Recipe.model_fields else None
+        assert model is None or has_field(model, fields), f"{path.name}: no field {names[0]}"
+
+
+@pytest.mark.parametrize(
+    ("names", "exists"),
+    [
+        ("practice_problems.word_problems", True),
+        ("practice_problems.stories", False),
+        ("pretraining.compute.micro_batch_size", True),
+        ("pretraining.compute.rows", False),
+        ("model.depth.width", False),
+    ],
+)
+def test_the_search_for_fields_follows_the_groups(names, exists):
+    assert has_field(Recipe, names.split(".")) == exists
+
+
+def test_the_checkers_of_the_guide_are_those_of_the_code():
+    text = (PROJECT / "docs/how-to/rl-problems.md").read_text()
+    sentence = re.search(r"^\* `checker` is (.*?), or a function", text, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"`(\w+)`", sentence[1]) == list(CHECKERS)
+
+
+def test_the_families_of_the_explanation_are_those_of_the_code():
+    text = (PROJECT / "docs/explanation/reinforcement.md").read_text()
+    table = re.search(r"^\| family \|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table[1].splitlines()[1:]]
+    assert [row[0].strip("`") for row in cells] == list(FAMILIES)
+    assert [tuple(row[2].split()) for row in cells] == [family.tools for family in FAMILIES.values()]
+
+
 def test_recipes_of_other_seeds_change_every_seed_and_the_sample_web():
     for seed, recipe in ((2, seeds.seed_2()), (3, seeds.seed_3())):
         assert {source.seed for source in recipe.crawls.values()} == {seed}
@@ -141,11 +215,31 @@ def test_recipes_of_other_seeds_change_every_seed_and_the_sample_web():
 # Commands
 
 
-def commands_of(path: Path) -> list[str]:
-    """The ``llm-assets …`` commands of a page's console blocks, without comments, with continued lines joined."""
+VARIABLES = r"(?:\w+=\S+ )*"
+
+
+def console_lines(path: Path) -> list[str]:
+    """The lines of a page's console blocks, with continued lines joined."""
     blocks = [fence.text.replace("\\\n", " ") for fence in fences(path) if fence.language == "console"]
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if re.match(r"(\w+=\S+ )*llm-assets ", line)]
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def commands_of(path: Path) -> list[str]:
+    """The ``llm-assets …`` commands of a page's console blocks."""
+    return [line for line in console_lines(path) if re.match(rf"{VARIABLES}llm-assets ", line)]
+
+
+def transcribed_commands_of(path: Path) -> list[str]:
+    """The ``llm-assets …`` commands after a ``$`` in a page's blocks without a language, which show their output."""
+    lines = [line for fence in fences(path) if not fence.language for line in fence.text.splitlines()]
+    return [line[2:] for line in lines if re.match(rf"\$ {VARIABLES}llm-assets ", line)]
+
+
+def other_commands_of(path: Path, program: str) -> list[list[str]]:
+    """The words after a program's name, for each of its commands in console blocks and in backticks."""
+    lines = [line for line in [*console_lines(path), *code_spans(path)] if re.match(rf"{VARIABLES}{program} ", line)]
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line[line.index(program) + 1 :] for line in words]
 
 
 def words_of(line: str) -> list[str]:
@@ -156,7 +250,7 @@ def words_of(line: str) -> list[str]:
 
 @each_page
 def test_every_command_has_valid_words_and_options(path):
-    for line in commands_of(path):
+    for line in [*commands_of(path), *transcribed_commands_of(path)]:
         group, words = cli, words_of(line.replace("…", "sft"))
         while isinstance(group, click.Group):
             name, *words = words
@@ -172,6 +266,34 @@ def test_commands_named_in_the_text_exist(path):
         group = cli.commands[name]
         if isinstance(group, click.Group) and word:
             assert word in group.commands, f"{path.name}: no command {name} {word}"
+
+
+@each_page
+def test_targets_of_make_exist(path):
+    targets = re.findall(r"^([\w-]+):(?!=)", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    for words in other_commands_of(path, "make"):
+        named = {word for word in words if "=" not in word}
+        assert named <= set(targets), f"{path.name}: no target of make {named}"
+
+
+def programs_of_readers(path: Path) -> set[str]:
+    """Programs that a page has the reader write: blocks of Python whose first line is a comment with a file's name."""
+    openings = [re.match(r"# (\S+\.py)\n", fence.text) for fence in fences(path) if fence.language == "python"]
+    return {opening[1] for opening in openings if opening}
+
+
+@each_page
+def test_python_programs_and_their_options_exist(path):
+    for words in other_commands_of(path, "python"):
+        if words[0] == "-m":
+            words = [words[1].replace(".", "/") + ".py", *words[2:]]
+        if words[0] in programs_of_readers(path):
+            continue
+        program = PROJECT / words[0]
+        assert program.is_file(), f"{path.name}: no program {words[0]}"
+        source = program.read_text() + (PROJECT / "benchmarks" / "model_shape.py").read_text()
+        for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+            assert f'"{option}"' in source, f"{path.name}: {words[0]} has no option {option}"
 
 
 FULL_SIZE = "trains at full size"
