@@ -39,7 +39,7 @@ def _open(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[
     known = workspace.recipe.sources()
     for crawl in crawls:
         if crawl not in known:
-            raise questions.CorpusError(f"no crawl {crawl!r}; there are {', '.join(sorted(known))}")
+            raise questions.CorpusError(f"no crawl {crawl!r}; available: {', '.join(sorted(known))}")
     return workspace, list(crawls) or workspace.recipe.corpus()
 
 

@@ -145,7 +145,7 @@ def _source_of_crawl(name: str) -> dict[str, Any]:
     """The fields of a crawl's source. Raises SourceError if there is no such crawl, or if it cannot be continued."""
     sources = open_registry(load_settings()).effective(load_recipe()).sources()
     if name not in sources:
-        raise SourceError(f"--since {name}: no such crawl; there are {', '.join(sorted(sources))}")
+        raise SourceError(f"--since {name}: no such crawl; available: {', '.join(sorted(sources))}")
     source = sources[name]
     if "since" not in type(source).model_fields:
         raise SourceError(

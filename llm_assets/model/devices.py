@@ -107,7 +107,7 @@ def predict(
         known = find_device(device)
         if known is None:
             names = ", ".join(device.name for device in DEVICES)
-            raise ModelError(f"device {device!r}: there are cpu, {names}")
+            raise ModelError(f"unknown device {device!r}; available: cpu, {names}")
         price = known.price
         micro_batch_size = fitting_micro_batch(shape, known.memory, max(1, batch_size // processes))
         precision_bytes = 2

@@ -68,7 +68,7 @@ def source_of(recipe: Recipe, name: str | None) -> Any:
     if source is None:
         known = ", ".join(sorted(sources)) or "none"
         raise SourceError(
-            f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add. If it is a partition "
+            f"no crawl {name!r}; available: {known}; register one with: llm-assets crawls add. If it is a partition "
             f"that was left in Dagster: llm-assets crawls remove {name}. If it belongs to another recipe than "
             f"{recipe.name!r}, name that recipe (in the launchpad: resources.recipe.config.name)"
         )

@@ -55,7 +55,7 @@ def test_the_depth_determines_the_other_sizes():
     [
         ({"heads": 5, "kv_heads": 2}, "heads 5 is no multiple of kv_heads 2"),
         ({"head_dim": 33}, "head_dim 33 is odd"),
-        ({"architecture": "mamba"}, "architecture 'mamba': there are qwen3, gpt2"),
+        ({"architecture": "mamba"}, "unknown architecture 'mamba'; available: qwen3, gpt2"),
         ({"context": 0}, "model.context is 0"),
     ],
 )
@@ -197,7 +197,7 @@ def test_predictions_follow_from_the_shape():
     assert fitting_micro_batch(shape, 141 * 10**9, 256) > fitting_micro_batch(shape, 24 * 10**9, 256) >= 1
     with pytest.raises(ModelError, match=r"needs .* GB of 24: lower model\.depth or model\.context"):
         fitting_micro_batch(ModelShape.of_depth(60, 32_768, 2048), 24 * 10**9, 8)
-    with pytest.raises(ModelError, match="device 'abacus': there are cpu, h200"):
+    with pytest.raises(ModelError, match="unknown device 'abacus'; available: cpu, h200"):
         predict(shape, 10**9, 2**19, "abacus")
 
 

@@ -178,7 +178,7 @@ def test_commands_that_complete_text_and_plan_a_training(tmp_path, monkeypatch):
     table = run("complete", "The river", "--next", "--count", "5")
     assert len(table.splitlines()) == 6 and "%" in table
     unknown = run("complete", "x", "--checkpoint", "nobody", fails=True)
-    assert "no checkpoint 'nobody': there are base, sft, ablation, rl, reward, rlhf" in unknown
+    assert "no checkpoint 'nobody'; available: base, sft, ablation, rl, reward, rlhf" in unknown
     assert "temperature -1.0: must be 0 or above" in run("complete", "x", "--temperature", "-1", fails=True)
     plan = run("plan", "--depth", "12", "--device", "h200", "--recipe", "gpu")
     assert "135.3 M" in plan and "$" in plan and "built before" in plan
