@@ -85,8 +85,9 @@ def fitting_micro_batch(shape: ModelShape, memory: int, sequences: int) -> int:
         if shape.training_memory(size) <= 0.85 * memory:
             return size
     raise ModelError(
-        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} GB "
-        f"of {memory / 1e9:.0f}: lower model.depth or model.context, or use a larger device"
+        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} "
+        f"GB, but the device has {memory / 1e9:.0f} GB (85 % usable); lower model.depth or model.context, or use a "
+        "larger device"
     )
 
 
