@@ -59,7 +59,7 @@ class KnowledgeBoundary(Frozen):
     wordings: int = Field(2, ge=1, description="wordings per fact")
     samples: int = Field(3, ge=1, description="answers sampled per wording")
     temperature: float = Field(0.7, ge=0, description="sampling temperature")
-    max_tokens: int = Field(24, ge=1, description="per answer")
+    max_tokens: int = Field(24, ge=1, description="maximum tokens per answer")
     examples: int = Field(
         3, ge=0, description="example questions with answers before each question, so that a base model answers"
     )
@@ -174,8 +174,8 @@ class Finetuning(Frozen):
         None,
         gt=0,
         le=100,
-        description="passes over the conversations for the ablation, which only serves as a comparison; None is as "
-        "epochs",
+        description="passes over the conversations for the ablation, which only serves as a comparison; None uses "
+        "the value of `epochs`",
     )
     document_share: float = Field(
         0.2,

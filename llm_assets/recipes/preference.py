@@ -18,7 +18,9 @@ class ResponsePairs(Frozen):
     """Open prompts, several answers to each, and pairs of answers to rank."""
 
     prompts: int = Field(
-        1_000, ge=1, description="prompts to compare answers of and to tune the policy on, drawn by seed"
+        1_000,
+        ge=1,
+        description="number of prompts, drawn by seed, whose answers are compared and on which the policy is tuned",
     )
     unseen: int = Field(
         100, ge=1, description="prompts that only rlhf_evaluation uses, with other wordings and about other entities"

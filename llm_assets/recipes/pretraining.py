@@ -38,7 +38,8 @@ class Tokenizer(Frozen):
         3,
         ge=1,
         le=3,
-        description="most digits in one token; GPT-4's pattern has 3; a small vocabulary has room for all numbers of 2",
+        description="maximum digits per token; GPT-4's pattern uses 3; with 2, a small vocabulary can hold every "
+        "two-digit number",
     )
     training_bytes: int = Field(
         2 << 30, ge=1, description="bytes of text to train on; from a larger corpus, documents are selected by hash"

@@ -215,8 +215,8 @@ def _build_web_crawl(
 RAW_WARC = Stage(
     name="raw_warc",
     group="web",
-    description="The WARC files of one crawl (by the crawler, of Common Crawl, a user's own, or of the sample web), "
-    "and an index of their captures.",
+    description="The WARC files of one crawl (fetched by the crawler, downloaded from Common Crawl, supplied by the "
+    "user, or taken from the sample web), and an index of their captures.",
     kinds=("warc", "parquet", "scrapy"),
     build=build_raw_warc,
     code_version="6",
