@@ -273,7 +273,7 @@ def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...],
 @click.option("--sql", default=None, help="DuckDB statement over these tables, instead of the options above.")
 @_crawl_option
 @recipe_option
-def browse(
+def browse(  # one parameter per option of the command
     table: str,
     where: str | None,
     order: str | None,

@@ -41,7 +41,7 @@ SHOWN = 10  # files or URLs in a message
 @click.option("--finish", is_flag=True, help="Delete marked models that a retrained model has replaced.")
 @recipe_option
 @click.pass_context
-def takedown(
+def takedown(  # one parameter per option of the command
     context: click.Context,
     target: str | None,
     dry_run: bool,

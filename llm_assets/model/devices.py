@@ -1,4 +1,4 @@
-"""Speed, memory and precision of devices, to predict trainings and compute model FLOPs utilisation (MFU)."""
+"""Speed, memory and precision of devices, to predict training runs and compute model FLOPs utilisation."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class Model(Frozen):
 
 
 class Rates(Frozen):
-    """What later trainings take over from pretraining: learning rates, clipping, optimisers."""
+    """What later training stages take over from pretraining: learning rates, clipping, optimisers."""
 
     learning_rate: float | None = Field(
         None,
@@ -206,7 +206,7 @@ class PretrainingRun(Rates):
         return max(1, round(tokens / (batch_size * shape.context))), batch_size
 
     def inherited(self) -> Rates:
-        """The part that later trainings take over."""
+        """The part that later training stages take over."""
         return Rates(**{name: getattr(self, name) for name in Rates.model_fields})
 
 
