@@ -67,7 +67,7 @@ def load_model(
             for name in ModelShape.__dataclass_fields__
             if getattr(stored, name) != getattr(shape, name)
         )
-        raise CheckpointError(f"checkpoint {folder} is of another shape: {other}")
+        raise CheckpointError(f"checkpoint {folder} has another shape: {other}")
     state = _load(folder / WEIGHTS, str(device))
     with torch.device("meta"):
         model = kind(stored)

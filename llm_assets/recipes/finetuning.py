@@ -157,7 +157,7 @@ class Conversations(Frozen):
         names = [file.name for file in (*self.files, *self.evaluation_files)]
         if len(names) != len(set(names)):
             duplicates = sorted(name for name in set(names) if names.count(name) > 1)
-            raise ValueError(f"files: several have the same name ({', '.join(duplicates)})")
+            raise ValueError(f"files: several files have the same name ({', '.join(duplicates)})")
         if self.count and not sum(self.weights.values()) > 0:
             raise ValueError("weights: at least one must be above 0")
         has_negative = any(share < 0 for share in (*self.weights.values(), *self.tools, *self.turns))

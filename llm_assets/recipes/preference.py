@@ -100,7 +100,7 @@ class HumanRankings(Frozen):
         if self.held_out + self.gold >= 1:
             raise ValueError(f"human_rankings: held_out {self.held_out} and gold {self.gold} leave nothing to train on")
         if len({file.name for file in self.files}) != len(self.files):
-            raise ValueError("human_rankings.files: several have the same name")
+            raise ValueError("human_rankings.files: two files have the same name")
         return self
 
 

@@ -109,7 +109,7 @@ class PolicyTrainer:
         self.stop = engine.encoding.special["<|assistant_end|>"]
         if plan.prompts % self.devices.world:
             raise TrainingError(
-                f"{plan.prompts} prompts a step cannot be divided among {self.devices.world} processes; choose a "
+                f"{plan.prompts} prompts per step cannot be divided among {self.devices.world} processes; choose a "
                 "number of processes that divides the prompts"
             )
         if plan.samples < 2:

@@ -170,7 +170,7 @@ def test_checkpoints_are_read_back_and_broken_ones_are_errors(tmp_path):
     assert encoding == ENCODING and all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
     )
-    with pytest.raises(CheckpointError, match=r"of another shape: layers 3 \(expected 2\)"):
+    with pytest.raises(CheckpointError, match=r"has another shape: layers 3 \(expected 2\)"):
         load_model(tmp_path, shape=ModelShape.of_depth(2, 500, 64, width=64))
     train(TEXTS, 400).save(tmp_path)
     with pytest.raises(CheckpointError, match="the tokenizer has 400 ids, but the model's vocabulary has 500"):

@@ -99,7 +99,7 @@ def test_a_published_encoding_replaces_the_trained_one(tmp_path, shared_data):
 
 
 def test_a_vocabulary_too_large_for_the_corpus_is_an_error(tmp_path):
-    message = r"tokenizer\.vocabulary 60,000: the corpus supports [\d,]+ only; lower it, or add crawls"
+    message = r"tokenizer\.vocabulary 60,000: the corpus supports only [\d,]+; lower it, or add crawls"
     with pytest.raises(TokenizerError, match=message):
         build(warc_recipe(tmp_path, tokenizer=Tokenizer(vocabulary=60_000)), TOKENS)
 
