@@ -166,7 +166,7 @@ def compare_with_transformers(
 
 
 def _different_page_tokens(encoding: Encoding, tokenizer: Any, pages: list[str]) -> Iterator[dict[str, Any]]:
-    """Pages of which transformers gives other tokens."""
+    """Pages that transformers tokenizes differently."""
     for text in pages:
         our_tokens, their_tokens = encoding.encode(text), tokenizer(text, add_special_tokens=False)["input_ids"]
         if our_tokens != their_tokens:
@@ -177,7 +177,7 @@ def _different_page_tokens(encoding: Encoding, tokenizer: Any, pages: list[str])
 def _different_prompt_tokens(
     prompts: list[list[int]], tokenizer: Any, questions: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """Questions of which the chat template of transformers gives another prompt."""
+    """Questions for which transformers' chat template yields a different prompt."""
     for our_tokens, question in zip(prompts, questions, strict=True):
         messages = [{"role": "user", "content": question}]
         their_tokens = list(

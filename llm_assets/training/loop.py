@@ -64,14 +64,15 @@ def batch_loss(
     """The mean loss of a step's targets; this process reads its share of the sequences."""
     device, mine = process.devices.device, process.devices.share(plan.batch_size)
     batch = data.batch(step * plan.batch_size + mine.start, len(mine))
-    tokens, targets = (torch.from_numpy(array) for array in batch)
-    [count] = process.devices.total(float((targets != IGNORE).sum()))
+    all_inputs, all_targets = (torch.from_numpy(array) for array in batch)
+    [count] = process.devices.total(float((all_targets != IGNORE).sum()))
 
     def summed(first: int, model: nn.Module) -> Tensor:
-        part, aims = (
-            array[first : first + plan.micro_batch_size].to(device, non_blocking=True) for array in (tokens, targets)
+        inputs, targets = (
+            array[first : first + plan.micro_batch_size].to(device, non_blocking=True)
+            for array in (all_inputs, all_targets)
         )
-        return losses(model, part, aims).sum()
+        return losses(model, inputs, targets).sum()
 
     micro_batches = [partial(summed, first) for first in range(0, len(mine), plan.micro_batch_size)]
     return Loss(micro_batches, divisor=max(count, 1.0))

@@ -109,7 +109,7 @@ class PolicyTrainer:
         self.stop = engine.encoding.special["<|assistant_end|>"]
         if plan.prompts % self.devices.world:
             raise TrainingError(
-                f"{plan.prompts} prompts a step cannot be divided among {self.devices.world} processes; choose a "
+                f"{plan.prompts} prompts per step cannot be divided among {self.devices.world} processes; choose a "
                 "number of processes that divides the prompts"
             )
         if plan.samples < 2:
@@ -221,14 +221,16 @@ class PolicyTrainer:
         """The mean loss, in nats per token, of the fine-tuning sequences that this step replays."""
         plan, device = self.plan, self.devices.device
         mine = self.devices.share(plan.replay_sequences)
-        tokens, targets = (
+        all_inputs, all_targets = (
             torch.from_numpy(array) for array in replay.batch(step * plan.replay_sequences + mine.start, len(mine))
         )
-        [count] = self.devices.total(float((targets != IGNORE).sum()))
+        [count] = self.devices.total(float((all_targets != IGNORE).sum()))
 
         def mean(first: int, model: nn.Module) -> Tensor:
-            part, aims = (array[first : first + plan.micro_batch_size].to(device) for array in (tokens, targets))
-            return model(part, aims, masked(part, self.engine.encoding.bos)).sum() / max(count, 1.0)
+            inputs, targets = (
+                array[first : first + plan.micro_batch_size].to(device) for array in (all_inputs, all_targets)
+            )
+            return model(inputs, targets, masked(inputs, self.engine.encoding.bos)).sum() / max(count, 1.0)
 
         micro_batches = [partial(mean, first) for first in range(0, len(mine), plan.micro_batch_size)]
         return Loss(micro_batches, weight=plan.replay_weight)

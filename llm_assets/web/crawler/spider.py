@@ -47,7 +47,7 @@ class WebSpider(scrapy.Spider):
                 yield Request(link.url, errback=self.failed)
 
     def ignore_links(self, response: Response) -> None:
-        """Follow no link of a page that no link leads to: they do not belong to the site as it is now."""
+        """Follow no links of pages that nothing links to any more: they are no longer part of the site."""
 
     def failed(self, failure: Failure) -> None:
         """Log a URL that the crawl met and did not store."""
