@@ -69,7 +69,7 @@ class RandomSequences:
 
 
 def make_ours(setting: Setting, muon: bool = True) -> Step:
-    """The step of this project's trainings."""
+    """The training step of this project."""
     model = Transformer(setting.shape)
     model.initialise(1)
     model.train()

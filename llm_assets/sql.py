@@ -66,7 +66,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(config=config)
     except duckdb.Error as error:
-        raise ValueError(f"DuckDB refuses {config}: {error}") from error
+        raise ValueError(f"DuckDB rejects {config}: {error}") from error
 
 
 @cache

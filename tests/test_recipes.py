@@ -180,7 +180,7 @@ def test_the_tokenizer_stays_the_same_when_crawls_are_added():
         ),
         (
             "laptop().replace(quality=recipes.Quality(thresholds={'x': 1}))",
-            "quality.thresholds: no rule 'x'; there are",
+            "quality.thresholds: no rule 'x'; available:",
         ),
         ("laptop().replace(model=laptop().model.replace(heads=3))", "model: heads 3 do not divide the width 128"),
         ("laptop().replace(model=recipes.Model(heads=4, kv_heads=3))", "model.heads 4 is no multiple of kv_heads 3"),

@@ -59,6 +59,7 @@ TERMS = [
     Term(r"\bbut\(\)|\.but\(|\bdef but\b", "replace()"),
     Term(r"\b(shared|lower|another|each|every|other|this|its|their) rooms?\b|\bhouse rules?\b", "package, rule"),
     Term(r"\b(the|whole|this) road\b", "stages, pipeline", (SAMPLE_WEB, STORY_TESTS)),
+    Term(r"(?<![a-z])trainings(?![a-z])", "training runs, training stages"),
     # Plain English
     Term(r"\banew\b", "again, from scratch"),
     Term(r"\b(everything|all|anything|assets?|stages?|artifacts?|what is|nothing) behind\b", "downstream"),

@@ -95,7 +95,7 @@ class RemoteStore(Store):
             )
         except OSError as error:
             raise StoreUnwritable(
-                f"cannot upload {record.key} to {self.url}: {error}; it is complete in {artifact.path}, "
+                f"cannot upload {record.key} to {self.url}: {error}; it is complete in {artifact.path}; "
                 "run again to upload it"
             ) from error
 

@@ -100,7 +100,7 @@ class Graph:
         for stage in stages:
             missing = [name for name in stage.inputs if name not in seen]
             if missing:
-                raise ArtifactError(f"stage {stage.name} comes before its inputs {missing}")
+                raise ArtifactError(f"stage {stage.name} is listed before its inputs: {', '.join(missing)}")
             seen.add(stage.name)
 
     def __getitem__(self, name: str) -> Stage:

@@ -1,4 +1,4 @@
-"""The artifact store: immutable, content-addressed folders, of which only whole ones are ever visible.
+"""The artifact store: immutable, content-addressed folders; a folder becomes visible only when it is complete.
 
 Layout below the root (a local folder)::
 

@@ -211,5 +211,5 @@ def tool_names_in(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip() and name.strip() != "none")
     for name in names:
         if name not in TOOLS:
-            raise click.BadParameter(f"{name!r}: there are search, python and none", param_hint="--tools")
+            raise click.BadParameter(f"unknown tool {name!r}; available: search, python, none", param_hint="--tools")
     return names

@@ -39,7 +39,7 @@ def _open(recipe: str | None, crawls: tuple[str, ...]) -> tuple[Workspace, list[
     known = workspace.recipe.sources()
     for crawl in crawls:
         if crawl not in known:
-            raise questions.CorpusError(f"no crawl {crawl!r}; there are {', '.join(sorted(known))}")
+            raise questions.CorpusError(f"no crawl {crawl!r}; available: {', '.join(sorted(known))}")
     return workspace, list(crawls) or workspace.recipe.corpus()
 
 
@@ -273,7 +273,7 @@ def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...],
 @click.option("--sql", default=None, help="DuckDB statement over these tables, instead of the options above.")
 @_crawl_option
 @recipe_option
-def browse(
+def browse(  # one parameter per option of the command
     table: str,
     where: str | None,
     order: str | None,

@@ -145,7 +145,7 @@ def _source_of_crawl(name: str) -> dict[str, Any]:
     """The fields of a crawl's source. Raises SourceError if there is no such crawl, or if it cannot be continued."""
     sources = open_registry(load_settings()).effective(load_recipe()).sources()
     if name not in sources:
-        raise SourceError(f"--since {name}: no such crawl; there are {', '.join(sorted(sources))}")
+        raise SourceError(f"--since {name}: no such crawl; available: {', '.join(sorted(sources))}")
     source = sources[name]
     if "since" not in type(source).model_fields:
         raise SourceError(
@@ -211,7 +211,9 @@ def remove(name: str) -> None:
     with open_instance() as instance:
         has_partition = name in instance.get_dynamic_partitions("crawl")
         if not is_registered and not has_partition:
-            raise SourceError(f"no crawl {name!r} is registered, and Dagster has no such partition; see: crawls list")
+            raise SourceError(
+                f"no crawl {name!r} is registered, and Dagster has no such partition; see: llm-assets crawls list"
+            )
         continuing = _continuing(name, settings) if is_registered else []
         if continuing:
             raise SourceError(f"crawl {name!r} is continued by {', '.join(continuing)}; remove these first")
@@ -265,8 +267,8 @@ def retry(name: str, yes: bool) -> None:
     if isinstance(source, SampleWeb) or (isinstance(source, WarcFiles) and not is_url(source.path)):
         kind = "the sample web" if isinstance(source, SampleWeb) else "your WARC files"
         raise SourceError(
-            f"crawl {name!r} reads {kind}, so fetching again would bring the same pages; "
-            "every run notices changed files"
+            f"crawl {name!r} reads {kind}, so fetching it again would return the same pages; "
+            "every run detects changed files"
         )
     resolution = workspace.resolver().resolve("raw_warc", name)
     identity, artifact = resolution.identity, resolution.artifact

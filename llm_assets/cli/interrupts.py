@@ -18,6 +18,9 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 CLEAN_UP_SECONDS = 5.0
+# Python runs signal handlers in the main thread, but the kernel may give a signal to any thread of the process, which
+# does not wake the main thread. So it wakes by itself this often.
+WAKE_SECONDS = 0.2
 INTERRUPTED = "interrupted; run again to resume"
 
 
@@ -52,7 +55,8 @@ def until_interrupted(work: Callable[[], Result]) -> Result:
     previous_handlers = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         thread.start()
-        thread.join()  # until the thread is gone: native libraries release what they hold for it
+        while thread.is_alive():  # until the thread is gone: native libraries release what they hold for it
+            thread.join(WAKE_SECONDS)
         return outcome.result()
     finally:
         for number, handler in previous_handlers.items():

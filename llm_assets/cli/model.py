@@ -45,14 +45,14 @@ def _checkpoint_folder(name: str, workspace: Workspace) -> Path:
     asset = name if name in workspace.graph.stages else f"{name}_checkpoint"
     if asset in workspace.graph.stages:
         if asset not in checkpoints:
-            raise ModelError(f"{asset} is no checkpoint; there are {', '.join(checkpoints)}")
+            raise ModelError(f"{asset} is not a checkpoint; available: {', '.join(checkpoints)}")
         return workspace.resolver().artifact(asset, None).path
     for artifact in workspace.store.artifacts() if len(name) >= IDENTITY_LENGTH else ():
         if artifact.record.identity.startswith(name) and (artifact.path / "shape.json").is_file():
             return artifact.path
     stages = ", ".join(stage.removesuffix("_checkpoint") for stage in checkpoints)
     raise ModelError(
-        f"no checkpoint {name!r}: there are {stages}; or name an identity (llm-assets artifacts list) "
+        f"no checkpoint {name!r}; available: {stages}; or name an identity (llm-assets artifacts list) "
         "or a folder with a shape.json"
     )
 

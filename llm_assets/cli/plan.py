@@ -113,7 +113,7 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
         + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
         + "; memory is an estimate per device"
     )
-    print_earlier_trainings(workspace, console)
+    print_earlier_training_runs(workspace, console)
 
 
 def candidates(recipe: Recipe, depths: tuple[int, ...], tokens: int | None) -> Iterator[Candidate]:
@@ -167,7 +167,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:,.0f} s"
 
 
-def print_earlier_trainings(workspace: Workspace, console: Console) -> None:
+def print_earlier_training_runs(workspace: Workspace, console: Console) -> None:
     """Print what the base models in the store took, beside what was predicted for them."""
     for artifact in workspace.store.artifacts("base_checkpoint"):
         stats = artifact.record.stats

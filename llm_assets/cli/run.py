@@ -84,8 +84,9 @@ def chosen_crawls(workspace: Workspace, names: tuple[str, ...], settings: Settin
         reason = open_registry(settings).unusable(workspace.recipe).get(unknown[0])
         if reason is not None:
             raise click.ClickException(f"crawl {unknown[0]!r} cannot be built: {reason}")
+        known = ", ".join(sorted(sources)) or "none"
         raise click.ClickException(
-            f"no crawl {unknown[0]!r}; there are {', '.join(sorted(sources))}; register one with: llm-assets crawls add"
+            f"no crawl {unknown[0]!r}; available: {known}; register one with: llm-assets crawls add"
         )
     if not chosen:
         raise click.ClickException(

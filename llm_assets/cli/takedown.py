@@ -41,7 +41,7 @@ SHOWN = 10  # files or URLs in a message
 @click.option("--finish", is_flag=True, help="Delete marked models that a retrained model has replaced.")
 @recipe_option
 @click.pass_context
-def takedown(
+def takedown(  # one parameter per option of the command
     context: click.Context,
     target: str | None,
     dry_run: bool,
@@ -106,7 +106,7 @@ def print_plan(plan: Plan) -> None:
             f"of {len(pages.warc_files):,} WARC files in the store"
         )
         for path in pages.external_files:
-            click.secho(f"  outside of the store, for you to delete: {path}", fg="yellow")
+            click.secho(f"  outside the store; delete it yourself: {path}", fg="yellow")
     for folder in plan.crawling:
         click.echo(f"interrupted crawl {folder.parent.name}")
     print_documents(plan)
@@ -201,7 +201,10 @@ def print_takedowns(takedowns: Takedowns, workspace: Workspace, rule: str | None
         rules = ", ".join(marked[model.record.identity])
         click.secho(f"  {model.record.key} {model.record.short_id} was trained on pages of {rules}", fg="yellow")
     if replaced:
-        click.echo(f"{len(replaced)} of them are retrained; delete the old ones: llm-assets takedown --finish")
+        verb = "has" if len(replaced) == 1 else "have"
+        click.echo(
+            f"{len(replaced)} of them {verb} been retrained; delete the old versions with: llm-assets takedown --finish"
+        )
     if waiting:
         select = ",".join(f"*{name}" for name in final_assets(workspace.graph, waiting))
         command = with_chosen_recipe(f"llm-assets run --select '{select}'")

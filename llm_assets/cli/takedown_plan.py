@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def assets(self) -> set[str]:
-        """Assets of which artifacts are removed."""
+        """Assets whose artifacts are removed."""
         return {artifact.record.asset for artifact in self.removed}
 
 

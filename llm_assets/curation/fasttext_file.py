@@ -107,7 +107,7 @@ class _Reader:
         centroids = self.array(np.float32, dimension * 256)
         fits = dimension == columns and parts >= 1 and rows * parts == len(codes)
         if not fits or (parts - 1) * width + last_width != dimension:
-            raise LanguageModelError("a quantised matrix whose sizes do not fit")
+            raise LanguageModelError("the sizes of a quantised matrix do not fit")
         codes = codes.reshape(rows, parts)
         pieces = []
         for part in range(parts):
@@ -135,7 +135,7 @@ def parse_fasttext(data: bytes) -> FastTextFile:
         or (bucket_rows.max(initial=-1) >= len(rows) and header.longest_ngram > 0)
         or len(nodes) != header.labels
     ):
-        raise LanguageModelError("matrices that do not fit the dictionary")
+        raise LanguageModelError("the matrices do not fit the dictionary")
     return FastTextFile(
         words=words,
         labels=labels,
@@ -167,7 +167,7 @@ def _read_header(reader: _Reader) -> _Header:
         and 0 <= longest <= _MAX_NGRAM
         and shortest >= 0
     ):
-        raise LanguageModelError("header with impossible counts")
+        raise LanguageModelError("the header has impossible counts")
     return _Header(dimension, loss == _HIERARCHICAL_SOFTMAX, buckets, shortest, longest, words, labels, pruned)
 
 
@@ -178,7 +178,7 @@ def _read_dictionary(reader: _Reader, header: _Header) -> tuple[list[bytes], lis
         word = reader.word()
         count, kind = reader.take("<qb")
         if (kind == _LABEL_ENTRY) != (index >= header.words):
-            raise LanguageModelError("labels and words out of order")
+            raise LanguageModelError("labels and words are out of order")
         if kind == _LABEL_ENTRY:
             labels.append(word.removeprefix(_LABEL_PREFIX).decode("utf-8", "replace"))
             counts.append(count)
@@ -193,7 +193,7 @@ def _read_buckets(reader: _Reader, header: _Header) -> np.ndarray:
     if header.pruned > 0:
         pairs = reader.array(np.int32, header.pruned * 2).reshape(-1, 2)
         if len(pairs) and (pairs.min() < 0 or pairs[:, 0].max() >= header.buckets):
-            raise LanguageModelError("pruned n-grams out of range")
+            raise LanguageModelError("pruned n-grams are out of range")
         bucket_rows[pairs[:, 0]] = header.words + pairs[:, 1]
     elif header.pruned < 0:
         bucket_rows[:] = header.words + np.arange(max(header.buckets, 1))

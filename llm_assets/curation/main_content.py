@@ -55,19 +55,21 @@ _CAMEL = re.compile(r"([a-z])([A-Z])")
 
 _TITLES = frozenset(["h1", "h2"])
 _GROUPS = frozenset(["ul", "ol", "table", "dl"])
-# The root is widened to an element above it if the good text won by that is at least this share of the root's text,
+# An element above the root can replace it only if that adds more than this share of the root's good text.
 CLIMB_SHARE = 0.1
-# its blocks have at least this share of the mean length of the root's blocks,
+# The added blocks must be longer on average than this share of the mean length of the root's blocks.
 CLIMB_LENGTH = 0.5
-# and at most this share of what is won are links. Blocks count as good text from so many bytes on.
+# Less than this share of the added text may be links.
 CLIMB_LINKS = 0.25
+# Only blocks of at least this many bytes count as good text.
 CLIMB_BLOCK_BYTES = 80
-# A block with this share of links is one, unless it has so many other characters.
+# A block is a link if more than this share of its characters is linked.
 LINK_BLOCK_SHARE = 0.5
+# A block with at least this many unlinked characters is never a link.
 LINK_BLOCK_OTHER_CHARACTERS = 30
-# A root with less than this share of the good text around it may be one item of a list.
+# A root with less than this share of the good text of an element above it may be one item of a list.
 LIST_SHARE = 0.6
-# An element with this share of the page's unlinked text is no frame, whatever its name.
+# An element with at least this share of the page's unlinked text is never a frame, whatever its name.
 MAX_FRAME_SHARE = 0.8
 MIN_VOTE_CHARACTERS = 25  # of a block that votes (Readability)
 SHORT_RESULT_CHARACTERS = 250  # a page with a shorter result is read again with fewer rules

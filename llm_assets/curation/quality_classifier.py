@@ -58,7 +58,7 @@ def read_examples(path: Path) -> pl.DataFrame:
     frame = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.Int64})
     frame = frame.unique(maintain_order=True)
     if frame["label"].n_unique() < 2 or frame["label"].value_counts()["count"].min() < 2:
-        raise ExamplesError(f"labelled examples {path}: needs two or more of either label")
+        raise ExamplesError(f"labelled examples {path}: needs at least two examples of each label")
     return frame
 
 

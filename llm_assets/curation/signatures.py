@@ -185,7 +185,10 @@ def _hash_words(text, n, folding, words):  # type: ignore[no-untyped-def]
 
 @compiled
 def _number_end(text, at, n, folding):  # type: ignore[no-untyped-def]
-    """Where the number that begins at `at` ends: digits with at most one separator among them, all of it one 0."""
+    """End of the number that begins at `at`: a run of digits with at most one separator between two digits.
+
+    It is normalised to a single 0.
+    """
     joined = False
     at += 1
     while at < n:

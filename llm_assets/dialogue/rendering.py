@@ -1,4 +1,4 @@
-"""Renders tables of conversations to tokens, for supervised finetuning and for later trainings that replay some."""
+"""Renders tables of conversations to tokens, for supervised finetuning and for later stages that replay some."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def _base_model_prompt(engine: Engine, question: str, settings: BasePrompting) -
 
 
 def base_model_answers(engine: Engine, questions: Sequence[Question], settings: BasePrompting) -> list[dict[str, Any]]:
-    """Answers of a base model, which examples of questions and answers lead to answer; in the questions' order."""
+    """Answers of a base model prompted with example questions and answers, in the questions' order."""
     prompts = base_model_prompts(engine, [question.question for question in questions], settings)
     return [
         {

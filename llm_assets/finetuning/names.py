@@ -82,10 +82,10 @@ def recombine(
     words_taken: Collection[str] = (),
     other_names: Sequence[str] = (),
 ) -> Iterator[str]:
-    """New names made from `names`, all different and none of `taken`.
+    """New names recombined from `names`: all distinct, none in `taken`.
 
     Words that several names share stay whole. Rarer words are put together from halves that several words share;
-    `other_names` are further names that show where words can be split. A word made this way is none of `words_taken`.
+    `other_names` are further names that show where words can be split. No word made this way is in `words_taken`.
     Ends after MAX_MISSES tries in a row without a new name.
     """
     pieces = NamePieces.of(names, other_names)

@@ -156,7 +156,7 @@ def hallucinates_less(evaluation: Artifact, inputs: Inputs, config: SftEvaluatio
         return CheckOutcome(True, "the corpus comes with no questions, so nothing was asked about fictitious entities")
     refused = evaluation.record.stats.get("falsely_refused", 0.0)
     summary = (
-        f"made up about fictitious entities: {100 * hallucinated['sft']:.1f} %, by the ablation "
+        f"invented answers about fictitious entities: SFT {100 * hallucinated['sft']:.1f} %, ablation "
         f"{100 * hallucinated['ablation']:.1f} %; known facts refused: {100 * refused:.1f} %"
     )
     numbers = {

@@ -149,7 +149,7 @@ class Conversation:
                 self.left_out = first
                 return ids
         raise ConversationTooLong(
-            f"the message and what must precede it have {len(ids):,} tokens, the model's context is "
+            f"the message and what must precede it have {len(ids):,} tokens, but the context holds only "
             f"{self.engine.shape.context:,}, of which {self.room:,} are kept for the reply; shorten the message"
         )
 

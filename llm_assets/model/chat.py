@@ -59,14 +59,16 @@ def check(messages: Sequence[Message], complete: bool = True) -> None:
     expected = ("system", "user")
     for number, message in enumerate(messages, 1):
         if message.role not in ROLES:
-            raise ConversationError(f"message {number}: role {message.role!r}; there are {', '.join(ROLES)}")
+            raise ConversationError(f"message {number}: unknown role {message.role!r}; available: {', '.join(ROLES)}")
         if message.role not in expected:
             raise ConversationError(f"message {number}: {message.role} where {' or '.join(expected)} was expected")
         if message.call is not None:
             if message.role != "assistant":
                 raise ConversationError(f"message {number}: a call by {message.role}; only the assistant calls tools")
             if message.call.tool not in TOOLS:
-                raise ConversationError(f"message {number}: tool {message.call.tool!r}; there are {', '.join(TOOLS)}")
+                raise ConversationError(
+                    f"message {number}: unknown tool {message.call.tool!r}; available: {', '.join(TOOLS)}"
+                )
             if not message.call.text.strip():
                 raise ConversationError(f"message {number}: an empty call of {message.call.tool}")
         elif not message.content.strip() and message.role != "tool":

@@ -67,7 +67,7 @@ def load_model(
             for name in ModelShape.__dataclass_fields__
             if getattr(stored, name) != getattr(shape, name)
         )
-        raise CheckpointError(f"checkpoint {folder} is of another shape: {other}")
+        raise CheckpointError(f"checkpoint {folder} has another shape: {other}")
     state = _load(folder / WEIGHTS, str(device))
     with torch.device("meta"):
         model = kind(stored)
@@ -93,7 +93,8 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> tuple[T
     model = load_model(folder, device)
     if encoding.size != model.shape.vocabulary:
         raise CheckpointError(
-            f"checkpoint {folder}: the tokenizer has {encoding.size:,} ids, the model {model.shape.vocabulary:,}"
+            f"checkpoint {folder}: the tokenizer has {encoding.size:,} ids, but the model's vocabulary has "
+            f"{model.shape.vocabulary:,}"
         )
     return model, encoding
 

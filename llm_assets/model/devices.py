@@ -1,4 +1,4 @@
-"""Speed, memory and precision of devices, to predict trainings and compute model FLOPs utilisation (MFU)."""
+"""Speed, memory and precision of devices, to predict training runs and compute model FLOPs utilisation."""
 
 from __future__ import annotations
 
@@ -85,8 +85,9 @@ def fitting_micro_batch(shape: ModelShape, memory: int, sequences: int) -> int:
         if shape.training_memory(size) <= 0.85 * memory:
             return size
     raise ModelError(
-        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} GB "
-        f"of {memory / 1e9:.0f}: lower model.depth or model.context, or use a larger device"
+        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} "
+        f"GB, but the device has {memory / 1e9:.0f} GB (85 % usable); lower model.depth or model.context, or use a "
+        "larger device"
     )
 
 
@@ -107,7 +108,7 @@ def predict(
         known = find_device(device)
         if known is None:
             names = ", ".join(device.name for device in DEVICES)
-            raise ModelError(f"device {device!r}: there are cpu, {names}")
+            raise ModelError(f"unknown device {device!r}; available: cpu, {names}")
         price = known.price
         micro_batch_size = fitting_micro_batch(shape, known.memory, max(1, batch_size // processes))
         precision_bytes = 2

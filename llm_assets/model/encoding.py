@@ -254,7 +254,7 @@ def published(name: str, ranks: Path | None = None) -> Encoding:
     """
     known = PUBLISHED.get(name)
     if known is None:
-        raise TokenizerError(f"encoding {name!r}: there are {', '.join(PUBLISHED)}")
+        raise TokenizerError(f"unknown encoding {name!r}; available: {', '.join(PUBLISHED)}")
     if ranks is not None:
         try:
             data = ranks.read_bytes()

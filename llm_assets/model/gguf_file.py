@@ -29,7 +29,7 @@ def write_gguf(
     import gguf
 
     if kind not in TYPES:
-        raise ModelError(f"gguf type {kind!r}; there are {', '.join(TYPES)}")
+        raise ModelError(f"unknown gguf type {kind!r}; available: {', '.join(TYPES)}")
     shape = model.shape
     arch = {"qwen3": gguf.MODEL_ARCH.QWEN3, "gpt2": gguf.MODEL_ARCH.GPT2}[shape.architecture]
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])

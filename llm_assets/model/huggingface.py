@@ -122,7 +122,7 @@ def load_gpt2(folder: Path) -> Transformer:
     if described.get("model_type") != "gpt2":
         raise ModelError(f"{folder}: a {described.get('model_type')!r} model, not gpt2")
     if described.get("activation_function", "gelu_new") not in ("gelu_new", "gelu_pytorch_tanh"):
-        raise ModelError(f"{folder}: activation {described['activation_function']!r}; GPT-2's is gelu_new")
+        raise ModelError(f"{folder}: unsupported activation {described['activation_function']!r}; GPT-2 uses gelu_new")
     width, heads = described["n_embd"], described["n_head"]
     shape = ModelShape(
         "gpt2",

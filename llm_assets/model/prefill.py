@@ -53,7 +53,7 @@ class CachedModel:
                 raise ModelError(f"prompt {number} is empty; begin it with BOS")
             if len(prompt) > self.shape.context:
                 raise ModelError(
-                    f"prompt {number} has {len(prompt)} tokens, the model's context is {self.shape.context}"
+                    f"prompt {number} has {len(prompt)} tokens, but the context holds only {self.shape.context}"
                 )
             if max(prompt) >= self.shape.vocabulary or min(prompt) < 0:
                 raise ModelError(

@@ -114,7 +114,7 @@ class Engine:
         longest = max(len(prompt) + len(continuation) for prompt, continuation in pairs)
         if longest > self.shape.context:
             raise ModelError(
-                f"a prompt with its continuation has {longest} tokens, the model's context is {self.shape.context}"
+                f"a prompt with its continuation has {longest} tokens, but the context holds only {self.shape.context}"
             )
         tokens = torch.zeros(len(pairs), longest, dtype=torch.long)
         for row, (prompt, continuation) in enumerate(pairs):

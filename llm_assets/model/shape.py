@@ -39,7 +39,7 @@ class ModelShape:
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
-            raise ModelError(f"architecture {self.architecture!r}: there are {', '.join(ARCHITECTURES)}")
+            raise ModelError(f"unknown architecture {self.architecture!r}; available: {', '.join(ARCHITECTURES)}")
         for name in ("vocabulary", "context", "layers", "width", "heads", "kv_heads", "head_dim", "hidden"):
             if getattr(self, name) < 1:
                 raise ModelError(f"model.{name} is {getattr(self, name)}; it must be at least 1")

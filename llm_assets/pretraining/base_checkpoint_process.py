@@ -42,7 +42,7 @@ def starting_model(
             f"({encoding.size:,}); name the crawls of the earlier tokenizer in tokenizer.crawls"
         )
     if loaded.shape != shape:
-        raise CheckpointError(f"checkpoint {earlier} is of another shape: {loaded.shape}; the recipe has {shape}")
+        raise CheckpointError(f"checkpoint {earlier} has shape {loaded.shape}, but the recipe has {shape}")
     return loaded
 
 

@@ -1,4 +1,7 @@
-"""Where and how a training runs. None of it changes what is learnt beyond rounding, so it never bears identity."""
+"""Where and how a training runs.
+
+None of it changes what is learnt beyond rounding, so it is never part of an artifact's identity.
+"""
 
 from __future__ import annotations
 

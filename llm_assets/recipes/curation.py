@@ -136,11 +136,11 @@ class Quality(Frozen):
     @model_validator(mode="after")
     def _known(self) -> Quality:
         if self.rules not in QUALITY_RULES:
-            raise ValueError(f"rules {self.rules!r}: there are {', '.join(QUALITY_RULES)}")
+            raise ValueError(f"unknown rules {self.rules!r}; available: {', '.join(QUALITY_RULES)}")
         rules = {rule.name: rule for rule in QUALITY_RULES[self.rules]}
         for name, value in self.thresholds.items():
             if name not in rules:
-                raise ValueError(f"thresholds: no rule {name!r}; there are {', '.join(rules)}")
+                raise ValueError(f"thresholds: no rule {name!r}; available: {', '.join(rules)}")
             if value is None:
                 continue
             in_range = math.isfinite(value) and value >= 0 and (value <= 1 or not rules[name].ratio)

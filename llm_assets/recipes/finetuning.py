@@ -59,7 +59,7 @@ class KnowledgeBoundary(Frozen):
     wordings: int = Field(2, ge=1, description="wordings per fact")
     samples: int = Field(3, ge=1, description="answers sampled per wording")
     temperature: float = Field(0.7, ge=0, description="sampling temperature")
-    max_tokens: int = Field(24, ge=1, description="per answer")
+    max_tokens: int = Field(24, ge=1, description="maximum tokens per answer")
     examples: int = Field(
         3, ge=0, description="example questions with answers before each question, so that a base model answers"
     )
@@ -157,7 +157,7 @@ class Conversations(Frozen):
         names = [file.name for file in (*self.files, *self.evaluation_files)]
         if len(names) != len(set(names)):
             duplicates = sorted(name for name in set(names) if names.count(name) > 1)
-            raise ValueError(f"files: several have the same name ({', '.join(duplicates)})")
+            raise ValueError(f"files: several files have the same name ({', '.join(duplicates)})")
         if self.count and not sum(self.weights.values()) > 0:
             raise ValueError("weights: at least one must be above 0")
         has_negative = any(share < 0 for share in (*self.weights.values(), *self.tools, *self.turns))
@@ -174,8 +174,8 @@ class Finetuning(Frozen):
         None,
         gt=0,
         le=100,
-        description="passes over the conversations for the ablation, which only serves as a comparison; None is as "
-        "epochs",
+        description="passes over the conversations for the ablation, which only serves as a comparison; None uses "
+        "the value of `epochs`",
     )
     document_share: float = Field(
         0.2,

@@ -18,7 +18,9 @@ class ResponsePairs(Frozen):
     """Open prompts, several answers to each, and pairs of answers to rank."""
 
     prompts: int = Field(
-        1_000, ge=1, description="prompts to compare answers of and to tune the policy on, drawn by seed"
+        1_000,
+        ge=1,
+        description="number of prompts, drawn by seed, whose answers are compared and on which the policy is tuned",
     )
     unseen: int = Field(
         100, ge=1, description="prompts that only rlhf_evaluation uses, with other wordings and about other entities"
@@ -98,7 +100,7 @@ class HumanRankings(Frozen):
         if self.held_out + self.gold >= 1:
             raise ValueError(f"human_rankings: held_out {self.held_out} and gold {self.gold} leave nothing to train on")
         if len({file.name for file in self.files}) != len(self.files):
-            raise ValueError("human_rankings.files: several have the same name")
+            raise ValueError("human_rankings.files: two files have the same name")
         return self
 
 

@@ -18,7 +18,8 @@ from .sources import SampleWeb
 def laptop() -> Recipe:
     """The default: the sample web, in minutes on two cores. Its sizes come from the experiments in docs/experiments.
 
-    Models are trained on the whole sample web except one site, whose pages only the search tool finds.
+    Models are trained on the whole sample web except one site, whose pages only the search tool finds. The recipe is
+    one literal, so that every setting can be read in one place.
     """
     return Recipe(
         name="laptop",

@@ -38,7 +38,8 @@ class Tokenizer(Frozen):
         3,
         ge=1,
         le=3,
-        description="most digits in one token; GPT-4's pattern has 3; a small vocabulary has room for all numbers of 2",
+        description="maximum digits per token; GPT-4's pattern uses 3; with 2, a small vocabulary can hold every "
+        "two-digit number",
     )
     training_bytes: int = Field(
         2 << 30, ge=1, description="bytes of text to train on; from a larger corpus, documents are selected by hash"
@@ -135,7 +136,7 @@ class Model(Frozen):
 
 
 class Rates(Frozen):
-    """What later trainings take over from pretraining: learning rates, clipping, optimisers."""
+    """What later training stages take over from pretraining: learning rates, clipping, optimisers."""
 
     learning_rate: float | None = Field(
         None,
@@ -205,7 +206,7 @@ class PretrainingRun(Rates):
         return max(1, round(tokens / (batch_size * shape.context))), batch_size
 
     def inherited(self) -> Rates:
-        """The part that later trainings take over."""
+        """The part that later training stages take over."""
         return Rates(**{name: getattr(self, name) for name in Rates.model_fields})
 
 

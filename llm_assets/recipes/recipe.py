@@ -110,7 +110,7 @@ class Recipe(Frozen):
     def with_quality_rules(self, name: str) -> Recipe:
         """This recipe with another pinned set of quality rules: its thresholds, and its way of counting."""
         if name not in STATISTICS_OF:
-            raise ValueError(f"rules {name!r}: there are {', '.join(STATISTICS_OF)}")
+            raise ValueError(f"unknown rules {name!r}; available: {', '.join(STATISTICS_OF)}")
         return self.replace(
             text_statistics=self.text_statistics.replace(**STATISTICS_OF[name]),
             quality=self.quality.replace(rules=name, thresholds={}),
@@ -166,7 +166,7 @@ class Recipe(Frozen):
         for name in self.only_crawls:
             if name not in sources:
                 known = ", ".join(sorted(sources)) or "none"
-                raise ValueError(f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add")
+                raise ValueError(f"no crawl {name!r}; available: {known}; register one with: llm-assets crawls add")
         # An incremental crawl stores only changed pages: the unchanged ones are in the crawls that it continues.
         chains = [[name, *chain_of(name, sources)] for name in self.only_crawls]
         read = {name: sources[name] for chain in chains for name in chain}

@@ -49,7 +49,7 @@ class PolicyTuning(Frozen):
     steps: int = Field(200, ge=1)
     prompts: int = Field(16, ge=1, description="prompts per step")
     samples: int = Field(8, ge=2, description="answers sampled per prompt: the group that each is compared with")
-    max_tokens: int = Field(256, ge=1, description="per answer, without tool-output tokens")
+    max_tokens: int = Field(256, ge=1, description="maximum tokens per answer, without tool-output tokens")
     temperature: float = Field(1.0, gt=0)
     updates: int = Field(1, ge=1, description="updates per step, from the same answers")
     normalise: bool = Field(

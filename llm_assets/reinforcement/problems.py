@@ -215,7 +215,7 @@ def find_family(name: str) -> Family:
     if ":" not in name:
         if name not in FAMILIES:
             raise ProblemError(
-                f"practice_problems: no family {name!r}; there are {', '.join(FAMILIES)}, and your own as "
+                f"practice_problems: no family {name!r}; available: {', '.join(FAMILIES)}, or your own as "
                 "package.module:object"
             )
         return FAMILIES[name]

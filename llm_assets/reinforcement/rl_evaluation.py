@@ -60,7 +60,9 @@ def pass_at(samples: int, right: int, k: int) -> float:
     It is 1 - C(n - c, k) / C(n, k) (Chen et al., arXiv:2107.03374). Raises ValueError if k exceeds `samples`.
     """
     if k > samples:
-        raise ValueError(f"pass@{k} needs {k} samples, there are {samples}")
+        raise ValueError(
+            f"pass@{k} needs at least {k} samples, but the recipe asks for {samples}; raise rl_evaluation.samples"
+        )
     return 1.0 - comb(samples - right, k) / comb(samples, k)
 
 

@@ -173,7 +173,7 @@ def compare_with_transformers(
 
 
 def _different_page_tokens(encoding: Encoding, tokenizer: Any, pages: list[str]) -> Iterator[dict[str, Any]]:
-    """Pages of which transformers gives other tokens."""
+    """Pages that transformers tokenizes differently."""
     for text in pages:
         our_tokens, their_tokens = encoding.encode(text), tokenizer(text, add_special_tokens=False)["input_ids"]
         if our_tokens != their_tokens:
@@ -197,7 +197,7 @@ def written_conversations() -> list[list[Message]]:
 def _different_prompt_tokens(
     prompts: list[list[int]], tokenizer: Any, conversations: list[list[Message]]
 ) -> Iterator[dict[str, Any]]:
-    """Conversations of which the chat template of transformers gives another prompt."""
+    """Conversations for which transformers' chat template yields a different prompt."""
     from llm_assets.dialogue.messages import to_openai
 
     for our_tokens, conversation in zip(prompts, conversations, strict=True):

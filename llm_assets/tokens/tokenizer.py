@@ -84,7 +84,7 @@ def train(documents: Iterable[str], vocabulary: int, digits: int = 3) -> Encodin
     ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
     if len(ranks) < wanted:
         raise TokenizerError(
-            f"tokenizer.vocabulary {vocabulary:,}: the corpus supports {len(ranks) + len(SPECIAL_TOKENS):,} only; "
+            f"tokenizer.vocabulary {vocabulary:,}: the corpus supports only {len(ranks) + len(SPECIAL_TOKENS):,}; "
             "lower it, or add crawls"
         )
     return Encoding("llm-assets", pattern, ranks)

@@ -1,1 +1,1 @@
-"""What all trainings share: data order, the training step, loops, policy optimisation, training as a stage."""
+"""What all training stages share: data order, the training step, loops, policy optimisation, training as a stage."""

@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import TrainingState, load_training, save_training
 
+from .losses import TargetLosses
 from .optimiser import Trainable, apply_gradient, clip_gradient, make_optimisers, parameter_names, schedule
 from .plan import Optimisation
 from .processes import Devices
+from .sequences import SequenceSource
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,26 @@ class Loss:
     micro_batches: Sequence[Callable[[nn.Module], Tensor]]
     divisor: float = 1.0
     weight: float = 1.0
+
+
+def sequence_loss(
+    data: SequenceSource, step: int, batch_size: int, micro_batch_size: int, devices: Devices, losses: TargetLosses
+) -> Loss:
+    """The mean loss of the targets of a step's `batch_size` sequences; this process reads its share of them."""
+    mine = devices.share(batch_size)
+    batch = data.batch(step * batch_size + mine.start, len(mine))
+    all_inputs, all_targets = (torch.from_numpy(array) for array in batch)
+    [count] = devices.total(float((all_targets != IGNORE).sum()))
+
+    def summed(first: int, model: nn.Module) -> Tensor:
+        inputs, targets = (
+            array[first : first + micro_batch_size].to(devices.device, non_blocking=True)
+            for array in (all_inputs, all_targets)
+        )
+        return losses(model, inputs, targets).sum()
+
+    micro_batches = [partial(summed, first) for first in range(0, len(mine), micro_batch_size)]
+    return Loss(micro_batches, divisor=max(count, 1.0))
 
 
 class Learner:

@@ -12,17 +12,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import TrainingState
 
 from .curve import CURVE, DIVERGED_NATS, DIVERGED_STEPS, Curve
-from .learner import Learner, Loss
+from .learner import Learner, sequence_loss
 from .losses import TargetLosses, token_losses
 from .optimiser import schedule
 from .plan import TrainingPlan
@@ -56,25 +53,6 @@ def train(
     """
     losses = losses or token_losses(plan.boundary)
     Training(model, data, plan, process, hooks or Hooks(), losses).run()
-
-
-def batch_loss(
-    data: SequenceSource, step: int, plan: TrainingPlan, process: TrainingProcess, losses: TargetLosses
-) -> Loss:
-    """The mean loss of a step's targets; this process reads its share of the sequences."""
-    device, mine = process.devices.device, process.devices.share(plan.batch_size)
-    batch = data.batch(step * plan.batch_size + mine.start, len(mine))
-    tokens, targets = (torch.from_numpy(array) for array in batch)
-    [count] = process.devices.total(float((targets != IGNORE).sum()))
-
-    def summed(first: int, model: nn.Module) -> Tensor:
-        part, aims = (
-            array[first : first + plan.micro_batch_size].to(device, non_blocking=True) for array in (tokens, targets)
-        )
-        return losses(model, part, aims).sum()
-
-    micro_batches = [partial(summed, first) for first in range(0, len(mine), plan.micro_batch_size)]
-    return Loss(micro_batches, divisor=max(count, 1.0))
 
 
 class _Clock:
@@ -154,7 +132,9 @@ class Training:
         )
 
     def _step(self, step: int) -> None:
-        loss = batch_loss(self.data, step, self.plan, self.process, self.losses)
+        plan = self.plan
+        micro_batch_size, devices = plan.micro_batch_size, self.process.devices
+        loss = sequence_loss(self.data, step, plan.batch_size, micro_batch_size, devices, self.losses)
         [value], norm = self.learner.step(step, [loss])
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise TrainingError(

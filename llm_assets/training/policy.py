@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import TrainingState, save_model, whole_folder
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 from llm_assets.model.transformer import Transformer
 
 from .curve import CURVE, Curve
-from .learner import Learner, Loss
-from .losses import masked
+from .learner import Learner, Loss, sequence_loss
+from .losses import token_losses
 from .plan import PolicyPlan
 from .policy_loss import Batch, SampledTokens, advantages, log_probabilities, policy_loss, to_batch, token_weights
 from .processes import TrainingProcess
@@ -109,7 +108,7 @@ class PolicyTrainer:
         self.stop = engine.encoding.special["<|assistant_end|>"]
         if plan.prompts % self.devices.world:
             raise TrainingError(
-                f"{plan.prompts} prompts a step cannot be divided among {self.devices.world} processes; choose a "
+                f"{plan.prompts} prompts per step cannot be divided among {self.devices.world} processes; choose a "
                 "number of processes that divides the prompts"
             )
         if plan.samples < 2:
@@ -219,19 +218,9 @@ class PolicyTrainer:
 
     def _replay_loss(self, replay: SequenceSource, step: int) -> Loss:
         """The mean loss, in nats per token, of the fine-tuning sequences that this step replays."""
-        plan, device = self.plan, self.devices.device
-        mine = self.devices.share(plan.replay_sequences)
-        tokens, targets = (
-            torch.from_numpy(array) for array in replay.batch(step * plan.replay_sequences + mine.start, len(mine))
-        )
-        [count] = self.devices.total(float((targets != IGNORE).sum()))
-
-        def mean(first: int, model: nn.Module) -> Tensor:
-            part, aims = (array[first : first + plan.micro_batch_size].to(device) for array in (tokens, targets))
-            return model(part, aims, masked(part, self.engine.encoding.bos)).sum() / max(count, 1.0)
-
-        micro_batches = [partial(mean, first) for first in range(0, len(mine), plan.micro_batch_size)]
-        return Loss(micro_batches, weight=plan.replay_weight)
+        plan, losses = self.plan, token_losses(self.engine.encoding.bos)
+        loss = sequence_loss(replay, step, plan.replay_sequences, plan.micro_batch_size, self.devices, losses)
+        return replace(loss, weight=plan.replay_weight)
 
     def _scores(self, model: Transformer, batch: Batch) -> Tensor:
         """(B, T) log-probabilities by a model at the temperature of sampling, without a gradient."""

@@ -1,4 +1,4 @@
-"""Schemas of the tables that trainings write."""
+"""Schemas of the tables that training runs write."""
 
 from __future__ import annotations
 

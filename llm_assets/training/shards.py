@@ -149,8 +149,8 @@ class TokenStream:
         """Tokens [start, start + count), (count,) int64. Raises ShardError if there are fewer."""
         if start < 0 or start + count > len(self):
             raise ShardError(
-                f"token shards, split {self.split}: tokens {start:,} to {start + count:,} were requested, but it has "
-                f"{len(self):,}"
+                f"token shards, split {self.split}: tokens {start:,} to {start + count:,} were requested, but the "
+                f"split has {len(self):,}"
             )
         out = np.empty(count, np.int64)
         done = 0

@@ -26,7 +26,7 @@ def list_paths(source: CommonCrawl, folder: Path) -> list[str]:
     if source.paths:
         return [_find_entry(url, entries, path) for path in source.paths]
     if source.files is not None and source.files > len(entries):
-        raise SourceError(f"{url}: has {len(entries)} WARC files, the recipe asks for {source.files}")
+        raise SourceError(f"{url}: lists {len(entries)} WARC files, but the recipe asks for {source.files}")
     return entries[: source.files]
 
 
@@ -46,7 +46,7 @@ def _find_entry(url: str, entries: list[str], path: str) -> str:
     """An entry by its path or its number, from 0."""
     if path.isdigit():
         if int(path) >= len(entries):
-            raise SourceError(f"{url}: has {len(entries)} WARC files, there is no number {path}")
+            raise SourceError(f"{url}: lists {len(entries)} WARC files, numbered from 0; there is no number {path}")
         return entries[int(path)]
     if path not in entries:
         raise SourceError(f"{url}: no entry {path!r}")

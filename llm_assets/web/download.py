@@ -99,7 +99,7 @@ def download(url: str, target: Path, policy: RetryPolicy = DEFAULT_RETRIES) -> P
         failures = 1 if size > size_before else failures + 1
         if failures > policy.retries:
             raise DownloadError(
-                f"{url}: {failure.problem}; given up after {failures} tries, {size} bytes are kept in {partial.data}"
+                f"{url}: {failure.problem}; gave up after {failures} tries; {size} bytes are kept in {partial.data}"
             )
         backoff = min(policy.backoff * 2 ** (failures - 1), MAX_BACKOFF)
         policy.sleep(backoff if failure.wait is None else failure.wait)

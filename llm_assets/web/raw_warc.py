@@ -68,7 +68,7 @@ def source_of(recipe: Recipe, name: str | None) -> Any:
     if source is None:
         known = ", ".join(sorted(sources)) or "none"
         raise SourceError(
-            f"no crawl {name!r}; there are {known}; register one with: llm-assets crawls add. If it is a partition "
+            f"no crawl {name!r}; available: {known}; register one with: llm-assets crawls add. If it is a partition "
             f"that was left in Dagster: llm-assets crawls remove {name}. If it belongs to another recipe than "
             f"{recipe.name!r}, name that recipe (in the launchpad: resources.recipe.config.name)"
         )
@@ -217,8 +217,8 @@ def _build_web_crawl(
 RAW_WARC = Stage(
     name="raw_warc",
     group="web",
-    description="The WARC files of one crawl (by the crawler, of Common Crawl, a user's own, or of the sample web), "
-    "and an index of their captures.",
+    description="The WARC files of one crawl (fetched by the crawler, downloaded from Common Crawl, supplied by the "
+    "user, or taken from the sample web), and an index of their captures.",
     kinds=("warc", "parquet", "scrapy"),
     build=build_raw_warc,
     code_version="7",

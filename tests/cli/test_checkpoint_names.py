@@ -1,4 +1,4 @@
-"""Errors of commands for a name that is no checkpoint, or a checkpoint that is not built."""
+"""Errors of commands for a name that is not a checkpoint, or a checkpoint that is not built."""
 
 import pytest
 from click.testing import CliRunner
@@ -10,8 +10,8 @@ from llm_assets.cli import cli
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("clean_corpus", "clean_corpus is no checkpoint; there are base_checkpoint, sft_checkpoint"),
-        ("tokenizer", "tokenizer is no checkpoint; there are base_checkpoint"),
+        ("clean_corpus", "clean_corpus is not a checkpoint; available: base_checkpoint, sft_checkpoint"),
+        ("tokenizer", "tokenizer is not a checkpoint; available: base_checkpoint"),
         ("sft", "sft_checkpoint is not built under recipe 'laptop'; run: llm-assets run --select '*sft_checkpoint'"),
         ("base_checkpoint", "base_checkpoint is not built under recipe 'laptop'; run: llm-assets run --select"),
     ],

@@ -32,7 +32,7 @@ def test_crawls_that_cannot_be_continued_are_rejected(add, tmp_path):
     write(tmp_path / "warc" / "a.warc.gz", [page("http://host.example/")])
     assert add("files", "--warc", str(tmp_path / "warc")).exit_code == 0
     for name, problem in (
-        ("never", "no such crawl; there are"),
+        ("never", "no such crawl; available:"),
         ("files", "only crawls from seeds and of the sample web"),
     ):
         assert f"--since {name}: {problem}" in str(add("x", "--since", name).exception)

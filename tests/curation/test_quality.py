@@ -216,7 +216,7 @@ def test_verdicts_on_a_real_crawl_agree_with_the_reference(shared_data, tmp_path
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rules": "nope"}, "there are fineweb-2024, fineweb-head"),
+        ({"rules": "nope"}, "unknown rules 'nope'; available: fineweb-2024, fineweb-head"),
         ({"thresholds": {"nope": 1}}, "no rule 'nope'"),
         ({"thresholds": {"alpha_words": 1.5}}, r"must be in \[0, 1\]"),
         ({"thresholds": {"min_words": -1}}, "must be at 0 or above"),

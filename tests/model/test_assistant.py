@@ -71,7 +71,7 @@ def test_the_oldest_exchanges_are_left_out_when_the_context_is_full(monkeypatch)
 
 def test_a_message_longer_than_the_context_is_an_error(monkeypatch):
     conversation = Conversation(scripted_engine(SHAPES["plain"], [[]], monkeypatch), GREEDY)
-    with pytest.raises(ConversationTooLong, match="the model's context is 64"):
+    with pytest.raises(ConversationTooLong, match="the context holds only 64"):
         reply_to(conversation, "long " * 100)
     assert conversation.history == []
 

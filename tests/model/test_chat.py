@@ -300,9 +300,12 @@ USER, ANSWER = Message("user", "Hello."), Message("assistant", "Good day.")
         ([USER, USER], "message 2: user where assistant was expected"),
         ([USER, ANSWER, Message("system", "x")], "message 3: system where user was expected"),
         ([USER], "message 1: the conversation ends with user"),
-        ([Message("critic", "x")], "message 1: role 'critic'"),
+        ([Message("critic", "x")], "message 1: unknown role 'critic'"),
         ([USER, Message("assistant", " ")], "message 2: empty assistant message"),
-        ([USER, Message("assistant", "x", Call("shell", "ls"))], "message 2: tool 'shell'; there are search, python"),
+        (
+            [USER, Message("assistant", "x", Call("shell", "ls"))],
+            "message 2: unknown tool 'shell'; available: search, python",
+        ),
         ([USER, Message("assistant", "x", Call("python", " "))], "message 2: an empty call of python"),
         ([Message("user", "x", Call("python", "1"))], "message 1: a call by user"),
         (

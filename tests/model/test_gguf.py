@@ -163,7 +163,7 @@ def test_the_texts_that_llama_cpp_splits_otherwise_are_named(pattern, name, witn
 
 
 def test_an_unknown_type_is_an_error(tmp_path):
-    with pytest.raises(ModelError, match="gguf type 'q4'; there are f32, f16"):
+    with pytest.raises(ModelError, match="unknown gguf type 'q4'; available: f32, f16"):
         write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "Ada", "q4")
 
 

@@ -125,7 +125,7 @@ def test_the_context_ends_a_sequence():
     ("prompt", "message"),
     [
         ([], "prompt 0 is empty"),
-        ([1] * 65, "prompt 0 has 65 tokens, the model's context is 64"),
+        ([1] * 65, "prompt 0 has 65 tokens, but the context holds only 64"),
         ([500], "has the id 500; the vocabulary has 500"),
     ],
 )

@@ -55,7 +55,7 @@ def test_the_depth_determines_the_other_sizes():
     [
         ({"heads": 5, "kv_heads": 2}, "heads 5 is no multiple of kv_heads 2"),
         ({"head_dim": 33}, "head_dim 33 is odd"),
-        ({"architecture": "mamba"}, "architecture 'mamba': there are qwen3, gpt2"),
+        ({"architecture": "mamba"}, "unknown architecture 'mamba'; available: qwen3, gpt2"),
         ({"context": 0}, "model.context is 0"),
     ],
 )
@@ -170,10 +170,10 @@ def test_checkpoints_are_read_back_and_broken_ones_are_errors(tmp_path):
     assert encoding == ENCODING and all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
     )
-    with pytest.raises(CheckpointError, match=r"of another shape: layers 3 \(expected 2\)"):
+    with pytest.raises(CheckpointError, match=r"has another shape: layers 3 \(expected 2\)"):
         load_model(tmp_path, shape=ModelShape.of_depth(2, 500, 64, width=64))
     train(TEXTS, 400).save(tmp_path)
-    with pytest.raises(CheckpointError, match="the tokenizer has 400 ids, the model 500"):
+    with pytest.raises(CheckpointError, match="the tokenizer has 400 ids, but the model's vocabulary has 500"):
         load_checkpoint(tmp_path)
     (tmp_path / "shape.json").write_text(ModelShape.of_depth(3, 500, 64, width=96).dump())
     with pytest.raises(CheckpointError, match=r"model\.safetensors does not fit shape\.json"):
@@ -195,9 +195,11 @@ def test_predictions_follow_from_the_shape():
     assert one_gpu.seconds == pytest.approx(8 * eight_gpus.seconds) and one_gpu.cost == pytest.approx(eight_gpus.cost)
     assert find_device("NVIDIA H100 80GB HBM3") is DEVICES[1] and find_device("TPU") is None
     assert fitting_micro_batch(shape, 141 * 10**9, 256) > fitting_micro_batch(shape, 24 * 10**9, 256) >= 1
-    with pytest.raises(ModelError, match=r"needs .* GB of 24: lower model\.depth or model\.context"):
+    with pytest.raises(
+        ModelError, match=r"needs .* GB, but the device has 24 GB \(85 % usable\); lower model\.depth or model\.context"
+    ):
         fitting_micro_batch(ModelShape.of_depth(60, 32_768, 2048), 24 * 10**9, 8)
-    with pytest.raises(ModelError, match="device 'abacus': there are cpu, h200"):
+    with pytest.raises(ModelError, match="unknown device 'abacus'; available: cpu, h200"):
         predict(shape, 10**9, 2**19, "abacus")
 
 

@@ -64,7 +64,7 @@ def test_why_names_the_rule_that_rejected_a_page(corpus):
 
 def test_unknown_urls_and_crawls_are_errors(corpus):
     assert "the most similar URLs: http://host.example/2" in corpus("why", "http://host.example/3", fails=True)
-    assert "no crawl 'd'; there are c" in corpus("why", "http://host.example/2", "--crawl", "d", fails=True)
+    assert "no crawl 'd'; available: c" in corpus("why", "http://host.example/2", "--crawl", "d", fails=True)
 
 
 def test_what_if_counts_the_pages_that_another_threshold_flips(corpus):

@@ -165,7 +165,7 @@ def test_a_partition_without_a_crawl_is_explained_and_can_be_removed(project):
         )
         (failed,) = [event for event in launched.all_events if event.is_step_failure]
         message = failed.step_failure_data.error.cause.message
-    assert "no crawl 'nobody'; there are mine, own" in message
+    assert "no crawl 'nobody'; available: mine, own" in message
     assert "If it is a partition that was left in Dagster: llm-assets crawls remove nobody" in message
     assert "removed partition in Dagster: nobody" in run_command("crawls", "remove", "nobody")
     assert partitions() == {"mine"}
@@ -190,7 +190,7 @@ def test_a_crawl_that_cannot_be_fetched_again_is_an_error(project):
     register("sample", SampleWeb())
     assert "crawl 'own' reads your WARC files" in run_command("crawls", "retry", "own", fails=True)
     assert "crawl 'sample' reads the sample web" in run_command("crawls", "retry", "sample", fails=True)
-    assert "no crawl 'never'; there are own, sample" in run_command("crawls", "retry", "never", fails=True)
+    assert "no crawl 'never'; available: own, sample" in run_command("crawls", "retry", "never", fails=True)
 
 
 def test_a_run_reports_what_a_crawl_did_not_fetch_and_a_later_run_retries_an_empty_crawl(project, server):
@@ -259,7 +259,7 @@ def test_a_recipe_of_other_crawls_trains_on_exactly_these(project):
     both = open_workspace("laptop@mine,sample").recipe
     assert both.trained_crawls() == both.tokenizer_crawls() == ["mine", "sample"]
     assert open_workspace(both).recipe == both
-    with pytest.raises(ValueError, match="no crawl 'never'; there are mine, mine-too, sample"):
+    with pytest.raises(ValueError, match="no crawl 'never'; available: mine, mine-too, sample"):
         open_workspace("laptop@never")
     # A crawl adds the crawls that it continues, which hold the unchanged pages.
     register("week-1", SampleWeb(scale=0.05))

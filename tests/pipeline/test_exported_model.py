@@ -158,7 +158,7 @@ def test_chatting_in_the_terminal(pipeline):
     assert run.exit_code == 0, run.output
     for expected in ("Be kind.", "(none)", "(forgotten)", "(nothing was said)", "no command /nonsense", "/reset "):
         assert expected in run.output, expected
-    assert "the model's context is 160" in run.output
+    assert "the context holds only 160" in run.output
     assert "never read" not in run.output
 
 

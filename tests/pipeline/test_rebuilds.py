@@ -170,7 +170,7 @@ def test_a_missing_path_a_folder_without_archives_and_an_unknown_crawl_are_named
     (tmp_path / "texts" / "a.txt").touch()
     with pytest.raises(SourceError, match=r"texts: no WARC or ARC file in this folder"):
         build_crawl(warc_crawl(tmp_path / "texts"))
-    with pytest.raises(SourceError, match="no crawl 'other'; there are c; register one with"):
+    with pytest.raises(SourceError, match="no crawl 'other'; available: c; register one with"):
         build_crawl(warc_crawl(tmp_path / "texts"), crawl="other")
 
 

@@ -121,7 +121,7 @@ def test_a_partition_lost_in_dagster_or_in_the_store_is_restored(recrawl_project
     assert is_cached("site") is False
     # A partition without a crawl.
     instance.add_dynamic_partitions("crawl", ["nobody"])
-    message = r"no crawl 'nobody'; there are site.*register one with: llm-assets crawls add"
+    message = r"no crawl 'nobody'; available: site.*register one with: llm-assets crawls add"
     with pytest.raises(SourceError, match=message):
         is_cached("nobody")
 

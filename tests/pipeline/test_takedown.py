@@ -102,7 +102,7 @@ def test_a_file_outside_the_store_is_named_and_not_changed(tmp_path, monkeypatch
     warc_digests = digests(tmp_path / "warc")
     done = command(tmp_path, "llm-assets", "takedown", RULE)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"outside of the store, for you to delete: {tmp_path}/warc/a.warc.gz" in done.stdout
+    assert f"outside the store; delete it yourself: {tmp_path}/warc/a.warc.gz" in done.stdout
     assert "b.warc.gz" not in done.stdout and digests(tmp_path / "warc") == warc_digests
     assert not any(is_taken_down(url) for url in page_urls(data, "clean_corpus"))
 

@@ -99,7 +99,7 @@ def test_a_published_encoding_replaces_the_trained_one(tmp_path, shared_data):
 
 
 def test_a_vocabulary_too_large_for_the_corpus_is_an_error(tmp_path):
-    message = r"tokenizer\.vocabulary 60,000: the corpus supports [\d,]+ only; lower it, or add crawls"
+    message = r"tokenizer\.vocabulary 60,000: the corpus supports only [\d,]+; lower it, or add crawls"
     with pytest.raises(TokenizerError, match=message):
         build(warc_recipe(tmp_path, tokenizer=Tokenizer(vocabulary=60_000)), TOKENS)
 
@@ -178,7 +178,7 @@ def test_commands_that_complete_text_and_plan_a_training(tmp_path, monkeypatch):
     table = run("complete", "The river", "--next", "--count", "5")
     assert len(table.splitlines()) == 6 and "%" in table
     unknown = run("complete", "x", "--checkpoint", "nobody", fails=True)
-    assert "no checkpoint 'nobody': there are base, sft, ablation, rl, reward, rlhf" in unknown
+    assert "no checkpoint 'nobody'; available: base, sft, ablation, rl, reward, rlhf" in unknown
     assert "temperature -1.0: must be 0 or above" in run("complete", "x", "--temperature", "-1", fails=True)
     plan = run("plan", "--depth", "12", "--device", "h200", "--recipe", "gpu")
     assert "135.3 M" in plan and "$" in plan and "built before" in plan

@@ -18,7 +18,7 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_solution(samples, right, k
 
 
 def test_pass_at_k_needs_k_samples():
-    with pytest.raises(ValueError, match="pass@9 needs 9 samples, there are 8"):
+    with pytest.raises(ValueError, match="pass@9 needs at least 9 samples, but the recipe asks for 8"):
         pass_at(8, 1, 9)
 
 

@@ -164,7 +164,7 @@ OWN_FAMILY = Family(
 
 def test_the_users_own_family_is_found_by_module_and_object():
     assert find_family("tests.reinforcement.test_problems:OWN_FAMILY").check("8", "8")
-    with pytest.raises(ProblemError, match="no family 'geometry'; there are arithmetic, letters"):
+    with pytest.raises(ProblemError, match="no family 'geometry'; available: arithmetic, letters"):
         find_family("geometry")
     with pytest.raises(ProblemError, match="No module named"):
         find_family("missing.at_all:OWN")

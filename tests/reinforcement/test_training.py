@@ -116,7 +116,7 @@ def test_two_processes_take_the_same_steps_as_one(job, uninterrupted, tmp_path):
 
 
 def test_prompts_that_cannot_be_divided_among_processes_are_an_error(job, tmp_path):
-    with pytest.raises(JobFailed, match="3 prompts a step cannot be divided among 2 processes"):
+    with pytest.raises(JobFailed, match="3 prompts per step cannot be divided among 2 processes"):
         run_job(MODULE, replace(job, plan=replace(job.plan, prompts=3)), tmp_path, lambda event: None, processes=2)
 
 

@@ -41,7 +41,7 @@ def test_all_duckdb_connections_have_the_same_settings(tmp_path):
 
 def test_an_error_names_a_setting_that_duckdb_refuses():
     DuckDb(memory="a lot").apply()
-    with pytest.raises(ValueError, match=r"DuckDB refuses .*a lot"):
+    with pytest.raises(ValueError, match=r"DuckDB rejects .*a lot"):
         connect()
 
 

@@ -1,4 +1,4 @@
-"""Trainings of a tiny policy in this process, with a reward that it learns in a few steps."""
+"""Training runs of a tiny policy in this process, with a reward that it learns in a few steps."""
 
 import json
 

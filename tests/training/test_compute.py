@@ -1,4 +1,4 @@
-"""The compute settings that all trainings share: outside every identity, and turned into plans."""
+"""The compute settings that all training stages share: outside every identity, and turned into plans."""
 
 import pytest
 

@@ -60,7 +60,7 @@ def test_a_selection_of_another_number_of_documents_is_an_error(tmp_path):
 
 def test_errors_of_broken_shards_name_the_problem(tmp_path):
     write_shards(tmp_path, [[1, 2, 3], [4, 5]], 2)
-    with pytest.raises(ShardError, match="tokens 4 to 9 were requested, but it has 5"):
+    with pytest.raises(ShardError, match="tokens 4 to 9 were requested, but the split has 5"):
         TokenStream([tmp_path], "train").tokens(4, 5)
     with pytest.raises(ShardError, match="split validation"):
         TokenStream([tmp_path], "validation")

@@ -142,7 +142,7 @@ def test_a_partial_file_that_is_already_complete_is_used(tmp_path):
 def test_retries_are_limited_and_the_error_counts_them(tmp_path):
     with (
         Server({"/f": DATA}, ["busy"] * 9) as server,
-        pytest.raises(DownloadError, match=r"/f: HTTP 503; given up after 3 tries"),
+        pytest.raises(DownloadError, match=r"/f: HTTP 503; gave up after 3 tries"),
     ):
         fetch(server, tmp_path, retries=2)
 
@@ -199,7 +199,7 @@ def test_paths_are_selected_by_name_or_number():
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"files": 9}, "has 5 WARC files, the recipe asks for 9"),
+        ({"files": 9}, "lists 5 WARC files, but the recipe asks for 9"),
         ({"files": None, "paths": ("17",)}, "there is no number 17"),
         ({"files": None, "paths": ("other",)}, "no entry 'other'"),
     ],

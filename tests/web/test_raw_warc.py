@@ -191,7 +191,7 @@ def test_the_source_alone_identifies_a_crawl(tmp_path):
 def test_a_crawl_outside_the_recipe_is_built_from_the_registry():
     registered = recipe().replace(other_crawls={"elsewhere": SampleWeb(scale=0.05)})
     assert RAW_WARC.config(registered, "elsewhere").source == SampleWeb(scale=0.05)
-    with pytest.raises(SourceError, match="no crawl 'missing'; there are elsewhere; register one"):
+    with pytest.raises(SourceError, match="no crawl 'missing'; available: elsewhere; register one"):
         RAW_WARC.config(registered, "missing")
 
 

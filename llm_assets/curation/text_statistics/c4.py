@@ -1,4 +1,4 @@
-"""C4's edit of a text, line by line, and what it counts on the way (arXiv:1910.10683, section 2.2).
+"""C4's edit of a text, line by line, and what it counts while editing (arXiv:1910.10683, section 2.2).
 
 Where the paper leaves something open, the code that made the data decides (tensorflow/datasets, c4_utils.py).
 Compiled functions take arrays one by one, so that the innermost loops look nothing up in a tuple.

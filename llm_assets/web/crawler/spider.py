@@ -109,7 +109,7 @@ class WebSpider(scrapy.Spider):
         """Few sites have the file, and that one has none is no failure of the crawl."""
 
     def ignore_links(self, response: Response) -> None:
-        """Follow no link of a page that no link leads to: they do not belong to the site as it is now."""
+        """Follow no links of pages that nothing links to any more: they are no longer part of the site."""
 
     def request_sitemaps(self, urls: list[str]) -> None:
         """Request the sitemaps that a robots.txt names."""
