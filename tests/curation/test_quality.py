@@ -281,8 +281,8 @@ def test_the_order_of_examples_does_not_change_the_weights(tmp_path):
         ("{", "line 1"),
         ('{"text": "a", "label": 1}\n{"text": 3, "label": 1}', "line 2: needs `text`"),
         ('{"text": "a", "label": 2}', "`label`"),
-        ('{"text": "a", "label": 1}', "two or more"),
-        ("", "two or more"),
+        ('{"text": "a", "label": 1}', "at least two examples"),
+        ("", "at least two examples"),
     ],
     ids=range(5),
 )

@@ -9,10 +9,10 @@ from llm_assets.recipes import Endpoint
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Replies with `say(number, text)`, the status and body for a request; keeps all requests in `seen`."""
+    """Answers each request with `respond(number of the request, prompt)`, a (status, body); records the requests."""
 
-    def __init__(self, say):
-        self.say, self.seen = say, []
+    def __init__(self, respond):
+        self.respond, self.requests = respond, []
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -26,8 +26,8 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append((self.path, self.headers, body))
-        status, answer = self.server.say(len(self.server.seen), body["messages"][0]["content"])
+        self.server.requests.append((self.path, self.headers, body))
+        status, answer = self.server.respond(len(self.server.requests), body["messages"][0]["content"])
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
