@@ -32,11 +32,10 @@ from llm_assets.model.devices import find_device, fitting_micro_batch, measured_
 from llm_assets.model.huggingface import config
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
-from llm_assets.training.learner import Learner
-from llm_assets.training.loop import batch_loss
+from llm_assets.training.learner import Learner, sequence_loss
 from llm_assets.training.losses import token_losses
-from llm_assets.training.plan import Optimisation, TrainingPlan
-from llm_assets.training.processes import Devices, TrainingProcess
+from llm_assets.training.plan import Optimisation
+from llm_assets.training.processes import Devices
 
 Step = Callable[[int], float]  # takes a step's number, returns its loss
 
@@ -73,14 +72,13 @@ def make_ours(setting: Setting, muon: bool = True) -> Step:
     model = Transformer(setting.shape)
     model.initialise(1)
     model.train()
-    plan = TrainingPlan(1_000, setting.batch_size, setting.micro_batch_size, boundary=0)
-    learner = Learner(model, Optimisation(muon=muon), plan.steps, setting.devices, compile=setting.devices.cuda)
-    process = TrainingProcess(Path(), setting.devices, lambda kind, **values: None)
-    data, losses = RandomSequences(setting.shape), token_losses(plan.boundary)
+    learner = Learner(model, Optimisation(muon=muon), 1_000, setting.devices, compile=setting.devices.cuda)
+    data, losses = RandomSequences(setting.shape), token_losses(boundary=0)
 
     def step(number: int) -> float:
-        [loss], _ = learner.step(number, [batch_loss(data, number, plan, process, losses)])
-        return loss
+        loss = sequence_loss(data, number, setting.batch_size, setting.micro_batch_size, setting.devices, losses)
+        [value], _ = learner.step(number, [loss])
+        return value
 
     return step
 
