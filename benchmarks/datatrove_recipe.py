@@ -2,8 +2,8 @@
 
     PYTHON benchmarks/datatrove_recipe.py FOLDER FASTTEXT_MODEL
 
-PYTHON is an interpreter with datatrove, spacy, trafilatura and fasttext-numpy2-wheel; nothing of this project is
-imported. `benchmarks/curation.py` runs this on the same files as the project's stages.
+PYTHON is an interpreter with datatrove[io,processing], spacy, trafilatura, lxml_html_clean and fasttext-numpy2-wheel;
+nothing of this project is imported. `benchmarks/curation.py` runs this on the same files as the project's stages.
 """
 
 import json
@@ -66,7 +66,7 @@ def check_extractor(extractor):
     """Exit if the extractor's process does not start: it would spend its timeout on each page, and give no text."""
     paragraph = "The mill on the river was rebuilt by the guild after the fire, and the town paid for the new wheel. "
     page = f"<html><body><article><p>{paragraph * 5}</p></article></body></html>"
-    extractor.extract(page)  # here, an error such as a missing package is raised, and ends this program with its message
+    extractor.extract("")  # imports trafilatura here, so that a missing package ends this program with its message
     if not any(extractor.run([Document(text=page, id="check")], 0, 1)):
         sys.exit("datatrove's extractor gives no text for a page of one paragraph")
 
