@@ -315,6 +315,7 @@ def test_commands_that_are_not_run_are_still_in_the_documentation():
     assert NOT_RUN.keys() <= set(readers_commands())
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_tutorial_and_the_readme_run(tmp_path, monkeypatch):
     """In their order, on a small sample web and a small model, in a folder that begins empty."""
     recipe_file(

@@ -55,6 +55,7 @@ def published_records(store: Path) -> list[Path]:
     return list(store.glob("letters/*/*/artifact.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_kill_at_any_moment_loses_nothing_and_the_next_run_resumes(tmp_path, folder, workers):
     rng = random.Random(workers)

@@ -180,6 +180,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_pages_are_bounded_in_work_and_memory(case):
     """Each page is extracted in a process of its own with 6 GiB of address space and 30 CPU-seconds, far more than

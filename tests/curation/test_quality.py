@@ -199,6 +199,7 @@ def test_the_number_of_words_is_close_to_that_of_nltk(text):
     assert abs(count - nltk_count) <= 0.35 * max(nltk_count, 6)
 
 
+@pytest.mark.slow
 def test_verdicts_on_a_real_crawl_agree_with_the_reference(shared_data, tmp_path):
     from llm_assets.recipes import Recipe, WarcFiles
     from tests.support.corpus import build_corpus, corpus_workspace
