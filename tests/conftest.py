@@ -59,7 +59,7 @@ SLOW_MODULES = (
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes seconds; left out by `make quick`, like SLOW_MODULES in tests/conftest.py")
+    config.addinivalue_line("markers", "slow: takes seconds; left out by `make quick`, like SLOW_MODULES")
 
 
 def pytest_collection_modifyitems(items):
