@@ -17,7 +17,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Key, Stage
 from llm_assets.artifacts.step import TASKS, Step, Task
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import batches
+from llm_assets.artifacts.tables import batches, read_table, scan_table
 from llm_assets.recipes import Deduplication, Recipe
 from llm_assets.recipes.frozen import Frozen
 
@@ -69,7 +69,7 @@ def deduplication_task(staging: Path, name: str, texts: Path, clusters_file: Pat
 
 def _dropped_pages(warc_file: str, clusters_file: Path, crawl: str) -> pl.DataFrame:
     """Pages of a WARC file to drop: warc_offset, relation to the kept page, shared bands, the kept page's URL."""
-    members = pl.scan_parquet(clusters_file)
+    members = scan_table(clusters_file)
     survivors = members.filter("is_kept").select("cluster", kept_url="url").unique("cluster")
     of_file = (pl.col("warc_file") == warc_file) & (pl.col("crawl") == crawl)
     dropped = members.filter(of_file & ~pl.col("is_kept")).join(survivors, on="cluster", how="left")
@@ -99,7 +99,7 @@ def _match_signatures(step: Step, config: Matching) -> None:
     captures = [artifact.table("captures") for _, artifact in raw]
     index = SignatureIndex.of(earlier, new.table("signatures"), captures)
     pages = step.input("quality_filtered_text").table("text")
-    fetched_at = pl.concat([pl.read_parquet(path, columns=["fetched_at"]) for path in pages])["fetched_at"]
+    fetched_at = read_table(pages, columns=["fetched_at"])["fetched_at"]
     with step.task(CLUSTERS) as task:
         scratch = step.staging / TASKS / "matching"
         table = find_clusters(index, config.bands, config.memory_bytes, scratch, fetched_at)

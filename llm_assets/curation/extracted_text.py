@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from resiliparse.parse.encoding import detect_mime
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
+from llm_assets.artifacts.tables import read_table
 from llm_assets.recipes import Extraction
 from llm_assets.warc import Capture, read_captures
 
@@ -42,7 +42,7 @@ class _Counts:
 
 def extract_task(staging: Path, name: str, urls: Path, warc: Path, bounds: Extraction) -> None:
     """Worker: read the kept captures of one WARC file, in file order, and extract their texts."""
-    rows = {row["warc_offset"]: row for row in pl.read_parquet(urls).iter_rows(named=True)}
+    rows = {row["warc_offset"]: row for row in read_table(urls).iter_rows(named=True)}
     with Task(staging, name) as task:
         texts, counts = task.table("text", ExtractedText), _Counts(task, len(rows))
         for capture in read_captures(warc, set(rows), bounds.max_bytes):

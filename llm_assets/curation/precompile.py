@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from llm_assets.artifacts.tables import write_table
 from llm_assets.recipes import Deduplication, Language, PersonalData, QualityClassifier, TextStatistics
 
 from .duplicate_matching import match_pages
@@ -43,7 +44,7 @@ def _match(texts: pl.Series) -> None:
     rules = Signatures.of(Deduplication())
     with tempfile.TemporaryDirectory() as folder:
         signatures = Path(folder) / "signatures.parquet"
-        signature_columns(*sign(texts, rules), rules.bands).write_parquet(signatures)
+        write_table(signature_columns(*sign(texts, rules), rules.bands), signatures)
         index = SignatureIndex.of([], [signatures])
         match_pages(index, rules.bands, Deduplication().memory_bytes, Path(folder) / "scratch")
 

@@ -23,6 +23,7 @@ from llm_assets.artifacts.errors import ExternalInputError
 from llm_assets.artifacts.external import external_digests
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.tables import read_table
 from llm_assets.compute.compiled import compiled
 from llm_assets.recipes import QualityClassifier
 from llm_assets.settings import load_settings
@@ -65,7 +66,7 @@ def read_examples(path: Path) -> pl.DataFrame:
 def _read_parquet(path: Path) -> list[tuple[int, Any]]:
     """Rows with their numbers, from 1."""
     try:
-        return list(enumerate(pl.read_parquet(path).iter_rows(named=True), 1))
+        return list(enumerate(read_table(path).iter_rows(named=True), 1))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ExamplesError(f"labelled examples {path}: {error}") from error
 
@@ -103,7 +104,7 @@ class Classifier:
 @lru_cache(maxsize=2)
 def load_classifier(path: Path) -> Classifier:
     """A classifier from its table of weights (schema ClassifierWeights)."""
-    frame = pl.read_parquet(path)
+    frame = read_table(path)
     weights = np.zeros(int(frame["buckets"][0]), np.float64)
     features = frame.filter(pl.col("feature") != BIAS)
     weights[features["feature"].to_numpy()] = features["weight"].to_numpy()
