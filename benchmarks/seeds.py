@@ -63,7 +63,9 @@ def worst_change(stage: str) -> Callable[[dict[str, Stats]], float]:
 
 MEASURES: dict[str, Callable[[dict[str, Stats]], float]] = {
     "bits per byte, base model": lambda stats: stats["base_evaluation"]["bits_per_byte"]["base model"],
-    "bits per byte, xz": lambda stats: stats["base_evaluation"]["bits_per_byte"]["xz -9e"],
+    "bits per byte, xz after the training text": lambda stats: stats["base_evaluation"]["bits_per_byte"][
+        "xz after the training text"
+    ],
     "facts told on many pages completed, base model, %": lambda stats: percent(
         stats["base_evaluation"]["facts_right"]["many"]
     ),

@@ -19,7 +19,7 @@ from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.training.loader import PackedDocuments
 from llm_assets.training.shards import TokenStream
 
-from .baselines import ByteNgrams, compressed_bits_per_byte
+from .baselines import TokenNgrams, primed_xz_bits_per_byte
 from .evaluation import answers, choices, document_losses, prompted_answers, recitations
 from .in_context import few_shot_questions, make_problems, prompt_words
 from .jobs import BaseEvaluationJob
@@ -67,15 +67,26 @@ def losses(subject: Subject) -> dict[str, Any]:
 
 
 def baselines(subject: Subject) -> dict[str, Any]:
-    """Bits per byte of the same documents by a 5-gram model of bytes, gzip and xz; empty without documents."""
+    """Bits per byte of the same documents by predictors that count and copy the training text; empty without documents.
+
+    They have the tokens of the training split, `baseline_tokens` at most.
+    """
     train, held_out, job = subject.train, subject.held_out, subject.job
-    decode = subject.engine.encoding.decode_bytes
-    texts = [decode(held_out.document(number)[1:]) for number in validation_documents(subject)]
-    if not texts:
+    encoding, predicted = subject.engine.encoding, validation_documents(subject)
+    if not predicted:
         return {}
     counted = _within(train, job.baseline_tokens, job.seed)
-    ngrams = ByteNgrams(decode(train.document(number)[1:]) for number in counted)
-    return {"baselines": {"5-gram of bytes": ngrams.bits_per_byte(texts), **compressed_bits_per_byte(texts)}}
+    ngrams = TokenNgrams(map(train.document, counted), subject.engine.shape.vocabulary)
+    training_text, text = (
+        b"".join(encoding.decode_bytes(stream.document(number)[1:]) for number in numbers)
+        for stream, numbers in ((train, counted), (held_out, predicted))
+    )
+    return {
+        "baselines": {
+            "5-gram of tokens": ngrams.bits_per_byte(map(held_out.document, predicted), encoding.token_bytes),
+            "xz after the training text": primed_xz_bits_per_byte(training_text, text),
+        }
+    }
 
 
 def regurgitation(subject: Subject) -> dict[str, Any]:

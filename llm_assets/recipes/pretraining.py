@@ -229,9 +229,7 @@ class BaseEvaluation(Frozen):
     validation_tokens: int = Field(
         1 << 20, ge=1, description="tokens of the validation split, for bits per byte and its baselines"
     )
-    baseline_tokens: int = Field(
-        1 << 25, ge=1, description="tokens of the training split from which the 5-gram model of bytes is counted"
-    )
+    baseline_tokens: int = Field(1 << 25, ge=1, description="tokens of the training split that the baselines have read")
     prefixes: int = Field(
         64, ge=0, description="pages tested for recitation, for each number of times that pages were seen"
     )

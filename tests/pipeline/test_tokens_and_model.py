@@ -147,7 +147,7 @@ def test_the_evaluation_names_the_pages_behind_its_numbers(tmp_path):
     assert dict(by_host.select("host", "documents").iter_rows()) == Counter(page["host"] for page in held_out)
     assert by_host["bytes"].sum() == sum(len(page["text"].encode()) for page in held_out)
     baselines = dict(pl.read_parquet(evaluation.table("baselines")).iter_rows())
-    assert set(baselines) == {"base model", "5-gram of bytes", "gzip -9", "xz -9e"}
+    assert set(baselines) == {"base model", "5-gram of tokens", "xz after the training text"}
     page = evaluation.view("report.html").read_text()
     for title in ("Bits per byte", "Pages recited", "Learning in context", "A prompted assistant"):
         assert title in page

@@ -1,7 +1,5 @@
 """What is measured of a base model, against values worked out another way and a model that knows its pages by heart."""
 
-import gzip
-import lzma
 import math
 from urllib.parse import urlsplit
 
@@ -18,7 +16,6 @@ from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.pretraining.base_evaluation import beats_baselines, chance
-from llm_assets.pretraining.baselines import ByteNgrams, compressed_bits_per_byte
 from llm_assets.pretraining.evaluation import answers, choices, document_losses, prompted_answers, recitations
 from llm_assets.pretraining.in_context import SHOTS, TASKS, few_shot_questions, make_problems, prompt_words
 from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
@@ -177,38 +174,6 @@ def test_hashes_by_doubling_are_hashes_of_the_grams():
                 by_size[size][place]
             )
         assert len(set(by_gram.values())) == len(by_gram)
-
-
-@given(st.lists(st.binary(max_size=60), min_size=1, max_size=6), st.binary(max_size=8))
-def test_the_byte_model_gives_probabilities(texts, history):
-    model = ByteNgrams(texts)
-    total = sum(model.probabilities(np.frombuffer(history + bytes([byte]), np.uint8))[-1] for byte in range(256))
-    assert total == pytest.approx(1)
-
-
-def test_the_byte_model_by_hand():
-    model = ByteNgrams([b"abab"])
-    # Order 1: a, b twice each, 2 types: (2 + 2/256) / 6. After "a": b twice, 1 type: (2 + P) / 3.
-    first = (2 + 2 / 256) / 6
-    assert model.probabilities(np.frombuffer(b"ab", np.uint8)) == pytest.approx([first, (2 + first) / 3])
-    assert model.bits_per_byte([b"ab"]) == pytest.approx(-(math.log2(first) + math.log2((2 + first) / 3)) / 2)
-    english = [text.encode() for text in TEXTS]
-    assert (
-        ByteNgrams(english[:150]).bits_per_byte(english[150:])
-        < ByteNgrams(english[:10]).bits_per_byte(english[150:])
-        < 4
-    )
-
-
-def test_compressors_by_hand():
-    texts = [text.encode() for text in TEXTS[:20]]
-    joined = b"".join(texts)
-    bits = compressed_bits_per_byte(texts)
-    assert (
-        bits["gzip -9"] == 8 * len(gzip.compress(joined, 9)) / len(joined)
-        and gzip.decompress(gzip.compress(joined, 9)) == joined
-    )
-    assert bits["xz -9e"] == 8 * len(lzma.compress(joined, preset=9 | lzma.PRESET_EXTREME)) / len(joined)
 
 
 def test_problems_can_be_solved_from_their_prompts():
