@@ -373,8 +373,8 @@ BASE_EVALUATION = Stage(
     checks=(
         Check(
             "better_than_baselines",
-            "The model predicts the validation text better than a 5-gram model of the same tokens, and than xz that has read "
-            "the training text.",
+            "The model predicts the validation text better than a 5-gram model of the same tokens, and than xz that "
+            "has read the training text.",
             beats_baselines,
         ),
     ),

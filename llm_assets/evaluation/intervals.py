@@ -1,0 +1,62 @@
+"""Figures with their uncertainty: a value, its 95 % confidence interval, and the number of observations."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 2_000  # the ends of the interval then vary by about a tenth of its width
+SEED = 1
+
+
+class Estimate(NamedTuple):
+    """A figure. low, high: ends of the 95 % confidence interval. n: observations, such as questions."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def share(successes: int, n: int) -> Estimate:
+    """A share of independent observations, with Wilson's score interval.
+
+    The interval holds its confidence for few observations and for shares near 0 and 1 too (Brown, Cai, DasGupta,
+    Statistical Science 16, 2001). Raises ValueError without observations.
+    """
+    from scipy.stats import binomtest
+
+    if n < 1:
+        raise ValueError("a share of no observations")
+    interval = binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(successes / n, float(interval.low), float(interval.high), n)
+
+
+def mean(values: Sequence[float], subjects: Sequence[Hashable] | None = None) -> Estimate:
+    """The mean of values, with a bootstrap interval that draws subjects, not values.
+
+    subjects: whom or what each value is about. Answers about one person are right or wrong together; drawing values one
+    by one would make the interval too narrow. None takes each value for a subject of its own. Raises ValueError without
+    values.
+    """
+    if not len(values):
+        raise ValueError("a mean of no values")
+    every = np.asarray(values, float)
+    if subjects is None:
+        sums, counts = every, np.ones(len(every))
+    else:
+        numbers: dict[Hashable, int] = {}
+        place = [numbers.setdefault(subject, len(numbers)) for subject in subjects]
+        sums, counts = np.bincount(place, every), np.bincount(place).astype(float)
+    drawn = np.random.default_rng(SEED).integers(0, len(sums), (RESAMPLES, len(sums)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(float(every.mean()), float(low), float(high), len(every))
+
+
+def difference(after: Sequence[float], before: Sequence[float], subjects: Sequence[Hashable] | None = None) -> Estimate:
+    """The mean change of paired values, such as two models' grades of the same questions; see `mean`."""
+    return mean([float(late) - float(early) for late, early in zip(after, before, strict=True)], subjects)
