@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_lowercase
+
 OPEN_QUESTIONS = (
     (
         "Tell me about {e}.",
@@ -90,6 +93,25 @@ SPELLINGS = (
 NUMBER_ONLY = " Only the number."  # appended to a question: the answer is to be given without working
 
 
-def letters_of(word: str, repeated: bool) -> list[str]:
-    """The letters that occur in a word more than once (`repeated`) or exactly once, in alphabetical order."""
-    return sorted({letter for letter in word if (word.count(letter) > 1) == repeated})
+LEAST_SHARE = 0.05  # of the words, which must have a count of some letter for that count to be asked for
+
+
+def letters_by_count(word: str) -> dict[int, list[str]]:
+    """The letters a to z by how often they occur in a word, in alphabetical order; 0 for those that do not occur."""
+    by_count: dict[int, list[str]] = {}
+    for letter in ascii_lowercase:
+        by_count.setdefault(word.count(letter), []).append(letter)
+    return by_count
+
+
+def counting_pools(words: Sequence[str]) -> dict[int, list[tuple[str, list[str]]]]:
+    """By count, the words in which some letter occurs that often, each with these letters.
+
+    Counts that fewer than one word in twenty has are left out. Draw a count first, and then a word from its pool: no
+    answer is then right more often than another. Of the letters of English words, three in four occur once.
+    """
+    pools: dict[int, list[tuple[str, list[str]]]] = {}
+    for word in words:
+        for count, letters in letters_by_count(word).items():
+            pools.setdefault(count, []).append((word, letters))
+    return {count: pool for count, pool in sorted(pools.items()) if len(pool) >= LEAST_SHARE * len(words)}

@@ -14,7 +14,7 @@ from itertools import cycle
 from typing import Any
 
 from llm_assets.dialogue.guidelines import Guideline
-from llm_assets.dialogue.wordings import COUNTS, DIFFERENCES, NUMBER_ONLY, SPELLINGS, SUMS, letters_of
+from llm_assets.dialogue.wordings import COUNTS, DIFFERENCES, NUMBER_ONLY, SPELLINGS, SUMS, counting_pools
 
 PEOPLE_PER_WORDING = 5  # people that each wording about a person is asked about
 
@@ -155,16 +155,10 @@ def _sum_questions(count: int, rng: random.Random) -> Iterator[Row]:
 
 
 def _word_questions(words: Sequence[str], count: int, rng: random.Random) -> Iterator[Row]:
-    # Half of the counted letters occur once, half twice or more. Of all letters of words three in four occur once, so
-    # that "1." would be right most of the time without counting.
-    pools = []
-    for is_repeated in (False, True):
-        pool = [(word, letters) for word in words if (letters := letters_of(word, is_repeated))]
-        if pool:
-            pools.append(pool)
-    turns = [cycle(rng.sample(pool, len(pool))) for pool in pools]
-    for _ in range(count if turns else 0):
-        word, letters = next(rng.choice(turns))
+    pools = counting_pools(words)
+    turns = [cycle(rng.sample(pool, len(pool))) for pool in pools.values()]
+    for number in range(count if turns else 0):
+        word, letters = next(turns[number % len(turns)])
         letter = rng.choice(letters)
         text, answers = rng.choice(COUNTS[1]).format(w=word, c=letter), [str(word.count(letter))]
         yield EvaluationQuestion("letters", text, answers, "python").row()

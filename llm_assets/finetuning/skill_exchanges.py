@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from llm_assets.dialogue.wordings import COUNTS, DIFFERENCES, NUMBER_ONLY, SPELLINGS, SUMS
+from llm_assets.dialogue.wordings import COUNTS, DIFFERENCES, NUMBER_ONLY, SPELLINGS, SUMS, letters_by_count
 from llm_assets.model.chat import Call, Message
 
 from .material import Exchange, Material
@@ -22,7 +22,6 @@ REPEATS = (
     "Can you repeat {w}?",
 )
 MAX_REPEATED_WORDS = 6
-ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def worked_sum(a: int, b: int) -> str:
@@ -91,15 +90,17 @@ def repetition(rng: random.Random, material: Material, tools: Sequence[str]) -> 
 
 
 def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
-    """A word to spell, or a letter to count in a word."""
+    """A word to spell, or a letter to count in a word; all counts that the word has are equally likely."""
     word = _word(rng, material)
     if rng.random() < 0.3:
         question, spelled = rng.choice(SPELLINGS[0]).format(w=word), "-".join(word)
         if "python" in tools:
             return python_exchange(question, f'word = "{word}"; "-".join(word)', spelled, f"{spelled}.")
         return [Message("user", question), Message("assistant", f"{spelled}.")]
-    letter = rng.choice(word) if rng.random() < 0.85 else rng.choice(ALPHABET)
-    question, count = rng.choice(COUNTS[0]).format(w=word, c=letter), word.count(letter)
+    by_count = letters_by_count(word)
+    count = rng.choice(list(by_count))
+    letter = rng.choice(by_count[count])
+    question = rng.choice(COUNTS[0]).format(w=word, c=letter)
     if "python" in tools:
         program = f'word = "{word}"; word.count("{letter}")'
         return python_exchange(question, program, str(count), f"The letter {letter} occurs {count} times.")

@@ -187,19 +187,30 @@ def usable_families(
     return usable, levels
 
 
+def split_material(material: Material) -> dict[str, Material]:
+    """The material of each split. A family that draws an answer first has all answers equally often in both."""
+    return {
+        split: material.restricted(lambda key, held_out=split == "held_out": is_held_out(key) == held_out)
+        for split in SPLITS
+    }
+
+
 @dataclass
 class ProblemSet:
-    """Problems of the usable families, drawn one by one. rows: rows of the table Problems."""
+    """Problems of the usable families, drawn one by one.
+
+    materials: by split, what its problems are made from. rows: rows of the table Problems.
+    """
 
     families: Mapping[str, Family]
-    material: Material
+    materials: Mapping[str, Material]
     rows: list[dict[str, Any]] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
     def add(self, split: str, name: str, level: int, rng: random.Random) -> bool:
         """Draw a problem and add it; False if none was found."""
         family = self.families[name]
-        problem = draw(family, level, self.material, rng, split == "held_out", self.seen)
+        problem = draw(family, level, self.materials[split], rng, split == "held_out", self.seen)
         if problem is None:
             return False
         self.rows.append(
@@ -223,7 +234,7 @@ def make_problems(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows of the table Problems, and the statistics that are recorded. Raises ProblemError."""
     usable, levels = usable_families(settings, material)
-    problems = ProblemSet(usable, material)
+    problems = ProblemSet(usable, split_material(material))
     progress.start(settings.count, "problems")
     for name, family in usable.items():
         for level in range(len(family.levels)):
@@ -320,7 +331,7 @@ PRACTICE_PROBLEMS = Stage(
     config=lambda recipe, crawl: PracticeProblemsConfig(
         problems=recipe.practice_problems, pages=recipe.training_pages()
     ),
-    code_version="5",
+    code_version="6",
     inputs=("knowledge_boundary", "clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),

@@ -12,9 +12,10 @@ import importlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
-from llm_assets.dialogue.wordings import NUMBER_ONLY, letters_of
+from llm_assets.dialogue.wordings import NUMBER_ONLY, counting_pools
 
 from .checking import CHECKERS
 
@@ -64,6 +65,22 @@ class Material:
     words: Sequence[str] = ()
     chains: Sequence[Chain] = ()
     word_problems: Sequence[WordProblem] = ()
+
+    def restricted(self, is_kept: Callable[[str], bool]) -> Material:
+        """The material whose problems have keys that are kept."""
+        return Material(
+            words=[word for word in self.words if is_kept(word)],
+            chains=[chain for chain in self.chains if is_kept(chain.entity)],
+            word_problems=[problem for problem in self.word_problems if is_kept(problem.question)],
+        )
+
+    @cached_property
+    def counting_pools(self) -> list[dict[int, list[tuple[str, list[str]]]]]:
+        """Of each level of LENGTHS, the words and letters by count (`dialogue.wordings.counting_pools`)."""
+        return [
+            counting_pools([word for word in self.words if shortest <= len(word) <= longest])
+            for shortest, longest in LENGTHS
+        ]
 
 
 @dataclass(frozen=True)
@@ -122,7 +139,6 @@ def arithmetic(rng: random.Random, level: int, material: Material) -> Problem:
 LENGTHS = ((3, 4), (5, 7), (8, 12))  # minimum and maximum number of letters of a word, by level
 LENGTH_LEVELS = ("3 or 4 letters", "5 to 7", "8 to 12")
 WORD_TRIES = 100  # draws in search of a word of the level's length
-LETTER_TRIES = 20  # words in search of a letter to count
 
 
 def _word(rng: random.Random, level: int, material: Material) -> str | None:
@@ -135,19 +151,14 @@ def _word(rng: random.Random, level: int, material: Material) -> str | None:
 
 
 def letters(rng: random.Random, level: int, material: Material) -> Problem | None:
-    """A letter to count in a word.
-
-    Letters that occur once and letters that occur more often are equally likely, so that no guess is right most of the
-    time.
-    """
-    for _ in range(LETTER_TRIES):
-        word = _word(rng, level, material)
-        if word is None:
-            return None
-        if candidates := letters_of(word, rng.random() < 0.5):
-            letter = rng.choice(candidates)
-            return Problem(rng.choice(COUNTING_WORDINGS).format(w=word, c=letter), str(word.count(letter)), word)
-    return None
+    """A letter to count in a word. All counts that the level's words have are equally likely."""
+    pools = material.counting_pools[level]
+    if not pools:
+        return None
+    count = rng.choice(list(pools))
+    word, candidates = rng.choice(pools[count])
+    question = rng.choice(COUNTING_WORDINGS).format(w=word, c=rng.choice(candidates))
+    return Problem(question, str(count), word)
 
 
 def letters_at_once(rng: random.Random, level: int, material: Material) -> Problem | None:
