@@ -42,7 +42,7 @@ def later_facts(before: pl.DataFrame, after: pl.DataFrame) -> list[dict[str, Any
     """
     key = ["entity", "relation"]
     known = before.select(*key, old="answer").unique(key)
-    questions = after.filter(~pl.col("evaluation_only")).unique(key, keep="first", maintain_order=True)
+    questions = after.filter(pl.col("split") == "train").unique(key, keep="first", maintain_order=True)
     facts = questions.join(known, on=key, how="left", maintain_order="left")
     facts = facts.with_columns(kind=pl.when(pl.col("old").is_null()).then(pl.lit("new")).otherwise(pl.lit("changed")))
     return facts.filter(pl.col("old").is_null() | (pl.col("old") != pl.col("answer"))).to_dicts()

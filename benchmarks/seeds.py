@@ -30,7 +30,7 @@ def of_seed(seed: int) -> Recipe:
         group = getattr(base, name)
         if "seed" in getattr(type(group), "model_fields", {}):
             changes[name] = group.replace(seed=seed)
-    crawls = {f"sample-{seed}": SampleWeb(seed=seed)}
+    crawls = {f"sample-{seed}": SampleWeb(world=seed)}
     return base.replace(name=f"laptop-{seed}", crawls=crawls, recrawls=(), **changes)
 
 

@@ -206,7 +206,7 @@ def test_the_families_of_the_explanation_are_those_of_the_code():
 
 def test_recipes_of_other_seeds_change_every_seed_and_the_sample_web():
     for seed, recipe in ((2, seeds.seed_2()), (3, seeds.seed_3())):
-        assert {source.seed for source in recipe.crawls.values()} == {seed}
+        assert {source.world for source in recipe.crawls.values()} == {seed}
         groups = [getattr(recipe, name) for name in Recipe.model_fields]
         assert {group.seed for group in groups if hasattr(group, "seed")} == {seed}
         assert recipe.model == laptop().model

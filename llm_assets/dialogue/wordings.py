@@ -1,14 +1,31 @@
-"""Wordings of questions: each pair holds those for training conversations, and those held out for evaluation.
+"""Wordings of questions: those of training, and those that are held out for development and the test.
 
-{e} is an entity, {a} and {b} are numbers, {w} is a word and {c} a letter.
+{e} is an entity or an expression, {a} and {b} are numbers, {w} is a word and {c} a letter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from string import ascii_lowercase
+from typing import NamedTuple
 
-OPEN_QUESTIONS = (
+from .splits import TRAIN, Split, held_out_split_of
+
+
+class Wordings(NamedTuple):
+    """Wordings of one question. held_out: those that no training uses, some for development and some for the test."""
+
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+    def of(self, split: Split) -> tuple[str, ...]:
+        """The wordings of a split."""
+        if split == TRAIN:
+            return self.train
+        return tuple(wording for wording in self.held_out if held_out_split_of(wording) == split)
+
+
+OPEN_QUESTIONS = Wordings(
     (
         "Tell me about {e}.",
         "What do you know about {e}?",
@@ -17,9 +34,15 @@ OPEN_QUESTIONS = (
         "Write a few words about {e}.",
         "What is there to say about {e}?",
     ),
-    ("Please tell me something about {e}.", "Say a few words about {e}.", "I would like to hear about {e}."),
+    (
+        "Please tell me something about {e}.",
+        "Say a few words about {e}.",
+        "I would like to hear about {e}.",
+        "Can you tell me about {e}?",
+        "Please describe {e}.",
+    ),
 )
-SUMS = (
+SUMS = Wordings(
     (
         "What is {a} + {b}?",
         "What is {a} plus {b}?",
@@ -36,9 +59,14 @@ SUMS = (
         "Say what {a} and {b} make.",
         "{a} plus {b} is what?",
     ),
-    ("What do you get for {a} + {b}?", "Please add {a} and {b}.", "How much is {a} plus {b}?"),
+    (
+        "What do you get for {a} + {b}?",
+        "Please add {a} and {b}.",
+        "How much is {a} plus {b}?",
+        "Can you tell me what {a} + {b} is?",
+    ),
 )
-DIFFERENCES = (
+DIFFERENCES = Wordings(
     (
         "What is {a} - {b}?",
         "What is {a} minus {b}?",
@@ -55,9 +83,14 @@ DIFFERENCES = (
         "Say what is left when {b} is taken from {a}.",
         "{a} minus {b} is what?",
     ),
-    ("What do you get for {a} - {b}?", "Please take {b} from {a}.", "How much is {a} minus {b}?"),
+    (
+        "What do you get for {a} - {b}?",
+        "Please take {b} from {a}.",
+        "How much is {a} minus {b}?",
+        "Can you tell me what {a} - {b} is?",
+    ),
 )
-COUNTS = (
+COUNTS = Wordings(
     (
         'How many times does the letter {c} occur in "{w}"?',
         'How often is the letter {c} in the word "{w}"?',
@@ -75,7 +108,7 @@ COUNTS = (
         'How many times is the letter {c} in "{w}"?',
     ),
 )
-SPELLINGS = (
+SPELLINGS = Wordings(
     (
         'Spell "{w}".',
         'How is "{w}" spelled?',
@@ -88,8 +121,31 @@ SPELLINGS = (
         'Name the letters of "{w}".',
         'Say how you spell "{w}".',
     ),
-    ('How do you spell the word "{w}"?', 'Tell me the letters of "{w}".'),
+    (
+        'How do you spell the word "{w}"?',
+        'Tell me the letters of "{w}".',
+        'Please spell the word "{w}".',
+        'I want to know how "{w}" is spelled.',
+    ),
 )
+# Calculations of two numbers or more. Those of training are wordings of SUMS too.
+CALCULATIONS = Wordings(
+    (
+        "What is {e}?",
+        "How much is {e}?",
+        "Calculate {e}.",
+        "Tell me what {e} is.",
+        "Please calculate {e}.",
+        "I would like to know what {e} is.",
+    ),
+    ("What do you get for {e}?", "Please work out {e}.", "Can you tell me what {e} is?", "Work out {e} for me."),
+)
+# How an entity is named by a fact about another: {e} is that other entity. Other relations are "the … of {e}".
+NOUN_PHRASES = {
+    "author": "the author of {e}",
+    "based": "the town where {e} is based",
+    "birthplace": "the town where {e} was born",
+}
 NUMBER_ONLY = " Only the number."  # appended to a question: the answer is to be given without working
 
 

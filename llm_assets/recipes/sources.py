@@ -23,7 +23,12 @@ class SampleWeb(Frozen):
         le=2,
         description="state of the web; day 2 is a week later, when pages have changed, appeared and vanished",
     )
-    seed: int = Field(1, ge=0, description="seed of the generator; another seed gives another web")
+    world: int = Field(
+        1,
+        ge=0,
+        description="which world the web is about: another number gives other people, towns, companies and works with "
+        "other facts, and other pages. Recipes are tuned on world 1",
+    )
     scale: float = Field(1.0, gt=0, le=20, description="multiplies the number of pages; 1.0 gives at least 1,500")
     since: str | None = Field(None, description="name of an earlier crawl; only what has changed since is fetched")
 

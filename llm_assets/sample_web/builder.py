@@ -17,19 +17,19 @@ RELATED_LINKS = 4
 class WebBuilder:
     """The pages added so far, by URL, and what they are made from.
 
-    scale: factor of the number of pages. linked: URLs by host that the host's index pages will link to.
+    world: the number of the world that they are about. scale: factor of the number of pages. linked: URLs by host that the host's index pages will link to.
     """
 
-    def __init__(self, seed: int, scale: float, day: int):
-        self.seed, self.scale, self.day = seed, scale, day
-        self.world = make_world(seed, day)
+    def __init__(self, world: int, scale: float, day: int):
+        self.scale, self.day = scale, day
+        self.world_number, self.world = world, make_world(world, day)
         self.pages: dict[str, Page] = {}
         self.linked: dict[str, list[str]] = {}
         self.vocabulary = vocabulary(self.world)
 
     def rng(self, *parts: object) -> random.Random:
-        """A random generator that depends only on the seed and the given parts."""
-        return random.Random("-".join(map(str, (self.seed, *parts))))
+        """A random generator that depends only on the world and the given parts."""
+        return random.Random("-".join(map(str, (self.world_number, *parts))))
 
     def count(self, at_scale_1: int) -> int:
         """A number of pages at this web's scale, at least one."""

@@ -1,9 +1,15 @@
-"""Sentences of the sample web's lessons: sums, spelling, letter counting and dictation."""
+"""Sentences of the sample web's lessons: sums, spelling, letter counting and dictation.
+
+Words that are spelled or counted in and calculations that are worked out are those of the training split, so that no
+page gives the answer to a question that is held out.
+"""
 
 from __future__ import annotations
 
 import random
 import re
+
+from llm_assets.dialogue.splits import TRAIN, calculation_key, split_of
 
 from .filler_phrases import EVENTS, REMARKS, REPORTS, SCENES, SPEAKERS, TIMES
 from .names import GOODS, INSTRUMENTS, PROFESSIONS
@@ -26,10 +32,28 @@ def number_word(n: int) -> str:
     return "one hundred" + (f" and {number_word(n - 100)}" if n > 100 else "")
 
 
+def _numbers(rng: random.Random, sign: str) -> tuple[int, int]:
+    """Two numbers below 100 for a sum or a difference of the training split; the first of a difference is larger."""
+    while True:
+        a, b = rng.randrange(1, 100), rng.randrange(1, 100)
+        if sign == "-":
+            a, b = max(a, b), min(a, b)
+        if split_of(calculation_key(f"{a} {sign} {b}")) == TRAIN:
+            return a, b
+
+
+def _training_word(rng: random.Random, words: list[str]) -> str:
+    """A word or a made-up word of the training split."""
+    while True:
+        word = rng.choice(words) if rng.random() < 0.5 else made_word(rng)
+        if split_of(word) == TRAIN:
+            return word
+
+
 def sum_sentence(rng: random.Random) -> str:
     """A calculation in words and figures, sometimes step by step."""
-    a, b = rng.randrange(1, 100), rng.randrange(1, 100)
     pattern = rng.randrange(6)
+    a, b = _numbers(rng, "-" if pattern == 2 else "+")
     if pattern == 0:
         return f"{a} + {b} = {a + b}, in words: {number_word(a)} plus {number_word(b)} is {number_word(a + b)}."
     if pattern == 1:
@@ -39,7 +63,6 @@ def sum_sentence(rng: random.Random) -> str:
             f"then the ones, {ones_a} + {ones_b} = {ones_a + ones_b}, and together that makes {a + b}."
         )
     if pattern == 2:
-        a, b = max(a, b), min(a, b)
         return f"If you have {a} apples and give away {b}, you keep {a - b}, because {a} - {b} = {a - b}."
     if pattern == 3:
         c, d = rng.randrange(2, 10), rng.randrange(2, 10)
@@ -53,7 +76,7 @@ def sum_sentence(rng: random.Random) -> str:
 
 def spelling_sentence(rng: random.Random, words: list[str]) -> str:
     """A sentence that spells a word or counts its letters."""
-    word = rng.choice(words) if rng.random() < 0.5 else made_word(rng)
+    word = _training_word(rng, words)
     letter = rng.choice(word)
     count = word.count(letter)
     times = {1: "once", 2: "twice"}.get(count, f"{number_word(count)} times")

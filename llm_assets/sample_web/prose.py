@@ -17,11 +17,24 @@ def article(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
+# Relations whose value is itself an entity: a question over two facts passes through them. A page states them more often
+# than other facts, since names of two pieces are harder to remember than a year or a trade.
+BRIDGES = {"author", "based", "birthplace"}
+
+
 def tell(rng: random.Random, entity: Entity, relation: str) -> str:
     """A sentence that states one fact, in a random wording."""
     value = entity.facts[relation]
     sentence = rng.choice(WORDINGS[relation]).format(n=entity.name, v=value, a=article(value))
     return sentence[0].upper() + sentence[1:]
+
+
+def tell_bridge(rng: random.Random, entity: Entity) -> list[str]:
+    """A sentence that states the entity's bridging fact, if it has one, and names the entity before the value."""
+    for relation in BRIDGES & entity.facts.keys():
+        wordings = [text for text in WORDINGS[relation] if text.index("{n}") < text.index("{v}")]
+        return [rng.choice(wordings).format(n=entity.name, v=entity.facts[relation])]
+    return []
 
 
 def filler(rng: random.Random) -> str:
@@ -46,11 +59,14 @@ def fillers(rng: random.Random, count: int) -> list[str]:
 def portrait(rng: random.Random, entity: Entity, filler_count: int = 1, chosen: dict[str, str] | None = None) -> str:
     """A paragraph about one entity: its facts in random order, with `filler_count` other sentences between them.
 
-    chosen: the sentence for each relation; by default, each fact gets a random wording.
+    A bridging fact is stated twice.
+    chosen: the sentence for each relation, and nothing twice; by default, each fact gets a random wording.
     """
     relations = list(entity.facts)
     rng.shuffle(relations)
     sentences = [chosen[relation] if chosen else tell(rng, entity, relation) for relation in relations]
+    for sentence in [] if chosen else tell_bridge(rng, entity):
+        sentences.insert(rng.randrange(len(sentences) + 1), sentence)
     for _ in range(filler_count):
         sentences.insert(rng.randrange(1, len(sentences) + 1), filler(rng))
     return " ".join(sentences)
@@ -63,7 +79,7 @@ def mention(rng: random.Random, entity: Entity, count: int = 2) -> list[str]:
 
 
 def question_and_answer(rng: random.Random, entity: Entity, wordings: dict[str, list[str]]) -> tuple[str, str]:
-    """A question about an entity, and the sentence that answers it."""
-    relation = rng.choice(list(entity.facts))
+    """A question about an entity, and the sentence that answers it. Bridging facts are asked for twice as often."""
+    relation = rng.choice([*entity.facts, *(relation for relation in entity.facts if relation in BRIDGES)])
     question = rng.choice(wordings[relation]).format(n=entity.name)
     return question, tell(rng, entity, relation)

@@ -4,7 +4,7 @@
 """
 
 # For each relation: direct questions, and indirect questions that are put into a carrier. The last of each list is held
-# out for evaluation: it occurs on no page and in no training conversation, but each of its words occurs on some page.
+# out of training: it occurs on no page and in no training conversation, but each of its words occurs on some page.
 QUESTIONS: dict[str, tuple[list[str], list[str]]] = {
     "birthplace": (
         [
@@ -355,7 +355,7 @@ FURTHER_QUESTIONS: dict[str, tuple[list[str], list[str]]] = {
     ),
 }
 
-# Sentences around an indirect question. The last is held out for evaluation.
+# Sentences around an indirect question. The last is held out of training.
 CARRIERS = [
     "Tell me {q}.",
     "Do you know {q}?",

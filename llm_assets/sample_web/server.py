@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serve(source: SampleWeb) -> Iterator[tuple[tuple[str, ...], str, datetime]]:
     """Run the server; yields the seed URLs, the proxy's URL, and the crawl's fixed clock."""
-    web = make_web(source.seed, source.scale, source.day)
+    web = make_web(source.world, source.scale, source.day)
     server = SampleWebServer(web)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

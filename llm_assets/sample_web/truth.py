@@ -8,6 +8,7 @@ import pandera.polars as pa
 import polars as pl
 
 from llm_assets.artifacts.step import Step
+from llm_assets.dialogue.splits import SPLITS
 from llm_assets.recipes import SampleWeb
 
 from .fact_wordings import WORDINGS
@@ -66,8 +67,8 @@ class TruthPrompts(pa.DataFrameModel):
 class TruthQuestions(pa.DataFrameModel):
     """Questions about facts, as a user would ask an assistant.
 
-    evaluation_only: the question is held out, and must not occur in a training conversation. answer: the text that a
-    correct answer contains. sentence: a good answer.
+    split: of the question's wording; only those of `train` may occur in a training conversation. answer: the text that
+    a correct answer contains. sentence: a good answer.
     """
 
     entity: str
@@ -75,14 +76,14 @@ class TruthQuestions(pa.DataFrameModel):
     relation: str
     reach: str = pa.Field(isin=["many", "once", "held_out"])
     question: str
-    evaluation_only: bool
+    split: str = pa.Field(isin=list(SPLITS))
     answer: str
     sentence: str
 
 
 def truth_pages(source: SampleWeb) -> pl.DataFrame:
     """The table of pages, in order of URL."""
-    web = make_web(source.seed, source.scale, source.day)
+    web = make_web(source.world, source.scale, source.day)
     rows = [
         {
             "url": page.url,
@@ -106,7 +107,7 @@ def truth_pages(source: SampleWeb) -> pl.DataFrame:
 
 def truth_facts(source: SampleWeb) -> pl.DataFrame:
     """The table of facts."""
-    web = make_web(source.seed, source.scale, source.day)
+    web = make_web(source.world, source.scale, source.day)
     return pl.DataFrame(
         [
             {
@@ -169,8 +170,8 @@ def truth_questions(facts: pl.DataFrame) -> pl.DataFrame:
             "answer": fact.value,
             "sentence": answer_sentence(fact),
         }
-        for question, evaluation_only in questions(fact):
-            rows.append({**of_fact, "question": question, "evaluation_only": evaluation_only})
+        for question, split in questions(fact):
+            rows.append({**of_fact, "question": question, "split": split})
     return pl.DataFrame(rows)
 
 

@@ -1,4 +1,4 @@
-"""Makes the whole sample web of one day. It is determined by seed, scale and day."""
+"""Makes the whole sample web of one day. World, scale and day determine it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BEFORE_DAY_1, BETWEEN_THE_DAYS = "Mon, 28 Sep 2026 06:00:00 GMT", "Sat, 10 Oct 2
 
 
 @lru_cache(maxsize=4)
-def make_web(seed: int = 1, scale: float = 1.0, day: int = 1) -> Web:
+def make_web(world: int = 1, scale: float = 1.0, day: int = 1) -> Web:
     """The whole web. Takes about two seconds at scale 1."""
-    builder = WebBuilder(seed, scale, day)
+    builder = WebBuilder(world, scale, day)
     # The order matters: pages link to related pages that were added before them.
     add_english(builder)
     add_other_languages(builder)
@@ -34,7 +34,7 @@ def make_web(seed: int = 1, scale: float = 1.0, day: int = 1) -> Web:
     add_held_out(builder)
     add_index_pages(builder)
     if day == 2:
-        _mark_changed(builder.pages, make_web(seed, scale).pages)
+        _mark_changed(builder.pages, make_web(world, scale).pages)
     _add_validators(builder.pages)
     return _finish(builder)
 

@@ -1,4 +1,4 @@
-"""The fictional world: people, towns, companies and works, and the facts about them. A seed determines all of it."""
+"""The fictional world: people, towns, companies and works, and the facts about them. Its number determines all of it."""
 
 from __future__ import annotations
 
@@ -153,9 +153,9 @@ def _reach(index: int) -> str:
     return "once" if index < PEOPLE + ONCE else "held_out"
 
 
-def make_world(seed: int, day: int = 1) -> World:
-    """The world of a seed. On day 2 some people have a new profession, and there are some newcomers."""
-    rng = random.Random(f"world-{seed}")
+def make_world(number: int, day: int = 1) -> World:
+    """The world of a number. On day 2 some people have a new profession, and there are some newcomers."""
+    rng = random.Random(f"world-{number}")
     world = World()
     town_names = _shuffled_pairs(rng, TOWNS, TOWN_BEGINNINGS, TOWN_ENDINGS, "")
     world.towns = [_town(rng, name) for name in town_names]
