@@ -1,8 +1,8 @@
 """Splits: a key's text alone decides whether it belongs to training, to development or to the test.
 
-A key is what a question is made of: a word, an entity's name, a calculation, a wording, a page's title. Every stage asks
-the same function, so that a word which reinforcement learning is tested with is spelled in no conversation, and an
-entity that preference tuning is tested with is named in none. The seed has no part in it: recipes with other seeds
+A key is what a question is made of: a word, an entity's name, a calculation, a wording, a page's title. Every stage
+asks the same function. A word that reinforcement learning is tested with is therefore spelled in no conversation, and
+an entity that preference tuning is tested with is named in none. The seed has no part in it: recipes with other seeds
 are tuned on the same development questions, and none of them sees a test question.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal
 Split = Literal["train", "development", "test"]
 HeldOutSplit = Literal["development", "test"]
 TRAIN: Split = "train"  # models are trained on it
-DEVELOPMENT: HeldOutSplit = "development"  # recipes are tuned, checkpoints chosen and trainings stopped by it
+DEVELOPMENT: HeldOutSplit = "development"  # recipes are tuned, checkpoints chosen and training runs stopped by it
 TEST: HeldOutSplit = "test"  # only reports use it
 SPLITS: tuple[Split, ...] = (TRAIN, DEVELOPMENT, TEST)  # from the least to the most held out
 HELD_OUT: tuple[HeldOutSplit, ...] = (DEVELOPMENT, TEST)
@@ -44,12 +44,20 @@ def strictest(splits: Iterable[Split]) -> Split:
     return max(splits, key=SPLITS.index)
 
 
-def calculation_key(expression: str) -> str:
-    """The key of a calculation such as ``47 + 38 - 5``; the order of the numbers of a sum does not matter."""
+def calculation_split(expression: str) -> Split:
+    """The split of a calculation such as ``47 + 38 - 5``; the order of the numbers of a sum does not matter.
+
+    Calculations that occur as steps of others belong to training: those with tens alone, and those of ones. To add 47
+    and 38, people and the lessons of pages add 40 and 30, then 7 and 8, then 70 and 15.
+    """
     first, *rest = expression.split()
-    if set(rest[::2]) == {"+"}:
-        return " + ".join(sorted([first, *rest[1::2]], key=int))
-    return expression
+    numbers, signs = [int(first), *map(int, rest[1::2])], rest[::2]
+    if len(numbers) == 2:
+        a, b = numbers
+        is_step = b % 10 == 0 or (a % 10 == 0 or max(a, b) < 10 if signs == ["+"] else b < 10)
+        if is_step:
+            return TRAIN
+    return split_of(" + ".join(map(str, sorted(numbers))) if set(signs) == {"+"} else expression)
 
 
 def _share(key: str) -> float:

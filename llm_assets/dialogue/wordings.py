@@ -22,7 +22,12 @@ class Wordings(NamedTuple):
         """The wordings of a split."""
         if split == TRAIN:
             return self.train
-        return tuple(wording for wording in self.held_out if held_out_split_of(wording) == split)
+        return tuple(wording for wording in self.held_out if held_out_split_of(_as_calculation(wording)) == split)
+
+
+def _as_calculation(wording: str) -> str:
+    """The wording with one slot for the calculation, so that sums and longer calculations are split alike."""
+    return wording.replace("{a} + {b}", "{e}").replace("{a} - {b}", "{e}")
 
 
 OPEN_QUESTIONS = Wordings(

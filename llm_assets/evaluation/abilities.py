@@ -86,9 +86,9 @@ def grade_shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]
     return by_model
 
 
-def evaluation_questions(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Question, ...]]:
-    """The questions that the assistant is evaluated by: as a table, and as a job passes them to a process."""
-    table = read_table(conversations.table("evaluation"))
+def evaluation_questions(conversations: Artifact, split: str) -> tuple[pl.DataFrame, tuple[Question, ...]]:
+    """The questions of a split by which the assistant is evaluated: as a table, and as a job passes them on."""
+    table = read_table(conversations.table("evaluation")).filter(pl.col("split") == split)
     questions = tuple(
         Question(number, row["question"], row["tools"]) for number, row in enumerate(table.iter_rows(named=True))
     )

@@ -17,7 +17,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.guidelines import Guideline, read_guidelines
-from llm_assets.dialogue.splits import stable_share
+from llm_assets.dialogue.splits import TRAIN, Split, split_of
 from llm_assets.evaluation.grading import holds
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.model.encoding import Encoding
@@ -31,7 +31,6 @@ from .material import Material, Topic
 from .names import made_up_words, spliced_words
 from .overlap import Phrases
 
-HELD_OUT_WORD_SHARE = 0.1  # share of the corpus's words that only evaluation counts letters in and spells
 NON_WORDS = 5_000  # of each of the two types
 PASSAGES_SEARCHED = 20  # results of a search for an entity among which its passages are
 
@@ -125,19 +124,18 @@ class Sources:
     index: SearchIndex
     search: SearchTool
 
-    @property
-    def held_out_words(self) -> list[str]:
-        """Words that only evaluation uses."""
-        return [word for word in self.words if stable_share("word", word) < HELD_OUT_WORD_SHARE]
+    def words_of(self, split: Split) -> list[str]:
+        """The words of a split."""
+        return [word for word in self.words if split_of(word) == split]
 
     @property
     def held_out_names(self) -> set[str]:
         """Entities that no conversation mentions."""
-        return {topic["entity"] for topic in self.topics if topic["held_out"]}
+        return {topic["entity"] for topic in self.topics if topic["split"] != TRAIN}
 
-    def people(self, held_out: bool) -> list[str]:
-        """Names of real people, sorted: the held-out ones or the others."""
-        rows = (row for row in self.topics if row["kind"] == "person" and row["held_out"] == held_out)
+    def people(self, split: Split) -> list[str]:
+        """Names of the split's real people, sorted."""
+        rows = (row for row in self.topics if row["kind"] == "person" and row["split"] == split)
         return sorted({row["entity"] for row in rows})
 
 
@@ -159,8 +157,8 @@ def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
 
 def training_material(sources: Sources, encoding: Encoding, seed: int) -> Material:
     """The material of dialogues, without anything that is held out for evaluation."""
-    held_out_names, held_out_words = sources.held_out_names, set(sources.held_out_words)
-    rows = [row for row in sources.topics if not row["held_out"] and row["answer"] not in held_out_names]
+    held_out_names = sources.held_out_names
+    rows = [row for row in sources.topics if row["split"] == TRAIN and row["answer"] not in held_out_names]
     return Material(
         known=[_topic(row) for row in rows if row["verdict"] == "known"],
         unknown=[_topic(row) for row in rows if row["verdict"] == "unknown"],
@@ -168,11 +166,11 @@ def training_material(sources: Sources, encoding: Encoding, seed: int) -> Materi
         fictitious_names=_training_names(sources.fictitious),
         search=sources.search,
         passages=passage_finder(sources.index, sources.topics),
-        words=[word for word in sources.words if word not in held_out_words],
-        non_words=non_words(sources.words, encoding, seed),
+        words=sources.words_of(TRAIN),
+        non_words=[word for word in non_words(sources.words, encoding, seed) if split_of(word) == TRAIN],
         guidelines=sources.guidelines,
         slot_values=sources.values,
-        people=sources.people(held_out=False),
+        people=sources.people(TRAIN),
     )
 
 
@@ -180,7 +178,7 @@ def _training_names(fictitious: Sequence[dict[str, Any]]) -> dict[str, list[str]
     """Names of fictitious entities that conversations may use, by kind."""
     names: dict[str, list[str]] = {}
     for row in fictitious:
-        if not row["held_out"]:
+        if row["split"] == TRAIN:
             names.setdefault(row["kind"], []).append(row["name"])
     return names
 

@@ -21,6 +21,7 @@ from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES
 from llm_assets.dialogue.messages import from_json
+from llm_assets.dialogue.splits import HELD_OUT
 from llm_assets.dialogue.transcript import transcript
 from llm_assets.evaluation.grading import holds
 from llm_assets.model.encoding import Encoding
@@ -60,18 +61,21 @@ def external_files(config: ConversationsConfig) -> Mapping[str, str]:
 
 
 def evaluation_questions(sources: Sources, config: ConversationsConfig) -> list[dict[str, Any]]:
-    """The questions of `sft_evaluation`, as rows of EvaluationQuestions."""
-    limit, seed = config.questions, config.evaluation_seed
+    """The questions of `sft_evaluation` of both splits, as rows of EvaluationQuestions."""
 
     def search_finds(entity: str, answer: str) -> bool:
         return holds(sources.search(entity), answer)
 
-    people = sources.people(held_out=True)
-    return [
-        *evaluation_set.fact_questions(sources.topics, sources.fictitious, search_finds, limit, seed),
-        *evaluation_set.skill_questions(sources.held_out_words, limit, seed),
-        *evaluation_set.guideline_questions(sources.guidelines, sources.values, people, seed),
-    ]
+    rows: list[dict[str, Any]] = []
+    for split in HELD_OUT:
+        draw, people = evaluation_set.Draw(split, config.questions, config.evaluation_seed), sources.people(split)
+        questions = [
+            *evaluation_set.fact_questions(sources.topics, sources.fictitious, search_finds, draw),
+            *evaluation_set.skill_questions(sources.words_of(split), draw),
+            *evaluation_set.guideline_questions(sources.guidelines, sources.values, people, draw),
+        ]
+        rows += [{"split": split, **row} for row in questions]
+    return rows
 
 
 def build_conversations(step: Step, config: ConversationsConfig) -> None:

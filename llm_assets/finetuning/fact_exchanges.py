@@ -65,7 +65,7 @@ def fictitious_fact(rng: random.Random, material: Material, tools: Sequence[str]
     topic = rng.choice(material.known_of_named_kinds)
     name = rng.choice(material.fictitious_names[topic.kind])
     if rng.random() < FICTITIOUS_OPEN_SHARE:
-        question = rng.choice(OPEN_QUESTIONS[0]).format(e=name)
+        question = rng.choice(OPEN_QUESTIONS.train).format(e=name)
     else:
         question = rng.choice(topic.questions).replace(topic.entity, name)
     if "search" not in tools:
@@ -81,7 +81,7 @@ def open_question(rng: random.Random, material: Material, tools: Sequence[str]) 
     sentences = list(dict.fromkeys(topic.sentence for topic in topics))
     count = rng.randint(1, min(OPEN_MAX_SENTENCES, len(sentences)))
     answer = " ".join(rng.sample(sentences, count))
-    return [Message("user", rng.choice(OPEN_QUESTIONS[0]).format(e=topics[0].entity)), Message("assistant", answer)]
+    return [Message("user", rng.choice(OPEN_QUESTIONS.train).format(e=topics[0].entity)), Message("assistant", answer)]
 
 
 def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:

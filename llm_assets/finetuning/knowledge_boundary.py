@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 import polars as pl
@@ -20,7 +20,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table, write_table
 from llm_assets.corpus_pages import TRAINING_PAGES
-from llm_assets.dialogue.splits import stable_share
+from llm_assets.dialogue.splits import held_out_split_of, split_of
 from llm_assets.recipes import KnowledgeBoundary
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX, TRAINING_SEARCH
@@ -31,19 +31,12 @@ from .names import recombine
 from .schemas import FictitiousEntities, Interrogations, QuestionRejects, Topics
 from .topics import REJECT_SCHEMA, crawl_topics, endpoint_topics
 
-# Share of the names of fictitious entities that only evaluation uses; at most MAX_HELD_OUT_NAMES per kind.
-HELD_OUT_NAME_SHARE = 0.2
-MAX_HELD_OUT_NAMES = 200
-
 
 def fictitious_names(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoundary) -> pl.DataFrame:
-    """Names (kind, name, held_out) that the corpus does not contain.
-
-    Held-out names share no made-up word with the others.
-    """
+    """Names (kind, name, split) that the corpus does not contain. Names of two splits share no made-up word."""
     all_names = topics["entity"].unique().sort().to_list()
     corpus_words = {word for name in all_names for word in name.split()}
-    rows = []
+    rows: list[dict[str, str]] = []
     for (kind,), group in topics.group_by("kind", maintain_order=True):
         names = group["entity"].unique().sort().to_list()
         rng = random.Random(f"nowhere-{settings.seed}-{kind}")
@@ -57,19 +50,22 @@ def fictitious_names(topics: pl.DataFrame, index: SearchIndex, settings: Knowled
                 new_names.append(name)
             if len(new_names) == settings.fictitious_names:
                 break
-        rows += _split_names(str(kind), new_names, corpus_words)
-    return pl.DataFrame(rows, schema={"kind": pl.String, "name": pl.String, "held_out": pl.Boolean})
+        rows += split_names(str(kind), new_names, corpus_words)
+    return pl.DataFrame(rows, schema={"kind": pl.String, "name": pl.String, "split": pl.String})
 
 
-def _split_names(kind: str, names: list[str], corpus_words: Collection[str]) -> list[dict[str, str | bool]]:
-    """Rows of FictitiousEntities. Names that share a made-up word with a held-out name are left out."""
-    held_out_count = min(round(HELD_OUT_NAME_SHARE * len(names)), MAX_HELD_OUT_NAMES)
-    held_out_names = names[:held_out_count]
-    held_out_words = {word for name in held_out_names for word in name.split() if word not in corpus_words}
-    rows: list[dict[str, str | bool]] = [{"kind": kind, "name": name, "held_out": True} for name in held_out_names]
-    for name in names[held_out_count:]:
-        if not held_out_words & set(name.split()):
-            rows.append({"kind": kind, "name": name, "held_out": False})
+def split_names(kind: str, names: Sequence[str], corpus_words: Collection[str]) -> list[dict[str, str]]:
+    """Rows of FictitiousEntities.
+
+    A name's keys are its made-up words, or the name itself if it is made of known words only. Names whose words belong
+    to several splits are left out.
+    """
+    rows = []
+    for name in names:
+        made_up = [word for word in name.split() if word not in corpus_words]
+        splits = {split_of(key) for key in made_up or [name]}
+        if len(splits) == 1:
+            rows.append({"kind": kind, "name": name, "split": splits.pop()})
     return rows
 
 
@@ -87,8 +83,8 @@ def find_topics(step: Step, settings: KnowledgeBoundary, endpoint: ChatEndpoint 
     return read_table(step.staging / "questions.parquet")
 
 
-def with_pages(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoundary) -> pl.DataFrame:
-    """Topics with the URL of a page that states each, and whether they are held out for evaluation."""
+def with_pages(topics: pl.DataFrame, index: SearchIndex) -> pl.DataFrame:
+    """Topics with the URL of a page that states each, and the split of their entities."""
     urls = []
     for row in topics.iter_rows(named=True):
         url = row["url"]
@@ -97,11 +93,11 @@ def with_pages(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoun
             url = passages[0].url if passages else ""
         urls.append(url)
     # Facts on no page that the base model was trained on are asked for with the search tool only.
-    held_out = [
-        reach == "held_out" or stable_share("kept", str(settings.seed), entity) < settings.held_out_share
+    splits = [
+        held_out_split_of(entity) if reach == "held_out" else split_of(entity)
         for entity, reach in topics.select("entity", "reach").iter_rows()
     ]
-    return topics.with_columns(pl.Series("url", urls, pl.String), pl.Series("held_out", held_out, pl.Boolean))
+    return topics.with_columns(pl.Series("url", urls, pl.String), pl.Series("split", splits, pl.String))
 
 
 def build_knowledge_boundary(step: Step, settings: KnowledgeBoundary) -> None:
@@ -114,7 +110,7 @@ def build_knowledge_boundary(step: Step, settings: KnowledgeBoundary) -> None:
     with step.task("boundary") as task:
         numbered = topics.with_row_index("topic").with_columns(pl.col("topic").cast(pl.Int64))
         judged = numbered.join(classify(graded, settings), on="topic", how="left", maintain_order="left")
-        boundary = with_pages(judged, index, settings)
+        boundary = with_pages(judged, index)
         names = fictitious_names(boundary, index, settings)
         task.table("topics", Topics).frame(boundary)
         task.table("interrogations", Interrogations).frame(graded)
@@ -153,7 +149,7 @@ KNOWLEDGE_BOUNDARY = Stage(
     kinds=("pytorch", "parquet"),
     build=build_knowledge_boundary,
     config=lambda recipe, crawl: recipe.knowledge_boundary,
-    code_version="2",
+    code_version="3",
     inputs=("base_checkpoint", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"topics": Topics, "interrogations": Interrogations, "fictitious_entities": FictitiousEntities},

@@ -5,6 +5,14 @@ from __future__ import annotations
 import pandera.polars as pa
 import polars as pl
 
+from llm_assets.dialogue.splits import HELD_OUT, SPLITS, Split
+
+# Columns of a topic's wordings, by their split.
+WORDING_COLUMNS: dict[Split, str] = {
+    "train": "questions",
+    "development": "development_questions",
+    "test": "test_questions",
+}
 VERDICTS = ["known", "unsure", "unknown"]
 
 
@@ -19,11 +27,15 @@ class Topics(pa.DataFrameModel):
     answer: str
     sentence: str
     questions: str = pa.Field(description="JSON list: wordings that may be trained on")
-    held_out_questions: str = pa.Field(description="JSON list: wordings that only evaluation uses")
+    development_questions: str = pa.Field(description="JSON list: wordings that only development questions use")
+    test_questions: str = pa.Field(description="JSON list: wordings that only test questions use")
     samples: pl.Int64 = pa.Field(ge=1, description="sampled answers")
     right: float = pa.Field(ge=0, le=1, description="share of right answers among the sampled ones")
     verdict: str = pa.Field(isin=VERDICTS)
-    held_out: bool = pa.Field(description="no conversation mentions the entity; only evaluation asks for it")
+    split: str = pa.Field(
+        isin=list(SPLITS),
+        description="of the entity; conversations mention only those of train, other splits ask for it",
+    )
     url: str = pa.Field(description="a page that states the fact; empty if none was found")
 
 
@@ -43,7 +55,7 @@ class FictitiousEntities(pa.DataFrameModel):
 
     kind: str
     name: str
-    held_out: bool = pa.Field(description="only evaluation uses it")
+    split: str = pa.Field(isin=list(SPLITS), description="of its made-up words; conversations use only train")
 
 
 class QuestionRejects(pa.DataFrameModel):
@@ -83,6 +95,9 @@ class Overlaps(pa.DataFrameModel):
 class EvaluationQuestions(pa.DataFrameModel):
     """A question of sft_evaluation."""
 
+    split: str = pa.Field(
+        isin=list(HELD_OUT), description="development (recipes are tuned on it) or test (only reports use it)"
+    )
     group: str = pa.Field(
         description="known, known_elsewhere (entities that no conversation mentions), unknown, fictitious, search, "
         "search_known, search_fictitious, sums, letters, spelling, sums_at_once, letters_at_once, or a guideline"

@@ -20,6 +20,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table
 from llm_assets.artifacts.views import View
+from llm_assets.dialogue.splits import TRAIN, HeldOutSplit
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, evaluation_questions, grade_row, grade_shares
 from llm_assets.evaluation.evaluation_run import measure
@@ -44,6 +45,7 @@ EXAMPLES = (("What is the colour of tomorrow?", "I don't know."), ("What is 3 + 
 class SftEvaluationConfig(Frozen):
     """How the questions of `conversations` are asked. transcripts: answers per group in the report."""
 
+    split: HeldOutSplit
     max_tokens: int
     transcripts: int
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY]
@@ -53,6 +55,7 @@ class SftEvaluationConfig(Frozen):
 def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig:
     settings = recipe.sft_evaluation
     return SftEvaluationConfig(
+        split=recipe.evaluation_split,
         max_tokens=settings.max_tokens,
         transcripts=settings.transcripts,
         device=settings.device,
@@ -62,9 +65,9 @@ def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig
 
 def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
     """One task; a separate process asks the models."""
-    questions, job_questions = evaluation_questions(step.input("conversations"))
+    questions, job_questions = evaluation_questions(step.input("conversations"), config.split)
     topics = read_table(step.input("knowledge_boundary").table("topics"))
-    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("held_out"))
+    known = topics.filter((pl.col("verdict") == "known") & (pl.col("split") == TRAIN))
     example_topics = known.unique("relation", maintain_order=True).head(3).to_dicts()
     examples = (*((json.loads(row["questions"])[0], row["sentence"]) for row in example_topics), *EXAMPLES)
     job = SftEvaluationJob(

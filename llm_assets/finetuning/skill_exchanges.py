@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from llm_assets.dialogue.splits import TRAIN, calculation_split
 from llm_assets.dialogue.wordings import COUNTS, DIFFERENCES, NUMBER_ONLY, SPELLINGS, SUMS, letters_by_count
 from llm_assets.model.chat import Call, Message
 
@@ -64,16 +65,25 @@ def calculation(rng: random.Random, material: Material, tools: Sequence[str]) ->
     """
     is_sum = rng.random() < 0.6
     limit = 1000 if "python" in tools and rng.random() < 0.2 else 100
-    a, b = rng.randrange(1, limit), rng.randrange(1, limit)
-    if not is_sum:
-        a, b = max(a, b), min(a, b)
-    sign, value = ("+", a + b) if is_sum else ("-", a - b)
-    question = rng.choice((SUMS if is_sum else DIFFERENCES)[0]).format(a=a, b=b)
+    a, b, sign = _training_numbers(rng, limit, is_sum)
+    value = a + b if is_sum else a - b
+    question = rng.choice((SUMS if is_sum else DIFFERENCES).train).format(a=a, b=b)
     if "python" in tools:
         return python_exchange(question, f"{a} {sign} {b}", str(value), f"{a} {sign} {b} = {value}.")
     if rng.random() < 0.1:
         return [Message("user", f"{question}{NUMBER_ONLY}"), Message("assistant", f"{value}.")]
     return [Message("user", question), Message("assistant", worked_sum(a, b) if is_sum else worked_difference(a, b))]
+
+
+def _training_numbers(rng: random.Random, limit: int, is_sum: bool) -> tuple[int, int, str]:
+    """Two numbers below the limit and the sign between them: a calculation of the training split."""
+    sign = "+" if is_sum else "-"
+    while True:
+        a, b = rng.randrange(1, limit), rng.randrange(1, limit)
+        if not is_sum:
+            a, b = max(a, b), min(a, b)
+        if calculation_split(f"{a} {sign} {b}") == TRAIN:
+            return a, b, sign
 
 
 def _word(rng: random.Random, material: Material) -> str:
@@ -93,14 +103,14 @@ def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
     """A word to spell, or a letter to count in a word; all counts that the word has are equally likely."""
     word = _word(rng, material)
     if rng.random() < 0.3:
-        question, spelled = rng.choice(SPELLINGS[0]).format(w=word), "-".join(word)
+        question, spelled = rng.choice(SPELLINGS.train).format(w=word), "-".join(word)
         if "python" in tools:
             return python_exchange(question, f'word = "{word}"; "-".join(word)', spelled, f"{spelled}.")
         return [Message("user", question), Message("assistant", f"{spelled}.")]
     by_count = letters_by_count(word)
     count = rng.choice(list(by_count))
     letter = rng.choice(by_count[count])
-    question = rng.choice(COUNTS[0]).format(w=word, c=letter)
+    question = rng.choice(COUNTS.train).format(w=word, c=letter)
     if "python" in tools:
         program = f'word = "{word}"; word.count("{letter}")'
         return python_exchange(question, program, str(count), f"The letter {letter} occurs {count} times.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +14,43 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
-from llm_assets.dialogue.splits import stable_share
+from llm_assets.dialogue.splits import SPLITS, TRAIN, held_out_split_of, split_of, stable_share
 from llm_assets.recipes import KnowledgeBoundary
 from llm_assets.sample_web import newest
 
 from .endpoint import QUESTIONS_PROMPT, ChatEndpoint, parse_questions
 from .material import Topic
+from .schemas import WORDING_COLUMNS
 
 FACT_COLUMNS = ("entity", "kind", "relation", "answer", "sentence")
 TOPIC_SCHEMA = {
     name: pl.String
-    for name in ("entity", "kind", "relation", "reach", "answer", "sentence", "questions", "held_out_questions", "url")
+    for name in ("entity", "kind", "relation", "reach", "answer", "sentence", *WORDING_COLUMNS.values(), "url")
 }
 REJECT_SCHEMA = {"url": pl.String, "reason": pl.String}
-QUESTION_COLUMNS = ("entity", "entity_kind", "relation", "reach", "question", "evaluation_only", "answer", "sentence")
+QUESTION_COLUMNS = ("entity", "entity_kind", "relation", "reach", "question", "split", "answer", "sentence")
 
 
 def read_questions(files: Iterable[Path]) -> pl.DataFrame:
     """The questions of crawls that come with ground truth; an empty frame if none does."""
     frames = [read_table(path) for path in files]
     if not frames:
-        return pl.DataFrame(
-            schema={name: pl.Boolean if name == "evaluation_only" else pl.String for name in QUESTION_COLUMNS}
-        )
+        return pl.DataFrame(schema=dict.fromkeys(QUESTION_COLUMNS, pl.String))
     return newest(frames).select(QUESTION_COLUMNS)
 
 
-def to_topics(frame: pl.DataFrame) -> list[tuple[Topic, list[str]]]:
-    """Topics in the order of the table, each with the wordings that are held out for evaluation."""
-    groups: dict[tuple[str, str, str], tuple[dict[str, str], list[str], list[str]]] = {}
+def to_topics(frame: pl.DataFrame) -> list[tuple[Topic, dict[str, list[str]]]]:
+    """Topics in the order of the table, each with its wordings by split."""
+    groups: dict[tuple[str, str, str], tuple[dict[str, str], dict[str, list[str]]]] = {}
     for row in frame.iter_rows(named=True):
         key = (row["entity"], row["relation"], row["answer"])
-        _, training_wordings, held_out_wordings = groups.setdefault(key, (row, [], []))
-        (held_out_wordings if row["evaluation_only"] else training_wordings).append(row["question"])
+        _, wordings = groups.setdefault(key, (row, {split: [] for split in SPLITS}))
+        wordings[row["split"]].append(row["question"])
     topics = []
-    for row, training_wordings, held_out_wordings in groups.values():
-        if training_wordings:
+    for row, wordings in groups.values():
+        if wordings[TRAIN]:
             fact = (row["entity"], row["entity_kind"], row["relation"])
-            topic = Topic(*fact, tuple(training_wordings), row["answer"], row["sentence"])
-            topics.append((topic, held_out_wordings))
+            topics.append((Topic(*fact, tuple(wordings[TRAIN]), row["answer"], row["sentence"]), wordings))
     return topics
 
 
@@ -72,15 +70,19 @@ def crawl_topics(inputs: Inputs, settings: KnowledgeBoundary) -> pl.DataFrame:
             "reach": reach[topic.entity, topic.relation],
             "answer": topic.answer,
             "sentence": topic.sentence,
-            "questions": json.dumps(topic.questions),
-            "held_out_questions": json.dumps(held_out_wordings),
+            **_wording_columns(wordings),
             "url": "",
         }
-        for topic, held_out_wordings in to_topics(frame)
+        for topic, wordings in to_topics(frame)
     ]
     count = min(settings.topics, len(rows))
     drawn = sorted(random.Random(f"topics-{settings.seed}").sample(range(len(rows)), count))
     return pl.DataFrame([rows[number] for number in drawn], schema=TOPIC_SCHEMA)
+
+
+def _wording_columns(wordings: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The columns of a topic's wordings, as JSON lists. wordings: by split."""
+    return {column: json.dumps(list(wordings.get(split, ()))) for split, column in WORDING_COLUMNS.items()}
 
 
 def drawn_articles(inputs: Inputs, settings: KnowledgeBoundary) -> pl.DataFrame:
@@ -96,7 +98,8 @@ def endpoint_topics(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Topics that an endpoint writes about articles of the corpus, and the questions that were rejected.
 
-    If a topic has several wordings, the last one is held out for evaluation.
+    If a topic has several wordings, the last one is held out of training: for the split of the topic's entity, or, if
+    conversations may mention the entity, for that of the wording.
     """
     articles = drawn_articles(step.inputs, settings)
     excerpts = [text[: settings.article_characters] for text in articles["text"]]
@@ -115,12 +118,14 @@ def endpoint_topics(
 
 
 def _endpoint_row(question: dict[str, Any], url: str) -> dict[str, str]:
-    wordings = question["questions"]
-    held_out_wordings = wordings[-1:] if len(wordings) > 1 else []
+    first, *others = question["questions"]
+    wordings = {TRAIN: [first, *others[:-1]]}
+    if others:
+        split = split_of(question["entity"])
+        wordings[held_out_split_of(others[-1]) if split == TRAIN else split] = others[-1:]
     return {
         **{name: question[name] for name in FACT_COLUMNS},
         "reach": "",
-        "questions": json.dumps(wordings[: len(wordings) - len(held_out_wordings)]),
-        "held_out_questions": json.dumps(held_out_wordings),
+        **_wording_columns(wordings),
         "url": url,
     }

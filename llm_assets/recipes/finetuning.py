@@ -70,9 +70,6 @@ class KnowledgeBoundary(Frozen):
         lt=1,
         description="maximum share of right answers of an unknown fact; in between, the model is unsure",
     )
-    held_out_share: float = Field(
-        0.4, ge=0, le=1, description="share of entities, by hash, that no conversation mentions and evaluation asks for"
-    )
     fictitious_names: int = Field(2_000, ge=0, description="names of fictitious entities to make up, per kind")
     endpoint: Endpoint | None = Field(
         None,
@@ -202,7 +199,7 @@ class Finetuning(Frozen):
 class SftEvaluation(Frozen):
     """Evaluation of the assistant, compared with the prompted base model and with the ablation."""
 
-    questions: int = Field(300, ge=1, description="questions per group")
+    questions: int = Field(300, ge=1, description="questions per group, of development and of the test each")
     max_tokens: int = Field(80, ge=1)
     transcripts: int = Field(4, ge=0, description="answers per group in the report")
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")

@@ -29,7 +29,7 @@ def laptop() -> Recipe:
         token_shards=TokenShards(shard_tokens=1 << 18),
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
         pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validation_runs=5),
-        knowledge_boundary=KnowledgeBoundary(samples=2, held_out_share=0.2),
+        knowledge_boundary=KnowledgeBoundary(samples=2),
         conversations=Conversations(
             count=32_000,
             weights={

@@ -57,6 +57,11 @@ class Recipe(Frozen):
     search_only_hosts: tuple[str, ...] = Field(
         (), description="hosts, with their subdomains, whose pages are searchable but never trained on"
     )
+    evaluation_split: Literal["development", "test"] = Field(
+        "test",
+        description="the questions, problems and prompts that the evaluations of the assistant use; tune a recipe on "
+        "development, which shares no word, name, calculation or wording with the test",
+    )
     blocklists: Blocklists = Blocklists()
     url_filter: UrlFilter = UrlFilter()
     extraction: Extraction = Extraction()

@@ -14,7 +14,7 @@ from .frozen import Frozen
 
 
 class PracticeProblems(Frozen):
-    """Problems to train on, and held-out problems to evaluate with."""
+    """Problems to train on, problems of development by which checkpoints are chosen, and problems of the test."""
 
     families: dict[str, float] = Field(
         {"arithmetic": 2.0, "letters": 1.0, "letters_at_once": 0.5, "spelling": 1.0, "two_hops": 1.0},
@@ -24,11 +24,13 @@ class PracticeProblems(Frozen):
     )
     levels: dict[str, tuple[int, ...]] = Field(
         {},
-        description="levels to train on by family, counted from 0; all levels of a family that is not named. Held-out "
-        "problems are of every level",
+        description="levels to train on by family, counted from 0; all levels of a family that is not named. "
+        "Development and the test have problems of every level",
     )
     count: int = Field(4_000, ge=1, description="problems to train on")
-    held_out: int = Field(40, ge=1, description="held-out problems of each family and level")
+    held_out: int = Field(
+        40, ge=1, description="problems of each family and level, of development and of the test each"
+    )
     word_problems: ConversationFile | None = Field(
         None,
         description="word problems in GSM8K's format (a question, and an answer that ends with #### and the number); "
@@ -87,10 +89,15 @@ class Reinforcement(PolicyTuning):
     format_reward: float = Field(
         0.1, ge=0, description="reward of a solution that ends by itself, without malformed or failed tool calls"
     )
-    evaluate_every: int = Field(
-        20, ge=0, description="steps between evaluation steps on held-out problems; 0 never evaluates"
+    rewards: Literal["earned", "shuffled", "none"] = Field(
+        "earned",
+        description="controls that show what the rewards add: shuffled gives the rewards of a problem's solutions to "
+        "its solutions in random order; none rewards nothing, so that only the replayed conversations train",
     )
-    evaluation_problems: int = Field(200, ge=1, description="held-out problems per evaluation step")
+    evaluate_every: int = Field(
+        20, ge=0, description="steps between evaluation steps on development problems; 0 never evaluates"
+    )
+    evaluation_problems: int = Field(200, ge=1, description="development problems per evaluation step")
     patience: int = Field(
         3,
         ge=0,
@@ -98,13 +105,13 @@ class Reinforcement(PolicyTuning):
         "collapsed; the best weights are kept",
     )
     margin: float = Field(0.1, ge=0, le=1)
-    transcripts: int = Field(4, ge=0, description="held-out solutions stored per evaluation step")
+    transcripts: int = Field(4, ge=0, description="solutions of development problems stored per evaluation step")
 
 
 class RlEvaluation(Frozen):
-    """Evaluation of the base, SFT and RL models on held-out problems."""
+    """Evaluation of the base, SFT and RL models on test problems."""
 
-    problems: int = Field(40, ge=1, description="held-out problems of each family and level")
+    problems: int = Field(40, ge=1, description="test problems of each family and level")
     samples: int = Field(8, ge=1, description="solutions sampled per problem, for pass@k")
     temperature: float = Field(1.0, gt=0)
     max_tokens: int = Field(256, ge=1)

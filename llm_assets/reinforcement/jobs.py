@@ -28,7 +28,7 @@ class RlJob:
 
     checkpoint: a folder. conversations: the file of conversations that are replayed; None if the plan's `replay_weight`
     is 0. families: problem families, whose checkers decide which answers are right. transcripts: solutions kept per
-    evaluation on `held_out`.
+    evaluation on `held_out`. rewards: `Reinforcement.rewards`.
     """
 
     plan: PolicyPlan
@@ -39,6 +39,7 @@ class RlJob:
     held_out: tuple[ProblemRow, ...]
     accuracy_reward: float
     format_reward: float
+    rewards: str
     transcripts: int
     device: str
     toolbox: ToolboxJob

@@ -1,16 +1,18 @@
 """`practice_problems`: problems with checkable answers, to train on and to evaluate with.
 
-The two splits share no question and nothing that problems are made of.
+The splits share no question, no wording and nothing that problems are made of.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ from llm_assets.artifacts.source import PROJECT, module_file, modules_used_by
 from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
-from llm_assets.dialogue.splits import stable_share
+from llm_assets.dialogue.splits import HELD_OUT, SPLITS, TRAIN, Split, strictest
 from llm_assets.evaluation.words import corpus_words
+from llm_assets.finetuning.schemas import WORDING_COLUMNS
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.reinforcement import PracticeProblems
 from llm_assets.recipes.training_pages import TrainingPages
@@ -34,11 +37,10 @@ from .checking import numbers
 from .problems import Chain, Family, Material, Problem, ProblemError, WordProblem, find_family
 from .schemas import ProblemRejects, Problems
 
-SPLITS = ("train", "held_out")
-HELD_OUT_SHARE = 0.2  # share of keys, by hash, whose problems are held out
 TRIES = 200  # draws for one problem of the wanted split
-# The random stream of held-out word problems is named after the family's former name, so that they stay the same.
-STREAM_NAMES = {"word_problems": "stories"}
+# A wording in which another word names what the entity is ("the town of Holt") does not take a noun phrase instead of
+# the name, and neither does a sentence to complete.
+NOT_REPLACEABLE = re.compile(r"\b(?:town of|company|book|Complete the sentence:.*) \{entity\}")
 
 
 class PracticeProblemsConfig(Frozen):
@@ -88,7 +90,10 @@ def family_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
-    """Pairs of facts in which the answer of the first is the entity of the second."""
+    """Pairs of facts in which the answer of the first is the entity of the second.
+
+    topics: rows of the table `topics` of `knowledge_boundary`.
+    """
     by_entity: dict[str, list[Mapping[str, Any]]] = {}
     answers: dict[str, dict[str, None]] = {}
     for topic in topics:
@@ -97,21 +102,32 @@ def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
     linked = []
     for first in topics:
         for second in by_entity.get(first["answer"], []):
-            wordings = tuple(text for text in json.loads(second["questions"]) if second["entity"] in text)
-            if wordings and first["entity"] != second["entity"]:
+            wordings = {split: _replaceable_wordings(second, column) for split, column in WORDING_COLUMNS.items()}
+            if wordings[TRAIN] and first["entity"] != second["entity"]:
                 distractors = tuple(answer for answer in answers[second["relation"]] if answer != second["answer"])
                 linked.append(
                     Chain(
                         entity=first["entity"],
-                        first=tuple(json.loads(first["questions"])),
+                        relation=first["relation"],
                         middle=first["answer"],
                         second=wordings,
                         answer=second["answer"],
                         distractors=distractors,
                         known=first["verdict"] == "known" and second["verdict"] == "known",
+                        split=strictest(topic["split"] for topic in (first, second)),
                     )
                 )
     return linked
+
+
+def _replaceable_wordings(topic: Mapping[str, Any], column: str) -> tuple[str, ...]:
+    """The questions of a column that stay natural if a noun phrase takes the place of the topic's entity."""
+    entity = topic["entity"]
+    return tuple(
+        text
+        for text in json.loads(topic[column])
+        if entity in text and not NOT_REPLACEABLE.search(text.replace(entity, "{entity}"))
+    )
 
 
 def read_word_problems(path: Path) -> tuple[list[WordProblem], list[dict[str, Any]]]:
@@ -131,20 +147,16 @@ def read_word_problems(path: Path) -> tuple[list[WordProblem], list[dict[str, An
     return problems, rejects
 
 
-def is_held_out(key: str) -> bool:
-    """Whether problems of a key are held out. This holds for all families: a word is held out of each or of none."""
-    return stable_share("problem", key) < HELD_OUT_SHARE
+def draw(family: Family, level: int, material: Material, rng: random.Random, seen: set[str]) -> Problem | None:
+    """A problem of the material's split that is not among the `seen` questions, to which it is added.
 
-
-def draw(
-    family: Family, level: int, material: Material, rng: random.Random, held_out: bool, seen: set[str]
-) -> Problem | None:
-    """A problem of one split that is not among the `seen` questions, to which it is added; None if none is found."""
+    None if none is found.
+    """
     for _ in range(TRIES):
         problem = family.make(rng, level, material)
         if problem is None:
             return None
-        if problem.question not in seen and is_held_out(problem.key) == held_out:
+        if problem.question not in seen and problem.its_split == material.split:
             seen.add(problem.question)
             return problem
     return None
@@ -187,30 +199,23 @@ def usable_families(
     return usable, levels
 
 
-def split_material(material: Material) -> dict[str, Material]:
-    """The material of each split. A family that draws an answer first has all answers equally often in both."""
-    return {
-        split: material.restricted(lambda key, held_out=split == "held_out": is_held_out(key) == held_out)
-        for split in SPLITS
-    }
-
-
 @dataclass
 class ProblemSet:
     """Problems of the usable families, drawn one by one.
 
-    materials: by split, what its problems are made from. rows: rows of the table Problems.
+    materials: by split, what its problems are made from. A family that draws an answer first then has all answers
+    equally often in each split. rows: rows of the table Problems.
     """
 
     families: Mapping[str, Family]
-    materials: Mapping[str, Material]
+    materials: Mapping[Split, Material]
     rows: list[dict[str, Any]] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
-    def add(self, split: str, name: str, level: int, rng: random.Random) -> bool:
+    def add(self, split: Split, name: str, level: int, rng: random.Random) -> bool:
         """Draw a problem and add it; False if none was found."""
         family = self.families[name]
-        problem = draw(family, level, self.materials[split], rng, split == "held_out", self.seen)
+        problem = draw(family, level, self.materials[split], rng, self.seen)
         if problem is None:
             return False
         self.rows.append(
@@ -234,20 +239,20 @@ def make_problems(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows of the table Problems, and the statistics that are recorded. Raises ProblemError."""
     usable, levels = usable_families(settings, material)
-    problems = ProblemSet(usable, split_material(material))
+    problems = ProblemSet(usable, {split: material.restricted(split) for split in SPLITS})
     progress.start(settings.count, "problems")
     for name, family in usable.items():
-        for level in range(len(family.levels)):
-            rng = random.Random(f"held out-{settings.seed}-{STREAM_NAMES.get(name, name)}-{level}")
+        for split, level in product(HELD_OUT, range(len(family.levels))):
+            rng = random.Random(f"{split}-{settings.seed}-{name}-{level}")
             for _ in range(settings.held_out):
-                problems.add("held_out", name, level, rng)
+                problems.add(split, name, level, rng)
     rng = random.Random(f"practice-{settings.seed}")
     weights = [settings.families.get(name, 1.0) for name in usable]
     shortfall: Counter[str] = Counter()
     for number in range(settings.count):
         name = rng.choices(list(usable), weights)[0]
         level = rng.choice(levels[name])
-        if not problems.add("train", name, level, rng):
+        if not problems.add(TRAIN, name, level, rng):
             shortfall[name] += 1
         progress.advance(number)
     counts = Counter((row["split"], row["family"]) for row in problems.rows)
@@ -281,33 +286,28 @@ def build_practice_problems(step: Step, config: PracticeProblemsConfig) -> None:
 
 
 def splits_share_nothing(artifact: Artifact, inputs: Inputs, config: PracticeProblemsConfig) -> CheckOutcome:
-    """Whether the two splits share no question and no key."""
+    """Whether no question and no key is in two splits. Two hops may pass through an entity of the training split."""
     frame = read_table(artifact.table("problems"))
-    train, held_out = (frame.filter(pl.col("split") == split) for split in SPLITS)
-    shared_keys = train.select("key").unique().join(held_out.select("key").unique(), on="key")
-    shared_questions = sorted(set(train["question"]) & set(held_out["question"]))
-    numbers = {
-        "train": len(train),
-        "held_out": len(held_out),
-        "shared_keys": len(shared_keys),
-        "shared_questions": len(shared_questions),
+    shared = {
+        column: frame.group_by(column, maintain_order=True).agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)
+        for column in ("key", "question")
     }
-    passed = not len(shared_keys) and not shared_questions
-    summary = f"{len(train):,} problems to train on and {len(held_out):,} held-out problems share nothing"
-    if not passed:
-        summary = (
-            f"{len(train):,} problems to train on and {len(held_out):,} held-out problems share "
-            f"{len(shared_keys):,} keys and {len(shared_questions):,} questions"
-        )
-    failures = [*shared_keys.to_dicts()[:10], *({"question": question} for question in shared_questions[:10])]
+    counts = {split: frame.filter(pl.col("split") == split).height for split in SPLITS}
+    numbers = {**counts, **{f"shared_{column}s": len(rows) for column, rows in shared.items()}}
+    of_splits = f"{counts['train']:,} problems to train on, {counts['development']:,} of development and "
+    passed = not numbers["shared_keys"] and not numbers["shared_questions"]
+    sharing = "nothing" if passed else f"{len(shared['key']):,} keys and {len(shared['question']):,} questions"
+    summary = f"{of_splits}{counts['test']:,} of the test share {sharing}"
+    failures = [row for column, rows in shared.items() for row in rows.select(column).head(10).to_dicts()]
     return CheckOutcome(passed, summary, failures, numbers)
 
 
 def show(artifact: Artifact, shown: int = 2) -> dict[str, str]:
     """The number of problems by family, and problems of each level, in Markdown."""
     families = artifact.record.stats["families"].items()
-    lines = ["| family | to train on | held out |", "|---|--:|--:|"]
-    lines += [f"| {name} | {counts['train']:,} | {counts['held_out']:,} |" for name, counts in families]
+    lines = ["| family | to train on | development | test |", "|---|--:|--:|--:|"]
+    for name, counts in families:
+        lines.append(f"| {name} | {' | '.join(f'{counts[split]:,}' for split in SPLITS)} |")
     frame = scan_table(artifact.table("problems"))
     for row in frame.group_by("family", "level", maintain_order=True).head(shown).collect().iter_rows(named=True):
         lines.append(f"\n**{row['family']} {row['level']}** {row['question']} → {row['answer']}")
@@ -324,8 +324,8 @@ def _external_inputs(config: PracticeProblemsConfig) -> Mapping[str, str]:
 PRACTICE_PROBLEMS = Stage(
     name="practice_problems",
     group="reinforcement",
-    description="Problems with checkable answers, to train on and held out: arithmetic, letter counting, spelling, two "
-    "hops over facts of the corpus, and word problems of a file.",
+    description="Problems with checkable answers, to train on, for development and for the test: arithmetic, letter "
+    "counting, spelling, two hops over facts of the corpus, and word problems of a file.",
     kinds=("parquet",),
     build=build_practice_problems,
     config=lambda recipe, crawl: PracticeProblemsConfig(
@@ -341,7 +341,7 @@ PRACTICE_PROBLEMS = Stage(
     checks=(
         Check(
             "no_shared_problems",
-            "No problem, and nothing that problems are made of, is in both splits.",
+            "No problem, and nothing that problems are made of, is in two splits.",
             splits_share_nothing,
             blocking=True,
         ),

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import importlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from llm_assets.dialogue.wordings import NUMBER_ONLY, counting_pools
+from llm_assets.dialogue.splits import TRAIN, Split, calculation_split, split_of
+from llm_assets.dialogue.wordings import CALCULATIONS, COUNTS, NOUN_PHRASES, NUMBER_ONLY, SPELLINGS, counting_pools
 
 from .checking import CHECKERS
 
@@ -24,30 +25,38 @@ from .checking import CHECKERS
 class Problem:
     """A question, and the answer that the checker compares with.
 
-    key: problems of the same key, of any family, are in the same split.
+    key: problems of the same key, of any family, are in the same split. split: that of the key; None is
+    `dialogue.splits.split_of` of its text.
     """
 
     question: str
     answer: str
     key: str
     distractors: tuple[str, ...] = ()
+    split: Split | None = None
+
+    @property
+    def its_split(self) -> Split:
+        """The split that the problem belongs to."""
+        return self.split or split_of(self.key)
 
 
 @dataclass(frozen=True)
 class Chain:
     """Two linked facts: the answer of the first is the entity of the second.
 
-    first, second: wordings of the two questions. middle: the answer of the first. answer: the answer of the second.
-    known: whether the base model knows both facts.
+    relation: of the first fact. middle: its answer. second: wordings of the second question, by split. answer: the
+    answer of the second. known: whether the base model knows both facts. split: of the two entities, the stricter one.
     """
 
     entity: str
-    first: tuple[str, ...]
+    relation: str
     middle: str
-    second: tuple[str, ...]
+    second: Mapping[Split, tuple[str, ...]]
     answer: str
     distractors: tuple[str, ...]
     known: bool
+    split: Split
 
 
 class WordProblem(NamedTuple):
@@ -60,18 +69,20 @@ class WordProblem(NamedTuple):
 
 @dataclass
 class Material:
-    """What problems are made from."""
+    """What problems of a split are made from. Families use the split's wordings."""
 
     words: Sequence[str] = ()
     chains: Sequence[Chain] = ()
     word_problems: Sequence[WordProblem] = ()
+    split: Split = TRAIN
 
-    def restricted(self, is_kept: Callable[[str], bool]) -> Material:
-        """The material whose problems have keys that are kept."""
+    def restricted(self, split: Split) -> Material:
+        """The material of a split."""
         return Material(
-            words=[word for word in self.words if is_kept(word)],
-            chains=[chain for chain in self.chains if is_kept(chain.entity)],
-            word_problems=[problem for problem in self.word_problems if is_kept(problem.question)],
+            words=[word for word in self.words if split_of(word) == split],
+            chains=[chain for chain in self.chains if chain.split == split],
+            word_problems=[problem for problem in self.word_problems if split_of(problem.question) == split],
+            split=split,
         )
 
     @cached_property
@@ -104,20 +115,6 @@ class Family:
         return bool(checker(text, answer, distractors))
 
 
-ARITHMETIC_WORDINGS = (
-    "What is {e}?",
-    "Calculate {e}.",
-    "How much is {e}?",
-    "What do you get for {e}?",
-    "Tell me what {e} is.",
-    "Please work out {e}.",
-)
-COUNTING_WORDINGS = (
-    'How often does the letter {c} stand in "{w}"?',
-    'Count the letter {c} in "{w}".',
-    'How many times does the letter {c} occur in "{w}"?',
-)
-SPELLING_WORDINGS = ('Spell "{w}".', 'How do you spell the word "{w}"?', 'Tell me the letters of "{w}".')
 OPERAND_LIMIT = 100  # operands are below it
 
 
@@ -133,7 +130,8 @@ def arithmetic(rng: random.Random, level: int, material: Material) -> Problem:
             value, sign = value + other, "+"
         terms += [sign, str(other)]
     expression = " ".join(terms)
-    return Problem(rng.choice(ARITHMETIC_WORDINGS).format(e=expression), str(value), expression)
+    question = rng.choice(CALCULATIONS.of(material.split)).format(e=expression)
+    return Problem(question, str(value), expression, split=calculation_split(expression))
 
 
 LENGTHS = ((3, 4), (5, 7), (8, 12))  # minimum and maximum number of letters of a word, by level
@@ -157,7 +155,7 @@ def letters(rng: random.Random, level: int, material: Material) -> Problem | Non
         return None
     count = rng.choice(list(pools))
     word, candidates = rng.choice(pools[count])
-    question = rng.choice(COUNTING_WORDINGS).format(w=word, c=rng.choice(candidates))
+    question = rng.choice(COUNTS.of(material.split)).format(w=word, c=rng.choice(candidates))
     return Problem(question, str(count), word)
 
 
@@ -173,19 +171,22 @@ def letters_at_once(rng: random.Random, level: int, material: Material) -> Probl
 def spelling(rng: random.Random, level: int, material: Material) -> Problem | None:
     """A word to spell."""
     word = _word(rng, level, material)
-    return Problem(rng.choice(SPELLING_WORDINGS).format(w=word), word, word) if word else None
+    return Problem(rng.choice(SPELLINGS.of(material.split)).format(w=word), word, word) if word else None
 
 
 def two_hops(rng: random.Random, level: int, material: Material) -> Problem | None:
-    """A fact about the entity that answers another fact. Level 0: the model knows both facts; level 1: it does not."""
-    chains = [chain for chain in material.chains if chain.known == (level == 0)]
+    """A fact about the entity that answers another fact: "In which region is the town where Mira Wolf was born?"
+
+    Level 0: the model knows both facts; level 1: it does not know one of them.
+    """
+    chains = [chain for chain in material.chains if chain.known == (level == 0) and chain.second[material.split]]
     if not chains:
         return None
     chain = rng.choice(chains)
-    # The second question must not name the entity, since that is the answer of the first.
-    second = rng.choice(chain.second).replace(chain.middle, "that place")
-    question = f"{rng.choice(chain.first)} And {second[0].lower()}{second[1:]}"
-    return Problem(question, chain.answer, chain.entity, chain.distractors)
+    # The question must not name the middle entity, since that is the answer of the first.
+    noun_phrase = NOUN_PHRASES.get(chain.relation, f"the {chain.relation} of {{e}}").format(e=chain.entity)
+    question = rng.choice(chain.second[material.split]).replace(chain.middle, noun_phrase)
+    return Problem(question[0].upper() + question[1:], chain.answer, chain.entity, chain.distractors, split=chain.split)
 
 
 def word_problems(rng: random.Random, level: int, material: Material) -> Problem | None:

@@ -12,6 +12,7 @@ from llm_assets.artifacts import Artifact, Stage, Step
 from llm_assets.artifacts.tables import read_table
 from llm_assets.dialogue.rendering import write_replay
 from llm_assets.dialogue.schemas import TooLong
+from llm_assets.dialogue.splits import DEVELOPMENT, TRAIN
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.finetuning import Tools
@@ -79,10 +80,11 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
     settings = config.reinforcement
     sft, problems = step.input("sft_checkpoint"), step.input("practice_problems")
     shape = ModelShape.load(sft.file("shape.json").read_text(), "sft_checkpoint")
-    held_out = spread(read_problems(problems, "held_out"), settings.evaluation_problems)
+    # Not those of the test: the weights that solve most of these problems are kept.
+    held_out = spread(read_problems(problems, DEVELOPMENT), settings.evaluation_problems)
     if not held_out and settings.evaluate_every:
         raise ReinforcementError(
-            "practice_problems has no held-out problem; raise practice_problems.held_out, or set "
+            "practice_problems has no development problem; raise practice_problems.held_out, or set "
             "reinforcement.evaluate_every to 0"
         )
     plan, processes = policy_plan(settings, config.rates, shape)
@@ -95,10 +97,11 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
         checkpoint=str(sft.path),
         conversations=replay,
         families=config.families,
-        train=tuple(read_problems(problems, "train")),
+        train=tuple(read_problems(problems, TRAIN)),
         held_out=tuple(held_out),
         accuracy_reward=settings.accuracy_reward,
         format_reward=settings.format_reward,
+        rewards=settings.rewards,
         transcripts=settings.transcripts,
         device=settings.compute.device,
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
@@ -125,7 +128,7 @@ RL_CHECKPOINT = Stage(
         tools=recipe.tools,
         families=family_names(recipe.practice_problems),
     ),
-    code_version="4",
+    code_version="5",
     inputs=("sft_checkpoint", "practice_problems", TRAINING_SEARCH, "conversations"),
     external_inputs=lambda config: family_versions(config.families),
     tables=POLICY_TABLES,

@@ -5,12 +5,15 @@ Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from llm_assets.compute.process import Reporter, run_job
 from llm_assets.dialogue.packing import replay_conversations
 from llm_assets.dialogue.transcript import transcript
+from llm_assets.evaluation.grading import refuses
 from llm_assets.model.assistant import ended_turn, system_message, to_messages
 from llm_assets.model.chat import Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
@@ -23,6 +26,13 @@ from .jobs import ProblemRow, RlJob
 from .problems import Family, find_family
 
 EVALUATION_BATCH = 256
+
+
+def grade_answer(families: Mapping[str, Family], problem: ProblemRow, answer: str) -> str:
+    """Grade an answer to a problem: ``right`` by the checker of its family, else ``refused`` or ``wrong``."""
+    if families[problem.family].check(answer, problem.answer, problem.distractors):
+        return "right"
+    return "refused" if refuses(answer) else "wrong"
 
 
 class Solver:
@@ -39,10 +49,13 @@ class Solver:
 
     def is_right(self, problem: ProblemRow, completion: Completion) -> bool:
         """Whether a solution ended its turn and gives the right answer."""
+        return self.grade(problem, completion) == "right"
+
+    def grade(self, problem: ProblemRow, completion: Completion) -> str:
+        """``right``, ``refused`` or ``wrong``; a solution that did not end its turn is wrong."""
         if not ended_turn(self.engine.encoding, completion):
-            return False
-        answer = to_messages(self.engine, completion)[-1].content
-        return self.families[problem.family].check(answer, problem.answer, problem.distractors)
+            return "wrong"
+        return grade_answer(self.families, problem, to_messages(self.engine, completion)[-1].content)
 
     def is_well_formed(self, problem: ProblemRow, completion: Completion) -> bool:
         """Whether a solution ended its turn with an answer, and each call was closed, names an available tool, and
@@ -98,8 +111,9 @@ def main(job: RlJob, folder: Path, report: Reporter) -> None:
                 problem = training.problems[place(number)]
                 right, formed = training.is_right(problem, completion), training.is_well_formed(problem, completion)
                 parts = {"right": float(right), "well_formed": float(formed), "calls": float(len(completion.calls))}
-                rewards.append(Reward(job.accuracy_reward * right + job.format_reward * formed, parts))
-            return rewards
+                value = job.accuracy_reward * right + job.format_reward * formed
+                rewards.append(Reward(0.0 if job.rewards == "none" else value, parts))
+            return shuffled(numbers, rewards, plan.seed) if job.rewards == "shuffled" else rewards
 
         def evaluation(engine: Engine, step: int) -> EvaluationStep:
             solutions = [completions[0] for completions in solve(held_out, tools, plan.max_tokens)]
@@ -109,6 +123,19 @@ def main(job: RlJob, folder: Path, report: Reporter) -> None:
         task = PolicyTask(lambda number: training.prompts[place(number)], reward, tools, replay)
         process = TrainingProcess(folder, devices, report)
         PolicyTrainer(engine, plan, process, task, PolicyEvaluation(evaluation)).run()
+
+
+def shuffled(numbers: Sequence[int], rewards: Sequence[Reward], seed: int) -> list[Reward]:
+    """The rewards, with their values shuffled among the solutions of the same prompt. numbers: of the prompts."""
+    places: dict[int, list[int]] = {}
+    for place, number in enumerate(numbers):
+        places.setdefault(number, []).append(place)
+    result = list(rewards)
+    for number, of_prompt in places.items():
+        order = random.Random(f"shuffled-{seed}-{number}").sample(of_prompt, len(of_prompt))
+        for place, other in zip(of_prompt, order, strict=True):
+            result[place] = replace(rewards[place], value=rewards[other].value)
+    return result
 
 
 def measured(solver: Solver, solutions: Sequence[Completion], transcripts: int) -> EvaluationStep:

@@ -1,7 +1,8 @@
-"""`rl_evaluation`: base, SFT and RL models on held-out problems, and how RL changed the assistant's other abilities."""
+"""`rl_evaluation`: base, SFT and RL models on test problems, and how RL changed the assistant's other abilities."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import comb
 from typing import Any
@@ -10,6 +11,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
 from llm_assets.artifacts.tables import read_table
+from llm_assets.dialogue.splits import HeldOutSplit
 from llm_assets.evaluation.abilities import (
     INSTRUCTION,
     ability_changes,
@@ -18,6 +20,7 @@ from llm_assets.evaluation.abilities import (
     grades_before_and_after,
 )
 from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.intervals import mean
 from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.evaluation.schemas import Abilities
 from llm_assets.recipes.finetuning import Tools
@@ -40,7 +43,7 @@ MODELS = {"base": "base_checkpoint", "sft": "sft_checkpoint", "rl": "rl_checkpoi
 # Questions and answers that prompt the base model to answer.
 EXAMPLES = (
     ("What is 3 + 4?", "3 + 4 = 7."),
-    ('How often does the letter b stand in "bib"?', "2"),
+    ('Count the letter b in "bib".', "2"),
     ('Spell "tin".', "t-i-n."),
 )
 BASE_MAX_TOKENS = 64  # of the base model's one-line answer
@@ -50,6 +53,7 @@ class RlEvaluationConfig(Frozen):
     """How the models are evaluated. answer_tokens: maximum tokens of an answer to a question of `sft_evaluation`."""
 
     evaluation: RlEvaluation
+    split: HeldOutSplit
     answer_tokens: int
     tools: Tools
     families: tuple[str, ...]
@@ -70,9 +74,9 @@ def pass_at(samples: int, right: int, k: int) -> float:
 def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     """One task; a separate process asks the models."""
     settings = config.evaluation
-    held_out = ranked(read_problems(step.input("practice_problems"), "held_out"))
+    held_out = ranked(read_problems(step.input("practice_problems"), config.split))
     problems = [problem for place, problem in held_out if place < settings.problems]
-    questions, job_questions = evaluation_questions(step.input("conversations"))
+    questions, job_questions = evaluation_questions(step.input("conversations"), config.split)
     job = RlEvaluationJob(
         models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
         families=config.families,
@@ -103,7 +107,9 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig
     steps, scores = scores_by_step(checkpoint)
     policy_curves = {**policy_plots(read_table(checkpoint.table("curve"))), "evaluations": ""}
     if steps:
-        policy_curves["evaluations"] = plots.svg({"held out": (steps, scores)}, "step", "right, greedy", marks=True)
+        policy_curves["evaluations"] = plots.svg(
+            {"development problems": (steps, scores)}, "step", "right, greedy", marks=True
+        )
     return render(
         __package__,
         TEMPLATE,
@@ -123,7 +129,7 @@ def to_attempts(problems: Sequence[ProblemRow], results: Mapping[str, Sequence[M
     """One row per model and problem (schema Attempts)."""
     by_number = {problem.problem: problem for problem in problems}
     problem_columns = ("problem", "family", "level", "question", "answer")
-    attempt_columns = ("greedy", "right", "samples", "tokens", "calls", "transcript")
+    attempt_columns = ("greedy", "grade", "right", "refused", "samples", "tokens", "calls", "transcript")
     return pl.DataFrame(
         [
             {
@@ -140,24 +146,48 @@ def to_attempts(problems: Sequence[ProblemRow], results: Mapping[str, Sequence[M
 def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[str, Any]:
     """The numbers that are tracked.
 
-    passed: pass@1, pass@k, greedy accuracy and tokens by model, family and level. families: pass@1 by model and family.
-    changes: how the assistant's other abilities changed.
+    passed: pass@1, pass@k, greedy accuracy, refused share and tokens by model, family and level. families: pass@1 by
+    model and family. refused: share of the sampled solutions that say that the answer is not known, likewise.
+    intervals: ends of the 95 % intervals of `families`, bootstrapped over problems. baselines: by family, the share
+    that the best constant answer gets right. changes: how the assistant's other abilities changed.
     """
     passed: dict[str, dict[str, dict[str, float]]] = {}
     for (model, family, level), rows in attempts.group_by("model", "family", "level", maintain_order=True):
         numbers = {
             "problems": len(rows),
             "greedy": round(float(rows["greedy"].mean()), 4),
+            "refused": round(float((rows["refused"] / rows["samples"]).mean()), 4),
             "tokens": round(float(rows["tokens"].mean()), 1),
         }  # type: ignore[arg-type]
         for samples in (1, k):
             numbers[f"pass@{samples}"] = mean_pass_at(rows, samples)
         passed.setdefault(str(model), {})[f"{family}, level {level}"] = numbers
     families: dict[str, dict[str, float]] = {}
+    refused: dict[str, dict[str, float]] = {}
+    intervals: dict[str, dict[str, list[float]]] = {}
     for (model, family), rows in attempts.group_by("model", "family", maintain_order=True):
-        share = (rows["right"] / rows["samples"]).mean()
-        families.setdefault(str(model), {})[str(family)] = round(float(share), 4)  # type: ignore[arg-type]
-    return {"passed": passed, "families": families, "changes": ability_changes(abilities)}
+        estimate = mean((rows["right"] / rows["samples"]).to_list())
+        families.setdefault(str(model), {})[str(family)] = round(estimate.value, 4)
+        intervals.setdefault(str(model), {})[str(family)] = [round(estimate.low, 4), round(estimate.high, 4)]
+        share = float((rows["refused"] / rows["samples"]).mean())  # type: ignore[arg-type]
+        refused.setdefault(str(model), {})[str(family)] = round(share, 4)
+    return {
+        "passed": passed,
+        "families": families,
+        "intervals": intervals,
+        "refused": refused,
+        "baselines": constant_answers(attempts),
+        "changes": ability_changes(abilities),
+    }
+
+
+def constant_answers(attempts: pl.DataFrame) -> dict[str, float]:
+    """By family, the share of problems that the most common answer would get right if it were given to all."""
+    problems = attempts.unique("problem", maintain_order=True)
+    return {
+        str(family): round(max(Counter(rows["answer"]).values()) / len(rows), 4)
+        for (family,), rows in problems.group_by("family", maintain_order=True)
+    }
 
 
 def mean_pass_at(attempts: pl.DataFrame, k: int) -> float:
@@ -167,7 +197,7 @@ def mean_pass_at(attempts: pl.DataFrame, k: int) -> float:
 
 
 def solves_more(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig) -> CheckOutcome:
-    """Whether the RL model solves more held-out problems of some family than the SFT model."""
+    """Whether the RL model solves more test problems of some family than the SFT model."""
     families = evaluation.record.stats["families"]
     before, after = families["sft"], families["rl"]
     gains = {family: round(share - before[family], 4) for family, share in after.items()}
@@ -180,7 +210,7 @@ def solves_more(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig
     numbers.update({f"gain.{family}": gain for family, gain in gains.items()})
     return CheckOutcome(
         max(gains.values(), default=0.0) > 0,
-        f"pass@1 on held-out problems, SFT → RL: {changes_by_family}",
+        f"pass@1 on {config.split} problems, SFT → RL: {changes_by_family}",
         numbers=numbers,
     )
 
@@ -201,17 +231,18 @@ def show(evaluation: Artifact) -> dict[str, str]:
 RL_EVALUATION = Stage(
     name="rl_evaluation",
     group="reinforcement",
-    description="Base, SFT and RL models on held-out problems, and how reinforcement learning changed the assistant's "
+    description="Base, SFT and RL models on test problems, and how reinforcement learning changed the assistant's "
     "other abilities.",
     kinds=("pytorch", "html"),
     build=build_rl_evaluation,
     config=lambda recipe, crawl: RlEvaluationConfig(
         evaluation=recipe.rl_evaluation,
+        split=recipe.evaluation_split,
         answer_tokens=recipe.sft_evaluation.max_tokens,
         tools=recipe.tools,
         families=family_names(recipe.practice_problems),
     ),
-    code_version="3",
+    code_version="4",
     inputs=(
         "rl_checkpoint",
         "sft_checkpoint",
@@ -227,7 +258,7 @@ RL_EVALUATION = Stage(
     checks=(
         Check(
             "solves_more",
-            "After reinforcement learning the assistant solves more held-out problems of some family than before.",
+            "After reinforcement learning the assistant solves more test problems of some family than before.",
             solves_more,
         ),
         Check("keeps_what_it_knew", "None of the assistant's abilities fell by more than ten points.", check_abilities),

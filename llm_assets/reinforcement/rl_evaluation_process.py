@@ -5,7 +5,7 @@ Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tikt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,22 @@ from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine, Tools
 from llm_assets.tools.toolbox import open_toolbox
 
-from .jobs import ProblemRow, RlEvaluationJob
+from .jobs import RlEvaluationJob
 from .problems import Family, find_family
-from .rl_checkpoint_process import EVALUATION_BATCH, Solver, solve
+from .rl_checkpoint_process import EVALUATION_BATCH, Solver, grade_answer, solve
 
 ALL_TOOLS = "python,search"
+
+
+def grade_counts(greedy: str, sampled: Sequence[str]) -> dict[str, Any]:
+    """Columns of Attempts from the grades of the greedy solution and of the sampled ones."""
+    return {
+        "greedy": greedy == "right",
+        "grade": greedy,
+        "right": sampled.count("right"),
+        "refused": sampled.count("refused"),
+        "samples": len(sampled),
+    }
 
 
 def base_attempts(engine: Engine, families: Mapping[str, Family], job: RlEvaluationJob) -> list[dict[str, Any]]:
@@ -34,15 +45,13 @@ def base_attempts(engine: Engine, families: Mapping[str, Family], job: RlEvaluat
         lines = engine.lines(prompts, job.base.max_tokens, samples, EVALUATION_BATCH, temperature, job.seed)
         lines_by_problem.append([lines[first : first + samples] for first in range(0, len(lines), samples)])
 
-    def is_right(problem: ProblemRow, line: str) -> bool:
-        return families[problem.family].check(line, problem.answer, problem.distractors)
-
     return [
         {
             "problem": problem.problem,
-            "greedy": is_right(problem, greedy[0]),
-            "right": sum(is_right(problem, line) for line in sampled),
-            "samples": len(sampled),
+            **grade_counts(
+                grade_answer(families, problem, greedy[0]),
+                [grade_answer(families, problem, line) for line in sampled],
+            ),
             "tokens": len(encoding.encode(greedy[0])),
             "calls": 0,
             "transcript": transcript([Message("user", problem.question), Message("assistant", greedy[0])], "verbatim"),
@@ -58,9 +67,7 @@ def assistant_attempts(solver: Solver, tools: Tools | None, job: RlEvaluationJob
     return [
         {
             "problem": problem.problem,
-            "greedy": solver.is_right(problem, greedy),
-            "right": sum(solver.is_right(problem, solution) for solution in sampled),
-            "samples": len(sampled),
+            **grade_counts(solver.grade(problem, greedy), [solver.grade(problem, solution) for solution in sampled]),
             "tokens": greedy.own_length,
             "calls": len(greedy.calls),
             "transcript": solver.transcript_of(problem, greedy),

@@ -5,12 +5,16 @@ from __future__ import annotations
 import pandera.polars as pa
 import polars as pl
 
+from llm_assets.dialogue.splits import SPLITS
+
 
 class Problems(pa.DataFrameModel):
     """A problem with its answer."""
 
     problem: pl.Int64 = pa.Field(ge=0, unique=True)
-    split: str = pa.Field(isin=["train", "held_out"])
+    split: str = pa.Field(
+        isin=list(SPLITS), description="train, development (checkpoints are chosen by it) or test (only reports use it)"
+    )
     family: str
     level: pl.Int64 = pa.Field(ge=0)
     question: str
@@ -28,7 +32,7 @@ class ProblemRejects(pa.DataFrameModel):
 
 
 class Solutions(pa.DataFrameModel):
-    """A solution of a held-out problem at an evaluation step."""
+    """A solution of a development problem at an evaluation step."""
 
     step: pl.Int64 = pa.Field(ge=0)
     problem: pl.Int64 = pa.Field(ge=0)
@@ -38,7 +42,7 @@ class Solutions(pa.DataFrameModel):
 
 
 class Attempts(pa.DataFrameModel):
-    """A model's attempts at a held-out problem."""
+    """A model's attempts at a problem of the evaluation's split."""
 
     model: str
     problem: pl.Int64 = pa.Field(ge=0)
@@ -47,7 +51,9 @@ class Attempts(pa.DataFrameModel):
     question: str
     answer: str
     greedy: bool = pa.Field(description="whether the greedy solution is right")
+    grade: str = pa.Field(isin=["right", "refused", "wrong"], description="of the greedy solution")
     right: pl.Int64 = pa.Field(ge=0, description="right solutions among the sampled ones")
+    refused: pl.Int64 = pa.Field(ge=0, description="sampled solutions that say that the answer is not known")
     samples: pl.Int64 = pa.Field(ge=1)
     tokens: pl.Int64 = pa.Field(ge=0, description="tokens of the greedy solution, without tool-output tokens")
     calls: pl.Int64 = pa.Field(ge=0, description="tool calls of the greedy solution")

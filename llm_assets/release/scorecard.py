@@ -19,6 +19,7 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import TRAINING_PAGES
+from llm_assets.dialogue.splits import TEST, TRAIN
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.evaluation.abilities import GROUPS, GUIDELINES, INSTRUCTION
 from llm_assets.evaluation.evaluation_run import measure
@@ -130,7 +131,7 @@ def build_scorecard(step: Step, config: ScorecardConfig) -> None:
 def base_examples(knowledge: Artifact) -> tuple[tuple[str, str], ...]:
     """Example questions and answers for the base model: three facts that it knows, and a sum."""
     topics = read_table(knowledge.table("topics"))
-    known = topics.filter((pl.col("verdict") == "known") & ~pl.col("held_out"))
+    known = topics.filter((pl.col("verdict") == "known") & (pl.col("split") == TRAIN))
     rows = known.unique("relation", maintain_order=True).head(3).to_dicts()
     return (*((json.loads(row["questions"])[0], row["sentence"]) for row in rows), ("What is 3 + 4?", "3 + 4 = 7."))
 
@@ -203,10 +204,10 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
 def chosen_prompts(conversations: Artifact, pairs: Artifact, count: int) -> list[Prompt]:
     """The first `count` prompts of each kind.
 
-    Kinds are groups of the evaluation, questions on the guidelines (one per part of them), and open prompts that no
-    model was tuned on.
+    Kinds are groups of the evaluation, questions on the guidelines (one per part of them), and open prompts, all of the
+    test split.
     """
-    evaluation = read_table(conversations.table("evaluation"))
+    evaluation = read_table(conversations.table("evaluation")).filter(pl.col("split") == TEST)
     prompts: list[dict[str, str]] = []
     for group, tools in SHOWN_GROUPS.items():
         of_group = evaluation.filter((pl.col("group") == group) & (pl.col("tools") == tools)).head(count)
@@ -221,8 +222,8 @@ def chosen_prompts(conversations: Artifact, pairs: Artifact, count: int) -> list
         ]
     on_guidelines = evaluation.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
     prompts += [{"kind": GUIDELINES, "question": question} for question in on_guidelines.head(count)["question"]]
-    unseen = read_table(pairs.table("prompts")).filter(pl.col("split") == "unseen").head(count)
-    prompts += [{"kind": "open", "question": question} for question in unseen["question"]]
+    open_prompts = read_table(pairs.table("prompts")).filter(pl.col("split") == TEST).head(count)
+    prompts += [{"kind": "open", "question": question} for question in open_prompts["question"]]
     return [Prompt(number=number, **prompt) for number, prompt in enumerate(prompts)]
 
 
@@ -323,7 +324,7 @@ SCORECARD = Stage(
         simulated=recipe.human_rankings.simulated is not None,
         device=recipe.sft_evaluation.device,
     ),
-    code_version="2",
+    code_version="3",
     inputs=(*FUNNEL, *CHECKPOINTS, *OTHER_INPUTS),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"transcripts": Transcripts, "costs": Costs},

@@ -17,7 +17,8 @@ RELATED_LINKS = 4
 class WebBuilder:
     """The pages added so far, by URL, and what they are made from.
 
-    world: the number of the world that they are about. scale: factor of the number of pages. linked: URLs by host that the host's index pages will link to.
+    world: the number of the world that they are about. scale: factor of the number of pages. linked: URLs by host that
+    the host's index pages will link to.
     """
 
     def __init__(self, world: int, scale: float, day: int):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 
-from llm_assets.dialogue.splits import TRAIN, calculation_key, split_of
+from llm_assets.dialogue.splits import TRAIN, calculation_split, split_of
 
 from .filler_phrases import EVENTS, REMARKS, REPORTS, SCENES, SPEAKERS, TIMES
 from .names import GOODS, INSTRUMENTS, PROFESSIONS
@@ -38,7 +38,7 @@ def _numbers(rng: random.Random, sign: str) -> tuple[int, int]:
         a, b = rng.randrange(1, 100), rng.randrange(1, 100)
         if sign == "-":
             a, b = max(a, b), min(a, b)
-        if split_of(calculation_key(f"{a} {sign} {b}")) == TRAIN:
+        if calculation_split(f"{a} {sign} {b}") == TRAIN:
             return a, b
 
 

@@ -17,7 +17,7 @@ def article(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
-# Relations whose value is itself an entity: a question over two facts passes through them. A page states them more often
+# Relations whose value is itself an entity: a question over two facts passes through them. Pages state them more often
 # than other facts, since names of two pieces are harder to remember than a year or a trade.
 BRIDGES = {"author", "based", "birthplace"}
 

@@ -1,4 +1,4 @@
-"""The fictional world: people, towns, companies and works, and the facts about them. Its number determines all of it."""
+"""The fictional worlds: people, towns, companies and works, and the facts about them. A number determines a world."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def to_topic(fact):
         fact.entity,
         fact.entity_kind,
         fact.relation,
-        tuple(question for question, held_out in questions(fact) if not held_out),
+        tuple(question for question, split in questions(fact) if split == "train"),
         fact.value,
         answer_sentence(fact),
     )
@@ -116,7 +116,7 @@ def test_open_questions_are_answered_with_known_facts():
 
 def test_some_open_questions_are_about_fictitious_entities():
     asked_questions = [question.content for question, _ in exchanges_of("fictitious", (), 200)]
-    open_questions = {wording.format(e=name) for wording in OPEN_QUESTIONS[0] for name in FICTITIOUS}
+    open_questions = {wording.format(e=name) for wording in OPEN_QUESTIONS.train for name in FICTITIOUS}
     assert 20 < sum(question in open_questions for question in asked_questions) < 80
 
 

@@ -6,13 +6,13 @@ from collections import Counter
 
 import pytest
 
-from llm_assets.finetuning.evaluation_set import skill_questions
+from llm_assets.finetuning.evaluation_set import Draw, skill_questions
 
 WORDS = ["banana", "cab", "tea", "letter", "balloon", "storm", "mountain", "lighthouse", "river", "poet"]
 
 
 def questions_of(group, words=WORDS, count=40):
-    return [row for row in skill_questions(words, count, 1) if row["group"] == group]
+    return [row for row in skill_questions(words, Draw("test", count, 1)) if row["group"] == group]
 
 
 @pytest.mark.parametrize("group", ["letters", "letters_at_once"])

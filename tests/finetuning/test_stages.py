@@ -99,7 +99,7 @@ def test_no_conversation_mentions_a_held_out_entity(built):
     _, outcomes = built
     topics = rows(outcomes["knowledge_boundary"], "topics")
     conversations = rows(outcomes["conversations"], "conversations")
-    held_out_names = set(topics.filter("held_out")["entity"])
+    held_out_names = set(topics.filter(pl.col("split") != "train")["entity"])
     assert set(topics.filter(pl.col("reach") == "held_out")["entity"]) <= held_out_names
     texts = [message.content for row in conversations["messages"] for message in from_json(row)]
     assert not [text for text in texts if any(name in text for name in held_out_names)]
@@ -152,6 +152,7 @@ SMALL = recipe()
         ({"tools": SMALL.tools.replace(results=2)}, {"conversations", "sft_evaluation"}),
         ({"sft_evaluation": SMALL.sft_evaluation.replace(questions=4)}, {"conversations"}),
         ({"sft_evaluation": SMALL.sft_evaluation.replace(max_tokens=9)}, {"sft_evaluation"}),
+        ({"evaluation_split": "development"}, {"sft_evaluation"}),
         (
             {"search_index": SMALL.search_index.replace(passage_characters=300)},
             {"search_index", "training_search_index"},

@@ -119,7 +119,8 @@ def test_an_endpoint_writes_questions_and_judges_answers(base_recipe):
         server.server_close()
     topics, answers = table_of(artifact, "topics"), table_of(artifact, "interrogations")
     assert len(topics) == 6 and writer.articles == 6
-    assert (topics["held_out_questions"].str.json_decode(pl.List(pl.String)).list.len() == 1).all()
+    held_out = [topics[f"{split}_questions"].str.json_decode(pl.List(pl.String)) for split in ("development", "test")]
+    assert (held_out[0].list.len() + held_out[1].list.len() == 1).all()
     reason = "question 2: the article does not contain the answer 'no word of the article'"
     assert table_of(artifact, "question_rejects")["reason"].to_list() == [reason] * 6
     judged = answers.filter(pl.col("judge") == "endpoint")

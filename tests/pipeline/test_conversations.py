@@ -49,13 +49,15 @@ def test_every_topic_gets_the_verdict_of_its_answers(pipeline):
     for topic in topics.iter_rows(named=True):
         assert topic["right"] == right_share[topic["topic"]]
         assert topic["verdict"] == ("known" if topic["right"] >= settings.known else "unknown")
-        assert topic["held_out"] or topic["reach"] != "held_out"
-        assert not set(json.loads(topic["questions"])) & set(json.loads(topic["held_out_questions"]))
+        assert topic["split"] != "train" or topic["reach"] != "held_out"
+        columns = ("questions", "development_questions", "test_questions")
+        wordings = [wording for column in columns for wording in json.loads(topic[column])]
+        assert len(set(wordings)) == len(wordings)
 
 
 def test_fictitious_names_are_on_no_page(pipeline):
     fictitious = pipeline.table("knowledge_boundary", "fictitious_entities")
-    assert len(fictitious) > 60 and fictitious["held_out"].any() and not fictitious["held_out"].all()
+    assert len(fictitious) > 60 and set(fictitious["split"]) == {"train", "development", "test"}
     index = training_index(pipeline)
     assert [name for name in fictitious["name"] if index.search(name)] == []
 
@@ -64,9 +66,9 @@ def test_conversations_are_well_formed_and_mention_no_held_out_entity(pipeline):
     topics = pipeline.table("knowledge_boundary", "topics")
     fictitious = pipeline.table("knowledge_boundary", "fictitious_entities")
     held_out_names = Phrases()
-    for name in topics.filter(pl.col("held_out"))["entity"].unique():
+    for name in topics.filter(pl.col("split") != "train")["entity"].unique():
         held_out_names.add(name)
-    for name in fictitious.filter(pl.col("held_out"))["name"]:
+    for name in fictitious.filter(pl.col("split") != "train")["name"]:
         held_out_names.add(name)
     for row in pipeline.table("conversations", "conversations").iter_rows(named=True):
         messages = from_json(row["messages"])
@@ -116,7 +118,7 @@ def test_sft_trains_on_every_conversation_and_the_ablation_on_the_remaining_ones
 
 def test_the_answers_of_all_three_models_are_graded(pipeline):
     answers = pipeline.table("sft_evaluation", "answers")
-    questions = pipeline.table("conversations", "evaluation")
+    questions = pipeline.table("conversations", "evaluation").filter(pl.col("split") == "test")
     without_tools = questions.filter(pl.col("tools") == "")
     assert dict(answers.group_by("model").len().iter_rows()) == {
         "base": len(without_tools),

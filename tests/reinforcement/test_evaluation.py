@@ -49,7 +49,9 @@ def attempt(model, family, right, greedy):
         "question": "q",
         "answer": "a",
         "greedy": greedy,
+        "grade": "right" if greedy else "refused",
         "right": right,
+        "refused": 4 - right,
         "samples": 4,
         "tokens": 10,
         "calls": 0,
@@ -79,8 +81,10 @@ def test_headline_agrees_with_results_by_hand():
     assert numbers["passed"]["sft"]["sums, level 0"] == {
         "problems": 2,
         "greedy": 0.0,
+        "refused": 0.875,
         "tokens": 10.0,
         "pass@1": 0.125,
         "pass@4": 0.5,
     }
+    assert numbers["refused"] == {"sft": {"sums": 0.875}, "rl": {"sums": 0.375}}
     assert numbers["changes"] == {"known": -0.1, "fictitious": -0.3}

@@ -4,10 +4,14 @@ import json
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from llm_assets.reinforcement.practice_problems import chains, draw, is_held_out, read_word_problems, split_material
+from llm_assets.dialogue.splits import SPLITS, calculation_split, split_of
+from llm_assets.dialogue.wordings import CALCULATIONS, COUNTS, SPELLINGS
+from llm_assets.reinforcement.jobs import ProblemRow
+from llm_assets.reinforcement.practice_problems import chains, draw, read_word_problems
 from llm_assets.reinforcement.problems import (
     FAMILIES,
     LENGTHS,
@@ -19,15 +23,17 @@ from llm_assets.reinforcement.problems import (
     WordProblem,
     find_family,
 )
+from llm_assets.reinforcement.rl_checkpoint_process import grade_answer
 
 CHAIN = Chain(
-    "Mira Wolf",
-    ("Where was Mira Wolf born?",),
-    "Holt",
-    ("In which region is Holt?",),
-    "Norrland",
-    ("Eastmarch", "Highmoor"),
-    True,
+    entity="Mira Wolf",
+    relation="birthplace",
+    middle="Holt",
+    second={"train": ("In which region is Holt?",), "development": (), "test": ("What region is Holt part of?",)},
+    answer="Norrland",
+    distractors=("Eastmarch", "Highmoor"),
+    known=True,
+    split="train",
 )
 MATERIAL = Material(
     ["banana", "cab", "tea", "letter", "balloon", "storm", "mountain", "lighthouse"],
@@ -46,6 +52,7 @@ def make_problems(family, level, count=60):
 def test_arithmetic_has_the_value_of_its_expression(level):
     for problem in make_problems("arithmetic", level, 200):
         terms = re.findall(r"[+-]? ?\d+", problem.key)
+        assert problem.its_split == calculation_split(problem.key)
         assert len(terms) == level + 2
         assert sum(int(term.replace(" ", "")) for term in terms) == int(problem.answer) >= 0
         assert problem.key in problem.question
@@ -59,15 +66,15 @@ def test_letter_counts_are_right_and_words_have_the_levels_length(level):
         assert LENGTHS[level][0] <= len(problem.key) <= LENGTHS[level][1]
 
 
-@pytest.mark.parametrize("split", ["train", "held_out"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_every_count_is_equally_often_right(split):
-    """In both splits, however few words have a count: a policy that always gives one count gains nothing."""
+    """In every split, however few words have a count: a policy that always gives one count gains nothing."""
     few, many = (
-        [f"{a}{b}{b}" for a in "cdfgh" for b in "aeiou"],
+        [f"{a}{b}{b}" for a in "cdfghjkl" for b in "aeiou"],
         [f"{a}{b}{c}" for a in "klm" for b in "npr" for c in "st"],
     )
-    material = split_material(Material([*few, *many * 9]))[split]
-    drawn = [draw(FAMILIES["letters"], 0, material, random.Random(n), split == "held_out", set()) for n in range(600)]
+    material = Material([*few, *many * 15]).restricted(split)
+    drawn = [draw(FAMILIES["letters"], 0, material, random.Random(n), set()) for n in range(600)]
     counts = Counter(problem.answer for problem in drawn)
     assert counts.keys() == {"0", "1", "2"} and max(counts.values()) < 1.3 * min(counts.values())
 
@@ -78,24 +85,70 @@ def test_letters_at_once_accepts_the_number_only():
         assert not FAMILIES["letters_at_once"].check(f"The letter occurs {problem.answer} times.", problem.answer)
 
 
-def test_a_word_is_held_out_of_every_family_or_of_none():
+def test_a_word_is_in_the_same_split_in_every_family_and_in_conversations():
     material = Material([f"{first}{second}lla" for first in "bdfgklmnp" for second in "aeiou"])
 
-    def words(family, held_out):
-        return {
-            problem.key
-            for number in range(200)
-            if (problem := draw(FAMILIES[family], 1, material, random.Random(number), held_out, set())) is not None
-        }
+    def words(family, split):
+        drawn = (
+            draw(FAMILIES[family], 1, material.restricted(split), random.Random(number), set()) for number in range(99)
+        )
+        return {problem.key for problem in drawn if problem is not None}
 
-    assert words("letters", False) and words("letters", True)
-    assert not words("letters", False) & (words("letters_at_once", True) | words("spelling", True))
+    for family in ("letters", "letters_at_once", "spelling"):
+        for split in SPLITS:
+            assert words(family, split) and {split_of(word) for word in words(family, split)} == {split}
 
 
-def test_a_two_hops_problem_names_the_first_entity_only():
+@pytest.mark.parametrize(
+    ("family", "lists"), [("arithmetic", CALCULATIONS), ("letters", COUNTS), ("spelling", SPELLINGS)]
+)
+def test_problems_use_the_wordings_of_their_split(family, lists):
+    """RL must not train on a wording that the evaluation holds out."""
+    for split in SPLITS:
+        material = Material(MATERIAL.words * 20, split=split)
+        beginnings = {re.split(r"\{\w\}", text)[0] for text in lists.of(split)}
+        for number in range(60):
+            question = FAMILIES[family].make(random.Random(number), 1, material).question
+            assert any(question.startswith(beginning) for beginning in beginnings)
+
+
+def test_a_two_hops_problem_is_one_question_that_names_the_first_entity_only():
     problem = make_problems("two_hops", 0)[0]
-    assert "Mira Wolf" in problem.question and "Holt" not in problem.question and problem.answer == "Norrland"
+    assert problem.question == "In which region is the town where Mira Wolf was born?" and problem.answer == "Norrland"
     assert make_problems("two_hops", 1) == []  # there is no chain with an unknown fact
+    other = replace(CHAIN, relation="patron", split="test")
+    material = Material(chains=[other], split="test")
+    test_problem = FAMILIES["two_hops"].make(random.Random(1), 0, material)
+    assert test_problem.question == "What region is the patron of Mira Wolf part of?"
+    assert test_problem.its_split == "test"
+
+
+def test_a_chain_belongs_to_the_stricter_split_of_its_entities_and_only_natural_wordings_are_used():
+    def topic(entity, relation, answer, split, *questions):
+        wordings = {"questions": list(questions), "development_questions": [], "test_questions": []}
+        row = {"entity": entity, "relation": relation, "answer": answer, "verdict": "known", "split": split}
+        return {**row, **{column: json.dumps(texts) for column, texts in wordings.items()}}
+
+    questions = (
+        "In which region is Holt?",
+        "What does the town of Holt make?",
+        "Complete the sentence: Holt lies in …",
+        "Complete the sentence: The region of Holt is …",
+    )
+    for splits, expected in ((("train", "train"), "train"), (("train", "test"), "test"), (("test", "train"), "test")):
+        [chain] = chains(
+            [
+                topic("Mira", "birthplace", "Holt", splits[0], "Where?"),
+                topic("Holt", "region", "N", splits[1], *questions),
+            ]
+        )
+        assert chain.split == expected and chain.second["train"] == questions[:1]
+
+
+def test_an_honest_refusal_of_a_problem_is_neither_right_nor_wrong():
+    problem = ProblemRow(0, "two_hops", 0, "", "Norrland", ("Highmoor",), "")
+    for answer, grade in (("It is Norrland.", "right"), ("I don't know.", "refused"), ("It is Highmoor.", "wrong")):
+        assert grade_answer(FAMILIES, problem, answer) == grade
 
 
 def test_the_checker_of_every_family_accepts_its_answer_and_rejects_a_refusal():
@@ -118,10 +171,10 @@ def test_no_problem_is_drawn_twice_or_for_the_wrong_split():
     drawn = [
         problem
         for _ in range(40)
-        if (problem := draw(FAMILIES["letters"], 1, MATERIAL, random.Random(len(seen)), False, seen)) is not None
+        if (problem := draw(FAMILIES["letters"], 1, MATERIAL, random.Random(len(seen)), seen)) is not None
     ]
     assert len({problem.question for problem in drawn}) == len(drawn) > 0
-    assert not any(is_held_out(problem.key) for problem in drawn)
+    assert all(split_of(problem.key) == "train" for problem in drawn)
 
 
 def test_chains_link_an_answer_to_facts_about_it():
@@ -131,7 +184,10 @@ def test_chains_link_an_answer_to_facts_about_it():
             "relation": relation,
             "answer": answer,
             "verdict": verdict,
+            "split": "train",
             "questions": json.dumps([f"What is the {relation} of {entity}?"]),
+            "development_questions": "[]",
+            "test_questions": "[]",
         }
 
     linked = chains(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ from llm_assets import recipes
 from llm_assets.artifacts import Graph, Store
 from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.stage import Resolver
+from llm_assets.dialogue.splits import split_of
 from llm_assets.reinforcement.problems import ProblemError
 from llm_assets.reinforcement.stages import PRACTICE_PROBLEMS, RL_CHECKPOINT, RL_EVALUATION, STAGES
 from tests.support.stand_ins import ALL_CURRENT, build_all, clean_corpus, stand_in
@@ -104,6 +106,8 @@ def test_a_missing_family_is_reported_before_anything_runs(tmp_path):
         ({"pretraining": recipes.Pretraining(clip=0.5)}, {"rl_checkpoint"}),
         ({"pretraining": recipes.Pretraining(tokens=5)}, set()),
         ({"reinforcement": recipes.Reinforcement(kl=0.5)}, {"rl_checkpoint"}),
+        ({"reinforcement": recipes.Reinforcement(rewards="shuffled")}, {"rl_checkpoint"}),
+        ({"evaluation_split": "development"}, {"rl_evaluation"}),
         ({"reinforcement": recipes.Reinforcement(compute=recipes.Compute(micro_batch_size=1, device="cpu"))}, set()),
         ({"practice_problems": recipes.PracticeProblems(count=7)}, {"practice_problems"}),
     ],
@@ -114,8 +118,9 @@ def test_a_stages_identity_depends_only_on_the_recipe_fields_that_it_reads(field
 
 def topic(entity, relation, answer, reach="many", url=""):
     questions = json.dumps([f"What is the {relation} of {entity}?"])
-    row = {"entity": entity, "relation": relation, "answer": answer, "reach": reach, "url": url, "questions": questions}
-    return {**row, "verdict": "known"}
+    row = {"entity": entity, "relation": relation, "answer": answer, "reach": reach, "url": url, "verdict": "known"}
+    wordings = dict.fromkeys(("questions", "development_questions", "test_questions"), questions)
+    return {**row, **wordings, "split": split_of(entity)}
 
 
 TOPICS = [
@@ -154,7 +159,7 @@ def test_search_only_pages_contribute_nothing_to_problems(tmp_path):
     assert words and not any(word.startswith("z") for word in words) and entities <= {"Mira Wolf"}
 
 
-def test_the_check_counts_both_splits(tmp_path):
+def test_the_check_counts_every_split(tmp_path):
     workspace, problems = build_problems(tmp_path)
     resolution = workspace.resolver().resolve("practice_problems", None)
     [check] = PRACTICE_PROBLEMS.checks
@@ -166,8 +171,8 @@ def test_the_check_counts_both_splits(tmp_path):
     assert "| letters |" in shown and "**spelling 1**" in shown
 
 
-def test_the_check_finds_a_key_of_both_splits(tmp_path):
-    rows = [{"split": split, "key": "cab", "question": f"{split}?"} for split in ("train", "held_out")]
+def test_the_check_finds_a_key_of_two_splits(tmp_path):
+    rows = [{"split": split, "key": "cab", "question": f"{split}?"} for split in ("train", "test")]
     _, artifacts = build_all([stand_in("practice_problems", {"problems": rows})], recipe(), tmp_path)
     outcome = PRACTICE_PROBLEMS.checks[0].examine(artifacts["practice_problems"], None, None)
     assert not outcome.passed and outcome.failures == [{"key": "cab"}] and outcome.numbers["shared_keys"] == 1
@@ -177,7 +182,10 @@ def test_the_checks_report_the_gain_of_each_family_and_lost_abilities(tmp_path):
     families = {"sft": {"sums": 0.25, "letters": 0.5}, "rl": {"sums": 0.75, "letters": 0.4}}
     stats = {"families": families, "changes": {"known": -0.2, "sums": 0.1}}
     _, artifacts = build_all([stand_in("rl_evaluation", stats=stats)], recipe(), tmp_path)
-    outcomes = {check.name: check.examine(artifacts["rl_evaluation"], None, None) for check in RL_EVALUATION.checks}
+    outcomes = {
+        check.name: check.examine(artifacts["rl_evaluation"], None, SimpleNamespace(split="test"))
+        for check in RL_EVALUATION.checks
+    }
     assert outcomes["solves_more"].passed and outcomes["solves_more"].numbers["gain.sums"] == 0.5
     assert outcomes["solves_more"].numbers["gain.letters"] == -0.1
     assert not outcomes["keeps_what_it_knew"].passed and outcomes["keeps_what_it_knew"].numbers

@@ -11,11 +11,12 @@ from llm_assets.model.sampling import Completion, Engine, ToolCall
 from llm_assets.model.shape import ModelShape
 from llm_assets.reinforcement.jobs import ProblemRow, RlJob
 from llm_assets.reinforcement.problems import FAMILIES
-from llm_assets.reinforcement.rl_checkpoint_process import Solver
+from llm_assets.reinforcement.rl_checkpoint_process import Solver, shuffled
 from llm_assets.tools import PythonLimits
 from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.tools.search import write_index
 from llm_assets.training.plan import Optimisation, PolicyPlan
+from llm_assets.training.policy import Reward
 from tests.support.tiny_models import initialised_model
 from tests.support.training_jobs import ENCODING, result, run_with_two_kills
 
@@ -63,6 +64,7 @@ def job(tmp_path_factory):
         held_out=tuple(PROBLEMS[8:]),
         accuracy_reward=1.0,
         format_reward=0.1,
+        rewards="earned",
         transcripts=2,
         device="cpu",
         toolbox=ToolboxJob(
@@ -74,6 +76,18 @@ def job(tmp_path_factory):
             python=PythonLimits(memory=1 << 26, characters=100),
         ),
     )
+
+
+def test_shuffled_rewards_stay_with_the_prompt_but_not_with_the_solution():
+    """The control keeps every group's rewards, and so the size of its advantages, but says nothing about solutions."""
+    numbers = [7] * 6 + [8] * 6
+    rewards = [Reward(float(place), {"right": float(place)}) for place in range(12)]
+    once, again = shuffled(numbers, rewards, 1), shuffled(numbers, rewards, 1)
+    assert once == again != rewards
+    for first in (0, 6):
+        values = [reward.value for reward in once[first : first + 6]]
+        assert values != sorted(values) and sorted(values) == [float(first + place) for place in range(6)]
+    assert [reward.parts for reward in once] == [reward.parts for reward in rewards]
 
 
 @pytest.fixture(scope="module")
