@@ -61,6 +61,21 @@ def worst_change(stage: str) -> Callable[[dict[str, Stats]], float]:
     return lambda stats: percent(min(stats[stage]["changes"].values()))
 
 
+def order(name: str) -> Callable[[dict[str, Stats]], float]:
+    """The share of test pairs that a model or a rule orders as the labeller did."""
+    return lambda stats: percent(stats["reward_checkpoint"]["orders"][name]["value"])
+
+
+def compared(part: str) -> Callable[[dict[str, Stats]], float]:
+    """A part of the comparison of RLHF's answers with SFT's."""
+    return lambda stats: percent(stats["rlhf_evaluation"]["comparisons"]["rlhf against sft"][part])
+
+
+def precision(model: str) -> Callable[[dict[str, Stats]], float]:
+    """The share of true ones among the checkable statements of a model's open answers."""
+    return lambda stats: percent(stats["rlhf_evaluation"]["facts"][model].get("precision", math.nan))
+
+
 MEASURES: dict[str, Callable[[dict[str, Stats]], float]] = {
     "bits per byte, base model": lambda stats: stats["base_evaluation"]["bits_per_byte"]["base model"],
     "bits per byte, xz after the training text": lambda stats: stats["base_evaluation"]["bits_per_byte"][
@@ -84,10 +99,13 @@ MEASURES: dict[str, Callable[[dict[str, Stats]], float]] = {
     "letter counting, pass@1, SFT, %": rate("sft", "letters"),
     "letter counting, pass@1, RL, %": rate("rl", "letters"),
     "worst change of another ability through RL, points": worst_change("rl_evaluation"),
-    "held-out pairs ordered as the labeller did, reward model, %": lambda stats: percent(
-        stats["reward_checkpoint"]["accuracy"]
-    ),
-    "answers preferred to SFT's, RLHF, %": lambda stats: percent(stats["rlhf_evaluation"]["wins"]["rlhf against sft"]),
+    "test pairs ordered as the labeller did, reward model, %": order("reward model"),
+    "test pairs ordered as the labeller did, longer answer, %": order("longer answer"),
+    "answers better than SFT's, RLHF, %": compared("better"),
+    "answers worse than SFT's, RLHF, %": compared("worse"),
+    "preferred to SFT's where not equal, RLHF, %": compared("preferred"),
+    "true among checkable statements, SFT, %": precision("sft"),
+    "true among checkable statements, RLHF, %": precision("rlhf"),
     "worst change of another ability through RLHF, points": worst_change("rlhf_evaluation"),
 }
 

@@ -18,7 +18,7 @@ from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, S
 from llm_assets.artifacts.external import files_version
 from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.dialogue.json_values import parse_json
-from llm_assets.dialogue.splits import stable_share
+from llm_assets.dialogue.splits import TRAIN, split_of, stable_share
 from llm_assets.recipes.preference import HumanRankings, RankingFile, SimulatedLabeller
 from llm_assets.settings import load_settings
 
@@ -130,8 +130,10 @@ def build_human_rankings(step: Step, settings: HumanRankings) -> None:
             "human_rankings: there are no rankings; rank pairs with: llm-assets rank, and add the file to "
             "human_rankings.files (or set human_rankings.simulated)"
         )
+    prompts = read_table(step.input("response_pairs").table("prompts"))
+    splits = dict(prompts.select("question", "split").iter_rows())
     rankings = [
-        {**row, "split": split_of(row["question"], settings.held_out, settings.gold)}
+        {**row, "split": ranking_split(row["question"], row["subject"], splits, settings.gold)}
         for _, row in sorted(by_key.items())
     ]
     with step.task("rankings") as task:
@@ -153,12 +155,14 @@ def build_human_rankings(step: Step, settings: HumanRankings) -> None:
         )
 
 
-def split_of(question: str, held_out: float, gold: float) -> str:
-    """The split of all pairs of a question: ``held_out``, ``gold`` or ``train``."""
-    share = stable_share("rankings", question)
-    if share < held_out:
-        return "held_out"
-    return "gold" if share < held_out + gold else "train"
+def ranking_split(question: str, subject: str, splits: Mapping[str, str], gold: float) -> str:
+    """The split of all rankings of a subject: ``train``, ``development``, ``test``, or ``gold`` (a part of `train`).
+
+    splits: those of prompts, by question. A question that is no prompt, from an earlier round of ranking, belongs to
+    the split of its subject. One without a subject stands for itself. gold: share of the training subjects.
+    """
+    split = splits.get(question) or split_of(subject or question)
+    return "gold" if split == TRAIN and stable_share("gold", subject or question) < gold else split
 
 
 def agreement(rankings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -166,7 +170,8 @@ def agreement(rankings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     compared: number of comparisons of two labellers on a pair; if it is 0, there are no other numbers. share: share of
     comparisons that agree. chance: the share expected if every labeller drew from the overall distribution of
-    preferences. kappa: Cohen's kappa, (share - chance) / (1 - chance).
+    preferences. kappa: Cohen's kappa, (share - chance) / (1 - chance). untied: number of comparisons in which neither
+    labeller calls it a tie. untied_share: share of these that agree.
     """
     by_pair: dict[str, list[str]] = {}
     for row in rankings:
@@ -177,7 +182,10 @@ def agreement(rankings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     counts = Counter(preferred for comparison in comparisons for preferred in comparison)
     chance = sum((count / (2 * len(comparisons))) ** 2 for count in counts.values())
     share = sum(first == second for first, second in comparisons) / len(comparisons)
+    untied = [comparison for comparison in comparisons if "tie" not in comparison]
     return {
+        "untied": len(untied),
+        "untied_share": round(sum(first == second for first, second in untied) / max(len(untied), 1), 4),
         "compared": len(comparisons),
         "share": round(share, 4),
         "chance": round(chance, 4),
@@ -226,7 +234,7 @@ HUMAN_RANKINGS = Stage(
     kinds=("parquet",),
     build=build_human_rankings,
     config=lambda recipe, crawl: recipe.human_rankings,
-    code_version="3",
+    code_version="4",
     inputs=("response_pairs",),
     external_inputs=_external_inputs,
     tables={"rankings": Rankings},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llm_assets.evaluation.jobs import Question
+from llm_assets.evaluation.statements import GroundTruth
 from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.training.plan import PolicyPlan, TrainingPlan
 
@@ -21,14 +22,18 @@ class PromptRow:
 
 @dataclass(frozen=True)
 class RewardJob:
-    """One training of a reward model (`preference.reward_checkpoint_process`). checkpoint: a folder. train, held_out:
-    rankings, each as question, preferred answer and other answer. A sequence of the plan is an answer, two per pair.
+    """One training of a reward model (`preference.reward_checkpoint_process`).
+
+    checkpoint: a folder. train, development, test: rankings, each as question, preferred answer and other answer; those
+    of development are measured while the model is trained, those of the test at the end. A sequence of the plan is an
+    answer, two per pair.
     """
 
     plan: TrainingPlan
     checkpoint: str
     train: tuple[tuple[str, str, str], ...]
-    held_out: tuple[tuple[str, str, str], ...]
+    development: tuple[tuple[str, str, str], ...]
+    test: tuple[tuple[str, str, str], ...]
     device: str
 
 
@@ -52,17 +57,18 @@ class SamplingJob:
 class RlhfJob:
     """One tuning of the policy to a reward model (`preference.rlhf_checkpoint_process`).
 
-    checkpoint, reward: folders. gold: ``rule``, or the folder of the reward model that is the gold signal.
-    conversations: the file of conversations that are replayed; None if the plan's `replay_weight` is 0. monitor:
-    prompts of the over-optimisation monitor, which stops the training by monitor_patience and monitor_margin.
-    unfinished_reward: upper limit of the reward of an answer that did not end by itself. adversarial: answers kept per
-    evaluation that only the reward model prefers.
+    checkpoint, reward: folders. gold: the signal that is trusted: ``truth``, ``rule``, or the folder of a reward model.
+    truth: the ground truth of the corpus, if it has one. conversations: the file of conversations that are replayed;
+    None if the plan's `replay_weight` is 0. monitor: prompts of the over-optimisation monitor, which stops the training
+    by monitor_patience and monitor_margin. unfinished_reward: upper limit of the reward of an answer that did not end
+    by itself. adversarial: answers to prompts of `train` kept per evaluation that only the reward model prefers.
     """
 
     plan: PolicyPlan
     checkpoint: str
     reward: str
     gold: str
+    truth: GroundTruth | None
     conversations: str | None
     train: tuple[PromptRow, ...]
     monitor: tuple[PromptRow, ...]
@@ -77,15 +83,16 @@ class RlhfJob:
 class RlhfEvaluationJob:
     """The evaluation of all models (`preference.rlhf_evaluation_process`).
 
-    models: checkpoint folders by name, the tuned policy last. reward, gold: as in `RlhfJob`. samples, temperature,
-    max_tokens, seed: of the answers to `prompts`. questions: those of the assistant's evaluation, which the last model
-    answers again. answer_tokens: most tokens of such an answer.
+    models: checkpoint folders by name, the tuned policy last. reward, gold, truth: as in `RlhfJob`. samples,
+    temperature, max_tokens, seed: of the answers to `prompts`. questions: those of the assistant's evaluation, which
+    the last model answers again. answer_tokens: most tokens of such an answer.
     """
 
     models: dict[str, str]
     prompts: tuple[PromptRow, ...]
     reward: str
     gold: str
+    truth: GroundTruth | None
     samples: int
     temperature: float
     max_tokens: int

@@ -1,9 +1,11 @@
 """The labelling rule of the simulated labeller, which stands in for people at laptop scale.
 
-The over-optimisation monitor uses the rule as its gold signal there. A good answer to an open question states three
-facts in a sentence each, and its first sentence names the subject. Repetition, too many sentences and an unfinished
-last sentence cost points. A refusal earns nothing if the subject exists. If the subject is fictitious, a refusal is the
-best answer, since anything else is made up.
+A good answer to an open question states three facts in a sentence each, and its first sentence names the subject.
+Repetition, too many sentences and an unfinished last sentence cost points. A refusal earns nothing if the subject
+exists. If the subject is fictitious, a refusal is the best answer, since anything else is made up.
+
+The labeller cannot look facts up: to it, a sentence with new words states a new fact. The gold signal of a corpus whose
+facts are known can (`truth_score`). It is what a labeller would prefer who knew everything.
 """
 
 from __future__ import annotations
@@ -13,17 +15,13 @@ import random
 import re
 
 from llm_assets.evaluation.grading import refuses
+from llm_assets.evaluation.statements import StatementJudge, sentences
 
 REWARDED_FACTS = 3  # sentences with new facts that earn a point
 SUBJECT_POINTS = 0.5  # for naming the subject
 REFUSAL_POINTS = 2.0  # for a refusal if the subject is fictitious
 SENTENCE_ENDS = ".!?"
 MAX_SENTENCES = 4  # sentences beyond these cost half a point each
-
-
-def sentences(text: str) -> list[str]:
-    """Sentences of a text, without white space around them."""
-    return [sentence for sentence in re.split(r"(?<=[.!?])\s+", text.strip()) if sentence]
 
 
 def content_words(text: str) -> set[str]:
@@ -43,19 +41,49 @@ def rule_score(question: str, subject: str, answer: str, subject_exists: bool = 
         return REFUSAL_POINTS if refuses(answer) and len(answer_sentences) == 1 else -1.0
     if not answer_sentences or refuses(answer):
         return 0.0
+    new_facts = count_new_facts(question, subject, answer)
+    repetitions = len(answer_sentences) - new_facts
+    return min(new_facts, REWARDED_FACTS) - repetitions + _form_points(answer_sentences, subject)
+
+
+def count_new_facts(question: str, subject: str, answer: str) -> int:
+    """Sentences of the answer with a word that neither the question nor an earlier sentence has."""
     known_words, new_facts = content_words(f"{question} {subject}"), 0
-    for sentence in answer_sentences:
+    for sentence in sentences(answer):
         words = content_words(sentence)
         new_facts += bool(words - known_words)
         known_words |= words
+    return new_facts
+
+
+def _form_points(answer_sentences: list[str], subject: str) -> float:
+    """Points for naming the subject, minus those for too many sentences and for an unfinished one."""
     names_subject = bool(subject) and subject.lower() in answer_sentences[0].lower()
     return float(
-        min(new_facts, REWARDED_FACTS)
-        + SUBJECT_POINTS * names_subject
-        - (len(answer_sentences) - new_facts)
+        SUBJECT_POINTS * names_subject
         - 0.5 * max(0, len(answer_sentences) - MAX_SENTENCES)
         - (answer_sentences[-1][-1] not in SENTENCE_ENDS)
     )
+
+
+def truth_score(judge: StatementJudge, subject: str, answer: str, subject_exists: bool = True) -> float:
+    """The score of an answer whose statements are looked up in the ground truth.
+
+    It is `rule_score` but for the sentences: 1 for each of up to three true statements about the subject that are new,
+    -1 for each false one and for each one that is repeated, and nothing for what cannot be checked.
+    """
+    answer_sentences = sentences(answer)
+    if not subject_exists or not answer_sentences or refuses(answer):
+        return rule_score("", subject, answer, subject_exists)
+    stated: set[tuple[str, str]] = set()
+    penalties = 0
+    for statement in judge.statements(answer, subject):
+        facts = {fact for fact in statement.facts if fact[0] == subject.lower()}
+        if statement.verdict == "false" or (facts and facts <= stated):
+            penalties += 1
+        elif statement.verdict == "true":
+            stated |= facts
+    return min(len(stated), REWARDED_FACTS) - penalties + _form_points(answer_sentences, subject)
 
 
 def prefer(difference: float, noise: float, tie: float, rng: random.Random) -> str:

@@ -14,7 +14,7 @@ from llm_assets.artifacts import Inputs
 from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
-from llm_assets.dialogue.splits import stable_share
+from llm_assets.dialogue.splits import SPLITS, Split, split_of
 from llm_assets.dialogue.wordings import OPEN_QUESTIONS
 from llm_assets.recipes.finetuning import ConversationFile
 from llm_assets.recipes.frozen import Frozen
@@ -25,7 +25,6 @@ PAGES = 20_000  # pages of the corpus whose titles are used if it comes with no 
 FIRST_WORDS = 6  # words of a page that stand for its title if it has none of its own
 TITLE_CHARACTERS = 100
 CORPUS, TITLES, FICTITIOUS = "corpus", "titles", "fictitious"  # sources of prompts, besides files
-HELD_OUT_TITLE_SHARE = 0.2  # share of titles that only the evaluation asks about
 MIN_FACTS = 2  # facts about an entity from which an open question about it can be answered
 
 
@@ -50,36 +49,31 @@ class PreferenceError(ValueError):
 
 @dataclass
 class PromptSelection:
-    """Prompts of a recipe.
+    """Prompts of a recipe, by split, and the invalid rows of the user's files."""
 
-    tuning: prompts whose answers are compared and on which the policy is tuned, some of them only by the monitor.
-    unseen: prompts that only the evaluation uses. rejects: invalid rows of the user's files.
-    """
-
-    tuning: list[Prompt]
-    unseen: list[Prompt]
+    by_split: dict[Split, list[Prompt]]
     rejects: list[dict[str, Any]] = field(default_factory=list)
 
 
-def corpus_prompts(topics: Sequence[Mapping[str, Any]], held_out: bool) -> list[tuple[str, str]]:
-    """(question, subject) of every wording for every entity of which the model knows at least two facts.
+def corpus_prompts(topics: Sequence[Mapping[str, Any]], split: Split) -> list[tuple[str, str]]:
+    """(question, subject) of every wording for every entity of the split of which the model knows at least two facts.
 
     If it knows no entity that well, those are used of which the corpus states at least two facts.
     """
-    split = [topic for topic in topics if topic["held_out"] == held_out]
+    of_split = [topic for topic in topics if topic["split"] == split]
     for verdicts in (("known",), ("known", "unsure", "unknown")):
-        fact_counts = Counter(topic["entity"] for topic in split if topic["verdict"] in verdicts)
+        fact_counts = Counter(topic["entity"] for topic in of_split if topic["verdict"] in verdicts)
         entities = sorted(entity for entity, count in fact_counts.items() if count >= MIN_FACTS)
         if entities:
-            return [(wording.format(e=entity), entity) for entity in entities for wording in OPEN_QUESTIONS[held_out]]
+            wordings = OPEN_QUESTIONS.of(split)
+            return [(wording.format(e=entity), entity) for entity in entities for wording in wordings]
     return []
 
 
-def title_prompts(pages: Iterable[tuple[str, str]], held_out: bool) -> list[tuple[str, str]]:
+def title_prompts(pages: Iterable[tuple[str, str]], split: Split) -> list[tuple[str, str]]:
     """(question, subject) of every wording for every page (title, text), for a corpus that comes with no questions.
 
-    The subject is the page's title, or its first words if other pages have the same title or it has none. A fifth of
-    the subjects, by hash, is held out.
+    The subject is the page's title, or its first words if other pages have the same title or it has none.
     """
     stripped = [(title.strip(), text) for title, text in pages]
     uses = Counter(title for title, _ in stripped)
@@ -87,20 +81,15 @@ def title_prompts(pages: Iterable[tuple[str, str]], held_out: bool) -> list[tupl
     for title, text in stripped:
         subject = title if title and uses[title] == 1 else " ".join(text.split()[:FIRST_WORDS])
         subjects[subject[:TITLE_CHARACTERS]] = None
-    split = [
-        subject
-        for subject in subjects
-        if subject and (stable_share("open prompt", subject) < HELD_OUT_TITLE_SHARE) == held_out
-    ]
-    return [(wording.format(e=subject), subject) for subject in split for wording in OPEN_QUESTIONS[held_out]]
+    of_split = [subject for subject in subjects if subject and split_of(subject) == split]
+    return [(wording.format(e=subject), subject) for subject in of_split for wording in OPEN_QUESTIONS.of(split)]
 
 
-def fictitious_prompts(names: Sequence[Mapping[str, Any]], held_out: bool) -> list[tuple[str, str]]:
+def fictitious_prompts(names: Sequence[Mapping[str, Any]], split: Split) -> list[tuple[str, str]]:
     """(question, subject) of one question per name of a fictitious entity, with the wordings in turn."""
-    split = [row["name"] for row in names if row["held_out"] == held_out]
-    return [
-        (wording.format(e=name), name) for name, wording in zip(split, cycle(OPEN_QUESTIONS[held_out]), strict=False)
-    ]
+    of_split = [row["name"] for row in names if row["split"] == split]
+    wordings = cycle(OPEN_QUESTIONS.of(split))
+    return [(wording.format(e=name), name) for name, wording in zip(of_split, wordings, strict=False)]
 
 
 def mix_prompts(
@@ -126,32 +115,33 @@ def file_prompts(file: ConversationFile, rng: random.Random, rejects: list[dict[
 
 
 def select_prompts(inputs: Inputs, config: ResponsePairsConfig, rng: random.Random) -> PromptSelection:
-    """The prompts of a recipe. Raises PreferenceError if there are too few."""
+    """The prompts of a recipe. Raises PreferenceError if a split has none."""
     settings, boundary = config.pairs, inputs.artifact("knowledge_boundary")
     topics = read_table(boundary.table("topics")).to_dicts()
     names = read_table(boundary.table("fictitious_entities")).to_dicts()
-    prompts = [Prompt(*prompt, CORPUS) for prompt in corpus_prompts(topics, held_out=False)]
-    held_out_prompts = [Prompt(*prompt, CORPUS) for prompt in corpus_prompts(topics, held_out=True)]
     rejects: list[dict[str, Any]] = []
-    for file in settings.files:
-        prompts += file_prompts(file, rng, rejects)
-    prompts = list({prompt.question: prompt for prompt in prompts}.values())
-    if not prompts:
+    of_files = [prompt for file in settings.files for prompt in file_prompts(file, rng, rejects)]
+    candidates: dict[Split, list[Prompt]] = {}
+    for split in SPLITS:
+        prompts = [Prompt(*prompt, CORPUS) for prompt in corpus_prompts(topics, split)]
+        prompts += [prompt for prompt in of_files if split_of(prompt.question) == split]
+        candidates[split] = list({prompt.question: prompt for prompt in prompts}.values())
+    if not any(candidates.values()):
         pages = list(islice(_pages(inputs, config.pages), PAGES))
-        prompts = [Prompt(*prompt, TITLES) for prompt in title_prompts(pages, held_out=False)]
-        held_out_prompts = [Prompt(*prompt, TITLES) for prompt in title_prompts(pages, held_out=True)]
-    fictitious = [Prompt(*prompt, FICTITIOUS) for prompt in fictitious_prompts(names, held_out=False)]
-    held_out_fictitious = [Prompt(*prompt, FICTITIOUS) for prompt in fictitious_prompts(names, held_out=True)]
-    tuning = mix_prompts(prompts, fictitious, settings.fictitious_share, settings.prompts, rng)
-    # A corpus without questions has no held-out prompts of its own: the evaluation uses prompts that were not drawn.
-    held_out_prompts = held_out_prompts or sorted(set(prompts) - set(tuning))
-    unseen = mix_prompts(held_out_prompts, held_out_fictitious, settings.fictitious_share, settings.unseen, rng)
-    if not tuning or not unseen:
-        raise PreferenceError(
-            f"response_pairs: there are {len(prompts)} open prompts and {len(held_out_prompts)} held-out ones; name "
-            "files of prompts (response_pairs.files) with more rows than response_pairs.prompts"
-        )
-    return PromptSelection(tuning, unseen, rejects)
+        for split in SPLITS:
+            candidates[split] = [Prompt(*prompt, TITLES) for prompt in title_prompts(pages, split)]
+    limits = {"train": settings.prompts, "development": settings.development, "test": settings.test}
+    selected: dict[Split, list[Prompt]] = {}
+    for split in SPLITS:
+        fictitious = [Prompt(*prompt, FICTITIOUS) for prompt in fictitious_prompts(names, split)]
+        selected[split] = mix_prompts(candidates[split], fictitious, settings.fictitious_share, limits[split], rng)
+        if not selected[split]:
+            counts = ", ".join(f"{len(prompts)} of {name}" for name, prompts in candidates.items())
+            raise PreferenceError(
+                f"response_pairs: there is no open prompt for the split {split} ({counts}); name files with more "
+                "prompts in response_pairs.files"
+            )
+    return PromptSelection(selected, rejects)
 
 
 def _pages(inputs: Inputs, pages: TrainingPages) -> Iterator[tuple[str, str]]:

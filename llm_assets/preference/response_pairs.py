@@ -17,7 +17,6 @@ from llm_assets.artifacts import Artifact, Stage, Step
 from llm_assets.artifacts.external import files_version
 from llm_assets.artifacts.tables import scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES
-from llm_assets.dialogue.splits import stable_share
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.recipes.preference import ResponsePairs
 from llm_assets.settings import load_settings
@@ -34,18 +33,9 @@ def pair_digest(question: str, first: str, second: str) -> str:
     return hashlib.sha256(json.dumps([question, first, second], ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def to_prompt_rows(selection: PromptSelection, monitor_share: float) -> list[dict[str, Any]]:
-    """Rows of the table Prompts. Raises PreferenceError if a split other than `unseen` is empty."""
-    splits = [
-        "monitor" if stable_share("guard", prompt.question) < monitor_share else "train" for prompt in selection.tuning
-    ]
-    if {"train", "monitor"} - set(splits):
-        raise PreferenceError(
-            f"response_pairs: of {len(selection.tuning)} prompts none is left for the monitor or for training; raise "
-            f"response_pairs.prompts, or change monitor_share ({monitor_share})"
-        )
-    splits += ["unseen"] * len(selection.unseen)
-    prompts = [*selection.tuning, *selection.unseen]
+def to_prompt_rows(selection: PromptSelection) -> list[dict[str, Any]]:
+    """Rows of the table Prompts."""
+    prompts = [(prompt, split) for split, of_split in selection.by_split.items() for prompt in of_split]
     return [
         {
             "prompt": number,
@@ -55,7 +45,7 @@ def to_prompt_rows(selection: PromptSelection, monitor_share: float) -> list[dic
             "subject_exists": prompt.source != FICTITIOUS,
             "source": prompt.source,
         }
-        for number, (prompt, split) in enumerate(zip(prompts, splits, strict=True))
+        for number, (prompt, split) in enumerate(prompts)
     ]
 
 
@@ -95,14 +85,17 @@ def pairs_of(prompt: Mapping[str, Any], texts: Sequence[str], limit: int, rng: r
 
 
 def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
-    """One task; a separate process samples the answers. Raises PreferenceError if no pair can be formed."""
+    """One task; a separate process samples the answers. Raises PreferenceError if no pair can be formed.
+
+    Answers to the prompts of every split are compared: reward models learn from those of one, and are measured on those
+    of the others.
+    """
     settings = config.pairs
     selection = select_prompts(step.inputs, config, random.Random(f"open prompts-{settings.seed}"))
-    prompts = to_prompt_rows(selection, settings.monitor_share)
-    compared = [prompt for prompt in prompts if prompt["split"] == "train"]
+    prompts = to_prompt_rows(selection)
     responses: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
-    for prompt, answers in zip(compared, sample_responses(step, settings, compared), strict=True):
+    for prompt, answers in zip(prompts, sample_responses(step, settings, prompts), strict=True):
         responses += [
             {"prompt": prompt["prompt"], "response": number, **answer} for number, answer in enumerate(answers)
         ]
@@ -147,7 +140,7 @@ RESPONSE_PAIRS = Stage(
     kinds=("pytorch", "parquet"),
     build=build_response_pairs,
     config=lambda recipe, crawl: ResponsePairsConfig(pairs=recipe.response_pairs, pages=recipe.training_pages()),
-    code_version="4",
+    code_version="5",
     inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),

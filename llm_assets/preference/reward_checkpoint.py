@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,8 @@ from llm_assets.artifacts import Artifact, Inputs, Stage, Step, View
 from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.tables import read_json_lines, read_table
 from llm_assets.compute import RESULTS
+from llm_assets.dialogue.splits import DEVELOPMENT, TEST, TRAIN
+from llm_assets.evaluation.intervals import Estimate, mean
 from llm_assets.model import REWARD_SCALE
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
@@ -32,12 +36,15 @@ from llm_assets.training.training_run import (
 )
 
 from .jobs import RewardJob
+from .labelling_rule import count_new_facts
 from .response_pairs import PreferenceError
 from .schemas import RewardEvaluations, RewardScores
 
 MODULE = "llm_assets.preference.reward_checkpoint_process"
 GOLD = "gold"  # folder of the second model, in the artifact
-GoldSignal = Literal["rule", "model"]  # what the gold signal is
+GoldSignal = Literal[
+    "rule", "model"
+]  # what the gold signal is; the rule uses the ground truth of a corpus that has one
 RULE: GoldSignal = "rule"
 MODEL: GoldSignal = "model"
 PLOT = "calibration.svg"
@@ -62,6 +69,7 @@ def preference_rows(rankings: pl.DataFrame, splits: Sequence[str]) -> list[dict[
         {
             "pair": row["pair"],
             "question": row["question"],
+            "subject": row["subject"],
             "preferred": row[row["preferred"]],
             "other": row["second" if row["preferred"] == "first" else "first"],
             "labeller": row["labeller"],
@@ -70,12 +78,81 @@ def preference_rows(rankings: pl.DataFrame, splits: Sequence[str]) -> list[dict[
     ]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a reward model is measured on.
+
+    development, test: rankings without ties, as `preference_rows` returns them. rankings: all rankings of the test,
+    with ties.
+    """
+
+    development: Sequence[Mapping[str, Any]]
+    test: Sequence[Mapping[str, Any]]
+    rankings: Sequence[Mapping[str, Any]]
+
+
+def orders(scored: Sequence[Mapping[str, Any]], rankings: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+    """How often the reward model, and rules that cost nothing, order the test pairs as the labeller did.
+
+    Where a rule does not prefer an answer, it counts half. If two labellers ranked some pairs, the share of untied
+    pairs that another labeller orders likewise comes next, and the ceiling that this noise leaves (`noise_ceiling`).
+    Intervals are bootstrapped over subjects, since the pairs of one subject share answers.
+
+    scored: test pairs with their margins. rankings: all rankings of the test.
+    """
+    rules = {
+        "reward model": [row["margin"] for row in scored],
+        "longer answer": [len(row["preferred"]) - len(row["other"]) for row in scored],
+        "more facts": [
+            count_new_facts(row["question"], row["subject"], row["preferred"])
+            - count_new_facts(row["question"], row["subject"], row["other"])
+            for row in scored
+        ],
+    }
+    if not scored:
+        return {}
+    subjects = [row["subject"] or row["question"] for row in scored]
+    shares = {
+        name: mean([0.5 if margin == 0 else float(margin > 0) for margin in margins], subjects)
+        for name, margins in rules.items()
+    }
+    by_pair: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rankings:
+        by_pair.setdefault(row["pair"], []).append(row)
+    untied = [
+        (first, second)
+        for of_pair in by_pair.values()
+        for first, second in combinations(of_pair, 2)
+        if "tie" not in (first["preferred"], second["preferred"])
+    ]
+    if untied:
+        agreed = [float(first["preferred"] == second["preferred"]) for first, second in untied]
+        agreement = mean(agreed, [first["subject"] or first["question"] for first, _ in untied])
+        shares["another labeller"] = agreement
+        shares["ceiling"] = Estimate(*map(noise_ceiling, agreement[:3]), agreement.n)
+    return shares
+
+
+def noise_ceiling(agreement: float) -> float:
+    """The largest share of pairs that any model can order as a labeller does, if two labellers agree on this share.
+
+    If a labeller prefers the better answer of a pair with probability (1 + q) / 2, two of them agree with probability
+    (1 + q²) / 2, and the best model is right with (1 + q) / 2. Over all pairs the mean of q is at most the square root
+    of the mean of q².
+    """
+    return (1 + math.sqrt(max(2 * agreement - 1, 0.0))) / 2
+
+
+def _rounded(estimate: Estimate) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in estimate._asdict().items()}
+
+
 def fit(
     step: Step,
     config: RewardCheckpointConfig,
     name: str,
     training: Sequence[Mapping[str, Any]],
-    held_out: Sequence[Mapping[str, Any]],
+    measured: Measured,
 ) -> None:
     """One task: a reward model fitted to `training`, with its files in the folder `name` of the artifact ("" is its
     root).
@@ -83,7 +160,7 @@ def fit(
     sft, settings = step.input("sft_checkpoint"), config.training
     folder = step.staging / f"training-{name or 'reward'}"
     steps = max(1, round(settings.epochs * len(training) / settings.pairs))
-    ends = _train(step, config, folder, steps, training, held_out)
+    ends = _train(step, config, folder, steps, training, measured)
     results = json.loads((folder / RESULTS).read_text())
     last = max(folder.glob("step-*"))
     with step.task(name or "reward") as task:
@@ -93,7 +170,7 @@ def fit(
         write_atomic(step.staging / place, json.dumps(scale, indent=1).encode())
         task.add_file(place)
         margins = zip(results["measured"], results["margins"], strict=True)
-        scored = [{**held_out[number], "margin": margin} for number, margin in margins]
+        scored = [{**measured.test[number], "margin": margin} for number, margin in margins]
         numbers: dict[str, Any] = {"rankings": len(training), "steps": steps, "too_long": results["too_long"]}
         if scored:
             numbers["accuracy"] = round(sum(row["margin"] > 0 for row in scored) / len(scored), 4)
@@ -108,7 +185,8 @@ def fit(
         if scored:
             task.table("scores", RewardScores).frame(pl.DataFrame(scored))
         final_loss = round(float(curve["loss"].tail(10).mean()), 4)  # type: ignore[arg-type]
-        task.stats.update(numbers, held_out=len(scored), final_loss=final_loss)
+        task.stats.update(numbers, test=len(scored), final_loss=final_loss)
+        task.stats["orders"] = {name: _rounded(value) for name, value in orders(scored, measured.rankings).items()}
         if not ends.get("resumed"):
             task.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
 
@@ -137,7 +215,7 @@ def _train(
     folder: Path,
     steps: int,
     training: Sequence[Mapping[str, Any]],
-    held_out: Sequence[Mapping[str, Any]],
+    measured: Measured,
 ) -> dict[str, Any]:
     """Fit one reward model in a separate process in `folder`; returns what `follow` returns."""
     sft, settings = step.input("sft_checkpoint"), config.training
@@ -148,24 +226,31 @@ def _train(
             "rank more pairs, or lower reward_training.pairs"
         )
     plan, processes = training_plan(config, shape, steps)
-    train, measured = (
-        tuple((row["question"], row["preferred"], row["other"]) for row in side) for side in (training, held_out)
+    train, development, test = (
+        tuple((row["question"], row["preferred"], row["other"]) for row in side)
+        for side in (training, measured.development, measured.test)
     )
-    job = RewardJob(plan=plan, checkpoint=str(sft.path), train=train, held_out=measured, device=settings.compute.device)
+    job = RewardJob(
+        plan=plan,
+        checkpoint=str(sft.path),
+        train=train,
+        development=development,
+        test=test,
+        device=settings.compute.device,
+    )
     return follow(step, MODULE, job, folder, processes)
 
 
 def build_reward_checkpoint(step: Step, config: RewardCheckpointConfig) -> None:
     """One task, or two if the gold signal is a model."""
     rankings = read_table(step.input("human_rankings").table("rankings"))
-    held_out = preference_rows(rankings, ["held_out"])
-    if not held_out:
-        raise PreferenceError(
-            "reward_checkpoint: no ranking is held out; rank more pairs, or raise human_rankings.held_out"
-        )
+    test = rankings.filter(pl.col("split") == TEST)
+    measured = Measured(preference_rows(rankings, [DEVELOPMENT]), preference_rows(test, [TEST]), test.to_dicts())
+    if not measured.test:
+        raise PreferenceError("reward_checkpoint: no ranking is about a subject of the test split; rank more pairs")
     if config.gold == MODEL and step.finished_task(GOLD) is None:
-        fit(step, config, GOLD, preference_rows(rankings, ["gold"]), held_out)
-    fit(step, config, "", preference_rows(rankings, ["train"]), held_out)
+        fit(step, config, GOLD, preference_rows(rankings, [GOLD]), measured)
+    fit(step, config, "", preference_rows(rankings, [TRAIN]), measured)
 
 
 def gold_signal(rankings: HumanRankings) -> GoldSignal:
@@ -197,7 +282,7 @@ def reliability(scored: Sequence[Mapping[str, Any]]) -> dict[str, plots.Series]:
 
 
 def read_scores(artifact: Artifact) -> list[dict[str, Any]]:
-    """Held-out pairs with their margins; empty if all were too long for the model."""
+    """Test pairs with their margins; empty if all were too long for the model."""
     files = artifact.table("scores")
     return read_table(files).to_dicts() if files else []
 
@@ -213,8 +298,11 @@ def show(artifact: Artifact) -> dict[str, str]:
     stats, curve = artifact.record.stats, read_table(artifact.table("curve"))
     shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats per pair"))}
     if scored := read_scores(artifact):
-        share = f"{100 * stats['accuracy']:.1f} % of {stats['held_out']:,} held-out pairs"
-        shown["accuracy"] = f"{share} are ordered as by the labellers."
+        lines = ["| orders the test pairs as the labellers did | share | 95 % interval | pairs |", "|---|--:|--:|--:|"]
+        for name, order in stats["orders"].items():
+            interval = f"{100 * order['low']:.1f} to {100 * order['high']:.1f} %"
+            lines.append(f"| {name} | {100 * order['value']:.1f} % | {interval} | {order['n']:,} |")
+        shown["accuracy"] = "\n".join(lines)
         calibration = plots.png(reliability(scored), "predicted", "observed", marks=True)
         shown["calibration_curve"] = plots.markdown(calibration)
     return shown
@@ -230,7 +318,7 @@ REWARD_CHECKPOINT = Stage(
     config=lambda recipe, crawl: RewardCheckpointConfig(
         training=recipe.reward_training, rates=recipe.pretraining.inherited(), gold=gold_signal(recipe.human_rankings)
     ),
-    code_version="4",
+    code_version="5",
     inputs=("sft_checkpoint", "human_rankings"),
     tables={"curve": TrainingCurve},
     optional_tables={"evaluations": RewardEvaluations, "scores": RewardScores},

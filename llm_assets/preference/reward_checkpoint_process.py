@@ -53,36 +53,37 @@ def to_pairs(
 
 
 def main(job: RewardJob, folder: Path, report: Reporter) -> None:
-    """Fit the reward model in `folder`, and score the held-out pairs."""
+    """Fit the reward model in `folder`, and score the test pairs."""
     devices = join_processes(job.device)
     body, encoding = load_checkpoint(Path(job.checkpoint))
     plan = job.plan.on(devices.cuda, None)
     model = RewardModel.of(body)
     context = model.shape.context
     used, training = to_pairs(encoding, job.train, context)
-    measured, held_out = to_pairs(encoding, job.held_out, context)
+    _, development = to_pairs(encoding, job.development, context)
+    measured, test = to_pairs(encoding, job.test, context)
 
-    def held_out_scores(model: RewardModel) -> torch.Tensor:
-        return torch.tensor(score_all(model, [tokens for pair in held_out for tokens in pair]))
+    def scores_of(model: RewardModel, pairs: Sequence[tuple[Tokens, Tokens]]) -> torch.Tensor:
+        return torch.tensor(score_all(model, [tokens for pair in pairs for tokens in pair]))
 
     def validate(model: RewardModel) -> dict[str, float]:
-        scores = held_out_scores(model)
+        scores = scores_of(model, development)
         accuracy = (scores[0::2] > scores[1::2]).float().mean()
         return {"loss": round(float(pair_losses(scores).mean()), 6), "accuracy": round(float(accuracy), 6)}
 
     pairs = Pairs(training, context, plan.seed, pairs_per_step=plan.batch_size // 2)
-    hooks = Hooks(validate if held_out else None)
+    hooks = Hooks(validate if development else None)
     train(model, pairs, plan, TrainingProcess(folder, devices, report), hooks, pair_target_losses)
     if devices.rank == 0:
         model.eval()
-        scores = held_out_scores(model)
+        scores = scores_of(model, test)
         answers = torch.tensor(score_all(model, [tokens for pair in training[:SCALE_PAIRS] for tokens in pair]))
         results = {
             "measured": measured,
             "margins": [round(margin, 6) for margin in (scores[0::2] - scores[1::2]).tolist()],
             "mean": round(float(answers.mean()), 6),
             "standard_deviation": round(float(answers.std()), 6),
-            "too_long": len(job.train) - len(used) + len(job.held_out) - len(measured),
+            "too_long": len(job.train) - len(used) + len(job.test) - len(measured),
         }
         write_results(folder, results)
 

@@ -10,6 +10,8 @@ from llm_assets.artifacts import Artifact, Inputs, Stage, Step, View
 from llm_assets.artifacts.tables import read_json_lines, read_table
 from llm_assets.dialogue.rendering import write_replay
 from llm_assets.dialogue.schemas import TooLong
+from llm_assets.dialogue.splits import DEVELOPMENT, TRAIN
+from llm_assets.evaluation.statements import GroundTruth
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
@@ -27,6 +29,7 @@ from llm_assets.training.policy_run import (
 )
 from llm_assets.training.training_run import follow
 
+from .ground_truth import read_truth
 from .jobs import PromptRow, RlhfJob
 from .response_pairs import pair_digest
 from .reward_checkpoint import GOLD, RULE, GoldSignal, gold_signal
@@ -34,6 +37,7 @@ from .schemas import Adversarial
 
 MODULE = "llm_assets.preference.rlhf_checkpoint_process"
 MONITOR = "monitor.svg"
+TRUTH = "truth"  # the labelling rule with the facts looked up, as the gold signal of a job
 
 
 class RlhfCheckpointConfig(Frozen):
@@ -50,9 +54,11 @@ def read_prompts(artifact: Artifact, split: str) -> list[PromptRow]:
     return [PromptRow(*row) for row in frame.select("prompt", "question", "subject", "subject_exists").iter_rows()]
 
 
-def gold_job(gold: GoldSignal, reward: Artifact) -> str:
-    """The gold signal of a job: ``rule``, or the folder of the second reward model."""
-    return RULE if gold == RULE else str(reward.path / GOLD)
+def gold_job(gold: GoldSignal, reward: Artifact, truth: GroundTruth | None) -> str:
+    """The gold signal of a job: ``rule``, ``truth`` for a corpus with ground truth, or a reward model's folder."""
+    if gold != RULE:
+        return str(reward.path / GOLD)
+    return RULE if truth is None else TRUTH
 
 
 def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
@@ -61,6 +67,7 @@ def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
     reward, pairs = step.input("reward_checkpoint"), step.input("response_pairs")
     shape = ModelShape.load(policy.file("shape.json").read_text(), "rl_checkpoint")
     plan, processes = policy_plan(settings, config.rates, shape)
+    truth = read_truth(step.inputs)
     replay = None
     if settings.replay_weight:
         encoding, needed = Encoding.load(policy.path), settings.steps * settings.replay_sequences
@@ -69,10 +76,11 @@ def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
         plan=plan,
         checkpoint=str(policy.path),
         reward=str(reward.path),
-        gold=gold_job(config.gold, reward),
+        gold=gold_job(config.gold, reward, truth),
+        truth=truth,
         conversations=replay,
-        train=tuple(read_prompts(pairs, "train")),
-        monitor=tuple(read_prompts(pairs, "monitor")[: settings.monitor_prompts]),
+        train=tuple(read_prompts(pairs, TRAIN)),
+        monitor=tuple(read_prompts(pairs, DEVELOPMENT)[: settings.monitor_prompts]),
         unfinished_reward=settings.unfinished_reward,
         monitor_patience=settings.monitor_patience,
         monitor_margin=settings.monitor_margin,
@@ -137,8 +145,9 @@ RLHF_CHECKPOINT = Stage(
     config=lambda recipe, crawl: RlhfCheckpointConfig(
         rlhf=recipe.rlhf, rates=recipe.pretraining.inherited(), gold=gold_signal(recipe.human_rankings)
     ),
-    code_version="4",
-    inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations"),
+    code_version="5",
+    inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations", "raw_warc"),
+    crawls=lambda recipe: recipe.trained_crawls(),
     tables=POLICY_TABLES,
     optional_tables={**POLICY_OPTIONAL_TABLES, "adversarial": Adversarial, "too_long": TooLong},
     views=(CURVES_VIEW, View(MONITOR, draw_monitor)),

@@ -13,6 +13,7 @@ from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job
 from llm_assets.dialogue.packing import replay_conversations
+from llm_assets.evaluation.statements import GroundTruth, StatementJudge
 from llm_assets.model import REWARD_SCALE
 from llm_assets.model.checkpoint import load_checkpoint, load_model
 from llm_assets.model.encoding import Encoding
@@ -22,7 +23,7 @@ from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyT
 from llm_assets.training.processes import TrainingProcess, join_processes
 
 from .jobs import PromptRow, RlhfJob
-from .labelling_rule import rule_score
+from .labelling_rule import rule_score, truth_score
 from .over_optimisation import adversarial, over_optimised
 from .response_pairs_process import answer_row, prompt_tokens, sample_answers
 from .reward_checkpoint_process import conversation
@@ -55,8 +56,23 @@ def by_rule(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> 
     ]
 
 
-def gold_scorer(gold: str, encoding: Encoding, device: Any) -> Scorer:
-    """The gold signal of a job. gold: ``rule``, or the folder of a reward model."""
+def by_truth(truth: GroundTruth) -> Scorer:
+    """Scores by the rule of a labeller who knows every fact of the corpus."""
+    judge = StatementJudge(truth)
+
+    def score(prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> list[float]:
+        return [
+            truth_score(judge, prompt.subject, answer["text"], prompt.subject_exists)
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+
+    return score
+
+
+def gold_scorer(gold: str, truth: GroundTruth | None, encoding: Encoding, device: Any) -> Scorer:
+    """The gold signal of a job. gold: ``rule``, ``truth``, or the folder of a reward model."""
+    if gold == "truth" and truth is not None:
+        return by_truth(truth)
     return by_rule if gold == "rule" else by_model(Path(gold), encoding, device)
 
 
@@ -66,7 +82,7 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
     model, encoding = load_checkpoint(Path(job.checkpoint))
     engine = Engine(model, encoding)
     proxy = by_model(Path(job.reward), encoding, devices.device)
-    gold = gold_scorer(job.gold, encoding, devices.device)
+    gold = gold_scorer(job.gold, job.truth, encoding, devices.device)
     prompts = [prompt_tokens(engine, prompt.question) for prompt in job.train]
 
     def place(number: int) -> int:
@@ -86,13 +102,23 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
     first: dict[str, Any] = {}
 
     def evaluation(engine: Engine, step: int) -> EvaluationStep:
-        """New answers to the monitor's prompts, one each, scored by the reward model and by the gold signal."""
-        questions = [prompt.question for prompt in job.monitor]
-        completions = sample_answers(engine, questions, 1, plan.temperature, plan.max_tokens, plan.seed + step)
-        answers = [answer_row(engine, completion) for [completion] in completions]
-        proxy_scores, gold_scores = proxy(job.monitor, answers), gold(job.monitor, answers)
+        """New answers to the monitor's prompts, one each, scored by the reward model and by the gold signal.
+
+        Answers that only the reward model likes are looked for among those to prompts of the training, so that rankings
+        of them can be trained on in the next round.
+        """
+
+        def scored(prompts: Sequence[PromptRow]) -> tuple[list[dict[str, Any]], list[float], list[float]]:
+            questions = [prompt.question for prompt in prompts]
+            completions = sample_answers(engine, questions, 1, plan.temperature, plan.max_tokens, plan.seed + step)
+            answers = [answer_row(engine, completion) for [completion] in completions]
+            return answers, proxy(prompts, answers), gold(prompts, answers)
+
+        answers, proxy_scores, gold_scores = scored(job.monitor)
+        trained = job.train[: len(job.monitor)] if job.adversarial else ()
+        trained_answers, trained_proxy, trained_gold = scored(trained) if trained else ([], [], [])
         if not first:
-            first.update(_start(folder) or _keep_start(folder, answers, gold_scores))
+            first.update(_start(folder) or _keep_start(folder, gold_scores, trained_answers, trained_gold))
         scaled = [(value - first["mean"]) / first["standard_deviation"] for value in gold_scores]
         numbers = {
             "proxy": _mean(proxy_scores),
@@ -101,10 +127,11 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
             "answer_length": _mean([answer["tokens"] for answer in answers]),
         }
         rows = []
-        for number in adversarial(proxy_scores, scaled, job.adversarial):
-            prompt, answer, other = job.monitor[number], answers[number]["text"], first["answers"][number]
-            if first["gold"][number] > gold_scores[number] and other != answer:
-                scores = {"proxy": round(proxy_scores[number], 6), "gold": round(scaled[number], 6)}
+        trained_scaled = [(value - first["mean"]) / first["standard_deviation"] for value in trained_gold]
+        for number in adversarial(trained_proxy, trained_scaled, job.adversarial):
+            prompt, answer, other = trained[number], trained_answers[number]["text"], first["answers"][number]
+            if first["gold"][number] > trained_gold[number] and other != answer:
+                scores = {"proxy": round(trained_proxy[number], 6), "gold": round(trained_scaled[number], 6)}
                 rows.append(
                     {"question": prompt.question, "subject": prompt.subject, "first": answer, "second": other, **scores}
                 )
@@ -129,16 +156,21 @@ def _start(folder: Path) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text())) if path.exists() else None
 
 
-def _keep_start(folder: Path, answers: Sequence[dict[str, Any]], gold_scores: Sequence[float]) -> dict[str, Any]:
-    """Keep the answers of the first evaluation, and mean and standard deviation of its gold signal.
+def _keep_start(
+    folder: Path,
+    gold_scores: Sequence[float],
+    trained_answers: Sequence[dict[str, Any]],
+    trained_gold: Sequence[float],
+) -> dict[str, Any]:
+    """Keep mean and standard deviation of the first evaluation's gold signal, the scale of later evaluations.
 
-    Later evaluations are reported on this scale.
+    Its answers to prompts of the training are kept too, with their gold scores.
     """
     mean = _mean(gold_scores)
     standard_deviation = math.sqrt(_mean([(value - mean) ** 2 for value in gold_scores]))
     start = {
-        "answers": [answer["text"] for answer in answers],
-        "gold": list(gold_scores),
+        "answers": [answer["text"] for answer in trained_answers],
+        "gold": list(trained_gold),
         "mean": mean,
         "standard_deviation": max(standard_deviation, 1e-6),
     }

@@ -12,6 +12,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
 from llm_assets.artifacts.tables import read_table
+from llm_assets.dialogue.splits import HeldOutSplit
 from llm_assets.evaluation.abilities import (
     ability_changes,
     check_abilities,
@@ -19,7 +20,9 @@ from llm_assets.evaluation.abilities import (
     grades_before_and_after,
 )
 from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.intervals import mean
 from llm_assets.evaluation.schemas import Abilities
+from llm_assets.evaluation.statements import GroundTruth, StatementJudge
 from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import RlhfEvaluation
@@ -28,6 +31,7 @@ from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import monitor_series, policy_plots
 
+from .ground_truth import read_truth
 from .jobs import PromptRow, RlhfEvaluationJob
 from .reward_checkpoint import RULE, GoldSignal, gold_signal, read_scores, reliability
 from .rlhf_checkpoint import gold_job, monitor_evaluations, read_prompts
@@ -35,6 +39,7 @@ from .schemas import Answers
 
 MODULE = "llm_assets.preference.rlhf_evaluation_process"
 REPORT, TEMPLATE = "report.html", "rlhf_evaluation.html.j2"
+VERDICTS = ("true", "false", "uncheckable")
 MODELS = {"sft": "sft_checkpoint", "rl": "rl_checkpoint", "rlhf": "rlhf_checkpoint"}
 
 
@@ -42,6 +47,7 @@ class RlhfEvaluationConfig(Frozen):
     """How the models are evaluated. answer_tokens: maximum tokens of an answer to a question of `sft_evaluation`."""
 
     evaluation: RlhfEvaluation
+    split: HeldOutSplit
     gold: GoldSignal
     answer_tokens: int
     tools: Tools
@@ -50,13 +56,15 @@ class RlhfEvaluationConfig(Frozen):
 def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     """One task; a separate process asks the models."""
     settings, reward = config.evaluation, step.input("reward_checkpoint")
-    prompts = read_prompts(step.input("response_pairs"), "unseen")
-    questions, job_questions = evaluation_questions(step.input("conversations"))
+    prompts = read_prompts(step.input("response_pairs"), config.split)
+    questions, job_questions = evaluation_questions(step.input("conversations"), config.split)
+    truth = read_truth(step.inputs)
     job = RlhfEvaluationJob(
         models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
         prompts=tuple(prompts),
         reward=str(reward.path),
-        gold=gold_job(config.gold, reward),
+        gold=gold_job(config.gold, reward, truth),
+        truth=truth,
         samples=settings.samples,
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,
@@ -67,7 +75,7 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
-    answers = to_answers(prompts, results["responses"])
+    answers = to_answers(prompts, results["responses"], truth)
     abilities = grades_before_and_after(step.input("sft_evaluation"), questions, results["answers"])
     with step.task("evaluation") as task:
         task.table("answers", Answers).frame(answers)
@@ -89,6 +97,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConf
         "calibration": plots.svg(calibration, "predicted chance", "observed share", marks=True),
     }
     adversarial = [read_table(path) for path in rlhf.table("adversarial")]
+    known = any(raw.table("truth_facts") for raw in inputs.by_crawl("raw_warc").values())
     return render(
         __package__,
         TEMPLATE,
@@ -101,44 +110,89 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConf
         training=rlhf.record.stats,
         reward=reward.record.stats,
         simulated=config.gold == RULE,
+        truth=known,
         adversarial=pl.concat(adversarial).sort("gold").head(shown).to_dicts() if adversarial else [],
     )
 
 
-def to_answers(prompts: Sequence[PromptRow], responses: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
+def to_answers(
+    prompts: Sequence[PromptRow], responses: Mapping[str, Sequence[Mapping[str, Any]]], truth: GroundTruth | None
+) -> pl.DataFrame:
     """One row per answer (schema Answers). responses: by model."""
-    questions = {prompt.prompt: prompt.question for prompt in prompts}
+    by_number = {prompt.prompt: prompt for prompt in prompts}
+    judge = StatementJudge(truth) if truth else None
+
+    def verdicts(answer: Mapping[str, Any]) -> dict[str, int | None]:
+        if judge is None:
+            return dict.fromkeys(VERDICTS)
+        statements = judge.statements(answer["text"], by_number[answer["prompt"]].subject)
+        return {verdict: sum(statement.verdict == verdict for statement in statements) for verdict in VERDICTS}
+
     answer_columns = ("text", "tokens", "finished", "proxy", "gold")
     return pl.DataFrame(
         [
             {
                 "model": model,
                 "prompt": answer["prompt"],
-                "question": questions[answer["prompt"]],
+                "question": by_number[answer["prompt"]].question,
                 **{name: answer[name] for name in answer_columns},
+                **verdicts(answer),
             }
             for model in MODELS
             for answer in responses.get(model, [])
-        ]
+        ],
+        schema_overrides=dict.fromkeys(VERDICTS, pl.Int64),
     )
 
 
-def wins(scores: Sequence[float], other_scores: Sequence[float]) -> float:
-    """The share of answers with a higher score than the other model's answer to the same prompt; ties count half."""
-    points = 0.0
-    for score, other_score in zip(scores, other_scores, strict=True):
-        if score == other_score:
-            points += 0.5
-        elif score > other_score:
-            points += 1.0
-    return round(points / max(len(scores), 1), 4)
+def compare(answers: pl.DataFrame, others: pl.DataFrame) -> dict[str, float]:
+    """How the gold signal scores a model's answers beside another's to the same prompts.
+
+    better, equal, worse: shares of all answers. untied: number of answers that are not equal. preferred: share of these
+    that are better, 0.5 if there are none; low, high: ends of its 95 % interval, bootstrapped over prompts.
+    """
+    margins = [score - other for score, other in zip(answers["gold"], others["gold"], strict=True)]
+    untied = [(margin, prompt) for margin, prompt in zip(margins, answers["prompt"], strict=True) if margin]
+    shares = {
+        "better": sum(margin > 0 for margin in margins) / len(margins),
+        "equal": sum(margin == 0 for margin in margins) / len(margins),
+        "worse": sum(margin < 0 for margin in margins) / len(margins),
+        "untied": len(untied),
+        **dict(zip(("preferred", "low", "high"), (0.5, 0.0, 1.0), strict=True)),
+    }
+    if untied:
+        estimate = mean([float(margin > 0) for margin, _ in untied], [prompt for _, prompt in untied])
+        shares |= {"preferred": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {name: round(value, 4) for name, value in shares.items()}
+
+
+def fact_precision(answers: pl.DataFrame) -> dict[str, float]:
+    """What the ground truth says about a model's open answers; empty without ground truth.
+
+    true, false, uncheckable: statements per answer. precision: true ones among those that are true or false; low, high:
+    ends of its 95 % interval, bootstrapped over prompts. checkable: their number.
+    """
+    if answers["true"].null_count():
+        return {}
+    numbers = {verdict: float(answers[verdict].mean()) for verdict in VERDICTS}  # type: ignore[arg-type]
+    marks = [
+        (mark, row["prompt"])
+        for row in answers.iter_rows(named=True)
+        for mark in [1.0] * row["true"] + [0.0] * row["false"]
+    ]
+    numbers["checkable"] = len(marks)
+    if marks:
+        estimate = mean([mark for mark, _ in marks], [prompt for _, prompt in marks])
+        numbers |= {"precision": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {name: round(value, 4) for name, value in numbers.items()}
 
 
 def headline(answers: pl.DataFrame, abilities: pl.DataFrame) -> dict[str, Any]:
     """The numbers that are tracked.
 
-    models: mean scores and tokens, and the share of unfinished answers, by model. wins: of RLHF against each other
-    model. answers_per_model: number of answers. changes: how the assistant's other abilities changed.
+    models: mean scores and tokens, and the share of unfinished answers, by model. facts: what the ground truth says of
+    their statements, if there is one. comparisons: of RLHF with each other model. answers_per_model: number of answers.
+    changes: how the assistant's other abilities changed.
     """
     by_model = {str(model): rows for (model,), rows in answers.group_by("model", maintain_order=True)}
     means = {
@@ -150,59 +204,87 @@ def headline(answers: pl.DataFrame, abilities: pl.DataFrame) -> dict[str, Any]:
         }
         for model, rows in by_model.items()
     }
-    rlhf_scores = by_model["rlhf"]["gold"].to_list()
-    win_shares = {
-        f"rlhf against {model}": wins(rlhf_scores, rows["gold"].to_list())
-        for model, rows in by_model.items()
-        if model != "rlhf"
+    comparisons = {
+        f"rlhf against {model}": compare(by_model["rlhf"], rows) for model, rows in by_model.items() if model != "rlhf"
     }
+    facts = {model: numbers for model, rows in by_model.items() if (numbers := fact_precision(rows))}
     answers_per_model = len(next(iter(by_model.values())))
     return {
         "models": means,
-        "wins": win_shares,
+        "facts": facts,
+        "comparisons": comparisons,
         "answers_per_model": answers_per_model,
         "changes": ability_changes(abilities),
     }
 
 
 def preferred_more(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> CheckOutcome:
-    """Whether the gold signal prefers RLHF's answers to SFT's."""
+    """Whether the gold signal prefers RLHF's answers to SFT's where it prefers either."""
     stats = evaluation.record.stats
-    win_shares = ", ".join(f"{name}: {100 * share:.1f} % won" for name, share in stats["wins"].items())
-    numbers = {f"wins.{name.replace(' ', '_')}": share for name, share in stats["wins"].items()}
+    summary = "; ".join(f"{name}: {_in_words(comparison)}" for name, comparison in stats["comparisons"].items())
+    numbers = {
+        f"{part}.{name.replace(' ', '_')}": share
+        for name, comparison in stats["comparisons"].items()
+        for part, share in comparison.items()
+    }
     for model, means in stats["models"].items():
         numbers.update({f"{score}.{model}": means[score] for score in ("gold", "proxy")})
     return CheckOutcome(
-        stats["wins"]["rlhf against sft"] > 0.5,
-        f"of {stats['answers_per_model']:,} answers to unseen prompts, {win_shares}",
+        stats["comparisons"]["rlhf against sft"]["preferred"] > 0.5,
+        f"of {stats['answers_per_model']:,} answers to {config.split} prompts, {summary}",
         numbers={**numbers, "answers": stats["answers_per_model"]},
     )
 
 
+def _in_words(comparison: Mapping[str, float]) -> str:
+    shares = ", ".join(f"{100 * comparison[part]:.1f} % {part}" for part in ("better", "equal", "worse"))
+    return f"{shares}, {100 * comparison['preferred']:.1f} % of the {comparison['untied']:,} untied ones preferred"
+
+
+def stays_true(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> CheckOutcome:
+    """Whether preference tuning made the statements of open answers less true than those of SFT."""
+    facts = evaluation.record.stats["facts"]
+    if not all("precision" in facts.get(model, {}) for model in MODELS):
+        return CheckOutcome(True, "no statement could be checked: the corpus comes without ground truth")
+    shares = ", ".join(
+        f"{model} {100 * facts[model]['precision']:.1f} % ({100 * facts[model]['low']:.1f} to "
+        f"{100 * facts[model]['high']:.1f} %), {facts[model]['false']:.2f} false per answer"
+        for model in MODELS
+    )
+    numbers = {f"{part}.{model}": value for model in MODELS for part, value in facts[model].items()}
+    return CheckOutcome(
+        facts["rlhf"]["high"] >= facts["sft"]["low"], f"true among checkable statements: {shares}", numbers=numbers
+    )
+
+
 def show(evaluation: Artifact) -> dict[str, str]:
-    """Scores and wins in Markdown, for the asset's page in Dagster."""
+    """Scores, comparisons and fact precision in Markdown, for the asset's page in Dagster."""
     stats = evaluation.record.stats
-    lines = ["| model | gold signal | reward model | tokens |", "|---|--:|--:|--:|"]
+    lines = ["| model | gold signal | reward model | tokens | fact precision |", "|---|--:|--:|--:|--:|"]
     for model, means in stats["models"].items():
-        lines.append(f"| {model} | {means['gold']:.3f} | {means['proxy']:.3f} | {means['tokens']:.1f} |")
-    win_lines = [f"{name}: {100 * share:.1f} % won  " for name, share in stats["wins"].items()]
-    return {"summary": "\n".join([*lines, "", *win_lines])}
+        precision = stats["facts"].get(model, {}).get("precision")
+        cells = [f"{means['gold']:.3f}", f"{means['proxy']:.3f}", f"{means['tokens']:.1f}"]
+        cells.append("" if precision is None else f"{100 * precision:.1f} %")
+        lines.append(f"| {model} | {' | '.join(cells)} |")
+    compared = [f"{name}: {_in_words(comparison)}  " for name, comparison in stats["comparisons"].items()]
+    return {"summary": "\n".join([*lines, "", *compared])}
 
 
 RLHF_EVALUATION = Stage(
     name="rlhf_evaluation",
     group="preference",
-    description="SFT, RL and RLHF models on unseen prompts, scored by the gold signal, and how preference tuning "
+    description="SFT, RL and RLHF models on test prompts, scored by the gold signal, and how preference tuning "
     "changed the assistant's other abilities.",
     kinds=("pytorch", "html"),
     build=build_rlhf_evaluation,
     config=lambda recipe, crawl: RlhfEvaluationConfig(
         evaluation=recipe.rlhf_evaluation,
+        split=recipe.evaluation_split,
         gold=gold_signal(recipe.human_rankings),
         answer_tokens=recipe.sft_evaluation.max_tokens,
         tools=recipe.tools,
     ),
-    code_version="3",
+    code_version="4",
     inputs=(
         "rlhf_checkpoint",
         "rl_checkpoint",
@@ -212,11 +294,14 @@ RLHF_EVALUATION = Stage(
         "conversations",
         "sft_evaluation",
         TRAINING_SEARCH,
+        "raw_warc",
     ),
+    crawls=lambda recipe: recipe.trained_crawls(),
     tables={"answers": Answers, "abilities": Abilities},
     main_table="answers",
     checks=(
-        Check("preferred_to_sft", "On unseen prompts the gold signal prefers RLHF's answers to SFT's.", preferred_more),
+        Check("preferred_to_sft", "On test prompts the gold signal prefers RLHF's answers to SFT's.", preferred_more),
+        Check("stays_true", "Preference tuning does not make open answers less true than they were.", stays_true),
         Check(
             "keeps_what_it_learnt", "None of the assistant's abilities fell by more than ten points.", check_abilities
         ),

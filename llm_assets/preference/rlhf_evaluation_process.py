@@ -33,7 +33,7 @@ def main(job: RlhfEvaluationJob, folder: Path, report: Reporter) -> None:
         completions = sample_answers(engine, questions, job.samples, job.temperature, job.max_tokens, job.seed)
         answers = [answer_row(engine, completion) for of_prompt in completions for completion in of_prompt]
         proxy = by_model(Path(job.reward), encoding, device)(prompts, answers)
-        gold = gold_scorer(job.gold, encoding, device)(prompts, answers)
+        gold = gold_scorer(job.gold, job.truth, encoding, device)(prompts, answers)
         results["responses"][name] = [
             {"prompt": prompt.prompt, **answer, "proxy": round(proxy_score, 6), "gold": round(gold_score, 6)}
             for prompt, answer, proxy_score, gold_score in zip(prompts, answers, proxy, gold, strict=True)

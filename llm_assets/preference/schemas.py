@@ -5,15 +5,17 @@ from __future__ import annotations
 import pandera.polars as pa
 import polars as pl
 
+from llm_assets.dialogue.splits import SPLITS
+
 
 class Prompts(pa.DataFrameModel):
     """An open prompt."""
 
     prompt: pl.Int64 = pa.Field(ge=0, unique=True)
     split: str = pa.Field(
-        isin=["train", "monitor", "unseen"],
-        description="train (answers are compared and the policy is tuned on it), monitor (only the over-optimisation "
-        "monitor uses it) or unseen (only the evaluation uses it)",
+        isin=list(SPLITS),
+        description="train (the policy is tuned on it), development (the over-optimisation monitor uses it) or test "
+        "(only reports use it)",
     )
     question: str
     subject: str = pa.Field(description="what it is about; empty if unknown")
@@ -63,7 +65,9 @@ class Rankings(pa.DataFrameModel):
     labeller: str
     simulated: bool = pa.Field(description="by the labelling rule, not by a person")
     source: str
-    split: str = pa.Field(isin=["train", "held_out", "gold"])
+    split: str = pa.Field(
+        isin=[*SPLITS, "gold"], description="of the subject; gold is reserved for a second reward model"
+    )
 
 
 class RankingRejects(pa.DataFrameModel):
@@ -75,7 +79,7 @@ class RankingRejects(pa.DataFrameModel):
 
 
 class RewardEvaluations(pa.DataFrameModel):
-    """Metrics of the reward model on held-out pairs before a training step."""
+    """Metrics of the reward model on development pairs before a training step."""
 
     step: pl.Int64 = pa.Field(ge=0, unique=True)
     loss: float = pa.Field(ge=0, description="Bradley-Terry loss in nats per pair")
@@ -83,10 +87,11 @@ class RewardEvaluations(pa.DataFrameModel):
 
 
 class RewardScores(pa.DataFrameModel):
-    """A held-out pair with the reward model's margin."""
+    """A test pair with the reward model's margin."""
 
     pair: str
     question: str
+    subject: str
     preferred: str
     other: str
     labeller: str
@@ -113,7 +118,7 @@ class Adversarial(pa.DataFrameModel):
 
 
 class Answers(pa.DataFrameModel):
-    """A model's answer to an unseen prompt."""
+    """A model's answer to a prompt of the evaluation's split."""
 
     model: str
     prompt: pl.Int64 = pa.Field(ge=0)
@@ -123,3 +128,8 @@ class Answers(pa.DataFrameModel):
     finished: bool
     proxy: float = pa.Field(description="the reward model's score, in standard deviations")
     gold: float = pa.Field(description="the gold signal's score")
+    true: pl.Int64 = pa.Field(
+        ge=0, nullable=True, description="true statements; empty if the corpus has no ground truth"
+    )
+    false: pl.Int64 = pa.Field(ge=0, nullable=True, description="false statements, likewise")
+    uncheckable: pl.Int64 = pa.Field(ge=0, nullable=True, description="sentences that the truth says nothing about")

@@ -20,16 +20,15 @@ class ResponsePairs(Frozen):
     prompts: int = Field(
         1_000,
         ge=1,
-        description="number of prompts, drawn by seed, whose answers are compared and on which the policy is tuned",
+        description="number of prompts, drawn by seed, on which the reward model and the policy are tuned",
     )
-    unseen: int = Field(
-        100, ge=1, description="prompts that only rlhf_evaluation uses, with other wordings and about other entities"
+    development: int = Field(
+        100,
+        ge=1,
+        description="number of prompts, about other subjects in other wordings, of the over-optimisation monitor",
     )
-    monitor_share: float = Field(
-        0.1,
-        gt=0,
-        lt=1,
-        description="share of the prompts, by hash, that only the over-optimisation monitor uses",
+    test: int = Field(
+        100, ge=1, description="number of prompts, about again other subjects in other wordings, that only reports use"
     )
     fictitious_share: float = Field(
         0.07,
@@ -82,23 +81,21 @@ class SimulatedLabeller(Frozen):
 
 
 class HumanRankings(Frozen):
-    """The sources of rankings, and their splits. Questions are split by hash, so that each is in one split only."""
+    """The sources of rankings. The subject of a ranking decides its split, as that of a prompt."""
 
     files: tuple[RankingFile, ...] = ()
     simulated: SimulatedLabeller | None = Field(None, description="None takes only rankings by people")
-    held_out: float = Field(0.15, gt=0, lt=1, description="share of questions that the reward model is evaluated on")
     gold: float = Field(
         0.25,
         gt=0,
         lt=1,
-        description="share of questions reserved for the over-optimisation monitor: a second reward model is fitted to "
-        "their rankings, unless the labeller is simulated, in which case the monitor uses its rule",
+        description="share of the training subjects reserved for the over-optimisation monitor: a second reward model "
+        "is fitted to their rankings, unless the labeller is simulated; the monitor then uses its rule, with the "
+        "ground truth of the corpus if it has one",
     )
 
     @model_validator(mode="after")
-    def _some_left(self) -> HumanRankings:
-        if self.held_out + self.gold >= 1:
-            raise ValueError(f"human_rankings: held_out {self.held_out} and gold {self.gold} leave nothing to train on")
+    def _distinct(self) -> HumanRankings:
         if len({file.name for file in self.files}) != len(self.files):
             raise ValueError("human_rankings.files: two files have the same name")
         return self
@@ -148,7 +145,7 @@ class Rlhf(PolicyTuning):
         description="maximum reward of an unfinished answer, in standard deviations of the reward model's scores",
     )
     evaluate_every: int = Field(10, ge=1, description="steps between evaluation steps of the over-optimisation monitor")
-    monitor_prompts: int = Field(100, ge=1, description="prompts per evaluation step of the monitor")
+    monitor_prompts: int = Field(100, ge=1, description="development prompts per evaluation step of the monitor")
     monitor_patience: int = Field(
         2,
         ge=1,
@@ -159,12 +156,13 @@ class Rlhf(PolicyTuning):
     adversarial: int = Field(
         8,
         ge=0,
-        description="answers stored per evaluation step that score high with the reward model but low with gold",
+        description="answers to training prompts stored per evaluation step that score high with the reward model but "
+        "low with gold, to be ranked for the next round",
     )
 
 
 class RlhfEvaluation(Frozen):
-    """Evaluation of the SFT, RL and RLHF models on prompts that none of them was tuned on."""
+    """Evaluation of the SFT, RL and RLHF models on test prompts."""
 
     samples: int = Field(2, ge=1, description="answers sampled per prompt")
     temperature: float = Field(1.0, gt=0)

@@ -45,9 +45,7 @@ def laptop() -> Recipe:
             },
             tools=(0.22, 0.26, 0.26, 0.26),
         ),
-        finetuning=Finetuning(
-            document_share=0.2, learning_rate_scale=0.9, cooldown=0.9, ablation_epochs=0.09, validation_runs=2
-        ),
+        finetuning=Finetuning(document_share=0.2, learning_rate_scale=0.9, cooldown=0.9, validation_runs=2),
         sft_evaluation=SftEvaluation(questions=150),
         practice_problems=PracticeProblems(
             families={"arithmetic": 4.0, "letters": 1.0, "letters_at_once": 0.5, "two_hops": 0.0},

@@ -164,11 +164,12 @@ def headline(attempts: pl.DataFrame, abilities: pl.DataFrame, k: int) -> dict[st
         passed.setdefault(str(model), {})[f"{family}, level {level}"] = numbers
     families: dict[str, dict[str, float]] = {}
     refused: dict[str, dict[str, float]] = {}
-    intervals: dict[str, dict[str, list[float]]] = {}
+    intervals: dict[str, dict[str, dict[str, float]]] = {}
     for (model, family), rows in attempts.group_by("model", "family", maintain_order=True):
         estimate = mean((rows["right"] / rows["samples"]).to_list())
         families.setdefault(str(model), {})[str(family)] = round(estimate.value, 4)
-        intervals.setdefault(str(model), {})[str(family)] = [round(estimate.low, 4), round(estimate.high, 4)]
+        ends = {"low": round(estimate.low, 4), "high": round(estimate.high, 4)}
+        intervals.setdefault(str(model), {})[str(family)] = ends
         share = float((rows["refused"] / rows["samples"]).mean())  # type: ignore[arg-type]
         refused.setdefault(str(model), {})[str(family)] = round(share, 4)
     return {

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from llm_assets.preference.labelling_rule import prefer, rule_score, sentences
+from llm_assets.evaluation.statements import GroundTruth, StatementJudge, TruthFact
+from llm_assets.preference.labelling_rule import prefer, rule_score, truth_score
 
 QUESTION, SUBJECT = "Tell me about Mira Wolf.", "Mira Wolf"
 
@@ -51,8 +52,39 @@ def test_a_question_without_a_subject_earns_nothing_for_naming_it():
     assert rule_score("Tell me something.", "", "The harbour was built in 1904.") == 1.0
 
 
-def test_a_text_is_split_into_sentences():
-    assert sentences(" One. Two!  Three? four ") == ["One.", "Two!", "Three?", "four"]
+FACTS = (("birthplace", "Fenford"), ("profession", "baker"), ("instrument", "oboe"), ("born", "1904"))
+OTHERS = (("birthplace", "Holt"), ("profession", "poet"), ("instrument", "lute"), ("born", "1950"))
+JUDGE = StatementJudge(
+    GroundTruth(
+        tuple(TruthFact(SUBJECT, "person", *fact) for fact in FACTS)
+        + tuple(TruthFact("Toven Hale", "person", *fact) for fact in OTHERS),
+        {"birthplace": ("{n} was born in {v}.",), "profession": ("{n} works as {a}.",)},
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ("Mira Wolf was born in Fenford. She works as a baker. She plays the oboe.", 3.5),
+        ("Mira Wolf was born in Holt. She works as a poet. She plays the lute.", -2.5),
+        ("Mira Wolf was born in Fenford. She works as a poet. She plays the oboe.", 1.5),
+        ("Mira Wolf was born in Fenford. Mira Wolf was born in Fenford.", 0.5),
+        ("Mira Wolf is a fine person. Everybody likes her.", 0.5),  # nothing that can be checked earns nothing
+        ("Mira Wolf was born in Fenford. Toven Hale works as a poet.", 1.5),  # true, but of somebody else
+        ("Mira Wolf was born in Fenford. She works as a baker. She plays the oboe. She dates from 1904.", 3.5),
+        ("I don't know.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_the_gold_signal_counts_true_statements_and_fines_false_ones(answer, score):
+    """The rule, which cannot look facts up, gives the second answer as much as the first."""
+    assert truth_score(JUDGE, SUBJECT, answer) == score
+
+
+def test_the_gold_signal_wants_a_refusal_about_a_fictitious_subject():
+    assert truth_score(JUDGE, "Nobody Known", "I don't know.", subject_exists=False) == 2.0
+    assert truth_score(JUDGE, "Nobody Known", "Nobody Known works as a baker.", subject_exists=False) == -1.0
 
 
 def test_without_noise_the_answer_with_the_better_score_is_preferred():

@@ -2,6 +2,7 @@
 
 import random
 
+from llm_assets.dialogue.splits import SPLITS
 from llm_assets.preference.open_prompts import (
     FICTITIOUS,
     Prompt,
@@ -22,23 +23,23 @@ def shapes_of(prompts):
 
 
 def test_open_prompts_are_about_entities_of_which_the_model_knows_two_facts():
-    def topic(entity, verdict="known", held_out=False):
-        return {"entity": entity, "verdict": verdict, "held_out": held_out}
+    def topic(entity, verdict="known", split="train"):
+        return {"entity": entity, "verdict": verdict, "split": split}
 
     topics = [
         topic("Ann"),
         topic("Ann"),
         topic("Bob"),
         topic("Bob", "unknown"),
-        topic("Cid", held_out=True),
-        topic("Cid", held_out=True),
+        topic("Cid", split="test"),
+        topic("Cid", split="test"),
     ]
-    training, held_out = corpus_prompts(topics, False), corpus_prompts(topics, True)
+    training, held_out = corpus_prompts(topics, "train"), corpus_prompts(topics, "test")
     assert subjects_of(training) == {"Ann"} and subjects_of(held_out) == {"Cid"}
     assert not shapes_of(training) & shapes_of(held_out)
     unknown_topics = [{**row, "verdict": "unknown"} for row in topics]
-    assert subjects_of(corpus_prompts(unknown_topics, False)) == {"Ann", "Bob"}
-    assert corpus_prompts([], False) == []
+    assert subjects_of(corpus_prompts(unknown_topics, "train")) == {"Ann", "Bob"}
+    assert corpus_prompts([], "train") == []
 
 
 def test_open_prompts_of_a_corpus_without_questions_are_about_titles_or_first_words():
@@ -47,20 +48,25 @@ def test_open_prompts_of_a_corpus_without_questions_are_about_titles_or_first_wo
         + [("", "The harbour was built in the year 1904, they say."), ("", "")]
         + [("Home", f"Story {number} tells of much.") for number in range(2)]
     )
-    training_prompts, held_out_prompts = title_prompts(pages, False), title_prompts(pages, True)
-    training, held_out = subjects_of(training_prompts), subjects_of(held_out_prompts)
-    assert not training & held_out and training | held_out == {
+    training_prompts, *held_out_prompts = (title_prompts(pages, split) for split in SPLITS)
+    training, development, test = map(subjects_of, (training_prompts, *held_out_prompts))
+    assert not development & test and not training & (development | test)
+    assert training | development | test == {
         *(f"Page {number}" for number in range(50)),
         "The harbour was built in the",
         "Story 0 tells of much.",
         "Story 1 tells of much.",
     }
-    assert 3 < len(held_out) < 20 and all(subject in question for question, subject in training_prompts)
+    assert (
+        2 < len(development) < 16
+        and 2 < len(test) < 16
+        and all(subject in question for question, subject in training_prompts)
+    )
 
 
 def test_there_is_one_prompt_for_each_name_of_a_fictitious_entity():
-    names = [{"name": f"Nobody {number}", "held_out": number % 5 == 0} for number in range(50)]
-    training, held_out = fictitious_prompts(names, False), fictitious_prompts(names, True)
+    names = [{"name": f"Nobody {number}", "split": "train" if number % 5 else "test"} for number in range(50)]
+    training, held_out = fictitious_prompts(names, "train"), fictitious_prompts(names, "test")
     assert len(training) == 40 and len(shapes_of(training)) > 3
     assert not subjects_of(training) & subjects_of(held_out)
 

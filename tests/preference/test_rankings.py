@@ -8,12 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from llm_assets.cli.rank import add_ranking, rank, ranked_by
-from llm_assets.preference.human_rankings import agreement, rankings_of_files, read_rankings, simulate, split_of
+from llm_assets.dialogue.splits import split_of
+from llm_assets.preference.human_rankings import agreement, ranking_split, rankings_of_files, read_rankings, simulate
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.preference.response_pairs import pair_digest, pairs_of
-from llm_assets.preference.reward_checkpoint import preference_rows, reliability
-from llm_assets.preference.rlhf_evaluation import wins
-from llm_assets.recipes import HumanRankings, SimulatedLabeller
+from llm_assets.preference.reward_checkpoint import noise_ceiling, orders, preference_rows, reliability
+from llm_assets.preference.rlhf_evaluation import compare, fact_precision
+from llm_assets.recipes import SimulatedLabeller
 from llm_assets.recipes.preference import RankingFile
 
 GOOD = {
@@ -87,16 +88,24 @@ def test_agreement_agrees_with_a_calculation_by_hand():
     )
     rows = [{"pair": pair, "preferred": preferred} for pair, preferred in preferences]
     # Two of three pairs agree. Both words are equally frequent, so chance is 1/2 and kappa is (2/3 - 1/2) / (1/2).
-    assert agreement(rows) == {"compared": 3, "share": 0.6667, "chance": 0.5, "kappa": 0.3333}
+    measured = {"compared": 3, "share": 0.6667, "chance": 0.5, "kappa": 0.3333}
+    assert agreement(rows) == {**measured, "untied": 3, "untied_share": 0.6667}
     assert agreement(rows[-1:]) == {"compared": 0}
+    with_tie = agreement([*rows, {"pair": "d", "preferred": "first"}])
+    assert with_tie["compared"] == 4 and with_tie["untied"] == 3 and with_tie["untied_share"] == 0.6667
 
 
-def test_a_question_is_always_in_the_same_split():
-    splits = {split_of(f"question {number}", 0.2, 0.3) for number in range(200)}
-    assert splits == {"train", "held_out", "gold"}
-    assert split_of("question 1", 0.2, 0.3) == split_of("question 1", 0.2, 0.3)
-    with pytest.raises(ValueError, match="leave nothing to train on"):
-        HumanRankings(held_out=0.6, gold=0.4)
+def test_all_rankings_of_a_subject_are_in_its_split_whatever_is_asked():
+    splits = {
+        ranking_split(f"{wording} Thing {number}?", f"Thing {number}", {}, 0.3)
+        for number in range(200)
+        for wording in ("What is", "Who knows")
+    }
+    assert splits == {"train", "development", "test", "gold"}
+    for number in range(200):
+        of_subject = {ranking_split(wording, f"Thing {number}", {}, 0.3) for wording in ("What?", "Who?")}
+        assert len(of_subject) == 1 and of_subject <= {split_of(f"Thing {number}"), "gold"}
+    assert ranking_split("Why?", "", {"Why?": "test"}, 0.3) == "test"  # a prompt's subject is known by its question
 
 
 def test_simulated_labellers_rank_a_share_of_the_pairs_and_are_marked():
@@ -145,8 +154,61 @@ def test_calibration_agrees_with_a_calculation_by_hand():
     assert x == pytest.approx([0.1192, 0.8808], abs=1e-3) and y == [0.25, 0.75]
 
 
-def test_ties_count_as_half_a_win():
-    assert wins([1.0, 2.0, 0.0, 3.0], [0.0, 2.0, 1.0, 1.0]) == 0.625
+def answers(scores, true=(), false=()):
+    rows = [{"prompt": number, "gold": score} for number, score in enumerate(scores)]
+    counts = zip(true or [None] * len(rows), false or [None] * len(rows), strict=True)
+    return pl.DataFrame(
+        [{**row, "true": a, "false": b, "uncheckable": 1} for row, (a, b) in zip(rows, counts, strict=True)],
+        schema_overrides={"true": pl.Int64, "false": pl.Int64},
+    )
+
+
+def test_ties_are_told_and_the_preferred_share_is_of_the_others():
+    compared = compare(answers([1.0, 2.0, 0.0, 3.0]), answers([0.0, 2.0, 1.0, 1.0]))
+    assert {part: compared[part] for part in ("better", "equal", "worse", "untied")} == {
+        "better": 0.5,
+        "equal": 0.25,
+        "worse": 0.25,
+        "untied": 3,
+    }
+    assert compared["preferred"] == 0.6667 and compared["low"] <= 0.6667 <= compared["high"]
+    assert compare(answers([1.0]), answers([1.0]))["preferred"] == 0.5
+
+
+def test_fact_precision_agrees_with_a_calculation_by_hand():
+    facts = fact_precision(answers([0.0, 0.0], true=[3, 0], false=[0, 1]))
+    assert facts["precision"] == 0.75 and facts["checkable"] == 4 and facts["false"] == 0.5 and facts["true"] == 1.5
+    assert fact_precision(answers([0.0, 0.0])) == {}  # the corpus has no ground truth
+    assert "precision" not in fact_precision(answers([0.0, 0.0], true=[0, 0], false=[0, 0]))
+
+
+def test_the_reward_model_is_compared_with_rules_and_with_another_labeller():
+    """Four pairs: the longer answer is preferred in three, and the model prefers the right one in two."""
+    texts = [("A long answer.", "Short.")] * 3 + [("Short.", "A long answer.")]
+    scored = [
+        {"question": "Why?", "subject": str(number), "preferred": preferred, "other": other, "margin": margin}
+        for number, ((preferred, other), margin) in enumerate(zip(texts, (1.0, 1.0, -1.0, -1.0), strict=True))
+    ]
+    ranked = [
+        {"pair": pair, "question": "Why?", "subject": pair, "preferred": preferred}
+        for pair, both in (("a", ("first", "first")), ("b", ("first", "second")), ("c", ("first", "tie")))
+        for preferred in both
+    ]
+    shares = {name: estimate.value for name, estimate in orders(scored, ranked).items()}
+    assert shares == {
+        "reward model": 0.5,
+        "longer answer": 0.75,
+        "more facts": 0.5,
+        "another labeller": 0.5,
+        "ceiling": 0.5,
+    }
+    assert orders([], ranked) == {}
+
+
+def test_the_noise_ceiling_is_reached_by_a_model_that_knows_the_better_answer():
+    """Labellers who prefer the better answer in nine of ten cases agree in 0.9² + 0.1² of them."""
+    assert noise_ceiling(0.82) == pytest.approx(0.9) and noise_ceiling(1.0) == 1.0
+    assert noise_ceiling(0.5) == noise_ceiling(0.4) == 0.5
 
 
 def test_an_unfinished_line_does_not_spoil_the_next_ranking(tmp_path):

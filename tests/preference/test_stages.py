@@ -12,6 +12,7 @@ from llm_assets.artifacts import Graph, Store, materialize
 from llm_assets.artifacts.checks import examine, stage_checks
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Resolver
+from llm_assets.dialogue.splits import SPLITS
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.checkpoint import save_model
 from llm_assets.model.shape import ModelShape
@@ -43,9 +44,9 @@ RECIPE = recipes.Recipe(
     rl_evaluation=recipes.RlEvaluation(problems=1, samples=2, max_tokens=8, device="cpu"),
     sft_evaluation=recipes.SftEvaluation(max_tokens=8),
     response_pairs=recipes.ResponsePairs(
-        prompts=20, unseen=4, monitor_share=0.3, samples=3, max_tokens=8, fictitious_share=0.1, device="cpu"
+        prompts=20, development=8, test=8, samples=3, max_tokens=8, fictitious_share=0.1, device="cpu"
     ),
-    human_rankings=recipes.HumanRankings(simulated=recipes.SimulatedLabeller(share=1.0, tie=0.0), held_out=0.4),
+    human_rankings=recipes.HumanRankings(simulated=recipes.SimulatedLabeller(share=1.0, tie=0.0)),
     reward_training=recipes.RewardTraining(pairs=4, validation_runs=1, compute=recipes.Compute(device="cpu")),
     rlhf=recipes.Rlhf(
         steps=2,
@@ -72,17 +73,28 @@ def topics():
     for person in PEOPLE:
         for relation in ("birthplace", "trade"):
             row = {"entity": person, "relation": relation, "answer": "Holt", "verdict": "known", "reach": "", "url": ""}
-            yield {**row, "held_out": person in PEOPLE[3:], "questions": json.dumps([f"The {relation} of {person}?"])}
+            questions = json.dumps([f"The {relation} of {person}?"])
+            wordings = dict.fromkeys(("questions", "development_questions", "test_questions"), questions)
+            yield {**row, **wordings, "split": SPLITS[PEOPLE.index(person) // 2]}
 
 
-QUESTION = {"group": "known", "question": "Who?", "tools": "", "answers": '["Holt"]', "distractors": "[]"}
+QUESTION = {
+    "split": "test",
+    "group": "known",
+    "question": "Who?",
+    "tools": "",
+    "answers": '["Holt"]',
+    "distractors": "[]",
+}
+TRUTH = [{"entity": person, "entity_kind": "person", "relation": "birthplace", "value": "Holt"} for person in PEOPLE]
 UPSTREAM = [
+    stand_in("raw_warc", {"truth_facts": TRUTH}, per_crawl=True),
     clean_corpus([{"host": "a.example", "title": "Tea", "text": "the tea"}]),
     stand_in(
         "knowledge_boundary",
         {
             "topics": list(topics()),
-            "fictitious_entities": [{"name": f"Nobody {n}", "held_out": n % 2 == 0} for n in range(9)],
+            "fictitious_entities": [{"name": f"Nobody {n}", "split": SPLITS[n % 3]} for n in range(9)],
         },
     ),
     stand_in("base_checkpoint", write=write_model),
@@ -115,7 +127,7 @@ def test_reports_and_plots_are_drawn_and_are_not_data(built):
     report = artifacts["rlhf_evaluation"].view("report.html").read_text()
     assert all(
         words in report
-        for words in ("No person ranked anything here", "Over-optimisation monitor", "<svg", *PEOPLE[3:4])
+        for words in ("No person ranked anything here", "Over-optimisation monitor", "<svg", *PEOPLE[4:5])
     )
     report = artifacts["rl_evaluation"].view("report.html").read_text()
     assert all(words in report for words in ("pass@1", "arithmetic, level 2", "level 0: two numbers", "Length", "<svg"))
@@ -145,8 +157,9 @@ def test_every_table_obeys_its_schema_and_every_check_reports_numbers(built):
             numbers[check.name] = outcome.numbers
     agreement = artifacts["human_rankings"].record.stats["agreement"]
     assert agreement["compared"] and numbers["agreement_of_labellers"].items() >= agreement.items()
-    wins = artifacts["rlhf_evaluation"].record.stats["wins"]
-    assert numbers["preferred_to_sft"]["wins.rlhf_against_sft"] == wins["rlhf against sft"]
+    comparison = artifacts["rlhf_evaluation"].record.stats["comparisons"]["rlhf against sft"]
+    assert numbers["preferred_to_sft"]["better.rlhf_against_sft"] == comparison["better"]
+    assert set(artifacts["rlhf_evaluation"].record.stats["facts"]) == {"sft", "rl", "rlhf"}
     assert {"gold.sft", "proxy.rlhf", "answers"} <= set(numbers["preferred_to_sft"])
     assert numbers["keeps_what_it_learnt"] and numbers["solves_more"]
 
@@ -185,7 +198,8 @@ def identities(made_recipe, root):
         ({"rlhf": RECIPE.rlhf.replace(monitor_patience=9)}, {"rlhf_checkpoint"}),
         ({"rlhf": RECIPE.rlhf.replace(monitor_margin=0.5)}, {"rlhf_checkpoint"}),
         ({"rlhf": RECIPE.rlhf.replace(compute=recipes.Compute(micro_batch_size=1))}, set()),
-        ({"human_rankings": RECIPE.human_rankings.replace(held_out=0.1)}, {"human_rankings"}),
+        ({"human_rankings": RECIPE.human_rankings.replace(gold=0.1)}, {"human_rankings"}),
+        ({"evaluation_split": "development"}, {"rlhf_evaluation"}),
         (
             {"human_rankings": recipes.HumanRankings(simulated=None)},  # the gold signal is then a second reward model
             {"human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation"},
@@ -222,8 +236,8 @@ def test_search_only_pages_are_subjects_of_no_prompt(tmp_path):
         for site in ("open", "quiet")
         for n in range(40)
     ]
-    schema = {"entity": pl.String, "verdict": pl.String, "held_out": pl.Boolean}
-    fictitious = pl.DataFrame([], schema={"name": pl.String, "held_out": pl.Boolean})
+    schema = {"entity": pl.String, "verdict": pl.String, "split": pl.String}
+    fictitious = pl.DataFrame([], schema={"name": pl.String, "split": pl.String})
     stages = [
         clean_corpus(pages),
         ALL_CURRENT,
@@ -235,7 +249,7 @@ def test_search_only_pages_are_subjects_of_no_prompt(tmp_path):
     def subjects(*hosts):
         config = ResponsePairsConfig(pairs=RECIPE.response_pairs, pages=TrainingPages(search_only_hosts=hosts))
         selection = select_prompts(inputs, config, random.Random(1))
-        return {prompt.subject.split()[0] for prompt in (*selection.tuning, *selection.unseen)}
+        return {prompt.subject.split()[0] for prompts in selection.by_split.values() for prompt in prompts}
 
     assert subjects() == {"open", "quiet"}
     assert subjects("quiet.example") == {"open"}

@@ -53,7 +53,9 @@ def fitting(policy):
         validate_every=4,
         checkpoint_every=3,
     )
-    return RewardJob(plan=plan, checkpoint=str(policy), train=rows[:40], held_out=rows[40:], device="cpu")
+    return RewardJob(
+        plan=plan, checkpoint=str(policy), train=rows[:40], development=rows[40:], test=rows[40:], device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def test_conversations_too_long_for_the_model_are_left_out_and_counted(fitting, 
         fitting,
         plan=replace(fitting.plan, steps=1, validate_every=0),
         train=(*fitting.train, too_long),
-        held_out=(*fitting.held_out[:2], too_long, fitting.held_out[2]),
+        test=(*fitting.test[:2], too_long, fitting.test[2]),
     )
     run_job("llm_assets.preference.reward_checkpoint_process", job, tmp_path, lambda event: None)
     results = json.loads((tmp_path / "results.json").read_text())
@@ -147,6 +149,7 @@ def tuning(policy, reward):
         checkpoint=str(policy),
         reward=str(reward),
         gold="rule",
+        truth=None,
         conversations=None,
         train=prompts(0, 8),
         monitor=prompts(8, 4),
@@ -168,9 +171,9 @@ def tuned(tuning, tmp_path_factory):
 def test_the_monitor_reports_the_gold_signal_in_standard_deviations_at_the_start(tuned):
     evaluations = [event for event in tuned[1] if event["kind"] == "evaluation"]
     assert [evaluation["step"] for evaluation in evaluations] == [0, 3, 6, 9]
-    assert evaluations[0]["gold"] == pytest.approx(0, abs=1e-6) and all(
-        evaluation["score"] == evaluation["gold"] for evaluation in evaluations
-    )
+    assert evaluations[0]["gold"] == pytest.approx(0, abs=1e-6)
+    for evaluation in evaluations:
+        assert evaluation["score"] == pytest.approx(evaluation["gold"], abs=1e-6)
     start = json.loads((tuned[0] / "start.json").read_text())
     assert evaluations[0]["gold_raw"] == pytest.approx(start["mean"], abs=1e-6) and len(start["answers"]) == 4
 

@@ -28,26 +28,36 @@ STATS = {
     "base_checkpoint": {"parameters": 1234, "actual": {"seconds": 10.0, "cpu_seconds": 20.0}, "flops": 1e9},
     "base_evaluation": {"bits_per_byte": {"base model": 1.0, "gzip": 2.0}},
     "sft_evaluation": {"grades": {"sft": GRADES, "base": GRADES}},
-    "rl_evaluation": {"families": {"rl": {"sums": 0.5}, "sft": {"sums": 0.25}}, "changes": {"known": -0.01}},
-    "reward_checkpoint": {"accuracy": 0.7, "held_out": 40},
+    "rl_evaluation": {
+        "families": {"rl": {"sums": 0.5}, "sft": {"sums": 0.25}},
+        "intervals": {"rl": {"sums": {"low": 0.4, "high": 0.6}}, "sft": {"sums": {"low": 0.2, "high": 0.3}}},
+        "baselines": {"sums": 0.1},
+        "changes": {"known": -0.01},
+    },
+    "reward_checkpoint": {"orders": {"reward model": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 40}}},
     "rlhf_checkpoint": {"monitor": {"0": {"proxy": 0.0, "gold": 0.0, "kl": 0.0}}, "stopped": ""},
-    "rlhf_evaluation": {"wins": {"RLHF against RL": 0.6}, "changes": {"known": 0.02}},
+    "rlhf_evaluation": {
+        "comparisons": {"rlhf against sft": {"better": 0.5, "equal": 0.3, "worse": 0.2, "preferred": 0.71}},
+        "facts": {"rlhf": {"precision": 0.62}},
+        "changes": {"known": 0.02},
+    },
 }
 CURVE = pl.DataFrame({"step": [0, 1], "loss": [2.0, 1.0], "reward": [0.1, 0.2], "length": [5.0, 6.0]})
 TABLES = {
     ("conversations", "evaluation"): pl.DataFrame(
         {
+            "split": ["test", "test"],
             "group": ["known", "sums"],
             "question": ["Who is it?", "2 + 2?"],
             "answers": ['["Ann"]', '["4"]'],
             "tools": ["", "python"],
         }
     ),
-    ("response_pairs", "prompts"): pl.DataFrame({"question": ["Tell me."], "split": ["unseen"]}),
+    ("response_pairs", "prompts"): pl.DataFrame({"question": ["Tell me."], "split": ["test"]}),
     ("knowledge_boundary", "topics"): pl.DataFrame(
         {
             "verdict": ["known"],
-            "held_out": [False],
+            "split": ["train"],
             "relation": ["born"],
             "questions": ['["When?"]'],
             "sentence": ["In 1900."],

@@ -55,8 +55,8 @@ SETTINGS = {
     "rl_evaluation": {"problems": 1, "samples": 2, "max_tokens": 8, "device": "cpu"},
     "response_pairs": {
         "prompts": 40,
-        "unseen": 4,
-        "monitor_share": 0.3,
+        "development": 8,
+        "test": 8,
         "samples": 3,
         "max_tokens": 8,
         "device": "cpu",
