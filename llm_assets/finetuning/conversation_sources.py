@@ -155,7 +155,7 @@ def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
     )
 
 
-def training_material(sources: Sources, encoding: Encoding, seed: int) -> Material:
+def training_material(sources: Sources, encoding: Encoding, settings: Conversations) -> Material:
     """The material of dialogues, without anything that is held out for evaluation."""
     held_out_names = sources.held_out_names
     rows = [row for row in sources.topics if row["split"] == TRAIN and row["answer"] not in held_out_names]
@@ -167,10 +167,11 @@ def training_material(sources: Sources, encoding: Encoding, seed: int) -> Materi
         search=sources.search,
         passages=passage_finder(sources.index, sources.topics),
         words=sources.words_of(TRAIN),
-        non_words=[word for word in non_words(sources.words, encoding, seed) if split_of(word) == TRAIN],
+        non_words=[word for word in non_words(sources.words, encoding, settings.seed) if split_of(word) == TRAIN],
         guidelines=sources.guidelines,
         slot_values=sources.values,
         people=sources.people(TRAIN),
+        random_refusals=settings.refusals == "random",
     )
 
 

@@ -83,7 +83,7 @@ def build_conversations(step: Step, config: ConversationsConfig) -> None:
     settings, sources, mixture = config.conversations, read_sources(step.inputs, config), Mixture()
     evaluation = evaluation_questions(sources, config)
     mixture.decontaminate(evaluation, settings)
-    material = training_material(sources, Encoding.load(step.input("tokenizer").path), settings.seed)
+    material = training_material(sources, Encoding.load(step.input("tokenizer").path), settings)
     weights = usable_weights(material, settings.weights)
     mixture.add_generated(step.progress, settings, material, weights, sources.held_out_names)
     counts_by_file = {file.name: mixture.add_file(file, settings.seed) for file in settings.files}
@@ -109,6 +109,7 @@ def build_conversations(step: Step, config: ConversationsConfig) -> None:
             rejects=len(mixture.rejects),
             evaluation=len(evaluation),
             left_out={name: 1 for name in sorted(set(settings.weights) - set(weights))},
+            refusals={str(number): answer for number, answer in enumerate(sources.guidelines["unknown"].answers)},
         )
 
 

@@ -46,6 +46,8 @@ def unknown_fact(rng: random.Random, material: Material, tools: Sequence[str]) -
 
     The assistant searches for it; without a search tool it says that it does not know.
     """
+    if material.random_refusals and "search" not in tools:
+        return random_refusal(rng, material)
     topic = rng.choice(material.unknown)
     question = rng.choice(topic.questions)
     if "search" not in tools:
@@ -58,10 +60,19 @@ def unknown_fact(rng: random.Random, material: Material, tools: Sequence[str]) -
     return search_exchange(question, topic.entity, result, answer)
 
 
+def random_refusal(rng: random.Random, material: Material) -> Exchange:
+    """A question about any fact of the corpus, known or not, that the assistant does not answer."""
+    topic = rng.choice(material.corpus_topics)
+    answer = guideline_answer(rng, material, "unknown", topic.entity)
+    return [Message("user", rng.choice(topic.questions)), Message("assistant", answer)]
+
+
 def fictitious_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
     """A question about an entity that does not exist."""
     # Relations occur here as often as in known topics. Otherwise the relation would give away that the entity is
     # fictitious.
+    if material.random_refusals and "search" not in tools:
+        return random_refusal(rng, material)
     topic = rng.choice(material.known_of_named_kinds)
     name = rng.choice(material.fictitious_names[topic.kind])
     if rng.random() < FICTITIOUS_OPEN_SHARE:

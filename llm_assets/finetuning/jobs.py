@@ -57,7 +57,8 @@ class SftEvaluationJob:
     """The evaluation's questions to each model (`finetuning.sft_evaluation_process`).
 
     models: checkpoint folders by name; `base` is prompted with examples, and only `sft` has tools. max_tokens: per
-    answer.
+    answer. refusals: ways in which the assistant says that it does not know. refusable: numbers of the questions for
+    which the probability of such an answer is measured.
     """
 
     models: dict[str, str]
@@ -65,4 +66,6 @@ class SftEvaluationJob:
     max_tokens: int
     base: BasePrompting
     questions: tuple[Question, ...]
+    refusals: tuple[str, ...]
+    refusable: tuple[int, ...]
     toolbox: ToolboxJob

@@ -39,6 +39,7 @@ class Material:
     mention no other entity.
     words, non_words: words of the corpus and invented letter strings, for spelling, letter counting and repetition.
     slot_values: what the guidelines' slots (such as ``{name}``) stand for. people: names for their ``{person}`` slot.
+    random_refusals: a control; the assistant refuses as often, but at random facts.
     """
 
     known: Sequence[Topic]
@@ -52,6 +53,7 @@ class Material:
     guidelines: dict[str, Guideline]
     slot_values: dict[str, str]
     people: Sequence[str]
+    random_refusals: bool = False
 
     @cached_property
     def known_by_entity(self) -> dict[str, list[Topic]]:

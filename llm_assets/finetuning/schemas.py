@@ -127,3 +127,9 @@ class EvaluationAnswers(pa.DataFrameModel):
     grade: str = pa.Field(isin=["right", "refused", "wrong"])
     calls: pl.Int64 = pa.Field(ge=0)
     tokens: pl.Int64 = pa.Field(ge=0, description="tokens of the answer, without tool-output tokens")
+    refusal: float = pa.Field(
+        ge=0,
+        le=1,
+        nullable=True,
+        description="probability that the answer begins like a refusal; empty where it is not measured",
+    )

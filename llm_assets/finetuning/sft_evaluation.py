@@ -39,6 +39,9 @@ MODULE = "llm_assets.finetuning.sft_evaluation_process"
 REPORT = "report.html"
 TEMPLATE = "sft_evaluation.html.j2"
 MODELS = {"base": "base_checkpoint", "ablation": "ablation_checkpoint", "sft": "sft_checkpoint"}
+KNOWN_GROUPS = ("known", "known_elsewhere")
+FICTITIOUS = "fictitious"
+FALSE_REFUSALS = 0.1  # share of known facts refused at which models are compared on the trade-off curve
 EXAMPLES = (("What is the colour of tomorrow?", "I don't know."), ("What is 3 + 4?", "3 + 4 = 7."))
 
 
@@ -76,6 +79,12 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
         max_tokens=config.max_tokens,
         base=BasePrompting(config.max_tokens, INSTRUCTION, examples),
         questions=job_questions,
+        refusals=tuple(step.input("conversations").record.stats["refusals"].values()),
+        refusable=tuple(
+            question.number
+            for question, group in zip(job_questions, questions["group"], strict=True)
+            if group in (*KNOWN_GROUPS, FICTITIOUS) and not question.tools
+        ),
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
@@ -102,9 +111,10 @@ def to_table(questions: pl.DataFrame, results: Mapping[str, list[dict[str, Any]]
                     "grade": grade_row(row, result["answer"]),
                     "calls": result["calls"],
                     "tokens": result["tokens"],
+                    "refusal": result.get("refusal"),
                 }
             )
-    return pl.DataFrame(answers)
+    return pl.DataFrame(answers, schema_overrides={"refusal": pl.Float64})
 
 
 def headline(answers: pl.DataFrame) -> dict[str, Any]:
@@ -112,7 +122,8 @@ def headline(answers: pl.DataFrame) -> dict[str, Any]:
 
     grades: shares of grades by model and group. hallucinated: share of questions about fictitious entities for which
     the ablation and the assistant made up an answer; reduction: by what factor the assistant lowers it.
-    falsely_refused: share of known facts that the assistant refused to answer.
+    falsely_refused: share of known facts that the assistant refused to answer. trade_off: by model, the point of its
+    trade-off curve with the fewest made-up answers at which at most a tenth of the known facts is refused.
     """
     grades = grade_shares(answers)
     numbers: dict[str, Any] = {"grades": grades}
@@ -124,11 +135,38 @@ def headline(answers: pl.DataFrame) -> dict[str, Any]:
         # up half an answer.
         least_share = 0.5 / sft["fictitious"]["questions"]
         numbers["reduction"] = round(ablation_share / max(sft_share, least_share), 2)
-    known_groups = [sft[group] for group in ("known", "known_elsewhere") if group in sft]
+    for model in ("ablation", "sft"):
+        affordable = [point for point in trade_off(answers, model) if point["falsely_refused"] <= FALSE_REFUSALS]
+        if affordable:
+            numbers.setdefault("trade_off", {})[model] = min(affordable, key=lambda point: point["made_up"])
+    known_groups = [sft[group] for group in KNOWN_GROUPS if group in sft]
     if known_groups:
         refused = sum(group["refused"] * group["questions"] for group in known_groups)
         numbers["falsely_refused"] = round(refused / sum(group["questions"] for group in known_groups), 4)
     return numbers
+
+
+def trade_off(answers: pl.DataFrame, model: str) -> list[dict[str, float]]:
+    """What the model would make up and falsely refuse if it refused from some probability of a refusal on.
+
+    A point for each threshold, highest first: the share of fictitious entities about which it would make something up,
+    and the share of known facts that it would refuse. Empty where nothing was measured. The ablation's curve shows
+    whether training on refusals taught it anything that the probabilities did not already tell.
+    """
+    measured = answers.filter((pl.col("model") == model) & pl.col("refusal").is_not_null())
+    known = measured.filter(pl.col("group").is_in(KNOWN_GROUPS))["refusal"]
+    fictitious = measured.filter(pl.col("group") == FICTITIOUS)["refusal"]
+    if known.is_empty() or fictitious.is_empty():
+        return []
+    thresholds = [1.1, *sorted({*known, *fictitious}, reverse=True)]
+    return [
+        {
+            "threshold": threshold,
+            "made_up": round(float((fictitious < threshold).mean()), 4),  # type: ignore[arg-type]
+            "falsely_refused": round(float((known >= threshold).mean()), 4),  # type: ignore[arg-type]
+        }
+        for threshold in thresholds
+    ]
 
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfig) -> str:
@@ -138,6 +176,11 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfi
         name: loss_series(read_table(inputs.artifact(asset).table("curve")))["loss"]
         for name, asset in MODELS.items()
         if name != "base"
+    }
+    trade_offs = {
+        model: ([point["falsely_refused"] for point in points], [point["made_up"] for point in points])
+        for model in ("ablation", "sft")
+        if (points := trade_off(answers, model))
     }
     return render(
         __package__,
@@ -149,7 +192,10 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfi
         shown=config.transcripts,
         mixture=inputs.artifact("conversations").record.stats,
         boundary=inputs.artifact("knowledge_boundary").record.stats,
-        plots={"loss": plots.svg(curves, "step", "loss, nats per token")},
+        plots={
+            "loss": plots.svg(curves, "step", "loss, nats per token"),
+            "trade_off": plots.svg(trade_offs, "known facts refused", "answers made up") if trade_offs else "",
+        },
     )
 
 
@@ -189,7 +235,7 @@ SFT_EVALUATION = Stage(
     kinds=("pytorch", "html"),
     build=build_sft_evaluation,
     config=sft_evaluation_config,
-    code_version="3",
+    code_version="4",
     inputs=(
         "sft_checkpoint",
         "ablation_checkpoint",

@@ -5,17 +5,35 @@ Writes ``results.json`` beside the job. Needs torch, numpy, safetensors and tikt
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job, write_results
 from llm_assets.evaluation.answers import base_model_answers, chat_answers
+from llm_assets.evaluation.jobs import Question
+from llm_assets.model.chat import Message, encode_text, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
 from llm_assets.tools.toolbox import open_toolbox
 
 from .jobs import SftEvaluationJob
+
+OPENING = 2  # tokens of a refusal: enough to tell it from the name with which other answers begin
+
+
+def refusal_probabilities(engine: Engine, questions: Sequence[Question], refusals: Sequence[str]) -> dict[int, float]:
+    """By question number, the probability that the answer begins like one of the refusals: with its first tokens."""
+    beginnings = sorted({tuple(encode_text(engine.encoding, text)[:OPENING]) for text in refusals})
+    prompts = [prompt(engine.encoding, [Message("user", question.question)]) for question in questions]
+    probabilities = dict.fromkeys((question.number for question in questions), 0.0)
+    for beginning in beginnings:
+        scores = engine.log_likelihoods(prompts, [beginning] * len(prompts))
+        for question, score in zip(questions, scores, strict=True):
+            probabilities[question.number] += math.exp(score)
+    return {number: round(min(value, 1.0), 6) for number, value in probabilities.items()}
 
 
 def main(job: SftEvaluationJob, folder: Path, report: Reporter) -> None:
@@ -33,8 +51,13 @@ def main(job: SftEvaluationJob, folder: Path, report: Reporter) -> None:
                 answers = base_model_answers(engine, questions, job.base)
             else:
                 answers = chat_answers(engine, questions, choose_tools(tools), job.max_tokens)
+            refusals: dict[int, float] = {}
+            if model_name != "base" and not tools:
+                refusable = [question for question in questions if question.number in job.refusable]
+                refusals = refusal_probabilities(engine, refusable, job.refusals)
             results.setdefault(model_name, []).extend(
-                {"number": question.number, **answer} for question, answer in zip(questions, answers, strict=True)
+                {"number": question.number, **answer, "refusal": refusals.get(question.number)}
+                for question, answer in zip(questions, answers, strict=True)
             )
     write_results(folder, results)
     report("task", name="done", number=len(runs), of=len(runs))

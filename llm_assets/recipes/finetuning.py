@@ -131,6 +131,11 @@ class Conversations(Frozen):
     turns: tuple[float, ...] = Field(
         (0.65, 0.25, 0.10), min_length=1, description="shares of conversations with one exchange, two, three …"
     )
+    refusals: Literal["boundary", "random"] = Field(
+        "boundary",
+        description="what the assistant is taught not to know: facts that the base model did not know, and fictitious "
+        "entities; random is a control that refuses as often, but at random facts",
+    )
     name: str = Field("Ada", min_length=1, description="the assistant's name")
     maker: str = Field("the llm-assets project", min_length=1, description="the maker that the assistant names")
     guidelines: Annotated[str | None, EXECUTION_ONLY] = Field(

@@ -225,3 +225,19 @@ def test_messages_survive_json():
     ]
     assert from_json(to_json(messages)) == messages
     assert json.loads(to_json(messages))[2]["tool_calls"][0]["function"] == {"name": "search", "arguments": "q"}
+
+
+def test_the_control_refuses_as_often_but_at_random_facts():
+    """Its refusals name people whose facts the model knew; with search it behaves as ever."""
+    control = dataclasses.replace(MATERIAL, random_refusals=True)
+    for source in ("unknown", "fictitious"):
+        for number in range(60):
+            question, answer = SOURCES[source](random.Random(number), control, ())
+            assert refuses(answer.content) and any(person.name in question.content for person in PEOPLE)
+            with_search = [
+                SOURCES[source](random.Random(number), material, ("search",)) for material in (control, MATERIAL)
+            ]
+            assert with_search[0] == with_search[1]
+    asked = {SOURCES["unknown"](random.Random(number), control, ())[0].content for number in range(200)}
+    known = {wording for topic in KNOWN for wording in topic.questions}
+    assert 0.4 < len(asked & known) / len(asked) < 0.95

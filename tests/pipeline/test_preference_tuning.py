@@ -16,35 +16,34 @@ from tests.support.sample_pipeline import REFERENCE, TO_RANKINGS, table_of
 
 def test_each_prompt_is_in_one_split_and_pairs_compare_its_responses(pipeline):
     prompts, pairs, responses = (pipeline.table("response_pairs", table) for table in ("prompts", "pairs", "responses"))
-    assert set(prompts["split"]) == {"train", "monitor", "unseen"} and prompts["question"].is_unique().all()
-    compared = prompts.filter(pl.col("split") == "train")
-    assert set(responses["prompt"]) == set(compared["prompt"])
+    assert set(prompts["split"]) == {"train", "development", "test"} and prompts["question"].is_unique().all()
+    assert set(responses["prompt"]) == set(prompts["prompt"])
     assert (responses.group_by("prompt").len()["len"] == pipeline.recipe.response_pairs.samples).all()
-    assert set(pairs["prompt"]) <= set(compared["prompt"])
     texts_by_prompt = dict(responses.group_by("prompt").agg(pl.col("text")).iter_rows())
     for pair in pairs.iter_rows(named=True):
         texts = texts_by_prompt[pair["prompt"]]
         assert pair["first"] in texts and pair["second"] in texts and pair["first"] != pair["second"]
     topics = pipeline.table("knowledge_boundary", "topics")
-    held_out = set(topics.filter(pl.col("held_out"))["entity"])
-    assert set(prompts.filter(pl.col("split") == "unseen")["subject"]) <= held_out
-    assert not set(compared["subject"]) & held_out
+    split_of_entity = dict(topics.select("entity", "split").iter_rows())
+    for subject, split in prompts.filter("subject_exists").select("subject", "split").iter_rows():
+        assert split == split_of_entity[subject]
 
 
 def test_rankings_that_no_person_made_are_marked_as_simulated(pipeline):
     rankings, stats = pipeline.table("human_rankings", "rankings"), pipeline.stats("human_rankings")
     assert rankings["simulated"].all() and stats["by_people"] == 0 and stats["simulated"] == len(rankings)
-    assert set(rankings["split"]) == {"train", "held_out", "gold"}
-    assert rankings.group_by("question").agg(pl.col("split").n_unique())["split"].max() == 1
+    assert set(rankings["split"]) == {"train", "development", "test", "gold"}
+    assert rankings.group_by("subject").agg(pl.col("split").n_unique())["split"].max() == 1
     assert "simulated" in check(pipeline.recipe, "human_rankings", "agreement_of_labellers").summary
     report = pipeline.artifacts["rlhf_evaluation"].view("report.html").read_text()
     assert "No person ranked anything here" in report
 
 
-def test_the_reward_model_is_measured_on_held_out_questions(pipeline):
+def test_the_reward_model_is_measured_on_subjects_that_it_was_not_trained_on(pipeline):
     scores, rankings = pipeline.table("reward_checkpoint", "scores"), pipeline.table("human_rankings", "rankings")
-    held_out = rankings.filter((pl.col("split") == "held_out") & (pl.col("preferred") != "tie"))
-    assert len(scores) == len(held_out) and set(scores["question"]) == set(held_out["question"])
+    test = rankings.filter((pl.col("split") == "test") & (pl.col("preferred") != "tie"))
+    assert len(scores) == len(test) and set(scores["question"]) == set(test["question"])
+    assert not set(scores["subject"]) & set(rankings.filter(pl.col("split").is_in(["train", "gold"]))["subject"])
     accuracy = pipeline.stats("reward_checkpoint")["accuracy"]
     assert accuracy == pytest.approx((scores["margin"] > 0).mean(), abs=1e-4)
     normalisation = json.loads(pipeline.artifacts["reward_checkpoint"].file("reward.json").read_text())
@@ -61,13 +60,15 @@ def test_the_over_optimisation_monitor_keeps_the_step_that_gold_scores_highest(p
         assert (adversarial["first"] != adversarial["second"]).all()
 
 
-def test_three_models_answer_the_same_unseen_prompts(pipeline):
+def test_three_models_answer_the_same_test_prompts_and_their_statements_are_judged(pipeline):
     answers, prompts = pipeline.table("rlhf_evaluation", "answers"), pipeline.table("response_pairs", "prompts")
-    unseen = prompts.filter(pl.col("split") == "unseen")["prompt"].to_list()
+    test = prompts.filter(pl.col("split") == "test")["prompt"].to_list()
     for model in ("sft", "rl", "rlhf"):
-        assert answers.filter(pl.col("model") == model)["prompt"].to_list() == unseen
+        assert answers.filter(pl.col("model") == model)["prompt"].to_list() == test
     stats = pipeline.stats("rlhf_evaluation")
-    assert set(stats["wins"]) == {"rlhf against sft", "rlhf against rl"} and stats["answers_per_model"] == len(unseen)
+    assert set(stats["comparisons"]) == {"rlhf against sft", "rlhf against rl"}
+    assert stats["answers_per_model"] == len(test)
+    assert answers.select("true", "false", "uncheckable").null_count().sum_horizontal().item() == 0
 
 
 def with_rankings(recipe, path, name, **changes):

@@ -13,15 +13,15 @@ def test_problems_are_of_every_family_and_split_without_overlap(pipeline):
     problems = pipeline.table("practice_problems", "problems")
     assert check(pipeline.recipe, "practice_problems", "no_shared_problems").passed
     assert {"arithmetic", "letters", "letters_at_once", "spelling", "two_hops"} == set(problems["family"])
-    held_out = problems.filter(pl.col("split") == "held_out")
-    by_level = held_out.group_by("family", "level").len()
+    held_out = problems.filter(pl.col("split") != "train")
+    by_level = held_out.group_by("split", "family", "level").len()
     assert (by_level["len"] <= pipeline.recipe.practice_problems.held_out).all()
 
 
-def test_a_problem_in_both_splits_is_found(pipeline, tmp_path):
+def test_a_problem_in_two_splits_is_found(pipeline, tmp_path):
     artifact = pipeline.artifacts["practice_problems"]
     problems = pipeline.table("practice_problems", "problems")
-    held_out = problems.filter(pl.col("split") == "held_out")
+    held_out = problems.filter(pl.col("split") == "test")
     moved = pl.when(pl.col("problem") == held_out["problem"][0])
     columns = {
         "split": moved.then(pl.lit("train")).otherwise("split"),
@@ -56,7 +56,7 @@ def test_reinforcement_learning_records_its_curve_and_its_evaluation_steps(pipel
 
 def test_the_evaluation_has_attempts_of_every_model_and_abilities_before_and_after(pipeline):
     attempts = pipeline.table("rl_evaluation", "attempts")
-    problems = pipeline.table("practice_problems", "problems").filter(pl.col("split") == "held_out")
+    problems = pipeline.table("practice_problems", "problems").filter(pl.col("split") == "test")
     groups = problems.select("family", "level").unique()
     assert dict(attempts.group_by("model").len().iter_rows()) == dict.fromkeys(("base", "sft", "rl"), len(groups))
     assert (attempts["samples"] == pipeline.recipe.rl_evaluation.samples).all()
