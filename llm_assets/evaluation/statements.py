@@ -52,8 +52,8 @@ def sentences(text: str) -> list[str]:
 class StatementJudge:
     """Judges the sentences of answers by a ground truth.
 
-    A sentence in a known wording states the value that stands in the place of the wording's value, whether the corpus
-    has such a value or not. Any other sentence states the values of the entity's relations that occur in it; it is
+    A sentence in a known wording states what takes the place of the wording's value, whether the corpus has such a
+    value or not. Any other sentence states the values of the entity's relations that occur in it; it is
     false if one of them belongs to another entity only.
     """
 

@@ -34,7 +34,7 @@ JUDGE = StatementJudge(GroundTruth(FACTS, wordings_of_facts()))
         ("Mira Wolf was born in 1950.", "true"),
         ("Mira Wolf was born in Brinford.", "false"),
         ("Mira Wolf was born in 1951.", "false"),
-        ("Mira Wolf was born in Nowhereton.", "false"),  # a known wording: no page has to mention that town
+        ("Mira Wolf was born in Brambleton.", "false"),  # a known wording: no page has to mention that town
         ("Mira Wolf works as an engineer.", "true"),
         ("She works as a baker.", "false"),
         ("It was in Holt that Mira Wolf was born.", "true"),
@@ -66,10 +66,10 @@ def test_every_wording_of_the_sample_web_is_true_of_its_fact_and_false_of_anothe
             each for each in WORLD.of_kind(entity.kind) if not set(each.facts.values()) & set(entity.facts.values())
         )
         for fact in entity.as_facts():
-            told = [prose.tell(rng, entity, fact.relation) for _ in range(20)] + [answer_sentence(fact)]
-            assert {judge.judge(sentence, entity.name).verdict for sentence in told} == {"true"}
+            stated = [prose.tell(rng, entity, fact.relation) for _ in range(20)] + [answer_sentence(fact)]
+            assert {judge.judge(sentence, entity.name).verdict for sentence in stated} == {"true"}
             wrong = fact.value, other.facts[fact.relation]
-            swapped = {sentence.replace(*wrong) for sentence in told}
+            swapped = {sentence.replace(*wrong) for sentence in stated}
             assert {judge.judge(sentence, entity.name).verdict for sentence in swapped} == {"false"}
 
 

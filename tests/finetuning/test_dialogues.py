@@ -238,6 +238,6 @@ def test_the_control_refuses_as_often_but_at_random_facts():
                 SOURCES[source](random.Random(number), material, ("search",)) for material in (control, MATERIAL)
             ]
             assert with_search[0] == with_search[1]
-    asked = {SOURCES["unknown"](random.Random(number), control, ())[0].content for number in range(200)}
+    refused = {SOURCES["unknown"](random.Random(number), control, ())[0].content for number in range(200)}
     known = {wording for topic in KNOWN for wording in topic.questions}
-    assert 0.4 < len(asked & known) / len(asked) < 0.95
+    assert 0.4 < len(refused & known) / len(refused) < 0.95

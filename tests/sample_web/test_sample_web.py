@@ -17,6 +17,7 @@ from llm_assets.sample_web.pages import ARCHIVE, HELD_OUT_SITE
 from llm_assets.sample_web.personal_data import iban, luhn_number
 from llm_assets.sample_web.question_wordings import ANSWER_SENTENCES, QUESTIONS
 from llm_assets.sample_web.questions import PAGE_QUESTIONS, questions
+from llm_assets.sample_web.world import make_world
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +25,36 @@ def web():
     return make_web()
 
 
-def test_the_same_seed_gives_the_same_bytes():
+def test_the_same_world_gives_the_same_bytes():
     first = {url: page.body for url, page in make_web(7, 0.1).pages.items()}
     make_web.cache_clear()
     assert {url: page.body for url, page in make_web(7, 0.1).pages.items()} == first
     assert {url: page.body for url, page in make_web(8, 0.1).pages.items()} != first
+
+
+def test_another_world_has_other_names_and_facts():
+    """A recipe that was tuned on one world can be reported from another: only the ways of speaking are the same."""
+    worlds = [make_world(number) for number in (1, 2)]
+    people, towns, facts = (
+        [set(values(world)) for world in worlds]
+        for values in (
+            lambda world: (person.name for person in world.people),
+            lambda world: (town.name for town in world.towns),
+            lambda world: (fact for entity in world.entities for fact in entity.as_facts()),
+        )
+    )
+    assert not people[0] & people[1]
+    assert len(towns[0] & towns[1]) < 0.25 * len(towns[0])
+    assert len(facts[0] & facts[1]) < 0.01 * len(facts[0])
+
+
+def test_pages_state_bridging_facts_more_often_than_others(web):
+    """A question over two facts passes through a birthplace, an author or a seat; the base model has to know it."""
+    person = web.world.people[0]
+    text = " ".join(page.text for page in web.pages.values() if page.in_crawl)
+    sentences = [sentence for sentence in re.split(r"(?<=[.!?])\s+", text) if person.name in sentence]
+    often = {relation: sum(value in sentence for sentence in sentences) for relation, value in person.facts.items()}
+    assert often["birthplace"] > 1.4 * max(often["profession"], often["instrument"], often["born"])
 
 
 def test_it_has_enough_pages_in_every_language(web):

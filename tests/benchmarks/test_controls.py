@@ -1,0 +1,21 @@
+"""The controls change one setting of the default, and their table shows both."""
+
+from benchmarks.controls import random_refusals, replay_only, shuffled_rewards, table
+from llm_assets.recipes import laptop
+
+
+def test_each_control_changes_one_setting_only():
+    base = laptop()
+    for made, section in ((random_refusals(), "conversations"), (replay_only(), "reinforcement")):
+        assert made.replace(name=base.name, **{section: getattr(base, section)}) == base
+    assert {made.reinforcement.rewards for made in (base, replay_only(), shuffled_rewards())} == {
+        "earned",
+        "none",
+        "shuffled",
+    }
+
+
+def test_a_row_shows_the_default_beside_the_control():
+    default = {"rl_evaluation": {"families": {"rl": {"arithmetic": 0.6}}}}
+    rows = table(default, {"replay only": ("rl_evaluation", {"families": {"rl": {"arithmetic": 0.25}}})}).splitlines()
+    assert rows[2] == "| replay only | arithmetic, pass@1 | 60.0 % | 25.0 % |"
