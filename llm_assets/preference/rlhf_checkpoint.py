@@ -18,6 +18,7 @@ from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import Rlhf
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.report import plots
+from llm_assets.sample_web.ground_truth import read_truth
 from llm_assets.training.policy_run import (
     CURVES_VIEW,
     POLICY_OPTIONAL_TABLES,
@@ -29,7 +30,6 @@ from llm_assets.training.policy_run import (
 )
 from llm_assets.training.training_run import follow
 
-from .ground_truth import read_truth
 from .jobs import PromptRow, RlhfJob
 from .response_pairs import pair_digest
 from .reward_checkpoint import GOLD, RULE, GoldSignal, gold_signal

@@ -27,11 +27,11 @@ from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import RlhfEvaluation
 from llm_assets.report import plots, render
+from llm_assets.sample_web.ground_truth import read_truth
 from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import monitor_series, policy_plots
 
-from .ground_truth import read_truth
 from .jobs import PromptRow, RlhfEvaluationJob
 from .reward_checkpoint import RULE, GoldSignal, gold_signal, read_scores, reliability
 from .rlhf_checkpoint import gold_job, monitor_evaluations, read_prompts

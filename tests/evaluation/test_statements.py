@@ -5,8 +5,8 @@ import random
 import pytest
 
 from llm_assets.evaluation.statements import GroundTruth, StatementJudge, TruthFact, sentences
-from llm_assets.preference.ground_truth import wordings_of_facts
 from llm_assets.sample_web import prose
+from llm_assets.sample_web.ground_truth import wordings_of_facts
 from llm_assets.sample_web.questions import answer_sentence
 from llm_assets.sample_web.world import make_world
 

@@ -1,13 +1,14 @@
-"""The ground truth of the crawls: the gold signal and the evaluation judge statements by it, labellers never see it."""
+"""The ground truth of crawls, by which statements of answers are judged; labellers never see it."""
 
 from __future__ import annotations
 
-from llm_assets.artifacts import Inputs
+from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.tables import read_table
 from llm_assets.evaluation.statements import GroundTruth, TruthFact
-from llm_assets.sample_web import newest
-from llm_assets.sample_web.fact_wordings import WORDINGS
-from llm_assets.sample_web.question_wordings import ANSWER_SENTENCES
+
+from .fact_wordings import WORDINGS
+from .question_wordings import ANSWER_SENTENCES
+from .truth import newest
 
 
 def wordings_of_facts() -> dict[str, tuple[str, ...]]:
