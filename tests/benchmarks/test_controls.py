@@ -6,9 +6,9 @@ from llm_assets.recipes import laptop
 
 def test_each_control_changes_one_setting_only():
     base = laptop()
-    for made, section in ((random_refusals(), "conversations"), (replay_only(), "reinforcement")):
-        assert made.replace(name=base.name, **{section: getattr(base, section)}) == base
-    assert {made.reinforcement.rewards for made in (base, replay_only(), shuffled_rewards())} == {
+    for control, section in ((random_refusals(), "conversations"), (replay_only(), "reinforcement")):
+        assert control.replace(name=base.name, **{section: getattr(base, section)}) == base
+    assert {recipe.reinforcement.rewards for recipe in (base, replay_only(), shuffled_rewards())} == {
         "earned",
         "none",
         "shuffled",
