@@ -15,7 +15,7 @@ from llm_assets.artifacts.identity import Identity, flatten
 from llm_assets.artifacts.materialize import NoTracker, Tracker
 from llm_assets.artifacts.record import Record
 from llm_assets.artifacts.stage import Resolution
-from llm_assets.settings import load_settings
+from llm_assets.settings import load_settings, sqlite_file
 
 from .liveness import announce, state_of
 
@@ -103,8 +103,8 @@ class MlflowTracker:
     def client(self) -> Any:
         """The client, created on first use, because importing mlflow takes seconds."""
         if self._client is None:
-            if self.uri.startswith("sqlite:///"):
-                Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            if (file := sqlite_file(self.uri)) is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self.uri)

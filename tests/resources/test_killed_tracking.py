@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from llm_assets.cli.dagster_runs import _end_killed_tracking
+from llm_assets.cli.takedown_history import databases
 from llm_assets.settings import PROJECT, load_settings
 from resources.tracking import Tracking, end_killed_runs
 from tests.support.toy import ToyRecipe, workspace
@@ -78,6 +79,20 @@ def test_a_command_that_builds_nothing_ends_it_too(track):
     track(0, 0)
     _end_killed_tracking()
     assert statuses() == ["KILLED"] and process_files() == []
+
+
+@pytest.mark.parametrize("name", ["a [b] {x}", "50%20 #1", "what?uri=true", "url=zzz"])
+def test_the_database_lies_in_a_folder_of_any_name(tmp_path, monkeypatch, name):
+    # SQLAlchemy decodes the path of a database's URL (RFC 3986), so that of a file must be encoded.
+    monkeypatch.setenv("LLM_ASSETS_TRACKING", "on")
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / name))
+    (tmp_path / "letters").mkdir()
+    recipe = ToyRecipe(folder=str(tmp_path / "letters"))
+    resolution = workspace(tmp_path / "store", recipe).resolver().resolve("letters", "a")
+    with Tracking().tracker("run").run(resolution, recipe):
+        pass
+    assert statuses() == ["FINISHED"]
+    assert databases(load_settings())[-1] == tmp_path / name / "mlflow" / "mlflow.db"
 
 
 def test_live_runs_and_runs_of_another_place_are_left_alone(track, tmp_path):
