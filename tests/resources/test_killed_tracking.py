@@ -14,7 +14,7 @@ from llm_assets.settings import PROJECT, load_settings
 from resources.tracking import Tracking, end_killed_runs
 from tests.support.toy import ToyRecipe, workspace
 
-# Tracks a build of three steps; is killed before the end where it is told so.
+# Tracks a build of three steps. The second argument is the step after which the process is killed.
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
