@@ -12,13 +12,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import polars as pl
 
 from llm_assets.warc import Capture, ContentCodingError, dechunk, decode_coding
 
 from .robots_directives import header_directives, meta_directives
+from .urls import split_url
 
 AGENT = "llm-assets"
 ROBOTS_TXT, TDMREP_JSON = "/robots.txt", "/.well-known/tdmrep.json"
@@ -99,9 +99,9 @@ def _metas(head: bytes) -> Iterator[tuple[str, str]]:
 
 
 def policy_of(url: str) -> str | None:
-    """The path of a site's policy, if the URL is that of one."""
-    path = urlsplit(url).path
-    return path if path in (ROBOTS_TXT, TDMREP_JSON) else None
+    """The path of a site's policy, if the URL is that of one. A URL without a host belongs to no site."""
+    parts = split_url(url)
+    return parts.path if parts.netloc and parts.path in (ROBOTS_TXT, TDMREP_JSON) else None
 
 
 def content_signals(robots_txt: str, agent: str = AGENT) -> list[PathRule]:
@@ -145,7 +145,7 @@ def tdm_rules(tdmrep_json: str) -> list[PathRule]:
 
 def rule_for(rules: Iterable[PathRule], url: str) -> PathRule | None:
     """The rule with the longest pattern that matches a URL (RFC 9309, section 2.2.2); of equal ones, an opt-out."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     matching = [rule for rule in rules if _matches(rule.pattern, path)]
     return max(matching, key=lambda rule: (len(rule.pattern), rule.opts_out), default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,7 +79,7 @@ class WebSpider(scrapy.Spider):
             if link.nofollow:
                 continue
             if self.scope.includes(url):
-                yield Request(url, errback=self.failed)
+                yield self._page_request(url)
             elif depth <= self.plan.source.max_depth and self.scope.may_lead_to(url):
                 self.waiting[url] = min(depth, self.waiting.get(url, depth))
 
@@ -114,7 +114,19 @@ class WebSpider(scrapy.Spider):
     def request_sitemaps(self, urls: list[str]) -> None:
         """Request the sitemaps that a robots.txt names."""
         for url in urls:
-            self.crawler.engine.crawl(self._sitemap_request(without_fragment(url), "named"))
+            self._schedule(self._sitemap_request, without_fragment(url), "named")
+
+    def _schedule(self, make_request: Callable[..., Request], url: str, *arguments: Any) -> None:
+        """Request a URL that a site's file names. A URL that cannot be requested is a failure, and the others count."""
+        try:
+            request = make_request(url, *arguments)
+        except ValueError as error:  # such as "Port out of range"
+            self.spool.fail(url, "other", f"not a URL: {error}")
+        else:
+            self.crawler.engine.crawl(request)
+
+    def _page_request(self, url: str) -> Request:
+        return Request(url, errback=self.failed)
 
     def _sitemap_request(self, url: str, kind: str, depth: int = 0) -> Request:
         meta = {SITEMAP: kind, "sitemap_depth": depth}
@@ -131,9 +143,9 @@ class WebSpider(scrapy.Spider):
         depth = response.meta["sitemap_depth"] + 1
         for url in map(without_fragment, sitemap.urls):
             if sitemap.is_index and depth <= MAX_SITEMAP_DEPTH:
-                self.crawler.engine.crawl(self._sitemap_request(url, "named", depth))
+                self._schedule(self._sitemap_request, url, "named", depth)
             elif not sitemap.is_index and self.scope.includes(url):
-                self.crawler.engine.crawl(Request(url, errback=self.failed))
+                self._schedule(self._page_request, url)
 
     def failed(self, failure: Failure) -> None:
         """Log a URL that the crawl met and did not store."""
