@@ -55,7 +55,10 @@ class Language(Frozen):
     """The languages that a page may be in. The default is that of RefinedWeb and FineWeb."""
 
     targets: tuple[str, ...] = Field(
-        ("en",), min_length=1, description="ISO 639 codes, as fastText's lid.176 reports them"
+        ("en",),
+        min_length=1,
+        description="labels of the model, such as en (lid.176) or eng_Latn (GlotLID), with or without __label__; a "
+        "label that the model does not have is an error",
     )
     threshold: float = Field(0.65, gt=0, le=1, description="least P(language) over the whole page")
     model: Annotated[str | None, EXECUTION_ONLY] = Field(
@@ -66,11 +69,12 @@ class Language(Frozen):
 
     @field_validator("targets")
     @classmethod
-    def _codes(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        for target in targets:
-            if not re.fullmatch(r"[a-z]{2,3}", target):
-                raise ValueError(f"language {target!r} is not an ISO 639 code of two or three letters")
-        return targets
+    def _labels(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        labels = tuple(target.removeprefix("__label__") for target in targets)
+        for label in labels:
+            if not re.fullmatch(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]+)*", label):
+                raise ValueError(f"language {label!r} is no label such as en, eng_Latn or zh-cn")
+        return labels
 
 
 class QualityClassifier(Frozen):
