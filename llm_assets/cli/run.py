@@ -14,6 +14,7 @@ import click
 
 from llm_assets.artifacts import Workspace
 from llm_assets.compute.engine import GARBAGE_THRESHOLD
+from llm_assets.curation.language import LANGUAGE_FILTERED_TEXT, check_language
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes.load import chosen_recipe, with_crawls
 from llm_assets.settings import Settings, load_settings
@@ -57,6 +58,8 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
 
     silence_libraries()
     keys = chosen_assets(select, defs)
+    if LANGUAGE_FILTERED_TEXT.name in {key.to_user_string() for key in keys}:
+        check_language(workspace.recipe.language)  # before a crawl of hours, not behind it
     extended_recipe = recipe_that_reads(workspace, crawls, keys, recipe)
     if extended_recipe is not None:
         recipe, workspace = extended_recipe, open_workspace(extended_recipe, settings)

@@ -35,7 +35,8 @@ from .preference import (
 )
 from .presets import RECIPES, laptop
 from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
-from .quality import QUALITY_RULES, Rule
+from .quality import QUALITY_RULES
+from .quality_rule import Rule
 from .recipe import Recipe
 from .recrawls import CRAWL_NAME, Recrawl, chain_of
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation

@@ -234,7 +234,7 @@ def test_impossible_settings_are_errors(fields, message):
     ("fields", "message"),
     [
         ({"stop_words": ("two words",)}, "stop word 'two words'"),
-        ({"word_splitting": "letters"}, "Input should be 'treebank' or 'spacy'"),
+        ({"word_splitting": "letters"}, "Input should be 'treebank', 'spacy', 'spacy-de'"),
         ({"min_words_per_line": -1}, "greater than or equal to 0"),
     ],
 )
