@@ -21,6 +21,7 @@ from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import PAGE_VERSIONS, CorpusPages
 from llm_assets.recipes import Recipe
 from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.language_tags import language_of
 from llm_assets.report import bars, render
 from llm_assets.sample_web.score import (
     score_crawl,
@@ -33,7 +34,6 @@ from llm_assets.sample_web.score import (
 )
 from llm_assets.sql import query, statement
 
-from .language_labels import language_of
 from .ledger import STAGES
 from .personal_data import scrub_for_display
 from .schemas import Funnel, RejectsByRule, TruthScores

@@ -9,9 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from langcodes import Language as Tag
-from langcodes import tag_distance
-from langcodes.tag_parser import LanguageTagError
+from langcodes import LanguageTagError, tag_distance
 
 from .fasttext_file import LanguageModelError
 
@@ -43,14 +41,3 @@ def check_targets(targets: Iterable[str], labels: Sequence[str], model: str) -> 
         shown = ", ".join(sorted(labels)[:_LISTED]) + (", …" if len(labels) > _LISTED else "")
         advice = f"near labels: {', '.join(near)}" if near else f"its {len(labels)} labels are {shown}"
         raise LanguageModelError(f"language.targets: the language model {model} has no label {target!r}; {advice}")
-
-
-def language_of(label: str) -> str:
-    """The ISO 639 code of a label's language (its macrolanguage): `en` of `eng_Latn` or `en-GB`, `zh` of `cmn_Hani`.
-
-    Labels that are no language tags are their own language.
-    """
-    try:
-        return Tag.get(label).prefer_macrolanguage().language or label
-    except (LanguageTagError, ValueError):
-        return label

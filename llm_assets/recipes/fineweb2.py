@@ -31,7 +31,7 @@ def published() -> dict[str, dict[str, Any]]:
 def rules_of(label: str) -> tuple[Rule, ...]:
     """The rules of a language, in the order in which FineWeb-2 applies them. A published 0 switches a rule off."""
     config = published()[label]
-    source = f"FineWeb-2, configs/{label}.yml"
+    source = "FineWeb-2, configs/<label>.yml"
 
     def rule(name: str, column: str, drops: Drops, threshold: float, ratio: bool = True, source: str = source) -> Rule:
         return Rule(name=name, column=column, drops=drops, threshold=threshold, source=source, ratio=ratio)

@@ -13,9 +13,10 @@ from llm_assets.curation.language import (
     model_path,
     open_model,
 )
-from llm_assets.curation.language_labels import language_of, near_labels
+from llm_assets.curation.language_labels import near_labels
 from llm_assets.graph import open_workspace
 from llm_assets.recipes import Language, Recipe, WarcFiles
+from llm_assets.recipes.language_tags import language_of
 from tests.support.building import build
 from tests.support.fasttext_models import write_model
 from tests.support.small_recipe import CORPUS
