@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import ipaddress
 from functools import lru_cache
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 
 @lru_cache
@@ -38,12 +38,17 @@ def normal_host(host: str) -> str:
     return host
 
 
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL; empty ones for a text that is none, such as one with an unclosed '[' of an IPv6 address."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
 def host_of(url: str) -> str:
     """The normal host of a URL; empty if it has none."""
-    try:
-        return normal_host(urlsplit(url).hostname or "")
-    except ValueError:  # such as an unclosed '[' of an IPv6 address
-        return ""
+    return normal_host(split_url(url).hostname or "")
 
 
 def without_fragment(url: str) -> str:
