@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_assets.warc import WarcError, is_archive_name, parse_http, read_capture_at, read_captures, sha1_digest
-from tests.support.warcs import DATE, members, page, write
+from tests.support.warcs import DATE, members, page, raw_record, write
 
 PAGES = [page(f"http://host.example/{i}", f"<p>page number {i}</p>".encode() * (i + 1)) for i in range(8)]
 
@@ -126,6 +126,18 @@ def test_a_request_that_is_longer_than_the_file_is_a_corrupt_stretch(tmp_path):
         p[0] for i, p in enumerate(PAGES) if i != 3
     ]
     assert [capture.record_type for capture in captures].count("corrupt") == 1
+
+
+def test_a_record_within_one_whose_header_is_damaged_is_found_by_its_offset_too(tmp_path):
+    """Reading continues at the next header, as the length of a damaged record may be as wrong as the rest."""
+    inner = raw_record("http://a.example/inner")
+    outer = raw_record("http://a.example/outer", b"HTTP/1.1 200 OK\r\n\r\n" + inner).replace(
+        b"WARC-Type", b"WARC-Typo", 1
+    )
+    path = tmp_path / "a.warc"
+    path.write_bytes(outer)
+    (offset,) = (capture.offset for capture in read_captures(path) if capture.url)
+    assert [capture.url for capture in read_captures(path, {offset}) if capture.url] == ["http://a.example/inner"]
 
 
 @pytest.mark.parametrize("size", [0, 10**6])
