@@ -265,7 +265,7 @@ def _climb(page: _Page, best: int, counted: _Votes) -> int:
         similar = won / won_blocks > CLIMB_LENGTH * good[root] / max(paragraphs[root], 1)
         few_links = page.links[above] - page.links[root] < CLIMB_LINKS * (page.chars[above] - page.chars[root])
         small = good[root] < LIST_SHARE * good[above]
-        if (similar and few_links) or (small and _is_list_item(page, child, children[above])):
+        if (similar and few_links) or (small and _is_list_item(page, child, children.get(above, []))):
             root = above
     return root
 

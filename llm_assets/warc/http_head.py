@@ -36,20 +36,20 @@ def parse_headers(lines: bytes) -> dict[str, str]:
         text = lines.decode("utf-8")
     except UnicodeDecodeError:
         text = lines.decode("latin-1")
-    headers: dict[str, str] = {}
+    headers: dict[str, list[str]] = {}  # pieces of the values: joined at once, as they may be many
     name = ""  # the header that a folded line continues; empty for one that is ignored
     for line in text.split("\n"):
         line = line.rstrip("\r")
         if line[:1] in (" ", "\t"):
             if name:
-                headers[name] += " " + line.strip()
+                headers[name] += [" ", line.strip()]
             continue
         name, colon, value = line.partition(":")
         name = name.strip().lower() if colon else ""
         if name and name not in headers:
-            headers[name] = value.strip()
+            headers[name] = [value.strip()]
         elif name in _LISTS:
-            headers[name] += ", " + value.strip()
+            headers[name] += [", ", value.strip()]
         else:
             name = ""
-    return headers
+    return {name: "".join(pieces) for name, pieces in headers.items()}

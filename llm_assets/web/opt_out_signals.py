@@ -22,12 +22,13 @@ from .urls import split_url
 
 AGENT = "llm-assets"
 ROBOTS_TXT, TDMREP_JSON = "/robots.txt", "/.well-known/tdmrep.json"
-HEAD_BYTES = 32_768  # of a page's payload in which meta elements are looked for
+HEAD_BYTES = 1 << 20  # of a page, decoded, in which meta elements are looked for
 POLICY_BYTES = 512 << 10  # of a site's policy that are read; RFC 9309, section 2.5, asks for 500 KiB
 _DECODED_BYTES = 64 << 20
 _DIRECTIVES = ("noai", "noimageai")
 _MENTIONED = re.compile(rb"(?i)noai|noimageai|tdm-reservation")
-_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+# Without its end, a comment is the rest of the page, so that the search takes linear time.
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _META = re.compile(rb"(?i)<meta\b([^>]{1,2000})>")
 _ATTRIBUTE = re.compile(rb"""([a-zA-Z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
 _USES = {"content-signal": "ai-train", "content-usage": "train-ai"}  # the use that training is, by name of the line
@@ -74,7 +75,7 @@ def page_signals(capture: Capture) -> list[Signal]:
         if directive in header_directives(headers.get("x-robots-tag", ""), [AGENT])
     ]
     reservation = Signal("tdm_reservation", "header", headers.get("tdm-reservation", ""), False)
-    for name, content in _metas(decoded_head(capture)):
+    for name, content in _metas(decoded_head(capture)[:HEAD_BYTES]):
         if name in ("robots", AGENT):
             directives = meta_directives(content)
             signals += [Signal(d, "meta", d, True) for d in _DIRECTIVES if d in directives]
@@ -131,7 +132,7 @@ def tdm_rules(tdmrep_json: str) -> list[PathRule]:
     """The rules of a site's ``/.well-known/tdmrep.json``; none if it is not one."""
     try:
         entries: Any = json.loads(tdmrep_json)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     rules = []
     for entry in entries if isinstance(entries, list) else [entries]:
@@ -152,8 +153,20 @@ def rule_for(rules: Iterable[PathRule], url: str) -> PathRule | None:
 
 
 def _matches(pattern: str, path: str) -> bool:
-    expression = ".*".join(map(re.escape, pattern.removesuffix("$").split("*")))
-    return re.match(expression + (r"\Z" if pattern.endswith("$") else ""), path) is not None
+    """Whether a pattern matches. As a regular expression, one with many stars would take exponential time."""
+    is_whole = pattern.endswith("$")
+    start, *pieces = pattern.removesuffix("$").split("*")
+    if not path.startswith(start):
+        return False
+    if is_whole and not pieces:
+        return path == start
+    end, last = len(start), pieces.pop() if is_whole else ""
+    for piece in pieces:
+        place = path.find(piece, end)
+        if place < 0:
+            return False
+        end = place + len(piece)
+    return path.endswith(last) and end + len(last) <= len(path)
 
 
 def site_signals(captures: pl.DataFrame, policies: pl.DataFrame) -> list[dict[str, Any]]:

@@ -211,6 +211,13 @@ def test_hostile_pages_are_bounded_in_work_and_memory(case):
     assert int(memory) < 2_500
 
 
+def test_a_page_whose_only_good_text_is_outside_of_all_elements_is_extracted():
+    """The body then has good text, but no child that has any, and many links elsewhere; this was a KeyError."""
+    good = "Good text of the page itself, with commas, that is long enough to count as good text here. "
+    links = "<a href=x>a link to a page</a> " * 30
+    assert extract(f"<body>{good}<div><p>A short paragraph, of some words.</p></div>{links}".encode()).text
+
+
 @pytest.mark.parametrize(
     ("html", "rule", "value", "threshold"),
     [

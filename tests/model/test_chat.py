@@ -328,3 +328,5 @@ def test_there_is_nothing_to_answer_after_an_answer():
     assert ENCODING.decode(prompt(ENCODING, [USER])).endswith("<|user_end|><|assistant_start|>")
     with pytest.raises(ConversationError, match="so there is nothing left to answer"):
         prompt(ENCODING, [USER, ANSWER])
+    with pytest.raises(ConversationError, match="message 1: it is the system's, so there is nothing left to answer"):
+        prompt(ENCODING, [Message("system", "Be kind.")])

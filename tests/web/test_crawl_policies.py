@@ -362,3 +362,24 @@ def test_an_answer_that_is_no_sitemap_is_recorded(tmp_path, body):
 def test_plans_carry_the_new_fields():
     source = WebCrawl(seeds=(f"{A}/",))
     assert json.loads(source.model_dump_json())["seed_redirects"] == "www" and not source.sitemaps
+
+
+def test_what_is_no_url_in_a_sitemap_or_a_robots_txt_costs_nothing_else(tmp_path):
+    """Scrapy raises ValueError for such a request, which would end the reading of the list."""
+    robots = f"Sitemap: /relative.xml\nSitemap: {A}/list.txt\n".encode()
+    answers = {
+        f"{A}/": html(b"<p>"),
+        f"{A}/robots.txt": (200, {}, robots),
+        f"{A}/list.txt": (200, {"Content-Type": "text/plain"}, f"http://[bad/\n{A}:x/\n{A}/b\n".encode()),
+        f"{A}/b": html(b"<p>"),
+    }
+    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/", sitemaps=True, scope="any"))
+    assert pages[f"{A}/b"] == 200
+    assert failed == {"/relative.xml": "other", "http://[bad/": "other", f"{A}:x/": "other"}
+
+
+def test_a_base_element_that_is_no_url_is_passed_over(tmp_path):
+    """As in browsers (HTML, section 4.2.3): the links are those of the page without it."""
+    answers = {f"{A}/": html(b"<base href='http://[bad'><a href='/b'>b</a>"), f"{A}/b": html(b"<p>")}
+    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/"))
+    assert pages == {f"{A}/": 200, f"{A}/b": 200} and failed == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import scrapy
-from scrapy.http import Request, Response
+from scrapy.http import HtmlResponse, Request, Response
 from scrapy.linkextractors import LinkExtractor
+from scrapy.utils.response import get_base_url
 from twisted.python.failure import Failure
 
 from ..opt_out_signals import TDMREP_JSON
@@ -36,6 +38,7 @@ from .sitemaps import read_sitemap
 from .spool import Spool
 from .store import MIN_DELAY, RETRIED_STATUSES, StoreMiddleware
 
+_BASE = re.compile(r"(?i)<base\b[^>]{0,2000}>")
 MAX_SITEMAP_DEPTH = 3  # of sitemap indexes that name others
 
 
@@ -68,9 +71,10 @@ class WebSpider(scrapy.Spider):
 
     def parse(self, response: Response) -> Iterator[Request]:
         """Requests for the links of a page, in page order."""
-        if response.status != 200 or not isinstance(response, scrapy.http.HtmlResponse):
+        if response.status != 200 or not isinstance(response, HtmlResponse):
             return
         self.origins.add(_origin(response.url))
+        response = _with_readable_base(response)
         if "nofollow" in self._directives(response):
             return
         depth = response.meta.get("depth", 0) + 1
@@ -154,6 +158,15 @@ class WebSpider(scrapy.Spider):
         if not isinstance(error, SitemapsElsewhere):
             detail = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
             self.spool.fail(url, failure_reason(error), detail)
+
+
+def _with_readable_base(response: HtmlResponse) -> HtmlResponse:
+    """A page without its base element, unless that has a URL that can be read. Browsers pass over any other."""
+    try:
+        get_base_url(response)
+    except ValueError:
+        return response.replace(body=_BASE.sub("", response.text))
+    return response
 
 
 def _origin(url: str) -> str:

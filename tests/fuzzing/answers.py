@@ -1,0 +1,5 @@
+"""Fuzz targets of checkers."""
+
+from .targets import Target
+
+TARGETS: dict[str, Target] = {}
