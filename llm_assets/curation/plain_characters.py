@@ -22,8 +22,8 @@ OTHER, DIGIT_LIKE, SEPARATOR, DOT, AT_SIGN, IGNORED = range(6)
 _SEPARATORS = " ()+-/"
 _WIDE = frozenset("+()./@_-" + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _SOFT_HYPHEN, _ZERO_WIDTH_SPACE = "\u00ad", "\u200b"
-# Wave dashes stand between numbers, not within one. The prolonged sound mark is typed for a dash in Japanese numbers.
 _ESCAPED_AT = "%40"  # in URLs (RFC 3986)
+# Wave dashes part two numbers. The prolonged sound mark is typed for a dash within Japanese ones.
 _WAVES, _SOUND_MARK = "\u301c\u3030", "\u30fc"
 
 
