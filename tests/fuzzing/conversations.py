@@ -83,15 +83,15 @@ def render_conversation(data: bytes) -> None:
         ours = None
         problem: Exception = error
     try:
-        theirs = _template().render(messages=conversation, add_generation_prompt=True, raise_exception=_refuse)
+        rendered = _template().render(messages=conversation, add_generation_prompt=True, raise_exception=_refuse)
     except Refused as error:
-        theirs, problem = None, error
-    if ours is None or theirs is None:
-        assert ours is None and theirs is None, f"only one side refuses: {problem}: {ours!r} {theirs!r}"
+        rendered, problem = None, error
+    if ours is None or rendered is None:
+        assert ours is None and rendered is None, f"only one side refuses: {problem}: {ours!r} {rendered!r}"
         return
     # The tokenizer takes the joiner out again, also where a text has it of its own.
-    assert theirs.replace(f"<{JOINER}|", "<|") == ours.replace(f"<{JOINER}|", "<|")
-    count = sum(theirs.count(token) for token in SPECIAL_TOKENS)
+    assert rendered.replace(f"<{JOINER}|", "<|") == ours.replace(f"<{JOINER}|", "<|")
+    count = sum(rendered.count(token) for token in SPECIAL_TOKENS)
     assert count <= 8 * len(conversation) + 2
 
 

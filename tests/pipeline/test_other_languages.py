@@ -22,7 +22,7 @@ class Pages:
 
     file: str
     host: str
-    kept: str  # a phrase of a kept page
+    kept_phrase: str  # a phrase of a kept page
     rejected_by: str  # a rule that rejects some of these pages
 
 
@@ -57,7 +57,7 @@ def test_a_crawl_becomes_a_corpus_of_its_language(name, shared_data, tmp_path):
     corpus = pl.concat([pl.read_parquet(path) for path in built["clean_corpus/c"].table("text")])
     rejects = pl.concat([pl.read_parquet(path) for path in built["quality_filtered_text/c"].table("rejects")])
     assert {language_of(label) for label in corpus["language"]} == set(recipe.language.targets)
-    assert len(corpus) > 3 and corpus["text"].str.contains(pages.kept, literal=True).any()
+    assert len(corpus) > 3 and corpus["text"].str.contains(pages.kept_phrase, literal=True).any()
     assert pages.rejected_by in rejects["rule"].to_list()
     assert check(recipe, "clean_corpus", "no_personal_data", "c").passed
     assert check(recipe, "clean_corpus", "target_language_share", "c").passed
