@@ -22,13 +22,13 @@ class Pages:
 
     file: str
     host: str
-    kept_phrase: str  # a phrase of a kept page
+    phrase: str  # of a page that stays
     rejected_by: str  # a rule that rejects some of these pages
 
 
 PAGES = {
-    "german": Pages("2026-10/crawl-2026-10-00007.warc.gz", "blog.lgk.io", " nicht ", "alpha_words"),
-    "spanish": Pages("2026-10/crawl-2026-10-00007.warc.gz", "cartochaco.com", " que ", "terminal_lines"),
+    "german": Pages("2026-10/crawl-2026-10-00000.warc.gz", "www.gesellschaftundkontingenz.de", " nicht ", "top_3_gram"),
+    "spanish": Pages("2026-11/crawl-2026-11-00000.warc.gz", "cartochaco.com", " que ", "terminal_lines"),
     "chinese": Pages("2026-11/crawl-2026-11-00001.warc.gz", "l1n.wang", "的", "alpha_words"),
 }
 
@@ -57,7 +57,7 @@ def test_a_crawl_becomes_a_corpus_of_its_language(name, shared_data, tmp_path):
     corpus = pl.concat([pl.read_parquet(path) for path in built["clean_corpus/c"].table("text")])
     rejects = pl.concat([pl.read_parquet(path) for path in built["quality_filtered_text/c"].table("rejects")])
     assert {language_of(label) for label in corpus["language"]} == set(recipe.language.targets)
-    assert len(corpus) > 3 and corpus["text"].str.contains(pages.kept_phrase, literal=True).any()
+    assert len(corpus) > 1 and corpus["text"].str.contains(pages.phrase, literal=True).any()
     assert pages.rejected_by in rejects["rule"].to_list()
     assert check(recipe, "clean_corpus", "no_personal_data", "c").passed
     assert check(recipe, "clean_corpus", "target_language_share", "c").passed
