@@ -186,7 +186,7 @@ SFT_EVALUATION = Stage(
     kinds=("pytorch", "html"),
     build=build_sft_evaluation,
     config=sft_evaluation_config,
-    code_version="3",
+    code_version="4",
     inputs=(
         "sft_checkpoint",
         "ablation_checkpoint",

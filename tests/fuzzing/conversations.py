@@ -69,7 +69,7 @@ def _content_of(choices: Choices) -> Any:
 def _arguments_of(choices: Choices) -> Any:
     kind = choices.number(4)
     if kind == 0:
-        return choices.text()
+        return choices.text().replace("\0", " ")  # which no template can name
     value = {"code": choices.text()} if kind == 1 else choices.value()
     return json.dumps(value, ensure_ascii=bool(choices.number(2))) if kind < 3 else value
 
@@ -147,7 +147,7 @@ def _conversations() -> list[bytes]:
         talk(b"\x01" + text_bytes("print('{')") + b"\x01"),
         talk(b"\x02\x06\x02\x00" + text_bytes("a") + b"\x00\x01"),
         b"\x01\x00\x01\x00" + text_bytes("Be kind.") + b"\x00\x00\x00\x00\x0c\x02" + text_bytes("a") + text_bytes("b"),
-        *TEMPLATE_FINDINGS,
+        *(talk(b"\x00" + text_bytes(program)) for program in PROGRAMS),
     ]
 
 
@@ -168,12 +168,19 @@ def _files() -> list[bytes]:
         b"\2" + content,
         b"\3Here: " + json.dumps([question, 5]).encode(),
         b"\3right.\n## a: b\nquestion: {name}?\nanswer: x\n",
-        *FILE_FINDINGS,
     ]
 
 
-TEMPLATE_FINDINGS: list[bytes] = []
-FILE_FINDINGS: list[bytes] = []
+# Past findings: programs that look like JSON, and JSON that looks odd.
+PROGRAMS = (
+    '{"a": x for x in "b"}',
+    '{"a": "b", "\\u0061": null}',
+    '{"a": "b\tc"}',
+    '{"a\\x": "b"}',
+    '{"a": [1.5e-3, -0, {"b": true}], "c": null}',
+    '{"a": 01}',
+    ' {"a" : "\\ud83d\\ude00 \\ud83d \\/\\"" , "b":null } ',
+)
 
 TARGETS = {
     "chat": Target(
