@@ -11,6 +11,8 @@ from llm_assets.recipes import Extraction as Bounds
 
 from .encoding import BodyError, decode_characters
 from .main_content import main_content
+from .xhtml import MEDIA_TYPE as XHTML
+from .xhtml import as_html
 
 DEFAULT_BOUNDS = Bounds()
 # The parser's cost is quadratic in a tag's attributes, which only matters for thousands of them: those need a tag of at
@@ -32,10 +34,13 @@ class Extracted:
     encoding: str
 
 
-def extract(html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BOUNDS) -> Extracted:
+def extract(
+    html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BOUNDS, media_type: str = "text/html"
+) -> Extracted:
     """Main text and title of an HTML page.
 
-    html: the page as stored, after content decoding. charset: the one in the HTTP header, if any.
+    html: the page as stored, after content decoding. charset: the one in the HTTP header, if any. media_type: the one
+    that decides whether the page is HTML or XHTML, as in browsers; without a header, the detected one.
     A page without text gives an empty text. Raises BodyError (with rule, value and threshold) for a page that exceeds
     `bounds`.
     """
@@ -49,7 +54,7 @@ def extract(html: bytes, charset: str | None = None, bounds: Bounds = DEFAULT_BO
     attributes = _most_attributes(markup)
     if attributes > bounds.max_attributes:
         raise BodyError("too_many_attributes", str(attributes), str(bounds.max_attributes))
-    tree = HTMLTree.parse(markup)
+    tree = HTMLTree.parse(as_html(markup) if media_type == XHTML else markup)
     title = _SPACE.sub(" ", tree.title or "").strip()
     return Extracted(main_content(tree, title), title, decoded.encoding)
 
