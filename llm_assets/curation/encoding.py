@@ -95,7 +95,7 @@ def decode_characters(body: bytes, charset: str | None = None) -> Decoded:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         return _decode_declared(body, _declared_encodings(body, charset)) or _decode_detected(body)
-    if ("\x1b" in text or "~{" in text) and text.isascii():
+    if text.isascii() and (b"\x1b" in body or b"~{" in body):
         for name in _declared_encodings(body, charset):
             if name in STATEFUL:
                 return Decoded(decode(body, name), name)
