@@ -159,7 +159,7 @@ def read_attributes(data, start, end, name_hashes, names, word_hashes, words):  
         if name == _NAMES or name == _ID:
             flags |= _read_names(data, value, at, word_hashes, words, name == _NAMES)
         elif name == _STYLE:
-            if _hides(data, value, at):
+            if hides(data, value, at):
                 flags |= HIDDEN
         elif name == _HIDDEN_NAME:
             if not (at - value == 11 and data[value] | 32 == 117):  # until-found
@@ -235,7 +235,7 @@ def _name_flags(whole, first, last, pieces, variant, variants, word_hashes, word
 
 
 @compiled
-def _hides(data, start, end):  # type: ignore[no-untyped-def]
+def hides(data, start, end):  # type: ignore[no-untyped-def]
     """Whether a style has display: none or visibility: hidden."""
     at = start
     while at < end:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from resiliparse.parse.encoding import detect_encoding
 
@@ -65,10 +65,11 @@ def decode_body(payload: bytes, headers: dict[str, str], limit: int) -> bytes:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Characters, and the encoding (a WHATWG name) in which they were decoded."""
+    """Characters, the encoding (a WHATWG name) in which they were decoded, and whether the bytes are valid UTF-8."""
 
     text: str
     encoding: str
+    is_utf8: bool = field(default=False, compare=False)
 
 
 def declared_charset(body: bytes) -> str | None:
@@ -95,11 +96,11 @@ def decode_characters(body: bytes, charset: str | None = None) -> Decoded:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         return _decode_declared(body, _declared_encodings(body, charset)) or _decode_detected(body)
-    if text.isascii() and (b"\x1b" in body or b"~{" in body):
+    if text.isascii() and (b"\x1b" in body or (charset or "").startswith("hz") or b"hz-gb" in body[:META_BYTES]):
         for name in _declared_encodings(body, charset):
             if name in STATEFUL:
                 return Decoded(decode(body, name), name)
-    return Decoded(text, "utf-8")
+    return Decoded(text, "utf-8", is_utf8=True)
 
 
 def _declared_encodings(body: bytes, charset: str | None) -> list[str]:

@@ -469,39 +469,17 @@ def _write_break(out, written, block_start, preformatted):  # type: ignore[no-un
 
 @compiled
 def _raw_text_end(data, at, n, code):  # type: ignore[no-untyped-def]
-    """Where the text after an element begins whose content is not escaped and begins at `at`.
-
-    An end tag in a script in a comment in a script ends the inner one (HTML standard, 13.2.5.19, "double escaped").
-    """
-    in_comment, nested = False, False
-    while at < n:
-        if data[at] == _HYPHEN and in_comment and at + 2 < n and data[at + 1] == _HYPHEN and data[at + 2] == _GREATER:
-            in_comment = nested = False
-        if data[at] != _LESS:
+    """Where the text after the end tag of an element begins whose content is not escaped and begins at `at`."""
+    while at + 1 < n:
+        if data[at] != _LESS or data[at + 1] != _SLASH:
             at += 1
             continue
-        if _begins_comment(data, at, n):
-            in_comment = code == np.uint32(_SCRIPT)
-            at += 4
-            # "<!-->" and "<!--->" are whole comments.
-            if at < n and data[at] == _GREATER or (at + 1 < n and data[at] == _HYPHEN and data[at + 1] == _GREATER):
-                in_comment = False
-            continue
-        position = at + 1
-        closes = position < n and data[position] == _SLASH
-        position += closes
+        at += 2
         name = np.uint32(_FNV_OFFSET)
-        while position < n and 97 <= data[position] | 32 <= 122:
-            name = np.uint32((name ^ np.uint32(data[position] | 32)) * np.uint32(_FNV_PRIME))
-            position += 1
-        at = position
-        if name != code:
-            continue
-        if in_comment and not closes:
-            nested = True
-        elif closes and nested:
-            nested = False
-        elif closes:
+        while at < n and not _ends_name(data[at]):
+            name = np.uint32((name ^ np.uint32(data[at])) * np.uint32(_FNV_PRIME))
+            at += 1
+        if name == code:
             while at < n and data[at] != _GREATER:
                 at += 1
             return at + 1
