@@ -8,8 +8,8 @@ mean nothing else:
 * ``display: none`` and ``visibility: hidden`` in ``style``;
 * class names of CSS frameworks for text that no one sees, such as ``d-none`` (without a breakpoint at which the element
   appears), and for text that only screen readers read, such as ``sr-only``;
-* ``aria-hidden="true"``, because what it hides stands elsewhere in the page (WAI-ARIA 1.2). Where that is an element for
-  screen readers next to it, this one is kept in its place.
+* ``aria-hidden="true"``, because what it hides stands elsewhere in the page (WAI-ARIA 1.2). Where that is an inline
+  element for screen readers next to it, this one is kept in its place.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _WORD_FLAGS = (
         FORMULA_IMAGE,
     ),
     (
-        "reference footnote footnotes footnote-ref footnote-reference fn fnref noteref note-ref endnote cite_ref".split(),
+        "reference footnote footnote-ref footnote-reference fn fnref noteref note-ref endnote cite_ref".split(),
         NOTE,
     ),
 )
@@ -156,7 +156,7 @@ def read_attributes(data, start, end, name_hashes, names, word_hashes, words):  
         while at < end and data[at] != _QUOTE:
             at += 1
         name = look_up(name_hashes, names, code)
-        if name == _NAMES or name == _ID:
+        if name in (_NAMES, _ID):
             flags |= _read_names(data, value, at, word_hashes, words, name == _NAMES)
         elif name == _STYLE:
             if hides(data, value, at):
@@ -201,7 +201,7 @@ def _read_names(data, start, end, word_hashes, words, is_class):  # type: ignore
             if byte == _COLON:
                 variant = np.uint32(_FNV_OFFSET)
                 variants += 1
-            is_separator = byte == _HYPHEN or byte == _UNDERSCORE
+            is_separator = byte in (_HYPHEN, _UNDERSCORE)
             if in_piece and (is_separator or (byte != lower and 97 <= before <= 122)):
                 first = piece if pieces == 0 else first
                 last = piece
@@ -252,7 +252,7 @@ def hides(data, start, end):  # type: ignore[no-untyped-def]
             value = np.uint32((value ^ np.uint32(data[at] | 32)) * np.uint32(_FNV_PRIME))
             at += 1
         if (name == _DISPLAY_CODE and value == _NONE_CODE) or (
-            name == _VISIBILITY_CODE and (value == _HIDDEN_CODE or value == _COLLAPSE_CODE)
+            name == _VISIBILITY_CODE and value in (_HIDDEN_CODE, _COLLAPSE_CODE)
         ):
             return True
         while at < end and data[at] != _SEMICOLON:

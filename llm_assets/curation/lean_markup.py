@@ -143,11 +143,12 @@ def _copy_attributes(data, at, n, hashes, kinds, out, written):  # type: ignore[
     while at < n:
         byte = data[at]
         if byte == _GREATER:
-            empty = data[at - 1] == _SLASH
             break
         if byte <= _SPACE or byte == _SLASH:
             at += 1
+            empty = byte == _SLASH
             continue
+        empty = False
         start = at
         code = np.uint32(_FNV_OFFSET)
         # A name may begin with "=".
@@ -262,10 +263,12 @@ def _end_of_raw_text(data, at, n, code):  # type: ignore[no-untyped-def]
     """
     in_comment, nested = False, False
     while at < n:
-        byte = data[at]
-        if byte == _GREATER and in_comment and data[at - 1] == _HYPHEN and data[at - 2] == _HYPHEN:
-            in_comment = nested = False
-        if byte != _LESS:
+        if not in_comment:
+            while at < n and data[at] != _LESS:
+                at += 1
+        elif data[at] != _LESS:
+            if data[at] == _GREATER and data[at - 1] == _HYPHEN and data[at - 2] == _HYPHEN:
+                in_comment = nested = False
             at += 1
             continue
         start = at

@@ -83,7 +83,7 @@ TAG_TABLE = hash_table(
 )
 _SCRIPT = hash_of(b"script")
 _HIDING = HIDDEN | FOR_SCREEN_READERS
-_ALT = np.frombuffer(b' alt="', np.uint8)
+_ALT, _MATH_END = np.frombuffer(b' alt="', np.uint8), np.frombuffer(b"</math>", np.uint8)
 
 
 @dataclass
@@ -267,7 +267,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 passed, passed_depth = code, 1
                 for_screen_readers = flags & FOR_SCREEN_READERS != 0
                 continue
-        if kind == _INLINE or kind == _SPAN or kind == _VOID or kind == _RAW_TEXT or kind == _PASSED:
+        if kind in (_INLINE, _SPAN, _VOID, _RAW_TEXT, _PASSED):
             continue
         if kind == _LINK:
             in_link = not closes
@@ -277,7 +277,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
         elif kind == _BREAK:
             if not closes:
                 written = _write_break(out, written, block_start, open_pres)
-        elif kind == _SUP or kind == _SUB:
+        elif kind in (_SUP, _SUB):
             if not closes:
                 out[written] = MARK
                 is_note = kind == _SUP and (flags & NOTE or (in_link and fragment_link and link_start == written))
@@ -323,7 +323,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 if number == _DIALOG and not flags & OPEN:
                     flags |= HIDDEN
                 elements[element_count, _TAG], elements[element_count, _PARENT] = number, current
-                elements[element_count, _FIRST] = elements[element_count, _LAST] = block_count
+                elements[element_count, _FIRST], elements[element_count, _LAST] = block_count, 0
                 elements[element_count, _ATTRIBUTES_START] = name_end
                 elements[element_count, _ATTRIBUTES_END] = close
                 elements[element_count, _FLAGS] = flags
@@ -489,10 +489,12 @@ def _raw_text_end(data, at, n, code):  # type: ignore[no-untyped-def]
 @compiled
 def _math_end(data, at, n):  # type: ignore[no-untyped-def]
     """Where the text after the next "</math>" begins, or -1."""
-    while at + 6 < n:
-        if data[at] == _LESS and data[at + 1] == _SLASH and data[at + 2] == 109 and data[at + 3] == 97:
-            if data[at + 4] == 116 and data[at + 5] == 104 and data[at + 6] == _GREATER:
-                return at + 7
+    while at + len(_MATH_END) <= n:
+        matched = 0
+        while matched < len(_MATH_END) and data[at + matched] == _MATH_END[matched]:
+            matched += 1
+        if matched == len(_MATH_END):
+            return at + matched
         at += 1
     return -1
 
@@ -513,12 +515,10 @@ def _copy_marked(data, start, end, kind, out, written):  # type: ignore[no-untyp
 def _copy_alt(data, start, end, out, written):  # type: ignore[no-untyped-def]
     """Write the alternative text among the attributes data[start:end] as a formula; returns where it ends."""
     for at in range(start, end - len(_ALT)):
-        matches = True
-        for i in range(len(_ALT)):
-            if data[at + i] != _ALT[i]:
-                matches = False
-                break
-        if matches:
+        matched = 0
+        while matched < len(_ALT) and data[at + matched] == _ALT[matched]:
+            matched += 1
+        if matched == len(_ALT):
             first = last = at + len(_ALT)
             while last < end and data[last] != _QUOTE:
                 last += 1

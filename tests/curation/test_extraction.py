@@ -89,6 +89,24 @@ def test_headings_lists_and_listings_of_the_article_are_kept():
     assert text == f"{LONG.strip()}\nWhat follows\nfirst thing\nsecond thing\nx = 1\n  y = 2\n{OTHER.strip()}"
 
 
+def test_headings_that_the_title_contains_stay():
+    """A section called "Rome" on a page called "Houses of Rome" is a section; only the title itself is left out."""
+    body = f"<article><h1>Houses of Rome</h1><h2>Uses</h2><p>{LONG}</p><h2>Rome</h2><p>{OTHER}</p></article>"
+    text = extract(page(body, "Houses of Rome - a guide")).text
+    assert text == f"Uses\n{LONG.strip()}\nRome\n{OTHER.strip()}"
+
+
+def test_a_heading_after_the_first_paragraph_is_no_title():
+    body = f"<article><p>{LONG}</p><h2>A page</h2><p>{OTHER}</p></article>"
+    assert "A page" in extract(page(body)).text.splitlines()
+
+
+def test_a_row_of_a_table_is_a_line():
+    rows = "<tr><th>Name<th>Age<tr><td>Alice<td>30<tr><td><p>Bob<p>junior<td>4"
+    text = extract(page(f"<article><p>{LONG}</p><table>{rows}</table><p>{OTHER}</p></article>")).text
+    assert text.splitlines()[1:-1] == ["Name\tAge", "Alice\t30", "Bob", "junior", "4"]
+
+
 def test_posts_of_a_list_page_are_all_kept():
     posts = [f"Post number {i}. {LONG}" for i in range(4)]
     html = "".join(
