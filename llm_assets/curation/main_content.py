@@ -27,25 +27,28 @@ _HIDING = HIDDEN | ARIA_HIDDEN | FOR_SCREEN_READERS
 
 _DIGITS = re.compile(r"\d+")
 _TITLES = frozenset(["h1", "h2"])
+# Parts of a text, which are no root.
+_PARTS = frozenset("p pre blockquote li ul ol dd dt dl".split())
 _GROUPS = frozenset(["ul", "ol", "table", "dl"])
 # An element above the root can replace it only if that adds more than this share of the root's good text.
 CLIMB_SHARE = 0.1
 # The added blocks must be longer on average than this share of the mean length of the root's blocks.
-CLIMB_LENGTH = 0.5
+CLIMB_LENGTH = 0.2
 # Less than this share of the added text may be links.
 CLIMB_LINKS = 0.25
 # Only blocks of at least this many bytes count as good text.
-CLIMB_BLOCK_BYTES = 80
+CLIMB_BLOCK_BYTES = 50
 # A block is a link if more than this share of its characters is linked.
 LINK_BLOCK_SHARE = 0.5
 # A block with at least this many unlinked characters is never a link.
-LINK_BLOCK_OTHER_CHARACTERS = 30
+LINK_BLOCK_OTHER_CHARACTERS = 20
 # A root with less than this share of the good text of an element above it may be one item of a list.
 LIST_SHARE = 0.6
 # An element with at least this share of the page's unlinked text is never a frame, whatever its name.
 MAX_FRAME_SHARE = 0.8
 MIN_VOTE_CHARACTERS = 25  # of a block that votes (Readability)
-SHORT_RESULT_CHARACTERS = 250  # a page with a shorter result is read again with fewer rules
+SHORT_RESULT_CHARACTERS = 400  # a page with a shorter result is read again with fewer rules
+TITLED_CHARACTERS = 1_500  # a shorter text is kept with the heading that is its title
 _MIN_SIBLINGS = 3  # of one shape, to be the items of a list
 _TITLE_SEPARATOR = re.compile(r"\s+[|\-–—·•:»«/]+\s+|\s*[|»«]\s*|:\s+")
 
@@ -100,9 +103,11 @@ def main_content(tree: HTMLTree, title: str = "") -> str:
     in_frame = _find_frame(page, hidden)
     text = _select(page, _find_root(page, in_frame), in_frame, title)
     if len(text) < SHORT_RESULT_CHARACTERS and page.chars[0] > 2 * len(text):
-        longer = _select(page, _find_root(page, hidden), hidden, title)
-        if len(longer) > 2 * len(text):
-            text = longer
+        # Less and less is left out: nothing but the frame, as for a list of links; then only what is hidden.
+        for left_out, root in ((in_frame, 0), (hidden, _find_root(page, hidden))):
+            longer = _select(page, root, left_out, title, with_links=root == 0)
+            if len(longer) > 2 * len(text):
+                text = longer
     return text or "\n".join(page.block_text) or "\n".join(read_blocks(html, with_hidden=True).text)
 
 
@@ -161,6 +166,8 @@ def _find_root(page: _Page, in_frame: list[bool]) -> int:
     for element in range(len(page.tag) - 1, 0, -1):
         good[page.parent[element]] += good[element]
         paragraphs[page.parent[element]] += paragraphs[element]
+    while page.tag[best] in _PARTS and best:
+        best = page.parent[best]
     return _climb(page, best, counted)
 
 
@@ -178,7 +185,8 @@ def _count_votes(page: _Page, in_frame: list[bool]) -> _Votes:
             good[element] += size
             paragraphs[element] += 1
         vote = 1 + min(text.count(",") + text.count("、") + text.count("，"), 10) + min(size / 100, 6)
-        above = element if page.tag[element] not in ("p", "pre", "li", "blockquote") else page.parent[element]
+        is_paragraph = page.last[element] - page.first[element] == 1
+        above = page.parent[element] if is_paragraph or page.tag[element] in _PARTS else element
         share = 1.0
         while above and share > 0.1:
             votes[above] += vote * share
@@ -201,8 +209,9 @@ def _climb(page: _Page, best: int, counted: _Votes) -> int:
         won, won_blocks = good[above] - good[root], paragraphs[above] - paragraphs[root]
         if won_blocks <= 0 or won <= CLIMB_SHARE * good[root]:
             continue
+        links, chars = page.links[above] - page.links[root], page.chars[above] - page.chars[root]
         similar = won / won_blocks > CLIMB_LENGTH * good[root] / max(paragraphs[root], 1)
-        few_links = page.links[above] - page.links[root] < CLIMB_LINKS * (page.chars[above] - page.chars[root])
+        few_links = links < CLIMB_LINKS * chars
         small = good[root] < LIST_SHARE * good[above]
         if (similar and few_links) or (small and _is_list_item(page, child, children[above])):
             root = above
@@ -221,15 +230,15 @@ def _shape(page: _Page, element: int) -> tuple[str, str]:
     return page.tag[element], _DIGITS.sub("", names.group(1).split(" ", 1)[0]) if names else ""
 
 
-def _select(page: _Page, root: int, in_frame: list[bool], title: str) -> str:
-    """The blocks below `root` that are content, a line for each."""
+def _select(page: _Page, root: int, in_frame: list[bool], title: str, with_links: bool = False) -> str:
+    """The blocks below `root` that are content, a line for each. with_links: lists of links too."""
     selected: list[int] = []
-    titles = _title_forms(title)
+    titles = _title_forms(title) if page.chars[root] >= TITLED_CHARACTERS else frozenset()
     for block in range(page.first[root], page.last[root]):
         element = page.block_element[block]
         if in_frame[element] and not in_frame[root]:
             continue
-        if page.block_links[block] and _is_link_list(page, block, root):
+        if page.block_links[block] and not with_links and _is_link_list(page, block, root):
             continue
         tag = page.tag[element]
         if titles and tag in _TITLES and " ".join(page.block_text[block].split()).casefold() in titles:

@@ -270,6 +270,9 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
         if kind in (_INLINE, _SPAN, _VOID, _RAW_TEXT, _PASSED):
             continue
         if kind == _LINK:
+            if closes and in_link and fragment_link and _is_permalink(out, link_start, written):
+                linked -= written - link_start
+                written = link_start
             in_link = not closes
             link_start, fragment_link = written, flags & FRAGMENT != 0
             if in_link and sup_start >= 0:
@@ -465,6 +468,15 @@ def _write_break(out, written, block_start, preformatted):  # type: ignore[no-un
             written -= 1
     out[written] = _NEWLINE
     return written + 1
+
+
+@inlined
+def _is_permalink(out, start, end):  # type: ignore[no-untyped-def]
+    """Whether the text of a link within the page is one sign, such as # or ¶ behind a heading or ↩ behind a note."""
+    if not 0 < end - start <= 4:
+        return False
+    first = out[start]
+    return (end - start == 1 and (first == 35 or first == 94)) or first == 0xC2 or first == 0xE2 or first == 0xF0
 
 
 @compiled
