@@ -22,8 +22,9 @@ from llm_assets.compute.compiled import compiled, inlined
 FRAME, BODY, BODY_EXACT, HIDDEN, ARIA_HIDDEN, FOR_SCREEN_READERS = 1, 2, 4, 8, 16, 32
 RENDERED_FORMULA, FORMULA_TEXT, FORMULA_IMAGE, NOTE, FRAGMENT, OPEN, MATH_SCRIPT = 64, 128, 256, 512, 1024, 2048, 4096
 RENDERED_MATHJAX = 8192  # where the element is a span
+SIDEBAR = 1 << 14  # a column of the page, or a box in a text
 # Further flags of words.
-_ABOUT, _UTILITY, _BREAKPOINT, _DISPLAY = 1 << 14, 1 << 15, 1 << 16, 1 << 17
+_ABOUT, _UTILITY, _BREAKPOINT, _DISPLAY = 1 << 15, 1 << 16, 1 << 17, 1 << 18
 
 # Names (of class, id, role) that site builders give to a page's frame, as whole words between separators.
 FRAME_WORDS = (
@@ -33,7 +34,7 @@ FRAME_WORDS = (
     "footer footnav jumplinks legal lightbox login masthead menu meta metadata modal mostread mostpopular "
     "nav navbar navigation newsletter newsletters outbrain overlay pager pagination paging popular popup postmeta "
     "print promo promotion promos promoted pullquote rail recirc recommend recommended recommendations related "
-    "relatedlinks respond rss share sharebar sharebox sharedaddy sharethis sharing shares shopping sidebar "
+    "relatedlinks respond rss share sharebar sharebox sharedaddy sharethis sharing shares shopping "
     "sidebars gallery slideshow carousel slider signup skip social sociable sponsor sponsored subscribe "
     "subscription subnav supplemental taboola tag tags taglist teaser teasers timestamp toc toolbar toolbox tools "
     "topbar tweet trending upsell utility widget widgets wp-caption yarpp zergnet noprint navbox mw-editsection "
@@ -58,6 +59,7 @@ _DISPLAYS = "block inline inline-block flex inline-flex grid inline-grid table t
 # Classes of KaTeX, MathJax 2, MediaWiki and others. A rendered formula has a source beside it.
 _WORD_FLAGS = (
     (FRAME_WORDS, FRAME),
+    (["sidebar"], FRAME | SIDEBAR),
     (BODY_WORDS, BODY | BODY_EXACT),
     (_ABOUT_ARTICLE, _ABOUT),
     (_UTILITIES, _UTILITY),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from resiliparse.parse.html import HTMLTree
 
-from .attributes import ARIA_HIDDEN, BODY, BODY_EXACT, FOR_SCREEN_READERS, FRAME, HIDDEN
+from .attributes import ARIA_HIDDEN, BODY, BODY_EXACT, FOR_SCREEN_READERS, FRAME, HIDDEN, SIDEBAR
 from .markup import Blocks, read_blocks
 
 _CLASS = re.compile(r'\bclass="([^"]*)"')
@@ -46,9 +46,11 @@ LINK_BLOCK_OTHER_CHARACTERS = 20
 LIST_SHARE = 0.6
 # An element with at least this share of the page's unlinked text is never a frame, whatever its name.
 MAX_FRAME_SHARE = 0.8
+BOX_LINKS = 0.2  # a box in a text has a smaller share of links
 MIN_VOTE_CHARACTERS = 25  # of a block that votes (Readability)
 SHORT_RESULT_CHARACTERS = 400  # a page with a shorter result is read again with fewer rules
 TITLED_CHARACTERS = 1_500  # a shorter text is kept with the heading that is its title
+HEADING_DISTANCE = 3  # blocks before a short text among which its headings are looked for
 _MIN_SIBLINGS = 3  # of one shape, to be the items of a list
 _TITLE_SEPARATOR = re.compile(r"\s+[|\-–—·•:»«/]+\s+|\s*[|»«]\s*|:\s+")
 
@@ -135,11 +137,22 @@ def _find_frame(page: _Page, hidden: list[bool]) -> list[bool]:
         tag = page.tag[element]
         if in_frame[page.parent[element]]:
             in_frame[element] = True
-        elif (page.flags[element] & (FRAME | BODY_EXACT)) == FRAME or (
+        elif ((page.flags[element] & (FRAME | BODY_EXACT)) == FRAME and not _is_box(page, element)) or (
             tag in _FRAME_TAGS and not (tag == "figure" and has_listing[element])
         ):
             in_frame[element] |= page.chars[element] - page.links[element] < limit
     return in_frame
+
+
+def _is_box(page: _Page, element: int) -> bool:
+    """Whether an element named "sidebar" is a box in a text: prose between two blocks of prose."""
+    first, last = page.first[element], page.last[element]
+    if not page.flags[element] & SIDEBAR or not 0 < first < last < len(page.block_text):
+        return False
+    around = [page.block_element[first - 1], page.block_element[last]]
+    return page.link_density(element) < BOX_LINKS and all(
+        page.parent[element] in (page.parent[beside], page.parent[page.parent[beside]]) for beside in around
+    )
 
 
 @dataclass
@@ -232,8 +245,9 @@ def _shape(page: _Page, element: int) -> tuple[str, str]:
 
 def _select(page: _Page, root: int, in_frame: list[bool], title: str, with_links: bool = False) -> str:
     """The blocks below `root` that are content, a line for each. with_links: lists of links too."""
-    selected: list[int] = []
-    titles = _title_forms(title) if page.chars[root] >= TITLED_CHARACTERS else frozenset()
+    is_short = page.chars[root] < TITLED_CHARACTERS
+    titles = frozenset() if is_short else _title_forms(title)
+    selected = _headings_before(page, root, in_frame) if is_short else []
     for block in range(page.first[root], page.last[root]):
         element = page.block_element[block]
         if in_frame[element] and not in_frame[root]:
@@ -250,6 +264,19 @@ def _select(page: _Page, root: int, in_frame: list[bool], title: str, with_links
     while selected and page.tag[page.block_element[selected[-1]]] in _HEADINGS:
         selected.pop()
     return "\n".join(_lines(page, selected))
+
+
+def _headings_before(page: _Page, root: int, in_frame: list[bool]) -> list[int]:
+    """The headings shortly before a root, with nothing but a date or the like between."""
+    start = page.first[root]
+    before = range(max(start - HEADING_DISTANCE, 0), start)
+    return [
+        block
+        for block in before
+        if page.tag[page.block_element[block]] in _HEADINGS
+        and not in_frame[page.block_element[block]]
+        and all(page.block_chars[between] < CLIMB_BLOCK_BYTES for between in range(block + 1, start))
+    ]
 
 
 def _title_forms(title: str) -> frozenset[str]:
