@@ -2,11 +2,11 @@
 
     python benchmarks/extraction_pages.py --web ../shared/data/web [--json FILE] [--half tuning] [--missed 20]
 
-`extraction_pages.json` names the pages (a WARC file, an offset, the URL) and the strings; the pages themselves belong to
-their authors and stay where they are. The strings were taken by rule from what each site's own template marks as content
-(required) or as its frame (forbidden), independently of any extractor, and looked through by hand. Half of the sites are
-for tuning, the others are held out. A string is found if the text holds it after white space is collapsed. Precision is
-found required strings / all found strings, recall found required strings / all required strings.
+`extraction_pages.json` names the pages (WARC file, offset, URL) and the strings; the pages themselves belong to their
+authors and stay where they are. The strings were taken by rule from what each site's own template marks as content
+(required) or as its frame (forbidden), independently of any extractor, and looked through by hand. Half of the sites
+are for tuning, the others are held out. The text holds a string if it does so after white space is collapsed.
+Precision is the share of required strings among all strings in the text; recall, of those in it among all required.
 """
 
 from __future__ import annotations

@@ -20,7 +20,16 @@ from llm_assets.compute.compiled import compiled, inlined
 
 # What `read_attributes` gives, as flags.
 FRAME, BODY, BODY_EXACT, HIDDEN, ARIA_HIDDEN, FOR_SCREEN_READERS = 1, 2, 4, 8, 16, 32
-RENDERED_FORMULA, FORMULA_TEXT, FORMULA_IMAGE, NOTE, FRAGMENT, OPEN, MATH_SCRIPT = 64, 128, 256, 512, 1024, 2048, 4096
+RENDERED_FORMULA, FORMULA_TEXT, FORMULA_IMAGE, NOTE, FRAGMENT = 64, 128, 256, 512, 1024
+IS_OPEN, MATH_SCRIPT = 2048, 4096
+    64,
+    128,
+    256,
+    512,
+    1024,
+    2048,
+    4096,
+)
 RENDERED_MATHJAX = 8192  # where the element is a span
 SIDEBAR = 1 << 14  # a column of the page, or a box in a text
 # Further flags of words.
@@ -170,7 +179,7 @@ def read_attributes(data, start, end, name_hashes, names, word_hashes, words):  
             if at - value == 4 and data[value] | 32 == 116:  # true
                 flags |= ARIA_HIDDEN
         elif name == _OPEN_NAME:
-            flags |= OPEN
+            flags |= IS_OPEN
         elif name == _HREF:
             if value < at and data[value] == _NUMBER_SIGN:
                 flags |= FRAGMENT
@@ -223,7 +232,9 @@ def _read_names(data, start, end, word_hashes, words, is_class):  # type: ignore
 
 
 @inlined
-def _name_flags(whole, first, last, pieces, variant, variants, word_hashes, words, is_class):  # type: ignore[no-untyped-def]
+def _name_flags(  # type: ignore[no-untyped-def]
+    whole, first, last, pieces, variant, variants, word_hashes, words, is_class
+):
     flags = look_up(word_hashes, words, whole)
     if variants and look_up(word_hashes, words, variant) & _DISPLAY:
         flags |= _BREAKPOINT

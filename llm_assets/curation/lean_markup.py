@@ -1,6 +1,6 @@
 """A page's markup without what no text comes from: scripts, styles, comments, and most attributes.
 
-The parser's time and that of everything behind it grow with the bytes of the page, half of which are such. One compiled
+The time of the parser and of the later steps grows with the bytes of the page, half of which are such. One compiled
 pass follows the tokenizer of the HTML standard (13.2.5) far enough to know tags, attributes and raw text; the tree that
 the parser builds from the rest holds the same elements and the same text.
 """

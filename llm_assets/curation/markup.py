@@ -24,31 +24,46 @@ from .attributes import (
     FORMULA_TEXT,
     FRAGMENT,
     HIDDEN,
+    IS_OPEN,
     MATH_SCRIPT,
     NAME_TABLE,
     NOTE,
-    OPEN,
     RENDERED_FORMULA,
     RENDERED_MATHJAX,
     WORD_TABLE,
     hash_of,
-    hash_table,
-    look_up,
     read_attributes,
 )
 from .notation import FORMULA, MARK, MARK_END, NOTE_MARK, SUBSCRIPT, SUPERSCRIPT, TEX, write_out
-
-BLOCK_TAGS = tuple(
-    (
-        "body address article aside blockquote caption center dd details dialog dir div dl dt fieldset figcaption "
-        "figure footer form h1 h2 h3 h4 h5 h6 header hgroup legend li main menu nav ol p pre section summary table "
-        "tbody td tfoot th thead tr ul"
-    ).split()
+from .tags import (
+    BLOCK,
+    BLOCK_TAGS,
+    BOUNDARY,
+    BREAK,
+    DIALOG,
+    IMAGE,
+    INLINE,
+    LINK,
+    MATH,
+    MAX_UNCLOSED,
+    NO_END,
+    PASSED,
+    PRE,
+    RAW_TEXT,
+    SPAN,
+    SUB,
+    SUP,
+    TAG_TABLE,
+    TEXT,
+    VOID,
+    begins_comment,
+    comment_end,
+    is_for_screen_readers,
+    math_end,
+    raw_text_end,
+    read_tag,
 )
-# Effects of a tag on the blocks. _TEXT is a "<" that begins no tag.
-_INLINE, _LINK, _BREAK, _BLOCK, _BOUNDARY, _VOID, _IMAGE, _RAW_TEXT, _PASSED, _MATH, _SUP, _SUB, _SPAN = range(13)
-_TEXT = -1
-_PRE, _DIALOG = BLOCK_TAGS.index("pre"), BLOCK_TAGS.index("dialog")
+
 # Modes of a block, as flags: it may hold references or white space beyond ASCII; it is preformatted; it holds marks.
 _PLAIN, _RAW, _PREFORMATTED, _MARKED = 0, 1, 2, 4
 _FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
@@ -57,33 +72,9 @@ _TAG, _PARENT, _FIRST, _LAST, _ATTRIBUTES_START, _ATTRIBUTES_END, _FLAGS = range
 _START, _END, _MODE, _ELEMENT, _LINKED = range(5)
 _LESS, _GREATER, _SLASH, _QUOTE, _AMPERSAND, _HYPHEN, _EXCLAMATION = 60, 62, 47, 34, 38, 45, 33
 _SPACE, _NEWLINE = 32, 10
-_NO_END = -2
-_MAX_UNCLOSED = 64  # tags without an end, after which quotes no longer hide a ">"
-# Text of these elements is no text of the page, or not escaped by the parser.
-_RAW_TEXT_TAGS = "script style iframe noembed noframes xmp plaintext".split()
-_PASSED_TAGS = ("noscript template svg object audio video canvas button select textarea annotation mjx-math").split()
-_VOID_TAGS = "area base basefont bgsound col embed frame input keygen link meta param source track wbr".split()
-TAG_TABLE = hash_table(
-    {
-        **{name: _BLOCK | number << 8 for number, name in enumerate(BLOCK_TAGS) if number},
-        **dict.fromkeys(_RAW_TEXT_TAGS, _RAW_TEXT),
-        **dict.fromkeys(_PASSED_TAGS, _PASSED),
-        **dict.fromkeys(_VOID_TAGS, _VOID),
-        "a": _LINK,
-        "br": _BREAK,
-        "hr": _BOUNDARY,
-        "body": _BOUNDARY,
-        "img": _IMAGE,
-        "math": _MATH,
-        "sup": _SUP,
-        "sub": _SUB,
-        "span": _SPAN,
-    },
-    512,
-)
 _SCRIPT = hash_of(b"script")
 _HIDING = HIDDEN | FOR_SCREEN_READERS
-_ALT, _MATH_END = np.frombuffer(b' alt="', np.uint8), np.frombuffer(b"</math>", np.uint8)
+_ALT = np.frombuffer(b' alt="', np.uint8)
 
 
 @dataclass
@@ -205,16 +196,16 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
             )
             linked += link_characters
             continue
-        kind, number, code, closes, name_end, close = _read_tag(data, at, n, hashes, values, unclosed)
-        if kind == _TEXT:
-            if at < no_comment_end and _begins_comment(data, at, n):
-                close = _comment_end(data, at, n)
+        kind, number, code, closes, name_end, close = read_tag(data, at, n, hashes, values, unclosed)
+        if kind == TEXT:
+            if at < no_comment_end and begins_comment(data, at, n):
+                close = comment_end(data, at, n)
                 if close >= 0:
                     at = close + 3
                     continue
                 no_comment_end = at
-            if close == _NO_END:
-                unclosed += 1 if unclosed < _MAX_UNCLOSED else _MAX_UNCLOSED
+            if close == NO_END:
+                unclosed += 1 if unclosed < MAX_UNCLOSED else MAX_UNCLOSED
             if not passed_depth:
                 out[written] = _LESS
                 written += 1
@@ -222,8 +213,8 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
             at += 1
             continue
         tag_start, at = at, close + 1
-        if kind == _RAW_TEXT and not closes:
-            end = _raw_text_end(data, at, n, code)
+        if kind == RAW_TEXT and not closes:
+            end = raw_text_end(data, at, n, code)
             if code == np.uint32(_SCRIPT) and not passed_depth and name_end < close:
                 flags = read_attributes(data, name_end, close, name_hashes, names, word_hashes, words)
                 if flags & MATH_SCRIPT:
@@ -236,10 +227,10 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
             at = end
             continue
         if passed_depth:
-            if code == passed and kind != _VOID:
+            if code == passed and kind != VOID:
                 passed_depth += -1 if closes else 1
                 if passed_depth == 0:
-                    if aria_start >= 0 and _is_for_screen_readers(
+                    if aria_start >= 0 and is_for_screen_readers(
                         data, at, n, hashes, values, name_hashes, names, word_hashes, words
                     ):
                         kept_aria, at = aria_start, aria_start
@@ -248,12 +239,12 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                     aria_start = -1
             continue
         flags = 0
-        if not closes and name_end < close and kind != _BREAK and kind != _VOID:
+        if not closes and name_end < close and kind != BREAK and kind != VOID:
             flags = read_attributes(data, name_end, close, name_hashes, names, word_hashes, words)
-        if not closes and (kind == _PASSED or flags) and kind != _BLOCK and kind != _IMAGE and kind != _BOUNDARY:
-            hidden = kind == _PASSED
-            if not hidden and not with_hidden and kind != _MATH and not flags & FORMULA_TEXT:
-                hidden = flags & _HIDING != 0 or (kind == _SPAN and flags & RENDERED_MATHJAX != 0)
+        if not closes and (kind == PASSED or flags) and kind != BLOCK and kind != IMAGE and kind != BOUNDARY:
+            hidden = kind == PASSED
+            if not hidden and not with_hidden and kind != MATH and not flags & FORMULA_TEXT:
+                hidden = flags & _HIDING != 0 or (kind == SPAN and flags & RENDERED_MATHJAX != 0)
                 if flags & RENDERED_FORMULA:
                     hidden = formula_end == written
                 elif not hidden and flags & ARIA_HIDDEN and tag_start != kept_aria:
@@ -267,9 +258,9 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 passed, passed_depth = code, 1
                 for_screen_readers = flags & FOR_SCREEN_READERS != 0
                 continue
-        if kind in (_INLINE, _SPAN, _VOID, _RAW_TEXT, _PASSED):
+        if kind in (INLINE, SPAN, VOID, RAW_TEXT, PASSED):
             continue
-        if kind == _LINK:
+        if kind == LINK:
             if closes and in_link and fragment_link and _is_permalink(out, link_start, written):
                 linked -= written - link_start
                 written = link_start
@@ -277,31 +268,31 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
             link_start, fragment_link = written, flags & FRAGMENT != 0
             if in_link and sup_start >= 0:
                 out[sup_start] = NOTE_MARK
-        elif kind == _BREAK:
+        elif kind == BREAK:
             if not closes:
                 written = _write_break(out, written, block_start, open_pres)
-        elif kind in (_SUP, _SUB):
+        elif kind in (SUP, SUB):
             if not closes:
                 out[written] = MARK
-                is_note = kind == _SUP and (flags & NOTE or (in_link and fragment_link and link_start == written))
-                out[written + 1] = NOTE_MARK if is_note else SUPERSCRIPT if kind == _SUP else SUBSCRIPT
-                sup_start = written + 1 if kind == _SUP else -1
+                is_note = kind == SUP and (flags & NOTE or (in_link and fragment_link and link_start == written))
+                out[written + 1] = NOTE_MARK if is_note else SUPERSCRIPT if kind == SUP else SUBSCRIPT
+                sup_start = written + 1 if kind == SUP else -1
                 written += 2
                 mode |= _MARKED
             elif mode & _MARKED:
                 out[written] = MARK_END
                 written += 1
                 sup_start = -1
-        elif kind == _IMAGE:
+        elif kind == IMAGE:
             if flags & FORMULA_IMAGE and formula_end != written:
                 start = written
                 written = _copy_alt(data, name_end, close, out, written)
                 if written > start:
                     formula_start, formula_end = start, written
                     mode |= _MARKED | _RAW
-        elif kind == _MATH:
+        elif kind == MATH:
             if not closes and at < no_math_end:
-                end = _math_end(data, at, n)
+                end = math_end(data, at, n)
                 if end < 0:
                     no_math_end = at
                 else:
@@ -322,8 +313,8 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 block_count += 1
             block_start = written
             linked, mode, sup_start = 0, 0, -1
-            if kind == _BLOCK and not closes:
-                if number == _DIALOG and not flags & OPEN:
+            if kind == BLOCK and not closes:
+                if number == DIALOG and not flags & IS_OPEN:
                     flags |= HIDDEN
                 elements[element_count, _TAG], elements[element_count, _PARENT] = number, current
                 elements[element_count, _FIRST], elements[element_count, _LAST] = block_count, 0
@@ -332,79 +323,13 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 elements[element_count, _FLAGS] = flags
                 current = element_count
                 element_count += 1
-                open_pres += number == _PRE
-            elif kind == _BLOCK and current:
+                open_pres += number == PRE
+            elif kind == BLOCK and current:
                 elements[current, _LAST] = block_count
-                open_pres -= elements[current, _TAG] == _PRE
+                open_pres -= elements[current, _TAG] == PRE
                 current = elements[current, _PARENT]
     elements[0, _LAST] = block_count
     return element_count, block_count
-
-
-@inlined
-def _begins_comment(data, at, n):  # type: ignore[no-untyped-def]
-    return at + 3 < n and data[at + 1] == _EXCLAMATION and data[at + 2] == _HYPHEN and data[at + 3] == _HYPHEN
-
-
-@compiled
-def _comment_end(data, at, n):  # type: ignore[no-untyped-def]
-    """Where the "-->" is that ends the comment at `at`, or -1."""
-    end = at + 4
-    while end + 2 < n and not (data[end] == _HYPHEN and data[end + 1] == _HYPHEN and data[end + 2] == _GREATER):
-        end += 1
-    return end if end + 2 < n else -1
-
-
-@inlined
-def _read_tag(data, at, n, hashes, values, unclosed):  # type: ignore[no-untyped-def]
-    """The tag at the "<" at `at`: kind, number of a block tag, hash of its name, whether it is an end tag, where its
-    name ends, and where its ">" is.
-
-    The kind is _TEXT if no tag begins there, or if it is not closed; then the last number is _NO_END.
-    """
-    position = at + 1
-    closes = position < n and data[position] == _SLASH
-    if closes:
-        position += 1
-    code = np.uint32(_FNV_OFFSET)
-    if position >= n or not 97 <= data[position] | 32 <= 122:
-        return _TEXT, 0, code, closes, 0, 0
-    while position < n:
-        byte = data[position]
-        if _ends_name(byte):
-            break
-        code = np.uint32((code ^ np.uint32(byte)) * np.uint32(_FNV_PRIME))
-        position += 1
-    close = _tag_end(data, position, n, unclosed)
-    if close < 0:
-        return _TEXT, 0, code, closes, 0, _NO_END
-    value = look_up(hashes, values, code)
-    return value & 255, value >> 8, code, closes, position, close
-
-
-@inlined
-def _ends_name(byte):  # type: ignore[no-untyped-def]
-    """Whether a byte ends a tag's name: > / " or white space."""
-    return byte == 62 or byte == 47 or byte == 34 or byte == 32 or 9 <= byte <= 13 or 28 <= byte <= 31
-
-
-@compiled
-def _tag_end(data, at, n, unclosed):  # type: ignore[no-untyped-def]
-    """Where the ">" is that closes a tag whose attributes begin at `at`: the first outside quotes, or -1.
-
-    unclosed: how many tags had no end so far. Each of them was looked for to the end of the page.
-    """
-    if unclosed > _MAX_UNCLOSED:
-        return -1
-    quoted = False
-    while at < n:
-        byte = data[at]
-        if byte == _QUOTE:
-            quoted = not quoted
-        elif byte == _GREATER and (not quoted or unclosed == _MAX_UNCLOSED):
-            return at
-        at += 1
-    return -1
 
 
 @inlined
@@ -479,38 +404,6 @@ def _is_permalink(out, start, end):  # type: ignore[no-untyped-def]
     return (end - start == 1 and (first == 35 or first == 94)) or first == 0xC2 or first == 0xE2 or first == 0xF0
 
 
-@compiled
-def _raw_text_end(data, at, n, code):  # type: ignore[no-untyped-def]
-    """Where the text after the end tag of an element begins whose content is not escaped and begins at `at`."""
-    while at + 1 < n:
-        if data[at] != _LESS or data[at + 1] != _SLASH:
-            at += 1
-            continue
-        at += 2
-        name = np.uint32(_FNV_OFFSET)
-        while at < n and not _ends_name(data[at]):
-            name = np.uint32((name ^ np.uint32(data[at])) * np.uint32(_FNV_PRIME))
-            at += 1
-        if name == code:
-            while at < n and data[at] != _GREATER:
-                at += 1
-            return at + 1
-    return n
-
-
-@compiled
-def _math_end(data, at, n):  # type: ignore[no-untyped-def]
-    """Where the text after the next "</math>" begins, or -1."""
-    while at + len(_MATH_END) <= n:
-        matched = 0
-        while matched < len(_MATH_END) and data[at + matched] == _MATH_END[matched]:
-            matched += 1
-        if matched == len(_MATH_END):
-            return at + matched
-        at += 1
-    return -1
-
-
 @inlined
 def _copy_marked(data, start, end, kind, out, written):  # type: ignore[no-untyped-def]
     """Write data[start:end] between marks; returns where it ends."""
@@ -536,17 +429,3 @@ def _copy_alt(data, start, end, out, written):  # type: ignore[no-untyped-def]
                 last += 1
             return _copy_marked(data, first, last, TEX, out, written) if last > first else written
     return written
-
-
-@compiled
-def _is_for_screen_readers(data, at, n, hashes, values, name_hashes, names, word_hashes, words):  # type: ignore[no-untyped-def]
-    """Whether the next element, with nothing but white space before it, is for screen readers only."""
-    while at < n and data[at] <= _SPACE:
-        at += 1
-    if at >= n or data[at] != _LESS:
-        return False
-    kind, _, _, closes, name_end, close = _read_tag(data, at, n, hashes, values, 0)
-    if kind == _TEXT or closes:
-        return False
-    flags = read_attributes(data, name_end, close, name_hashes, names, word_hashes, words)
-    return flags & FOR_SCREEN_READERS != 0

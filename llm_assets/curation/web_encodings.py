@@ -36,8 +36,8 @@ def encoding_name(label: str) -> str | None:
 
 def name_of_detected(python_name: str) -> str | None:
     """The WHATWG name of an encoding that resiliparse's detector names as Python does."""
-    for theirs, ours in _DETECTED_NAMES:
-        python_name = python_name.replace(theirs, ours)
+    for python_part, web_part in _DETECTED_NAMES:
+        python_name = python_name.replace(python_part, web_part)
     return encoding_name(python_name)
 
 
@@ -114,10 +114,10 @@ def _jis_differences() -> dict[int, str]:
     differences = {}
     for cell in range(1, 95):
         for row in (1, 2):
-            theirs = bytes([row + 0xA0, cell + 0xA0]).decode("euc_jp", "replace")
-            ours = _windows_31j(row, cell)
-            if ours and len(theirs) == 1 and theirs not in ("\ufffd", ours):
-                differences[ord(theirs)] = ours
+            python_character = bytes([row + 0xA0, cell + 0xA0]).decode("euc_jp", "replace")
+            web_character = _windows_31j(row, cell)
+            if web_character and len(python_character) == 1 and python_character not in ("\ufffd", web_character):
+                differences[ord(python_character)] = web_character
     return differences
 
 

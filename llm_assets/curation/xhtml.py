@@ -32,12 +32,12 @@ def as_html(xhtml: str) -> str:
             tag = _EMPTY_ELEMENT.match(xhtml, begin, following)
             end, replacement = (tag.end(), _with_end_tag(tag)) if tag else (following, None)
         else:
-            found = xhtml.find(mark, at) if mark not in missing else -1
-            if found < 0:
+            close = xhtml.find(mark, at) if mark not in missing else -1
+            if close < 0:
                 missing.add(mark)
                 continue
-            end = found + len(mark)
-            replacement = {"<!--": None, "<?": ""}.get(opening[0], html.escape(xhtml[at:found], quote=False))
+            end = close + len(mark)
+            replacement = {"<!--": None, "<?": ""}.get(opening[0], html.escape(xhtml[at:close], quote=False))
         if replacement is not None:
             pieces += [xhtml[copied:begin], replacement]
             copied = end

@@ -62,7 +62,7 @@ def test_visible_text_stays(attributes, page):
     [
         ('<a href="/x">More<span class="sr-only"> about it</span></a> follows', "More follows"),
         ("<template><p>no</p></template>yes", "yes"),
-        ('a<img hidden>b<input style="display:none">c', "abc"),  # void elements hide nothing behind them
+        ('a<img hidden>b<input style="display:none">c', "abc"),  # void elements have no content to hide
         ('<a hidden href="#x">no <a href="#y">link</a></a>tail', "linktail"),
         ('<span aria-hidden="true">★★</span><span class="sr-only">two stars</span>', "★★"),
         ('<span class="sr-only">two stars</span> <span aria-hidden="true">★★</span>', "★★"),

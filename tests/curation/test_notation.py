@@ -32,7 +32,7 @@ def text_of(markup: str) -> str:
         "</mjx-assistive-mml></mjx-container>",
         '<span class="mwe-math-element">'
         '<span class="mwe-math-mathml-inline mwe-math-mathml-a11y" style="display: none;">'
-        f'{MATHML.replace("x^2</ann", "{" + chr(92) + "displaystyle x^2}</ann")}</span>'
+        f"{MATHML.replace('x^2</ann', '{' + chr(92) + 'displaystyle x^2}</ann')}</span>"
         '<img class="mwe-math-fallback-image-inline" aria-hidden="true" alt="{\\displaystyle x^2}"></span>',
         '<img src="/latex.php?x" class="latex" alt="x^2">',
         '<math alttext="x^2"><mi>x</mi><mn>2</mn></math>',
@@ -41,9 +41,20 @@ def text_of(markup: str) -> str:
         "</annotation-xml></semantics></math>",
         '<script type="math/mml">' + WITHOUT_TEX + "</script>",
     ],
-    ids=["KaTeX", "KaTeX without HTML", "MathJax 2", "MathJax 2, display", "MathJax 3", "MediaWiki", "image", "LaTeXML",
-         "MathML", "MathML with content", "MathML in a script"],
-)  # fmt: skip
+    ids=[
+        "KaTeX",
+        "KaTeX without HTML",
+        "MathJax 2",
+        "MathJax 2, display",
+        "MathJax 3",
+        "MediaWiki",
+        "image",
+        "LaTeXML",
+        "MathML",
+        "MathML with content",
+        "MathML in a script",
+    ],
+)
 def test_a_formula_is_written_once(markup):
     assert text_of(markup) == "x^2"
 
@@ -98,9 +109,9 @@ def test_a_formula_in_html_alone_stays():
         ("word<sup>a longer remark in small letters</sup>", "worda longer remark in small letters"),
         ("1 &lt; x<sup>&lt;2</sup>", "1 < x^(<2)"),
     ],
-)  # fmt: skip
+)
 def test_superscripts_and_subscripts_are_parted_from_numbers(markup, text):
-    """100 squared is not 1002; CO2, 1st and Mlle are how such things are written without markup."""
+    """100 squared is not 1002; CO2, 1st and Mlle are the usual forms without markup."""
     assert text_of(markup) == text
 
 
