@@ -22,14 +22,6 @@ from llm_assets.compute.compiled import compiled, inlined
 FRAME, BODY, BODY_EXACT, HIDDEN, ARIA_HIDDEN, FOR_SCREEN_READERS = 1, 2, 4, 8, 16, 32
 RENDERED_FORMULA, FORMULA_TEXT, FORMULA_IMAGE, NOTE, FRAGMENT = 64, 128, 256, 512, 1024
 IS_OPEN, MATH_SCRIPT = 2048, 4096
-    64,
-    128,
-    256,
-    512,
-    1024,
-    2048,
-    4096,
-)
 RENDERED_MATHJAX = 8192  # where the element is a span
 SIDEBAR = 1 << 14  # a column of the page, or a box in a text
 # Further flags of words.
