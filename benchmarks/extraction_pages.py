@@ -30,13 +30,13 @@ def half_of(site: str) -> str:
     return "tuning" if hashlib.sha1(site.encode()).digest()[0] % 2 else "held_out"
 
 
-def load(web: Path) -> list[Page]:
+def load(web: Path, specification: Path = SPECIFICATION) -> list[Page]:
     """The specified pages with their bodies (`html`), charset and media type."""
     from llm_assets.curation.encoding import decode_body
     from llm_assets.warc import read_captures
     from llm_assets.web.capture_index import split_content_type
 
-    pages = json.loads(SPECIFICATION.read_text(encoding="utf-8"))
+    pages = json.loads(specification.read_text(encoding="utf-8"))
     by_file: dict[str, dict[int, Page]] = defaultdict(dict)
     for page in pages:
         by_file[page["file"]][page["offset"]] = page
@@ -72,7 +72,7 @@ def extractors() -> dict[str, Callable[[Page], str]]:
     from llm_assets.curation.extraction import extract
 
     installed: dict[str, Callable[[Page], str]] = {
-        "llm_assets": lambda page: extract(page["html"], page["charset"]).text,
+        "llm_assets": lambda page: extract(page["html"], page["charset"], media_type=page["media_type"]).text,
     }
     if importlib.util.find_spec("trafilatura"):
         import trafilatura
@@ -100,11 +100,14 @@ def measure(pages: list[Page], extractor: Callable[[Page], str]) -> dict[str, An
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--web", type=Path, required=True, help="a folder with the WARC files, at any depth")
+    parser.add_argument("--specification", type=Path, default=SPECIFICATION, help="pages and strings")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--half", choices=("tuning", "held_out"), help="only the pages of these sites")
     parser.add_argument("--missed", type=int, default=0, help="print this number of pages with the most errors of ours")
     arguments = parser.parse_args()
-    pages = [page for page in load(arguments.web) if arguments.half in (None, half_of(page["site"]))]
+    pages = [
+        page for page in load(arguments.web, arguments.specification) if arguments.half in (None, half_of(page["site"]))
+    ]
     results = {}
     for name, extractor in extractors().items():
         results[name] = measure(pages, extractor)

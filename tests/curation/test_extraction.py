@@ -276,4 +276,14 @@ def test_the_f1_on_saved_pages_is_above_that_of_other_extractors(shared_data):
     from extraction import f1, load, score
 
     scores = [score(truth, extract(html).text) for _, html, truth in load(shared_data / "extraction" / "readability")]
-    assert f1(scores)["f1"] >= 0.95
+    assert f1(scores)["f1"] >= 0.957
+
+
+def test_pages_of_all_kinds_have_their_content_and_not_their_frame(shared_data):
+    """trafilatura 2.3.1 has 0.846 on these pages, which are no articles for the greater part."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    from extraction_pages import extractors, load, measure
+
+    pages = load(shared_data / "web" / "2026-10")
+    assert len({page["language"] for page in pages}) >= 12
+    assert measure(pages, extractors()["llm_assets"])["all"]["f1"] >= 0.92
