@@ -15,7 +15,7 @@ from html import unescape
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compute.compiled import compiled
 
 from .attributes import (
     ARIA_HIDDEN,
@@ -34,7 +34,8 @@ from .attributes import (
     hash_of,
     read_attributes,
 )
-from .notation import FORMULA, MARK, MARK_END, NOTE_MARK, SUBSCRIPT, SUPERSCRIPT, TEX, write_out
+from .block_text import RAW, copy_alt, copy_marked, copy_text, is_permalink, write_break
+from .notation import FORMULA, MARK, MARK_END, NOTE_MARK, SUBSCRIPT, SUPERSCRIPT, write_out
 from .tags import (
     BLOCK,
     BLOCK_TAGS,
@@ -65,7 +66,7 @@ from .tags import (
 )
 
 # Modes of a block, as flags: it may hold references or white space beyond ASCII; it is preformatted; it holds marks.
-_PLAIN, _RAW, _PREFORMATTED, _MARKED = 0, 1, 2, 4
+_PLAIN, _PREFORMATTED, _MARKED = 0, 2, 4
 _FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
 # Columns of the tables that compiled code fills.
 _TAG, _PARENT, _FIRST, _LAST, _ATTRIBUTES_START, _ATTRIBUTES_END, _FLAGS = range(7)
@@ -74,7 +75,6 @@ _LESS, _GREATER, _SLASH, _QUOTE, _AMPERSAND, _HYPHEN, _EXCLAMATION = 60, 62, 47,
 _SPACE, _NEWLINE = 32, 10
 _SCRIPT = hash_of(b"script")
 _HIDING = HIDDEN | FOR_SCREEN_READERS
-_ALT = np.frombuffer(b' alt="', np.uint8)
 
 
 @dataclass
@@ -150,7 +150,7 @@ def _finish(text: str, mode: int) -> str:
     """The text of a block that holds more than plain characters; "" if nothing is in it."""
     if mode & _MARKED:
         text = write_out(text)
-    if mode & _RAW:
+    if mode & RAW:
         text = unescape(text)
     if mode & _PREFORMATTED:
         return "" if text.isspace() else text.strip("\n")
@@ -191,7 +191,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 while at < n and data[at] != _LESS:
                     at += 1
                 continue
-            at, written, link_characters, mode = _copy_text(
+            at, written, link_characters, mode = copy_text(
                 data, at, n, out, written, block_start, open_pres > 0, in_link, mode
             )
             linked += link_characters
@@ -221,9 +221,9 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                     if formula_end == written and formula_start >= block_start:
                         written = formula_start  # the same formula in MathML
                     formula_start = written
-                    written = _copy_marked(data, tag_start, end, FORMULA, out, written)
+                    written = copy_marked(data, tag_start, end, FORMULA, out, written)
                     formula_end = written
-                    mode |= _MARKED | _RAW
+                    mode |= _MARKED | RAW
             at = end
             continue
         if passed_depth:
@@ -261,7 +261,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
         if kind in (INLINE, SPAN, VOID, RAW_TEXT, PASSED):
             continue
         if kind == LINK:
-            if closes and in_link and fragment_link and _is_permalink(out, link_start, written):
+            if closes and in_link and fragment_link and is_permalink(out, link_start, written):
                 linked -= written - link_start
                 written = link_start
             in_link = not closes
@@ -270,7 +270,7 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 out[sup_start] = NOTE_MARK
         elif kind == BREAK:
             if not closes:
-                written = _write_break(out, written, block_start, open_pres)
+                written = write_break(out, written, block_start, open_pres)
         elif kind in (SUP, SUB):
             if not closes:
                 out[written] = MARK
@@ -286,10 +286,10 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
         elif kind == IMAGE:
             if flags & FORMULA_IMAGE and formula_end != written:
                 start = written
-                written = _copy_alt(data, name_end, close, out, written)
+                written = copy_alt(data, name_end, close, out, written)
                 if written > start:
                     formula_start, formula_end = start, written
-                    mode |= _MARKED | _RAW
+                    mode |= _MARKED | RAW
         elif kind == MATH:
             if not closes and at < no_math_end:
                 end = math_end(data, at, n)
@@ -297,9 +297,9 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                     no_math_end = at
                 else:
                     formula_start = written
-                    written = _copy_marked(data, tag_start, end, FORMULA, out, written)
+                    written = copy_marked(data, tag_start, end, FORMULA, out, written)
                     formula_end = written
-                    mode |= _MARKED | _RAW
+                    mode |= _MARKED | RAW
                     at = end
         else:
             end = written
@@ -330,102 +330,3 @@ def _cut_blocks(  # type: ignore[no-untyped-def]
                 current = elements[current, _PARENT]
     elements[0, _LAST] = block_count
     return element_count, block_count
-
-
-@inlined
-def _copy_text(data, at, n, out, written, block_start, preformatted, in_link, mode):  # type: ignore[no-untyped-def]
-    """Copy text up to the next "<" to out[written:], with white space collapsed unless it is preformatted.
-
-    Returns where it ends in `data` and in `out`, its characters if it is in a link, and the block's mode.
-    """
-    characters = 0
-    while at < n:
-        byte = data[at]
-        if byte == _LESS:
-            break
-        if byte < 0xC2:
-            if (byte == _SPACE or 9 <= byte <= 13 or 28 <= byte <= 31) and not preformatted:
-                at += 1
-                if written == block_start or out[written - 1] == _SPACE or out[written - 1] == _NEWLINE:
-                    continue
-                out[written] = _SPACE
-                written += 1
-                characters += 1
-                continue
-            if byte == _AMPERSAND:
-                mode |= _RAW
-            if byte & 0xC0 != 0x80:
-                characters += 1
-        else:
-            characters += 1
-            if not mode & _RAW and at + 1 < n:
-                third = data[at + 2] if at + 2 < n else np.uint8(0)
-                if _is_wide_space(byte, data[at + 1], third):
-                    mode |= _RAW
-        out[written] = byte
-        written += 1
-        at += 1
-    return at, written, characters if in_link else 0, mode
-
-
-@inlined
-def _is_wide_space(first, second, third):  # type: ignore[no-untyped-def]
-    """Whether bytes begin white space beyond ASCII.
-
-    That is U+0085, U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F and U+3000.
-    """
-    return (
-        (first == 0xC2 and (second == 0x85 or second == 0xA0))
-        or (first == 0xE1 and second == 0x9A and third == 0x80)
-        or (first == 0xE2 and second == 0x80 and (third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF))
-        or (first == 0xE2 and second == 0x81 and third == 0x9F)
-        or (first == 0xE3 and second == 0x80 and third == 0x80)
-    )
-
-
-@inlined
-def _write_break(out, written, block_start, preformatted):  # type: ignore[no-untyped-def]
-    """Write a line break, one for several in a row; returns where it ends."""
-    if not preformatted:
-        if written == block_start or out[written - 1] == _NEWLINE:
-            return written
-        if out[written - 1] == _SPACE:
-            written -= 1
-    out[written] = _NEWLINE
-    return written + 1
-
-
-@inlined
-def _is_permalink(out, start, end):  # type: ignore[no-untyped-def]
-    """Whether the text of a link within the page is one sign, such as # or ¶ behind a heading or ↩ behind a note."""
-    if not 0 < end - start <= 4:
-        return False
-    first = out[start]
-    return (end - start == 1 and (first == 35 or first == 94)) or first == 0xC2 or first == 0xE2 or first == 0xF0
-
-
-@inlined
-def _copy_marked(data, start, end, kind, out, written):  # type: ignore[no-untyped-def]
-    """Write data[start:end] between marks; returns where it ends."""
-    out[written], out[written + 1] = MARK, kind
-    written += 2
-    for at in range(start, end):
-        out[written] = data[at] if data[at] != MARK and data[at] != MARK_END else _SPACE
-        written += 1
-    out[written] = MARK_END
-    return written + 1
-
-
-@compiled
-def _copy_alt(data, start, end, out, written):  # type: ignore[no-untyped-def]
-    """Write the alternative text among the attributes data[start:end] as a formula; returns where it ends."""
-    for at in range(start, end - len(_ALT)):
-        matched = 0
-        while matched < len(_ALT) and data[at + matched] == _ALT[matched]:
-            matched += 1
-        if matched == len(_ALT):
-            first = last = at + len(_ALT)
-            while last < end and data[last] != _QUOTE:
-                last += 1
-            return _copy_marked(data, first, last, TEX, out, written) if last > first else written
-    return written
