@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.curation.encoding import BodyError, dechunk, declared_charset, decode_body, decode_characters
+from llm_assets.curation.encoding import BodyError, declared_charset, decode_body, decode_characters
+from llm_assets.warc import dechunk
 
 GERMAN = "<p>Über den Flüssen läge früher dichter Nebel, hörte man die Gäste sagen.</p>" * 5
 RUSSIAN = "<p>Утром над рекой ещё стоял туман, и улицы были почти пусты.</p>" * 5
