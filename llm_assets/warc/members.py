@@ -16,6 +16,7 @@ _STEP_BYTES = 16  # `inflate_until_damage` locates damage to this many compresse
 _FIRST_BYTES = 64
 _PATTERN_BYTES = 8  # that a match of a pattern in `read_until` is shorter than
 # What may occur between two records: line breaks, and the zeros with which tapes and file systems pad.
+_PADDING = b"\0\r\n"
 _FILLER = re.compile(rb"[\r\n\0]*")
 
 
@@ -30,8 +31,8 @@ class Damage(OSError):
 class MemberStream(io.RawIOBase):
     """The decompressed bytes of a file from `position` on, one gzip member or zstd frame after another.
 
-    Empty members, and zeros between members, are passed over: they are in files joined with ``cat`` and in those of
-    bgzip, which ends every file with an empty member.
+    Empty members, and zeros and line breaks between members, are passed over: they are in files joined with ``cat`` and
+    in those of bgzip, which ends every file with an empty member.
 
     counts_plain: offsets count decompressed bytes, not those of the file. member_start: where in the file the current
     member begins. ends_early: whether the file ends inside the current member. All reading methods raise OSError for
@@ -84,7 +85,7 @@ class MemberStream(io.RawIOBase):
 
     @property
     def _member_end(self) -> int:
-        """Where the last member that was read to its end, and the zeros behind it, end."""
+        """Where the last member that was read to its end, and the padding behind it, end."""
         return self._file_position - len(self._raw)
 
     def read(self, size: int = -1) -> bytes:
@@ -171,13 +172,13 @@ class MemberStream(io.RawIOBase):
         return piece
 
     def _begin_member(self) -> bool:
-        """Begin the next member; False if only zeros follow."""
-        self._raw = self._raw.lstrip(b"\0")
+        """Begin the next member; False if only padding follows."""
+        self._raw = self._raw.lstrip(_PADDING)
         while not self._raw:
             more = self._read_raw()
             if not more:
                 return False
-            self._raw = more.lstrip(b"\0")
+            self._raw = more.lstrip(_PADDING)
         while len(self._raw) < 4 and (more := self._read_raw()):
             self._raw += more
         compression = self._compression

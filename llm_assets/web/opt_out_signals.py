@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from llm_assets.warc import Capture, ContentCodingError, dechunk, decode_coding
+from llm_assets.warc import Capture, ContentCodingError, decode_coding, decode_transfer
 
 from .robots_directives import header_directives, meta_directives
 from .urls import split_url
@@ -55,9 +55,8 @@ class PathRule(NamedTuple):
 def decoded_head(capture: Capture) -> bytes:
     """The beginning of a capture's payload, decoded; empty if it cannot be decoded."""
     headers, head = capture.http or {}, capture.payload_head
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        head = dechunk(head)
     try:
+        head = decode_transfer(head, headers.get("transfer-encoding", ""), _DECODED_BYTES)
         for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
             if coding.strip():
                 head = decode_coding(head, coding.strip(), _DECODED_BYTES)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from webencodings.labels import LABELS
 
 from llm_assets.curation import web_encodings
-from llm_assets.curation.encoding import BodyError, Decoded, dechunk, declared_charset, decode_body, decode_characters
+from llm_assets.curation.encoding import BodyError, Decoded, declared_charset, decode_body, decode_characters
+from llm_assets.warc import dechunk
 
 GERMAN = "<p>Über den Flüssen läge früher dichter Nebel, hörte man die Gäste sagen.</p>" * 5
 RUSSIAN = "<p>Утром над рекой ещё стоял туман, и улицы были почти пусты.</p>" * 5

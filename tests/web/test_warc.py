@@ -128,6 +128,13 @@ def test_a_request_that_is_longer_than_the_file_is_a_corrupt_stretch(tmp_path):
     assert [capture.record_type for capture in captures].count("corrupt") == 1
 
 
+@pytest.mark.parametrize("padding", [b"\n", b"\r\n\r\n", b"\0" * 9 + b"\n"])
+def test_line_breaks_between_members_and_at_the_end_are_no_damage(tmp_path, padding):
+    """Files are joined with line breaks as they are with zeros; neither holds a record."""
+    (tmp_path / "a.warc.gz").write_bytes(b"".join(member + padding for member in members(PAGES)))
+    assert [capture.url for capture in read_captures(tmp_path / "a.warc.gz")] == [p[0] for p in PAGES]
+
+
 def test_a_record_within_one_whose_header_is_damaged_is_found_by_its_offset_too(tmp_path):
     """Reading continues at the next header, as the length of a damaged record may be as wrong as the rest."""
     inner = raw_record("http://a.example/inner")
@@ -288,8 +295,15 @@ def test_sample_files_have_payloads_and_headers(shared_data, name, mime):
         (b"HTTP/1.1 204 No Content\r\n", (204, {}, 25)),
         (b"<html>HTTP/1.1 200", (None, None, 0)),
         (b"HTTP/1.1 200 OK\r\nX: \xe9\r\n\r\n", (200, {"x": "\u00e9"}, 25)),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX: a\r\n\r\nbody", (200, {"x": "a"}, 50)),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", (103, {"link": "x"}, 37)),
+        (b"\r\nHTTP/1.1 200 OK\r\nX: a\r\n\r\nbody", (200, {"x": "a"}, 27)),
+        (b"http 200 OK\nX: a\r\n\nbody", (200, {"x": "a"}, 19)),
     ],
-    ids=["first of two", "bare LF", "folded", "no end", "no head", "latin-1"],
+    ids=[
+        *("first of two", "bare LF", "folded", "no end", "no head", "latin-1"),
+        *("interim response", "interim response only", "empty line before it", "no version"),
+    ],
 )
 def test_the_head_of_a_response(block, expected):
     assert parse_http(block) == expected
