@@ -7,12 +7,11 @@ import polars as pl
 from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import batches
+from llm_assets.artifacts.tables import batches, scan_table
 from llm_assets.recipes import Language, PersonalData
 from llm_assets.recipes.frozen import Frozen
 
-from .language import identify, model_path
-from .language_model import load_language_model
+from .language import identify, open_model
 from .personal_data import KINDS, scrub
 
 MAX_FAILURES = 20
@@ -49,7 +48,7 @@ class LanguageBounds(Frozen):
 
 def target_language(corpus: Artifact, inputs: Inputs, config: LanguageBounds) -> CheckOutcome:
     """Check the share of pages whose most probable language is a target. The text is the one that models will see."""
-    model = load_language_model(model_path(config.language))
+    model = open_model(config.language)
     pages, pages_in_target, failures = 0, 0, []
     for path in corpus.table("text"):
         for frame in batches(path, ["url", "text"]):
@@ -77,7 +76,7 @@ class LengthBounds(Frozen):
 
 def length_within(corpus: Artifact, inputs: Inputs, config: LengthBounds) -> CheckOutcome:
     """Check the median number of characters per page. A crawl without pages has none, and passes."""
-    lengths = [pl.scan_parquet(path).select(pl.col("text").str.len_chars()) for path in corpus.table("text")]
+    lengths = [scan_table(path).select(pl.col("text").str.len_chars()) for path in corpus.table("text")]
     median = pl.concat(lengths).select(pl.col("text").median()).collect().item()
     low, high = config.median_characters
     if median is None:

@@ -11,6 +11,7 @@ import polars as pl
 from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table
 
 from .grading import grade
 from .jobs import Question
@@ -88,7 +89,7 @@ def grade_shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]
 
 def evaluation_questions(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Question, ...]]:
     """The questions that the assistant is evaluated by: as a table, and as a job passes them to a process."""
-    table = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
+    table = read_table(conversations.table("evaluation"))
     questions = tuple(
         Question(number, row["question"], row["tools"]) for number, row in enumerate(table.iter_rows(named=True))
     )
@@ -111,7 +112,7 @@ def grades_before_and_after(
         model=pl.lit("after"),
         grade=pl.Series([grade_row(row, row["answer"]) for row in graded.iter_rows(named=True)], dtype=pl.String),
     )
-    before = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")]).filter(pl.col("model") == "sft")
+    before = read_table(evaluation.table("answers")).filter(pl.col("model") == "sft")
     return abilities_table(grade_shares(before)["sft"], grade_shares(graded)["after"])
 
 

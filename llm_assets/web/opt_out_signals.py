@@ -99,9 +99,9 @@ def _metas(head: bytes) -> Iterator[tuple[str, str]]:
 
 
 def policy_of(url: str) -> str | None:
-    """The path of a site's policy, if the URL is that of one."""
-    path = split_url(url).path
-    return path if path in (ROBOTS_TXT, TDMREP_JSON) else None
+    """The path of a site's policy, if the URL is that of one. A URL without a host belongs to no site."""
+    parts = split_url(url)
+    return parts.path if parts.netloc and parts.path in (ROBOTS_TXT, TDMREP_JSON) else None
 
 
 def content_signals(robots_txt: str, agent: str = AGENT) -> list[PathRule]:

@@ -39,7 +39,10 @@ def normal_host(host: str) -> str:
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of a URL; empty ones for a text that is none, such as one with an unclosed '[' of an IPv6 address."""
+    """The components of a URL; all are empty for text whose host cannot be read, such as ``http://[::1/``.
+
+    Captures have such URLs: they are what a server was asked for, or what a tool wrote.
+    """
     try:
         return urlsplit(url)
     except ValueError:

@@ -337,6 +337,20 @@ def test_the_sitemaps_that_robots_txt_names_replace_the_default_one(tmp_path):
     assert {f"{A}/a", f"{A}/b"} < set(pages) and f"{A}/c" not in pages and failed == {f"{A}/shut": "robots"}
 
 
+def test_an_entry_that_is_no_url_loses_no_other_entry(tmp_path):
+    # sitemaps.org asks for URLs as in RFC 3986; what a site wrote instead is its own, and concerns no other entry.
+    broken = f"{A}:99999/"
+    answers = {
+        f"{A}/": html(b"<p>"),
+        f"{A}/robots.txt": (200, {}, f"Sitemap: {broken}s.xml\nSitemap: {A}/index.xml\n".encode()),
+        f"{A}/index.xml": (200, XML, urlset(f"{broken}t.xml", f"{A}/one.xml", tag="sitemapindex", entry="sitemap")),
+        f"{A}/one.xml": (200, XML, urlset(f"{broken}page", f"{A}/a")),
+        f"{A}/a": html(b"<p>"),
+    }
+    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/", sitemaps=True))
+    assert f"{A}/a" in pages and failed == {f"{broken}{name}": "other" for name in ("s.xml", "t.xml", "page")}
+
+
 @pytest.mark.parametrize("body", [b"<html><body>none", b"", b"\x1f\x8b\x08broken", b"no urls", b"<urlset><url>"])
 def test_an_answer_that_is_no_sitemap_is_recorded(tmp_path, body):
     site = ScriptedSite({f"{A}/": html(b"<p>"), f"{A}/sitemap.xml": (200, XML, body)})

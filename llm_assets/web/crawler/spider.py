@@ -83,7 +83,7 @@ class WebSpider(scrapy.Spider):
             if link.nofollow:
                 continue
             if self.scope.includes(url):
-                yield Request(url, errback=self.failed)
+                yield self._page_request(url)
             elif depth <= self.plan.source.max_depth and self.scope.may_lead_to(url):
                 self.waiting[url] = min(depth, self.waiting.get(url, depth))
 
@@ -117,15 +117,20 @@ class WebSpider(scrapy.Spider):
 
     def request_sitemaps(self, urls: list[str]) -> None:
         """Request the sitemaps that a robots.txt names."""
-        for url in map(without_fragment, urls):
-            self._crawl(url, lambda url: self._sitemap_request(url, "named"))
+        for url in urls:
+            self._schedule(self._sitemap_request, without_fragment(url), "named")
 
-    def _crawl(self, url: str, request: Callable[[str], Request]) -> None:
-        """Crawl what a sitemap or a robots.txt names; a text that is no URL is a failure of its own."""
+    def _schedule(self, make_request: Callable[..., Request], url: str, *arguments: Any) -> None:
+        """Request a URL that a site's file names. A URL that cannot be requested is a failure, and the others count."""
         try:
-            self.crawler.engine.crawl(request(url))
-        except ValueError as error:
+            request = make_request(url, *arguments)
+        except ValueError as error:  # such as "Port out of range"
             self.spool.fail(url, "other", f"not a URL: {error}")
+        else:
+            self.crawler.engine.crawl(request)
+
+    def _page_request(self, url: str) -> Request:
+        return Request(url, errback=self.failed)
 
     def _sitemap_request(self, url: str, kind: str, depth: int = 0) -> Request:
         meta = {SITEMAP: kind, "sitemap_depth": depth}
@@ -142,9 +147,9 @@ class WebSpider(scrapy.Spider):
         depth = response.meta["sitemap_depth"] + 1
         for url in map(without_fragment, sitemap.urls):
             if sitemap.is_index and depth <= MAX_SITEMAP_DEPTH:
-                self._crawl(url, lambda url: self._sitemap_request(url, "named", depth))
+                self._schedule(self._sitemap_request, url, "named", depth)
             elif not sitemap.is_index and self.scope.includes(url):
-                self._crawl(url, lambda url: Request(url, errback=self.failed))
+                self._schedule(self._page_request, url)
 
     def failed(self, failure: Failure) -> None:
         """Log a URL that the crawl met and did not store."""
