@@ -12,18 +12,21 @@ If datatrove is installed (in this interpreter, or in the one named by --datatro
 fasttext-numpy2-wheel), its FineWeb chain runs on the same files: reader, URL filter, trafilatura, language, Gopher, C4
 and FineWeb filters, MinHash. It runs in one process. `ratio` is therefore the pages per CPU-second of `one_process`
 (the same stages of this project in one process, from WARC to deduplicated text) divided by datatrove's.
-`ratio_all_workers` uses `to_deduplicated` instead, where the workers slow each other (memory, caches).
+`ratio_all_workers` uses `to_deduplicated` instead, where the workers slow each other (memory, caches). If datatrove
+does not run, the project's own figures are written, and the benchmark ends with its message and exit status 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import json
 import multiprocessing
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,17 +66,32 @@ def fastwarc_alone(files: list[Path]) -> dict[str, float]:
     return {"records": records, "cpu_seconds": time.process_time() - began}
 
 
-def run_datatrove(python: str, folder: Path) -> dict | None:
-    """Counts and speed of datatrove's chain; None, with a message, if it does not run."""
+class PeerError(Exception):
+    """The pipeline to compare with did not run; the message is the last line that it wrote."""
+
+
+def run_datatrove(python: str, folder: Path) -> dict[str, Any]:
+    """Counts and speed of datatrove's chain. Raises PeerError if it does not run."""
     from llm_assets.curation.language import model_path
     from llm_assets.recipes import Language
 
     command = [python, str(DATATROVE), str(folder), str(model_path(Language()))]
-    process = subprocess.run(command, capture_output=True, text=True)
-    if process.returncode:
-        print(f"datatrove did not run: {process.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-        return None
-    result = json.loads(process.stdout.strip().splitlines()[-1])
+    # Its output goes to files, and its processes are ended with it: a child that outlives it would keep a pipe open,
+    # and reading that pipe would never end.
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        try:
+            process = subprocess.Popen(command, stdout=output, stderr=errors, start_new_session=True)
+        except OSError as error:
+            raise PeerError(str(error)) from error
+        try:
+            process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        lines = [file.seek(0) or file.read().strip().splitlines() for file in (output, errors)]
+    if process.returncode or not lines[0]:
+        raise PeerError(lines[1][-1] if lines[1] else f"exit status {process.returncode}, and no message")
+    result = json.loads(lines[0][-1])
     return {**result, "pages_per_cpu_second": round(result["counts"]["captures"] / result["cpu_seconds"], 2)}
 
 
@@ -99,16 +117,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as data:
         os.environ["LLM_ASSETS_DATA"], os.environ["LLM_ASSETS_TRACKING"] = data, "off"
         result = measure(arguments.warc, arguments.workers)
+    failure = None
     if arguments.datatrove:
-        result["one_process"] = run_in_one_process(arguments.warc)
-        result["datatrove"] = datatrove = run_datatrove(arguments.datatrove, arguments.warc)
-        if datatrove:
-            result["ratio"], result["ratio_all_workers"] = (
-                round(result[name]["pages_per_cpu_second"] / datatrove["pages_per_cpu_second"], 1)
-                for name in ("one_process", "to_deduplicated")
-            )
+        try:
+            result |= compare_with_datatrove(arguments.datatrove, arguments.warc, result["to_deduplicated"])
+        except PeerError as error:
+            failure = f"datatrove did not run with {arguments.datatrove}: {error}"
     arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
+    if failure:
+        sys.exit(failure)
+
+
+def compare_with_datatrove(python: str, warc: Path, to_deduplicated: dict[str, float]) -> dict[str, Any]:
+    """Counts and speed of datatrove's chain, and how many times as fast the project's stages are."""
+    datatrove = run_datatrove(python, warc)
+    one_process = run_in_one_process(warc)
+    ratio, ratio_all_workers = (
+        round(ours["pages_per_cpu_second"] / datatrove["pages_per_cpu_second"], 1)
+        for ours in (one_process, to_deduplicated)
+    )
+    return {
+        "one_process": one_process,
+        "datatrove": datatrove,
+        "ratio": ratio,
+        "ratio_all_workers": ratio_all_workers,
+    }
 
 
 def corpus_stages(graph) -> list:

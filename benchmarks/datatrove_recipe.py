@@ -2,8 +2,8 @@
 
     PYTHON benchmarks/datatrove_recipe.py FOLDER FASTTEXT_MODEL
 
-PYTHON is an interpreter with datatrove, spacy, trafilatura and fasttext-numpy2-wheel; nothing of this project is
-imported. `benchmarks/curation.py` runs this on the same files as the project's stages.
+PYTHON is an interpreter with datatrove[io,processing], spacy, trafilatura, lxml_html_clean and fasttext-numpy2-wheel;
+nothing of this project is imported. `benchmarks/curation.py` runs this on the same files as the project's stages.
 """
 
 import json
@@ -13,6 +13,7 @@ import tempfile
 import time
 
 import fasttext
+from datatrove.data import Document
 from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.pipeline.extractors import Trafilatura
@@ -61,27 +62,42 @@ def deduplicate(documents):
         return sum(1 for _ in MinhashDedupFilter(f"{scratch}/r").run(documents, 0, 1))
 
 
-folder, model_path = sys.argv[1:]
-model = fasttext.load_model(model_path)
-began, wall = cpu_seconds(), time.time()
-documents = counted("captures", WarcReader(folder, glob_pattern="*.gz").run(None, 0, 1))
-documents = Trafilatura(favour_precision=True, timeout=5).run(URLFilter().run(documents, 0, 1), 0, 1)
-documents = counted("english", english(counted("texts", documents), model))
-quality_filters = (
-    GopherRepetitionFilter(),
-    GopherQualityFilter(),
-    C4QualityFilter(filter_no_terminal_punct=False),
-    FineWebQualityFilter(),
-)
-for quality_filter in quality_filters:
-    documents = quality_filter.run(documents, 0, 1)
-documents = list(counted("quality", documents))
-to_quality = cpu_seconds() - began
-counts["deduplicated"] = deduplicate(documents)
-result = {
-    "counts": counts,
-    "to_quality_cpu_seconds": to_quality,
-    "cpu_seconds": cpu_seconds() - began,
-    "seconds": time.time() - wall,
-}
-print(json.dumps(result))
+def check_extractor(extractor):
+    """Exit if the extractor's process does not start: it would spend its timeout on each page, and give no text."""
+    paragraph = "The mill on the river was rebuilt by the guild after the fire, and the town paid for the new wheel. "
+    page = f"<html><body><article><p>{paragraph * 5}</p></article></body></html>"
+    extractor.extract("")  # imports trafilatura here, so that a missing package ends this program with its message
+    if not any(extractor.run([Document(text=page, id="check")], 0, 1)):
+        sys.exit("datatrove's extractor gives no text for a page of one paragraph")
+
+
+def main():
+    folder, model_path = sys.argv[1:]
+    model = fasttext.load_model(model_path)
+    check_extractor(Trafilatura(favour_precision=True, timeout=5))
+    began, wall = cpu_seconds(), time.time()
+    documents = counted("captures", WarcReader(folder, glob_pattern="*.gz").run(None, 0, 1))
+    documents = Trafilatura(favour_precision=True, timeout=5).run(URLFilter().run(documents, 0, 1), 0, 1)
+    documents = counted("english", english(counted("texts", documents), model))
+    quality_filters = (
+        GopherRepetitionFilter(),
+        GopherQualityFilter(),
+        C4QualityFilter(filter_no_terminal_punct=False),
+        FineWebQualityFilter(),
+    )
+    for quality_filter in quality_filters:
+        documents = quality_filter.run(documents, 0, 1)
+    documents = list(counted("quality", documents))
+    to_quality = cpu_seconds() - began
+    counts["deduplicated"] = deduplicate(documents)
+    result = {
+        "counts": counts,
+        "to_quality_cpu_seconds": to_quality,
+        "cpu_seconds": cpu_seconds() - began,
+        "seconds": time.time() - wall,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":  # the extractor's process may import this file
+    main()

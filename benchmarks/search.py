@@ -19,8 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-import polars as pl
-
+from llm_assets.artifacts.tables import read_table
 from llm_assets.tools.search import SearchIndex, split_passages, write_index
 
 PASSAGE_CHARACTERS = 400
@@ -120,7 +119,7 @@ class Bm25s:
 def read_passages(corpus: Path) -> list[tuple[str, str]]:
     """The passages of all clean corpora below a folder, as (URL, text)."""
     files = sorted(corpus.rglob("text/*.parquet"))
-    pages = pl.concat([pl.read_parquet(path, columns=["url", "text"]) for path in files])
+    pages = read_table(files, columns=["url", "text"])
     return [(url, passage) for url, text in pages.iter_rows() for passage in split_passages(text, PASSAGE_CHARACTERS)]
 
 

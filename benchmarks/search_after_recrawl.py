@@ -22,6 +22,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts.stage import Resolver
+from llm_assets.artifacts.tables import read_table
 from llm_assets.cli.model import checkpoint_folder
 from llm_assets.evaluation.answers import chat_answers
 from llm_assets.evaluation.grading import grade, holds
@@ -103,7 +104,7 @@ def measure(engine: Engine, examination: Examination, indexes: Mapping[str, Path
 
 def truth_questions(resolver: Resolver, crawl: str) -> pl.DataFrame:
     tables = resolver.artifact("raw_warc", crawl).table("truth_questions")
-    return pl.concat([pl.read_parquet(path) for path in tables])
+    return read_table(tables)
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from model_shape import finish
 
+from llm_assets.artifacts.tables import read_table
 from llm_assets.model.encoding import GPT4_PATTERN, SPECIAL_TOKENS, Encoding
 from llm_assets.model.tokenizer_files import write_tokenizer
 from llm_assets.tokens.tokenizer import train
@@ -45,7 +45,7 @@ def documents(paths: list[Path]) -> Iterator[str]:
     """The texts of all files and folders, in order of the files' paths."""
     for file in sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))):
         if file.suffix == ".parquet":
-            yield from (text for text in pl.read_parquet(file, columns=["text"])["text"] if text)
+            yield from (text for text in read_table(file, columns=["text"])["text"] if text)
         elif file.name.endswith((".txt", ".txt.gz")):
             data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
             text = data.decode(errors="replace")

@@ -9,7 +9,7 @@ import polars as pl
 
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import batches
+from llm_assets.artifacts.tables import batches, scan_table
 from llm_assets.recipes.training_pages import TrainingPages
 
 # The two assets that list current pages: of all crawls, and of the crawls that models are trained on.
@@ -23,9 +23,9 @@ def current_page_locations(pages: Artifact, crawl: str) -> pl.DataFrame:
     pages: an artifact of either asset.
     """
     if pages.record.asset == TRAINING_PAGES:
-        table = pl.scan_parquet(pages.file(f"pages/{crawl}.parquet"))
+        table = scan_table(pages.file(f"pages/{crawl}.parquet"))
     else:
-        table = pl.scan_parquet(pages.file(f"versions/{crawl}.parquet"))
+        table = scan_table(pages.file(f"versions/{crawl}.parquet"))
         table = table.filter((pl.col("state") == "current") & pl.col("in_corpus"))
     return table.select("warc_file", "warc_offset").collect()
 
@@ -49,7 +49,7 @@ class CorpusPages:
 
     def scan(self, columns: Sequence[str]) -> pl.LazyFrame:
         """These columns of all pages."""
-        return pl.concat([pl.scan_parquet(path).filter(selected).select(columns) for path, selected in self.files])
+        return pl.concat([scan_table(path).filter(selected).select(columns) for path, selected in self.files])
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """These columns of all pages, a few hundred pages at a time."""

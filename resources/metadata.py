@@ -10,7 +10,7 @@ import polars as pl
 from llm_assets.artifacts import Artifact, Outcome, Stage
 from llm_assets.artifacts.checks import CheckResult
 from llm_assets.artifacts.explain import Explanation, state_of_asset
-from llm_assets.artifacts.tables import polars_schema, row_count
+from llm_assets.artifacts.tables import polars_schema, row_count, scan_table
 from llm_assets.artifacts.views import PREVIEW, cached_beside, drawing_version, stage_metadata
 from llm_assets.curation.personal_data import scrub_for_display
 
@@ -85,7 +85,7 @@ def preview(artifact: Artifact, table: str) -> str:
         if not files:
             return ""
         first = next((path for path in files if row_count(path)), files[0])
-        return markdown_table(pl.scan_parquet(first).head(PREVIEW_ROWS).collect())
+        return markdown_table(scan_table(first).head(PREVIEW_ROWS).collect())
 
     version = f"{drawing_version(markdown_table)}-{drawing_version(scrub_for_display)}"
     return str(cached_beside(artifact, PREVIEW, version, make))

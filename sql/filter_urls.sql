@@ -5,9 +5,22 @@
 WITH captures AS (
     SELECT
         *,
-        lower(url_decode(url)) AS plain_url,
+        -- Percent-decoded as UTF-8; each byte that is none becomes U+FFFD (WHATWG URL, "percent-decode", and Encoding,
+        -- "UTF-8 decode without BOM"). Escapes in other encodings are common, and url_decode raises an error for them,
+        -- so it decodes the characters of the URL one by one.
+        lower(CASE WHEN contains(url, '%') THEN array_to_string(
+            [
+                coalesce(try(url_decode(part)), chr(65533)) FOR part IN regexp_extract_all(
+                    url,
+                    '[^%]+|%[0-7][[:xdigit:]]|%[CDcd][[:xdigit:]]%[89ABab][[:xdigit:]]'
+                    || '|%[Ee][[:xdigit:]](?:%[89ABab][[:xdigit:]]){2}|%[Ff][[:xdigit:]](?:%[89ABab][[:xdigit:]]){3}'
+                    || '|%[[:xdigit:]]{2}|%'
+                )
+            ],
+            ''
+        ) ELSE url END) AS plain_url,
         regexp_replace(url, '^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*', '') AS path
-    FROM read_parquet($captures)
+    FROM read_parquet($captures, hive_partitioning = false)
 ),
 hosts AS (
     -- Every host with itself and all domains above it, since a listed domain includes its subdomains.
@@ -16,14 +29,14 @@ hosts AS (
 ),
 blocked AS (
     SELECT host, min_by(category, (category, d.domain)) AS category, min_by(d.domain, (category, d.domain)) AS domain
-    FROM hosts JOIN read_parquet($domains) AS d USING (domain)
+    FROM hosts JOIN read_parquet($domains, hive_partitioning = false) AS d USING (domain)
     GROUP BY host
 ),
 opted_out AS (
     SELECT c.warc_offset, min(o.rule) AS rule
     FROM captures AS c
     JOIN hosts AS h ON h.host = c.host
-    JOIN read_parquet($opt_out) AS o
+    JOIN read_parquet($opt_out, hive_partitioning = false) AS o
         ON o.host = h.domain AND (o.kind = 'domain' OR (
             o.host = c.host AND starts_with(c.host || c.path, o.rule)
             -- A prefix ends at a separator of the URL: site.example/art does not include site.example/article.
@@ -39,7 +52,7 @@ url_words AS (
 listed_words AS (
     SELECT u.warc_offset, w.kind, list(DISTINCT w.word ORDER BY w.word) AS words
     FROM url_words AS u
-    JOIN read_parquet($words) AS w ON w.word = u.word AND w.kind <> 'substrings'
+    JOIN read_parquet($words, hive_partitioning = false) AS w ON w.word = u.word AND w.kind <> 'substrings'
     GROUP BY u.warc_offset, w.kind
 ),
 judged AS (

@@ -30,11 +30,11 @@ answers AS (
             WHEN c.status IN (404, 410, 451) THEN 'vanished'
             WHEN c.status IN (301, 308) THEN 'moved'
         END AS answer
-    FROM read_parquet($captures) AS c JOIN crawls USING (crawl)
+    FROM read_parquet($captures, hive_partitioning = false) AS c JOIN crawls USING (crawl)
     WHERE c.record_type <> 'corrupt' AND c.url <> ''
 ),
 texts AS (
-    SELECT crawl, warc_file, warc_offset, md5(text) AS text FROM read_parquet($texts)
+    SELECT crawl, warc_file, warc_offset, md5(text) AS text FROM read_parquet($texts, hive_partitioning = false)
 ),
 payloads AS (
     -- The text in each payload of a URL; a revisit has only the payload's digest.
@@ -51,7 +51,7 @@ informative AS (
     WHERE a.answer IS NOT NULL AND NOT (a.revisit AND o.url IS NULL)
 ),
 corpus AS (
-    SELECT crawl, warc_file, warc_offset, true AS in_corpus FROM read_parquet($corpus)
+    SELECT crawl, warc_file, warc_offset, true AS in_corpus FROM read_parquet($corpus, hive_partitioning = false)
 ),
 history AS (
     SELECT
@@ -66,7 +66,7 @@ history AS (
     WINDOW later AS (PARTITION BY a.url ORDER BY moment)
 ),
 opted_out AS (
-    SELECT DISTINCT url FROM read_parquet($rejects) WHERE rule IN ('opt_out', 'taken_down')
+    SELECT DISTINCT url FROM read_parquet($rejects, hive_partitioning = false) WHERE rule IN ('opt_out', 'taken_down')
 ),
 versions AS (
     SELECT

@@ -17,7 +17,7 @@ WITH captures AS (
             FOR d IN [fetched_at, refers_to_date]
         ] AS seconds,
         seconds[1] AS fetched, seconds[2] AS referred
-    FROM read_parquet($all_files)
+    FROM read_parquet($all_files, hive_partitioning = false)
 ),
 revisits AS (
     SELECT

@@ -18,8 +18,8 @@ settings.load_profile("tests")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-# Modules that start servers, train models in several stages, or build whole crawls. `make quick` leaves them out, and
-# `make test` starts with them, in this order, so that no worker is left alone with one of them at the end.
+# Modules that start servers, train models, or build whole crawls. `make quick` leaves them out, like single tests that
+# are marked as slow; `make test` starts with them, in this order, so that no worker is left alone with one at the end.
 SLOW_MODULES = (
     "tests.pipeline.test_three_ways",
     "tests.pipeline.test_takedown_of_models",
@@ -42,12 +42,24 @@ SLOW_MODULES = (
     "tests.pipeline.test_recrawl_schedules",
     "tests.pipeline.test_interrupted_takedown",
     "tests.pipeline.test_conversation_inputs",
+    "tests.pipeline.test_takedown",
+    "tests.pipeline.test_tokens_and_model",
     "tests.benchmarks.test_small_runs",
+    "tests.preference.test_training",
+    "tests.preference.test_stages",
+    "tests.pretraining.test_training",
+    "tests.pretraining.test_stages",
+    "tests.reinforcement.test_training",
+    "tests.finetuning.test_training",
+    "tests.finetuning.test_stages",
+    "tests.web.test_crawl_policies",
+    "tests.web.test_raw_warc",
+    "tests.web.test_crawler",
 )
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: left out by `make quick`; see SLOW_MODULES in tests/conftest.py")
+    config.addinivalue_line("markers", "slow: takes seconds; left out by `make quick`, like SLOW_MODULES")
 
 
 def pytest_collection_modifyitems(items):

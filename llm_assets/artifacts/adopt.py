@@ -6,14 +6,12 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
-
 from .errors import ArtifactError, NotBuilt
 from .materialize import Workspace
 from .record import RECORD, FileEntry, Record, data_version, file_digest, fsync_path
 from .stage import Stage
 from .store import LOCATIONS, Artifact, clear_disk_errors
-from .tables import TableInvalid, polars_schema, validate
+from .tables import TableInvalid, polars_schema, read_table, validate
 from .views import SIDECARS, draw_views
 
 
@@ -71,7 +69,7 @@ def _validated_tables(stage: Stage, folder: Path) -> tuple[dict[str, int], dict[
         rows[table] = 0
         schemas[table] = {name: str(dtype) for name, dtype in polars_schema(model).items()}
         for file in files:
-            frame = pl.read_parquet(file)
+            frame = read_table(file)
             try:
                 validate(model, frame)
             except TableInvalid as error:

@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from .identity import fingerprint
 from .inputs import Inputs
 from .record import write_atomic
 from .source import changed, source_digests
 from .store import Artifact, Store
-from .tables import TableInvalid, row_count, validate
+from .tables import TableInvalid, row_count, scan_table, validate
 
 if TYPE_CHECKING:
     from .stage import Resolution, Stage
@@ -136,7 +134,7 @@ def check_schemas(stage: Stage, artifact: Artifact) -> CheckOutcome:
         for path in artifact.table(table):
             total = row_count(path)
             for start in range(0, max(total, 1), BATCH_ROWS):
-                frame = pl.scan_parquet(path).slice(start, BATCH_ROWS).collect()
+                frame = scan_table(path).slice(start, BATCH_ROWS).collect()
                 rows += len(frame)
                 try:
                     validate(model, frame)

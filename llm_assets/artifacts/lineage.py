@@ -65,7 +65,7 @@ def trace_document(artifacts: list[Artifact], document: str) -> list[Sighting]:
     for artifact in artifacts:
         for table, schema in artifact.record.schemas.items():
             document_columns = [column for column in ("doc_id", "url") if column in schema]
-            files = [str(path) for path in artifact.table(table)]
+            files = artifact.table(table)
             if not document_columns or not files:
                 continue
             columns = ", ".join(
@@ -73,7 +73,8 @@ def trace_document(artifacts: list[Artifact], document: str) -> list[Sighting]:
                 for name, dtype in schema.items()
             )
             where = " OR ".join(f'"{column}" = $document' for column in document_columns)
-            rows = query(f"SELECT {columns} FROM read_parquet($files) WHERE {where}", files=files, document=document)
+            statement = f"SELECT {columns} FROM read_parquet($files, hive_partitioning = false) WHERE {where}"
+            rows = query(statement, files=files, document=document)
             record = artifact.record
             sightings += [Sighting(record.key, record.short_id, table, row) for row in rows.to_dicts()]
     return sightings

@@ -21,6 +21,7 @@ from .identity import SHORT_ID_DIGITS, fingerprint
 from .record import RECORD, write_atomic
 from .stage import Graph, Resolver
 from .store import NO_PARTITION, Artifact, Store, clear_disk_errors
+from .tables import scan_table
 from .views import SIDECARS
 
 FOLDER = ".takedowns"
@@ -239,7 +240,7 @@ def _has_rows(artifact: Artifact, urls: frozenset[str], ids: frozenset[str]) -> 
         columns = [name for name in wanted if name in schema]
         for path in artifact.table(table) if columns else []:
             matches = pl.any_horizontal(pl.col(name).is_in(list(wanted[name])) for name in columns)
-            if pl.scan_parquet(path).select(matches.any()).collect().item():
+            if scan_table(path).select(matches.any()).collect().item():
                 return True
     return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from .errors import ArtifactError
 # Rows per batch. The bound limits memory (a page has at most 8 MiB) and amortises the fixed cost of a call, which shows
 # below about 100 pages.
 BATCH_ROWS = 512
+
+Files = Path | str | Iterable[Path | str]  # of tables
 
 
 class TableInvalid(ArtifactError):
@@ -112,9 +114,44 @@ def validate(model: type, frame: pl.DataFrame) -> None:
         ) from error
 
 
+def read_table(
+    files: Files, columns: Sequence[str] | None = None, schema: Mapping[str, Any] | None = None
+) -> pl.DataFrame:
+    """The rows of parquet files, in the order of the files. See `scan_table`."""
+    frame = scan_table(files, schema)
+    return (frame if columns is None else frame.select(columns)).collect()
+
+
+def scan_table(files: Files, schema: Mapping[str, Any] | None = None) -> pl.LazyFrame:
+    """The rows of one or several parquet files of the same columns, read when they are collected.
+
+    Each file is read under its exact name: ``[``, ``*`` and ``?`` in a path are no pattern, and ``key=value`` is no
+    column. Files of tables bear the names of WARC files, and the data folder may be anywhere.
+    schema: the columns of the result if there is no file; without it, Polars raises an error.
+    """
+    paths = [files] if isinstance(files, (str, Path)) else list(files)
+    if not paths and schema is not None:
+        return pl.LazyFrame(schema=schema)
+    return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
+
+
+def write_table(frame: pl.DataFrame, file: Path | str) -> None:
+    """Write rows into a parquet file of this exact name, for a file that no schema describes."""
+    with open(file, "wb") as stream:
+        frame.write_parquet(stream)
+
+
+def read_json_lines(file: Path, infer_schema_length: int | None = 100) -> pl.DataFrame:
+    """The rows of a file of this exact name that holds a JSON object per line.
+
+    infer_schema_length: how many lines decide the types of columns; None is all.
+    """
+    return pl.read_ndjson(file.read_bytes(), infer_schema_length=infer_schema_length)
+
+
 def row_count(path: Path) -> int:
     """The number of rows of a parquet file, from its footer."""
-    return pl.scan_parquet(path).select(pl.len()).collect().item()
+    return scan_table(path).select(pl.len()).collect().item()
 
 
 def batches(table: Path, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from llm_assets.artifacts.tables import read_table
 from llm_assets.graph import open_workspace
 from llm_assets.settings import load_settings
 
@@ -48,12 +49,11 @@ def rank(labeller: str, path: Path | None, count: int, adversarial: bool, seed: 
 
     Press 1 or 2 for the better answer, t for a tie, s to skip the pair, q to quit.
     """
-    import polars as pl
 
     workspace = open_workspace(recipe)
     stage, table = ("rlhf_checkpoint", "adversarial") if adversarial else ("response_pairs", "pairs")
     files = workspace.resolver().artifact(stage, None).table(table)
-    pairs = pl.concat([pl.read_parquet(file) for file in files]).to_dicts() if files else []
+    pairs = read_table(files).to_dicts() if files else []
     target = path or load_settings().data / "rankings" / f"{labeller}.jsonl"
     ranked = ranked_by(target, labeller)
     unranked = [pair for pair in sorted(pairs, key=lambda pair: pair["pair"]) if pair["pair"] not in ranked]

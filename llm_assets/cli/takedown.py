@@ -13,6 +13,7 @@ from llm_assets.artifacts.progress import human_size
 from llm_assets.artifacts.purge import Takedowns, clear_marks, replaced_models
 from llm_assets.artifacts.stage import Graph
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import scan_table
 from llm_assets.graph import open_workspace
 from llm_assets.settings import load_settings
 from llm_assets.web.blocklists import BadLine, OptOutRule, parse_opt_out
@@ -131,7 +132,7 @@ def print_documents(plan: Plan) -> None:
     shards = [artifact for artifact in plan.removed if artifact.record.asset == "token_shards"]
     count = tokens = 0
     for path in (path for artifact in shards for path in artifact.table("documents")):
-        documents = pl.scan_parquet(path).filter(pl.col("url").is_in(list(plan.urls))).collect()
+        documents = scan_table(path).filter(pl.col("url").is_in(list(plan.urls))).collect()
         count += len(documents)
         tokens += int(documents["length"].sum())
     click.echo(f"documents in token shards: {count:,} ({tokens:,} tokens) of {len(shards)} versions")

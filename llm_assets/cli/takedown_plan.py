@@ -11,6 +11,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Workspace
 from llm_assets.artifacts.purge import Takedowns, artifacts_holding, interrupted_builds, is_model
+from llm_assets.artifacts.tables import read_table
 from llm_assets.web.blocklists import OptOutRule
 from llm_assets.web.taken_down import CoveredPages, covered_pages, holds_records, interrupted_crawls
 
@@ -97,7 +98,7 @@ def copies_of(covered: list[CoveredPages], crawls: list[CoveredPages]) -> list[s
     """URLs that the rule does not cover but that returned the same bytes."""
     urls = frozenset().union(*(pages.urls for pages in covered))
     tables = [
-        pl.read_parquet(path, columns=["url", "payload_digest", "payload_bytes", "record_type", "status"])
+        read_table(path, columns=["url", "payload_digest", "payload_bytes", "record_type", "status"])
         for pages in crawls
         for path in pages.artifact.table("captures")
     ]

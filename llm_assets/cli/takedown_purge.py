@@ -23,6 +23,7 @@ from llm_assets.artifacts.purge import (
     write_notice,
 )
 from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.artifacts.text_search import (
     files_containing,
     lines_not_containing,
@@ -145,7 +146,7 @@ def gather_pieces(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> lis
     store = workspace.store
     covered = pl.col("url").is_in(list(plan.urls))
     files = [file for artifact in store.artifacts("extracted_text") for file in artifact.table("text")]
-    tables = [pl.scan_parquet(file).select("url", "title", "text") for file in files]
+    tables = [scan_table(file).select("url", "title", "text") for file in files]
     texts: list[str] = []
     for table in tables:
         rows = table.filter(covered).collect()
@@ -158,7 +159,7 @@ def gather_pieces(plan: Plan, workspace: Workspace, takedowns: Takedowns) -> lis
         for artifact in store.artifacts("raw_warc"):  # the sample web's statements of its facts, on a page or not
             for name in ("truth_questions", "truth_prompts"):
                 for file in artifact.table(name):
-                    yield from pl.read_parquet(file).select(pl.col(pl.String)).iter_columns()
+                    yield from read_table(file).select(pl.col(pl.String)).iter_columns()
 
     pieces = pieces_found_nowhere_else(text_pieces(texts), texts_elsewhere())
     write_atomic(path, json.dumps(pieces).encode())

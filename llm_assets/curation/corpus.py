@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from llm_assets.artifacts import Workspace, materialize
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import scan_table
 from llm_assets.recipes import Recipe, Rule
-from llm_assets.sql import connect, statement
+from llm_assets.sql import connect, file_pattern, statement
 
 from .ledger import STAGES
 from .page_versions import PAGE_VERSIONS
@@ -44,10 +45,12 @@ def tables(workspace: Workspace, crawls: Sequence[str]) -> duckdb.DuckDBPyConnec
     resolver = workspace.resolver()
     for view, table in TABLES.items():
         artifacts = [resolver.resolve(_OTHER_STAGES.get(view, view), crawl).artifact for crawl in crawls]
-        paths = [str(path) for artifact in artifacts if artifact is not None for path in artifact.table(table)]
-        if paths:
-            quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet([{quoted}])")
+        files = [path for artifact in artifacts if artifact is not None for path in artifact.table(table)]
+        if files:
+            quoted = ", ".join("'" + file_pattern(file).replace("'", "''") + "'" for file in files)
+            connection.execute(
+                f"CREATE VIEW {view} AS SELECT * FROM read_parquet([{quoted}], hive_partitioning = false)"
+            )
     return connection
 
 
@@ -128,7 +131,7 @@ def versions_of(workspace: Workspace, url: str) -> list[dict[str, Any]]:
     artifact = workspace.resolver().resolve(PAGE_VERSIONS.name, None).artifact
     if artifact is None:
         return []
-    versions = [pl.scan_parquet(path).filter(pl.col("url") == url) for path in artifact.table("versions")]
+    versions = [scan_table(path).filter(pl.col("url") == url) for path in artifact.table("versions")]
     return pl.concat(versions).sort("version").collect().to_dicts() if versions else []
 
 
@@ -213,7 +216,7 @@ def texts_of(workspace: Workspace, pages: pl.DataFrame) -> dict[tuple[str, str, 
         for path in artifact.table("text"):
             offsets = of_crawl.filter(pl.col("warc_file") == path.stem)["warc_offset"]
             if len(offsets):
-                in_file = pl.scan_parquet(path).filter(pl.col("warc_offset").is_in(offsets.implode()))
+                in_file = scan_table(path).filter(pl.col("warc_offset").is_in(offsets.implode()))
                 rows = in_file.select("warc_offset", "text").collect()
                 texts.update({(str(crawl), path.stem, offset): text for offset, text in rows.iter_rows()})
     return texts

@@ -7,7 +7,7 @@ import polars as pl
 from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import batches
+from llm_assets.artifacts.tables import batches, scan_table
 from llm_assets.recipes import Language, PersonalData
 from llm_assets.recipes.frozen import Frozen
 
@@ -76,7 +76,7 @@ class LengthBounds(Frozen):
 
 def length_within(corpus: Artifact, inputs: Inputs, config: LengthBounds) -> CheckOutcome:
     """Check the median number of characters per page. A crawl without pages has none, and passes."""
-    lengths = [pl.scan_parquet(path).select(pl.col("text").str.len_chars()) for path in corpus.table("text")]
+    lengths = [scan_table(path).select(pl.col("text").str.len_chars()) for path in corpus.table("text")]
     median = pl.concat(lengths).select(pl.col("text").median()).collect().item()
     low, high = config.median_characters
     if median is None:

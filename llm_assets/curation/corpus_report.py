@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,7 @@ from llm_assets.artifacts.record import write_atomic
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import PAGE_VERSIONS, CorpusPages
 from llm_assets.recipes import Recipe
@@ -76,8 +78,8 @@ def report_config(recipe: Recipe, crawl: str | None) -> ReportConfig:
     )
 
 
-def _paths(artifacts: Sequence[Artifact], table: str) -> list[str]:
-    return [str(path) for artifact in artifacts for path in artifact.table(table)]
+def _paths(artifacts: Sequence[Artifact], table: str) -> list[Path]:
+    return [path for artifact in artifacts for path in artifact.table(table)]
 
 
 def funnel(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
@@ -170,7 +172,7 @@ def gather(
     clusters = _paths(artifacts["deduplicated_text"], "clusters")
     samples = query(statement("sample_pages"), files=corpus, versions=current, number=config.samples * 4)
     extracted_texts = _paths(artifacts["extracted_text"], "text")
-    extracted = pl.concat([pl.scan_parquet(path).select("text") for path in extracted_texts])
+    extracted = scan_table(extracted_texts).select("text")
     return {
         "languages": sum_stats(a.record.stats.get("languages", {}) for a in artifacts["language_filtered_text"]),
         "hosts": query(statement("top_hosts"), files=corpus, versions=current, number=TOP_HOSTS).to_dicts(),
@@ -206,7 +208,7 @@ def build_corpus_report(step: Step, config: ReportConfig) -> None:
 
 
 def _table(report: Artifact, table: str) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in report.table(table)])
+    return read_table(report.table(table))
 
 
 def _totals(report: Artifact) -> pl.DataFrame:
@@ -276,9 +278,7 @@ def preview(report: Artifact) -> str:
     lines += [f"| {row['stage']} | {row['rule']} | {row['pages']:,} |" for row in rules]
     for path in report.table("scores"):
         lines += ["", "| crawl | measure (ground truth) | value |", "|---|---|--:|"]
-        lines += [
-            f"| {row['crawl']} | {row['measure']} | {row['value']:,.4g} |" for row in pl.read_parquet(path).to_dicts()
-        ]
+        lines += [f"| {row['crawl']} | {row['measure']} | {row['value']:,.4g} |" for row in read_table(path).to_dicts()]
     return "\n".join(lines)
 
 

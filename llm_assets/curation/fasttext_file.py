@@ -91,7 +91,7 @@ class _Reader:
 
     def dense_matrix(self) -> np.ndarray:
         rows, columns = self.take("<qq")
-        if rows < 0 or columns < 0:
+        if rows < 1 or columns < 1:
             raise LanguageModelError(f"a matrix of {rows} by {columns}")
         return self.array(np.float32, rows * columns).reshape(rows, columns).copy()
 

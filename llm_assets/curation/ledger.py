@@ -33,7 +33,7 @@ FINAL_TABLE = ("clean_corpus", "text")
 def ledger_task(staging: Path, name: str, rejects: list[Path], captures: int, kept_pages: int) -> None:
     """Join the rejects of one WARC file."""
     with Task(staging, name) as task:
-        rows = query(statement("ledger"), rejects=[str(p) for p in rejects])
+        rows = query(statement("ledger"), rejects=rejects)
         task.table("rejects", Rejects).frame(rows)
         by_stage = {stage: count_rules(group) for (stage,), group in sorted(rows.group_by("stage"))}
         task.stats.update(pages=captures, captures=captures, kept=kept_pages, rejected=len(rows), rejects=by_stage)
@@ -60,7 +60,7 @@ def imbalance(raw_warc: Artifact, corpus: Artifact, ledger: Artifact) -> pl.Data
         "kept": corpus.table(FINAL_TABLE[1]),
         "rejects": ledger.table("rejects"),
     }
-    return query(statement("balance"), **{name: [str(p) for p in paths] for name, paths in files.items()})
+    return query(statement("balance"), **files)
 
 
 def balance(ledger: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutcome:

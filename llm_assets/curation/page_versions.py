@@ -15,7 +15,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import NoConfig, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import polars_schema
+from llm_assets.artifacts.tables import polars_schema, scan_table
 from llm_assets.sql import query, statement
 
 from .schemas import PageVersions, TrainingPage
@@ -63,7 +63,7 @@ def in_order(crawls: Mapping[str, Artifact]) -> dict[str, str]:
 
 def _newest(captures: Path) -> str | None:
     """Time of the newest capture of an index file."""
-    return pl.scan_parquet(captures).select(pl.col("fetched_at").max()).collect().item()
+    return scan_table(captures).select(pl.col("fetched_at").max()).collect().item()
 
 
 def find_versions(inputs: Inputs) -> pl.DataFrame:
@@ -76,7 +76,7 @@ def find_versions(inputs: Inputs) -> pl.DataFrame:
         "corpus": ("clean_corpus", "text"),
     }
     paths = {
-        name: [str(path) for artifact in inputs.by_crawl(asset).values() for path in artifact.table(table)]
+        name: [path for artifact in inputs.by_crawl(asset).values() for path in artifact.table(table)]
         for name, (asset, table) in files.items()
     }
     return query(statement("page_versions"), crawls=list(order), floors=list(order.values()), **paths)
@@ -98,11 +98,11 @@ def none_lost(versions: Artifact, inputs: Inputs, config: NoConfig) -> CheckOutc
 
     A page is accounted for if it is a version itself, or if another capture of its URL is read.
     """
-    all_versions = pl.concat([pl.scan_parquet(path) for path in versions.table("versions")])
+    all_versions = scan_table(versions.table("versions"))
     current = all_versions.filter((pl.col("state") == "current") & pl.col("in_corpus"))
     place = ["crawl", "warc_file", "warc_offset"]
     corpora = [path for corpus in inputs.by_crawl("clean_corpus").values() for path in corpus.table("text")]
-    pages = pl.concat([pl.scan_parquet(path).select("url", *place) for path in corpora])
+    pages = scan_table(corpora).select("url", *place)
     lost = pages.join(all_versions, on=place, how="anti").join(current, on="url", how="anti").select("url").collect()
     twice = current.filter(pl.col("url").is_duplicated()).select("url").collect()
     states = all_versions.group_by("state").len().sort("state").collect()

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
+from llm_assets.artifacts.tables import write_table
 from llm_assets.recipes import Deduplication, Language, PersonalData, QualityClassifier, TextStatistics
 
 from .duplicate_matching import match_pages
 from .language import identify, model_path
 from .language_model import load_language_model
+from .lean_markup import lean_markup
 from .markup import read_blocks
 from .personal_data import scrub
 from .quality_classifier import train
@@ -28,6 +30,7 @@ TEXTS = ["A few words, said by john@example.org. And a second sentence, which is
 def precompile() -> None:
     """Call every compiled function once. Later calls have arguments of the same types, so they need no compiling."""
     texts = pl.Series(TEXTS)
+    lean_markup(TEXTS[0].encode())
     read_blocks(f"<p>{TEXTS[0]}</p>")
     identify(load_language_model(model_path(Language())), texts, Language())
     compute_statistics(texts, TextStatistics())
@@ -43,7 +46,7 @@ def _match(texts: pl.Series) -> None:
     rules = Signatures.of(Deduplication())
     with tempfile.TemporaryDirectory() as folder:
         signatures = Path(folder) / "signatures.parquet"
-        signature_columns(*sign(texts, rules), rules.bands).write_parquet(signatures)
+        write_table(signature_columns(*sign(texts, rules), rules.bands), signatures)
         index = SignatureIndex.of([], [signatures])
         match_pages(index, rules.bands, Deduplication().memory_bytes, Path(folder) / "scratch")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +23,9 @@ from llm_assets.artifacts.errors import ExternalInputError
 from llm_assets.artifacts.external import external_digests
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.tables import read_table
 from llm_assets.compute.compiled import compiled
+from llm_assets.dialogue.json_values import parse_json
 from llm_assets.recipes import QualityClassifier
 from llm_assets.settings import load_settings
 
@@ -53,7 +55,7 @@ def read_examples(path: Path) -> pl.DataFrame:
             raise ExamplesError(
                 f"labelled examples {path}, line {number}: needs `text` (a string) and `label` (0 or 1)"
             )
-        texts.append(row["text"].encode("utf-8", "replace").decode())
+        texts.append(row["text"])
         labels.append(int(row["label"]))
     frame = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.Int64})
     frame = frame.unique(maintain_order=True)
@@ -65,24 +67,27 @@ def read_examples(path: Path) -> pl.DataFrame:
 def _read_parquet(path: Path) -> list[tuple[int, Any]]:
     """Rows with their numbers, from 1."""
     try:
-        return list(enumerate(pl.read_parquet(path).iter_rows(named=True), 1))
+        return list(enumerate(read_table(path).iter_rows(named=True), 1))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ExamplesError(f"labelled examples {path}: {error}") from error
 
 
 def _read_json_lines(path: Path) -> list[tuple[int, Any]]:
-    """Values with the numbers of their lines, from 1."""
+    """Values with the numbers of their lines, from 1.
+
+    Only line feeds end a line (JSON Lines): a string may hold U+2028 and other characters that break lines elsewhere.
+    """
     content = path.read_bytes()
     try:
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ExamplesError(f"labelled examples {path}: {error}") from error
     rows = []
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), 1):
         if line.strip():
             try:
-                rows.append((number, json.loads(line)))
-            except ValueError as error:
+                rows.append((number, parse_json(line)))
+            except (ValueError, RecursionError) as error:
                 raise ExamplesError(f"labelled examples {path}, line {number}: {error}") from error
     return rows
 
@@ -103,7 +108,7 @@ class Classifier:
 @lru_cache(maxsize=2)
 def load_classifier(path: Path) -> Classifier:
     """A classifier from its table of weights (schema ClassifierWeights)."""
-    frame = pl.read_parquet(path)
+    frame = read_table(path)
     weights = np.zeros(int(frame["buckets"][0]), np.float64)
     features = frame.filter(pl.col("feature") != BIAS)
     weights[features["feature"].to_numpy()] = features["weight"].to_numpy()
@@ -256,7 +261,7 @@ QUALITY_CLASSIFIER = Stage(
     description="A quality score learned from the user's labelled examples; empty if the recipe names none.",
     kinds=("numba", "parquet"),
     build=build_quality_classifier,
-    code_version="1",
+    code_version="2",
     config=lambda recipe, _: recipe.quality_classifier,
     external_inputs=_examples_version,
     optional_tables={"weights": ClassifierWeights},

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from llm_assets.artifacts.tables import row_count
+from llm_assets.artifacts.tables import read_table, row_count, scan_table
 
 _CHUNK_ROWS = 8_192
 # Statuses that show whether a page still exists, as in sql/page_versions.sql.
@@ -73,14 +73,12 @@ def find_other_versions(files: Sequence[Path], captures: Sequence[Sequence[Path]
     crawl answers a page's URL with another capture, or finds it gone, the page is an old version, and nothing is a
     duplicate of it.
     """
-    pages = pl.concat([pl.read_parquet(path, columns=["url", "crawl"]) for path in files])
+    pages = read_table(files, columns=["url", "crawl"])
     pages = pages.select(url=pl.col("url").hash(seed=1), crawl_number=pl.col("crawl").rank("dense").cast(pl.Int64))
     is_answer = pl.col("record_type").is_in(["response", "resource"])
     is_answer &= pl.col("status").fill_null(200).is_in(_ANSWER_STATUSES)
     answers = [
-        pl.scan_parquet(path)
-        .filter(is_answer)
-        .select(url=pl.col("url").hash(seed=1), last_crawl=pl.lit(number, pl.Int64))
+        scan_table(path).filter(is_answer).select(url=pl.col("url").hash(seed=1), last_crawl=pl.lit(number, pl.Int64))
         for number, paths in enumerate(captures, 1)
         for path in paths
     ]

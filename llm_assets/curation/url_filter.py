@@ -11,7 +11,7 @@ import polars as pl
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
-from llm_assets.artifacts.tables import polars_schema
+from llm_assets.artifacts.tables import polars_schema, scan_table
 from llm_assets.compute import LocalEngine
 from llm_assets.recipes import UrlFilter
 from llm_assets.sql import query, statement
@@ -21,26 +21,25 @@ from .schemas import FilteredUrls, Rejects
 
 
 @lru_cache(maxsize=4)
-def _substrings(words: tuple[str, ...]) -> str | None:
+def _substrings(words: tuple[Path, ...]) -> str | None:
     """The substring words as one regular expression, or None if there are none."""
-    sql = "SELECT DISTINCT word FROM read_parquet($words) WHERE kind = 'substrings' ORDER BY word"
-    return "|".join(re.escape(word) for word in query(sql, words=list(words))["word"]) or None
+    substrings = scan_table(words).filter(pl.col("kind") == "substrings").select("word").unique().sort("word")
+    return "|".join(re.escape(word) for word in substrings.collect()["word"]) or None
 
 
 def judge(
     captures: Path, domains: list[Path], words: list[Path], opt_out: list[Path], rules: UrlFilter
 ) -> pl.DataFrame:
     """Every capture of one index file: `rule` is null if it is kept; else there are the rule, value and threshold."""
-    word_files = [str(p) for p in words]
     return query(
         statement("filter_urls"),
-        captures=[str(captures)],
-        domains=[str(p) for p in domains],
-        words=word_files,
-        opt_out=[str(p) for p in opt_out],
+        captures=[captures],
+        domains=domains,
+        words=words,
+        opt_out=opt_out,
         mime_types=list(rules.mime_types),
         soft_word_limit=rules.soft_word_limit,
-        substrings=_substrings(tuple(word_files)),
+        substrings=_substrings(tuple(words)),
     )
 
 
@@ -55,9 +54,8 @@ class UrlLists(NamedTuple):
 
 def obey_signals(judged: pl.DataFrame, signals: list[Path], rules: UrlFilter) -> pl.DataFrame:
     """The verdicts, with a rejection of each capture that is kept so far and refuses to be used for training."""
-    refusals = pl.concat([pl.read_parquet(path) for path in signals]).filter(
-        pl.col("opts_out") & pl.col("signal").is_in(list(rules.obey_opt_outs))
-    )
+    is_refusal = pl.col("opts_out") & pl.col("signal").is_in(list(rules.obey_opt_outs))
+    refusals = scan_table(signals).filter(is_refusal).collect()
     # One rejection for each capture, by the same signal in every build.
     ordered = refusals.sort("warc_file", "warc_offset", "signal", "source")
     first = ordered.unique(["warc_file", "warc_offset"], keep="first", maintain_order=True).select(

@@ -11,9 +11,11 @@ import polars as pl
 from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table
 
 from .grading import grade
 from .jobs import Question
+from .quantities import states_number
 
 # How a base model is prompted: part of the prompt, so another wording gives other answers.
 INSTRUCTION = "A conversation in which questions are answered, one line each. What is not known is not made up."
@@ -43,9 +45,9 @@ def grade_row(row: Mapping[str, Any], answer: str) -> str:
 
     row: the question's row of the table `evaluation` of `conversations`; `answers` and `distractors` are JSON lists.
 
-    In most groups an answer is right if it contains one of the expected answers. Questions on the guidelines expect one
+    In most groups an answer is right if it states one of the expected answers. Questions on the guidelines expect one
     of the listed answers word for word; if a refusal is expected, it is among them. Sums and letter counting expect the
-    last number of the answer to be right.
+    answer to conclude with the right number.
     """
     expected, distractors = json.loads(row["answers"]), json.loads(row["distractors"])
     if row["group"] not in GROUPS:
@@ -53,8 +55,8 @@ def grade_row(row: Mapping[str, Any], answer: str) -> str:
         return "right" if is_expected else grade(answer, None)
     if row["group"].startswith(("sums", "letters")):
         # Worked solutions mention many numbers; the last one is the answer.
-        numbers = [word.strip(".,!?") for word in answer.split() if word.strip(".,!?-").isdigit()]
-        return "right" if numbers and numbers[-1] in expected else grade(answer, None)
+        is_right = any(states_number(answer, number) for number in expected)
+        return "right" if is_right else grade(answer, None)
     if not expected:
         return grade(answer, None)
     grades = [grade(answer, wording, distractors) for wording in expected]
@@ -87,7 +89,7 @@ def grade_shares(answers: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]
 
 def evaluation_questions(conversations: Artifact) -> tuple[pl.DataFrame, tuple[Question, ...]]:
     """The questions that the assistant is evaluated by: as a table, and as a job passes them to a process."""
-    table = pl.concat([pl.read_parquet(path) for path in conversations.table("evaluation")])
+    table = read_table(conversations.table("evaluation"))
     questions = tuple(
         Question(number, row["question"], row["tools"]) for number, row in enumerate(table.iter_rows(named=True))
     )
@@ -110,7 +112,7 @@ def grades_before_and_after(
         model=pl.lit("after"),
         grade=pl.Series([grade_row(row, row["answer"]) for row in graded.iter_rows(named=True)], dtype=pl.String),
     )
-    before = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")]).filter(pl.col("model") == "sft")
+    before = read_table(evaluation.table("answers")).filter(pl.col("model") == "sft")
     return abilities_table(grade_shares(before)["sft"], grade_shares(graded)["after"])
 
 

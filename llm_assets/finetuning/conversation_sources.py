@@ -14,6 +14,7 @@ from typing import Any, Literal
 import polars as pl
 
 from llm_assets.artifacts.inputs import Inputs
+from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.guidelines import Guideline, read_guidelines
 from llm_assets.dialogue.splits import stable_share
@@ -146,8 +147,8 @@ def read_sources(inputs: Inputs, config: ConversationsConfig) -> Sources:
     pages = CorpusPages(inputs, TRAINING_PAGES, config.pages)
     index = SearchIndex(inputs.artifact(TRAINING_SEARCH).file(INDEX))
     return Sources(
-        topics=pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts(),
-        fictitious=pl.concat([pl.read_parquet(path) for path in boundary.table("fictitious_entities")]).to_dicts(),
+        topics=read_table(boundary.table("topics")).to_dicts(),
+        fictitious=read_table(boundary.table("fictitious_entities")).to_dicts(),
         words=corpus_words(pages.texts()),
         guidelines=read_guidelines(Path(settings.guidelines).expanduser() if settings.guidelines else None),
         values={"name": settings.name, "maker": settings.maker, "cutoff": knowledge_cutoff(pages)},

@@ -17,6 +17,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES
 from llm_assets.dialogue.messages import from_json
@@ -118,7 +119,7 @@ def _exchange_counts(mixture: Mixture) -> dict[str, int]:
 
 def no_overlap(artifact: Artifact, inputs: Inputs, config: ConversationsConfig) -> CheckOutcome:
     """Whether no user message of the stored table contains a question of the evaluation."""
-    evaluation = pl.concat([pl.read_parquet(path) for path in artifact.table("evaluation")])
+    evaluation = read_table(artifact.table("evaluation"))
     phrases = question_phrases(evaluation.select("question", "group").iter_rows(), config.conversations.overlap_words)
     matches = []
     for path in artifact.table("conversations"):
@@ -145,7 +146,7 @@ def show_conversations(artifact: Artifact, shown: int = 2) -> dict[str, str]:
     lines = ["| exchanges | |", "|---|--:|"]
     lines += [f"| {name} | {count:,} |" for name, count in stats["exchanges"].items()]
     lines += [f"| file {name} | {count:,} |" for name, count in stats["files"].items()]
-    frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("conversations")])
+    frame = scan_table(artifact.table("conversations"))
     frame = frame.with_columns(first=pl.col("sources").str.json_decode(pl.List(pl.String)).list.first())
     for row in frame.group_by("first", maintain_order=True).head(shown).collect().iter_rows(named=True):
         transcript_lines = transcript(from_json(row["messages"])).splitlines()

@@ -18,6 +18,7 @@ import polars as pl
 from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table, write_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.recipes import KnowledgeBoundary
@@ -80,10 +81,10 @@ def find_topics(step: Step, settings: KnowledgeBoundary, endpoint: ChatEndpoint 
                 topics, rejects = endpoint_topics(step, settings, endpoint)
             else:
                 topics, rejects = crawl_topics(step.inputs, settings), pl.DataFrame(schema=REJECT_SCHEMA)
-            topics.write_parquet(task.add_scratch("questions.parquet"))
+            write_table(topics, task.add_scratch("questions.parquet"))
             if len(rejects):
                 task.table("question_rejects", QuestionRejects).frame(rejects)
-    return pl.read_parquet(step.staging / "questions.parquet")
+    return read_table(step.staging / "questions.parquet")
 
 
 def with_pages(topics: pl.DataFrame, index: SearchIndex, settings: KnowledgeBoundary) -> pl.DataFrame:
@@ -131,7 +132,7 @@ def build_knowledge_boundary(step: Step, settings: KnowledgeBoundary) -> None:
 
 def show_boundary(boundary: Artifact, shown: int = 4) -> dict[str, str]:
     """The number of topics with each verdict, and some topics of each, in Markdown."""
-    topics = pl.concat([pl.read_parquet(path) for path in boundary.table("topics")])
+    topics = read_table(boundary.table("topics"))
     stats = boundary.record.stats
     lines = ["| verdict | topics |", "|---|--:|"]
     lines += [f"| {verdict} | {count:,} |" for verdict, count in stats["verdicts"].items()]
@@ -152,7 +153,7 @@ KNOWLEDGE_BOUNDARY = Stage(
     kinds=("pytorch", "parquet"),
     build=build_knowledge_boundary,
     config=lambda recipe, crawl: recipe.knowledge_boundary,
-    code_version="2",
+    code_version="3",
     inputs=("base_checkpoint", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"topics": Topics, "interrogations": Interrogations, "fictitious_entities": FictitiousEntities},

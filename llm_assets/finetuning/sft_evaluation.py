@@ -18,6 +18,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table
 from llm_assets.artifacts.views import View
 from llm_assets.dialogue.transcript import from_rows, transcript
 from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, evaluation_questions, grade_row, grade_shares
@@ -62,7 +63,7 @@ def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig
 def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
     """One task; a separate process asks the models."""
     questions, job_questions = evaluation_questions(step.input("conversations"))
-    topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
+    topics = read_table(step.input("knowledge_boundary").table("topics"))
     known = topics.filter((pl.col("verdict") == "known") & ~pl.col("held_out"))
     example_topics = known.unique("relation", maintain_order=True).head(3).to_dicts()
     examples = (*((json.loads(row["questions"])[0], row["sentence"]) for row in example_topics), *EXAMPLES)
@@ -129,9 +130,9 @@ def headline(answers: pl.DataFrame) -> dict[str, Any]:
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfig) -> str:
     """The HTML report: grades, training loss, the mixture, transcripts."""
-    answers = pl.concat([pl.read_parquet(path) for path in evaluation.table("answers")])
+    answers = read_table(evaluation.table("answers"))
     curves = {
-        name: loss_series(pl.read_parquet(inputs.artifact(asset).table("curve")))["loss"]
+        name: loss_series(read_table(inputs.artifact(asset).table("curve")))["loss"]
         for name, asset in MODELS.items()
         if name != "base"
     }
@@ -185,7 +186,7 @@ SFT_EVALUATION = Stage(
     kinds=("pytorch", "html"),
     build=build_sft_evaluation,
     config=sft_evaluation_config,
-    code_version="3",
+    code_version="4",
     inputs=(
         "sft_checkpoint",
         "ablation_checkpoint",

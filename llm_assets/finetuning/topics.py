@@ -12,6 +12,7 @@ import polars as pl
 
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.step import Step
+from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.recipes import KnowledgeBoundary
@@ -31,7 +32,7 @@ QUESTION_COLUMNS = ("entity", "entity_kind", "relation", "reach", "question", "e
 
 def read_questions(files: Iterable[Path]) -> pl.DataFrame:
     """The questions of crawls that come with ground truth; an empty frame if none does."""
-    frames = [pl.read_parquet(path) for path in files]
+    frames = [read_table(path) for path in files]
     if not frames:
         return pl.DataFrame(
             schema={name: pl.Boolean if name == "evaluation_only" else pl.String for name in QUESTION_COLUMNS}

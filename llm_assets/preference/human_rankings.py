@@ -16,6 +16,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step
 from llm_assets.artifacts.external import files_version
+from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.dialogue.json_values import parse_json
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.recipes.preference import HumanRankings, RankingFile, SimulatedLabeller
@@ -120,7 +121,7 @@ def rankings_of_files(
 
 def build_human_rankings(step: Step, settings: HumanRankings) -> None:
     """One task: the rankings by people and by the simulated labeller. Raises PreferenceError if there are none."""
-    pairs = pl.concat([pl.read_parquet(path) for path in step.input("response_pairs").table("pairs")]).to_dicts()
+    pairs = read_table(step.input("response_pairs").table("pairs")).to_dicts()
     by_key, rejects, replaced = rankings_of_files(settings.files)
     if settings.simulated is not None:
         by_key.update({(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)})
@@ -202,7 +203,7 @@ def labellers_agree(artifact: Artifact, inputs: Inputs, settings: HumanRankings)
 def show(artifact: Artifact, shown: int = 5) -> dict[str, str | int]:
     """Who ranked, and a few rankings, in Markdown; and the number of simulated rankings."""
     stats = artifact.record.stats
-    frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("rankings")]).head(shown).collect()
+    frame = scan_table(artifact.table("rankings")).head(shown).collect()
     counts = f"{stats['by_people']:,} rankings by people, **{stats['simulated']:,} simulated** by a labelling rule"
     texts = [
         f"**{row['question']}** ({row['labeller']}: {row['preferred']})\n\n1. {row['first']}\n2. {row['second']}"

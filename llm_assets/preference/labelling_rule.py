@@ -12,7 +12,7 @@ import math
 import random
 import re
 
-from llm_assets.evaluation.grading import refuses
+from llm_assets.evaluation.statements import refuses
 
 REWARDED_FACTS = 3  # sentences with new facts that earn a point
 SUBJECT_POINTS = 0.5  # for naming the subject

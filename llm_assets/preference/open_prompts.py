@@ -10,9 +10,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import polars as pl
-
 from llm_assets.artifacts import Inputs
+from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import stable_share
@@ -129,8 +128,8 @@ def file_prompts(file: ConversationFile, rng: random.Random, rejects: list[dict[
 def select_prompts(inputs: Inputs, config: ResponsePairsConfig, rng: random.Random) -> PromptSelection:
     """The prompts of a recipe. Raises PreferenceError if there are too few."""
     settings, boundary = config.pairs, inputs.artifact("knowledge_boundary")
-    topics = pl.concat([pl.read_parquet(path) for path in boundary.table("topics")]).to_dicts()
-    names = pl.concat([pl.read_parquet(path) for path in boundary.table("fictitious_entities")]).to_dicts()
+    topics = read_table(boundary.table("topics")).to_dicts()
+    names = read_table(boundary.table("fictitious_entities")).to_dicts()
     prompts = [Prompt(*prompt, CORPUS) for prompt in corpus_prompts(topics, held_out=False)]
     held_out_prompts = [Prompt(*prompt, CORPUS) for prompt in corpus_prompts(topics, held_out=True)]
     rejects: list[dict[str, Any]] = []

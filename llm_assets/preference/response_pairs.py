@@ -15,6 +15,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Stage, Step
 from llm_assets.artifacts.external import files_version
+from llm_assets.artifacts.tables import scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.splits import stable_share
 from llm_assets.evaluation.evaluation_run import measure
@@ -129,7 +130,7 @@ def build_response_pairs(step: Step, config: ResponsePairsConfig) -> None:
 
 def show(artifact: Artifact, shown: int = 5) -> dict[str, str]:
     """A few pairs in Markdown."""
-    frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("pairs")]).head(shown).collect()
+    frame = scan_table(artifact.table("pairs")).head(shown).collect()
     texts = [f"**{row['question']}**\n\n1. {row['first']}\n2. {row['second']}" for row in frame.iter_rows(named=True)]
     return {"summary": "\n\n".join(texts)}
 

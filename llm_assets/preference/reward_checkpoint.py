@@ -12,6 +12,7 @@ import polars as pl
 
 from llm_assets.artifacts import Artifact, Inputs, Stage, Step, View
 from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.tables import read_json_lines, read_table
 from llm_assets.compute import RESULTS
 from llm_assets.model import REWARD_SCALE
 from llm_assets.model.shape import ModelShape
@@ -99,7 +100,7 @@ def fit(
         if name:
             task.stats[name] = numbers
             return
-        curve = pl.read_ndjson(folder / "curve.jsonl")
+        curve = read_json_lines(folder / "curve.jsonl")
         task.table("curve", TrainingCurve).frame(curve)
         events = json.loads((last / "state.json").read_text())["values"]["events"]
         if evaluations := [event for event in events if event["kind"] == "validation"]:
@@ -156,7 +157,7 @@ def _train(
 
 def build_reward_checkpoint(step: Step, config: RewardCheckpointConfig) -> None:
     """One task, or two if the gold signal is a model."""
-    rankings = pl.concat([pl.read_parquet(path) for path in step.input("human_rankings").table("rankings")])
+    rankings = read_table(step.input("human_rankings").table("rankings"))
     held_out = preference_rows(rankings, ["held_out"])
     if not held_out:
         raise PreferenceError(
@@ -198,7 +199,7 @@ def reliability(scored: Sequence[Mapping[str, Any]]) -> dict[str, plots.Series]:
 def read_scores(artifact: Artifact) -> list[dict[str, Any]]:
     """Held-out pairs with their margins; empty if all were too long for the model."""
     files = artifact.table("scores")
-    return pl.concat([pl.read_parquet(path) for path in files]).to_dicts() if files else []
+    return read_table(files).to_dicts() if files else []
 
 
 def draw_calibration(artifact: Artifact, inputs: Inputs, config: RewardCheckpointConfig) -> str:
@@ -209,7 +210,7 @@ def draw_calibration(artifact: Artifact, inputs: Inputs, config: RewardCheckpoin
 
 def show(artifact: Artifact) -> dict[str, str]:
     """Loss, accuracy and calibration in Markdown, for the asset's page in Dagster."""
-    stats, curve = artifact.record.stats, pl.read_parquet(artifact.table("curve"))
+    stats, curve = artifact.record.stats, read_table(artifact.table("curve"))
     shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats per pair"))}
     if scored := read_scores(artifact):
         share = f"{100 * stats['accuracy']:.1f} % of {stats['held_out']:,} held-out pairs"

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Inputs, Stage, Step, View
+from llm_assets.artifacts.tables import read_json_lines, read_table
 from llm_assets.dialogue.rendering import write_replay
 from llm_assets.dialogue.schemas import TooLong
 from llm_assets.model.encoding import Encoding
@@ -45,11 +46,7 @@ class RlhfCheckpointConfig(Frozen):
 
 def read_prompts(artifact: Artifact, split: str) -> list[PromptRow]:
     """The open prompts of one split, in order."""
-    frame = (
-        pl.concat([pl.read_parquet(path) for path in artifact.table("prompts")])
-        .filter(pl.col("split") == split)
-        .sort("prompt")
-    )
+    frame = read_table(artifact.table("prompts")).filter(pl.col("split") == split).sort("prompt")
     return [PromptRow(*row) for row in frame.select("prompt", "question", "subject", "subject_exists").iter_rows()]
 
 
@@ -89,7 +86,9 @@ def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
         if events["row"]:
             rows = [{"pair": pair_digest(row["question"], row["first"], row["second"]), **row} for row in events["row"]]
             task.table("adversarial", Adversarial).frame(pl.DataFrame(rows))
-        evaluations = against_kl(events["evaluation"], pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None))
+        evaluations = against_kl(
+            events["evaluation"], read_json_lines(folder / "curve.jsonl", infer_schema_length=None)
+        )
         task.stats["monitor"] = {
             str(evaluation["step"]): {name: evaluation[name] for name in ("proxy", "gold", "kl")}
             for evaluation in evaluations

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
+from llm_assets.artifacts.tables import read_table
 from llm_assets.evaluation.abilities import (
     ability_changes,
     check_abilities,
@@ -76,20 +77,18 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> str:
     """The HTML report on the evaluation, and on the reward model and the tuning before it."""
-    answers, abilities = (
-        pl.concat([pl.read_parquet(path) for path in evaluation.table(table)]) for table in ("answers", "abilities")
-    )
+    answers, abilities = (read_table(evaluation.table(table)) for table in ("answers", "abilities"))
     reward, rlhf = inputs.artifact("reward_checkpoint"), inputs.artifact("rlhf_checkpoint")
     shown = config.evaluation.transcripts
     monitor, calibration = monitor_series(monitor_evaluations(rlhf)), reliability(read_scores(reward))
     curves = {
-        **policy_plots(pl.read_parquet(rlhf.table("curve"))),
+        **policy_plots(read_table(rlhf.table("curve"))),
         "monitor": plots.svg(
             monitor, "divergence, nats per token", "score, standard deviations at the start", marks=True
         ),
         "calibration": plots.svg(calibration, "predicted chance", "observed share", marks=True),
     }
-    adversarial = [pl.read_parquet(path) for path in rlhf.table("adversarial")]
+    adversarial = [read_table(path) for path in rlhf.table("adversarial")]
     return render(
         __package__,
         TEMPLATE,

@@ -15,7 +15,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import polars_schema
+from llm_assets.artifacts.tables import polars_schema, read_table
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.evaluation.evaluation_run import measure
@@ -52,7 +52,7 @@ def _truth(crawls: Iterable[Artifact]) -> pl.DataFrame:
     if not files:
         columns = ("kind", "entity", "relation", "reach", "prompt", "answer")
         return pl.DataFrame(schema={name: pl.String for name in columns})
-    return newest([pl.read_parquet(path) for path in files])
+    return newest([read_table(path) for path in files])
 
 
 def _select_sentences(truth: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
@@ -288,7 +288,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConf
         numbers=headline(tables, overlap, stored.get("facts_chance", 0.0)),
         stats=checkpoint.record.stats,
         tables=tables,
-        plots=figures(tables, pl.read_parquet(checkpoint.table("curve"))),
+        plots=figures(tables, read_table(checkpoint.table("curve"))),
         shown=SHOWN,
         recited_tokens=config.evaluation.recited_tokens,
         prefix_tokens=config.evaluation.prefix_tokens,
@@ -298,7 +298,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConf
 def _stored(evaluation: Artifact, name: str, schema: type) -> pl.DataFrame:
     """A table of the evaluation; empty if it was not written."""
     files = evaluation.table(name)
-    return pl.read_parquet(files) if files else pl.DataFrame(schema=polars_schema(schema))
+    return read_table(files) if files else pl.DataFrame(schema=polars_schema(schema))
 
 
 def show(evaluation: Artifact) -> dict[str, str]:

@@ -33,7 +33,7 @@ from .preference import (
     RlhfEvaluation,
     SimulatedLabeller,
 )
-from .presets import RECIPES, laptop
+from .presets import RECIPES, gpu, laptop
 from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
 from .quality import QUALITY_RULES
 from .quality_rule import Rule
@@ -97,6 +97,7 @@ __all__ = [
     "WarcFiles",
     "WebCrawl",
     "chain_of",
+    "gpu",
     "laptop",
     "load_recipe",
     "parse_source",

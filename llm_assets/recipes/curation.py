@@ -178,9 +178,10 @@ class Deduplication(Frozen):
         description="crawl: duplicates within a crawl; corpus: also of pages in every crawl whose name sorts before",
     )
     near_duplicates: bool = Field(
-        True, description="find near duplicates by MinHash; otherwise only texts that are equal after normalisation"
+        True,
+        description="find near duplicates by MinHash; otherwise only texts that are equal but for case and white space",
     )
-    ngram: int = Field(5, ge=1, le=32, description="words of a shingle")
+    ngram: int = Field(5, ge=1, le=32, description="words of a shingle; in scripts without spaces, characters")
     bands: int = Field(14, ge=1, le=64, description="bands of a signature; two pages are compared if one band is equal")
     rows_per_band: int = Field(
         8,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
+from llm_assets.artifacts.tables import scan_table
+
 from .frozen import Frozen
 
 
@@ -26,5 +28,5 @@ class TrainingPages(Frozen):
     def scan(self, files: Iterable[Path], columns: Iterable[str] = ("text",)) -> pl.LazyFrame:
         """The pages of text tables that may be trained on, in the order of `files`."""
         selected = list(columns)
-        frames = [pl.scan_parquet(path).filter(self.is_kept()).select(selected) for path in files]
+        frames = [scan_table(path).filter(self.is_kept()).select(selected) for path in files]
         return pl.concat(frames)

@@ -20,16 +20,17 @@ from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, S
 from llm_assets.artifacts.external import external_digests, external_version, files_version
 from llm_assets.artifacts.progress import Progress
 from llm_assets.artifacts.source import PROJECT, module_file, modules_used_by
+from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import stable_share
+from llm_assets.evaluation.quantities import numbers
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.reinforcement import PracticeProblems
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
 
-from .checking import numbers
 from .problems import Chain, Family, Material, Problem, ProblemError, WordProblem, find_family
 from .schemas import ProblemRejects, Problems
 
@@ -151,7 +152,7 @@ def draw(
 
 def read_material(step: Step, config: PracticeProblemsConfig, word_problems: Sequence[WordProblem]) -> Material:
     """Words and facts of the training pages, and the word problems."""
-    topics = pl.concat([pl.read_parquet(path) for path in step.input("knowledge_boundary").table("topics")])
+    topics = read_table(step.input("knowledge_boundary").table("topics"))
     pages = CorpusPages(step.inputs, TRAINING_PAGES, config.pages)
     facts = trainable(topics, config.pages).to_dicts()
     return Material(corpus_words(pages.texts()), chains(facts), word_problems)
@@ -270,7 +271,7 @@ def build_practice_problems(step: Step, config: PracticeProblemsConfig) -> None:
 
 def splits_share_nothing(artifact: Artifact, inputs: Inputs, config: PracticeProblemsConfig) -> CheckOutcome:
     """Whether the two splits share no question and no key."""
-    frame = pl.concat([pl.read_parquet(path) for path in artifact.table("problems")])
+    frame = read_table(artifact.table("problems"))
     train, held_out = (frame.filter(pl.col("split") == split) for split in SPLITS)
     shared_keys = train.select("key").unique().join(held_out.select("key").unique(), on="key")
     shared_questions = sorted(set(train["question"]) & set(held_out["question"]))
@@ -296,7 +297,7 @@ def show(artifact: Artifact, shown: int = 2) -> dict[str, str]:
     families = artifact.record.stats["families"].items()
     lines = ["| family | to train on | held out |", "|---|--:|--:|"]
     lines += [f"| {name} | {counts['train']:,} | {counts['held_out']:,} |" for name, counts in families]
-    frame = pl.concat([pl.scan_parquet(path) for path in artifact.table("problems")])
+    frame = scan_table(artifact.table("problems"))
     for row in frame.group_by("family", "level", maintain_order=True).head(shown).collect().iter_rows(named=True):
         lines.append(f"\n**{row['family']} {row['level']}** {row['question']} → {row['answer']}")
     return {"summary": "\n".join(lines)}

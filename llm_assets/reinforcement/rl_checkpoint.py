@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Stage, Step
+from llm_assets.artifacts.tables import read_table
 from llm_assets.dialogue.rendering import write_replay
 from llm_assets.dialogue.schemas import TooLong
 from llm_assets.model.encoding import Encoding
@@ -51,11 +52,7 @@ class RlCheckpointConfig(Frozen):
 
 def read_problems(artifact: Artifact, split: str) -> list[ProblemRow]:
     """The problems of one split, in order."""
-    frame = (
-        pl.concat([pl.read_parquet(path) for path in sorted(artifact.table("problems"))])
-        .filter(pl.col("split") == split)
-        .sort("problem")
-    )
+    frame = read_table(sorted(artifact.table("problems"))).filter(pl.col("split") == split).sort("problem")
     return [
         ProblemRow(**{**row, "distractors": tuple(json.loads(row["distractors"]))})
         for row in frame.drop("key", "split").iter_rows(named=True)

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
+from llm_assets.artifacts.tables import read_table
 from llm_assets.evaluation.abilities import (
     INSTRUCTION,
     ability_changes,
@@ -97,12 +98,10 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig) -> str:
     """The HTML report on the evaluation and on the training run before it."""
-    attempts, abilities = (
-        pl.concat([pl.read_parquet(path) for path in evaluation.table(table)]) for table in ("attempts", "abilities")
-    )
+    attempts, abilities = (read_table(evaluation.table(table)) for table in ("attempts", "abilities"))
     checkpoint = inputs.artifact("rl_checkpoint")
     steps, scores = scores_by_step(checkpoint)
-    policy_curves = {**policy_plots(pl.read_parquet(checkpoint.table("curve"))), "evaluations": ""}
+    policy_curves = {**policy_plots(read_table(checkpoint.table("curve"))), "evaluations": ""}
     if steps:
         policy_curves["evaluations"] = plots.svg({"held out": (steps, scores)}, "step", "right, greedy", marks=True)
     return render(

@@ -14,6 +14,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact, Store
+from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.artifacts.views import View
 from llm_assets.evaluation.abilities import GROUPS
 from llm_assets.model.shape import ModelShape
@@ -292,9 +293,9 @@ def _tensor_problem(name: str, weight: Any, exported: Any) -> str:
 
 def texts_to_compare(conversations: Artifact, corpus: Iterable[Artifact]) -> tuple[list[str], list[str]]:
     """The first questions of the evaluation and the first pages of the corpus, `TEXTS` of each at most."""
-    tables = [pl.read_parquet(path, columns=["question"]) for path in conversations.table("evaluation")]
+    tables = [read_table(path, columns=["question"]) for path in conversations.table("evaluation")]
     questions = pl.concat(tables)["question"].unique(maintain_order=True).head(TEXTS).to_list()
-    scans = [pl.scan_parquet(path).select("text") for artifact in corpus for path in sorted(artifact.table("text"))]
+    scans = [scan_table(path).select("text") for artifact in corpus for path in sorted(artifact.table("text"))]
     pages = pl.concat(scans).head(TEXTS).collect()["text"].to_list()
     return questions, pages
 

@@ -16,6 +16,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.transcript import from_rows, transcript
@@ -128,7 +129,7 @@ def build_scorecard(step: Step, config: ScorecardConfig) -> None:
 
 def base_examples(knowledge: Artifact) -> tuple[tuple[str, str], ...]:
     """Example questions and answers for the base model: three facts that it knows, and a sum."""
-    topics = pl.concat([pl.read_parquet(path) for path in knowledge.table("topics")])
+    topics = read_table(knowledge.table("topics"))
     known = topics.filter((pl.col("verdict") == "known") & ~pl.col("held_out"))
     rows = known.unique("relation", maintain_order=True).head(3).to_dicts()
     return (*((json.loads(row["questions"])[0], row["sentence"]) for row in rows), ("What is 3 + 4?", "3 + 4 = 7."))
@@ -136,7 +137,7 @@ def base_examples(knowledge: Artifact) -> tuple[tuple[str, str], ...]:
 
 def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig) -> str:
     """Draw the HTML page."""
-    cost_rows = read_table(scorecard, "costs")
+    cost_rows = read_table(scorecard.table("costs"))
     assets = (*CHECKPOINTS, *EVALUATIONS, "tokenizer", "human_rankings")
     return render(
         __package__,
@@ -144,7 +145,7 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
         funnel=funnel(inputs),
         stats={name: inputs.artifact(name).record.stats for name in assets},
         groups=GROUPS,
-        transcripts=read_table(scorecard, "transcripts").to_dicts(),
+        transcripts=read_table(scorecard.table("transcripts")).to_dicts(),
         costs=by_stage(cost_rows),
         total=total(cost_rows),
         plots=figures(inputs),
@@ -165,7 +166,7 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
 
 def figures(inputs: Inputs) -> dict[str, str]:
     """The training curves, as SVG."""
-    curves = {name: pl.read_parquet(inputs.artifact(asset).table("curve")) for name, asset in MODELS.items()}
+    curves = {name: read_table(inputs.artifact(asset).table("curve")) for name, asset in MODELS.items()}
     rl_curve = curves["rl"]
     steps = rl_curve["step"].to_list()
     monitor = inputs.artifact("rlhf_checkpoint").record.stats["monitor"]
@@ -183,11 +184,6 @@ def figures(inputs: Inputs) -> dict[str, str]:
             marks=True,
         ),
     }
-
-
-def read_table(artifact: Artifact, table: str) -> pl.DataFrame:
-    """All rows of a table of an artifact."""
-    return pl.concat([pl.read_parquet(path) for path in artifact.table(table)])
 
 
 def funnel(inputs: Inputs) -> list[dict[str, Any]]:
@@ -210,7 +206,7 @@ def chosen_prompts(conversations: Artifact, pairs: Artifact, count: int) -> list
     Kinds are groups of the evaluation, questions on the guidelines (one per part of them), and open prompts that no
     model was tuned on.
     """
-    evaluation = read_table(conversations, "evaluation")
+    evaluation = read_table(conversations.table("evaluation"))
     prompts: list[dict[str, str]] = []
     for group, tools in SHOWN_GROUPS.items():
         of_group = evaluation.filter((pl.col("group") == group) & (pl.col("tools") == tools)).head(count)
@@ -225,7 +221,7 @@ def chosen_prompts(conversations: Artifact, pairs: Artifact, count: int) -> list
         ]
     on_guidelines = evaluation.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
     prompts += [{"kind": GUIDELINES, "question": question} for question in on_guidelines.head(count)["question"]]
-    unseen = read_table(pairs, "prompts").filter(pl.col("split") == "unseen").head(count)
+    unseen = read_table(pairs.table("prompts")).filter(pl.col("split") == "unseen").head(count)
     prompts += [{"kind": "open", "question": question} for question in unseen["question"]]
     return [Prompt(number=number, **prompt) for number, prompt in enumerate(prompts)]
 
@@ -298,7 +294,7 @@ def total(cost_rows: pl.DataFrame) -> dict[str, float]:
 
 def show(scorecard: Artifact, stages: int = 8) -> dict[str, str]:
     """Total costs and the slowest stages, in Markdown for Dagster."""
-    cost_rows = read_table(scorecard, "costs")
+    cost_rows = read_table(scorecard.table("costs"))
     sums = total(cost_rows)
     lines = [
         f"{sums['seconds']:,.0f} s, {sums['cpu_seconds']:,.0f} CPU seconds, {sums['flops']:.2e} FLOPs, "

@@ -9,6 +9,7 @@ from collections import Counter
 import polars as pl
 
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table
 
 _WORD = re.compile(r"\w+")
 POOR_KINDS = ("spam", "list", "code", "thin")  # kinds of pages that the quality rules should reject
@@ -17,18 +18,14 @@ PERSONAL_DATA = ("email", "ip_address", "ssn", "credit_card", "phone", "iban")
 CHANGES = ("new", "changed", "unchanged", "vanished")
 
 
-def _read(artifact: Artifact, table: str) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in artifact.table(table)])
-
-
 def _urls(artifact: Artifact) -> set[str]:
-    return set(_read(artifact, "text")["url"])
+    return set(read_table(artifact.table("text"))["url"])
 
 
 def score_crawl(raw_warc: Artifact) -> dict[str, float]:
     """Share of the expected pages that the crawl stored, and the number of stored pages that it should not have."""
-    truth = _read(raw_warc, "truth_pages")
-    stored = set(_read(raw_warc, "captures")["url"])
+    truth = read_table(raw_warc.table("truth_pages"))
+    stored = set(read_table(raw_warc.table("captures"))["url"])
     expected = set(truth.filter("in_crawl")["url"])
     unexpected = set(truth.filter(~pl.col("in_crawl"))["url"])
     return {
@@ -40,9 +37,9 @@ def score_crawl(raw_warc: Artifact) -> dict[str, float]:
 
 def score_urls(raw_warc: Artifact, filtered_urls: Artifact) -> dict[str, float]:
     """Share of captures with the right verdict (keep, or the rule); empty bodies are left to a later stage."""
-    truth = _read(raw_warc, "truth_pages").select("url", pl.col("verdict").replace("empty_body", "keep"))
-    accepted = _read(filtered_urls, "urls").select("url", rule=pl.lit("keep"))
-    rejected = _read(filtered_urls, "rejects").select("url", "rule")
+    truth = read_table(raw_warc.table("truth_pages")).select("url", pl.col("verdict").replace("empty_body", "keep"))
+    accepted = read_table(filtered_urls.table("urls")).select("url", rule=pl.lit("keep"))
+    rejected = read_table(filtered_urls.table("rejects")).select("url", "rule")
     verdicts = pl.concat([accepted, rejected]).join(truth, on="url")
     accuracy = verdicts.select((pl.col("rule") == pl.col("verdict")).mean()).item()
     return {"urls": len(verdicts), "url_verdict_accuracy": accuracy}
@@ -52,8 +49,10 @@ def score_language(
     raw_warc: Artifact, extracted_text: Artifact, filtered: Artifact, languages: set[str]
 ) -> dict[str, float]:
     """Precision and recall of keeping the pages that are in a target language (ISO 639 codes); 1.0 of no pages."""
-    truth = dict(_read(raw_warc, "truth_pages").filter(pl.col("text") != "").select("url", "language").iter_rows())
-    pages = [url for url in _read(extracted_text, "text")["url"] if url in truth]
+    truth = dict(
+        read_table(raw_warc.table("truth_pages")).filter(pl.col("text") != "").select("url", "language").iter_rows()
+    )
+    pages = [url for url in read_table(extracted_text.table("text"))["url"] if url in truth]
     kept_urls = {url for url in _urls(filtered) if url in truth}
     kept_in_target = sum(truth[url] in languages for url in kept_urls)
     in_target = sum(truth[url] in languages for url in pages)
@@ -66,9 +65,9 @@ def score_language(
 
 def score_text(raw_warc: Artifact, extracted_text: Artifact) -> dict[str, float]:
     """Share of pages whose characters were decoded correctly (under whatever name of the encoding), and F1 of words."""
-    with_text = _read(raw_warc, "truth_pages").filter(pl.col("text") != "")
+    with_text = read_table(raw_warc.table("truth_pages")).filter(pl.col("text") != "")
     truth = with_text.select("url", true_text="text", true_title="title")
-    pages = _read(extracted_text, "text").join(truth, on="url")
+    pages = read_table(extracted_text.table("text")).join(truth, on="url")
     decoded, tp, fp, fn = 0, 0.0, 0.0, 0.0
     for text, true_text, title in pages.select("text", "true_text", "true_title").iter_rows():
         words, true_words = Counter(_WORD.findall(text)), Counter(_WORD.findall(true_text))
@@ -94,7 +93,7 @@ def score_quality(raw_warc: Artifact, before: Artifact, after: Artifact) -> dict
 
     before, after: the artifacts before and after the quality rules.
     """
-    kinds = dict(_read(raw_warc, "truth_pages").select("url", "kind").iter_rows())
+    kinds = dict(read_table(raw_warc.table("truth_pages")).select("url", "kind").iter_rows())
     urls, kept_urls = _urls(before), _urls(after)
     poor = {url for url in urls if kinds.get(url) in POOR_KINDS}
     written = {url for url in urls if kinds.get(url) in WRITTEN_KINDS}
@@ -112,7 +111,7 @@ def score_duplicates(raw_warc: Artifact, before: Artifact, after: Artifact) -> d
     Recall: of the planted pairs (a copy and its original) in the input, the share reduced to one page. Precision: of
     the removed pages, the share that is in such a pair.
     """
-    copies = _read(raw_warc, "truth_pages").filter(pl.col("duplicate_of") != "")
+    copies = read_table(raw_warc.table("truth_pages")).filter(pl.col("duplicate_of") != "")
     urls, kept_urls = _urls(before), _urls(after)
     pairs = [pair for pair in copies.select("url", "duplicate_of").iter_rows() if urls.issuperset(pair)]
     removed = urls - kept_urls
@@ -132,8 +131,11 @@ def score_personal_data(raw_warc: Artifact, corpus: Artifact) -> dict[str, float
     Recall: of the planted items, the share that was replaced by the placeholder of its type. Precision: of all
     placeholders, the share that stands for a planted item.
     """
-    planted = {url: json.loads(items) for url, items in _read(raw_warc, "truth_pages").select("url", "pii").iter_rows()}
-    pages = _read(corpus, "text")
+    planted = {
+        url: json.loads(items)
+        for url, items in read_table(raw_warc.table("truth_pages")).select("url", "pii").iter_rows()
+    }
+    pages = read_table(corpus.table("text"))
     kinds = [kind for kind in PERSONAL_DATA if kind in pages.columns]
     items = replaced = correct = 0
     for row in pages.select("url", *kinds).iter_rows(named=True):
@@ -162,13 +164,13 @@ def true_changes(before: Artifact, after: Artifact) -> dict[str, str]:
 
 
 def _true_texts(raw_warc: Artifact) -> dict[str, str]:
-    pages = _read(raw_warc, "truth_pages").filter(pl.col("in_crawl") & (pl.col("status") == 200))
+    pages = read_table(raw_warc.table("truth_pages")).filter(pl.col("in_crawl") & (pl.col("status") == 200))
     return dict(pages.filter(pl.col("text") != "").select("url", "text").iter_rows())
 
 
 def found_changes(versions: Artifact, before: str, after: str) -> dict[str, str]:
     """How each page changed between two crawls, by URL, according to `page_versions`; takes the crawls' names."""
-    table = _read(versions, "versions").filter(pl.col("crawl").is_in([before, after]))
+    table = read_table(versions.table("versions")).filter(pl.col("crawl").is_in([before, after]))
     current = table.filter(pl.col("state") == "current")
     changes = {url: "vanished" for url in table["url"]}
     for url, crawl, version, captures in current.select("url", "crawl", "version", "captures").iter_rows():
@@ -186,7 +188,7 @@ def score_versions(before: Artifact, after: Artifact, versions: Artifact) -> dic
     host); a version of such a page is its payload, which changes with every link around the text.
     """
     crawls = [artifact.record.partition or "" for artifact in (before, after)]
-    in_corpus = set(_read(versions, "versions").filter("in_corpus")["url"])
+    in_corpus = set(read_table(versions.table("versions")).filter("in_corpus")["url"])
     truth = {url: change for url, change in true_changes(before, after).items() if url in in_corpus}
     detected = {url: change for url, change in found_changes(versions, *crawls).items() if url in truth}
     scores: dict[str, float] = {"pages": len(truth)}

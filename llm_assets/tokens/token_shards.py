@@ -14,7 +14,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import batches
+from llm_assets.artifacts.tables import batches, read_table, scan_table, write_table
 from llm_assets.model.encoding import Encoding
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import TokenShards
@@ -69,14 +69,14 @@ def tokenise_task(staging: Path, name: str, texts: Path, tokenizer: Path, config
         for file in files.values():
             file.close()
         documents = pl.concat(index) if index else _no_documents(texts)
-        documents.write_parquet(task.add_scratch(f".tokens/{name}.parquet"))
+        write_table(documents, task.add_scratch(f".tokens/{name}.parquet"))
         task.stats.update(pages=len(documents), withheld_documents=withheld)
 
 
 def _no_documents(texts: Path) -> pl.DataFrame:
     """The index of a WARC file without documents."""
     columns = (pl.lit("").alias("split"), pl.lit(0).alias("length"), pl.lit(0).alias("bytes"))
-    return pl.read_parquet(texts, n_rows=0).select(PAGE_COLUMNS).with_columns(*columns)
+    return scan_table(texts).select(PAGE_COLUMNS).head(0).collect().with_columns(*columns)
 
 
 def build_token_shards(step: Step, config: TokenShardsConfig) -> None:
@@ -91,7 +91,7 @@ def build_token_shards(step: Step, config: TokenShardsConfig) -> None:
         writers = {split: ShardWriter(step.staging, split, dtype, shard_tokens) for split in SPLITS}
         index = task.table("documents", TokenDocuments)
         for name in sorted(texts):
-            documents = pl.read_parquet(step.staging / ".tokens" / f"{name}.parquet")
+            documents = read_table(step.staging / ".tokens" / f"{name}.parquet")
             positions = {split: writer.position for split, writer in writers.items()}
             _append_tokens(step.staging / ".tokens" / name, documents, writers)
             if len(documents):
@@ -132,7 +132,7 @@ def shards_agree(shards: Artifact, inputs: Inputs, config: TokenShardsConfig) ->
     """Check that the shards hold exactly the corpus' training pages, each as its text, and no page in two splits."""
     corpus = inputs.artifact("clean_corpus")
     streams = {split: token_stream([shards], split) for split in SPLITS}
-    index = pl.concat([pl.read_parquet(path) for path in shards.table("documents")])
+    index = read_table(shards.table("documents"))
     comparison = _Comparison(Encoding.load(inputs.artifact("tokenizer").path), streams, index)
     for path in corpus.table("text"):
         for batch in batches(path, ["warc_file", "warc_offset", "doc_id", "url", "host", "text"]):

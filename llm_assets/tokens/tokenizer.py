@@ -18,7 +18,7 @@ from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import batches
+from llm_assets.artifacts.tables import batches, read_table
 from llm_assets.artifacts.views import View
 from llm_assets.model.encoding import (
     SPECIAL_TOKENS,
@@ -184,14 +184,14 @@ def compress(encoding: Encoding, others: Sequence[Encoding], sample: list[str]) 
 
 def longest_tokens(tokenizer: Artifact, number: int) -> pl.DataFrame:
     """The longest tokens that occur in the sampled text, the longest first."""
-    used = pl.read_parquet(tokenizer.table("vocabulary")).filter(pl.col("count") > 0)
+    used = read_table(tokenizer.table("vocabulary")).filter(pl.col("count") > 0)
     return used.sort("bytes", "id", descending=[True, False]).head(number)
 
 
 def draw_report(tokenizer: Artifact, inputs: Inputs, config: TokenizerConfig) -> str:
     """The HTML page: compression, the longest tokens, and sample documents with coloured tokens."""
     encoding = Encoding.load(tokenizer.path)
-    vocabulary = pl.read_parquet(tokenizer.table("vocabulary"))
+    vocabulary = read_table(tokenizer.table("vocabulary"))
     sample = list(corpus_texts(list(inputs.by_crawl("clean_corpus").values()), config.pages, COMPARED_BYTES))
     step = max(1, len(sample) // max(config.samples, 1))
     documents = sample[::step][: config.samples]
@@ -199,7 +199,7 @@ def draw_report(tokenizer: Artifact, inputs: Inputs, config: TokenizerConfig) ->
         __package__,
         "tokenizer.html.j2",
         encoding=encoding,
-        compression=pl.read_parquet(tokenizer.table("compression")).to_dicts(),
+        compression=read_table(tokenizer.table("compression")).to_dicts(),
         longest=longest_tokens(tokenizer, LONGEST_TOKENS).to_dicts(),
         unused=len(vocabulary.filter(~pl.col("special") & (pl.col("count") == 0))),
         samples=[coloured(encoding, text[:SAMPLE_CHARACTERS]) for text in documents],
@@ -211,7 +211,7 @@ def show(tokenizer: Artifact) -> dict[str, str]:
     lines = ["| encoding | ids | tokens | bytes per token |", "|---|--:|--:|--:|"]
     lines += [
         f"| {row['encoding']} | {row['vocabulary']:,} | {row['tokens']:,} | {row['bytes_per_token']:.3f} |"
-        for row in pl.read_parquet(tokenizer.table("compression")).to_dicts()
+        for row in read_table(tokenizer.table("compression")).to_dicts()
     ]
     tokens = ", ".join(
         f"`{token.replace('`', ' ').strip()}`" for token in longest_tokens(tokenizer, LONGEST_IN_SUMMARY)["token"]

@@ -9,6 +9,7 @@ import polars as pl
 
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.record import fsync_path
+from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, current_page_locations
 
 from .shards import SPLITS, kept_file
@@ -21,7 +22,7 @@ def shard_documents(inputs: Inputs) -> pl.DataFrame:
     frames = []
     for crawl, shards in inputs.by_crawl("token_shards").items():
         places = current_page_locations(inputs.artifact(TRAINING_PAGES), crawl).with_columns(current=pl.lit(True))
-        index = pl.concat([pl.read_parquet(path) for path in shards.table("documents")]).sort("split", "position")
+        index = read_table(shards.table("documents")).sort("split", "position")
         joined = index.join(places, on=["warc_file", "warc_offset"], how="left", maintain_order="left")
         frames.append(joined.with_columns(pl.col("current").fill_null(False)))
     return pl.concat(frames)

@@ -13,6 +13,7 @@ import polars as pl
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_json_lines, read_table
 from llm_assets.artifacts.views import View
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.shape import ModelShape
@@ -66,7 +67,7 @@ def keep_policy(
         if event["kind"] in events_by_kind:
             events_by_kind[event["kind"]].append({name: value for name, value in event.items() if name != "kind"})
     add_files(step, task, (*MODEL_FILES, ASSISTANT), best_weights(folder), origin)
-    curve = pl.read_ndjson(folder / "curve.jsonl", infer_schema_length=None)
+    curve = read_json_lines(folder / "curve.jsonl", infer_schema_length=None)
     curve = curve.with_columns(pl.exclude("step").cast(pl.Float64))
     reward_parts = [name for name in curve.columns if name not in (*NUMBERS, "step")]
     parts = pl.struct(reward_parts).struct.json_encode() if reward_parts else pl.lit("{}")
@@ -108,7 +109,7 @@ def keep_policy(
 
 def draw_length(checkpoint: Artifact, inputs: Inputs, config: Any) -> str:
     """The length of completions by step, as SVG."""
-    curve = pl.read_parquet(checkpoint.table("curve"))
+    curve = read_table(checkpoint.table("curve"))
     return plots.svg({"length": (curve["step"].to_list(), curve["length"].to_list())}, "step", "tokens per completion")
 
 
@@ -118,7 +119,7 @@ CURVES_VIEW = View(PLOT, draw_length)
 def scores_by_step(checkpoint: Artifact) -> tuple[list[int], list[float]]:
     """Steps and scores of the evaluations on held-out prompts; empty without any."""
     files = checkpoint.table("evaluations")
-    evaluations = pl.read_parquet(files).sort("step") if files else pl.DataFrame({"step": [], "score": []})
+    evaluations = read_table(files).sort("step") if files else pl.DataFrame({"step": [], "score": []})
     return evaluations["step"].to_list(), evaluations["score"].to_list()
 
 
@@ -149,7 +150,7 @@ def monitor_series(evaluations: list[dict[str, Any]]) -> dict[str, plots.Series]
 
 def show_policy(artifact: Artifact) -> dict[str, str]:
     """A policy's training in Markdown: reward and length by step, and the evaluations on held-out prompts."""
-    curve, stopped = pl.read_parquet(artifact.table("curve")), artifact.record.stats["stopped"]
+    curve, stopped = read_table(artifact.table("curve")), artifact.record.stats["stopped"]
     steps = curve["step"].to_list()
     scores = zip(*scores_by_step(artifact), strict=True)
     lines = ["| step | held out |", "|--:|--:|", *(f"| {step} | {score:.3f} |" for step, score in scores)]

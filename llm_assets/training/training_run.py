@@ -18,6 +18,7 @@ import polars as pl
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_json_lines, read_table
 from llm_assets.artifacts.views import View
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.launch import run_job
@@ -178,7 +179,7 @@ def keep_checkpoint(step: Step, task: Task, training: FinishedTraining, tokenize
     folder, shape, ends = training.folder, training.shape, training.ends
     last = max(folder.glob("step-*"))
     events = json.loads((last / "state.json").read_text())["values"]["events"]
-    curve = pl.read_ndjson(folder / "curve.jsonl")
+    curve = read_json_lines(folder / "curve.jsonl")
     add_files(step, task, MODEL_FILES, last, tokenizer)
     task.table("curve", TrainingCurve).frame(curve)
     validations = pl.DataFrame([event for event in events if event["kind"] == "validation"])
@@ -224,7 +225,7 @@ def loss_series(curve: pl.DataFrame, points: int = 400) -> dict[str, plots.Serie
 
 def draw_loss(checkpoint: Artifact, inputs: Inputs, config: Any) -> str:
     """The loss by step, as SVG."""
-    return plots.svg(loss_series(pl.read_parquet(checkpoint.table("curve"))), "step", "loss, nats per token")
+    return plots.svg(loss_series(read_table(checkpoint.table("curve"))), "step", "loss, nats per token")
 
 
 LOSS_VIEW = View(PLOT, draw_loss)
@@ -232,15 +233,15 @@ LOSS_VIEW = View(PLOT, draw_loss)
 
 def show_training(checkpoint: Artifact) -> dict[str, str]:
     """Loss curve, validation and samples in Markdown, for the asset's page in Dagster."""
-    curve = pl.read_parquet(checkpoint.table("curve"))
+    curve = read_table(checkpoint.table("curve"))
     shown = {"loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss, nats per token"))}
     if files := checkpoint.table("validation"):
-        rows = pl.read_parquet(files)
+        rows = read_table(files)
         lines = ["| step | nats per token | bits per byte |", "|--:|--:|--:|"]
         lines += [f"| {row['step']:,} | {row['loss']:.4f} | {row['bits_per_byte']:.4f} |" for row in rows.to_dicts()]
         shown["validation"] = "\n".join(lines)
     if files := checkpoint.table("samples"):
-        rows = pl.read_parquet(files)
+        rows = read_table(files)
         shown["samples"] = "\n\n".join(
             f"**step {row['step']:,}** {row['prompt']}**|**{row['text']}" for row in rows.to_dicts()
         )

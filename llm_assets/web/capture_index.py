@@ -12,7 +12,7 @@ import polars as pl
 
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import polars_schema
+from llm_assets.artifacts.tables import polars_schema, read_table, scan_table
 from llm_assets.sql import query, statement
 from llm_assets.warc import Capture, digest_hasher, digest_name, read_captures
 
@@ -133,12 +133,12 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
     """Write the ``revisits`` table: each revisit with the location of its original, in this crawl or an earlier one."""
     if step.finished_task("revisits") is not None:
         return
-    captures = [str(path) for path in sorted((step.staging / "captures").glob("*.parquet"))]
+    captures = sorted((step.staging / "captures").glob("*.parquet"))
     with step.task("revisits") as task:
         table = task.table("revisits", Revisits)
         originals = 0
         if captures:
-            earlier_captures = [str(path) for artifact in earlier for path in artifact.table("captures")]
+            earlier_captures = [path for artifact in earlier for path in artifact.table("captures")]
             all_captures = captures + earlier_captures
             table.frame(
                 query(
@@ -148,8 +148,8 @@ def resolve_revisits(step: Step, earlier: list[Artifact]) -> None:
                     empty_digests=EMPTY_DIGESTS,
                 )
             )
-            responses = "SELECT count(*) AS n FROM read_parquet($files) WHERE record_type = 'response'"
-            originals = query(responses, files=captures)["n"][0]
+            responses = scan_table(captures).filter(pl.col("record_type") == "response")
+            originals = responses.select(pl.len()).collect().item()
         task.stats["originals_in_crawl"] = originals
 
 
@@ -168,7 +168,7 @@ def record_site_signals(step: Step, earlier: list[Artifact]) -> None:
         revisits = captures.filter((pl.col("record_type") == "revisit") & pl.col("url").str.contains(_POLICY_URL))
         if earlier and len(revisits):
             texts = pl.concat(
-                [pl.read_parquet(path) for artifact in earlier for path in artifact.table("site_policies")]
+                [read_table(path) for artifact in earlier for path in artifact.table("site_policies")]
             ).unique(["url", "payload_digest"], keep="last", maintain_order=True)
             unchanged = revisits.join(
                 texts.select("url", "payload_digest", "text"), on=["url", "payload_digest"], maintain_order="left"
@@ -187,4 +187,4 @@ def _rows(step: Step, table: str, schema: type) -> pl.DataFrame:
     """The rows of a table that the tasks of a step have written."""
     paths = sorted((step.staging / table).glob("*.parquet"))
     empty = pl.DataFrame(schema=polars_schema(schema))
-    return pl.concat([empty, *(pl.read_parquet(path) for path in paths if path.stem != SITE_SIGNALS)])
+    return pl.concat([empty, *(read_table(path) for path in paths if path.stem != SITE_SIGNALS)])

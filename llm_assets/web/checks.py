@@ -9,13 +9,14 @@ import polars as pl
 from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table, scan_table
 
 SHOWN_ROWS = 20
 
 
 def readable_lines(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
     """Malformed lines are a warning, because the rest of the list is applied."""
-    malformed = pl.concat([pl.read_parquet(path) for path in artifact.table("malformed")])
+    malformed = read_table(artifact.table("malformed"))
     summary, numbers = f"{len(malformed)} malformed lines", {"malformed_lines": len(malformed)}
     return CheckOutcome(malformed.is_empty(), summary, malformed.head(SHOWN_ROWS).to_dicts(), numbers)
 
@@ -36,7 +37,7 @@ def intact(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:
     """Damage is a warning, because it is recorded and the rest of the crawl is used."""
     stats = artifact.record.stats
     numbers = {"corrupt": stats["corrupt"], "digest_mismatches": stats["digest_mismatches"]}
-    captures = pl.concat([pl.scan_parquet(path) for path in artifact.table("captures")])
+    captures = scan_table(artifact.table("captures"))
     corrupt = (
         captures.filter(pl.col("record_type") == "corrupt").select("warc_file", "warc_offset", "error").head(SHOWN_ROWS)
     )

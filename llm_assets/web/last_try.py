@@ -15,6 +15,7 @@ import polars as pl
 
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.record import write_atomic
+from llm_assets.artifacts.tables import write_table
 from llm_assets.sql import query, statement
 
 from .errors import EmptyCrawl
@@ -51,7 +52,7 @@ def remember_failure(staging: Path, error: Exception, failures: pl.DataFrame) ->
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    failures.write_parquet(staging / LAST_FAILURES)
+    write_table(failures, staging / LAST_FAILURES)
     last = LastTry(datetime.now(UTC).isoformat(timespec="seconds"), str(error))
     write_atomic(staging / LAST_TRY, json.dumps(asdict(last)).encode())
 
@@ -76,16 +77,15 @@ def failed_try(workspace: Workspace, crawl: str) -> tuple[LastTry, Path] | None:
 
 def why_empty(crawl: str, captures: list[Path], failures: pl.DataFrame) -> str | None:
     """Why a crawl stored no page, in one line; None if it stored one (robots.txt does not count)."""
-    files = [str(path) for path in captures]
-    if files and query(statement("pages_stored"), files=files)["pages"][0]:
+    if captures and query(statement("pages_stored"), files=captures)["pages"][0]:
         return None
     by_reason = failures.group_by("reason").agg(pl.len(), pl.col("url").first(), pl.col("detail").first())
     causes = [
         (count, reason, f"{url}: {detail[:DETAIL_CHARACTERS]}")
         for reason, count, url, detail in by_reason.select("reason", "len", "url", "detail").iter_rows()
     ]
-    if files:
-        answers = query(statement("answers_without_page"), files=files)
+    if captures:
+        answers = query(statement("answers_without_page"), files=captures)
         causes += [(count, f"status {status}", url) for status, count, url in answers.iter_rows()]
     if not causes:
         return f"crawl {crawl} stored no page, and found no URL"
@@ -112,7 +112,7 @@ def not_fetched(workspace: Workspace, url: str, crawls: list[str]) -> list[NotFe
             last, failures_file = failed
             files, failed_at = [failures_file], last.at
         if files:
-            rows = query(statement("failures_of_url"), files=[str(path) for path in files], url=url)
+            rows = query(statement("failures_of_url"), files=files, url=url)
             for found_url, reason, detail in rows.select("url", "reason", "detail").iter_rows():
                 results.append(NotFetched(crawl, found_url, reason, detail, failed_at))
     return results

@@ -20,6 +20,7 @@ from llm_assets.artifacts.identity import SHORT_ID_DIGITS, fingerprint
 from llm_assets.artifacts.record import RECORD, FileEntry, Record, data_version, file_digest, fsync_path, write_atomic
 from llm_assets.artifacts.step import TASKS, TableWriter
 from llm_assets.artifacts.store import Artifact, Store, clear_disk_errors
+from llm_assets.artifacts.tables import read_table, row_count
 from llm_assets.artifacts.views import SIDECARS
 from llm_assets.sample_web import TruthFacts, TruthPages, TruthPrompts, TruthQuestions
 from llm_assets.warc import read_spans
@@ -60,7 +61,7 @@ class CoveredPages:
     def in_ground_truth(self) -> bool:
         """Whether the ground truth of the sample web mentions the pages."""
         files = self.artifact.table("truth_pages")
-        return any(pl.read_parquet(path, columns=["url"])["url"].is_in(list(self.urls)).any() for path in files)
+        return any(read_table(path, columns=["url"])["url"].is_in(list(self.urls)).any() for path in files)
 
 
 def covered_pages(artifact: Artifact, rule: OptOutRule) -> CoveredPages:
@@ -70,7 +71,7 @@ def covered_pages(artifact: Artifact, rule: OptOutRule) -> CoveredPages:
     """
     files = artifact.table("captures")
     columns = ["doc_id", "url", "host", "record_type", "warc_file"]
-    rows = pl.concat([pl.read_parquet(path, columns=columns) for path in files]) if files else pl.DataFrame()
+    rows = read_table(files, columns=columns) if files else pl.DataFrame()
     if rows.is_empty():
         return CoveredPages(artifact, frozenset(), frozenset(), 0, 0, (), ())
     hosts = [host for host in rows["host"].unique() if rule.covers_host(host)]
@@ -182,7 +183,7 @@ def _rewrite_tables(artifact: Artifact, urls: frozenset[str]) -> set[str]:
 
     def rewrite(name: str, model: type, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
         for path in artifact.table(name):
-            before = pl.read_parquet(path)
+            before = read_table(path)
             after = change(before)
             if not after.equals(before):
                 writer = TableWriter(path, model)
@@ -213,7 +214,7 @@ def _entities_only_in(artifact: Artifact, covered: pl.Expr) -> list[str]:
     files = artifact.table("truth_pages")
     if not files:
         return []
-    rows = pl.concat([pl.read_parquet(path, columns=["url", "entities"]) for path in files])
+    rows = read_table(files, columns=["url", "entities"])
     return sorted(_entities(rows.filter(covered)) - _entities(rows.filter(~covered)))
 
 
@@ -230,11 +231,8 @@ def _updated_record(artifact: Artifact, changed: set[str]) -> Record:
     for file in changed:
         path = artifact.path / file
         files[file] = FileEntry(bytes=path.stat().st_size, sha256=file_digest(path))
-    rows = {
-        name: sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in artifact.table(name))
-        for name in record.rows
-    }
-    captures = pl.concat([pl.read_parquet(path, columns=["record_type"]) for path in artifact.table("captures")])
+    rows = {name: sum(row_count(path) for path in artifact.table(name)) for name in record.rows}
+    captures = read_table(artifact.table("captures"), columns=["record_type"])
     stats = {**record.stats, TAKEN_DOWN: captures.filter(pl.col("record_type") == TAKEN_DOWN).height}
     return record.model_copy(update={"files": files, "rows": rows, "stats": stats, "data_version": data_version(files)})
 

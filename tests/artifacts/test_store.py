@@ -55,6 +55,7 @@ def published_records(store: Path) -> list[Path]:
     return list(store.glob("letters/*/*/artifact.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_kill_at_any_moment_loses_nothing_and_the_next_run_resumes(tmp_path, folder, workers):
     rng = random.Random(workers)
@@ -241,6 +242,14 @@ def test_a_remote_store_shares_artifacts_between_machines(tmp_path, folder):
         == built.artifact.file("letters/file0.parquet").read_bytes()
     )
     assert [a.record.key for a in second.store.artifacts()] == ["letters/a"]
+
+
+def test_the_url_of_a_remote_store_is_no_pattern(tmp_path, folder):
+    recipe, url = ToyRecipe(folder=str(folder)), f"memory://bucket-{os.getpid()}/a[1]"
+    first = workspace(tmp_path / "x", recipe)
+    first.store = RemoteStore(url, tmp_path / "machine1")
+    materialize(LETTERS, "a", first)
+    assert [a.record.key for a in RemoteStore(url, tmp_path / "machine2").artifacts()] == ["letters/a"]
 
 
 def test_a_remote_store_refuses_bytes_that_differ_from_the_record(tmp_path, folder):

@@ -63,6 +63,7 @@ def validate_accepts(model, frame):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_validate_agrees_with_pandera(model):
     assert _violations(model) is not None

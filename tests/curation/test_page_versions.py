@@ -194,6 +194,7 @@ def test_the_versions_are_the_same_whatever_the_order_of_the_crawls_names(versio
     assert first.equals(again)
 
 
+@pytest.mark.slow
 def test_a_crawl_comes_after_the_one_that_it_continues_whatever_its_clock_says(tmp_path):
     recipe = Recipe(
         name="t",
@@ -222,6 +223,7 @@ def test_duplicates_over_crawls_never_drop_a_page_for_its_own_earlier_version(ve
     assert sorted(pages["url"]) == [OTHER[0], URL]
 
 
+@pytest.mark.slow
 def test_two_days_of_the_sample_web_agree_with_their_ground_truth(tmp_path):
     recipe = Recipe(name="t", crawls={"a": SampleWeb(scale=0.3), "b": SampleWeb(scale=0.3, day=2, since="a")})
     artifacts = build_corpus(corpus_workspace(recipe, tmp_path / "store"))

@@ -41,6 +41,7 @@ def run_of(job, partition=CRAWL, assets=None, recipe="", **tags):
     )
 
 
+@pytest.mark.slow
 def test_a_crawl_continues_the_latest_built_one_of_its_prefix():
     registry = open_registry(load_settings())
     for name in ("site-2026-10-12", "site-2026-10-19", "sitemap"):

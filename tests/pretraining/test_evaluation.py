@@ -55,6 +55,7 @@ def parrot(tmp_path_factory):
     return Engine(load_model(steps_saved(folder)[-1][1]), ENCODING), stream
 
 
+@pytest.mark.slow
 def test_document_losses_by_hand(parrot):
     engine, stream = parrot
     losses = document_losses(engine, stream, [0, 3], batch_size=3)

@@ -177,6 +177,7 @@ def test_each_prompt_is_drawn_once_per_epoch():
     assert [drawn(number, 7, 2) for number in range(7)] != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

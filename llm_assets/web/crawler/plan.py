@@ -10,6 +10,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from llm_assets.artifacts.store import Artifact
+from llm_assets.artifacts.tables import read_table, write_table
 from llm_assets.recipes import WebCrawl
 
 
@@ -69,7 +70,7 @@ def write_earlier(crawls: Sequence[Artifact], path: str) -> int:
     newest: dict[str, dict[str, Any]] = {}
     for artifact in crawls:
         for file in artifact.table("captures"):
-            for row in pl.read_parquet(file, columns=_COLUMNS).iter_rows(named=True):
+            for row in read_table(file, columns=_COLUMNS).iter_rows(named=True):
                 if row["record_type"] != "response":
                     continue
                 if row["status"] == 200:
@@ -84,7 +85,7 @@ def write_earlier(crawls: Sequence[Artifact], path: str) -> int:
                     }
                 else:
                     newest.pop(row["url"], None)
-    pl.DataFrame(list(newest.values()), schema=_EARLIER_SCHEMA).write_parquet(path)
+    write_table(pl.DataFrame(list(newest.values()), schema=_EARLIER_SCHEMA), path)
     return len(newest)
 
 
@@ -92,4 +93,4 @@ def read_earlier(path: str | None) -> dict[str, EarlierCapture]:
     """The captures that `write_earlier` wrote, by URL; none without a file."""
     if path is None:
         return {}
-    return {row.pop("url"): EarlierCapture(**row) for row in pl.read_parquet(path).to_dicts()}
+    return {row.pop("url"): EarlierCapture(**row) for row in read_table(path).to_dicts()}
