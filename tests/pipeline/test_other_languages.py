@@ -27,7 +27,9 @@ class Pages:
 
 
 PAGES = {
-    "german": Pages("2026-10/crawl-2026-10-00000.warc.gz", "www.gesellschaftundkontingenz.de", " nicht ", "alpha_words"),
+    "german": Pages(
+        "2026-10/crawl-2026-10-00000.warc.gz", "www.gesellschaftundkontingenz.de", " nicht ", "alpha_words"
+    ),
     "spanish": Pages("2026-11/crawl-2026-11-00000.warc.gz", "cartochaco.com", " que ", "terminal_lines"),
     "chinese": Pages("2026-11/crawl-2026-11-00001.warc.gz", "l1n.wang", "的", "alpha_words"),
 }
