@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from resiliparse.parse.encoding import detect_encoding
 
-from llm_assets.warc import CODINGS, ContentCodingError, TooLarge, decode_coding, decode_transfer
+from llm_assets.warc import CODINGS, ContentCodingError, TooLarge, decode_http_body
 
 from .web_encodings import STATEFUL, decode, encoding_name, name_of_detected
 
@@ -48,11 +48,8 @@ def decode_body(payload: bytes, headers: dict[str, str], limit: int) -> bytes:
     Archives often store a decoded body with its original headers, so a body that is not in the stated coding is
     returned unchanged. Raises BodyError if more than `limit` bytes come out, or for an unknown coding.
     """
-    codings = [coding.strip().lower() for coding in headers.get("content-encoding", "").split(",")]
     try:
-        payload = decode_transfer(payload, headers.get("transfer-encoding", ""), limit)
-        for coding in reversed([coding for coding in codings if coding]):
-            payload = decode_coding(payload, coding, limit)
+        payload = decode_http_body(payload, headers, limit)
     except TooLarge as error:
         raise BodyError("too_large", str(error), str(limit)) from error
     except ContentCodingError as error:

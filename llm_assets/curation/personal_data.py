@@ -5,9 +5,8 @@ validators decide: `ipaddress` (public addresses), python-stdnum (US social secu
 phonenumbers (Google's libphonenumber), and the public suffix list (mail domains, in `mail_addresses`).
 
 All matches are found on the original text, and again with plain characters for typographic ones (`plain_characters`).
-Where two overlap, the longer wins, then the earlier in KINDS; then all are
-replaced at once. So the result does not depend on the order of the kinds in the recipe, and scrubbing again finds
-nothing.
+Where two overlap, the longer wins, then the earlier in KINDS; then all are replaced at once. So the result does not
+depend on the order of the kinds in the recipe, and scrubbing again finds nothing.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fastwarc.stream_io import BrotliReader
 
@@ -166,6 +166,18 @@ def dechunk(payload: bytes) -> bytes:
         out.append(payload[size_line.end() : size_line.end() + size])
         position = size_line.end() + size
         position += 2 if payload.startswith(b"\r\n", position) else 1
+
+
+def decode_http_body(payload: bytes, headers: Mapping[str, str], limit: int) -> bytes:
+    """A stored body without the transfer and content codings that its response's headers (lower-case names) state.
+
+    Raises ContentCodingError.
+    """
+    payload = decode_transfer(payload, headers.get("transfer-encoding", ""), limit)
+    for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
+        if coding.strip():
+            payload = decode_coding(payload, coding.strip(), limit)
+    return payload
 
 
 def decode_transfer(payload: bytes, header: str, limit: int) -> bytes:

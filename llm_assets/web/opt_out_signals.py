@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from llm_assets.warc import Capture, ContentCodingError, decode_coding, decode_transfer
+from llm_assets.warc import Capture, ContentCodingError, decode_http_body
 
 from .robots_directives import header_directives, meta_directives
 from .urls import split_url
@@ -54,25 +54,17 @@ class PathRule(NamedTuple):
 
 def decoded_head(capture: Capture) -> bytes:
     """The beginning of a capture's payload, decoded; empty if it cannot be decoded."""
-    headers, head = capture.http or {}, capture.payload_head
     try:
-        head = decode_transfer(head, headers.get("transfer-encoding", ""), _DECODED_BYTES)
-        for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
-            if coding.strip():
-                head = decode_coding(head, coding.strip(), _DECODED_BYTES)
+        return decode_http_body(capture.payload_head, capture.http or {}, _DECODED_BYTES)
     except ContentCodingError:
         return b""
-    return head
 
 
 def page_signals(capture: Capture) -> list[Signal]:
     """The signals in a page's headers and meta elements."""
     headers = capture.http or {}
-    signals = [
-        Signal(directive, "header", directive, True)
-        for directive in _DIRECTIVES
-        if directive in header_directives(headers.get("x-robots-tag", ""), [AGENT])
-    ]
+    directives = header_directives(headers.get("x-robots-tag", ""), [AGENT])
+    signals = [Signal(directive, "header", directive, True) for directive in _DIRECTIVES if directive in directives]
     reservation = Signal("tdm_reservation", "header", headers.get("tdm-reservation", ""), False)
     for name, content in _metas(decoded_head(capture)[:HEAD_BYTES]):
         if name in ("robots", AGENT):

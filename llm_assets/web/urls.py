@@ -49,6 +49,12 @@ def split_url(url: str) -> SplitResult:
         return SplitResult("", "", "", "", "")
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an http(s) URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def host_of(url: str) -> str:
     """The normal host of a URL; empty if it has none."""
     return normal_host(split_url(url).hostname or "")

@@ -29,7 +29,6 @@ from tests.support.warcs import members, page, raw_record
 
 from .targets import Target
 
-MAX_PAYLOAD = 1 << 16
 _RECORD = re.compile(rb"(?:\A|(?<=\n))WARC/1\.[01]\r\n(?i:WARC-Type: ?response\r\n)")
 _BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 

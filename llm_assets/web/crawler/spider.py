@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import scrapy
 from scrapy.http import HtmlResponse, Request, Response
@@ -19,7 +18,7 @@ from twisted.python.failure import Failure
 
 from ..opt_out_signals import TDMREP_JSON
 from ..robots_directives import header_directives, meta_directives, product_token
-from ..urls import without_fragment
+from ..urls import origin_of, without_fragment
 from .plan import CrawlPlan
 from .redirects import FragmentlessRedirects
 from .robots import DEFAULT_SITEMAP, RobotsMiddleware, SitemapsElsewhere
@@ -66,14 +65,14 @@ class WebSpider(scrapy.Spider):
         for seed in self.plan.source.seeds:
             yield Request(seed, errback=self.failed, meta={SEED: seed})
         if self.plan.source.sitemaps:
-            for origin in dict.fromkeys(map(_origin, self.plan.source.seeds)):
+            for origin in dict.fromkeys(map(origin_of, self.plan.source.seeds)):
                 yield self._sitemap_request(f"{origin}/sitemap.xml", DEFAULT_SITEMAP)
 
     def parse(self, response: Response) -> Iterator[Request]:
         """Requests for the links of a page, in page order."""
         if response.status != 200 or not isinstance(response, HtmlResponse):
             return
-        self.origins.add(_origin(response.url))
+        self.origins.add(origin_of(response.url))
         response = _with_readable_base(response)
         if "nofollow" in self._directives(response):
             return
@@ -167,12 +166,6 @@ def _with_readable_base(response: HtmlResponse) -> HtmlResponse:
     except ValueError:
         return response.replace(body=_BASE.sub("", response.text))
     return response
-
-
-def _origin(url: str) -> str:
-    """Scheme, host and port of an http(s) URL."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def settings(plan: CrawlPlan) -> dict[str, Any]:
