@@ -18,6 +18,8 @@ import numpy as np
 
 from llm_assets.compute.compiled import compiled, inlined
 
+from .name_tables import FNV_OFFSET, extended, hash_of, hash_table, in_lower_case, look_up
+
 # What `read_attributes` gives, as flags.
 FRAME, BODY, BODY_EXACT, HIDDEN, ARIA_HIDDEN, FOR_SCREEN_READERS = 1, 2, 4, 8, 16, 32
 RENDERED_FORMULA, FORMULA_TEXT, FORMULA_IMAGE, NOTE, FRAGMENT = 64, 128, 256, 512, 1024
@@ -81,29 +83,7 @@ _WORD_FLAGS = (
         NOTE,
     ),
 )
-_FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
 _QUOTE, _EQUALS, _SPACE, _COLON, _HYPHEN, _UNDERSCORE, _SEMICOLON, _NUMBER_SIGN = 34, 61, 32, 58, 45, 95, 59, 35
-
-
-def hash_of(name: bytes) -> int:
-    """FNV-1a, 32 bits."""
-    value = _FNV_OFFSET
-    for byte in name:
-        value = ((value ^ byte) * _FNV_PRIME) & 0xFFFFFFFF
-    return value
-
-
-def hash_table(values: dict[str, int], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Open-addressed table of names: uint32 hashes (0 is empty) and int32 values. The size is a power of two."""
-    hashes, numbers = np.zeros(size, np.uint32), np.zeros(size, np.int32)
-    codes = {name: hash_of(name.encode()) for name in values}
-    assert len(set(codes.values())) == len(values) < size // 2 and 0 not in codes.values()
-    for name, value in values.items():
-        slot = codes[name] & (size - 1)
-        while hashes[slot]:
-            slot = (slot + 1) & (size - 1)
-        hashes[slot], numbers[slot] = codes[name], value
-    return hashes, numbers
 
 
 def _word_flags() -> dict[str, int]:
@@ -131,25 +111,15 @@ NAME_TABLE = hash_table(
 )
 
 
-@inlined
-def look_up(hashes, values, code):  # type: ignore[no-untyped-def]
-    """The value of a name's hash in a `hash_table`, or 0."""
-    mask = np.uint32(len(hashes) - 1)
-    slot = code & mask
-    while hashes[slot] != 0 and hashes[slot] != code:
-        slot = (slot + np.uint32(1)) & mask
-    return values[slot] if hashes[slot] == code else 0
-
-
 @compiled
 def read_attributes(data, start, end, name_hashes, names, word_hashes, words):  # type: ignore[no-untyped-def]
     """Flags of the attributes in data[start:end]."""
     flags = 0
     at = start
     while at < end:
-        code = np.uint32(_FNV_OFFSET)
+        code = np.uint32(FNV_OFFSET)
         while at < end and data[at] != _EQUALS and data[at] > _SPACE:
-            code = np.uint32((code ^ np.uint32(data[at])) * np.uint32(_FNV_PRIME))
+            code = extended(code, data[at])
             at += 1
         if at + 1 >= end or data[at] != _EQUALS or data[at + 1] != _QUOTE:
             at += 1
@@ -194,15 +164,15 @@ def _read_names(data, start, end, word_hashes, words, is_class):  # type: ignore
             continue
         # Hashes of the name, of its first and last piece, and of what follows the last colon. Pieces end at "-", "_"
         # and before the capitals of camelCase.
-        whole = first = piece = last = variant = np.uint32(_FNV_OFFSET)
+        whole = first = piece = last = variant = np.uint32(FNV_OFFSET)
         pieces, in_piece, variants, before = 0, False, 0, np.uint8(0)
         while at < end and data[at] > _SPACE:
             byte = data[at]
-            lower = byte | 32 if 65 <= byte <= 90 else byte
-            whole = np.uint32((whole ^ np.uint32(lower)) * np.uint32(_FNV_PRIME))
-            variant = np.uint32((variant ^ np.uint32(lower)) * np.uint32(_FNV_PRIME))
+            lower = in_lower_case(byte)
+            whole = extended(whole, lower)
+            variant = extended(variant, lower)
             if byte == _COLON:
-                variant = np.uint32(_FNV_OFFSET)
+                variant = np.uint32(FNV_OFFSET)
                 variants += 1
             is_separator = byte in (_HYPHEN, _UNDERSCORE)
             if in_piece and (is_separator or (byte != lower and 97 <= before <= 122)):
@@ -210,9 +180,9 @@ def _read_names(data, start, end, word_hashes, words, is_class):  # type: ignore
                 last = piece
                 pieces += 1
                 in_piece = False
-                piece = np.uint32(_FNV_OFFSET)
+                piece = np.uint32(FNV_OFFSET)
             if not is_separator:
-                piece = np.uint32((piece ^ np.uint32(lower)) * np.uint32(_FNV_PRIME))
+                piece = extended(piece, lower)
                 in_piece = True
             before = byte
             at += 1
@@ -246,15 +216,15 @@ def hides(data, start, end):  # type: ignore[no-untyped-def]
     while at < end:
         while at < end and (data[at] <= _SPACE or data[at] == _SEMICOLON):
             at += 1
-        name = np.uint32(_FNV_OFFSET)
+        name = np.uint32(FNV_OFFSET)
         while at < end and data[at] != _COLON and data[at] != _SEMICOLON and data[at] > _SPACE:
-            name = np.uint32((name ^ np.uint32(data[at] | 32)) * np.uint32(_FNV_PRIME))
+            name = extended(name, data[at] | 32)
             at += 1
         while at < end and (data[at] <= _SPACE or data[at] == _COLON):
             at += 1
-        value = np.uint32(_FNV_OFFSET)
+        value = np.uint32(FNV_OFFSET)
         while at < end and data[at] != _SEMICOLON and data[at] > _SPACE and data[at] != 33:
-            value = np.uint32((value ^ np.uint32(data[at] | 32)) * np.uint32(_FNV_PRIME))
+            value = extended(value, data[at] | 32)
             at += 1
         if (name == _DISPLAY_CODE and value == _NONE_CODE) or (
             name == _VISIBILITY_CODE and value in (_HIDDEN_CODE, _COLLAPSE_CODE)

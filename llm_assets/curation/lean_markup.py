@@ -13,9 +13,10 @@ import numpy as np
 
 from llm_assets.compute.compiled import compiled, inlined
 
-from .attributes import hash_of, hash_table, hides, look_up
+from .attributes import hides
+from .name_tables import FNV_OFFSET, extended, hash_of, hash_table, in_lower_case, look_up
 
-_KEPT, _STYLE, _HREF, _TYPE = 1, 2, 3, 4
+_KEPT, _STYLE, _HREF = 1, 2, 3
 _KEPT_NAMES = (
     "class id role itemprop data-component data-testid hidden aria-hidden open alt alttext encoding close type"
 ).split()
@@ -36,7 +37,6 @@ _ELEMENTS = hash_table(
     64,
 )
 _SCRIPT = hash_of(b"script")
-_FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
 _LESS, _GREATER, _SLASH, _QUOTE, _APOSTROPHE, _EQUALS, _SPACE = 60, 62, 47, 34, 39, 61, 32
 _HYPHEN, _EXCLAMATION, _QUESTION, _BRACKET, _NUMBER_SIGN = 45, 33, 63, 91, 35
 
@@ -87,19 +87,16 @@ def _reduce(data, hashes, values, attribute_hashes, attributes, out):  # type: i
                 written += 1
                 at += 1
             continue
-        code = np.uint32(_FNV_OFFSET)
+        code = np.uint32(FNV_OFFSET)
         position = name_start
         while position < n and data[position] > _SPACE and data[position] != _GREATER and data[position] != _SLASH:
             letter = data[position]
-            lower = letter | 32 if 65 <= letter <= 90 else letter
-            code = np.uint32((code ^ np.uint32(lower)) * np.uint32(_FNV_PRIME))
+            lower = in_lower_case(letter)
+            code = extended(code, lower)
             position += 1
         kind = look_up(hashes, values, code)
         tag_start = written
-        for i in range(at, position):
-            if data[i]:
-                out[written] = data[i]
-                written += 1
+        written = _copy(data, at, position, out, written)
         at, written, count, empty, is_math = _copy_attributes(
             data, position, n, attribute_hashes, attributes, out, written
         )
@@ -118,10 +115,7 @@ def _reduce(data, hashes, values, attribute_hashes, attributes, out):  # type: i
         elif not foreign or kind == _DROPPED:
             end_tag, end = _end_of_raw_text(data, at, n, code)
             if kind == _COPIED or is_math:
-                for i in range(at, end):
-                    if data[i]:
-                        out[written] = data[i]
-                        written += 1
+                written = _copy(data, at, end, out, written)
             elif kind == _EMPTIED:
                 for i in range(end_tag, end):
                     out[written] = data[i]
@@ -130,6 +124,16 @@ def _reduce(data, hashes, values, attribute_hashes, attributes, out):  # type: i
                 written = tag_start
             at = end
     return written, most
+
+
+@inlined
+def _copy(data, start, end, out, written):  # type: ignore[no-untyped-def]
+    """Copy data[start:end] without its zero bytes; returns where it ends in `out`."""
+    for i in range(start, end):
+        if data[i]:
+            out[written] = data[i]
+            written += 1
+    return written
 
 
 @inlined
@@ -150,14 +154,14 @@ def _copy_attributes(data, at, n, hashes, kinds, out, written):  # type: ignore[
             continue
         empty = False
         start = at
-        code = np.uint32(_FNV_OFFSET)
+        code = np.uint32(FNV_OFFSET)
         # A name may begin with "=".
         while at < n and (
             at == start or (data[at] > _SPACE and data[at] != _EQUALS and data[at] != _GREATER and data[at] != _SLASH)
         ):
             letter = data[at]
-            lower = letter | 32 if 65 <= letter <= 90 else letter
-            code = np.uint32((code ^ np.uint32(lower)) * np.uint32(_FNV_PRIME))
+            lower = in_lower_case(letter)
+            code = extended(code, lower)
             at += 1
         count += 1
         name_end = at
@@ -192,10 +196,7 @@ def _copy_attributes(data, at, n, hashes, kinds, out, written):  # type: ignore[
             is_math |= last - first > 5 and data[first] == 109 and data[first + 4] == _SLASH and code == _TYPE_CODE
             out[written] = _SPACE
             written += 1
-            for i in range(start, min(at, n)):
-                if data[i]:
-                    out[written] = data[i]
-                    written += 1
+            written = _copy(data, start, min(at, n), out, written)
     if at < n:
         if empty:
             out[written] = _SLASH
@@ -234,10 +235,7 @@ def _after_comment(data, at, n):  # type: ignore[no-untyped-def]
 def _copy_declaration(data, at, n, out, written):  # type: ignore[no-untyped-def]
     """Copy a document type or the like up to its ">"; returns where it ends in `data` and in `out`."""
     end = _after_mark(data, at, n)
-    for i in range(at, end):
-        if data[i]:
-            out[written] = data[i]
-            written += 1
+    written = _copy(data, at, end, out, written)
     return end, written
 
 
@@ -248,10 +246,7 @@ def _copy_cdata(data, at, n, out, written):  # type: ignore[no-untyped-def]
     while end < n and not (data[end] == _GREATER and data[end - 1] == 93 and data[end - 2] == 93):
         end += 1
     end = min(end + 1, n)
-    for i in range(at, end):
-        if data[i]:
-            out[written] = data[i]
-            written += 1
+    written = _copy(data, at, end, out, written)
     return end, written
 
 
@@ -279,9 +274,9 @@ def _end_of_raw_text(data, at, n, code):  # type: ignore[no-untyped-def]
             continue
         closes = at < n and data[at] == _SLASH
         at += closes
-        name = np.uint32(_FNV_OFFSET)
+        name = np.uint32(FNV_OFFSET)
         while at < n and 97 <= data[at] | 32 <= 122:
-            name = np.uint32((name ^ np.uint32(data[at] | 32)) * np.uint32(_FNV_PRIME))
+            name = extended(name, data[at] | 32)
             at += 1
         if name != code or (at < n and data[at] > _SPACE and data[at] != _GREATER and data[at] != _SLASH):
             continue

@@ -31,10 +31,10 @@ from .attributes import (
     RENDERED_FORMULA,
     RENDERED_MATHJAX,
     WORD_TABLE,
-    hash_of,
     read_attributes,
 )
 from .block_text import RAW, copy_alt, copy_marked, copy_text, is_permalink, write_break
+from .name_tables import hash_of
 from .notation import FORMULA, MARK, MARK_END, NOTE_MARK, SUBSCRIPT, SUPERSCRIPT, write_out
 from .tags import (
     BLOCK,
@@ -67,12 +67,10 @@ from .tags import (
 
 # Modes of a block, as flags: it may hold references or white space beyond ASCII; it is preformatted; it holds marks.
 _PLAIN, _PREFORMATTED, _MARKED = 0, 2, 4
-_FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
 # Columns of the tables that compiled code fills.
 _TAG, _PARENT, _FIRST, _LAST, _ATTRIBUTES_START, _ATTRIBUTES_END, _FLAGS = range(7)
 _START, _END, _MODE, _ELEMENT, _LINKED = range(5)
-_LESS, _GREATER, _SLASH, _QUOTE, _AMPERSAND, _HYPHEN, _EXCLAMATION = 60, 62, 47, 34, 38, 45, 33
-_SPACE, _NEWLINE = 32, 10
+_LESS, _SPACE, _NEWLINE = 60, 32, 10
 _SCRIPT = hash_of(b"script")
 _HIDING = HIDDEN | FOR_SCREEN_READERS
 

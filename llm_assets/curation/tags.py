@@ -6,7 +6,8 @@ import numpy as np
 
 from llm_assets.compute.compiled import compiled, inlined
 
-from .attributes import FOR_SCREEN_READERS, hash_table, look_up, read_attributes
+from .attributes import FOR_SCREEN_READERS, read_attributes
+from .name_tables import FNV_OFFSET, extended, hash_table, look_up
 
 BLOCK_TAGS = tuple(
     (
@@ -43,7 +44,6 @@ TAG_TABLE = hash_table(
     },
     512,
 )
-_FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
 _LESS, _GREATER, _SLASH, _QUOTE, _HYPHEN, _EXCLAMATION, _SPACE = 60, 62, 47, 34, 45, 33, 32
 _MATH_END = np.frombuffer(b"</math>", np.uint8)
 
@@ -73,14 +73,14 @@ def read_tag(data, at, n, hashes, values, unclosed):  # type: ignore[no-untyped-
     closes = position < n and data[position] == _SLASH
     if closes:
         position += 1
-    code = np.uint32(_FNV_OFFSET)
+    code = np.uint32(FNV_OFFSET)
     if position >= n or not 97 <= data[position] | 32 <= 122:
         return TEXT, 0, code, closes, 0, 0
     while position < n:
         byte = data[position]
         if ends_name(byte):
             break
-        code = np.uint32((code ^ np.uint32(byte)) * np.uint32(_FNV_PRIME))
+        code = extended(code, byte)
         position += 1
     close = tag_end(data, position, n, unclosed)
     if close < 0:
@@ -122,9 +122,9 @@ def raw_text_end(data, at, n, code):  # type: ignore[no-untyped-def]
             at += 1
             continue
         at += 2
-        name = np.uint32(_FNV_OFFSET)
+        name = np.uint32(FNV_OFFSET)
         while at < n and not ends_name(data[at]):
-            name = np.uint32((name ^ np.uint32(data[at])) * np.uint32(_FNV_PRIME))
+            name = extended(name, data[at])
             at += 1
         if name == code:
             while at < n and data[at] != _GREATER:
