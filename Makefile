@@ -25,8 +25,8 @@ run: setup
 test: $(STAMP) check
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-# The tests to run while you work, in under three minutes on two cores. They leave out what starts servers, trains models
-# or builds whole crawls (marked as slow; SLOW_MODULES in tests/conftest.py).
+# The tests to run while you work, in under three minutes on two cores. They leave out what starts servers, trains
+# models or builds whole crawls (marked as slow; SLOW_MODULES in tests/conftest.py).
 quick: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -32,6 +32,7 @@ FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by `python -m docs.generate`; do not edit. -->"
 WIDTH = 120
 
+FINEWEB2 = "fineweb-2-"  # prefix of the sets of other languages
 DROPS = {"below": "<", "above": ">", "at_or_below": "≤", "at_or_above": "≥"}
 BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 LENGTHS = {"min_length": "at least {} long", "max_length": "at most {} long"}
@@ -207,13 +208,22 @@ def rule_section() -> Iterator[str]:
         "The pinned sets of `quality.rules`. A page is dropped by the first rule that it breaks, in this order; the "
         "column is one of the table `statistics` of [text_statistics](tables.md#text_statistics)."
     )
-    sets = list(QUALITY_RULES)
+    english = {name: rules for name, rules in QUALITY_RULES.items() if not name.startswith(FINEWEB2)}
+    yield from rule_table(english)
+    yield from heading(3, "Other languages")
+    yield from paragraph("FineWeb-2's sets, which `Recipe.in_language` chooses. A dash: the language has no such rule.")
+    yield from rule_table({name: rules for name, rules in QUALITY_RULES.items() if name not in english})
+
+
+def rule_table(sets: dict[str, tuple[Rule, ...]]) -> Iterator[str]:
+    """One row per rule, one column per set."""
     yield from row("rule", "column", *(f"`{name}` drops if" for name in sets), "source")
     yield from row("---", "---", *("---" for _ in sets), "---")
-    for rules in zip(*QUALITY_RULES.values(), strict=True):
-        rule: Rule = rules[0]
-        limits = (f"{DROPS[other.drops]} {other.threshold:,g}" for other in rules)
-        yield from row(rule.name, rule.column, *limits, rule.source)
+    by_name = {rule.name: rule for rules in sets.values() for rule in rules}
+    for name, rule in by_name.items():
+        limits = [{other.name: other for other in rules}.get(name) for rules in sets.values()]
+        texts = (f"{DROPS[limit.drops]} {limit.threshold:,g}" if limit else "–" for limit in limits)
+        yield from row(name, rule.column, *texts, rule.source)
     yield ""
 
 

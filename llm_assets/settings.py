@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from dotenv import find_dotenv, load_dotenv
 
 PROJECT = Path(__file__).resolve().parent.parent
+_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,16 @@ def data_folder() -> Path:
     return (PROJECT if (PROJECT / "pyproject.toml").exists() else Path.cwd()) / "data"
 
 
+def sqlite_uri(file: Path) -> str:
+    """The URI of an SQLite database. SQLAlchemy decodes its path, and ends it at a question mark."""
+    return f"{_SQLITE}{str(file).replace('%', '%25').replace('?', '%3F')}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an SQLite database by its URI; None for another database or a server."""
+    return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])) if uri.startswith(_SQLITE) else None
+
+
 def load_settings() -> Settings:
     """Read the environment, and a `.env` file in or above the working directory. The environment takes precedence.
 
@@ -50,7 +62,7 @@ def load_settings() -> Settings:
         raise ValueError(f"LLM_ASSETS_WORKERS is {workers!r}; it must be a positive number")
     return Settings(
         store=os.environ.get("LLM_ASSETS_STORE") or str(data / "artifacts"),
-        mlflow_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{data / 'mlflow' / 'mlflow.db'}",
+        mlflow_uri=os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(data / "mlflow" / "mlflow.db"),
         workers=int(workers) if workers else None,
         dagster_home=Path(os.environ.get("DAGSTER_HOME") or data / "dagster"),
         data=data,

@@ -1,12 +1,10 @@
 """Which runs are alive and what they wait for, whether a command, the UI or a schedule started them.
 
 Dagster does not notice when the process of a run is killed: the run stays "started", and its pool slots stay taken.
-Every run's process therefore locks a file named after the run with flock. The system releases the lock when the process
-ends, however it ends. A run that waits for a pool closes dead runs that hold its slots, and reports which live run it
-waits for.
+Every run's process therefore announces the run with a file (see `liveness`). A run that waits for a pool closes dead
+runs that hold its slots, and reports which live run it waits for.
 """
 
-import fcntl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +16,13 @@ import dagster as dg
 from llm_assets.artifacts.progress import Progress
 from llm_assets.settings import load_settings
 
+from .liveness import announce, state_of
 from .processes import progress_logger
 
 WATCH_SECONDS = 2.0
 IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+# A command announces its run before it creates it, so a run may be killed before it is started.
+UNFINISHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED, *IN_PROGRESS]
 KILLED = "The process of this run was killed."
 
 _announced: set[str] = set()
@@ -38,17 +39,11 @@ def announce_run(run_id: str) -> Iterator[None]:
     if run_id in _announced:
         yield
         return
-    path = _lock_file(run_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{run_id}")
-    with temporary.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        temporary.rename(path)  # locked before another process can see it
+    with announce(_lock_file(run_id)):
         _announced.add(run_id)
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
             _announced.discard(run_id)
 
 
@@ -58,24 +53,12 @@ def _lock_file(run_id: str) -> Path:
 
 def is_announced(run_id: str) -> bool:
     """Whether the process that announced the run is alive; False if none has announced it."""
-    return _state(run_id) == "alive"
+    return state_of(_lock_file(run_id)) == "alive"
 
 
 def was_killed(run_id: str) -> bool:
     """Whether the process that announced the run ended before the run did; False if none has announced it."""
-    return _state(run_id) == "killed"
-
-
-def _state(run_id: str) -> str:
-    try:
-        with _lock_file(run_id).open("r+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return "alive"
-            return "killed" if _lock_file(run_id).exists() else "over"  # it may have ended while we opened the file
-    except FileNotFoundError:
-        return "over"
+    return state_of(_lock_file(run_id)) == "killed"
 
 
 def close_run(instance: dg.DagsterInstance, run_id: str, message: str = KILLED, canceled: bool = False) -> None:
@@ -89,7 +72,7 @@ def close_run(instance: dg.DagsterInstance, run_id: str, message: str = KILLED, 
 
 def close_killed_runs(instance: dg.DagsterInstance) -> list[str]:
     """Close the runs whose process was killed. Returns their ids."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     killed = [run.run_id for run in runs if was_killed(run.run_id)]
     for run_id in killed:
         close_run(instance, run_id)

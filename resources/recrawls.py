@@ -19,6 +19,7 @@ from llm_assets.web.crawls import open_registry
 
 from .assets import CRAWLS
 from .jobs import CRAWL_JOB, MODEL_JOB, crawl_assets
+from .live_runs import UNFINISHED, close_killed_runs
 from .recipe import ChosenRecipe
 from .store import ArtifactStore
 
@@ -31,13 +32,6 @@ LAST_CRAWL_ASSET = "clean_corpus"
 SHARDS_ASSET = "token_shards"
 # Dagster retries a run that fails or is killed, from the step it was at. What it has built is in the store.
 RETRIES = {"dagster/max_retries": "2", "dagster/retry_strategy": "FROM_FAILURE"}
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def built_crawls(workspace: Workspace, recrawl: Recrawl) -> list[str]:
@@ -73,6 +67,7 @@ def recrawl_schedule(recrawl: Recrawl, graph: Graph) -> dg.ScheduleDefinition:
         time = context.scheduled_execution_time
         name = f"{recrawl.prefix}-{time.strftime('%Y-%m-%d')}"
         workspace = Workspace(recipe.load(), store.open(), graph, LocalEngine(1))
+        close_killed_runs(context.instance)
         earlier_runs = context.instance.get_runs(dg.RunsFilter(job_name=CRAWL_JOB, tags={PARTITION_TAG: name}))
         running = [run.run_id for run in earlier_runs if run.status in UNFINISHED]
         if running:
@@ -217,6 +212,7 @@ def reason_to_skip_backfill(instance: dg.DagsterInstance, backfill_id: str) -> s
     chosen = {key.to_user_string() for key in backfill.asset_selection or ()} if backfill else set()
     if set(REFRESHED_ASSETS) <= chosen:
         return f"backfill {backfill_id} refreshes downstream assets itself"
+    close_killed_runs(instance)
     unfinished = instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: backfill_id}, statuses=UNFINISHED))
     return f"{len(unfinished)} runs of backfill {backfill_id} are not finished" if unfinished else ""
 

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import dagster as dg
 
-from llm_assets.artifacts.identity import flatten
+from llm_assets.artifacts.identity import Identity, flatten
 from llm_assets.artifacts.materialize import NoTracker, Tracker
 from llm_assets.artifacts.record import Record
 from llm_assets.artifacts.stage import Resolution
-from llm_assets.settings import load_settings
+from llm_assets.settings import load_settings, sqlite_file
+
+from .liveness import announce, state_of
 
 EXPERIMENT = "llm-assets"
 FLUSH_SECONDS = 5.0
@@ -22,13 +25,47 @@ BATCH_METRICS = 1000  # the most that MLflow accepts in one call
 PARAM_CHARACTERS = 500  # MLflow allows 6,000, but longer values make the table of runs unreadable
 
 
+PROCESS_TAG = "process"  # names the file that shows that the run's process is alive
 _in_progress: dict[str, Any] = {}  # unfinished MLflow runs of this process, with the clients that started them
+
+
+def is_on() -> bool:
+    """Whether builds are tracked, by LLM_ASSETS_TRACKING."""
+    return os.environ.get("LLM_ASSETS_TRACKING", "on") != "off"
 
 
 def end_open_runs() -> None:
     """Mark the unfinished MLflow runs of this process as killed, because the process is about to end."""
     for run_id, client in list(_in_progress.items()):
         client.set_terminated(run_id, "KILLED")
+
+
+def _process_files() -> Path:
+    """The folder of the files that show which processes track runs; each holds the URI that its run is at."""
+    return load_settings().data / "mlflow" / "processes"
+
+
+def end_killed_runs(uri: str) -> list[str]:
+    """Mark the MLflow runs at this URI whose process was killed as such. Returns their ids.
+
+    The process announces a run before MLflow creates it, and has no way to end it when it is killed.
+    """
+    folder = _process_files()
+    files = [path for path in sorted(folder.iterdir()) if state_of(path) == "killed"] if folder.is_dir() else []
+    files = [path for path in files if not path.name.startswith(".") and path.read_text() == uri]
+    if not files:
+        return []
+    from mlflow import MlflowClient
+
+    client, ended = MlflowClient(tracking_uri=uri), []
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    for path in files:
+        running = f"tags.{PROCESS_TAG} = '{path.name}' and attributes.status = 'RUNNING'"
+        for run in client.search_runs([experiment.experiment_id], running) if experiment is not None else ():
+            client.set_terminated(run.info.run_id, "KILLED")
+            ended.append(run.info.run_id)
+        path.unlink(missing_ok=True)
+    return ended
 
 
 def metric_name(name: str) -> str:
@@ -47,7 +84,7 @@ class Tracking(dg.ConfigurableResource):
     enabled: bool = True
 
     def tracker(self, dagster_run_id: str | None) -> Tracker:
-        if not self.enabled or os.environ.get("LLM_ASSETS_TRACKING", "on") == "off":
+        if not self.enabled or not is_on():
             return NoTracker()
         settings = load_settings()
         return MlflowTracker(self.uri or settings.mlflow_uri, settings.data / "mlflow" / "artifacts", dagster_run_id)
@@ -66,8 +103,8 @@ class MlflowTracker:
     def client(self) -> Any:
         """The client, created on first use, because importing mlflow takes seconds."""
         if self._client is None:
-            if self.uri.startswith("sqlite:///"):
-                Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            if (file := sqlite_file(self.uri)) is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self.uri)
@@ -92,11 +129,11 @@ class MlflowTracker:
     @contextmanager
     def run(self, resolution: Resolution, recipe: Any) -> Iterator[str]:
         """A run around one build: its parameters are the config, its inputs the data versions that it reads."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
-
         client = self.client()
+        end_killed_runs(self.uri)
         identity = resolution.identity
         assert identity is not None
+        process = uuid.uuid4().hex
         tags = {
             "mlflow.runName": identity.key,
             "asset": identity.asset,
@@ -105,13 +142,31 @@ class MlflowTracker:
             "code_version": identity.code_version,
             "recipe": recipe.name,
             "dagster/run_id": self.dagster_run_id or "",
+            PROCESS_TAG: process,
         }
-        run = client.create_run(self.experiment(), tags=tags)
-        self._run = run.info.run_id
-        _in_progress[self._run] = client
+        with announce(_process_files() / process, self.uri):
+            run = client.create_run(self.experiment(), tags=tags)
+            self._run = run.info.run_id
+            _in_progress[self._run] = client
+            try:
+                self._log_config(identity)
+                yield self._run
+            except BaseException as error:
+                self._flush()
+                client.set_tag(self._run, "error", f"{type(error).__name__}: {error}"[:PARAM_CHARACTERS])
+                client.set_terminated(self._run, "FAILED")
+                raise
+            finally:
+                _in_progress.pop(self._run, None)
+            client.set_terminated(self._run, "FINISHED")
+
+    def _log_config(self, identity: Identity) -> None:
+        """Record what a build depends on: its config, and the data versions of its inputs."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
         config = flatten(identity.fields()["config"])
         params = [Param(name[:250], str(value)[:PARAM_CHARACTERS]) for name, value in config.items() if name]
-        client.log_batch(self._run, params=params, tags=[RunTag("inputs", str(len(identity.inputs)))])
+        self.client().log_batch(self._run, params=params, tags=[RunTag("inputs", str(len(identity.inputs)))])
         datasets = [
             DatasetInput(
                 Dataset(name=name, digest=version[:36], source_type="artifact", source=name),
@@ -120,17 +175,7 @@ class MlflowTracker:
             for name, version in identity.inputs.items()
         ]
         if datasets:
-            client.log_inputs(self._run, datasets)
-        try:
-            yield self._run
-        except BaseException as error:
-            self._flush()
-            client.set_tag(self._run, "error", f"{type(error).__name__}: {error}"[:PARAM_CHARACTERS])
-            client.set_terminated(self._run, "FAILED")
-            raise
-        finally:
-            _in_progress.pop(self._run, None)
-        client.set_terminated(self._run, "FINISHED")
+            self.client().log_inputs(self._run, datasets)
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         """Record numbers of a step. They are sent in batches: a call takes 23 ms, one with 1,000 numbers 124 ms."""

@@ -5,7 +5,20 @@
 WITH captures AS (
     SELECT
         *,
-        lower(url_decode(url)) AS plain_url,
+        -- Percent-decoded as UTF-8; each byte that is none becomes U+FFFD (WHATWG URL, "percent-decode", and Encoding,
+        -- "UTF-8 decode without BOM"). Escapes in other encodings are common, and url_decode raises an error for them,
+        -- so it decodes the characters of the URL one by one.
+        lower(CASE WHEN contains(url, '%') THEN array_to_string(
+            [
+                coalesce(try(url_decode(part)), chr(65533)) FOR part IN regexp_extract_all(
+                    url,
+                    '[^%]+|%[0-7][[:xdigit:]]|%[CDcd][[:xdigit:]]%[89ABab][[:xdigit:]]'
+                    || '|%[Ee][[:xdigit:]](?:%[89ABab][[:xdigit:]]){2}|%[Ff][[:xdigit:]](?:%[89ABab][[:xdigit:]]){3}'
+                    || '|%[[:xdigit:]]{2}|%'
+                )
+            ],
+            ''
+        ) ELSE url END) AS plain_url,
         regexp_replace(url, '^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*', '') AS path
     FROM read_parquet($captures, hive_partitioning = false)
 ),

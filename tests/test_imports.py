@@ -13,6 +13,7 @@ ROOT = Path(llm_assets.__file__).parent
 SHARED = (
     "settings",
     "sql",
+    "writing_systems",
     "warc",
     "artifacts",
     "model",

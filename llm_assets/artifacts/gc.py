@@ -76,7 +76,8 @@ def find_garbage(
         exclusive = [artifact for artifact in artifacts if artifact.record.identity in only_for_this]
         kept_for_recipes.append(KeptForRecipe(label, remembered[label].last_used, exclusive))
     garbage = [artifact for artifact in artifacts if artifact.record.identity not in kept_identities]
-    folders = (store.root / ".staging").glob("*/*/*")
+    # Builds, and downloads that a killed process left.
+    folders = [folder for pattern in ("[!.]*/*/*", ".fetch-*") for folder in (store.root / ".staging").glob(pattern)]
     staging = [folder for folder in folders if folder.is_dir() and _abandoned(store.root, folder, staging_days)]
     size = sum(artifact.record.total_bytes for artifact in garbage) + sum(map(_folder_bytes, staging))
     return Garbage(garbage, staging, size, kept_for_recipes, forgotten)

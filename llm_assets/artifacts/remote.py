@@ -7,6 +7,7 @@ artifact once.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -121,7 +122,7 @@ class RemoteStore(Store):
 
     def artifacts(self, asset: str | None = None, partition: str | None = None) -> Iterator[Artifact]:
         """Local and remote artifacts. Those that are only at the URL are downloaded."""
-        pattern = f"{self.base}/{asset or '*'}/{partition or '*'}/*/{_POINTER}"
+        pattern = f"{glob.escape(self.base)}/{asset or '*'}/{partition or '*'}/*/{_POINTER}"
         for pointer in sorted(self.fs.glob(pattern)):
             relative = "/".join(str(pointer).rsplit("/", 4)[-4:-1])
             if not (self.root / relative).exists():

@@ -238,13 +238,13 @@ def what_if(settings: tuple[str, ...], samples: int, crawls: tuple[str, ...], re
 
 
 @corpus.command("diff-recipes")
-@click.argument("first", type=click.Choice(list(QUALITY_RULES)))
-@click.argument("second", type=click.Choice(list(QUALITY_RULES)))
+@click.argument("first", metavar="FIRST", type=click.Choice(list(QUALITY_RULES)))
+@click.argument("second", metavar="SECOND", type=click.Choice(list(QUALITY_RULES)))
 @_samples_option
 @_crawl_option
 @recipe_option
 def diff_recipes(first: str, second: str, samples: int, crawls: tuple[str, ...], recipe: str | None) -> None:
-    """Compare two published sets of quality rules.
+    """Compare two published sets of quality rules, such as fineweb-2024 and fineweb-head.
 
     Shows which pages they judge differently.
     """

@@ -161,6 +161,7 @@ def list_crawls() -> None:
     Crawls that could not be fetched or used are listed below, with the reason.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     workspace = open_workspace()
@@ -177,7 +178,7 @@ def list_crawls() -> None:
         not_fetched = raw.record.stats.get("crawl_failures") if raw is not None else None
         table.add_row(
             name,
-            f"{source.kind} {shown}".strip(),
+            escape(f"{source.kind} {shown}".strip()),
             _count(raw, "captures"),
             _count(ledger, "kept"),
             _count(ledger, "rejected"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_assets.artifacts import Workspace
 from llm_assets.graph import GRAPH
+from llm_assets.settings import load_settings
 
 from .setup import register_partitions
 from .up_to_date import CachedArtifact, find_all_cached
@@ -41,6 +42,7 @@ class DagsterRuns:
         with dg.DagsterInstance.get() as instance:
             register_partitions(self.crawls, instance)
             close_killed_runs(instance)
+            _end_killed_tracking()
             assets = {key.to_user_string() for key in self.keys}
             cached = find_all_cached(self.workspace, instance, assets, self.crawls)
             if cached:
@@ -87,6 +89,17 @@ class DagsterRuns:
             )
         self.checks.extend(_check_results(result, partition))
         self.failures.extend(_failed_steps(result))
+
+
+def _end_killed_tracking() -> None:
+    """Mark the MLflow runs of killed processes, whether or not this command builds anything that MLflow tracks."""
+    from resources.tracking import end_killed_runs, is_on
+
+    if is_on():
+        try:
+            end_killed_runs(load_settings().mlflow_uri)
+        except Exception as error:  # a server that does not answer must not stop a command that may not need it
+            logging.getLogger(__name__).warning("cannot mark killed runs in MLflow: %s", error)
 
 
 def silence_libraries() -> None:

@@ -194,9 +194,9 @@ def dead_runs(instance: dg.DagsterInstance) -> Iterator[Finding]:
     """Runs that Dagster lists as running although their process is gone, and pool slots that nobody will free."""
     import dagster as dg
 
-    from resources.live_runs import IN_PROGRESS, was_killed
+    from resources.live_runs import UNFINISHED, was_killed
 
-    runs = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     dead = {run.run_id for run in runs if was_killed(run.run_id)}
     pools_by_run: dict[str, list[str]] = {}
     storage = instance.event_log_storage

@@ -14,7 +14,9 @@ import click
 
 from llm_assets.artifacts import Workspace
 from llm_assets.compute.engine import GARBAGE_THRESHOLD
+from llm_assets.curation.language import LANGUAGE_FILTERED_TEXT, check_language
 from llm_assets.graph import GRAPH, open_workspace
+from llm_assets.recipes.language_tags import language_of
 from llm_assets.recipes.load import chosen_recipe, with_crawls
 from llm_assets.settings import Settings, load_settings
 from llm_assets.web.crawls import open_registry
@@ -28,11 +30,15 @@ from .setup import prepare_instance
 if TYPE_CHECKING:
     import dagster as dg
 
+EVERYTHING = "*"
+# What the assistant is taught, asked and graded with is written in English.
+ENGLISH_GROUPS = ("finetuning", "reinforcement", "preference", "release")
+
 
 @click.command()
 @click.option(
     "--select",
-    default="*",
+    default=EVERYTHING,
     show_default=True,
     help="Assets to build, as a Dagster selection: '*extracted_text' is that asset with everything upstream, "
     "'group:web' is a group.",
@@ -57,6 +63,10 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
 
     silence_libraries()
     keys = chosen_assets(select, defs)
+    if LANGUAGE_FILTERED_TEXT.name in {key.to_user_string() for key in keys}:
+        check_language(workspace.recipe.language)  # before a crawl of hours, not behind it
+    if select == EVERYTHING:
+        keys = without_assistant(workspace, keys)
     extended_recipe = recipe_that_reads(workspace, crawls, keys, recipe)
     if extended_recipe is not None:
         recipe, workspace = extended_recipe, open_workspace(extended_recipe, settings)
@@ -114,6 +124,18 @@ def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
         groups = ", ".join(dict.fromkeys(stage.group for stage in GRAPH))
         raise click.ClickException(f"--select {select!r} selects no asset; groups are {groups}")
     return keys
+
+
+def without_assistant(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+    """The assets up to the base model, if the recipe's pages are not in English; says so. Otherwise all of them."""
+    targets = workspace.recipe.language.targets
+    if any(language_of(target) == "en" for target in targets):
+        return keys
+    click.echo(
+        f"recipe {workspace.recipe.name} reads pages in {', '.join(targets)}. The assistant's conversations, problems "
+        "and questions are in English, so this run ends with the base model. Name assets with --select to build more"
+    )
+    return {key for key in keys if GRAPH[key.to_user_string()].group not in ENGLISH_GROUPS}
 
 
 def recipe_that_reads(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import click
 from dotenv import dotenv_values, set_key
@@ -20,8 +22,16 @@ ENV_FILE = Path(".env")
 
 
 def prepare_instance(settings: Settings) -> None:
-    """Make DAGSTER_HOME a Dagster instance: create the folder and `dagster.yaml`, set the variable in this process."""
+    """Make DAGSTER_HOME a Dagster instance: create the folder and `dagster.yaml`, set the variable in this process.
+
+    Raises ValueError for a folder in which Dagster cannot open its databases, because it writes their URLs unescaped.
+    """
     home = settings.dagster_home.absolute()
+    if "?" in str(home) or unquote(str(home)) != str(home):
+        raise ValueError(
+            f"Dagster cannot keep its databases in {home}: '?' or '%' in a path is part of a URL to it; "
+            "set DAGSTER_HOME to another folder"
+        )
     home.mkdir(parents=True, exist_ok=True)
     target, template = home / "dagster.yaml", PROJECT / "dagster.yaml"
     if not target.exists():
@@ -52,7 +62,8 @@ def remember_instance(home: Path) -> None:
     """Write an absolute DAGSTER_HOME into `.env`, which Dagster's own commands read."""
     if not ENV_FILE.exists() or dotenv_values(ENV_FILE).get("DAGSTER_HOME") != str(home):
         ENV_FILE.touch()
-        set_key(ENV_FILE, "DAGSTER_HOME", str(home), quote_mode="never")
+        is_plain = re.fullmatch(r"[\w./+-]+", str(home))  # otherwise " #" begins a comment
+        set_key(ENV_FILE, "DAGSTER_HOME", str(home), quote_mode="never" if is_plain else "always")
 
 
 @click.command()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm_assets.settings import Settings
+from llm_assets.settings import Settings, sqlite_file
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 EVENTS_AT_ONCE = 500
 RUNS_AT_ONCE = 1_000
 LOCK_SECONDS = 30.0  # how long to wait for a locked database
-SQLITE = "sqlite:///"
 
 
 def refuse_live_runs(instance: dg.DagsterInstance) -> None:
@@ -87,7 +86,8 @@ def delete_runs(instance: dg.DagsterInstance, runs: Iterable[str], assets: Itera
 
 def forget_errors(uri: str, assets: set[str]) -> int:
     """Remove the error messages of MLflow runs that built these assets. Returns how many there were."""
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
         return 0
     from mlflow import MlflowClient
 
@@ -109,8 +109,9 @@ def forget_errors(uri: str, assets: set[str]) -> int:
 def databases(settings: Settings) -> list[Path]:
     """The SQLite files of Dagster and MLflow."""
     paths = sorted(settings.dagster_home.rglob("*.db"))
-    if settings.mlflow_uri.startswith(SQLITE) and (path := Path(settings.mlflow_uri.removeprefix(SQLITE))).exists():
-        paths.append(path)
+    file = sqlite_file(settings.mlflow_uri)
+    if file is not None and file.exists():
+        paths.append(file)
     return paths
 
 

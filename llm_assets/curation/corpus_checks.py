@@ -11,8 +11,7 @@ from llm_assets.artifacts.tables import batches, scan_table
 from llm_assets.recipes import Language, PersonalData
 from llm_assets.recipes.frozen import Frozen
 
-from .language import identify, model_path
-from .language_model import load_language_model
+from .language import identify, open_model
 from .personal_data import KINDS, scrub
 
 MAX_FAILURES = 20
@@ -49,7 +48,7 @@ class LanguageBounds(Frozen):
 
 def target_language(corpus: Artifact, inputs: Inputs, config: LanguageBounds) -> CheckOutcome:
     """Check the share of pages whose most probable language is a target. The text is the one that models will see."""
-    model = load_language_model(model_path(config.language))
+    model = open_model(config.language)
     pages, pages_in_target, failures = 0, 0, []
     for path in corpus.table("text"):
         for frame in batches(path, ["url", "text"]):

@@ -21,6 +21,7 @@ from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import PAGE_VERSIONS, CorpusPages
 from llm_assets.recipes import Recipe
 from llm_assets.recipes.frozen import Frozen
+from llm_assets.recipes.language_tags import language_of
 from llm_assets.report import bars, render
 from llm_assets.sample_web.score import (
     score_crawl,
@@ -108,7 +109,7 @@ def funnel(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
     return pl.DataFrame([{"crawl": crawl, **row} for row in rows])
 
 
-def scores(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
+def scores(crawl: str, inputs: dict[str, Artifact], targets: Sequence[str]) -> pl.DataFrame:
     """Scores of every stage compared with the ground truth (schema TruthScores); no rows unless the crawl has one."""
     raw = inputs["raw_warc"]
     if not raw.table("truth_pages"):
@@ -118,7 +119,7 @@ def scores(crawl: str, inputs: dict[str, Artifact]) -> pl.DataFrame:
         "crawl": score_crawl(raw),
         "URLs": score_urls(raw, urls),
         "text": score_text(raw, extracted),
-        "language": score_language(raw, extracted, in_language),
+        "language": score_language(raw, extracted, in_language, {language_of(target) for target in targets}),
         "quality": score_quality(raw, in_language, of_quality),
         "duplicates": score_duplicates(raw, of_quality, unique),
         "personal data": score_personal_data(raw, corpus),
@@ -191,7 +192,7 @@ def build_corpus_report(step: Step, config: ReportConfig) -> None:
     crawls = {crawl: {stage: of_stage[crawl] for stage, of_stage in by_stage.items()} for crawl in by_stage["raw_warc"]}
     artifacts = {stage: list(of_stage.values()) for stage, of_stage in by_stage.items()}
     funnels = pl.concat([funnel(crawl, inputs) for crawl, inputs in crawls.items()])
-    measures = pl.concat([scores(crawl, inputs) for crawl, inputs in crawls.items()])
+    measures = pl.concat([scores(crawl, inputs, config.targets) for crawl, inputs in crawls.items()])
     rejects = [path for stage in STAGES for path in _paths(artifacts[stage], "rejects")]
     with step.task("report") as task:
         task.table("funnel", Funnel).frame(funnels)

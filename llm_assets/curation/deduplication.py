@@ -52,6 +52,7 @@ def deduplication_task(staging: Path, name: str, texts: Path, clusters_file: Pat
             rule = pl.when(exact).then(pl.lit("exact_duplicate")).otherwise(pl.lit("near_duplicate"))
             failed = failed.with_columns(rule=rule)
             same_text = pl.format("same text as {}", "kept_url")
+            equal = pl.lit("equal but for case and white space")
             same_bands = pl.format("{} of {} bands as {}", "shared_bands", pl.lit(bands), "kept_url")
             texts_table.frame(passed.drop("relation", "shared_bands", "kept_url"))
             rejects.frame(
@@ -60,7 +61,7 @@ def deduplication_task(staging: Path, name: str, texts: Path, clusters_file: Pat
                     "rule",
                     stage=pl.lit("deduplicated_text"),
                     value=pl.when(exact).then(same_text).otherwise(same_bands),
-                    threshold=pl.when(exact).then(pl.lit("equal")).otherwise(pl.lit(f"1 of {bands} bands")),
+                    threshold=pl.when(exact).then(equal).otherwise(pl.lit(f"1 of {bands} bands")),
                 )
             )
             tally.add(passed, failed)
@@ -123,7 +124,7 @@ class DuplicateBounds(Frozen):
 
 
 def duplicates_within(deduplicated: Artifact, inputs: Inputs, config: DuplicateBounds) -> CheckOutcome:
-    """Check that no two kept pages have one normalised text, and that the share of removed pages is within bounds."""
+    """Check that no two kept pages share a text (but for case and white space), and the share of removed pages."""
     repeated_urls = _urls_with_repeated_text(deduplicated)
     stats = deduplicated.record.stats
     share = stats["rejected"] / stats["pages"] if stats["pages"] else 0.0
@@ -137,7 +138,7 @@ def duplicates_within(deduplicated: Artifact, inputs: Inputs, config: DuplicateB
 
 
 def _urls_with_repeated_text(deduplicated: Artifact) -> list[str]:
-    """URLs of pages whose normalised text another page has too."""
+    """URLs of pages whose text another page has too, but for case and white space."""
     digests_only = Signatures.of(Deduplication(near_duplicates=False))
     # Digests alone first (8 bytes per page), then the URLs of just the pages that share one.
     digests = [
@@ -168,7 +169,7 @@ DEDUPLICATED_TEXT = Stage(
     description="One page of each cluster of exact or near duplicates, and the clusters.",
     kinds=("numba", "parquet"),
     build=build_deduplicated_text,
-    code_version="3",
+    code_version="4",
     config=lambda recipe, _: Matching(bands=recipe.deduplication.bands, memory_bytes=recipe.deduplication.memory_bytes),
     per_crawl=True,
     inputs=("quality_filtered_text", TEXT_SIGNATURES.name),

@@ -17,8 +17,10 @@ from .encoding import BodyError, decode_body
 from .extraction import Extracted, extract
 from .rejects import DOCUMENT, reject_row
 from .schemas import ExtractedText, Rejects
+from .xhtml import MEDIA_TYPE as XHTML
+from .xhtml import NAMESPACE as XHTML_NAMESPACE
 
-_HTML = ("text/html", "application/xhtml+xml")
+_HTML = ("text/html", XHTML)
 _DETECT_BYTES = 4096
 _ROW_BYTES = 256  # about what a row takes besides its text
 
@@ -82,14 +84,20 @@ def _read_body(capture: Capture, bounds: Extraction) -> bytes:
 
 def _extract_page(body: bytes, row: dict[str, Any], bounds: Extraction) -> Extracted:
     """The text of a page. Raises BodyError where the body is no HTML, exceeds the bounds or has too little text."""
-    if row["mime"] is None:
-        mime = detect_mime(body[:_DETECT_BYTES])
+    mime = row["mime"]
+    if mime is None:
+        mime = _detect_media_type(body[:_DETECT_BYTES])
         if mime not in _HTML:
             raise BodyError("not_html", mime, "text/html")
-    page = extract(body, row["charset"], bounds)
+    page = extract(body, row["charset"], bounds, mime)
     if len(page.text) < bounds.min_characters:
         raise BodyError("no_text", str(len(page.text)), str(bounds.min_characters))
     return page
+
+
+def _detect_media_type(head: bytes) -> str:
+    mime = detect_mime(head)
+    return XHTML if mime == "application/xml" and XHTML_NAMESPACE in head else mime
 
 
 def build_extracted_text(step: Step, config: Extraction) -> None:
@@ -115,5 +123,5 @@ EXTRACTED_TEXT = Stage(
     inputs=("raw_warc", "filtered_urls"),
     tables={"text": ExtractedText, "rejects": Rejects},
     main_table="text",
-    libraries=("resiliparse", "fastwarc", "polars"),
+    libraries=("resiliparse", "fastwarc", "polars", "webencodings"),
 )

@@ -6,8 +6,10 @@ text classification models", arXiv:1612.03651. Files are untrusted: a header tha
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -59,7 +61,7 @@ class _Header:
 class _Reader:
     """The file's values in order. Every method raises LanguageModelError where the file ends too early."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes | mmap.mmap):
         self.data, self.at = data, 0
 
     def take(self, layout: str) -> tuple:
@@ -89,7 +91,7 @@ class _Reader:
 
     def dense_matrix(self) -> np.ndarray:
         rows, columns = self.take("<qq")
-        if rows < 0 or columns < 0:
+        if rows < 1 or columns < 1:
             raise LanguageModelError(f"a matrix of {rows} by {columns}")
         return self.array(np.float32, rows * columns).reshape(rows, columns).copy()
 
@@ -118,11 +120,31 @@ class _Reader:
         return np.ascontiguousarray(np.concatenate(pieces, axis=1))
 
 
-def parse_fasttext(data: bytes) -> FastTextFile:
+def map_file(path: Path) -> bytes | mmap.mmap:
+    """A file's bytes, read where they are looked at: GlotLID's model has 1.6 GB. Raises OSError."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+
+
+def read_labels(path: Path) -> list[str]:
+    """A model's labels, without their prefix, in milliseconds whatever its size. Raises LanguageModelError.
+
+    Labels follow the words, none of which begins with the prefix.
+    """
+    try:
+        reader = _Reader(map_file(path))
+        header = _read_header(reader)
+        reader.at = max(reader.data.find(_LABEL_PREFIX, reader.at), reader.at)
+        return _read_entries(reader, 0, header.labels)[1]
+    except (LanguageModelError, OSError) as error:
+        raise LanguageModelError(f"language model {path}: {error}") from error
+
+
+def parse_fasttext(data: bytes | mmap.mmap) -> FastTextFile:
     """The content of a model file. Raises LanguageModelError, with a message that does not name the file."""
     reader = _Reader(data)
     header = _read_header(reader)
-    words, labels, counts = _read_dictionary(reader, header)
+    words, labels, counts = _read_entries(reader, header.words, header.labels)
     bucket_rows = _read_buckets(reader, header)
     (quantised,) = reader.take("<?")
     rows = reader.quantised_matrix() if quantised else reader.dense_matrix()
@@ -171,13 +193,13 @@ def _read_header(reader: _Reader) -> _Header:
     return _Header(dimension, loss == _HIERARCHICAL_SOFTMAX, buckets, shortest, longest, words, labels, pruned)
 
 
-def _read_dictionary(reader: _Reader, header: _Header) -> tuple[list[bytes], list[str], list[int]]:
-    """Words, labels, and the labels' counts. Words come first."""
+def _read_entries(reader: _Reader, word_count: int, label_count: int) -> tuple[list[bytes], list[str], list[int]]:
+    """Entries of the dictionary: words, labels, and the labels' counts. Words come first."""
     words, labels, counts = [], [], []
-    for index in range(header.words + header.labels):
+    for index in range(word_count + label_count):
         word = reader.word()
         count, kind = reader.take("<qb")
-        if (kind == _LABEL_ENTRY) != (index >= header.words):
+        if (kind == _LABEL_ENTRY) != (index >= word_count):
             raise LanguageModelError("labels and words are out of order")
         if kind == _LABEL_ENTRY:
             labels.append(word.removeprefix(_LABEL_PREFIX).decode("utf-8", "replace"))

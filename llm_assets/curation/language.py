@@ -1,7 +1,7 @@
-"""`language_filtered_text`: pages whose text is in a target language, by fastText lid.176 over the whole page.
+"""`language_filtered_text`: pages whose text is in a target language, by a fastText model over the whole page.
 
-The rule and its threshold, P(language) ≥ 0.65, are those of RefinedWeb (arXiv:2306.01116, section G.2) and FineWeb
-(arXiv:2406.17557).
+The rule and its default threshold, P(language) ≥ 0.65 by lid.176, are those of RefinedWeb (arXiv:2306.01116, section
+G.2) and FineWeb (arXiv:2406.17557). A page in capitals is read in small letters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from llm_assets.artifacts.tables import batches
 from llm_assets.recipes import Language
 from llm_assets.settings import load_settings
 
+from .fasttext_file import read_labels
+from .language_labels import check_targets
 from .language_model import LanguageModel, LanguageModelError, load_language_model
+from .letter_case import with_small_letters
 from .rejects import DOCUMENT, Tally
 from .schemas import LanguageFilteredText, Rejects
 
@@ -37,13 +40,27 @@ def model_path(language: Language) -> Path:
     return path
 
 
+def check_language(language: Language) -> None:
+    """Check that the model has the recipe's targets, reading only its labels. Raises LanguageModelError."""
+    path = model_path(language)
+    check_targets(language.targets, read_labels(path), path.name)
+
+
+def open_model(language: Language) -> LanguageModel:
+    """The recipe's model, ready to run. Raises LanguageModelError, also if it does not have the recipe's targets."""
+    path = model_path(language)
+    model = load_language_model(path)
+    check_targets(language.targets, model.labels, path.name)
+    return model
+
+
 def identify(model: LanguageModel, texts: pl.Series, rules: Language) -> pl.DataFrame:
     """One row per text: its most probable target language and the top three languages, with their probabilities.
 
     Columns: `language`, `language_score` (0.0 if no target is among the top three), and `language_1` to `score_3`.
     Probabilities are rounded to four digits, as more would differ between processors.
     """
-    top_labels, scores = model.top(texts, TOP_LANGUAGES)
+    top_labels, scores = model.top(with_small_letters(texts), TOP_LANGUAGES)
     scores = np.minimum(scores.astype(np.float64).round(4), 1.0)
     labels = np.array(model.labels, dtype=object)
     targets = [np.where(labels[top_labels] == target, scores, 0.0).max(axis=1) for target in rules.targets]
@@ -99,15 +116,16 @@ def _four_digits(column: str) -> pl.Expr:
 def build_language_filtered_text(step: Step, config: Language) -> None:
     """One task per WARC file, over the engine's workers."""
     model = model_path(config)
-    # A broken model fails here rather than in a worker, and the code is compiled once.
+    # A broken model or a target without a label fails here rather than in a worker, and the code is compiled once.
     warm_up = pl.Series(["a text"])
-    identify(load_language_model(model), warm_up, config)
+    identify(open_model(config), warm_up, config)
     texts = {path.stem: path for path in step.input("extracted_text").table("text")}
     tasks = {name: (path, model, config) for name, path in texts.items()}
     step.run_tasks(language_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
 
 
 def _model_version(config: Language) -> Mapping[str, str]:
+    check_language(config)
     digests = external_digests({"model": model_path(config)}, load_settings().digest_cache)
     return {"language_model": digests["model"][:32]}
 
@@ -115,10 +133,10 @@ def _model_version(config: Language) -> Mapping[str, str]:
 LANGUAGE_FILTERED_TEXT = Stage(
     name="language_filtered_text",
     group="curation",
-    description="Pages whose whole text is in a target language with P ≥ 0.65 (fastText lid.176), with the top three.",
+    description="Pages whose whole text is in a target language (fastText, P ≥ 0.65 by default), with the top three.",
     kinds=("fasttext", "parquet"),
     build=build_language_filtered_text,
-    code_version="2",
+    code_version="3",
     config=lambda recipe, _: recipe.language,
     per_crawl=True,
     inputs=("extracted_text",),

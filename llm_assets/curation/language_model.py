@@ -21,7 +21,7 @@ import polars as pl
 
 from llm_assets.compute.compiled import compiled, inlined
 
-from .fasttext_file import FastTextFile, LanguageModelError, parse_fasttext
+from .fasttext_file import FastTextFile, LanguageModelError, map_file, parse_fasttext
 from .text_buffers import utf8_buffers
 
 _END_OF_LINE = b"</s>"
@@ -69,7 +69,7 @@ class LanguageModel:
 def load_language_model(path: Path) -> LanguageModel:
     """Read a fastText model file (.bin or .ftz). Raises LanguageModelError."""
     try:
-        return _prepare(parse_fasttext(path.read_bytes()))
+        return _prepare(parse_fasttext(map_file(path)))
     except FileNotFoundError as error:
         raise LanguageModelError(f"language model {path.absolute()}: no such file") from error
     except (LanguageModelError, OSError) as error:

@@ -1,7 +1,9 @@
 """Serialised markup, cut into blocks of text under a tree of block elements in one compiled pass over its bytes.
 
 The input is what the parser writes: tags are closed in order and attribute values are quoted. A "<" that begins neither
-a tag nor a comment is text. The cost is linear in the page, whatever it holds.
+a tag nor a comment is text. Elements without text of their own (scripts, buttons) and hidden inline elements are passed
+over; hidden block elements are marked. Formulas, superscripts and subscripts are marked for `notation.py`. The cost is
+linear in the page, whatever it holds.
 
 Compiled functions take arrays one by one, so that the innermost loops look nothing up in a tuple.
 """
@@ -13,68 +15,73 @@ from html import unescape
 
 import numpy as np
 
-from llm_assets.compute.compiled import compiled, inlined
+from llm_assets.compute.compiled import compiled
 
-BLOCK_TAGS = tuple(
-    (
-        "body address article aside blockquote caption center dd details dir div dl dt fieldset figcaption figure "
-        "footer form h1 h2 h3 h4 h5 h6 header hgroup legend li main menu nav ol p pre section summary table tbody td "
-        "tfoot th thead tr ul"
-    ).split()
+from .attributes import (
+    ARIA_HIDDEN,
+    FOR_SCREEN_READERS,
+    FORMULA_IMAGE,
+    FORMULA_TEXT,
+    FRAGMENT,
+    HIDDEN,
+    IS_OPEN,
+    MATH_SCRIPT,
+    NAME_TABLE,
+    NOTE,
+    RENDERED_FORMULA,
+    RENDERED_MATHJAX,
+    WORD_TABLE,
+    read_attributes,
 )
-# Effects of a tag on the blocks. _TEXT is a "<" that begins no tag.
-_INLINE, _LINK, _LINK_END, _BREAK, _OPEN, _CLOSE, _BOUNDARY = range(7)
-_TEXT = -1
-_PRE = BLOCK_TAGS.index("pre")
-# Modes of a block, as flags: it may hold references or white space beyond ASCII; it is preformatted.
-_PLAIN, _RAW, _PREFORMATTED = 0, 1, 2
-_TABLE_SIZE = 512
-_FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
+from .block_text import RAW, copy_alt, copy_marked, copy_text, is_permalink, write_break
+from .name_tables import hash_of
+from .notation import FORMULA, MARK, MARK_END, NOTE_MARK, SUBSCRIPT, SUPERSCRIPT, write_out
+from .tags import (
+    BLOCK,
+    BLOCK_TAGS,
+    BOUNDARY,
+    BREAK,
+    DIALOG,
+    IMAGE,
+    INLINE,
+    LINK,
+    MATH,
+    MAX_UNCLOSED,
+    NO_END,
+    PASSED,
+    PRE,
+    RAW_TEXT,
+    SPAN,
+    SUB,
+    SUP,
+    TAG_TABLE,
+    TEXT,
+    VOID,
+    begins_comment,
+    comment_end,
+    is_for_screen_readers,
+    math_end,
+    raw_text_end,
+    read_tag,
+)
+
+# Modes of a block, as flags: it may hold references or white space beyond ASCII; it is preformatted; it holds marks.
+_PLAIN, _PREFORMATTED, _MARKED = 0, 2, 4
 # Columns of the tables that compiled code fills.
-_TAG, _PARENT, _FIRST, _LAST, _ATTRIBUTES_START, _ATTRIBUTES_END = range(6)
+_TAG, _PARENT, _FIRST, _LAST, _ATTRIBUTES_START, _ATTRIBUTES_END, _FLAGS = range(7)
 _START, _END, _MODE, _ELEMENT, _LINKED = range(5)
-_LESS, _GREATER, _SLASH, _QUOTE, _AMPERSAND, _HYPHEN, _EXCLAMATION = 60, 62, 47, 34, 38, 45, 33
-
-
-def _name_hash(name: bytes) -> int:
-    value = _FNV_OFFSET
-    for byte in name:
-        value = ((value ^ byte) * _FNV_PRIME) & 0xFFFFFFFF
-    return value
-
-
-def _name_table() -> tuple[np.ndarray, np.ndarray]:
-    """Open-addressed table of the names that matter: hash (0 is empty), and kind << 8 | number of the block tag."""
-    meanings: dict[str, tuple[int, int]] = {
-        "a": (_LINK, 0),
-        "/a": (_LINK_END, 0),
-        "br": (_BREAK, 0),
-        "hr": (_BOUNDARY, 0),
-        "body": (_BOUNDARY, 0),
-        "/body": (_BOUNDARY, 0),
-    }
-    for number, name in enumerate(BLOCK_TAGS[1:], 1):
-        meanings[name], meanings[f"/{name}"] = (_OPEN, number), (_CLOSE, number)
-    hashes, values = np.zeros(_TABLE_SIZE, np.uint32), np.zeros(_TABLE_SIZE, np.int32)
-    hash_of = {name: _name_hash(name.encode()) for name in meanings}
-    assert len(set(hash_of.values())) == len(meanings) and 0 not in hash_of.values()
-    for name, (kind, number) in meanings.items():
-        slot = hash_of[name] & (_TABLE_SIZE - 1)
-        while hashes[slot]:
-            slot = (slot + 1) & (_TABLE_SIZE - 1)
-        hashes[slot], values[slot] = hash_of[name], kind << 8 | number
-    return hashes, values
-
-
-_HASHES, _VALUES = _name_table()
+_LESS, _SPACE, _NEWLINE = 60, 32, 10
+_SCRIPT = hash_of(b"script")
+_HIDING = HIDDEN | FOR_SCREEN_READERS
 
 
 @dataclass
 class Blocks:
     """A page as parallel lists. Element 0 is the body.
 
-    Of each element: its tag, its parent, the first block in it and the first after it, and where its attributes are in
-    `markup`. Of each block: its text, its element, and how many of its characters are links.
+    Of each element: its tag, its parent, the first block in it and the first after it, what its attributes say (flags
+    of `attributes.py`), and where they are in `markup`. Of each block: its text, its element, and how many of its
+    characters are links.
     """
 
     markup: bytes
@@ -82,6 +89,7 @@ class Blocks:
     parent: list[int]
     first: list[int]
     last: list[int]
+    flags: list[int]
     spans: list[tuple[int, int]]
     text: list[str]
     element: list[int]
@@ -93,25 +101,27 @@ class Blocks:
         return self.markup[start:end].decode()
 
 
-def read_blocks(html: str) -> Blocks:
-    """Blocks of text, with white space collapsed (kept in `pre`) and references resolved; without empty ones."""
+def read_blocks(html: str, with_hidden: bool = False) -> Blocks:
+    """Blocks of text, with white space collapsed (kept in `pre`) and references resolved; without empty ones.
+
+    A `br` is a line break in its block. with_hidden: also read the text of hidden inline elements.
+    """
     markup = html.encode("utf-8", "replace")
     data = np.frombuffer(markup, np.uint8)
     tags = markup.count(b"<") + 1
-    elements, blocks = np.zeros((tags, 6), np.int32), np.zeros((tags + 1, 5), np.int32)
-    # A line break may write a byte that is not in the input.
-    out = np.empty(len(data) + tags, np.uint8)
-    element_count, block_count = _cut_blocks(data, _HASHES, _VALUES, elements, blocks, out)
+    elements, blocks = np.empty((tags, 7), np.int32), np.empty((tags + 1, 5), np.int32)
+    out = np.empty(len(data) + 8, np.uint8)
+    element_count, block_count = _cut_blocks(
+        data, *TAG_TABLE, *NAME_TABLE, *WORD_TABLE, elements, blocks, out, with_hidden
+    )
     written = out.tobytes()
     texts, owners, links, new_numbers = [], [], [], []
     for start, end, mode, element, linked in blocks[:block_count].tolist():
         new_numbers.append(len(texts))
         text = written[start:end].decode()
         if mode != _PLAIN:
-            if mode & _RAW:
-                text = unescape(text)
-            text = text.strip("\n") if mode & _PREFORMATTED else " ".join(text.split())
-            if not text or text.isspace():
+            text = _finish(text, mode)
+            if not text:
                 continue
         texts.append(text)
         owners.append(element)
@@ -126,15 +136,32 @@ def read_blocks(html: str) -> Blocks:
         parent=filled[:, _PARENT].tolist(),
         first=renumbered[filled[:, _FIRST]].tolist(),
         last=renumbered[filled[:, _LAST]].tolist(),
-        spans=list(map(tuple, filled[:, _ATTRIBUTES_START:].tolist())),
+        flags=filled[:, _FLAGS].tolist(),
+        spans=list(map(tuple, filled[:, _ATTRIBUTES_START:_FLAGS].tolist())),
         text=texts,
         element=owners,
         links=links,
     )
 
 
+def _finish(text: str, mode: int) -> str:
+    """The text of a block that holds more than plain characters; "" if nothing is in it."""
+    if mode & _MARKED:
+        text = write_out(text)
+    if mode & RAW:
+        text = unescape(text)
+    if mode & _PREFORMATTED:
+        return "" if text.isspace() else text.strip("\n")
+    if "\n" not in text:
+        return " ".join(text.split())
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
 @compiled
-def _cut_blocks(data, hashes, values, elements, blocks, out):  # type: ignore[no-untyped-def]
+def _cut_blocks(  # type: ignore[no-untyped-def]
+    data, hashes, values, name_hashes, names, word_hashes, words, elements, blocks, out, with_hidden
+):
     """Fill `elements` and `blocks` (columns as above) and `out` with the blocks' bytes; returns how many of each.
 
     A state machine over the tags. It is long because the functions below take and return its state. Those that run for
@@ -142,196 +169,162 @@ def _cut_blocks(data, hashes, values, elements, blocks, out):  # type: ignore[no
     """
     n = len(data)
     element_count, block_count, written, block_start = 1, 0, 0, 0
+    elements[0, :] = 0
     current, linked, open_pres = 0, 0, 0
-    in_link, raw = False, False
-    quotes = 0  # quotation marks so far: their parity decides where a tag's attributes can end
-    # Positions from which on no tag is closed, by the parity of the quotes before it, and no comment.
-    no_tag_end = np.full(2, n + 1, np.int64)
-    no_comment_end = n + 1
+    in_link, mode = False, 0
+    # The element that is passed over: the hash of its name, and how many of that name are open.
+    passed, passed_depth = np.uint32(0), 0
+    kept_aria = -1  # where an element begins that is kept although it has aria-hidden
+    screen_reader_end = -1  # where the last element for screen readers ended
+    aria_start, for_screen_readers = -1, False
+    formula_start, formula_end = -1, -1  # of the last formula, in `out`
+    sup_start, link_start = -1, -1  # of the open superscript and link, in `out`
+    fragment_link = False
+    unclosed = 0
+    no_comment_end, no_math_end = n + 1, n + 1
     at = 0
     while at < n:
-        kind, number, name_end, close = _TEXT, 0, 0, 0
-        if data[at] == _LESS:
-            kind, number, name_end, close = _read_tag(data, at, n, hashes, values, no_tag_end, quotes & 1)
-            if kind == _TEXT and at < no_comment_end and _begins_comment(data, at, n):
-                close = _comment_end(data, at, n)
+        if data[at] != _LESS:
+            if passed_depth:
+                while at < n and data[at] != _LESS:
+                    at += 1
+                continue
+            at, written, link_characters, mode = copy_text(
+                data, at, n, out, written, block_start, open_pres > 0, in_link, mode
+            )
+            linked += link_characters
+            continue
+        kind, number, code, closes, name_end, close = read_tag(data, at, n, hashes, values, unclosed)
+        if kind == TEXT:
+            if at < no_comment_end and begins_comment(data, at, n):
+                close = comment_end(data, at, n)
                 if close >= 0:
-                    quotes += _count_quotes(data, at, close)
                     at = close + 3
                     continue
                 no_comment_end = at
-        if kind == _TEXT:
-            at, written, text_quotes, link_characters, raw = _copy_text(data, at, n, out, written, in_link, raw)
-            quotes += text_quotes
-            linked += link_characters
+            if close == NO_END:
+                unclosed += 1 if unclosed < MAX_UNCLOSED else MAX_UNCLOSED
+            if not passed_depth:
+                out[written] = _LESS
+                written += 1
+                linked += in_link
+            at += 1
             continue
-        if kind >= _OPEN:
-            if written > block_start:
-                end = _collapse(out, block_start, written, raw, open_pres > 0)
-                if end >= 0:
-                    blocks[block_count, _START], blocks[block_count, _END] = block_start, end
-                    blocks[block_count, _MODE] = (_RAW if raw else 0) | (_PREFORMATTED if open_pres > 0 else 0)
-                    blocks[block_count, _ELEMENT], blocks[block_count, _LINKED] = current, linked
-                    block_count += 1
-                block_start = written
-            linked, raw = 0, False
-            if kind == _OPEN:
+        tag_start, at = at, close + 1
+        if kind == RAW_TEXT and not closes:
+            end = raw_text_end(data, at, n, code)
+            if code == np.uint32(_SCRIPT) and not passed_depth and name_end < close:
+                flags = read_attributes(data, name_end, close, name_hashes, names, word_hashes, words)
+                if flags & MATH_SCRIPT:
+                    if formula_end == written and formula_start >= block_start:
+                        written = formula_start  # the same formula in MathML
+                    formula_start = written
+                    written = copy_marked(data, tag_start, end, FORMULA, out, written)
+                    formula_end = written
+                    mode |= _MARKED | RAW
+            at = end
+            continue
+        if passed_depth:
+            if code == passed and kind != VOID:
+                passed_depth += -1 if closes else 1
+                if passed_depth == 0:
+                    if aria_start >= 0 and is_for_screen_readers(
+                        data, at, n, hashes, values, name_hashes, names, word_hashes, words
+                    ):
+                        kept_aria, at = aria_start, aria_start
+                    elif for_screen_readers:
+                        screen_reader_end = at
+                    aria_start = -1
+            continue
+        flags = 0
+        if not closes and name_end < close and kind != BREAK and kind != VOID:
+            flags = read_attributes(data, name_end, close, name_hashes, names, word_hashes, words)
+        if not closes and (kind == PASSED or flags) and kind != BLOCK and kind != IMAGE and kind != BOUNDARY:
+            hidden = kind == PASSED
+            if not hidden and not with_hidden and kind != MATH and not flags & FORMULA_TEXT:
+                hidden = flags & _HIDING != 0 or (kind == SPAN and flags & RENDERED_MATHJAX != 0)
+                if flags & RENDERED_FORMULA:
+                    hidden = formula_end == written
+                elif not hidden and flags & ARIA_HIDDEN and tag_start != kept_aria:
+                    between = screen_reader_end
+                    while 0 <= between < tag_start and data[between] <= _SPACE:
+                        between += 1
+                    if between != tag_start:
+                        hidden = True
+                        aria_start = tag_start
+            if hidden:
+                passed, passed_depth = code, 1
+                for_screen_readers = flags & FOR_SCREEN_READERS != 0
+                continue
+        if kind in (INLINE, SPAN, VOID, RAW_TEXT, PASSED):
+            continue
+        if kind == LINK:
+            if closes and in_link and fragment_link and is_permalink(out, link_start, written):
+                linked -= written - link_start
+                written = link_start
+            in_link = not closes
+            link_start, fragment_link = written, flags & FRAGMENT != 0
+            if in_link and sup_start >= 0:
+                out[sup_start] = NOTE_MARK
+        elif kind == BREAK:
+            if not closes:
+                written = write_break(out, written, block_start, open_pres)
+        elif kind in (SUP, SUB):
+            if not closes:
+                out[written] = MARK
+                is_note = kind == SUP and (flags & NOTE or (in_link and fragment_link and link_start == written))
+                out[written + 1] = NOTE_MARK if is_note else SUPERSCRIPT if kind == SUP else SUBSCRIPT
+                sup_start = written + 1 if kind == SUP else -1
+                written += 2
+                mode |= _MARKED
+            elif mode & _MARKED:
+                out[written] = MARK_END
+                written += 1
+                sup_start = -1
+        elif kind == IMAGE:
+            if flags & FORMULA_IMAGE and formula_end != written:
+                start = written
+                written = copy_alt(data, name_end, close, out, written)
+                if written > start:
+                    formula_start, formula_end = start, written
+                    mode |= _MARKED | RAW
+        elif kind == MATH:
+            if not closes and at < no_math_end:
+                end = math_end(data, at, n)
+                if end < 0:
+                    no_math_end = at
+                else:
+                    formula_start = written
+                    written = copy_marked(data, tag_start, end, FORMULA, out, written)
+                    formula_end = written
+                    mode |= _MARKED | RAW
+                    at = end
+        else:
+            end = written
+            if open_pres == 0:
+                while end > block_start and (out[end - 1] == _SPACE or out[end - 1] == _NEWLINE):
+                    end -= 1
+            if end > block_start:
+                blocks[block_count, _START], blocks[block_count, _END] = block_start, end
+                blocks[block_count, _MODE] = mode | (_PREFORMATTED if open_pres > 0 else 0)
+                blocks[block_count, _ELEMENT], blocks[block_count, _LINKED] = current, linked
+                block_count += 1
+            block_start = written
+            linked, mode, sup_start = 0, 0, -1
+            if kind == BLOCK and not closes:
+                if number == DIALOG and not flags & IS_OPEN:
+                    flags |= HIDDEN
                 elements[element_count, _TAG], elements[element_count, _PARENT] = number, current
-                elements[element_count, _FIRST] = block_count
+                elements[element_count, _FIRST], elements[element_count, _LAST] = block_count, 0
                 elements[element_count, _ATTRIBUTES_START] = name_end
                 elements[element_count, _ATTRIBUTES_END] = close
+                elements[element_count, _FLAGS] = flags
                 current = element_count
                 element_count += 1
-                open_pres += number == _PRE
-            elif kind == _CLOSE and current:
+                open_pres += number == PRE
+            elif kind == BLOCK and current:
                 elements[current, _LAST] = block_count
-                open_pres -= elements[current, _TAG] == _PRE
+                open_pres -= elements[current, _TAG] == PRE
                 current = elements[current, _PARENT]
-        elif kind == _LINK:
-            in_link = True
-        elif kind == _LINK_END:
-            in_link = False
-        elif kind == _BREAK:
-            out[written] = 10
-            written += 1
-        quotes += _count_quotes(data, name_end, close)
-        at = close + 1
     elements[0, _LAST] = block_count
     return element_count, block_count
-
-
-@inlined
-def _count_quotes(data, start, end):  # type: ignore[no-untyped-def]
-    quotes = 0
-    for i in range(start, end):
-        quotes += data[i] == _QUOTE
-    return quotes
-
-
-@inlined
-def _begins_comment(data, at, n):  # type: ignore[no-untyped-def]
-    return at + 3 < n and data[at + 1] == _EXCLAMATION and data[at + 2] == _HYPHEN and data[at + 3] == _HYPHEN
-
-
-@compiled
-def _comment_end(data, at, n):  # type: ignore[no-untyped-def]
-    """Where the "-->" is that ends the comment at `at`, or -1."""
-    end = at + 4
-    while end + 2 < n and not (data[end] == _HYPHEN and data[end + 1] == _HYPHEN and data[end + 2] == _GREATER):
-        end += 1
-    return end if end + 2 < n else -1
-
-
-@inlined
-def _read_tag(data, at, n, hashes, values, no_tag_end, parity):  # type: ignore[no-untyped-def]
-    """The tag at the "<" at `at`: kind, number of a block tag, where its name ends, and where its ">" is.
-
-    The kind is _TEXT if no tag begins there, or if it is not closed; `no_tag_end` remembers the latter.
-    """
-    position = at + 1
-    if position < n and data[position] == _SLASH:
-        position += 1
-    if position >= n or not 97 <= data[position] | 32 <= 122:
-        return _TEXT, 0, 0, 0
-    code = np.uint32(_FNV_OFFSET)
-    if data[at + 1] == _SLASH:
-        code = np.uint32((code ^ np.uint32(_SLASH)) * np.uint32(_FNV_PRIME))
-    while position < n:
-        byte = data[position]
-        if _ends_name(byte):
-            break
-        code = np.uint32((code ^ np.uint32(byte)) * np.uint32(_FNV_PRIME))
-        position += 1
-    if position >= no_tag_end[parity]:
-        return _TEXT, 0, 0, 0
-    close = _tag_end(data, position, n)
-    if close < 0:
-        no_tag_end[parity] = position
-        return _TEXT, 0, 0, 0
-    mask = np.uint32(_TABLE_SIZE - 1)
-    slot = code & mask
-    while hashes[slot] != 0 and hashes[slot] != code:
-        slot = (slot + np.uint32(1)) & mask
-    value = values[slot] if hashes[slot] == code else 0
-    return value >> 8, value & 255, position, close
-
-
-@inlined
-def _ends_name(byte):  # type: ignore[no-untyped-def]
-    """Whether a byte ends a tag's name: > / " or white space."""
-    return byte == 62 or byte == 47 or byte == 34 or byte == 32 or 9 <= byte <= 13 or 28 <= byte <= 31
-
-
-@compiled
-def _tag_end(data, at, n):  # type: ignore[no-untyped-def]
-    """Where the ">" is that closes a tag whose attributes begin at `at`: the first outside quotes, or -1."""
-    quoted = False
-    while at < n:
-        byte = data[at]
-        if byte == _QUOTE:
-            quoted = not quoted
-        elif byte == _GREATER and not quoted:
-            return at
-        at += 1
-    return -1
-
-
-@inlined
-def _copy_text(data, at, n, out, written, in_link, raw):  # type: ignore[no-untyped-def]
-    """Copy text up to the next "<" after `at` to out[written:].
-
-    Returns where it ends in `data` and in `out`, its quotation marks, its characters if it is in a link, and `raw`.
-    """
-    quotes, link_characters = 0, 0
-    while True:
-        byte = data[at]
-        if byte == _AMPERSAND:
-            raw = True
-        elif byte >= 0xC2 and not raw and at + 1 < n:
-            raw = _is_wide_space(byte, data[at + 1], data[at + 2] if at + 2 < n else np.uint8(0))
-        quotes += byte == _QUOTE
-        out[written] = byte
-        written += 1
-        if in_link and byte & 0xC0 != 0x80:
-            link_characters += 1
-        at += 1
-        if at >= n or data[at] == _LESS:
-            break
-    return at, written, quotes, link_characters, raw
-
-
-@compiled
-def _is_wide_space(first, second, third):  # type: ignore[no-untyped-def]
-    """Whether bytes begin white space beyond ASCII.
-
-    That is U+0085, U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F and U+3000.
-    """
-    if first == 0xC2:
-        return second == 0x85 or second == 0xA0
-    if first == 0xE1:
-        return second == 0x9A and third == 0x80
-    if first == 0xE2:
-        in_general_punctuation = third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF
-        return (second == 0x80 and in_general_punctuation) or (second == 0x81 and third == 0x9F)
-    return first == 0xE3 and second == 0x80 and third == 0x80
-
-
-@compiled
-def _collapse(out, start, end, raw, preformatted):  # type: ignore[no-untyped-def]
-    """Collapse the white space of a plain block in place; returns its end, or -1 where nothing is in it."""
-    if raw or preformatted:
-        return end if end > start else -1
-    to = start
-    space = False
-    for at in range(start, end):
-        byte = out[at]
-        if byte == 32 or 9 <= byte <= 13 or 28 <= byte <= 31:
-            space = to > start
-        else:
-            if space:
-                out[to] = 32
-                to += 1
-                space = False
-            out[to] = byte
-            to += 1
-    return to if to > start else -1

@@ -2,20 +2,20 @@
 
 Regular expressions look only at the windows of a text in which anything could be (`personal_data_windows`), and
 validators decide: `ipaddress` (public addresses), python-stdnum (US social security numbers, Luhn, IBAN, ISBN),
-phonenumbers (Google's libphonenumber), and the public suffix list (mail domains).
+phonenumbers (Google's libphonenumber), and the public suffix list (mail domains, in `mail_addresses`).
 
-All matches are found on the original text. Where two overlap, the longer wins, then the earlier in KINDS; then all are
-replaced at once. So the result does not depend on the order of the kinds in the recipe, and scrubbing again finds
-nothing.
+All matches are found on the original text, and again with plain characters for typographic ones (`plain_characters`).
+Where two overlap, the longer wins, then the earlier in KINDS; then all are replaced at once. So the result does not
+depend on the order of the kinds in the recipe, and scrubbing again finds nothing.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import phonenumbers
@@ -27,11 +27,12 @@ import stdnum.us.ssn
 
 from llm_assets.recipes import PII_TYPES
 
+from .mail_addresses import find_addresses
 from .personal_data_windows import find_windows
+from .plain_characters import plain_texts
 from .text_buffers import utf8_buffers
 
 KINDS = PII_TYPES
-MAX_MAIL = 320  # characters of an address (RFC 5321: 64 + @ + 255)
 _MIN_IBAN = 15  # characters
 
 
@@ -44,13 +45,8 @@ class Match:
     kind: str
 
 
-_EMAIL = re.compile(
-    r"(?<![\w.!#$%&'*+/=?^`{|}~-])[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*"
-    r"@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63})(?![\w-])",
-    re.ASCII,
-)
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)", re.ASCII)
-_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:])")
+_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:])", re.ASCII)
 _SSN = re.compile(r"(?<![\w.-])(?<!\d )\d{3}([- ])\d{2}\1\d{4}(?![\w-]|\.\d| \d)", re.ASCII)
 _CARD = re.compile(
     r"(?<![\w.,-])(?<!\d )(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -]?)\d{6}\2\d{4,5})(?![\w-]|[.,]\d| \d)",
@@ -80,17 +76,6 @@ _MAX_HEADING = 20
 _ISSUERS = re.compile(
     r"4|5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[47]|6011|65|64[4-9]|35(?:2[89]|[3-8])|30[0-5]|3[689]|62"
 )
-# RFC 2606, RFC 6762: no public suffixes, but they occur in mail addresses.
-_RESERVED = ("example", "test", "invalid", "localhost", "local", "internal")
-
-
-@lru_cache(maxsize=1)
-def _suffixes() -> Callable[[str], str]:
-    """A function from a domain to its public suffix, empty where it has none."""
-    import tldextract
-
-    extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-    return lru_cache(maxsize=4096)(lambda domain: extract(domain).suffix)
 
 
 def _after_version(text: str, start: int) -> bool:
@@ -104,15 +89,14 @@ def _after_isbn(text: str, start: int) -> bool:
 
 
 def _emails(text: str, region: str) -> Iterator[tuple[int, int]]:
-    for match in _EMAIL.finditer(text):
-        domain = match.group(1).lower()
-        known = _suffixes()(domain) or domain.rsplit(".", 1)[1] in _RESERVED
-        if match.end() - match.start() <= MAX_MAIL and known:
-            yield match.span()
+    return find_addresses(text)
 
 
 def _addresses(text: str, region: str) -> Iterator[tuple[int, int]]:
-    for match in (*_IPV4.finditer(text), *_IPV6.finditer(text)):
+    # Counting is much cheaper than the expressions, and most texts have too few separators for an address.
+    fourth = _IPV4.finditer(text) if text.count(".") >= 3 else ()
+    sixth = _IPV6.finditer(text) if text.count(":") >= 2 else ()
+    for match in (*fourth, *sixth):
         start, end = match.span()
         try:
             address = ipaddress.ip_address(match.group())
@@ -182,25 +166,31 @@ _FINDERS: dict[str, Callable[[str, str], Iterator[tuple[int, int]]]] = {
 }
 
 
+def _candidates(text: str, region: str) -> Iterator[Match]:
+    """The matches of every kind, which may overlap."""
+    for kind in KINDS:
+        if kind != "email" or "@" in text:
+            for start, end in _FINDERS[kind](text, region):
+                yield Match(start, end, kind)
+
+
 def find(text: str, kinds: Sequence[str] = KINDS, region: str = "US") -> list[Match]:
     """Matches in a text, in order, without overlaps: of two that overlap the longer wins, then the earlier in KINDS.
 
     region: ISO 3166 region in which national phone numbers are read.
     """
-    candidates = [
-        Match(start, end, kind)
-        for kind in KINDS
-        if kind != "email" or "@" in text
-        for start, end in _FINDERS[kind](text, region)
-    ]
+    candidates = list(_candidates(text, region))
+    for plain in plain_texts(text):
+        candidates += [Match(*plain.original(m.start, m.end), m.kind) for m in _candidates(plain.text, region)]
     if not candidates:
         return []
-    chosen: list[Match] = []
+    chosen: list[Match] = []  # in order of their starts
     for match in sorted(candidates, key=lambda m: (m.start - m.end, KINDS.index(m.kind), m.start)):
-        if all(match.end <= other.start or match.start >= other.end for other in chosen):
-            chosen.append(match)
+        place = bisect_left(chosen, match.end, key=lambda m: m.start)  # the chosen before it start before its end
+        if place == 0 or chosen[place - 1].end <= match.start:
+            chosen.insert(place, match)
     # A kind that is not wanted still settles overlaps, so that leaving it out reveals nothing else.
-    return sorted((match for match in chosen if match.kind in kinds), key=lambda m: m.start)
+    return [match for match in chosen if match.kind in kinds]
 
 
 def scrub(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +25,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.tables import read_table
 from llm_assets.compute.compiled import compiled
+from llm_assets.dialogue.json_values import parse_json
 from llm_assets.recipes import QualityClassifier
 from llm_assets.settings import load_settings
 
@@ -54,7 +55,7 @@ def read_examples(path: Path) -> pl.DataFrame:
             raise ExamplesError(
                 f"labelled examples {path}, line {number}: needs `text` (a string) and `label` (0 or 1)"
             )
-        texts.append(row["text"].encode("utf-8", "replace").decode())
+        texts.append(row["text"])
         labels.append(int(row["label"]))
     frame = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.Int64})
     frame = frame.unique(maintain_order=True)
@@ -72,18 +73,21 @@ def _read_parquet(path: Path) -> list[tuple[int, Any]]:
 
 
 def _read_json_lines(path: Path) -> list[tuple[int, Any]]:
-    """Values with the numbers of their lines, from 1."""
+    """Values with the numbers of their lines, from 1.
+
+    Only line feeds end a line (JSON Lines): a string may hold U+2028 and other characters that break lines elsewhere.
+    """
     content = path.read_bytes()
     try:
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ExamplesError(f"labelled examples {path}: {error}") from error
     rows = []
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), 1):
         if line.strip():
             try:
-                rows.append((number, json.loads(line)))
-            except ValueError as error:
+                rows.append((number, parse_json(line)))
+            except (ValueError, RecursionError) as error:
                 raise ExamplesError(f"labelled examples {path}, line {number}: {error}") from error
     return rows
 
@@ -257,7 +261,7 @@ QUALITY_CLASSIFIER = Stage(
     description="A quality score learned from the user's labelled examples; empty if the recipe names none.",
     kinds=("numba", "parquet"),
     build=build_quality_classifier,
-    code_version="1",
+    code_version="2",
     config=lambda recipe, _: recipe.quality_classifier,
     external_inputs=_examples_version,
     optional_tables={"weights": ClassifierWeights},

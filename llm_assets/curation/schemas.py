@@ -76,8 +76,8 @@ class QualityFilteredText(LanguageFilteredText):
 class Signature(pa.DataFrameModel):
     """The duplicate index that later pages are compared with: one row per page, in file order.
 
-    `digest` is that of the normalised text. `bands` holds one hash for each band of the MinHash signature; it is empty
-    if the text has too few words for a shingle.
+    `digest` is that of the text, whatever its case and white space. `bands` holds one hash for each band of the MinHash
+    signature of the normalised text; it is empty if the text has too few words for a shingle.
     """
 
     doc_id: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")
@@ -92,8 +92,9 @@ class Signature(pa.DataFrameModel):
 class Cluster(pa.DataFrameModel):
     """The pages of each cluster of two or more duplicates, one row per page.
 
-    `cluster` is the `doc_id` of the kept page, and `relation` how a page relates to it: `exact` if their normalised
-    texts are equal, else `near`. `shared_bands` counts the MinHash bands that the two have in common.
+    `cluster` is the `doc_id` of the kept page, and `relation` how a page relates to it: `exact` if their texts
+    are equal but for case and white space, else `near`. `shared_bands` counts the MinHash bands that the two have in
+    common.
     """
 
     cluster: str = pa.Field(str_matches=r"^[0-9a-f]{24}$")

@@ -1,10 +1,15 @@
-"""`text_signatures`: the duplicate index, one row per page: a digest of its normalised text, and its MinHash bands.
+"""`text_signatures`: the duplicate index, one row per page: a digest of its text, and its MinHash bands.
 
-The normalisation is FineWeb's (arXiv:2406.17557, section 3.5; datatrove's `simplify_text`): lower case, numbers to 0,
-punctuation to spaces, white space collapsed, diacritics dropped (NFD without Mn). MinHash (Broder, "On the resemblance
-and containment of documents", 1997) is taken over the set of word n-grams; bands as in Leskovec, Rajaraman, Ullman,
-"Mining of Massive Datasets", section 3.4: two pages of similarity s share a band with probability
-1 - (1 - s^rows)^bands.
+Texts with one digest are equal but for case and white space.
+
+For the bands, texts are normalised as FineWeb does (arXiv:2406.17557, section 3.5; datatrove's `simplify_text`): lower
+case, numbers to 0, punctuation to spaces, white space collapsed, diacritics dropped (NFD without Mn). MinHash (Broder,
+"On the resemblance and containment of documents", 1997) is taken over the set of n-grams of words; bands as in
+Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", section 3.4: two pages of similarity s share a band with
+probability 1 - (1 - s^rows)^bands.
+
+In scripts that are written without spaces (`llm_assets.writing_systems`), each character counts as a word, as UAX #29
+has it for ideographs, and as Data-Juicer signs Chinese (document_minhash_deduplicator, tokenization "character").
 """
 
 from __future__ import annotations
@@ -23,13 +28,19 @@ from llm_assets.artifacts.tables import batches
 from llm_assets.compute.compiled import compiled, inlined
 from llm_assets.recipes import Deduplication
 from llm_assets.recipes.frozen import Frozen
+from llm_assets.writing_systems import unspaced_letters
 
-from .characters import CONTROLS, PUNCTUATION, TABLE_SIZE, decode
+from .characters import CONTROLS, IDEOGRAPHS_END, PUNCTUATION, TABLE_SIZE, decode
 from .schemas import Signature
 from .text_buffers import utf8_buffers
 
 _DIGIT = 48
 _DROPPED, _SPACE = 0, 32
+_LANES = 4  # of a digest, each of which takes two characters at once
+# Added to a character that is a word by itself.
+_ALONE = 1 << 31
+# Separate words in Ethiopic, as spaces do.
+_WORDSPACES = "\u1361"
 # One of these between two digits makes them one number.
 _SEPARATORS = np.array([ord(c) for c in ".,،٫⎖⎗⎘"], np.uint32)
 _HASH_BASE = np.uint64(0x100000001B3)
@@ -40,11 +51,12 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def folding_table() -> np.ndarray:
     """uint32 (0x20000,): what each character becomes. 0 is nothing, 32 a break between words, 48 a digit.
 
+    The highest bit is set if the character is a word by itself.
     A character that decomposes into several (Hangul, some Indic vowels) stays as it is. Its composed and decomposed
     spellings then differ, but NFC text has only the first.
     """
     table = np.arange(TABLE_SIZE, dtype=np.uint32)
-    breaks = set(PUNCTUATION + CONTROLS)
+    breaks = set(PUNCTUATION + CONTROLS + _WORDSPACES)
     for code in range(TABLE_SIZE):
         character = chr(code)
         if unicodedata.category(character) == "Nd":
@@ -58,6 +70,23 @@ def folding_table() -> np.ndarray:
                 table[code] = _DROPPED
             else:
                 table[code] = ord(base[0]) if len(base) == 1 else ord(lowered[0])
+    for character in unspaced_letters():
+        if table[ord(character)] not in (_DROPPED, _SPACE):
+            table[ord(character)] |= _ALONE
+    return table
+
+
+@lru_cache(maxsize=1)
+def caseless_table() -> np.ndarray:
+    """uint32 (0x20000,): each character in lower case, if that is one character; white space as 32."""
+    table = np.arange(TABLE_SIZE, dtype=np.uint32)
+    for code in range(TABLE_SIZE):
+        character = chr(code)
+        lowered = character.lower()
+        if character.isspace():
+            table[code] = _SPACE
+        elif len(lowered) == 1:
+            table[code] = ord(lowered)
     return table
 
 
@@ -96,6 +125,7 @@ def sign(texts: pl.Series, rules: Signatures) -> tuple[np.ndarray, np.ndarray, n
     _sign_pages(
         data,
         offsets,
+        caseless_table(),
         folding_table(),
         hash_functions(rules),
         rules.ngram,
@@ -127,15 +157,19 @@ def _mix(value):  # type: ignore[no-untyped-def]
 # A kernel takes its arrays one by one: numba compiles it for their types.
 @compiled
 def _sign_pages(  # type: ignore[no-untyped-def]
-    data, offsets, folding, functions, ngram, rows, longest, digests, bands, has_bands
+    data, offsets, caseless, folding, functions, ngram, rows, longest, digests, bands, has_bands
 ):
     """Fill `digests`, `bands` and `has_bands`; without bands where `rows` is 0."""
-    text, words, shingles = np.zeros(longest, np.uint32), np.zeros(longest, np.uint64), np.zeros(longest, np.uint32)
+    text, words = np.zeros(longest, np.uint32), np.zeros(longest, np.uint64)
+    shingles = np.zeros(longest + longest % 2 + 2 * _LANES, np.uint32)
     minima = np.zeros(functions.shape[1], np.uint32)
     for page in range(len(offsets) - 1):
         n = decode(data, offsets[page], offsets[page + 1], text)
-        count, digests[page] = _hash_words(text, n, folding, words)
-        if rows == 0 or count < ngram:
+        digests[page] = _digest(text, n, caseless, shingles)
+        if rows == 0:
+            continue
+        count = _hash_words(text, n, folding, words)
+        if count < ngram:
             continue
         has_bands[page] = True
         for i in range(count - ngram + 1):
@@ -152,35 +186,81 @@ def _sign_pages(  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _digest(text, n, caseless, folded):  # type: ignore[no-untyped-def]
+    """Digest of a text but for its case and white space: runs of white space are one space, at the ends none.
+
+    folded: overwritten; uint32, of an even size, longer than n by 2 × _LANES. There are no branches, but several lanes,
+    since every character of a crawl passes here.
+    """
+    length = 0
+    after_space = True
+    for at in range(n):
+        code = caseless[text[at]] if text[at] < len(caseless) else text[at]
+        folded[length] = code
+        length += (code != _SPACE) | (not after_space)
+        after_space = code == _SPACE
+    if length > 0 and folded[length - 1] == _SPACE:
+        length -= 1
+    for i in range(2 * _LANES):
+        folded[length + i] = 0
+    pairs = folded.view(np.uint64)
+    first = second = third = fourth = _GOLDEN
+    for i in range(0, (length + 1) // 2, _LANES):
+        first = _absorb(first, pairs[i])
+        second = _absorb(second, pairs[i + 1])
+        third = _absorb(third, pairs[i + 2])
+        fourth = _absorb(fourth, pairs[i + 3])
+    digest = _mix(np.uint64(length) ^ _mix(first))
+    return _mix(_mix(_mix(digest ^ second) ^ third) ^ fourth)
+
+
+@inlined
+def _absorb(lane, pair):  # type: ignore[no-untyped-def]
+    """A lane of a digest with two more characters."""
+    lane = (lane ^ pair) * _GOLDEN
+    return lane ^ (lane >> np.uint64(32))
+
+
+@compiled
 def _hash_words(text, n, folding, words):  # type: ignore[no-untyped-def]
-    """Hashes of the words of the normalised text into `words`; returns how many, and the digest of all of them."""
+    """Hashes of the words of the normalised text into `words`; returns how many."""
     count = 0
-    digest = _GOLDEN
     word = np.uint64(0)
     inside = False
     at = 0
-    while at <= n:
-        # The end of the text is a break.
-        folded = np.uint32(_SPACE)
-        if at < n:
-            folded = folding[text[at]] if text[at] < len(folding) else text[at]
-        if folded == _DIGIT and at < n:
-            at = _number_end(text, at, n, folding)
-            word = word * _HASH_BASE + np.uint64(_DIGIT) + np.uint64(1)
+    while at < n:
+        folded = folding[text[at]] if text[at] < len(folding) else _beyond_table(text[at])
+        is_space = folded == _SPACE
+        if is_space | ((folded > _DIGIT) & (folded < _ALONE)):
+            # Letters and spaces need no branch, which the processor would guess wrong at every end of a word.
+            words[count] = word
+            count += is_space & inside
+            word = word * _HASH_BASE + (np.uint64(folded) + np.uint64(1))
+            word = np.uint64(0) if is_space else word
+            inside = not is_space
+        elif folded == _DIGIT:
+            at = _number_end(text, at, n, folding) - 1
+            word = word * _HASH_BASE + (np.uint64(_DIGIT) + np.uint64(1))
             inside = True
-            continue
-        if folded == _SPACE:
-            if inside:
-                words[count] = _mix(word)
-                digest = _mix(digest ^ words[count])
-                count += 1
-                word = np.uint64(0)
-                inside = False
-        elif folded != _DROPPED:
-            word = word * _HASH_BASE + np.uint64(folded) + np.uint64(1)
-            inside = True
+        elif folded >= _ALONE:
+            words[count] = word
+            count += inside
+            words[count] = np.uint64(folded)
+            count += 1
+            word = np.uint64(0)
+            inside = False
         at += 1
-    return count, digest
+    words[count] = word
+    count += inside
+    for i in range(count):
+        words[i] = _mix(words[i])
+    return count
+
+
+@inlined
+def _beyond_table(code):  # type: ignore[no-untyped-def]
+    """What a character behind the end of the folding table becomes. Ideographs are words by themselves."""
+    return code | np.uint32(_ALONE) if code < IDEOGRAPHS_END else code
 
 
 @compiled
@@ -242,14 +322,14 @@ def build_text_signatures(step: Step, config: Signatures) -> None:
 TEXT_SIGNATURES = Stage(
     name="text_signatures",
     group="curation",
-    description="The duplicate index: each page's MinHash bands and the digest of its normalised text.",
+    description="The duplicate index: each page's MinHash bands and the digest of its text.",
     kinds=("numba", "parquet"),
     build=build_text_signatures,
-    code_version="2",
+    code_version="3",
     config=lambda recipe, _: Signatures.of(recipe.deduplication),
     per_crawl=True,
     inputs=("quality_filtered_text",),
     tables={"signatures": Signature},
     main_table="signatures",
-    libraries=("numba", "polars"),
+    libraries=("numba", "polars", "regex"),
 )

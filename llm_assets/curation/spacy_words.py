@@ -1,4 +1,7 @@
-"""The word rules of spaCy's blank English tokenizer (spaCy 3.8: exceptions, then affixes, then infixes).
+"""The word rules of spaCy's blank English, German and Spanish tokenizers (3.8: exceptions, then affixes, then infixes).
+
+What the languages have in common is spaCy's `lang/punctuation.py`; German and Spanish have a `punctuation.py` of their
+own. German compounds keep their hyphens and its ordinals their full stop; Spanish splits neither at hyphens.
 
 The input of each function is a run of characters without white space. Words are spans of the text; nothing is
 rewritten. Compiled functions take arrays one by one, so that the innermost loops look nothing up in a tuple. Most
@@ -14,7 +17,9 @@ from llm_assets.compute.compiled import compiled, inlined
 from .characters import AFFIX, ALPHA, CURRENCY, DIGIT, ICON, LOWER, QUOTE, UPPER
 from .word_tables import (
     ABBREVIATION_HASHES,
+    GERMAN_HASHES,
     JOINED_FIRST_LETTERS,
+    SPANISH_HASHES,
     UNIT_HASHES,
     add_word,
     contains,
@@ -24,24 +29,26 @@ from .word_tables import (
     lower,
 )
 
+ENGLISH, GERMAN, SPANISH = 1, 2, 3  # `word_splitting` numbers its rules alike
+
 
 @compiled
-def split_spacy_run(text, kinds, start, end, starts, ends, count, pending):  # type: ignore[no-untyped-def]
+def split_spacy_run(text, kinds, start, end, language, starts, ends, count, pending):  # type: ignore[no-untyped-def]
     """Add the words of the run text[start:end]; returns the new number of words. `pending` holds suffixes meanwhile."""
     suffixes = 0
     exception = False
     while start < end:
-        with_exception = _add_exception(text, kinds, start, end, starts, ends, count)
+        with_exception = _add_exception(text, kinds, start, end, language, starts, ends, count)
         if with_exception:
             count = with_exception
             exception = True
             break
-        width = _prefix_width(text, kinds, start, end)
+        width = _prefix_width(text, kinds, start, end, language)
         if width:
             count = add_word(start, start + width, starts, ends, count)
             start += width
             continue
-        width = _suffix_width(text, kinds, start, end)
+        width = _suffix_width(text, kinds, start, end, language)
         if not width:
             break
         pending[suffixes] = width
@@ -51,7 +58,7 @@ def split_spacy_run(text, kinds, start, end, starts, ends, count, pending):  # t
         if _is_link(text, kinds, start, end):
             count = add_word(start, end, starts, ends, count)
         else:
-            count = _split_infixes(text, kinds, start, end, starts, ends, count)
+            count = _split_infixes(text, kinds, start, end, language, starts, ends, count)
     while suffixes:
         suffixes -= 1
         count = add_word(end, end + pending[suffixes], starts, ends, count)
@@ -60,9 +67,17 @@ def split_spacy_run(text, kinds, start, end, starts, ends, count, pending):  # t
 
 
 @inlined
-def _add_exception(text, kinds, start, end, starts, ends, count):  # type: ignore[no-untyped-def]
+def _add_exception(text, kinds, start, end, language, starts, ends, count):  # type: ignore[no-untyped-def]
     """Add spaCy's exceptions: a contraction as two words, an abbreviation with its full stop. 0 or the new count."""
     size = end - start
+    if language != ENGLISH:
+        if 2 <= size <= 10:
+            value = hash_exact(text, start, end)
+            if contains(GERMAN_HASHES, value) if language == GERMAN else contains(SPANISH_HASHES, value):
+                return add_word(start, end, starts, ends, count)
+        if size == 2 and text[end - 1] == 46 and kinds[start] & LOWER:
+            return add_word(start, end, starts, ends, count)
+        return 0
     if 3 <= size <= 32 and (_is_apostrophe(text[end - 2]) or _is_apostrophe(text[end - 3])):
         cut = _contraction_start(text, kinds, start, end)
         if cut > start:
@@ -109,7 +124,7 @@ def _contraction_start(text, kinds, start, end):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _prefix_width(text, kinds, start, end):  # type: ignore[no-untyped-def]
+def _prefix_width(text, kinds, start, end, language):  # type: ignore[no-untyped-def]
     """Characters of the prefix that is a word of its own, or 0."""
     code = text[start]
     if (
@@ -121,6 +136,8 @@ def _prefix_width(text, kinds, start, end):  # type: ignore[no-untyped-def]
         or code == 0x2013
     ):
         return 1
+    if code == 96 and language == GERMAN and start + 1 < end and text[start + 1] == 96:
+        return 2
     if code == 43 and not (start + 1 < end and 48 <= text[start + 1] <= 57):
         return 1
     if code == 46 and start + 1 < end and text[start + 1] == 46:
@@ -132,18 +149,25 @@ def _prefix_width(text, kinds, start, end):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _suffix_width(text, kinds, start, end):  # type: ignore[no-untyped-def]
+def _suffix_width(text, kinds, start, end, language):  # type: ignore[no-untyped-def]
     """Characters of the suffix that is a word of its own, or 0."""
     code = text[end - 1]
     before = text[end - 2] if end - 2 >= start else np.uint32(0)
-    if (code == 115 or code == 83) and (before == 39 or before == 0x2019):
+    if language == ENGLISH and (code == 115 or code == 83) and (before == 39 or before == 0x2019):
         return 2
     if code == 46:
-        return _full_stop_width(text, kinds, start, end)
-    if kinds[end - 1] & (AFFIX | QUOTE | ICON) or code == 0x2014 or code == 0x2013:
+        return _full_stop_width(text, kinds, start, end, language)
+    if language == GERMAN:
+        if code == 39 and before == 39:
+            return 2
+        if code == 47 or kinds[end - 1] & (AFFIX | QUOTE | ICON):
+            return 1
+    elif kinds[end - 1] & (AFFIX | QUOTE | ICON) or code == 0x2014 or code == 0x2013:
         return 1
     if before and kinds[end - 2] & DIGIT and (code == 43 or kinds[end - 1] & CURRENCY):
         return 1
+    if code == 37 and language == SPANISH:
+        return 0
     for width in range(1, 5):
         at = end - width
         if at - 1 >= start and kinds[at - 1] & DIGIT and contains(UNIT_HASHES, hash_exact(text, at, end)):
@@ -152,7 +176,7 @@ def _suffix_width(text, kinds, start, end):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _full_stop_width(text, kinds, start, end):  # type: ignore[no-untyped-def]
+def _full_stop_width(text, kinds, start, end, language):  # type: ignore[no-untyped-def]
     """Characters of the full stop or ellipsis at the end of a run that is a word of its own, or 0."""
     if end - 2 < start:
         return 0
@@ -165,13 +189,16 @@ def _full_stop_width(text, kinds, start, end):  # type: ignore[no-untyped-def]
     if before == 0:
         return 0
     kind = kinds[end - 2]
+    if kind & DIGIT:
+        return 0 if language == GERMAN else 1  # a German ordinal
     if (
-        kind & (DIGIT | LOWER)
+        kind & LOWER
         or kind & (AFFIX | QUOTE)
         or before == 37
         or before == 0xB2
         or before == 45
         or before == 43
+        or (language == SPANISH and (before == 0x2013 or before == 0x2014))
     ):
         return 1
     if kind & UPPER and end - 3 >= start and kinds[end - 3] & UPPER:
@@ -210,12 +237,14 @@ def _is_link(text, kinds, start, end):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _split_infixes(text, kinds, start, end, starts, ends, count):  # type: ignore[no-untyped-def]
+def _split_infixes(text, kinds, start, end, language, starts, ends, count):  # type: ignore[no-untyped-def]
     """Add the words of a run that has lost its affixes: marks inside it are words of their own."""
     piece = at = start
     while at < end:
         # Letters and digits are no infixes, and not worth a call.
-        width = 0 if kinds[at] & (ALPHA | DIGIT) else _infix_width(text, kinds, start, at, end)
+        width = 0
+        if not kinds[at] & (ALPHA | DIGIT):
+            width = _infix_width(text, kinds, start, at, end, language)
         if width:
             count = add_word(piece, at, starts, ends, count)
             count = add_word(at, at + width, starts, ends, count)
@@ -227,7 +256,7 @@ def _split_infixes(text, kinds, start, end, starts, ends, count):  # type: ignor
 
 
 @inlined
-def _infix_width(text, kinds, start, at, end):  # type: ignore[no-untyped-def]
+def _infix_width(text, kinds, start, at, end, language):  # type: ignore[no-untyped-def]
     """Characters of the infix at `at`, or 0."""
     code = text[at]
     if code == 0x2026 or kinds[at] & ICON:
@@ -241,9 +270,19 @@ def _infix_width(text, kinds, start, at, end):  # type: ignore[no-untyped-def]
             while at + width < end and text[at + width] == 46:
                 width += 1
             return width
+        if language == GERMAN:
+            return 1 if before & LOWER and after & UPPER else 0
         return 1 if before & (LOWER | QUOTE) and after & (UPPER | QUOTE) else 0
     if code == 44:
         return 1 if before & ALPHA and after & ALPHA else 0
+    if language == GERMAN:
+        return _german_infix_width(code, kinds[at], before, after, following, kinds, at, end)
+    if language == SPANISH:
+        if code == 58 or 60 <= code <= 62 or code == 47:
+            return 1 if before & (ALPHA | DIGIT) and after & ALPHA else 0
+        if code == 43 or code == 42 or code == 94:
+            return 1 if before & DIGIT and (after & DIGIT or following == 45) else 0
+        return 0
     # : < > = / and the dashes between words
     if code == 58 or 60 <= code <= 62 or code == 47 or code == 0x2013 or code == 0x2014 or code == 126 or code == 45:
         if before & (ALPHA | DIGIT) and after & ALPHA:
@@ -258,3 +297,19 @@ def _infix_width(text, kinds, start, at, end):  # type: ignore[no-untyped-def]
     if (code == 43 or code == 45 or code == 42 or code == 94) and before & DIGIT and (after & DIGIT or following == 45):
         return 1
     return 0
+
+
+@inlined
+def _german_infix_width(code, kind, before, after, following, kinds, at, end):  # type: ignore[no-untyped-def]
+    """Characters of a German infix that is neither full stop nor comma, or 0. `before`, `after`: flags beside it."""
+    if before & ALPHA and after & ALPHA:
+        # ! ? : < = > and quotation marks and brackets, but no apostrophe
+        if code == 33 or code == 63 or code == 58 or 60 <= code <= 62:
+            return 1
+        if (kind & QUOTE and code != 39) or 40 <= code <= 41 or code == 91 or code == 93:
+            return 1
+    if code == 47:
+        return 1 if before & (ALPHA | DIGIT) and after & (ALPHA | DIGIT) else 0
+    if code == 45 and following == 45:
+        return 2 if before & ALPHA and at + 2 < end and kinds[at + 2] & ALPHA else 0
+    return 1 if code == 45 and before & DIGIT and after & DIGIT else 0

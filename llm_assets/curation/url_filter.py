@@ -11,7 +11,7 @@ import polars as pl
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
-from llm_assets.artifacts.tables import polars_schema, read_table, scan_table
+from llm_assets.artifacts.tables import polars_schema, scan_table
 from llm_assets.compute import LocalEngine
 from llm_assets.recipes import UrlFilter
 from llm_assets.sql import query, statement
@@ -54,7 +54,8 @@ class UrlLists(NamedTuple):
 
 def obey_signals(judged: pl.DataFrame, signals: list[Path], rules: UrlFilter) -> pl.DataFrame:
     """The verdicts, with a rejection of each capture that is kept so far and refuses to be used for training."""
-    refusals = read_table(signals).filter(pl.col("opts_out") & pl.col("signal").is_in(list(rules.obey_opt_outs)))
+    is_refusal = pl.col("opts_out") & pl.col("signal").is_in(list(rules.obey_opt_outs))
+    refusals = scan_table(signals).filter(is_refusal).collect()
     # One rejection for each capture, by the same signal in every build.
     ordered = refusals.sort("warc_file", "warc_offset", "signal", "source")
     first = ordered.unique(["warc_file", "warc_offset"], keep="first", maintain_order=True).select(

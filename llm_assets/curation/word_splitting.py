@@ -1,8 +1,9 @@
-"""Compiled word and sentence splitting, by either of the two sets of rules that published pipelines use.
+"""Compiled word and sentence splitting, by the sets of rules that published pipelines use.
 
 `treebank`: the Penn Treebank rules of NLTK's `word_tokenize` (FineWeb's pipeline of 2024), with sentence boundaries by
 Punkt's rules and a short list of abbreviations. `spacy`: the rules of spaCy's blank English tokenizer and sentencizer
-(datatrove since 0.3). Both give spans of the text; no word is rewritten.
+(datatrove since 0.3); `spacy-de` and `spacy-es`: those of its German and Spanish. `jieba`: Chinese words, which
+`jieba_words` gives for a whole batch. All give spans of the text; no word is rewritten.
 
 Compiled functions take arrays one by one, so that the innermost loops look nothing up in a tuple.
 """
@@ -12,18 +13,25 @@ from __future__ import annotations
 from llm_assets.compute.compiled import compiled, inlined
 
 from .characters import ALPHA, BREAKS, MARK, SENTENCE_END, SPACE
-from .spacy_words import split_spacy_run
+from .spacy_words import ENGLISH, GERMAN, SPANISH, split_spacy_run
 from .treebank_words import ends_sentence, split_treebank_run
 from .word_tables import lower
 
-TREEBANK, SPACY = 0, 1
+TREEBANK, SPACY, SPACY_GERMAN, SPACY_SPANISH, JIEBA = 0, ENGLISH, GERMAN, SPANISH, 4
+WORD_RULES = {
+    "treebank": TREEBANK,
+    "spacy": SPACY,
+    "spacy-de": SPACY_GERMAN,
+    "spacy-es": SPACY_SPANISH,
+    "jieba": JIEBA,
+}
 
 
 @compiled
 def split_words(text, kinds, n, rules, starts, ends, pending):  # type: ignore[no-untyped-def]
     """Fill `starts` and `ends` (int32, at least n long) with the words of `n` code points; returns how many there are.
 
-    rules: TREEBANK or SPACY. pending: scratch (int32, at least n long).
+    rules: a value of WORD_RULES but JIEBA. pending: scratch (int32, at least n long).
     """
     count = 0
     at = 0
@@ -48,7 +56,7 @@ def split_words(text, kinds, n, rules, starts, ends, pending):  # type: ignore[n
         elif rules == TREEBANK:
             count = split_treebank_run(text, kinds, start, at, n, starts, ends, count)
         else:
-            count = split_spacy_run(text, kinds, start, at, starts, ends, count, pending)
+            count = split_spacy_run(text, kinds, start, at, rules, starts, ends, count, pending)
     return count
 
 
@@ -57,6 +65,8 @@ def count_sentences(text, kinds, n, rules, starts, ends, pending):  # type: igno
     """Number of sentences in `n` code points. The arguments are those of `split_words`; the last three are scratch."""
     if rules == TREEBANK:
         return _count_punkt_sentences(text, kinds, n)
+    if rules == JIEBA:
+        return _count_marked_sentences(kinds, n)
     words = split_words(text, kinds, n, rules, starts, ends, pending)
     return _count_spacy_sentences(kinds, starts, ends, words)
 
@@ -91,6 +101,24 @@ def _count_spacy_sentences(kinds, starts, ends, words):  # type: ignore[no-untyp
         kind = kinds[starts[word]]
         closing = ends[word] - starts[word] == 1 and kind & SENTENCE_END != 0
         if word == 0 or (ended and not closing and not kind & MARK):
+            sentences += 1
+            ended = False
+        if closing:
+            ended = True
+    return sentences
+
+
+@compiled
+def _count_marked_sentences(kinds, n):  # type: ignore[no-untyped-def]
+    """Sentences by the sentencizer's rule, with every character as a word: they end behind their last mark."""
+    sentences = 0
+    ended = True
+    for i in range(n):
+        kind = kinds[i]
+        if kind & SPACE:
+            continue
+        closing = kind & SENTENCE_END != 0
+        if ended and not closing and not kind & MARK:
             sentences += 1
             ended = False
         if closing:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import Any
 
 from llm_assets.model.chat import Call, ConversationError, Message, check
 
-from .json_values import parse_json
+from .json_values import parse_json, well_formed
 
 # Roles by the names that ShareGPT files give to speakers.
 SPEAKERS = {
@@ -173,7 +174,10 @@ def _call(value: Any, number: int) -> Call:
     arguments = function.get("arguments")
     if isinstance(arguments, str) and arguments.lstrip().startswith("{"):
         with contextlib.suppress(ValueError, RecursionError):  # a program may begin with a brace
-            arguments = parse_json(arguments)
+            pairs = json.loads(arguments, object_pairs_hook=tuple)
+            # A JSON object with a name twice has no one meaning (RFC 8259, section 4); it is taken for a program.
+            if len({well_formed(name) for name, _ in pairs}) == len(pairs):
+                arguments = parse_json(arguments)
     if isinstance(arguments, dict):
         values = [argument for argument in arguments.values() if argument is not None]
         if len(values) != 1:

@@ -15,6 +15,7 @@ from llm_assets.artifacts.tables import read_table
 
 from .grading import grade
 from .jobs import Question
+from .quantities import states_number
 
 # How a base model is prompted: part of the prompt, so another wording gives other answers.
 INSTRUCTION = "A conversation in which questions are answered, one line each. What is not known is not made up."
@@ -44,9 +45,9 @@ def grade_row(row: Mapping[str, Any], answer: str) -> str:
 
     row: the question's row of the table `evaluation` of `conversations`; `answers` and `distractors` are JSON lists.
 
-    In most groups an answer is right if it contains one of the expected answers. Questions on the guidelines expect one
+    In most groups an answer is right if it states one of the expected answers. Questions on the guidelines expect one
     of the listed answers word for word; if a refusal is expected, it is among them. Sums and letter counting expect the
-    last number of the answer to be right.
+    answer to conclude with the right number.
     """
     expected, distractors = json.loads(row["answers"]), json.loads(row["distractors"])
     if row["group"] not in GROUPS:
@@ -54,8 +55,8 @@ def grade_row(row: Mapping[str, Any], answer: str) -> str:
         return "right" if is_expected else grade(answer, None)
     if row["group"].startswith(("sums", "letters")):
         # Worked solutions mention many numbers; the last one is the answer.
-        numbers = [word.strip(".,!?") for word in answer.split() if word.strip(".,!?-").isdigit()]
-        return "right" if numbers and numbers[-1] in expected else grade(answer, None)
+        is_right = any(states_number(answer, number) for number in expected)
+        return "right" if is_right else grade(answer, None)
     if not expected:
         return grade(answer, None)
     grades = [grade(answer, wording, distractors) for wording in expected]

@@ -1,125 +1,156 @@
-"""Statements of an answer, judged by ground truth: true, false, or about something that the truth says nothing about.
+"""Whether an answer states what it mentions: not what it denies, doubts, asks, offers as a choice, or takes back.
 
-Only corpora whose facts are known have a ground truth, such as the sample web. Needs only the standard library, so that
-a process without the project's other packages can judge the answers that it samples.
+The rules are strict, as a policy learns to exploit whatever they let pass. They read English.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import NamedTuple
 
-PRONOUNS = ("he", "she", "it", "they")
-_YEAR = re.compile(r"\b[12]\d{3}\b")
+# Ways of saying "I don't know": the wordings of the guidelines, and those that are common in models' answers.
+_REFUSAL = re.compile(
+    r"\b(?:do(?:es)? not|don['’]t|did not|didn['’]t|cannot|can['’]t|could not|couldn['’]t|not|never) "
+    r"(?:really )?(?:know|find|help|answer|say|sure|heard?|aware)\b"
+    r"|\bno (?:idea|information|knowledge)\b"
+    r"|\b(?:know|found|find) nothing\b"
+    r"|\bunable to\b"
+    r"|\bunknown to me\b",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(
+    r"\b(?:not|cannot|never|neither|nor|none|nobody|hardly|scarcely|wrong|incorrect|false(?:ly)?|untrue|mistaken|myth"
+    r"|unlikely|doubt\w*|den(?:y|ies|ied)|disproved?|unsure|uncertain)\b"
+    r"|\bno\s+(?:longer|one|way|town|place)\b|\b(?:by|in)\s+no\s+(?:means|way|case)\b|\bfails?\s+to\b"
+    r"|n['’]t\b|\b(?:is|was|are|were|do|does|did|has|had|could|would|should)nt\b|≠|!=|=/=|\\neq?\b",
+    re.IGNORECASE,
+)
+# Words of negation that deny nothing.
+_EMPHASIS = re.compile(
+    r"\b(?:no|without(?:\s+a)?|beyond(?:\s+a)?)\s+doubt\b|\bundoubtedly\b|\bnot\s+only\b", re.IGNORECASE
+)
+_DOUBT = re.compile(
+    r"\b(?:perhaps|maybe|possibly|supposedly|allegedly|might|may\s+(?:be|have)|could\s+(?:be|have))\b", re.IGNORECASE
+)
+_CHOICE = re.compile(r"\b(?:either|alternatively)\b|\bor\b(?!\s+(?:so|rather)\b)", re.IGNORECASE)
+_ANSWER = "\ufffc"  # takes the place of the answer, whose own words deny nothing
+# Something other than the answer is meant, or it is one of several, or a "no" follows it.
+_NOT_THE_ANSWER = re.compile(
+    r"\b(?:instead\s+of|(?:rather|other)\s+than|different\s+from|anything\s+but|except(?:\s+for)?|apart\s+from"
+    rf"|far\s+from|nowhere\s+near|outside(?:\s+of)?|unlike|opposite\s+of)\W+(?:\w+\W+){{0,2}}{_ANSWER}"
+    rf"|\bor\W+(?:\w+\W+){{0,3}}{_ANSWER}|{_ANSWER}\W*or\b(?!\W+(?:so|rather)\b)|{_ANSWER}\W+(?:no|nope)\b",
+    re.IGNORECASE,
+)
+# In a sentence behind an answer: what its negation refers to.
+_REFERENCE = re.compile(
+    r"\b(?:that|this|it|answer|result|number|above|true|right|correct|wrong|incorrect|false|untrue|mistaken|sure)\b",
+    re.IGNORECASE,
+)
+_CORRECTION = re.compile(
+    r"\W*(?:no|nope|wait|oops|scratch\s+that|(?:just\s+)?(?:kidding|joking)|correction)\b", re.IGNORECASE
+)
+_REMARK_WORDS = 3  # a negation in a sentence of so few words refers to what precedes it: "Not really."
+_PARENTHESIS = re.compile(
+    r",\s*(?:however|though|of\s+course|in\s+fact|indeed|actually|to\s+be\s+clear)\s*,", re.IGNORECASE
+)
+_SCOPE_END = re.compile(r"\bbut\b|;", re.IGNORECASE)  # of a negation before an answer
+_CLAUSE_END = re.compile(r"[,;:()]|\s[-\u2013\u2014]\s|\b(?:and|but)\b", re.IGNORECASE)
+_ABBREVIATION = r"(?<!\bapprox\.)(?<!\bca\.)(?<!\bi\.e\.)(?<!\be\.g\.)(?<!\bvs\.)"
+_SENTENCE_END = re.compile(rf"(?<=[.!?]){_ABBREVIATION}\s+|\n", re.IGNORECASE)
+_QUESTION_END = " \t\n\"'”’)*_"  # what may follow a question mark
 
 
 class Statement(NamedTuple):
-    """A sentence. verdict: ``true``, ``false`` or ``uncheckable``. facts: (entity, relation) of what it states."""
+    """The sentence of a text that concludes it. before: the unfinished line before it. after: what follows it."""
 
+    before: str
     sentence: str
-    verdict: str
-    facts: tuple[tuple[str, str], ...] = ()
+    after: list[str]
 
 
-@dataclass(frozen=True)
-class TruthFact:
-    """A fact of the corpus: the one right value of an entity's relation."""
-
-    entity: str
-    kind: str
-    relation: str
-    value: str
+def refuses(text: str) -> bool:
+    """Whether the text says that the speaker does not know, or will not answer."""
+    return _REFUSAL.search(text) is not None
 
 
-@dataclass(frozen=True)
-class GroundTruth:
-    """Every fact of the corpus, and the wordings in which its pages and the assistant state them.
-
-    wordings: by relation; {n} is the entity, {v} the value and {a} the value with its indefinite article.
-    """
-
-    facts: tuple[TruthFact, ...]
-    wordings: dict[str, tuple[str, ...]]
+def without(text: str, answer: str) -> str:
+    """The text with a placeholder for an answer, whose own words neither deny nor refuse anything."""
+    return re.sub(re.escape(answer.strip()), _ANSWER, text, flags=re.IGNORECASE) if answer.strip() else text
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences of a text, without white space around them."""
-    return [sentence for sentence in re.split(r"(?<=[.!?])\s+", text.strip()) if sentence]
+    """The sentences and lines of a text that are not blank."""
+    return [sentence for sentence in _SENTENCE_END.split(text.strip()) if sentence.strip()]
 
 
-class StatementJudge:
-    """Judges the sentences of answers by a ground truth.
+def unfinished(text: str) -> str:
+    """The sentence, of the text's last line, that has no end yet."""
+    return _SENTENCE_END.split(text)[-1]
 
-    A sentence in a known wording states what takes the place of the wording's value, whether the corpus has such a
-    value or not. Any other sentence states the values of the entity's relations that occur in it; it is
-    false if one of them belongs to another entity only.
+
+def conclusion(text: str, mentions: Callable[[str], bool]) -> Statement | None:
+    """The last sentence that mentions something; None if there is none."""
+    pieces = sentences(text)
+    place = next((place for place in reversed(range(len(pieces))) if mentions(pieces[place])), None)
+    return None if place is None else _statement(pieces, place, mentions)
+
+
+def _statement(pieces: list[str], place: int, mentions: Callable[[str], bool]) -> Statement:
+    preceding = pieces[place - 1] if place else ""
+    is_unfinished = preceding.rstrip()[-1:] not in (".", "!", "?", ":") and not mentions(preceding)
+    return Statement(preceding if is_unfinished else "", pieces[place], pieces[place + 1 :])
+
+
+def is_question(sentence: str) -> bool:
+    return sentence.rstrip(_QUESTION_END).endswith("?")
+
+
+def is_denied(sentence: str) -> bool:
+    """Whether anything in a sentence is denied, doubted, asked, or one of several choices."""
+    plain = _EMPHASIS.sub("", sentence)
+    return (
+        is_question(sentence)
+        or refuses(sentence)
+        or _NEGATION.search(plain) is not None
+        or _CHOICE.search(plain) is not None
+    )
+
+
+def takes_back(after: list[str]) -> bool:
+    """Whether one of the sentences behind an answer takes it back: "That is wrong", "No", "Not really"."""
+    for sentence in after:
+        is_about_it = _REFERENCE.search(sentence) is not None or len(sentence.split()) <= _REMARK_WORDS
+        plain = _EMPHASIS.sub("", sentence)
+        is_negative = _NEGATION.search(plain) is not None and not is_question(sentence)
+        if _CORRECTION.match(plain) or (is_negative and is_about_it) or refuses(sentence):
+            return True
+    return False
+
+
+def states(text: str, holds: Callable[[str], bool], answer: str) -> bool:
+    """Whether a text states an answer, and nowhere denies it, doubts it or takes it back.
+
+    holds: whether a sentence contains the answer. answer: its words, in which nothing counts as a negation.
     """
-
-    def __init__(self, truth: GroundTruth):
-        self._values: dict[str, dict[str, str]] = {}  # by entity and relation
-        self._kinds: dict[str, str] = {}
-        self._values_of_kind: dict[str, dict[str, set[str]]] = {}
-        for fact in truth.facts:
-            entity, value = fact.entity.lower(), fact.value.lower()
-            self._values.setdefault(entity, {})[fact.relation] = value
-            self._kinds[entity] = fact.kind
-            self._values_of_kind.setdefault(fact.kind, {}).setdefault(fact.relation, set()).add(value)
-        self._patterns = [
-            (relation, _pattern(wording)) for relation, wordings in truth.wordings.items() for wording in wordings
-        ]
-
-    def statements(self, answer: str, subject: str) -> list[Statement]:
-        """Every sentence of an answer about a subject, with its verdict."""
-        return [self.judge(sentence, subject) for sentence in sentences(answer)]
-
-    def judge(self, sentence: str, subject: str) -> Statement:
-        """The verdict on a sentence of an answer about a subject. A pronoun stands for the subject."""
-        text, stated = sentence.strip().rstrip(".!").lower(), []
-        for relation, pattern in self._patterns:
-            if match := pattern.fullmatch(text):
-                entity = subject.lower() if match["n"] in PRONOUNS else match["n"]
-                right = self._values.get(entity, {}).get(relation)
-                if right is not None:
-                    stated.append((entity, relation, match["v"] == right))
-        if any(is_right for *_, is_right in stated):  # a wording of several relations, such as "was born in"
-            stated = [fact for fact in stated if fact[2]]
-        return _statement(sentence, stated or self._values_in(text, subject.lower()))
-
-    def _values_in(self, text: str, subject: str) -> list[tuple[str, str, bool]]:
-        """The facts (entity, relation, whether it is right) whose values occur in a text without a known wording."""
-        entity = subject if subject in self._values and _holds(text, subject) else ""
-        entity = entity or max((name for name in self._values if _holds(text, name)), key=len, default="")
-        if not entity and subject in self._values and text.partition(" ")[0] in PRONOUNS:
-            entity = subject
-        if not entity:
-            return []
-        remainder, stated = text.replace(entity, " "), []
-        for relation, values in sorted(self._values_of_kind[self._kinds[entity]].items()):
-            right = self._values[entity].get(relation)
-            mentioned = {value for value in values if _holds(remainder, value)}
-            if right is not None and _YEAR.fullmatch(right):
-                mentioned |= set(_YEAR.findall(remainder))
-            if right is not None and mentioned:
-                stated.append((entity, relation, mentioned == {right}))
-        return stated
+    pieces = sentences(text)
+    places = [place for place, sentence in enumerate(pieces) if holds(sentence)]
+    statements = [_statement(pieces, place, holds) for place in places]
+    if any(_denies(f"{statement.before} {statement.sentence}", answer) for statement in statements):
+        return False
+    is_stated = any(not is_question(statement.sentence) for statement in statements)
+    return is_stated and not takes_back(pieces[places[-1] + 1 :])
 
 
-def _pattern(wording: str) -> re.Pattern[str]:
-    """A pattern of a wording without its end mark, in lower case."""
-    slots = {"n": "(?P<n>.+?)", "v": "(?P<v>.+?)", "a": "an? (?P<v>.+?)"}
-    parts = re.split(r"\{([nva])\}", wording.rstrip(".").lower())
-    return re.compile("".join(slots[part] if number % 2 else re.escape(part) for number, part in enumerate(parts)))
+def _denies(sentence: str, answer: str) -> bool:
+    """Whether a sentence denies or doubts an answer, or offers it as one of several.
 
-
-def _holds(text: str, phrase: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text) is not None
-
-
-def _statement(sentence: str, stated: Iterable[tuple[str, str, bool]]) -> Statement:
-    stated = list(stated)
-    if not stated:
-        return Statement(sentence, "uncheckable")
-    verdict = "true" if all(is_right for *_, is_right in stated) else "false"
-    return Statement(sentence, verdict, tuple(dict.fromkeys(fact[:2] for fact in stated)))
+    A negation counts in the clauses before the answer, and in the answer's own: "Born in Holt, he never left."
+    """
+    text = without(_EMPHASIS.sub("", sentence), answer)
+    text = _PARENTHESIS.sub(" ", text)
+    if _NOT_THE_ANSWER.search(text):
+        return True
+    before, _, behind = text.partition(_ANSWER)
+    scope = _SCOPE_END.split(before)[-1] + _CLAUSE_END.split(behind.replace(_ANSWER, ""))[0]
+    return _NEGATION.search(scope) is not None or _DOUBT.search(scope) is not None

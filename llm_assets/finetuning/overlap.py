@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from llm_assets.writing_systems import separate_letters
+
 WHOLE_BELOW = 5  # words; a shorter question counts as the same only if it is the whole message
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Words, numbers and arithmetic signs in lower case, without punctuation and spaces."""
-    return tuple(re.findall(r"[^\W_]+|[+\-*/=]", text.lower()))
+    """Words, numbers and arithmetic signs in lower case, without punctuation and spaces.
+
+    In scripts that are written without spaces, each letter counts as a word.
+    """
+    return tuple(re.findall(r"[^\W_]+|[+\-*/=]", separate_letters(text.lower())))
 
 
 class Phrases:

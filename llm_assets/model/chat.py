@@ -140,10 +140,9 @@ def render(encoding: Encoding, messages: Sequence[Message], complete: bool = Tru
 def prompt(encoding: Encoding, messages: Sequence[Message]) -> list[int]:
     """Tokens up to the assistant's next text, after a user's message or a tool's result. Raises ConversationError."""
     ids, _ = render(encoding, messages, complete=False)
-    if messages[-1].role == "assistant":
-        raise ConversationError(
-            f"message {len(messages)}: it is the assistant's own, so there is nothing left to answer"
-        )
+    if messages[-1].role not in ("user", "tool"):
+        speaker = "assistant's own" if messages[-1].role == "assistant" else f"{messages[-1].role}'s"
+        raise ConversationError(f"message {len(messages)}: it is the {speaker}, so there is nothing left to answer")
     return ids if messages[-1].role == "tool" else [*ids, encoding.special["<|assistant_start|>"]]
 
 

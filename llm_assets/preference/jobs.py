@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llm_assets.evaluation.ground_truth import GroundTruth
 from llm_assets.evaluation.jobs import Question
-from llm_assets.evaluation.statements import GroundTruth
 from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.training.plan import PolicyPlan, TrainingPlan
 

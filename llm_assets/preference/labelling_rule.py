@@ -14,8 +14,8 @@ import math
 import random
 import re
 
-from llm_assets.evaluation.grading import refuses
-from llm_assets.evaluation.statements import StatementJudge, sentences
+from llm_assets.evaluation.ground_truth import StatementJudge
+from llm_assets.evaluation.statements import refuses, sentences
 
 REWARDED_FACTS = 3  # sentences with new facts that earn a point
 SUBJECT_POINTS = 0.5  # for naming the subject

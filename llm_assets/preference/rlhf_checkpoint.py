@@ -11,7 +11,7 @@ from llm_assets.artifacts.tables import read_json_lines, read_table
 from llm_assets.dialogue.rendering import write_replay
 from llm_assets.dialogue.schemas import TooLong
 from llm_assets.dialogue.splits import DEVELOPMENT, TRAIN
-from llm_assets.evaluation.statements import GroundTruth
+from llm_assets.evaluation.ground_truth import GroundTruth
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen

@@ -13,7 +13,7 @@ from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job
 from llm_assets.dialogue.packing import replay_conversations
-from llm_assets.evaluation.statements import GroundTruth, StatementJudge
+from llm_assets.evaluation.ground_truth import GroundTruth, StatementJudge
 from llm_assets.model import REWARD_SCALE
 from llm_assets.model.checkpoint import load_checkpoint, load_model
 from llm_assets.model.encoding import Encoding

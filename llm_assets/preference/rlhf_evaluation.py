@@ -20,9 +20,9 @@ from llm_assets.evaluation.abilities import (
     grades_before_and_after,
 )
 from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.ground_truth import GroundTruth, StatementJudge
 from llm_assets.evaluation.intervals import mean
 from llm_assets.evaluation.schemas import Abilities
-from llm_assets.evaluation.statements import GroundTruth, StatementJudge
 from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import RlhfEvaluation

@@ -33,9 +33,10 @@ from .preference import (
     RlhfEvaluation,
     SimulatedLabeller,
 )
-from .presets import RECIPES, laptop
+from .presets import RECIPES, gpu, laptop
 from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
-from .quality import QUALITY_RULES, Rule
+from .quality import QUALITY_RULES
+from .quality_rule import Rule
 from .recipe import Recipe
 from .recrawls import CRAWL_NAME, Recrawl, chain_of
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
@@ -96,6 +97,7 @@ __all__ = [
     "WarcFiles",
     "WebCrawl",
     "chain_of",
+    "gpu",
     "laptop",
     "load_recipe",
     "parse_source",

@@ -11,7 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 
 from .frozen import Frozen
-from .quality import LEARNED_RULE, QUALITY_RULES, Rule
+from .quality import ENGLISH_STOP_WORDS, LEARNED_RULE, QUALITY_RULES
+from .quality_rule import Rule
 
 
 class UrlFilter(Frozen):
@@ -55,7 +56,10 @@ class Language(Frozen):
     """The languages that a page may be in. The default is that of RefinedWeb and FineWeb."""
 
     targets: tuple[str, ...] = Field(
-        ("en",), min_length=1, description="ISO 639 codes, as fastText's lid.176 reports them"
+        ("en",),
+        min_length=1,
+        description="labels of the model, such as en (lid.176) or eng_Latn (GlotLID), with or without __label__; a "
+        "label that the model does not have is an error",
     )
     threshold: float = Field(0.65, gt=0, le=1, description="least P(language) over the whole page")
     model: Annotated[str | None, EXECUTION_ONLY] = Field(
@@ -66,11 +70,12 @@ class Language(Frozen):
 
     @field_validator("targets")
     @classmethod
-    def _codes(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        for target in targets:
-            if not re.fullmatch(r"[a-z]{2,3}", target):
-                raise ValueError(f"language {target!r} is not an ISO 639 code of two or three letters")
-        return targets
+    def _labels(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        labels = tuple(target.removeprefix("__label__") for target in targets)
+        for label in labels:
+            if not re.fullmatch(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]+)*", label):
+                raise ValueError(f"language {label!r} is no label such as en, eng_Latn or zh-cn")
+        return labels
 
 
 class QualityClassifier(Frozen):
@@ -93,17 +98,21 @@ class QualityClassifier(Frozen):
 class TextStatistics(Frozen):
     """How the numbers behind the quality rules are counted; `quality` has the thresholds. Defaults: fineweb-2024."""
 
-    word_splitting: Literal["treebank", "spacy"] = Field(
-        "treebank", description="NLTK's word_tokenize, or spaCy's blank English pipeline"
+    word_splitting: Literal["treebank", "spacy", "spacy-de", "spacy-es", "jieba"] = Field(
+        "treebank",
+        description="NLTK's word_tokenize for English, spaCy's blank English, German or Spanish, or jieba for Chinese",
     )
     terminal_punctuation: Literal["ascii", "unicode"] = Field(
         "ascii", description="marks that end a line: . ' \" ! ? or Unicode's Sentence_Terminal characters"
     )
     count_blank_lines: bool = Field(True, description="whether blank lines of the edited text count as lines")
     stop_words: tuple[str, ...] = Field(
-        ("the", "be", "to", "of", "and", "that", "have", "with"),
+        ENGLISH_STOP_WORDS,
         max_length=64,
         description="Gopher's list for English; name others for other languages",
+    )
+    edit_lines: bool = Field(
+        True, description="whether C4's rules edit the text line by line; FineWeb-2 leaves them out"
     )
     min_words_per_line: int = Field(3, ge=0, description="C4: lines with fewer words are removed")
     max_word_length: int = Field(
@@ -169,9 +178,10 @@ class Deduplication(Frozen):
         description="crawl: duplicates within a crawl; corpus: also of pages in every crawl whose name sorts before",
     )
     near_duplicates: bool = Field(
-        True, description="find near duplicates by MinHash; otherwise only texts that are equal after normalisation"
+        True,
+        description="find near duplicates by MinHash; otherwise only texts that are equal but for case and white space",
     )
-    ngram: int = Field(5, ge=1, le=32, description="words of a shingle")
+    ngram: int = Field(5, ge=1, le=32, description="words of a shingle; in scripts without spaces, characters")
     bands: int = Field(14, ge=1, le=64, description="bands of a signature; two pages are compared if one band is equal")
     rows_per_band: int = Field(
         8,

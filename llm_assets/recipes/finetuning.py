@@ -149,8 +149,8 @@ class Conversations(Frozen):
     overlap_words: int = Field(
         13,
         ge=4,
-        description="consecutive words that a user's message may not share with a question of an evaluation (Brown et "
-        "al., arXiv:2005.14165, appendix C)",
+        description="consecutive words (in scripts without spaces, characters) that a user's message may not share "
+        "with a question of an evaluation (Brown et al., arXiv:2005.14165, appendix C)",
     )
     seed: int = Field(1, ge=0)
 

@@ -125,10 +125,45 @@ def gpt2_1_5b() -> Recipe:
     )
 
 
+def _of_language(name: str, language: str) -> Recipe:
+    """A small base model of all registered crawls in one language, of `laptop`'s size with a larger vocabulary."""
+    small = laptop()
+    return Recipe(
+        name=name,
+        crawls={},
+        registered_crawls="all",
+        tokenizer=small.tokenizer.replace(vocabulary=8192),
+        token_shards=small.token_shards,
+        model=small.model,
+        pretraining=small.pretraining,
+    ).in_language(language)
+
+
+def german() -> Recipe:
+    """German pages, by FineWeb-2's rules for German: a base model of all registered crawls, in minutes on two cores.
+
+    For a larger model write ``gpu().in_language("de")``. The assistant is English, so runs stop at the base model.
+    """
+    return _of_language("german", "de")
+
+
+def spanish() -> Recipe:
+    """As `german`, for Spanish."""
+    return _of_language("spanish", "es")
+
+
+def chinese() -> Recipe:
+    """As `german`, for Chinese, whose words are split by jieba."""
+    return _of_language("chinese", "zh")
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "laptop": laptop,
     "gpu": gpu,
     "node": node,
     "gpt2-124m": gpt2_124m,
     "gpt2-1.5b": gpt2_1_5b,
+    "german": german,
+    "spanish": spanish,
+    "chinese": chinese,
 }

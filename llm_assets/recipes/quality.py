@@ -16,27 +16,10 @@ code only, not in the paper.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from .fineweb2 import PRESETS, rules_of, statistics_of
+from .quality_rule import Drops, Rule
 
-from llm_assets.artifacts.identity import EXECUTION_ONLY
-
-from .frozen import Frozen
-
-Drops = Literal["below", "above", "at_or_below", "at_or_above"]
-
-
-class Rule(Frozen):
-    """Drops a page whose `column` is below, above, … `threshold`; `ratio` limits the threshold to [0, 1].
-
-    `source` and `ratio` do not affect which pages are dropped, so they are not part of the identity.
-    """
-
-    name: str
-    column: str
-    drops: Drops
-    threshold: float
-    source: Annotated[str, EXECUTION_ONLY]
-    ratio: Annotated[bool, EXECUTION_ONLY] = True
+ENGLISH_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher, section A1.1
 
 
 def _rule(name: str, column: str, drops: Drops, threshold: float, source: str, ratio: bool = True) -> Rule:
@@ -88,6 +71,17 @@ def _rules(drops: dict[str, Drops]) -> tuple[Rule, ...]:
     )
 
 
+def _counted(word_splitting: str, terminal_punctuation: str, count_blank_lines: bool) -> dict[str, object]:
+    """How an English set counts. Stop words and the edit of lines are set too, as another set may have changed them."""
+    return {
+        "word_splitting": word_splitting,
+        "terminal_punctuation": terminal_punctuation,
+        "count_blank_lines": count_blank_lines,
+        "stop_words": ENGLISH_STOP_WORDS,
+        "edit_lines": True,
+    }
+
+
 # fineweb-2024 is the pipeline that made FineWeb (datatrove of May 2024), fineweb-head is datatrove since. They differ
 # in whether a page exactly at a threshold is dropped.
 QUALITY_RULES: dict[str, tuple[Rule, ...]] = {
@@ -101,10 +95,12 @@ QUALITY_RULES: dict[str, tuple[Rule, ...]] = {
     "fineweb-head": _rules(
         {"terminal_lines": "below", "short_lines": "above", "edited_duplicate_line_characters": "above"}
     ),
+    **{preset.rules: rules_of(preset.label) for preset in PRESETS},
 }
 # How each set counts the numbers that it compares with the thresholds.
 STATISTICS_OF: dict[str, dict[str, object]] = {
-    "fineweb-2024": {"word_splitting": "treebank", "terminal_punctuation": "ascii", "count_blank_lines": True},
-    "fineweb-head": {"word_splitting": "spacy", "terminal_punctuation": "unicode", "count_blank_lines": False},
+    "fineweb-2024": _counted("treebank", "ascii", True),
+    "fineweb-head": _counted("spacy", "unicode", False),
+    **{preset.rules: statistics_of(preset.label) for preset in PRESETS},
 }
 LEARNED_RULE = _rule("quality_score", "quality_score", "below", 0.0, "learned from the user's examples")

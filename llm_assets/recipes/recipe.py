@@ -22,6 +22,7 @@ from .curation import (
     UrlFilter,
 )
 from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SearchIndex, SftEvaluation, Tools
+from .fineweb2 import preset_of, published
 from .frozen import Frozen
 from .preference import HumanRankings, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation
 from .pretraining import BaseEvaluation, Model, Pretraining, Tokenizer, TokenShards
@@ -119,6 +120,20 @@ class Recipe(Frozen):
         return self.replace(
             text_statistics=self.text_statistics.replace(**STATISTICS_OF[name]),
             quality=self.quality.replace(rules=name, thresholds={}),
+        )
+
+    def in_language(self, language: str) -> Recipe:
+        """This recipe for pages in another language, with the quality rules that FineWeb-2 published for it.
+
+        language: a label of the model that tells languages, which decides on the threshold: of lid.176 (`de`), with
+        P ≥ 0.65 as for English; of GlotLID (`deu_Latn`), with FineWeb-2's threshold. GlotLID's file is named in
+        `language.model`. Raises ValueError for a language without published rules.
+        """
+        preset = preset_of(language)
+        threshold = 0.65 if language == preset.code else published()[preset.label]["language_score"]
+        return self.with_quality_rules(preset.rules).replace(
+            language=self.language.replace(targets=(language,), threshold=threshold),
+            personal_data=self.personal_data.replace(phone_region=preset.phone_region),
         )
 
     def sources(self) -> dict[str, Any]:

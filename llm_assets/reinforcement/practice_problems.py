@@ -26,6 +26,7 @@ from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import HELD_OUT, SPLITS, TRAIN, Split, strictest
+from llm_assets.evaluation.quantities import numbers
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.finetuning.schemas import WORDING_COLUMNS
 from llm_assets.recipes.frozen import Frozen
@@ -33,7 +34,6 @@ from llm_assets.recipes.reinforcement import PracticeProblems
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
 
-from .checking import numbers
 from .problems import Chain, Family, Material, Problem, ProblemError, WordProblem, find_family
 from .schemas import ProblemRejects, Problems
 

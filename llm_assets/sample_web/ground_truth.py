@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.tables import read_table
-from llm_assets.evaluation.statements import GroundTruth, TruthFact
+from llm_assets.evaluation.ground_truth import GroundTruth, TruthFact
 
 from .fact_wordings import WORDINGS
 from .question_wordings import ANSWER_SENTENCES

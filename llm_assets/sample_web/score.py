@@ -46,19 +46,20 @@ def score_urls(raw_warc: Artifact, filtered_urls: Artifact) -> dict[str, float]:
 
 
 def score_language(
-    raw_warc: Artifact, extracted_text: Artifact, filtered: Artifact, target: str = "en"
+    raw_warc: Artifact, extracted_text: Artifact, filtered: Artifact, languages: set[str]
 ) -> dict[str, float]:
-    """Precision and recall of keeping the pages that are in the target language."""
+    """Precision and recall of keeping the pages that are in a target language (ISO 639 codes); 1.0 of no pages."""
     truth = dict(
         read_table(raw_warc.table("truth_pages")).filter(pl.col("text") != "").select("url", "language").iter_rows()
     )
     pages = [url for url in read_table(extracted_text.table("text"))["url"] if url in truth]
     kept_urls = {url for url in _urls(filtered) if url in truth}
-    kept_in_target = sum(truth[url] == target for url in kept_urls)
+    kept_in_target = sum(truth[url] in languages for url in kept_urls)
+    in_target = sum(truth[url] in languages for url in pages)
     return {
         "pages": len(pages),
-        "language_precision": kept_in_target / len(kept_urls),
-        "language_recall": kept_in_target / sum(truth[url] == target for url in pages),
+        "language_precision": kept_in_target / len(kept_urls) if kept_urls else 1.0,
+        "language_recall": kept_in_target / in_target if in_target else 1.0,
     }
 
 

@@ -77,7 +77,8 @@ class SearchIndex:
         if not path.is_file():
             raise SearchError(f"search index {path}: no such file")
         self._path = path
-        self._database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
         self._lock = threading.Lock()
 
     def search(self, query: str, count: int = 3, match: str = "all") -> list[Passage]:

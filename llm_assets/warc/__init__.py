@@ -8,7 +8,15 @@ offsets; zstd files may have a dictionary; and ARC files are read, through warci
 
 from .arc import is_arc
 from .compression import GZIP_MAGIC, compression_of
-from .content_coding import CODINGS, ContentCodingError, TooLarge, dechunk, decode_coding
+from .content_coding import (
+    CODINGS,
+    ContentCodingError,
+    TooLarge,
+    dechunk,
+    decode_coding,
+    decode_http_body,
+    decode_transfer,
+)
 from .http_head import parse_http
 from .members import copy_inflated, first_bytes
 from .reader import read_capture_at, read_captures
@@ -36,6 +44,8 @@ __all__ = [
     "copy_inflated",
     "dechunk",
     "decode_coding",
+    "decode_http_body",
+    "decode_transfer",
     "digest_hasher",
     "digest_name",
     "first_bytes",

@@ -40,7 +40,7 @@ def read_arc(path: Path, wanted: set[int] | None, max_payload: int | None) -> It
                 _read_payload(record, capture, wanted is not None, max_payload)
                 capture.length = iterator.get_record_length()
                 yield capture
-        except (ArchiveLoadFailed, OSError, ValueError, zlib.error, EOFError) as error:
+        except (ArchiveLoadFailed, OSError, ValueError, OverflowError, zlib.error, EOFError) as error:
             damage = offset + 1 if offset else 0
             yield corrupt_stretch(damage, 0, f"{error}; nothing after this point can be read in an ARC file")
 
@@ -57,7 +57,7 @@ def _read_head(record: Any, offset: int) -> Capture:
     )
     if record.http_headers is not None:
         code = (record.http_headers.get_statuscode() or "").strip()
-        capture.status = int(code) if code.isdigit() and len(code) == 3 else None
+        capture.status = int(code) if code.isdecimal() and len(code) == 3 else None
         # Reversed, so that the first of several headers of the same name counts.
         capture.http = {name.lower(): value for name, value in reversed(record.http_headers.headers)}
     return capture

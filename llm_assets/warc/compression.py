@@ -8,7 +8,7 @@ import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from .records import WarcError
 
@@ -31,35 +31,37 @@ _DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
 _MAX_DICTIONARY_BYTES = 100 << 20
 
 
-class Inflater(Protocol):
-    """Decompresses one member; see `zlib.decompressobj`."""
+class Inflater:
+    """Decompresses one member. `inflater` is the library's decompressor."""
 
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    @property
-    def needs_input(self) -> bool: ...
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        """At most `max_length` decompressed bytes. Raises OSError for damage."""
-
-
-class GzipInflater:
-    """One gzip member."""
-
-    def __init__(self) -> None:
-        self._inflater = zlib.decompressobj(_GZIP_WINDOW)
+    def __init__(self, inflater: Any) -> None:
+        self._inflater = inflater
 
     @property
     def eof(self) -> bool:
-        return self._inflater.eof
+        """Whether the member has ended."""
+        return bool(self._inflater.eof)
 
     @property
     def unused_data(self) -> bytes:
-        return self._inflater.unused_data
+        """What was given and follows the member."""
+        return bytes(self._inflater.unused_data)
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether `decompress` has used all that it was given."""
+        raise NotImplementedError
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """At most `max_length` decompressed bytes. Raises OSError for damage."""
+        raise NotImplementedError
+
+
+class GzipInflater(Inflater):
+    """One gzip member."""
+
+    def __init__(self) -> None:
+        super().__init__(zlib.decompressobj(_GZIP_WINDOW))
 
     @property
     def needs_input(self) -> bool:
@@ -67,32 +69,24 @@ class GzipInflater:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         try:
-            return self._inflater.decompress(self._inflater.unconsumed_tail + data, max_length)
+            return bytes(self._inflater.decompress(self._inflater.unconsumed_tail + data, max_length))
         except zlib.error as error:
             raise OSError(str(error)) from error
 
 
-class ZstdInflater:
+class ZstdInflater(Inflater):
     """One zstd frame."""
 
     def __init__(self, dictionary: Any) -> None:
-        self._inflater = zstd.ZstdDecompressor(zstd_dict=dictionary)
-
-    @property
-    def eof(self) -> bool:
-        return self._inflater.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inflater.unused_data
+        super().__init__(zstd.ZstdDecompressor(zstd_dict=dictionary))
 
     @property
     def needs_input(self) -> bool:
-        return self._inflater.needs_input
+        return bool(self._inflater.needs_input)
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         try:
-            return self._inflater.decompress(data, max_length)
+            return bytes(self._inflater.decompress(data, max_length))
         except zstd.ZstdError as error:
             raise OSError(str(error)) from error
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fastwarc.stream_io import BrotliReader
 
 from .compression import GZIP_MAGIC, zstd
 
+# The line with a chunk's size, in hexadecimal, and extensions.
+_CHUNK_SIZE = re.compile(rb"0{0,16}([0-9a-fA-F]{1,8})[ \t]{0,64}(?:;[^\n]{0,4096})?\r?\n")
 _READ_BYTES = 1 << 16
 _GZIP_WINDOW, _ZLIB_WINDOW, _RAW_WINDOW = 31, 15, -15  # zlib's window bits for the three formats
 _TEXT_PROBE_BYTES = 1_024
 # Bytes that no text holds, UTF-16 aside: the C0 controls but tab, line breaks, form feed, and the ESC of ISO-2022-JP.
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_CONTROL_SHARE = 0.03  # of a text with stray controls; compressed data has a tenth
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -58,9 +61,13 @@ def is_text(payload: bytes) -> bool:
 def _gzip(payload: bytes, limit: int) -> tuple[bytes, bool]:
     """All members; what follows the last one, if it is none, is left out, as browsers do.
 
-    Bytes without gzip's magic number are certainly not in the coding, and taken as they are.
+    Bytes without gzip's magic number are certainly not in the coding. They are taken as they are, unless so many of
+    them are controls that they must be in another coding.
     """
     if not payload.startswith(GZIP_MAGIC[:2]):
+        head = payload[:_TEXT_PROBE_BYTES].replace(b"\0", b"")  # half of UTF-16
+        if len(_BINARY.findall(head)) > _CONTROL_SHARE * len(head):
+            raise ContentCodingError("no gzip stream, and no text")
         return payload, True
     decoded, rest = b"", payload
     while True:
@@ -144,15 +151,40 @@ CODINGS = "gzip deflate br zstd"
 
 
 def dechunk(payload: bytes) -> bytes:
-    """Join the chunks of RFC 9112 section 7.1; the payload itself where it is not chunked after all."""
+    """Join the chunks of RFC 9112 section 7.1; the payload itself where it is not chunked after all.
+
+    Lines may end in a bare LF (section 2.2).
+    """
     out, position = [], 0
     while True:
-        end = payload.find(b"\r\n", position, position + 64)
-        size_text = payload[position:end].split(b";")[0].strip() if end >= 0 else b""
-        if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size_text):
+        size_line = _CHUNK_SIZE.match(payload, position)
+        if size_line is None:
             return b"".join(out) if out else payload
-        size = int(size_text, 16)
+        size = int(size_line[1], 16)
         if size == 0:
             return b"".join(out)
-        out.append(payload[end + 2 : end + 2 + size])
-        position = end + 2 + size + 2
+        out.append(payload[size_line.end() : size_line.end() + size])
+        position = size_line.end() + size
+        position += 2 if payload.startswith(b"\r\n", position) else 1
+
+
+def decode_http_body(payload: bytes, headers: Mapping[str, str], limit: int) -> bytes:
+    """A stored body without the transfer and content codings that its response's headers (lower-case names) state.
+
+    Raises ContentCodingError.
+    """
+    payload = decode_transfer(payload, headers.get("transfer-encoding", ""), limit)
+    for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
+        if coding.strip():
+            payload = decode_coding(payload, coding.strip(), limit)
+    return payload
+
+
+def decode_transfer(payload: bytes, header: str, limit: int) -> bytes:
+    """A body without the codings of a Transfer-Encoding header (RFC 9112, section 6.1). Raises ContentCodingError."""
+    for coding in reversed([coding.strip().lower() for coding in header.split(",")]):
+        if coding == "chunked":
+            payload = dechunk(payload)
+        elif coding.removeprefix("x-") in ("gzip", "deflate"):
+            payload = decode_coding(payload, coding, limit)
+    return payload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +14,9 @@ _READ_BYTES = 1 << 16
 _INFLATED_BYTES = 1 << 20  # decompressed at a time
 _STEP_BYTES = 16  # `inflate_until_damage` locates damage to this many compressed bytes
 _FIRST_BYTES = 64
+_PATTERN_BYTES = 8  # that a match of a pattern in `read_until` is shorter than
 # What may occur between two records: line breaks, and the zeros with which tapes and file systems pad.
+_PADDING = b"\0\r\n"
 _FILLER = re.compile(rb"[\r\n\0]*")
 
 
@@ -28,16 +31,17 @@ class Damage(OSError):
 class MemberStream(io.RawIOBase):
     """The decompressed bytes of a file from `position` on, one gzip member or zstd frame after another.
 
-    Empty members, and zeros between members, are passed over: they are in files joined with ``cat`` and in those of
-    bgzip, which ends every file with an empty member.
+    Empty members, and zeros and line breaks between members, are passed over: they are in files joined with ``cat`` and
+    in those of bgzip, which ends every file with an empty member.
 
-    count_plain: offsets count decompressed bytes, not those of the file. member_start: where in the file the current
+    counts_plain: offsets count decompressed bytes, not those of the file. member_start: where in the file the current
     member begins. ends_early: whether the file ends inside the current member. All reading methods raise OSError for
     damage.
     """
 
     def __init__(self, file: BinaryIO, position: int, compression: Compression | None, count_plain: bool = False):
         file.seek(position)
+        self._file_size = os.fstat(file.fileno()).st_size if compression is None else None
         if compression is not None and compression.name == "lz4":
             from fastwarc.stream_io import Lz4Reader
 
@@ -49,7 +53,7 @@ class MemberStream(io.RawIOBase):
         self._inflater: Any = None  # of the current member; None between two
         self._buffer, self._used = b"", 0
         self._plain_position = 0 if compression is not None else position  # of the buffer's end
-        self._count_plain = count_plain or compression is None
+        self.counts_plain = count_plain or compression is None
         self.member_start, self._at_member_start, self.ends_early = position, True, False
 
     def readable(self) -> bool:
@@ -62,12 +66,17 @@ class MemberStream(io.RawIOBase):
     @property
     def offset(self) -> int:
         """Where the next byte is; where its member begins, unless offsets count decompressed bytes."""
-        return self.tell() if self._count_plain else self.member_start
+        return self.tell() if self.counts_plain else self.member_start
 
     @property
     def is_locatable(self) -> bool:
         """Whether reading can begin at `offset` and gives the next byte first, save for filler."""
-        return self._count_plain or self._at_member_start
+        return self.counts_plain or self._at_member_start
+
+    @property
+    def bytes_left(self) -> int | None:
+        """Of an uncompressed file, how many bytes there are from the next one on."""
+        return None if self._file_size is None else self._file_size - self.tell()
 
     @property
     def at_end(self) -> bool:
@@ -76,7 +85,7 @@ class MemberStream(io.RawIOBase):
 
     @property
     def _member_end(self) -> int:
-        """Where the last member that was read to its end, and the zeros behind it, end."""
+        """Where the last member that was read to its end, and the padding behind it, end."""
         return self._file_position - len(self._raw)
 
     def read(self, size: int = -1) -> bytes:
@@ -97,7 +106,7 @@ class MemberStream(io.RawIOBase):
                 return None
             start = len(held)
             held += self._buffer[self._used :]
-            match = pattern.search(held)
+            match = pattern.search(held, max(start - _PATTERN_BYTES, 0))
             if match is not None:
                 self._used += match.end() - start
                 self._at_member_start = False
@@ -163,13 +172,13 @@ class MemberStream(io.RawIOBase):
         return piece
 
     def _begin_member(self) -> bool:
-        """Begin the next member; False if only zeros follow."""
-        self._raw = self._raw.lstrip(b"\0")
+        """Begin the next member; False if only padding follows."""
+        self._raw = self._raw.lstrip(_PADDING)
         while not self._raw:
             more = self._read_raw()
             if not more:
                 return False
-            self._raw = more.lstrip(b"\0")
+            self._raw = more.lstrip(_PADDING)
         while len(self._raw) < 4 and (more := self._read_raw()):
             self._raw += more
         compression = self._compression

@@ -205,12 +205,15 @@ class RecordReader:
         return capture
 
     def read_record(self, record: Record) -> Capture | None:
-        """A record; None if it is no capture or not wanted. `error` is set on one that is not whole."""
-        if self.wanted is not None and record.offset not in self.wanted:
-            return None
+        """A record; None if it is no capture or not wanted. `error` is set on one that is not whole.
+
+        The error in a header is reported whether the record is wanted or not: it decides where reading continues.
+        """
         capture = _read_header(record)
         if capture is None or capture.error is not None:
             return capture
+        if self.wanted is not None and record.offset not in self.wanted:
+            return None
         declared = record.length or 0
         chunk, head_bytes = record.reader.read(_CHUNK_BYTES), 0
         is_http = capture.record_type != "resource" and capture.url[:4].lower() == "http" and declared > 0

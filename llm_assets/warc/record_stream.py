@@ -15,21 +15,29 @@ from .members import Damage, MemberStream
 _MAX_HEADER_BYTES = 1 << 20
 _SKIPPED_BYTES = 1 << 20
 _VERSION_BYTES = 16
+_LENGTH_DIGITS = 18  # of a Content-Length that a file can have
 
 
 class BlockReader:
-    """The block of one record."""
+    """The block of one record. left: how many of its bytes have not been read."""
 
     def __init__(self, stream: MemberStream, length: int):
-        self._stream, self._left = stream, length
+        self._stream, self.left = stream, length
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, and fewer only where the block or the file ends."""
-        pieces, wanted = [], min(size, self._left)
+        """At most `size` bytes, and fewer only where the block or the file ends.
+
+        Raises Damage where the block would reach into a compressed member that begins with a record of its own.
+        """
+        pieces, wanted, member = [], min(size, self.left), self._stream.offset
         while wanted and (piece := self._stream.read(wanted)):
+            if not self._stream.counts_plain and self._stream.offset != member:
+                if RECORD_START.match(piece[:_VERSION_BYTES] + self._stream.peek(_VERSION_BYTES)):
+                    raise Damage("a record longer than its compressed member")
+                member = self._stream.offset
             pieces.append(piece)
             wanted -= len(piece)
-            self._left -= len(piece)
+            self.left -= len(piece)
         return b"".join(pieces)
 
 
@@ -51,9 +59,9 @@ class Record:
 
     @property
     def length(self) -> int | None:
-        """Content-Length; None if it is missing or no number."""
+        """Content-Length; None if it is missing or no number of bytes."""
         text = self.header("content-length")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= _LENGTH_DIGITS else None
 
 
 def strict_records(file: BinaryIO) -> Iterator[Record | None]:
@@ -87,11 +95,16 @@ def tolerant_records(stream: MemberStream) -> Iterator[Record]:
             raise Damage("what follows a record is not another one", damage)
         header = stream.read_until(BLANK_LINE, _MAX_HEADER_BYTES)
         if header is None:
-            raise Damage("the file ends inside a record" if stream.at_end else "a record header without an end", offset)
+            problem = "the file ends inside a record" if stream.at_end else "a record header without an end"
+            raise Damage(problem, offset if is_locatable else None)
         headers = parse_headers(header.partition(b"\n")[2])
         record = Record(offset, headers, None, not is_locatable)
+        if stream.bytes_left is not None and (record.length or 0) > stream.bytes_left:
+            raise Damage(f"a record cut short: {stream.bytes_left} of {record.length} bytes", offset)
         block = BlockReader(stream, record.length or 0)
         yield replace(record, reader=block)
         while block.read(_SKIPPED_BYTES):
             pass
+        if block.left:
+            raise Damage(f"a record cut short: {block.left} of {record.length} bytes are missing")
         ends_well = stream.peek(1) in (b"\r", b"\n")

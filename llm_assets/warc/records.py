@@ -10,6 +10,7 @@ from typing import Any
 
 ARCHIVE_ENDINGS = (".warc", ".warc.gz", ".arc", ".arc.gz", ".warc.zst", ".warc.lz4")
 DERIVED_ENDINGS = (".wet.gz", ".wat.gz")  # Common Crawl's extracted text and metadata
+_NORMAL_SHA1 = re.compile("sha1:[A-Z2-7]{32}")
 _DIGEST = re.compile(r"(?:([A-Za-z0-9_-]+)[:=])?([A-Za-z0-9+/_-]+=*)")
 _DIGEST_BYTES = {"md5": 16, "sha1": 20, "sha224": 28, "sha256": 32, "sha384": 48, "sha512": 64}
 # The algorithm of a value without one, by its length: SHA-1 in base32 or hex, SHA-256 in hex.
@@ -86,6 +87,8 @@ def normal_digest(text: str) -> str:
     WARC leaves the algorithm and the encoding to the writer (ISO 28500, section 5.8): crawlers write the value in
     base32, hex or base64, in either case, and some leave the algorithm out. A value that cannot be read stays as it is.
     """
+    if _NORMAL_SHA1.fullmatch(text):  # as most crawlers write it
+        return text
     match = _DIGEST.fullmatch(text.strip())
     if match is None:
         return text.strip()

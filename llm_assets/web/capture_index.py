@@ -22,7 +22,6 @@ from .urls import doc_id, host_of, registered_domain, without_fragment
 
 log = logging.getLogger(__name__)
 SITE_SIGNALS = "site_signals"  # the task that records the signals of sites
-_POLICY_URL = r"^[a-zA-Z]+://[^/]+(/robots\.txt|/\.well-known/tdmrep\.json)(\?|$)"
 EMPTY_DIGESTS = [digest_name(digest_hasher(algorithm)) for algorithm in ("md5", "sha1", "sha256", "sha512")]
 
 
@@ -165,11 +164,11 @@ def record_site_signals(step: Step, earlier: list[Artifact]) -> None:
     with step.task(SITE_SIGNALS) as task:
         table = task.table("opt_out_signals", OptOutSignals)
         policies = _rows(step, "site_policies", SitePolicies)
-        revisits = captures.filter((pl.col("record_type") == "revisit") & pl.col("url").str.contains(_POLICY_URL))
+        revisits = captures.filter(pl.col("record_type") == "revisit")
+        revisits = revisits.filter(pl.Series([policy_of(url) is not None for url in revisits["url"]], dtype=pl.Boolean))
         if earlier and len(revisits):
-            texts = pl.concat(
-                [read_table(path) for artifact in earlier for path in artifact.table("site_policies")]
-            ).unique(["url", "payload_digest"], keep="last", maintain_order=True)
+            files = [path for artifact in earlier for path in artifact.table("site_policies")]
+            texts = read_table(files).unique(["url", "payload_digest"], keep="last", maintain_order=True)
             unchanged = revisits.join(
                 texts.select("url", "payload_digest", "text"), on=["url", "payload_digest"], maintain_order="left"
             )
@@ -186,5 +185,4 @@ def record_site_signals(step: Step, earlier: list[Artifact]) -> None:
 def _rows(step: Step, table: str, schema: type) -> pl.DataFrame:
     """The rows of a table that the tasks of a step have written."""
     paths = sorted((step.staging / table).glob("*.parquet"))
-    empty = pl.DataFrame(schema=polars_schema(schema))
-    return pl.concat([empty, *(read_table(path) for path in paths if path.stem != SITE_SIGNALS)])
+    return read_table([path for path in paths if path.stem != SITE_SIGNALS], schema=polars_schema(schema))

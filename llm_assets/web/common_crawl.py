@@ -44,7 +44,7 @@ def _read_entries(url: str, listing: Path) -> list[str]:
 
 def _find_entry(url: str, entries: list[str], path: str) -> str:
     """An entry by its path or its number, from 0."""
-    if path.isdigit():
+    if path.isdecimal():
         if int(path) >= len(entries):
             raise SourceError(f"{url}: lists {len(entries)} WARC files, numbered from 0; there is no number {path}")
         return entries[int(path)]

@@ -118,7 +118,7 @@ def _attempt(url: str, partial: _Partial, timeout: float) -> _Failure | None:
             resumed = response.status_code == 206
             received = start if resumed else 0
             length = response.headers.get("Content-Length")
-            expected = int(length) + received if length is not None and length.isdigit() else None
+            expected = int(length) + received if length is not None and length.isdecimal() else None
             partial.remember_version(response.headers.get("ETag", ""))
             size = received + _write_body(response, partial, append=resumed)
     except (requests.RequestException, OSError) as error:
@@ -139,7 +139,7 @@ def _attempt(url: str, partial: _Partial, timeout: float) -> _Failure | None:
 def _check_complete(response: Any, partial: _Partial, start: int) -> _Failure | None:
     """Whether a range that the server cannot satisfy begins at the end of the file, which is complete then."""
     total = response.headers.get("Content-Range", "").rpartition("/")[2]
-    if total.isdigit() and int(total) == start:
+    if total.isdecimal() and int(total) == start:
         return None
     partial.data.unlink(missing_ok=True)
     return _Failure("the partial file does not belong to the server's file", wait=0.0)
@@ -176,7 +176,7 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds of a Retry-After header, which is a number or a date."""
     if not value:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return min(float(value), MAX_RETRY_AFTER)
     try:
         wait = email.utils.parsedate_to_datetime(value).timestamp() - time.time()

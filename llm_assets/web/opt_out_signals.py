@@ -12,22 +12,23 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import polars as pl
 
-from llm_assets.warc import Capture, ContentCodingError, dechunk, decode_coding
+from llm_assets.warc import Capture, ContentCodingError, decode_http_body
 
 from .robots_directives import header_directives, meta_directives
+from .urls import split_url
 
 AGENT = "llm-assets"
 ROBOTS_TXT, TDMREP_JSON = "/robots.txt", "/.well-known/tdmrep.json"
-HEAD_BYTES = 32_768  # of a page's payload in which meta elements are looked for
+HEAD_BYTES = 1 << 20  # of a page, decoded, in which meta elements are looked for
 POLICY_BYTES = 512 << 10  # of a site's policy that are read; RFC 9309, section 2.5, asks for 500 KiB
 _DECODED_BYTES = 64 << 20
 _DIRECTIVES = ("noai", "noimageai")
-_MENTIONED = re.compile(rb"(?i)noai|noimageai|tdm-reservation")
-_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+_MENTIONED = (b"noai", b"noimageai", b"tdm-reservation")
+# Without its end, a comment is the rest of the page, so that the search takes linear time.
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _META = re.compile(rb"(?i)<meta\b([^>]{1,2000})>")
 _ATTRIBUTE = re.compile(rb"""([a-zA-Z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
 _USES = {"content-signal": "ai-train", "content-usage": "train-ai"}  # the use that training is, by name of the line
@@ -53,28 +54,19 @@ class PathRule(NamedTuple):
 
 def decoded_head(capture: Capture) -> bytes:
     """The beginning of a capture's payload, decoded; empty if it cannot be decoded."""
-    headers, head = capture.http or {}, capture.payload_head
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        head = dechunk(head)
     try:
-        for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
-            if coding.strip():
-                head = decode_coding(head, coding.strip(), _DECODED_BYTES)
+        return decode_http_body(capture.payload_head, capture.http or {}, _DECODED_BYTES)
     except ContentCodingError:
         return b""
-    return head
 
 
 def page_signals(capture: Capture) -> list[Signal]:
     """The signals in a page's headers and meta elements."""
     headers = capture.http or {}
-    signals = [
-        Signal(directive, "header", directive, True)
-        for directive in _DIRECTIVES
-        if directive in header_directives(headers.get("x-robots-tag", ""), [AGENT])
-    ]
+    directives = header_directives(headers.get("x-robots-tag", ""), [AGENT])
+    signals = [Signal(directive, "header", directive, True) for directive in _DIRECTIVES if directive in directives]
     reservation = Signal("tdm_reservation", "header", headers.get("tdm-reservation", ""), False)
-    for name, content in _metas(decoded_head(capture)):
+    for name, content in _metas(decoded_head(capture)[:HEAD_BYTES]):
         if name in ("robots", AGENT):
             directives = meta_directives(content)
             signals += [Signal(d, "meta", d, True) for d in _DIRECTIVES if d in directives]
@@ -88,7 +80,8 @@ def page_signals(capture: Capture) -> list[Signal]:
 
 def _metas(head: bytes) -> Iterator[tuple[str, str]]:
     """(name, content) of the meta elements of a page, if it mentions a signal at all."""
-    if not _MENTIONED.search(head):
+    small = head.lower()  # a search for plain bytes is 40 times as fast as a pattern that ignores case
+    if not any(mention in small for mention in _MENTIONED):
         return
     for element in _META.finditer(_COMMENT.sub(b"", head)):
         attributes = {
@@ -99,9 +92,9 @@ def _metas(head: bytes) -> Iterator[tuple[str, str]]:
 
 
 def policy_of(url: str) -> str | None:
-    """The path of a site's policy, if the URL is that of one."""
-    path = urlsplit(url).path
-    return path if path in (ROBOTS_TXT, TDMREP_JSON) else None
+    """The path of a site's policy, if the URL is that of one. A URL without a host belongs to no site."""
+    parts = split_url(url)
+    return parts.path if parts.netloc and parts.path in (ROBOTS_TXT, TDMREP_JSON) else None
 
 
 def content_signals(robots_txt: str, agent: str = AGENT) -> list[PathRule]:
@@ -131,7 +124,7 @@ def tdm_rules(tdmrep_json: str) -> list[PathRule]:
     """The rules of a site's ``/.well-known/tdmrep.json``; none if it is not one."""
     try:
         entries: Any = json.loads(tdmrep_json)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     rules = []
     for entry in entries if isinstance(entries, list) else [entries]:
@@ -145,15 +138,27 @@ def tdm_rules(tdmrep_json: str) -> list[PathRule]:
 
 def rule_for(rules: Iterable[PathRule], url: str) -> PathRule | None:
     """The rule with the longest pattern that matches a URL (RFC 9309, section 2.2.2); of equal ones, an opt-out."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     matching = [rule for rule in rules if _matches(rule.pattern, path)]
     return max(matching, key=lambda rule: (len(rule.pattern), rule.opts_out), default=None)
 
 
 def _matches(pattern: str, path: str) -> bool:
-    expression = ".*".join(map(re.escape, pattern.removesuffix("$").split("*")))
-    return re.match(expression + (r"\Z" if pattern.endswith("$") else ""), path) is not None
+    """Whether a pattern matches. As a regular expression, one with many stars would take exponential time."""
+    is_whole = pattern.endswith("$")
+    start, *pieces = pattern.removesuffix("$").split("*")
+    if not path.startswith(start):
+        return False
+    if is_whole and not pieces:
+        return path == start
+    end, last = len(start), pieces.pop() if is_whole else ""
+    for piece in pieces:
+        place = path.find(piece, end)
+        if place < 0:
+            return False
+        end = place + len(piece)
+    return path.endswith(last) and end + len(last) <= len(path)
 
 
 def site_signals(captures: pl.DataFrame, policies: pl.DataFrame) -> list[dict[str, Any]]:

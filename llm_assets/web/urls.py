@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import ipaddress
 from functools import lru_cache
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 
 @lru_cache
@@ -38,12 +38,26 @@ def normal_host(host: str) -> str:
     return host
 
 
+def split_url(url: str) -> SplitResult:
+    """The components of a URL; all are empty for text whose host cannot be read, such as ``http://[::1/``.
+
+    Captures have such URLs: they are what a server was asked for, or what a tool wrote.
+    """
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an http(s) URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def host_of(url: str) -> str:
     """The normal host of a URL; empty if it has none."""
-    try:
-        return normal_host(urlsplit(url).hostname or "")
-    except ValueError:  # such as an unclosed '[' of an IPv6 address
-        return ""
+    return normal_host(split_url(url).hostname or "")
 
 
 def without_fragment(url: str) -> str:

@@ -18,7 +18,9 @@ def is_url(path: str) -> bool:
 def list_files(source: WarcFiles) -> dict[str, Path]:
     """The files of a folder (searched recursively), of one path, or of a glob, by their name in the crawl, in order.
 
-    In a folder, only files named like WARC or ARC files count; a file or glob that the user names is taken as it is.
+    In a folder, only files named like WARC or ARC files count, and no hidden ones, such as the ``._*`` of macOS; a file
+    or glob that the user names is taken as it is.
+    What exists under the name itself is no pattern, and neither are the folders of a pattern that exist.
     Raises SourceError if there is no file.
     """
     path = Path(source.path).expanduser()
@@ -27,9 +29,7 @@ def list_files(source: WarcFiles) -> dict[str, Path]:
         return {_flat_name(archive.relative_to(path)): archive.absolute() for archive in archives}
     if path.is_file():
         return {path.name: path.absolute()}
-    matches = []
-    if glob.has_magic(str(path)):
-        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file())
+    matches = _matches(path)
     if not matches:
         raise SourceError(f"{path.absolute()}: no such file or folder, and no file matches it as a pattern")
     names = {match.name for match in matches}
@@ -38,8 +38,14 @@ def list_files(source: WarcFiles) -> dict[str, Path]:
     return {_flat_name(match): match.absolute() for match in matches}
 
 
+def _matches(pattern: Path) -> list[Path]:
+    folder = next(parent for parent in pattern.parents if parent.is_dir())
+    names = glob.glob(str(pattern.relative_to(folder)), root_dir=folder, recursive=True)
+    return sorted(folder / name for name in names if (folder / name).is_file())
+
+
 def _archives_in(folder: Path) -> list[Path]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))]
     archives = sorted(path for path in files if is_archive_name(path.name))
     if archives:
         return archives
@@ -48,6 +54,10 @@ def _archives_in(folder: Path) -> list[Path]:
         f"{folder.absolute()}: no WARC or ARC file in this folder (looked for *.warc, *.warc.gz, *.arc, *.arc.gz"
         f"{others or '; it is empty'})"
     )
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _flat_name(path: Path) -> str:

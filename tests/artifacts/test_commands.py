@@ -119,6 +119,16 @@ def test_gc_removes_interrupted_builds_only_if_old_and_unlocked(tmp_path, folder
         assert find_garbage(ws, staging_days=1).staging == []
 
 
+def test_gc_removes_downloads_that_a_killed_process_left(tmp_path, folder):
+    ws = workspace(tmp_path / "store", ToyRecipe(folder=str(folder)))
+    download = ws.store.root / ".staging" / ".fetch-1-ab"
+    (download / "letters" / "deep").mkdir(parents=True)
+    assert find_garbage(ws, staging_days=1).staging == []
+    for path in (download, *download.rglob("*")):
+        os.utime(path, (time.time() - 10 * 86_400,) * 2)
+    assert find_garbage(ws, staging_days=1).staging == [download]
+
+
 def test_adopt_copies_data_that_matches_its_schema(tmp_path, folder):
     recipe = ToyRecipe(folder=str(folder))
     source = materialize(LETTERS, "a", workspace(tmp_path / "elsewhere", recipe)).artifact

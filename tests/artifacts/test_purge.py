@@ -1,5 +1,6 @@
 """Takedowns: which models are marked, and which files still contain a text."""
 
+import contextlib
 import gzip
 import json
 import sqlite3
@@ -113,3 +114,13 @@ def test_text_that_other_pages_contain_is_not_searched_for():
 def test_a_sample_of_many_texts_is_searched_for():
     pieces = text_pieces(" ".join(f"{number}-{word}" for word in range(200)) for number in range(1000))
     assert 10_000 <= len(pieces) <= 20_000
+
+
+def test_texts_are_found_in_a_database_in_a_folder_of_any_name(tmp_path):
+    path = tmp_path / "50%20? #1" / "data.db"
+    path.parent.mkdir()
+    text = "the harbour master counted forty boats before the storm came in, and then he counted them again. " * 200
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE pages (text)")
+        database.execute("INSERT INTO pages VALUES (?)", [text])  # in several pages of the file
+    assert files_containing([text[3000:15_000]], [path], lambda path: None) == [path]

@@ -244,6 +244,14 @@ def test_a_remote_store_shares_artifacts_between_machines(tmp_path, folder):
     assert [a.record.key for a in second.store.artifacts()] == ["letters/a"]
 
 
+def test_the_url_of_a_remote_store_is_no_pattern(tmp_path, folder):
+    recipe, url = ToyRecipe(folder=str(folder)), f"memory://bucket-{os.getpid()}/a[1]"
+    first = workspace(tmp_path / "x", recipe)
+    first.store = RemoteStore(url, tmp_path / "machine1")
+    materialize(LETTERS, "a", first)
+    assert [a.record.key for a in RemoteStore(url, tmp_path / "machine2").artifacts()] == ["letters/a"]
+
+
 def test_a_remote_store_refuses_bytes_that_differ_from_the_record(tmp_path, folder):
     recipe, url = ToyRecipe(folder=str(folder)), f"memory://broken-{os.getpid()}"
     first = workspace(tmp_path / "x", recipe)

@@ -9,7 +9,9 @@ import sys
 import polars as pl
 import pytest
 
+from llm_assets.curation.extraction import extract
 from llm_assets.settings import PROJECT
+from llm_assets.warc import read_captures
 from tests.support.training_jobs import TEXTS
 from tests.support.warcs import page, story, write
 
@@ -59,6 +61,18 @@ def check_extraction(tmp_path):
     assert 0 <= result["f1"] <= 1
 
 
+def check_extraction_pages(tmp_path):
+    write(tmp_path / "web" / "a.warc.gz", [page("http://host.example/", story(1))])
+    offset = next(capture.offset for capture in read_captures(tmp_path / "web" / "a.warc.gz"))
+    text = extract(story(1)).text
+    strings = {"required": [text[:20]], "forbidden": ["not on this page"]}
+    origin = {"file": "a.warc.gz", "offset": offset, "site": "host.example", "kind": "post", "language": "en"}
+    (tmp_path / "pages.json").write_text(json.dumps([{**origin, **strings, "url": "http://host.example/"}]))
+    words = ("--web", str(tmp_path / "web"), "--specification", str(tmp_path / "pages.json"))
+    result = run_benchmark("extraction_pages.py", tmp_path, *words)["llm_assets"]
+    assert result["pages"] == 1 and result["all"] == {"f1": 1.0, "precision": 1.0, "recall": 1.0}
+
+
 def check_sampling(tmp_path):
     result = run_benchmark("sampling.py", tmp_path, *SHAPE, "--prompt", "4", "--tokens", "4")
     for batch in ("batch 1", "batch 64"):
@@ -90,6 +104,7 @@ SMALL_RUNS = {
     "curation.py": check_curation,
     "dagster_steps.py": check_dagster_steps,
     "extraction.py": check_extraction,
+    "extraction_pages.py": check_extraction_pages,
     "sampling.py": check_sampling,
     "search.py": check_search,
     "tokenizer.py": check_tokenizer,

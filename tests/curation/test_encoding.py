@@ -7,8 +7,11 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from webencodings.labels import LABELS
 
-from llm_assets.curation.encoding import BodyError, dechunk, declared_charset, decode_body, decode_characters
+from llm_assets.curation import web_encodings
+from llm_assets.curation.encoding import BodyError, Decoded, declared_charset, decode_body, decode_characters
+from llm_assets.warc import dechunk
 
 GERMAN = "<p>Über den Flüssen läge früher dichter Nebel, hörte man die Gäste sagen.</p>" * 5
 RUSSIAN = "<p>Утром над рекой ещё стоял туман, и улицы были почти пусты.</p>" * 5
@@ -134,3 +137,71 @@ def test_bombs_and_garbage_are_rejected_with_a_rule(payload, headers, rule):
     with pytest.raises(BodyError) as error:
         decode_body(payload, headers, 1 << 20)
     assert error.value.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("label", "codec", "text", "name"),
+    [
+        ("shift_jis", "cp932", "①髙橋", "shift_jis"),
+        ("x-sjis", "cp932", "㈱﨑", "shift_jis"),
+        ("euc-kr", "cp949", "뷁 똠방각하", "euc-kr"),
+        ("ks_c_5601-1987", "cp949", "찦차 펲시", "euc-kr"),
+        ("big5", "big5hkscs", "喺香港嘅", "big5"),
+        ("gb2312", "gb18030", "㐀朱镕基", "gbk"),
+        ("gbk", "gb18030", "\U00020000€", "gbk"),
+        ("tis-620", "cp874", "“ไทย”", "windows-874"),
+        ("iso-8859-11", "cp874", "ไทย…", "windows-874"),
+        ("us-ascii", "cp1252", "“ä”", "windows-1252"),
+        ("iso-8859-9", "cp1254", "ışğ“”", "windows-1254"),
+        ("x-mac-cyrillic", "mac-cyrillic", "Ґава", "x-mac-cyrillic"),
+        ("koi8-ru", "koi8-u", "їжак", "koi8-u"),
+        ("cp866", "cp866", "Утро", "ibm866"),
+        ("x-user-defined", "cp1252", "ä", "windows-1252"),  # in a meta element (HTML standard, 13.2.3.2)
+        ("utf-16", "utf-8", "ä", "utf-8"),  # likewise
+    ],
+)
+def test_labels_mean_what_they_mean_in_the_whatwg_standard(label, codec, text, name):
+    """https://encoding.spec.whatwg.org/#names-and-labels: a browser shows these characters."""
+    page = f"<meta charset={label}><p>{text}</p>"
+    assert decode_characters(page.encode(codec)) == Decoded(page, name)
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "text"),
+    [
+        (b"\xad\xa1\xfc\xe2\xa1\xc1\x8f\xb0\xa1", "euc-jp", "①髙～丂"),  # NEC row 13, IBM, punctuation, JIS X 0212
+        (b"\x1b$B-!F|K\\\x1b(B a \x1b(I1\x1b(B", "iso-2022-jp", "①日本 a ｱ"),
+        (b"a\x1b$)C\x0e!!", "replacement", "\ufffd"),
+        (b"\xa4\xae", "koi8-u", "єў"),  # RFC 2319 has box drawing at 0xAE
+        (b"\x81\x93", "windows-1252", "\x81“"),
+        (b"\xaa\x81", "windows-1253", "\ufffd\x81"),
+        (b"\x80\xd6\xd0", "gbk", "€中"),
+        (b"\x81<b>", "shift_jis", "\ufffd<b>"),  # an ASCII byte after a lead byte is not swallowed
+        (b"\xfc\xfc\x93\xfa", "shift_jis", "\ufffd日"),
+        (b"\xb0\xff\xb0\xa1", "euc-kr", "\ufffd가"),
+    ],
+)
+def test_bytes_are_decoded_as_by_the_standards_decoders(body, name, text):
+    assert web_encodings.decode(body, name) == text
+
+
+UNDECLARED = {
+    "cp932": "①まず髙橋さんに電話をかけて、明日の予定を確認しました。②次に駅で㈱山田の﨑田さんに会いました。",
+    "cp949": "똠방각하라는 말은 옛날 소설에 나오는 말이다. 뷁이라고 외친 사람은 찦차를 탔다.",
+    "big5hkscs": "喺香港嘅街市，啲人朝早就去買餸，佢哋話呢度嘅魚好新鮮。我哋喺度食嘢，真係好舒服。",
+    "gb18030": "朱镕基于一九九八年担任总理，他说：㐀是一个很少用的字。今天早上我们去公园散步，看见许多老人在打太极拳。",
+    "cp874": "“ภาษาไทย” เป็นภาษาที่มีระดับเสียงของคำแน่นอนหรือวรรณยุกต์เช่นเดียวกับภาษาจีน และออกเสียงแยกคำต่อคำ…",
+    "koi8-u": "Сьогодні вранці ми пішли до парку, де їжак і ґава гралися під деревами. Це було дуже цікаво.",
+    "cp1254": "Bu sabah parka gittik ve çok insan gördük. Çocuklar gölün kıyısında oynuyordu, yaşlılar da “tavla”.",
+}
+
+
+@pytest.mark.parametrize("codec", UNDECLARED)
+def test_undeclared_pages_are_decoded_with_the_characters_that_the_web_adds(codec):
+    page = f"<p>{UNDECLARED[codec]}</p>"
+    assert decode_characters(page.encode(codec)).text == page
+
+
+@given(st.binary(max_size=200), st.sampled_from(sorted(set(LABELS.values()))))
+def test_any_bytes_can_be_decoded_in_any_encoding(body, name):
+    assert isinstance(web_encodings.decode(body, name), str)

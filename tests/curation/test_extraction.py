@@ -62,7 +62,6 @@ GOLDEN = {
         "<article><script>var a = '<p>no text</p>';</script><style>p { color: red }</style>"
         f"<p>{LONG}</p><p>{OTHER}</p></article>"
     ),
-    "its own title": f"<article><h1>A page</h1><p>{LONG}</p><p>{OTHER}</p></article>",
     "a table layout": (
         '<table><tr><td><ul><li><a href="/">Home</a></li><li><a href="/x">Links</a></li></ul></td>'
         f"<td><p>{LONG}</p><p>{OTHER}</p></td></tr></table>"
@@ -89,6 +88,50 @@ def test_headings_lists_and_listings_of_the_article_are_kept():
     assert text == f"{LONG.strip()}\nWhat follows\nfirst thing\nsecond thing\nx = 1\n  y = 2\n{OTHER.strip()}"
 
 
+def test_headings_that_the_title_contains_stay():
+    """A section called "Rome" on a page called "Houses of Rome" is a section; only the title itself is left out."""
+    paragraphs = f"<p>{LONG}</p><p>{OTHER}</p><p>{LONG}</p>"
+    body = f"<article><h1>Houses of Rome</h1><h2>Uses</h2>{paragraphs}<h2>Rome</h2>{paragraphs}</article>"
+    lines = extract(page(body, "Houses of Rome - a guide")).text.splitlines()
+    assert lines[0] == "Uses" and lines[4] == "Rome" and len(lines) == 8
+
+
+def test_a_short_page_keeps_its_title():
+    """A title and three sentences: without the title, nobody knows what they are about."""
+    body = f"<header><nav>Home</nav></header><main><h1>A page</h1><div><div><p>{LONG}</p></div></div></main>"
+    assert extract(page(body)).text == f"A page\n{LONG.strip()}"
+
+
+def test_a_list_of_links_is_the_content_of_a_page_without_prose():
+    links = "".join(f'<li><a href="/{i}">The story of the harbour, part {i}</a></li>' for i in range(9))
+    text = extract(page(f"{NAV}<main><h1>Stories</h1><ul>{links}</ul></main><footer>Imprint</footer>")).text
+    assert text.splitlines() == ["Stories", *(f"The story of the harbour, part {i}" for i in range(9))]
+
+
+def test_a_box_in_a_text_stays_and_a_column_beside_it_does_not():
+    """ "sidebar" is DocBook's name of a box in a text (docbook.org, `sidebar`), and most sites' of a column."""
+    box = f'<div class="sidebar"><p>{LONG}</p></div>'
+    body = f"<div><div class=text><p>{LONG}</p>{box}<p>{OTHER}</p></div>{box.replace(LONG, 'A column.')}</div>"
+    text = extract(page(body)).text
+    assert text == f"{LONG.strip()}\n{LONG.strip()}\n{OTHER.strip()}"
+
+
+def test_permalinks_of_headings_are_left_out():
+    body = f'<article><p>{LONG}</p><h2>Uses<a href="#uses">¶</a></h2><p>{OTHER}<a href="#f1">↩</a></p></article>'
+    assert extract(page(body)).text == f"{LONG.strip()}\nUses\n{OTHER.strip()}"
+
+
+def test_a_heading_after_the_first_paragraph_is_no_title():
+    body = f"<article><p>{LONG}</p><h2>A page</h2><p>{OTHER}</p></article>"
+    assert "A page" in extract(page(body)).text.splitlines()
+
+
+def test_a_row_of_a_table_is_a_line():
+    rows = "<tr><th>Name<th>Age<tr><td>Alice<td>30<tr><td><p>Bob<p>junior<td>4"
+    text = extract(page(f"<article><p>{LONG}</p><table>{rows}</table><p>{OTHER}</p></article>")).text
+    assert text.splitlines()[1:-1] == ["Name\tAge", "Alice\t30", "Bob", "junior", "4"]
+
+
 def test_posts_of_a_list_page_are_all_kept():
     posts = [f"Post number {i}. {LONG}" for i in range(4)]
     html = "".join(
@@ -105,9 +148,10 @@ def test_titles_are_read(title, expected):
     assert extract(page(ARTICLE, title)).title == expected
 
 
-def test_entities_are_resolved_and_breaks_become_spaces():
-    html = "<p>Tom &amp; Jerry&nbsp;ran<br>away &lt;fast&gt; over the hills and through the woods</p>"
-    assert extract(page(html)).text == "Tom & Jerry ran away <fast> over the hills and through the woods"
+def test_entities_are_resolved_and_breaks_are_line_breaks():
+    """Verse and addresses have their lines from `br` (HTML standard, 4.5.27)."""
+    html = "<p>Tom &amp; Jerry&nbsp;ran <br> <br>away &lt;fast&gt; over the hills and through the woods<br></p>"
+    assert extract(page(html)).text == "Tom & Jerry ran\naway <fast> over the hills and through the woods"
 
 
 @pytest.mark.parametrize(
@@ -211,12 +255,19 @@ def test_hostile_pages_are_bounded_in_work_and_memory(case):
     assert int(memory) < 2_500
 
 
+def test_a_page_whose_only_good_text_is_outside_of_all_elements_is_extracted():
+    """The body then has good text, but no child that has any, and many links elsewhere; this was a KeyError."""
+    good = "Good text of the page itself, with commas, that is long enough to count as good text here. "
+    links = "<a href=x>a link to a page</a> " * 30
+    assert extract(f"<body>{good}<div><p>A short paragraph, of some words.</p></div>{links}".encode()).text
+
+
 @pytest.mark.parametrize(
     ("html", "rule", "value", "threshold"),
     [
         (b"<p>" + b"x" * 2_000, "too_large", "2003", "2000"),
         (b"<p>" * 200, "too_many_tags", "200", "150"),
-        (b"<p " + b" ".join(b"attribute%04d=1" % i for i in range(700)) + b">", "too_many_attributes", "701", "600"),
+        (b"<p " + b" ".join(b"attribute%04d=1" % i for i in range(700)) + b">", "too_many_attributes", "700", "600"),
     ],
     ids=["bytes", "tags", "attributes"],
 )
@@ -233,4 +284,14 @@ def test_the_f1_on_saved_pages_is_above_that_of_other_extractors(shared_data):
     from extraction import f1, load, score
 
     scores = [score(truth, extract(html).text) for _, html, truth in load(shared_data / "extraction" / "readability")]
-    assert f1(scores)["f1"] >= 0.95
+    assert f1(scores)["f1"] >= 0.957
+
+
+def test_pages_of_all_kinds_have_their_content_and_not_their_frame(shared_data):
+    """trafilatura 2.3.1 has 0.846 on these pages, which are no articles for the greater part."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    from extraction_pages import extractors, load, measure
+
+    pages = load(shared_data / "web" / "2026-10")
+    assert len({page["language"] for page in pages}) >= 12
+    assert measure(pages, extractors()["llm_assets"])["all"]["f1"] >= 0.92

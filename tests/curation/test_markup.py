@@ -13,6 +13,35 @@ from llm_assets.curation.markup import BLOCK_TAGS, read_blocks
 TAG = re.compile(r'<(/?[a-zA-Z][^\x09-\x0d\x1c-\x20>/"]*)([^>"]*(?:"[^"]*"[^>"]*)*)>|<!--[\s\S]*?-->')
 
 
+def write_simply(text, pieces, in_pre):
+    """Append text to a block's characters, with ASCII white space collapsed; returns how many were written."""
+    before = len(pieces)
+    for character in text:
+        if character in "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f " and not in_pre:
+            if pieces and pieces[-1] not in " \n":
+                pieces.append(" ")
+        else:
+            pieces.append(character)
+    return len(pieces) - before
+
+
+def break_simply(pieces, in_pre):
+    if in_pre:
+        pieces.append("\n")
+    elif pieces and pieces[-1] != "\n":
+        if pieces[-1] == " ":
+            pieces.pop()
+        pieces.append("\n")
+
+
+def finish_simply(pieces, in_pre):
+    text = unescape("".join(pieces))
+    if in_pre:
+        return "" if text.isspace() else text.strip("\n")
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    return "\n".join(line for line in lines if line)
+
+
 def read_simply(html):
     """Elements (tag, parent, first, last, attributes) and blocks (text, element, link characters)."""
     elements, blocks = [["body", 0, 0, 0, ""]], []
@@ -21,9 +50,8 @@ def read_simply(html):
     for name, attributes, text in zip(["", *parts[1::3]], ["", *parts[2::3]], parts[0::3], strict=True):
         tag = (name or "").removeprefix("/")
         if tag in BLOCK_TAGS or tag == "hr":
-            joined = unescape("".join(pieces))
-            joined = joined.strip("\n") if in_pre else " ".join(joined.split())
-            if joined and not joined.isspace():
+            joined = finish_simply(pieces, in_pre)
+            if joined:
                 blocks.append((joined, current, linked))
             pieces, linked = [], 0
             if tag not in ("hr", "body"):
@@ -39,10 +67,10 @@ def read_simply(html):
         elif tag == "a":
             in_link = name == "a"
         elif name == "br":
-            pieces.append("\n")
+            break_simply(pieces, in_pre)
         if text:
-            pieces.append(text)
-            linked += len(text) if in_link else 0
+            characters = write_simply(text, pieces, in_pre)
+            linked += characters if in_link else 0
     elements[0][3] = len(blocks)
     return elements, blocks
 

@@ -14,8 +14,33 @@ EXAMPLES = [
     ("email", "Write to jane.doe@example.org today.", "jane.doe@example.org"),
     ("email", "mailto:o'neil+news@mail.co.uk, please", "o'neil+news@mail.co.uk"),
     ("email", "<a_b-c@sub.domain.museum>", "a_b-c@sub.domain.museum"),
-    ("email", "(x@bücher.example or info@xn--bcher-kva.de)", "info@xn--bcher-kva.de"),
+    ("email", "(at bücher or info@xn--bcher-kva.de)", "info@xn--bcher-kva.de"),
     ("email", "UPPER@EXAMPLE.COM.", "UPPER@EXAMPLE.COM"),
+    # Domains and local parts in other scripts: RFC 5890, RFC 6531.
+    ("email", "(x@bücher.example, bücher)", "x@bücher.example"),
+    ("email", "an info@müller-bau.de schreiben", "info@müller-bau.de"),
+    ("email", "von jürgen.roth@firma.example an alle", "jürgen.roth@firma.example"),
+    ("email", "联系 用户@例子.公司。谢谢", "用户@例子.公司"),
+    ("email", "联系：用户@例子。公司", "用户@例子。公司"),
+    ("email", "почта: иван.петров@пример.рф, тел.", "иван.петров@пример.рф"),
+    ("email", "लिखें अजय@डाटा.भारत पर", "अजय@डाटा.भारत"),
+    ("email", "메일 info@한국.kr 로", "info@한국.kr"),
+    # Text glued to an address, behind its domain or, in scripts without spaces, before its local part.
+    ("email", "Write to ann@example.org.Then go on", "ann@example.org"),
+    ("email", "Write to ann@example.org.It helps", "ann@example.org"),
+    ("email", "ann@example.orgPhone: 1", "ann@example.org"),
+    ("email", "an ann@example.org-based list", "ann@example.org"),
+    ("email", "请联系ann@example.org或者来", "ann@example.org"),
+    ("email", "ann@example.orgへどうぞ", "ann@example.org"),
+    ("email", "see...ann@example.org...", "ann@example.org"),
+    # Syntax that is not valid or not usual, but occurs.
+    ("email", "a..b.@docomo.ne.jp is old", "a..b.@docomo.ne.jp"),
+    ("email", 'to "Ann Lee"@example.org only', '"Ann Lee"@example.org'),
+    # Characters that stand for nothing or for plain ones.
+    ("email", "to te\u00adst@ex\u00adample.org now", "te\u00adst@ex\u00adample.org"),
+    ("email", "to an\u200bn@example\u2060.org now", "an\u200bn@example\u2060.org"),
+    ("email", "to ａｎｎ＠ｅｘａｍｐｌｅ．ｏｒｇ now", "ａｎｎ＠ｅｘａｍｐｌｅ．ｏｒｇ"),
+    ("email", "mailto:ann%40example.org now", "ann%40example.org"),
     ("ip_address", "from 93.184.216.34 at night", "93.184.216.34"),
     ("ip_address", "http://93.184.216.34/index", "93.184.216.34"),
     ("ip_address", "host 2606:2800:220:1:248:1893:25c8:1946 up", "2606:2800:220:1:248:1893:25c8:1946"),
@@ -32,6 +57,22 @@ EXAMPLES = [
     ("phone", "call 212.736.5000,", "212.736.5000"),
     ("phone", "Tel. +49 (0)30 227 32152", "+49 (0)30 227 32152"),
     ("phone", "ring +44 20 7219 3000!", "+44 20 7219 3000"),
+    # Typographic hyphens and spaces, and digits of other scripts.
+    ("phone", "call +1 202\u2011456\u20111111 now", "+1 202\u2011456\u20111111"),
+    ("phone", "call (202)\u00a0456-1414 now", "(202)\u00a0456-1414"),
+    ("phone", "call us\u2014202\u2011456\u20111414\u2014now", "202\u2011456\u20111414"),
+    ("phone", "電話（＋８１）３ー３２１０ー７０００まで", "＋８１）３ー３２１０ー７０００"),
+    ("phone", "هاتف +٤٤ ٢٠ ٧٢١٩ ٣٠٠٠ الآن", "+٤٤ ٢٠ ٧٢١٩ ٣٠٠٠"),
+    ("phone", "call \u202a+1 202\u00ad456\u00ad1111\u202c now", "+1 202\u00ad456\u00ad1111"),
+    ("credit_card", "card 4111\u20111111\u20111111\u20111111.", "4111\u20111111\u20111111\u20111111"),
+    ("credit_card", "card 41111111\u00ad11111111.", "41111111\u00ad11111111"),
+    ("ssn", "number 219\u201309\u20139998.", "219\u201309\u20139998"),
+    ("ip_address", "from ９３．１８４．２１６．３４ at night", "９３．１８４．２１６．３４"),
+    (
+        "iban",
+        "to DE89\u00a03704\u00a00044\u00a00532\u00a00130\u00a000 now",
+        "DE89 3704 0044 0532 0130 00".replace(" ", "\u00a0"),
+    ),
     ("iban", "account DE89370400440532013000.", "DE89370400440532013000"),
     ("iban", "to GB29 NWBK 6016 1331 9268 19 and no other", "GB29 NWBK 6016 1331 9268 19"),
     ("iban", "FR14 2004 1010 0505 0001 3M02 606", "FR14 2004 1010 0505 0001 3M02 606"),
@@ -73,12 +114,51 @@ TRAPS = {
     "table": "212 736 500 1 2 3 4 5 6 7\n100 200 300 400 500",
     "score": "won 21-19 15-21 22-20 and 3-2 (25-20, 23-25)",
     "short_phone": "call 911 or 555-1234 or 0800",
+    "ranges": "1990–1995, pp. 219–230, 1914–18 — 1939–45, ¶¶ 100–200, $1,000–2,000, 10:00–12:30, 20–30 ‰",
+    "typographic_dates": "2019‑10‑24, 24–10–2019, 03–04–2016 – 05–06–2017, 2019\u00a010\u00a024, ２０１９－１０－２４",
+    "typographic_isbn": "ISBN\u00a0978‑0‑306‑40615‑7, ISBN 978–3–16–148410–0, ISSN 0378–5955",
+    "typographic_versions": "Version\u00a01.2.3.4, v4.0.30319.42000 – release\u00a010.0.19041.1",
+    "typographic_coordinates": "40.748817,\u00a0−73.985428 and 51.5007\u00a00.1246; 48° 51′ 29″ N",
+    "typographic_numbers": "1\u202f234\u202f567\u202f890 and 12\u00a0345\u00a0678 and 3.14159\u00ad26535",
+    "mentions": "@用户 回复@张三：好 @münchen.de heute a@b.c％40",
+    "handles": "name@домен and foo@bar。baz and ann@exa mple.org",
 }
 
 
 @pytest.mark.parametrize(("kind", "text", "match"), EXAMPLES, ids=range(len(EXAMPLES)))
 def test_personal_data_is_found(kind, text, match):
     assert [(m.kind, text[m.start : m.end]) for m in find(text)] == [(kind, match)]
+
+
+HYPHENS = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u00ad\ufe63\uff0d"
+SPACES = "\u00a0\u202f\u2007\u2008\u2009\u200a\u200b\u3000\u2002\u205f"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "match"), [row for row in EXAMPLES if row[0] != "email" and row[1].isascii()], ids=str
+)
+def test_a_number_is_found_whatever_its_hyphens_and_spaces_are(kind, text, match):
+    """Typographic forms count as plain separators, one by one and all at once, wherever the plain number is found."""
+    start = text.index(match)
+    for plain, forms in (("-", HYPHENS), (" ", SPACES)):
+        for form in forms if plain in match else "":
+            changed = match.replace(plain, form)
+            assert [(m.kind, m.start, m.end) for m in find(text.replace(match, changed))] == [
+                (kind, start, start + len(changed))
+            ], ascii(changed)
+            assert scrubbed(text.replace(match, changed))[0] == text.replace(match, f"<{kind.upper()}>")
+    digits = str.maketrans("0123456789", "０１２３４５６７８９")
+    if not set("abcdef:") & set(match.lower()):  # Unicode has no other hexadecimal digits
+        assert scrubbed(text.replace(match, match.translate(digits)))[0] == text.replace(match, f"<{kind.upper()}>")
+
+
+@given(st.sampled_from([row for row in EXAMPLES if row[0] != "email" and row[1].isascii()]), st.data())
+def test_separators_of_any_mixture_hide_no_number(example, data):
+    """Each separator is replaced by a form of its own, unless the number needs equal ones."""
+    kind, text, match = example
+    forms = {"-": "-" + HYPHENS.replace("\u00ad", ""), " ": " " + SPACES.replace("\u200b", "")}
+    changed = "".join(data.draw(st.sampled_from(forms[c])) if c in forms else c for c in match)
+    assert scrubbed(text.replace(match, changed))[0] == text.replace(match, f"<{kind.upper()}>")
 
 
 @pytest.mark.parametrize("trap", TRAPS)

@@ -234,7 +234,7 @@ def test_impossible_settings_are_errors(fields, message):
     ("fields", "message"),
     [
         ({"stop_words": ("two words",)}, "stop word 'two words'"),
-        ({"word_splitting": "letters"}, "Input should be 'treebank' or 'spacy'"),
+        ({"word_splitting": "letters"}, "Input should be 'treebank', 'spacy', 'spacy-de'"),
         ({"min_words_per_line": -1}, "greater than or equal to 0"),
     ],
 )
@@ -293,6 +293,19 @@ def test_errors_for_bad_examples_name_the_line(tmp_path, content, message):
         read_examples(tmp_path / "e.jsonl")
     with pytest.raises(ExamplesError, match="no such file"):
         read_examples(tmp_path / "missing.jsonl")
+
+
+def test_examples_may_hold_any_character_that_json_can(tmp_path):
+    """Only a line feed ends a line of JSON Lines; half a surrogate pair (RFC 8259, section 8.2) becomes U+FFFD."""
+    texts = ["a\u2028b", "c\x85d\u2029e", "plain"]
+    lines = [f'{{"text": "{text}", "label": {label}}}' for text in texts for label in (0, 1)]
+    lines += ['{"text": "x \\ud83d y", "label": 1}', '{"text": "x \\ud83d\\ude00", "label": 0}']
+    (tmp_path / "e.jsonl").write_bytes("\ufeff".encode() + "\r\n".join(lines).encode() + b"\r\n")
+    assert read_examples(tmp_path / "e.jsonl")["text"].unique(maintain_order=True).to_list() == [
+        *texts,
+        "x \ufffd y",
+        "x 😀",
+    ]
 
 
 def test_the_identity_is_that_of_the_rules_that_apply_whatever_their_set_is_called():

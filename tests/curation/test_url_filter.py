@@ -4,6 +4,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from llm_assets.artifacts.tables import polars_schema
 from llm_assets.curation.url_filter import judge
@@ -137,6 +139,40 @@ def test_every_capture_has_one_verdict_in_file_order(verdict):
         capture(),
     )
     assert verdicts == [KEPT, ("adult", "bad.example", ""), ("status", "404", "200"), KEPT]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        # Latin-1, windows-1251 and a truncated UTF-8 sequence: crawls have such URLs (internetarchive/surt#19).
+        ("M%FCnchen", KEPT),
+        ("%E4%EE", KEPT),
+        ("%C3%28", KEPT),
+        ("%00%7F", KEPT),
+        ("porn-%FC", ("hard_word", "porn", "1")),
+        ("%FC/%70orn%E4", ("hard_word", "porn", "1")),
+        # A byte that is no UTF-8 takes no neighbour with it (Encoding standard, "UTF-8 decoder": the byte after a
+        # truncated sequence is read again).
+        ("%C3porn", ("hard_word", "porn", "1")),
+        ("%E2%82porn%F0", ("hard_word", "porn", "1")),
+        ("t%C3%BCr%FC", ("hard_word", "tür", "1")),
+        ("%FCfreeporn.x%FC", ("substring", "freeporn.x", "1")),
+    ],
+)
+def test_escapes_that_are_no_utf8_hide_nothing(verdict, path, expected):
+    assert verdict(capture(url=f"http://plain.example/{path}")) == [expected]
+
+
+@given(st.lists(st.lists(st.one_of(st.binary(max_size=6), st.text(max_size=6)), max_size=6), min_size=1, max_size=20))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_escaped_bytes_hide_a_word_or_stop_the_query(verdict, urls):
+    # An escape may stand for any byte (RFC 3986, section 2.1).
+    paths = [
+        "".join(part if isinstance(part, str) else "".join(f"%{byte:02X}" for byte in part) for part in parts)
+        for parts in urls
+    ]
+    captures = [capture(url=f"http://plain.example/{path} porn") for path in paths]
+    assert verdict(*captures) == [("hard_word", "porn", "1")] * len(paths)
 
 
 def test_percent_and_broken_urls_do_not_stop_the_query(verdict):

@@ -11,7 +11,8 @@ import pytest
 from llm_assets.dialogue.guidelines import read_guidelines
 from llm_assets.dialogue.messages import from_json, to_json
 from llm_assets.dialogue.wordings import OPEN_QUESTIONS
-from llm_assets.evaluation.grading import holds, refuses
+from llm_assets.evaluation.grading import holds
+from llm_assets.evaluation.statements import refuses
 from llm_assets.finetuning.dialogues import SOURCES, generate_conversations
 from llm_assets.finetuning.fact_exchanges import read_fact, with_articles
 from llm_assets.finetuning.material import Material, Topic

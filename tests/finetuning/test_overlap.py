@@ -36,6 +36,16 @@ def test_a_short_question_is_found_only_as_the_whole_message():
     assert phrases.find("And who is this man?") is None
 
 
+def test_phrases_are_found_in_scripts_without_spaces():
+    """Each letter counts as a word there, so a name is found within a sentence, and a question by a run of letters."""
+    names = Phrases()
+    names.add("王小明", "王小明")
+    assert names.find("你知道王小明住在哪里吗") and names.find("สวัสดี") is None
+    phrases = question_phrases([("长江三峡水电站一共有多少台发电机组?", "set")], 13)
+    assert phrases.find("请告诉我，长江三峡水电站一共有多少台发电机组")
+    assert phrases.find("长江三峡水电站在哪里") is None
+
+
 def test_sums_differ_by_their_signs():
     phrases = question_phrases([("What is 3 + 4 now?", "set")], 13)
     assert phrases.find("What is 3 + 4 now?")

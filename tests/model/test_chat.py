@@ -161,7 +161,30 @@ def read(conversation):
 
 
 CALLED = "<|bos|><|user_start|> hi<|user_end|><|assistant_start|><|search_start|> a<|search_end|>"
-PROGRAMS = ["{1, 2}", '{"a": 1}["a"]', "{x for x in 'ab'}", '{"a": "\\x"}', '{"a": "b', "{'a': 'b'}", "print('{')"]
+PROGRAMS = [
+    *("{1, 2}", '{"a": 1}["a"]', "{x for x in 'ab'}", '{"a": "\\x"}', '{"a": "b', "{'a': 'b'}", "print('{')"),
+    *(
+        '{"a": x for x in "b"}',
+        '{"a": 1 + 2}',
+        '{"a": f("b")}',
+        '{"a": "b" "c"}',
+        '{"a": 1, }',
+        '{"a": [1, 2}',
+        '{"a"}',
+    ),
+    *('{"a\\x": "b"}', '{"a": "b\tc"}', '{"a": "b", "a": "c"}', '{"a": "b", "\\u0061": null}', '{"a": "\\u12x4"}'),
+    *('{"a": 01}', '{"a": 1.}', '{"a": .5}', '{"a": 1e}', '{"a": +1}', '{"a": True}', '{"a": nul}', '{"a": 1 2}'),
+    *(
+        '{"a": "b"} # c',
+        '{"a": {"b": 1,}}',
+        '{"a" "b"}',
+        '{"a":: "b"}',
+        '{,"a": "b"}',
+        '{"a": "b";}',
+        '{5: "b"}',
+        '{"a": -}',
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -226,6 +249,9 @@ def test_what_training_data_may_hold_has_the_same_tokens_in_the_template(tokeniz
         (calling({"query": 5}), "must be one text"),
         (calling('{"query": 5}'), "must be one text"),
         (calling('{"query": {"text": "a"}}'), "must be one text"),
+        (calling('{"query": ["a", {"b": [1.5e-3, -0, true]}]}'), "must be one text"),
+        (calling('{"query": NaN, "a": -Infinity}'), "must be one text"),
+        (calling('{"query": null}'), "must be one text"),
         (calling({}), "must be one text"),
         (calling("{}"), "must be one text"),
         (calling(None), "must be one text"),
@@ -328,3 +354,5 @@ def test_there_is_nothing_to_answer_after_an_answer():
     assert ENCODING.decode(prompt(ENCODING, [USER])).endswith("<|user_end|><|assistant_start|>")
     with pytest.raises(ConversationError, match="so there is nothing left to answer"):
         prompt(ENCODING, [USER, ANSWER])
+    with pytest.raises(ConversationError, match="message 1: it is the system's, so there is nothing left to answer"):
+        prompt(ENCODING, [Message("system", "Be kind.")])

@@ -18,6 +18,7 @@ from llm_assets.web.errors import SourceError
 from resources import ArtifactStore, ChosenRecipe
 from resources.assets import CRAWLS_BUILT
 from resources.jobs import make_jobs
+from resources.live_runs import announce_run
 from resources.recrawls import crawls_with_corpus, refresh_sensor, registered_crawls
 from tests.support.commands import environment_for
 from tests.support.recrawl_schedules import definitions, tick
@@ -95,6 +96,19 @@ def test_a_failed_days_crawl_is_requested_again_and_a_built_one_is_not(recrawl_p
     running = dg.DagsterRun(job_name="crawl", tags=running_tags, status=dg.DagsterRunStatus.STARTED)
     instance.add_run(running)
     assert tick(defs, instance, 9).skip_message == f"site-2026-11-09 is being built by run {running.run_id}"
+
+
+def test_a_run_whose_process_was_killed_blocks_no_tick(recrawl_project, instance):
+    running = dg.DagsterRun(
+        job_name="crawl", tags={"dagster/partition": "site-2026-11-02"}, status=dg.DagsterRunStatus.STARTED
+    )
+    instance.add_run(running)
+    with announce_run(running.run_id):
+        assert "is being built" in tick(definitions(), instance, 2).skip_message
+    path = load_settings().data / "processes" / running.run_id
+    path.touch()  # as a killed process leaves it: there, and not locked
+    assert tick(definitions(), instance, 2).run_requests
+    assert instance.get_run_by_id(running.run_id).status == dg.DagsterRunStatus.FAILURE and not path.exists()
 
 
 def test_a_partition_lost_in_dagster_or_in_the_store_is_restored(recrawl_project, instance):

@@ -42,9 +42,11 @@ def test_real_crawls(shared_data, crawl, captures):
 def test_sample_files_of_other_projects(shared_data):
     artifacts = build_crawl(warc_crawl(f"{shared_data}/web/samples/*"))
     stats = artifacts["raw_warc"].record.stats
-    assert stats["captures"] > 650 and stats["corrupt"] == 1
-    corrupt = rejects(artifacts).filter(pl.col("rule") == "corrupt_record")
-    assert corrupt["warc_file"].to_list() == ["warcio-example-trunc.warc"]
+    # A body of warcio-example-trunc.warc is two bytes short. Its record is a capture, and the digest shows the damage.
+    assert stats["captures"] == 668 and stats["corrupt"] == 0
+    captures = pl.concat([pl.read_parquet(path) for path in artifacts["raw_warc"].table("captures")])
+    short = captures.row(by_predicate=pl.col("warc_file") == "warcio-example-trunc.warc", named=True)
+    assert short["payload_digest"] != short["declared_digest"]
 
 
 def test_a_revisit_is_rejected_with_its_original(shared_data):

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from llm_assets.evaluation.statements import GroundTruth, StatementJudge, TruthFact
+from llm_assets.evaluation.ground_truth import GroundTruth, StatementJudge, TruthFact
 from llm_assets.preference.labelling_rule import prefer, rule_score, truth_score
 
 QUESTION, SUBJECT = "Tell me about Mira Wolf.", "Mira Wolf"

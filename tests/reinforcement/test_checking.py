@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.reinforcement.checking import is_number, is_number_only, is_spelled, is_stated, numbers
+from llm_assets.evaluation.quantities import numbers
+from llm_assets.reinforcement.checking import is_number, is_number_only, is_spelled, is_stated
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,19 @@ from llm_assets.reinforcement.checking import is_number, is_number_only, is_spel
         ("<answer>42</answer>", "42"),
         ("50 minus 8 = 42", "42"),
         ("50 \u2013 8 = 42", "42"),
+        # Words behind the answer, or before it, that do not change it.
+        ("The answer is 42. I hope this helps!", "42"),
+        ("Sure! 42. Is there anything else?", "42"),
+        ("50 - 8 = 42. The answer is 42.", "42"),
+        ("Step 1: 40 + 1 = 41\nStep 2: 41 + 1 = 42\nThe answer is 42", "42"),
+        ("He did not sell 5 eggs, so 47 - 5 = 42\n#### 42", "42"),
+        ("It is 42. There is no doubt about it.", "42"),
+        ("#### 42. Is there anything else?", "42"),
+        # Thousands as ISO 80000-1 and the Swiss write them.
+        ("It is 1\u202f085.", "1085"),
+        ("It is 1\u00a0085\u00a0000.", "1085000"),
+        ("It is 1'085.5.", "1085.5"),
+        ("-(42)", "-42"),
     ],
 )
 def test_a_right_number_is_accepted(text, answer):
@@ -109,6 +123,26 @@ def test_a_right_number_is_accepted(text, answer):
         ("42 and a half.", "42"),
         ("42 \u00bd", "42"),
         ("42 or more.", "42"),
+        ("It is approx. 42.", "42"),
+        ("It is more than -42.", "-42"),
+        ("About -$42.", "-42"),
+        ("At least minus 42.", "-42"),
+        ("It might be 42.", "42"),
+        ("Twice 42.", "42"),
+        ("42 squared.", "42"),
+        ("42 plus one.", "42"),
+        ("-(42)", "42"),
+        # A choice, a list, or a sentence that is taken back states nothing.
+        ("It is either 41 or 42.", "42"),
+        ("x = 41 or x = 42", "42"),
+        ("It is 41. Or 42.", "42"),
+        ("40, 41, 42, 43", "42"),
+        ("The answer is not\n42", "42"),
+        ("The answer is 42. That is wrong.", "42"),
+        ("The answer is 42. No.", "42"),
+        ("It is 42. Just kidding.", "42"),
+        ("1\u202f042", "42"),
+        ("1'042", "42"),
     ],
 )
 def test_a_wrong_or_ambiguous_number_is_rejected(text, answer):
@@ -196,6 +230,11 @@ DISTRACTORS = ("Norrland", "Eastmarch", "Highmoor")
         ("It is false that Holt lies in Norrland.", False),
         ("Holt is hardly in Norrland.", False),
         ("Holt does not lie in the south. It lies in Norrland.", True),
+        ("Holt lies in Norrland. I hope this helps.", True),
+        ("Highmoor. No, Norrland.", True),
+        ("Highmoor. Or Norrland.", False),
+        ("Holt lies in Norrland. That is wrong.", False),
+        ("Holt may be in Norrland.", False),
     ],
 )
 def test_only_the_last_sentence_counts(text, right):

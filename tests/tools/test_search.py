@@ -102,3 +102,11 @@ def test_long_paragraphs_are_cut_between_sentences():
         "Four five six.",
         "Seven.",
     ]
+
+
+def test_an_index_is_opened_in_a_folder_of_any_name(tmp_path):
+    # SQLite's URIs (sqlite.org/uri.html) escape "?", "#" and "%" of a path.
+    path = tmp_path / "a [b]" / "50%20? #1 {x}" / "index.sqlite"
+    path.parent.mkdir(parents=True)
+    write_index(path, ROWS)
+    assert [passage.url for passage in SearchIndex(path).search("Ashwick")] == [ROWS[0][0]]

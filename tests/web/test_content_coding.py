@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.warc import ContentCodingError, TooLarge, decode_coding
+from llm_assets.warc import ContentCodingError, TooLarge, decode_coding, decode_transfer
 from llm_assets.warc.compression import zstd
 
 LIMIT = 1 << 20
@@ -91,3 +91,40 @@ def test_of_a_truncated_body_what_came_is_kept(coding):
 
 def test_several_zstd_frames_are_one_body():
     assert decode_coding(zstd.compress(HTML[:100]) + zstd.compress(HTML[100:]), "zstd", LIMIT) == HTML
+
+
+@pytest.mark.parametrize("encode", [brotli.compress, zstd.compress, zlib.compress])
+def test_a_body_in_another_coding_than_gzip_is_not_taken_for_text(encode):
+    """A server that says gzip and sends brotli: the compressed bytes are no page."""
+    body = b" ".join(b"word%d" % number for number in range(400))
+    with pytest.raises(ContentCodingError, match="no gzip stream, and no text"):
+        decode_coding(encode(body), "gzip", LIMIT)
+
+
+def test_a_text_with_stray_controls_may_be_stored_decoded_under_gzip():
+    body = HTML + b"\x08 and \x0b" + HTML * 3
+    assert decode_coding(body, "gzip", LIMIT) == body
+
+
+def chunked(body, line_end=b"\r\n", size=b"%x"):
+    pieces = [body[start : start + 7] for start in range(0, len(body), 7)]
+    return b"".join(size % len(piece) + line_end + piece + line_end for piece in pieces) + b"0" + 2 * line_end
+
+
+@pytest.mark.parametrize(
+    ("header", "encode"),
+    [
+        ("chunked", chunked),
+        ("Chunked", lambda body: chunked(body, b"\n")),
+        ("chunked", lambda body: chunked(body, size=b"0000000000%x")),
+        ("chunked", lambda body: chunked(body, size=b"%x  ")),
+        ("chunked", lambda body: chunked(body, size=b"%x;name=" + b"v" * 200)),
+        ("gzip, chunked", lambda body: chunked(gzip.compress(body))),
+        ("gzip", gzip.compress),
+        ("identity", bytes),
+        ("", bytes),
+    ],
+)
+def test_the_codings_of_the_transfer_are_undone(header, encode):
+    """RFC 9112, sections 6.1 and 7.1; lines may end in a bare LF (section 2.2)."""
+    assert decode_transfer(encode(HTML), header, LIMIT) == HTML

@@ -337,6 +337,20 @@ def test_the_sitemaps_that_robots_txt_names_replace_the_default_one(tmp_path):
     assert {f"{A}/a", f"{A}/b"} < set(pages) and f"{A}/c" not in pages and failed == {f"{A}/shut": "robots"}
 
 
+def test_an_entry_that_is_no_url_loses_no_other_entry(tmp_path):
+    # sitemaps.org asks for URLs as in RFC 3986; what a site wrote instead is its own, and concerns no other entry.
+    broken = f"{A}:99999/"
+    answers = {
+        f"{A}/": html(b"<p>"),
+        f"{A}/robots.txt": (200, {}, f"Sitemap: {broken}s.xml\nSitemap: {A}/index.xml\n".encode()),
+        f"{A}/index.xml": (200, XML, urlset(f"{broken}t.xml", f"{A}/one.xml", tag="sitemapindex", entry="sitemap")),
+        f"{A}/one.xml": (200, XML, urlset(f"{broken}page", f"{A}/a")),
+        f"{A}/a": html(b"<p>"),
+    }
+    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/", sitemaps=True))
+    assert f"{A}/a" in pages and failed == {f"{broken}{name}": "other" for name in ("s.xml", "t.xml", "page")}
+
+
 @pytest.mark.parametrize("body", [b"<html><body>none", b"", b"\x1f\x8b\x08broken", b"no urls", b"<urlset><url>"])
 def test_an_answer_that_is_no_sitemap_is_recorded(tmp_path, body):
     site = ScriptedSite({f"{A}/": html(b"<p>"), f"{A}/sitemap.xml": (200, XML, body)})
@@ -348,3 +362,24 @@ def test_an_answer_that_is_no_sitemap_is_recorded(tmp_path, body):
 def test_plans_carry_the_new_fields():
     source = WebCrawl(seeds=(f"{A}/",))
     assert json.loads(source.model_dump_json())["seed_redirects"] == "www" and not source.sitemaps
+
+
+def test_what_is_no_url_in_a_sitemap_or_a_robots_txt_costs_nothing_else(tmp_path):
+    """Scrapy raises ValueError for such a request, which would end the reading of the list."""
+    robots = f"Sitemap: /relative.xml\nSitemap: {A}/list.txt\n".encode()
+    answers = {
+        f"{A}/": html(b"<p>"),
+        f"{A}/robots.txt": (200, {}, robots),
+        f"{A}/list.txt": (200, {"Content-Type": "text/plain"}, f"http://[bad/\n{A}:x/\n{A}/b\n".encode()),
+        f"{A}/b": html(b"<p>"),
+    }
+    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/", sitemaps=True, scope="any"))
+    assert pages[f"{A}/b"] == 200
+    assert failed == {"/relative.xml": "other", "http://[bad/": "other", f"{A}:x/": "other"}
+
+
+def test_a_base_element_that_is_no_url_is_passed_over(tmp_path):
+    """As in browsers (HTML, section 4.2.3): the links are those of the page without it."""
+    answers = {f"{A}/": html(b"<base href='http://[bad'><a href='/b'>b</a>"), f"{A}/b": html(b"<p>")}
+    pages, failed = run(tmp_path, ScriptedSite(answers).crawl(f"{A}/"))
+    assert pages == {f"{A}/": 200, f"{A}/b": 200} and failed == {}

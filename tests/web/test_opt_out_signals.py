@@ -1,5 +1,7 @@
 """Opt-out signals: found in headers, elements and policies of sites, recorded for each capture, and obeyed."""
 
+import time
+
 import brotli
 import polars as pl
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from llm_assets.artifacts import materialize
 from llm_assets.recipes import Recipe, UrlFilter, WarcFiles
 from llm_assets.warc import read_captures
-from llm_assets.web.opt_out_signals import PathRule, content_signals, page_signals, rule_for, tdm_rules
+from llm_assets.web.capture_index import capture_row
+from llm_assets.web.opt_out_signals import PathRule, content_signals, page_signals, policy_of, rule_for, tdm_rules
 from llm_assets.web.raw_warc import RAW_WARC
 from tests.support.building import build
 from tests.support.corpus import corpus_workspace
@@ -114,6 +117,12 @@ def test_the_rules_of_a_tdmrep_file(text, expected):
         ("/*.pdf$", "http://a.example/x/y.pdf", True),
         ("/*.pdf$", "http://a.example/y.pdf?v=1", False),
         ("*?print", "http://a.example/y?print", True),
+        ("/a$", "http://a.example/a", True),
+        ("/a$", "http://a.example/ab", False),
+        ("/a*a$", "http://a.example/a", False),
+        ("/a*b*c", "http://a.example/axbxcx", True),
+        ("/a*b*c", "http://a.example/acb", False),
+        ("/a.b", "http://a.example/axb", False),
     ],
 )
 def test_patterns_of_paths(pattern, url, matches):
@@ -196,3 +205,30 @@ def test_the_crawler_requests_tdmrep_once_a_host_and_stores_it_only_if_it_exists
     site.answers[f"{a}/x"] = html(b"<p>new")
     urls, again = recorded("two")
     assert f"{a}/robots.txt" in urls and again == signals
+
+
+@pytest.mark.parametrize("url", ["http://[bad/robots.txt", "http://[x]/tdmrep.json", "http://[v1.x/x"])
+def test_a_page_whose_url_cannot_be_read_is_indexed(tmp_path, url):
+    """urllib raises for an unclosed bracket; one such URL stopped the index of its whole file."""
+    path = write(tmp_path / "a.warc.gz", [page(url, b"<p>text</p>")])
+    (capture,) = read_captures(path)
+    row = capture_row(capture, "a.warc.gz", "crawl")
+    assert row["host"] == "" and policy_of(row["url"]) is None and page_signals(capture) == []
+    assert rule_for([PathRule("/", "no", True)], url) is not None  # its path is taken as the root
+
+
+def test_a_pattern_of_many_stars_is_matched_in_linear_time():
+    """As a regular expression it takes more steps than the universe has had time for."""
+    rule = PathRule("/" + "*a" * 40 + "*b", "no", True)
+    assert rule_for([rule], "http://a.example/" + "a" * 2_000) is None
+    assert rule_for([rule], "http://a.example/" + "a" * 2_000 + "b/c") == rule
+
+
+def test_comments_without_an_end_are_searched_in_linear_time(tmp_path):
+    began = time.process_time()
+    assert signals_of(tmp_path, b"<p>noai</p>" + b"<!--" * 100_000 + b'<meta name="robots" content="noai">') == []
+    assert time.process_time() - began < 3
+
+
+def test_a_tdmrep_file_that_is_nested_too_deep_has_no_rules():
+    assert tdm_rules("[" * 200_000) == []

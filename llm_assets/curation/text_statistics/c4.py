@@ -15,7 +15,7 @@ from llm_assets.compute.compiled import compiled
 from llm_assets.recipes import TextStatistics
 
 from ..characters import SPACE, kinds_table
-from ..word_splitting import count_sentences
+from ..word_splitting import JIEBA, count_sentences
 from .columns import column_positions
 from .page_tokens import LINE_END, LINE_LONGEST_WORD, LINE_START, LINE_WORDS
 
@@ -52,6 +52,7 @@ class C4Rules(NamedTuple):
     """What the family reads of a recipe's definitions, and its phrases as code points."""
 
     word_rules: int
+    edit_lines: bool
     min_words_per_line: int
     max_word_length: int  # 0: no limit
     phrases: np.ndarray  # uint32: code points end to end
@@ -69,6 +70,7 @@ class C4Rules(NamedTuple):
             second_letters[ord(phrase[0])] = ord(phrase[1])
         return cls(
             word_rules,
+            definition.edit_lines,
             definition.min_words_per_line,
             definition.max_word_length,
             phrases,
@@ -120,8 +122,10 @@ def measure_c4(page, rules, buffers, row):  # type: ignore[no-untyped-def]
     """Edit one page and fill the family's columns; returns the EditedPage.
 
     Removed are lines with too few words, a word that is too long, "javascript" or a phrase of a policy; citation marks
-    are taken out of the others.
+    are taken out of the others. If the recipe edits no lines, the text stays as it is, and only the columns are filled.
     """
+    if not rules.edit_lines:
+        return _measure_unedited(page, rules, buffers, row)
     lines, word_starts, words = page.lines, page.word_starts, page.words
     out, out_kinds = buffers.text, buffers.kinds
     written = 0  # characters of the edited text
@@ -168,8 +172,32 @@ def measure_c4(page, rules, buffers, row):  # type: ignore[no-untyped-def]
         start += 1
     while written > start and out_kinds[written - 1] & SPACE:
         written -= 1
-    # Without a citation mark, "a[1]b" is another word.
-    return EditedPage(out[start:written], out_kinds[start:written], written - start, -1 if cited else kept_words)
+    # Without a citation mark, "a[1]b" is another word. Given words cannot be split again.
+    words_left = -1 if cited and rules.word_rules != JIEBA else kept_words
+    return EditedPage(out[start:written], out_kinds[start:written], written - start, words_left)
+
+
+@compiled
+def _measure_unedited(page, rules, buffers, row):  # type: ignore[no-untyped-def]
+    """Fill the family's columns of one page whose lines all stay; returns the page itself as the EditedPage."""
+    lorem_ipsum, curly_bracket, sentences = False, False, 0
+    for line in range(page.line_count):
+        start, end = page.lines[line, LINE_START], page.lines[line, LINE_END]
+        contents = _line_contents(page.text, start, end, rules)
+        lorem_ipsum = lorem_ipsum or contents & _HAS_LOREM_IPSUM != 0
+        curly_bracket = curly_bracket or contents & _HAS_CURLY_BRACKET != 0
+        sentences += count_sentences(
+            page.text[start:end],
+            page.kinds[start:end],
+            end - start,
+            rules.word_rules,
+            buffers.sentence_starts,
+            buffers.sentence_ends,
+            buffers.pending,
+        )
+    row[COLUMN.lorem_ipsum], row[COLUMN.curly_bracket] = lorem_ipsum, curly_bracket
+    row[COLUMN.sentences], row[COLUMN.removed_lines] = sentences, 0
+    return EditedPage(page.text, page.kinds, page.characters, page.words)
 
 
 @compiled

@@ -41,10 +41,13 @@ class GopherQualityRules(NamedTuple):
     """What the family reads of a recipe's definitions."""
 
     stop_words: np.ndarray  # uint64: hashes, at most 64
+    letters_only: bool  # whether every stop word has a letter; Chinese has "·" among them
 
     @classmethod
     def of(cls, definition: TextStatistics) -> GopherQualityRules:
-        return cls(np.array([hash_word(word) for word in definition.stop_words], np.uint64))
+        words = definition.stop_words
+        letters_only = all(any(map(str.isalpha, word)) for word in words)
+        return cls(np.array([hash_word(word) for word in words], np.uint64), letters_only)
 
 
 @compiled
@@ -52,13 +55,13 @@ def measure_gopher_quality(page, rules, row):  # type: ignore[no-untyped-def]
     """Fill the family's columns of one page."""
     row[COLUMN.characters] = page.characters
     row[COLUMN.words] = page.words
-    _measure_words(page, rules.stop_words, row)
+    _measure_words(page, rules.stop_words, rules.letters_only, row)
     _measure_symbols(page, row)
     _measure_lines(page, row)
 
 
 @compiled
-def _measure_words(page, stop_words, row):  # type: ignore[no-untyped-def]
+def _measure_words(page, stop_words, letters_only, row):  # type: ignore[no-untyped-def]
     """Words that are more than symbols, their mean length, words with a letter, and stop words."""
     kinds, starts, ends, hashes = page.kinds, page.word_starts, page.word_ends, page.word_hashes
     words = page.words
@@ -80,11 +83,11 @@ def _measure_words(page, stop_words, row):  # type: ignore[no-untyped-def]
             non_symbol_characters += end - start
         if has_letter:
             alpha_words += 1
-            if end - start <= MAX_STOP_WORD_LENGTH:
-                value = hashes[word]
-                for i in range(len(stop_words)):
-                    if stop_words[i] == value:
-                        stop_words_found |= np.uint64(1) << np.uint64(i)
+        if (has_letter or not letters_only) and end - start <= MAX_STOP_WORD_LENGTH:
+            value = hashes[word]
+            for i in range(len(stop_words)):
+                if stop_words[i] == value:
+                    stop_words_found |= np.uint64(1) << np.uint64(i)
     row[COLUMN.non_symbol_words] = non_symbol_words
     row[COLUMN.mean_word_length] = non_symbol_characters / max(non_symbol_words, 1)
     row[COLUMN.alpha_word_ratio] = alpha_words / max(words, 1)

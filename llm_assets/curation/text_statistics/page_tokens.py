@@ -13,7 +13,7 @@ import numpy as np
 from llm_assets.compute.compiled import compiled
 
 from ..characters import LINE_BREAK, SPACE, decode, kinds_of
-from ..word_splitting import split_words
+from ..word_splitting import JIEBA, split_words
 from .repeats import hash_prefixes, span_hash
 
 LINE_START, LINE_END, LINE_WORDS, LINE_LONGEST_WORD = range(4)
@@ -72,14 +72,19 @@ def new_buffers(longest):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def read_page(data, start, end, table, word_rules, buffers):  # type: ignore[no-untyped-def]
-    """The Page of the UTF-8 bytes data[start:end]."""
+def read_page(data, offsets, number, table, word_rules, given, buffers):  # type: ignore[no-untyped-def]
+    """The Page of text `number` of `data` (UTF-8). `given` has its words if the word rules are JIEBA."""
     text, kinds, prefixes, powers = buffers.text, buffers.kinds, buffers.prefixes, buffers.powers
-    n = decode(data, start, end, text)
+    n = decode(data, offsets[number], offsets[number + 1], text)
     kinds_of(text, n, table, kinds)
     hash_prefixes(text, n, prefixes, powers)
     starts, ends, hashes = buffers.word_starts, buffers.word_ends, buffers.word_hashes
-    words = split_words(text, kinds, n, word_rules, starts, ends, buffers.pending)
+    if word_rules == JIEBA:
+        first, last = given.offsets[number], given.offsets[number + 1]
+        words = last - first
+        starts[:words], ends[:words] = given.starts[first:last], given.ends[first:last]
+    else:
+        words = split_words(text, kinds, n, word_rules, starts, ends, buffers.pending)
     for word in range(words):
         hashes[word] = span_hash(prefixes, powers, starts[word], ends[word])
     lines = _split_lines(text, kinds, n, buffers.lines)

@@ -24,9 +24,10 @@ from llm_assets.compute.compiled import compiled
 from llm_assets.recipes import TextStatistics
 
 from ..characters import encode, kinds_table
+from ..jieba_words import NO_WORDS, chinese_words
 from ..quality_classifier import QUALITY_CLASSIFIER, load_classifier
 from ..text_buffers import texts_from, utf8_buffers
-from ..word_splitting import SPACY, TREEBANK
+from ..word_splitting import JIEBA, WORD_RULES
 from .c4 import C4, C4Rules, measure_c4, new_edit_buffers
 from .fineweb import FineWeb, FineWebRules, measure_fineweb
 from .gopher_quality import GopherQuality, GopherQualityRules, measure_gopher_quality
@@ -65,12 +66,13 @@ def compute_statistics(texts: pl.Series, definition: TextStatistics) -> tuple[np
     longest = int(np.diff(offsets).max(initial=0)) + 2
     statistics = np.zeros((len(texts), len(STATISTICS)))
     edited, edited_offsets = np.zeros(max(len(data), 1), np.uint8), np.zeros(len(texts) + 1, np.int64)
-    word_rules = TREEBANK if definition.word_splitting == "treebank" else SPACY
+    word_rules = WORD_RULES[definition.word_splitting]
     _measure_pages(
         data,
         offsets,
         kinds_table(),
         word_rules,
+        chinese_words(texts) if word_rules == JIEBA else NO_WORDS,
         GopherQualityRules.of(definition),
         C4Rules.of(definition, word_rules),
         FineWebRules.of(definition, word_rules),
@@ -89,6 +91,7 @@ def _measure_pages(  # type: ignore[no-untyped-def]
     offsets,
     table,
     word_rules,
+    given,
     quality_rules,
     c4_rules,
     fineweb_rules,
@@ -105,7 +108,7 @@ def _measure_pages(  # type: ignore[no-untyped-def]
     written = 0
     for number in range(len(offsets) - 1):
         row = statistics[number]
-        page = read_page(data, offsets[number], offsets[number + 1], table, word_rules, buffers)
+        page = read_page(data, offsets, number, table, word_rules, given, buffers)
         measure_gopher_quality(page, quality_rules, row[:_QUALITY_END])
         measure_gopher_repetition(page, ngrams, buffers.spans, seen, row[_QUALITY_END:_REPETITION_END])
         edited_page = measure_c4(page, c4_rules, edit_buffers, row[_REPETITION_END:_C4_END])
@@ -163,5 +166,5 @@ TEXT_STATISTICS = Stage(
     inputs=("language_filtered_text", QUALITY_CLASSIFIER.name),
     tables={"statistics": TextStatistic},
     main_table="statistics",
-    libraries=("numba", "polars"),
+    libraries=("numba", "polars", "rjieba"),
 )

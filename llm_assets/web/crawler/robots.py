@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from protego import Protego
 from scrapy.exceptions import IgnoreRequest
@@ -13,7 +12,7 @@ from scrapy.http import Request, Response
 from scrapy.http.request import NO_CALLBACK
 
 from ..robots_directives import product_token
-from ..urls import host_of
+from ..urls import host_of, origin_of
 from .scope import SITEMAP, Refusal, failure_reason
 
 MAX_CRAWL_DELAY = 60.0  # seconds; a robots.txt that demands more would stall the crawl
@@ -79,8 +78,7 @@ class RobotsMiddleware:
             raise SitemapsElsewhere(request.url)
 
     async def _rules_of(self, url: str) -> RobotRules:
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        origin = origin_of(url)
         async with self.locks.setdefault(origin, asyncio.Lock()):
             if origin not in self.rules:
                 self.rules[origin] = await self._fetch(origin)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import scrapy
-from scrapy.http import Request, Response
+from scrapy.http import HtmlResponse, Request, Response
 from scrapy.linkextractors import LinkExtractor
+from scrapy.utils.response import get_base_url
 from twisted.python.failure import Failure
 
 from ..opt_out_signals import TDMREP_JSON
 from ..robots_directives import header_directives, meta_directives, product_token
-from ..urls import without_fragment
+from ..urls import origin_of, without_fragment
 from .plan import CrawlPlan
 from .redirects import FragmentlessRedirects
 from .robots import DEFAULT_SITEMAP, RobotsMiddleware, SitemapsElsewhere
@@ -36,6 +37,7 @@ from .sitemaps import read_sitemap
 from .spool import Spool
 from .store import MIN_DELAY, RETRIED_STATUSES, StoreMiddleware
 
+_BASE = re.compile(r"(?i)<base\b[^>]{0,2000}>")
 MAX_SITEMAP_DEPTH = 3  # of sitemap indexes that name others
 
 
@@ -63,14 +65,15 @@ class WebSpider(scrapy.Spider):
         for seed in self.plan.source.seeds:
             yield Request(seed, errback=self.failed, meta={SEED: seed})
         if self.plan.source.sitemaps:
-            for origin in dict.fromkeys(map(_origin, self.plan.source.seeds)):
+            for origin in dict.fromkeys(map(origin_of, self.plan.source.seeds)):
                 yield self._sitemap_request(f"{origin}/sitemap.xml", DEFAULT_SITEMAP)
 
     def parse(self, response: Response) -> Iterator[Request]:
         """Requests for the links of a page, in page order."""
-        if response.status != 200 or not isinstance(response, scrapy.http.HtmlResponse):
+        if response.status != 200 or not isinstance(response, HtmlResponse):
             return
-        self.origins.add(_origin(response.url))
+        self.origins.add(origin_of(response.url))
+        response = _with_readable_base(response)
         if "nofollow" in self._directives(response):
             return
         depth = response.meta.get("depth", 0) + 1
@@ -79,7 +82,7 @@ class WebSpider(scrapy.Spider):
             if link.nofollow:
                 continue
             if self.scope.includes(url):
-                yield Request(url, errback=self.failed)
+                yield self._page_request(url)
             elif depth <= self.plan.source.max_depth and self.scope.may_lead_to(url):
                 self.waiting[url] = min(depth, self.waiting.get(url, depth))
 
@@ -114,7 +117,19 @@ class WebSpider(scrapy.Spider):
     def request_sitemaps(self, urls: list[str]) -> None:
         """Request the sitemaps that a robots.txt names."""
         for url in urls:
-            self.crawler.engine.crawl(self._sitemap_request(without_fragment(url), "named"))
+            self._schedule(self._sitemap_request, without_fragment(url), "named")
+
+    def _schedule(self, make_request: Callable[..., Request], url: str, *arguments: Any) -> None:
+        """Request a URL that a site's file names. A URL that cannot be requested is a failure, and the others count."""
+        try:
+            request = make_request(url, *arguments)
+        except ValueError as error:  # such as "Port out of range"
+            self.spool.fail(url, "other", f"not a URL: {error}")
+        else:
+            self.crawler.engine.crawl(request)
+
+    def _page_request(self, url: str) -> Request:
+        return Request(url, errback=self.failed)
 
     def _sitemap_request(self, url: str, kind: str, depth: int = 0) -> Request:
         meta = {SITEMAP: kind, "sitemap_depth": depth}
@@ -131,9 +146,9 @@ class WebSpider(scrapy.Spider):
         depth = response.meta["sitemap_depth"] + 1
         for url in map(without_fragment, sitemap.urls):
             if sitemap.is_index and depth <= MAX_SITEMAP_DEPTH:
-                self.crawler.engine.crawl(self._sitemap_request(url, "named", depth))
+                self._schedule(self._sitemap_request, url, "named", depth)
             elif not sitemap.is_index and self.scope.includes(url):
-                self.crawler.engine.crawl(Request(url, errback=self.failed))
+                self._schedule(self._page_request, url)
 
     def failed(self, failure: Failure) -> None:
         """Log a URL that the crawl met and did not store."""
@@ -144,10 +159,13 @@ class WebSpider(scrapy.Spider):
             self.spool.fail(url, failure_reason(error), detail)
 
 
-def _origin(url: str) -> str:
-    """Scheme, host and port of an http(s) URL."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+def _with_readable_base(response: HtmlResponse) -> HtmlResponse:
+    """A page without its base element, unless that has a URL that can be read. Browsers pass over any other."""
+    try:
+        get_base_url(response)
+    except ValueError:
+        return response.replace(body=_BASE.sub("", response.text))
+    return response
 
 
 def settings(plan: CrawlPlan) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from llm_assets.evaluation.statements import GroundTruth, StatementJudge, TruthFact, sentences
+from llm_assets.evaluation.ground_truth import GroundTruth, StatementJudge, TruthFact
+from llm_assets.evaluation.statements import sentences
 from llm_assets.sample_web import prose
 from llm_assets.sample_web.ground_truth import wordings_of_facts
 from llm_assets.sample_web.questions import answer_sentence

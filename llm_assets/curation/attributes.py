@@ -1,0 +1,240 @@
+"""What the attributes of an element say about it: that it is hidden, part of a page's frame or body, or a formula.
+
+Compiled code reads them as the parser writes them (values in double quotes). One function decides for block elements
+and inline elements alike. It reads no style sheets, so an element is hidden only by attributes or by class names that
+mean nothing else:
+
+* ``hidden``, except ``hidden="until-found"``, whose text a search in the page finds (HTML standard, 6.1);
+* ``display: none`` and ``visibility: hidden`` in ``style``;
+* class names of CSS frameworks for text that no one sees, such as ``d-none`` (without a breakpoint at which the element
+  appears), and for text that only screen readers read, such as ``sr-only``;
+* ``aria-hidden="true"``, because what it hides stands elsewhere in the page (WAI-ARIA 1.2). Where that is an inline
+  element for screen readers next to it, this one is kept in its place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llm_assets.compute.compiled import compiled, inlined
+
+from .name_tables import FNV_OFFSET, extended, hash_of, hash_table, in_lower_case, look_up
+
+# What `read_attributes` gives, as flags.
+FRAME, BODY, BODY_EXACT, HIDDEN, ARIA_HIDDEN, FOR_SCREEN_READERS = 1, 2, 4, 8, 16, 32
+RENDERED_FORMULA, FORMULA_TEXT, FORMULA_IMAGE, NOTE, FRAGMENT = 64, 128, 256, 512, 1024
+IS_OPEN, MATH_SCRIPT = 2048, 4096
+RENDERED_MATHJAX = 8192  # where the element is a span
+SIDEBAR = 1 << 14  # a column of the page, or a box in a text
+# Further flags of words.
+_ABOUT, _UTILITY, _BREAKPOINT, _DISPLAY = 1 << 15, 1 << 16, 1 << 17, 1 << 18
+
+# Names (of class, id, role) that site builders give to a page's frame, as whole words between separators.
+FRAME_WORDS = (
+    "gutter linenos lineno line-numbers linenumbers ad ads advert advertisement advertising adbox adslot banner "
+    "breadcrumb breadcrumbs byline bylines caption captions cite comment comments commentlist commentlisting "
+    "complementary contentinfo copyright cookie cookies credit credits dateline disqus dropdown feedback filed "
+    "footer footnav jumplinks legal lightbox login masthead menu meta metadata modal mostread mostpopular "
+    "nav navbar navigation newsletter newsletters outbrain overlay pager pagination paging popular popup postmeta "
+    "print promo promotion promos promoted pullquote rail recirc recommend recommended recommendations related "
+    "relatedlinks respond rss share sharebar sharebox sharedaddy sharethis sharing shares shopping "
+    "sidebars gallery slideshow carousel slider signup skip social sociable sponsor sponsored subscribe "
+    "subscription subnav supplemental taboola tag tags taglist teaser teasers timestamp toc toolbar toolbox tools "
+    "topbar tweet trending upsell utility widget widgets wp-caption yarpp zergnet noprint navbox mw-editsection "
+    "editsection reflist catlinks printfooter author-bio authorbox "
+    "aboutauthor author-info keywords rating ratings reactions"
+).split()
+BODY_WORDS = (
+    "article articlebody article-body articletext body bodytext content entry entry-content entrycontent hentry "
+    "main maincontent page post post-content postcontent post-body story storybody story-body storytext text blog"
+).split()
+# Blog engines put an article's tags and author into its own class list: tag-x, author-y.
+_ABOUT_ARTICLE = "tag tags author category type status format".split()
+# Utility classes that a breakpoint class may undo: `hidden md:block`, `d-none d-md-block`.
+_UTILITIES = "hidden d-none display-none invisible is-hidden u-hidden uk-hidden is-invisible".split()
+_SCREEN_READERS = (
+    "sr-only visually-hidden visuallyhidden visually_hidden screen-reader-text screen-reader-only screenreader-text "
+    "screen-reader screenreader sr-text srt usa-sr-only u-visually-hidden is-visually-hidden cdk-visually-hidden "
+    "a11y-hidden assistive-text element-invisible show-for-sr offscreen off-screen sr-only-focusable "
+    "visually-hidden-focusable"
+).split()
+_DISPLAYS = "block inline inline-block flex inline-flex grid inline-grid table table-row table-cell contents".split()
+# Classes of KaTeX, MathJax 2, MediaWiki and others. A rendered formula has a source beside it.
+_WORD_FLAGS = (
+    (FRAME_WORDS, FRAME),
+    (["sidebar"], FRAME | SIDEBAR),
+    (BODY_WORDS, BODY | BODY_EXACT),
+    (_ABOUT_ARTICLE, _ABOUT),
+    (_UTILITIES, _UTILITY),
+    (_SCREEN_READERS, FOR_SCREEN_READERS),
+    (_DISPLAYS, _DISPLAY),
+    ([f"d-{size}-{display}" for size in ("sm", "md", "lg", "xl", "xxl") for display in _DISPLAYS], _BREAKPOINT),
+    ("mathjax mathjax_preview mathjax_svg mathjax_chtml".split(), RENDERED_MATHJAX),
+    ("mathjax_display mathjax_svg_display".split(), HIDDEN),
+    (["katex-html"], RENDERED_FORMULA),
+    ("mwe-math-mathml-inline mwe-math-mathml-display mwe-math-mathml-a11y".split(), FORMULA_TEXT),
+    (
+        "mwe-math-fallback-image-inline mwe-math-fallback-image-display tex latex math eeimg ql-img-inline-formula "
+        "ql-img-displayed-equation".split(),
+        FORMULA_IMAGE,
+    ),
+    (
+        "reference footnote footnote-ref footnote-reference fn fnref noteref note-ref endnote cite_ref".split(),
+        NOTE,
+    ),
+)
+_QUOTE, _EQUALS, _SPACE, _COLON, _HYPHEN, _UNDERSCORE, _SEMICOLON, _NUMBER_SIGN = 34, 61, 32, 58, 45, 95, 59, 35
+
+
+def _word_flags() -> dict[str, int]:
+    flags: dict[str, int] = {}
+    for words, flag in _WORD_FLAGS:
+        for word in words:
+            flags[word] = flags.get(word, 0) | flag
+    return flags
+
+
+WORD_TABLE = hash_table(_word_flags(), 2048)
+_NAMES, _STYLE, _HIDDEN_NAME, _ARIA, _OPEN_NAME, _HREF, _TYPE, _ID = range(1, 9)
+NAME_TABLE = hash_table(
+    {
+        **dict.fromkeys("class role itemprop data-component data-testid".split(), _NAMES),
+        "id": _ID,
+        "style": _STYLE,
+        "hidden": _HIDDEN_NAME,
+        "aria-hidden": _ARIA,
+        "open": _OPEN_NAME,
+        "href": _HREF,
+        "type": _TYPE,
+    },
+    64,
+)
+
+
+@compiled
+def read_attributes(data, start, end, name_hashes, names, word_hashes, words):  # type: ignore[no-untyped-def]
+    """Flags of the attributes in data[start:end]."""
+    flags = 0
+    at = start
+    while at < end:
+        code = np.uint32(FNV_OFFSET)
+        while at < end and data[at] != _EQUALS and data[at] > _SPACE:
+            code = extended(code, data[at])
+            at += 1
+        if at + 1 >= end or data[at] != _EQUALS or data[at + 1] != _QUOTE:
+            at += 1
+            continue
+        value = at + 2
+        at = value
+        while at < end and data[at] != _QUOTE:
+            at += 1
+        name = look_up(name_hashes, names, code)
+        if name in (_NAMES, _ID):
+            flags |= _read_names(data, value, at, word_hashes, words, name == _NAMES)
+        elif name == _STYLE:
+            if hides(data, value, at):
+                flags |= HIDDEN
+        elif name == _HIDDEN_NAME:
+            if not (at - value == 11 and data[value] | 32 == 117):  # until-found
+                flags |= HIDDEN
+        elif name == _ARIA:
+            if at - value == 4 and data[value] | 32 == 116:  # true
+                flags |= ARIA_HIDDEN
+        elif name == _OPEN_NAME:
+            flags |= IS_OPEN
+        elif name == _HREF:
+            if value < at and data[value] == _NUMBER_SIGN:
+                flags |= FRAGMENT
+        elif name == _TYPE and at - value > 5 and data[value] == 109 and data[value + 4] == 47:  # m...h/
+            flags |= MATH_SCRIPT
+        at += 1
+    if flags & _UTILITY and not flags & _BREAKPOINT:
+        flags |= HIDDEN
+    return flags
+
+
+@compiled
+def _read_names(data, start, end, word_hashes, words, is_class):  # type: ignore[no-untyped-def]
+    """Flags of the names in a class list or the like. An id says nothing of visibility."""
+    flags = 0
+    at = start
+    while at < end:
+        if data[at] <= _SPACE:
+            at += 1
+            continue
+        # Hashes of the name, of its first and last piece, and of what follows the last colon. Pieces end at "-", "_"
+        # and before the capitals of camelCase.
+        whole = first = piece = last = variant = np.uint32(FNV_OFFSET)
+        pieces, in_piece, variants, before = 0, False, 0, np.uint8(0)
+        while at < end and data[at] > _SPACE:
+            byte = data[at]
+            lower = in_lower_case(byte)
+            whole = extended(whole, lower)
+            variant = extended(variant, lower)
+            if byte == _COLON:
+                variant = np.uint32(FNV_OFFSET)
+                variants += 1
+            is_separator = byte in (_HYPHEN, _UNDERSCORE)
+            if in_piece and (is_separator or (byte != lower and 97 <= before <= 122)):
+                first = piece if pieces == 0 else first
+                last = piece
+                pieces += 1
+                in_piece = False
+                piece = np.uint32(FNV_OFFSET)
+            if not is_separator:
+                piece = extended(piece, lower)
+                in_piece = True
+            before = byte
+            at += 1
+        if in_piece and pieces > 0:
+            last = piece
+            pieces += 1
+        flags |= _name_flags(whole, first, last, pieces, variant, variants, word_hashes, words, is_class)
+    return flags
+
+
+@inlined
+def _name_flags(  # type: ignore[no-untyped-def]
+    whole, first, last, pieces, variant, variants, word_hashes, words, is_class
+):
+    flags = look_up(word_hashes, words, whole)
+    if variants and look_up(word_hashes, words, variant) & _DISPLAY:
+        flags |= _BREAKPOINT
+    if not flags & (FRAME | BODY) and pieces > 0:
+        first_flags, last_flags = look_up(word_hashes, words, first), look_up(word_hashes, words, last)
+        if last_flags & FRAME or (first_flags & FRAME and not first_flags & _ABOUT):
+            flags |= FRAME
+        elif (first_flags | last_flags) & BODY:
+            flags |= BODY
+    return flags if is_class else flags & (FRAME | BODY | BODY_EXACT)
+
+
+@compiled
+def hides(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether a style has display: none or visibility: hidden."""
+    at = start
+    while at < end:
+        while at < end and (data[at] <= _SPACE or data[at] == _SEMICOLON):
+            at += 1
+        name = np.uint32(FNV_OFFSET)
+        while at < end and data[at] != _COLON and data[at] != _SEMICOLON and data[at] > _SPACE:
+            name = extended(name, data[at] | 32)
+            at += 1
+        while at < end and (data[at] <= _SPACE or data[at] == _COLON):
+            at += 1
+        value = np.uint32(FNV_OFFSET)
+        while at < end and data[at] != _SEMICOLON and data[at] > _SPACE and data[at] != 33:
+            value = extended(value, data[at] | 32)
+            at += 1
+        if (name == _DISPLAY_CODE and value == _NONE_CODE) or (
+            name == _VISIBILITY_CODE and value in (_HIDDEN_CODE, _COLLAPSE_CODE)
+        ):
+            return True
+        while at < end and data[at] != _SEMICOLON:
+            at += 1
+    return False
+
+
+_DISPLAY_CODE, _NONE_CODE, _VISIBILITY_CODE, _HIDDEN_CODE, _COLLAPSE_CODE = (
+    hash_of(name) for name in (b"display", b"none", b"visibility", b"hidden", b"collapse")
+)

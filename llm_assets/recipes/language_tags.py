@@ -1,0 +1,16 @@
+"""The language that a language model's label names."""
+
+from __future__ import annotations
+
+from langcodes import Language, LanguageTagError
+
+
+def language_of(label: str) -> str:
+    """The ISO 639 code of a label's language (its macrolanguage): `en` of `eng_Latn` or `en-GB`, `zh` of `cmn_Hani`.
+
+    Labels that are no language tags are their own language.
+    """
+    try:
+        return Language.get(label).prefer_macrolanguage().language or label
+    except (LanguageTagError, ValueError):
+        return label

@@ -1,0 +1,28 @@
+"""What `llm-assets run` builds by default depends on the language of the recipe's pages."""
+
+import dagster as dg
+import pytest
+
+from llm_assets.cli.run import without_assistant
+from llm_assets.graph import GRAPH, open_workspace
+from llm_assets.recipes import laptop
+
+KEYS = {dg.AssetKey(stage.name) for stage in GRAPH}
+
+
+def groups_of(keys):
+    return {GRAPH[key.to_user_string()].group for key in keys}
+
+
+@pytest.mark.parametrize("targets", [("en",), ("eng_Latn",), ("de", "en")])
+def test_an_english_recipe_builds_everything(targets, capsys):
+    recipe = laptop()
+    workspace = open_workspace(recipe.replace(language=recipe.language.replace(targets=targets)))
+    assert without_assistant(workspace, KEYS) == KEYS and not capsys.readouterr().out
+
+
+def test_a_recipe_in_another_language_ends_with_the_base_model(capsys):
+    """The assistant is taught, asked and graded in English, which a base model of German pages has not read."""
+    keys = without_assistant(open_workspace(laptop().in_language("de")), KEYS)
+    assert groups_of(keys) == {"web", "curation", "tokens", "pretraining"}
+    assert "pages in de" in capsys.readouterr().out
