@@ -22,6 +22,7 @@ from .model import complete, export
 from .options import with_chosen_recipe
 from .plan import plan
 from .rank import rank
+from .replicate import replicate
 from .run import run
 from .setup import setup
 from .status import status
@@ -32,7 +33,7 @@ SECTIONS = {
     "Set up and run": (setup, run, status, doctor),
     "Crawls and corpus": (crawls, corpus, takedown),
     "Artifacts": (artifacts,),
-    "Models": (plan, complete, chat, rank, export),
+    "Models": (plan, complete, chat, rank, replicate, export),
 }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.tables import read_table
 from llm_assets.compute.engine import GARBAGE_THRESHOLD
 from llm_assets.curation.language import LANGUAGE_FILTERED_TEXT, check_language
 from llm_assets.graph import GRAPH, open_workspace
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 EVERYTHING = "*"
+SCORECARD = "scorecard"
 # What the assistant is taught, asked and graded with is written in English.
 ENGLISH_GROUPS = ("finetuning", "reinforcement", "preference", "release")
 
@@ -79,10 +81,33 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     except Interrupted as interrupted:
         end_process(interrupted.number, stderr, close_interrupted)
     summarise(display, runs.checks, time.monotonic() - began)
+    if not runs.failures and SCORECARD in {key.to_user_string() for key in keys}:
+        show_headlines(workspace)
     for failure in runs.failures:
         click.secho(f"failed: {with_chosen_recipe(failure)}", fg="red", err=True)
     if runs.failures:
         sys.exit(1)
+
+
+def show_headlines(workspace: Workspace) -> None:
+    """Print the run's headline figures beside those of the published replicas of its recipe, if there are any."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from llm_assets.release.headlines import figures_of
+    from llm_assets.release.replication import beside_published, published
+
+    record = published(workspace.recipe.name)
+    if record is None:
+        return
+    scorecard = workspace.resolver().artifact(SCORECARD, None)
+    figures = figures_of(read_table(scorecard.table("evaluation")).to_dicts())
+    table = Table(box=None, pad_edge=False)
+    for name in ("figure", "this run", f"mean (range) of {len(record['runs'])} published runs"):
+        table.add_column(name, justify="left" if name == "figure" else "right")
+    for row in beside_published(figures, record):
+        table.add_row(*row)
+    Console().print(table)
 
 
 def chosen_crawls(workspace: Workspace, names: tuple[str, ...], settings: Settings) -> list[str]:

@@ -1,4 +1,7 @@
-"""Loads a recipe by name, ``module:function`` or ``file.py:function``; ``@crawl,crawl`` limits it to these crawls."""
+"""Loads a recipe by name, ``module:function`` or ``file.py:function``.
+
+``@crawl,crawl`` behind it limits it to these crawls; ``#seed=2,world=3`` names a replica of it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from .presets import RECIPES
 from .recipe import Recipe
+from .replicas import read_replica, replica_of
 from .sources import Source
 
 FieldPath = tuple[str | int, ...]
@@ -141,10 +145,18 @@ def load_recipe(reference: str | None = None) -> Recipe:
     return recipe.reading_only(crawls) if crawls else recipe
 
 
+def split_replica(reference: str) -> tuple[str, str]:
+    """Splits ``laptop#seed=2`` into ``laptop`` and ``seed=2``. A path may contain a #."""
+    place, colon, function = reference.rpartition(":")
+    function, _, replica = function.partition("#")
+    return f"{place}{colon}{function}", replica
+
+
 def _load(reference: str) -> Recipe:
-    place = reference.rpartition(":")[0]
+    function, replica = split_replica(reference)
+    place = function.rpartition(":")[0]
     try:
-        recipe = _recipe_function(reference)()
+        recipe = _recipe_function(function)()
     except ValidationError as error:
         raise RecipeError(f"recipe {reference}: {describe(error)}") from error
     except RecipeError:
@@ -154,7 +166,12 @@ def _load(reference: str) -> Recipe:
         raise RecipeError(f"recipe {reference}: {kind}{error}{_line_in_recipe(error, place)}") from error
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"recipe {reference}: returned {type(recipe).__name__}, not Recipe")
-    return recipe
+    if not replica:
+        return recipe
+    try:
+        return replica_of(recipe, read_replica(replica))
+    except ValueError as error:
+        raise RecipeError(f"recipe {reference}: {error}") from error
 
 
 def _recipe_function(reference: str) -> Callable[[], Any]:

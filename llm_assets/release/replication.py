@@ -1,0 +1,171 @@
+"""Replication: the headline figures over several seeds and worlds, as mean, range and interval.
+
+`llm-assets replicate` builds the replicas and keeps their figures in a file. What README and docs quote, and what
+`llm-assets run` shows beside its own run, comes from the file that is published with the package.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llm_assets import __version__
+from llm_assets.recipes.replicas import Replica
+from llm_assets.settings import PROJECT
+
+from .headlines import HEADLINES, Figures, Headline
+
+PUBLISHED = Path(__file__).parent / "replicated"  # a file per recipe
+FIRST_WORLD = 2  # recipes are tuned on world 1
+
+
+class Spread(NamedTuple):
+    """A headline over runs. low, high: its range. error: half the width of the mean's 95 % interval (Student's t)."""
+
+    mean: float
+    low: float
+    high: float
+    error: float | None
+    values: tuple[float, ...]
+
+
+def replicas(seeds: int, worlds: int) -> list[Replica]:
+    """Seeds from 1 on each world from 2 on; without worlds, on the recipe's own crawls."""
+    numbers: Sequence[int | None] = range(FIRST_WORLD, FIRST_WORLD + worlds) if worlds else [None]
+    return [Replica(seed, world) for seed in range(1, seeds + 1) for world in numbers]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean, range and interval of a figure. Raises ValueError without values."""
+    if not values:
+        raise ValueError("no run has this figure")
+    error = None
+    if len(values) > 1:
+        from scipy.stats import t
+
+        error = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    return Spread(statistics.fmean(values), min(values), max(values), error, tuple(values))
+
+
+def run_record(replica: Replica, identity: str, figures: Figures) -> dict[str, Any]:
+    """What is kept of a run: its headline values by name (None where a figure is missing)."""
+    return {
+        "seed": replica.seed,
+        "world": replica.world,
+        "scorecard": identity,
+        "headlines": {headline.name: headline.value(figures) for headline in HEADLINES},
+        "baselines": {
+            headline.name: headline.baseline[1](figures) for headline in HEADLINES if headline.baseline is not None
+        },
+    }
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """Where figures come from: command, commit, machine and versions."""
+    import torch
+
+    return {
+        "command": command,
+        "commit": _commit(),
+        "version": __version__,
+        "processor": _processor(),
+        "cores": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _commit() -> str:
+    """The short hash of the checked-out commit, with a + if files differ from it; empty outside a checkout."""
+    git = ["git", "-C", str(PROJECT)]
+    found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    if found.returncode:
+        return ""
+    changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def published(recipe: str) -> dict[str, Any] | None:
+    """The published record of a recipe's replicas; None if there is none."""
+    file = PUBLISHED / f"{recipe}.json"
+    return dict(json.loads(file.read_text())) if file.exists() else None
+
+
+def spreads(record: Mapping[str, Any], part: str = "headlines") -> dict[str, Spread]:
+    """By name, the spread of each headline, or of its baseline, that some run has."""
+    by_name = {
+        headline.name: [value for run in record["runs"] if (value := run[part].get(headline.name)) is not None]
+        for headline in HEADLINES
+    }
+    return {name: spread(values) for name, values in by_name.items() if values}
+
+
+def table(record: Mapping[str, Any]) -> list[str]:
+    """The record as a Markdown table, with the targets that every run should reach."""
+    own, baselines = spreads(record), spreads(record, "baselines")
+    lines = ["| figure | mean | range | beside it | target, in every run |", "|---|--:|--:|--:|---|"]
+    for headline in HEADLINES:
+        if headline.name in own:
+            cells = [_mean(headline, own[headline.name]), _range(headline, own[headline.name])]
+            beside = ""
+            if headline.baseline is not None and headline.name in baselines:
+                beside = f"{headline.baseline[0]}: {headline.text(baselines[headline.name].mean)}"
+            cells += [beside, _target(headline, own[headline.name])]
+            lines.append(f"| {headline.name} | {' | '.join(cells)} |")
+    return lines
+
+
+def beside_published(figures: Figures, record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """A run's headline figures beside the published ones: name, value, mean and range over the published runs."""
+    own = spreads(record)
+    return [
+        (
+            headline.name,
+            headline.text(headline.value(figures)),
+            f"{headline.text(own[headline.name].mean)} ({_range(headline, own[headline.name])})",
+        )
+        for headline in HEADLINES
+        if headline.name in own
+    ]
+
+
+def description(record: Mapping[str, Any]) -> str:
+    """Where the figures of a record come from, in a sentence."""
+    origin, runs = record["provenance"], record["runs"]
+    worlds = sorted({run["world"] for run in runs} - {None})
+    places = f" on worlds {' and '.join(map(str, worlds))}, which nothing was tuned on" if worlds else ""
+    seeds = len({run["seed"] for run in runs})
+    return (
+        f"{len(runs)} runs, with {seeds} seeds{places}, by `{origin['command']}` at commit {origin['commit']} "
+        f"({origin['processor']}, {origin['cores']} cores, torch {origin['torch']})."
+    )
+
+
+def _mean(headline: Headline, values: Spread) -> str:
+    error = "" if values.error is None else f" ± {headline.text(values.error).lstrip('+')}"
+    return f"{headline.text(values.mean)}{error}"
+
+
+def _range(headline: Headline, values: Spread) -> str:
+    return f"{headline.text(values.low)} to {headline.text(values.high)}"
+
+
+def _target(headline: Headline, values: Spread) -> str:
+    """The target, and in how many runs it is met."""
+    if headline.target is None:
+        return ""
+    met = sum(headline.target.is_met(value) for value in values.values)
+    verdict = "met" if met == len(values.values) else f"missed: met in {met} of {len(values.values)}"
+    return f"{headline.target.sense} {headline.text(headline.target.limit)}: {verdict}"
