@@ -5,6 +5,7 @@ from __future__ import annotations
 from llm_assets.artifacts import Graph, Workspace, open_store
 from llm_assets.compute import LocalEngine
 from llm_assets.curation.stages import STAGES as CURATION
+from llm_assets.demonstrations.stages import STAGES as DEMONSTRATIONS
 from llm_assets.finetuning.stages import STAGES as FINETUNING
 from llm_assets.preference.stages import STAGES as PREFERENCE
 from llm_assets.pretraining.stages import STAGES as PRETRAINING
@@ -16,7 +17,19 @@ from llm_assets.tokens.stages import STAGES as TOKENS
 from llm_assets.web.crawls import open_registry
 from llm_assets.web.stages import STAGES as WEB
 
-GRAPH = Graph([*WEB, *CURATION, *TOKENS, *PRETRAINING, *FINETUNING, *REINFORCEMENT, *PREFERENCE, *RELEASE])
+GRAPH = Graph(
+    [
+        *WEB,
+        *CURATION,
+        *TOKENS,
+        *PRETRAINING,
+        *FINETUNING,
+        *REINFORCEMENT,
+        *PREFERENCE,
+        *RELEASE,
+        *DEMONSTRATIONS,
+    ]
+)
 
 
 def open_workspace(recipe: Recipe | str | None = None, settings: Settings | None = None) -> Workspace:

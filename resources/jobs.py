@@ -1,4 +1,7 @@
-"""The jobs: `crawl` builds what needs one crawl alone, `model` everything downstream, `everything` both."""
+"""The jobs: `crawl` builds what needs one crawl alone, `model` everything downstream, `everything` both.
+
+None of them builds a stage that is built on demand; the job `on_demand` builds all of these, and nothing else.
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ import dagster as dg
 
 from llm_assets.artifacts import Graph
 
-CRAWL_JOB, MODEL_JOB, EVERYTHING_JOB = "crawl", "model", "everything"
+CRAWL_JOB, MODEL_JOB, EVERYTHING_JOB, ON_DEMAND_JOB = "crawl", "model", "everything", "on_demand"
 
 
 def crawl_assets(graph: Graph) -> list[str]:
@@ -28,17 +31,25 @@ def shard_assets(graph: Graph) -> list[str]:
     return [stage.name for stage in graph if stage.name in chosen]
 
 
+def on_demand_assets(graph: Graph) -> list[str]:
+    """Assets that are built only when they are selected."""
+    return [stage.name for stage in graph if stage.on_demand]
+
+
 def make_jobs(graph: Graph) -> list[Any]:
-    """The jobs of a graph: `crawl`, `model` and `everything`."""
-    crawl = dg.AssetSelection.assets(*crawl_assets(graph))
-    return [
+    """The jobs of a graph: `crawl`, `model`, `everything`, and `on_demand` if a stage is built on demand."""
+    crawl, on_demand = dg.AssetSelection.assets(*crawl_assets(graph)), on_demand_assets(graph)
+    everything = dg.AssetSelection.assets(*(stage.name for stage in graph if not stage.on_demand))
+    jobs = [
         dg.define_asset_job(CRAWL_JOB, crawl, description="Builds one crawl, from its pages to its clean corpus."),
         dg.define_asset_job(
             MODEL_JOB,
-            dg.AssetSelection.all() - crawl,
+            everything - crawl,
             description="Builds everything downstream of the corpus: tokens, models, evaluations, exports.",
         ),
-        dg.define_asset_job(
-            EVERYTHING_JOB, dg.AssetSelection.all(), description="Builds the whole graph for one crawl."
-        ),
+        dg.define_asset_job(EVERYTHING_JOB, everything, description="Builds the whole graph for one crawl."),
     ]
+    if on_demand:
+        description = "Builds the assets that the other jobs leave out: the demonstrations."
+        jobs.append(dg.define_asset_job(ON_DEMAND_JOB, dg.AssetSelection.assets(*on_demand), description=description))
+    return jobs

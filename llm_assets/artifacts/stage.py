@@ -63,6 +63,8 @@ class Stage:
     main_table: the table whose rows count as the asset's rows; None if there is none (a checkpoint, a page).
     show: gives Markdown texts and numbers for the asset's page, for an artifact.
     pool: the Dagster pool in which a build takes a slot.
+    on_demand: whether it is built only when it is selected. The default run, schedules and sensors leave it out, and
+    nothing else reads it.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Stage:
     pool: str | None = None
     retry: Retry | None = None
     main_table: str | None = None
+    on_demand: bool = False
 
 
 class Graph:
@@ -101,6 +104,9 @@ class Graph:
             missing = [name for name in stage.inputs if name not in seen]
             if missing:
                 raise ArtifactError(f"stage {stage.name} is listed before its inputs: {', '.join(missing)}")
+            optional = [name for name in stage.inputs if self.stages[name].on_demand]
+            if optional and not stage.on_demand:
+                raise ArtifactError(f"stage {stage.name} reads stages that are built on demand: {', '.join(optional)}")
             seen.add(stage.name)
 
     def __getitem__(self, name: str) -> Stage:

@@ -129,12 +129,16 @@ def runs_for(crawls: list[str], keys: set[dg.AssetKey]) -> list[Run]:
     """The runs that build these assets for these crawls, in order.
 
     One crawl takes one run. Several take the runs that a backfill would start: one for each crawl's own assets, one per
-    crawl for the tokenizer and the shards, and one for the rest.
+    crawl for the tokenizer and the shards, and one for the rest. Assets that are built on demand take a last run.
     """
     import dagster as dg
 
-    from resources.jobs import EVERYTHING_JOB, crawl_assets, shard_assets
+    from resources.jobs import EVERYTHING_JOB, ON_DEMAND_JOB, crawl_assets, on_demand_assets, shard_assets
 
+    on_demand = {dg.AssetKey(name) for name in on_demand_assets(GRAPH)} & keys
+    if on_demand:
+        upstream = keys - on_demand
+        return [*(runs_for(crawls, upstream) if upstream else []), (ON_DEMAND_JOB, None, on_demand)]
     if len(crawls) == 1:
         return [(EVERYTHING_JOB, crawls[0], keys)]
     of_crawl = {dg.AssetKey(name) for name in crawl_assets(GRAPH)} & keys

@@ -43,7 +43,7 @@ ENGLISH_GROUPS = ("finetuning", "reinforcement", "preference", "release")
     default=EVERYTHING,
     show_default=True,
     help="Assets to build, as a Dagster selection: '*extracted_text' is that asset with everything upstream, "
-    "'group:web' is a group.",
+    "'group:web' is a group. '*' leaves out what is built on demand: 'group:demonstrations'.",
 )
 @click.option(
     "--crawl",
@@ -68,7 +68,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     if LANGUAGE_FILTERED_TEXT.name in {key.to_user_string() for key in keys}:
         check_language(workspace.recipe.language)  # before a crawl of hours, not behind it
     if select == EVERYTHING:
-        keys = without_assistant(workspace, keys)
+        keys = without_assistant(workspace, without_demonstrations(keys))
     extended_recipe = recipe_that_reads(workspace, crawls, keys, recipe)
     if extended_recipe is not None:
         recipe, workspace = extended_recipe, open_workspace(extended_recipe, settings)
@@ -149,6 +149,11 @@ def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
         groups = ", ".join(dict.fromkeys(stage.group for stage in GRAPH))
         raise click.ClickException(f"--select {select!r} selects no asset; groups are {groups}")
     return keys
+
+
+def without_demonstrations(keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+    """The assets without those that are built on demand: they are built when `--select` names them or their group."""
+    return {key for key in keys if not GRAPH[key.to_user_string()].on_demand}
 
 
 def without_assistant(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:

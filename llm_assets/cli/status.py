@@ -30,6 +30,7 @@ def status(recipe: str | None) -> None:
     workspace = open_workspace(recipe, settings)
     resolver = workspace.resolver()
     resolutions = [resolver.resolve(*key) for key in workspace.graph.keys(workspace.recipe)]
+    resolutions = [resolution for resolution in resolutions if resolution.artifact or not resolution.stage.on_demand]
     click.echo(f"built: {built(workspace, resolutions)}")
     click.echo(f"stale or missing: {stale_or_missing(workspace, resolutions)}")
     click.echo(f"running: {', '.join([*runs(settings), *builds(workspace)]) or 'nothing'}")
@@ -47,8 +48,9 @@ def built(workspace: Workspace, resolutions: list[Resolution]) -> str:
     for crawl in crawls:
         count = sum(f"{name}/{crawl}" in built_keys for name in per_crawl)
         by_crawl.append(f"{crawl} {count} of {len(per_crawl)}" if count < len(per_crawl) else f"{crawl} all {count}")
+    count = sum(not stage.on_demand or stage.name in complete for stage in graph)
     return (
-        f"{len(complete)} of {len(graph.stages)} assets under recipe {workspace.recipe.name!r}; "
+        f"{len(complete)} of {count} assets under recipe {workspace.recipe.name!r}; "
         f"by crawl: {', '.join(by_crawl) or 'there is no crawl'}"
     )
 

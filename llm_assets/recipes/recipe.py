@@ -21,6 +21,7 @@ from .curation import (
     TextStatistics,
     UrlFilter,
 )
+from .demonstrations import Demonstrations
 from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SearchIndex, SftEvaluation, Tools
 from .fineweb2 import preset_of, published
 from .frozen import Frozen
@@ -94,6 +95,7 @@ class Recipe(Frozen):
     rlhf_evaluation: RlhfEvaluation = RlhfEvaluation()
     scorecard: Scorecard = Scorecard()
     model_export: ModelExport = ModelExport()
+    demonstrations: Demonstrations = Demonstrations()
     recrawls: tuple[Recrawl, ...] = ()
 
     @model_validator(mode="after")

@@ -1,13 +1,16 @@
-"""What `llm-assets run` builds by default depends on the language of the recipe's pages."""
+"""What `llm-assets run` builds by default: no demonstrations, and no assistant in a language but English."""
 
 import dagster as dg
 import pytest
 
-from llm_assets.cli.run import without_assistant
+from llm_assets.cli.dagster_runs import runs_for
+from llm_assets.cli.run import without_assistant, without_demonstrations
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import laptop
 
-KEYS = {dg.AssetKey(stage.name) for stage in GRAPH}
+EVERY_KEY = {dg.AssetKey(stage.name) for stage in GRAPH}
+KEYS = without_demonstrations(EVERY_KEY)
+DEMONSTRATIONS = EVERY_KEY - KEYS
 
 
 def groups_of(keys):
@@ -26,3 +29,12 @@ def test_a_recipe_in_another_language_ends_with_the_base_model(capsys):
     keys = without_assistant(open_workspace(laptop().in_language("de")), KEYS)
     assert groups_of(keys) == {"web", "curation", "tokens", "pretraining"}
     assert "pages in de" in capsys.readouterr().out
+
+
+def test_demonstrations_are_left_out_of_the_default_run_and_of_no_other():
+    assert groups_of(DEMONSTRATIONS) == {"demonstrations"} and "demonstrations" not in groups_of(KEYS)
+    assert runs_for(["a"], DEMONSTRATIONS) == [("on_demand", None, DEMONSTRATIONS)]
+    for crawls in (["a"], ["a", "b"]):
+        runs = runs_for(crawls, EVERY_KEY)
+        assert runs[-1] == ("on_demand", None, DEMONSTRATIONS)
+        assert not any(keys & DEMONSTRATIONS for _, _, keys in runs[:-1])

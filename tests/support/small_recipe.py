@@ -75,6 +75,15 @@ SETTINGS = {
         "compute": {"device": "cpu"},
     },
     "rlhf_evaluation": {"samples": 1, "max_tokens": 8, "device": "cpu"},
+    "demonstrations": {
+        "tokens_to_think": {
+            "seeds": 1,
+            "hops": 2,
+            "questions": 4,
+            "device": "cpu",
+            "training": {"layers": 1, "width": 16, "heads": 1, "steps": 2, "batch_size": 2, "induction": False},
+        },
+    },
 }
 SMALL_RECIPE = Recipe(name="small", crawls={}, **SETTINGS)
 # The sections of that recipe, by name, and the same as keyword arguments in Python source.

@@ -1,0 +1,1 @@
+"""Small experiments that show one phenomenon each, with a prediction, controls and several seeds; built on demand."""

@@ -1,0 +1,28 @@
+"""The demonstrations at tiny size, in a real store."""
+
+import pytest
+
+from llm_assets.artifacts import materialize
+from llm_assets.artifacts.tables import read_table
+from llm_assets.demonstrations.stages import STAGES
+from llm_assets.graph import GRAPH, open_workspace
+from tests.support.small_recipe import SMALL_RECIPE
+
+ALONE = [stage.name for stage in STAGES if not stage.inputs]
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_demonstration_is_built_judged_and_found_again(name):
+    workspace = open_workspace(SMALL_RECIPE)
+    outcome = materialize(GRAPH[name], None, workspace)
+    verdicts = read_table(outcome.artifact.table("verdicts"))
+    assert outcome.artifact.record.stats["claims"] == len(verdicts) > 0
+    report = outcome.artifact.view("report.html").read_text()
+    assert outcome.artifact.record.stats["conclusion"] in report and report.count("<svg") >= 1
+    assert all(claim in report for claim in verdicts["claim"])
+    assert materialize(GRAPH[name], None, workspace).cached
+
+
+def test_nothing_reads_a_demonstration_and_no_demonstration_is_built_by_default():
+    assert all(stage.on_demand for stage in GRAPH if stage.group == "demonstrations")
+    assert not {stage.name for stage in STAGES} & {name for stage in GRAPH for name in stage.inputs}
