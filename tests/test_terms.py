@@ -82,6 +82,10 @@ TERMS = [
 ]
 ALLOWED = [
     (r"(?i)practice[ _-]problems|PracticeProblems", "the name of an asset and of its section of a recipe"),
+    (
+        r"(?i)hallucination[ _]?mitigations|Mitigations(Job|Config)",
+        "the name of an asset, and of its section of a recipe",
+    ),
     (r"\bin practice\b|\bbest practices?\b|\bcommon practice\b", "another meaning"),
     (r"f\"practice-\{", "seeds a random generator"),
     (r"f\"nowhere-", "seeds a random generator"),

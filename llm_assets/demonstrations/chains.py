@@ -19,7 +19,6 @@ TASKS = (POINTERS, SUMS)
 DIRECT, STEPS, DOTS = "at once", "step by step", "dots for steps"
 MARKS = {DIRECT: "!", STEPS: "?", DOTS: "."}
 CONSTANT = "best constant answer"
-RIGHT = "right"  # the figure: the share of right answers
 FEW_SUMS = 2  # additions up to which sums are so few (100 and 1,000) that every one is trained on
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +28,26 @@ LIBRARIES = ("torch", "numpy", "polars", "scipy")
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured figure, as it is plotted. unit: ``%`` shows shares as percentages. log_x: to base 2."""
+    """A measured figure, as it is plotted.
+
+    unit: ``%`` shows shares as percentages. log_x: to base 2. places: names of the places 1, 2, … of `x`, where these
+    are no numbers.
+    """
 
     title: str
     x: str
     unit: str = "%"
     log_x: bool = False
+    places: tuple[str, ...] = ()
+
+    @property
+    def axis(self) -> str:
+        """The label of the horizontal axis."""
+        return ", ".join(f"{number} {name}" for number, name in enumerate(self.places, 1)) or self.x
+
+    def place(self, x: float) -> str:
+        """A place of the horizontal axis in words."""
+        return self.places[int(x) - 1] if self.places else f"{x:g}"
 
     @property
     def scale(self) -> float:
@@ -58,7 +72,7 @@ class Demonstration:
     figures: dict[str, Figure]
 
 
-def keep_results(step: Step, findings: dict[str, Any], claims: Sequence[Claim]) -> None:
+def keep_results(step: Step, findings: Mapping[str, Any], claims: Sequence[Claim]) -> None:
     """Write the tables of an experiment's findings (`experiment.run_all`) as one task."""
     results, by_seed = result_tables(findings["observations"])
     verdicts = judge(claims, results)
@@ -85,7 +99,7 @@ def draw_plots(demonstration: Demonstration, results: pl.DataFrame) -> dict[str,
             for (series,), rows in results.filter(pl.col("figure") == name).group_by("series", maintain_order=True)
         }
         title = f"{figure.title}, {figure.unit}" if figure.unit else figure.title
-        drawn[name] = plots.svg(series, figure.x, title, log_x=figure.log_x, marks=True)
+        drawn[name] = plots.svg(series, figure.axis, title, log_x=figure.log_x, marks=True)
     return drawn
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from llm_assets.compute.process import Reporter
 from llm_assets.model import IGNORE
+from llm_assets.model.checkpoint import STATE, steps_saved
 from llm_assets.model.encoding import GPT2_PATTERN, Encoding
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
@@ -112,6 +113,13 @@ def train_small(
     """Train a model in the run's folder, or load it if it is trained already; returns it ready for evaluation."""
     train(model, data, plan, TrainingProcess(run.folder, run.devices, lambda kind, **values: None), hooks)
     return model.eval()
+
+
+def samples_of(run: Run) -> list[dict[str, Any]]:
+    """What `Hooks.sample` returned during the run's training, each with its `step`."""
+    _, last = steps_saved(run.folder)[-1]
+    events = json.loads((last / STATE).read_text())["values"]["events"]
+    return [event for event in events if event["kind"] == "sample"]
 
 
 def new_model(shape: ModelShape, seed: int, induction: bool) -> Transformer:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llm_assets.evaluation.jobs import Question
+from llm_assets.tools.jobs import ToolboxJob
+
+# Figures and series of `in_context_learning`.
+RIGHT, LOSS, SCORE = "right", "loss", "score"
+WITH_START, WITHOUT_START = "with the induction start", "without the induction start"
+# Figures and series of `regurgitation`.
+RECITED, MATCHED = "recited", "matched"
+SEEN, UNSEEN = "pages of the training", "pages never seen"
+
 
 @dataclass(frozen=True)
 class SmallTraining:
@@ -28,3 +38,71 @@ class TokensToThinkJob:
     letters: int
     questions: int
     training: SmallTraining
+
+
+@dataclass(frozen=True)
+class InContextJob:
+    """The fields of `recipes.demonstrations.InContextLearning`, and the corpus.
+
+    tokenizer, shards: folders. kept_documents: see `training.shards.TokenStream`.
+    """
+
+    seeds: int
+    device: str
+    examples: int
+    pages: int
+    training: SmallTraining
+    early_token: int
+    late_token: int
+    window: int
+    evaluations: int
+    corpus_training: SmallTraining
+    tokenizer: str
+    shards: tuple[str, ...]
+    kept_documents: str | None
+
+
+@dataclass(frozen=True)
+class RegurgitationJob:
+    """The fields of `recipes.demonstrations.Regurgitation`, and the corpus.
+
+    tokenizer, shards: folders. kept_documents: see `training.shards.TokenStream`. training: its `steps` are those of
+    one pass over all sequences, which the process counts.
+    """
+
+    seeds: int
+    device: str
+    repetitions: tuple[int, ...]
+    pages: int
+    page_tokens: int
+    prefix_tokens: int
+    recited_tokens: int
+    training: SmallTraining
+    tokenizer: str
+    shards: tuple[str, ...]
+    kept_documents: str | None
+
+
+# Ways to answer of `hallucination_mitigations`, in the order of its plots.
+MEMORY, REFUSALS, SEARCH = "memory alone", "refusals trained", "search"
+TEXT_IN_QUESTION, TEXT_AS_RESULT = "text in the question", "text as a result"
+WAYS = (MEMORY, REFUSALS, SEARCH, TEXT_IN_QUESTION, TEXT_AS_RESULT)
+
+
+@dataclass(frozen=True)
+class MitigationsJob:
+    """Questions about facts, to be answered in all WAYS.
+
+    ablation, sft: checkpoint folders. queries: what is searched for, for each question: its entity. expected: the
+    answer of each question, empty for a fictitious entity. passages: see the recipe.
+    """
+
+    ablation: str
+    sft: str
+    device: str
+    max_tokens: int
+    passages: int
+    questions: tuple[Question, ...]
+    queries: tuple[str, ...]
+    expected: tuple[str, ...]
+    toolbox: ToolboxJob

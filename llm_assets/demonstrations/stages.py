@@ -1,5 +1,8 @@
 """The demonstrations. None reads another."""
 
+from .hallucination_mitigations import HALLUCINATION_MITIGATIONS
+from .in_context_learning import IN_CONTEXT_LEARNING
+from .regurgitation import REGURGITATION
 from .tokens_to_think import TOKENS_TO_THINK
 
-STAGES = (TOKENS_TO_THINK,)
+STAGES = (TOKENS_TO_THINK, IN_CONTEXT_LEARNING, REGURGITATION, HALLUCINATION_MITIGATIONS)

@@ -10,7 +10,7 @@ from llm_assets.artifacts.views import View
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.recipes.demonstrations import TokensToThink
 
-from .chains import DIRECT, DOTS, POINTERS, RIGHT, STEPS, SUMS, series_name
+from .chains import DIRECT, DOTS, POINTERS, STEPS, SUMS, series_name
 from .demonstration import (
     CHECKS,
     GROUP,
@@ -25,7 +25,7 @@ from .demonstration import (
     render_report,
     summary,
 )
-from .jobs import SmallTraining, TokensToThinkJob
+from .jobs import RIGHT, SmallTraining, TokensToThinkJob
 from .results import Claim, at_least, at_most
 
 MODULE = "llm_assets.demonstrations.tokens_to_think_process"

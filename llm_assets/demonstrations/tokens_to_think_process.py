@@ -11,7 +11,7 @@ from llm_assets.dialogue.splits import TEST, TRAIN
 from llm_assets.model.sampling import Engine
 from llm_assets.training.processes import join_processes
 
-from .chains import CONSTANT, DIRECT, DOTS, RIGHT, STEPS, TASKS, Chain, draw_chain, series_name
+from .chains import CONSTANT, DIRECT, DOTS, STEPS, TASKS, Chain, draw_chain, series_name
 from .experiment import (
     Exercises,
     Findings,
@@ -26,7 +26,7 @@ from .experiment import (
     small_shape,
     train_small,
 )
-from .jobs import TokensToThinkJob
+from .jobs import RIGHT, TokensToThinkJob
 
 STYLES = (DIRECT, STEPS, DOTS)
 

@@ -11,16 +11,21 @@ from llm_assets.artifacts.identity import EXECUTION_ONLY
 from .frozen import Frozen
 
 
-class SmallTraining(Frozen):
-    """A small transformer that is trained from scratch, and how."""
+class SmallModel(Frozen):
+    """A small transformer that is trained from scratch."""
 
     layers: int = Field(2, ge=1)
     width: int = Field(64, ge=16)
     heads: int = Field(4, ge=1)
-    steps: int = Field(400, ge=1)
     batch_size: int = Field(32, ge=1, description="sequences per step")
     learning_rate: float = Field(3e-3, gt=0, description="AdamW's plateau rate; that of matrices is twice as high")
     induction: bool = Field(True, description="start with an induction head, as `model.induction`")
+
+
+class SmallTraining(SmallModel):
+    """A small transformer, and the length of its training."""
+
+    steps: int = Field(400, ge=1)
 
 
 class Demonstration(Frozen):
@@ -39,7 +44,44 @@ class TokensToThink(Demonstration):
     training: SmallTraining = SmallTraining()
 
 
+class InContextLearning(Demonstration):
+    """Pages under a rule, and the in-context score of small base models."""
+
+    examples: int = Field(16, ge=1, description="lines before the last one of a page")
+    pages: int = Field(200, ge=1, description="held-out pages of each kind per seed")
+    training: SmallTraining = SmallTraining()
+    early_token: int = Field(24, ge=1, description="the score is the loss at `late_token` less that at this token")
+    late_token: int = Field(240, ge=2)
+    window: int = Field(8, ge=1, description="tokens, up to each of the two, whose losses are averaged")
+    evaluations: int = Field(8, ge=1, description="of the score over the training, besides that of the untrained model")
+    corpus_training: SmallTraining = SmallTraining(steps=240, batch_size=8)
+
+
+class Regurgitation(Demonstration):
+    """Pages that are repeated on purpose in a small pretraining run."""
+
+    repetitions: tuple[int, ...] = Field(
+        (1, 2, 4, 8, 16, 32, 64), min_length=1, description="how often the pages of a group are trained on"
+    )
+    pages: int = Field(24, ge=1, description="pages of each group, and of its control group, which is never seen")
+    page_tokens: int = Field(160, ge=2, description="tokens of a page, from its beginning; the rest is left out")
+    prefix_tokens: int = Field(32, ge=1, description="tokens of a page that the model is given")
+    recited_tokens: int = Field(32, ge=1, description="tokens that it must continue word for word")
+    model: SmallModel = SmallModel(width=128, batch_size=16)
+
+
+class HallucinationMitigations(Frozen):
+    """The assistant's questions about facts, answered in five ways by the pipeline's own checkpoints."""
+
+    max_tokens: int = Field(96, ge=1, description="per answer, without the tokens of search results")
+    passages: int = Field(50, ge=1, description="passages about an entity in which its answer is looked for")
+    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
+
+
 class Demonstrations(Frozen):
     """One section for each asset of the group `demonstrations`."""
 
     tokens_to_think: TokensToThink = TokensToThink()
+    in_context_learning: InContextLearning = InContextLearning()
+    regurgitation: Regurgitation = Regurgitation()
+    hallucination_mitigations: HallucinationMitigations = HallucinationMitigations()

@@ -6,14 +6,13 @@ from llm_assets.artifacts import materialize
 from llm_assets.artifacts.tables import read_table
 from llm_assets.demonstrations.stages import STAGES
 from llm_assets.graph import GRAPH, open_workspace
-from tests.support.small_recipe import SMALL_RECIPE
 
-ALONE = [stage.name for stage in STAGES if not stage.inputs]
+OF_CORPUS = [stage.name for stage in STAGES if {*stage.inputs} <= {"tokenizer", "token_shards", "training_pages"}]
 
 
-@pytest.mark.parametrize("name", ALONE)
-def test_a_demonstration_is_built_judged_and_found_again(name):
-    workspace = open_workspace(SMALL_RECIPE)
+@pytest.mark.parametrize("name", OF_CORPUS)
+def test_a_demonstration_is_built_judged_and_found_again(name, shards_recipe):
+    workspace = open_workspace(shards_recipe)
     outcome = materialize(GRAPH[name], None, workspace)
     verdicts = read_table(outcome.artifact.table("verdicts"))
     assert outcome.artifact.record.stats["claims"] == len(verdicts) > 0
