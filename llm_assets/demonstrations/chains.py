@@ -74,6 +74,11 @@ def sum_chain(rng: random.Random, hops: int) -> Chain:
     return Chain("".join(f"{letter}{digit}" for letter, digit in labelled), "", tuple(steps))
 
 
+def draw_hops(rng: random.Random, most: int) -> int:
+    """A number of hops to train on. Short chains are more frequent, so that each operation can be learnt alone."""
+    return rng.choices(range(1, most + 1), [1 / hops for hops in range(1, most + 1)])[0]
+
+
 def draw_chain(rng: random.Random, task: str, hops: int, letters: int, split: Split) -> Chain:
     """A random problem of a split; its text is its key. Sums of up to FEW_SUMS additions are in every split."""
     while True:

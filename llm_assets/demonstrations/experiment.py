@@ -17,7 +17,7 @@ import numpy as np
 from llm_assets.compute.process import Reporter
 from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import STATE, steps_saved
-from llm_assets.model.encoding import GPT2_PATTERN, Encoding
+from llm_assets.model.encoding import ENDS_TURN, GPT2_PATTERN, Encoding
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
@@ -132,8 +132,8 @@ def new_model(shape: ModelShape, seed: int, induction: bool) -> Transformer:
 class Exercises:
     """Training sequences of prompts and completions, with a loss on the completion only; a SequenceSource.
 
-    Each row is one exercise after BOS, padded to `context`. make(number): the number-th prompt and completion. Raises
-    TrainingError if an exercise is longer than the context.
+    Each row is one exercise after BOS, padded to `context`; the token that ends an assistant's turn ends a completion.
+    make(number): the number-th prompt and completion. Raises TrainingError if an exercise is longer than the context.
     """
 
     def __init__(self, make: Callable[[int], tuple[str, str]], encoding: Encoding, context: int):
@@ -145,7 +145,7 @@ class Exercises:
         targets = np.full((count, self.context), IGNORE, np.int64)
         for row in range(count):
             prompt, completion = (self.encoding.encode(text) for text in self.make(first + row))
-            tokens = [self.encoding.bos, *prompt, *completion]
+            tokens = [self.encoding.bos, *prompt, *completion, self.encoding.special[ENDS_TURN]]
             if len(tokens) - 1 > self.context:
                 raise TrainingError(f"an exercise of {len(tokens) - 1} tokens exceeds the context of {self.context}")
             inputs[row, : len(tokens) - 1] = tokens[:-1]
@@ -153,9 +153,12 @@ class Exercises:
         return inputs, targets
 
 
-def complete_lines(engine: Engine, prompts: Sequence[str], max_tokens: int) -> list[str]:
-    """The greedy continuation of each prompt, up to the end of its line."""
+def completions_of(
+    engine: Engine, prompts: Sequence[str], max_tokens: int, temperature: float = 0.0, seed: int = 0
+) -> list[str]:
+    """What a model of Exercises completes each prompt with; greedy at temperature 0."""
     tokens = [engine.encoding.document(prompt) for prompt in prompts]
-    sampling = Sampling(max_tokens=max_tokens, temperature=0, stop=(engine.encoding.bos, *engine.encoding.line_ends))
+    stop = (engine.encoding.bos, engine.encoding.special[ENDS_TURN])
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop)
     completions = engine.complete(tokens, sampling, batch=256)
     return [engine.encoding.decode(completion.tokens) for completion in completions]

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from llm_assets.evaluation.jobs import Question
 from llm_assets.tools.jobs import ToolboxJob
 
+RIGHT = "right"  # the share of right answers
+# Figures and conditions of `longer_solutions`.
+LENGTH, STEPWISE = "length", "stepwise"
+EARNED, SHUFFLED, ONE_HOP = "earned rewards", "shuffled rewards", "one hop alone"
 # Figures and series of `in_context_learning`.
-RIGHT, LOSS, SCORE = "right", "loss", "score"
+LOSS, SCORE = "loss", "score"
 WITH_START, WITHOUT_START = "with the induction start", "without the induction start"
 # Figures and series of `regurgitation`.
 RECITED, MATCHED = "recited", "matched"
@@ -38,6 +42,24 @@ class TokensToThinkJob:
     letters: int
     questions: int
     training: SmallTraining
+
+
+@dataclass(frozen=True)
+class LongerSolutionsJob:
+    """The fields of `recipes.demonstrations.LongerSolutions`."""
+
+    seeds: int
+    device: str
+    hops: int
+    letters: int
+    steps_share: float
+    questions: int
+    training: SmallTraining
+    rl_steps: int
+    prompts: int
+    samples: int
+    rl_learning_rate: float
+    evaluations: int
 
 
 @dataclass(frozen=True)

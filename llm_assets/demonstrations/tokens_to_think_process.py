@@ -11,13 +11,13 @@ from llm_assets.dialogue.splits import TEST, TRAIN
 from llm_assets.model.sampling import Engine
 from llm_assets.training.processes import join_processes
 
-from .chains import CONSTANT, DIRECT, DOTS, STEPS, TASKS, Chain, draw_chain, series_name
+from .chains import CONSTANT, DIRECT, DOTS, STEPS, TASKS, Chain, draw_chain, draw_hops, series_name
 from .experiment import (
     Exercises,
     Findings,
     Run,
     byte_encoding,
-    complete_lines,
+    completions_of,
     example,
     new_model,
     observation,
@@ -51,23 +51,23 @@ def measure_run(job: TokensToThinkJob, run: Run, task: str, style: str) -> Findi
 
     def exercise(number: int) -> tuple[str, str]:
         rng = random.Random(f"{run.condition}-{run.seed}-{number}")
-        chain = draw_chain(rng, task, rng.randint(1, job.hops), job.letters, TRAIN)
-        return chain.prompt(style), chain.completion(style) + "\n"
+        chain = draw_chain(rng, task, draw_hops(rng, job.hops), job.letters, TRAIN)
+        return chain.prompt(style), chain.completion(style)
 
     model = new_model(shape, run.seed, job.training.induction)
     data = Exercises(exercise, encoding, shape.context)
     engine = Engine(train_small(model, data, small_plan(job.training, run.seed), run), encoding)
     findings: Findings = {"observations": [], "examples": []}
     for hops, chains in questions.items():
-        lines = complete_lines(engine, [chain.prompt(style) for chain in chains], shape.context)
-        right = [line[-1:] == chain.answer for line, chain in zip(lines, chains, strict=True)]
+        texts = completions_of(engine, [chain.prompt(style) for chain in chains], shape.context)
+        right = [text[-1:] == chain.answer for text, chain in zip(texts, chains, strict=True)]
         findings["observations"].append(observation(RIGHT, series_name(task, style), hops, run.seed, right))
         if style == DIRECT:
             [(constant, _)] = Counter(chain.answer for chain in chains).most_common(1)
             same = [chain.answer == constant for chain in chains]
             findings["observations"].append(observation(RIGHT, series_name(task, CONSTANT), hops, run.seed, same))
         if run.seed == 1 and hops in (1, job.hops):
-            shown = example(series_name(task, style), 1, chains[0].prompt(style), lines[0], chains[0].answer)
+            shown = example(series_name(task, style), 1, chains[0].prompt(style), texts[0], chains[0].answer)
             findings["examples"].append(shown)
     return findings
 

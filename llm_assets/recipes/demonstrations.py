@@ -39,9 +39,9 @@ class TokensToThink(Demonstration):
     """Pointer chasing and running sums, asked at once and step by step."""
 
     hops: int = Field(8, ge=1, le=9, description="problems have 1 to this many hops or additions")
-    letters: int = Field(16, ge=11, le=26, description="letters of a circle of pointers; more than hops + 1")
+    letters: int = Field(12, ge=11, le=26, description="letters of a circle of pointers; more than hops + 1")
     questions: int = Field(100, ge=1, description="held-out problems per number of hops and seed")
-    training: SmallTraining = SmallTraining()
+    training: SmallTraining = SmallTraining(steps=600)
 
 
 class InContextLearning(Demonstration):
@@ -78,10 +78,26 @@ class HallucinationMitigations(Frozen):
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
 
 
+class LongerSolutions(Demonstration):
+    """Reinforcement learning of a policy that works step by step a quarter of the time."""
+
+    hops: int = Field(6, ge=2, le=9, description="pointers lead 1 to this many hops")
+    letters: int = Field(12, ge=11, le=26, description="letters of a circle of pointers; more than hops + 1")
+    steps_share: float = Field(0.25, gt=0, lt=1, description="share of training solutions that write the steps")
+    questions: int = Field(50, ge=1, description="held-out problems per number of hops, seed and evaluation step")
+    training: SmallTraining = SmallTraining()
+    rl_steps: int = Field(60, ge=1)
+    prompts: int = Field(16, ge=1, description="problems per step of reinforcement learning")
+    samples: int = Field(8, ge=2, description="solutions per problem")
+    rl_learning_rate: float = Field(3e-4, gt=0, description="AdamW's plateau rate; that of matrices is twice as high")
+    evaluations: int = Field(6, ge=1, description="during reinforcement learning, besides that of the policy before it")
+
+
 class Demonstrations(Frozen):
     """One section for each asset of the group `demonstrations`."""
 
     tokens_to_think: TokensToThink = TokensToThink()
+    longer_solutions: LongerSolutions = LongerSolutions()
     in_context_learning: InContextLearning = InContextLearning()
     regurgitation: Regurgitation = Regurgitation()
     hallucination_mitigations: HallucinationMitigations = HallucinationMitigations()

@@ -83,6 +83,17 @@ SETTINGS = {
             "device": "cpu",
             "training": {"layers": 1, "width": 16, "heads": 1, "steps": 2, "batch_size": 2, "induction": False},
         },
+        "longer_solutions": {
+            "seeds": 1,
+            "hops": 2,
+            "questions": 4,
+            "rl_steps": 2,
+            "prompts": 2,
+            "samples": 2,
+            "evaluations": 1,
+            "device": "cpu",
+            "training": {"layers": 1, "width": 16, "heads": 1, "steps": 2, "batch_size": 2, "induction": False},
+        },
         "in_context_learning": {
             "seeds": 1,
             "examples": 3,
