@@ -91,9 +91,12 @@ def keep_results(step: Step, findings: Mapping[str, Any], claims: Sequence[Claim
 
 
 def draw_plots(demonstration: Demonstration, results: pl.DataFrame) -> dict[str, str]:
-    """Each figure by its `x`, one line per series, as SVG."""
+    """Each measured figure by its `x`, one line per series, as SVG."""
     drawn = {}
+    measured = set(results["figure"])
     for name, figure in demonstration.figures.items():
+        if name not in measured:
+            continue
         series = {
             series: (rows["x"].to_list(), (figure.scale * rows["value"]).to_list())
             for (series,), rows in results.filter(pl.col("figure") == name).group_by("series", maintain_order=True)

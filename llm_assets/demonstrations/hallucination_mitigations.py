@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -81,39 +81,27 @@ def way_number(way: str) -> float:
     return float(WAYS.index(way) + 1)
 
 
-def prediction() -> tuple[Claim, ...]:
-    """What was expected before the experiment was first run."""
+def prediction(groups: Collection[str]) -> tuple[Claim, ...]:
+    """What was expected before the experiment was first run, of those of GROUPS that have questions."""
     known, searchable, fictitious = GROUPS.values()
-    return (
-        at_least(0.8, f"memory alone makes up answers about {fictitious}", "wrong", fictitious, way_number(MEMORY)),
-        at_most(
-            0.3, f"trained refusals prevent most of them for {fictitious}", "wrong", fictitious, way_number(REFUSALS)
-        ),
-        at_least(0.7, f"and leave {known} answered", "right", known, way_number(REFUSALS)),
-        at_most(0.2, f"refusals answer none of the {searchable}", "right", searchable, way_number(REFUSALS)),
-        at_least(0.8, f"search answers {searchable}", "right", searchable, way_number(SEARCH)),
-        at_least(
-            0.8, f"so does the text as a result for {searchable}", "right", searchable, way_number(TEXT_AS_RESULT)
-        ),
-        at_least(
-            0.5,
-            f"the text in the question answers half of the {searchable}",
-            "right",
-            searchable,
-            way_number(TEXT_IN_QUESTION),
-        ),
+    claims = (
+        at_least(0.8, f"memory alone makes up answers: {fictitious}", "wrong", fictitious, way_number(MEMORY)),
+        at_most(0.3, f"trained refusals prevent most of them: {fictitious}", "wrong", fictitious, way_number(REFUSALS)),
+        at_least(0.7, f"and leave most questions answered: {known}", "right", known, way_number(REFUSALS)),
+        at_most(0.2, f"but they answer nothing: {searchable}", "right", searchable, way_number(REFUSALS)),
+        at_least(0.8, f"search does: {searchable}", "right", searchable, way_number(SEARCH)),
+        at_least(0.8, f"so does the text as a result: {searchable}", "right", searchable, way_number(TEXT_AS_RESULT)),
+        at_least(0.5, f"the text in the question: {searchable}", "right", searchable, way_number(TEXT_IN_QUESTION)),
     )
+    return tuple(claim for claim in claims if claim.series in {GROUPS[group] for group in groups})
 
 
 def select_questions(conversations: Artifact, split: str) -> list[dict[str, Any]]:
-    """The test questions of GROUPS, as rows of the table `evaluation`. Raises ValueError if a group has none."""
+    """The questions of GROUPS and of a split, as rows of the table `evaluation`.
+
+    There are none if the corpus comes without questions.
+    """
     table = read_table(conversations.table("evaluation")).filter(pl.col("split") == split)
-    for group in GROUPS:
-        if not table["group"].is_in([group]).any():
-            raise ValueError(
-                f"the evaluation has no question of the group {group!r}; this demonstration needs a crawl that comes "
-                "with questions, such as the sample web"
-            )
     return table.filter(pl.col("group").is_in(list(GROUPS))).to_dicts()
 
 
@@ -124,6 +112,8 @@ def to_findings(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -
         grades = [grade_row(row, answer) for row, answer in zip(rows, results["answers"][way], strict=True)]
         for group, title in GROUPS.items():
             numbers = [number for number, row in enumerate(rows) if row["group"] == group]
+            if not numbers:
+                continue
             for grade in GRADES:
                 values = [float(grades[number] == grade) for number in numbers]
                 key = {"figure": grade, "series": title, "x": way_number(way), "seed": 1}
@@ -138,6 +128,9 @@ def to_findings(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -
 def build_hallucination_mitigations(step: Step, config: MitigationsConfig) -> None:
     """Ask in a separate process, grade the answers, and keep the findings."""
     rows = select_questions(step.input("conversations"), config.split)
+    if not rows:
+        keep_results(step, {"observations": [], "examples": []}, ())
+        return
     job = MitigationsJob(
         **config.settings.model_dump(),
         ablation=str(step.input("ablation_checkpoint").path),
@@ -148,7 +141,7 @@ def build_hallucination_mitigations(step: Step, config: MitigationsConfig) -> No
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "experiment")
-    keep_results(step, to_findings(rows, results), prediction())
+    keep_results(step, to_findings(rows, results), prediction({row["group"] for row in rows}))
 
 
 def draw_report(artifact: Artifact, inputs: Inputs, config: MitigationsConfig) -> str:

@@ -10,13 +10,25 @@ from llm_assets.tools.jobs import ToolboxJob
 RIGHT = "right"  # the share of right answers
 # Figures and conditions of `longer_solutions`.
 LENGTH, STEPWISE = "length", "stepwise"
-EARNED, SHUFFLED, ONE_HOP = "earned rewards", "shuffled rewards", "one hop alone"
+EARNED, SHUFFLED, ONE_HOP = "earned rewards", "shuffled rewards", "trained on one hop alone"
+
+
+def by_hops(condition: str, hops: int) -> str:
+    """The series of a condition's problems of this many hops."""
+    return f"{condition}, {hops} {'hop' if hops == 1 else 'hops'}"
+
+
 # Figures and series of `in_context_learning`.
 LOSS, SCORE = "loss", "score"
 WITH_START, WITHOUT_START = "with the induction start", "without the induction start"
 # Figures and series of `regurgitation`.
 RECITED, MATCHED = "recited", "matched"
 SEEN, UNSEEN = "pages of the training", "pages never seen"
+
+
+def how_often(count: int) -> str:
+    """How often, in words."""
+    return "once" if count == 1 else f"{count} times"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from .demonstration import (
     render_report,
     summary,
 )
-from .jobs import EARNED, LENGTH, ONE_HOP, RIGHT, SHUFFLED, STEPWISE, LongerSolutionsJob, SmallTraining
+from .jobs import EARNED, LENGTH, ONE_HOP, RIGHT, SHUFFLED, STEPWISE, LongerSolutionsJob, SmallTraining, by_hops
 from .results import Claim, at_least, at_most
 
 MODULE = "llm_assets.demonstrations.longer_solutions_process"
@@ -54,15 +54,15 @@ DEMONSTRATION = Demonstration(
 def prediction(config: LongerSolutions) -> tuple[Claim, ...]:
     """What was expected before the experiment was first run."""
     first, last, share = 0.0, float(config.rl_steps), config.steps_share
-    longest, control = f"{EARNED}, {config.hops} hops", f"{SHUFFLED}, {config.hops} hops"
+    longest, control = by_hops(EARNED, config.hops), by_hops(SHUFFLED, config.hops)
     return (
         at_most(2 * share, "before, a minor share of solutions writes the steps", STEPWISE, longest, first),
         at_least(0.9, f"afterwards nearly all of {config.hops} hops do", STEPWISE, longest, last),
         at_least(0.8, f"and {config.hops} hops are solved", RIGHT, longest, last),
         at_most(0.5, f"with shuffled rewards, {config.hops} hops are not", RIGHT, control, last),
         at_most(2 * share, "with shuffled rewards, the steps are written as rarely as before", STEPWISE, control, last),
-        at_least(0.9, "one hop is solved", RIGHT, ONE_HOP, last),
-        at_most(2 * share, "and its solutions stay short", STEPWISE, ONE_HOP, last),
+        at_least(0.9, "one hop is solved", RIGHT, by_hops(ONE_HOP, 1), last),
+        at_most(2 * share, "and its solutions stay short", STEPWISE, by_hops(ONE_HOP, 1), last),
     )
 
 

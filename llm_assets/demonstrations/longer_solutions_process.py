@@ -30,7 +30,7 @@ from .experiment import (
     small_shape,
     train_small,
 )
-from .jobs import EARNED, LENGTH, ONE_HOP, RIGHT, SHUFFLED, STEPWISE, LongerSolutionsJob
+from .jobs import EARNED, LENGTH, ONE_HOP, RIGHT, SHUFFLED, STEPWISE, LongerSolutionsJob, by_hops
 
 WRITES_STEPS = "?"  # begins a solution that writes the steps
 POLICY = "policy"  # folder of the reinforcement learning
@@ -77,11 +77,11 @@ class Experiment:
         observations = []
         for row in (event for event in values["events"] if event["kind"] == "row"):
             for figure in (LENGTH, RIGHT, STEPWISE):
-                series = run.condition if run.condition == ONE_HOP else f"{run.condition}, {row['hops']} hops"
+                series = by_hops(run.condition, row["hops"])
                 observations.append(observation(figure, series, row["step"], run.seed, row[figure]))
         examples = []
         if run.seed == 1:
-            series = f"{run.condition}, {self.hops[-1]} hops"
+            series = by_hops(run.condition, self.hops[-1])
             chain = self.chain("test", 0, TEST, self.hops[-1])
             examples = [
                 example(f"{series}, step {row['step']}", 1, prompt_of(chain), row["first"], chain.answer)

@@ -26,7 +26,7 @@ from .demonstration import (
     render_report,
     summary,
 )
-from .jobs import MATCHED, RECITED, SEEN, UNSEEN, RegurgitationJob, SmallTraining
+from .jobs import MATCHED, RECITED, SEEN, UNSEEN, RegurgitationJob, SmallTraining, how_often
 from .results import Claim, at_least, at_most
 
 MODULE = "llm_assets.demonstrations.regurgitation_process"
@@ -53,11 +53,10 @@ DEMONSTRATION = Demonstration(
 def prediction(config: Regurgitation) -> tuple[Claim, ...]:
     """What was expected before the experiment was first run."""
     first, last = float(config.repetitions[0]), float(config.repetitions[-1])
-    most = config.repetitions[-1]
     return (
-        at_least(0.5, f"pages that were trained on {most} times are recited", RECITED, SEEN, last),
-        at_most(0.1, f"pages that were trained on {config.repetitions[0]} times are not", RECITED, SEEN, first),
-        at_most(0.1, f"neither are pages that were never seen (control of {most} times)", RECITED, UNSEEN, last),
+        at_least(0.5, f"pages trained on {how_often(config.repetitions[-1])} are recited", RECITED, SEEN, last),
+        at_most(0.1, f"pages trained on {how_often(config.repetitions[0])} are not", RECITED, SEEN, first),
+        at_most(0.1, "neither are pages that were never seen", RECITED, UNSEEN, last),
     )
 
 

@@ -26,7 +26,7 @@ from .experiment import (
     small_shape,
     train_small,
 )
-from .jobs import MATCHED, RECITED, SEEN, UNSEEN, RegurgitationJob
+from .jobs import MATCHED, RECITED, SEEN, UNSEEN, RegurgitationJob, how_often
 
 
 def assign(count: int, repetitions: Sequence[int], pages: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -80,7 +80,9 @@ def measure_run(job: RegurgitationJob, run: Run, encoding: Encoding, excerpts: n
             observation(MATCHED, series, repeated, run.seed, [row["matched"] for row in rows]),
         ]
         if run.seed == 1 and repeated in (job.repetitions[0], job.repetitions[-1]):
-            shown = f"{series}, {repeated} times" if series == SEEN else f"{series} (control of {repeated} times)"
+            shown = (
+                f"{series}, {how_often(repeated)}" if series == SEEN else f"{series} (control of {how_often(repeated)})"
+            )
             row = max(rows, key=lambda row: row["matched"])
             page = stream.tokens(int(stream.starts[row["document"]]) + row["start"] + job.prefix_tokens, 10**9)
             expected = encoding.decode(page[: job.recited_tokens].tolist())

@@ -90,6 +90,8 @@ def conclusion(verdicts: pl.DataFrame) -> str:
     """What the verdicts say together, in one sentence."""
     counts = {verdict: verdicts.filter(pl.col("verdict") == verdict).height for verdict in (HELD, FAILED, UNDECIDED)}
     total = len(verdicts)
+    if not total:
+        return "Nothing could be measured on this corpus."
     if counts[HELD] == total:
         return f"The prediction held: all {total} claims."
     parts = [f"{counts[HELD]} of {total} claims held"]

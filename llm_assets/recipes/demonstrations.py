@@ -86,11 +86,11 @@ class LongerSolutions(Demonstration):
     steps_share: float = Field(0.25, gt=0, lt=1, description="share of training solutions that write the steps")
     questions: int = Field(50, ge=1, description="held-out problems per number of hops, seed and evaluation step")
     training: SmallTraining = SmallTraining()
-    rl_steps: int = Field(60, ge=1)
+    rl_steps: int = Field(80, ge=1)
     prompts: int = Field(16, ge=1, description="problems per step of reinforcement learning")
     samples: int = Field(8, ge=2, description="solutions per problem")
-    rl_learning_rate: float = Field(3e-4, gt=0, description="AdamW's plateau rate; that of matrices is twice as high")
-    evaluations: int = Field(6, ge=1, description="during reinforcement learning, besides that of the policy before it")
+    rl_learning_rate: float = Field(1e-3, gt=0, description="AdamW's plateau rate; that of matrices is twice as high")
+    evaluations: int = Field(8, ge=1, description="during reinforcement learning, besides that of the policy before it")
 
 
 class Demonstrations(Frozen):

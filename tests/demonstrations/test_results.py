@@ -55,8 +55,9 @@ def test_a_claim_about_what_was_not_measured_is_an_error():
     [
         (["held", "held"], "The prediction held: all 2 claims."),
         (["held", "did not hold"], "The prediction did not hold: 1 of 2 claims held, 1 did not hold."),
+        ([], "Nothing could be measured on this corpus."),
         (["held", "undecided"], "The prediction is undecided: 1 of 2 claims held, 1 undecided."),
     ],
 )
 def test_the_conclusion_follows_from_the_verdicts(verdicts, sentence):
-    assert conclusion(pl.DataFrame({"verdict": verdicts})) == sentence
+    assert conclusion(pl.DataFrame({"verdict": verdicts}, schema={"verdict": pl.String})) == sentence

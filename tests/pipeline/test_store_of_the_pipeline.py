@@ -25,7 +25,8 @@ def test_nothing_is_rebuilt_until_a_field_changes_and_then_only_what_is_downstre
     recipe = pipeline.recipe
     assert missing_assets(recipe) == set()
     changed = recipe.replace(finetuning=recipe.finetuning.replace(seed=2))
-    assert missing_assets(changed) == {"sft_checkpoint", "ablation_checkpoint", "sft_evaluation", *FROM_RL}
+    from_sft = {"sft_checkpoint", "ablation_checkpoint", "sft_evaluation", "hallucination_mitigations"}
+    assert missing_assets(changed) == from_sft | FROM_RL
 
 
 def data_file_times(artifacts):
