@@ -106,8 +106,8 @@ def draw_plots(demonstration: Demonstration, results: pl.DataFrame) -> dict[str,
     return drawn
 
 
-def render_report(demonstration: Demonstration, artifact: Artifact) -> str:
-    """The HTML report of a demonstration."""
+def render_report(demonstration: Demonstration, artifact: Artifact, more_plots: Mapping[str, str] | None = None) -> str:
+    """The HTML report of a demonstration. more_plots: SVG by title, besides one for each figure."""
     tables = {name: read_table(artifact.table(name)) for name in TABLES}
     examples = artifact.table("examples")
     return render(
@@ -117,6 +117,7 @@ def render_report(demonstration: Demonstration, artifact: Artifact) -> str:
         conclusion=conclusion(tables["verdicts"]),
         verdicts=tables["verdicts"].to_dicts(),
         plots=draw_plots(demonstration, tables["results"]),
+        more_plots=more_plots or {},
         results=tables["results"],
         examples=read_table(examples).to_dicts() if examples else [],
     )

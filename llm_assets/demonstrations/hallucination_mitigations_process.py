@@ -44,8 +44,8 @@ def answers_with_text(engine: Engine, job: MitigationsJob, texts: Sequence[str],
         if as_result:
             system = system_message([SEARCH])
             assert system is not None
-            asked = Message("user", question.question)
-            messages = [system, asked, Message("assistant", "", Call(SEARCH, query)), Message("tool", text)]
+            call = Message("assistant", "", Call(SEARCH, query))
+            messages = [system, Message("user", question.question), call, Message("tool", text)]
         prompts.append(prompt(encoding, messages))
     sampling = Sampling(
         max_tokens=job.max_tokens, temperature=0.0, stop=(encoding.bos, encoding.special["<|assistant_end|>"])

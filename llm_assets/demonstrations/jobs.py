@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from llm_assets.evaluation.ground_truth import GroundTruth
 from llm_assets.evaluation.jobs import Question
+from llm_assets.preference.jobs import PromptRow
 from llm_assets.tools.jobs import ToolboxJob
+from llm_assets.training.plan import PolicyPlan, TrainingPlan
 
 RIGHT = "right"  # the share of right answers
 # Figures and conditions of `longer_solutions`.
@@ -140,3 +144,49 @@ class MitigationsJob:
     queries: tuple[str, ...]
     expected: tuple[str, ...]
     toolbox: ToolboxJob
+
+
+# Figures of `over_optimisation`: proxy and gold of the best of n by root KL, and of RL by step.
+BEST_PROXY, BEST_GOLD = "best_proxy", "best_gold"
+RL_PROXY, RL_GOLD, ROOT_KL, STOP = "rl_proxy", "rl_gold", "root_kl", "stop"
+
+
+def by_rankings(rankings: int) -> str:
+    """The series of a reward model that was fitted to this many rankings."""
+    return f"{rankings:,} rankings"
+
+
+def divergence_of_best(answers: int) -> float:
+    """The divergence, in nats, of the best of n answers from the policy that gave them: log n - (n - 1) / n.
+
+    Gao, Schulman, Hilton, arXiv:2210.10760, section 2.
+    """
+    return math.log(answers) - (answers - 1) / answers
+
+
+@dataclass(frozen=True)
+class OverOptimisationJob:
+    """Reward models of all `sizes`, each the measure by which answers are chosen and a policy is tuned.
+
+    sft, policy: checkpoint folders that reward models and policies begin with. reward: plan of a reward model, whose
+    steps the process counts. epochs, answers: see the recipe. plan: of the policy. rankings: question, preferred and
+    other answer. train, monitor: prompts. gold, truth, unfinished_reward, patience, margin: as in `RlhfJob`.
+    """
+
+    seeds: int
+    device: str
+    sizes: tuple[int, ...]
+    epochs: float
+    answers: tuple[int, ...]
+    sft: str
+    policy: str
+    reward: TrainingPlan
+    plan: PolicyPlan
+    rankings: tuple[tuple[str, str, str], ...]
+    train: tuple[PromptRow, ...]
+    monitor: tuple[PromptRow, ...]
+    gold: str
+    truth: GroundTruth | None
+    unfinished_reward: float
+    patience: int
+    margin: float

@@ -93,6 +93,23 @@ class LongerSolutions(Demonstration):
     evaluations: int = Field(8, ge=1, description="during reinforcement learning, besides that of the policy before it")
 
 
+class OverOptimisation(Demonstration):
+    """Reward models of few and of many rankings, and how far answers can be optimised by them."""
+
+    rankings: tuple[int, ...] = Field(
+        (200, 800, 3_000),
+        min_length=1,
+        description="rankings that a reward model is fitted to; at most all",
+    )
+    epochs: float = Field(2.0, gt=0, description="passes over the rankings")
+    answers: tuple[int, ...] = Field((1, 2, 4, 8, 16), min_length=1, description="answers that the best is taken of")
+    monitored_prompts: int = Field(40, ge=1, description="development prompts whose answers are scored")
+    steps: int = Field(150, ge=1, description="steps of reinforcement learning without a penalty on divergence")
+    prompts: int = Field(4, ge=1, description="prompts per step")
+    samples: int = Field(8, ge=2, description="answers per prompt")
+    evaluate_every: int = Field(15, ge=1)
+
+
 class Demonstrations(Frozen):
     """One section for each asset of the group `demonstrations`."""
 
@@ -101,3 +118,4 @@ class Demonstrations(Frozen):
     in_context_learning: InContextLearning = InContextLearning()
     regurgitation: Regurgitation = Regurgitation()
     hallucination_mitigations: HallucinationMitigations = HallucinationMitigations()
+    over_optimisation: OverOptimisation = OverOptimisation()

@@ -116,6 +116,17 @@ SETTINGS = {
             "device": "cpu",
             "model": {"layers": 1, "width": 16, "heads": 1, "batch_size": 4, "induction": False},
         },
+        "over_optimisation": {
+            "seeds": 1,
+            "rankings": (2, 4),
+            "answers": (1, 2),
+            "monitored_prompts": 3,
+            "steps": 2,
+            "prompts": 2,
+            "samples": 2,
+            "evaluate_every": 1,
+            "device": "cpu",
+        },
         "hallucination_mitigations": {"max_tokens": 8, "passages": 5, "device": "cpu"},
     },
 }
