@@ -128,8 +128,10 @@ def summary(artifact: Artifact, demonstration: Demonstration) -> dict[str, str]:
     verdicts = read_table(artifact.table("verdicts"))
     lines = [conclusion(verdicts), "", "| claim | measured | 95 % interval | n | verdict |", "|---|--:|--:|--:|---|"]
     for row in verdicts.to_dicts():
-        value, low, high = (demonstration.figures[row["figure"]].text(row[name]) for name in ("value", "low", "high"))
-        lines.append(f"| {row['claim']} | {value} | {low} to {high} | {row['n']:,} | {row['verdict']} |")
+        text = demonstration.figures[row["figure"]].text
+        value, low, high, bound = (text(row[name]) for name in ("value", "low", "high", "bound"))
+        claim = f"{row['claim']}: {row['side']} {bound}"
+        lines.append(f"| {claim} | {value} | {low} to {high} | {row['n']:,} | {row['verdict']} |")
     return {"summary": "\n".join(lines)}
 
 
