@@ -51,10 +51,8 @@ def main() -> None:
 def pages() -> dict[Path, str]:
     """The generated pages by path, and the pages with a table of published replicas."""
     return {
-        **{
-            page: with_replicated(page.read_text())
-            for page in (ROOT / "README.md", FOLDER.parent / "explanation/evaluation.md")
-        },
+        ROOT / "README.md": with_replicated(ROOT / "README.md", short=True),
+        ROOT / "docs/explanation/evaluation.md": with_replicated(ROOT / "docs/explanation/evaluation.md"),
         FOLDER / "recipes.md": "\n".join(recipe_page()) + "\n",
         FOLDER / "commands.md": "\n".join(command_page()) + "\n",
         FOLDER / "assets.md": "\n".join(asset_page()) + "\n",
@@ -62,17 +60,17 @@ def pages() -> dict[Path, str]:
     }
 
 
-def with_replicated(text: str) -> str:
+def with_replicated(page: Path, short: bool = False) -> str:
     """A page with the table of the default recipe's published replicas between its two marks.
 
-    The page stays as it is while nothing is published.
+    short: without the figures that have no baseline. The page stays as it is while nothing is published.
     """
-    record = published("laptop")
+    text, record = page.read_text(), published("laptop")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     if record is None or not after:
         return text
-    return "\n".join([f"{before}{BEGIN}", *table(record), "", *paragraph(description(record)), f"{END}{after}"])
+    return "\n".join([f"{before}{BEGIN}", *table(record, short), "", *paragraph(description(record)), f"{END}{after}"])
 
 
 # Recipes

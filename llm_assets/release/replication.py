@@ -112,12 +112,15 @@ def spreads(record: Mapping[str, Any], part: str = "headlines") -> dict[str, Spr
     return {name: spread(values) for name, values in by_name.items() if values}
 
 
-def table(record: Mapping[str, Any]) -> list[str]:
-    """The record as a Markdown table, with the targets that every run should reach."""
+def table(record: Mapping[str, Any], short: bool = False) -> list[str]:
+    """The record as a Markdown table, with the targets that every run should reach.
+
+    short: only the figures that have a baseline.
+    """
     own, baselines = spreads(record), spreads(record, "baselines")
     lines = ["| figure | mean | range | beside it | target, in every run |", "|---|--:|--:|--:|---|"]
     for headline in HEADLINES:
-        if headline.name in own:
+        if headline.name in own and (headline.baseline or not short):
             cells = [_mean(headline, own[headline.name]), _range(headline, own[headline.name])]
             beside = ""
             if headline.baseline is not None and headline.name in baselines:
