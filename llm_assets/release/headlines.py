@@ -27,7 +27,7 @@ class Target(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """A figure. unit: `%` and `points` are shares times 100. baseline: what stands beside it, with its name."""
+    """A figure. unit: `%` and `points` are shares times 100. baseline: name and value of what could win for nothing."""
 
     name: str
     value: Value
@@ -60,8 +60,8 @@ def _right(model: str, group: str) -> Value:
 
 def _ratio_made_up(figures: Figures) -> float | None:
     """Answers made up by the SFT model as a share of the ablation's."""
-    own, ablation = (figure(model, "questions", "fictitious", "wrong")(figures) for model in ("sft", "ablation"))
-    return None if own is None or not ablation else own / ablation
+    made_up, ablation = (figure(model, "questions", "fictitious", "wrong")(figures) for model in ("sft", "ablation"))
+    return None if made_up is None or not ablation else made_up / ablation
 
 
 def _known_refused(model: str) -> Value:
@@ -69,8 +69,8 @@ def _known_refused(model: str) -> Value:
 
     def share(figures: Figures) -> float | None:
         shares = [figure(model, "questions", group, "refused")(figures) for group in ("known", "known_elsewhere")]
-        told = [share for share in shares if share is not None]
-        return sum(told) / len(told) if told else None
+        present = [share for share in shares if share is not None]
+        return sum(present) / len(present) if present else None
 
     return share
 
@@ -78,8 +78,12 @@ def _known_refused(model: str) -> Value:
 def _families(figures: Figures) -> dict[str, tuple[float, float]]:
     """pass@1 before and after RL, by family of problems."""
     after = {key[2]: value for key, value in figures.items() if key[:2] == ("rl", "problems") and key[3] == "pass@1"}
-    before = {family: figure("sft", "problems", family, "pass@1")(figures) for family in after}
-    return {family: (before[family], after[family]) for family in after if before[family] is not None}  # type: ignore[misc]
+    pairs = {}
+    for family, solved in after.items():
+        before = figure("sft", "problems", family, "pass@1")(figures)
+        if before is not None:
+            pairs[family] = (before, solved)
+    return pairs
 
 
 def _largest_gain(figures: Figures) -> float | None:

@@ -83,11 +83,11 @@ def provenance(command: str) -> dict[str, Any]:
 def _commit() -> str:
     """The short hash of the checked-out commit, with a + if files differ from it; empty outside a checkout."""
     git = ["git", "-C", str(PROJECT)]
-    found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    if found.returncode:
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
         return ""
     changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def _processor() -> str:
@@ -117,30 +117,30 @@ def table(record: Mapping[str, Any], short: bool = False) -> list[str]:
 
     short: only the figures that have a baseline.
     """
-    own, baselines = spreads(record), spreads(record, "baselines")
+    spread_by_name, baselines = spreads(record), spreads(record, "baselines")
     lines = ["| figure | mean | range | beside it | target, in every run |", "|---|--:|--:|--:|---|"]
     for headline in HEADLINES:
-        if headline.name in own and (headline.baseline or not short):
-            cells = [_mean(headline, own[headline.name]), _range(headline, own[headline.name])]
+        if headline.name in spread_by_name and (headline.baseline or not short):
+            cells = [_mean(headline, spread_by_name[headline.name]), _range(headline, spread_by_name[headline.name])]
             beside = ""
             if headline.baseline is not None and headline.name in baselines:
                 beside = f"{headline.baseline[0]}: {headline.text(baselines[headline.name].mean)}"
-            cells += [beside, _target(headline, own[headline.name])]
+            cells += [beside, _target(headline, spread_by_name[headline.name])]
             lines.append(f"| {headline.name} | {' | '.join(cells)} |")
     return lines
 
 
 def beside_published(figures: Figures, record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """A run's headline figures beside the published ones: name, value, mean and range over the published runs."""
-    own = spreads(record)
+    spread_by_name = spreads(record)
     return [
         (
             headline.name,
             headline.text(headline.value(figures)),
-            f"{headline.text(own[headline.name].mean)} ({_range(headline, own[headline.name])})",
+            f"{headline.text(spread_by_name[headline.name].mean)} ({_range(headline, spread_by_name[headline.name])})",
         )
         for headline in HEADLINES
-        if headline.name in own
+        if headline.name in spread_by_name
     ]
 
 

@@ -95,8 +95,8 @@ def test_figures_that_no_run_has_are_left_out():
 
 
 def test_a_run_stands_beside_the_published_range():
-    own = figures_of(rows(sft__questions__search__right=0.8))
-    assert beside_published(own, record_of(0.85, 0.9)) == [
+    figures = figures_of(rows(sft__questions__search__right=0.8))
+    assert beside_published(figures, record_of(0.85, 0.9)) == [
         ("facts of unseen pages right, by search", "80.0 %", "87.5 % (85.0 % to 90.0 %)")
     ]
 
