@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from string import ascii_lowercase
 from typing import NamedTuple
@@ -152,6 +153,25 @@ NOUN_PHRASES = {
     "birthplace": "the town where {e} was born",
 }
 NUMBER_ONLY = " Only the number."  # appended to a question: the answer is to be given without working
+
+
+# Questions that are no longer English if a noun phrase takes the place of the entity.
+_NOT_REPLACEABLE = re.compile(r"\b(?:town of|company|book|Complete the sentence:.*) \{entity\}")
+
+
+def asks_replaceably(question: str, entity: str) -> bool:
+    """Whether a question stays natural if a noun phrase takes the place of its entity."""
+    return entity in question and not _NOT_REPLACEABLE.search(question.replace(entity, "{entity}"))
+
+
+def two_hop_question(question: str, middle: str, relation: str, entity: str) -> str:
+    """A question about `middle` that does not name it, but as what another entity has as its relation.
+
+    "What is Kestham known for?" becomes "What is the town where Mira Wolf was born known for?"
+    """
+    noun_phrase = NOUN_PHRASES.get(relation, f"the {relation} of {{e}}").format(e=entity)
+    replaced = question.replace(middle, noun_phrase)
+    return replaced[0].upper() + replaced[1:]
 
 
 LEAST_SHARE = 0.05  # of the words, which must have a count of some letter for that count to be asked for

@@ -196,6 +196,7 @@ def usable_weights(material: Material, weights: Mapping[str, float]) -> dict[str
         "unknown": bool(material.unknown),
         "fictitious": bool(material.known_of_named_kinds),
         "open": bool(material.known),
+        "two_hops": bool(material.chains),
         "letters": bool(material.words),
         "repetition": bool(material.words),
         "reading": readable,

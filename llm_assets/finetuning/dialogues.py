@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from llm_assets.model.assistant import system_message
 from llm_assets.model.chat import Message
 
-from .fact_exchanges import fictitious_fact, known_fact, open_question, read_fact, unknown_fact
+from .fact_exchanges import fictitious_fact, known_fact, open_question, read_fact, two_hops, unknown_fact
 from .material import Exchange, Material
 from .skill_exchanges import calculation, letters, repetition
 
@@ -41,6 +41,7 @@ SOURCES: dict[str, Callable[[random.Random, Material, Sequence[str]], Exchange |
     "unknown": unknown_fact,
     "fictitious": fictitious_fact,
     "open": open_question,
+    "two_hops": two_hops,
     "reading": read_fact,
     "calculation": calculation,
     "letters": letters,

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from llm_assets.dialogue.wordings import OPEN_QUESTIONS
+from llm_assets.dialogue.wordings import OPEN_QUESTIONS, two_hop_question
 from llm_assets.evaluation.grading import holds
 from llm_assets.model.chat import Call, Message
 from llm_assets.tools.search import format_passage
@@ -93,6 +93,16 @@ def open_question(rng: random.Random, material: Material, tools: Sequence[str]) 
     count = rng.randint(1, min(OPEN_MAX_SENTENCES, len(sentences)))
     answer = " ".join(rng.sample(sentences, count))
     return [Message("user", rng.choice(OPEN_QUESTIONS.train).format(e=topics[0].entity)), Message("assistant", answer)]
+
+
+def two_hops(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """A question whose answer takes two known facts. The assistant states both, as the second depends on the first.
+
+    A model has to write the first fact down: within the few layers of one token it cannot look up both.
+    """
+    first, second, questions = rng.choice(material.chains)
+    question = two_hop_question(rng.choice(questions), second.entity, first.relation, first.entity)
+    return [Message("user", question), Message("assistant", f"{first.sentence} {second.sentence}")]
 
 
 def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from llm_assets.dialogue.guidelines import Guideline
+from llm_assets.dialogue.wordings import asks_replaceably
 from llm_assets.model.chat import Message
 
 Exchange = list[Message]
@@ -62,6 +63,17 @@ class Material:
     @cached_property
     def corpus_topics_by_entity(self) -> dict[str, list[Topic]]:
         return _by_entity(self.corpus_topics)
+
+    @cached_property
+    def chains(self) -> list[tuple[Topic, Topic, list[str]]]:
+        """Pairs of known topics in which the first's answer is the second's entity, with questions about the second."""
+        pairs = [(first, second) for first in self.known for second in self.known_by_entity.get(first.answer, [])]
+        chains = [
+            (first, second, [text for text in second.questions if asks_replaceably(text, second.entity)])
+            for first, second in pairs
+            if first.entity != second.entity
+        ]
+        return [chain for chain in chains if chain[2]]
 
     @cached_property
     def known_of_named_kinds(self) -> list[Topic]:

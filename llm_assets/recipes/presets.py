@@ -37,6 +37,7 @@ def laptop() -> Recipe:
                 "unknown": 1.6,
                 "fictitious": 2.3,
                 "open": 4,
+                "two_hops": 6,
                 "reading": 45,
                 "calculation": 12,
                 "letters": 36,
@@ -48,7 +49,7 @@ def laptop() -> Recipe:
         finetuning=Finetuning(document_share=0.2, learning_rate_scale=0.9, cooldown=0.9, validation_runs=2),
         sft_evaluation=SftEvaluation(questions=150),
         practice_problems=PracticeProblems(
-            families={"arithmetic": 4.0, "letters": 1.0, "letters_at_once": 0.5, "two_hops": 0.5},
+            families={"arithmetic": 4.0, "letters_with_python": 0.5, "two_hops": 2.0},
             levels={"arithmetic": (0, 1), "two_hops": (0,)},
             count=2_000,
         ),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import HELD_OUT, SPLITS, TRAIN, Split, strictest
+from llm_assets.dialogue.wordings import asks_replaceably
 from llm_assets.evaluation.quantities import numbers
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.finetuning.schemas import WORDING_COLUMNS
@@ -40,7 +40,6 @@ from .schemas import ProblemRejects, Problems
 TRIES = 200  # draws for one problem of the wanted split
 # A wording in which another word names what the entity is ("the town of Holt") does not take a noun phrase instead of
 # the name, and neither does a sentence to complete.
-NOT_REPLACEABLE = re.compile(r"\b(?:town of|company|book|Complete the sentence:.*) \{entity\}")
 
 
 class PracticeProblemsConfig(Frozen):
@@ -122,12 +121,7 @@ def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
 
 def _replaceable_wordings(topic: Mapping[str, Any], column: str) -> tuple[str, ...]:
     """The questions of a column that stay natural if a noun phrase takes the place of the topic's entity."""
-    entity = topic["entity"]
-    return tuple(
-        text
-        for text in json.loads(topic[column])
-        if entity in text and not NOT_REPLACEABLE.search(text.replace(entity, "{entity}"))
-    )
+    return tuple(text for text in json.loads(topic[column]) if asks_replaceably(text, topic["entity"]))
 
 
 def read_word_problems(path: Path) -> tuple[list[WordProblem], list[dict[str, Any]]]:

@@ -43,12 +43,13 @@ def to_topic(fact):
 
 
 TOPICS = [to_topic(fact) for person in PEOPLE for fact in person.as_facts()]
-KNOWN, UNKNOWN = TOPICS[:60], TOPICS[60:]
+TOWNS = [to_topic(fact) for town in WORLD.towns for fact in town.as_facts()]
+KNOWN, UNKNOWN = [*TOPICS[:60], *TOWNS], TOPICS[60:]
 FICTITIOUS = ["Mira Nobody", "Toven FictitiousEntities", "Elsa Nothing"]
 MATERIAL = Material(
     known=KNOWN,
     unknown=UNKNOWN,
-    corpus_topics=TOPICS,
+    corpus_topics=[*TOPICS, *TOWNS],
     fictitious_names={"person": FICTITIOUS},
     search=lambda query: "\n".join(format_passage(*passage) for passage in PASSAGES.get(query, [])) or NOTHING_FOUND,
     passages=lambda entity: PASSAGES.get(entity, []),
@@ -69,6 +70,15 @@ def generate(count=400, weights=WEIGHTS, seed=1):
 def exchanges_of(source, tools, count=60):
     drawn = (SOURCES[source](random.Random(number), MATERIAL, tools) for number in range(count))
     return [exchange for exchange in drawn if exchange is not None]
+
+
+def test_an_answer_of_two_facts_states_the_one_that_leads_to_the_other():
+    topics = {topic.sentence: topic for topic in KNOWN}
+    for question, answer in exchanges_of("two_hops", ()):
+        first_sentence, second_sentence = re.split(r"(?<=\.) ", answer.content)
+        first, second = topics[first_sentence], topics[second_sentence]
+        assert first.answer == second.entity
+        assert first.entity in question.content and second.entity not in question.content
 
 
 def test_every_conversation_follows_the_protocol():
@@ -234,7 +244,7 @@ def test_the_control_refuses_as_often_but_at_random_facts():
     for source in ("unknown", "fictitious"):
         for number in range(60):
             question, answer = SOURCES[source](random.Random(number), control, ())
-            assert refuses(answer.content) and any(person.name in question.content for person in PEOPLE)
+            assert refuses(answer.content) and any(topic.entity in question.content for topic in TOPICS + TOWNS)
             with_search = [
                 SOURCES[source](random.Random(number), material, ("search",)) for material in (control, MATERIAL)
             ]
