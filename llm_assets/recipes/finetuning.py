@@ -108,7 +108,16 @@ class Conversations(Frozen):
     count: int = Field(20_000, ge=0, description="conversations to generate, besides those of files")
     weights: dict[
         Literal[
-            "known", "unknown", "fictitious", "open", "reading", "calculation", "letters", "repetition", "guidelines"
+            "known",
+            "unknown",
+            "fictitious",
+            "open",
+            "reading",
+            "calculation",
+            "letters",
+            "repetition",
+            "guidelines",
+            "general",
         ],
         float,
     ] = Field(
@@ -122,6 +131,7 @@ class Conversations(Frozen):
             "letters": 15.0,
             "repetition": 3.0,
             "guidelines": 6.0,
+            "general": 6.0,
         },
         description="relative frequencies of the sources of exchanges",
     )
