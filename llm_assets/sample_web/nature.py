@@ -41,8 +41,8 @@ BEGINNINGS = ["Today", "In this picture", "On such days", "For once", "From the 
 
 def nature_sentence(rng: random.Random) -> str:
     """A sentence about one or two things of nature, in a random wording; the sky is the most frequent of them."""
-    things = list(STATES)
-    first, second = rng.choices(things, [4] + [1] * (len(things) - 1))[0], rng.choice(things)
+    subjects = list(STATES)
+    first, second = rng.choices(subjects, [4] + [1] * (len(subjects) - 1))[0], rng.choice(subjects)
     place, pattern = rng.choice(PLACES), rng.randrange(6)
     capital = first[0].upper() + first[1:]
     if pattern == 0:

@@ -120,6 +120,20 @@ def test_open_questions_are_answered_with_known_facts():
     assert {1, 2, 3} <= lengths
 
 
+def test_small_talk_and_what_it_cannot_do_are_a_source_of_their_own():
+    def asked(source):
+        return {
+            name
+            for name, section in MATERIAL.guidelines.items()
+            for question, answer in exchanges_of(source, (), 300)
+            if answer.content in [text.format(**VALUES, thing="") for text in section.answers]
+        }
+
+    general = {name for name, section in MATERIAL.guidelines.items() if section.group}
+    assert general <= asked("general") and not general & asked("guidelines")
+    assert {"identity", "cutoff", "private", "harm"} <= asked("guidelines")
+
+
 def test_some_open_questions_are_about_fictitious_entities():
     asked_questions = [question.content for question, _ in exchanges_of("fictitious", (), 200)]
     open_questions = {wording.format(e=name) for wording in OPEN_PERSON_WORDINGS for name in FICTITIOUS}
