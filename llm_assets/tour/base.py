@@ -19,7 +19,7 @@ from .layout import labelled, rows, shortened, visible, wrapped
 from .visit import NothingToShow, Visit
 
 SEED = 1
-TOP = 10  # next tokens shown
+NEXT_TOKENS = 10  # next tokens shown
 BAR = 40  # columns of a bar that stands for certainty
 SAMPLES, SAMPLE_TOKENS = 5, 24
 RECITED_PAGES, RECITED_TOKENS, PREFIX_TOKENS = 32, 40, 48
@@ -35,7 +35,7 @@ def next_tokens(visit: Visit) -> list[str]:
     engine, prompt = visit.engine("base"), opening(visit)
     table = [
         (repr(engine.encoding.decode([token])), f"{100 * share:.1f} %", "█" * round(BAR * share))
-        for token, share in engine.next_tokens(engine.encoding.document(prompt), TOP)
+        for token, share in engine.next_tokens(engine.encoding.document(prompt), NEXT_TOKENS)
     ]
     size = f"{engine.shape.parameters:,} parameters, {engine.shape.vocabulary:,} tokens"
     return [*labelled("text so far", prompt), *labelled("the model", size), "", *rows(table)]
@@ -68,7 +68,7 @@ def recitation(visit: Visit) -> list[str]:
         raise NothingToShow("no page is long enough to be continued")
     best = max(recited, key=lambda page: page.matched)
     others = sorted(page.matched for page in recited if page is not best)
-    median = (
+    median = f"; the median of {len(others)} other pages is {others[len(others) // 2]}" if others else ""
         f", up to the first difference; the median of {len(others)} other pages is {others[len(others) // 2]}"
         if others
         else ""
@@ -78,7 +78,7 @@ def recitation(visit: Visit) -> list[str]:
         *labelled("it continues", best.continuation),
         *labelled("the model", best.answer),
         "",
-        *wrapped(f"{best.source}: {best.matched} of {RECITED_TOKENS} tokens are the same{median}.", "  "),
+        *wrapped(f"{best.source}: {best.matched} of {RECITED_TOKENS} tokens are recited{median}.", "  "),
     ]
 
 
