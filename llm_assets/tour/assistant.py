@@ -24,12 +24,12 @@ FIRST_QUESTIONS = ("Why is the sky blue?", "Write a poem.")
 SHOWN = 4  # questions of a group
 
 
-def asked(visit: Visit, model: str, question: str, tools: str = "", label: str = "Assistant") -> list[str]:
+def exchange(visit: Visit, model: str, question: str, tools: str = "", label: str = "Assistant") -> list[str]:
     """A question and an answer."""
-    return [*labelled("Human", question), *answered(visit, model, question, tools, label)]
+    return [*labelled("Human", question), *reply(visit, model, question, tools, label)]
 
 
-def answered(visit: Visit, model: str, question: str, tools: str, label: str) -> list[str]:
+def reply(visit: Visit, model: str, question: str, tools: str, label: str) -> list[str]:
     return labelled(label, visit.answer(model, question, tools))
 
 
@@ -52,7 +52,7 @@ def conversation(visit: Visit) -> list[str]:
 def fact(visit: Visit) -> list[str]:
     lines: list[str] = []
     for row in visit.questions("known", "")[:2]:
-        lines += [*asked(visit, "sft", row["question"]), *labelled("pages say", json.loads(row["answers"])[0])]
+        lines += [*exchange(visit, "sft", row["question"]), *labelled("pages say", json.loads(row["answers"])[0])]
     return lines
 
 
@@ -64,8 +64,8 @@ def fictitious(visit: Visit) -> list[str]:
     for question in questions:
         lines += labelled("Human", question)
         if visit.has("ablation_checkpoint"):
-            lines += answered(visit, "ablation", question, "", "never refusing")
-        lines += answered(visit, "sft", question, "", "Assistant")
+            lines += reply(visit, "ablation", question, "", "never refusing")
+        lines += reply(visit, "sft", question, "", "Assistant")
     return lines
 
 
@@ -78,20 +78,20 @@ def search(visit: Visit) -> list[str]:
         questions = [*who, *questions, f"Who is {FICTITIOUS_PERSON}?"]
     lines: list[str] = []
     for question in questions:
-        lines += asked(visit, "sft", question, "search")
+        lines += exchange(visit, "sft", question, "search")
     return lines
 
 
 def small_talk(visit: Visit) -> list[str]:
     questions = [row["question"] for row in visit.questions("identity", "")[:1]]
-    return _asked_all(visit, [*questions, *_one_of_each(visit, SMALL_TALK)])
+    return _exchanges(visit, [*questions, *_one_of_each(visit, SMALL_TALK)])
 
 
 def limits(visit: Visit) -> list[str]:
     questions = _one_of_each(visit, BEYOND_ABILITIES)
     available = set(visit.table("conversations", "evaluation")["question"])
     first = [question for question in FIRST_QUESTIONS if question in available]
-    return _asked_all(visit, list(dict.fromkeys([*first, *questions])))
+    return _exchanges(visit, list(dict.fromkeys([*first, *questions])))
 
 
 def _one_of_each(visit: Visit, group: str) -> list[str]:
@@ -100,17 +100,17 @@ def _one_of_each(visit: Visit, group: str) -> list[str]:
     return rows["question"].head(SHOWN).to_list()
 
 
-def _asked_all(visit: Visit, questions: Iterable[str]) -> list[str]:
-    return [line for question in questions for line in asked(visit, "sft", question)]
+def _exchanges(visit: Visit, questions: Iterable[str]) -> list[str]:
+    return [line for question in questions for line in exchange(visit, "sft", question)]
 
 
 def three_ways(visit: Visit, question: str, right: str) -> list[str]:
     """A question whose answer is a number, answered at once, worked out, and with Python."""
     return [
         *labelled("Human", f"{question}  (right: {right})"),
-        *answered(visit, "sft", f"{question}{NUMBER_ONLY}", "", "the number only"),
-        *answered(visit, "sft", question, "", "worked out"),
-        *answered(visit, "sft", question, "python", "with Python"),
+        *reply(visit, "sft", f"{question}{NUMBER_ONLY}", "", "the number only"),
+        *reply(visit, "sft", question, "", "worked out"),
+        *reply(visit, "sft", question, "python", "with Python"),
     ]
 
 

@@ -69,10 +69,6 @@ def recitation(visit: Visit) -> list[str]:
     best = max(recited, key=lambda page: page.matched)
     others = sorted(page.matched for page in recited if page is not best)
     median = f"; the median of {len(others)} other pages is {others[len(others) // 2]}" if others else ""
-        f", up to the first difference; the median of {len(others)} other pages is {others[len(others) // 2]}"
-        if others
-        else ""
-    )
     return [
         *labelled("a page begins", best.prefix),
         *labelled("it continues", best.continuation),

@@ -50,7 +50,7 @@ def test_no_held_out_question_is_trained_on():
         ("Group: small_talk\n", "line 1: a group before the first section"),
         (
             f"{BASIS}## a: b\nGroup: weather\n",
-            "line 6: unknown group 'weather'; use one of small_talk, beyond_abilities",
+            "line 6: unknown group 'weather'; use one of small_talk",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Grades of general conversations, and how a later stage changed the assistant's abilities: the check that reports a loss."""
+"""Grades of general conversations, and the check that reports abilities lost in a later stage."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The tour on real artifacts: of the whole pipeline, of a corpus with a tokenizer, and of pages that are no sample web."""
+"""The tour on real artifacts: of the whole pipeline, of a corpus with a tokenizer, and of other pages."""
 
 import re
 
@@ -83,10 +83,8 @@ def test_a_corpus_with_a_tokenizer_is_enough_for_the_first_steps(run_project, mo
     by_step = sections(tour("--recipe", f"{run_project}/recipe.py:mine"))
     shown = [title for title, text in by_step.items() if "left out: " not in text]
     assert shown == TITLES[:3]
-    missing = by_step["4. What comes next"]
-    assert "base_checkpoint" in missing and f"llm-assets run --recipe {run_project}/recipe.py:mine" in " ".join(
-        missing.split()
-    )
+    missing = "".join(by_step["4. What comes next"].split())
+    assert "base_checkpoint" in missing and f"llm-assetsrun--recipe{run_project}/recipe.py:mine" in missing
 
 
 def test_an_empty_store_leaves_every_step_out(run_project):
