@@ -39,13 +39,18 @@ def _solved_later(attempts: pl.DataFrame) -> list[str]:
     if pairs.is_empty():
         raise NothingToShow("the evaluation has no problem that both models attempted")
     row = pairs.row(0, named=True)
-    return [
-        *labelled("problem", f"{row['question']}  (right: {row['answer']})"),
-        *labelled("before", f"{row['transcript']}  ({row['right']} of {row['samples']} samples right)"),
-        *labelled(
-            "after", f"{row['transcript_after']}  ({row['right_after']} of {row['samples_after']} samples right)"
-        ),
-    ]
+    lines = labelled("problem", f"{row['question']}  (right: {row['answer']})")
+    for label, suffix in (("before", ""), ("after", "_after")):
+        count = f"{row['right' + suffix]} of {row['samples' + suffix]} samples right"
+        lines += labelled(label, f"{_solution(row['transcript' + suffix])}  ({count})")
+    return lines
+
+
+def _solution(transcript: str) -> str:
+    """A transcript without the question and without the names of the roles."""
+    lines = transcript.split("\n")
+    first = next((place for place, line in enumerate(lines) if line.startswith("assistant: ")), 0)
+    return "\n".join(line.removeprefix("assistant: ").removeprefix("tool: ") for line in lines[first:])
 
 
 def preference(visit: Visit) -> list[str]:

@@ -160,5 +160,5 @@ class Visit:
         if tools is not None:
             rows = rows.filter(pl.col("tools") == tools)
         if rows.is_empty():
-            raise NothingToShow(f"the corpus gave no question of the group {group!r}; it may be too small")
+            raise NothingToShow(f"the evaluation has no question of the group {group!r}: corpus or model are too small")
         return rows.to_dicts()
