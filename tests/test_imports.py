@@ -28,7 +28,7 @@ SHARED = (
     "sample_web",
 )
 STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "reinforcement", "preference", "release")
-TOP_LEVEL = ("graph", "definitions", "cli", "__main__")
+TOP_LEVEL = ("graph", "tour", "definitions", "cli", "__main__")
 MODEL_MAY = {"torch", "numpy", "safetensors", "tiktoken"}
 EXPORTS_MAY = {"model/huggingface.py": {"transformers"}, "model/gguf_file.py": {"gguf"}}
 

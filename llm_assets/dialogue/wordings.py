@@ -48,6 +48,17 @@ OPEN_QUESTIONS = Wordings(
         "Please describe {e}.",
     ),
 )
+PERSON_QUESTIONS = Wordings(  # open questions about a person
+    (
+        "Who is {e}?",
+        "Who was {e}?",
+        "Do you know {e}?",
+        "Please tell me who {e} is.",
+        "I would like to know who {e} is.",
+        "Can you say who {e} is?",
+    ),
+    ("Tell me who {e} is.", "Can you tell me who {e} is?", "Do you know who {e} is?", "Who is this {e}?"),
+)
 SUMS = Wordings(
     (
         "What is {a} + {b}?",
@@ -107,6 +118,7 @@ COUNTS = Wordings(
         'Please tell me how often the letter {c} occurs in "{w}".',
         'I would like to know how many times the letter {c} is in "{w}".',
         'Say how often "{w}" has the letter {c}.',
+        'How many {c} are there in "{w}"?',
     ),
     (
         'How often does the letter {c} stand in "{w}"?',
@@ -153,6 +165,11 @@ NOUN_PHRASES = {
     "birthplace": "the town where {e} was born",
 }
 NUMBER_ONLY = " Only the number."  # appended to a question: the answer is to be given without working
+
+
+def open_wordings(kind: str, split: Split) -> tuple[str, ...]:
+    """The open questions of a split that suit a kind of entity."""
+    return OPEN_QUESTIONS.of(split) + (PERSON_QUESTIONS.of(split) if kind == "person" else ())
 
 
 # Questions that are no longer English if a noun phrase takes the place of the entity.

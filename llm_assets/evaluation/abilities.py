@@ -16,10 +16,14 @@ from llm_assets.artifacts.tables import read_table
 from .grading import grade
 from .jobs import Question
 from .quantities import states_number
+from .statements import refuses, sentences
 
 # How a base model is prompted: part of the prompt, so another wording gives other answers.
 INSTRUCTION = "A conversation in which questions are answered, one line each. What is not known is not made up."
-# Groups of questions, with their titles on pages. Questions on the guidelines have groups of their own, one per part.
+# Groups to which sections of the guidelines can belong.
+SMALL_TALK, BEYOND_ABILITIES = "small_talk", "beyond_abilities"
+GENERAL_GROUPS = (SMALL_TALK, BEYOND_ABILITIES)
+# Groups of questions, with their titles on pages. Other sections of the guidelines are groups of their own.
 GROUPS = {
     "known": "known facts, in new wordings",
     "known_elsewhere": "known facts that no conversation mentions",
@@ -33,6 +37,8 @@ GROUPS = {
     "letters": "letter counting",
     "letters_at_once": "letter counting, the number only",
     "spelling": "spelling",
+    SMALL_TALK: "greetings, thanks and other small talk",
+    BEYOND_ABILITIES: "requests that it cannot meet",
 }
 GUIDELINES = "guidelines"  # the group that stands for all parts of the guidelines together
 REFUSAL_GROUPS = ("unknown", "fictitious", "search_fictitious")  # groups in which the right behaviour is to refuse
@@ -47,9 +53,11 @@ def grade_row(row: Mapping[str, Any], answer: str) -> str:
 
     In most groups an answer is right if it states one of the expected answers. Questions on the guidelines expect one
     of the listed answers word for word; if a refusal is expected, it is among them. Sums and letter counting expect the
-    answer to conclude with the right number.
+    answer to conclude with the right number. For small talk and requests beyond its abilities see `is_sensible`.
     """
     expected, distractors = json.loads(row["answers"]), json.loads(row["distractors"])
+    if row["group"] in GENERAL_GROUPS:
+        return "right" if is_sensible(answer, expected, distractors, row["group"] == BEYOND_ABILITIES) else "wrong"
     if row["group"] not in GROUPS:
         is_expected = _normalised(answer) in [_normalised(wording) for wording in expected]
         return "right" if is_expected else grade(answer, None)
@@ -61,6 +69,19 @@ def grade_row(row: Mapping[str, Any], answer: str) -> str:
         return grade(answer, None)
     grades = [grade(answer, wording, distractors) for wording in expected]
     return max(grades, key=["wrong", "refused", "right"].index)
+
+
+def is_sensible(answer: str, expected: Sequence[str], unsuitable: Sequence[str], may_refuse: bool) -> bool:
+    """Whether every sentence of a reply is one of the expected replies' or, if allowed, says that it does not know.
+
+    unsuitable: refusals that do not fit the question, such as those of what is private or harmful.
+    """
+    accepted = {_normalised(sentence) for reply in expected for sentence in sentences(reply)}
+    excluded = {_normalised(sentence) for reply in unsuitable for sentence in sentences(reply)}
+    stated = [_normalised(sentence) for sentence in sentences(answer)]
+    return bool(stated) and all(
+        sentence in accepted or (may_refuse and sentence not in excluded and refuses(sentence)) for sentence in stated
+    )
 
 
 def _normalised(answer: str) -> str:

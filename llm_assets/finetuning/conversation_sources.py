@@ -18,6 +18,7 @@ from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.guidelines import Guideline, read_guidelines
 from llm_assets.dialogue.splits import TRAIN, Split, split_of
+from llm_assets.evaluation.abilities import GENERAL_GROUPS
 from llm_assets.evaluation.grading import holds
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.model.encoding import Encoding
@@ -200,5 +201,7 @@ def usable_weights(material: Material, weights: Mapping[str, float]) -> dict[str
         "letters": bool(material.words),
         "repetition": bool(material.words),
         "reading": readable,
+        "guidelines": bool(material.guidelines_of([""])),
+        "general": bool(material.guidelines_of(GENERAL_GROUPS)),
     }
     return {name: weight for name, weight in weights.items() if weight > 0 and has_material.get(name, True)}

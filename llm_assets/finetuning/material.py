@@ -93,6 +93,11 @@ class Material:
             answers.setdefault(topic.relation, []).append(topic.answer)
         return answers
 
+    def guidelines_of(self, groups: Sequence[str]) -> list[Guideline]:
+        """The sections of the guidelines with questions that belong to one of the groups, by name."""
+        sections = (guideline for _, guideline in sorted(self.guidelines.items()))
+        return [section for section in sections if section.questions and section.group in groups]
+
 
 def _by_entity(topics: Sequence[Topic]) -> dict[str, list[Topic]]:
     topics_by_entity: dict[str, list[Topic]] = {}

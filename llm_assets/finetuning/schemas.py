@@ -100,7 +100,8 @@ class EvaluationQuestions(pa.DataFrameModel):
     )
     group: str = pa.Field(
         description="known, known_elsewhere (entities that no conversation mentions), unknown, fictitious, search, "
-        "search_known, search_fictitious, sums, letters, spelling, sums_at_once, letters_at_once, or a guideline"
+        "search_known, search_fictitious, sums, letters, spelling, sums_at_once, letters_at_once, "
+        "small_talk, beyond_abilities, or a section of the guidelines"
     )
     entity: str
     relation: str

@@ -118,6 +118,7 @@ class Conversations(Frozen):
             "letters",
             "repetition",
             "guidelines",
+            "general",
         ],
         float,
     ] = Field(
@@ -132,6 +133,7 @@ class Conversations(Frozen):
             "letters": 15.0,
             "repetition": 3.0,
             "guidelines": 6.0,
+            "general": 6.0,
         },
         description="relative frequencies of the sources of exchanges",
     )
