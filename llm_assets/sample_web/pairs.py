@@ -1,4 +1,4 @@
-"""Lists of pairs under one rule per page: forms of words, translations, and facts of the world in short form.
+"""Lists of pairs under one rule each: forms of words, translations, and facts of the world in short form.
 
 A reader of such a list finds the rule in its first pairs. Whatever the rule needs beyond them, such as what a word is
 called in Korean, is on other pages.
@@ -114,13 +114,9 @@ RULES: dict[str, Callable[[random.Random, World, int], Pairs]] = {
 WEIGHTS = [3, 4, 1, 1, 1, 1, 1]  # of the rules
 
 
-def draw_rule(rng: random.Random) -> str:
-    """The rule of a page."""
-    return rng.choices(list(RULES), WEIGHTS)[0]
-
-
-def pair_list(rng: random.Random, world: World, rule: str) -> str:
-    """A sentence with five to seven pairs under the rule, such as ``I: my, you: your, he: his …``."""
+def pair_list(rng: random.Random, world: World, rule: str = "") -> str:
+    """A sentence with five to seven pairs under a rule, such as ``I: my, you: your, he: his …``; "" draws the rule."""
+    rule = rule or rng.choices(list(RULES), WEIGHTS)[0]
     pairs = RULES[rule](rng, world, rng.randrange(5, 8))
     listed = ", ".join(f"{left}: {right}" for left, right in pairs)
     return f"{rng.choice(OPENINGS)} {listed}.".lstrip()

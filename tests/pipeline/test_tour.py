@@ -72,14 +72,13 @@ def test_the_examples_of_the_talk_are_asked_where_the_corpus_is_the_sample_web(s
 
 def test_bits_bytes_and_tokens_are_those_of_the_text(sample):
     text = tour("--step", "tokens")
-    beginning = re.search(r"text +(.+)", text)[1]
-    bits = re.search(r"bits +([01]+)", text)[1]
+    beginning = re.search(r"^  text +(.+)", text, re.MULTILINE)[1]
+    bits = re.search(r"^  bits +([01]+)", text, re.MULTILINE)[1]
     assert bytes(int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)).decode() in beginning
 
 
-def test_a_corpus_with_a_tokenizer_is_enough_for_the_first_steps(run_project, monkeypatch):
+def test_a_corpus_with_a_tokenizer_is_enough_for_the_first_steps(run_project):
     """Pages of the user's own WARC files, built up to the token shards."""
-    monkeypatch.setenv("LLM_ASSETS_DATA", str(run_project / "data"))
     by_step = sections(tour("--recipe", f"{run_project}/recipe.py:mine"))
     shown = [title for title, text in by_step.items() if "left out: " not in text]
     assert shown == TITLES[:3]
@@ -87,13 +86,13 @@ def test_a_corpus_with_a_tokenizer_is_enough_for_the_first_steps(run_project, mo
     assert "base_checkpoint" in missing and f"llm-assetsrun--recipe{run_project}/recipe.py:mine" in missing
 
 
-def test_an_empty_store_leaves_every_step_out(run_project):
+def test_an_empty_store_leaves_every_step_out(run_project, monkeypatch):
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(run_project / "nothing"))
     by_step = sections(tour("--recipe", f"{run_project}/recipe.py:mine"))
     assert list(by_step) == TITLES and all("left out: " in text for text in by_step.values())
 
 
-def test_other_corpora_are_shown_with_their_own_words(base_recipe, tmp_path, monkeypatch):
-    monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / "data"))
+def test_other_corpora_are_shown_with_their_own_words(base_recipe):
     with Visit(open_workspace(base_recipe)) as visit:
         reports = {step.name: take_step(place, visit) for place, step in enumerate(STEPS)}
         beginning = " ".join(visit.page["text"].split()[:3])
