@@ -157,8 +157,8 @@ def _space_bytes(out, at, end):  # type: ignore[no-untyped-def]
     if byte == _SPACE or 9 <= byte <= 13 or 28 <= byte <= 31:
         size = 1
     elif byte >= 0xC2 and at + 1 < end:
-        if _is_wide_space(byte, out[at + 1], out[at + 2] if at + 2 < end else np.uint8(0)):
-            size = 2 if byte == 0xC2 else 3
+        is_space = _is_wide_space(byte, out[at + 1], out[at + 2] if at + 2 < end else np.uint8(0))
+        size = 0 if not is_space else 2 if byte == 0xC2 else 3
     return size
 
 
