@@ -34,7 +34,7 @@ def test_recorded_steps_sample_the_same_tokens(name, request):
     plain = engine.complete(PROMPTS, sampling, samples=4)
     recorded = request.getfixturevalue("recordings")
     completions = engine.complete(PROMPTS, sampling, samples=4)
-    assert recorded and [one.tokens for one in completions] == [other.tokens for other in plain]
+    assert recorded and [completion.tokens for completion in completions] == [completion.tokens for completion in plain]
 
 
 def test_a_step_is_recorded_once_for_each_size_of_the_cache(recordings):

@@ -107,11 +107,13 @@ def test_a_cpu_samples_a_fixed_number_of_sequences(environment):
 
 
 def test_processes_wait_for_a_long_evaluation(environment):
-    asked = {}
-    environment.setattr(torch.distributed, "init_process_group", lambda backend, **options: asked.update(options))
+    group_options = {}
+    environment.setattr(
+        torch.distributed, "init_process_group", lambda backend, **options: group_options.update(options)
+    )
     environment.setenv("WORLD_SIZE", "2")
     assert join_processes("cpu").world == 2
-    assert asked["timeout"] == PATIENCE > timedelta(hours=1)
+    assert group_options["timeout"] == PATIENCE > timedelta(hours=1)
 
 
 def test_an_unknown_precision_is_an_error(environment):
