@@ -11,7 +11,9 @@ from typing import Any
 
 from .shape import ModelError, ModelShape
 
-PLANNED_MFU = 0.45  # of a GPU in training; the checkpoint records the MFU that was reached next to the prediction
+# Of a GPU in training: what depth 12 reached on an H100, rounded (docs/experiments/gpu.md). The checkpoint records what
+# was reached beside the prediction.
+PLANNED_MFU = 0.33
 CPU_FLOPS_PER_CORE = (
     4.5e10  # fp32 training of 1 M parameters on a 2-core AVX2 virtual machine: 97 GFLOP/s with both cores free
 )
