@@ -22,8 +22,6 @@ from llm_assets.training.processes import TrainingProcess, join_processes
 from .jobs import ProblemRow, RlJob
 from .problems import Family, find_family
 
-EVALUATION_BATCH = 256
-
 
 class Solver:
     """Turns problems into prompts, and checks solutions."""
@@ -75,7 +73,8 @@ def solve(
         seed=seed,
         stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
     )
-    completions = solver.engine.complete(solver.prompts, sampling, samples, EVALUATION_BATCH, tools)
+    batch = solver.engine.fitting_batch(solver.prompts, max_tokens, tools is not None)
+    completions = solver.engine.complete(solver.prompts, sampling, samples, batch, tools)
     return [completions[first : first + samples] for first in range(0, len(completions), samples)]
 
 
