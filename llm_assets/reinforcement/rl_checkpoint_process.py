@@ -25,8 +25,6 @@ from llm_assets.training.processes import TrainingProcess, join_processes
 from .jobs import ProblemRow, RlJob
 from .problems import Family, find_family
 
-EVALUATION_BATCH = 256
-
 
 def grade_answer(families: Mapping[str, Family], problem: ProblemRow, answer: str) -> str:
     """Grade an answer to a problem: ``right`` by the checker of its family, else ``refused`` or ``wrong``."""
@@ -88,7 +86,8 @@ def solve(
         seed=seed,
         stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
     )
-    completions = solver.engine.complete(solver.prompts, sampling, samples, EVALUATION_BATCH, tools)
+    batch = solver.engine.fitting_batch(solver.prompts, max_tokens, tools is not None)
+    completions = solver.engine.complete(solver.prompts, sampling, samples, batch, tools)
     return [completions[first : first + samples] for first in range(0, len(completions), samples)]
 
 

@@ -20,7 +20,7 @@ from llm_assets.tools.toolbox import open_toolbox
 
 from .jobs import RlEvaluationJob
 from .problems import Family, find_family
-from .rl_checkpoint_process import EVALUATION_BATCH, Solver, grade_answer, solve
+from .rl_checkpoint_process import Solver, grade_answer, solve
 
 ALL_TOOLS = "python,search"
 
@@ -40,9 +40,10 @@ def base_attempts(engine: Engine, families: Mapping[str, Family], job: RlEvaluat
     """A base model's attempts at every problem. Examples of questions and answers prompt it to answer in one line."""
     encoding = engine.encoding
     prompts = base_model_prompts(engine, [problem.question for problem in job.problems], job.base)
+    batch = engine.fitting_batch(prompts, job.base.max_tokens)
     lines_by_problem = []
     for samples, temperature in ((1, 0.0), (job.samples, job.temperature)):
-        lines = engine.lines(prompts, job.base.max_tokens, samples, EVALUATION_BATCH, temperature, job.seed)
+        lines = engine.lines(prompts, job.base.max_tokens, samples, batch, temperature, job.seed)
         lines_by_problem.append([lines[first : first + samples] for first in range(0, len(lines), samples)])
 
     return [
