@@ -15,7 +15,7 @@ from llm_assets.model.chat import render
 from llm_assets.model.encoding import Encoding
 
 from .layout import labelled, wrapped
-from .visit import NothingToShow, Visit
+from .visit import Visit
 
 FICTITIOUS_PERSON = "Orson Kovats"  # the talk's example
 COUNTED = ("strawberry", "raspberry")
@@ -24,12 +24,13 @@ FIRST_QUESTIONS = ("Why is the sky blue?", "Write a poem.")
 SHOWN = 4  # questions of a group
 
 
-def exchange(visit: Visit, model: str, question: str, tools: str = "", label: str = "Assistant") -> list[str]:
-    """A question and an answer."""
-    return [*labelled("Human", question), *reply(visit, model, question, tools, label)]
+def exchange(visit: Visit, question: str, tools: str = "") -> list[str]:
+    """A question and the assistant's answer."""
+    return [*labelled("Human", question), *reply(visit, "Assistant", question, tools)]
 
 
-def reply(visit: Visit, model: str, question: str, tools: str, label: str) -> list[str]:
+def reply(visit: Visit, label: str, question: str, tools: str = "", model: str = "sft") -> list[str]:
+    """A model's answer with a label."""
     return labelled(label, visit.answer(model, question, tools))
 
 
@@ -45,14 +46,14 @@ def conversation(visit: Visit) -> list[str]:
     for is_trained, run in groupby(zip(ids, trained, strict=True), key=lambda pair: pair[1]):
         text = encoding.decode([token for token, _ in run])
         pieces.append(f"«{text}»" if is_trained else text)
-    count = f"{len(ids)} tokens, of which {sum(trained)} are learned; all {len(rows):,} or more conversations are alike"
-    return [*wrapped("".join(pieces), "  | ", "  | "), "", *wrapped(count.partition(";")[0] + ".", "  ")]
+    count = f"{len(ids)} tokens, of which {sum(trained)} are learned."
+    return [*wrapped("".join(pieces), "  | ", "  | "), "", *wrapped(count, "  ")]
 
 
 def fact(visit: Visit) -> list[str]:
     lines: list[str] = []
     for row in visit.questions("known", "")[:2]:
-        lines += [*exchange(visit, "sft", row["question"]), *labelled("pages say", json.loads(row["answers"])[0])]
+        lines += [*exchange(visit, row["question"]), *labelled("pages say", json.loads(row["answers"])[0])]
     return lines
 
 
@@ -64,8 +65,8 @@ def fictitious(visit: Visit) -> list[str]:
     for question in questions:
         lines += labelled("Human", question)
         if visit.has("ablation_checkpoint"):
-            lines += reply(visit, "ablation", question, "", "never refusing")
-        lines += reply(visit, "sft", question, "", "Assistant")
+            lines += reply(visit, "never refusing", question, model="ablation")
+        lines += reply(visit, "Assistant", question)
     return lines
 
 
@@ -78,13 +79,13 @@ def search(visit: Visit) -> list[str]:
         questions = [*who, *questions, f"Who is {FICTITIOUS_PERSON}?"]
     lines: list[str] = []
     for question in questions:
-        lines += exchange(visit, "sft", question, "search")
+        lines += exchange(visit, question, "search")
     return lines
 
 
 def small_talk(visit: Visit) -> list[str]:
-    questions = [row["question"] for row in visit.questions("identity", "")[:1]]
-    return _exchanges(visit, [*questions, *_one_of_each(visit, SMALL_TALK)])
+    identity = visit.evaluation.filter(pl.col("group") == "identity")["question"].head(1).to_list()
+    return _exchanges(visit, [*identity, *_one_of_each(visit, SMALL_TALK)])
 
 
 def limits(visit: Visit) -> list[str]:
@@ -101,16 +102,16 @@ def _one_of_each(visit: Visit, group: str) -> list[str]:
 
 
 def _exchanges(visit: Visit, questions: Iterable[str]) -> list[str]:
-    return [line for question in questions for line in exchange(visit, "sft", question)]
+    return [line for question in questions for line in exchange(visit, question)]
 
 
 def three_ways(visit: Visit, question: str, right: str) -> list[str]:
     """A question whose answer is a number, answered at once, worked out, and with Python."""
     return [
         *labelled("Human", f"{question}  (right: {right})"),
-        *reply(visit, "sft", f"{question}{NUMBER_ONLY}", "", "the number only"),
-        *reply(visit, "sft", question, "", "worked out"),
-        *reply(visit, "sft", question, "python", "with Python"),
+        *reply(visit, "the number only", f"{question}{NUMBER_ONLY}"),
+        *reply(visit, "worked out", question),
+        *reply(visit, "with Python", question, "python"),
     ]
 
 
@@ -127,8 +128,6 @@ def letters(visit: Visit) -> list[str]:
         row = visit.questions("letters", "")[0]
         word = row["question"].partition('"')[2].partition('"')[0]
         cases = [(word, row["question"], json.loads(row["answers"])[0])]
-    if not cases:
-        raise NothingToShow("there is no word to count letters in")
     lines: list[str] = []
     for word, question, right in cases:
         pieces = "|".join(encoding.decode([token]) for token in encoding.encode(f'"{word}"'))
