@@ -57,6 +57,23 @@ def mean(values: Sequence[float], subjects: Sequence[Hashable] | None = None) ->
     return Estimate(float(every.mean()), float(low), float(high), len(every))
 
 
+def proportion(values: Sequence[float], subjects: Sequence[Hashable] | None = None) -> Estimate:
+    """The mean of values between 0 and 1, such as grades, or each problem's share of right solutions.
+
+    Wilson's interval if the values are 0 or 1 and no two are about one subject, else the bootstrap's. Where all values
+    are equal, resampling cannot vary them; the interval is then Wilson's for as many observations as there are
+    subjects. Raises ValueError without values.
+    """
+    observed = len(values) if subjects is None else len(set(subjects))
+    if len(set(values)) == 1:
+        value = float(values[0])
+        ends = share(round(value * observed), observed)
+        return Estimate(value, min(ends.low, value), max(ends.high, value), len(values))
+    if observed == len(values) and set(values) <= {0, 1}:
+        return share(int(sum(values)), observed)
+    return mean(values, subjects)
+
+
 def difference(after: Sequence[float], before: Sequence[float], subjects: Sequence[Hashable] | None = None) -> Estimate:
     """The mean change of paired values, such as two models' grades of the same questions; see `mean`."""
     return mean([float(late) - float(early) for late, early in zip(after, before, strict=True)], subjects)

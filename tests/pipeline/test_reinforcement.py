@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
+from llm_assets.evaluation.problems import ProblemError
 from llm_assets.graph import GRAPH
-from llm_assets.reinforcement.problems import ProblemError
 from tests.support.building import build, check
 from tests.support.sample_pipeline import FROM_RL, TO_CONVERSATIONS, missing_assets, with_changed_columns
 

@@ -10,9 +10,8 @@ import pytest
 
 from llm_assets.dialogue.splits import SPLITS, calculation_split, split_of
 from llm_assets.dialogue.wordings import CALCULATIONS, COUNTS, SPELLINGS
-from llm_assets.reinforcement.jobs import ProblemRow
-from llm_assets.reinforcement.practice_problems import chains, draw, read_word_problems
-from llm_assets.reinforcement.problems import (
+from llm_assets.evaluation.jobs import ProblemRow
+from llm_assets.evaluation.problems import (
     FAMILIES,
     LENGTHS,
     Chain,
@@ -23,7 +22,8 @@ from llm_assets.reinforcement.problems import (
     WordProblem,
     find_family,
 )
-from llm_assets.reinforcement.rl_checkpoint_process import grade_answer
+from llm_assets.evaluation.solving import grade_answer
+from llm_assets.reinforcement.practice_problems import chains, draw, read_word_problems
 
 CHAIN = Chain(
     entity="Mira Wolf",
@@ -228,7 +228,7 @@ OWN_FAMILY = Family(
 
 
 def test_the_users_own_family_is_found_by_module_and_object():
-    assert find_family("tests.reinforcement.test_problems:OWN_FAMILY").check("8", "8")
+    assert find_family("tests.evaluation.test_problems:OWN_FAMILY").check("8", "8")
     with pytest.raises(ProblemError, match="no family 'geometry'; available: arithmetic, letters"):
         find_family("geometry")
     with pytest.raises(ProblemError, match="No module named"):
