@@ -19,7 +19,7 @@ from llm_assets.graph import open_workspace
 from llm_assets.recipes import Recipe, SampleWeb, laptop
 
 Stats = Mapping[str, Any]
-STAGES = ("base_evaluation", "sft_evaluation", "rl_evaluation", "reward_checkpoint", "rlhf_evaluation")
+STAGES = ("base_evaluation", "sft_evaluation", "rl_evaluation", "rlhf_evaluation")
 
 
 def of_seed(seed: int) -> Recipe:
@@ -46,67 +46,87 @@ def percent(value: float) -> float:
     return 100 * value
 
 
-def grade(model: str, group: str, verdict: str) -> Callable[[dict[str, Stats]], float]:
-    """The share of a verdict among a model's answers to a group of questions; NaN where the group is empty."""
-    return lambda stats: percent(stats["sft_evaluation"]["grades"][model].get(group, {}).get(verdict, math.nan))
+def figure(suite: str, group: str, metric: str, model: str) -> Callable[[dict[str, Stats]], float]:
+    """A figure of the evaluation suite, a share in per cent; NaN where it was not measured."""
+
+    def value(stats: dict[str, Stats]) -> float:
+        for of_stage in stats.values():
+            by_model = of_stage["figures"].get(suite, {}).get(group, {}).get(metric, {})
+            if model in by_model:
+                return by_model[model] if metric == "bits_per_byte" else percent(by_model[model])
+        return math.nan
+
+    return value
 
 
-def rate(model: str, family: str) -> Callable[[dict[str, Stats]], float]:
-    """pass@1 of a model on the held-out problems of a family."""
-    return lambda stats: percent(stats["rl_evaluation"]["families"][model][family])
+def asked(model: str, group: str, verdict: str) -> Callable[[dict[str, Stats]], float]:
+    """The share of a verdict among a model's answers to a group of questions."""
+    return figure("questions", group, verdict, model)
 
 
-def worst_change(stage: str) -> Callable[[dict[str, Stats]], float]:
+def passed(model: str, family: str) -> Callable[[dict[str, Stats]], float]:
+    """pass@1 on the test problems of a family."""
+    return figure("problems", family, "pass@1", model)
+
+
+def worst_change(stage: str, before: str) -> Callable[[dict[str, Stats]], float]:
     """The worst change among the abilities of the assistant's evaluation, in percentage points."""
-    return lambda stats: percent(min(stats[stage]["changes"].values()))
+
+    def worst(stats: dict[str, Stats]) -> float:
+        questions = stats[stage]["figures"]["questions"].values()
+        changes = [change for group in questions for change in group.get(f"change from {before}", {}).values()]
+        return percent(min(changes, default=math.nan))
+
+    return worst
 
 
-def order(name: str) -> Callable[[dict[str, Stats]], float]:
+def ordered(name: str) -> Callable[[dict[str, Stats]], float]:
     """The share of test pairs that a model or a rule orders as the labeller did."""
-    return lambda stats: percent(stats["reward_checkpoint"]["orders"][name]["value"])
+    return figure("preference", "test pairs", "ordered alike", name)
 
 
-def compared(part: str) -> Callable[[dict[str, Stats]], float]:
-    """A part of the comparison of RLHF's answers with SFT's."""
-    return lambda stats: percent(stats["rlhf_evaluation"]["comparisons"]["rlhf against sft"][part])
+def answered(metric: str, model: str) -> Callable[[dict[str, Stats]], float]:
+    """A share of a model's answers to open prompts."""
+    return figure("open_answers", "open prompts", metric, model)
 
 
-def precision(model: str) -> Callable[[dict[str, Stats]], float]:
-    """The share of true ones among the checkable statements of a model's open answers."""
-    return lambda stats: percent(stats["rlhf_evaluation"]["facts"][model].get("precision", math.nan))
-
-
+CONSTANT = "best constant answer"
 MEASURES: dict[str, Callable[[dict[str, Stats]], float]] = {
-    "bits per byte, base model": lambda stats: stats["base_evaluation"]["bits_per_byte"]["base model"],
-    "bits per byte, xz after the training text": lambda stats: stats["base_evaluation"]["bits_per_byte"][
-        "xz after the training text"
-    ],
-    "facts told on many pages completed, base model, %": lambda stats: percent(
-        stats["base_evaluation"]["facts_right"]["many"]
+    "bits per byte, base model": figure("text", "validation pages", "bits_per_byte", "base"),
+    "bits per byte, 5-gram of tokens": figure("text", "validation pages", "bits_per_byte", "5-gram of tokens"),
+    "bits per byte, xz after the training text": figure(
+        "text", "validation pages", "bits_per_byte", "xz after the training text"
     ),
-    "known facts right, base model after examples, %": grade("base", "known", "right"),
-    "known facts right, SFT, %": grade("sft", "known", "right"),
-    "known facts of unmentioned entities right, SFT, %": grade("sft", "known_elsewhere", "right"),
+    "facts told on many pages completed, base model, %": figure("text", "facts on many pages", "right", "base"),
+    "known facts right, base model after examples, %": asked("base", "known", "right"),
+    "known facts right, SFT, %": asked("sft", "known", "right"),
+    "known facts of unmentioned entities right, SFT, %": asked("sft", "known_elsewhere", "right"),
+    "known facts of unmentioned entities right, RLHF, %": asked("rlhf", "known_elsewhere", "right"),
     "known facts refused, SFT, %": lambda stats: percent(stats["sft_evaluation"].get("falsely_refused", math.nan)),
-    "answers made up about fictitious entities, ablation, %": grade("ablation", "fictitious", "wrong"),
-    "answers made up about fictitious entities, SFT, %": grade("sft", "fictitious", "wrong"),
-    "unseen pages found by search and read right, SFT, %": grade("sft", "search", "right"),
-    "sums with Python right, SFT, %": grade("sft", "sums_python", "right"),
-    "letter counting with Python right, SFT, %": grade("sft", "letters_python", "right"),
-    "identity, manners, refusals right, SFT, %": grade("sft", "guidelines", "right"),
-    "arithmetic, pass@1, SFT, %": rate("sft", "arithmetic"),
-    "arithmetic, pass@1, RL, %": rate("rl", "arithmetic"),
-    "letter counting, pass@1, SFT, %": rate("sft", "letters"),
-    "letter counting, pass@1, RL, %": rate("rl", "letters"),
-    "worst change of another ability through RL, points": worst_change("rl_evaluation"),
-    "test pairs ordered as the labeller did, reward model, %": order("reward model"),
-    "test pairs ordered as the labeller did, longer answer, %": order("longer answer"),
-    "answers better than SFT's, RLHF, %": compared("better"),
-    "answers worse than SFT's, RLHF, %": compared("worse"),
-    "preferred to SFT's where not equal, RLHF, %": compared("preferred"),
-    "true among checkable statements, SFT, %": precision("sft"),
-    "true among checkable statements, RLHF, %": precision("rlhf"),
-    "worst change of another ability through RLHF, points": worst_change("rlhf_evaluation"),
+    "answers made up about fictitious entities, ablation, %": asked("ablation", "fictitious", "wrong"),
+    "answers made up about fictitious entities, SFT, %": asked("sft", "fictitious", "wrong"),
+    "answers made up about fictitious entities, RLHF, %": asked("rlhf", "fictitious", "wrong"),
+    "unseen pages found by search and read right, SFT, %": asked("sft", "search", "right"),
+    "unseen pages found by search and read right, RLHF, %": asked("rlhf", "search", "right"),
+    "sums with Python right, SFT, %": asked("sft", "sums_python", "right"),
+    "letter counting with Python right, SFT, %": asked("sft", "letters_python", "right"),
+    "identity, manners, refusals right, SFT, %": asked("sft", "guidelines", "right"),
+    "arithmetic, pass@1, best constant answer, %": passed(CONSTANT, "arithmetic"),
+    "arithmetic, pass@1, SFT, %": passed("sft", "arithmetic"),
+    "arithmetic, pass@1, RL, %": passed("rl", "arithmetic"),
+    "arithmetic, pass@1, RLHF, %": passed("rlhf", "arithmetic"),
+    "letter counting, pass@1, best constant answer, %": passed(CONSTANT, "letters"),
+    "letter counting, pass@1, SFT, %": passed("sft", "letters"),
+    "letter counting, pass@1, RL, %": passed("rl", "letters"),
+    "worst change of another ability through RL, points": worst_change("rl_evaluation", "sft"),
+    "test pairs ordered as the labeller did, reward model, %": ordered("reward model"),
+    "test pairs ordered as the labeller did, longer answer, %": ordered("longer answer"),
+    "answers better than SFT's, RLHF, %": answered("better than sft", "rlhf"),
+    "answers worse than SFT's, RLHF, %": answered("worse than sft", "rlhf"),
+    "preferred to SFT's where not equal, RLHF, %": answered("preferred to sft", "rlhf"),
+    "true among checkable statements, SFT, %": answered("precision", "sft"),
+    "true among checkable statements, RLHF, %": answered("precision", "rlhf"),
+    "worst change of another ability since SFT, RLHF, points": worst_change("rlhf_evaluation", "sft"),
 }
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000  # the ends of the interval then vary by about a tenth of its width
@@ -46,15 +49,25 @@ def mean(values: Sequence[float], subjects: Sequence[Hashable] | None = None) ->
         raise ValueError("a mean of no values")
     every = np.asarray(values, float)
     if subjects is None:
-        sums, counts = every, np.ones(len(every))
-    else:
-        numbers: dict[Hashable, int] = {}
-        place = [numbers.setdefault(subject, len(numbers)) for subject in subjects]
-        sums, counts = np.bincount(place, every), np.bincount(place).astype(float)
+        return ratio(every, np.ones(len(every)))
+    numbers: dict[Hashable, int] = {}
+    place = [numbers.setdefault(subject, len(numbers)) for subject in subjects]
+    return ratio(np.bincount(place, every), np.bincount(place))._replace(n=len(every))
+
+
+def ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
+    """The sum of the numerators over that of the denominators, with a bootstrap interval that draws observations.
+
+    Of each observation there is one numerator and one denominator, such as a page's bits and bytes. Raises ValueError
+    without observations.
+    """
+    sums, counts = np.asarray(numerators, float), np.asarray(denominators, float)
+    if not len(sums):
+        raise ValueError("a ratio of no observations")
     drawn = np.random.default_rng(SEED).integers(0, len(sums), (RESAMPLES, len(sums)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(float(every.mean()), float(low), float(high), len(every))
+    ratios = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(float(sums.sum() / counts.sum()), float(low), float(high), len(sums))
 
 
 def proportion(values: Sequence[float], subjects: Sequence[Hashable] | None = None) -> Estimate:

@@ -14,6 +14,21 @@ Better = Literal["higher", "lower", "neither"]
 # Digits behind the point of the metrics that are no shares.
 DIGITS = {"bits_per_byte": 3, "tokens": 1, "gold": 2, "proxy": 2, "true": 2, "false": 2, "uncheckable": 2}
 CHANGE = "change from "
+# Metrics of open answers, with their titles on pages.
+OPEN_ANSWERS = {
+    "precision": "true among checkable statements",
+    "true": "true statements per answer",
+    "false": "false statements per answer",
+    "uncheckable": "uncheckable statements per answer",
+    "gold": "gold signal",
+    "proxy": "reward model, standard deviations",
+    "better than sft": "better than SFT's answer by the gold signal",
+    "equal to sft": "equal",
+    "worse than sft": "worse",
+    "preferred to sft": "better among those not equal",
+    "finished": "finished answers",
+    "tokens": "tokens",
+}
 
 
 @dataclass(frozen=True)

@@ -17,21 +17,6 @@ from .jobs import PromptRow
 SUITE = "open_answers"
 GROUP = "open prompts"
 VERDICTS = ("true", "false", "uncheckable")
-# Metrics with their titles on pages.
-TITLES = {
-    "precision": "true among checkable statements",
-    "true": "true statements per answer",
-    "false": "false statements per answer",
-    "uncheckable": "uncheckable statements per answer",
-    "gold": "gold signal",
-    "proxy": "reward model, standard deviations",
-    "better than sft": "better than SFT's answer by the gold signal",
-    "equal to sft": "equal",
-    "worse than sft": "worse",
-    "preferred to sft": "better among those not equal",
-    "finished": "finished answers",
-    "tokens": "tokens",
-}
 COMPARED = "sft"  # the model with whose answers all others are compared
 EXAMPLE_SENTENCES = (2, 3)  # fewest and most sentences of an example answer
 

@@ -38,7 +38,7 @@ from llm_assets.evaluation.figures import (
 )
 from llm_assets.evaluation.intervals import Estimate
 from llm_assets.evaluation.jobs import BasePrompting
-from llm_assets.evaluation.matrix import matrix, metric_matrix, text
+from llm_assets.evaluation.matrix import OPEN_ANSWERS, matrix, metric_matrix, text
 from llm_assets.evaluation.problem_figures import attempts_table, problem_changes
 from llm_assets.evaluation.problem_sets import family_versions
 from llm_assets.evaluation.schemas import Attempts, EvaluationAnswers, EvaluationRows
@@ -51,7 +51,7 @@ from llm_assets.training.policy_run import monitor_series, policy_plots
 
 from . import open_answers
 from .jobs import RlhfEvaluationJob
-from .open_answers import GROUP, SUITE, TITLES, base_examples, open_figures
+from .open_answers import GROUP, SUITE, base_examples, open_figures
 from .reward_checkpoint import RULE, GoldSignal, gold_signal, read_scores, reliability
 from .rlhf_checkpoint import gold_job, monitor_evaluations, read_prompts
 from .schemas import Answers
@@ -178,7 +178,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConf
     return render(
         __package__,
         TEMPLATE,
-        open=metric_matrix(figures, SUITE, GROUP, TITLES),
+        open=metric_matrix(figures, SUITE, GROUP, OPEN_ANSWERS),
         orders=find(figures, suite=PREFERENCE).to_dicts(),
         abilities=matrix(suite, abilities.SUITE, wanted, title_of),
         passed=matrix(suite, problem_figures.SUITE, problem_figures.PASS_AT_1),
@@ -236,7 +236,7 @@ def stays_true(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfi
 
 def show(evaluation: Artifact) -> dict[str, str]:
     """Scores, comparisons and fact precision in Markdown, for the asset's page in Dagster."""
-    return {"summary": metric_matrix(read_figures(evaluation), SUITE, GROUP, TITLES).markdown()}
+    return {"summary": metric_matrix(read_figures(evaluation), SUITE, GROUP, OPEN_ANSWERS).markdown()}
 
 
 RLHF_EVALUATION = Stage(

@@ -25,7 +25,8 @@ def test_a_row_holds_the_mean_the_range_and_the_value_of_each_seed(measure, monk
     monkeypatch.setattr("benchmarks.seeds.MEASURES", {measure: MEASURES[measure]})
     shares = (0.5, 0.75, 0.7)
     names = ("reward model", "longer answer")
-    stats = [{"reward_checkpoint": {"orders": {name: {"value": share} for name in names}}} for share in shares]
+    pairs = [{"test pairs": {"ordered alike": dict.fromkeys(names, share)}} for share in shares]
+    stats = [{"rlhf_evaluation": {"figures": {"preference": of_seed}}} for of_seed in pairs]
     rows = table(stats).splitlines()
     assert rows[0] == "| measure | mean | range | seed 1 | seed 2 | seed 3 |"
     assert rows[2] == f"| {measure} | 65.0 | 50.0 to 75.0 | 50.0 | 75.0 | 70.0 |"

@@ -153,15 +153,6 @@ def test_calibration_agrees_with_a_calculation_by_hand():
     assert x == pytest.approx([0.1192, 0.8808], abs=1e-3) and y == [0.25, 0.75]
 
 
-def answers(scores, true=(), false=()):
-    rows = [{"prompt": number, "gold": score} for number, score in enumerate(scores)]
-    counts = zip(true or [None] * len(rows), false or [None] * len(rows), strict=True)
-    return pl.DataFrame(
-        [{**row, "true": a, "false": b, "uncheckable": 1} for row, (a, b) in zip(rows, counts, strict=True)],
-        schema_overrides={"true": pl.Int64, "false": pl.Int64},
-    )
-
-
 def test_the_reward_model_is_compared_with_rules_and_with_another_labeller():
     """Four pairs: the longer answer is preferred in three, and the model prefers the right one in two."""
     texts = [("A long answer.", "Short.")] * 3 + [("Short.", "A long answer.")]
