@@ -73,7 +73,7 @@ class Contestant:
 
 
 def make_ours(run: Run) -> Contestant:
-    """This project's model, and the step of its trainings."""
+    """This project's model, and its training step."""
     model = Transformer(run.shape)
     model.initialise(1)
     model.train()

@@ -15,11 +15,11 @@ from benchmarks import seeds
 from docs.generate import pages
 from llm_assets.artifacts.store import NO_PARTITION
 from llm_assets.cli import cli
+from llm_assets.evaluation.checking import CHECKERS
+from llm_assets.evaluation.problems import FAMILIES
 from llm_assets.graph import GRAPH
 from llm_assets.recipes import Recipe, gpu, laptop, load_recipe
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.reinforcement.checking import CHECKERS
-from llm_assets.reinforcement.problems import FAMILIES
 from llm_assets.settings import PROJECT
 from llm_assets.tour import STEPS
 from tests.support.commands import command

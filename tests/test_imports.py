@@ -23,8 +23,8 @@ SHARED = (
     "compute",
     "tools",
     "training",
-    "evaluation",
     "dialogue",
+    "evaluation",
     "sample_web",
 )
 STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "reinforcement", "preference", "release")

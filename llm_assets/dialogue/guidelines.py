@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llm_assets.evaluation.abilities import GENERAL_GROUPS
-
+SMALL_TALK, BEYOND_ABILITIES = "small_talk", "beyond_abilities"
+GENERAL_GROUPS = (SMALL_TALK, BEYOND_ABILITIES)  # to which sections can belong
 DEFAULT_GUIDELINES = Path(__file__).parent / "guidelines.md"
 FIELDS = {"Asked": "questions", "Kept": "held_out_questions", "Answered": "answers"}  # by the keyword of a line
 SLOTS = {"name", "maker", "cutoff", "person", "thing"}

@@ -16,9 +16,8 @@ import polars as pl
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
-from llm_assets.dialogue.guidelines import Guideline, read_guidelines
+from llm_assets.dialogue.guidelines import GENERAL_GROUPS, Guideline, read_guidelines
 from llm_assets.dialogue.splits import TRAIN, Split, split_of
-from llm_assets.evaluation.abilities import GENERAL_GROUPS
 from llm_assets.evaluation.grading import holds
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.model.encoding import Encoding

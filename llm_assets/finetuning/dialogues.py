@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from llm_assets.evaluation.abilities import GENERAL_GROUPS
+from llm_assets.dialogue.guidelines import GENERAL_GROUPS
 from llm_assets.model.assistant import system_message
 from llm_assets.model.chat import Message
 

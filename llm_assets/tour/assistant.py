@@ -8,9 +8,9 @@ from itertools import groupby
 
 import polars as pl
 
+from llm_assets.dialogue.guidelines import BEYOND_ABILITIES, SMALL_TALK
 from llm_assets.dialogue.messages import from_json
 from llm_assets.dialogue.wordings import NUMBER_ONLY
-from llm_assets.evaluation.abilities import BEYOND_ABILITIES, SMALL_TALK
 from llm_assets.model.chat import render
 from llm_assets.model.encoding import Encoding
 

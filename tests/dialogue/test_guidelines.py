@@ -2,9 +2,8 @@
 
 import pytest
 
-from llm_assets.dialogue.guidelines import GuidelinesError, parse, read_guidelines
+from llm_assets.dialogue.guidelines import GENERAL_GROUPS, GuidelinesError, parse, read_guidelines
 from llm_assets.dialogue.wordings import SUMS
-from llm_assets.evaluation.abilities import GENERAL_GROUPS
 from llm_assets.finetuning.overlap import question_phrases
 
 BASIS = "## unknown: a\nAnswered: I don't know.\n## nothing_found: b\nAnswered: Nothing about {thing}.\n"

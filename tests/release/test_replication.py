@@ -67,7 +67,7 @@ def test_a_family_below_the_best_constant_answer_is_a_negative_lead():
     values = {
         "sft__problems__letters__pass@1": 0.3,
         "rl__problems__letters__pass@1": 0.5,
-        "constant answer__problems__letters__pass@1": 0.69,
+        "best constant answer__problems__letters__pass@1": 0.69,
     }
     assert value_of("smallest lead over a constant answer after RL", **values) == pytest.approx(-0.19)
 

@@ -237,6 +237,6 @@ def find_family(name: str) -> Family:
         raise ProblemError(f"practice_problems: family {name!r}: {error}") from error
     if not isinstance(family, Family):
         raise ProblemError(
-            f"practice_problems: {name} is a {type(family).__name__}, not a llm_assets.reinforcement.problems.Family"
+            f"practice_problems: {name} is a {type(family).__name__}, not a llm_assets.evaluation.problems.Family"
         )
     return family
