@@ -148,15 +148,17 @@ def _headings_before(page: Page, root: int, left_out: np.ndarray) -> list[int]:
 
 def _without_title(blocks: Blocks, page: Page, selected: list[int], titles: frozenset[str]) -> list[int]:
     """Blocks without the headings before the first paragraph that are the title, which is a column of the table."""
-    kept = []
-    for place, block in enumerate(selected if titles else []):
+    if not titles:
+        return selected
+    others = []
+    for place, block in enumerate(selected):
         sets = page.sets[page.block_element[block]]
         if sets & TITLE and " ".join(blocks.text(block).split()).casefold() in titles:
             continue
         if not sets & HEADING and page.block_chars[block] >= MIN_VOTE_CHARACTERS:
-            return kept + selected[place:]
-        kept.append(block)
-    return kept if titles else selected
+            return others + selected[place:]
+        others.append(block)
+    return others
 
 
 def _title_forms(title: str) -> frozenset[str]:

@@ -101,14 +101,14 @@ def _may_mention(head):  # type: ignore[no-untyped-def]
 
     Without branches, so that the compiler vectorises the loop: it takes a twentieth of a search in small letters.
     """
-    found = False
+    mentioned = False
     for at in range(len(head) - 3):
         a, b, c, d = head[at] | 32, head[at + 1] | 32, head[at + 2] | 32, head[at + 3] | 32
         is_no = (a == 110) & (b == 111)
-        found |= is_no & (c == 97) & (d == 105)  # noai
-        found |= is_no & (c == 105) & (d == 109)  # noim
-        found |= (a == 116) & (b == 100) & (c == 109) & (d == 45)  # tdm-
-    return found
+        mentioned |= is_no & (c == 97) & (d == 105)  # noai
+        mentioned |= is_no & (c == 105) & (d == 109)  # noim
+        mentioned |= (a == 116) & (b == 100) & (c == 109) & (d == 45)  # tdm-
+    return mentioned
 
 
 def policy_of(url: str) -> str | None:
