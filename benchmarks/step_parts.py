@@ -107,8 +107,8 @@ def decoding(model: Transformer, steps: int, sequences: int = 32) -> dict[str, f
                 lengths = lengths + 1
         return torch.stack(rows, 1)
 
-    def difference(one: Tensor, other: Tensor) -> float:
-        return round(float((one - other).norm() / other.norm()), 6)
+    def difference(values: Tensor, other: Tensor) -> float:
+        return round(float((values - other).norm() / other.norm()), 6)
 
     torch.set_float32_matmul_precision("highest")
     with torch.no_grad():

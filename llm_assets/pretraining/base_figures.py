@@ -26,9 +26,11 @@ def majority_right(truth: pl.DataFrame, facts: pl.DataFrame) -> list[bool]:
 
     The most common answer is that of the facts told on many pages. truth: all prompts with known answers.
     """
-    told = truth.filter((pl.col("kind") == "completion") & (pl.col("reach") == "many"))
+    on_many_pages = truth.filter((pl.col("kind") == "completion") & (pl.col("reach") == "many"))
     counts = (
-        told.group_by("relation", "answer").len().sort("relation", "len", "answer", descending=[False, True, False])
+        on_many_pages.group_by("relation", "answer")
+        .len()
+        .sort("relation", "len", "answer", descending=[False, True, False])
     )
     majority = dict(
         counts.unique("relation", keep="first", maintain_order=True).select("relation", "answer").iter_rows()
