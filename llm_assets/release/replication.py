@@ -118,7 +118,7 @@ def table(record: Mapping[str, Any], short: bool = False) -> list[str]:
     short: only the figures that have a baseline.
     """
     spread_by_name, baselines = spreads(record), spreads(record, "baselines")
-    lines = ["| figure | mean | range | beside it | target, in every run |", "|---|--:|--:|--:|---|"]
+    lines = ["| figure | mean | range | to compare with | target, in every run |", "|---|--:|--:|--:|---|"]
     for headline in HEADLINES:
         if headline.name in spread_by_name and (headline.baseline or not short):
             cells = [_mean(headline, spread_by_name[headline.name]), _range(headline, spread_by_name[headline.name])]
@@ -148,10 +148,14 @@ def description(record: Mapping[str, Any]) -> str:
     """Where the figures of a record come from, in a sentence."""
     origin, runs = record["provenance"], record["runs"]
     worlds = sorted({run["world"] for run in runs} - {None})
-    places = f" on worlds {' and '.join(map(str, worlds))}, which nothing was tuned on" if worlds else ""
-    seeds = len({run["seed"] for run in runs})
+    numbers = sorted({run["seed"] for run in runs})
+    seeds = f"seed {numbers[0]}" if len(numbers) == 1 else f"seeds {numbers[0]} to {numbers[-1]}"
+    places = "the crawls of the recipe, which it was tuned on"
+    if worlds:
+        places = f"worlds {' and '.join(map(str, worlds))}, which nothing was tuned on"
+    count = "One run" if len(runs) == 1 else f"{len(runs)} runs"
     return (
-        f"{len(runs)} runs, with {seeds} seeds{places}, by `{origin['command']}` at commit {origin['commit']} "
+        f"{count} with {seeds} on {places}: `{origin['command']}` at commit {origin['commit']} "
         f"({origin['processor']}, {origin['cores']} cores, torch {origin['torch']})."
     )
 
@@ -162,6 +166,8 @@ def _mean(headline: Headline, values: Spread) -> str:
 
 
 def _range(headline: Headline, values: Spread) -> str:
+    if len(values.values) == 1:
+        return "one run"
     return f"{headline.text(values.low)} to {headline.text(values.high)}"
 
 
