@@ -59,7 +59,7 @@ def figure(suite: str, group: str, metric: str, model: str) -> Callable[[dict[st
     return value
 
 
-def asked(model: str, group: str, verdict: str) -> Callable[[dict[str, Stats]], float]:
+def graded(model: str, group: str, verdict: str) -> Callable[[dict[str, Stats]], float]:
     """The share of a verdict among a model's answers to a group of questions."""
     return figure("questions", group, verdict, model)
 
@@ -98,19 +98,19 @@ MEASURES: dict[str, Callable[[dict[str, Stats]], float]] = {
         "text", "validation pages", "bits_per_byte", "xz after the training text"
     ),
     "facts told on many pages completed, base model, %": figure("text", "facts on many pages", "right", "base"),
-    "known facts right, base model after examples, %": asked("base", "known", "right"),
-    "known facts right, SFT, %": asked("sft", "known", "right"),
-    "known facts of unmentioned entities right, SFT, %": asked("sft", "known_elsewhere", "right"),
-    "known facts of unmentioned entities right, RLHF, %": asked("rlhf", "known_elsewhere", "right"),
+    "known facts right, base model after examples, %": graded("base", "known", "right"),
+    "known facts right, SFT, %": graded("sft", "known", "right"),
+    "known facts of unmentioned entities right, SFT, %": graded("sft", "known_elsewhere", "right"),
+    "known facts of unmentioned entities right, RLHF, %": graded("rlhf", "known_elsewhere", "right"),
     "known facts refused, SFT, %": lambda stats: percent(stats["sft_evaluation"].get("falsely_refused", math.nan)),
-    "answers made up about fictitious entities, ablation, %": asked("ablation", "fictitious", "wrong"),
-    "answers made up about fictitious entities, SFT, %": asked("sft", "fictitious", "wrong"),
-    "answers made up about fictitious entities, RLHF, %": asked("rlhf", "fictitious", "wrong"),
-    "unseen pages found by search and read right, SFT, %": asked("sft", "search", "right"),
-    "unseen pages found by search and read right, RLHF, %": asked("rlhf", "search", "right"),
-    "sums with Python right, SFT, %": asked("sft", "sums_python", "right"),
-    "letter counting with Python right, SFT, %": asked("sft", "letters_python", "right"),
-    "identity, manners, refusals right, SFT, %": asked("sft", "guidelines", "right"),
+    "answers made up about fictitious entities, ablation, %": graded("ablation", "fictitious", "wrong"),
+    "answers made up about fictitious entities, SFT, %": graded("sft", "fictitious", "wrong"),
+    "answers made up about fictitious entities, RLHF, %": graded("rlhf", "fictitious", "wrong"),
+    "unseen pages found by search and read right, SFT, %": graded("sft", "search", "right"),
+    "unseen pages found by search and read right, RLHF, %": graded("rlhf", "search", "right"),
+    "sums with Python right, SFT, %": graded("sft", "sums_python", "right"),
+    "letter counting with Python right, SFT, %": graded("sft", "letters_python", "right"),
+    "identity, manners, refusals right, SFT, %": graded("sft", "guidelines", "right"),
     "arithmetic, pass@1, best constant answer, %": passed(CONSTANT, "arithmetic"),
     "arithmetic, pass@1, SFT, %": passed("sft", "arithmetic"),
     "arithmetic, pass@1, RL, %": passed("rl", "arithmetic"),

@@ -50,8 +50,8 @@ def baseline_answers(questions: pl.DataFrame, topics: pl.DataFrame) -> pl.DataFr
             "grade": grade_row(rows[number], answer_to(number)),
             "tokens": None,
         }
-        for model, (asked, answer_to) in answers.items()
-        for number in asked
+        for model, (applicable, answer_to) in answers.items()
+        for number in applicable
     ]
     return pl.DataFrame(graded, schema_overrides={"number": pl.Int64, "tokens": pl.Int64})
 

@@ -12,9 +12,9 @@ GRADES = ("right", "refused", "wrong")
 class EvaluationRows(pa.DataFrameModel):
     """A figure of the evaluation suite: a model's, or that of a baseline, which costs nothing to follow.
 
-    A model and a baseline of the same suite, group and metric were asked the same things, and graded by the same code.
-    A metric named ``change from sft`` is the mean change of the same answers from that model's to this one's: of the
-    share that should be high (refusals to what cannot be known, right answers elsewhere), or of pass@1.
+    Figures of the same suite, group and metric were measured on the same items by the same code. A metric named
+    ``change from sft`` is the mean change of the same answers from that model's to this one's: of the share that should
+    be high (refusals to what cannot be known, right answers elsewhere), or of pass@1.
     """
 
     model: str = pa.Field(

@@ -95,10 +95,10 @@ def rlhf_evaluation_config(recipe: Any, crawl: str | None) -> RlhfEvaluationConf
 
 def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     """One task; a separate process asks the models."""
-    asked, reward, pairs = config.asking, step.input("reward_checkpoint"), step.input("response_pairs")
-    prompts = read_prompts(pairs, asked.split)
-    problems = problems_job(step.input("practice_problems"), asked)
-    questions, job_questions = evaluation_questions(step.input("conversations"), asked.split)
+    settings, reward, pairs = config.asking, step.input("reward_checkpoint"), step.input("response_pairs")
+    prompts = read_prompts(pairs, settings.split)
+    problems = problems_job(step.input("practice_problems"), settings)
+    questions, job_questions = evaluation_questions(step.input("conversations"), settings.split)
     topics = read_table(step.input("knowledge_boundary").table("topics"))
     truth = read_truth(step.inputs)
     job = RlhfEvaluationJob(
@@ -115,8 +115,8 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
         base=BasePrompting(config.max_tokens, INSTRUCTION, base_examples(read_table(pairs.table("prompts")), topics)),
         problems=problems,
         questions=job_questions,
-        answer_tokens=asked.answer_tokens,
-        toolbox=toolbox_job(step.input(TRAINING_SEARCH), asked.tools),
+        answer_tokens=settings.answer_tokens,
+        toolbox=toolbox_job(step.input(TRAINING_SEARCH), settings.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     open_rows = open_answers.answers_table(prompts, results["responses"], truth)

@@ -24,11 +24,11 @@ VALIDATION, BITS = "validation pages", "bits_per_byte"
 def majority_right(truth: pl.DataFrame, facts: pl.DataFrame) -> list[bool]:
     """Whether the relation's most common answer is right, for each of the facts.
 
-    The most common answer is that of the facts told on many pages. truth: all prompts with known answers.
+    The most common answer is that of the facts that many pages state. truth: all prompts with known answers.
     """
-    told = truth.filter((pl.col("kind") == "completion") & (pl.col("reach") == "many"))
+    common = truth.filter((pl.col("kind") == "completion") & (pl.col("reach") == "many"))
     counts = (
-        told.group_by("relation", "answer").len().sort("relation", "len", "answer", descending=[False, True, False])
+        common.group_by("relation", "answer").len().sort("relation", "len", "answer", descending=[False, True, False])
     )
     majority = dict(
         counts.unique("relation", keep="first", maintain_order=True).select("relation", "answer").iter_rows()

@@ -66,17 +66,17 @@ class RlEvaluationConfig(Frozen):
 
 def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     """One task; a separate process asks the models."""
-    asked = config.asking
-    problems = problems_job(step.input("practice_problems"), asked)
-    questions, job_questions = evaluation_questions(step.input("conversations"), asked.split)
+    settings = config.asking
+    problems = problems_job(step.input("practice_problems"), settings)
+    questions, job_questions = evaluation_questions(step.input("conversations"), settings.split)
     job = RlEvaluationJob(
         models={name: str(step.input(MODELS[name]).path) for name in ASKED},
         problems=problems,
         device=config.device,
-        base=BasePrompting(min(asked.max_tokens, BASE_MAX_TOKENS), INSTRUCTION, EXAMPLES),
+        base=BasePrompting(min(settings.max_tokens, BASE_MAX_TOKENS), INSTRUCTION, EXAMPLES),
         questions=job_questions,
-        answer_tokens=asked.answer_tokens,
-        toolbox=toolbox_job(step.input(TRAINING_SEARCH), asked.tools),
+        answer_tokens=settings.answer_tokens,
+        toolbox=toolbox_job(step.input(TRAINING_SEARCH), settings.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = attempts_table(problems.problems, results["attempts"])

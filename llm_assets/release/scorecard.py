@@ -200,14 +200,14 @@ def transcripts(inputs: Inputs, count: int) -> pl.DataFrame:
     Kinds are groups of the evaluation, questions on the guidelines (one per part of them), and open prompts.
     """
     answers = pl.concat([read_table(inputs.artifact(name).table("answers")) for name in EVALUATIONS[1:]])
-    asked = answers.filter(pl.col("model") == "sft").sort("number")
+    of_sft = answers.filter(pl.col("model") == "sft").sort("number")
     of_groups = [
-        asked.filter((pl.col("group") == group) & (pl.col("tools") == tools))
+        of_sft.filter((pl.col("group") == group) & (pl.col("tools") == tools))
         .head(count)
         .with_columns(kind=pl.lit(group))
         for group, tools in SHOWN_GROUPS.items()
     ]
-    on_guidelines = asked.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
+    on_guidelines = of_sft.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
     chosen = pl.concat([*of_groups, on_guidelines.head(count).with_columns(kind=pl.lit(GUIDELINES))])
     closed = chosen.select("number", "kind").join(answers, on="number", maintain_order="left")
     open_answers = read_table(inputs.artifact("rlhf_evaluation").table("open_answers"))
@@ -215,7 +215,7 @@ def transcripts(inputs: Inputs, count: int) -> pl.DataFrame:
     first = open_answers.unique(["model", "prompt"], keep="first", maintain_order=True)
     prompts = first["prompt"].unique(maintain_order=True).head(count).to_list()
     opened = first.filter(pl.col("prompt").is_in(prompts)).with_columns(
-        kind=pl.lit("open"), expected=pl.lit(""), number=pl.col("prompt") + len(asked)
+        kind=pl.lit("open"), expected=pl.lit(""), number=pl.col("prompt") + len(of_sft)
     )
     columns = ("number", "kind", "question", "expected", "model", "text")
     texts = closed.with_columns(text=pl.col("transcript").str.strip_prefix("assistant: "))

@@ -191,15 +191,15 @@ def test_the_check_finds_an_evaluation_question_in_a_conversation(built, tmp_pat
 def test_every_model_is_asked_the_same_questions(built):
     _, outcomes = built
     figures = rows(outcomes["sft_evaluation"], "evaluation").filter(pl.col("metric") == "right")
-    asked = {
+    group_sizes = {
         model: dict(of_model.select("group", "n").iter_rows())
         for (model,), of_model in figures.group_by("model", maintain_order=True)
     }
     questions = rows(outcomes["conversations"], "evaluation").filter(pl.col("split") == "test")
-    assert asked["base"] == asked["ablation"] == asked["sft"] == asked[REFUSES]
-    assert sum(asked["sft"].values()) == len(questions)
-    assert asked[MAJORITY].keys() | asked[CONSTANT].keys() == asked["sft"].keys()
-    assert {"unknown", "letters_python", "guidelines"} <= asked["sft"].keys()
+    assert group_sizes["base"] == group_sizes["ablation"] == group_sizes["sft"] == group_sizes[REFUSES]
+    assert sum(group_sizes["sft"].values()) == len(questions)
+    assert group_sizes[MAJORITY].keys() | group_sizes[CONSTANT].keys() == group_sizes["sft"].keys()
+    assert {"unknown", "letters_python", "guidelines"} <= group_sizes["sft"].keys()
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.2, True), (0.9, False)])

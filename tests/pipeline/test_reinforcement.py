@@ -70,14 +70,14 @@ def test_the_evaluation_has_attempts_of_every_model(pipeline):
 def test_every_checkpoint_has_the_same_groups_with_the_same_number_of_observations(pipeline):
     figures = pipeline.table("scorecard", "evaluation")
     for suite, metric in (("questions", "right"), ("problems", "pass@1"), ("open_answers", "gold")):
-        asked = {
+        sizes = {
             model: dict(of_model.select("group", "n").iter_rows())
             for (model,), of_model in figures.filter(suite=suite, metric=metric).group_by("model")
         }
-        assert MODELS.keys() <= asked.keys()
-        assert all(asked[model] == asked["sft"] for model in MODELS), suite
-        baselines = {group: n for model, groups in asked.items() if model not in MODELS for group, n in groups.items()}
-        assert suite == "open_answers" or baselines == asked["sft"]
+        assert MODELS.keys() <= sizes.keys()
+        assert all(sizes[model] == sizes["sft"] for model in MODELS), suite
+        baselines = {group: n for model, groups in sizes.items() if model not in MODELS for group, n in groups.items()}
+        assert suite == "open_answers" or baselines == sizes["sft"]
 
 
 def test_a_field_of_reinforcement_learning_rebuilds_only_what_is_downstream(pipeline):

@@ -174,11 +174,11 @@ def test_every_model_is_asked_the_same_problems_and_prompts(built):
     _, artifacts = built
     figures = read_figures(artifacts["rl_evaluation"], artifacts["rlhf_evaluation"])
     for suite, metric in (("problems", "pass@1"), ("open_answers", "gold")):
-        asked = {
+        sizes = {
             model: dict(of_model.select("group", "n").iter_rows())
             for (model,), of_model in find(figures, suite=suite, metric=metric).group_by("model", maintain_order=True)
         }
-        assert asked.keys() - {CONSTANT} == MODELS.keys() and all(groups == asked["sft"] for groups in asked.values())
+        assert sizes.keys() - {CONSTANT} == MODELS.keys() and all(groups == sizes["sft"] for groups in sizes.values())
     changed = find(figures, model="rlhf", metric=["change from sft", "change from rl"])
     assert set(changed["suite"]) == {"questions", "problems"}
 
