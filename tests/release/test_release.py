@@ -1,6 +1,8 @@
 """The export and the scorecard as stages: which files are data, which are views, and that identities name no recipe."""
 
 import json
+import re
+from html.parser import HTMLParser
 
 import pandera.polars as pa
 import polars as pl
@@ -210,6 +212,45 @@ def test_the_scorecard_page_is_a_view_that_is_drawn_from_the_store(space):
     path.unlink()
     assert build(space, "scorecard").cached and path.read_text() == text
     assert "| stage | seconds |" in SCORECARD.show(artifact)["summary"]
+
+
+class Tables(HTMLParser):
+    """The tables of a page: whether each is in a box that scrolls by itself; and the cells of matrices."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.in_boxes, self.cells = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag == "table":
+            self.in_boxes.append(any("scroll" in classes for _, classes in self.open))
+        if tag == "td" and ("table", "matrix") in self.open:
+            self.cells.append(values.get("data-label"))
+        if tag in ("div", "table"):
+            self.open.append((tag, values.get("class") or ""))
+
+    def handle_endtag(self, tag):
+        if tag in ("div", "table"):
+            self.open.pop()
+
+
+def test_on_a_phone_the_tables_scroll_by_themselves_or_become_cards(space):
+    text = build(space, "scorecard").artifact.view(page.REPORT).read_text()
+    tables = Tables(text)
+    assert tables.in_boxes and all(tables.in_boxes), "a table without a box of its own makes the page scroll sideways"
+    assert {"sft", "rl", "rlhf", "best baseline", "n"} <= set(tables.cells) and None not in tables.cells
+    [cards] = re.findall(r"@media \(max-width: \w+\) \{(.*?)\n\}", text, re.DOTALL)
+    assert ".matrix td { display: block; }" in cards and "content: attr(data-label)" in cards
+    assert "width=device-width" in text and "prefers-color-scheme: dark" in text
+
+
+def test_the_released_model_and_the_best_baselines_stand_out(space):
+    text = build(space, "scorecard").artifact.view(page.REPORT).read_text()
+    assert 'class="n released">rlhf' in text and 'class="n released">sft' not in text
+    assert "majority by relation" in text and "best constant answer" in text
+    assert text.count("above the best baseline") >= 3  # known facts by three models; not sums, whose interval overlaps
 
 
 def test_no_recipe_name_is_in_an_identity(space):
