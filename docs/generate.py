@@ -27,7 +27,7 @@ from llm_assets.artifacts.tables import polars_schema
 from llm_assets.cli import cli
 from llm_assets.graph import GRAPH
 from llm_assets.recipes import QUALITY_RULES, RECIPES, Recipe, Recrawl, Rule, Source
-from llm_assets.release.replication import description, published, table
+from llm_assets.release.replication import description, missed, published, table
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -70,7 +70,10 @@ def with_replicated(page: Path, short: bool = False) -> str:
     _, _, after = rest.partition(END)
     if record is None or not after:
         return text
-    return "\n".join([f"{before}{BEGIN}", *table(record, short), "", *paragraph(description(record)), f"{END}{after}"])
+    text = description(record)
+    if short and (names := missed(record)):
+        text += f" Targets are missed for: {'; '.join(names)}. [All figures](docs/explanation/evaluation.md)."
+    return "\n".join([f"{before}{BEGIN}", *table(record, short), "", *paragraph(text), f"{END}{after}"])
 
 
 # Recipes

@@ -306,7 +306,6 @@ FULL_SIZE = "trains at full size"
 NOT_RUN = {
     "llm-assets crawls add mine --seed https://example.org/ --set max_pages=500": "needs the network",
     "llm-assets run --recipe my_recipe.py:mine": FULL_SIZE,
-    "llm-assets replicate --seeds 3 --worlds 2": FULL_SIZE,
 }
 
 

@@ -13,6 +13,7 @@ Key = tuple[str, str, str, str]  # model, suite, group, metric
 Figures = Mapping[Key, float]
 Value = Callable[[Figures], float | None]
 RELEASED = "rlhf"  # the model that is exported
+LEVEL = ", level "  # in the names of groups that are a part of a family
 FEASIBLE = (0.2, 0.6)  # shares of a family's problems solved before RL at which RL has something to learn from
 
 
@@ -77,7 +78,11 @@ def _known_refused(model: str) -> Value:
 
 def _families(figures: Figures) -> dict[str, tuple[float, float]]:
     """pass@1 before and after RL, by family of problems."""
-    after = {key[2]: value for key, value in figures.items() if key[:2] == ("rl", "problems") and key[3] == "pass@1"}
+    after = {
+        group: value
+        for (model, suite, group, metric), value in figures.items()
+        if (model, suite, metric) == ("rl", "problems", "pass@1") and LEVEL not in group
+    }
     pairs = {}
     for family, solved in after.items():
         before = figure("sft", "problems", family, "pass@1")(figures)

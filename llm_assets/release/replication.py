@@ -74,7 +74,7 @@ def provenance(command: str) -> dict[str, Any]:
         "commit": _commit(),
         "version": __version__,
         "processor": _processor(),
-        "cores": torch.get_num_threads(),
+        "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -144,6 +144,18 @@ def beside_published(figures: Figures, record: Mapping[str, Any]) -> list[tuple[
     ]
 
 
+def missed(record: Mapping[str, Any]) -> list[str]:
+    """The headlines whose target some run misses."""
+    spread_by_name = spreads(record)
+    return [
+        headline.name
+        for headline in HEADLINES
+        if headline.name in spread_by_name
+        and headline.target is not None
+        and not all(map(headline.target.is_met, spread_by_name[headline.name].values))
+    ]
+
+
 def description(record: Mapping[str, Any]) -> str:
     """Where the figures of a record come from, in a sentence."""
     origin, runs = record["provenance"], record["runs"]
@@ -154,9 +166,10 @@ def description(record: Mapping[str, Any]) -> str:
     if worlds:
         places = f"worlds {' and '.join(map(str, worlds))}, which nothing was tuned on"
     count = "One run" if len(runs) == 1 else f"{len(runs)} runs"
+    threads = f"{origin['threads']} thread{'s' * (origin['threads'] > 1)}"
     return (
         f"{count} with {seeds} on {places}: `{origin['command']}` at commit {origin['commit']} "
-        f"({origin['processor']}, {origin['cores']} cores, torch {origin['torch']})."
+        f"({origin['processor']}, torch {origin['torch']} with {threads})."
     )
 
 

@@ -1,16 +1,18 @@
 """`llm-assets replicate` on a small sample web."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.support.commands import command
-from tests.support.sample_pipeline import REFERENCE
 
 
 @pytest.mark.slow
 def test_a_replica_that_is_in_the_store_is_reported_without_building_it(pipeline_copy, tmp_path):
-    run = command(tmp_path, "llm-assets", "replicate", "--seeds", "1", "--worlds", "0", "--recipe", REFERENCE)
+    (tmp_path / "recipe.py").write_text("from tests.support.sample_pipeline import sample_recipe as mine\n")
+    words = ("llm-assets", "replicate", "--seeds", "1", "--worlds", "0")
+    run = command(tmp_path, *words, pythonpath=str(Path(__file__).parents[2]))
     assert run.returncode == 0, run.stdout + run.stderr
     assert "0 built" in run.stdout and "run 1 of 1" in run.stdout
     record = json.loads((tmp_path / "data/replications/t.json").read_text())

@@ -4,7 +4,7 @@ import pytest
 
 from llm_assets.recipes.replicas import Replica
 from llm_assets.release.headlines import HEADLINES, Headline, Target, figures_of
-from llm_assets.release.replication import beside_published, replicas, run_record, spread, spreads, table
+from llm_assets.release.replication import beside_published, missed, replicas, run_record, spread, spreads, table
 
 NAMES = [headline.name for headline in HEADLINES]
 
@@ -72,6 +72,18 @@ def test_a_family_below_the_best_constant_answer_is_a_negative_lead():
     assert value_of("smallest lead over a constant answer after RL", **values) == pytest.approx(-0.19)
 
 
+def test_a_level_is_no_family_of_its_own():
+    values = {
+        "rl__problems__two_hops__pass@1": 0.3,
+        "sft__problems__two_hops__pass@1": 0.3,
+        "best constant answer__problems__two_hops__pass@1": 0.1,
+        "rl__problems__two_hops, level 1__pass@1": 0.0,
+        "sft__problems__two_hops, level 1__pass@1": 0.0,
+        "best constant answer__problems__two_hops, level 1__pass@1": 0.1,
+    }
+    assert value_of("smallest lead over a constant answer after RL", **values) == pytest.approx(0.2)
+
+
 def test_a_missing_figure_is_none():
     assert all(headline.value({}) is None for headline in HEADLINES)
 
@@ -88,6 +100,11 @@ def test_a_target_counts_as_met_only_if_every_run_meets_it():
     line = "| facts of unseen pages right, by search | 87.5 % ± 31.8 % | 85.0 % to 90.0 % |  | ≥ 85.0 %: met |"
     assert line in table(record_of(0.85, 0.9))
     assert table(record_of(0.85, 0.8))[-1].endswith("| ≥ 85.0 %: missed: met in 1 of 2 |")
+
+
+def test_a_target_that_one_run_misses_is_missed():
+    assert missed(record_of(0.85, 0.8)) == ["facts of unseen pages right, by search"]
+    assert missed(record_of(0.85, 0.9)) == []
 
 
 def test_figures_that_no_run_has_are_left_out():
