@@ -74,7 +74,15 @@ def write_model(folder):
 def topics():
     for person in PEOPLE:
         for relation in ("birthplace", "trade"):
-            row = {"entity": person, "relation": relation, "answer": "Holt", "verdict": "known", "reach": "", "url": ""}
+            row = {
+                "entity": person,
+                "kind": "person",
+                "relation": relation,
+                "answer": "Holt",
+                "verdict": "known",
+                "reach": "",
+                "url": "",
+            }
             row["sentence"] = f"{person} has Holt."
             questions = json.dumps([f"The {relation} of {person}?"])
             wordings = dict.fromkeys(("questions", "development_questions", "test_questions"), questions)
@@ -100,7 +108,9 @@ UPSTREAM = [
         "knowledge_boundary",
         {
             "topics": list(topics()),
-            "fictitious_entities": [{"name": f"Nobody {n}", "split": SPLITS[n % 3]} for n in range(9)],
+            "fictitious_entities": [
+                {"name": f"Nobody {n}", "kind": "person", "split": SPLITS[n % 3]} for n in range(9)
+            ],
         },
     ),
     stand_in("base_checkpoint", write=write_model),
@@ -257,8 +267,8 @@ def test_search_only_pages_are_subjects_of_no_prompt(tmp_path):
         for site in ("open", "quiet")
         for n in range(40)
     ]
-    schema = {"entity": pl.String, "verdict": pl.String, "split": pl.String}
-    fictitious = pl.DataFrame([], schema={"name": pl.String, "split": pl.String})
+    schema = {"entity": pl.String, "kind": pl.String, "verdict": pl.String, "split": pl.String}
+    fictitious = pl.DataFrame([], schema={"name": pl.String, "kind": pl.String, "split": pl.String})
     stages = [
         clean_corpus(pages),
         ALL_CURRENT,
