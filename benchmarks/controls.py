@@ -55,7 +55,8 @@ def shares(stage: str, stats: Stats) -> dict[str, float]:
             "known facts refused": stats["falsely_refused"],
             "made up where a tenth of the known facts is refused": stats["trade_off"]["sft"]["made_up"],
         }
-    return {f"{family}, pass@1": share for family, share in stats["families"]["rl"].items()}
+    problems = stats["figures"]["problems"].items()
+    return {f"{family}, pass@1": figures["pass@1"]["rl"] for family, figures in problems if ", level " not in family}
 
 
 def table(default: Mapping[str, Stats], controls: Mapping[str, tuple[str, Stats]]) -> str:

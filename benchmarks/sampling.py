@@ -1,8 +1,8 @@
-"""Tokens per second of the sampling engine at batch 1 and 64, compared with the memory limit and transformers'
+"""Tokens per second of the sampling engine by batch size, compared with the memory limit and transformers'
 generate.
 
     python benchmarks/sampling.py --depth 4 --width 128 --context 256 --vocabulary 2048 --tied --json FILE
-    python benchmarks/sampling.py --depth 12 --device cuda --json FILE
+    python benchmarks/sampling.py --depth 12 --device cuda --batches 1 64 256 1024 --json FILE
 
 The memory limit: a decoding step reads every weight once, and the keys and values of each sequence; the limit is
 bandwidth divided by these bytes. On a CPU the bandwidth is measured by copying a large array. Small models stay in the
@@ -62,7 +62,7 @@ def measure(
     shape, parameter = engine.model.shape, next(engine.model.parameters())
     cuda, bytes_per_value = parameter.is_cuda, parameter.element_size()
     prompts = torch.randint(0, shape.vocabulary, (batch, options.prompt), generator=torch.Generator().manual_seed(1))
-    sampling = Sampling(max_tokens=options.tokens, temperature=0)
+    sampling = Sampling(max_tokens=options.tokens, temperature=options.temperature)
     tokens, inputs = batch * options.tokens, prompts.to(options.device)
     complete = partial(engine.complete, prompts.tolist(), sampling, batch=batch)
     our_speed = speed(complete, tokens, cuda, options.rounds)
@@ -72,7 +72,8 @@ def measure(
         attention_mask=torch.ones_like(inputs),
         max_new_tokens=options.tokens,
         min_new_tokens=options.tokens,
-        do_sample=False,
+        do_sample=options.temperature > 0,
+        **({"temperature": options.temperature} if options.temperature else {}),
         pad_token_id=0,
     )
     with torch.inference_mode():
@@ -92,6 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompt", type=int, default=32, help="tokens of each prompt")
     parser.add_argument("--tokens", type=int, default=128, help="tokens sampled after each prompt")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64], help="sequences sampled together")
+    parser.add_argument("--temperature", type=float, default=0.0, help="of ours and of the reference; 0 is greedy")
     add_shape(parser)
     parser.add_argument("--json", type=Path, help="write the result to this file")
     options = parser.parse_args()
@@ -110,7 +113,9 @@ def main() -> None:
     known = find_device(name)
     bytes_per_second = known.bandwidth if known else bandwidth()
     engine = Engine(model, Encoding("none", ".", {}))
-    results = {f"batch {batch}": measure(engine, reference, options, batch, bytes_per_second) for batch in (1, 64)}
+    results = {
+        f"batch {batch}": measure(engine, reference, options, batch, bytes_per_second) for batch in options.batches
+    }
     result = {
         "device": name,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
@@ -119,6 +124,8 @@ def main() -> None:
         "bandwidth": bytes_per_second,
         "prompt": options.prompt,
         "tokens": options.tokens,
+        "temperature": options.temperature,
+        "rounds": options.rounds,
         **results,
     }
     finish(result, options.json)

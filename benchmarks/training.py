@@ -7,7 +7,8 @@ loop.
 Both train the same shape on the same random tokens in the same run, in alternating rounds. "ours" is what
 `base_checkpoint` runs: Muon and AdamW, attention within documents, and on a GPU bf16, FlexAttention and torch.compile.
 The reference is transformers' model with AdamW (not fused), and on a GPU bf16 autocast. On a CPU, peak FLOP/s are
-measured with a large fp32 matrix product.
+measured with a large fp32 matrix product. Memory is that of each contestant's first two steps, without what the
+earlier ones hold; a contestant that does not fit has no figures.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ import numpy as np
 import torch
 from model_shape import add_shape, finish, read_shape
 
-from llm_assets.compute.launch import ALLOCATOR
+from llm_assets.compute.allocator import ALLOCATOR
 from llm_assets.model.devices import find_device, fitting_micro_batch, measured_peak
 from llm_assets.model.huggingface import config
 from llm_assets.model.shape import ModelShape
@@ -67,12 +69,13 @@ class RandomSequences:
         return tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
 
-def make_ours(setting: Setting, muon: bool = True) -> Step:
-    """The training step of this project."""
+def make_ours(setting: Setting, muon: bool = True, compiled: bool = True) -> Step:
+    """The training step of this project. compiled: on a GPU, as always in a training."""
     model = Transformer(setting.shape)
     model.initialise(1)
     model.train()
-    learner = Learner(model, Optimisation(muon=muon), 1_000, setting.devices, compile=setting.devices.cuda)
+    compiled = compiled and setting.devices.cuda
+    learner = Learner(model, Optimisation(muon=muon), 1_000, setting.devices, compile=compiled)
     data, losses = RandomSequences(setting.shape), token_losses(boundary=0)
 
     def step(number: int) -> float:
@@ -83,8 +86,8 @@ def make_ours(setting: Setting, muon: bool = True) -> Step:
     return step
 
 
-def make_reference(setting: Setting) -> Step:
-    """The same step with transformers' model, in a plain loop."""
+def make_reference(setting: Setting, compiled: bool = False) -> Step:
+    """The same step with transformers' model, in a plain loop. compiled: with torch.compile."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     values = config(setting.shape)
@@ -93,6 +96,7 @@ def make_reference(setting: Setting) -> Step:
     model = AutoModelForCausalLM.from_config(described, attn_implementation="sdpa").to(devices.device).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, foreach=False)
     data = RandomSequences(setting.shape)
+    runner = torch.compile(model) if compiled else model
 
     def step(number: int) -> float:
         batch = data.batch(number * setting.batch_size, setting.batch_size)
@@ -101,7 +105,7 @@ def make_reference(setting: Setting) -> Step:
         for first in range(0, setting.batch_size, setting.micro_batch_size):
             part = slice(first, first + setting.micro_batch_size)
             with devices.autocast():
-                logits = model(tokens[part]).logits
+                logits = runner(tokens[part]).logits
             loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets[part].flatten())
             loss = loss * len(tokens[part]) / setting.batch_size
             loss.backward()
@@ -134,6 +138,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, help="sequences of a step; default: one micro-batch")
     parser.add_argument("--micro-batch-size", type=int, help="default: what fits on a GPU, 4,096 tokens on a CPU")
+    parser.add_argument("--contestants", nargs="+", help="names of those to compare; default: all")
     parser.add_argument("--steps", type=int, default=10, help="steps of each round")
     add_shape(parser)
     parser.add_argument("--json", type=Path, help="write the result to this file")
@@ -149,6 +154,51 @@ def read_setting(options: argparse.Namespace) -> Setting:
     return Setting(shape, options.batch_size or micro_batch_size, micro_batch_size, devices)
 
 
+def contestants(setting: Setting) -> dict[str, Callable[[], Step]]:
+    """What is compared, by name; each is a function that makes a contestant's step."""
+    makers: dict[str, Callable[[], Step]] = {
+        "ours": partial(make_ours, setting),
+        "ours, AdamW alone": partial(make_ours, setting, muon=False),
+        "reference": partial(make_reference, setting),
+    }
+    if setting.devices.cuda:
+        makers["ours, not compiled"] = partial(make_ours, setting, compiled=False)
+        makers["reference, compiled"] = partial(make_reference, setting, compiled=True)
+    return makers
+
+
+@dataclass(frozen=True)
+class Contest:
+    """steps: of each contestant that fits into the memory. memory: bytes, on a GPU. first_steps: seconds that the first
+    two steps took, compilation included.
+    """
+
+    steps: dict[str, Step]
+    memory: dict[str, int | None]
+    first_steps: dict[str, float]
+
+
+def warm_up(makers: dict[str, Callable[[], Step]], setting: Setting) -> Contest:
+    """Make all contestants, and run two steps of each, which compile it and fill the allocator."""
+    contest, cuda = Contest({}, {}, {}), setting.devices.cuda
+    for name, make in makers.items():
+        if cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated() if cuda else 0
+        began = time.perf_counter()
+        try:
+            step = make()
+            measure(step, 0, 2, setting)
+        except torch.OutOfMemoryError:
+            contest.memory[name] = None
+            continue
+        contest.steps[name] = step
+        contest.memory[name] = torch.cuda.max_memory_allocated() - held if cuda else None
+        contest.first_steps[name] = round(time.perf_counter() - began, 1)
+    return contest
+
+
 def main() -> None:
     options = read_options()
     setting = read_setting(options)
@@ -158,26 +208,18 @@ def main() -> None:
         torch.set_float32_matmul_precision("high")
     known = find_device(name)
     peak = known.peak if known else measured_peak()
-    contestants = {
-        "ours": make_ours(setting),
-        "ours, AdamW alone": make_ours(setting, muon=False),
-        "reference": make_reference(setting),
-    }
-    rounds: dict[str, list[dict[str, float]]] = {key: [] for key in contestants}
-    memory = {}
-    for key, step in contestants.items():
-        if cuda:
-            torch.cuda.reset_peak_memory_stats()
-        measure(step, 0, 2, setting)  # compiles, and fills the allocator
-        memory[key] = torch.cuda.max_memory_allocated() if cuda else None
+    makers = contestants(setting)
+    contest = warm_up({key: makers[key] for key in options.contestants or makers}, setting)
+    rounds: dict[str, list[dict[str, float]]] = {key: [] for key in contest.steps}
     for number in range(options.rounds):
-        for key, step in contestants.items():
+        for key, step in contest.steps.items():
             rounds[key].append(measure(step, 2 + number * options.steps, options.steps, setting))
 
     def medians(measure: str) -> dict[str, float]:
         return {key: statistics.median(result[measure] for result in results) for key, results in rounds.items()}
 
     speeds = medians("tokens_per_second")
+    reference = speeds.get("reference")
     result: dict[str, Any] = {
         "device": name,
         "cores": None if cuda else torch.get_num_threads(),
@@ -186,13 +228,17 @@ def main() -> None:
         "parameters": shape.parameters,
         "batch_size": setting.batch_size,
         "micro_batch_size": setting.micro_batch_size,
+        "rounds": options.rounds,
         "tokens_per_second": {key: round(value, 1) for key, value in speeds.items()},
-        "ratio": {key: round(value / speeds["reference"], 3) for key, value in speeds.items() if key != "reference"},
+        "ratio": {
+            key: round(value / reference, 3) for key, value in speeds.items() if reference and key != "reference"
+        },
         "mfu": {key: round(value * shape.flops_per_token / peak, 4) for key, value in speeds.items()},
         "peak_flops": peak,
         "peak_is": "as the maker states" if known else "a matrix product measured here",
         "cores_busy": {key: round(value, 2) for key, value in medians("cores_busy").items()},
-        "memory": memory,
+        "memory": contest.memory,
+        "first_two_steps_seconds": contest.first_steps,
         "estimated_memory": shape.training_memory(setting.micro_batch_size, 2 if cuda else 4),
     }
     finish(result, options.json)

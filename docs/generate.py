@@ -27,8 +27,11 @@ from llm_assets.artifacts.tables import polars_schema
 from llm_assets.cli import cli
 from llm_assets.graph import GRAPH
 from llm_assets.recipes import QUALITY_RULES, RECIPES, Recipe, Recrawl, Rule, Source
+from llm_assets.release.replication import description, missed, published, table
 
-FOLDER = Path(__file__).parent / "reference"
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "reference"
+BEGIN, END = "<!-- replicated: begin; written by `python -m docs.generate` -->", "<!-- replicated: end -->"
 NOTE = "<!-- Written by `python -m docs.generate`; do not edit. -->"
 WIDTH = 120
 
@@ -46,13 +49,31 @@ def main() -> None:
 
 
 def pages() -> dict[Path, str]:
-    """The generated pages by path."""
+    """The generated pages by path, and the pages with a table of published replicas."""
     return {
+        ROOT / "README.md": with_replicated(ROOT / "README.md", short=True),
+        ROOT / "docs/explanation/evaluation.md": with_replicated(ROOT / "docs/explanation/evaluation.md"),
         FOLDER / "recipes.md": "\n".join(recipe_page()) + "\n",
         FOLDER / "commands.md": "\n".join(command_page()) + "\n",
         FOLDER / "assets.md": "\n".join(asset_page()) + "\n",
         FOLDER / "tables.md": "\n".join(table_page()) + "\n",
     }
+
+
+def with_replicated(page: Path, short: bool = False) -> str:
+    """A page with the table of the default recipe's published replicas between its two marks.
+
+    short: without the figures that have no baseline. The page stays as it is while nothing is published.
+    """
+    text, record = page.read_text(), published("laptop")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if record is None or not after:
+        return text
+    text = description(record)
+    if short and (names := missed(record)):
+        text += f" Targets are missed for: {'; '.join(names)}. [All figures](docs/explanation/evaluation.md)."
+    return "\n".join([f"{before}{BEGIN}", *table(record, short), "", *paragraph(text), f"{END}{after}"])
 
 
 # Recipes

@@ -11,16 +11,16 @@ import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from benchmarks import seeds
 from docs.generate import pages
 from llm_assets.artifacts.store import NO_PARTITION
 from llm_assets.cli import cli
+from llm_assets.evaluation.checking import CHECKERS
+from llm_assets.evaluation.problems import FAMILIES
 from llm_assets.graph import GRAPH
 from llm_assets.recipes import Recipe, gpu, laptop, load_recipe
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.reinforcement.checking import CHECKERS
-from llm_assets.reinforcement.problems import FAMILIES
 from llm_assets.settings import PROJECT
+from llm_assets.tour import STEPS
 from tests.support.commands import command
 from tests.support.small_recipe import recipe_file
 from tests.support.warcs import page, story, write
@@ -206,14 +206,6 @@ def test_the_families_of_the_explanation_are_those_of_the_code():
     assert [tuple(row[2].split()) for row in cells] == [family.tools for family in FAMILIES.values()]
 
 
-def test_recipes_of_other_seeds_change_every_seed_and_the_sample_web():
-    for seed, recipe in ((2, seeds.seed_2()), (3, seeds.seed_3())):
-        assert {source.world for source in recipe.crawls.values()} == {seed}
-        groups = [getattr(recipe, name) for name in Recipe.model_fields]
-        assert {group.seed for group in groups if hasattr(group, "seed")} == {seed}
-        assert recipe.model == laptop().model
-
-
 # Commands
 
 
@@ -299,12 +291,17 @@ def test_python_programs_and_their_options_exist(path):
             assert f'"{option}"' in source, f"{path.name}: {words[0]} has no option {option}"
 
 
+def test_the_tutorial_shows_every_step_of_the_tour():
+    titles = [f"{number}. {step.title}" for number, step in enumerate(STEPS, 1)]
+    lines = [line for fence in fences(TUTORIAL) if not fence.language for line in fence.text.splitlines()]
+    assert [line for line in lines if line in titles] == titles
+    assert "left out: " not in "\n".join(lines)
+
+
 FULL_SIZE = "trains at full size"
 NOT_RUN = {
     "llm-assets crawls add mine --seed https://example.org/ --set max_pages=500": "needs the network",
     "llm-assets run --recipe my_recipe.py:mine": FULL_SIZE,
-    "LLM_ASSETS_RECIPE=benchmarks/seeds.py:seed_2 llm-assets run": FULL_SIZE,
-    "LLM_ASSETS_RECIPE=benchmarks/seeds.py:seed_3 llm-assets run": FULL_SIZE,
 }
 
 
@@ -342,6 +339,7 @@ def test_the_commands_of_the_tutorial_and_the_readme_run(tmp_path, monkeypatch):
             result = CliRunner().invoke(cli, words, input="")
             assert result.exit_code == 0, f"{line}\n{result.output[-3000:]}\n{result.exception!r}"
             assert result.output.strip() or words[0] == "chat", f"{line} printed nothing"
-    # The benchmark of seeds finds its numbers in what was built.
-    rows = seeds.table([seeds.stats_of(load_recipe())]).splitlines()[2:]
-    assert len(rows) == len(seeds.MEASURES)
+    # A replica with the recipe's own seeds is what was built.
+    replicated = command(tmp_path, "llm-assets", "replicate", "--seeds", "1", "--worlds", "0")
+    assert replicated.returncode == 0, replicated.stdout[-3000:] + replicated.stderr[-3000:]
+    assert "0 built" in replicated.stdout and "| known facts right, new wordings |" in replicated.stdout

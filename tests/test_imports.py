@@ -23,13 +23,13 @@ SHARED = (
     "compute",
     "tools",
     "training",
-    "evaluation",
     "dialogue",
+    "evaluation",
     "sample_web",
 )
 STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "reinforcement", "preference", "release")
 EXPERIMENTS = "demonstrations"  # with the stages' own code; no package imports it
-TOP_LEVEL = ("graph", "definitions", "cli", "__main__")
+TOP_LEVEL = ("graph", "tour", "definitions", "cli", "__main__")
 MODEL_MAY = {"torch", "numpy", "safetensors", "tiktoken"}
 EXPORTS_MAY = {"model/huggingface.py": {"transformers"}, "model/gguf_file.py": {"gguf"}}
 

@@ -36,6 +36,7 @@ class Term:
 SAMPLE_WEB = "llm_assets/sample_web/"  # the texts of its pages
 GUIDELINES = "llm_assets/dialogue/guidelines.md"  # questions and answers of conversations
 STORY_TESTS = "tests/"  # texts that tests write into pages
+QUOTED_PAGES = "docs/tutorial.md"  # its output of the tour quotes pages of the sample web
 _QUANTITY = r"(bits|nats|bytes|megabytes|MB|tokens|pages|captures|documents|FLOPs|seconds|milliseconds)"
 _UNIT = r"(byte|token|page|capture|document|second|CPU-second|step|asset|row|sequence|parameter|weight|query|call)"
 TERMS = [
@@ -58,7 +59,7 @@ TERMS = [
     Term(rf"\b{_QUANTITY} an? {_UNIT}s?\b", "per: bits per byte, tokens per second, pages per CPU-second"),
     Term(r"\bbut\(\)|\.but\(|\bdef but\b", "replace()"),
     Term(r"\b(shared|lower|another|each|every|other|this|its|their) rooms?\b|\bhouse rules?\b", "package, rule"),
-    Term(r"\b(the|whole|this) road\b", "stages, pipeline", (SAMPLE_WEB, STORY_TESTS)),
+    Term(r"\b(the|whole|this) road\b", "stages, pipeline", (SAMPLE_WEB, STORY_TESTS, QUOTED_PAGES)),
     Term(r"(?<![a-z])trainings(?![a-z])", "training runs, training stages"),
     # Plain English
     Term(r"\banew\b", "again, from scratch"),

@@ -27,13 +27,14 @@ from .run import run
 from .setup import setup
 from .status import status
 from .takedown import takedown
+from .tour import tour
 
 # Commands as `llm-assets --help` lists them.
 SECTIONS = {
     "Set up and run": (setup, run, status, doctor),
     "Crawls and corpus": (crawls, corpus, takedown),
     "Artifacts": (artifacts,),
-    "Models": (plan, complete, chat, rank, replicate, export),
+    "Models": (plan, tour, complete, chat, rank, replicate, export),
 }
 
 

@@ -103,7 +103,8 @@ def show_headlines(workspace: Workspace) -> None:
     scorecard = workspace.resolver().artifact(SCORECARD, None)
     figures = figures_of(read_table(scorecard.table("evaluation")).to_dicts())
     table = Table(box=None, pad_edge=False)
-    for name in ("figure", "this run", f"mean (range) of {len(record['runs'])} published runs"):
+    count = len(record["runs"])
+    for name in ("figure", "this run", f"published, {count} run{'s' * (count > 1)}: mean (range)"):
         table.add_column(name, justify="left" if name == "figure" else "right")
     for row in beside_published(figures, record):
         table.add_row(*row)

@@ -14,16 +14,13 @@ from typing import Any
 from llm_assets.artifacts.record import write_atomic
 
 from . import PROGRESS
+from .allocator import ALLOCATOR
 from .devices import TrainingDevices
 from .jobs import dump_job
 
 # Runs a command with an environment until it ends; returns its exit code. Dagster's launcher uses Pipes.
 Launcher = Callable[[list[str], Mapping[str, str]], int]
 POLL_SECONDS = 0.2
-# By default, glibc returns arrays of some megabytes to the kernel and takes them back, zeroed page by page, in every
-# pass. If it keeps them, a step of the laptop's base model takes 162 ms instead of 193. With one arena, the thread of
-# the backward pass does not fill a second one. Other C libraries ignore these variables.
-ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 
 class JobFailed(RuntimeError):

@@ -9,7 +9,7 @@ from llm_assets.compute.compiled import compiled, inlined
 from .notation import MARK, MARK_END, TEX
 
 RAW = 1  # of a block's mode: it may hold references or white space beyond ASCII
-_LESS, _QUOTE, _AMPERSAND, _SPACE, _NEWLINE = 60, 34, 38, 32, 10
+_LESS, _GREATER, _QUOTE, _AMPERSAND, _SPACE, _NEWLINE = 60, 62, 34, 38, 32, 10
 _ALT = np.frombuffer(b' alt="', np.uint8)
 
 
@@ -62,6 +62,104 @@ def _is_wide_space(first, second, third):  # type: ignore[no-untyped-def]
         or (first == 0xE2 and second == 0x81 and third == 0x9F)
         or (first == 0xE3 and second == 0x80 and third == 0x80)
     )
+
+
+@compiled
+def finish_text(out, start, end, preformatted):  # type: ignore[no-untyped-def]
+    """Resolve the references in a block's text, and collapse white space beyond ASCII too, unless it is preformatted.
+
+    Returns where the text begins and ends then; both are -1 if it holds a reference that no parser writes.
+    """
+    end = _resolve_references(out, start, end)
+    if end < 0:
+        return -1, -1
+    if not preformatted:
+        return start, _collapse_spaces(out, start, end)
+    if _is_white_space(out, start, end):
+        return start, start
+    while out[start] == _NEWLINE:
+        start += 1
+    while out[end - 1] == _NEWLINE:
+        end -= 1
+    return start, end
+
+
+@compiled
+def _is_white_space(out, start, end):  # type: ignore[no-untyped-def]
+    at = start
+    while at < end:
+        space = _space_bytes(out, at, end)
+        if not space:
+            return False
+        at += space
+    return True
+
+
+@compiled
+def _resolve_references(out, start, end):  # type: ignore[no-untyped-def]
+    """Write characters in place of references; returns where they end, or -1 for one that no parser writes in text."""
+    for at in range(start, end):
+        if out[at] == _AMPERSAND and not _reference_bytes(out, at, end):
+            return -1
+    written, at = start, start
+    while at < end:
+        size = _reference_bytes(out, at, end) if out[at] == _AMPERSAND else 0
+        if size == 6:
+            out[written], out[written + 1] = 0xC2, 0xA0
+            written += 2
+        else:
+            out[written] = (_LESS if out[at + 1] == 108 else _GREATER) if size == 4 else out[at]
+            written += 1
+        at += max(size, 1)
+    return written
+
+
+@inlined
+def _reference_bytes(out, at, end):  # type: ignore[no-untyped-def]
+    """The length of &amp; &lt; &gt; or &nbsp; where it begins at `at`, else 0."""
+    size = 0
+    if at + 3 < end and out[at + 3] == 59 and out[at + 2] == 116 and (out[at + 1] == 108 or out[at + 1] == 103):
+        size = 4
+    elif at + 4 < end and out[at + 4] == 59 and out[at + 1] == 97 and out[at + 2] == 109 and out[at + 3] == 112:
+        size = 5
+    elif at + 5 < end and out[at + 5] == 59 and out[at + 1] == 110 and out[at + 2] == 98 and out[at + 3] == 115:
+        size = 6 if out[at + 4] == 112 else 0
+    return size
+
+
+@compiled
+def _collapse_spaces(out, start, end):  # type: ignore[no-untyped-def]
+    """Leave a line break where the white space between two words has one, else a space; returns where the text ends."""
+    written, at = start, start
+    gap = np.uint8(0)
+    while at < end:
+        space = _space_bytes(out, at, end)
+        if space:
+            if gap != _NEWLINE:
+                gap = np.uint8(_NEWLINE if out[at] == _NEWLINE else _SPACE)
+            at += space
+            continue
+        if gap and written > start:
+            out[written] = gap
+            written += 1
+        gap = np.uint8(0)
+        out[written] = out[at]
+        written += 1
+        at += 1
+    return written
+
+
+@inlined
+def _space_bytes(out, at, end):  # type: ignore[no-untyped-def]
+    """The length of the white space character at `at`, or 0 if it is another character."""
+    byte = out[at]
+    size = 0
+    if byte == _SPACE or 9 <= byte <= 13 or 28 <= byte <= 31:
+        size = 1
+    elif byte >= 0xC2 and at + 1 < end:
+        is_space = _is_wide_space(byte, out[at + 1], out[at + 2] if at + 2 < end else np.uint8(0))
+        size = 0 if not is_space else 2 if byte == 0xC2 else 3
+    return size
 
 
 @inlined

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
 from resiliparse.parse.html import HTMLTree
 
 from llm_assets.recipes import Extraction as Bounds
@@ -16,6 +17,7 @@ from .xhtml import MEDIA_TYPE as XHTML
 from .xhtml import as_html
 
 DEFAULT_BOUNDS = Bounds()
+_LESS = ord("<")
 _SPACE = re.compile(r"\s+")
 
 
@@ -40,7 +42,7 @@ def extract(
     """
     if len(html) > bounds.max_bytes:
         raise BodyError("too_large", str(len(html)), str(bounds.max_bytes))
-    tags = html.count(b"<")
+    tags = int(np.count_nonzero(np.frombuffer(html, np.uint8) == _LESS))  # faster than html.count
     if tags > bounds.max_tags:
         raise BodyError("too_many_tags", str(tags), str(bounds.max_tags))
     decoded = decode_characters(html, charset)

@@ -27,6 +27,7 @@ from .text_buffers import utf8_buffers
 _END_OF_LINE = b"</s>"
 _FNV64_OFFSET, _FNV64_PRIME = 0xCBF29CE484222325, 0x100000001B3
 _FNV32_OFFSET, _FNV32_PRIME = 2166136261, 16777619
+_PENDING = 1_000  # n-grams that are collected before their rows are added
 
 
 class Weights(NamedTuple):
@@ -134,9 +135,10 @@ def _predict_pages(data, offsets, weights, best_labels, scores):  # type: ignore
     """Fill `best_labels` and `scores` (pages, k)."""
     labels = weights.nodes.shape[0]
     hidden = np.zeros(weights.rows.shape[1], np.float32)
+    pending = np.empty(_PENDING + max(weights.longest_ngram, 0), np.uint32)
     log_probabilities = np.zeros(2 * labels, np.float32)
     for page in range(len(offsets) - 1):
-        _embed_page(data, offsets[page], offsets[page + 1], weights, hidden)
+        _embed_page(data, offsets[page], offsets[page + 1], weights, hidden, pending)
         if len(weights.children):
             _score_tree(weights.nodes, weights.children, hidden, log_probabilities)
         else:
@@ -146,12 +148,16 @@ def _predict_pages(data, offsets, weights, best_labels, scores):  # type: ignore
 
 # The innermost loop of language identification. It is one function because it takes 5 % more time when split.
 @compiled
-def _embed_page(data, start, end, weights, hidden):  # type: ignore[no-untyped-def]
-    """Write the page's embedding to `hidden`: the mean of the rows of its words and their character n-grams."""
+def _embed_page(data, start, end, weights, hidden, pending):  # type: ignore[no-untyped-def]
+    """Write the page's embedding to `hidden`: the mean of the rows of its words and their character n-grams.
+
+    A processor cannot foresee which n-grams were pruned. So they are collected in `pending` without a branch, and their
+    rows are added later.
+    """
     word_keys, word_ids, rows = weights.word_keys, weights.word_ids, weights.rows
-    bucket_rows, kept_buckets = weights.bucket_rows, weights.kept_buckets
+    kept_buckets, count = weights.kept_buckets, 0
     shortest, longest = weights.shortest_ngram, weights.longest_ngram
-    mask, buckets, dimension = np.uint64(len(word_keys) - 1), np.uint32(len(bucket_rows)), rows.shape[1]
+    mask, buckets, dimension = np.uint64(len(word_keys) - 1), np.uint32(len(weights.bucket_rows)), rows.shape[1]
     hidden[:] = 0.0
     used = 0
     at = start
@@ -168,7 +174,8 @@ def _embed_page(data, start, end, weights, hidden):  # type: ignore[no-untyped-d
             continue
         word = _find_word(key, word_keys, word_ids, mask)
         if word >= 0:
-            used += 1
+            used += _add_rows(hidden, weights, pending, count) + 1
+            count = 0
             for d in range(dimension):
                 hidden[d] += rows[word, d]
         if longest <= 0:
@@ -190,12 +197,13 @@ def _embed_page(data, start, end, weights, hidden):  # type: ignore[no-untyped-d
                 # The brackets alone are no n-grams.
                 if length >= shortest and not (length == 1 and (first < word_start or position > at)):
                     bucket = code % buckets
-                    if kept_buckets[bucket >> 3] >> (bucket & 7) & 1:
-                        row = bucket_rows[bucket]
-                        used += 1
-                        for d in range(dimension):
-                            hidden[d] += rows[row, d]
+                    pending[count] = bucket
+                    count += kept_buckets[bucket >> 3] >> (bucket & 7) & 1
                 length += 1
+            if count >= _PENDING:
+                used += _add_rows(hidden, weights, pending, count)
+                count = 0
+    used += _add_rows(hidden, weights, pending, count)
     if weights.end_of_line_row >= 0:
         used += 1
         for d in range(dimension):
@@ -204,6 +212,17 @@ def _embed_page(data, start, end, weights, hidden):  # type: ignore[no-untyped-d
         scale = np.float32(1.0 / used)
         for d in range(dimension):
             hidden[d] *= scale
+
+
+@compiled
+def _add_rows(hidden, weights, pending, count):  # type: ignore[no-untyped-def]
+    """Add the rows of the first `count` buckets of `pending` to `hidden`; returns `count`."""
+    rows, bucket_rows = weights.rows, weights.bucket_rows
+    for i in range(count):
+        row = bucket_rows[pending[i]]
+        for d in range(len(hidden)):
+            hidden[d] += rows[row, d]
+    return count
 
 
 @inlined

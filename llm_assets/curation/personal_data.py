@@ -62,9 +62,15 @@ _PHONE = re.compile(
     r")(?![\w-]|[.,:/]\d| \d)",
     re.ASCII,
 )
+# What versions and the numbers of sections are called, in the languages that have a preset of their own and in French.
 _VERSION_BEFORE = re.compile(
-    r"(?:\bv|\bver|\bversions?|\brelease|\bfirmware|\bbuild|\brevision|\bsections?|\bchapters?|§|\bmozilla/|\bchrome/)"
-    r"[.:\s(]*$",
+    r"(?:\bv|\bver|\brelease|\bfirmware|\bbuild|\brevision|\bmozilla/|\bchrome/|§"
+    r"|\b(?:version|section|chapter|clause|paragraph|article|figure|table|appendix)s?|\bfig|\bsec"
+    r"|\b(?:version|abschnitt|kapitel|absatz|ziffer|artikel|tabelle)e?n?s?|\babb(?:ildung(?:en)?)?|\bkap|\babs"
+    r"|\b(?:versi[oó]n|secci[oó]n|revisi[oó]n)(?:es)?|\b(?:cap[ií]tulo|apartado|art[ií]culo|cl[aá]usula|tabla|figura)s?"
+    r"|\b(?:r[eé]vision|chapitre|alin[eé]a|tableau|annexe)[sx]?"
+    r"|版本|版|第|章节|章節|章|节|節|表|图|圖)"
+    r"[.:：\s(（]*$",
     re.IGNORECASE,
 )
 _ISBN_BEFORE = re.compile(r"(?:ISBN|ISSN|DOI|EAN|SKU|part no|order)[\w\s.:#-]{0,8}$", re.IGNORECASE)

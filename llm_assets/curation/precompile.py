@@ -14,10 +14,9 @@ from llm_assets.artifacts.tables import write_table
 from llm_assets.recipes import Deduplication, Language, PersonalData, QualityClassifier, TextStatistics
 
 from .duplicate_matching import match_pages
+from .extraction import extract
 from .language import identify, model_path
 from .language_model import load_language_model
-from .lean_markup import lean_markup
-from .markup import read_blocks
 from .personal_data import scrub
 from .quality_classifier import train
 from .signature_index import SignatureIndex
@@ -30,8 +29,7 @@ TEXTS = ["A few words, said by john@example.org. And a second sentence, which is
 def precompile() -> None:
     """Call every compiled function once. Later calls have arguments of the same types, so they need no compiling."""
     texts = pl.Series(TEXTS)
-    lean_markup(TEXTS[0].encode())
-    read_blocks(f"<p>{TEXTS[0]}</p>")
+    extract(f"<p>{TEXTS[0]}</p>".encode())
     identify(load_language_model(model_path(Language())), texts, Language())
     compute_statistics(texts, TextStatistics())
     rules = PersonalData()

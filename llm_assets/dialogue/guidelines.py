@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SMALL_TALK, BEYOND_ABILITIES = "small_talk", "beyond_abilities"
+GENERAL_GROUPS = (SMALL_TALK, BEYOND_ABILITIES)  # to which sections can belong
 DEFAULT_GUIDELINES = Path(__file__).parent / "guidelines.md"
 FIELDS = {"Asked": "questions", "Kept": "held_out_questions", "Answered": "answers"}  # by the keyword of a line
 SLOTS = {"name", "maker", "cutoff", "person", "thing"}
@@ -21,10 +23,14 @@ class GuidelinesError(ValueError):
 
 @dataclass
 class Guideline:
-    """One section: its questions, those held out for evaluation, and answers that fit every question."""
+    """One section: its questions, those held out for evaluation, and answers that fit every question.
+
+    group: one of GENERAL_GROUPS; empty for a section that is a group of the evaluation by itself.
+    """
 
     name: str
     title: str
+    group: str = ""
     questions: list[str] = field(default_factory=list)
     held_out_questions: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
@@ -34,7 +40,7 @@ def parse(text: str, file: str = "guidelines.md") -> dict[str, Guideline]:
     """Read the sections of a text, by name.
 
     Raises GuidelinesError for a section without a valid name, a repeated name, a section without answers or questions,
-    an unknown slot, and a missing section of ANSWERS_ONLY.
+    an unknown slot or group, and a missing section of ANSWERS_ONLY.
     """
     sections: dict[str, Guideline] = {}
     current: Guideline | None = None
@@ -45,6 +51,8 @@ def parse(text: str, file: str = "guidelines.md") -> dict[str, Guideline]:
             if current.name in sections:
                 raise GuidelinesError(f"{place}: the section {current.name!r} appears twice; rename or remove one")
             sections[current.name] = current
+        elif group := re.fullmatch(r"Group: *(.*)", line.strip()):
+            _set_group(current, group[1], place)
         elif example := re.fullmatch(rf"({'|'.join(FIELDS)}): *(.*)", line.strip()):
             if current is None:
                 raise GuidelinesError(f"{place}: an example before the first section")
@@ -59,6 +67,14 @@ def _parse_heading(line: str, place: str) -> Guideline:
     if not heading:
         raise GuidelinesError(f"{place}: a section begins with '## name: title', its name in lower-case letters")
     return Guideline(heading[1], heading[2])
+
+
+def _set_group(section: Guideline | None, group: str, place: str) -> None:
+    if section is None:
+        raise GuidelinesError(f"{place}: a group before the first section")
+    if group not in GENERAL_GROUPS:
+        raise GuidelinesError(f"{place}: unknown group {group!r}; use one of {', '.join(GENERAL_GROUPS)}")
+    section.group = group
 
 
 def _check_example(text: str, place: str) -> None:

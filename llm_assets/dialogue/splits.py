@@ -19,6 +19,8 @@ DEVELOPMENT: HeldOutSplit = "development"  # recipes are tuned, checkpoints chos
 TEST: HeldOutSplit = "test"  # only reports use it
 SPLITS: tuple[Split, ...] = (TRAIN, DEVELOPMENT, TEST)  # from the least to the most held out
 HELD_OUT: tuple[HeldOutSplit, ...] = (DEVELOPMENT, TEST)
+# Keys of the test, whatever their hash: the examples by which people try a model first (the tour asks for them).
+EXAMPLES = ("strawberry", "raspberry", "kovats", "orson kovats")
 TRAIN_SHARE = 0.7  # of the keys; development and test have half of the others each
 
 
@@ -29,11 +31,14 @@ def stable_share(*parts: str) -> float:
 
 def split_of(key: str) -> Split:
     """The split of a key; case and white space do not matter."""
-    return TRAIN if _share(key) < TRAIN_SHARE else held_out_split_of(key)
+    is_trained = _share(key) < TRAIN_SHARE and _normalised(key) not in EXAMPLES
+    return TRAIN if is_trained else held_out_split_of(key)
 
 
 def held_out_split_of(key: str) -> HeldOutSplit:
     """The split of a key that is never trained on, whatever its text. It is `split_of` for keys that this holds out."""
+    if _normalised(key) in EXAMPLES:
+        return TEST
     share = _share(key)
     within = share / TRAIN_SHARE if share < TRAIN_SHARE else (share - TRAIN_SHARE) / (1 - TRAIN_SHARE)
     return DEVELOPMENT if within < 0.5 else TEST
@@ -60,5 +65,9 @@ def calculation_split(expression: str) -> Split:
     return split_of(" + ".join(map(str, sorted(numbers))) if set(signs) == {"+"} else expression)
 
 
+def _normalised(key: str) -> str:
+    return " ".join(key.lower().split())
+
+
 def _share(key: str) -> float:
-    return stable_share("split", " ".join(key.lower().split()))
+    return stable_share("split", _normalised(key))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from string import ascii_lowercase
 from typing import NamedTuple
@@ -46,6 +47,17 @@ OPEN_QUESTIONS = Wordings(
         "Can you tell me about {e}?",
         "Please describe {e}.",
     ),
+)
+PERSON_QUESTIONS = Wordings(  # open questions about a person
+    (
+        "Who is {e}?",
+        "Who was {e}?",
+        "Do you know {e}?",
+        "Please tell me who {e} is.",
+        "I would like to know who {e} is.",
+        "Can you say who {e} is?",
+    ),
+    ("Tell me who {e} is.", "Can you tell me who {e} is?", "Do you know who {e} is?", "Who is this {e}?"),
 )
 SUMS = Wordings(
     (
@@ -106,6 +118,7 @@ COUNTS = Wordings(
         'Please tell me how often the letter {c} occurs in "{w}".',
         'I would like to know how many times the letter {c} is in "{w}".',
         'Say how often "{w}" has the letter {c}.',
+        'How many {c} are there in "{w}"?',
     ),
     (
         'How often does the letter {c} stand in "{w}"?',
@@ -152,6 +165,30 @@ NOUN_PHRASES = {
     "birthplace": "the town where {e} was born",
 }
 NUMBER_ONLY = " Only the number."  # appended to a question: the answer is to be given without working
+
+
+def open_wordings(kind: str, split: Split) -> tuple[str, ...]:
+    """The open questions of a split that suit a kind of entity."""
+    return OPEN_QUESTIONS.of(split) + (PERSON_QUESTIONS.of(split) if kind == "person" else ())
+
+
+# Questions that are no longer English if a noun phrase takes the place of the entity.
+_NOT_REPLACEABLE = re.compile(r"\b(?:town of|company|book|Complete the sentence:.*) \{entity\}")
+
+
+def asks_replaceably(question: str, entity: str) -> bool:
+    """Whether a question stays natural if a noun phrase takes the place of its entity."""
+    return entity in question and not _NOT_REPLACEABLE.search(question.replace(entity, "{entity}"))
+
+
+def two_hop_question(question: str, middle: str, relation: str, entity: str) -> str:
+    """A question about `middle` that does not name it, but as what another entity has as its relation.
+
+    "What is Kestham known for?" becomes "What is the town where Mira Wolf was born known for?"
+    """
+    noun_phrase = NOUN_PHRASES.get(relation, f"the {relation} of {{e}}").format(e=entity)
+    replaced = question.replace(middle, noun_phrase)
+    return replaced[0].upper() + replaced[1:]
 
 
 LEAST_SHARE = 0.05  # of the words, which must have a count of some letter for that count to be asked for

@@ -44,7 +44,7 @@ def chat_answers(
     search_first: begin every answer with a search, even if the model would answer from memory.
     """
     encoding = engine.encoding
-    system_messages = [system_message(sorted(tools.tools))] if tools else []
+    system_messages = [system_message(tuple(tools.tools))] if tools else []
     prompts = [prompt(encoding, [*system_messages, Message("user", question.question)]) for question in questions]
     sampling = Sampling(
         max_tokens=max_tokens,

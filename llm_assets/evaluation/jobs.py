@@ -27,3 +27,31 @@ class BasePrompting:
     max_tokens: int
     instruction: str
     examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ProblemRow:
+    """A row of the table Problems. tools: names of the tools that the solver may use, separated by commas."""
+
+    problem: int
+    family: str
+    level: int
+    question: str
+    answer: str
+    distractors: tuple[str, ...]
+    tools: str
+
+
+@dataclass(frozen=True)
+class ProblemsJob:
+    """The practice problems that a model attempts, each greedily and in `samples` samples.
+
+    families: whose checkers decide which answers are right. max_tokens: of a solution.
+    """
+
+    families: tuple[str, ...]
+    problems: tuple[ProblemRow, ...]
+    samples: int
+    temperature: float
+    max_tokens: int
+    seed: int

@@ -16,7 +16,7 @@ import polars as pl
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
-from llm_assets.dialogue.guidelines import Guideline, read_guidelines
+from llm_assets.dialogue.guidelines import GENERAL_GROUPS, Guideline, read_guidelines
 from llm_assets.dialogue.splits import TRAIN, Split, split_of
 from llm_assets.evaluation.grading import holds
 from llm_assets.evaluation.words import corpus_words
@@ -196,8 +196,11 @@ def usable_weights(material: Material, weights: Mapping[str, float]) -> dict[str
         "unknown": bool(material.unknown),
         "fictitious": bool(material.known_of_named_kinds),
         "open": bool(material.known),
+        "two_hops": bool(material.chains),
         "letters": bool(material.words),
         "repetition": bool(material.words),
         "reading": readable,
+        "guidelines": bool(material.guidelines_of([""])),
+        "general": bool(material.guidelines_of(GENERAL_GROUPS)),
     }
     return {name: weight for name, weight in weights.items() if weight > 0 and has_material.get(name, True)}

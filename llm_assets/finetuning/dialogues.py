@@ -10,22 +10,33 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 
+from llm_assets.dialogue.guidelines import GENERAL_GROUPS
 from llm_assets.model.assistant import system_message
 from llm_assets.model.chat import Message
 
-from .fact_exchanges import fictitious_fact, known_fact, open_question, read_fact, unknown_fact
+from .fact_exchanges import fictitious_fact, known_fact, open_question, read_fact, two_hops, unknown_fact
 from .material import Exchange, Material
 from .skill_exchanges import calculation, letters, repetition
 
 
 def guideline_exchange(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
-    """A question of the guidelines. Half of those about a person are about a fictitious one."""
+    """A question of the guidelines on the assistant itself and on what it refuses."""
+    return _guideline_exchange(rng, material, [""])
+
+
+def general_exchange(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """Small talk, or a request that is beyond the assistant's abilities."""
+    return _guideline_exchange(rng, material, GENERAL_GROUPS)
+
+
+def _guideline_exchange(rng: random.Random, material: Material, groups: Sequence[str]) -> Exchange:
+    """A question of the sections in some groups. Half of those about a person are about a fictitious one."""
     fictitious_people = material.fictitious_names.get("person", ())
     people = material.people
     if fictitious_people and (not material.people or rng.random() < 0.5):
         people = fictitious_people
     candidates = []
-    for _, guideline in sorted(material.guidelines.items()):
+    for guideline in material.guidelines_of(groups):
         wordings = [wording for wording in guideline.questions if people or "{person}" not in wording]
         if wordings:
             candidates.append((guideline, wordings))
@@ -41,11 +52,13 @@ SOURCES: dict[str, Callable[[random.Random, Material, Sequence[str]], Exchange |
     "unknown": unknown_fact,
     "fictitious": fictitious_fact,
     "open": open_question,
+    "two_hops": two_hops,
     "reading": read_fact,
     "calculation": calculation,
     "letters": letters,
     "repetition": repetition,
     "guidelines": guideline_exchange,
+    "general": general_exchange,
 }
 REQUIRED_TOOLS = {"reading": "search"}  # sources that need a tool
 

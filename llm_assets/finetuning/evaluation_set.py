@@ -19,6 +19,7 @@ from llm_assets.dialogue.wordings import COUNTS, DIFFERENCES, NUMBER_ONLY, SPELL
 
 from .schemas import WORDING_COLUMNS
 
+TOOL_SETS = ("", "python,search")  # with which general questions are asked
 PEOPLE_PER_WORDING = 5  # people that each wording about a person is asked about
 
 Row = dict[str, Any]
@@ -202,9 +203,16 @@ def guideline_questions(
 ) -> list[Row]:
     """Every wording of the guidelines that belongs to the split; those about a person are asked about several people.
 
-    people: those of the split.
+    people: those of the split. A section of a general group is asked with and without tools, and `relation` is its
+    name; answers of sections without a group are distractors, since a refusal for safety does not suit it.
     """
     rng = draw.rng("guidelines")
+    unsuitable = [
+        answer.format(**values, person="", thing="")
+        for guideline in guidelines.values()
+        if guideline.questions and not guideline.group
+        for answer in guideline.answers
+    ]
     rows = []
     for name, guideline in guidelines.items():
         for wording in guideline.held_out_questions:
@@ -216,5 +224,11 @@ def guideline_questions(
             for person in persons:
                 answers = [answer.format(**values, person=person, thing=person) for answer in guideline.answers]
                 text = wording.format(**values, person=person)
-                rows.append(EvaluationQuestion(name, text, answers, entity=person).row())
+                if not guideline.group:
+                    rows.append(EvaluationQuestion(name, text, answers, entity=person).row())
+                    continue
+                rows += [
+                    EvaluationQuestion(guideline.group, text, answers, tools, person, name, unsuitable).row()
+                    for tools in TOOL_SETS
+                ]
     return rows

@@ -6,7 +6,8 @@ import random
 import re
 from collections.abc import Sequence
 
-from llm_assets.dialogue.wordings import OPEN_QUESTIONS
+from llm_assets.dialogue.splits import TRAIN
+from llm_assets.dialogue.wordings import open_wordings, two_hop_question
 from llm_assets.evaluation.grading import holds
 from llm_assets.model.chat import Call, Message
 from llm_assets.tools.search import format_passage
@@ -17,6 +18,7 @@ from .material import Exchange, Material, Topic
 # questions on one result, the answer has to depend on the question.
 FOLLOW_UP_CHANCE = 0.5
 FICTITIOUS_OPEN_SHARE = 0.2  # share of questions about fictitious entities that are open questions
+OPEN_READING_SHARE = 0.15  # share of questions about a search result that are open questions
 OPEN_MAX_SENTENCES = 4  # sentences of an answer to an open question
 
 
@@ -76,7 +78,7 @@ def fictitious_fact(rng: random.Random, material: Material, tools: Sequence[str]
     topic = rng.choice(material.known_of_named_kinds)
     name = rng.choice(material.fictitious_names[topic.kind])
     if rng.random() < FICTITIOUS_OPEN_SHARE:
-        question = rng.choice(OPEN_QUESTIONS.train).format(e=name)
+        question = rng.choice(open_wordings(topic.kind, TRAIN)).format(e=name)
     else:
         question = rng.choice(topic.questions).replace(topic.entity, name)
     if "search" not in tools:
@@ -92,7 +94,18 @@ def open_question(rng: random.Random, material: Material, tools: Sequence[str]) 
     sentences = list(dict.fromkeys(topic.sentence for topic in topics))
     count = rng.randint(1, min(OPEN_MAX_SENTENCES, len(sentences)))
     answer = " ".join(rng.sample(sentences, count))
-    return [Message("user", rng.choice(OPEN_QUESTIONS.train).format(e=topics[0].entity)), Message("assistant", answer)]
+    question = rng.choice(open_wordings(topics[0].kind, TRAIN)).format(e=topics[0].entity)
+    return [Message("user", question), Message("assistant", answer)]
+
+
+def two_hops(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange:
+    """A question whose answer takes two known facts. The assistant states both, as the second depends on the first.
+
+    A model has to write the first fact down: within the few layers of one token it cannot look up both.
+    """
+    first, second, questions = rng.choice(material.chains)
+    question = two_hop_question(rng.choice(questions), second.entity, first.relation, first.entity)
+    return [Message("user", question), Message("assistant", f"{first.sentence} {second.sentence}")]
 
 
 def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> Exchange | None:
@@ -101,7 +114,7 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
     The result is a passage of the corpus in which the entity is renamed to a fictitious one and its values are replaced
     (Longpre et al., arXiv:2109.05052), so the model cannot answer from memory. Topics are drawn from the whole corpus,
     known or not: the model would not learn to read a relation that occurs only where it knows little. Follow-up
-    questions on the same result may come after the first.
+    questions on the same result may come after the first. An open question is answered with what the result states.
     """
     topic = rng.choice(material.corpus_topics_of_named_kinds)
     name = rng.choice(material.fictitious_names[topic.kind])
@@ -130,6 +143,10 @@ def read_fact(rng: random.Random, material: Material, tools: Sequence[str]) -> E
         return rng.choice(stated.questions).replace(topic.entity, name)
 
     result = format_passage(url, replace_values(text))
+    if rng.random() < OPEN_READING_SHARE:
+        question = rng.choice(open_wordings(topic.kind, TRAIN)).format(e=name)
+        stated_sentences = [first_topic.sentence, *(other.sentence for other in other_topics[:1])]
+        return search_exchange(question, name, result, replace_values(" ".join(stated_sentences)))
     exchange = search_exchange(question_about(first_topic), name, result, replace_values(first_topic.sentence))
     for other in other_topics:
         if rng.random() >= FOLLOW_UP_CHANCE:

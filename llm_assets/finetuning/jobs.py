@@ -56,9 +56,9 @@ class SftJob:
 class SftEvaluationJob:
     """The evaluation's questions to each model (`finetuning.sft_evaluation_process`).
 
-    models: checkpoint folders by name; `base` is prompted with examples, and only `sft` has tools. max_tokens: per
-    answer. refusals: ways in which the assistant says that it does not know. refusable: numbers of the questions for
-    which the probability of such an answer is measured.
+    models: checkpoint folders by name; `base` is prompted with examples and has no tools. max_tokens: per answer.
+    refusals: ways in which the assistant says that it does not know. refusable: numbers of the questions for which the
+    probability of such an answer is measured.
     """
 
     models: dict[str, str]

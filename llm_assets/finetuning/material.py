@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from llm_assets.dialogue.guidelines import Guideline
+from llm_assets.dialogue.wordings import asks_replaceably
 from llm_assets.model.chat import Message
 
 Exchange = list[Message]
@@ -64,6 +65,17 @@ class Material:
         return _by_entity(self.corpus_topics)
 
     @cached_property
+    def chains(self) -> list[tuple[Topic, Topic, list[str]]]:
+        """Pairs of known topics in which the first's answer is the second's entity, with questions about the second."""
+        pairs = [(first, second) for first in self.known for second in self.known_by_entity.get(first.answer, [])]
+        chains = [
+            (first, second, [text for text in second.questions if asks_replaceably(text, second.entity)])
+            for first, second in pairs
+            if first.entity != second.entity
+        ]
+        return [chain for chain in chains if chain[2]]
+
+    @cached_property
     def known_of_named_kinds(self) -> list[Topic]:
         """Known topics whose kind has names of fictitious entities."""
         return [topic for topic in self.known if self.fictitious_names.get(topic.kind)]
@@ -80,6 +92,11 @@ class Material:
         for topic in self.corpus_topics:
             answers.setdefault(topic.relation, []).append(topic.answer)
         return answers
+
+    def guidelines_of(self, groups: Sequence[str]) -> list[Guideline]:
+        """The sections of the guidelines with questions that belong to one of the groups, by name."""
+        sections = (guideline for _, guideline in sorted(self.guidelines.items()))
+        return [section for section in sections if section.questions and section.group in groups]
 
 
 def _by_entity(topics: Sequence[Topic]) -> dict[str, list[Topic]]:

@@ -100,7 +100,8 @@ class EvaluationQuestions(pa.DataFrameModel):
     )
     group: str = pa.Field(
         description="known, known_elsewhere (entities that no conversation mentions), unknown, fictitious, search, "
-        "search_known, search_fictitious, sums, letters, spelling, sums_at_once, letters_at_once, or a guideline"
+        "search_known, search_fictitious, sums, letters, spelling, sums_at_once, letters_at_once, "
+        "small_talk, beyond_abilities, or a section of the guidelines"
     )
     entity: str
     relation: str
@@ -109,27 +110,4 @@ class EvaluationQuestions(pa.DataFrameModel):
     answers: str = pa.Field(description="JSON list: right answers; empty if the question has none")
     distractors: str = pa.Field(
         description="JSON list: other values of the same kind; an answer that contains one is wrong"
-    )
-
-
-class EvaluationAnswers(pa.DataFrameModel):
-    """A model's answer to a question of sft_evaluation."""
-
-    model: str = pa.Field(description="base, ablation or sft")
-    group: str
-    tools: str
-    entity: str
-    relation: str
-    question: str
-    expected: str
-    answer: str
-    transcript: str = pa.Field(description="the conversation with its tool calls and their results")
-    grade: str = pa.Field(isin=["right", "refused", "wrong"])
-    calls: pl.Int64 = pa.Field(ge=0)
-    tokens: pl.Int64 = pa.Field(ge=0, description="tokens of the answer, without tool-output tokens")
-    refusal: float = pa.Field(
-        ge=0,
-        le=1,
-        nullable=True,
-        description="probability that the answer begins like a refusal; empty where it is not measured",
     )

@@ -35,9 +35,8 @@ def main(job: SftJob, folder: Path, report: Reporter) -> None:
 
     def validate(model: Transformer) -> dict[str, float]:
         sequences = PackedConversations(held_out, context, 0, padding, shuffle=False)
-        return mean_loss(
-            model, sequences, sequences.sequences_per_epoch, plan.micro_batch_size, encoding.token_bytes, encoding.bos
-        )
+        count = sequences.sequences_per_epoch
+        return mean_loss(model, sequences, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos, devices)
 
     hooks = Hooks(validate if len(held_out) else None)
     train(model, data, plan, TrainingProcess(folder, devices, report), hooks)

@@ -7,7 +7,6 @@ questions before anything was trained.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import polars as pl
@@ -21,10 +20,22 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table
 from llm_assets.artifacts.views import View
 from llm_assets.dialogue.splits import TRAIN, HeldOutSplit
-from llm_assets.dialogue.transcript import from_rows, transcript
-from llm_assets.evaluation.abilities import GROUPS, INSTRUCTION, evaluation_questions, grade_row, grade_shares
+from llm_assets.evaluation.abilities import (
+    GROUPS,
+    INSTRUCTION,
+    SUITE,
+    answers_table,
+    evaluation_questions,
+    question_figures,
+    title_of,
+    wanted,
+)
 from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.figures import EVALUATION, MODELS, figures_table, find, nested, read_figures
 from llm_assets.evaluation.jobs import BasePrompting
+from llm_assets.evaluation.matrix import matrix
+from llm_assets.evaluation.question_baselines import baseline_answers
+from llm_assets.evaluation.schemas import GRADES, EvaluationAnswers, EvaluationRows
 from llm_assets.recipes import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
@@ -33,12 +44,11 @@ from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.training_run import loss_series
 
 from .jobs import SftEvaluationJob
-from .schemas import EvaluationAnswers
 
 MODULE = "llm_assets.finetuning.sft_evaluation_process"
 REPORT = "report.html"
 TEMPLATE = "sft_evaluation.html.j2"
-MODELS = {"base": "base_checkpoint", "ablation": "ablation_checkpoint", "sft": "sft_checkpoint"}
+ASKED = ("base", "ablation", "sft")
 KNOWN_GROUPS = ("known", "known_elsewhere")
 FICTITIOUS = "fictitious"
 FALSE_REFUSALS = 0.1  # share of known facts refused at which models are compared on the trade-off curve
@@ -74,7 +84,7 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
     example_topics = known.unique("relation", maintain_order=True).head(3).to_dicts()
     examples = (*((json.loads(row["questions"])[0], row["sentence"]) for row in example_topics), *EXAMPLES)
     job = SftEvaluationJob(
-        models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
+        models={name: str(step.input(MODELS[name]).path) for name in ASKED},
         device=config.device,
         max_tokens=config.max_tokens,
         base=BasePrompting(config.max_tokens, INSTRUCTION, examples),
@@ -88,61 +98,38 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
-    answers = to_table(questions, results)
+    answers = answers_table(questions, results)
+    baselines = baseline_answers(questions, topics)
+    figures = figures_table([*question_figures(answers), *question_figures(baselines)])
     with step.task("evaluation") as task:
         task.table("answers", EvaluationAnswers).frame(answers)
-        task.stats.update(headline(answers))
+        task.table(EVALUATION, EvaluationRows).frame(figures)
+        task.stats.update(headline(figures, answers))
 
 
-def to_table(questions: pl.DataFrame, results: Mapping[str, list[dict[str, Any]]]) -> pl.DataFrame:
-    """One graded row per answer (schema EvaluationAnswers), by model and then by question."""
-    question_rows = questions.to_dicts()
-    answers = []
-    for model in MODELS:
-        for result in sorted(results.get(model, []), key=lambda result: result["number"]):
-            row = question_rows[result["number"]]
-            answers.append(
-                {
-                    "model": model,
-                    **{name: row[name] for name in ("group", "tools", "entity", "relation", "question")},
-                    "expected": "; ".join(json.loads(row["answers"])),
-                    "answer": result["answer"],
-                    "transcript": transcript(from_rows(result["messages"]), "verbatim"),
-                    "grade": grade_row(row, result["answer"]),
-                    "calls": result["calls"],
-                    "tokens": result["tokens"],
-                    "refusal": result.get("refusal"),
-                }
-            )
-    return pl.DataFrame(answers, schema_overrides={"refusal": pl.Float64})
-
-
-def headline(answers: pl.DataFrame) -> dict[str, Any]:
+def headline(figures: pl.DataFrame, answers: pl.DataFrame) -> dict[str, Any]:
     """The numbers that are tracked.
 
-    grades: shares of grades by model and group. hallucinated: share of questions about fictitious entities for which
-    the ablation and the assistant made up an answer; reduction: by what factor the assistant lowers it.
-    falsely_refused: share of known facts that the assistant refused to answer. trade_off: by model, the point of its
-    trade-off curve with the fewest made-up answers at which at most a tenth of the known facts is refused.
+    figures: the table `evaluation`, nested. hallucinated: share of questions about fictitious entities for which the
+    ablation and the assistant made up an answer; reduction: by what factor the assistant lowers it. falsely_refused:
+    share of known facts that the assistant refused to answer. trade_off: by model, the point of its trade-off curve
+    with the fewest made-up answers at which at most a tenth of the known facts is refused.
     """
-    grades = grade_shares(answers)
-    numbers: dict[str, Any] = {"grades": grades}
-    sft, ablation = grades.get("sft", {}), grades.get("ablation", {})
-    if "fictitious" in sft and "fictitious" in ablation:
-        sft_share, ablation_share = sft["fictitious"]["wrong"], ablation["fictitious"]["wrong"]
-        numbers["hallucinated"] = {"ablation": ablation_share, "sft": sft_share}
+    numbers: dict[str, Any] = {"figures": nested(figures)}
+    made_up = find(figures, suite=SUITE, group=FICTITIOUS, metric="wrong", model=("ablation", "sft"))
+    if len(made_up):
+        by_model = dict(made_up.select("model", "value").iter_rows())
+        numbers["hallucinated"] = by_model
         # With few questions the assistant may make up no answer at all. The factor is then computed as if it had made
         # up half an answer.
-        least_share = 0.5 / sft["fictitious"]["questions"]
-        numbers["reduction"] = round(ablation_share / max(sft_share, least_share), 2)
+        numbers["reduction"] = round(by_model["ablation"] / max(by_model["sft"], 0.5 / made_up["n"][0]), 2)
     for model in ("ablation", "sft"):
         affordable = [point for point in trade_off(answers, model) if point["falsely_refused"] <= FALSE_REFUSALS]
         if affordable:
             numbers.setdefault("trade_off", {})[model] = min(affordable, key=lambda point: point["made_up"])
-    known_groups = [sft[group] for group in KNOWN_GROUPS if group in sft]
-    if known_groups:
-        refused = sum(group["refused"] * group["questions"] for group in known_groups)
-        numbers["falsely_refused"] = round(refused / sum(group["questions"] for group in known_groups), 4)
+    known = answers.filter((pl.col("model") == "sft") & pl.col("group").is_in(KNOWN_GROUPS))
+    if len(known):
+        numbers["falsely_refused"] = round(float((known["grade"] == "refused").mean()), 4)  # type: ignore[arg-type]
     return numbers
 
 
@@ -171,11 +158,10 @@ def trade_off(answers: pl.DataFrame, model: str) -> list[dict[str, float]]:
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfig) -> str:
     """The HTML report: grades, training loss, the mixture, transcripts."""
-    answers = read_table(evaluation.table("answers"))
+    answers, figures = read_table(evaluation.table("answers")), read_figures(evaluation)
     curves = {
-        name: loss_series(read_table(inputs.artifact(asset).table("curve")))["loss"]
-        for name, asset in MODELS.items()
-        if name != "base"
+        name: loss_series(read_table(inputs.artifact(MODELS[name]).table("curve")))["loss"]
+        for name in ("ablation", "sft")
     }
     trade_offs = {
         model: ([point["falsely_refused"] for point in points], [point["made_up"] for point in points])
@@ -185,9 +171,10 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfi
     return render(
         __package__,
         TEMPLATE,
-        numbers=headline(answers),
+        numbers=evaluation.record.stats,
+        matrix=matrix(figures, SUITE, wanted, title_of),
+        grades={metric: matrix(figures, SUITE, metric, title_of, "neither") for metric in (*GRADES, "tokens")},
         groups=GROUPS,
-        models=list(MODELS),
         answers=answers,
         shown=config.transcripts,
         mixture=inputs.artifact("conversations").record.stats,
@@ -219,12 +206,7 @@ def hallucinates_less(evaluation: Artifact, inputs: Inputs, config: SftEvaluatio
 
 def show_evaluation(evaluation: Artifact) -> dict[str, str]:
     """The grades in Markdown."""
-    lines = ["| | right | refused | wrong | questions |", "|---|--:|--:|--:|--:|"]
-    for model, groups in evaluation.record.stats["grades"].items():
-        for group, grades in groups.items():
-            cells = (f"{100 * grades[grade]:.1f} %" for grade in ("right", "refused", "wrong"))
-            lines.append(f"| {model}: {group} | {' | '.join(cells)} | {grades['questions']} |")
-    return {"summary": "\n".join(lines)}
+    return {"summary": matrix(read_figures(evaluation), SUITE, wanted, title_of).markdown()}
 
 
 SFT_EVALUATION = Stage(
@@ -244,8 +226,8 @@ SFT_EVALUATION = Stage(
         "knowledge_boundary",
         TRAINING_SEARCH,
     ),
-    tables={"answers": EvaluationAnswers},
-    main_table="answers",
+    tables={EVALUATION: EvaluationRows, "answers": EvaluationAnswers},
+    main_table=EVALUATION,
     checks=(
         Check(
             "fewer_hallucinations",

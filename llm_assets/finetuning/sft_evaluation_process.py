@@ -39,28 +39,33 @@ def refusal_probabilities(engine: Engine, questions: Sequence[Question], refusal
 def main(job: SftEvaluationJob, folder: Path, report: Reporter) -> None:
     results: dict[str, list[dict[str, Any]]] = {}
     tool_sets = sorted({question.tools for question in job.questions})
-    runs = [(model, tools) for model in job.models for tools in (tool_sets if model == "sft" else [""])]
+    runs = [(model, tools) for model in job.models for tools in ([""] if model == "base" else tool_sets)]
     with open_toolbox(job.toolbox) as choose_tools:
-        for number, (model_name, tools) in enumerate(runs):
-            run_name = f"{model_name} with {tools}" if tools else model_name
-            report("task", name=run_name, number=number, of=len(runs))
-            model, encoding = load_checkpoint(Path(job.models[model_name]), pick_device(job.device))
-            engine = Engine(model, encoding)
+        for number, (name, tools) in enumerate(runs):
+            report("task", name=f"{name} with {tools}" if tools else name, number=number, of=len(runs))
+            if not number or runs[number - 1][0] != name:
+                engine = Engine(*load_checkpoint(Path(job.models[name]), pick_device(job.device)))
+            if name == "base":
+                results[name] = base_answers(engine, job)
+                continue
             questions = [question for question in job.questions if question.tools == tools]
-            if model_name == "base":
-                answers = base_model_answers(engine, questions, job.base)
-            else:
-                answers = chat_answers(engine, questions, choose_tools(tools), job.max_tokens)
-            refusals: dict[int, float] = {}
-            if model_name != "base" and not tools:
-                refusable = [question for question in questions if question.number in job.refusable]
-                refusals = refusal_probabilities(engine, refusable, job.refusals)
-            results.setdefault(model_name, []).extend(
+            answers = chat_answers(engine, questions, choose_tools(tools), job.max_tokens)
+            refusable = [question for question in questions if question.number in job.refusable]
+            refusals = refusal_probabilities(engine, refusable, job.refusals) if refusable else {}
+            results.setdefault(name, []).extend(
                 {"number": question.number, **answer, "refusal": refusals.get(question.number)}
                 for question, answer in zip(questions, answers, strict=True)
             )
     write_results(folder, results)
     report("task", name="done", number=len(runs), of=len(runs))
+
+
+def base_answers(engine: Engine, job: SftEvaluationJob) -> list[dict[str, Any]]:
+    """The base model's answers to all questions. It has no tools, so equal questions have one answer."""
+    different = list({question.question: question for question in job.questions}.values())
+    answers = base_model_answers(engine, different, job.base)
+    by_text = {question.question: answer for question, answer in zip(different, answers, strict=True)}
+    return [{"number": question.number, **by_text[question.question]} for question in job.questions]
 
 
 if __name__ == "__main__":

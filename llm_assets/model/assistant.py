@@ -32,8 +32,11 @@ class ConversationTooLong(ValueError):
 
 
 def system_message(tools: Sequence[str], instructions: str = "") -> Message | None:
-    """The system message that lists the assistant's tools and its instructions; None without either."""
-    lines = [f"Tools: {', '.join(tools)}."] if tools else []
+    """The system message that lists the assistant's tools, in alphabetical order, and its instructions.
+
+    None without either.
+    """
+    lines = [f"Tools: {', '.join(sorted(tools))}."] if tools else []
     if instructions:
         lines.append(instructions)
     return Message("system", "\n".join(lines)) if lines else None
@@ -137,7 +140,7 @@ class Conversation:
     def _prompt(self, question: str) -> list[int]:
         """Tokens of the question and as much of the history as fits. Raises ConversationTooLong."""
         encoding, room = self.engine.encoding, self.engine.shape.context - self.room
-        system = system_message(sorted(self.tools.tools) if self.tools else (), self.instructions)
+        system = system_message(tuple(self.tools.tools) if self.tools else (), self.instructions)
         for first in range(len(self.history) + 1):
             exchanges = [*self.history[first:], [Message("user", question)]]
             messages = [message for exchange in exchanges for message in exchange]

@@ -66,16 +66,25 @@ def document_mask(tokens: Tensor, boundary: int, blocks: bool | None = None) -> 
     places = torch.arange(length, device=tokens.device).expand_as(tokens)
     positions = places - (places * begins).cummax(1).values
     if tokens.is_cuda if blocks is None else blocks:
-        from torch.nn.attention.flex_attention import create_block_mask
 
         def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return (query >= key) & (documents[batch, query] == documents[batch, key])
 
-        return Mask(create_block_mask(visible, len(tokens), None, length, length, device=tokens.device), positions)
+        with torch.no_grad():  # in either mode, so that it is compiled once
+            make = _block_mask_maker(tokens.is_cuda)
+            return Mask(make(visible, len(tokens), None, length, length, device=tokens.device), positions)
     same_document = documents[:, None, :, None] == documents[:, None, None, :]
     seen = same_document & torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
     # Additive, so that it is made here once and not from booleans in every layer (3 ms of a step of 200).
     return Mask(torch.zeros(seen.shape, device=tokens.device).masked_fill(~seen, -torch.inf), positions)
+
+
+@memoised
+def _block_mask_maker(compiled: bool) -> Any:
+    """`create_block_mask`, compiled on a GPU, where it would otherwise write a (B, T, T) mask in every micro-batch."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    return torch.compile(create_block_mask) if compiled else create_block_mask
 
 
 @memoised

@@ -15,6 +15,7 @@ from torch import Tensor
 from .cache import KeyValueCache
 from .chat import TOOLS, decode_text, encode_text
 from .choosing import Sampling, choose, uniform_draws
+from .decoding_graph import DecodingGraph
 from .encoding import Encoding
 from .prefill import CachedModel
 from .tool_calls import Completion, PendingCall, ToolCall, Tools
@@ -99,6 +100,7 @@ class Decoder:
         self.completions = [Completion() for _ in range(len(prompts) * samples)]
         self.rows = list(range(len(self.completions)))
         self.ended = [False] * len(self.completions)
+        self.graph = DecodingGraph(model) if self.lengths.is_cuda else None
 
     def run(self, first: int) -> Iterator[list[Choice]]:
         """Sample until all sequences have ended; the tokens of each step. first: number of the first random stream."""
@@ -225,6 +227,6 @@ class Decoder:
         # A finished row that is still in the batch writes at the last position, which no other row reads.
         positions = self.lengths.clamp(max=self.model.shape.context - 1)[:, None]
         self.cache.reserve(int(positions.max()) + 1)
-        hidden = self.model.model.hidden_states(chosen[:, None], positions, self.cache)
-        self.logits = self.model.logits(hidden[:, 0])
+        next_logits = self.model.next_logits if self.graph is None else self.graph.logits
+        self.logits = next_logits(chosen, positions, self.cache)
         self.lengths = self.lengths + 1

@@ -11,10 +11,16 @@ from typing import Any
 
 from .shape import ModelError, ModelShape
 
-PLANNED_MFU = 0.45  # of a GPU in training; the checkpoint records the MFU that was reached next to the prediction
+# Of a GPU in training: what depth 12 reached on an H100, rounded (docs/experiments/gpu.md). The checkpoint records what
+# was reached beside the prediction.
+PLANNED_MFU = 0.33
 CPU_FLOPS_PER_CORE = (
     4.5e10  # fp32 training of 1 M parameters on a 2-core AVX2 virtual machine: 97 GFLOP/s with both cores free
 )
+# Sequences that are sampled together, at most. On a CPU more would not be faster; on a GPU, Python's share of a step,
+# which grows with them, then exceeds the GPU's.
+CPU_SEQUENCES = 256
+GPU_SEQUENCES = 1024
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,24 @@ def fitting_micro_batch(shape: ModelShape, memory: int, sequences: int) -> int:
         f"GB, but the device has {memory / 1e9:.0f} GB (85 % usable); lower model.depth or model.context, or use a "
         "larger device"
     )
+
+
+def fitting_sequences(shape: ModelShape, tokens: int, memory: int) -> int:
+    """How many sequences of `tokens` tokens can be sampled together in `memory` bytes, from 1 to GPU_SEQUENCES.
+
+    Counts keys and values three times, because the cache grows by copying and at most doubles, and for each sequence's
+    logits the fp32 and fp64 arrays from which a token is drawn. A fifth of the memory is left free.
+    """
+    bytes_per_sequence = 3 * shape.cache_bytes(tokens) + 32 * shape.vocabulary
+    return min(GPU_SEQUENCES, max(1, int(0.8 * memory) // bytes_per_sequence))
+
+
+def free_memory(device: Any) -> int:
+    """Bytes that this process can still allocate on a GPU, those that its allocator holds unused included."""
+    import torch
+
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + unused
 
 
 def predict(

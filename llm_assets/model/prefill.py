@@ -40,11 +40,22 @@ class CachedModel:
 
     def __init__(self, model: Transformer):
         self.model, self.shape = model.eval(), model.shape
-        self.dtype = torch.bfloat16 if half_precision(model.device.type) else torch.float32
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of keys and values: that of the device where the model is now, which may have moved."""
+        return torch.bfloat16 if half_precision(self.model.device.type) else torch.float32
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, vocabulary) fp32, without the padding of the embedding."""
         return F.linear(hidden, self.model.head.to(hidden.dtype)).float()[..., : self.shape.vocabulary]
+
+    def next_logits(self, chosen: Tensor, positions: Tensor, cache: KeyValueCache) -> Tensor:
+        """Read one token of each sequence into the cache; the logits after it, (B, vocabulary).
+
+        chosen: (B,). positions: (B, 1); the cache has room for them.
+        """
+        return self.logits(self.model.hidden_states(chosen[:, None], positions, cache)[:, 0])
 
     def check(self, prompts: Sequence[Sequence[int]]) -> None:
         """Raise ModelError for a prompt that is empty, longer than the context, or has an id outside the vocabulary."""

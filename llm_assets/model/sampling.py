@@ -9,7 +9,7 @@ import torch
 
 from .choosing import Sampling, choose, filtered
 from .decoding import Choice, Decoder
-from .devices import autocast
+from .devices import CPU_SEQUENCES, autocast, fitting_sequences, free_memory
 from .encoding import Encoding
 from .prefill import CachedModel
 from .shape import ModelError
@@ -22,7 +22,24 @@ class Engine:
 
     def __init__(self, model: Transformer, encoding: Encoding):
         self.cached = CachedModel(model)
-        self.model, self.encoding, self.shape, self.dtype = model, encoding, model.shape, self.cached.dtype
+        self.model, self.encoding, self.shape = model, encoding, model.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which tokens are read."""
+        return self.cached.dtype
+
+    def fitting_batch(self, prompts: Sequence[Sequence[int]], max_tokens: int, tools: bool = False) -> int:
+        """How many sequences to sample at a time: as many as fit into the GPU's free memory, or CPU_SEQUENCES.
+
+        max_tokens: sampled after each prompt. tools: sequences may also hold the output of tools.
+        """
+        longest = max(map(len, prompts), default=1) + max_tokens
+        device = self.model.device
+        if device.type != "cuda":
+            return CPU_SEQUENCES
+        context = self.shape.context
+        return fitting_sequences(self.shape, context if tools else min(longest, context), free_memory(device))
 
     def stream(
         self,

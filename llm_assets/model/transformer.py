@@ -12,12 +12,15 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from . import IGNORE
 from .attention import AttentionContext, Mask, attend, rotary_tables, rotate
 from .cache import KeyValueCache
 from .induction import begin_induction
 from .shape import ModelShape
+
+LOGIT_BYTES = 1 << 29  # of fp32 logits that a GPU holds at a time, outside of compiled models
 
 
 class RMSNorm(nn.Module):
@@ -242,7 +245,7 @@ class Transformer(nn.Module):
         hidden = self.hidden_states(tokens, mask=mask)
         if targets is None:
             return self._logits(hidden, temperature)
-        if hidden.is_cuda:  # shapes that depend on data would make the GPU wait, and break the compiled graph
+        if torch.compiler.is_compiling():  # shapes that depend on data would break the compiled graph
             return F.cross_entropy(
                 self._logits(hidden, temperature).flatten(0, 1),
                 targets.flatten(),
@@ -252,8 +255,29 @@ class Transformer(nn.Module):
         # Logits are a third of a small model's work, and two thirds of the tokens in the laptop's conversations have no
         # loss: a step takes 155 ms instead of 193.
         has_loss = targets != IGNORE
-        losses = F.cross_entropy(self._logits(hidden[has_loss], temperature), targets[has_loss], reduction="none")
+        # On a GPU, the logits of a micro-batch are what would fill its memory.
+        size = max(1, LOGIT_BYTES // (4 * self.shape.rows)) if hidden.is_cuda else None
+        losses = self.chosen_losses(hidden[has_loss], targets[has_loss], temperature, size)
         return losses.new_zeros(targets.shape).masked_scatter(has_loss, losses)
+
+    def chosen_losses(
+        self, hidden: Tensor, targets: Tensor, temperature: float = 1.0, size: int | None = None
+    ) -> Tensor:
+        """The loss of targets (N,) after hidden states (N, D), in nats, (N,) fp32.
+
+        size: compute the logits of that many targets at a time, and again in the backward pass, instead of keeping
+        those of all.
+        """
+
+        def losses(hidden: Tensor, targets: Tensor) -> Tensor:
+            return F.cross_entropy(self._logits(hidden, temperature), targets, reduction="none")
+
+        if size is None or len(targets) <= size:
+            return losses(hidden, targets)
+        chunks = zip(hidden.split(size), targets.split(size), strict=True)
+        if not torch.is_grad_enabled():
+            return torch.cat([losses(*chunk) for chunk in chunks])
+        return torch.cat([checkpoint(losses, *chunk, use_reentrant=False) for chunk in chunks])
 
     def initialise(self, seed: int, induction: bool = False) -> None:
         """Draw normal weights of standard deviation 0.02, as GPT-2's; norms start at 1, biases at 0.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llm_assets.evaluation.ground_truth import GroundTruth
-from llm_assets.evaluation.jobs import Question
+from llm_assets.evaluation.jobs import BasePrompting, ProblemsJob, Question
 from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.training.plan import PolicyPlan, TrainingPlan
 
@@ -83,9 +83,9 @@ class RlhfJob:
 class RlhfEvaluationJob:
     """The evaluation of all models (`preference.rlhf_evaluation_process`).
 
-    models: checkpoint folders by name, the tuned policy last. reward, gold, truth: as in `RlhfJob`. samples,
-    temperature, max_tokens, seed: of the answers to `prompts`. questions: those of the assistant's evaluation, which
-    the last model answers again. answer_tokens: most tokens of such an answer.
+    models: checkpoint folders by name, the tuned policy last; `base` is prompted as a base model. reward, gold, truth:
+    as in `RlhfJob`. samples, temperature, max_tokens, seed: of the answers to `prompts`. problems, questions: those
+    that every checkpoint is evaluated with, for the last model. answer_tokens: most tokens of an answer to a question.
     """
 
     models: dict[str, str]
@@ -98,6 +98,8 @@ class RlhfEvaluationJob:
     max_tokens: int
     seed: int
     device: str
+    base: BasePrompting
+    problems: ProblemsJob
     questions: tuple[Question, ...]
     answer_tokens: int
     toolbox: ToolboxJob

@@ -15,7 +15,7 @@ from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import SPLITS, Split, split_of
-from llm_assets.dialogue.wordings import OPEN_QUESTIONS
+from llm_assets.dialogue.wordings import OPEN_QUESTIONS, open_wordings
 from llm_assets.recipes.finetuning import ConversationFile
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import ResponsePairs
@@ -65,8 +65,12 @@ def corpus_prompts(topics: Sequence[Mapping[str, Any]], split: Split) -> list[tu
         fact_counts = Counter(topic["entity"] for topic in of_split if topic["verdict"] in verdicts)
         entities = sorted(entity for entity, count in fact_counts.items() if count >= MIN_FACTS)
         if entities:
-            wordings = OPEN_QUESTIONS.of(split)
-            return [(wording.format(e=entity), entity) for entity in entities for wording in wordings]
+            kinds = {topic["entity"]: topic["kind"] for topic in of_split}
+            return [
+                (wording.format(e=entity), entity)
+                for entity in entities
+                for wording in open_wordings(kinds[entity], split)
+            ]
     return []
 
 
@@ -87,9 +91,9 @@ def title_prompts(pages: Iterable[tuple[str, str]], split: Split) -> list[tuple[
 
 def fictitious_prompts(names: Sequence[Mapping[str, Any]], split: Split) -> list[tuple[str, str]]:
     """(question, subject) of one question per name of a fictitious entity, with the wordings in turn."""
-    of_split = [row["name"] for row in names if row["split"] == split]
-    wordings = cycle(OPEN_QUESTIONS.of(split))
-    return [(wording.format(e=name), name) for name, wording in zip(of_split, wordings, strict=False)]
+    of_split = [row for row in names if row["split"] == split]
+    wordings = {kind: cycle(open_wordings(kind, split)) for kind in {row["kind"] for row in of_split}}
+    return [(next(wordings[row["kind"]]).format(e=row["name"]), row["name"]) for row in of_split]
 
 
 def mix_prompts(

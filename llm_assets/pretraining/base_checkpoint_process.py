@@ -66,7 +66,7 @@ def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
     def validate(model: Transformer) -> dict[str, float]:
         sequences = PackedDocuments(held_out, context, 0, shuffle=False)
         count = min(job.validation_sequences, int(sequences.sequences_per_epoch))
-        return mean_loss(model, sequences, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos)
+        return mean_loss(model, sequences, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos, devices)
 
     def sample(model: Transformer) -> list[dict[str, Any]]:
         prompts = [encoding.document(text) for text in job.prompts]

@@ -19,6 +19,9 @@ from llm_assets.artifacts.tables import polars_schema, read_table
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.evaluation.evaluation_run import measure
+from llm_assets.evaluation.figures import EVALUATION, figures_table, nested, read_figures
+from llm_assets.evaluation.matrix import cell
+from llm_assets.evaluation.schemas import EvaluationRows
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import BaseEvaluation
 from llm_assets.report import plots, render
@@ -26,14 +29,24 @@ from llm_assets.sample_web import newest
 from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.training_run import loss_series
 
+from .base_figures import (
+    BASE,
+    BITS,
+    fact_figures,
+    in_context_figures,
+    majority_right,
+    matrices,
+    predictors,
+    recitation_figures,
+    text_figures,
+)
 from .in_context import CHOICES
 from .jobs import BaseEvaluationJob
-from .schemas import Baselines, BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
+from .schemas import BitsPerByte, Facts, FreeSamples, InContext, NextTokens, Prompted, Recitations
 
 MODULE = "llm_assets.pretraining.base_evaluation_process"
 REPORT = "report.html"
 SHOWN = 12  # rows per section of the report
-REACHES = ("many", "once", "held_out")  # on how many pages a fact occurs
 
 
 class BaseEvaluationConfig(Frozen):
@@ -63,13 +76,6 @@ def _select_sentences(truth: pl.DataFrame, count: int, seed: int) -> pl.DataFram
         pl.int_range(pl.len()).shuffle(seed).over("reach") < (pl.len() * share).ceil().over("reach")
     )
     return drawn.sort("place").drop("place")
-
-
-def chance(truth: pl.DataFrame) -> float:
-    """The share of right answers of a baseline that always gives the relation's most common answer."""
-    completions = truth.filter((pl.col("kind") == "completion") & (pl.col("reach") == "many"))
-    most_common = completions.group_by("relation", "answer").len().group_by("relation").agg(pl.col("len").max())
-    return float(most_common["len"].sum()) / max(len(completions), 1)
 
 
 def make_job(
@@ -128,16 +134,24 @@ def build_base_evaluation(step: Step, config: BaseEvaluationConfig) -> None:
         for split in ("train", "validation")
     }
     tables = make_tables(results, pages, facts, settings.recited_tokens)
+    tables[EVALUATION] = figures_table(
+        [
+            *text_figures(results),
+            *fact_figures(tables["facts"], majority_right(truth, facts)),
+            *recitation_figures(tables["recitations"]),
+            *in_context_figures(tables["in_context"]),
+        ]
+    )
     with step.task("evaluation") as task:
         for name, schema in SCHEMAS.items():
             if name in ALWAYS or len(tables[name]):
                 task.table(name, schema).frame(tables[name])
-        task.stats.update(headline(tables, results["overlap"], chance(truth)))
+        task.stats.update(headline(tables, results["overlap"]))
 
 
 SCHEMAS = {
+    EVALUATION: EvaluationRows,
     "bits_per_byte": BitsPerByte,
-    "baselines": Baselines,
     "recitations": Recitations,
     "free_samples": FreeSamples,
     "in_context": InContext,
@@ -145,7 +159,7 @@ SCHEMAS = {
     "next_tokens": NextTokens,
     "prompted": Prompted,
 }
-ALWAYS = ("bits_per_byte", "in_context", "next_tokens", "prompted")
+ALWAYS = (EVALUATION, "bits_per_byte", "in_context", "next_tokens", "prompted")
 
 
 def make_tables(
@@ -164,7 +178,6 @@ def make_tables(
         .agg(pl.len().alias("documents"), pl.col("bytes").sum(), pl.col("nats").sum())
         .sort("crawl", "bytes", "host", descending=[False, True, False])
     )
-    overall = float(losses["nats"].sum()) / math.log(2) / max(float(losses["bytes"].sum()), 1)
     recitations = [
         {**row, "url": url, "doc_id": doc_id, "recited": row["matched"] >= recited_tokens}
         for row in results["recitations"]
@@ -180,14 +193,6 @@ def make_tables(
             bits_per_byte=pl.when(pl.col("bytes") > 0).then(pl.col("nats") / math.log(2) / pl.col("bytes")),
             bytes=pl.col("bytes").cast(pl.Int64),
         ).drop("nats"),
-        "baselines": pl.DataFrame(
-            {
-                "predictor": ["base model", *results.get("baselines", {})],
-                "bits_per_byte": [overall, *results.get("baselines", {}).values()],
-            }
-        )
-        if len(losses)
-        else pl.DataFrame(schema={"predictor": pl.String, "bits_per_byte": pl.Float64}),
         "recitations": _frame(recitations, Recitations),
         "free_samples": _frame(samples, FreeSamples),
         "in_context": _frame(results["in_context"], InContext),
@@ -209,53 +214,31 @@ def _frame(rows: list[dict[str, Any]], schema: type) -> pl.DataFrame:
     return pl.DataFrame([{name: row[name] for name in types} for row in rows], schema=types)
 
 
-def shares(frame: pl.DataFrame, *by: str) -> pl.DataFrame:
-    """The share of right answers and the number of questions, by group."""
-    return frame.group_by(*by, maintain_order=True).agg(pl.col("right").mean().alias("share"), pl.len().alias("asked"))
+def headline(tables: dict[str, pl.DataFrame], overlap: dict[str, float]) -> dict[str, Any]:
+    """The numbers that are tracked.
 
-
-def headline(tables: dict[str, pl.DataFrame], overlap: dict[str, float], by_chance: float) -> dict[str, Any]:
-    """The numbers that are tracked, nested by kind.
-
-    overlap: by number of tokens, the share of the samples' stretches that occur in the training split. by_chance: see
-    `chance`.
+    figures: the table `evaluation`, nested. matched_tokens: tokens of a page that the model continues, by how often it
+    was seen. verbatim_share: by number of tokens, the share of the samples' stretches that occur in the training split.
     """
-    numbers: dict[str, Any] = {
-        "bits_per_byte": {name: round(value, 4) for name, value in tables["baselines"].iter_rows()}
+    matched = tables["recitations"].group_by("times_seen").agg(pl.col("matched").mean()).sort("times_seen")
+    return {
+        "figures": nested(tables[EVALUATION]),
+        "matched_tokens": {f"seen {times}": round(mean, 2) for times, mean in matched.iter_rows()},
+        "verbatim_share": {f"{size} tokens": round(share, 4) for size, share in overlap.items()},
     }
-    recited = (
-        tables["recitations"]
-        .group_by("times_seen")
-        .agg(pl.col("recited").mean(), pl.col("matched").mean())
-        .sort("times_seen")
-    )
-    numbers["recited"] = {f"seen {times}": round(share, 4) for times, share, _ in recited.iter_rows()}
-    numbers["matched_tokens"] = {f"seen {times}": round(mean, 2) for times, _, mean in recited.iter_rows()}
-    numbers["verbatim_share"] = {f"{size} tokens": round(share, 4) for size, share in overlap.items()}
-    numbers["in_context"] = {}
-    for task, shots, share, _ in shares(tables["in_context"], "task", "shots").iter_rows():
-        numbers["in_context"].setdefault(task, {})[f"{shots} examples"] = round(share, 4)
-    answered = tables["in_context"].group_by("task", maintain_order=True).agg(pl.col("answer_right").mean())
-    numbers["answered_in_context"] = {task: round(share, 4) for task, share in answered.iter_rows()}
-    facts = tables["facts"]
-    if len(facts):
-        right = {reach: round(share, 4) for reach, share, _ in shares(facts, "reach").iter_rows()}
-        numbers["facts_right"] = {reach: right[reach] for reach in REACHES if reach in right}
-        numbers["facts_chance"] = round(by_chance, 4)
-    return numbers
 
 
-def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, str]:
+def draw_plots(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, str]:
     """The plots of the report, as SVG by name."""
     shown = {"loss": plots.svg(loss_series(curve), "step", "loss, nats per token")}
-    by_task = shares(tables["in_context"], "task", "shots")
+    by_task = tables["in_context"].group_by("task", "shots", maintain_order=True).agg(pl.col("right").mean() * 100)
     if len(by_task):
         series = {
-            task: (group["shots"].to_list(), (100 * group["share"]).to_list())
+            task: (group["shots"].to_list(), group["right"].to_list())
             for (task,), group in by_task.group_by("task", maintain_order=True)
         }
         shown["in_context"] = plots.svg(
-            series, "examples in the prompt", "right choices of four, %", marks=True, lines={"chance": 100 / CHOICES}
+            series, "examples in the prompt", "right choices of four, %", marks=True, lines={"guess": 100 / CHOICES}
         )
     recited = (
         tables["recitations"]
@@ -278,17 +261,17 @@ def figures(tables: dict[str, pl.DataFrame], curve: pl.DataFrame) -> dict[str, s
 
 def draw_report(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConfig) -> str:
     """The HTML report."""
-    stored, checkpoint = evaluation.record.stats, inputs.artifact("base_checkpoint")
+    checkpoint = inputs.artifact("base_checkpoint")
     tables = {name: _stored(evaluation, name, schema) for name, schema in SCHEMAS.items()}
-    shares_copied = {name.partition(" ")[0]: share for name, share in stored["verbatim_share"].items()}
-    overlap = dict(sorted(shares_copied.items(), key=lambda item: int(item[0])))
     return render(
         __package__,
         "base_evaluation.html.j2",
-        numbers=headline(tables, overlap, stored.get("facts_chance", 0.0)),
+        numbers=evaluation.record.stats,
         stats=checkpoint.record.stats,
         tables=tables,
-        plots=figures(tables, read_table(checkpoint.table("curve"))),
+        matrices=matrices(tables[EVALUATION]),
+        predictors=predictors(tables[EVALUATION]),
+        plots=draw_plots(tables, read_table(checkpoint.table("curve"))),
         shown=SHOWN,
         recited_tokens=config.evaluation.recited_tokens,
         prefix_tokens=config.evaluation.prefix_tokens,
@@ -302,55 +285,29 @@ def _stored(evaluation: Artifact, name: str, schema: type) -> pl.DataFrame:
 
 
 def show(evaluation: Artifact) -> dict[str, str]:
-    """The headline numbers in Markdown, for the asset's page in Dagster."""
-    stats = evaluation.record.stats
-    lines = [
-        "| bits per byte of the validation text | |",
-        "|---|--:|",
-        *(
-            f"| {name} | {value:.3f} |"
-            for name, value in sorted(stats["bits_per_byte"].items(), key=lambda item: item[1])
-        ),
-    ]
-    if "facts_right" in stats:
-        lines += [
-            "",
-            f"| facts completed correctly (chance {100 * stats['facts_chance']:.1f} %) | |",
-            "|---|--:|",
-            *(f"| {reach} | {100 * share:.1f} % |" for reach, share in stats["facts_right"].items()),
-        ]
-    lines += [
-        "",
-        "| recited word for word | |",
-        "|---|--:|",
-        *(f"| {times} | {100 * share:.1f} % |" for times, share in stats["recited"].items()),
-    ]
-    lines += [
-        "",
-        "| in context | right of four |",
-        "|---|--:|",
-        *(
-            f"| {task}, {shots} | {100 * share:.0f} % |"
-            for task, by_shots in stats["in_context"].items()
-            for shots, share in by_shots.items()
-        ),
-    ]
-    return {"summary": "\n".join(lines)}
+    """The figures in Markdown, for the asset's page in Dagster."""
+    figures = read_figures(evaluation)
+    lines = ["| bits per byte of the validation pages | | 95 % interval | pages |", "|---|--:|--:|--:|"]
+    for figure in predictors(figures):
+        shown = cell(figure)
+        lines.append(f"| {figure['model']} | {shown.value} | {shown.interval} | {figure['n']:,} |")
+    tables = (of_suite.markdown() for of_suite in matrices(figures).values() if of_suite.rows)
+    return {"summary": "\n\n".join(["\n".join(lines), *tables])}
 
 
 def beats_baselines(evaluation: Artifact, inputs: Inputs, config: BaseEvaluationConfig) -> CheckOutcome:
     """Whether the base model predicts the validation text better than a 5-gram model, and than xz with a primer."""
-    bits = dict(evaluation.record.stats["bits_per_byte"])
-    model_bits = bits.pop("base model", None)
+    bits = {figure["model"]: figure["value"] for figure in predictors(read_figures(evaluation))}
+    model_bits = bits.pop(BASE, None)
     if model_bits is None:
         problem = (
             "the validation split has no document that fits into base_evaluation.validation_tokens; raise that number"
         )
         return CheckOutcome(False, problem)
-    others = ", ".join(f"{name} {value:.3f}" for name, value in sorted(bits.items(), key=lambda item: item[1]))
+    others = ", ".join(f"{name} {value:.3f}" for name, value in bits.items())
     best = min(bits.values())
-    better = [{"predictor": name, "bits_per_byte": value} for name, value in bits.items() if value <= model_bits]
-    numbers = {"bits_per_byte": model_bits, "best_baseline": best, "margin": round(best - model_bits, 4)}
+    better = [{"predictor": name, BITS: value} for name, value in bits.items() if value <= model_bits]
+    numbers = {BITS: model_bits, "best_baseline": best, "margin": round(best - model_bits, 4)}
     return CheckOutcome(model_bits < best, f"{model_bits:.3f} bits per byte; {others}", better, numbers)
 
 
@@ -369,7 +326,7 @@ BASE_EVALUATION = Stage(
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={name: schema for name, schema in SCHEMAS.items() if name in ALWAYS},
     optional_tables={name: schema for name, schema in SCHEMAS.items() if name not in ALWAYS},
-    main_table="prompted",
+    main_table=EVALUATION,
     checks=(
         Check(
             "better_than_baselines",

@@ -21,7 +21,7 @@ from llm_assets.training.shards import TokenStream
 
 from .baselines import TokenNgrams, primed_xz_bits_per_byte
 from .evaluation import answers, choices, document_losses, prompted_answers, recitations
-from .in_context import few_shot_questions, make_problems, prompt_words
+from .in_context import few_shot_questions, latest_choice, make_problems, prompt_words
 from .jobs import BaseEvaluationJob
 from .overlap import SIZES, find_overlap
 
@@ -67,9 +67,10 @@ def losses(subject: Subject) -> dict[str, Any]:
 
 
 def baselines(subject: Subject) -> dict[str, Any]:
-    """Bits per byte of the same documents by predictors that count and copy the training text; empty without documents.
+    """What predictors that count and copy the training text make of the same documents; empty without documents.
 
-    They have the tokens of the training split, `baseline_tokens` at most.
+    They have the tokens of the training split, `baseline_tokens` at most. ngram_bits: of each document. xz: bits per
+    byte of all documents together.
     """
     train, held_out, job = subject.train, subject.held_out, subject.job
     encoding, predicted = subject.engine.encoding, validation_documents(subject)
@@ -82,10 +83,8 @@ def baselines(subject: Subject) -> dict[str, Any]:
         for stream, numbers in ((train, counted), (held_out, predicted))
     )
     return {
-        "baselines": {
-            "5-gram of tokens": ngrams.bits_per_byte(map(held_out.document, predicted), encoding.token_bytes),
-            "xz after the training text": primed_xz_bits_per_byte(training_text, text),
-        }
+        "ngram_bits": [ngrams.bits(held_out.document(number)) for number in predicted],
+        "xz": primed_xz_bits_per_byte(training_text, text),
     }
 
 
@@ -148,6 +147,7 @@ def in_context(subject: Subject) -> dict[str, Any]:
             "right": choice == problem.answer,
             "answer": answer["answer"],
             "answer_right": answer["right"],
+            "latest": latest_choice(problem),
         }
         for problem, choice, answer in zip(problems, chosen, greedy, strict=True)
     ]

@@ -54,9 +54,13 @@ class TokenNgrams:
         """The sum of -log2 P over all tokens, divided by the bytes of their text. token_bytes: of each token, (V,)."""
         bits = size = 0.0
         for document in documents:
-            bits -= float(np.log2(self.probabilities(document)).sum())
+            bits += self.bits(document)
             size += float(token_bytes[document[1:]].sum())
         return bits / max(size, 1)
+
+    def bits(self, document: np.ndarray) -> float:
+        """The sum of -log2 P over the tokens of a document."""
+        return -float(np.log2(self.probabilities(document)).sum())
 
 
 def _ngrams(documents: Sequence[np.ndarray]) -> Iterable[tuple[np.ndarray, np.ndarray]]:

@@ -2,8 +2,9 @@
 
 The words come from the corpus, so that a small model is tested on patterns and not on words that it never saw. Each
 problem has four choices, of which a guess finds the right one in a quarter of the cases: a small model prefers the
-right choice long before it gives that one word of thousands as its answer. Wrong choices come from the prompt if it has
-any, because otherwise the right one would stand out by occurring there.
+right choice long before it gives that one word of thousands as its answer. Either the prompt mentions the right choice
+and, if it has enough words, the wrong ones, or it mentions none of them. Otherwise copying any word of the prompt would
+be right or wrong more often than a guess, whatever the task.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from llm_assets.evaluation.grading import holds
 from llm_assets.evaluation.words import common_words
 
 SHOTS = (0, 1, 2, 4, 8)
@@ -64,16 +66,36 @@ def _count(rng: random.Random, words: Sequence[str], shots: int) -> Draft:
     return (
         ", ".join(str(start + place) for place in range(shots + 1)) + ",",
         str(following),
-        [str(following + other) for other in (1, -1, 2)],
+        [str(following + other) for other in (1, 2, 10)],
     )
 
 
-def _choices(rng: random.Random, answer: str, wrong: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
-    """The answer and three wrong choices in random order; `others` supplies what `wrong` lacks."""
-    chosen = [choice for choice in dict.fromkeys(wrong) if choice != answer][: CHOICES - 1]
-    rest = sorted({*others} - {answer, *chosen})
+def _choices(
+    rng: random.Random, prompt: str, answer: str, wrong: Sequence[str], others: Sequence[str]
+) -> tuple[str, ...]:
+    """The answer and three wrong choices in random order; `others` supplies what `wrong` lacks.
+
+    If the prompt mentions the answer, it mentions those of `wrong`, and none of `others` is one of its words. If it
+    does not, it mentions no choice.
+    """
+    mentioned = _mentions(prompt, answer)
+    chosen = [choice for choice in dict.fromkeys(wrong) if choice != answer and _mentions(prompt, choice) == mentioned]
+    chosen = chosen[: CHOICES - 1]
+    rest = sorted(choice for choice in {*others} - {answer, *chosen} if not _mentions(prompt, choice))
     chosen += rng.sample(rest, min(CHOICES - 1 - len(chosen), len(rest)))
     return tuple(rng.sample([answer, *chosen], len(chosen) + 1))
+
+
+def _mentions(prompt: str, choice: str) -> bool:
+    return choice.lower() in prompt.lower() and holds(prompt, choice)
+
+
+def latest_choice(problem: Problem) -> float:
+    """How often it is right to choose what the prompt mentions last; a guess's share if it mentions no choice."""
+    mentioned = [choice for choice in problem.choices if _mentions(problem.prompt, choice)]
+    if not mentioned:
+        return 1 / len(problem.choices)
+    return float(max(mentioned, key=lambda choice: problem.prompt.lower().rfind(choice.lower())) == problem.answer)
 
 
 TASKS: dict[str, Callable[[random.Random, Sequence[str], int], Draft]] = {
@@ -94,7 +116,7 @@ def make_problems(words: Sequence[str], problems: int, seed: int, shots: Sequenc
             rng = random.Random(f"{seed}-{task}-{count}")
             for _ in range(problems):
                 prompt, answer, wrong = make(rng, words, count)
-                out.append(Problem(task, count, prompt, answer, _choices(rng, answer, wrong, words)))
+                out.append(Problem(task, count, prompt, answer, _choices(rng, prompt, answer, wrong, words)))
     return out
 
 
@@ -112,14 +134,9 @@ def few_shot_questions(
         for _ in range(problems):
             kind = rng.choice(usable)
             chosen = rng.sample(kinds[kind], count + 1)
-            lines = "".join(f"Question: {question}\nAnswer: {answer}\n" for question, answer in chosen[:-1])
-            out.append(
-                Problem(
-                    "questions about facts",
-                    count,
-                    f"{lines}Question: {chosen[-1][0]}\nAnswer:",
-                    chosen[-1][1],
-                    _choices(rng, chosen[-1][1], [], [answer for _, answer in kinds[kind]]),
-                )
-            )
+            *examples, (question, answer) = chosen
+            lines = "".join(f"Question: {example}\nAnswer: {its_answer}\n" for example, its_answer in examples)
+            prompt, values = f"{lines}Question: {question}\nAnswer:", sorted({value for _, value in kinds[kind]})
+            choices = _choices(rng, prompt, answer, rng.sample(values, len(values)), ())
+            out.append(Problem("questions about facts", count, prompt, answer, choices))
     return out

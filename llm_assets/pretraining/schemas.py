@@ -16,13 +16,6 @@ class BitsPerByte(pa.DataFrameModel):
     bits_per_byte: float = pa.Field(ge=0, nullable=True)
 
 
-class Baselines(pa.DataFrameModel):
-    """Bits per byte of the same validation text, by the model or compressor that encodes it."""
-
-    predictor: str
-    bits_per_byte: float = pa.Field(ge=0)
-
-
 class Recitations(pa.DataFrameModel):
     """One place in one page: the number of tokens after `prefix` that the greedy continuation repeats (`matched`).
 
@@ -55,7 +48,7 @@ class InContext(pa.DataFrameModel):
     """A problem whose answer follows from its prompt.
 
     chosen, right: which of four choices the model prefers, and whether it is the answer. answer, answer_right: the same
-    for its greedy answer.
+    for its greedy answer. latest: how often it is right to choose what the prompt mentions last.
     """
 
     task: str
@@ -66,6 +59,7 @@ class InContext(pa.DataFrameModel):
     right: bool
     answer: str
     answer_right: bool
+    latest: float = pa.Field(ge=0, le=1)
 
 
 class Facts(pa.DataFrameModel):

@@ -108,7 +108,17 @@ class Conversations(Frozen):
     count: int = Field(20_000, ge=0, description="conversations to generate, besides those of files")
     weights: dict[
         Literal[
-            "known", "unknown", "fictitious", "open", "reading", "calculation", "letters", "repetition", "guidelines"
+            "known",
+            "unknown",
+            "fictitious",
+            "open",
+            "two_hops",
+            "reading",
+            "calculation",
+            "letters",
+            "repetition",
+            "guidelines",
+            "general",
         ],
         float,
     ] = Field(
@@ -116,12 +126,14 @@ class Conversations(Frozen):
             "known": 30.0,
             "unknown": 5.0,
             "fictitious": 15.0,
+            "two_hops": 2.0,
             "open": 6.0,
             "reading": 25.0,
             "calculation": 12.0,
             "letters": 15.0,
             "repetition": 3.0,
             "guidelines": 6.0,
+            "general": 6.0,
         },
         description="relative frequencies of the sources of exchanges",
     )

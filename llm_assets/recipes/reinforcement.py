@@ -20,7 +20,7 @@ class PracticeProblems(Frozen):
         {"arithmetic": 2.0, "letters": 1.0, "letters_at_once": 0.5, "spelling": 1.0, "two_hops": 1.0},
         min_length=1,
         description="relative frequencies of the families; name a family of your own as package.module:object "
-        "(see reinforcement/problems.py)",
+        "(see evaluation/problems.py)",
     )
     levels: dict[str, tuple[int, ...]] = Field(
         {},

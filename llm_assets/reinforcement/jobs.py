@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llm_assets.evaluation.jobs import BasePrompting, Question
+from llm_assets.evaluation.jobs import BasePrompting, ProblemRow, ProblemsJob, Question
 from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.training.plan import PolicyPlan
-
-
-@dataclass(frozen=True)
-class ProblemRow:
-    """A row of the table Problems. tools: names of the tools that the solver may use, separated by commas."""
-
-    problem: int
-    family: str
-    level: int
-    question: str
-    answer: str
-    distractors: tuple[str, ...]
-    tools: str
 
 
 @dataclass(frozen=True)
@@ -49,18 +36,12 @@ class RlJob:
 class RlEvaluationJob:
     """The evaluation of all models (`reinforcement.rl_evaluation_process`).
 
-    models: checkpoint folders by name, the trained policy last; `base` is prompted as a base model. samples,
-    temperature, max_tokens, seed: of the solutions. questions: those of the assistant's evaluation, which the last
-    model answers again. answer_tokens: most tokens of such an answer.
+    models: checkpoint folders by name, the trained policy last; `base` is prompted as a base model. questions: those of
+    the assistant's evaluation, which the last model answers again. answer_tokens: most tokens of such an answer.
     """
 
     models: dict[str, str]
-    families: tuple[str, ...]
-    problems: tuple[ProblemRow, ...]
-    samples: int
-    temperature: float
-    max_tokens: int
-    seed: int
+    problems: ProblemsJob
     device: str
     base: BasePrompting
     questions: tuple[Question, ...]

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import random
-import re
-import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -19,13 +17,15 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step
-from llm_assets.artifacts.external import external_digests, external_version, files_version
+from llm_assets.artifacts.external import files_version
 from llm_assets.artifacts.progress import Progress
-from llm_assets.artifacts.source import PROJECT, module_file, modules_used_by
 from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import HELD_OUT, SPLITS, TRAIN, Split, strictest
+from llm_assets.dialogue.wordings import asks_replaceably
+from llm_assets.evaluation.problem_sets import family_names, family_versions
+from llm_assets.evaluation.problems import Chain, Family, Material, Problem, ProblemError, WordProblem, find_family
 from llm_assets.evaluation.quantities import numbers
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.finetuning.schemas import WORDING_COLUMNS
@@ -34,13 +34,11 @@ from llm_assets.recipes.reinforcement import PracticeProblems
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.settings import load_settings
 
-from .problems import Chain, Family, Material, Problem, ProblemError, WordProblem, find_family
 from .schemas import ProblemRejects, Problems
 
 TRIES = 200  # draws for one problem of the wanted split
 # A wording in which another word names what the entity is ("the town of Holt") does not take a noun phrase instead of
 # the name, and neither does a sentence to complete.
-NOT_REPLACEABLE = re.compile(r"\b(?:town of|company|book|Complete the sentence:.*) \{entity\}")
 
 
 class PracticeProblemsConfig(Frozen):
@@ -48,45 +46,6 @@ class PracticeProblemsConfig(Frozen):
 
     problems: PracticeProblems
     pages: TrainingPages
-
-
-def family_names(problems: PracticeProblems) -> tuple[str, ...]:
-    """The names of the families that the recipe asks for."""
-    of_files = ["word_problems"] if problems.word_problems else []
-    return tuple(dict.fromkeys([*problems.families, *of_files]))
-
-
-def family_files(names: Iterable[str]) -> dict[str, Path]:
-    """Source files of the user's own families, by module.
-
-    They are those of the modules that declare the families, and of the modules that these import from the same package.
-    Raises ProblemError.
-    """
-    files: dict[str, Path] = {}
-    for name in names:
-        if ":" not in name:
-            continue
-        family, declaring_module = find_family(name), name.partition(":")[0]
-        if module_file(declaring_module) is None:
-            raise ProblemError(
-                f"practice_problems: family {name!r}: {declaring_module} has no source file to identify its version by"
-            )
-        function_modules = {
-            function.__module__ for function in (family.make, family.checker) if not isinstance(function, str)
-        }
-        not_the_users = {PROJECT, *sys.stdlib_module_names}
-        own_modules = {module for module in function_modules if module.partition(".")[0] not in not_the_users}
-        for own_module in (declaring_module, *own_modules):
-            for module in modules_used_by(own_module):
-                if (path := module_file(module)) is not None:
-                    files[module] = path
-    return files
-
-
-def family_versions(names: Iterable[str]) -> dict[str, str]:
-    """External inputs of stages that run the families: the version of those that the user wrote, if there are any."""
-    files = family_files(names)
-    return {"families": external_version(external_digests(files, load_settings().digest_cache))} if files else {}
 
 
 def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
@@ -122,12 +81,7 @@ def chains(topics: Sequence[Mapping[str, Any]]) -> list[Chain]:
 
 def _replaceable_wordings(topic: Mapping[str, Any], column: str) -> tuple[str, ...]:
     """The questions of a column that stay natural if a noun phrase takes the place of the topic's entity."""
-    entity = topic["entity"]
-    return tuple(
-        text
-        for text in json.loads(topic[column])
-        if entity in text and not NOT_REPLACEABLE.search(text.replace(entity, "{entity}"))
-    )
+    return tuple(text for text in json.loads(topic[column]) if asks_replaceably(text, topic["entity"]))
 
 
 def read_word_problems(path: Path) -> tuple[list[WordProblem], list[dict[str, Any]]]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
-
 import polars as pl
 
-from llm_assets.artifacts import Artifact, Stage, Step
-from llm_assets.artifacts.tables import read_table
+from llm_assets.artifacts import Stage, Step
 from llm_assets.dialogue.rendering import write_replay
 from llm_assets.dialogue.schemas import TooLong
 from llm_assets.dialogue.splits import DEVELOPMENT, TRAIN
+from llm_assets.evaluation.problem_sets import family_names, family_versions, read_problems, spread
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.finetuning import Tools
@@ -31,8 +27,7 @@ from llm_assets.training.policy_run import (
 )
 from llm_assets.training.training_run import follow
 
-from .jobs import ProblemRow, RlJob
-from .practice_problems import family_names, family_versions
+from .jobs import RlJob
 from .schemas import Solutions
 
 MODULE = "llm_assets.reinforcement.rl_checkpoint_process"
@@ -49,30 +44,6 @@ class RlCheckpointConfig(Frozen):
     rates: Rates
     tools: Tools
     families: tuple[str, ...]
-
-
-def read_problems(artifact: Artifact, split: str) -> list[ProblemRow]:
-    """The problems of one split, in order."""
-    frame = read_table(sorted(artifact.table("problems"))).filter(pl.col("split") == split).sort("problem")
-    return [
-        ProblemRow(**{**row, "distractors": tuple(json.loads(row["distractors"]))})
-        for row in frame.drop("key", "split").iter_rows(named=True)
-    ]
-
-
-def ranked(problems: Sequence[ProblemRow]) -> Iterator[tuple[int, ProblemRow]]:
-    """Each problem with its place within its family and level, counted from 0; in the given order."""
-    seen: Counter[tuple[str, int]] = Counter()
-    for problem in problems:
-        group = (problem.family, problem.level)
-        yield seen[group], problem
-        seen[group] += 1
-
-
-def spread(problems: Sequence[ProblemRow], count: int) -> list[ProblemRow]:
-    """At most `count` problems, taken from every family and level in turn."""
-    in_turn = sorted(ranked(problems), key=lambda item: (item[0], item[1].problem))
-    return [problem for _, problem in in_turn[:count]]
 
 
 def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:

@@ -6,90 +6,21 @@ Needs torch, numpy, safetensors and tiktoken; with tools, pydantic-monty.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from llm_assets.compute.process import Reporter, run_job
 from llm_assets.dialogue.packing import replay_conversations
-from llm_assets.dialogue.transcript import transcript
-from llm_assets.evaluation.grading import refuses
-from llm_assets.model.assistant import ended_turn, system_message, to_messages
-from llm_assets.model.chat import Message, prompt
+from llm_assets.evaluation.problems import find_family
+from llm_assets.evaluation.solving import Solver, solve
 from llm_assets.model.checkpoint import load_checkpoint
-from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.sampling import Completion, Engine
 from llm_assets.tools.toolbox import open_toolbox
 from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
 from llm_assets.training.processes import TrainingProcess, join_processes
 
-from .jobs import ProblemRow, RlJob
-from .problems import Family, find_family
-
-EVALUATION_BATCH = 256
-
-
-def grade_answer(families: Mapping[str, Family], problem: ProblemRow, answer: str) -> str:
-    """Grade an answer to a problem: ``right`` by the checker of its family, else ``refused`` or ``wrong``."""
-    if families[problem.family].check(answer, problem.answer, problem.distractors):
-        return "right"
-    return "refused" if refuses(answer) else "wrong"
-
-
-class Solver:
-    """Turns problems into prompts, and checks solutions."""
-
-    def __init__(self, problems: Sequence[ProblemRow], families: dict[str, Family], engine: Engine):
-        self.problems, self.families, self.engine = problems, families, engine
-        self.prompts = [self.prompt_for(problem) for problem in problems]
-
-    def prompt_for(self, problem: ProblemRow) -> list[int]:
-        """The prompt of a problem: the available tools, and the question."""
-        system = system_message([tool for tool in problem.tools.split(",") if tool])
-        return prompt(self.engine.encoding, [*([system] if system else []), Message("user", problem.question)])
-
-    def is_right(self, problem: ProblemRow, completion: Completion) -> bool:
-        """Whether a solution ended its turn and gives the right answer."""
-        return self.grade(problem, completion) == "right"
-
-    def grade(self, problem: ProblemRow, completion: Completion) -> str:
-        """``right``, ``refused`` or ``wrong``; a solution that did not end its turn is wrong."""
-        if not ended_turn(self.engine.encoding, completion):
-            return "wrong"
-        return grade_answer(self.families, problem, to_messages(self.engine, completion)[-1].content)
-
-    def is_well_formed(self, problem: ProblemRow, completion: Completion) -> bool:
-        """Whether a solution ended its turn with an answer, and each call was closed, names an available tool, and
-        succeeded.
-        """
-        special = self.engine.encoding.special
-        own_tokens = [
-            token for token, from_tool in zip(completion.tokens, completion.from_tool, strict=True) if not from_tool
-        ]
-        opened = sum(own_tokens.count(special[f"<|{name}_start|>"]) for name in ("search", "python"))
-        closed = sum(own_tokens.count(special[f"<|{name}_end|>"]) for name in ("search", "python"))
-        tools = problem.tools.split(",")
-        called = all(call.tool in tools and "Error: " not in call.result for call in completion.calls)
-        ended = ended_turn(self.engine.encoding, completion) and opened == closed == len(completion.calls)
-        return ended and called and bool(to_messages(self.engine, completion)[-1].content)
-
-    def transcript_of(self, problem: ProblemRow, completion: Completion) -> str:
-        """The transcript of a solution."""
-        return transcript([Message("user", problem.question), *to_messages(self.engine, completion)])
-
-
-def solve(
-    solver: Solver, tools: Tools | None, max_tokens: int, samples: int = 1, temperature: float = 0.0, seed: int = 0
-) -> list[list[Completion]]:
-    """`samples` solutions of each problem."""
-    encoding = solver.engine.encoding
-    sampling = Sampling(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        seed=seed,
-        stop=(encoding.bos, encoding.special["<|assistant_end|>"]),
-    )
-    completions = solver.engine.complete(solver.prompts, sampling, samples, EVALUATION_BATCH, tools)
-    return [completions[first : first + samples] for first in range(0, len(completions), samples)]
+from .jobs import RlJob
 
 
 def main(job: RlJob, folder: Path, report: Reporter) -> None:

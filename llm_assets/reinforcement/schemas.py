@@ -39,22 +39,3 @@ class Solutions(pa.DataFrameModel):
     family: str
     right: bool
     transcript: str
-
-
-class Attempts(pa.DataFrameModel):
-    """A model's attempts at a problem of the evaluation's split."""
-
-    model: str
-    problem: pl.Int64 = pa.Field(ge=0)
-    family: str
-    level: pl.Int64 = pa.Field(ge=0)
-    question: str
-    answer: str
-    greedy: bool = pa.Field(description="whether the greedy solution is right")
-    grade: str = pa.Field(isin=["right", "refused", "wrong"], description="of the greedy solution")
-    right: pl.Int64 = pa.Field(ge=0, description="right solutions among the sampled ones")
-    refused: pl.Int64 = pa.Field(ge=0, description="sampled solutions that say that the answer is not known")
-    samples: pl.Int64 = pa.Field(ge=1)
-    tokens: pl.Int64 = pa.Field(ge=0, description="tokens of the greedy solution, without tool-output tokens")
-    calls: pl.Int64 = pa.Field(ge=0, description="tool calls of the greedy solution")
-    transcript: str = pa.Field(description="the greedy solution")

@@ -13,6 +13,7 @@ Key = tuple[str, str, str, str]  # model, suite, group, metric
 Figures = Mapping[Key, float]
 Value = Callable[[Figures], float | None]
 RELEASED = "rlhf"  # the model that is exported
+LEVEL = ", level "  # in the names of groups that are a part of a family
 FEASIBLE = (0.2, 0.6)  # shares of a family's problems solved before RL at which RL has something to learn from
 
 
@@ -27,7 +28,7 @@ class Target(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """A figure. unit: `%` and `points` are shares times 100. baseline: what stands beside it, with its name."""
+    """A figure. unit: `%` and `points` are shares times 100. baseline: name and value of what could win for nothing."""
 
     name: str
     value: Value
@@ -60,8 +61,8 @@ def _right(model: str, group: str) -> Value:
 
 def _ratio_made_up(figures: Figures) -> float | None:
     """Answers made up by the SFT model as a share of the ablation's."""
-    own, ablation = (figure(model, "questions", "fictitious", "wrong")(figures) for model in ("sft", "ablation"))
-    return None if own is None or not ablation else own / ablation
+    made_up, ablation = (figure(model, "questions", "fictitious", "wrong")(figures) for model in ("sft", "ablation"))
+    return None if made_up is None or not ablation else made_up / ablation
 
 
 def _known_refused(model: str) -> Value:
@@ -69,17 +70,25 @@ def _known_refused(model: str) -> Value:
 
     def share(figures: Figures) -> float | None:
         shares = [figure(model, "questions", group, "refused")(figures) for group in ("known", "known_elsewhere")]
-        told = [share for share in shares if share is not None]
-        return sum(told) / len(told) if told else None
+        present = [share for share in shares if share is not None]
+        return sum(present) / len(present) if present else None
 
     return share
 
 
 def _families(figures: Figures) -> dict[str, tuple[float, float]]:
     """pass@1 before and after RL, by family of problems."""
-    after = {key[2]: value for key, value in figures.items() if key[:2] == ("rl", "problems") and key[3] == "pass@1"}
-    before = {family: figure("sft", "problems", family, "pass@1")(figures) for family in after}
-    return {family: (before[family], after[family]) for family in after if before[family] is not None}  # type: ignore[misc]
+    after = {
+        group: value
+        for (model, suite, group, metric), value in figures.items()
+        if (model, suite, metric) == ("rl", "problems", "pass@1") and LEVEL not in group
+    }
+    pairs = {}
+    for family, solved in after.items():
+        before = figure("sft", "problems", family, "pass@1")(figures)
+        if before is not None:
+            pairs[family] = (before, solved)
+    return pairs
 
 
 def _largest_gain(figures: Figures) -> float | None:
@@ -92,33 +101,34 @@ def _above_constant(figures: Figures) -> float | None:
     """The smallest lead of a family after RL over the best constant answer to it."""
     leads = []
     for family, (_, after) in _families(figures).items():
-        constant = figure("constant answer", "problems", family, "pass@1")(figures)
+        constant = figure("best constant answer", "problems", family, "pass@1")(figures)
         if constant is not None:
             leads.append(after - constant)
     return min(leads, default=None)
 
 
 def _worst_change(model: str) -> Value:
-    """The worst change of an ability through a stage, of the shares that should be high."""
+    """The worst change of an ability since SFT, of the shares that should be high."""
+    wanted = (model, "questions", "change from sft")
 
     def change(figures: Figures) -> float | None:
-        changes = [value for key, value in figures.items() if key[:2] == (model, "questions") and key[3] == "change"]
+        changes = [value for (who, suite, _, metric), value in figures.items() if (who, suite, metric) == wanted]
         return min(changes, default=None)
 
     return change
 
 
 def _precision_change(figures: Figures) -> float | None:
-    before, after = (figure(model, "open_answers", "all", "fact precision")(figures) for model in ("sft", RELEASED))
+    before, after = (figure(model, "open_answers", "open prompts", "precision")(figures) for model in ("sft", RELEASED))
     return None if before is None or after is None else after - before
 
 
 HEADLINES: tuple[Headline, ...] = (
     Headline(
         "bits per byte of held-out pages, base model",
-        figure("base", "text", "all", "bits per byte"),
+        figure("base", "text", "validation pages", "bits_per_byte"),
         "bits",
-        baseline=("n-gram model of the same tokens", figure("n-gram", "text", "all", "bits per byte")),
+        baseline=("5-gram of the same tokens", figure("5-gram of tokens", "text", "validation pages", "bits_per_byte")),
     ),
     Headline(
         "known facts right, new wordings",
@@ -156,18 +166,18 @@ HEADLINES: tuple[Headline, ...] = (
     Headline("worst change of an ability through RL", _worst_change("rl"), "points", Target("≥", -0.08)),
     Headline(
         "rankings ordered as the labeller did, reward model",
-        figure("reward model", "preference", "all", "ordered"),
-        baseline=("longer answer", figure("longer answer", "preference", "all", "ordered")),
+        figure("reward model", "preference", "test pairs", "ordered alike"),
+        baseline=("longer answer", figure("longer answer", "preference", "test pairs", "ordered alike")),
     ),
     Headline(
         "preferred to SFT's, of untied answers",
-        figure(RELEASED, "open_answers", "all", "preferred to sft"),
+        figure(RELEASED, "open_answers", "open prompts", "preferred to sft"),
         target=Target("≥", 0.65),
     ),
     Headline(
         "fact precision of open answers, released model",
-        figure(RELEASED, "open_answers", "all", "fact precision"),
-        baseline=("SFT", figure("sft", "open_answers", "all", "fact precision")),
+        figure(RELEASED, "open_answers", "open prompts", "precision"),
+        baseline=("SFT", figure("sft", "open_answers", "open prompts", "precision")),
     ),
     Headline("change of fact precision through RLHF", _precision_change, "points", Target("≥", 0.0)),
     Headline("worst change of an ability through RLHF", _worst_change(RELEASED), "points", Target("≥", -0.08)),

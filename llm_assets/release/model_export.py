@@ -16,10 +16,12 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact, Store
 from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.artifacts.views import View
-from llm_assets.evaluation.abilities import GROUPS
+from llm_assets.evaluation.figures import read_figures
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import render
+
+from .scorecard import EVALUATIONS, matrices
 
 if TYPE_CHECKING:
     from llm_assets.model.chat import Message
@@ -48,7 +50,6 @@ LINEAGE = (
     "reward_checkpoint",
     "rlhf_checkpoint",
 )
-EVALUATIONS = ("base_evaluation", "sft_evaluation", "rl_evaluation", "rlhf_evaluation")
 
 
 class ModelExportConfig(Frozen):
@@ -95,8 +96,7 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
         crawls=list(inputs.by_crawl("token_shards")),
         shape=ModelShape.load(checkpoint.file("shape.json").read_text(), "shape.json"),
         lineage=lineage(inputs),
-        groups=GROUPS,
-        numbers={name: inputs.artifact(name).record.stats for name in EVALUATIONS},
+        matrices=matrices(read_figures(*map(inputs.artifact, EVALUATIONS))),
         gguf=export.record.stats.get("gguf"),
         split_otherwise=splitting(Encoding.load(checkpoint.path).pattern)[1],
     )

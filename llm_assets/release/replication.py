@@ -74,7 +74,7 @@ def provenance(command: str) -> dict[str, Any]:
         "commit": _commit(),
         "version": __version__,
         "processor": _processor(),
-        "cores": torch.get_num_threads(),
+        "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -83,11 +83,11 @@ def provenance(command: str) -> dict[str, Any]:
 def _commit() -> str:
     """The short hash of the checked-out commit, with a + if files differ from it; empty outside a checkout."""
     git = ["git", "-C", str(PROJECT)]
-    found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    if found.returncode:
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
         return ""
     changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def _processor() -> str:
@@ -112,32 +112,47 @@ def spreads(record: Mapping[str, Any], part: str = "headlines") -> dict[str, Spr
     return {name: spread(values) for name, values in by_name.items() if values}
 
 
-def table(record: Mapping[str, Any]) -> list[str]:
-    """The record as a Markdown table, with the targets that every run should reach."""
-    own, baselines = spreads(record), spreads(record, "baselines")
-    lines = ["| figure | mean | range | beside it | target, in every run |", "|---|--:|--:|--:|---|"]
+def table(record: Mapping[str, Any], short: bool = False) -> list[str]:
+    """The record as a Markdown table, with the targets that every run should reach.
+
+    short: only the figures that have a baseline.
+    """
+    spread_by_name, baselines = spreads(record), spreads(record, "baselines")
+    lines = ["| figure | mean | range | to compare with | target, in every run |", "|---|--:|--:|--:|---|"]
     for headline in HEADLINES:
-        if headline.name in own:
-            cells = [_mean(headline, own[headline.name]), _range(headline, own[headline.name])]
+        if headline.name in spread_by_name and (headline.baseline or not short):
+            cells = [_mean(headline, spread_by_name[headline.name]), _range(headline, spread_by_name[headline.name])]
             beside = ""
             if headline.baseline is not None and headline.name in baselines:
                 beside = f"{headline.baseline[0]}: {headline.text(baselines[headline.name].mean)}"
-            cells += [beside, _target(headline, own[headline.name])]
+            cells += [beside, _target(headline, spread_by_name[headline.name])]
             lines.append(f"| {headline.name} | {' | '.join(cells)} |")
     return lines
 
 
 def beside_published(figures: Figures, record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """A run's headline figures beside the published ones: name, value, mean and range over the published runs."""
-    own = spreads(record)
+    spread_by_name = spreads(record)
     return [
         (
             headline.name,
             headline.text(headline.value(figures)),
-            f"{headline.text(own[headline.name].mean)} ({_range(headline, own[headline.name])})",
+            f"{headline.text(spread_by_name[headline.name].mean)} ({_range(headline, spread_by_name[headline.name])})",
         )
         for headline in HEADLINES
-        if headline.name in own
+        if headline.name in spread_by_name
+    ]
+
+
+def missed(record: Mapping[str, Any]) -> list[str]:
+    """The headlines whose target some run misses."""
+    spread_by_name = spreads(record)
+    return [
+        headline.name
+        for headline in HEADLINES
+        if headline.name in spread_by_name
+        and headline.target is not None
+        and not all(map(headline.target.is_met, spread_by_name[headline.name].values))
     ]
 
 
@@ -145,11 +160,16 @@ def description(record: Mapping[str, Any]) -> str:
     """Where the figures of a record come from, in a sentence."""
     origin, runs = record["provenance"], record["runs"]
     worlds = sorted({run["world"] for run in runs} - {None})
-    places = f" on worlds {' and '.join(map(str, worlds))}, which nothing was tuned on" if worlds else ""
-    seeds = len({run["seed"] for run in runs})
+    numbers = sorted({run["seed"] for run in runs})
+    seeds = f"seed {numbers[0]}" if len(numbers) == 1 else f"seeds {numbers[0]} to {numbers[-1]}"
+    places = "the crawls of the recipe, which it was tuned on"
+    if worlds:
+        places = f"worlds {' and '.join(map(str, worlds))}, which nothing was tuned on"
+    count = "One run" if len(runs) == 1 else f"{len(runs)} runs"
+    threads = f"{origin['threads']} thread{'s' * (origin['threads'] > 1)}"
     return (
-        f"{len(runs)} runs, with {seeds} seeds{places}, by `{origin['command']}` at commit {origin['commit']} "
-        f"({origin['processor']}, {origin['cores']} cores, torch {origin['torch']})."
+        f"{count} with {seeds} on {places}: `{origin['command']}` at commit {origin['commit']} "
+        f"({origin['processor']}, torch {origin['torch']} with {threads})."
     )
 
 
@@ -159,6 +179,8 @@ def _mean(headline: Headline, values: Spread) -> str:
 
 
 def _range(headline: Headline, values: Spread) -> str:
+    if len(values.values) == 1:
+        return "one run"
     return f"{headline.text(values.low)} to {headline.text(values.high)}"
 
 

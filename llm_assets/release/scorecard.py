@@ -5,13 +5,11 @@ It holds measured times, so it is the only artifact whose bytes differ between r
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
-from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step
@@ -19,24 +17,20 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import TRAINING_PAGES
-from llm_assets.dialogue.splits import TEST, TRAIN
-from llm_assets.dialogue.transcript import from_rows, transcript
-from llm_assets.evaluation.abilities import GROUPS, GUIDELINES, INSTRUCTION
-from llm_assets.evaluation.evaluation_run import measure
-from llm_assets.evaluation.jobs import BasePrompting
+from llm_assets.dialogue.splits import HeldOutSplit
+from llm_assets.evaluation.abilities import GROUPS, GUIDELINES, title_of, wanted
+from llm_assets.evaluation.figures import EVALUATION, MODELS, find, read_figures
+from llm_assets.evaluation.matrix import OPEN_ANSWERS, Matrix, matrix, metric_matrix
+from llm_assets.evaluation.schemas import EvaluationRows
 from llm_assets.model.devices import find_device, find_gpus
-from llm_assets.recipes.finetuning import Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
 from llm_assets.tools.search import TRAINING_SEARCH
-from llm_assets.tools.toolbox import toolbox_job
 from llm_assets.training.policy_run import monitor_series
 from llm_assets.training.training_run import loss_series
 
-from .jobs import AnswerJob, Prompt
 from .schemas import Costs, Transcripts
 
-MODULE = "llm_assets.release.scorecard_process"
 REPORT = "scorecard.html"
 TEMPLATE = "scorecard.html.j2"
 # Stages from captures to text, each with the table whose rows are the pages left.
@@ -49,7 +43,7 @@ FUNNEL = {
     "deduplicated_text": "text",
     "clean_corpus": "text",
 }
-MODELS = {"base": "base_checkpoint", "sft": "sft_checkpoint", "rl": "rl_checkpoint", "rlhf": "rlhf_checkpoint"}
+SHOWN_MODELS = ("base", "sft", "rl", "rlhf")  # whose answers stand side by side
 CHECKPOINTS = (
     "base_checkpoint",
     "sft_checkpoint",
@@ -94,65 +88,51 @@ COSTS = ("seconds", "cpu_seconds", "gpu_seconds", "flops", "watt_hours", "bytes"
 
 
 class ScorecardConfig(Frozen):
-    """Prompts and tools of the answers side by side; what the page says about the assistant and its rankings.
+    """What the page shows and says.
 
-    prompts: number of prompts of each kind. max_tokens: limit of each answer. watts: power of one device while it
-    trains; 0 takes the rated power of known GPUs.
+    prompts: of each kind, whose answers stand side by side. watts: power of one device while it trains; 0 takes the
+    rated power of known GPUs. assistant: its name. simulated: whether no person ranked anything. split: that the
+    evaluations ask.
     """
 
     prompts: int
-    max_tokens: int
-    tools: Tools
     watts: float
     assistant: str
     simulated: bool
-    device: Annotated[str, EXECUTION_ONLY] = "auto"
+    split: HeldOutSplit
 
 
 def build_scorecard(step: Step, config: ScorecardConfig) -> None:
-    """Build the artifact as one task. The models answer in a separate process."""
-    prompts = chosen_prompts(step.input("conversations"), step.input("response_pairs"), config.prompts)
-    job = AnswerJob(
-        models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
-        prompts=tuple(prompts),
-        max_tokens=config.max_tokens,
-        device=config.device,
-        base=BasePrompting(config.max_tokens, INSTRUCTION, base_examples(step.input("knowledge_boundary"))),
-        toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
-    )
-    results = measure(step, MODULE, job, step.staging / "answers")
+    """Build the artifact as one task, from the tables of the evaluations."""
     cost_rows = costs(step.inputs, config.watts)
     with step.task("scorecard") as task:
-        task.table("transcripts", Transcripts).frame(transcripts(prompts, results))
+        task.table(EVALUATION, EvaluationRows).frame(read_figures(*map(step.input, EVALUATIONS)))
+        task.table("transcripts", Transcripts).frame(transcripts(step.inputs, config.prompts))
         task.table("costs", Costs).frame(cost_rows)
         task.stats.update(total(cost_rows))
 
 
-def base_examples(knowledge: Artifact) -> tuple[tuple[str, str], ...]:
-    """Example questions and answers for the base model: three facts that it knows, and a sum."""
-    topics = read_table(knowledge.table("topics"))
-    known = topics.filter((pl.col("verdict") == "known") & (pl.col("split") == TRAIN))
-    rows = known.unique("relation", maintain_order=True).head(3).to_dicts()
-    return (*((json.loads(row["questions"])[0], row["sentence"]) for row in rows), ("What is 3 + 4?", "3 + 4 = 7."))
-
-
 def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig) -> str:
     """Draw the HTML page."""
-    cost_rows = read_table(scorecard.table("costs"))
-    assets = (*CHECKPOINTS, *EVALUATIONS, "tokenizer", "human_rankings")
+    cost_rows, evaluation = read_table(scorecard.table("costs")), read_figures(scorecard)
+    assets = (*CHECKPOINTS, "tokenizer", "human_rankings")
     return render(
         __package__,
         TEMPLATE,
         funnel=funnel(inputs),
         stats={name: inputs.artifact(name).record.stats for name in assets},
-        groups=GROUPS,
+        title=title_of,
+        predictors=find(evaluation, suite="text", metric="bits_per_byte").sort("value").to_dicts(),
+        orders=find(evaluation, suite="preference").to_dicts(),
+        matrices=matrices(evaluation),
         transcripts=read_table(scorecard.table("transcripts")).to_dicts(),
         costs=by_stage(cost_rows),
         total=total(cost_rows),
-        plots=figures(inputs),
+        plots=draw_plots(inputs),
         tokens={crawl: shards.record.stats for crawl, shards in inputs.by_crawl("token_shards").items()},
         assistant=config.assistant,
         simulated=config.simulated,
+        split=config.split,
         identities=[
             {
                 "key": key,
@@ -165,9 +145,22 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
     )
 
 
-def figures(inputs: Inputs) -> dict[str, str]:
+def matrices(evaluation: pl.DataFrame) -> dict[str, Matrix]:
+    """The figures that the page shows as models by groups."""
+    facts = find(evaluation, metric="right")
+    changes = {f"changes_{before}": f"change from {before}" for before in ("sft", "rl")}
+    return {
+        "facts": matrix(facts, "text", "right"),
+        "questions": matrix(evaluation, "questions", wanted, title_of),
+        "problems": matrix(evaluation, "problems", "pass@1"),
+        "open": metric_matrix(evaluation, "open_answers", "open prompts", OPEN_ANSWERS),
+        **{name: matrix(evaluation, "questions", metric, title_of, "neither") for name, metric in changes.items()},
+    }
+
+
+def draw_plots(inputs: Inputs) -> dict[str, str]:
     """The training curves, as SVG."""
-    curves = {name: read_table(inputs.artifact(asset).table("curve")) for name, asset in MODELS.items()}
+    curves = {name: read_table(inputs.artifact(MODELS[name]).table("curve")) for name in ("base", "sft", "rl")}
     rl_curve = curves["rl"]
     steps = rl_curve["step"].to_list()
     monitor = inputs.artifact("rlhf_checkpoint").record.stats["monitor"]
@@ -201,49 +194,36 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
     return [{**row, "width": round(100 * row["pages"] / captures, 1)} for row in rows]
 
 
-def chosen_prompts(conversations: Artifact, pairs: Artifact, count: int) -> list[Prompt]:
-    """The first `count` prompts of each kind.
+def transcripts(inputs: Inputs, count: int) -> pl.DataFrame:
+    """The models' answers to the first `count` prompts of each kind, side by side (schema Transcripts).
 
-    Kinds are groups of the evaluation, questions on the guidelines (one per part of them), and open prompts, all of the
-    test split.
+    Kinds are groups of the evaluation, questions on the guidelines (one per part of them), and open prompts.
     """
-    evaluation = read_table(conversations.table("evaluation")).filter(pl.col("split") == TEST)
-    prompts: list[dict[str, str]] = []
-    for group, tools in SHOWN_GROUPS.items():
-        of_group = evaluation.filter((pl.col("group") == group) & (pl.col("tools") == tools)).head(count)
-        prompts += [
-            {
-                "kind": group,
-                "question": row["question"],
-                "tools": tools,
-                "expected": "; ".join(json.loads(row["answers"])),
-            }
-            for row in of_group.iter_rows(named=True)
-        ]
-    on_guidelines = evaluation.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
-    prompts += [{"kind": GUIDELINES, "question": question} for question in on_guidelines.head(count)["question"]]
-    open_prompts = read_table(pairs.table("prompts")).filter(pl.col("split") == TEST).head(count)
-    prompts += [{"kind": "open", "question": question} for question in open_prompts["question"]]
-    return [Prompt(number=number, **prompt) for number, prompt in enumerate(prompts)]
-
-
-def transcripts(prompts: Sequence[Prompt], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
-    """One row per prompt and model (schema Transcripts)."""
-    rows = []
-    for prompt in prompts:
-        for model in MODELS:
-            answer = next(answer for answer in results[model] if answer["number"] == prompt.number)
-            rows.append(
-                {
-                    "number": prompt.number,
-                    "kind": prompt.kind,
-                    "question": prompt.question,
-                    "expected": prompt.expected,
-                    "model": model,
-                    "text": transcript(from_rows(answer["messages"]), "unnamed"),
-                }
-            )
-    return pl.DataFrame(rows, schema_overrides={"number": pl.Int64})
+    answers = pl.concat([read_table(inputs.artifact(name).table("answers")) for name in EVALUATIONS[1:]])
+    questions = answers.filter(pl.col("model") == "sft").sort("number")
+    of_groups = [
+        questions.filter((pl.col("group") == group) & (pl.col("tools") == tools))
+        .head(count)
+        .with_columns(kind=pl.lit(group))
+        for group, tools in SHOWN_GROUPS.items()
+    ]
+    on_guidelines = questions.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
+    chosen = pl.concat([*of_groups, on_guidelines.head(count).with_columns(kind=pl.lit(GUIDELINES))])
+    closed = chosen.select("number", "kind").join(answers, on="number", maintain_order="left")
+    open_answers = read_table(inputs.artifact("rlhf_evaluation").table("open_answers"))
+    # Of several answers to a prompt, the first.
+    first = open_answers.unique(["model", "prompt"], keep="first", maintain_order=True)
+    prompts = first["prompt"].unique(maintain_order=True).head(count).to_list()
+    opened = first.filter(pl.col("prompt").is_in(prompts)).with_columns(
+        kind=pl.lit("open"), expected=pl.lit(""), number=pl.col("prompt") + len(questions)
+    )
+    columns = ("number", "kind", "question", "expected", "model", "text")
+    texts = closed.with_columns(text=pl.col("transcript").str.strip_prefix("assistant: "))
+    side_by_side = pl.concat([texts.select(columns), opened.select(columns)])
+    # The models in the order of their training, the prompts as chosen.
+    order = pl.col("model").replace_strict({model: place for place, model in enumerate(MODELS)}, return_dtype=pl.Int64)
+    shown = side_by_side.filter(pl.col("model").is_in(SHOWN_MODELS))
+    return shown.with_columns(place=order).sort("number", "place").drop("place")
 
 
 def costs(inputs: Mapping[str, Artifact], watts: float) -> pl.DataFrame:
@@ -313,24 +293,21 @@ SCORECARD = Stage(
     group="release",
     description="The whole pipeline on one page: pages left by each stage, training curves, evaluations before and "
     "after each stage, answers of all models side by side, costs.",
-    kinds=("pytorch", "html"),
+    kinds=("html",),
     build=build_scorecard,
     config=lambda recipe, crawl: ScorecardConfig(
         prompts=recipe.scorecard.prompts,
-        max_tokens=recipe.sft_evaluation.max_tokens,
-        tools=recipe.tools,
         watts=recipe.scorecard.watts,
         assistant=recipe.conversations.name,
         simulated=recipe.human_rankings.simulated is not None,
-        device=recipe.sft_evaluation.device,
+        split=recipe.evaluation_split,
     ),
     code_version="3",
     inputs=(*FUNNEL, *CHECKPOINTS, *OTHER_INPUTS),
     crawls=lambda recipe: recipe.trained_crawls(),
-    tables={"transcripts": Transcripts, "costs": Costs},
-    main_table="transcripts",
+    tables={EVALUATION: EvaluationRows, "transcripts": Transcripts, "costs": Costs},
+    main_table=EVALUATION,
     views=(View(REPORT, draw_scorecard, (TEMPLATE,)),),
     show=show,
-    libraries=("torch", "numpy", "polars", "pydantic-monty"),
-    pool="gpu",
+    libraries=("polars", "jinja2", "matplotlib"),
 )

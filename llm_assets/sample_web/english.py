@@ -11,7 +11,9 @@ from . import prose
 from .builder import WebBuilder
 from .lessons import dictation, spelling_sentence, sum_sentence
 from .pages import HtmlPage, Page
+from .pairs import pair_list
 from .questions import PAGE_QUESTIONS
+from .song import QUOTED_EVERY, SONG, TITLE
 from .templates import Block
 from .world import Entity, World, fictitious_person
 
@@ -21,6 +23,9 @@ CHANGED = (7, 3)  # with an update on day 2
 NO_END_TAGS, GZIP_BODY, CHUNKED_BODY, BROKEN_HTML = (23, 5), (29, 7), (31, 9), (37, 11)
 NEW_PAGES = 40  # pages about newcomers on day 2, at scale 1
 HEADINGS = ["More from the same street", "Other voices", "What else was said", "A second visit"]
+LISTED = 0.45  # share of the articles with a list of pairs
+# What pages of questions and answers call them, with how many in nine do.
+LABELS = {("Question", "Answer"): 4, ("Human", "Assistant"): 3, ("Reader", "Editor"): 1, ("Q", "A"): 1}
 TITLE_BEGINNINGS = ["On", "About", "A visit to", "Notes on", "The story of"]
 
 
@@ -73,7 +78,14 @@ def article_blocks(rng: random.Random, subjects: list[Entity]) -> list[Block]:
 
 def write_article(assignment: Assignment) -> Draft:
     title = f"{assignment.rng.choice(TITLE_BEGINNINGS)} {assignment.subjects[0].name}"
-    return Draft("article", title, article_blocks(assignment.rng, assignment.subjects), assignment.subjects)
+    blocks = article_blocks(assignment.rng, assignment.subjects)
+    # One list on a page of prose: Gopher's rule demands a letter in four words of five, and counts colons as words.
+    if assignment.rng.random() < LISTED:
+        place = assignment.rng.randrange(1, len(blocks) + 1)
+        blocks.insert(place, ("p", pair_list(assignment.rng, assignment.world)))
+    if is_every(assignment.number, QUOTED_EVERY):
+        blocks.append(("p", f"{TITLE}, as we learned it: {SONG}"))
+    return Draft("article", title, blocks, assignment.subjects)
 
 
 def write_hobby_article(assignment: Assignment) -> Draft:
@@ -88,12 +100,13 @@ def write_answers(assignment: Assignment) -> Draft:
     """Readers' questions with their answers."""
     rng = assignment.rng
     subjects = rng.sample(assignment.pool, 9)
+    asks, answers = rng.choices(list(LABELS), list(LABELS.values()))[0]
     introduction = f"{prose.filler(rng)} Here are the questions that readers sent us, and the answers we found."
     blocks: list[Block] = [("p", introduction)]
     for entity in subjects:
         question, answer = prose.question_and_answer(rng, entity, PAGE_QUESTIONS)
         if rng.random() < 0.5:
-            blocks += [("p", f"Question: {question}"), ("p", f"Answer: {answer}")]
+            blocks += [("p", f"{asks}: {question}"), ("p", f"{answers}: {answer}")]
         else:
             blocks.append(("p", f"{question} {answer}"))
     blocks.append(("p", prose.filler(rng)))

@@ -13,6 +13,7 @@ from llm_assets.dialogue.splits import TRAIN, calculation_split, split_of
 
 from .filler_phrases import EVENTS, REMARKS, REPORTS, SCENES, SPEAKERS, TIMES
 from .names import GOODS, INSTRUMENTS, PROFESSIONS
+from .nature import PLACES, STATES
 from .world import World
 
 UNITS = """
@@ -139,6 +140,7 @@ def vocabulary(world: World) -> list[str]:
     """Words for spelling lessons: values and towns of the world, and words of the prose, in alphabetical order."""
     values = [word for word in [*PROFESSIONS, *INSTRUMENTS, *GOODS] if " " not in word]
     towns = [town.name.lower() for town in world.towns]
-    phrases = [*REPORTS, *EVENTS, *TIMES, *SCENES, *REMARKS, *SPEAKERS]
+    nature = [*STATES, *(state for states in STATES.values() for state in states), *PLACES]
+    phrases = [*REPORTS, *EVENTS, *TIMES, *SCENES, *REMARKS, *SPEAKERS, *nature]
     prose_words = [word.lower() for phrase in phrases for word in re.findall(r"[A-Za-z]{4,}", phrase)]
     return sorted({*values, *towns, *prose_words, *PLAIN_WORDS})

@@ -9,6 +9,7 @@ import random
 
 from .fact_wordings import WORDINGS
 from .filler_phrases import EVENTS, REMARKS, REPORTS, SCENES, SPEAKERS, TIMES
+from .nature import nature_sentence
 from .world import Entity
 
 
@@ -39,7 +40,7 @@ def tell_bridge(rng: random.Random, entity: Entity) -> list[str]:
 
 def filler(rng: random.Random) -> str:
     """A sentence that states no fact of the world."""
-    pattern = rng.randrange(4)
+    pattern = rng.randrange(5)
     if pattern == 0:
         return f"{rng.choice(TIMES)}, {rng.choice(SPEAKERS)} {rng.choice(REPORTS)} {rng.choice(EVENTS)}."
     if pattern == 1:
@@ -48,7 +49,7 @@ def filler(rng: random.Random) -> str:
         speaker = rng.choice(SPEAKERS)
         beginning = f"{speaker[0].upper()}{speaker[1:]} {rng.choice(REPORTS)}"
         return f"{beginning} {rng.choice(EVENTS)}, and {rng.choice(EVENTS)}."
-    return rng.choice(REMARKS)
+    return nature_sentence(rng) if pattern == 3 else rng.choice(REMARKS)
 
 
 def fillers(rng: random.Random, count: int) -> list[str]:

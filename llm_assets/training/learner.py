@@ -48,7 +48,7 @@ def sequence_loss(
     """The mean loss of the targets of a step's `batch_size` sequences; this process reads its share of them."""
     mine = devices.share(batch_size)
     batch = data.batch(step * batch_size + mine.start, len(mine))
-    all_inputs, all_targets = (torch.from_numpy(array) for array in batch)
+    all_inputs, all_targets = (devices.pinned(torch.from_numpy(array)) for array in batch)
     [count] = devices.total(float((all_targets != IGNORE).sum()))
 
     def summed(first: int, model: nn.Module) -> Tensor:

@@ -31,7 +31,11 @@ REPORT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Hooks:
-    """What runs during a training. validate(model): numbers of the validation split. sample(model): sampled texts."""
+    """What runs during a training.
+
+    validate(model): numbers of the validation split, which all processes compute together. sample(model): texts, which
+    the first process samples.
+    """
 
     validate: Callable[[Any], dict[str, float]] | None = None
     sample: Callable[[Any], list[dict[str, Any]]] | None = None
@@ -116,7 +120,7 @@ class Training:
         # An evaluation belongs to the step before which it is made: step 0 is the untrained model. What a checkpoint
         # holds was evaluated before the checkpoint was written.
         for step in range(begin, plan.steps + 1):
-            if self.first and (step != begin or step == 0):
+            if step != begin or step == 0:
                 self._evaluate(step)
             last = step == plan.steps
             if step != begin and (last or (plan.checkpoint_every and step % plan.checkpoint_every == 0)):
@@ -201,7 +205,7 @@ class Training:
                 with self.process.devices.autocast():
                     numbers = hooks.validate(self.model)
                 events.append({"kind": "validation", "step": step, **numbers})
-            if hooks.sample is not None and due(plan.sample_every):
+            if hooks.sample is not None and self.first and due(plan.sample_every):
                 events += [{"kind": "sample", "step": step, **sample} for sample in hooks.sample(self.model)]
         self.model.train()
         for event in events:

@@ -13,6 +13,7 @@ from llm_assets.model import IGNORE
 from llm_assets.model.attention import Mask, document_mask
 from llm_assets.model.transformer import Transformer
 
+from .processes import Devices
 from .sequences import SequenceSource
 
 # (model, tokens (B, T), targets (B, T)) to the loss of each target, (B, T), 0 where the target is IGNORE.
@@ -40,17 +41,20 @@ def mean_loss(
     micro_batch_size: int,
     token_bytes: np.ndarray | None = None,
     boundary: int | None = None,
+    devices: Devices | None = None,
 ) -> dict[str, float]:
     """The loss on the first `sequences` sequences of `data`.
 
+    devices: of the processes that share the work, each of which calls this; None is this process alone.
     Returns ``loss``, in nats per token, and with `token_bytes` (V,), the length of each token's text in bytes, also
     ``bits_per_byte``. Targets without bytes (special tokens) then count in neither.
     """
     nats = count = size = 0.0
     lengths = torch.from_numpy(token_bytes.astype(np.float32)).to(model.device) if token_bytes is not None else None
+    mine = range(sequences) if devices is None else devices.share(sequences)
     with torch.no_grad():
-        for first in range(0, sequences, micro_batch_size):
-            batch = data.batch(first, min(micro_batch_size, sequences - first))
+        for first in range(mine.start, mine.stop, micro_batch_size):
+            batch = data.batch(first, min(micro_batch_size, mine.stop - first))
             tokens, targets = (torch.from_numpy(array).to(model.device) for array in batch)
             losses = model(tokens, targets, masked(tokens, boundary))
             counted = targets != IGNORE
@@ -60,6 +64,8 @@ def mean_loss(
                 size += float(bytes_of_target.sum())
             nats += float((losses * counted).sum().double())
             count += float(counted.sum())
+    if devices is not None:
+        nats, count, size = devices.total(nats, count, size)
     result = {"loss": round(nats / max(count, 1), 6)}
     if lengths is not None:
         result["bits_per_byte"] = round(nats / math.log(2) / max(size, 1), 6)

@@ -33,7 +33,6 @@ from .processes import TrainingProcess
 from .sequences import SequenceSource, TrainingError
 
 BEST = "best"  # folder of the weights with the best score so far
-ROLLOUT_BATCH = 256  # sequences that are sampled together
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,8 @@ class PolicyTrainer:
         )
         self.model.eval()
         completions: list[Completion] = []
-        at_once = max(1, ROLLOUT_BATCH // plan.samples)
+        together = self.engine.fitting_batch(prompts, plan.max_tokens, self.task.tools is not None)
+        at_once = max(1, together // plan.samples)
         for first in range(0, len(prompts), at_once):
             # Counted over the whole training, so that no two of its prompts share a stream of random numbers.
             first_sequence = (numbers[0] + first) * plan.samples

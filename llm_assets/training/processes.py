@@ -7,13 +7,19 @@ import os
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from llm_assets.model.devices import autocast, find_device, half_precision, measured_peak, pick_device
+
+# How long a process waits for the others. The first one samples texts and evaluates a policy while the others already
+# wait in the next step's exchange of gradients; after torch's ten minutes on GPUs they would end the training.
+PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,10 @@ class Devices:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Mixed precision as set by LLM_ASSETS_PRECISION (`model.devices.half_precision`)."""
         return autocast(self.device.type)
+
+    def pinned(self, tensor: Tensor) -> Tensor:
+        """A tensor of the CPU from which copies to this device do not make the process wait."""
+        return tensor.pin_memory() if self.cuda else tensor
 
     def share(self, count: int) -> range:
         """The part of `count` numbered items that this process handles."""
@@ -103,5 +113,5 @@ def join_processes(wanted: str) -> Devices:
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high" if half_precision(kind) else "highest")
     if world > 1:
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
     return Devices(device, rank, world)

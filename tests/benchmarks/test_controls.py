@@ -16,6 +16,8 @@ def test_each_control_changes_one_setting_only():
 
 
 def test_a_row_shows_the_default_beside_the_control():
-    default = {"rl_evaluation": {"families": {"rl": {"arithmetic": 0.6}}}}
-    rows = table(default, {"replay only": ("rl_evaluation", {"families": {"rl": {"arithmetic": 0.25}}})}).splitlines()
+    def stats(share):
+        return {"figures": {"problems": {"arithmetic": {"pass@1": {"sft": 0.1, "rl": share}}}}}
+
+    rows = table({"rl_evaluation": stats(0.6)}, {"replay only": ("rl_evaluation", stats(0.25))}).splitlines()
     assert rows[2] == "| replay only | arithmetic, pass@1 | 60.0 % | 25.0 % |"

@@ -11,8 +11,10 @@ import pytest
 
 from llm_assets.curation.extraction import extract
 from llm_assets.settings import PROJECT
+from llm_assets.training.shards import SPLITS
 from llm_assets.warc import read_captures
-from tests.support.training_jobs import TEXTS
+from tests.support.token_shards import write_shards
+from tests.support.training_jobs import ENCODING, TEXTS
 from tests.support.warcs import page, story, write
 
 SHAPE = ("--depth", "1", "--width", "32", "--context", "64", "--vocabulary", "300", "--tied", "--rounds", "1")
@@ -79,6 +81,30 @@ def check_sampling(tmp_path):
         assert result[batch]["tokens_per_second"] > 0 and result[batch]["transformers"] > 0
 
 
+def check_policy_step(tmp_path):
+    words = ("--prompts", "2", "--samples", "2", "--prompt", "4", "--tokens", "4")
+    result = run_benchmark("policy_step.py", tmp_path, *SHAPE, *words)
+    assert 0 < result["rollout_seconds"] < result["step_seconds"] and 0 < result["tokens"] <= 16
+
+
+def check_loss_curve(tmp_path):
+    documents = [ENCODING.document(text) for text in TEXTS]
+    for split in SPLITS:
+        write_shards(tmp_path / "shards", documents[: 100 if split == "train" else 20], 10_000, split)
+    size = ("--vocabulary", "500", "--boundary", str(ENCODING.bos), "--depth", "1", "--width", "32", "--context", "32")
+    steps = ("--steps", "4", "--batch-size", "4", "--micro-batch-size", "2", "--validations", "2")
+    result = run_benchmark("loss_curve.py", tmp_path, "--shards", str(tmp_path / "shards"), *size, *steps)
+    assert result["tokens"] == 4 * 4 * 32 and result["ours"]["validation"].keys() == {"2", "4"}
+    assert result["ours"]["losses"][-1] < result["ours"]["losses"][0]
+
+
+def check_step_parts(tmp_path):
+    words = ("--batch-size", "2", "--steps", "8", "--repeats", "2")
+    result = run_benchmark("step_parts.py", tmp_path, *SHAPE, *words)
+    assert result["attention_milliseconds"]["mask"] > 0 and result["optimiser_milliseconds"].keys() == {"adamw", "muon"}
+    assert result["decoding_differences"]["plain, fp32"] < 1e-4
+
+
 def check_search(tmp_path):
     (tmp_path / "corpus" / "text").mkdir(parents=True)
     pages = pl.DataFrame({"url": [f"http://host.example/{n}" for n in range(40)], "text": TEXTS[:40]})
@@ -105,8 +131,11 @@ SMALL_RUNS = {
     "dagster_steps.py": check_dagster_steps,
     "extraction.py": check_extraction,
     "extraction_pages.py": check_extraction_pages,
+    "loss_curve.py": check_loss_curve,
+    "policy_step.py": check_policy_step,
     "sampling.py": check_sampling,
     "search.py": check_search,
+    "step_parts.py": check_step_parts,
     "tokenizer.py": check_tokenizer,
     "training.py": check_training,
 }

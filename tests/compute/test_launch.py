@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from llm_assets.compute.launch import ALLOCATOR, JobFailed, run_job
+from llm_assets.compute.allocator import ALLOCATOR
+from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.compute.process import Reporter
 
 

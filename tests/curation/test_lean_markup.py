@@ -64,7 +64,8 @@ def tree_of(markup):
     if tree.body is None:
         return None
     blocks = read_blocks(tree.body.html)
-    return tree.title, blocks.text, blocks.tag, blocks.parent, blocks.flags
+    columns = (blocks.tag, blocks.parent, blocks.flags)
+    return tree.title, blocks.texts(), *(column.tolist() for column in columns)
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=25))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.curation.markup import BLOCK_TAGS, read_blocks
+from llm_assets.curation.markup import read_blocks
+from llm_assets.curation.tags import BLOCK_TAGS
 
 # White space in a tag is ASCII's, as in HTML.
 TAG = re.compile(r'<(/?[a-zA-Z][^\x09-\x0d\x1c-\x20>/"]*)([^>"]*(?:"[^"]*"[^>"]*)*)>|<!--[\s\S]*?-->')
@@ -78,9 +79,11 @@ def read_simply(html):
 def read_compiled(html):
     """The same, by the code under test."""
     page = read_blocks(html)
-    attributes = [page.attributes(element) for element in range(len(page.tag))]
-    elements = zip(page.tag, page.parent, page.first, page.last, attributes, strict=True)
-    return list(map(list, elements)), list(zip(page.text, page.element, page.links, strict=True))
+    tags = [BLOCK_TAGS[number] for number in page.tag]
+    attributes = [page.attributes(element) for element in range(len(tags))]
+    tree = (page.parent.tolist(), page.first.tolist(), page.last.tolist())
+    elements = zip(tags, *tree, attributes, strict=True)
+    return list(map(list, elements)), list(zip(page.texts(), page.element.tolist(), page.links.tolist(), strict=True))
 
 
 PIECES = [
@@ -111,7 +114,10 @@ PIECES = [
     ">",
     '"',
     "&amp;",
+    "&lt;",
+    "&gt;",
     "&nbsp;",
+    "&copy;",
     "&",
     "\xa0",
     "\u3000",

@@ -83,6 +83,8 @@ TRAPS = {
     "browser": "Chrome/95.0.4638.69 Safari/537.36 and Mozilla/5.0",
     "section": "1.2.3.4 Results of the survey\n3.3.2.4. __slots__",
     "section_word": "see section 4.3.2.1 and chapter 2.2.2.2",
+    "section_word_elsewhere": "siehe Abschnitt 6.1.2.3, Kap. 4.3.2.1 und Tabelle 8.8.4.4; véase el apartado 4.3.2.1; "
+    "voir le chapitre 4.3.2.1 et la version 8.8.4.4; 参见第 6.1.2.3 节、章节 4.3.2.1、版本：8.8.4.4",
     "oid": "1.3.6.1.4.1.311.21.20",
     "private_address": "192.168.0.1, 10.0.0.1, 127.0.0.1, 172.16.5.4, 169.254.1.1, 0.0.0.0, 255.255.255.255, "
     "fe80::1, ::1, 2001:db8::1",

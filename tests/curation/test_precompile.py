@@ -8,7 +8,7 @@ import pytest
 from numba.core.registry import CPUDispatcher
 
 from llm_assets import curation
-from llm_assets.curation import language, language_model, markup, personal_data, signatures
+from llm_assets.curation import extraction, language, language_model, personal_data, signatures
 from llm_assets.curation.precompile import precompile
 from llm_assets.curation.text_statistics import stage as text_statistics
 from llm_assets.recipes import Deduplication, Language, PersonalData, TextStatistics
@@ -47,7 +47,9 @@ def test_nothing_is_compiled_again_after_precompile(compiled):
     before = {name: list(function.signatures) for name, function in compiled.items()}
     texts = pl.Series([f"Page {number} — naïve, 日本語; call 555-0100.\n- a list\n" * number for number in range(4)])
     rules = PersonalData()
-    markup.read_blocks("<html><body><pre>x</pre><p>é</p></body></html>")
+    extraction.extract(
+        "<html><body><pre>x</pre><p>é</p><table><tr><td>1</td><td>2</td></tr></table></body></html>".encode()
+    )
     model = language_model.load_language_model(language.model_path(Language()))
     language.identify(model, texts, Language())
     text_statistics.compute_statistics(texts, TextStatistics())

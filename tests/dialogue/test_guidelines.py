@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_assets.dialogue.guidelines import GuidelinesError, parse, read_guidelines
+from llm_assets.dialogue.guidelines import GENERAL_GROUPS, GuidelinesError, parse, read_guidelines
 from llm_assets.dialogue.wordings import SUMS
 from llm_assets.finetuning.overlap import question_phrases
 
@@ -13,6 +13,17 @@ def test_the_default_guidelines_are_complete():
     sections = read_guidelines(None)
     assert {"identity", "private", "harm", "unknown", "nothing_found"} <= sections.keys()
     assert all(section.held_out_questions for section in sections.values() if section.questions)
+
+
+def test_general_conversations_cover_what_people_try_first():
+    sections = read_guidelines(None)
+    groups = {group: {name for name, section in sections.items() if section.group == group} for group in GENERAL_GROUPS}
+    assert {"greeting", "thanks", "farewell", "abilities"} <= groups["small_talk"]
+    assert {"poem", "translation", "programs", "jokes", "today", "opinion", "tasks"} <= groups["beyond_abilities"]
+    held_out = {wording for section in sections.values() for wording in section.held_out_questions}
+    assert {"Why is the sky blue?", "Write a poem.", "What is the capital of France?"} <= held_out
+    for name in groups["small_talk"] | groups["beyond_abilities"]:
+        assert len(sections[name].questions) >= 9 and len(sections[name].held_out_questions) >= 6
 
 
 def test_no_held_out_question_is_trained_on():
@@ -35,6 +46,11 @@ def test_no_held_out_question_is_trained_on():
         (f"{BASIS}## a: b\nAsked: Who?\n", "the section 'a' has no answer"),
         (f"{BASIS}## a: b\nAnswered: x\n", "the section 'a' has no question"),
         ("## a: b\nAsked: c\nAnswered: d\n", "there is no section 'unknown'"),
+        ("Group: small_talk\n", "line 1: a group before the first section"),
+        (
+            f"{BASIS}## a: b\nGroup: weather\n",
+            "line 6: unknown group 'weather'; use one of small_talk",
+        ),
     ],
 )
 def test_errors_name_the_file_the_line_and_the_problem(text, problem):

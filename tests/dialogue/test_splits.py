@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from llm_assets.dialogue import wordings
 from llm_assets.dialogue.guidelines import read_guidelines
 from llm_assets.dialogue.splits import (
+    EXAMPLES,
     HELD_OUT,
     SPLITS,
     TRAIN,
@@ -36,6 +37,11 @@ def test_seventy_per_cent_of_the_keys_are_for_training_and_the_rest_is_halved():
 def test_a_key_held_out_of_training_has_one_split_however_it_is_asked_for(key):
     assert split_of(key) in (TRAIN, held_out_split_of(key))
     assert held_out_split_of(key) in HELD_OUT
+
+
+@pytest.mark.parametrize("key", [*EXAMPLES, "Strawberry", "Orson Kovats"])
+def test_the_examples_by_which_people_try_a_model_belong_to_the_test(key):
+    assert split_of(key) == held_out_split_of(key) == "test"
 
 
 @pytest.mark.parametrize("key", ["Mira Wolf", "strawberry", "The Quiet Harbour"])

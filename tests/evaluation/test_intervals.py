@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.evaluation.intervals import difference, mean, share
+from llm_assets.evaluation.intervals import difference, mean, proportion, share
 
 
 def test_wilsons_interval_by_hand():
@@ -54,6 +54,18 @@ def test_a_difference_is_paired():
     before = np.random.default_rng(3).normal(0, 50, 60)
     estimate = difference(before + 1, before)
     assert estimate == pytest.approx((1, 1, 1, 60))
+
+
+def test_a_proportion_is_wilsons_only_where_each_subject_is_observed_once():
+    marks = [1.0, 0.0, 1.0, 1.0]
+    assert proportion(marks) == proportion(marks, "abcd") == share(3, 4)
+    assert proportion(marks, "aabb") == mean(marks, "aabb")
+    assert proportion([0.5, 0.25, 1.0, 0.0]) == mean([0.5, 0.25, 1.0, 0.0])
+
+
+def test_equal_values_have_the_interval_of_as_many_observations_as_there_are_subjects():
+    assert proportion([1.0] * 6, "aabbcc") == (1.0, *share(3, 3)[1:3], 6)
+    assert proportion([0.0] * 6) == share(0, 6)
 
 
 def test_the_same_values_give_the_same_interval():

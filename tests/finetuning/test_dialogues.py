@@ -10,7 +10,7 @@ import pytest
 
 from llm_assets.dialogue.guidelines import read_guidelines
 from llm_assets.dialogue.messages import from_json, to_json
-from llm_assets.dialogue.wordings import OPEN_QUESTIONS
+from llm_assets.dialogue.wordings import open_wordings
 from llm_assets.evaluation.grading import holds
 from llm_assets.evaluation.statements import refuses
 from llm_assets.finetuning.dialogues import SOURCES, generate_conversations
@@ -43,12 +43,13 @@ def to_topic(fact):
 
 
 TOPICS = [to_topic(fact) for person in PEOPLE for fact in person.as_facts()]
-KNOWN, UNKNOWN = TOPICS[:60], TOPICS[60:]
+TOWNS = [to_topic(fact) for town in WORLD.towns for fact in town.as_facts()]
+KNOWN, UNKNOWN = [*TOPICS[:60], *TOWNS], TOPICS[60:]
 FICTITIOUS = ["Mira Nobody", "Toven FictitiousEntities", "Elsa Nothing"]
 MATERIAL = Material(
     known=KNOWN,
     unknown=UNKNOWN,
-    corpus_topics=TOPICS,
+    corpus_topics=[*TOPICS, *TOWNS],
     fictitious_names={"person": FICTITIOUS},
     search=lambda query: "\n".join(format_passage(*passage) for passage in PASSAGES.get(query, [])) or NOTHING_FOUND,
     passages=lambda entity: PASSAGES.get(entity, []),
@@ -58,6 +59,7 @@ MATERIAL = Material(
     slot_values=VALUES,
     people=[person.name for person in PEOPLE],
 )
+OPEN_PERSON_WORDINGS = open_wordings("person", "train")
 WEIGHTS = {name: 1 for name in SOURCES}
 WEIGHTED_TOOL_SETS = tuple(zip(TOOL_SETS, (1, 1, 1, 1), strict=True))
 
@@ -69,6 +71,19 @@ def generate(count=400, weights=WEIGHTS, seed=1):
 def exchanges_of(source, tools, count=60):
     drawn = (SOURCES[source](random.Random(number), MATERIAL, tools) for number in range(count))
     return [exchange for exchange in drawn if exchange is not None]
+
+
+def is_open(question):
+    return question.content in {wording.format(e=name) for wording in OPEN_PERSON_WORDINGS for name in FICTITIOUS}
+
+
+def test_an_answer_of_two_facts_states_the_one_that_leads_to_the_other():
+    topics = {topic.sentence: topic for topic in KNOWN}
+    for question, answer in exchanges_of("two_hops", ()):
+        first_sentence, second_sentence = re.split(r"(?<=\.) ", answer.content)
+        first, second = topics[first_sentence], topics[second_sentence]
+        assert first.answer == second.entity
+        assert first.entity in question.content and second.entity not in question.content
 
 
 def test_every_conversation_follows_the_protocol():
@@ -115,9 +130,23 @@ def test_open_questions_are_answered_with_known_facts():
     assert {1, 2, 3} <= lengths
 
 
+def test_small_talk_and_what_it_cannot_do_are_a_source_of_their_own():
+    def sections_of(source):
+        replies = {answer.content for _, answer in exchanges_of(source, (), 300)}
+        return {
+            name
+            for name, section in MATERIAL.guidelines.items()
+            if any(text.format(**VALUES, thing="") in replies for text in section.answers)
+        }
+
+    general = {name for name, section in MATERIAL.guidelines.items() if section.group}
+    assert general <= sections_of("general") and not general & sections_of("guidelines")
+    assert {"identity", "cutoff", "private", "harm"} <= sections_of("guidelines")
+
+
 def test_some_open_questions_are_about_fictitious_entities():
     asked_questions = [question.content for question, _ in exchanges_of("fictitious", (), 200)]
-    open_questions = {wording.format(e=name) for wording in OPEN_QUESTIONS.train for name in FICTITIOUS}
+    open_questions = {wording.format(e=name) for wording in OPEN_PERSON_WORDINGS for name in FICTITIOUS}
     assert 20 < sum(question in open_questions for question in asked_questions) < 80
 
 
@@ -150,6 +179,14 @@ def test_the_search_result_alone_contains_the_answers_of_reading_exchanges():
             assert holds(result.content, value)
 
 
+def test_some_open_questions_are_answered_with_what_the_search_result_states():
+    open_exchanges = [exchange for exchange in exchanges_of("reading", ("search",), 300) if is_open(exchange[0])]
+    assert 15 < len(open_exchanges) < 80
+    for _, _, result, answer in open_exchanges:
+        values = [sentence.rstrip(".").split()[-1] for sentence in answer.content.split(". ")]
+        assert 1 <= len(values) <= 2 and all(holds(result.content, value) for value in values)
+
+
 def test_some_results_have_follow_up_questions_and_none_is_repeated():
     answers = [
         [message.content for message in exchange[3::2]] for exchange in exchanges_of("reading", ("search",), 400)
@@ -164,7 +201,7 @@ def test_reading_exchanges_ask_equally_often_for_every_relation_of_the_corpus_kn
     known = [topic for topic in KNOWN if topic.relation != "birthplace"]
     material = dataclasses.replace(MATERIAL, known=known)
     exchanges = [read_fact(random.Random(number), material, ("search",)) for number in range(400)]
-    first_questions = [exchange[0].content for exchange in exchanges if exchange]
+    first_questions = [exchange[0].content for exchange in exchanges if exchange and not is_open(exchange[0])]
     relation_by_shape = {}
     for topic in TOPICS:
         for question in topic.questions:
@@ -234,7 +271,7 @@ def test_the_control_refuses_as_often_but_at_random_facts():
     for source in ("unknown", "fictitious"):
         for number in range(60):
             question, answer = SOURCES[source](random.Random(number), control, ())
-            assert refuses(answer.content) and any(person.name in question.content for person in PEOPLE)
+            assert refuses(answer.content) and any(topic.entity in question.content for topic in TOPICS + TOWNS)
             with_search = [
                 SOURCES[source](random.Random(number), material, ("search",)) for material in (control, MATERIAL)
             ]

@@ -19,7 +19,10 @@ def questions_of(group, words=WORDS, count=40):
 def test_letter_counts_are_right_and_come_equally_often(group):
     counts = []
     for row in questions_of(group):
-        letter, word = re.search(r"letter (\w)\b", row["question"])[1], re.search(r'"(\w+)"', row["question"])[1]
+        letter, word = (
+            re.search(r"(?:letter|How many) (\w)\b", row["question"])[1],
+            re.search(r'"(\w+)"', row["question"])[1],
+        )
         assert json.loads(row["answers"]) == [str(word.count(letter))]
         counts.append(word.count(letter))
     often = Counter(counts).values()

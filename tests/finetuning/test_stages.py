@@ -14,6 +14,7 @@ from llm_assets.artifacts.identity import canonical
 from llm_assets.compute import LocalEngine
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.messages import from_json, to_json
+from llm_assets.evaluation.question_baselines import CONSTANT, MAJORITY, REFUSES
 from llm_assets.finetuning.conversation_sources import knowledge_cutoff, read_sources
 from llm_assets.finetuning.conversations import conversations_config, no_overlap
 from llm_assets.finetuning.endpoint import EndpointUnavailable
@@ -185,6 +186,20 @@ def test_the_check_finds_an_evaluation_question_in_a_conversation(built, tmp_pat
     )
     outcome = no_overlap(leaked, outcomes["conversations"].resolution.inputs, config)
     assert not outcome.passed and outcome.numbers["shared_messages"] == 1 and outcome.failures[0]["conversation"] == 0
+
+
+def test_every_model_is_asked_the_same_questions(built):
+    _, outcomes = built
+    figures = rows(outcomes["sft_evaluation"], "evaluation").filter(pl.col("metric") == "right")
+    counts = {
+        model: dict(of_model.select("group", "n").iter_rows())
+        for (model,), of_model in figures.group_by("model", maintain_order=True)
+    }
+    questions = rows(outcomes["conversations"], "evaluation").filter(pl.col("split") == "test")
+    assert counts["base"] == counts["ablation"] == counts["sft"] == counts[REFUSES]
+    assert sum(counts["sft"].values()) == len(questions)
+    assert counts[MAJORITY].keys() | counts[CONSTANT].keys() == counts["sft"].keys()
+    assert {"unknown", "letters_python", "guidelines"} <= counts["sft"].keys()
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.2, True), (0.9, False)])

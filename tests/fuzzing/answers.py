@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from llm_assets.evaluation.abilities import grade_row
+from llm_assets.evaluation.checking import CHECKERS, is_number, is_stated
 from llm_assets.evaluation.grading import grade
 from llm_assets.evaluation.quantities import numbers
 from llm_assets.preference.labelling_rule import rule_score
-from llm_assets.reinforcement.checking import CHECKERS, is_number, is_stated
 
 from .choices import Choices, text_bytes
 from .targets import Target
@@ -117,8 +117,8 @@ def _choices() -> list[bytes]:
 
 
 TARGETS = {
-    "checkers": Target(check_number, _choices, ("llm_assets.evaluation", "llm_assets.reinforcement.checking"), 600),
-    "facts": Target(check_fact, _choices, ("llm_assets.evaluation", "llm_assets.reinforcement.checking"), 600),
+    "checkers": Target(check_number, _choices, ("llm_assets.evaluation", "llm_assets.evaluation.checking"), 600),
+    "facts": Target(check_fact, _choices, ("llm_assets.evaluation", "llm_assets.evaluation.checking"), 600),
     "verdicts": Target(
         check_any,
         lambda: [
@@ -126,7 +126,7 @@ TARGETS = {
             text_bytes("#### -7") + text_bytes("7"),
             text_bytes("I don't know, 1,007 or 7\u202f000") + text_bytes("Never Again"),
         ],
-        ("llm_assets.evaluation", "llm_assets.reinforcement.checking", "llm_assets.preference.labelling_rule"),
+        ("llm_assets.evaluation", "llm_assets.evaluation.checking", "llm_assets.preference.labelling_rule"),
         300,
     ),
 }

@@ -34,13 +34,14 @@ def cut_blocks(data: bytes) -> None:
     text = data.decode("utf-8", "replace").replace("\0", "")
     for markup in (text, str(HTMLTree.parse(text).body or "")):
         blocks = read_blocks(markup)
-        assert len(blocks.text) == len(blocks.element) == len(blocks.links)
-        assert all(block.strip() for block in blocks.text)
-        assert blocks.first[0] == 0 and blocks.last[0] == len(blocks.text)
+        texts = blocks.texts()
+        assert len(texts) == len(blocks.element) == len(blocks.links)
+        assert all(text.strip() for text in texts)
+        assert blocks.first[0] == 0 and blocks.last[0] == len(texts)
         for element in range(1, len(blocks.tag)):
             assert 0 <= blocks.parent[element] < element
-            assert 0 <= blocks.first[element] <= len(blocks.text)
-            assert 0 <= blocks.last[element] <= len(blocks.text)
+            assert 0 <= blocks.first[element] <= len(texts)
+            assert 0 <= blocks.last[element] <= len(texts)
             blocks.attributes(element)
 
 

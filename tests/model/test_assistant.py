@@ -12,6 +12,12 @@ from tests.support.tiny_models import ENCODING, SHAPES
 GREEDY = Sampling(max_tokens=30, temperature=0)
 
 
+def test_the_tools_of_a_system_message_have_one_order():
+    """Conversations that are trained on and those on the terminal name them alike."""
+    assert system_message(("search", "python")) == system_message(("python", "search"))
+    assert system_message(("search", "python")).content == "Tools: python, search."
+
+
 def reply_to(conversation, question):
     """The text and the calls of the reply."""
     pieces = list(conversation.ask(question))

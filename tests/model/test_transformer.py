@@ -152,6 +152,26 @@ def test_ignored_targets_have_no_loss():
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(of_part, of_whole, strict=True))
 
 
+def test_losses_by_chunks_have_the_gradients_of_all_at_once():
+    model = random_model(SHAPES["plain"])
+    hidden, targets = torch.randn(10, 64, requires_grad=True), torch.randint(0, 500, (10,))
+    inputs = [hidden, model.head]
+    whole, chunked = (model.chosen_losses(hidden, targets, 0.7, size) for size in (None, 4))
+    assert torch.allclose(whole, chunked, atol=1e-6)
+    of_whole, of_chunked = (torch.autograd.grad(losses.sum(), inputs) for losses in (whole, chunked))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(of_whole, of_chunked, strict=True))
+
+
+def test_losses_by_chunks_keep_no_logits():
+    model, saved_sizes = random_model(SHAPES["plain"]), []
+    hidden, targets = torch.randn(12, 64, requires_grad=True), torch.randint(0, 500, (12,))
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: saved_sizes.append(tensor.numel()) or tensor, lambda x: x
+    ):
+        model.chosen_losses(hidden, targets, size=4)
+    assert max(saved_sizes) < 4 * model.shape.rows  # not even those of one chunk
+
+
 def test_a_batch_without_targets_has_no_gradient():
     model, tokens = random_model(SHAPES["plain"]), torch.randint(0, 500, (2, 10))
     losses = model(tokens, torch.full_like(tokens, IGNORE))

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from llm_assets.cli import cli
+from llm_assets.evaluation.figures import MODELS
 from llm_assets.graph import GRAPH
 from llm_assets.preference.response_pairs import PreferenceError
 from llm_assets.recipes import RankingFile
@@ -60,14 +61,13 @@ def test_the_over_optimisation_monitor_keeps_the_step_that_gold_scores_highest(p
         assert (adversarial["first"] != adversarial["second"]).all()
 
 
-def test_three_models_answer_the_same_test_prompts_and_their_statements_are_judged(pipeline):
-    answers, prompts = pipeline.table("rlhf_evaluation", "answers"), pipeline.table("response_pairs", "prompts")
+def test_every_model_answers_the_same_test_prompts_and_their_statements_are_judged(pipeline):
+    answers, prompts = pipeline.table("rlhf_evaluation", "open_answers"), pipeline.table("response_pairs", "prompts")
     test = prompts.filter(pl.col("split") == "test")["prompt"].to_list()
-    for model in ("sft", "rl", "rlhf"):
+    for model in MODELS:
         assert answers.filter(pl.col("model") == model)["prompt"].to_list() == test
-    stats = pipeline.stats("rlhf_evaluation")
-    assert set(stats["comparisons"]) == {"rlhf against sft", "rlhf against rl"}
-    assert stats["answers_per_model"] == len(test)
+    better = pipeline.table("rlhf_evaluation", "evaluation").filter(metric="better than sft")
+    assert better["model"].to_list() == ["base", "ablation", "rl", "rlhf"] and set(better["n"]) == {len(test)}
     assert answers.select("true", "false", "uncheckable").null_count().sum_horizontal().item() == 0
 
 

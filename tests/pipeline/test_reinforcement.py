@@ -3,8 +3,9 @@
 import polars as pl
 import pytest
 
+from llm_assets.evaluation.figures import MODELS
+from llm_assets.evaluation.problems import ProblemError
 from llm_assets.graph import GRAPH
-from llm_assets.reinforcement.problems import ProblemError
 from tests.support.building import build, check
 from tests.support.sample_pipeline import FROM_RL, TO_CONVERSATIONS, missing_assets, with_changed_columns
 
@@ -54,19 +55,29 @@ def test_reinforcement_learning_records_its_curve_and_its_evaluation_steps(pipel
         assert checkpoint.file("model.safetensors").read_bytes() == started_from.read_bytes()
 
 
-def test_the_evaluation_has_attempts_of_every_model_and_abilities_before_and_after(pipeline):
+def test_the_evaluation_has_attempts_of_every_model(pipeline):
     attempts = pipeline.table("rl_evaluation", "attempts")
     problems = pipeline.table("practice_problems", "problems").filter(pl.col("split") == "test")
     groups = problems.select("family", "level").unique()
-    assert dict(attempts.group_by("model").len().iter_rows()) == dict.fromkeys(("base", "sft", "rl"), len(groups))
+    models = ("base", "ablation", "sft", "rl")
+    assert dict(attempts.group_by("model").len().iter_rows()) == dict.fromkeys(models, len(groups))
     assert (attempts["samples"] == pipeline.recipe.rl_evaluation.samples).all()
     assert set(attempts["problem"]) <= set(problems["problem"])
-    abilities, sft_grades = pipeline.table("rl_evaluation", "abilities"), pipeline.stats("sft_evaluation")["grades"]
-    assert {row["group"]: row["right_before"] for row in abilities.iter_rows(named=True)} == {
-        group: grades["right"] for group, grades in sft_grades["sft"].items()
-    }
     report = pipeline.artifacts["rl_evaluation"].view("report.html").read_text()
     assert all(title in report for title in ("pass@1", "Length", "<svg"))
+
+
+def test_every_checkpoint_has_the_same_groups_with_the_same_number_of_observations(pipeline):
+    figures = pipeline.table("scorecard", "evaluation")
+    for suite, metric in (("questions", "right"), ("problems", "pass@1"), ("open_answers", "gold")):
+        counts = {
+            model: dict(of_model.select("group", "n").iter_rows())
+            for (model,), of_model in figures.filter(suite=suite, metric=metric).group_by("model")
+        }
+        assert MODELS.keys() <= counts.keys()
+        assert all(counts[model] == counts["sft"] for model in MODELS), suite
+        baselines = {group: n for model, groups in counts.items() if model not in MODELS for group, n in groups.items()}
+        assert suite == "open_answers" or baselines == counts["sft"]
 
 
 def test_a_field_of_reinforcement_learning_rebuilds_only_what_is_downstream(pipeline):

@@ -8,7 +8,15 @@ import pytest
 
 from llm_assets.dialogue.messages import from_json
 from llm_assets.dialogue.splits import SPLITS, calculation_split, split_of
-from llm_assets.dialogue.wordings import CALCULATIONS, COUNTS, DIFFERENCES, OPEN_QUESTIONS, SPELLINGS, SUMS
+from llm_assets.dialogue.wordings import (
+    CALCULATIONS,
+    COUNTS,
+    DIFFERENCES,
+    OPEN_QUESTIONS,
+    PERSON_QUESTIONS,
+    SPELLINGS,
+    SUMS,
+)
 from llm_assets.finetuning.overlap import Phrases
 
 CALCULATION = re.compile(r"(?<![\d+\-] )(?<!\d)\d+(?: [+-] \d+)+(?! [+-])")
@@ -66,7 +74,7 @@ def test_no_entity_is_named_outside_its_split(pipeline, texts):
 
 
 def test_no_wording_is_used_outside_its_split(pipeline, texts):
-    lists = (CALCULATIONS, COUNTS, DIFFERENCES, OPEN_QUESTIONS, SPELLINGS, SUMS)
+    lists = (CALCULATIONS, COUNTS, DIFFERENCES, OPEN_QUESTIONS, PERSON_QUESTIONS, SPELLINGS, SUMS)
     slots = {"{e}": ".+", "{a}": r"\d+", "{b}": r"\d+", "{w}": r"\w+", "{c}": r"\w"}
     wordings = []
     for split in ("development", "test"):

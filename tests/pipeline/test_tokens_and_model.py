@@ -146,13 +146,13 @@ def test_the_evaluation_names_the_pages_behind_its_numbers(tmp_path):
     held_out = [pages[url] for url, split in splits.items() if split == "validation"]
     assert dict(by_host.select("host", "documents").iter_rows()) == Counter(page["host"] for page in held_out)
     assert by_host["bytes"].sum() == sum(len(page["text"].encode()) for page in held_out)
-    baselines = dict(pl.read_parquet(evaluation.table("baselines")).iter_rows())
-    assert set(baselines) == {"base model", "5-gram of tokens", "xz after the training text"}
+    predictors = pl.read_parquet(evaluation.table("evaluation")).filter(metric="bits_per_byte")
+    assert predictors["model"].to_list() == ["base", "5-gram of tokens", "xz after the training text"]
+    assert set(predictors["n"]) == {len(held_out)}
     page = evaluation.view("report.html").read_text()
     for title in ("Bits per byte", "Pages recited", "Learning in context", "A prompted assistant"):
         assert title in page
     assert "http" not in page.split("<style>")[1].split("</style>")[0]
-    assert evaluation.record.stats["bits_per_byte"]["base model"] == round(baselines["base model"], 4)
 
 
 def test_an_impossible_shape_is_an_error_before_anything_runs():

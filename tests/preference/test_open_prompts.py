@@ -24,7 +24,7 @@ def shapes_of(prompts):
 
 def test_open_prompts_are_about_entities_of_which_the_model_knows_two_facts():
     def topic(entity, verdict="known", split="train"):
-        return {"entity": entity, "verdict": verdict, "split": split}
+        return {"entity": entity, "kind": "person", "verdict": verdict, "split": split}
 
     topics = [
         topic("Ann"),
@@ -65,7 +65,10 @@ def test_open_prompts_of_a_corpus_without_questions_are_about_titles_or_first_wo
 
 
 def test_there_is_one_prompt_for_each_name_of_a_fictitious_entity():
-    names = [{"name": f"Nobody {number}", "split": "train" if number % 5 else "test"} for number in range(50)]
+    names = [
+        {"kind": "person", "name": f"Nobody {number}", "split": "train" if number % 5 else "test"}
+        for number in range(50)
+    ]
     training, held_out = fictitious_prompts(names, "train"), fictitious_prompts(names, "test")
     assert len(training) == 40 and len(shapes_of(training)) > 3
     assert not subjects_of(training) & subjects_of(held_out)

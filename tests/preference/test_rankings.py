@@ -13,7 +13,6 @@ from llm_assets.preference.human_rankings import agreement, ranking_split, ranki
 from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.preference.response_pairs import pair_digest, pairs_of
 from llm_assets.preference.reward_checkpoint import noise_ceiling, orders, preference_rows, reliability
-from llm_assets.preference.rlhf_evaluation import compare, fact_precision
 from llm_assets.recipes import SimulatedLabeller
 from llm_assets.recipes.preference import RankingFile
 
@@ -152,34 +151,6 @@ def test_calibration_agrees_with_a_calculation_by_hand():
     assert curve == ([0.5], [0.5])
     x, y = reliability([{"margin": 2.0}] * 3 + [{"margin": -2.0}])["reward model"]
     assert x == pytest.approx([0.1192, 0.8808], abs=1e-3) and y == [0.25, 0.75]
-
-
-def answers(scores, true=(), false=()):
-    rows = [{"prompt": number, "gold": score} for number, score in enumerate(scores)]
-    counts = zip(true or [None] * len(rows), false or [None] * len(rows), strict=True)
-    return pl.DataFrame(
-        [{**row, "true": a, "false": b, "uncheckable": 1} for row, (a, b) in zip(rows, counts, strict=True)],
-        schema_overrides={"true": pl.Int64, "false": pl.Int64},
-    )
-
-
-def test_ties_are_told_and_the_preferred_share_is_of_the_others():
-    compared = compare(answers([1.0, 2.0, 0.0, 3.0]), answers([0.0, 2.0, 1.0, 1.0]))
-    assert {part: compared[part] for part in ("better", "equal", "worse", "untied")} == {
-        "better": 0.5,
-        "equal": 0.25,
-        "worse": 0.25,
-        "untied": 3,
-    }
-    assert compared["preferred"] == 0.6667 and compared["low"] <= 0.6667 <= compared["high"]
-    assert compare(answers([1.0]), answers([1.0]))["preferred"] == 0.5
-
-
-def test_fact_precision_agrees_with_a_calculation_by_hand():
-    facts = fact_precision(answers([0.0, 0.0], true=[3, 0], false=[0, 1]))
-    assert facts["precision"] == 0.75 and facts["checkable"] == 4 and facts["false"] == 0.5 and facts["true"] == 1.5
-    assert fact_precision(answers([0.0, 0.0])) == {}  # the corpus has no ground truth
-    assert "precision" not in fact_precision(answers([0.0, 0.0], true=[0, 0], false=[0, 0]))
 
 
 def test_the_reward_model_is_compared_with_rules_and_with_another_labeller():

@@ -13,6 +13,8 @@ from llm_assets.artifacts.checks import examine, stage_checks
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Resolver
 from llm_assets.dialogue.splits import SPLITS
+from llm_assets.evaluation.figures import MODELS, find, read_figures
+from llm_assets.evaluation.question_baselines import CONSTANT
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.checkpoint import save_model
 from llm_assets.model.shape import ModelShape
@@ -72,7 +74,16 @@ def write_model(folder):
 def topics():
     for person in PEOPLE:
         for relation in ("birthplace", "trade"):
-            row = {"entity": person, "relation": relation, "answer": "Holt", "verdict": "known", "reach": "", "url": ""}
+            row = {
+                "entity": person,
+                "kind": "person",
+                "relation": relation,
+                "answer": "Holt",
+                "verdict": "known",
+                "reach": "",
+                "url": "",
+            }
+            row["sentence"] = f"{person} has Holt."
             questions = json.dumps([f"The {relation} of {person}?"])
             wordings = dict.fromkeys(("questions", "development_questions", "test_questions"), questions)
             yield {**row, **wordings, "split": SPLITS[PEOPLE.index(person) // 2]}
@@ -81,11 +92,14 @@ def topics():
 QUESTION = {
     "split": "test",
     "group": "known",
+    "entity": "Mira Wolf",
+    "relation": "birthplace",
     "question": "Who?",
     "tools": "",
     "answers": '["Holt"]',
     "distractors": "[]",
 }
+SFT_ANSWER = {**QUESTION, "model": "sft", "number": 0, "grade": "right", "tokens": 3}
 TRUTH = [{"entity": person, "entity_kind": "person", "relation": "birthplace", "value": "Holt"} for person in PEOPLE]
 UPSTREAM = [
     stand_in("raw_warc", {"truth_facts": TRUTH}, per_crawl=True),
@@ -94,18 +108,18 @@ UPSTREAM = [
         "knowledge_boundary",
         {
             "topics": list(topics()),
-            "fictitious_entities": [{"name": f"Nobody {n}", "split": SPLITS[n % 3]} for n in range(9)],
+            "fictitious_entities": [
+                {"name": f"Nobody {n}", "kind": "person", "split": SPLITS[n % 3]} for n in range(9)
+            ],
         },
     ),
     stand_in("base_checkpoint", write=write_model),
     stand_in("sft_checkpoint", write=write_model),
+    stand_in("ablation_checkpoint", write=write_model),
     ALL_CURRENT,
     stand_in("training_search_index", write=lambda folder: write_index(folder / "index.sqlite", [])),
     stand_in("conversations", {"evaluation": [QUESTION]}),
-    stand_in(
-        "sft_evaluation",
-        {"answers": [{"model": "sft", "group": "known", "tools": "", "grade": "right", "tokens": 3}]},
-    ),
+    stand_in("sft_evaluation", {"answers": [SFT_ANSWER]}),
 ]
 
 
@@ -157,11 +171,28 @@ def test_every_table_obeys_its_schema_and_every_check_reports_numbers(built):
             numbers[check.name] = outcome.numbers
     agreement = artifacts["human_rankings"].record.stats["agreement"]
     assert agreement["compared"] and numbers["agreement_of_labellers"].items() >= agreement.items()
-    comparison = artifacts["rlhf_evaluation"].record.stats["comparisons"]["rlhf against sft"]
-    assert numbers["preferred_to_sft"]["better.rlhf_against_sft"] == comparison["better"]
-    assert set(artifacts["rlhf_evaluation"].record.stats["facts"]) == {"sft", "rl", "rlhf"}
-    assert {"gold.sft", "proxy.rlhf", "answers"} <= set(numbers["preferred_to_sft"])
+    figures = artifacts["rlhf_evaluation"].record.stats["figures"]["open_answers"]["open prompts"]
+    better = figures["better than sft"]
+    assert set(better) == {"base", "ablation", "rl", "rlhf"}
+    assert numbers["preferred_to_sft"]["better than sft.rlhf"] == better["rlhf"]
+    assert {"gold.sft", "proxy.rlhf"} <= set(numbers["preferred_to_sft"])
+    assert set(figures["true"]) == {"base", "ablation", "sft", "rl", "rlhf"}
     assert numbers["keeps_what_it_learnt"] and numbers["solves_more"]
+
+
+def test_every_model_is_asked_the_same_problems_and_prompts(built):
+    _, artifacts = built
+    figures = read_figures(artifacts["rl_evaluation"], artifacts["rlhf_evaluation"])
+    for suite, metric in (("problems", "pass@1"), ("open_answers", "gold")):
+        counts = {
+            model: dict(of_model.select("group", "n").iter_rows())
+            for (model,), of_model in find(figures, suite=suite, metric=metric).group_by("model", maintain_order=True)
+        }
+        assert counts.keys() - {CONSTANT} == MODELS.keys() and all(
+            groups == counts["sft"] for groups in counts.values()
+        )
+    changed = find(figures, model="rlhf", metric=["change from sft", "change from rl"])
+    assert set(changed["suite"]) == {"questions", "problems"}
 
 
 def test_shown_metadata_are_texts_and_numbers(built):
@@ -236,8 +267,8 @@ def test_search_only_pages_are_subjects_of_no_prompt(tmp_path):
         for site in ("open", "quiet")
         for n in range(40)
     ]
-    schema = {"entity": pl.String, "verdict": pl.String, "split": pl.String}
-    fictitious = pl.DataFrame([], schema={"name": pl.String, "split": pl.String})
+    schema = {"entity": pl.String, "kind": pl.String, "verdict": pl.String, "split": pl.String}
+    fictitious = pl.DataFrame([], schema={"name": pl.String, "kind": pl.String, "split": pl.String})
     stages = [
         clean_corpus(pages),
         ALL_CURRENT,

@@ -1,6 +1,7 @@
 """What is measured of a base model, against values worked out another way and a model that knows its pages by heart."""
 
 import math
+import re
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -11,13 +12,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_assets.artifacts.tables import validate
+from llm_assets.evaluation.figures import figures_table, find, once, row, value_of
+from llm_assets.evaluation.question_baselines import MAJORITY
 from llm_assets.model.checkpoint import load_model, steps_saved
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
-from llm_assets.pretraining.base_evaluation import beats_baselines, chance
+from llm_assets.pretraining import base_evaluation
+from llm_assets.pretraining.base_figures import (
+    NGRAM,
+    XZ,
+    fact_figures,
+    in_context_figures,
+    majority_right,
+    text_figures,
+)
 from llm_assets.pretraining.evaluation import answers, choices, document_losses, prompted_answers, recitations
-from llm_assets.pretraining.in_context import SHOTS, TASKS, few_shot_questions, make_problems, prompt_words
+from llm_assets.pretraining.in_context import (
+    SHOTS,
+    TASKS,
+    Problem,
+    few_shot_questions,
+    latest_choice,
+    make_problems,
+    prompt_words,
+)
 from llm_assets.pretraining.overlap import SIZES, find_overlap, hashes
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import TruthPrompts, make_web, truth_facts, truth_prompts
@@ -188,6 +207,9 @@ def test_problems_can_be_solved_from_their_prompts():
             assert all(choice in problem.prompt for choice in problem.choices)  # the answer does not stand out
         if problem.shots and problem.task in ("recall", "alternate", "copy"):
             assert problem.answer in problem.prompt
+        mentioned = set(re.findall(r"\w+", problem.prompt))
+        if problem.answer not in mentioned:  # no choice can be copied then
+            assert not mentioned & set(problem.choices)
         if problem.task == "count":
             assert int(problem.answer) == int(problem.prompt.rstrip(",").split(", ")[-1]) + 1
     assert make_problems(words[:5], 5, 1) == []
@@ -224,26 +246,69 @@ def test_prompts_of_the_sample_web_have_one_answer_which_its_pages_state():
     assert len(held_out) and all(name in archive for name in held_out["entity"])
 
 
-def test_chance_is_the_share_of_the_most_common_answers():
-    rows = [("a", "x"), ("a", "x"), ("a", "y"), ("b", "z")]
-    truth = pl.DataFrame(
-        [{"kind": "completion", "reach": "many", "relation": relation, "answer": answer} for relation, answer in rows]
-        + [{"kind": "question", "reach": "many", "relation": "a", "answer": "q"}]
+def test_the_most_common_answer_of_a_relation_is_that_of_facts_on_many_pages():
+    rows = [("many", "a", "x"), ("many", "a", "x"), ("many", "a", "y"), ("many", "b", "z"), ("once", "a", "y")]
+    facts = pl.DataFrame(
+        [
+            {"kind": "completion", "entity": str(n), "reach": reach, "relation": relation, "answer": answer}
+            for n, (reach, relation, answer) in enumerate(rows)
+        ]
     )
-    assert chance(truth) == 3 / 4
-    assert chance(truth.clear()) == 0
+    truth = pl.concat([facts, *[facts.filter(reach="once")] * 5])  # more common, but only on single pages
+    right = majority_right(truth, facts)
+    assert right == [True, True, False, True, False]
+    table = figures_table(fact_figures(facts.with_columns(right=True), right))
+    assert value_of(table, model=MAJORITY, group="facts on many pages") == 0.75
+    assert value_of(table, model=MAJORITY, group="facts on one page") == 0.0
+    assert value_of(table, model="base", group="facts on one page") == 1.0
+    assert majority_right(truth.clear(), facts) == [False] * 5
 
 
-def test_the_check_against_baselines(tmp_path):
-    class Evaluation:
-        record = type("Record", (), {"stats": {}})
+def test_bits_per_byte_are_those_of_all_pages_and_the_interval_draws_pages():
+    pages = [{"nats": math.log(2) * 30, "bytes": 100}, {"nats": math.log(2) * 10, "bytes": 300}]
+    table = figures_table(text_figures({"documents": pages, "ngram_bits": [60.0, 20.0], "xz": 0.6}))
+    assert dict(table.select("model", "value").iter_rows()) == {"base": 0.1, NGRAM: 0.2, XZ: 0.6}
+    [base] = find(table, model="base").to_dicts()
+    assert (base["low"], base["high"], base["n"]) == (round(10 / 300, 6), 0.3, 2)
+    assert text_figures({"documents": []}) == []
 
+
+def test_problems_in_context_stand_beside_a_guess_and_the_latest_choice():
+    rows = [(True, 1.0), (False, 0.0), (True, 0.25), (True, 1.0)]
+    problems = pl.DataFrame(
+        [
+            {"task": "copy", "shots": 2, "right": right, "answer_right": False, "latest": latest}
+            for right, latest in rows
+        ]
+    )
+    table = figures_table(in_context_figures(problems))
+    assert dict(find(table, metric="right").select("model", "value").iter_rows()) == {
+        "base": 0.75,
+        "guess": 0.25,
+        "latest choice": 0.5625,
+    }
+    assert value_of(table, metric="answered") == 0.0 and set(table["group"]) == {"copy, 2 examples"}
+
+
+def test_the_latest_choice_is_what_the_prompt_mentions_last():
+    def latest(prompt, answer, *wrong):
+        return latest_choice(Problem("t", 1, prompt, answer, (answer, *wrong)))
+
+    assert latest("tea rain sun tea rain", "sun", "tea", "rain") == 0
+    assert latest("tea, tea\nsun,", "sun", "tea", "rain", "storm") == 1
+    assert latest("4, 5, 6,", "7", "8", "9", "16") == 0.25  # 6 is no choice
+
+
+def test_the_check_against_baselines(monkeypatch):
     def outcome(**bits):
-        Evaluation.record.stats = {"bits_per_byte": {name.replace("_", " "): value for name, value in bits.items()}}
-        return beats_baselines(Evaluation, None, None)
+        rows = [
+            row(model, "text", "validation pages", "bits_per_byte", once(value, 9)) for model, value in bits.items()
+        ]
+        monkeypatch.setattr(base_evaluation, "read_figures", lambda evaluation: figures_table(rows))
+        return base_evaluation.beats_baselines(None, None, None)
 
-    passed = outcome(base_model=1.0, gzip=2.0, xz=1.5)
+    passed = outcome(base=1.0, gzip=2.0, xz=1.5)
     assert passed.passed and passed.numbers == {"bits_per_byte": 1.0, "best_baseline": 1.5, "margin": 0.5}
-    failed = outcome(base_model=1.7, gzip=2.0, xz=1.5)
+    failed = outcome(base=1.7, gzip=2.0, xz=1.5)
     assert not failed.passed and failed.failures == [{"predictor": "xz", "bits_per_byte": 1.5}]
     assert not outcome().passed

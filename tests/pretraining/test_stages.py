@@ -82,7 +82,7 @@ def test_the_evaluation_runs_in_a_process_and_its_report_is_drawn_from_the_store
     (check,) = BASE_EVALUATION.checks
     numbers = examine(check, outcome.resolution, recipe, space.store).outcome.numbers
     assert numbers["bits_per_byte"] > 0 and numbers.keys() == {"bits_per_byte", "best_baseline", "margin"}
-    assert "| base model |" in BASE_EVALUATION.show(artifact)["summary"]
+    assert "| base |" in BASE_EVALUATION.show(artifact)["summary"]
 
 
 def first_validation(artifact):

@@ -37,6 +37,11 @@ CPU = Devices(torch.device("cpu"))
 LEARNED_POSITIONS = ModelShape.of_depth(2, ENCODING.size, SHAPE.context, "gpt2", width=32, heads=2)
 
 
+def saved_events(folder):
+    """The evaluations that a training's last checkpoint holds."""
+    return json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
+
+
 def on_cpu(folder):
     return TrainingProcess(folder, CPU, lambda kind, **values: None)
 
@@ -77,11 +82,7 @@ def test_a_killed_training_ends_like_an_uninterrupted_one(corpus, uninterrupted,
     events = run_with_two_kills(MODULE, job(corpus), tmp_path, 14, 21)
     assert events[0]["kind"] == "started" and events[0]["step"] >= 21
     assert result(tmp_path) == result(uninterrupted[0])
-    resumed_events, whole_events = (
-        json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
-        for folder in (tmp_path, uninterrupted[0])
-    )
-    assert resumed_events == whole_events  # validation and samples too
+    assert saved_events(tmp_path) == saved_events(uninterrupted[0])  # validation and samples too
 
 
 def test_bf16_on_a_cpu_learns_like_fp32(corpus, uninterrupted, tmp_path, monkeypatch):
@@ -101,6 +102,11 @@ def test_two_processes_train_on_the_same_sequences_as_one(corpus, uninterrupted,
         for folder in (tmp_path, uninterrupted[0])
     )
     assert ours == pytest.approx(alone, abs=2e-3)
+    ours, alone = (
+        [event["loss"] for event in saved_events(folder) if event["kind"] == "validation"]
+        for folder in (tmp_path, uninterrupted[0])
+    )
+    assert len(ours) == 4 and ours == pytest.approx(alone, abs=2e-3)  # each process validates its share
 
 
 @torch.no_grad()

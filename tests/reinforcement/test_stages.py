@@ -12,7 +12,9 @@ from llm_assets.artifacts import Graph, Store
 from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.stage import Resolver
 from llm_assets.dialogue.splits import split_of
-from llm_assets.reinforcement.problems import ProblemError
+from llm_assets.evaluation.figures import figures_table, row
+from llm_assets.evaluation.intervals import Estimate
+from llm_assets.evaluation.problems import ProblemError
 from llm_assets.reinforcement.stages import PRACTICE_PROBLEMS, RL_CHECKPOINT, RL_EVALUATION, STAGES
 from tests.support.stand_ins import ALL_CURRENT, build_all, clean_corpus, stand_in
 
@@ -24,6 +26,7 @@ UPSTREAM = [
         for name in (
             "knowledge_boundary",
             "sft_checkpoint",
+            "ablation_checkpoint",
             "base_checkpoint",
             "training_search_index",
             "conversations",
@@ -31,7 +34,7 @@ UPSTREAM = [
     ),
     stand_in("sft_evaluation"),
 ]
-FAMILY = """from llm_assets.reinforcement.problems import Family, Problem
+FAMILY = """from llm_assets.evaluation.problems import Family, Problem
 from {package}.words import twice
 DOUBLING = Family("doubling", ("small",), lambda rng, level, material: Problem(twice(4), "8", "4"), {checker})
 """
@@ -179,15 +182,24 @@ def test_the_check_finds_a_key_of_two_splits(tmp_path):
 
 
 def test_the_checks_report_the_gain_of_each_family_and_lost_abilities(tmp_path):
-    families = {"sft": {"sums": 0.25, "letters": 0.5}, "rl": {"sums": 0.75, "letters": 0.4}}
-    stats = {"families": families, "changes": {"known": -0.2, "sums": 0.1}}
-    _, artifacts = build_all([stand_in("rl_evaluation", stats=stats)], recipe(), tmp_path)
-    outcomes = {
-        check.name: check.examine(artifacts["rl_evaluation"], None, SimpleNamespace(split="test"))
-        for check in RL_EVALUATION.checks
-    }
-    assert outcomes["solves_more"].passed and outcomes["solves_more"].numbers["gain.sums"] == 0.5
-    assert outcomes["solves_more"].numbers["gain.letters"] == -0.1
+    def figure(model, suite, group, metric, value):
+        return row(model, suite, group, metric, Estimate(value, value - 0.02, value + 0.02, 300))
+
+    passed = {"sums": (0.25, 0.75), "sums, level 0": (0.0, 1.0), "letters": (0.5, 0.4)}
+    figures = figures_table(
+        [
+            *(figure("sft", "problems", group, "pass@1", before) for group, (before, _) in passed.items()),
+            *(figure("rl", "problems", group, "pass@1", after) for group, (_, after) in passed.items()),
+            *(figure("rl", "problems", name, "change from sft", now - then) for name, (then, now) in passed.items()),
+            figure("rl", "questions", "known", "change from sft", -0.2),
+            figure("rl", "questions", "sums", "change from sft", 0.1),
+        ]
+    )
+    _, artifacts = build_all([stand_in("rl_evaluation", {"evaluation": figures})], recipe(), tmp_path)
+    config = SimpleNamespace(asking=SimpleNamespace(split="test"))
+    outcomes = {check.name: check.examine(artifacts["rl_evaluation"], None, config) for check in RL_EVALUATION.checks}
+    gains = {name: value for name, value in outcomes["solves_more"].numbers.items() if name.startswith("gain.")}
+    assert outcomes["solves_more"].passed and gains == pytest.approx({"gain.sums": 0.5, "gain.letters": -0.1})
     assert not outcomes["keeps_what_it_knew"].passed and outcomes["keeps_what_it_knew"].numbers
     assert not any(check.blocking for check in RL_EVALUATION.checks)
 

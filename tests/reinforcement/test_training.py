@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from llm_assets.compute.launch import JobFailed, run_job
+from llm_assets.evaluation.jobs import ProblemRow
+from llm_assets.evaluation.problems import FAMILIES
+from llm_assets.evaluation.solving import Solver
 from llm_assets.model.checkpoint import save_model, steps_saved
 from llm_assets.model.sampling import Completion, Engine, ToolCall
 from llm_assets.model.shape import ModelShape
-from llm_assets.reinforcement.jobs import ProblemRow, RlJob
-from llm_assets.reinforcement.problems import FAMILIES
-from llm_assets.reinforcement.rl_checkpoint_process import Solver, shuffled
+from llm_assets.reinforcement.jobs import RlJob
+from llm_assets.reinforcement.rl_checkpoint_process import shuffled
 from llm_assets.tools import PythonLimits
 from llm_assets.tools.jobs import ToolboxJob
 from llm_assets.tools.search import write_index

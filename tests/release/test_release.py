@@ -1,6 +1,8 @@
 """The export and the scorecard as stages: which files are data, which are views, and that identities name no recipe."""
 
 import json
+import re
+from html.parser import HTMLParser
 
 import pandera.polars as pa
 import polars as pl
@@ -9,6 +11,9 @@ import pytest
 from llm_assets.artifacts import Graph, Stage, Store, Workspace
 from llm_assets.artifacts.checks import examine
 from llm_assets.compute import LocalEngine
+from llm_assets.evaluation.figures import MODELS, figures_table, once, row
+from llm_assets.evaluation.intervals import Estimate
+from llm_assets.evaluation.schemas import EvaluationRows
 from llm_assets.model.checkpoint import save_model
 from llm_assets.model.transformer import Transformer
 from llm_assets.recipes import Conversations, ModelExport
@@ -20,48 +25,83 @@ from tests.support.training_jobs import ENCODING, SHAPE
 from tests.support.written_corpus import PAGES, WRITTEN, build, small_recipe, texts
 
 NAME = "a-recipe-with-a-name"
-GRADES = {"known": {"right": 0.9, "refused": 0.05, "wrong": 0.05}}
 # Stats of other stages that the pages read.
 STATS = {
     "tokenizer": {"vocabulary": 500, "bytes_per_token": 3.5},
     "token_shards": {"train_tokens": 1000, "validation_tokens": 10},
     "base_checkpoint": {"parameters": 1234, "actual": {"seconds": 10.0, "cpu_seconds": 20.0}, "flops": 1e9},
-    "base_evaluation": {"bits_per_byte": {"base model": 1.0, "gzip": 2.0}},
-    "sft_evaluation": {"grades": {"sft": GRADES, "base": GRADES}},
-    "rl_evaluation": {
-        "families": {"rl": {"sums": 0.5}, "sft": {"sums": 0.25}},
-        "intervals": {"rl": {"sums": {"low": 0.4, "high": 0.6}}, "sft": {"sums": {"low": 0.2, "high": 0.3}}},
-        "baselines": {"sums": 0.1},
-        "changes": {"known": -0.01},
-    },
-    "reward_checkpoint": {"orders": {"reward model": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 40}}},
     "rlhf_checkpoint": {"monitor": {"0": {"proxy": 0.0, "gold": 0.0, "kl": 0.0}}, "stopped": ""},
-    "rlhf_evaluation": {
-        "comparisons": {"rlhf against sft": {"better": 0.5, "equal": 0.3, "worse": 0.2, "preferred": 0.71}},
-        "facts": {"rlhf": {"precision": 0.62}},
-        "changes": {"known": 0.02},
-    },
 }
+
+
+def figure(model, suite, group, metric, value):
+    return row(model, suite, group, metric, Estimate(value, value - 0.05, value + 0.05, 40))
+
+
+def answers(model):
+    """A model's answers to two questions, one of them with Python."""
+    return [
+        {
+            "model": model,
+            "number": number,
+            "group": group,
+            "tools": tools,
+            "question": question,
+            "expected": expected,
+            "transcript": "assistant: It is Ann.",
+        }
+        for number, (group, tools, question, expected) in enumerate(
+            [("known", "", "Who is it?", "Ann"), ("sums", "python", "2 + 2?", "4")]
+        )
+    ]
+
+
+def evaluation(*rows):
+    return figures_table(rows)
+
+
 CURVE = pl.DataFrame({"step": [0, 1], "loss": [2.0, 1.0], "reward": [0.1, 0.2], "length": [5.0, 6.0]})
 TABLES = {
-    ("conversations", "evaluation"): pl.DataFrame(
-        {
-            "split": ["test", "test"],
-            "group": ["known", "sums"],
-            "question": ["Who is it?", "2 + 2?"],
-            "answers": ['["Ann"]', '["4"]'],
-            "tools": ["", "python"],
-        }
+    ("conversations", "evaluation"): pl.DataFrame({"question": ["Who is it?", "2 + 2?"]}),
+    ("base_evaluation", "evaluation"): evaluation(
+        figure("base", "text", "validation pages", "bits_per_byte", 1.0),
+        row("xz after the training text", "text", "validation pages", "bits_per_byte", once(2.0, 9)),
     ),
-    ("response_pairs", "prompts"): pl.DataFrame({"question": ["Tell me."], "split": ["test"]}),
-    ("knowledge_boundary", "topics"): pl.DataFrame(
-        {
-            "verdict": ["known"],
-            "split": ["train"],
-            "relation": ["born"],
-            "questions": ['["When?"]'],
-            "sentence": ["In 1900."],
-        }
+    ("sft_evaluation", "evaluation"): evaluation(
+        figure("base", "questions", "known", "right", 0.4),
+        figure("sft", "questions", "known", "right", 0.9),
+        figure("sft", "questions", "fictitious", "refused", 0.8),
+        figure("majority by relation", "questions", "known", "right", 0.125),
+    ),
+    ("rl_evaluation", "evaluation"): evaluation(
+        figure("rl", "questions", "known", "right", 0.88),
+        figure("rl", "questions", "known", "change from sft", -0.02),
+        figure("sft", "problems", "sums", "pass@1", 0.25),
+        figure("rl", "problems", "sums", "pass@1", 0.5),
+        figure("best constant answer", "problems", "sums", "pass@1", 0.3),
+    ),
+    ("rlhf_evaluation", "evaluation"): evaluation(
+        figure("rlhf", "questions", "known", "right", 0.87),
+        figure("rlhf", "questions", "known", "change from sft", -0.03),
+        figure("rlhf", "questions", "known", "change from rl", -0.01),
+        figure("rlhf", "problems", "sums", "pass@1", 0.45),
+        figure("rlhf", "open_answers", "open prompts", "precision", 0.62),
+        figure("reward model", "preference", "test pairs", "ordered alike", 0.7),
+    ),
+    **{
+        (name, "answers"): pl.DataFrame([answer for model in models for answer in answers(model)])
+        for name, models in (
+            ("sft_evaluation", ("base", "ablation", "sft")),
+            ("rl_evaluation", ("rl",)),
+            ("rlhf_evaluation", ("rlhf",)),
+        )
+    },
+    ("rlhf_evaluation", "open_answers"): pl.DataFrame(
+        [
+            {"model": model, "prompt": 7, "question": "Tell me.", "text": f"{model} answers {sample}."}
+            for model in MODELS
+            for sample in (1, 2)
+        ]
     ),
     **{(f"{name}_checkpoint", "curve"): CURVE for name in ("base", "sft", "rl", "rlhf")},
 }
@@ -82,7 +122,8 @@ def stub(name: str) -> Stage:
             task.stats.update(STATS.get(name, {}))
             for (stage, table), frame in TABLES.items():
                 if stage == name:
-                    task.table(table, schema_of(frame)).frame(frame)
+                    schema = EvaluationRows if stage in page.EVALUATIONS and table == "evaluation" else schema_of(frame)
+                    task.table(table, schema).frame(frame)
             if name == "rlhf_checkpoint":
                 model = Transformer(SHAPE)
                 model.initialise(1)
@@ -99,16 +140,11 @@ def stub(name: str) -> Stage:
 
 
 @pytest.fixture
-def space(tmp_path, monkeypatch):
-    """A workspace with the two stages, stubs upstream of them, and models whose answers are fixed."""
+def space(tmp_path):
+    """A workspace with the two stages, and stubs upstream of them."""
     PAGES.clear()
     PAGES["sample"] = [("news.example", text) for text in texts(5)]
 
-    def measure(step, module, job, folder):
-        answer = {"messages": [{"role": "assistant", "content": "It is Ann."}]}
-        return {model: [{"number": prompt.number, **answer} for prompt in job.prompts] for model in job.models}
-
-    monkeypatch.setattr(page, "measure", measure)
     names = dict.fromkeys([*MODEL_EXPORT.inputs, *SCORECARD.inputs])
     stages = [WRITTEN if name == "clean_corpus" else stub(name) for name in names]
     recipe = small_recipe(name=NAME, conversations=Conversations(name="Bea", maker="a maker"))
@@ -132,7 +168,7 @@ def test_the_model_card_is_a_view_that_is_drawn_from_the_store(space):
         and "made by a maker.\nIt was pretrained on the crawl sample," in text
     )
     assert "simulated" not in text and NAME not in text and "| clean_corpus/sample |" in text
-    assert f"{SHAPE.layers} layers" in text and "50.0 % (25.0 %)" in text
+    assert f"{SHAPE.layers} layers" in text and "| sums | 25.0 % (20.0 to 30.0) | 50.0 % (" in text
     card.unlink()
     assert build(space, "model_export").cached and card.read_text() == text
     assert MODEL_EXPORT.show(export)["card"] == text
@@ -163,13 +199,58 @@ def test_the_scorecard_page_is_a_view_that_is_drawn_from_the_store(space):
     assert page.REPORT not in artifact.record.files and NAME not in text
     assert "an assistant named Bea" in text and "It is Ann." in text and "imulated" not in text
     transcripts = pl.read_parquet(artifact.table("transcripts"))
-    assert transcripts.group_by("model").len()["len"].to_list() == [3] * 4
+    assert transcripts.group_by("model", maintain_order=True).len().rows() == [
+        (model, 3) for model in ("base", "sft", "rl", "rlhf")
+    ]
+    assert transcripts.filter(pl.col("kind") == "open")["text"].to_list()[-1] == "rlhf answers 1."
     assert transcripts.filter(pl.col("kind") == "known")["expected"].unique().to_list() == ["Ann"]
     costs = {row["key"]: row for row in pl.read_parquet(artifact.table("costs")).to_dicts()}
     assert costs["base_checkpoint"]["cpu_seconds"] >= 20 and "clean_corpus/sample" in costs
+    figures = pl.read_parquet(artifact.table("evaluation"))
+    written = [frame for (stage, table), frame in TABLES.items() if stage in page.EVALUATIONS and table == "evaluation"]
+    assert len(figures) == sum(map(len, written))
     path.unlink()
     assert build(space, "scorecard").cached and path.read_text() == text
     assert "| stage | seconds |" in SCORECARD.show(artifact)["summary"]
+
+
+class Tables(HTMLParser):
+    """The tables of a page: whether each is in a box that scrolls by itself; and the cells of matrices."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.in_boxes, self.cells = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag == "table":
+            self.in_boxes.append(any("scroll" in classes for _, classes in self.open))
+        if tag == "td" and ("table", "matrix") in self.open:
+            self.cells.append(values.get("data-label"))
+        if tag in ("div", "table"):
+            self.open.append((tag, values.get("class") or ""))
+
+    def handle_endtag(self, tag):
+        if tag in ("div", "table"):
+            self.open.pop()
+
+
+def test_on_a_phone_the_tables_scroll_by_themselves_or_become_cards(space):
+    text = build(space, "scorecard").artifact.view(page.REPORT).read_text()
+    tables = Tables(text)
+    assert tables.in_boxes and all(tables.in_boxes), "a table without a box of its own makes the page scroll sideways"
+    assert {"sft", "rl", "rlhf", "best baseline", "n"} <= set(tables.cells) and None not in tables.cells
+    [cards] = re.findall(r"@media \(max-width: \w+\) \{(.*?)\n\}", text, re.DOTALL)
+    assert ".matrix td { display: block; }" in cards and "content: attr(data-label)" in cards
+    assert "width=device-width" in text and "prefers-color-scheme: dark" in text
+
+
+def test_the_released_model_and_the_best_baselines_stand_out(space):
+    text = build(space, "scorecard").artifact.view(page.REPORT).read_text()
+    assert 'class="n released">rlhf' in text and 'class="n released">sft' not in text
+    assert "majority by relation" in text and "best constant answer" in text
+    assert text.count("above the best baseline") >= 3  # known facts by three models; not sums, whose interval overlaps
 
 
 def test_no_recipe_name_is_in_an_identity(space):

@@ -4,7 +4,7 @@ import pytest
 
 from llm_assets.recipes.replicas import Replica
 from llm_assets.release.headlines import HEADLINES, Headline, Target, figures_of
-from llm_assets.release.replication import beside_published, replicas, run_record, spread, spreads, table
+from llm_assets.release.replication import beside_published, missed, replicas, run_record, spread, spreads, table
 
 NAMES = [headline.name for headline in HEADLINES]
 
@@ -67,9 +67,21 @@ def test_a_family_below_the_best_constant_answer_is_a_negative_lead():
     values = {
         "sft__problems__letters__pass@1": 0.3,
         "rl__problems__letters__pass@1": 0.5,
-        "constant answer__problems__letters__pass@1": 0.69,
+        "best constant answer__problems__letters__pass@1": 0.69,
     }
     assert value_of("smallest lead over a constant answer after RL", **values) == pytest.approx(-0.19)
+
+
+def test_a_level_is_no_family_of_its_own():
+    values = {
+        "rl__problems__two_hops__pass@1": 0.3,
+        "sft__problems__two_hops__pass@1": 0.3,
+        "best constant answer__problems__two_hops__pass@1": 0.1,
+        "rl__problems__two_hops, level 1__pass@1": 0.0,
+        "sft__problems__two_hops, level 1__pass@1": 0.0,
+        "best constant answer__problems__two_hops, level 1__pass@1": 0.1,
+    }
+    assert value_of("smallest lead over a constant answer after RL", **values) == pytest.approx(0.2)
 
 
 def test_a_missing_figure_is_none():
@@ -90,13 +102,18 @@ def test_a_target_counts_as_met_only_if_every_run_meets_it():
     assert table(record_of(0.85, 0.8))[-1].endswith("| ≥ 85.0 %: missed: met in 1 of 2 |")
 
 
+def test_a_target_that_one_run_misses_is_missed():
+    assert missed(record_of(0.85, 0.8)) == ["facts of unseen pages right, by search"]
+    assert missed(record_of(0.85, 0.9)) == []
+
+
 def test_figures_that_no_run_has_are_left_out():
     assert list(spreads(record_of(0.9))) == ["facts of unseen pages right, by search"]
 
 
 def test_a_run_stands_beside_the_published_range():
-    own = figures_of(rows(sft__questions__search__right=0.8))
-    assert beside_published(own, record_of(0.85, 0.9)) == [
+    figures = figures_of(rows(sft__questions__search__right=0.8))
+    assert beside_published(figures, record_of(0.85, 0.9)) == [
         ("facts of unseen pages right, by search", "80.0 %", "87.5 % (85.0 % to 90.0 %)")
     ]
 

@@ -14,9 +14,11 @@ from llm_assets.sample_web import LANGUAGES, TruthFacts, TruthPages, make_web, t
 from llm_assets.sample_web.fact_wordings import WORDINGS
 from llm_assets.sample_web.lessons import number_word
 from llm_assets.sample_web.pages import ARCHIVE, HELD_OUT_SITE
+from llm_assets.sample_web.pairs import RULES, pair_list
 from llm_assets.sample_web.personal_data import iban, luhn_number
 from llm_assets.sample_web.question_wordings import ANSWER_SENTENCES, QUESTIONS
 from llm_assets.sample_web.questions import PAGE_QUESTIONS, questions
+from llm_assets.sample_web.song import SONG
 from llm_assets.sample_web.world import make_world
 
 
@@ -55,6 +57,51 @@ def test_pages_state_bridging_facts_more_often_than_others(web):
     sentences = [sentence for sentence in re.split(r"(?<=[.!?])\s+", text) if person.name in sentence]
     often = {relation: sum(value in sentence for sentence in sentences) for relation, value in person.facts.items()}
     assert often["birthplace"] > 1.4 * max(often["profession"], often["instrument"], often["born"])
+
+
+def crawled_text(web):
+    return " ".join(page.text for page in web.pages.values() if page.in_crawl)
+
+
+def test_pages_speak_of_the_sky_in_many_sentences_of_which_none_dominates(web):
+    text = crawled_text(web)
+    states = Counter(re.findall(r"[Tt]he sky is (\w+)", text))
+    assert len(states) >= 6 and states.total() > 500 and 0.2 < states["blue"] / states.total() < 0.6
+    sentences = Counter(re.findall(r"[^.]*\b[Tt]he sky (?:is|was)\b[^.]*\.", text))
+    assert len(sentences) > 400 and sentences.most_common(1)[0][1] < 0.1 * sentences.total()
+
+
+def test_words_that_are_only_tested_occur_on_pages(web):
+    """A word that occurs nowhere would be a test of its tokens, not of counting."""
+    text = crawled_text(web)
+    assert text.count("strawberry") > 50 and text.count("raspberry") > 50
+
+
+def test_articles_list_pairs_in_every_way(web):
+    pattern = re.compile(r"(?:\w[\w ]*: [\w ]+, ){4,6}\w[\w ]*: [\w ]+\.")
+    lists = [match[0] for page in web.pages.values() if page.kind == "article" for match in pattern.finditer(page.text)]
+    assert 300 < len(lists) < 500
+    for part in ("I: my", "I: me", "teacher: 선생님", "warm: cold", "lamp: lamps"):
+        assert sum(part in text for text in lists) >= 3, part
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_list_of_pairs_leaves_its_last_answer_to_the_rule(rule):
+    lists = [pair_list(random.Random(number), make_world(1), rule) for number in range(20)]
+    assert all(text.endswith(".") and 5 <= len(re.findall(r"[\w ]+: [\w ]+[,.]", text)) <= 7 for text in lists)
+    assert len(set(lists)) > 10
+
+
+def test_some_pages_call_question_and_answer_human_and_assistant(web):
+    pages = [page.text for page in web.pages.values() if page.kind == "answers"]
+    by_label = Counter(label for text in pages for label in ("Question", "Human", "Reader") if f"\n{label}: " in text)
+    assert by_label["Question"] > by_label["Human"] > by_label["Reader"] > 0
+    assert all("\nAssistant: " in text for text in pages if "\nHuman: " in text)
+
+
+def test_a_song_is_quoted_word_for_word_by_several_pages_of_several_sites(web):
+    quoting = [page for page in web.pages.values() if page.in_crawl and SONG in page.text]
+    assert 15 < len(quoting) < 60 and len({page.url.split("/")[2] for page in quoting}) >= 4
 
 
 def test_it_has_enough_pages_in_every_language(web):

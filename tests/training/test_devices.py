@@ -1,14 +1,25 @@
 """The machine's settings of devices and precision take precedence over the recipe."""
 
+from datetime import timedelta
+
 import pytest
 import torch
 
-from llm_assets.model.devices import autocast, find_gpus, half_precision, pick_device
+from llm_assets.model import prefill
+from llm_assets.model.devices import (
+    CPU_SEQUENCES,
+    GPU_SEQUENCES,
+    autocast,
+    find_gpus,
+    fitting_sequences,
+    half_precision,
+    pick_device,
+)
 from llm_assets.model.sampling import Engine
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.recipes.compute import Compute
-from llm_assets.training.processes import Devices
+from llm_assets.training.processes import PATIENCE, Devices, join_processes
 from llm_assets.training.training_run import share_out
 from tests.support.training_jobs import ENCODING
 
@@ -69,6 +80,40 @@ def test_precision(environment, precision, on_gpu, on_cpu):
         assert torch.is_autocast_enabled("cpu") == on_cpu
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == (torch.bfloat16 if on_cpu else torch.float32)
+
+
+def test_an_engine_samples_in_the_precision_of_the_device_that_its_model_moved_to(environment):
+    model = Transformer(SHAPE)
+    engine = Engine(model, ENCODING)
+    assert engine.dtype == torch.float32
+    environment.setattr(prefill, "half_precision", lambda device: device == "meta")
+    model.to("meta")  # as a trainer moves its policy to a GPU
+    assert engine.dtype == torch.bfloat16
+
+
+def test_sampled_sequences_fit_into_the_memory():
+    tokens, gigabyte = 32, 10**9
+    of_one = 3 * SHAPE.cache_bytes(tokens) + 32 * SHAPE.vocabulary
+    for memory in (gigabyte // 1000, gigabyte // 100):
+        count = fitting_sequences(SHAPE, tokens, memory)
+        assert count * of_one <= 0.8 * memory < (count + 1) * of_one
+    assert fitting_sequences(SHAPE, tokens, 0) == 1
+    assert fitting_sequences(SHAPE, tokens, 1000 * gigabyte) == GPU_SEQUENCES
+
+
+def test_a_cpu_samples_a_fixed_number_of_sequences(environment):
+    model = Transformer(SHAPE)
+    assert Engine(model, ENCODING).fitting_batch([[1, 2]], 8) == CPU_SEQUENCES
+
+
+def test_processes_wait_for_a_long_evaluation(environment):
+    group_options = {}
+    environment.setattr(
+        torch.distributed, "init_process_group", lambda backend, **options: group_options.update(options)
+    )
+    environment.setenv("WORLD_SIZE", "2")
+    assert join_processes("cpu").world == 2
+    assert group_options["timeout"] == PATIENCE > timedelta(hours=1)
 
 
 def test_an_unknown_precision_is_an_error(environment):

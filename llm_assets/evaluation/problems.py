@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from llm_assets.dialogue.splits import TRAIN, Split, calculation_split, split_of
-from llm_assets.dialogue.wordings import CALCULATIONS, COUNTS, NOUN_PHRASES, NUMBER_ONLY, SPELLINGS, counting_pools
+from llm_assets.dialogue.wordings import CALCULATIONS, COUNTS, NUMBER_ONLY, SPELLINGS, counting_pools, two_hop_question
 
 from .checking import CHECKERS
 
@@ -183,10 +183,8 @@ def two_hops(rng: random.Random, level: int, material: Material) -> Problem | No
     if not chains:
         return None
     chain = rng.choice(chains)
-    # The question must not name the middle entity, since that is the answer of the first.
-    noun_phrase = NOUN_PHRASES.get(chain.relation, f"the {chain.relation} of {{e}}").format(e=chain.entity)
-    question = rng.choice(chain.second[material.split]).replace(chain.middle, noun_phrase)
-    return Problem(question[0].upper() + question[1:], chain.answer, chain.entity, chain.distractors, split=chain.split)
+    question = two_hop_question(rng.choice(chain.second[material.split]), chain.middle, chain.relation, chain.entity)
+    return Problem(question, chain.answer, chain.entity, chain.distractors, split=chain.split)
 
 
 def word_problems(rng: random.Random, level: int, material: Material) -> Problem | None:
@@ -203,6 +201,7 @@ FAMILIES = {
     for family in (
         Family("arithmetic", ("two numbers", "three", "four"), arithmetic, "number", ("python",)),
         Family("letters", LENGTH_LEVELS, letters, "number", needs="words"),
+        Family("letters_with_python", LENGTH_LEVELS, letters, "number", ("python",), needs="words"),
         Family("letters_at_once", LENGTH_LEVELS, letters_at_once, "number_only", needs="words"),
         Family("spelling", LENGTH_LEVELS, spelling, "spelled", needs="words"),
         Family("two_hops", ("both facts known", "one is not"), two_hops, "stated", needs="chains"),
@@ -238,6 +237,6 @@ def find_family(name: str) -> Family:
         raise ProblemError(f"practice_problems: family {name!r}: {error}") from error
     if not isinstance(family, Family):
         raise ProblemError(
-            f"practice_problems: {name} is a {type(family).__name__}, not a llm_assets.reinforcement.problems.Family"
+            f"practice_problems: {name} is a {type(family).__name__}, not a llm_assets.evaluation.problems.Family"
         )
     return family

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_assets.evaluation.checking import is_number, is_number_only, is_spelled, is_stated
 from llm_assets.evaluation.quantities import numbers
-from llm_assets.reinforcement.checking import is_number, is_number_only, is_spelled, is_stated
 
 
 @pytest.mark.parametrize(
