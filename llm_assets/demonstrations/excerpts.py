@@ -1,4 +1,4 @@
-"""The beginnings of the corpus's pages, all of one length: what small base models are trained on."""
+"""Excerpts of the corpus's pages, all of one length: what small base models are trained on."""
 
 from __future__ import annotations
 
@@ -42,11 +42,17 @@ class RepeatedPages:
 
 
 def read_excerpts(
-    shards: Sequence[str], kept_documents: str | None, split: str, tokens: int, needed: int
+    shards: Sequence[str],
+    kept_documents: str | None,
+    split: str,
+    tokens: int,
+    needed: int,
+    seed: int | None = None,
 ) -> np.ndarray:
-    """The first `tokens` tokens of every page of a split that has as many, (pages, tokens).
+    """`tokens` tokens of every page of a split that has as many, (pages, tokens).
 
-    Raises TrainingError if these are fewer than `needed` pages.
+    seed: draws the place of each excerpt on its page; None takes the beginnings. Raises TrainingError if these are
+    fewer than `needed` pages.
     """
     stream = TokenStream(map(Path, shards), split, kept_documents)
     long_enough = np.flatnonzero(stream.lengths >= tokens)
@@ -55,4 +61,9 @@ def read_excerpts(
             f"the {split} split has {len(long_enough):,} pages of {tokens} tokens or more, but the demonstration needs "
             f"{needed:,}; ask for fewer or shorter pages, or add crawls"
         )
-    return np.stack([stream.tokens(int(stream.starts[number]), tokens) for number in long_enough])
+    room = stream.lengths[long_enough] - tokens
+    offsets = np.zeros_like(room)
+    if seed is not None:
+        offsets = np.random.Generator(np.random.Philox(key=[seed, 2])).integers(room, endpoint=True)
+    starts = stream.starts[long_enough] + offsets
+    return np.stack([stream.tokens(int(start), tokens) for start in starts])

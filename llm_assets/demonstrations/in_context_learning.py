@@ -41,7 +41,7 @@ DEMONSTRATION = Demonstration(
     "(lookup), the symbol itself, the symbol of the line before, always the same label, two labels by turns. Symbols "
     "and labels are letters drawn for each page. Held out are mappings of a symbol to a label, letters as labels (they "
     "occur as symbols), and a whole rule: the symbol of two lines before. The in-context score (Olsson et al., "
-    "arXiv:2209.11895) is the loss late on a page of the corpus less the loss early on it, on held-out pages, while "
+    "arXiv:2209.11895) is the loss late in an excerpt of a page less the loss early in it, on held-out pages, while "
     "small base models are trained with and without the induction head in their initial weights.",
     controls=(
         "The most frequent label so far, and the label that the symbol had last, as an induction head would copy it.",

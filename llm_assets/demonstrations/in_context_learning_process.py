@@ -112,8 +112,10 @@ def measure_corpus(job: InContextJob, run: Run) -> Findings:
     """The in-context score while a small base model is trained, with or without the induction start."""
     encoding = Encoding.load(Path(job.tokenizer))
     length = job.late_token + 1
-    training = read_excerpts(job.shards, job.kept_documents, "train", length, needed=1)
-    held_out = read_excerpts(job.shards, job.kept_documents, "validation", length, needed=1)
+    # From anywhere on a page: beginnings are more alike than what follows, whatever a model learns from the context.
+    training, held_out = (
+        read_excerpts(job.shards, job.kept_documents, split, length, 1, run.seed) for split in ("train", "validation")
+    )
     shape = small_shape(job.corpus_training, encoding.size, length)
     pages = torch.from_numpy(held_out.astype(np.int64)).to(run.devices.device)
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from llm_assets.demonstrations.excerpts import Excerpts, RepeatedPages
+from llm_assets.demonstrations.excerpts import Excerpts, RepeatedPages, read_excerpts
 from llm_assets.demonstrations.regurgitation_process import assign
+from llm_assets.training.sequences import TrainingError
+from llm_assets.training.shards import ShardWriter
 
 REPETITIONS = (1, 4, 16)
 
@@ -32,3 +34,23 @@ def test_a_pass_reads_each_page_as_often_as_it_should(seed):
 def test_excerpts_are_read_as_a_stream():
     stream = Excerpts(np.arange(12).reshape(4, 3))
     assert stream.tokens(int(stream.starts[2]) + 1, 2).tolist() == [7, 8] and stream.lengths.tolist() == [3] * 4
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two pages: of the tokens 0 to 9, and of 100 to 104."""
+    writer = ShardWriter(tmp_path, "train", np.uint16, 100)
+    writer.append(np.array([*range(10), *range(100, 105)]), np.array([10, 5]))
+    writer.close()
+    return (str(tmp_path),)
+
+
+def test_excerpts_begin_where_pages_do_or_at_a_drawn_place(shards):
+    assert read_excerpts(shards, None, "train", 4, 2).tolist() == [[0, 1, 2, 3], [100, 101, 102, 103]]
+    starts = {tuple(read_excerpts(shards, None, "train", 4, 2, seed)[:, 0].tolist()) for seed in range(200)}
+    assert {first for first, _ in starts} == set(range(7)) and {second for _, second in starts} == {100, 101}
+
+
+def test_too_few_pages_are_an_error_that_says_how_many_there_are(shards):
+    with pytest.raises(TrainingError, match="has 1 pages of 8 tokens or more, but the demonstration needs 2"):
+        read_excerpts(shards, None, "train", 8, 2)
