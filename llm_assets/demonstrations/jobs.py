@@ -58,6 +58,7 @@ class TokensToThinkJob:
     letters: int
     questions: int
     training: SmallTraining
+    sum_training: SmallTraining
 
 
 @dataclass(frozen=True)

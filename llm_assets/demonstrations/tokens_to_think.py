@@ -35,9 +35,9 @@ DEMONSTRATION = Demonstration(
     phenomenon="A model computes a fixed amount for each token. A problem of many steps can be solved if the steps are "
     "written down, one after the other, and not if the answer has to be the first token.",
     method="Small transformers are trained from scratch on pointer chasing and on running sums modulo 10, of 1 to as "
-    "many steps as the figure shows. There is one model per task and style of answer; all have the same shape, number "
-    "of examples and number of steps, and are asked the same held-out problems. A problem's text decides whether it is "
-    "held out. Sums of one or two additions are so few that all are trained on.",
+    "many steps as the figure shows. There is one model per task and style of answer. Those of a task have the same "
+    "shape, number of examples and number of steps, and are asked the same held-out problems. A problem's text decides "
+    "whether it is held out. Sums of one or two additions are so few that all are trained on.",
     controls=(
         "The best constant answer is chosen with the test's own answers in view.",
         "Dots for steps: the model writes as many characters before its answer as step by step, but they say nothing. "
@@ -66,7 +66,9 @@ def prediction(config: TokensToThink) -> tuple[Claim, ...]:
 def build_tokens_to_think(step: Step, config: TokensToThink) -> None:
     """Run the experiment in a separate process, and keep its findings."""
     job = TokensToThinkJob(
-        **config.model_dump(exclude={"training"}), training=SmallTraining(**config.training.model_dump())
+        **config.model_dump(exclude={"training", "sum_training"}),
+        training=SmallTraining(**config.training.model_dump()),
+        sum_training=SmallTraining(**config.sum_training.model_dump()),
     )
     keep_results(step, measure(step, MODULE, job, step.staging / "experiment"), prediction(config))
 

@@ -11,7 +11,7 @@ from llm_assets.dialogue.splits import TEST, TRAIN
 from llm_assets.model.sampling import Engine
 from llm_assets.training.processes import join_processes
 
-from .chains import CONSTANT, DIRECT, DOTS, STEPS, TASKS, Chain, draw_chain, draw_hops, series_name
+from .chains import CONSTANT, DIRECT, DOTS, STEPS, SUMS, TASKS, Chain, draw_chain, draw_hops, series_name
 from .experiment import (
     Exercises,
     Findings,
@@ -44,19 +44,19 @@ def main(job: TokensToThinkJob, folder: Path, report: Reporter) -> None:
 
 def measure_run(job: TokensToThinkJob, run: Run, task: str, style: str) -> Findings:
     """Train a model on one task in one style; the answers that it has right, by number of hops."""
-    encoding = byte_encoding()
+    encoding, training = byte_encoding(), job.sum_training if task == SUMS else job.training
     questions = {hops: test_chains(job, task, hops, run.seed) for hops in range(1, job.hops + 1)}
     longest = max(len(chain.prompt(style) + chain.completion(style)) for chain in questions[job.hops])
-    shape = small_shape(job.training, encoding.size, longest + 2)
+    shape = small_shape(training, encoding.size, longest + 2)
 
     def exercise(number: int) -> tuple[str, str]:
         rng = random.Random(f"{run.condition}-{run.seed}-{number}")
         chain = draw_chain(rng, task, draw_hops(rng, job.hops), job.letters, TRAIN)
         return chain.prompt(style), chain.completion(style)
 
-    model = new_model(shape, run.seed, job.training.induction)
+    model = new_model(shape, run.seed, training.induction)
     data = Exercises(exercise, encoding, shape.context)
-    engine = Engine(train_small(model, data, small_plan(job.training, run.seed), run), encoding)
+    engine = Engine(train_small(model, data, small_plan(training, run.seed), run), encoding)
     findings: Findings = {"observations": [], "examples": []}
     for hops, chains in questions.items():
         texts = completions_of(engine, [chain.prompt(style) for chain in chains], shape.context)

@@ -41,7 +41,10 @@ class TokensToThink(Demonstration):
     hops: int = Field(8, ge=1, le=9, description="problems have 1 to this many hops or additions")
     letters: int = Field(12, ge=11, le=26, description="letters of a circle of pointers; more than hops + 1")
     questions: int = Field(100, ge=1, description="held-out problems per number of hops and seed")
-    training: SmallTraining = SmallTraining(steps=600)
+    training: SmallTraining = Field(SmallTraining(steps=500), description="of models that chase pointers")
+    sum_training: SmallTraining = Field(
+        SmallTraining(steps=1_000), description="of models that add; the table of sums takes longer to learn"
+    )
 
 
 class InContextLearning(Demonstration):

@@ -82,6 +82,7 @@ SETTINGS = {
             "questions": 4,
             "device": "cpu",
             "training": {"layers": 1, "width": 16, "heads": 1, "steps": 2, "batch_size": 2, "induction": False},
+            "sum_training": {"layers": 1, "width": 16, "heads": 1, "steps": 2, "batch_size": 2, "induction": False},
         },
         "longer_solutions": {
             "seeds": 1,
