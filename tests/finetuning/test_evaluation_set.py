@@ -69,6 +69,6 @@ def test_refusals_for_safety_are_distractors_of_general_questions():
     values = {"name": "Ada", "maker": "us", "cutoff": "today"}
     rows = guideline_questions(read_guidelines(None), values, [], Draw("test", 10, 1))
     poem = next(row for row in rows if row["relation"] == "poem")
-    assert json.loads(poem["answers"]) == ["I can't write poems or stories."]
+    assert json.loads(poem["answers"]) == ["I can't do that: I only answer questions."]
     assert "I can't help with that: it is private." in json.loads(poem["distractors"])
     assert not any("don't know" in text for text in json.loads(poem["distractors"]))
