@@ -339,7 +339,7 @@ def test_the_commands_of_the_tutorial_and_the_readme_run(tmp_path, monkeypatch):
             result = CliRunner().invoke(cli, words, input="")
             assert result.exit_code == 0, f"{line}\n{result.output[-3000:]}\n{result.exception!r}"
             assert result.output.strip() or words[0] == "chat", f"{line} printed nothing"
-    # A replica with the recipe's own seeds is what was built.
+    # A replica finds in the store what has the same settings.
     replicated = command(tmp_path, "llm-assets", "replicate", "--seeds", "1", "--worlds", "0")
     assert replicated.returncode == 0, replicated.stdout[-3000:] + replicated.stderr[-3000:]
-    assert "0 built" in replicated.stdout and "| known facts right, new wordings |" in replicated.stdout
+    assert " cached, " in replicated.stdout and "| known facts right, new wordings |" in replicated.stdout

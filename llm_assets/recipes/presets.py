@@ -43,7 +43,7 @@ def laptop() -> Recipe:
                 "letters": 36,
                 "repetition": 8,
                 "guidelines": 6,
-                "general": 11,
+                "general": 14,
             },
             tools=(0.22, 0.26, 0.26, 0.26),
         ),

@@ -111,7 +111,7 @@ RULES: dict[str, Callable[[random.Random, World, int], Pairs]] = {
     "regions": _facts("town", "region"),
     "instruments": _facts("person", "instrument"),
 }
-WEIGHTS = [3, 4, 1, 1, 1, 1, 1]  # of the rules
+WEIGHTS = [5, 4, 2, 1, 1, 1, 1]  # of the rules
 
 
 def pair_list(rng: random.Random, world: World, rule: str = "") -> str:

@@ -15,7 +15,7 @@ from llm_assets.compute.jobs import JobError, dump_job, load_job
 from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.shape import ModelShape
 
-PACKAGES = ("tools", "evaluation", "pretraining", "finetuning", "reinforcement", "preference", "release")
+PACKAGES = ("tools", "evaluation", "pretraining", "finetuning", "reinforcement", "preference")
 
 
 @dataclass(frozen=True)

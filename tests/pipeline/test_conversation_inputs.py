@@ -38,7 +38,14 @@ def test_malformed_lines_of_a_users_file_are_rejected_and_overlapping_ones_left_
     assert table_of(artifact, "rejects").select("file", "line").rows() == [("mine", 2), ("mine", 3)]
     overlaps = table_of(artifact, "overlaps").select("source", "line", "evaluation")
     assert overlaps.rows() == [("mine", 4, "identity")]
-    assert set(artifact.record.stats["left_out"]) == {"known", "fictitious", "open", "reading", "unknown"}
+    assert set(artifact.record.stats["left_out"]) == {
+        "known",
+        "fictitious",
+        "open",
+        "two_hops",
+        "reading",
+        "unknown",
+    }
 
 
 def test_a_users_file_is_identified_by_its_content_and_not_by_its_path(base_recipe, tmp_path):

@@ -34,7 +34,7 @@ def test_the_scorecard_covers_every_stage(pipeline):
         "Base model",
         "Reinforcement learning",
         "Preference tuning",
-        "Side by side",
+        "Answers side by side",
         "Costs",
         "Identities",
     )

@@ -48,7 +48,9 @@ def leave_traces(data, texts):
     staging.mkdir(parents=True)
     pl.DataFrame({"text": texts}).write_parquet(staging / "a.parquet")
     (data / "rankings").mkdir()
-    rankings = [{"question": texts[0], "first": "a", "second": "b"}, {"question": "Who?", "first": "a", "second": "b"}]
+    # A single run may be unique only by its first characters, and the words behind them on other pages too.
+    quote = " ".join(texts[:5])
+    rankings = [{"question": quote, "first": "a", "second": "b"}, {"question": "Who?", "first": "a", "second": "b"}]
     (data / "rankings" / "me.jsonl").write_text("".join(json.dumps(ranking) + "\n" for ranking in rankings))
 
 
