@@ -1,9 +1,9 @@
 """Problems of several steps that can be asked at once and step by step: pointer chasing and running sums.
 
 Pointer chasing (k-hop composition; Sanford, Hsu, Telgarsky, arXiv:2402.09268) gives where each letter leads, in random
-order: ``ad;df;fb;…|a3`` starts at a and goes three hops on. A running sum gives a digit for each letter:
-``a3b4c5`` is 3 + 4 + 5, modulo 10. The mark after a problem says how it is to be answered: ``!`` at once, ``?`` step by
-step, ``.`` with as many dots as the steps have characters.
+order: ``ad;df;fb;…|3?a`` starts at a and goes three hops on. A running sum gives a digit for each letter:
+``a3b4c5?`` is 3 + 4 + 5, modulo 10. The mark says how the problem is to be answered: ``!`` at once, ``?`` step by step,
+``.`` with as many dots as the steps have characters.
 """
 
 from __future__ import annotations

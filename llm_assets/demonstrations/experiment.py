@@ -36,6 +36,10 @@ def byte_encoding() -> Encoding:
     return Encoding("bytes", GPT2_PATTERN, {bytes([byte]): byte for byte in range(256)})
 
 
+def quiet(kind: str, **values: Any) -> None:
+    """A Reporter for a training within a run, whose curve nobody reads."""
+
+
 def observation(figure: str, series: str, x: float, seed: int, values: Iterable[float]) -> dict[str, Any]:
     """What was observed of a figure: one value per question, for the place `x` of a series and one seed."""
     return {"figure": figure, "series": series, "x": x, "seed": seed, "values": [float(value) for value in values]}
@@ -111,7 +115,7 @@ def train_small(
     model: Transformer, data: SequenceSource, plan: TrainingPlan, run: Run, hooks: Hooks | None = None
 ) -> Transformer:
     """Train a model in the run's folder, or load it if it is trained already; returns it ready for evaluation."""
-    train(model, data, plan, TrainingProcess(run.folder, run.devices, lambda kind, **values: None), hooks)
+    train(model, data, plan, TrainingProcess(run.folder, run.devices, quiet), hooks)
     return model.eval()
 
 

@@ -25,6 +25,7 @@ from .experiment import (
     example,
     new_model,
     observation,
+    quiet,
     run_all,
     small_plan,
     small_shape,
@@ -137,7 +138,7 @@ class Experiment:
         def prompt(number: int) -> list[int]:
             return self.encoding.document(prompt_of(self.chain("reinforce", number, TRAIN)))
 
-        process = TrainingProcess(run.folder / POLICY, run.devices, lambda kind, **values: None)
+        process = TrainingProcess(run.folder / POLICY, run.devices, quiet)
         process.folder.mkdir(exist_ok=True)
         evaluation = PolicyEvaluation(self.evaluate)
         return PolicyTrainer(engine, plan, process, PolicyTask(prompt, reward), evaluation).run()

@@ -27,7 +27,7 @@ from llm_assets.training.pairs import Pairs, pair_target_losses
 from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
 from llm_assets.training.processes import TrainingProcess, join_processes
 
-from .experiment import Findings, Run, example, observation, run_all
+from .experiment import Findings, Run, example, observation, quiet, run_all
 from .jobs import (
     BEST_GOLD,
     BEST_PROXY,
@@ -40,8 +40,6 @@ from .jobs import (
     divergence_of_best,
 )
 
-Answers = list[list[dict[str, Any]]]  # by prompt, as `answer_row` returns them
-
 
 def main(job: OverOptimisationJob, folder: Path, report: Reporter) -> None:
     """Fit a reward model per size and seed, and optimise answers by it in two ways."""
@@ -51,10 +49,6 @@ def main(job: OverOptimisationJob, folder: Path, report: Reporter) -> None:
         return Experiment(job, run, sizes[run.condition]).findings()
 
     write_results(folder, run_all(folder, report, join_processes(job.device), list(sizes), job.seeds, measure))
-
-
-def quiet(kind: str, **values: Any) -> None:
-    """A training's reports, which nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +66,28 @@ class Scale:
 
     def __call__(self, prompts: Sequence[PromptRow], answers: Sequence[dict[str, Any]]) -> list[float]:
         return [(value - self.mean) / self.standard_deviation for value in self.score(prompts, answers)]
+
+
+def scores_of_best(proxies: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
+    """The score of the best by the proxy among each `count` answers to a prompt, as a mean for each prompt.
+
+    proxies, scores: (prompts, answers), both of the same answers. Answers that are left over form no group.
+    """
+    groups = proxies.shape[1] // count
+    of_proxies, of_scores = (of[:, : groups * count].reshape(-1, groups, count) for of in (proxies, scores))
+    return np.take_along_axis(of_scores, of_proxies.argmax(-1)[..., None], -1).mean((1, 2))
+
+
+def stopping_step(rows: Sequence[dict[str, Any]], patience: int, margin: float) -> int:
+    """The step at which the over-optimisation monitor would have stopped; the last one if it would not."""
+    evaluations = [
+        {"step": row["step"], "proxy": float(np.mean(row[RL_PROXY])), "gold": float(np.mean(row[RL_GOLD]))}
+        for row in rows
+    ]
+    for end in range(1, len(evaluations) + 1):
+        if over_optimised(evaluations[:end], patience, margin):
+            return int(evaluations[end - 1]["step"])
+    return int(evaluations[-1]["step"])
 
 
 class Experiment:
@@ -93,11 +109,10 @@ class Experiment:
         completions = sample_answers(
             self.engine, questions, max(job.answers), plan.temperature, plan.max_tokens, run.seed
         )
-        answers = [[answer_row(self.engine, completion) for completion in of_prompt] for of_prompt in completions]
-        prompts = [prompt for prompt, of_prompt in zip(job.monitor, answers, strict=True) for _ in of_prompt]
-        flat = [answer for of_prompt in answers for answer in of_prompt]
-        scaled_proxy, scaled_gold = Scale.of(proxy, prompts, flat), Scale.of(gold, prompts, flat)
-        best = self.best_of(answers, scaled_proxy(prompts, flat), scaled_gold(prompts, flat))
+        answers = [answer_row(self.engine, completion) for of_prompt in completions for completion in of_prompt]
+        prompts = [prompt for prompt, of_prompt in zip(job.monitor, completions, strict=True) for _ in of_prompt]
+        scaled_proxy, scaled_gold = Scale.of(proxy, prompts, answers), Scale.of(gold, prompts, answers)
+        best = self.best_of(scaled_proxy(prompts, answers), scaled_gold(prompts, answers))
         tuned, examples = self.tune(proxy, scaled_proxy, scaled_gold)
         return {"observations": best + tuned, "examples": examples if run.seed == 1 else []}
 
@@ -122,19 +137,15 @@ class Experiment:
         (last / REWARD_SCALE).write_text(json.dumps(scale))
         return last
 
-    def best_of(self, answers: Answers, proxy: Sequence[float], gold: Sequence[float]) -> list[dict[str, Any]]:
-        """Proxy and gold of the answer with the best proxy, among each n of a prompt's answers."""
-        most = len(answers[0])
-        proxies, golds = (np.array(scores).reshape(-1, most) for scores in (proxy, gold))
+    def best_of(self, proxy: Sequence[float], gold: Sequence[float]) -> list[dict[str, Any]]:
+        """Observations of the best of n answers, for each n; proxy, gold: of every answer, prompt by prompt."""
+        proxies, golds = (np.array(scores).reshape(-1, max(self.job.answers)) for scores in (proxy, gold))
         observations = []
         for count in self.job.answers:
-            groups = most // count
-            choices = proxies[:, : groups * count].reshape(-1, groups, count).argmax(-1)[..., None]
             place = math.sqrt(divergence_of_best(count))
             for figure, scores in ((BEST_PROXY, proxies), (BEST_GOLD, golds)):
-                of_groups = scores[:, : groups * count].reshape(-1, groups, count)
-                chosen = np.take_along_axis(of_groups, choices, -1).mean((1, 2))
-                observations.append(observation(figure, self.series, place, self.run.seed, chosen))
+                values = scores_of_best(proxies, scores, count)
+                observations.append(observation(figure, self.series, place, self.run.seed, values))
         return observations
 
     def tune(
@@ -167,7 +178,7 @@ class Experiment:
             for row in rows
             for figure in (RL_PROXY, RL_GOLD, ROOT_KL)
         ]
-        stopped = self.stopping_step(rows)
+        stopped = stopping_step(rows, job.patience, job.margin)
         observations.append(observation(STOP, "monitor", self.size, run.seed, [stopped]))
         question = job.monitor[0].question
         shown = [rows[0], rows[-1]]
@@ -202,17 +213,6 @@ class Experiment:
         first = self.first_engine.log_likelihoods(prompts, [completion.tokens for completion in completions])
         now = [sum(completion.log_probabilities) for completion in completions]
         return sum(a - b for a, b in zip(now, first, strict=True)) / len(now)
-
-    def stopping_step(self, rows: Sequence[dict[str, Any]]) -> int:
-        """The step at which the over-optimisation monitor would have stopped; the last one if it would not."""
-        evaluations = [
-            {"step": row["step"], "proxy": float(np.mean(row[RL_PROXY])), "gold": float(np.mean(row[RL_GOLD]))}
-            for row in rows
-        ]
-        for end in range(1, len(evaluations) + 1):
-            if over_optimised(evaluations[:end], self.job.patience, self.job.margin):
-                return int(evaluations[end - 1]["step"])
-        return int(evaluations[-1]["step"])
 
 
 if __name__ == "__main__":

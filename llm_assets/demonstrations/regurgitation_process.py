@@ -66,14 +66,7 @@ def measure_run(job: RegurgitationJob, run: Run, encoding: Encoding, excerpts: n
     for number, group in enumerate(groups):
         repeated, series = job.repetitions[number // 2], UNSEEN if number % 2 else SEEN
         stream = Excerpts(excerpts[group])
-        rows = recitations(
-            engine,
-            stream,
-            range(len(group)),
-            job.prefix_tokens,
-            job.recited_tokens,
-            run.seed,  # type: ignore[arg-type]
-        )
+        rows = recitations(engine, stream, range(len(group)), job.prefix_tokens, job.recited_tokens, run.seed)
         recited = [row["matched"] >= job.recited_tokens for row in rows]
         findings["observations"] += [
             observation(RECITED, series, repeated, run.seed, recited),

@@ -1,24 +1,14 @@
 """The best of n answers, the divergence that it costs, and where the monitor would stop."""
 
 import math
-from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 
-from llm_assets.demonstrations.jobs import BEST_GOLD, BEST_PROXY, RL_GOLD, RL_PROXY, ROOT_KL, divergence_of_best
+from llm_assets.demonstrations.jobs import RL_GOLD, RL_PROXY, ROOT_KL, divergence_of_best
 from llm_assets.demonstrations.over_optimisation import against_divergence
-from llm_assets.demonstrations.over_optimisation_process import Experiment, Scale
-
-
-@pytest.fixture
-def experiment():
-    """An experiment without its models, which these functions do not use."""
-    bare = Experiment.__new__(Experiment)
-    bare.job = SimpleNamespace(answers=(1, 2, 4), patience=2, margin=0.1)
-    bare.run = SimpleNamespace(seed=1)
-    bare.series = "4 rankings"
-    return bare
+from llm_assets.demonstrations.over_optimisation_process import Scale, scores_of_best, stopping_step
 
 
 @pytest.mark.parametrize(("answers", "nats"), [(1, 0.0), (2, math.log(2) - 0.5), (16, math.log(16) - 15 / 16)])
@@ -26,13 +16,11 @@ def test_the_divergence_of_the_best_of_n(answers, nats):
     assert divergence_of_best(answers) == pytest.approx(nats)
 
 
-def test_the_best_by_the_proxy_is_chosen_whatever_its_gold(experiment):
-    proxy, gold = [0.0, 1.0, 3.0, 2.0], [5.0, 6.0, 7.0, 8.0]
-    rows = experiment.best_of([[{}] * 4], proxy, gold)
-    values = {(row["figure"], row["x"]): row["values"] for row in rows}
-    places = [math.sqrt(divergence_of_best(count)) for count in (1, 2, 4)]
-    assert [values[BEST_PROXY, place] for place in places] == [[1.5], [2.0], [3.0]]
-    assert [values[BEST_GOLD, place] for place in places] == [[6.5], [6.5], [7.0]]
+@pytest.mark.parametrize(("count", "proxy", "gold"), [(1, 1.5, 6.5), (2, 2.0, 6.5), (3, 3.0, 7.0), (4, 3.0, 7.0)])
+def test_the_best_by_the_proxy_is_chosen_whatever_its_gold(count, proxy, gold):
+    proxies, golds = np.array([[0.0, 1.0, 3.0, 2.0]]), np.array([[5.0, 6.0, 7.0, 8.0]])
+    assert scores_of_best(proxies, proxies, count).tolist() == [proxy]
+    assert scores_of_best(proxies, golds, count).tolist() == [gold]
 
 
 def evaluations(golds, proxies):
@@ -41,8 +29,8 @@ def evaluations(golds, proxies):
 
 
 @pytest.mark.parametrize(("golds", "step"), [([0, 1, 0.5, 0.4, 0.3], 30), ([0, 1, 2, 3, 4], 40)])
-def test_the_monitor_stops_where_gold_falls_and_the_proxy_rises(golds, step, experiment):
-    assert experiment.stopping_step(evaluations(golds, [0, 1, 2, 3, 4])) == step
+def test_the_monitor_stops_where_gold_falls_and_the_proxy_rises(golds, step):
+    assert stopping_step(evaluations(golds, [0, 1, 2, 3, 4]), patience=2, margin=0.1) == step
 
 
 def test_scores_are_scaled_by_the_first_answers():
