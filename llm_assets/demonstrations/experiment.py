@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from llm_assets.compute.process import Reporter
 from llm_assets.model import IGNORE
@@ -40,9 +41,12 @@ def quiet(kind: str, **values: Any) -> None:
     """A Reporter for a training within a run, whose curve nobody reads."""
 
 
-def observation(figure: str, series: str, x: float, seed: int, values: Iterable[float]) -> dict[str, Any]:
-    """What was observed of a figure: one value per question, for the place `x` of a series and one seed."""
-    return {"figure": figure, "series": series, "x": x, "seed": seed, "values": [float(value) for value in values]}
+def observation(figure: str, series: str, x: float, seed: int, values: ArrayLike) -> dict[str, Any]:
+    """What was observed of a figure: one value per question, for the place `x` of a series and one seed.
+
+    values: numbers, or whether something is so, of which the figure is the share.
+    """
+    return {"figure": figure, "series": series, "x": x, "seed": seed, "values": np.asarray(values).tolist()}
 
 
 def example(series: str, seed: int, prompt: str, text: str, expected: str = "") -> dict[str, Any]:

@@ -115,7 +115,7 @@ def to_findings(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -
             if not numbers:
                 continue
             for grade in GRADES:
-                values = [float(grades[number] == grade) for number in numbers]
+                values = [grades[number] == grade for number in numbers]
                 key = {"figure": grade, "series": title, "x": way_number(way), "seed": 1}
                 observations.append({**key, "values": values})
             for number in numbers[:EXAMPLES]:

@@ -41,11 +41,12 @@ def at_most(bound: float, text: str, figure: str, series: str, x: float) -> Clai
 def pooled(values_by_seed: Sequence[Sequence[float]]) -> Estimate:
     """The mean of the values of all seeds, with an interval that covers questions and seeds.
 
-    It is Wilson's interval for values of 0 and 1, else a bootstrap interval, widened to the range of the seeds' means:
-    questions to one model say nothing about how much models differ. Raises ValueError without values.
+    It is Wilson's interval for the share of true values, a bootstrap interval for numbers, widened to the range of the
+    seeds' means: questions to one model say nothing about how much models differ. Raises ValueError without values.
     """
     values = [value for of_seed in values_by_seed for value in of_seed]
-    whole = share(round(sum(values)), len(values)) if {*values} <= {0.0, 1.0} else mean(values)
+    are_shares = all(isinstance(value, bool) for value in values)
+    whole = share(sum(values), len(values)) if are_shares else mean(values)
     means = [sum(of_seed) / len(of_seed) for of_seed in values_by_seed if len(of_seed)]
     return whole._replace(low=min(whole.low, *means), high=max(whole.high, *means))
 
@@ -55,7 +56,7 @@ def result_tables(observations: Sequence[Mapping[str, Any]]) -> tuple[pl.DataFra
     by_key: dict[tuple[str, str, float], dict[int, list[float]]] = {}
     for row in observations:
         seeds = by_key.setdefault((row["figure"], row["series"], float(row["x"])), {})
-        seeds.setdefault(row["seed"], []).extend(map(float, row["values"]))
+        seeds.setdefault(row["seed"], []).extend(row["values"])
     results, of_seeds = [], []
     for key, seeds in by_key.items():
         results.append((*key, *pooled(list(seeds.values())), len(seeds)))

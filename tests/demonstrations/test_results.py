@@ -12,21 +12,22 @@ def observed(values, seed=1, x=1, series="s", figure="right"):
 
 
 def test_a_share_has_wilsons_interval_over_the_questions_of_all_seeds():
-    assert pooled([[1.0] * 40 + [0.0] * 10] * 2) == share(80, 100)
+    assert pooled([[True] * 40 + [False] * 10] * 2) == share(80, 100)
 
 
 def test_the_interval_covers_the_means_of_all_seeds():
-    whole = pooled([[1.0] * 500, [0.0] * 500])
+    whole = pooled([[True] * 500, [False] * 500])
     assert (whole.value, whole.low, whole.high, whole.n) == (0.5, 0.0, 1.0, 1000)
 
 
 def test_values_that_are_no_shares_have_a_bootstrap_interval():
     estimate = pooled([[0.1, 0.9, 0.5, 0.7]])
     assert estimate.value == pytest.approx(0.55) and 0.1 < estimate.low < 0.55 < estimate.high < 0.9
+    assert pooled([[1, 1], [1]]) == (1.0, 1.0, 1.0, 3)
 
 
 def test_observations_of_the_same_figure_and_place_are_pooled():
-    results, by_seed = result_tables([observed([1, 0]), observed([1, 1], seed=2), observed([0], x=2)])
+    results, by_seed = result_tables([observed([True, False]), observed([True, True], seed=2), observed([False], x=2)])
     assert results.select("x", "value", "n", "seeds").rows() == [(1.0, 0.75, 4, 2), (2.0, 0.0, 1, 1)]
     assert by_seed.select("x", "seed", "value").rows() == [(1.0, 1, 0.5), (1.0, 2, 1.0), (2.0, 1, 0.0)]
 
@@ -39,13 +40,13 @@ def test_observations_of_the_same_figure_and_place_are_pooled():
     ],
 )
 def test_the_whole_interval_decides_on_a_claim(claim, verdict):
-    results, _ = result_tables([observed([1.0] * 80 + [0.0] * 20)])
+    results, _ = result_tables([observed([True] * 80 + [False] * 20)])
     claims = [claim(bound, "c", "right", "s", 1.0) for bound in verdict]
     assert judge(claims, results)["verdict"].to_list() == list(verdict.values())
 
 
 def test_a_claim_about_what_was_not_measured_is_an_error():
-    results, _ = result_tables([observed([1.0])])
+    results, _ = result_tables([observed([True])])
     with pytest.raises(KeyError, match="was not measured"):
         judge([at_least(0.5, "c", "right", "other", 1.0)], results)
 
