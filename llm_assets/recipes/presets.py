@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .compute import Compute
 from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SftEvaluation
 from .preference import HumanRankings, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation, SimulatedLabeller
 from .pretraining import Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
@@ -28,7 +29,7 @@ def laptop() -> Recipe:
         tokenizer=Tokenizer(vocabulary=2048, digits=2),
         token_shards=TokenShards(shard_tokens=1 << 18),
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
-        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validation_runs=5),
+        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validation_runs=5, compute=Compute(compile=True)),
         knowledge_boundary=KnowledgeBoundary(samples=2),
         conversations=Conversations(
             count=32_000,
