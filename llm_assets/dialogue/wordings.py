@@ -81,6 +81,10 @@ SUMS = Wordings(
         "Please add {a} and {b}.",
         "How much is {a} plus {b}?",
         "Can you tell me what {a} + {b} is?",
+        "What does {a} + {b} come to?",
+        "Let me know what {a} + {b} is.",
+        "Could you work out {a} + {b}?",
+        "What is the result of {a} + {b}?",
     ),
 )
 DIFFERENCES = Wordings(
@@ -105,6 +109,10 @@ DIFFERENCES = Wordings(
         "Please take {b} from {a}.",
         "How much is {a} minus {b}?",
         "Can you tell me what {a} - {b} is?",
+        "What does {a} - {b} come to?",
+        "Let me know what {a} - {b} is.",
+        "Could you work out {a} - {b}?",
+        "What is the result of {a} - {b}?",
     ),
 )
 COUNTS = Wordings(
@@ -119,11 +127,28 @@ COUNTS = Wordings(
         'I would like to know how many times the letter {c} is in "{w}".',
         'Say how often "{w}" has the letter {c}.',
         'How many {c} are there in "{w}"?',
+        'How many times does {c} appear in "{w}"?',
+        'How often does "{w}" contain the letter {c}?',
+        'In the word "{w}", how often do you see the letter {c}?',
+        'How many letters of "{w}" are {c}?',
+        'Find out how often the letter {c} is in "{w}".',
+        'Do you know how many times {c} occurs in the word "{w}"?',
+        'Tell me the number of letters {c} in "{w}".',
+        'The word is "{w}". How many times does it contain the letter {c}?',
+        'Look for the letter {c} in "{w}". How often is it there?',
+        'Could you count how many times the letter {c} is in the word "{w}"?',
+        'How often is there a {c} in "{w}"?',
+        'How many times is there a letter {c} in the word "{w}"?',
     ),
     (
         'How often does the letter {c} stand in "{w}"?',
         'Please count the letter {c} in the word "{w}".',
         'How many times is the letter {c} in "{w}"?',
+        'How many times can you find the letter {c} in "{w}"?',
+        'I want to know how often {c} is in the word "{w}".',
+        'Can you tell me how often the letter {c} occurs in "{w}"?',
+        'What is the count of the letter {c} in the word "{w}"?',
+        'How many {c} does the word "{w}" have?',
     ),
 )
 SPELLINGS = Wordings(
@@ -144,6 +169,10 @@ SPELLINGS = Wordings(
         'Tell me the letters of "{w}".',
         'Please spell the word "{w}".',
         'I want to know how "{w}" is spelled.',
+        'Give me the letters of "{w}".',
+        'How does one spell "{w}"?',
+        'Could you spell "{w}"?',
+        'Say how the word "{w}" is spelled.',
     ),
 )
 # Calculations of two numbers or more. Those of training are wordings of SUMS too.
@@ -156,7 +185,16 @@ CALCULATIONS = Wordings(
         "Please calculate {e}.",
         "I would like to know what {e} is.",
     ),
-    ("What do you get for {e}?", "Please work out {e}.", "Can you tell me what {e} is?", "Work out {e} for me."),
+    (
+        "What do you get for {e}?",
+        "Please work out {e}.",
+        "Can you tell me what {e} is?",
+        "Work out {e} for me.",
+        "What does {e} come to?",
+        "Let me know what {e} is.",
+        "Could you work out {e}?",
+        "What is the result of {e}?",
+    ),
 )
 # How an entity is named by a fact about another: {e} is that other entity. Other relations are "the … of {e}".
 NOUN_PHRASES = {
