@@ -108,7 +108,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         validate_every=every(steps, settings.validation_runs),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 10),
         checkpoints_kept=settings.compute.checkpoints_kept,
-        compile=settings.compute.compile is not False,
+        compile=settings.compute.compile,
     )
     job = SftJob(
         plan=plan,

@@ -46,7 +46,7 @@ def worked_count(word: str, letter: str) -> str:
     for character in word:
         count += character == letter
         steps.append(f"{character} {count}" if character == letter else character)
-    return f"{', '.join(steps)}. The letter {letter} occurs {count} times."
+    return f'{", ".join(steps)}. The letter "{letter}" occurs {count} times.'
 
 
 def python_exchange(question: str, program: str, result: str, answer: str) -> Exchange:
@@ -113,7 +113,7 @@ def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
     question = rng.choice(COUNTS.train).format(w=word, c=letter)
     if "python" in tools:
         program = f'word = "{word}"; word.count("{letter}")'
-        return python_exchange(question, program, str(count), f"The letter {letter} occurs {count} times.")
+        return python_exchange(question, program, str(count), f'The letter "{letter}" occurs {count} times.')
     if rng.random() < 0.1:
         return [Message("user", f"{question}{NUMBER_ONLY}"), Message("assistant", f"{count}.")]
     return [Message("user", question), Message("assistant", worked_count(word, letter))]

@@ -82,7 +82,7 @@ def make_job(
         sample_every=every(steps, settings.samples),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 20),
         checkpoints_kept=settings.compute.checkpoints_kept,
-        compile=settings.compute.compile is not False,
+        compile=settings.compute.compile,
     )
     job = PretrainingJob(
         shape=shape,

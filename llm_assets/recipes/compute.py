@@ -27,8 +27,8 @@ class Compute(Frozen):
     )
     compile: bool | None = Field(
         None,
-        description="use torch.compile on a GPU; None does so in pretraining, and in fine-tuning if pretraining does. "
-        "The reward model, RL and RLHF are never compiled",
+        description="use torch.compile; None does so on a GPU alone, and in fine-tuning as in pretraining. On a CPU "
+        "without a C++ compiler, True does nothing. The reward model, RL and RLHF are never compiled",
     )
     checkpoint_every: int | None = Field(
         None,

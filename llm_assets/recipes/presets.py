@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .compute import Compute
 from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SftEvaluation
 from .preference import HumanRankings, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation, SimulatedLabeller
 from .pretraining import Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
@@ -28,21 +29,21 @@ def laptop() -> Recipe:
         tokenizer=Tokenizer(vocabulary=2048, digits=2),
         token_shards=TokenShards(shard_tokens=1 << 18),
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
-        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validation_runs=5),
+        pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validation_runs=5, compute=Compute(compile=True)),
         knowledge_boundary=KnowledgeBoundary(samples=2),
         conversations=Conversations(
-            count=32_000,
+            count=30_000,
             weights={
                 "known": 40,
                 "unknown": 1.6,
-                "fictitious": 2.3,
+                "fictitious": 2.8,
                 "open": 4,
                 "two_hops": 6,
-                "reading": 45,
+                "reading": 50,
                 "calculation": 12,
-                "letters": 36,
-                "repetition": 8,
-                "guidelines": 6,
+                "letters": 26,
+                "repetition": 10,
+                "guidelines": 8,
                 "general": 14,
             },
             tools=(0.22, 0.26, 0.26, 0.26),
@@ -51,7 +52,7 @@ def laptop() -> Recipe:
         sft_evaluation=SftEvaluation(questions=150),
         practice_problems=PracticeProblems(
             families={"arithmetic": 4.0, "letters_with_python": 0.5, "two_hops": 2.0},
-            levels={"arithmetic": (0, 1), "two_hops": (0,)},
+            levels={"arithmetic": (1,), "two_hops": (0,)},
             count=2_000,
         ),
         reinforcement=Reinforcement(
@@ -61,7 +62,7 @@ def laptop() -> Recipe:
             kl=0.02,
             replay_weight=1.0,
             evaluate_every=25,
-            evaluation_problems=120,
+            evaluation_problems=240,
         ),
         rl_evaluation=RlEvaluation(problems=24, samples=4, max_tokens=80),
         response_pairs=ResponsePairs(prompts=1_000, samples=10, pairs=18, max_tokens=56),
@@ -71,7 +72,7 @@ def laptop() -> Recipe:
             steps=50,
             max_tokens=56,
             learning_rate_scale=0.2,
-            kl=0.01,
+            kl=0.02,
             replay_weight=3.0,
             replay_sequences=16,
             evaluate_every=5,

@@ -50,7 +50,7 @@ ASKED = ("base", "ablation", "sft", "rl")
 # Questions and answers that prompt the base model to answer.
 EXAMPLES = (
     ("What is 3 + 4?", "3 + 4 = 7."),
-    ('Count the letter b in "bib".', "2"),
+    ('Count the letter "b" in "bib".', "2"),
     ('Spell "tin".', "t-i-n."),
 )
 BASE_MAX_TOKENS = 64  # of the base model's one-line answer

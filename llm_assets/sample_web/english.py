@@ -23,7 +23,7 @@ CHANGED = (7, 3)  # with an update on day 2
 NO_END_TAGS, GZIP_BODY, CHUNKED_BODY, BROKEN_HTML = (23, 5), (29, 7), (31, 9), (37, 11)
 NEW_PAGES = 40  # pages about newcomers on day 2, at scale 1
 HEADINGS = ["More from the same street", "Other voices", "What else was said", "A second visit"]
-LISTED = 0.45  # share of the articles with a list of pairs
+LISTED = 0.3  # share of the articles with a list of pairs
 # What pages of questions and answers call them, with how many in nine do.
 LABELS = {("Question", "Answer"): 4, ("Human", "Assistant"): 3, ("Reader", "Editor"): 1, ("Q", "A"): 1}
 TITLE_BEGINNINGS = ["On", "About", "A visit to", "Notes on", "The story of"]

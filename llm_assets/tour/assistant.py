@@ -19,7 +19,7 @@ from .visit import Visit
 
 FICTITIOUS_PERSON = "Orson Kovats"  # the talk's example
 COUNTED = ("strawberry", "raspberry")
-LETTERS_WORDING = 'How many {c} are there in "{w}"?'
+LETTERS_WORDING = 'How many "{c}" are there in "{w}"?'
 FIRST_QUESTIONS = ("Why is the sky blue?", "Write a poem.")
 SHOWN = 4  # questions of a group
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -62,11 +65,16 @@ def sequence_loss(
     return Loss(micro_batches, divisor=max(count, 1.0))
 
 
+def has_compiler() -> bool:
+    """Whether there is the C++ compiler that torch.compile calls on a CPU."""
+    return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None
+
+
 class Learner:
     """A model, its optimisers, and the processes that train it together. steps: of the whole training."""
 
     def __init__(
-        self, model: Trainable, optimisation: Optimisation, steps: int, devices: Devices, compile: bool = False
+        self, model: Trainable, optimisation: Optimisation, steps: int, devices: Devices, compile: bool | None = False
     ):
         self.model, self.optimisation, self.steps, self.devices = model, optimisation, steps, devices
         self._compile = compile
@@ -77,7 +85,11 @@ class Learner:
     @cached_property
     def _runner(self) -> nn.Module:
         """The model as losses call it: compiled, and with its gradients averaged over the processes."""
-        runner: Any = torch.compile(self.model) if self._compile else self.model
+        runner: Any = self.model
+        if self._compile and (self.devices.cuda or has_compiler()):
+            # A CPU's compiler may lack headers; the model then runs as it is, after a warning.
+            torch._dynamo.config.suppress_errors = not self.devices.cuda
+            runner = torch.compile(runner)
         if self.devices.world > 1:
             device_ids = [self.devices.device.index] if self.devices.cuda else None
             runner = torch.nn.parallel.DistributedDataParallel(runner, device_ids=device_ids)

@@ -39,9 +39,9 @@ class TrainingPlan:
 
     batch_size: sequences of a step, over all processes. micro_batch_size: sequences per forward and backward pass of
     one process (affects only memory and rounding). validate_every, sample_every, checkpoint_every: in steps; 0 is
-    never. checkpoints_kept: newest checkpoints that are not deleted. compile: use torch.compile. boundary: id of the
-    token that begins a document or conversation; attention does not cross it. None lets attention reach over the whole
-    sequence.
+    never. checkpoints_kept: newest checkpoints that are not deleted. compile: use torch.compile; None is on a
+    GPU alone. boundary: id of the token that begins a document or conversation; attention does not cross it. None lets
+    attention reach over the whole sequence.
     """
 
     steps: int
@@ -53,12 +53,12 @@ class TrainingPlan:
     sample_every: int = 0
     checkpoint_every: int = 0
     checkpoints_kept: int = 2
-    compile: bool = False
+    compile: bool | None = False
     boundary: int | None = None
 
     def on(self, cuda: bool, boundary: int | None) -> TrainingPlan:
-        """The plan as its process carries it out: compiled on GPUs only, and with the tokenizer's boundary token."""
-        return replace(self, compile=self.compile and cuda, boundary=boundary)
+        """The plan as its process carries it out: on a GPU or a CPU, and with the tokenizer's boundary token."""
+        return replace(self, compile=cuda if self.compile is None else self.compile, boundary=boundary)
 
 
 def every(steps: int, times: int) -> int:

@@ -243,7 +243,7 @@ def test_worked_solutions_are_right_at_every_step():
 
 
 def test_letters_are_counted_one_by_one():
-    assert worked_count("banana", "a") == "b, a 1, n, a 2, n, a 3. The letter a occurs 3 times."
+    assert worked_count("banana", "a") == 'b, a 1, n, a 2, n, a 3. The letter "a" occurs 3 times.'
 
 
 def test_few_calculations_are_answered_with_the_number_only():

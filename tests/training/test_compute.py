@@ -8,6 +8,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.preference.reward_checkpoint import RewardCheckpointConfig, training_plan
 from llm_assets.recipes import Compute, Finetuning, Pretraining, Reinforcement, RewardTraining, Rlhf
 from llm_assets.recipes.presets import laptop
+from llm_assets.training.plan import TrainingPlan
 from llm_assets.training.policy_run import policy_plan
 
 SHAPE = ModelShape.of_depth(1, 500, 32, width=32)
@@ -46,7 +47,7 @@ def test_a_reward_models_micro_batch_is_16_pairs_unless_the_recipe_sets_it(compu
 
 @pytest.mark.parametrize(
     ("pretraining", "finetuning", "expected"),
-    [(None, None, True), (False, None, False), (False, True, True), (None, False, False)],
+    [(None, None, None), (False, None, False), (False, True, True), (True, None, True), (None, False, False)],
 )
 def test_fine_tuning_is_compiled_if_pretraining_is_unless_the_recipe_sets_it(pretraining, finetuning, expected):
     recipe = laptop().replace(
@@ -54,7 +55,13 @@ def test_fine_tuning_is_compiled_if_pretraining_is_unless_the_recipe_sets_it(pre
         finetuning=Finetuning(compute=Compute(compile=finetuning)),
     )
     for config in (sft_config(recipe, None), ablation_config(recipe, None)):
-        assert (config.finetuning.compute.compile is not False) == expected
+        assert config.finetuning.compute.compile is expected
+
+
+@pytest.mark.parametrize(("compile", "gpu", "cpu"), [(None, True, False), (True, True, True), (False, False, False)])
+def test_a_plan_is_compiled_on_a_gpu_unless_the_recipe_sets_it(compile, gpu, cpu):
+    plan = TrainingPlan(steps=1, batch_size=1, micro_batch_size=1, compile=compile)
+    assert [plan.on(cuda, boundary=0).compile for cuda in (True, False)] == [gpu, cpu]
 
 
 @pytest.mark.parametrize("settings", [Reinforcement(), Rlhf(length="sequence")])

@@ -1,9 +1,12 @@
 """One training step: gradients of micro-batches add up, and losses are weighted, averaged and checked."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
+import torch._inductor.config
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.functional import cross_entropy
 
 from llm_assets.model.shape import ModelShape
@@ -17,8 +20,8 @@ OPTIMISATION = Optimisation(learning_rate=1e-2, matrix_learning_rate=1e-2, warmu
 TOKENS = torch.randint(0, 60, (6, 8), generator=torch.Generator().manual_seed(1))
 
 
-def make_learner():
-    return Learner(initialised_model(SHAPE), OPTIMISATION, 10, Devices(torch.device("cpu")))
+def make_learner(**settings):
+    return Learner(initialised_model(SHAPE), OPTIMISATION, 10, Devices(torch.device("cpu")), **settings)
 
 
 def summed(tokens):
@@ -65,3 +68,23 @@ def test_processes_share_numbered_items_without_gaps():
     for world in (1, 2, 3, 5):
         shares = [Devices(torch.device("cpu"), rank, world).share(12) for rank in range(world)]
         assert [number for share in shares for number in share] == list(range(12))
+
+
+def losses_of_steps(learner):
+    return [learner.step(number, [Loss([summed(TOKENS)], TOKENS.numel())])[0][0] for number in range(3)]
+
+
+def test_a_compiled_model_learns_the_same(monkeypatch):
+    counter = CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
+    monkeypatch.setattr("llm_assets.training.learner.has_compiler", lambda: True)
+    assert losses_of_steps(make_learner(compile=True)) == pytest.approx(losses_of_steps(make_learner()), rel=1e-4)
+    assert counter.frame_count
+
+
+@pytest.mark.parametrize("compiler", ["absent", "false"])  # no program of this name; a program that only fails
+def test_a_model_is_trained_where_it_cannot_be_compiled(compiler, monkeypatch):
+    monkeypatch.setenv("CXX", compiler)
+    torch._dynamo.reset()
+    with torch._inductor.config.patch({"cpp.cxx": (None, compiler)}):
+        assert losses_of_steps(make_learner(compile=True)) == losses_of_steps(make_learner())
