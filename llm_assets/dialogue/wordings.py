@@ -115,7 +115,7 @@ DIFFERENCES = Wordings(
         "What is the result of {a} - {b}?",
     ),
 )
-# Letters stand in quotation marks, as in a program: a letter after a space is another token.
+# Letters are in quotation marks, as in a program: a letter after a space is another token.
 COUNTS = Wordings(
     (
         'How many times does the letter "{c}" occur in "{w}"?',

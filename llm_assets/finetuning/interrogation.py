@@ -124,9 +124,9 @@ def relation_values(topics: pl.DataFrame) -> dict[str, dict[str, list[str]]]:
 def grade_answer(answer: str, topic: Mapping[str, Any], values: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
     """The grade of an answer by its text. topic: a row of Topics. values: see `relation_values`."""
     of_kind = values[topic["kind"]]
-    asked = of_kind[topic["relation"]]
-    graded = grade(answer, topic["answer"], asked)
-    if graded != "wrong" or any(holds(answer, value) for value in asked):
+    of_relation = of_kind[topic["relation"]]
+    graded = grade(answer, topic["answer"], of_relation)
+    if graded != "wrong" or any(holds(answer, value) for value in of_relation):
         return graded
     others = (value for relation, values in of_kind.items() if relation != topic["relation"] for value in values)
     return OTHER_RELATION if any(holds(answer, value) for value in others) else graded
