@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,12 @@ import polars as pl
 
 from llm_assets.artifacts.step import Step
 from llm_assets.compute.launch import run_job
-from llm_assets.evaluation.grading import grade, holds
+from llm_assets.evaluation.grading import grade
 from llm_assets.recipes import KnowledgeBoundary
 
 from .endpoint import JUDGE_PROMPT, ChatEndpoint, parse_verdict
 from .jobs import FewShotPrompt, InterrogationJob
 
-OTHER_RELATION = "other relation"  # the grade of an answer that states another fact than was asked for
 MODULE = "llm_assets.finetuning.knowledge_boundary_process"
 INTERROGATION_SCHEMA = {
     "topic": pl.Int64,
@@ -87,15 +86,17 @@ def grade_answers(
 ) -> pl.DataFrame:
     """One row per sampled answer (schema Interrogations).
 
-    An answer is right if it contains the topic's answer and no other answer to questions of the relation. One that has
-    no answer to these, but one to another relation of the same kind of entity, states another fact. An endpoint, if
-    there is one, judges the answers that do not contain the topic's answer word for word.
+    An answer is right if it contains the topic's answer and no other answer to questions of the relation. An endpoint,
+    if there is one, judges the answers that do not contain the topic's answer word for word.
     """
-    # The relations that an endpoint writes are too loose for other values to say anything.
-    values = None if endpoint else relation_values(topics)
+    distractors: dict[str, list[str]] = {}
+    for relation, answer in topics.select("relation", "answer").unique(maintain_order=True).iter_rows():
+        distractors.setdefault(relation, []).append(answer)
     rows = []
     for prompt, samples in zip(prompts, answers, strict=True):
         topic = topics.row(prompt.topic, named=True)
+        # The relations that an endpoint writes are too loose for other values to count as distractors.
+        topic_distractors = () if endpoint else distractors[topic["relation"]]
         for number, answer in enumerate(samples):
             rows.append(
                 {
@@ -103,33 +104,13 @@ def grade_answers(
                     "question": prompt.wording,
                     "sample": number,
                     "answer": answer,
-                    "grade": grade_answer(answer, topic, values) if values else grade(answer, topic["answer"]),
+                    "grade": grade(answer, topic["answer"], topic_distractors),
                     "judge": "text",
                 }
             )
     if endpoint:
         _judge_wrong_answers(rows, topics, endpoint)
     return pl.DataFrame(rows, schema=INTERROGATION_SCHEMA)
-
-
-def relation_values(topics: pl.DataFrame) -> dict[str, dict[str, list[str]]]:
-    """The answers to questions of each relation, by kind of entity and relation."""
-    values: dict[str, dict[str, list[str]]] = {}
-    distinct = topics.select("kind", "relation", "answer").unique(maintain_order=True)
-    for kind, relation, answer in distinct.iter_rows():
-        values.setdefault(kind, {}).setdefault(relation, []).append(answer)
-    return values
-
-
-def grade_answer(answer: str, topic: Mapping[str, Any], values: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
-    """The grade of an answer by its text. topic: a row of Topics. values: see `relation_values`."""
-    of_kind = values[topic["kind"]]
-    of_relation = of_kind[topic["relation"]]
-    graded = grade(answer, topic["answer"], of_relation)
-    if graded != "wrong" or any(holds(answer, value) for value in of_relation):
-        return graded
-    others = (value for relation, values in of_kind.items() if relation != topic["relation"] for value in values)
-    return OTHER_RELATION if any(holds(answer, value) for value in others) else graded
 
 
 def _judge_wrong_answers(rows: list[dict[str, Any]], topics: pl.DataFrame, endpoint: ChatEndpoint) -> None:
@@ -144,22 +125,15 @@ def _judge_wrong_answers(rows: list[dict[str, Any]], topics: pl.DataFrame, endpo
 
 
 def classify(graded: pl.DataFrame, settings: KnowledgeBoundary) -> pl.DataFrame:
-    """For each topic: the number of sampled answers, the share of right ones, and the verdict.
-
-    Answers that state another fact show that the question was not understood, not that the fact is unknown. They do not
-    count; a topic without other answers is unsure.
-    """
-    about_it = pl.col("grade") != OTHER_RELATION
+    """For each topic: the number of sampled answers, the share of right ones, and the verdict."""
     share = graded.group_by("topic", maintain_order=True).agg(
-        samples=pl.len().cast(pl.Int64), right=(pl.col("grade") == "right").filter(about_it).mean()
+        samples=pl.len().cast(pl.Int64), right=(pl.col("grade") == "right").mean()
     )
     verdict = (
-        pl.when(pl.col("right").is_null())
-        .then(pl.lit("unsure"))
-        .when(pl.col("right") >= settings.known)
+        pl.when(pl.col("right") >= settings.known)
         .then(pl.lit("known"))
         .when(pl.col("right") <= settings.unknown)
         .then(pl.lit("unknown"))
         .otherwise(pl.lit("unsure"))
     )
-    return share.with_columns(pl.col("right").fill_null(0.0), verdict=verdict)
+    return share.with_columns(verdict=verdict)

@@ -30,9 +30,7 @@ class Topics(pa.DataFrameModel):
     development_questions: str = pa.Field(description="JSON list: wordings that only development questions use")
     test_questions: str = pa.Field(description="JSON list: wordings that only test questions use")
     samples: pl.Int64 = pa.Field(ge=1, description="sampled answers")
-    right: float = pa.Field(
-        ge=0, le=1, description="share of right answers among the sampled ones that do not state another fact"
-    )
+    right: float = pa.Field(ge=0, le=1, description="share of right answers among the sampled ones")
     verdict: str = pa.Field(isin=VERDICTS)
     split: str = pa.Field(
         isin=list(SPLITS),
@@ -48,10 +46,7 @@ class Interrogations(pa.DataFrameModel):
     question: str
     sample: pl.Int64 = pa.Field(ge=0)
     answer: str
-    grade: str = pa.Field(
-        isin=["right", "refused", "wrong", "other relation"],
-        description="other relation: the answer states another fact about such an entity than was asked for",
-    )
+    grade: str = pa.Field(isin=["right", "refused", "wrong"])
     judge: str = pa.Field(isin=["text", "endpoint"])
 
 
