@@ -42,7 +42,11 @@ _UNIT = r"(byte|token|page|capture|document|second|CPU-second|step|asset|row|seq
 TERMS = [
     # Field terms
     Term(r"(?<![a-z])tastes?(?![a-z])", "preference tuning, preference"),
-    Term(r"(?<![a-z])practi[cs](e|ed|es|ing)(?![a-z])", "reinforcement learning, RL, training", (SAMPLE_WEB,)),
+    Term(
+        r"(?<![a-z])practi[cs](e|ed|es|ing)(?![a-z])",
+        "reinforcement learning, RL, training",
+        (SAMPLE_WEB, QUOTED_PAGES),
+    ),
     Term(r"(?<![a-z])(policy)?looks\b(?=[\"'`\]])|\bPolicyLooks\b|\blooks = ", "evaluation steps"),
     Term(r"\b(best|last|first|each|every|patience`?|two|\d+) looks?\b(?! (up|at|for|like|into))", "evaluation step"),
     Term(r"(?<![a-z])pass_(rows|pairs)", "micro-batch size"),

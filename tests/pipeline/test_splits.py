@@ -20,7 +20,7 @@ from llm_assets.dialogue.wordings import (
 from llm_assets.finetuning.overlap import Phrases
 
 CALCULATION = re.compile(r"(?<![\d+\-] )(?<!\d)\d+(?: [+-] \d+)+(?! [+-])")
-QUOTED_WORD = re.compile(r"\"([a-z]+)\"")
+QUOTED_WORD = re.compile(r"\"([a-z]{2,})\"")  # single letters are what is counted
 
 
 @pytest.fixture

@@ -90,8 +90,9 @@ def test_the_ui_builds_two_crawls_and_schedules_continue_from_there(ui):
 
 
 def check_materialize_all(project, server):
-    """It builds every asset for both crawls, and each cross-crawl asset once."""
-    backfill = server.materialize_all(ASSETS, ["sample", "files"])
+    """It builds all but the demonstrations for both crawls, and each cross-crawl asset once."""
+    usual = [stage for stage in GRAPH if not stage.on_demand]
+    backfill = server.materialize_all([stage.name for stage in usual], ["sample", "files"])
     ended = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
 
     def final_status():
@@ -100,7 +101,7 @@ def check_materialize_all(project, server):
 
     status = server.wait(final_status, 480)
     assert status == "COMPLETED_SUCCESS", server.log.read_text()[-5000:]
-    for stage in GRAPH:
+    for stage in usual:
         assert sorted(records(project, stage.name)) == (["files", "sample"] if stage.per_crawl else ["_"])
     (newest, *_) = server.materialisations("corpus_report")
     assert json.loads(newest["metadata"]["crawls"]["jsonString"]) == ["files", "sample"]
