@@ -339,8 +339,3 @@ def test_the_commands_of_the_tutorial_and_the_readme_run(tmp_path, monkeypatch):
             result = CliRunner().invoke(cli, words, input="")
             assert result.exit_code == 0, f"{line}\n{result.output[-3000:]}\n{result.exception!r}"
             assert result.output.strip() or words[0] == "chat", f"{line} printed nothing"
-    # A replica finds in the store what has the same settings.
-    replicated = command(tmp_path, "llm-assets", "replicate", "--seeds", "1", "--worlds", "0")
-    assert replicated.returncode == 0, replicated.stdout[-3000:] + replicated.stderr[-3000:]
-    assert ": cached, " in replicated.stdout
-    assert "| worst change of an ability through RLHF |" in replicated.stdout  # a row that needs no known fact
