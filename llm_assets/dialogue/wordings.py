@@ -31,6 +31,16 @@ def _as_calculation(wording: str) -> str:
     return wording.replace("{a} + {b}", "{e}").replace("{a} - {b}", "{e}")
 
 
+def _asking_for(calculation: str) -> tuple[str, ...]:
+    """Held-out questions for the result of any calculation."""
+    return (
+        f"What does {calculation} come to?",
+        f"Let me know what {calculation} is.",
+        f"Could you work out {calculation}?",
+        f"What is the result of {calculation}?",
+    )
+
+
 OPEN_QUESTIONS = Wordings(
     (
         "Tell me about {e}.",
@@ -81,10 +91,7 @@ SUMS = Wordings(
         "Please add {a} and {b}.",
         "How much is {a} plus {b}?",
         "Can you tell me what {a} + {b} is?",
-        "What does {a} + {b} come to?",
-        "Let me know what {a} + {b} is.",
-        "Could you work out {a} + {b}?",
-        "What is the result of {a} + {b}?",
+        *_asking_for("{a} + {b}"),
     ),
 )
 DIFFERENCES = Wordings(
@@ -109,10 +116,7 @@ DIFFERENCES = Wordings(
         "Please take {b} from {a}.",
         "How much is {a} minus {b}?",
         "Can you tell me what {a} - {b} is?",
-        "What does {a} - {b} come to?",
-        "Let me know what {a} - {b} is.",
-        "Could you work out {a} - {b}?",
-        "What is the result of {a} - {b}?",
+        *_asking_for("{a} - {b}"),
     ),
 )
 # Letters are in quotation marks, as in a program: a letter after a space is another token.
@@ -191,10 +195,7 @@ CALCULATIONS = Wordings(
         "Please work out {e}.",
         "Can you tell me what {e} is?",
         "Work out {e} for me.",
-        "What does {e} come to?",
-        "Let me know what {e} is.",
-        "Could you work out {e}?",
-        "What is the result of {e}?",
+        *_asking_for("{e}"),
     ),
 )
 # How an entity is named by a fact about another: {e} is that other entity. Other relations are "the … of {e}".
