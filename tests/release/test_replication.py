@@ -22,8 +22,8 @@ def value_of(name, **values):
     return HEADLINES[NAMES.index(name)].value(figures_of(rows(**values)))
 
 
-def test_worlds_start_behind_the_one_that_recipes_are_tuned_on():
-    assert replicas(2, 2) == [Replica(1, 2), Replica(1, 3), Replica(2, 2), Replica(2, 3)]
+def test_worlds_start_behind_those_that_recipes_are_tuned_on():
+    assert replicas(2, 2) == [Replica(1, 4), Replica(1, 5), Replica(2, 4), Replica(2, 5)]
 
 
 def test_without_worlds_the_recipes_own_crawls_are_kept():
