@@ -30,6 +30,16 @@ class ExecutionOnly:
 EXECUTION_ONLY = ExecutionOnly()
 
 
+class OmittedIfNone:
+    """Marks a recipe field that was added after artifacts were built: ``Annotated[str | None, OMITTED_IF_NONE]``.
+
+    It is in the identity only where it is set, so that artifacts built before it existed are still found.
+    """
+
+
+OMITTED_IF_NONE = OmittedIfNone()
+
+
 class Absent(Enum):
     """The value, in `differences`, of a field that one of two identities does not have."""
 
@@ -46,8 +56,8 @@ def canonical(value: Any, where: str = "value") -> Any:
     """Reduce `value` to JSON types with exactly one encoding.
 
     Accepts None, bool, int, finite float, str, list, tuple, sets of strings or integers, mappings with string keys,
-    enums, dates and pydantic models (without their execution-only fields). Raises `UnstableValue` for anything else;
-    the message starts with `where`, extended by the path to the value.
+    enums, dates and pydantic models (without fields that are EXECUTION_ONLY, or OMITTED_IF_NONE and None). Raises
+    `UnstableValue` for anything else; the message starts with `where`, extended by the path to the value.
     """
     if value is None or isinstance(value, (bool, str)):
         return value.value if isinstance(value, Enum) else value
@@ -83,11 +93,16 @@ def canonical(value: Any, where: str = "value") -> Any:
         return {
             name: canonical(getattr(value, name), f"{where}.{name}")
             for name, info in fields.items()
-            if not any(isinstance(mark, ExecutionOnly) for mark in info.metadata)
+            if not _is_omitted(getattr(value, name), info.metadata)
         }
     raise UnstableValue(
         f"{where}: {type(value).__name__} has no stable bytes; use plain values, or mark the field EXECUTION_ONLY"
     )
+
+
+def _is_omitted(value: Any, marks: Sequence[Any]) -> bool:
+    """Whether a field with this value and these marks is left out of the identity."""
+    return any(isinstance(mark, ExecutionOnly) or (isinstance(mark, OmittedIfNone) and value is None) for mark in marks)
 
 
 def stable_bytes(value: Any) -> bytes:

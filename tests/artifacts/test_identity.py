@@ -2,14 +2,16 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.artifacts import Identity, UnstableValue
-from llm_assets.artifacts.identity import ABSENT, differences, fingerprint, flatten, stable_bytes
+from llm_assets.artifacts.identity import ABSENT, OMITTED_IF_NONE, differences, fingerprint, flatten, stable_bytes
 from llm_assets.recipes import WarcFiles, WebCrawl
+from llm_assets.recipes.frozen import Frozen
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -60,6 +62,18 @@ def test_paths_and_politeness_are_no_part_of_the_identity():
     assert fingerprint(WebCrawl(seeds=("http://a.example/",))) != fingerprint(
         WebCrawl(seeds=("http://a.example/",), max_depth=3)
     )
+
+
+def test_a_field_added_later_counts_only_where_it_is_set():
+    class Before(Frozen):
+        steps: int = 3
+
+    class After(Frozen):
+        steps: int = 3
+        start: Annotated[str | None, OMITTED_IF_NONE] = None
+
+    assert fingerprint(After()) == fingerprint(Before())
+    assert fingerprint(After(start="published")) != fingerprint(Before())
 
 
 def test_each_field_changes_the_digest():
