@@ -45,6 +45,7 @@ SLOW_MODULES = (
     "tests.pipeline.test_takedown",
     "tests.pipeline.test_tokens_and_model",
     "tests.benchmarks.test_small_runs",
+    "tests.preference.test_dpo",
     "tests.preference.test_training",
     "tests.preference.test_stages",
     "tests.pretraining.test_training",

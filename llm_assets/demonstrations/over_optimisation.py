@@ -120,7 +120,7 @@ def build_over_optimisation(step: Step, config: OverOptimisationConfig) -> None:
         replay_weight=0.0,
     )
     plan, _ = policy_plan(tuned, config.reward.rates, shape)
-    reward, _ = training_plan(config.reward, shape, 1)
+    reward, _ = training_plan(config.reward.training, config.reward.rates, shape, 1)
     pairs, truth = step.input("response_pairs"), read_truth(step.inputs)
     job = OverOptimisationJob(
         seeds=settings.seeds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from llm_assets.evaluation.ground_truth import GroundTruth
 from llm_assets.evaluation.jobs import BasePrompting, ProblemsJob, Question
@@ -34,6 +35,24 @@ class RewardJob:
     train: tuple[tuple[str, str, str], ...]
     development: tuple[tuple[str, str, str], ...]
     test: tuple[tuple[str, str, str], ...]
+    device: str
+
+
+@dataclass(frozen=True)
+class DpoJob:
+    """One direct preference optimisation (`preference.dpo_checkpoint_process`).
+
+    checkpoint: a folder: the policy at the start, which is the reference. train, development, test: as in `RewardJob`.
+    loss, beta: as in `recipes.preference.Dpo`.
+    """
+
+    plan: TrainingPlan
+    checkpoint: str
+    train: tuple[tuple[str, str, str], ...]
+    development: tuple[tuple[str, str, str], ...]
+    test: tuple[tuple[str, str, str], ...]
+    loss: Literal["dpo", "dpo_norm", "ipo"]
+    beta: float
     device: str
 
 

@@ -21,7 +21,7 @@ from llm_assets.evaluation.intervals import Estimate, mean
 from llm_assets.model import REWARD_SCALE
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.recipes.preference import HumanRankings, RewardTraining
+from llm_assets.recipes.preference import HumanRankings, PairTraining, RewardTraining
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.report import plots
 from llm_assets.training.plan import TrainingPlan, every
@@ -91,17 +91,19 @@ class Measured:
     rankings: Sequence[Mapping[str, Any]]
 
 
-def orders(scored: Sequence[Mapping[str, Any]], rankings: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
-    """How often the reward model, and rules that cost nothing, order the test pairs as the labeller did.
+def orders(
+    scored: Sequence[Mapping[str, Any]], rankings: Sequence[Mapping[str, Any]], model: str = "reward model"
+) -> dict[str, Estimate]:
+    """How often the model that gave the margins, and rules that cost nothing, order the test pairs as the labeller did.
 
     Where a rule does not prefer an answer, it counts half. If two labellers ranked some pairs, the share of untied
     pairs that another labeller orders likewise comes next, and the ceiling that this noise leaves (`noise_ceiling`).
     Intervals are bootstrapped over subjects, since the pairs of one subject share answers.
 
-    scored: test pairs with their margins. rankings: all rankings of the test.
+    scored: test pairs with their margins. rankings: all rankings of the test. model: its name in the result.
     """
     rules = {
-        "reward model": [row["margin"] for row in scored],
+        model: [row["margin"] for row in scored],
         "longer answer": [len(row["preferred"]) - len(row["other"]) for row in scored],
         "more facts": [
             count_new_facts(row["question"], row["subject"], row["preferred"])
@@ -113,8 +115,8 @@ def orders(scored: Sequence[Mapping[str, Any]], rankings: Sequence[Mapping[str, 
         return {}
     subjects = [row["subject"] or row["question"] for row in scored]
     shares = {
-        name: mean([0.5 if margin == 0 else float(margin > 0) for margin in margins], subjects)
-        for name, margins in rules.items()
+        rule: mean([0.5 if margin == 0 else float(margin > 0) for margin in margins], subjects)
+        for rule, margins in rules.items()
     }
     by_pair: dict[str, list[Mapping[str, Any]]] = {}
     for row in rankings:
@@ -143,7 +145,7 @@ def noise_ceiling(agreement: float) -> float:
     return (1 + math.sqrt(max(2 * agreement - 1, 0.0))) / 2
 
 
-def _rounded(estimate: Estimate) -> dict[str, float]:
+def rounded(estimate: Estimate) -> dict[str, float]:
     return {name: round(value, 4) for name, value in estimate._asdict().items()}
 
 
@@ -186,14 +188,13 @@ def fit(
             task.table("scores", RewardScores).frame(pl.DataFrame(scored))
         final_loss = round(float(curve["loss"].tail(10).mean()), 4)  # type: ignore[arg-type]
         task.stats.update(numbers, test=len(scored), final_loss=final_loss)
-        task.stats["orders"] = {name: _rounded(value) for name, value in orders(scored, measured.rankings).items()}
+        task.stats["orders"] = {name: rounded(value) for name, value in orders(scored, measured.rankings).items()}
         if not ends.get("resumed"):
             task.stats["actual"] = {"seconds": ends["seconds"], "cpu_seconds": ends["cpu_seconds"]}
 
 
-def training_plan(config: RewardCheckpointConfig, shape: ModelShape, steps: int) -> tuple[TrainingPlan, int]:
-    """The plan of a reward model's training, and the number of processes. A sequence is an answer, two per pair."""
-    settings = config.training
+def training_plan(settings: PairTraining, rates: Rates, shape: ModelShape, steps: int) -> tuple[TrainingPlan, int]:
+    """The plan of a training on pairs, and the number of processes. A sequence is an answer, two per pair."""
     answers = 2 * settings.pairs
     processes, micro_batch_size, _ = share_out(shape, answers, settings.compute, MICRO_BATCH_SIZE)
     plan = TrainingPlan(
@@ -201,7 +202,7 @@ def training_plan(config: RewardCheckpointConfig, shape: ModelShape, steps: int)
         batch_size=answers,
         micro_batch_size=micro_batch_size,
         seed=settings.seed,
-        optimisation=optimisation(settings, config.rates, shape, settings.learning_rate_scale),
+        optimisation=optimisation(settings, rates, shape, settings.learning_rate_scale),
         validate_every=every(steps, settings.validation_runs),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 4),
         checkpoints_kept=settings.compute.checkpoints_kept,
@@ -225,7 +226,7 @@ def _train(
             f"reward_checkpoint: {len(training)} rankings to train on are fewer than the {settings.pairs} of one step; "
             "rank more pairs, or lower reward_training.pairs"
         )
-    plan, processes = training_plan(config, shape, steps)
+    plan, processes = training_plan(settings, config.rates, shape, steps)
     train, development, test = (
         tuple((row["question"], row["preferred"], row["other"]) for row in side)
         for side in (training, measured.development, measured.test)

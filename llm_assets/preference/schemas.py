@@ -6,6 +6,7 @@ import pandera.polars as pa
 import polars as pl
 
 from llm_assets.dialogue.splits import SPLITS
+from llm_assets.training.schemas import TrainingCurve
 
 
 class Prompts(pa.DataFrameModel):
@@ -97,6 +98,54 @@ class RewardScores(pa.DataFrameModel):
     labeller: str
     margin: float = pa.Field(
         description="score of the preferred answer minus that of the other; above 0 agrees with the labeller"
+    )
+
+
+class DpoCurve(TrainingCurve):
+    """One row per step of DPO: as of any training, and means over the step's pairs.
+
+    The log-probabilities of both answers often fall while the margin grows: only their difference is trained.
+    """
+
+    margin: float = pa.Field(description="beta times the difference of the log-ratios to the initial policy")
+    accuracy: float = pa.Field(ge=0, le=1, description="share of pairs with a positive margin")
+    chosen: float = pa.Field(le=0, description="log-probability of the chosen answer in nats")
+    rejected: float = pa.Field(le=0, description="log-probability of the rejected answer in nats")
+
+
+class DpoEvaluations(pa.DataFrameModel):
+    """The same means over the development pairs, before a training step."""
+
+    step: pl.Int64 = pa.Field(ge=0, unique=True)
+    loss: float = pa.Field(ge=0)
+    margin: float
+    accuracy: float = pa.Field(ge=0, le=1)
+    chosen: float = pa.Field(le=0)
+    rejected: float = pa.Field(le=0)
+
+
+class ReferenceLogProbabilities(pa.DataFrameModel):
+    """A ranking that DPO trains on or is measured by, with the initial policy's log-probabilities of its answers."""
+
+    pair: str
+    labeller: str
+    split: str = pa.Field(isin=list(SPLITS))
+    chosen: float = pa.Field(le=0, description="in nats, summed over the answer's tokens")
+    rejected: float = pa.Field(le=0)
+
+
+class DpoScores(pa.DataFrameModel):
+    """A test pair with the policy's margin."""
+
+    pair: str
+    question: str
+    subject: str
+    preferred: str
+    other: str
+    labeller: str
+    margin: float = pa.Field(
+        description="beta times the difference of the log-ratios to the initial policy; above 0 agrees with the "
+        "labeller"
     )
 
 

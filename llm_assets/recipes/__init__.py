@@ -25,6 +25,7 @@ from .finetuning import (
 )
 from .load import RecipeError, load_recipe
 from .preference import (
+    Dpo,
     HumanRankings,
     RankingFile,
     ResponsePairs,
@@ -57,6 +58,7 @@ __all__ = [
     "ConversationFile",
     "Conversations",
     "Deduplication",
+    "Dpo",
     "Endpoint",
     "Extraction",
     "Finetuning",

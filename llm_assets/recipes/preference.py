@@ -101,15 +101,10 @@ class HumanRankings(Frozen):
         return self
 
 
-class RewardTraining(Frozen):
-    """Training of the reward model: the SFT model with a scalar head, fitted with the Bradley-Terry loss."""
+class PairTraining(Frozen):
+    """The settings that the reward model's training and DPO share."""
 
-    epochs: float = Field(
-        1.0,
-        gt=0,
-        le=100,
-        description="passes over the pairs (InstructGPT takes one, since more overfit; arXiv:2203.02155, appendix C.2)",
-    )
+    epochs: float = Field(1.0, gt=0, le=100, description="passes over the pairs")
     pairs: int = Field(16, ge=1, description="pairs per step")
     learning_rate_scale: float = Field(
         0.1, gt=0, le=10, description="plateau learning rates as a multiple of pretraining's"
@@ -125,12 +120,46 @@ class RewardTraining(Frozen):
     )
 
     @model_validator(mode="after")
-    def _whole_pairs(self) -> RewardTraining:
+    def _whole_pairs(self) -> PairTraining:
         if self.compute.micro_batch_size % 2:
             raise ValueError(
                 f"compute.micro_batch_size {self.compute.micro_batch_size}: must be even, as each pair has two answers"
             )
         return self
+
+
+class RewardTraining(PairTraining):
+    """Training of the reward model: the SFT model with a scalar head, fitted with the Bradley-Terry loss."""
+
+    epochs: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="passes over the pairs (InstructGPT takes one, since more overfit; arXiv:2203.02155, appendix C.2)",
+    )
+
+
+class Dpo(PairTraining):
+    """Direct preference optimisation (Rafailov et al., arXiv:2305.18290): the policy is trained on the rankings
+    themselves, without a reward model and without sampling.
+    """
+
+    loss: Literal["dpo", "dpo_norm", "ipo"] = Field(
+        "dpo",
+        description="dpo compares log-probabilities of whole answers; dpo_norm their means over tokens, so that length "
+        "alone earns nothing (Tülu 3, arXiv:2411.15124); ipo gives those means a target margin, so that pairs that all "
+        "labellers rank alike are not overfitted (Azar et al., arXiv:2310.12036)",
+    )
+    beta: float = Field(
+        0.1,
+        gt=0,
+        description="weight of the divergence from the initial policy: the smaller, the further the policy may move. "
+        "Tülu 3 uses 5 with dpo_norm; for ipo it is the paper's tau, and the target margin is 1 / (2 beta) nats per "
+        "token",
+    )
+    learning_rate_scale: float = Field(
+        0.05, gt=0, le=10, description="plateau learning rates as a multiple of pretraining's"
+    )
 
 
 class Rlhf(PolicyTuning):

@@ -6,9 +6,11 @@ A field marked EXECUTION_ONLY (a path, a base URL, a politeness setting) is not 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
+
+from llm_assets.artifacts.identity import OMITTED_IF_NONE
 
 from .curation import (
     Deduplication,
@@ -25,7 +27,7 @@ from .demonstrations import Demonstrations
 from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SearchIndex, SftEvaluation, Tools
 from .fineweb2 import preset_of, published
 from .frozen import Frozen
-from .preference import HumanRankings, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation
+from .preference import Dpo, HumanRankings, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation
 from .pretraining import BaseEvaluation, Model, Pretraining, Tokenizer, TokenShards
 from .quality import STATISTICS_OF
 from .recrawls import Recrawl, chain_of, check_chains
@@ -92,6 +94,9 @@ class Recipe(Frozen):
     human_rankings: HumanRankings = HumanRankings()
     reward_training: RewardTraining = RewardTraining()
     rlhf: Rlhf = Rlhf()
+    dpo: Annotated[Dpo | None, OMITTED_IF_NONE] = Field(
+        None, description="settings of dpo_checkpoint, which is built on demand; None takes the defaults"
+    )
     rlhf_evaluation: RlhfEvaluation = RlhfEvaluation()
     scorecard: Scorecard = Scorecard()
     model_export: ModelExport = ModelExport()

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 CURVE = "curve.jsonl"
-DIVERGED_NATS = 1.0  # above the best mean loss, sustained: no run has been seen to recover from this
 DIVERGED_STEPS = 20
 
 
@@ -38,9 +37,9 @@ class Curve:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def diverged(self) -> bool:
-        """Whether the mean of the last DIVERGED_STEPS losses is more than DIVERGED_NATS above the best such mean."""
+    def diverged(self, by: float) -> bool:
+        """Whether the mean of the last DIVERGED_STEPS losses is more than `by` above the best such mean."""
         if len(self.losses) < 2 * DIVERGED_STEPS:
             return False
         means = np.convolve(self.losses, np.full(DIVERGED_STEPS, 1 / DIVERGED_STEPS), "valid")
-        return bool(means[-1] > means.min() + DIVERGED_NATS)
+        return bool(means[-1] > means.min() + by)

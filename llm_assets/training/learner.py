@@ -51,15 +51,12 @@ def sequence_loss(
     """The mean loss of the targets of a step's `batch_size` sequences; this process reads its share of them."""
     mine = devices.share(batch_size)
     batch = data.batch(step * batch_size + mine.start, len(mine))
-    all_inputs, all_targets = (devices.pinned(torch.from_numpy(array)) for array in batch)
-    [count] = devices.total(float((all_targets != IGNORE).sum()))
+    arrays = [devices.pinned(torch.from_numpy(array)) for array in batch]
+    [count] = devices.total(float((arrays[1] != IGNORE).sum()))
 
     def summed(first: int, model: nn.Module) -> Tensor:
-        inputs, targets = (
-            array[first : first + micro_batch_size].to(devices.device, non_blocking=True)
-            for array in (all_inputs, all_targets)
-        )
-        return losses(model, inputs, targets).sum()
+        parts = [array[first : first + micro_batch_size].to(devices.device, non_blocking=True) for array in arrays]
+        return losses(model, *parts).sum()
 
     micro_batches = [partial(summed, first) for first in range(0, len(mine), micro_batch_size)]
     return Loss(micro_batches, divisor=max(count, 1.0))

@@ -1,5 +1,5 @@
-"""The training loop of pretraining, fine-tuning and the reward model. What is trained on, and on which loss, is the
-caller's.
+"""The training loop of pretraining, fine-tuning, the reward model and DPO. What is trained on, and on which loss, is
+the caller's.
 
 A step's sequences are a function of its number, and every process takes its share of them. The loss of a step is the
 sum over all its targets divided by their number, so that neither micro-batches nor processes change it, except for
@@ -18,7 +18,7 @@ import torch
 
 from llm_assets.model.checkpoint import TrainingState
 
-from .curve import CURVE, DIVERGED_NATS, DIVERGED_STEPS, Curve
+from .curve import CURVE, DIVERGED_STEPS, Curve
 from .learner import Learner, sequence_loss
 from .losses import TargetLosses, token_losses
 from .optimiser import schedule
@@ -34,11 +34,13 @@ class Hooks:
     """What runs during a training.
 
     validate(model): numbers of the validation split, which all processes compute together. sample(model): texts, which
-    the first process samples.
+    the first process samples. step_numbers(): further columns of the curve, which all processes compute together after
+    each step.
     """
 
     validate: Callable[[Any], dict[str, float]] | None = None
     sample: Callable[[Any], list[dict[str, Any]]] | None = None
+    step_numbers: Callable[[], dict[str, float]] | None = None
 
 
 def train(
@@ -145,9 +147,9 @@ class Training:
                 f"step {step}: the loss is {value} and the gradient norm {norm}; lower the learning rate "
                 f"({self._rates}) or raise warmup"
             )
+        numbers = self.hooks.step_numbers() if self.hooks.step_numbers is not None else {}
         if self.curve is None:
             return
-        plan = self.plan
         learning_rate = plan.optimisation.learning_rate * schedule(step, plan.steps, plan.optimisation)
         self.curve.add(
             step=step,
@@ -155,21 +157,24 @@ class Training:
             loss=round(value, 6),
             learning_rate=learning_rate,
             gradient_norm=round(norm, 6),
+            **numbers,
         )
-        if self.curve.diverged():
+        if self.curve.diverged(plan.diverged_by):
             raise TrainingError(
                 f"step {step}: the loss diverges ({value:.2f}; the mean of {DIVERGED_STEPS} steps is more than "
-                f"{DIVERGED_NATS:g} above the best); lower the learning rate ({self._rates}) or raise warmup"
+                f"{plan.diverged_by:g} above the best); lower the learning rate ({self._rates}) or raise warmup"
             )
-        self._report_step(step + 1, value, learning_rate, norm)
+        self._report_step(step + 1, value, learning_rate, norm, numbers)
 
     @property
     def _rates(self) -> str:
         optimisation = self.plan.optimisation
         return f"now {optimisation.learning_rate:g} and {optimisation.matrix_learning_rate:g} for matrices"
 
-    def _report_step(self, done: int, loss: float, learning_rate: float, norm: float) -> None:
-        """Report progress, at most once in REPORT_SECONDS. done: steps so far."""
+    def _report_step(
+        self, done: int, loss: float, learning_rate: float, norm: float, numbers: dict[str, float]
+    ) -> None:
+        """Report progress, at most once in REPORT_SECONDS. done: steps so far. numbers: further ones of the step."""
         plan, seconds, (reported_step, reported_seconds) = self.plan, self.clock.seconds, self._reported
         if seconds - reported_seconds < REPORT_SECONDS and done != plan.steps:
             return
@@ -187,6 +192,7 @@ class Training:
             mfu=None if used is None else round(used, 4),
             seconds_left=round((plan.steps - done) * step_tokens / speed, 1),
             memory=self.process.devices.peak_memory(),
+            **numbers,
         )
         self._reported = done, seconds
 

@@ -16,8 +16,9 @@ from llm_assets.model.transformer import Transformer
 from .processes import Devices
 from .sequences import SequenceSource
 
-# (model, tokens (B, T), targets (B, T)) to the loss of each target, (B, T), 0 where the target is IGNORE.
-TargetLosses = Callable[[nn.Module, Tensor, Tensor], Tensor]
+# (model, tokens (B, T), targets (B, T)) to the loss of each target, (B, T), 0 where the target is IGNORE. If batches
+# have further arrays, it takes them too.
+TargetLosses = Callable[..., Tensor]
 
 
 def masked(tokens: Tensor, boundary: int | None) -> Mask | None:

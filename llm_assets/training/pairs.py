@@ -67,7 +67,7 @@ class Pairs:
         pairs_of_step.sort(key=lambda pair: (self._lengths[pair], pair))
         return pairs_of_step[number - first]
 
-    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, ...]:
         """Conversations and their targets, both (count, T). Raises TrainingError if a pair would be split."""
         if first % 2 or count % 2:
             raise TrainingError(

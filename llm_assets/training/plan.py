@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+DIVERGED_NATS = 1.0  # above the best mean loss, sustained: no run has been seen to recover from this
+
 
 @dataclass(frozen=True)
 class Optimisation:
@@ -41,7 +43,8 @@ class TrainingPlan:
     one process (affects only memory and rounding). validate_every, sample_every, checkpoint_every: in steps; 0 is
     never. checkpoints_kept: newest checkpoints that are not deleted. compile: use torch.compile; None is on a
     GPU alone. boundary: id of the token that begins a document or conversation; attention does not cross it. None lets
-    attention reach over the whole sequence.
+    attention reach over the whole sequence. diverged_by: how far the mean loss of some steps may be above the best such
+    mean before the training is stopped.
     """
 
     steps: int
@@ -55,6 +58,7 @@ class TrainingPlan:
     checkpoints_kept: int = 2
     compile: bool | None = False
     boundary: int | None = None
+    diverged_by: float = DIVERGED_NATS
 
     def on(self, cuda: bool, boundary: int | None) -> TrainingPlan:
         """The plan as its process carries it out: on a GPU or a CPU, and with the tokenizer's boundary token."""

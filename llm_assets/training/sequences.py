@@ -17,7 +17,7 @@ class SequenceSource(Protocol):
     """An endless stream of numbered training sequences of T tokens.
 
     batch(first, count): sequences [first, first + count) as inputs and targets, both (count, T) int64. A target is
-    IGNORE where no loss is computed.
+    IGNORE where no loss is computed. Further arrays, (count, …), are passed to the loss.
     """
 
-    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, ...]: ...

@@ -26,7 +26,7 @@ from llm_assets.model.devices import Prediction, find_gpus, fitting_micro_batch
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.compute import Compute
 from llm_assets.recipes.finetuning import Finetuning
-from llm_assets.recipes.preference import RewardTraining, Rlhf
+from llm_assets.recipes.preference import PairTraining, Rlhf
 from llm_assets.recipes.pretraining import PretrainingRun, Rates
 from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
@@ -64,7 +64,7 @@ def share_out(
 
 
 def optimisation(
-    settings: PretrainingRun | Finetuning | Reinforcement | RewardTraining | Rlhf,
+    settings: PretrainingRun | Finetuning | Reinforcement | PairTraining | Rlhf,
     inherited: Rates,
     shape: ModelShape,
     learning_rate_scale: float = 1.0,
@@ -84,10 +84,6 @@ def optimisation(
         clip=inherited.clip,
         muon=inherited.muon,
     )
-
-
-# Numbers of a "step" event that experiment tracking gets.
-TRACKED = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory")
 
 
 class _Follower:
@@ -122,7 +118,7 @@ class _Follower:
         if event["mfu"]:
             message += f", MFU {event['mfu']:.0%}"
         self.step.progress.advance(event["step"], message=message)
-        self._track({"step": event["step"], **{name: event[name] for name in TRACKED}}, "")
+        self._track(event, "", leave_out=("steps", "seconds_left"))
 
     def on_policy_step(self, event: dict[str, Any]) -> None:
         message = f"reward {event['reward']:.3f}, length {event['length']:.1f}, KL {event['kl']:.4f}"

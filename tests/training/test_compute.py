@@ -5,8 +5,8 @@ import pytest
 from llm_assets.artifacts.identity import canonical
 from llm_assets.finetuning.sft_checkpoint import ablation_config, sft_config
 from llm_assets.model.shape import ModelShape
-from llm_assets.preference.reward_checkpoint import RewardCheckpointConfig, training_plan
-from llm_assets.recipes import Compute, Finetuning, Pretraining, Reinforcement, RewardTraining, Rlhf
+from llm_assets.preference.reward_checkpoint import training_plan
+from llm_assets.recipes import Compute, Dpo, Finetuning, Pretraining, Reinforcement, RewardTraining, Rlhf
 from llm_assets.recipes.presets import laptop
 from llm_assets.training.plan import TrainingPlan
 from llm_assets.training.policy_run import policy_plan
@@ -22,7 +22,7 @@ def plain_environment(monkeypatch):
         monkeypatch.delenv(name)
 
 
-@pytest.mark.parametrize("training", [Pretraining, Finetuning, RewardTraining, Reinforcement, Rlhf])
+@pytest.mark.parametrize("training", [Pretraining, Finetuning, RewardTraining, Dpo, Reinforcement, Rlhf])
 def test_compute_settings_are_part_of_no_identity(training):
     assert canonical(training(compute=OTHER)) == canonical(training())
     assert "compute" not in canonical(training())
@@ -37,10 +37,7 @@ def test_a_reward_models_micro_batch_holds_whole_pairs():
     ("compute", "micro_batch_size"), [(Compute(), 32), (Compute(device="cpu"), 32), (Compute(micro_batch_size=8), 8)]
 )
 def test_a_reward_models_micro_batch_is_16_pairs_unless_the_recipe_sets_it(compute, micro_batch_size):
-    config = RewardCheckpointConfig(
-        training=RewardTraining(compute=compute), rates=Pretraining().inherited(), gold="rule"
-    )
-    plan, _ = training_plan(config, SHAPE, steps=100)
+    plan, _ = training_plan(RewardTraining(compute=compute), Pretraining().inherited(), SHAPE, steps=100)
     assert (plan.batch_size, plan.micro_batch_size) == (32, micro_batch_size)
     assert (plan.checkpoint_every, plan.checkpoints_kept, plan.compile) == (25, 2, False)
 
