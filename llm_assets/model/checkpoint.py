@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .encoding import Encoding
+from .lora import adapters_of, load_adapters, merged_state, save_adapters
 from .shape import ModelError, ModelShape
 from .transformer import Transformer
 
@@ -34,14 +35,17 @@ class CheckpointError(ModelError):
 
 
 def save_weights(model: nn.Module, folder: Path) -> None:
-    """Write ``model.safetensors`` in fp32, with transformers' parameter names."""
-    state = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.state_dict().items()}
+    """Write ``model.safetensors`` in fp32, with transformers' parameter names; adapters are merged."""
+    state = {
+        name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in merged_state(model).items()
+    }
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def save_model(model: Any, folder: Path) -> None:
-    """Write ``shape.json`` and the weights."""
+    """Write ``shape.json`` and the weights, and a copy of adapters by themselves."""
     save_weights(model, folder)
+    save_adapters(model, folder)
     (folder / SHAPE).write_text(model.shape.dump())
 
 
@@ -177,7 +181,10 @@ def load_training(
         return None
     _, path = saved[-1]
     device = model.device
-    model.load_state_dict(load_model(path, device, model.shape, type(model)).state_dict())
+    if adapters_of(model) is None:
+        model.load_state_dict(load_model(path, device, model.shape, type(model)).state_dict())
+    else:  # the other weights are frozen, and as they were at the start
+        load_adapters(model, path)
     state = json.loads((path / STATE).read_text())
     try:
         with safe_open(path / OPTIMISER, "pt") as file:

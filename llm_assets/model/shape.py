@@ -8,6 +8,7 @@ from typing import Any
 
 ARCHITECTURES = ("qwen3", "gpt2")
 ASPECT = 64  # width per layer, as in nanochat
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # as peft names them
 ROW_MULTIPLE = 64  # embedding rows are padded to a multiple of it, which suits tensor cores
 
 
@@ -173,3 +174,22 @@ class ModelShape:
             raise (
                 error if isinstance(error, ModelError) else ModelError(f"{name}: not the shape of a model: {error}")
             ) from error
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Low-rank adapters of a model (`lora`).
+
+    rank: of their product. alpha: the product is scaled by alpha / rank. targets: names of layers; None adapts all
+    matrices of attention and feed-forward. seed: A is drawn with it; B begins as 0, so that the adapted model begins as
+    the model was.
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...] | None = None
+    seed: int = 0
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank

@@ -22,7 +22,7 @@ from llm_assets.recipes.preference import Dpo
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.report import plots
 from llm_assets.training.plan import DIVERGED_NATS
-from llm_assets.training.training_run import LOSS_VIEW, MODEL_FILES, add_files, follow, loss_series
+from llm_assets.training.training_run import LOSS_VIEW, add_files, files_of, follow, loss_series
 
 from .jobs import DpoJob
 from .response_pairs import PreferenceError
@@ -102,7 +102,7 @@ def keep(step: Step, task: Task, trained: Trained, test: Sequence[Mapping[str, A
     """
     folder, results = trained.folder, trained.results
     last = max(folder.glob("step-*"))
-    add_files(step, task, (*MODEL_FILES, ASSISTANT), last, step.input(POLICY))
+    add_files(step, task, files_of(last, ASSISTANT), last, step.input(POLICY))
     curve = read_json_lines(folder / "curve.jsonl")
     task.table("curve", DpoCurve).frame(curve)
     reference = [
@@ -145,7 +145,7 @@ def show(checkpoint: Artifact) -> dict[str, str]:
     curve = read_table(checkpoint.table("curve"))
     shown = {
         "loss_curve": plots.markdown(plots.png(loss_series(curve), "step", "loss of a pair")),
-        "log_probabilities": plots.markdown(plots.png(probability_series(curve), "step", "nats per answer")),
+        "log_probability_curve": plots.markdown(plots.png(probability_series(curve), "step", "nats per answer")),
     }
     if files := checkpoint.table("evaluations"):
         names = ("loss", "margin", "accuracy", "chosen", "rejected")

@@ -24,6 +24,7 @@ from .finetuning import (
     Tools,
 )
 from .load import RecipeError, load_recipe
+from .lora import Lora
 from .preference import (
     Dpo,
     HumanRankings,
@@ -65,6 +66,7 @@ __all__ = [
     "HumanRankings",
     "KnowledgeBoundary",
     "Language",
+    "Lora",
     "Model",
     "ModelExport",
     "PersonalData",

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_assets.artifacts.identity import EXECUTION_ONLY
+from llm_assets.artifacts.identity import EXECUTION_ONLY, OMITTED_IF_NONE
 
 from .compute import Compute
 from .frozen import Frozen
+from .lora import Lora
 
 
 class Endpoint(Frozen):
@@ -211,6 +212,9 @@ class Finetuning(Frozen):
     validation_runs: int = Field(4, ge=0)
     seed: int = Field(1, ge=0)
     compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
+    lora: Annotated[Lora | None, OMITTED_IF_NONE] = Field(
+        None, description="train low-rank adapters in place of all weights; None trains all weights"
+    )
 
 
 class SftEvaluation(Frozen):

@@ -11,6 +11,7 @@ from llm_assets.artifacts.identity import EXECUTION_ONLY
 from .compute import Compute
 from .finetuning import ConversationFile
 from .frozen import Frozen
+from .lora import Lora
 from .reinforcement import PolicyTuning
 
 
@@ -159,6 +160,9 @@ class Dpo(PairTraining):
     )
     learning_rate_scale: float = Field(
         0.05, gt=0, le=10, description="plateau learning rates as a multiple of pretraining's"
+    )
+    lora: Lora | None = Field(
+        None, description="train low-rank adapters in place of all weights; None trains all weights"
     )
 
 

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_assets.artifacts.identity import EXECUTION_ONLY
+from llm_assets.artifacts.identity import EXECUTION_ONLY, OMITTED_IF_NONE
 
 from .compute import Compute
 from .finetuning import ConversationFile
 from .frozen import Frozen
+from .lora import Lora
 
 
 class PracticeProblems(Frozen):
@@ -80,6 +81,9 @@ class PolicyTuning(Frozen):
     cooldown: float = Field(0.3, ge=0, le=1)
     compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
     seed: int = Field(1, ge=0)
+    lora: Annotated[Lora | None, OMITTED_IF_NONE] = Field(
+        None, description="train low-rank adapters in place of all weights; None trains all weights"
+    )
 
 
 class Reinforcement(PolicyTuning):

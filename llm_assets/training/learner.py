@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import TrainingState, load_training, save_training
+from llm_assets.model.lora import add_adapters
 
 from .losses import TargetLosses
 from .optimiser import Trainable, apply_gradient, clip_gradient, make_optimisers, parameter_names, schedule
@@ -68,7 +69,10 @@ def has_compiler() -> bool:
 
 
 class Learner:
-    """A model, its optimisers, and the processes that train it together. steps: of the whole training."""
+    """A model, its optimisers, and the processes that train it together. steps: of the whole training.
+
+    If the optimisation has adapters, they are added to the model here, and they alone are trained.
+    """
 
     def __init__(
         self, model: Trainable, optimisation: Optimisation, steps: int, devices: Devices, compile: bool | None = False
@@ -76,6 +80,8 @@ class Learner:
         self.model, self.optimisation, self.steps, self.devices = model, optimisation, steps, devices
         self._compile = compile
         model.to(devices.device)
+        if optimisation.adapters is not None:
+            add_adapters(model, optimisation.adapters)
         self._optimisers = make_optimisers(model, optimisation)
         self._names = parameter_names(model)
 

@@ -42,14 +42,18 @@ def make_optimisers(model: Trainable, optimisation: Optimisation) -> dict[str, t
 
     ``initial_lr`` of a group is its plateau rate.
     """
-    matrices = dict(model.matrices()) if optimisation.muon else {}
+    # Muon's steps are as large in every direction of a matrix, which a factor of a low-rank product is not made for.
+    has_muon = optimisation.muon and optimisation.adapters is None
+    matrices = dict(model.matrices()) if has_muon else {}
     matrix_ids = {id(parameter) for parameter in matrices.values()}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in matrix_ids]
+    others = [
+        parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in matrix_ids
+    ]
     groups = [
         {"params": [parameter for parameter in others if parameter.ndim < 2], "weight_decay": 0.0},
         {
             "params": [parameter for parameter in others if parameter.ndim >= 2],
-            "weight_decay": 0.0 if optimisation.muon else optimisation.weight_decay,
+            "weight_decay": 0.0 if has_muon else optimisation.weight_decay,
         },
     ]
     optimisers: dict[str, torch.optim.Optimizer] = {

@@ -1,12 +1,14 @@
 """How a training runs: plain values, written into a job by the stage and read by the training process.
 
-Imports only Python's own modules, so that a stage can write a job where torch is not loaded.
+Needs only Python's own modules, so that a stage can write a job where torch is not loaded.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from llm_assets.model.shape import Adapters
 
 DIVERGED_NATS = 1.0  # above the best mean loss, sustained: no run has been seen to recover from this
 
@@ -19,7 +21,8 @@ class Optimisation:
     (0.2 x sqrt(larger side); Liu et al., "Muon is scalable", arXiv:2502.16982). weight_decay: of matrices only.
     warmup, cooldown: shares of the steps in which the rate rises from 0 and falls to `final_share` of the plateau
     (trapezoid; Hägele et al., arXiv:2405.18392). clip: greatest norm of the whole gradient. muon: train the hidden
-    matrices by Muon; otherwise AdamW trains all weights.
+    matrices by Muon; otherwise AdamW trains all weights. adapters: train low-rank adapters of the model in place of its
+    weights.
     """
 
     learning_rate: float = 2e-3
@@ -33,6 +36,7 @@ class Optimisation:
     final_share: float = 0.05
     clip: float = 1.0
     muon: bool = True
+    adapters: Adapters | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from llm_assets.report import plots
 
 from .plan import PolicyPlan
 from .schemas import PolicyCurve, PolicyEvaluations
-from .training_run import MODEL_FILES, add_files, optimisation, share_out
+from .training_run import add_files, files_of, optimisation, share_out
 
 NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
 POLICY_TABLES = {"curve": PolicyCurve}
@@ -66,7 +66,8 @@ def keep_policy(
     for event in values["events"]:
         if event["kind"] in events_by_kind:
             events_by_kind[event["kind"]].append({name: value for name, value in event.items() if name != "kind"})
-    add_files(step, task, (*MODEL_FILES, ASSISTANT), best_weights(folder), origin)
+    best = best_weights(folder)
+    add_files(step, task, files_of(best, ASSISTANT), best, origin)
     curve = read_json_lines(folder / "curve.jsonl", infer_schema_length=None)
     curve = curve.with_columns(pl.exclude("step").cast(pl.Float64))
     reward_parts = [name for name in curve.columns if name not in (*NUMBERS, "step")]

@@ -23,9 +23,10 @@ from llm_assets.artifacts.views import View
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.launch import run_job
 from llm_assets.model.devices import Prediction, find_gpus, fitting_micro_batch
-from llm_assets.model.shape import ModelShape
+from llm_assets.model.shape import ADAPTER_FILES, Adapters, ModelShape
 from llm_assets.recipes.compute import Compute
 from llm_assets.recipes.finetuning import Finetuning
+from llm_assets.recipes.lora import Lora
 from llm_assets.recipes.preference import PairTraining, Rlhf
 from llm_assets.recipes.pretraining import PretrainingRun, Rates
 from llm_assets.recipes.reinforcement import Reinforcement
@@ -83,7 +84,19 @@ def optimisation(
         cooldown=settings.cooldown,
         clip=inherited.clip,
         muon=inherited.muon,
+        adapters=adapters(settings),
     )
+
+
+def adapters(settings: Any) -> Adapters | None:
+    """The adapters that a stage trains in place of the weights; None if its settings have none."""
+    lora: Lora | None = getattr(settings, "lora", None)
+    return None if lora is None else Adapters(lora.rank, lora.alpha, lora.targets, settings.seed)
+
+
+def files_of(folder: Path, *others: str) -> list[str]:
+    """The files of a checkpoint to keep: the model's, `others`, and those of adapters if it has any."""
+    return [*MODEL_FILES, *others, *(name for name in ADAPTER_FILES if (folder / name).exists())]
 
 
 class _Follower:
@@ -176,7 +189,7 @@ def keep_checkpoint(step: Step, task: Task, training: FinishedTraining, tokenize
     last = max(folder.glob("step-*"))
     events = json.loads((last / "state.json").read_text())["values"]["events"]
     curve = read_json_lines(folder / "curve.jsonl")
-    add_files(step, task, MODEL_FILES, last, tokenizer)
+    add_files(step, task, files_of(last), last, tokenizer)
     task.table("curve", TrainingCurve).frame(curve)
     validations = pl.DataFrame([event for event in events if event["kind"] == "validation"])
     if len(validations):

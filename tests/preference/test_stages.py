@@ -12,11 +12,12 @@ from llm_assets.artifacts import Graph, Store, materialize
 from llm_assets.artifacts.checks import examine, stage_checks
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Resolver
+from llm_assets.artifacts.tables import read_table
 from llm_assets.dialogue.splits import SPLITS
 from llm_assets.evaluation.figures import MODELS, find, read_figures
 from llm_assets.evaluation.question_baselines import CONSTANT
 from llm_assets.model.assistant import ASSISTANT
-from llm_assets.model.checkpoint import save_model
+from llm_assets.model.checkpoint import load_checkpoint, save_model
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
@@ -30,6 +31,7 @@ from tests.support.training_jobs import ENCODING
 
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 PEOPLE = ("Mira Wolf", "Toven Hale", "Elsa Brook", "Ann Field", "Jon Marsh", "Ida Stone")
+DPO = recipes.Dpo(pairs=4, validation_runs=1, compute=recipes.Compute(device="cpu"))
 RECIPE = recipes.Recipe(
     name="mine",
     crawls={"a": recipes.SampleWeb()},
@@ -60,6 +62,7 @@ RECIPE = recipes.Recipe(
         compute=recipes.Compute(device="cpu"),
     ),
     rlhf_evaluation=recipes.RlhfEvaluation(samples=1, max_tokens=8, device="cpu"),
+    dpo=DPO,
 )
 
 
@@ -205,6 +208,27 @@ def test_shown_metadata_are_texts_and_numbers(built):
     assert HUMAN_RANKINGS.show(artifacts["human_rankings"])["simulated"] > 0
 
 
+def test_dpo_keeps_an_assistant_and_what_it_was_trained_and_measured_on(built):
+    artifact = built[1]["dpo_checkpoint"]
+    _, encoding = load_checkpoint(artifact.path)
+    assert encoding.size == SHAPE.vocabulary and json.loads(artifact.file(ASSISTANT).read_text())["name"] == "Ada"
+    rankings = read_table(built[1]["human_rankings"].table("rankings")).filter(pl.col("preferred") != "tie")
+    reference, scores = read_table(artifact.table("reference")), read_table(artifact.table("scores"))
+    splits = pl.col("split").is_in(SPLITS)
+    assert (
+        reference.select("pair", "labeller", "split")
+        .sort(pl.all())
+        .equals(rankings.filter(splits).select("pair", "labeller", "split").sort(pl.all()))
+    )
+    assert len(scores) == len(reference.filter(pl.col("split") == "test"))
+    stats = artifact.record.stats
+    assert stats["rankings"] == len(reference.filter(pl.col("split") == "train")) and stats["too_long"] == 0
+    assert {"policy", "longer answer", "more facts"} <= set(stats["orders"])
+    before = read_table(artifact.table("evaluations")).sort("step").row(0, named=True)
+    development = reference.filter(pl.col("split") == "development")
+    assert before["chosen"] == pytest.approx(development["chosen"].mean(), abs=1e-4)
+
+
 def test_evaluation_steps_are_shown_in_order(tmp_path):
     evaluations = [{"step": step, "score": step / 200} for step in (0, 20, 100)]
     curve = [{"step": 1, "reward": 0.5, "length": 3.0}]
@@ -237,7 +261,9 @@ def identities(made_recipe, root):
         ),
         ({"tools": recipes.Tools(results=3)}, {"rlhf_evaluation"}),
         ({"sft_evaluation": recipes.SftEvaluation(max_tokens=9)}, {"rlhf_evaluation"}),
-        ({"pretraining": recipes.Pretraining(muon=False)}, {"reward_checkpoint", "rlhf_checkpoint"}),
+        ({"pretraining": recipes.Pretraining(muon=False)}, {"reward_checkpoint", "rlhf_checkpoint", "dpo_checkpoint"}),
+        ({"dpo": DPO.replace(beta=0.2)}, {"dpo_checkpoint"}),
+        ({"dpo": DPO.replace(compute=recipes.Compute(micro_batch_size=2))}, set()),
     ],
 )
 def test_a_stages_identity_depends_only_on_the_recipe_fields_that_it_reads(fields, stages, tmp_path):
