@@ -193,6 +193,9 @@ def inner_models(groups: dict[str, FieldInfo]) -> list[type[BaseModel]]:
 
     add(Source)
     models[Recrawl] = None
+    for name, info in Recipe.model_fields.items():  # groups that a recipe may lack
+        if name not in groups:
+            add(info.annotation)
     for info in groups.values():
         for inner in info.annotation.model_fields.values():  # type: ignore[union-attr]
             add(inner.annotation)
@@ -214,7 +217,7 @@ def preset_sections() -> Iterator[str]:
             old, new = getattr(defaults, group), getattr(recipe, group)
             if old == new:
                 continue
-            if isinstance(new, BaseModel):
+            if isinstance(new, BaseModel) and old is not None:
                 changed = [key for key in type(new).model_fields if getattr(old, key) != getattr(new, key)]
                 settings = ", ".join(f"{key}={value_text(getattr(new, key))}" for key in changed)
                 yield from bullet(f"`{group}`: `{settings}`")

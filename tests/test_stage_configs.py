@@ -11,7 +11,9 @@ from llm_assets.graph import GRAPH
 from llm_assets.recipes import (
     CommonCrawl,
     ConversationFile,
+    Dpo,
     Endpoint,
+    Lora,
     PublishedEncoding,
     RankingFile,
     SampleWeb,
@@ -35,6 +37,7 @@ def complete() -> Any:
     published = PublishedEncoding(name="gpt2", ranks="/missing/ranks")
     conversations = ConversationFile(path="/missing/own.jsonl", name="own", max_rows=10)
     questions = ConversationFile(path="/missing/questions.jsonl", name="questions", max_rows=10)
+    lora = Lora(targets=("q_proj",))
     return recipe.replace(
         crawls=CRAWLS,
         search_only_hosts=("held-out.example",),
@@ -50,6 +53,10 @@ def complete() -> Any:
         human_rankings=recipe.human_rankings.replace(
             files=(RankingFile(path="/missing/rankings.jsonl", name="own"),), simulated=SimulatedLabeller()
         ),
+        finetuning=recipe.finetuning.replace(lora=lora),
+        reinforcement=recipe.reinforcement.replace(lora=lora),
+        rlhf=recipe.rlhf.replace(lora=lora),
+        dpo=Dpo(lora=lora),
     )
 
 

@@ -43,7 +43,7 @@ ENGLISH_GROUPS = ("finetuning", "reinforcement", "preference", "release")
     default=EVERYTHING,
     show_default=True,
     help="Assets to build, as a Dagster selection: '*extracted_text' is that asset with everything upstream, "
-    "'group:web' is a group. '*' leaves out what is built on demand: 'group:demonstrations'.",
+    "'group:web' is a group. '*' leaves out what is built on demand: dpo_checkpoint and 'group:demonstrations'.",
 )
 @click.option(
     "--crawl",

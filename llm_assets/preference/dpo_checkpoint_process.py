@@ -50,8 +50,8 @@ def reference_log_probabilities(
     """
     path = folder / REFERENCE
     if devices.broadcast("kept" if path.exists() else ""):
-        kept = json.loads(path.read_text())
-        return {split: np.array(kept[split], np.float32).reshape(-1, 2) for split in splits}
+        saved = json.loads(path.read_text())
+        return {split: np.array(saved[split], np.float32).reshape(-1, 2) for split in splits}
     computed = {split: compute(split) for split in splits}
     if devices.rank == 0:
         temporary = path.with_name(f".{REFERENCE}.tmp")

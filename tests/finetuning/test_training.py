@@ -1,6 +1,7 @@
 """The training process of `sft_checkpoint`: learning, and resuming after it was killed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from llm_assets.dialogue.packing import Conversations
 from llm_assets.finetuning.jobs import SftJob
 from llm_assets.model.chat import Message, render
 from llm_assets.model.checkpoint import save_model, steps_saved
+from llm_assets.model.shape import Adapters
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.plan import Optimisation, TrainingPlan
 from tests.support.training_jobs import ENCODING, PEOPLE, SHAPE, result, run_with_two_kills, write_corpus
@@ -89,3 +91,16 @@ def test_a_killed_training_ends_like_an_uninterrupted_one(job, uninterrupted, tm
         for folder in (tmp_path, uninterrupted[0])
     )
     assert resumed_events == whole_events
+
+
+def test_a_killed_training_of_adapters_ends_like_an_uninterrupted_one(job, tmp_path):
+    optimisation = replace(job.plan.optimisation, learning_rate=3e-2, muon=False, adapters=Adapters(4, 8.0, seed=1))
+    job = replace(job, plan=replace(job.plan, optimisation=optimisation))
+    events, whole, resumed = [], tmp_path / "whole", tmp_path / "resumed"
+    for folder in (whole, resumed):
+        folder.mkdir()
+    run_job(MODULE, job, whole, events.append)
+    validations = [event for event in events if event["kind"] == "validation"]
+    assert validations[-1]["loss"] < validations[0]["loss"] - 0.1
+    run_with_two_kills(MODULE, job, resumed, 12, 18)
+    assert result(resumed) == result(whole)

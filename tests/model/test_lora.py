@@ -23,9 +23,9 @@ OPTIMISATION = Optimisation(learning_rate=1e-2, warmup=0.0, cooldown=0.0, muon=F
 TOKENS = torch.arange(40).reshape(2, 20)
 
 
-def trained(shape, steps=3, compile=False):
+def trained(shape, steps=3):
     """A learner after some steps on random targets, in this process."""
-    learner = Learner(random_model(shape), OPTIMISATION, steps, CPU, compile)
+    learner = Learner(random_model(shape), OPTIMISATION, steps, CPU)
     for step in range(steps):
         learner.step(step, [Loss([lambda model: model(TOKENS, TOKENS.flip(1)).sum()], divisor=TOKENS.numel())])
     return learner
@@ -77,11 +77,11 @@ def test_the_seed_alone_decides_where_adapters_begin():
     add_adapters(second, ADAPTERS)
     add_adapters(other, Adapters(4, 8.0, seed=2))
     assert all(
-        torch.equal(ours, theirs) for (_, ours), (_, theirs) in zip(trainable(first), trainable(second), strict=True)
+        torch.equal(ours, same) for (_, ours), (_, same) in zip(trainable(first), trainable(second), strict=True)
     )
     matrix = "model.layers.0.self_attn.q_proj.lora_A"
-    ours, theirs = first.get_parameter(matrix), other.get_parameter(matrix)
-    assert not torch.equal(ours, theirs)
+    ours, different = first.get_parameter(matrix), other.get_parameter(matrix)
+    assert not torch.equal(ours, different)
     bound = SHAPES["plain"].width ** -0.5
     assert 0.9 * bound < float(ours.detach().abs().max()) <= bound
 
@@ -121,17 +121,21 @@ def test_a_resumed_training_continues_with_the_same_bytes(name, tmp_path):
     assert resumed.restore(tmp_path).step == 1
     for step in (1, 2):
         resumed.step(step, [loss])
-    for (weight_name, ours), (_, theirs) in zip(trainable(resumed.model), trainable(whole.model), strict=True):
-        assert torch.equal(ours, theirs), weight_name
+    for (weight_name, ours), (_, expected) in zip(trainable(resumed.model), trainable(whole.model), strict=True):
+        assert torch.equal(ours, expected), weight_name
 
 
-def test_adapters_are_compiled_and_computed_in_bf16(monkeypatch):
+def test_adapters_are_part_of_the_compiled_graph():
+    model = adapted_model("plain")
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(TOKENS), model(TOKENS), atol=1e-5)
+
+
+def test_adapters_are_trained_in_mixed_precision(monkeypatch):
     monkeypatch.setenv("LLM_ASSETS_PRECISION", "bf16")
     model = trained(SHAPES["plain"], steps=1).model
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-    monkeypatch.setenv("LLM_ASSETS_PRECISION", "fp32")
-    plain, compiled = trained(SHAPES["plain"]).model, trained(SHAPES["plain"], compile=True).model
-    assert torch.allclose(plain(TOKENS), compiled(TOKENS), atol=1e-3)
+    assert all(bool(weight.isfinite().all() and (weight != 0).any()) for _, weight in trainable(model))
 
 
 def test_an_engine_samples_from_the_adapted_model_also_if_it_was_made_before(tmp_path):

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from llm_assets.compute.launch import run_job
-from llm_assets.model.checkpoint import save_model
-from llm_assets.model.shape import ModelShape
+from llm_assets.model.checkpoint import load_model, save_model, steps_saved
+from llm_assets.model.shape import Adapters, ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.preference.jobs import DpoJob
 from llm_assets.training.plan import Optimisation, TrainingPlan
@@ -70,6 +72,26 @@ def test_a_policy_learns_which_answers_are_preferred(loss, job, tmp_path):
     assert first["margin"] == pytest.approx(0, abs=1e-5)
     assert last["loss"] < first["loss"] and last["margin"] > 0 and last["accuracy"] == 1.0
     assert min(json.loads((tmp_path / "results.json").read_text())["margins"]) > 0
+
+
+def test_adapters_alone_are_trained_and_kept_beside_the_merged_weights(job, tmp_path):
+    optimisation = replace(job.plan.optimisation, learning_rate=1e-2, muon=False, adapters=Adapters(4, 8.0, seed=1))
+    job = replace(job, plan=replace(job.plan, optimisation=optimisation))
+    events, whole, resumed = [], tmp_path / "whole", tmp_path / "resumed"
+    for folder in (whole, resumed):
+        folder.mkdir()
+    run_job(MODULE, job, whole, events.append)
+    first, *_, last = [event for event in events if event["kind"] == "validation"]
+    assert last["accuracy"] == 1.0 and last["margin"] > first["margin"] + 0.01
+    run_with_two_kills(MODULE, job, resumed, 6, 9)
+    assert result(resumed) == result(whole)
+    adapters = [(steps_saved(folder)[-1][1] / "adapter_model.safetensors").read_bytes() for folder in (whole, resumed)]
+    assert adapters[0] == adapters[1]
+    before, after = load_model(Path(job.checkpoint)), load_model(steps_saved(whole)[-1][1])
+    assert torch.equal(before.embedding.weight, after.embedding.weight)
+    projection = "model.layers.0.self_attn.q_proj.weight"
+    change = after.state_dict()[projection] - before.state_dict()[projection]
+    assert int(torch.linalg.matrix_rank(change, atol=1e-6)) == 4
 
 
 def test_the_first_step_starts_at_the_reference(trained):

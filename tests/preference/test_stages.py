@@ -31,7 +31,8 @@ from tests.support.training_jobs import ENCODING
 
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 PEOPLE = ("Mira Wolf", "Toven Hale", "Elsa Brook", "Ann Field", "Jon Marsh", "Ida Stone")
-DPO = recipes.Dpo(pairs=4, validation_runs=1, compute=recipes.Compute(device="cpu"))
+LORA = recipes.Lora(rank=2)
+DPO = recipes.Dpo(pairs=4, validation_runs=1, lora=LORA, compute=recipes.Compute(device="cpu"))
 RECIPE = recipes.Recipe(
     name="mine",
     crawls={"a": recipes.SampleWeb()},
@@ -43,6 +44,7 @@ RECIPE = recipes.Recipe(
         max_tokens=8,
         evaluate_every=1,
         evaluation_problems=3,
+        lora=LORA,
         compute=recipes.Compute(device="cpu"),
     ),
     rl_evaluation=recipes.RlEvaluation(problems=1, samples=2, max_tokens=8, device="cpu"),
@@ -227,6 +229,15 @@ def test_dpo_keeps_an_assistant_and_what_it_was_trained_and_measured_on(built):
     before = read_table(artifact.table("evaluations")).sort("step").row(0, named=True)
     development = reference.filter(pl.col("split") == "development")
     assert before["chosen"] == pytest.approx(development["chosen"].mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("asset", ["rl_checkpoint", "dpo_checkpoint"])
+def test_adapters_are_kept_with_the_merged_weights(asset, built):
+    artifact = built[1][asset]
+    config = json.loads(artifact.file("adapter_config.json").read_text())
+    assert (config["peft_type"], config["r"], "q_proj" in config["target_modules"]) == ("LORA", 2, True)
+    assert artifact.file("adapter_model.safetensors").stat().st_size > 0
+    assert not list(built[1]["rlhf_checkpoint"].path.glob("adapter*"))
 
 
 def test_evaluation_steps_are_shown_in_order(tmp_path):

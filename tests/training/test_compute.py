@@ -4,12 +4,13 @@ import pytest
 
 from llm_assets.artifacts.identity import canonical
 from llm_assets.finetuning.sft_checkpoint import ablation_config, sft_config
-from llm_assets.model.shape import ModelShape
+from llm_assets.model.shape import Adapters, ModelShape
 from llm_assets.preference.reward_checkpoint import training_plan
-from llm_assets.recipes import Compute, Dpo, Finetuning, Pretraining, Reinforcement, RewardTraining, Rlhf
+from llm_assets.recipes import Compute, Dpo, Finetuning, Lora, Pretraining, Reinforcement, RewardTraining, Rlhf
 from llm_assets.recipes.presets import laptop
 from llm_assets.training.plan import TrainingPlan
 from llm_assets.training.policy_run import policy_plan
+from llm_assets.training.training_run import optimisation
 
 SHAPE = ModelShape.of_depth(1, 500, 32, width=32)
 OTHER = Compute(device="cpu", processes=3, micro_batch_size=4, compile=False, checkpoint_every=7, checkpoints_kept=1)
@@ -71,3 +72,25 @@ def test_a_policys_plan_takes_over_the_compute_settings(settings):
     assert on_cpu == usual
     never, _ = policy_plan(settings.replace(compute=Compute(checkpoint_every=0)), Pretraining().inherited(), SHAPE)
     assert never.checkpoint_every == 0
+
+
+@pytest.mark.parametrize("settings", [Finetuning, Reinforcement, Rlhf, Dpo])
+def test_adapters_take_the_place_of_the_weights_in_every_training_that_has_them(settings):
+    rates = Pretraining().inherited()
+    assert optimisation(settings(), rates, SHAPE).adapters is None
+    lora = Lora(rank=4, alpha=8, targets=("q_proj",))
+    planned = optimisation(settings(lora=lora, seed=3), rates, SHAPE)
+    assert planned.adapters == Adapters(rank=4, alpha=8.0, targets=("q_proj",), seed=3)
+    assert canonical(settings(lora=lora)) != canonical(settings())
+
+
+@pytest.mark.parametrize("settings", [Finetuning, Reinforcement, Rlhf])
+def test_a_training_without_adapters_has_the_identity_that_it_had_before_there_were_adapters(settings):
+    assert "lora" not in canonical(settings())
+
+
+def test_an_unknown_layer_and_an_impossible_rank_are_errors_that_name_the_field():
+    with pytest.raises(ValueError, match=r"lora\.targets\.0\n.*'q_proj', 'k_proj'"):
+        Dpo(lora={"targets": ("q_projection",)})
+    with pytest.raises(ValueError, match=r"lora\.rank\n.*greater than or equal to 1"):
+        Dpo(lora={"rank": 0})
