@@ -108,7 +108,7 @@ class DpoCurve(TrainingCurve):
     """
 
     margin: float = pa.Field(description="beta times the difference of the log-ratios to the initial policy")
-    accuracy: float = pa.Field(ge=0, le=1, description="share of pairs with a positive margin")
+    accuracy: float = pa.Field(ge=0, le=1, description="share of pairs with a positive margin; one of 0 counts half")
     chosen: float = pa.Field(le=0, description="log-probability of the chosen answer in nats")
     rejected: float = pa.Field(le=0, description="log-probability of the rejected answer in nats")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .frozen import Frozen
 
@@ -21,7 +21,12 @@ class Lora(Frozen):
     alpha: float = Field(32.0, gt=0, description="the product is scaled by alpha / rank")
     targets: tuple[Layer, ...] | None = Field(
         None,
-        min_length=1,
         description="layers with adapters; None is all matrices of attention and feed-forward (Dettmers et al., "
         "arXiv:2305.14314, section 4, find that needed to match full fine-tuning)",
     )
+
+    @model_validator(mode="after")
+    def _some_target(self) -> Lora:
+        if self.targets == ():
+            raise ValueError("targets: name at least one layer, or None for all")
+        return self

@@ -76,6 +76,11 @@ def preference_losses(margins: Tensor, loss: PreferenceLoss, beta: float) -> Ten
     return -F.logsigmoid(beta * margins)
 
 
+def shares_right(margins: Tensor) -> Tensor:
+    """1 for a pair whose chosen answer has the larger log-ratio, 0.5 where both are equal, as at the start."""
+    return (margins.sign() + 1) / 2
+
+
 class PreferencePairs(Pairs):
     """Pairs of answers, epoch after epoch in another order; a SequenceSource that depends on seed and number alone.
 
@@ -114,7 +119,7 @@ class PreferenceLosses:
         margins = log_ratio_margins(policy, reference, (answers != IGNORE).sum(-1), self.loss)
         with torch.no_grad():
             numbers = (
-                torch.stack([self.beta * margins, (margins > 0).float(), policy[0::2], policy[1::2]]).double().sum(-1)
+                torch.stack([self.beta * margins, shares_right(margins), policy[0::2], policy[1::2]]).double().sum(-1)
             )
         for name, value in zip(self.NAMES, numbers.tolist(), strict=True):
             self._sums[name] += value
@@ -158,7 +163,7 @@ def measured_numbers(
     return {
         "loss": round(float(preference_losses(margins, loss, beta).mean()), 6),
         "margin": round(float(beta * margins.mean()), 6),
-        "accuracy": round(float((margins > 0).float().mean()), 6),
+        "accuracy": round(float(shares_right(margins).mean()), 6),
         "chosen": round(float(policy[:, 0].mean()), 6),
         "rejected": round(float(policy[:, 1].mean()), 6),
     }

@@ -6,7 +6,18 @@ from llm_assets.artifacts.identity import canonical
 from llm_assets.finetuning.sft_checkpoint import ablation_config, sft_config
 from llm_assets.model.shape import Adapters, ModelShape
 from llm_assets.preference.reward_checkpoint import training_plan
-from llm_assets.recipes import Compute, Dpo, Finetuning, Lora, Pretraining, Reinforcement, RewardTraining, Rlhf
+from llm_assets.recipes import (
+    Compute,
+    Dpo,
+    Finetuning,
+    Lora,
+    Pretraining,
+    RecipeError,
+    Reinforcement,
+    RewardTraining,
+    Rlhf,
+    load_recipe,
+)
 from llm_assets.recipes.presets import laptop
 from llm_assets.training.plan import TrainingPlan
 from llm_assets.training.policy_run import policy_plan
@@ -89,8 +100,18 @@ def test_a_training_without_adapters_has_the_identity_that_it_had_before_there_w
     assert "lora" not in canonical(settings())
 
 
-def test_an_unknown_layer_and_an_impossible_rank_are_errors_that_name_the_field():
-    with pytest.raises(ValueError, match=r"lora\.targets\.0\n.*'q_proj', 'k_proj'"):
-        Dpo(lora={"targets": ("q_projection",)})
-    with pytest.raises(ValueError, match=r"lora\.rank\n.*greater than or equal to 1"):
-        Dpo(lora={"rank": 0})
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ("rank=0", r"Lora\.rank: Input should be greater than or equal to 1 \(got '0'\)"),
+        ("targets=('q',)", r"Lora\.targets\.0: Input should be 'q_proj', 'k_proj', .* or 'c_fc' \(got 'q'\)"),
+        ("targets=()", r"Lora\.targets: name at least one layer, or None for all"),
+    ],
+)
+def test_an_impossible_adapter_is_one_error_that_names_the_field(lora, message, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"from llm_assets.recipes import *\ndef mine():\n    return laptop().replace(dpo=Dpo(lora=Lora({lora})))\n"
+    )
+    with pytest.raises(RecipeError, match=f"mine: {message}$"):
+        load_recipe(f"{file}:mine")

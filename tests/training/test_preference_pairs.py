@@ -19,6 +19,7 @@ from llm_assets.training.preference_pairs import (
     measured_numbers,
     pad_answers,
     preference_losses,
+    shares_right,
 )
 from tests.support.peer_losses import BETA, FIXTURE, TRL_NAMES, answer_pairs, padded_answers
 from tests.support.policy_training import CPU
@@ -49,6 +50,10 @@ def test_losses_are_those_worked_out_by_hand(loss, margin, expected):
     margins = log_ratio_margins(POLICY, REFERENCE, LENGTHS, loss)
     assert margins.tolist() == [pytest.approx(margin)]
     assert preference_losses(margins, loss, 0.1).tolist() == [pytest.approx(expected)]
+
+
+def test_a_pair_without_a_margin_counts_half():
+    assert shares_right(torch.tensor([0.3, 0.0, -0.2])).tolist() == [1.0, 0.5, 0.0]
 
 
 def test_an_answers_log_probability_is_the_sum_over_its_tokens():
