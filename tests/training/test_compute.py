@@ -109,9 +109,7 @@ def test_a_training_without_adapters_has_the_identity_that_it_had_before_there_w
     ],
 )
 def test_an_impossible_adapter_is_one_error_that_names_the_field(lora, message, tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        f"from llm_assets.recipes import *\ndef mine():\n    return laptop().replace(dpo=Dpo(lora=Lora({lora})))\n"
-    )
+    file, recipe = tmp_path / "mine.py", f"laptop().replace(dpo=Dpo(lora=Lora({lora})))"
+    file.write_text(f"from llm_assets.recipes import *\n\ndef mine():\n    return {recipe}\n")
     with pytest.raises(RecipeError, match=f"mine: {message}$"):
         load_recipe(f"{file}:mine")
