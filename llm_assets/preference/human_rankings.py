@@ -226,6 +226,14 @@ def _external_inputs(settings: HumanRankings) -> Mapping[str, str]:
     return files_version(paths, load_settings().digest_cache, PreferenceError, "human_rankings.files")
 
 
+def without_rankings(recipe: Any) -> str | None:
+    """Why a recipe is built without rankings, and so without preference tuning; None if it names some."""
+    settings = recipe.human_rankings
+    if settings.files or settings.simulated is not None:
+        return None
+    return "the recipe names no rankings (human_rankings.files, or human_rankings.simulated)"
+
+
 HUMAN_RANKINGS = Stage(
     name="human_rankings",
     group="preference",
@@ -236,6 +244,7 @@ HUMAN_RANKINGS = Stage(
     config=lambda recipe, crawl: recipe.human_rankings,
     code_version="4",
     inputs=("response_pairs",),
+    left_out=without_rankings,
     external_inputs=_external_inputs,
     tables={"rankings": Rankings},
     optional_tables={"rejects": RankingRejects},
