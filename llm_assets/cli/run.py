@@ -73,7 +73,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
         keys = without_assistant(workspace, without_demonstrations(keys))
     keys = without_left_out(workspace, keys)
     if HUMAN_RANKINGS.name in {key.to_user_string() for key in keys}:
-        tell_simulated(workspace)
+        announce_simulated(workspace)
     extended_recipe = recipe_that_reads(workspace, crawls, keys, recipe)
     if extended_recipe is not None:
         recipe, workspace = extended_recipe, open_workspace(extended_recipe, settings)
@@ -178,7 +178,7 @@ def without_left_out(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.Ass
     return chosen
 
 
-def tell_simulated(workspace: Workspace) -> None:
+def announce_simulated(workspace: Workspace) -> None:
     """Says that no person ranks the answers, as a recipe may have the simulated labeller of the one it is made from."""
     if workspace.recipe.human_rankings.simulated is not None:
         click.echo(

@@ -63,13 +63,13 @@ def test_every_row_is_kept_or_rejected_with_its_reason(tmp_path):
         {"text": None},
         {"other": "no text"},
         "",
-        {"text": "long " * 500},
+        {"text": "long " * 1000},
         {"text": document(2), "url": "http://blocked.example/x"},
         {"text": "Ein kurzer deutscher Text, der keine Seite ist."},
     ]
     write_texts(tmp_path / "in.jsonl", lines)
     (tmp_path / "opt_out.txt").write_text("blocked.example\n")
-    bounds = Extraction(max_bytes=2048)
+    bounds = Extraction(max_bytes=4096)
     assert len(document(1).encode()) < bounds.max_bytes and len(document(2).encode()) < bounds.max_bytes
     artifacts = build_crawl(recipe_of(tmp_path / "in.jsonl", Blocklists(opt_out=str(tmp_path / "opt_out.txt")), bounds))
     assert table(artifacts, "clean_corpus")["warc_offset"].to_list() == [1]
