@@ -4,7 +4,7 @@ import click
 import dagster as dg
 import pytest
 
-from llm_assets.cli.run import chosen_assets, without_left_out
+from llm_assets.cli.run import announce_simulated, chosen_assets, without_left_out
 from llm_assets.definitions import definitions_for, defs, make_definitions
 from llm_assets.evaluation.figures import MODELS, released_model
 from llm_assets.graph import GRAPH, open_workspace
@@ -57,6 +57,15 @@ def test_a_selection_drops_what_is_left_out_and_says_why(tmp_path, monkeypatch, 
     assert line.startswith("left out: human_rankings, reward_checkpoint, rlhf_checkpoint, rlhf_evaluation: the recipe")
     with pytest.raises(click.ClickException, match=r"left out: rlhf_checkpoint: the recipe names no rankings"):
         without_left_out(workspace, chosen_assets("rlhf_checkpoint", defs))
+
+
+def test_a_run_names_the_field_of_an_inherited_labeller(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path))
+    own_pages = laptop().replace(name="mine", crawls={}, search_only_hosts=())
+    announce_simulated(open_workspace(own_pages))
+    assert "recipe mine sets human_rankings.simulated: a written rule ranks answers" in capsys.readouterr().out
+    announce_simulated(open_workspace(gpu()))
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("last", ["base", "sft", "rl", "rlhf"])

@@ -5,17 +5,22 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from llm_assets.artifacts.lineage import trace_document
-from llm_assets.graph import open_workspace
+from llm_assets.cli.corpus import corpus
+from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import Blocklists, Extraction, Recipe, Texts
 from llm_assets.row_files import FileRow
+from llm_assets.web.blocklists import parse_opt_out
 from llm_assets.web.errors import EmptyCrawl, SourceError
 from llm_assets.web.source_check import check_source
+from llm_assets.web.taken_down import covered_pages
 from llm_assets.web.text_files import capture_of, host_of_file
 from llm_assets.web.warc_files import list_files
-from tests.support.building import check
+from tests.support.building import build, check
 from tests.support.crawl_builds import build_crawl, rejects
+from tests.support.small_recipe import CORPUS, SMALL
 from tests.support.texts import document, rows, write_texts
 
 TABLES = {"raw_warc": "captures", "extracted_text": "text", "clean_corpus": "text", "reject_ledger": "rejects"}
@@ -230,3 +235,34 @@ def test_no_two_files_have_the_same_host():
     names = ["a b.jsonl", "a-b.jsonl", "A-B.jsonl", "日本.jsonl", "中国.jsonl", "..jsonl"]
     hosts = [host_of_file(name) for name in names]
     assert len(set(hosts)) == len(names) and hosts[1] == "a-b.jsonl"
+
+
+def test_a_takedown_finds_the_row_and_names_the_file(tmp_path):
+    path = write_texts(tmp_path / "docs.jsonl", [{"text": document(1)}, {"text": document(2)}])
+    raw = build_crawl(recipe_of(path), stages=CORPUS)["raw_warc"]
+    [rule] = parse_opt_out("text://docs.jsonl/2")
+    pages = covered_pages(raw, rule)
+    assert pages.urls == {"text://docs.jsonl/2"} and pages.with_text == pages.others_with_text == 1
+    assert pages.external_files == (str(path),) and pages.warc_files == ()
+
+
+def test_corpus_why_names_the_row(tmp_path):
+    path = write_texts(tmp_path / "docs.jsonl", ["", {"text": document(1), "date": "2026-10-05"}, {"text": 3}])
+    build_crawl(recipe_of(path))
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from llm_assets.recipes import Recipe, Texts\n\n\n"
+        f"def mine():\n    return Recipe(name='t', crawls={{'c': Texts(path={str(path)!r})}})\n"
+    )
+    for row, expected in ((2, "row 2 of docs.jsonl, dated 2026-10-05T00:00:00Z"), (3, "rule not_text: int against")):
+        done = CliRunner().invoke(corpus, ["why", f"text://docs.jsonl/{row}", "--recipe", f"{file}:mine"])
+        assert done.exit_code == 0 and expected in done.output, done.output
+
+
+def test_texts_become_token_shards(tmp_path):
+    write_texts(tmp_path / "in" / "a.parquet", rows(12))
+    recipe = recipe_of(tmp_path / "in").replace(**{name: SMALL[name] for name in ("tokenizer", "token_shards")})
+    artifacts = build(recipe, [*CORPUS, *(GRAPH[name] for name in ("training_pages", "tokenizer", "token_shards"))])
+    stats = artifacts["token_shards/c"].record.stats
+    assert stats["train_documents"] + stats["validation_documents"] == 12 and stats["train_tokens"] > 1000
+    assert artifacts["training_pages"].record.rows["pages"] == 12
