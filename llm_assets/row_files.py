@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from llm_assets.dialogue.json_values import parse_json
+from llm_assets.json_values import parse_json
 
 if sys.version_info >= (3, 14):
     from compression import zstd

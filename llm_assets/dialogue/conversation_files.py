@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_assets.json_values import parse_json, well_formed
 from llm_assets.model.chat import Call, ConversationError, Message, check
 from llm_assets.row_files import RowFileError, read_rows, shown_fields
-
-from .json_values import parse_json, well_formed
 
 # Roles by the names that ShareGPT files give to speakers.
 SPEAKERS = {

@@ -51,8 +51,8 @@ def test_a_run_takes_the_jobs_of_its_own_recipe():
 def test_a_selection_drops_what_is_left_out_and_says_why(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path))
     workspace = open_workspace(gpu())
-    kept = {key.to_user_string() for key in without_left_out(workspace, chosen_assets("group:preference", defs))}
-    assert kept == {"response_pairs"}
+    selected = {key.to_user_string() for key in without_left_out(workspace, chosen_assets("group:preference", defs))}
+    assert selected == {"response_pairs"}
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("left out: human_rankings, reward_checkpoint, rlhf_checkpoint, rlhf_evaluation: the recipe")
     with pytest.raises(click.ClickException, match=r"left out: rlhf_checkpoint: the recipe names no rankings"):
