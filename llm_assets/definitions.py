@@ -8,26 +8,36 @@ crash (training) runs in a separate process anyway.
 import dagster as dg
 
 from llm_assets.graph import GRAPH
-from llm_assets.recipes import load_recipe
+from llm_assets.recipes import Recipe, load_recipe
 from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
 from resources.jobs import make_jobs
 from resources.recrawls import recrawl_schedule, refresh_sensor, registered_crawls
 from resources.state import state_sensor
 
-_JOBS = make_jobs(GRAPH)
-_RECIPE = load_recipe()
 
-defs = dg.Definitions(
-    assets=make_assets(GRAPH, _RECIPE),
-    jobs=_JOBS,
-    schedules=[recrawl_schedule(recrawl, GRAPH) for recrawl in _RECIPE.recrawls],
-    sensors=[registered_crawls, refresh_sensor(_JOBS, GRAPH), state_sensor(GRAPH)],
-    resources={
-        "recipe": ChosenRecipe(),
-        "store": ArtifactStore(),
-        "compute": Compute(),
-        "duckdb": DuckDb(),
-        "tracking": Tracking(),
-    },
-    executor=dg.in_process_executor,
-)
+def make_definitions(recipe: Recipe) -> dg.Definitions:
+    """The definitions of a recipe, whose jobs do without the stages that it leaves out."""
+    jobs = make_jobs(GRAPH, recipe)
+    return dg.Definitions(
+        assets=make_assets(GRAPH, recipe),
+        jobs=jobs,
+        schedules=[recrawl_schedule(recrawl, GRAPH) for recrawl in recipe.recrawls],
+        sensors=[registered_crawls, refresh_sensor(jobs, GRAPH), state_sensor(GRAPH)],
+        resources={
+            "recipe": ChosenRecipe(),
+            "store": ArtifactStore(),
+            "compute": Compute(),
+            "duckdb": DuckDb(),
+            "tracking": Tracking(),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+_RECIPE = load_recipe()
+defs = make_definitions(_RECIPE)
+
+
+def definitions_for(recipe: Recipe) -> dg.Definitions:
+    """`defs`, or other definitions if the recipe leaves out other stages than the environment's recipe."""
+    return defs if GRAPH.left_out(recipe).keys() == GRAPH.left_out(_RECIPE).keys() else make_definitions(recipe)

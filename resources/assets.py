@@ -32,7 +32,7 @@ UP_TO_DATE = "up_to_date"
 def make_assets(graph: Graph, recipe: Any = None) -> list[dg.AssetsDefinition]:
     """An asset for each stage, in the graph's order.
 
-    recipe: the recipe whose changes Dagster shows as stale assets; None shows none.
+    recipe: the recipe whose changes Dagster shows as stale assets, and which may leave stages out; None does neither.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # BackfillPolicy raises it once per asset, in every command
@@ -60,7 +60,7 @@ def make_asset(stage: Stage, graph: Graph, recipe: Any = None) -> dg.AssetsDefin
         group_name=stage.group,
         kinds=set(stage.kinds),
         description=stage.description,
-        metadata=asset_metadata(stage),
+        metadata=asset_metadata(stage, graph.left_out(recipe).get(stage.name) if recipe is not None else None),
         code_version=dagster_code_version(stage, recipe),
         partitions_def=CRAWLS if stage.per_crawl else None,
         # A run may materialise several crawls: with --partition-range, and as a wave of a backfill.

@@ -1,6 +1,7 @@
 """The jobs: `crawl` builds what needs one crawl alone, `model` everything downstream, `everything` both.
 
-None of them builds a stage that is built on demand; the job `on_demand` builds all of these, and nothing else.
+None of them builds a stage that is built on demand; the job `on_demand` builds all of these, and nothing else. None
+builds a stage that the recipe leaves out.
 """
 
 from typing import Any
@@ -36,10 +37,16 @@ def on_demand_assets(graph: Graph) -> list[str]:
     return [stage.name for stage in graph if stage.on_demand]
 
 
-def make_jobs(graph: Graph) -> list[Any]:
-    """The jobs of a graph: `crawl`, `model`, `everything`, and `on_demand` if a stage is built on demand."""
-    crawl, on_demand = dg.AssetSelection.assets(*crawl_assets(graph)), on_demand_assets(graph)
-    everything = dg.AssetSelection.assets(*(stage.name for stage in graph if not stage.on_demand))
+def make_jobs(graph: Graph, recipe: Any = None) -> list[Any]:
+    """The jobs of a graph: `crawl`, `model`, `everything`, and `on_demand` if a stage is built on demand.
+
+    recipe: the recipe whose left out stages no job builds; None leaves none out.
+    """
+    left_out = graph.left_out(recipe) if recipe is not None else {}
+    crawl = dg.AssetSelection.assets(*crawl_assets(graph))
+    on_demand = [name for name in on_demand_assets(graph) if name not in left_out]
+    default = (stage.name for stage in graph if not stage.on_demand and stage.name not in left_out)
+    everything = dg.AssetSelection.assets(*default)
     jobs = [
         dg.define_asset_job(CRAWL_JOB, crawl, description="Builds one crawl, from its pages to its clean corpus."),
         dg.define_asset_job(

@@ -8,7 +8,8 @@ WITH captures AS (
         -- Percent-decoded as UTF-8; each byte that is none becomes U+FFFD (WHATWG URL, "percent-decode", and Encoding,
         -- "UTF-8 decode without BOM"). Escapes in other encodings are common, and url_decode raises an error for them,
         -- so it decodes the characters of the URL one by one.
-        lower(CASE WHEN contains(url, '%') THEN array_to_string(
+        -- The made URL of a text names the user's own file, whose words say nothing about the text.
+        lower(CASE WHEN starts_with(url, 'text://') THEN '' WHEN contains(url, '%') THEN array_to_string(
             [
                 coalesce(try(url_decode(part)), chr(65533)) FOR part IN regexp_extract_all(
                     url,

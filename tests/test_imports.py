@@ -14,6 +14,8 @@ SHARED = (
     "settings",
     "sql",
     "writing_systems",
+    "json_values",
+    "row_files",
     "warc",
     "artifacts",
     "model",

@@ -1,7 +1,15 @@
 """Cached, versioned artifacts: identity, record, store, lineage. Independent of Dagster."""
 
 from .checks import Check, CheckOutcome
-from .errors import ArtifactError, CorruptArtifact, ExternalInputError, NotBuilt, StoreUnwritable, UnstableValue
+from .errors import (
+    ArtifactError,
+    CorruptArtifact,
+    ExternalInputError,
+    LeftOut,
+    NotBuilt,
+    StoreUnwritable,
+    UnstableValue,
+)
 from .identity import EXECUTION_ONLY, Identity
 from .inputs import Inputs
 from .materialize import Outcome, Workspace, materialize
@@ -23,6 +31,7 @@ __all__ = [
     "Graph",
     "Identity",
     "Inputs",
+    "LeftOut",
     "NoConfig",
     "NotBuilt",
     "Outcome",

@@ -13,6 +13,10 @@ class NotBuilt(ArtifactError):
     """An input artifact is not in the store under the current recipe."""
 
 
+class LeftOut(NotBuilt):
+    """The current recipe leaves a stage out; the message says why."""
+
+
 class CorruptArtifact(ArtifactError):
     """A stored artifact does not match its record."""
 

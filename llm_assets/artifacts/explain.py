@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,8 +125,18 @@ def _explain_resolution(workspace: Workspace, resolution: Resolution) -> Explana
     )
 
 
+def left_out_lines(reasons: Mapping[str, str]) -> list[str]:
+    """Stages that a recipe leaves out, as `Graph.left_out` gives them: one line for each reason."""
+    stages: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        stages.setdefault(reason, []).append(name)
+    return [f"left out: {', '.join(names)}: {reason}" for reason, names in stages.items()]
+
+
 def state_of_asset(explanations: list[Explanation]) -> CheckOutcome:
     """Summarise an asset over its crawls. It passes if every artifact is in the store and no code has drifted."""
+    if not explanations:
+        return CheckOutcome(True, "left out under this recipe")
     cached = [item for item in explanations if item.state == "cached"]
     notable = [item for item in explanations if item.state != "cached" or item.drifted or item.unbuilt_crawls]
     numbers = {

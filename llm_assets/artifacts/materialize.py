@@ -120,12 +120,15 @@ def materialize(
 ) -> Outcome:
     """Return the artifact that the recipe asks for, building it when the store does not have it.
 
-    Raises NotBuilt if an input artifact is missing, ExternalInputError if an external input is missing, StoreUnwritable
-    if the disk is full or read-only, ArtifactError while a takedown is unfinished, and any error of the stage's build.
+    Raises LeftOut if the recipe leaves the stage out, NotBuilt if an input artifact is missing, ExternalInputError if
+    an external input is missing, StoreUnwritable if the disk is full or read-only, ArtifactError while a takedown is
+    unfinished, and any error of the stage's build.
     After an error nothing is published, and finished tasks are kept for the next try.
     """
     began = time.perf_counter()
-    resolution = workspace.resolver().resolve(stage.name, partition)
+    resolver = workspace.resolver()
+    resolution = resolver.resolve(stage.name, partition)
+    resolver.refuse_left_out(resolution)
     progress = Progress(resolution.key, list(listeners or []))
     if resolution.identity is None:
         raise NotBuilt(_missing(resolution, workspace.recipe.name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from .checks import Check
-from .errors import ArtifactError, ExternalInputError, NotBuilt
+from .errors import ArtifactError, ExternalInputError, LeftOut, NotBuilt
 from .identity import PREDECESSOR, Identity, artifact_key
 from .inputs import Inputs
 from .source import drift
@@ -53,6 +53,9 @@ class Stage:
     per_crawl: whether there is one artifact per crawl. A crawl is a partition.
     inputs: names of the stages whose artifacts it reads. If both stages are per crawl, it reads that of the same crawl.
     If only the input is, it reads those of all built crawls of the recipe (or of the crawls that `crawls` gives).
+    optional_inputs: those of `inputs` that it does without where the recipe leaves them out.
+    left_out: gives the reason why a recipe leaves the stage out, such as settings that it lacks; None if it does not.
+    Every stage that reads a stage that is left out, and not as an optional input, is left out too.
     external_inputs: gives the versions of external inputs (a folder of WARC files), by name, for a config.
     earlier_artifacts: gives the keys of further artifacts that it reads (an earlier crawl of the same site).
     continues: gives the earlier recipe whose artifact of this stage the build continues, for a recipe and the crawls
@@ -77,6 +80,8 @@ class Stage:
     kinds: tuple[str, ...] = ()
     per_crawl: bool = False
     inputs: tuple[str, ...] = ()
+    optional_inputs: tuple[str, ...] = ()
+    left_out: Callable[[Any], str | None] | None = None
     external_inputs: Callable[[Any], Mapping[str, str]] | None = None
     earlier_artifacts: Callable[[Any, str | None], list[Key]] | None = None
     continues: Callable[[Any, list[str]], Any] | None = None
@@ -104,9 +109,12 @@ class Graph:
             missing = [name for name in stage.inputs if name not in seen]
             if missing:
                 raise ArtifactError(f"stage {stage.name} is listed before its inputs: {', '.join(missing)}")
-            optional = [name for name in stage.inputs if self.stages[name].on_demand]
-            if optional and not stage.on_demand:
-                raise ArtifactError(f"stage {stage.name} reads stages that are built on demand: {', '.join(optional)}")
+            on_demand = [name for name in stage.inputs if self.stages[name].on_demand]
+            if on_demand and not stage.on_demand:
+                raise ArtifactError(f"stage {stage.name} reads stages that are built on demand: {', '.join(on_demand)}")
+            unread = [name for name in stage.optional_inputs if name not in stage.inputs]
+            if unread:
+                raise ArtifactError(f"stage {stage.name}: optional inputs {', '.join(unread)} are not among its inputs")
             seen.add(stage.name)
 
     def __getitem__(self, name: str) -> Stage:
@@ -153,9 +161,26 @@ class Graph:
             add(crawl)
         return list(ordered)
 
+    def left_out(self, recipe: Any) -> dict[str, str]:
+        """Names of the stages that the recipe leaves out, upstream first, each with the reason."""
+        reasons: dict[str, str] = {}
+        for stage in self:
+            reason = stage.left_out(recipe) if stage.left_out is not None else None
+            required = [name for name in stage.inputs if name not in stage.optional_inputs]
+            reason = reason or next((reasons[name] for name in required if name in reasons), None)
+            if reason:
+                reasons[stage.name] = reason
+        return reasons
+
     def keys(self, recipe: Any) -> list[Key]:
-        """Every (asset, crawl) of the recipe, upstream first; the crawl is None for an asset without partitions."""
-        return [(stage.name, crawl) for stage in self for crawl in (recipe.corpus() if stage.per_crawl else [None])]
+        """Every (asset, crawl) that the recipe builds, upstream first; without partitions, the crawl is None."""
+        left_out = self.left_out(recipe)
+        return [
+            (stage.name, crawl)
+            for stage in self
+            if stage.name not in left_out
+            for crawl in (recipe.corpus() if stage.per_crawl else [None])
+        ]
 
 
 @dataclass
@@ -203,6 +228,7 @@ class Resolver:
     ):
         """crawls: crawls that may count as built for a stage that reads several crawls; None allows all."""
         self.graph, self.recipe, self.store, self.crawls = graph, recipe, store, crawls
+        self.left_out = graph.left_out(recipe)
         self._known: dict[Key, Resolution] = {}
         # Resolvers of earlier states of the recipe, by their crawls, so that each state is resolved once.
         self._states: dict[tuple[str, ...], Resolver] = {} if states is None else states
@@ -236,6 +262,8 @@ class Resolver:
         keys: list[Key] = []
         crawls, unbuilt = ([], []) if stage.per_crawl else self.built_crawls(stage)
         for name in stage.inputs:
+            if name in stage.optional_inputs and name in self.left_out:
+                continue
             if not self.graph[name].per_crawl:
                 keys.append((name, None))
             elif stage.per_crawl:
@@ -323,8 +351,12 @@ class Resolver:
         return None
 
     def artifact(self, name: str, partition: str | None) -> Artifact:
-        """The artifact that the recipe asks for. Raises NotBuilt, or ExternalInputError for an unreadable input."""
+        """The artifact that the recipe asks for.
+
+        Raises NotBuilt, LeftOut if the recipe leaves the stage out, or ExternalInputError for an unreadable input.
+        """
         resolution = self.resolve(name, partition)
+        self.refuse_left_out(resolution)
         if resolution.artifact is None:
             if resolution.unreachable is not None:
                 raise resolution.unreachable
@@ -334,6 +366,11 @@ class Resolver:
                 f"run: llm-assets run --select '*{name}'{crawl}"
             )
         return resolution.artifact
+
+    def refuse_left_out(self, resolution: Resolution) -> None:
+        """Raises LeftOut if the recipe leaves the stage out."""
+        if (reason := self.left_out.get(resolution.stage.name)) is not None:
+            raise LeftOut(f"{resolution.key} is left out under recipe {self.recipe.name!r}: {reason}")
 
 
 def drifted_modules(stage: Stage, artifact: Artifact) -> list[str]:

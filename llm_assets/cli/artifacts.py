@@ -12,6 +12,7 @@ import click
 from llm_assets.artifacts import ArtifactError, Workspace
 from llm_assets.artifacts.adopt import adopt as adopt_folder
 from llm_assets.artifacts.explain import explain as explain_graph
+from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.gc import collect, find_garbage
 from llm_assets.artifacts.identity import differences
 from llm_assets.artifacts.lineage import downstream, trace_document, upstream
@@ -44,6 +45,10 @@ def named_keys(workspace: Workspace, names: tuple[str, ...]) -> list[Key]:
     """The (asset, partition) pairs with these names (``asset`` or ``asset/partition``). Raises ClickException."""
     known = workspace.graph.keys(workspace.recipe)
     keys = [key for name in names for key in known if name in (key[0], f"{key[0]}/{key[1]}")]
+    left_out = workspace.graph.left_out(workspace.recipe)
+    unbuilt = {name: left_out[name] for name in names if name in left_out}
+    if unbuilt:
+        raise click.ClickException("; ".join(left_out_lines(unbuilt)))
     if not keys:
         raise click.ClickException(f"nothing in the graph is called {', '.join(names)}")
     return keys

@@ -15,6 +15,7 @@ from llm_assets.curation.personal_data import KINDS, scrub_for_display
 from llm_assets.curation.quality import format_number
 from llm_assets.graph import open_workspace
 from llm_assets.recipes import QUALITY_RULES
+from llm_assets.row_files import ENDINGS
 from llm_assets.web.last_try import not_fetched
 
 from .options import recipe_option
@@ -104,10 +105,14 @@ def _print_answer(answer: questions.Answer, versions: list[dict[str, Any]]) -> N
     """Print what happened to one capture."""
     capture = answer.capture
     click.secho(f"{capture['url']}", bold=True)
-    click.echo(
-        f"  crawl {capture['crawl']}, {capture['warc_file']} at {capture['warc_offset']:,}, "
-        f"fetched {capture['fetched_at']}, status {capture['status']}, {capture['mime'] or 'no media type'}"
-    )
+    if capture["warc_file"].endswith(ENDINGS):  # a row of a file of texts, which no server sent
+        dated = f", dated {capture['fetched_at']}" if capture["fetched_at"] else ""
+        click.echo(f"  crawl {capture['crawl']}, row {capture['warc_offset']:,} of {capture['warc_file']}{dated}")
+    else:
+        click.echo(
+            f"  crawl {capture['crawl']}, {capture['warc_file']} at {capture['warc_offset']:,}, "
+            f"fetched {capture['fetched_at']}, status {capture['status']}, {capture['mime'] or 'no media type'}"
+        )
     if answer.reject:
         threshold = f" against {answer.reject['threshold']}" if answer.reject["threshold"] else ""
         value = f": {answer.reject['value']}{threshold}" if answer.reject["value"] else ""

@@ -15,7 +15,7 @@ from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.progress import human_size
 from llm_assets.artifacts.store import Artifact
 from llm_assets.graph import open_workspace
-from llm_assets.recipes import RecipeError, SampleWeb, WarcFiles, WebCrawl, load_recipe, parse_source
+from llm_assets.recipes import RecipeError, SampleWeb, Texts, WarcFiles, WebCrawl, load_recipe, parse_source
 from llm_assets.recipes.load import describe
 from llm_assets.settings import Settings, load_settings
 from llm_assets.web.crawls import open_registry
@@ -38,6 +38,7 @@ class SourceOptions:
     """The options of `crawls add` that name a source. Exactly one kind of source is given, or `since` alone."""
 
     warc: str | None
+    texts: str | None
     copy: bool
     snapshot: str | None
     files: int | None
@@ -63,6 +64,7 @@ class SourceOptions:
     def _fields_of_kind(self) -> dict[str, Any]:
         given = {
             "--warc": self.warc,
+            "--texts": self.texts,
             "--common-crawl": self.snapshot,
             "--seed": self.seeds,
             "--sample-web": self.sample_web,
@@ -76,6 +78,8 @@ class SourceOptions:
             is_url = "://" in self.warc
             path = self.warc if is_url else str(Path(self.warc).expanduser().absolute())
             return {"kind": "warc_files", "path": path, "copy_files": self.copy}
+        if self.texts:
+            return {"kind": "texts", "path": str(Path(self.texts).expanduser().absolute())}
         if self.snapshot:
             files = 1 if self.files is None and not self.paths else self.files
             base_url = {"base_url": self.base_url} if self.base_url else {}
@@ -86,6 +90,11 @@ class SourceOptions:
 @crawls.command("add")
 @click.argument("name")
 @click.option("--warc", help="Read WARC files: a folder, a file, a glob pattern or a URL.")
+@click.option(
+    "--texts",
+    help="Read texts, a document per row: a folder, a file or a glob pattern of JSONL or Parquet files, with FineWeb's "
+    "columns. Name other columns with --set text_column=NAME.",
+)
 @click.option(
     "--copy", is_flag=True, help="With --warc: copy the files into the store, instead of reading them in place."
 )
@@ -118,7 +127,7 @@ class SourceOptions:
 def add(name: str, **options: Any) -> None:
     """Register the crawl NAME with its source.
 
-    Give one of --warc, --common-crawl, --seed and --sample-web, or --since alone.
+    Give one of --warc, --texts, --common-crawl, --seed and --sample-web, or --since alone.
     """
     source_options = SourceOptions(**options)
     try:
@@ -265,8 +274,8 @@ def retry(name: str, yes: bool) -> None:
     settings = load_settings()
     workspace = open_workspace(settings=settings)
     source = source_of(workspace.recipe, name)
-    if isinstance(source, SampleWeb) or (isinstance(source, WarcFiles) and not is_url(source.path)):
-        kind = "the sample web" if isinstance(source, SampleWeb) else "your WARC files"
+    if isinstance(source, (SampleWeb, Texts)) or (isinstance(source, WarcFiles) and not is_url(source.path)):
+        kind = "the sample web" if isinstance(source, SampleWeb) else f"your {source.kind.replace('warc_', 'WARC ')}"
         raise SourceError(
             f"crawl {name!r} reads {kind}, so fetching it again would return the same pages; "
             "every run detects changed files"

@@ -68,7 +68,7 @@ class DagsterRuns:
     def _execute(self, job: str, partition: str | None, wanted: set[dg.AssetKey], instance: dg.DagsterInstance) -> None:
         import dagster as dg
 
-        from llm_assets.definitions import defs
+        from llm_assets.definitions import definitions_for
         from resources.live_runs import announce_run
         from resources.recrawls import REFRESHED_ASSETS, REFRESHES_TAG
 
@@ -78,14 +78,18 @@ class DagsterRuns:
         refreshes = {dg.AssetKey(name) for name in REFRESHED_ASSETS} <= self.keys
         run_id = str(uuid.uuid4())
         with announce_run(run_id):
-            result = defs.resolve_job_def(job).execute_in_process(
-                instance=instance,
-                partition_key=partition,
-                asset_selection=list(wanted),
-                run_config=config,
-                tags={REFRESHES_TAG: "yes"} if refreshes else {},
-                run_id=run_id,
-                raise_on_error=False,
+            result = (
+                definitions_for(self.workspace.recipe)
+                .resolve_job_def(job)
+                .execute_in_process(
+                    instance=instance,
+                    partition_key=partition,
+                    asset_selection=list(wanted),
+                    run_config=config,
+                    tags={REFRESHES_TAG: "yes"} if refreshes else {},
+                    run_id=run_id,
+                    raise_on_error=False,
+                )
             )
         self.checks.extend(_check_results(result, partition))
         self.failures.extend(_failed_steps(result))

@@ -12,6 +12,7 @@ import click
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.purge import NOTICE
 from llm_assets.compute.devices import TrainingDevices
+from llm_assets.evaluation.figures import released_model
 from llm_assets.graph import open_workspace
 from llm_assets.model.shape import ModelError
 from llm_assets.release.model_export import card_of
@@ -106,7 +107,11 @@ def print_next_tokens(engine: Engine, encoding: Encoding, prompt: str, count: in
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--checkpoint", default="rlhf", show_default=True, help="Stage, identity or folder of the checkpoint.")
+@click.option(
+    "--checkpoint",
+    default=None,
+    help="Stage, identity or folder of the checkpoint.  [default: the last model that the recipe builds]",
+)
 @click.option(
     "--gguf",
     "precision",
@@ -116,13 +121,14 @@ def print_next_tokens(engine: Engine, encoding: Encoding, prompt: str, count: in
     help="Precision of the GGUF file. none writes no such file.",
 )
 @recipe_option
-def export(folder: Path, checkpoint: str, precision: str, recipe: str | None) -> None:
+def export(folder: Path, checkpoint: str | None, precision: str, recipe: str | None) -> None:
     """Export a checkpoint into FOLDER.
 
     Writes the formats of transformers and llama.cpp. A checkpoint that model_export has exported comes with its model
     card.
     """
     workspace = open_workspace(recipe)
+    checkpoint = checkpoint or released_model(dict(workspace.graph.keys(workspace.recipe)))
     source = checkpoint_folder(checkpoint, workspace)
     from llm_assets.model.assistant import is_chat_model
     from llm_assets.model.checkpoint import load_checkpoint

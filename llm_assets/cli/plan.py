@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.progress import human_size
 from llm_assets.compute.engine import cores
 from llm_assets.graph import open_workspace
@@ -113,6 +114,8 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
         + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
         + "; memory is an estimate per device"
     )
+    for line in left_out_lines(workspace.graph.left_out(workspace.recipe)):
+        console.print(line)
     print_earlier_training_runs(workspace, console)
 
 

@@ -85,7 +85,7 @@ def ask_preference(pair: Mapping[str, Any]) -> str:
 
 def ranked_by(path: Path, labeller: str) -> set[str]:
     """The pairs in a file that the labeller has ranked."""
-    from llm_assets.preference.human_rankings import read_rankings
+    from llm_assets.preference.preference_files import read_rankings
     from llm_assets.preference.response_pairs import pair_digest
 
     rows = [row for _, row in read_rankings(path)] if path.exists() else []

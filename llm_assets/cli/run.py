@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import click
 
 from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.tables import read_table
 from llm_assets.compute.engine import GARBAGE_THRESHOLD
 from llm_assets.curation.language import LANGUAGE_FILTERED_TEXT, check_language
 from llm_assets.graph import GRAPH, open_workspace
+from llm_assets.preference.human_rankings import HUMAN_RANKINGS
 from llm_assets.recipes.language_tags import language_of
 from llm_assets.recipes.load import chosen_recipe, with_crawls
 from llm_assets.settings import Settings, load_settings
@@ -69,6 +71,9 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
         check_language(workspace.recipe.language)  # before a crawl of hours, not behind it
     if select == EVERYTHING:
         keys = without_assistant(workspace, without_demonstrations(keys))
+    keys = without_left_out(workspace, keys)
+    if HUMAN_RANKINGS.name in {key.to_user_string() for key in keys}:
+        announce_simulated(workspace)
     extended_recipe = recipe_that_reads(workspace, crawls, keys, recipe)
     if extended_recipe is not None:
         recipe, workspace = extended_recipe, open_workspace(extended_recipe, settings)
@@ -155,6 +160,31 @@ def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
 def without_demonstrations(keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
     """The assets without those that are built on demand: they are built when `--select` names them or their group."""
     return {key for key in keys if not GRAPH[key.to_user_string()].on_demand}
+
+
+def without_left_out(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+    """The assets that the recipe does not leave out; says which it does, and why.
+
+    Raises ClickException if it leaves out all of them.
+    """
+    names = {key.to_user_string() for key in keys}
+    left_out = {name: reason for name, reason in GRAPH.left_out(workspace.recipe).items() if name in names}
+    chosen = {key for key in keys if key.to_user_string() not in left_out}
+    lines = left_out_lines(left_out)
+    if not chosen:
+        raise click.ClickException("; ".join(lines))
+    for line in lines:
+        click.echo(line)
+    return chosen
+
+
+def announce_simulated(workspace: Workspace) -> None:
+    """Says that no person ranks the answers, as a recipe may have the simulated labeller of the one it is made from."""
+    if workspace.recipe.human_rankings.simulated is not None:
+        click.echo(
+            f"recipe {workspace.recipe.name} sets human_rankings.simulated: a written rule ranks answers in place of "
+            "people. None instead takes only the rankings of human_rankings.files"
+        )
 
 
 def without_assistant(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:

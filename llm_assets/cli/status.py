@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.stage import Resolution
 from llm_assets.graph import open_workspace
 from llm_assets.settings import Settings, load_settings
@@ -33,22 +34,31 @@ def status(recipe: str | None) -> None:
     resolutions = [resolution for resolution in resolutions if resolution.artifact or not resolution.stage.on_demand]
     click.echo(f"built: {built(workspace, resolutions)}")
     click.echo(f"stale or missing: {stale_or_missing(workspace, resolutions)}")
+    for line in left_out_lines(default_left_out(workspace)):
+        click.echo(line)
     click.echo(f"running: {', '.join([*runs(settings), *builds(workspace)]) or 'nothing'}")
+
+
+def default_left_out(workspace: Workspace) -> dict[str, str]:
+    """Assets that the recipe leaves out, with the reason, but for those that are built on demand."""
+    left_out = workspace.graph.left_out(workspace.recipe)
+    return {name: reason for name, reason in left_out.items() if not workspace.graph[name].on_demand}
 
 
 def built(workspace: Workspace, resolutions: list[Resolution]) -> str:
     """How many assets are built, and how many of the per-crawl assets for each crawl."""
     graph, crawls = workspace.graph, workspace.recipe.corpus()
     built_keys = {resolution.key for resolution in resolutions if resolution.artifact is not None}
-    per_crawl = [stage.name for stage in graph if stage.per_crawl]
-    complete = {stage.name for stage in graph if not stage.per_crawl and stage.name in built_keys}
+    stages = [stage for stage in graph if stage.name not in graph.left_out(workspace.recipe)]
+    per_crawl = [stage.name for stage in stages if stage.per_crawl]
+    complete = {stage.name for stage in stages if not stage.per_crawl and stage.name in built_keys}
     if crawls:
         complete |= {name for name in per_crawl if all(f"{name}/{crawl}" in built_keys for crawl in crawls)}
     by_crawl = []
     for crawl in crawls:
         count = sum(f"{name}/{crawl}" in built_keys for name in per_crawl)
         by_crawl.append(f"{crawl} {count} of {len(per_crawl)}" if count < len(per_crawl) else f"{crawl} all {count}")
-    count = sum(not stage.on_demand or stage.name in complete for stage in graph)
+    count = sum(not stage.on_demand or stage.name in complete for stage in stages)
     return (
         f"{len(complete)} of {count} assets under recipe {workspace.recipe.name!r}; "
         f"by crawl: {', '.join(by_crawl) or 'there is no crawl'}"

@@ -88,8 +88,11 @@ def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
     """What became of every capture of a URL.
 
     Captures are found by the exact URL or, if there are none, by the URL without scheme, "www." and a final slash.
-    Raises CorpusError, with the most similar URLs, if no crawl has captured it.
+    Raises CorpusError, with the most similar URLs, if no crawl has captured it, and NotBuilt without a reject ledger.
     """
+    resolver = workspace.resolver()
+    if not any(resolver.resolve("reject_ledger", crawl).artifact for crawl in crawls):
+        resolver.artifact("reject_ledger", crawls[0])
     if not any(workspace.resolver().resolve("raw_warc", crawl).artifact for crawl in crawls):
         raise CorpusError(f"none of the crawls {', '.join(crawls) or 'of the recipe'} is built; run: llm-assets run")
     connection = tables(workspace, crawls)

@@ -1,4 +1,4 @@
-"""`extracted_text`: the main text of each page whose URL passes the filter."""
+"""`extracted_text`: the main text of each page, or the text of each row, whose URL passes the filter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from resiliparse.parse.encoding import detect_mime
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.tables import read_table
-from llm_assets.recipes import Extraction
+from llm_assets.recipes import Extraction, Texts
+from llm_assets.recipes.frozen import Frozen
+from llm_assets.row_files import read_rows
 from llm_assets.warc import Capture, read_captures
 
 from .encoding import BodyError, decode_body
@@ -23,6 +25,15 @@ from .xhtml import NAMESPACE as XHTML_NAMESPACE
 _HTML = ("text/html", XHTML)
 _DETECT_BYTES = 4096
 _ROW_BYTES = 256  # about what a row takes besides its text
+
+
+class TextRows(Frozen):
+    """Where a row has its text and title, and the bounds of `Extraction` that apply to texts."""
+
+    text_column: str
+    title_column: str
+    max_bytes: int
+    min_characters: int
 
 
 class _Counts:
@@ -100,15 +111,69 @@ def _detect_media_type(head: bytes) -> str:
     return XHTML if mime == "application/xml" and XHTML_NAMESPACE in head else mime
 
 
-def build_extracted_text(step: Step, config: Extraction) -> None:
-    """One task per WARC file, over the engine's workers."""
+def read_texts_task(staging: Path, name: str, urls: Path, file: Path, config: TextRows) -> None:
+    """Worker: take over the texts of the kept rows of one file, in file order."""
+    rows = {row["warc_offset"]: row for row in read_table(urls).iter_rows(named=True)}
+    with Task(staging, name) as task:
+        texts, counts = task.table("text", ExtractedText), _Counts(task, len(rows))
+        for file_row in read_rows(file, (config.text_column, config.title_column)):
+            row = rows.pop(file_row.number, None) if isinstance(file_row.value, dict) else None
+            if row is None:
+                continue
+            try:
+                text, title = _text_of(file_row.value, config)
+            except BodyError as error:
+                counts.reject(row, error.rule, error.value, error.threshold)
+                continue
+            size = len(text.encode())
+            columns = {"title": title, "text": text, "encoding": "utf-8", "html_bytes": row["payload_bytes"]}
+            texts.append({**{column: row[column] for column in DOCUMENT}, **columns}, size + _ROW_BYTES)
+            counts.numbers["kept"] += 1
+            counts.numbers["html_bytes"] += row["payload_bytes"]
+            counts.numbers["text_bytes"] += size
+        for number in sorted(rows):  # indexed, but no longer in the file
+            counts.reject(rows[number], "unreadable_record", "", "")
+        task.stats.update(counts.stats())
+
+
+def _text_of(value: Any, config: TextRows) -> tuple[str, str]:
+    """Text and title of a row. Raises BodyError where the text is missing, no string, too long or too short."""
+    text, title = value.get(config.text_column), value.get(config.title_column)
+    if not isinstance(text, str):
+        raise BodyError("not_text", "missing" if text is None else type(text).__name__, "a string")
+    size = len(text.encode())
+    if size > config.max_bytes:
+        raise BodyError("too_large", str(size), str(config.max_bytes))
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    if len(text) < config.min_characters:
+        raise BodyError("no_text", str(len(text)), str(config.min_characters))
+    return text, " ".join(title.split()) if isinstance(title, str) else ""
+
+
+def extraction_config(recipe: Any, crawl: str | None) -> Extraction | TextRows:
+    source, extraction = recipe.sources().get(crawl), recipe.extraction
+    if not isinstance(source, Texts):
+        return extraction  # type: ignore[no-any-return]
+    return TextRows(
+        text_column=source.text_column,
+        title_column=source.title_column,
+        max_bytes=extraction.max_bytes,
+        min_characters=extraction.min_characters,
+    )
+
+
+def build_extracted_text(step: Step, config: Extraction | TextRows) -> None:
+    """One task per file, over the engine's workers."""
     raw = step.input("raw_warc")
     tasks, sizes = {}, {}
     for path in step.input("filtered_urls").table("urls"):
         warc = raw.file(f"warc/{path.stem}")
         tasks[path.stem] = (path, warc, config)
         sizes[path.stem] = warc.stat().st_size
-    step.run_tasks(extract_task, tasks, "WARC files", sizes)
+    if isinstance(config, TextRows):
+        step.run_tasks(read_texts_task, tasks, "files", sizes)
+    else:
+        step.run_tasks(extract_task, tasks, "WARC files", sizes)
 
 
 EXTRACTED_TEXT = Stage(
@@ -118,7 +183,7 @@ EXTRACTED_TEXT = Stage(
     kinds=("resiliparse", "parquet"),
     build=build_extracted_text,
     code_version="2",
-    config=lambda recipe, _: recipe.extraction,
+    config=extraction_config,
     per_crawl=True,
     inputs=("raw_warc", "filtered_urls"),
     tables={"text": ExtractedText, "rejects": Rejects},

@@ -1,4 +1,4 @@
-"""Reads conversations from JSONL (also gzipped) and Parquet files, in the layouts in common use.
+"""Reads conversations from JSONL (also compressed) and Parquet files, in the layouts in common use.
 
 A malformed row becomes a reject with its reason, and reading continues.
 
@@ -13,17 +13,15 @@ A malformed row becomes a reject with its reason, and reading continues.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_assets.json_values import parse_json, well_formed
 from llm_assets.model.chat import Call, ConversationError, Message, check
-
-from .json_values import parse_json, well_formed
+from llm_assets.row_files import RowFileError, read_rows, shown_fields
 
 # Roles by the names that ShareGPT files give to speakers.
 SPEAKERS = {
@@ -37,9 +35,6 @@ SPEAKERS = {
     "tool": "tool",
     "function_call": "call",
 }
-MAX_LINE_BYTES = 16 << 20  # a longer line is not a conversation
-PARQUET_BATCH_ROWS = 256
-FIELDS_IN_ERRORS = 8
 
 
 class ConversationFileError(ValueError):
@@ -58,68 +53,23 @@ class Row:
 def read_conversations(path: Path) -> Iterator[Row]:
     """Read every row of a file, in order, as a conversation or as a reject with its reason.
 
-    Raises ConversationFileError if the file is missing or its format is not supported. Where a gzip file is truncated,
-    the last row is a reject at the line at which it breaks.
+    Raises ConversationFileError if the file is missing or its format is not supported. Where a compressed file is
+    truncated, the last row is a reject at the line at which it breaks.
     """
-    if not path.is_file():
-        raise ConversationFileError(f"conversations {path.absolute()}: no such file")
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        rows = _json_rows(path)
-    elif path.suffix == ".parquet":
-        rows = _parquet_rows(path)
-    else:
-        raise ConversationFileError(
-            f"conversations {path}: the name ends with neither .jsonl, .jsonl.gz nor .parquet; convert the file"
-        )
-    for line, row in rows:
-        if isinstance(row, str):
-            yield Row(line, problem=row)
-            continue
-        try:
-            messages = tuple(to_messages(row))
-            check(messages)
-            yield Row(line, messages)
-        except ConversationError as error:
-            yield Row(line, problem=str(error))
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number, parsed row, or the problem as a string) of every line that is not blank."""
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        number = 0
-        while True:
-            number += 1
-            try:
-                line = file.readline(MAX_LINE_BYTES)
-            except (EOFError, OSError, zlib.error) as error:
-                yield number, f"the file breaks off: {error}"
-                return
-            if not line:
-                return
-            if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-                yield number, f"longer than {MAX_LINE_BYTES:,} bytes; the rest of the file is not read"
-                return
-            if not line.strip():
-                continue
-            try:
-                yield number, parse_json(line)
-            except (ValueError, RecursionError) as error:
-                yield number, f"not JSON: {error}"
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        file = pq.ParquetFile(path)
-        number = 0
-        for batch in file.iter_batches(PARQUET_BATCH_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ConversationFileError(f"conversations {path}: {error}") from error
+        for row in read_rows(path):
+            yield Row(row.number, problem=row.problem) if row.problem else _conversation(row.number, row.value)
+    except RowFileError as error:
+        raise ConversationFileError(f"conversations {error}") from error
+
+
+def _conversation(line: int, value: Any) -> Row:
+    try:
+        messages = tuple(to_messages(value))
+        check(messages)
+    except ConversationError as error:
+        return Row(line, problem=str(error))
+    return Row(line, messages)
 
 
 def to_messages(row: Any) -> list[Message]:
@@ -129,9 +79,8 @@ def to_messages(row: Any) -> list[Message]:
     for fields, read in LAYOUTS:
         if all(row.get(field) is not None for field in fields):
             return read(row)
-    fields_found = ", ".join(sorted(map(str, row))[:FIELDS_IN_ERRORS]) or "none"
     raise ConversationError(
-        f"fields {fields_found}: not a known layout (messages; conversations; instruction and output; prompt and "
+        f"fields {shown_fields(row)}: not a known layout (messages; conversations; instruction and output; prompt and "
         "completion; question and answer)"
     )
 

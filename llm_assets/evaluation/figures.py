@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -23,10 +23,15 @@ MODELS = {
     "rl": "rl_checkpoint",
     "rlhf": "rlhf_checkpoint",
 }
-RELEASED = "rlhf"  # the model that is exported
+ABLATION = "ablation"  # the only one of them that is never released
 DIGITS = 6
 
 Row = dict[str, Any]
+
+
+def released_model(assets: Container[str]) -> str:
+    """The model that is exported: the last one in the order of training whose checkpoint is among these assets."""
+    return next(model for model in reversed(MODELS) if model != ABLATION and MODELS[model] in assets)
 
 
 def row(model: str, suite: str, group: str, metric: str, estimate: Estimate) -> Row:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from .figures import MODELS, RELEASED, find
+from .figures import MODELS, find
 
 Better = Literal["higher", "lower", "neither"]
 # Digits behind the point of the metrics that are no shares.
@@ -56,11 +56,14 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows by group; columns by model, in the order of their training. released: the column of the exported model."""
+    """Rows by group; columns by model, in the order of their training.
+
+    released: the column of the exported model; empty if none is marked.
+    """
 
     models: Sequence[str]
     rows: Sequence[MatrixRow]
-    released: str = RELEASED
+    released: str = ""
 
     @property
     def has_baselines(self) -> bool:

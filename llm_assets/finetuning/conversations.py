@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES
 from llm_assets.dialogue.messages import from_json
+from llm_assets.dialogue.rejected_rows import rejects_outcome
 from llm_assets.dialogue.splits import HELD_OUT
 from llm_assets.dialogue.transcript import transcript
 from llm_assets.evaluation.grading import holds
@@ -86,7 +88,7 @@ def build_conversations(step: Step, config: ConversationsConfig) -> None:
     material = training_material(sources, Encoding.load(step.input("tokenizer").path), settings)
     weights = usable_weights(material, settings.weights)
     mixture.add_generated(step.progress, settings, material, weights, sources.held_out_names)
-    counts_by_file = {file.name: mixture.add_file(file, settings.seed) for file in settings.files}
+    counts_by_file = mixture.add_files(settings.files, settings.seed)
     if not mixture.rows:
         raise ConversationsError(
             "the mixture is empty: conversations.count is 0 or no source has any material, and no file contains a "
@@ -145,6 +147,14 @@ def no_overlap(artifact: Artifact, inputs: Inputs, config: ConversationsConfig) 
     return CheckOutcome(not matches, summary, matches[:20], numbers)
 
 
+def rows_of_files(artifact: Artifact, inputs: Inputs, config: ConversationsConfig) -> CheckOutcome:
+    """How many conversations of the mixture each file gave, and which of its rows are none."""
+    stats = artifact.record.stats
+    used = {file.name: stats["files"][file.name] for file in config.conversations.files}
+    outcome = rejects_outcome(used, artifact.table("rejects"), "conversations")
+    return replace(outcome, summary=f"{outcome.summary}; of {stats['conversations']:,} in all") if used else outcome
+
+
 def show_conversations(artifact: Artifact, shown: int = 2) -> dict[str, str]:
     """The mixture in numbers, and conversations of each source, in Markdown."""
     stats = artifact.record.stats
@@ -181,6 +191,7 @@ CONVERSATIONS = Stage(
             no_overlap,
             blocking=True,
         ),
+        Check("rows_of_files", "Every row of the conversation files is a conversation.", rows_of_files),
     ),
     show=show_conversations,
     libraries=("polars", "pyarrow"),

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from llm_assets.dialogue.json_values import parse_json
 from llm_assets.evaluation.grading import holds
+from llm_assets.json_values import parse_json
 from llm_assets.recipes import Endpoint
 
 RETRIED_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504}

@@ -95,12 +95,40 @@ class Mixture:
             if number % 1_000 == 0:
                 progress.advance(number)
 
-    def add_file(self, file: ConversationFile, seed: int) -> int:
-        """Add a file's conversations, at most `max_rows` of them, drawn by hash. Returns how many were added."""
+    def add_files(self, files: Sequence[ConversationFile], seed: int) -> dict[str, int]:
+        """Add the conversations of all files; by file, how many rows of the mixture they are.
+
+        A file with a `share` is repeated behind the others, in proportion to what they and the generated conversations
+        amount to.
+        """
+        counts = {file.name: self.add_file(file, seed) for file in files if file.share is None}
+        others, shares = len(self.rows), sum(file.share or 0.0 for file in files)
+        for file in files:
+            if file.share is not None:
+                counts[file.name] = self.add_file(file, seed, round(others * file.share / (1 - shares)))
+        return {file.name: counts[file.name] for file in files}
+
+    def add_file(self, file: ConversationFile, seed: int, wanted: int | None = None) -> int:
+        """Add a file's conversations, at most `max_rows` of them, drawn by hash, as often as its `repeat` says.
+
+        wanted: rows of the mixture that the file is to become, in place of `repeat`. Returns how many it became; those
+        that share a question with an evaluation count as none.
+        """
         count_before, conversations = len(self.rows), list(self.read(file))
         if file.max_rows is not None and len(conversations) > file.max_rows:
             by_hash = sorted(conversations, key=lambda row: stable_share("row", str(seed), file.name, str(row[0])))
             conversations = sorted(by_hash[: file.max_rows], key=lambda row: row[0])
         for line, messages in conversations:
             self.add(file.name, line, messages, [file.name])
+        added = self.rows[count_before:]
+        if wanted is None and file.repeat is not None:
+            wanted = round(len(added) * file.repeat)
+        if wanted is not None and added:
+            by_hash = sorted(added, key=lambda row: stable_share("repeat", str(seed), file.name, str(row["line"])))
+            whole, rest = divmod(wanted, len(added))
+            drawn = {row["line"] for row in by_hash[:rest]}
+            self.rows[count_before:] = []
+            for row in added:
+                for _ in range(whole + (row["line"] in drawn)):
+                    self.rows.append({**row, "conversation": len(self.rows)})
         return len(self.rows) - count_before

@@ -17,54 +17,22 @@ import polars as pl
 from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step
 from llm_assets.artifacts.external import files_version
 from llm_assets.artifacts.tables import read_table, scan_table
-from llm_assets.dialogue.json_values import parse_json
+from llm_assets.dialogue.rejected_rows import rejects_outcome
 from llm_assets.dialogue.splits import TRAIN, split_of, stable_share
 from llm_assets.recipes.preference import HumanRankings, RankingFile, SimulatedLabeller
 from llm_assets.settings import load_settings
 
 from .labelling_rule import prefer, rule_score
 from .open_prompts import PreferenceError
+from .preference_files import read_rankings
 from .response_pairs import pair_digest
 from .schemas import RankingRejects, Rankings
 
-PREFERRED = ("first", "second", "tie")
 SIMULATED = "simulated"  # source, and beginning of the labeller's name, of simulated rankings
 # Minimum agreement of labellers on the same pairs; InstructGPT's agreed on 73 % (arXiv:2203.02155, section 3.4).
 MIN_AGREEMENT = 0.6
 
 RankingKey = tuple[str, str]  # pair, labeller
-
-
-def read_rankings(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Each line of a file of rankings as (number, ranking), or as (number, problem) if it is not a valid ranking.
-
-    Raises PreferenceError if the file does not exist.
-    """
-    if not path.is_file():
-        raise PreferenceError(f"rankings {path.absolute()}: no such file")
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = parse_json(line)
-            except (ValueError, RecursionError) as error:
-                yield number, f"not JSON: {error}"
-                continue
-            yield number, _problem(row) or row
-
-
-def _problem(row: Any) -> str:
-    if not isinstance(row, dict):
-        return f"a {type(row).__name__}, not an object"
-    for name in ("question", "first", "second", "labeller"):
-        if not isinstance(row.get(name), str) or not row[name].strip():
-            return f"{name} is missing or empty"
-    if row.get("preferred") not in PREFERRED:
-        return f"preferred is {row.get('preferred')!r}; it must be {', '.join(PREFERRED)}"
-    if row["first"] == row["second"]:
-        return "both answers are the same"
-    return ""
 
 
 def simulate(pairs: Sequence[Mapping[str, Any]], settings: SimulatedLabeller) -> Iterator[dict[str, Any]]:
@@ -94,12 +62,12 @@ def simulate(pairs: Sequence[Mapping[str, Any]], settings: SimulatedLabeller) ->
 def rankings_of_files(
     files: Sequence[RankingFile],
 ) -> tuple[dict[RankingKey, dict[str, Any]], list[dict[str, Any]], int]:
-    """Rankings by people, the rejected lines, and how many rankings a later one of the same labeller replaced."""
+    """Rankings of files, the rejected rows, and how many rankings a later one of the same labeller replaced."""
     rankings: dict[RankingKey, dict[str, Any]] = {}
     rejects: list[dict[str, Any]] = []
     replaced = 0
     for file in files:
-        for line, row in read_rankings(Path(file.path).expanduser()):
+        for line, row in read_rankings(Path(file.path).expanduser(), file.name):
             if isinstance(row, str):
                 rejects.append({"file": file.name, "line": line, "reason": row})
                 continue
@@ -120,14 +88,15 @@ def rankings_of_files(
 
 
 def build_human_rankings(step: Step, settings: HumanRankings) -> None:
-    """One task: the rankings by people and by the simulated labeller. Raises PreferenceError if there are none."""
+    """One task: the rankings of files and of the simulated labeller. Raises PreferenceError if there are none."""
     pairs = read_table(step.input("response_pairs").table("pairs")).to_dicts()
     by_key, rejects, replaced = rankings_of_files(settings.files)
     if settings.simulated is not None:
         by_key.update({(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)})
     if not by_key:
+        first = f" (all {len(rejects)} rows are rejected, such as {_place(rejects[0])})" if rejects else ""
         raise PreferenceError(
-            "human_rankings: there are no rankings; rank pairs with: llm-assets rank, and add the file to "
+            f"human_rankings: there are no rankings{first}; rank pairs with: llm-assets rank, and add the file to "
             "human_rankings.files (or set human_rankings.simulated)"
         )
     prompts = read_table(step.input("response_pairs").table("prompts"))
@@ -153,6 +122,10 @@ def build_human_rankings(step: Step, settings: HumanRankings) -> None:
             rejects=len(rejects),
             agreement=agreement(rankings),
         )
+
+
+def _place(reject: Mapping[str, Any]) -> str:
+    return f"row {reject['line']} of {reject['file']}: {reject['reason']}"
 
 
 def ranking_split(question: str, subject: str, splits: Mapping[str, str], gold: float) -> str:
@@ -208,6 +181,14 @@ def labellers_agree(artifact: Artifact, inputs: Inputs, settings: HumanRankings)
     )
 
 
+def rows_of_files(artifact: Artifact, inputs: Inputs, settings: HumanRankings) -> CheckOutcome:
+    """How many rankings each file gave, and which of its rows are none."""
+    counts = scan_table(artifact.table("rankings")).group_by("source").len().sort("source").collect()
+    by_source = dict(counts.iter_rows())
+    rankings = {file.name: by_source.get(file.name, 0) for file in settings.files}
+    return rejects_outcome(rankings, artifact.table("rejects"), "rankings")
+
+
 def show(artifact: Artifact, shown: int = 5) -> dict[str, str | int]:
     """Who ranked, and a few rankings, in Markdown; and the number of simulated rankings."""
     stats = artifact.record.stats
@@ -226,6 +207,14 @@ def _external_inputs(settings: HumanRankings) -> Mapping[str, str]:
     return files_version(paths, load_settings().digest_cache, PreferenceError, "human_rankings.files")
 
 
+def without_rankings(recipe: Any) -> str | None:
+    """Why a recipe is built without rankings, and so without preference tuning; None if it names some."""
+    settings = recipe.human_rankings
+    if settings.files or settings.simulated is not None:
+        return None
+    return "the recipe names no rankings (human_rankings.files, or human_rankings.simulated)"
+
+
 HUMAN_RANKINGS = Stage(
     name="human_rankings",
     group="preference",
@@ -236,6 +225,7 @@ HUMAN_RANKINGS = Stage(
     config=lambda recipe, crawl: recipe.human_rankings,
     code_version="4",
     inputs=("response_pairs",),
+    left_out=without_rankings,
     external_inputs=_external_inputs,
     tables={"rankings": Rankings},
     optional_tables={"rejects": RankingRejects},
@@ -246,6 +236,7 @@ HUMAN_RANKINGS = Stage(
             "Labellers agree on the same pairs often enough to learn from their rankings.",
             labellers_agree,
         ),
+        Check("rows_of_files", "Every row of the ranking files is a ranking.", rows_of_files),
     ),
     show=show,
     libraries=("polars",),

@@ -43,7 +43,7 @@ from .recipe import Recipe
 from .recrawls import CRAWL_NAME, Recrawl, chain_of
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
 from .release import ModelExport, Scorecard
-from .sources import CommonCrawl, SampleWeb, Source, WarcFiles, WebCrawl, parse_source
+from .sources import CommonCrawl, SampleWeb, Source, Texts, WarcFiles, WebCrawl, parse_source
 from .web import Blocklists, BlocklistSource
 
 __all__ = [
@@ -94,6 +94,7 @@ __all__ = [
     "SimulatedLabeller",
     "Source",
     "TextStatistics",
+    "Texts",
     "TokenShards",
     "Tokenizer",
     "Tools",

@@ -96,11 +96,31 @@ class ConversationFile(Frozen):
     """A file of the user's own conversations."""
 
     path: Annotated[str, EXECUTION_ONLY] = Field(
-        description="JSONL (also .gz) or Parquet: OpenAI messages, ShareGPT, Alpaca, prompt and completion, or "
-        "question and answer"
+        description="JSONL (also .gz and .zst) or Parquet: OpenAI messages, ShareGPT, Alpaca, prompt and completion, "
+        "or question and answer"
     )
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="its name in the mixture")
     max_rows: int | None = Field(None, ge=1, description="rows to take, drawn by seed; None takes all")
+    repeat: Annotated[float | None, OMITTED_IF_NONE] = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="how often each conversation is in the mixture; 2.5 is twice, and every other one, drawn by seed, "
+        "a third time; below 1, that share of them. Only for conversations.files",
+    )
+    share: Annotated[float | None, OMITTED_IF_NONE] = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="instead of `repeat`: the share of the mixture that the file is to make up. It is repeated, or "
+        "drawn from, until it does. Only for conversations.files",
+    )
+
+    @model_validator(mode="after")
+    def _one_weight(self) -> ConversationFile:
+        if self.repeat is not None and self.share is not None:
+            raise ValueError(f"repeat and share: file {self.name} may have only one of them")
+        return self
 
 
 class Conversations(Frozen):
@@ -173,6 +193,11 @@ class Conversations(Frozen):
         if len(names) != len(set(names)):
             duplicates = sorted(name for name in set(names) if names.count(name) > 1)
             raise ValueError(f"files: several files have the same name ({', '.join(duplicates)})")
+        unused = [file.name for file in self.evaluation_files if file.repeat is not None or file.share is not None]
+        if unused:
+            raise ValueError(f"evaluation_files: {unused[0]} has repeat or share, which only files of the mixture have")
+        if sum(file.share or 0.0 for file in self.files) >= 1:
+            raise ValueError("files: their shares must add up to less than 1")
         if self.count and not sum(self.weights.values()) > 0:
             raise ValueError("weights: at least one must be above 0")
         has_negative = any(share < 0 for share in (*self.weights.values(), *self.tools, *self.turns))

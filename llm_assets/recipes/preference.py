@@ -50,13 +50,21 @@ class ResponsePairs(Frozen):
     )
     seed: int = Field(1, ge=0)
 
+    @model_validator(mode="after")
+    def _unweighted(self) -> ResponsePairs:
+        unused = [file.name for file in self.files if file.repeat is not None or file.share is not None]
+        if unused:
+            raise ValueError(f"files: {unused[0]} has repeat or share, which only files of the mixture have")
+        return self
+
 
 class RankingFile(Frozen):
-    """A file of rankings by people, as `llm-assets rank` writes it."""
+    """A file of rankings: those of `llm-assets rank`, or preference data in one of the layouts in common use."""
 
     path: Annotated[str, EXECUTION_ONLY] = Field(
-        description="JSONL: question, first, second, preferred (first, second or tie), labeller; the file's content is "
-        "part of the identity"
+        description="JSONL (also .gz and .zst) or Parquet, with the columns question, first, second, preferred (first, "
+        "second or tie) and labeller; chosen and rejected, with or without prompt (DPO, HH); or prompt, completion and "
+        "label (KTO). The file's content is part of the identity"
     )
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
 

@@ -1,4 +1,4 @@
-"""The four sources of a crawl: the sample web, a crawl from seed URLs, Common Crawl, and existing WARC files."""
+"""The sources of a crawl: the sample web, a crawl from seed URLs, Common Crawl, WARC files, and files of texts."""
 
 from __future__ import annotations
 
@@ -143,10 +143,36 @@ class WarcFiles(Frozen):
     )
 
 
-Source = Annotated[SampleWeb | WebCrawl | CommonCrawl | WarcFiles, Field(discriminator="kind")]
+class Texts(Frozen):
+    """Texts in JSONL or Parquet files, a document per row. The columns are FineWeb's by default.
+
+    They enter behind the extraction of pages: URL rules, languages, quality, duplicates and personal data are those of
+    any crawl. Rows with the same URL are versions of one page, of which the latest is read.
+    """
+
+    kind: Literal["texts"] = "texts"
+    path: Annotated[str, EXECUTION_ONLY] = Field(
+        min_length=1, description="a folder, a file or a glob of .jsonl, .jsonl.gz, .jsonl.zst and .parquet files"
+    )
+    text_column: str = Field("text", min_length=1, description="the document; a row without it is rejected")
+    url_column: str = Field(
+        "url",
+        min_length=1,
+        description="where the document is from; without it, text://<file>/<id>, or the row's number without an id",
+    )
+    id_column: str = Field("id", min_length=1)
+    date_column: str = Field("date", min_length=1, description="when the document was fetched or written")
+    title_column: str = Field("title", min_length=1)
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return (self.text_column, self.url_column, self.id_column, self.date_column, self.title_column)
+
+
+Source = Annotated[SampleWeb | WebCrawl | CommonCrawl | WarcFiles | Texts, Field(discriminator="kind")]
 _SOURCE: TypeAdapter[Any] = TypeAdapter(Source)
 
 
-def parse_source(data: dict[str, Any]) -> SampleWeb | WebCrawl | CommonCrawl | WarcFiles:
+def parse_source(data: dict[str, Any]) -> SampleWeb | WebCrawl | CommonCrawl | WarcFiles | Texts:
     """A source from plain values, such as JSON. Raises pydantic's ValidationError, which names the field."""
     return _SOURCE.validate_python(data)

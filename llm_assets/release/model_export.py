@@ -16,12 +16,12 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact, Store
 from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.artifacts.views import View
-from llm_assets.evaluation.figures import read_figures
+from llm_assets.evaluation.figures import MODELS, read_figures, released_model
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import render
 
-from .scorecard import EVALUATIONS, matrices
+from .scorecard import EVALUATIONS, OF_RANKINGS, evaluations, matrices
 
 if TYPE_CHECKING:
     from llm_assets.model.chat import Message
@@ -68,7 +68,8 @@ def build_model_export(step: Step, config: ModelExportConfig) -> None:
     from llm_assets.model.huggingface import export
 
     step.progress.start(2, "formats")
-    model, encoding = load_checkpoint(step.input("rlhf_checkpoint").path)
+    released = released_model(step.inputs)
+    model, encoding = load_checkpoint(step.input(MODELS[released]).path)
     names = [f"{FOLDER}/{name}" for name in export(model, encoding, step.staging / FOLDER, chat=True)]
     step.progress.advance(1, message="GGUF")
     with step.task("export") as task:
@@ -86,17 +87,19 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
     from llm_assets.model.encoding import Encoding
     from llm_assets.model.llama_cpp_splitting import splitting
 
-    checkpoint = inputs.artifact("rlhf_checkpoint")
+    released = released_model(inputs)
+    checkpoint = inputs.artifact(MODELS[released])
     return render(
         __package__,
         TEMPLATE,
         assistant=config.assistant,
         maker=config.maker,
+        released=released,
         simulated=config.simulated,
         crawls=list(inputs.by_crawl("token_shards")),
         shape=ModelShape.load(checkpoint.file("shape.json").read_text(), "shape.json"),
         lineage=lineage(inputs),
-        matrices=matrices(read_figures(*map(inputs.artifact, EVALUATIONS))),
+        matrices=matrices(read_figures(*evaluations(inputs)), released),
         gguf=export.record.stats.get("gguf"),
         split_otherwise=splitting(Encoding.load(checkpoint.path).pattern)[1],
     )
@@ -104,11 +107,14 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
 
 def card_of(checkpoint: Path, store: Store) -> Path | None:
     """The model card of the latest export of the checkpoint in this folder, or None."""
-    artifact = next((other for other in store.artifacts("rlhf_checkpoint") if other.path == checkpoint), None)
+    models = (model for asset in MODELS.values() for model in store.artifacts(asset))
+    artifact = next((model for model in models if model.path == checkpoint), None)
     if artifact is None:
         return None
     for export in reversed(list(store.artifacts("model_export"))):
-        is_of_checkpoint = export.record.fields["inputs"].get("rlhf_checkpoint") == artifact.data_version
+        versions = export.record.fields["inputs"]
+        released = MODELS[released_model(versions)]
+        is_of_checkpoint = (released, versions[released]) == (artifact.record.asset, artifact.data_version)
         if is_of_checkpoint and export.view(CARD).is_file():
             return export.view(CARD)
     return None
@@ -132,12 +138,16 @@ def lineage(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
 def examine_transformers(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> CheckOutcome:
     """The check `same_in_transformers`, with questions and pages of the inputs."""
     questions, pages = texts_to_compare(inputs.artifact("conversations"), inputs.by_crawl("clean_corpus").values())
-    return compare_with_transformers(export, inputs.artifact("rlhf_checkpoint"), questions, pages)
+    return compare_with_transformers(export, _released_checkpoint(inputs), questions, pages)
 
 
 def examine_gguf(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> CheckOutcome:
     """The check `same_in_gguf`, with the checkpoint that the file was written from."""
-    return compare_with_gguf(export, inputs.artifact("rlhf_checkpoint"))
+    return compare_with_gguf(export, _released_checkpoint(inputs))
+
+
+def _released_checkpoint(inputs: Inputs) -> Artifact:
+    return inputs.artifact(MODELS[released_model(inputs)])
 
 
 def compare_with_transformers(
@@ -326,6 +336,7 @@ MODEL_EXPORT = Stage(
     ),
     code_version="2",
     inputs=(*LINEAGE, *EVALUATIONS),
+    optional_inputs=OF_RANKINGS,
     crawls=lambda recipe: recipe.trained_crawls(),
     checks=(
         Check(

@@ -6,6 +6,7 @@ It holds measured times, so it is the only artifact whose bytes differ between r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -19,7 +20,7 @@ from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.splits import HeldOutSplit
 from llm_assets.evaluation.abilities import GROUPS, GUIDELINES, title_of, wanted
-from llm_assets.evaluation.figures import EVALUATION, MODELS, find, read_figures
+from llm_assets.evaluation.figures import ABLATION, EVALUATION, MODELS, find, read_figures, released_model
 from llm_assets.evaluation.matrix import OPEN_ANSWERS, Matrix, matrix, metric_matrix
 from llm_assets.evaluation.schemas import EvaluationRows
 from llm_assets.model.devices import find_device, find_gpus
@@ -43,7 +44,7 @@ FUNNEL = {
     "deduplicated_text": "text",
     "clean_corpus": "text",
 }
-SHOWN_MODELS = ("base", "sft", "rl", "rlhf")  # whose answers stand side by side
+SHOWN_MODELS = tuple(model for model in MODELS if model != ABLATION)  # whose answers stand side by side
 CHECKPOINTS = (
     "base_checkpoint",
     "sft_checkpoint",
@@ -73,6 +74,8 @@ OTHER_INPUTS = (
     "human_rankings",
     "rlhf_evaluation",
 )
+# What a recipe without rankings leaves out. The last model that it trains is then the released one.
+OF_RANKINGS = ("human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation")
 # Groups of the evaluation from which prompts are shown, with the tools of these prompts.
 SHOWN_GROUPS = {
     "known": "",
@@ -106,7 +109,7 @@ def build_scorecard(step: Step, config: ScorecardConfig) -> None:
     """Build the artifact as one task, from the tables of the evaluations."""
     cost_rows = costs(step.inputs, config.watts)
     with step.task("scorecard") as task:
-        task.table(EVALUATION, EvaluationRows).frame(read_figures(*map(step.input, EVALUATIONS)))
+        task.table(EVALUATION, EvaluationRows).frame(read_figures(*evaluations(step.inputs)))
         task.table("transcripts", Transcripts).frame(transcripts(step.inputs, config.prompts))
         task.table("costs", Costs).frame(cost_rows)
         task.stats.update(total(cost_rows))
@@ -115,7 +118,8 @@ def build_scorecard(step: Step, config: ScorecardConfig) -> None:
 def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig) -> str:
     """Draw the HTML page."""
     cost_rows, evaluation = read_table(scorecard.table("costs")), read_figures(scorecard)
-    assets = (*CHECKPOINTS, "tokenizer", "human_rankings")
+    assets = [name for name in (*CHECKPOINTS, "tokenizer", "human_rankings") if name in inputs]
+    released = released_model(inputs)
     return render(
         __package__,
         TEMPLATE,
@@ -124,7 +128,8 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
         title=title_of,
         predictors=find(evaluation, suite="text", metric="bits_per_byte").sort("value").to_dicts(),
         orders=find(evaluation, suite="preference").to_dicts(),
-        matrices=matrices(evaluation),
+        matrices=matrices(evaluation, released),
+        released=released,
         transcripts=read_table(scorecard.table("transcripts")).to_dicts(),
         costs=by_stage(cost_rows),
         total=total(cost_rows),
@@ -145,17 +150,23 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
     )
 
 
-def matrices(evaluation: pl.DataFrame) -> dict[str, Matrix]:
-    """The figures that the page shows as models by groups."""
+def evaluations(inputs: Inputs) -> list[Artifact]:
+    """The evaluations that the recipe builds, in the order of the models' training."""
+    return [inputs.artifact(name) for name in EVALUATIONS if name in inputs]
+
+
+def matrices(evaluation: pl.DataFrame, released: str) -> dict[str, Matrix]:
+    """The figures that the page shows as models by groups; the column of the `released` model is marked."""
     facts = find(evaluation, metric="right")
     changes = {f"changes_{before}": f"change from {before}" for before in ("sft", "rl")}
-    return {
+    by_name = {
         "facts": matrix(facts, "text", "right"),
         "questions": matrix(evaluation, "questions", wanted, title_of),
         "problems": matrix(evaluation, "problems", "pass@1"),
         "open": metric_matrix(evaluation, "open_answers", "open prompts", OPEN_ANSWERS),
         **{name: matrix(evaluation, "questions", metric, title_of, "neither") for name, metric in changes.items()},
     }
+    return {name: replace(figures, released=released) for name, figures in by_name.items()}
 
 
 def draw_plots(inputs: Inputs) -> dict[str, str]:
@@ -163,21 +174,22 @@ def draw_plots(inputs: Inputs) -> dict[str, str]:
     curves = {name: read_table(inputs.artifact(MODELS[name]).table("curve")) for name in ("base", "sft", "rl")}
     rl_curve = curves["rl"]
     steps = rl_curve["step"].to_list()
-    monitor = inputs.artifact("rlhf_checkpoint").record.stats["monitor"]
-    evaluations = [{"step": int(step), **values} for step, values in monitor.items()]
     loss = "loss, nats per token"
-    return {
+    curves_as_svg = {
         "base": plots.svg(loss_series(curves["base"]), "step", loss),
         "sft": plots.svg(loss_series(curves["sft"]), "step", loss),
         "rl": plots.svg({"reward": (steps, rl_curve["reward"].to_list())}, "step", "mean reward"),
         "length": plots.svg({"length": (steps, rl_curve["length"].to_list())}, "step", "tokens per solution"),
-        "monitor": plots.svg(
-            monitor_series(evaluations),
+    }
+    if "rlhf_checkpoint" in inputs:
+        monitor = inputs.artifact("rlhf_checkpoint").record.stats["monitor"]
+        curves_as_svg["monitor"] = plots.svg(
+            monitor_series([{"step": int(step), **values} for step, values in monitor.items()]),
             "divergence, nats per token",
             "score, standard deviations at the start",
             marks=True,
-        ),
-    }
+        )
+    return curves_as_svg
 
 
 def funnel(inputs: Inputs) -> list[dict[str, Any]]:
@@ -197,9 +209,12 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
 def transcripts(inputs: Inputs, count: int) -> pl.DataFrame:
     """The models' answers to the first `count` prompts of each kind, side by side (schema Transcripts).
 
-    Kinds are groups of the evaluation, questions on the guidelines (one per part of them), and open prompts.
+    Kinds are groups of the evaluation, questions on the guidelines (one per part of them), and open prompts, which
+    are evaluated after RLHF.
     """
-    answers = pl.concat([read_table(inputs.artifact(name).table("answers")) for name in EVALUATIONS[1:]])
+    answers = pl.concat(
+        [read_table(inputs.artifact(name).table("answers")) for name in EVALUATIONS[1:] if name in inputs]
+    )
     questions = answers.filter(pl.col("model") == "sft").sort("number")
     of_groups = [
         questions.filter((pl.col("group") == group) & (pl.col("tools") == tools))
@@ -210,20 +225,26 @@ def transcripts(inputs: Inputs, count: int) -> pl.DataFrame:
     on_guidelines = questions.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
     chosen = pl.concat([*of_groups, on_guidelines.head(count).with_columns(kind=pl.lit(GUIDELINES))])
     closed = chosen.select("number", "kind").join(answers, on="number", maintain_order="left")
-    open_answers = read_table(inputs.artifact("rlhf_evaluation").table("open_answers"))
-    # Of several answers to a prompt, the first.
-    first = open_answers.unique(["model", "prompt"], keep="first", maintain_order=True)
-    prompts = first["prompt"].unique(maintain_order=True).head(count).to_list()
-    opened = first.filter(pl.col("prompt").is_in(prompts)).with_columns(
-        kind=pl.lit("open"), expected=pl.lit(""), number=pl.col("prompt") + len(questions)
-    )
     columns = ("number", "kind", "question", "expected", "model", "text")
     texts = closed.with_columns(text=pl.col("transcript").str.strip_prefix("assistant: "))
-    side_by_side = pl.concat([texts.select(columns), opened.select(columns)])
+    side_by_side = texts.select(columns)
+    if "rlhf_evaluation" in inputs:
+        opened = _open_transcripts(inputs.artifact("rlhf_evaluation"), count, len(questions))
+        side_by_side = pl.concat([side_by_side, opened.select(columns)])
     # The models in the order of their training, the prompts as chosen.
     order = pl.col("model").replace_strict({model: place for place, model in enumerate(MODELS)}, return_dtype=pl.Int64)
     shown = side_by_side.filter(pl.col("model").is_in(SHOWN_MODELS))
     return shown.with_columns(place=order).sort("number", "place").drop("place")
+
+
+def _open_transcripts(evaluation: Artifact, count: int, numbered_from: int) -> pl.DataFrame:
+    """The models' answers to the first `count` open prompts; of several answers to a prompt, the first."""
+    open_answers = read_table(evaluation.table("open_answers"))
+    first = open_answers.unique(["model", "prompt"], keep="first", maintain_order=True)
+    prompts = first["prompt"].unique(maintain_order=True).head(count).to_list()
+    return first.filter(pl.col("prompt").is_in(prompts)).with_columns(
+        kind=pl.lit("open"), expected=pl.lit(""), number=pl.col("prompt") + numbered_from
+    )
 
 
 def costs(inputs: Mapping[str, Artifact], watts: float) -> pl.DataFrame:
@@ -304,6 +325,7 @@ SCORECARD = Stage(
     ),
     code_version="3",
     inputs=(*FUNNEL, *CHECKPOINTS, *OTHER_INPUTS),
+    optional_inputs=OF_RANKINGS,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={EVALUATION: EvaluationRows, "transcripts": Transcripts, "costs": Costs},
     main_table=EVALUATION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llm_assets.curation.encoding import decode_body, decode_characters
 from llm_assets.model.encoding import Encoding
+from llm_assets.recipes import Texts
 from llm_assets.warc import read_captures
 
 from .layout import labelled, shortened, visible, wrapped
@@ -18,6 +19,8 @@ BITS = 64
 def html_of(visit: Visit) -> tuple[str, int]:
     """The HTML of the page that is shown, and its length in bytes as it was sent."""
     page, raw = visit.page, visit.artifact("raw_warc")
+    if isinstance(visit.workspace.recipe.sources()[raw.record.partition or ""], Texts):
+        raise NothingToShow(f"{page['url']} is a text of your own files, which had no HTML")
     warc = raw.file(f"warc/{page['warc_file']}")
     for capture in read_captures(warc, {page["warc_offset"]}):
         if capture.offset == page["warc_offset"] and capture.payload:

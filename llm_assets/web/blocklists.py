@@ -214,7 +214,7 @@ def parse_opt_out(line: str) -> list[OptOutRule]:
     text = line.split(" #", 1)[0].strip()
     if not text or text.startswith("#"):
         return []
-    bare = re.sub(r"^https?://", "", text, flags=re.IGNORECASE)
+    bare = re.sub(r"^(https?|text)://", "", text, flags=re.IGNORECASE)
     authority, _, rest = bare.partition("/")
     host = host_of(f"http://{bare}")
     # Otherwise, a query without a path would cover the whole domain.

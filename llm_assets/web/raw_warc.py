@@ -1,4 +1,4 @@
-"""`raw_warc`: the WARC files of one crawl, whatever its source, and their capture index."""
+"""`raw_warc`: the WARC files of one crawl, or the user's files of texts, and their capture index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.stage import Key, Retry, Stage
 from llm_assets.artifacts.step import Step, sum_stats
 from llm_assets.artifacts.store import Artifact
-from llm_assets.recipes import Blocklists, CommonCrawl, Recipe, SampleWeb, Source, WarcFiles, WebCrawl
+from llm_assets.recipes import Blocklists, CommonCrawl, Recipe, SampleWeb, Source, Texts, WarcFiles, WebCrawl
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.recrawls import chain_of
 from llm_assets.sample_web import (
@@ -36,6 +36,7 @@ from .errors import DownloadError, EmptyCrawl, SourceError, WebError
 from .last_try import remember_failure, why_empty
 from .opt_out import read_opt_out
 from .schemas import Captures, CrawlFailures, OptOutSignals, Revisits, SitePolicies
+from .text_files import index_texts_task
 from .warc_files import is_url, list_files
 
 # The sample web is small; files of 256 KiB give several processes something to do.
@@ -94,17 +95,20 @@ def _config(recipe: Recipe, name: str | None) -> CrawlConfig:
 
 def _file_versions(config: CrawlConfig) -> Mapping[str, str]:
     source = config.source
-    if not isinstance(source, WarcFiles):
+    if not isinstance(source, (WarcFiles, Texts)):
         return {}
-    if is_url(source.path):
+    if isinstance(source, WarcFiles) and is_url(source.path):
         # The content is unknown before the download, so the URL, or the digest given with it, stands for it.
         return {"warc_files": source.sha256 or f"url:{source.path}"}
-    return {"warc_files": external_version(external_digests(list_files(source), load_settings().digest_cache))}
+    version = external_version(external_digests(list_files(source), load_settings().digest_cache))
+    return {source.kind: version}
 
 
 def _locations(config: CrawlConfig) -> Mapping[str, str]:
     source = config.source
-    if not isinstance(source, WarcFiles) or source.copy_files or is_url(source.path):
+    if not isinstance(source, (WarcFiles, Texts)):
+        return {}
+    if isinstance(source, WarcFiles) and (source.copy_files or is_url(source.path)):
         return {}
     return {f"warc/{file}": str(path) for file, path in list_files(source).items()}
 
@@ -131,6 +135,8 @@ def _obtain(step: Step, config: CrawlConfig, earlier: list[Artifact]) -> None:
     opt_out = read_opt_out(Blocklists(opt_out=config.opt_out))
     if isinstance(source, WarcFiles):
         _build_warc_files(step, source)
+    elif isinstance(source, Texts):
+        _build_texts(step, source)
     elif isinstance(source, CommonCrawl):
         _build_common_crawl(step, source)
     elif isinstance(source, SampleWeb):
@@ -170,6 +176,14 @@ def _build_warc_files(step: Step, source: WarcFiles) -> None:
     _refuse_empty_files(step)
 
 
+def _build_texts(step: Step, source: Texts) -> None:
+    files = list_files(source)
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    tasks = {name: (path, step.partition, source) for name, path in files.items()}
+    step.run_tasks(index_texts_task, tasks, "files", sizes)
+    _refuse_empty_files(step, "row", "files of texts")
+
+
 def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
     paths = list_paths(source, step.staging / ".download")
     base_url, policy = source.base_url.rstrip("/"), RetryPolicy(source.retries, source.backoff)
@@ -183,12 +197,13 @@ def _build_common_crawl(step: Step, source: CommonCrawl) -> None:
     _refuse_empty_files(step)
 
 
-def _refuse_empty_files(step: Step) -> None:
+def _refuse_empty_files(step: Step, capture: str = "capture", files: str = "WARC files") -> None:
     stats = sum_stats(marker["stats"] for marker in step.markers().values())
     if stats["captures"] == stats["corrupt"]:
-        corrupt = f", {stats['corrupt']} stretches that cannot be read" if stats["corrupt"] else ""
+        stretches = "rows" if capture == "row" else "stretches"
+        corrupt = f", {stats['corrupt']} {stretches} that cannot be read" if stats["corrupt"] else ""
         raise EmptyCrawl(
-            f"crawl {step.partition} holds no page: no capture in {len(step.markers())} WARC files{corrupt}"
+            f"crawl {step.partition} holds no page: no {capture} in {len(step.markers())} {files}{corrupt}"
         )
 
 
@@ -218,7 +233,7 @@ RAW_WARC = Stage(
     name="raw_warc",
     group="web",
     description="The WARC files of one crawl (fetched by the crawler, downloaded from Common Crawl, supplied by the "
-    "user, or taken from the sample web), and an index of their captures.",
+    "user, or taken from the sample web) or the user's files of texts, and an index of their captures or rows.",
     kinds=("warc", "parquet", "scrapy"),
     build=build_raw_warc,
     code_version="7",

@@ -9,8 +9,9 @@ class Captures(pa.DataFrameModel):
 
     record_type: response, revisit, resource or corrupt; taken_down after a takedown has removed the record's text (the
     other columns keep their values). warc_offset: where the record's gzip member begins, or the record in an
-    uncompressed file; in a file that is one gzip member over all records, it counts decompressed bytes. payload_digest:
-    computed from the payload as stored, before content decoding; for a revisit, the digest that its record declares.
+    uncompressed file; in a file that is one gzip member over all records, it counts decompressed bytes. A row of a file
+    of texts is a resource, or corrupt if it cannot be read; the row's number is its offset. payload_digest: computed
+    from the payload as stored, before content decoding; for a revisit, the digest that its record declares.
     refers_to_uri, refers_to_date: the original of a revisit; the table `revisits` locates it.
     """
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llm_assets.recipes import WarcFiles, WebCrawl
+from llm_assets.recipes import Texts, WarcFiles, WebCrawl
 from llm_assets.warc import WarcError, compression_of, first_bytes
 
 from .errors import SourceError
+from .text_files import problem_of_texts
 from .urls import host_of, is_private_host
 from .warc_files import is_url, list_files
 
@@ -19,11 +21,14 @@ def check_source(source: Any) -> list[str]:
     """Return warnings about a source, and raise SourceError for one that cannot give a crawl.
 
     WARC files: a missing path, a folder without archives, and files of which none can be read are errors; files of
-    which some are not archives are a warning. The crawler: a seed on this machine or in its network is an error without
-    `allow_private`. A URL of WARC files is not checked.
+    which some are not archives are a warning. Files of texts likewise, where a file without the text column cannot be
+    read. The crawler: a seed on this machine or in its network is an error without `allow_private`. A URL of WARC files
+    is not checked.
     """
     if isinstance(source, WarcFiles) and not is_url(source.path):
-        return _check_files(source)
+        return _check_files(source, _problem, "WARC or ARC files")
+    if isinstance(source, Texts):
+        return _check_files(source, lambda path: problem_of_texts(path, source), "files of texts")
     if isinstance(source, WebCrawl) and not source.allow_private:
         private = [seed for seed in source.seeds if is_private_host(host_of(seed))]
         if private:
@@ -34,14 +39,14 @@ def check_source(source: Any) -> list[str]:
     return []
 
 
-def _check_files(source: WarcFiles) -> list[str]:
+def _check_files(source: WarcFiles | Texts, problem_of: Callable[[Path], str | None], wanted: str) -> list[str]:
     files = list_files(source)
-    problems = {str(path): _problem(path) for path in files.values()}
+    problems = {str(path): problem_of(path) for path in files.values()}
     problems = {path: problem for path, problem in problems.items() if problem is not None}
     if len(problems) == len(files):
         path, problem = next(iter(problems.items()))
         others = f" (and {len(files) - 1} other files cannot be used either)" if len(files) > 1 else ""
-        raise SourceError(f"{path}: {problem}{others}; give WARC or ARC files")
+        raise SourceError(f"{path}: {problem}{others}; give {wanted}")
     return [f"{path}: {problem}" for path, problem in problems.items()]
 
 

@@ -1,11 +1,13 @@
-"""A user's WARC and ARC files as a crawl."""
+"""A user's files as a crawl: WARC and ARC files, or files of texts."""
 
 from __future__ import annotations
 
 import glob
+from collections.abc import Callable
 from pathlib import Path
 
-from llm_assets.recipes import WarcFiles
+from llm_assets.recipes import Texts, WarcFiles
+from llm_assets.row_files import ENDINGS
 from llm_assets.warc import is_archive_name
 
 from .errors import SourceError
@@ -15,18 +17,21 @@ def is_url(path: str) -> bool:
     return path.startswith(("http://", "https://"))
 
 
-def list_files(source: WarcFiles) -> dict[str, Path]:
+def list_files(source: WarcFiles | Texts) -> dict[str, Path]:
     """The files of a folder (searched recursively), of one path, or of a glob, by their name in the crawl, in order.
 
-    In a folder, only files named like WARC or ARC files count, and no hidden ones, such as the ``._*`` of macOS; a file
-    or glob that the user names is taken as it is.
+    In a folder, only files named like WARC or ARC files count, or like files of rows for texts, and no hidden ones,
+    such as the ``._*`` of macOS; a file or glob that the user names is taken as it is.
     What exists under the name itself is no pattern, and neither are the folders of a pattern that exist.
     Raises SourceError if there is no file.
     """
     path = Path(source.path).expanduser()
     if path.is_dir():
-        archives = _archives_in(path)
-        return {_flat_name(archive.relative_to(path)): archive.absolute() for archive in archives}
+        if isinstance(source, Texts):
+            files = _files_in(path, lambda name: name.endswith(ENDINGS), "file of texts", ENDINGS)
+        else:
+            files = _files_in(path, is_archive_name, "WARC or ARC file", (".warc", ".warc.gz", ".arc", ".arc.gz"))
+        return {_flat_name(file.relative_to(path)): file.absolute() for file in files}
     if path.is_file():
         return {path.name: path.absolute()}
     matches = _matches(path)
@@ -44,14 +49,14 @@ def _matches(pattern: Path) -> list[Path]:
     return sorted(folder / name for name in names if (folder / name).is_file())
 
 
-def _archives_in(folder: Path) -> list[Path]:
+def _files_in(folder: Path, is_wanted: Callable[[str], bool], kind: str, endings: tuple[str, ...]) -> list[Path]:
     files = [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder))]
-    archives = sorted(path for path in files if is_archive_name(path.name))
-    if archives:
-        return archives
+    wanted = sorted(path for path in files if is_wanted(path.name))
+    if wanted:
+        return wanted
     others = f"; it holds {len(files)} other files, such as {min(file.name for file in files)}" if files else ""
     raise SourceError(
-        f"{folder.absolute()}: no WARC or ARC file in this folder (looked for *.warc, *.warc.gz, *.arc, *.arc.gz"
+        f"{folder.absolute()}: no {kind} in this folder (looked for {', '.join(f'*{ending}' for ending in endings)}"
         f"{others or '; it is empty'})"
     )
 

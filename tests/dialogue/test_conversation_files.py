@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_assets.dialogue.conversation_files import ConversationFileError, read_conversations, to_messages
-from llm_assets.dialogue.json_values import parse_json
+from llm_assets.json_values import parse_json
 from llm_assets.model.chat import Call, ConversationError, Message
 
 USER, ASSISTANT = Message("user", "Hello?"), Message("assistant", "Good day.")

@@ -15,7 +15,7 @@ from llm_assets.dialogue.messages import from_json, to_json
 from llm_assets.finetuning.endpoint import parse_questions, parse_verdict
 from llm_assets.model.chat import CHAT_TEMPLATE, JOINER, ConversationError, prompt
 from llm_assets.model.encoding import SPECIAL_TOKENS
-from llm_assets.preference.human_rankings import read_rankings
+from llm_assets.preference.preference_files import read_rankings
 from llm_assets.reinforcement.practice_problems import read_word_problems
 from tests.support.tiny_models import ENCODING
 

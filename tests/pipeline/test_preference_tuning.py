@@ -116,8 +116,9 @@ def test_rankings_by_people_train_a_second_reward_model_as_gold(pipeline_copy, t
     assert "No person ranked anything here" not in artifacts["rlhf_evaluation"].view("report.html").read_text()
 
 
-def test_without_rankings_the_error_names_the_command_to_rank_with(pipeline_copy):
-    recipe = pipeline_copy.recipe
-    unranked = recipe.replace(human_rankings=recipe.human_rankings.replace(simulated=None))
+def test_a_file_without_a_ranking_names_the_command_to_rank_with(pipeline_copy, tmp_path):
+    file = tmp_path / "empty.jsonl"
+    file.write_text("")
+    recipe = with_rankings(pipeline_copy.recipe, file, "empty", simulated=None)
     with pytest.raises(PreferenceError, match="there are no rankings; rank pairs with: llm-assets rank"):
-        build(unranked, TO_RANKINGS, crawls=("sample",))
+        build(recipe, TO_RANKINGS, crawls=("sample",))

@@ -114,7 +114,7 @@ def schema_of(frame: pl.DataFrame) -> type:
     return type("FrameSchema", (pa.DataFrameModel,), {"__annotations__": columns})
 
 
-def stub(name: str) -> Stage:
+def stub(name: str, left_out: bool = False) -> Stage:
     """A stage of this name that writes the stats, tables and files that the pages read from it."""
 
     def build_stub(step, config):
@@ -124,9 +124,9 @@ def stub(name: str) -> Stage:
                 if stage == name:
                     schema = EvaluationRows if stage in page.EVALUATIONS and table == "evaluation" else schema_of(frame)
                     task.table(table, schema).frame(frame)
-            if name == "rlhf_checkpoint":
+            if name in ("rl_checkpoint", "rlhf_checkpoint"):
                 model = Transformer(SHAPE)
-                model.initialise(1)
+                model.initialise(1 if name == "rlhf_checkpoint" else 2)
                 save_model(model, step.staging)
                 ENCODING.save(step.staging)
                 for file in ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json"):
@@ -136,20 +136,31 @@ def stub(name: str) -> Stage:
                 task.add_file(INDEX)
 
     per_crawl = name in page.FUNNEL or name in ("token_shards", "text_statistics", "text_signatures", "reject_ledger")
-    return Stage(name, "stub", "A stub.", build_stub, "1", per_crawl=per_crawl)
+    reason = (lambda recipe: "no rankings") if left_out else None
+    return Stage(name, "stub", "A stub.", build_stub, "1", per_crawl=per_crawl, left_out=reason)
 
 
 @pytest.fixture
 def space(tmp_path):
     """A workspace with the two stages, and stubs upstream of them."""
+    return open_space(tmp_path)
+
+
+@pytest.fixture
+def unranked_space(tmp_path):
+    """The same workspace without what a recipe without rankings leaves out."""
+    return open_space(tmp_path, left_out=page.OF_RANKINGS)
+
+
+def open_space(root, left_out=()):
     PAGES.clear()
     PAGES["sample"] = [("news.example", text) for text in texts(5)]
 
     names = dict.fromkeys([*MODEL_EXPORT.inputs, *SCORECARD.inputs])
-    stages = [WRITTEN if name == "clean_corpus" else stub(name) for name in names]
+    stages = [WRITTEN if name == "clean_corpus" else stub(name, name in left_out) for name in names]
     recipe = small_recipe(name=NAME, conversations=Conversations(name="Bea", maker="a maker"))
-    space = Workspace(recipe, Store(tmp_path), Graph([*stages, MODEL_EXPORT, SCORECARD]), LocalEngine(1))
-    build(space, *names)
+    space = Workspace(recipe, Store(root), Graph([*stages, MODEL_EXPORT, SCORECARD]), LocalEngine(1))
+    build(space, *(name for name in names if name not in left_out))
     return space
 
 
@@ -212,6 +223,24 @@ def test_the_scorecard_page_is_a_view_that_is_drawn_from_the_store(space):
     path.unlink()
     assert build(space, "scorecard").cached and path.read_text() == text
     assert "| stage | seconds |" in SCORECARD.show(artifact)["summary"]
+
+
+def test_without_rankings_the_last_trained_model_is_exported(unranked_space):
+    outcome = build(unranked_space, "model_export")
+    checked = examine(MODEL_EXPORT.checks[1], outcome.resolution, unranked_space.recipe, unranked_space.store)
+    assert checked.outcome.passed, checked.outcome.summary
+    text = outcome.artifact.view(CARD).read_text()
+    assert "this one is `rl`" in text and "RLHF" not in text and "Open prompts" not in text
+    checkpoint = unranked_space.resolver().artifact("rl_checkpoint", None)
+    assert card_of(checkpoint.path, unranked_space.store) == outcome.artifact.view(CARD)
+    assert "rlhf_checkpoint" not in outcome.artifact.record.fields["inputs"]
+
+
+def test_without_rankings_the_scorecard_shows_the_models_that_there_are(unranked_space):
+    artifact = build(unranked_space, "scorecard").artifact
+    text = artifact.view(page.REPORT).read_text()
+    assert 'class="n released">rl<' in text and 'id="rlhf"' not in text and 'href="#rlhf"' not in text
+    assert pl.read_parquet(artifact.table("transcripts"))["model"].unique().sort().to_list() == ["base", "rl", "sft"]
 
 
 class Tables(HTMLParser):
