@@ -8,7 +8,6 @@ from typing import Any
 
 from llm_assets.model.chat import Call, Message
 
-
 # The argument of each tool, in arguments that are written as a JSON object.
 ARGUMENTS = {"python": "code", "search": "query"}
 
