@@ -17,6 +17,7 @@ from .chat import chat
 from .corpus import corpus
 from .crawls import crawls
 from .doctor import doctor
+from .export_data import export_data
 from .interrupts import INTERRUPTED
 from .model import complete, export
 from .options import with_chosen_recipe
@@ -34,7 +35,7 @@ SECTIONS = {
     "Set up and run": (setup, run, status, doctor),
     "Crawls and corpus": (crawls, corpus, takedown),
     "Artifacts": (artifacts,),
-    "Models": (plan, tour, complete, chat, rank, replicate, export),
+    "Models": (plan, tour, complete, chat, rank, replicate, export, export_data),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,29 +119,41 @@ def print_next_tokens(engine: Engine, encoding: Encoding, prompt: str, count: in
     show_default=True,
     help="Precision of the GGUF file. none writes no such file.",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Type of the weights for transformers.",
+)
 @recipe_option
-def export(folder: Path, checkpoint: str | None, precision: str, recipe: str | None) -> None:
+def export(folder: Path, checkpoint: str | None, precision: str, dtype: str, recipe: str | None) -> None:
     """Export a checkpoint into FOLDER.
 
-    Writes the formats of transformers and llama.cpp. A checkpoint that model_export has exported comes with its model
-    card.
+    Writes the formats of transformers and llama.cpp, a Modelfile for Ollama, and the model card. If model_export has
+    exported the checkpoint, the card has its evaluations and lineage.
     """
     workspace = open_workspace(recipe)
     checkpoint = checkpoint or released_model(dict(workspace.graph.keys(workspace.recipe)))
     source = checkpoint_folder(checkpoint, workspace)
     from llm_assets.model.assistant import is_chat_model
     from llm_assets.model.checkpoint import load_checkpoint
-    from llm_assets.model.gguf_file import write_gguf
-    from llm_assets.model.huggingface import export as write_folder
+    from llm_assets.recipes.language_tags import language_of
+    from llm_assets.release.exported_files import ExportOptions, write_files
+    from llm_assets.release.model_card import card
 
     model, encoding = load_checkpoint(source)
     is_chat = is_chat_model(source)
-    files = write_folder(model, encoding, folder, chat=is_chat)
-    if precision != "none":
-        name = workspace.recipe.conversations.name if is_chat else Path(checkpoint).name
-        write_gguf(model, encoding, folder / "model.gguf", name, precision, is_chat)
-        files.append("model.gguf")
-    if (card := card_of(source, workspace.store)) is not None:
-        shutil.copyfile(card, folder / "README.md")
-        files.append("README.md")
-    click.echo(f"{folder}: {', '.join(files)}")
+    options = ExportOptions(
+        name=workspace.recipe.conversations.name if is_chat else Path(checkpoint).name,
+        chat=is_chat,
+        gguf=None if precision == "none" else precision,
+        dtype=dtype,
+        languages=tuple(sorted({language_of(label) for label in workspace.recipe.language.targets})),
+        license=workspace.recipe.model_export.license,
+    )
+    files, _ = write_files(model, encoding, folder, options)
+    drawn = card_of(source, workspace.store)
+    text = card(options, model.shape, encoding) if drawn is None else drawn.read_text()
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    click.echo(f"{folder}: {', '.join([*files, 'README.md'])}")

@@ -8,14 +8,23 @@ from typing import Any
 
 from llm_assets.model.chat import Call, Message
 
+# The argument of each tool, in arguments that are written as a JSON object.
+ARGUMENTS = {"python": "code", "search": "query"}
 
-def to_openai(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as objects {role, content, tool_calls?}. A call's arguments are its text."""
+
+def to_openai(messages: Sequence[Message], json_arguments: bool = False) -> list[dict[str, Any]]:
+    """Messages as objects {role, content, tool_calls?}.
+
+    A call's arguments are its text or, with json_arguments, a JSON object with the text, as in OpenAI's API.
+    """
     items: list[dict[str, Any]] = []
     for message in messages:
         item: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.call is not None:
-            function = {"name": message.call.tool, "arguments": message.call.text}
+            arguments = message.call.text
+            if json_arguments:
+                arguments = json.dumps({ARGUMENTS[message.call.tool]: arguments}, ensure_ascii=False)
+            function = {"name": message.call.tool, "arguments": arguments}
             item["tool_calls"] = [{"type": "function", "function": function}]
         items.append(item)
     return items

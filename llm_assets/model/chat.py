@@ -24,6 +24,9 @@ from .encoding import Encoding
 
 ROLES = ("system", "user", "assistant", "tool")
 TOOLS = ("search", "python")
+# What begins and ends a call. Exports show these tokens in the text, because a program must find the call in it.
+CALL_STARTS = tuple(f"<|{tool}_start|>" for tool in TOOLS)
+CALL_ENDS = tuple(f"<|{tool}_end|>" for tool in TOOLS)
 
 
 class ConversationError(ValueError):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .chat import CHAT_TEMPLATE
-from .encoding import ENDS_TURN, Encoding
+from .chat import CALL_ENDS, CALL_STARTS, CHAT_TEMPLATE
+from .encoding import Encoding
 from .llama_cpp_splitting import pre_tokenizer
 from .shape import ModelError
 from .tokenizer_files import merges, spelled, text_tokens
@@ -18,13 +19,20 @@ TYPES = ("f32", "f16")
 
 
 def write_gguf(
-    model: Transformer, encoding: Encoding, path: Path, name: str, kind: str = "f16", chat: bool = True
+    model: Transformer,
+    encoding: Encoding,
+    path: Path,
+    name: str,
+    kind: str = "f16",
+    chat: bool = True,
+    languages: Sequence[str] = (),
+    license: str | None = None,
 ) -> dict[str, Any]:
     """Write the file; returns the number of tensors and bytes, and whether llama.cpp splits texts exactly like the
     encoding.
 
-    kind: ``f32`` or ``f16``; norms and biases are fp32 in any case. chat: the end of a turn ends a text. Raises
-    ModelError for another type.
+    kind: ``f32`` or ``f16``; norms and biases are fp32 in any case. chat: the end of a turn ends a text. languages: ISO
+    639 codes of those it was trained on. license: as Hugging Face names it. Raises ModelError for another type.
     """
     import gguf
 
@@ -33,7 +41,14 @@ def write_gguf(
     shape = model.shape
     arch = {"qwen3": gguf.MODEL_ARCH.QWEN3, "gpt2": gguf.MODEL_ARCH.GPT2}[shape.architecture]
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
+    writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(name)
+    writer.add_size_label(gguf.size_label(shape.parameters, 0, 0, 0))
+    if license is not None:
+        writer.add_license(license)
+    if languages:
+        writer.add_languages(languages)
+    writer.add_vocab_size(shape.rows)
     writer.add_block_count(shape.layers)
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
@@ -73,7 +88,9 @@ def _add_tokenizer(writer: Any, gguf: Any, encoding: Encoding, rows: int, chat: 
     """Add the vocabulary, padded to the embedding's rows, and the tokens that begin, end and pad a text."""
     kinds = gguf.TokenType
     tokens = {rank: (spelled(token), kinds.NORMAL) for token, rank in encoding.ranks.items()} | {
-        rank: (name, kinds.CONTROL) for name, rank in encoding.special.items()
+        # llama.cpp leaves control tokens out of the text, but not these.
+        rank: (name, kinds.USER_DEFINED if name in (*CALL_STARTS, *CALL_ENDS) else kinds.CONTROL)
+        for name, rank in encoding.special.items()
     }
     listed = [tokens.get(rank, (f"<|unused_{rank}|>", kinds.UNUSED)) for rank in range(rows)]
     writer.add_tokenizer_model("gpt2")
@@ -87,5 +104,7 @@ def _add_tokenizer(writer: Any, gguf: Any, encoding: Encoding, rows: int, chat: 
     writer.add_pad_token_id(encoding.special[names["pad_token"]])
     writer.add_add_bos_token(True)
     if chat:
-        writer.add_eot_token_id(encoding.special[ENDS_TURN])
+        # llama.cpp stops at three tokens: the end of a text, of a turn and of a message. Calls take the latter two.
+        writer.add_eot_token_id(encoding.special[CALL_ENDS[0]])
+        writer.add_eom_token_id(encoding.special[CALL_ENDS[1]])
         writer.add_chat_template(CHAT_TEMPLATE)

@@ -7,6 +7,7 @@ Parameters already have transformers' names, so the weights file is the state di
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from .chat import CHAT_TEMPLATE, TOOLS, TRAINING_TEMPLATE
-from .checkpoint import WEIGHTS, CheckpointError, save_weights
+from .chat import CALL_ENDS, CHAT_TEMPLATE, TRAINING_TEMPLATE
+from .checkpoint import CheckpointError
 from .encoding import BOS, ENDS_TURN, Encoding
 from .shape import ModelError, ModelShape
 from .tokenizer_files import text_tokens, write_tokenizer
@@ -26,8 +27,18 @@ from .transformer import Transformer
 TRAINING_TEMPLATE_FILE = "training_chat_template.jinja"
 
 
-def config(shape: ModelShape, encoding: Encoding | None = None, chat: bool = False) -> dict[str, Any]:
-    """The configuration of a shape for transformers, with the ids that begin, end and pad a text if there are texts."""
+# Types of the exported weights, by their names in recipes and commands; the values are torch's and transformers' names.
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+SHARD_BYTES = 5 << 30  # of one file of weights, as the hub recommends; a larger model gets several and an index
+
+
+def config(
+    shape: ModelShape, encoding: Encoding | None = None, chat: bool = False, dtype: str = "float32"
+) -> dict[str, Any]:
+    """The configuration of a shape for transformers, with the ids that begin, end and pad a text if there are texts.
+
+    dtype: of the weights in the file, as torch names it.
+    """
     ids = {} if encoding is None else _text_ids(encoding, chat)
     if shape.architecture == "gpt2":
         return {
@@ -42,7 +53,7 @@ def config(shape: ModelShape, encoding: Encoding | None = None, chat: bool = Fal
             "activation_function": "gelu_new",
             "layer_norm_epsilon": shape.norm_epsilon,
             "tie_word_embeddings": True,
-            "torch_dtype": "float32",
+            "torch_dtype": dtype,
             **ids,
         }
     return {
@@ -64,7 +75,7 @@ def config(shape: ModelShape, encoding: Encoding | None = None, chat: bool = Fal
         "attention_dropout": 0.0,
         "use_sliding_window": False,
         "tie_word_embeddings": shape.tied,
-        "torch_dtype": "float32",
+        "torch_dtype": dtype,
         **ids,
     }
 
@@ -79,27 +90,40 @@ def generation_config(encoding: Encoding, chat: bool) -> dict[str, Any]:
 
     A document's end stops both kinds of model.
     """
-    calls = [f"<|{name}_end|>" for name in TOOLS]
-    ends = [ENDS_TURN, BOS, *calls] if chat else [BOS]
+    ends = [ENDS_TURN, BOS, *CALL_ENDS] if chat else [BOS]
     ids = [encoding.special[token] for token in ends]
     return {**_text_ids(encoding, chat), "eos_token_id": ids if chat else ids[0]}
 
 
-def export(model: Transformer, encoding: Encoding | None, folder: Path, chat: bool = False) -> list[str]:
+def export(
+    model: Transformer,
+    encoding: Encoding | None,
+    folder: Path,
+    chat: bool = False,
+    dtype: str = "fp32",
+    shard_bytes: int = SHARD_BYTES,
+) -> list[str]:
     """Write a folder for ``AutoModelForCausalLM`` and ``AutoTokenizer``; returns the names of its files.
 
     chat: the model has been trained on conversations. It gets the chat template, and the end of an assistant's turn
-    ends a text.
+    ends a text. dtype: a key of DTYPES. shard_bytes: the largest size of one file of weights.
     """
+    from huggingface_hub import save_torch_state_dict
+
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(model, folder)
-    names = [WEIGHTS]
+    kind = getattr(torch, DTYPES[dtype])
+    state = {name: tensor.detach().to("cpu", kind).contiguous() for name, tensor in model.state_dict().items()}
+    save_torch_state_dict(state, folder, max_shard_size=shard_bytes, metadata={"format": "pt"})
+    weights = sorted(file.name for file in folder.glob("model*.safetensors*"))
+    names = list(weights)
 
     def write(name: str, text: str) -> None:
         (folder / name).write_text(text + "\n", encoding="utf-8")
         names.append(name)
 
-    write("config.json", json.dumps(config(model.shape, encoding, chat), indent=1))
+    write("config.json", json.dumps(config(model.shape, encoding, chat, DTYPES[dtype]), indent=1))
+    for name in weights:
+        shutil.copymode(folder / "config.json", folder / name)  # others may read it; safetensors' files are private
     if encoding is not None:
         write("generation_config.json", json.dumps(generation_config(encoding, chat), indent=1))
         if chat:

@@ -11,7 +11,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from .chat import JOINER
+from .chat import CALL_ENDS, CALL_STARTS, JOINER
 from .encoding import BOS, ENDS_TURN, PAD, Encoding
 
 
@@ -87,7 +87,12 @@ def tokenizer_description(encoding: Encoding, chat: bool = False) -> dict[str, o
     chat: undo the chat template's change of "<|". Special tokens are recognised before that, so none can arise from it.
     """
     joined = {"type": "Replace", "pattern": {"String": f"<{JOINER}|"}, "content": "<|"}
-    special_token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    as_written = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    added_tokens = [
+        # A token that is not special is part of the text that a pipeline returns.
+        {"id": rank, "content": name, **as_written, "special": name not in (*CALL_STARTS, *CALL_ENDS)}
+        for name, rank in encoding.special.items()
+    ]
     split = {
         "type": "Split",
         "pattern": {"Regex": _onigmo(encoding.pattern)},
@@ -99,7 +104,7 @@ def tokenizer_description(encoding: Encoding, chat: bool = False) -> dict[str, o
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [{"id": rank, "content": name, **special_token} for name, rank in encoding.special.items()],
+        "added_tokens": added_tokens,
         "normalizer": joined if chat else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
         "post_processor": _begins_with(BOS, encoding.bos),

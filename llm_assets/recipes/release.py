@@ -13,6 +13,9 @@ class ModelExport(Frozen):
     """The final model in formats that other tools read."""
 
     gguf: Literal["f32", "f16"] | None = Field("f16", description="precision of the GGUF file; None writes none")
+    license: str | None = Field(
+        None, description="license of the model as Hugging Face names it (apache-2.0, cc-by-4.0, …); None is unknown"
+    )
 
 
 class Scorecard(Frozen):

@@ -19,8 +19,10 @@ from llm_assets.artifacts.views import View
 from llm_assets.evaluation.figures import MODELS, read_figures, released_model
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.report import render
+from llm_assets.recipes.language_tags import language_of
 
+from . import exported_files, model_card
+from .exported_files import ExportOptions, write_files
 from .scorecard import EVALUATIONS, OF_RANKINGS, evaluations, matrices
 
 if TYPE_CHECKING:
@@ -28,9 +30,8 @@ if TYPE_CHECKING:
     from llm_assets.model.encoding import Encoding
 
 FOLDER = "huggingface"
-GGUF = "model.gguf"
+GGUF = f"{FOLDER}/{exported_files.GGUF}"
 CARD = f"{FOLDER}/README.md"
-TEMPLATE = "model_card.md.j2"
 # Largest difference of logits, relative to the largest logit. Both sides compute in fp32, but in another order.
 TOLERANCE = 1e-4
 TEXTS = 64  # pages, and questions, that the check compares
@@ -53,56 +54,76 @@ LINEAGE = (
 
 
 class ModelExportConfig(Frozen):
-    """Precision of the GGUF file (None for no file), the assistant's name and maker, whether rankings are simulated."""
+    """Precision of the GGUF file (None for no file), and what the model card says.
+
+    assistant, maker: its name and who made it. simulated: whether rankings are. languages: ISO 639 codes. license: as
+    Hugging Face names it, or None.
+    """
 
     gguf: Literal["f32", "f16"] | None
     assistant: str
     maker: str
     simulated: bool
+    languages: tuple[str, ...]
+    license: str | None
 
 
 def build_model_export(step: Step, config: ModelExportConfig) -> None:
-    """Write both formats, as one task."""
+    """Write all formats, as one task."""
     from llm_assets.model.checkpoint import load_checkpoint
-    from llm_assets.model.gguf_file import write_gguf
-    from llm_assets.model.huggingface import export
 
-    step.progress.start(2, "formats")
     released = released_model(step.inputs)
     model, encoding = load_checkpoint(step.input(MODELS[released]).path)
-    names = [f"{FOLDER}/{name}" for name in export(model, encoding, step.staging / FOLDER, chat=True)]
-    step.progress.advance(1, message="GGUF")
     with step.task("export") as task:
-        if config.gguf is not None:
-            written = write_gguf(model, encoding, step.staging / GGUF, config.assistant, config.gguf)
-            names.append(GGUF)
-            task.stats["gguf"] = {name: int(value) for name, value in written.items()}
+        names, gguf = write_files(model, encoding, step.staging / FOLDER, options_of(config))
+        if gguf is not None:
+            task.stats["gguf"] = {name: int(value) for name, value in gguf.items()}
         for name in names:
-            task.add_file(name)
+            task.add_file(f"{FOLDER}/{name}")
         task.stats.update(parameters=model.shape.parameters, files=len(names))
+
+
+def options_of(config: ModelExportConfig) -> ExportOptions:
+    """How the assistant is exported."""
+    return ExportOptions(config.assistant, True, config.gguf, languages=config.languages, license=config.license)
 
 
 def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> str:
     """Draw the model card, in Markdown."""
     from llm_assets.model.encoding import Encoding
-    from llm_assets.model.llama_cpp_splitting import splitting
 
     released = released_model(inputs)
     checkpoint = inputs.artifact(MODELS[released])
-    return render(
-        __package__,
-        TEMPLATE,
-        assistant=config.assistant,
-        maker=config.maker,
+    options, evaluation = options_of(config), read_figures(*evaluations(inputs))
+    return model_card.card(
+        options,
+        ModelShape.load(checkpoint.file("shape.json").read_text(), "shape.json"),
+        Encoding.load(checkpoint.path),
+        header=model_card.header(options, evaluation, released),
+        introduction=introduction(config, list(inputs.by_crawl("token_shards")), released),
+        matrices=matrices(evaluation, released),
         released=released,
         simulated=config.simulated,
-        crawls=list(inputs.by_crawl("token_shards")),
-        shape=ModelShape.load(checkpoint.file("shape.json").read_text(), "shape.json"),
         lineage=lineage(inputs),
-        matrices=matrices(read_figures(*evaluations(inputs)), released),
-        gguf=export.record.stats.get("gguf"),
-        split_otherwise=splitting(Encoding.load(checkpoint.path).pattern)[1],
     )
+
+
+def introduction(config: ModelExportConfig, crawls: list[str], released: str) -> str:
+    """What the assistant was made from, in sentences. released: the exported model."""
+    steps = [
+        f"pretrained on the crawl{'s' * (len(crawls) > 1)} {', '.join(crawls)}",
+        "fine-tuned on conversations (SFT)",
+        "trained with reinforcement learning on problems with checkable answers (GRPO)",
+        "tuned to preference rankings (RLHF)",
+    ]
+    if released != "rlhf":
+        steps.pop()
+    text = f"It was made by {config.maker}: {', '.join(steps[:-1])}, and {steps[-1]}."
+    if config.simulated:
+        text += (
+            "\n\nThe rankings are **simulated**: a written labelling rule with noise took the place of human labellers."
+        )
+    return text
 
 
 def card_of(checkpoint: Path, store: Store) -> Path | None:
@@ -317,7 +338,7 @@ def show(export: Artifact) -> dict[str, str]:
     use = (
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
         f'model = AutoModelForCausalLM.from_pretrained("{folder / FOLDER}")\n```\n\n'
-        f"```\nllama-cli -m {folder / GGUF} -cnv\n```"
+        f"```\nllama-cli -m {export.path / GGUF} -cnv\n```"
     )
     return {**({"card": card.read_text()} if card.is_file() else {}), "use": use}
 
@@ -333,8 +354,10 @@ MODEL_EXPORT = Stage(
         assistant=recipe.conversations.name,
         maker=recipe.conversations.maker,
         simulated=recipe.human_rankings.simulated is not None,
+        languages=tuple(sorted({language_of(label) for label in recipe.language.targets})),
+        license=recipe.model_export.license,
     ),
-    code_version="2",
+    code_version="3",
     inputs=(*LINEAGE, *EVALUATIONS),
     optional_inputs=OF_RANKINGS,
     crawls=lambda recipe: recipe.trained_crawls(),
@@ -352,7 +375,7 @@ MODEL_EXPORT = Stage(
             blocking=True,
         ),
     ),
-    views=(View(CARD, draw_card, (TEMPLATE,)),),
+    views=(View(CARD, draw_card, (model_card.TEMPLATE,)),),
     show=show,
     libraries=("torch", "safetensors", "gguf"),
 )

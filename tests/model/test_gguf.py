@@ -59,6 +59,22 @@ def test_every_weight_is_read_back(tmp_path, shape, kind):
             and value(reader, "qwen3.attention.head_count_kv") == shape.kv_heads
         )
     assert value(reader, "general.architecture") == shape.architecture
+    assert value(reader, f"{shape.architecture}.vocab_size") == shape.rows
+
+
+def test_the_file_says_what_it_is(tmp_path):
+    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "Ada", languages=("de", "en"), license="apache-2.0")
+    reader = gguf.GGUFReader(tmp_path / "m.gguf")
+    names = ("type", "name", "size_label", "license", "languages")
+    stored = {name: value(reader, f"general.{name}") for name in names}
+    size = f"{QWEN.parameters / 1000:.0f}K"
+    assert stored == {
+        "type": "model",
+        "name": "Ada",
+        "size_label": size,
+        "license": "apache-2.0",
+        "languages": ["de", "en"],
+    }
 
 
 def test_the_vocabulary_and_the_end_of_a_turn(tmp_path):
@@ -74,6 +90,43 @@ def test_the_vocabulary_and_the_end_of_a_turn(tmp_path):
     )
     assert "assistant_start" in value(reader, "tokenizer.chat_template")
     assert len(value(reader, "tokenizer.ggml.merges")) == len(ENCODING.ranks) - 256
+
+
+def test_llama_cpp_stops_after_a_call_and_shows_it(tmp_path):
+    """A program has to make the call; llama.cpp leaves control tokens out of the text."""
+    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "Ada")
+    reader = gguf.GGUFReader(tmp_path / "m.gguf")
+    kinds = value(reader, "tokenizer.ggml.token_type")
+    shown = {name for name, rank in ENCODING.special.items() if kinds[rank] == gguf.TokenType.USER_DEFINED}
+    assert shown == {"<|search_start|>", "<|search_end|>", "<|python_start|>", "<|python_end|>"}
+    ends = {value(reader, f"tokenizer.ggml.{name}_token_id") for name in ("eot", "eom")}
+    assert ends == {ENCODING.special["<|search_end|>"], ENCODING.special["<|python_end|>"]}
+
+
+def test_a_pipeline_of_transformers_shows_calls(tmp_path):
+    from transformers import AutoTokenizer
+
+    export(model(QWEN), ENCODING, tmp_path, chat=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    ids = [ENCODING.special["<|assistant_start|>"], ENCODING.special["<|python_start|>"], *ENCODING.encode(" 1 + 1")]
+    ids += [ENCODING.special["<|python_end|>"]]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "<|python_start|> 1 + 1<|python_end|>"
+
+
+@pytest.mark.parametrize(("dtype", "name"), [("bf16", "bfloat16"), ("fp16", "float16"), ("fp32", "float32")])
+def test_weights_are_exported_in_the_chosen_type_in_files_that_others_can_read(tmp_path, dtype, name):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    files = export(model(QWEN), ENCODING, tmp_path, dtype=dtype, shard_bytes=40_000)
+    weights = [file for file in files if file.endswith(".safetensors")]
+    assert len(weights) > 1 and "model.safetensors.index.json" in files
+    assert {(tmp_path / file).stat().st_mode for file in files} == {(tmp_path / "config.json").stat().st_mode}
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto")
+    expected = model(QWEN).state_dict()
+    for key, tensor in loaded.state_dict().items():
+        assert tensor.dtype == getattr(torch, name)
+        assert torch.equal(tensor, expected[key].to(tensor.dtype))
 
 
 def test_a_base_model_ends_with_the_document(tmp_path):

@@ -7,10 +7,11 @@ import sys
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from huggingface_hub import ModelCard
 
 from llm_assets.cli import cli
 from llm_assets.graph import GRAPH
-from llm_assets.model.chat import Message, prompt
+from llm_assets.model.chat import CALL_ENDS, CALL_STARTS, Message, prompt
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.sampling import Engine, Sampling
@@ -55,6 +56,11 @@ def test_the_export_equals_the_checkpoint_in_transformers_and_in_gguf(pipeline):
     assert not compare_with_transformers(export, artifacts["base_checkpoint"], questions[:2], pages[:2]).passed
     assert not compare_with_gguf(export, artifacts["base_checkpoint"]).passed
     card = export.view("huggingface/README.md").read_text()
+    assert ModelCard(card).data.license == "unknown"
+    stored = pipeline.table("rlhf_evaluation", "evaluation").filter(pl.col("model") == "rlhf")
+    for result in ModelCard(card).data.eval_results:
+        same = stored.filter(pl.col("metric") == result.metric_name)["value"].round(4)
+        assert result.metric_value in same.to_list()
     for expected in (checkpoint.record.short_id, "simulated", artifacts["clean_corpus/sample"].record.short_id):
         assert expected in card
     end_tokens = json.loads(export.file("huggingface/generation_config.json").read_text())["eos_token_id"]
@@ -72,6 +78,9 @@ def test_a_command_exports_any_checkpoint(pipeline, tmp_path, stage, can_chat):
     assert (target / "model.safetensors").read_bytes() == checkpoint.file("model.safetensors").read_bytes()
     end_tokens = json.loads((target / "generation_config.json").read_text())["eos_token_id"]
     assert isinstance(end_tokens, list) == can_chat
+    assert (target / "Modelfile").exists() == can_chat
+    card = ModelCard.load(target / "README.md")
+    assert card.data.language == ["en"] and ("apply_chat_template" in card.text) == can_chat
 
 
 def greedy(encoding):
@@ -137,7 +146,8 @@ def test_llama_cpp_generates_the_same_text_from_the_gguf_file(pipeline, tmp_path
     questions = ("Who are you?", "Tell me about the river.", "Spell tea.")
     prompts = [prompt(encoding, [Message("user", question)]) for question in questions]
     answers = llama_cpp_answers(tmp_path / "model.gguf", model.shape.context, prompts)
-    engine, special = Engine(model, encoding), set(encoding.special.values())
+    engine = Engine(model, encoding)
+    special = {rank for name, rank in encoding.special.items() if name not in (*CALL_STARTS, *CALL_ENDS)}
     completions = engine.complete(prompts, greedy(encoding))
     for prompt_ids, completion, answer in zip(prompts, completions, answers, strict=True):
         tokens = completion.tokens

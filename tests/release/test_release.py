@@ -176,7 +176,7 @@ def test_the_model_card_is_a_view_that_is_drawn_from_the_store(space):
     assert (
         text.startswith("---\n")
         and "# Bea" in text
-        and "made by a maker.\nIt was pretrained on the crawl sample," in text
+        and "It was made by a maker: pretrained on the crawl sample," in text
     )
     assert "simulated" not in text and NAME not in text and "| clean_corpus/sample |" in text
     assert f"{SHAPE.layers} layers" in text and "| sums | 25.0 % (20.0 to 30.0) | 50.0 % (" in text
