@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from .chat import CHAT_TEMPLATE, TOOLS, TRAINING_TEMPLATE
 from .checkpoint import WEIGHTS, CheckpointError, save_weights
 from .encoding import BOS, ENDS_TURN, Encoding
+from .published_config import CLASSES
 from .shape import ModelError, ModelShape
 from .tokenizer_files import text_tokens, write_tokenizer
 from .transformer import Transformer
@@ -46,8 +47,8 @@ def config(shape: ModelShape, encoding: Encoding | None = None, chat: bool = Fal
             **ids,
         }
     return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
+        "architectures": [CLASSES[shape.architecture]],
+        "model_type": shape.architecture,
         "vocab_size": shape.rows,
         "max_position_embeddings": shape.context,
         "hidden_size": shape.width,
@@ -58,15 +59,41 @@ def config(shape: ModelShape, encoding: Encoding | None = None, chat: bool = Fal
         "intermediate_size": shape.hidden,
         "hidden_act": "silu",
         "rms_norm_eps": shape.norm_epsilon,
-        "rope_theta": shape.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
-        "attention_bias": False,
+        **_rope(shape),
+        **_fixed(shape),
         "attention_dropout": 0.0,
-        "use_sliding_window": False,
+        **({"use_sliding_window": False} if shape.architecture in ("qwen2", "qwen3") else {}),
         "tie_word_embeddings": shape.tied,
         "torch_dtype": "float32",
         **ids,
     }
+
+
+def _rope(shape: ModelShape) -> dict[str, Any]:
+    """Rotary positions, for transformers 5 (``rope_parameters``) and for the versions before it."""
+    scaling = shape.rope_scaling
+    if scaling is None:
+        parameters = {"rope_type": "default", "rope_theta": shape.rope_theta}
+        return {"rope_theta": shape.rope_theta, "rope_parameters": parameters}
+    values = {
+        "rope_type": "llama3",
+        "factor": scaling.factor,
+        "low_freq_factor": scaling.low,
+        "high_freq_factor": scaling.high,
+        "original_max_position_embeddings": scaling.context,
+    }
+    return {
+        "rope_theta": shape.rope_theta,
+        "rope_scaling": values,
+        "rope_parameters": {**values, "rope_theta": shape.rope_theta},
+    }
+
+
+def _fixed(shape: ModelShape) -> dict[str, Any]:
+    """Biases, as far as the architecture's configuration names them."""
+    if shape.architecture == "qwen2":
+        return {}
+    return {"attention_bias": False, **({"mlp_bias": False} if shape.architecture == "llama" else {})}
 
 
 def _text_ids(encoding: Encoding, chat: bool) -> dict[str, int]:

@@ -110,7 +110,7 @@ def vocabulary_table(encoding: Encoding, counts: np.ndarray) -> pl.DataFrame:
 
 def coloured(encoding: Encoding, text: str) -> list[tuple[str, int]]:
     """The tokens of a text with their ids. Tokens that split a character are shown as bytes."""
-    return [(readable(encoding.bpe.decode_single_token_bytes(rank)), rank) for rank in encoding.encode(text)]
+    return [(readable(encoding.decode_bytes([rank])), rank) for rank in encoding.encode(text)]
 
 
 class TokenizerConfig(Frozen):
@@ -171,7 +171,7 @@ def compress(encoding: Encoding, others: Sequence[Encoding], sample: list[str]) 
     counts = np.zeros(encoding.size, np.int64)
     rows: list[dict[str, Any]] = [{"encoding": "raw bytes", "vocabulary": 256, "tokens": sampled_bytes}]
     for measured in [encoding, *others]:
-        documents = [np.asarray(ids, np.int64) for ids in measured.bpe.encode_ordinary_batch(sample)]
+        documents = [np.asarray(ids, np.int64) for ids in measured.encode_batch(sample)]
         rows.append({"encoding": measured.name, "vocabulary": measured.size, "tokens": sum(map(len, documents))})
         if measured is encoding:
             for ids in documents:
