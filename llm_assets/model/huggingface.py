@@ -1,7 +1,6 @@
-"""Export to and import from Hugging Face folders: ``config.json``, ``model.safetensors``, tokenizer files.
+"""Export to Hugging Face folders: ``config.json``, ``model.safetensors``, tokenizer files.
 
-Parameters already have transformers' names, so the weights file is the state dict. GPT-2 folders in OpenAI's layout
-(without the prefix ``transformer.``, with masks among the tensors, 50,257 rows) can be imported too.
+Parameters already have transformers' names, so the weights file is the state dict. `published_weights` reads folders.
 """
 
 from __future__ import annotations
@@ -10,15 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from .chat import CHAT_TEMPLATE, TOOLS, TRAINING_TEMPLATE
-from .checkpoint import WEIGHTS, CheckpointError, save_weights
+from .checkpoint import WEIGHTS, save_weights
 from .encoding import BOS, ENDS_TURN, Encoding
 from .published_config import CLASSES
-from .shape import ModelError, ModelShape
+from .shape import ModelShape
 from .tokenizer_files import text_tokens, write_tokenizer
 from .transformer import Transformer
 
@@ -134,60 +129,3 @@ def export(model: Transformer, encoding: Encoding | None, folder: Path, chat: bo
         template = CHAT_TEMPLATE if chat else None
         names += write_tokenizer(encoding, folder, model.shape.context, template)
     return names
-
-
-def load_gpt2(folder: Path) -> Transformer:
-    """A GPT-2 from a local Hugging Face folder, with the logits of the original; padding rows of the embedding are 0.
-
-    Raises CheckpointError if files are missing or broken, ModelError if the model is not a GPT-2 that is supported
-    here.
-    """
-    try:
-        described = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
-    if described.get("model_type") != "gpt2":
-        raise ModelError(f"{folder}: a {described.get('model_type')!r} model, not gpt2")
-    if described.get("activation_function", "gelu_new") not in ("gelu_new", "gelu_pytorch_tanh"):
-        raise ModelError(f"{folder}: unsupported activation {described['activation_function']!r}; GPT-2 uses gelu_new")
-    width, heads = described["n_embd"], described["n_head"]
-    shape = ModelShape(
-        "gpt2",
-        described["vocab_size"],
-        described["n_positions"],
-        described["n_layer"],
-        width,
-        heads,
-        heads,
-        width // heads,
-        described.get("n_inner") or 4 * width,
-        True,
-        norm_epsilon=described.get("layer_norm_epsilon", 1e-5),
-    )
-    try:
-        if (folder / "model.safetensors").exists():
-            weights = load_file(folder / "model.safetensors")
-        else:
-            weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"weights in {folder}: {error}") from error
-    weights = {
-        name if name.startswith("transformer.") else f"transformer.{name}": tensor
-        for name, tensor in weights.items()
-        if name != "lm_head.weight"
-    }
-    model = Transformer(shape)
-    state = {}
-    for name, expected in model.state_dict().items():
-        if name not in weights:
-            raise CheckpointError(f"weights in {folder}: {name} is missing")
-        tensor = weights[name].float()
-        if name == "transformer.wte.weight" and len(tensor) < shape.rows:
-            tensor = torch.cat([tensor, torch.zeros(shape.rows - len(tensor), width)])
-        if tensor.shape != expected.shape:
-            raise CheckpointError(
-                f"weights in {folder}: {name} is {tuple(tensor.shape)}, config.json makes it {tuple(expected.shape)}"
-            )
-        state[name] = tensor
-    model.load_state_dict(state)
-    return model.eval()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,17 @@ def read_shape(folder: Path, context: int | None = None) -> ModelShape:
         raise PublishedModelError(f"{path}: {error}") from error
 
 
+def shape_with(published: ModelShape, vocabulary: int) -> ModelShape:
+    """The shape of a published model with a vocabulary to which tokens may have been added.
+
+    Its embedding keeps its rows, of which some may have been spare; only if they are too few, it gets more.
+    """
+    rows = published.rows if vocabulary <= published.rows else None
+    shape = replace(published, vocabulary=vocabulary, embedding_rows=rows)
+    padded = replace(shape, embedding_rows=None)
+    return padded if padded.rows == rows else shape
+
+
 def _check_fields(path: Path, values: Mapping[str, Any], architecture: str) -> None:
     """Raise PublishedModelError for a field that is not implemented."""
     known = _NEUTRAL | (_GPT2_SIZES if architecture == "gpt2" else _SIZES)
@@ -274,7 +286,8 @@ def _rope(reader: _Reader) -> tuple[float, RopeScaling | None]:
     transformers both in ``rope_parameters``.
     """
     field = "rope_parameters" if reader.values.get("rope_parameters") is not None else "rope_scaling"
-    values, path = reader.values.get(field) or {}, reader.path
+    values, path = reader.values.get(field), reader.path
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise PublishedModelError(f"{path}: {field}: {values!r} is not an object")
     theta = positive(path, f"{field}.rope_theta", values.get("rope_theta", reader.number("rope_theta", 10_000.0)))
@@ -293,4 +306,4 @@ def _rope(reader: _Reader) -> tuple[float, RopeScaling | None]:
     return theta, RopeScaling(factor, low, high, int(context))
 
 
-__all__ = ["CLASSES", "PublishedModelError", "model_files", "read_json", "read_shape", "weight_files"]
+__all__ = ["CLASSES", "PublishedModelError", "model_files", "read_json", "read_shape", "shape_with", "weight_files"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .encoding import Encoding
-from .published_config import CONFIG, INDEX, PublishedModelError, model_files, read_json, read_shape
+from .published_config import CONFIG, INDEX, PublishedModelError, model_files, read_json, read_shape, shape_with
 from .shape import ModelShape
 from .transformer import Transformer
 
@@ -26,24 +25,13 @@ _DERIVED = re.compile(r"\.(attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
 HEAD = "lm_head.weight"
 
 
-def shape_with(published: ModelShape, encoding: Encoding) -> ModelShape:
-    """The shape of a published model with an encoding's vocabulary.
-
-    Its embedding keeps its rows, of which some may have been spare; only if they are too few, it gets more.
-    """
-    rows = published.rows if encoding.size <= published.rows else None
-    shape = replace(published, vocabulary=encoding.size, embedding_rows=rows)
-    padded = replace(shape, embedding_rows=None)
-    return padded if padded.rows == rows else shape
-
-
 def load_published(folder: Path, encoding: Encoding, context: int | None = None) -> Transformer:
     """The model of a published folder, in evaluation mode, with rows for the tokens that the encoding adds.
 
     encoding: read from the same folder by `read_tokenizer`. context: as for `read_shape`. Raises PublishedModelError.
     """
     published = read_shape(folder, context)
-    shape = shape_with(published, encoding)
+    shape = shape_with(published, encoding.size)
     weights = _Weights(folder, published, context)
     model = Transformer(shape)
     state: dict[str, Tensor] = {}
@@ -149,4 +137,4 @@ class _Weights:
                 )
 
 
-__all__ = ["load_published", "shape_with", "with_added_rows"]
+__all__ = ["load_published", "with_added_rows"]

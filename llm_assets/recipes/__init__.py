@@ -34,7 +34,7 @@ from .preference import (
     SimulatedLabeller,
 )
 from .presets import RECIPES, gpu, laptop
-from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
+from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, PublishedModel, Tokenizer, TokenShards
 from .quality import QUALITY_RULES
 from .quality_rule import Rule
 from .recipe import Recipe
@@ -69,6 +69,7 @@ __all__ = [
     "PracticeProblems",
     "Pretraining",
     "PublishedEncoding",
+    "PublishedModel",
     "Quality",
     "QualityClassifier",
     "RankingFile",
