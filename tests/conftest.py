@@ -50,6 +50,7 @@ SLOW_MODULES = (
     "tests.preference.test_stages",
     "tests.pretraining.test_training",
     "tests.pretraining.test_stages",
+    "tests.pretraining.test_published_start",
     "tests.reinforcement.test_training",
     "tests.finetuning.test_training",
     "tests.finetuning.test_stages",

@@ -152,8 +152,10 @@ def export(folder: Path, checkpoint: str | None, precision: str, dtype: str, rec
         languages=tuple(sorted({language_of(label) for label in workspace.recipe.language.targets})),
         license=workspace.recipe.model_export.license,
     )
-    files, _ = write_files(model, encoding, folder, options)
+    files, stats = write_files(model, encoding, folder, options)
     drawn = card_of(source, workspace.store)
     text = card(options, model.shape, encoding) if drawn is None else drawn.read_text()
     (folder / "README.md").write_text(text, encoding="utf-8")
+    if "gguf_refused" in stats:
+        click.echo(f"no GGUF file: {stats['gguf_refused']}", err=True)
     click.echo(f"{folder}: {', '.join([*files, 'README.md'])}")

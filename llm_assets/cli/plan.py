@@ -16,8 +16,11 @@ from llm_assets.compute.engine import cores
 from llm_assets.graph import open_workspace
 from llm_assets.model.devices import DEVICES, PLANNED_MFU, Prediction, find_device, predict
 from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
+from llm_assets.model.published_config import read_shape, shape_with
+from llm_assets.model.published_tokenizer import read_tokenizer
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.recipes import Pretraining, Recipe
+from llm_assets.training.start import start_folder
 
 from .options import recipe_option
 
@@ -59,9 +62,19 @@ class Candidate:
         return self.name, str(shape.width), str(shape.heads), f"{shape.parameters / 1e6:,.1f} M"
 
 
+def shape_of(recipe: Recipe) -> ModelShape:
+    """The shape of the recipe's own model. Raises ModelError."""
+    start, vocabulary = recipe.pretraining.start, vocabulary_of(recipe)
+    if start is None:
+        return recipe.model.shape(vocabulary)
+    return shape_with(read_shape(start_folder(start), start.context), vocabulary)
+
+
 def vocabulary_of(recipe: Recipe) -> int:
-    """The vocabulary size of the recipe's tokenizer, which is known before it is trained."""
+    """The vocabulary size of the recipe's tokenizer, which is known before it is trained. Raises ModelError."""
     settings = recipe.tokenizer
+    if recipe.pretraining.start is not None:
+        return read_tokenizer(start_folder(recipe.pretraining.start)).size
     return PUBLISHED[settings.encoding.name].tokens + len(SPECIAL_TOKENS) if settings.encoding else settings.vocabulary
 
 
@@ -109,7 +122,7 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
     console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
     console.print(table)
     console.print(
-        f"vocabulary {vocabulary_of(workspace.recipe):,}, context {workspace.recipe.model.context:,}, "
+        f"vocabulary {vocabulary_of(workspace.recipe):,}, context {shape_of(workspace.recipe).context:,}, "
         f"{processes} x {device}"
         + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
         + "; memory is an estimate per device"
@@ -122,12 +135,15 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
 def candidates(recipe: Recipe, depths: tuple[int, ...], tokens: int | None) -> Iterator[Candidate]:
     """Models of these depths; of no depth, the recipe's own model and then those of `DEPTHS`.
 
-    Models of a depth derive their widths, tokens and batch from it. tokens: replaces the recipe's.
+    Models of a depth derive their widths, tokens and batch from it. tokens: replaces the recipe's. A recipe that starts
+    from a published model has this one alone.
     """
     vocabulary = vocabulary_of(recipe)
     if not depths:
         pretraining = recipe.pretraining.replace(tokens=tokens or recipe.pretraining.tokens)
-        yield Candidate(f"recipe {recipe.name}", recipe.model.shape(vocabulary), pretraining)
+        yield Candidate(f"recipe {recipe.name}", shape_of(recipe), pretraining)
+    if recipe.pretraining.start is not None:
+        return
     model = recipe.model.replace(width=None, heads=None, kv_heads=None, head_dim=None, hidden=None)
     pretraining = recipe.pretraining.replace(tokens=tokens, batch_tokens=None)
     for depth in depths or DEPTHS:

@@ -80,7 +80,7 @@ def to_messages(engine: Engine, completion: Completion) -> list[Message]:
                 text, open_call = [], None
         elif token in starts:
             open_call = []
-        elif token < len(engine.encoding.ranks):
+        elif token in engine.encoding.text_ids:
             (text if open_call is None else open_call).append(token)
     # The text of a call that was never closed is part of the answer.
     answer = engine.encoding.decode([*text, *(open_call or [])]).strip()
@@ -192,8 +192,8 @@ class Conversation:
                         yield Piece(call=choice.call)
                 elif choice.token in starts:
                     in_call = True
-                elif not in_call and choice.token < len(encoding.ranks):
-                    text = decoder.decode(encoding.bpe.decode_single_token_bytes(choice.token))
+                elif not in_call and choice.token in encoding.text_ids:
+                    text = decoder.decode(encoding.decode_bytes([choice.token]))
                     if text_begins:
                         text_begins, text = not text, text.removeprefix(" ")
                     if text:
@@ -212,9 +212,9 @@ class Conversation:
                 if not isinstance(choice, Choice):
                     continue
                 ended = ended or choice.token in starts
-                if ended or choice.token >= len(encoding.ranks):
+                if ended or choice.token not in encoding.text_ids:
                     continue
-                text = decoder.decode(encoding.bpe.decode_single_token_bytes(choice.token))
+                text = decoder.decode(encoding.decode_bytes([choice.token]))
                 text, newline, _ = (text if reply else text.lstrip(" ")).partition("\n")
                 ended = bool(newline)
                 reply += text

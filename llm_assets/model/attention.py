@@ -5,6 +5,7 @@ Shapes: B sequences, T tokens, H query heads, K key/value heads, F features of a
 
 from __future__ import annotations
 
+import math
 from functools import cache as memoised
 from typing import Any, NamedTuple
 
@@ -39,10 +40,24 @@ class AttentionContext(NamedTuple):
     mask: Mask | None = None
 
 
+def rotary_frequencies(shape: ModelShape) -> Tensor:
+    """The angle by which each rotary pair turns per position, in radians, (F / 2,) fp64.
+
+    With `rope_scaling`, as Llama 3.1 has it (meta-llama/llama-models, models/llama3/model.py, `apply_scaling`).
+    """
+    features = torch.arange(0, shape.head_dim, 2, dtype=torch.float64)
+    frequencies = 1.0 / shape.rope_theta ** (features / shape.head_dim)
+    scaling = shape.rope_scaling
+    if scaling is None:
+        return frequencies
+    turns = scaling.context * frequencies / (2 * math.pi)
+    unscaled = ((turns - scaling.low) / (scaling.high - scaling.low)).clamp(0, 1)
+    return frequencies * (unscaled + (1 - unscaled) / scaling.factor)
+
+
 def rotary_tables(shape: ModelShape) -> tuple[Tensor, Tensor]:
     """Cosines and sines, (context, F) fp32 (Su et al., arXiv:2104.09864), in transformers' layout of two halves."""
-    frequencies = 1.0 / shape.rope_theta ** (torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim)
-    angles = torch.outer(torch.arange(shape.context, dtype=torch.float64), frequencies)
+    angles = torch.outer(torch.arange(shape.context, dtype=torch.float64), rotary_frequencies(shape))
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos().float(), angles.sin().float()
 

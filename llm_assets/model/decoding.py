@@ -69,7 +69,7 @@ class CallReader:
                 return None
             if token == start:
                 return name, decode_text(self.encoding, completion.tokens[place + 1 : -1])
-            if token >= len(self.encoding.ranks):  # another special token: the call is malformed
+            if token not in self.encoding.text_ids:  # another special token: the call is malformed
                 return None
         return None
 

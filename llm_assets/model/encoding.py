@@ -2,7 +2,7 @@
 protocol.
 
 File format (openai/tiktoken): one line per token with its bytes in base64, a space, and its rank. Ranks are ids;
-special tokens follow.
+special tokens follow. The tokenizer of a published model has its special tokens where that model has them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import base64
 import binascii
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -124,8 +126,8 @@ class EncodingUnavailable(TokenizerError):
     """The ranks of a published encoding could not be downloaded; a retry may succeed."""
 
 
-def parse_ranks(data: bytes, name: str) -> dict[bytes, int]:
-    """Ranks by token. Raises TokenizerError for a malformed line, a repeated token, a gap, a missing byte."""
+def read_ranks(data: bytes, name: str) -> dict[bytes, int]:
+    """Ranks by token. Raises TokenizerError for a malformed line or a repeated token."""
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
@@ -139,7 +141,16 @@ def parse_ranks(data: bytes, name: str) -> dict[bytes, int]:
         if token in ranks:
             raise TokenizerError(f"{name}, line {number}: token {token!r} occurs twice")
         ranks[token] = value
-    if sorted(ranks.values()) != list(range(len(ranks))):
+    return ranks
+
+
+def parse_ranks(data: bytes, name: str, is_complete: bool = True) -> dict[bytes, int]:
+    """Ranks by token. Raises TokenizerError for a malformed line, a repeated token, a gap, a missing byte.
+
+    is_complete: ranks begin at 0 and have no gaps, as in tiktoken's files; a published model's may have both.
+    """
+    ranks = read_ranks(data, name)
+    if is_complete and sorted(ranks.values()) != list(range(len(ranks))):
         missing = sorted(set(range(len(ranks))) - set(ranks.values()))
         raise TokenizerError(
             f"{name}: ranks are not 0 to {len(ranks) - 1}" + (f"; {missing[0]} is missing" if missing else "")
@@ -158,25 +169,68 @@ def write_ranks(ranks: dict[bytes, int]) -> bytes:
 
 
 @dataclass(frozen=True)
+class AddedToken:
+    """A token of a published tokenizer that is matched as a whole, not made by merges.
+
+    special: text never yields it. Others are found in texts. The further flags are those of ``tokenizer.json``. is_new:
+    the published tokenizer does not have it; it was added for the chat protocol.
+    """
+
+    content: str
+    id: int
+    special: bool = True
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = False
+    is_new: bool = False
+
+
+@dataclass(frozen=True)
 class Encoding:
-    """A tokenizer: its ranks and split pattern. Ids are the ranks, then the special tokens."""
+    """A tokenizer: its ranks and split pattern. Ids are the ranks, then the special tokens.
+
+    In a published model's tokenizer (`published_tokenizer`), the ids of special tokens may come first or in between.
+    added: all its special and other added tokens; None is our special tokens after the ranks. bos_token: the one that
+    begins a document. normaliser: the Unicode form that texts are brought into. unreachable: tokens that no text yields
+    although they are in the vocabulary, with their ids.
+    """
 
     name: str
     pattern: str
     ranks: dict[bytes, int]
+    added: tuple[AddedToken, ...] | None = None
+    bos_token: str = BOS
+    normaliser: Literal["NFC"] | None = None
+    unreachable: dict[bytes, int] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """Number of ids, including special tokens."""
-        return len(self.ranks) + len(SPECIAL_TOKENS)
+        """Number of ids, including special tokens; one above the largest id."""
+        if self.added is None:
+            return len(self.ranks) + len(SPECIAL_TOKENS)
+        return 1 + max(*self.ranks.values(), *self.unreachable.values(), *(token.id for token in self.added))
 
-    @property
+    @cached_property
     def special(self) -> dict[str, int]:
-        return {token: len(self.ranks) + place for place, token in enumerate(SPECIAL_TOKENS)}
+        """Ids of SPECIAL_TOKENS by name; BOS may be another token (`bos_token`)."""
+        if self.added is None:
+            return {token: len(self.ranks) + place for place, token in enumerate(SPECIAL_TOKENS)}
+        ids = {token.content: token.id for token in self.added}
+        return {name: ids[self.content(name)] for name in SPECIAL_TOKENS}
 
     @property
     def bos(self) -> int:
-        return len(self.ranks)
+        return self.special[BOS]
+
+    def content(self, name: str) -> str:
+        """What one of SPECIAL_TOKENS is called in this tokenizer's files."""
+        return self.bos_token if name == BOS else name
+
+    @property
+    def new_ids(self) -> frozenset[int]:
+        """Ids that a published model has no embeddings for."""
+        return frozenset(token.id for token in self.added or () if token.is_new)
 
     @property
     def dtype(self) -> type:
@@ -188,36 +242,94 @@ class Encoding:
         """The encoding of tiktoken, which does the work. Its `encode_ordinary` never produces special tokens."""
         import tiktoken
 
-        return tiktoken.Encoding(
-            self.name, pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens=self.special
-        )
+        special = self.special if self.added is None else {token.content: token.id for token in self.added}
+        return tiktoken.Encoding(self.name, pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens=special)
+
+    @cached_property
+    def _bytes(self) -> dict[int, bytes]:
+        """The text of each id, in UTF-8. Special tokens have their names, and ids that no token has, made-up ones."""
+        texts = {number: f"<|unused_{number}|>".encode() for number in range(self.size)}
+        special = self.special if self.added is None else {token.content: token.id for token in self.added}
+        texts.update({number: name.encode() for name, number in special.items()})
+        for tokens in (self.ranks, self.unreachable):
+            texts.update({number: token for token, number in tokens.items()})
+        return texts
+
+    @cached_property
+    def text_ids(self) -> frozenset[int]:
+        """Ids of tokens that are text: all but special tokens, and ids that no token has."""
+        return frozenset([*self.ranks.values(), *self.unreachable.values(), *self._found_in_texts.values()])
+
+    @cached_property
+    def _found_in_texts(self) -> dict[str, int]:
+        """Added tokens that are matched in texts, with their ids; never those of the chat protocol."""
+        return {token.content: token.id for token in self.added or () if self._is_found(token)}
+
+    def _is_found(self, token: AddedToken) -> bool:
+        return not token.special and token.content not in SPECIAL_TOKENS
+
+    @cached_property
+    def _matches(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+        """Patterns of the added tokens that are found in texts before and after normalisation, the longest first."""
+
+        def pattern(normalized: bool) -> re.Pattern[str] | None:
+            tokens = [token for token in self.added or () if self._is_found(token) and token.normalized is normalized]
+            longest_first = sorted((token.content for token in tokens), key=len, reverse=True)
+            return re.compile(f"({'|'.join(map(re.escape, longest_first))})") if tokens else None
+
+        return pattern(False), pattern(True)
 
     @cached_property
     def token_bytes(self) -> np.ndarray:
         """The length of each id's text in bytes, (size,) int32; 0 for special tokens."""
         lengths = np.zeros(self.size, np.int32)
-        for token, rank in self.ranks.items():
-            lengths[rank] = len(token)
+        for number in self.text_ids:
+            lengths[number] = len(self._bytes[number])
         return lengths
 
     @cached_property
     def line_ends(self) -> frozenset[int]:
         """Ids of tokens that contain a line break, at which sampling of a single line stops."""
-        return frozenset(rank for token, rank in self.ranks.items() if b"\n" in token)
+        return frozenset(number for number in self.text_ids if b"\n" in self._bytes[number])
+
+    def normalise(self, text: str) -> str:
+        """The text that the tokens of a text decode to."""
+        return text if self.normaliser is None else unicodedata.normalize(self.normaliser, text)
 
     def encode(self, text: str) -> list[int]:
-        return self.bpe.encode_ordinary(text)
+        """The ids of a text. Names of special tokens in it are text like any other."""
+        if self.added is None:
+            return self.bpe.encode_ordinary(text)
+        ids: list[int] = []
+        before, after = self._matches
+        for part in before.split(text) if before else (text,):
+            if before and part in self._found_in_texts and before.fullmatch(part):
+                ids.append(self._found_in_texts[part])
+                continue
+            for piece in after.split(self.normalise(part)) if after else (self.normalise(part),):
+                if after and after.fullmatch(piece):
+                    ids.append(self._found_in_texts[piece])
+                else:
+                    ids += self.bpe.encode_ordinary(piece)
+        return ids
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """The ids of each text; faster than one at a time where no added token can be in a text."""
+        if self._found_in_texts:
+            return [self.encode(text) for text in texts]
+        return self.bpe.encode_ordinary_batch([self.normalise(text) for text in texts])
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids. Special tokens appear as their names, broken UTF-8 as U+FFFD."""
-        return self.bpe.decode(list(ids))
+        return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        return self.bpe.decode_bytes(list(ids))
+        """The text of ids in UTF-8, which may end within a character."""
+        return b"".join([self._bytes[number] for number in map(int, ids)])
 
     def document(self, text: str) -> list[int]:
         """A document as in the token shards: BOS and its text."""
-        return [self.bos, *self.bpe.encode_ordinary(text)]
+        return [self.bos, *self.encode(text)]
 
     def save(self, folder: Path) -> list[str]:
         """Write ``tokenizer.tiktoken`` and ``encoding.json``; returns their names."""
@@ -229,6 +341,11 @@ class Encoding:
             "size": self.size,
             "ranks_sha256": hashlib.sha256(ranks).hexdigest(),
         }
+        if self.added is not None:
+            described["added_tokens"] = [asdict(token) for token in self.added]
+            described["bos_token"] = self.bos_token
+            described["normaliser"] = self.normaliser
+            described["unreachable"] = write_ranks(self.unreachable).decode()
         (folder / "encoding.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
         return ["tokenizer.tiktoken", "encoding.json"]
 
@@ -244,7 +361,18 @@ class Encoding:
             raise TokenizerError(
                 f"tokenizer in {folder}: tokenizer.tiktoken is not the file that encoding.json describes"
             )
-        return cls(described["name"], described["pattern"], parse_ranks(data, str(folder / "tokenizer.tiktoken")))
+        name = str(folder / "tokenizer.tiktoken")
+        if "added_tokens" not in described:
+            return cls(described["name"], described["pattern"], parse_ranks(data, name))
+        return cls(
+            described["name"],
+            described["pattern"],
+            parse_ranks(data, name, is_complete=False),
+            tuple(AddedToken(**token) for token in described["added_tokens"]),
+            described["bos_token"],
+            described["normaliser"],
+            read_ranks(described["unreachable"].encode(), str(folder / "encoding.json")),
+        )
 
 
 def published(name: str, ranks: Path | None = None) -> Encoding:

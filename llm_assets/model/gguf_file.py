@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .attention import rotary_frequencies
 from .chat import CALL_ENDS, CALL_STARTS, CHAT_TEMPLATE
 from .encoding import Encoding
-from .llama_cpp_splitting import pre_tokenizer
-from .shape import ModelError
-from .tokenizer_files import merges, spelled, text_tokens
+from .llama_cpp_splitting import pre_tokenizer, splitting
+from .shape import ModelError, ModelShape
+from .tokenizer_files import merges, spelled, template_for, text_tokens
 from .transformer import Transformer
 
 TYPES = ("f32", "f16")
@@ -39,7 +41,9 @@ def write_gguf(
     if kind not in TYPES:
         raise ModelError(f"unknown gguf type {kind!r}; available: {', '.join(TYPES)}")
     shape = model.shape
-    arch = {"qwen3": gguf.MODEL_ARCH.QWEN3, "gpt2": gguf.MODEL_ARCH.GPT2}[shape.architecture]
+    if refusal := refused(shape):
+        raise ModelError(refusal)
+    arch = gguf.MODEL_ARCH[shape.architecture.upper()]
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(name)
@@ -54,7 +58,7 @@ def write_gguf(
     writer.add_embedding_length(shape.width)
     writer.add_feed_forward_length(shape.hidden)
     writer.add_head_count(shape.heads)
-    if shape.architecture == "qwen3":
+    if shape.architecture != "gpt2":
         writer.add_head_count_kv(shape.kv_heads)
         writer.add_key_length(shape.head_dim)
         writer.add_value_length(shape.head_dim)
@@ -65,33 +69,59 @@ def write_gguf(
     writer.add_file_type(gguf.LlamaFileType.ALL_F32 if kind == "f32" else gguf.LlamaFileType.MOSTLY_F16)
     _add_tokenizer(writer, gguf, encoding, shape.rows, chat)
     names = gguf.get_tensor_name_map(arch, shape.layers)
-    count = 0
-    for name_here, tensor in model.state_dict().items():
+    tensors = model.state_dict()
+    for name_here, tensor in tensors.items():
         gguf_name = names.get_name(name_here, try_suffixes=(".weight", ".bias"))
         if gguf_name is None:
             raise ModelError(f"GGUF has no name for {name_here}")
-        values = tensor.detach().float().cpu().numpy()
-        if name_here.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
-            values = values.T  # transformers' GPT-2 stores the transposed weight
+        values = in_gguf_layout(name_here, tensor.detach().float().cpu().numpy(), shape)
         writer.add_tensor(
             gguf_name, np.ascontiguousarray(values.astype(np.float16) if kind == "f16" and values.ndim > 1 else values)
         )
-        count += 1
+    if shape.rope_scaling is not None:
+        unscaled = rotary_frequencies(replace(shape, rope_scaling=None))
+        writer.add_tensor("rope_freqs.weight", (unscaled / rotary_frequencies(shape)).float().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return {"tensors": count, "bytes": path.stat().st_size, "exact_splitting": pre_tokenizer(encoding.pattern)[1]}
+    is_exact = not splitting(encoding.pattern, encoding.normaliser)[1]
+    return {"tensors": len(tensors), "bytes": path.stat().st_size, "exact_splitting": is_exact}
+
+
+def refused(shape: ModelShape) -> str | None:
+    """Why llama.cpp could not run a model of this shape; None if it can."""
+    if shape.rope_scaling is not None and shape.architecture != "llama":
+        return f"llama.cpp reads Llama 3's rope_scaling in llama models only, not in {shape.architecture}"
+    return None
+
+
+def in_gguf_layout(name: str, values: np.ndarray, shape: ModelShape) -> np.ndarray:
+    """A weight as llama.cpp stores it. name: in transformers.
+
+    GPT-2's matrices are transposed. In llama models, the two features of a rotary pair are neighbours (ggml-org/
+    llama.cpp, convert_hf_to_gguf.py, `LlamaModel.permute`), whereas transformers has them in two halves of a head.
+    """
+    if name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
+        return values.T
+    if shape.architecture == "llama" and name.endswith((".q_proj.weight", ".k_proj.weight")):
+        heads = shape.heads if name.endswith(".q_proj.weight") else shape.kv_heads
+        return values.reshape(heads, 2, shape.head_dim // 2, -1).swapaxes(1, 2).reshape(values.shape)
+    return values
 
 
 def _add_tokenizer(writer: Any, gguf: Any, encoding: Encoding, rows: int, chat: bool) -> None:
     """Add the vocabulary, padded to the embedding's rows, and the tokens that begin, end and pad a text."""
     kinds = gguf.TokenType
-    tokens = {rank: (spelled(token), kinds.NORMAL) for token, rank in encoding.ranks.items()} | {
+    tokens = {
+        rank: (spelled(token), kinds.NORMAL) for token, rank in (encoding.ranks | encoding.unreachable).items()
+    } | {
         # llama.cpp leaves control tokens out of the text, but not these.
-        rank: (name, kinds.USER_DEFINED if name in (*CALL_STARTS, *CALL_ENDS) else kinds.CONTROL)
+        rank: (encoding.content(name), kinds.USER_DEFINED if name in (*CALL_STARTS, *CALL_ENDS) else kinds.CONTROL)
         for name, rank in encoding.special.items()
     }
+    for token in encoding.added or ():
+        tokens.setdefault(token.id, (token.content, kinds.CONTROL if token.special else kinds.USER_DEFINED))
     listed = [tokens.get(rank, (f"<|unused_{rank}|>", kinds.UNUSED)) for rank in range(rows)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre_tokenizer(encoding.pattern)[0])
@@ -107,4 +137,4 @@ def _add_tokenizer(writer: Any, gguf: Any, encoding: Encoding, rows: int, chat: 
         # llama.cpp stops at three tokens: the end of a text, of a turn and of a message. Calls take the latter two.
         writer.add_eot_token_id(encoding.special[CALL_ENDS[0]])
         writer.add_eom_token_id(encoding.special[CALL_ENDS[1]])
-        writer.add_chat_template(CHAT_TEMPLATE)
+        writer.add_chat_template(template_for(encoding, CHAT_TEMPLATE))

@@ -1,7 +1,6 @@
-"""Export to and import from Hugging Face folders: ``config.json``, ``model.safetensors``, tokenizer files.
+"""Export to Hugging Face folders: ``config.json``, ``model.safetensors``, tokenizer files.
 
-Parameters already have transformers' names, so the weights file is the state dict. GPT-2 folders in OpenAI's layout
-(without the prefix ``transformer.``, with masks among the tensors, 50,257 rows) can be imported too.
+Parameters already have transformers' names, so the weights file is the state dict. `published_weights` reads folders.
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from .chat import CALL_ENDS, CHAT_TEMPLATE, TRAINING_TEMPLATE
-from .checkpoint import CheckpointError
 from .encoding import BOS, ENDS_TURN, Encoding
-from .shape import ModelError, ModelShape
+from .published_config import CLASSES
+from .shape import ModelShape
 from .tokenizer_files import text_tokens, write_tokenizer
 from .transformer import Transformer
 
@@ -57,8 +54,8 @@ def config(
             **ids,
         }
     return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
+        "architectures": [CLASSES[shape.architecture]],
+        "model_type": shape.architecture,
         "vocab_size": shape.rows,
         "max_position_embeddings": shape.context,
         "hidden_size": shape.width,
@@ -69,15 +66,41 @@ def config(
         "intermediate_size": shape.hidden,
         "hidden_act": "silu",
         "rms_norm_eps": shape.norm_epsilon,
-        "rope_theta": shape.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
-        "attention_bias": False,
+        **_rope(shape),
+        **_fixed(shape),
         "attention_dropout": 0.0,
-        "use_sliding_window": False,
+        **({"use_sliding_window": False} if shape.architecture in ("qwen2", "qwen3") else {}),
         "tie_word_embeddings": shape.tied,
         "torch_dtype": dtype,
         **ids,
     }
+
+
+def _rope(shape: ModelShape) -> dict[str, Any]:
+    """Rotary positions, for transformers 5 (``rope_parameters``) and for the versions before it."""
+    scaling = shape.rope_scaling
+    if scaling is None:
+        parameters = {"rope_type": "default", "rope_theta": shape.rope_theta}
+        return {"rope_theta": shape.rope_theta, "rope_parameters": parameters}
+    values = {
+        "rope_type": "llama3",
+        "factor": scaling.factor,
+        "low_freq_factor": scaling.low,
+        "high_freq_factor": scaling.high,
+        "original_max_position_embeddings": scaling.context,
+    }
+    return {
+        "rope_theta": shape.rope_theta,
+        "rope_scaling": values,
+        "rope_parameters": {**values, "rope_theta": shape.rope_theta},
+    }
+
+
+def _fixed(shape: ModelShape) -> dict[str, Any]:
+    """Biases, as far as the architecture's configuration names them."""
+    if shape.architecture == "qwen2":
+        return {}
+    return {"attention_bias": False, **({"mlp_bias": False} if shape.architecture == "llama" else {})}
 
 
 def _text_ids(encoding: Encoding, chat: bool) -> dict[str, int]:
@@ -131,60 +154,3 @@ def export(
         template = CHAT_TEMPLATE if chat else None
         names += write_tokenizer(encoding, folder, model.shape.context, template)
     return names
-
-
-def load_gpt2(folder: Path) -> Transformer:
-    """A GPT-2 from a local Hugging Face folder, with the logits of the original; padding rows of the embedding are 0.
-
-    Raises CheckpointError if files are missing or broken, ModelError if the model is not a GPT-2 that is supported
-    here.
-    """
-    try:
-        described = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
-    if described.get("model_type") != "gpt2":
-        raise ModelError(f"{folder}: a {described.get('model_type')!r} model, not gpt2")
-    if described.get("activation_function", "gelu_new") not in ("gelu_new", "gelu_pytorch_tanh"):
-        raise ModelError(f"{folder}: unsupported activation {described['activation_function']!r}; GPT-2 uses gelu_new")
-    width, heads = described["n_embd"], described["n_head"]
-    shape = ModelShape(
-        "gpt2",
-        described["vocab_size"],
-        described["n_positions"],
-        described["n_layer"],
-        width,
-        heads,
-        heads,
-        width // heads,
-        described.get("n_inner") or 4 * width,
-        True,
-        norm_epsilon=described.get("layer_norm_epsilon", 1e-5),
-    )
-    try:
-        if (folder / "model.safetensors").exists():
-            weights = load_file(folder / "model.safetensors")
-        else:
-            weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"weights in {folder}: {error}") from error
-    weights = {
-        name if name.startswith("transformer.") else f"transformer.{name}": tensor
-        for name, tensor in weights.items()
-        if name != "lm_head.weight"
-    }
-    model = Transformer(shape)
-    state = {}
-    for name, expected in model.state_dict().items():
-        if name not in weights:
-            raise CheckpointError(f"weights in {folder}: {name} is missing")
-        tensor = weights[name].float()
-        if name == "transformer.wte.weight" and len(tensor) < shape.rows:
-            tensor = torch.cat([tensor, torch.zeros(shape.rows - len(tensor), width)])
-        if tensor.shape != expected.shape:
-            raise CheckpointError(
-                f"weights in {folder}: {name} is {tuple(tensor.shape)}, config.json makes it {tuple(expected.shape)}"
-            )
-        state[name] = tensor
-    model.load_state_dict(state)
-    return model.eval()

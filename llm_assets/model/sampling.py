@@ -105,7 +105,7 @@ class Engine:
         for step in self.stream([self.encoding.document(prompt)], sampling):
             for choice in step:
                 if isinstance(choice, Choice):
-                    yield decoder.decode(self.encoding.bpe.decode_single_token_bytes(choice.token))
+                    yield decoder.decode(self.encoding.decode_bytes([choice.token]))
         yield decoder.decode(b"", final=True)
 
     def next_tokens(self, prompt: Sequence[int], count: int = 10) -> list[tuple[int, float]]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-ARCHITECTURES = ("qwen3", "gpt2")
+ARCHITECTURES = ("qwen3", "gpt2", "qwen2", "llama", "olmo2")
 ASPECT = 64  # width per layer, as in nanochat
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # as peft names them
 ROW_MULTIPLE = 64  # embedding rows are padded to a multiple of it, which suits tensor cores
@@ -17,12 +17,38 @@ class ModelError(ValueError):
 
 
 @dataclass(frozen=True)
+class RopeScaling:
+    """How Llama 3.1 stretches rotary positions to a longer context (transformers' ``rope_type`` "llama3").
+
+    context: the tokens that the model was first trained on. A pair of features that turns fewer than `low` times in
+    them turns `factor` times slower, one that turns more than `high` times is left as it is, and between the two the
+    turn is interpolated.
+    """
+
+    factor: float
+    low: float
+    high: float
+    context: int
+
+    def __post_init__(self) -> None:
+        if not (self.factor >= 1 and 0 < self.low < self.high and self.context >= 1):
+            raise ModelError(f"rope_scaling {self} needs factor >= 1, 0 < low < high and a context of at least 1")
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """A decoder-only transformer. All sizes are counts; `context` is in tokens, `head_dim` in features of one head.
 
-    qwen3: RMSNorm before each block, rotary positions, RMSNorm on queries and keys, SwiGLU, grouped-query attention
-    (arXiv:2505.09388; the layout of transformers' Qwen3ForCausalLM).
+    qwen3: RMSNorm before each block, rotary positions, RMSNorm on the queries and keys of each head, SwiGLU,
+    grouped-query attention (arXiv:2505.09388; the layout of transformers' Qwen3ForCausalLM).
+    qwen2: the same with biases on queries, keys and values, and no norms on them (arXiv:2407.10671).
+    llama: the same without biases and without norms on queries and keys (arXiv:2407.21783).
+    olmo2: like llama, with RMSNorm on all queries and all keys of a token, and norms after each block instead of before
+    it (arXiv:2501.00656).
     gpt2: LayerNorm, learnt positions, GELU (tanh), biases everywhere, tied embeddings (Radford et al., 2019).
+
+    rope_scaling: None leaves rotary positions as they are. embedding_rows: of a published model, which may have any
+    number of them; None pads the vocabulary to a multiple of ROW_MULTIPLE.
     """
 
     architecture: str
@@ -37,6 +63,8 @@ class ModelShape:
     tied: bool
     rope_theta: float = 10_000.0
     norm_epsilon: float = 1e-6
+    rope_scaling: RopeScaling | None = None
+    embedding_rows: int | None = None
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -52,6 +80,12 @@ class ModelShape:
             self.heads * self.head_dim != self.width or self.kv_heads != self.heads or not self.tied
         ):
             raise ModelError("gpt2 has heads x head_dim = width, as many key as query heads, and tied embeddings")
+        if self.architecture == "gpt2" and self.rope_scaling is not None:
+            raise ModelError("gpt2 has learnt positions, which rope_scaling does not apply to")
+        if self.embedding_rows is not None and self.embedding_rows < self.vocabulary:
+            raise ModelError(
+                f"model.embedding_rows is {self.embedding_rows:,}, fewer than the vocabulary's {self.vocabulary:,} ids"
+            )
 
     @classmethod
     def of_depth(
@@ -100,7 +134,7 @@ class ModelShape:
     @property
     def rows(self) -> int:
         """Rows of the embedding: the vocabulary, padded. Ids from `vocabulary` on never occur."""
-        return -(-self.vocabulary // ROW_MULTIPLE) * ROW_MULTIPLE
+        return self.embedding_rows or -(-self.vocabulary // ROW_MULTIPLE) * ROW_MULTIPLE
 
     @property
     def embedding_parameters(self) -> int:
@@ -123,7 +157,12 @@ class ModelShape:
         """Parameters of norms and biases."""
         if self.architecture == "gpt2":
             return self.layers * (4 * self.width + 4 * self.width + self.width + self.hidden) + 2 * self.width
-        return self.layers * (2 * self.width + 2 * self.head_dim) + self.width
+        on_queries_and_keys = {
+            "qwen3": 2 * self.head_dim,
+            "qwen2": (self.heads + 2 * self.kv_heads) * self.head_dim,
+            "olmo2": (self.heads + self.kv_heads) * self.head_dim,
+        }
+        return self.layers * (2 * self.width + on_queries_and_keys.get(self.architecture, 0)) + self.width
 
     @property
     def parameters(self) -> int:
@@ -158,8 +197,10 @@ class ModelShape:
         return 2 * self.layers * self.kv_heads * self.head_dim * tokens * precision_bytes
 
     def dump(self) -> str:
-        """The shape as JSON."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        """The shape as JSON. Fields that were added later are left out where they are None, for equal files."""
+        values = asdict(self)
+        later = {name for name in ("rope_scaling", "embedding_rows") if values[name] is None}
+        return json.dumps({name: value for name, value in values.items() if name not in later}, indent=1) + "\n"
 
     @classmethod
     def load(cls, text: str, name: str) -> ModelShape:
@@ -169,6 +210,8 @@ class ModelShape:
             unknown = set(values) - {field.name for field in fields(cls)}
             if unknown:
                 raise ModelError(f"{name}: unknown field {sorted(unknown)[0]!r}")
+            if values.get("rope_scaling") is not None:
+                values["rope_scaling"] = RopeScaling(**values["rope_scaling"])
             return cls(**values)
         except (ValueError, TypeError) as error:
             raise (

@@ -1,5 +1,5 @@
-"""The transformer, as Qwen3 or GPT-2. Parameters have the names of transformers' Qwen3ForCausalLM and GPT2LMHeadModel,
-so that a state dict is the weights file that other software reads.
+"""The transformer, as Qwen3, Qwen2, Llama, OLMo 2 or GPT-2. Parameters have the names of transformers' classes
+(Qwen3ForCausalLM, …, GPT2LMHeadModel), so that a state dict is the weights file that other software reads.
 
 Shapes: B sequences, T tokens, D width, H query heads, K key/value heads, F features of a head, V embedding rows.
 """
@@ -36,17 +36,24 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions and RMSNorm on queries and keys, as in Qwen3."""
+    """Grouped-query attention with rotary positions, and what the architecture has on queries and keys.
+
+    Qwen2 has biases, Qwen3 RMSNorm on each head, OLMo 2 RMSNorm on all heads of a token together, Llama nothing.
+    """
 
     def __init__(self, shape: ModelShape, layer: int):
         super().__init__()
         self.layer, self.heads, self.kv_heads, self.head_dim = layer, shape.heads, shape.kv_heads, shape.head_dim
-        self.q_proj = nn.Linear(shape.width, shape.heads * shape.head_dim, bias=False)
-        self.k_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=False)
-        self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=False)
+        has_biases = shape.architecture == "qwen2"
+        self.q_proj = nn.Linear(shape.width, shape.heads * shape.head_dim, bias=has_biases)
+        self.k_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=has_biases)
+        self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=has_biases)
         self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.width, bias=False)
-        self.q_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
-        self.k_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
+        self.normalised = {"qwen3": "head", "olmo2": "token"}.get(shape.architecture)
+        if self.normalised is not None:
+            heads = (1, 1) if self.normalised == "head" else (shape.heads, shape.kv_heads)
+            self.q_norm = RMSNorm(heads[0] * shape.head_dim, shape.norm_epsilon)
+            self.k_norm = RMSNorm(heads[1] * shape.head_dim, shape.norm_epsilon)
 
     def forward(
         self,
@@ -54,8 +61,13 @@ class Attention(nn.Module):
         tables: tuple[Tensor, Tensor],
         context: AttentionContext,
     ) -> Tensor:
-        query = self.q_norm(self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))).transpose(1, 2)
-        key = self.k_norm(self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))).transpose(1, 2)
+        query, key = self.q_proj(x), self.k_proj(x)
+        if self.normalised == "token":
+            query, key = self.q_norm(query), self.k_norm(key)
+        query, key = query.unflatten(-1, (self.heads, self.head_dim)), key.unflatten(-1, (self.kv_heads, self.head_dim))
+        if self.normalised == "head":
+            query, key = self.q_norm(query), self.k_norm(key)
+        query, key = query.transpose(1, 2), key.transpose(1, 2)
         value = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
         # Under autocast, what is rotated by the fp32 tables is fp32; FlexAttention and the cache need one type for all
         # three.
@@ -77,6 +89,8 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
+    """Attention and feed-forward, each with a norm before it."""
+
     def __init__(self, shape: ModelShape, layer: int):
         super().__init__()
         self.self_attn = Attention(shape, layer)
@@ -94,11 +108,34 @@ class Block(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-class Qwen3Body(nn.Module):
+class OLMo2Block(nn.Module):
+    """Attention and feed-forward, each with a norm after it."""
+
+    def __init__(self, shape: ModelShape, layer: int):
+        super().__init__()
+        self.self_attn = Attention(shape, layer)
+        self.mlp = FeedForward(shape)
+        self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.post_feedforward_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
+
+    def forward(
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor],
+        context: AttentionContext,
+    ) -> Tensor:
+        x = x + self.post_attention_layernorm(self.self_attn(x, tables, context))
+        return x + self.post_feedforward_layernorm(self.mlp(x))
+
+
+class RotaryBody(nn.Module):
+    """The layers of all architectures with rotary positions."""
+
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.rows, shape.width)
-        self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
+        block = OLMo2Block if shape.architecture == "olmo2" else Block
+        self.layers = nn.ModuleList(block(shape, layer) for layer in range(shape.layers))
         self.norm = RMSNorm(shape.width, shape.norm_epsilon)
         cosines, sines = rotary_tables(shape)
         self.register_buffer("cosines", cosines, persistent=False)
@@ -186,7 +223,7 @@ class GPT2Body(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A language model of either architecture."""
+    """A language model of one of the architectures in `shape.ARCHITECTURES`."""
 
     def __init__(self, shape: ModelShape):
         super().__init__()
@@ -194,7 +231,7 @@ class Transformer(nn.Module):
         if shape.architecture == "gpt2":
             self.transformer: nn.Module = GPT2Body(shape)
         else:
-            self.model: nn.Module = Qwen3Body(shape)
+            self.model: nn.Module = RotaryBody(shape)
         if not shape.tied:
             self.lm_head = nn.Linear(shape.width, shape.rows, bias=False)
 

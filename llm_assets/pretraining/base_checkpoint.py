@@ -1,4 +1,4 @@
-"""`base_checkpoint`: the base model, trained on the token shards in separate processes."""
+"""`base_checkpoint`: the base model, trained on the token shards in separate processes, or a published model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from llm_assets.compute.engine import cores
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.model.devices import Prediction, predict
 from llm_assets.model.encoding import Encoding
+from llm_assets.model.published_config import model_files, read_shape, shape_with
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Model, PretrainingRun
 from llm_assets.settings import load_settings
 from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.plan import TrainingPlan, every
+from llm_assets.training.start import start_folder, start_version
 from llm_assets.training.training_run import (
     CHECKPOINT_OPTIONAL_TABLES,
     CHECKPOINT_TABLES,
@@ -78,8 +80,8 @@ def make_job(
         micro_batch_size=micro_batch_size,
         seed=settings.seed,
         optimisation=optimisation(settings, settings, shape),
-        validate_every=every(steps, settings.validation_runs),
-        sample_every=every(steps, settings.samples),
+        validate_every=every(max(steps, 1), settings.validation_runs),
+        sample_every=every(max(steps, 1), settings.samples),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 20),
         checkpoints_kept=settings.compute.checkpoints_kept,
         compile=settings.compute.compile,
@@ -91,6 +93,7 @@ def make_job(
         shards=tuple(map(str, shards)),
         device=settings.compute.device,
         continue_from=str(before) if before is not None else continue_from,
+        start=settings.start and str(start_folder(settings.start)),
         kept_documents=kept_documents,
         induction=config.model.induction,
         validation_sequences=max(1, settings.validation_tokens // shape.context),
@@ -106,11 +109,19 @@ def make_job(
     return job, processes, prediction
 
 
+def shape_of(config: BaseCheckpointConfig, encoding: Encoding) -> ModelShape:
+    """The model's shape: the recipe's, or that of the published model. Raises ModelError."""
+    start = config.training.start
+    if start is None:
+        return config.model.shape(encoding.size)
+    return shape_with(read_shape(start_folder(start), start.context), encoding.size)
+
+
 def budget(config: BaseCheckpointConfig, shape: ModelShape, continued: bool) -> tuple[int, int]:
     """The number of steps and the batch size in sequences. continued: the training continues an earlier checkpoint."""
     steps, batch_size = config.training.budget(shape)
     if continued and config.continue_share is not None:
-        steps = max(1, round(steps * config.continue_share))
+        steps = max(min(1, steps), round(steps * config.continue_share))
     return steps, batch_size
 
 
@@ -118,14 +129,14 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     """Train in the folder ``training/``, and keep checkpoint, curve and samples as one task."""
     tokenizer = step.input("tokenizer")
     encoding = Encoding.load(tokenizer.path)
-    shape = config.model.shape(encoding.size)
+    shape = shape_of(config, encoding)
     shards = list(step.inputs.by_crawl("token_shards").values())
     before: Artifact | None = step.inputs.get(f"{NAME}{PREDECESSOR}")
     steps, batch_size = budget(config, shape, before is not None)
     documents = shard_documents(step.inputs)
     trained = documents.filter((pl.col("split") == "train") & pl.col("current"))
     corpus_tokens = int(trained["length"].sum())
-    if corpus_tokens < batch_size * shape.context:
+    if steps and corpus_tokens < batch_size * shape.context:
         raise PretrainingError(
             f"the corpus has {corpus_tokens:,} tokens to train on, fewer than one batch of "
             f"{batch_size * shape.context:,}; lower pretraining.batch_tokens, or add crawls"
@@ -138,7 +149,7 @@ def build_base_checkpoint(step: Step, config: BaseCheckpointConfig) -> None:
     with step.task("checkpoint") as task:
         finished = FinishedTraining(folder, shape, batch_size, ends, prediction)
         keep_checkpoint(step, task, finished, tokenizer)
-        task.stats["epochs"] = round(steps * batch_size * shape.context / corpus_tokens, 3)
+        task.stats["epochs"] = round(steps * batch_size * shape.context / max(corpus_tokens, 1), 3)
         task.stats["documents"] = len(trained)
         task.stats["left_out_documents"] = int((~documents["current"]).sum())
         if before is not None:
@@ -156,10 +167,10 @@ def earlier_files(folder: str) -> dict[str, Path]:
     return {name: path / name for name in MODEL_FILES}
 
 
-def earlier_checkpoint(config: BaseCheckpointConfig) -> Mapping[str, str]:
-    """The version of the checkpoint that the recipe continues from, by its content."""
+def earlier_model(config: BaseCheckpointConfig) -> Mapping[str, str]:
+    """The version of the checkpoint or of the published model that the training starts from, by its content."""
     if config.training.continue_from is None:
-        return {}
+        return start_version(config.training.start, model_files)
     digests = external_digests(earlier_files(config.training.continue_from), load_settings().digest_cache)
     return {"continue_from": external_version(digests)}
 
@@ -168,7 +179,7 @@ BASE_CHECKPOINT = Stage(
     name=NAME,
     group="pretraining",
     description="The base model, which continues a text the way pages of the crawl would. Trained in a separate "
-    "process that resumes from its last checkpoint.",
+    "process that resumes from its last checkpoint, from new weights or from a published model.",
     kinds=("pytorch", "safetensors"),
     build=build_base_checkpoint,
     config=lambda recipe, crawl: BaseCheckpointConfig(
@@ -176,7 +187,7 @@ BASE_CHECKPOINT = Stage(
     ),
     code_version="4",
     inputs=("token_shards", "tokenizer", TRAINING_PAGES),
-    external_inputs=earlier_checkpoint,
+    external_inputs=earlier_model,
     continues=lambda recipe, crawls: recipe.before_continuing(crawls),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables=CHECKPOINT_TABLES,

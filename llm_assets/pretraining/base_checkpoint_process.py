@@ -11,6 +11,7 @@ from typing import Any
 from llm_assets.compute.process import Reporter, run_job
 from llm_assets.model.checkpoint import CheckpointError, load_checkpoint
 from llm_assets.model.encoding import Encoding
+from llm_assets.model.published_weights import load_published
 from llm_assets.model.sampling import Engine, Sampling
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
@@ -24,15 +25,22 @@ from .jobs import PretrainingJob
 
 
 def starting_model(
-    shape: ModelShape, seed: int, earlier: str | None, encoding: Encoding, induction: bool = False
+    shape: ModelShape,
+    seed: int,
+    earlier: str | None,
+    encoding: Encoding,
+    induction: bool = False,
+    published: str | None = None,
 ) -> Transformer:
-    """A new model, or the model of the checkpoint `earlier`.
+    """The model of the checkpoint `earlier`, else the published model in a folder, else a new one.
 
     induction: a new model starts with an induction head. Raises CheckpointError if the shape or the tokenizer of the
-    earlier checkpoint differs.
+    earlier checkpoint differs, PublishedModelError if a published model cannot be read.
     """
-    model = Transformer(shape)
+    if earlier is None and published is not None:
+        return load_published(Path(published), encoding, shape.context)
     if earlier is None:
+        model = Transformer(shape)
         model.initialise(seed, induction)
         return model
     loaded, loaded_encoding = load_checkpoint(Path(earlier))
@@ -54,7 +62,7 @@ def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
     context = job.shape.context
     training = PackedDocuments(TokenStream(map(Path, job.shards), "train", job.kept_documents), context, plan.seed)
     held_out = TokenStream(map(Path, job.shards), "validation", job.kept_documents)
-    model = starting_model(job.shape, plan.seed, job.continue_from, encoding, job.induction)
+    model = starting_model(job.shape, plan.seed, job.continue_from, encoding, job.induction, job.start)
     sampling = Sampling(
         max_tokens=min(job.sample_tokens, context // 2),
         temperature=0.8,

@@ -14,7 +14,8 @@ class PretrainingJob:
 
     tokenizer, shards, continue_from: folders. kept_documents: a folder that selects the documents of the shards that
     are trained on (`training.documents`); None selects all. continue_from: the checkpoint whose weights the training
-    starts from; None starts with new ones. induction: new weights start with an induction head. validation_sequences:
+    starts from. start: folder of a published model that it starts from otherwise. Without both, it starts with new
+    weights. induction: new weights start with an induction head. validation_sequences:
     sequences per evaluation of the validation split. prompts: beginnings of sampled texts; without any, none are
     sampled.
     """
@@ -25,6 +26,7 @@ class PretrainingJob:
     shards: tuple[str, ...]
     device: str
     continue_from: str | None = None
+    start: str | None = None
     kept_documents: str | None = None
     induction: bool = False
     validation_sequences: int = 1

@@ -36,7 +36,7 @@ from .preference import (
     SimulatedLabeller,
 )
 from .presets import RECIPES, gpu, laptop
-from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, Tokenizer, TokenShards
+from .pretraining import BaseEvaluation, Model, Pretraining, PublishedEncoding, PublishedModel, Tokenizer, TokenShards
 from .quality import QUALITY_RULES
 from .quality_rule import Rule
 from .recipe import Recipe
@@ -73,6 +73,7 @@ __all__ = [
     "PracticeProblems",
     "Pretraining",
     "PublishedEncoding",
+    "PublishedModel",
     "Quality",
     "QualityClassifier",
     "RankingFile",

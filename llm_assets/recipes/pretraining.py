@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_assets.artifacts.identity import EXECUTION_ONLY
+from llm_assets.artifacts.identity import EXECUTION_ONLY, OMITTED_IF_NONE
 from llm_assets.model.shape import ASPECT, ROW_MULTIPLE, ModelShape
 
 from .compute import Compute
@@ -22,6 +22,23 @@ class PublishedEncoding(Frozen):
         None,
         description="its ranks file; None uses tiktoken's cache (TIKTOKEN_CACHE_DIR) or downloads it. The file's "
         "digest is known, so its name is enough to identify it",
+    )
+
+
+class PublishedModel(Frozen):
+    """A published model in a folder of transformers: Qwen3, Qwen2, Llama 3 or SmolLM2, OLMo 2, GPT-2.
+
+    It needs ``config.json``, ``tokenizer.json`` (byte-level BPE) and its weights as safetensors.
+    """
+
+    path: Annotated[str, EXECUTION_ONLY] = Field(
+        description="the folder; its files' content, not its path, is part of the identity"
+    )
+    context: int | None = Field(
+        None,
+        ge=8,
+        description="most tokens of a sequence, in training and in use; None is the model's own "
+        "max_position_embeddings, which may need much memory",
     )
 
 
@@ -166,7 +183,10 @@ class PretrainingRun(Rates):
     """
 
     tokens: int | None = Field(
-        None, ge=1, description="tokens to train on; None is tokens_per_parameter times the number of parameters"
+        None,
+        ge=0,
+        description="tokens to train on; None is tokens_per_parameter times the number of parameters, or 0 with "
+        "`start`: the published model is then used as it is",
     )
     tokens_per_parameter: float = Field(20.0, gt=0, description="see Hoffmann et al., arXiv:2203.15556")
     batch_tokens: int | None = Field(
@@ -189,6 +209,11 @@ class PretrainingRun(Rates):
         description="beginnings of the sampled texts; an empty one samples without a prompt",
     )
     sample_tokens: int = Field(64, ge=1, description="tokens of a sample")
+    start: Annotated[PublishedModel | None, OMITTED_IF_NONE] = Field(
+        None,
+        description="published model to start from instead of new weights; its architecture and tokenizer replace "
+        "`model` and `tokenizer`",
+    )
     continue_from: Annotated[str | None, EXECUTION_ONLY] = Field(
         None,
         description="folder of an earlier base checkpoint to continue from, with the same shape and tokenizer; its "
@@ -196,14 +221,23 @@ class PretrainingRun(Rates):
     )
     compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
 
+    @model_validator(mode="after")
+    def _startable(self) -> PretrainingRun:
+        if self.start is not None and self.continue_from is not None:
+            raise ValueError("start and continue_from both name a model to start from; name one")
+        if self.tokens == 0 and self.start is None:
+            raise ValueError("tokens 0 needs a published model (start): new weights must be trained")
+        return self
+
     def budget(self, shape: ModelShape) -> tuple[int, int]:
-        """The number of steps, and the sequences per step (batch size)."""
+        """The number of steps, which is 0 for a published model as it is, and the sequences per step (batch size)."""
         batch = self.batch_tokens or min(
             max(2 ** round(math.log2(2**19 * math.sqrt(shape.parameters / 124e6))), 1 << 13), 1 << 21
         )
         batch_size = max(1, batch // shape.context)
-        tokens = self.tokens or round(self.tokens_per_parameter * shape.parameters)
-        return max(1, round(tokens / (batch_size * shape.context))), batch_size
+        default = 0 if self.start is not None else round(self.tokens_per_parameter * shape.parameters)
+        tokens = default if self.tokens is None else self.tokens
+        return max(min(1, tokens), round(tokens / (batch_size * shape.context))), batch_size
 
     def inherited(self) -> Rates:
         """The part that later training stages take over."""

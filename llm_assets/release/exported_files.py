@@ -42,15 +42,21 @@ class ExportOptions:
 
 def write_files(
     model: Transformer, encoding: Encoding, folder: Path, options: ExportOptions
-) -> tuple[list[str], dict[str, Any] | None]:
-    """Write all formats into one folder; returns the names of the files, and what `write_gguf` tells of its file."""
-    from llm_assets.model.gguf_file import write_gguf
+) -> tuple[list[str], dict[str, Any]]:
+    """Write all formats into one folder; returns the names of the files, and what a record keeps of the GGUF file.
+
+    That is `gguf`: its tensors and bytes, and whether llama.cpp splits every text like the encoding; or `gguf_refused`:
+    why llama.cpp could not run the model.
+    """
+    from llm_assets.model.gguf_file import refused, write_gguf
     from llm_assets.model.huggingface import export
 
     names = export(model, encoding, folder, options.chat, options.dtype)
     if options.gguf is None:
-        return names, None
-    gguf = write_gguf(
+        return names, {}
+    if (refusal := refused(model.shape)) is not None:
+        return names, {"gguf_refused": refusal}
+    written = write_gguf(
         model,
         encoding,
         folder / GGUF,
@@ -64,7 +70,7 @@ def write_files(
     if options.chat:
         (folder / MODELFILE).write_text(modelfile(model.shape.context))
         names.append(MODELFILE)
-    return names, gguf
+    return names, {"gguf": {name: int(value) for name, value in written.items()}}
 
 
 def modelfile(context: int) -> str:

@@ -65,6 +65,6 @@ def card(options: ExportOptions, shape: ModelShape, encoding: Encoding, **values
         TEMPLATE,
         options=options,
         shape=shape,
-        split_otherwise=splitting(encoding.pattern)[1],
+        split_otherwise=splitting(encoding.pattern, encoding.normaliser)[1],
         **{"header": header(options), "introduction": "", "matrices": None, "lineage": [], **values},
     )

@@ -76,8 +76,7 @@ def build_model_export(step: Step, config: ModelExportConfig) -> None:
     model, encoding = load_checkpoint(step.input(MODELS[released]).path)
     with step.task("export") as task:
         names, gguf = write_files(model, encoding, step.staging / FOLDER, options_of(config))
-        if gguf is not None:
-            task.stats["gguf"] = {name: int(value) for name, value in gguf.items()}
+        task.stats.update(gguf)
         for name in names:
             task.add_file(f"{FOLDER}/{name}")
         task.stats.update(parameters=model.shape.parameters, files=len(names))
@@ -282,17 +281,19 @@ def compare_with_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
     import gguf
 
     from llm_assets.model.checkpoint import load_checkpoint
+    from llm_assets.model.gguf_file import in_gguf_layout
 
     if "gguf" not in export.record.stats:
-        return CheckOutcome(True, "the recipe asks for no GGUF file")
+        refusal = export.record.stats.get("gguf_refused")
+        return CheckOutcome(True, f"no GGUF file: {refusal}" if refusal else "the recipe asks for no GGUF file")
     model, encoding = load_checkpoint(checkpoint.path)
     reader = gguf.GGUFReader(export.file(GGUF))
-    architecture = {"qwen3": gguf.MODEL_ARCH.QWEN3, "gpt2": gguf.MODEL_ARCH.GPT2}[model.shape.architecture]
-    names = gguf.get_tensor_name_map(architecture, model.shape.layers)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[model.shape.architecture.upper()], model.shape.layers)
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     failures: list[dict[str, Any]] = []
     for name, weight in model.state_dict().items():
-        problem = _tensor_problem(name, weight, tensors.get(names.get_name(name, try_suffixes=(".weight", ".bias"))))
+        exported = tensors.get(names.get_name(name, try_suffixes=(".weight", ".bias")))
+        problem = _tensor_problem(in_gguf_layout(name, weight.float().numpy(), model.shape), exported)
         if problem:
             failures.append({"tensor": name, "problem": problem})
     tokens = reader.fields["tokenizer.ggml.tokens"]
@@ -308,15 +309,12 @@ def compare_with_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
     return CheckOutcome(not failures, summary, failures[:10], {"tensors": len(tensors), "tokens": len(tokens.data)})
 
 
-def _tensor_problem(name: str, weight: Any, exported: Any) -> str:
-    """What is wrong with an exported tensor; empty if it holds the weight in the file's precision."""
+def _tensor_problem(values: Any, exported: Any) -> str:
+    """What is wrong with an exported tensor; empty if it holds the weight's values in the file's precision."""
     import numpy as np
 
     if exported is None:
         return "missing"
-    values = weight.float().numpy()
-    if name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
-        values = values.T  # GPT-2 stores these transposed
     rounded = values.astype(exported.data.dtype).astype(np.float32)
     is_same = np.array_equal(np.asarray(exported.data, np.float32).reshape(values.shape), rounded)
     return "" if is_same else "other values"

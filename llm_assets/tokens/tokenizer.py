@@ -1,4 +1,4 @@
-"""`tokenizer`: byte-level BPE trained on the clean corpus, or a published encoding.
+"""`tokenizer`: byte-level BPE trained on the clean corpus, or a published encoding, or a published model's.
 
 BPE: Sennrich, Haddow, Birch, arXiv:1508.07909; on bytes: Radford et al., "Language Models are Unsupervised Multitask
 Learners", 2019. rustbpe trains it twice as fast as `tokenizers` (benchmarks/tokenizer.py). It sums the counts of pairs
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
 
+from llm_assets.artifacts.identity import OMITTED_IF_NONE
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
@@ -28,10 +29,12 @@ from llm_assets.model.encoding import (
     gpt4_pattern,
     published,
 )
+from llm_assets.model.published_tokenizer import read_tokenizer, tokenizer_files
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.recipes.pretraining import PublishedEncoding, Tokenizer
+from llm_assets.recipes.pretraining import PublishedEncoding, PublishedModel, Tokenizer
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.report import render
+from llm_assets.training.start import start_folder, start_version
 
 from .schemas import Compression, Vocabulary
 
@@ -101,20 +104,27 @@ def readable(token: bytes) -> str:
 def vocabulary_table(encoding: Encoding, counts: np.ndarray) -> pl.DataFrame:
     """One row per id (schema Vocabulary)."""
     rows = [
-        {"id": rank, "token": readable(token), "bytes": len(token), "special": False}
-        for token, rank in sorted(encoding.ranks.items(), key=lambda item: item[1])
+        {
+            "id": number,
+            "token": readable(encoding.decode_bytes([number])),
+            "bytes": int(encoding.token_bytes[number]),
+            "special": number not in encoding.text_ids,
+        }
+        for number in range(encoding.size)
     ]
-    rows += [{"id": rank, "token": name, "bytes": 0, "special": True} for name, rank in encoding.special.items()]
     return pl.DataFrame(rows).with_columns(count=pl.Series(counts, dtype=pl.Int64))
 
 
 def coloured(encoding: Encoding, text: str) -> list[tuple[str, int]]:
     """The tokens of a text with their ids. Tokens that split a character are shown as bytes."""
-    return [(readable(encoding.bpe.decode_single_token_bytes(rank)), rank) for rank in encoding.encode(text)]
+    return [(readable(encoding.decode_bytes([rank])), rank) for rank in encoding.encode(text)]
 
 
 class TokenizerConfig(Frozen):
-    """Size and training of the tokenizer, or a published one; what it is compared with; which pages it may read."""
+    """Size and training of the tokenizer, or a published one; what it is compared with; which pages it may read.
+
+    start: the published model whose tokenizer it is.
+    """
 
     vocabulary: int
     digits: int
@@ -123,11 +133,13 @@ class TokenizerConfig(Frozen):
     compare: tuple[PublishedEncoding, ...]
     samples: int
     pages: TrainingPages
+    start: Annotated[PublishedModel | None, OMITTED_IF_NONE] = None
 
     @classmethod
-    def of(cls, settings: Tokenizer, pages: TrainingPages) -> TokenizerConfig:
-        """What the build reads of a recipe."""
-        return cls(pages=pages, **{name: getattr(settings, name) for name in cls.model_fields if name != "pages"})
+    def of(cls, settings: Tokenizer, pages: TrainingPages, start: PublishedModel | None = None) -> TokenizerConfig:
+        """What the build reads of a recipe. start: the published model that brings its tokenizer."""
+        names = cls.model_fields.keys() - {"pages", "start"}
+        return cls(pages=pages, start=start, **{name: getattr(settings, name) for name in names})
 
 
 def build_tokenizer(step: Step, config: TokenizerConfig) -> None:
@@ -138,7 +150,9 @@ def build_tokenizer(step: Step, config: TokenizerConfig) -> None:
             "the corpus is empty: every page of every crawl was rejected; llm-assets corpus report shows by which rules"
         )
     step.progress.start(2, "steps")
-    if config.encoding:
+    if config.start:
+        encoding = read_tokenizer(start_folder(config.start))
+    elif config.encoding:
         encoding = fetch(config.encoding)
     else:
         texts = corpus_texts(corpora, config.pages, config.training_bytes)
@@ -171,7 +185,7 @@ def compress(encoding: Encoding, others: Sequence[Encoding], sample: list[str]) 
     counts = np.zeros(encoding.size, np.int64)
     rows: list[dict[str, Any]] = [{"encoding": "raw bytes", "vocabulary": 256, "tokens": sampled_bytes}]
     for measured in [encoding, *others]:
-        documents = [np.asarray(ids, np.int64) for ids in measured.bpe.encode_ordinary_batch(sample)]
+        documents = [np.asarray(ids, np.int64) for ids in measured.encode_batch(sample)]
         rows.append({"encoding": measured.name, "vocabulary": measured.size, "tokens": sum(map(len, documents))})
         if measured is encoding:
             for ids in documents:
@@ -222,11 +236,14 @@ def show(tokenizer: Artifact) -> dict[str, str]:
 TOKENIZER = Stage(
     name="tokenizer",
     group="tokens",
-    description="Byte-level BPE trained on the clean corpus, or a published encoding: tiktoken ranks, and the special "
-    "tokens of chat and tools.",
+    description="Byte-level BPE trained on the clean corpus, or a published encoding, or the tokenizer of a published "
+    "model: tiktoken ranks, and the special tokens of chat and tools.",
     kinds=("rust", "tiktoken"),
     build=build_tokenizer,
-    config=lambda recipe, crawl: TokenizerConfig.of(recipe.tokenizer, recipe.training_pages()),
+    config=lambda recipe, crawl: TokenizerConfig.of(
+        recipe.tokenizer, recipe.training_pages(), recipe.pretraining.start
+    ),
+    external_inputs=lambda config: start_version(config.start, tokenizer_files),
     code_version="1",
     inputs=("clean_corpus",),
     crawls=lambda recipe: recipe.tokenizer_crawls(),

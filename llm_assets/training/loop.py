@@ -99,7 +99,8 @@ class Training:
         model.to(devices.device).train()
         self.model, self.first = model, devices.rank == 0
         self.learner = Learner(model, plan.optimisation, plan.steps, devices, plan.compile)
-        self.start = self.learner.restore(process.folder) or TrainingState(0, {})
+        saved = self.learner.restore(process.folder)
+        self.start, self.is_new = saved or TrainingState(0, {}), saved is None
         self.curve = Curve(process.folder / CURVE, self.start.step) if self.first else None
         self.events: list[dict[str, Any]] = self.start.values.get("events", [])
         self.peak_flops = devices.peak_flops()
@@ -122,10 +123,12 @@ class Training:
         # An evaluation belongs to the step before which it is made: step 0 is the untrained model. What a checkpoint
         # holds was evaluated before the checkpoint was written.
         for step in range(begin, plan.steps + 1):
-            if step != begin or step == 0:
+            if step != begin or self.is_new:
                 self._evaluate(step)
             last = step == plan.steps
-            if step != begin and (last or (plan.checkpoint_every and step % plan.checkpoint_every == 0)):
+            due = last or (plan.checkpoint_every and step % plan.checkpoint_every == 0)
+            # A training without steps keeps the model as it is.
+            if due and (step != begin or (last and self.is_new)):
                 self._save(step)
             if not last:
                 self._step(step)

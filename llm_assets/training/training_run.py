@@ -18,7 +18,7 @@ import polars as pl
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import read_json_lines, read_table
+from llm_assets.artifacts.tables import polars_schema, read_json_lines, read_table
 from llm_assets.artifacts.views import View
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.launch import run_job
@@ -188,7 +188,7 @@ def keep_checkpoint(step: Step, task: Task, training: FinishedTraining, tokenize
     folder, shape, ends = training.folder, training.shape, training.ends
     last = max(folder.glob("step-*"))
     events = json.loads((last / "state.json").read_text())["values"]["events"]
-    curve = read_json_lines(folder / "curve.jsonl")
+    curve = read_curve(folder / "curve.jsonl")
     add_files(step, task, files_of(last), last, tokenizer)
     task.table("curve", TrainingCurve).frame(curve)
     validations = pl.DataFrame([event for event in events if event["kind"] == "validation"])
@@ -204,8 +204,9 @@ def keep_checkpoint(step: Step, task: Task, training: FinishedTraining, tokenize
         batch_size=training.batch_size,
         tokens=tokens,
         flops=float(shape.flops_per_token) * tokens,
-        final_loss=round(float(curve["loss"].tail(20).mean()), 4),  # type: ignore[arg-type]
     )
+    if len(curve):
+        task.stats["final_loss"] = round(float(curve["loss"].tail(20).mean()), 4)  # type: ignore[arg-type]
     if len(validations):
         task.stats["bits_per_byte"] = validations["bits_per_byte"][-1]
     if not ends.get("resumed"):  # the clock of a resumed run does not include the first one
@@ -223,9 +224,16 @@ def keep_checkpoint(step: Step, task: Task, training: FinishedTraining, tokenize
         }
 
 
+def read_curve(path: Path) -> pl.DataFrame:
+    """The curve of a training, which has no rows if there were no steps."""
+    if path.stat().st_size:
+        return read_json_lines(path)
+    return pl.DataFrame(schema=polars_schema(TrainingCurve))
+
+
 def loss_series(curve: pl.DataFrame, points: int = 400) -> dict[str, plots.Series]:
     """The loss by step; with more than `points` steps, means of neighbouring steps."""
-    width = -(-len(curve) // points)
+    width = max(1, -(-len(curve) // points))
     thin = curve.group_by(pl.int_range(pl.len()) // width, maintain_order=True).agg(
         pl.col("step").last(), pl.col("loss").mean()
     )

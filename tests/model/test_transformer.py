@@ -1,19 +1,16 @@
 """The transformer compared with transformers: equal logits of both architectures, export and import; checkpoints."""
 
-import json
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 
 from llm_assets.model import IGNORE
 from llm_assets.model.attention import document_mask
 from llm_assets.model.cache import KeyValueCache
 from llm_assets.model.checkpoint import CheckpointError, load_checkpoint, load_model, save_model
 from llm_assets.model.devices import DEVICES, find_device, fitting_micro_batch, predict
-from llm_assets.model.huggingface import export, load_gpt2
+from llm_assets.model.huggingface import export
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.tokens.tokenizer import train
@@ -82,41 +79,6 @@ def test_an_exported_checkpoint_has_equal_logits_and_tokens_in_transformers(name
             assert torch.allclose(model(tokens), other(tokens).logits, atol=1e-4)
     assert tokenizer.decode(ENCODING.encode(TEXTS[0])) == TEXTS[0]
     assert tokenizer.bos_token_id == other.config.bos_token_id == ENCODING.bos
-
-
-@pytest.mark.parametrize("layout", ["safetensors", "bin", "openai"])
-def test_a_gpt2_of_transformers_has_equal_logits_here(layout, tmp_path):
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    other = GPT2LMHeadModel(GPT2Config(vocab_size=257, n_positions=48, n_embd=48, n_layer=3, n_head=4)).eval()
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    other.save_pretrained(tmp_path)
-    state = {name: tensor.clone() for name, tensor in other.state_dict().items() if name != "lm_head.weight"}
-    if layout == "bin":
-        (tmp_path / "model.safetensors").unlink()
-        torch.save(state, tmp_path / "pytorch_model.bin")
-    elif layout == "openai":
-        save_file(
-            {
-                **{name.removeprefix("transformer."): tensor for name, tensor in state.items()},
-                "h.0.attn.bias": torch.ones(1, 1, 48, 48),
-            },
-            tmp_path / "model.safetensors",
-        )
-    tokens = torch.randint(0, 257, (3, 48))
-    with torch.no_grad():
-        assert torch.allclose(load_gpt2(tmp_path)(tokens)[..., :257], other(tokens).logits, atol=1e-4)
-
-
-def test_folders_that_hold_no_gpt2_are_errors(tmp_path):
-    with pytest.raises(CheckpointError, match=r"config\.json"):
-        load_gpt2(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    with pytest.raises(ModelError, match="a 'llama' model, not gpt2"):
-        load_gpt2(tmp_path)
 
 
 @pytest.mark.parametrize("name", SHAPES)
