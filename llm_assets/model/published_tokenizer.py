@@ -116,7 +116,7 @@ def _added_tokens(path: Path, listed: Any) -> tuple[AddedToken, ...]:
     for value in listed:
         if not isinstance(value, dict) or set(value) - known or not isinstance(value.get("id"), int):
             raise PublishedModelError(f"{path}: added_tokens: {_short(value)} is not a token")
-        # An export lists calls as tokens that are not special, so that they stay in a pipeline's text; see `tokenizer_files`.
+        # Exports list calls as tokens that are not special, so that a pipeline leaves them in the text.
         is_protocol = value.get("content") in SPECIAL_TOKENS
         token = AddedToken(**{"special": False, **value, **({"special": True} if is_protocol else {})})
         if not token.content or token.content in tokens:
