@@ -29,14 +29,33 @@ CRAWLS_BUILT = "every_crawl_is_built"
 UP_TO_DATE = "up_to_date"
 
 
-def make_assets(graph: Graph, recipe: Any = None) -> list[dg.AssetsDefinition]:
+def make_assets(graph: Graph, recipe: Any = None) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """An asset for each stage, in the graph's order.
 
-    recipe: the recipe whose changes Dagster shows as stale assets, and which may leave stages out; None does neither.
+    recipe: the recipe whose changes Dagster shows as stale assets; None shows none. A stage that it leaves out is an
+    asset that nothing materialises, so that *Materialize all* and ``--select '*'`` do without it.
     """
+    left_out = graph.left_out(recipe) if recipe is not None else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # BackfillPolicy raises it once per asset, in every command
-        return [make_asset(stage, graph, recipe) for stage in graph]
+        return [
+            left_out_asset(stage, left_out[stage.name]) if stage.name in left_out else make_asset(stage, graph, recipe)
+            for stage in graph
+        ]
+
+
+def left_out_asset(stage: Stage, reason: str) -> dg.AssetSpec:
+    """The asset of a stage that the recipe leaves out: it says why on its page, and no run can select it."""
+    return dg.AssetSpec(
+        stage.name,
+        deps=list(stage.inputs),
+        group_name=stage.group,
+        kinds=set(stage.kinds),
+        description=f"Left out: {reason}.\n\n{stage.description}",
+        metadata={"left_out": reason, **asset_metadata(stage)},
+        partitions_def=CRAWLS if stage.per_crawl else None,
+        owners=[OWNER],
+    )
 
 
 def dagster_code_version(stage: Stage, recipe: Any) -> str:
@@ -60,7 +79,7 @@ def make_asset(stage: Stage, graph: Graph, recipe: Any = None) -> dg.AssetsDefin
         group_name=stage.group,
         kinds=set(stage.kinds),
         description=stage.description,
-        metadata=asset_metadata(stage, graph.left_out(recipe).get(stage.name) if recipe is not None else None),
+        metadata=asset_metadata(stage),
         code_version=dagster_code_version(stage, recipe),
         partitions_def=CRAWLS if stage.per_crawl else None,
         # A run may materialise several crawls: with --partition-range, and as a wave of a backfill.

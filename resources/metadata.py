@@ -18,14 +18,13 @@ PREVIEW_ROWS = 10
 PREVIEW_CHARACTERS = 80
 
 
-def asset_metadata(stage: Stage, left_out: str | None = None) -> dict[str, Any]:
-    """Metadata of an asset before it is built: why the recipe leaves it out, and the columns of its main table."""
-    metadata = {} if left_out is None else {"left_out": left_out}
+def asset_metadata(stage: Stage) -> dict[str, Any]:
+    """Metadata of an asset before it is built: the columns of its main table."""
     if stage.main_table is None:
-        return metadata
+        return {}
     model = {**stage.tables, **stage.optional_tables}[stage.main_table]
     columns = [dg.TableColumn(name, str(dtype)) for name, dtype in polars_schema(model).items()]
-    return {**metadata, "dagster/column_schema": dg.TableSchema(columns)}
+    return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
 def materialisation_metadata(stage: Stage, outcome: Outcome, link: Callable[[str], str | None]) -> dict[str, Any]:

@@ -148,7 +148,10 @@ def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
             question = f"; did you mean {similar[0]}?" if similar else ""
             raise click.ClickException(f"--select: no asset {name[1]!r}{question}")
     try:
-        keys = set(dg.AssetSelection.from_coercible(select.split(",")).resolve(defs.resolve_asset_graph()))
+        # What the definitions leave out is an external asset, which a selection has only if sources are included.
+        selections = [dg.AssetSelection.from_string(term, include_sources=True) for term in select.split(",")]
+        graph = defs.resolve_asset_graph()
+        keys = set().union(*(selection.resolve(graph) for selection in selections))
     except dg.DagsterError as error:
         raise click.ClickException(f"--select {select!r}: {' '.join(str(error).split())}") from error
     if not keys:

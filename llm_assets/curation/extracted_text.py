@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from resiliparse.parse.encoding import detect_mime
 
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
-from llm_assets.artifacts.tables import read_table
+from llm_assets.artifacts.tables import batches, read_table, row_count
 from llm_assets.recipes import Extraction, Texts
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.row_files import read_rows
@@ -112,16 +113,18 @@ def _detect_media_type(head: bytes) -> str:
 
 
 def read_texts_task(staging: Path, name: str, urls: Path, file: Path, config: TextRows) -> None:
-    """Worker: take over the texts of the kept rows of one file, in file order."""
-    rows = {row["warc_offset"]: row for row in read_table(urls).iter_rows(named=True)}
+    """Worker: take over the texts of the kept rows of one file, in file order.
+
+    Both are read side by side, as a file of FineWeb has a million rows: their index would fill more than a gigabyte.
+    """
     with Task(staging, name) as task:
-        texts, counts = task.table("text", ExtractedText), _Counts(task, len(rows))
-        for file_row in read_rows(file, (config.text_column, config.title_column)):
-            row = rows.pop(file_row.number, None) if isinstance(file_row.value, dict) else None
-            if row is None:
+        texts, counts = task.table("text", ExtractedText), _Counts(task, row_count(urls))
+        for row, value in _values_of(urls, file, config):
+            if not isinstance(value, dict):  # indexed, but no longer in the file
+                counts.reject(row, "unreadable_record", "", "")
                 continue
             try:
-                text, title = _text_of(file_row.value, config)
+                text, title = _text_of(value, config)
             except BodyError as error:
                 counts.reject(row, error.rule, error.value, error.threshold)
                 continue
@@ -131,9 +134,22 @@ def read_texts_task(staging: Path, name: str, urls: Path, file: Path, config: Te
             counts.numbers["kept"] += 1
             counts.numbers["html_bytes"] += row["payload_bytes"]
             counts.numbers["text_bytes"] += size
-        for number in sorted(rows):  # indexed, but no longer in the file
-            counts.reject(rows[number], "unreadable_record", "", "")
         task.stats.update(counts.stats())
+
+
+def _values_of(urls: Path, file: Path, config: TextRows) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Each kept row of the index with its value in the file; None if the file no longer has it.
+
+    Both are in the order of the rows' numbers.
+    """
+    file_rows = read_rows(file, (config.text_column, config.title_column))
+    file_row = next(file_rows, None)
+    for batch in batches(urls):
+        for row in batch.iter_rows(named=True):
+            while file_row is not None and file_row.number < row["warc_offset"]:
+                file_row = next(file_rows, None)
+            is_there = file_row is not None and file_row.number == row["warc_offset"]
+            yield row, file_row.value if file_row is not None and is_there else None
 
 
 def _text_of(value: Any, config: TextRows) -> tuple[str, str]:

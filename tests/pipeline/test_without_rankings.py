@@ -37,9 +37,17 @@ def test_no_job_selects_what_the_recipe_leaves_out():
     selected = set().union(*(assets_of(definitions, job) for job in jobs))
     assert selected == set(GRAPH.stages) - LEFT_OUT
     assert assets_of(definitions, "everything") & assets_of(definitions, "model") >= ENDS
-    # They stay in the asset graph, and say there why nothing builds them.
-    node = definitions.resolve_asset_graph().get(dg.AssetKey("rlhf_checkpoint"))
-    assert "human_rankings.files" in node.metadata["left_out"]
+
+
+def test_dagster_shows_what_is_left_out_and_materialises_everything_else():
+    graph = make_definitions(gpu()).resolve_asset_graph()
+    everything = {key.to_user_string() for key in dg.AssetSelection.all().resolve(graph)}
+    assert everything == set(GRAPH.stages) - LEFT_OUT
+    node = graph.get(dg.AssetKey("rlhf_checkpoint"))
+    assert node.is_external and "human_rankings.files" in node.metadata["left_out"]
+    assert node.description.startswith("Left out: the recipe names no rankings")
+    parents = {key.to_user_string() for key in graph.get(dg.AssetKey("scorecard")).parent_keys}
+    assert parents == set(GRAPH["scorecard"].inputs)
 
 
 def test_a_run_takes_the_jobs_of_its_own_recipe():
@@ -51,12 +59,14 @@ def test_a_run_takes_the_jobs_of_its_own_recipe():
 def test_a_selection_drops_what_is_left_out_and_says_why(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path))
     workspace = open_workspace(gpu())
-    selected = {key.to_user_string() for key in without_left_out(workspace, chosen_assets("group:preference", defs))}
-    assert selected == {"response_pairs"}
-    [line] = capsys.readouterr().out.splitlines()
-    assert line.startswith("left out: human_rankings, reward_checkpoint, rlhf_checkpoint, rlhf_evaluation: the recipe")
-    with pytest.raises(click.ClickException, match=r"left out: rlhf_checkpoint: the recipe names no rankings"):
-        without_left_out(workspace, chosen_assets("rlhf_checkpoint", defs))
+    for definitions in (defs, make_definitions(gpu())):
+        chosen = without_left_out(workspace, chosen_assets("group:preference", definitions))
+        assert {key.to_user_string() for key in chosen} == {"response_pairs"}
+        [line] = capsys.readouterr().out.splitlines()
+        names = "human_rankings, reward_checkpoint, rlhf_checkpoint, rlhf_evaluation"
+        assert line.startswith(f"left out: {names}: the recipe")
+        with pytest.raises(click.ClickException, match=r"left out: rlhf_checkpoint: the recipe names no rankings"):
+            without_left_out(workspace, chosen_assets("rlhf_checkpoint", definitions))
 
 
 def test_a_run_names_the_field_of_an_inherited_labeller(tmp_path, monkeypatch, capsys):
