@@ -27,6 +27,7 @@ from llm_assets.artifacts.tables import polars_schema
 from llm_assets.cli import cli
 from llm_assets.graph import GRAPH
 from llm_assets.recipes import QUALITY_RULES, RECIPES, Recipe, Recrawl, Rule, Source
+from llm_assets.release.headlines import HEADLINES
 from llm_assets.release.replication import description, missed, published, table
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +73,10 @@ def with_replicated(page: Path, short: bool = False) -> str:
         return text
     text = description(record)
     if short and (names := missed(record)):
-        text += f" Targets are missed for: {'; '.join(names)}. [All figures](docs/explanation/evaluation.md)."
+        count = sum(headline.target is not None for headline in HEADLINES)
+        text += (
+            f" {len(names)} of {count} targets are missed by some run: [all figures](docs/explanation/evaluation.md)."
+        )
     return "\n".join([f"{before}{BEGIN}", *table(record, short), "", *paragraph(text), f"{END}{after}"])
 
 

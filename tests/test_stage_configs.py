@@ -15,6 +15,7 @@ from llm_assets.recipes import (
     Endpoint,
     Lora,
     PublishedEncoding,
+    PublishedModel,
     RankingFile,
     SampleWeb,
     SimulatedLabeller,
@@ -44,6 +45,7 @@ def complete() -> Any:
         quality_classifier=recipe.quality_classifier.replace(examples="/missing/examples.jsonl"),
         quality=recipe.quality.replace(min_quality_score=0.5),
         tokenizer=recipe.tokenizer.replace(encoding=published, compare=(published,)),
+        pretraining=recipe.pretraining.replace(start=PublishedModel(path="/missing/model", context=64)),
         knowledge_boundary=recipe.knowledge_boundary.replace(
             endpoint=Endpoint(model="m", url="http://endpoint.example")
         ),

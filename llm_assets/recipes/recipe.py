@@ -109,8 +109,6 @@ class Recipe(Frozen):
         schedules = [recrawl.schedule_name for recrawl in self.recrawls]
         if len(set(schedules)) < len(schedules):
             raise ValueError(f"recrawls: two schedules have one prefix ({', '.join(schedules)}); give each its own")
-        if self.pretraining.start is not None and self.tokenizer.encoding is not None:
-            raise ValueError("pretraining.start brings its own tokenizer; leave tokenizer.encoding out")
         if self.quality.min_quality_score is not None and self.quality_classifier.examples is None:
             raise ValueError("quality.min_quality_score needs quality_classifier.examples")
         for field, names in (

@@ -56,13 +56,14 @@ def test_llama_cpp_runs_the_model_with_the_same_tokens_and_probabilities(tmp_pat
     prompt = encoding.document("".join(TEXTS[:2]))[:90]
     with torch.no_grad():
         logits = model(torch.tensor([prompt]))[0]
-    # llama.cpp reports no probabilities of a token that ends a text.
-    length = max(place for place in range(len(prompt)) if int(logits[place].argmax()) in encoding.text_ids) + 1
+    # llama.cpp reports no probabilities of a token that ends a text or that is a part of a character.
+    best = [int(token) for token in logits.argmax(-1)]
+    is_text = [token in encoding.text_ids and "\ufffd" not in encoding.decode([token]) for token in best]
+    length = len(prompt) - is_text[::-1].index(True)
     assert length > 40
     given = llama_cpp(path=str(tmp_path / "m.gguf"), texts=texts, prompt=prompt[:length])
     assert given["tokens"] == [encoding.document(text) for text in texts]
     expected = logits[length - 1].log_softmax(-1)
-    assert "completion_probabilities" in given["answer"], given["answer"]
     [first] = given["answer"]["completion_probabilities"]
     assert len(first["top_logprobs"]) == 20
     for entry in first["top_logprobs"]:

@@ -13,7 +13,7 @@ from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.encoding import Encoding
 from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
 from llm_assets.pretraining.base_evaluation import BASE_EVALUATION, REPORT
-from llm_assets.recipes import BaseEvaluation, Compute, Pretraining, PublishedEncoding, PublishedModel, Tokenizer
+from llm_assets.recipes import BaseEvaluation, Compute, Pretraining, PublishedModel
 from llm_assets.tokens.stages import STAGES as TOKENS
 from llm_assets.training.start import StartError
 from llm_assets.training.training_run import draw_loss
@@ -137,5 +137,3 @@ def test_recipes_that_contradict_themselves_are_refused():
         Pretraining(tokens=0)
     with pytest.raises(ValueError, match="start and continue_from both name a model"):
         Pretraining(start=start, continue_from="/missing")
-    with pytest.raises(ValueError, match=r"pretraining\.start brings its own tokenizer"):
-        small_recipe(pretraining=Pretraining(start=start), tokenizer=Tokenizer(encoding=PublishedEncoding(name="gpt2")))
