@@ -80,6 +80,21 @@ def test_without_steps_the_base_model_is_the_published_one(tmp_path, folder, fam
     assert "0 steps" in evaluation.view(REPORT).read_text()
 
 
+def test_ids_above_65_535_are_kept(tmp_path, folder):
+    """The token that begins every document has such an id."""
+    write_published(folder, "qwen3", spare_rows=70_000)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    [bos] = [token for token in tokenizer["added_tokens"] if token["content"] == "<|endoftext|>"]
+    bos["id"] = 70_000
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    built = space(tmp_path, starting(folder, tokens=256))
+    model, encoding = load_checkpoint(build(built, *BUILT).artifact.path)
+    shards = built.resolver().resolve("token_shards", "sample")
+    outcome = examine(shards.stage.checks[0], shards, built.recipe, built.store).outcome
+    assert encoding.bos == 70_000 and outcome.passed and outcome.numbers["documents"] == len(PAGES["sample"])
+    assert model.shape.vocabulary == encoding.size == 70_016
+
+
 def test_with_tokens_the_published_model_is_trained_further(tmp_path, folder):
     write_published(folder, "llama", texts=[*TEXTS, *texts(20)])
     trained = build(space(tmp_path, starting(folder, tokens=4096)), *BUILT).artifact
