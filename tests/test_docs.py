@@ -149,7 +149,13 @@ def test_recipes_of_the_documentation_load(text, tmp_path):
 
 
 # Files of artifacts whose names begin with that of a group.
-FILES_OF_ARTIFACTS = {"model.gguf", "tokenizer.json", "scorecard.html", "tokenizer.tiktoken", "model.safetensors"}
+FILES_OF_ARTIFACTS = {
+    "model.gguf",
+    "model.safetensors",
+    "tokenizer.json",
+    "scorecard.html",
+    "tokenizer.tiktoken",
+}
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:

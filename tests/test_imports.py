@@ -33,7 +33,7 @@ STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "reinforceme
 EXPERIMENTS = "demonstrations"  # with the stages' own code; no package imports it
 TOP_LEVEL = ("graph", "tour", "definitions", "cli", "__main__")
 MODEL_MAY = {"torch", "numpy", "safetensors", "tiktoken"}
-EXPORTS_MAY = {"model/huggingface.py": {"transformers"}, "model/gguf_file.py": {"gguf"}}
+EXPORTS_MAY = {"model/huggingface.py": {"transformers", "huggingface_hub"}, "model/gguf_file.py": {"gguf"}}
 
 
 def imports(path: Path) -> set[str]:
