@@ -148,7 +148,14 @@ def test_recipes_of_the_documentation_load(text, tmp_path):
 
 
 # Files of artifacts whose names begin with that of a group.
-FILES_OF_ARTIFACTS = {"model.gguf", "tokenizer.json", "scorecard.html", "tokenizer.tiktoken"}
+FILES_OF_ARTIFACTS = {
+    "model.gguf",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer.model",
+    "scorecard.html",
+    "tokenizer.tiktoken",
+}
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
