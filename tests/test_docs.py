@@ -153,6 +153,7 @@ FILES_OF_ARTIFACTS = {
     "model.gguf",
     "model.safetensors",
     "tokenizer.json",
+    "tokenizer.model",
     "scorecard.html",
     "tokenizer.tiktoken",
 }

@@ -34,16 +34,14 @@ def load_published(folder: Path, encoding: Encoding, context: int | None = None)
     shape = shape_with(published, encoding.size)
     weights = _Weights(folder, published, context)
     model = Transformer(shape)
-    state: dict[str, Tensor] = {}
-    for name, expected in model.state_dict().items():
-        is_embedding = name == HEAD or name.endswith((".embed_tokens.weight", ".wte.weight"))
-        if is_embedding:
-            tensor = weights.read(name, (published.rows, published.width))
-            state[name] = with_added_rows(tensor, shape.rows, encoding)
+    parameters = model.state_dict()
+    for name, parameter in parameters.items():
+        if name == HEAD or name.endswith((".embed_tokens.weight", ".wte.weight")):
+            embedding = weights.read(name, (published.rows, published.width))
+            parameter.copy_(with_added_rows(embedding, shape.rows, encoding))
         else:
-            state[name] = weights.read(name, tuple(expected.shape))
-    weights.check_names(state)
-    model.load_state_dict(state)
+            parameter.copy_(weights.read(name, tuple(parameter.shape)))
+    weights.check_names(parameters)
     return model.eval()
 
 
