@@ -9,7 +9,7 @@ _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2_PATTERN = rf"{_WORDS}\p{{N}}{_REST}"
 LLAMA3_PATTERN = rf"{_WORDS}\p{{N}}{{1,3}}{_REST}"
-# GPT-2's pattern within what lies between digits, as SmolLM2 splits: where a digit follows, white space ends as at the
+# GPT-2's pattern applied between digits, as SmolLM2 splits: where a digit follows, white space ends as at the
 # end of a text.
 DIGITS_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++|\p{N}| ?[^\s\p{L}\p{N}]++|\s+(?![^\s\p{N}])|\s+"
 # Split patterns by how tokenizer.json writes them.

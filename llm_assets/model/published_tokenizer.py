@@ -94,7 +94,7 @@ def _pattern(path: Path, value: Any) -> str:
         return DIGITS_PATTERN
     if kinds != ["Split", "ByteLevel"] or splits_itself:
         raise refused
-    # The known patterns match every character, so it is all the same whether what lies between is removed.
+    # The known patterns match every character, so nothing is left to be removed.
     behaviour = steps[0].get("behavior"), bool(steps[0].get("invert"))
     if behaviour not in (("Isolated", False), ("Removed", True)):
         raise refused

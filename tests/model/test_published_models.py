@@ -32,11 +32,11 @@ VARIANTS = [
 @pytest.mark.parametrize(("family", "changes"), VARIANTS, ids=str)
 @torch.no_grad()
 def test_logits_are_those_of_transformers(tmp_path, family, changes):
-    theirs, _ = write_published(tmp_path, family, **changes)
+    reference, _ = write_published(tmp_path, family, **changes)
     ours = load_published(tmp_path, read_tokenizer(tmp_path))
-    expected = theirs(TOKENS).logits
+    expected = reference(TOKENS).logits
     assert expected.std() > 0.1
-    assert torch.allclose(ours(TOKENS)[..., : theirs.config.vocab_size], expected, atol=1e-4)
+    assert torch.allclose(ours(TOKENS)[..., : reference.config.vocab_size], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -107,8 +107,8 @@ def test_transformers_reads_the_export_of_an_imported_model(tmp_path, family):
     encoding = read_tokenizer(tmp_path / "published")
     model = load_published(tmp_path / "published", encoding)
     export(model, encoding, tmp_path / "export", chat=True)
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "export", dtype=torch.float32).eval()
-    assert torch.allclose(model(TOKENS), theirs(TOKENS).logits, atol=1e-4)
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path / "export", dtype=torch.float32).eval()
+    assert torch.allclose(model(TOKENS), reference(TOKENS).logits, atol=1e-4)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "export")
     text = "It's 2026, l'élève e\u0301tudie. <think> \r\n\n  x"
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == encoding.encode(text)
@@ -116,42 +116,42 @@ def test_transformers_reads_the_export_of_an_imported_model(tmp_path, family):
 
 
 def test_added_tokens_take_spare_rows_and_then_new_ones_with_the_mean_of_the_others(tmp_path):
-    theirs, tokenizer = write_published(tmp_path, "llama", spare_rows=7)
+    reference, tokenizer = write_published(tmp_path, "llama", spare_rows=7)
     encoding = read_tokenizer(tmp_path)
     model = load_published(tmp_path, encoding)
-    size, published = tokenizer.get_vocab_size(), theirs.model.embed_tokens.weight
+    size, published = tokenizer.get_vocab_size(), reference.model.embed_tokens.weight
     assert len(encoding.new_ids) == len(SPECIAL_TOKENS) - 1 and min(encoding.new_ids) == size
     assert encoding.bos == tokenizer.token_to_id("<|begin_of_text|>")
     assert model.shape.rows % 64 == 0 and model.shape.rows > len(published) == size + 7
-    for ours, original in ((model.embedding.weight, published), (model.head, theirs.lm_head.weight)):
+    for ours, original in ((model.embedding.weight, published), (model.head, reference.lm_head.weight)):
         assert torch.equal(ours[:size], original[:size])
         assert torch.allclose(ours[size:], original[:size].mean(0).expand(len(ours) - size, -1), atol=1e-6)
 
 
 def test_spare_rows_that_suffice_leave_the_embedding_as_long_as_it_is(tmp_path):
-    theirs, _ = write_published(tmp_path, "qwen3", spare_rows=40)
+    reference, _ = write_published(tmp_path, "qwen3", spare_rows=40)
     encoding = read_tokenizer(tmp_path)
     model = load_published(tmp_path, encoding)
-    assert model.shape.rows == theirs.config.vocab_size and model.shape.vocabulary == encoding.size
+    assert model.shape.rows == reference.config.vocab_size and model.shape.vocabulary == encoding.size
     last = encoding.size
-    assert torch.equal(model.embedding.weight[last:], theirs.model.embed_tokens.weight[last:])
+    assert torch.equal(model.embedding.weight[last:], reference.model.embed_tokens.weight[last:])
 
 
 @torch.no_grad()
 def test_shards_are_read_like_one_file(tmp_path):
-    theirs, _ = write_published(tmp_path, "qwen2", shard_size="20KB")
+    reference, _ = write_published(tmp_path, "qwen2", shard_size="20KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
     ours = load_published(tmp_path, read_tokenizer(tmp_path))
-    assert torch.allclose(ours(TOKENS)[..., : theirs.config.vocab_size], theirs(TOKENS).logits, atol=1e-4)
+    assert torch.allclose(ours(TOKENS)[..., : reference.config.vocab_size], reference(TOKENS).logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @torch.no_grad()
 def test_a_shorter_context_changes_no_logits(tmp_path, family):
-    theirs, _ = write_published(tmp_path, family)
+    reference, _ = write_published(tmp_path, family)
     ours = load_published(tmp_path, read_tokenizer(tmp_path), context=64)
     assert ours.shape.context == 64
-    logits = theirs(TOKENS[:, :64]).logits
+    logits = reference(TOKENS[:, :64]).logits
     assert torch.allclose(ours(TOKENS[:, :64])[..., : logits.shape[-1]], logits, atol=1e-4)
 
 
@@ -170,13 +170,13 @@ def test_a_checkpoint_of_an_imported_model_is_read_back(tmp_path):
 def test_openai_layout_of_gpt2(tmp_path):
     from safetensors.torch import load_file, save_file
 
-    theirs, _ = write_published(tmp_path, "gpt2")
+    reference, _ = write_published(tmp_path, "gpt2")
     weights = load_file(tmp_path / "model.safetensors")
     renamed = {name.removeprefix("transformer."): tensor for name, tensor in weights.items()}
     save_file({**renamed, "h.0.attn.bias": torch.ones(1, 1, 128, 128)}, tmp_path / "model.safetensors")
     with torch.no_grad():
         ours = load_published(tmp_path, read_tokenizer(tmp_path))
-        assert torch.allclose(ours(TOKENS)[..., : theirs.config.vocab_size], theirs(TOKENS).logits, atol=1e-4)
+        assert torch.allclose(ours(TOKENS)[..., : reference.config.vocab_size], reference(TOKENS).logits, atol=1e-4)
 
 
 def test_parameters_are_counted_for_every_architecture(tmp_path):

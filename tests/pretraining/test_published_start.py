@@ -60,12 +60,12 @@ def space(tmp_path, recipe):
 
 @pytest.mark.parametrize("family", ["qwen3", "smollm2"])
 def test_without_steps_the_base_model_is_the_published_one(tmp_path, folder, family):
-    theirs, _ = write_published(folder, family, texts=[*TEXTS, *texts(20)])
+    reference, _ = write_published(folder, family, texts=[*TEXTS, *texts(20)])
     built = space(tmp_path, starting(folder))
     checkpoint = build(built, *BUILT).artifact
     model, encoding = load_checkpoint(checkpoint.path)
     with torch.no_grad():
-        expected = theirs(IDS).logits
+        expected = reference(IDS).logits
         assert torch.allclose(model(IDS)[..., : expected.shape[-1]], expected, atol=1e-4)
     assert len(pl.read_parquet(checkpoint.table("curve"))) == 0 and checkpoint.record.stats["steps"] == 0
     assert len(pl.read_parquet(checkpoint.table("validation"))) == 1
