@@ -27,6 +27,7 @@ SLOW_MODULES = (
     "tests.pipeline.test_preference_tuning",
     "tests.pipeline.test_reinforcement",
     "tests.pipeline.test_exported_model",
+    "tests.pipeline.test_published_models",
     "tests.pipeline.test_store_of_the_pipeline",
     "tests.pipeline.test_commands",
     "tests.pipeline.test_registered_crawls",
