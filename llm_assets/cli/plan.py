@@ -16,7 +16,7 @@ from llm_assets.compute.engine import cores
 from llm_assets.graph import open_workspace
 from llm_assets.model.devices import DEVICES, PLANNED_MFU, Prediction, find_device, predict
 from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
-from llm_assets.model.published_config import read_shape, shape_with
+from llm_assets.model.published_config import model_files, read_shape, shape_with
 from llm_assets.model.published_tokenizer import read_tokenizer
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.recipes import Pretraining, Recipe
@@ -67,7 +67,9 @@ def shape_of(recipe: Recipe) -> ModelShape:
     start, vocabulary = recipe.pretraining.start, vocabulary_of(recipe)
     if start is None:
         return recipe.model.shape(vocabulary)
-    return shape_with(read_shape(start_folder(start), start.context), vocabulary)
+    folder = start_folder(start)
+    model_files(folder)  # a file that is missing is better told before the corpus is built
+    return shape_with(read_shape(folder, start.context), vocabulary)
 
 
 def vocabulary_of(recipe: Recipe) -> int:
