@@ -308,6 +308,7 @@ def test_the_tutorial_shows_every_step_of_the_tour():
 
 FULL_SIZE = "trains at full size"
 NOT_RUN = {
+    "llm-assets crawls add mine --texts /data/texts": "takes the place of the line before it",
     "llm-assets crawls add mine --seed https://example.org/ --set max_pages=500": "needs the network",
     "llm-assets run --recipe my_recipe.py:mine": FULL_SIZE,
 }

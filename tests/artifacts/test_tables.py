@@ -44,7 +44,8 @@ def valid_value(column, dtype):
             return next(iter(check.statistics["allowed_values"]))
     bounds = [check.statistics["min_value"] for check in column.checks if check.name == "greater_than_or_equal_to"]
     base = dtype.base_type() if hasattr(dtype, "base_type") else dtype
-    return {pl.String: "0" * 24, pl.Boolean: True}.get(base, max([1, *bounds]))
+    limits = [check.statistics["max_value"] for check in column.checks if check.name == "less_than_or_equal_to"]
+    return {pl.String: "0" * 24, pl.Boolean: True}.get(base, min([max([1, *bounds]), *limits]))
 
 
 def pandera_accepts(model, frame):

@@ -10,7 +10,14 @@ from llm_assets.evaluation.figures import MODELS, released_model
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import RECIPES, SimulatedLabeller, gpu, laptop
 
-LEFT_OUT = {"human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation", "over_optimisation"}
+LEFT_OUT = {
+    "human_rankings",
+    "reward_checkpoint",
+    "rlhf_checkpoint",
+    "rlhf_evaluation",
+    "dpo_checkpoint",
+    "over_optimisation",
+}
 ENDS = {"scorecard", "model_export", "response_pairs", "rl_evaluation"}
 
 
@@ -52,7 +59,7 @@ def test_dagster_shows_what_is_left_out_and_materialises_everything_else():
 
 def test_a_run_takes_the_jobs_of_its_own_recipe():
     assert definitions_for(laptop()) is defs
-    assert LEFT_OUT - {"over_optimisation"} <= assets_of(definitions_for(laptop()), "everything")
+    assert LEFT_OUT - {"dpo_checkpoint", "over_optimisation"} <= assets_of(definitions_for(laptop()), "everything")
     assert not LEFT_OUT & assets_of(definitions_for(gpu()), "everything")
 
 
@@ -63,7 +70,7 @@ def test_a_selection_drops_what_is_left_out_and_says_why(tmp_path, monkeypatch, 
         chosen = without_left_out(workspace, chosen_assets("group:preference", definitions))
         assert {key.to_user_string() for key in chosen} == {"response_pairs"}
         [line] = capsys.readouterr().out.splitlines()
-        names = "human_rankings, reward_checkpoint, rlhf_checkpoint, rlhf_evaluation"
+        names = "human_rankings, reward_checkpoint, rlhf_checkpoint, rlhf_evaluation, dpo_checkpoint"
         assert line.startswith(f"left out: {names}: the recipe")
         with pytest.raises(click.ClickException, match=r"left out: rlhf_checkpoint: the recipe names no rankings"):
             without_left_out(workspace, chosen_assets("rlhf_checkpoint", definitions))

@@ -38,6 +38,7 @@ FROM_RL = {
     "rlhf_evaluation",
     "scorecard",
     "model_export",
+    "dpo_checkpoint",
     "over_optimisation",
 }
 
