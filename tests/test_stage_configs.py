@@ -13,6 +13,7 @@ from llm_assets.recipes import (
     ConversationFile,
     Endpoint,
     PublishedEncoding,
+    QuestionFile,
     RankingFile,
     SampleWeb,
     SimulatedLabeller,
@@ -35,6 +36,7 @@ def complete() -> Any:
     published = PublishedEncoding(name="gpt2", ranks="/missing/ranks")
     conversations = ConversationFile(path="/missing/own.jsonl", name="own", max_rows=10)
     questions = ConversationFile(path="/missing/questions.jsonl", name="questions", max_rows=10)
+    faq = QuestionFile(path="/missing/faq.jsonl", name="faq", tools=("search",))
     return recipe.replace(
         crawls=CRAWLS,
         search_only_hosts=("held-out.example",),
@@ -45,6 +47,7 @@ def complete() -> Any:
             endpoint=Endpoint(model="m", url="http://endpoint.example")
         ),
         conversations=recipe.conversations.replace(files=(conversations,), evaluation_files=(questions,)),
+        sft_evaluation=recipe.sft_evaluation.replace(files=(faq,)),
         practice_problems=recipe.practice_problems.replace(word_problems=conversations),
         response_pairs=recipe.response_pairs.replace(files=(conversations,)),
         human_rankings=recipe.human_rankings.replace(
@@ -155,5 +158,5 @@ def test_fields_of_optional_sections_and_of_tuples_are_tested():
     assert {"rules[0].threshold", "rules[0].source"} <= places["quality_filtered_text"]
     assert {"compare[0].name", "compare[0].ranks", "encoding.name"} <= places["tokenizer"]
     assert {"endpoint.model", "endpoint.key_variable"} <= places["knowledge_boundary"]
-    assert "conversations.evaluation_files[0].max_rows" in places["conversations"]
+    assert {"conversations.evaluation_files[0].max_rows", "question_files.files[0].grading"} <= places["conversations"]
     assert {"files[0].path", "simulated.noise"} <= places["human_rankings"]
