@@ -29,7 +29,7 @@ def export_data(folder: Path, license: str, recipe: str | None) -> None:
     rankings are left out if they are not built.
     """
     workspace = open_workspace(recipe)
-    from llm_assets.recipes.language_tags import language_of
+    from llm_assets.recipes.language_tags import languages_of
     from llm_assets.release import data_export
 
     resolver = workspace.resolver()
@@ -47,7 +47,7 @@ def export_data(folder: Path, license: str, recipe: str | None) -> None:
     if (rankings := _built(resolver, "human_rankings")) is not None:
         subsets.append(data_export.export_preferences(folder, rankings))
         artifacts.append(rankings)
-    languages = sorted({language_of(label) for label in workspace.recipe.language.targets})
+    languages = languages_of(workspace.recipe.language.targets)
     subsets = [subset for subset in subsets if subset.rows]
     data_export.write_card(folder, workspace.recipe.name, subsets, languages, license, artifacts)
     for subset in subsets:

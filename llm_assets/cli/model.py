@@ -138,7 +138,7 @@ def export(folder: Path, checkpoint: str | None, precision: str, dtype: str, rec
     source = checkpoint_folder(checkpoint, workspace)
     from llm_assets.model.assistant import is_chat_model
     from llm_assets.model.checkpoint import load_checkpoint
-    from llm_assets.recipes.language_tags import language_of
+    from llm_assets.recipes.language_tags import languages_of
     from llm_assets.release.exported_files import ExportOptions, write_files
     from llm_assets.release.model_card import card
 
@@ -149,7 +149,7 @@ def export(folder: Path, checkpoint: str | None, precision: str, dtype: str, rec
         chat=is_chat,
         gguf=None if precision == "none" else precision,
         dtype=dtype,
-        languages=tuple(sorted({language_of(label) for label in workspace.recipe.language.targets})),
+        languages=languages_of(workspace.recipe.language.targets),
         license=workspace.recipe.model_export.license,
     )
     files, stats = write_files(model, encoding, folder, options)

@@ -119,13 +119,13 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "model" else "right")
-    for candidate in candidates(workspace.recipe, depths, tokens):
+    shape = shape_of(workspace.recipe)
+    for candidate in candidates(workspace.recipe, shape, depths, tokens):
         add_row(table, candidate, device, processes)
     console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
     console.print(table)
     console.print(
-        f"vocabulary {vocabulary_of(workspace.recipe):,}, context {shape_of(workspace.recipe).context:,}, "
-        f"{processes} x {device}"
+        f"vocabulary {shape.vocabulary:,}, context {shape.context:,}, {processes} x {device}"
         + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
         + "; memory is an estimate per device"
     )
@@ -134,22 +134,21 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
     print_earlier_training_runs(workspace, console)
 
 
-def candidates(recipe: Recipe, depths: tuple[int, ...], tokens: int | None) -> Iterator[Candidate]:
+def candidates(recipe: Recipe, shape: ModelShape, depths: tuple[int, ...], tokens: int | None) -> Iterator[Candidate]:
     """Models of these depths; of no depth, the recipe's own model and then those of `DEPTHS`.
 
-    Models of a depth derive their widths, tokens and batch from it. tokens: replaces the recipe's. A recipe that starts
-    from a published model has this one alone.
+    shape: of the recipe's own model. Models of a depth derive their widths, tokens and batch from it. tokens: replaces
+    the recipe's. A recipe that starts from a published model has this one alone.
     """
-    vocabulary = vocabulary_of(recipe)
     if not depths:
         pretraining = recipe.pretraining.replace(tokens=tokens or recipe.pretraining.tokens)
-        yield Candidate(f"recipe {recipe.name}", shape_of(recipe), pretraining)
+        yield Candidate(f"recipe {recipe.name}", shape, pretraining)
     if recipe.pretraining.start is not None:
         return
     model = recipe.model.replace(width=None, heads=None, kv_heads=None, head_dim=None, hidden=None)
     pretraining = recipe.pretraining.replace(tokens=tokens, batch_tokens=None)
     for depth in depths or DEPTHS:
-        yield Candidate(f"depth {depth}", model.replace(depth=depth).shape(vocabulary), pretraining)
+        yield Candidate(f"depth {depth}", model.replace(depth=depth).shape(shape.vocabulary), pretraining)
 
 
 def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> None:

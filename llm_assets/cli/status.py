@@ -49,7 +49,8 @@ def built(workspace: Workspace, resolutions: list[Resolution]) -> str:
     """How many assets are built, and how many of the per-crawl assets for each crawl."""
     graph, crawls = workspace.graph, workspace.recipe.corpus()
     built_keys = {resolution.key for resolution in resolutions if resolution.artifact is not None}
-    stages = [stage for stage in graph if stage.name not in graph.left_out(workspace.recipe)]
+    left_out = graph.left_out(workspace.recipe)
+    stages = [stage for stage in graph if stage.name not in left_out]
     per_crawl = [stage.name for stage in stages if stage.per_crawl]
     complete = {stage.name for stage in stages if not stage.per_crawl and stage.name in built_keys}
     if crawls:

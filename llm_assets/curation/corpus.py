@@ -91,10 +91,10 @@ def why(workspace: Workspace, url: str, crawls: Sequence[str]) -> list[Answer]:
     Raises CorpusError, with the most similar URLs, if no crawl has captured it, and NotBuilt without a reject ledger.
     """
     resolver = workspace.resolver()
+    if not any(resolver.resolve("raw_warc", crawl).artifact for crawl in crawls):
+        raise CorpusError(f"none of the crawls {', '.join(crawls) or 'of the recipe'} is built; run: llm-assets run")
     if not any(resolver.resolve("reject_ledger", crawl).artifact for crawl in crawls):
         resolver.artifact("reject_ledger", crawls[0])
-    if not any(workspace.resolver().resolve("raw_warc", crawl).artifact for crawl in crawls):
-        raise CorpusError(f"none of the crawls {', '.join(crawls) or 'of the recipe'} is built; run: llm-assets run")
     connection = tables(workspace, crawls)
     captures = run_sql(connection, statement("captures_of_url"), {"url": url})
     if captures.is_empty():

@@ -10,7 +10,7 @@ from typing import Any
 
 from llm_assets.dialogue.transcript import transcript
 from llm_assets.model.assistant import ended_turn, system_message, to_messages
-from llm_assets.model.chat import Message, prompt
+from llm_assets.model.chat import CALL_ENDS, CALL_STARTS, Message, prompt
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 
 from .answers import base_model_prompts
@@ -56,8 +56,8 @@ class Solver:
         own_tokens = [
             token for token, from_tool in zip(completion.tokens, completion.from_tool, strict=True) if not from_tool
         ]
-        opened = sum(own_tokens.count(special[f"<|{name}_start|>"]) for name in ("search", "python"))
-        closed = sum(own_tokens.count(special[f"<|{name}_end|>"]) for name in ("search", "python"))
+        opened = sum(own_tokens.count(special[name]) for name in CALL_STARTS)
+        closed = sum(own_tokens.count(special[name]) for name in CALL_ENDS)
         tools = problem.tools.split(",")
         called = all(call.tool in tools and "Error: " not in call.result for call in completion.calls)
         ended = ended_turn(self.engine.encoding, completion) and opened == closed == len(completion.calls)

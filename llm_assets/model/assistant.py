@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .chat import TOOLS, Call, Message, decode_text, prompt
+from .chat import CALL_STARTS, Call, Message, decode_text, prompt
 
 if TYPE_CHECKING:
     from .encoding import Encoding
@@ -64,7 +64,7 @@ def ended_turn(encoding: Encoding, completion: Completion) -> bool:
 def to_messages(engine: Engine, completion: Completion) -> list[Message]:
     """A completion as messages: the assistant's texts and calls, and the tools' results."""
     special, messages = engine.encoding.special, []
-    starts = {special[f"<|{name}_start|>"] for name in TOOLS}
+    starts = {special[name] for name in CALL_STARTS}
     text: list[int] = []
     calls = iter(completion.calls)
     # Tokens of a call that is not closed yet. Closed calls are in completion.calls.
@@ -177,7 +177,7 @@ class Conversation:
         from .sampling import Choice
 
         encoding = self.engine.encoding
-        starts = {encoding.special[f"<|{name}_start|>"] for name in TOOLS}
+        starts = {encoding.special[name] for name in CALL_STARTS}
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         in_call, text_begins = False, True  # a text begins with a space, which the protocol puts in front of it
         for step in stream:
@@ -204,7 +204,7 @@ class Conversation:
         from .sampling import Choice
 
         encoding = self.engine.encoding
-        starts = {encoding.special[f"<|{name}_start|>"] for name in TOOLS}
+        starts = {encoding.special[name] for name in CALL_STARTS}
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         reply, ended = "", False
         for step in stream:

@@ -34,12 +34,14 @@ class CheckpointError(ModelError):
     """A checkpoint that is missing, broken, or of another shape or tokenizer; the message names the folder or file."""
 
 
+def weights_of(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The weights on the CPU, by transformers' parameter names; adapters are merged."""
+    return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in merged_state(model).items()}
+
+
 def save_weights(model: nn.Module, folder: Path) -> None:
-    """Write ``model.safetensors`` in fp32, with transformers' parameter names; adapters are merged."""
-    state = {
-        name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in merged_state(model).items()
-    }
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    """Write ``model.safetensors`` in fp32."""
+    save_file(weights_of(model), folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def save_model(model: Any, folder: Path) -> None:

@@ -216,8 +216,7 @@ class Encoding:
         """Ids of SPECIAL_TOKENS by name; BOS may be another token (`bos_token`)."""
         if self.added is None:
             return {token: len(self.ranks) + place for place, token in enumerate(SPECIAL_TOKENS)}
-        ids = {token.content: token.id for token in self.added}
-        return {name: ids[self.content(name)] for name in SPECIAL_TOKENS}
+        return {name: self._whole_tokens[self.content(name)] for name in SPECIAL_TOKENS}
 
     @property
     def bos(self) -> int:
@@ -242,15 +241,20 @@ class Encoding:
         """The encoding of tiktoken, which does the work. Its `encode_ordinary` never produces special tokens."""
         import tiktoken
 
-        special = self.special if self.added is None else {token.content: token.id for token in self.added}
-        return tiktoken.Encoding(self.name, pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens=special)
+        return tiktoken.Encoding(
+            self.name, pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens=self._whole_tokens
+        )
+
+    @property
+    def _whole_tokens(self) -> dict[str, int]:
+        """Ids of all tokens that are matched as a whole, by what they are called in the tokenizer's files."""
+        return self.special if self.added is None else {token.content: token.id for token in self.added}
 
     @cached_property
     def _bytes(self) -> dict[int, bytes]:
         """The text of each id, in UTF-8. Special tokens have their names, and ids that no token has, made-up ones."""
         texts = {number: f"<|unused_{number}|>".encode() for number in range(self.size)}
-        special = self.special if self.added is None else {token.content: token.id for token in self.added}
-        texts.update({number: name.encode() for name, number in special.items()})
+        texts.update({number: name.encode() for name, number in self._whole_tokens.items()})
         for tokens in (self.ranks, self.unreachable):
             texts.update({number: token for token, number in tokens.items()})
         return texts

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from .chat import CALL_ENDS, CHAT_TEMPLATE, TRAINING_TEMPLATE
+from .checkpoint import weights_of
 from .encoding import BOS, ENDS_TURN, Encoding
 from .published_config import CLASSES
 from .shape import ModelShape
@@ -134,8 +135,7 @@ def export(
     from huggingface_hub import save_torch_state_dict
 
     folder.mkdir(parents=True, exist_ok=True)
-    kind = getattr(torch, DTYPES[dtype])
-    state = {name: tensor.detach().to("cpu", kind).contiguous() for name, tensor in model.state_dict().items()}
+    state = weights_of(model, getattr(torch, DTYPES[dtype]))
     save_torch_state_dict(state, folder, max_shard_size=shard_bytes, metadata={"format": "pt"})
     weights = sorted(file.name for file in folder.glob("model*.safetensors*"))
     names = list(weights)

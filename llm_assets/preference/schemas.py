@@ -87,8 +87,8 @@ class RewardEvaluations(pa.DataFrameModel):
     accuracy: float = pa.Field(ge=0, le=1, description="share of pairs ordered as the labeller did")
 
 
-class RewardScores(pa.DataFrameModel):
-    """A test pair with the reward model's margin."""
+class RankedPairs(pa.DataFrameModel):
+    """A pair of the test that was ranked, without ties."""
 
     pair: str
     question: str
@@ -96,6 +96,11 @@ class RewardScores(pa.DataFrameModel):
     preferred: str
     other: str
     labeller: str
+
+
+class RewardScores(RankedPairs):
+    """A test pair with the reward model's margin."""
+
     margin: float = pa.Field(
         description="score of the preferred answer minus that of the other; above 0 agrees with the labeller"
     )
@@ -134,15 +139,9 @@ class ReferenceLogProbabilities(pa.DataFrameModel):
     rejected: float = pa.Field(le=0)
 
 
-class DpoScores(pa.DataFrameModel):
+class DpoScores(RankedPairs):
     """A test pair with the policy's margin."""
 
-    pair: str
-    question: str
-    subject: str
-    preferred: str
-    other: str
-    labeller: str
     margin: float = pa.Field(
         description="beta times the difference of the log-ratios to the initial policy; above 0 agrees with the "
         "labeller"

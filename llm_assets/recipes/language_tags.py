@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from langcodes import Language, LanguageTagError
 
 
@@ -14,3 +16,8 @@ def language_of(label: str) -> str:
         return Language.get(label).prefer_macrolanguage().language or label
     except (LanguageTagError, ValueError):
         return label
+
+
+def languages_of(labels: Iterable[str]) -> tuple[str, ...]:
+    """The ISO 639 codes of the labels' languages, sorted, each once."""
+    return tuple(sorted({language_of(label) for label in labels}))

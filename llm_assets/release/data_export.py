@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ def _said(role: str, content: pl.Expr) -> pl.Expr:
 
 
 def write_card(
-    folder: Path, name: str, subsets: list[Subset], languages: list[str], license: str, artifacts: list[Artifact]
+    folder: Path, name: str, subsets: list[Subset], languages: Sequence[str], license: str, artifacts: list[Artifact]
 ) -> None:
     """Write the dataset's card, whose header tells `datasets` the subsets and their files.
 

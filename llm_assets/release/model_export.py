@@ -19,7 +19,7 @@ from llm_assets.artifacts.views import View
 from llm_assets.evaluation.figures import MODELS, read_figures, released_model
 from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
-from llm_assets.recipes.language_tags import language_of
+from llm_assets.recipes.language_tags import languages_of
 
 from . import exported_files, model_card
 from .exported_files import ExportOptions, write_files
@@ -352,7 +352,7 @@ MODEL_EXPORT = Stage(
         assistant=recipe.conversations.name,
         maker=recipe.conversations.maker,
         simulated=recipe.human_rankings.simulated is not None,
-        languages=tuple(sorted({language_of(label) for label in recipe.language.targets})),
+        languages=languages_of(recipe.language.targets),
         license=recipe.model_export.license,
     ),
     code_version="3",

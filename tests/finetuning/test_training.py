@@ -1,7 +1,6 @@
 """The training process of `sft_checkpoint`: learning, and resuming after it was killed."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +10,18 @@ from llm_assets.dialogue.packing import Conversations
 from llm_assets.finetuning.jobs import SftJob
 from llm_assets.model.chat import Message, render
 from llm_assets.model.checkpoint import save_model, steps_saved
-from llm_assets.model.shape import Adapters
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.plan import Optimisation, TrainingPlan
-from tests.support.training_jobs import ENCODING, PEOPLE, SHAPE, result, run_with_two_kills, write_corpus
+from tests.support.training_jobs import (
+    ENCODING,
+    PEOPLE,
+    SHAPE,
+    result,
+    run_with_two_kills,
+    whole_and_killed,
+    with_adapters,
+    write_corpus,
+)
 
 MODULE = "llm_assets.finetuning.sft_checkpoint_process"
 
@@ -94,13 +101,8 @@ def test_a_killed_training_ends_like_an_uninterrupted_one(job, uninterrupted, tm
 
 
 def test_a_killed_training_of_adapters_ends_like_an_uninterrupted_one(job, tmp_path):
-    optimisation = replace(job.plan.optimisation, learning_rate=3e-2, muon=False, adapters=Adapters(4, 8.0, seed=1))
-    job = replace(job, plan=replace(job.plan, optimisation=optimisation))
-    events, whole, resumed = [], tmp_path / "whole", tmp_path / "resumed"
-    for folder in (whole, resumed):
-        folder.mkdir()
-    run_job(MODULE, job, whole, events.append)
+    job = with_adapters(job, learning_rate=3e-2)
+    whole, resumed, events = whole_and_killed(MODULE, job, tmp_path, 12, 18)
     validations = [event for event in events if event["kind"] == "validation"]
     assert validations[-1]["loss"] < validations[0]["loss"] - 0.1
-    run_with_two_kills(MODULE, job, resumed, 12, 18)
     assert result(resumed) == result(whole)

@@ -9,11 +9,11 @@ import torch
 
 from llm_assets.compute.launch import run_job
 from llm_assets.model.checkpoint import load_model, save_model, steps_saved
-from llm_assets.model.shape import Adapters, ModelShape
+from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.preference.jobs import DpoJob
 from llm_assets.training.plan import Optimisation, TrainingPlan
-from tests.support.training_jobs import ENCODING, result, run_with_two_kills
+from tests.support.training_jobs import ENCODING, result, run_with_two_kills, whole_and_killed, with_adapters
 
 MODULE = "llm_assets.preference.dpo_checkpoint_process"
 PEOPLE = ("Mira Wolf", "Toven Hale", "Elsa Brook", "Ann Field")
@@ -75,15 +75,10 @@ def test_a_policy_learns_which_answers_are_preferred(loss, job, tmp_path):
 
 
 def test_adapters_alone_are_trained_and_kept_beside_the_merged_weights(job, tmp_path):
-    optimisation = replace(job.plan.optimisation, learning_rate=1e-2, muon=False, adapters=Adapters(4, 8.0, seed=1))
-    job = replace(job, plan=replace(job.plan, optimisation=optimisation))
-    events, whole, resumed = [], tmp_path / "whole", tmp_path / "resumed"
-    for folder in (whole, resumed):
-        folder.mkdir()
-    run_job(MODULE, job, whole, events.append)
+    job = with_adapters(job, learning_rate=1e-2)
+    whole, resumed, events = whole_and_killed(MODULE, job, tmp_path, 6, 9)
     first, *_, last = [event for event in events if event["kind"] == "validation"]
     assert last["accuracy"] == 1.0 and last["margin"] > first["margin"] + 0.01
-    run_with_two_kills(MODULE, job, resumed, 6, 9)
     assert result(resumed) == result(whole)
     adapters = [(steps_saved(folder)[-1][1] / "adapter_model.safetensors").read_bytes() for folder in (whole, resumed)]
     assert adapters[0] == adapters[1]

@@ -4,28 +4,14 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from llm_assets.graph import GRAPH
+from llm_assets.definitions import make_definitions
 from llm_assets.recipes import load_recipe
-from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
-from resources.jobs import make_jobs
-from resources.recrawls import recrawl_schedule
+from resources import ArtifactStore, ChosenRecipe
 
 
 def definitions():
     """The code location as it is loaded now, with the schedules of the recipe that the environment names."""
-    return dg.Definitions(
-        assets=make_assets(GRAPH),
-        jobs=make_jobs(GRAPH),
-        schedules=[recrawl_schedule(recrawl, GRAPH) for recrawl in load_recipe().recrawls],
-        resources={
-            "recipe": ChosenRecipe(),
-            "store": ArtifactStore(),
-            "compute": Compute(),
-            "duckdb": DuckDb(),
-            "tracking": Tracking(),
-        },
-        executor=dg.in_process_executor,
-    )
+    return make_definitions(load_recipe())
 
 
 def tick(defs, instance, day, hour=0, name="recrawl_site"):

@@ -11,7 +11,7 @@ import pytest
 
 from llm_assets.compute.launch import JobFailed, run_job
 from llm_assets.model.checkpoint import steps_saved
-from llm_assets.model.shape import ModelShape
+from llm_assets.model.shape import Adapters, ModelShape
 from llm_assets.pretraining.jobs import PretrainingJob
 from llm_assets.sample_web import prose, world
 from llm_assets.tokens.tokenizer import train
@@ -103,6 +103,24 @@ def run_with_two_kills(module, job, folder, saving, between):
     events = []
     run_job(module, job, folder, events.append)
     return events
+
+
+def with_adapters(job, learning_rate):
+    """The job with adapters of rank 4, which AdamW trains."""
+    optimisation = replace(
+        job.plan.optimisation, learning_rate=learning_rate, muon=False, adapters=Adapters(4, 8.0, seed=1)
+    )
+    return replace(job, plan=replace(job.plan, optimisation=optimisation))
+
+
+def whole_and_killed(module, job, folder, saving, between):
+    """Run a job in one go and `run_with_two_kills`; the folders of both, and the events of the first."""
+    events, whole, killed = [], folder / "whole", folder / "killed"
+    for path in (whole, killed):
+        path.mkdir()
+    run_job(module, job, whole, events.append)
+    run_with_two_kills(module, job, killed, saving, between)
+    return whole, killed, events
 
 
 def killer(folder, moment):
