@@ -43,7 +43,7 @@ def check_first_and_second_run(project):
     assert first.returncode == 0, first.stdout + first.stderr
     # Some quality checks fail on a model this small; which ones depends on the machine's rounding.
     failed_checks = [line for line in first.stdout.splitlines() if line.startswith("✗ ")]
-    assert f"{STAGES} built, 0 cached, {len(failed_checks)} of " in first.stdout
+    assert f"{STAGES} built, 0 cached, {len(failed_checks)} of " in first.stdout, first.stdout
     assert failed_checks[0].startswith("✗ base_evaluation: better_than_baselines")
     assert all("_evaluation: " in line or "reward_checkpoint: " in line for line in failed_checks)
     assert "10 kept + 2 rejected = 12 captures" in first.stdout
