@@ -56,6 +56,9 @@ class Display:
         self._began = self._printed = time.monotonic()
 
     def __call__(self, event: Event) -> None:
+        line = self.lines.get(event.key)
+        if event.kind in ("waiting", "progress") and line is not None and line.is_done:
+            return  # the thread that watches Dagster's pools may report a short step as waiting after it has finished
         state = FINAL_STATES.get(event.kind, "waiting" if event.kind == "waiting" else "running")
         line = self.lines.setdefault(event.key, Line(state, event))
         line.state, line.event = state, event

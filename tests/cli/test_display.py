@@ -83,3 +83,15 @@ def text_of(display):
     stream = io.StringIO()
     Console(file=stream, width=200).print(display.table())
     return stream.getvalue()
+
+
+@pytest.mark.parametrize("final, state", [("finished", "built"), ("cached", "cached"), ("failed", "failed")])
+def test_an_artifact_that_is_done_is_not_shown_as_waiting(final, state):
+    """Another thread reports which steps wait for a pool, and a short step may have finished in the meantime."""
+    with Display(live=False) as display:
+        progress = Progress("practice_problems")
+        progress.report(final)
+        progress.report("waiting", message="for the pool 'cpu'")
+        assert display.lines["practice_problems"].state == state
+        progress.report("started")
+        assert display.lines["practice_problems"].state == "running"
