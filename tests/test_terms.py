@@ -17,6 +17,8 @@ import pytest
 from llm_assets.settings import PROJECT
 
 COLUMNS = 120
+FUNCTION_LINES, PARAMETERS = 60, 6
+LISTS_OF_SETTINGS = {("llm_assets/recipes/presets.py", "laptop")}  # one expression, a line per field
 CHECKED = (".py", ".sql", ".j2", ".md", ".yaml", ".toml", "Makefile", ".ci/run")
 THIS_FILE = "tests/test_terms.py"
 
@@ -179,6 +181,39 @@ def test_names_say_what_they_hold():
         for name, line in sorted(set(bound_names(ast.parse((PROJECT / file).read_text()))))
         if name in BANNED_NAMES
     ]
+    fail_on(hits)
+
+
+def parameter_count(function: ast.FunctionDef) -> int:
+    """Without that of the instance or the class."""
+    arguments = function.args
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def is_kernel(function: ast.FunctionDef) -> bool:
+    """Whether it is compiled; such functions take arrays one by one, and say why they are long."""
+    return any(ast.unparse(decorator) in ("compiled", "inlined") for decorator in function.decorator_list)
+
+
+def is_command(function: ast.FunctionDef) -> bool:
+    return any(".command(" in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+def test_functions_are_short_and_take_few_parameters():
+    hits = []
+    for file in tracked_files():
+        functions = ast.walk(ast.parse((PROJECT / file).read_text())) if file.endswith(".py") else ()
+        for function in functions:
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            size, explained = function.end_lineno - function.lineno + 1, "long" in (ast.get_docstring(function) or "")
+            is_list = (file, function.name) in LISTS_OF_SETTINGS
+            if size > FUNCTION_LINES and not (is_list or (is_kernel(function) and explained)):
+                hits.append(Hit(file, function.lineno, function.name, f"{size} lines"))
+            is_exempt = is_kernel(function) or is_command(function) or function.name.startswith("test_")
+            if parameter_count(function) > PARAMETERS and not is_exempt:
+                hits.append(Hit(file, function.lineno, function.name, f"{parameter_count(function)} parameters"))
     fail_on(hits)
 
 

@@ -25,7 +25,6 @@ from .demonstration import (
     Figure,
     keep_results,
     render_report,
-    summary,
 )
 from .jobs import LOSS, RIGHT, SCORE, WITH_START, WITHOUT_START, InContextJob, SmallTraining
 from .results import Claim, at_least, at_most
@@ -92,11 +91,6 @@ def draw_report(artifact: Artifact, inputs: Inputs, config: InContextLearning) -
     return render_report(DEMONSTRATION, artifact)
 
 
-def show(artifact: Artifact) -> dict[str, str]:
-    """The verdicts, for the asset's page in Dagster."""
-    return summary(artifact, DEMONSTRATION)
-
-
 IN_CONTEXT_LEARNING = Stage(
     name="in_context_learning",
     group=GROUP,
@@ -114,7 +108,7 @@ IN_CONTEXT_LEARNING = Stage(
     main_table="results",
     checks=CHECKS,
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
-    show=show,
+    show=DEMONSTRATION.summary,
     libraries=LIBRARIES,
     pool="gpu",
 )

@@ -176,9 +176,9 @@ def export_preferences(folder: Path, rankings: Artifact) -> Subset:
         ties += len(table) - len(ranked)
         is_first = pl.col("preferred") == "first"
         frame = ranked.select(
-            _said("user", pl.col("question")).alias("prompt"),
-            _said("assistant", pl.when(is_first).then("first").otherwise("second")).alias("chosen"),
-            _said("assistant", pl.when(is_first).then("second").otherwise("first")).alias("rejected"),
+            _message_list("user", pl.col("question")).alias("prompt"),
+            _message_list("assistant", pl.when(is_first).then("first").otherwise("second")).alias("chosen"),
+            _message_list("assistant", pl.when(is_first).then("second").otherwise("first")).alias("rejected"),
             "labeller",
             "simulated",
             split=pl.col("split").replace(_SPLITS),
@@ -189,7 +189,7 @@ def export_preferences(folder: Path, rankings: Artifact) -> Subset:
     return Subset("preferences", "pairs of answers, one of which was preferred", writer.close(), left_out)
 
 
-def _said(role: str, content: pl.Expr) -> pl.Expr:
+def _message_list(role: str, content: pl.Expr) -> pl.Expr:
     """A list of one message with this content."""
     message = pl.struct(pl.lit(role).alias("role"), content.alias("content"))
     return pl.concat_list(message).cast(_TEXT_MESSAGES)

@@ -317,7 +317,7 @@ class PolicyTrainer:
         return ""
 
 
-def drawn(number: int, count: int, seed: int) -> int:
+def prompt_place(number: int, count: int, seed: int) -> int:
     """Which of `count` prompts the number-th one is: each once per epoch, every epoch in another order."""
     epoch, place = divmod(number, count)
     return int(np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count)[place])
