@@ -176,7 +176,7 @@ def write_break(out, written, block_start, preformatted):  # type: ignore[no-unt
 
 @inlined
 def is_permalink(out, start, end):  # type: ignore[no-untyped-def]
-    """Whether the text of a link within the page is one sign, such as # or ¶ behind a heading or ↩ behind a note."""
+    """Whether the text of a link within the page is one sign, such as # or ¶ after a heading or ↩ after a note."""
     if not 0 < end - start <= 4:
         return False
     first = out[start]

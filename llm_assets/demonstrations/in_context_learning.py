@@ -95,7 +95,7 @@ IN_CONTEXT_LEARNING = Stage(
     name="in_context_learning",
     group=GROUP,
     description="Pages under a rule, with labels, mappings and a rule held out, by number of examples; and the "
-    "in-context score over a training, with and without the induction start.",
+    "in-context score while a model is trained, with and without the induction start.",
     kinds=("pytorch", "html"),
     build=build_in_context_learning,
     config=lambda recipe, crawl: recipe.demonstrations.in_context_learning,

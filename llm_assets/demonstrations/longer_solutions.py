@@ -81,7 +81,7 @@ def draw_report(artifact: Artifact, inputs: Inputs, config: LongerSolutions) -> 
 LONGER_SOLUTIONS = Stage(
     name="longer_solutions",
     group=GROUP,
-    description="Length and accuracy of solutions over a training by accuracy alone, from a policy that writes the "
+    description="Length and accuracy of solutions while RL rewards accuracy alone, from a policy that writes the "
     "steps of a quarter of its solutions.",
     kinds=("pytorch", "html"),
     build=build_longer_solutions,

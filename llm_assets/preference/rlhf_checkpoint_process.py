@@ -174,7 +174,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _start(folder: Path) -> dict[str, Any] | None:
-    """What the first evaluation of a resumed training found; None in a new training."""
+    """What the first evaluation of a resumed training run found; None in a new training run."""
     path = folder / "start.json"
     return dict(json.loads(path.read_text())) if path.exists() else None
 

@@ -107,7 +107,7 @@ class RewardScores(RankedPairs):
 
 
 class DpoCurve(TrainingCurve):
-    """One row per step of DPO: as of any training, and means over the step's pairs.
+    """One row per step of DPO: as of any training run, and means over the step's pairs.
 
     The log-probabilities of both answers often fall while the margin grows: only their difference is trained.
     """

@@ -13,7 +13,7 @@ from .frozen import Frozen
 
 
 class Compute(Frozen):
-    """Devices, memory and checkpoints of a training."""
+    """Devices, memory and checkpoints of a training run."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` uses a GPU if there is one")
     processes: int = Field(

@@ -1,4 +1,4 @@
-"""LoRA: a training that changes low-rank adapters in place of the weights (Hu et al., arXiv:2106.09685)."""
+"""LoRA: training that changes low-rank adapters in place of the weights (Hu et al., arXiv:2106.09685)."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class WarcFiles(Frozen):
 class Texts(Frozen):
     """Texts in JSONL or Parquet files, a document per row. The columns are FineWeb's by default.
 
-    They enter behind the extraction of pages: URL rules, languages, quality, duplicates and personal data are those of
+    They enter after the extraction of pages: URL rules, languages, quality, duplicates and personal data are those of
     any crawl. Rows with the same URL are versions of one page, of which the latest is read.
     """
 

@@ -89,7 +89,7 @@ class Rollout:
 
 
 class PolicyTrainer:
-    """One training of the engine's model in a folder, resumable from every checkpoint.
+    """One training run of the engine's model in a folder, resumable from every checkpoint.
 
     Raises TrainingError if the prompts of a step cannot be divided among the processes, or if a group has one sample.
     """
@@ -324,6 +324,6 @@ def prompt_place(number: int, count: int, seed: int) -> int:
 
 
 def best_weights(folder: Path) -> Path:
-    """The folder of a training's resulting weights: those of its best evaluation, or of its last step without any."""
+    """The folder of the weights that training results in: those of its best evaluation, or else of its last step."""
     best = folder / BEST
     return best if best.exists() else max(folder.glob("step-*"))

@@ -38,7 +38,7 @@ LEARNED_POSITIONS = ModelShape.of_depth(2, ENCODING.size, SHAPE.context, "gpt2",
 
 
 def saved_events(folder):
-    """The evaluations that a training's last checkpoint holds."""
+    """The evaluations that a training run's last checkpoint holds."""
     return json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
 
 
@@ -55,7 +55,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(corpus, tmp_path_factory):
-    """A training without interruption: its folder and its events."""
+    """A training run without interruption: its folder and its events."""
     return run_whole(MODULE, job(corpus), tmp_path_factory)
 
 

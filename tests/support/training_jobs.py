@@ -83,7 +83,7 @@ def run_whole(module, job, tmp_path_factory):
 
 
 def result(folder):
-    """The results of a training: last step, weights, optimiser state and curve, as bytes."""
+    """The results of a training run: last step, weights, optimiser state and curve, as bytes."""
     step, last = steps_saved(folder)[-1]
     return (
         step,
