@@ -68,7 +68,7 @@ def _is_wide_space(first, second, third):  # type: ignore[no-untyped-def]
 def finish_text(out, start, end, preformatted):  # type: ignore[no-untyped-def]
     """Resolve the references in a block's text, and collapse white space beyond ASCII too, unless it is preformatted.
 
-    Returns where the text begins and ends then; both are -1 if it holds a reference that no parser writes.
+    Returns the offsets of the result, or -1 and -1 if a reference is left that no parser would write.
     """
     end = _resolve_references(out, start, end)
     if end < 0:

@@ -75,7 +75,7 @@ def refuses(text: str) -> bool:
 
 
 def without(text: str, answer: str) -> str:
-    """The text with a placeholder for an answer, whose own words neither deny nor refuse anything."""
+    """Replace an answer in the text by a placeholder, so that its words are not read as a denial or refusal."""
     return re.sub(re.escape(answer.strip()), _ANSWER, text, flags=re.IGNORECASE) if answer.strip() else text
 
 

@@ -67,7 +67,7 @@ class Rankings(pa.DataFrameModel):
     simulated: bool = pa.Field(description="by the labelling rule, not by a person")
     source: str
     split: str = pa.Field(
-        isin=[*SPLITS, "gold"], description="of the subject; gold is reserved for a second reward model"
+        isin=[*SPLITS, "gold"], description="split of the subject; `gold` is reserved for a second reward model"
     )
 
 

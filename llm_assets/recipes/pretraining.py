@@ -28,7 +28,8 @@ class PublishedEncoding(Frozen):
 class PublishedModel(Frozen):
     """A published model, in a folder in the format of Hugging Face transformers.
 
-    The architectures are Qwen3, Qwen2, Llama 3 (also SmolLM2), OLMo 2 and GPT-2. The folder needs ``config.json``, ``tokenizer.json`` (byte-level BPE) and its weights as safetensors.
+    Its architecture is Qwen3, Qwen2, Llama 3 (as SmolLM2's), OLMo 2 or GPT-2. The folder needs ``config.json``,
+    ``tokenizer.json`` (byte-level BPE) and the weights as safetensors.
     """
 
     path: Annotated[str, EXECUTION_ONLY] = Field(

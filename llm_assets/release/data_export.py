@@ -166,7 +166,7 @@ def export_questions(folder: Path, conversations: Artifact) -> Subset:
 def export_preferences(folder: Path, rankings: Artifact) -> Subset:
     """Export the rankings as prompt, chosen and rejected messages (TRL's explicit, conversational format).
 
-    Ties have no chosen answer and are left out. Rankings of split `gold` are kept from the reward model.
+    Ties have no chosen answer and are left out. Rankings of split `gold` are not used to train the reward model.
     """
     writer = SplitWriter(folder, "preferences", ("train", "validation", "test", "gold"))
     ties = 0
