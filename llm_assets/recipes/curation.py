@@ -96,7 +96,7 @@ class QualityClassifier(Frozen):
 
 
 class TextStatistics(Frozen):
-    """How the numbers behind the quality rules are counted; `quality` has the thresholds. Defaults: fineweb-2024."""
+    """How the numbers that quality rules compare are counted; `quality` has the thresholds. Defaults: fineweb-2024."""
 
     word_splitting: Literal["treebank", "spacy", "spacy-de", "spacy-es", "jieba"] = Field(
         "treebank",

@@ -14,7 +14,7 @@ from .lora import Lora
 
 
 class Endpoint(Frozen):
-    """A chat model behind an OpenAI-compatible API, which writes questions about articles and judges answers."""
+    """A chat model with an OpenAI-compatible API, which writes questions about articles and judges answers."""
 
     model: str = Field(min_length=1, description="the model's name at the endpoint")
     url: Annotated[str, EXECUTION_ONLY] = Field(description="base URL, to which /chat/completions is added")
