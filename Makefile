@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-WARC ?= ../shared/data/web/2026-10
+WARC ?=
 JOBS ?= 2
 
 .PHONY: run test quick ui docs bench bench-model check setup clean
@@ -44,8 +44,10 @@ ui: setup
 docs: $(STAMP)
 	$(BIN)/python -m docs.generate
 
-# Pages per CPU-second of each stage, and of datatrove's FineWeb recipe in the same run if datatrove is installed.
+# Pages per CPU-second of each stage, and of datatrove's FineWeb recipe in the same run if datatrove is installed:
+# make bench WARC=FOLDER, a folder of WARC files.
 bench: $(STAMP)
+	@test -n "$(WARC)" || { echo "make bench: name a folder of WARC files: make bench WARC=/data/warc" >&2; exit 2; }
 	$(BIN)/python benchmarks/curation.py --warc $(WARC) --json benchmarks/latest.json
 
 # Training, sampling and tokenising at the laptop's shape, compared with transformers and tokenizers in the same run.

@@ -1,6 +1,9 @@
 """Main-content extraction compared with pages of known text: F1 of 4-word shingles, and pages per CPU-second.
 
-    python benchmarks/extraction.py --pages ../shared/data/extraction/readability [--json FILE] [--worst 15]
+    python benchmarks/extraction.py --pages FOLDER [--json FILE] [--worst 15]
+
+The folder has a file of gzipped HTML per page, and `expected.jsonl.gz` with a row per page: `name`, `file` and the
+expected `text`. The published figures are from the 130 saved pages of mozilla/readability (its folder test/test-pages).
 
 The measure is that of scrapinghub/article-extraction-benchmark: shingles of four words, counted with multiplicity.
 True and false positives are normalised per page, so that long pages do not outweigh short ones. If trafilatura is
@@ -96,7 +99,7 @@ def extractors() -> dict[str, Callable[[bytes], str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", type=Path, required=True)
+    parser.add_argument("--pages", type=Path, required=True, help="a folder with pages and expected.jsonl.gz")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worst", type=int, default=0, help="print this number of pages with the lowest scores")
     parser.add_argument("--only", help="measure only this extractor, such as llm_assets")

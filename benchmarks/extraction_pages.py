@@ -1,6 +1,6 @@
 """Extraction of pages of all kinds: required and forbidden strings in many languages, against trafilatura.
 
-    python benchmarks/extraction_pages.py --web ../shared/data/web [--json FILE] [--half tuning] [--missed 20]
+    python benchmarks/extraction_pages.py --web FOLDER [--json FILE] [--half tuning] [--missed 20]
 
 `extraction_pages.json` names the pages (WARC file, offset, URL) and the strings; the pages themselves belong to their
 authors and stay where they are. The strings were taken by rule from what each site's own template marks as content

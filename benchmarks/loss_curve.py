@@ -36,7 +36,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.learner import Learner, sequence_loss
 from llm_assets.training.loader import PackedDocuments
-from llm_assets.training.losses import mean_loss, token_losses
+from llm_assets.training.losses import HeldOut, mean_loss, token_losses
 from llm_assets.training.plan import Optimisation
 from llm_assets.training.processes import Devices
 from llm_assets.training.shards import TokenStream
@@ -89,7 +89,8 @@ def make_ours(run: Run) -> Contestant:
 
     def validate() -> float:
         with run.devices.autocast():
-            numbers = mean_loss(model, run.held_out, run.validation, run.micro_batch_size, boundary=run.boundary)
+            held_out = HeldOut(run.held_out, run.validation, run.micro_batch_size, boundary=run.boundary)
+            numbers = mean_loss(model, held_out)
         return numbers["loss"]
 
     return Contestant(model, step, validate)

@@ -242,7 +242,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Run like a training: with its allocator settings, which the reference gets too.
+    # Run with the allocator settings of training, which the reference gets too.
     if not ALLOCATOR.keys() <= os.environ.keys():
         os.execve(sys.executable, [sys.executable, *sys.argv], {**ALLOCATOR, **os.environ})
     main()

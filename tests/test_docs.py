@@ -128,15 +128,16 @@ def test_generated_pages_are_fresh(path):
 def recipe_blocks() -> Iterator[object]:
     for path in PAGES:
         for number, fence in enumerate(fences(path)):
-            if fence.language == "python" and "def mine() -> Recipe" in fence.text:
-                yield pytest.param(fence.text, id=f"{path.relative_to(PROJECT)}-{number}")
+            function = re.search(r"^def (\w+)\(\) -> Recipe", fence.text, re.MULTILINE)
+            if fence.language == "python" and function:
+                yield pytest.param(fence.text, function[1], id=f"{path.relative_to(PROJECT)}-{number}")
 
 
-@pytest.mark.parametrize("text", recipe_blocks())
-def test_recipes_of_the_documentation_load(text, tmp_path):
+@pytest.mark.parametrize(("text", "function"), recipe_blocks())
+def test_recipes_of_the_documentation_load(text, function, tmp_path):
     (tmp_path / "my_recipe.py").write_text(text)
-    recipe = load_recipe(f"{tmp_path}/my_recipe.py:mine")
-    assert recipe.name == "mine"
+    recipe = load_recipe(f"{tmp_path}/my_recipe.py:{function}")
+    assert recipe.name == function
     # Nested `replace` keeps what the preset set: an example changes a few fields of a group, and no others.
     by_language = ("language", "quality", "text_statistics", "personal_data") if "in_language(" in text else ()
     base = gpu() if "gpu()" in text else laptop()
@@ -310,7 +311,7 @@ FULL_SIZE = "trains at full size"
 NOT_RUN = {
     "llm-assets crawls add mine --texts /data/texts": "takes the place of the line before it",
     "llm-assets crawls add mine --seed https://example.org/ --set max_pages=500": "needs the network",
-    "llm-assets run --recipe my_recipe.py:mine": FULL_SIZE,
+    "llm-assets run --recipe my_recipe.py:longer@mine": FULL_SIZE,
 }
 
 

@@ -1,6 +1,7 @@
 """Imports follow the data: stages import shared packages, these import lower ones, and only the top knows Dagster."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -86,6 +87,19 @@ def broken_rule(path: Path, name: str) -> str | None:
 def test_every_package_has_a_place():
     packages = {package_of(path) for path in ROOT.rglob("*.py")} - {"__init__"}
     assert packages == {*SHARED, *STAGES, EXPERIMENTS, *TOP_LEVEL}
+
+
+def test_tests_import_no_other_test_module():
+    """What several of them use is in tests/support/."""
+    tests = Path(__file__).parent
+    violations = [
+        f"{path.relative_to(tests)} imports {node.module}"
+        for path in sorted(tests.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and any(re.search(r"^tests\..*\btest_", f"{node.module}.{alias.name}") for alias in node.names)
+    ]
+    assert not violations
 
 
 @pytest.mark.parametrize("name", [*SHARED, *STAGES, EXPERIMENTS])

@@ -1,8 +1,11 @@
 """Recipes are found by name or file, are immutable, and report errors by field."""
 
-import pytest
-from pydantic import ValidationError
+from typing import get_args
 
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from docs.generate import is_group
 from llm_assets.recipes import RECIPES, Recipe, RecipeError, Recrawl, SampleWeb, WarcFiles, laptop, load_recipe
 from llm_assets.web.crawls import CrawlRegistry
 from llm_assets.web.errors import SourceError
@@ -199,3 +202,24 @@ def test_the_error_gives_the_path_of_the_field_within_the_recipe(tmp_path, recip
 def test_every_preset_has_a_valid_model_shape():
     for name, preset in RECIPES.items():
         assert preset().model.shape(65_536).parameters > 0, name
+
+
+def recipe_types(annotation):
+    """The recipe types in an annotation, and in the fields of these."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for info in annotation.model_fields.values():
+            yield from recipe_types(info.annotation)
+    for argument in get_args(annotation):
+        yield from recipe_types(argument)
+
+
+def test_every_field_has_a_description():
+    """Groups of a recipe apart, whose docstrings describe them in the reference."""
+    missing = {
+        f"{model.__name__}.{name}"
+        for model in set(recipe_types(Recipe))
+        for name, info in model.model_fields.items()
+        if not info.description and not (model is Recipe and is_group(info))
+    }
+    assert not missing

@@ -33,7 +33,7 @@ def test_the_text_of_a_replica_is_read_as_the_same_replica(replica):
 
 
 def test_a_recipe_is_loaded_as_its_replica():
-    assert load_recipe("laptop#seed=2,world=3") == replica_of(laptop(), Replica(2, 3))
+    assert load_recipe("laptop#seed=2,world=4") == replica_of(laptop(), Replica(2, 4))
 
 
 def test_a_path_may_contain_the_mark_of_a_replica():
@@ -43,7 +43,7 @@ def test_a_path_may_contain_the_mark_of_a_replica():
 @pytest.mark.parametrize(
     ("reference", "problem"),
     [
-        ("laptop#seed", "'seed' is no replica, such as seed=2 or seed=2,world=3"),
+        ("laptop#seed", "'seed': not a replica; write seed=2 or seed=2,world=4"),
         ("gpu#seed=1,world=2", "recipe gpu crawls no sample web, so it has no other world"),
     ],
 )

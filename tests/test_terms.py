@@ -11,14 +11,18 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 
 import pytest
 
 from llm_assets.settings import PROJECT
 
 COLUMNS = 120
+FUNCTION_LINES, PARAMETERS = 60, 6
+LISTS_OF_SETTINGS = {("llm_assets/recipes/presets.py", "laptop")}  # one expression, a line per field
 CHECKED = (".py", ".sql", ".j2", ".md", ".yaml", ".toml", "Makefile", ".ci/run")
 THIS_FILE = "tests/test_terms.py"
+CLOSING, OPENING = " \"'\\", r"^\s*(#|--|\*|>)?\s*f?[\"']?"  # around a line break within a sentence
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ STORY_TESTS = "tests/"  # texts that tests write into pages
 QUOTED_PAGES = "docs/tutorial.md"  # its output of the tour quotes pages of the sample web
 _QUANTITY = r"(bits|nats|bytes|megabytes|MB|tokens|pages|captures|documents|FLOPs|seconds|milliseconds)"
 _UNIT = r"(byte|token|page|capture|document|second|CPU-second|step|asset|row|sequence|parameter|weight|query|call)"
+# Nouns that "training" qualifies after an article.
+_TRAINING_NOUN = (
+    r"(runs?|stages?|steps?|jobs?|process(es)?|loop|split|set|data|texts?|pages?|tokens?|documents?|batch\w*|sequences?"
+    r"|subjects?|examples?|questions?|conversations?|problems?|prompts?|pairs?|topics?|facts?|state|machines?|memory"
+    r"|checkpoints?)\b"
+)
 TERMS = [
     # Field terms
     Term(r"(?<![a-z])tastes?(?![a-z])", "preference tuning, preference"),
@@ -65,9 +75,14 @@ TERMS = [
     Term(r"\b(shared|lower|another|each|every|other|this|its|their) rooms?\b|\bhouse rules?\b", "package, rule"),
     Term(r"\b(the|whole|this) road\b", "stages, pipeline", (SAMPLE_WEB, STORY_TESTS, QUOTED_PAGES)),
     Term(r"(?<![a-z])trainings(?![a-z])", "training runs, training stages"),
+    Term(
+        rf"\b(a|any|one|another|every|each|resumed|new|finished) training\b(?! {_TRAINING_NOUN})",
+        "training, a training run",
+    ),
     # Plain English
     Term(r"\banew\b", "again, from scratch"),
-    Term(r"\b(everything|all|anything|assets?|stages?|artifacts?|what is|nothing) behind\b", "downstream"),
+    Term(r"\bbehind\b", "after, beyond, downstream", (SAMPLE_WEB,)),
+    Term(r"\bmend(s|ed|ing)?\b", "fix", (SAMPLE_WEB,)),
     Term(r"\bof (a|the|an) \w+'s own(?! \w)|\bof (Dagster|MLflow|torch|transformers|DuckDB|Polars)'s\b", "its"),
     Term(r"\bheld against\b", "compared with"),
     Term(r"\b(go|goes|gone|went|going) on (with|from)\b", "continue"),
@@ -103,6 +118,7 @@ ALLOWED = [
     (r"stable_share\(\"(rehearsed|guard)\"", "feeds a hash"),
     (r"\bstand-ins?\b|\bstands? in for\b", "a substitute"),
     (r"\bsafeguards?\b", "another word"),
+    (r"\bleaves? behind\b|\bclock is a week behind\b|hill behind it", "idioms, and a test's page"),
 ]
 BANNED_NAMES = {
     *("one", "found", "kept", "told", "said", "things", "theirs", "asked", "made", "own", "what"),
@@ -149,13 +165,38 @@ def fail_on(hits: list[Hit]) -> None:
         pytest.fail(f"{len(hits)} hits\n" + "\n".join(map(str, hits)), pytrace=False)
 
 
+def joined(*lines: str) -> str:
+    """Lines as one sentence: without the quotes of wrapped strings and the marks of comments and lists."""
+    return " ".join(re.sub(OPENING, "", line).rstrip(CLOSING) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def texts(lines) -> dict[str, tuple[list[str], str]]:
+    """By file, its lines and a text that holds each term of them, also one that is wrapped over two lines."""
+    by_file = {file: [text for _, _, text in group] for file, group in groupby(lines, key=lambda line: line[0])}
+    return {file: (of_file, "\n".join([*of_file, joined(*of_file)])) for file, of_file in by_file.items()}
+
+
+def occurrences(term: Term, file: str, of_file: list[str]) -> Iterator[Hit]:
+    """The term in the lines of a file, and in two lines that it is wrapped over."""
+    spared = [without_exceptions(text) for text in of_file]
+    for number, text in enumerate(spared, 1):
+        if match := term.search(text):
+            yield Hit(file, number, text, f"{match[0]!r}, say: {term.instead}")
+    for number, pair in enumerate(pairwise(of_file), 1):
+        if any(map(term.search, (*spared[number - 1 : number + 1], joined(pair[0]), joined(pair[1])))):
+            continue
+        if match := term.search(without_exceptions(joined(*pair))):
+            yield Hit(file, number, " / ".join(pair), f"{match[0]!r} over two lines, say: {term.instead}")
+
+
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.instead)
-def test_no_banned_term(lines, term):
+def test_no_banned_term(texts, term):
     hits = [
-        Hit(file, number, text, f"{match[0]!r}, say: {term.instead}")
-        for file, number, text in lines
-        if file != THIS_FILE and not file.startswith(term.data or ("\0",))
-        if (match := term.search(without_exceptions(text)))
+        hit
+        for file, (of_file, text) in texts.items()
+        if file != THIS_FILE and not file.startswith(term.data or ("\0",)) and term.search(text)
+        for hit in occurrences(term, file, of_file)
     ]
     fail_on(hits)
 
@@ -179,6 +220,39 @@ def test_names_say_what_they_hold():
         for name, line in sorted(set(bound_names(ast.parse((PROJECT / file).read_text()))))
         if name in BANNED_NAMES
     ]
+    fail_on(hits)
+
+
+def parameter_count(function: ast.FunctionDef) -> int:
+    """Without that of the instance or the class."""
+    arguments = function.args
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def is_kernel(function: ast.FunctionDef) -> bool:
+    """Whether it is compiled; such functions take arrays one by one, and say why they are long."""
+    return any(ast.unparse(decorator) in ("compiled", "inlined") for decorator in function.decorator_list)
+
+
+def is_command(function: ast.FunctionDef) -> bool:
+    return any(".command(" in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+def test_functions_are_short_and_take_few_parameters():
+    hits = []
+    for file in tracked_files():
+        functions = ast.walk(ast.parse((PROJECT / file).read_text())) if file.endswith(".py") else ()
+        for function in functions:
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            size, explained = function.end_lineno - function.lineno + 1, "long" in (ast.get_docstring(function) or "")
+            is_list = (file, function.name) in LISTS_OF_SETTINGS
+            if size > FUNCTION_LINES and not (is_list or (is_kernel(function) and explained)):
+                hits.append(Hit(file, function.lineno, function.name, f"{size} lines"))
+            is_exempt = is_kernel(function) or is_command(function) or function.name.startswith("test_")
+            if parameter_count(function) > PARAMETERS and not is_exempt:
+                hits.append(Hit(file, function.lineno, function.name, f"{parameter_count(function)} parameters"))
     fail_on(hits)
 
 
@@ -226,6 +300,12 @@ def test_the_formatter_is_switched_off_nowhere_and_long_lines_are_not_ignored(li
         ("it stands in the corpus", True),
         ("a stage that stands in for another", False),
         ("a page that looks like a list", False),
+        (joined("# the figures stand", "    # in one table"), True),
+        (joined('    "a model of one train', '    "ing run"'), False),
+        (joined('    "after a training "', '    f"the model"'), True),
+        ("a training run", False),
+        ("what the crawl leaves behind", False),
+        ("it stops behind the corpus", True),
     ],
 )
 def test_the_search_finds_terms_in_text_and_names_and_spares_exceptions(text, is_banned):

@@ -1,4 +1,4 @@
-"""``llm-assets export-data``: the corpus, conversations and rankings for other programs."""
+"""``llm-assets export-data``: the corpus, conversations, questions and rankings for other programs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from .options import recipe_option
 )
 @recipe_option
 def export_data(folder: Path, license: str, recipe: str | None) -> None:
-    """Export the corpus, conversations and rankings into FOLDER.
+    """Export the corpus, conversations, questions and rankings into FOLDER.
 
-    Writes Parquet files that `datasets.load_dataset(FOLDER, "corpus")` reads, with a dataset card. Conversations and
-    rankings are left out if they are not built.
+    Writes Parquet files that `datasets.load_dataset(FOLDER, "corpus")` reads, with a dataset card. `questions` are
+    those that the assistant is evaluated with. Conversations, questions and rankings are left out if they are not
+    built.
     """
     workspace = open_workspace(recipe)
     from llm_assets.recipes.language_tags import languages_of
@@ -53,7 +54,7 @@ def export_data(folder: Path, license: str, recipe: str | None) -> None:
     for subset in subsets:
         rows = ", ".join(f"{split} {count:,}" for split, count in subset.rows.items())
         click.echo(f"{subset.name}: {rows}" + (f"; {subset.left_out}" if subset.left_out else ""))
-    click.echo(f"{folder / data_export.CARD}: describes them")
+    click.echo(f"dataset card: {folder / data_export.CARD}")
 
 
 def _built(resolver: Resolver, asset: str) -> Artifact | None:

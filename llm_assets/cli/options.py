@@ -29,7 +29,7 @@ recipe_option = click.option(
     default=None,
     callback=_remember_recipe,
     help="Recipe: name of a preset, module:function or file.py:function. Append @crawl to read only that crawl, as in "
-    "laptop@mine, and #seed=2,world=3 for a replica with other seeds on another sample web.  "
+    "laptop@mine, and #seed=2,world=4 for a replica with other seeds on another sample web.  "
     "[default: the variable LLM_ASSETS_RECIPE, or laptop]",
 )
 

@@ -1,4 +1,4 @@
-"""``llm-assets replicate``: run a recipe with several seeds on several worlds, and tell how far its results vary."""
+"""``llm-assets replicate``: run a recipe with several seeds on several worlds, and report how far its results vary."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _run(reference: str, number: int, replica: Replica, count: int) -> dict[str,
     click.echo(f"run {number + 1} of {count}: {recipe}")
     program = [sys.executable, "-m", "llm_assets", "run", "--plain", "--recipe", recipe, "--select", "*scorecard"]
     if code := subprocess.run(program, check=False).returncode:
-        raise click.ClickException(f"{recipe}: the run failed (exit code {code}); mend it and repeat the command")
+        raise click.ClickException(f"{recipe}: the run failed (exit code {code}); fix the cause and repeat the command")
     scorecard = open_workspace(recipe).resolver().artifact("scorecard", None)
     rows = read_table(scorecard.table("evaluation")).to_dicts()
     return run_record(replica, scorecard.record.short_id, figures_of(rows))

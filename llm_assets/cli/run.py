@@ -68,7 +68,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     silence_libraries()
     keys = chosen_assets(select, defs)
     if LANGUAGE_FILTERED_TEXT.name in {key.to_user_string() for key in keys}:
-        check_language(workspace.recipe.language)  # before a crawl of hours, not behind it
+        check_language(workspace.recipe.language)  # before a crawl of hours, not after it
     if select == EVERYTHING:
         keys = without_assistant(workspace, without_demonstrations(keys))
     keys = without_left_out(workspace, keys)

@@ -124,7 +124,7 @@ def print_plan(plan: Plan) -> None:
         click.echo(f"  {model.record.key} {model.record.short_id}")
     if plan.copies:
         shown = ", ".join(plan.copies[:SHOWN]) + (" …" if len(plan.copies) > SHOWN else "")
-        click.secho(f"the same bytes are at {len(plan.copies):,} other URLs, which stay: {shown}", fg="yellow")
+        click.secho(f"{len(plan.copies):,} other URLs have the same content and are kept: {shown}", fg="yellow")
 
 
 def print_documents(plan: Plan) -> None:

@@ -43,7 +43,7 @@ class Reporter:
             self._log(event_line(kind, values))
 
     def error(self, **values: Any) -> None:
-        """Report an error, from any process: torchrun may end the first process before that meets an error itself."""
+        """Report an error, from any process: torchrun may end the first process before it reaches an error itself."""
         if self._file is not None:
             self("error", **values)
             return

@@ -68,7 +68,7 @@ def _is_wide_space(first, second, third):  # type: ignore[no-untyped-def]
 def finish_text(out, start, end, preformatted):  # type: ignore[no-untyped-def]
     """Resolve the references in a block's text, and collapse white space beyond ASCII too, unless it is preformatted.
 
-    Returns where the text begins and ends then; both are -1 if it holds a reference that no parser writes.
+    Returns the offsets of the result, or -1 and -1 if a reference is left that no parser would write.
     """
     end = _resolve_references(out, start, end)
     if end < 0:
@@ -176,7 +176,7 @@ def write_break(out, written, block_start, preformatted):  # type: ignore[no-unt
 
 @inlined
 def is_permalink(out, start, end):  # type: ignore[no-untyped-def]
-    """Whether the text of a link within the page is one sign, such as # or ¶ behind a heading or ↩ behind a note."""
+    """Whether the text of a link within the page is one sign, such as # or ¶ after a heading or ↩ after a note."""
     if not 0 < end - start <= 4:
         return False
     first = out[start]

@@ -147,8 +147,8 @@ def _is_box(page, element):  # type: ignore[no-untyped-def]
     if not page.flags[element] & SIDEBAR or not 0 < first < last < len(page.block_element):
         return False
     above = page.parent[element]
-    before, behind = page.parent[page.block_element[first - 1]], page.parent[page.block_element[last]]
-    is_beside = above in (before, page.parent[before]) and above in (behind, page.parent[behind])
+    before, after = page.parent[page.block_element[first - 1]], page.parent[page.block_element[last]]
+    is_beside = above in (before, page.parent[before]) and above in (after, page.parent[after])
     return is_beside and _link_density(page, element) < BOX_LINKS
 
 

@@ -133,7 +133,8 @@ def _model_version(config: Language) -> Mapping[str, str]:
 LANGUAGE_FILTERED_TEXT = Stage(
     name="language_filtered_text",
     group="curation",
-    description="Pages whose whole text is in a target language (fastText, P ≥ 0.65 by default), with the top three.",
+    description="Pages whose whole text is in a target language (fastText, P ≥ 0.65 by default), with the three most "
+    "probable languages.",
     kinds=("fasttext", "parquet"),
     build=build_language_filtered_text,
     code_version="3",

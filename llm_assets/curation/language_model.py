@@ -152,7 +152,7 @@ def _embed_page(data, start, end, weights, hidden, pending):  # type: ignore[no-
     """Write the page's embedding to `hidden`: the mean of the rows of its words and their character n-grams.
 
     A processor cannot foresee which n-grams were pruned. So they are collected in `pending` without a branch, and their
-    rows are added later.
+    rows are added later. It is long because words and their n-grams add to the same counters.
     """
     word_keys, word_ids, rows = weights.word_keys, weights.word_ids, weights.rows
     kept_buckets, count = weights.kept_buckets, 0

@@ -58,7 +58,10 @@ def lean_markup(markup: bytes) -> Lean:
 
 @compiled
 def _reduce(data, hashes, values, attribute_hashes, attributes, out):  # type: ignore[no-untyped-def]
-    """Write what is left to `out`; returns how many bytes, and the greatest number of attributes."""
+    """Write what is left to `out`; returns how many bytes, and the greatest number of attributes.
+
+    A loop over the tags. It is long because each kind of tag and text moves the same positions in `data` and `out`.
+    """
     n = len(data)
     at, written, most, foreign = 0, 0, 0, 0
     while at < n:
@@ -141,7 +144,7 @@ def _copy_attributes(data, at, n, hashes, kinds, out, written):  # type: ignore[
     """Copy the attributes of a tag that matter, and its end.
 
     Returns where the tag ends in `data` and `out`, how many attributes it has, whether it ends in "/>", and whether its
-    type is that of MathJax's scripts.
+    type is that of MathJax's scripts. It is long because name, value and decision are read in one pass over the bytes.
     """
     count, empty, is_math = 0, False, False
     while at < n:

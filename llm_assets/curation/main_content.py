@@ -162,7 +162,7 @@ def _without_title(blocks: Blocks, page: Page, selected: list[int], titles: froz
 
 
 def _title_forms(title: str) -> frozenset[str]:
-    """The title, and the title without the site's name before or behind it, in small letters."""
+    """The title, and the title without the site's name before or after it, in small letters."""
     parts = [part for part in _TITLE_SEPARATOR.split(title) if part]
     forms = {title.casefold()}
     at = 0

@@ -135,7 +135,7 @@ def _group(part: str) -> str:
 
 
 def _write_script(match: re.Match[str]) -> str:
-    """A superscript or subscript behind its base."""
+    """A superscript or subscript after its base."""
     kind, content = match[1], " ".join(unescape(match[2]).split())
     before = match.string[: match.start()].rstrip("\x03")[-3:]
     base = before[-1:]

@@ -68,11 +68,11 @@ def _mark_windows(data, offsets, kinds, starts_window, pages, starts, ends):  # 
                 if at + 2 < last and data[at + 1] == 52 and data[at + 2] == 48:
                     start, end = _mail_window(data, at, at + 3, first, last)
             else:
-                kind, behind = _kind_at(data, at, last, kinds)
+                kind, after = _kind_at(data, at, last, kinds)
                 if kind == DIGIT_LIKE:
                     start, end, at = _digits_window(data, at, first, last, kinds)
                 elif kind == AT_SIGN:
-                    start, end = _mail_window(data, at, behind, first, last)
+                    start, end = _mail_window(data, at, after, first, last)
             if start >= 0:
                 if window_end >= 0 and start - CONTEXT <= window_end + CONTEXT:
                     window_end = max(window_end, end)
@@ -89,14 +89,14 @@ def _mark_windows(data, offsets, kinds, starts_window, pages, starts, ends):  # 
 
 
 @compiled
-def _mail_window(data, at, behind, first, last):  # type: ignore[no-untyped-def]
-    """The window of a possible e-mail address around the @ in bytes [at, behind), or (-1, -1)."""
-    dotted, position = False, behind
+def _mail_window(data, at, end, first, last):  # type: ignore[no-untyped-def]
+    """The window of a possible e-mail address around the @ in bytes [at, end), or (-1, -1)."""
+    dotted, position = False, end
     while position < last and position - at < _MAX_DOMAIN and _in_domain(data[position]):
         # A dot counts between a name and a letter. Other characters than ASCII could be one, too.
         dotted = dotted or (
             data[position] == _FULL_STOP
-            and position > behind
+            and position > end
             and position + 1 < last
             and 97 <= data[position + 1] | 32 <= 122
         )
@@ -146,11 +146,11 @@ def _digits_window(data, at, first, last, kinds):  # type: ignore[no-untyped-def
     digits, dots, gap, ignored, cluster_end = 0, 0, 0, 0, at
     position = at
     while position < last and gap <= 3 and ignored <= _MAX_IGNORED:
-        kind, behind = _kind_at(data, position, last, kinds)
+        kind, after = _kind_at(data, position, last, kinds)
         if kind == DIGIT_LIKE:
             digits += 1
             gap, ignored = 0, 0
-            cluster_end = behind
+            cluster_end = after
         elif kind in (SEPARATOR, DOT):
             gap += 1
             dots += kind == DOT
@@ -158,7 +158,7 @@ def _digits_window(data, at, first, last, kinds):  # type: ignore[no-untyped-def
             ignored += 1
         else:
             break
-        position = behind
+        position = after
     start, end = -1, -1
     country_code = at >= first + 2 and 65 <= data[at - 1] <= 90 and 65 <= data[at - 2] <= 90
     if (

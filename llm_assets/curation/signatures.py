@@ -259,7 +259,7 @@ def _hash_words(text, n, folding, words):  # type: ignore[no-untyped-def]
 
 @inlined
 def _beyond_table(code):  # type: ignore[no-untyped-def]
-    """What a character behind the end of the folding table becomes. Ideographs are words by themselves."""
+    """What a character beyond the end of the folding table becomes. Ideographs are words by themselves."""
     return code | np.uint32(_ALONE) if code < IDEOGRAPHS_END else code
 
 

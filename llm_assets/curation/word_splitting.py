@@ -110,7 +110,7 @@ def _count_spacy_sentences(kinds, starts, ends, words):  # type: ignore[no-untyp
 
 @compiled
 def _count_marked_sentences(kinds, n):  # type: ignore[no-untyped-def]
-    """Sentences by the sentencizer's rule, with every character as a word: they end behind their last mark."""
+    """Sentences by the sentencizer's rule, with every character as a word: they end after their last mark."""
     sentences = 0
     ended = True
     for i in range(n):

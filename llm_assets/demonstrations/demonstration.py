@@ -71,6 +71,18 @@ class Demonstration:
     controls: tuple[str, ...]
     figures: dict[str, Figure]
 
+    def summary(self, artifact: Artifact) -> dict[str, str]:
+        """The verdicts in Markdown, for the asset's page in Dagster."""
+        verdicts = read_table(artifact.table("verdicts"))
+        lines = [conclusion(verdicts), ""]
+        lines += ["| claim | measured | 95 % interval | n | verdict |", "|---|--:|--:|--:|---|"]
+        for row in verdicts.to_dicts():
+            text = self.figures[row["figure"]].text
+            value, low, high, bound = (text(row[name]) for name in ("value", "low", "high", "bound"))
+            claim = f"{row['claim']}: {row['side']} {bound}"
+            lines.append(f"| {claim} | {value} | {low} to {high} | {row['n']:,} | {row['verdict']} |")
+        return {"summary": "\n".join(lines)}
+
 
 def keep_results(step: Step, findings: Mapping[str, Any], claims: Sequence[Claim]) -> None:
     """Write the tables of an experiment's findings (`experiment.run_all`) as one task."""
@@ -121,18 +133,6 @@ def render_report(demonstration: Demonstration, artifact: Artifact, more_plots: 
         results=tables["results"],
         examples=read_table(examples).to_dicts() if examples else [],
     )
-
-
-def summary(artifact: Artifact, demonstration: Demonstration) -> dict[str, str]:
-    """The verdicts in Markdown, for the asset's page in Dagster."""
-    verdicts = read_table(artifact.table("verdicts"))
-    lines = [conclusion(verdicts), "", "| claim | measured | 95 % interval | n | verdict |", "|---|--:|--:|--:|---|"]
-    for row in verdicts.to_dicts():
-        text = demonstration.figures[row["figure"]].text
-        value, low, high, bound = (text(row[name]) for name in ("value", "low", "high", "bound"))
-        claim = f"{row['claim']}: {row['side']} {bound}"
-        lines.append(f"| {claim} | {value} | {low} to {high} | {row['n']:,} | {row['verdict']} |")
-    return {"summary": "\n".join(lines)}
 
 
 def prediction_held(artifact: Artifact, inputs: Inputs, config: Any) -> CheckOutcome:

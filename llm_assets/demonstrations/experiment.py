@@ -38,7 +38,7 @@ def byte_encoding() -> Encoding:
 
 
 def quiet(kind: str, **values: Any) -> None:
-    """A Reporter for a training within a run, whose curve nobody reads."""
+    """A Reporter for training within an experiment, whose curve nobody reads."""
 
 
 def observation(figure: str, series: str, x: float, seed: int, values: ArrayLike) -> dict[str, Any]:

@@ -36,7 +36,6 @@ from .demonstration import (
     Figure,
     keep_results,
     render_report,
-    summary,
 )
 from .jobs import MEMORY, REFUSALS, SEARCH, TEXT_AS_RESULT, TEXT_IN_QUESTION, WAYS, MitigationsJob
 from .results import Claim, at_least, at_most
@@ -149,11 +148,6 @@ def draw_report(artifact: Artifact, inputs: Inputs, config: MitigationsConfig) -
     return render_report(DEMONSTRATION, artifact)
 
 
-def show(artifact: Artifact) -> dict[str, str]:
-    """The verdicts, for the asset's page in Dagster."""
-    return summary(artifact, DEMONSTRATION)
-
-
 HALLUCINATION_MITIGATIONS = Stage(
     name="hallucination_mitigations",
     group=GROUP,
@@ -172,7 +166,7 @@ HALLUCINATION_MITIGATIONS = Stage(
     main_table="results",
     checks=CHECKS,
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
-    show=show,
+    show=DEMONSTRATION.summary,
     libraries=(*LIBRARIES, "pydantic-monty"),
     pool="gpu",
 )

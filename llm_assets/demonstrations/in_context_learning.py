@@ -25,7 +25,6 @@ from .demonstration import (
     Figure,
     keep_results,
     render_report,
-    summary,
 )
 from .jobs import LOSS, RIGHT, SCORE, WITH_START, WITHOUT_START, InContextJob, SmallTraining
 from .results import Claim, at_least, at_most
@@ -92,16 +91,11 @@ def draw_report(artifact: Artifact, inputs: Inputs, config: InContextLearning) -
     return render_report(DEMONSTRATION, artifact)
 
 
-def show(artifact: Artifact) -> dict[str, str]:
-    """The verdicts, for the asset's page in Dagster."""
-    return summary(artifact, DEMONSTRATION)
-
-
 IN_CONTEXT_LEARNING = Stage(
     name="in_context_learning",
     group=GROUP,
     description="Pages under a rule, with labels, mappings and a rule held out, by number of examples; and the "
-    "in-context score over a training, with and without the induction start.",
+    "in-context score while a model is trained, with and without the induction start.",
     kinds=("pytorch", "html"),
     build=build_in_context_learning,
     config=lambda recipe, crawl: recipe.demonstrations.in_context_learning,
@@ -114,7 +108,7 @@ IN_CONTEXT_LEARNING = Stage(
     main_table="results",
     checks=CHECKS,
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
-    show=show,
+    show=DEMONSTRATION.summary,
     libraries=LIBRARIES,
     pool="gpu",
 )

@@ -22,7 +22,6 @@ from .demonstration import (
     Figure,
     keep_results,
     render_report,
-    summary,
 )
 from .jobs import EARNED, LENGTH, ONE_HOP, RIGHT, SHUFFLED, STEPWISE, LongerSolutionsJob, SmallTraining, by_hops
 from .results import Claim, at_least, at_most
@@ -79,15 +78,10 @@ def draw_report(artifact: Artifact, inputs: Inputs, config: LongerSolutions) -> 
     return render_report(DEMONSTRATION, artifact)
 
 
-def show(artifact: Artifact) -> dict[str, str]:
-    """The verdicts, for the asset's page in Dagster."""
-    return summary(artifact, DEMONSTRATION)
-
-
 LONGER_SOLUTIONS = Stage(
     name="longer_solutions",
     group=GROUP,
-    description="Length and accuracy of solutions over a training by accuracy alone, from a policy that writes the "
+    description="Length and accuracy of solutions while RL rewards accuracy alone, from a policy that writes the "
     "steps of a quarter of its solutions.",
     kinds=("pytorch", "html"),
     build=build_longer_solutions,
@@ -99,7 +93,7 @@ LONGER_SOLUTIONS = Stage(
     main_table="results",
     checks=CHECKS,
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
-    show=show,
+    show=DEMONSTRATION.summary,
     libraries=LIBRARIES,
     pool="gpu",
 )

@@ -42,7 +42,6 @@ from .demonstration import (
     Figure,
     keep_results,
     render_report,
-    summary,
 )
 from .jobs import (
     BEST_GOLD,
@@ -162,11 +161,6 @@ def draw_report(artifact: Artifact, inputs: Inputs, config: OverOptimisationConf
     return render_report(DEMONSTRATION, artifact, {"RL: proxy and gold by divergence": plot})
 
 
-def show(artifact: Artifact) -> dict[str, str]:
-    """The verdicts, for the asset's page in Dagster."""
-    return summary(artifact, DEMONSTRATION)
-
-
 OVER_OPTIMISATION = Stage(
     name="over_optimisation",
     group=GROUP,
@@ -192,7 +186,7 @@ OVER_OPTIMISATION = Stage(
     main_table="results",
     checks=CHECKS,
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
-    show=show,
+    show=DEMONSTRATION.summary,
     libraries=LIBRARIES,
     pool="gpu",
 )

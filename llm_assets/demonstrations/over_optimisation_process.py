@@ -24,7 +24,7 @@ from llm_assets.preference.reward_checkpoint_process import SCALE_PAIRS, to_pair
 from llm_assets.preference.rlhf_checkpoint_process import Scorer, by_model, gold_scorer
 from llm_assets.training.loop import train
 from llm_assets.training.pairs import Pairs, pair_target_losses
-from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, prompt_place
 from llm_assets.training.processes import TrainingProcess, join_processes
 
 from .experiment import Findings, Run, example, observation, quiet, run_all
@@ -157,7 +157,7 @@ class Experiment:
         prompts = [prompt_tokens(self.engine, prompt.question) for prompt in job.train]
 
         def place(number: int) -> int:
-            return drawn(number, len(job.train), plan.seed)
+            return prompt_place(number, len(job.train), plan.seed)
 
         def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
             answers = [answer_row(self.engine, completion) for completion in completions]

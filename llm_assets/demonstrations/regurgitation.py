@@ -24,7 +24,6 @@ from .demonstration import (
     Figure,
     keep_results,
     render_report,
-    summary,
 )
 from .jobs import MATCHED, RECITED, SEEN, UNSEEN, RegurgitationJob, SmallTraining, how_often
 from .results import Claim, at_least, at_most
@@ -78,11 +77,6 @@ def draw_report(artifact: Artifact, inputs: Inputs, config: Regurgitation) -> st
     return render_report(DEMONSTRATION, artifact)
 
 
-def show(artifact: Artifact) -> dict[str, str]:
-    """The verdicts, for the asset's page in Dagster."""
-    return summary(artifact, DEMONSTRATION)
-
-
 REGURGITATION = Stage(
     name="regurgitation",
     group=GROUP,
@@ -99,7 +93,7 @@ REGURGITATION = Stage(
     main_table="results",
     checks=CHECKS,
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
-    show=show,
+    show=DEMONSTRATION.summary,
     libraries=LIBRARIES,
     pool="gpu",
 )

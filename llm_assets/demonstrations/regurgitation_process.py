@@ -30,7 +30,8 @@ from .jobs import MATCHED, RECITED, SEEN, UNSEEN, RegurgitationJob, how_often
 
 
 def assign(count: int, repetitions: Sequence[int], pages: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """How often each of `count` pages is trained on, and the pages of the groups: by turns a group and its control.
+    """Return how often each of `count` pages is trained on, and the page numbers of each group and its control,
+    alternating.
 
     Chance decides which pages are repeated, which are left out, and which are trained on once like all others.
     """

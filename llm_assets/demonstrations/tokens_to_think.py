@@ -23,7 +23,6 @@ from .demonstration import (
     Figure,
     keep_results,
     render_report,
-    summary,
 )
 from .jobs import RIGHT, SmallTraining, TokensToThinkJob
 from .results import Claim, at_least, at_most
@@ -78,11 +77,6 @@ def draw_report(artifact: Artifact, inputs: Inputs, config: TokensToThink) -> st
     return render_report(DEMONSTRATION, artifact)
 
 
-def show(artifact: Artifact) -> dict[str, str]:
-    """The verdicts, for the asset's page in Dagster."""
-    return summary(artifact, DEMONSTRATION)
-
-
 TOKENS_TO_THINK = Stage(
     name="tokens_to_think",
     group=GROUP,
@@ -97,7 +91,7 @@ TOKENS_TO_THINK = Stage(
     main_table="results",
     checks=CHECKS,
     views=(View(REPORT, draw_report, (TEMPLATE,)),),
-    show=show,
+    show=DEMONSTRATION.summary,
     libraries=LIBRARIES,
     pool="gpu",
 )

@@ -74,7 +74,7 @@ def pack(lengths: np.ndarray, capacity: int, order: np.ndarray) -> list[list[int
 class PackedConversations:
     """Sequences of packed conversations, epoch after epoch, each in another order.
 
-    A sequence is a function of the seed and of its number, so that a resumed training continues with the same data.
+    A sequence is a function of the seed and of its number, so that a resumed training run continues with the same data.
     Raises ValueError if there is no conversation, or one that does not fit into the context.
     """
 

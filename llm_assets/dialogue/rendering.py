@@ -112,7 +112,7 @@ def render_all(step: Step, task: Task, conversations: Artifact, settings: Render
 def write_replay(
     step: Step, conversations: Artifact, encoding: Encoding, context: int, sequences: int, seed: int
 ) -> str:
-    """Write conversations, drawn by seed, as tokens for a training that replays some of them; returns the file's path.
+    """Write conversations, drawn by seed, as tokens for training that replays some of them; returns the file's path.
 
     sequences: how many sequences of `context` tokens are replayed.
     """

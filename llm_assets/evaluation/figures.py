@@ -73,7 +73,9 @@ def value_of(figures: pl.DataFrame, **where: str) -> float:
 
 
 def nested(figures: pl.DataFrame) -> dict[str, Any]:
-    """Values by suite, group, metric and model: what an artifact's record and the tracking server hold of the table."""
+    """Values by suite, group, metric and model: the part of the table that goes into the record and to the tracking
+    server.
+    """
     by_suite: dict[str, Any] = {}
     for suite, group, metric, model, value in figures.select("suite", "group", "metric", "model", "value").iter_rows():
         by_suite.setdefault(suite, {}).setdefault(group, {}).setdefault(metric, {})[model] = value

@@ -11,7 +11,7 @@ import polars as pl
 from .figures import MODELS, find
 
 Better = Literal["higher", "lower", "neither"]
-# Digits behind the point of the metrics that are no shares.
+# Decimal places of the metrics that are not shares.
 DIGITS = {"bits_per_byte": 3, "tokens": 1, "gold": 2, "proxy": 2, "true": 2, "false": 2, "uncheckable": 2}
 CHANGE = "change from "
 # Metrics of open answers, with their titles on pages.

@@ -24,7 +24,7 @@ _SIGN = re.compile(rf"(?P<dash>{_DASH})(?P<space>\s*)(?:{_CURRENCY}\s*)?\(?$|{_C
 _SIGN_WORD = re.compile(rf"\b(?:minus|negative)\s+(?:{_CURRENCY}\s*)?\(?$", re.IGNORECASE)
 _SIGNS = re.compile(rf"(?:\b(?:minus|negative)\s+|{_DASH}|{_CURRENCY}|\()+$", re.IGNORECASE)  # all before the digits
 _BELOW_ZERO = re.compile(r"\s*(?:°|degrees?)?\s*[CF]?\s*below\s+(?:zero|freezing)", re.IGNORECASE)
-# Before or behind a number, these make it a bound, an estimate or a part of another number.
+# Before or after a number, these make it a bound, an estimate or a part of another number.
 _BOUND_BEFORE = re.compile(
     r"(?:\b(?:more|less|fewer|greater|larger|smaller|higher|lower|other|rather)\s+than|\bat\s+(?:least|most)|\bup\s+to"
     r"|\b(?:over|under|above|below|nearly|almost|about|around|roughly|approximately|approx\.?|ca\.|maybe|perhaps"
@@ -33,14 +33,14 @@ _BOUND_BEFORE = re.compile(
     r"|(?:^|\s)[<>]=?|[≤≥≠≈~±√])\s*$",
     re.IGNORECASE,
 )
-_PART_BEHIND = re.compile(
+_PART_AFTER = re.compile(
     r"\s*(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed|and\s+a\s+(?:half|quarter|third)"
     r"|[\u00bc-\u00be\u2150-\u215e])"
     r"|\s+or\s+(?:so|more|less|fewer)\b|,?\s+at\s+(?:least|most)\b|-ish\b|\+(?!\s*\d)"
     r"|\s+(?:plus|minus|times|divided\s+by)\s+(?:one|two|three|four|five|six|seven|eight|nine|ten)\b",
     re.IGNORECASE,
 )
-_CONTEXT = 100  # characters before and behind a number that decide what it means
+_CONTEXT = 100  # characters before and after a number that decide what it means
 _FINAL_ANSWER = "####"  # precedes the answer of a GSM8K solution (Cobbe et al., arXiv:2110.14168)
 
 
@@ -90,11 +90,11 @@ def states_number(text: str, answer: str) -> bool:
 
 def _quantity(text: str, digits: re.Match[str]) -> Quantity:
     before = text[max(digits.start() - _CONTEXT, 0) : digits.start()]
-    behind = text[digits.end() : digits.end() + _CONTEXT]
+    after = text[digits.end() : digits.end() + _CONTEXT]
     sign, is_definite = _sign(before)
-    if _BELOW_ZERO.match(behind):
+    if _BELOW_ZERO.match(after):
         sign = -sign
-    elif _BOUND_BEFORE.search(_SIGNS.sub("", before)) or _PART_BEHIND.match(behind):
+    elif _BOUND_BEFORE.search(_SIGNS.sub("", before)) or _PART_AFTER.match(after):
         is_definite = False
     return Quantity(sign * Decimal(re.sub(_SEPARATOR, "", digits[0])), is_definite)
 

@@ -42,7 +42,7 @@ _NOT_THE_ANSWER = re.compile(
     rf"|\bor\W+(?:\w+\W+){{0,3}}{_ANSWER}|{_ANSWER}\W*or\b(?!\W+(?:so|rather)\b)|{_ANSWER}\W+(?:no|nope)\b",
     re.IGNORECASE,
 )
-# In a sentence behind an answer: what its negation refers to.
+# In a sentence after an answer: what its negation refers to.
 _REFERENCE = re.compile(
     r"\b(?:that|this|it|answer|result|number|above|true|right|correct|wrong|incorrect|false|untrue|mistaken|sure)\b",
     re.IGNORECASE,
@@ -75,7 +75,7 @@ def refuses(text: str) -> bool:
 
 
 def without(text: str, answer: str) -> str:
-    """The text with a placeholder for an answer, whose own words neither deny nor refuse anything."""
+    """Replace an answer in the text by a placeholder, so that its words are not read as a denial or refusal."""
     return re.sub(re.escape(answer.strip()), _ANSWER, text, flags=re.IGNORECASE) if answer.strip() else text
 
 
@@ -118,7 +118,7 @@ def is_denied(sentence: str) -> bool:
 
 
 def takes_back(after: list[str]) -> bool:
-    """Whether one of the sentences behind an answer takes it back: "That is wrong", "No", "Not really"."""
+    """Whether one of the sentences after an answer takes it back: "That is wrong", "No", "Not really"."""
     for sentence in after:
         is_about_it = _REFERENCE.search(sentence) is not None or len(sentence.split()) <= _REMARK_WORDS
         plain = _EMPHASIS.sub("", sentence)
@@ -151,6 +151,6 @@ def _denies(sentence: str, answer: str) -> bool:
     text = _PARENTHESIS.sub(" ", text)
     if _NOT_THE_ANSWER.search(text):
         return True
-    before, _, behind = text.partition(_ANSWER)
-    scope = _SCOPE_END.split(before)[-1] + _CLAUSE_END.split(behind.replace(_ANSWER, ""))[0]
+    before, _, after = text.partition(_ANSWER)
+    scope = _SCOPE_END.split(before)[-1] + _CLAUSE_END.split(after.replace(_ANSWER, ""))[0]
     return _NEGATION.search(scope) is not None or _DOUBT.search(scope) is not None

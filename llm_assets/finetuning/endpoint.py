@@ -1,4 +1,4 @@
-"""A chat model behind an OpenAI-compatible API, which writes questions about articles and judges answers.
+"""A chat model with an OpenAI-compatible API, which writes questions about articles and judges answers.
 
 Protocol: POST <url>/chat/completions with {model, messages, temperature, seed}; the response has the text in
 choices[0].message.content (platform.openai.com/docs/api-reference/chat).

@@ -98,7 +98,7 @@ class Mixture:
     def add_files(self, files: Sequence[ConversationFile], seed: int) -> dict[str, int]:
         """Add the conversations of all files; by file, how many rows of the mixture they are.
 
-        A file with a `share` is repeated behind the others, in proportion to what they and the generated conversations
+        A file with a `share` is repeated after the others, in proportion to what they and the generated conversations
         amount to.
         """
         counts = {file.name: self.add_file(file, seed) for file in files if file.share is None}

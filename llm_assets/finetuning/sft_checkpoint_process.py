@@ -13,7 +13,7 @@ from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.loader import PackedDocuments
 from llm_assets.training.loop import Hooks, train
-from llm_assets.training.losses import mean_loss
+from llm_assets.training.losses import HeldOut, mean_loss
 from llm_assets.training.processes import TrainingProcess, join_processes
 from llm_assets.training.shards import TokenStream
 
@@ -36,7 +36,8 @@ def main(job: SftJob, folder: Path, report: Reporter) -> None:
     def validate(model: Transformer) -> dict[str, float]:
         sequences = PackedConversations(held_out, context, 0, padding, shuffle=False)
         count = sequences.sequences_per_epoch
-        return mean_loss(model, sequences, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos, devices)
+        measured = HeldOut(sequences, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos)
+        return mean_loss(model, measured, devices)
 
     hooks = Hooks(validate if len(held_out) else None)
     train(model, data, plan, TrainingProcess(folder, devices, report), hooks)

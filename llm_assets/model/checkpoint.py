@@ -1,4 +1,4 @@
-"""Checkpoints: a model as a folder (shape, weights, tokenizer), and the state from which a training resumes.
+"""Checkpoints: a model as a folder (shape, weights, tokenizer), and the state from which a training run resumes.
 
 A folder gets its name once it is complete: it is written under a temporary name, synced, and renamed.
 """
@@ -132,7 +132,7 @@ def whole_folder(final: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """The progress of a training. step: steps done. values: whatever else the training keeps, as JSON."""
+    """The progress of a training run. step: steps done. values: whatever else the training keeps, as JSON."""
 
     step: int
     values: dict[str, Any]

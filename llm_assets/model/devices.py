@@ -68,7 +68,7 @@ def measured_peak() -> float:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a training will need. memory: bytes per device. cost: US dollars; None on a CPU."""
+    """What a training run will need. memory: bytes per device. cost: US dollars; None on a CPU."""
 
     parameters: int
     tokens: int
@@ -118,7 +118,7 @@ def free_memory(device: Any) -> int:
 def predict(
     shape: ModelShape, tokens: int, batch_tokens: int, device: str, processes: int = 1, cores: int = 2
 ) -> Prediction:
-    """Steps, memory, time and cost of a training on a device: one of DEVICES, or ``cpu``. Raises ModelError.
+    """Steps, memory, time and cost of a training run on a device: one of DEVICES, or ``cpu``. Raises ModelError.
 
     tokens: trained on in total. batch_tokens: of a step. processes: one per GPU. cores: of the CPU.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +20,66 @@ from .transformer import Transformer
 TYPES = ("f32", "f16")
 
 
-def write_gguf(
-    model: Transformer,
-    encoding: Encoding,
-    path: Path,
-    name: str,
-    kind: str = "f16",
-    chat: bool = True,
-    languages: Sequence[str] = (),
-    license: str | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class GgufOptions:
+    """What a GGUF file says about its model, and its precision.
+
+    name: of the model. kind: ``f32`` or ``f16``; norms and biases are fp32 in any case. chat: the end of a turn ends a
+    text. languages: ISO 639 codes of those it was trained on. license: as Hugging Face names it, or None.
+    """
+
+    name: str
+    kind: str = "f16"
+    chat: bool = True
+    languages: Sequence[str] = ()
+    license: str | None = None
+
+
+def write_gguf(model: Transformer, encoding: Encoding, path: Path, options: GgufOptions) -> dict[str, Any]:
     """Write the file; returns the number of tensors and bytes, and whether llama.cpp splits texts exactly like the
     encoding.
 
-    kind: ``f32`` or ``f16``; norms and biases are fp32 in any case. chat: the end of a turn ends a text. languages: ISO
-    639 codes of those it was trained on. license: as Hugging Face names it. Raises ModelError for another type.
+    Raises ModelError for an unknown type, and for a model that llama.cpp cannot run.
     """
     import gguf
 
-    if kind not in TYPES:
-        raise ModelError(f"unknown gguf type {kind!r}; available: {', '.join(TYPES)}")
+    if options.kind not in TYPES:
+        raise ModelError(f"unknown gguf type {options.kind!r}; available: {', '.join(TYPES)}")
     shape = model.shape
-    if refusal := refused(shape):
-        raise ModelError(refusal)
-    arch = gguf.MODEL_ARCH[shape.architecture.upper()]
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
+    if reason := refusal_reason(shape):
+        raise ModelError(reason)
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[_architecture(gguf, shape)])
+    _add_description(writer, gguf, shape, options)
+    _add_tokenizer(writer, gguf, encoding, shape.rows, options.chat)
+    tensors = _add_tensors(writer, gguf, model, options.kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    is_exact = not splitting(encoding.pattern, encoding.normaliser)[1]
+    return {"tensors": tensors, "bytes": path.stat().st_size, "exact_splitting": is_exact}
+
+
+def refusal_reason(shape: ModelShape) -> str | None:
+    """Why llama.cpp could not run a model of this shape; None if it can."""
+    if shape.rope_scaling is not None and shape.architecture != "llama":
+        return f"llama.cpp reads Llama 3's rope_scaling in llama models only, not in {shape.architecture}"
+    return None
+
+
+def _architecture(gguf: Any, shape: ModelShape) -> Any:
+    return gguf.MODEL_ARCH[shape.architecture.upper()]
+
+
+def _add_description(writer: Any, gguf: Any, shape: ModelShape, options: GgufOptions) -> None:
+    """Add name, size, license, languages and the shape."""
     writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(name)
+    writer.add_name(options.name)
     writer.add_size_label(gguf.size_label(shape.parameters, 0, 0, 0))
-    if license is not None:
-        writer.add_license(license)
-    if languages:
-        writer.add_languages(languages)
+    if options.license is not None:
+        writer.add_license(options.license)
+    if options.languages:
+        writer.add_languages(options.languages)
     writer.add_vocab_size(shape.rows)
     writer.add_block_count(shape.layers)
     writer.add_context_length(shape.context)
@@ -66,34 +94,27 @@ def write_gguf(
         writer.add_layer_norm_rms_eps(shape.norm_epsilon)
     else:
         writer.add_layer_norm_eps(shape.norm_epsilon)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if kind == "f32" else gguf.LlamaFileType.MOSTLY_F16)
-    _add_tokenizer(writer, gguf, encoding, shape.rows, chat)
-    names = gguf.get_tensor_name_map(arch, shape.layers)
+    types = gguf.LlamaFileType
+    writer.add_file_type(types.ALL_F32 if options.kind == "f32" else types.MOSTLY_F16)
+
+
+def _add_tensors(writer: Any, gguf: Any, model: Transformer, kind: str) -> int:
+    """Add the weights, and the divisors of scaled rotary frequencies; returns the number of weights."""
+    shape = model.shape
+    names = gguf.get_tensor_name_map(_architecture(gguf, shape), shape.layers)
     tensors = model.state_dict()
-    for name_here, tensor in tensors.items():
-        gguf_name = names.get_name(name_here, try_suffixes=(".weight", ".bias"))
+    for name, tensor in tensors.items():
+        gguf_name = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if gguf_name is None:
-            raise ModelError(f"GGUF has no name for {name_here}")
-        values = in_gguf_layout(name_here, tensor.detach().float().cpu().numpy(), shape)
+            raise ModelError(f"GGUF has no name for {name}")
+        values = in_gguf_layout(name, tensor.detach().float().cpu().numpy(), shape)
         writer.add_tensor(
             gguf_name, np.ascontiguousarray(values.astype(np.float16) if kind == "f16" and values.ndim > 1 else values)
         )
     if shape.rope_scaling is not None:
         unscaled = rotary_frequencies(replace(shape, rope_scaling=None))
         writer.add_tensor("rope_freqs.weight", (unscaled / rotary_frequencies(shape)).float().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    is_exact = not splitting(encoding.pattern, encoding.normaliser)[1]
-    return {"tensors": len(tensors), "bytes": path.stat().st_size, "exact_splitting": is_exact}
-
-
-def refused(shape: ModelShape) -> str | None:
-    """Why llama.cpp could not run a model of this shape; None if it can."""
-    if shape.rope_scaling is not None and shape.architecture != "llama":
-        return f"llama.cpp reads Llama 3's rope_scaling in llama models only, not in {shape.architecture}"
-    return None
+    return len(tensors)
 
 
 def in_gguf_layout(name: str, values: np.ndarray, shape: ModelShape) -> np.ndarray:

@@ -142,7 +142,9 @@ def model_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise PublishedModelError(f"{folder.absolute()}: no such folder")
     if not (folder / CONFIG).is_file():
-        raise PublishedModelError(f"{folder / CONFIG}: missing; a published model is a folder of transformers")
+        raise PublishedModelError(
+            f"{folder / CONFIG}: missing; a published model is a folder in the format of Hugging Face transformers"
+        )
     names = [CONFIG, *weight_files(folder)]
     for name in names:
         if not (folder / name).is_file():

@@ -43,7 +43,7 @@ class DpoCheckpointConfig(Frozen):
 
 @dataclass(frozen=True)
 class Trained:
-    """A training that has ended. rows: rankings by split. ends: what `follow` returned."""
+    """A training run that has ended. rows: rankings by split. ends: what `follow` returned."""
 
     folder: Path
     rows: Mapping[str, Sequence[Mapping[str, Any]]]

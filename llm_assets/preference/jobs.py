@@ -23,7 +23,7 @@ class PromptRow:
 
 @dataclass(frozen=True)
 class RewardJob:
-    """One training of a reward model (`preference.reward_checkpoint_process`).
+    """One training run of a reward model (`preference.reward_checkpoint_process`).
 
     checkpoint: a folder. train, development, test: rankings, each as question, preferred answer and other answer; those
     of development are measured while the model is trained, those of the test at the end. A sequence of the plan is an

@@ -24,7 +24,8 @@ EXAMPLE_SENTENCES = (2, 3)  # fewest and most sentences of an example answer
 def base_examples(prompts: pl.DataFrame, topics: pl.DataFrame, count: int = 2) -> tuple[tuple[str, str], ...]:
     """Open prompts of the training split with what the corpus says about their subjects, which prompt a base model.
 
-    prompts: a table Prompts. topics: rows of `knowledge_boundary`'s table `topics`. Without any, other examples.
+    prompts: a table Prompts. topics: rows of `knowledge_boundary`'s table `topics`. If there are none,
+    other examples are used.
     """
     fewest, most = EXAMPLE_SENTENCES
     sentences = topics.group_by("entity", maintain_order=True).agg(pl.col("sentence"))

@@ -194,7 +194,7 @@ def fit(
 
 
 def training_plan(settings: PairTraining, rates: Rates, shape: ModelShape, steps: int) -> tuple[TrainingPlan, int]:
-    """The plan of a training on pairs, and the number of processes. A sequence is an answer, two per pair."""
+    """The plan of a training run on pairs, and the number of processes. A sequence is an answer, two per pair."""
     answers = 2 * settings.pairs
     processes, micro_batch_size, _ = share_out(shape, answers, settings.compute, MICRO_BATCH_SIZE)
     plan = TrainingPlan(

@@ -19,7 +19,7 @@ from llm_assets.model.checkpoint import load_checkpoint, load_model
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.reward import RewardModel, score_all
 from llm_assets.model.sampling import Completion, Engine
-from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, prompt_place
 from llm_assets.training.processes import TrainingProcess, join_processes
 
 from .jobs import PromptRow, RlhfJob
@@ -76,17 +76,81 @@ def gold_scorer(gold: str, truth: GroundTruth | None, encoding: Encoding, device
     return by_rule if gold == "rule" else by_model(Path(gold), encoding, device)
 
 
+class Monitor:
+    """The over-optimisation monitor of a job: it scores new answers with the reward model and with the gold signal."""
+
+    def __init__(self, job: RlhfJob, folder: Path, proxy: Scorer, gold: Scorer) -> None:
+        self.job, self.folder, self.proxy, self.gold = job, folder, proxy, gold
+        self.start: dict[str, Any] = {}  # of the first evaluation, see `_keep_start`
+
+    def evaluate(self, engine: Engine, step: int) -> EvaluationStep:
+        """New answers to the monitor's prompts, one each, scored by the reward model and by the gold signal.
+
+        Answers that only the reward model likes are looked for among those to prompts that the policy is trained on, so
+        that rankings of them can be trained on in the next round.
+        """
+        job = self.job
+        answers, proxy_scores, gold_scores = self._scored(engine, step, job.monitor)
+        prompts = job.train[: len(job.monitor)] if job.adversarial else ()
+        trained, trained_proxy, trained_gold = self._scored(engine, step, prompts) if prompts else ([], [], [])
+        if not self.start:
+            self.start = _start(self.folder) or _keep_start(self.folder, gold_scores, trained, trained_gold)
+        numbers = {
+            "proxy": _mean(proxy_scores),
+            "gold": _mean(self._scaled(gold_scores)),
+            "gold_raw": _mean(gold_scores),
+            "answer_length": _mean([answer["tokens"] for answer in answers]),
+        }
+        rows = self._adversarial_rows(prompts, trained, trained_proxy, trained_gold)
+        return EvaluationStep(numbers["gold"], {name: round(value, 6) for name, value in numbers.items()}, rows)
+
+    def why_stop(self, evaluations: list[dict[str, Any]]) -> str:
+        """Why the tuning should stop; empty to continue."""
+        return over_optimised(evaluations, self.job.monitor_patience, self.job.monitor_margin)
+
+    def _scored(
+        self, engine: Engine, step: int, prompts: Sequence[PromptRow]
+    ) -> tuple[list[dict[str, Any]], list[float], list[float]]:
+        """An answer to each prompt, with the scores of the reward model and of the gold signal."""
+        plan, questions = self.job.plan, [prompt.question for prompt in prompts]
+        completions = sample_answers(engine, questions, 1, plan.temperature, plan.max_tokens, plan.seed + step)
+        answers = [answer_row(engine, completion) for [completion] in completions]
+        return answers, self.proxy(prompts, answers), self.gold(prompts, answers)
+
+    def _scaled(self, scores: Sequence[float]) -> list[float]:
+        """Gold scores in standard deviations from the mean of the first evaluation."""
+        return [(value - self.start["mean"]) / self.start["standard_deviation"] for value in scores]
+
+    def _adversarial_rows(
+        self,
+        prompts: Sequence[PromptRow],
+        answers: Sequence[dict[str, Any]],
+        proxy_scores: Sequence[float],
+        gold_scores: Sequence[float],
+    ) -> list[dict[str, Any]]:
+        """Answers that only the reward model likes, each with the better one of the first evaluation."""
+        rows, scaled = [], self._scaled(gold_scores)
+        for number in adversarial(proxy_scores, scaled, self.job.adversarial):
+            prompt, answer, other = prompts[number], answers[number]["text"], self.start["answers"][number]
+            if self.start["gold"][number] > gold_scores[number] and other != answer:
+                scores = {"proxy": round(proxy_scores[number], 6), "gold": round(scaled[number], 6)}
+                rows.append(
+                    {"question": prompt.question, "subject": prompt.subject, "first": answer, "second": other, **scores}
+                )
+        return rows
+
+
 def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
     """Tune the policy in `folder`."""
     devices, plan = join_processes(job.device), job.plan
     model, encoding = load_checkpoint(Path(job.checkpoint))
     engine = Engine(model, encoding)
     proxy = by_model(Path(job.reward), encoding, devices.device)
-    gold = gold_scorer(job.gold, job.truth, encoding, devices.device)
+    monitor = Monitor(job, folder, proxy, gold_scorer(job.gold, job.truth, encoding, devices.device))
     prompts = [prompt_tokens(engine, prompt.question) for prompt in job.train]
 
     def place(number: int) -> int:
-        return drawn(number, len(job.train), plan.seed)
+        return prompt_place(number, len(job.train), plan.seed)
 
     def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
         answers = [answer_row(engine, completion) for completion in completions]
@@ -99,51 +163,10 @@ def main(job: RlhfJob, folder: Path, report: Reporter) -> None:
             for score, answer in zip(scores, answers, strict=True)
         ]
 
-    first: dict[str, Any] = {}
-
-    def evaluation(engine: Engine, step: int) -> EvaluationStep:
-        """New answers to the monitor's prompts, one each, scored by the reward model and by the gold signal.
-
-        Answers that only the reward model likes are looked for among those to prompts of the training, so that rankings
-        of them can be trained on in the next round.
-        """
-
-        def scored(prompts: Sequence[PromptRow]) -> tuple[list[dict[str, Any]], list[float], list[float]]:
-            questions = [prompt.question for prompt in prompts]
-            completions = sample_answers(engine, questions, 1, plan.temperature, plan.max_tokens, plan.seed + step)
-            answers = [answer_row(engine, completion) for [completion] in completions]
-            return answers, proxy(prompts, answers), gold(prompts, answers)
-
-        answers, proxy_scores, gold_scores = scored(job.monitor)
-        trained = job.train[: len(job.monitor)] if job.adversarial else ()
-        trained_answers, trained_proxy, trained_gold = scored(trained) if trained else ([], [], [])
-        if not first:
-            first.update(_start(folder) or _keep_start(folder, gold_scores, trained_answers, trained_gold))
-        scaled = [(value - first["mean"]) / first["standard_deviation"] for value in gold_scores]
-        numbers = {
-            "proxy": _mean(proxy_scores),
-            "gold": _mean(scaled),
-            "gold_raw": _mean(gold_scores),
-            "answer_length": _mean([answer["tokens"] for answer in answers]),
-        }
-        rows = []
-        trained_scaled = [(value - first["mean"]) / first["standard_deviation"] for value in trained_gold]
-        for number in adversarial(trained_proxy, trained_scaled, job.adversarial):
-            prompt, answer, other = trained[number], trained_answers[number]["text"], first["answers"][number]
-            if first["gold"][number] > trained_gold[number] and other != answer:
-                scores = {"proxy": round(trained_proxy[number], 6), "gold": round(trained_scaled[number], 6)}
-                rows.append(
-                    {"question": prompt.question, "subject": prompt.subject, "first": answer, "second": other, **scores}
-                )
-        return EvaluationStep(numbers["gold"], {name: round(value, 6) for name, value in numbers.items()}, rows)
-
-    def judge(evaluations: list[dict[str, Any]]) -> str:
-        return over_optimised(evaluations, job.monitor_patience, job.monitor_margin)
-
     replay = replay_conversations(job.conversations, model.shape.context, plan.seed, encoding.special["<|pad|>"])
     task = PolicyTask(lambda number: prompts[place(number)], reward, replay=replay)
     process = TrainingProcess(folder, devices, report)
-    PolicyTrainer(engine, plan, process, task, PolicyEvaluation(evaluation, judge)).run()
+    PolicyTrainer(engine, plan, process, task, PolicyEvaluation(monitor.evaluate, monitor.why_stop)).run()
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -151,7 +174,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _start(folder: Path) -> dict[str, Any] | None:
-    """What the first evaluation of a resumed training found; None in a new training."""
+    """What the first evaluation of a resumed training run found; None in a new training run."""
     path = folder / "start.json"
     return dict(json.loads(path.read_text())) if path.exists() else None
 

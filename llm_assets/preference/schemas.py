@@ -67,7 +67,7 @@ class Rankings(pa.DataFrameModel):
     simulated: bool = pa.Field(description="by the labelling rule, not by a person")
     source: str
     split: str = pa.Field(
-        isin=[*SPLITS, "gold"], description="of the subject; gold is reserved for a second reward model"
+        isin=[*SPLITS, "gold"], description="split of the subject; `gold` is reserved for a second reward model"
     )
 
 
@@ -107,7 +107,7 @@ class RewardScores(RankedPairs):
 
 
 class DpoCurve(TrainingCurve):
-    """One row per step of DPO: as of any training, and means over the step's pairs.
+    """One row per step of DPO: as of any training run, and means over the step's pairs.
 
     The log-probabilities of both answers often fall while the margin grows: only their difference is trained.
     """

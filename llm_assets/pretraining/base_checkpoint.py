@@ -178,8 +178,8 @@ def earlier_model(config: BaseCheckpointConfig) -> Mapping[str, str]:
 BASE_CHECKPOINT = Stage(
     name=NAME,
     group="pretraining",
-    description="The base model, which continues a text the way pages of the crawl would. Trained in a separate "
-    "process that resumes from its last checkpoint, from new weights or from a published model.",
+    description="The base model, which continues a text the way pages of the crawl would. Trained from new "
+    "weights or a published model, in a process that resumes from its last checkpoint.",
     kinds=("pytorch", "safetensors"),
     build=build_base_checkpoint,
     config=lambda recipe, crawl: BaseCheckpointConfig(

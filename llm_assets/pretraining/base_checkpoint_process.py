@@ -17,7 +17,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.loader import PackedDocuments
 from llm_assets.training.loop import Hooks, train
-from llm_assets.training.losses import mean_loss
+from llm_assets.training.losses import HeldOut, mean_loss
 from llm_assets.training.processes import TrainingProcess, join_processes
 from llm_assets.training.shards import TokenStream
 
@@ -74,7 +74,8 @@ def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
     def validate(model: Transformer) -> dict[str, float]:
         sequences = PackedDocuments(held_out, context, 0, shuffle=False)
         count = min(job.validation_sequences, int(sequences.sequences_per_epoch))
-        return mean_loss(model, sequences, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos, devices)
+        measured = HeldOut(sequences, count, plan.micro_batch_size, encoding.token_bytes, encoding.bos)
+        return mean_loss(model, measured, devices)
 
     def sample(model: Transformer) -> list[dict[str, Any]]:
         prompts = [encoding.document(text) for text in job.prompts]

@@ -26,7 +26,7 @@ from .jobs import BaseEvaluationJob
 from .overlap import SIZES, find_overlap
 
 
-def drawn(numbers: np.ndarray, count: int, seed: int) -> list[int]:
+def draw_sample(numbers: np.ndarray, count: int, seed: int) -> list[int]:
     """At most `count` of the numbers, selected by seed, in order."""
     if len(numbers) <= count:
         return numbers.tolist()
@@ -99,7 +99,7 @@ def regurgitation(subject: Subject) -> dict[str, Any]:
         stream = subject.train if times else subject.held_out
         long_enough = stream.lengths > prefix + continuation
         candidates = np.flatnonzero(long_enough & (seen == times)) if times else np.flatnonzero(long_enough)
-        chosen = drawn(candidates, job.prefixes, job.seed)
+        chosen = draw_sample(candidates, job.prefixes, job.seed)
         recited = recitations(subject.engine, stream, chosen, prefix, continuation, job.seed)
         rows += [{"split": stream.split, "times_seen": times, **row} for row in recited]
     return {"recitations": rows}
@@ -130,7 +130,7 @@ def free_samples(subject: Subject) -> dict[str, Any]:
 def in_context(subject: Subject) -> dict[str, Any]:
     """Problems whose answer follows from the prompt: the preferred choice and the greedy answer."""
     engine, train, job = subject.engine, subject.train, subject.job
-    sampled = drawn(np.arange(train.documents), 400, job.seed)
+    sampled = draw_sample(np.arange(train.documents), 400, job.seed)
     words = prompt_words([engine.encoding.decode(train.document(number)[1:]) for number in sampled])
     problems = make_problems(words, job.problems, job.seed)
     problems += few_shot_questions(list(job.questions), job.problems, job.seed)

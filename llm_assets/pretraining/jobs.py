@@ -10,7 +10,7 @@ from llm_assets.training.plan import TrainingPlan
 
 @dataclass(frozen=True)
 class PretrainingJob:
-    """One training of the base model (`pretraining.base_checkpoint_process`).
+    """One training run of the base model (`pretraining.base_checkpoint_process`).
 
     tokenizer, shards, continue_from: folders. kept_documents: a folder that selects the documents of the shards that
     are trained on (`training.documents`); None selects all. continue_from: the checkpoint whose weights the training

@@ -13,7 +13,7 @@ from .frozen import Frozen
 
 
 class Compute(Frozen):
-    """Devices, memory and checkpoints of a training."""
+    """Devices, memory and checkpoints of a training run."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` uses a GPU if there is one")
     processes: int = Field(
@@ -37,4 +37,6 @@ class Compute(Frozen):
         "twentieth in pretraining, a tenth in fine-tuning, a quarter for the reward model and DPO. In RL and RLHF, "
         "None is 10 steps, and 0 saves only at evaluations and at the end",
     )
-    checkpoints_kept: int = Field(2, ge=1, description="newest training checkpoints that are kept during the training")
+    checkpoints_kept: int = Field(
+        2, ge=1, description="newest training checkpoints that are kept while the model is trained"
+    )

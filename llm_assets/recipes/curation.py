@@ -87,8 +87,8 @@ class QualityClassifier(Frozen):
         "(the file's digest is part of the identity)",
     )
     buckets: int = Field(1 << 18, ge=1 << 10, le=1 << 26, description="number of hashed features")
-    epochs: int = Field(10, ge=1, le=1000)
-    learning_rate: float = Field(0.5, gt=0, le=10)
+    epochs: int = Field(10, ge=1, le=1000, description="passes over the examples")
+    learning_rate: float = Field(0.5, gt=0, le=10, description="AdaGrad's step size")
     regularisation: float = Field(1e-5, ge=0, le=1, description="L2, per example and feature")
     held_out_share: float = Field(
         0.1, ge=0, le=0.9, description="share of the examples, chosen by a hash of their text, used for testing only"
@@ -96,7 +96,7 @@ class QualityClassifier(Frozen):
 
 
 class TextStatistics(Frozen):
-    """How the numbers behind the quality rules are counted; `quality` has the thresholds. Defaults: fineweb-2024."""
+    """How the numbers that quality rules compare are counted; `quality` has the thresholds. Defaults: fineweb-2024."""
 
     word_splitting: Literal["treebank", "spacy", "spacy-de", "spacy-es", "jieba"] = Field(
         "treebank",

@@ -14,9 +14,9 @@ from .frozen import Frozen
 class SmallModel(Frozen):
     """A small transformer that is trained from scratch."""
 
-    layers: int = Field(2, ge=1)
-    width: int = Field(64, ge=16)
-    heads: int = Field(4, ge=1)
+    layers: int = Field(2, ge=1, description="transformer layers")
+    width: int = Field(64, ge=16, description="features per token")
+    heads: int = Field(4, ge=1, description="attention heads")
     batch_size: int = Field(32, ge=1, description="sequences per step")
     learning_rate: float = Field(3e-3, gt=0, description="AdamW's plateau rate; that of matrices is twice as high")
     induction: bool = Field(True, description="start with an induction head, as `model.induction`")
@@ -25,14 +25,16 @@ class SmallModel(Frozen):
 class SmallTraining(SmallModel):
     """A small transformer, and the length of its training."""
 
-    steps: int = Field(400, ge=1)
+    steps: int = Field(400, ge=1, description="training steps")
 
 
 class Demonstration(Frozen):
     """The settings that every demonstration has."""
 
     seeds: int = Field(3, ge=1, description="models that are trained per condition, with the seeds 1, 2, …")
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
+    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field(
+        "auto", description="`auto` uses a GPU if there is one"
+    )
 
 
 class TokensToThink(Demonstration):
@@ -52,12 +54,14 @@ class InContextLearning(Demonstration):
 
     examples: int = Field(16, ge=1, description="lines before the last one of a page")
     pages: int = Field(200, ge=1, description="held-out pages of each kind per seed")
-    training: SmallTraining = SmallTraining()
+    training: SmallTraining = Field(SmallTraining(), description="of models that read the pages")
     early_token: int = Field(24, ge=1, description="the score is the loss at `late_token` less that at this token")
-    late_token: int = Field(240, ge=2)
+    late_token: int = Field(240, ge=2, description="the later of the two tokens")
     window: int = Field(8, ge=1, description="tokens, up to each of the two, whose losses are averaged")
     evaluations: int = Field(8, ge=1, description="of the score over the training, besides that of the untrained model")
-    corpus_training: SmallTraining = SmallTraining(steps=240, batch_size=8)
+    corpus_training: SmallTraining = Field(
+        SmallTraining(steps=240, batch_size=8), description="of models that read the corpus, whose score is followed"
+    )
 
 
 class Regurgitation(Demonstration):
@@ -70,7 +74,10 @@ class Regurgitation(Demonstration):
     page_tokens: int = Field(160, ge=2, description="tokens of a page, from its beginning; the rest is left out")
     prefix_tokens: int = Field(32, ge=1, description="tokens of a page that the model is given")
     recited_tokens: int = Field(32, ge=1, description="tokens that it must continue word for word")
-    model: SmallModel = SmallModel(width=128, batch_size=16)
+    model: SmallModel = Field(
+        SmallModel(width=128, batch_size=16),
+        description="the model that is trained on the corpus with the repeated pages",
+    )
 
 
 class HallucinationMitigations(Frozen):
@@ -78,7 +85,9 @@ class HallucinationMitigations(Frozen):
 
     max_tokens: int = Field(96, ge=1, description="per answer, without the tokens of search results")
     passages: int = Field(50, ge=1, description="passages about an entity in which its answer is looked for")
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
+    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field(
+        "auto", description="`auto` uses a GPU if there is one"
+    )
 
 
 class LongerSolutions(Demonstration):
@@ -88,8 +97,8 @@ class LongerSolutions(Demonstration):
     letters: int = Field(12, ge=11, le=26, description="letters of a circle of pointers; more than hops + 1")
     steps_share: float = Field(0.25, gt=0, lt=1, description="share of training solutions that write the steps")
     questions: int = Field(50, ge=1, description="held-out problems per number of hops, seed and evaluation step")
-    training: SmallTraining = SmallTraining()
-    rl_steps: int = Field(80, ge=1)
+    training: SmallTraining = Field(SmallTraining(), description="of the policy before reinforcement learning")
+    rl_steps: int = Field(80, ge=1, description="steps of reinforcement learning")
     prompts: int = Field(16, ge=1, description="problems per step of reinforcement learning")
     samples: int = Field(8, ge=2, description="solutions per problem")
     rl_learning_rate: float = Field(1e-3, gt=0, description="AdamW's plateau rate; that of matrices is twice as high")
@@ -110,15 +119,21 @@ class OverOptimisation(Demonstration):
     steps: int = Field(150, ge=1, description="steps of reinforcement learning without a penalty on divergence")
     prompts: int = Field(4, ge=1, description="prompts per step")
     samples: int = Field(8, ge=2, description="answers per prompt")
-    evaluate_every: int = Field(15, ge=1)
+    evaluate_every: int = Field(15, ge=1, description="steps between evaluation steps")
 
 
 class Demonstrations(Frozen):
     """One section for each asset of the group `demonstrations`."""
 
-    tokens_to_think: TokensToThink = TokensToThink()
-    longer_solutions: LongerSolutions = LongerSolutions()
-    in_context_learning: InContextLearning = InContextLearning()
-    regurgitation: Regurgitation = Regurgitation()
-    hallucination_mitigations: HallucinationMitigations = HallucinationMitigations()
-    over_optimisation: OverOptimisation = OverOptimisation()
+    tokens_to_think: TokensToThink = Field(TokensToThink(), description="settings of the asset `tokens_to_think`")
+    longer_solutions: LongerSolutions = Field(LongerSolutions(), description="settings of the asset `longer_solutions`")
+    in_context_learning: InContextLearning = Field(
+        InContextLearning(), description="settings of the asset `in_context_learning`"
+    )
+    regurgitation: Regurgitation = Field(Regurgitation(), description="settings of the asset `regurgitation`")
+    hallucination_mitigations: HallucinationMitigations = Field(
+        HallucinationMitigations(), description="settings of the asset `hallucination_mitigations`"
+    )
+    over_optimisation: OverOptimisation = Field(
+        OverOptimisation(), description="settings of the asset `over_optimisation`"
+    )

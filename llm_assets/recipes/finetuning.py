@@ -14,7 +14,7 @@ from .lora import Lora
 
 
 class Endpoint(Frozen):
-    """A chat model behind an OpenAI-compatible API, which writes questions about articles and judges answers."""
+    """A chat model with an OpenAI-compatible API, which writes questions about articles and judges answers."""
 
     model: str = Field(min_length=1, description="the model's name at the endpoint")
     url: Annotated[str, EXECUTION_ONLY] = Field(description="base URL, to which /chat/completions is added")
@@ -78,12 +78,14 @@ class KnowledgeBoundary(Frozen):
         "the questions that come with the crawl (the sample web has them)",
     )
     articles: int = Field(500, ge=1, description="articles that the endpoint reads")
-    questions_per_article: int = Field(4, ge=1, le=50)
+    questions_per_article: int = Field(
+        4, ge=1, le=50, description="questions that the endpoint writes about an article"
+    )
     article_characters: int = Field(6_000, ge=200, description="characters of an article that the endpoint reads")
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field(
         "auto", description="auto is a GPU where there is one"
     )
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, description="seed of the selection of facts and articles, and of sampled answers")
 
     @model_validator(mode="after")
     def _apart(self) -> KnowledgeBoundary:
@@ -185,7 +187,7 @@ class Conversations(Frozen):
         description="consecutive words (in scripts without spaces, characters) that a user's message may not share "
         "with a question of an evaluation (Brown et al., arXiv:2005.14165, appendix C)",
     )
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, description="seed of the generated conversations, and of rows drawn from files")
 
     @model_validator(mode="after")
     def _distinct(self) -> Conversations:
@@ -228,15 +230,15 @@ class Finetuning(Frozen):
     learning_rate_scale: float = Field(
         0.5, gt=0, le=10, description="plateau learning rates as a multiple of pretraining's"
     )
-    weight_decay: float = Field(0.0, ge=0, le=1)
-    warmup: float = Field(0.05, ge=0, le=0.5)
-    cooldown: float = Field(0.5, ge=0, le=1)
+    weight_decay: float = Field(0.0, ge=0, le=1, description="weight decay of matrices")
+    warmup: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rates rise")
+    cooldown: float = Field(0.5, ge=0, le=1, description="share of the steps in which the learning rates fall")
     held_out: float = Field(
         0.02, ge=0, lt=0.5, description="share of conversations, by hash, that the loss is validated on"
     )
-    validation_runs: int = Field(4, ge=0)
-    seed: int = Field(1, ge=0)
-    compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
+    validation_runs: int = Field(4, ge=0, description="evaluations of the held-out conversations, evenly over the run")
+    seed: int = Field(1, ge=0, description="seed of the order of sequences")
+    compute: Annotated[Compute, EXECUTION_ONLY] = Field(Compute(), description="devices, memory and checkpoints")
     lora: Annotated[Lora | None, OMITTED_IF_NONE] = Field(
         None, description="train low-rank adapters in place of all weights; None trains all weights"
     )
@@ -246,7 +248,9 @@ class SftEvaluation(Frozen):
     """Evaluation of the assistant, compared with the prompted base model and with the ablation."""
 
     questions: int = Field(300, ge=1, description="questions per group, of development and of the test each")
-    max_tokens: int = Field(80, ge=1)
+    max_tokens: int = Field(80, ge=1, description="maximum tokens per answer")
     transcripts: int = Field(4, ge=0, description="answers per group in the report")
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
-    seed: int = Field(1, ge=0)
+    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field(
+        "auto", description="`auto` uses a GPU if there is one"
+    )
+    seed: int = Field(1, ge=0, description="seed of the selection of questions")

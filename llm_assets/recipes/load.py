@@ -1,6 +1,6 @@
 """Loads a recipe by name, ``module:function`` or ``file.py:function``.
 
-``@crawl,crawl`` behind it limits it to these crawls; ``#seed=2,world=3`` names a replica of it.
+``@crawl,crawl`` after it limits it to these crawls; ``#seed=2,world=4`` names a replica of it.
 """
 
 from __future__ import annotations

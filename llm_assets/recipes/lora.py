@@ -1,4 +1,4 @@
-"""LoRA: a training that changes low-rank adapters in place of the weights (Hu et al., arXiv:2106.09685)."""
+"""LoRA: training that changes low-rank adapters in place of the weights (Hu et al., arXiv:2106.09685)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Lora(Frozen):
     no copy of the reference for the weights; the checkpoint has the merged weights, and the adapters in peft's format.
     """
 
-    rank: int = Field(16, ge=1, description="of an adapter's product of two matrices")
+    rank: int = Field(16, ge=1, description="rank of each adapter, the product of two thin matrices")
     alpha: float = Field(32.0, gt=0, description="the product is scaled by alpha / rank")
     targets: tuple[Layer, ...] | None = Field(
         None,

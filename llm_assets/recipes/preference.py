@@ -43,12 +43,12 @@ class ResponsePairs(Frozen):
     )
     samples: int = Field(4, ge=2, description="answers sampled per prompt")
     pairs: int = Field(3, ge=1, description="maximum pairs of different answers per prompt")
-    temperature: float = Field(1.0, gt=0)
-    max_tokens: int = Field(256, ge=1)
+    temperature: float = Field(1.0, gt=0, description="sampling temperature of the answers")
+    max_tokens: int = Field(256, ge=1, description="maximum tokens per answer")
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field(
         "auto", description="auto is a GPU where there is one"
     )
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, description="seed of the selection of prompts, and of sampled answers")
 
     @model_validator(mode="after")
     def _unweighted(self) -> ResponsePairs:
@@ -66,7 +66,7 @@ class RankingFile(Frozen):
         "second or tie) and labeller; chosen and rejected, with or without prompt (DPO, HH); or prompt, completion and "
         "label (KTO). The file's content is part of the identity"
     )
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="its name in the table of rankings")
 
 
 class SimulatedLabeller(Frozen):
@@ -86,13 +86,13 @@ class SimulatedLabeller(Frozen):
     )
     noise: float = Field(0.4, ge=0, description="scale of the logistic noise on a difference of scores")
     tie: float = Field(0.25, ge=0, description="difference of scores up to which two answers are a tie")
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, description="seed of the noise")
 
 
 class HumanRankings(Frozen):
     """The sources of rankings. The subject of a ranking decides its split, as that of a prompt."""
 
-    files: tuple[RankingFile, ...] = ()
+    files: tuple[RankingFile, ...] = Field((), description="rankings by people, or published ones")
     simulated: SimulatedLabeller | None = Field(None, description="None takes only rankings by people")
     gold: float = Field(
         0.25,
@@ -118,11 +118,11 @@ class PairTraining(Frozen):
     learning_rate_scale: float = Field(
         0.1, gt=0, le=10, description="plateau learning rates as a multiple of pretraining's"
     )
-    weight_decay: float = Field(0.0, ge=0, le=1)
-    warmup: float = Field(0.05, ge=0, le=0.5)
-    cooldown: float = Field(0.5, ge=0, le=1)
-    validation_runs: int = Field(4, ge=0)
-    seed: int = Field(1, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=1, description="weight decay of matrices")
+    warmup: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rates rise")
+    cooldown: float = Field(0.5, ge=0, le=1, description="share of the steps in which the learning rates fall")
+    validation_runs: int = Field(4, ge=0, description="evaluations of the development pairs, evenly over the run")
+    seed: int = Field(1, ge=0, description="seed of the order of pairs")
     compute: Annotated[Compute, EXECUTION_ONLY] = Field(
         Compute(),
         description="a sequence is one answer, so the micro-batch size is even: two answers per pair",
@@ -177,9 +177,11 @@ class Dpo(PairTraining):
 class Rlhf(PolicyTuning):
     """Optimisation of the policy against the reward model."""
 
-    length: Literal["sequence", "tokens", "constant"] = "tokens"
+    length: Literal["sequence", "tokens", "constant"] = Field(
+        "tokens", description="weight of a token's loss, as `reinforcement.length`"
+    )
     kl: float = Field(0.05, ge=0, description="weight of the divergence from the initial policy")
-    cooldown: float = Field(0.0, ge=0, le=1)
+    cooldown: float = Field(0.0, ge=0, le=1, description="share of the steps in which the learning rates fall")
     unfinished_reward: float = Field(
         -2.0,
         le=0,
@@ -190,8 +192,8 @@ class Rlhf(PolicyTuning):
     monitor_patience: int = Field(
         2,
         ge=1,
-        description="consecutive evaluation steps after which the run stops, if at each of them the gold signal is "
-        "below its best by more than the margin and the reward is above its value at that best step",
+        description="stop after this many consecutive evaluation steps at which gold is more than the margin below its "
+        "peak while the reward is above its value at that peak",
     )
     monitor_margin: float = Field(0.1, ge=0, description="in standard deviations of the gold signal at the start")
     adversarial: int = Field(
@@ -206,8 +208,10 @@ class RlhfEvaluation(Frozen):
     """Evaluation of the SFT, RL and RLHF models on test prompts."""
 
     samples: int = Field(2, ge=1, description="answers sampled per prompt")
-    temperature: float = Field(1.0, gt=0)
-    max_tokens: int = Field(256, ge=1)
-    transcripts: int = Field(8, ge=0)
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
-    seed: int = Field(1, ge=0)
+    temperature: float = Field(1.0, gt=0, description="sampling temperature of the answers")
+    max_tokens: int = Field(256, ge=1, description="maximum tokens per answer")
+    transcripts: int = Field(8, ge=0, description="prompts whose answers the report shows side by side")
+    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field(
+        "auto", description="`auto` uses a GPU if there is one"
+    )
+    seed: int = Field(1, ge=0, description="seed of sampled answers")

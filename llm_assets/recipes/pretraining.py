@@ -17,7 +17,7 @@ from .frozen import Frozen
 class PublishedEncoding(Frozen):
     """An encoding published by OpenAI, used instead of training one."""
 
-    name: Literal["gpt2", "cl100k_base", "o200k_base"]
+    name: Literal["gpt2", "cl100k_base", "o200k_base"] = Field(description="the encoding's name in tiktoken")
     ranks: Annotated[str | None, EXECUTION_ONLY] = Field(
         None,
         description="its ranks file; None uses tiktoken's cache (TIKTOKEN_CACHE_DIR) or downloads it. The file's "
@@ -26,9 +26,10 @@ class PublishedEncoding(Frozen):
 
 
 class PublishedModel(Frozen):
-    """A published model in a folder of transformers: Qwen3, Qwen2, Llama 3 or SmolLM2, OLMo 2, GPT-2.
+    """A published model, in a folder in the format of Hugging Face transformers.
 
-    It needs ``config.json``, ``tokenizer.json`` (byte-level BPE) and its weights as safetensors.
+    Its architecture is Qwen3, Qwen2, Llama 3 (as SmolLM2's), OLMo 2 or GPT-2. The folder needs ``config.json``,
+    ``tokenizer.json`` (byte-level BPE) and the weights as safetensors.
     """
 
     path: Annotated[str, EXECUTION_ONLY] = Field(
@@ -219,7 +220,7 @@ class PretrainingRun(Rates):
         description="folder of an earlier base checkpoint to continue from, with the same shape and tokenizer; its "
         "content, not its path, is part of the identity",
     )
-    compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
+    compute: Annotated[Compute, EXECUTION_ONLY] = Field(Compute(), description="devices, memory and checkpoints")
 
     @model_validator(mode="after")
     def _startable(self) -> PretrainingRun:

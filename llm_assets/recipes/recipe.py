@@ -41,7 +41,10 @@ from .web import Blocklists
 class Recipe(Frozen):
     """The whole configuration of a run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.@,-]+$")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.@,-]+$",
+        description="name of the recipe in reports and experiment tracking; not part of any identity",
+    )
     crawls: dict[str, Source] = Field(description="sources of the recipe's own crawls, by crawl name")
     registered_crawls: Literal["all"] | tuple[str, ...] = Field(
         (),
@@ -101,7 +104,7 @@ class Recipe(Frozen):
     scorecard: Scorecard = Scorecard()
     model_export: ModelExport = ModelExport()
     demonstrations: Demonstrations = Demonstrations()
-    recrawls: tuple[Recrawl, ...] = ()
+    recrawls: tuple[Recrawl, ...] = Field((), description="schedules that crawl again")
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

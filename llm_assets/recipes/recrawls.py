@@ -19,7 +19,7 @@ class Recrawl(Frozen):
 
     prefix: str = Field(pattern=f"^{CRAWL_NAME.pattern}$", description="first part of the crawls' names")
     cron: str = Field(description="five-field cron expression, UTC")
-    source: Source
+    source: Source = Field(description="what is crawled each time")
     incremental: bool = Field(
         True, description="send conditional requests against the latest built crawl with this prefix"
     )

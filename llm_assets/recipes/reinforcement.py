@@ -37,7 +37,7 @@ class PracticeProblems(Frozen):
         description="word problems in GSM8K's format (a question, and an answer that ends with #### and the number); "
         "adds the family word_problems",
     )
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, description="seed of the generated problems")
 
     @model_validator(mode="after")
     def _weights(self) -> PracticeProblems:
@@ -49,11 +49,11 @@ class PracticeProblems(Frozen):
 class PolicyTuning(Frozen):
     """The settings that RL and RLHF share; the fields are those of `training.plan.PolicyPlan`."""
 
-    steps: int = Field(200, ge=1)
+    steps: int = Field(200, ge=1, description="training steps")
     prompts: int = Field(16, ge=1, description="prompts per step")
     samples: int = Field(8, ge=2, description="answers sampled per prompt: the group that each is compared with")
     max_tokens: int = Field(256, ge=1, description="maximum tokens per answer, without tool-output tokens")
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, description="sampling temperature of the answers")
     updates: int = Field(1, ge=1, description="updates per step, from the same answers")
     normalise: bool = Field(
         True, description="divide advantages by the group's standard deviation; False is Dr. GRPO (arXiv:2503.20783)"
@@ -63,8 +63,13 @@ class PolicyTuning(Frozen):
         description="weight of a token's loss: one over the length of its sequence (GRPO), equal for all tokens (DAPO, "
         "arXiv:2503.14476), or one over a constant (Dr. GRPO)",
     )
-    clip_low: float = Field(0.2, gt=0, lt=1)
-    clip_high: float = Field(0.2, gt=0, description="DAPO's clip-higher uses 0.28")
+    clip_low: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="how far the ratio of a token's probabilities, new policy to old, may fall below 1 (PPO's clip)",
+    )
+    clip_high: float = Field(0.2, gt=0, description="how far it may rise above 1; DAPO's clip-higher uses 0.28")
     kl: float = Field(0.02, ge=0, description="weight of the divergence from the initial model")
     replay_weight: float = Field(
         0.0,
@@ -76,11 +81,11 @@ class PolicyTuning(Frozen):
     learning_rate_scale: float = Field(
         0.1, gt=0, le=10, description="plateau learning rates as a multiple of pretraining's"
     )
-    weight_decay: float = Field(0.0, ge=0, le=1)
-    warmup: float = Field(0.05, ge=0, le=0.5)
-    cooldown: float = Field(0.3, ge=0, le=1)
-    compute: Annotated[Compute, EXECUTION_ONLY] = Compute()
-    seed: int = Field(1, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=1, description="weight decay of matrices")
+    warmup: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the learning rates rise")
+    cooldown: float = Field(0.3, ge=0, le=1, description="share of the steps in which the learning rates fall")
+    compute: Annotated[Compute, EXECUTION_ONLY] = Field(Compute(), description="devices, memory and checkpoints")
+    seed: int = Field(1, ge=0, description="seed of the order of prompts, and of sampled answers")
     lora: Annotated[Lora | None, OMITTED_IF_NONE] = Field(
         None, description="train low-rank adapters in place of all weights; None trains all weights"
     )
@@ -108,7 +113,12 @@ class Reinforcement(PolicyTuning):
         description="consecutive evaluation steps more than `margin` below the best after which the training stops as "
         "collapsed; the best weights are kept",
     )
-    margin: float = Field(0.1, ge=0, le=1)
+    margin: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="how far below the best an evaluation step must be to count for `patience`, as a share of problems",
+    )
     transcripts: int = Field(4, ge=0, description="solutions of development problems stored per evaluation step")
 
 
@@ -117,8 +127,10 @@ class RlEvaluation(Frozen):
 
     problems: int = Field(40, ge=1, description="test problems of each family and level")
     samples: int = Field(8, ge=1, description="solutions sampled per problem, for pass@k")
-    temperature: float = Field(1.0, gt=0)
-    max_tokens: int = Field(256, ge=1)
-    transcripts: int = Field(4, ge=0)
-    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
-    seed: int = Field(1, ge=0)
+    temperature: float = Field(1.0, gt=0, description="sampling temperature of the solutions")
+    max_tokens: int = Field(256, ge=1, description="maximum tokens per solution, without tool-output tokens")
+    transcripts: int = Field(4, ge=0, description="problems per family and level whose solutions the report shows")
+    device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field(
+        "auto", description="`auto` uses a GPU if there is one"
+    )
+    seed: int = Field(1, ge=0, description="seed of sampled solutions")

@@ -1,6 +1,6 @@
 """Replicas of a recipe: the same settings with other seeds, on another sample web.
 
-``laptop#seed=2,world=3`` names the replica of `laptop` with seed 2 on world 3; see `load.py`.
+``laptop#seed=2,world=4`` names the replica of `laptop` with seed 2 on world 4; see `load.py`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Replica(NamedTuple):
 
 
 def read_replica(text: str) -> Replica:
-    """The replica that a text such as ``seed=2,world=3`` describes. Raises ValueError."""
+    """The replica that a text such as ``seed=2,world=4`` describes. Raises ValueError."""
     match = _WORDING.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no replica, such as seed=2 or seed=2,world=3")
+        raise ValueError(f"{text!r}: not a replica; write seed=2 or seed=2,world=4")
     return Replica(int(match[1]), None if match[2] is None else int(match[2]))
 
 

@@ -16,7 +16,7 @@ from .frozen import Frozen
 class SampleWeb(Frozen):
     """The embedded fictional web, served and crawled over HTTP on loopback. Its ground truth is known."""
 
-    kind: Literal["sample_web"] = "sample_web"
+    kind: Literal["sample_web"] = Field("sample_web", description="names this kind of source in JSON")
     day: int = Field(
         1,
         ge=1,
@@ -36,7 +36,7 @@ class SampleWeb(Frozen):
 class WebCrawl(Frozen):
     """A crawl from seed URLs, by the built-in crawler."""
 
-    kind: Literal["crawl"] = "crawl"
+    kind: Literal["crawl"] = Field("crawl", description="names this kind of source in JSON")
     seeds: tuple[str, ...] = Field(min_length=1, description="http(s) URLs to start from")
     scope: Literal["host", "domain", "prefix", "any"] = Field(
         "host",
@@ -82,7 +82,11 @@ class WebCrawl(Frozen):
         True,
         description="request and store /.well-known/tdmrep.json (TDMRep) of each host with a page, if it exists",
     )
-    user_agent: str = Field("llm-assets/0.1 (+research crawler; respects robots.txt)", min_length=1)
+    user_agent: str = Field(
+        "llm-assets/0.1 (+research crawler; respects robots.txt)",
+        min_length=1,
+        description="the User-Agent header of every request; its product name is matched against robots.txt",
+    )
     proxy: Annotated[str | None, EXECUTION_ONLY] = Field(None, description="HTTP proxy for all requests")
     allow_private: bool = Field(False, description="allow loopback, private and link-local addresses")
     since: str | None = Field(
@@ -102,7 +106,7 @@ class WebCrawl(Frozen):
 class CommonCrawl(Frozen):
     """WARC files of a Common Crawl snapshot."""
 
-    kind: Literal["common_crawl"] = "common_crawl"
+    kind: Literal["common_crawl"] = Field("common_crawl", description="names this kind of source in JSON")
     snapshot: str = Field(
         pattern=r"^CC-MAIN-\d{4}-\d{2}$|^[A-Za-z0-9._-]+$", description="snapshot id, such as CC-MAIN-2026-43"
     )
@@ -133,7 +137,7 @@ class CommonCrawl(Frozen):
 class WarcFiles(Frozen):
     """Existing WARC (or ARC) files."""
 
-    kind: Literal["warc_files"] = "warc_files"
+    kind: Literal["warc_files"] = Field("warc_files", description="names this kind of source in JSON")
     path: Annotated[str, EXECUTION_ONLY] = Field(
         min_length=1, description="a folder, a file, a glob, or the http(s) URL of one file"
     )
@@ -146,11 +150,11 @@ class WarcFiles(Frozen):
 class Texts(Frozen):
     """Texts in JSONL or Parquet files, a document per row. The columns are FineWeb's by default.
 
-    They enter behind the extraction of pages: URL rules, languages, quality, duplicates and personal data are those of
+    They enter after the extraction of pages: URL rules, languages, quality, duplicates and personal data are those of
     any crawl. Rows with the same URL are versions of one page, of which the latest is read.
     """
 
-    kind: Literal["texts"] = "texts"
+    kind: Literal["texts"] = Field("texts", description="names this kind of source in JSON")
     path: Annotated[str, EXECUTION_ONLY] = Field(
         min_length=1, description="a folder, a file or a glob of .jsonl, .jsonl.gz, .jsonl.zst and .parquet files"
     )
@@ -160,9 +164,9 @@ class Texts(Frozen):
         min_length=1,
         description="where the document is from; without it, text://<file>/<id>, or the row's number without an id",
     )
-    id_column: str = Field("id", min_length=1)
+    id_column: str = Field("id", min_length=1, description="identifies the document where it has no URL")
     date_column: str = Field("date", min_length=1, description="when the document was fetched or written")
-    title_column: str = Field("title", min_length=1)
+    title_column: str = Field("title", min_length=1, description="title of the document, if it has one")
 
     def columns(self) -> tuple[str, ...]:
         """The columns that are read."""

@@ -16,7 +16,7 @@ ListFormat = Literal["hosts", "domains", "ut1", "abp", "hard_words", "soft_words
 class BlocklistSource(Frozen):
     """One list of hosts, domains or words."""
 
-    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    name: str = Field(pattern=r"^[a-z0-9_]+$", description="name of the list in the table of lists and in errors")
     category: str = Field(
         pattern=r"^[a-z0-9_]+$",
         description="such as malware, adult, gambling or ads; the reject ledger names it as the rule",
@@ -37,14 +37,17 @@ def _builtin(name: str, category: str, list_format: ListFormat) -> BlocklistSour
 class Blocklists(Frozen):
     """The lists that `url_blocklists` is built from."""
 
-    sources: tuple[BlocklistSource, ...] = (
-        _builtin("malware_domains", "malware", "domains"),
-        _builtin("adult_domains", "adult", "domains"),
-        _builtin("gambling_domains", "gambling", "domains"),
-        _builtin("ads_domains", "ads", "domains"),
-        _builtin("hard_words", "hard_word", "hard_words"),
-        _builtin("soft_words", "soft_word", "soft_words"),
-        _builtin("substrings", "substring", "substrings"),
+    sources: tuple[BlocklistSource, ...] = Field(
+        (
+            _builtin("malware_domains", "malware", "domains"),
+            _builtin("adult_domains", "adult", "domains"),
+            _builtin("gambling_domains", "gambling", "domains"),
+            _builtin("ads_domains", "ads", "domains"),
+            _builtin("hard_words", "hard_word", "hard_words"),
+            _builtin("soft_words", "soft_word", "soft_words"),
+            _builtin("substrings", "substring", "substrings"),
+        ),
+        description="the lists to read; the default are the short ones that ship with the project",
     )
     opt_out: Annotated[str | None, EXECUTION_ONLY] = Field(
         None,

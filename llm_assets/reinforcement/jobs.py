@@ -11,7 +11,7 @@ from llm_assets.training.plan import PolicyPlan
 
 @dataclass(frozen=True)
 class RlJob:
-    """One training of the policy (`reinforcement.rl_checkpoint_process`).
+    """One training run of the policy (`reinforcement.rl_checkpoint_process`).
 
     checkpoint: a folder. conversations: the file of conversations that are replayed; None if the plan's `replay_weight`
     is 0. families: problem families, whose checkers decide which answers are right. transcripts: solutions kept per

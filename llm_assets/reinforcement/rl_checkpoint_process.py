@@ -17,7 +17,7 @@ from llm_assets.evaluation.solving import Solver, solve
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.sampling import Completion, Engine
 from llm_assets.tools.toolbox import open_toolbox
-from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import EvaluationStep, PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, prompt_place
 from llm_assets.training.processes import TrainingProcess, join_processes
 
 from .jobs import RlJob
@@ -34,7 +34,7 @@ def main(job: RlJob, folder: Path, report: Reporter) -> None:
         tools = choose("python,search")
 
         def place(number: int) -> int:
-            return drawn(number, len(training.problems), plan.seed)
+            return prompt_place(number, len(training.problems), plan.seed)
 
         def reward(numbers: Sequence[int], completions: Sequence[Completion]) -> list[Reward]:
             rewards = []

@@ -166,7 +166,7 @@ def export_questions(folder: Path, conversations: Artifact) -> Subset:
 def export_preferences(folder: Path, rankings: Artifact) -> Subset:
     """Export the rankings as prompt, chosen and rejected messages (TRL's explicit, conversational format).
 
-    Ties have no chosen answer and are left out. Rankings of split `gold` are kept from the reward model.
+    Ties have no chosen answer and are left out. Rankings of split `gold` are not used to train the reward model.
     """
     writer = SplitWriter(folder, "preferences", ("train", "validation", "test", "gold"))
     ties = 0
@@ -176,9 +176,9 @@ def export_preferences(folder: Path, rankings: Artifact) -> Subset:
         ties += len(table) - len(ranked)
         is_first = pl.col("preferred") == "first"
         frame = ranked.select(
-            _said("user", pl.col("question")).alias("prompt"),
-            _said("assistant", pl.when(is_first).then("first").otherwise("second")).alias("chosen"),
-            _said("assistant", pl.when(is_first).then("second").otherwise("first")).alias("rejected"),
+            _message_list("user", pl.col("question")).alias("prompt"),
+            _message_list("assistant", pl.when(is_first).then("first").otherwise("second")).alias("chosen"),
+            _message_list("assistant", pl.when(is_first).then("second").otherwise("first")).alias("rejected"),
             "labeller",
             "simulated",
             split=pl.col("split").replace(_SPLITS),
@@ -189,7 +189,7 @@ def export_preferences(folder: Path, rankings: Artifact) -> Subset:
     return Subset("preferences", "pairs of answers, one of which was preferred", writer.close(), left_out)
 
 
-def _said(role: str, content: pl.Expr) -> pl.Expr:
+def _message_list(role: str, content: pl.Expr) -> pl.Expr:
     """A list of one message with this content."""
     message = pl.struct(pl.lit(role).alias("role"), content.alias("content"))
     return pl.concat_list(message).cast(_TEXT_MESSAGES)

@@ -48,24 +48,16 @@ def write_files(
     That is `gguf`: its tensors and bytes, and whether llama.cpp splits every text like the encoding; or `gguf_refused`:
     why llama.cpp could not run the model.
     """
-    from llm_assets.model.gguf_file import refused, write_gguf
+    from llm_assets.model.gguf_file import GgufOptions, refusal_reason, write_gguf
     from llm_assets.model.huggingface import export
 
     names = export(model, encoding, folder, options.chat, options.dtype)
     if options.gguf is None:
         return names, {}
-    if (refusal := refused(model.shape)) is not None:
-        return names, {"gguf_refused": refusal}
-    written = write_gguf(
-        model,
-        encoding,
-        folder / GGUF,
-        options.name,
-        options.gguf,
-        options.chat,
-        languages=options.languages,
-        license=options.license,
-    )
+    if (reason := refusal_reason(model.shape)) is not None:
+        return names, {"gguf_refused": reason}
+    described = GgufOptions(options.name, options.gguf, options.chat, options.languages, options.license)
+    written = write_gguf(model, encoding, folder / GGUF, described)
     names.append(GGUF)
     if options.chat:
         (folder / MODELFILE).write_text(modelfile(model.shape.context))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,7 +99,7 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
         ModelShape.load(checkpoint.file("shape.json").read_text(), "shape.json"),
         Encoding.load(checkpoint.path),
         header=model_card.header(options, evaluation, released),
-        introduction=introduction(config, list(inputs.by_crawl("token_shards")), released),
+        introduction=introduction(config, base_model(inputs), released),
         matrices=matrices(evaluation, released),
         released=released,
         simulated=config.simulated,
@@ -107,10 +107,25 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
     )
 
 
-def introduction(config: ModelExportConfig, crawls: list[str], released: str) -> str:
-    """What the assistant was made from, in sentences. released: the exported model."""
+def base_model(inputs: Inputs) -> str:
+    """Where the base model comes from: pretraining, a published model, or one that was trained further."""
+    crawls, base = list(inputs.by_crawl("token_shards")), inputs.artifact("base_checkpoint")
+    training = base.record.fields["config"].get("training", {})
+    return origin(crawls, training.get("start") is not None, base.record.stats.get("steps", 0))
+
+
+def origin(crawls: Sequence[str], is_published: bool, steps: int) -> str:
+    """The origin of a base model in words. is_published: whether training started from a published model."""
+    if is_published and not steps:
+        return "a published base model as it is"
+    read = f"on the crawl{'s' * (len(crawls) > 1)} {', '.join(crawls)}"
+    return f"a published base model, trained further {read}" if is_published else f"pretrained {read}"
+
+
+def introduction(config: ModelExportConfig, origin: str, released: str) -> str:
+    """What the assistant was made from, in sentences. origin: of the base model. released: the exported model."""
     steps = [
-        f"pretrained on the crawl{'s' * (len(crawls) > 1)} {', '.join(crawls)}",
+        origin,
         "fine-tuned on conversations (SFT)",
         "trained with reinforcement learning on problems with checkable answers (GRPO)",
         "tuned to preference rankings (RLHF)",

@@ -21,7 +21,7 @@ from llm_assets.settings import PROJECT
 from .headlines import HEADLINES, Figures, Headline
 
 PUBLISHED = Path(__file__).parent / "replicated"  # a file per recipe
-FIRST_WORLD = 4  # recipes are tuned on world 1; 2 and 3 have been looked at meanwhile
+FIRST_WORLD = 4  # recipes are tuned on worlds 1 to 3
 
 
 class Spread(NamedTuple):
@@ -118,7 +118,7 @@ def table(record: Mapping[str, Any], short: bool = False) -> list[str]:
     short: only the figures that have a baseline.
     """
     spread_by_name, baselines = spreads(record), spreads(record, "baselines")
-    lines = ["| figure | mean | range | to compare with | target, in every run |", "|---|--:|--:|--:|---|"]
+    lines = ["| figure | mean | range | to compare with | target of every run |", "|---|--:|--:|--:|---|"]
     for headline in HEADLINES:
         if headline.name in spread_by_name and (headline.baseline or not short):
             cells = [_mean(headline, spread_by_name[headline.name]), _range(headline, spread_by_name[headline.name])]
@@ -188,6 +188,6 @@ def _target(headline: Headline, values: Spread) -> str:
     """The target, and in how many runs it is met."""
     if headline.target is None:
         return ""
-    met = sum(headline.target.is_met(value) for value in values.values)
-    verdict = "met" if met == len(values.values) else f"missed: met in {met} of {len(values.values)}"
-    return f"{headline.target.sense} {headline.text(headline.target.limit)}: {verdict}"
+    met, runs = sum(headline.target.is_met(value) for value in values.values), len(values.values)
+    limit = headline.text(headline.target.limit).replace(".0 ", " ")
+    return f"{headline.target.sense} {limit}: met in {met} of {runs} run{'s' * (runs > 1)}"

@@ -14,7 +14,7 @@ DIVERGED_STEPS = 20
 
 
 class Curve:
-    """The curve file of a training. A resumed training drops the lines of the steps that it repeats.
+    """The curve file of a training run. A resumed training run drops the lines of the steps that it repeats.
 
     The lines hold no times, so that the same training writes the same file.
     """

@@ -1,4 +1,4 @@
-"""One training step, the same for every training: micro-batches, processes, clipping, optimisers.
+"""One training step, the same for every training run: micro-batches, processes, clipping, optimisers.
 
 Pretraining, fine-tuning, the reward model, reinforcement learning and RLHF differ in their losses. How the gradient of
 a loss is accumulated over micro-batches, exchanged between processes, clipped and applied is written here once.

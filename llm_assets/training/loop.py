@@ -31,7 +31,7 @@ REPORT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Hooks:
-    """What runs during a training.
+    """What runs while a model is trained.
 
     validate(model): numbers of the validation split, which all processes compute together. sample(model): texts, which
     the first process samples. step_numbers(): further columns of the curve, which all processes compute together after
@@ -77,7 +77,7 @@ class _Clock:
 
 
 class Training:
-    """One training in its folder: steps, evaluation, checkpoints, and reports of progress."""
+    """One training run in its folder: steps, evaluation, checkpoints, and reports of progress."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Training:
                 self._evaluate(step)
             last = step == plan.steps
             due = last or (plan.checkpoint_every and step % plan.checkpoint_every == 0)
-            # A training without steps keeps the model as it is.
+            # A training run without steps keeps the model as it is.
             if due and (step != begin or (last and self.is_new)):
                 self._save(step)
             if not last:

@@ -1,9 +1,10 @@
-"""The loss of tokens: as a training's objective, and measured on held-out sequences."""
+"""The loss of tokens: as the objective of training, and measured on held-out sequences."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,29 +36,38 @@ def token_losses(boundary: int | None) -> TargetLosses:
     return losses
 
 
-def mean_loss(
-    model: Transformer,
-    data: SequenceSource,
-    sequences: int,
-    micro_batch_size: int,
-    token_bytes: np.ndarray | None = None,
-    boundary: int | None = None,
-    devices: Devices | None = None,
-) -> dict[str, float]:
-    """The loss on the first `sequences` sequences of `data`.
+@dataclass(frozen=True)
+class HeldOut:
+    """The sequences on which a loss is measured.
+
+    sequences: how many of `data`, from the first. micro_batch_size: sequences per forward pass. token_bytes (V,): the
+    length of each token's text in bytes, to report bits per byte. boundary: the token that begins each document, beyond
+    which attention does not reach.
+    """
+
+    data: SequenceSource
+    sequences: int
+    micro_batch_size: int
+    token_bytes: np.ndarray | None = None
+    boundary: int | None = None
+
+
+def mean_loss(model: Transformer, held_out: HeldOut, devices: Devices | None = None) -> dict[str, float]:
+    """The loss on held-out sequences.
 
     devices: of the processes that share the work, each of which calls this; None is this process alone.
-    Returns ``loss``, in nats per token, and with `token_bytes` (V,), the length of each token's text in bytes, also
-    ``bits_per_byte``. Targets without bytes (special tokens) then count in neither.
+    Returns ``loss``, in nats per token, and with `token_bytes` also ``bits_per_byte``. Targets without bytes (special
+    tokens) then count in neither.
     """
+    token_bytes, step = held_out.token_bytes, held_out.micro_batch_size
     nats = count = size = 0.0
     lengths = torch.from_numpy(token_bytes.astype(np.float32)).to(model.device) if token_bytes is not None else None
-    mine = range(sequences) if devices is None else devices.share(sequences)
+    mine = range(held_out.sequences) if devices is None else devices.share(held_out.sequences)
     with torch.no_grad():
-        for first in range(mine.start, mine.stop, micro_batch_size):
-            batch = data.batch(first, min(micro_batch_size, mine.stop - first))
+        for first in range(mine.start, mine.stop, step):
+            batch = held_out.data.batch(first, min(step, mine.stop - first))
             tokens, targets = (torch.from_numpy(array).to(model.device) for array in batch)
-            losses = model(tokens, targets, masked(tokens, boundary))
+            losses = model(tokens, targets, masked(tokens, held_out.boundary))
             counted = targets != IGNORE
             if lengths is not None:
                 bytes_of_target = lengths[targets.clamp(min=0)] * counted

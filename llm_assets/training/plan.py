@@ -41,7 +41,7 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The steps of a training, and what is done between them.
+    """The steps of a training run, and what is done between them.
 
     batch_size: sequences of a step, over all processes. micro_batch_size: sequences per forward and backward pass of
     one process (affects only memory and rounding). validate_every, sample_every, checkpoint_every: in steps; 0 is
@@ -70,7 +70,7 @@ class TrainingPlan:
 
 
 def every(steps: int, times: int) -> int:
-    """The interval, in steps, at which something happens `times` times in a training; 0 is never."""
+    """The interval, in steps, at which something happens `times` times in a training run; 0 is never."""
     return -(-steps // times) if times else 0
 
 

@@ -89,7 +89,7 @@ class Rollout:
 
 
 class PolicyTrainer:
-    """One training of the engine's model in a folder, resumable from every checkpoint.
+    """One training run of the engine's model in a folder, resumable from every checkpoint.
 
     Raises TrainingError if the prompts of a step cannot be divided among the processes, or if a group has one sample.
     """
@@ -317,13 +317,13 @@ class PolicyTrainer:
         return ""
 
 
-def drawn(number: int, count: int, seed: int) -> int:
+def prompt_place(number: int, count: int, seed: int) -> int:
     """Which of `count` prompts the number-th one is: each once per epoch, every epoch in another order."""
     epoch, place = divmod(number, count)
     return int(np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count)[place])
 
 
 def best_weights(folder: Path) -> Path:
-    """The folder of a training's resulting weights: those of its best evaluation, or of its last step without any."""
+    """The folder of the weights that training results in: those of its best evaluation, or else of its last step."""
     best = folder / BEST
     return best if best.exists() else max(folder.glob("step-*"))

@@ -1,4 +1,4 @@
-"""Token batches: what a training reads, as a function of the sequence number."""
+"""Token batches: what training reads, as a function of the sequence number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llm_assets.model.shape import ModelError
 
 
 class TrainingError(ModelError):
-    """A training that cannot start or continue; the message says what to change."""
+    """Training that cannot start or continue; the message says what to change."""
 
 
 class SequenceSource(Protocol):

@@ -1,4 +1,4 @@
-"""A training as the build of a stage: run its process, follow its events, keep its result.
+"""Training as the build of a stage: run its process, follow its events, keep its result.
 
 Shared by all checkpoints.
 """
@@ -100,7 +100,7 @@ def files_of(folder: Path, *others: str) -> list[str]:
 
 
 class _Follower:
-    """Passes a training's events on to the stage's progress and to experiment tracking.
+    """Passes a training run's events on to the stage's progress and to experiment tracking.
 
     ends: device, first step (`resumed`), seconds, CPU-seconds and memory of the process.
     """
@@ -151,7 +151,7 @@ class _Follower:
 def follow(step: Step, module: str, job: Any, folder: Path, processes: int) -> dict[str, Any]:
     """Run the training process `module` in `folder` to its end, and pass on its progress.
 
-    Returns its device, the step that it resumed from (``resumed``; 0 is a new training), and the seconds, CPU-seconds
+    Returns its device, the step that it resumed from (``resumed``; 0 is a new run), and the seconds, CPU-seconds
     and memory that it took.
     """
     follower = _Follower(step)
@@ -174,7 +174,7 @@ def add_files(step: Step, task: Task, names: Iterable[str], folder: Path, otherw
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """A training that has ended. ends: what `follow` returned. prediction: made before the training, if any."""
+    """A training run that has ended. ends: what `follow` returned. prediction: made before the training, if any."""
 
     folder: Path
     shape: ModelShape
@@ -184,7 +184,7 @@ class FinishedTraining:
 
 
 def keep_checkpoint(step: Step, task: Task, training: FinishedTraining, tokenizer: Artifact) -> None:
-    """Keep the last checkpoint of a training as the task's files and tables, and its numbers as statistics."""
+    """Keep the last checkpoint of a training run as the task's files and tables, and its numbers as statistics."""
     folder, shape, ends = training.folder, training.shape, training.ends
     last = max(folder.glob("step-*"))
     events = json.loads((last / "state.json").read_text())["values"]["events"]
@@ -225,7 +225,7 @@ def keep_checkpoint(step: Step, task: Task, training: FinishedTraining, tokenize
 
 
 def read_curve(path: Path) -> pl.DataFrame:
-    """The curve of a training, which has no rows if there were no steps."""
+    """The curve of a training run, which has no rows if there were no steps."""
     if path.stat().st_size:
         return read_json_lines(path)
     return pl.DataFrame(schema=polars_schema(TrainingCurve))

@@ -6,7 +6,7 @@ import re
 
 # The status line. Some servers send empty lines before it, and some its name in small letters or without a version.
 _STATUS = re.compile(rb"[\r\n]{0,8}(?i:HTTP)(?:/\d(?:\.\d)?)?[ \t]+(\d{3})(?!\d)")
-# The empty line behind a head. Each line may end in CRLF or a bare LF (RFC 9112, section 2.2), whatever the others end
+# The empty line after a head. Each line may end in CRLF or a bare LF (RFC 9112, section 2.2), whatever the others end
 # in: servers and crawlers mix them. Some write CR CR LF.
 BLANK_LINE = re.compile(rb"\n\r{0,2}\n")
 # Headers whose lines are parts of one list (RFC 9110, section 5.3), where dropping all but the first loses a rule.
@@ -34,7 +34,7 @@ def parse_http(block: bytes) -> tuple[int | None, dict[str, str] | None, int]:
 
 
 def parse_headers(lines: bytes) -> dict[str, str]:
-    """Headers by lower-case name, the first of each, from the lines behind the first one of a head."""
+    """Headers by lower-case name, the first of each, from the lines after the first one of a head."""
     try:
         text = lines.decode("utf-8")
     except UnicodeDecodeError:

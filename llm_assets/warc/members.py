@@ -48,7 +48,7 @@ class MemberStream(io.RawIOBase):
             # Its frames are not told apart, so offsets count decompressed bytes.
             file, compression, position = Lz4Reader(file), None, 0
         self._file, self._compression = file, compression
-        self._file_position = position  # behind `_raw`
+        self._file_position = position  # after `_raw`
         self._raw = b""  # compressed bytes that no member has received yet
         self._inflater: Any = None  # of the current member; None between two
         self._buffer, self._used = b"", 0
@@ -85,7 +85,7 @@ class MemberStream(io.RawIOBase):
 
     @property
     def _member_end(self) -> int:
-        """Where the last member that was read to its end, and the padding behind it, end."""
+        """Where the last member that was read to its end, and the padding after it, end."""
         return self._file_position - len(self._raw)
 
     def read(self, size: int = -1) -> bytes:

@@ -148,7 +148,7 @@ def source_path(source: BlocklistSource, folder: Path | None = None) -> Path:
 
 
 def open_lines(path: Path, kind: str) -> Iterator[bytes]:
-    """The lines of a list; gzip is decompressed, and of a UT1 tarball every ``domains`` file is read."""
+    """The lines of a list. Gzip is decompressed; for a UT1 tarball, every ``domains`` file is read."""
     try:
         data = path.read_bytes()
         if kind == "ut1":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 _PRODUCT = re.compile(r"[A-Za-z_-]+")
-# Directives with a value; any other name before a colon is that of a crawler, to which the directives behind it apply.
+# Directives with a value; any other name before a colon is that of a crawler, to which the directives after it apply.
 _WITH_VALUE = {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
 
 

@@ -25,7 +25,7 @@ EXAMPLES = [
     ("email", "почта: иван.петров@пример.рф, тел.", "иван.петров@пример.рф"),
     ("email", "लिखें अजय@डाटा.भारत पर", "अजय@डाटा.भारत"),
     ("email", "메일 info@한국.kr 로", "info@한국.kr"),
-    # Text glued to an address, behind its domain or, in scripts without spaces, before its local part.
+    # Text glued to an address, after its domain or, in scripts without spaces, before its local part.
     ("email", "Write to ann@example.org.Then go on", "ann@example.org"),
     ("email", "Write to ann@example.org.It helps", "ann@example.org"),
     ("email", "ann@example.orgPhone: 1", "ann@example.org"),

@@ -45,7 +45,7 @@ from llm_assets.evaluation.quantities import numbers
         ("<answer>42</answer>", "42"),
         ("50 minus 8 = 42", "42"),
         ("50 \u2013 8 = 42", "42"),
-        # Words behind the answer, or before it, that do not change it.
+        # Words after the answer, or before it, that do not change it.
         ("The answer is 42. I hope this helps!", "42"),
         ("Sure! 42. Is there anything else?", "42"),
         ("50 - 8 = 42. The answer is 42.", "42"),

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from llm_assets.compute.launch import run_job
 from llm_assets.dialogue.packing import Conversations
 from llm_assets.finetuning.jobs import SftJob
 from llm_assets.model.chat import Message, render
@@ -17,6 +16,7 @@ from tests.support.training_jobs import (
     PEOPLE,
     SHAPE,
     result,
+    run_whole,
     run_with_two_kills,
     whole_and_killed,
     with_adapters,
@@ -78,9 +78,7 @@ def job(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(job, tmp_path_factory):
-    folder, events = tmp_path_factory.mktemp("uninterrupted"), []
-    run_job(MODULE, job, folder, events.append)
-    return folder, events
+    return run_whole(MODULE, job, tmp_path_factory)
 
 
 def test_it_learns_the_assistants_answers(uninterrupted):

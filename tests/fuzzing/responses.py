@@ -24,7 +24,7 @@ ENCODERS = {
 
 
 def read_response(data: bytes) -> None:
-    """A head is read from any bytes, and the body behind it is decoded within its limit or refused."""
+    """A head is read from any bytes, and the body after it is decoded within its limit or refused."""
     status, headers, length = parse_http(data)
     assert 0 <= length <= len(data) and (status is None) == (headers is None)
     for name, value in (headers or {}).items():

@@ -15,7 +15,7 @@ from llm_assets.dialogue.conversation_files import to_messages
 from llm_assets.dialogue.messages import to_openai
 from llm_assets.model.chat import JOINER, Message, prompt
 from llm_assets.model.encoding import GPT2_PATTERN, GPT4O_PATTERN, gpt4_pattern
-from llm_assets.model.gguf_file import pre_tokenizer, write_gguf
+from llm_assets.model.gguf_file import GgufOptions, pre_tokenizer, write_gguf
 from llm_assets.model.huggingface import export
 from llm_assets.model.llama_cpp_splitting import CAPITALS, LINE_BREAK_AT_THE_END, NUMBERS, splitting
 from llm_assets.model.shape import ModelError, ModelShape
@@ -40,7 +40,7 @@ def value(reader, name):
 @pytest.mark.parametrize("kind", ["f32", "f16"])
 def test_every_weight_is_read_back(tmp_path, shape, kind):
     transformer = model(shape)
-    written = write_gguf(transformer, ENCODING, tmp_path / "m.gguf", "Ada", kind)
+    written = write_gguf(transformer, ENCODING, tmp_path / "m.gguf", GgufOptions("Ada", kind))
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
     assert written["tensors"] == len(reader.tensors) == len(transformer.state_dict())
     weights = {tensor.name: np.asarray(tensor.data, np.float32) for tensor in reader.tensors}
@@ -63,7 +63,8 @@ def test_every_weight_is_read_back(tmp_path, shape, kind):
 
 
 def test_the_file_says_what_it_is(tmp_path):
-    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "Ada", languages=("de", "en"), license="apache-2.0")
+    options = GgufOptions("Ada", languages=("de", "en"), license="apache-2.0")
+    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", options)
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
     names = ("type", "name", "size_label", "license", "languages")
     stored = {name: value(reader, f"general.{name}") for name in names}
@@ -78,7 +79,7 @@ def test_the_file_says_what_it_is(tmp_path):
 
 
 def test_the_vocabulary_and_the_end_of_a_turn(tmp_path):
-    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "Ada")
+    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", GgufOptions("Ada"))
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
     tokens, kinds = value(reader, "tokenizer.ggml.tokens"), value(reader, "tokenizer.ggml.token_type")
     assert len(tokens) == len(kinds) == QWEN.rows and len(set(tokens)) == len(tokens)
@@ -94,7 +95,7 @@ def test_the_vocabulary_and_the_end_of_a_turn(tmp_path):
 
 def test_llama_cpp_stops_after_a_call_and_shows_it(tmp_path):
     """A program has to make the call; llama.cpp leaves control tokens out of the text."""
-    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "Ada")
+    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", GgufOptions("Ada"))
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
     kinds = value(reader, "tokenizer.ggml.token_type")
     shown = {name for name, rank in ENCODING.special.items() if kinds[rank] == gguf.TokenType.USER_DEFINED}
@@ -130,7 +131,7 @@ def test_weights_are_exported_in_the_chosen_type_in_files_that_others_can_read(t
 
 
 def test_a_base_model_ends_with_the_document(tmp_path):
-    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "base", chat=False)
+    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", GgufOptions("base", chat=False))
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
     assert (
         value(reader, "tokenizer.ggml.eos_token_id") == ENCODING.bos and "tokenizer.chat_template" not in reader.fields
@@ -145,7 +146,7 @@ def test_a_chat_model_and_a_base_model_end_in_the_same_place_in_every_file(tmp_p
     for chat, eos in ((True, end), (False, bos)):
         folder = tmp_path / str(chat)
         export(model(QWEN), ENCODING, folder, chat)
-        write_gguf(model(QWEN), ENCODING, folder / "m.gguf", "Ada", chat=chat)
+        write_gguf(model(QWEN), ENCODING, folder / "m.gguf", GgufOptions("Ada", chat=chat))
         reader = gguf.GGUFReader(folder / "m.gguf")
         in_gguf = [value(reader, f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos", "padding")]
         tokenizer, config = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
@@ -217,7 +218,7 @@ def test_the_texts_that_llama_cpp_splits_otherwise_are_named(pattern, name, witn
 
 def test_an_unknown_type_is_an_error(tmp_path):
     with pytest.raises(ModelError, match="unknown gguf type 'q4'; available: f32, f16"):
-        write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "Ada", "q4")
+        write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", GgufOptions("Ada", "q4"))
 
 
 LLAMA_CPP_SERVER = """
@@ -239,7 +240,7 @@ for conversation in request["conversations"]:
 def test_llama_cpp_reads_the_chat_template_from_the_file(tmp_path):
     """Its own Jinja engine renders the protocol; text in a message opens no turn; it refuses what has no place."""
     pytest.importorskip("xllamacpp", reason="llama.cpp (xllamacpp) is not installed")
-    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", "Ada", "f32")
+    write_gguf(model(QWEN), ENCODING, tmp_path / "m.gguf", GgufOptions("Ada", "f32"))
     question = [{"role": "user", "content": "hi"}]
 
     def calling(arguments, name="search"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from llm_assets.model.gguf_file import refused, write_gguf
+from llm_assets.model.gguf_file import GgufOptions, refusal_reason, write_gguf
 from llm_assets.model.llama_cpp_splitting import NOT_NFC, splitting
 from llm_assets.model.published_tokenizer import read_tokenizer
 from llm_assets.model.published_weights import load_published
@@ -51,7 +51,7 @@ def test_llama_cpp_runs_the_model_with_the_same_tokens_and_probabilities(tmp_pat
     write_published(tmp_path, family)
     encoding = read_tokenizer(tmp_path)
     model = load_published(tmp_path, encoding)
-    write_gguf(model, encoding, tmp_path / "m.gguf", "Ada", "f32", chat=False)
+    write_gguf(model, encoding, tmp_path / "m.gguf", GgufOptions("Ada", "f32", chat=False))
     texts = [encoding.normalise(text) for text in TEXTS[:4]]
     prompt = encoding.document("".join(TEXTS[:2]))[:90]
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_every_row_of_the_embedding_has_a_token_with_its_kind(tmp_path):
     write_published(tmp_path, "qwen3", spare_rows=30)
     encoding = read_tokenizer(tmp_path)
     model = load_published(tmp_path, encoding)
-    written = write_gguf(model, encoding, tmp_path / "m.gguf", "Ada")
+    written = write_gguf(model, encoding, tmp_path / "m.gguf", GgufOptions("Ada"))
     assert not written["exact_splitting"] and splitting(encoding.pattern, "NFC") == ("qwen2", (NOT_NFC,))
     fields = gguf.GGUFReader(tmp_path / "m.gguf").fields
     tokens, kinds = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "token_type"))
@@ -89,7 +89,7 @@ def test_every_row_of_the_embedding_has_a_token_with_its_kind(tmp_path):
 def test_llama_3_scaling_is_written_as_divisors_of_the_rotary_frequencies(tmp_path):
     write_published(tmp_path, "llama")
     encoding = read_tokenizer(tmp_path)
-    write_gguf(load_published(tmp_path, encoding), encoding, tmp_path / "m.gguf", "Ada")
+    write_gguf(load_published(tmp_path, encoding), encoding, tmp_path / "m.gguf", GgufOptions("Ada"))
     [factors] = [t.data for t in gguf.GGUFReader(tmp_path / "m.gguf").tensors if t.name == "rope_freqs.weight"]
     assert factors[0] == 1 and factors[-1] == 8 and (np.diff(factors) >= 0).all()
 
@@ -97,6 +97,6 @@ def test_llama_3_scaling_is_written_as_divisors_of_the_rotary_frequencies(tmp_pa
 def test_what_llama_cpp_cannot_run_is_refused(tmp_path):
     shape = ModelShape.of_depth(1, ENCODING.size, 64, "qwen3", width=32)
     scaled = ModelShape(**{**vars(shape), "rope_scaling": RopeScaling(8.0, 1.0, 4.0, 32)})
-    assert refused(shape) is None
+    assert refusal_reason(shape) is None
     with pytest.raises(ModelError, match="Llama 3's rope_scaling in llama models only, not in qwen3"):
-        write_gguf(Transformer(scaled), ENCODING, tmp_path / "m.gguf", "Ada")
+        write_gguf(Transformer(scaled), ENCODING, tmp_path / "m.gguf", GgufOptions("Ada"))

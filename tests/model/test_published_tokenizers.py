@@ -135,7 +135,7 @@ def test_any_merges_give_the_same_ids_or_are_refused(tmp_path_factory, merges, w
 
 
 def test_trained_merges_are_never_refused(tmp_path):
-    """The order of ids is that of merges in every file that a training writes; a token without merges is left out."""
+    """The order of ids is that of merges in every file that training writes; a token without merges is left out."""
     values = words([("a", "b"), ("ab", "c")], added=["cab"])
     encoding = read_tokenizer(folder_of(tmp_path, values))
     assert encoding.unreachable == {b"cab": values["model"]["vocab"]["cab"]}

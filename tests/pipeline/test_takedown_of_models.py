@@ -48,7 +48,7 @@ def leave_traces(data, texts):
     staging.mkdir(parents=True)
     pl.DataFrame({"text": texts}).write_parquet(staging / "a.parquet")
     (data / "rankings").mkdir()
-    # A single run may be unique only by its first characters, and the words behind them on other pages too.
+    # A single run may be unique only by its first characters, and the words after them on other pages too.
     quote = " ".join(texts[:5])
     rankings = [{"question": quote, "first": "a", "second": "b"}, {"question": "Who?", "first": "a", "second": "b"}]
     (data / "rankings" / "me.jsonl").write_text("".join(json.dumps(ranking) + "\n" for ranking in rankings))
@@ -115,7 +115,7 @@ def check_models_are_marked(project, old_models, output):
         assert (folder / "model.safetensors").exists() and not (folder / "samples").exists()
     assert "retrain: llm-assets run --select" in output and "takedown --finish" in output
     assert artifact_folders(data, "training_search_index") and artifact_folders(data, "corpus_report")
-    assert not artifact_folders(data, "base_evaluation")  # it needs a training, which a takedown does not start
+    assert not artifact_folders(data, "base_evaluation")  # it needs a training run, which a takedown does not start
     assert page_urls(data, "clean_corpus") & {"http://gone.example/article", "http://gone.example/artful/1"}
     why = command(project, "llm-assets", "corpus", "why", f"http://{RULE}/1")
     assert f"rejected by filtered_urls, rule taken_down: {RULE}" in why.stdout

@@ -13,7 +13,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.preference.jobs import DpoJob
 from llm_assets.training.plan import Optimisation, TrainingPlan
-from tests.support.training_jobs import ENCODING, result, run_with_two_kills, whole_and_killed, with_adapters
+from tests.support.training_jobs import ENCODING, result, run_whole, run_with_two_kills, whole_and_killed, with_adapters
 
 MODULE = "llm_assets.preference.dpo_checkpoint_process"
 PEOPLE = ("Mira Wolf", "Toven Hale", "Elsa Brook", "Ann Field")
@@ -54,9 +54,7 @@ def job(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(job, tmp_path_factory):
-    folder, events = tmp_path_factory.mktemp("trained"), []
-    run_job(MODULE, job, folder, events.append)
-    return folder, events
+    return run_whole(MODULE, job, tmp_path_factory)
 
 
 def read_curve(folder):

@@ -1,4 +1,4 @@
-"""The over-optimisation monitor: when it stops a training; and a real policy that is over-optimised and stopped."""
+"""The over-optimisation monitor: when it stops a training run; and a real policy that is over-optimised and stopped."""
 
 import pytest
 

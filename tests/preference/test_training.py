@@ -16,7 +16,7 @@ from llm_assets.preference.jobs import PromptRow, RewardJob, RlhfJob
 from llm_assets.preference.reward_checkpoint_process import conversation
 from llm_assets.preference.rlhf_checkpoint_process import by_model, by_rule
 from llm_assets.training.plan import Optimisation, PolicyPlan, TrainingPlan
-from tests.support.training_jobs import ENCODING, result, run_with_two_kills
+from tests.support.training_jobs import ENCODING, result, run_whole, run_with_two_kills
 
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
 OPTIMISATION = Optimisation(learning_rate=3e-3, matrix_learning_rate=3e-3)
@@ -60,9 +60,7 @@ def fitting(policy):
 
 @pytest.fixture(scope="module")
 def fitted(fitting, tmp_path_factory):
-    folder, events = tmp_path_factory.mktemp("fitted"), []
-    run_job("llm_assets.preference.reward_checkpoint_process", fitting, folder, events.append)
-    return folder, events
+    return run_whole("llm_assets.preference.reward_checkpoint_process", fitting, tmp_path_factory)
 
 
 def test_a_reward_model_learns_which_answers_are_preferred(fitted, policy):
@@ -163,9 +161,7 @@ def tuning(policy, reward):
 
 @pytest.fixture(scope="module")
 def tuned(tuning, tmp_path_factory):
-    folder, events = tmp_path_factory.mktemp("tuned"), []
-    run_job("llm_assets.preference.rlhf_checkpoint_process", tuning, folder, events.append)
-    return folder, events
+    return run_whole("llm_assets.preference.rlhf_checkpoint_process", tuning, tmp_path_factory)
 
 
 def test_the_monitor_reports_the_gold_signal_in_standard_deviations_at_the_start(tuned):

@@ -17,8 +17,8 @@ from llm_assets.recipes import BaseEvaluation, Compute, Pretraining, PublishedMo
 from llm_assets.tokens.stages import STAGES as TOKENS
 from llm_assets.training.start import StartError
 from llm_assets.training.training_run import draw_loss
-from tests.pretraining.test_stages import RAW
 from tests.support.published_models import TEXTS, write_published
+from tests.support.raw_truth import RAW
 from tests.support.written_corpus import PAGES, build, small_recipe, texts, workspace
 
 BUILT = ("clean_corpus", "tokenizer", "token_shards", "training_pages", "base_checkpoint")

@@ -3,16 +3,15 @@
 import polars as pl
 import pytest
 
-from llm_assets.artifacts import Stage
 from llm_assets.artifacts.checks import examine
 from llm_assets.artifacts.identity import canonical
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.pretraining.base_checkpoint import BASE_CHECKPOINT
 from llm_assets.pretraining.base_evaluation import BASE_EVALUATION, REPORT
 from llm_assets.recipes import BaseEvaluation, Pretraining, Recrawl, SampleWeb
-from llm_assets.sample_web import TruthPrompts
 from llm_assets.tokens.stages import STAGES as TOKENS
 from llm_assets.training.training_run import PLOT, draw_loss
+from tests.support.raw_truth import RAW
 from tests.support.written_corpus import PAGES, build, small_recipe, texts, workspace
 
 BUILT = ("clean_corpus", "tokenizer", "token_shards", "training_pages", "base_checkpoint")
@@ -36,28 +35,6 @@ def pages():
 
 def base(store, recipe):
     return build(workspace(store, recipe, *TOKENS, BASE_CHECKPOINT), *BUILT)
-
-
-def build_truth(step, config):
-    """A raw crawl that comes with prompts and known answers."""
-    rows = [
-        {
-            "kind": kind,
-            "entity": "Ann",
-            "relation": relation,
-            "reach": reach,
-            "prompt": f"{prompt} {reach}",
-            "answer": "1900",
-        }
-        for relation in ("born", "died")
-        for reach in ("many", "once", "held_out")
-        for kind, prompt in (("completion", f"Ann was {relation} in"), ("question", f"When was Ann {relation}?"))
-    ]
-    with step.task("truth") as task:
-        task.table("truth_prompts", TruthPrompts).frame(pl.DataFrame(rows))
-
-
-RAW = Stage("raw_warc", "web", "Answers of a test.", build_truth, "1", per_crawl=True)
 
 
 def test_the_evaluation_runs_in_a_process_and_its_report_is_drawn_from_the_store(tmp_path):

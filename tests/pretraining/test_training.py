@@ -23,14 +23,14 @@ from llm_assets.pretraining.base_checkpoint_process import starting_model
 from llm_assets.tokens import tokenizer
 from llm_assets.training.loader import PackedDocuments
 from llm_assets.training.loop import train
-from llm_assets.training.losses import mean_loss
+from llm_assets.training.losses import HeldOut, mean_loss
 from llm_assets.training.optimiser import schedule
 from llm_assets.training.plan import Optimisation, TrainingPlan
 from llm_assets.training.processes import Devices, TrainingProcess
 from llm_assets.training.sequences import TrainingError
 from llm_assets.training.shards import TokenStream
 from tests.support.tiny_models import random_model
-from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, job, result, run_with_two_kills, write_corpus
+from tests.support.training_jobs import ENCODING, SHAPE, TEXTS, job, result, run_whole, run_with_two_kills, write_corpus
 
 MODULE = "llm_assets.pretraining.base_checkpoint_process"
 CPU = Devices(torch.device("cpu"))
@@ -38,7 +38,7 @@ LEARNED_POSITIONS = ModelShape.of_depth(2, ENCODING.size, SHAPE.context, "gpt2",
 
 
 def saved_events(folder):
-    """The evaluations that a training's last checkpoint holds."""
+    """The evaluations that a training run's last checkpoint holds."""
     return json.loads((steps_saved(folder)[-1][1] / "state.json").read_text())["values"]["events"]
 
 
@@ -55,10 +55,8 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(corpus, tmp_path_factory):
-    """A training without interruption: its folder and its events."""
-    folder, events = tmp_path_factory.mktemp("uninterrupted"), []
-    run_job(MODULE, job(corpus), folder, events.append)
-    return folder, events
+    """A training run without interruption: its folder and its events."""
+    return run_whole(MODULE, job(corpus), tmp_path_factory)
 
 
 def test_it_learns_and_reports(uninterrupted):
@@ -272,7 +270,7 @@ def test_validation_bits_per_byte_by_hand(corpus):
     model = Transformer(SHAPE)
     model.initialise(1)
     sequences = PackedDocuments(TokenStream([corpus / "shards"], "validation"), 32, 0, shuffle=False)
-    numbers = mean_loss(model, sequences, 4, 3, ENCODING.token_bytes, ENCODING.bos)
+    numbers = mean_loss(model, HeldOut(sequences, 4, 3, ENCODING.token_bytes, ENCODING.bos))
     tokens, targets = (torch.from_numpy(array) for array in sequences.batch(0, 4))
     losses, text = (
         model(tokens, targets, document_mask(tokens, ENCODING.bos)).detach(),

@@ -20,7 +20,7 @@ from llm_assets.tools.search import write_index
 from llm_assets.training.plan import Optimisation, PolicyPlan
 from llm_assets.training.policy import Reward
 from tests.support.tiny_models import initialised_model
-from tests.support.training_jobs import ENCODING, result, run_with_two_kills
+from tests.support.training_jobs import ENCODING, result, run_whole, run_with_two_kills
 
 MODULE = "llm_assets.reinforcement.rl_checkpoint_process"
 SHAPE = ModelShape.of_depth(2, 500, 96, width=32)
@@ -94,9 +94,7 @@ def test_shuffled_rewards_stay_with_the_prompt_but_not_with_the_solution():
 
 @pytest.fixture(scope="module")
 def uninterrupted(job, tmp_path_factory):
-    folder, events = tmp_path_factory.mktemp("uninterrupted"), []
-    run_job(MODULE, job, folder, events.append)
-    return folder, events
+    return run_whole(MODULE, job, tmp_path_factory)
 
 
 def test_it_reports_steps_and_evaluations(uninterrupted):

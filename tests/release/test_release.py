@@ -18,7 +18,7 @@ from llm_assets.model.checkpoint import save_model
 from llm_assets.model.transformer import Transformer
 from llm_assets.recipes import Conversations, ModelExport
 from llm_assets.release import scorecard as page
-from llm_assets.release.model_export import CARD, FOLDER, GGUF, MODEL_EXPORT, card_of
+from llm_assets.release.model_export import CARD, FOLDER, GGUF, MODEL_EXPORT, card_of, origin
 from llm_assets.release.scorecard import SCORECARD
 from llm_assets.tools.search import INDEX
 from tests.support.training_jobs import ENCODING, SHAPE
@@ -183,6 +183,18 @@ def test_the_model_card_is_a_view_that_is_drawn_from_the_store(space):
     card.unlink()
     assert build(space, "model_export").cached and card.read_text() == text
     assert MODEL_EXPORT.show(export)["card"] == text
+
+
+@pytest.mark.parametrize(
+    ("crawls", "is_published", "steps", "text"),
+    [
+        (["sample"], False, 10, "pretrained on the crawl sample"),
+        (["a", "b"], True, 10, "a published base model, trained further on the crawls a, b"),
+        (["sample"], True, 0, "a published base model as it is"),
+    ],
+)
+def test_the_card_says_where_the_base_model_comes_from(crawls, is_published, steps, text):
+    assert origin(crawls, is_published, steps) == text
 
 
 def test_the_checks_of_the_export_pass_and_report_numbers(space):

@@ -97,9 +97,15 @@ def record_of(*shares):
 
 
 def test_a_target_counts_as_met_only_if_every_run_meets_it():
-    line = "| facts of unseen pages right, by search | 87.5 % ± 31.8 % | 85.0 % to 90.0 % |  | ≥ 85.0 %: met |"
-    assert line in table(record_of(0.85, 0.9))
-    assert table(record_of(0.85, 0.8))[-1].endswith("| ≥ 85.0 %: missed: met in 1 of 2 |")
+    cells = (
+        "facts of unseen pages right, by search",
+        "87.5 % ± 31.8 %",
+        "85.0 % to 90.0 %",
+        "",
+        "≥ 85 %: met in 2 of 2 runs",
+    )
+    assert f"| {' | '.join(cells)} |" in table(record_of(0.85, 0.9))
+    assert table(record_of(0.85, 0.8))[-1].endswith("| ≥ 85 %: met in 1 of 2 runs |")
 
 
 def test_a_target_that_one_run_misses_is_missed():

@@ -52,7 +52,7 @@ def padded_answers() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def adapted_model(name: str) -> Transformer:
-    """A model with adapters of which both matrices are random, as in the middle of a training."""
+    """A model with adapters of which both matrices are random, as in the middle of training."""
     model = random_model(SHAPES[name])
     adapt_randomly(model, name)
     return model

@@ -7,7 +7,7 @@ import torch
 from llm_assets.model.sampling import Engine
 from llm_assets.model.shape import ModelShape
 from llm_assets.training.plan import Optimisation, PolicyPlan
-from llm_assets.training.policy import PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, drawn
+from llm_assets.training.policy import PolicyEvaluation, PolicyTask, PolicyTrainer, Reward, prompt_place
 from llm_assets.training.processes import Devices, TrainingProcess
 from tests.support.tiny_models import ENCODING, initialised_model
 
@@ -62,7 +62,7 @@ def policy_trainer(
         Engine(initialised_model(SHAPE), ENCODING),
         policy_plan(**changes),
         TrainingProcess(folder, CPU, report),
-        PolicyTask(lambda number: prompts[drawn(number, 5, 1)], reward, replay=replay),
+        PolicyTask(lambda number: prompts[prompt_place(number, 5, 1)], reward, replay=replay),
         evaluation,
     )
 

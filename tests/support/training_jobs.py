@@ -75,8 +75,15 @@ def job(folder, shape=SHAPE, optimisation=None, **changes):
     return replace(whole, **changes)
 
 
+def run_whole(module, job, tmp_path_factory):
+    """Run a job without an interruption in a new folder; returns the folder and the events."""
+    folder, events = tmp_path_factory.mktemp("whole"), []
+    run_job(module, job, folder, events.append)
+    return folder, events
+
+
 def result(folder):
-    """The results of a training: last step, weights, optimiser state and curve, as bytes."""
+    """The results of a training run: last step, weights, optimiser state and curve, as bytes."""
     step, last = steps_saved(folder)[-1]
     return (
         step,

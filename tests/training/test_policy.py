@@ -13,7 +13,7 @@ from llm_assets.model.decoding import Decoder
 from llm_assets.model.sampling import Completion, Sampling
 from llm_assets.preference.response_pairs_process import answer_row
 from llm_assets.training import policy as policy_module
-from llm_assets.training.policy import BEST, EvaluationStep, Reward, best_weights, drawn
+from llm_assets.training.policy import BEST, EvaluationStep, Reward, best_weights, prompt_place
 from llm_assets.training.policy_loss import (
     SampledTokens,
     advantages,
@@ -172,9 +172,9 @@ def test_policy_sampler_and_reference_have_the_temperature_of_sampling(tmp_path,
 
 
 def test_each_prompt_is_drawn_once_per_epoch():
-    first, second = [drawn(number, 7, 1) for number in range(7)], [drawn(number, 7, 1) for number in range(7, 14)]
+    first, second = ([prompt_place(number, 7, 1) for number in range(start, start + 7)] for start in (0, 7))
     assert sorted(first) == sorted(second) == list(range(7)) and first != second
-    assert [drawn(number, 7, 2) for number in range(7)] != first
+    assert [prompt_place(number, 7, 2) for number in range(7)] != first
 
 
 @pytest.mark.slow

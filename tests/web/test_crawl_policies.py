@@ -166,7 +166,7 @@ def test_a_retried_robots_txt_and_one_behind_a_mark_are_read(tmp_path):
 
 
 def test_rules_are_those_for_the_product_token(tmp_path):
-    """RFC 9309, section 2.2.1: the words behind the product name are a comment. "crawler" is a word of ours."""
+    """RFC 9309, section 2.2.1: the words after the product name are a comment. "crawler" is a word of ours."""
     rules = b"User-agent: crawler\nDisallow: /\n\nUser-agent: LLM-Assets\nDisallow: /a\n\nUser-agent: *\nDisallow: /\n"
     site = ScriptedSite({**SITE, f"{A}/robots.txt": (200, {}, rules)})
     assert run(tmp_path, site.crawl(f"{A}/")) == ({f"{A}/": 200}, {f"{A}/a": "robots"})

@@ -115,7 +115,7 @@ def test_a_record_longer_than_the_file_or_its_member_takes_no_other_with_it(tmp_
 
 
 def test_a_request_that_is_longer_than_the_file_is_a_corrupt_stretch(tmp_path):
-    """It would take the records behind it with it, of which nothing would be said."""
+    """It would take the records after it with it, and report none of them."""
     parts = members(PAGES, gzip=False)
     parts[3] = (
         parts[3].replace(b"WARC-Type: response", b"WARC-Type: request", 1).replace(b"Length: ", b"Length: 9999", 1)
