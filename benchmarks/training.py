@@ -30,9 +30,10 @@ import torch
 from model_shape import add_shape, finish, read_shape
 
 from llm_assets.compute.allocator import ALLOCATOR
-from llm_assets.model.devices import find_device, fitting_micro_batch, measured_peak
+from llm_assets.model.devices import find_device, measured_peak
 from llm_assets.model.huggingface import config
 from llm_assets.model.shape import ModelShape
+from llm_assets.model.training_memory import TrainingKind, fitting_micro_batch, training_memory
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.learner import Learner, sequence_loss
 from llm_assets.training.losses import token_losses
@@ -236,7 +237,9 @@ def main() -> None:
         "cores_busy": {key: round(value, 2) for key, value in medians("cores_busy").items()},
         "memory": contest.memory,
         "first_two_steps_seconds": contest.first_steps,
-        "estimated_memory": shape.training_memory(setting.micro_batch_size, 2 if cuda else 4),
+        "estimated_memory": training_memory(
+            shape, setting.micro_batch_size, TrainingKind(precision_bytes=2 if cuda else 4)
+        ).total,
     }
     finish(result, options.json)
 

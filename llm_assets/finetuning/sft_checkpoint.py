@@ -38,6 +38,7 @@ from llm_assets.training.training_run import (
     optimisation,
     share_out,
     show_training,
+    training_kind,
 )
 
 from .conversations import ABLATED_SOURCES
@@ -98,17 +99,20 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
     settings, base = config.finetuning, step.input("base_checkpoint")
     _, batch_size = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
     steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / batch_size))
-    processes, micro_batch_size, _ = share_out(shape, batch_size, settings.compute)
+    rates = optimisation(settings, config.inherited, shape, settings.learning_rate_scale)
+    kind = training_kind(rates, settings.compute.compile)
+    division = share_out(shape, batch_size, settings.compute, kind=kind)
     plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
-        micro_batch_size=micro_batch_size,
+        micro_batch_size=division.micro_batch_size,
         seed=settings.seed,
-        optimisation=optimisation(settings, config.inherited, shape, settings.learning_rate_scale),
+        optimisation=rates,
         validate_every=every(steps, settings.validation_runs),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 10),
         checkpoints_kept=settings.compute.checkpoints_kept,
         compile=settings.compute.compile,
+        savings=division.savings,
     )
     job = SftJob(
         plan=plan,
@@ -120,7 +124,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         device=settings.compute.device,
         kept_documents=write_kept(shard_documents(step.inputs), step.staging / "kept"),
     )
-    return job, processes
+    return job, division.processes
 
 
 def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], bool]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,7 @@ from .attention import AttentionContext, Mask, attend, rotary_tables, rotate
 from .cache import KeyValueCache
 from .induction import begin_induction
 from .shape import ModelShape
-
-LOGIT_BYTES = 1 << 29  # of fp32 logits that a GPU holds at a time, outside of compiled models
+from .training_memory import LOGIT_BYTES, MemorySavings
 
 
 class RMSNorm(nn.Module):
@@ -128,8 +128,17 @@ class OLMo2Block(nn.Module):
         return x + self.post_feedforward_layernorm(self.mlp(x))
 
 
+def apply_layer(layer: nn.Module, recompute: bool, *inputs: Any) -> Tensor:
+    """What the layer gives. recompute: keep only its inputs for the backward pass, and run it again there."""
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)  # type: ignore[no-any-return]
+    return layer(*inputs)  # type: ignore[no-any-return]
+
+
 class RotaryBody(nn.Module):
     """The layers of all architectures with rotary positions."""
+
+    recompute = False  # see `apply_layer`
 
     def __init__(self, shape: ModelShape):
         super().__init__()
@@ -149,7 +158,7 @@ class RotaryBody(nn.Module):
             tables = self.cosines[context.positions][:, None], self.sines[context.positions][:, None]
         tables = tables[0].to(x.dtype), tables[1].to(x.dtype)
         for layer in self.layers:
-            x = layer(x, tables, context)
+            x = apply_layer(layer, self.recompute, x, tables, context)
         return self.norm(x)
 
 
@@ -201,6 +210,8 @@ class GPT2Block(nn.Module):
 
 
 class GPT2Body(nn.Module):
+    recompute = False  # see `apply_layer`
+
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.wte = nn.Embedding(shape.rows, shape.width)
@@ -218,7 +229,7 @@ class GPT2Body(nn.Module):
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         x = self.wte(tokens) + self.wpe(positions)
         for layer in self.h:
-            x = layer(x, context)
+            x = apply_layer(layer, self.recompute, x, context)
         return self.ln_f(x)
 
 
@@ -234,6 +245,11 @@ class Transformer(nn.Module):
             self.model: nn.Module = RotaryBody(shape)
         if not shape.tied:
             self.lm_head = nn.Linear(shape.width, shape.rows, bias=False)
+        self.savings = MemorySavings()
+
+    def save_memory(self, savings: MemorySavings) -> None:
+        """Train with these savings from now on."""
+        self.savings, self.body.recompute = savings, savings.activation_checkpointing
 
     @property
     def body(self) -> nn.Module:
@@ -282,39 +298,43 @@ class Transformer(nn.Module):
         hidden = self.hidden_states(tokens, mask=mask)
         if targets is None:
             return self._logits(hidden, temperature)
-        if torch.compiler.is_compiling():  # shapes that depend on data would break the compiled graph
+        if torch.compiler.is_compiling() and not self.savings.chunked_logits:
+            # Shapes that depend on data would break the compiled graph.
+            logits = self._logits(hidden, temperature)
             return F.cross_entropy(
-                self._logits(hidden, temperature).flatten(0, 1),
-                targets.flatten(),
-                ignore_index=IGNORE,
-                reduction="none",
+                logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none"
             ).view_as(targets)
+        return self.target_losses(hidden, targets, temperature)
+
+    def target_losses(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+        """As `forward` with targets, of the last layer's states (B, T, D). Where it saves memory, in chunks."""
         # Logits are a third of a small model's work, and two thirds of the tokens in the laptop's conversations have no
         # loss: a step takes 155 ms instead of 193.
         has_loss = targets != IGNORE
         # On a GPU, the logits of a micro-batch are what would fill its memory.
-        size = max(1, LOGIT_BYTES // (4 * self.shape.rows)) if hidden.is_cuda else None
+        is_chunked = hidden.is_cuda or self.savings.chunked_logits
+        size = max(1, LOGIT_BYTES // (4 * self.shape.rows)) if is_chunked else None
         losses = self.chosen_losses(hidden[has_loss], targets[has_loss], temperature, size)
         return losses.new_zeros(targets.shape).masked_scatter(has_loss, losses)
+
+    def losses(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+        """The loss of targets (N,) after hidden states (N, D), in nats, (N,) fp32."""
+        return F.cross_entropy(self._logits(hidden, temperature), targets, reduction="none")
 
     def chosen_losses(
         self, hidden: Tensor, targets: Tensor, temperature: float = 1.0, size: int | None = None
     ) -> Tensor:
-        """The loss of targets (N,) after hidden states (N, D), in nats, (N,) fp32.
+        """As `losses`.
 
         size: compute the logits of that many targets at a time, and again in the backward pass, instead of keeping
         those of all.
         """
-
-        def losses(hidden: Tensor, targets: Tensor) -> Tensor:
-            return F.cross_entropy(self._logits(hidden, temperature), targets, reduction="none")
-
         if size is None or len(targets) <= size:
-            return losses(hidden, targets)
-        chunks = zip(hidden.split(size), targets.split(size), strict=True)
+            return self.losses(hidden, targets, temperature)
+        chunks = [(*chunk, temperature) for chunk in zip(hidden.split(size), targets.split(size), strict=True)]
         if not torch.is_grad_enabled():
-            return torch.cat([losses(*chunk) for chunk in chunks])
-        return torch.cat([checkpoint(losses, *chunk, use_reentrant=False) for chunk in chunks])
+            return torch.cat([self.losses(*chunk) for chunk in chunks])
+        return torch.cat([checkpoint(self.losses, *chunk, use_reentrant=False) for chunk in chunks])
 
     def initialise(self, seed: int, induction: bool = False) -> None:
         """Draw normal weights of standard deviation 0.02, as GPT-2's; norms start at 1, biases at 0.

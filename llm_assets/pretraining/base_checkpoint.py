@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -34,6 +35,7 @@ from llm_assets.training.training_run import (
     optimisation,
     share_out,
     show_training,
+    training_kind,
 )
 
 from .jobs import PretrainingJob
@@ -72,19 +74,22 @@ def make_job(
     """
     settings = config.training
     steps, batch_size = budget(config, shape, before is not None)
-    processes, micro_batch_size, name = share_out(shape, batch_size, settings.compute)
+    rates = optimisation(settings, settings, shape)
+    kind = training_kind(rates, settings.compute.compile)
+    division = share_out(shape, batch_size, settings.compute, kind=kind)
     continue_from = settings.continue_from and str(Path(settings.continue_from).expanduser())
     plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
-        micro_batch_size=micro_batch_size,
+        micro_batch_size=division.micro_batch_size,
         seed=settings.seed,
-        optimisation=optimisation(settings, settings, shape),
+        optimisation=rates,
         validate_every=every(max(steps, 1), settings.validation_runs),
         sample_every=every(max(steps, 1), settings.samples),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 20),
         checkpoints_kept=settings.compute.checkpoints_kept,
         compile=settings.compute.compile,
+        savings=division.savings,
     )
     job = PretrainingJob(
         shape=shape,
@@ -101,12 +106,14 @@ def make_job(
         sample_tokens=settings.sample_tokens,
     )
     try:
+        batch_tokens = batch_size * shape.context
+        kind = replace(kind, savings=division.savings)
         prediction = predict(
-            shape, steps * batch_size * shape.context, batch_size * shape.context, name, processes, cores()
+            shape, steps * batch_tokens, batch_tokens, division.device, division.processes, cores(), kind
         )
     except ModelError:
         prediction = None  # a GPU that is not listed in model.devices
-    return job, processes, prediction
+    return job, division.processes, prediction
 
 
 def shape_of(config: BaseCheckpointConfig, encoding: Encoding) -> ModelShape:

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import TrainingState, load_training, save_training
 from llm_assets.model.lora import add_adapters
+from llm_assets.model.training_memory import MemorySavings
+from llm_assets.model.transformer import Transformer
 
 from .losses import TargetLosses
 from .optimiser import Trainable, apply_gradient, clip_gradient, make_optimisers, parameter_names, schedule
@@ -68,6 +70,13 @@ def has_compiler() -> bool:
     return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
+def prepare_for_compiling(model: Any) -> None:
+    """Keep chunked logits out of the graph of the compiled model, and compile those of a chunk by themselves."""
+    if isinstance(model, Transformer) and model.savings.chunked_logits:
+        model.losses = torch.compile(model.losses)  # type: ignore[method-assign]
+        model.target_losses = torch.compiler.disable(model.target_losses)  # type: ignore[method-assign]
+
+
 class Learner:
     """A model, its optimisers, and the processes that train it together. steps: of the whole training.
 
@@ -75,11 +84,18 @@ class Learner:
     """
 
     def __init__(
-        self, model: Trainable, optimisation: Optimisation, steps: int, devices: Devices, compile: bool | None = False
+        self,
+        model: Trainable,
+        optimisation: Optimisation,
+        steps: int,
+        devices: Devices,
+        compile: bool | None = False,
+        savings: MemorySavings | None = None,
     ):
         self.model, self.optimisation, self.steps, self.devices = model, optimisation, steps, devices
         self._compile = compile
         model.to(devices.device)
+        model.save_memory(savings or MemorySavings())
         if optimisation.adapters is not None:
             add_adapters(model, optimisation.adapters)
         self._optimisers = make_optimisers(model, optimisation)
@@ -92,6 +108,7 @@ class Learner:
         if self._compile and (self.devices.cuda or has_compiler()):
             # A CPU's compiler may lack headers; the model then runs as it is, after a warning.
             torch._dynamo.config.suppress_errors = not self.devices.cuda
+            prepare_for_compiling(self.model)
             runner = torch.compile(runner)
         if self.devices.world > 1:
             device_ids = [self.devices.device.index] if self.devices.cuda else None

@@ -98,7 +98,7 @@ class Training:
         torch.manual_seed(plan.seed)
         model.to(devices.device).train()
         self.model, self.first = model, devices.rank == 0
-        self.learner = Learner(model, plan.optimisation, plan.steps, devices, plan.compile)
+        self.learner = Learner(model, plan.optimisation, plan.steps, devices, plan.compile, plan.savings)
         saved = self.learner.restore(process.folder)
         self.start, self.is_new = saved or TrainingState(0, {}), saved is None
         self.curve = Curve(process.folder / CURVE, self.start.step) if self.first else None

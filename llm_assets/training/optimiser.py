@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from llm_assets.model.training_memory import MemorySavings
+
 from .plan import Optimisation
 
 
@@ -22,6 +24,8 @@ class Trainable(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
     def to(self, device: torch.device) -> Trainable: ...
+
+    def save_memory(self, savings: MemorySavings) -> None: ...
 
     def zero_grad(self, set_to_none: bool = True) -> None: ...
 

@@ -114,7 +114,7 @@ class PolicyTrainer:
             raise TrainingError(
                 f"samples {plan.samples}: a group needs at least 2, because rewards are compared within a group"
             )
-        self.learner = Learner(self.model, plan.optimisation, plan.steps, self.devices)
+        self.learner = Learner(self.model, plan.optimisation, plan.steps, self.devices, savings=plan.savings)
         # The weights before a checkpoint is loaded: where the training started. Frozen ones are shared, not copied.
         frozen = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
         self.reference = copy.deepcopy(self.model, frozen).eval().requires_grad_(False)

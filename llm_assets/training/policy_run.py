@@ -24,7 +24,7 @@ from llm_assets.report import plots
 
 from .plan import PolicyPlan
 from .schemas import PolicyCurve, PolicyEvaluations
-from .training_run import add_files, files_of, optimisation, share_out
+from .training_run import add_files, files_of, optimisation, share_out, training_kind
 
 NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
 POLICY_TABLES = {"curve": PolicyCurve}
@@ -40,15 +40,18 @@ def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelSh
     names = {field.name for field in fields(PolicyPlan)} & set(type(settings).model_fields)
     compute = settings.compute
     completions = settings.prompts * settings.samples
-    processes, micro_batch_size, _ = share_out(shape, completions, compute, MICRO_BATCH_SIZE)
+    rates = optimisation(settings, inherited, shape, settings.learning_rate_scale)
+    # The reference model is kept beside the policy.
+    division = share_out(shape, completions, compute, MICRO_BATCH_SIZE, training_kind(rates, False, copies=1))
     plan = PolicyPlan(
         **settings.model_dump(include=names),
-        micro_batch_size=micro_batch_size,
-        optimisation=optimisation(settings, inherited, shape, settings.learning_rate_scale),
+        micro_batch_size=division.micro_batch_size,
+        savings=division.savings,
+        optimisation=rates,
         checkpoint_every=CHECKPOINT_EVERY if compute.checkpoint_every is None else compute.checkpoint_every,
         checkpoints_kept=compute.checkpoints_kept,
     )
-    return plan, processes
+    return plan, division.processes
 
 
 def keep_policy(

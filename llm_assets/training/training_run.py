@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,14 @@ from llm_assets.artifacts.tables import polars_schema, read_json_lines, read_tab
 from llm_assets.artifacts.views import View
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.launch import run_job
-from llm_assets.model.devices import Prediction, find_gpus, fitting_micro_batch
-from llm_assets.model.shape import ADAPTER_FILES, Adapters, ModelShape
+from llm_assets.model.devices import Prediction, find_gpus
+from llm_assets.model.shape import ADAPTER_FILES, Adapters, ModelError, ModelShape
+from llm_assets.model.training_memory import (
+    MemorySavings,
+    TrainingKind,
+    fitting_micro_batch,
+    with_checkpointing,
+)
 from llm_assets.recipes.compute import Compute
 from llm_assets.recipes.finetuning import Finetuning
 from llm_assets.recipes.lora import Lora
@@ -38,30 +44,69 @@ from .schemas import TrainingCurve, TrainingSample, Validation
 MODEL_FILES = ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json")
 PLOT = "loss.svg"
 CPU_MICRO_BATCH_TOKENS = 4096  # suits the caches of two cores: from 1,024 to 16,384 tokens the speed differs by 5 %
+LARGE_VOCABULARY = 65_536  # from here on, logits would need as much memory as the layers of a model of 0.6 B parameters
 CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
 
 
-def share_out(
-    shape: ModelShape, batch_size: int, compute: Compute, default_micro_batch: int = 0
-) -> tuple[int, int, str]:
-    """How a step's `batch_size` sequences are divided: the number of processes, the micro-batch size, the device's
-    name.
+@dataclass(frozen=True)
+class Division:
+    """How a step is divided: processes, sequences of a micro-batch, the device's name, and what saves memory."""
 
-    default_micro_batch: the micro-batch size if the recipe sets none; 0 is as many sequences as should fit.
-    The machine's settings (environment variables) take precedence over the recipe's `device` and `processes`.
+    processes: int
+    micro_batch_size: int
+    device: str
+    savings: MemorySavings
+
+
+def share_out(
+    shape: ModelShape,
+    batch_size: int,
+    compute: Compute,
+    usual_micro_batch: int = 0,
+    kind: TrainingKind | None = None,
+) -> Division:
+    """How a step's `batch_size` sequences are divided.
+
+    usual_micro_batch: the largest micro-batch if the recipe sets none; 0 is as many sequences as should fit. kind: of
+    training, without what saves memory, which the recipe sets. The machine's settings (environment variables) take
+    precedence over the recipe's `device` and `processes`. Raises ModelError if a GPU's memory does not hold a sequence.
     """
     chosen = TrainingDevices.from_environment()
     chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not to be used
     gpus, memory, name = find_gpus(compute.device)
     processes = chosen.processes or compute.processes or max(1, gpus)
     share = max(1, batch_size // processes)
-    micro_batch_size = compute.micro_batch_size or default_micro_batch
+    chunked = shape.rows > LARGE_VOCABULARY if compute.chunked_logits is None else compute.chunked_logits
+    savings = MemorySavings(bool(compute.activation_checkpointing), chunked)
+    kind = replace(kind or TrainingKind(), savings=savings)
+    micro_batch_size = compute.micro_batch_size
     if not micro_batch_size and gpus:
-        micro_batch_size = fitting_micro_batch(shape, memory, share)
+        limit = min(share, usual_micro_batch or share)
+        micro_batch_size, kind = _fitting(shape, memory, limit, kind, compute.activation_checkpointing is None)
     elif not micro_batch_size:
-        micro_batch_size = max(1, min(share, CPU_MICRO_BATCH_TOKENS // shape.context))
-    return processes, micro_batch_size, name
+        micro_batch_size = usual_micro_batch or max(1, min(share, CPU_MICRO_BATCH_TOKENS // shape.context))
+    return Division(processes, micro_batch_size, name, kind.savings)
+
+
+def _fitting(
+    shape: ModelShape, memory: int, limit: int, kind: TrainingKind, may_checkpoint: bool
+) -> tuple[int, TrainingKind]:
+    """The micro-batch that fits, and the kind of training: with activation checkpointing where it must be."""
+    try:
+        return fitting_micro_batch(shape, memory, limit, kind), kind
+    except ModelError:
+        if not may_checkpoint:
+            raise
+        kind = with_checkpointing(kind)
+        return fitting_micro_batch(shape, memory, limit, kind), kind
+
+
+def training_kind(optimisation: Optimisation, compile: bool | None, copies: int = 0) -> TrainingKind:
+    """What the memory of a training depends on. copies: frozen models beside it. On a GPU, None compiles."""
+    return TrainingKind(
+        adapters=optimisation.adapters, muon=optimisation.muon, compiled=compile is not False, copies=copies
+    )
 
 
 def optimisation(

@@ -9,9 +9,10 @@ from llm_assets.model import IGNORE
 from llm_assets.model.attention import document_mask
 from llm_assets.model.cache import KeyValueCache
 from llm_assets.model.checkpoint import CheckpointError, load_checkpoint, load_model, save_model
-from llm_assets.model.devices import DEVICES, find_device, fitting_micro_batch, predict
+from llm_assets.model.devices import DEVICES, find_device, predict
 from llm_assets.model.huggingface import export
 from llm_assets.model.shape import ModelError, ModelShape
+from llm_assets.model.training_memory import fitting_micro_batch
 from llm_assets.model.transformer import Transformer
 from llm_assets.tokens.tokenizer import train
 from tests.support.tiny_models import ENCODING, SHAPES, TEXTS, random_model

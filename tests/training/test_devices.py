@@ -35,11 +35,12 @@ def environment(monkeypatch):
 
 
 def test_the_environments_processes_take_precedence_over_the_recipe(environment):
-    assert share_out(SHAPE, 8, Compute(device="cpu", processes=0, micro_batch_size=0))[0] == 1
-    assert share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=2))[:2] == (4, 2)
+    assert share_out(SHAPE, 8, Compute(device="cpu", processes=0, micro_batch_size=0)).processes == 1
+    division = share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=2))
+    assert (division.processes, division.micro_batch_size) == (4, 2)
     environment.setenv("LLM_ASSETS_PROCESSES", "2")
-    processes, micro_batch_size, name = share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
-    assert processes == 2 and micro_batch_size == 4 and name == "cpu"
+    division = share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
+    assert (division.processes, division.micro_batch_size, division.device) == (2, 4, "cpu")
     environment.setenv("LLM_ASSETS_PROCESSES", "two")
     with pytest.raises(ValueError, match="LLM_ASSETS_PROCESSES is 'two'"):
         share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
@@ -56,11 +57,11 @@ def test_the_environment_chooses_gpus_or_none(environment):
         lambda _: type("Gpu", (), {"total_memory": 80 * 10**9, "name": "NVIDIA H100"}),
     )
     assert find_gpus("auto")[0] == 8 and pick_device("auto") == "cuda"
-    assert share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))[0] == 8
+    assert share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0)).processes == 8
     environment.setenv("LLM_ASSETS_GPUS", "none")
     assert find_gpus("cuda") == (0, 0, "cpu") and pick_device("cuda") == "cpu"
     assert (
-        share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))[0] == 1
+        share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0)).processes == 1
         and os.environ["CUDA_VISIBLE_DEVICES"] == ""
     )
     environment.setenv("LLM_ASSETS_GPUS", "0,2")
