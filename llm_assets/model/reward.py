@@ -54,6 +54,10 @@ class RewardModel(nn.Module):
         """Train with these savings from now on."""
         self.language_model.save_memory(savings)
 
+    def compile_layers(self) -> None:
+        """As `Transformer.compile_layers`."""
+        self.language_model.compile_layers()
+
     def matrices(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The language model's hidden matrices, which Muon trains."""
         return self.language_model.matrices()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -70,15 +70,23 @@ def has_compiler() -> bool:
     return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
-def prepare_for_compiling(model: Any) -> None:
-    """Keep chunked logits out of the graph of the compiled model, and compile those of a chunk by themselves."""
+def compiled(model: Any, by_layer: bool) -> Any:
+    """The model, compiled as a whole; or the model itself, in which a layer was compiled for all of them.
+
+    Chunked logits stay out of the graph of the whole, and those of a chunk are compiled by themselves.
+    """
+    if by_layer:
+        model.compile_layers()
+        return model
     if isinstance(model, Transformer) and model.savings.chunked_logits:
-        model.losses = torch.compile(model.losses)  # type: ignore[method-assign]
+        model.losses = torch.compile(model.losses)  # type: ignore[method-assign, assignment]
         model.target_losses = torch.compiler.disable(model.target_losses)  # type: ignore[method-assign]
+    return torch.compile(model)
 
 
 class Learner:
-    """A model, its optimisers, and the processes that train it together. steps: of the whole training.
+    """A model, its optimisers, and the processes that train it together. steps: of the whole training. compile: the
+    whole model, or by layers: the compilation takes as long as that of one layer, and lengths may differ.
 
     If the optimisation has adapters, they are added to the model here, and they alone are trained.
     """
@@ -89,7 +97,7 @@ class Learner:
         optimisation: Optimisation,
         steps: int,
         devices: Devices,
-        compile: bool | None = False,
+        compile: bool | Literal["layers"] | None = False,
         savings: MemorySavings | None = None,
     ):
         self.model, self.optimisation, self.steps, self.devices = model, optimisation, steps, devices
@@ -108,8 +116,7 @@ class Learner:
         if self._compile and (self.devices.cuda or has_compiler()):
             # A CPU's compiler may lack headers; the model then runs as it is, after a warning.
             torch._dynamo.config.suppress_errors = not self.devices.cuda
-            prepare_for_compiling(self.model)
-            runner = torch.compile(runner)
+            runner = compiled(runner, by_layer=self._compile == "layers")
         if self.devices.world > 1:
             device_ids = [self.devices.device.index] if self.devices.cuda else None
             runner = torch.nn.parallel.DistributedDataParallel(runner, device_ids=device_ids)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llm_assets.model.training_memory import MemorySavings
 
+from .muon import StackedMuon
 from .plan import Optimisation
 
 
@@ -70,7 +71,9 @@ def make_optimisers(model: Trainable, optimisation: Optimisation) -> dict[str, t
         )
     }
     if matrices:
-        optimisers["muon"] = torch.optim.Muon(
+        # On a CPU, stacks would gain nothing.
+        is_cuda = all(matrix.is_cuda for matrix in matrices.values())
+        optimisers["muon"] = (StackedMuon if is_cuda else torch.optim.Muon)(
             list(matrices.values()),
             lr=optimisation.matrix_learning_rate,
             weight_decay=optimisation.weight_decay,

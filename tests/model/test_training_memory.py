@@ -19,7 +19,7 @@ from llm_assets.model.training_memory import (
     training_memory,
     with_checkpointing,
 )
-from llm_assets.training.learner import prepare_for_compiling
+from llm_assets.training.learner import compiled
 from tests.support.tiny_models import SHAPES, random_model
 
 CHECKPOINTING, CHUNKED = MemorySavings(activation_checkpointing=True), MemorySavings(chunked_logits=True)
@@ -82,17 +82,17 @@ def test_activation_checkpointing_works_with_adapters():
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_a_compiled_model_with_savings_learns_the_same(monkeypatch):
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_a_compiled_model_with_savings_learns_the_same(by_layer, monkeypatch):
     counter = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
     monkeypatch.setattr(transformer, "LOGIT_BYTES", 4 * 512 * 10)  # chunks of ten targets
-    shape = ModelShape.of_depth(1, 500, 64, width=64)
+    shape = ModelShape.of_depth(3 if by_layer else 1, 500, 64, width=64)
     expected = loss_and_gradients(model_of(shape), tokens_of(shape))
-    model = model_of(shape, replace(CHECKPOINTING, chunked_logits=True))
-    prepare_for_compiling(model)
-    losses = loss_and_gradients(torch.compile(model), tokens_of(shape))
-    assert counter.frame_count == 2  # the layers, and the logits of a chunk
+    model = compiled(model_of(shape, replace(CHECKPOINTING, chunked_logits=True)), by_layer)
+    losses = loss_and_gradients(model, tokens_of(shape))
     assert all(torch.allclose(a, b, atol=2e-4) for a, b in zip(expected, losses, strict=True))
+    assert counter.frame_count == 2  # all layers or the one, and the logits of a chunk
 
 
 @pytest.mark.parametrize("half", [False, True])
