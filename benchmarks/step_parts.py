@@ -29,6 +29,7 @@ from llm_assets.model.devices import autocast
 from llm_assets.model.prefill import CachedModel
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
+from llm_assets.training.muon import StackedMuon
 from llm_assets.training.optimiser import make_optimisers
 from llm_assets.training.plan import Optimisation
 
@@ -80,14 +81,17 @@ def attention(shape: ModelShape, tokens: Tensor, repeats: int) -> dict[str, floa
 
 
 def optimisers(model: Transformer, repeats: int) -> dict[str, float]:
-    """A step of each optimiser, on random gradients."""
+    """A step of each optimiser, on random gradients; of Muon on stacks of matrices and on one after the other."""
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
-    cuda = model.device.type == "cuda"
-    return {
-        name: milliseconds(optimiser.step, repeats, cuda)
-        for name, optimiser in make_optimisers(model, Optimisation()).items()
+    matrices = [matrix for _, matrix in model.matrices()]
+    contestants: dict[str, torch.optim.Optimizer] = {
+        "adamw": make_optimisers(model, Optimisation())["adamw"],
+        "muon, one matrix at a time": torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw"),
+        "muon, stacks": StackedMuon(matrices, adjust_lr_fn="match_rms_adamw"),
     }
+    cuda = model.device.type == "cuda"
+    return {name: milliseconds(optimiser.step, repeats, cuda) for name, optimiser in contestants.items()}
 
 
 def decoding(model: Transformer, steps: int, sequences: int = 32) -> dict[str, float]:

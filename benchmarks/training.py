@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class RandomSequences:
         return tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
 
-def make_ours(setting: Setting, muon: bool = True, compiled: bool = True) -> Step:
+def make_ours(setting: Setting, muon: bool = True, compiled: bool | Literal["layers"] = True) -> Step:
     """The training step of this project."""
     model = Transformer(setting.shape)
     model.initialise(1)
@@ -159,6 +159,7 @@ def contestants(setting: Setting) -> dict[str, Callable[[], Step]]:
     return {
         "ours": partial(make_ours, setting),
         "ours, AdamW alone": partial(make_ours, setting, muon=False),
+        "ours, compiled by layers": partial(make_ours, setting, compiled="layers"),
         "ours, not compiled": partial(make_ours, setting, compiled=False),
         "reference": partial(make_reference, setting),
         "reference, compiled": partial(make_reference, setting, compiled=True),

@@ -105,6 +105,7 @@ class PolicyTrainer:
         self.engine, self.plan, self.process, self.task, self.evaluation = engine, plan, process, task, evaluation
         self.model, self.devices, self.report = engine.model, process.devices, process.report
         self.stop = engine.encoding.special["<|assistant_end|>"]
+        self.stops: tuple[int, ...] = (self.stop, engine.encoding.bos)  # end a completion
         if plan.prompts % self.devices.world:
             raise TrainingError(
                 f"{plan.prompts} prompts per step cannot be divided among {self.devices.world} processes; choose a "
@@ -130,7 +131,7 @@ class PolicyTrainer:
             max_tokens=plan.max_tokens,
             temperature=plan.temperature,
             seed=plan.seed,
-            stop=(self.stop, self.engine.encoding.bos),
+            stop=self.stops,
         )
         self.model.eval()
         completions: list[Completion] = []
