@@ -168,7 +168,7 @@ def contestants(setting: Setting) -> dict[str, Callable[[], Step]]:
 
 @dataclass(frozen=True)
 class Contest:
-    """steps: of each contestant that fits into the memory. memory: bytes, on a GPU. first_steps: seconds that the first
+    """steps: of each contestant that does not fail. memory: bytes, on a GPU. first_steps: seconds that the first
     two steps took, compilation included.
     """
 
@@ -189,7 +189,8 @@ def warm_up(makers: dict[str, Callable[[], Step]], setting: Setting) -> Contest:
         try:
             step = make()
             measure(step, 0, 2, setting)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # out of memory, or no compiler for what is compiled
+            print(f"{name}: {error}", file=sys.stderr)
             contest.memory[name] = None
             continue
         contest.steps[name] = step

@@ -196,15 +196,15 @@ def contestants(tasks: list[str], cuda: bool) -> Iterator[Contestant]:
 def run_each(
     chosen: Iterator[Contestant], run: Callable[[Contestant], dict[str, Any]], seconds: float
 ) -> dict[str, Any]:
-    """The figures of each contestant by name; of one that does not fit, the error; of those without time, nothing."""
+    """The figures of each contestant by name; of one that fails, the error; of those without time, nothing."""
     began, results = time.perf_counter(), {}
     for contestant in chosen:
         if time.perf_counter() - began > seconds:
             break
         try:
             results[contestant.name] = run(contestant)
-        except torch.OutOfMemoryError as error:
-            results[contestant.name] = {"error": str(error).split(". ")[0]}
+        except RuntimeError as error:  # out of memory, or no compiler for what is compiled
+            results[contestant.name] = {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
         gc.collect()
         print(contestant.name, results[contestant.name], flush=True)
     return results
