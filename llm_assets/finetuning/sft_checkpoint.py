@@ -18,7 +18,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.packing import Conversations, PackedConversations
 from llm_assets.dialogue.rendering import HELD_OUT_FILE, TRAINING_FILE, RenderSettings, render_all
-from llm_assets.dialogue.schemas import TooLong
+from llm_assets.dialogue.schemas import Cut, TooLong
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.chat import TOOLS
 from llm_assets.model.encoding import Encoding
@@ -136,7 +136,8 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
     shape = ModelShape.load(base.file("shape.json").read_text(), "base_checkpoint")
     if step.finished_task("conversations") is None:
         with step.task("conversations") as task:
-            settings = RenderSettings(encoding, shape.context, config.finetuning.held_out, wanted)
+            cut = bool(config.finetuning.cut_long_conversations)
+            settings = RenderSettings(encoding, shape.context, config.finetuning.held_out, wanted, cut)
             task.stats.update(render_all(step, task, step.input("conversations"), settings))
     training = Conversations.load(step.staging / TRAINING_FILE)
     if not len(training):
@@ -179,7 +180,7 @@ SFT_CHECKPOINT = Stage(
     inputs=("base_checkpoint", "conversations", "token_shards", TRAINING_PAGES),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={**CHECKPOINT_TABLES, "too_long": TooLong},
-    optional_tables=CHECKPOINT_OPTIONAL_TABLES,
+    optional_tables={**CHECKPOINT_OPTIONAL_TABLES, "cut": Cut},
     views=(LOSS_VIEW,),
     show=show_training,
     libraries=("torch", "safetensors", "numpy"),
