@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .encoding import Encoding
-from .lora import adapters_of, load_adapters, merged_state, save_adapters
+from .lora import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    adapter_config,
+    adapter_tensors,
+    adapters_of,
+    load_adapters,
+    merged_state,
+)
 from .shape import ModelError, ModelShape
 from .transformer import Transformer
 
@@ -39,16 +47,34 @@ def weights_of(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str
     return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in merged_state(model).items()}
 
 
-def save_weights(model: nn.Module, folder: Path) -> None:
-    """Write ``model.safetensors`` in fp32."""
-    save_file(weights_of(model), folder / WEIGHTS, metadata={"format": "pt"})
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of a checkpoint in memory, on the CPU. tensors, texts: by name of the file."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    texts: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write all files into an existing folder."""
+        for name, tensors in self.tensors.items():
+            # Weights are marked as transformers marks them.
+            save_file(dict(tensors), folder / name, metadata=None if name == OPTIMISER else {"format": "pt"})
+        for name, text in self.texts.items():
+            (folder / name).write_text(text)
+
+
+def model_snapshot(model: Any) -> Snapshot:
+    """The weights in fp32 and the shape, and a copy of adapters by themselves, in the files that peft loads."""
+    tensors, texts = {WEIGHTS: weights_of(model)}, {SHAPE: model.shape.dump()}
+    adapters = adapters_of(model)
+    if adapters is not None:
+        tensors[ADAPTER_WEIGHTS], texts[ADAPTER_CONFIG] = adapter_tensors(model), adapter_config(model, adapters)
+    return Snapshot(tensors, texts)
 
 
 def save_model(model: Any, folder: Path) -> None:
-    """Write ``shape.json`` and the weights, and a copy of adapters by themselves."""
-    save_weights(model, folder)
-    save_adapters(model, folder)
-    (folder / SHAPE).write_text(model.shape.dump())
+    """Write the files of `model_snapshot`."""
+    model_snapshot(model).write(folder)
 
 
 def load_shape(folder: Path) -> ModelShape:
@@ -148,15 +174,13 @@ def steps_saved(folder: Path) -> list[tuple[int, Path]]:
     return sorted(checkpoints)
 
 
-def save_training(
-    folder: Path,
-    model: Any,
-    optimisers: dict[str, torch.optim.Optimizer],
-    names: Callable[[Tensor], str],
-    state: TrainingState,
-    checkpoints_kept: int,
-) -> Path:
-    """Write ``step-<n>``, and delete all but the newest checkpoints. names: from a parameter to its name."""
+def training_snapshot(
+    model: Any, optimisers: dict[str, torch.optim.Optimizer], names: Callable[[Tensor], str], state: TrainingState
+) -> Snapshot:
+    """The model, the optimisers and random states, and `state` as it is now. names: from a parameter to its name.
+
+    On a CPU the tensors are the model's own, so that the snapshot has to be written before they change.
+    """
     tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -164,14 +188,17 @@ def save_training(
         for parameter, values in optimiser.state.items():
             for key, value in values.items():
                 tensors[f"{name}.{names(parameter)}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    final = folder / f"step-{state.step:08d}"
-    with whole_folder(final) as temporary:
-        save_model(model, temporary)
-        save_file(tensors, temporary / OPTIMISER)
-        (temporary / STATE).write_text(json.dumps({"step": state.step, "values": state.values}))
+    whole = model_snapshot(model)
+    text = json.dumps({"step": state.step, "values": state.values})
+    return Snapshot({**whole.tensors, OPTIMISER: tensors}, {**whole.texts, STATE: text})
+
+
+def save_training(folder: Path, snapshot: Snapshot, step: int, checkpoints_kept: int) -> None:
+    """Write a training's snapshot as ``step-<n>``, and delete all but the newest checkpoints."""
+    with whole_folder(folder / f"step-{step:08d}") as temporary:
+        snapshot.write(temporary)
     for _, old in steps_saved(folder)[:-checkpoints_kept]:
         shutil.rmtree(old)
-    return final
 
 
 def load_training(

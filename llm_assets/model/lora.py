@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .shape import ADAPTER_FILES, Adapters, ModelError
@@ -94,23 +94,19 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def save_adapters(model: nn.Module, folder: Path) -> None:
-    """Write the adapters as ``adapter_config.json`` and ``adapter_model.safetensors``, which `peft` loads.
+def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The adapters by peft's names, on the CPU in fp32."""
+    return {
+        f"{PEFT_PREFIX}{name}.{matrix}.weight": getattr(layer, matrix).detach().to("cpu", torch.float32).contiguous()
+        for name, layer in _adapted(model)
+        for matrix in ("lora_A", "lora_B")
+    }
 
-    They belong to the model as it was before the training. A model without adapters writes nothing.
-    """
-    adapters = adapters_of(model)
-    if adapters is None:
-        return
-    tensors = {}
-    for name, layer in _adapted(model):
-        for matrix in ("lora_A", "lora_B"):
-            tensor = getattr(layer, matrix).detach().to("cpu", torch.float32).contiguous()
-            tensors[f"{PEFT_PREFIX}{name}.{matrix}.weight"] = tensor
-    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+
+def adapter_config(model: nn.Module, adapters: Adapters) -> str:
+    """``adapter_config.json`` of the model's adapters, which belong to the model as it was before the training."""
     is_transposed = any(isinstance(layer, Conv1D) for _, layer in _adapted(model))
-    text = json.dumps(peft_config(adapters, is_transposed), indent=1)
-    (folder / ADAPTER_CONFIG).write_text(text + "\n")
+    return json.dumps(peft_config(adapters, is_transposed), indent=1) + "\n"
 
 
 def peft_config(adapters: Adapters, is_transposed: bool) -> dict[str, Any]:

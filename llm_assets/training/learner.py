@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from llm_assets.model import IGNORE
-from llm_assets.model.checkpoint import TrainingState, load_training, save_training
+from llm_assets.model.checkpoint import TrainingState, load_training, save_training, training_snapshot
 from llm_assets.model.lora import add_adapters
 from llm_assets.model.training_memory import MemorySavings
 from llm_assets.model.transformer import Transformer
@@ -31,6 +31,7 @@ from .losses import TargetLosses
 from .optimiser import Trainable, apply_gradient, clip_gradient, make_optimisers, parameter_names, schedule
 from .plan import Optimisation
 from .processes import Devices
+from .saving import CheckpointWriter
 from .sequences import SequenceSource
 
 
@@ -108,6 +109,7 @@ class Learner:
             add_adapters(model, optimisation.adapters)
         self._optimisers = make_optimisers(model, optimisation)
         self._names = parameter_names(model)
+        self._writer = CheckpointWriter(background=devices.cuda)
 
     @cached_property
     def _runner(self) -> nn.Module:
@@ -154,6 +156,17 @@ class Learner:
         """Load the newest training checkpoint of `folder`; None if there is none. Raises CheckpointError."""
         return load_training(folder, self.model, self._optimisers, self._names)
 
-    def save(self, folder: Path, state: TrainingState, checkpoints_kept: int) -> None:
-        """Write a training checkpoint, and delete all but the newest ones. The first process alone writes."""
-        save_training(folder, self.model, self._optimisers, self._names, state, checkpoints_kept)
+    def save(
+        self, folder: Path, state: TrainingState, checkpoints_kept: int, written: Callable[[], None] | None = None
+    ) -> None:
+        """Write a training checkpoint, and delete all but the newest ones. The first process alone writes.
+
+        On a GPU the files are written while the training goes on, until `finish_saving` or the next checkpoint.
+        written: called once they are.
+        """
+        snapshot = training_snapshot(self.model, self._optimisers, self._names, state)
+        self._writer.submit(partial(save_training, folder, snapshot, state.step, checkpoints_kept), written)
+
+    def finish_saving(self) -> None:
+        """Wait until all checkpoints are written. Raises OSError if one could not be."""
+        self._writer.wait()

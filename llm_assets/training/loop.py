@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -223,10 +224,14 @@ class Training:
         self.clock.pause(time.perf_counter() - began)
 
     def _save(self, step: int) -> None:
-        """Write a checkpoint; no process goes on before it is whole."""
+        """Write a checkpoint. No process goes on before it is whole, or, on a GPU, before it is copied; none ends
+        before the last is whole.
+        """
         if self.curve is not None:
             self.curve.sync()
             values = {"events": self.events, "seconds": round(self.clock.seconds, 3)}
-            self.learner.save(self.process.folder, TrainingState(step, values), self.plan.checkpoints_kept)
-            self.process.report("checkpoint", step=step)
+            report = partial(self.process.report, "checkpoint", step=step)
+            self.learner.save(self.process.folder, TrainingState(step, values), self.plan.checkpoints_kept, report)
+            if step == self.plan.steps:
+                self.learner.finish_saving()
         self.process.devices.wait_for_all()

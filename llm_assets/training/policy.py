@@ -285,8 +285,10 @@ class PolicyTrainer:
             if self._curve is not None:
                 self._curve.sync()
                 values["seconds"] = round(time.perf_counter() - self._start, 3)
-                self.learner.save(self.process.folder, TrainingState(step, dict(values)), plan.checkpoints_kept)
-                self.report("checkpoint", step=step)
+                saved = partial(self.report, "checkpoint", step=step)
+                self.learner.save(self.process.folder, TrainingState(step, dict(values)), plan.checkpoints_kept, saved)
+                if last:
+                    self.learner.finish_saving()
             self.devices.wait_for_all()
 
     def _evaluate(self, evaluation: PolicyEvaluation, step: int) -> str:
