@@ -101,7 +101,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
     steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / batch_size))
     rates = optimisation(settings, config.inherited, shape, settings.learning_rate_scale)
     kind = training_kind(rates, settings.compute.compile)
-    division = share_out(shape, batch_size, settings.compute, kind=kind)
+    division = share_out(shape, batch_size, settings.compute, kind=kind, may_shard=True)
     plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
@@ -113,6 +113,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         checkpoints_kept=settings.compute.checkpoints_kept,
         compile=settings.compute.compile,
         savings=division.savings,
+        sharded=division.sharded,
     )
     job = SftJob(
         plan=plan,

@@ -30,6 +30,7 @@ from .lora import (
     merged_state,
 )
 from .shape import ModelError, ModelShape
+from .sharded import divided_like, whole
 from .transformer import Transformer
 
 WEIGHTS, SHAPE, STATE, OPTIMISER = "model.safetensors", "shape.json", "state.json", "optimiser.safetensors"
@@ -44,7 +45,7 @@ class CheckpointError(ModelError):
 
 def weights_of(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """The weights on the CPU, by transformers' parameter names; adapters are merged."""
-    return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in merged_state(model).items()}
+    return {name: tensor.to(dtype).contiguous() for name, tensor in merged_state(model).items()}
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,8 @@ def training_snapshot(
 ) -> Snapshot:
     """The model, the optimisers and random states, and `state` as it is now. names: from a parameter to its name.
 
-    On a CPU the tensors are the model's own, so that the snapshot has to be written before they change.
+    On a CPU the tensors are the model's own, so that the snapshot has to be written before they change. If the model is
+    divided among processes, all of them call this, and all get the whole.
     """
     tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -187,10 +189,10 @@ def training_snapshot(
     for name, optimiser in optimisers.items():
         for parameter, values in optimiser.state.items():
             for key, value in values.items():
-                tensors[f"{name}.{names(parameter)}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    whole = model_snapshot(model)
+                tensors[f"{name}.{names(parameter)}.{key}"] = whole(torch.as_tensor(value).detach()).cpu().contiguous()
+    of_model = model_snapshot(model)
     text = json.dumps({"step": state.step, "values": state.values})
-    return Snapshot({**whole.tensors, OPTIMISER: tensors}, {**whole.texts, STATE: text})
+    return Snapshot({**of_model.tensors, OPTIMISER: tensors}, {**of_model.texts, STATE: text})
 
 
 def save_training(folder: Path, snapshot: Snapshot, step: int, checkpoints_kept: int) -> None:
@@ -211,7 +213,10 @@ def load_training(
     _, path = saved[-1]
     device = model.device
     if adapters_of(model) is None:
-        model.load_state_dict(load_model(path, device, model.shape, type(model)).state_dict())
+        saved_weights = load_model(path, "cpu", model.shape, type(model)).state_dict()
+        with torch.no_grad():
+            for name, tensor in model.state_dict().items():
+                tensor.copy_(divided_like(saved_weights[name], tensor))
     else:  # the other weights are frozen, and as they were at the start
         load_adapters(model, path)
     state = json.loads((path / STATE).read_text())
@@ -227,7 +232,7 @@ def load_training(
                         }
                         # AdamW counts its steps in a tensor that stays on the CPU, unless it is fused or capturable.
                         optimiser.state[parameter] = {
-                            key: value.to(device) if key != "step" or group.get("fused") else value
+                            key: _placed(value, parameter, device) if key != "step" or group.get("fused") else value
                             for key, value in values.items()
                         }
             torch.set_rng_state(file.get_tensor("random.cpu"))
@@ -236,3 +241,8 @@ def load_training(
     except SafetensorError as error:
         raise CheckpointError(f"checkpoint file {path / OPTIMISER}: {error}") from error
     return TrainingState(state["step"], state["values"])
+
+
+def _placed(value: Tensor, parameter: Tensor, device: torch.device) -> Tensor:
+    """A value of an optimiser's state on the device, divided as its parameter is if it has the parameter's size."""
+    return divided_like(value, parameter) if value.shape == parameter.shape else value.to(device)

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .shape import ADAPTER_FILES, Adapters, ModelError
+from .sharded import divided_like, whole
 from .transformer import Conv1D, Transformer
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = ADAPTER_FILES
@@ -82,8 +83,8 @@ def _adapted(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of the model with its adapters merged into the weights, computed in fp32."""
-    state = model.state_dict()
+    """The state dict of the model, on the CPU, with its adapters merged into the weights, computed in fp32."""
+    state = {name: whole(tensor.detach()).to("cpu") for name, tensor in model.state_dict().items()}
     adapters = adapters_of(model)
     if adapters is None:
         return state
@@ -97,7 +98,9 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
 def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The adapters by peft's names, on the CPU in fp32."""
     return {
-        f"{PEFT_PREFIX}{name}.{matrix}.weight": getattr(layer, matrix).detach().to("cpu", torch.float32).contiguous()
+        f"{PEFT_PREFIX}{name}.{matrix}.weight": whole(getattr(layer, matrix).detach())
+        .to("cpu", torch.float32)
+        .contiguous()
         for name, layer in _adapted(model)
         for matrix in ("lora_A", "lora_B")
     }
@@ -146,4 +149,4 @@ def load_adapters(model: nn.Module, folder: Path) -> None:
         raise ModelError(f"adapters {path}: {wrong[0]} does not fit the adapters of this training")
     with torch.no_grad():
         for name, parameter in expected.items():
-            parameter.copy_(tensors[name])
+            parameter.copy_(divided_like(tensors[name], parameter))

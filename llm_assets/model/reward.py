@@ -54,6 +54,10 @@ class RewardModel(nn.Module):
         """Train with these savings from now on."""
         self.language_model.save_memory(savings)
 
+    def layers(self) -> nn.ModuleList:
+        """The language model's layers, in their order."""
+        return self.language_model.layers()
+
     def compile_layers(self) -> None:
         """As `Transformer.compile_layers`."""
         self.language_model.compile_layers()

@@ -276,6 +276,10 @@ class Transformer(nn.Module):
         """Train with these savings from now on."""
         self.savings, self.body.recompute = savings, savings.activation_checkpointing
 
+    def layers(self) -> nn.ModuleList:
+        """The layers, in their order."""
+        return self.body.h if self.shape.architecture == "gpt2" else self.body.layers  # type: ignore[return-value]
+
     def compile_layers(self) -> None:
         """Compile a layer for trainings, once for all layers, and the logits by themselves."""
         self.body.run_layer = torch.compile(run_layer)  # type: ignore[method-assign, assignment]

@@ -76,7 +76,7 @@ def make_job(
     steps, batch_size = budget(config, shape, before is not None)
     rates = optimisation(settings, settings, shape)
     kind = training_kind(rates, settings.compute.compile)
-    division = share_out(shape, batch_size, settings.compute, kind=kind)
+    division = share_out(shape, batch_size, settings.compute, kind=kind, may_shard=True)
     continue_from = settings.continue_from and str(Path(settings.continue_from).expanduser())
     plan = TrainingPlan(
         steps=steps,
@@ -90,6 +90,7 @@ def make_job(
         checkpoints_kept=settings.compute.checkpoints_kept,
         compile=settings.compute.compile,
         savings=division.savings,
+        sharded=division.sharded,
     )
     job = PretrainingJob(
         shape=shape,
@@ -107,7 +108,7 @@ def make_job(
     )
     try:
         batch_tokens = batch_size * shape.context
-        kind = replace(kind, savings=division.savings)
+        kind = replace(kind, savings=division.savings, shards=division.processes if division.sharded else 1)
         prediction = predict(
             shape, steps * batch_tokens, batch_tokens, division.device, division.processes, cores(), kind
         )

@@ -38,6 +38,12 @@ class Compute(Frozen):
         "of a whole micro-batch. None does so for vocabularies of more than 65,536 ids, and on a GPU wherever the "
         "model is not compiled",
     )
+    sharded: bool | None = Field(
+        None,
+        description="divide weights, gradients and optimiser state among the processes (FSDP2), in pretraining and "
+        "fine-tuning. None does so where one GPU's memory would not hold one sequence otherwise. Such a training is "
+        "not compiled, and samples no texts",
+    )
     compile: bool | None = Field(
         None,
         description="use torch.compile; None does so on a GPU alone, and in fine-tuning as in pretraining. On a CPU "

@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llm_assets.model.sharded import divided_like, joined, local
+
 STACK_BYTES = 1 << 26  # of the matrices that are orthogonalised together, in bf16; more would not be faster
 
 
 class StackedMuon(torch.optim.Muon):
     """torch's Muon with the same state and the same results but for rounding (Jordan et al., kellerjordan.github.io).
 
-    Takes the settings of `optimiser.make_optimisers` alone: Nesterov momentum, and updates of the size of AdamW's.
+    Takes the settings of `optimiser.make_optimisers` alone: Nesterov momentum, and updates of the size of AdamW's. Of
+    matrices that are divided among processes, each process orthogonalises all, and changes its part of them.
     """
 
     @torch.no_grad()
@@ -32,15 +35,18 @@ class StackedMuon(torch.optim.Muon):
     def _step_together(self, weights: Sequence[Tensor], group: Mapping[str, Any]) -> None:
         """Change matrices of one size. group: of the optimiser, with its settings."""
         learning_rate, momentum = float(group["lr"]), group["momentum"]
-        gradients = [weight.grad for weight in weights]
-        buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
+        gradients = [local(weight.grad) for weight in weights]  # type: ignore[arg-type]
+        buffers = [local(self.state[weight]["momentum_buffer"]) for weight in weights]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        updates = torch._foreach_lerp(gradients, buffers, momentum)
+        parts = torch._foreach_lerp(gradients, buffers, momentum)
+        updates = [joined(part, weight) for part, weight in zip(parts, weights, strict=True)]
         wide = torch.stack([update.T if is_tall(update) else update for update in updates]).bfloat16()
         wide = orthogonalised(wide, group["ns_coefficients"], group["ns_steps"], group["eps"]).to(weights[0].dtype)
         changes = [change.T if is_tall(weight) else change for weight, change in zip(weights, wide, strict=True)]
-        torch._foreach_mul_(weights, 1 - learning_rate * group["weight_decay"])
-        torch._foreach_add_(weights, changes, alpha=-learning_rate * 0.2 * max(weights[0].shape) ** 0.5)
+        changes = [local(divided_like(change, weight)) for change, weight in zip(changes, weights, strict=True)]
+        of_process = [local(weight) for weight in weights]
+        torch._foreach_mul_(of_process, 1 - learning_rate * group["weight_decay"])
+        torch._foreach_add_(of_process, changes, alpha=-learning_rate * 0.2 * max(weights[0].shape) ** 0.5)
 
 
 def is_tall(matrix: Tensor) -> bool:

@@ -49,7 +49,8 @@ class TrainingPlan:
     never. checkpoints_kept: newest checkpoints that are not deleted. compile: use torch.compile; None is on a
     GPU alone. boundary: id of the token that begins a document or conversation; attention does not cross it. None lets
     attention reach over the whole sequence. diverged_by: how far the mean loss of some steps may be above the best such
-    mean before the training is stopped. savings: of memory.
+    mean before the training is stopped. savings: of memory. sharded: divide the model among the processes, because it
+    does not fit on one device.
     """
 
     steps: int
@@ -65,6 +66,7 @@ class TrainingPlan:
     boundary: int | None = None
     diverged_by: float = DIVERGED_NATS
     savings: MemorySavings = field(default_factory=MemorySavings)
+    sharded: bool = False
 
     def on(self, cuda: bool, boundary: int | None) -> TrainingPlan:
         """The plan as its process carries it out: on a GPU or a CPU, and with the tokenizer's boundary token."""

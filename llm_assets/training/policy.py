@@ -284,11 +284,11 @@ class PolicyTrainer:
         if last or due(plan.checkpoint_every) or due(plan.evaluate_every):
             if self._curve is not None:
                 self._curve.sync()
-                values["seconds"] = round(time.perf_counter() - self._start, 3)
-                saved = partial(self.report, "checkpoint", step=step)
-                self.learner.save(self.process.folder, TrainingState(step, dict(values)), plan.checkpoints_kept, saved)
-                if last:
-                    self.learner.finish_saving()
+            values["seconds"] = round(time.perf_counter() - self._start, 3)
+            saved = partial(self.report, "checkpoint", step=step)
+            self.learner.save(self.process.folder, TrainingState(step, dict(values)), plan.checkpoints_kept, saved)
+            if last:
+                self.learner.finish_saving()
             self.devices.wait_for_all()
 
     def _evaluate(self, evaluation: PolicyEvaluation, step: int) -> str:

@@ -16,11 +16,13 @@ from llm_assets.model.devices import (
     pick_device,
 )
 from llm_assets.model.sampling import Engine
-from llm_assets.model.shape import ModelError, ModelShape
+from llm_assets.model.shape import Adapters, ModelError, ModelShape
+from llm_assets.model.training_memory import MemorySavings
 from llm_assets.model.transformer import Transformer
 from llm_assets.recipes.compute import Compute
+from llm_assets.training.plan import Optimisation
 from llm_assets.training.processes import PATIENCE, Devices, join_processes
-from llm_assets.training.training_run import share_out
+from llm_assets.training.training_run import share_out, training_kind
 from tests.support.training_jobs import ENCODING
 
 SHAPE = ModelShape.of_depth(1, 500, 32, width=32)
@@ -67,6 +69,50 @@ def test_the_environment_chooses_gpus_or_none(environment):
     environment.setenv("LLM_ASSETS_GPUS", "0,2")
     share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,2"
+
+
+def use_gpus(environment, count, memory):
+    environment.setattr("llm_assets.training.training_run.find_gpus", lambda device: (count, memory, "NVIDIA H100"))
+
+
+# Qwen3-1.7B with 2,048 tokens, of which one needs 38 GB, or 36 GB with activation checkpointing.
+PUBLISHED = ModelShape("qwen3", 151_936, 2048, 28, 2048, 16, 8, 128, 6144, True, 1e6)
+
+
+def test_a_gpu_trains_in_the_fastest_way_that_fits_its_memory(environment):
+    """Memory is saved only where it must be: by checkpointing, then by dividing the model among several GPUs."""
+    plain = Optimisation(muon=False)
+    for memory, gpus, savings, sharded in (
+        (80, 2, MemorySavings(False, True), False),
+        (44, 2, MemorySavings(True, True), False),
+        (30, 4, MemorySavings(True, True), True),
+    ):
+        use_gpus(environment, gpus, memory * 10**9)
+        division = share_out(PUBLISHED, 32, Compute(), kind=training_kind(plain, None), may_shard=True)
+        assert (division.savings, division.sharded) == (savings, sharded) and division.micro_batch_size >= 1
+    with pytest.raises(ModelError, match=r"needs \d+ GB, but the device has 30 GB"):
+        share_out(PUBLISHED, 32, Compute(), kind=training_kind(plain, None))  # this stage cannot divide its model
+    with pytest.raises(ModelError, match=r"compute\.sharded: only pretraining and fine-tuning"):
+        share_out(PUBLISHED, 32, Compute(sharded=True))
+
+
+def test_what_the_recipe_says_of_memory_is_done(environment):
+    use_gpus(environment, 2, 200 * 10**9)
+    compute = Compute(activation_checkpointing=True, chunked_logits=False, sharded=True)
+    division = share_out(PUBLISHED, 32, compute, may_shard=True)
+    assert division.savings == MemorySavings(True, False) and division.sharded
+    use_gpus(environment, 1, 30 * 10**9)
+    with pytest.raises(ModelError, match="needs"):
+        share_out(PUBLISHED, 32, Compute(activation_checkpointing=False))
+
+
+def test_adapters_and_smaller_micro_batches_let_a_published_model_fit_one_gpu(environment):
+    use_gpus(environment, 1, 24 * 10**9)
+    adapted = training_kind(Optimisation(adapters=Adapters(16, 32.0)), False, copies=1)
+    division = share_out(PUBLISHED, 64, Compute(), 64, adapted)
+    assert 1 <= division.micro_batch_size < 64
+    with pytest.raises(ModelError, match="needs"):
+        share_out(PUBLISHED, 64, Compute(), 64, training_kind(Optimisation(), False, copies=1))
 
 
 @pytest.mark.parametrize(
