@@ -26,6 +26,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.recipes import Finetuning, Pretraining
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Rates
+from llm_assets.training.division import Demand, share_out, training_kind
 from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.training_run import (
@@ -36,9 +37,7 @@ from llm_assets.training.training_run import (
     follow,
     keep_checkpoint,
     optimisation,
-    share_out,
     show_training,
-    training_kind,
 )
 
 from .conversations import ABLATED_SOURCES
@@ -101,7 +100,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
     steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / batch_size))
     rates = optimisation(settings, config.inherited, shape, settings.learning_rate_scale)
     kind = training_kind(rates, settings.compute.compile)
-    division = share_out(shape, batch_size, settings.compute, kind=kind, may_shard=True)
+    division = share_out(Demand(shape, batch_size, settings.compute, kind, may_shard=True))
     plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
@@ -112,7 +111,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 10),
         checkpoints_kept=settings.compute.checkpoints_kept,
         compile=settings.compute.compile,
-        savings=division.savings,
+        savings=division.kind.savings,
         sharded=division.sharded,
     )
     job = SftJob(

@@ -33,6 +33,7 @@ class TrainingKind:
 
     adapters: trained in place of the weights. muon: trains the hidden matrices. compiled: by torch.compile. copies:
     frozen models of the same shape that are kept beside it, such as a reference; with adapters they share its weights.
+    reward_models: of the same shape, which have weights of their own in any case.
     shards: devices that weights, gradients and optimiser state are divided among. precision_bytes: of matrix products.
     """
 
@@ -41,6 +42,7 @@ class TrainingKind:
     muon: bool = True
     compiled: bool = True
     copies: int = 0
+    reward_models: int = 0
     shards: int = 1
     precision_bytes: int = 2
 
@@ -93,7 +95,7 @@ def training_memory(shape: ModelShape, sequences: int, kind: TrainingKind | None
     trained, tokens, width = trained_parameters(shape, kind.adapters), sequences * shape.context, shape.width
     hidden_matrices = shape.layers * sum(inputs * outputs for _, inputs, outputs in layer_matrices(shape))
     of_muon = hidden_matrices if kind.muon and kind.adapters is None else 0
-    frozen = 4 * shape.parameters * kind.copies if kind.adapters is None else 0
+    frozen = 4 * shape.parameters * (kind.reward_models + (kind.copies if kind.adapters is None else 0))
     halves = 2 * shape.matrix_parameters if kind.precision_bytes == 2 else 0
     of_layer = tokens * _layer_bytes(shape, kind)
     if kind.savings.activation_checkpointing:  # what enters each layer, and one layer in full

@@ -24,6 +24,7 @@ from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import HumanRankings, PairTraining, RewardTraining
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.report import plots
+from llm_assets.training.division import Demand, share_out, training_kind
 from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.schemas import TrainingCurve
 from llm_assets.training.training_run import (
@@ -32,8 +33,6 @@ from llm_assets.training.training_run import (
     follow,
     loss_series,
     optimisation,
-    share_out,
-    training_kind,
 )
 
 from .jobs import RewardJob
@@ -198,7 +197,8 @@ def training_plan(settings: PairTraining, rates: Rates, shape: ModelShape, steps
     """The plan of a training on pairs, and the number of processes. A sequence is an answer, two per pair."""
     answers = 2 * settings.pairs
     rates_of_stage = optimisation(settings, rates, shape, settings.learning_rate_scale)
-    division = share_out(shape, answers, settings.compute, MICRO_BATCH_SIZE, training_kind(rates_of_stage, False))
+    kind = training_kind(rates_of_stage, False)
+    division = share_out(Demand(shape, answers, settings.compute, kind, MICRO_BATCH_SIZE))
     plan = TrainingPlan(
         steps=steps,
         batch_size=answers,
@@ -208,7 +208,7 @@ def training_plan(settings: PairTraining, rates: Rates, shape: ModelShape, steps
         validate_every=every(steps, settings.validation_runs),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 4),
         checkpoints_kept=settings.compute.checkpoints_kept,
-        savings=division.savings,
+        savings=division.kind.savings,
     )
     return plan, division.processes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +20,7 @@ from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Model, PretrainingRun
 from llm_assets.settings import load_settings
+from llm_assets.training.division import Demand, share_out, training_kind
 from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.start import start_folder, start_version
@@ -33,9 +33,7 @@ from llm_assets.training.training_run import (
     follow,
     keep_checkpoint,
     optimisation,
-    share_out,
     show_training,
-    training_kind,
 )
 
 from .jobs import PretrainingJob
@@ -76,7 +74,7 @@ def make_job(
     steps, batch_size = budget(config, shape, before is not None)
     rates = optimisation(settings, settings, shape)
     kind = training_kind(rates, settings.compute.compile)
-    division = share_out(shape, batch_size, settings.compute, kind=kind, may_shard=True)
+    division = share_out(Demand(shape, batch_size, settings.compute, kind, may_shard=True))
     continue_from = settings.continue_from and str(Path(settings.continue_from).expanduser())
     plan = TrainingPlan(
         steps=steps,
@@ -89,7 +87,7 @@ def make_job(
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 20),
         checkpoints_kept=settings.compute.checkpoints_kept,
         compile=settings.compute.compile,
-        savings=division.savings,
+        savings=division.kind.savings,
         sharded=division.sharded,
     )
     job = PretrainingJob(
@@ -108,9 +106,8 @@ def make_job(
     )
     try:
         batch_tokens = batch_size * shape.context
-        kind = replace(kind, savings=division.savings, shards=division.processes if division.sharded else 1)
         prediction = predict(
-            shape, steps * batch_tokens, batch_tokens, division.device, division.processes, cores(), kind
+            shape, steps * batch_tokens, batch_tokens, division.device, division.processes, cores(), division.kind
         )
     except ModelError:
         prediction = None  # a GPU that is not listed in model.devices

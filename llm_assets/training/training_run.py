@@ -5,12 +5,11 @@ Shared by all checkpoints.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,9 @@ from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import polars_schema, read_json_lines, read_table
 from llm_assets.artifacts.views import View
-from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.launch import run_job
-from llm_assets.model.devices import Prediction, find_gpus
-from llm_assets.model.shape import ADAPTER_FILES, Adapters, ModelError, ModelShape
-from llm_assets.model.training_memory import (
-    MemorySavings,
-    TrainingKind,
-    fitting_micro_batch,
-    with_checkpointing,
-)
-from llm_assets.recipes.compute import Compute
+from llm_assets.model.devices import Prediction
+from llm_assets.model.shape import ADAPTER_FILES, Adapters, ModelShape
 from llm_assets.recipes.finetuning import Finetuning
 from llm_assets.recipes.lora import Lora
 from llm_assets.recipes.preference import PairTraining, Rlhf
@@ -44,86 +35,8 @@ from .schemas import TrainingCurve, TrainingSample, Validation
 
 MODEL_FILES = ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json")
 PLOT = "loss.svg"
-CPU_MICRO_BATCH_TOKENS = 4096  # suits the caches of two cores: from 1,024 to 16,384 tokens the speed differs by 5 %
-LARGE_VOCABULARY = 65_536  # from here on, logits would need as much memory as the layers of a model of 0.6 B parameters
 CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
-
-
-@dataclass(frozen=True)
-class Division:
-    """How a step is divided: processes, sequences of a micro-batch, the device's name, and what saves memory.
-
-    sharded: the model is divided too.
-    """
-
-    processes: int
-    micro_batch_size: int
-    device: str
-    savings: MemorySavings
-    sharded: bool
-
-
-def share_out(
-    shape: ModelShape,
-    batch_size: int,
-    compute: Compute,
-    usual_micro_batch: int = 0,
-    kind: TrainingKind | None = None,
-    may_shard: bool = False,
-) -> Division:
-    """How a step's `batch_size` sequences are divided.
-
-    usual_micro_batch: the largest micro-batch if the recipe sets none; 0 is as many sequences as should fit. kind: of
-    training, without what saves memory, which the recipe sets. may_shard: the stage can divide its model. The machine's
-    settings (environment variables) take precedence over the recipe's `device` and `processes`. Raises ModelError if a
-    GPU's memory does not hold a sequence, or if the model cannot be divided as the recipe says.
-    """
-    if compute.sharded and not may_shard:
-        raise ModelError("compute.sharded: only pretraining and fine-tuning divide a model among processes")
-    chosen = TrainingDevices.from_environment()
-    chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not to be used
-    gpus, memory, name = find_gpus(compute.device)
-    processes = chosen.processes or compute.processes or max(1, gpus)
-    share = max(1, batch_size // processes)
-    chunked = shape.rows > LARGE_VOCABULARY if compute.chunked_logits is None else compute.chunked_logits
-    savings = MemorySavings(bool(compute.activation_checkpointing), chunked)
-    kind = replace(kind or TrainingKind(), savings=savings, shards=processes if compute.sharded else 1)
-    micro_batch_size = compute.micro_batch_size
-    if not micro_batch_size and gpus:
-        limit = min(share, usual_micro_batch or share)
-        kinds = list(_kinds(kind, compute, processes if may_shard else 1))
-        micro_batch_size, kind = _first_fitting(shape, memory, limit, kinds)
-    elif not micro_batch_size:
-        micro_batch_size = usual_micro_batch or max(1, min(share, CPU_MICRO_BATCH_TOKENS // shape.context))
-    return Division(processes, micro_batch_size, name, kind.savings, kind.shards > 1)
-
-
-def _kinds(kind: TrainingKind, compute: Compute, processes: int) -> Iterator[TrainingKind]:
-    """Ways to train, the fastest first: as the recipe says, and where it says nothing, with what needs less memory."""
-    yield kind
-    if compute.activation_checkpointing is None:
-        kind = with_checkpointing(kind)
-        yield kind
-    if compute.sharded is None and processes > 1:
-        yield replace(kind, shards=processes, compiled=False)
-
-
-def _first_fitting(
-    shape: ModelShape, memory: int, limit: int, kinds: Sequence[TrainingKind]
-) -> tuple[int, TrainingKind]:
-    """The micro-batch that fits with the first of these kinds of training that has one, and that kind."""
-    for kind in kinds[:-1]:
-        with contextlib.suppress(ModelError):
-            return fitting_micro_batch(shape, memory, limit, kind), kind
-    return fitting_micro_batch(shape, memory, limit, kinds[-1]), kinds[-1]
-
-
-def training_kind(optimisation: Optimisation, compile: bool | None, copies: int = 0) -> TrainingKind:
-    """What the memory of a training depends on. copies: frozen models beside it. On a GPU, None compiles."""
-    return TrainingKind(
-        adapters=optimisation.adapters, muon=optimisation.muon, compiled=compile is not False, copies=copies
-    )
 
 
 def optimisation(
