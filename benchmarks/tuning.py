@@ -8,7 +8,8 @@ without. A step of fine-tuning has --sequences packed sequences, of whose tokens
 recipes have it; it is compiled by layers on a GPU. A step of DPO has --pairs pairs of answers, each of an eighth to
 three eighths of the context after a prompt of an eighth, and is compiled only where its name says so. Micro-batches
 are what should fit, by the estimate that the memory is compared with. MFU counts 6 FLOPs per token and weight, and 4
-for a weight that is frozen. Contestants run one after the other, as long as --seconds have not passed.
+for a weight that is frozen. Contestants run one after the other, as long as --seconds have not passed. With --save,
+fine-tuning of all weights also writes a checkpoint: seconds that the training waits for it, and until it is whole.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import gc
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +30,7 @@ import torch
 from model_shape import add_shape, finish, read_shape
 
 from llm_assets.model import IGNORE
+from llm_assets.model.checkpoint import TrainingState
 from llm_assets.model.devices import find_device, measured_peak
 from llm_assets.model.shape import Adapters, ModelShape
 from llm_assets.model.training_memory import MemorySavings, TrainingKind, fitting_micro_batch, training_memory
@@ -56,6 +59,10 @@ class Contestant:
         words = [self.task, "LoRA" if self.lora else "all weights"]
         words += ["activation checkpointing"] if self.checkpointed else []
         return ", ".join(words + (["compiled"] if self.compiled and self.task == "dpo" else []))
+
+    @property
+    def is_plain(self) -> bool:
+        return self.task == "sft" and not self.lora and not self.checkpointed
 
     def kind(self, rank: int, half: bool) -> TrainingKind:
         return TrainingKind(
@@ -157,6 +164,7 @@ def measure(contestant: Contestant, shape: ModelShape, options: argparse.Namespa
         loss = sequence_loss(work.data, number, work.batch_size, micro_batch_size, devices, work.losses)
         learner.step(number, [loss])
         seconds.append(now(cuda) - began)
+    saving = {"saving": save(learner, cuda)} if options.save and contestant.is_plain else {}
     estimate = training_memory(work.shape, micro_batch_size, kind)
     step = statistics.median(seconds[2:])
     return {
@@ -168,7 +176,22 @@ def measure(contestant: Contestant, shape: ModelShape, options: argparse.Namespa
         "memory": torch.cuda.max_memory_allocated() - held if cuda else None,
         "estimated_memory": estimate.total,
         "estimated_parts": asdict(estimate),
+        **saving,
     }
+
+
+def save(learner: Learner, cuda: bool) -> dict[str, float]:
+    """Write a checkpoint of the training."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = now(cuda)
+        learner.save(Path(folder), TrainingState(1, {}), 1)
+        waited = now(cuda) - began
+        learner.finish_saving()
+        return {
+            "training_waits_seconds": round(waited, 3),
+            "seconds": round(now(cuda) - began, 3),
+            "bytes": sum(path.stat().st_size for path in Path(folder).rglob("*.*")),
+        }
 
 
 def flops_per_token(shape: ModelShape, lora: bool) -> int:
@@ -217,6 +240,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16, help="of the adapters")
     parser.add_argument("--micro-batch-size", type=int, help="sequences or answers; default: as many as should fit")
     parser.add_argument("--tasks", nargs="+", choices=["sft", "dpo"], default=["sft", "dpo"])
+    parser.add_argument("--save", action="store_true", help="write a checkpoint too")
     parser.add_argument("--seconds", type=float, default=600.0, help="after which no contestant begins")
     add_shape(parser)
     parser.add_argument("--json", type=Path, help="write the result to this file")

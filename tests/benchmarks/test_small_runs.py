@@ -107,6 +107,7 @@ def check_step_parts(tmp_path):
     assert result["attention_milliseconds"]["mask"] > 0
     assert result["optimiser_milliseconds"].keys() == {"adamw", "muon, one matrix at a time", "muon, stacks"}
     assert result["decoding_differences"]["plain, fp32"] < 1e-4
+    assert result["training_differences"]["plain"] == 0 and result["training_differences"]["savings"] < 1e-5
 
 
 def check_search(tmp_path):
@@ -139,7 +140,8 @@ def check_training(tmp_path):
 
 
 def check_tuning(tmp_path):
-    result = run_benchmark("tuning.py", tmp_path, *SHAPE, "--sequences", "2", "--pairs", "2", "--rank", "2")
+    result = run_benchmark("tuning.py", tmp_path, *SHAPE, "--sequences", "2", "--pairs", "2", "--rank", "2", "--save")
+    assert result["contestants"]["sft, all weights"]["saving"].keys() == {"training_waits_seconds", "seconds", "bytes"}
     assert {"sft, all weights", "dpo, LoRA, activation checkpointing"} < result["contestants"].keys()
     assert len(result["contestants"]) == 8
     for figures in result["contestants"].values():
