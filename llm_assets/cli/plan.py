@@ -118,7 +118,7 @@ def vocabulary_of(recipe: Recipe) -> int:
 )
 @recipe_option
 def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | None, recipe: str | None) -> None:
-    """Predict what training a base model takes, and the memory of the trainings after it.
+    """Predict what training a base model takes, and the memory of later training stages.
 
     Shows parameters, tokens, FLOPs, memory, time and cost. Nothing is trained.
     """

@@ -281,7 +281,7 @@ class Transformer(nn.Module):
         return self.body.h if self.shape.architecture == "gpt2" else self.body.layers  # type: ignore[return-value]
 
     def compile_layers(self) -> None:
-        """Compile a layer for trainings, once for all layers, and the logits by themselves."""
+        """Compile a layer for training, once for all layers, and the logits by themselves."""
         self.body.run_layer = torch.compile(run_layer)  # type: ignore[method-assign, assignment]
         self.losses = torch.compile(losses)  # type: ignore[method-assign, assignment]
 

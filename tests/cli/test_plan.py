@@ -37,8 +37,8 @@ def test_the_sizes_are_those_of_the_published_model(folder):
     outcome = plan(folder)
     assert f"vocabulary {vocabulary}, context 64" in outcome.output, outcome.output
     assert outcome.output.count("recipe mine") == 1 and "depth" not in outcome.output
-    trainings = [line.split()[0] for line in outcome.output.splitlines() if "_checkpoint " in line]
-    assert trainings == ["sft_checkpoint", "reward_checkpoint", "dpo_checkpoint", "rl_checkpoint", "rlhf_checkpoint"]
+    stages = [line.split()[0] for line in outcome.output.splitlines() if "_checkpoint " in line]
+    assert stages == ["sft_checkpoint", "reward_checkpoint", "dpo_checkpoint", "rl_checkpoint", "rlhf_checkpoint"]
 
 
 def test_a_folder_that_the_training_could_not_read_is_an_error(folder):

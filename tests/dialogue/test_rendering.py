@@ -76,12 +76,12 @@ def test_long_conversations_are_cut_where_the_recipe_says_so_and_recorded(render
     endless = [TURNS[1], Message("assistant", "word " * 60)]
     context = len(whole) - 2
     counts, tokens, tables = rendered([TURNS[:3], TURNS, endless], context, cut=True)
-    kept = render(ENCODING, TURNS[:7])[0]
-    assert tokens == [first, kept] and max(map(len, tokens)) - 1 <= context
-    assert tables["cut"] == [(1, "own", len(whole), len(kept))]
+    shortened = render(ENCODING, TURNS[:7])[0]
+    assert tokens == [first, shortened] and max(map(len, tokens)) - 1 <= context
+    assert tables["cut"] == [(1, "own", len(whole), len(shortened))]
     assert [row[0] for row in tables["too_long"]] == [2]
     assert (counts["conversations"], counts["cut"], counts["too_long"]) == (2, 1, 1)
-    assert counts["conversation_tokens"] == len(first) + len(kept)
+    assert counts["conversation_tokens"] == len(first) + len(shortened)
 
 
 def test_without_the_setting_long_conversations_are_left_out(rendered):

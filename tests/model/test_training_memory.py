@@ -48,19 +48,19 @@ def loss_and_gradients(model, tokens):
 
 def saved_bytes(model, tokens, targets, half=False):
     """Bytes of what a forward pass keeps for the backward pass, apart from weights and their copies."""
-    kept, excluded = {}, {weight.untyped_storage().data_ptr() for weight in model.state_dict().values()}
+    sizes_saved, excluded = {}, {weight.untyped_storage().data_ptr() for weight in model.state_dict().values()}
     sizes = {tuple(sorted(weight.shape)) for weight in model.parameters()}
 
     def keep(tensor):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in excluded and tuple(sorted(tensor.shape)) not in sizes:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+            sizes_saved[storage.data_ptr()] = (storage.nbytes(), tensor)
         return tensor
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=half):
         model(tokens, targets)
-    return sum(size for size, _ in kept.values())
+    return sum(size for size, _ in sizes_saved.values())
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -102,12 +102,12 @@ def test_the_estimate_of_activations_is_that_of_what_is_kept(architecture, half)
     shape = ModelShape.of_depth(6, 100, 128, architecture, width=128, heads=4)
     tokens = torch.randint(0, 100, (8, 128), generator=torch.Generator().manual_seed(1))
     no_targets = torch.full_like(tokens, transformer.IGNORE)
-    kept = saved_bytes(model_of(shape), tokens, no_targets, half)
+    without_savings = saved_bytes(model_of(shape), tokens, no_targets, half)
     kind = TrainingKind(compiled=False, precision_bytes=2 if half else 4)
-    assert 0.7 < training_memory(shape, 8, kind).activations / kept < 1.1
+    assert 0.7 < training_memory(shape, 8, kind).activations / without_savings < 1.1
     with_savings = saved_bytes(model_of(shape, CHECKPOINTING), tokens, no_targets, half)
     estimate = training_memory(shape, 8, with_checkpointing(kind)).activations
-    assert with_savings < estimate < kept / 2
+    assert with_savings < estimate < without_savings / 2
 
 
 @pytest.mark.parametrize("targets", [None, ("q_proj", "down_proj"), ("c_proj",)])

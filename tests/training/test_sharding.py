@@ -91,6 +91,6 @@ def test_a_divided_model_has_the_losses_of_a_whole_one(results, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_training_goes_on_from_a_checkpoint_of_either_kind(results, name):
+def test_a_training_continues_with_a_checkpoint_of_either_kind(results, name):
     whole, divided = (results[name][f"{way}, resumed"] for way in ("whole", "divided"))
     assert divided == [pytest.approx(row, rel=1e-3 if name == "muon" else 1e-5) for row in whole]
