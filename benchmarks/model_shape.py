@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llm_assets.model.shape import ModelShape
 
+# Shapes of published models, with as many ids as their embeddings have rows.
+PUBLISHED = {
+    "qwen3-0.6b": ModelShape("qwen3", 151_936, 2048, 28, 1024, 16, 8, 128, 3072, True, 1e6),
+    "qwen3-1.7b": ModelShape("qwen3", 151_936, 2048, 28, 2048, 16, 8, 128, 6144, True, 1e6),
+}
+
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
     """Add the options of the model's shape, of the rounds to measure, and of the device."""
+    parser.add_argument("--published", choices=list(PUBLISHED), help="use this model's shape, with --context")
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--width", type=int)
     parser.add_argument("--context", type=int, default=2048)
@@ -23,6 +31,8 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
 
 def read_shape(options: argparse.Namespace) -> ModelShape:
     """The shape that these options describe. Raises ModelError if it is impossible."""
+    if options.published:
+        return replace(PUBLISHED[options.published], context=options.context)
     return ModelShape.of_depth(
         options.depth, options.vocabulary, options.context, width=options.width, tied=options.tied or None
     )

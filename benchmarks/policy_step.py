@@ -4,8 +4,9 @@
     python benchmarks/policy_step.py --depth 12 --device cuda --prompts 64 --samples 16 --json FILE
 
 The policy has random weights, so that it hardly ever ends a completion: every step samples and learns from about
-prompts x samples x tokens tokens, whatever the state of the code. The reward is the share of even ids. Updates are
-those of `rl_checkpoint`: GRPO with a reference model, without replay.
+prompts x samples x tokens tokens, whatever the state of the code. With --mean-length, so many ids end a completion that
+lengths are distributed geometrically, as those of problems of different difficulty are. The reward is the share of even
+ids. Updates are those of `rl_checkpoint`: GRPO with a reference model, without replay.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ def make_trainer(shape: ModelShape, options: argparse.Namespace, folder: Path) -
     )
     process = TrainingProcess(folder, Devices(torch.device(options.device)), lambda kind, **values: None)
     task = PolicyTask(lambda number: prompts[number % options.prompts].tolist(), reward_even_ids)
-    return TimedTrainer(engine, plan, process, task)
+    trainer = TimedTrainer(engine, plan, process, task)
+    if options.mean_length:
+        trainer.stops = tuple(range(shape.vocabulary // options.mean_length))
+    return trainer
 
 
 def measure(trainer: TimedTrainer, rounds: int) -> dict[str, Any]:
@@ -107,6 +111,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8, help="completions of each prompt")
     parser.add_argument("--prompt", type=int, default=64, help="tokens of each prompt")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of each completion, at most")
+    parser.add_argument("--mean-length", type=int, help="of completions without a limit, in tokens; default: no end")
     parser.add_argument("--micro-batch-size", type=int, default=64, help="completions of each backward pass")
     add_shape(parser)
     parser.add_argument("--json", type=Path, help="write the result to this file")
@@ -124,6 +129,7 @@ def main() -> None:
         "parameters": shape.parameters,
         **{name: getattr(options, name) for name in settings},
         "max_tokens": options.tokens,
+        "mean_length": options.mean_length,
         **measured,
     }
     finish(result, options.json)

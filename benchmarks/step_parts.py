@@ -6,7 +6,8 @@
 Milliseconds, as the mean of --repeats calls after three. Attention: forward and backward of one layer, in bf16 on a
 GPU; by documents (FlexAttention, GPU only), causal over the whole sequence (scaled_dot_product_attention). Decoding:
 the same tokens are read step by step; differences of logits are relative, |a - b| / |b|, between two plain runs, and
-between each way and the full forward pass in fp32.
+between each way and the full forward pass in fp32. Training: the same sequences in fp32 as they are; differences of
+gradients to it, of two layers, in ways to save memory and to compile (on a GPU, where they are in bf16 too).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,10 @@ from llm_assets.model.decoding_graph import DecodingGraph
 from llm_assets.model.devices import autocast
 from llm_assets.model.prefill import CachedModel
 from llm_assets.model.shape import ModelShape
+from llm_assets.model.training_memory import MemorySavings
 from llm_assets.model.transformer import Transformer
+from llm_assets.training.learner import compiled
+from llm_assets.training.muon import StackedMuon
 from llm_assets.training.optimiser import make_optimisers
 from llm_assets.training.plan import Optimisation
 
@@ -80,14 +85,17 @@ def attention(shape: ModelShape, tokens: Tensor, repeats: int) -> dict[str, floa
 
 
 def optimisers(model: Transformer, repeats: int) -> dict[str, float]:
-    """A step of each optimiser, on random gradients."""
+    """A step of each optimiser, on random gradients; of Muon on stacks of matrices and on one after the other."""
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
-    cuda = model.device.type == "cuda"
-    return {
-        name: milliseconds(optimiser.step, repeats, cuda)
-        for name, optimiser in make_optimisers(model, Optimisation()).items()
+    matrices = [matrix for _, matrix in model.matrices()]
+    contestants: dict[str, torch.optim.Optimizer] = {
+        "adamw": make_optimisers(model, Optimisation())["adamw"],
+        "muon, one matrix at a time": torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw"),
+        "muon, stacks": StackedMuon(matrices, adjust_lr_fn="match_rms_adamw"),
     }
+    cuda = model.device.type == "cuda"
+    return {name: milliseconds(optimiser.step, repeats, cuda) for name, optimiser in contestants.items()}
 
 
 def decoding(model: Transformer, steps: int, sequences: int = 32) -> dict[str, float]:
@@ -122,6 +130,33 @@ def decoding(model: Transformer, steps: int, sequences: int = 32) -> dict[str, f
     return measured
 
 
+def training(shape: ModelShape, tokens: Tensor) -> dict[str, float]:
+    """Relative differences of gradients to those in fp32, for ways to train two layers. tokens: (B, T)."""
+    shape = replace(shape, layers=min(2, shape.layers))
+    device, targets = tokens.device, tokens.roll(-1, 1)
+    savings = MemorySavings(activation_checkpointing=True, chunked_logits=True)
+
+    def gradients(chosen: MemorySavings, by_layer: bool | None) -> Tensor:
+        """by_layer: None does not compile."""
+        model = Transformer(shape)
+        model.initialise(1)
+        model.to(device).train().save_memory(chosen)
+        runner = model if by_layer is None else compiled(model, by_layer)
+        runner(tokens, targets, document_mask(tokens, 0)).sum().backward()
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    expected = gradients(MemorySavings(), None)
+    ways: dict[str, tuple[MemorySavings, bool | None]] = {"plain": (MemorySavings(), None), "savings": (savings, None)}
+    if device.type == "cuda":
+        ways |= {"compiled, savings": (savings, False), "compiled by layers, savings": (savings, True)}
+    measured = {}
+    for name, way in ways.items():
+        torch.compiler.reset()
+        with autocast(device.type):
+            measured[name] = round(float((gradients(*way) - expected).norm() / expected.norm()), 6)
+    return measured
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=16, help="sequences of the mask and of attention")
@@ -145,6 +180,7 @@ def main() -> None:
         "repeats": options.repeats,
         "attention_milliseconds": attention(shape, tokens.to(options.device), options.repeats),
         "decoding_differences": decoding(model, options.steps),
+        "training_differences": training(shape, tokens[: options.batch_size // 4 or 1].to(options.device)),
         "optimiser_milliseconds": optimisers(model, options.repeats),
     }
     finish(result, options.json)

@@ -53,6 +53,7 @@ SLOW_MODULES = (
     "tests.pretraining.test_stages",
     "tests.pretraining.test_published_start",
     "tests.reinforcement.test_training",
+    "tests.training.test_sharding",
     "tests.finetuning.test_training",
     "tests.finetuning.test_stages",
     "tests.web.test_crawl_policies",

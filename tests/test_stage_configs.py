@@ -55,7 +55,7 @@ def complete() -> Any:
         human_rankings=recipe.human_rankings.replace(
             files=(RankingFile(path="/missing/rankings.jsonl", name="own"),), simulated=SimulatedLabeller()
         ),
-        finetuning=recipe.finetuning.replace(lora=lora),
+        finetuning=recipe.finetuning.replace(lora=lora, cut_long_conversations=True),
         reinforcement=recipe.reinforcement.replace(lora=lora),
         rlhf=recipe.rlhf.replace(lora=lora),
         dpo=Dpo(lora=lora),

@@ -19,10 +19,14 @@ from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
 from llm_assets.model.published_config import model_files, read_shape, shape_with
 from llm_assets.model.published_tokenizer import read_tokenizer
 from llm_assets.model.shape import ModelError, ModelShape
+from llm_assets.model.training_memory import TrainingKind
 from llm_assets.recipes import Pretraining, Recipe
+from llm_assets.training.division import Demand, divide, training_kind
 from llm_assets.training.start import start_folder
+from llm_assets.training.training_run import optimisation
 
 from .options import recipe_option
+from .plan_memory import memory_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +58,14 @@ class Candidate:
     name: str
     shape: ModelShape
     pretraining: Pretraining
+
+    def kind(self, device: str, processes: int) -> TrainingKind:
+        """How it is trained on these devices. Raises ModelError if it does not fit."""
+        settings, known = self.pretraining, find_device(device)
+        kind = training_kind(optimisation(settings, settings, self.shape), settings.compute.compile)
+        _, sequences = settings.budget(self.shape)
+        demand = Demand(self.shape, sequences, settings.compute, kind, may_shard=True)
+        return divide(demand, processes, known.memory if known else None, device).kind
 
     @property
     def size(self) -> tuple[str, str, str, str]:
@@ -106,7 +118,7 @@ def vocabulary_of(recipe: Recipe) -> int:
 )
 @recipe_option
 def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | None, recipe: str | None) -> None:
-    """Predict what training a base model takes.
+    """Predict what training a base model takes, and the memory of later training stages.
 
     Shows parameters, tokens, FLOPs, memory, time and cost. Nothing is trained.
     """
@@ -129,7 +141,10 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
         + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
         + "; memory is an estimate per device"
     )
-    for line in left_out_lines(workspace.graph.left_out(workspace.recipe)):
+    left_out = workspace.graph.left_out(workspace.recipe)
+    if not depths:
+        console.print(memory_table(workspace.recipe, shape, device, processes, left_out))
+    for line in left_out_lines(left_out):
         console.print(line)
     print_earlier_training_runs(workspace, console)
 
@@ -157,7 +172,8 @@ def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> 
     steps, sequences = candidate.pretraining.budget(shape)
     batch_tokens = sequences * shape.context
     try:
-        prediction = predict(shape, steps * batch_tokens, batch_tokens, device, processes, cores())
+        kind = candidate.kind(device, processes)
+        prediction = predict(shape, steps * batch_tokens, batch_tokens, device, processes, cores(), kind)
     except ModelError:
         if find_device(device) is None:
             raise

@@ -116,7 +116,7 @@ def error_message(error: Exception, job: Any) -> str:
         where = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
         return (
             f"out of {where}: lower compute.micro_batch_size of the training (now {_micro_batch_size(job)}; the same "
-            "result, a little slower), or model.context, or model.depth"
+            "result, a little slower), set compute.activation_checkpointing, or lower model.context or model.depth"
         )
     return str(error) if isinstance(error, (ModelError, ValueError)) else f"{type(error).__name__}: {error}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from llm_assets.artifacts.step import Step, Task
+from llm_assets.artifacts.step import Step, TableWriter, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.model import chat
 from llm_assets.model.encoding import Encoding
 
 from .messages import from_json
 from .packing import Conversations
-from .schemas import TooLong
+from .schemas import Cut, TooLong
 from .splits import stable_share
 
 TRAINING_FILE, HELD_OUT_FILE = "training.npz", "held-out.npz"
@@ -33,15 +33,16 @@ BATCH_ROWS = 1024
 class RenderSettings:
     """Which conversations are rendered, and how.
 
-    context: length of the model's context, in tokens; longer conversations are left out and recorded. held_out_share:
-    share of the conversations that is held out for validation. wanted(number, sources): whether a conversation is
-    rendered at all.
+    context: length of the model's context, in tokens; longer conversations are left out and recorded, or, if `cut` is
+    set, end with the last answer that fits. held_out_share: share of the conversations that is held out for validation.
+    wanted(number, sources): whether a conversation is rendered at all.
     """
 
     encoding: Encoding
     context: int
     held_out_share: float
     wanted: Callable[[int, list[str]], bool]
+    cut: bool = False
 
 
 @dataclass
@@ -81,13 +82,22 @@ def _read_rows(step: Step, conversations: Artifact) -> Iterator[tuple[int, str, 
             step.progress.advance(rows_read)
 
 
+def length_to_last_answer(ids: Sequence[int], end: int, limit: int) -> int:
+    """The tokens up to the last end of an assistant's turn among the first `limit`; 0 if there is none.
+
+    A conversation is rendered from its beginning, so these are the tokens of its first messages. end: id of that token.
+    """
+    return next((place + 1 for place in reversed(range(min(limit, len(ids)))) if ids[place] == end), 0)
+
+
 def render_all(step: Step, task: Task, conversations: Artifact, settings: RenderSettings) -> dict[str, Any]:
-    """Render the wanted conversations: training tokens, held-out tokens, and the table of those that do not fit.
+    """Render the wanted conversations: training tokens, held-out tokens, and tables of those that do not fit.
 
     Returns how many conversations and tokens there are, by name.
     """
     splits = {TRAINING_FILE: _TokenLists(), HELD_OUT_FILE: _TokenLists()}
-    too_long = task.table("too_long", TooLong)
+    too_long, end = task.table("too_long", TooLong), settings.encoding.special["<|assistant_end|>"]
+    cut_table: TableWriter | None = None
     counts = {"conversations": 0, "too_long": 0, "left_out": 0, "trained_tokens": 0, "conversation_tokens": 0}
     for number, source, sources, messages in _read_rows(step, conversations):
         if not settings.wanted(number, json.loads(sources)):
@@ -95,9 +105,17 @@ def render_all(step: Step, task: Task, conversations: Artifact, settings: Render
             continue
         ids, loss_mask = chat.render(settings.encoding, from_json(messages))
         if len(ids) - 1 > settings.context:
-            counts["too_long"] += 1
-            too_long.append({"conversation": number, "source": source, "tokens": len(ids)})
-            continue
+            row = {"conversation": number, "source": source, "tokens": len(ids)}
+            length = length_to_last_answer(ids, end, settings.context + 1) if settings.cut else 0
+            if not length:
+                counts["too_long"] += 1
+                too_long.append(row)
+                continue
+            # As most builds cut none, they have neither this table nor its count.
+            cut_table = cut_table or task.table("cut", Cut)
+            cut_table.append({**row, "rendered": length})
+            counts["cut"] = counts.get("cut", 0) + 1
+            ids, loss_mask = ids[:length], loss_mask[:length]
         # The text decides, so that a conversation stays in its split when others are added.
         is_held_out = stable_share("held out", messages) < settings.held_out_share
         splits[HELD_OUT_FILE if is_held_out else TRAINING_FILE].append(ids, loss_mask)

@@ -12,3 +12,14 @@ class TooLong(pa.DataFrameModel):
     conversation: pl.Int64 = pa.Field(ge=0)
     source: str
     tokens: pl.Int64 = pa.Field(ge=1)
+
+
+class Cut(pa.DataFrameModel):
+    """Conversations that were cut after an answer to fit into the model's context, with their length in tokens before
+    and after.
+    """
+
+    conversation: pl.Int64 = pa.Field(ge=0)
+    source: str
+    tokens: pl.Int64 = pa.Field(ge=1)
+    rendered: pl.Int64 = pa.Field(ge=1)

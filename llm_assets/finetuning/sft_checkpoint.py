@@ -18,7 +18,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.packing import Conversations, PackedConversations
 from llm_assets.dialogue.rendering import HELD_OUT_FILE, TRAINING_FILE, RenderSettings, render_all
-from llm_assets.dialogue.schemas import TooLong
+from llm_assets.dialogue.schemas import Cut, TooLong
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.chat import TOOLS
 from llm_assets.model.encoding import Encoding
@@ -26,6 +26,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.recipes import Finetuning, Pretraining
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Rates
+from llm_assets.training.division import Demand, share_out, training_kind
 from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.training_run import (
@@ -36,7 +37,6 @@ from llm_assets.training.training_run import (
     follow,
     keep_checkpoint,
     optimisation,
-    share_out,
     show_training,
 )
 
@@ -98,17 +98,21 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
     settings, base = config.finetuning, step.input("base_checkpoint")
     _, batch_size = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
     steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / batch_size))
-    processes, micro_batch_size, _ = share_out(shape, batch_size, settings.compute)
+    rates = optimisation(settings, config.inherited, shape, settings.learning_rate_scale)
+    kind = training_kind(rates, settings.compute.compile)
+    division = share_out(Demand(shape, batch_size, settings.compute, kind, may_shard=True))
     plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
-        micro_batch_size=micro_batch_size,
+        micro_batch_size=division.micro_batch_size,
         seed=settings.seed,
-        optimisation=optimisation(settings, config.inherited, shape, settings.learning_rate_scale),
+        optimisation=rates,
         validate_every=every(steps, settings.validation_runs),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 10),
         checkpoints_kept=settings.compute.checkpoints_kept,
         compile=settings.compute.compile,
+        savings=division.kind.savings,
+        sharded=division.sharded,
     )
     job = SftJob(
         plan=plan,
@@ -120,7 +124,7 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         device=settings.compute.device,
         kept_documents=write_kept(shard_documents(step.inputs), step.staging / "kept"),
     )
-    return job, processes
+    return job, division.processes
 
 
 def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], bool]) -> None:
@@ -132,7 +136,8 @@ def train_on(step: Step, config: SftConfig, wanted: Callable[[int, list[str]], b
     shape = ModelShape.load(base.file("shape.json").read_text(), "base_checkpoint")
     if step.finished_task("conversations") is None:
         with step.task("conversations") as task:
-            settings = RenderSettings(encoding, shape.context, config.finetuning.held_out, wanted)
+            cut = bool(config.finetuning.cut_long_conversations)
+            settings = RenderSettings(encoding, shape.context, config.finetuning.held_out, wanted, cut)
             task.stats.update(render_all(step, task, step.input("conversations"), settings))
     training = Conversations.load(step.staging / TRAINING_FILE)
     if not len(training):
@@ -175,7 +180,7 @@ SFT_CHECKPOINT = Stage(
     inputs=("base_checkpoint", "conversations", "token_shards", TRAINING_PAGES),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={**CHECKPOINT_TABLES, "too_long": TooLong},
-    optional_tables=CHECKPOINT_OPTIONAL_TABLES,
+    optional_tables={**CHECKPOINT_OPTIONAL_TABLES, "cut": Cut},
     views=(LOSS_VIEW,),
     show=show_training,
     libraries=("torch", "safetensors", "numpy"),

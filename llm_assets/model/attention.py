@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import cache as memoised
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -113,10 +113,17 @@ def _flex_attention(compiled: bool) -> Any:
     return torch.compile(flex_attention) if compiled else flex_attention
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, context: AttentionContext) -> Tensor:
+class OfLayer(Protocol):
+    """A module that knows the number of its layer."""
+
+    layer: int
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, module: OfLayer, context: AttentionContext) -> Tensor:
     """Causal attention, (B, T, H x F). query: (B, H, T, F); key, value: (B, K, T, F).
 
     With a cache, keys and values are first written at their positions, and each query sees the positions up to its own.
+    module: which attends. Its number is read only there, so that layers are compiled once and not each for itself.
     """
     positions, cache = context.positions, context.cache
     mask = None if context.mask is None else context.mask.scores
@@ -126,6 +133,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layer: int, context: Atten
         return flex_attention(query, key, value, block_mask=mask, enable_gqa=grouped).transpose(1, 2).flatten(2)
     if cache is not None:
         assert positions is not None
+        layer = module.layer
         batch = torch.arange(len(key), device=key.device)[:, None]
         cache.keys[layer][batch, :, positions] = key.transpose(1, 2)
         cache.values[layer][batch, :, positions] = value.transpose(1, 2)

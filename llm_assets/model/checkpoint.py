@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .encoding import Encoding
-from .lora import adapters_of, load_adapters, merged_state, save_adapters
+from .lora import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    adapter_config,
+    adapter_tensors,
+    adapters_of,
+    load_adapters,
+    merged_state,
+)
 from .shape import ModelError, ModelShape
+from .sharded import divided_like, whole
 from .transformer import Transformer
 
 WEIGHTS, SHAPE, STATE, OPTIMISER = "model.safetensors", "shape.json", "state.json", "optimiser.safetensors"
@@ -36,19 +45,37 @@ class CheckpointError(ModelError):
 
 def weights_of(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """The weights on the CPU, by transformers' parameter names; adapters are merged."""
-    return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in merged_state(model).items()}
+    return {name: tensor.to(dtype).contiguous() for name, tensor in merged_state(model).items()}
 
 
-def save_weights(model: nn.Module, folder: Path) -> None:
-    """Write ``model.safetensors`` in fp32."""
-    save_file(weights_of(model), folder / WEIGHTS, metadata={"format": "pt"})
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of a checkpoint in memory, on the CPU. tensors, texts: by name of the file."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    texts: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write all files into an existing folder."""
+        for name, tensors in self.tensors.items():
+            # Weights are marked as transformers marks them.
+            save_file(dict(tensors), folder / name, metadata=None if name == OPTIMISER else {"format": "pt"})
+        for name, text in self.texts.items():
+            (folder / name).write_text(text)
+
+
+def model_snapshot(model: Any) -> Snapshot:
+    """The weights in fp32 and the shape, and a copy of adapters by themselves, in the files that peft loads."""
+    tensors, texts = {WEIGHTS: weights_of(model)}, {SHAPE: model.shape.dump()}
+    adapters = adapters_of(model)
+    if adapters is not None:
+        tensors[ADAPTER_WEIGHTS], texts[ADAPTER_CONFIG] = adapter_tensors(model), adapter_config(model, adapters)
+    return Snapshot(tensors, texts)
 
 
 def save_model(model: Any, folder: Path) -> None:
-    """Write ``shape.json`` and the weights, and a copy of adapters by themselves."""
-    save_weights(model, folder)
-    save_adapters(model, folder)
-    (folder / SHAPE).write_text(model.shape.dump())
+    """Write the files of `model_snapshot`."""
+    model_snapshot(model).write(folder)
 
 
 def load_shape(folder: Path) -> ModelShape:
@@ -148,30 +175,32 @@ def steps_saved(folder: Path) -> list[tuple[int, Path]]:
     return sorted(checkpoints)
 
 
-def save_training(
-    folder: Path,
-    model: Any,
-    optimisers: dict[str, torch.optim.Optimizer],
-    names: Callable[[Tensor], str],
-    state: TrainingState,
-    checkpoints_kept: int,
-) -> Path:
-    """Write ``step-<n>``, and delete all but the newest checkpoints. names: from a parameter to its name."""
+def training_snapshot(
+    model: Any, optimisers: dict[str, torch.optim.Optimizer], names: Callable[[Tensor], str], state: TrainingState
+) -> Snapshot:
+    """The model, the optimisers and random states, and `state` as it is now. names: from a parameter to its name.
+
+    On a CPU the tensors are the model's own, so that the snapshot has to be written before they change. If the model is
+    divided among processes, all of them call this, and all get the whole.
+    """
     tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     for name, optimiser in optimisers.items():
         for parameter, values in optimiser.state.items():
             for key, value in values.items():
-                tensors[f"{name}.{names(parameter)}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    final = folder / f"step-{state.step:08d}"
-    with whole_folder(final) as temporary:
-        save_model(model, temporary)
-        save_file(tensors, temporary / OPTIMISER)
-        (temporary / STATE).write_text(json.dumps({"step": state.step, "values": state.values}))
+                tensors[f"{name}.{names(parameter)}.{key}"] = whole(torch.as_tensor(value).detach()).cpu().contiguous()
+    of_model = model_snapshot(model)
+    text = json.dumps({"step": state.step, "values": state.values})
+    return Snapshot({**of_model.tensors, OPTIMISER: tensors}, {**of_model.texts, STATE: text})
+
+
+def save_training(folder: Path, snapshot: Snapshot, step: int, checkpoints_kept: int) -> None:
+    """Write a training's snapshot as ``step-<n>``, and delete all but the newest checkpoints."""
+    with whole_folder(folder / f"step-{step:08d}") as temporary:
+        snapshot.write(temporary)
     for _, old in steps_saved(folder)[:-checkpoints_kept]:
         shutil.rmtree(old)
-    return final
 
 
 def load_training(
@@ -184,7 +213,10 @@ def load_training(
     _, path = saved[-1]
     device = model.device
     if adapters_of(model) is None:
-        model.load_state_dict(load_model(path, device, model.shape, type(model)).state_dict())
+        saved_weights = load_model(path, "cpu", model.shape, type(model)).state_dict()
+        with torch.no_grad():
+            for name, tensor in model.state_dict().items():
+                tensor.copy_(divided_like(saved_weights[name], tensor))
     else:  # the other weights are frozen, and as they were at the start
         load_adapters(model, path)
     state = json.loads((path / STATE).read_text())
@@ -200,7 +232,7 @@ def load_training(
                         }
                         # AdamW counts its steps in a tensor that stays on the CPU, unless it is fused or capturable.
                         optimiser.state[parameter] = {
-                            key: value.to(device) if key != "step" or group.get("fused") else value
+                            key: _placed(value, parameter, device) if key != "step" or group.get("fused") else value
                             for key, value in values.items()
                         }
             torch.set_rng_state(file.get_tensor("random.cpu"))
@@ -209,3 +241,8 @@ def load_training(
     except SafetensorError as error:
         raise CheckpointError(f"checkpoint file {path / OPTIMISER}: {error}") from error
     return TrainingState(state["step"], state["values"])
+
+
+def _placed(value: Tensor, parameter: Tensor, device: torch.device) -> Tensor:
+    """A value of an optimiser's state on the device, divided as its parameter is if it has the parameter's size."""
+    return divided_like(value, parameter) if value.shape == parameter.shape else value.to(device)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .shape import ModelError, ModelShape
+from .training_memory import TrainingKind, fitting_micro_batch, training_memory
 
 # Of a GPU in training: what depth 12 reached on an H100, rounded (docs/experiments/gpu.md). The checkpoint records what
 # was reached beside the prediction.
@@ -81,22 +81,6 @@ class Prediction:
     cost: float | None
 
 
-def fitting_micro_batch(shape: ModelShape, memory: int, sequences: int) -> int:
-    """The largest micro-batch, a power of two or all sequences, that fits into 85 % of the memory by the estimate.
-
-    sequences: of a step on this device. Raises ModelError if not even one sequence fits.
-    """
-    powers = (2**power for power in range(int(math.log2(sequences)) + 1))
-    for size in sorted({sequences, *powers}, reverse=True):
-        if shape.training_memory(size) <= 0.85 * memory:
-            return size
-    raise ModelError(
-        f"one sequence of {shape.context} tokens at depth {shape.layers} needs {shape.training_memory(1) / 1e9:.0f} "
-        f"GB, but the device has {memory / 1e9:.0f} GB (85 % usable); lower model.depth or model.context, or use a "
-        "larger device"
-    )
-
-
 def fitting_sequences(shape: ModelShape, tokens: int, memory: int) -> int:
     """How many sequences of `tokens` tokens can be sampled together in `memory` bytes, from 1 to GPU_SEQUENCES.
 
@@ -116,17 +100,25 @@ def free_memory(device: Any) -> int:
 
 
 def predict(
-    shape: ModelShape, tokens: int, batch_tokens: int, device: str, processes: int = 1, cores: int = 2
+    shape: ModelShape,
+    tokens: int,
+    batch_tokens: int,
+    device: str,
+    processes: int = 1,
+    cores: int = 2,
+    kind: TrainingKind | None = None,
 ) -> Prediction:
     """Steps, memory, time and cost of a training run on a device: one of DEVICES, or ``cpu``. Raises ModelError.
 
-    tokens: trained on in total. batch_tokens: of a step. processes: one per GPU. cores: of the CPU.
+    tokens: trained on in total. batch_tokens: of a step. processes: one per GPU. cores: of the CPU. kind: of training,
+    by default one of all weights; on a CPU, products are in fp32 in any case.
     """
+    kind = kind or TrainingKind()
     batch_size = max(1, batch_tokens // shape.context)
     steps = max(1, round(tokens / (batch_size * shape.context)))
     price = None
     if device == "cpu":
-        micro_batch_size, precision_bytes = min(batch_size, 16), 4
+        micro_batch_size, kind = min(batch_size, 16), replace(kind, precision_bytes=4)
         speed = CPU_FLOPS_PER_CORE * cores / shape.flops_per_token
     else:
         known = find_device(device)
@@ -134,8 +126,7 @@ def predict(
             names = ", ".join(device.name for device in DEVICES)
             raise ModelError(f"unknown device {device!r}; available: cpu, {names}")
         price = known.price
-        micro_batch_size = fitting_micro_batch(shape, known.memory, max(1, batch_size // processes))
-        precision_bytes = 2
+        micro_batch_size = fitting_micro_batch(shape, known.memory, max(1, batch_size // processes), kind)
         speed = PLANNED_MFU * known.peak * processes / shape.flops_per_token
     flops = float(shape.flops_per_token) * steps * batch_size * shape.context
     seconds = flops / shape.flops_per_token / speed
@@ -145,7 +136,7 @@ def predict(
         flops=flops,
         steps=steps,
         micro_batch_size=micro_batch_size,
-        memory=shape.training_memory(micro_batch_size, precision_bytes),
+        memory=training_memory(shape, micro_batch_size, kind).total,
         tokens_per_second=speed,
         seconds=seconds,
         cost=None if price is None else seconds / 3600 * price * processes,

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .shape import ADAPTER_FILES, Adapters, ModelError
+from .sharded import divided_like, whole
 from .transformer import Conv1D, Transformer
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = ADAPTER_FILES
@@ -82,8 +83,8 @@ def _adapted(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of the model with its adapters merged into the weights, computed in fp32."""
-    state = model.state_dict()
+    """The state dict of the model, on the CPU, with its adapters merged into the weights, computed in fp32."""
+    state = {name: whole(tensor.detach()).to("cpu") for name, tensor in model.state_dict().items()}
     adapters = adapters_of(model)
     if adapters is None:
         return state
@@ -94,23 +95,21 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def save_adapters(model: nn.Module, folder: Path) -> None:
-    """Write the adapters as ``adapter_config.json`` and ``adapter_model.safetensors``, which `peft` loads.
+def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The adapters by peft's names, on the CPU in fp32."""
+    return {
+        f"{PEFT_PREFIX}{name}.{matrix}.weight": whole(getattr(layer, matrix).detach())
+        .to("cpu", torch.float32)
+        .contiguous()
+        for name, layer in _adapted(model)
+        for matrix in ("lora_A", "lora_B")
+    }
 
-    They belong to the model as it was before the training. A model without adapters writes nothing.
-    """
-    adapters = adapters_of(model)
-    if adapters is None:
-        return
-    tensors = {}
-    for name, layer in _adapted(model):
-        for matrix in ("lora_A", "lora_B"):
-            tensor = getattr(layer, matrix).detach().to("cpu", torch.float32).contiguous()
-            tensors[f"{PEFT_PREFIX}{name}.{matrix}.weight"] = tensor
-    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+
+def adapter_config(model: nn.Module, adapters: Adapters) -> str:
+    """``adapter_config.json`` of the model's adapters, which belong to the model as it was before the training."""
     is_transposed = any(isinstance(layer, Conv1D) for _, layer in _adapted(model))
-    text = json.dumps(peft_config(adapters, is_transposed), indent=1)
-    (folder / ADAPTER_CONFIG).write_text(text + "\n")
+    return json.dumps(peft_config(adapters, is_transposed), indent=1) + "\n"
 
 
 def peft_config(adapters: Adapters, is_transposed: bool) -> dict[str, Any]:
@@ -150,4 +149,4 @@ def load_adapters(model: nn.Module, folder: Path) -> None:
         raise ModelError(f"adapters {path}: {wrong[0]} does not fit the adapters of this training")
     with torch.no_grad():
         for name, parameter in expected.items():
-            parameter.copy_(tensors[name])
+            parameter.copy_(divided_like(tensors[name], parameter))

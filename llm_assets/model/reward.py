@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from . import IGNORE
 from .shape import ModelShape
+from .training_memory import MemorySavings
 from .transformer import Transformer
 
 SCORE_BATCH = 64  # conversations that are scored together
@@ -48,6 +49,18 @@ class RewardModel(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.language_model.device
+
+    def save_memory(self, savings: MemorySavings) -> None:
+        """Train with these savings from now on."""
+        self.language_model.save_memory(savings)
+
+    def layers(self) -> nn.ModuleList:
+        """The language model's layers, in their order."""
+        return self.language_model.layers()
+
+    def compile_layers(self) -> None:
+        """As `Transformer.compile_layers`."""
+        self.language_model.compile_layers()
 
     def matrices(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The language model's hidden matrices, which Muon trains."""

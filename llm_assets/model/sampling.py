@@ -35,11 +35,14 @@ class Engine:
         max_tokens: sampled after each prompt. tools: sequences may also hold the output of tools.
         """
         longest = max(map(len, prompts), default=1) + max_tokens
-        device = self.model.device
-        if device.type != "cuda":
+        if not self.on_gpu:
             return CPU_SEQUENCES
-        context = self.shape.context
-        return fitting_sequences(self.shape, context if tools else min(longest, context), free_memory(device))
+        context, memory = self.shape.context, free_memory(self.model.device)
+        return fitting_sequences(self.shape, context if tools else min(longest, context), memory)
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.model.device.type == "cuda"
 
     def stream(
         self,
@@ -68,8 +71,10 @@ class Engine:
         batch: int = 64,
         tools: Tools | None = None,
     ) -> list[Completion]:
-        """The completions of all prompts, `batch` sequences at a time."""
+        """The completions of all prompts, `batch` sequences at a time; on a GPU, as many as fit into its memory."""
         out: list[Completion] = []
+        if self.on_gpu:
+            batch = self.fitting_batch(prompts, sampling.max_tokens, tools is not None)
         at_once = max(1, batch // samples)
         for first in range(0, len(prompts), at_once):
             *_, completions = self.stream(prompts[first : first + at_once], sampling, samples, first * samples, tools)

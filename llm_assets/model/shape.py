@@ -177,21 +177,6 @@ class ModelShape:
         """
         return 6 * self.matrix_parameters + 12 * self.layers * self.heads * self.head_dim * self.context
 
-    def training_memory(self, sequences: int, precision_bytes: int = 2) -> int:
-        """An estimate of the bytes needed to train with micro-batches of `sequences` sequences.
-
-        Counts parameters and gradients in fp32, the one moment of Muon and the two of AdamW, the activations that the
-        backward pass reads (flash attention keeps no scores), and logits with their gradients in fp32 and half
-        precision.
-        """
-        tokens = sequences * self.context
-        others = self.embedding_parameters + self.vector_parameters + self.rows * self.width
-        state = 8 * self.parameters + 4 * (self.parameters - others) + 8 * others
-        per_layer = precision_bytes * (
-            6 * self.width + (2 * self.heads + 4 * self.kv_heads) * self.head_dim + 4 * self.hidden
-        )
-        return state + tokens * (self.layers * per_layer + self.rows * (4 + 2 * precision_bytes))
-
     def cache_bytes(self, tokens: int, precision_bytes: int = 2) -> int:
         """Bytes of the keys and values of that many tokens."""
         return 2 * self.layers * self.kv_heads * self.head_dim * tokens * precision_bytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,7 @@ from .attention import AttentionContext, Mask, attend, rotary_tables, rotate
 from .cache import KeyValueCache
 from .induction import begin_induction
 from .shape import ModelShape
-
-LOGIT_BYTES = 1 << 29  # of fp32 logits that a GPU holds at a time, outside of compiled models
+from .training_memory import LOGIT_BYTES, MemorySavings
 
 
 class RMSNorm(nn.Module):
@@ -72,7 +72,7 @@ class Attention(nn.Module):
         # Under autocast, what is rotated by the fp32 tables is fp32; FlexAttention and the cache need one type for all
         # three.
         query, key = rotate(query, *tables).to(value.dtype), rotate(key, *tables).to(value.dtype)
-        return self.o_proj(attend(query, key, value, self.layer, context))
+        return self.o_proj(attend(query, key, value, self, context))
 
 
 class FeedForward(nn.Module):
@@ -128,7 +128,34 @@ class OLMo2Block(nn.Module):
         return x + self.post_feedforward_layernorm(self.mlp(x))
 
 
-class RotaryBody(nn.Module):
+def run_layer(layer: nn.Module, *inputs: Any) -> Tensor:
+    """What a layer gives."""
+    return layer(*inputs)  # type: ignore[no-any-return]
+
+
+class Body(nn.Module):
+    """What all architectures have around their layers.
+
+    recompute: keep only the inputs of a layer for the backward pass, and run it again there. run_layer: runs a layer of
+    a training; it may be compiled, once for all layers.
+    """
+
+    recompute = False
+    run_layer = staticmethod(run_layer)
+
+    def run_layers(self, layers: nn.ModuleList, x: Tensor, *inputs: Any) -> Tensor:
+        """Run one layer after the other. inputs: of every layer, after `x`."""
+        is_training = torch.is_grad_enabled()
+        run = self.run_layer if is_training else run_layer
+        for layer in layers:
+            if is_training and self.recompute:
+                x = checkpoint(run, layer, x, *inputs, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = run(layer, x, *inputs)
+        return x
+
+
+class RotaryBody(Body):
     """The layers of all architectures with rotary positions."""
 
     def __init__(self, shape: ModelShape):
@@ -148,9 +175,7 @@ class RotaryBody(nn.Module):
         else:
             tables = self.cosines[context.positions][:, None], self.sines[context.positions][:, None]
         tables = tables[0].to(x.dtype), tables[1].to(x.dtype)
-        for layer in self.layers:
-            x = layer(x, tables, context)
-        return self.norm(x)
+        return self.norm(self.run_layers(self.layers, x, tables, context))
 
 
 class Conv1D(nn.Module):
@@ -174,7 +199,7 @@ class GPT2Attention(nn.Module):
 
     def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
         query, key, value = self.c_attn(x).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        return self.c_proj(attend(query, key, value, self.layer, context))
+        return self.c_proj(attend(query, key, value, self, context))
 
 
 class GPT2FeedForward(nn.Module):
@@ -200,7 +225,7 @@ class GPT2Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
-class GPT2Body(nn.Module):
+class GPT2Body(Body):
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.wte = nn.Embedding(shape.rows, shape.width)
@@ -217,26 +242,51 @@ class GPT2Body(nn.Module):
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         x = self.wte(tokens) + self.wpe(positions)
-        for layer in self.h:
-            x = layer(x, context)
-        return self.ln_f(x)
+        return self.ln_f(self.run_layers(self.h, x, context))
+
+
+def logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
+    """Logits (…, V) fp32 of hidden states (…, D), divided by the temperature. head: (V, D)."""
+    values = F.linear(hidden, head).float()
+    return values if temperature == 1 else values / temperature
+
+
+def losses(hidden: Tensor, head: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """The loss of targets (N,) after hidden states (N, D), in nats, (N,) fp32."""
+    return F.cross_entropy(logits(hidden, head, temperature), targets, reduction="none")
 
 
 class Transformer(nn.Module):
     """A language model of one of the architectures in `shape.ARCHITECTURES`."""
 
+    losses = staticmethod(losses)  # may be compiled
+
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.shape = shape
         if shape.architecture == "gpt2":
-            self.transformer: nn.Module = GPT2Body(shape)
+            self.transformer: Body = GPT2Body(shape)
         else:
-            self.model: nn.Module = RotaryBody(shape)
+            self.model: Body = RotaryBody(shape)
         if not shape.tied:
             self.lm_head = nn.Linear(shape.width, shape.rows, bias=False)
+        self.savings = MemorySavings()
+
+    def save_memory(self, savings: MemorySavings) -> None:
+        """Train with these savings from now on."""
+        self.savings, self.body.recompute = savings, savings.activation_checkpointing
+
+    def layers(self) -> nn.ModuleList:
+        """The layers, in their order."""
+        return self.body.h if self.shape.architecture == "gpt2" else self.body.layers  # type: ignore[return-value]
+
+    def compile_layers(self) -> None:
+        """Compile a layer for training, once for all layers, and the logits by themselves."""
+        self.body.run_layer = torch.compile(run_layer)  # type: ignore[method-assign, assignment]
+        self.losses = torch.compile(losses)  # type: ignore[method-assign, assignment]
 
     @property
-    def body(self) -> nn.Module:
+    def body(self) -> Body:
         return self.transformer if self.shape.architecture == "gpt2" else self.model
 
     @property
@@ -262,11 +312,6 @@ class Transformer(nn.Module):
         """The states of the last layer, (B, T, D), of tokens (B, T). For the other arguments see `AttentionContext`."""
         return self.body(tokens, AttentionContext(positions, cache, mask))
 
-    def _logits(self, hidden: Tensor, temperature: float) -> Tensor:
-        """Logits (…, V) fp32 of hidden states (…, D), divided by the temperature."""
-        logits = F.linear(hidden, self.head).float()
-        return logits if temperature == 1 else logits / temperature
-
     def forward(
         self,
         tokens: Tensor,
@@ -281,19 +326,25 @@ class Transformer(nn.Module):
         """
         hidden = self.hidden_states(tokens, mask=mask)
         if targets is None:
-            return self._logits(hidden, temperature)
-        if torch.compiler.is_compiling():  # shapes that depend on data would break the compiled graph
+            return logits(hidden, self.head, temperature)
+        if torch.compiler.is_compiling() and not self.savings.chunked_logits:
+            # Shapes that depend on data would break the compiled graph.
             return F.cross_entropy(
-                self._logits(hidden, temperature).flatten(0, 1),
+                logits(hidden, self.head, temperature).flatten(0, 1),
                 targets.flatten(),
                 ignore_index=IGNORE,
                 reduction="none",
             ).view_as(targets)
+        return self.target_losses(hidden, targets, temperature)
+
+    def target_losses(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+        """As `forward` with targets, of the last layer's states (B, T, D). Where it saves memory, in chunks."""
         # Logits are a third of a small model's work, and two thirds of the tokens in the laptop's conversations have no
         # loss: a step takes 155 ms instead of 193.
         has_loss = targets != IGNORE
         # On a GPU, the logits of a micro-batch are what would fill its memory.
-        size = max(1, LOGIT_BYTES // (4 * self.shape.rows)) if hidden.is_cuda else None
+        is_chunked = hidden.is_cuda or self.savings.chunked_logits
+        size = max(1, LOGIT_BYTES // (4 * self.shape.rows)) if is_chunked else None
         losses = self.chosen_losses(hidden[has_loss], targets[has_loss], temperature, size)
         return losses.new_zeros(targets.shape).masked_scatter(has_loss, losses)
 
@@ -305,16 +356,15 @@ class Transformer(nn.Module):
         size: compute the logits of that many targets at a time, and again in the backward pass, instead of keeping
         those of all.
         """
-
-        def losses(hidden: Tensor, targets: Tensor) -> Tensor:
-            return F.cross_entropy(self._logits(hidden, temperature), targets, reduction="none")
-
         if size is None or len(targets) <= size:
-            return losses(hidden, targets)
-        chunks = zip(hidden.split(size), targets.split(size), strict=True)
+            return self.losses(hidden, self.head, targets, temperature)
+        chunks = [
+            (states, self.head, wanted, temperature)
+            for states, wanted in zip(hidden.split(size), targets.split(size), strict=True)
+        ]
         if not torch.is_grad_enabled():
-            return torch.cat([losses(*chunk) for chunk in chunks])
-        return torch.cat([checkpoint(losses, *chunk, use_reentrant=False) for chunk in chunks])
+            return torch.cat([self.losses(*chunk) for chunk in chunks])
+        return torch.cat([checkpoint(self.losses, *chunk, use_reentrant=False) for chunk in chunks])
 
     def initialise(self, seed: int, induction: bool = False) -> None:
         """Draw normal weights of standard deviation 0.02, as GPT-2's; norms start at 1, biases at 0.

@@ -24,6 +24,7 @@ from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.preference import HumanRankings, PairTraining, RewardTraining
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.report import plots
+from llm_assets.training.division import Demand, share_out, training_kind
 from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.schemas import TrainingCurve
 from llm_assets.training.training_run import (
@@ -32,7 +33,6 @@ from llm_assets.training.training_run import (
     follow,
     loss_series,
     optimisation,
-    share_out,
 )
 
 from .jobs import RewardJob
@@ -196,18 +196,21 @@ def fit(
 def training_plan(settings: PairTraining, rates: Rates, shape: ModelShape, steps: int) -> tuple[TrainingPlan, int]:
     """The plan of a training run on pairs, and the number of processes. A sequence is an answer, two per pair."""
     answers = 2 * settings.pairs
-    processes, micro_batch_size, _ = share_out(shape, answers, settings.compute, MICRO_BATCH_SIZE)
+    rates_of_stage = optimisation(settings, rates, shape, settings.learning_rate_scale)
+    kind = training_kind(rates_of_stage, False)
+    division = share_out(Demand(shape, answers, settings.compute, kind, MICRO_BATCH_SIZE))
     plan = TrainingPlan(
         steps=steps,
         batch_size=answers,
-        micro_batch_size=micro_batch_size,
+        micro_batch_size=max(2, division.micro_batch_size),
         seed=settings.seed,
-        optimisation=optimisation(settings, rates, shape, settings.learning_rate_scale),
+        optimisation=rates_of_stage,
         validate_every=every(steps, settings.validation_runs),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 4),
         checkpoints_kept=settings.compute.checkpoints_kept,
+        savings=division.kind.savings,
     )
-    return plan, processes
+    return plan, division.processes
 
 
 def _train(

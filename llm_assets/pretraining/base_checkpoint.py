@@ -20,6 +20,7 @@ from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.pretraining import Model, PretrainingRun
 from llm_assets.settings import load_settings
+from llm_assets.training.division import Demand, share_out, training_kind
 from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.plan import TrainingPlan, every
 from llm_assets.training.start import start_folder, start_version
@@ -32,7 +33,6 @@ from llm_assets.training.training_run import (
     follow,
     keep_checkpoint,
     optimisation,
-    share_out,
     show_training,
 )
 
@@ -72,19 +72,23 @@ def make_job(
     """
     settings = config.training
     steps, batch_size = budget(config, shape, before is not None)
-    processes, micro_batch_size, name = share_out(shape, batch_size, settings.compute)
+    rates = optimisation(settings, settings, shape)
+    kind = training_kind(rates, settings.compute.compile)
+    division = share_out(Demand(shape, batch_size, settings.compute, kind, may_shard=True))
     continue_from = settings.continue_from and str(Path(settings.continue_from).expanduser())
     plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
-        micro_batch_size=micro_batch_size,
+        micro_batch_size=division.micro_batch_size,
         seed=settings.seed,
-        optimisation=optimisation(settings, settings, shape),
+        optimisation=rates,
         validate_every=every(max(steps, 1), settings.validation_runs),
         sample_every=every(max(steps, 1), settings.samples),
         checkpoint_every=settings.compute.checkpoint_every or max(10, steps // 20),
         checkpoints_kept=settings.compute.checkpoints_kept,
         compile=settings.compute.compile,
+        savings=division.kind.savings,
+        sharded=division.sharded,
     )
     job = PretrainingJob(
         shape=shape,
@@ -101,12 +105,13 @@ def make_job(
         sample_tokens=settings.sample_tokens,
     )
     try:
+        batch_tokens = batch_size * shape.context
         prediction = predict(
-            shape, steps * batch_size * shape.context, batch_size * shape.context, name, processes, cores()
+            shape, steps * batch_tokens, batch_tokens, division.device, division.processes, cores(), division.kind
         )
     except ModelError:
         prediction = None  # a GPU that is not listed in model.devices
-    return job, processes, prediction
+    return job, division.processes, prediction
 
 
 def shape_of(config: BaseCheckpointConfig, encoding: Encoding) -> ModelShape:

@@ -23,7 +23,26 @@ class Compute(Frozen):
         0,
         ge=0,
         description="sequences per forward and backward pass of one process; 0 is as many as should fit in pretraining "
-        "and fine-tuning, 32 answers for the reward model and DPO, and 64 completions in RL and RLHF",
+        "and fine-tuning; for the reward model and DPO 32 answers, and in RL and RLHF 64 completions, or fewer where "
+        "a GPU's memory needs it",
+    )
+    activation_checkpointing: bool | None = Field(
+        None,
+        description="keep of each layer only what enters it, and compute the rest again in the backward pass: a "
+        "fraction of the memory, and a third more work. None does so where a GPU's memory would not hold one sequence "
+        "otherwise",
+    )
+    chunked_logits: bool | None = Field(
+        None,
+        description="compute the logits in chunks of 512 MB, and again in the backward pass, in place of keeping those "
+        "of a whole micro-batch. None does so for vocabularies of more than 65,536 ids, and on a GPU wherever the "
+        "model is not compiled",
+    )
+    sharded: bool | None = Field(
+        None,
+        description="divide weights, gradients and optimiser state among the processes (FSDP2), in pretraining and "
+        "fine-tuning. None does so where one GPU's memory would not hold one sequence otherwise. Such a training is "
+        "not compiled, and samples no texts",
     )
     compile: bool | None = Field(
         None,

@@ -236,6 +236,11 @@ class Finetuning(Frozen):
     held_out: float = Field(
         0.02, ge=0, lt=0.5, description="share of conversations, by hash, that the loss is validated on"
     )
+    cut_long_conversations: Annotated[Literal[True] | None, OMITTED_IF_NONE] = Field(
+        None,
+        description="end a conversation that is longer than the model's context after the last answer that fits; None "
+        "leaves it out, as is done in any case with one whose first answer does not fit",
+    )
     validation_runs: int = Field(4, ge=0, description="evaluations of the held-out conversations, evenly over the run")
     seed: int = Field(1, ge=0, description="seed of the order of sequences")
     compute: Annotated[Compute, EXECUTION_ONLY] = Field(Compute(), description="devices, memory and checkpoints")

@@ -15,20 +15,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from llm_assets.model import IGNORE
-from llm_assets.model.checkpoint import TrainingState, load_training, save_training
+from llm_assets.model.checkpoint import TrainingState, load_training, save_training, training_snapshot
 from llm_assets.model.lora import add_adapters
+from llm_assets.model.training_memory import MemorySavings
+from llm_assets.model.transformer import Transformer
 
 from .losses import TargetLosses
 from .optimiser import Trainable, apply_gradient, clip_gradient, make_optimisers, parameter_names, schedule
 from .plan import Optimisation
-from .processes import Devices
+from .processes import Devices, shard
+from .saving import CheckpointWriter
 from .sequences import SequenceSource
 
 
@@ -68,31 +71,61 @@ def has_compiler() -> bool:
     return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
+def compiled(model: Any, by_layer: bool) -> Any:
+    """The model, compiled as a whole; or the model itself, in which a layer was compiled for all of them.
+
+    Chunked logits stay out of the graph of the whole, and those of a chunk are compiled by themselves.
+    """
+    if by_layer:
+        model.compile_layers()
+        return model
+    if isinstance(model, Transformer) and model.savings.chunked_logits:
+        model.losses = torch.compile(model.losses)  # type: ignore[method-assign, assignment]
+        model.target_losses = torch.compiler.disable(model.target_losses)  # type: ignore[method-assign]
+    return torch.compile(model)
+
+
 class Learner:
-    """A model, its optimisers, and the processes that train it together. steps: of the whole training.
+    """A model, its optimisers, and the processes that train it together. steps: of the whole training. compile: the
+    whole model, or by layers: the compilation takes as long as that of one layer, and lengths may differ. sharded:
+    divide the model among the processes (`processes.shard`); it is not compiled then.
 
     If the optimisation has adapters, they are added to the model here, and they alone are trained.
     """
 
     def __init__(
-        self, model: Trainable, optimisation: Optimisation, steps: int, devices: Devices, compile: bool | None = False
+        self,
+        model: Trainable,
+        optimisation: Optimisation,
+        steps: int,
+        devices: Devices,
+        compile: bool | Literal["layers"] | None = False,
+        savings: MemorySavings | None = None,
+        sharded: bool = False,
     ):
         self.model, self.optimisation, self.steps, self.devices = model, optimisation, steps, devices
-        self._compile = compile
-        model.to(devices.device)
+        self._compile, self._sharded = compile, sharded and devices.world > 1
+        if not self._sharded:  # one that is divided among GPUs need not fit on any of them
+            model.to(devices.device)
+        model.save_memory(savings or MemorySavings())
         if optimisation.adapters is not None:
             add_adapters(model, optimisation.adapters)
+        if self._sharded:
+            shard(model, devices)
         self._optimisers = make_optimisers(model, optimisation)
         self._names = parameter_names(model)
+        self._writer = CheckpointWriter(background=devices.cuda)
 
     @cached_property
     def _runner(self) -> nn.Module:
         """The model as losses call it: compiled, and with its gradients averaged over the processes."""
         runner: Any = self.model
+        if self._sharded:
+            return runner
         if self._compile and (self.devices.cuda or has_compiler()):
             # A CPU's compiler may lack headers; the model then runs as it is, after a warning.
             torch._dynamo.config.suppress_errors = not self.devices.cuda
-            runner = torch.compile(runner)
+            runner = compiled(runner, by_layer=self._compile == "layers")
         if self.devices.world > 1:
             device_ids = [self.devices.device.index] if self.devices.cuda else None
             runner = torch.nn.parallel.DistributedDataParallel(runner, device_ids=device_ids)
@@ -109,8 +142,9 @@ class Learner:
         pending = [(place, micro_batch) for place, loss in enumerate(losses) for micro_batch in loss.micro_batches]
         for count, (place, micro_batch) in enumerate(pending, 1):
             loss = losses[place]
-            # Gradients are exchanged once, with the last micro-batch.
-            local = world > 1 and count < len(pending)
+            # Gradients are exchanged once, with the last micro-batch; those of a divided model with each, as no process
+            # has room for all of them.
+            local = world > 1 and not self._sharded and count < len(pending)
             with self._runner.no_sync() if local else contextlib.nullcontext():  # type: ignore[operator]
                 with self.devices.autocast():
                     summed = micro_batch(self._runner)
@@ -130,6 +164,21 @@ class Learner:
         """Load the newest training checkpoint of `folder`; None if there is none. Raises CheckpointError."""
         return load_training(folder, self.model, self._optimisers, self._names)
 
-    def save(self, folder: Path, state: TrainingState, checkpoints_kept: int) -> None:
-        """Write a training checkpoint, and delete all but the newest ones. The first process alone writes."""
-        save_training(folder, self.model, self._optimisers, self._names, state, checkpoints_kept)
+    def save(
+        self, folder: Path, state: TrainingState, checkpoints_kept: int, written: Callable[[], None] | None = None
+    ) -> None:
+        """Write a training checkpoint, and delete all but the newest ones. All processes call this, the first writes.
+
+        On a GPU the files are written while the training goes on, until `finish_saving` or the next checkpoint.
+        written: called once they are.
+        """
+        if self.devices.rank and not self._sharded:
+            return
+        snapshot = training_snapshot(self.model, self._optimisers, self._names, state)
+        if self.devices.rank:
+            return
+        self._writer.submit(partial(save_training, folder, snapshot, state.step, checkpoints_kept), written)
+
+    def finish_saving(self) -> None:
+        """Wait until all checkpoints are written. Raises OSError if one could not be."""
+        self._writer.wait()

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,9 +97,9 @@ class Training:
                 "number of processes that divides the batch"
             )
         torch.manual_seed(plan.seed)
-        model.to(devices.device).train()
+        model.train()
         self.model, self.first = model, devices.rank == 0
-        self.learner = Learner(model, plan.optimisation, plan.steps, devices, plan.compile)
+        self.learner = Learner(model, plan.optimisation, plan.steps, devices, plan.compile, plan.savings, plan.sharded)
         saved = self.learner.restore(process.folder)
         self.start, self.is_new = saved or TrainingState(0, {}), saved is None
         self.curve = Curve(process.folder / CURVE, self.start.step) if self.first else None
@@ -214,7 +215,8 @@ class Training:
                 with self.process.devices.autocast():
                     numbers = hooks.validate(self.model)
                 events.append({"kind": "validation", "step": step, **numbers})
-            if hooks.sample is not None and self.first and due(plan.sample_every):
+            # One process cannot run a model that is divided among several.
+            if hooks.sample is not None and self.first and not plan.sharded and due(plan.sample_every):
                 events += [{"kind": "sample", "step": step, **sample} for sample in hooks.sample(self.model)]
         self.model.train()
         for event in events:
@@ -223,10 +225,14 @@ class Training:
         self.clock.pause(time.perf_counter() - began)
 
     def _save(self, step: int) -> None:
-        """Write a checkpoint; no process goes on before it is whole."""
+        """Write a checkpoint. No process goes on before it is whole, or, on a GPU, before it is copied; none ends
+        before the last is whole.
+        """
         if self.curve is not None:
             self.curve.sync()
-            values = {"events": self.events, "seconds": round(self.clock.seconds, 3)}
-            self.learner.save(self.process.folder, TrainingState(step, values), self.plan.checkpoints_kept)
-            self.process.report("checkpoint", step=step)
+        values = {"events": self.events, "seconds": round(self.clock.seconds, 3)}
+        report = partial(self.process.report, "checkpoint", step=step)
+        self.learner.save(self.process.folder, TrainingState(step, values), self.plan.checkpoints_kept, report)
+        if step == self.plan.steps:
+            self.learner.finish_saving()
         self.process.devices.wait_for_all()

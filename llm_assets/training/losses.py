@@ -62,12 +62,14 @@ def mean_loss(model: Transformer, held_out: HeldOut, devices: Devices | None = N
     token_bytes, step = held_out.token_bytes, held_out.micro_batch_size
     nats = count = size = 0.0
     lengths = torch.from_numpy(token_bytes.astype(np.float32)).to(model.device) if token_bytes is not None else None
-    mine = range(held_out.sequences) if devices is None else devices.share(held_out.sequences)
+    devices = devices or Devices(model.device)
     with torch.no_grad():
-        for first in range(mine.start, mine.stop, step):
-            batch = held_out.data.batch(first, min(step, mine.stop - first))
+        for mine in devices.passes(held_out.sequences, step):
+            batch = held_out.data.batch(mine.start, len(mine)) if mine else held_out.data.batch(0, 1)
             tokens, targets = (torch.from_numpy(array).to(model.device) for array in batch)
             losses = model(tokens, targets, masked(tokens, held_out.boundary))
+            if not mine:
+                continue
             counted = targets != IGNORE
             if lengths is not None:
                 bytes_of_target = lengths[targets.clamp(min=0)] * counted
@@ -75,8 +77,7 @@ def mean_loss(model: Transformer, held_out: HeldOut, devices: Devices | None = N
                 size += float(bytes_of_target.sum())
             nats += float((losses * counted).sum().double())
             count += float(counted.sum())
-    if devices is not None:
-        nats, count, size = devices.total(nats, count, size)
+    nats, count, size = devices.total(nats, count, size)
     result = {"loss": round(nats / max(count, 1), 6)}
     if lengths is not None:
         result["bits_per_byte"] = round(nats / math.log(2) / max(size, 1), 6)

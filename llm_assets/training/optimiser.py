@@ -9,6 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from llm_assets.model.sharded import is_sharded, whole
+from llm_assets.model.training_memory import MemorySavings
+
+from .muon import StackedMuon
 from .plan import Optimisation
 
 
@@ -22,6 +26,10 @@ class Trainable(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
     def to(self, device: torch.device) -> Trainable: ...
+
+    def layers(self) -> nn.ModuleList: ...
+
+    def save_memory(self, savings: MemorySavings) -> None: ...
 
     def zero_grad(self, set_to_none: bool = True) -> None: ...
 
@@ -66,7 +74,9 @@ def make_optimisers(model: Trainable, optimisation: Optimisation) -> dict[str, t
         )
     }
     if matrices:
-        optimisers["muon"] = torch.optim.Muon(
+        # On a CPU, stacks would gain nothing.
+        has_stacks = all(matrix.is_cuda or is_sharded(matrix) for matrix in matrices.values())
+        optimisers["muon"] = (StackedMuon if has_stacks else torch.optim.Muon)(
             list(matrices.values()),
             lr=optimisation.matrix_learning_rate,
             weight_decay=optimisation.weight_decay,
@@ -87,7 +97,7 @@ def parameter_names(model: Trainable) -> Callable[[Tensor], str]:
 
 def clip_gradient(model: Trainable, clip: float) -> float:
     """Scale the gradient down to norm `clip`; returns its norm before."""
-    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
+    return float(whole(torch.nn.utils.clip_grad_norm_(model.parameters(), clip)))
 
 
 def apply_gradient(optimisers: Mapping[str, torch.optim.Optimizer], factor: float) -> None:

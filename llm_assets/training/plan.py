@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from llm_assets.model.shape import Adapters
+from llm_assets.model.training_memory import MemorySavings
 
 DIVERGED_NATS = 1.0  # above the best mean loss, sustained: no run has been seen to recover from this
 
@@ -48,7 +49,8 @@ class TrainingPlan:
     never. checkpoints_kept: newest checkpoints that are not deleted. compile: use torch.compile; None is on a
     GPU alone. boundary: id of the token that begins a document or conversation; attention does not cross it. None lets
     attention reach over the whole sequence. diverged_by: how far the mean loss of some steps may be above the best such
-    mean before the training is stopped.
+    mean before the training is stopped. savings: of memory. sharded: divide the model among the processes, because it
+    does not fit on one device.
     """
 
     steps: int
@@ -63,6 +65,8 @@ class TrainingPlan:
     compile: bool | None = False
     boundary: int | None = None
     diverged_by: float = DIVERGED_NATS
+    savings: MemorySavings = field(default_factory=MemorySavings)
+    sharded: bool = False
 
     def on(self, cuda: bool, boundary: int | None) -> TrainingPlan:
         """The plan as its process carries it out: on a GPU or a CPU, and with the tokenizer's boundary token."""
@@ -94,8 +98,8 @@ class PolicyPlan:
     that are more than `margin` below the best score, after which the training stops; 0 never stops. The weights of the
     best evaluation are always the result. replay_weight: weight of the mean loss of `replay_sequences` sequences of the
     fine-tuning data, added to each step so that the policy does not forget what is not rewarded (PPO-ptx; Ouyang et
-    al., arXiv:2203.02155, section 3.5); 0 leaves it out. micro_batch_size, checkpoint_every, checkpoints_kept: as in
-    TrainingPlan.
+    al., arXiv:2203.02155, section 3.5); 0 leaves it out. micro_batch_size, checkpoint_every, checkpoints_kept,
+    savings: as in TrainingPlan.
     """
 
     steps: int
@@ -119,3 +123,4 @@ class PolicyPlan:
     margin: float = 0.0
     checkpoint_every: int = 0
     checkpoints_kept: int = 2
+    savings: MemorySavings = field(default_factory=MemorySavings)

@@ -105,6 +105,7 @@ class PolicyTrainer:
         self.engine, self.plan, self.process, self.task, self.evaluation = engine, plan, process, task, evaluation
         self.model, self.devices, self.report = engine.model, process.devices, process.report
         self.stop = engine.encoding.special["<|assistant_end|>"]
+        self.stops: tuple[int, ...] = (self.stop, engine.encoding.bos)  # end a completion
         if plan.prompts % self.devices.world:
             raise TrainingError(
                 f"{plan.prompts} prompts per step cannot be divided among {self.devices.world} processes; choose a "
@@ -114,7 +115,7 @@ class PolicyTrainer:
             raise TrainingError(
                 f"samples {plan.samples}: a group needs at least 2, because rewards are compared within a group"
             )
-        self.learner = Learner(self.model, plan.optimisation, plan.steps, self.devices)
+        self.learner = Learner(self.model, plan.optimisation, plan.steps, self.devices, savings=plan.savings)
         # The weights before a checkpoint is loaded: where the training started. Frozen ones are shared, not copied.
         frozen = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
         self.reference = copy.deepcopy(self.model, frozen).eval().requires_grad_(False)
@@ -130,7 +131,7 @@ class PolicyTrainer:
             max_tokens=plan.max_tokens,
             temperature=plan.temperature,
             seed=plan.seed,
-            stop=(self.stop, self.engine.encoding.bos),
+            stop=self.stops,
         )
         self.model.eval()
         completions: list[Completion] = []
@@ -283,9 +284,11 @@ class PolicyTrainer:
         if last or due(plan.checkpoint_every) or due(plan.evaluate_every):
             if self._curve is not None:
                 self._curve.sync()
-                values["seconds"] = round(time.perf_counter() - self._start, 3)
-                self.learner.save(self.process.folder, TrainingState(step, dict(values)), plan.checkpoints_kept)
-                self.report("checkpoint", step=step)
+            values["seconds"] = round(time.perf_counter() - self._start, 3)
+            saved = partial(self.report, "checkpoint", step=step)
+            self.learner.save(self.process.folder, TrainingState(step, dict(values)), plan.checkpoints_kept, saved)
+            if last:
+                self.learner.finish_saving()
             self.devices.wait_for_all()
 
     def _evaluate(self, evaluation: PolicyEvaluation, step: int) -> str:

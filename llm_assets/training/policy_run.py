@@ -17,14 +17,16 @@ from llm_assets.artifacts.tables import read_json_lines, read_table
 from llm_assets.artifacts.views import View
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.model.shape import ModelShape
+from llm_assets.model.training_memory import TrainingKind
 from llm_assets.recipes.preference import Rlhf
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.recipes.reinforcement import Reinforcement
 from llm_assets.report import plots
 
-from .plan import PolicyPlan
+from .division import Demand, share_out, training_kind
+from .plan import Optimisation, PolicyPlan
 from .schemas import PolicyCurve, PolicyEvaluations
-from .training_run import add_files, files_of, optimisation, share_out
+from .training_run import add_files, files_of, optimisation
 
 NUMBERS = ("reward", "length", "entropy", "kl", "truncated", "flat", "loss", "gradient_norm", "clipped")
 POLICY_TABLES = {"curve": PolicyCurve}
@@ -35,20 +37,30 @@ MICRO_BATCH_SIZE = 64
 CHECKPOINT_EVERY = 10
 
 
+def policy_kind(settings: Reinforcement | Rlhf, rates: Optimisation) -> TrainingKind:
+    """What the memory of a policy's training depends on.
+
+    A reference model is beside it, in RLHF also two reward models: that which is optimised, and that of the monitor.
+    """
+    return training_kind(rates, False, copies=1, reward_models=2 if isinstance(settings, Rlhf) else 0)
+
+
 def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelShape) -> tuple[PolicyPlan, int]:
     """How a policy is trained, and by how many processes. Fields that the settings do not have keep their defaults."""
     names = {field.name for field in fields(PolicyPlan)} & set(type(settings).model_fields)
     compute = settings.compute
     completions = settings.prompts * settings.samples
-    processes, micro_batch_size, _ = share_out(shape, completions, compute, MICRO_BATCH_SIZE)
+    rates = optimisation(settings, inherited, shape, settings.learning_rate_scale)
+    division = share_out(Demand(shape, completions, compute, policy_kind(settings, rates), MICRO_BATCH_SIZE))
     plan = PolicyPlan(
         **settings.model_dump(include=names),
-        micro_batch_size=micro_batch_size,
-        optimisation=optimisation(settings, inherited, shape, settings.learning_rate_scale),
+        micro_batch_size=division.micro_batch_size,
+        savings=division.kind.savings,
+        optimisation=rates,
         checkpoint_every=CHECKPOINT_EVERY if compute.checkpoint_every is None else compute.checkpoint_every,
         checkpoints_kept=compute.checkpoints_kept,
     )
-    return plan, processes
+    return plan, division.processes
 
 
 def keep_policy(

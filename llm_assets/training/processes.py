@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -51,6 +52,15 @@ class Devices:
         """The part of `count` numbered items that this process handles."""
         return range(count * self.rank // self.world, count * (self.rank + 1) // self.world)
 
+    def passes(self, count: int, size: int) -> Iterator[range]:
+        """`share` in pieces of `size` items: as many on every process, so that the last may be empty.
+
+        All processes that a model is divided among have to run it equally often.
+        """
+        mine, largest = self.share(count), math.ceil(count / self.world)
+        for number in range(math.ceil(largest / size)):
+            yield mine[number * size : (number + 1) * size]
+
     def total(self, *values: float) -> list[float]:
         """Each value summed over all processes."""
         if self.world == 1:
@@ -87,6 +97,21 @@ class Devices:
         peak = measured_peak() * self.world
         torch.set_rng_state(state)
         return peak
+
+
+def shard(model: Any, devices: Devices) -> None:
+    """Divide the weights of a model, and with them gradients and optimiser state, among the processes (FSDP2).
+
+    A layer is put together on each process when it is run, and again in the backward pass (Zhao et al.,
+    arXiv:2304.11277). Loss and gradients are those of DistributedDataParallel but for rounding.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(devices.device.type, (devices.world,))
+    for layer in model.layers():
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
 
 
 @dataclass(frozen=True)

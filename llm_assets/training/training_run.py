@@ -20,11 +20,9 @@ from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import polars_schema, read_json_lines, read_table
 from llm_assets.artifacts.views import View
-from llm_assets.compute.devices import TrainingDevices
 from llm_assets.compute.launch import run_job
-from llm_assets.model.devices import Prediction, find_gpus, fitting_micro_batch
+from llm_assets.model.devices import Prediction
 from llm_assets.model.shape import ADAPTER_FILES, Adapters, ModelShape
-from llm_assets.recipes.compute import Compute
 from llm_assets.recipes.finetuning import Finetuning
 from llm_assets.recipes.lora import Lora
 from llm_assets.recipes.preference import PairTraining, Rlhf
@@ -37,31 +35,8 @@ from .schemas import TrainingCurve, TrainingSample, Validation
 
 MODEL_FILES = ("model.safetensors", "shape.json", "tokenizer.tiktoken", "encoding.json")
 PLOT = "loss.svg"
-CPU_MICRO_BATCH_TOKENS = 4096  # suits the caches of two cores: from 1,024 to 16,384 tokens the speed differs by 5 %
 CHECKPOINT_TABLES = {"curve": TrainingCurve}
 CHECKPOINT_OPTIONAL_TABLES = {"validation": Validation, "samples": TrainingSample}
-
-
-def share_out(
-    shape: ModelShape, batch_size: int, compute: Compute, default_micro_batch: int = 0
-) -> tuple[int, int, str]:
-    """How a step's `batch_size` sequences are divided: the number of processes, the micro-batch size, the device's
-    name.
-
-    default_micro_batch: the micro-batch size if the recipe sets none; 0 is as many sequences as should fit.
-    The machine's settings (environment variables) take precedence over the recipe's `device` and `processes`.
-    """
-    chosen = TrainingDevices.from_environment()
-    chosen.to_environment()  # before GPUs are counted: CUDA_VISIBLE_DEVICES hides those that are not to be used
-    gpus, memory, name = find_gpus(compute.device)
-    processes = chosen.processes or compute.processes or max(1, gpus)
-    share = max(1, batch_size // processes)
-    micro_batch_size = compute.micro_batch_size or default_micro_batch
-    if not micro_batch_size and gpus:
-        micro_batch_size = fitting_micro_batch(shape, memory, share)
-    elif not micro_batch_size:
-        micro_batch_size = max(1, min(share, CPU_MICRO_BATCH_TOKENS // shape.context))
-    return processes, micro_batch_size, name
 
 
 def optimisation(

@@ -86,6 +86,8 @@ def check_policy_step(tmp_path):
     words = ("--prompts", "2", "--samples", "2", "--prompt", "4", "--tokens", "4")
     result = run_benchmark("policy_step.py", tmp_path, *SHAPE, *words)
     assert 0 < result["rollout_seconds"] < result["step_seconds"] and 0 < result["tokens"] <= 16
+    result = run_benchmark("policy_step.py", tmp_path, *SHAPE, *words, "--mean-length", "2")
+    assert 0 < result["tokens"] < 16
 
 
 def check_loss_curve(tmp_path):
@@ -102,8 +104,10 @@ def check_loss_curve(tmp_path):
 def check_step_parts(tmp_path):
     words = ("--batch-size", "2", "--steps", "8", "--repeats", "2")
     result = run_benchmark("step_parts.py", tmp_path, *SHAPE, *words)
-    assert result["attention_milliseconds"]["mask"] > 0 and result["optimiser_milliseconds"].keys() == {"adamw", "muon"}
+    assert result["attention_milliseconds"]["mask"] > 0
+    assert result["optimiser_milliseconds"].keys() == {"adamw", "muon, one matrix at a time", "muon, stacks"}
     assert result["decoding_differences"]["plain, fp32"] < 1e-4
+    assert result["training_differences"]["plain"] == 0 and result["training_differences"]["savings"] < 1e-5
 
 
 def check_search(tmp_path):
@@ -124,9 +128,24 @@ def check_tokenizer(tmp_path):
 def check_training(tmp_path):
     words = (*SHAPE, "--micro-batch-size", "2", "--steps", "1")
     result = run_benchmark("training.py", tmp_path, *words, TORCHDYNAMO_DISABLE="1")  # compiling would take a minute
-    names = {"ours", "ours, AdamW alone", "ours, not compiled", "reference", "reference, compiled"}
-    assert result["tokens_per_second"].keys() == names
+    assert result["tokens_per_second"].keys() == {
+        "ours",
+        "ours, AdamW alone",
+        "ours, compiled by layers",
+        "ours, not compiled",
+        "reference",
+        "reference, compiled",
+    }
     assert result["mfu"]["ours"] > 0
+
+
+def check_tuning(tmp_path):
+    result = run_benchmark("tuning.py", tmp_path, *SHAPE, "--sequences", "2", "--pairs", "2", "--rank", "2", "--save")
+    assert result["contestants"]["sft, all weights"]["saving"].keys() == {"training_waits_seconds", "seconds", "bytes"}
+    assert {"sft, all weights", "dpo, LoRA, activation checkpointing"} < result["contestants"].keys()
+    assert len(result["contestants"]) == 8
+    for figures in result["contestants"].values():
+        assert figures["tokens_per_second"] > 0 and figures["mfu"] > 0 and figures["estimated_memory"] > 0
 
 
 SMALL_RUNS = {
@@ -141,6 +160,7 @@ SMALL_RUNS = {
     "step_parts.py": check_step_parts,
     "tokenizer.py": check_tokenizer,
     "training.py": check_training,
+    "tuning.py": check_tuning,
 }
 
 

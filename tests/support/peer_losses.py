@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from llm_assets.model import IGNORE
+from llm_assets.model.checkpoint import save_model
 from llm_assets.model.huggingface import export
-from llm_assets.model.lora import add_adapters, save_adapters
+from llm_assets.model.lora import add_adapters
 from llm_assets.model.shape import Adapters
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.preference_pairs import AnswerPair, pad_answers
@@ -135,7 +136,7 @@ def peft_losses() -> dict[str, dict[str, float]]:
             base, adapter = Path(place) / "base", Path(place) / "adapter"
             adapter.mkdir()
             export(random_model(SHAPES[name]), ENCODING, base)
-            save_adapters(adapted_model(name), adapter)
+            save_model(adapted_model(name), adapter)
             model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
             model = PeftModel.from_pretrained(model, adapter, is_trainable=True).eval()
             logits = model(input_ids=tokens).logits

@@ -15,15 +15,21 @@ from llm_assets.model.devices import (
     half_precision,
     pick_device,
 )
-from llm_assets.model.sampling import Engine
-from llm_assets.model.shape import ModelError, ModelShape
+from llm_assets.model.sampling import Engine, Sampling
+from llm_assets.model.shape import Adapters, ModelError, ModelShape
+from llm_assets.model.training_memory import MemorySavings, TrainingKind
 from llm_assets.model.transformer import Transformer
 from llm_assets.recipes.compute import Compute
+from llm_assets.training.division import Demand, share_out, training_kind
+from llm_assets.training.plan import Optimisation
 from llm_assets.training.processes import PATIENCE, Devices, join_processes
-from llm_assets.training.training_run import share_out
 from tests.support.training_jobs import ENCODING
 
 SHAPE = ModelShape.of_depth(1, 500, 32, width=32)
+
+
+def shared_out(shape, batch_size, compute, kind=TrainingKind(), *rest, **settings):  # noqa: B008
+    return share_out(Demand(shape, batch_size, compute, kind, *rest, **settings))
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +41,15 @@ def environment(monkeypatch):
 
 
 def test_the_environments_processes_take_precedence_over_the_recipe(environment):
-    assert share_out(SHAPE, 8, Compute(device="cpu", processes=0, micro_batch_size=0))[0] == 1
-    assert share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=2))[:2] == (4, 2)
+    assert shared_out(SHAPE, 8, Compute(device="cpu", processes=0, micro_batch_size=0)).processes == 1
+    division = shared_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=2))
+    assert (division.processes, division.micro_batch_size) == (4, 2)
     environment.setenv("LLM_ASSETS_PROCESSES", "2")
-    processes, micro_batch_size, name = share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
-    assert processes == 2 and micro_batch_size == 4 and name == "cpu"
+    division = shared_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
+    assert (division.processes, division.micro_batch_size, division.device) == (2, 4, "cpu")
     environment.setenv("LLM_ASSETS_PROCESSES", "two")
     with pytest.raises(ValueError, match="LLM_ASSETS_PROCESSES is 'two'"):
-        share_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
+        shared_out(SHAPE, 8, Compute(device="cpu", processes=4, micro_batch_size=0))
 
 
 def test_the_environment_chooses_gpus_or_none(environment):
@@ -56,16 +63,60 @@ def test_the_environment_chooses_gpus_or_none(environment):
         lambda _: type("Gpu", (), {"total_memory": 80 * 10**9, "name": "NVIDIA H100"}),
     )
     assert find_gpus("auto")[0] == 8 and pick_device("auto") == "cuda"
-    assert share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))[0] == 8
+    assert shared_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0)).processes == 8
     environment.setenv("LLM_ASSETS_GPUS", "none")
     assert find_gpus("cuda") == (0, 0, "cpu") and pick_device("cuda") == "cpu"
     assert (
-        share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))[0] == 1
+        shared_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0)).processes == 1
         and os.environ["CUDA_VISIBLE_DEVICES"] == ""
     )
     environment.setenv("LLM_ASSETS_GPUS", "0,2")
-    share_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))
+    shared_out(SHAPE, 8, Compute(device="auto", processes=0, micro_batch_size=0))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,2"
+
+
+def use_gpus(environment, count, memory):
+    environment.setattr("llm_assets.training.division.find_gpus", lambda device: (count, memory, "NVIDIA H100"))
+
+
+# Qwen3-1.7B with 2,048 tokens, of which one needs 38 GB, or 36 GB with activation checkpointing.
+PUBLISHED = ModelShape("qwen3", 151_936, 2048, 28, 2048, 16, 8, 128, 6144, True, 1e6)
+
+
+def test_a_gpu_trains_in_the_fastest_way_that_fits_its_memory(environment):
+    """Memory is saved only where it must be: by checkpointing, then by dividing the model among several GPUs."""
+    plain = Optimisation(muon=False)
+    for memory, gpus, savings, sharded in (
+        (80, 2, MemorySavings(False, True), False),
+        (44, 2, MemorySavings(True, True), False),
+        (30, 4, MemorySavings(True, True), True),
+    ):
+        use_gpus(environment, gpus, memory * 10**9)
+        division = shared_out(PUBLISHED, 32, Compute(), training_kind(plain, None), may_shard=True)
+        assert (division.kind.savings, division.sharded) == (savings, sharded) and division.micro_batch_size >= 1
+    with pytest.raises(ModelError, match=r"needs \d+ GB, but the device has 30 GB"):
+        shared_out(PUBLISHED, 32, Compute(), training_kind(plain, None))  # this stage cannot divide its model
+    with pytest.raises(ModelError, match=r"compute\.sharded: only pretraining and fine-tuning"):
+        shared_out(PUBLISHED, 32, Compute(sharded=True))
+
+
+def test_what_the_recipe_says_of_memory_is_done(environment):
+    use_gpus(environment, 2, 200 * 10**9)
+    compute = Compute(activation_checkpointing=True, chunked_logits=False, sharded=True)
+    division = shared_out(PUBLISHED, 32, compute, may_shard=True)
+    assert division.kind.savings == MemorySavings(True, False) and division.sharded
+    use_gpus(environment, 1, 30 * 10**9)
+    with pytest.raises(ModelError, match="needs"):
+        shared_out(PUBLISHED, 32, Compute(activation_checkpointing=False))
+
+
+def test_adapters_and_smaller_micro_batches_let_a_published_model_fit_one_gpu(environment):
+    use_gpus(environment, 1, 24 * 10**9)
+    adapted = training_kind(Optimisation(adapters=Adapters(16, 32.0)), False, copies=1)
+    division = shared_out(PUBLISHED, 64, Compute(), adapted, 64)
+    assert 1 <= division.micro_batch_size < 64
+    with pytest.raises(ModelError, match="needs"):
+        shared_out(PUBLISHED, 64, Compute(), training_kind(Optimisation(), False, copies=1), 64)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +155,22 @@ def test_sampled_sequences_fit_into_the_memory():
 def test_a_cpu_samples_a_fixed_number_of_sequences(environment):
     model = Transformer(SHAPE)
     assert Engine(model, ENCODING).fitting_batch([[1, 2]], 8) == CPU_SEQUENCES
+
+
+def test_a_gpu_samples_as_many_sequences_as_fit_whatever_a_cpu_would(environment):
+    """For all who sample: evaluations, pairs for ranking, interrogation."""
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    engine, prompts, sampling = Engine(model, ENCODING), [[1, 2]] * 5, Sampling(max_tokens=3)
+    expected, batches = engine.complete(prompts, sampling, batch=2), []
+    whole = engine.stream
+    environment.setattr(Engine, "on_gpu", True)
+    environment.setattr("llm_assets.model.sampling.free_memory", lambda _: 4 * 10**9)
+    environment.setattr("llm_assets.model.sampling.fitting_sequences", lambda shape, tokens, memory: tokens - 1)
+    environment.setattr(engine, "stream", lambda part, *rest: batches.append(len(part)) or whole(part, *rest))
+    completions = engine.complete(prompts, sampling, batch=2)
+    assert batches == [4, 1]  # 2 + 3 tokens
+    assert [completion.tokens for completion in completions] == [completion.tokens for completion in expected]
 
 
 def test_processes_wait_for_a_long_evaluation(environment):
