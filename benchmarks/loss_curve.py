@@ -34,7 +34,7 @@ from torch import nn
 from llm_assets.model.devices import find_device, measured_peak
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
-from llm_assets.training.learner import Learner, sequence_loss
+from llm_assets.training.learner import Execution, Learner, sequence_loss
 from llm_assets.training.loader import PackedDocuments
 from llm_assets.training.losses import HeldOut, mean_loss, token_losses
 from llm_assets.training.plan import Optimisation
@@ -79,7 +79,7 @@ def make_ours(run: Run) -> Contestant:
     model.train()
     rate = 2e-3 * math.sqrt(768 / run.shape.width)
     optimisation = Optimisation(learning_rate=rate, matrix_learning_rate=rate)
-    learner = Learner(model, optimisation, run.steps, run.devices, compile=run.devices.cuda)
+    learner = Learner(model, optimisation, run.steps, run.devices, Execution(compile=run.devices.cuda))
     losses = token_losses(run.boundary)
 
     def step(number: int) -> float:

@@ -35,7 +35,7 @@ from llm_assets.model.huggingface import config
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.training_memory import TrainingKind, fitting_micro_batch, training_memory
 from llm_assets.model.transformer import Transformer
-from llm_assets.training.learner import Learner, sequence_loss
+from llm_assets.training.learner import Execution, Learner, sequence_loss
 from llm_assets.training.losses import token_losses
 from llm_assets.training.plan import Optimisation
 from llm_assets.training.processes import Devices
@@ -75,7 +75,7 @@ def make_ours(setting: Setting, muon: bool = True, compiled: bool | Literal["lay
     model = Transformer(setting.shape)
     model.initialise(1)
     model.train()
-    learner = Learner(model, Optimisation(muon=muon), 1_000, setting.devices, compile=compiled)
+    learner = Learner(model, Optimisation(muon=muon), 1_000, setting.devices, Execution(compile=compiled))
     data, losses = RandomSequences(setting.shape), token_losses(boundary=0)
 
     def step(number: int) -> float:

@@ -35,7 +35,7 @@ from llm_assets.model.devices import find_device, measured_peak
 from llm_assets.model.shape import Adapters, ModelShape
 from llm_assets.model.training_memory import MemorySavings, TrainingKind, fitting_micro_batch, training_memory
 from llm_assets.model.transformer import Transformer
-from llm_assets.training.learner import Learner, sequence_loss
+from llm_assets.training.learner import Execution, Learner, sequence_loss
 from llm_assets.training.losses import TargetLosses, token_losses
 from llm_assets.training.plan import Optimisation
 from llm_assets.training.preference_pairs import AnswerPair, PreferenceLosses, PreferencePairs
@@ -155,8 +155,7 @@ def measure(contestant: Contestant, shape: ModelShape, options: argparse.Namespa
         Optimisation(adapters=kind.adapters),
         1_000,
         devices,
-        compiled,
-        kind.savings,
+        Execution(compiled, kind.savings),
     )
     seconds = []
     for number in range(2 + options.rounds):

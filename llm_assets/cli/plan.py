@@ -14,7 +14,7 @@ from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.progress import human_size
 from llm_assets.compute.engine import cores
 from llm_assets.graph import open_workspace
-from llm_assets.model.devices import DEVICES, PLANNED_MFU, Prediction, find_device, predict
+from llm_assets.model.devices import DEVICES, PLANNED_MFU, Machine, Prediction, find_device, predict
 from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
 from llm_assets.model.published_config import model_files, read_shape, shape_with
 from llm_assets.model.published_tokenizer import read_tokenizer
@@ -173,7 +173,7 @@ def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> 
     batch_tokens = sequences * shape.context
     try:
         kind = candidate.kind(device, processes)
-        prediction = predict(shape, steps * batch_tokens, batch_tokens, device, processes, cores(), kind)
+        prediction = predict(shape, steps * batch_tokens, batch_tokens, Machine(device, processes, cores()), kind)
     except ModelError:
         if find_device(device) is None:
             raise

@@ -1,4 +1,4 @@
-"""The second table of ``llm-assets plan``: the memory that each training after the base model's needs, by parts."""
+"""The second table of ``llm-assets plan``: the memory that each training run after the base model's needs, by parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CPU_PRECISION_BYTES = 4
 
 
 def demands(recipe: Recipe, shape: ModelShape) -> Iterator[tuple[str, Demand]]:
-    """What each training after the base model's wants to have divided, by the name of its stage."""
+    """What each training run after the base model's wants to have divided, by the name of its stage."""
     rates, tuning = recipe.pretraining.inherited(), recipe.finetuning
     batch_tokens = tuning.batch_tokens or recipe.pretraining.batch_tokens
     _, sequences = Pretraining(batch_tokens=batch_tokens).budget(shape)
@@ -38,7 +38,7 @@ def demands(recipe: Recipe, shape: ModelShape) -> Iterator[tuple[str, Demand]]:
 
 
 def rows(recipe: Recipe, shape: ModelShape, device: str, processes: int) -> Iterator[tuple[str, ...]]:
-    """The cells of `COLUMNS` for each training. Sequences are counted with the whole context."""
+    """The cells of `COLUMNS` for each training run. Sequences are counted with the whole context."""
     known = find_device(device)
     for name, demand in demands(recipe, shape):
         trained = f"{trained_parameters(shape, demand.kind.adapters) / 1e6:,.1f} M"

@@ -196,7 +196,7 @@ def training_snapshot(
 
 
 def save_training(folder: Path, snapshot: Snapshot, step: int, checkpoints_kept: int) -> None:
-    """Write a training's snapshot as ``step-<n>``, and delete all but the newest checkpoints."""
+    """Write a training run's snapshot as ``step-<n>``, and delete all but the newest checkpoints."""
     with whole_folder(folder / f"step-{step:08d}") as temporary:
         snapshot.write(temporary)
     for _, old in steps_saved(folder)[:-checkpoints_kept]:

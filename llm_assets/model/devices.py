@@ -99,35 +99,38 @@ def free_memory(device: Any) -> int:
     return int(torch.cuda.mem_get_info(device)[0]) + unused
 
 
-def predict(
-    shape: ModelShape,
-    tokens: int,
-    batch_tokens: int,
-    device: str,
-    processes: int = 1,
-    cores: int = 2,
-    kind: TrainingKind | None = None,
-) -> Prediction:
-    """Steps, memory, time and cost of a training run on a device: one of DEVICES, or ``cpu``. Raises ModelError.
+@dataclass(frozen=True)
+class Machine:
+    """What a training run runs on. device: one of DEVICES, or ``cpu``. processes: one per GPU. cores: of the CPU."""
 
-    tokens: trained on in total. batch_tokens: of a step. processes: one per GPU. cores: of the CPU. kind: of training,
-    by default one of all weights; on a CPU, products are in fp32 in any case.
+    device: str
+    processes: int = 1
+    cores: int = 2
+
+
+def predict(
+    shape: ModelShape, tokens: int, batch_tokens: int, machine: Machine, kind: TrainingKind | None = None
+) -> Prediction:
+    """Steps, memory, time and cost of a training run. Raises ModelError for an unknown device.
+
+    tokens: trained on in total. batch_tokens: of a step. kind: of training, by default one of all weights; on a CPU,
+    products are in fp32 in any case.
     """
     kind = kind or TrainingKind()
     batch_size = max(1, batch_tokens // shape.context)
     steps = max(1, round(tokens / (batch_size * shape.context)))
     price = None
-    if device == "cpu":
+    if machine.device == "cpu":
         micro_batch_size, kind = min(batch_size, 16), replace(kind, precision_bytes=4)
-        speed = CPU_FLOPS_PER_CORE * cores / shape.flops_per_token
+        speed = CPU_FLOPS_PER_CORE * machine.cores / shape.flops_per_token
     else:
-        known = find_device(device)
+        known = find_device(machine.device)
         if known is None:
             names = ", ".join(device.name for device in DEVICES)
-            raise ModelError(f"unknown device {device!r}; available: cpu, {names}")
+            raise ModelError(f"unknown device {machine.device!r}; available: cpu, {names}")
         price = known.price
-        micro_batch_size = fitting_micro_batch(shape, known.memory, max(1, batch_size // processes), kind)
-        speed = PLANNED_MFU * known.peak * processes / shape.flops_per_token
+        micro_batch_size = fitting_micro_batch(shape, known.memory, max(1, batch_size // machine.processes), kind)
+        speed = PLANNED_MFU * known.peak * machine.processes / shape.flops_per_token
     flops = float(shape.flops_per_token) * steps * batch_size * shape.context
     seconds = flops / shape.flops_per_token / speed
     return Prediction(
@@ -139,7 +142,7 @@ def predict(
         memory=training_memory(shape, micro_batch_size, kind).total,
         tokens_per_second=speed,
         seconds=seconds,
-        cost=None if price is None else seconds / 3600 * price * processes,
+        cost=None if price is None else seconds / 3600 * price * machine.processes,
     )
 
 

@@ -1,4 +1,4 @@
-"""The memory that a training needs, by parts: an estimate, from which micro-batches are chosen and plans are made.
+"""The memory that a training run needs, by parts: an estimate, from which micro-batches are chosen and plans are made.
 
 It is compared with what a GPU took in docs/experiments/gpu.md. Needs only Python's own modules.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from .shape import Adapters, ModelError, ModelShape
 
 LOGIT_BYTES = 1 << 29  # of fp32 logits that are held at a time where they are computed in chunks
-USABLE = 0.85  # share of a device's memory that a training is planned with; the rest is for what no estimate counts
+USABLE = 0.85  # share of a device's memory that a training run is planned with; the rest is for what no estimate counts
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class MemorySavings:
 
 @dataclass(frozen=True)
 class TrainingKind:
-    """What the memory of a training depends on, besides the model's shape and the micro-batch.
+    """What the memory of a training run depends on, besides the model's shape and the micro-batch.
 
     adapters: trained in place of the weights. muon: trains the hidden matrices. compiled: by torch.compile. copies:
     frozen models of the same shape that are kept beside it, such as a reference; with adapters they share its weights.
@@ -78,7 +78,7 @@ def layer_matrices(shape: ModelShape) -> Iterator[tuple[str, int, int]]:
 
 
 def trained_parameters(shape: ModelShape, adapters: Adapters | None) -> int:
-    """How many parameters a training changes: those of the adapters, or all."""
+    """How many parameters a training run changes: those of the adapters, or all."""
     if adapters is None:
         return shape.parameters
     sizes = [

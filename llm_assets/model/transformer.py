@@ -137,7 +137,7 @@ class Body(nn.Module):
     """What all architectures have around their layers.
 
     recompute: keep only the inputs of a layer for the backward pass, and run it again there. run_layer: runs a layer of
-    a training; it may be compiled, once for all layers.
+    a training run; it may be compiled, once for all layers.
     """
 
     recompute = False

@@ -13,7 +13,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.compute.engine import cores
 from llm_assets.corpus_pages import TRAINING_PAGES
-from llm_assets.model.devices import Prediction, predict
+from llm_assets.model.devices import Machine, Prediction, predict
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.published_config import model_files, read_shape, shape_with
 from llm_assets.model.shape import ModelError, ModelShape
@@ -106,9 +106,8 @@ def make_job(
     )
     try:
         batch_tokens = batch_size * shape.context
-        prediction = predict(
-            shape, steps * batch_tokens, batch_tokens, division.device, division.processes, cores(), division.kind
-        )
+        machine = Machine(division.device, division.processes, cores())
+        prediction = predict(shape, steps * batch_tokens, batch_tokens, machine, division.kind)
     except ModelError:
         prediction = None  # a GPU that is not listed in model.devices
     return job, division.processes, prediction

@@ -41,8 +41,8 @@ class Compute(Frozen):
     sharded: bool | None = Field(
         None,
         description="divide weights, gradients and optimiser state among the processes (FSDP2), in pretraining and "
-        "fine-tuning. None does so where one GPU's memory would not hold one sequence otherwise. Such a training is "
-        "not compiled, and samples no texts",
+        "fine-tuning. None does so where one GPU's memory would not hold one sequence otherwise. The model is then not "
+        "compiled, and no texts are sampled",
     )
     compile: bool | None = Field(
         None,

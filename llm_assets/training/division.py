@@ -1,4 +1,4 @@
-"""How a training is divided: among processes, into micro-batches, and how it saves memory where it must."""
+"""How a training run is divided: among processes, into micro-batches, and how it saves memory where it must."""
 
 from __future__ import annotations
 
@@ -115,7 +115,10 @@ def _first_fitting(
 def training_kind(
     optimisation: Optimisation, compile: bool | None, copies: int = 0, reward_models: int = 0
 ) -> TrainingKind:
-    """What the memory of a training depends on. copies: of the model, frozen, beside it. On a GPU, None compiles."""
+    """What the memory of a training run depends on.
+
+    copies: of the model, frozen, beside it. compile: None does so on a GPU.
+    """
     return TrainingKind(
         adapters=optimisation.adapters,
         muon=optimisation.muon,

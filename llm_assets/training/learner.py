@@ -85,10 +85,24 @@ def compiled(model: Any, by_layer: bool) -> Any:
     return torch.compile(model)
 
 
+NO_SAVINGS = MemorySavings()
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the steps of a learner are computed, which changes results by rounding only.
+
+    compile: the whole model, or by layers: the compilation takes as long as that of one layer, and lengths may differ.
+    sharded: divide the model among the processes (`processes.shard`); it is not compiled then.
+    """
+
+    compile: bool | Literal["layers"] | None = False
+    savings: MemorySavings = NO_SAVINGS
+    sharded: bool = False
+
+
 class Learner:
-    """A model, its optimisers, and the processes that train it together. steps: of the whole training. compile: the
-    whole model, or by layers: the compilation takes as long as that of one layer, and lengths may differ. sharded:
-    divide the model among the processes (`processes.shard`); it is not compiled then.
+    """A model, its optimisers, and the processes that train it together. steps: of the whole training.
 
     If the optimisation has adapters, they are added to the model here, and they alone are trained.
     """
@@ -99,15 +113,13 @@ class Learner:
         optimisation: Optimisation,
         steps: int,
         devices: Devices,
-        compile: bool | Literal["layers"] | None = False,
-        savings: MemorySavings | None = None,
-        sharded: bool = False,
+        execution: Execution = Execution(),
     ):
         self.model, self.optimisation, self.steps, self.devices = model, optimisation, steps, devices
-        self._compile, self._sharded = compile, sharded and devices.world > 1
+        self._compile, self._sharded = execution.compile, execution.sharded and devices.world > 1
         if not self._sharded:  # one that is divided among GPUs need not fit on any of them
             model.to(devices.device)
-        model.save_memory(savings or MemorySavings())
+        model.save_memory(execution.savings)
         if optimisation.adapters is not None:
             add_adapters(model, optimisation.adapters)
         if self._sharded:

@@ -20,7 +20,7 @@ import torch
 from llm_assets.model.checkpoint import TrainingState
 
 from .curve import CURVE, DIVERGED_STEPS, Curve
-from .learner import Learner, sequence_loss
+from .learner import Execution, Learner, sequence_loss
 from .losses import TargetLosses, token_losses
 from .optimiser import schedule
 from .plan import TrainingPlan
@@ -99,7 +99,8 @@ class Training:
         torch.manual_seed(plan.seed)
         model.train()
         self.model, self.first = model, devices.rank == 0
-        self.learner = Learner(model, plan.optimisation, plan.steps, devices, plan.compile, plan.savings, plan.sharded)
+        execution = Execution(plan.compile, plan.savings, plan.sharded)
+        self.learner = Learner(model, plan.optimisation, plan.steps, devices, execution)
         saved = self.learner.restore(process.folder)
         self.start, self.is_new = saved or TrainingState(0, {}), saved is None
         self.curve = Curve(process.folder / CURVE, self.start.step) if self.first else None

@@ -25,7 +25,7 @@ from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 from llm_assets.model.transformer import Transformer
 
 from .curve import CURVE, Curve
-from .learner import Learner, Loss, sequence_loss
+from .learner import Execution, Learner, Loss, sequence_loss
 from .losses import token_losses
 from .plan import PolicyPlan
 from .policy_loss import Batch, SampledTokens, advantages, log_probabilities, policy_loss, to_batch, token_weights
@@ -115,7 +115,7 @@ class PolicyTrainer:
             raise TrainingError(
                 f"samples {plan.samples}: a group needs at least 2, because rewards are compared within a group"
             )
-        self.learner = Learner(self.model, plan.optimisation, plan.steps, self.devices, savings=plan.savings)
+        self.learner = Learner(self.model, plan.optimisation, plan.steps, self.devices, Execution(savings=plan.savings))
         # The weights before a checkpoint is loaded: where the training started. Frozen ones are shared, not copied.
         frozen = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
         self.reference = copy.deepcopy(self.model, frozen).eval().requires_grad_(False)

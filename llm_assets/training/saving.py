@@ -1,4 +1,4 @@
-"""Writes a training's checkpoints: at once, or while the training goes on."""
+"""Writes a training run's checkpoints: at once, or while the training goes on."""
 
 from __future__ import annotations
 

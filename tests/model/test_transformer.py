@@ -9,7 +9,7 @@ from llm_assets.model import IGNORE
 from llm_assets.model.attention import document_mask
 from llm_assets.model.cache import KeyValueCache
 from llm_assets.model.checkpoint import CheckpointError, load_checkpoint, load_model, save_model
-from llm_assets.model.devices import DEVICES, find_device, predict
+from llm_assets.model.devices import DEVICES, Machine, find_device, predict
 from llm_assets.model.huggingface import export
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.model.training_memory import fitting_micro_batch
@@ -175,7 +175,7 @@ def test_checkpoints_are_read_back_and_broken_ones_are_errors(tmp_path):
 
 def test_predictions_follow_from_the_shape():
     shape = ModelShape.of_depth(12, 32_768, 2048)
-    one_gpu, eight_gpus = (predict(shape, 10**9, 2**19, "h200", processes) for processes in (1, 8))
+    one_gpu, eight_gpus = (predict(shape, 10**9, 2**19, Machine("h200", processes)) for processes in (1, 8))
     assert one_gpu.steps == round(10**9 / 2**19) and one_gpu.flops == pytest.approx(
         shape.flops_per_token * one_gpu.steps * 2**19
     )
@@ -187,7 +187,7 @@ def test_predictions_follow_from_the_shape():
     ):
         fitting_micro_batch(ModelShape.of_depth(60, 32_768, 2048), 24 * 10**9, 8)
     with pytest.raises(ModelError, match="unknown device 'abacus'; available: cpu, h200"):
-        predict(shape, 10**9, 2**19, "abacus")
+        predict(shape, 10**9, 2**19, Machine("abacus"))
 
 
 COPYING = ModelShape.of_depth(4, 2048, 256, width=128, tied=True, rope_theta=1e6)

@@ -10,7 +10,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.functional import cross_entropy
 
 from llm_assets.model.shape import ModelShape
-from llm_assets.training.learner import Learner, Loss
+from llm_assets.training.learner import Execution, Learner, Loss
 from llm_assets.training.plan import Optimisation
 from llm_assets.training.processes import Devices
 from tests.support.tiny_models import initialised_model
@@ -21,7 +21,7 @@ TOKENS = torch.randint(0, 60, (6, 8), generator=torch.Generator().manual_seed(1)
 
 
 def make_learner(**settings):
-    return Learner(initialised_model(SHAPE), OPTIMISATION, 10, Devices(torch.device("cpu")), **settings)
+    return Learner(initialised_model(SHAPE), OPTIMISATION, 10, Devices(torch.device("cpu")), Execution(**settings))
 
 
 def summed(tokens):

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from llm_assets.model.checkpoint import TrainingState
 from llm_assets.model.shape import Adapters, ModelShape
 from llm_assets.model.training_memory import MemorySavings
-from llm_assets.training.learner import Learner, Loss
+from llm_assets.training.learner import Execution, Learner, Loss
 from llm_assets.training.plan import Optimisation
 from llm_assets.training.processes import Devices
 from tests.support.tiny_models import initialised_model
@@ -29,7 +29,7 @@ CASES = {
 
 def make_learner(name, devices, sharded):
     shape, optimisation, savings = CASES[name]
-    return Learner(initialised_model(shape), optimisation, 10, devices, savings=savings, sharded=sharded)
+    return Learner(initialised_model(shape), optimisation, 10, devices, Execution(False, savings, sharded))
 
 
 def loss_of(step, devices):
