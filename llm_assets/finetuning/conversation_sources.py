@@ -29,7 +29,7 @@ from llm_assets.tools.search import INDEX, TRAINING_SEARCH
 
 from .material import Material, Topic
 from .names import made_up_words, spliced_words
-from .overlap import Phrases
+from llm_assets.evaluation.overlap import Phrases
 
 NON_WORDS = 5_000  # of each of the two types
 PASSAGES_SEARCHED = 20  # results of a search for an entity among which its passages are

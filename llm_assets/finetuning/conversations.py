@@ -33,7 +33,7 @@ from llm_assets.tools.search import TRAINING_SEARCH
 from . import evaluation_set
 from .conversation_sources import ConversationsConfig, Sources, read_sources, training_material, usable_weights
 from .mixture import GENERATED, Mixture
-from .overlap import question_phrases
+from llm_assets.evaluation.overlap import question_phrases
 from .schemas import ConversationRejects, ConversationRows, EvaluationQuestions, Overlaps
 
 ABLATED_SOURCES = ("unknown", "fictitious")  # sources that teach the assistant to say that it does not know

@@ -17,7 +17,7 @@ from llm_assets.recipes import ConversationFile, Conversations
 
 from .dialogues import generate_conversations
 from .material import Material
-from .overlap import Phrases, question_phrases
+from llm_assets.evaluation.overlap import Phrases, question_phrases
 
 TOOL_SETS = ((), ("search",), ("python",), ("search", "python"))
 GENERATED = "generated"  # source of conversations that are from no file

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.finetuning.overlap import Phrases, question_phrases, words_of
+from llm_assets.evaluation.overlap import Phrases, question_phrases, words_of
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 
