@@ -150,9 +150,7 @@ class Engine:
     def _likelihoods(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
         """`likelihoods` of one batch of (prompt, continuation)."""
         sequences: dict[tuple[int, ...], int] = {}
-        rows = [
-            sequences.setdefault((*prompt, *continuation)[:-1], len(sequences)) for prompt, continuation in pairs
-        ]
+        rows = [sequences.setdefault((*prompt, *continuation)[:-1], len(sequences)) for prompt, continuation in pairs]
         longest = max(map(len, sequences))
         if longest > self.shape.context:
             raise ModelError(

@@ -22,13 +22,13 @@ class BenchmarkFile(Frozen):
 
     name: str = Field(pattern=BENCHMARK_NAME, description="of the task in tables")
     path: Annotated[str, EXECUTION_ONLY] = Field(
-        description="JSONL (also .gz and .zst) or Parquet, in the columns of the dataset on the hub. The file's content "
-        "is part of the identity"
+        description="JSONL (also .gz and .zst) or Parquet, in the columns of the dataset on the hub. The file's "
+        "content is part of the identity"
     )
     format: BenchmarkFormat = Field(
         description="arc: question, choices (text and label), answerKey (allenai/ai2_arc); mmlu: question, subject, "
-        "choices, answer (cais/mmlu); hellaswag: activity_label, ctx_a, ctx_b, endings, label (Rowan/hellaswag); gsm8k: "
-        "question, answer (openai/gsm8k)"
+        "choices, answer (cais/mmlu); hellaswag: activity_label, ctx_a, ctx_b, endings, label (Rowan/hellaswag); "
+        "gsm8k: question, answer (openai/gsm8k)"
     )
     examples: Annotated[str | None, EXECUTION_ONLY] = Field(
         None, description="a file of the same format that examples are drawn from, such as the training split"
