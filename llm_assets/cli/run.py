@@ -21,6 +21,9 @@ from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
 from llm_assets.recipes.language_tags import language_of
 from llm_assets.recipes.load import chosen_recipe, with_crawls
+from llm_assets.release.benchmark_evaluation import BENCHMARK_EVALUATION
+from llm_assets.release.benchmark_files import BenchmarkError
+from llm_assets.release.benchmark_tasks import check_benchmarks
 from llm_assets.settings import Settings, load_settings
 from llm_assets.web.crawls import open_registry
 
@@ -72,6 +75,8 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     if select == EVERYTHING:
         keys = without_assistant(workspace, without_demonstrations(keys))
     keys = without_left_out(workspace, keys)
+    if BENCHMARK_EVALUATION.name in {key.to_user_string() for key in keys}:
+        check_named_benchmarks(workspace)
     if HUMAN_RANKINGS.name in {key.to_user_string() for key in keys}:
         announce_simulated(workspace)
     extended_recipe = recipe_that_reads(workspace, crawls, keys, recipe)
@@ -179,6 +184,14 @@ def without_left_out(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.Ass
     for line in lines:
         click.echo(line)
     return chosen
+
+
+def check_named_benchmarks(workspace: Workspace) -> None:
+    """Read the recipe's benchmarks before models are trained for them. Raises ClickException."""
+    try:
+        check_benchmarks(workspace.recipe.benchmarks)
+    except BenchmarkError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def announce_simulated(workspace: Workspace) -> None:

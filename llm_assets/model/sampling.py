@@ -132,22 +132,27 @@ class Engine:
         return [likelihood.log_probability for likelihood in self.likelihoods(prompts, continuations, batch)]
 
     def likelihoods(
-        self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], batch: int = 64
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[int]],
+        batch: int = 64,
+        padded: bool = False,
     ) -> list[Likelihood]:
         """The likelihood of each continuation after its prompt, `batch` continuations at a time.
 
         Continuations of one prompt that differ in their last token only, such as the letters of a multiple choice, are
         read once if they are in the same batch. The last token is only predicted, so prompt and continuation may have
-        one token more than the context. Raises ModelError if they have more.
+        one token more than the context. padded: the padding of the embedding has probabilities too, as in transformers.
+        Raises ModelError if they do not fit.
         """
         out: list[Likelihood] = []
         with torch.inference_mode(), autocast(self.model.device.type):
             for first in range(0, len(prompts), batch):
                 pairs = zip(prompts[first : first + batch], continuations[first : first + batch], strict=True)
-                out += self._likelihoods(list(pairs))
+                out += self._likelihoods(list(pairs), padded)
         return out
 
-    def _likelihoods(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
+    def _likelihoods(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], padded: bool) -> list[Likelihood]:
         """`likelihoods` of one batch of (prompt, continuation)."""
         sequences: dict[tuple[int, ...], int] = {}
         rows = [sequences.setdefault((*prompt, *continuation)[:-1], len(sequences)) for prompt, continuation in pairs]
@@ -169,10 +174,10 @@ class Engine:
         ]
         states = hidden[tuple(torch.tensor(places, device=hidden.device).T)]
         targets = torch.tensor([token for _, continuation in pairs for token in continuation], device=hidden.device)
-        size = max(1, SCORE_BYTES // (4 * self.shape.vocabulary))
+        size = max(1, SCORE_BYTES // (4 * self.shape.rows))
         scores, hits = [], []
         for chunk, chosen in zip(states.split(size), targets.split(size), strict=True):
-            logits = self.cached.logits(chunk).log_softmax(-1)
+            logits = self.cached.logits(chunk, padded).log_softmax(-1)
             scores.append(logits.gather(-1, chosen[:, None]).squeeze(-1))
             hits.append(logits.argmax(-1) == chosen)
         lengths = [len(continuation) for _, continuation in pairs]

@@ -32,7 +32,8 @@ from llm_assets.settings import load_settings
 from .benchmark_figures import KEYS, evaluation_rows, figures_table, items_table
 from .benchmark_files import BenchmarkError
 from .benchmark_overlap import OVERLAPS, find_overlaps
-from .benchmark_tasks import write_tasks
+from .benchmark_tasks import check_benchmarks, write_tasks
+from .core_benchmark import core_files
 from .jobs import BenchmarkedCheckpoint, BenchmarkJob, HarnessTask
 from .schemas import BenchmarkItems, BenchmarkOverlaps, BenchmarkRows
 
@@ -73,6 +74,7 @@ def build_benchmark_evaluation(step: Step, config: BenchmarkEvaluationConfig) ->
     settings, folder = config.benchmarks, step.staging / "benchmarks"
     assert settings is not None  # else the recipe leaves the stage out
     models = asked_models(step.inputs, settings)
+    check_benchmarks(settings)
     write_tasks(settings.files, folder / "tasks")
     job = BenchmarkJob(
         models=tuple(
@@ -81,7 +83,7 @@ def build_benchmark_evaluation(step: Step, config: BenchmarkEvaluationConfig) ->
         tasks=tuple(HarnessTask(task.name, task.shots) for task in (*settings.files, *settings.tasks)),
         folder=str(folder / "tasks"),
         needs_index=bool(settings.tasks),
-        core=settings.core,
+        core=None if settings.core is None else str(Path(settings.core).expanduser()),
         limit=settings.limit,
         chat_template=settings.chat_template,
         max_tokens=settings.max_tokens,
@@ -124,12 +126,12 @@ def no_overlap(artifact: Artifact, inputs: Inputs, config: BenchmarkEvaluationCo
     stats = artifact.record.stats
     if not stats["searched"]:
         return CheckOutcome(True, "there is no corpus to search", numbers={"items": stats["items"]})
-    contaminated, rows = stats["contaminated"], []
-    if contaminated:
-        overlaps = read_table(artifact.table(OVERLAPS))
-        rows = overlaps.unique(["task", "item"], keep="first", maintain_order=True).to_dicts()
-    summary = f"{contaminated:,} of {stats['items']:,} items are on a training page, by {stats['overlap_words']} words in a row"
-    return CheckOutcome(not rows, summary, rows[:20], {"items": stats["items"], "contaminated": contaminated})
+    rows = read_table(artifact.table(OVERLAPS)).unique(["task", "item"], keep="first", maintain_order=True)
+    summary = (
+        f"{len(rows):,} of {stats['items']:,} items have {stats['overlap_words']} words in a row of a training page"
+    )
+    numbers = {"items": stats["items"], "contaminated": len(rows)}
+    return CheckOutcome(not len(rows), summary, rows.head(20).to_dicts(), numbers)
 
 
 def prompts_fit(artifact: Artifact, inputs: Inputs, config: BenchmarkEvaluationConfig) -> CheckOutcome:
@@ -171,18 +173,26 @@ def show(artifact: Artifact) -> dict[str, str]:
         interval = "" if row["low"] is None else f"{text(metric, row['low'])} to {text(metric, row['high'])}"
         share = "" if row["contaminated"] is None else f"{100 * row['contaminated']:.1f} %"
         clean = "" if row["clean_value"] is None else text(metric, row["clean_value"])
-        place, value = [row["model"], row["task"], metric, row["filter"]], text(metric, row["value"])
-        lines.append(f"| {' | '.join([*place, f'{row["n"]:,}', value, interval, str(row['shots']), share, clean])} |")
+        place, n = [row["model"], row["task"], metric, row["filter"]], f"{row['n']:,}"
+        cells = [*place, n, text(metric, row["value"]), interval, str(row["shots"]), share, clean]
+        lines.append(f"| {' | '.join(cells)} |")
     return {"benchmarks": "\n".join(lines)}
 
 
 def _external_inputs(config: BenchmarkEvaluationConfig) -> Mapping[str, str]:
     paths: dict[str, Path] = {}
-    for file in config.benchmarks.files if config.benchmarks is not None else ():
+    if config.benchmarks is None:
+        return {}
+    for file in config.benchmarks.files:
         paths[file.name] = Path(file.path).expanduser()
         if file.examples is not None:
             paths[f"{file.name} examples"] = Path(file.examples).expanduser()
-    return files_version(paths, load_settings().digest_cache, ExternalInputError, "benchmarks.files")
+    if config.benchmarks.core is not None:
+        try:
+            paths.update(core_files(Path(config.benchmarks.core).expanduser()))
+        except BenchmarkError as error:
+            raise ExternalInputError(str(error)) from error
+    return files_version(paths, load_settings().digest_cache, ExternalInputError, "benchmarks")
 
 
 BENCHMARK_EVALUATION = Stage(

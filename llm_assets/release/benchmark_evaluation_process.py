@@ -29,6 +29,8 @@ from llm_assets.model.sampling import Engine
 
 from .benchmark_files import ROW_NAMES, BenchmarkError
 from .benchmark_model import EngineModel, exported_tokenizer
+from .core_benchmark import GROUP, read_core
+from .core_evaluation import ask_core, described_core
 from .jobs import BenchmarkedCheckpoint, BenchmarkJob, HarnessTask
 
 BOOTSTRAPS = 1_000  # resamples for the standard error of a metric that is no mean
@@ -38,19 +40,30 @@ _LABELS = re.compile(r"\A(?:Question|Problem|Q): ?|\s*(?:Answer|A):?\s*\Z")
 def main(job: BenchmarkJob, folder: Path, report: Reporter) -> None:
     """Ask all benchmarks of all models. Raises BenchmarkError before a model is loaded if a task cannot be."""
     loaded = {task.name: load_task(job, task) for task in job.tasks}
+    core = read_core(Path(job.core)) if job.core is not None else []
     results: dict[str, Any] = {"tasks": {}, "groups": {}, "models": {}}
     for of_name in loaded.values():
         results["tasks"].update({name: described(task, job.limit) for name, task in of_name["tasks"].items()})
         results["groups"].update(groups_of(of_name))
-    total = len(job.models) * len(loaded)
+    if core:
+        results["tasks"].update(described_core(core, job.limit))
+        results["groups"][GROUP] = [task.name for task in core]
+    steps = len(loaded) + bool(core)
     for number, checkpoint in enumerate(job.models):
         model = engine_model(job, checkpoint, folder / "tokenizers" / checkpoint.name)
         answers: dict[str, Any] = {"figures": [], "items": []}
         for place, (name, of_name) in enumerate(loaded.items()):
-            report("task", name=f"{name}, {checkpoint.name}", number=number * len(loaded) + place, of=total)
+            step = number * steps + place
+            report("task", name=f"{name}, {checkpoint.name}", number=step, of=steps * len(job.models))
             evaluated = ask(job, model, of_name, job.chat_template and checkpoint.has_chat)
             answers["figures"] += figures_of(evaluated)
             answers["items"] += items_of(evaluated, of_name["tasks"])
+        if core:
+            step = number * steps + len(loaded)
+            report("task", name=f"{GROUP}, {checkpoint.name}", number=step, of=steps * len(job.models))
+            figures, items = ask_core(model, core, job.limit)
+            answers["figures"] += figures
+            answers["items"] += items
         results["models"][checkpoint.name] = {**answers, "requests": model.requests, "cut": model.cut}
     write_results(folder, results)
 
@@ -96,14 +109,14 @@ def _manager(folder: str, needs_index: bool) -> TaskManager:
 
 
 def described(task: ConfigurableTask, limit: int | None) -> dict[str, Any]:
-    """Shots, and by item its name, what it asks, and the number of its options if it is a multiple choice."""
+    """Shots, and by item its name and what it asks. chance: the share that a random choice gets right, or None."""
     docs = list(task.eval_docs)[:limit]
     options = [len(task.doc_to_choice(doc)) for doc in docs] if task.OUTPUT_TYPE == "multiple_choice" else []
     return {
         "shots": task.get_config("num_fewshot"),
         "names": [row_name(doc, place) for place, doc in enumerate(docs)],
         "texts": [question_of(task, doc) for doc in docs],
-        "options": options,
+        "chance": sum(1 / count for count in options) / len(options) if options else None,
     }
 
 

@@ -91,24 +91,28 @@ def _without_overlap(items: pl.DataFrame, value: float, is_searched: bool) -> di
 
 
 def _chances(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What a random choice gets right on average, of every multiple choice and metric."""
-    asked = {(item["task"], item["metric"]) for answers in results["models"].values() for item in answers["items"]}
-    names = {name: [name] for name in results["tasks"]} | results["groups"]
-    for name, tasks in names.items():
-        options = [count for task in tasks for count in results["tasks"][task]["options"]]
-        shots = max(results["tasks"][task]["shots"] for task in tasks)
+    """What a random choice gets right on average, for every multiple choice and metric that a model has a figure of."""
+    measured = {
+        (figure["task"], figure["metric"]) for answers in results["models"].values() for figure in answers["figures"]
+    }
+    for name, tasks in ({name: [name] for name in results["tasks"]} | results["groups"]).items():
+        described = [results["tasks"][task] for task in tasks]
+        if any(task["chance"] is None for task in described):
+            continue
+        sizes = [len(task["names"]) for task in described]
+        value = sum(task["chance"] * size for task, size in zip(described, sizes, strict=True)) / sum(sizes)
         for metric in CHOSEN:
-            if options and all((task, metric) in asked for task in tasks):
-                value = round(sum(1 / count for count in options) / len(options), DIGITS)
-                place = {"model": RANDOM, "task": name, "metric": metric, "filter": "none", "n": len(options)}
-                yield {**place, "value": value, "low": None, "high": None, "shots": shots}
+            if (name, metric) in measured:
+                place = {"model": RANDOM, "task": name, "metric": metric, "filter": "none", "n": sum(sizes)}
+                shots = max(task["shots"] for task in described)
+                yield {**place, "value": round(value, DIGITS), "low": None, "high": None, "shots": shots}
 
 
 def evaluation_rows(figures: pl.DataFrame) -> list[Row]:
-    """The figures as rows of the evaluation suite: a group per task; a filter is named with its metric."""
+    """The figures as rows of the evaluation suite: a group per task; a metric's name ends with its filter's, if any."""
     rows = []
     for figure in figures.iter_rows(named=True):
-        metric = figure["metric"] if figure["filter"] == "none" else f"{figure['metric']}, {figure['filter']}"
+        metric = figure["metric"] if figure["filter"] == "none" else f"{figure['metric']} {figure['filter']}"
         ends = (math.nan if figure[name] is None else figure[name] for name in ("low", "high"))
         rows.append(row(figure["model"], SUITE, figure["task"], metric, Estimate(figure["value"], *ends, figure["n"])))
     return rows

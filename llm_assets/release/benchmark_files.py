@@ -43,7 +43,7 @@ def _read(file: BenchmarkFile, name: str, place: str) -> list[Row]:
     columns, read_row = FORMATS[file.format]
     rows: list[Row] = []
     try:
-        for row in read_rows(Path(name).expanduser(), columns):
+        for row in read_rows(Path(name).expanduser(), (*columns, *ROW_NAMES.values())):
             where = f"{place}: {name}, row {row.number}"
             if row.problem:
                 raise BenchmarkError(f"{where}: {row.problem}")
@@ -140,15 +140,14 @@ def _gsm8k(row: Mapping[str, Any]) -> Row:
     return {"question": _text(row, "question"), "answer": answer}
 
 
-# The columns of each format, and what makes a row of the harness's out of one of the file. Further columns are not read
-# but for names of rows.
+# The columns of each format, and what makes a row of the harness's out of one of the file.
 FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Row]]] = {
     "arc": (("question", "choices", "answerKey"), _arc),
     "mmlu": (("question", "subject", "choices", "answer"), _mmlu),
     "hellaswag": (("activity_label", "ctx_a", "ctx_b", "endings", "label"), _hellaswag),
     "gsm8k": (("question", "answer"), _gsm8k),
 }
-ROW_NAMES = {"arc": "id", "hellaswag": "ind"}  # columns that name a row
+ROW_NAMES = {"arc": "id", "hellaswag": "ind"}  # columns that name a row, if they are there
 # Examples that the harness shows by itself; lm-eval 0.4.13, `num_fewshot` of the tasks arc_easy, hellaswag, mmlu, gsm8k
 # (none is 0).
 DEFAULT_SHOTS = {"arc": 0, "mmlu": 0, "hellaswag": 0, "gsm8k": 5}

@@ -89,12 +89,19 @@ class EngineModel(TemplateLM):
     ) -> list[tuple[float, bool]]:
         """Log-probability of each continuation, and whether it is the greedy one.
 
-        requests: of each, anything, the ids of the context, and those of the continuation. What does not fit into the
-        context is cut from the beginning; of a continuation that does not fit by itself, its beginning is not scored.
+        requests: of each, anything, the ids of the context, and those of the continuation.
+        """
+        return self.score([(context, continuation) for _, context, continuation in requests])
+
+    def score(self, requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, bool]]:
+        """Log-probability of each continuation after its context, and whether it is the greedy one.
+
+        What does not fit into the model's context is cut from the beginning; of a continuation that does not fit by
+        itself, its beginning is not scored.
         """
         pairs = []
         self.requests += len(requests)
-        for _name, context, continuation in requests:
+        for context, continuation in requests:
             whole = [*context, *continuation][-(self.max_length + 1) :]
             self.cut += len(whole) < len(context) + len(continuation)
             scored = min(len(continuation), len(whole) - 1)
@@ -103,7 +110,7 @@ class EngineModel(TemplateLM):
         order = sorted(range(len(pairs)), key=lambda number: (-sum(map(len, pairs[number])), pairs[number]))
         prompts, continuations = zip(*(pairs[number] for number in order), strict=True)
         batch = self.engine.fitting_batch([[*prompt, *rest] for prompt, rest in pairs], 0)
-        scores = self.engine.likelihoods(prompts, continuations, batch)
+        scores = self.engine.likelihoods(prompts, continuations, batch, padded=True)
         by_number = dict(zip(order, scores, strict=True))
         return [tuple(by_number[number]) for number in range(len(pairs))]  # type: ignore[misc]
 
@@ -139,9 +146,7 @@ class EngineModel(TemplateLM):
         settings = dict(normalize_gen_kwargs(settings, DEFAULT_RESPONSE))
         unknown = sorted(settings.keys() - KNOWN_SETTINGS)
         if unknown:
-            raise BenchmarkError(
-                f"benchmark {task}: its generation_kwargs have {', '.join(unknown)}, which is not known"
-            )
+            raise BenchmarkError(f"benchmark {task}: its generation_kwargs have unknown settings: {', '.join(unknown)}")
         until = handle_stop_sequences(settings["until"], self.tokenizer.decode(self.eot_token_id))
         tokens = settings["max_gen_toks"]
         room = self.max_length - tokens

@@ -13,6 +13,7 @@ import polars as pl
 from llm_assets.recipes.benchmarks import BenchmarkFile, Benchmarks
 
 from .benchmark_files import BenchmarkError, Row, read_benchmark
+from .core_benchmark import read_core
 
 # The harness's own task of each format, below its folder of tasks. arc_challenge differs from arc_easy in its data.
 TASKS = {
@@ -37,6 +38,8 @@ def check_benchmarks(benchmarks: Benchmarks) -> None:
     harness_folder()
     for file in benchmarks.files:
         read_benchmark(file)
+    if benchmarks.core is not None:
+        read_core(Path(benchmarks.core).expanduser())
 
 
 def write_tasks(files: Iterable[BenchmarkFile], folder: Path) -> None:

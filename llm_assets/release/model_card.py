@@ -41,7 +41,7 @@ def header(options: ExportOptions, evaluation: pl.DataFrame | None = None, model
                         dataset_type=row["group"] if is_benchmark else "llm-assets",
                         dataset_config=None if is_benchmark else f"{row['suite']}: {row['group']}",
                         dataset_name=row["group"] if is_benchmark else title_of(row["group"]),
-                        metric_type=row["metric"].partition(",")[0] if is_benchmark else kind,
+                        metric_type=row["metric"].partition(" ")[0] if is_benchmark else kind,
                         metric_name=row["metric"] if is_benchmark else name,
                         metric_value=round(row["value"], 4),
                     )

@@ -24,6 +24,14 @@ def test_a_long_question_is_found_by_any_run_of_its_words():
     assert phrases.find("two three four five six seven eight nine ten eleven twelve thirteen") is None
 
 
+def test_every_owner_of_a_run_is_found_with_its_first_phrase():
+    phrases = question_phrases([(LONG, "first"), (f"Zero {LONG}", "second"), ("Four words are here", "third")], 13)
+    shared = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    assert phrases.find_all(f"So: {LONG}.") == {"first": shared, "second": shared}
+    assert phrases.find_all("Four words are here.") == {"third": "four words are here"}
+    assert phrases.find_all("Nothing.") == {}
+
+
 def test_a_question_shorter_than_a_run_is_found_as_a_whole_within_a_message():
     phrases = question_phrases([("Where was Mira Ashwick born?", "set")], 13)
     assert phrases.find("Hello! Where was Mira Ashwick born? Thank you.")
