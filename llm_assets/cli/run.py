@@ -17,6 +17,7 @@ from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.tables import read_table
 from llm_assets.compute.engine import GARBAGE_THRESHOLD
 from llm_assets.curation.language import LANGUAGE_FILTERED_TEXT, check_language
+from llm_assets.evaluation.figures import MODELS
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
 from llm_assets.recipes.language_tags import language_of
@@ -188,6 +189,10 @@ def without_left_out(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.Ass
 
 def check_named_benchmarks(workspace: Workspace) -> None:
     """Read the recipe's benchmarks before models are trained for them. Raises ClickException."""
+    left_out = GRAPH.left_out(workspace.recipe)
+    for name in workspace.recipe.benchmarks.models:
+        if MODELS[name] in left_out:
+            raise click.ClickException(f"benchmarks.models: {name} is left out: {left_out[MODELS[name]]}")
     try:
         check_benchmarks(workspace.recipe.benchmarks)
     except BenchmarkError as error:

@@ -87,7 +87,11 @@ def load_task(job: BenchmarkJob, task: HarnessTask) -> dict[str, Any]:
         loaded = manager.load([task.name])
     except Exception as error:  # whatever reading a dataset raises, from a missing network to a missing package
         raise BenchmarkError(f"benchmark {task.name}: cannot be loaded: {type(error).__name__}: {error}") from error
-    for of_name in loaded["tasks"].values():
+    for name, of_name in loaded["tasks"].items():
+        if getattr(of_name, "UNSAFE_CODE", False) or getattr(of_name, "MULTIMODAL", False):
+            raise BenchmarkError(
+                f"benchmark {name}: it runs programs that the model writes, or shows it images or sound"
+            )
         if of_name.OUTPUT_TYPE == "generate_until" and job.max_tokens is not None:
             of_name.set_config(key="generation_kwargs", value={"max_gen_toks": job.max_tokens}, update=True)
         # As the harness does: a number that a task's own YAML sets to 0 stays.
@@ -109,11 +113,15 @@ def _manager(folder: str, needs_index: bool) -> TaskManager:
 
 
 def described(task: ConfigurableTask, limit: int | None) -> dict[str, Any]:
-    """Shots, and by item its name and what it asks. chance: the share that a random choice gets right, or None."""
+    """Shots, the task's version, and by item its name and what it asks.
+
+    chance: the share that a random choice gets right; None if it is no multiple choice.
+    """
     docs = list(task.eval_docs)[:limit]
     options = [len(task.doc_to_choice(doc)) for doc in docs] if task.OUTPUT_TYPE == "multiple_choice" else []
     return {
         "shots": task.get_config("num_fewshot"),
+        "version": str(task.VERSION),
         "names": [row_name(doc, place) for place, doc in enumerate(docs)],
         "texts": [question_of(task, doc) for doc in docs],
         "chance": sum(1 / count for count in options) / len(options) if options else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -51,11 +51,17 @@ def figures_table(results: Mapping[str, Any], items: pl.DataFrame, is_searched: 
             names = results["groups"].get(figure["task"], [figure["task"]])
             place = [(model, name, figure["filter"], figure["metric"]) for name in names]
             of_figure = pl.concat([items.clear(), *(by_figure[key] for key in place if key in by_figure)])
-            shots = max(results["tasks"][name]["shots"] for name in names)
-            rows.append({"model": model, **_with_interval(figure, of_figure), "shots": shots})
+            rows.append({"model": model, **_with_interval(figure, of_figure), **_described(results, names)})
             rows[-1].update(_without_overlap(of_figure, figure["value"], is_searched))
     rows += [{**chance, "contaminated": None, "clean_n": None, "clean_value": None} for chance in _chances(results)]
     return pl.DataFrame(rows, schema=polars_schema(BenchmarkRows))
+
+
+def _described(results: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    """Shots and version of a task, or of the tasks of a group."""
+    described = [results["tasks"][task] for task in tasks]
+    versions = dict.fromkeys(task["version"] for task in described)
+    return {"shots": max(task["shots"] for task in described), "version": ", ".join(versions)}
 
 
 def _with_interval(figure: Mapping[str, Any], items: pl.DataFrame) -> dict[str, Any]:
@@ -104,8 +110,7 @@ def _chances(results: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for metric in CHOSEN:
             if (name, metric) in measured:
                 place = {"model": RANDOM, "task": name, "metric": metric, "filter": "none", "n": sum(sizes)}
-                shots = max(task["shots"] for task in described)
-                yield {**place, "value": round(value, DIGITS), "low": None, "high": None, "shots": shots}
+                yield {**place, "value": round(value, DIGITS), "low": None, "high": None, **_described(results, tasks)}
 
 
 def evaluation_rows(figures: pl.DataFrame) -> list[Row]:

@@ -17,6 +17,7 @@ def described_core(tasks: Sequence[CoreTask], limit: int | None) -> dict[str, An
     return {
         task.name: {
             "shots": task.shots,
+            "version": "",
             "names": [str(place) for place in range(len(task.items[:limit]))],
             "texts": [asked_text(task, item) for item in task.items[:limit]],
             "chance": task.baseline,

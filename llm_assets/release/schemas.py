@@ -48,6 +48,7 @@ class BenchmarkRows(pa.DataFrameModel):
     low: float = pa.Field(nullable=True, description="lower end of the 95 % confidence interval")
     high: float = pa.Field(nullable=True, description="upper end")
     shots: pl.Int64 = pa.Field(ge=0, description="examples shown before each item")
+    version: str = pa.Field(description="the harness's version of the task; empty for CORE")
     contaminated: float = pa.Field(
         ge=0, le=1, nullable=True, description="share of items that a training page overlaps with; empty without pages"
     )
