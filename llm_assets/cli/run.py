@@ -67,10 +67,10 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     prepare_instance(settings)
     workspace = open_workspace(recipe, settings)
     crawls = chosen_crawls(workspace, crawl_names, settings)
-    from llm_assets.definitions import defs
+    from llm_assets.definitions import definitions_for
 
     silence_libraries()
-    keys = chosen_assets(select, defs)
+    keys = chosen_assets(select, definitions_for(workspace.recipe))
     if LANGUAGE_FILTERED_TEXT.name in {key.to_user_string() for key in keys}:
         check_language(workspace.recipe.language)  # before a crawl of hours, not behind it
     if select == EVERYTHING:

@@ -89,9 +89,7 @@ def load_task(job: BenchmarkJob, task: HarnessTask) -> dict[str, Any]:
         raise BenchmarkError(f"benchmark {task.name}: cannot be loaded: {type(error).__name__}: {error}") from error
     for name, of_name in loaded["tasks"].items():
         if getattr(of_name, "UNSAFE_CODE", False) or getattr(of_name, "MULTIMODAL", False):
-            raise BenchmarkError(
-                f"benchmark {name}: it runs programs that the model writes, or shows it images or sound"
-            )
+            raise BenchmarkError(f"benchmark {name}: runs programs that the model writes, or shows it images or sound")
         if of_name.OUTPUT_TYPE == "generate_until" and job.max_tokens is not None:
             of_name.set_config(key="generation_kwargs", value={"max_gen_toks": job.max_tokens}, update=True)
         # As the harness does: a number that a task's own YAML sets to 0 stays.

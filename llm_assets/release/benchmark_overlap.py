@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from llm_assets.artifacts.step import Step, Task
-from llm_assets.artifacts.tables import polars_schema
+from llm_assets.artifacts.tables import polars_schema, read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.evaluation.overlap import Phrases
 from llm_assets.recipes.training_pages import TrainingPages
@@ -34,8 +34,7 @@ def find_overlaps(step: Step, texts: dict[str, list[str]], run: int, pages: Trai
     names = [f"corpus-{number:05d}" for number in range(len(corpus.files))]
     step.run_tasks(search_file, {name: (corpus, number, run) for number, name in enumerate(names)})
     files = [step.staging / OVERLAPS / f"{name}.parquet" for name in names]
-    schema = polars_schema(BenchmarkOverlaps)
-    rows = pl.concat([pl.DataFrame(schema=schema), *(pl.read_parquet(file) for file in files)])
+    rows = pl.concat([pl.DataFrame(schema=polars_schema(BenchmarkOverlaps)), *map(read_table, files)])
     return rows.unique(["task", "item"], keep="first", maintain_order=True)
 
 

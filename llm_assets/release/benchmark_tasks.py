@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import json
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from llm_assets.artifacts.tables import write_table
 from llm_assets.recipes.benchmarks import BenchmarkFile, Benchmarks
 
 from .benchmark_files import BenchmarkError, Row, read_benchmark
@@ -81,9 +83,10 @@ def _task_config(
 ) -> dict[str, Any]:
     """The harness's task with other data."""
     files = {QUESTIONS: rows, **({EXAMPLES: examples} if examples else {})}
-    paths = {split: str(folder / f"{name}.{split}.parquet") for split in files}
+    paths = {split: folder / f"{name}.{split}.parquet" for split in files}
     for split, of_split in files.items():
-        pl.DataFrame(of_split).write_parquet(paths[split])
+        write_table(pl.DataFrame(of_split), paths[split])
+    patterns = {split: glob.escape(str(path)) for split, path in paths.items()}  # `datasets` takes paths for patterns
     splits = {"training_split": None, "validation_split": None, "test_split": QUESTIONS}
     return {
         "include": str(harness / TASKS[file.format]),
@@ -92,7 +95,7 @@ def _task_config(
         "tag": [],
         "dataset_path": "parquet",
         "dataset_name": None,
-        "dataset_kwargs": {"data_files": paths, "cache_dir": str(folder / "cache")},
+        "dataset_kwargs": {"data_files": patterns, "cache_dir": str(folder / "cache")},
         **splits,
         "fewshot_split": EXAMPLES if examples else None,
         **({} if file.shots is None else {"num_fewshot": file.shots}),

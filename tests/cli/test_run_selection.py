@@ -47,7 +47,7 @@ def test_benchmarks_are_read_before_anything_is_built(tmp_path):
     named = laptop().replace(benchmarks=Benchmarks(files=benchmark_files(tmp_path)))
     check_named_benchmarks(open_workspace(named))
     write_rows(tmp_path / "arc.jsonl", [{**ARC[0], "answerKey": "E"}])
-    with pytest.raises(click.ClickException, match="arc.jsonl, row 1: answerKey is 'E'; the labels are A, B"):
+    with pytest.raises(click.ClickException, match=r"arc.jsonl, row 1: answerKey is 'E'; the labels are A, B"):
         check_named_benchmarks(open_workspace(named))
 
 

@@ -84,8 +84,9 @@ def test_responses_are_the_same_and_end_at_the_texts_of_the_task(models):
 
 def test_a_conversation_has_the_same_text(models):
     ours, theirs, has_chat = models
-    if not has_chat:
-        pytest.skip("a base model has no chat template")
+    assert (ours.tokenizer.chat_template is not None) == has_chat
+    if not has_chat:  # a base model has no template
+        return
     messages = [
         {"role": "user", "content": "Two <|user_end|>?"},
         {"role": "assistant", "content": "Four."},
@@ -99,8 +100,9 @@ def test_a_conversation_has_the_same_text(models):
 
 def test_every_format_has_the_same_figures_and_responses(models, tmp_path):
     ours, theirs, has_chat = models
-    write_tasks(benchmark_files(tmp_path), tmp_path / "tasks")
-    manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
+    folder = tmp_path / "tasks [1]*"  # no pattern
+    write_tasks(benchmark_files(tmp_path), folder)
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
     results = []
     for model in (ours, theirs):
         loaded = manager.load(["own_arc", "own_mmlu", "own_hellaswag", "own_gsm8k"])
