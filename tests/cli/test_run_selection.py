@@ -52,8 +52,8 @@ def test_benchmarks_are_read_before_anything_is_built(tmp_path):
 
 
 def test_a_model_that_the_recipe_leaves_out_cannot_be_asked():
-    asked = gpu().replace(benchmarks=Benchmarks(tasks=(BenchmarkTask(name="piqa"),), models=("rlhf",)))
+    unranked = gpu().replace(benchmarks=Benchmarks(tasks=(BenchmarkTask(name="piqa"),), models=("rlhf",)))
     with pytest.raises(
         click.ClickException, match=r"benchmarks.models: rlhf is left out: the recipe names no rankings"
     ):
-        check_named_benchmarks(open_workspace(asked))
+        check_named_benchmarks(open_workspace(unranked))

@@ -31,9 +31,9 @@ def models(request, tmp_path_factory):
     folder, model = tmp_path_factory.mktemp("export"), random_model(SHAPE)
     export(model, ENCODING, folder / "export", chat=request.param)
     tokenizer = exported_tokenizer(ENCODING, SHAPE.context, request.param, folder / "tokenizer")
-    ours = EngineModel(Engine(model, ENCODING), tokenizer, request.param, seed=1)
-    theirs = HFLM(pretrained=str(folder / "export"), device="cpu", dtype="float32", batch_size=3)
-    return ours, theirs, request.param
+    engine_model = EngineModel(Engine(model, ENCODING), tokenizer, request.param, seed=1)
+    harness_model = HFLM(pretrained=str(folder / "export"), device="cpu", dtype="float32", batch_size=3)
+    return engine_model, harness_model, request.param
 
 
 def requests(kind, arguments):
@@ -43,7 +43,7 @@ def requests(kind, arguments):
 
 
 def test_log_likelihoods_are_the_same(models):
-    ours, theirs, _ = models
+    engine_model, harness_model, _ = models
     pairs = [
         *(("Question: Who was born in 1931?\nAnswer:", f" {letter}") for letter in "ABCD"),
         ("A town ", "lies by the sea."),
@@ -53,38 +53,40 @@ def test_log_likelihoods_are_the_same(models):
         ("Who?", LONG[:250]),
     ]
     for (score, is_greedy), (their_score, their_greedy) in zip(
-        ours.loglikelihood(requests("loglikelihood", pairs)),
-        theirs.loglikelihood(requests("loglikelihood", pairs)),
+        engine_model.loglikelihood(requests("loglikelihood", pairs)),
+        harness_model.loglikelihood(requests("loglikelihood", pairs)),
         strict=True,
     ):
         assert score == pytest.approx(their_score, abs=1e-3) and is_greedy == their_greedy
-    assert ours.cut > 0
+    assert engine_model.cut > 0
 
 
 def test_whole_texts_have_the_same_log_likelihood(models):
-    ours, theirs, _ = models
+    engine_model, harness_model, _ = models
     texts = [(LONG,), ("Short.",)]
-    scores = ours.loglikelihood_rolling(requests("loglikelihood_rolling", texts))
-    assert scores == pytest.approx(theirs.loglikelihood_rolling(requests("loglikelihood_rolling", texts)), abs=1e-2)
+    scores = engine_model.loglikelihood_rolling(requests("loglikelihood_rolling", texts))
+    assert scores == pytest.approx(
+        harness_model.loglikelihood_rolling(requests("loglikelihood_rolling", texts)), abs=1e-2
+    )
 
 
 def test_responses_are_the_same_and_end_at_the_texts_of_the_task(models):
-    ours, theirs, _ = models
+    engine_model, harness_model, _ = models
     prompts = [TEXTS[number][:60] for number in range(5)] + [LONG]
     settings = {"until": [], "max_gen_toks": 24, "do_sample": False}
     arguments = [(prompt, settings) for prompt in prompts]
-    free = ours.generate_until(requests("generate_until", arguments))
-    assert free == theirs.generate_until(requests("generate_until", arguments)) and all(free)
+    free = engine_model.generate_until(requests("generate_until", arguments))
+    assert free == harness_model.generate_until(requests("generate_until", arguments)) and all(free)
     until = free[0][4:7]  # in no token of its own
     arguments = [(prompt, {**settings, "until": [until, "\n\n"]}) for prompt in prompts]
-    stopped = ours.generate_until(requests("generate_until", arguments))
-    assert stopped == theirs.generate_until(requests("generate_until", arguments))
+    stopped = engine_model.generate_until(requests("generate_until", arguments))
+    assert stopped == harness_model.generate_until(requests("generate_until", arguments))
     assert stopped[0] == free[0].partition(until)[0] and not any(until in text for text in stopped)
 
 
 def test_a_conversation_has_the_same_text(models):
-    ours, theirs, has_chat = models
-    assert (ours.tokenizer.chat_template is not None) == has_chat
+    engine_model, harness_model, has_chat = models
+    assert (engine_model.tokenizer.chat_template is not None) == has_chat
     if not has_chat:  # a base model has no template
         return
     messages = [
@@ -92,19 +94,19 @@ def test_a_conversation_has_the_same_text(models):
         {"role": "assistant", "content": "Four."},
         {"role": "user", "content": "Three?"},
     ]
-    assert ours.apply_chat_template(messages) == theirs.apply_chat_template(messages)
+    assert engine_model.apply_chat_template(messages) == harness_model.apply_chat_template(messages)
     begun = [*messages, {"role": "assistant", "content": "Six"}]
-    text = ours.apply_chat_template(begun, add_generation_prompt=False)
-    assert text == theirs.apply_chat_template(begun, add_generation_prompt=False) and text.endswith("Six")
+    text = engine_model.apply_chat_template(begun, add_generation_prompt=False)
+    assert text == harness_model.apply_chat_template(begun, add_generation_prompt=False) and text.endswith("Six")
 
 
 def test_every_format_has_the_same_figures_and_responses(models, tmp_path):
-    ours, theirs, has_chat = models
+    engine_model, harness_model, has_chat = models
     folder = tmp_path / "tasks [1]*"  # no pattern
     write_tasks(benchmark_files(tmp_path), folder)
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     results = []
-    for model in (ours, theirs):
+    for model in (engine_model, harness_model):
         loaded = manager.load(["own_arc", "own_mmlu", "own_hellaswag", "own_gsm8k"])
         for task in loaded["tasks"].values():
             task.set_fewshot_seed(1234)

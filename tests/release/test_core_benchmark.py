@@ -26,7 +26,7 @@ YAML = """icl_tasks:
 """
 ITEMS = {
     "some/choose": [
-        {"query": f"Town {number} lies", "choices": ["by the sea", "in the hills", "nowhere"], "gold": number % 3}
+        {"query": f"Town {number} lies", "choices": ["by the sea", "in the hills", "far away"], "gold": number % 3}
         for number in range(5)
     ],
     "refer": [
