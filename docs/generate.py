@@ -190,8 +190,10 @@ def inner_models(groups: dict[str, FieldInfo]) -> list[type[BaseModel]]:
     models: dict[type[BaseModel], None] = {}
 
     def add(annotation: Any) -> None:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in models:
             models[annotation] = None
+            for inner in annotation.model_fields.values():
+                add(inner.annotation)
         for argument in get_args(annotation):
             add(argument)
 

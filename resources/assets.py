@@ -75,7 +75,7 @@ def make_asset(stage: Stage, graph: Graph, recipe: Any = None) -> dg.AssetsDefin
 
     @dg.asset(
         name=stage.name,
-        deps=list(stage.inputs),
+        deps=list(stage.inputs if recipe is None else stage.inputs_under(recipe)),
         group_name=stage.group,
         kinds=set(stage.kinds),
         description=stage.description,

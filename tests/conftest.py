@@ -49,6 +49,7 @@ SLOW_MODULES = (
     "tests.preference.test_dpo",
     "tests.preference.test_training",
     "tests.preference.test_stages",
+    "tests.release.test_benchmark_evaluation",
     "tests.pretraining.test_training",
     "tests.pretraining.test_stages",
     "tests.pretraining.test_published_start",

@@ -144,7 +144,7 @@ def test_recipes_of_the_documentation_load(text, function, tmp_path):
     for name in Recipe.model_fields.keys() - by_language:
         group, preset = getattr(recipe, name), getattr(base, name)
         if isinstance(group, Frozen):
-            preset = preset or type(group)()
+            preset = preset or type(group).model_construct()  # the defaults, which may not do alone
             changed = [field for field in type(group).model_fields if getattr(group, field) != getattr(preset, field)]
             assert len(changed) <= 3 and all(field in text or name == "text_statistics" for field in changed), name
 

@@ -9,6 +9,9 @@ from pydantic import BaseModel
 from llm_assets.artifacts.identity import ExecutionOnly, fingerprint
 from llm_assets.graph import GRAPH
 from llm_assets.recipes import (
+    BenchmarkFile,
+    Benchmarks,
+    BenchmarkTask,
     CommonCrawl,
     ConversationFile,
     Dpo,
@@ -59,6 +62,15 @@ def complete() -> Any:
         reinforcement=recipe.reinforcement.replace(lora=lora),
         rlhf=recipe.rlhf.replace(lora=lora),
         dpo=Dpo(lora=lora),
+        benchmarks=Benchmarks(
+            files=(
+                BenchmarkFile(name="own", path="/missing/arc.jsonl", format="arc", shots=2, examples="/missing/more"),
+            ),
+            tasks=(BenchmarkTask(name="hellaswag", shots=3),),
+            models=("sft",),
+            limit=10,
+            max_tokens=16,
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,7 @@ class Stage:
     inputs: names of the stages whose artifacts it reads. If both stages are per crawl, it reads that of the same crawl.
     If only the input is, it reads those of all built crawls of the recipe (or of the crawls that `crawls` gives).
     optional_inputs: those of `inputs` that it does without where the recipe leaves them out.
+    reads: gives the names of those optional inputs that it reads under a recipe; None reads all that there are.
     left_out: gives the reason why a recipe leaves the stage out, such as settings that it lacks; None if it does not.
     Every stage that reads a stage that is left out, and not as an optional input, is left out too.
     external_inputs: gives the versions of external inputs (a folder of WARC files), by name, for a config.
@@ -81,6 +82,7 @@ class Stage:
     per_crawl: bool = False
     inputs: tuple[str, ...] = ()
     optional_inputs: tuple[str, ...] = ()
+    reads: Callable[[Any], Collection[str]] | None = None
     left_out: Callable[[Any], str | None] | None = None
     external_inputs: Callable[[Any], Mapping[str, str]] | None = None
     earlier_artifacts: Callable[[Any, str | None], list[Key]] | None = None
@@ -97,6 +99,13 @@ class Stage:
     retry: Retry | None = None
     main_table: str | None = None
     on_demand: bool = False
+
+    def inputs_under(self, recipe: Any) -> tuple[str, ...]:
+        """The inputs without the optional ones that it does not read under the recipe."""
+        if self.reads is None:
+            return self.inputs
+        read = self.reads(recipe)
+        return tuple(name for name in self.inputs if name in read or name not in self.optional_inputs)
 
 
 class Graph:
@@ -261,7 +270,7 @@ class Resolver:
         """Keys of the artifacts that `stage` reads for a partition, and the crawls that it leaves out as not built."""
         keys: list[Key] = []
         crawls, unbuilt = ([], []) if stage.per_crawl else self.built_crawls(stage)
-        for name in stage.inputs:
+        for name in stage.inputs_under(self.recipe):
             if name in stage.optional_inputs and name in self.left_out:
                 continue
             if not self.graph[name].per_crawl:

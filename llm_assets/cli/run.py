@@ -17,10 +17,14 @@ from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.tables import read_table
 from llm_assets.compute.engine import GARBAGE_THRESHOLD
 from llm_assets.curation.language import LANGUAGE_FILTERED_TEXT, check_language
+from llm_assets.evaluation.figures import MODELS
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
 from llm_assets.recipes.language_tags import language_of
 from llm_assets.recipes.load import chosen_recipe, with_crawls
+from llm_assets.release.benchmark_evaluation import BENCHMARK_EVALUATION
+from llm_assets.release.benchmark_files import BenchmarkError
+from llm_assets.release.benchmark_tasks import check_benchmarks
 from llm_assets.settings import Settings, load_settings
 from llm_assets.web.crawls import open_registry
 
@@ -63,15 +67,17 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     prepare_instance(settings)
     workspace = open_workspace(recipe, settings)
     crawls = chosen_crawls(workspace, crawl_names, settings)
-    from llm_assets.definitions import defs
+    from llm_assets.definitions import definitions_for
 
     silence_libraries()
-    keys = chosen_assets(select, defs)
+    keys = chosen_assets(select, definitions_for(workspace.recipe))
     if LANGUAGE_FILTERED_TEXT.name in {key.to_user_string() for key in keys}:
         check_language(workspace.recipe.language)  # before a crawl of hours, not after it
     if select == EVERYTHING:
         keys = without_assistant(workspace, without_demonstrations(keys))
     keys = without_left_out(workspace, keys)
+    if BENCHMARK_EVALUATION.name in {key.to_user_string() for key in keys}:
+        check_named_benchmarks(workspace)
     if HUMAN_RANKINGS.name in {key.to_user_string() for key in keys}:
         announce_simulated(workspace)
     extended_recipe = recipe_that_reads(workspace, crawls, keys, recipe)
@@ -179,6 +185,18 @@ def without_left_out(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.Ass
     for line in lines:
         click.echo(line)
     return chosen
+
+
+def check_named_benchmarks(workspace: Workspace) -> None:
+    """Read the recipe's benchmarks before models are trained for them. Raises ClickException."""
+    left_out = GRAPH.left_out(workspace.recipe)
+    for name in workspace.recipe.benchmarks.models:
+        if MODELS[name] in left_out:
+            raise click.ClickException(f"benchmarks.models: {name} is left out: {left_out[MODELS[name]]}")
+    try:
+        check_benchmarks(workspace.recipe.benchmarks)
+    except BenchmarkError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def announce_simulated(workspace: Workspace) -> None:

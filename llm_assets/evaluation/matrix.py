@@ -13,6 +13,7 @@ from .figures import MODELS, find
 Better = Literal["higher", "lower", "neither"]
 # Decimal places of the metrics that are not shares.
 DIGITS = {"bits_per_byte": 3, "tokens": 1, "gold": 2, "proxy": 2, "true": 2, "false": 2, "uncheckable": 2}
+DIGITS |= {"perplexity": 2, "word_perplexity": 2, "byte_perplexity": 3}  # of benchmarks
 CHANGE = "change from "
 # Metrics of open answers, with their titles on pages.
 OPEN_ANSWERS = {

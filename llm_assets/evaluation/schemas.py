@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandera.polars as pa
 import polars as pl
 
-SUITES = ("text", "in_context", "questions", "problems", "open_answers", "preference")
+SUITES = ("text", "in_context", "questions", "problems", "open_answers", "preference", "benchmarks")
 GRADES = ("right", "refused", "wrong")
 
 
@@ -25,8 +25,8 @@ class EvaluationRows(pa.DataFrameModel):
     suite: str = pa.Field(
         isin=list(SUITES),
         description="text (validation pages and their facts), in_context (problems that the prompt alone solves), "
-        "questions (to the assistant), problems (with checkable answers), open_answers (to open prompts) or preference "
-        "(pairs of answers that labellers ranked)",
+        "questions (to the assistant), problems (with checkable answers), open_answers (to open prompts), preference "
+        "(pairs of answers that labellers ranked) or benchmarks (standard ones)",
     )
     group: str = pa.Field(description="which pages, questions, problems, prompts or pairs")
     metric: str = pa.Field(description="what was measured; shares lie between 0 and 1")

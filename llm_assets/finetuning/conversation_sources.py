@@ -19,6 +19,7 @@ from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.guidelines import GENERAL_GROUPS, Guideline, read_guidelines
 from llm_assets.dialogue.splits import TRAIN, Split, split_of
 from llm_assets.evaluation.grading import holds
+from llm_assets.evaluation.overlap import Phrases
 from llm_assets.evaluation.words import corpus_words
 from llm_assets.model.encoding import Encoding
 from llm_assets.recipes import Conversations
@@ -29,7 +30,6 @@ from llm_assets.tools.search import INDEX, TRAINING_SEARCH
 
 from .material import Material, Topic
 from .names import made_up_words, spliced_words
-from .overlap import Phrases
 
 NON_WORDS = 5_000  # of each of the two types
 PASSAGES_SEARCHED = 20  # results of a search for an entity among which its passages are

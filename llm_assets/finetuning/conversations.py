@@ -26,6 +26,7 @@ from llm_assets.dialogue.rejected_rows import rejects_outcome
 from llm_assets.dialogue.splits import HELD_OUT
 from llm_assets.dialogue.transcript import transcript
 from llm_assets.evaluation.grading import holds
+from llm_assets.evaluation.overlap import question_phrases
 from llm_assets.model.encoding import Encoding
 from llm_assets.settings import load_settings
 from llm_assets.tools.search import TRAINING_SEARCH
@@ -33,7 +34,6 @@ from llm_assets.tools.search import TRAINING_SEARCH
 from . import evaluation_set
 from .conversation_sources import ConversationsConfig, Sources, read_sources, training_material, usable_weights
 from .mixture import GENERATED, Mixture
-from .overlap import question_phrases
 from .schemas import ConversationRejects, ConversationRows, EvaluationQuestions, Overlaps
 
 ABLATED_SOURCES = ("unknown", "fictitious")  # sources that teach the assistant to say that it does not know

@@ -12,12 +12,12 @@ from llm_assets.artifacts.progress import Progress
 from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.messages import to_json
 from llm_assets.dialogue.splits import stable_share
+from llm_assets.evaluation.overlap import Phrases, question_phrases
 from llm_assets.model.chat import Message
 from llm_assets.recipes import ConversationFile, Conversations
 
 from .dialogues import generate_conversations
 from .material import Material
-from .overlap import Phrases, question_phrases
 
 TOOL_SETS = ((), ("search",), ("python",), ("search", "python"))
 GENERATED = "generated"  # source of conversations that are from no file

@@ -18,9 +18,10 @@ class Sampling:
 
     temperature: 0 is greedy. top_k: sample from the most probable tokens; 0 takes all. top_p: sample from the fewest
     tokens whose probabilities reach it (Holtzman et al., arXiv:1904.09751). stop: ids that end a sequence and are not
-    part of it. last: ids that end a sequence and are part of it. seed: each sequence draws from its own random stream
-    of (seed, sequence number), whatever else is in the batch. opening: id that every sequence starts with instead of a
-    sampled one, such as the start of a tool call.
+    part of it. last: ids that end a sequence and are part of it. until: texts that end a sequence in whichever tokens
+    they are spelled, and are part of it. seed: each sequence draws from its own random stream of (seed, sequence
+    number), whatever else is in the batch. opening: id that every sequence starts with instead of a sampled one, such
+    as the start of a tool call.
     """
 
     max_tokens: int = 128
@@ -31,6 +32,7 @@ class Sampling:
     stop: Collection[int] = ()
     last: Collection[int] = ()
     opening: int | None = None
+    until: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:

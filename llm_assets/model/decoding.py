@@ -92,6 +92,7 @@ class Decoder:
     ):
         self.model, self.encoding, self.sampling, self.tools = model, encoding, sampling, tools
         self.calls = CallReader(encoding)
+        self.until = [text.encode() for text in sampling.until if text]
         self.cache, self.lengths, self.logits = model.prefill(prompts)
         if samples > 1:
             copies = torch.arange(len(prompts), device=self.lengths.device).repeat_interleave(samples)
@@ -144,13 +145,19 @@ class Decoder:
                 continue
             self.completions[sequence].add(token, log_probability)
             choices.append(Choice(sequence, token, log_probability))
-            if token in sampling.last:
+            if token in sampling.last or (self.until and self._spells_stop(sequence)):
                 self._end(place, "stop")
             elif step + 1 == sampling.max_tokens:
                 self._end(place, "length")
             elif full[place]:
                 self._end(place, "context")
         return choices
+
+    def _spells_stop(self, sequence: int) -> bool:
+        """Whether the last token completed one of the texts that end a sequence. A token has at least one byte."""
+        longest = max(map(len, self.until))
+        tail = self.encoding.decode_bytes(self.completions[sequence].tokens[-longest:])
+        return any(text in tail for text in self.until)
 
     def _end(self, place: int, finish: str) -> None:
         self.ended[place], self.completions[self.rows[place]].finish = True, finish

@@ -46,9 +46,10 @@ class CachedModel:
         """The type of keys and values: that of the device where the model is now, which may have moved."""
         return torch.bfloat16 if half_precision(self.model.device.type) else torch.float32
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(…, vocabulary) fp32, without the padding of the embedding."""
-        return F.linear(hidden, self.model.head.to(hidden.dtype)).float()[..., : self.shape.vocabulary]
+    def logits(self, hidden: Tensor, padded: bool = False) -> Tensor:
+        """(…, vocabulary) fp32. padded: with the padding of the embedding, (…, rows)."""
+        logits = F.linear(hidden, self.model.head.to(hidden.dtype)).float()
+        return logits if padded else logits[..., : self.shape.vocabulary]
 
     def next_logits(self, chosen: Tensor, positions: Tensor, cache: KeyValueCache) -> Tensor:
         """Read one token of each sequence into the cache; the logits after it, (B, vocabulary).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -15,6 +16,15 @@ from .prefill import CachedModel
 from .shape import ModelError
 from .tool_calls import Completion, ToolCall, Tools
 from .transformer import Transformer
+
+SCORE_BYTES = 1 << 29  # of fp32 logits that are held at a time when continuations are scored
+
+
+class Likelihood(NamedTuple):
+    """The log-probability of a continuation, in nats, and whether greedy decoding would have chosen all its tokens."""
+
+    log_probability: float
+    is_greedy: bool
 
 
 class Engine:
@@ -124,30 +134,60 @@ class Engine:
         self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], batch: int = 64
     ) -> list[float]:
         """The log-probability, in nats, of each continuation after its prompt. Raises ModelError if they do not fit."""
-        out: list[float] = []
+        return [likelihood.log_probability for likelihood in self.likelihoods(prompts, continuations, batch)]
+
+    def likelihoods(
+        self,
+        prompts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[int]],
+        batch: int = 64,
+        padded: bool = False,
+    ) -> list[Likelihood]:
+        """The likelihood of each continuation after its prompt, `batch` continuations at a time.
+
+        Continuations of one prompt that differ in their last token only, such as the letters of a multiple choice, are
+        read once if they are in the same batch. The last token is only predicted, so prompt and continuation may have
+        one token more than the context. padded: the padding of the embedding has probabilities too, as in transformers.
+        Raises ModelError if they do not fit.
+        """
+        out: list[Likelihood] = []
         with torch.inference_mode(), autocast(self.model.device.type):
             for first in range(0, len(prompts), batch):
                 pairs = zip(prompts[first : first + batch], continuations[first : first + batch], strict=True)
-                out += self._log_likelihoods(list(pairs))
+                out += self._likelihoods(list(pairs), padded)
         return out
 
-    def _log_likelihoods(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
-        """`log_likelihoods` of one batch of (prompt, continuation)."""
-        longest = max(len(prompt) + len(continuation) for prompt, continuation in pairs)
+    def _likelihoods(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], padded: bool) -> list[Likelihood]:
+        """`likelihoods` of one batch of (prompt, continuation)."""
+        sequences: dict[tuple[int, ...], int] = {}
+        rows = [sequences.setdefault((*prompt, *continuation)[:-1], len(sequences)) for prompt, continuation in pairs]
+        longest = max(map(len, sequences))
         if longest > self.shape.context:
             raise ModelError(
-                f"a prompt with its continuation has {longest} tokens, but the context holds only {self.shape.context}"
+                f"a prompt with its continuation has {longest + 1} tokens, but the context holds only "
+                f"{self.shape.context}"
             )
-        tokens = torch.zeros(len(pairs), longest, dtype=torch.long)
-        for row, (prompt, continuation) in enumerate(pairs):
-            tokens[row, : len(prompt) + len(continuation)] = torch.as_tensor([*prompt, *continuation])
-        tokens = tokens.to(self.model.device)
-        hidden = self.model.hidden_states(tokens[:, :-1]).to(self.dtype)
-        scores = self.cached.logits(hidden).log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
-        return [
-            float(scores[row, len(prompt) - 1 : len(prompt) + len(continuation) - 1].sum())
-            for row, (prompt, continuation) in enumerate(pairs)
+        tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
+        for row, sequence in enumerate(sequences):
+            tokens[row, : len(sequence)] = torch.as_tensor(sequence)
+        hidden = self.model.hidden_states(tokens.to(self.model.device)).to(self.dtype)
+        # Only the states before tokens of a continuation have logits: those of a whole batch would fill a GPU's memory.
+        places = [
+            (row, position)
+            for row, (prompt, continuation) in zip(rows, pairs, strict=True)
+            for position in range(len(prompt) - 1, len(prompt) + len(continuation) - 1)
         ]
+        states = hidden[tuple(torch.tensor(places, device=hidden.device).T)]
+        targets = torch.tensor([token for _, continuation in pairs for token in continuation], device=hidden.device)
+        size = max(1, SCORE_BYTES // (4 * self.shape.rows))
+        scores, hits = [], []
+        for chunk, chosen in zip(states.split(size), targets.split(size), strict=True):
+            logits = self.cached.logits(chunk, padded).log_softmax(-1)
+            scores.append(logits.gather(-1, chosen[:, None]).squeeze(-1))
+            hits.append(logits.argmax(-1) == chosen)
+        lengths = [len(continuation) for _, continuation in pairs]
+        by_pair = zip(torch.cat(scores).split(lengths), torch.cat(hits).split(lengths), strict=True)
+        return [Likelihood(float(of_pair.sum()), bool(is_greedy.all())) for of_pair, is_greedy in by_pair]
 
 
-__all__ = ["Choice", "Completion", "Engine", "Sampling", "ToolCall", "Tools", "choose", "filtered"]
+__all__ = ["Choice", "Completion", "Engine", "Likelihood", "Sampling", "ToolCall", "Tools", "choose", "filtered"]

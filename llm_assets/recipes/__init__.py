@@ -1,5 +1,6 @@
 """Typed recipes: a run's whole configuration is one frozen object returned by a function."""
 
+from .benchmarks import BenchmarkFile, Benchmarks, BenchmarkTask
 from .compute import Compute
 from .curation import (
     PII_TYPES,
@@ -52,6 +53,9 @@ __all__ = [
     "QUALITY_RULES",
     "RECIPES",
     "BaseEvaluation",
+    "BenchmarkFile",
+    "BenchmarkTask",
+    "Benchmarks",
     "BlocklistSource",
     "Blocklists",
     "CommonCrawl",

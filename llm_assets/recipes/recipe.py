@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from llm_assets.artifacts.identity import OMITTED_IF_NONE
 
+from .benchmarks import Benchmarks
 from .curation import (
     Deduplication,
     Extraction,
@@ -101,6 +102,9 @@ class Recipe(Frozen):
         None, description="settings of dpo_checkpoint, which is built on demand; None takes the defaults"
     )
     rlhf_evaluation: RlhfEvaluation = RlhfEvaluation()
+    benchmarks: Annotated[Benchmarks | None, OMITTED_IF_NONE] = Field(
+        None, description="standard benchmarks; None leaves benchmark_evaluation out"
+    )
     scorecard: Scorecard = Scorecard()
     model_export: ModelExport = ModelExport()
     demonstrations: Demonstrations = Demonstrations()

@@ -10,6 +10,7 @@ from llm_assets.evaluation.abilities import title_of, wanted
 from llm_assets.evaluation.figures import find
 from llm_assets.report import render
 
+from .benchmark_figures import SUITE
 from .exported_files import ExportOptions
 
 if TYPE_CHECKING:
@@ -30,17 +31,18 @@ def header(options: ExportOptions, evaluation: pl.DataFrame | None = None, model
 
     results = []
     if evaluation is not None:
-        for row in find(evaluation, model=model, suite=["questions", "problems", "open_answers"]).to_dicts():
+        for row in find(evaluation, model=model, suite=["questions", "problems", "open_answers", SUITE]).to_dicts():
             name, kind = _METRICS.get(row["suite"], (wanted(row["group"]), "accuracy"))
-            if row["metric"] == name:
+            is_benchmark = row["suite"] == SUITE
+            if row["metric"] == name or is_benchmark:
                 results.append(
                     EvalResult(
                         task_type="text-generation",
-                        dataset_type="llm-assets",
-                        dataset_config=f"{row['suite']}: {row['group']}",
-                        dataset_name=title_of(row["group"]),
-                        metric_type=kind,
-                        metric_name=name,
+                        dataset_type=row["group"] if is_benchmark else "llm-assets",
+                        dataset_config=None if is_benchmark else f"{row['suite']}: {row['group']}",
+                        dataset_name=row["group"] if is_benchmark else title_of(row["group"]),
+                        metric_type=row["metric"].partition(" ")[0] if is_benchmark else kind,
+                        metric_name=row["metric"] if is_benchmark else name,
                         metric_value=round(row["value"], 4),
                     )
                 )

@@ -23,7 +23,7 @@ from llm_assets.recipes.language_tags import languages_of
 
 from . import exported_files, model_card
 from .exported_files import ExportOptions, write_files
-from .scorecard import EVALUATIONS, OF_RANKINGS, evaluations, matrices
+from .scorecard import BENCHMARKS, EVALUATIONS, OF_RANKINGS, evaluations, matrices
 
 if TYPE_CHECKING:
     from llm_assets.model.chat import Message
@@ -371,8 +371,8 @@ MODEL_EXPORT = Stage(
         license=recipe.model_export.license,
     ),
     code_version="3",
-    inputs=(*LINEAGE, *EVALUATIONS),
-    optional_inputs=OF_RANKINGS,
+    inputs=(*LINEAGE, *EVALUATIONS, BENCHMARKS),
+    optional_inputs=(*OF_RANKINGS, BENCHMARKS),
     crawls=lambda recipe: recipe.trained_crawls(),
     checks=(
         Check(

@@ -30,6 +30,7 @@ from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.training.policy_run import monitor_series
 from llm_assets.training.training_run import loss_series
 
+from .benchmark_figures import SUITE, main_metrics
 from .schemas import Costs, Transcripts
 
 REPORT = "scorecard.html"
@@ -74,6 +75,7 @@ OTHER_INPUTS = (
     "human_rankings",
     "rlhf_evaluation",
 )
+BENCHMARKS = "benchmark_evaluation"  # which a recipe that names no benchmarks leaves out
 # What a recipe without rankings leaves out. The last model that it trains is then the released one.
 OF_RANKINGS = ("human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation")
 # Groups of the evaluation from which prompts are shown, with the tools of these prompts.
@@ -152,18 +154,20 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
 
 def evaluations(inputs: Inputs) -> list[Artifact]:
     """The evaluations that the recipe builds, in the order of the models' training."""
-    return [inputs.artifact(name) for name in EVALUATIONS if name in inputs]
+    return [inputs.artifact(name) for name in (*EVALUATIONS, BENCHMARKS) if name in inputs]
 
 
 def matrices(evaluation: pl.DataFrame, released: str) -> dict[str, Matrix]:
     """The figures that the page shows as models by groups; the column of the `released` model is marked."""
     facts = find(evaluation, metric="right")
     changes = {f"changes_{before}": f"change from {before}" for before in ("sft", "rl")}
+    first = main_metrics(evaluation)
     by_name = {
         "facts": matrix(facts, "text", "right"),
         "questions": matrix(evaluation, "questions", wanted, title_of),
         "problems": matrix(evaluation, "problems", "pass@1"),
         "open": metric_matrix(evaluation, "open_answers", "open prompts", OPEN_ANSWERS),
+        "benchmarks": matrix(evaluation, SUITE, first.__getitem__, lambda task: f"{task} ({first[task]})"),
         **{name: matrix(evaluation, "questions", metric, title_of, "neither") for name, metric in changes.items()},
     }
     return {name: replace(figures, released=released) for name, figures in by_name.items()}
@@ -324,8 +328,8 @@ SCORECARD = Stage(
         split=recipe.evaluation_split,
     ),
     code_version="3",
-    inputs=(*FUNNEL, *CHECKPOINTS, *OTHER_INPUTS),
-    optional_inputs=OF_RANKINGS,
+    inputs=(*FUNNEL, *CHECKPOINTS, *OTHER_INPUTS, BENCHMARKS),
+    optional_inputs=(*OF_RANKINGS, BENCHMARKS),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={EVALUATION: EvaluationRows, "transcripts": Transcripts, "costs": Costs},
     main_table=EVALUATION,

@@ -4,7 +4,7 @@ import pytest
 
 from llm_assets.dialogue.guidelines import GENERAL_GROUPS, GuidelinesError, parse, read_guidelines
 from llm_assets.dialogue.wordings import SUMS
-from llm_assets.finetuning.overlap import question_phrases
+from llm_assets.evaluation.overlap import question_phrases
 
 BASIS = "## unknown: a\nAnswered: I don't know.\n## nothing_found: b\nAnswered: Nothing about {thing}.\n"
 

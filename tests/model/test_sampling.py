@@ -196,3 +196,36 @@ def test_next_tokens_and_log_likelihoods_agree_with_greedy_sampling():
     tokens, scores = greedy(engine.model, PROMPTS[1], 6)
     assert table[0][0] == tokens[0]
     assert engine.log_likelihoods([PROMPTS[1], PROMPTS[0]], [tokens, [7]])[0] == pytest.approx(sum(scores), abs=1e-4)
+    assert [likelihood.is_greedy for likelihood in engine.likelihoods([PROMPTS[1]] * 2, [tokens, [7]])] == [True, False]
+
+
+def test_likelihoods_of_continuations_that_share_all_but_the_last_token_are_those_of_each_alone():
+    engine = ENGINES["plain"]
+    prompts, continuations = [PROMPTS[0]] * 4 + [PROMPTS[1]], [[5, 6], [5, 7], [5, 8], [6, 6], [5]]
+    alone = [engine.likelihoods([prompt], [rest])[0] for prompt, rest in zip(prompts, continuations, strict=True)]
+    together = engine.likelihoods(prompts, continuations)
+    assert [score for score, _ in together] == pytest.approx([score for score, _ in alone], abs=1e-5)
+    logits = engine.model(torch.tensor([PROMPTS[0]]))[0, -1].detach().log_softmax(-1)
+    padded = engine.likelihoods([PROMPTS[0]], [[5]], padded=True)[0].log_probability
+    assert padded == pytest.approx(float(logits[5]), abs=1e-5)
+    assert engine.likelihoods([PROMPTS[0]], [[5]])[0].log_probability > padded  # without the embedding's padding
+
+
+def test_a_continuation_may_have_one_token_more_than_the_context():
+    engine = ENGINES["plain"]
+    full = [1] * engine.shape.context
+    assert engine.likelihoods([full], [[7]])[0].log_probability < 0
+    with pytest.raises(ModelError, match=f"has {len(full) + 2} tokens, but the context holds only {len(full)}"):
+        engine.likelihoods([full], [[7, 7]])
+
+
+def test_a_text_ends_a_sequence_in_whichever_tokens_it_is_spelled():
+    engine = ENGINES["plain"]
+    [free] = engine.complete([PROMPTS[0]], Sampling(max_tokens=20, temperature=0))
+    text = ENCODING.decode(free.tokens)
+    for start in range(4):
+        until = text[start : start + 3]
+        [stopped] = engine.complete([PROMPTS[0]], Sampling(max_tokens=20, temperature=0, until=("\0", until)))
+        ended = ENCODING.decode(stopped.tokens)
+        assert stopped.finish == "stop" and until in ended and until not in ENCODING.decode(stopped.tokens[:-1])
+        assert stopped.tokens == free.tokens[: len(stopped.tokens)]

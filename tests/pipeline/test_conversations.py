@@ -5,7 +5,7 @@ import json
 import polars as pl
 
 from llm_assets.dialogue.messages import from_json
-from llm_assets.finetuning.overlap import Phrases
+from llm_assets.evaluation.overlap import Phrases
 from llm_assets.finetuning.sft_checkpoint import is_ablated
 from llm_assets.model.chat import check as check_messages
 from llm_assets.tools import SearchIndex

@@ -17,7 +17,7 @@ from llm_assets.dialogue.wordings import (
     SPELLINGS,
     SUMS,
 )
-from llm_assets.finetuning.overlap import Phrases
+from llm_assets.evaluation.overlap import Phrases
 
 CALCULATION = re.compile(r"(?<![\d+\-] )(?<!\d)\d+(?: [+-] \d+)+(?! [+-])")
 QUOTED_WORD = re.compile(r"\"([a-z]{2,})\"")  # single letters are what is counted

@@ -11,7 +11,7 @@ from llm_assets.artifacts import Artifact
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import Conversations, Recipe, SampleWeb, Tokenizer
 from tests.support.building import build
-from tests.support.small_recipe import CORPUS, SMALL
+from tests.support.small_recipe import CORPUS, SMALL, STAGES
 
 ARCHIVE = "quietarchive.example"  # the host whose pages only the search tool knows
 REFERENCE = f"{__name__}:sample_recipe"  # the recipe as commands name it
@@ -78,9 +78,9 @@ class SamplePipeline:
 
 
 def build_sample_pipeline() -> SamplePipeline:
-    """Build every stage in the store of the environment, or find it built there."""
+    """Build every stage of the recipe in the store of the environment, or find it built there."""
     recipe = sample_recipe()
-    return SamplePipeline(recipe, build(recipe, list(GRAPH), crawls=("sample",), workers=2))
+    return SamplePipeline(recipe, build(recipe, STAGES, crawls=("sample",), workers=2))
 
 
 def missing_assets(recipe: Recipe) -> set[str]:

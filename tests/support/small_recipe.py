@@ -136,7 +136,9 @@ SMALL_RECIPE = Recipe(name="small", crawls={}, **SETTINGS)
 SMALL = {section: getattr(SMALL_RECIPE, section) for section in SETTINGS}
 SMALL_SOURCE = ", ".join(f"{section}={fields!r}" for section, fields in SETTINGS.items())
 
-DEFAULT_STAGES = [stage for stage in GRAPH if not stage.on_demand]
+# Stages that the recipe does not leave out, and those of them that a run builds by default.
+STAGES = [stage for stage in GRAPH if stage.name not in GRAPH.left_out(SMALL_RECIPE)]
+DEFAULT_STAGES = [stage for stage in STAGES if not stage.on_demand]
 CORPUS = [stage for stage in GRAPH if stage.group in ("web", "curation")]
 
 RECIPE_FILE = """from llm_assets import recipes

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_assets.finetuning.overlap import Phrases, question_phrases, words_of
+from llm_assets.evaluation.overlap import Phrases, question_phrases, words_of
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 
@@ -22,6 +22,14 @@ def test_a_long_question_is_found_by_any_run_of_its_words():
         "set",
     )
     assert phrases.find("two three four five six seven eight nine ten eleven twelve thirteen") is None
+
+
+def test_every_owner_of_a_run_is_found_with_its_first_phrase():
+    phrases = question_phrases([(LONG, "first"), (f"Zero {LONG}", "second"), ("Four words are here", "third")], 13)
+    shared = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    assert phrases.find_all(f"So: {LONG}.") == {"first": shared, "second": shared}
+    assert phrases.find_all("Four words are here.") == {"third": "four words are here"}
+    assert phrases.find_all("Nothing.") == {}
 
 
 def test_a_question_shorter_than_a_run_is_found_as_a_whole_within_a_message():
