@@ -69,7 +69,7 @@ def main(job: BenchmarkJob, folder: Path, report: Reporter) -> None:
 
 
 def engine_model(job: BenchmarkJob, checkpoint: BenchmarkedCheckpoint, folder: Path) -> EngineModel:
-    """A checkpoint behind the harness's interface."""
+    """A checkpoint with the harness's interface."""
     model, encoding = load_checkpoint(Path(checkpoint.folder), pick_device(job.device))
     tokenizer = exported_tokenizer(encoding, model.shape.context, checkpoint.has_chat, folder)
     return EngineModel(Engine(model, encoding), tokenizer, checkpoint.has_chat, job.seed)

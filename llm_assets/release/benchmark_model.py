@@ -1,4 +1,4 @@
-"""The sampling engine behind the LM interface of lm-evaluation-harness.
+"""The sampling engine with the LM interface of lm-evaluation-harness.
 
 Texts become tokens, and tokens texts, by the tokenizer that an export has, through transformers; prompts are cut and
 responses ended as by the harness's own ``--model hf``. So the numbers are those of ``lm_eval --model hf`` on an export.

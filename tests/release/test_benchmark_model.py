@@ -1,4 +1,4 @@
-"""The engine behind the harness's interface gives the numbers of ``lm_eval --model hf`` on the export."""
+"""The engine with the harness's interface gives the numbers of ``lm_eval --model hf`` on the export."""
 
 import pytest
 
@@ -27,7 +27,7 @@ LONG = " ".join(TEXTS)[:900]  # more tokens than the context
 
 @pytest.fixture(scope="module", params=[False, True], ids=["base", "chat"])
 def models(request, tmp_path_factory):
-    """A checkpoint behind the engine, its export behind transformers, and whether it is a chat model."""
+    """A checkpoint in the engine, its export in transformers, and whether it is a chat model."""
     folder, model = tmp_path_factory.mktemp("export"), random_model(SHAPE)
     export(model, ENCODING, folder / "export", chat=request.param)
     tokenizer = exported_tokenizer(ENCODING, SHAPE.context, request.param, folder / "tokenizer")
