@@ -242,6 +242,22 @@ class Finetuning(Frozen):
     )
 
 
+class QuestionFile(Frozen):
+    """A file of the user's own questions, which every model is asked."""
+
+    path: Annotated[str, EXECUTION_ONLY] = Field(
+        description="JSONL (also .gz and .zst) or Parquet: question and answers (a list), or a conversation of one "
+        "question and one answer in any layout of conversation files"
+    )
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="its name in the evaluation")
+    grading: Literal["exact", "contains"] = Field(
+        "contains",
+        description="an answer is right if it is one of the expected answers (but for case and a final period), or if "
+        "it contains one as whole words",
+    )
+    tools: tuple[Literal["search", "python"], ...] = Field((), description="tools that the assistant has")
+
+
 class SftEvaluation(Frozen):
     """Evaluation of the assistant, compared with the prompted base model and with the ablation."""
 
@@ -250,3 +266,15 @@ class SftEvaluation(Frozen):
     transcripts: int = Field(4, ge=0, description="answers per group in the report")
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY] = Field("auto")
     seed: int = Field(1, ge=0)
+    files: Annotated[tuple[QuestionFile, ...] | None, OMITTED_IF_NONE] = Field(
+        None,
+        description="the user's own questions: every model is asked them, and no conversation that contains one of "
+        "them is trained on",
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> SftEvaluation:
+        names = [file.name for file in self.files or ()]
+        if len(set(names)) != len(names):
+            raise ValueError("files: two files have the same name")
+        return self

@@ -19,7 +19,7 @@ from llm_assets.artifacts.tables import read_table
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.splits import HeldOutSplit
-from llm_assets.evaluation.abilities import GROUPS, GUIDELINES, title_of, wanted
+from llm_assets.evaluation.abilities import GROUPS, GUIDELINES, is_of_file, title_of, wanted
 from llm_assets.evaluation.figures import ABLATION, EVALUATION, MODELS, find, read_figures, released_model
 from llm_assets.evaluation.matrix import OPEN_ANSWERS, Matrix, matrix, metric_matrix
 from llm_assets.evaluation.schemas import EvaluationRows
@@ -222,7 +222,13 @@ def transcripts(inputs: Inputs, count: int) -> pl.DataFrame:
         .with_columns(kind=pl.lit(group))
         for group, tools in SHOWN_GROUPS.items()
     ]
-    on_guidelines = questions.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
+    own_groups = [group for group in questions["group"].unique(maintain_order=True) if is_of_file(group)]
+    of_groups += [
+        questions.filter(pl.col("group") == group).head(count).with_columns(kind=pl.lit(group)) for group in own_groups
+    ]
+    on_guidelines = questions.filter(~pl.col("group").is_in([*GROUPS, *own_groups])).unique(
+        "group", maintain_order=True
+    )
     chosen = pl.concat([*of_groups, on_guidelines.head(count).with_columns(kind=pl.lit(GUIDELINES))])
     closed = chosen.select("number", "kind").join(answers, on="number", maintain_order="left")
     columns = ("number", "kind", "question", "expected", "model", "text")

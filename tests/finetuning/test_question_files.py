@@ -1,0 +1,114 @@
+"""The user's own questions: how a row becomes one, how its answers are graded, and what a run says of the rest."""
+
+import json
+
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from llm_assets.artifacts.checks import CheckOutcome
+from llm_assets.dialogue.rejected_rows import joined
+from llm_assets.evaluation.abilities import GUIDELINES, grade_row, suite_groups, title_of
+from llm_assets.evaluation.question_baselines import constant_answers
+from llm_assets.finetuning.question_files import QuestionFileError, QuestionFiles, read_questions
+from llm_assets.recipes import QuestionFile, SftEvaluation
+from tests.support.tiny_models import ENCODING
+
+
+def read(tmp_path, *rows, context=200, **fields):
+    path = tmp_path / "faq.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = QuestionFile(**{"name": "faq", "path": str(path), **fields})
+    files = QuestionFiles(files=(file,), context=context, max_tokens=20)
+    return [(number, question) for _, number, question in read_questions(files, ENCODING)]
+
+
+@pytest.mark.parametrize(
+    ("row", "answers"),
+    [
+        ({"question": "Who?", "answer": "Ann"}, ["Ann"]),
+        ({"question": "Who?", "answers": ["Ann", "Anna"]}, ["Ann", "Anna"]),
+        ({"prompt": "Who?", "completion": "Ann"}, ["Ann"]),
+        ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ann"}]}, ["Ann"]),
+    ],
+)
+def test_a_row_of_every_layout_is_a_question(tmp_path, row, answers):
+    [(number, question)] = read(tmp_path, row, tools=("search",))
+    assert (number, question.question, question.answers) == (1, "Who?", answers)
+    assert (question.group, question.tools) == ("contains:faq", "search")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ([1], "must be an object"),
+        ({"question": "Who?"}, "not a known layout"),
+        ({"question": "", "answers": ["Ann"]}, "question is missing or empty"),
+        ({"question": "Who?", "answers": []}, "answers must be a list of texts"),
+        ({"question": "Who?", "answers": ["Ann", 3]}, "answers must be a list of texts"),
+        ({"question": "Who?", "answer": " "}, "empty"),
+        (
+            {"messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "Who?"}]},
+            "a question and its answer are needed",
+        ),
+        ({"question": "Who? " * 100, "answer": "Ann"}, "too long: "),
+    ],
+)
+def test_a_row_that_cannot_be_asked_is_rejected_with_its_reason(tmp_path, row, reason):
+    rows = read(tmp_path, {"question": "Who?", "answer": "Ann"}, row)
+    assert [number for number, _ in rows] == [1, 2] and reason in rows[1][1]
+
+
+def test_a_file_without_a_question_is_one_error_that_names_it(tmp_path):
+    with pytest.raises(QuestionFileError, match=r"faq\.jsonl: no row is a question with an answer; row 1: fields body"):
+        read(tmp_path, {"body": "x"})
+    missing = QuestionFile(name="faq", path=str(tmp_path / "none.jsonl"))
+    with pytest.raises(QuestionFileError, match=r"none\.jsonl: no such file"):
+        list(read_questions(QuestionFiles(files=(missing,), context=200, max_tokens=20), ENCODING))
+
+
+def question(group, answers, tools=""):
+    return {"group": group, "tools": tools, "answers": json.dumps(answers), "distractors": "[]"}
+
+
+@pytest.mark.parametrize(
+    ("group", "answer", "expected"),
+    [
+        ("contains:faq", "It was Ann, I think.", "right"),
+        ("contains:faq", "Annabel did.", "wrong"),
+        ("contains:faq", "I don't know.", "refused"),
+        ("exact:faq", "ann.", "right"),
+        ("exact:faq", "It was Ann.", "wrong"),
+        ("exact:faq", "I don't know.", "refused"),
+    ],
+)
+def test_answers_are_graded_as_the_file_says(group, answer, expected):
+    assert grade_row(question(group, ["Bob", "Ann"]), answer) == expected
+
+
+def test_each_file_is_a_group_of_its_own_with_a_constant_baseline():
+    questions = pl.DataFrame(
+        [
+            question("exact:faq", ["Ann"], "python"),
+            question("exact:faq", ["Ann", "Bob"], "python"),
+            question("contains:more", ["Eve"]),
+            question("identity", ["I am Pip."]),
+        ]
+    )
+    groups = suite_groups(questions)["group"].to_list()
+    assert groups == ["exact:faq", "exact:faq", "contains:more", GUIDELINES]
+    assert constant_answers(questions) == {"exact:faq": "Ann", "contains:more": "Eve", GUIDELINES: "I am Pip."}
+    assert title_of("exact:faq") == "own questions: faq (exact)" and title_of("sums_python").endswith("with Python")
+
+
+def test_two_files_have_different_names():
+    with pytest.raises(ValidationError, match="files: two files have the same name"):
+        SftEvaluation(files=(QuestionFile(name="a", path="x"), QuestionFile(name="a", path="y")))
+
+
+def test_outcomes_of_two_kinds_of_files_are_joined():
+    first = CheckOutcome(True, "mine: 2 conversations", [], {"used": 2, "rejected": 0})
+    second = CheckOutcome(False, "questions faq: 1 questions", [{"line": 3}], {"used": 1, "rejected": 1})
+    outcome = joined(first, second)
+    assert not outcome.passed and outcome.numbers == {"used": 3, "rejected": 1} and outcome.failures == [{"line": 3}]
+    assert outcome.summary == "mine: 2 conversations; questions faq: 1 questions"
