@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.progress import human_size
 from llm_assets.compute.engine import cores
+from llm_assets.dialogue.splits import TRAIN
 from llm_assets.graph import open_workspace
 from llm_assets.model.devices import DEVICES, PLANNED_MFU, Prediction, find_device, predict
 from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
@@ -44,6 +45,8 @@ COLUMNS = (
     "time",
     "cost",
 )
+# Up to four epochs, repeated tokens are almost as good as new ones (Muennighoff et al., arXiv:2305.16264, section 6).
+MOST_EPOCHS = 4
 WIDTH = 180  # columns of the table where the output is no terminal
 
 
@@ -120,7 +123,8 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "model" else "right")
     shape = shape_of(workspace.recipe)
-    for candidate in candidates(workspace.recipe, shape, depths, tokens):
+    planned = list(candidates(workspace.recipe, shape, depths, tokens))
+    for candidate in planned:
         add_row(table, candidate, device, processes)
     console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
     console.print(table)
@@ -129,6 +133,8 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
         + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
         + "; memory is an estimate per device"
     )
+    for line in epoch_lines(corpus_tokens(workspace), planned):
+        console.print(line)
     for line in left_out_lines(workspace.graph.left_out(workspace.recipe)):
         console.print(line)
     print_earlier_training_runs(workspace, console)
@@ -165,6 +171,33 @@ def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> 
         table.add_row(*candidate.size, *cells.values())
         return
     table.add_row(*candidate.size, *_prediction_cells(prediction, steps, batch_tokens))
+
+
+def corpus_tokens(workspace: Workspace) -> int | None:
+    """Training tokens of the crawls that the recipe trains on; None while one of them has no token shards."""
+    resolver = workspace.resolver()
+    crawls = workspace.recipe.trained_crawls()
+    shards = [resolver.resolve("token_shards", crawl).artifact for crawl in crawls]
+    built = [artifact for artifact in shards if artifact is not None]
+    if not built or len(built) < len(shards):
+        return None
+    return sum(artifact.record.stats[f"{TRAIN}_tokens"] for artifact in built)
+
+
+def epoch_lines(corpus: int | None, planned: Iterable[Candidate]) -> Iterator[str]:
+    """What the corpus holds, and each model that would read it more often than repetition helps."""
+    if corpus is None:
+        yield "the recipe's crawls are not tokenised yet, so these tokens are not compared with those of a corpus"
+        return
+    yield f"the corpus has {corpus / 1e6:,.1f} M tokens to train on"
+    often = []
+    for candidate in planned:
+        steps, sequences = candidate.pretraining.budget(candidate.shape)
+        epochs = steps * sequences * candidate.shape.context / max(corpus, 1)
+        if epochs > MOST_EPOCHS:
+            often.append(f"{candidate.name} {epochs:,.1f} times")
+    if often:
+        yield f"warning: tokens read more than {MOST_EPOCHS} times are worth less and less: {', '.join(often)}"
 
 
 def _prediction_cells(prediction: Prediction, steps: int, batch_tokens: int) -> Iterator[str]:

@@ -187,8 +187,10 @@ def rows_of_files(artifact: Artifact, inputs: Inputs, config: ConversationsConfi
     if not files:
         return outcome
     groups = read_table(artifact.table("evaluation")).filter(pl.col("split") == HELD_OUT[0])["group"]
-    asked = {f"questions {file.name}": groups.to_list().count(group_of_file(file.grading, file.name)) for file in files}
-    questions = rejects_outcome(asked, rejects, "questions")
+    counts = {
+        f"questions {file.name}": groups.to_list().count(group_of_file(file.grading, file.name)) for file in files
+    }
+    questions = rejects_outcome(counts, rejects, "questions")
     return joined(outcome, questions) if used else questions
 
 

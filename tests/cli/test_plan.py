@@ -1,13 +1,18 @@
-"""`llm-assets plan` for a recipe that starts from a published model: its sizes, and what is wrong with its folder."""
+"""`llm-assets plan`: the sizes of a published model, what is wrong with its folder, and tokens beside a corpus'."""
 
 import pytest
 from click.testing import CliRunner
 from tokenizers import Tokenizer
 
 from llm_assets.cli import cli
+from llm_assets.cli.plan import Candidate, candidates, corpus_tokens, epoch_lines, shape_of
+from llm_assets.graph import open_workspace
 from llm_assets.model.encoding import SPECIAL_TOKENS
+from llm_assets.model.shape import ModelShape
+from llm_assets.recipes import Pretraining, laptop
 from tests.support.published_models import write_published
 
+WARNING = "warning: tokens read more than 4 times are worth less and less: 256,000 4.1 times"
 RECIPE = """from llm_assets.recipes import PublishedModel, laptop
 
 
@@ -40,3 +45,22 @@ def test_a_folder_that_the_training_could_not_read_is_an_error(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     outcome = plan(folder)
     assert "pytorch_model.bin: a pickle" in str(outcome.exception)
+
+
+def of_tokens(tokens) -> Candidate:
+    shape = ModelShape.of_depth(1, 500, 64, width=32)
+    return Candidate(f"{tokens:,}", shape, Pretraining(tokens=tokens, batch_tokens=64))
+
+
+@pytest.mark.parametrize(("corpus", "warned"), [(1_000_000, []), (64_000, []), (63_000, [WARNING])])
+def test_only_more_than_four_epochs_are_a_warning(corpus, warned):
+    first, *warnings = epoch_lines(corpus, [of_tokens(256_000), of_tokens(64)])
+    assert first.startswith("the corpus has ")
+    assert warnings == warned
+
+
+def test_tokens_are_held_against_no_corpus_that_is_not_built(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path))
+    assert corpus_tokens(open_workspace(laptop())) is None
+    [line] = epoch_lines(None, candidates(laptop(), shape_of(laptop()), (), None))
+    assert "not tokenised yet" in line

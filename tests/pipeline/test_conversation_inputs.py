@@ -166,18 +166,18 @@ def test_wrong_settings_are_errors_that_name_the_field(section, fields, message)
 
 
 def test_every_model_is_asked_a_users_own_questions(base_recipe, tmp_path):
-    asked, tea = tmp_path / "faq.jsonl", conversation("What is tea made of?", "Leaves.")
+    faq, tea = tmp_path / "faq.jsonl", conversation("What is tea made of?", "Leaves.")
     rows = [{"question": "What is tea made of?", "answers": ["leaves", "tea leaves"]}, {"question": "No answer?"}]
-    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    faq.write_text("".join(json.dumps(row) + "\n" for row in rows))
     trained = tmp_path / "mine.jsonl"
     trained.write_text("".join(json.dumps(row) + "\n" for row in (tea, conversation("What is mud?", "Wet earth."))))
-    evaluation = base_recipe.sft_evaluation.replace(files=(QuestionFile(path=str(asked), name="faq"),))
+    evaluation = base_recipe.sft_evaluation.replace(files=(QuestionFile(path=str(faq), name="faq"),))
     mixture = Conversations(count=5, files=(ConversationFile(path=str(trained), name="mine"),))
     recipe = base_recipe.replace(conversations=mixture, sft_evaluation=evaluation)
     artifacts = build(recipe, TO_SFT_EVALUATION)
     conversations = artifacts["conversations"]
-    own = table_of(conversations, "evaluation").filter(pl.col("group") == "contains:faq")
-    assert own["split"].to_list() == ["development", "test"]
+    questions = table_of(conversations, "evaluation").filter(pl.col("group") == "contains:faq")
+    assert questions["split"].to_list() == ["development", "test"]
     # The question is asked, so the conversation that contains it is not trained on.
     assert table_of(conversations, "conversations").filter(pl.col("source") == "mine")["line"].to_list() == [2]
     outcome = check(recipe, "conversations", "rows_of_files")
