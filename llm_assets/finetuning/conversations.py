@@ -60,10 +60,11 @@ def conversations_config(recipe: Any, crawl: str | None) -> ConversationsConfig:
 
 def question_files(recipe: Any) -> QuestionFiles | None:
     """The files of the user's own questions, with the room that models have for them; None if there are none."""
-    settings = recipe.sft_evaluation
+    settings, start = recipe.sft_evaluation, recipe.pretraining.start
     if not settings.files:
         return None
-    return QuestionFiles(files=settings.files, context=recipe.model.context, max_tokens=settings.max_tokens)
+    context = recipe.model.context if start is None else start.context
+    return QuestionFiles(files=settings.files, context=context, max_tokens=settings.max_tokens)
 
 
 def external_files(config: ConversationsConfig) -> Mapping[str, str]:

@@ -26,10 +26,14 @@ class QuestionFileError(ValueError):
 
 
 class QuestionFiles(Frozen):
-    """The files, and the room for their questions. context, max_tokens: of the models, and of an answer."""
+    """The files, and the room for their questions.
+
+    context: tokens of the models' context; None is that of a published model, which its folder alone tells. max_tokens:
+    of an answer.
+    """
 
     files: tuple[QuestionFile, ...]
-    context: int
+    context: int | None
     max_tokens: int
 
 
@@ -73,7 +77,7 @@ def _question(value: Any, file: QuestionFile, room: QuestionFiles, encoding: Enc
         ids = prompt(encoding, [*([system] if system else []), Message("user", question)])
     except ConversationError as error:
         return str(error)
-    if len(ids) + room.max_tokens > room.context:
+    if room.context is not None and len(ids) + room.max_tokens > room.context:
         return (
             f"too long: {len(ids):,} tokens, and {room.max_tokens} for the answer, in a context of {room.context:,} "
             "tokens"

@@ -10,8 +10,9 @@ from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.dialogue.rejected_rows import joined
 from llm_assets.evaluation.abilities import GUIDELINES, grade_row, suite_groups, title_of
 from llm_assets.evaluation.question_baselines import constant_answers
+from llm_assets.finetuning.conversations import question_files
 from llm_assets.finetuning.question_files import QuestionFileError, QuestionFiles, read_questions
-from llm_assets.recipes import QuestionFile, SftEvaluation
+from llm_assets.recipes import PublishedModel, QuestionFile, SftEvaluation, laptop
 from tests.support.tiny_models import ENCODING
 
 
@@ -57,6 +58,18 @@ def test_a_row_of_every_layout_is_a_question(tmp_path, row, answers):
 def test_a_row_that_cannot_be_asked_is_rejected_with_its_reason(tmp_path, row, reason):
     rows = read(tmp_path, {"question": "Who?", "answer": "Ann"}, row)
     assert [number for number, _ in rows] == [1, 2] and reason in rows[1][1]
+
+
+def test_the_room_for_a_question_is_that_of_the_model_that_is_asked(tmp_path):
+    file = QuestionFile(name="faq", path="/missing/faq.jsonl")
+    recipe = laptop().replace(sft_evaluation=SftEvaluation(files=(file,)))
+    assert question_files(recipe).context == 256
+    for context in (64, None):
+        start = PublishedModel(path="/missing", context=context)
+        published = recipe.replace(pretraining=recipe.pretraining.replace(start=start))
+        assert question_files(published).context == context
+    [(_, question)] = read(tmp_path, {"question": "Who? " * 100, "answer": "Ann"}, context=None)
+    assert question.answers == ["Ann"]
 
 
 def test_a_file_without_a_question_is_one_error_that_names_it(tmp_path):
