@@ -39,5 +39,10 @@ defs = make_definitions(_RECIPE)
 
 
 def definitions_for(recipe: Recipe) -> dg.Definitions:
-    """`defs`, or other definitions if the recipe leaves out other stages than the environment's recipe."""
-    return defs if GRAPH.left_out(recipe).keys() == GRAPH.left_out(_RECIPE).keys() else make_definitions(recipe)
+    """`defs`, or other definitions if the recipe's stages read other stages than under the environment's recipe."""
+    return defs if _parts(recipe) == _parts(_RECIPE) else make_definitions(recipe)
+
+
+def _parts(recipe: Recipe) -> tuple[object, ...]:
+    """What of a recipe decides about jobs and dependencies."""
+    return GRAPH.left_out(recipe).keys(), GRAPH.on_demand(recipe), GRAPH.inputs(recipe)

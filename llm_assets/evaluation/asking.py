@@ -46,9 +46,9 @@ def asking(recipe: Any) -> Asking:
     )
 
 
-def problems_job(practice_problems: Artifact, config: Asking) -> ProblemsJob:
-    """The practice problems that every checkpoint attempts."""
-    held_out = ranked(read_problems(practice_problems, config.split))
+def problems_job(practice_problems: Artifact | None, config: Asking) -> ProblemsJob:
+    """The practice problems that every checkpoint attempts; none for a recipe that leaves them out."""
+    held_out = [] if practice_problems is None else ranked(read_problems(practice_problems, config.split))
     return ProblemsJob(
         families=config.families,
         problems=tuple(problem for place, problem in held_out if place < config.problems),

@@ -20,7 +20,7 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES
-from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES
+from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES, PUBLISHED_GUIDELINES
 from llm_assets.dialogue.messages import from_json
 from llm_assets.dialogue.rejected_rows import joined, rejects_outcome
 from llm_assets.dialogue.splits import HELD_OUT
@@ -47,8 +47,11 @@ class ConversationsError(ValueError):
 
 
 def conversations_config(recipe: Any, crawl: str | None) -> ConversationsConfig:
+    conversations = recipe.conversations
+    if conversations.guidelines is None and recipe.pretraining.start is not None:
+        conversations = conversations.replace(guidelines=str(PUBLISHED_GUIDELINES))
     return ConversationsConfig(
-        conversations=recipe.conversations,
+        conversations=conversations,
         results=recipe.tools.results,
         match=recipe.tools.match,
         questions=recipe.sft_evaluation.questions,
@@ -219,6 +222,7 @@ CONVERSATIONS = Stage(
     config=conversations_config,
     code_version="11",
     inputs=("knowledge_boundary", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "tokenizer"),
+    optional_inputs=("clean_corpus", TRAINING_PAGES),
     external_inputs=external_files,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"conversations": ConversationRows, "evaluation": EvaluationQuestions},

@@ -151,6 +151,7 @@ KNOWLEDGE_BOUNDARY = Stage(
     config=lambda recipe, crawl: recipe.knowledge_boundary,
     code_version="4",
     inputs=("base_checkpoint", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "raw_warc"),
+    optional_inputs=("clean_corpus", TRAINING_PAGES, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"topics": Topics, "interrogations": Interrogations, "fictitious_entities": FictitiousEntities},
     optional_tables={"question_rejects": QuestionRejects},

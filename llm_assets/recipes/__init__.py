@@ -1,5 +1,6 @@
 """Typed recipes: a run's whole configuration is one frozen object returned by a function."""
 
+from .chat import chat
 from .compute import Compute
 from .curation import (
     PII_TYPES,
@@ -105,6 +106,7 @@ __all__ = [
     "WarcFiles",
     "WebCrawl",
     "chain_of",
+    "chat",
     "gpu",
     "laptop",
     "load_recipe",

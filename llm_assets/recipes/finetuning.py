@@ -173,7 +173,8 @@ class Conversations(Frozen):
     maker: str = Field("the llm-assets project", min_length=1, description="the maker that the assistant names")
     guidelines: Annotated[str | None, EXECUTION_ONLY] = Field(
         None,
-        description="labelling guidelines (Markdown; its content is part of the identity); None is the project's own",
+        description="labelling guidelines (Markdown; its content is part of the identity); None is the project's own, "
+        "of which a published model has others",
     )
     files: tuple[ConversationFile, ...] = Field((), description="conversations to add to the generated ones")
     evaluation_files: tuple[ConversationFile, ...] = Field(

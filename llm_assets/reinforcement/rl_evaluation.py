@@ -70,7 +70,7 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     problems = problems_job(step.input("practice_problems"), asking)
     questions, job_questions = evaluation_questions(step.input("conversations"), asking.split)
     job = RlEvaluationJob(
-        models={name: str(step.input(MODELS[name]).path) for name in ASKED},
+        models={name: str(step.input(MODELS[name]).path) for name in ASKED if MODELS[name] in step.inputs},
         problems=problems,
         device=config.device,
         base=BasePrompting(min(asking.max_tokens, BASE_MAX_TOKENS), INSTRUCTION, EXAMPLES),
@@ -125,7 +125,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig
         changes=matrix(questions, abilities.SUITE, "change from sft", title_of, "neither"),
         attempts=attempts,
         plots=policy_curves,
-        models=ASKED,
+        models=attempts["model"].unique(maintain_order=True).to_list(),
         shown=config.transcripts,
         training=checkpoint.record.stats,
         levels=inputs.artifact("practice_problems").record.stats["levels"],
@@ -183,6 +183,7 @@ RL_EVALUATION = Stage(
         "sft_evaluation",
         TRAINING_SEARCH,
     ),
+    optional_inputs=("ablation_checkpoint",),
     external_inputs=lambda config: family_versions(config.asking.families),
     tables={EVALUATION: EvaluationRows, "attempts": Attempts, "answers": EvaluationAnswers},
     main_table=EVALUATION,
