@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from llm_assets.recipes import Pretraining, Recipe
 from llm_assets.training.start import start_folder
 
 from .options import recipe_option
+from .plan_stages import Forecast, Machine, duration, stage_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +46,7 @@ COLUMNS = (
     "tokens/s",
     "time",
     "cost",
+    "files",
 )
 # Up to four epochs, repeated tokens are almost as good as new ones (Muennighoff et al., arXiv:2305.16264, section 6).
 MOST_EPOCHS = 4
@@ -109,9 +112,10 @@ def vocabulary_of(recipe: Recipe) -> int:
 )
 @recipe_option
 def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | None, recipe: str | None) -> None:
-    """Predict what training a base model takes.
+    """Predict what training takes: the base model, and each training stage after it.
 
-    Shows parameters, tokens, FLOPs, memory, time and cost. Nothing is trained.
+    Shows parameters, tokens, FLOPs, memory, time and cost, and the files of pages that the tokens need. Nothing is
+    trained.
     """
     from rich.console import Console
     from rich.table import Table
@@ -123,9 +127,9 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "model" else "right")
     shape = shape_of(workspace.recipe)
-    planned = list(candidates(workspace.recipe, shape, depths, tokens))
+    planned, corpus = list(candidates(workspace.recipe, shape, depths, tokens)), tokenised_corpus(workspace)
     for candidate in planned:
-        add_row(table, candidate, device, processes)
+        add_row(table, candidate, device, processes, corpus)
     console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
     console.print(table)
     console.print(
@@ -133,8 +137,10 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
         + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
         + "; memory is an estimate per device"
     )
-    for line in epoch_lines(corpus_tokens(workspace), planned):
+    for line in epoch_lines(corpus, planned) if workspace.recipe.reads_crawls() else ():
         console.print(line)
+    if not depths:
+        print_stages(console, Forecast(workspace, shape, Machine.named(device, processes)))
     for line in left_out_lines(workspace.graph.left_out(workspace.recipe)):
         console.print(line)
     print_earlier_training_runs(workspace, console)
@@ -157,7 +163,18 @@ def candidates(recipe: Recipe, shape: ModelShape, depths: tuple[int, ...], token
         yield Candidate(f"depth {depth}", model.replace(depth=depth).shape(shape.vocabulary), pretraining)
 
 
-def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> None:
+def print_stages(console: Console, forecast: Forecast) -> None:
+    """Print what the training stages after the base model take."""
+    table = stage_table(forecast)
+    if table is not None:
+        console.print()
+        console.print(table)
+        console.print(
+            "tokens of conversations and rankings are estimates until these are built; evaluations are not counted"
+        )
+
+
+def add_row(table: Table, candidate: Candidate, device: str, processes: int, corpus: TokenisedCorpus | None) -> None:
     """Add what the candidate takes, or that it does not fit. Raises ModelError for an unknown device."""
     shape = candidate.shape
     steps, sequences = candidate.pretraining.budget(shape)
@@ -170,30 +187,59 @@ def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> 
         cells = dict.fromkeys(COLUMNS[4:], "") | {"memory": "does not fit"}
         table.add_row(*candidate.size, *cells.values())
         return
-    table.add_row(*candidate.size, *_prediction_cells(prediction, steps, batch_tokens))
+    files = "" if corpus is None else f"{math.ceil(steps * batch_tokens / max(corpus.tokens_per_file, 1)):,}"
+    table.add_row(*candidate.size, *_prediction_cells(prediction, steps, batch_tokens), files)
 
 
-def corpus_tokens(workspace: Workspace) -> int | None:
-    """Training tokens of the crawls that the recipe trains on; None while one of them has no token shards."""
+@dataclass(frozen=True)
+class TokenisedCorpus:
+    """The token shards of the crawls that a recipe trains on.
+
+    tokens: to train on. files: of pages (WARC) or texts that they are from. file_bytes: their size as they are stored.
+    """
+
+    tokens: int
+    files: int
+    file_bytes: int
+
+    @property
+    def tokens_per_file(self) -> float:
+        return self.tokens / max(self.files, 1)
+
+
+def tokenised_corpus(workspace: Workspace) -> TokenisedCorpus | None:
+    """The corpus of the recipe; None without crawls, and while one of them has no token shards."""
     resolver = workspace.resolver()
     crawls = workspace.recipe.trained_crawls()
-    shards = [resolver.resolve("token_shards", crawl).artifact for crawl in crawls]
-    built = [artifact for artifact in shards if artifact is not None]
-    if not built or len(built) < len(shards):
+    shards, sources = (
+        [resolver.resolve(name, crawl).artifact for crawl in crawls] for name in ("token_shards", "raw_warc")
+    )
+    if not crawls or None in shards or None in sources:
         return None
-    return sum(artifact.record.stats[f"{TRAIN}_tokens"] for artifact in built)
+    return TokenisedCorpus(
+        sum(artifact.record.stats[f"{TRAIN}_tokens"] for artifact in shards if artifact is not None),
+        sum(len(artifact.record.tasks) for artifact in shards if artifact is not None),
+        sum(int(artifact.record.stats.get("warc_bytes", 0)) for artifact in sources if artifact is not None),
+    )
 
 
-def epoch_lines(corpus: int | None, planned: Iterable[Candidate]) -> Iterator[str]:
-    """What the corpus holds, and each model that would read it more often than repetition helps."""
+def epoch_lines(corpus: TokenisedCorpus | None, planned: Iterable[Candidate]) -> Iterator[str]:
+    """What the corpus and each of its files hold, and each model that would read it too often."""
     if corpus is None:
-        yield "the recipe's crawls are not tokenised yet, so these tokens are not compared with those of a corpus"
+        yield (
+            "the recipe's crawls are not tokenised yet, so these tokens are not compared with those of a corpus; build "
+            "a crawl of one WARC file (--select token_shards) to see how many files they need"
+        )
         return
-    yield f"the corpus has {corpus / 1e6:,.1f} M tokens to train on"
+    size = f" of {human_size(corpus.file_bytes // max(corpus.files, 1))}" if corpus.file_bytes else ""
+    yield (
+        f"the corpus has {corpus.tokens / 1e6:,.1f} M tokens to train on, {corpus.tokens_per_file / 1e6:,.2f} M in "
+        f"each of {corpus.files:,} files{size}; files: how many such files the tokens need, each read once"
+    )
     often = []
     for candidate in planned:
         steps, sequences = candidate.pretraining.budget(candidate.shape)
-        epochs = steps * sequences * candidate.shape.context / max(corpus, 1)
+        epochs = steps * sequences * candidate.shape.context / max(corpus.tokens, 1)
         if epochs > MOST_EPOCHS:
             often.append(f"{candidate.name} {epochs:,.1f} times")
     if often:
@@ -201,7 +247,7 @@ def epoch_lines(corpus: int | None, planned: Iterable[Candidate]) -> Iterator[st
 
 
 def _prediction_cells(prediction: Prediction, steps: int, batch_tokens: int) -> Iterator[str]:
-    """The cells of `COLUMNS` from the tokens on."""
+    """The cells of `COLUMNS` from the tokens to the cost."""
     yield f"{steps * batch_tokens / 1e6:,.1f} M"
     yield f"{steps:,}"
     yield f"{batch_tokens:,}"
@@ -209,15 +255,8 @@ def _prediction_cells(prediction: Prediction, steps: int, batch_tokens: int) -> 
     yield str(prediction.micro_batch_size)
     yield human_size(prediction.memory)
     yield f"{prediction.tokens_per_second:,.0f}"
-    yield _duration(prediction.seconds)
+    yield duration(prediction.seconds)
     yield f"${prediction.cost:,.2f}" if prediction.cost is not None else ""
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:,.0f} s"
 
 
 def print_earlier_training_runs(workspace: Workspace, console: Console) -> None:
@@ -229,8 +268,8 @@ def print_earlier_training_runs(workspace: Workspace, console: Console) -> None:
         actual, predicted = stats["actual"], stats["predicted"]
         console.print(
             f"built before: {artifact.record.short_id}, {stats['parameters'] / 1e6:,.1f} M parameters, "
-            f"{stats['tokens'] / 1e6:,.1f} M tokens: {_duration(actual['seconds'])} "
+            f"{stats['tokens'] / 1e6:,.1f} M tokens: {duration(actual['seconds'])} "
             f"at {actual['tokens_per_second']:,.0f} tokens/s, {human_size(actual['memory'])} "
-            f"(predicted {_duration(predicted['seconds'])}, {predicted['tokens_per_second']:,.0f} tokens/s, "
+            f"(predicted {duration(predicted['seconds'])}, {predicted['tokens_per_second']:,.0f} tokens/s, "
             f"{human_size(predicted['memory'])})"
         )
