@@ -41,6 +41,7 @@ def complete() -> Any:
     questions = ConversationFile(path="/missing/questions.jsonl", name="questions", max_rows=10)
     lora = Lora(targets=("q_proj",))
     faq = QuestionFile(path="/missing/faq.jsonl", name="faq", tools=("search",))
+    endpoint = Endpoint(model="m", url="http://endpoint.example")
     return recipe.replace(
         crawls=CRAWLS,
         search_only_hosts=("held-out.example",),
@@ -48,11 +49,9 @@ def complete() -> Any:
         quality=recipe.quality.replace(min_quality_score=0.5),
         tokenizer=recipe.tokenizer.replace(encoding=published, compare=(published,)),
         pretraining=recipe.pretraining.replace(start=PublishedModel(path="/missing/model", context=64)),
-        knowledge_boundary=recipe.knowledge_boundary.replace(
-            endpoint=Endpoint(model="m", url="http://endpoint.example")
-        ),
+        knowledge_boundary=recipe.knowledge_boundary.replace(endpoint=endpoint),
         conversations=recipe.conversations.replace(files=(conversations,), evaluation_files=(questions,)),
-        sft_evaluation=recipe.sft_evaluation.replace(files=(faq,)),
+        sft_evaluation=recipe.sft_evaluation.replace(files=(faq,), judge=endpoint),
         practice_problems=recipe.practice_problems.replace(word_problems=conversations),
         response_pairs=recipe.response_pairs.replace(files=(conversations,)),
         human_rankings=recipe.human_rankings.replace(

@@ -46,7 +46,6 @@ COLUMNS = (
     "tokens/s",
     "time",
     "cost",
-    "files",
 )
 # Up to four epochs, repeated tokens are almost as good as new ones (Muennighoff et al., arXiv:2305.16264, section 6).
 MOST_EPOCHS = 4
@@ -127,9 +126,9 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "model" else "right")
     shape = shape_of(workspace.recipe)
-    planned, corpus = list(candidates(workspace.recipe, shape, depths, tokens)), tokenised_corpus(workspace)
+    planned = list(candidates(workspace.recipe, shape, depths, tokens))
     for candidate in planned:
-        add_row(table, candidate, device, processes, corpus)
+        add_row(table, candidate, device, processes)
     console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
     console.print(table)
     console.print(
@@ -137,7 +136,7 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
         + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
         + "; memory is an estimate per device"
     )
-    for line in epoch_lines(corpus, planned) if workspace.recipe.reads_crawls() else ():
+    for line in epoch_lines(tokenised_corpus(workspace), planned) if workspace.recipe.reads_crawls() else ():
         console.print(line)
     if not depths:
         print_stages(console, Forecast(workspace, shape, Machine.named(device, processes)))
@@ -187,8 +186,7 @@ def add_row(table: Table, candidate: Candidate, device: str, processes: int, cor
         cells = dict.fromkeys(COLUMNS[4:], "") | {"memory": "does not fit"}
         table.add_row(*candidate.size, *cells.values())
         return
-    files = "" if corpus is None else f"{math.ceil(steps * batch_tokens / max(corpus.tokens_per_file, 1)):,}"
-    table.add_row(*candidate.size, *_prediction_cells(prediction, steps, batch_tokens), files)
+    table.add_row(*candidate.size, *_prediction_cells(prediction, steps, batch_tokens))
 
 
 @dataclass(frozen=True)
@@ -234,20 +232,24 @@ def epoch_lines(corpus: TokenisedCorpus | None, planned: Iterable[Candidate]) ->
     size = f" of {human_size(corpus.file_bytes // max(corpus.files, 1))}" if corpus.file_bytes else ""
     yield (
         f"the corpus has {corpus.tokens / 1e6:,.1f} M tokens to train on, {corpus.tokens_per_file / 1e6:,.2f} M in "
-        f"each of {corpus.files:,} files{size}; files: how many such files the tokens need, each read once"
+        f"each of {corpus.files:,} files{size}"
     )
-    often = []
+    needed, often = [], []
     for candidate in planned:
         steps, sequences = candidate.pretraining.budget(candidate.shape)
-        epochs = steps * sequences * candidate.shape.context / max(corpus.tokens, 1)
-        if epochs > MOST_EPOCHS:
+        tokens = steps * sequences * candidate.shape.context
+        if tokens:
+            needed.append(f"{candidate.name} {math.ceil(tokens / max(corpus.tokens_per_file, 1)):,}")
+        if (epochs := tokens / max(corpus.tokens, 1)) > MOST_EPOCHS:
             often.append(f"{candidate.name} {epochs:,.1f} times")
+    if needed:
+        yield f"files such as these that the tokens need, if each is read once: {', '.join(needed)}"
     if often:
         yield f"warning: tokens read more than {MOST_EPOCHS} times are worth less and less: {', '.join(often)}"
 
 
 def _prediction_cells(prediction: Prediction, steps: int, batch_tokens: int) -> Iterator[str]:
-    """The cells of `COLUMNS` from the tokens to the cost."""
+    """The cells of `COLUMNS` from the tokens on."""
     yield f"{steps * batch_tokens / 1e6:,.1f} M"
     yield f"{steps:,}"
     yield f"{batch_tokens:,}"

@@ -64,7 +64,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Computes the plans of a recipe's trainings. shape: of the model."""
+    """Computes the plans of a recipe's training stages. shape: of the model."""
 
     workspace: Workspace
     shape: ModelShape
@@ -156,7 +156,7 @@ class Forecast:
             seconds = max(seconds, read / (SAMPLING_SHARE * self.machine.bandwidth))
         return StagePlan(
             stage,
-            f"{settings.steps * answers:,} answers of at most {settings.max_tokens} tokens",
+            f"{settings.steps * answers:,} answers ({settings.max_tokens} tokens)",
             tokens,
             settings.steps,
             update + rollout,

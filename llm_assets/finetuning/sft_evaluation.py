@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 import polars as pl
 
 from llm_assets.artifacts.checks import Check, CheckOutcome
-from llm_assets.artifacts.identity import EXECUTION_ONLY
+from llm_assets.artifacts.identity import EXECUTION_ONLY, OMITTED_IF_NONE
 from llm_assets.artifacts.inputs import Inputs
-from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table
@@ -30,13 +30,14 @@ from llm_assets.evaluation.abilities import (
     title_of,
     wanted,
 )
+from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.figures import EVALUATION, MODELS, figures_table, find, nested, read_figures
 from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.evaluation.matrix import matrix
 from llm_assets.evaluation.question_baselines import baseline_answers
 from llm_assets.evaluation.schemas import GRADES, EvaluationAnswers, EvaluationRows
-from llm_assets.recipes import Tools
+from llm_assets.recipes import Endpoint, Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
 from llm_assets.tools.search import TRAINING_SEARCH
@@ -56,13 +57,17 @@ EXAMPLES = (("What is the colour of tomorrow?", "I don't know."), ("What is 3 + 
 
 
 class SftEvaluationConfig(Frozen):
-    """How the questions of `conversations` are asked. transcripts: answers per group in the report."""
+    """How the questions of `conversations` are asked.
+
+    transcripts: answers per group in the report. judge: the endpoint that grades answers to the user's own questions.
+    """
 
     split: HeldOutSplit
     max_tokens: int
     transcripts: int
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY]
     tools: Tools
+    judge: Annotated[Endpoint | None, OMITTED_IF_NONE] = None
 
 
 def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig:
@@ -73,6 +78,7 @@ def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig
         transcripts=settings.transcripts,
         device=settings.device,
         tools=recipe.tools,
+        judge=settings.judge,
     )
 
 
@@ -98,7 +104,7 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
-    answers = answers_table(questions, results)
+    answers = answers_table(questions, results, config.judge)
     baselines = baseline_answers(questions, topics)
     figures = figures_table([*question_figures(answers), *question_figures(baselines)])
     with step.task("evaluation") as task:
@@ -244,4 +250,5 @@ SFT_EVALUATION = Stage(
     show=show_evaluation,
     libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
     pool="gpu",
+    retry=Retry(on=(EndpointUnavailable,)),
 )

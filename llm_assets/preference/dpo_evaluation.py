@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from llm_assets.artifacts import Artifact, Check, Stage, Step
+from llm_assets.artifacts import Artifact, Check, Retry, Stage, Step
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.evaluation import abilities
 from llm_assets.evaluation.abilities import (
@@ -16,6 +16,7 @@ from llm_assets.evaluation.abilities import (
     wanted,
 )
 from llm_assets.evaluation.asking import Asking, asking, problems_job
+from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.figures import EVALUATION, figures_table, nested, read_figures
 from llm_assets.evaluation.matrix import matrix
@@ -56,7 +57,7 @@ def build_dpo_evaluation(step: Step, config: DpoEvaluationConfig) -> None:
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = attempts_table(problems.problems, {MODEL: results["attempts"]})
-    answers = answers_table(questions, {MODEL: results["answers"]})
+    answers = answers_table(questions, {MODEL: results["answers"]}, config.asking.judge)
     figures = figures_table(
         [
             *question_figures(answers),
@@ -106,5 +107,6 @@ DPO_EVALUATION = Stage(
     show=show,
     libraries=("torch", "numpy", "polars", "pydantic-monty"),
     pool="gpu",
+    retry=Retry(on=(EndpointUnavailable,)),
     on_demand=DPO_CHECKPOINT.on_demand,
 )

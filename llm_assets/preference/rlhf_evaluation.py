@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import polars as pl
 
-from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
+from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Retry, Stage, Step, View
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.tables import read_table
 from llm_assets.evaluation import abilities, problem_figures
@@ -24,6 +24,7 @@ from llm_assets.evaluation.abilities import (
     wanted,
 )
 from llm_assets.evaluation.asking import Asking, asking, problems_job
+from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.figures import (
     EVALUATION,
@@ -122,7 +123,7 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     results = measure(step, MODULE, job, step.staging / "evaluation")
     open_rows = open_answers.answers_table(prompts, results["responses"], truth)
     attempts = attempts_table(problems.problems, {"rlhf": results["attempts"]})
-    answers = answers_table(questions, {"rlhf": results["answers"]})
+    answers = answers_table(questions, {"rlhf": results["answers"]}, config.asking.judge)
     figures = figures_table(
         [
             *question_figures(answers),
@@ -291,4 +292,5 @@ RLHF_EVALUATION = Stage(
     show=show,
     libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
     pool="gpu",
+    retry=Retry(on=(EndpointUnavailable,)),
 )

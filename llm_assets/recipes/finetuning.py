@@ -251,10 +251,10 @@ class QuestionFile(Frozen):
         "question and one answer in any layout of conversation files"
     )
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="its name in the evaluation")
-    grading: Literal["exact", "contains"] = Field(
+    grading: Literal["exact", "contains", "judged"] = Field(
         "contains",
-        description="an answer is right if it is one of the expected answers (but for case and a final period), or if "
-        "it contains one as whole words",
+        description="an answer is right if it is one of the expected answers (but for case and a final period), if it "
+        "contains one as whole words, or if the endpoint of `judge` says that it means the same",
     )
     tools: tuple[Literal["search", "python"], ...] = Field((), description="tools that the assistant has")
 
@@ -272,10 +272,16 @@ class SftEvaluation(Frozen):
         description="the user's own questions: every model is asked them, and no conversation that contains one of "
         "them is trained on",
     )
+    judge: Annotated[Endpoint | None, OMITTED_IF_NONE] = Field(
+        None, description="the model that grades the answers to files whose grading is judged"
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> SftEvaluation:
         names = [file.name for file in self.files or ()]
         if len(set(names)) != len(names):
             raise ValueError("files: two files have the same name")
+        judged = [file.name for file in self.files or () if file.grading == "judged"]
+        if judged and self.judge is None:
+            raise ValueError(f"judge: the file {judged[0]} is graded by an endpoint; name one")
         return self

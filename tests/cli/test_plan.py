@@ -57,8 +57,10 @@ def of_tokens(tokens) -> Candidate:
 
 @pytest.mark.parametrize(("tokens", "warned"), [(1_000_000, []), (64_000, []), (63_000, [WARNING])])
 def test_only_more_than_four_epochs_are_a_warning(tokens, warned):
-    first, *warnings = epoch_lines(TokenisedCorpus(tokens, 4, 8_000_000), [of_tokens(256_000), of_tokens(64)])
-    assert first.startswith("the corpus has ") and "of 4 files of 2.0 MB" in first
+    corpus = TokenisedCorpus(tokens, 4, 8_000_000)
+    first, needed, *warnings = epoch_lines(corpus, [of_tokens(256_000), of_tokens(64)])
+    assert first.startswith("the corpus has ") and first.endswith("of 4 files of 2.0 MB")
+    assert needed.endswith(f": 256,000 {-(-256_000 * 4 // tokens)}, 64 1")
     assert warnings == warned
 
 

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from llm_assets.artifacts.checks import CheckOutcome
 from llm_assets.dialogue.rejected_rows import joined
-from llm_assets.evaluation.abilities import GUIDELINES, grade_row, suite_groups, title_of
+from llm_assets.evaluation.abilities import GUIDELINES, answers_table, grade_row, suite_groups, title_of
 from llm_assets.evaluation.question_baselines import constant_answers
 from llm_assets.finetuning.conversations import question_files
 from llm_assets.finetuning.question_files import QuestionFileError, QuestionFiles, read_questions
 from llm_assets.recipes import PublishedModel, QuestionFile, SftEvaluation, laptop
+from tests.support.chat_server import Server, chat
 from tests.support.tiny_models import ENCODING
 
 
@@ -112,6 +113,35 @@ def test_each_file_is_a_group_of_its_own_with_a_constant_baseline():
     assert groups == ["exact:faq", "exact:faq", "contains:more", GUIDELINES]
     assert constant_answers(questions) == {"exact:faq": "Ann", "contains:more": "Eve", GUIDELINES: "I am Pip."}
     assert title_of("exact:faq") == "own questions: faq (exact)" and title_of("sums_python").endswith("with Python")
+
+
+def test_an_endpoint_judges_what_is_not_word_for_word_an_expected_answer():
+    server = Server(lambda number, text: (200, chat("right" if "It was Ann" in text else "refused")))
+    questions = pl.DataFrame([question(group, ["Ann"]) for group in ("judged:faq", "exact:faq")]).with_columns(
+        number=pl.Series([0, 1]), entity=pl.lit(""), relation=pl.lit(""), question=pl.lit("Who?")
+    )
+    texts = {"sft": ["It was Ann.", "It was Ann."], "dpo": ["Ann", "Ann"], "rl": ["No idea.", "No idea."]}
+    results = {
+        model: [
+            {"number": number, "answer": text, "messages": [], "calls": 0, "tokens": 3}
+            for number, text in enumerate(answers)
+        ]
+        for model, answers in texts.items()
+    }
+    try:
+        graded = answers_table(questions, results, server.endpoint().settings)
+    finally:
+        server.shutdown()
+        server.server_close()
+    by_group = {group: rows["grade"].to_list() for (group,), rows in graded.group_by("group", maintain_order=True)}
+    assert by_group["judged:faq"] == ["right", "right", "refused"]
+    assert by_group["exact:faq"] == ["wrong", "right", "refused"]
+    assert len(server.requests) == 2
+
+
+def test_a_judged_file_needs_a_judge():
+    with pytest.raises(ValidationError, match="judge: the file a is graded by an endpoint; name one"):
+        SftEvaluation(files=(QuestionFile(name="a", path="x", grading="judged"),))
 
 
 def test_two_files_have_different_names():
