@@ -173,7 +173,7 @@ def print_stages(console: Console, forecast: Forecast) -> None:
         )
 
 
-def add_row(table: Table, candidate: Candidate, device: str, processes: int, corpus: TokenisedCorpus | None) -> None:
+def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> None:
     """Add what the candidate takes, or that it does not fit. Raises ModelError for an unknown device."""
     shape = candidate.shape
     steps, sequences = candidate.pretraining.budget(shape)
