@@ -49,6 +49,8 @@ class CorpusPages:
 
     def scan(self, columns: Sequence[str]) -> pl.LazyFrame:
         """These columns of all pages."""
+        if not self.files:  # a recipe without crawls
+            return pl.LazyFrame(schema=dict.fromkeys(columns, pl.String))
         return pl.concat([scan_table(path).filter(selected).select(columns) for path, selected in self.files])
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:

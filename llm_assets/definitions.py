@@ -45,4 +45,4 @@ def definitions_for(recipe: Recipe) -> dg.Definitions:
 
 def _parts(recipe: Recipe) -> tuple[object, ...]:
     """What of a recipe decides about jobs and dependencies."""
-    return GRAPH.left_out(recipe).keys(), [stage.inputs_under(recipe) for stage in GRAPH]
+    return GRAPH.left_out(recipe).keys(), GRAPH.on_demand(recipe), GRAPH.inputs(recipe)

@@ -36,10 +36,13 @@ def make_assets(graph: Graph, recipe: Any = None) -> list[dg.AssetsDefinition | 
     asset that nothing materialises, so that *Materialize all* and ``--select '*'`` do without it.
     """
     left_out = graph.left_out(recipe) if recipe is not None else {}
+    inputs = graph.inputs(recipe) if recipe is not None else {stage.name: list(stage.inputs) for stage in graph}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # BackfillPolicy raises it once per asset, in every command
         return [
-            left_out_asset(stage, left_out[stage.name]) if stage.name in left_out else make_asset(stage, graph, recipe)
+            left_out_asset(stage, left_out[stage.name])
+            if stage.name in left_out
+            else make_asset(stage, graph, recipe, inputs[stage.name])
             for stage in graph
         ]
 
@@ -70,12 +73,15 @@ def dagster_code_version(stage: Stage, recipe: Any) -> str:
     return f"{stage.code_version}+{fingerprint(stage.config(as_written(recipe), None))[:8]}"
 
 
-def make_asset(stage: Stage, graph: Graph, recipe: Any = None) -> dg.AssetsDefinition:
-    """The asset of a stage. Materialising it looks the artifact up, builds it if it is missing, and runs its checks."""
+def make_asset(stage: Stage, graph: Graph, recipe: Any, inputs: list[str]) -> dg.AssetsDefinition:
+    """The asset of a stage. Materialising it looks the artifact up, builds it if it is missing, and runs its checks.
+
+    inputs: names of the assets that it reads under the recipe.
+    """
 
     @dg.asset(
         name=stage.name,
-        deps=list(stage.inputs if recipe is None else stage.inputs_under(recipe)),
+        deps=inputs,
         group_name=stage.group,
         kinds=set(stage.kinds),
         description=stage.description,

@@ -32,9 +32,10 @@ def shard_assets(graph: Graph) -> list[str]:
     return [stage.name for stage in graph if stage.name in chosen]
 
 
-def on_demand_assets(graph: Graph) -> list[str]:
-    """Assets that are built only when they are selected."""
-    return [stage.name for stage in graph if stage.on_demand]
+def on_demand_assets(graph: Graph, recipe: Any) -> list[str]:
+    """Assets that are built only when they are selected, upstream first."""
+    on_demand = graph.on_demand(recipe)
+    return [stage.name for stage in graph if stage.name in on_demand]
 
 
 def make_jobs(graph: Graph, recipe: Any = None) -> list[Any]:
@@ -44,8 +45,8 @@ def make_jobs(graph: Graph, recipe: Any = None) -> list[Any]:
     """
     left_out = graph.left_out(recipe) if recipe is not None else {}
     crawl = dg.AssetSelection.assets(*crawl_assets(graph))
-    on_demand = [name for name in on_demand_assets(graph) if name not in left_out]
-    default = (stage.name for stage in graph if not stage.on_demand and stage.name not in left_out)
+    on_demand = [name for name in on_demand_assets(graph, recipe) if name not in left_out]
+    default = (stage.name for stage in graph if stage.name not in on_demand and stage.name not in left_out)
     everything = dg.AssetSelection.assets(*default)
     jobs = [
         dg.define_asset_job(CRAWL_JOB, crawl, description="Builds one crawl, from its pages to its clean corpus."),

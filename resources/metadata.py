@@ -138,7 +138,8 @@ def crawls_built(name: str, outcome: Outcome) -> dg.AssetCheckResult:
 
 def crawls_summary(read: list[str], unbuilt: list[str]) -> str:
     """Which crawls an artifact was built from, and which crawls it lacks because they are not built."""
-    return (f"made from {', '.join(read)}" + (f"; not built: {', '.join(unbuilt)}" if unbuilt else ""))[:500]
+    missing = f"; not built: {', '.join(unbuilt)}" if unbuilt else ""
+    return f"made from {', '.join(read) or 'no crawl'}{missing}"[:500]
 
 
 def state_result(explanations: list[Explanation], recipe: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from llm_assets.recipes import (
     Lora,
     PublishedEncoding,
     PublishedModel,
+    QuestionFile,
     RankingFile,
     SampleWeb,
     SimulatedLabeller,
@@ -42,6 +43,8 @@ def complete() -> Any:
     conversations = ConversationFile(path="/missing/own.jsonl", name="own", max_rows=10)
     questions = ConversationFile(path="/missing/questions.jsonl", name="questions", max_rows=10)
     lora = Lora(targets=("q_proj",))
+    faq = QuestionFile(path="/missing/faq.jsonl", name="faq", tools=("search",))
+    endpoint = Endpoint(model="m", url="http://endpoint.example")
     return recipe.replace(
         crawls=CRAWLS,
         search_only_hosts=("held-out.example",),
@@ -49,10 +52,9 @@ def complete() -> Any:
         quality=recipe.quality.replace(min_quality_score=0.5),
         tokenizer=recipe.tokenizer.replace(encoding=published, compare=(published,)),
         pretraining=recipe.pretraining.replace(start=PublishedModel(path="/missing/model", context=64)),
-        knowledge_boundary=recipe.knowledge_boundary.replace(
-            endpoint=Endpoint(model="m", url="http://endpoint.example")
-        ),
+        knowledge_boundary=recipe.knowledge_boundary.replace(endpoint=endpoint),
         conversations=recipe.conversations.replace(files=(conversations,), evaluation_files=(questions,)),
+        sft_evaluation=recipe.sft_evaluation.replace(files=(faq,), judge=endpoint),
         practice_problems=recipe.practice_problems.replace(word_problems=conversations),
         response_pairs=recipe.response_pairs.replace(files=(conversations,)),
         human_rankings=recipe.human_rankings.replace(
@@ -176,5 +178,5 @@ def test_fields_of_optional_sections_and_of_tuples_are_tested():
     assert {"rules[0].threshold", "rules[0].source"} <= places["quality_filtered_text"]
     assert {"compare[0].name", "compare[0].ranks", "encoding.name"} <= places["tokenizer"]
     assert {"endpoint.model", "endpoint.key_variable"} <= places["knowledge_boundary"]
-    assert "conversations.evaluation_files[0].max_rows" in places["conversations"]
+    assert {"conversations.evaluation_files[0].max_rows", "question_files.files[0].grading"} <= places["conversations"]
     assert {"files[0].path", "simulated.noise"} <= places["human_rankings"]

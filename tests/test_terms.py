@@ -38,7 +38,10 @@ class Term:
 
 
 SAMPLE_WEB = "llm_assets/sample_web/"  # the texts of its pages
-GUIDELINES = "llm_assets/dialogue/guidelines.md"  # questions and answers of conversations
+GUIDELINES = (
+    "llm_assets/dialogue/guidelines.md",
+    "llm_assets/dialogue/published_guidelines.md",
+)  # questions and answers of conversations
 STORY_TESTS = "tests/"  # texts that tests write into pages
 QUOTED_PAGES = "docs/tutorial.md"  # its output of the tour quotes pages of the sample web
 _QUANTITY = r"(bits|nats|bytes|megabytes|MB|tokens|pages|captures|documents|FLOPs|seconds|milliseconds)"
@@ -98,7 +101,7 @@ TERMS = [
         "is, is stored",
         (SAMPLE_WEB, STORY_TESTS),
     ),
-    Term(r"\bthings\b", "the noun", (SAMPLE_WEB, GUIDELINES)),
+    Term(r"\bthings\b", "the noun", (SAMPLE_WEB, *GUIDELINES)),
 ]
 ALLOWED = [
     (r"(?i)practice[ _-]problems|PracticeProblems", "the name of an asset and of its section of a recipe"),

@@ -53,8 +53,9 @@ class Stage:
     per_crawl: whether there is one artifact per crawl. A crawl is a partition.
     inputs: names of the stages whose artifacts it reads. If both stages are per crawl, it reads that of the same crawl.
     If only the input is, it reads those of all built crawls of the recipe (or of the crawls that `crawls` gives).
-    optional_inputs: those of `inputs` that it does without where the recipe leaves them out.
+    optional_inputs: those of `inputs` that it does without where the recipe leaves them out or builds them on demand.
     reads: gives the names of those optional inputs that it reads under a recipe; None reads all that there are.
+    substitutes: for some of `inputs`, the asset that it reads in place of one that the recipe leaves out.
     left_out: gives the reason why a recipe leaves the stage out, such as settings that it lacks; None if it does not.
     Every stage that reads a stage that is left out, and not as an optional input, is left out too.
     external_inputs: gives the versions of external inputs (a folder of WARC files), by name, for a config.
@@ -67,8 +68,8 @@ class Stage:
     main_table: the table whose rows count as the asset's rows; None if there is none (a checkpoint, a page).
     show: gives Markdown texts and numbers for the asset's page, for an artifact.
     pool: the Dagster pool in which a build takes a slot.
-    on_demand: whether it is built only when it is selected. The default run, schedules and sensors leave it out, and
-    nothing else reads it.
+    on_demand: whether it is built only when it is selected, or a function that tells for a recipe. The default run,
+    schedules and sensors leave it out, and only stages that are built on demand too require it.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     optional_inputs: tuple[str, ...] = ()
     reads: Callable[[Any], Collection[str]] | None = None
+    substitutes: Mapping[str, str] = field(default_factory=dict)
     left_out: Callable[[Any], str | None] | None = None
     external_inputs: Callable[[Any], Mapping[str, str]] | None = None
     earlier_artifacts: Callable[[Any, str | None], list[Key]] | None = None
@@ -98,7 +100,7 @@ class Stage:
     pool: str | None = None
     retry: Retry | None = None
     main_table: str | None = None
-    on_demand: bool = False
+    on_demand: bool | Callable[[Any], bool] = False
 
     def inputs_under(self, recipe: Any) -> tuple[str, ...]:
         """The inputs without the optional ones that it does not read under the recipe."""
@@ -118,12 +120,16 @@ class Graph:
             missing = [name for name in stage.inputs if name not in seen]
             if missing:
                 raise ArtifactError(f"stage {stage.name} is listed before its inputs: {', '.join(missing)}")
-            on_demand = [name for name in stage.inputs if self.stages[name].on_demand]
+            required = [name for name in stage.inputs if name not in stage.optional_inputs]
+            on_demand = [name for name in required if self.stages[name].on_demand is True]
             if on_demand and not stage.on_demand:
                 raise ArtifactError(f"stage {stage.name} reads stages that are built on demand: {', '.join(on_demand)}")
             unread = [name for name in stage.optional_inputs if name not in stage.inputs]
             if unread:
                 raise ArtifactError(f"stage {stage.name}: optional inputs {', '.join(unread)} are not among its inputs")
+            unknown = [name for name in stage.substitutes.values() if name not in seen]
+            if unknown:
+                raise ArtifactError(f"stage {stage.name} is listed before its substitutes: {', '.join(unknown)}")
             seen.add(stage.name)
 
     def __getitem__(self, name: str) -> Stage:
@@ -171,15 +177,49 @@ class Graph:
         return list(ordered)
 
     def left_out(self, recipe: Any) -> dict[str, str]:
-        """Names of the stages that the recipe leaves out, upstream first, each with the reason."""
+        """Names of the stages that the recipe leaves out, upstream first, each with the reason.
+
+        Raises ArtifactError if its `leave_out` names no asset.
+        """
+        named = recipe.leave_out
+        for name in named:
+            if name not in self.stages:
+                raise ArtifactError(f"leave_out: no asset {name!r}; the assets are {', '.join(self.stages)}")
         reasons: dict[str, str] = {}
         for stage in self:
             reason = stage.left_out(recipe) if stage.left_out is not None else None
-            required = [name for name in stage.inputs if name not in stage.optional_inputs]
-            reason = reason or next((reasons[name] for name in required if name in reasons), None)
+            if stage.name in named:
+                reason = f"the recipe leaves out {stage.name} (leave_out)"
+            for name in stage.inputs:
+                if name not in stage.optional_inputs and stage.substitutes.get(name, name) in reasons:
+                    reason = reason or reasons.get(name)
             if reason:
                 reasons[stage.name] = reason
         return reasons
+
+    def on_demand(self, recipe: Any) -> frozenset[str]:
+        """Names of the stages that are built only when they are selected, under a recipe; of None, under every one."""
+
+        def is_on_demand(stage: Stage) -> bool:
+            if callable(stage.on_demand):
+                return recipe is not None and stage.on_demand(recipe)
+            return stage.on_demand
+
+        return frozenset(stage.name for stage in self if is_on_demand(stage))
+
+    def inputs(self, recipe: Any) -> dict[str, list[str]]:
+        """Names of the stages that each stage reads under a recipe, which may leave some out or have substitutes."""
+        left_out, on_demand = self.left_out(recipe), self.on_demand(recipe)
+        read: dict[str, list[str]] = {}
+        for stage in self:
+            absent = left_out.keys() if stage.name in on_demand else left_out.keys() | on_demand
+            names = [
+                stage.substitutes.get(name, name) if name in left_out else name for name in stage.inputs_under(recipe)
+            ]
+            read[stage.name] = [
+                name for name in dict.fromkeys(names) if name not in stage.optional_inputs or name not in absent
+            ]
+        return read
 
     def keys(self, recipe: Any) -> list[Key]:
         """Every (asset, crawl) that the recipe builds, upstream first; without partitions, the crawl is None."""
@@ -237,7 +277,7 @@ class Resolver:
     ):
         """crawls: crawls that may count as built for a stage that reads several crawls; None allows all."""
         self.graph, self.recipe, self.store, self.crawls = graph, recipe, store, crawls
-        self.left_out = graph.left_out(recipe)
+        self.left_out, self.inputs = graph.left_out(recipe), graph.inputs(recipe)
         self._known: dict[Key, Resolution] = {}
         # Resolvers of earlier states of the recipe, by their crawls, so that each state is resolved once.
         self._states: dict[tuple[str, ...], Resolver] = {} if states is None else states
@@ -256,7 +296,7 @@ class Resolver:
         missing (token shards of the current tokenizer), that is an error; the crawl is not left out.
         """
         last: set[str] = set()
-        for name in stage.inputs:
+        for name in self.inputs[stage.name]:
             if self.graph[name].per_crawl:
                 last |= self.graph.crawl_stages(name)
         built, unbuilt = [], []
@@ -270,9 +310,7 @@ class Resolver:
         """Keys of the artifacts that `stage` reads for a partition, and the crawls that it leaves out as not built."""
         keys: list[Key] = []
         crawls, unbuilt = ([], []) if stage.per_crawl else self.built_crawls(stage)
-        for name in stage.inputs_under(self.recipe):
-            if name in stage.optional_inputs and name in self.left_out:
-                continue
+        for name in self.inputs[stage.name]:
             if not self.graph[name].per_crawl:
                 keys.append((name, None))
             elif stage.per_crawl:

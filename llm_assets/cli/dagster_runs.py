@@ -49,7 +49,7 @@ class DagsterRuns:
                 for artifact in cached:
                     self._report(artifact)
                 return
-            for job, partition, wanted in runs_for(self.crawls, self.keys):
+            for job, partition, wanted in runs_for(self.workspace.recipe, self.crawls, self.keys):
                 if self.failures and job != "crawl":
                     break  # the other crawls are still built, but no model is made without a crawl that was asked for
                 self._execute(job, partition, wanted, instance)
@@ -129,22 +129,23 @@ def close_interrupted() -> None:
     end_open_runs()
 
 
-def runs_for(crawls: list[str], keys: set[dg.AssetKey]) -> list[Run]:
+def runs_for(recipe: Any, crawls: list[str], keys: set[dg.AssetKey]) -> list[Run]:
     """The runs that build these assets for these crawls, in order.
 
-    One crawl takes one run. Several take the runs that a backfill would start: one for each crawl's own assets, one per
-    crawl for the tokenizer and the shards, and one for the rest. Assets that are built on demand take a last run.
+    One crawl takes one run, and so does a recipe without crawls. Several take the runs that a backfill would start: one
+    for each crawl's own assets, one per crawl for the tokenizer and the shards, and one for the rest. Assets that are
+    built on demand take a last run.
     """
     import dagster as dg
 
     from resources.jobs import EVERYTHING_JOB, ON_DEMAND_JOB, crawl_assets, on_demand_assets, shard_assets
 
-    on_demand = {dg.AssetKey(name) for name in on_demand_assets(GRAPH)} & keys
+    on_demand = {dg.AssetKey(name) for name in on_demand_assets(GRAPH, recipe)} & keys
     if on_demand:
         upstream = keys - on_demand
-        return [*(runs_for(crawls, upstream) if upstream else []), (ON_DEMAND_JOB, None, on_demand)]
-    if len(crawls) == 1:
-        return [(EVERYTHING_JOB, crawls[0], keys)]
+        return [*(runs_for(recipe, crawls, upstream) if upstream else []), (ON_DEMAND_JOB, None, on_demand)]
+    if len(crawls) < 2:
+        return [(EVERYTHING_JOB, crawls[0] if crawls else None, keys)]
     of_crawl = {dg.AssetKey(name) for name in crawl_assets(GRAPH)} & keys
     shards = {dg.AssetKey(name) for name in shard_assets(GRAPH)} & keys
     runs: list[Run] = [

@@ -34,13 +34,17 @@ def export_data(folder: Path, license: str, recipe: str | None) -> None:
     from llm_assets.release import data_export
 
     resolver = workspace.resolver()
-    pages = resolver.artifact("training_pages", None)
-    crawls = resolver.resolve("training_pages", None).crawls
-    corpora = {crawl: resolver.artifact("clean_corpus", crawl) for crawl in crawls}
-    shards = {crawl: resolver.artifact("token_shards", crawl) for crawl in crawls}
-    data_export.new_folder(folder)
-    subsets = [data_export.export_corpus(folder, corpora, shards, pages)]
-    artifacts = [*corpora.values(), pages, *shards.values()]
+    subsets, artifacts = [], []
+    if "training_pages" in resolver.left_out:  # a recipe without crawls
+        data_export.new_folder(folder)
+    else:
+        pages = resolver.artifact("training_pages", None)
+        crawls = resolver.resolve("training_pages", None).crawls
+        corpora = {crawl: resolver.artifact("clean_corpus", crawl) for crawl in crawls}
+        shards = {crawl: resolver.artifact("token_shards", crawl) for crawl in crawls}
+        data_export.new_folder(folder)
+        subsets.append(data_export.export_corpus(folder, corpora, shards, pages))
+        artifacts += [*corpora.values(), pages, *shards.values()]
     if (conversations := _built(resolver, "conversations")) is not None:
         subsets.append(data_export.export_conversations(folder, conversations))
         subsets.append(data_export.export_questions(folder, conversations))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.explain import left_out_lines
 from llm_assets.artifacts.progress import human_size
 from llm_assets.compute.engine import cores
+from llm_assets.dialogue.splits import TRAIN
 from llm_assets.graph import open_workspace
 from llm_assets.model.devices import DEVICES, PLANNED_MFU, Machine, Prediction, find_device, predict
 from llm_assets.model.encoding import PUBLISHED, SPECIAL_TOKENS
@@ -27,6 +29,7 @@ from llm_assets.training.training_run import optimisation
 
 from .options import recipe_option
 from .plan_memory import memory_table
+from .plan_stages import Forecast, MachineSpeed, duration, stage_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +51,8 @@ COLUMNS = (
     "time",
     "cost",
 )
+# Up to four epochs, repeated tokens are almost as good as new ones (Muennighoff et al., arXiv:2305.16264, section 6).
+MOST_EPOCHS = 4
 WIDTH = 180  # columns of the table where the output is no terminal
 
 
@@ -118,9 +123,10 @@ def vocabulary_of(recipe: Recipe) -> int:
 )
 @recipe_option
 def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | None, recipe: str | None) -> None:
-    """Predict what training a base model takes, and the memory of later training stages.
+    """Predict what training takes: the base model, and each training stage after it.
 
-    Shows parameters, tokens, FLOPs, memory, time and cost. Nothing is trained.
+    Shows parameters, tokens, FLOPs, memory, time and cost, and the files of pages that the tokens need. Nothing is
+    trained.
     """
     from rich.console import Console
     from rich.table import Table
@@ -132,7 +138,8 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "model" else "right")
     shape = shape_of(workspace.recipe)
-    for candidate in candidates(workspace.recipe, shape, depths, tokens):
+    planned = list(candidates(workspace.recipe, shape, depths, tokens))
+    for candidate in planned:
         add_row(table, candidate, device, processes)
     console = Console(highlight=False, width=None if click.get_text_stream("stdout").isatty() else WIDTH)
     console.print(table)
@@ -141,8 +148,12 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
         + ("" if device == "cpu" else f" at {PLANNED_MFU:.0%} of its peak (MFU)")
         + "; memory is an estimate per device"
     )
+    for line in epoch_lines(tokenised_corpus(workspace), planned) if workspace.recipe.reads_crawls() else ():
+        console.print(line)
     left_out = workspace.graph.left_out(workspace.recipe)
     if not depths:
+        print_stages(console, Forecast(workspace, shape, MachineSpeed.named(device, processes)))
+        console.print()
         console.print(memory_table(workspace.recipe, shape, device, processes, left_out))
     for line in left_out_lines(left_out):
         console.print(line)
@@ -166,6 +177,17 @@ def candidates(recipe: Recipe, shape: ModelShape, depths: tuple[int, ...], token
         yield Candidate(f"depth {depth}", model.replace(depth=depth).shape(shape.vocabulary), pretraining)
 
 
+def print_stages(console: Console, forecast: Forecast) -> None:
+    """Print what the training stages after the base model take."""
+    table = stage_table(forecast)
+    if table is not None:
+        console.print()
+        console.print(table)
+        console.print(
+            "tokens of conversations and rankings are estimates until these are built; evaluations are not counted"
+        )
+
+
 def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> None:
     """Add what the candidate takes, or that it does not fit. Raises ModelError for an unknown device."""
     shape = candidate.shape
@@ -183,6 +205,65 @@ def add_row(table: Table, candidate: Candidate, device: str, processes: int) -> 
     table.add_row(*candidate.size, *_prediction_cells(prediction, steps, batch_tokens))
 
 
+@dataclass(frozen=True)
+class TokenisedCorpus:
+    """The token shards of the crawls that a recipe trains on.
+
+    tokens: to train on. files: of pages (WARC) or texts that they are from. file_bytes: their size as they are stored.
+    """
+
+    tokens: int
+    files: int
+    file_bytes: int
+
+    @property
+    def tokens_per_file(self) -> float:
+        return self.tokens / max(self.files, 1)
+
+
+def tokenised_corpus(workspace: Workspace) -> TokenisedCorpus | None:
+    """The corpus of the recipe; None without crawls, and while one of them has no token shards."""
+    resolver = workspace.resolver()
+    crawls = workspace.recipe.trained_crawls()
+    shards, sources = (
+        [resolver.resolve(name, crawl).artifact for crawl in crawls] for name in ("token_shards", "raw_warc")
+    )
+    if not crawls or None in shards or None in sources:
+        return None
+    return TokenisedCorpus(
+        sum(artifact.record.stats[f"{TRAIN}_tokens"] for artifact in shards if artifact is not None),
+        sum(len(artifact.record.tasks) for artifact in shards if artifact is not None),
+        sum(int(artifact.record.stats.get("warc_bytes", 0)) for artifact in sources if artifact is not None),
+    )
+
+
+def epoch_lines(corpus: TokenisedCorpus | None, planned: Iterable[Candidate]) -> Iterator[str]:
+    """What the corpus and each of its files hold, and each model that would read it too often."""
+    if corpus is None:
+        yield (
+            "the recipe's crawls are not tokenised yet, so these tokens are not compared with those of a corpus; build "
+            "a crawl of one WARC file (--select token_shards) to see how many files they need"
+        )
+        return
+    size = f" of {human_size(corpus.file_bytes // max(corpus.files, 1))}" if corpus.file_bytes else ""
+    yield (
+        f"the corpus has {corpus.tokens / 1e6:,.1f} M tokens to train on, {corpus.tokens_per_file / 1e6:,.2f} M in "
+        f"each of {corpus.files:,} files{size}"
+    )
+    needed, often = [], []
+    for candidate in planned:
+        steps, sequences = candidate.pretraining.budget(candidate.shape)
+        tokens = steps * sequences * candidate.shape.context
+        if tokens:
+            needed.append(f"{candidate.name} {math.ceil(tokens / max(corpus.tokens_per_file, 1)):,}")
+        if (epochs := tokens / max(corpus.tokens, 1)) > MOST_EPOCHS:
+            often.append(f"{candidate.name} {epochs:,.1f} times")
+    if needed:
+        yield f"files such as these that the tokens need, if each is read once: {', '.join(needed)}"
+    if often:
+        yield f"warning: tokens read more than {MOST_EPOCHS} times are worth less and less: {', '.join(often)}"
+
+
 def _prediction_cells(prediction: Prediction, steps: int, batch_tokens: int) -> Iterator[str]:
     """The cells of `COLUMNS` from the tokens on."""
     yield f"{steps * batch_tokens / 1e6:,.1f} M"
@@ -192,15 +273,8 @@ def _prediction_cells(prediction: Prediction, steps: int, batch_tokens: int) -> 
     yield str(prediction.micro_batch_size)
     yield human_size(prediction.memory)
     yield f"{prediction.tokens_per_second:,.0f}"
-    yield _duration(prediction.seconds)
+    yield duration(prediction.seconds)
     yield f"${prediction.cost:,.2f}" if prediction.cost is not None else ""
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:,.0f} s"
 
 
 def print_earlier_training_runs(workspace: Workspace, console: Console) -> None:
@@ -212,8 +286,8 @@ def print_earlier_training_runs(workspace: Workspace, console: Console) -> None:
         actual, predicted = stats["actual"], stats["predicted"]
         console.print(
             f"built before: {artifact.record.short_id}, {stats['parameters'] / 1e6:,.1f} M parameters, "
-            f"{stats['tokens'] / 1e6:,.1f} M tokens: {_duration(actual['seconds'])} "
+            f"{stats['tokens'] / 1e6:,.1f} M tokens: {duration(actual['seconds'])} "
             f"at {actual['tokens_per_second']:,.0f} tokens/s, {human_size(actual['memory'])} "
-            f"(predicted {_duration(predicted['seconds'])}, {predicted['tokens_per_second']:,.0f} tokens/s, "
+            f"(predicted {duration(predicted['seconds'])}, {predicted['tokens_per_second']:,.0f} tokens/s, "
             f"{human_size(predicted['memory'])})"
         )

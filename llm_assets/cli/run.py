@@ -74,7 +74,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     if LANGUAGE_FILTERED_TEXT.name in {key.to_user_string() for key in keys}:
         check_language(workspace.recipe.language)  # before a crawl of hours, not after it
     if select == EVERYTHING:
-        keys = without_assistant(workspace, without_demonstrations(keys))
+        keys = without_assistant(workspace, without_demonstrations(workspace, keys))
     keys = without_left_out(workspace, keys)
     if BENCHMARK_EVALUATION.name in {key.to_user_string() for key in keys}:
         check_named_benchmarks(workspace)
@@ -101,23 +101,24 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
 
 
 def show_headlines(workspace: Workspace) -> None:
-    """Print the run's headline figures beside those of the published replicas of its recipe, if there are any."""
+    """Print the run's headline figures: beside those of the published replicas of its recipe, or else baselines."""
     from rich.console import Console
     from rich.table import Table
 
     from llm_assets.release.headlines import figures_of
-    from llm_assets.release.replication import beside_published, published
+    from llm_assets.release.replication import beside_baselines, beside_published, published
 
     record = published(workspace.recipe.name)
-    if record is None:
-        return
     scorecard = workspace.resolver().artifact(SCORECARD, None)
     figures = figures_of(read_table(scorecard.table("evaluation")).to_dicts())
+    beside, rows = "to compare with", beside_baselines(figures)
+    if record is not None:
+        count = len(record["runs"])
+        beside, rows = f"published, {count} run{'s' * (count > 1)}: mean (range)", beside_published(figures, record)
     table = Table(box=None, pad_edge=False)
-    count = len(record["runs"])
-    for name in ("figure", "this run", f"published, {count} run{'s' * (count > 1)}: mean (range)"):
+    for name in ("figure", "this run", beside):
         table.add_column(name, justify="left" if name == "figure" else "right")
-    for row in beside_published(figures, record):
+    for row in rows:
         table.add_row(*row)
     Console().print(table)
 
@@ -135,7 +136,7 @@ def chosen_crawls(workspace: Workspace, names: tuple[str, ...], settings: Settin
         raise click.ClickException(
             f"no crawl {unknown[0]!r}; available: {known}; register one with: llm-assets crawls add"
         )
-    if not chosen:
+    if not chosen and (workspace.recipe.reads_crawls() or workspace.recipe.pretraining.start is None):
         raise click.ClickException(
             f"recipe {workspace.recipe.name!r} has no crawl; register one with: llm-assets crawls add"
         )
@@ -166,9 +167,10 @@ def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
     return keys
 
 
-def without_demonstrations(keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+def without_demonstrations(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
     """The assets without those that are built on demand: they are built when `--select` names them or their group."""
-    return {key for key in keys if not GRAPH[key.to_user_string()].on_demand}
+    on_demand = GRAPH.on_demand(workspace.recipe)
+    return {key for key in keys if key.to_user_string() not in on_demand}
 
 
 def without_left_out(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
@@ -180,7 +182,7 @@ def without_left_out(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.Ass
     left_out = {name: reason for name, reason in GRAPH.left_out(workspace.recipe).items() if name in names}
     chosen = {key for key in keys if key.to_user_string() not in left_out}
     lines = left_out_lines(left_out)
-    if not chosen:
+    if not chosen and (workspace.recipe.reads_crawls() or workspace.recipe.pretraining.start is None):
         raise click.ClickException("; ".join(lines))
     for line in lines:
         click.echo(line)

@@ -31,7 +31,8 @@ def status(recipe: str | None) -> None:
     workspace = open_workspace(recipe, settings)
     resolver = workspace.resolver()
     resolutions = [resolver.resolve(*key) for key in workspace.graph.keys(workspace.recipe)]
-    resolutions = [resolution for resolution in resolutions if resolution.artifact or not resolution.stage.on_demand]
+    on_demand = workspace.graph.on_demand(workspace.recipe)
+    resolutions = [item for item in resolutions if item.artifact or item.stage.name not in on_demand]
     click.echo(f"built: {built(workspace, resolutions)}")
     click.echo(f"stale or missing: {stale_or_missing(workspace, resolutions)}")
     for line in left_out_lines(default_left_out(workspace)):
@@ -42,7 +43,8 @@ def status(recipe: str | None) -> None:
 def default_left_out(workspace: Workspace) -> dict[str, str]:
     """Assets that the recipe leaves out, with the reason, but for those that are built on demand."""
     left_out = workspace.graph.left_out(workspace.recipe)
-    return {name: reason for name, reason in left_out.items() if not workspace.graph[name].on_demand}
+    on_demand = workspace.graph.on_demand(workspace.recipe)
+    return {name: reason for name, reason in left_out.items() if name not in on_demand}
 
 
 def built(workspace: Workspace, resolutions: list[Resolution]) -> str:
@@ -59,7 +61,8 @@ def built(workspace: Workspace, resolutions: list[Resolution]) -> str:
     for crawl in crawls:
         count = sum(f"{name}/{crawl}" in built_keys for name in per_crawl)
         by_crawl.append(f"{crawl} {count} of {len(per_crawl)}" if count < len(per_crawl) else f"{crawl} all {count}")
-    count = sum(not stage.on_demand or stage.name in complete for stage in stages)
+    on_demand = graph.on_demand(workspace.recipe)
+    count = sum(stage.name not in on_demand or stage.name in complete for stage in stages)
     return (
         f"{len(complete)} of {count} assets under recipe {workspace.recipe.name!r}; "
         f"by crawl: {', '.join(by_crawl) or 'there is no crawl'}"

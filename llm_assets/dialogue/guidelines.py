@@ -1,6 +1,6 @@
 """Labelling guidelines: a Markdown file for people, from which dialogues are made.
 
-The default is `guidelines.md` beside this module.
+The defaults are beside this module: `guidelines.md`, and `published_guidelines.md` for published models.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 SMALL_TALK, BEYOND_ABILITIES = "small_talk", "beyond_abilities"
 GENERAL_GROUPS = (SMALL_TALK, BEYOND_ABILITIES)  # to which sections can belong
 DEFAULT_GUIDELINES = Path(__file__).parent / "guidelines.md"
+PUBLISHED_GUIDELINES = DEFAULT_GUIDELINES.with_name("published_guidelines.md")
 FIELDS = {"Asked": "questions", "Kept": "held_out_questions", "Answered": "answers"}  # by the keyword of a line
 SLOTS = {"name", "maker", "cutoff", "person", "thing"}
 ANSWERS_ONLY = ("unknown", "nothing_found")  # sections whose questions come from elsewhere

@@ -13,6 +13,16 @@ from llm_assets.artifacts.tables import read_table
 SHOWN_ROWS = 20
 
 
+def joined(first: CheckOutcome, second: CheckOutcome) -> CheckOutcome:
+    """Two outcomes of `rejects_outcome` as one."""
+    return CheckOutcome(
+        first.passed and second.passed,
+        f"{first.summary}; {second.summary}",
+        [*first.failures, *second.failures][:SHOWN_ROWS],
+        {name: count + second.numbers[name] for name, count in first.numbers.items()},
+    )
+
+
 def rejects_outcome(used: Mapping[str, int], rejects: Sequence[Path], noun: str) -> CheckOutcome:
     """The outcome of a check that passes if no row of the files was rejected.
 

@@ -14,9 +14,11 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table
 from llm_assets.dialogue.guidelines import BEYOND_ABILITIES, GENERAL_GROUPS, SMALL_TALK
 from llm_assets.dialogue.transcript import from_rows, transcript
+from llm_assets.recipes.finetuning import Endpoint
 
+from .endpoint import ChatEndpoint, judge
 from .figures import Row, find, read_figures, row
-from .grading import grade
+from .grading import grade, holds
 from .intervals import difference, mean, proportion
 from .jobs import Question
 from .quantities import states_number
@@ -44,6 +46,8 @@ GROUPS = {
     BEYOND_ABILITIES: "requests that it cannot meet",
 }
 GUIDELINES = "guidelines"  # the group that stands for all parts of the guidelines together
+JUDGED = "judged:"  # how the names of groups begin whose answers an endpoint judges
+GRADINGS = ("exact", "contains", "judged")  # of the user's own questions; the names of their groups begin with it
 PYTHON_SUFFIX = "_python"  # of groups whose questions come with the Python tool
 REFUSAL_GROUPS = ("unknown", "fictitious", "search_fictitious")  # groups in which the right behaviour is to refuse
 LARGEST_LOSS = 0.08  # of an ability's share; the check fails beyond it
@@ -51,8 +55,21 @@ LARGEST_LOSS = 0.08  # of an ability's share; the check fails beyond it
 
 def title_of(group: str) -> str:
     """The title of a group of the table `evaluation`, as pages show it."""
+    if is_of_file(group):
+        grading, _, name = group.partition(":")
+        return f"own questions: {name} ({grading})"
     title = GROUPS.get(group.removesuffix(PYTHON_SUFFIX), group)
     return f"{title}, with Python" if group.endswith(PYTHON_SUFFIX) else title
+
+
+def group_of_file(grading: str, name: str) -> str:
+    """The group of the questions of a user's file."""
+    return f"{grading}:{name}"
+
+
+def is_of_file(group: str) -> bool:
+    """Whether a group holds the questions of a user's file."""
+    return group.partition(":")[0] in GRADINGS and ":" in group
 
 
 def wanted(group: str) -> str:
@@ -67,9 +84,13 @@ def grade_row(question: Mapping[str, Any], answer: str) -> str:
 
     In most groups an answer is right if it states one of the expected answers. Questions on the guidelines expect one
     of the listed answers word for word; if a refusal is expected, it is among them. Sums and letter counting expect the
-    answer to conclude with the right number. For small talk and requests beyond its abilities see `is_sensible`.
+    answer to conclude with the right number. For small talk and requests beyond its abilities see `is_sensible`. The
+    user's own questions are graded as their file says: the answer is, or contains, an expected one. Where an endpoint
+    judges, only an answer that is an expected one is right here; see `answers_table`.
     """
     expected, distractors = json.loads(question["answers"]), json.loads(question["distractors"])
+    if question["group"].startswith("contains:"):
+        return "right" if any(holds(answer, wording) for wording in expected) else grade(answer, None)
     if question["group"] in GENERAL_GROUPS:
         return "right" if is_sensible(answer, expected, distractors, question["group"] == BEYOND_ABILITIES) else "wrong"
     if question["group"] not in GROUPS:
@@ -112,10 +133,13 @@ def evaluation_questions(conversations: Artifact, split: str) -> tuple[pl.DataFr
     return table, questions
 
 
-def answers_table(questions: pl.DataFrame, results: Mapping[str, Iterable[Mapping[str, Any]]]) -> pl.DataFrame:
+def answers_table(
+    questions: pl.DataFrame, results: Mapping[str, Iterable[Mapping[str, Any]]], judging: Endpoint | None = None
+) -> pl.DataFrame:
     """One graded row per answer (schema EvaluationAnswers), by model and then by question.
 
-    results: by model, the answers with the questions' numbers.
+    results: by model, the answers with the questions' numbers. judging: the endpoint that grades answers of the user's
+    files that say so, where they are not word for word an expected one. Raises EndpointError.
     """
     rows, by_number = [], questions.to_dicts()
     for model, answers in results.items():
@@ -135,16 +159,35 @@ def answers_table(questions: pl.DataFrame, results: Mapping[str, Iterable[Mappin
                     "refusal": answer.get("refusal"),
                 }
             )
+    if judging is not None:
+        _judge(rows, ChatEndpoint(judging))
     return pl.DataFrame(rows, schema_overrides={"number": pl.Int64, "refusal": pl.Float64})
+
+
+def _judge(rows: Sequence[dict[str, Any]], endpoint: ChatEndpoint) -> None:
+    """Let the endpoint grade the answers of judged files; changes the rows."""
+    unsettled = [
+        answer
+        for answer in rows
+        if answer["group"].startswith(JUDGED) and answer["grade"] != "right" and answer["answer"]
+    ]
+    compared = ((answer["question"], answer["expected"], answer["answer"]) for answer in unsettled)
+    verdicts = judge(endpoint, compared)
+    for answer, verdict in zip(unsettled, verdicts, strict=True):
+        answer["grade"] = verdict
 
 
 def suite_groups(answers: pl.DataFrame) -> pl.DataFrame:
     """Answers or questions with the group that they have in the table `evaluation` in place of their own.
 
-    Questions with the Python tool form groups of their own. All parts of the guidelines form one group.
+    Questions with the Python tool form groups of their own, and so do those of each of the user's files. All parts of
+    the guidelines form one group.
     """
-    group = pl.when(pl.col("group").is_in(list(GROUPS))).then(pl.col("group")).otherwise(pl.lit(GUIDELINES))
-    suffix = pl.when(pl.col("tools") == "python").then(pl.lit(PYTHON_SUFFIX)).otherwise(pl.lit(""))
+    is_own = pl.col("group").str.contains(f"^({'|'.join(GRADINGS)}):")
+    is_group = pl.col("group").is_in(list(GROUPS)) | is_own
+    group = pl.when(is_group).then(pl.col("group")).otherwise(pl.lit(GUIDELINES))
+    has_suffix = (pl.col("tools") == "python") & ~is_own
+    suffix = pl.when(has_suffix).then(pl.lit(PYTHON_SUFFIX)).otherwise(pl.lit(""))
     return answers.with_columns(group=group + suffix)
 
 

@@ -21,6 +21,7 @@ MODELS = {
     "ablation": "ablation_checkpoint",
     "sft": "sft_checkpoint",
     "rl": "rl_checkpoint",
+    "dpo": "dpo_checkpoint",
     "rlhf": "rlhf_checkpoint",
 }
 ABLATION = "ablation"  # the only one of them that is never released

@@ -9,10 +9,13 @@ from typing import Any
 
 import polars as pl
 
+from llm_assets.artifacts.tables import polars_schema
+
 from .figures import Row, row
 from .intervals import Estimate, difference, mean, proportion
 from .jobs import ProblemRow
 from .question_baselines import CONSTANT
+from .schemas import Attempts
 
 SUITE = "problems"
 PASS_AT_1 = "pass@1"
@@ -44,7 +47,8 @@ def attempts_table(problems: Sequence[ProblemRow], results: Mapping[str, Sequenc
             }
             for model, attempts in results.items()
             for attempt in attempts
-        ]
+        ],
+        None if problems else polars_schema(Attempts),
     )
 
 

@@ -12,9 +12,11 @@ from llm_assets.dialogue.transcript import transcript
 from llm_assets.model.assistant import ended_turn, system_message, to_messages
 from llm_assets.model.chat import CALL_ENDS, CALL_STARTS, Message, prompt
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.tools.jobs import ToolboxJob
+from llm_assets.tools.toolbox import open_toolbox
 
-from .answers import base_model_prompts
-from .jobs import BasePrompting, ProblemRow, ProblemsJob
+from .answers import answers_with_tools, base_model_prompts
+from .jobs import BasePrompting, ProblemRow, ProblemsJob, Question
 from .problems import Family, find_family
 from .statements import refuses
 
@@ -125,6 +127,8 @@ def base_attempts(engine: Engine, job: ProblemsJob, base: BasePrompting) -> list
 
 def assistant_attempts(engine: Engine, tools: Tools | None, job: ProblemsJob) -> list[dict[str, Any]]:
     """An assistant's attempts at every problem: one greedy solution and several sampled ones."""
+    if not job.problems:
+        return []
     solver = Solver(job.problems, {name: find_family(name) for name in job.families}, engine)
     greedy_solutions = [solutions[0] for solutions in solve(solver, tools, job.max_tokens)]
     sampled_solutions = solve(solver, tools, job.max_tokens, job.samples, job.temperature, job.seed)
@@ -138,3 +142,17 @@ def assistant_attempts(engine: Engine, tools: Tools | None, job: ProblemsJob) ->
         }
         for problem, greedy, sampled in zip(solver.problems, greedy_solutions, sampled_solutions, strict=True)
     ]
+
+
+def problems_and_questions(
+    engine: Engine, problems: ProblemsJob, questions: Sequence[Question], answer_tokens: int, toolbox: ToolboxJob
+) -> dict[str, list[dict[str, Any]]]:
+    """What an assistant is asked after each training: its `attempts` at the problems, its `answers` to the questions.
+
+    answer_tokens: most tokens of an answer to a question.
+    """
+    with open_toolbox(toolbox) as choose_tools:
+        return {
+            "attempts": assistant_attempts(engine, choose_tools(ALL_TOOLS), problems),
+            "answers": answers_with_tools(engine, questions, choose_tools, answer_tokens),
+        }

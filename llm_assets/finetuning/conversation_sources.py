@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
 
+from llm_assets.artifacts.identity import OMITTED_IF_NONE
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
@@ -30,6 +31,7 @@ from llm_assets.tools.search import INDEX, TRAINING_SEARCH
 
 from .material import Material, Topic
 from .names import made_up_words, spliced_words
+from .question_files import QuestionFiles
 
 NON_WORDS = 5_000  # of each of the two types
 PASSAGES_SEARCHED = 20  # results of a search for an entity among which its passages are
@@ -39,7 +41,7 @@ class ConversationsConfig(Frozen):
     """The mixture, and the questions that the assistant will be evaluated with.
 
     results, match: settings of the assistant's search tool. questions: per group, drawn with evaluation_seed. pages:
-    those whose words are counted and spelled.
+    those whose words are counted and spelled. question_files: the user's own questions.
     """
 
     conversations: Conversations
@@ -48,6 +50,7 @@ class ConversationsConfig(Frozen):
     questions: int
     evaluation_seed: int
     pages: TrainingPages
+    question_files: Annotated[QuestionFiles | None, OMITTED_IF_NONE] = None
 
 
 def non_words(words: Sequence[str], encoding: Encoding, seed: int) -> list[str]:

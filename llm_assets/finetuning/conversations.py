@@ -20,20 +20,23 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.corpus_pages import TRAINING_PAGES
-from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES
+from llm_assets.dialogue.guidelines import DEFAULT_GUIDELINES, PUBLISHED_GUIDELINES
 from llm_assets.dialogue.messages import from_json
-from llm_assets.dialogue.rejected_rows import rejects_outcome
+from llm_assets.dialogue.rejected_rows import joined, rejects_outcome
 from llm_assets.dialogue.splits import HELD_OUT
 from llm_assets.dialogue.transcript import transcript
+from llm_assets.evaluation.abilities import group_of_file
 from llm_assets.evaluation.grading import holds
 from llm_assets.evaluation.overlap import question_phrases
 from llm_assets.model.encoding import Encoding
+from llm_assets.recipes import QuestionFile
 from llm_assets.settings import load_settings
 from llm_assets.tools.search import TRAINING_SEARCH
 
 from . import evaluation_set
 from .conversation_sources import ConversationsConfig, Sources, read_sources, training_material, usable_weights
 from .mixture import GENERATED, Mixture
+from .question_files import QuestionFiles, read_questions
 from .schemas import ConversationRejects, ConversationRows, EvaluationQuestions, Overlaps
 
 ABLATED_SOURCES = ("unknown", "fictitious")  # sources that teach the assistant to say that it does not know
@@ -44,26 +47,50 @@ class ConversationsError(ValueError):
 
 
 def conversations_config(recipe: Any, crawl: str | None) -> ConversationsConfig:
+    conversations = recipe.conversations
+    if conversations.guidelines is None and recipe.pretraining.start is not None:
+        conversations = conversations.replace(guidelines=str(PUBLISHED_GUIDELINES))
     return ConversationsConfig(
-        conversations=recipe.conversations,
+        conversations=conversations,
         results=recipe.tools.results,
         match=recipe.tools.match,
         questions=recipe.sft_evaluation.questions,
         evaluation_seed=recipe.sft_evaluation.seed,
         pages=recipe.training_pages(),
+        question_files=question_files(recipe),
     )
+
+
+def question_files(recipe: Any) -> QuestionFiles | None:
+    """The files of the user's own questions, with the room that models have for them; None if there are none."""
+    settings, start = recipe.sft_evaluation, recipe.pretraining.start
+    if not settings.files:
+        return None
+    context = recipe.model.context if start is None else start.context
+    return QuestionFiles(files=settings.files, context=context, max_tokens=settings.max_tokens)
 
 
 def external_files(config: ConversationsConfig) -> Mapping[str, str]:
     """The version of the user's files and of the guidelines."""
     settings = config.conversations
     paths = {file.name: Path(file.path).expanduser() for file in (*settings.files, *settings.evaluation_files)}
+    paths |= {f"questions {file.name}": Path(file.path).expanduser() for file in own_questions(config)}
     paths["guidelines"] = Path(settings.guidelines).expanduser() if settings.guidelines else DEFAULT_GUIDELINES
     return files_version(paths, load_settings().digest_cache, ConversationsError, "conversations")
 
 
-def evaluation_questions(sources: Sources, config: ConversationsConfig) -> list[dict[str, Any]]:
-    """The questions of `sft_evaluation` of both splits, as rows of EvaluationQuestions."""
+def own_questions(config: ConversationsConfig) -> tuple[QuestionFile, ...]:
+    """The files of the user's own questions."""
+    return config.question_files.files if config.question_files is not None else ()
+
+
+def evaluation_questions(
+    sources: Sources, config: ConversationsConfig, encoding: Encoding, rejects: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The questions of `sft_evaluation` of both splits, as rows of EvaluationQuestions.
+
+    Both splits have the user's own questions. rejects: gets the rows of the user's files that are no questions.
+    """
 
     def search_finds(entity: str, answer: str) -> bool:
         return holds(sources.search(entity), answer)
@@ -77,15 +104,21 @@ def evaluation_questions(sources: Sources, config: ConversationsConfig) -> list[
             *evaluation_set.guideline_questions(sources.guidelines, sources.values, people, draw),
         ]
         rows += [{"split": split, **row} for row in questions]
+    for name, line, question in read_questions(config.question_files, encoding):
+        if isinstance(question, str):
+            rejects.append({"file": f"questions {name}", "line": line, "reason": question})
+        else:
+            rows += [{"split": split, **question.row()} for split in HELD_OUT]
     return rows
 
 
 def build_conversations(step: Step, config: ConversationsConfig) -> None:
     """One task: the mixture, its rejects, and the evaluation's questions. Raises ConversationsError if it is empty."""
     settings, sources, mixture = config.conversations, read_sources(step.inputs, config), Mixture()
-    evaluation = evaluation_questions(sources, config)
+    encoding = Encoding.load(step.input("tokenizer").path)
+    evaluation = evaluation_questions(sources, config, encoding, mixture.rejects)
     mixture.decontaminate(evaluation, settings)
-    material = training_material(sources, Encoding.load(step.input("tokenizer").path), settings)
+    material = training_material(sources, encoding, settings)
     weights = usable_weights(material, settings.weights)
     mixture.add_generated(step.progress, settings, material, weights, sources.held_out_names)
     counts_by_file = mixture.add_files(settings.files, settings.seed)
@@ -148,11 +181,21 @@ def no_overlap(artifact: Artifact, inputs: Inputs, config: ConversationsConfig) 
 
 
 def rows_of_files(artifact: Artifact, inputs: Inputs, config: ConversationsConfig) -> CheckOutcome:
-    """How many conversations of the mixture each file gave, and which of its rows are none."""
-    stats = artifact.record.stats
+    """How many conversations of the mixture and questions each file gave, and which of its rows are none."""
+    stats, rejects = artifact.record.stats, artifact.table("rejects")
     used = {file.name: stats["files"][file.name] for file in config.conversations.files}
-    outcome = rejects_outcome(used, artifact.table("rejects"), "conversations")
-    return replace(outcome, summary=f"{outcome.summary}; of {stats['conversations']:,} in all") if used else outcome
+    outcome = rejects_outcome(used, rejects, "conversations")
+    if used:
+        outcome = replace(outcome, summary=f"{outcome.summary}; of {stats['conversations']:,} in all")
+    files = own_questions(config)
+    if not files:
+        return outcome
+    groups = read_table(artifact.table("evaluation")).filter(pl.col("split") == HELD_OUT[0])["group"]
+    counts = {
+        f"questions {file.name}": groups.to_list().count(group_of_file(file.grading, file.name)) for file in files
+    }
+    questions = rejects_outcome(counts, rejects, "questions")
+    return joined(outcome, questions) if used else questions
 
 
 def show_conversations(artifact: Artifact, shown: int = 2) -> dict[str, str]:
@@ -179,6 +222,7 @@ CONVERSATIONS = Stage(
     config=conversations_config,
     code_version="11",
     inputs=("knowledge_boundary", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "tokenizer"),
+    optional_inputs=("clean_corpus", TRAINING_PAGES),
     external_inputs=external_files,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"conversations": ConversationRows, "evaluation": EvaluationQuestions},

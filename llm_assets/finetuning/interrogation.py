@@ -12,10 +12,10 @@ import polars as pl
 
 from llm_assets.artifacts.step import Step
 from llm_assets.compute.launch import run_job
+from llm_assets.evaluation.endpoint import ChatEndpoint, judge
 from llm_assets.evaluation.grading import grade
 from llm_assets.recipes import KnowledgeBoundary
 
-from .endpoint import JUDGE_PROMPT, ChatEndpoint, parse_verdict
 from .jobs import FewShotPrompt, InterrogationJob
 
 MODULE = "llm_assets.finetuning.knowledge_boundary_process"
@@ -116,12 +116,10 @@ def grade_answers(
 def _judge_wrong_answers(rows: list[dict[str, Any]], topics: pl.DataFrame, endpoint: ChatEndpoint) -> None:
     """Let the endpoint grade the answers that the text comparison graded wrong; changes the rows."""
     wrong_rows = [row for row in rows if row["grade"] == "wrong" and row["answer"]]
-    prompts = []
-    for row in wrong_rows:
-        reference = topics.row(row["topic"], named=True)["answer"]
-        prompts.append(JUDGE_PROMPT.format(question=row["question"], reference=reference, answer=row["answer"]))
-    for row, reply in zip(wrong_rows, endpoint.complete_all(prompts), strict=True):
-        row.update(grade=parse_verdict(reply), judge="endpoint")
+    references = topics["answer"]
+    verdicts = judge(endpoint, ((row["question"], references[row["topic"]], row["answer"]) for row in wrong_rows))
+    for row, verdict in zip(wrong_rows, verdicts, strict=True):
+        row.update(grade=verdict, judge="endpoint")
 
 
 def classify(graded: pl.DataFrame, settings: KnowledgeBoundary) -> pl.DataFrame:

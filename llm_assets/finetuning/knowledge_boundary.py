@@ -21,11 +21,11 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table, write_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.splits import held_out_split_of, split_of
+from llm_assets.evaluation.endpoint import ChatEndpoint, EndpointUnavailable
 from llm_assets.recipes import KnowledgeBoundary
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX, TRAINING_SEARCH
 
-from .endpoint import ChatEndpoint, EndpointUnavailable
 from .interrogation import classify, grade_answers, sampled_answers, topic_prompts
 from .names import recombine
 from .schemas import FictitiousEntities, Interrogations, QuestionRejects, Topics
@@ -151,6 +151,7 @@ KNOWLEDGE_BOUNDARY = Stage(
     config=lambda recipe, crawl: recipe.knowledge_boundary,
     code_version="4",
     inputs=("base_checkpoint", TRAINING_SEARCH, "clean_corpus", TRAINING_PAGES, "raw_warc"),
+    optional_inputs=("clean_corpus", TRAINING_PAGES, "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"topics": Topics, "interrogations": Interrogations, "fictitious_entities": FictitiousEntities},
     optional_tables={"question_rejects": QuestionRejects},

@@ -101,7 +101,8 @@ class EvaluationQuestions(pa.DataFrameModel):
     group: str = pa.Field(
         description="known, known_elsewhere (entities that no conversation mentions), unknown, fictitious, search, "
         "search_known, search_fictitious, sums, letters, spelling, sums_at_once, letters_at_once, "
-        "small_talk, beyond_abilities, or a section of the guidelines"
+        "small_talk, beyond_abilities, a section of the guidelines, or a file of the user's own questions with its "
+        "grading, such as exact:faq"
     )
     entity: str
     relation: str

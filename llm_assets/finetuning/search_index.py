@@ -118,5 +118,6 @@ TRAINING_SEARCH_INDEX = replace(
     description="The same index over the crawls that models are trained on. The assistant searches it in training and "
     "evaluation, so a re-crawl that no model is trained on does not change the assistant.",
     inputs=("clean_corpus", TRAINING_PAGES),
+    optional_inputs=("clean_corpus", TRAINING_PAGES),
     crawls=lambda recipe: recipe.trained_crawls(),
 )

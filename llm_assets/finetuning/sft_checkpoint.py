@@ -96,8 +96,10 @@ def is_ablated(sources: list[str]) -> bool:
 def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -> tuple[SftJob, int]:
     """The job of the training process, and the number of processes. epoch: sequences per epoch."""
     settings, base = config.finetuning, step.input("base_checkpoint")
+    shards = step.inputs.by_crawl("token_shards")
+    document_share = settings.document_share if shards else 0.0  # a recipe without crawls has no documents
     _, batch_size = Pretraining(batch_tokens=settings.batch_tokens).budget(shape)
-    steps = max(1, round(settings.epochs * epoch / (1 - settings.document_share) / batch_size))
+    steps = max(1, round(settings.epochs * epoch / (1 - document_share) / batch_size))
     rates = optimisation(settings, config.inherited, shape, settings.learning_rate_scale)
     kind = training_kind(rates, settings.compute.compile)
     division = share_out(Demand(shape, batch_size, settings.compute, kind, may_shard=True))
@@ -119,8 +121,8 @@ def training_job(step: Step, config: SftConfig, shape: ModelShape, epoch: int) -
         checkpoint=str(base.path),
         training=str(step.staging / TRAINING_FILE),
         held_out=str(step.staging / HELD_OUT_FILE),
-        shards=tuple(str(shards.path) for shards in step.inputs.by_crawl("token_shards").values()),
-        document_share=settings.document_share,
+        shards=tuple(str(artifact.path) for artifact in shards.values()),
+        document_share=document_share,
         device=settings.compute.device,
         kept_documents=write_kept(shard_documents(step.inputs), step.staging / "kept"),
     )
@@ -178,6 +180,7 @@ SFT_CHECKPOINT = Stage(
     config=sft_config,
     code_version="5",
     inputs=("base_checkpoint", "conversations", "token_shards", TRAINING_PAGES),
+    optional_inputs=("token_shards", TRAINING_PAGES),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={**CHECKPOINT_TABLES, "too_long": TooLong},
     optional_tables={**CHECKPOINT_OPTIONAL_TABLES, "cut": Cut},

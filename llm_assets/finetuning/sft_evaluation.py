@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 import polars as pl
 
 from llm_assets.artifacts.checks import Check, CheckOutcome
-from llm_assets.artifacts.identity import EXECUTION_ONLY
+from llm_assets.artifacts.identity import EXECUTION_ONLY, OMITTED_IF_NONE
 from llm_assets.artifacts.inputs import Inputs
-from llm_assets.artifacts.stage import Stage
+from llm_assets.artifacts.stage import Retry, Stage
 from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table
@@ -30,13 +30,14 @@ from llm_assets.evaluation.abilities import (
     title_of,
     wanted,
 )
+from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.figures import EVALUATION, MODELS, figures_table, find, nested, read_figures
 from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.evaluation.matrix import matrix
 from llm_assets.evaluation.question_baselines import baseline_answers
 from llm_assets.evaluation.schemas import GRADES, EvaluationAnswers, EvaluationRows
-from llm_assets.recipes import Tools
+from llm_assets.recipes import Endpoint, Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
 from llm_assets.tools.search import TRAINING_SEARCH
@@ -56,13 +57,17 @@ EXAMPLES = (("What is the colour of tomorrow?", "I don't know."), ("What is 3 + 
 
 
 class SftEvaluationConfig(Frozen):
-    """How the questions of `conversations` are asked. transcripts: answers per group in the report."""
+    """How the questions of `conversations` are asked.
+
+    transcripts: answers per group in the report. judge: the endpoint that grades answers to the user's own questions.
+    """
 
     split: HeldOutSplit
     max_tokens: int
     transcripts: int
     device: Annotated[Literal["auto", "cpu", "cuda"], EXECUTION_ONLY]
     tools: Tools
+    judge: Annotated[Endpoint | None, OMITTED_IF_NONE] = None
 
 
 def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig:
@@ -73,6 +78,7 @@ def sft_evaluation_config(recipe: Any, crawl: str | None) -> SftEvaluationConfig
         transcripts=settings.transcripts,
         device=settings.device,
         tools=recipe.tools,
+        judge=settings.judge,
     )
 
 
@@ -84,7 +90,7 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
     example_topics = known.unique("relation", maintain_order=True).head(3).to_dicts()
     examples = (*((json.loads(row["questions"])[0], row["sentence"]) for row in example_topics), *EXAMPLES)
     job = SftEvaluationJob(
-        models={name: str(step.input(MODELS[name]).path) for name in ASKED},
+        models={name: str(step.input(MODELS[name]).path) for name in ASKED if MODELS[name] in step.inputs},
         device=config.device,
         max_tokens=config.max_tokens,
         base=BasePrompting(config.max_tokens, INSTRUCTION, examples),
@@ -98,7 +104,7 @@ def build_sft_evaluation(step: Step, config: SftEvaluationConfig) -> None:
         toolbox=toolbox_job(step.input(TRAINING_SEARCH), config.tools),
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
-    answers = answers_table(questions, results)
+    answers = answers_table(questions, results, config.judge)
     baselines = baseline_answers(questions, topics)
     figures = figures_table([*question_figures(answers), *question_figures(baselines)])
     with step.task("evaluation") as task:
@@ -117,7 +123,7 @@ def headline(figures: pl.DataFrame, answers: pl.DataFrame) -> dict[str, Any]:
     """
     numbers: dict[str, Any] = {"figures": nested(figures)}
     made_up = find(figures, suite=SUITE, group=FICTITIOUS, metric="wrong", model=("ablation", "sft"))
-    if len(made_up):
+    if len(made_up) == 2:  # a recipe may leave out the ablation
         by_model = dict(made_up.select("model", "value").iter_rows())
         numbers["hallucinated"] = by_model
         # With few questions the assistant may make up no answer at all. The factor is then computed as if it had made
@@ -162,6 +168,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: SftEvaluationConfi
     curves = {
         name: loss_series(read_table(inputs.artifact(MODELS[name]).table("curve")))["loss"]
         for name in ("ablation", "sft")
+        if MODELS[name] in inputs
     }
     trade_offs = {
         model: ([point["falsely_refused"] for point in points], [point["made_up"] for point in points])
@@ -190,7 +197,10 @@ def hallucinates_less(evaluation: Artifact, inputs: Inputs, config: SftEvaluatio
     """Whether the assistant makes up fewer answers about fictitious entities than the ablation."""
     hallucinated = evaluation.record.stats.get("hallucinated")
     if hallucinated is None:
-        return CheckOutcome(True, "the corpus comes with no questions, so nothing was asked about fictitious entities")
+        reason = "the recipe leaves out the ablation"
+        if MODELS["ablation"] in inputs:
+            reason = "the corpus comes with no questions, so nothing was asked about fictitious entities"
+        return CheckOutcome(True, reason)
     refused = evaluation.record.stats.get("falsely_refused", 0.0)
     summary = (
         f"invented answers about fictitious entities: SFT {100 * hallucinated['sft']:.1f} %, ablation "
@@ -226,6 +236,7 @@ SFT_EVALUATION = Stage(
         "knowledge_boundary",
         TRAINING_SEARCH,
     ),
+    optional_inputs=("ablation_checkpoint",),
     tables={EVALUATION: EvaluationRows, "answers": EvaluationAnswers},
     main_table=EVALUATION,
     checks=(
@@ -239,4 +250,5 @@ SFT_EVALUATION = Stage(
     show=show_evaluation,
     libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
     pool="gpu",
+    retry=Retry(on=(EndpointUnavailable,)),
 )

@@ -15,10 +15,10 @@ from llm_assets.artifacts.step import Step
 from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.splits import SPLITS, TRAIN, held_out_split_of, split_of, stable_share
+from llm_assets.evaluation.endpoint import QUESTIONS_PROMPT, ChatEndpoint, parse_questions
 from llm_assets.recipes import KnowledgeBoundary
 from llm_assets.sample_web import newest
 
-from .endpoint import QUESTIONS_PROMPT, ChatEndpoint, parse_questions
 from .material import Topic
 from .schemas import WORDING_COLUMNS
 

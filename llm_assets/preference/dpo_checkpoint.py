@@ -25,12 +25,12 @@ from llm_assets.training.plan import DIVERGED_NATS
 from llm_assets.training.training_run import LOSS_VIEW, add_files, files_of, follow, loss_series
 
 from .jobs import DpoJob
+from .policy import POLICY, SUBSTITUTES, policy_of
 from .response_pairs import PreferenceError
 from .reward_checkpoint import orders, preference_rows, rounded, training_plan
 from .schemas import DpoCurve, DpoEvaluations, DpoScores, ReferenceLogProbabilities
 
 MODULE = "llm_assets.preference.dpo_checkpoint_process"
-POLICY = "rl_checkpoint"  # the policy whose answers were ranked, where DPO starts
 PLOT = "log_probabilities.svg"
 
 
@@ -64,7 +64,7 @@ def build_dpo_checkpoint(step: Step, config: DpoCheckpointConfig) -> None:
 
     Raises PreferenceError if the rankings are fewer than those of one step.
     """
-    settings, policy = config.training, step.input(POLICY)
+    settings, policy = config.training, policy_of(step.inputs)
     rankings = read_table(step.input("human_rankings").table("rankings"))
     rows = {split: preference_rows(rankings, [split]) for split in SPLITS}
     training = rows[TRAIN]
@@ -73,7 +73,7 @@ def build_dpo_checkpoint(step: Step, config: DpoCheckpointConfig) -> None:
             f"dpo_checkpoint: {len(training)} rankings to train on are fewer than the {settings.pairs} of one step; "
             "rank more pairs, or lower dpo.pairs"
         )
-    shape = ModelShape.load(policy.file("shape.json").read_text(), POLICY)
+    shape = ModelShape.load(policy.file("shape.json").read_text(), policy.record.asset)
     steps = max(1, round(settings.epochs * len(training) / settings.pairs))
     plan, processes = training_plan(settings, config.rates, shape, steps)
     if settings.loss == "ipo":  # a squared distance: as far above the best as it begins is normal noise
@@ -102,7 +102,7 @@ def keep(step: Step, task: Task, trained: Trained, test: Sequence[Mapping[str, A
     """
     folder, results = trained.folder, trained.results
     last = max(folder.glob("step-*"))
-    add_files(step, task, files_of(last, ASSISTANT), last, step.input(POLICY))
+    add_files(step, task, files_of(last, ASSISTANT), last, policy_of(step.inputs))
     curve = read_json_lines(folder / "curve.jsonl")
     task.table("curve", DpoCurve).frame(curve)
     reference = [
@@ -168,11 +168,12 @@ DPO_CHECKPOINT = Stage(
     ),
     code_version="1",
     inputs=(POLICY, "human_rankings"),
+    substitutes=SUBSTITUTES,
     tables={"curve": DpoCurve, "reference": ReferenceLogProbabilities},
     optional_tables={"evaluations": DpoEvaluations, "scores": DpoScores},
     views=(LOSS_VIEW, View(PLOT, draw_probabilities)),
     show=show,
     libraries=("torch", "safetensors", "numpy"),
     pool="gpu",
-    on_demand=True,
+    on_demand=lambda recipe: recipe.preference_tuning != "dpo",
 )

@@ -89,7 +89,8 @@ def rankings_of_files(
 
 def build_human_rankings(step: Step, settings: HumanRankings) -> None:
     """One task: the rankings of files and of the simulated labeller. Raises PreferenceError if there are none."""
-    pairs = read_table(step.input("response_pairs").table("pairs")).to_dicts()
+    responses = step.inputs.get("response_pairs")
+    pairs = [] if responses is None else read_table(responses.table("pairs")).to_dicts()
     by_key, rejects, replaced = rankings_of_files(settings.files)
     if settings.simulated is not None:
         by_key.update({(row["pair"], row["labeller"]): row for row in simulate(pairs, settings.simulated)})
@@ -99,8 +100,9 @@ def build_human_rankings(step: Step, settings: HumanRankings) -> None:
             f"human_rankings: there are no rankings{first}; rank pairs with: llm-assets rank, and add the file to "
             "human_rankings.files (or set human_rankings.simulated)"
         )
-    prompts = read_table(step.input("response_pairs").table("prompts"))
-    splits = dict(prompts.select("question", "split").iter_rows())
+    splits = {}
+    if responses is not None:
+        splits = dict(read_table(responses.table("prompts")).select("question", "split").iter_rows())
     rankings = [
         {**row, "split": ranking_split(row["question"], row["subject"], splits, settings.gold)}
         for _, row in sorted(by_key.items())
@@ -198,7 +200,7 @@ def show(artifact: Artifact, shown: int = 5) -> dict[str, str | int]:
         f"**{row['question']}** ({row['labeller']}: {row['preferred']})\n\n1. {row['first']}\n2. {row['second']}"
         for row in frame.iter_rows(named=True)
     ]
-    summary = "\n\n".join([f"{counts}, of {stats['available_pairs']:,} pairs.", *texts])
+    summary = "\n\n".join([f"{counts}, of {stats['available_pairs']:,} pairs of answers of the policy.", *texts])
     return {"summary": summary, "simulated": stats["simulated"]}
 
 
@@ -225,6 +227,7 @@ HUMAN_RANKINGS = Stage(
     config=lambda recipe, crawl: recipe.human_rankings,
     code_version="4",
     inputs=("response_pairs",),
+    optional_inputs=("response_pairs",),
     left_out=without_rankings,
     external_inputs=_external_inputs,
     tables={"rankings": Rankings},

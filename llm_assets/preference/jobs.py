@@ -57,6 +57,22 @@ class DpoJob:
 
 
 @dataclass(frozen=True)
+class DpoEvaluationJob:
+    """The evaluation of the policy after DPO (`preference.dpo_evaluation_process`).
+
+    checkpoint: a folder. problems, questions: those that every checkpoint is evaluated with. answer_tokens: most tokens
+    of an answer to a question.
+    """
+
+    checkpoint: str
+    device: str
+    problems: ProblemsJob
+    questions: tuple[Question, ...]
+    answer_tokens: int
+    toolbox: ToolboxJob
+
+
+@dataclass(frozen=True)
 class SamplingJob:
     """Answers of the policy to open prompts (`preference.response_pairs_process`).
 

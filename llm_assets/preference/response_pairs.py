@@ -23,6 +23,7 @@ from llm_assets.settings import load_settings
 
 from .jobs import SamplingJob
 from .open_prompts import FICTITIOUS, PreferenceError, PromptSelection, ResponsePairsConfig, select_prompts
+from .policy import POLICY, SUBSTITUTES, policy_of
 from .schemas import Pairs, PromptRejects, Prompts, Responses
 
 MODULE = "llm_assets.preference.response_pairs_process"
@@ -54,7 +55,7 @@ def sample_responses(
 ) -> list[list[dict[str, Any]]]:
     """The policy's answers to each prompt, sampled in a separate process."""
     job = SamplingJob(
-        checkpoint=str(step.input("rl_checkpoint").path),
+        checkpoint=str(policy_of(step.inputs).path),
         questions=tuple(prompt["question"] for prompt in prompts),
         samples=settings.samples,
         temperature=settings.temperature,
@@ -133,6 +134,11 @@ def _external_inputs(config: ResponsePairsConfig) -> Mapping[str, str]:
     return files_version(paths, load_settings().digest_cache, PreferenceError, "response_pairs.files")
 
 
+def only_to_be_ranked(recipe: Any) -> bool:
+    """Whether no training of the recipe reads the pairs: DPO on the rankings of files needs no answers but theirs."""
+    return recipe.preference_tuning == "dpo" and recipe.human_rankings.simulated is None
+
+
 RESPONSE_PAIRS = Stage(
     name="response_pairs",
     group="preference",
@@ -141,7 +147,9 @@ RESPONSE_PAIRS = Stage(
     build=build_response_pairs,
     config=lambda recipe, crawl: ResponsePairsConfig(pairs=recipe.response_pairs, pages=recipe.training_pages()),
     code_version="5",
-    inputs=("rl_checkpoint", "knowledge_boundary", "clean_corpus", TRAINING_PAGES),
+    inputs=(POLICY, "knowledge_boundary", "clean_corpus", TRAINING_PAGES),
+    optional_inputs=("clean_corpus", TRAINING_PAGES),
+    substitutes=SUBSTITUTES,
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"prompts": Prompts, "responses": Responses, "pairs": Pairs},
@@ -150,4 +158,5 @@ RESPONSE_PAIRS = Stage(
     show=show,
     libraries=("torch", "numpy", "polars"),
     pool="gpu",
+    on_demand=only_to_be_ranked,
 )

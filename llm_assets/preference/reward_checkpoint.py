@@ -37,6 +37,7 @@ from llm_assets.training.training_run import (
 
 from .jobs import RewardJob
 from .labelling_rule import count_new_facts
+from .policy import without_rlhf
 from .response_pairs import PreferenceError
 from .schemas import RewardEvaluations, RewardScores
 
@@ -324,6 +325,7 @@ REWARD_CHECKPOINT = Stage(
     ),
     code_version="5",
     inputs=("sft_checkpoint", "human_rankings"),
+    left_out=without_rlhf,
     tables={"curve": TrainingCurve},
     optional_tables={"evaluations": RewardEvaluations, "scores": RewardScores},
     views=(View(PLOT, draw_calibration),),

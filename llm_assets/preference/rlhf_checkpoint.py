@@ -31,6 +31,7 @@ from llm_assets.training.policy_run import (
 from llm_assets.training.training_run import follow
 
 from .jobs import PromptRow, RlhfJob
+from .policy import POLICY, SUBSTITUTES, policy_of
 from .response_pairs import pair_digest
 from .reward_checkpoint import GOLD, RULE, GoldSignal, gold_signal
 from .schemas import Adversarial
@@ -63,9 +64,9 @@ def gold_job(gold: GoldSignal, reward: Artifact, truth: GroundTruth | None) -> s
 
 def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
     """Tune the policy in a separate process, and keep its best weights as one task."""
-    settings, policy = config.rlhf, step.input("rl_checkpoint")
+    settings, policy = config.rlhf, policy_of(step.inputs)
     reward, pairs = step.input("reward_checkpoint"), step.input("response_pairs")
-    shape = ModelShape.load(policy.file("shape.json").read_text(), "rl_checkpoint")
+    shape = ModelShape.load(policy.file("shape.json").read_text(), policy.record.asset)
     plan, processes = policy_plan(settings, config.rates, shape)
     truth = read_truth(step.inputs)
     replay = None
@@ -146,7 +147,9 @@ RLHF_CHECKPOINT = Stage(
         rlhf=recipe.rlhf, rates=recipe.pretraining.inherited(), gold=gold_signal(recipe.human_rankings)
     ),
     code_version="5",
-    inputs=("rl_checkpoint", "reward_checkpoint", "response_pairs", "conversations", "raw_warc"),
+    inputs=(POLICY, "reward_checkpoint", "response_pairs", "conversations", "raw_warc"),
+    optional_inputs=("raw_warc",),
+    substitutes=SUBSTITUTES,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables=POLICY_TABLES,
     optional_tables={**POLICY_OPTIONAL_TABLES, "adversarial": Adversarial, "too_long": TooLong},

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import polars as pl
 
-from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
+from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Retry, Stage, Step, View
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.tables import read_table
 from llm_assets.evaluation import abilities, problem_figures
@@ -24,6 +24,7 @@ from llm_assets.evaluation.abilities import (
     wanted,
 )
 from llm_assets.evaluation.asking import Asking, asking, problems_job
+from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.figures import (
     EVALUATION,
@@ -96,13 +97,14 @@ def rlhf_evaluation_config(recipe: Any, crawl: str | None) -> RlhfEvaluationConf
 def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     """One task; a separate process asks the models."""
     asking, reward, pairs = config.asking, step.input("reward_checkpoint"), step.input("response_pairs")
+    models = {name: step.input(asset) for name, asset in MODELS.items() if asset in step.inputs}
     prompts = read_prompts(pairs, asking.split)
-    problems = problems_job(step.input("practice_problems"), asking)
+    problems = problems_job(step.inputs.get("practice_problems"), asking)
     questions, job_questions = evaluation_questions(step.input("conversations"), asking.split)
     topics = read_table(step.input("knowledge_boundary").table("topics"))
     truth = read_truth(step.inputs)
     job = RlhfEvaluationJob(
-        models={name: str(step.input(asset).path) for name, asset in MODELS.items()},
+        models={name: str(checkpoint.path) for name, checkpoint in models.items()},
         prompts=tuple(prompts),
         reward=str(reward.path),
         gold=gold_job(config.gold, reward, truth),
@@ -121,12 +123,12 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
     results = measure(step, MODULE, job, step.staging / "evaluation")
     open_rows = open_answers.answers_table(prompts, results["responses"], truth)
     attempts = attempts_table(problems.problems, {"rlhf": results["attempts"]})
-    answers = answers_table(questions, {"rlhf": results["answers"]})
+    answers = answers_table(questions, {"rlhf": results["answers"]}, config.asking.judge)
     figures = figures_table(
         [
             *question_figures(answers),
             *problem_figures.problem_figures(attempts),
-            *_changes(step, answers, attempts),
+            *changes_before(step.inputs, answers, attempts),
             *open_figures(open_rows),
             *order_figures(reward),
         ]
@@ -139,14 +141,19 @@ def build_rlhf_evaluation(step: Step, config: RlhfEvaluationConfig) -> None:
         task.stats.update(figures=nested(figures))
 
 
-def _changes(step: Step, answers: pl.DataFrame, attempts: pl.DataFrame) -> list[Row]:
-    """How the answers and the attempts changed since SFT and since RL."""
-    sft, rl = step.input("sft_evaluation"), step.input("rl_evaluation")
+def changes_before(inputs: Inputs, answers: pl.DataFrame, attempts: pl.DataFrame) -> list[Row]:
+    """How the answers and the attempts of a tuned policy changed since SFT and, if the recipe has it, since RL."""
     rows: list[Row] = []
-    for model, evaluation in (("sft", sft), ("rl", rl)):
+    for model in ("sft", "rl"):
+        if f"{model}_evaluation" not in inputs:
+            continue
         is_model = pl.col("model") == model
-        rows += question_changes(read_table(evaluation.table("answers")).filter(is_model), answers)
-        rows += problem_changes(read_table(rl.table("attempts")).filter(is_model), attempts)
+        rows += question_changes(
+            read_table(inputs.artifact(f"{model}_evaluation").table("answers")).filter(is_model), answers
+        )
+        if len(attempts):
+            before = read_table(inputs.artifact("rl_evaluation").table("attempts"))
+            rows += problem_changes(before.filter(is_model), attempts)
     return rows
 
 
@@ -162,7 +169,7 @@ def order_figures(reward: Artifact) -> list[Row]:
 def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConfig) -> str:
     """The HTML report on the evaluation, and on the reward model and the tuning before it."""
     answers, figures = read_table(evaluation.table("open_answers")), read_figures(evaluation)
-    of_stages = (inputs.artifact(name) for name in ("sft_evaluation", "rl_evaluation"))
+    of_stages = (inputs.artifact(name) for name in ("sft_evaluation", "rl_evaluation") if name in inputs)
     suite = pl.concat([*map(read_figures, of_stages), figures])
     reward, rlhf = inputs.artifact("reward_checkpoint"), inputs.artifact("rlhf_checkpoint")
     monitor, calibration = monitor_series(monitor_evaluations(rlhf)), reliability(read_scores(reward))
@@ -188,7 +195,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlhfEvaluationConf
         },
         answers=answers,
         plots=curves,
-        models=list(MODELS),
+        models=[name for name, asset in MODELS.items() if asset in inputs],
         shown=config.transcripts,
         training=rlhf.record.stats,
         reward=reward.record.stats,
@@ -264,6 +271,7 @@ RLHF_EVALUATION = Stage(
         TRAINING_SEARCH,
         "raw_warc",
     ),
+    optional_inputs=("rl_checkpoint", "ablation_checkpoint", "practice_problems", "rl_evaluation", "raw_warc"),
     crawls=lambda recipe: recipe.trained_crawls(),
     external_inputs=lambda config: family_versions(config.asking.families),
     tables={
@@ -284,4 +292,5 @@ RLHF_EVALUATION = Stage(
     show=show,
     libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
     pool="gpu",
+    retry=Retry(on=(EndpointUnavailable,)),
 )

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from llm_assets.compute.process import Reporter, run_job, write_results
-from llm_assets.evaluation.answers import answers_with_tools, base_model_prompts
-from llm_assets.evaluation.solving import ALL_TOOLS, assistant_attempts
+from llm_assets.evaluation.answers import base_model_prompts
+from llm_assets.evaluation.solving import problems_and_questions
 from llm_assets.model.checkpoint import load_checkpoint
 from llm_assets.model.devices import pick_device
 from llm_assets.model.sampling import Engine
-from llm_assets.tools.toolbox import open_toolbox
 
 from .jobs import RlhfEvaluationJob
 from .response_pairs_process import BATCH, answer_row, sample_answers
@@ -24,7 +23,7 @@ from .rlhf_checkpoint_process import by_model, gold_scorer
 def main(job: RlhfEvaluationJob, folder: Path, report: Reporter) -> None:
     device = pick_device(job.device)
     results: dict[str, Any] = {"responses": {}}
-    runs = len(job.models) + 2
+    runs = len(job.models) + 1
     prompts = [prompt for prompt in job.prompts for _ in range(job.samples)]
     for number, (name, path) in enumerate(job.models.items()):
         report("task", name=name, number=number, of=runs)
@@ -37,11 +36,8 @@ def main(job: RlhfEvaluationJob, folder: Path, report: Reporter) -> None:
             for prompt, answer, proxy_score, gold_score in zip(prompts, answers, proxy, gold, strict=True)
         ]
     # The last model is the tuned policy, which no other evaluation asks.
-    with open_toolbox(job.toolbox) as choose_tools:
-        report("task", name="problems", number=len(job.models), of=runs)
-        results["attempts"] = assistant_attempts(engine, choose_tools(ALL_TOOLS), job.problems)
-        report("task", name="questions", number=len(job.models) + 1, of=runs)
-        results["answers"] = answers_with_tools(engine, job.questions, choose_tools, job.answer_tokens)
+    report("task", name="problems and questions", number=len(job.models), of=runs)
+    results |= problems_and_questions(engine, job.problems, job.questions, job.answer_tokens, job.toolbox)
     write_results(folder, results)
     report("task", name="done", number=runs, of=runs)
 

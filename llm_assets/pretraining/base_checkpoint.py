@@ -191,6 +191,7 @@ BASE_CHECKPOINT = Stage(
     ),
     code_version="4",
     inputs=("token_shards", "tokenizer", TRAINING_PAGES),
+    optional_inputs=("token_shards", TRAINING_PAGES),
     external_inputs=earlier_model,
     continues=lambda recipe, crawls: recipe.before_continuing(crawls),
     crawls=lambda recipe: recipe.trained_crawls(),

@@ -60,7 +60,9 @@ def main(job: PretrainingJob, folder: Path, report: Reporter) -> None:
     encoding = Encoding.load(Path(job.tokenizer))
     plan = job.plan.on(devices.cuda, encoding.bos)
     context = job.shape.context
-    training = PackedDocuments(TokenStream(map(Path, job.shards), "train", job.kept_documents), context, plan.seed)
+    training = None  # a published model that is used as it is needs no corpus
+    if plan.steps:
+        training = PackedDocuments(TokenStream(map(Path, job.shards), "train", job.kept_documents), context, plan.seed)
     held_out = TokenStream(map(Path, job.shards), "validation", job.kept_documents)
     model = starting_model(job.shape, plan.seed, job.continue_from, encoding, job.induction, job.start)
     sampling = Sampling(

@@ -1,6 +1,7 @@
 """Typed recipes: a run's whole configuration is one frozen object returned by a function."""
 
 from .benchmarks import BenchmarkFile, Benchmarks, BenchmarkTask
+from .chat import chat
 from .compute import Compute
 from .curation import (
     PII_TYPES,
@@ -20,6 +21,7 @@ from .finetuning import (
     Endpoint,
     Finetuning,
     KnowledgeBoundary,
+    QuestionFile,
     SearchIndex,
     SftEvaluation,
     Tools,
@@ -80,6 +82,7 @@ __all__ = [
     "PublishedModel",
     "Quality",
     "QualityClassifier",
+    "QuestionFile",
     "RankingFile",
     "Recipe",
     "RecipeError",
@@ -107,6 +110,7 @@ __all__ = [
     "WarcFiles",
     "WebCrawl",
     "chain_of",
+    "chat",
     "gpu",
     "laptop",
     "load_recipe",

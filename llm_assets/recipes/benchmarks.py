@@ -12,7 +12,7 @@ from .frozen import Frozen
 
 BenchmarkFormat = Literal["arc", "mmlu", "hellaswag", "gsm8k"]
 # The checkpoints that can be asked, as in `evaluation.figures.MODELS`.
-BenchmarkedModel = Literal["base", "ablation", "sft", "rl", "rlhf"]
+BenchmarkedModel = Literal["base", "ablation", "sft", "rl", "dpo", "rlhf"]
 BENCHMARK_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 _SHOTS = "examples shown before each question; None is the harness's number for the task"
 

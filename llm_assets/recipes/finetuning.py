@@ -175,7 +175,8 @@ class Conversations(Frozen):
     maker: str = Field("the llm-assets project", min_length=1, description="the maker that the assistant names")
     guidelines: Annotated[str | None, EXECUTION_ONLY] = Field(
         None,
-        description="labelling guidelines (Markdown; its content is part of the identity); None is the project's own",
+        description="labelling guidelines (Markdown; its content is part of the identity); None is the project's own, "
+        "of which a published model has others",
     )
     files: tuple[ConversationFile, ...] = Field((), description="conversations to add to the generated ones")
     evaluation_files: tuple[ConversationFile, ...] = Field(
@@ -249,6 +250,22 @@ class Finetuning(Frozen):
     )
 
 
+class QuestionFile(Frozen):
+    """A file of the user's own questions, which every model is asked."""
+
+    path: Annotated[str, EXECUTION_ONLY] = Field(
+        description="JSONL (also .gz and .zst) or Parquet: question and answers (a list), or a conversation of one "
+        "question and one answer in any layout of conversation files"
+    )
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="its name in the evaluation")
+    grading: Literal["exact", "contains", "judged"] = Field(
+        "contains",
+        description="an answer is right if it is one of the expected answers (but for case and a final period), if it "
+        "contains one as whole words, or if the endpoint of `judge` says that it means the same",
+    )
+    tools: tuple[Literal["search", "python"], ...] = Field((), description="tools that the assistant has")
+
+
 class SftEvaluation(Frozen):
     """Evaluation of the assistant, compared with the prompted base model and with the ablation."""
 
@@ -259,3 +276,21 @@ class SftEvaluation(Frozen):
         "auto", description="`auto` uses a GPU if there is one"
     )
     seed: int = Field(1, ge=0, description="seed of the selection of questions")
+    files: Annotated[tuple[QuestionFile, ...] | None, OMITTED_IF_NONE] = Field(
+        None,
+        description="the user's own questions: every model is asked them, and no conversation that contains one of "
+        "them is trained on",
+    )
+    judge: Annotated[Endpoint | None, OMITTED_IF_NONE] = Field(
+        None, description="the model that grades the answers to files whose grading is judged"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> SftEvaluation:
+        names = [file.name for file in self.files or ()]
+        if len(set(names)) != len(names):
+            raise ValueError("files: two files have the same name")
+        judged = [file.name for file in self.files or () if file.grading == "judged"]
+        if judged and self.judge is None:
+            raise ValueError(f"judge: the file {judged[0]} is graded by an endpoint; name one")
+        return self

@@ -178,6 +178,12 @@ def _recipe_function(reference: str) -> Callable[[], Any]:
     if reference in RECIPES:
         return RECIPES[reference]
     place, _, function = reference.rpartition(":")
+    if reference == "chat":
+        raise RecipeError(
+            "recipe 'chat' needs a model and files: write a recipe file with a function that returns "
+            "llm_assets.recipes.chat('MODEL FOLDER', ['CONVERSATIONS'], ['PREFERENCES']), and name it as "
+            "file.py:function (see docs/how-to/published-model.md)"
+        )
     if not place:
         raise RecipeError(
             f"no recipe {reference!r}: use one of {', '.join(RECIPES)}, module:function or file.py:function"

@@ -65,6 +65,16 @@ class Recipe(Frozen):
     search_only_hosts: tuple[str, ...] = Field(
         (), description="hosts, with their subdomains, whose pages are searchable but never trained on"
     )
+    leave_out: tuple[str, ...] = Field(
+        (),
+        description="assets that are not built, nor what cannot do without them: practice_problems stands for "
+        "reinforcement learning, ablation_checkpoint for the ablation alone",
+    )
+    preference_tuning: Literal["rlhf", "dpo"] = Field(
+        "rlhf",
+        description="what the rankings train: a reward model to which the policy is tuned (RLHF), or the policy itself "
+        "(DPO). With rlhf, dpo_checkpoint is built on demand",
+    )
     evaluation_split: Literal["development", "test"] = Field(
         "test",
         description="the questions, problems and prompts that the evaluations of the assistant use; tune a recipe on "
@@ -99,7 +109,7 @@ class Recipe(Frozen):
     reward_training: RewardTraining = RewardTraining()
     rlhf: Rlhf = Rlhf()
     dpo: Annotated[Dpo | None, OMITTED_IF_NONE] = Field(
-        None, description="settings of dpo_checkpoint, which is built on demand; None takes the defaults"
+        None, description="settings of dpo_checkpoint; None takes the defaults"
     )
     rlhf_evaluation: RlhfEvaluation = RlhfEvaluation()
     benchmarks: Annotated[Benchmarks | None, OMITTED_IF_NONE] = Field(
@@ -153,6 +163,10 @@ class Recipe(Frozen):
     def sources(self) -> dict[str, Any]:
         """Every crawl that can be built, with its source, whether this recipe reads it or not."""
         return {**self.other_crawls, **self.crawls}
+
+    def reads_crawls(self) -> bool:
+        """Whether the recipe reads crawls: its own, those of schedules, or registered ones, if there are any yet."""
+        return bool(self.crawls or self.only_crawls or self.registered_crawls or self.recrawls)
 
     def corpus(self) -> list[str]:
         """Crawls that this recipe reads, sorted: its own, those of its schedules, and the registered ones it names."""

@@ -287,6 +287,7 @@ PRACTICE_PROBLEMS = Stage(
     ),
     code_version="7",
     inputs=("knowledge_boundary", "clean_corpus", TRAINING_PAGES),
+    optional_inputs=("clean_corpus", TRAINING_PAGES),
     external_inputs=_external_inputs,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"problems": Problems},

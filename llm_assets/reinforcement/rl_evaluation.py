@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import polars as pl
 
-from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Stage, Step, View
+from llm_assets.artifacts import Artifact, Check, CheckOutcome, Inputs, Retry, Stage, Step, View
 from llm_assets.artifacts.identity import EXECUTION_ONLY
 from llm_assets.artifacts.tables import read_table
 from llm_assets.evaluation import abilities
@@ -21,6 +21,7 @@ from llm_assets.evaluation.abilities import (
     wanted,
 )
 from llm_assets.evaluation.asking import Asking, asking, problems_job
+from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.figures import EVALUATION, MODELS, figures_table, find, nested, read_figures
 from llm_assets.evaluation.jobs import BasePrompting
@@ -70,7 +71,7 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     problems = problems_job(step.input("practice_problems"), asking)
     questions, job_questions = evaluation_questions(step.input("conversations"), asking.split)
     job = RlEvaluationJob(
-        models={name: str(step.input(MODELS[name]).path) for name in ASKED},
+        models={name: str(step.input(MODELS[name]).path) for name in ASKED if MODELS[name] in step.inputs},
         problems=problems,
         device=config.device,
         base=BasePrompting(min(asking.max_tokens, BASE_MAX_TOKENS), INSTRUCTION, EXAMPLES),
@@ -80,7 +81,7 @@ def build_rl_evaluation(step: Step, config: RlEvaluationConfig) -> None:
     )
     results = measure(step, MODULE, job, step.staging / "evaluation")
     attempts = attempts_table(problems.problems, results["attempts"])
-    answers = answers_table(questions, {"rl": results["answers"]})
+    answers = answers_table(questions, {"rl": results["answers"]}, config.asking.judge)
     of_sft, of_rl = (attempts.filter(pl.col("model") == model) for model in ("sft", "rl"))
     sft_answers = read_table(step.input("sft_evaluation").table("answers")).filter(pl.col("model") == "sft")
     figures = figures_table(
@@ -125,7 +126,7 @@ def draw_report(evaluation: Artifact, inputs: Inputs, config: RlEvaluationConfig
         changes=matrix(questions, abilities.SUITE, "change from sft", title_of, "neither"),
         attempts=attempts,
         plots=policy_curves,
-        models=ASKED,
+        models=attempts["model"].unique(maintain_order=True).to_list(),
         shown=config.transcripts,
         training=checkpoint.record.stats,
         levels=inputs.artifact("practice_problems").record.stats["levels"],
@@ -183,6 +184,7 @@ RL_EVALUATION = Stage(
         "sft_evaluation",
         TRAINING_SEARCH,
     ),
+    optional_inputs=("ablation_checkpoint",),
     external_inputs=lambda config: family_versions(config.asking.families),
     tables={EVALUATION: EvaluationRows, "attempts": Attempts, "answers": EvaluationAnswers},
     main_table=EVALUATION,
@@ -200,4 +202,5 @@ RL_EVALUATION = Stage(
     show=show,
     libraries=("torch", "numpy", "polars", "jinja2", "matplotlib", "pydantic-monty"),
     pool="gpu",
+    retry=Retry(on=(EndpointUnavailable,)),
 )

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from llm_assets.evaluation.abilities import is_of_file, title_of
+from llm_assets.evaluation.figures import ABLATION, MODELS
+
 Key = tuple[str, str, str, str]  # model, suite, group, metric
 Figures = Mapping[Key, float]
 Value = Callable[[Figures], float | None]
-RELEASED = "rlhf"  # the model that is exported
 LEVEL = ", level "  # in the names of groups that are a part of a family
 FEASIBLE = (0.2, 0.6)  # shares of a family's problems solved before RL at which RL has something to learn from
 
@@ -119,7 +121,7 @@ def _worst_change(model: str) -> Value:
 
 
 def _precision_change(figures: Figures) -> float | None:
-    before, after = (figure(model, "open_answers", "open prompts", "precision")(figures) for model in ("sft", RELEASED))
+    before, after = (figure(model, "open_answers", "open prompts", "precision")(figures) for model in ("sft", "rlhf"))
     return None if before is None or after is None else after - before
 
 
@@ -171,14 +173,35 @@ HEADLINES: tuple[Headline, ...] = (
     ),
     Headline(
         "preferred to SFT's, of untied answers",
-        figure(RELEASED, "open_answers", "open prompts", "preferred to sft"),
+        figure("rlhf", "open_answers", "open prompts", "preferred to sft"),
         target=Target("≥", 0.65),
     ),
     Headline(
         "fact precision of open answers, released model",
-        figure(RELEASED, "open_answers", "open prompts", "precision"),
+        figure("rlhf", "open_answers", "open prompts", "precision"),
         baseline=("SFT", figure("sft", "open_answers", "open prompts", "precision")),
     ),
     Headline("change of fact precision through RLHF", _precision_change, "points", Target("≥", 0.0)),
-    Headline("worst change of an ability through RLHF", _worst_change(RELEASED), "points", Target("≥", -0.08)),
+    Headline("worst change of an ability through RLHF", _worst_change("rlhf"), "points", Target("≥", -0.08)),
+    Headline(
+        "rankings ordered as the labeller did, model after DPO",
+        figure("policy", "preference", "test pairs", "ordered alike"),
+        baseline=("longer answer", figure("longer answer", "preference", "test pairs", "ordered alike")),
+    ),
+    Headline("worst change of an ability through DPO", _worst_change("dpo"), "points"),
 )
+
+
+def own_questions(figures: Figures) -> list[Headline]:
+    """A headline for each file of the user's own questions: the last model that was asked them, beside the base model.
+
+    Unlike `HEADLINES`, they differ between recipes, and no replicas publish them.
+    """
+    answered = [(model, group) for model, suite, group, _ in figures if suite == "questions" and is_of_file(group)]
+    headlines = []
+    for group in dict.fromkeys(group for _, group in answered):
+        last = next(model for model in reversed(MODELS) if model != ABLATION and (model, group) in answered)
+        headlines.append(
+            Headline(f"{title_of(group)}, {last}", _right(last, group), baseline=("base model", _right("base", group)))
+        )
+    return headlines

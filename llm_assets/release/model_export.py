@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,13 +18,13 @@ from llm_assets.artifacts.store import Artifact, Store
 from llm_assets.artifacts.tables import read_table, scan_table
 from llm_assets.artifacts.views import View
 from llm_assets.evaluation.figures import MODELS, read_figures, released_model
-from llm_assets.model.shape import ModelShape
+from llm_assets.model.shape import ADAPTER_FILES, ModelShape
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.language_tags import languages_of
 
 from . import exported_files, model_card
 from .exported_files import ExportOptions, write_files
-from .scorecard import BENCHMARKS, EVALUATIONS, OF_RANKINGS, evaluations, matrices
+from .scorecard import BENCHMARKS, EVALUATIONS, OPTIONAL, evaluations, matrices
 
 if TYPE_CHECKING:
     from llm_assets.model.chat import Message
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 FOLDER = "huggingface"
 GGUF = f"{FOLDER}/{exported_files.GGUF}"
 CARD = f"{FOLDER}/README.md"
+ADAPTERS = "adapters"  # in the folder
 # Largest difference of logits, relative to the largest logit. Both sides compute in fp32, but in another order.
 TOLERANCE = 1e-4
 TEXTS = 64  # pages, and questions, that the check compares
@@ -50,6 +52,7 @@ LINEAGE = (
     "human_rankings",
     "reward_checkpoint",
     "rlhf_checkpoint",
+    "dpo_checkpoint",
 )
 
 
@@ -77,9 +80,27 @@ def build_model_export(step: Step, config: ModelExportConfig) -> None:
     with step.task("export") as task:
         names, gguf = write_files(model, encoding, step.staging / FOLDER, options_of(config))
         task.stats.update(gguf)
+        names += copy_adapters(step.inputs, step.staging / FOLDER)
         for name in names:
             task.add_file(f"{FOLDER}/{name}")
         task.stats.update(parameters=model.shape.parameters, files=len(names))
+
+
+def adapted(inputs: Mapping[str, Artifact]) -> list[str]:
+    """The models of the lineage that were trained by low-rank adapters (LoRA), in the order of training."""
+    assets = {name: inputs[asset] for name, asset in MODELS.items() if asset in inputs}
+    return [name for name, checkpoint in assets.items() if all((checkpoint.path / f).is_file() for f in ADAPTER_FILES)]
+
+
+def copy_adapters(inputs: Mapping[str, Artifact], folder: Path) -> list[str]:
+    """Copy the adapters of each training into ``adapters/<model>/``, in peft's format; returns the files' names."""
+    names = []
+    for model in adapted(inputs):
+        (folder / ADAPTERS / model).mkdir(parents=True, exist_ok=True)
+        for file in ADAPTER_FILES:
+            names.append(f"{ADAPTERS}/{model}/{file}")
+            shutil.copyfile(inputs[MODELS[model]].file(file), folder / names[-1])
+    return names
 
 
 def options_of(config: ModelExportConfig) -> ExportOptions:
@@ -99,7 +120,7 @@ def draw_card(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> st
         ModelShape.load(checkpoint.file("shape.json").read_text(), "shape.json"),
         Encoding.load(checkpoint.path),
         header=model_card.header(options, evaluation, released),
-        introduction=introduction(config, base_model(inputs), released),
+        introduction=introduction(config, inputs),
         matrices=matrices(evaluation, released),
         released=released,
         simulated=config.simulated,
@@ -122,17 +143,21 @@ def origin(crawls: Sequence[str], is_published: bool, steps: int) -> str:
     return f"a published base model, trained further {read}" if is_published else f"pretrained {read}"
 
 
-def introduction(config: ModelExportConfig, origin: str, released: str) -> str:
-    """What the assistant was made from, in sentences. origin: of the base model. released: the exported model."""
-    steps = [
-        origin,
-        "fine-tuned on conversations (SFT)",
-        "trained with reinforcement learning on problems with checkable answers (GRPO)",
-        "tuned to preference rankings (RLHF)",
-    ]
-    if released != "rlhf":
-        steps.pop()
+def introduction(config: ModelExportConfig, inputs: Inputs) -> str:
+    """What the assistant was made from, in sentences."""
+    phrases = {
+        "sft": "fine-tuned on conversations (SFT)",
+        "rl": "trained with reinforcement learning on problems with checkable answers (GRPO)",
+        "dpo": "tuned to preference rankings (DPO)",
+        "rlhf": "tuned to preference rankings (RLHF)",
+    }
+    steps = [base_model(inputs), *(text for model, text in phrases.items() if MODELS[model] in inputs)]
     text = f"It was made by {config.maker}: {', '.join(steps[:-1])}, and {steps[-1]}."
+    if models := adapted(inputs):
+        text += (
+            f"\n\nLow-rank adapters were trained in place of weights ({', '.join(models)}). They are merged; "
+            f"`{ADAPTERS}/` holds them by themselves in peft's format, each for the model before that training."
+        )
     if config.simulated:
         text += (
             "\n\nThe rankings are **simulated**: a written labelling rule with noise took the place of human labellers."
@@ -340,7 +365,7 @@ def texts_to_compare(conversations: Artifact, corpus: Iterable[Artifact]) -> tup
     tables = [read_table(path, columns=["question"]) for path in conversations.table("evaluation")]
     questions = pl.concat(tables)["question"].unique(maintain_order=True).head(TEXTS).to_list()
     scans = [scan_table(path).select("text") for artifact in corpus for path in sorted(artifact.table("text"))]
-    pages = pl.concat(scans).head(TEXTS).collect()["text"].to_list()
+    pages = pl.concat(scans).head(TEXTS).collect()["text"].to_list() if scans else []
     return questions, pages
 
 
@@ -372,7 +397,7 @@ MODEL_EXPORT = Stage(
     ),
     code_version="3",
     inputs=(*LINEAGE, *EVALUATIONS, BENCHMARKS),
-    optional_inputs=(*OF_RANKINGS, BENCHMARKS),
+    optional_inputs=tuple(name for name in OPTIONAL if name in (*LINEAGE, *EVALUATIONS, BENCHMARKS)),
     crawls=lambda recipe: recipe.trained_crawls(),
     checks=(
         Check(

@@ -18,7 +18,7 @@ from llm_assets import __version__
 from llm_assets.recipes.replicas import Replica
 from llm_assets.settings import PROJECT
 
-from .headlines import HEADLINES, Figures, Headline
+from .headlines import HEADLINES, Figures, Headline, own_questions
 
 PUBLISHED = Path(__file__).parent / "replicated"  # a file per recipe
 FIRST_WORLD = 4  # recipes are tuned on worlds 1 to 3
@@ -142,6 +142,20 @@ def beside_published(figures: Figures, record: Mapping[str, Any]) -> list[tuple[
         for headline in HEADLINES
         if headline.name in spread_by_name
     ]
+
+
+def beside_baselines(figures: Figures) -> list[tuple[str, str, str]]:
+    """A run's headline figures, those that it has, beside what could win for nothing: name, value, baseline."""
+    rows = []
+    for headline in (*own_questions(figures), *HEADLINES):
+        if (value := headline.value(figures)) is None:
+            continue
+        name, baseline = headline.baseline or ("", lambda _: None)
+        against = baseline(figures)
+        rows.append(
+            (headline.name, headline.text(value), "" if against is None else f"{name}: {headline.text(against)}")
+        )
+    return rows
 
 
 def missed(record: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from llm_assets.artifacts.tables import read_table
 from llm_assets.artifacts.views import View
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.splits import HeldOutSplit
-from llm_assets.evaluation.abilities import GROUPS, GUIDELINES, title_of, wanted
+from llm_assets.evaluation.abilities import GROUPS, GUIDELINES, is_of_file, title_of, wanted
 from llm_assets.evaluation.figures import ABLATION, EVALUATION, MODELS, find, read_figures, released_model
 from llm_assets.evaluation.matrix import OPEN_ANSWERS, Matrix, matrix, metric_matrix
 from llm_assets.evaluation.schemas import EvaluationRows
@@ -53,8 +53,9 @@ CHECKPOINTS = (
     "rl_checkpoint",
     "reward_checkpoint",
     "rlhf_checkpoint",
+    "dpo_checkpoint",
 )
-EVALUATIONS = ("base_evaluation", "sft_evaluation", "rl_evaluation", "rlhf_evaluation")
+EVALUATIONS = ("base_evaluation", "sft_evaluation", "rl_evaluation", "rlhf_evaluation", "dpo_evaluation")
 OTHER_INPUTS = (
     "url_blocklists",
     "quality_classifier",
@@ -74,10 +75,31 @@ OTHER_INPUTS = (
     "response_pairs",
     "human_rankings",
     "rlhf_evaluation",
+    "dpo_evaluation",
 )
 BENCHMARKS = "benchmark_evaluation"  # which a recipe that names no benchmarks leaves out
-# What a recipe without rankings leaves out. The last model that it trains is then the released one.
-OF_RANKINGS = ("human_rankings", "reward_checkpoint", "rlhf_checkpoint", "rlhf_evaluation")
+# What recipes may leave out, or build on demand only: what reads crawls, what compares, and every training after SFT.
+# The last model that a recipe trains is the released one.
+OF_CRAWLS = (*FUNNEL, "text_statistics", "text_signatures", "reject_ledger", TRAINING_PAGES, "token_shards")
+OF_RANKINGS = (
+    "response_pairs",
+    "human_rankings",
+    "reward_checkpoint",
+    "rlhf_checkpoint",
+    "rlhf_evaluation",
+    "dpo_checkpoint",
+    "dpo_evaluation",
+)
+OPTIONAL = (
+    *OF_CRAWLS,
+    "base_evaluation",
+    "ablation_checkpoint",
+    "practice_problems",
+    "rl_checkpoint",
+    "rl_evaluation",
+    *OF_RANKINGS,
+    BENCHMARKS,
+)
 # Groups of the evaluation from which prompts are shown, with the tools of these prompts.
 SHOWN_GROUPS = {
     "known": "",
@@ -130,6 +152,8 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
         title=title_of,
         predictors=find(evaluation, suite="text", metric="bits_per_byte").sort("value").to_dicts(),
         orders=find(evaluation, suite="preference").to_dicts(),
+        settled=settled(inputs),
+        changes_since=changes_since(inputs),
         matrices=matrices(evaluation, released),
         released=released,
         transcripts=read_table(scorecard.table("transcripts")).to_dicts(),
@@ -150,6 +174,24 @@ def draw_scorecard(scorecard: Artifact, inputs: Inputs, config: ScorecardConfig)
             for key, artifact in sorted(inputs.items())
         ],
     )
+
+
+def settled(inputs: Inputs) -> str:
+    """What the last training was, in words: how the released model came about."""
+    phrases = {
+        "rlhf": "tuned to rankings by RLHF",
+        "dpo": "tuned to rankings by DPO",
+        "rl": "trained by reinforcement learning; the recipe names no rankings, so there is no preference tuning",
+        "sft": "fine-tuned; the recipe has neither reinforcement learning nor rankings",
+    }
+    return phrases[released_model(inputs)]
+
+
+def changes_since(inputs: Inputs) -> str:
+    """Since which training stages the page shows what preference tuning changed; empty without preference tuning."""
+    if released_model(inputs) not in ("rlhf", "dpo"):
+        return ""
+    return "since SFT, and since reinforcement learning" if "rl_evaluation" in inputs else "since SFT"
 
 
 def evaluations(inputs: Inputs) -> list[Artifact]:
@@ -174,17 +216,22 @@ def matrices(evaluation: pl.DataFrame, released: str) -> dict[str, Matrix]:
 
 
 def draw_plots(inputs: Inputs) -> dict[str, str]:
-    """The training curves, as SVG."""
-    curves = {name: read_table(inputs.artifact(MODELS[name]).table("curve")) for name in ("base", "sft", "rl")}
-    rl_curve = curves["rl"]
-    steps = rl_curve["step"].to_list()
-    loss = "loss, nats per token"
-    curves_as_svg = {
-        "base": plots.svg(loss_series(curves["base"]), "step", loss),
-        "sft": plots.svg(loss_series(curves["sft"]), "step", loss),
-        "rl": plots.svg({"reward": (steps, rl_curve["reward"].to_list())}, "step", "mean reward"),
-        "length": plots.svg({"length": (steps, rl_curve["length"].to_list())}, "step", "tokens per solution"),
+    """The training curves as SVG, by name; empty for those of models that the recipe does not train."""
+    curves = {
+        name: read_table(inputs.artifact(MODELS[name]).table("curve"))
+        for name in ("base", "sft", "rl", "dpo")
+        if MODELS[name] in inputs
     }
+    losses = {"base": "loss, nats per token", "sft": "loss, nats per token", "dpo": "loss of a pair"}
+    curves_as_svg = dict.fromkeys(("base", "sft", "rl", "length", "dpo", "monitor"), "") | {
+        name: plots.svg(loss_series(curves[name]), "step", loss)
+        for name, loss in losses.items()
+        if name in curves and len(curves[name])  # a published model that is used as it is has no curve
+    }
+    if "rl" in curves:
+        steps, reward, length = (curves["rl"][name].to_list() for name in ("step", "reward", "length"))
+        curves_as_svg["rl"] = plots.svg({"reward": (steps, reward)}, "step", "mean reward")
+        curves_as_svg["length"] = plots.svg({"length": (steps, length)}, "step", "tokens per solution")
     if "rlhf_checkpoint" in inputs:
         monitor = inputs.artifact("rlhf_checkpoint").record.stats["monitor"]
         curves_as_svg["monitor"] = plots.svg(
@@ -202,6 +249,8 @@ def funnel(inputs: Inputs) -> list[dict[str, Any]]:
     for stage, table in FUNNEL.items():
         counts = {crawl: artifact.record.rows.get(table, 0) for crawl, artifact in inputs.by_crawl(stage).items()}
         rows.append({"stage": stage, "counts": counts, "pages": sum(counts.values())})
+    if TRAINING_PAGES not in inputs:  # a recipe without crawls
+        return []
     # One task per crawl, whose pages are those that are current and that the models read.
     tasks = inputs.artifact(TRAINING_PAGES).record.tasks
     counts = {crawl: tasks.get(crawl, {}).get("rows", {}).get("pages", 0) for crawl in rows[-1]["counts"]}
@@ -226,7 +275,13 @@ def transcripts(inputs: Inputs, count: int) -> pl.DataFrame:
         .with_columns(kind=pl.lit(group))
         for group, tools in SHOWN_GROUPS.items()
     ]
-    on_guidelines = questions.filter(~pl.col("group").is_in(list(GROUPS))).unique("group", maintain_order=True)
+    own_groups = [group for group in questions["group"].unique(maintain_order=True) if is_of_file(group)]
+    of_groups += [
+        questions.filter(pl.col("group") == group).head(count).with_columns(kind=pl.lit(group)) for group in own_groups
+    ]
+    on_guidelines = questions.filter(~pl.col("group").is_in([*GROUPS, *own_groups])).unique(
+        "group", maintain_order=True
+    )
     chosen = pl.concat([*of_groups, on_guidelines.head(count).with_columns(kind=pl.lit(GUIDELINES))])
     closed = chosen.select("number", "kind").join(answers, on="number", maintain_order="left")
     columns = ("number", "kind", "question", "expected", "model", "text")
@@ -329,7 +384,7 @@ SCORECARD = Stage(
     ),
     code_version="3",
     inputs=(*FUNNEL, *CHECKPOINTS, *OTHER_INPUTS, BENCHMARKS),
-    optional_inputs=(*OF_RANKINGS, BENCHMARKS),
+    optional_inputs=OPTIONAL,
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={EVALUATION: EvaluationRows, "transcripts": Transcripts, "costs": Costs},
     main_table=EVALUATION,

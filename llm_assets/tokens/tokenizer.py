@@ -145,7 +145,7 @@ class TokenizerConfig(Frozen):
 def build_tokenizer(step: Step, config: TokenizerConfig) -> None:
     """One task: the encoding's files, its vocabulary, and how well it compresses."""
     corpora = list(step.inputs.by_crawl("clean_corpus").values())
-    if not any(corpus.record.rows.get("text") for corpus in corpora):
+    if (corpora or config.start is None) and not any(corpus.record.rows.get("text") for corpus in corpora):
         raise TokenizerError(
             "the corpus is empty: every page of every crawl was rejected; llm-assets corpus report shows by which rules"
         )
@@ -246,6 +246,7 @@ TOKENIZER = Stage(
     external_inputs=lambda config: start_version(config.start, tokenizer_files),
     code_version="1",
     inputs=("clean_corpus",),
+    optional_inputs=("clean_corpus",),
     crawls=lambda recipe: recipe.tokenizer_crawls(),
     tables={"vocabulary": Vocabulary, "compression": Compression},
     main_table="vocabulary",

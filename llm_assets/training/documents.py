@@ -25,6 +25,8 @@ def shard_documents(inputs: Inputs) -> pl.DataFrame:
         index = read_table(shards.table("documents")).sort("split", "position")
         joined = index.join(places, on=["warc_file", "warc_offset"], how="left", maintain_order="left")
         frames.append(joined.with_columns(pl.col("current").fill_null(False)))
+    if not frames:  # a recipe without crawls
+        return pl.DataFrame(schema={"split": pl.String, "length": pl.Int64, "current": pl.Boolean})
     return pl.concat(frames)
 
 

@@ -46,7 +46,7 @@ class Hooks:
 
 def train(
     model: Any,
-    data: SequenceSource,
+    data: SequenceSource | None,
     plan: TrainingPlan,
     process: TrainingProcess,
     hooks: Hooks | None = None,
@@ -54,9 +54,9 @@ def train(
 ) -> None:
     """Train until `plan.steps` steps are done, from the newest checkpoint in the folder or from the model as it is.
 
-    losses: the loss of each target; by default cross-entropy within the documents that `plan.boundary` begins. The
-    checkpoint of the last step is the result. Raises TrainingError if the loss is not finite or diverges; the last good
-    checkpoint is kept, and the steps since then are lost.
+    data: None if there are no steps. losses: the loss of each target; by default cross-entropy within the documents
+    that `plan.boundary` begins. The checkpoint of the last step is the result. Raises TrainingError if the loss is not
+    finite or diverges; the last good checkpoint is kept, and the steps since then are lost.
     """
     losses = losses or token_losses(plan.boundary)
     Training(model, data, plan, process, hooks or Hooks(), losses).run()
@@ -83,7 +83,7 @@ class Training:
     def __init__(
         self,
         model: Any,
-        data: SequenceSource,
+        data: SequenceSource | None,
         plan: TrainingPlan,
         process: TrainingProcess,
         hooks: Hooks,

@@ -229,6 +229,11 @@ def _build_web_crawl(
             task.stats["crawl_failures"] = dict(frame.group_by("reason").agg(pl.len()).sort("reason").iter_rows())
 
 
+def without_crawls(recipe: Any) -> str | None:
+    """Why a recipe is built without a corpus: it reads no crawl, and none that will be registered. None if it does."""
+    return None if recipe.reads_crawls() else "the recipe reads no crawl"
+
+
 RAW_WARC = Stage(
     name="raw_warc",
     group="web",
@@ -240,6 +245,7 @@ RAW_WARC = Stage(
     config=_config,
     config_per_crawl=True,
     per_crawl=True,
+    left_out=without_crawls,
     external_inputs=_file_versions,
     earlier_artifacts=_earlier,
     locations=_locations,

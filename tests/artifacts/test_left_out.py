@@ -68,3 +68,35 @@ def test_an_asset_without_artifacts_of_the_recipe_passes_as_left_out():
 def test_optional_inputs_are_among_the_inputs():
     with pytest.raises(ArtifactError, match="total: optional inputs words are not among its inputs"):
         Graph([LETTERS, LEAVES_OUT, replace(TOTAL, inputs=("letters",), optional_inputs=("words",))])
+
+
+def test_a_recipe_leaves_out_assets_by_name():
+    recipe = ToyRecipe(folder="in", leave_out=("words",))
+    assert set(GRAPH.left_out(recipe).values()) == {"the recipe leaves out words (leave_out)"}
+    assert list(GRAPH.left_out(recipe)) == ["words", "sum"]
+    with pytest.raises(ArtifactError, match="leave_out: no asset 'word'; the assets are letters, words, total, sum"):
+        GRAPH.left_out(ToyRecipe(folder="in", leave_out=("word",)))
+
+
+def test_a_substitute_is_read_in_place_of_what_is_left_out():
+    graph = Graph([LETTERS, LEAVES_OUT, replace(SUM, substitutes={"words": "letters"})])
+    with_words, without_words = ToyRecipe(folder="in"), ToyRecipe(folder="in", factor=0)
+    assert graph.inputs(with_words)["sum"] == ["words"] and graph.inputs(without_words)["sum"] == ["letters"]
+    assert list(graph.left_out(without_words)) == ["words"]
+    assert list(graph.left_out(ToyRecipe(folder="in", factor=0, leave_out=("letters",)))) == ["letters", "words", "sum"]
+    with pytest.raises(ArtifactError, match="sum is listed before its substitutes: letters"):
+        Graph([replace(SUM, inputs=(), substitutes={"words": "letters"})])
+
+
+def test_what_is_built_on_demand_under_a_recipe_is_read_under_others():
+    on_demand = replace(WORDS, on_demand=lambda recipe: recipe.factor == 1)
+    graph = Graph([LETTERS, on_demand, TOTAL_OF_ALL, replace(SUM, on_demand=True)])
+    assert graph.on_demand(ToyRecipe(folder="in", factor=1)) == {"words", "sum"}
+    assert graph.on_demand(ToyRecipe(folder="in", factor=2)) == {"sum"}
+    assert graph.inputs(ToyRecipe(folder="in", factor=1)) | {"letters": []} == {
+        "letters": [],
+        "words": ["letters"],
+        "total": ["letters"],
+        "sum": ["words"],
+    }
+    assert graph.inputs(ToyRecipe(folder="in", factor=2))["total"] == ["letters", "words"]

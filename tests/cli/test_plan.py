@@ -1,16 +1,22 @@
-"""`llm-assets plan` for a recipe that starts from a published model: its sizes, and what is wrong with its folder."""
+"""`llm-assets plan`: the sizes of a published model, what is wrong with its folder, and tokens beside a corpus'."""
+
+import json
 
 import pytest
 from click.testing import CliRunner
 from tokenizers import Tokenizer
 
 from llm_assets.cli import cli
+from llm_assets.cli.plan import Candidate, TokenisedCorpus, candidates, epoch_lines, shape_of, tokenised_corpus
 from llm_assets.cli.plan_memory import rows
+from llm_assets.cli.plan_stages import Forecast, MachineSpeed
+from llm_assets.graph import open_workspace
 from llm_assets.model.encoding import SPECIAL_TOKENS
 from llm_assets.model.shape import ModelShape
-from llm_assets.recipes import Dpo, Finetuning, Lora, gpu
+from llm_assets.recipes import ConversationFile, Dpo, Finetuning, Lora, Pretraining, chat, gpu, laptop
 from tests.support.published_models import write_published
 
+WARNING = "warning: tokens read more than 4 times are worth less and less: 256,000 4.1 times"
 RECIPE = """from llm_assets.recipes import PublishedModel, laptop
 
 
@@ -58,3 +64,67 @@ def test_the_memory_of_each_training_counts_adapters_and_what_saves_memory():
     assert whole["sft_checkpoint"][-1].endswith("(activation checkpointing, divided among 8)")
     assert whole["dpo_checkpoint"][-1] == "does not fit"
     assert [cells[2] for cells in rows(gpu(), shape, "cpu", 1)] == ["2", "32", "32", "64", "64"]
+
+
+def of_tokens(tokens) -> Candidate:
+    shape = ModelShape.of_depth(1, 500, 64, width=32)
+    return Candidate(f"{tokens:,}", shape, Pretraining(tokens=tokens, batch_tokens=64))
+
+
+@pytest.mark.parametrize(("tokens", "warned"), [(1_000_000, []), (64_000, []), (63_000, [WARNING])])
+def test_only_more_than_four_epochs_are_a_warning(tokens, warned):
+    corpus = TokenisedCorpus(tokens, 4, 8_000_000)
+    first, needed, *warnings = epoch_lines(corpus, [of_tokens(256_000), of_tokens(64)])
+    assert first.startswith("the corpus has ") and first.endswith("of 4 files of 2.0 MB")
+    assert needed.endswith(f": 256,000 {-(-256_000 * 4 // tokens)}, 64 1")
+    assert warnings == warned
+
+
+def test_tokens_are_held_against_no_corpus_that_is_not_built(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path))
+    assert tokenised_corpus(open_workspace(laptop())) is None
+    [line] = epoch_lines(None, candidates(laptop(), shape_of(laptop()), (), None))
+    assert "not tokenised yet" in line
+
+
+def forecasts(tmp_path, monkeypatch, lora=None, device="h100", **changes):
+    """The plans of a chat recipe with 30 conversations and 20 rankings, by stage."""
+    monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path / "data"))
+    conversations, rankings = tmp_path / "own.jsonl", tmp_path / "ranked.jsonl"
+    conversations.write_text(json.dumps({"instruction": "a" * 100, "output": "b" * 284}) + "\n")
+    rankings.write_text(json.dumps({"prompt": "q" * 80, "chosen": "c" * 80, "rejected": "r" * 80}) + "\n")
+    files = [ConversationFile(path=str(conversations), name="own", repeat=30)]
+    recipe = chat(str(tmp_path), files, [str(rankings)], lora=lora)
+    recipe = recipe.replace(conversations=recipe.conversations.replace(count=0), **changes)
+    shape = ModelShape.of_depth(4, 500, 64, width=64)
+    return {plan.stage: plan for plan in Forecast(open_workspace(recipe), shape, MachineSpeed.named(device, 1)).plans()}
+
+
+def test_each_training_that_the_recipe_runs_is_forecast(tmp_path, monkeypatch):
+    plans = forecasts(tmp_path, monkeypatch)
+    assert list(plans) == ["sft_checkpoint", "dpo_checkpoint"]
+    sft = plans["sft_checkpoint"]
+    # 384 bytes and two messages make 100 tokens, read in three epochs.
+    assert (sft.data, sft.tokens) == ("30 conversations", 3 * 30 * 100) and plans["dpo_checkpoint"].tokens > 0
+    assert list(forecasts(tmp_path, monkeypatch, leave_out=(), preference_tuning="rlhf")) == [
+        "sft_checkpoint",
+        "ablation_checkpoint",
+        "rl_checkpoint",
+        "reward_checkpoint",
+        "rlhf_checkpoint",
+    ]
+
+
+def test_adapters_need_two_thirds_of_the_work(tmp_path, monkeypatch):
+    plain, adapted = forecasts(tmp_path, monkeypatch), forecasts(tmp_path, monkeypatch, lora=Lora())
+    assert adapted["sft_checkpoint"].flops == pytest.approx(plain["sft_checkpoint"].flops * 2 / 3)
+    # In DPO the reference reads everything once, whatever is trained.
+    assert adapted["dpo_checkpoint"].flops == pytest.approx(plain["dpo_checkpoint"].flops * 3 / 4)
+
+
+def test_rollouts_wait_for_the_memory_of_a_gpu_and_for_the_processor_of_a_cpu(tmp_path, monkeypatch):
+    changes = {"leave_out": ("ablation_checkpoint",)}
+    on_gpu = forecasts(tmp_path, monkeypatch, **changes)["rl_checkpoint"]
+    on_cpu = forecasts(tmp_path, monkeypatch, device="cpu", **changes)["rl_checkpoint"]
+    assert on_gpu.parts["rollouts"] > on_gpu.parts["updates"]
+    assert on_cpu.parts["rollouts"] < on_cpu.parts["updates"] and on_cpu.flops == on_gpu.flops

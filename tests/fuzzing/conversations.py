@@ -12,7 +12,7 @@ import jinja2
 from llm_assets.dialogue.conversation_files import read_conversations, to_messages
 from llm_assets.dialogue.guidelines import GuidelinesError, parse
 from llm_assets.dialogue.messages import from_json, to_json
-from llm_assets.finetuning.endpoint import parse_questions, parse_verdict
+from llm_assets.evaluation.endpoint import parse_questions, parse_verdict
 from llm_assets.model.chat import CHAT_TEMPLATE, JOINER, ConversationError, prompt
 from llm_assets.model.encoding import SPECIAL_TOKENS
 from llm_assets.preference.preference_files import read_rankings
@@ -189,7 +189,7 @@ TARGETS = {
     "files": Target(
         read_files,
         _files,
-        ("llm_assets.dialogue", "llm_assets.finetuning.endpoint", "llm_assets.preference.human_rankings"),
+        ("llm_assets.dialogue", "llm_assets.evaluation.endpoint", "llm_assets.preference.human_rankings"),
         250,
     ),
 }

@@ -8,10 +8,17 @@ import pytest
 from llm_assets.finetuning.conversations import ConversationsError
 from llm_assets.finetuning.sft_checkpoint import FinetuningError
 from llm_assets.graph import GRAPH, open_workspace
-from llm_assets.recipes import ConversationFile, Conversations, Endpoint, Finetuning, KnowledgeBoundary
-from tests.support.building import build
+from llm_assets.recipes import (
+    ConversationFile,
+    Conversations,
+    Endpoint,
+    Finetuning,
+    KnowledgeBoundary,
+    QuestionFile,
+)
+from tests.support.building import build, check
 from tests.support.chat_server import Server, chat
-from tests.support.sample_pipeline import TO_CONVERSATIONS, table_of
+from tests.support.sample_pipeline import TO_CONVERSATIONS, TO_SFT_EVALUATION, table_of
 from tests.support.small_recipe import SMALL
 
 
@@ -156,3 +163,26 @@ def test_wrong_settings_are_errors_that_name_the_field(section, fields, message)
     with pytest.raises(ValueError, match="validation error") as error:
         section(**fields)
     assert message in str(error.value)
+
+
+def test_every_model_is_asked_a_users_own_questions(base_recipe, tmp_path):
+    faq, tea = tmp_path / "faq.jsonl", conversation("What is tea made of?", "Leaves.")
+    rows = [{"question": "What is tea made of?", "answers": ["leaves", "tea leaves"]}, {"question": "No answer?"}]
+    faq.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trained = tmp_path / "mine.jsonl"
+    trained.write_text("".join(json.dumps(row) + "\n" for row in (tea, conversation("What is mud?", "Wet earth."))))
+    evaluation = base_recipe.sft_evaluation.replace(files=(QuestionFile(path=str(faq), name="faq"),))
+    mixture = Conversations(count=5, files=(ConversationFile(path=str(trained), name="mine"),))
+    recipe = base_recipe.replace(conversations=mixture, sft_evaluation=evaluation)
+    artifacts = build(recipe, TO_SFT_EVALUATION)
+    conversations = artifacts["conversations"]
+    questions = table_of(conversations, "evaluation").filter(pl.col("group") == "contains:faq")
+    assert questions["split"].to_list() == ["development", "test"]
+    # The question is asked, so the conversation that contains it is not trained on.
+    assert table_of(conversations, "conversations").filter(pl.col("source") == "mine")["line"].to_list() == [2]
+    outcome = check(recipe, "conversations", "rows_of_files")
+    assert not outcome.passed and "mine: 1 conversations" in outcome.summary
+    assert "questions faq: 1 questions; questions faq: 1 rows rejected, the first in row 2: fields" in outcome.summary
+    figures = table_of(artifacts["sft_evaluation"], "evaluation")
+    right = figures.filter((pl.col("group") == "contains:faq") & (pl.col("metric") == "right"))
+    assert {"base", "ablation", "sft", "best constant answer"} <= set(right["model"]) and set(right["n"]) == {1}

@@ -9,7 +9,7 @@ import pytest
 
 from llm_assets.artifacts.checks import stage_checks
 from llm_assets.graph import GRAPH
-from llm_assets.recipes import laptop
+from llm_assets.recipes import load_recipe
 from resources.jobs import crawl_assets, shard_assets
 
 SNAPSHOT = Path(__file__).with_name("definitions.json")
@@ -56,12 +56,13 @@ def test_all_definitions_equal_the_snapshot():
 
 
 def test_every_asset_is_a_stage_with_the_same_inputs_version_and_checks():
-    described, left_out = describe_definitions(), GRAPH.left_out(laptop())
+    described, left_out = describe_definitions(), GRAPH.left_out(load_recipe())
     assert described["assets"].keys() == GRAPH.stages.keys()
+    inputs = GRAPH.inputs(load_recipe())
     stages = [stage for stage in GRAPH if stage.name not in left_out]
     for stage in stages:
         asset = described["assets"][stage.name]
-        assert asset["deps"] == sorted(stage.inputs)
+        assert asset["deps"] == sorted(inputs[stage.name])
         assert (asset["code_version"], asset["group"]) == (stage.code_version, stage.group)
         assert asset["description"] and asset["kinds"] and asset["owners"]
     names = {f"{stage.name}: {check.name}" for stage in stages for check in stage_checks(stage)}

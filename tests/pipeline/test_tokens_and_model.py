@@ -182,6 +182,8 @@ def test_commands_that_complete_text_and_plan_a_training(tmp_path, monkeypatch):
     assert "temperature -1.0: must be 0 or above" in run("complete", "x", "--temperature", "-1", fails=True)
     plan = run("plan", "--depth", "12", "--device", "h200", "--recipe", "gpu")
     assert "135.3 M" in plan and "$" in plan and "built before" in plan
+    own_plan = run("plan", "--tokens", "1000000000")
+    assert "M tokens to train on" in own_plan and "warning: tokens read more than 4 times" in own_plan
     large_plan = run("plan", "--device", "4090", "--recipe", "gpt2-1.5b")
     assert "recipe gpt2-1.5b" in large_plan and "does not fit" in large_plan
     assert "device 'abacus'" in run("plan", "--depth", "2", "--device", "abacus", fails=True)

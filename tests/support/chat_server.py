@@ -4,7 +4,7 @@ import http.server
 import json
 import threading
 
-from llm_assets.finetuning.endpoint import ChatEndpoint
+from llm_assets.evaluation.endpoint import ChatEndpoint
 from llm_assets.recipes import Endpoint
 
 

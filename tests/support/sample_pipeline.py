@@ -24,6 +24,7 @@ def stages_up_to_corpus_and(names: str):
 
 _BEFORE_SFT = "tokenizer token_shards base_checkpoint training_search_index knowledge_boundary conversations"
 TO_CONVERSATIONS = stages_up_to_corpus_and(_BEFORE_SFT)
+TO_SFT_EVALUATION = stages_up_to_corpus_and(f"{_BEFORE_SFT} sft_checkpoint ablation_checkpoint sft_evaluation")
 TO_RANKINGS = stages_up_to_corpus_and(
     f"{_BEFORE_SFT} sft_checkpoint ablation_checkpoint sft_evaluation practice_problems rl_checkpoint "
     "response_pairs human_rankings"

@@ -48,6 +48,7 @@ class ToyRecipe(Frozen):
     name: str = "toy"
     folder: Annotated[str, EXECUTION_ONLY]
     upper: bool = False
+    leave_out: tuple[str, ...] = ()
     factor: int = 1
     offset: int = 0
     slow: Annotated[float, EXECUTION_ONLY] = 0.0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from llm_assets.finetuning.endpoint import (
+from llm_assets.evaluation.endpoint import (
     ChatEndpoint,
     EndpointError,
     EndpointUnavailable,

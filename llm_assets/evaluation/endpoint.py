@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from llm_assets.evaluation.grading import holds
 from llm_assets.json_values import parse_json
 from llm_assets.recipes import Endpoint
+
+from .grading import holds
 
 RETRIED_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504}
 FIELDS = ("entity", "kind", "relation", "answer", "sentence")
@@ -103,6 +104,15 @@ class ChatEndpoint:
                 answers.append(answer)
                 report(done)
             return answers
+
+
+def judge(endpoint: ChatEndpoint, answers: Iterable[tuple[str, str, str]]) -> list[str]:
+    """``right``, ``refused`` or ``wrong`` for each (question, reference answer, given answer), by the endpoint."""
+    prompts = [
+        JUDGE_PROMPT.format(question=question, reference=reference, answer=answer)
+        for question, reference, answer in answers
+    ]
+    return [parse_verdict(reply) for reply in endpoint.complete_all(prompts)]
 
 
 def parse_questions(text: str, article: str) -> tuple[list[dict[str, Any]], list[str]]:
