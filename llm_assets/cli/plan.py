@@ -154,7 +154,8 @@ def plan(depths: tuple[int, ...], device: str, processes: int, tokens: int | Non
     if not depths:
         print_stages(console, Forecast(workspace, shape, MachineSpeed.named(device, processes)))
         console.print()
-        console.print(memory_table(workspace.recipe, shape, device, processes, left_out))
+        absent = left_out.keys() | workspace.graph.on_demand(workspace.recipe)
+        console.print(memory_table(workspace.recipe, shape, device, processes, absent))
     for line in left_out_lines(left_out):
         console.print(line)
     print_earlier_training_runs(workspace, console)

@@ -63,14 +63,14 @@ def _memory_cells(shape: ModelShape, division: Division, on_cpu: bool) -> Iterat
     yield " ".join([human_size(memory.total), f"({', '.join(ways)})" if ways else ""]).strip()
 
 
-def memory_table(recipe: Recipe, shape: ModelShape, device: str, processes: int, left_out: Container[str]) -> Any:
-    """The table, for rich. left_out: stages that the recipe does not build."""
+def memory_table(recipe: Recipe, shape: ModelShape, device: str, processes: int, absent: Container[str]) -> Any:
+    """The table, for rich. absent: stages that the recipe does not build, or on demand only."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "training" else "right")
     for cells in rows(recipe, shape, device, processes):
-        if cells[0] not in left_out:
+        if cells[0] not in absent:
             table.add_row(*cells)
     return table

@@ -1,4 +1,4 @@
-"""The second table of ``llm-assets plan``: what each training after the base model's takes."""
+"""The second table of ``llm-assets plan``: what each training run after the base model's takes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MachineSpeed:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What a training takes. data: what it reads, in words. parts: seconds, by what they are spent on."""
+    """What a training run takes. data: what it reads, in words. parts: seconds, by what they are spent on."""
 
     stage: str
     data: str
@@ -75,7 +75,7 @@ class Forecast:
         return self.workspace.recipe  # type: ignore[no-any-return]
 
     def plans(self) -> Iterator[StagePlan]:
-        """A plan for each training after the base model's that the recipe's default run builds, upstream first."""
+        """A plan for each training run after the base model's that the recipe's default run builds, upstream first."""
         graph = self.workspace.graph
         absent = graph.left_out(self.recipe).keys() | graph.on_demand(self.recipe)
         forecasts: dict[str, Callable[[], StagePlan]] = {

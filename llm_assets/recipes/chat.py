@@ -73,7 +73,9 @@ def chat(
             },
             files=_files(ConversationFile, conversations),
         ),
-        finetuning=Finetuning(epochs=3, cut_long_conversations=True, document_share=0.1, learning_rate_scale=factor, lora=lora, **schedule),
+        finetuning=Finetuning(
+            epochs=3, cut_long_conversations=True, document_share=0.1, learning_rate_scale=factor, lora=lora, **schedule
+        ),
         sft_evaluation=SftEvaluation(questions=100, max_tokens=128, files=_files(QuestionFile, questions) or None),
         reinforcement=Reinforcement(**policy),
         human_rankings=HumanRankings(files=_files(RankingFile, preferences), gold=0.01),

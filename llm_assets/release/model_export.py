@@ -93,7 +93,7 @@ def adapted(inputs: Mapping[str, Artifact]) -> list[str]:
 
 
 def copy_adapters(inputs: Mapping[str, Artifact], folder: Path) -> list[str]:
-    """Copy the adapters of each training into ``adapters/<model>/``, in peft's format; returns the files' names."""
+    """Copy the adapters of each training run into ``adapters/<model>/``, in peft's format; returns the files' names."""
     names = []
     for model in adapted(inputs):
         (folder / ADAPTERS / model).mkdir(parents=True, exist_ok=True)

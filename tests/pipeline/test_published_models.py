@@ -57,7 +57,7 @@ def chat_recipe(folder):
     """The preset at a size of seconds: no crawl, files of conversations, preferences and questions."""
     conversations = [{"instruction": f"Name number {n}.", "input": "", "output": f"It is {n}."} for n in range(24)]
     rankings = [{"prompt": f"Count to {n}.", "chosen": f"One to {n}.", "rejected": "No."} for n in range(40)]
-    question = {"question": "Who mends the lamps?", "answers": ["Ann"]}
+    question = {"question": "Who repairs the lamps?", "answers": ["Ann"]}
     recipe = chat(
         PublishedModel(path=str(folder / "smollm2"), context=128),
         [write_rows(folder / "numbers.jsonl", conversations)],
