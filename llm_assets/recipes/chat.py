@@ -16,7 +16,9 @@ from .reinforcement import Reinforcement
 from .sources import Source
 
 CONTEXT = 2048  # tokens of a sequence; published models allow far more than fits into a training step
-BATCH_TOKENS = 1 << 15  # of a fine-tuning step: about the 128 short conversations of Alpaca's
+# Tokens of a step. In fine-tuning they are about 40 conversations (those of Alpaca with GPT-4's answers have 200 tokens
+# on average), so that a file of some hundred is more than a few steps.
+BATCH_TOKENS, PRETRAINING_BATCH_TOKENS = 1 << 13, 1 << 15
 # Plateau learning rate, and what SFT and DPO take of it, with all weights and with adapters.
 RATE, ADAPTER_FACTOR, DPO_SHARE = 2e-5, 10.0, 1 / 40
 POLICY_SHARE = 1 / 20  # what RL and RLHF take of it: 1e-6, the default of TRL's GRPOTrainer
@@ -47,7 +49,7 @@ def chat(
 
     The rates are those of Zephyr in the alignment handbook (recipes/zephyr-7b-beta): AdamW with 2e-5 in SFT and 5e-7 in
     DPO, with LoRA of rank 16 ten times as much (2e-4 and 5e-6), a tenth of the steps to warm up, then down to zero.
-    Three epochs and about 128 conversations per step are Stanford Alpaca's, for small files.
+    Three epochs are Stanford Alpaca's, for small files.
     """
     start = model if isinstance(model, PublishedModel) else PublishedModel(path=str(model), context=CONTEXT)
     factor = ADAPTER_FACTOR if lora is not None else 1.0
@@ -56,7 +58,9 @@ def chat(
     return Recipe(
         name="chat",
         crawls=dict(crawls or {}),
-        pretraining=Pretraining(start=start, muon=False, learning_rate=RATE, batch_tokens=BATCH_TOKENS, **schedule),
+        pretraining=Pretraining(
+            start=start, muon=False, learning_rate=RATE, batch_tokens=PRETRAINING_BATCH_TOKENS, **schedule
+        ),
         knowledge_boundary=KnowledgeBoundary(topics=1_000),
         conversations=Conversations(
             count=GENERATED,
@@ -74,7 +78,13 @@ def chat(
             files=_files(ConversationFile, conversations),
         ),
         finetuning=Finetuning(
-            epochs=3, cut_long_conversations=True, document_share=0.1, learning_rate_scale=factor, lora=lora, **schedule
+            epochs=3,
+            cut_long_conversations=True,
+            batch_tokens=BATCH_TOKENS,
+            document_share=0.1,
+            learning_rate_scale=factor,
+            lora=lora,
+            **schedule,
         ),
         sft_evaluation=SftEvaluation(questions=100, max_tokens=128, files=_files(QuestionFile, questions) or None),
         reinforcement=Reinforcement(**policy),
