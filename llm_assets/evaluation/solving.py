@@ -147,7 +147,7 @@ def assistant_attempts(engine: Engine, tools: Tools | None, job: ProblemsJob) ->
 def problems_and_questions(
     engine: Engine, problems: ProblemsJob, questions: Sequence[Question], answer_tokens: int, toolbox: ToolboxJob
 ) -> dict[str, list[dict[str, Any]]]:
-    """What an assistant is asked after each training run: its `attempts` at the problems, its `answers` to the questions.
+    """An assistant's `attempts` at the problems and `answers` to the questions that it is asked after a training stage.
 
     answer_tokens: most tokens of an answer to a question.
     """

@@ -23,6 +23,17 @@ BATCH_TOKENS, PRETRAINING_BATCH_TOKENS = 1 << 13, 1 << 15
 RATE, ADAPTER_FACTOR, DPO_SHARE = 2e-5, 10.0, 1 / 40
 POLICY_SHARE = 1 / 20  # what RL and RLHF take of it: 1e-6, the default of TRL's GRPOTrainer
 GENERATED = 500  # conversations besides those of files
+WEIGHTS: dict[Any, float] = {
+    "known": 30,
+    "unknown": 5,
+    "fictitious": 15,
+    "open": 6,
+    "two_hops": 2,
+    "reading": 25,
+    "calculation": 6,
+    "guidelines": 6,
+    "general": 6,
+}
 
 File = TypeVar("File", ConversationFile, RankingFile, QuestionFile)
 
@@ -64,17 +75,7 @@ def chat(
         knowledge_boundary=KnowledgeBoundary(topics=1_000),
         conversations=Conversations(
             count=GENERATED,
-            weights={
-                "known": 30,
-                "unknown": 5,
-                "fictitious": 15,
-                "open": 6,
-                "two_hops": 2,
-                "reading": 25,
-                "calculation": 6,
-                "guidelines": 6,
-                "general": 6,
-            },
+            weights=dict(WEIGHTS),
             files=_files(ConversationFile, conversations),
         ),
         finetuning=Finetuning(

@@ -78,7 +78,7 @@ OTHER_INPUTS = (
     "dpo_evaluation",
 )
 BENCHMARKS = "benchmark_evaluation"  # which a recipe that names no benchmarks leaves out
-# What recipes may leave out, or build on demand only: what reads crawls, what compares, and every training run after SFT.
+# What recipes may leave out, or build on demand only: what reads crawls, what compares, and all training after SFT.
 # The last model that a recipe trains is the released one.
 OF_CRAWLS = (*FUNNEL, "text_statistics", "text_signatures", "reject_ledger", TRAINING_PAGES, "token_shards")
 OF_RANKINGS = (
