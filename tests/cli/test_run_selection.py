@@ -9,7 +9,7 @@ from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import laptop
 
 EVERY_KEY = {dg.AssetKey(stage.name) for stage in GRAPH}
-KEYS = without_demonstrations(EVERY_KEY)
+KEYS = without_demonstrations(laptop(), EVERY_KEY)
 DEMONSTRATIONS = EVERY_KEY - KEYS
 
 
@@ -33,8 +33,8 @@ def test_a_recipe_in_another_language_ends_with_the_base_model(capsys):
 
 def test_demonstrations_are_left_out_of_the_default_run_and_of_no_other():
     assert groups_of(DEMONSTRATIONS) == {"demonstrations", "preference"} and "demonstrations" not in groups_of(KEYS)
-    assert runs_for(["a"], DEMONSTRATIONS) == [("on_demand", None, DEMONSTRATIONS)]
+    assert runs_for(laptop(), ["a"], DEMONSTRATIONS) == [("on_demand", None, DEMONSTRATIONS)]
     for crawls in (["a"], ["a", "b"]):
-        runs = runs_for(crawls, EVERY_KEY)
+        runs = runs_for(laptop(), crawls, EVERY_KEY)
         assert runs[-1] == ("on_demand", None, DEMONSTRATIONS)
         assert not any(keys & DEMONSTRATIONS for _, _, keys in runs[:-1])
