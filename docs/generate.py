@@ -26,7 +26,7 @@ from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.tables import polars_schema
 from llm_assets.cli import cli
 from llm_assets.graph import GRAPH
-from llm_assets.recipes import QUALITY_RULES, RECIPES, Recipe, Recrawl, Rule, Source
+from llm_assets.recipes import QUALITY_RULES, RECIPES, Recipe, Recrawl, Rule, Source, chat
 from llm_assets.release.headlines import HEADLINES
 from llm_assets.release.replication import description, missed, published, table
 
@@ -211,13 +211,13 @@ def inner_models(groups: dict[str, FieldInfo]) -> list[type[BaseModel]]:
 def preset_sections() -> Iterator[str]:
     yield from heading(2, "Presets")
     yield from paragraph(
-        "Each is a function in `llm_assets/recipes/presets.py`. Listed are the fields that differ from the defaults "
-        "above."
+        "Each is a function in `llm_assets/recipes/presets.py`, and `chat`, which takes a model and files, in "
+        "`llm_assets/recipes/chat.py`. Listed are the fields that differ from the defaults above."
     )
-    for name, preset in RECIPES.items():
+    recipes = {name: (preset, preset()) for name, preset in RECIPES.items()} | {"chat": (chat, chat("models/qwen3"))}
+    for name, (preset, recipe) in recipes.items():
         yield from heading(3, f"`{name}`")
         yield from paragraph(docstring(preset))
-        recipe = preset()
         defaults = Recipe(name=name, crawls={})
         for group in Recipe.model_fields:
             old, new = getattr(defaults, group), getattr(recipe, group)

@@ -58,6 +58,6 @@ def make_jobs(graph: Graph, recipe: Any = None) -> list[Any]:
         dg.define_asset_job(EVERYTHING_JOB, everything, description="Builds the whole graph for one crawl."),
     ]
     if on_demand:
-        description = "Builds the assets that the other jobs leave out: dpo_checkpoint and the demonstrations."
+        description = "Builds the assets that the other jobs leave out, such as the demonstrations."
         jobs.append(dg.define_asset_job(ON_DEMAND_JOB, dg.AssetSelection.assets(*on_demand), description=description))
     return jobs

@@ -20,6 +20,7 @@ from llm_assets.curation.language import LANGUAGE_FILTERED_TEXT, check_language
 from llm_assets.evaluation.figures import MODELS
 from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
+from llm_assets.recipes import Recipe
 from llm_assets.recipes.language_tags import language_of
 from llm_assets.recipes.load import chosen_recipe, with_crawls
 from llm_assets.release.benchmark_evaluation import BENCHMARK_EVALUATION
@@ -49,7 +50,7 @@ ENGLISH_GROUPS = ("finetuning", "reinforcement", "preference", "release")
     default=EVERYTHING,
     show_default=True,
     help="Assets to build, as a Dagster selection: '*extracted_text' is that asset with everything upstream, "
-    "'group:web' is a group. '*' leaves out what is built on demand: dpo_checkpoint and 'group:demonstrations'.",
+    "'group:web' is a group. '*' leaves out what is built on demand, such as 'group:demonstrations'.",
 )
 @click.option(
     "--crawl",
@@ -74,7 +75,7 @@ def run(select: str, crawl_names: tuple[str, ...], recipe: str | None, plain: bo
     if LANGUAGE_FILTERED_TEXT.name in {key.to_user_string() for key in keys}:
         check_language(workspace.recipe.language)  # before a crawl of hours, not after it
     if select == EVERYTHING:
-        keys = without_assistant(workspace, without_demonstrations(workspace, keys))
+        keys = without_assistant(workspace, without_demonstrations(workspace.recipe, keys))
     keys = without_left_out(workspace, keys)
     if BENCHMARK_EVALUATION.name in {key.to_user_string() for key in keys}:
         check_named_benchmarks(workspace)
@@ -167,9 +168,9 @@ def chosen_assets(select: str, defs: dg.Definitions) -> set[dg.AssetKey]:
     return keys
 
 
-def without_demonstrations(workspace: Workspace, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+def without_demonstrations(recipe: Recipe, keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
     """The assets without those that are built on demand: they are built when `--select` names them or their group."""
-    on_demand = GRAPH.on_demand(workspace.recipe)
+    on_demand = GRAPH.on_demand(recipe)
     return {key for key in keys if key.to_user_string() not in on_demand}
 
 

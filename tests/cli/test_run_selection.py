@@ -11,7 +11,7 @@ from llm_assets.recipes import Benchmarks, BenchmarkTask, gpu, laptop
 from tests.support.benchmark_files import ARC, benchmark_files, write_rows
 
 EVERY_KEY = {dg.AssetKey(stage.name) for stage in GRAPH}
-KEYS = without_demonstrations(EVERY_KEY)
+KEYS = without_demonstrations(laptop(), EVERY_KEY)
 DEMONSTRATIONS = EVERY_KEY - KEYS
 
 
@@ -35,9 +35,9 @@ def test_a_recipe_in_another_language_ends_with_the_base_model(capsys):
 
 def test_demonstrations_are_left_out_of_the_default_run_and_of_no_other():
     assert groups_of(DEMONSTRATIONS) == {"demonstrations", "preference"} and "demonstrations" not in groups_of(KEYS)
-    assert runs_for(["a"], DEMONSTRATIONS) == [("on_demand", None, DEMONSTRATIONS)]
+    assert runs_for(laptop(), ["a"], DEMONSTRATIONS) == [("on_demand", None, DEMONSTRATIONS)]
     for crawls in (["a"], ["a", "b"]):
-        runs = runs_for(crawls, EVERY_KEY)
+        runs = runs_for(laptop(), crawls, EVERY_KEY)
         assert runs[-1] == ("on_demand", None, DEMONSTRATIONS)
         assert not any(keys & DEMONSTRATIONS for _, _, keys in runs[:-1])
 
