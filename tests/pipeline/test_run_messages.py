@@ -119,7 +119,7 @@ def test_a_failed_blocking_check_fails_the_run(tmp_path):
 
 
 def status_lines(project):
-    """The three lines of `llm-assets status`: what is built, what is stale or missing, what is running."""
+    """The lines of `llm-assets status`: what is built, stale or missing, left out, running."""
     return command(project, "llm-assets", "status").stdout.splitlines()
 
 
@@ -127,15 +127,16 @@ def test_status_without_and_with_a_dagster_instance(tmp_path):
     pages = [page(f"http://host.example/{number}", story(number)) for number in range(4)]
     write(tmp_path / "warc" / "0.warc.gz", pages)
     recipe_file(tmp_path / "recipe.py", warc_sources(tmp_path / "warc"))
-    built, stale_or_missing, running = status_lines(tmp_path)
+    built, stale_or_missing, left_out, running = status_lines(tmp_path)
     assert built.startswith("built: 0 of ") and built.endswith("by crawl: c 0 of 11")
     assert stale_or_missing.startswith("stale or missing: missing url_blocklists, raw_warc/c, ")
+    assert left_out == "left out: benchmark_evaluation: the recipe names no benchmarks (benchmarks)"
     assert running == "running: nothing" and not (tmp_path / "data" / "dagster").exists()
     assert command(tmp_path, "llm-assets", "run", "--select", "*extracted_text").returncode == 0
     recipe = tmp_path / "recipe.py"
     changed = "Recipe(extraction=recipes.Extraction(min_characters=2), name"
     recipe.write_text(recipe.read_text().replace("Recipe(name", changed))
-    built, stale_or_missing, running = status_lines(tmp_path)
+    built, stale_or_missing, left_out, running = status_lines(tmp_path)
     assert built.startswith("built: 3 of ") and built.endswith("by crawl: c 2 of 11")
     assert stale_or_missing.startswith("stale or missing: stale extracted_text/c; missing language_filtered_text/c, ")
     assert running == "running: nothing"

@@ -45,14 +45,14 @@ def test_the_ui_shows_a_changed_recipe(project):
         assert stale["filtered_urls"][0] == "FRESH"
         # Dagster marks only the changed asset as stale. The check reports the change downstream as well.
 
-        def failed_check():
-            evaluation = state(server, "extracted_text")
+        def failed_check(asset):
+            evaluation = state(server, asset)
             return None if evaluation["success"] else evaluation
 
-        changed = server.wait(failed_check, 120)
+        changed = server.wait(lambda: failed_check("extracted_text"), 120)
         assert changed["severity"] == "WARN"
         assert "extracted_text/c: would build: config.min_characters: 1 → 7" in changed["description"]
-        downstream = state(server, "text_statistics")
+        downstream = server.wait(lambda: failed_check("text_statistics"), 120)
         assert "may build: only if the bytes of language_filtered_text/c change" in downstream["description"]
         assert state(server, "filtered_urls")["success"]
         # Once the changed recipe is built, status and check are good again.
