@@ -13,7 +13,7 @@ from llm_assets.graph import GRAPH
 from llm_assets.recipes import SampleWeb
 from llm_assets.sample_web import make_web
 from tests.support.commands import command, dagster_dev, dagster_materialize
-from tests.support.small_recipe import recipe_file
+from tests.support.small_recipe import DEFAULT_STAGES, recipe_file
 from tests.support.warcs import page, story, write
 
 ASSETS = [stage.name for stage in GRAPH]
@@ -91,8 +91,7 @@ def test_the_ui_builds_two_crawls_and_schedules_continue_from_there(ui):
 
 def check_materialize_all(project, server):
     """It builds all but the demonstrations for both crawls, and each cross-crawl asset once."""
-    usual = [stage for stage in GRAPH if not stage.on_demand]
-    backfill = server.materialize_all([stage.name for stage in usual], ["sample", "files"])
+    backfill = server.materialize_all([stage.name for stage in DEFAULT_STAGES], ["sample", "files"])
     ended = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
 
     def final_status():
@@ -101,7 +100,7 @@ def check_materialize_all(project, server):
 
     status = server.wait(final_status, 480)
     assert status == "COMPLETED_SUCCESS", server.log.read_text()[-5000:]
-    for stage in usual:
+    for stage in DEFAULT_STAGES:
         assert sorted(records(project, stage.name)) == (["files", "sample"] if stage.per_crawl else ["_"])
     (newest, *_) = server.materialisations("corpus_report")
     assert json.loads(newest["metadata"]["crawls"]["jsonString"]) == ["files", "sample"]

@@ -136,7 +136,8 @@ SMALL_RECIPE = Recipe(name="small", crawls={}, **SETTINGS)
 SMALL = {section: getattr(SMALL_RECIPE, section) for section in SETTINGS}
 SMALL_SOURCE = ", ".join(f"{section}={fields!r}" for section, fields in SETTINGS.items())
 
-DEFAULT_STAGES = [stage for stage in GRAPH if not stage.on_demand]
+ON_DEMAND = GRAPH.on_demand(SMALL_RECIPE)
+DEFAULT_STAGES = [stage for stage in GRAPH if stage.name not in ON_DEMAND]
 CORPUS = [stage for stage in GRAPH if stage.group in ("web", "curation")]
 
 RECIPE_FILE = """from llm_assets import recipes
