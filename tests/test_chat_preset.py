@@ -38,8 +38,8 @@ def test_files_are_named_as_they_are_or_keep_their_settings():
     assert (first.name, first.path) == ("our-chats", "data/our chats.v2.jsonl.gz") and second is named
     assert recipe.human_rankings.files[0].name == "ranked" and recipe.sft_evaluation.files[0].name == "faq"
     assert recipe.pretraining.start == PublishedModel(path="model", context=2048)
-    own = PublishedModel(path="model", context=512)
-    assert chat(own).pretraining.start is own
+    start = PublishedModel(path="model", context=512)
+    assert chat(start).pretraining.start is start
 
 
 @pytest.mark.parametrize(("lora", "rates"), [(None, (2e-5, 5e-7)), (Lora(), (2e-4, 5e-6))])

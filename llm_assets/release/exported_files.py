@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from llm_assets.model.shape import ADAPTER_FILES
 
 if TYPE_CHECKING:
     from llm_assets.model.encoding import Encoding
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
 
 GGUF = "model.gguf"
 MODELFILE = "Modelfile"
+ADAPTERS = "adapters"
 # Ollama renders prompts with Go's templates and puts <|bos|> before them, as the GGUF file says
 # (https://github.com/ollama/ollama/blob/main/docs/modelfile.md).
 _TURN = "<|{role}_start|> {{{{ .Content }}}}<|{role}_end|>"
@@ -63,6 +68,20 @@ def write_files(
         (folder / MODELFILE).write_text(modelfile(model.shape.context))
         names.append(MODELFILE)
     return names, {"gguf": {name: int(value) for name, value in written.items()}}
+
+
+def copy_adapters(checkpoints: Mapping[str, Path], folder: Path) -> list[str]:
+    """Copy adapters in peft's format into ``adapters/<model>/``; returns the files' names.
+
+    checkpoints: by model, folders of those that were trained by adapters.
+    """
+    names = []
+    for model, checkpoint in checkpoints.items():
+        (folder / ADAPTERS / model).mkdir(parents=True, exist_ok=True)
+        for file in ADAPTER_FILES:
+            names.append(f"{ADAPTERS}/{model}/{file}")
+            shutil.copyfile(checkpoint / file, folder / names[-1])
+    return names
 
 
 def modelfile(context: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +22,7 @@ from llm_assets.recipes.frozen import Frozen
 from llm_assets.recipes.language_tags import languages_of
 
 from . import exported_files, model_card
-from .exported_files import ExportOptions, write_files
+from .exported_files import ADAPTERS, ExportOptions, copy_adapters, write_files
 from .scorecard import BENCHMARKS, EVALUATIONS, OPTIONAL, evaluations, matrices
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 FOLDER = "huggingface"
 GGUF = f"{FOLDER}/{exported_files.GGUF}"
 CARD = f"{FOLDER}/README.md"
-ADAPTERS = "adapters"  # in the folder
 # Largest difference of logits, relative to the largest logit. Both sides compute in fp32, but in another order.
 TOLERANCE = 1e-4
 TEXTS = 64  # pages, and questions, that the check compares
@@ -80,27 +78,16 @@ def build_model_export(step: Step, config: ModelExportConfig) -> None:
     with step.task("export") as task:
         names, gguf = write_files(model, encoding, step.staging / FOLDER, options_of(config))
         task.stats.update(gguf)
-        names += copy_adapters(step.inputs, step.staging / FOLDER)
+        names += copy_adapters(adapted(step.inputs), step.staging / FOLDER)
         for name in names:
             task.add_file(f"{FOLDER}/{name}")
         task.stats.update(parameters=model.shape.parameters, files=len(names))
 
 
-def adapted(inputs: Mapping[str, Artifact]) -> list[str]:
-    """The models of the lineage that were trained by low-rank adapters (LoRA), in the order of training."""
-    assets = {name: inputs[asset] for name, asset in MODELS.items() if asset in inputs}
-    return [name for name, checkpoint in assets.items() if all((checkpoint.path / f).is_file() for f in ADAPTER_FILES)]
-
-
-def copy_adapters(inputs: Mapping[str, Artifact], folder: Path) -> list[str]:
-    """Copy the adapters of each training run into ``adapters/<model>/``, in peft's format; returns the files' names."""
-    names = []
-    for model in adapted(inputs):
-        (folder / ADAPTERS / model).mkdir(parents=True, exist_ok=True)
-        for file in ADAPTER_FILES:
-            names.append(f"{ADAPTERS}/{model}/{file}")
-            shutil.copyfile(inputs[MODELS[model]].file(file), folder / names[-1])
-    return names
+def adapted(inputs: Mapping[str, Artifact]) -> dict[str, Path]:
+    """The checkpoints that were trained by low-rank adapters (LoRA), by model, in the order of training."""
+    folders = {name: inputs[asset].path for name, asset in MODELS.items() if asset in inputs}
+    return {name: folder for name, folder in folders.items() if all((folder / f).is_file() for f in ADAPTER_FILES)}
 
 
 def options_of(config: ModelExportConfig) -> ExportOptions:

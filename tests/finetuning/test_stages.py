@@ -215,7 +215,10 @@ def test_the_check_passes_if_the_assistant_hallucinates_less_than_the_ablation(s
 
 
 def test_the_hallucination_check_passes_if_nothing_was_asked():
-    assert hallucinates_less(SimpleNamespace(record=SimpleNamespace(stats={})), None, None).passed
+    nothing = SimpleNamespace(record=SimpleNamespace(stats={}))
+    for inputs, reason in (({"ablation_checkpoint"}, "no questions"), ((), "leaves out the ablation")):
+        outcome = hallucinates_less(nothing, inputs, None)
+        assert outcome.passed and reason in outcome.summary
 
 
 def test_a_lost_report_is_drawn_again_from_stored_data_only(built, tmp_path):

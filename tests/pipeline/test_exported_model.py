@@ -25,7 +25,7 @@ def test_the_scorecard_covers_every_stage(pipeline):
     assert (transcripts.group_by("number").len()["len"] == 4).all()
     assert {"search", "fictitious", "open", "guidelines", "sums", "letters"} <= set(transcripts["kind"])
     stages = {key.split("/")[0] for key in pipeline.artifacts} - {"scorecard", "model_export"}
-    stages -= {stage.name for stage in GRAPH if stage.on_demand}
+    stages -= GRAPH.on_demand(pipeline.recipe)
     stages -= {"page_versions", "search_index", "corpus_report"}  # they span all crawls and are inputs of no model
     assert set(costs["stage"]) == stages
     assert costs.filter(pl.col("key") == "base_checkpoint")["flops"][0] > 0 and (costs["watt_hours"] >= 0).all()

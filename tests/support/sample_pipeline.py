@@ -40,6 +40,7 @@ FROM_RL = {
     "scorecard",
     "model_export",
     "dpo_checkpoint",
+    "dpo_evaluation",
     "over_optimisation",
 }
 

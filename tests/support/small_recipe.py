@@ -138,7 +138,8 @@ SMALL_SOURCE = ", ".join(f"{section}={fields!r}" for section, fields in SETTINGS
 
 # Stages that the recipe does not leave out, and those of them that a run builds by default.
 STAGES = [stage for stage in GRAPH if stage.name not in GRAPH.left_out(SMALL_RECIPE)]
-DEFAULT_STAGES = [stage for stage in STAGES if not stage.on_demand]
+ON_DEMAND = GRAPH.on_demand(SMALL_RECIPE)
+DEFAULT_STAGES = [stage for stage in STAGES if stage.name not in ON_DEMAND]
 CORPUS = [stage for stage in GRAPH if stage.group in ("web", "curation")]
 
 RECIPE_FILE = """from llm_assets import recipes
