@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WARC ?=
 JOBS ?= 2
 
-.PHONY: run test quick ui docs bench bench-model check setup clean
+.PHONY: run test quick ui mlflow docs bench bench-model check setup clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +39,10 @@ check: $(STAMP)
 
 ui: setup
 	$(BIN)/dagster dev
+
+# MLflow's web interface, at http://localhost:5000: training curves, plots, and the registered models.
+mlflow: $(STAMP)
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///data/mlflow/mlflow.db
 
 # The pages of docs/reference that follow from the code.
 docs: $(STAMP)

@@ -18,10 +18,13 @@ class Settings:
     """Settings of the installation, from environment variables.
 
     store: a folder or fsspec URL. workers: None uses every core. Paths default to below `data`.
+    mlflow_uri: where runs are tracked. mlflow_url, dagster_url: where their web interfaces are, for links.
     """
 
     store: str
     mlflow_uri: str
+    mlflow_url: str
+    dagster_url: str
     workers: int | None
     dagster_home: Path
     data: Path
@@ -63,6 +66,8 @@ def load_settings() -> Settings:
     return Settings(
         store=os.environ.get("LLM_ASSETS_STORE") or str(data / "artifacts"),
         mlflow_uri=os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(data / "mlflow" / "mlflow.db"),
+        mlflow_url=os.environ.get("LLM_ASSETS_MLFLOW_URL") or "http://localhost:5000",
+        dagster_url=os.environ.get("LLM_ASSETS_DAGSTER_URL") or "http://localhost:3000",
         workers=int(workers) if workers else None,
         dagster_home=Path(os.environ.get("DAGSTER_HOME") or data / "dagster"),
         data=data,

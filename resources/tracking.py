@@ -15,6 +15,7 @@ from llm_assets.artifacts.identity import Identity, flatten
 from llm_assets.artifacts.materialize import NoTracker, Tracker
 from llm_assets.artifacts.record import Record
 from llm_assets.artifacts.stage import Resolution
+from llm_assets.artifacts.store import Artifact
 from llm_assets.settings import load_settings, sqlite_file
 
 from .liveness import announce, state_of
@@ -23,7 +24,9 @@ EXPERIMENT = "llm-assets"
 FLUSH_SECONDS = 5.0
 BATCH_METRICS = 1000  # the most that MLflow accepts in one call
 PARAM_CHARACTERS = 500  # MLflow allows 6,000, but longer values make the table of runs unreadable
-
+# Views that a run shows: plots, and the model card. Pages may quote crawled text, which a takedown must find again.
+ATTACHED = (".png", ".md")
+CARD_CHARACTERS = 100_000  # MLflow's limit for a description
 
 PROCESS_TAG = "process"  # names the file that shows that the run's process is alive
 _in_progress: dict[str, Any] = {}  # unfinished MLflow runs of this process, with the clients that started them
@@ -121,10 +124,57 @@ class MlflowTracker:
         return client.create_experiment(EXPERIMENT, artifact_location=location)
 
     def link(self, run_id: str) -> str | None:
-        """The URL of a run's page; None without a server."""
-        if not self.uri.startswith(("http://", "https://")):
+        """The URL of a run's page, on the server, or for a database on that of ``make mlflow``; None for a folder."""
+        if self.uri.startswith(("http://", "https://")):
+            server = self.uri
+        elif "://" in self.uri and not self.uri.startswith("file:"):
+            server = load_settings().mlflow_url
+        else:
             return None
-        return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment()}/runs/{run_id}"
+        return f"{server.rstrip('/')}/#/experiments/{self.experiment()}/runs/{run_id}"
+
+    def attach(self, resolution: Resolution, artifact: Artifact, views: list[str], recipe: Any) -> None:
+        """Copy an artifact's plots and card to the run that built it, and register the model that it holds.
+
+        A cached artifact may have been built under another tracking URI, which has its run: then nothing is copied.
+        """
+        from mlflow.exceptions import MlflowException
+
+        client, run_id = self.client(), artifact.record.mlflow_run_id
+        try:
+            known = run_id is not None and client.get_run(run_id) is not None
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            known = False
+        for view in views if known else ():
+            if view.endswith(ATTACHED):
+                client.log_artifact(run_id, str(artifact.path / view))
+        if resolution.stage.registered_folder is not None:
+            self._register(resolution.stage.registered_folder, artifact, run_id if known else None, recipe.name)
+
+    def _register(self, folder: str, artifact: Artifact, run_id: str | None, recipe: str) -> None:
+        """Register the model of an artifact as a version of the model named like the recipe, once per identity."""
+        from mlflow.exceptions import MlflowException
+
+        client, record = self.client(), artifact.record
+        try:
+            client.create_registered_model(recipe, description="Models that llm-assets built from this recipe")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        tags = {
+            "asset": record.key,
+            "identity": record.short_id,
+            "data_version": record.data_version,
+            "dagster/run_id": record.dagster_run_id or "",
+        }
+        if client.search_model_versions(f"name = '{recipe}' and tags.identity = '{record.short_id}'"):
+            return
+        card = artifact.path / folder / "README.md"
+        description = card.read_text()[:CARD_CHARACTERS] if card.exists() else None
+        source = (artifact.path / folder).as_uri()
+        client.create_model_version(recipe, source, run_id, tags=tags, description=description)
 
     @contextmanager
     def run(self, resolution: Resolution, recipe: Any) -> Iterator[str]:
@@ -142,6 +192,7 @@ class MlflowTracker:
             "code_version": identity.code_version,
             "recipe": recipe.name,
             "dagster/run_id": self.dagster_run_id or "",
+            "mlflow.note.content": self._note(identity),
             PROCESS_TAG: process,
         }
         with announce(_process_files() / process, self.uri):
@@ -159,6 +210,14 @@ class MlflowTracker:
             finally:
                 _in_progress.pop(self._run, None)
             client.set_terminated(self._run, "FINISHED")
+
+    def _note(self, identity: Identity) -> str:
+        """The run's description, in Markdown: where Dagster shows the asset and the run."""
+        dagster = load_settings().dagster_url.rstrip("/")
+        links = [f"[asset in Dagster]({dagster}/assets/{identity.asset})"]
+        if self.dagster_run_id:
+            links.append(f"[run in Dagster]({dagster}/runs/{self.dagster_run_id})")
+        return f"`{identity.key}`, identity `{identity.short_id}`: {', '.join(links)}"
 
     def _log_config(self, identity: Identity) -> None:
         """Record what a build depends on: its config, and the data versions of its inputs."""

@@ -41,6 +41,10 @@ class Tracker(Protocol):
         """Record the numbers of a finished build."""
         ...
 
+    def attach(self, resolution: Resolution, artifact: Artifact, views: list[str], recipe: Any) -> None:
+        """Add views that were drawn to the run that built the artifact; register the model that it holds, if any."""
+        ...
+
     def link(self, run_id: str) -> str | None:
         """The URL of a tracking run's page, or None if it has none."""
         ...
@@ -57,6 +61,9 @@ class NoTracker:
         return None
 
     def finish(self, record: Record) -> None:
+        return None
+
+    def attach(self, resolution: Resolution, artifact: Artifact, views: list[str], recipe: Any) -> None:
         return None
 
     def link(self, run_id: str) -> None:
@@ -145,7 +152,8 @@ def materialize(
     resolution = replace(resolution, artifact=artifact)
     if stage.locations is not None:
         artifact.relocate(dict(stage.locations(resolution.config)))
-    draw_views(resolution, artifact)
+    if drawn := draw_views(resolution, artifact):
+        workspace.tracker.attach(resolution, artifact, drawn, workspace.recipe)
     if cached:
         workspace.store.touch_latest(resolution.identity)
     workspace.remember(resolution)

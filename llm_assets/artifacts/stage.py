@@ -68,6 +68,7 @@ class Stage:
     main_table: the table whose rows count as the asset's rows; None if there is none (a checkpoint, a page).
     show: gives Markdown texts and numbers for the asset's page, for an artifact.
     pool: the Dagster pool in which a build takes a slot.
+    registered_folder: the folder of the artifact with a model for MLflow's registry; None if there is none.
     on_demand: whether it is built only when it is selected, or a function that tells for a recipe. The default run,
     schedules and sensors leave it out, and only stages that are built on demand too require it.
     """
@@ -100,6 +101,7 @@ class Stage:
     pool: str | None = None
     retry: Retry | None = None
     main_table: str | None = None
+    registered_folder: str | None = None
     on_demand: bool | Callable[[Any], bool] = False
 
     def inputs_under(self, recipe: Any) -> tuple[str, ...]:

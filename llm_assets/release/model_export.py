@@ -401,6 +401,7 @@ MODEL_EXPORT = Stage(
         ),
     ),
     views=(View(CARD, draw_card, (model_card.TEMPLATE,)),),
+    registered_folder=FOLDER,
     show=show,
     libraries=("torch", "safetensors", "gguf"),
 )
