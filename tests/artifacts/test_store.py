@@ -71,7 +71,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_the_next_run_resumes(tmp_path, f
             assert all(file_digest(record.parent / name) == file["sha256"] for name, file in entry["files"].items())
     time.sleep(0.5)  # workers notice that their parent has ended
     process = build(tmp_path, folder, slow=0.0, workers=workers, TOY_LOG=str(log))
-    _out, err = process.communicate(timeout=60)
+    _out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     reference = materialize(LETTERS, "a", workspace(tmp_path / "clean", ToyRecipe(folder=str(folder)))).artifact
     resumed = materialize(LETTERS, "a", workspace(tmp_path / "store", ToyRecipe(folder=str(folder))))
@@ -89,7 +89,7 @@ def test_a_killed_step_resumes_at_the_file_it_was_at(tmp_path, folder):
     process.wait()
     done = log.read_text().splitlines()
     process = build(tmp_path, folder, TOY_LOG=str(log))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert int(out.split()[-1]) >= 3  # tasks taken over
     assert len(log.read_text().splitlines()) == len(set(log.read_text().splitlines()))  # no task ran twice
@@ -99,7 +99,7 @@ def test_a_killed_step_resumes_at_the_file_it_was_at(tmp_path, folder):
 def test_of_concurrent_builders_only_one_builds(tmp_path, folder):
     log = tmp_path / "log"
     builders = [build(tmp_path, folder, slow=0.02, TOY_LOG=str(log)) for _ in range(3)]
-    outputs = [builder.communicate(timeout=60) for builder in builders]
+    outputs = [builder.communicate(timeout=300) for builder in builders]
     assert [builder.returncode for builder in builders] == [0, 0, 0], outputs
     assert sorted(out.split()[1] for out, _ in outputs) == ["False", "True", "True"]
     assert len(log.read_text().splitlines()) == 6
