@@ -12,6 +12,8 @@ from tests.support.isolation import isolate
 
 # With two workers on two cores, torch threads that wait for each other spin, and take the other worker's core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The processes that tests start would each compile the project's modules again, for half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("tests", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("tests")

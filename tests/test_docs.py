@@ -21,7 +21,7 @@ from llm_assets.recipes import Recipe, chat, gpu, laptop, load_recipe
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.settings import PROJECT
 from llm_assets.tour import STEPS
-from tests.support.commands import command
+from tests.support.commands import command_here
 from tests.support.small_recipe import recipe_file
 from tests.support.warcs import page, story, write
 
@@ -344,15 +344,15 @@ def test_the_commands_of_the_tutorial_and_the_readme_run(tmp_path, monkeypatch):
     write(tmp_path / "warc" / "mine.warc.gz", pages_of_a_user)
     replaced = {"/data/warc": str(tmp_path / "warc"), "laptop@mine": f"{tmp_path}/recipe.py:mine@mine"}
     monkeypatch.setenv("LLM_ASSETS_RECIPE", f"{tmp_path}/recipe.py:mine")
-    assert command(tmp_path, "llm-assets", "setup").returncode == 0
+    assert command_here(tmp_path, "setup").returncode == 0
     for line in readers_commands():
         if line in NOT_RUN:
             continue
         words = [replaced.get(word, word) for word in words_of(line)]
         if words[0] == "run":
-            done = command(tmp_path, "llm-assets", *words)
+            done = command_here(tmp_path, *words)
             assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        else:  # in this process, which has imported everything already
+        else:
             result = CliRunner().invoke(cli, words, input="")
             assert result.exit_code == 0, f"{line}\n{result.output[-3000:]}\n{result.exception!r}"
             assert result.output.strip() or words[0] == "chat", f"{line} printed nothing"

@@ -16,10 +16,12 @@ from llm_assets.artifacts.record import write_atomic
 from . import PROGRESS
 from .allocator import ALLOCATOR
 from .devices import TrainingDevices
+from .forks import can_fork, run_module
 from .jobs import dump_job
 
 # Runs a command with an environment until it ends; returns its exit code. Dagster's launcher uses Pipes.
 Launcher = Callable[[list[str], Mapping[str, str]], int]
+TORCHRUN = "torch.distributed.run"
 POLL_SECONDS = 0.2
 
 
@@ -28,10 +30,12 @@ class JobFailed(RuntimeError):
 
 
 def subprocess_launcher(command: list[str], environment: Mapping[str, str]) -> int:
-    """Run a command as a plain subprocess, with its output on this process's standard error."""
-    with subprocess.Popen(
-        command, env=dict(environment), stdout=sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None
-    ) as process:
+    """Run a command in a process, with its output on this process's standard error; ``python -m module`` as a fork."""
+    output = sys.stderr.fileno() if hasattr(sys.stderr, "fileno") else None
+    interpreter, option, module, *arguments = command
+    if can_fork() and (interpreter, option) == (sys.executable, "-m") and module != TORCHRUN:
+        return run_module(module, arguments, environment, 1 if output is None else output)
+    with subprocess.Popen(command, env=dict(environment), stdout=output) as process:
         try:
             return process.wait()
         except BaseException:
@@ -61,7 +65,7 @@ def run_job(
     (folder / PROGRESS).write_text("")
     command = [sys.executable, "-m"]
     if processes > 1:
-        command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+        command += [TORCHRUN, "--standalone", f"--nproc-per-node={processes}", "-m"]
     command += [module, str(folder / "job.json")]
     environment = {**ALLOCATOR, **os.environ, "PYTHONUNBUFFERED": "1"}
     follower = _EventFollower(folder / PROGRESS, on_event)

@@ -48,9 +48,14 @@ def valid_value(column, dtype):
     return {pl.String: "0" * 24, pl.Boolean: True}.get(base, min([max([1, *bounds]), *limits]))
 
 
-def pandera_accepts(model, frame):
+def pandera_accepts(model, frame, column=None):
+    """Whether pandera accepts a frame, or one column of it: to validate all columns takes it 0.1 s."""
+    schema = model.to_schema()
+    if column is not None:
+        assert not schema.checks and not schema.unique
+        schema, frame = schema.select_columns([column]), frame.select(column)
     try:
-        model.to_schema().validate(frame, lazy=True)
+        schema.validate(frame, lazy=True)
     except pandera.errors.SchemaErrors:
         return False
     return True
@@ -73,7 +78,7 @@ def test_validate_agrees_with_pandera(model):
     for name, dtype in polars_schema(model).items():
         for value in EDGE_CASES.get(dtype, []):
             changed = frame.with_columns(pl.Series(name, [frame[name][0], value, frame[name][2]], dtype=dtype))
-            assert validate_accepts(model, changed) == pandera_accepts(model, changed), (name, value)
+            assert validate_accepts(model, changed) == pandera_accepts(model, changed, name), (name, value)
     assert not validate_accepts(model, frame.select(frame.columns[1:]))
     first = frame.columns[0]
     assert validate_accepts(model, frame.with_columns(pl.lit(frame[first][0]).alias(first))) == pandera_accepts(

@@ -10,7 +10,7 @@ from llm_assets.recipes import load_recipe
 from resources.jobs import crawl_assets
 from tests.support.building import build
 from tests.support.byte_search import places
-from tests.support.commands import command
+from tests.support.commands import command_here
 from tests.support.sample_pipeline import build_sample_pipeline, stages_up_to_corpus_and
 from tests.support.shared_folders import file_times, shared_folder
 from tests.support.small_recipe import CORPUS, recipe_file, warc_recipe, warc_sources
@@ -158,7 +158,7 @@ def shared_run_project(tmp_path_factory):
             recipe_file(folder / "recipe.py", warc_sources(folder / "warc" / "c"))
             with (folder / "recipe.py").open("a") as file:
                 file.write(FURTHER_RECIPES.format(path=str(folder / "warc" / "d")))
-            done = command(folder, "llm-assets", "run", "--select", "*token_shards,page_versions,training_pages")
+            done = command_here(folder, "run", "--select", "*token_shards,page_versions,training_pages")
             assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from llm_assets.graph import GRAPH
-from tests.support.commands import command, dagster_materialize, environment_for
+from tests.support.commands import command, command_here, dagster_materialize, environment_for
 from tests.support.small_recipe import CORPUS, DEFAULT_STAGES, SMALL_RECIPE
 
 STAGES = len(DEFAULT_STAGES)
@@ -16,7 +16,7 @@ ALL_STAGES = len(GRAPH.stages) - len(GRAPH.left_out(SMALL_RECIPE))  # with those
 
 
 def artifacts_command(project, *words):
-    return command(project, "llm-assets", "artifacts", *words).stdout
+    return command_here(project, "artifacts", *words).stdout
 
 
 def test_a_session_on_the_command_line(project):
@@ -40,7 +40,7 @@ def test_a_session_on_the_command_line(project):
 
 def check_first_and_second_run(project):
     """The first run builds every stage; the second finds all of them, with the same outcomes of checks."""
-    first = command(project, "llm-assets", "run")
+    first = command(project, "llm-assets", "run", llm_assets_workers="2")
     assert first.returncode == 0, first.stdout + first.stderr
     # Some quality checks fail on a model this small; which ones depends on the machine's rounding.
     failed_checks = [line for line in first.stdout.splitlines() if line.startswith("✗ ")]
@@ -72,7 +72,7 @@ def check_changed_recipe(project):
     assert "language_filtered_text/c: may build: only if the bytes of extracted_text/c change" in explained
     inputs = "quality_filtered_text/c, text_signatures/c"
     assert f"deduplicated_text/c: may build: only if the bytes of {inputs} change" in explained
-    third = command(project, "llm-assets", "run")
+    third = command_here(project, "run")
     assert third.returncode == 1 and "0 kept + 12 rejected = 12 captures" in third.stdout
     assert f"{len(CORPUS) - 2} built, 4 cached, 1 of " in third.stdout
     assert "corpus_report: corpus_not_empty: the corpus is empty" in third.stdout
@@ -137,9 +137,9 @@ def test_a_terminal_shows_progress_as_it_happens(project):
 
 
 def test_setup_leaves_an_env_file_as_it_is_when_the_environment_names_another_instance(project):
-    command(project, "llm-assets", "setup")
+    command_here(project, "setup")
     env_file = (project / ".env").read_text()
-    other = command(project, "llm-assets", "setup", dagster_home=str(project / "other"))
+    other = command_here(project, "setup", dagster_home=str(project / "other"))
     assert other.returncode == 0 and ".env is left as it is" in other.stdout
     assert (project / ".env").read_text() == env_file and (project / "other" / "dagster.yaml").exists()
 
@@ -147,7 +147,7 @@ def test_setup_leaves_an_env_file_as_it_is_when_the_environment_names_another_in
 def test_a_missing_source_fails_the_run_with_one_clear_line(project):
     (project / "warc" / "0.warc.gz").unlink()
     (project / "warc" / "1.warc.gz").unlink()
-    ran = command(project, "llm-assets", "run")
+    ran = command_here(project, "run")
     assert ran.returncode == 1
     assert "failed: raw_warc:" in ran.stderr and "no WARC or ARC file in this folder" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -156,7 +156,7 @@ def test_a_missing_source_fails_the_run_with_one_clear_line(project):
 def test_an_empty_crawl_fails_and_is_not_stored(project):
     for path in (project / "warc").iterdir():
         path.write_bytes(b"")
-    ran = command(project, "llm-assets", "run")
+    ran = command_here(project, "run")
     assert ran.returncode == 1
     assert "failed: raw_warc: " in ran.stderr and "no capture in 2 WARC files" in ran.stderr
     assert "filtered_urls" not in ran.stdout
@@ -172,7 +172,7 @@ def mine():
 
 def test_errors_in_a_recipe_name_the_field(project):
     (project / "recipe.py").write_text(MALFORMED_RECIPE)
-    ran = command(project, "llm-assets", "run")
+    ran = command_here(project, "run")
     assert ran.returncode == 1
     assert "url_filter.soft_word_limit: Input should be greater than or equal to 1 (got '0')" in ran.stderr
     assert "url_filter.typo: extra input is not permitted" in ran.stderr

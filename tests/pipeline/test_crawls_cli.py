@@ -19,7 +19,7 @@ from llm_assets.web.crawls import open_registry
 from resources import ArtifactStore, ChosenRecipe, Compute, DuckDb, Tracking, make_assets
 from resources.recrawls import registered_crawls
 from tests.support.building import build, check
-from tests.support.commands import command
+from tests.support.commands import command_here
 from tests.support.small_recipe import CORPUS, DEFAULT_STAGES, recipe_file, warc_sources
 from tests.support.warcs import page, story, write
 
@@ -197,12 +197,12 @@ def test_a_run_reports_what_a_crawl_did_not_fetch_and_a_later_run_retries_an_emp
     register("site", site(server))
     working_pages = dict(server.web.pages)
     server.web.pages[f"{HOST}/"] = Page("", "x", b"down", 503, {})
-    fetch_site = ("llm-assets", "run", "--crawl", "site", "--select", "*raw_warc")
-    down = command(project, *fetch_site)
+    fetch_site = ("run", "--crawl", "site", "--select", "*raw_warc")
+    down = command_here(project, *fetch_site)
     assert down.returncode == 1 and "crawl site stored no page: 1 × status 503 (http://small.example/)" in down.stderr
     assert "site: failed at 20" in (listing := run_command("crawls", "list")) and "crawl site stored no page" in listing
     server.web.pages.update(working_pages)
-    ran = command(project, *fetch_site)
+    ran = command_here(project, *fetch_site)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "raw_warc/site: has_captures: 3 captures, 0 corrupt stretches; not fetched: 1 robots" in ran.stdout
     assert "failed at" not in run_command("crawls", "list")
@@ -272,9 +272,9 @@ def test_a_recipe_of_other_crawls_trains_on_exactly_these(project):
 def test_a_run_for_a_crawl_that_the_recipe_does_not_read_trains_a_model_on_that_crawl_alone(project):
     """From a folder of WARC files to an export, which the printed reference names; no page of the recipe's crawl."""
     write(project / "warc" / "0.warc.gz", [page(f"http://mine.example/{i}", story(50 + i)) for i in range(24)])
-    added = command(project, "llm-assets", "crawls", "add", "mine", "--warc", str(project / "warc"))
+    added = command_here(project, "crawls", "add", "mine", "--warc", str(project / "warc"))
     assert added.returncode == 0, added.stderr
-    ran = command(project, "llm-assets", "run", "--crawl", "mine")
+    ran = command_here(project, "run", "--crawl", "mine")
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     reference = f"{project}/recipe.py:mine@mine"
     assert f"llm-assets chat --recipe {reference}" in ran.stdout
@@ -286,7 +286,7 @@ def test_a_run_for_a_crawl_that_the_recipe_does_not_read_trains_a_model_on_that_
     assert records["model_export"]["files"]
     per_crawl_inputs = {key for record in records.values() for key in record["fields"]["inputs"] if "/" in key}
     assert {key for key in per_crawl_inputs if not key.endswith("/mine")} == set()
-    completed = command(project, "llm-assets", "complete", "The", "--recipe", reference, "--max-tokens", "4")
+    completed = command_here(project, "complete", "The", "--recipe", reference, "--max-tokens", "4")
     assert completed.returncode == 0, completed.stderr
-    again = command(project, "llm-assets", "run", "--recipe", reference)
+    again = command_here(project, "run", "--recipe", reference)
     assert "0 built" in again.stdout and "does not read" not in again.stdout

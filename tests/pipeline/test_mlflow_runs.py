@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from resources.tracking import metric_name
-from tests.support.commands import command
+from tests.support.commands import command_here
 from tests.support.sample_pipeline import stages_up_to_corpus_and
 
 
@@ -46,7 +46,7 @@ def test_mlflow_has_one_run_for_each_build(project):
     stages = stages_up_to_corpus_and("tokenizer token_shards base_checkpoint")
     for _ in range(2):  # the second run builds nothing, and adds nothing
         select = "*base_checkpoint,*corpus_report"
-        command(project, "llm-assets", "run", "--select", select, llm_assets_tracking="on")
+        command_here(project, "run", "--select", select, llm_assets_tracking="on")
     with sqlite3.connect(project / "data" / "mlflow" / "mlflow.db") as connection:
         tracking = TrackingDatabase(connection)
         expected = sorted(f"{stage.name}/c" if stage.per_crawl else stage.name for stage in stages)

@@ -120,7 +120,7 @@ from llm_assets.graph import GRAPH, open_workspace
 from llm_assets.recipes import Recipe, WarcFiles
 if __name__ == "__main__":
     workspace = open_workspace(Recipe(name="t", crawls={"c": WarcFiles(path=sys.argv[1])}, SETTINGS))
-    workspace.engine = LocalEngine(2)
+    workspace.engine = LocalEngine(1)
     for stage in GRAPH:
         if stage.name in GRAPH.left_out(workspace.recipe):
             continue

@@ -4,7 +4,7 @@ import json
 
 from llm_assets.graph import GRAPH
 from resources.jobs import crawl_assets
-from tests.support.commands import command, dagster_dev, dagster_materialize
+from tests.support.commands import command, command_here, dagster_dev, dagster_materialize
 from tests.support.small_recipe import recipe_file, warc_sources
 
 TO_BASE_MODEL = "*base_checkpoint,*corpus_report"
@@ -12,7 +12,7 @@ TO_BASE_MODEL = "*base_checkpoint,*corpus_report"
 
 def register_more(project):
     """Register the first WARC file of the project once more, as the crawl `more`."""
-    return command(project, "llm-assets", "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
+    return command_here(project, "crawls", "add", "more", "--warc", str(project / "warc" / "0.warc.gz"))
 
 
 def read_all_registered(project):
@@ -42,15 +42,15 @@ def test_crawls_are_registered_once_and_wrong_ones_are_clear_errors(project):
     added = register_more(project)
     assert added.returncode == 0 and "registered more" in added.stdout, added.stderr
     assert "already registered" in register_more(project).stdout
-    ran = command(project, "llm-assets", "run", "--crawl", "more", "--select", "*extracted_text")
+    ran = command_here(project, "run", "--crawl", "more", "--select", "*extracted_text")
     assert ran.returncode == 0 and "extracted_text/more" in ran.stdout
-    listed = command(project, "llm-assets", "crawls", "list").stdout
+    listed = command_here(project, "crawls", "list").stdout
     assert "more" in listed and "warc_files" in listed
     for words, message in BAD_CRAWLS:
-        refused = command(project, "llm-assets", "crawls", "add", *words)
+        refused = command_here(project, "crawls", "add", *words)
         assert refused.returncode != 0 and message in refused.stderr, (words, refused.stderr)
         assert "Traceback" not in refused.stderr, (words, refused.stderr)
-    unknown = command(project, "llm-assets", "run", "--crawl", "never")
+    unknown = command_here(project, "run", "--crawl", "never")
     assert unknown.returncode == 1 and "no crawl 'never'" in unknown.stderr
 
 
@@ -59,34 +59,34 @@ def test_cross_crawl_artifacts_are_built_once_from_all_crawls(project):
     read_all_registered(project)
     register_more(project)
     select = ("--select", TO_BASE_MODEL)
-    single = command(project, "llm-assets", "run", "--crawl", "c", *select)
+    single = command_here(project, "run", "--crawl", "c", *select)
     assert single.returncode == 0, single.stdout + single.stderr
     assert "page_versions: warning: without more: in the recipe, but not built" in single.stdout
     assert "✗ page_versions: every_crawl_is_built: made from c; not built: more" in single.stdout
     assert "corpus_report: corpus_not_empty: 10 pages" in single.stdout
-    both = command(project, "llm-assets", "run", *select)
+    both = command_here(project, "run", *select)
     assert both.returncode == 0, both.stdout + both.stderr
     assert both.stdout.count("corpus_report: started") == 1
     assert "corpus_report: corpus_not_empty: 10 pages" in both.stdout
     assert both.stdout.count("base_checkpoint: started") == 1 and "warning" not in both.stdout
     assert "✓ page_versions: every_crawl_is_built: made from c, more" in both.stdout
-    again = command(project, "llm-assets", "run", *select)
+    again = command_here(project, "run", *select)
     assert "0 built" in again.stdout
 
 
 def test_a_registered_crawl_that_the_recipe_does_not_read_can_be_built(project):
     register_more(project)
-    ran = command(project, "llm-assets", "run", "--crawl", "more", "--select", "*clean_corpus")
+    ran = command_here(project, "run", "--crawl", "more", "--select", "*clean_corpus")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "clean_corpus/more" in ran.stdout
-    report = command(project, "llm-assets", "run", "--select", "*corpus_report")
+    report = command_here(project, "run", "--select", "*corpus_report")
     assert "corpus_report: corpus_not_empty: 10 pages" in report.stdout
 
 
 def test_one_dagster_command_builds_several_crawls(project):
     read_all_registered(project)
     register_more(project)
-    command(project, "llm-assets", "setup")
+    command_here(project, "setup")
     done = dagster_materialize(project, TO_BASE_MODEL, "--partition-range", "more...c")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("token_shards/c: finished") == done.stderr.count("token_shards/more: finished") == 1

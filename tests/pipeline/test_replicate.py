@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import command
+from tests.support.commands import command, command_here
 
 
 @pytest.mark.slow
@@ -24,5 +24,5 @@ def test_a_replica_that_is_in_the_store_is_reported_without_building_it(pipeline
 
 
 def test_a_replica_of_a_replica_is_refused(tmp_path):
-    run = command(tmp_path, "llm-assets", "replicate", "--recipe", "laptop#seed=2")
+    run = command_here(tmp_path, "replicate", "--recipe", "laptop#seed=2")
     assert run.returncode == 1 and "name the recipe without #" in run.stderr

@@ -7,7 +7,7 @@ import pytest
 
 from llm_assets.cli import main
 from llm_assets.cli.run import chosen_assets
-from tests.support.commands import command, dagster_materialize
+from tests.support.commands import command_here, dagster_materialize
 from tests.support.small_recipe import recipe_file, warc_sources
 from tests.support.warcs import page, story, write
 
@@ -43,7 +43,7 @@ def test_a_misspelt_asset_is_one_line(failed_command, words, message):
 
 
 def test_a_misspelt_selection_gets_a_suggestion(run_project):
-    refused = command(run_project, "llm-assets", "run", "--select", "*corpus_reprt")
+    refused = command_here(run_project, "run", "--select", "*corpus_reprt")
     message = "Error: --select: no asset 'corpus_reprt'; did you mean corpus_report?\n"
     assert (refused.returncode, refused.stderr) == (1, message)
 
@@ -85,7 +85,7 @@ def test_following_the_advice_of_an_error_works(run_project):
     recipe = ("--recipe", f"{run_project}/recipe.py:two")
 
     def run(*words):
-        return command(run_project, "llm-assets", "run", *recipe, *words)
+        return command_here(run_project, "run", *recipe, *words)
 
     report = run("--crawl", "d", "--select", "*corpus_report")
     assert report.returncode == 0, report.stdout + report.stderr
@@ -94,14 +94,14 @@ def test_following_the_advice_of_an_error_works(run_project):
     assert refused.returncode == 1, refused.stdout
     advice = advised_command(refused.stderr)
     assert advice[2:] == [*recipe, "--crawl", "d", "--select", "*token_shards"]
-    assert command(run_project, *advice).returncode == 0
+    assert command_here(run_project, *advice[1:]).returncode == 0
     refused = run("--crawl", "d", "--select", "base_checkpoint")
     advice = advised_command(refused.stderr)
     assert advice[2:] == [*recipe, "--crawl", "c", "--select", "*base_checkpoint"], refused.stderr
-    followed = command(run_project, *advice)
+    followed = command_here(run_project, *advice[1:])
     assert followed.returncode == 0, followed.stdout + followed.stderr
     words = ("complete", *recipe, "The", "--max-tokens", "2", "--checkpoint", "sft")
-    completed = command(run_project, "llm-assets", *words)
+    completed = command_here(run_project, *words)
     assert advised_command(completed.stderr)[2:] == [*recipe, "--select", "*sft_checkpoint"]
 
 
@@ -110,7 +110,7 @@ def test_a_failed_blocking_check_fails_the_run(tmp_path):
     write(tmp_path / "warc" / "0.warc.gz", [page("http://host.example/0", b"x", "404 Not Found")])
     recipe_file(tmp_path / "recipe.py", warc_sources(tmp_path / "warc"))
     for _ in range(2):  # built, and found in the store
-        ran = command(tmp_path, "llm-assets", "run", "--select", "*corpus_report")
+        ran = command_here(tmp_path, "run", "--select", "*corpus_report")
         assert ran.returncode == 1, ran.stdout + ran.stderr
         assert "failed: corpus_report: blocking check corpus_not_empty: the corpus is empty" in ran.stderr
     home = str(tmp_path / "data" / "dagster")
@@ -120,7 +120,7 @@ def test_a_failed_blocking_check_fails_the_run(tmp_path):
 
 def status_lines(project):
     """The lines of `llm-assets status`: what is built, stale or missing, left out, running."""
-    return command(project, "llm-assets", "status").stdout.splitlines()
+    return command_here(project, "status").stdout.splitlines()
 
 
 def test_status_without_and_with_a_dagster_instance(tmp_path):
@@ -132,7 +132,7 @@ def test_status_without_and_with_a_dagster_instance(tmp_path):
     assert stale_or_missing.startswith("stale or missing: missing url_blocklists, raw_warc/c, ")
     assert left_out == "left out: benchmark_evaluation: the recipe names no benchmarks (benchmarks)"
     assert running == "running: nothing" and not (tmp_path / "data" / "dagster").exists()
-    assert command(tmp_path, "llm-assets", "run", "--select", "*extracted_text").returncode == 0
+    assert command_here(tmp_path, "run", "--select", "*extracted_text").returncode == 0
     recipe = tmp_path / "recipe.py"
     changed = "Recipe(extraction=recipes.Extraction(min_characters=2), name"
     recipe.write_text(recipe.read_text().replace("Recipe(name", changed))

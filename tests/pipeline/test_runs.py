@@ -14,7 +14,7 @@ import pytest
 
 from llm_assets.graph import open_workspace
 from resources.live_runs import announce_run
-from tests.support.commands import command, environment_for
+from tests.support.commands import command_here, environment_for
 
 INTERRUPTED = "interrupted; run again to resume\n"
 PATIENCE = 90  # seconds until a started command prints something, on a busy machine
@@ -108,7 +108,7 @@ def test_a_run_names_the_run_that_holds_the_pool_and_an_interrupt_ends_it(run_pr
         run = BackgroundCommand(run_project, "waits", "run", "--select", "base_checkpoint", recipe="slow")
         holder = f"run {other.run_id[:8]} (sft_checkpoint), which holds the pool 'gpu'"
         assert f"base_checkpoint: waiting for {holder}\n" in run.wait_for("waiting")
-        status = command(run_project, "llm-assets", "status").stdout.splitlines()
+        status = command_here(run_project, "status").stdout.splitlines()
         waiting = instance.get_runs(limit=1)[0]
         assert f"run {waiting.run_id[:8]} (base_checkpoint waits for run {other.run_id[:8]}" in status[-1]
         assert run.interrupt() < 8
@@ -124,7 +124,7 @@ def test_a_run_names_the_run_that_builds_what_it_waits_for(run_project, instance
         run = BackgroundCommand(run_project, "locked", "run", "--select", "search_index")
         output = run.wait_for("waiting")
         assert f"search_index: waiting for {builder}" in output and "which is building it" in output
-        running = command(run_project, "llm-assets", "status").stdout.splitlines()[-1]
+        running = command_here(run_project, "status").stdout.splitlines()[-1]
         assert f"build of search_index by {builder}" in running and " since 20" in running
         assert run.interrupt() < 8
     assert run.process.returncode == 130 and run.err.read_text() == INTERRUPTED

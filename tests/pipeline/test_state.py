@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.commands import command, dagster_dev
+from tests.support.commands import command_here, dagster_dev
 from tests.support.small_recipe import recipe_file, warc_sources
 from tests.support.warcs import page, story, write
 
@@ -17,8 +17,8 @@ CHECKS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ...
 def project(tmp_path):
     write(tmp_path / "warc" / "a.warc.gz", [page(f"http://host.example/{n}", story(n)) for n in range(4)])
     write_recipe(tmp_path)
-    assert command(tmp_path, "llm-assets", "setup").returncode == 0
-    ran = command(tmp_path, "llm-assets", "run", "--select", "*text_statistics")
+    assert command_here(tmp_path, "setup").returncode == 0
+    ran = command_here(tmp_path, "run", "--select", "*text_statistics")
     assert ran.returncode == 0, ran.stderr
     return tmp_path
 

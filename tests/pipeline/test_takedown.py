@@ -12,7 +12,7 @@ from llm_assets.recipes import load_recipe
 from llm_assets.settings import load_settings
 from tests.support.building import build
 from tests.support.byte_search import places
-from tests.support.commands import command
+from tests.support.commands import command_here
 from tests.support.small_recipe import CORPUS, recipe_file
 from tests.support.takedown_corpus import (
     COUNT,
@@ -30,7 +30,7 @@ from tests.support.takedown_corpus import (
 def test_a_second_takedown_finds_nothing_to_do_and_the_corpus_is_complete(takedown_corpus, tmp_path):
     data, texts = takedown_corpus
     raw_folders = artifact_folders(data, "raw_warc")
-    done = command(tmp_path, "llm-assets", "takedown", RULE)
+    done = command_here(tmp_path, "takedown", RULE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert artifact_folders(data, "raw_warc") == raw_folders  # nothing is copied, or crawled, a second time
     code, output = takedown(RULE, "--no-rebuild")
@@ -100,7 +100,7 @@ def test_a_file_outside_the_store_is_named_and_not_changed(tmp_path, monkeypatch
     build(load_recipe(), CORPUS, ["files"])
     data = load_settings().data
     warc_digests = digests(tmp_path / "warc")
-    done = command(tmp_path, "llm-assets", "takedown", RULE)
+    done = command_here(tmp_path, "takedown", RULE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"outside the store; delete it yourself: {tmp_path}/warc/a.warc.gz" in done.stdout
     assert "b.warc.gz" not in done.stdout and digests(tmp_path / "warc") == warc_digests

@@ -9,7 +9,7 @@ from llm_assets.recipes import load_recipe
 from llm_assets.settings import load_settings
 from tests.support.building import build
 from tests.support.byte_search import places, tokenizers
-from tests.support.commands import command
+from tests.support.commands import command, command_here
 from tests.support.small_recipe import CORPUS, recipe_file
 from tests.support.takedown_corpus import (
     COUNT,
@@ -38,7 +38,7 @@ def build_project(project):
     recipe_file(project / "other.py", sources, "personal_data=recipes.PersonalData(max_density=9.0),")
     other = ("--select", "*clean_corpus", "--crawl", "files", "--recipe", f"{project}/other.py:mine", "--plain")
     for words in (WANTED, other):
-        done = command(project, "llm-assets", "run", *words)
+        done = command_here(project, "run", *words)
         assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -55,7 +55,7 @@ def leave_traces(data, texts):
 
 
 def test_text_leaves_every_file_and_trained_models_are_replaced_by_retrained_ones(tmp_path):
-    """Real processes: everything a user does, with every kind of file that holds text."""
+    """Everything a user does, with every kind of file that holds text."""
     build_project(tmp_path)
     data = tmp_path / "data"
     texts, encodings = unique_texts(data / "artifacts"), tokenizers(data / "artifacts")
@@ -70,9 +70,9 @@ def test_text_leaves_every_file_and_trained_models_are_replaced_by_retrained_one
     old_models = {name: artifact_folders(data, name) for name in MODELS}
     check_models_are_marked(tmp_path, old_models, done.stdout)
 
-    retrained = command(tmp_path, "llm-assets", "run", *WANTED)
+    retrained = command_here(tmp_path, "run", *WANTED)
     assert retrained.returncode == 0, retrained.stderr[-3000:]
-    finished = command(tmp_path, "llm-assets", "takedown", "--finish")
+    finished = command_here(tmp_path, "takedown", "--finish")
     assert "no model of the store holds these pages" in finished.stdout, finished.stdout
     for name, (folder,) in old_models.items():
         assert not folder.exists() and len(artifact_folders(data, name)) == 1
@@ -100,7 +100,7 @@ def check_text_is_everywhere(data, texts, encodings):
 def check_dry_run(project):
     """A dry run reports what it would do, and changes nothing."""
     before = digests(project / "data" / "artifacts")
-    dry_run = command(project, "llm-assets", "takedown", RULE, "--dry-run")
+    dry_run = command_here(project, "takedown", RULE, "--dry-run")
     assert dry_run.returncode == 0 and digests(project / "data" / "artifacts") == before
     assert f"crawl files: {COUNT} URLs, {COUNT} captures with text, of 1 WARC files" in dry_run.stdout
     assert f"documents in token shards: {COUNT} " in dry_run.stdout
@@ -117,13 +117,13 @@ def check_models_are_marked(project, old_models, output):
     assert artifact_folders(data, "training_search_index") and artifact_folders(data, "corpus_report")
     assert not artifact_folders(data, "base_evaluation")  # it needs a training run, which a takedown does not start
     assert page_urls(data, "clean_corpus") & {"http://gone.example/article", "http://gone.example/artful/1"}
-    why = command(project, "llm-assets", "corpus", "why", f"http://{RULE}/1")
+    why = command_here(project, "corpus", "why", f"http://{RULE}/1")
     assert f"rejected by filtered_urls, rule taken_down: {RULE}" in why.stdout
     base = old_models["base_checkpoint"][0].name
-    completed = command(project, "llm-assets", "complete", "--checkpoint", base, "--max-tokens", "4", "The")
+    completed = command_here(project, "complete", "--checkpoint", base, "--max-tokens", "4", "The")
     assert completed.returncode == 0
     assert f"Trained on pages that have been taken down ({RULE})" in completed.stderr
-    unfinished = command(project, "llm-assets", "takedown", "--finish")
+    unfinished = command_here(project, "takedown", "--finish")
     assert unfinished.stdout.count("was trained on pages of") == 2
     assert len(artifact_folders(data, "base_checkpoint")) == 1
 

@@ -1,7 +1,7 @@
 """Recipes whose models train in seconds on a CPU, as objects and as files for commands."""
 
 from llm_assets.graph import GRAPH
-from llm_assets.recipes import Recipe, WarcFiles
+from llm_assets.recipes import Recipe, SampleWeb, WarcFiles
 from tests.support.warcs import page, story, write
 
 # Plain values by section and field, so that the same settings become a recipe and the source of a recipe file.
@@ -131,7 +131,7 @@ SETTINGS = {
         "hallucination_mitigations": {"max_tokens": 8, "passages": 5, "device": "cpu"},
     },
 }
-SMALL_RECIPE = Recipe(name="small", crawls={}, **SETTINGS)
+SMALL_RECIPE = Recipe(name="small", crawls={"sample": SampleWeb()}, **SETTINGS)
 # The sections of that recipe, by name, and the same as keyword arguments in Python source.
 SMALL = {section: getattr(SMALL_RECIPE, section) for section in SETTINGS}
 SMALL_SOURCE = ", ".join(f"{section}={fields!r}" for section, fields in SETTINGS.items())
