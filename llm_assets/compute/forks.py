@@ -5,7 +5,7 @@ starts 14 processes that need it, and pays for it once.
 
 The server is a child of the process that runs the graph, and ends with it. It has one thread and has touched no device,
 so that its forks are as good as new processes. It forks twice per job: the first child waits for the second, which runs
-the job, and tells how that ended. With a GPU, processes are started as usual: forks were not tried there, and training
+the job, and reports its exit code. With a GPU, processes are started as usual: forks were not tried there, and training
 takes longer than starting.
 """
 
@@ -58,16 +58,16 @@ def run_module(module: str, arguments: Sequence[str], environment: Mapping[str, 
         "environment": dict(environment),
         "folder": os.getcwd(),
     }
-    ours, theirs = socket.socketpair()
-    with ours, ours.makefile("rw") as answers:
-        with theirs:
-            _send_to_server(environment, theirs, output)
+    connection, supervisors_end = socket.socketpair()
+    with connection, connection.makefile("rw") as answers:
+        with supervisors_end:
+            _send_to_server(environment, supervisors_end, output)
         answers.write(json.dumps(request) + "\n")
         answers.flush()
         try:
             return int(answers.readline() or KILLED)
         except BaseException:
-            ours.shutdown(socket.SHUT_WR)
+            connection.shutdown(socket.SHUT_WR)
             answers.readline()  # nothing may be written into the job's folder after this call
             raise
 
@@ -77,13 +77,13 @@ class _Server:
 
     def __init__(self, environment: Mapping[str, str]):
         self.settings = _settings_at_load(environment)
-        self.control, theirs = socket.socketpair()
-        with theirs:
+        self.control, servers_end = socket.socketpair()
+        with servers_end:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-m", __name__, str(servers_end.fileno())],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[servers_end.fileno()],
             )
 
     def end(self) -> None:

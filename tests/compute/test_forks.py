@@ -63,11 +63,13 @@ def test_an_interrupt_of_the_parent_kills_the_process(run):
     def interrupt():
         while not Path("pid").exists():
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # another thread would not wake it
 
+    previous_handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         run("import os, time; open('new', 'w').write(str(os.getpid())); os.rename('new', 'pid'); time.sleep(60)")
+    signal.signal(signal.SIGINT, previous_handler)
     assert not Path(f"/proc/{Path('pid').read_text()}").exists()
 
 
