@@ -5,8 +5,9 @@ A prompt goes to POST <url>/completions as token ids, with ``return_token_ids`` 
 never tokenized again, so that what was sampled is what is trained.
 
 A server that still has older weights must not go unnoticed. Its log-probabilities of the samples are compared with the
-trainer's own in every step, and if it names its weights, the name must be theirs: a `model` with ``{weights}``, or a
-``system_fingerprint`` of ``weights-<identity>``.
+trainer's own in every step, both at temperature 1 and over all rows of the embedding, as transformers has them. And if
+it names its weights, the name must be theirs: a `model` with ``{weights}``, or a ``system_fingerprint`` of
+``weights-<identity>``.
 """
 
 from __future__ import annotations

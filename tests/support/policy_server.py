@@ -68,11 +68,17 @@ class PolicyServer(http.server.ThreadingHTTPServer):
         choice = {
             "text": self.engine.encoding.decode(completion.tokens),
             "token_ids": completion.tokens,
-            "logprobs": {"token_logprobs": completion.log_probabilities},
+            "logprobs": {"token_logprobs": self.log_probabilities(body["prompt"], completion.tokens)},
             "finish_reason": "stop" if completion.finish == "stop" else "length",
         }
         fingerprint = f"{FINGERPRINT}{self.weights}" if self.names_weights else None
         return {"model": body["model"], "choices": [choice], "system_fingerprint": fingerprint}
+
+    def log_probabilities(self, prompt, tokens):
+        """As vLLM and transformers compute them: the padding of the embedding has probabilities too."""
+        prompts = [[*prompt, *tokens[:place]] for place in range(len(tokens))]
+        scored = self.engine.likelihoods(prompts, [[token] for token in tokens], padded=True)
+        return [likelihood.log_probability for likelihood in scored]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
