@@ -68,7 +68,7 @@ def test_it_ends_with_what_it_is_given():
 
 def test_word_problems_bring_reinforcement_learning_between_sft_and_dpo():
     """Without any crawl."""
-    recipe = chat("model", ["chats.jsonl"], ["ranked.jsonl"], problems="data/gsm8k_train.jsonl.gz")
+    recipe = chat("model", ["chats.jsonl"], ["ranked.jsonl"]).with_word_problems("data/gsm8k_train.jsonl.gz")
     assert recipe.practice_problems.word_problems.name == "gsm8k_train"
     assert built(recipe) >= ENDS | {"practice_problems", "rl_checkpoint", "rl_evaluation", "dpo_checkpoint"}
     assert GRAPH.inputs(recipe)["dpo_checkpoint"] == ["rl_checkpoint", "human_rankings"]

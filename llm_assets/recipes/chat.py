@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .finetuning import ConversationFile, Conversations, Finetuning, KnowledgeBoundary, QuestionFile, SftEvaluation
+from .finetuning import (
+    ConversationFile,
+    Conversations,
+    Finetuning,
+    KnowledgeBoundary,
+    QuestionFile,
+    SftEvaluation,
+    file_name,
+)
 from .lora import Lora
 from .preference import Dpo, HumanRankings, RankingFile, RewardTraining, Rlhf
 from .pretraining import Pretraining, PublishedModel
 from .recipe import Recipe
-from .reinforcement import PracticeProblems, Reinforcement
+from .reinforcement import Reinforcement
 from .sources import Source
 
 CONTEXT = 2048  # tokens of a sequence; published models allow far more than fits into a training step
@@ -45,7 +52,6 @@ def chat(
     crawls: Mapping[str, Source] | None = None,
     questions: Sequence[str | QuestionFile] = (),
     lora: Lora | None = None,
-    problems: str | ConversationFile | None = None,
 ) -> Recipe:
     """An assistant from a published model: fine-tuned on conversations (SFT), tuned to preferences (DPO), exported.
 
@@ -53,12 +59,11 @@ def chat(
     questions: files, by path or with settings, in the layouts that docs/how-to describes; the questions are asked
     before and after. crawls: sources by name, of which the assistant is also taught what it knows and does not know,
     and which it can search; the model is trained on them only if `pretraining.tokens` says so. lora: adapters that SFT
-    and DPO train in place of all weights, for a model that fits into the memory, but not its gradients. problems: a
-    file of word problems in GSM8K's format, on which RL trains the assistant between SFT and DPO.
+    and DPO train in place of all weights, for a model that fits into the memory, but not its gradients.
 
-    Nothing waits for a person. Without preferences there is no DPO, without problems no RL, without crawls nothing that
-    reads them. The ablation, which only compares, is left out. `leave_out=()` brings it back, and RL on sums and
-    letters; `preference_tuning="rlhf"` takes a reward model in place of DPO.
+    Nothing waits for a person. Without preferences there is no DPO, without crawls nothing that reads them. RL on sums
+    and letters, and the ablation, which only compares, are left out; `leave_out=()` brings both back,
+    `with_word_problems` RL on problems of a file, and `preference_tuning="rlhf"` takes a reward model in place of DPO.
 
     The rates are those of Zephyr in the alignment handbook (recipes/zephyr-7b-beta): AdamW with 2e-5 in SFT and 5e-7 in
     DPO, with LoRA of rank 16 ten times as much (2e-4 and 5e-6), a tenth of the steps to warm up, then down to zero.
@@ -90,29 +95,18 @@ def chat(
             **schedule,
         ),
         sft_evaluation=SftEvaluation(questions=100, max_tokens=128, files=_files(QuestionFile, questions) or None),
-        **_word_problems(problems),
         reinforcement=Reinforcement(**policy),
         human_rankings=HumanRankings(files=_files(RankingFile, preferences), gold=0.01),
         reward_training=RewardTraining(learning_rate_scale=0.5),
         rlhf=Rlhf(**policy),
         dpo=Dpo(learning_rate_scale=DPO_SHARE * factor, lora=lora, **schedule),
         preference_tuning="dpo",
-        leave_out=("ablation_checkpoint",) if problems else ("practice_problems", "ablation_checkpoint"),
+        leave_out=("practice_problems", "ablation_checkpoint"),
     )
-
-
-def _word_problems(problems: str | ConversationFile | None) -> dict[str, PracticeProblems]:
-    """The field of the practice problems: those of the file alone; nothing without a file."""
-    if not problems:
-        return {}
-    [file] = _files(ConversationFile, [problems])
-    return {"practice_problems": PracticeProblems(families={"word_problems": 1.0}, word_problems=file)}
 
 
 def _files(kind: type[File], files: Sequence[str | File]) -> tuple[File, ...]:
     """Files with their settings; one that is given by its path is named as the file is, without its endings."""
-    return tuple(kind(path=str(file), name=_name(file)) if isinstance(file, (str, Path)) else file for file in files)
-
-
-def _name(path: str | Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).name.partition(".")[0]) or "file"
+    return tuple(
+        kind(path=str(file), name=file_name(file)) if isinstance(file, (str, Path)) else file for file in files
+    )

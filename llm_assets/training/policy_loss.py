@@ -154,10 +154,10 @@ def minibatches(
     for number in range(plan.minibatches):
         rows = (places % plan.minibatches == number).nonzero()[:, 0]
         part = Batch(batch.tokens[rows], batch.targets[rows], batch.lengths[rows])
-        [own] = devices.total(float(part.mask.sum()))
+        [own_tokens] = devices.total(float(part.mask.sum()))
         sampler, reference = (
             None if scores is None else scores[rows] for scores in (sampled.sampler, sampled.reference)
         )
-        weights = token_weights(part.mask, of_part, own)
+        weights = token_weights(part.mask, of_part, own_tokens)
         parts.append((part, SampledTokens(sampler, reference, sampled.advantages[rows], weights)))
     return parts

@@ -42,7 +42,7 @@ from .sequences import TrainingError
 WEIGHT_FILES = "model*.safetensors*"
 IDENTITY_DIGITS = 16  # hex digits of the SHA-256 of the files of weights
 FINGERPRINT = "weights-"  # begins the system_fingerprint of a server that names its weights
-POLL_SECONDS = 1.0  # between two looks whether a restarted server answers
+POLL_SECONDS = 1.0  # between two requests to a server that restarts
 
 
 def write_policy(model: Transformer, encoding: Encoding, folder: Path, dtype: str) -> str:
@@ -298,6 +298,6 @@ def differences(
         is_own = ~torch.tensor(completion.from_tool, dtype=torch.bool)
         start = len(prompt) - 1
         own_scores = scores[row, start : start + len(completion.tokens)].double()[is_own]
-        theirs = torch.tensor(completion.log_probabilities, dtype=torch.float64)[is_own]
-        total, count = total + float((own_scores - theirs).abs().sum()), count + len(theirs)
+        reported = torch.tensor(completion.log_probabilities, dtype=torch.float64)[is_own]
+        total, count = total + float((own_scores - reported).abs().sum()), count + len(reported)
     return total, float(count)

@@ -65,8 +65,7 @@ def chat_recipe(folder):
         [write_rows(folder / "counts.jsonl", rankings)],
         questions=[QuestionFile(path=write_rows(folder / "faq.jsonl", [question]), name="faq")],
         lora=Lora(rank=2),
-        problems=write_rows(folder / "sums.jsonl", problems),
-    )
+    ).with_word_problems(write_rows(folder / "sums.jsonl", problems))
     cpu = SMALL["finetuning"].compute
     return recipe.replace(
         conversations=recipe.conversations.replace(count=20),

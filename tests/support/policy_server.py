@@ -1,4 +1,4 @@
-"""A local server that samples with the policy of a folder, which it reads again when it is told to.
+"""A local server that samples with the policy of a folder, which it reads again on request.
 
 It speaks what `llm_assets.training.rollout_server` needs of an OpenAI-compatible server: completions of token ids.
 """

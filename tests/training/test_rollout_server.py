@@ -151,20 +151,20 @@ def test_a_folder_with_something_else_is_not_written_to(serve, tmp_path):
 
 
 def sampler_of_answers(answers, tools=None, context=32, **changes):
-    """A sampler whose server gives these answers: (tokens, finish reason), in order; and what it was asked."""
+    """A sampler whose server gives these answers: (tokens, finish reason), in order; and the bodies of its requests."""
     engine = Engine(initialised_model(ModelShape.of_depth(1, ENCODING.size, context, width=32)), ENCODING)
     service = RolloutService("http://127.0.0.1:9/v1", "policy", "policy")
     sampler = ServerSampler(engine, policy_plan(server=service, **changes), (STOP, ENCODING.bos), tools, CPU)
-    asked, remaining = [], list(answers)
+    bodies, remaining = [], list(answers)
 
     def post(url, body):
-        asked.append(body)
+        bodies.append(body)
         tokens, finish = remaining.pop(0)
         logprobs = {"token_logprobs": [-1.0] * len(tokens)}
         return {"choices": [{"token_ids": list(tokens), "logprobs": logprobs, "finish_reason": finish}]}
 
     sampler._post = post
-    return sampler, asked
+    return sampler, bodies
 
 
 PROMPT = ENCODING.document("one")
@@ -174,13 +174,13 @@ def test_a_call_is_answered_in_place_and_sampling_goes_on_after_it():
     call = call_tokens("python", "1")
     tools = Tools({"python": lambda text: "x"}, calls=1)
     answers = [(call, "stop"), ([30, STOP], "stop")]
-    sampler, asked = sampler_of_answers(answers, tools, 96, max_tokens=12)
+    sampler, bodies = sampler_of_answers(answers, tools, 96, max_tokens=12)
     completion = sampler._complete(3, PROMPT)
     assert completion.finish == "stop" and completion.stop == STOP and completion.tokens[-1] == 30
-    assert [(made.tool, made.result) for made in completion.calls] == [("python", "x")]
+    assert [(made_call.tool, made_call.result) for made_call in completion.calls] == [("python", "x")]
     assert completion.tokens[: len(call)] == call and completion.own_length == len(call) + 1
-    assert asked[1]["prompt"] == [*PROMPT, *completion.tokens[:-1]]
-    assert asked[1]["max_tokens"] == 12 - len(call) and asked[0]["seed"] != asked[1]["seed"]
+    assert bodies[1]["prompt"] == [*PROMPT, *completion.tokens[:-1]]
+    assert bodies[1]["max_tokens"] == 12 - len(call) and bodies[0]["seed"] != bodies[1]["seed"]
     refused, _ = sampler_of_answers([(call, "stop")] * 3, tools, 96, max_tokens=24)
     completion = refused._complete(3, PROMPT)
     assert (
@@ -193,8 +193,8 @@ def test_where_completions_end():
     assert cut._complete(0, PROMPT).finish == "length"
     short, _ = sampler_of_answers([([30] * 2, "length")])  # the server's own limit
     assert short._complete(0, PROMPT).finish == "context"
-    full, asked = sampler_of_answers([([30] * 2, "length")])
-    assert full._complete(0, [5] * 30).finish == "context" and asked[0]["max_tokens"] == 2
+    full, bodies = sampler_of_answers([([30] * 2, "length")])
+    assert full._complete(0, [5] * 30).finish == "context" and bodies[0]["max_tokens"] == 2
     document, _ = sampler_of_answers([([30, ENCODING.bos], "stop")])
     assert document._complete(0, PROMPT).stop == ENCODING.bos
     unknown, _ = sampler_of_answers([([30, 31], "stop")])

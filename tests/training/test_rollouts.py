@@ -104,7 +104,7 @@ def test_an_interrupted_training_goes_on_with_the_prompts_after_those_that_were_
     assert seen["whole"] == seen["broken"] == list(range(24))  # four of each step, and two that replace others
     curve = read_curve(tmp_path / "whole")
     assert curve == read_curve(tmp_path / "broken") and [row["redrawn"] for row in curve] == [2.0] * 4
-    assert all(row["flat"] == 0.25 for row in curve)  # one of the two that were drawn anew is even again
+    assert all(row["flat"] == 0.25 for row in curve)  # one of the two that were drawn is even again
 
 
 def batch_of(count):
