@@ -28,8 +28,9 @@ from llm_assets.model.sampling import Completion, Engine
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.plan import PolicyPlan
-from llm_assets.training.policy import PolicyTask, PolicyTrainer, Reward, Rollout
+from llm_assets.training.policy import PolicyTask, PolicyTrainer, Reward
 from llm_assets.training.processes import Devices, TrainingProcess
+from llm_assets.training.rollouts import Rollout
 
 
 def stand_in_encoding(vocabulary: int) -> Encoding:

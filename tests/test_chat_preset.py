@@ -66,6 +66,16 @@ def test_it_ends_with_what_it_is_given():
     assert not built(rlhf) & {"dpo_checkpoint", "rl_checkpoint"}
 
 
+def test_word_problems_bring_reinforcement_learning_between_sft_and_dpo():
+    """Without any crawl."""
+    recipe = chat("model", ["chats.jsonl"], ["ranked.jsonl"]).with_word_problems("data/gsm8k_train.jsonl.gz")
+    assert recipe.practice_problems.word_problems.name == "gsm8k_train"
+    assert built(recipe) >= ENDS | {"practice_problems", "rl_checkpoint", "rl_evaluation", "dpo_checkpoint"}
+    assert GRAPH.inputs(recipe)["dpo_checkpoint"] == ["rl_checkpoint", "human_rankings"]
+    assert GRAPH.inputs(recipe)["practice_problems"] == ["knowledge_boundary"]
+    assert "ablation_checkpoint" not in built(recipe)
+
+
 def test_dagster_runs_a_recipe_without_crawls_in_one_run_without_a_partition(tmp_path, monkeypatch):
     monkeypatch.setenv("LLM_ASSETS_DATA", str(tmp_path))
     recipe = chat("model", ["chats.jsonl"], ["ranked.jsonl"])

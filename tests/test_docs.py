@@ -137,6 +137,7 @@ def recipe_blocks() -> Iterator[object]:
 NOT_NAMED = {
     *(("text_statistics", field) for field in type(laptop().text_statistics).model_fields),
     *((group, "files") for group in ("conversations", "sft_evaluation", "human_rankings")),
+    *(("practice_problems", field) for field in ("families", "word_problems")),
 }
 
 

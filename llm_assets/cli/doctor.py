@@ -28,6 +28,7 @@ from llm_assets.artifacts.gc import find_garbage
 from llm_assets.artifacts.progress import human_size
 from llm_assets.artifacts.stage import Resolver
 from llm_assets.artifacts.store import Store
+from llm_assets.compute.compilers import find_compiler
 from llm_assets.graph import open_workspace
 from llm_assets.settings import PROJECT, Settings, load_settings
 from llm_assets.web.crawls import open_registry
@@ -101,9 +102,7 @@ def package_versions(constraints: Path) -> Iterator[Finding]:
 
 def compiler() -> Iterator[Finding]:
     """Whether there is a C compiler, which torch.compile on a GPU needs."""
-    names = [name for name in (os.environ.get("CC"), os.environ.get("CXX"), "cc", "gcc", "clang") if name]
-    path = next((path for name in names if (path := shutil.which(name))), None)
-    if path:
+    if path := find_compiler("C"):
         yield Finding("ok", f"C compiler {path}")
     else:
         text = "no C compiler: torch.compile cannot work, so training on a GPU fails"

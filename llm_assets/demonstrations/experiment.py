@@ -19,7 +19,7 @@ from llm_assets.compute.process import Reporter
 from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import STATE, steps_saved
 from llm_assets.model.encoding import ENDS_TURN, GPT2_PATTERN, Encoding
-from llm_assets.model.sampling import Engine, Sampling
+from llm_assets.model.sampling import Completion, Engine, Sampling
 from llm_assets.model.shape import ModelShape
 from llm_assets.model.transformer import Transformer
 from llm_assets.training.loop import Hooks, train
@@ -161,12 +161,17 @@ class Exercises:
         return inputs, targets
 
 
-def completions_of(
+def sampled_completions(
     engine: Engine, prompts: Sequence[str], max_tokens: int, temperature: float = 0.0, seed: int = 0
-) -> list[str]:
-    """What a model of Exercises completes each prompt with; greedy at temperature 0."""
+) -> list[Completion]:
+    """How a model of Exercises completes each prompt; greedy at temperature 0."""
     tokens = [engine.encoding.document(prompt) for prompt in prompts]
     stop = (engine.encoding.bos, engine.encoding.special[ENDS_TURN])
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop)
-    completions = engine.complete(tokens, sampling, batch=256)
+    return engine.complete(tokens, sampling, batch=256)
+
+
+def completions_of(engine: Engine, prompts: Sequence[str], max_tokens: int) -> list[str]:
+    """What a model of Exercises completes each prompt with, greedily."""
+    completions = sampled_completions(engine, prompts, max_tokens)
     return [engine.encoding.decode(completion.tokens) for completion in completions]

@@ -13,7 +13,7 @@ from llm_assets.training.plan import PolicyPlan, TrainingPlan
 
 RIGHT = "right"  # the share of right answers
 # Figures and conditions of `longer_solutions`.
-LENGTH, STEPWISE = "length", "stepwise"
+LENGTH, CUT_OFF, STEPWISE = "length", "cut_off", "stepwise"
 EARNED, SHUFFLED, ONE_HOP = "earned rewards", "shuffled rewards", "trained on one hop alone"
 
 

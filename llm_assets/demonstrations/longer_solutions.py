@@ -23,7 +23,18 @@ from .demonstration import (
     keep_results,
     render_report,
 )
-from .jobs import EARNED, LENGTH, ONE_HOP, RIGHT, SHUFFLED, STEPWISE, LongerSolutionsJob, SmallTraining, by_hops
+from .jobs import (
+    CUT_OFF,
+    EARNED,
+    LENGTH,
+    ONE_HOP,
+    RIGHT,
+    SHUFFLED,
+    STEPWISE,
+    LongerSolutionsJob,
+    SmallTraining,
+    by_hops,
+)
 from .results import Claim, at_least, at_most
 
 MODULE = "llm_assets.demonstrations.longer_solutions_process"
@@ -43,7 +54,8 @@ DEMONSTRATION = Demonstration(
         "One hop alone: a policy that only learns problems of one hop, where the answer alone is as good.",
     ),
     figures={
-        LENGTH: Figure("length of solutions", STEP, "tokens"),
+        LENGTH: Figure("length of solutions, those cut off included", STEP, "tokens"),
+        CUT_OFF: Figure("solutions cut off at the limit of tokens", STEP),
         RIGHT: Figure("right answers", STEP),
         STEPWISE: Figure("solutions that write the steps", STEP),
     },

@@ -21,17 +21,17 @@ from .experiment import (
     Findings,
     Run,
     byte_encoding,
-    completions_of,
     example,
     new_model,
     observation,
     quiet,
     run_all,
+    sampled_completions,
     small_plan,
     small_shape,
     train_small,
 )
-from .jobs import EARNED, LENGTH, ONE_HOP, RIGHT, SHUFFLED, STEPWISE, LongerSolutionsJob, by_hops
+from .jobs import CUT_OFF, EARNED, LENGTH, ONE_HOP, RIGHT, SHUFFLED, STEPWISE, LongerSolutionsJob, by_hops
 
 WRITES_STEPS = "?"  # begins a solution that writes the steps
 POLICY = "policy"  # folder of the reinforcement learning
@@ -77,7 +77,7 @@ class Experiment:
         values = self.reinforce(self.imitate())
         observations = []
         for row in (event for event in values["events"] if event["kind"] == "row"):
-            for figure in (LENGTH, RIGHT, STEPWISE):
+            for figure in (LENGTH, CUT_OFF, RIGHT, STEPWISE):
                 series = by_hops(run.condition, row["hops"])
                 observations.append(observation(figure, series, row["step"], run.seed, row[figure]))
         examples = []
@@ -154,13 +154,15 @@ class Experiment:
         for hops in self.hops:
             chains = [self.chain("test", number, TEST, hops) for number in range(self.job.questions)]
             prompts = [prompt_of(chain) for chain in chains]
-            texts = completions_of(engine, prompts, self.job.hops + 4, temperature=1.0, seed=step)
+            completions = sampled_completions(engine, prompts, self.job.hops + 4, temperature=1.0, seed=step)
+            texts = [self.encoding.decode(completion.tokens) for completion in completions]
             rows.append(
                 {
                     "hops": hops,
                     LENGTH: [len(text) for text in texts],
                     RIGHT: [text[-1:] == chain.answer for text, chain in zip(texts, chains, strict=True)],
                     STEPWISE: [text.startswith(WRITES_STEPS) for text in texts],
+                    CUT_OFF: [completion.finish != "stop" for completion in completions],
                     "first": texts[0],
                 }
             )

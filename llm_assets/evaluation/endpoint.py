@@ -6,19 +6,17 @@ choices[0].message.content (platform.openai.com/docs/api-reference/chat).
 
 from __future__ import annotations
 
-import os
-import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from llm_assets.json_requests import EndpointError, post_json
 from llm_assets.json_values import parse_json
 from llm_assets.recipes import Endpoint
 
 from .grading import holds
 
-RETRIED_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504}
 FIELDS = ("entity", "kind", "relation", "answer", "sentence")
 VERDICTS = ("right", "refused", "wrong")
 QUESTIONS_PROMPT = """\
@@ -41,14 +39,6 @@ Does the given answer say the same as the reference answer? Answer with one word
 says that it does not know or declines; wrong, otherwise."""
 
 
-class EndpointError(RuntimeError):
-    """An endpoint that cannot be reached or does not follow the protocol; the message has its URL and response."""
-
-
-class EndpointUnavailable(EndpointError):
-    """An endpoint that could not be reached or was too busy at every try. A later run may succeed."""
-
-
 class ChatEndpoint:
     """A client of the endpoint. Thread-safe."""
 
@@ -61,40 +51,20 @@ class ChatEndpoint:
 
         Raises EndpointUnavailable if every try failed, EndpointError if the response has another status or layout.
         """
-        import requests
-
-        key = os.environ.get(self.settings.key_variable, "")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
         body = {
             "model": self.settings.model,
             "messages": [{"role": "user", "content": prompt}],
             "temperature": 0,
             "seed": seed,
         }
-        problem = ""
-        for attempt in range(self.settings.retries + 1):
-            if attempt:
-                self._wait(min(60.0, 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0))
-            try:
-                response = requests.post(self._url, json=body, headers=headers, timeout=self.settings.timeout)
-            except requests.RequestException as error:
-                problem = f"{type(error).__name__}: {error}"
-                continue
-            if response.status_code in RETRIED_STATUSES:
-                problem = f"status {response.status_code}: {response.text[:200]}"
-                continue
-            if response.status_code != 200:
-                raise EndpointError(f"endpoint {self._url}: status {response.status_code}: {response.text[:300]}")
-            try:
-                content = parse_json(response.content)["choices"][0]["message"]["content"]
-            except (ValueError, RecursionError, LookupError, TypeError) as error:
-                raise EndpointError(
-                    f"endpoint {self._url}: no choices[0].message.content in its response ({response.text[:200]!r})"
-                ) from error
-            return content or ""
-        raise EndpointUnavailable(
-            f"endpoint {self._url}: {self.settings.retries + 1} tries failed, the last one with {problem}"
-        )
+        answer = post_json(self._url, body, self.settings, self._wait)
+        try:
+            content = answer["choices"][0]["message"]["content"]
+        except (LookupError, TypeError) as error:
+            raise EndpointError(
+                f"endpoint {self._url}: no choices[0].message.content in its response ({str(answer)[:200]!r})"
+            ) from error
+        return content or ""
 
     def complete_all(self, prompts: Sequence[str], report: Callable[[int], None] = lambda done: None) -> list[str]:
         """The answers to all prompts, in order. report: called with the number of answers so far."""

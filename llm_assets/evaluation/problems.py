@@ -93,6 +93,14 @@ class Material:
             for shortest, longest in LENGTHS
         ]
 
+    @cached_property
+    def word_problems_by_level(self) -> tuple[list[WordProblem], ...]:
+        """The word problems of one or two steps, of three or four, and of more."""
+        levels: tuple[list[WordProblem], ...] = ([], [], [])
+        for problem in self.word_problems:
+            levels[min(max(problem.steps - 1, 0) // 2, 2)].append(problem)
+        return levels
+
 
 @dataclass(frozen=True)
 class Family:
@@ -189,7 +197,7 @@ def two_hops(rng: random.Random, level: int, material: Material) -> Problem | No
 
 def word_problems(rng: random.Random, level: int, material: Material) -> Problem | None:
     """A word problem of a file. Its level is that of the number of steps: one or two, three or four, more."""
-    candidates = [problem for problem in material.word_problems if min((problem.steps - 1) // 2, 2) == level]
+    candidates = material.word_problems_by_level[level]
     if not candidates:
         return None
     problem = rng.choice(candidates)

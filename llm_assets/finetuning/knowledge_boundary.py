@@ -21,7 +21,8 @@ from llm_assets.artifacts.store import Artifact
 from llm_assets.artifacts.tables import read_table, write_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.splits import held_out_split_of, split_of
-from llm_assets.evaluation.endpoint import ChatEndpoint, EndpointUnavailable
+from llm_assets.evaluation.endpoint import ChatEndpoint
+from llm_assets.json_requests import EndpointUnavailable
 from llm_assets.recipes import KnowledgeBoundary
 from llm_assets.tools import SearchIndex
 from llm_assets.tools.search import INDEX, TRAINING_SEARCH

@@ -30,13 +30,13 @@ from llm_assets.evaluation.abilities import (
     title_of,
     wanted,
 )
-from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.figures import EVALUATION, MODELS, figures_table, find, nested, read_figures
 from llm_assets.evaluation.jobs import BasePrompting
 from llm_assets.evaluation.matrix import matrix
 from llm_assets.evaluation.question_baselines import baseline_answers
 from llm_assets.evaluation.schemas import GRADES, EvaluationAnswers, EvaluationRows
+from llm_assets.json_requests import EndpointUnavailable
 from llm_assets.recipes import Endpoint, Tools
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render

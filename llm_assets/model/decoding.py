@@ -50,6 +50,23 @@ def tool_turn(encoding: Encoding, result: str, max_tokens: int) -> list[int]:
     ]
 
 
+def room_for_output(context: int, length: int) -> int:
+    """Tokens of a tool's output that the context has room for. length: of the sequence before the call's last token."""
+    return context - length - TURN_TOKENS - ANSWER_ROOM
+
+
+def pending_call(call: tuple[str, str], completion: Completion, room: int, tools: Tools) -> PendingCall | str:
+    """The call to make or refuse; or why the completion ends instead: no room, or a call again after a refusal.
+
+    call: its tool and text. room: tokens of output that there is room for.
+    """
+    if room < 1:
+        return "context"
+    if len(completion.calls) > tools.calls:
+        return "calls"
+    return PendingCall(*call, allowed=len(completion.calls) < tools.calls)
+
+
 class CallReader:
     """Recognises tool calls in sampled tokens."""
 
@@ -169,19 +186,18 @@ class Decoder:
         """
         assert self.tools is not None
         lengths = self.lengths.tolist()
-        room = [self.model.shape.context - length - TURN_TOKENS - ANSWER_ROOM for length in lengths]
+        room = [room_for_output(self.model.shape.context, length) for length in lengths]
         pending: dict[int, PendingCall] = {}
         for place, sequence in enumerate(self.rows):
             completion = self.completions[sequence]
             call = None if self.ended[place] else self.calls.closed_call(completion)
             if call is None:
                 continue
-            if room[place] < 1:
-                self._end(place, "context")
-            elif len(completion.calls) > self.tools.calls:
-                self._end(place, "calls")
+            answer = pending_call(call, completion, room[place], self.tools)
+            if isinstance(answer, str):
+                self._end(place, answer)
             else:
-                pending[place] = PendingCall(*call, allowed=len(completion.calls) < self.tools.calls)
+                pending[place] = answer
         outputs: dict[int, tuple[ToolCall, list[int]]] = {}
         answers = self.tools.answer_all(list(pending.values())) if pending else []
         for place, call in zip(pending, answers, strict=True):

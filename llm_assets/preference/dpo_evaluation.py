@@ -16,13 +16,13 @@ from llm_assets.evaluation.abilities import (
     wanted,
 )
 from llm_assets.evaluation.asking import Asking, asking, problems_job
-from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.figures import EVALUATION, figures_table, nested, read_figures
 from llm_assets.evaluation.matrix import matrix
 from llm_assets.evaluation.problem_figures import attempts_table, problem_figures
 from llm_assets.evaluation.problem_sets import family_versions
 from llm_assets.evaluation.schemas import Attempts, EvaluationAnswers, EvaluationRows
+from llm_assets.json_requests import EndpointUnavailable
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.tools.search import TRAINING_SEARCH
 from llm_assets.tools.toolbox import toolbox_job

@@ -71,7 +71,7 @@ def build_rlhf_checkpoint(step: Step, config: RlhfCheckpointConfig) -> None:
     truth = read_truth(step.inputs)
     replay = None
     if settings.replay_weight:
-        encoding, needed = Encoding.load(policy.path), settings.steps * settings.replay_sequences
+        encoding, needed = Encoding.load(policy.path), plan.steps * plan.minibatches * plan.replay_sequences
         replay = write_replay(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
     job = RlhfJob(
         plan=plan,

@@ -24,7 +24,6 @@ from llm_assets.evaluation.abilities import (
     wanted,
 )
 from llm_assets.evaluation.asking import Asking, asking, problems_job
-from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.evaluation_run import measure
 from llm_assets.evaluation.figures import (
     EVALUATION,
@@ -43,6 +42,7 @@ from llm_assets.evaluation.matrix import OPEN_ANSWERS, matrix, metric_matrix, te
 from llm_assets.evaluation.problem_figures import attempts_table, problem_changes
 from llm_assets.evaluation.problem_sets import family_versions
 from llm_assets.evaluation.schemas import Attempts, EvaluationAnswers, EvaluationRows
+from llm_assets.json_requests import EndpointUnavailable
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.report import plots, render
 from llm_assets.sample_web.ground_truth import read_truth

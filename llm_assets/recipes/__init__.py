@@ -46,6 +46,7 @@ from .recipe import Recipe
 from .recrawls import CRAWL_NAME, Recrawl, chain_of
 from .reinforcement import PracticeProblems, Reinforcement, RlEvaluation
 from .release import ModelExport, Scorecard
+from .rollout_server import RolloutServer, ServerRequest
 from .sources import CommonCrawl, SampleWeb, Source, Texts, WarcFiles, WebCrawl, parse_source
 from .web import Blocklists, BlocklistSource
 
@@ -94,10 +95,12 @@ __all__ = [
     "RlEvaluation",
     "Rlhf",
     "RlhfEvaluation",
+    "RolloutServer",
     "Rule",
     "SampleWeb",
     "Scorecard",
     "SearchIndex",
+    "ServerRequest",
     "SftEvaluation",
     "SimulatedLabeller",
     "Source",

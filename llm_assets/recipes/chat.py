@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .finetuning import ConversationFile, Conversations, Finetuning, KnowledgeBoundary, QuestionFile, SftEvaluation
+from .finetuning import (
+    ConversationFile,
+    Conversations,
+    Finetuning,
+    KnowledgeBoundary,
+    QuestionFile,
+    SftEvaluation,
+    file_name,
+)
 from .lora import Lora
 from .preference import Dpo, HumanRankings, RankingFile, RewardTraining, Rlhf
 from .pretraining import Pretraining, PublishedModel
@@ -55,8 +62,8 @@ def chat(
     and DPO train in place of all weights, for a model that fits into the memory, but not its gradients.
 
     Nothing waits for a person. Without preferences there is no DPO, without crawls nothing that reads them. RL on sums
-    and letters, and the ablation, which only compares, are left out; `leave_out=()` brings both back, and
-    `preference_tuning="rlhf"` takes a reward model in place of DPO.
+    and letters, and the ablation, which only compares, are left out; `leave_out=()` brings both back,
+    `with_word_problems` RL on problems of a file, and `preference_tuning="rlhf"` takes a reward model in place of DPO.
 
     The rates are those of Zephyr in the alignment handbook (recipes/zephyr-7b-beta): AdamW with 2e-5 in SFT and 5e-7 in
     DPO, with LoRA of rank 16 ten times as much (2e-4 and 5e-6), a tenth of the steps to warm up, then down to zero.
@@ -100,8 +107,6 @@ def chat(
 
 def _files(kind: type[File], files: Sequence[str | File]) -> tuple[File, ...]:
     """Files with their settings; one that is given by its path is named as the file is, without its endings."""
-    return tuple(kind(path=str(file), name=_name(file)) if isinstance(file, (str, Path)) else file for file in files)
-
-
-def _name(path: str | Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).name.partition(".")[0]) or "file"
+    return tuple(
+        kind(path=str(file), name=file_name(file)) if isinstance(file, (str, Path)) else file for file in files
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -92,6 +94,11 @@ class KnowledgeBoundary(Frozen):
         if self.unknown >= self.known:
             raise ValueError(f"unknown {self.unknown} must be below known {self.known}")
         return self
+
+
+def file_name(path: str | Path) -> str:
+    """The name of a user's file in reports: as the file is named, without its endings."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).name.partition(".")[0]) or "file"
 
 
 class ConversationFile(Frozen):

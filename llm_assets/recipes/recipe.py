@@ -25,7 +25,16 @@ from .curation import (
     UrlFilter,
 )
 from .demonstrations import Demonstrations
-from .finetuning import Conversations, Finetuning, KnowledgeBoundary, SearchIndex, SftEvaluation, Tools
+from .finetuning import (
+    ConversationFile,
+    Conversations,
+    Finetuning,
+    KnowledgeBoundary,
+    SearchIndex,
+    SftEvaluation,
+    Tools,
+    file_name,
+)
 from .fineweb2 import preset_of, published
 from .frozen import Frozen
 from .preference import Dpo, HumanRankings, ResponsePairs, RewardTraining, Rlhf, RlhfEvaluation
@@ -159,6 +168,16 @@ class Recipe(Frozen):
             language=self.language.replace(targets=(language,), threshold=threshold),
             personal_data=self.personal_data.replace(phone_region=preset.phone_region),
         )
+
+    def with_word_problems(self, path: str) -> Recipe:
+        """This recipe with reinforcement learning on the word problems of a file alone, in GSM8K's format.
+
+        They are named as the file is, without its endings.
+        """
+        file = ConversationFile(path=path, name=file_name(path))
+        problems = self.practice_problems.replace(families={"word_problems": 1.0}, levels={}, word_problems=file)
+        left_out = tuple(name for name in self.leave_out if name != "practice_problems")
+        return self.replace(practice_problems=problems, leave_out=left_out)
 
     def sources(self) -> dict[str, Any]:
         """Every crawl that can be built, with its source, whether this recipe reads it or not."""

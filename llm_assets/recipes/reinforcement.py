@@ -12,6 +12,7 @@ from .compute import Compute
 from .finetuning import ConversationFile
 from .frozen import Frozen
 from .lora import Lora
+from .rollout_server import RolloutServer
 
 
 class PracticeProblems(Frozen):
@@ -89,6 +90,28 @@ class PolicyTuning(Frozen):
     lora: Annotated[Lora | None, OMITTED_IF_NONE] = Field(
         None, description="train low-rank adapters in place of all weights; None trains all weights"
     )
+    redraws: Annotated[int | None, OMITTED_IF_NONE] = Field(
+        None,
+        ge=1,
+        le=100,
+        description="dynamic sampling (DAPO, arXiv:2503.14476): how many times per step the prompts whose answers all "
+        "earned the same, which teach nothing, are replaced by the next ones; None never does",
+    )
+    minibatches: Annotated[int | None, OMITTED_IF_NONE] = Field(
+        None,
+        ge=2,
+        description="parts of a step's prompts, each of which is an update; must divide `prompts`. None takes all "
+        "prompts at once. `updates` repeats all parts",
+    )
+    server: Annotated[RolloutServer | None, OMITTED_IF_NONE] = Field(
+        None, description="server that samples the answers; None samples them in the training process"
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> PolicyTuning:
+        if self.prompts % (self.minibatches or 1):
+            raise ValueError(f"minibatches: {self.prompts} prompts cannot be divided into {self.minibatches}")
+        return self
 
 
 class Reinforcement(PolicyTuning):

@@ -61,7 +61,7 @@ def build_rl_checkpoint(step: Step, config: RlCheckpointConfig) -> None:
     plan, processes = policy_plan(settings, config.rates, shape)
     replay = None
     if settings.replay_weight:
-        encoding, needed = Encoding.load(sft.path), settings.steps * settings.replay_sequences
+        encoding, needed = Encoding.load(sft.path), plan.steps * plan.minibatches * plan.replay_sequences
         replay = write_replay(step, step.input("conversations"), encoding, shape.context, needed, settings.seed)
     job = RlJob(
         plan=plan,

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from llm_assets.compute.compilers import find_compiler
 from llm_assets.model import IGNORE
 from llm_assets.model.checkpoint import TrainingState, load_training, save_training, training_snapshot
 from llm_assets.model.lora import add_adapters
@@ -64,11 +62,6 @@ def sequence_loss(
 
     micro_batches = [partial(summed, first) for first in range(0, len(mine), micro_batch_size)]
     return Loss(micro_batches, divisor=max(count, 1.0))
-
-
-def has_compiler() -> bool:
-    """Whether there is the C++ compiler that torch.compile calls on a CPU."""
-    return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
 def compiled(model: Any, by_layer: bool) -> Any:
@@ -134,7 +127,7 @@ class Learner:
         runner: Any = self.model
         if self._sharded:
             return runner
-        if self._compile and (self.devices.cuda or has_compiler()):
+        if self._compile and (self.devices.cuda or find_compiler("C++")):
             # A CPU's compiler may lack headers; the model then runs as it is, after a warning.
             torch._dynamo.config.suppress_errors = not self.devices.cuda
             runner = compiled(runner, by_layer=self._compile == "layers")

@@ -6,7 +6,7 @@ Needs only Python's own modules, so that a stage can write a job where torch is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from llm_assets.model.shape import Adapters
 from llm_assets.model.training_memory import MemorySavings
@@ -79,12 +79,40 @@ def every(steps: int, times: int) -> int:
 
 
 @dataclass(frozen=True)
+class ServerRequest:
+    """A POST request to a rollout server. path: from the server's root."""
+
+    path: str
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RolloutService:
+    """The server that samples a policy's completions; the fields are those of `recipes.rollout_server`."""
+
+    url: str
+    model: str
+    folder: str
+    reload: tuple[ServerRequest, ...] = ()
+    command: tuple[str, ...] = ()
+    dtype: str = "bf16"
+    tolerance: float = 0.05
+    key_variable: str = ""
+    timeout: float = 600.0
+    concurrency: int = 64
+    retries: int = 4
+
+
+@dataclass(frozen=True)
 class PolicyPlan:
     """How a policy is trained.
 
     prompts, samples: prompts of a step, over all processes, and completions of each; the completions of one prompt are
     a group. temperature: of sampling, and of the policy and the reference in the loss. updates: times that a step's
-    completions are trained on (above 1, clipping begins to matter).
+    completions are trained on. minibatches: parts of a step's prompts, each of which is an update (above 1 of either,
+    clipping begins to matter). redraws: how many times per step the groups whose rewards are all equal are replaced by
+    groups of the next prompts (dynamic sampling; DAPO, arXiv:2503.14476). server: that samples the completions; None
+    samples them in this process.
 
     normalise: divide advantages by the group's standard deviation (DeepSeekMath, arXiv:2402.03300, section 4.1.2).
     Without it as in Dr. GRPO (arXiv:2503.20783), which finds that the division favours problems that are too easy or
@@ -108,6 +136,9 @@ class PolicyPlan:
     max_tokens: int
     temperature: float = 1.0
     updates: int = 1
+    minibatches: int = 1
+    redraws: int = 0
+    server: RolloutService | None = None
     normalise: bool = True
     length: Literal["sequence", "tokens", "constant"] = "sequence"
     clip_low: float = 0.2

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -21,26 +22,28 @@ import torch
 from torch import Tensor, nn
 
 from llm_assets.model.checkpoint import TrainingState, save_model, whole_folder
-from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
+from llm_assets.model.sampling import Completion, Engine, Tools
 from llm_assets.model.transformer import Transformer
 
 from .curve import CURVE, Curve
 from .learner import Execution, Learner, Loss, sequence_loss
 from .losses import token_losses
 from .plan import PolicyPlan
-from .policy_loss import Batch, SampledTokens, advantages, log_probabilities, policy_loss, to_batch, token_weights
+from .policy_loss import (
+    Batch,
+    SampledTokens,
+    advantages,
+    log_probabilities,
+    minibatches,
+    policy_loss,
+    to_batch,
+)
 from .processes import TrainingProcess
+from .rollout_server import ServerSampler, differences
+from .rollouts import EngineSampler, Reward, Rollout, draw_groups
 from .sequences import SequenceSource, TrainingError
 
 BEST = "best"  # folder of the weights with the best score so far
-
-
-@dataclass(frozen=True)
-class Reward:
-    """A completion's reward, and its components by name, which are reported but not optimised."""
-
-    value: float
-    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,19 +82,11 @@ class PolicyEvaluation:
     why_stop: Callable[[list[dict[str, Any]]], str] = lambda evaluations: ""
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """Sampled completions of this process's prompts: the prompt's number and tokens, each `samples` times in a row."""
-
-    numbers: list[int]
-    prompts: list[Sequence[int]]
-    completions: list[Completion]
-
-
 class PolicyTrainer:
     """One training run of the engine's model in a folder, resumable from every checkpoint.
 
-    Raises TrainingError if the prompts of a step cannot be divided among the processes, or if a group has one sample.
+    drawn: prompts that were drawn before the next step. Raises TrainingError if the prompts of a step cannot be divided
+    among the processes, or if a group has one sample.
     """
 
     def __init__(
@@ -111,11 +106,22 @@ class PolicyTrainer:
                 f"{plan.prompts} prompts per step cannot be divided among {self.devices.world} processes; choose a "
                 "number of processes that divides the prompts"
             )
+        if plan.prompts // self.devices.world % plan.minibatches:
+            raise TrainingError(
+                f"minibatches {plan.minibatches}: the {plan.prompts // self.devices.world} prompts of each process "
+                "cannot be divided into as many parts"
+            )
         if plan.samples < 2:
             raise TrainingError(
                 f"samples {plan.samples}: a group needs at least 2, because rewards are compared within a group"
             )
         self.learner = Learner(self.model, plan.optimisation, plan.steps, self.devices, Execution(savings=plan.savings))
+        self.sampler: EngineSampler | ServerSampler = (
+            EngineSampler(engine, plan, self.stops, task.tools)
+            if plan.server is None
+            else ServerSampler(engine, plan, self.stops, task.tools, self.devices)
+        )
+        self.drawn = 0
         # The weights before a checkpoint is loaded: where the training started. Frozen ones are shared, not copied.
         frozen = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
         self.reference = copy.deepcopy(self.model, frozen).eval().requires_grad_(False)
@@ -124,37 +130,27 @@ class PolicyTrainer:
 
     def rollout(self, step: int) -> Rollout:
         """Sample this process's share of a step."""
-        plan = self.plan
-        numbers = [step * plan.prompts + place for place in self.devices.share(plan.prompts)]
-        prompts = [self.task.prompt(number) for number in numbers]
-        sampling = Sampling(
-            max_tokens=plan.max_tokens,
-            temperature=plan.temperature,
-            seed=plan.seed,
-            stop=self.stops,
-        )
-        self.model.eval()
-        completions: list[Completion] = []
-        together = self.engine.fitting_batch(prompts, plan.max_tokens, self.task.tools is not None)
-        at_once = max(1, together // plan.samples)
-        for first in range(0, len(prompts), at_once):
-            # Counted over the whole training, so that no two of its prompts share a stream of random numbers.
-            first_sequence = (numbers[0] + first) * plan.samples
-            *_, sampled = self.engine.stream(
-                prompts[first : first + at_once], sampling, plan.samples, first_sequence, self.task.tools
-            )
-            completions += sampled  # type: ignore[arg-type]
+        self.sampler.prepare()
+        first = self.drawn if self.plan.redraws else step * self.plan.prompts
+        return self._sample([first + place for place in self.devices.share(self.plan.prompts)])
+
+    def _sample(self, numbers: Sequence[int]) -> Rollout:
+        """Sample groups of completions of the prompts with these numbers, one after the other."""
+        samples, prompts = self.plan.samples, [self.task.prompt(number) for number in numbers]
         return Rollout(
-            [number for number in numbers for _ in range(plan.samples)],
-            [prompt for prompt in prompts for _ in range(plan.samples)],
-            completions,
+            [number for number in numbers for _ in range(samples)],
+            [prompt for prompt in prompts for _ in range(samples)],
+            self.sampler.sample(numbers, prompts),
         )
 
     def update(self, step: int) -> dict[str, float]:
         """Take one step; returns its numbers. Raises TrainingError if the loss is not finite."""
         plan, total = self.plan, self.devices.total
         rollout = self.rollout(step)
-        rewards = self.task.reward(rollout.numbers, rollout.completions)
+        first = rollout.numbers[0] - self.devices.share(plan.prompts).start
+        draw = draw_groups(rollout, first, self._sample, self.task.reward, plan, self.devices)
+        self.drawn = first + plan.prompts + draw.redrawn
+        rollout, rewards = draw.rollout, draw.rewards
         values = torch.tensor([reward.value for reward in rewards], dtype=torch.float32).view(-1, plan.samples)
         batch = to_batch(rollout.prompts, rollout.completions, self.stop)
         [tokens] = total(float(batch.mask.sum()))
@@ -162,26 +158,44 @@ class PolicyTrainer:
         for name in sorted({name for reward in rewards for name in reward.parts}):
             [part] = total(sum(reward.parts.get(name, 0.0) for reward in rewards))
             numbers[name] = part / (plan.prompts * plan.samples)
+        if plan.redraws:
+            numbers |= {"redrawn": float(draw.redrawn), "drawn_reward": draw.mean}
         self.model.train()
+        if isinstance(self.sampler, ServerSampler):
+            scores = self._scores(self.model, batch, 1.0)
+            sums = total(*differences(rollout.prompts, rollout.completions, scores))
+            numbers["mismatch"] = self.sampler.examine(*sums, step)
         sampled = SampledTokens(
-            sampler=self._scores(self.model, batch) if plan.updates > 1 else None,
-            reference=self._scores(self.reference, batch),
+            sampler=self._scores(self.model, batch, plan.temperature) if plan.updates * plan.minibatches > 1 else None,
+            reference=self._scores(self.reference, batch, plan.temperature),
             advantages=advantages(values, plan.normalise).view(-1),
-            weights=token_weights(batch.mask, plan, tokens),
+            weights=torch.zeros(0),
         )
+        parts = minibatches(batch, sampled, tokens, plan, self.devices)
         for _ in range(plan.updates):
-            sums = {"clipped": 0.0, "kl": 0.0}
+            numbers |= self._update_once(step, parts)
+        return numbers
+
+    def _update_once(self, step: int, parts: Sequence[tuple[Batch, SampledTokens]]) -> dict[str, float]:
+        """An update for each part; returns the means of their numbers. Raises TrainingError if a loss is not finite."""
+        plan = self.plan
+        sums, results = {"clipped": 0.0, "kl": 0.0}, []
+        for number, (batch, sampled) in enumerate(parts):
             losses = [self._policy_loss(batch, sampled, sums)]
             if self.task.replay is not None:
-                losses.append(self._replay_loss(self.task.replay, step))
+                losses.append(self._replay_loss(self.task.replay, step * plan.minibatches + number))
             [loss, *replayed], norm = self.learner.step(step, losses)
-        clipped, divergence = total(sums["clipped"], sums["kl"])
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(
-                f"step {step}: the loss is {loss} and the gradient norm {norm}; lower learning_rate_scale (the "
-                f"learning rate is now {plan.optimisation.learning_rate:g})"
-            )
-        numbers |= {"loss": loss, "gradient_norm": norm, "clipped": clipped, "kl": divergence}
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise TrainingError(
+                    f"step {step}: the loss is {loss} and the gradient norm {norm}; lower learning_rate_scale (the "
+                    f"learning rate is now {plan.optimisation.learning_rate:g})"
+                )
+            results.append([loss, norm, *replayed])
+        loss, norm, *replayed = (
+            column[0] if len(parts) == 1 else fmean(column) for column in zip(*results, strict=True)
+        )
+        clipped, divergence = (value / len(parts) for value in self.devices.total(sums["clipped"], sums["kl"]))
+        numbers = {"loss": loss, "gradient_norm": norm, "clipped": clipped, "kl": divergence}
         return {**numbers, "replayed": replayed[0]} if replayed else numbers
 
     def _rollout_numbers(self, completions: Sequence[Completion], rewards: Tensor, tokens: float) -> dict[str, float]:
@@ -223,13 +237,13 @@ class PolicyTrainer:
         loss = sequence_loss(replay, step, plan.replay_sequences, plan.micro_batch_size, self.devices, losses)
         return replace(loss, weight=plan.replay_weight)
 
-    def _scores(self, model: Transformer, batch: Batch) -> Tensor:
-        """(B, T) log-probabilities by a model at the temperature of sampling, without a gradient."""
+    def _scores(self, model: Transformer, batch: Batch, temperature: float) -> Tensor:
+        """(B, T) log-probabilities by a model at a temperature, without a gradient."""
         out = torch.zeros(batch.targets.shape)
         with torch.no_grad(), self.devices.autocast():
             for indices in batch.micro_batches(self.plan.micro_batch_size):
                 tokens, targets, width = batch.select(indices, self.devices.device)
-                scores = log_probabilities(model, tokens, targets, self.plan.temperature)
+                scores = log_probabilities(model, tokens, targets, temperature)
                 out[indices, :width] = scores.float().cpu()
         return out
 
@@ -246,6 +260,7 @@ class PolicyTrainer:
         new = TrainingState(0, {"events": [], "best": None, "waiting": 0, "seconds": 0.0, "stopped": ""})
         state = saved or new
         values = self._values = state.values
+        self.drawn = values.get("drawn", state.step * plan.prompts)
         self._curve = Curve(self.process.folder / CURVE, state.step) if devices.rank == 0 else None
         report("started", step=state.step, steps=plan.steps, device=str(devices.device), processes=devices.world)
         self._start = time.perf_counter() - values["seconds"]
@@ -285,6 +300,8 @@ class PolicyTrainer:
             if self._curve is not None:
                 self._curve.sync()
             values["seconds"] = round(time.perf_counter() - self._start, 3)
+            if plan.redraws:
+                values["drawn"] = self.drawn
             saved = partial(self.report, "checkpoint", step=step)
             self.learner.save(self.process.folder, TrainingState(step, dict(values)), plan.checkpoints_kept, saved)
             if last:

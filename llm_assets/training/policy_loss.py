@@ -6,7 +6,7 @@ Shapes: P prompts, G completions of each, B = P x G sequences of at most T token
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from llm_assets.model import IGNORE
 from llm_assets.model.sampling import Completion
 
 from .plan import PolicyPlan
+from .processes import Devices
 
 
 def advantages(rewards: Tensor, normalise: bool) -> Tensor:
@@ -136,3 +137,27 @@ def to_batch(prompts: Sequence[Sequence[int]], completions: Sequence[Completion]
         tokens[row, : len(ids) - 1] = torch.as_tensor(ids[:-1])
         targets[row, : len(ids) - 1] = torch.where(torch.as_tensor(is_own[1:]), torch.as_tensor(ids[1:]), IGNORE)
     return Batch(tokens, targets, lengths)
+
+
+def minibatches(
+    batch: Batch, sampled: SampledTokens, tokens: float, plan: PolicyPlan, devices: Devices
+) -> list[tuple[Batch, SampledTokens]]:
+    """The parts of a step that are an update each, with the weights of their tokens.
+
+    A part has every `plan.minibatches`-th prompt of the step, whatever the number of processes; this process holds its
+    share of each. tokens: the policy's own tokens in the whole step. The weights in `sampled` are not read.
+    """
+    if plan.minibatches == 1:
+        return [(batch, replace(sampled, weights=token_weights(batch.mask, plan, tokens)))]
+    of_part, parts = replace(plan, prompts=plan.prompts // plan.minibatches), []
+    places = torch.tensor(devices.share(plan.prompts)).repeat_interleave(plan.samples)
+    for number in range(plan.minibatches):
+        rows = (places % plan.minibatches == number).nonzero()[:, 0]
+        part = Batch(batch.tokens[rows], batch.targets[rows], batch.lengths[rows])
+        [own_tokens] = devices.total(float(part.mask.sum()))
+        sampler, reference = (
+            None if scores is None else scores[rows] for scores in (sampled.sampler, sampled.reference)
+        )
+        weights = token_weights(part.mask, of_part, own_tokens)
+        parts.append((part, SampledTokens(sampler, reference, sampled.advantages[rows], weights)))
+    return parts

@@ -21,10 +21,11 @@ from llm_assets.model.training_memory import TrainingKind
 from llm_assets.recipes.preference import Rlhf
 from llm_assets.recipes.pretraining import Rates
 from llm_assets.recipes.reinforcement import Reinforcement
+from llm_assets.recipes.rollout_server import RolloutServer
 from llm_assets.report import plots
 
 from .division import Demand, share_out, training_kind
-from .plan import Optimisation, PolicyPlan
+from .plan import Optimisation, PolicyPlan, RolloutService, ServerRequest
 from .schemas import PolicyCurve, PolicyEvaluations
 from .training_run import add_files, files_of, optimisation
 
@@ -52,8 +53,10 @@ def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelSh
     completions = settings.prompts * settings.samples
     rates = optimisation(settings, inherited, shape, settings.learning_rate_scale)
     division = share_out(Demand(shape, completions, compute, policy_kind(settings, rates), MICRO_BATCH_SIZE))
+    values = settings.model_dump(include=names - {"server"}, exclude_none=True)
     plan = PolicyPlan(
-        **settings.model_dump(include=names),
+        **values,
+        server=None if settings.server is None else rollout_service(settings.server),
         micro_batch_size=division.micro_batch_size,
         savings=division.kind.savings,
         optimisation=rates,
@@ -61,6 +64,12 @@ def policy_plan(settings: Reinforcement | Rlhf, inherited: Rates, shape: ModelSh
         checkpoints_kept=compute.checkpoints_kept,
     )
     return plan, division.processes
+
+
+def rollout_service(server: RolloutServer) -> RolloutService:
+    """The server that samples completions, as a job names it."""
+    values = server.model_dump()
+    return RolloutService(**{**values, "reload": tuple(ServerRequest(**request) for request in values["reload"])})
 
 
 def keep_policy(

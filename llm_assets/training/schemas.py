@@ -52,7 +52,11 @@ class PolicyCurve(pa.DataFrameModel):
     loss: float
     gradient_norm: float = pa.Field(ge=0)
     clipped: float = pa.Field(ge=0)
-    parts: str = pa.Field(description="JSON: means of the components of rewards, by name")
+    parts: str = pa.Field(
+        description="JSON: means of the components of rewards, by name; replayed: loss of replayed conversations; "
+        "redrawn: groups replaced by dynamic sampling, drawn_reward: mean reward with theirs; mismatch: of a rollout "
+        "server's log-probabilities and the trainer's, nats per token"
+    )
 
 
 class PolicyEvaluations(pa.DataFrameModel):

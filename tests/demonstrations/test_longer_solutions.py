@@ -1,9 +1,12 @@
 """Solutions with and without their steps, and which of them count as right."""
 
+from dataclasses import replace
+
 import pytest
 
+from llm_assets.demonstrations import longer_solutions_process
 from llm_assets.demonstrations.experiment import Run, byte_encoding
-from llm_assets.demonstrations.jobs import EARNED, ONE_HOP, SHUFFLED, LongerSolutionsJob, SmallTraining
+from llm_assets.demonstrations.jobs import CUT_OFF, EARNED, LENGTH, ONE_HOP, SHUFFLED, LongerSolutionsJob, SmallTraining
 from llm_assets.demonstrations.longer_solutions_process import Experiment, prompt_of, solution
 from llm_assets.dialogue.splits import TEST, TRAIN, split_of
 from llm_assets.model.sampling import Completion
@@ -52,3 +55,15 @@ def test_problems_of_training_and_test_are_of_different_splits(tmp_path):
     for number in range(10):
         assert split_of(prompt_of(tried.chain("reinforce", number, TRAIN))) == TRAIN
         assert split_of(prompt_of(tried.chain("test", number, TEST, 2))) == TEST
+
+
+def test_solutions_that_are_cut_off_are_counted_beside_the_lengths(tmp_path, monkeypatch):
+    tried = experiment(EARNED, tmp_path)
+    monkeypatch.setattr(
+        longer_solutions_process,
+        "sampled_completions",
+        lambda engine, prompts, *limits, **options: [completion("ab"), *[completion("abcdef", "length")] * 3],
+    )
+    tried.job = replace(tried.job, questions=4)
+    for row in tried.evaluate(None, 0).rows:
+        assert row[LENGTH] == [2, 6, 6, 6] and row[CUT_OFF] == [False, True, True, True]

@@ -4,13 +4,8 @@ import json
 
 import pytest
 
-from llm_assets.evaluation.endpoint import (
-    ChatEndpoint,
-    EndpointError,
-    EndpointUnavailable,
-    parse_questions,
-    parse_verdict,
-)
+from llm_assets.evaluation.endpoint import ChatEndpoint, parse_questions, parse_verdict
+from llm_assets.json_requests import EndpointError, EndpointUnavailable
 from llm_assets.recipes import Endpoint
 from tests.support.chat_server import Server, chat
 
@@ -78,7 +73,7 @@ def test_an_error_of_the_client_is_not_tried_again(serve):
 
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"text": "x"}]}, b"not JSON", []])
 def test_a_response_in_another_layout_raises_endpoint_error(serve, answer):
-    with pytest.raises(EndpointError, match="no choices"):
+    with pytest.raises(EndpointError, match=r"no choices|is no JSON"):
         serve(lambda number, text: (200, answer)).endpoint().ask("hello")
 
 

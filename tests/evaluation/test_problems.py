@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from llm_assets.dialogue.conversation_files import read_conversations
 from llm_assets.dialogue.splits import SPLITS, calculation_split, split_of
 from llm_assets.dialogue.wordings import CALCULATIONS, COUNTS, SPELLINGS
 from llm_assets.evaluation.jobs import ProblemRow
@@ -217,6 +218,30 @@ def test_a_file_of_word_problems_is_read_and_invalid_rows_are_rejected(tmp_path)
     assert problems == [("How many?", "7", 1), ("More?", "1250", 1)]
     assert rejects[:2] == [{"line": line, "reason": "no number after ####"} for line in (2, 4)]
     assert rejects[2]["line"] == 5
+
+
+def test_a_word_problem_without_steps_is_an_easy_one():
+    material = Material(word_problems=[WordProblem("Two?", "2", 0), WordProblem("Three?", "3", 3)])
+    assert [[problem.answer for problem in level] for level in material.word_problems_by_level] == [["2"], ["3"], []]
+
+
+@pytest.mark.slow
+def test_the_checker_agrees_with_every_solution_of_gsm8k(shared_data):
+    """Published solutions are right, those with another number wrong; so are the forms in which models answer."""
+    path, family = shared_data / "posttraining" / "gsm8k_train.jsonl.gz", FAMILIES["word_problems"]
+    problems, rejects = read_word_problems(path)
+    assert len(problems) == 7473 and not rejects
+    wrong = []
+    for row, problem in list(zip(read_conversations(path), problems, strict=True))[::7]:
+        solution, other = row.messages[-1].content, str(int(problem.answer) + 1)
+        for text in (solution, f"The answer is {problem.answer}.", f"So it is \\boxed{{{problem.answer}}}."):
+            if not family.check(text, problem.answer) or family.check(text, other):
+                wrong.append((problem.question, text))
+    assert wrong == []
+    splits = [Material(word_problems=problems).restricted(split) for split in SPLITS]
+    assert [len(material.word_problems) for material in splits] == [5286, 1098, 1089]
+    assert len({problem.question for material in splits for problem in material.word_problems}) == 7473
+    assert all(draw(family, level, splits[0], random.Random(1), set()) for level in range(3))
 
 
 OWN_FAMILY = Family(

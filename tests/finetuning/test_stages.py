@@ -14,7 +14,6 @@ from llm_assets.artifacts.identity import canonical
 from llm_assets.compute import LocalEngine
 from llm_assets.corpus_pages import TRAINING_PAGES, CorpusPages
 from llm_assets.dialogue.messages import from_json, to_json
-from llm_assets.evaluation.endpoint import EndpointUnavailable
 from llm_assets.evaluation.question_baselines import CONSTANT, MAJORITY, REFUSES
 from llm_assets.finetuning.conversation_sources import knowledge_cutoff, read_sources
 from llm_assets.finetuning.conversations import conversations_config, no_overlap
@@ -22,6 +21,7 @@ from llm_assets.finetuning.knowledge_boundary import KNOWLEDGE_BOUNDARY
 from llm_assets.finetuning.search_index import finds_itself, search_index_config
 from llm_assets.finetuning.sft_evaluation import REPORT, hallucinates_less
 from llm_assets.finetuning.stages import STAGES
+from llm_assets.json_requests import EndpointUnavailable
 from llm_assets.model.chat import Message
 from llm_assets.recipes.training_pages import TrainingPages
 from llm_assets.tools import SearchIndex

@@ -54,22 +54,28 @@ def write_rows(path, rows):
 
 
 def chat_recipe(folder):
-    """The preset at a size of seconds: no crawl, files of conversations, preferences and questions."""
+    """The preset at a size of seconds: no crawl, files of conversations, preferences, questions and problems."""
     conversations = [{"instruction": f"Name number {n}.", "input": "", "output": f"It is {n}."} for n in range(24)]
     rankings = [{"prompt": f"Count to {n}.", "chosen": f"One to {n}.", "rejected": "No."} for n in range(40)]
     question = {"question": "Who repairs the lamps?", "answers": ["Ann"]}
+    problems = [{"question": f"What is {n} and one?", "answer": f"{n} + 1\n#### {n + 1}"} for n in range(60)]
     recipe = chat(
         PublishedModel(path=str(folder / "smollm2"), context=128),
         [write_rows(folder / "numbers.jsonl", conversations)],
         [write_rows(folder / "counts.jsonl", rankings)],
         questions=[QuestionFile(path=write_rows(folder / "faq.jsonl", [question]), name="faq")],
         lora=Lora(rank=2),
-    )
+    ).with_word_problems(write_rows(folder / "sums.jsonl", problems))
     cpu = SMALL["finetuning"].compute
     return recipe.replace(
         conversations=recipe.conversations.replace(count=20),
         finetuning=recipe.finetuning.replace(epochs=1, batch_tokens=512, compute=cpu),
         sft_evaluation=recipe.sft_evaluation.replace(questions=2, max_tokens=8),
+        practice_problems=recipe.practice_problems.replace(count=20, held_out=2),
+        reinforcement=recipe.reinforcement.replace(
+            steps=1, prompts=2, samples=2, max_tokens=8, redraws=1, minibatches=2, evaluation_problems=2, compute=cpu
+        ),
+        rl_evaluation=recipe.rl_evaluation.replace(problems=1, samples=1, max_tokens=8),
         dpo=recipe.dpo.replace(pairs=8, compute=cpu),
     )
 
@@ -88,18 +94,20 @@ def test_the_preset_chat_makes_an_assistant_of_a_smollm2_without_any_crawl(tmp_p
     for name in ("same_in_transformers", "same_in_gguf"):
         assert check(recipe, "model_export", name).passed
     files = {path.relative_to(artifacts["model_export"].path).as_posix() for path in export_files(artifacts)}
-    assert {f"huggingface/adapters/{model}/adapter_model.safetensors" for model in ("sft", "dpo")} <= files
+    assert {f"huggingface/adapters/{model}/adapter_model.safetensors" for model in ("sft", "rl", "dpo")} <= files
+    [step] = table_of(artifacts["rl_checkpoint"], "curve").to_dicts()
+    assert json.loads(step["parts"])["redrawn"] == 2.0  # a random model solves nothing, and does so alike
 
     scorecard = artifacts["scorecard"]
     figures = table_of(scorecard, "evaluation")
-    assert {"base", "sft", "dpo"} <= set(figures["model"]) and not {"rl", "ablation"} & set(figures["model"])
+    assert {"base", "sft", "rl", "dpo"} <= set(figures["model"]) and "ablation" not in set(figures["model"])
     assert {"sft", "dpo"} <= set(table_of(scorecard, "transcripts")["model"])
     headlines = dict((row[0], row[1]) for row in beside_baselines(figures_of(figures.to_dicts())))
     assert {"own questions: faq (contains), dpo", "worst change of an ability through DPO"} <= headlines.keys()
     page = scorecard.view("scorecard.html").read_text()
     assert "A published model of" in page and "released model, dpo: tuned to rankings by DPO" in page
     card = artifacts["model_export"].view("huggingface/README.md").read_text()
-    assert "a published model, fine-tuned on conversations (SFT), and tuned to preference rankings (DPO)" in card
+    assert "answers (GRPO), and tuned to preference rankings (DPO)" in card
 
 
 def export_files(artifacts):

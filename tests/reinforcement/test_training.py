@@ -50,6 +50,7 @@ def job(tmp_path_factory):
         prompts=2,
         samples=4,
         max_tokens=12,
+        redraws=1,
         replay_sequences=2,
         micro_batch_size=8,
         optimisation=Optimisation(learning_rate=1e-3, matrix_learning_rate=1e-3),
@@ -125,7 +126,8 @@ def test_two_processes_take_the_same_steps_as_one(job, uninterrupted, tmp_path):
         [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
         for folder in (tmp_path, uninterrupted[0])
     )
-    for name in ("reward", "length", "gradient_norm", "kl"):
+    assert sum(row["redrawn"] for row in alone) > 0
+    for name in ("reward", "length", "gradient_norm", "kl", "redrawn", "drawn_reward"):
         assert [row[name] for row in ours][:3] == pytest.approx([row[name] for row in alone][:3], rel=1e-3, abs=1e-4)
 
 
