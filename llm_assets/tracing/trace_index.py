@@ -141,7 +141,7 @@ def build_trace_index(step: Step, config: TraceIndexConfig) -> None:
     for kind, (documents, folders, selected) in sources.items():
         lengths = documents["length"].to_numpy()
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        frames = [documents.head(0).with_columns(segment=pl.lit(""), start=pl.lit(0))]
+        frames = [documents.head(0).with_columns(segment=pl.lit(""), start=pl.lit(0, pl.Int64))]
         for number, (first, end) in enumerate(divide(lengths, config.segment_tokens)):
             name = f"{kind}-{number:05d}"
             tasks[name] = (folders, selected, int(starts[first]), int(starts[end] - starts[first]))

@@ -148,5 +148,5 @@ def test_an_answer_that_cannot_be_traced_gives_an_error(index, answer, message):
 def test_a_missing_file_gives_one_clear_error(tmp_path, lost):
     write_trace_index(tmp_path / "index", [ENCODING.document(TEXTS[0])])
     (tmp_path / "index" / lost).unlink()
-    with pytest.raises(TraceError, match="trace_index|rebuild it"):
+    with pytest.raises(TraceError, match=r"trace_index|rebuild it"):
         TraceIndex(tmp_path / "index")
