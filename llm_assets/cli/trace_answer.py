@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llm_assets.graph import open_workspace
+from llm_assets.model.assistant import ConversationSettings
 
 from .chat import open_session, tool_names_in
 from .options import recipe_option
@@ -26,6 +27,7 @@ SHOWN = 5  # spans, unless --spans is given
 @click.option("--chat", "question", default=None, help="Ask this question, and trace the answer to it.")
 @click.option("--checkpoint", default="sft", show_default=True, help="With --chat: stage, identity or folder.")
 @click.option("--tools", "tool_names", default=None, help="With --chat: as in `llm-assets chat`.")
+@click.option("--search-first", is_flag=True, help="With --chat: search before the answer.")
 @click.option(
     "--minimum", default=6, show_default=True, type=click.IntRange(1), help="Shortest match to show, in tokens."
 )
@@ -38,6 +40,7 @@ def trace_answer(
     question: str | None,
     checkpoint: str,
     tool_names: str | None,
+    search_first: bool,
     minimum: int,
     spans: int,
     places: int,
@@ -58,7 +61,7 @@ def trace_answer(
     index = TraceIndex(workspace.resolver().artifact("trace_index", None).path)
     tool_results: list[str] = []
     if question is not None:
-        answer, tool_results = ask(workspace, question, checkpoint, tool_names)
+        answer, tool_results = ask(workspace, question, checkpoint, tool_names, search_first)
     elif answer is None:
         answer = click.get_text_stream("stdin", errors="replace").read().rstrip("\n")
     if not answer.strip():
@@ -70,12 +73,15 @@ def trace_answer(
         show(result, spans, minimum)
 
 
-def ask(workspace: Workspace, question: str, checkpoint: str, tool_names: str | None) -> tuple[str, list[str]]:
+def ask(
+    workspace: Workspace, question: str, checkpoint: str, tool_names: str | None, search_first: bool
+) -> tuple[str, list[str]]:
     """A model's answer to a question, with the results of the tools that it called."""
     from llm_assets.model.sampling import Sampling
 
     names = tool_names_in(tool_names) if tool_names is not None else None
-    with open_session(workspace, checkpoint, names, Sampling(max_tokens=200, temperature=0.0)) as session:
+    sampling, settings = Sampling(max_tokens=200, temperature=0.0), ConversationSettings(search_first=search_first)
+    with open_session(workspace, checkpoint, names, sampling, settings) as session:
         for _ in session.conversation.ask(question):
             pass
         if not session.conversation.history:

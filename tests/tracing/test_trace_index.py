@@ -112,8 +112,8 @@ def test_its_bytes_do_not_depend_on_workers_nor_its_spans_on_segments(built, tmp
     assert spans[0] == spans[1] and spans[0][0].pages[0].url == "http://host.example/3"
 
 
-def test_the_check_finds_pages_and_lists_those_that_the_index_lacks(built, tmp_path, monkeypatch):
-    root, workspace, outcome = built
+def test_the_check_finds_pages_and_lists_those_that_the_index_lacks(built, tmp_path):
+    root, _, outcome = built
     (check,) = TRACE_INDEX.checks
     passed = examine(check, outcome.resolution, RECIPE, Store(root)).outcome
     assert passed.passed and passed.numbers["documents_found"] == passed.numbers["documents_searched"] == 26
