@@ -14,6 +14,7 @@ from llm_assets.reinforcement.stages import STAGES as REINFORCEMENT
 from llm_assets.release.stages import STAGES as RELEASE
 from llm_assets.settings import Settings, load_settings
 from llm_assets.tokens.stages import STAGES as TOKENS
+from llm_assets.tracing.stages import STAGES as TRACING
 from llm_assets.web.crawls import open_registry
 from llm_assets.web.stages import STAGES as WEB
 
@@ -24,6 +25,7 @@ GRAPH = Graph(
         *TOKENS,
         *PRETRAINING,
         *FINETUNING,
+        *TRACING,
         *REINFORCEMENT,
         *PREFERENCE,
         *RELEASE,

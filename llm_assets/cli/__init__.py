@@ -29,13 +29,14 @@ from .setup import setup
 from .status import status
 from .takedown import takedown
 from .tour import tour
+from .trace_answer import trace_answer
 
 # Commands as `llm-assets --help` lists them.
 SECTIONS = {
     "Set up and run": (setup, run, status, doctor),
     "Crawls and corpus": (crawls, corpus, takedown),
     "Artifacts": (artifacts,),
-    "Models": (plan, tour, complete, chat, rank, replicate, export, export_data),
+    "Models": (plan, tour, complete, chat, trace_answer, rank, replicate, export, export_data),
 }
 
 

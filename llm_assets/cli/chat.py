@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +21,7 @@ from .model import checkpoint_folder
 from .options import recipe_option, sampling_options
 
 if TYPE_CHECKING:
-    from llm_assets.model.sampling import Tools
+    from llm_assets.model.sampling import Sampling, Tools
 
 TOOLS = ("search", "python")
 COMMANDS = """/reset          forget the conversation
@@ -168,42 +168,56 @@ def chat(
     With QUESTION, it gives one answer and exits. A base model is prompted with a page of questions and answers.
     """
     workspace = open_workspace(recipe)
-    folder = checkpoint_folder(checkpoint, workspace)
-    chosen = tool_names_in(tool_names) if tool_names is not None else tools_of(folder)
-    TrainingDevices.from_environment().to_environment()
-    from llm_assets.model.checkpoint import load_checkpoint
-    from llm_assets.model.devices import pick_device
-    from llm_assets.model.sampling import Engine, Sampling, Tools
+    from llm_assets.model.sampling import Sampling
 
-    sampling = Sampling(**sampled)
-    model, encoding = load_checkpoint(folder, pick_device("auto"))
-    is_chat = is_chat_model(folder)
-    settings = workspace.recipe.tools
-
-    def make_tools(tools: dict[str, object]) -> Tools | None:
-        if not tools or not is_chat:
-            return None
-        return Tools(tools, settings.calls, settings.result_tokens)  # type: ignore[arg-type]
-
-    with open_tools(workspace, TOOLS) as available:
-        tools = {name: available[name] for name in chosen if name in available}
-        conversation = Conversation(
-            Engine(model, encoding),
-            sampling,
-            make_tools(tools),
-            ConversationSettings(instructions, is_chat, search_first=search_first),
-        )
-        session = Session(conversation, available, make_tools, is_chat)
+    names = tool_names_in(tool_names) if tool_names is not None else None
+    settings = ConversationSettings(instructions, search_first=search_first)
+    with open_session(workspace, checkpoint, names, Sampling(**sampled), settings) as session:
         if question is not None:
             session.ask(question)
             return
         if sys.stdin.isatty():
+            shape, tools = session.conversation.engine.shape, session.conversation.tools
             click.echo(
-                f"{checkpoint}: {model.shape.parameters:,} parameters, context {model.shape.context:,}, "
-                f"tools: {', '.join(tools) or 'none'}. /help lists the commands.",
+                f"{checkpoint}: {shape.parameters:,} parameters, context {shape.context:,}, "
+                f"tools: {', '.join(tools.tools) if tools else 'none'}. /help lists the commands.",
                 err=True,
             )
         session.loop()
+
+
+@contextlib.contextmanager
+def open_session(
+    workspace: Workspace,
+    checkpoint: str,
+    tool_names: tuple[str, ...] | None,
+    sampling: Sampling,
+    settings: ConversationSettings | None = None,
+) -> Iterator[Session]:
+    """A conversation with a checkpoint, which is loaded first.
+
+    tool_names: the assistant's tools; None gives it those that the checkpoint has learned to call.
+    """
+    folder = checkpoint_folder(checkpoint, workspace)
+    chosen = tools_of(folder) if tool_names is None else tool_names
+    TrainingDevices.from_environment().to_environment()
+    from llm_assets.model.checkpoint import load_checkpoint
+    from llm_assets.model.devices import pick_device
+    from llm_assets.model.sampling import Engine, Tools
+
+    model, encoding = load_checkpoint(folder, pick_device("auto"))
+    is_chat, limits = is_chat_model(folder), workspace.recipe.tools
+
+    def make_tools(tools: dict[str, object]) -> Tools | None:
+        if not tools or not is_chat:
+            return None
+        return Tools(tools, limits.calls, limits.result_tokens)  # type: ignore[arg-type]
+
+    with open_tools(workspace, TOOLS) as available:
+        tools = make_tools({name: available[name] for name in chosen if name in available})
+        settings = replace(settings or ConversationSettings(), chat=is_chat)
+        conversation = Conversation(Engine(model, encoding), sampling, tools, settings)
+        yield Session(conversation, available, make_tools, is_chat)
 
 
 def tool_names_in(text: str) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from .takedown_plan import Plan
 
 Decoder = Callable[[], Iterator[bytes]]
 TOKENS_AT_ONCE = 1 << 20  # decoded at once
+WITHOUT_TEXT = ("-lengths.npy", "-suffixes.npy")  # files of numbers beside those of tokens
 OVERLAP = 256  # tokens that are decoded twice, so that text across two blocks is found
 
 
@@ -172,11 +173,11 @@ def token_decoders(workspace: Workspace) -> dict[Path, Decoder]:
         artifact.data_version: Encoding.load(artifact.path) for artifact in workspace.store.artifacts("tokenizer")
     }
     decoders: dict[Path, Decoder] = {}
-    for shards in workspace.store.artifacts("token_shards"):
-        encoding = tokenizers.get(shards.record.fields["inputs"].get("tokenizer", ""))
-        for name in shards.record.files if encoding is not None else []:
-            if name.endswith(".npy") and not name.endswith("-lengths.npy"):
-                path = shards.path / name
+    for artifact in (*workspace.store.artifacts("token_shards"), *workspace.store.artifacts("trace_index")):
+        encoding = tokenizers.get(artifact.record.fields["inputs"].get("tokenizer", ""))
+        for name in artifact.record.files if encoding is not None else []:
+            if name.endswith(".npy") and not name.endswith(WITHOUT_TEXT):
+                path = artifact.path / name
                 decoders[path] = lambda path=path, encoding=encoding: decoded(path, encoding)
     return decoders
 

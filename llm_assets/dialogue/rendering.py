@@ -90,35 +90,51 @@ def length_to_last_answer(ids: Sequence[int], end: int, limit: int) -> int:
     return next((place + 1 for place in reversed(range(min(limit, len(ids)))) if ids[place] == end), 0)
 
 
+def render_row(settings: RenderSettings, messages: str) -> tuple[list[int], list[bool], int]:
+    """Tokens and loss mask of a conversation, given as JSON, and its length before it was cut.
+
+    Without tokens if it is too long for the context.
+    """
+    ids, loss_mask = chat.render(settings.encoding, from_json(messages))
+    length = len(ids)
+    if length - 1 > settings.context:
+        end = settings.encoding.special["<|assistant_end|>"]
+        rendered = length_to_last_answer(ids, end, settings.context + 1) if settings.cut else 0
+        ids, loss_mask = ids[:rendered], loss_mask[:rendered]
+    return ids, loss_mask, length
+
+
+def is_held_out(messages: str, share: float) -> bool:
+    """Whether a conversation is held out. Its text decides, so that it stays in its split when others are added."""
+    return stable_share("held out", messages) < share
+
+
 def render_all(step: Step, task: Task, conversations: Artifact, settings: RenderSettings) -> dict[str, Any]:
     """Render the wanted conversations: training tokens, held-out tokens, and tables of those that do not fit.
 
     Returns how many conversations and tokens there are, by name.
     """
     splits = {TRAINING_FILE: _TokenLists(), HELD_OUT_FILE: _TokenLists()}
-    too_long, end = task.table("too_long", TooLong), settings.encoding.special["<|assistant_end|>"]
+    too_long = task.table("too_long", TooLong)
     cut_table: TableWriter | None = None
     counts = {"conversations": 0, "too_long": 0, "left_out": 0, "trained_tokens": 0, "conversation_tokens": 0}
     for number, source, sources, messages in _read_rows(step, conversations):
         if not settings.wanted(number, json.loads(sources)):
             counts["left_out"] += 1
             continue
-        ids, loss_mask = chat.render(settings.encoding, from_json(messages))
-        if len(ids) - 1 > settings.context:
-            row = {"conversation": number, "source": source, "tokens": len(ids)}
-            length = length_to_last_answer(ids, end, settings.context + 1) if settings.cut else 0
-            if not length:
+        ids, loss_mask, tokens = render_row(settings, messages)
+        if len(ids) < tokens:
+            row = {"conversation": number, "source": source, "tokens": tokens}
+            if not ids:
                 counts["too_long"] += 1
                 too_long.append(row)
                 continue
             # As most builds cut none, they have neither this table nor its count.
             cut_table = cut_table or task.table("cut", Cut)
-            cut_table.append({**row, "rendered": length})
+            cut_table.append({**row, "rendered": len(ids)})
             counts["cut"] = counts.get("cut", 0) + 1
-            ids, loss_mask = ids[:length], loss_mask[:length]
-        # The text decides, so that a conversation stays in its split when others are added.
-        is_held_out = stable_share("held out", messages) < settings.held_out_share
-        splits[HELD_OUT_FILE if is_held_out else TRAINING_FILE].append(ids, loss_mask)
+        split = HELD_OUT_FILE if is_held_out(messages, settings.held_out_share) else TRAINING_FILE
+        splits[split].append(ids, loss_mask)
         counts["conversations"] += 1
         counts["conversation_tokens"] += len(ids)
         counts["trained_tokens"] += sum(loss_mask)

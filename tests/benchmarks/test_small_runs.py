@@ -118,6 +118,15 @@ def check_search(tmp_path):
     assert result["queries"] == 10 and result["engines"]["sqlite fts5"]["found"] == 1.0
 
 
+def check_trace(tmp_path):
+    write_shards(tmp_path / "shards", [ENCODING.document(text) for text in TEXTS[:20]], 10_000)
+    words = ("--tokens", "500", "5000", "--segment-tokens", "2000", "--answers", "2")
+    result = run_benchmark("trace.py", tmp_path, "--shards", str(tmp_path / "shards"), *words)
+    small, large = result["sizes"]
+    assert (small["segments"], large["segments"]) == (1, 3) and large["bytes_per_token"] >= 6
+    assert large["answer_ms"] > 0 and result["gigabyte"]["tokens"] == 500_000_000
+
+
 def check_tokenizer(tmp_path):
     (tmp_path / "text.txt").write_text("\n".join(TEXTS))
     words = ("--text", str(tmp_path / "text.txt"), "--vocabulary", "400", "--bytes", "20000")
@@ -159,6 +168,7 @@ SMALL_RUNS = {
     "search.py": check_search,
     "step_parts.py": check_step_parts,
     "tokenizer.py": check_tokenizer,
+    "trace.py": check_trace,
     "training.py": check_training,
     "tuning.py": check_tuning,
 }

@@ -24,7 +24,7 @@ from tests.support.takedown_corpus import (
 )
 from tests.support.warcs import page, write
 
-WANTED = ("--select", "*sft_checkpoint,*base_evaluation,*corpus_report", "--plain")
+WANTED = ("--select", "*sft_checkpoint,*base_evaluation,*corpus_report,trace_index", "--plain")
 MODELS = ("base_checkpoint", "sft_checkpoint")
 
 
@@ -89,6 +89,7 @@ def check_text_is_everywhere(data, texts, encodings):
         "training_search_index/_",
         "corpus_report/_",
         "token_shards/files",
+        "trace_index/_",
         ".staging/",
         "rankings/",
         "history/runs/index.db",
