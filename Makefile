@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WARC ?=
 JOBS ?= 2
 
-.PHONY: run test quick ui docs bench bench-model check setup clean
+.PHONY: run test quick ui serve docs bench bench-model check setup clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +39,10 @@ check: $(STAMP)
 
 ui: setup
 	$(BIN)/dagster dev
+
+# The last model of the recipe over HTTP, by OpenAI's API, at http://127.0.0.1:8000/v1.
+serve: setup
+	$(BIN)/llm-assets serve
 
 # The pages of docs/reference that follow from the code.
 docs: $(STAMP)
