@@ -28,14 +28,28 @@ GIB = 1 << 30
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--key", envvar=KEY_VARIABLE, default="", help=f"Bearer key of clients.  [default: {KEY_VARIABLE}]")
 @click.option(
-    "--sequences", default=DEFAULTS.sequences, show_default=True, type=click.IntRange(1), help="Sampled together."
+    "--sequences",
+    default=DEFAULTS.sequences,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Choices that are sampled together, at most.",
 )
-@click.option("--queue", default=DEFAULTS.queue, show_default=True, type=click.IntRange(0), help="Requests that wait.")
 @click.option(
-    "--max-tokens", default=DEFAULTS.max_tokens, show_default=True, type=click.IntRange(1), help="Of one answer."
+    "--queue", default=DEFAULTS.queue, show_default=True, type=click.IntRange(0), help="Requests that wait, at most."
 )
 @click.option(
-    "--seconds", default=DEFAULTS.seconds, show_default=True, type=click.FloatRange(min=0.1), help="Of one request."
+    "--max-tokens",
+    default=DEFAULTS.max_tokens,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Longest answer, in tokens.",
+)
+@click.option(
+    "--seconds",
+    default=DEFAULTS.seconds,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="Longest time of a request, in seconds.",
 )
 @click.option(
     "--memory",
@@ -74,5 +88,8 @@ def serve(
             **limits,  # type: ignore[arg-type]
         )
         server = uvicorn_server(open_service(chosen, tools, allowed, address), address)
-        click.echo(f"{chosen.default} at http://{host}:{port}/v1 (Ctrl-C stops the server)", err=True)
-        server.run()
+        listening = address.listen()
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listening.getsockname()[1]}/v1"
+        click.echo(f"{chosen.default} at {url} (Ctrl-C stops the server)", err=True)
+        server.run(sockets=[listening])

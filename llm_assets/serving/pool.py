@@ -37,6 +37,13 @@ class LoadedModel:
         """Begin with an empty batch."""
         self.decoder = Decoder(self.engine.cached, self.encoding)
 
+    def has_room(self, choices: int) -> bool:
+        """Whether so many more sequences fit into a GPU's memory. An empty batch takes them in any case."""
+        if not self.generations or not self.engine.on_gpu:
+            return True
+        longest = [[0] * self.shape.context]
+        return choices <= self.engine.fitting_batch(longest, 0)  # in the memory that is free now
+
     @property
     def encoding(self) -> Encoding:
         return self.engine.encoding  # type: ignore[no-any-return]

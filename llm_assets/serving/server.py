@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,14 @@ class Address:
             )
         if self.key and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
             raise ValueError("the key must consist of printable ASCII characters without spaces")
+
+    def listen(self) -> socket.socket:
+        """A socket that listens there. Raises ValueError if it cannot, most often because another server does."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            return socket.create_server((self.host, self.port), family=family, backlog=2048)
+        except OSError as error:
+            raise ValueError(f"cannot listen on {self.host}, port {self.port}: {error.strerror or error}") from error
 
 
 def named_folders(words: tuple[str, ...]) -> dict[str, Path]:
@@ -121,7 +129,7 @@ def uvicorn_server(service: Service, address: Address) -> Any:
         create_app(service),
         host=address.host,
         port=address.port,
-        log_level=os.environ.get("LLM_ASSETS_LOG", "warning"),
+        log_level="warning",
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -130,7 +130,7 @@ class Worker:
             job = self._waiting[0]
             try:
                 model = self.pool.get(job.folder)
-                if model is None:  # until models that are in use leave
+                if model is None or not model.has_room(job.choices):  # until others leave
                     break
                 self._waiting.popleft()
                 generations = self._prepare(job, model)

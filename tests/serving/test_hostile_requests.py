@@ -238,3 +238,8 @@ def test_a_key_that_no_header_can_hold_is_refused():
     for key in ("zwölf", "two words", "line\nbreak"):
         with pytest.raises(ValueError, match="printable ASCII"):
             Address(key=key).check()
+
+
+def test_a_port_that_is_taken_is_an_error():
+    with Address(port=0).listen() as taken, pytest.raises(ValueError, match="cannot listen on"):
+        Address(port=taken.getsockname()[1]).listen()
