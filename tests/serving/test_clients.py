@@ -58,32 +58,38 @@ def test_the_openai_client_completes_lists_and_reads_errors(openai):
         openai.embeddings.create(model="base", input="a")
 
 
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
+
+
 def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed (extra test)")
     from hypothesis import HealthCheck, Phase, given, settings
 
-    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) == 6
+    answered = set()
     for operation in operations:
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=15, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
+        @settings(max_examples=8, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
         def conforms(case):
-            response = case.call(base_url=server.url, timeout=30)
-            if response.headers.get("content-type", [""])[0].startswith("text/event-stream"):
-                return
-            assert response.status_code < 500 or response.status_code in (501, 503)
-            checks = schemathesis.checks
-            case.validate_response(
-                response,
-                checks=[checks.load_all_checks() or checks.CHECKS.get_one(name) for name in CHECKS],
-            )
+            if isinstance(case.body, dict):  # a model that exists, and a short answer
+                case.body = {**case.body, "model": "base", "max_tokens": 2, "stream": False}
+            response = case.call(base_url=server.url, timeout=120)
+            if response.status_code == 200:
+                answered.add(case.path)
+            left_out = {"not_a_server_error"} if case.path == "/v1/embeddings" else set()  # 501
+            names = [name for name in CHECKS if name not in left_out]
+            case.validate_response(response, checks=[getattr(schemathesis.checks, name) for name in names])
 
         conforms()
-
-
-CHECKS = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
+    assert {"/v1/completions", "/v1/models", "/health"} <= answered
 
 
 def harness_model(server, tmp_path, kind, **settings):

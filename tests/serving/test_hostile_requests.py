@@ -118,12 +118,12 @@ def test_the_table_has_40_rows():
 def test_a_wrong_request_is_refused(server, request_, status, part):
     path, body = request_
     data = json.dumps(body).encode()  # NaN and surrogates, which requests refuses to send
-    assert_error(requests.post(f"{server.url}/v1/{path}", data=data, headers=JSON, timeout=30), status, part)
+    assert_error(requests.post(f"{server.url}/v1/{path}", data=data, headers=JSON, timeout=120), status, part)
 
 
 @pytest.mark.parametrize(("body", "headers", "status"), [row[1:] for row in RAW], ids=[row[0] for row in RAW])
 def test_bytes_that_are_no_request_are_refused(server, body, headers, status):
-    assert_error(requests.post(f"{server.url}/v1/completions", data=body, headers=headers, timeout=30), status)
+    assert_error(requests.post(f"{server.url}/v1/completions", data=body, headers=headers, timeout=120), status)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_bytes_that_are_no_request_are_refused(server, body, headers, status):
     [("GET", "/v1/completions", 405), ("GET", "/v1/../../etc/passwd", 404), ("GET", "/v1/models/..%2f..%2fetc", 404)],
 )
 def test_other_paths_and_methods_have_bodies_of_the_api(server, method, path, status):
-    assert_error(requests.request(method, f"{server.url}{path}", timeout=30), status)
+    assert_error(requests.request(method, f"{server.url}{path}", timeout=120), status)
 
 
 def test_names_of_special_tokens_are_text(server):
@@ -154,7 +154,7 @@ def test_500_requests_at_once_are_answered_or_told_to_come_back(server):
 
 def connection(server, body, announced):
     """A socket on which a request has been begun."""
-    opened = socket.create_connection(("127.0.0.1", server.address.port), timeout=20)
+    opened = socket.create_connection(("127.0.0.1", server.address.port), timeout=120)
     head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {announced}\r\n"
     opened.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
     return opened

@@ -20,7 +20,7 @@ from llm_assets.serving.server import Address, open_service, uvicorn_server
 from tests.support.tiny_models import ENCODING, random_model
 
 SHAPE = ModelShape.of_depth(2, 500, 256, width=64)
-LIMITS = Limits(body_seconds=1.0, max_tokens=200, seconds=20.0, sequences=16, queue=40)
+LIMITS = Limits(body_seconds=3.0, max_tokens=200, seconds=300.0, sequences=16, queue=40)
 
 
 def write_checkpoint(folder, shape=SHAPE, seed=1, is_chat=True):
@@ -71,16 +71,16 @@ class ModelServer:
         return f"http://127.0.0.1:{self.address.port}"
 
     def post(self, path, body, **options):
-        return requests.post(f"{self.url}/v1/{path}", json=body, timeout=60, **options)
+        return requests.post(f"{self.url}/v1/{path}", json=body, timeout=300, **options)
 
     def get(self, path, **options):
-        return requests.get(f"{self.url}{path}", timeout=60, **options)
+        return requests.get(f"{self.url}{path}", timeout=300, **options)
 
     def engine(self, name="chat"):
         """An engine of its own with the weights of a checkpoint."""
         return Engine(*load_checkpoint(self.folders[name]))
 
-    def wait_until_idle(self, seconds=20):
+    def wait_until_idle(self, seconds=120):
         """Return once no request is waiting or being answered."""
         deadline = time.monotonic() + seconds
         while any(self.get("/health").json()[name] for name in ("waiting", "answering")):
