@@ -190,7 +190,8 @@ class Engine:
             for chunk, chosen in zip(hidden.split(size), targets.split(size), strict=True):
                 scores = self.cached.logits(chunk, padded=True).log_softmax(-1)
                 values = scores.gather(-1, chosen[:, None]).squeeze(-1).tolist()
-                tops = most_probable(scores, alternatives) or [[] for _ in values]
+                # Ids of the padding have no text, so they are not named.
+                tops = most_probable(scores[:, : self.shape.vocabulary], alternatives) or [[] for _ in values]
                 out += [TokenLikelihood(value, tuple(top)) for value, top in zip(values, tops, strict=True)]
         return out
 
