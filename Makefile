@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WARC ?=
 JOBS ?= 2
 
-.PHONY: run test quick ui mlflow docs bench bench-model check setup clean
+.PHONY: run test quick ui mlflow serve docs bench bench-model check setup clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ ui: setup
 # MLflow's web interface, at http://localhost:5000: training curves, plots, and the registered models.
 mlflow: $(STAMP)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///data/mlflow/mlflow.db
+
+# The last model of the recipe over HTTP, by OpenAI's API, at http://127.0.0.1:8000/v1.
+serve: setup
+	$(BIN)/llm-assets serve
 
 # The pages of docs/reference that follow from the code.
 docs: $(STAMP)

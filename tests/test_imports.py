@@ -32,7 +32,7 @@ SHARED = (
 )
 STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "reinforcement", "preference", "release")
 EXPERIMENTS = "demonstrations"  # with the stages' own code; no package imports it
-TOP_LEVEL = ("graph", "tour", "definitions", "cli", "__main__")
+TOP_LEVEL = ("graph", "tour", "serving", "definitions", "cli", "__main__")
 MODEL_MAY = {"torch", "numpy", "safetensors", "tiktoken"}
 EXPORTS_MAY = {"model/huggingface.py": {"transformers", "huggingface_hub"}, "model/gguf_file.py": {"gguf"}}
 

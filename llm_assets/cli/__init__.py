@@ -25,6 +25,7 @@ from .plan import plan
 from .rank import rank
 from .replicate import replicate
 from .run import run
+from .serve import serve
 from .setup import setup
 from .status import status
 from .takedown import takedown
@@ -36,7 +37,7 @@ SECTIONS = {
     "Set up and run": (setup, run, status, doctor),
     "Crawls and corpus": (crawls, corpus, takedown),
     "Artifacts": (artifacts,),
-    "Models": (plan, tour, complete, chat, trace_answer, rank, replicate, export, export_data),
+    "Models": (plan, tour, complete, chat, serve, trace_answer, rank, replicate, export, export_data),
 }
 
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llm_assets.artifacts import Workspace
-from llm_assets.artifacts.errors import ArtifactError
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.dialogue.transcript import transcript
 from llm_assets.graph import open_workspace
 from llm_assets.model.assistant import Conversation, ConversationSettings, ConversationTooLong, is_chat_model, tools_of
+from llm_assets.serving.server import open_tools
 
 from .model import checkpoint_folder
 from .options import recipe_option, sampling_options
 
 if TYPE_CHECKING:
+    from llm_assets.artifacts import Workspace
     from llm_assets.model.sampling import Sampling, Tools
 
 TOOLS = ("search", "python")
@@ -30,23 +30,6 @@ COMMANDS = """/reset          forget the conversation
 /history        show the conversation, with tool calls and their results
 /help           show this list
 /exit           quit (also Ctrl-D)"""
-
-
-@contextlib.contextmanager
-def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
-    """The tools of these names, by name. Search is left out if its index is not built."""
-    from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
-    from llm_assets.tools.search import INDEX
-
-    settings = workspace.recipe.tools
-    limits = PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)
-    with PythonTool(limits) as python:
-        tools: dict[str, object] = {"python": python} if "python" in names else {}
-        if "search" in names:
-            with contextlib.suppress(ArtifactError):  # /tools shows what there is
-                index = workspace.resolver().artifact("search_index", None)
-                tools["search"] = SearchTool(SearchIndex(index.file(INDEX)), settings.results, settings.match)
-        yield tools
 
 
 @dataclass

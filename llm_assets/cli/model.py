@@ -13,16 +13,14 @@ from llm_assets.artifacts.purge import NOTICE
 from llm_assets.compute.devices import TrainingDevices
 from llm_assets.evaluation.figures import released_model
 from llm_assets.graph import open_workspace
-from llm_assets.model.shape import ModelError
 from llm_assets.release.model_export import card_of
+from llm_assets.serving.checkpoints import SHAPE, find_checkpoint
 
 from .options import recipe_option, sampling_options
 
 if TYPE_CHECKING:
     from llm_assets.model.encoding import Encoding
     from llm_assets.model.sampling import Engine
-
-IDENTITY_LENGTH = 6  # characters of an identity that are enough to name an artifact
 
 
 def checkpoint_folder(name: str, workspace: Workspace) -> Path:
@@ -38,23 +36,8 @@ def checkpoint_folder(name: str, workspace: Workspace) -> Path:
 
 
 def _checkpoint_folder(name: str, workspace: Workspace) -> Path:
-    checkpoints = [stage for stage in workspace.graph.stages if stage.endswith("_checkpoint")]
     path = Path(name).expanduser()
-    if (path / "shape.json").is_file():
-        return path
-    asset = name if name in workspace.graph.stages else f"{name}_checkpoint"
-    if asset in workspace.graph.stages:
-        if asset not in checkpoints:
-            raise ModelError(f"{asset} is not a checkpoint; available: {', '.join(checkpoints)}")
-        return workspace.resolver().artifact(asset, None).path
-    for artifact in workspace.store.artifacts() if len(name) >= IDENTITY_LENGTH else ():
-        if artifact.record.identity.startswith(name) and (artifact.path / "shape.json").is_file():
-            return artifact.path
-    stages = ", ".join(stage.removesuffix("_checkpoint") for stage in checkpoints)
-    raise ModelError(
-        f"no checkpoint {name!r}; available: {stages}; or name an identity (llm-assets artifacts list) "
-        "or a folder with a shape.json"
-    )
+    return path if (path / SHAPE).is_file() else find_checkpoint(name, workspace)
 
 
 @click.command()

@@ -40,6 +40,15 @@ class KeyValueCache:
         """Keep these sequences, in this order; an index given twice makes a copy. sequences: (B',) of indices."""
         self.keys, self.values = self.keys[:, sequences], self.values[:, sequences]
 
+    def append(self, other: KeyValueCache) -> None:
+        """Add the sequences of another cache after those of this one."""
+        room = max(self.keys.shape[3], other.keys.shape[3])
+        for cache in (self, other):
+            if cache.keys.shape[3] < room:
+                cache._grow(room)
+        self.keys, self.values = torch.cat([self.keys, other.keys], 1), torch.cat([self.values, other.values], 1)
+        self.length = max(self.length, other.length)
+
     def subset(self, sequences: Tensor) -> KeyValueCache:
         """A copy with some of the sequences. `write_back` stores what is added to it."""
         copy = KeyValueCache(self.shape, 0, self.keys.device, self.keys.dtype)

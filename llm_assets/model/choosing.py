@@ -21,7 +21,7 @@ class Sampling:
     part of it. last: ids that end a sequence and are part of it. until: texts that end a sequence in whichever tokens
     they are spelled, and are part of it. seed: each sequence draws from its own random stream of (seed, sequence
     number), whatever else is in the batch. opening: id that every sequence starts with instead of a sampled one, such
-    as the start of a tool call.
+    as the start of a tool call. alternatives: how many of the most probable tokens are reported with each choice.
     """
 
     max_tokens: int = 128
@@ -33,6 +33,7 @@ class Sampling:
     last: Collection[int] = ()
     opening: int | None = None
     until: tuple[str, ...] = ()
+    alternatives: int = 0
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:

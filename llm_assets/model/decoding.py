@@ -1,20 +1,21 @@
 """Decoding: sequences that are sampled together, one token per step, with tool calls answered in place.
 
 When a sequence closes a tool call, the tool runs, its output is put into the sequence, and sampling continues after it.
-The other sequences of the batch go on undisturbed.
+The other sequences of the batch go on undisturbed. Sequences may join and leave between steps, each with settings of
+its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .cache import KeyValueCache
 from .chat import TOOLS, decode_text, encode_text
-from .choosing import Sampling, choose, uniform_draws
+from .choosing import Sampling, choose
 from .decoding_graph import DecodingGraph
 from .encoding import Encoding
 from .prefill import CachedModel
@@ -29,13 +30,40 @@ TURN_TOKENS = 5  # the token that closes a call, and the four special tokens aro
 class Choice:
     """One token of a stream, the sequence that it belongs to, and its log-probability.
 
-    call: for tool output, the call whose result the token belongs to.
+    call: for tool output, the call whose result the token belongs to. alternatives: the most probable tokens at this
+    place with their log-probabilities, as many as `Sampling.alternatives`.
     """
 
     sequence: int
     token: int
     log_probability: float
     call: ToolCall | None = None
+    alternatives: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass
+class Row:
+    """A sequence in the batch.
+
+    sequence: its number. draws: uniform random numbers, one per sampled token (`choosing.uniform_draws`). step: tokens
+    sampled so far. ended: whether it is finished; it is dropped from the batch later.
+    """
+
+    sequence: int
+    sampling: Sampling
+    draws: Tensor
+    completion: Completion = field(default_factory=Completion)
+    step: int = 0
+    ended: bool = False
+
+    def end(self, finish: str) -> None:
+        """Sample no more of this sequence. finish: see `Completion`."""
+        self.ended, self.completion.finish = True, finish
+
+    @property
+    def draw(self) -> float:
+        """The random number with which the next token is chosen."""
+        return 0.0 if self.ended else float(self.draws[self.step])
 
 
 def tool_turn(encoding: Encoding, result: str, max_tokens: int) -> list[int]:
@@ -51,14 +79,15 @@ def tool_turn(encoding: Encoding, result: str, max_tokens: int) -> list[int]:
 
 
 def room_for_output(context: int, length: int) -> int:
-    """Tokens of a tool's output that the context has room for. length: of the sequence before the call's last token."""
+    """Tokens of a tool's result that fit after `length` tokens, if the answer is to have room as well."""
     return context - length - TURN_TOKENS - ANSWER_ROOM
 
 
-def pending_call(call: tuple[str, str], completion: Completion, room: int, tools: Tools) -> PendingCall | str:
-    """The call to make or refuse; or why the completion ends instead: no room, or a call again after a refusal.
+def call_or_end(completion: Completion, call: tuple[str, str], tools: Tools, room: int) -> PendingCall | str:
+    """The call to make, or why the sequence ends instead (`Completion.finish`).
 
-    call: its tool and text. room: tokens of output that there is room for.
+    call: tool and text. room: see `room_for_output`. A sequence ends without room for an output, or if it calls again
+    after a refusal.
     """
     if room < 1:
         return "context"
@@ -91,121 +120,167 @@ class CallReader:
         return None
 
 
-class Decoder:
-    """The state of a batch that is being sampled.
+def most_probable(scores: Tensor, count: int) -> list[list[tuple[int, float]]]:
+    """The most probable tokens of each row with their log-probabilities; nothing if `count` is 0. scores: (B, V)."""
+    if not count:
+        return []
+    top = scores.topk(min(count, scores.shape[-1]), dim=-1)
+    pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return [list(zip(tokens, values, strict=True)) for tokens, values in pairs]
 
-    completions: of all sequences. rows: the sequence that each row of the batch holds; finished sequences are dropped
-    from the batch now and then. ended: whether a row's sequence is finished. lengths: (rows,) tokens in the cache.
+
+class Decoder:
+    """A batch that is being sampled.
+
+    rows: the sequences in the batch; finished ones are dropped from it now and then. lengths: (rows,) tokens in the
+    cache. logits: (rows, vocabulary) after these tokens.
     """
 
-    def __init__(
-        self,
-        model: CachedModel,
-        encoding: Encoding,
-        prompts: Sequence[Sequence[int]],
-        sampling: Sampling,
-        samples: int,
-        tools: Tools | None,
-    ):
-        self.model, self.encoding, self.sampling, self.tools = model, encoding, sampling, tools
+    def __init__(self, model: CachedModel, encoding: Encoding, tools: Tools | None = None):
+        self.model, self.encoding, self.tools = model, encoding, tools
         self.calls = CallReader(encoding)
-        self.until = [text.encode() for text in sampling.until if text]
-        self.cache, self.lengths, self.logits = model.prefill(prompts)
-        if samples > 1:
-            copies = torch.arange(len(prompts), device=self.lengths.device).repeat_interleave(samples)
-            self.cache.select(copies)
-            self.lengths, self.logits = self.lengths[copies], self.logits[copies]
-        self.completions = [Completion() for _ in range(len(prompts) * samples)]
-        self.rows = list(range(len(self.completions)))
-        self.ended = [False] * len(self.completions)
+        device = model.model.device
+        self.cache = KeyValueCache(model.shape, 0, device, model.dtype)
+        self.lengths = torch.zeros(0, dtype=torch.long, device=device)
+        self.logits = torch.zeros(0, model.shape.vocabulary, device=device)
+        self.rows: list[Row] = []
         self.graph = DecodingGraph(model) if self.lengths.is_cuda else None
+        self._chosen: Tensor | None = None  # tokens that are not in the cache yet
+        self._outputs: dict[int, list[int]] = {}  # of tools, by row, that are not in the cache yet
 
-    def run(self, first: int) -> Iterator[list[Choice]]:
-        """Sample until all sequences have ended; the tokens of each step. first: number of the first random stream."""
-        draws = uniform_draws(self.sampling, first, len(self.completions))
-        for step in range(self.sampling.max_tokens):
-            chosen = self._choose(step, draws)
-            choices = self._append(step, chosen)
-            outputs = self._answer_calls() if self.tools else {}
-            for place, (call, tokens) in outputs.items():
-                choices += [Choice(self.rows[place], token, 0.0, call) for token in tokens]
+    def add(self, prompts: Sequence[Sequence[int]], rows: Sequence[Row]) -> None:
+        """Let sequences join the batch. rows: as many for each prompt, prompt by prompt. Raises ModelError."""
+        self._read_chosen()
+        cache, lengths, logits = self.model.prefill(prompts)
+        samples = len(rows) // len(prompts)
+        if samples > 1:
+            copies = torch.arange(len(prompts), device=lengths.device).repeat_interleave(samples)
+            cache.select(copies)
+            lengths, logits = lengths[copies], logits[copies]
+        for row in rows:
+            if not row.sampling.max_tokens:
+                row.end("length")
+        if self.rows:
+            self.cache.append(cache)
+            self.lengths, self.logits = torch.cat([self.lengths, lengths]), torch.cat([self.logits, logits])
+        else:
+            self.cache, self.lengths, self.logits = cache, lengths, logits
+        self.rows += rows
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all sequences have ended."""
+        return all(row.ended for row in self.rows)
+
+    def run(self) -> Iterator[list[Choice]]:
+        """Sample until all sequences have ended; the tokens of each step."""
+        while not self.is_done:
+            choices = self.step()
             if choices:
                 yield choices
-            if all(self.ended):
-                return
-            if outputs:
-                chosen = self._feed_outputs(chosen, {place: tokens for place, (_, tokens) in outputs.items()})
-            if sum(self.ended) >= COMPACT_SHARE * len(self.rows):
-                chosen = self._drop_ended(chosen)
-            self._advance(chosen)
 
-    def _choose(self, step: int, draws: Tensor) -> Tensor:
-        """The next token of each row, (rows,)."""
-        if step == 0 and self.sampling.opening is not None:
-            return torch.full((len(self.rows),), self.sampling.opening, device=self.logits.device)
-        return choose(self.logits, self.sampling, draws[self.rows, step])
-
-    def _append(self, step: int, chosen: Tensor) -> list[Choice]:
-        """Append the chosen tokens to their sequences, and end those that are finished."""
-        sampling = self.sampling
-        log_probabilities = self.logits.log_softmax(-1).gather(-1, chosen[:, None]).squeeze(-1).tolist()
-        tokens = chosen.tolist()
-        full = (self.lengths >= self.model.shape.context).tolist()
-        choices: list[Choice] = []
-        for place, sequence in enumerate(self.rows):
-            if self.ended[place]:
-                continue
-            token, log_probability = tokens[place], log_probabilities[place]
-            if token in sampling.stop:
-                self.completions[sequence].stop = token
-                self._end(place, "stop")
-                continue
-            self.completions[sequence].add(token, log_probability)
-            choices.append(Choice(sequence, token, log_probability))
-            if token in sampling.last or (self.until and self._spells_stop(sequence)):
-                self._end(place, "stop")
-            elif step + 1 == sampling.max_tokens:
-                self._end(place, "length")
-            elif full[place]:
-                self._end(place, "context")
+    def step(self) -> list[Choice]:
+        """Sample a token of each sequence that has not ended."""
+        self._read_chosen()
+        if not self.rows:
+            return []
+        self._chosen = self._choose()
+        choices = self._append(self._chosen)
+        outputs = self._answer_calls() if self.tools else {}
+        for place, (call, tokens) in outputs.items():
+            choices += [Choice(self.rows[place].sequence, token, 0.0, call) for token in tokens]
+        self._outputs = {place: tokens for place, (_, tokens) in outputs.items()}
         return choices
 
-    def _spells_stop(self, sequence: int) -> bool:
-        """Whether the last token completed one of the texts that end a sequence. A token has at least one byte."""
-        longest = max(map(len, self.until))
-        tail = self.encoding.decode_bytes(self.completions[sequence].tokens[-longest:])
-        return any(text in tail for text in self.until)
+    def _read_chosen(self) -> None:
+        """Read the tokens of the last step into the cache, without the sequences that have ended."""
+        chosen, outputs = self._chosen, self._outputs
+        self._chosen, self._outputs = None, {}
+        if chosen is None:
+            return
+        if outputs and not self.is_done:
+            chosen = self._feed_outputs(chosen, outputs)
+        if sum(row.ended for row in self.rows) >= COMPACT_SHARE * len(self.rows):
+            chosen = self._drop_ended(chosen)
+        if self.rows:
+            self._advance(chosen)
 
-    def _end(self, place: int, finish: str) -> None:
-        self.ended[place], self.completions[self.rows[place]].finish = True, finish
+    def _choose(self) -> Tensor:
+        """The next token of each row, (rows,)."""
+        places_of: dict[tuple[float, int, float], list[int]] = {}
+        for place, row in enumerate(self.rows):
+            sampling = row.sampling
+            places_of.setdefault((sampling.temperature, sampling.top_k, sampling.top_p), []).append(place)
+        draws = torch.tensor([row.draw for row in self.rows], dtype=torch.float64)
+        if len(places_of) == 1:
+            chosen = choose(self.logits, self.rows[0].sampling, draws)
+        else:
+            chosen = torch.zeros(len(self.rows), dtype=torch.long, device=self.logits.device)
+            for places in places_of.values():
+                chosen[places] = choose(self.logits[places], self.rows[places[0]].sampling, draws[places])
+        for place, row in enumerate(self.rows):
+            if row.step == 0 and row.sampling.opening is not None:
+                chosen[place] = row.sampling.opening
+        return chosen
+
+    def _append(self, chosen: Tensor) -> list[Choice]:
+        """Append the chosen tokens to their sequences, and end those that are finished."""
+        scores = self.logits.log_softmax(-1)
+        log_probabilities = scores.gather(-1, chosen[:, None]).squeeze(-1).tolist()
+        tokens = chosen.tolist()
+        full = (self.lengths >= self.model.shape.context).tolist()
+        alternatives = most_probable(scores, max(row.sampling.alternatives for row in self.rows))
+        choices: list[Choice] = []
+        for place, row in enumerate(self.rows):
+            if row.ended:
+                continue
+            token, log_probability, sampling = tokens[place], log_probabilities[place], row.sampling
+            row.step += 1
+            if token in sampling.stop:
+                row.completion.stop = token
+                row.end("stop")
+                continue
+            row.completion.add(token, log_probability)
+            shown = tuple(alternatives[place][: sampling.alternatives]) if alternatives else ()
+            choices.append(Choice(row.sequence, token, log_probability, alternatives=shown))
+            if token in sampling.last or (sampling.until and self._spells_stop(row)):
+                row.end("stop")
+            elif row.step == sampling.max_tokens:
+                row.end("length")
+            elif full[place]:
+                row.end("context")
+        return choices
+
+    def _spells_stop(self, row: Row) -> bool:
+        """Whether the last token completed one of the texts that end a sequence. A token has at least one byte."""
+        until = [text.encode() for text in row.sampling.until if text]
+        longest = max(map(len, until), default=0)
+        tail = self.encoding.decode_bytes(row.completion.tokens[-longest:]) if longest else b""
+        return any(text in tail for text in until)
 
     def _answer_calls(self) -> dict[int, tuple[ToolCall, list[int]]]:
         """Make the calls that this step closed: by row, the call and the tokens of its output.
 
-        Ends sequences without room for an output, and those that call again after a refusal.
+        Ends the sequences that may not call (`call_or_end`).
         """
         assert self.tools is not None
-        lengths = self.lengths.tolist()
-        room = [room_for_output(self.model.shape.context, length) for length in lengths]
+        room = [room_for_output(self.model.shape.context, length) for length in self.lengths.tolist()]
         pending: dict[int, PendingCall] = {}
-        for place, sequence in enumerate(self.rows):
-            completion = self.completions[sequence]
-            call = None if self.ended[place] else self.calls.closed_call(completion)
+        for place, row in enumerate(self.rows):
+            call = None if row.ended else self.calls.closed_call(row.completion)
             if call is None:
                 continue
-            answer = pending_call(call, completion, room[place], self.tools)
-            if isinstance(answer, str):
-                self._end(place, answer)
+            outcome = call_or_end(row.completion, call, self.tools, room[place])
+            if isinstance(outcome, str):
+                row.end(outcome)
             else:
-                pending[place] = answer
+                pending[place] = outcome
         outputs: dict[int, tuple[ToolCall, list[int]]] = {}
         answers = self.tools.answer_all(list(pending.values())) if pending else []
         for place, call in zip(pending, answers, strict=True):
-            completion = self.completions[self.rows[place]]
+            completion = self.rows[place].completion
             tokens = tool_turn(self.encoding, call.result, min(self.tools.result_tokens, room[place]))
-            completion.calls.append(call)
-            for token in tokens:
-                completion.add(token, from_tool=True)
+            completion.add_output(call, tokens)
             outputs[place] = call, tokens
         return outputs
 
@@ -237,12 +312,11 @@ class Decoder:
 
     def _drop_ended(self, chosen: Tensor) -> Tensor:
         """Remove the rows of finished sequences from the batch, the cache and `chosen`."""
-        places = [place for place, ended in enumerate(self.ended) if not ended]
-        remaining = torch.tensor(places, device=self.lengths.device)
+        places = [place for place, row in enumerate(self.rows) if not row.ended]
+        remaining = torch.tensor(places, dtype=torch.long, device=self.lengths.device)
         self.cache.select(remaining)
-        self.lengths = self.lengths[remaining]
+        self.lengths, self.logits = self.lengths[remaining], self.logits[remaining]
         self.rows = [self.rows[place] for place in places]
-        self.ended = [False] * len(self.rows)
         return chosen[remaining]
 
     def _advance(self, chosen: Tensor) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 
-from .choosing import Sampling, choose, filtered
-from .decoding import Choice, Decoder
+from .choosing import Sampling, choose, filtered, uniform_draws
+from .decoding import Choice, Decoder, Row, most_probable
 from .devices import CPU_SEQUENCES, autocast, fitting_sequences, free_memory
 from .encoding import Encoding
 from .prefill import CachedModel
@@ -25,6 +26,13 @@ class Likelihood(NamedTuple):
 
     log_probability: float
     is_greedy: bool
+
+
+class TokenLikelihood(NamedTuple):
+    """The log-probability of a token, in nats, and the most probable tokens at its place with theirs."""
+
+    log_probability: float
+    alternatives: tuple[tuple[int, float], ...]
 
 
 class Engine:
@@ -54,6 +62,12 @@ class Engine:
     def on_gpu(self) -> bool:
         return self.model.device.type == "cuda"
 
+    @contextlib.contextmanager
+    def inference(self) -> Iterator[None]:
+        """What a `Decoder` of this model works in: no gradients, and the device's precision."""
+        with torch.inference_mode(), autocast(self.model.device.type):
+            yield
+
     def stream(
         self,
         prompts: Sequence[Sequence[int]],
@@ -68,10 +82,13 @@ class Engine:
         Sequences are numbered prompt by prompt: sample j of prompt i is number i x samples + j. `first` is added to the
         number to give each sequence its random stream. Raises ModelError for a prompt that is empty or too long.
         """
-        with torch.inference_mode(), autocast(self.model.device.type):
-            decoder = Decoder(self.cached, self.encoding, prompts, sampling, samples, tools)
-            yield from decoder.run(first)
-            yield decoder.completions
+        with self.inference():
+            decoder = Decoder(self.cached, self.encoding, tools)
+            draws = uniform_draws(sampling, first, len(prompts) * samples)
+            rows = [Row(number, sampling, of_row) for number, of_row in enumerate(draws)]
+            decoder.add(prompts, rows)
+            yield from decoder.run()
+            yield [row.completion for row in rows]
 
     def complete(
         self,
@@ -125,7 +142,7 @@ class Engine:
 
     def next_tokens(self, prompt: Sequence[int], count: int = 10) -> list[tuple[int, float]]:
         """The most probable next ids with their probabilities."""
-        with torch.inference_mode(), autocast(self.model.device.type):
+        with self.inference():
             _, _, logits = self.cached.prefill([prompt])
         top = logits[0].softmax(-1).topk(min(count, self.shape.vocabulary))
         return list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
@@ -151,10 +168,31 @@ class Engine:
         Raises ModelError if they do not fit.
         """
         out: list[Likelihood] = []
-        with torch.inference_mode(), autocast(self.model.device.type):
+        with self.inference():
             for first in range(0, len(prompts), batch):
                 pairs = zip(prompts[first : first + batch], continuations[first : first + batch], strict=True)
                 out += self._likelihoods(list(pairs), padded)
+        return out
+
+    def token_likelihoods(self, tokens: Sequence[int], alternatives: int = 0) -> list[TokenLikelihood]:
+        """The likelihood of each token after those before it, all but the first.
+
+        alternatives: how many of the most probable tokens to name at each place. The padding of the embedding has
+        probabilities too, as in transformers. Raises ModelError if all but the last do not fit into the context.
+        """
+        self.cached.check([tokens[:-1]])
+        out: list[TokenLikelihood] = []
+        with self.inference():
+            inputs = torch.tensor([list(tokens[:-1])], device=self.model.device)
+            hidden = self.model.hidden_states(inputs).to(self.dtype)[0]
+            targets = torch.tensor(list(tokens[1:]), device=hidden.device)
+            size = max(1, SCORE_BYTES // (4 * self.shape.rows))
+            for chunk, chosen in zip(hidden.split(size), targets.split(size), strict=True):
+                scores = self.cached.logits(chunk, padded=True).log_softmax(-1)
+                values = scores.gather(-1, chosen[:, None]).squeeze(-1).tolist()
+                # Ids of the padding have no text, so they are not named.
+                tops = most_probable(scores[:, : self.shape.vocabulary], alternatives) or [[] for _ in values]
+                out += [TokenLikelihood(value, tuple(top)) for value, top in zip(values, tops, strict=True)]
         return out
 
     def _likelihoods(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], padded: bool) -> list[Likelihood]:

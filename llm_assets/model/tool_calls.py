@@ -89,3 +89,9 @@ class Completion:
         self.tokens.append(token)
         self.log_probabilities.append(log_probability)
         self.from_tool.append(from_tool)
+
+    def add_output(self, call: ToolCall, tokens: Sequence[int]) -> None:
+        """Add a call that was made, and the tokens of its result."""
+        self.calls.append(call)
+        for token in tokens:
+            self.add(token, from_tool=True)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from llm_assets.json_requests import EndpointError, post_json
 from llm_assets.model.chat import CALL_ENDS
-from llm_assets.model.decoding import CallReader, pending_call, room_for_output, tool_turn
+from llm_assets.model.decoding import CallReader, call_or_end, room_for_output, tool_turn
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.huggingface import export
 from llm_assets.model.sampling import Completion, Engine, Tools
@@ -211,7 +211,7 @@ class ServerSampler:
         if call is None:
             return
         room = room_for_output(self.engine.shape.context, prompt_length + len(completion.tokens) - 1)
-        pending = pending_call(call, completion, room, self.tools)
+        pending = call_or_end(completion, call, self.tools, room)
         if isinstance(pending, str):
             completion.finish = pending
             return

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import polars as pl
 import pytest
@@ -101,6 +102,13 @@ def check_loss_curve(tmp_path):
     assert result["ours"]["losses"][-1] < result["ours"]["losses"][0]
 
 
+def check_serving(tmp_path):
+    words = ("--context", "128", "--chats", "4", "--tokens", "4")
+    result = run_benchmark("serving.py", tmp_path, *SHAPE, *words)
+    for server in ("llm_assets", *(["llama.cpp"] if find_spec("xllamacpp") else [])):
+        assert result[server]["first_token_milliseconds"] > 0 and result[server]["ratio"] > 0
+
+
 def check_step_parts(tmp_path):
     words = ("--batch-size", "2", "--steps", "8", "--repeats", "2")
     result = run_benchmark("step_parts.py", tmp_path, *SHAPE, *words)
@@ -166,6 +174,7 @@ SMALL_RUNS = {
     "policy_step.py": check_policy_step,
     "sampling.py": check_sampling,
     "search.py": check_search,
+    "serving.py": check_serving,
     "step_parts.py": check_step_parts,
     "tokenizer.py": check_tokenizer,
     "trace.py": check_trace,

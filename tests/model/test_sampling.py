@@ -7,6 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_assets.model.choosing import uniform_draws
+from llm_assets.model.decoding import Decoder, Row
 from llm_assets.model.prefill import shared_prefix_length
 from llm_assets.model.sampling import Choice, Engine, Sampling, choose, filtered
 from llm_assets.model.shape import ModelError
@@ -52,6 +54,42 @@ def test_completions_do_not_depend_on_the_batch(name):
     assert [completion.tokens for completion in together] == [completion.tokens for completion in by_two]
     *_, alone = engine.stream([PROMPTS[3]], sampling, first=3)
     assert alone[0].tokens == together[3].tokens
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_sequences_that_join_and_leave_between_steps_are_sampled_as_if_alone(name):
+    engine = ENGINES[name]
+    samplings = [
+        Sampling(max_tokens=20 - 3 * number, temperature=number % 3 / 2, top_k=20 * (number % 2), seed=number)
+        for number in range(5)
+    ]
+    rows = [Row(number, sampling, uniform_draws(sampling, 0, 1)[0]) for number, sampling in enumerate(samplings)]
+    with engine.inference():
+        decoder = Decoder(engine.cached, ENCODING)
+        for number, row in enumerate(rows):  # the next one joins two steps after the last, or once all have ended
+            decoder.add([PROMPTS[number]], [row])
+            for _ in range(2 if number < 3 else 30):
+                decoder.step()
+            if number == 1:
+                row.end("cancelled")
+        for _ in decoder.run():
+            pass
+    for number, row in enumerate(rows):
+        [alone] = engine.complete([PROMPTS[number]], samplings[number])
+        length = 2 if number == 1 else len(alone.tokens)
+        assert row.completion.tokens == alone.tokens[:length]
+
+
+def test_choices_name_the_most_probable_tokens():
+    engine, sampling = ENGINES["plain"], Sampling(max_tokens=4, temperature=0, alternatives=3)
+    *steps, [completion] = engine.stream([PROMPTS[1]], sampling)
+    for [choice] in steps:
+        assert choice.alternatives[0] == (choice.token, choice.log_probability) and len(choice.alternatives) == 3
+    tokens = [*PROMPTS[1], *completion.tokens]
+    scores = engine.token_likelihoods(tokens, 2)
+    [whole] = engine.likelihoods([tokens[:1]], [tokens[1:]], padded=True)
+    assert len(scores) == len(tokens) - 1 and all(len(score.alternatives) == 2 for score in scores)
+    assert sum(score.log_probability for score in scores) == pytest.approx(whole.log_probability, abs=1e-4)
 
 
 def test_several_samples_equal_a_repeated_prompt():

@@ -15,9 +15,9 @@ def scripted_engine(shape, scripts, monkeypatch):
     """An engine that samples the tokens of `scripts`, one script per sequence, and then the end of the turn."""
     positions = dict.fromkeys(range(len(scripts)), 0)
 
-    def choose(decoder, step, draws):
+    def choose(decoder):
         chosen = []
-        for sequence in decoder.rows:
+        for sequence in (row.sequence for row in decoder.rows):
             script, position = scripts[sequence], positions[sequence]
             positions[sequence] += 1
             chosen.append(script[position] if position < len(script) else END)

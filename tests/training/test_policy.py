@@ -124,7 +124,9 @@ def test_a_policy_is_trained_on_the_end_that_it_drew(tmp_path, monkeypatch):
     """A policy whose every completion is cut by a document's beginning learns from that token, not from another."""
     trainer = policy_trainer(tmp_path / "t", steps=1, prompts=1, samples=2)
     batches = []
-    monkeypatch.setattr(Decoder, "_choose", lambda decoder, step, draws: torch.full((len(decoder.rows),), DRAWN[step]))
+    monkeypatch.setattr(
+        Decoder, "_choose", lambda decoder: torch.tensor([DRAWN[min(row.step, 2)] for row in decoder.rows])
+    )
     monkeypatch.setattr(policy_module, "to_batch", lambda *values: batches.append(to_batch(*values)) or batches[-1])
     trainer.update(0)
     [batch] = batches

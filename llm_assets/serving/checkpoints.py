@@ -1,0 +1,116 @@
+"""Checkpoints by name: an asset, a stage's short name, an identity, or a folder."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.errors import ArtifactError
+from llm_assets.evaluation.figures import MODELS, released_model
+from llm_assets.model.shape import ModelError
+
+from .errors import ApiError
+
+IDENTITY_LENGTH = 6  # characters of an identity that are enough to name an artifact
+REMEMBERED_SECONDS = 10.0  # for which a name's folder is not looked up again: a lookup computes every identity upstream
+SHAPE = "shape.json"
+
+
+def find_checkpoint(name: str, workspace: Workspace) -> Path:
+    """The folder of a checkpoint that is named by stage (``base``), asset, or identity.
+
+    Raises ModelError if there is no such checkpoint, and NotBuilt with the command that builds it.
+    """
+    checkpoints = [stage for stage in workspace.graph.stages if stage.endswith("_checkpoint")]
+    asset = name if name in workspace.graph.stages else f"{name}_checkpoint"
+    if asset in workspace.graph.stages:
+        if asset not in checkpoints:
+            raise ModelError(f"{asset} is not a checkpoint; available: {', '.join(checkpoints)}")
+        return workspace.resolver().artifact(asset, None).path
+    for artifact in workspace.store.artifacts() if len(name) >= IDENTITY_LENGTH else ():
+        if artifact.record.identity.startswith(name) and (artifact.path / SHAPE).is_file():
+            return artifact.path
+    stages = ", ".join(stage.removesuffix("_checkpoint") for stage in checkpoints)
+    raise ModelError(
+        f"no checkpoint {name!r}; available: {stages}; or name an identity (llm-assets artifacts list) "
+        "or a folder with a shape.json"
+    )
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A checkpoint in the list of models. created: Unix time."""
+
+    name: str
+    created: int
+
+
+class Checkpoints:
+    """The checkpoints that a server offers. Safe to call from several threads.
+
+    folders: by name, those that whoever started the server named. A request names no paths: other names are looked up
+    in the workspace's store. default: name of the one that a request without a name gets; without it, the last model
+    that the recipe trains.
+    """
+
+    def __init__(self, workspace: Workspace | None, folders: dict[str, Path], default: str | None = None):
+        self.workspace, self.folders = workspace, folders
+        if default is None and workspace is not None:
+            default = MODELS[released_model(workspace.graph.stages)]
+        self.default = default or next(iter(folders))
+        self._remembered: dict[str, tuple[float, Path]] = {}
+        self._lock = threading.Lock()
+
+    def find(self, name: str | None) -> tuple[str, Path]:
+        """Name and folder of a checkpoint; None is the default one. Raises ApiError (404)."""
+        name = name or self.default
+        if name in self.folders:
+            folder = self.folders[name]
+        elif self.workspace is None:
+            raise _missing(f"no model {name!r}; GET /v1/models lists them")
+        else:
+            folder = self._look_up(name)
+        if not (folder / SHAPE).is_file():
+            self._remembered.pop(name, None)
+            raise _missing(f"model {name!r} has been deleted from the store")
+        return name, folder
+
+    def _look_up(self, name: str) -> Path:
+        assert self.workspace is not None
+        with self._lock:
+            since, folder = self._remembered.get(name, (0.0, Path()))
+            if since and time.monotonic() - since < REMEMBERED_SECONDS:
+                return folder
+            try:
+                folder = find_checkpoint(name, self.workspace)
+            except (ArtifactError, ModelError) as error:
+                raise _missing(str(error)) from error
+            if len(self._remembered) > 256:
+                self._remembered.clear()
+            self._remembered[name] = time.monotonic(), folder
+            return folder
+
+    def all(self) -> list[Listed]:
+        """The folders, and the checkpoints of the recipe that are built."""
+        listed = [Listed(name, _modified(folder)) for name, folder in self.folders.items()]
+        for asset in MODELS.values() if self.workspace is not None else ():
+            try:
+                name, folder = self.find(asset)
+            except ApiError:
+                continue
+            listed.append(Listed(name, _modified(folder)))
+        return listed
+
+
+def _modified(folder: Path) -> int:
+    try:
+        return int((folder / SHAPE).stat().st_mtime)
+    except OSError:
+        return 0
+
+
+def _missing(message: str) -> ApiError:
+    return ApiError(404, message, "model_not_found", "model")

@@ -1,0 +1,44 @@
+"""Errors of the API, with bodies as OpenAI's (platform.openai.com/docs/guides/error-codes)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SERVER_ERRORS = 500  # the first status that is the server's fault
+
+
+class ApiError(Exception):
+    """An answer that is an error.
+
+    status: of HTTP. code: OpenAI's short name of the problem. param: the field that is wrong. retry_after: seconds
+    after which the same request may succeed.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ):
+        super().__init__(message)
+        self.status, self.message, self.code, self.param, self.retry_after = status, message, code, param, retry_after
+
+    @property
+    def kind(self) -> str:
+        """The field ``type`` of the body."""
+        if self.status == 429:
+            return "rate_limit_error"
+        return "server_error" if self.status >= SERVER_ERRORS else "invalid_request_error"
+
+    def body(self) -> dict[str, Any]:
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    """A request that can never succeed: status 400."""
+    return ApiError(400, message, code, param)

@@ -1,0 +1,125 @@
+"""What every request passes first: the host it names, the key, its type, its size, and the time it takes to arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from .errors import ApiError
+from .limits import Limits
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+OPEN_PATHS = ("/health",)  # without a key
+DRAINED = 64  # times the limit of a body that are read and dropped, so that its sender gets to read the answer
+
+HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Guard:
+    """ASGI middleware. key: the bearer key; empty for none. local: whether only loopback names are served.
+
+    A page of another website can make a browser send requests to this machine. Without CORS it reads no answer; it
+    cannot send JSON either, and a name that it has pointed at this machine (DNS rebinding) is refused.
+    """
+
+    def __init__(self, app: Any, limits: Limits, key: str = "", local: bool = True):
+        self.app, self.limits, self.key, self.local = app, limits, key, local
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            self._check(scope, headers)
+            body = await asyncio.wait_for(self._body(receive), self.limits.body_seconds)
+        except TimeoutError:
+            await respond(send, ApiError(408, "the request's body did not arrive in time", "timeout"))
+            return
+        except ApiError as error:
+            await respond(send, error)
+            return
+        if body is None:
+            return  # the client has gone
+        await self.app(scope, _replay(body, receive), send)
+
+    def _check(self, scope: Message, headers: dict[str, str]) -> None:
+        host = headers.get("host", "").rsplit("@")[-1]
+        name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+        if self.local and name not in LOOPBACK:
+            raise ApiError(403, f"the host {name!r} is not served; use 127.0.0.1 or localhost", "host_not_allowed")
+        if self.key and scope["path"] not in OPEN_PATHS:
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            is_right = hmac.compare_digest(given.strip().encode(), self.key.encode())
+            if scheme.lower() != "bearer" or not is_right:
+                raise ApiError(401, "no key, or a wrong one: send Authorization: Bearer KEY", "invalid_api_key")
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if scope["method"] == "POST" and kind != "application/json":
+            raise ApiError(415, "the body must be JSON, with Content-Type: application/json", "unsupported_media_type")
+
+    async def _body(self, receive: Receive) -> bytes | None:
+        """The body; None if the client has gone. Raises ApiError (413)."""
+        chunks: list[bytes] = []
+        size, limit = 0, self.limits.body_bytes
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size <= limit:
+                chunks.append(chunk)
+            else:
+                chunks.clear()
+            if not message.get("more_body") or size > DRAINED * limit:
+                break
+        if size > limit:
+            raise ApiError(413, f"the body is larger than {limit:,} bytes", "body_too_large")
+        body = b"".join(chunks)
+        check_characters(body)
+        return body
+
+
+def check_characters(body: bytes) -> None:
+    """Raise ApiError if a body has half of a surrogate pair, which JSON may escape and which is no text."""
+    if HALF_PAIR.search(body):
+        with contextlib.suppress(ValueError, RecursionError):  # what is no JSON is refused later
+            value = json.loads(body)
+            try:
+                json.dumps(value, ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                raise ApiError(400, "the body has half of a surrogate pair, which is no character") from None
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Gives the body once, and then what else comes: that the client has gone."""
+    is_read = False
+
+    async def replayed() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await receive()
+        is_read = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+async def respond(send: Send, error: ApiError) -> None:
+    """Answer with an error; the connection is closed, since not all of the request may have been read."""
+    body = json.dumps(error.body()).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})

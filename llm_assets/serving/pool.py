@@ -1,0 +1,114 @@
+"""Models in memory: loaded when they are first asked for, unloaded when another one needs their place."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm_assets.model.assistant import is_chat_model
+from llm_assets.model.checkpoint import WEIGHTS, load_checkpoint
+from llm_assets.model.decoding import CallReader, Decoder
+from llm_assets.model.encoding import Encoding, TokenizerError
+from llm_assets.model.shape import ModelError, ModelShape
+
+from .errors import ApiError
+
+
+@dataclass
+class LoadedModel:
+    """A model in memory, and the batch of the requests that it is answering.
+
+    size: bytes of its weights. version: of the file that they were read from. generations: those in the batch or
+    waiting for a tool, by number of their sequence.
+    """
+
+    folder: Path
+    engine: Any  # llm_assets.model.sampling.Engine
+    is_chat: bool
+    size: int
+    version: tuple[int, int]
+    decoder: Decoder
+    calls: CallReader
+    generations: dict[int, Any] = field(default_factory=dict)
+
+    def reset(self) -> None:
+        """Begin with an empty batch."""
+        self.decoder = Decoder(self.engine.cached, self.encoding)
+
+    def has_room(self, choices: int) -> bool:
+        """Whether so many more sequences fit into a GPU's memory. An empty batch takes them in any case."""
+        if not self.generations or not self.engine.on_gpu:
+            return True
+        longest = [[0] * self.shape.context]
+        return choices <= self.engine.fitting_batch(longest, 0)  # in the memory that is free now
+
+    @property
+    def encoding(self) -> Encoding:
+        return self.engine.encoding  # type: ignore[no-any-return]
+
+    @property
+    def shape(self) -> ModelShape:
+        return self.engine.shape  # type: ignore[no-any-return]
+
+
+class ModelPool:
+    """The loaded models, least recently used first. memory: bytes of weights that may be loaded at a time."""
+
+    def __init__(self, memory: int, device: str):
+        self.memory, self.device = memory, device
+        self.models: OrderedDict[Path, LoadedModel] = OrderedDict()
+
+    def get(self, folder: Path) -> LoadedModel | None:
+        """The model of a checkpoint folder; None as long as models that are in use leave no memory for it.
+
+        Raises ApiError: 404 if the folder holds no language model, 503 if it is larger than the memory.
+        """
+        version = _version(folder)
+        loaded = self.models.get(folder)
+        if loaded is not None and (loaded.version == version or loaded.generations):
+            self.models.move_to_end(folder)
+            return loaded
+        if loaded is not None:
+            del self.models[folder]
+        size = version[1]
+        if size > self.memory:
+            raise ApiError(
+                503,
+                f"the model has {size:,} bytes of weights, and the server loads at most {self.memory:,} (--memory)",
+                "model_too_large",
+            )
+        for other in list(self.models.values()):
+            if self._used() + size <= self.memory:
+                break
+            if not other.generations:
+                del self.models[other.folder]
+        if self._used() + size > self.memory:
+            return None
+        self.models[folder] = loaded = self._load(folder, version)
+        return loaded
+
+    def _used(self) -> int:
+        return sum(model.size for model in self.models.values())
+
+    def _load(self, folder: Path, version: tuple[int, int]) -> LoadedModel:
+        from llm_assets.model.sampling import Engine
+
+        try:
+            model, encoding = load_checkpoint(folder, self.device)
+        except (ModelError, TokenizerError, OSError) as error:
+            raise ApiError(404, f"not a language model: {error}", "model_not_found", "model") from error
+        engine = Engine(model, encoding)
+        decoder, calls = Decoder(engine.cached, encoding), CallReader(encoding)
+        return LoadedModel(folder, engine, is_chat_model(folder), version[1], version, decoder, calls)
+
+
+def _version(folder: Path) -> tuple[int, int]:
+    """Time of change in nanoseconds, and size in bytes, of a checkpoint's weights. Raises ApiError."""
+    try:
+        stat = (folder / WEIGHTS).stat()
+    except OSError as error:
+        message = f"the checkpoint's {WEIGHTS}: {error.strerror}"
+        raise ApiError(404, message, "model_not_found", "model") from error
+    return stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,224 @@
+"""From a request to the prompts that are sampled. What a client writes never becomes a special token."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from llm_assets.dialogue.conversation_files import to_messages
+from llm_assets.model.assistant import system_message
+from llm_assets.model.chat import TOOLS, ConversationError, prompt
+from llm_assets.model.encoding import BOS, ENDS_TURN, Encoding
+from llm_assets.model.huggingface import generation_config
+from llm_assets.model.sampling import Sampling
+from llm_assets.model.tool_calls import Tools
+
+from .errors import ApiError, invalid
+from .jobs import Prompt
+from .limits import Limits
+from .pool import LoadedModel
+from .protocol import ChatRequest, CompletionRequest, FunctionTool, GenerationRequest, NamedTool
+
+DEFAULT_COMPLETION = 16  # tokens, as OpenAI's
+NORMALISED = 4  # times that Unicode normalisation may shorten a text, generously
+ServerTools = Mapping[str, Callable[[str], str]]
+
+
+def sampling_of(request: GenerationRequest, limits: Limits, max_tokens: int | None) -> Sampling:
+    """How a request is sampled; temperature and top_p are 1 by default, as in OpenAI's API. Raises ApiError."""
+    if max_tokens is not None and max_tokens > limits.max_tokens:
+        raise invalid(f"max_tokens is {max_tokens}; the server samples at most {limits.max_tokens}", "max_tokens")
+    return Sampling(
+        max_tokens=limits.max_tokens if max_tokens is None else max_tokens,
+        temperature=1.0 if request.temperature is None else request.temperature,
+        top_k=request.top_k or 0,
+        top_p=1.0 if request.top_p is None else max(request.top_p, 1e-9),  # 0 takes the most probable token
+        seed=secrets.randbits(63) if request.seed is None else request.seed % (1 << 63),
+    )
+
+
+def copies(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """`count` choices of each prompt, each with a random stream of its own."""
+    return [
+        replace(prompt, number=place * count + copy, is_copy=copy > 0)
+        for place, prompt in enumerate(prompts)
+        for copy in range(count)
+    ]
+
+
+def check_length(model: LoadedModel, texts: Iterator[str] | Sequence[str]) -> None:
+    """Refuse texts that cannot fit, before they are tokenised. Raises ApiError."""
+    encoding = model.encoding
+    longest = int(encoding.token_bytes.max()) * (1 if encoding.normaliser is None else NORMALISED)
+    size = sum(len(text.encode()) for text in texts)
+    if size > longest * model.shape.context:
+        raise too_long(f"a text of {size:,} bytes", model)
+
+
+def too_long(what: str, model: LoadedModel) -> ApiError:
+    return invalid(
+        f"{what} is too long: the model's context holds {model.shape.context:,} tokens, and one must be left for the "
+        "answer",
+        "messages",
+        "context_length_exceeded",
+    )
+
+
+def check_fits(model: LoadedModel, tokens: Sequence[int], room: int = 1) -> None:
+    """Raise ApiError unless a prompt leaves room for so many tokens."""
+    if len(tokens) + room > model.shape.context + 1:
+        raise too_long(f"a prompt of {len(tokens):,} tokens", model)
+
+
+# Chat
+
+
+def chat_prompts(request: ChatRequest, tools: ServerTools, limits: Limits) -> Callable[[LoadedModel], list[Prompt]]:
+    """The choices of a chat request, made once the model is loaded. Raises ApiError, also when that is called."""
+    max_tokens = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
+    sampling = sampling_of(request, limits, max_tokens)
+    if request.top_logprobs and not request.logprobs:
+        raise invalid("top_logprobs needs logprobs to be true", "top_logprobs")
+    offered = offered_tools(request, tools)
+
+    def prepare(model: LoadedModel) -> list[Prompt]:
+        if not model.is_chat:
+            raise invalid("the model has not been trained on conversations; use /v1/completions", "model")
+        special = model.encoding.special
+        tokens = chat_tokens(request, sorted(offered), model)
+        opening = opening_tool(request, offered)
+        with_ends = replace(
+            sampling,
+            stop=(special[BOS], special[ENDS_TURN]),
+            opening=None if opening is None else special[f"<|{opening}_start|>"],
+            alternatives=request.top_logprobs or 0,
+        )
+        server_tools = {name: tools[name] for name, runs_here in offered.items() if runs_here}
+        whole = Prompt(
+            tokens,
+            with_ends,
+            in_turn=True,
+            stops=request.stops(),
+            scored=bool(request.logprobs),
+            tools=Tools(server_tools, limits.calls, limits.result_tokens) if offered else None,
+            client_tools=frozenset(name for name, runs_here in offered.items() if not runs_here),
+        )
+        return copies([whole], request.n or 1)
+
+    return prepare
+
+
+def offered_tools(request: ChatRequest, tools: ServerTools) -> dict[str, bool]:
+    """The tools that the model may call, and whether the server runs them. Raises ApiError."""
+    if request.tool_choice == "none":
+        return {}
+    offered: dict[str, bool] = {}
+    for place, tool in enumerate(request.tools or []):
+        is_client = isinstance(tool, FunctionTool)
+        name = tool.function.name if isinstance(tool, FunctionTool) else tool.type
+        if name not in TOOLS:
+            raise invalid(
+                f"function {name!r}: the models have been trained to call {' and '.join(TOOLS)} only",
+                f"tools[{place}].function.name",
+            )
+        if name in offered:
+            raise invalid(f"tool {name!r} is offered twice", "tools")
+        if not is_client and name not in tools:
+            raise invalid(f"the server has no tool {name!r}: its index is not built", f"tools[{place}].type")
+        offered[name] = not is_client
+    return offered
+
+
+def opening_tool(request: ChatRequest, offered: Mapping[str, bool]) -> str | None:
+    """The tool that the answer has to begin with, by `tool_choice`. Raises ApiError."""
+    choice = request.tool_choice
+    if isinstance(choice, NamedTool):
+        if choice.function.name not in offered:
+            raise invalid(f"tool_choice names {choice.function.name!r}, which is not in tools", "tool_choice")
+        return choice.function.name
+    if choice != "required":
+        return None
+    if len(offered) != 1:
+        raise invalid("tool_choice 'required' needs exactly one tool; name the function instead", "tool_choice")
+    return next(iter(offered))
+
+
+def chat_tokens(request: ChatRequest, tools: Sequence[str], model: LoadedModel) -> list[int]:
+    """The tokens of a conversation up to the assistant's next text. Raises ApiError."""
+    items = [message.model_dump(exclude_none=True) for message in request.messages]
+    try:
+        messages = to_messages({"messages": items})
+        texts = (text for message in messages for text in (message.content, message.call.text if message.call else ""))
+        check_length(model, texts)
+        instructions = messages.pop(0).content if messages and messages[0].role == "system" else ""
+        system = system_message(tools, instructions)
+        tokens = prompt(model.encoding, [*([system] if system else []), *messages])
+    except ConversationError as error:
+        raise invalid(str(error), "messages") from error
+    check_fits(model, tokens)
+    return tokens
+
+
+# Completions
+
+
+def completion_prompts(request: CompletionRequest, limits: Limits) -> Callable[[LoadedModel], list[Prompt]]:
+    """The choices of a completion request, made once the model is loaded. Raises ApiError."""
+    max_tokens = DEFAULT_COMPLETION if request.max_tokens is None else request.max_tokens
+    sampling = sampling_of(request, limits, max_tokens)
+    if request.echo and request.stream:
+        raise invalid("echo cannot be streamed", "echo")
+
+    def prepare(model: LoadedModel) -> list[Prompt]:
+        ends = generation_config(model.encoding, model.is_chat)["eos_token_id"]
+        with_ends = replace(
+            sampling, stop=tuple(ends) if isinstance(ends, list) else (ends,), alternatives=request.logprobs or 0
+        )
+        prompts = []
+        for place, item in enumerate(prompt_items(request.prompt)):
+            tokens, first = document_tokens(item, place, model)
+            check_fits(model, tokens, room=min(1, sampling.max_tokens))
+            prompts.append(
+                Prompt(
+                    tokens,
+                    with_ends,
+                    echo=bool(request.echo),
+                    first=first,
+                    stops=request.stops(),
+                    scored=request.logprobs is not None,
+                )
+            )
+        return copies(prompts, request.n or 1)
+
+    return prepare
+
+
+def prompt_items(value: Any) -> list[str | list[int]]:
+    """The prompts of a request: it may have one or several, each as a text or as ids."""
+    if value is None:
+        return [""]
+    if isinstance(value, str) or isinstance(value[0], int):
+        return [value]
+    return list(value)
+
+
+def document_tokens(item: str | list[int], place: int, model: LoadedModel) -> tuple[list[int], int]:
+    """The tokens of a prompt, which begins a document, and the number of those that the server added (BOS or none).
+
+    Of special tokens, ids may only have BOS in the first place. Raises ApiError.
+    """
+    encoding: Encoding = model.encoding
+    if isinstance(item, str):
+        check_length(model, [item])
+        return encoding.document(item), 1
+    check_fits(model, item)
+    first = 0 if item[0] == encoding.bos else 1
+    wrong = [token for token in item[1 - first :] if token not in encoding.text_ids]
+    if wrong:
+        raise invalid(
+            f"prompt {place} has the id {wrong[0]}, which is not text: a special token or outside the vocabulary",
+            "prompt",
+        )
+    return ([encoding.bos] if first else []) + list(item), first

@@ -1,0 +1,191 @@
+"""Requests of OpenAI's API (platform.openai.com/docs/api-reference), as far as the server understands them.
+
+A field that OpenAI does not have is an error, as there. Fields that OpenAI has and that would change the answer, such
+as penalties, are errors unless they have their neutral value. Fields without an effect on the answer are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST_CHOICES = 128  # n of OpenAI's API
+MOST_STOPS = 16  # OpenAI allows 4; lm-evaluation-harness sends more
+MOST_ALTERNATIVES = 20
+LARGEST_SEED = (1 << 63) - 1
+
+Neutral = Annotated[float | None, Field(ge=0, le=0, description="Only 0: penalties are not implemented.")]
+Ignored = Annotated[Any, Field(description="Accepted and ignored.")]
+
+
+class Strict(BaseModel):
+    """A part of a request: no conversions, no unknown fields, and numbers that are finite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class StreamOptions(Strict):
+    """include_usage: end the stream with a chunk of token counts."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Ignored = None
+
+
+class GenerationRequest(Strict):
+    """What both kinds of completion have in common. `top_k` is not OpenAI's; 0 takes all tokens."""
+
+    model: Annotated[str | None, Field(max_length=300)] = None
+    temperature: Annotated[float | None, Field(ge=0, le=2)] = None
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
+    top_k: Annotated[int | None, Field(ge=0, le=1 << 20)] = None
+    max_tokens: Annotated[int | None, Field(ge=0, le=1 << 31)] = None
+    n: Annotated[int | None, Field(ge=1, le=MOST_CHOICES)] = None
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
+    seed: Annotated[int | None, Field(ge=-LARGEST_SEED - 1, le=LARGEST_SEED)] = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    presence_penalty: Neutral = None
+    frequency_penalty: Neutral = None
+    logit_bias: Annotated[dict[str, float] | None, Field(max_length=0)] = None
+    user: Ignored = None
+    metadata: Ignored = None
+    store: Ignored = None
+    service_tier: Ignored = None
+    safety_identifier: Ignored = None
+    prompt_cache_key: Ignored = None
+
+    def stops(self) -> tuple[str, ...]:
+        """The texts that end an answer."""
+        texts = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(text for text in texts if text)
+
+    def includes_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class ChatMessage(BaseModel):
+    """A message. Fields that an answer of the API has besides these may be sent back and are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class Function(Strict):
+    """A function of the client's. What it takes is fixed by the model's training."""
+
+    name: Annotated[str, Field(max_length=64)]
+    description: Ignored = None
+    parameters: Ignored = None
+    strict: Ignored = None
+
+
+class FunctionTool(Strict):
+    """A tool that the client runs: its calls are returned as ``tool_calls``."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class ServerTool(Strict):
+    """A tool that the server runs, as OpenAI's built-in tools: its result is read, and the answer goes on."""
+
+    type: Literal["search", "python"]
+
+
+class FunctionName(Strict):
+    name: str
+
+
+class NamedTool(Strict):
+    """Begin the answer with a call of this tool."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+class ResponseFormat(Strict):
+    """Only text."""
+
+    type: Literal["text"]
+
+
+class ChatRequest(GenerationRequest):
+    """The body of ``POST /v1/chat/completions``."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=2048)]
+    max_completion_tokens: Annotated[int | None, Field(ge=0, le=1 << 31)] = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int | None, Field(ge=0, le=MOST_ALTERNATIVES)] = None
+    tools: Annotated[list[FunctionTool | ServerTool] | None, Field(max_length=16)] = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: Ignored = None
+    response_format: ResponseFormat | None = None
+
+
+TokenIds = Annotated[list[int], Field(min_length=1)]
+
+
+class CompletionRequest(GenerationRequest):
+    """The body of ``POST /v1/completions``. Without a prompt, a document is written from its beginning."""
+
+    prompt: (
+        str
+        | Annotated[list[str], Field(min_length=1)]
+        | TokenIds
+        | Annotated[list[TokenIds], Field(min_length=1)]
+        | None
+    ) = None
+    echo: bool | None = None
+    logprobs: Annotated[int | None, Field(ge=0, le=MOST_ALTERNATIVES)] = None
+    suffix: None = None
+    best_of: Annotated[int | None, Field(ge=1, le=1)] = None
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of an error."""
+
+    error: ErrorDetail
+
+
+class Usage(BaseModel):
+    """Tokens of all prompts (and of results that server tools returned), sampled tokens, and their sum."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class CompletionBody(BaseModel):
+    """What both kinds of completion answer with."""
+
+    id: str
+    object: Literal["chat.completion", "text_completion"]
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: Usage
+
+
+class ModelBody(BaseModel):
+    """A checkpoint that can be named in `model`."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    object: Literal["list"]
+    data: list[ModelBody]

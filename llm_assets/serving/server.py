@@ -1,0 +1,139 @@
+"""Opens a server: the address it may listen on, its models and tools, and uvicorn."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm_assets.artifacts import Workspace
+from llm_assets.artifacts.errors import ArtifactError
+from llm_assets.model.shape import ModelError
+
+from .checkpoints import SHAPE, Checkpoints
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from .app import Service
+
+KEY_VARIABLE = "LLM_ASSETS_KEY"
+KEEP_ALIVE_SECONDS = 10
+GRACE_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens. key: of `Authorization: Bearer`; empty for none."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    key: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def check(self) -> None:
+        """Raise ValueError for an address that others can reach without a key, or a key that no header can hold."""
+        if not self.is_local and not self.key:
+            raise ValueError(
+                f"--host {self.host} lets other machines in; give them a key with --key or the variable {KEY_VARIABLE}"
+            )
+        if self.key and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
+            raise ValueError("the key must consist of printable ASCII characters without spaces")
+
+    def listen(self) -> socket.socket:
+        """A socket that listens there. Raises ValueError if it cannot, most often because another server does."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            return socket.create_server((self.host, self.port), family=family, backlog=2048)
+        except OSError as error:
+            raise ValueError(f"cannot listen on {self.host}, port {self.port}: {error.strerror or error}") from error
+
+
+def named_folders(words: tuple[str, ...]) -> dict[str, Path]:
+    """The arguments that are checkpoint folders, by the folder's name. Raises ModelError for two of one name."""
+    folders: dict[str, Path] = {}
+    for word in words:
+        path = Path(word).expanduser()
+        if (path / SHAPE).is_file():
+            path = path.resolve()
+            if folders.setdefault(path.name, path) != path:
+                raise ModelError(f"two folders are named {path.name}: {folders[path.name]} and {path}")
+    return folders
+
+
+def named_checkpoints(workspace: Workspace, words: tuple[str, ...]) -> Checkpoints:
+    """The checkpoints of a server that is started with these names; the first is the default.
+
+    Raises ModelError or NotBuilt if one of them, or the last model of the recipe, does not exist.
+    """
+    from .checkpoints import find_checkpoint
+
+    folders = named_folders(words)
+    first = Path(words[0]).expanduser() if words else None
+    default = None if first is None else first.resolve().name if (first / SHAPE).is_file() else words[0]
+    checkpoints = Checkpoints(workspace, folders, default)
+    for name in words or (checkpoints.default,):
+        if not (Path(name).expanduser() / SHAPE).is_file() and name not in folders:
+            find_checkpoint(name, workspace)
+    return checkpoints
+
+
+@contextlib.contextmanager
+def open_tools(workspace: Workspace, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The tools of these names, by name. Search is left out if its index is not built."""
+    from llm_assets.tools import PythonLimits, PythonTool, SearchIndex, SearchTool
+    from llm_assets.tools.search import INDEX
+
+    settings = workspace.recipe.tools
+    limits = PythonLimits(settings.python_seconds, settings.python_memory, characters=settings.python_characters)
+    with PythonTool(limits) as python:
+        tools: dict[str, Any] = {"python": python} if "python" in names else {}
+        if "search" in names:
+            with contextlib.suppress(ArtifactError):  # it is not among the tools
+                index = workspace.resolver().artifact("search_index", None)
+                tools["search"] = SearchTool(SearchIndex(index.file(INDEX)), settings.results, settings.match)
+        yield tools
+
+
+def open_service(checkpoints: Checkpoints, tools: dict[str, Any], limits: Limits, address: Address) -> Service:
+    """The service on this machine's device. Raises ModelError if a GPU is required and there is none."""
+    from llm_assets.model.devices import pick_device
+
+    from .app import Service
+    from .pool import ModelPool
+    from .worker import Worker
+
+    worker = Worker(ModelPool(limits.memory, pick_device("auto")), limits)
+    return Service(worker, checkpoints, tools, limits, address.key, address.is_local)
+
+
+def uvicorn_server(service: Service, address: Address) -> Any:
+    """A uvicorn server that is not running yet."""
+    import uvicorn
+
+    from .app import create_app
+
+    config = uvicorn.Config(
+        create_app(service),
+        host=address.host,
+        port=address.port,
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+        date_header=False,
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,293 @@
+"""The thread that owns the models: it admits requests, samples all of them together, and delivers what comes out.
+
+Requests join and leave the batch between two steps. A sequence that waits for a tool is not in the batch; tools run in
+threads of their own. With several models in use, they take turns, a step each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from llm_assets.model.chat import Call
+from llm_assets.model.tool_calls import TOOL_THREADS, PendingCall
+
+from .errors import ApiError
+from .generation import Generation
+from .jobs import Ended, Event, Job, Piece, Started
+from .limits import Limits
+from .pool import LoadedModel, ModelPool
+
+IDLE_SECONDS = 0.05  # between two looks at deadlines and cancellations while nothing can be sampled
+RETRY_SECONDS = 2
+LOG = logging.getLogger("llm_assets.serving")
+
+
+class Worker:
+    """Start it with `start`; `submit` is safe from any thread."""
+
+    def __init__(self, pool: ModelPool, limits: Limits):
+        self.pool, self.limits = pool, limits
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting: deque[Job] = deque()
+        self._jobs: dict[Job, list[Generation]] = {}  # that are being answered
+        self._tools = ThreadPoolExecutor(TOOL_THREADS, "tools")
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._lock = threading.Lock()
+        self._accepted = self._sequences = 0
+        self._numbers = itertools.count()
+        self._stopping = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; requests that are not answered yet fail."""
+        self._stopping = True
+        self._inbox.put(None)
+        self._thread.join()
+        self._tools.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def counts(self) -> dict[str, int]:
+        """How many requests wait and are being answered, and how many models are loaded."""
+        return {"waiting": len(self._waiting), "answering": len(self._jobs), "models": len(self.pool.models)}
+
+    def submit(self, job: Job) -> None:
+        """Queue a request. Raises ApiError: 400 if it has too many choices, 429 if the queue is full, 503 at the end.
+
+        The queue holds the requests that cannot join the batch yet.
+        """
+        if job.choices > self.limits.sequences:
+            raise ApiError(400, f"{job.choices} choices in one request; the server makes {self.limits.sequences}")
+        if self._stopping or not self.is_alive:
+            raise ApiError(503, "the server is shutting down", "shutting_down", retry_after=RETRY_SECONDS)
+        with self._lock:
+            if self._accepted >= self.limits.sequences + self.limits.queue:
+                message = f"{self._accepted} requests are being answered or waiting; try again later"
+                raise ApiError(429, message, "rate_limit_exceeded", retry_after=RETRY_SECONDS)
+            self._accepted += 1
+        self._inbox.put(lambda: self._waiting.append(job))
+
+    # -- in the worker's thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._receive()
+                self._expire()
+                self._admit()
+                for model in list(self.pool.models.values()):
+                    if not model.decoder.is_done:
+                        self._step(model)
+                    elif model.decoder.rows:  # the memory of keys and values of sequences that have ended
+                        model.reset()
+            except Exception:
+                LOG.exception("the worker failed; requests that it was answering fail")
+                self._fail_all(ApiError(500, "an internal error; the server's log has it", "internal_error"))
+        self._fail_all(ApiError(503, "the server is shutting down", "shutting_down", retry_after=RETRY_SECONDS))
+
+    def _receive(self) -> None:
+        """Take in what came; wait for something if there is nothing to sample."""
+        is_busy = any(not model.decoder.is_done for model in self.pool.models.values())
+        has_jobs = bool(self._jobs or self._waiting)
+        while True:
+            try:
+                if is_busy:
+                    message = self._inbox.get_nowait()
+                else:
+                    message = self._inbox.get(timeout=IDLE_SECONDS if has_jobs else None)
+            except queue.Empty:
+                return
+            if message is None:
+                return
+            message()
+            is_busy = True
+
+    def _expire(self) -> None:
+        """Drop requests whose client has gone or whose time is over."""
+        now = time.monotonic()
+        for job in [*self._waiting, *self._jobs]:
+            if job.is_cancelled:
+                self._fail(job, ApiError(499, "the client has closed the connection"))
+            elif now > job.deadline:
+                message = f"the request took longer than {self.limits.seconds:g} seconds"
+                self._fail(job, ApiError(503, message, "timeout", retry_after=RETRY_SECONDS))
+
+    def _admit(self) -> None:
+        """Let waiting requests join, in their order, as far as there is room in the batch."""
+        joining: dict[int, list[Generation]] = {}
+        while self._waiting and self._sequences + self._waiting[0].choices <= self.limits.sequences:
+            job = self._waiting[0]
+            try:
+                model = self.pool.get(job.folder)
+                if model is None or not model.has_room(job.choices):  # until others leave
+                    break
+                self._waiting.popleft()
+                generations = self._prepare(job, model)
+            except Exception as error:
+                self._fail(job, _as_api_error(error, "the request could not be prepared"))
+                continue
+            joining.setdefault(id(model), []).extend(generations)
+        for generations in joining.values():
+            self._join(generations)
+
+    def _prepare(self, job: Job, model: LoadedModel) -> list[Generation]:
+        """The choices of a job, which is answered from now on. Raises ApiError."""
+        prompts = job.prepare(model)
+        self._jobs[job] = generations = []
+        for choice, prompt in enumerate(prompts):
+            generation = Generation(job, choice, prompt, model, next(self._numbers))
+            model.generations[generation.row.sequence] = generation
+            generations.append(generation)
+        job.open_choices = len(generations)
+        self._sequences += len(generations)
+        job.prompt_tokens = sum(len(prompt.tokens) for prompt in prompts if not prompt.is_copy)
+        self._deliver(job, Started(model))
+        for generation in generations:
+            piece = generation.echo()
+            if piece is not None:
+                self._deliver(job, piece)
+        return generations
+
+    def _join(self, generations: list[Generation]) -> None:
+        """Read prompts and let their sequences join the batch of one model."""
+        sampled = [generation for generation in generations if generation.row.sampling.max_tokens]
+        for generation in generations:
+            if not generation.row.sampling.max_tokens:
+                self._finish(generation, "length")
+        if not sampled:
+            return
+        model = sampled[0].model
+        try:
+            with model.engine.inference():
+                model.decoder.add(
+                    [generation.tokens() for generation in sampled], [generation.row for generation in sampled]
+                )
+        except Exception as error:  # most often, too little memory for the prompts
+            for job in {generation.job for generation in sampled}:
+                self._fail(job, _as_api_error(error, "the prompts could not be read"))
+
+    def _step(self, model: LoadedModel) -> None:
+        """Sample a token of each sequence of one model, and deliver what it adds."""
+        try:
+            with model.engine.inference():
+                choices = model.decoder.step()
+        except Exception as error:
+            for job in {generation.job for generation in model.generations.values()}:
+                self._fail(job, _as_api_error(error, "sampling failed"))
+            model.reset()
+            return
+        for choice in choices:
+            generation = model.generations.get(choice.sequence)
+            if generation is not None:
+                generation.job.completion_tokens += 1
+                self._deliver(generation.job, generation.take(choice))
+        again: list[Generation] = []
+        for generation in list(model.generations.values()):
+            if generation.row.ended and not generation.is_calling:
+                self._ended(generation, again)
+        self._join(again)
+        for job in list(self._jobs):
+            if job.streams:
+                self._flush(job)
+
+    def _ended(self, generation: Generation, again: list[Generation]) -> None:
+        """A sequence has ended: the choice is finished, or a call is to be made. again: what goes on at once."""
+        call = generation.closed_call()
+        if call is None:
+            if generation.ended_by_call():  # malformed: it is no call, and the model goes on
+                generation.continued_row()
+                again.append(generation)
+            else:
+                self._finish(generation, generation.row.completion.finish)
+            return
+        if call[0] in generation.prompt.client_tools:
+            self._finish(generation, "tool_calls", Call(*call))
+            return
+        outcome = generation.next_call(call)
+        if isinstance(outcome, str):
+            self._finish(generation, outcome)
+        else:
+            self._call(generation, outcome)
+
+    def _call(self, generation: Generation, call: PendingCall) -> None:
+        """Make a call in a thread; the sequence joins the batch again once its result has come."""
+        assert generation.prompt.tools is not None
+        generation.is_calling = True
+        future = self._tools.submit(generation.prompt.tools.answer, call)
+
+        def proceed() -> None:
+            if generation.job in self._jobs:
+                self._deliver(generation.job, generation.answer(future.result()))
+                generation.continued_row()
+                self._join([generation])
+
+        future.add_done_callback(lambda _: self._inbox.put(proceed))
+
+    def _finish(self, generation: Generation, reason: str, client_call: Call | None = None) -> None:
+        job = generation.job
+        self._deliver(job, generation.finish(reason, client_call))
+        self._remove(generation)
+        job.open_choices -= 1
+        if not job.open_choices:
+            self._deliver(job, Ended(job.prompt_tokens, job.completion_tokens))
+            self._release(job)
+
+    def _remove(self, generation: Generation) -> None:
+        """Take a choice out of the batch."""
+        generation.model.generations.pop(generation.row.sequence, None)
+        if not generation.row.ended:
+            generation.row.end("stop")
+
+    def _deliver(self, job: Job, event: Event) -> None:
+        if not isinstance(event, Piece) or event != Piece(event.choice):  # nothing new
+            job.pending.append(event)
+
+    def _flush(self, job: Job) -> None:
+        events, job.pending = job.pending, []
+        if events:
+            job.deliver(events)
+
+    def _fail(self, job: Job, error: ApiError) -> None:
+        """End a request with an error."""
+        for generation in self._jobs.get(job, []):
+            self._remove(generation)
+        if job in self._waiting:
+            self._waiting.remove(job)
+        self._deliver(job, error)
+        self._release(job)
+
+    def _release(self, job: Job) -> None:
+        """Make room for other requests."""
+        self._flush(job)
+        self._sequences -= len(self._jobs.pop(job, []))
+        with self._lock:
+            self._accepted -= 1
+
+    def _fail_all(self, error: ApiError) -> None:
+        while not self._inbox.empty():
+            message = self._inbox.get()
+            if message is not None:
+                message()
+        for job in [*self._waiting, *self._jobs]:
+            self._fail(job, error)
+        for model in self.pool.models.values():
+            model.reset()
+
+
+def _as_api_error(error: Exception, doing: str) -> ApiError:
+    """An error of the API as it is; any other one is logged, and is the server's fault."""
+    if isinstance(error, ApiError):
+        return error
+    LOG.error(doing, exc_info=error)
+    return ApiError(500, f"{doing}: {type(error).__name__}; the server's log has more", "internal_error")

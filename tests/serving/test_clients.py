@@ -1,0 +1,171 @@
+"""Programs of others understand the API: the openai client, schemathesis, lm-evaluation-harness, curl."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from llm_assets.release.benchmark_model import exported_tokenizer
+from llm_assets.settings import PROJECT
+from tests.support.model_server import SHAPE, model_server
+from tests.support.tiny_models import TEXTS
+
+QUESTIONS = [{"role": "user", "content": "Who lives in the town?"}]
+GUIDE = PROJECT / "docs" / "how-to" / "serve.md"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with model_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def openai(server):
+    client = pytest.importorskip("openai", reason="openai is not installed (extra test)")
+    return client.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+
+
+def test_the_openai_client_chats_and_streams(openai):
+    settings = {"model": "chat", "messages": QUESTIONS, "max_completion_tokens": 12, "temperature": 0.8, "seed": 2}
+    whole = openai.chat.completions.create(**settings, logprobs=True, top_logprobs=2)
+    [choice] = whole.choices
+    assert choice.message.role == "assistant" and whole.usage.total_tokens > whole.usage.completion_tokens > 0
+    assert choice.logprobs.content[0].top_logprobs[0].logprob >= choice.logprobs.content[0].logprob
+    stream = openai.chat.completions.create(**settings, stream=True, stream_options={"include_usage": True})
+    *chunks, last = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text == choice.message.content and last.usage == whole.usage
+    offered = openai.chat.completions.create(**settings, tools=[{"type": "function", "function": {"name": "search"}}])
+    assert offered.choices[0].finish_reason in ("length", "stop", "tool_calls")
+
+
+def test_the_openai_client_completes_lists_and_reads_errors(openai):
+    import openai as package
+
+    answer = openai.completions.create(model="base", prompt=["In the", "A"], max_tokens=3, n=2, logprobs=1)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert all(len(choice.logprobs.tokens) <= 3 for choice in answer.choices)
+    assert [model.id for model in openai.models.list()] == ["chat", "base"]
+    assert openai.models.retrieve("base").owned_by == "llm-assets"
+    with pytest.raises(package.NotFoundError, match="no model 'other'"):
+        openai.chat.completions.create(model="other", messages=QUESTIONS)
+    with pytest.raises(package.BadRequestError) as refused:
+        openai.completions.create(model="base", prompt="word " * 2000)
+    assert refused.value.code == "context_length_exceeded"
+    with pytest.raises(package.InternalServerError, match="not trained to embed"):
+        openai.embeddings.create(model="base", input="a")
+
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
+
+
+def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed (extra test)")
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
+    operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(operations) == 6
+    answered = set()
+    for operation in operations:
+
+        @given(case=operation.as_strategy())
+        @settings(max_examples=8, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
+        def conforms(case):
+            if isinstance(case.body, dict):  # a model that exists, and a short answer
+                case.body = {**case.body, "model": "base", "max_tokens": 2, "stream": False}
+            response = case.call(base_url=server.url, timeout=120)
+            if response.status_code == 200:
+                answered.add(case.path)
+            left_out = {"not_a_server_error"} if case.path == "/v1/embeddings" else set()  # 501
+            names = [name for name in CHECKS if name not in left_out]
+            case.validate_response(response, checks=[getattr(schemathesis.checks, name) for name in names])
+
+        conforms()
+    assert {"/v1/completions", "/v1/models", "/health"} <= answered
+
+
+def harness_model(server, tmp_path, kind, **settings):
+    """A model of lm-evaluation-harness that asks the server."""
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra benchmarks)")
+    pytest.importorskip("tenacity", reason="tenacity is not installed (extra test)")
+    from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompletionsAPI
+
+    if kind == "chat":
+        return LocalChatCompletion(base_url=f"{server.url}/v1/chat/completions", model="chat", max_length=256)
+    exported_tokenizer(server.engine().encoding, SHAPE.context, False, tmp_path)
+    return LocalCompletionsAPI(
+        base_url=f"{server.url}/v1/completions",
+        model="base",
+        tokenizer=str(tmp_path),
+        tokenizer_backend="huggingface",
+        max_length=SHAPE.context,
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("with_bos", [True, False])
+def test_the_harness_gets_the_likelihoods_that_it_gets_in_this_process(server, tmp_path, with_bos):
+    remote = harness_model(server, tmp_path / "tokenizer", "completions", add_bos_token=with_bos, batch_size=4)
+    from lm_eval.api.instance import Instance
+
+    from llm_assets.release.benchmark_model import EngineModel
+
+    tokenizer = exported_tokenizer(server.engine().encoding, SHAPE.context, False, tmp_path / "own")
+    local = EngineModel(server.engine("base"), tokenizer, has_chat=False, seed=1)
+    pairs = [(text[:60], text[60:90]) for text in TEXTS[:5]]
+    requests = [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
+    expected = local.loglikelihood(requests, disable_tqdm=True)
+    received = remote.loglikelihood(requests, disable_tqdm=True)
+    assert [score for score, _ in received] == pytest.approx([score for score, _ in expected], abs=1e-3)
+    assert [is_greedy for _, is_greedy in received] == [is_greedy for _, is_greedy in expected]
+    until = {"until": ["\n", "the"], "max_gen_toks": 20, "temperature": 0, "do_sample": False}
+    wanted = [Instance("generate_until", {}, (text[:40], dict(until)), 0) for text in TEXTS[:2]]
+    for request in wanted:
+        request.task_name = "task"
+    assert remote.generate_until(wanted, disable_tqdm=True) == local.generate_until(wanted, disable_tqdm=True)
+
+
+def test_the_harness_chats(server, tmp_path):
+    remote = harness_model(server, tmp_path, "chat")
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.api_models import JsonChatStr
+
+    question = JsonChatStr('[{"role": "user", "content": "Who lives in the town?"}]')
+    asked = Instance("generate_until", {}, (question, {"until": ["\n"], "max_gen_toks": 12, "temperature": 0}), 0)
+    body = {"messages": QUESTIONS, "model": "chat", "max_tokens": 12, "temperature": 0, "stop": ["\n"]}
+    [choice] = server.post("chat/completions", body).json()["choices"]
+    assert remote.generate_until([asked], disable_tqdm=True) == [choice["message"]["content"]]
+
+
+def examples(language):
+    blocks = re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    return [block for block in blocks if "localhost:8000" in block]
+
+
+def on_server(text, server):
+    """An example of the guide, for the server of the test."""
+    return text.replace("localhost:8000", f"127.0.0.1:{server.address.port}").replace("rlhf_checkpoint", "chat")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_guides_curl_commands_work(server):
+    commands = examples("sh")
+    assert len(commands) >= 3
+    for command in commands:
+        done = subprocess.run(["sh", "-ec", on_server(command, server)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and '"error"' not in done.stdout and len(done.stdout) > 20, done
+
+
+def test_the_guides_python_works(server, openai):
+    programs = examples("python")
+    assert programs
+    for program in programs:
+        exec(compile(on_server(program, server), str(GUIDE), "exec"), {})

@@ -1,0 +1,111 @@
+"""A server of the API with a tiny random chat model and a base model, on a free port."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import requests
+
+from llm_assets.model.assistant import ASSISTANT
+from llm_assets.model.checkpoint import load_checkpoint, save_model
+from llm_assets.model.decoding import Decoder
+from llm_assets.model.sampling import Engine
+from llm_assets.model.shape import ModelShape
+from llm_assets.serving.checkpoints import Checkpoints
+from llm_assets.serving.limits import Limits
+from llm_assets.serving.server import Address, open_service, uvicorn_server
+from tests.support.tiny_models import ENCODING, random_model
+
+SHAPE = ModelShape.of_depth(2, 500, 256, width=64)
+LIMITS = Limits(body_seconds=3.0, max_tokens=200, seconds=300.0, sequences=16, queue=40)
+
+
+def write_checkpoint(folder, shape=SHAPE, seed=1, is_chat=True):
+    """A checkpoint with random weights."""
+    folder.mkdir(parents=True)
+    save_model(random_model(shape, seed), folder)
+    ENCODING.save(folder)
+    if is_chat:
+        (folder / ASSISTANT).write_text(json.dumps({"name": "Tiny", "maker": "a test", "tools": ["python", "search"]}))
+    return folder
+
+
+def add(program):
+    """A Python tool that adds two digits."""
+    left, _, right = program.partition("+")
+    return str(int(left) + int(right))
+
+
+TOOLS = {"python": add, "search": lambda query: f"about {query}"}
+
+
+class ModelServer:
+    """A running server. folders: of its checkpoints, by name. service: behind it."""
+
+    def __init__(self, folders, limits=LIMITS, tools=TOOLS, **address):
+        self.folders = folders
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = Address(port=free.getsockname()[1], **address)
+        self.service = open_service(Checkpoints(None, folders), tools, limits, self.address)
+        self.server = uvicorn_server(self.service, self.address)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        deadline = time.monotonic() + 60
+        while not self.server.started:
+            assert self.thread.is_alive() and time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *error):
+        self.server.should_exit = True
+        self.thread.join(30)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.address.port}"
+
+    def post(self, path, body, **options):
+        return requests.post(f"{self.url}/v1/{path}", json=body, timeout=300, **options)
+
+    def get(self, path, **options):
+        return requests.get(f"{self.url}{path}", timeout=300, **options)
+
+    def engine(self, name="chat"):
+        """An engine of its own with the weights of a checkpoint."""
+        return Engine(*load_checkpoint(self.folders[name]))
+
+    def wait_until_idle(self, seconds=120):
+        """Return once no request is waiting or being answered."""
+        deadline = time.monotonic() + seconds
+        while any(self.get("/health").json()[name] for name in ("waiting", "answering")):
+            assert time.monotonic() < deadline, "requests are still being answered"
+            time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def model_server(folder, **changes):
+    """A server of a chat model and a base model in a folder. changes: of the limits."""
+    folders = {
+        "chat": write_checkpoint(folder / "chat"),
+        "base": write_checkpoint(folder / "base", seed=2, is_chat=False),
+    }
+    with ModelServer(folders, replace(LIMITS, **changes)) as server:
+        yield server
+
+
+def script_tokens(monkeypatch, script):
+    """Let every sequence sample these tokens, and then the end of the turn."""
+    import torch
+
+    end = ENCODING.special["<|assistant_end|>"]
+
+    def choose(decoder):
+        return torch.tensor([script[row.step] if row.step < len(script) else end for row in decoder.rows])
+
+    monkeypatch.setattr(Decoder, "_choose", choose)
