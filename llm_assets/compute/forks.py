@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # Variables that libraries read when they are loaded. A process with other values of them needs a server of its own.
 _READ_AT_LOAD = ("CUDA_", "GOMP_", "KMP_", "LD_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH")
@@ -112,7 +112,7 @@ def _send_to_server(environment: Mapping[str, str], connection: socket.socket, o
         socket.send_fds(server.control, [b"."], [connection.fileno(), output, 2])
 
 
-def serve(control: socket.socket) -> None:
+def serve(control: socket.socket) -> NoReturn:
     """Fork for every connection that arrives, until the parent process is gone."""
     import torch._dynamo  # noqa: F401
 
@@ -123,7 +123,7 @@ def serve(control: socket.socket) -> None:
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 3)
         if not message:
-            return
+            os._exit(0)  # at once: to unload torch takes a second
         if os.fork() == 0:
             control.close()
             with suppress(BrokenPipeError), socket.socket(fileno=descriptors[0]) as connection:

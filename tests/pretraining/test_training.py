@@ -309,7 +309,7 @@ job, _ = load_job({dump_job(job(corpus, steps=100_000))!r}, PretrainingJob)
 run_job({MODULE!r}, job, Path({str(tmp_path)!r}), lambda event: None)
 """
     parent = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not list(tmp_path.glob("step-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     parent.kill()
