@@ -16,6 +16,7 @@ SHARED = (
     "sql",
     "writing_systems",
     "json_values",
+    "json_requests",
     "row_files",
     "warc",
     "artifacts",

@@ -21,6 +21,7 @@ from llm_assets.recipes import (
     PublishedModel,
     QuestionFile,
     RankingFile,
+    RolloutServer,
     SampleWeb,
     SimulatedLabeller,
     WarcFiles,
@@ -45,6 +46,7 @@ def complete() -> Any:
     lora = Lora(targets=("q_proj",))
     faq = QuestionFile(path="/missing/faq.jsonl", name="faq", tools=("search",))
     endpoint = Endpoint(model="m", url="http://endpoint.example")
+    server = RolloutServer(folder="/missing/policy")
     return recipe.replace(
         crawls=CRAWLS,
         search_only_hosts=("held-out.example",),
@@ -61,8 +63,8 @@ def complete() -> Any:
             files=(RankingFile(path="/missing/rankings.jsonl", name="own"),), simulated=SimulatedLabeller()
         ),
         finetuning=recipe.finetuning.replace(lora=lora, cut_long_conversations=True),
-        reinforcement=recipe.reinforcement.replace(lora=lora),
-        rlhf=recipe.rlhf.replace(lora=lora),
+        reinforcement=recipe.reinforcement.replace(lora=lora, server=server),
+        rlhf=recipe.rlhf.replace(lora=lora, server=server),
         dpo=Dpo(lora=lora),
         benchmarks=Benchmarks(
             files=(
