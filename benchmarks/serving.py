@@ -149,12 +149,12 @@ def measure(url: str, chats: int, tokens: int, rounds: int) -> dict[str, float]:
             work = [threads.submit(chat, sessions[number], url, number, tokens) for number in range(chats)]
             count = sum(future.result() for future in work)
             speeds["many"].append(count / (time.perf_counter() - began))
-    one, many = (statistics.median(speeds[name]) for name in ("one", "many"))
+    alone, concurrent = (statistics.median(speeds[name]) for name in ("one", "many"))
     return {
         "first_token_milliseconds": round(1000 * statistics.median(first), 2),
-        "one_at_a_time": round(one, 1),
-        "concurrent": round(many, 1),
-        "ratio": round(many / one, 2),
+        "one_at_a_time": round(alone, 1),
+        "concurrent": round(concurrent, 1),
+        "ratio": round(concurrent / alone, 2),
     }
 
 

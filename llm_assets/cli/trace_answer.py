@@ -47,7 +47,7 @@ def trace_answer(
     as_json: bool,
     recipe: str | None,
 ) -> None:
-    """Show where the words of ANSWER stand in the training data.
+    """Show where the words of ANSWER occur in the training data.
 
     Its longest verbatim matches with training pages and conversations, the most improbable first. Without ANSWER, the
     text is read from standard input. Needs the asset `trace_index`.

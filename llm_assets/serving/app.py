@@ -20,7 +20,6 @@ from llm_assets import __version__
 from .answers import ChatFormat, CompletionFormat, Format
 from .checkpoints import Checkpoints, Listed
 from .errors import ApiError, invalid
-from .guard import Guard
 from .jobs import Ended, Event, Job, Piece, Prompt, Started
 from .limits import Limits
 from .pool import LoadedModel
@@ -34,6 +33,7 @@ from .protocol import (
     ModelBody,
     ModelList,
 )
+from .request_checks import RequestChecks
 from .worker import Worker
 
 OWNER = "llm-assets"
@@ -45,7 +45,7 @@ NO_EMBEDDINGS = (
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes need. tools: by name, those that the server can run. key: see `Guard`."""
+    """What the routes need. tools: by name, those that the server can run. key: see `RequestChecks`."""
 
     worker: Worker
     checkpoints: Checkpoints
@@ -70,7 +70,7 @@ def create_app(service: Service) -> FastAPI:
     _add_error_handlers(app)
     _add_completions(app, service)
     _add_models(app, service)
-    app.add_middleware(Guard, limits=service.limits, key=service.key, local=service.local)
+    app.add_middleware(RequestChecks, limits=service.limits, key=service.key, local=service.local)
     return app
 
 

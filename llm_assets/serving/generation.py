@@ -99,7 +99,7 @@ class Generation:
         return room_for_output(self.model.shape.context, len(self.tokens()) - 1)
 
     def answer(self, call: ToolCall) -> Piece:
-        """Put a call's result into the sequence, which then goes on with `continued_row`."""
+        """Put a call's result into the sequence, which `continued_row` continues."""
         tools: Tools = self.prompt.tools  # type: ignore[assignment]
         tokens = tool_turn(self.model.encoding, call.result, min(tools.result_tokens, self._room()))
         self.row.completion.add_output(call, tokens)

@@ -57,10 +57,10 @@ def check_length(model: LoadedModel, texts: Iterator[str] | Sequence[str]) -> No
         raise too_long(f"a text of {size:,} bytes", model)
 
 
-def too_long(what: str, model: LoadedModel) -> ApiError:
+def too_long(subject: str, model: LoadedModel) -> ApiError:
     return invalid(
-        f"{what} is too long: the model's context holds {model.shape.context:,} tokens, and one must be left for the "
-        "answer",
+        f"{subject} is too long: the model's context holds {model.shape.context:,} tokens, and one must be left for "
+        "the answer",
         "messages",
         "context_length_exceeded",
     )

@@ -35,7 +35,7 @@ class TraceError(ValueError):
 
 @dataclass(frozen=True)
 class PagePlace:
-    """Where a span stands in the training shards. position: of its first token in the document, whose BOS is 0."""
+    """Where a span occurs in the training shards. position: of its first token in the document, whose BOS is 0."""
 
     url: str
     doc_id: str
@@ -47,7 +47,7 @@ class PagePlace:
 
 @dataclass(frozen=True)
 class ConversationPlace:
-    """Where a span stands in the conversations. speaker: whose words they are (a value of SPEAKERS).
+    """Where a span occurs in the conversations. speaker: whose words they are (a value of SPEAKERS).
 
     conversation, sources: its number and the JSON list of its sources, as in the table of conversations. position: of
     the span's first token in the rendered conversation.

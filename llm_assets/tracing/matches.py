@@ -107,7 +107,7 @@ def trace_answer(
 
 
 def maximal_spans(index: TraceIndex, kind: str, tokens: Sequence[int], minimum: int) -> list[tuple[int, int]]:
-    """The runs of at least `minimum` tokens that stand in the segments of a kind and are part of no longer such run.
+    """The runs of at least `minimum` tokens that occur in the segments of a kind and are part of no longer such run.
 
     Runs are (start, end), by start.
     """
@@ -140,7 +140,7 @@ def _text_runs(index: TraceIndex, tokens: Sequence[int]) -> list[tuple[int, int]
 def find_places(
     index: TraceIndex, kind: str, tokens: Sequence[int], limit: int
 ) -> tuple[int, list[tuple[Segment, int]]]:
-    """How often tokens stand in the segments of a kind, and the first `limit` places, as (segment, position).
+    """How often tokens occur in the segments of a kind, and the first `limit` places, as (segment, position).
 
     The first places are those of the least continuations, which does not depend on how the index was built.
     """

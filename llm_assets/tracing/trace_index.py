@@ -75,9 +75,11 @@ def divide(lengths: np.ndarray, limit: int) -> list[tuple[int, int]]:
     return runs
 
 
-def index_task(staging: Path, name: str, folders: list[Path], kept: str | None, start: int, count: int) -> None:
+def index_task(
+    staging: Path, name: str, folders: list[Path], kept_documents: str | None, start: int, count: int
+) -> None:
     """Worker: one segment, of `count` tokens of the stream of training documents from `start`."""
-    stream = TokenStream(folders, "train", kept)
+    stream = TokenStream(folders, "train", kept_documents)
     width = np.dtype(Encoding.load(staging).dtype).itemsize
     steps = range(start, start + count, BLOCK_TOKENS)
     blocks = (stream.tokens(step, min(BLOCK_TOKENS, start + count - step)) for step in steps)
@@ -131,9 +133,9 @@ def build_trace_index(step: Step, config: TraceIndexConfig) -> None:
     encoding = Encoding.load(step.input("tokenizer").path)
     files = encoding.save(step.staging)
     shards = [artifact.path for artifact in step.inputs.by_crawl("token_shards").values()]
-    kept = write_kept(shard_documents(step.inputs), step.staging / "kept")
+    kept_documents = write_kept(shard_documents(step.inputs), step.staging / "kept")
     sources = {
-        PAGES: (training_documents(step.inputs), shards, kept),
+        PAGES: (training_documents(step.inputs), shards, kept_documents),
         CONVERSATIONS: (render_conversations(step, config, encoding), [step.staging / RENDERED], None),
     }
     tasks: dict[str, tuple] = {}

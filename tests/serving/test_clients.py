@@ -139,10 +139,10 @@ def test_the_harness_chats(server, tmp_path):
     from lm_eval.models.api_models import JsonChatStr
 
     question = JsonChatStr('[{"role": "user", "content": "Who lives in the town?"}]')
-    asked = Instance("generate_until", {}, (question, {"until": ["\n"], "max_gen_toks": 12, "temperature": 0}), 0)
+    request = Instance("generate_until", {}, (question, {"until": ["\n"], "max_gen_toks": 12, "temperature": 0}), 0)
     body = {"messages": QUESTIONS, "model": "chat", "max_tokens": 12, "temperature": 0, "stop": ["\n"]}
     [choice] = server.post("chat/completions", body).json()["choices"]
-    assert remote.generate_until([asked], disable_tqdm=True) == [choice["message"]["content"]]
+    assert remote.generate_until([request], disable_tqdm=True) == [choice["message"]["content"]]
 
 
 def examples(language):

@@ -116,15 +116,15 @@ def test_an_echoed_prompt_has_the_likelihoods_of_its_tokens(server):
 
 
 def test_a_call_of_a_server_tool_is_answered_within_the_answer(server, monkeypatch):
-    said = [*encode_text(ENCODING, "I add."), *call_tokens("python", "2+3"), *encode_text(ENCODING, "It is 5.")]
-    script_tokens(monkeypatch, said)
+    reply = [*encode_text(ENCODING, "I add."), *call_tokens("python", "2+3"), *encode_text(ENCODING, "It is 5.")]
+    script_tokens(monkeypatch, reply)
     body = {"messages": QUESTIONS, "tools": [{"type": "python"}], "max_tokens": 60}
     answer = server.post("chat/completions", body).json()
     [choice] = answer["choices"]
     [call] = choice["message"]["server_tool_calls"]
     assert (call["type"], call["input"], call["output"]) == ("python", "2+3", "5")
     assert choice["message"]["content"] == "I add. It is 5." and choice["finish_reason"] == "stop"
-    assert answer["usage"]["completion_tokens"] == len(said)
+    assert answer["usage"]["completion_tokens"] == len(reply)
     chunks = events(server.post("chat/completions", {**body, "stream": True}, stream=True))
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
     assert "".join(delta.get("content", "") for delta in deltas) == "I add. It is 5."

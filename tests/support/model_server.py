@@ -43,7 +43,7 @@ TOOLS = {"python": add, "search": lambda query: f"about {query}"}
 
 
 class ModelServer:
-    """A running server. folders: of its checkpoints, by name. service: behind it."""
+    """A running server. folders: of its checkpoints, by name. service: that it offers."""
 
     def __init__(self, folders, limits=LIMITS, tools=TOOLS, **address):
         self.folders = folders

@@ -52,8 +52,8 @@ def test_spans_are_those_of_a_brute_force_search(pages, conversations, answer, m
         index = write_trace_index(Path(name) / "index", pages, conversations, segment_tokens)
         spans = trace_answer(index, answer, minimum=minimum, places=100).spans
     for kind, documents in (("pages", pages), ("conversations", conversations)):
-        found = sorted((span.start, span.end) for span in spans if kind in span.longest_in)
-        assert found == brute_force(documents, answer, minimum)
+        bounds = sorted((span.start, span.end) for span in spans if kind in span.longest_in)
+        assert bounds == brute_force(documents, answer, minimum)
     for span in spans:
         run = answer[span.start : span.end]
         assert span.page_count == len(span.pages) == stands_in(pages, run)

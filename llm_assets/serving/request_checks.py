@@ -24,7 +24,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class Guard:
+class RequestChecks:
     """ASGI middleware. key: the bearer key; empty for none. local: whether only loopback names are served.
 
     A page of another website can make a browser send requests to this machine. Without CORS it reads no answer; it
