@@ -31,7 +31,7 @@ SHARED = (
     "evaluation",
     "sample_web",
 )
-STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "reinforcement", "preference", "release", "tracing")
+STAGES = ("web", "curation", "tokens", "pretraining", "finetuning", "tracing", "reinforcement", "preference", "release")
 EXPERIMENTS = "demonstrations"  # with the stages' own code; no package imports it
 TOP_LEVEL = ("graph", "tour", "serving", "definitions", "cli", "__main__")
 MODEL_MAY = {"torch", "numpy", "safetensors", "tiktoken"}
