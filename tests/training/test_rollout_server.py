@@ -139,7 +139,7 @@ def test_a_folder_with_something_else_is_not_written_to(serve, tmp_path):
     engine = policy_trainer(tmp_path / "t").engine
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(TrainingError, match=r"server.folder: .*home is no empty folder"):
+    with pytest.raises(TrainingError, match=r"server.folder: .*home is not an empty folder"):
         write_policy(engine.model, ENCODING, tmp_path / "home", "fp32")
     first = write_policy(engine.model, ENCODING, tmp_path / "model", "fp32")
     (tmp_path / "model" / "model-00001-of-00002.safetensors").write_bytes(b"old")
