@@ -30,7 +30,7 @@ from llm_assets.model.transformer import Transformer
 from llm_assets.training.plan import PolicyPlan
 from llm_assets.training.policy import PolicyTask, PolicyTrainer, Reward
 from llm_assets.training.processes import Devices, TrainingProcess
-from llm_assets.training.rollouts import Rollout
+from llm_assets.training.rollouts import EngineSampler, Rollout
 
 
 def stand_in_encoding(vocabulary: int) -> Encoding:
@@ -81,7 +81,8 @@ def make_trainer(shape: ModelShape, options: argparse.Namespace, folder: Path) -
     task = PolicyTask(lambda number: prompts[number % options.prompts].tolist(), reward_even_ids)
     trainer = TimedTrainer(engine, plan, process, task)
     if options.mean_length:
-        trainer.stops = tuple(range(shape.vocabulary // options.mean_length))
+        stops = tuple(range(shape.vocabulary // options.mean_length))
+        trainer.sampler = EngineSampler(engine, plan, stops, task.tools)
     return trainer
 
 

@@ -93,8 +93,8 @@ def started(command: list[str], folder: Path) -> Iterator[str]:
                 raise SystemExit(f"the server did not start: {log.read_text()[-1000:]}")
             time.sleep(0.1)
     finally:
-        process.terminate()
-        process.wait(20)
+        process.kill()  # llama.cpp's server does not always end when it is asked to
+        process.wait()
 
 
 def is_up(url: str) -> bool:

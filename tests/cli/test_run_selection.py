@@ -34,7 +34,8 @@ def test_a_recipe_in_another_language_ends_with_the_base_model(capsys):
 
 
 def test_demonstrations_are_left_out_of_the_default_run_and_of_no_other():
-    assert groups_of(DEMONSTRATIONS) == {"demonstrations", "preference"} and "demonstrations" not in groups_of(KEYS)
+    assert groups_of(DEMONSTRATIONS) == {"demonstrations", "finetuning", "preference"}
+    assert "demonstrations" not in groups_of(KEYS)
     assert runs_for(laptop(), ["a"], DEMONSTRATIONS) == [("on_demand", None, DEMONSTRATIONS)]
     for crawls in (["a"], ["a", "b"]):
         runs = runs_for(laptop(), crawls, EVERY_KEY)

@@ -134,7 +134,7 @@ def example(kind):
         return {"name": example(arguments[1])}
     if origin is Literal:
         return arguments[0]
-    return example(arguments[0]) if origin is not None else {str: "text", int: 3, float: 0.5, bool: True}[kind]
+    return example(arguments[0]) if origin is not None else {str: "text", int: 3, float: 0.5, bool: True, Any: 1}[kind]
 
 
 def test_reading_jobs_and_plans_needs_only_the_standard_library():
