@@ -25,6 +25,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+class SlowReader(Exception):
+    """A client that reads too little of its answer, which would have to be kept in memory."""
+
+
 class RequestChecks:
     """ASGI middleware. key: the bearer key; empty for none. host: on which the server listens.
 
@@ -52,7 +56,15 @@ class RequestChecks:
             return
         if body is None:
             return  # the client has gone
-        await self.app(scope, _replay(body, receive), send)
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                await asyncio.wait_for(send(message), self.limits.send_seconds)
+            except TimeoutError:
+                raise SlowReader from None
+
+        with contextlib.suppress(SlowReader):  # the connection is closed
+            await self.app(scope, _replay(body, receive), send_in_time)
 
     def _check(self, scope: Message, headers: dict[str, str]) -> None:
         host = headers.get("host", "").lower()

@@ -2,6 +2,7 @@
 answered as if they had not been there.
 """
 
+import asyncio
 import json
 import shutil
 import socket
@@ -212,6 +213,26 @@ def test_a_reader_of_one_byte_at_a_time_holds_up_nobody(server):
         assert slow.recv(1) == b"H"
         server.wait_until_idle()  # its answer is sampled, whether it is read or not
         assert server.post(*document()).status_code == 200
+
+
+def test_an_answer_that_nobody_reads_is_dropped():
+    sent = []
+
+    async def app(scope, receive, send):
+        while True:
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+            sent.append(1)
+
+    async def send(_):
+        await asyncio.sleep(0 if len(sent) < 3 else 60)
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "method": "GET", "path": "/health", "headers": [(b"host", b"localhost")]}
+    checks = RequestChecks(app, replace(LIMITS, send_seconds=0.05))
+    asyncio.run(asyncio.wait_for(checks(scope, receive, send), 30))
+    assert len(sent) == 3
 
 
 def test_a_client_that_vanishes_before_its_answer_is_forgotten(server):
