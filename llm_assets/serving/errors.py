@@ -12,7 +12,7 @@ class ApiError(Exception):
 
     status: of HTTP. code: OpenAI's short name of the problem. param: the field that is wrong. retry_after: seconds
     after which the same request may succeed. is_permanent: repeating the request is useless; openai's client repeats
-    it after any 5xx unless it is told not to.
+    it after any 5xx unless a header says otherwise.
     """
 
     def __init__(

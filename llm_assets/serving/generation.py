@@ -128,7 +128,8 @@ class Generation:
         piece = Piece(self.choice, client_call=client_call)
         if client_call is None:
             for scored in self._open_call or []:
-                self._show(scored, piece)
+                if not self.text.is_stopped:
+                    self._show(scored, piece)
         piece.text += self.text.finish()
         is_stopped = self.text.is_stopped and client_call is None  # maybe by the last token that was allowed
         piece.finish = "stop" if is_stopped else FINISHES.get(reason, reason)

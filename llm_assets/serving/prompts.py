@@ -45,7 +45,7 @@ def sampling_of(request: GenerationRequest, limits: Limits, max_tokens: int | No
     )
 
 
-def check_scores(choices: int, sampling: Sampling, alternatives: int | None) -> None:
+def check_score_count(choices: int, sampling: Sampling, alternatives: int | None) -> None:
     """Refuse more log-probabilities in one answer than fit into memory. alternatives: None for no scores."""
     scores = 0 if alternatives is None else choices * sampling.max_tokens * (alternatives + 1)
     if scores > MOST_SCORES:
@@ -101,7 +101,7 @@ def chat_prompts(request: ChatRequest, tools: ServerTools, limits: Limits) -> Ca
     sampling = sampling_of(request, limits, max_tokens)
     if request.top_logprobs and not request.logprobs:
         raise invalid("top_logprobs needs logprobs to be true", "top_logprobs")
-    check_scores(request.n or 1, sampling, (request.top_logprobs or 0) if request.logprobs else None)
+    check_score_count(request.n or 1, sampling, (request.top_logprobs or 0) if request.logprobs else None)
     offered = offered_tools(request, tools)
 
     def prepare(model: LoadedModel) -> list[Prompt]:
@@ -198,7 +198,7 @@ def chat_tokens(request: ChatRequest, tools: Sequence[str], model: LoadedModel) 
     """The tokens of a conversation up to the assistant's next text. Raises ApiError."""
     items = [message.model_dump(exclude_none=True) for message in request.messages]
     try:
-        messages = merged(to_messages({"messages": items}))
+        messages = protocol_turns(to_messages({"messages": items}))
         texts = (text for message in messages for text in (message.content, message.call.text if message.call else ""))
         check_length(model, texts)
         instructions = messages.pop(0).content if messages and messages[0].role == "system" else ""
@@ -210,7 +210,7 @@ def chat_tokens(request: ChatRequest, tools: Sequence[str], model: LoadedModel) 
     return tokens
 
 
-def merged(messages: Sequence[Message]) -> list[Message]:
+def protocol_turns(messages: Sequence[Message]) -> list[Message]:
     """A history in the order of the protocol: the system messages as one in front, then turns that alternate.
 
     Clients send what the protocol does not have. Empty messages of the assistant are left out. Neighbours of one role,
@@ -238,7 +238,7 @@ def completion_prompts(request: CompletionRequest, limits: Limits) -> Callable[[
     """The choices of a completion request, made once the model is loaded. Raises ApiError."""
     max_tokens = DEFAULT_COMPLETION if request.max_tokens is None else request.max_tokens
     sampling = sampling_of(request, limits, max_tokens)
-    check_scores(len(prompt_items(request.prompt)) * (request.n or 1), sampling, request.logprobs)
+    check_score_count(len(prompt_items(request.prompt)) * (request.n or 1), sampling, request.logprobs)
     if request.echo and request.stream:
         raise invalid("echo cannot be streamed", "echo")
 

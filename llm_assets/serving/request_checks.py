@@ -112,7 +112,7 @@ def check_characters(body: bytes) -> None:
             try:
                 json.dumps(value, ensure_ascii=False).encode()
             except UnicodeEncodeError:
-                raise ApiError(400, "the body has half of a surrogate pair, which is no character") from None
+                raise ApiError(400, "the body has half of a surrogate pair, which is not a character") from None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

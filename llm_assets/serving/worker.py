@@ -90,7 +90,7 @@ class Worker:
             while not self._end:
                 try:
                     self._turn()
-                except BaseException:  # a panic in a library of Rust, such as tiktoken, is no Exception
+                except BaseException:  # a panic in a Rust library, such as tiktoken, is not an Exception
                     LOG.exception("the worker failed; requests that it was answering fail")
                     self._fail_all(ApiError(500, "an internal error; the server's log has it", "internal_error"))
         except BaseException:

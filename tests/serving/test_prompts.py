@@ -15,7 +15,7 @@ from llm_assets.serving.prompts import (
     chat_tokens,
     check_length,
     completion_prompts,
-    merged,
+    protocol_turns,
     sampling_of,
 )
 from llm_assets.serving.protocol import ChatRequest, CompletionRequest, Function
@@ -38,7 +38,7 @@ MODEL = SimpleNamespace(encoding=ENCODING, shape=SimpleNamespace(context=1 << 20
     ],
 )
 def test_a_history_is_put_into_the_order_of_the_protocol(history, expected):
-    assert merged(history) == expected
+    assert protocol_turns(history) == expected
     check(expected, complete=False)
 
 
