@@ -53,13 +53,15 @@ class Message:
     call: Call | None = None
 
 
-def check(messages: Sequence[Message], complete: bool = True) -> None:
+def check(messages: Sequence[Message], complete: bool = True, strict: bool = True) -> None:
     """Raise ConversationError unless the roles alternate as the protocol requires.
 
     A system message may come first. User and assistant then take turns; an assistant's call is followed by the tool's
-    result and by the assistant again. complete: the last message must be the assistant's, without a call.
+    result and by the assistant again. complete: the last message must be the assistant's, without a call. strict: as
+    training data must be; otherwise the assistant may speak first, and a call may be empty.
     """
-    expected = ("system", "user")
+    first = ("user",) if strict else ("user", "assistant")
+    expected: tuple[str, ...] = ("system", *first)
     for number, message in enumerate(messages, 1):
         if message.role not in ROLES:
             raise ConversationError(f"message {number}: unknown role {message.role!r}; available: {', '.join(ROLES)}")
@@ -72,12 +74,12 @@ def check(messages: Sequence[Message], complete: bool = True) -> None:
                 raise ConversationError(
                     f"message {number}: unknown tool {message.call.tool!r}; available: {', '.join(TOOLS)}"
                 )
-            if not message.call.text.strip():
+            if strict and not message.call.text.strip():
                 raise ConversationError(f"message {number}: an empty call of {message.call.tool}")
         elif not message.content.strip() and message.role != "tool":
             raise ConversationError(f"message {number}: empty {message.role} message")
         expected = {
-            "system": ("user",),
+            "system": first,
             "user": ("assistant",),
             "tool": ("assistant",),
             "assistant": ("tool",) if message.call else ("user",),
@@ -102,9 +104,14 @@ def decode_text(encoding: Encoding, tokens: Sequence[int]) -> str:
     return encoding.decode(tokens).removeprefix(" ")
 
 
-def render(encoding: Encoding, messages: Sequence[Message], complete: bool = True) -> tuple[list[int], list[bool]]:
-    """Tokens of a conversation, and whether each is trained, as a target. Raises ConversationError."""
-    check(messages, complete)
+def render(
+    encoding: Encoding, messages: Sequence[Message], complete: bool = True, strict: bool = True
+) -> tuple[list[int], list[bool]]:
+    """Tokens of a conversation, and whether each is trained, as a target. complete, strict: see `check`.
+
+    Raises ConversationError.
+    """
+    check(messages, complete, strict)
     special = encoding.special
     ids, trained = [encoding.bos], [False]
 
@@ -140,9 +147,12 @@ def render(encoding: Encoding, messages: Sequence[Message], complete: bool = Tru
     return ids, trained
 
 
-def prompt(encoding: Encoding, messages: Sequence[Message]) -> list[int]:
-    """Tokens up to the assistant's next text, after a user's message or a tool's result. Raises ConversationError."""
-    ids, _ = render(encoding, messages, complete=False)
+def prompt(encoding: Encoding, messages: Sequence[Message], strict: bool = True) -> list[int]:
+    """Tokens up to the assistant's next text, after a user's message or a tool's result. strict: see `check`.
+
+    Raises ConversationError.
+    """
+    ids, _ = render(encoding, messages, complete=False, strict=strict)
     if messages[-1].role not in ("user", "tool"):
         speaker = "assistant's own" if messages[-1].role == "assistant" else f"{messages[-1].role}'s"
         raise ConversationError(f"message {len(messages)}: it is the {speaker}, so there is nothing left to answer")

@@ -149,8 +149,11 @@ class Decoder:
         self._outputs: dict[int, list[int]] = {}  # of tools, by row, that are not in the cache yet
 
     def add(self, prompts: Sequence[Sequence[int]], rows: Sequence[Row]) -> None:
-        """Let sequences join the batch. rows: as many for each prompt, prompt by prompt. Raises ModelError."""
-        self._read_chosen()
+        """Let sequences join the batch. rows: as many for each prompt, prompt by prompt. Raises ModelError.
+
+        If a prompt cannot be read, the batch is as before, with the last step's tokens read.
+        """
+        self.read_chosen()
         cache, lengths, logits = self.model.prefill(prompts)
         samples = len(rows) // len(prompts)
         if samples > 1:
@@ -161,10 +164,11 @@ class Decoder:
             if not row.sampling.max_tokens:
                 row.end("length")
         if self.rows:
+            lengths, logits = torch.cat([self.lengths, lengths]), torch.cat([self.logits, logits])
             self.cache.append(cache)
-            self.lengths, self.logits = torch.cat([self.lengths, lengths]), torch.cat([self.logits, logits])
         else:
-            self.cache, self.lengths, self.logits = cache, lengths, logits
+            self.cache = cache
+        self.lengths, self.logits = lengths, logits
         self.rows += rows
 
     @property
@@ -181,7 +185,7 @@ class Decoder:
 
     def step(self) -> list[Choice]:
         """Sample a token of each sequence that has not ended."""
-        self._read_chosen()
+        self.read_chosen()
         if not self.rows:
             return []
         self._chosen = self._choose()
@@ -192,8 +196,11 @@ class Decoder:
         self._outputs = {place: tokens for place, (_, tokens) in outputs.items()}
         return choices
 
-    def _read_chosen(self) -> None:
-        """Read the tokens of the last step into the cache, without the sequences that have ended."""
+    def read_chosen(self) -> None:
+        """Read the tokens of the last step into the cache, without the sequences that have ended.
+
+        After an error the batch is not usable: these tokens are missing.
+        """
         chosen, outputs = self._chosen, self._outputs
         self._chosen, self._outputs = None, {}
         if chosen is None:

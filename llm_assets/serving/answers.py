@@ -8,12 +8,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from llm_assets.dialogue.messages import ARGUMENTS
-from llm_assets.model.chat import Call
 from llm_assets.model.encoding import Encoding
 from llm_assets.model.tool_calls import ToolCall
 
-from .jobs import Ended, Piece, ScoredToken
+from .jobs import ClientCall, Ended, Piece, ScoredToken
 
 
 def usage(ended: Ended) -> dict[str, int]:
@@ -35,7 +33,7 @@ def token_text(encoding: Encoding, token: int) -> str:
 
 
 def merged(pieces: Iterable[Piece], choices: int) -> list[Piece]:
-    """The pieces of each choice as one; calls are left out (`server_calls`, `client_call`)."""
+    """The pieces of each choice as one, without the calls that the server made."""
     whole = [Piece(choice) for choice in range(choices)]
     for piece in pieces:
         of_choice = whole[piece.choice]
@@ -46,9 +44,9 @@ def merged(pieces: Iterable[Piece], choices: int) -> list[Piece]:
     return whole
 
 
-def tool_call(call: Call) -> dict[str, Any]:
+def tool_call(call: ClientCall) -> dict[str, Any]:
     """A call that the client is to make."""
-    arguments = json.dumps({ARGUMENTS[call.tool]: call.text}, ensure_ascii=False)
+    arguments = json.dumps({call.argument: call.text}, ensure_ascii=False)
     function = {"name": call.tool, "arguments": arguments}
     return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
 
@@ -156,16 +154,21 @@ class CompletionFormat:
 
     def _log_probabilities(self, piece: Piece) -> dict[str, Any]:
         """In the completions format. The chosen token is among the alternatives even if it is not one of the best."""
-        texts, offsets, tops = [], [], []
+        texts: list[str] = []
+        offsets: list[int] = []
+        tops: list[dict[str, float] | None] = []
         for scored in piece.tokens:
             text = token_text(self.encoding, scored.token)
             texts.append(text)
             offsets.append(self.offsets.get(piece.choice, 0))
             self.offsets[piece.choice] = offsets[-1] + len(text)
-            values = {token_text(self.encoding, token): value for token, value in reversed(scored.alternatives)}
-            if scored.log_probability is not None:
-                values.setdefault(text, scored.log_probability)
-            tops.append(dict(reversed(values.items())) if scored.log_probability is not None else None)
+            if scored.log_probability is None:
+                tops.append(None)
+                continue
+            values: dict[str, float] = {}
+            for token, value in [*scored.alternatives, (scored.token, scored.log_probability)]:
+                values.setdefault(token_text(self.encoding, token), value)  # of tokens of one text, the most probable
+            tops.append(values)
         scores = [scored.log_probability for scored in piece.tokens]
         return {"tokens": texts, "token_logprobs": scores, "top_logprobs": tops, "text_offset": offsets}
 

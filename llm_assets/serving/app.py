@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from llm_assets import __version__
@@ -45,14 +45,14 @@ NO_EMBEDDINGS = (
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes need. tools: by name, those that the server can run. key: see `RequestChecks`."""
+    """What the routes need. tools: by name, those that the server can run. key, host: see `RequestChecks`."""
 
     worker: Worker
     checkpoints: Checkpoints
     tools: ServerTools = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     key: str = ""
-    local: bool = True
+    host: str = "127.0.0.1"
 
 
 def create_app(service: Service) -> FastAPI:
@@ -70,7 +70,7 @@ def create_app(service: Service) -> FastAPI:
     _add_error_handlers(app)
     _add_completions(app, service)
     _add_models(app, service)
-    app.add_middleware(RequestChecks, limits=service.limits, key=service.key, local=service.local)
+    app.add_middleware(RequestChecks, limits=service.limits, key=service.key, host=service.host)
     return app
 
 
@@ -97,7 +97,7 @@ def _add_completions(app: FastAPI, service: Service) -> None:
     @app.post("/v1/embeddings", status_code=501)
     async def embeddings() -> Response:
         """Refused: no checkpoint is an embedding model."""
-        raise ApiError(501, NO_EMBEDDINGS, "unsupported")
+        raise ApiError(501, NO_EMBEDDINGS, "unsupported", is_permanent=True)
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
@@ -110,8 +110,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models/{name:path}", response_model=ModelBody)
     async def model(name: str) -> dict[str, Any]:
         """One checkpoint, by any of its names."""
-        found_name, folder = await asyncio.to_thread(service.checkpoints.find, name)
-        return _model(Listed(found_name, int((folder / "shape.json").stat().st_mtime)))
+        return _model(await asyncio.to_thread(service.checkpoints.describe, name))
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -148,7 +147,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 
 def _error(error: ApiError) -> Response:
-    # A surrogate in a message, as in a path of a request, is no UTF-8.
+    # A message may have a surrogate, as in a path of a request, which is not UTF-8 unless it is escaped.
     content = json.dumps(error.body())
     return Response(content, error.status, error.headers(), "application/json")
 
@@ -212,13 +211,17 @@ class Exchange:
             while not isinstance(event := await self._next(), Ended):
                 assert isinstance(event, Piece)
                 pieces.append(event)
-            content = await asyncio.to_thread(answer_format.whole, pieces, self.job.choices, event)
-            return JSONResponse(content)
+            content = await asyncio.to_thread(self._whole, answer_format, pieces, event)
+            return Response(content, media_type="application/json")
         except BaseException:
             self.job.cancel()
             raise
         finally:
             watch.cancel()
+
+    def _whole(self, answer_format: Format, pieces: list[Piece], ended: Ended) -> bytes:
+        """The body of the whole answer: with log-probabilities it is too large for the event loop's thread."""
+        return _json(answer_format.whole(pieces, self.job.choices, ended)).encode()
 
     async def _cancel_with(self, request: Request) -> None:
         """Cancel the job if the client goes away."""
@@ -253,4 +256,9 @@ class Exchange:
 
 
 def _event(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+    return f"data: {_json(value)}\n\n"
+
+
+def _json(value: dict[str, Any]) -> str:
+    """JSON in ASCII: some readers of event streams end a line at U+2028, U+2029 and U+0085."""
+    return json.dumps(value, allow_nan=False)

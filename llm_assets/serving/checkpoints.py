@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -53,11 +54,17 @@ class Checkpoints:
 
     folders: by name, those that whoever started the server named. A request names no paths: other names are looked up
     in the workspace's store. default: name of the one that a request without a name gets; without it, the last model
-    that the recipe trains.
+    that the recipe trains. names: others that were named, which are listed as well.
     """
 
-    def __init__(self, workspace: Workspace | None, folders: dict[str, Path], default: str | None = None):
-        self.workspace, self.folders = workspace, folders
+    def __init__(
+        self,
+        workspace: Workspace | None,
+        folders: dict[str, Path],
+        default: str | None = None,
+        names: tuple[str, ...] = (),
+    ):
+        self.workspace, self.folders, self.names = workspace, folders, names
         if default is None and workspace is not None:
             default = MODELS[released_model(workspace.graph.stages)]
         self.default = default or next(iter(folders))
@@ -94,15 +101,18 @@ class Checkpoints:
             return folder
 
     def all(self) -> list[Listed]:
-        """The folders, and the checkpoints of the recipe that are built."""
-        listed = [Listed(name, _modified(folder)) for name, folder in self.folders.items()]
-        for asset in MODELS.values() if self.workspace is not None else ():
-            try:
-                name, folder = self.find(asset)
-            except ApiError:
-                continue
-            listed.append(Listed(name, _modified(folder)))
-        return listed
+        """The default one, those that were named, and those of the recipe that are built; each once."""
+        listed: dict[Path, Listed] = {}
+        assets = MODELS.values() if self.workspace is not None else ()
+        for name in (self.default, *self.names, *self.folders, *assets):
+            with contextlib.suppress(ApiError):  # it is not built, or is the path of one of the folders
+                listed.setdefault(self.find(name)[1], self.describe(name))
+        return list(listed.values())
+
+    def describe(self, name: str) -> Listed:
+        """The entry of one checkpoint. Raises ApiError (404)."""
+        name, folder = self.find(name)
+        return Listed(name, _modified(folder))
 
 
 def _modified(folder: Path) -> int:

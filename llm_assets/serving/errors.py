@@ -11,7 +11,8 @@ class ApiError(Exception):
     """An answer that is an error.
 
     status: of HTTP. code: OpenAI's short name of the problem. param: the field that is wrong. retry_after: seconds
-    after which the same request may succeed.
+    after which the same request may succeed. is_permanent: repeating the request is useless; openai's client repeats
+    it after any 5xx unless a header says otherwise.
     """
 
     def __init__(
@@ -21,9 +22,11 @@ class ApiError(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after: int | None = None,
+        is_permanent: bool = False,
     ):
         super().__init__(message)
-        self.status, self.message, self.code, self.param, self.retry_after = status, message, code, param, retry_after
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.retry_after, self.is_permanent = retry_after, is_permanent
 
     @property
     def kind(self) -> str:
@@ -36,7 +39,8 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
     def headers(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return {**headers, "x-should-retry": "false"} if self.is_permanent else headers
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
-from llm_assets.model.chat import CALL_ENDS, CALL_STARTS, Call
+from llm_assets.model.chat import CALL_ENDS, CALL_STARTS
 from llm_assets.model.choosing import uniform_draws
 from llm_assets.model.decoding import Choice, Row, call_or_end, room_for_output, tool_turn
 from llm_assets.model.tool_calls import PendingCall, ToolCall, Tools
 
-from .jobs import Job, Piece, Prompt, ScoredToken
+from .errors import ApiError
+from .jobs import ClientCall, Job, Piece, Prompt, ScoredToken
 from .pool import LoadedModel
 from .text import GrowingText
 
@@ -32,7 +35,7 @@ class Generation:
         self.row = Row(sequence, sampling, draws)
         self.text = GrowingText(model.encoding, prompt.stops)
         self.is_calling = False  # waits for a tool
-        self._open_call: list[int] | None = None
+        self._open_call: list[ScoredToken] | None = None
         self._text_begins = prompt.in_turn
 
     def tokens(self) -> list[int]:
@@ -45,38 +48,41 @@ class Generation:
         if not prompt.echo:
             return None
         tokens = list(prompt.tokens)
-        shown = tokens[prompt.first :]
+        shown = tokens[prompt.first_shown :]
         text = encoding.decode([token for token in shown if token in encoding.text_ids])
         if not prompt.scored:
             return Piece(self.choice, text)
         scored = [ScoredToken(tokens[0], None)]
         if len(tokens) > 1:
             likelihoods = self.model.engine.token_likelihoods(tokens, prompt.sampling.alternatives)
+            check_scores([likelihood.log_probability for likelihood in likelihoods])
             scored += [
                 ScoredToken(token, *likelihood) for token, likelihood in zip(tokens[1:], likelihoods, strict=True)
             ]
-        return Piece(self.choice, text, scored[prompt.first :])
+        return Piece(self.choice, text, scored[prompt.first_shown :])
 
     def take(self, choice: Choice) -> Piece:
-        """What a sampled token adds to the answer. A stop text ends the row."""
+        """What a sampled token adds to the answer. A stop text ends the row. Raises ApiError for a score of NaN."""
+        check_scores([choice.log_probability])
         piece = Piece(self.choice)
-        if self.prompt.scored and choice.token in self.model.encoding.text_ids:
-            piece.tokens.append(ScoredToken(choice.token, choice.log_probability, choice.alternatives))
-        offers_tools = self.prompt.tools is not None
-        if offers_tools and choice.token in self.starts:
+        scored = ScoredToken(choice.token, choice.log_probability, choice.alternatives)
+        if self.prompt.tools is not None and choice.token in self.starts:
             self._open_call = []
         elif choice.token in self.model.encoding.text_ids:
             if self._open_call is not None:
-                self._open_call.append(choice.token)
+                self._open_call.append(scored)
             else:
-                piece.text = self._push(choice.token)
+                self._show(scored, piece)
         if self.text.is_stopped and not self.row.ended:
             self.row.end("stop")
         return piece
 
-    def _push(self, token: int) -> str:
+    def _show(self, scored: ScoredToken, piece: Piece) -> None:
+        """Put a token into the text, with its score if scores are wanted."""
         begins, self._text_begins = self._text_begins, False
-        return self.text.push(token, without_space=begins)
+        piece.text += self.text.push(scored.token, without_space=begins)
+        if self.prompt.scored:
+            piece.tokens.append(scored)
 
     def closed_call(self) -> tuple[str, str] | None:
         """The call that the row's last token closes, if the model was offered tools."""
@@ -90,16 +96,22 @@ class Generation:
         closes = completion.stop is None and bool(completion.tokens) and completion.tokens[-1] in self.ends
         return self.prompt.tools is not None and closes and completion.finish == "stop" and not self.text.is_stopped
 
+    def can_continue(self) -> bool:
+        """Whether the row may sample another token after its last one, which a call's end was."""
+        return self.row.step < self.row.sampling.max_tokens and len(self.tokens()) <= self.model.shape.context
+
     def next_call(self, call: tuple[str, str]) -> PendingCall | str:
         """The call that the server is to make, or why the choice ends instead."""
         assert self.prompt.tools is not None
+        if not self.can_continue():
+            return "length"
         return call_or_end(self.row.completion, call, self.prompt.tools, self._room())
 
     def _room(self) -> int:
         return room_for_output(self.model.shape.context, len(self.tokens()) - 1)
 
     def answer(self, call: ToolCall) -> Piece:
-        """Put a call's result into the sequence, which `continued_row` continues."""
+        """Put a call's result into the sequence, which `continue_row` continues."""
         tools: Tools = self.prompt.tools  # type: ignore[assignment]
         tokens = tool_turn(self.model.encoding, call.result, min(tools.result_tokens, self._room()))
         self.row.completion.add_output(call, tokens)
@@ -107,15 +119,29 @@ class Generation:
         self._open_call = None
         return Piece(self.choice, server_call=call)
 
-    def continued_row(self) -> Row:
-        """A row that goes on where this one ended."""
+    def continue_row(self) -> None:
+        """Go on where the row ended, in a new one."""
         self.row, self.is_calling = replace(self.row, ended=False), False
-        return self.row
 
-    def finish(self, reason: str, client_call: Call | None = None) -> Piece:
-        """The last piece. The text of a call that was never closed is part of the answer, as in `to_messages`."""
-        text = ""
+    def finish(self, reason: str, client_call: ClientCall | None = None) -> Piece:
+        """The last piece. The text of a call that was never made is part of the answer, as in `to_messages`."""
+        piece = Piece(self.choice, client_call=client_call)
         if client_call is None:
-            text = "".join(self._push(token) for token in self._open_call or [])
-        text += self.text.finish()
-        return Piece(self.choice, text, client_call=client_call, finish=FINISHES.get(reason, reason))
+            for scored in self._open_call or []:
+                if not self.text.is_stopped:
+                    self._show(scored, piece)
+        piece.text += self.text.finish()
+        is_stopped = self.text.is_stopped and client_call is None  # maybe by the last token that was allowed
+        piece.finish = "stop" if is_stopped else FINISHES.get(reason, reason)
+        return piece
+
+
+def check_scores(scores: Sequence[float]) -> None:
+    """Raise ApiError if a log-probability is not a finite number, which JSON could not hold either."""
+    if not all(map(math.isfinite, scores)):
+        raise diverged()
+
+
+def diverged() -> ApiError:
+    message = "the model's logits are not finite numbers: its training has diverged; use another checkpoint"
+    return ApiError(500, message, "model_diverged", "model", is_permanent=True)

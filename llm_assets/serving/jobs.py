@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llm_assets.model.chat import Call
 from llm_assets.model.sampling import Sampling
 from llm_assets.model.tool_calls import ToolCall, Tools
 
@@ -26,6 +25,15 @@ class ScoredToken:
     alternatives: tuple[tuple[int, float], ...] = ()
 
 
+@dataclass(frozen=True)
+class ClientCall:
+    """A call that the client is to make. argument: the name of the one that holds the text."""
+
+    tool: str
+    argument: str
+    text: str
+
+
 @dataclass
 class Piece:
     """Some of one choice.
@@ -38,7 +46,7 @@ class Piece:
     text: str = ""
     tokens: list[ScoredToken] = field(default_factory=list)
     server_call: ToolCall | None = None
-    client_call: Call | None = None
+    client_call: ClientCall | None = None
     finish: str | None = None
 
 
@@ -65,9 +73,10 @@ class Prompt:
     """A choice to be sampled.
 
     tokens: of the prompt. is_copy: the choice before this one has the same prompt. number: of the random stream. echo:
-    give the prompt back. first: its first token that is shown; BOS that the server added is not. in_turn: the answer is
-    an assistant's turn, and its first space the protocol's. scored: log-probabilities are wanted. tools: those that the
-    server runs; None if the model was offered none. client_tools: names of those that the client runs.
+    give the prompt back. first_shown: its first token that is shown; BOS that the server added is not. in_turn: the
+    answer is an assistant's turn, and its first space the protocol's. scored: log-probabilities are wanted. tools:
+    those that the server runs; None if the model was offered none. client_tools: those that the client runs, with the
+    name of the argument of each.
     """
 
     tokens: Sequence[int]
@@ -75,12 +84,12 @@ class Prompt:
     number: int = 0
     is_copy: bool = False
     echo: bool = False
-    first: int = 0
+    first_shown: int = 0
     in_turn: bool = False
     stops: tuple[str, ...] = ()
     scored: bool = False
     tools: Tools | None = None
-    client_tools: frozenset[str] = frozenset()
+    client_tools: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 from llm_assets.model.assistant import is_chat_model
 from llm_assets.model.checkpoint import WEIGHTS, load_checkpoint
 from llm_assets.model.decoding import CallReader, Decoder
+from llm_assets.model.devices import CPU_SEQUENCES, fitting_sequences
 from llm_assets.model.encoding import Encoding, TokenizerError
 from llm_assets.model.shape import ModelError, ModelShape
 
-from .errors import ApiError
+from .errors import ApiError, invalid
+
+CPU_SHARE = 0.5  # of a machine's memory that the sequences of one model may take on a CPU
 
 
 @dataclass
@@ -21,7 +25,8 @@ class LoadedModel:
     """A model in memory, and the batch of the requests that it is answering.
 
     size: bytes of its weights. version: of the file that they were read from. generations: those in the batch or
-    waiting for a tool, by number of their sequence.
+    waiting for a tool, by number of their sequence. capacity: sequences of the whole context that fit into memory,
+    measured whenever the batch is empty.
     """
 
     folder: Path
@@ -32,17 +37,27 @@ class LoadedModel:
     decoder: Decoder
     calls: CallReader
     generations: dict[int, Any] = field(default_factory=dict)
+    capacity: int = 0
 
     def reset(self) -> None:
         """Begin with an empty batch."""
         self.decoder = Decoder(self.engine.cached, self.encoding)
 
     def has_room(self, choices: int) -> bool:
-        """Whether so many more sequences fit into a GPU's memory. An empty batch takes them in any case."""
-        if not self.generations or not self.engine.on_gpu:
+        """Whether so many more sequences fit into memory. An empty batch takes them in any case.
+
+        Sequences are counted, since those that have just joined have not taken their memory yet.
+        """
+        if not self.generations:
+            self.capacity = self._measured()
             return True
-        longest = [[0] * self.shape.context]
-        return choices <= self.engine.fitting_batch(longest, 0)  # in the memory that is free now
+        return len(self.generations) + choices <= self.capacity
+
+    def _measured(self) -> int:
+        if self.engine.on_gpu:
+            return int(self.engine.fitting_batch([[0] * self.shape.context], 0))  # in the memory that is free now
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return min(CPU_SEQUENCES, fitting_sequences(self.shape, self.shape.context, int(CPU_SHARE * physical)))
 
     @property
     def encoding(self) -> Encoding:
@@ -63,7 +78,7 @@ class ModelPool:
     def get(self, folder: Path) -> LoadedModel | None:
         """The model of a checkpoint folder; None as long as models that are in use leave no memory for it.
 
-        Raises ApiError: 404 if the folder holds no language model, 503 if it is larger than the memory.
+        Raises ApiError: 404 if the folder holds no language model, 400 if it is larger than the memory.
         """
         version = _version(folder)
         loaded = self.models.get(folder)
@@ -74,9 +89,9 @@ class ModelPool:
             del self.models[folder]
         size = version[1]
         if size > self.memory:
-            raise ApiError(
-                503,
+            raise invalid(
                 f"the model has {size:,} bytes of weights, and the server loads at most {self.memory:,} (--memory)",
+                "model",
                 "model_too_large",
             )
         for other in list(self.models.values()):

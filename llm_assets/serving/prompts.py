@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from llm_assets.dialogue.conversation_files import to_messages
+from llm_assets.dialogue.messages import ARGUMENTS
 from llm_assets.model.assistant import system_message
-from llm_assets.model.chat import TOOLS, ConversationError, prompt
+from llm_assets.model.chat import TOOLS, ConversationError, Message, prompt
 from llm_assets.model.encoding import BOS, ENDS_TURN, Encoding
 from llm_assets.model.huggingface import generation_config
 from llm_assets.model.sampling import Sampling
@@ -19,10 +20,14 @@ from .errors import ApiError, invalid
 from .jobs import Prompt
 from .limits import Limits
 from .pool import LoadedModel
-from .protocol import ChatRequest, CompletionRequest, FunctionTool, GenerationRequest, NamedTool
+from .protocol import ChatRequest, CompletionRequest, Function, FunctionTool, GenerationRequest, NamedTool
 
 DEFAULT_COMPLETION = 16  # tokens, as OpenAI's
 NORMALISED = 4  # times that Unicode normalisation may shorten a text, generously
+# Characters of a text, at most: tiktoken panics at a million of spaces, the limit of its regular expressions' stack.
+LONGEST_TEXT = 500_000
+SMALLEST_TEMPERATURE = 1e-5  # logits divided by less than this overflow; the most probable token is as good as certain
+MOST_SCORES = 1 << 20  # log-probabilities in one answer; with its names and bytes, each takes about 200 bytes
 ServerTools = Mapping[str, Callable[[str], str]]
 
 
@@ -30,13 +35,25 @@ def sampling_of(request: GenerationRequest, limits: Limits, max_tokens: int | No
     """How a request is sampled; temperature and top_p are 1 by default, as in OpenAI's API. Raises ApiError."""
     if max_tokens is not None and max_tokens > limits.max_tokens:
         raise invalid(f"max_tokens is {max_tokens}; the server samples at most {limits.max_tokens}", "max_tokens")
+    temperature = 1.0 if request.temperature is None else request.temperature
     return Sampling(
         max_tokens=limits.max_tokens if max_tokens is None else max_tokens,
-        temperature=1.0 if request.temperature is None else request.temperature,
-        top_k=request.top_k or 0,
+        temperature=0.0 if temperature < SMALLEST_TEMPERATURE else temperature,
+        top_k=max(request.top_k or 0, 0),
         top_p=1.0 if request.top_p is None else max(request.top_p, 1e-9),  # 0 takes the most probable token
         seed=secrets.randbits(63) if request.seed is None else request.seed % (1 << 63),
     )
+
+
+def check_score_count(choices: int, sampling: Sampling, alternatives: int | None) -> None:
+    """Refuse more log-probabilities in one answer than fit into memory. alternatives: None for no scores."""
+    scores = 0 if alternatives is None else choices * sampling.max_tokens * (alternatives + 1)
+    if scores > MOST_SCORES:
+        raise invalid(
+            f"{choices} choices of {sampling.max_tokens} tokens with {alternatives} alternatives each would have "
+            f"{scores:,} log-probabilities, and {MOST_SCORES:,} are allowed; set max_tokens",
+            "max_tokens",
+        )
 
 
 def copies(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
@@ -49,8 +66,11 @@ def copies(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 
 def check_length(model: LoadedModel, texts: Iterator[str] | Sequence[str]) -> None:
-    """Refuse texts that cannot fit, before they are tokenised. Raises ApiError."""
-    encoding = model.encoding
+    """Refuse texts that cannot fit or be tokenised, before they are tokenised. Raises ApiError."""
+    encoding, texts = model.encoding, list(texts)
+    characters = sum(map(len, texts))
+    if characters > LONGEST_TEXT:
+        raise too_long(f"a text of {characters:,} characters, more than {LONGEST_TEXT:,},", model)
     longest = int(encoding.token_bytes.max()) * (1 if encoding.normaliser is None else NORMALISED)
     size = sum(len(text.encode()) for text in texts)
     if size > longest * model.shape.context:
@@ -81,6 +101,7 @@ def chat_prompts(request: ChatRequest, tools: ServerTools, limits: Limits) -> Ca
     sampling = sampling_of(request, limits, max_tokens)
     if request.top_logprobs and not request.logprobs:
         raise invalid("top_logprobs needs logprobs to be true", "top_logprobs")
+    check_score_count(request.n or 1, sampling, (request.top_logprobs or 0) if request.logprobs else None)
     offered = offered_tools(request, tools)
 
     def prepare(model: LoadedModel) -> list[Prompt]:
@@ -89,34 +110,35 @@ def chat_prompts(request: ChatRequest, tools: ServerTools, limits: Limits) -> Ca
         special = model.encoding.special
         tokens = chat_tokens(request, sorted(offered), model)
         opening = opening_tool(request, offered)
-        with_ends = replace(
+        # After a call that nobody can make the model would invent the result.
+        not_offered = [special[f"<|{name}_start|>"] for name in TOOLS if name not in offered]
+        of_turn = replace(
             sampling,
-            stop=(special[BOS], special[ENDS_TURN]),
+            stop=(special[BOS], special[ENDS_TURN], *not_offered),
             opening=None if opening is None else special[f"<|{opening}_start|>"],
             alternatives=request.top_logprobs or 0,
         )
-        server_tools = {name: tools[name] for name, runs_here in offered.items() if runs_here}
+        server_tools = {name: tools[name] for name, argument in offered.items() if argument is None}
         whole = Prompt(
             tokens,
-            with_ends,
+            of_turn,
             in_turn=True,
             stops=request.stops(),
             scored=bool(request.logprobs),
             tools=Tools(server_tools, limits.calls, limits.result_tokens) if offered else None,
-            client_tools=frozenset(name for name, runs_here in offered.items() if not runs_here),
+            client_tools={name: argument for name, argument in offered.items() if argument is not None},
         )
         return copies([whole], request.n or 1)
 
     return prepare
 
 
-def offered_tools(request: ChatRequest, tools: ServerTools) -> dict[str, bool]:
-    """The tools that the model may call, and whether the server runs them. Raises ApiError."""
+def offered_tools(request: ChatRequest, tools: ServerTools) -> dict[str, str | None]:
+    """The tools that the model may call; for one that the client runs, the name of its argument. Raises ApiError."""
     if request.tool_choice == "none":
         return {}
-    offered: dict[str, bool] = {}
+    offered: dict[str, str | None] = {}
     for place, tool in enumerate(request.tools or []):
-        is_client = isinstance(tool, FunctionTool)
         name = tool.function.name if isinstance(tool, FunctionTool) else tool.type
         if name not in TOOLS:
             raise invalid(
@@ -125,13 +147,40 @@ def offered_tools(request: ChatRequest, tools: ServerTools) -> dict[str, bool]:
             )
         if name in offered:
             raise invalid(f"tool {name!r} is offered twice", "tools")
-        if not is_client and name not in tools:
+        if isinstance(tool, FunctionTool):
+            offered[name] = argument_name(tool.function, f"tools[{place}].function.parameters")
+        elif name in tools:
+            offered[name] = None
+        else:
             raise invalid(f"the server has no tool {name!r}: its index is not built", f"tools[{place}].type")
-        offered[name] = not is_client
     return offered
 
 
-def opening_tool(request: ChatRequest, offered: Mapping[str, bool]) -> str | None:
+def argument_name(function: Function, param: str) -> str:
+    """The name of a function's text: that of its only required parameter, or of its only text.
+
+    Without either it is that of the server's tool. Raises ApiError for a function that requires several parameters, or
+    one that is no text.
+    """
+    schema = function.parameters if isinstance(function.parameters, dict) else {}
+    properties = schema.get("properties")
+    properties = properties if isinstance(properties, dict) else {}
+    texts = [name for name, value in properties.items() if not isinstance(value, dict) or _holds_text(value)]
+    required = schema.get("required")
+    names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+    wrong = [name for name in names if name in properties and name not in texts]
+    if len(names) > 1 or wrong:
+        raise invalid(f"{function.name} is called with one text; the function requires {', '.join(names)[:200]}", param)
+    names = names or texts
+    return names[0] if len(names) == 1 else ARGUMENTS[function.name]
+
+
+def _holds_text(schema: Mapping[str, Any]) -> bool:
+    kind = schema.get("type", "string")
+    return kind == "string" or (isinstance(kind, list) and "string" in kind)
+
+
+def opening_tool(request: ChatRequest, offered: Mapping[str, str | None]) -> str | None:
     """The tool that the answer has to begin with, by `tool_choice`. Raises ApiError."""
     choice = request.tool_choice
     if isinstance(choice, NamedTool):
@@ -149,16 +198,37 @@ def chat_tokens(request: ChatRequest, tools: Sequence[str], model: LoadedModel) 
     """The tokens of a conversation up to the assistant's next text. Raises ApiError."""
     items = [message.model_dump(exclude_none=True) for message in request.messages]
     try:
-        messages = to_messages({"messages": items})
+        messages = protocol_turns(to_messages({"messages": items}))
         texts = (text for message in messages for text in (message.content, message.call.text if message.call else ""))
         check_length(model, texts)
         instructions = messages.pop(0).content if messages and messages[0].role == "system" else ""
         system = system_message(tools, instructions)
-        tokens = prompt(model.encoding, [*([system] if system else []), *messages])
+        tokens = prompt(model.encoding, [*([system] if system else []), *messages], strict=False)
     except ConversationError as error:
         raise invalid(str(error), "messages") from error
     check_fits(model, tokens)
     return tokens
+
+
+def protocol_turns(messages: Sequence[Message]) -> list[Message]:
+    """A history in the order of the protocol: the system messages as one in front, then turns that alternate.
+
+    Clients send what the protocol does not have. Empty messages of the assistant are left out. Neighbours of one role,
+    the assistant's up to its call, are joined by a line break.
+    """
+    instructions = [message.content for message in messages if message.role == "system" and message.content.strip()]
+    turns = [Message("system", "\n".join(instructions))] if instructions else []
+    for message in messages:
+        is_text = message.call is None
+        if message.role == "system" and is_text:
+            continue
+        if message.role == "assistant" and is_text and not message.content.strip():
+            continue
+        last = turns[-1] if turns else None
+        if last and last.call is None and last.role == message.role and message.role in ("user", "assistant"):
+            message = replace(message, content="\n".join(filter(None, [turns.pop().content, message.content])))
+        turns.append(message)
+    return turns
 
 
 # Completions
@@ -168,24 +238,25 @@ def completion_prompts(request: CompletionRequest, limits: Limits) -> Callable[[
     """The choices of a completion request, made once the model is loaded. Raises ApiError."""
     max_tokens = DEFAULT_COMPLETION if request.max_tokens is None else request.max_tokens
     sampling = sampling_of(request, limits, max_tokens)
+    check_score_count(len(prompt_items(request.prompt)) * (request.n or 1), sampling, request.logprobs)
     if request.echo and request.stream:
         raise invalid("echo cannot be streamed", "echo")
 
     def prepare(model: LoadedModel) -> list[Prompt]:
         ends = generation_config(model.encoding, model.is_chat)["eos_token_id"]
-        with_ends = replace(
+        with_stop = replace(
             sampling, stop=tuple(ends) if isinstance(ends, list) else (ends,), alternatives=request.logprobs or 0
         )
         prompts = []
         for place, item in enumerate(prompt_items(request.prompt)):
-            tokens, first = document_tokens(item, place, model)
+            tokens, added = document_tokens(item, place, model)
             check_fits(model, tokens, room=min(1, sampling.max_tokens))
             prompts.append(
                 Prompt(
                     tokens,
-                    with_ends,
+                    with_stop,
                     echo=bool(request.echo),
-                    first=first,
+                    first_shown=added,
                     stops=request.stops(),
                     scored=request.logprobs is not None,
                 )
@@ -207,18 +278,18 @@ def prompt_items(value: Any) -> list[str | list[int]]:
 def document_tokens(item: str | list[int], place: int, model: LoadedModel) -> tuple[list[int], int]:
     """The tokens of a prompt, which begins a document, and the number of those that the server added (BOS or none).
 
-    Of special tokens, ids may only have BOS in the first place. Raises ApiError.
+    The only special id allowed is BOS, in first place. Raises ApiError.
     """
     encoding: Encoding = model.encoding
     if isinstance(item, str):
         check_length(model, [item])
         return encoding.document(item), 1
     check_fits(model, item)
-    first = 0 if item[0] == encoding.bos else 1
-    wrong = [token for token in item[1 - first :] if token not in encoding.text_ids]
+    added = 0 if item[0] == encoding.bos else 1
+    wrong = [token for token in item[1 - added :] if token not in encoding.text_ids]
     if wrong:
         raise invalid(
             f"prompt {place} has the id {wrong[0]}, which is not text: a special token or outside the vocabulary",
             "prompt",
         )
-    return ([encoding.bos] if first else []) + list(item), first
+    return [encoding.bos] * added + list(item), added

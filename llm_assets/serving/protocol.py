@@ -2,18 +2,25 @@
 
 A field that OpenAI does not have is an error, as there. Fields that OpenAI has and that would change the answer, such
 as penalties, are errors unless they have their neutral value. Fields without an effect on the answer are ignored.
+
+Lists stop at their first error, and objects have few fields: a body of a megabyte could have a million errors, each of
+which pydantic holds in memory.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_CHOICES = 128  # n of OpenAI's API
 MOST_STOPS = 16  # OpenAI allows 4; lm-evaluation-harness sends more
 MOST_ALTERNATIVES = 20
 LARGEST_SEED = (1 << 63) - 1
+MOST_FIELDS = 100  # of an object; OpenAI's requests have about 40
+MOST_PARTS = 1024  # of a message's content
+MOST_PROMPTS = 1024
+MOST_IDS = 1 << 18
 
 Neutral = Annotated[float | None, Field(ge=0, le=0, description="Only 0: penalties are not implemented.")]
 Ignored = Annotated[Any, Field(description="Accepted and ignored.")]
@@ -24,6 +31,13 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > MOST_FIELDS:
+            raise ValueError(f"{len(value):,} fields; an object may have {MOST_FIELDS}")
+        return value
+
 
 class StreamOptions(Strict):
     """include_usage: end the stream with a chunk of token counts."""
@@ -33,21 +47,21 @@ class StreamOptions(Strict):
 
 
 class GenerationRequest(Strict):
-    """What both kinds of completion have in common. `top_k` is not OpenAI's; 0 takes all tokens."""
+    """What both kinds of completion have in common. `top_k` is not OpenAI's; 0 and -1 take all tokens."""
 
     model: Annotated[str | None, Field(max_length=300)] = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None
-    top_k: Annotated[int | None, Field(ge=0, le=1 << 20)] = None
+    top_k: Annotated[int | None, Field(ge=-1, le=1 << 20)] = None
     max_tokens: Annotated[int | None, Field(ge=0, le=1 << 31)] = None
     n: Annotated[int | None, Field(ge=1, le=MOST_CHOICES)] = None
-    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS, fail_fast=True)] | None = None
     seed: Annotated[int | None, Field(ge=-LARGEST_SEED - 1, le=LARGEST_SEED)] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     presence_penalty: Neutral = None
     frequency_penalty: Neutral = None
-    logit_bias: Annotated[dict[str, float] | None, Field(max_length=0)] = None
+    logit_bias: Annotated[dict[str, Any] | None, Field(max_length=0)] = None
     user: Ignored = None
     metadata: Ignored = None
     store: Ignored = None
@@ -70,8 +84,8 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[dict[str, Any]] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    content: str | Annotated[list[dict[str, Any]], Field(max_length=MOST_PARTS, fail_fast=True)] | None = None
+    tool_calls: Annotated[list[dict[str, Any]] | None, Field(max_length=MOST_CHOICES, fail_fast=True)] = None
 
 
 class Function(Strict):
@@ -116,29 +130,31 @@ class ResponseFormat(Strict):
 class ChatRequest(GenerationRequest):
     """The body of ``POST /v1/chat/completions``."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=2048)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=2048, fail_fast=True)]
     max_completion_tokens: Annotated[int | None, Field(ge=0, le=1 << 31)] = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=MOST_ALTERNATIVES)] = None
-    tools: Annotated[list[FunctionTool | ServerTool] | None, Field(max_length=16)] = None
+    tools: Annotated[list[FunctionTool | ServerTool] | None, Field(max_length=16, fail_fast=True)] = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: Ignored = None
     response_format: ResponseFormat | None = None
+    modalities: Annotated[list[Literal["text"]] | None, Field(max_length=1, fail_fast=True)] = None
+    functions: None = None
+    function_call: Literal["none", "auto"] | None = None
+    prediction: None = None
+    audio: None = None
+    reasoning_effort: Ignored = None
+    verbosity: Ignored = None
 
 
-TokenIds = Annotated[list[int], Field(min_length=1)]
+TokenIds = Annotated[list[int], Field(min_length=1, max_length=MOST_IDS, fail_fast=True)]
+Prompts = Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)
 
 
 class CompletionRequest(GenerationRequest):
     """The body of ``POST /v1/completions``. Without a prompt, a document is written from its beginning."""
 
-    prompt: (
-        str
-        | Annotated[list[str], Field(min_length=1)]
-        | TokenIds
-        | Annotated[list[TokenIds], Field(min_length=1)]
-        | None
-    ) = None
+    prompt: str | Annotated[list[str], Prompts] | TokenIds | Annotated[list[TokenIds], Prompts] | None = None
     echo: bool | None = None
     logprobs: Annotated[int | None, Field(ge=0, le=MOST_ALTERNATIVES)] = None
     suffix: None = None

@@ -14,25 +14,31 @@ from .errors import ApiError
 from .limits import Limits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HOST = re.compile(r"(?:\[([^\[\]@]*)\]|([^\[\]:@]*))(?::\d*)?")  # of a URL: a name or an address, and a port
 OPEN_PATHS = ("/health",)  # without a key
-DRAINED = 64  # times the limit of a body that are read and dropped, so that its sender gets to read the answer
+DRAIN_FACTOR = 64  # times the limit of a body that are read and dropped, so that its sender gets to read the answer
 
-HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+class SlowReader(Exception):
+    """A client that reads too little of its answer, which would have to be kept in memory."""
+
+
 class RequestChecks:
-    """ASGI middleware. key: the bearer key; empty for none. local: whether only loopback names are served.
+    """ASGI middleware. key: the bearer key; empty for none. host: on which the server listens.
 
     A page of another website can make a browser send requests to this machine. Without CORS it reads no answer; it
-    cannot send JSON either, and a name that it has pointed at this machine (DNS rebinding) is refused.
+    cannot send JSON either, and a name that it has pointed at this machine (DNS rebinding) is refused. Where a key is
+    required the name may be any, such as that of a proxy: the page does not have the key.
     """
 
-    def __init__(self, app: Any, limits: Limits, key: str = "", local: bool = True):
-        self.app, self.limits, self.key, self.local = app, limits, key, local
+    def __init__(self, app: Any, limits: Limits, key: str = "", host: str = "127.0.0.1"):
+        self.app, self.limits, self.key, self.hosts = app, limits, key, (*LOOPBACK, host.lower())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,13 +56,22 @@ class RequestChecks:
             return
         if body is None:
             return  # the client has gone
-        await self.app(scope, _replay(body, receive), send)
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                await asyncio.wait_for(send(message), self.limits.send_seconds)
+            except TimeoutError:
+                raise SlowReader from None
+
+        with contextlib.suppress(SlowReader):  # the connection is closed
+            await self.app(scope, _replay(body, receive), send_in_time)
 
     def _check(self, scope: Message, headers: dict[str, str]) -> None:
-        host = headers.get("host", "").rsplit("@")[-1]
-        name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
-        if self.local and name not in LOOPBACK:
-            raise ApiError(403, f"the host {name!r} is not served; use 127.0.0.1 or localhost", "host_not_allowed")
+        host = headers.get("host", "").lower()
+        match = HOST.fullmatch(host)
+        if not self.key and (match is None or (match[1] or match[2]) not in self.hosts):
+            message = f"the host {host[:100]!r} is not served; use 127.0.0.1 or localhost"
+            raise ApiError(403, message, "host_not_allowed")
         if self.key and scope["path"] not in OPEN_PATHS:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             is_right = hmac.compare_digest(given.strip().encode(), self.key.encode())
@@ -80,7 +95,7 @@ class RequestChecks:
                 chunks.append(chunk)
             else:
                 chunks.clear()
-            if not message.get("more_body") or size > DRAINED * limit:
+            if not message.get("more_body") or size > DRAIN_FACTOR * limit:
                 break
         if size > limit:
             raise ApiError(413, f"the body is larger than {limit:,} bytes", "body_too_large")
@@ -90,14 +105,14 @@ class RequestChecks:
 
 
 def check_characters(body: bytes) -> None:
-    """Raise ApiError if a body has half of a surrogate pair, which JSON may escape and which is no text."""
-    if HALF_PAIR.search(body):
-        with contextlib.suppress(ValueError, RecursionError):  # what is no JSON is refused later
+    """Raise ApiError if a body has half of a surrogate pair, which JSON may escape and which is not text."""
+    if SURROGATE.search(body):
+        with contextlib.suppress(ValueError, RecursionError):  # what is not JSON is refused later
             value = json.loads(body)
             try:
                 json.dumps(value, ensure_ascii=False).encode()
             except UnicodeEncodeError:
-                raise ApiError(400, "the body has half of a surrogate pair, which is no character") from None
+                raise ApiError(400, "the body has half of a surrogate pair, which is not a character") from None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

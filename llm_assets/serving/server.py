@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "LLM_ASSETS_KEY"
 KEEP_ALIVE_SECONDS = 10
 GRACE_SECONDS = 5
+CONNECTIONS = 2000  # open at a time; further requests are refused with 503
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Address:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
-        if self.host == "localhost":
+        if self.host.lower() == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
@@ -81,11 +82,11 @@ def named_checkpoints(workspace: Workspace, words: tuple[str, ...]) -> Checkpoin
     from .checkpoints import find_checkpoint
 
     folders = named_folders(words)
-    first = Path(words[0]).expanduser() if words else None
-    default = None if first is None else first.resolve().name if (first / SHAPE).is_file() else words[0]
-    checkpoints = Checkpoints(workspace, folders, default)
-    for name in words or (checkpoints.default,):
-        if not (Path(name).expanduser() / SHAPE).is_file() and name not in folders:
+    paths = {word: Path(word).expanduser() for word in words}
+    names = tuple(path.resolve().name if (path / SHAPE).is_file() else word for word, path in paths.items())
+    checkpoints = Checkpoints(workspace, folders, names[0] if names else None, names)
+    for name in names or (checkpoints.default,):
+        if name not in folders:
             find_checkpoint(name, workspace)
     return checkpoints
 
@@ -116,7 +117,7 @@ def open_service(checkpoints: Checkpoints, tools: dict[str, Any], limits: Limits
     from .worker import Worker
 
     worker = Worker(ModelPool(limits.memory, pick_device("auto")), limits)
-    return Service(worker, checkpoints, tools, limits, address.key, address.is_local)
+    return Service(worker, checkpoints, tools, limits, address.key, address.host)
 
 
 def uvicorn_server(service: Service, address: Address) -> Any:
@@ -132,6 +133,7 @@ def uvicorn_server(service: Service, address: Address) -> Any:
         log_level="warning",
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
         date_header=False,

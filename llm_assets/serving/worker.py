@@ -14,18 +14,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from llm_assets.model.chat import Call
+from llm_assets.model.decoding import Choice
 from llm_assets.model.tool_calls import TOOL_THREADS, PendingCall
 
 from .errors import ApiError
-from .generation import Generation
-from .jobs import Ended, Event, Job, Piece, Started
+from .generation import Generation, diverged
+from .jobs import ClientCall, Ended, Event, Job, Piece, Started
 from .limits import Limits
 from .pool import LoadedModel, ModelPool
 
 IDLE_SECONDS = 0.05  # between two looks at deadlines and cancellations while nothing can be sampled
 RETRY_SECONDS = 2
+SHUTTING_DOWN = "the server is shutting down"
 LOG = logging.getLogger("llm_assets.serving")
 
 
@@ -40,16 +42,16 @@ class Worker:
         self._tools = ThreadPoolExecutor(TOOL_THREADS, "tools")
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._lock = threading.Lock()
-        self._accepted = self._sequences = 0
+        self._accepted = 0
         self._numbers = itertools.count()
-        self._stopping = False
+        self._end = ""  # why no more requests are accepted
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread; requests that are not answered yet fail."""
-        self._stopping = True
+        self._end = self._end or SHUTTING_DOWN
         self._inbox.put(None)
         self._thread.join()
         self._tools.shutdown(wait=False, cancel_futures=True)
@@ -69,32 +71,45 @@ class Worker:
         """
         if job.choices > self.limits.sequences:
             raise ApiError(400, f"{job.choices} choices in one request; the server makes {self.limits.sequences}")
-        if self._stopping or not self.is_alive:
-            raise ApiError(503, "the server is shutting down", "shutting_down", retry_after=RETRY_SECONDS)
         with self._lock:
+            if self._end or not self.is_alive:
+                raise self._end_error()
             if self._accepted >= self.limits.sequences + self.limits.queue:
                 message = f"{self._accepted} requests are being answered or waiting; try again later"
                 raise ApiError(429, message, "rate_limit_exceeded", retry_after=RETRY_SECONDS)
             self._accepted += 1
-        self._inbox.put(lambda: self._waiting.append(job))
+            self._inbox.put(lambda: self._waiting.append(job))
+
+    def _end_error(self) -> ApiError:
+        return ApiError(503, self._end or SHUTTING_DOWN, "shutting_down", retry_after=RETRY_SECONDS)
 
     # -- in the worker's thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stopping:
-            try:
-                self._receive()
-                self._expire()
-                self._admit()
-                for model in list(self.pool.models.values()):
-                    if not model.decoder.is_done:
-                        self._step(model)
-                    elif model.decoder.rows:  # the memory of keys and values of sequences that have ended
-                        model.reset()
-            except Exception:
-                LOG.exception("the worker failed; requests that it was answering fail")
-                self._fail_all(ApiError(500, "an internal error; the server's log has it", "internal_error"))
-        self._fail_all(ApiError(503, "the server is shutting down", "shutting_down", retry_after=RETRY_SECONDS))
+        try:
+            while not self._end:
+                try:
+                    self._turn()
+                except BaseException:  # a panic in a Rust library, such as tiktoken, is not an Exception
+                    LOG.exception("the worker failed; requests that it was answering fail")
+                    self._fail_all(ApiError(500, "an internal error; the server's log has it", "internal_error"))
+        except BaseException:
+            LOG.critical("the worker has ended: the server answers no more requests; start it again", exc_info=True)
+        finally:
+            with self._lock:  # a request is either refused by `submit`, or in the inbox by now
+                self._end = self._end or "the model's thread has ended; the server must be started again"
+            self._fail_all(self._end_error())
+
+    def _turn(self) -> None:
+        """Take in requests, and sample a token of each sequence of each model."""
+        self._receive()
+        self._expire()
+        self._admit()
+        for model in list(self.pool.models.values()):
+            if not model.decoder.is_done:
+                self._step(model)
+            elif model.decoder.rows:  # the memory of keys and values of sequences that have ended
+                model.reset()
 
     def _receive(self) -> None:
         """Take in what came; wait for something if there is nothing to sample."""
@@ -118,15 +133,15 @@ class Worker:
         now = time.monotonic()
         for job in [*self._waiting, *self._jobs]:
             if job.is_cancelled:
-                self._fail(job, ApiError(499, "the client has closed the connection"))
+                self._fail(job, client_gone())
             elif now > job.deadline:
                 message = f"the request took longer than {self.limits.seconds:g} seconds"
-                self._fail(job, ApiError(503, message, "timeout", retry_after=RETRY_SECONDS))
+                self._fail(job, ApiError(503, message, "timeout", is_permanent=True))
 
     def _admit(self) -> None:
         """Let waiting requests join, in their order, as far as there is room in the batch."""
         joining: dict[int, list[Generation]] = {}
-        while self._waiting and self._sequences + self._waiting[0].choices <= self.limits.sequences:
+        while self._waiting and self._sequences() + self._waiting[0].choices <= self.limits.sequences:
             job = self._waiting[0]
             try:
                 model = self.pool.get(job.folder)
@@ -134,12 +149,16 @@ class Worker:
                     break
                 self._waiting.popleft()
                 generations = self._prepare(job, model)
-            except Exception as error:
+            except BaseException as error:  # a panic of the tokenizer as well: only this request fails
                 self._fail(job, _as_api_error(error, "the request could not be prepared"))
                 continue
             joining.setdefault(id(model), []).extend(generations)
         for generations in joining.values():
             self._join(generations)
+
+    def _sequences(self) -> int:
+        """Choices that are being answered."""
+        return sum(map(len, self._jobs.values()))
 
     def _prepare(self, job: Job, model: LoadedModel) -> list[Generation]:
         """The choices of a job, which is answered from now on. Raises ApiError."""
@@ -150,11 +169,16 @@ class Worker:
             model.generations[generation.row.sequence] = generation
             generations.append(generation)
         job.open_choices = len(generations)
-        self._sequences += len(generations)
         job.prompt_tokens = sum(len(prompt.tokens) for prompt in prompts if not prompt.is_copy)
         self._deliver(job, Started(model))
+        piece: Piece | None = None
         for generation in generations:
-            piece = generation.echo()
+            if generation.prompt.is_copy:
+                piece = piece and replace(piece, choice=generation.choice)
+            elif job.is_cancelled:
+                raise client_gone()
+            else:
+                piece = generation.echo()
             if piece is not None:
                 self._deliver(job, piece)
         return generations
@@ -168,14 +192,36 @@ class Worker:
         if not sampled:
             return
         model = sampled[0].model
+        if not self._read_chosen(model):
+            return
         try:
             with model.engine.inference():
                 model.decoder.add(
                     [generation.tokens() for generation in sampled], [generation.row for generation in sampled]
                 )
-        except Exception as error:  # most often, too little memory for the prompts
+            are_finite = model.decoder.logits[-len(sampled) :].isfinite().all(-1).tolist()
+        except Exception as error:  # most often, too little memory for the prompts; the batch is as it was
             for job in {generation.job for generation in sampled}:
                 self._fail(job, _as_api_error(error, "the prompts could not be read"))
+            return
+        for generation, is_finite in zip(sampled, are_finite, strict=True):
+            if not is_finite and generation.job in self._jobs:
+                self._fail(generation.job, diverged())
+
+    def _read_chosen(self, model: LoadedModel) -> bool:
+        """Read the last step's tokens of the batch; if that fails, so does all that is in it."""
+        try:
+            with model.engine.inference():
+                model.decoder.read_chosen()
+        except Exception as error:
+            self._fail_batch(model, error)
+            return False
+        return True
+
+    def _fail_batch(self, model: LoadedModel, error: Exception) -> None:
+        for job in {generation.job for generation in model.generations.values()}:
+            self._fail(job, _as_api_error(error, "sampling failed"))
+        model.reset()
 
     def _step(self, model: LoadedModel) -> None:
         """Sample a token of each sequence of one model, and deliver what it adds."""
@@ -183,15 +229,12 @@ class Worker:
             with model.engine.inference():
                 choices = model.decoder.step()
         except Exception as error:
-            for job in {generation.job for generation in model.generations.values()}:
-                self._fail(job, _as_api_error(error, "sampling failed"))
-            model.reset()
+            self._fail_batch(model, error)
             return
         for choice in choices:
             generation = model.generations.get(choice.sequence)
             if generation is not None:
-                generation.job.completion_tokens += 1
-                self._deliver(generation.job, generation.take(choice))
+                self._take(generation, choice)
         again: list[Generation] = []
         for generation in list(model.generations.values()):
             if generation.row.ended and not generation.is_calling:
@@ -201,18 +244,29 @@ class Worker:
             if job.streams:
                 self._flush(job)
 
+    def _take(self, generation: Generation, choice: Choice) -> None:
+        generation.job.completion_tokens += 1
+        try:
+            self._deliver(generation.job, generation.take(choice))
+        except ApiError as error:
+            self._fail(generation.job, error)
+
     def _ended(self, generation: Generation, again: list[Generation]) -> None:
         """A sequence has ended: the choice is finished, or a call is to be made. again: what goes on at once."""
         call = generation.closed_call()
         if call is None:
-            if generation.ended_by_call():  # malformed: it is no call, and the model goes on
-                generation.continued_row()
+            if not generation.ended_by_call():
+                self._finish(generation, generation.row.completion.finish)
+            elif generation.can_continue():  # malformed: it is no call, and the model goes on
+                generation.continue_row()
                 again.append(generation)
             else:
-                self._finish(generation, generation.row.completion.finish)
+                self._finish(generation, "length")
             return
-        if call[0] in generation.prompt.client_tools:
-            self._finish(generation, "tool_calls", Call(*call))
+        name, text = call
+        argument = generation.prompt.client_tools.get(name)
+        if argument is not None:
+            self._finish(generation, "tool_calls", ClientCall(name, argument, text))
             return
         outcome = generation.next_call(call)
         if isinstance(outcome, str):
@@ -229,12 +283,12 @@ class Worker:
         def proceed() -> None:
             if generation.job in self._jobs:
                 self._deliver(generation.job, generation.answer(future.result()))
-                generation.continued_row()
+                generation.continue_row()
                 self._join([generation])
 
         future.add_done_callback(lambda _: self._inbox.put(proceed))
 
-    def _finish(self, generation: Generation, reason: str, client_call: Call | None = None) -> None:
+    def _finish(self, generation: Generation, reason: str, client_call: ClientCall | None = None) -> None:
         job = generation.job
         self._deliver(job, generation.finish(reason, client_call))
         self._remove(generation)
@@ -270,7 +324,7 @@ class Worker:
     def _release(self, job: Job) -> None:
         """Make room for other requests."""
         self._flush(job)
-        self._sequences -= len(self._jobs.pop(job, []))
+        self._jobs.pop(job, None)
         with self._lock:
             self._accepted -= 1
 
@@ -285,7 +339,11 @@ class Worker:
             model.reset()
 
 
-def _as_api_error(error: Exception, doing: str) -> ApiError:
+def client_gone() -> ApiError:
+    return ApiError(499, "the client has closed the connection")
+
+
+def _as_api_error(error: BaseException, doing: str) -> ApiError:
     """An error of the API as it is; any other one is logged, and is the server's fault."""
     if isinstance(error, ApiError):
         return error

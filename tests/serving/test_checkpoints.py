@@ -40,8 +40,23 @@ def test_a_checkpoint_is_found_by_any_of_its_names(workspace, tmp_path):
     for name in ("sft", "sft_checkpoint", "012345", None):
         assert checkpoints.find(name)[1] == stored
     assert checkpoints.find("own") == ("own", tmp_path / "own")
-    assert [model.name for model in checkpoints.all()] == ["own", "sft_checkpoint"]
     assert named_checkpoints(workspace, (str(tmp_path / "own"), "sft")).default == "own"
+
+
+def test_the_default_is_listed_first_and_each_checkpoint_once(workspace, tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "shape.json").write_text("{}")
+    for words, names in {
+        ("012345", str(folder)): ["012345", "own"],
+        (str(folder),): ["own", "sft_checkpoint"],
+        (str(folder), "sft"): ["own", "sft"],
+    }.items():
+        assert [model.name for model in named_checkpoints(workspace, words).all()] == names
+    checkpoints = named_checkpoints(workspace, (str(folder),))
+    (folder / "shape.json").unlink()
+    with pytest.raises(ApiError, match="deleted"):
+        checkpoints.describe("own")
 
 
 @pytest.mark.parametrize("name", ["rlhf", "01234", "../store/sft_checkpoint", "tokenizer", "", "x" * 300])

@@ -150,6 +150,7 @@ def test_models_are_listed_and_embeddings_refused_with_a_reason(server):
     assert [model["id"] for model in listed["data"]] == ["chat", "base"] and listed["object"] == "list"
     assert server.get("/v1/models/base").json()["id"] == "base"
     refused = server.post("embeddings", {"input": "text"})
+    assert refused.headers["x-should-retry"] == "false"
     assert refused.status_code == 501 and "not trained to embed" in refused.json()["error"]["message"]
     assert server.get("/health").json()["status"] == "ok"
 

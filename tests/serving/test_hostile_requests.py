@@ -2,6 +2,7 @@
 answered as if they had not been there.
 """
 
+import asyncio
 import json
 import shutil
 import socket
@@ -10,7 +11,10 @@ from dataclasses import replace
 
 import pytest
 import requests
+from pydantic import ValidationError
 
+from llm_assets.serving.protocol import ChatRequest, CompletionRequest
+from llm_assets.serving.request_checks import RequestChecks
 from llm_assets.serving.server import Address
 from tests.support.model_server import LIMITS, ModelServer, model_server, write_checkpoint
 from tests.support.tiny_models import ENCODING
@@ -87,6 +91,11 @@ REFUSED = [
     ("ids and texts in one list", document(prompt=[1, "a"]), 400, "prompt"),
     ("an empty list of ids", document(prompt=[[]]), 400, "prompt"),
     ("echo in a stream", document(echo=True, stream=True), 400, "echo"),
+    ("250,000 empty prompts", document(prompt=[[]] * 250_000), 400, "prompt"),
+    ("100,000 ids and texts", document(prompt=[1, "a"] * 50_000), 400, "prompt"),
+    ("a message of 300,000 numbers", chat(messages=[{"role": "user", "content": [1] * 300_000}]), 400, "content"),
+    ("70,000 unknown fields", chat(**{f"x{number}": 1 for number in range(70_000)}), 400, "70,002 fields"),
+    ("70,000 fields within", chat(stream_options={f"x{number}": 1 for number in range(70_000)}), 400, "fields"),
     ("half a surrogate pair", document(prompt="\ud800"), 400, "surrogate"),
 ]
 JSON = {"Content-Type": "application/json"}
@@ -100,6 +109,8 @@ RAW = [
     ("a number of 10,000 digits", b'{"prompt": "a", "seed": ' + b"9" * 10_000 + b"}", JSON, 400),
     ("a form", b"prompt=a", {"Content-Type": "text/plain"}, 415),
     ("another host's name", b'{"prompt": "a"}', {**JSON, "Host": "evil.example"}, 403),
+    ("another host's name after a user's", b'{"prompt": "a"}', {**JSON, "Host": "evil@localhost"}, 403),
+    ("an address that is not closed", b'{"prompt": "a"}', {**JSON, "Host": "[::1x"}, 403),
 ]
 
 
@@ -132,6 +143,36 @@ def test_bytes_that_are_no_request_are_refused(server, body, headers, status):
 )
 def test_other_paths_and_methods_have_bodies_of_the_api(server, method, path, status):
     assert_error(requests.request(method, f"{server.url}{path}", timeout=120), status)
+
+
+@pytest.mark.parametrize("host", ["LOCALHOST", "127.0.0.1:80", "[::1]", "[::1]:80"])
+def test_every_way_to_write_this_machine_is_served(server, host):
+    assert server.post(*document(), headers={"Host": host}).status_code == 200
+
+
+def test_the_address_that_a_server_listens_on_is_served():
+    checks = RequestChecks(None, LIMITS, host="127.0.0.2")
+    headers = {"host": "127.0.0.2:8000", "content-type": "application/json"}
+    checks._check({"path": "/v1/models", "method": "GET"}, headers)
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (CompletionRequest, {"prompt": [[]] * 1000}),
+        (CompletionRequest, {"prompt": [1, "a"] * 1000}),
+        (CompletionRequest, {"stop": [1] * 1000}),
+        (CompletionRequest, {f"x{number}": 1 for number in range(1000)}),
+        (ChatRequest, {"messages": [1] * 1000}),
+        (ChatRequest, {"messages": [{"role": "user", "content": [1] * 1000}]}),
+        (ChatRequest, {"messages": [USER], "logit_bias": {f"x{number}": "a" for number in range(1000)}}),
+    ],
+)
+def test_a_wrong_body_has_few_errors(model, body):
+    """Pydantic keeps each error in memory: a megabyte of them took a gigabyte and stopped the server for seconds."""
+    with pytest.raises(ValidationError) as error:
+        model.model_validate(body)
+    assert error.value.error_count() < 10
 
 
 def test_names_of_special_tokens_are_text(server):
@@ -174,6 +215,26 @@ def test_a_reader_of_one_byte_at_a_time_holds_up_nobody(server):
         assert server.post(*document()).status_code == 200
 
 
+def test_an_answer_that_nobody_reads_is_dropped():
+    sent = []
+
+    async def app(scope, receive, send):
+        while True:
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+            sent.append(1)
+
+    async def send(_):
+        await asyncio.sleep(0 if len(sent) < 3 else 60)
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "method": "GET", "path": "/health", "headers": [(b"host", b"localhost")]}
+    checks = RequestChecks(app, replace(LIMITS, send_seconds=0.05))
+    asyncio.run(asyncio.wait_for(checks(scope, receive, send), 30))
+    assert len(sent) == 3
+
+
 def test_a_client_that_vanishes_before_its_answer_is_forgotten(server):
     body = json.dumps({"prompt": "a", "max_tokens": 200, "n": 16}).encode()
     connection(server, body, len(body)).close()
@@ -211,7 +272,15 @@ def test_models_that_do_not_fit_into_memory_together_take_turns(server, tmp_path
 def test_a_request_that_takes_too_long_ends(tmp_path):
     folders = {"base": write_checkpoint(tmp_path / "base", is_chat=False)}
     with ModelServer(folders, replace(LIMITS, seconds=0.001)) as server:
-        assert_error(server.post(*document()), 503, "longer than 0.001 seconds")
+        answer = server.post(*document())
+        assert_error(answer, 503, "longer than 0.001 seconds")
+        assert answer.headers["x-should-retry"] == "false" and "Retry-After" not in answer.headers
+
+
+def test_a_model_above_the_memory_is_the_requests_fault(tmp_path):
+    folders = {"base": write_checkpoint(tmp_path / "base", is_chat=False)}
+    with ModelServer(folders, replace(LIMITS, memory=1000)) as server:
+        assert_error(server.post(*document()), 400, "at most 1,000 (--memory)")
 
 
 def test_a_key_is_required_where_one_is_set(tmp_path):
@@ -219,7 +288,8 @@ def test_a_key_is_required_where_one_is_set(tmp_path):
     with ModelServer(folders, key="secret") as server:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
             assert_error(server.post(*document(), headers=headers), 401, "key")
-        assert server.post(*document(), headers={"Authorization": "Bearer secret"}).status_code == 200
+        behind_proxy = {"Authorization": "Bearer secret", "Host": "models.example.org"}
+        assert server.post(*document(), headers=behind_proxy).status_code == 200
         assert server.get("/health").status_code == 200
         answer = server.get("/v1/models", headers={"Authorization": "Bearer secret", "Origin": "http://evil.example"})
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]

@@ -100,12 +100,16 @@ def model_server(folder, **changes):
 
 
 def script_tokens(monkeypatch, script):
-    """Let every sequence sample these tokens, and then the end of the turn."""
+    """Let every sequence sample these tokens, and then the end of the turn.
+
+    As when tokens are chosen, each takes a random number, of which there are as many as tokens are allowed.
+    """
     import torch
 
     end = ENCODING.special["<|assistant_end|>"]
 
     def choose(decoder):
+        assert len([row.draw for row in decoder.rows]) == len(decoder.rows)
         return torch.tensor([script[row.step] if row.step < len(script) else end for row in decoder.rows])
 
     monkeypatch.setattr(Decoder, "_choose", choose)
