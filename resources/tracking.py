@@ -280,7 +280,7 @@ class MlflowTracker:
             Metric(metric_name(name), float(value), int(time.time() * 1000), step) for name, value in numbers.items()
         ]
         if time.monotonic() - self._flushed > FLUSH_SECONDS or len(self._pending) >= BATCH_METRICS:
-            with self._only_warning("numbers of a training"):
+            with self._only_warning("numbers of training steps"):
                 self._flush()
 
     def _flush(self) -> None:
