@@ -10,6 +10,7 @@ from llm_assets.model.attention import document_mask
 
 
 def test_block_masks_of_all_batches_are_made_by_one_compiled_function(monkeypatch):
+    torch._dynamo.reset()
     counter = CompileCounter()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
     compiled = attention._block_mask_maker.__wrapped__(True)

@@ -126,6 +126,7 @@ def test_a_resumed_training_continues_with_the_same_bytes(name, tmp_path):
 
 
 def test_adapters_are_part_of_the_compiled_graph():
+    torch._dynamo.reset()  # of what another test has compiled for any size
     model = adapted_model("plain")
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     assert torch.allclose(compiled(TOKENS), model(TOKENS), atol=1e-5)

@@ -86,6 +86,7 @@ def test_activation_checkpointing_works_with_adapters():
 
 @pytest.mark.parametrize("by_layer", [False, True])
 def test_a_compiled_model_with_savings_learns_the_same(by_layer, monkeypatch):
+    torch._dynamo.reset()  # what another test has compiled is not compiled again, or for any size
     counter = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
     monkeypatch.setattr(transformer, "LOGIT_BYTES", 4 * 512 * 10)  # chunks of ten targets

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib
 import json
 import logging
 import os
@@ -74,6 +75,7 @@ def command_here(project: Path, *words: str, **extra: str) -> subprocess.Complet
     A new process takes 4 s of CPU time for its imports, and another 4 s if it trains. This is for tests of what a
     command does, not of processes.
     """
+    importlib.import_module("llm_assets.definitions")  # under the default recipe, as other tests expect it
     settings = {name.upper(): value for name, value in extra.items()}
     environment = environment_for(project / "data", LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine", **settings)
     with (
