@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pathlib import Path
 from llm_assets.artifacts import Workspace
 from llm_assets.artifacts.errors import ArtifactError
 from llm_assets.evaluation.figures import MODELS, released_model
-from llm_assets.model.shape import ModelError
+from llm_assets.model.assistant import is_chat_model, tools_of
+from llm_assets.model.shape import ModelError, ModelShape
 
 from .errors import ApiError
 
@@ -41,11 +43,17 @@ def find_checkpoint(name: str, workspace: Workspace) -> Path:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A checkpoint in the list of models. created: Unix time."""
+class Facts:
+    """What a list of models says about a checkpoint.
 
-    name: str
+    created: Unix time. is_chat: whether it has been trained on conversations. tools: those that it has learnt to call.
+    context: the tokens that it holds.
+    """
+
     created: int
+    is_chat: bool
+    tools: tuple[str, ...]
+    context: int
 
 
 class Checkpoints:
@@ -93,23 +101,23 @@ class Checkpoints:
             self._remembered[name] = time.monotonic(), folder
             return folder
 
-    def all(self) -> list[Listed]:
-        """The folders, and the checkpoints of the recipe that are built."""
-        listed = [Listed(name, _modified(folder)) for name, folder in self.folders.items()]
+    def names(self) -> list[str]:
+        """Names of the folders, and of the checkpoints of the recipe that are built."""
+        names = list(self.folders)
         for asset in MODELS.values() if self.workspace is not None else ():
-            try:
-                name, folder = self.find(asset)
-            except ApiError:
-                continue
-            listed.append(Listed(name, _modified(folder)))
-        return listed
+            with contextlib.suppress(ApiError):
+                names.append(self.find(asset)[0])
+        return names
 
-
-def _modified(folder: Path) -> int:
-    try:
-        return int((folder / SHAPE).stat().st_mtime)
-    except OSError:
-        return 0
+    def facts(self, name: str) -> Facts:
+        """What is known of a checkpoint without its weights. Raises ApiError (404)."""
+        _, folder = self.find(name)
+        try:
+            created = int((folder / SHAPE).stat().st_mtime)
+            context = ModelShape.load((folder / SHAPE).read_text(), SHAPE).context
+            return Facts(created, is_chat_model(folder), tools_of(folder), context)
+        except (OSError, ValueError, KeyError) as error:
+            raise _missing(f"model {name!r} cannot be read: {error}") from error
 
 
 def _missing(message: str) -> ApiError:

@@ -61,7 +61,7 @@ class Generation:
         """What a sampled token adds to the answer. A stop text ends the row."""
         piece = Piece(self.choice)
         if self.prompt.scored and choice.token in self.model.encoding.text_ids:
-            piece.tokens.append(ScoredToken(choice.token, choice.log_probability, choice.alternatives))
+            piece.tokens.append(ScoredToken(choice.token, choice.log_probability, choice.alternatives, choice.entropy))
         offers_tools = self.prompt.tools is not None
         if offers_tools and choice.token in self.starts:
             self._open_call = []

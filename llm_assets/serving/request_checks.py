@@ -14,7 +14,9 @@ from .errors import ApiError
 from .limits import Limits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-OPEN_PATHS = ("/health",)  # without a key
+# Without a key: the page holds nothing of the models' or the users', and a browser opens it without a header.
+OPEN_PATHS = ("/health", "/", "/favicon.ico")
+OPEN_FOLDER = "/page/"
 DRAINED = 64  # times the limit of a body that are read and dropped, so that its sender gets to read the answer
 
 HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -57,7 +59,8 @@ class RequestChecks:
         name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
         if self.local and name not in LOOPBACK:
             raise ApiError(403, f"the host {name!r} is not served; use 127.0.0.1 or localhost", "host_not_allowed")
-        if self.key and scope["path"] not in OPEN_PATHS:
+        is_open = scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER)
+        if self.key and not is_open:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             is_right = hmac.compare_digest(given.strip().encode(), self.key.encode())
             if scheme.lower() != "bearer" or not is_right:

@@ -40,7 +40,7 @@ def test_a_checkpoint_is_found_by_any_of_its_names(workspace, tmp_path):
     for name in ("sft", "sft_checkpoint", "012345", None):
         assert checkpoints.find(name)[1] == stored
     assert checkpoints.find("own") == ("own", tmp_path / "own")
-    assert [model.name for model in checkpoints.all()] == ["own", "sft_checkpoint"]
+    assert checkpoints.names() == ["own", "sft_checkpoint"]
     assert named_checkpoints(workspace, (str(tmp_path / "own"), "sft")).default == "own"
 
 
