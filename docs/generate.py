@@ -299,7 +299,7 @@ def asset_page() -> Iterator[str]:
         "An asset *per crawl* has one partition for each crawl. A failed blocking check stops everything downstream; "
         "the other checks are warnings. Three checks are not repeated below: every asset with tables has the blocking "
         "check `schema`, which passes if each row obeys its [schema](tables.md); every asset that reads all crawls has "
-        "`every_crawl_is_built`; and every asset has `as_the_recipe_says`, which warns if the stored artifact is not "
+        "`every_crawl_is_built`; and every asset has `up_to_date`, which warns if the stored artifact is not "
         "the one that the current recipe asks for."
     )
     for group in dict.fromkeys(stage.group for stage in GRAPH):

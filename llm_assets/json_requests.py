@@ -33,6 +33,12 @@ class Access(Protocol):
     def retries(self) -> int: ...
 
 
+def key_headers(access: Access) -> dict[str, str]:
+    """The header with the server's key; none if the environment has no key."""
+    key = os.environ.get(access.key_variable, "")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 def post_json(url: str, body: Any, access: Access, wait: Callable[[float], None] = time.sleep) -> Any:
     """The JSON value that a server answers a POST with; None if it answers with nothing.
 
@@ -41,9 +47,7 @@ def post_json(url: str, body: Any, access: Access, wait: Callable[[float], None]
     """
     import requests
 
-    key = os.environ.get(access.key_variable, "")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    problem = ""
+    headers, problem = key_headers(access), ""
     for attempt in range(access.retries + 1):
         if attempt:
             wait(min(LONGEST_WAIT, 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0))

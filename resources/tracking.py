@@ -1,5 +1,10 @@
-"""MLflow tracking: one run per build. The default is an embedded SQLite database; a URL selects a server."""
+"""MLflow tracking: one run per build. The default is an embedded SQLite database; a URL selects a server.
 
+A server that cannot be reached when a build begins is an error. Later, the build matters more than its record: what
+could not be recorded is a warning.
+"""
+
+import logging
 import os
 import re
 import time
@@ -20,12 +25,15 @@ from llm_assets.settings import load_settings, sqlite_file
 
 from .liveness import announce, state_of
 
+log = logging.getLogger(__name__)
+
 EXPERIMENT = "llm-assets"
 FLUSH_SECONDS = 5.0
 BATCH_METRICS = 1000  # the most that MLflow accepts in one call
 PARAM_CHARACTERS = 500  # MLflow allows 6,000, but longer values make the table of runs unreadable
 # Views that a run shows: plots, and the model card. Pages may quote crawled text, which a takedown must find again.
 ATTACHED = (".png", ".md")
+MODEL_FOLDER = "model"  # of a run's artifacts, on a server
 CARD_CHARACTERS = 100_000  # MLflow's limit for a description
 
 PROCESS_TAG = "process"  # names the file that shows that the run's process is alive
@@ -102,6 +110,7 @@ class MlflowTracker:
         self._run: str | None = None
         self._pending: list[Any] = []
         self._flushed = 0.0
+        self._warned: set[str] = set()
 
     def client(self) -> Any:
         """The client, created on first use, because importing mlflow takes seconds."""
@@ -131,30 +140,50 @@ class MlflowTracker:
             server = load_settings().mlflow_url
         else:
             return None
-        return f"{server.rstrip('/')}/#/experiments/{self.experiment()}/runs/{run_id}"
+        return f"{server.rstrip('/')}/#/runs/{run_id}"
+
+    @contextmanager
+    def _only_warning(self, subject: str) -> Iterator[None]:
+        """Turns an error of MLflow into a warning, once for each subject."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            if subject not in self._warned:
+                self._warned.add(subject)
+                log.warning("MLflow at %s did not record %s: %s", self.uri, subject, error)
 
     def attach(self, resolution: Resolution, artifact: Artifact, views: list[str], recipe: Any) -> None:
         """Copy an artifact's plots and card to the run that built it, and register the model that it holds.
 
         A cached artifact may have been built under another tracking URI, which has its run: then nothing is copied.
         """
+        with self._only_warning(f"plots and model of {artifact.record.key}"):
+            run_id = self._known_run(artifact.record.mlflow_run_id)
+            for view in views if run_id is not None else ():
+                if view.endswith(ATTACHED):
+                    self.client().log_artifact(run_id, str(artifact.path / view))
+            if resolution.stage.registered_folder is not None:
+                self._register(resolution.stage.registered_folder, artifact, run_id, recipe.name)
+
+    def _known_run(self, run_id: str | None) -> str | None:
+        """The run's id, if MLflow has it at this URI."""
         from mlflow.exceptions import MlflowException
 
-        client, run_id = self.client(), artifact.record.mlflow_run_id
         try:
-            known = run_id is not None and client.get_run(run_id) is not None
+            return None if run_id is None else self.client().get_run(run_id).info.run_id
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            known = False
-        for view in views if known else ():
-            if view.endswith(ATTACHED):
-                client.log_artifact(run_id, str(artifact.path / view))
-        if resolution.stage.registered_folder is not None:
-            self._register(resolution.stage.registered_folder, artifact, run_id if known else None, recipe.name)
+            return None
 
     def _register(self, folder: str, artifact: Artifact, run_id: str | None, recipe: str) -> None:
-        """Register the model of an artifact as a version of the model named like the recipe, once per identity."""
+        """Register the model of an artifact as a version of the model named like the recipe, once per identity.
+
+        In a database, the version refers to the folder in the store. A server accepts only what it has itself, so the
+        folder is uploaded to the run.
+        """
         from mlflow.exceptions import MlflowException
 
         client, record = self.client(), artifact.record
@@ -174,6 +203,11 @@ class MlflowTracker:
         card = artifact.path / folder / "README.md"
         description = card.read_text()[:CARD_CHARACTERS] if card.exists() else None
         source = (artifact.path / folder).as_uri()
+        if self.uri.startswith(("http://", "https://")):
+            if run_id is None:
+                raise MlflowException(f"the run of {record.key} is not there, so its model cannot be uploaded to it")
+            client.log_artifacts(run_id, str(artifact.path / folder), MODEL_FOLDER)
+            source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
         client.create_model_version(recipe, source, run_id, tags=tags, description=description)
 
     @contextmanager
@@ -203,13 +237,15 @@ class MlflowTracker:
                 self._log_config(identity)
                 yield self._run
             except BaseException as error:
-                self._flush()
-                client.set_tag(self._run, "error", f"{type(error).__name__}: {error}"[:PARAM_CHARACTERS])
-                client.set_terminated(self._run, "FAILED")
+                with self._only_warning(f"the failure of {identity.key}"):
+                    self._flush()
+                    client.set_tag(self._run, "error", f"{type(error).__name__}: {error}"[:PARAM_CHARACTERS])
+                    client.set_terminated(self._run, "FAILED")
                 raise
             finally:
                 _in_progress.pop(self._run, None)
-            client.set_terminated(self._run, "FINISHED")
+            with self._only_warning(f"the end of {identity.key}"):
+                client.set_terminated(self._run, "FINISHED")
 
     def _note(self, identity: Identity) -> str:
         """The run's description, in Markdown: where Dagster shows the asset and the run."""
@@ -244,7 +280,8 @@ class MlflowTracker:
             Metric(metric_name(name), float(value), int(time.time() * 1000), step) for name, value in numbers.items()
         ]
         if time.monotonic() - self._flushed > FLUSH_SECONDS or len(self._pending) >= BATCH_METRICS:
-            self._flush()
+            with self._only_warning("numbers of a training"):
+                self._flush()
 
     def _flush(self) -> None:
         if self._run is not None and self._pending:
@@ -257,7 +294,6 @@ class MlflowTracker:
         """Record the metrics of a finished build: rows, bytes, times, and the step's numbers."""
         from mlflow.entities import Metric, RunTag
 
-        self._flush()
         numbers = {
             **{f"rows.{table}": rows for table, rows in record.rows.items()},
             "bytes": record.total_bytes,
@@ -269,4 +305,6 @@ class MlflowTracker:
         )
         now = int(time.time() * 1000)
         metrics = [Metric(metric_name(name), float(value), now, 0) for name, value in numbers.items()]
-        self.client().log_batch(self._run, metrics=metrics, tags=[RunTag("data_version", record.data_version)])
+        with self._only_warning(f"the numbers of {record.key}"):
+            self._flush()
+            self.client().log_batch(self._run, metrics=metrics, tags=[RunTag("data_version", record.data_version)])

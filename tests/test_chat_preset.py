@@ -26,6 +26,13 @@ from llm_assets.settings import load_settings
 ENDS = {"sft_checkpoint", "sft_evaluation", "model_export", "scorecard"}
 
 
+def test_every_stage_has_a_config_for_a_model_whose_context_only_its_folder_tells():
+    recipe = chat(PublishedModel(path="/models/any"))
+    for stage in GRAPH:
+        if stage.name not in GRAPH.left_out(recipe) and not stage.per_crawl:
+            stage.config(recipe, None)
+
+
 def built(recipe):
     """The assets of the recipe's default run."""
     return dict(GRAPH.keys(recipe)).keys() - GRAPH.on_demand(recipe)

@@ -23,6 +23,7 @@ from llm_assets.model.published_tokenizer import read_tokenizer
 from llm_assets.model.shape import ModelError, ModelShape
 from llm_assets.model.training_memory import TrainingKind
 from llm_assets.recipes import Pretraining, Recipe
+from llm_assets.tokens.token_shards import SHARDS_TASK
 from llm_assets.training.division import Demand, divide, training_kind
 from llm_assets.training.start import start_folder
 from llm_assets.training.training_run import optimisation
@@ -233,7 +234,7 @@ def tokenised_corpus(workspace: Workspace) -> TokenisedCorpus | None:
         return None
     return TokenisedCorpus(
         sum(artifact.record.stats[f"{TRAIN}_tokens"] for artifact in shards if artifact is not None),
-        sum(len(artifact.record.tasks) for artifact in shards if artifact is not None),
+        sum(len(artifact.record.tasks.keys() - {SHARDS_TASK}) for artifact in shards if artifact is not None),
         sum(int(artifact.record.stats.get("warc_bytes", 0)) for artifact in sources if artifact is not None),
     )
 

@@ -62,17 +62,15 @@ class Trained:
 def build_dpo_checkpoint(step: Step, config: DpoCheckpointConfig) -> None:
     """Train the policy in a separate process, and keep its last weights as one task.
 
-    Raises PreferenceError if the rankings are fewer than those of one step.
+    A step takes all pairs if they are fewer than its own. Raises PreferenceError if there is none.
     """
     settings, policy = config.training, policy_of(step.inputs)
     rankings = read_table(step.input("human_rankings").table("rankings"))
     rows = {split: preference_rows(rankings, [split]) for split in SPLITS}
     training = rows[TRAIN]
-    if len(training) < settings.pairs:
-        raise PreferenceError(
-            f"dpo_checkpoint: {len(training)} rankings to train on are fewer than the {settings.pairs} of one step; "
-            "rank more pairs, or lower dpo.pairs"
-        )
+    if not training:
+        raise PreferenceError("dpo_checkpoint: there is no ranking to train on; rank pairs, or add files of rankings")
+    settings = settings.replace(pairs=min(settings.pairs, len(training)))
     shape = ModelShape.load(policy.file("shape.json").read_text(), policy.record.asset)
     steps = max(1, round(settings.epochs * len(training) / settings.pairs))
     plan, processes = training_plan(settings, config.rates, shape, steps)

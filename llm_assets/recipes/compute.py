@@ -29,19 +29,19 @@ class Compute(Frozen):
     activation_checkpointing: bool | None = Field(
         None,
         description="keep of each layer only what enters it, and compute the rest again in the backward pass: a "
-        "fraction of the memory, and a third more work. None does so where a GPU's memory would not hold one sequence "
+        "fraction of the memory, and a third more work. None is True where a GPU's memory would not hold one sequence "
         "otherwise",
     )
     chunked_logits: bool | None = Field(
         None,
         description="compute the logits in chunks of 512 MB, and again in the backward pass, in place of keeping those "
-        "of a whole micro-batch. None does so for vocabularies of more than 65,536 ids, and on a GPU wherever the "
+        "of a whole micro-batch. None is True for vocabularies of more than 65,536 ids, and on a GPU wherever the "
         "model is not compiled",
     )
     sharded: bool | None = Field(
         None,
         description="divide weights, gradients and optimiser state among the processes (FSDP2), in pretraining and "
-        "fine-tuning. None does so where one GPU's memory would not hold one sequence otherwise. The model is then not "
+        "fine-tuning. None is True where one GPU's memory would not hold one sequence otherwise. The model is then not "
         "compiled, and no texts are sampled",
     )
     compile: bool | None = Field(

@@ -95,7 +95,7 @@ class PolicyTuning(Frozen):
         ge=1,
         le=100,
         description="dynamic sampling (DAPO, arXiv:2503.14476): how many times per step the prompts whose answers all "
-        "earned the same, which teach nothing, are replaced by the next ones; None never does",
+        "earned the same, which teach nothing, are replaced by the next ones; None replaces none",
     )
     minibatches: Annotated[int | None, OMITTED_IF_NONE] = Field(
         None,
@@ -111,6 +111,8 @@ class PolicyTuning(Frozen):
     def _divides(self) -> PolicyTuning:
         if self.prompts % (self.minibatches or 1):
             raise ValueError(f"minibatches: {self.prompts} prompts cannot be divided into {self.minibatches}")
+        if self.redraws and getattr(self, "rewards", "earned") == "none":
+            raise ValueError('redraws: with rewards="none" all answers earn the same, so that every prompt is redrawn')
         return self
 
 

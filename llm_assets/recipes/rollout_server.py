@@ -19,7 +19,7 @@ class ServerRequest(Frozen):
     """
 
     path: str = Field(pattern="^/", description="path and query from the server's root")
-    body: dict[str, Any] = Field({}, description="JSON object that is sent; an empty one is not")
+    body: dict[str, Any] = Field({}, description="JSON object that is sent; if it is empty, the request has no body")
 
 
 class RolloutServer(Endpoint):

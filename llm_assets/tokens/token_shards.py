@@ -25,7 +25,7 @@ from .schemas import TokenDocuments
 
 PAGE_COLUMNS = ["doc_id", "url", "host", "crawl", "warc_file", "warc_offset"]
 MAX_FAILURES = 20
-_SHARDS_TASK = "~shards"  # the task that joins those of the WARC files
+SHARDS_TASK = "~shards"  # the task that joins those of the WARC files
 
 
 def split_of(key: str, validation_share: float) -> str:
@@ -87,7 +87,7 @@ def build_token_shards(step: Step, config: TokenShardsConfig) -> None:
     step.run_tasks(tokenise_task, tasks, "WARC files", {name: path.stat().st_size for name, path in texts.items()})
     dtype = Encoding.load(tokenizer).dtype
     shard_tokens = config.token_shards.shard_tokens
-    with step.task(_SHARDS_TASK) as task:
+    with step.task(SHARDS_TASK) as task:
         writers = {split: ShardWriter(step.staging, split, dtype, shard_tokens) for split in SPLITS}
         index = task.table("documents", TokenDocuments)
         for name in sorted(texts):

@@ -23,6 +23,7 @@ from llm_assets.artifacts.tables import read_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.rendering import RenderSettings, is_held_out, render_row
 from llm_assets.model.encoding import Encoding
+from llm_assets.model.shape import ModelShape
 from llm_assets.recipes.frozen import Frozen
 from llm_assets.training.documents import shard_documents, write_kept
 from llm_assets.training.shards import ShardWriter, TokenStream
@@ -42,20 +43,17 @@ CHECKED_TOKENS = 32  # of each
 class TraceIndexConfig(Frozen):
     """Which conversations the assistant is tuned on, as `sft_checkpoint` selects them, and the size of a segment.
 
-    context: of the model, in tokens. held_out: share of the conversations that only validate. cut: whether longer
+    held_out: share of the conversations that only validate. cut: whether longer
     conversations are cut instead of left out. segment_tokens: see SEGMENT_TOKENS.
     """
 
-    context: int
     held_out: float
     cut: bool
     segment_tokens: int
 
 
 def trace_index_config(recipe: Any, crawl: str | None) -> TraceIndexConfig:
-    start = recipe.pretraining.start
     return TraceIndexConfig(
-        context=recipe.model.context if start is None else start.context,
         held_out=recipe.finetuning.held_out,
         cut=bool(recipe.finetuning.cut_long_conversations),
         segment_tokens=SEGMENT_TOKENS,
@@ -92,7 +90,8 @@ def index_task(
 
 def render_conversations(step: Step, config: TraceIndexConfig, encoding: Encoding) -> pl.DataFrame:
     """Write the tokens of the conversations that are trained on as scratch shards; returns a row for each."""
-    settings = RenderSettings(encoding, config.context, config.held_out, lambda *_: True, config.cut)
+    shape = ModelShape.load(step.input("base_checkpoint").file("shape.json").read_text(), "base_checkpoint")
+    settings = RenderSettings(encoding, shape.context, config.held_out, lambda *_: True, config.cut)
     folder = step.staging / RENDERED
     folder.mkdir(exist_ok=True)
     writer = ShardWriter(folder, "train", encoding.dtype, config.segment_tokens)
@@ -205,7 +204,7 @@ TRACE_INDEX = Stage(
     build=build_trace_index,
     config=trace_index_config,
     code_version="1",
-    inputs=("tokenizer", "token_shards", TRAINING_PAGES, "conversations"),
+    inputs=("tokenizer", "base_checkpoint", "token_shards", TRAINING_PAGES, "conversations"),
     optional_inputs=("token_shards", TRAINING_PAGES, "conversations"),
     crawls=lambda recipe: recipe.trained_crawls(),
     tables={"documents": TracedDocuments, "conversations": TracedConversations},

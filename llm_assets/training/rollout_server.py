@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
-from llm_assets.json_requests import EndpointError, post_json
+from llm_assets.json_requests import EndpointError, key_headers, post_json
 from llm_assets.model.chat import CALL_ENDS
 from llm_assets.model.decoding import CallReader, call_or_end, room_for_output, tool_turn
 from llm_assets.model.encoding import Encoding
@@ -51,10 +52,10 @@ def write_policy(model: Transformer, encoding: Encoding, folder: Path, dtype: st
     Files of the same names are replaced, and files of weights with other names deleted. Raises TrainingError if the
     folder holds something else than a model.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").is_file())):
-        raise TrainingError(f"server.folder: {folder} is no empty folder, and none of a model (without config.json)")
     temporary = folder / ".new"
-    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed while it wrote
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").is_file())):
+        raise TrainingError(f"server.folder: {folder} is not an empty folder, and has no model (no config.json)")
     try:
         names = export(model, encoding, temporary, chat=True, dtype=dtype)
         weights = sorted(file.name for file in temporary.glob(WEIGHT_FILES))
@@ -106,7 +107,7 @@ class ServerSampler:
         self.stops, self.calls = tuple(stops), CallReader(engine.encoding)
         # An exported model also stops at the end of a call, whether or not it is asked to.
         self._ends = (*self.stops, *(engine.encoding.special[name] for name in CALL_ENDS))
-        self.weights = ""
+        self.folder, self.weights = Path(self.service.folder).expanduser().absolute(), ""
 
     # -- handing the weights over -----------------------------------------------------------------------------------
 
@@ -114,8 +115,7 @@ class ServerSampler:
         """Write the policy, and have the server read it. Raises TrainingError."""
         self.engine.model.eval()
         if self.devices.rank == 0:
-            folder = Path(self.service.folder).expanduser()
-            self.weights = write_policy(self.engine.model, self.engine.encoding, folder, self.service.dtype)
+            self.weights = write_policy(self.engine.model, self.engine.encoding, self.folder, self.service.dtype)
             if self.service.command:
                 self._restart()
             else:
@@ -137,28 +137,40 @@ class ServerSampler:
         import requests
 
         command = [self._filled(argument) for argument in self.service.command]
-        try:
-            subprocess.run(command, check=True, timeout=self.service.timeout, capture_output=True, text=True)
-        except (OSError, subprocess.SubprocessError) as error:
-            output = (getattr(error, "stderr", None) or "").strip()
-            raise TrainingError(f"server.command: {error}{f': {output[-300:]}' if output else ''}") from error
-        deadline = time.monotonic() + self.service.timeout
+        # A file, not a pipe: a server that the command leaves running keeps it open.
+        with tempfile.TemporaryFile("w+", errors="replace") as output:
+            try:
+                subprocess.run(
+                    command,
+                    check=True,
+                    timeout=self.service.timeout,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+            except (OSError, subprocess.SubprocessError) as error:
+                output.seek(0)
+                text = output.read().strip()
+                raise TrainingError(f"server.command: {error}{f': {text[-300:]}' if text else ''}") from error
+        deadline, url = time.monotonic() + self.service.timeout, f"{self._url}/models"
         while True:
             try:
-                if requests.get(f"{self._url}/models", timeout=self.service.timeout).status_code == 200:
+                response = requests.get(url, headers=key_headers(self.service), timeout=self.service.timeout)
+                if response.status_code == 200:
                     return
-            except requests.RequestException:
-                pass
+                problem = f"status {response.status_code}"
+            except requests.RequestException as error:
+                problem = type(error).__name__
             if time.monotonic() > deadline:
                 raise TrainingError(
-                    f"server.command: {self._url}/models did not answer within {self.service.timeout:g} seconds"
+                    f"server.command: {url} did not answer within {self.service.timeout:g} seconds ({problem})"
                 )
             self._wait(POLL_SECONDS)
 
     def _filled(self, value: Any) -> Any:
         """The value with the folder and the identity of the weights in its texts."""
         if isinstance(value, str):
-            return value.replace("{folder}", self.service.folder).replace("{weights}", self.weights)
+            return value.replace("{folder}", str(self.folder)).replace("{weights}", self.weights)
         if isinstance(value, dict):
             return {name: self._filled(item) for name, item in value.items()}
         return [self._filled(item) for item in value] if isinstance(value, list) else value

@@ -1,5 +1,12 @@
 """What MLflow keeps of an artifact beside its numbers: plots and the card, a registered model, links to Dagster."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,4 +89,56 @@ def test_runs_and_assets_link_to_each_other(toy, monkeypatch):
     note = run.data.tags["mlflow.note.content"]
     assert "(https://dagster.example/assets/total)" in note and "(https://dagster.example/runs/a-dagster-run)" in note
     link = Tracking().tracker(None).link(run.info.run_id)
-    assert link == f"https://mlflow.example/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert link == f"https://mlflow.example/#/runs/{run.info.run_id}"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The URL of an MLflow server that keeps what it is sent."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words += ["--backend-store-uri", f"sqlite:///{folder}/m.db", "--artifacts-destination", str(folder / "artifacts")]
+    log = (folder / "log").open("w")
+    process = subprocess.Popen([sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: answers(f"{url}/health"), 240)
+        yield url, process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+
+
+def answers(url):
+    try:
+        return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5).status == 200
+    except OSError:
+        return False
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_server_gets_the_model_itself_and_its_end_does_not_fail_a_build(toy, server, monkeypatch, caplog):
+    url, process = server
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    artifact = toy(uri=url)
+    (version,) = client(url).search_model_versions("name = 'toy'")
+    assert version.tags["identity"] == artifact.record.short_id
+    run_id = artifact.record.mlflow_run_id
+    assert [item.path for item in client(url).list_artifacts(run_id, "model")] == ["model/README.md"]
+
+    os.killpg(process.pid, signal.SIGKILL)
+    (artifact.path / "plot.png").unlink()
+    again = toy(uri=url)  # cached, and drawn again
+    assert again.record == artifact.record and (again.path / "plot.png").exists()
+    assert f"MLflow at {url} did not record plots and model of total" in caplog.text

@@ -87,7 +87,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append((self.path, body))
             answer = self.server.reload(body) if self.path == RELOAD else self.server.complete(body)
-        data = json.dumps(self.server.change(answer)).encode()
+        self.answer(self.server.change(answer))
+
+    def do_GET(self):
+        self.answer({"data": [{"id": "policy"}]})
+
+    def answer(self, value):
+        data = json.dumps(value).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -17,6 +17,7 @@ from llm_assets.compute import LocalEngine
 from llm_assets.dialogue.messages import to_json
 from llm_assets.dialogue.rendering import is_held_out
 from llm_assets.model.chat import Message
+from llm_assets.model.shape import ModelShape
 from llm_assets.tracing import TraceIndex
 from llm_assets.tracing import trace_answer as trace
 from llm_assets.tracing import trace_index as stage_module
@@ -28,10 +29,10 @@ TEXTS_OF_PAGES = TEXTS[:30]
 GONE, VALIDATION = 7, 10  # numbers of a page that is no longer in the corpus, and of one that only validates
 LONG = "This story is longer than the context. " * 60
 ANSWERS = [*(f"Tell me of number {number} please." for number in range(60)), LONG]
+SHAPE = ModelShape.of_depth(1, ENCODING.size, 256, width=32)
 RECIPE = recipes.Recipe(
     name="t",
     crawls={"c": recipes.SampleWeb()},
-    model=recipes.Model(context=256),
     finetuning=recipes.Finetuning(held_out=0.2, validation_runs=1),
 )
 
@@ -64,6 +65,7 @@ def stages():
         stand_in("clean_corpus", {"text": corpus}, per_crawl=True),
         ALL_CURRENT,
         stand_in("tokenizer", write=ENCODING.save),
+        stand_in("base_checkpoint", write=lambda folder: (folder / "shape.json").write_text(SHAPE.dump())),
         stand_in("token_shards", {"documents": documents}, write=write_shards, per_crawl=True),
         stand_in("conversations", {"conversations": rows}),
         TRACE_INDEX,

@@ -1,7 +1,9 @@
 """Rollouts by a real HTTP server that serves the policy from the folder that the trainer writes."""
 
+import contextlib
 import json
 import sys
+import time
 
 import pytest
 import torch
@@ -135,11 +137,29 @@ def test_a_command_can_restart_the_server_in_place_of_requests(serve, tmp_path):
             trainer.update(0)
 
 
+def test_a_server_that_the_command_leaves_running_is_not_waited_for(serve, tmp_path):
+    left_running = ("sh", "-c", "sleep 60 & echo {folder} > started")
+    sampler = trainer_with(serve(), tmp_path / "t", command=left_running).sampler
+    began = time.monotonic()
+    with contextlib.chdir(tmp_path):
+        sampler._restart()
+    assert time.monotonic() - began < 60
+    assert (tmp_path / "started").read_text().strip() == str(sampler.folder)
+
+
+def test_a_hand_over_that_was_killed_is_written_again(tmp_path):
+    engine = policy_trainer(tmp_path / "t").engine
+    (tmp_path / "model" / ".new").mkdir(parents=True)
+    (tmp_path / "model" / ".new" / "config.json").write_text("{")
+    assert write_policy(engine.model, ENCODING, tmp_path / "model", "fp32")
+    assert not (tmp_path / "model" / ".new").exists()
+
+
 def test_a_folder_with_something_else_is_not_written_to(serve, tmp_path):
     engine = policy_trainer(tmp_path / "t").engine
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(TrainingError, match=r"server.folder: .*home is no empty folder"):
+    with pytest.raises(TrainingError, match=r"server.folder: .*home is not an empty folder"):
         write_policy(engine.model, ENCODING, tmp_path / "home", "fp32")
     first = write_policy(engine.model, ENCODING, tmp_path / "model", "fp32")
     (tmp_path / "model" / "model-00001-of-00002.safetensors").write_bytes(b"old")
