@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,10 +17,12 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from llm_assets import __version__
+from llm_assets.settings import Settings, load_settings
 
 from .answers import ChatFormat, CompletionFormat, Format
 from .checkpoints import Checkpoints, Listed
 from .errors import ApiError, invalid
+from .explorer import add_explorer
 from .jobs import Ended, Event, Job, Piece, Prompt, Started
 from .limits import Limits
 from .pool import LoadedModel
@@ -37,7 +40,7 @@ from .request_checks import RequestChecks
 from .worker import Worker
 
 OWNER = "llm-assets"
-STATUSES = (400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 501, 503)
+STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 500, 501, 503)
 NO_EMBEDDINGS = (
     "the checkpoints are language models that were not trained to embed texts; their hidden states make poor embeddings"
 )
@@ -45,7 +48,10 @@ NO_EMBEDDINGS = (
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes need. tools: by name, those that the server can run. key: see `RequestChecks`."""
+    """What the routes need. tools: by name, those that the server can run. key: see `RequestChecks`.
+
+    settings: where the data folder is, and where Dagster and MLflow are.
+    """
 
     worker: Worker
     checkpoints: Checkpoints
@@ -53,6 +59,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     key: str = ""
     local: bool = True
+    settings: Settings = field(default_factory=load_settings)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -70,6 +77,9 @@ def create_app(service: Service) -> FastAPI:
     _add_error_handlers(app)
     _add_completions(app, service)
     _add_models(app, service)
+    if service.checkpoints.workspace is not None:
+        answer = partial(_chat_answer, service)
+        add_explorer(app, service.checkpoints.workspace, service.settings, service.checkpoints, answer)
     app.add_middleware(RequestChecks, limits=service.limits, key=service.key, local=service.local)
     return app
 
@@ -98,6 +108,13 @@ def _add_completions(app: FastAPI, service: Service) -> None:
     async def embeddings() -> Response:
         """Refused: no checkpoint is an embedding model."""
         raise ApiError(501, NO_EMBEDDINGS, "unsupported")
+
+
+async def _chat_answer(service: Service, request: Request, body: ChatRequest) -> dict[str, Any]:
+    """The answer to a conversation, as the endpoint gives it. Raises ApiError."""
+    exchange = await Exchange.begin(service, body, chat_prompts(body, service.tools, service.limits), 1)
+    response = await exchange.answer(request, ChatFormat, False)
+    return dict(json.loads(bytes(response.body)))
 
 
 def _add_models(app: FastAPI, service: Service) -> None:

@@ -45,12 +45,15 @@ TOOLS = {"python": add, "search": lambda query: f"about {query}"}
 class ModelServer:
     """A running server. folders: of its checkpoints, by name. service: that it offers."""
 
-    def __init__(self, folders, limits=LIMITS, tools=TOOLS, **address):
+    def __init__(self, folders, limits=LIMITS, tools=TOOLS, workspace=None, settings=None, **address):
         self.folders = folders
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = Address(port=free.getsockname()[1], **address)
-        self.service = open_service(Checkpoints(None, folders), tools, limits, self.address)
+        checkpoints = Checkpoints(workspace, folders, next(iter(folders)))
+        self.service = open_service(checkpoints, tools, limits, self.address)
+        if settings is not None:
+            self.service = replace(self.service, settings=settings)
         self.server = uvicorn_server(self.service, self.address)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
