@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llm_assets.model.shape import ModelShape
 
 # Shapes of published models, with as many ids as their embeddings have rows.
@@ -36,6 +38,17 @@ def read_shape(options: argparse.Namespace) -> ModelShape:
     return ModelShape.of_depth(
         options.depth, options.vocabulary, options.context, width=options.width, tied=options.tied or None
     )
+
+
+def random_tokens(shape: ModelShape, first: int, count: int) -> np.ndarray:
+    """Sequences `first` and those after it, (count, context + 1); on average every 600th token is 0, and begins a text.
+
+    The same numbers give the same tokens.
+    """
+    draw = np.random.default_rng(first)
+    tokens = draw.integers(1, shape.vocabulary, (count, shape.context + 1))
+    tokens[draw.random(tokens.shape) < 1 / 600] = 0
+    return tokens
 
 
 def finish(result: dict[str, Any], path: Path | None) -> None:

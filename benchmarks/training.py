@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from model_shape import add_shape, finish, read_shape
+from model_shape import add_shape, finish, random_tokens, read_shape
 
 from llm_assets.compute.allocator import ALLOCATOR
 from llm_assets.model.devices import find_device, measured_peak
@@ -64,9 +64,7 @@ class RandomSequences:
         self.shape = shape
 
     def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        draw = np.random.default_rng(first)
-        tokens = draw.integers(1, self.shape.vocabulary, (count, self.shape.context + 1))
-        tokens[draw.random(tokens.shape) < 1 / 600] = 0
+        tokens = random_tokens(self.shape, first, count)
         return tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
 

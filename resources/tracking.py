@@ -132,9 +132,13 @@ class MlflowTracker:
         location = self.artifact_folder.as_uri() if self.uri.startswith("sqlite:") else None
         return client.create_experiment(EXPERIMENT, artifact_location=location)
 
+    @property
+    def _is_server(self) -> bool:
+        return self.uri.startswith(("http://", "https://"))
+
     def link(self, run_id: str) -> str | None:
         """The URL of a run's page, on the server, or for a database on that of ``make mlflow``; None for a folder."""
-        if self.uri.startswith(("http://", "https://")):
+        if self._is_server:
             server = self.uri
         elif "://" in self.uri and not self.uri.startswith("file:"):
             server = load_settings().mlflow_url
@@ -159,13 +163,15 @@ class MlflowTracker:
 
         A cached artifact may have been built under another tracking URI, which has its run: then nothing is copied.
         """
+        attached, folder = [view for view in views if view.endswith(ATTACHED)], resolution.stage.registered_folder
+        if not attached and folder is None:
+            return  # without importing mlflow, when only pages of cached artifacts are drawn again
         with self._only_warning(f"plots and model of {artifact.record.key}"):
             run_id = self._known_run(artifact.record.mlflow_run_id)
-            for view in views if run_id is not None else ():
-                if view.endswith(ATTACHED):
-                    self.client().log_artifact(run_id, str(artifact.path / view))
-            if resolution.stage.registered_folder is not None:
-                self._register(resolution.stage.registered_folder, artifact, run_id, recipe.name)
+            for view in attached if run_id is not None else ():
+                self.client().log_artifact(run_id, str(artifact.path / view))
+            if folder is not None:
+                self._register(folder, artifact, run_id, recipe.name)
 
     def _known_run(self, run_id: str | None) -> str | None:
         """The run's id, if MLflow has it at this URI."""
@@ -203,7 +209,7 @@ class MlflowTracker:
         card = artifact.path / folder / "README.md"
         description = card.read_text()[:CARD_CHARACTERS] if card.exists() else None
         source = (artifact.path / folder).as_uri()
-        if self.uri.startswith(("http://", "https://")):
+        if self._is_server:
             if run_id is None:
                 raise MlflowException(f"the run of {record.key} is not there, so its model cannot be uploaded to it")
             client.log_artifacts(run_id, str(artifact.path / folder), MODEL_FOLDER)

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 from llm_assets.artifacts.checks import Check, CheckOutcome
 from llm_assets.artifacts.inputs import Inputs
 from llm_assets.artifacts.stage import Stage
 from llm_assets.artifacts.step import Step, Task
 from llm_assets.artifacts.store import Artifact
-from llm_assets.artifacts.tables import read_table
+from llm_assets.artifacts.tables import batches, read_table
 from llm_assets.corpus_pages import TRAINING_PAGES
 from llm_assets.dialogue.rendering import RenderSettings, is_held_out, render_row
 from llm_assets.model.encoding import Encoding
@@ -112,8 +111,8 @@ def _conversation_rows(inputs: Inputs) -> Iterator[tuple[int, str, str, str]]:
     if "conversations" in inputs:
         columns = ["conversation", "source", "sources", "messages"]
         for path in sorted(inputs.artifact("conversations").table("conversations")):
-            for batch in pq.ParquetFile(path).iter_batches(1024, columns=columns):
-                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            for frame in batches(path, columns):
+                yield from frame.iter_rows()
 
 
 def training_documents(inputs: Inputs) -> pl.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from llm_assets.model.sampling import Completion, Engine, Sampling, Tools
 
@@ -50,16 +49,6 @@ class Draw:
     rewards: list[Reward]
     redrawn: int
     mean: float
-
-
-class Sampler(Protocol):
-    """Samples completions with the policy's weights as they are."""
-
-    def prepare(self) -> None:
-        """Called by all processes before the completions of a step are sampled."""
-
-    def sample(self, numbers: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[Completion]:
-        """`samples` completions of each prompt, in order. numbers: of the prompts, one after the other."""
 
 
 class EngineSampler:

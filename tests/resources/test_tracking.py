@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from mlflow import MlflowClient
 from llm_assets.artifacts import Graph, View, materialize
 from llm_assets.settings import load_settings
 from resources.tracking import MlflowTracker, Tracking
+from tests.support.ports import free_port
 from tests.support.toy import LETTERS, TOTAL, WORDS, ToyRecipe, make_folder, workspace
 
 VIEWS = ("plot.png", "page.html", "model/README.md")
@@ -96,9 +96,7 @@ def test_runs_and_assets_link_to_each_other(toy, monkeypatch):
 def server(tmp_path_factory):
     """The URL of an MLflow server that keeps what it is sent."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     words += ["--backend-store-uri", f"sqlite:///{folder}/m.db", "--artifacts-destination", str(folder / "artifacts")]
     log = (folder / "log").open("w")

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from typing import Any
 from unittest import mock
 
 from llm_assets.cli import main
+
+from .ports import free_port
 
 LOCATION = "llm_assets.definitions"
 SELECTOR = f'repositoryLocationName: "{LOCATION}", repositoryName: "__repository__"'
@@ -201,9 +202,7 @@ class Dagster:
 @contextlib.contextmanager
 def dagster_dev(project: Path, **extra: str) -> Iterator[Dagster]:
     """`dagster dev` on a project that was set up, until the end of the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = environment_for(
         project / "data",
         LLM_ASSETS_RECIPE=f"{project}/recipe.py:mine",

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import threading
 import time
 from dataclasses import replace
@@ -17,6 +16,7 @@ from llm_assets.model.shape import ModelShape
 from llm_assets.serving.checkpoints import Checkpoints
 from llm_assets.serving.limits import Limits
 from llm_assets.serving.server import Address, open_service, uvicorn_server
+from tests.support.ports import free_port
 from tests.support.tiny_models import ENCODING, random_model
 
 SHAPE = ModelShape.of_depth(2, 500, 256, width=64)
@@ -47,9 +47,7 @@ class ModelServer:
 
     def __init__(self, folders, limits=LIMITS, tools=TOOLS, **address):
         self.folders = folders
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = Address(port=free.getsockname()[1], **address)
+        self.address = Address(port=free_port(), **address)
         self.service = open_service(Checkpoints(None, folders), tools, limits, self.address)
         self.server = uvicorn_server(self.service, self.address)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
