@@ -112,7 +112,9 @@ def letters(rng: random.Random, material: Material, tools: Sequence[str]) -> Exc
     letter = rng.choice(by_count[count])
     question = rng.choice(COUNTS.train).format(w=word, c=letter)
     if "python" in tools:
-        program = f'word = "{word}"; word.count("{letter}")'
+        # The letter follows the same token, a space and a quotation mark, as in the question, so it can be copied.
+        # In `word.count("{letter}")` it follows another, and four of six small models always counted the same letter.
+        program = f'word = "{word}"; letter = "{letter}"; word.count(letter)'
         return python_exchange(question, program, str(count), f'The letter "{letter}" occurs {count} times.')
     if rng.random() < 0.1:
         return [Message("user", f"{question}{NUMBER_ONLY}"), Message("assistant", f"{count}.")]
