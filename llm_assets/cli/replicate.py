@@ -27,7 +27,7 @@ from .options import recipe_option
     default=2,
     show_default=True,
     type=click.IntRange(0),
-    help="Number of other sample webs, from world 4; recipes are tuned on worlds 1 to 3. 0 keeps the recipe's crawls.",
+    help="Number of other sample webs, from world 6; recipes are tuned on worlds 1 to 5. 0 keeps the recipe's crawls.",
 )
 @recipe_option
 @click.option("--publish", is_flag=True, help="Keep the figures in the package, for README, docs and later runs.")

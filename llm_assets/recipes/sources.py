@@ -27,7 +27,7 @@ class SampleWeb(Frozen):
         1,
         ge=0,
         description="which world the web is about: another number gives other people, towns, companies and works with "
-        "other facts, and other pages. Recipes are tuned on worlds 1 to 3",
+        "other facts, and other pages. Recipes are tuned on worlds 1 to 5",
     )
     scale: float = Field(1.0, gt=0, le=20, description="multiplies the number of pages; 1.0 gives at least 1,500")
     since: str | None = Field(None, description="name of an earlier crawl; only what has changed since is fetched")

@@ -21,7 +21,7 @@ from llm_assets.settings import PROJECT
 from .headlines import HEADLINES, Figures, Headline, own_questions
 
 PUBLISHED = Path(__file__).parent / "replicated"  # a file per recipe
-FIRST_WORLD = 4  # recipes are tuned on worlds 1 to 3
+FIRST_WORLD = 6  # recipes are tuned on worlds 1 to 5
 
 
 class Spread(NamedTuple):
