@@ -26,7 +26,7 @@ def laptop() -> Recipe:
         name="laptop",
         crawls={"sample": SampleWeb()},
         search_only_hosts=("quietarchive.example",),
-        tokenizer=Tokenizer(vocabulary=2048, digits=2),
+        tokenizer=Tokenizer(vocabulary=2048),
         token_shards=TokenShards(shard_tokens=1 << 18),
         model=Model(depth=4, width=128, context=256, tied=True, rope_theta=1_000_000.0, induction=True),
         pretraining=Pretraining(tokens=2_400_000, batch_tokens=2048, validation_runs=5, compute=Compute(compile=True)),
