@@ -6,7 +6,9 @@ from the file. Its patterns of GPT-2 and of published models are exactly theirs.
 
 from __future__ import annotations
 
-from .encoding import GPT2_PATTERN, GPT4O_PATTERN, gpt4_pattern
+from dataclasses import replace
+
+from .encoding import GPT2_PATTERN, GPT4O_PATTERN, Encoding, gpt4_pattern
 from .published_patterns import DIGITS_PATTERN, LLAMA3_PATTERN, QWEN2_PATTERN
 
 # Texts that llama.cpp splits otherwise, as the model card names them.
@@ -25,6 +27,32 @@ _KNOWN: dict[str, tuple[str, tuple[str, ...]]] = {
     LLAMA3_PATTERN: ("llama-bpe", ()),
     DIGITS_PATTERN: ("smollm", ()),
 }
+
+
+_LETTERS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?"
+# The patterns that llama.cpp has under these names.
+PATTERNS = {
+    "gpt-2": GPT2_PATTERN,
+    "gpt-4o": "|".join(
+        [
+            rf"[^\r\n\p{{L}}\p{{N}}]?((?=[\p{{L}}])([^a-z]))*((?=[\p{{L}}])([^A-Z]))+{_LETTERS}",
+            rf"[^\r\n\p{{L}}\p{{N}}]?((?=[\p{{L}}])([^a-z]))+((?=[\p{{L}}])([^A-Z]))*{_LETTERS}",
+            r"\p{N}{1,3}",
+            r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+            r"\s*[\r\n]+",
+            r"\s+(?!\S)",
+            r"\s+",
+        ]
+    ),
+    "llama-bpe": LLAMA3_PATTERN,
+    "qwen2": QWEN2_PATTERN,
+    "smollm": DIGITS_PATTERN,
+}
+
+
+def in_llama_cpp(encoding: Encoding) -> Encoding:
+    """The encoding as llama.cpp applies it: the same tokens, with its own splitting, and no Unicode form."""
+    return replace(encoding, pattern=PATTERNS[splitting(encoding.pattern)[0]], normaliser=None)
 
 
 def splitting(pattern: str, normaliser: str | None = None) -> tuple[str, tuple[str, ...]]:

@@ -193,6 +193,12 @@ def examine_gguf(export: Artifact, inputs: Inputs, config: ModelExportConfig) ->
     return compare_with_gguf(export, _released_checkpoint(inputs))
 
 
+def examine_llama_cpp_tokens(export: Artifact, inputs: Inputs, config: ModelExportConfig) -> CheckOutcome:
+    """The check `same_tokens_in_llama_cpp`, with pages of the inputs."""
+    _, pages = texts_to_compare(inputs.artifact("conversations"), inputs.by_crawl("clean_corpus").values())
+    return compare_with_llama_cpp(export, _released_checkpoint(inputs), pages)
+
+
 def _released_checkpoint(inputs: Inputs) -> Artifact:
     return inputs.artifact(MODELS[released_model(inputs)])
 
@@ -336,6 +342,24 @@ def compare_with_gguf(export: Artifact, checkpoint: Artifact) -> CheckOutcome:
     return CheckOutcome(not failures, summary, failures[:10], {"tensors": len(tensors), "tokens": len(tokens.data)})
 
 
+def compare_with_llama_cpp(export: Artifact, checkpoint: Artifact, pages: list[str]) -> CheckOutcome:
+    """Check that llama.cpp reads pages as the same tokens, by the splitting that the GGUF file names."""
+    from llm_assets.model.encoding import Encoding
+    from llm_assets.model.llama_cpp_splitting import in_llama_cpp
+
+    if "gguf" not in export.record.stats:
+        return CheckOutcome(True, "there is no GGUF file")
+    encoding = Encoding.load(checkpoint.path)
+    theirs = in_llama_cpp(encoding)
+    failures = [
+        {"text": text[:100], "first_difference": _first_difference(encoding.encode(text), theirs.encode(text))}
+        for text in pages
+        if encoding.encode(text) != theirs.encode(text)
+    ]
+    summary = f"{len(pages)} pages: {len(failures) or 'none'} with other tokens in llama.cpp"
+    return CheckOutcome(not failures, summary, failures[:10], {"pages": len(pages), "differ": len(failures)})
+
+
 def _tensor_problem(values: Any, exported: Any) -> str:
     """What is wrong with an exported tensor; empty if it holds the weight's values in the file's precision."""
     import numpy as np
@@ -398,6 +422,11 @@ MODEL_EXPORT = Stage(
             "The GGUF file holds the checkpoint's weights and vocabulary, and names the same special tokens.",
             examine_gguf,
             blocking=True,
+        ),
+        Check(
+            "same_tokens_in_llama_cpp",
+            "llama.cpp splits pages into the same tokens; otherwise the model card says which texts it does not.",
+            examine_llama_cpp_tokens,
         ),
     ),
     views=(View(CARD, draw_card, (model_card.TEMPLATE,)),),
