@@ -23,7 +23,7 @@ def value_of(name, **values):
 
 
 def test_worlds_start_behind_those_that_recipes_are_tuned_on():
-    assert replicas(2, 2) == [Replica(1, 4), Replica(1, 5), Replica(2, 4), Replica(2, 5)]
+    assert replicas(2, 2) == [Replica(1, 6), Replica(1, 7), Replica(2, 6), Replica(2, 7)]
 
 
 def test_without_worlds_the_recipes_own_crawls_are_kept():
