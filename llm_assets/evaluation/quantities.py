@@ -17,7 +17,8 @@ _SEPARATOR = "[,'\u2019\u00a0\u2009\u202f]"
 # Digits as people write them: 1,085 or 1085 or 3.50. They must not be part of a word, a longer number, a date or a
 # version.
 _DIGITS = re.compile(
-    rf"(?<![\w.,])(?:\d{{1,3}}({_SEPARATOR})\d{{3}}(?:\1\d{{3}})*|\d+)(?:\.\d+)?(?![\w]|[.,'\u2019\u00a0\u2009\u202f]\d)"
+    rf"(?<![\w.,])(?:\d{{1,3}}({_SEPARATOR})\d{{3}}(?:\1\d{{3}})*|\d+)(?:\.\d+)?"
+    r"(?![\w]|[.,'\u2019\u00a0\u2009\u202f]\d)"
 )
 # What may precede the digits: a sign, a currency, or both in either order, and a bracket.
 _SIGN = re.compile(rf"(?P<dash>{_DASH})(?P<space>\s*)(?:{_CURRENCY}\s*)?\(?$|{_CURRENCY}\s*(?P<inner>{_DASH})\(?$")
@@ -29,7 +30,8 @@ _BOUND_BEFORE = re.compile(
     r"(?:\b(?:more|less|fewer|greater|larger|smaller|higher|lower|other|rather)\s+than|\bat\s+(?:least|most)|\bup\s+to"
     r"|\b(?:over|under|above|below|nearly|almost|about|around|roughly|approximately|approx\.?|ca\.|maybe|perhaps"
     r"|possibly|might\s+be|may\s+be|could\s+be|close\s+to)"
-    r"|\b(?:instead\s+of|except|anything\s+but|far\s+from|twice|double|triple|half(?:\s+of)?|(?:square|root|opposite)\s+of)"
+    r"|\b(?:instead\s+of|except|anything\s+but|far\s+from|twice|double|triple|half(?:\s+of)?)"
+    r"|\b(?:square|root|opposite)\s+of"
     r"|(?:^|\s)[<>]=?|[≤≥≠≈~±√])\s*$",
     re.IGNORECASE,
 )
