@@ -2,6 +2,7 @@
 
 import pytest
 
+from llm_assets.graph import GRAPH
 from llm_assets.recipes import laptop
 from llm_assets.recipes.load import RecipeError, load_recipe, split_replica
 from llm_assets.recipes.replicas import Replica, read_replica, replica_of
@@ -18,6 +19,14 @@ def test_every_seed_of_the_recipe_is_replaced_and_nothing_else():
     for name in seeds_of(other):
         assert getattr(other, name).replace(seed=getattr(base, name).seed) == getattr(base, name)
     assert other.crawls == base.crawls and other.recrawls == base.recrawls
+
+
+def test_a_replica_is_compared_with_the_ablation_which_the_recipe_builds_on_demand():
+    assert "ablation_checkpoint" in GRAPH.on_demand(laptop())
+    assert "ablation_checkpoint" not in GRAPH.inputs(laptop())["sft_evaluation"]
+    other = replica_of(laptop(), Replica(1))
+    assert "ablation_checkpoint" not in GRAPH.on_demand(other)
+    assert "ablation_checkpoint" in GRAPH.inputs(other)["sft_evaluation"]
 
 
 def test_another_world_has_a_crawl_of_its_own_and_no_recrawls():

@@ -192,8 +192,10 @@ SFT_CHECKPOINT = Stage(
 ABLATION_CHECKPOINT = replace(
     SFT_CHECKPOINT,
     name="ablation_checkpoint",
+    group="demonstrations",
     description="The ablation that sft_evaluation compares the assistant with: trained without the conversations that "
     "teach it to say that it does not know.",
     build=build_ablation_checkpoint,
     config=ablation_config,
+    on_demand=lambda recipe: not recipe.compare_with_ablation,
 )

@@ -197,7 +197,7 @@ def hallucinates_less(evaluation: Artifact, inputs: Inputs, config: SftEvaluatio
     """Whether the assistant makes up fewer answers about fictitious entities than the ablation."""
     hallucinated = evaluation.record.stats.get("hallucinated")
     if hallucinated is None:
-        reason = "the recipe leaves out the ablation"
+        reason = "not compared with the ablation, as the recipe does not ask for it (compare_with_ablation)"
         if MODELS["ablation"] in inputs:
             reason = "the corpus comes with no questions, so nothing was asked about fictitious entities"
         return CheckOutcome(True, reason)

@@ -62,8 +62,8 @@ def chat(
     and DPO train in place of all weights, for a model that fits into the memory, but not its gradients.
 
     Nothing waits for a person. Without preferences there is no DPO, without crawls nothing that reads them. RL on sums
-    and letters, and the ablation, which only compares, are left out; `leave_out=()` brings both back,
-    `with_word_problems` RL on problems of a file, and `preference_tuning="rlhf"` takes a reward model in place of DPO.
+    and letters is left out; `leave_out=()` brings it back, `with_word_problems` RL on problems of a file, and
+    `preference_tuning="rlhf"` takes a reward model in place of DPO.
 
     The rates are those of Zephyr in the alignment handbook (recipes/zephyr-7b-beta): AdamW with 2e-5 in SFT and 5e-7 in
     DPO, with LoRA of rank 16 ten times as much (2e-4 and 5e-6), a tenth of the steps to warm up, then down to zero.
@@ -101,7 +101,7 @@ def chat(
         rlhf=Rlhf(**policy),
         dpo=Dpo(learning_rate_scale=DPO_SHARE * factor, lora=lora, **schedule),
         preference_tuning="dpo",
-        leave_out=("practice_problems", "ablation_checkpoint"),
+        leave_out=("practice_problems",),
     )
 
 

@@ -77,7 +77,13 @@ class Recipe(Frozen):
     leave_out: tuple[str, ...] = Field(
         (),
         description="assets that are not built, nor what cannot do without them: practice_problems stands for "
-        "reinforcement learning, ablation_checkpoint for the ablation alone",
+        "reinforcement learning",
+    )
+    compare_with_ablation: bool = Field(
+        False,
+        description="train an ablation as long as the assistant, without the conversations that teach it to admit not "
+        "knowing, and measure it beside the assistant. Without it, ablation_checkpoint is built on demand, and only "
+        "the demonstrations read it",
     )
     preference_tuning: Literal["rlhf", "dpo"] = Field(
         "rlhf",

@@ -35,10 +35,12 @@ def read_replica(text: str) -> Replica:
 def replica_of(recipe: Recipe, replica: Replica) -> Recipe:
     """The recipe with other seeds and, if the replica names a world, with its sample webs about that world.
 
+    It is always compared with the ablation, the control without which its made-up answers say little.
     Crawls of another world have names of their own, so that runs of several worlds can share a store. Recrawls of the
     sample web are left out. Raises ValueError if a world is named but the recipe crawls no sample web.
     """
-    changes: dict[str, Any] = {"name": f"{recipe.name}-{str(replica).replace('=', '-').replace(',', '-')}"}
+    name = f"{recipe.name}-{str(replica).replace('=', '-').replace(',', '-')}"
+    changes: dict[str, Any] = {"name": name, "compare_with_ablation": True}
     for name in type(recipe).model_fields:
         group = getattr(recipe, name)
         if "seed" in getattr(type(group), "model_fields", {}):

@@ -350,11 +350,11 @@ def compare_with_llama_cpp(export: Artifact, checkpoint: Artifact, pages: list[s
     if "gguf" not in export.record.stats:
         return CheckOutcome(True, "there is no GGUF file")
     encoding = Encoding.load(checkpoint.path)
-    theirs = in_llama_cpp(encoding)
+    of_llama_cpp = in_llama_cpp(encoding)
     failures = [
-        {"text": text[:100], "first_difference": _first_difference(encoding.encode(text), theirs.encode(text))}
+        {"text": text[:100], "first_difference": _first_difference(encoding.encode(text), of_llama_cpp.encode(text))}
         for text in pages
-        if encoding.encode(text) != theirs.encode(text)
+        if encoding.encode(text) != of_llama_cpp.encode(text)
     ]
     summary = f"{len(pages)} pages: {len(failures) or 'none'} with other tokens in llama.cpp"
     return CheckOutcome(not failures, summary, failures[:10], {"pages": len(pages), "differ": len(failures)})

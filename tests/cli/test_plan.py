@@ -45,7 +45,7 @@ def test_the_sizes_are_those_of_the_published_model(folder):
     assert outcome.output.count("recipe mine") == 1 and "depth" not in outcome.output
     stages = [line.split()[0] for line in outcome.output.splitlines() if "_checkpoint " in line]
     tuned = ["sft_checkpoint", "reward_checkpoint", "rl_checkpoint", "rlhf_checkpoint"]
-    assert sorted(stages) == sorted([*tuned, *tuned, "ablation_checkpoint"])
+    assert sorted(stages) == sorted([*tuned, *tuned])
 
 
 def test_a_folder_that_the_training_could_not_read_is_an_error(folder):
@@ -107,7 +107,8 @@ def test_each_training_that_the_recipe_runs_is_forecast(tmp_path, monkeypatch):
     sft = plans["sft_checkpoint"]
     # 384 bytes and two messages make 100 tokens, read in three epochs.
     assert (sft.data, sft.tokens) == ("30 conversations", 3 * 30 * 100) and plans["dpo_checkpoint"].tokens > 0
-    assert list(forecasts(tmp_path, monkeypatch, leave_out=(), preference_tuning="rlhf")) == [
+    everything = {"leave_out": (), "preference_tuning": "rlhf", "compare_with_ablation": True}
+    assert list(forecasts(tmp_path, monkeypatch, **everything)) == [
         "sft_checkpoint",
         "ablation_checkpoint",
         "rl_checkpoint",
@@ -124,8 +125,7 @@ def test_adapters_need_two_thirds_of_the_work(tmp_path, monkeypatch):
 
 
 def test_rollouts_wait_for_the_memory_of_a_gpu_and_for_the_processor_of_a_cpu(tmp_path, monkeypatch):
-    changes = {"leave_out": ("ablation_checkpoint",)}
-    on_gpu = forecasts(tmp_path, monkeypatch, **changes)["rl_checkpoint"]
-    on_cpu = forecasts(tmp_path, monkeypatch, device="cpu", **changes)["rl_checkpoint"]
+    on_gpu = forecasts(tmp_path, monkeypatch, leave_out=())["rl_checkpoint"]
+    on_cpu = forecasts(tmp_path, monkeypatch, device="cpu", leave_out=())["rl_checkpoint"]
     assert on_gpu.parts["rollouts"] > on_gpu.parts["updates"]
     assert on_cpu.parts["rollouts"] < on_cpu.parts["updates"] and on_cpu.flops == on_gpu.flops

@@ -216,7 +216,7 @@ def test_the_check_passes_if_the_assistant_hallucinates_less_than_the_ablation(s
 
 def test_the_hallucination_check_passes_if_nothing_was_asked():
     nothing = SimpleNamespace(record=SimpleNamespace(stats={}))
-    for inputs, reason in (({"ablation_checkpoint"}, "no questions"), ((), "leaves out the ablation")):
+    for inputs, reason in (({"ablation_checkpoint"}, "no questions"), ((), "compare_with_ablation")):
         outcome = hallucinates_less(nothing, inputs, None)
         assert outcome.passed and reason in outcome.summary
 

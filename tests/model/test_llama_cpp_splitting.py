@@ -24,7 +24,7 @@ PATTERNS = {
     "qwen2": QWEN2_PATTERN,
     "smollm": DIGITS_PATTERN,
 }
-PARTS = (
+PIECES = (
     "tea",
     "River",
     "ÉTÉ",
@@ -50,7 +50,7 @@ PARTS = (
 def texts(count=150):
     """Texts of words, digits, white space and marks in any order."""
     rng = random.Random(1)
-    return ["".join(rng.choices(PARTS, k=rng.randint(1, 12))) for _ in range(count)]
+    return ["".join(rng.choices(PIECES, k=rng.randint(1, 12))) for _ in range(count)]
 
 
 @pytest.mark.parametrize("name", PATTERNS)

@@ -134,6 +134,7 @@ def recipe(**changes):
         "name": "small",
         "crawls": {"sample": recipes.SampleWeb(scale=0.08)},
         "search_only_hosts": (ARCHIVE,),
+        "compare_with_ablation": True,
         "pretraining": recipes.Pretraining(batch_tokens=1280),
         # An untrained model knows nothing: topics that it never answers correctly are "unknown", all others "known".
         "knowledge_boundary": recipes.KnowledgeBoundary(

@@ -6,6 +6,7 @@ from tests.support.warcs import page, story, write
 
 # Plain values by section and field, so that the same settings become a recipe and the source of a recipe file.
 SETTINGS = {
+    "compare_with_ablation": True,
     "tokenizer": {"vocabulary": 360},
     "token_shards": {"shard_tokens": 4096, "validation_share": 0.2},
     "model": {"depth": 1, "width": 32, "context": 160},
