@@ -183,7 +183,7 @@ class Training:
         plan, seconds, (reported_step, reported_seconds) = self.plan, self.clock.seconds, self._reported
         if seconds - reported_seconds < REPORT_SECONDS and done != plan.steps:
             return
-        step_tokens = plan.batch_size * self.model.shape.context
+        step_tokens = plan.batch_size * getattr(self.data, "mean_tokens", self.model.shape.context)
         speed = (done - reported_step) * step_tokens / (seconds - reported_seconds)
         used = speed * self.model.shape.flops_per_token / self.peak_flops if self.peak_flops else None
         self.process.report(

@@ -48,6 +48,7 @@ class Pairs:
             raise TrainingError(f"a conversation of {longest} tokens does not fit into a context of {context}")
         self.pairs, self.seed, self.shuffle, self.pairs_per_step = pairs, seed, shuffle, pairs_per_step
         self._lengths = [max(map(len, pair)) for pair in pairs]
+        self.mean_tokens = sum(len(conversation) for pair in pairs for conversation in pair) / (2 * len(pairs))
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
 
     def _shuffled(self, number: int) -> int:

@@ -156,3 +156,7 @@ def test_it_learns_which_conversation_is_preferred(tmp_path):
     train(model, Pairs(pairs[:160], 24, 1), TrainingPlan(60, 16, 16), process, losses=pair_target_losses)
     scores = score_all(model.eval(), [conversation for pair in pairs[160:] for conversation in pair])
     assert sum(preferred > other for preferred, other in zip(scores[0::2], scores[1::2], strict=True)) >= 38
+
+
+def test_speed_counts_the_tokens_of_conversations_without_their_padding():
+    assert Pairs([([1, 2], [1, 2, 3]), ([1], [1, 2])], context=24, seed=1).mean_tokens == 2
