@@ -51,6 +51,8 @@ SLOW_MODULES = (
     "tests.serving.test_hostile_requests",
     "tests.serving.test_clients",
     "tests.serving.test_completions",
+    "tests.serving.test_page_endpoints",
+    "tests.serving.test_page",
     "tests.preference.test_dpo",
     "tests.preference.test_training",
     "tests.preference.test_stages",

@@ -65,7 +65,7 @@ class Generation:
         """What a sampled token adds to the answer. A stop text ends the row. Raises ApiError for a score of NaN."""
         check_scores([choice.log_probability])
         piece = Piece(self.choice)
-        scored = ScoredToken(choice.token, choice.log_probability, choice.alternatives)
+        scored = ScoredToken(choice.token, choice.log_probability, choice.alternatives, choice.entropy)
         if self.prompt.tools is not None and choice.token in self.starts:
             self._open_call = []
         elif choice.token in self.model.encoding.text_ids:
