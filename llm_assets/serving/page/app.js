@@ -1,0 +1,106 @@
+// The shell: navigation by hash, the model, the theme, the server's key, and errors that nothing else shows.
+
+import { getJson, onKeyWanted } from "./api.js";
+import { baseView } from "./base.js";
+import { chatView } from "./chat.js";
+import { clearProblem, element, showProblem } from "./dom.js";
+import { tokensView } from "./tokens.js";
+
+const VIEWS = {
+  chat: { title: "Chat", create: chatView },
+  base: { title: "Base model", create: baseView },
+  tokens: { title: "Tokens", create: tokensView },
+};
+const THEME = "llm-assets-theme";
+
+const main = document.getElementById("main");
+const picker = document.getElementById("model");
+
+// What views share. model: the chosen one, as /v1/models describes it. Views listen to "model" events.
+const app = Object.assign(new EventTarget(), { model: null });
+const created = {};
+
+async function loadModels() {
+  const { data } = await getJson("v1/models");
+  if (!data.length) throw new Error("No checkpoint is built yet: run llm-assets run.");
+  picker.replaceChildren(
+    ...data.map((model) => {
+      const kind = model.chat ? "chat" : "base";
+      return element("option", { value: model.id }, `${model.id} (${kind})`);
+    }),
+  );
+  picker.addEventListener("change", () => choose(data.find((model) => model.id === picker.value)));
+  choose(data.find((model) => model.default) ?? data[0]);
+}
+
+function choose(model) {
+  app.model = model;
+  picker.value = model.id;
+  app.dispatchEvent(new Event("model"));
+}
+
+function showView() {
+  const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "chat";
+  clearProblem();
+  created[name] ??= VIEWS[name].create(app);
+  main.replaceChildren(created[name]);
+  document.title = `${VIEWS[name].title} · llm-assets`;
+  for (const link of document.querySelectorAll("#views a")) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function addLinks() {
+  const links = Object.entries(VIEWS).map(([name, view]) =>
+    element("li", {}, element("a", { href: `#${name}` }, view.title)),
+  );
+  document.getElementById("views").replaceChildren(...links);
+}
+
+function addTheme() {
+  const select = document.getElementById("theme");
+  select.value = localStorage.getItem(THEME) ?? "";
+  const apply = () => {
+    document.documentElement.dataset.theme = select.value;
+    localStorage.setItem(THEME, select.value);
+  };
+  select.addEventListener("change", apply);
+  apply();
+}
+
+// Requests that find no key at the same time share one dialog.
+let keyWanted = null;
+onKeyWanted(() => {
+  keyWanted ??= new Promise((resolve) => {
+    const dialog = document.getElementById("key");
+    const input = dialog.querySelector("input");
+    input.value = "";
+    dialog.addEventListener(
+      "close",
+      () => {
+        keyWanted = null;
+        resolve(input.value || null);
+      },
+      { once: true },
+    );
+    dialog.showModal();
+  });
+  return keyWanted;
+});
+
+addLinks();
+addTheme();
+document.getElementById("skip").addEventListener("click", () => main.focus());
+addEventListener("hashchange", () => {
+  showView();
+  main.focus();
+});
+addEventListener("unhandledrejection", (event) => showProblem(event.reason));
+try {
+  await loadModels();
+  showView();
+} catch (error) {
+  showProblem(error);
+}
+document.documentElement.dataset.ready = "true";
