@@ -225,6 +225,11 @@ def test_the_page_is_served_with_a_policy_that_loads_nothing_from_elsewhere(serv
         assert server.get(path).status_code == 404
 
 
+def test_the_page_loads_all_its_modules_at_once():
+    index = (FOLDER / "index.html").read_text()
+    assert not [path.name for path in FOLDER.glob("*.js") if f'"page/{path.name}"' not in index]
+
+
 def test_no_script_makes_html_of_text():
     forbidden = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(")
     for path in FOLDER.glob("*.js"):

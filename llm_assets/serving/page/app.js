@@ -75,12 +75,12 @@ onKeyWanted(() => {
   keyWanted ??= new Promise((resolve) => {
     const dialog = document.getElementById("key");
     const input = dialog.querySelector("input");
-    input.value = "";
+    input.value = dialog.returnValue = "";
     dialog.addEventListener(
       "close",
       () => {
         keyWanted = null;
-        resolve(input.value || null);
+        resolve(dialog.returnValue === "use" ? input.value : null);
       },
       { once: true },
     );

@@ -296,10 +296,10 @@ class Chat {
       this.tokens.replaceChildren(element("p", {}, "There is no conversation yet."));
       return;
     }
-    const { model, messages } = this.request();
+    const messages = wholeConversation(this.system.value, this.messages);
     try {
-      const body = await postJson("api/render", { model, messages, tools: this.offeredTools() });
-      this.drawTokens(body);
+      const body = { model: this.app.model.id, messages, tools: this.offeredTools() };
+      this.drawTokens(await postJson("api/render", body));
     } catch (error) {
       this.tokens.replaceChildren(element("p", {}, error.message));
     }

@@ -99,9 +99,10 @@ class Tokens {
 
   table(bytes, encodings) {
     const most = Math.max(1, ...encodings.map(({ tokens }) => tokens.length));
+    const numbers = ["Byte-pair tokens", "Tokens", "Bytes per token"];
     const heads = [
       element("th", { scope: "col" }, "Tokenizer"),
-      ...["Byte-pair tokens", "Tokens", "Bytes per token"].map((text) => element("th", { scope: "col", class: "n" }, text)),
+      ...numbers.map((text) => element("th", { scope: "col", class: "n" }, text)),
       element("td", {}),
     ];
     const rows = encodings.map((encoding) => {
@@ -127,7 +128,7 @@ class Tokens {
   }
 
   name(encoding) {
-    return encoding.published ?? `${this.app.model.id} (${encoding.name})`;
+    return encoding.published ?? this.app.model.id;
   }
 
   encoding(encoding) {
