@@ -61,8 +61,8 @@ def add_page_routes(app: FastAPI, service: Service) -> None:
     @app.post("/api/tokenize", response_model_exclude_defaults=True)
     async def tokenized(body: TokenizeRequest) -> TokenizeBody:
         """A text as tokens, in the model's tokenizer and in the published ones that are on this machine."""
-        own = (await reader(body.model)).encoding
-        return await threads.run(tokenize, body.text, own, service.encodings.published)
+        text_reader = await reader(body.model)
+        return await threads.run(tokenize, body.text, text_reader.encoding, service.encodings.published)
 
     @app.post("/api/merges", response_model_exclude_defaults=True)
     async def merges(body: MergesRequest) -> MergesBody:
@@ -135,9 +135,9 @@ def render_conversation(request: RenderRequest, reader: TextReader) -> RenderBod
     return RenderBody(tokens=tokens, context=reader.shape.context)
 
 
-def tokenize(text: str, own: Encoding, published: Callable[[], dict[str, Encoding]]) -> TokenizeBody:
-    """A text in the tokens of `own` and of the published encodings."""
-    bodies = [_in_encoding(text, own, None)]
+def tokenize(text: str, of_model: Encoding, published: Callable[[], dict[str, Encoding]]) -> TokenizeBody:
+    """A text in the tokens of the model and of the published encodings."""
+    bodies = [_in_encoding(text, of_model, None)]
     bodies += [_in_encoding(text, encoding, name) for name, encoding in published().items()]
     return TokenizeBody(characters=len(text), bytes=len(text.encode()), encodings=bodies)
 

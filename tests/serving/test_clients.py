@@ -59,7 +59,8 @@ def test_the_openai_client_completes_lists_and_reads_errors(openai):
 
 
 SHORT = {
-    **dict.fromkeys(("/v1/chat/completions", "/v1/completions"), {"max_tokens": 2, "stream": False}),
+    "/v1/chat/completions": {"max_tokens": 2, "stream": False},
+    "/v1/completions": {"max_tokens": 2, "stream": False},
     "/api/continue": {"max_tokens": 2},
 }
 CHECKS = (

@@ -88,11 +88,11 @@ def test_a_text_is_shown_in_the_tokens_of_the_encodings_that_are_here(server):
     text = "Äpfel 東京 <|user_end|>"
     body = ask(server, "tokenize", {"model": "base", "text": text}).json()
     assert (body["characters"], body["bytes"]) == (len(text), len(text.encode()))
-    own, gpt2 = body["encodings"]
-    assert [token["id"] for token in own["tokens"]] == ENCODING.encode(text) and own["published"] is None
+    of_model, gpt2 = body["encodings"]
+    assert [token["id"] for token in of_model["tokens"]] == ENCODING.encode(text) and of_model["published"] is None
     assert [token["id"] for token in gpt2["tokens"]] == GPT2.encode(text)
     assert (gpt2["published"], gpt2["vocabulary"]) == ("gpt2", len(GPT2.ranks))
-    for encoding in (own, gpt2):
+    for encoding in (of_model, gpt2):
         assert not any(token.get("special") for token in encoding["tokens"])
         parts = [bytes(token["bytes"]) if "bytes" in token else token["token"].encode() for token in encoding["tokens"]]
         assert b"".join(parts).decode() == text and any("bytes" in token for token in encoding["tokens"])
