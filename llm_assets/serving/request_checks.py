@@ -16,7 +16,7 @@ from .limits import Limits
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HOST = re.compile(r"(?:\[([^\[\]@]*)\]|([^\[\]:@]*))(?::\d*)?")  # of a URL: a name or an address, and a port
 # Without a key: the page holds nothing of the models' or the users', and a browser opens it without a header.
-OPEN_PATHS = ("/health", "/", "/favicon.ico")
+OPEN_PATHS = ("/health", "/")
 OPEN_FOLDER = "/page/"
 DRAIN_FACTOR = 64  # times the limit of a body that are read and dropped, so that its sender gets to read the answer
 
