@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,6 +20,7 @@ from llm_assets import __version__
 from .answers import ChatFormat, CompletionFormat
 from .errors import ApiError, invalid
 from .exchange import Exchange
+from .explorer import add_explorer
 from .page_files import add_page
 from .page_routes import add_page_routes
 from .prompts import chat_prompts, completion_prompts, prompt_items
@@ -27,7 +29,7 @@ from .request_checks import RequestChecks
 from .service import Service
 
 OWNER = "llm-assets"
-STATUSES = (400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 501, 503)
+STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 500, 501, 503)
 NO_EMBEDDINGS = (
     "the checkpoints are language models that were not trained to embed texts; their hidden states make poor embeddings"
 )
@@ -50,6 +52,9 @@ def create_app(service: Service) -> FastAPI:
     _add_models(app, service)
     add_page_routes(app, service)
     add_page(app)
+    if service.checkpoints.workspace is not None:
+        answer = partial(_chat_answer, service)
+        add_explorer(app, service.checkpoints.workspace, service.settings, service.checkpoints, answer)
     app.add_middleware(RequestChecks, limits=service.limits, key=service.key, host=service.host)
     return app
 
@@ -78,6 +83,13 @@ def _add_completions(app: FastAPI, service: Service) -> None:
     async def embeddings() -> Response:
         """Refused: no checkpoint is an embedding model."""
         raise ApiError(501, NO_EMBEDDINGS, "unsupported", is_permanent=True)
+
+
+async def _chat_answer(service: Service, request: Request, body: ChatRequest) -> dict[str, Any]:
+    """The answer to a conversation, as the endpoint gives it. Raises ApiError."""
+    exchange = await Exchange.begin(service, body, chat_prompts(body, service.tools, service.limits), 1)
+    response = await exchange.answer(request, ChatFormat, False)
+    return dict(json.loads(bytes(response.body)))
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
