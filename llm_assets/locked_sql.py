@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +64,7 @@ def run_locked_sql(
     limits = limits or SqlLimits()
     if len(sql) > LONGEST_STATEMENT:
         raise LockedSqlError(f"the statement has {len(sql):,} characters; at most {LONGEST_STATEMENT:,} are allowed")
-    job = {
-        "tables": {name: [str(file) for file in files] for name, files in tables.items() if files},
-        "sql": sql,
-        "skip": skip,
-        "rows": limits.rows,
-        "characters": limits.characters,
-        "memory": limits.memory,
-        "threads": limits.threads,
-        "seconds": limits.seconds,
-    }
+    job = sql_job(tables, sql, limits, skip)
     environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.defpath}
     try:
         process = subprocess.run(
@@ -87,6 +78,12 @@ def run_locked_sql(
     except subprocess.TimeoutExpired as error:
         raise _took_too_long(limits) from error
     return _result(process, limits)
+
+
+def sql_job(tables: Mapping[str, Sequence[Path]], sql: str, limits: SqlLimits, skip: int = 0) -> dict[str, Any]:
+    """What the process is told."""
+    files = {name: [str(file) for file in paths] for name, paths in tables.items() if paths}
+    return {"tables": files, "sql": sql, "skip": skip, **asdict(limits)}
 
 
 def _result(process: subprocess.CompletedProcess[bytes], limits: SqlLimits) -> SqlResult:

@@ -158,8 +158,18 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write(answer: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(json.dumps(answer).encode())
+def answer(job: dict[str, Any]) -> dict[str, Any]:
+    """The result of a job, or its error."""
+    try:
+        return run(job)
+    except (duckdb.OutOfMemoryException, MemoryError):
+        return {"error": f"the statement needs more than {job['memory'] >> 20:,} MiB of memory"}
+    except (Refused, duckdb.Error) as error:
+        return {"error": READ_ONLY if READ_ONLY in str(error) else str(error).strip()}
+
+
+def write(result: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(json.dumps(result).encode())
     sys.stdout.buffer.flush()
 
 
@@ -180,17 +190,9 @@ def main() -> None:
     timer = threading.Timer(job["seconds"], stop)
     timer.daemon = True
     timer.start()
-    too_much_memory = f"the statement needs more than {job['memory'] >> 20:,} MiB of memory"
-    try:
-        answer = run(job)
-    except duckdb.OutOfMemoryException:
-        answer = {"error": too_much_memory}
-    except (Refused, duckdb.Error) as error:
-        answer = {"error": READ_ONLY if READ_ONLY in str(error) else str(error).strip()}
-    except MemoryError:
-        answer = {"error": too_much_memory}
+    result = answer(job)
     timer.cancel()
-    write(answer)
+    write(result)
     os._exit(0)  # closing DuckDB takes time
 
 
