@@ -81,7 +81,7 @@ def run_locked_sql(
 
 
 def sql_job(tables: Mapping[str, Sequence[Path]], sql: str, limits: SqlLimits, skip: int = 0) -> dict[str, Any]:
-    """What the process is told."""
+    """What the process reads."""
     files = {name: [str(file) for file in paths] for name, paths in tables.items() if paths}
     return {"tables": files, "sql": sql, "skip": skip, **asdict(limits)}
 

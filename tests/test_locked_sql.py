@@ -108,10 +108,10 @@ def unchanged(tables):
 
 
 def test_hostile_statements_are_refused_with_a_message(tables, unchanged):
-    own = str(tables["pages"][0]).replace("'", "''")
+    own_file = str(tables["pages"][0]).replace("'", "''")
     wrong = {}
     for text, part in HOSTILE:
-        statement = text.replace("{own}", own).replace("{secret}", secret(tables))
+        statement = text.replace("{own}", own_file).replace("{secret}", secret(tables))
         result = answer(sql_job(tables, statement, LIMITS))  # in this process: a process takes half a second to start
         if part not in result.get("error", ""):
             wrong[text] = result

@@ -93,8 +93,8 @@ def find_documents(
         rows = rows.join(corpus.select(PLACE), on=PLACE, how="semi")
     if words := wanted.words():
         rows = rows.join(tables.texts().filter(_contains(words)).select(PLACE), on=PLACE, how="semi")
-    found = rows.sort(PLACE).collect(engine="streaming")
-    return DocumentPage(len(found), _with_texts(tables, found.slice(offset, limit), words))
+    matching = rows.sort(PLACE).collect(engine="streaming")
+    return DocumentPage(len(matching), _with_texts(tables, matching.slice(offset, limit), words))
 
 
 def _conditions(wanted: DocumentFilter) -> list[pl.Expr]:
@@ -125,8 +125,8 @@ def _with_texts(tables: _Tables, page: pl.DataFrame, words: Sequence[str]) -> li
     columns = [*PLACE, "title", "text"]
     corpus = tables.scan("clean_corpus", "text", CleanCorpus)
     texts = tables.texts().join(here.lazy(), on=place, how="semi").select(columns)
-    kept = corpus.join(here.lazy(), on=place, how="semi").select(*columns, "language", *KINDS)
-    joined = page.lazy().join(texts, on=PLACE, how="left").join(kept, on=PLACE, how="left", suffix="_kept")
+    corpus_texts = corpus.join(here.lazy(), on=place, how="semi").select(*columns, "language", *KINDS)
+    joined = page.lazy().join(texts, on=PLACE, how="left").join(corpus_texts, on=PLACE, how="left", suffix="_kept")
     rows = joined.with_columns(
         title=pl.coalesce("title_kept", "title"), text=pl.coalesce("text_kept", "text"), state=_state()
     )

@@ -56,7 +56,7 @@ class OpenComparisons:
         self._lock = threading.Lock()
 
     def add(self, comparison: Comparison) -> str:
-        """A name under which the vote is given; it tells nothing about the models."""
+        """A name under which the vote is given; it says nothing about the models."""
         name = secrets.token_hex(16)
         with self._lock:
             now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The blind arena: two models answer one question, and the vote tells which they were."""
+"""The blind arena: two models answer one question, and the vote reveals their names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_arena(router: APIRouter, reader: Reader, checkpoints: Checkpoints, answe
 
     @router.post("/arena/comparisons", status_code=201)
     async def compare(request: Request, body: ComparisonRequest) -> ComparisonBody:
-        """Two models answer a question; which they are is told after the vote."""
+        """Two models answer a question; their names are revealed after the vote."""
         models = await reader.run(partial(_pick, reader, checkpoints, body.models))
         requests = [_chat_request(body, model.name) for model in models]
         first, second = await asyncio.gather(*(answer(request, each) for each in requests))
@@ -45,7 +45,7 @@ def add_arena(router: APIRouter, reader: Reader, checkpoints: Checkpoints, answe
 
     @router.post("/arena/votes", status_code=201)
     async def vote(body: ComparisonVote) -> RevealedBody:
-        """Store a vote, and tell which models gave the answers. It is on the disk when the answer comes."""
+        """Store a vote, and reveal the models that gave the answers. It is on the disk when the answer comes."""
         data = reader.settings.data
         comparison = await reader.run(partial(opened.vote, body.comparison, body.vote, body.labeller, data))
         file = rankings_file(data, body.labeller, ARENA)

@@ -19,7 +19,7 @@ def add_sql(router: APIRouter, reader: Reader, limits: SqlLimits = LIMITS) -> No
     @router.get("/data/tables")
     async def tables() -> SqlTables:
         """The tables that SQL can read: those of the recipe's built artifacts."""
-        found = await reader.run(partial(_tables, reader))
+        by_name = await reader.run(partial(_tables, reader))
         listed = [
             SqlTable(
                 name=table.name,
@@ -28,7 +28,7 @@ def add_sql(router: APIRouter, reader: Reader, limits: SqlLimits = LIMITS) -> No
                 rows=table.rows,
                 artifacts=table.artifacts,
             )
-            for table in found.values()
+            for table in by_name.values()
         ]
         return SqlTables(tables=listed)
 

@@ -1,4 +1,4 @@
-"""Where the words of an answer stand in the training data."""
+"""Where the words of an answer occur in the training data."""
 
 from __future__ import annotations
 
