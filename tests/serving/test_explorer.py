@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +12,7 @@ import requests
 
 from llm_assets.artifacts.explain import explain
 from llm_assets.model.assistant import ASSISTANT
+from llm_assets.settings import PROJECT
 from tests.support.explored_store import HOSTILE, MAIL, PAIRS, SHORT, explored_workspace
 from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.tiny_models import TEXTS
@@ -317,7 +320,7 @@ def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
     for operation in (item for item in operations if item.path.startswith("/api/")):
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=5, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
+        @settings(max_examples=3, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
         def conforms(case):
             if "comparisons" in case.path and isinstance(case.body, dict):
                 case.body = {**case.body, "models": [], "max_tokens": 2}
@@ -331,3 +334,13 @@ def test_what_is_not_built_says_how_to_build_it(server):
     response = post(server, "rank/next", labeller="ann", adversarial=True)
     assert response.status_code == 409 and response.json()["error"]["code"] == "not_built"
     assert "run: llm-assets run --select '*rlhf_checkpoint'" in response.json()["error"]["message"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_guides_curl_commands_work(server):
+    commands = re.findall(r"```sh\n(.*?)```", (PROJECT / "docs" / "how-to" / "explore.md").read_text(), re.DOTALL)
+    assert len(commands) == 2
+    for command in commands:
+        here = command.replace("http://localhost:8000", server.url)
+        done = subprocess.run(["sh", "-ec", here], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and '"error"' not in done.stdout and len(done.stdout) > 20, done
