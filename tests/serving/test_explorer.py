@@ -18,6 +18,9 @@ from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.tiny_models import TEXTS
 
 
+PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/")
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explored")
@@ -304,7 +307,7 @@ def test_the_same_checks_as_for_other_endpoints(server):
     assert requests.post(f"{server.url}/api/data/sql", data="sql=SELECT 1").status_code == 415
     schema = server.get("/openapi.json").json()
     for path, operations in schema["paths"].items():
-        if path.startswith("/api/") and not path.endswith(("/raw", "/view")):
+        if path.startswith(PATHS) and not path.endswith(("/raw", "/view")):
             for operation in operations.values():
                 success = next(body for status, body in operation["responses"].items() if status.startswith("2"))
                 assert success["content"]["application/json"]["schema"], path
@@ -317,7 +320,7 @@ def test_every_request_that_fits_the_schema_has_an_answer_that_does(server):
     names = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
     schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
     operations = [result.ok() for result in schema.get_all_operations()]
-    for operation in (item for item in operations if item.path.startswith("/api/")):
+    for operation in (item for item in operations if item.path.startswith(PATHS)):
 
         @given(case=operation.as_strategy())
         @settings(max_examples=3, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
