@@ -17,7 +17,6 @@ from tests.support.explored_store import HOSTILE, MAIL, PAIRS, SHORT, explored_w
 from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.tiny_models import TEXTS
 
-
 PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/")
 
 
