@@ -13,8 +13,7 @@ import requests
 from llm_assets.artifacts.explain import explain
 from llm_assets.model.assistant import ASSISTANT
 from llm_assets.settings import PROJECT
-from tests.support.explored_store import HOSTILE, MAIL, PAIRS, SHORT, explored_workspace
-from tests.support.model_server import ModelServer, write_checkpoint
+from tests.support.explored_store import HOSTILE, MAIL, PAIRS, SHORT, explored_server
 from tests.support.tiny_models import TEXTS
 
 PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/")
@@ -22,10 +21,7 @@ PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("explored")
-    workspace, settings = explored_workspace(folder)
-    folders = {"one": write_checkpoint(folder / "one"), "two": write_checkpoint(folder / "two", seed=5)}
-    with ModelServer(folders, workspace=workspace, settings=settings) as running:
+    with explored_server(tmp_path_factory.mktemp("explored")) as running:
         yield running
 
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from contextlib import contextmanager
 from shutil import copy, copytree
 
 import pytest
@@ -15,7 +14,7 @@ from llm_assets.model.chat import encode_text
 from llm_assets.model.decoding import Decoder
 from llm_assets.serving.page_files import FOLDER
 from llm_assets.settings import PROJECT
-from tests.support.browser import chromium, open_page, serious_faults
+from tests.support.browser import chromium, serious_faults, view_opener
 from tests.support.model_server import model_server, script_tokens
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING
@@ -44,14 +43,7 @@ def browser(server):
 
 @pytest.fixture
 def view(browser, server):
-    """Opens a view of the page, by name."""
-
-    @contextmanager
-    def open_view(name, **options):
-        with open_page(browser, f"{server.url}/#{name}", **options) as page:
-            yield page
-
-    return open_view
+    return view_opener(browser, server)
 
 
 def button(page, name):

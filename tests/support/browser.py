@@ -40,6 +40,17 @@ def open_page(browser, url, expected_errors=(), **options):
     assert not [other for other in requested if not other.startswith((base, "blob:", "data:"))]
 
 
+def view_opener(browser, server):
+    """A function that opens a view of a server's page, by name."""
+
+    @contextlib.contextmanager
+    def open_view(name, **options):
+        with open_page(browser, f"{server.url}/#{name}", **options) as page:
+            yield page
+
+    return open_view
+
+
 def serious_faults(page):
     """What axe-core finds that is serious or critical, as a text per rule with the elements concerned."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra test)")

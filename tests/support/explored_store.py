@@ -1,5 +1,6 @@
 """A small store to explore: a crawl whose pages are kept, dropped and hostile, pairs to rank, and a trace index."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -14,6 +15,7 @@ from llm_assets.recipes import Recipe, WarcFiles
 from llm_assets.recipes.preference import HumanRankings, RankingFile
 from llm_assets.settings import load_settings
 from llm_assets.web.stages import STAGES as WEB
+from tests.support.model_server import ModelServer, write_checkpoint
 from tests.support.stand_ins import stand_in
 from tests.support.tiny_models import ENCODING, TEXTS
 from tests.support.trace_indexes import write_trace_index
@@ -105,3 +107,12 @@ def explored_workspace(folder: Path):
         if name != "rlhf_checkpoint":
             materialize(workspace.graph[name], crawl, workspace)
     return workspace, replace(load_settings(), data=data, dagster_url="http://dagster.test:3000/")
+
+
+@contextlib.contextmanager
+def explored_server(folder):
+    """A server of this workspace, with two chat models."""
+    workspace, settings = explored_workspace(folder)
+    folders = {"one": write_checkpoint(folder / "one"), "two": write_checkpoint(folder / "two", seed=5)}
+    with ModelServer(folders, workspace=workspace, settings=settings) as server:
+        yield server

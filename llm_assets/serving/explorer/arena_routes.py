@@ -72,8 +72,7 @@ def _pick(reader: Reader, checkpoints: Checkpoints, names: list[str]) -> tuple[C
     """The two models of these names, or two that can chat, in random order. Raises ApiError."""
     chosen = list(names)
     if not chosen:
-        listed = [item.name for item in checkpoints.all()]
-        able = [name for name in listed if (checkpoints.find(name)[1] / ASSISTANT).is_file()]
+        able = [name for name in checkpoints.names() if (checkpoints.find(name)[1] / ASSISTANT).is_file()]
         if len(able) < 2:
             raise ApiError(409, f"two models that chat are needed; there are: {', '.join(able) or 'none'}", "not_built")
         chosen = random.SystemRandom().sample(able, 2)

@@ -1,16 +1,9 @@
 // The shell: navigation by hash, the model, the theme, the server's key, and errors that nothing else shows.
 
 import { getJson, onKeyWanted } from "./api.js";
-import { baseView } from "./base.js";
-import { chatView } from "./chat.js";
 import { clearProblem, element, showProblem } from "./dom.js";
-import { tokensView } from "./tokens.js";
+import { VIEWS } from "./views.js";
 
-const VIEWS = {
-  chat: { title: "Chat", create: chatView },
-  base: { title: "Base model", create: baseView },
-  tokens: { title: "Tokens", create: tokensView },
-};
 const THEME = "llm-assets-theme";
 
 const main = document.getElementById("main");
@@ -39,16 +32,25 @@ function choose(model) {
   app.dispatchEvent(new Event("model"));
 }
 
-function showView() {
-  const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "chat";
+// The view that the address names: what follows its name, as in "#data?url=…", is the view's own.
+function addressedView() {
+  const name = location.hash.slice(1).split("?")[0];
+  return Object.hasOwn(VIEWS, name) ? name : "chat";
+}
+
+async function showView() {
+  const name = addressedView();
   clearProblem();
-  created[name] ??= VIEWS[name].create(app);
-  main.replaceChildren(created[name]);
   document.title = `${VIEWS[name].title} · llm-assets`;
+  picker.parentElement.hidden = !VIEWS[name].usesModel;
   for (const link of document.querySelectorAll("#views a")) {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  const { createView } = await import(`./${name}.js`);
+  if (name !== addressedView()) return; // another one was chosen meanwhile
+  created[name] ??= createView(app);
+  main.replaceChildren(created[name]);
 }
 
 function addLinks() {
@@ -92,14 +94,14 @@ onKeyWanted(() => {
 addLinks();
 addTheme();
 document.getElementById("skip").addEventListener("click", () => main.focus());
-addEventListener("hashchange", () => {
-  showView();
+addEventListener("hashchange", async () => {
+  await showView();
   main.focus();
 });
 addEventListener("unhandledrejection", (event) => showProblem(event.reason));
 try {
   await loadModels();
-  showView();
+  await showView();
 } catch (error) {
   showProblem(error);
 }

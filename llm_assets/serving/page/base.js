@@ -12,7 +12,7 @@ const COLOURS = {
   none: { label: "None", bits: () => 0 },
 };
 
-export function baseView(app) {
+export function createView(app) {
   return new Base(app).node;
 }
 

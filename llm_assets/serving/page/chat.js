@@ -16,7 +16,7 @@ import { readOnlyStrip } from "./token_strip.js";
 
 const NAMES = { user: "You", assistant: "Assistant", tool: "Result" };
 
-export function chatView(app) {
+export function createView(app) {
   return new Chat(app).node;
 }
 

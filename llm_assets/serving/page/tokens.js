@@ -10,7 +10,7 @@ const SHOWN_TOKENS = 4000;
 const MARKS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const EXAMPLE = "The lighthouse keeper counted 1,024 gulls. Äpfel, 東京, 🎻";
 
-export function tokensView(app) {
+export function createView(app) {
   return new Tokens(app).node;
 }
 
