@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -16,8 +16,9 @@ from llm_assets.model.encoding import Encoding
 from llm_assets.model.tokenizer_files import merge_steps
 
 from .answers import usage
+from .bounded_threads import BoundedThreads
 from .encodings import TextReader
-from .errors import ApiError, invalid
+from .errors import invalid
 from .exchange import Exchange
 from .jobs import Ended, Piece, Prompt, ScoredToken
 from .limits import Limits
@@ -36,18 +37,15 @@ from .page_protocol import (
 from .pool import LoadedModel
 from .prompts import check_fits, conversation, document_ends, document_tokens, sampling_of
 from .service import Service
-from .worker import RETRY_SECONDS
 
 ALTERNATIVES = 10
 DEFAULT_CONTINUATION = 64  # tokens
 AT_ONE_TIME = 2  # texts that are tokenised at a time; others wait
 
-Result = TypeVar("Result")
-
 
 def add_page_routes(app: FastAPI, service: Service) -> None:
     """The endpoints under ``/api/``; they pass the checks of all others (`RequestChecks`)."""
-    threads = Threads(service.limits.queue)
+    threads = BoundedThreads(AT_ONE_TIME, service.limits.queue, "tokenise texts")
 
     async def reader(name: str | None) -> TextReader:
         _, folder = await asyncio.to_thread(service.checkpoints.find, name)
@@ -81,26 +79,6 @@ def add_page_routes(app: FastAPI, service: Service) -> None:
         """A stream of the document's tokens and of those that continue it, each with its alternatives."""
         exchange = await Exchange.begin(service, body, document_prompt(body, service.limits), 1)
         return await exchange.stream(request, TokenFormat)
-
-
-class Threads:
-    """Runs functions outside the event loop, a few at a time. queue: requests that may wait for their turn."""
-
-    def __init__(self, queue: int):
-        self.queue, self.waiting = queue, 0
-        self._turns = asyncio.Semaphore(AT_ONE_TIME)
-
-    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """The function's result. Raises ApiError (429) if too many wait."""
-        if self.waiting >= self.queue + AT_ONE_TIME:
-            message = f"{self.waiting} texts are being tokenised or waiting; try again later"
-            raise ApiError(429, message, "rate_limit_exceeded", retry_after=RETRY_SECONDS)
-        self.waiting += 1
-        try:
-            async with self._turns:
-                return await asyncio.to_thread(function, *arguments)
-        finally:
-            self.waiting -= 1
 
 
 # Tokens

@@ -19,14 +19,13 @@ from dataclasses import replace
 from llm_assets.model.decoding import Choice
 from llm_assets.model.tool_calls import TOOL_THREADS, PendingCall
 
-from .errors import ApiError
+from .errors import RETRY_SECONDS, ApiError
 from .generation import Generation, diverged
 from .jobs import ClientCall, Ended, Event, Job, Piece, Started
 from .limits import Limits
 from .pool import LoadedModel, ModelPool
 
 IDLE_SECONDS = 0.05  # between two looks at deadlines and cancellations while nothing can be sampled
-RETRY_SECONDS = 2
 SHUTTING_DOWN = "the server is shutting down"
 LOG = logging.getLogger("llm_assets.serving")
 

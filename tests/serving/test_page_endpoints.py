@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import math
+import re
 import threading
 
 import pytest
@@ -11,9 +12,9 @@ import requests
 
 from llm_assets.model.chat import Call, Message, render
 from llm_assets.model.encoding import PUBLISHED, Published, write_ranks
+from llm_assets.serving.bounded_threads import BoundedThreads
 from llm_assets.serving.errors import ApiError
 from llm_assets.serving.page_files import FOLDER
-from llm_assets.serving.page_routes import AT_ONE_TIME, Threads
 from llm_assets.tokens.tokenizer import train
 from tests.support.model_server import model_server, script_tokens
 from tests.support.tiny_models import ENCODING, TEXTS
@@ -160,7 +161,7 @@ REFUSED = [
         {"messages": [{"role": "user", "content": "x" * 1_000_000}]},
         "too long",
     ),
-    ("roles out of order", "render", {"messages": [USER, USER]}, "user where assistant"),
+    ("roles out of order", "render", {"messages": [USER, {"role": "tool", "content": "5"}]}, "tool where assistant"),
     ("no messages", "render", {"messages": []}, "messages"),
     ("an unknown tool", "render", {"messages": [USER], "tools": ["rm"]}, "tools"),
     ("a text above the limit", "tokenize", {"text": "x" * 20_001}, "20000"),
@@ -191,10 +192,10 @@ def test_the_checks_of_the_api_apply(server, path):
     assert ask(server, path, {"model": "../../etc", "messages": [USER], "text": "a", "id": 1}).status_code in (400, 404)
 
 
-def test_a_text_for_which_too_many_wait_is_refused():
+def test_a_request_for_which_too_many_wait_is_refused():
     async def fill():
-        threads, release = Threads(queue=3), threading.Event()
-        running = [asyncio.create_task(threads.run(release.wait, 60)) for _ in range(3 + AT_ONE_TIME)]
+        threads, release = BoundedThreads(2, 3, "read"), threading.Event()
+        running = [asyncio.create_task(threads.run(release.wait, 60)) for _ in range(5)]
         await asyncio.sleep(0)
         with pytest.raises(ApiError, match="try again later") as refused:
             await threads.run(print)
@@ -225,9 +226,14 @@ def test_the_page_is_served_with_a_policy_that_loads_nothing_from_elsewhere(serv
         assert server.get(path).status_code == 404
 
 
-def test_the_page_loads_all_its_modules_at_once():
+def test_the_first_view_loads_all_its_modules_at_once():
     index = (FOLDER / "index.html").read_text()
-    assert not [path.name for path in FOLDER.glob("*.js") if f'"page/{path.name}"' not in index]
+    modules = ["app.js", "chat.js"]
+    for name in modules:  # grows
+        imported = re.findall(r'from "\./(\w+\.js)"', (FOLDER / name).read_text())
+        modules += [module for module in imported if module not in modules]
+    assert not [name for name in modules if f'"page/{name}"' not in index]
+    assert "style.css" in index and "rank.js" not in modules
 
 
 def test_no_script_makes_html_of_text():

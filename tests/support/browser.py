@@ -25,7 +25,7 @@ def chromium():
 def open_page(browser, url, expected_errors=(), **options):
     """A page of a server, once it is ready. expected_errors: parts of console messages that the test causes."""
     context = browser.new_context(**options)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)  # on a busy machine a few tokens take seconds
     page, errors, requested = context.new_page(), [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from llm_assets.preference.open_prompts import PreferenceError
 from llm_assets.settings import Settings
 from llm_assets.tracing import TraceError
 
+from ..bounded_threads import BoundedThreads
 from ..errors import ApiError, invalid
 
 READERS = 4  # requests that read at the same time
@@ -32,22 +32,14 @@ class Reader:
 
     def __init__(self, workspace: Workspace, settings: Settings):
         self.workspace, self.settings = workspace, settings
-        self._busy = 0
-        self._free = asyncio.Semaphore(READERS)
+        self._threads = BoundedThreads(READERS, WAITING, "read the store")
         self._remembered: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
         self._locks: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
 
     async def run(self, function: Callable[[], Value]) -> Value:
         """The value of a function, computed in a thread. Raises ApiError."""
-        if self._busy >= READERS + WAITING:
-            raise ApiError(429, "too many requests read the store at once", "rate_limit_exceeded", retry_after=1)
-        self._busy += 1
-        try:
-            async with self._free:
-                return await asyncio.to_thread(_with_statuses, function)
-        finally:
-            self._busy -= 1
+        return await self._threads.run(_with_statuses, function)
 
     def remembered(self, key: Hashable, make: Callable[[], Value], seconds: float = REMEMBERED_SECONDS) -> Value:
         """The value of `make`, computed once for a key in this time, however many threads ask for it."""

@@ -9,13 +9,14 @@ const THEME = "llm-assets-theme";
 const main = document.getElementById("main");
 const picker = document.getElementById("model");
 
-// What views share. model: the chosen one, as /v1/models describes it. Views listen to "model" events.
-const app = Object.assign(new EventTarget(), { model: null });
+// What views share. models: as /v1/models describes them. model: the chosen one. Views listen to "model" events.
+const app = Object.assign(new EventTarget(), { models: [], model: null });
 const created = {};
 
 async function loadModels() {
   const { data } = await getJson("v1/models");
   if (!data.length) throw new Error("No checkpoint is built yet: run llm-assets run.");
+  app.models = data;
   picker.replaceChildren(
     ...data.map((model) => {
       const kind = model.chat ? "chat" : "base";

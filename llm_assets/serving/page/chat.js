@@ -2,7 +2,6 @@
 
 import { isStop, postJson } from "./api.js";
 import {
-  callOf,
   fromJson,
   removeEmptyEnd,
   removeLastAnswer,
@@ -11,10 +10,9 @@ import {
   wholeConversation,
 } from "./conversation.js";
 import { announce, button, clearProblem, copy, download, element, field, number, showProblem } from "./dom.js";
+import { NAMES, messageContent } from "./message.js";
 import { samplingSettings } from "./settings.js";
 import { readOnlyStrip } from "./token_strip.js";
-
-const NAMES = { user: "You", assistant: "Assistant", tool: "Result" };
 
 export function createView(app) {
   return new Chat(app).node;
@@ -119,19 +117,11 @@ class Chat {
   }
 
   item(message, place) {
-    const content = place === this.edited ? this.editor(message, place) : this.content(message);
+    const content = place === this.edited ? this.editor(message, place) : messageContent(message);
     const item = element("li", { class: `message ${message.role}` });
     item.append(element("h2", {}, NAMES[message.role]), content);
     if (!this.stopper && place !== this.edited) item.append(this.actions(message, place));
     return item;
-  }
-
-  content(message) {
-    const node = element("div", { class: "content" });
-    if (message.content || !message.tool_calls) node.append(element("p", {}, message.content));
-    const call = callOf(message);
-    if (call) node.append(element("p", { class: "call" }, `Calls ${call.name}:`), element("pre", {}, call.input));
-    return node;
   }
 
   actions(message, place) {
