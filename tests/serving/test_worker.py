@@ -1,6 +1,8 @@
 """What a request does in the worker touches no other: calls at the limits, failures, and models that have diverged."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +19,7 @@ from llm_assets.serving.jobs import Job
 from llm_assets.serving.limits import Limits
 from llm_assets.serving.pool import LoadedModel, ModelPool
 from llm_assets.serving.worker import Worker
-from tests.support.model_server import SHAPE, model_server, script_tokens
+from tests.support.model_server import SHAPE, model_server, script_tokens, write_checkpoint
 from tests.support.scripted_engine import call_tokens
 from tests.support.tiny_models import ENCODING, random_model
 
@@ -219,6 +221,25 @@ def test_a_model_that_has_diverged_is_said_to_have(server, monkeypatch, body):
         assert refused.status_code == 500 and "training has diverged" in refused.json()["error"]["message"]
         assert refused.headers["x-should-retry"] == "false"
     assert server.post("completions", {**body, "model": "base"}).status_code == 200
+
+
+def test_other_models_answer_while_one_is_loaded(server, monkeypatch, tmp_path):
+    server.folders["slow"] = write_checkpoint(tmp_path / "slow", seed=7, is_chat=False)
+    body, load, may_load = {"prompt": "a b", "max_tokens": 3}, ModelPool._load, threading.Event()
+
+    def load_slowly(pool, folder, version):
+        assert folder.name != "slow" or may_load.wait(60)
+        return load(pool, folder, version)
+
+    monkeypatch.setattr(ModelPool, "_load", load_slowly)
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(server.post, "completions", {**body, "model": "slow"})
+        while not server.get("/health").json()["waiting"]:
+            time.sleep(0.01)
+        assert server.post("completions", {**body, "model": "base"}).status_code == 200
+        assert not slow.done()
+        may_load.set()
+        assert slow.result().status_code == 200
 
 
 def test_sequences_are_admitted_by_count():
