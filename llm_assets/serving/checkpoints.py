@@ -118,13 +118,17 @@ class Checkpoints:
 
     def facts(self, name: str) -> Facts:
         """What is known of a checkpoint without its weights. Raises ApiError (404)."""
-        _, folder = self.find(name)
-        try:
-            created = int((folder / SHAPE).stat().st_mtime)
-            context = ModelShape.load((folder / SHAPE).read_text(), SHAPE).context
-            return Facts(created, is_chat_model(folder), tools_of(folder), context)
-        except (OSError, ValueError, KeyError) as error:
-            raise _missing(f"model {name!r} cannot be read: {error}") from error
+        return folder_facts(*self.find(name))
+
+
+def folder_facts(name: str, folder: Path) -> Facts:
+    """What is known of the checkpoint in a folder without its weights. Raises ApiError (404)."""
+    try:
+        created = int((folder / SHAPE).stat().st_mtime)
+        context = ModelShape.load((folder / SHAPE).read_text(), SHAPE).context
+        return Facts(created, is_chat_model(folder), tools_of(folder), context)
+    except (OSError, ValueError, KeyError) as error:
+        raise _missing(f"model {name!r} cannot be read: {error}") from error
 
 
 def _missing(message: str) -> ApiError:

@@ -16,7 +16,7 @@ from llm_assets.settings import PROJECT
 from tests.support.explored_store import HOSTILE, MAIL, PAIRS, SHORT, explored_server
 from tests.support.tiny_models import TEXTS
 
-PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/")
+PATHS = ("/api/data/", "/api/pipeline", "/api/trace", "/api/rank", "/api/arena/", "/api/compare/", "/api/tour")
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +288,9 @@ REFUSED = [
     ("data/raw", {"crawl": "c", "file": "a.warc.gz", "offset": 7}, 400),
     ("data/raw", {"crawl": "..", "file": "a.warc.gz", "offset": 0}, 400),
     ("pipeline/view", {"name": "../..", "file": "report.html"}, 404),
+    ("compare/lineages", {}, 400),
+    ("compare/lineages", {"model": "../../etc"}, 404),
+    ("compare/lineages", {"model": ["one"] * 9}, 400),
 ]
 
 

@@ -6,7 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from llm_assets.artifacts import Graph, Store, Workspace, materialize
+from pydantic import BaseModel, ConfigDict
+
+from llm_assets.artifacts import Graph, Stage, Store, Workspace, materialize
 from llm_assets.compute import LocalEngine
 from llm_assets.curation.stages import STAGES as CURATION
 from llm_assets.preference.human_rankings import HUMAN_RANKINGS
@@ -86,8 +88,53 @@ def trace_stage(folder):
     return stand_in("trace_index", {name: pl.read_parquet(paths) for name, paths in tables.items()}, write=copy)
 
 
-def explored_workspace(folder: Path):
-    """The workspace, with everything built but `rlhf_checkpoint`, and the settings of its data folder."""
+class Seeded(BaseModel):
+    """The config of a tiny checkpoint."""
+
+    model_config = ConfigDict(frozen=True)
+    seed: int
+
+
+def checkpoint_stage(name, inputs=(), is_chat=True):
+    """A stage with a tiny checkpoint of random weights, which the recipe's seed of fine-tuning decides."""
+
+    def build(step, config):
+        with step.task(name) as task:
+            folder = write_checkpoint(step.staging / "written", seed=config.seed, is_chat=is_chat)
+            for path in sorted(folder.iterdir()):
+                path.rename(step.staging / path.name)
+                task.add_file(path.name)
+            folder.rmdir()
+            task.stats.update({"tokens": 3_000, "flops": 1.5e12})
+
+    def config(recipe, crawl):
+        return Seeded(seed=recipe.finetuning.seed if is_chat else 2)
+
+    return Stage(name, "test", "A tiny checkpoint.", build, "1", config, inputs=inputs)
+
+
+def build_checkpoints(folder, recipe):
+    """A base model and the models that two recipes tune it to, in the store of a folder.
+
+    Returns the stages. The recipe is one of the two; the other has another seed.
+    """
+    stages = [
+        checkpoint_stage("base_checkpoint", is_chat=False),
+        checkpoint_stage("sft_checkpoint", ("base_checkpoint",)),
+    ]
+    for seed in (recipe.finetuning.seed + 1, recipe.finetuning.seed):
+        seeded = recipe.replace(finetuning=recipe.finetuning.replace(seed=seed))
+        workspace = Workspace(seeded, Store(folder), Graph(stages), LocalEngine(1))
+        for stage in stages:
+            materialize(stage, None, workspace)
+    return stages
+
+
+def explored_workspace(folder: Path, with_checkpoints: bool = False):
+    """The workspace, with everything built but `rlhf_checkpoint`, and the settings of its data folder.
+
+    with_checkpoints: with the stages of `build_checkpoints`, too.
+    """
     data = folder / "data"
     write_crawl(folder / "warc")
     (data / "rankings").mkdir(parents=True)
@@ -102,6 +149,8 @@ def explored_workspace(folder: Path):
     prompts = [{"question": row["question"], "split": "train"} for row in pairs()]
     stages = [*corpus, stand_in("response_pairs", {"pairs": pairs(), "prompts": prompts}), HUMAN_RANKINGS]
     stages += [trace_stage(folder / "trace"), stand_in("rlhf_checkpoint")]
+    if with_checkpoints:
+        stages += build_checkpoints(data / "artifacts", recipe)
     workspace = Workspace(recipe, Store(data / "artifacts"), Graph(stages), LocalEngine(1))
     for name, crawl in workspace.graph.keys(recipe):
         if name != "rlhf_checkpoint":
@@ -110,9 +159,9 @@ def explored_workspace(folder: Path):
 
 
 @contextlib.contextmanager
-def explored_server(folder):
-    """A server of this workspace, with two chat models."""
-    workspace, settings = explored_workspace(folder)
+def explored_server(folder, with_checkpoints=False):
+    """A server of this workspace, with two chat models in folders."""
+    workspace, settings = explored_workspace(folder, with_checkpoints)
     folders = {"one": write_checkpoint(folder / "one"), "two": write_checkpoint(folder / "two", seed=5)}
     with ModelServer(folders, workspace=workspace, settings=settings) as server:
         yield server

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -138,7 +138,7 @@ def _state(reader: Reader) -> RankState:
         labellers=labellers,
         agreement=agreement(list(rankings.values())),
         state="left_out" if left_out else explanation.state,
-        reason=left_out or explanation.text(),
+        reason=left_out or replace(explanation, drifted=[]).text(),
         guidelines=_guidelines(reader),
     )
 

@@ -9,11 +9,13 @@ from llm_assets.settings import Settings
 
 from ..checkpoints import Checkpoints
 from .arena_routes import ChatAnswer, add_arena
+from .compare_routes import add_compare
 from .data_routes import add_data
 from .pipeline_routes import add_pipeline
 from .rank_routes import add_rank
 from .reading import Reader
 from .sql_routes import add_sql
+from .tour_routes import add_tour
 from .trace_routes import add_trace
 
 
@@ -28,4 +30,6 @@ def add_explorer(
     add_trace(router, reader)
     add_rank(router, reader, checkpoints)
     add_arena(router, reader, checkpoints, answer)
+    add_compare(router, reader, checkpoints)
+    add_tour(router, reader)
     app.include_router(router)
